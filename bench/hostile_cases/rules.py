@@ -36,6 +36,7 @@ RULES: Final[dict[str, tuple[str, str]]] = {
     "own-topics": (_OWN, "A record that cannot be read is skipped"),
     "plans": (_OWN, "It is listed in `rollout history` and changes nothing"),
     "plan-file": (_BUNDLES, "an unknown key, a value of the wrong type or out of its range"),
+    "nesting": (_BUNDLES, "No TOML file may nest deeper than 64 levels"),
     "commands": (_OWN, "It is listed in `rollout history` and changes nothing"),
     "buckets": (_STATE, "A record that breaks a rule stops the start with exit code 9"),
     "once": (_STATE, "A customer must belong to the bucket that holds it, and be in it only once"),

@@ -5,13 +5,13 @@ those of the settings and of the cluster.
 """
 
 import ipaddress
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from stream_scorer.errors import SettingsError
+from stream_scorer.nesting import parse_toml
 from stream_scorer.redaction import names_secret
 from stream_scorer.settings import PRODUCTION, Http, Kafka, Settings, State
 
@@ -141,7 +141,7 @@ def _of_kafka(kafka: Kafka) -> Iterator[Finding]:
 
 def file_findings(path: Path | None) -> Iterator[Finding]:
     """Yield the secrets in a TOML file of settings."""
-    table = {} if path is None else tomllib.loads(path.read_text())
+    table = {} if path is None else parse_toml(path.read_text())
     for group, values in table.items():
         for key in values if isinstance(values, dict) else ():
             if names_secret(key):
