@@ -34,6 +34,7 @@ RULES: Final[dict[str, tuple[str, str]]] = {
     "records": (_RECORDS, "A client may register any schema and send any bytes."),
     "own-limits": (_OWN, "Limits: 1,114,112 bytes a record, 65,536 items an array"),
     "own-topics": (_OWN, "A record that cannot be read is skipped"),
+    "own-counts": (_OWN, "the controller also skip counts that no batch can have"),
     "plans": (_OWN, "It is listed in `rollout history` and changes nothing"),
     "plan-file": (_BUNDLES, "an unknown key, a value of the wrong type or out of its range"),
     "nesting": (_BUNDLES, "No TOML file may nest deeper than 64 levels"),
