@@ -91,6 +91,8 @@ RULES: Final[dict[str, tuple[str, str]]] = {
     "stamp": (_CODE, "Stored code is not used again once a source file (`.py`) changes"),
     "production": (_PRODUCTION, "makes every long-running process refuse unsafe settings"),
     "plaintext": (_PRODUCTION, "plaintext beyond loopback"),
+    "endpoints": (_PRODUCTION, "the query of a store's URL (`scheme=http`,"),
+    "tokens": (_PRODUCTION, "credentials in `sasl.oauthbearer.token.endpoint.url`, unsigned"),
     "verified": (_PRODUCTION, "options that switch off the verification of the brokers"),
     "registry-password": (_PRODUCTION, "a `registry.url` without `registry.user` and"),
     "signatures": (_PRODUCTION, "`models.require_signature` or `rollout.require_signature`"),
