@@ -268,7 +268,7 @@ def test_an_unusual_secret_is_masked_in_every_form(form: Callable[[str], str]) -
     assert "ssel" not in said
 
 
-def test_an_escaped_secret_is_masked_where_it_begins_with_another() -> None:
+def test_an_escaped_secret_that_begins_with_another_is_masked() -> None:
     remember("abcdef2")
     remember("abcdef2-ü-tail")
     assert redacted("abcdef2-%C3%bc-tail") == MASK

@@ -114,7 +114,7 @@ def test_plaintext_within_the_machine_is_not_a_finding(near: str) -> None:
 
 
 @pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
-def test_a_variable_that_sends_a_bucket_out_in_plaintext_is_found(
+def test_a_variable_that_names_a_plaintext_store_is_found(
     variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, "http://minio:9000")

@@ -227,7 +227,7 @@ def _answer(server: RegistryServer, method: str, target: str) -> tuple[int, str 
 
 
 @pytest.mark.parametrize("method", ["PATCH", "OPTIONS", "TRACE", "DELETE", "PUT", "BREW", "get"])
-def test_a_method_that_a_path_does_not_have_is_answered_with_those_that_it_has(
+def test_a_wrong_method_is_answered_with_those_of_the_path(
     server: RegistryServer, method: str
 ) -> None:
     # Without the token: nothing would be written.
@@ -280,7 +280,7 @@ def test_a_subject_is_printable_and_not_too_long(
     assert {path.parent for path in directory.parent.rglob("*.avsc")} == {directory}
 
 
-def test_long_subjects_that_begin_alike_have_files_of_their_own(
+def test_long_subjects_that_begin_alike_have_separate_files(
     server: RegistryServer, directory: Path
 ) -> None:
     headers = JSON | {"Authorization": f"Bearer {TOKEN}"}
