@@ -2,12 +2,12 @@
 
 import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from stream_scorer.errors import SettingsError
+from stream_scorer.nesting import parse_toml
 
 _SECRET_OPTION = re.compile(
     r"(password|passphrase|secret|key\.pem|^sasl\.oauthbearer\.config)$", re.IGNORECASE
@@ -71,13 +71,13 @@ def config_file(name: str | None) -> dict[str, Any]:
     if not name:
         return {}
     try:
-        table = tomllib.loads(Path(name).read_text())
+        table = parse_toml(Path(name).read_text())
     except OSError as error:
         raise SettingsError(f"configuration {name}: {error.strerror}", "name a file") from error
-    except (ValueError, RecursionError) as error:
-        # Besides what is no TOML, or no UTF-8: a number of more digits than Python reads, and
-        # brackets in brackets.
+    except UnicodeDecodeError as error:
         raise SettingsError(f"configuration {name}: not TOML: {error}", "fix the line") from error
+    except ValueError as error:
+        raise SettingsError(f"configuration {name}: {error}", "fix the line") from error
     for setting, how in _secrets(table):
         raise SettingsError(
             f"configuration {name}: {setting} is a secret, and this file is not the place for one",

@@ -74,6 +74,7 @@ Port = Annotated[int, Field(ge=0, le=65_535)]
 # What the loop's guarantees and the other settings stand on is not for `kafka.client` to say.
 _OWN_OPTIONS = {
     "bootstrap.servers": "set kafka.bootstrap",
+    "metadata.broker.list": "set kafka.bootstrap",
     "group.id": "set kafka.group",
     "group.instance.id": "set kafka.static_membership",
     "group.protocol": "set kafka.group_protocol",
@@ -86,14 +87,15 @@ _OWN_OPTIONS = {
     "transactional.id": "set kafka.group and kafka.instance",
 } | dict.fromkeys(
     (
-        "acks", "auto.offset.reset", "batch.num.messages", "client.id", "compression.type",
+        "acks", "auto.offset.reset", "batch.num.messages", "client.id", "compression.codec",
+        "compression.type",
         "enable.auto.commit", "enable.auto.offset.store", "enable.idempotence",
         "enable.partition.eof", "fetch.error.backoff.ms", "fetch.min.bytes",
         "fetch.queue.backoff.ms", "fetch.wait.max.ms", "group.remote.assignor",
         "heartbeat.interval.ms",
         "isolation.level", "linger.ms", "partition.assignment.strategy", "partitioner",
-        "queue.buffering.max.kbytes", "queue.buffering.max.messages",
-        "queued.max.messages.kbytes", "queued.min.messages",
+        "queue.buffering.max.kbytes", "queue.buffering.max.messages", "queue.buffering.max.ms",
+        "queued.max.messages.kbytes", "queued.min.messages", "request.required.acks",
         "topic.metadata.propagation.max.ms",
     ),
     "the program sets it itself",

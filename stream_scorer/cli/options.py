@@ -11,7 +11,6 @@ import typer
 
 from stream_scorer import devkafka
 from stream_scorer.cli.output import field_rows, print_json, print_table
-from stream_scorer.errors import SettingsError
 from stream_scorer.settings import Settings, load_settings
 
 PlanOption = Annotated[
@@ -306,16 +305,5 @@ def connected_settings(
             "pose as the broker — remove it, and set ssl.ca.location",
             err=True,
         )
-    if settings.kafka.bootstrap:
-        return settings
-    found = devkafka.running()
-    if found is None:
-        raise SettingsError(
-            "no Kafka cluster is named and no devkafka runs in this folder",
-            "give --bootstrap HOST:PORT, or start one: stream-scorer kafka start",
-        )
-    kafka = settings.kafka.model_copy(update={"bootstrap": found.bootstrap})
-    registry = settings.registry
-    if not registry.url:
-        registry = registry.model_copy(update={"url": found.registry_url})
-    return settings.model_copy(update={"kafka": kafka, "registry": registry})
+    fix = "give --bootstrap HOST:PORT, or start one: stream-scorer kafka start"
+    return devkafka.connected(settings, fix)

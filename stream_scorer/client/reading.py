@@ -5,23 +5,17 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException
 
-from stream_scorer.errors import SettingsError, UnavailableError
+from stream_scorer.errors import SettingsError
 from stream_scorer.kafka.client.consumer import ColumnConsumer, ConsumerError
 from stream_scorer.kafka.reading.read_limit import ReadLimit
 from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.consumer_errors import refuse_unreadable
 from stream_scorer.kafka.topics.offsets import unreachable
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Kafka
 
 _WAIT_SECONDS = 0.1
 _LINGER_SECONDS = 0.02
-_GONE = frozenset(
-    {
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 the binding's own name
-    }
-)
 
 
 class PartitionReader:
@@ -108,11 +102,8 @@ class PartitionReader:
                 "or it was never written",
                 'start at an offset that is there, or at "earliest"',
             )
-        elif code in _GONE or failure.error.fatal():
-            raise UnavailableError(
-                f"topic {self._topic} cannot be read: {failure.error.str()}",
-                "check the topic and the right to read it",
-            )
+        else:
+            refuse_unreadable(self._topic, failure)
 
     def close(self) -> None:
         """Close the connection."""

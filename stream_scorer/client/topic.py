@@ -91,7 +91,8 @@ class DecisionTopic:
             {name: table for name, table in given.items() if table},
             None if config is None else Path(config),
         )
-        chosen = _connected(chosen)
+        fix = "give bootstrap=, or name it in the settings file: kafka.bootstrap"
+        chosen = devkafka.connected(chosen, fix)
         self._kafka = chosen.kafka
         self._topic = chosen.kafka.topics.decisions
         self._names = FeatureNames(None if models is None else store_settings(models))
@@ -234,23 +235,6 @@ class DecisionTopic:
             f"decision: {record.reason}",
             "only scorers may write there; to leave such records out: on_unreadable=",
         )
-
-
-def _connected(chosen: settings.Settings) -> settings.Settings:
-    """Return settings that name a cluster: their own, or the Kafka that runs in this folder."""
-    if chosen.kafka.bootstrap:
-        return chosen
-    found = devkafka.running()
-    if found is None:
-        raise SettingsError(
-            "no Kafka cluster is named and no devkafka runs in this folder",
-            "give bootstrap=, or name it in the settings file: kafka.bootstrap",
-        )
-    kafka = chosen.kafka.model_copy(update={"bootstrap": found.bootstrap})
-    registry = chosen.registry
-    if not registry.url:
-        registry = registry.model_copy(update={"url": found.registry_url})
-    return chosen.model_copy(update={"kafka": kafka, "registry": registry})
 
 
 def _pairs(records: pa.RecordBatch) -> Iterator[tuple[str, pa.Array]]:

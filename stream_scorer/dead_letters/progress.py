@@ -87,7 +87,10 @@ class LetterProgress:
         """
         if not note:
             return cls.at(offset)
-        found = json.loads(note)
+        try:
+            found = json.loads(note)
+        except RecursionError:
+            found = None
         sound = isinstance(found, dict) and all(type(each) is int for each in found.values())
         if not sound or OTHERS not in found or min(found.values()) != offset:
             raise ValueError(f"{note!r} is not a note to offset {offset}")

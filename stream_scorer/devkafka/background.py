@@ -21,6 +21,7 @@ from stream_scorer.devkafka import processes
 from stream_scorer.devkafka.cluster import DevKafka, free_ports, seed_registry
 from stream_scorer.devkafka.node import HOST
 from stream_scorer.errors import SettingsError, UnavailableError
+from stream_scorer.settings import Settings
 
 DIRECTORY = Path(".dev") / "kafka"
 _STATE = "state.json"
@@ -95,6 +96,30 @@ def running() -> Running | None:
     """Return the Kafka that was started from the current folder, if all of it runs."""
     state = recorded()
     return None if state is None or state.dead else state
+
+
+def connected(settings: Settings, fix: str) -> Settings:
+    """Return settings that name a cluster: their own, or the Kafka that runs in this folder.
+
+    The schema registry of that Kafka is taken too, unless the settings name one.
+
+    Args:
+        settings: Name a cluster or not.
+        fix: What a user is told to do where there is no cluster.
+
+    Raises:
+        SettingsError: The settings name no cluster, and no Kafka runs in this folder.
+    """
+    if settings.kafka.bootstrap:
+        return settings
+    found = running()
+    if found is None:
+        raise SettingsError("no Kafka cluster is named and no devkafka runs in this folder", fix)
+    kafka = settings.kafka.model_copy(update={"bootstrap": found.bootstrap})
+    registry = settings.registry
+    if not registry.url:
+        registry = registry.model_copy(update={"url": found.registry_url})
+    return settings.model_copy(update={"kafka": kafka, "registry": registry})
 
 
 def start(

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stream_scorer.codec.records.record import RecordCodec, RecordDecoder, RecordError
+from stream_scorer.core.decision.plausible_summary import refuse_implausible
 from stream_scorer.drift.detectors import SIGNALS, Drift
 from stream_scorer.drift.watch import DriftWatch
-from stream_scorer.drift.windows import refuse_implausible
 from stream_scorer.errors import (
     RegistryUnavailableError,
     SchemaError,

@@ -16,8 +16,6 @@ from typing import Any, Final
 IDLE_MS: Final = 60_000
 """How long a partition's watermark may stand still before it holds no window any more."""
 
-_WIDTH_MOST_MS: Final = 400 * 24 * 3_600_000
-_COUNT_MOST: Final = 2**31
 _SUMS: Final = ("count", "review", "block", "score_sum", "amount_minor_sum")
 
 
@@ -45,28 +43,6 @@ class Window:
 def milliseconds(value: datetime | int) -> int:
     """Return a time of a record, decoded or as it was written, as ms since the epoch."""
     return value if isinstance(value, int) else round(value.timestamp() * 1_000)
-
-
-def refuse_implausible(summary: Mapping[str, Any]) -> None:
-    """Refuse counts that no batch can have, before they are added to those that are true.
-
-    Args:
-        summary: A record of the summary schema.
-
-    Raises:
-        ValueError: A window's counts do not fit together; says which.
-    """
-    for window in summary["windows"]:
-        count = window["count"]
-        if not 0 < window["width_ms"] <= _WIDTH_MOST_MS:
-            raise ValueError(f"summary: a window is {window['width_ms']} ms wide")
-        if not 0 < count <= _COUNT_MOST or not 0 <= window["review"] + window["block"] <= count:
-            raise ValueError(f"summary: a window of {count} decisions does not add up")
-        if min(window["review"], window["block"]) < 0:
-            raise ValueError("summary: a window of fewer decisions than none")
-        # Scores lie between 0 and 1; their sum is rounded.
-        if abs(window["score_sum"]) > count + 1:
-            raise ValueError(f"summary: {count} scores cannot have the sum {window['score_sum']}")
 
 
 @dataclass(slots=True)

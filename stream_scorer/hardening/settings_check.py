@@ -5,14 +5,18 @@ those of the settings and of the cluster.
 """
 
 import ipaddress
-import tomllib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
+
+from pydantic import SecretStr
 
 from stream_scorer.errors import SettingsError
+from stream_scorer.nesting import parse_toml
 from stream_scorer.redaction import names_secret
+from stream_scorer.setting_files import has_password
 from stream_scorer.settings import PRODUCTION, Http, Kafka, Settings, State
 
 NOT_IN_PRODUCTION = (
@@ -24,6 +28,13 @@ _SAFE_SCHEMES = {
     "simplecache", "filecache", "blockcache",
 }  # fmt: skip
 """On this machine, or encrypted by default. Others are refused: they may be plaintext."""
+
+_LOCAL = {"", "file", "local"}
+_TOKEN_URLS = ("sasl.oauthbearer.token.endpoint.url",)
+_ENDPOINTS = (
+    "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "FSSPEC_S3_ENDPOINT_URL", "STORAGE_EMULATOR_HOST",
+)  # fmt: skip
+"""Variables that name another address for S3 or Google Cloud Storage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +84,10 @@ def setting_findings(settings: Settings) -> Iterator[Finding]:
                 "have the registry require one, and set registry.user and registry.password",
             )  # fmt: skip
     for name, url in (("state.url", settings.state.url), ("models.url", settings.models.url)):
-        if _is_plaintext(url):
+        if _is_plaintext(url) or _has_plaintext_option(url):
             yield Finding(name, "is not encrypted", "use https:// or the store's own protocol")
+        elif urlsplit(url).scheme not in _LOCAL:
+            yield from _of_environment(name)
     if not settings.models.require_signature:
         yield Finding(
             "models.require_signature", "is false: unsigned bundles are loaded",
@@ -128,6 +141,13 @@ def _of_kafka(kafka: Kafka) -> Iterator[Finding]:
             "kafka.client security.protocol", f"is {protocol}: nothing is encrypted to {far[0]}",
             "set it to SSL or SASL_SSL",
         )  # fmt: skip
+    yield from _of_oauth(kafka)
+    suites = str(kafka.client.get("ssl.cipher.suites", "")).upper()
+    if any(word in suites for word in ("NULL", "ADH", "AECDH")):
+        yield Finding(
+            "kafka.client ssl.cipher.suites", "accepts suites that do not encrypt or do not verify",
+            "remove it",
+        )  # fmt: skip
     for option in kafka.unverified():
         yield Finding(
             f"kafka.client {option}", "switches verification of the broker off", "remove it"
@@ -139,9 +159,36 @@ def _of_kafka(kafka: Kafka) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def _of_oauth(kafka: Kafka) -> Iterator[Finding]:
+    """Yield what is unsafe in where tokens for the brokers come from."""
+    for option in _TOKEN_URLS:
+        value = kafka.client.get(option, "")
+        url = str(value.get_secret_value() if isinstance(value, SecretStr) else value)
+        if _is_plaintext(url):
+            yield Finding(f"kafka.client {option}", "is not encrypted", "use https://")
+        elif has_password(url):
+            yield Finding(
+                f"kafka.client {option}", "has credentials in the URL",
+                "use sasl.oauthbearer.client.id and sasl.oauthbearer.client.secret",
+            )  # fmt: skip
+    unsigned = str(kafka.client.get("enable.sasl.oauthbearer.unsecure.jwt", "")).lower()
+    if unsigned in {"true", "t", "1"}:
+        yield Finding(
+            "kafka.client enable.sasl.oauthbearer.unsecure.jwt", "makes tokens without a signature",
+            "remove it",
+        )  # fmt: skip
+
+
+def _of_environment(setting: str) -> Iterator[Finding]:
+    """Yield the variables that send a store's requests out unencrypted."""
+    for name in _ENDPOINTS:
+        if _is_plaintext(os.environ.get(name, "")):
+            yield Finding(setting, f"is not encrypted: {name} says so", f"use https:// in {name}")
+
+
 def file_findings(path: Path | None) -> Iterator[Finding]:
     """Yield the secrets in a TOML file of settings."""
-    table = {} if path is None else tomllib.loads(path.read_text())
+    table = {} if path is None else parse_toml(path.read_text())
     for group, values in table.items():
         for key in values if isinstance(values, dict) else ():
             if names_secret(key):
@@ -160,6 +207,21 @@ def _is_near(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _has_plaintext_option(url: str) -> bool:
+    """Whether a query sends a store's requests out unencrypted, such as ``scheme=http``."""
+    for name, value in parse_qsl(urlsplit(url.strip()).query):
+        plain = value.strip().lower()
+        if name.lower() == "scheme" and plain == "http":
+            return True
+        # Without a scheme of its own, an endpoint has that of the store.
+        endpoint = name.lower() in {"endpoint_override", "endpoint_url", "endpoint"}
+        if endpoint and "://" in plain and _is_plaintext(plain):
+            return True
+        if name.lower() == "use_ssl" and plain in {"false", "0", "no"}:
+            return True
+    return False
 
 
 def _is_plaintext(url: str) -> bool:

@@ -14,6 +14,7 @@ import json
 import re
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -35,6 +36,7 @@ _BODY_MAX: Final = 1 << 20
 _DEPTH_MAX: Final = 256
 """Of nested lists and objects, in a body and in a schema."""
 _TOKEN_LEAST: Final = 16
+_SUBJECT_MOST: Final = 1_024
 
 _Answer = Callable[["_Call"], Any]
 
@@ -94,8 +96,8 @@ def _subject_level(call: _Call) -> dict[str, str]:
     return {"compatibilityLevel": call.store.own_level(subject)}
 
 
-_ROUTES: Final[tuple[tuple[str, str, _Answer], ...]] = tuple(
-    (method, f"^{re.sub('[{][a-z]+[}]', '([^/]+)', path)}/?$", answer)
+_ROUTES: Final[tuple[tuple[str, re.Pattern[str], _Answer], ...]] = tuple(
+    (method, re.compile(re.sub("[{]([a-z])[}]", r"(?P<\1>[^/]+)", path) + "/?"), answer)
     for method, path, answer in (
         ("GET", "", lambda _: {}),
         ("GET", "/subjects", lambda c: c.store.subjects()),
@@ -138,25 +140,68 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _answer(store: RegistryStore, method: str, target: str, body: Any) -> Any:
-    """Return the answer to one request as JSON data.
+class _MethodError(RegistryError):
+    """A path does not have the method; ``allowed`` are those that it has."""
+
+    def __init__(self, allowed: str) -> None:
+        super().__init__(405, "HTTP 405 Method Not Allowed")
+        self.allowed = allowed
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What a request asks for: who answers it, with the parts of its path and its query."""
+
+    method: str
+    path: str
+    parts: tuple[str, ...]
+    query: dict[str, str]
+    answer: _Answer
+
+    @property
+    def writes(self) -> bool:
+        """Whether it may change something."""
+        return self.method != "GET" and re.match(_READING_POST, self.path) is None
+
+
+def _asked(method: str, target: str) -> _Request:
+    """Return what a request asks for; HEAD asks for what GET does.
 
     Raises:
         RegistryError: The request is refused.
     """
-    address = urlsplit(target)
-    allowed = False
-    for verb, pattern, answer in _ROUTES:
-        match = re.match(pattern, address.path)
-        if match is None:
-            continue
-        allowed = True
+    method = "GET" if method == "HEAD" else method
+    try:
+        address = urlsplit(target)
+    except ValueError:
+        raise RegistryError(400, "HTTP 400 Bad Request: the target is not a URL") from None
+    found = [
+        (verb, match, answer) for verb, pattern, answer in _ROUTES
+        if (match := pattern.fullmatch(address.path)) is not None
+    ]  # fmt: skip
+    for verb, match, answer in found:
         if verb == method:
             query = {name: values[-1] for name, values in parse_qs(address.query).items()}
-            return answer(_Call(store, tuple(map(unquote, match.groups())), query, body))
-    if allowed:
-        raise RegistryError(405, "HTTP 405 Method Not Allowed")
+            parts = tuple(_part(name, text) for name, text in match.groupdict().items())
+            return _Request(method, address.path, parts, query, answer)
+    if found:
+        verbs = {verb for verb, _, _ in found}
+        raise _MethodError(", ".join(sorted(verbs | ({"HEAD"} if "GET" in verbs else set()))))
     raise RegistryError(404, "HTTP 404 Not Found")
+
+
+def _part(name: str, quoted: str) -> str:
+    """Return a part of a path that has a name in its route: ``s`` is a subject."""
+    try:
+        # A part that is no UTF-8 must not stand for another one.
+        text = unquote(quoted, errors="strict")
+    except UnicodeDecodeError:
+        raise RegistryError(422, "A part of the path is not UTF-8") from None
+    if name == "s" and not (text.isprintable() and len(text) <= _SUBJECT_MOST):
+        raise RegistryError(
+            42208, f"A subject has at most {_SUBJECT_MOST} characters, all of them printable"
+        )
+    return text
 
 
 # Those that only look something up.
@@ -190,26 +235,24 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the base class's name
         """Say nothing: a request is normal operation."""
 
-    def do_GET(self) -> None:
-        self._serve()
-
-    def do_POST(self) -> None:
-        self._serve()
-
-    def do_PUT(self) -> None:
-        self._serve()
-
-    def do_DELETE(self) -> None:
-        self._serve()
+    def __getattr__(self, name: str) -> Any:
+        """Serve every method, also those that no path has: the base class answers 501."""
+        if name.startswith("do_"):
+            return self._serve
+        raise AttributeError(name)
 
     def _serve(self) -> None:
+        allowed = None
         try:
             body = self._body()
-            if self.command != "GET" and not re.match(_READING_POST, urlsplit(self.path).path):
+            asked = _asked(self.command, self.path)
+            if asked.writes:
                 self._check_token()
-            answer, status = _answer(self.store, self.command, self.path, body), 200
+            call = _Call(self.store, asked.parts, asked.query, body)
+            answer, status = asked.answer(call), 200
         except RegistryError as error:
             answer, status = {"error_code": error.code, "message": error.message}, error.status
+            allowed = error.allowed if isinstance(error, _MethodError) else None
         except (TimeoutError, ConnectionError):
             raise
         except Exception as error:  # noqa: BLE001 one client's request ends with an answer
@@ -219,8 +262,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", _CONTENT_TYPE)
         self.send_header("Content-Length", str(len(payload)))
+        if allowed is not None:
+            self.send_header("Allow", allowed)
         self.end_headers()
-        self.wfile.write(payload)
+        if self.command != "HEAD":
+            self.wfile.write(payload)
 
     def _check_token(self) -> None:
         """Refuse a request that may change something and does not bring the token."""

@@ -1,6 +1,7 @@
 """What the registry server knows: subjects, versions, ids and rules, on top of the files."""
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -16,6 +17,8 @@ from stream_scorer.registry.sources import INDEX, FileRegistry, RegisteredVersio
 
 _LOCK: Final = ".registry.lock"
 _ENTRIES_MOST: Final = 10_000
+_NAME_MOST: Final = 160
+"""Characters of a subject in a file name, which has 255 at most."""
 
 
 class RegistryError(Exception):
@@ -208,7 +211,11 @@ def _check_schema(schema: str) -> None:
 
 def _file_name(subject: str) -> str:
     """Return a file name of its own for a subject, which may hold any character."""
-    return quote(subject, safe="")
+    name = quote(subject, safe="")
+    if len(name) <= _NAME_MOST:
+        return name
+    # Longer than every name that is not cut: no other subject has it.
+    return f"{name[:_NAME_MOST]}-{hashlib.sha256(subject.encode()).hexdigest()}"
 
 
 def _replace(path: Path, text: str) -> None:

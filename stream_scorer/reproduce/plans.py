@@ -1,7 +1,6 @@
 """Under which plan past decisions were made: its policy has the thresholds."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +19,8 @@ from stream_scorer.core.decision.policy import (
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.errors import SettingsError
 from stream_scorer.models.stores.deployment import plan_of
-from stream_scorer.models.stores.store import BundleStore
+from stream_scorer.models.stores.store import BundleStore, PlanMissingError
 
 
 class RecordedPlans:
@@ -63,17 +61,17 @@ class RecordedPlans:
             model: The model's name.
 
         Raises:
-            SettingsError: The given path cannot be read or says something impossible.
+            SettingsError: The plan cannot be read or says something impossible, or there is none at
+                the given path.
             UnavailableError: The store does not answer.
         """
         if model not in self._pinned:
-            found = Plan()
-            if self._path is not None:
-                found = plan_of(self._store, model, self._path)
-            else:
-                with suppress(SettingsError):
-                    found = plan_of(self._store, model, None)
-            self._pinned[model] = found
+            try:
+                self._pinned[model] = plan_of(self._store, model, self._path)
+            except PlanMissingError:
+                if self._path is not None:
+                    raise
+                self._pinned[model] = Plan()
         return self._pinned[model]
 
 

@@ -7,7 +7,11 @@ program checks may not be what another uses. Here such a document is none.
 import json
 from typing import Any
 
-_DEEPEST = "nested too deeply"
+from stream_scorer.nesting import deeper_than
+
+_LEVELS_MOST = 200
+"""Whatever reads the document after this calls itself for each level."""
+_DEEPEST = f"nested deeper than {_LEVELS_MOST} levels"
 
 
 def parse(data: bytes) -> dict[str, Any]:
@@ -17,8 +21,8 @@ def parse(data: bytes) -> dict[str, Any]:
         data: UTF-8, without a byte order mark.
 
     Raises:
-        ValueError: Not JSON, not an object, a key twice (also in another case), NaN or infinity;
-            says which.
+        ValueError: Not JSON, not an object, nested deeper than 200 levels, a key twice (also in
+            another case), NaN or infinity; says which.
     """
     try:
         document = json.loads(
@@ -26,6 +30,8 @@ def parse(data: bytes) -> dict[str, Any]:
         )
     except RecursionError:
         raise ValueError(_DEEPEST) from None
+    if deeper_than(_LEVELS_MOST, document):
+        raise ValueError(_DEEPEST)
     if not isinstance(document, dict):
         raise ValueError("is not a JSON object")  # noqa: TRY004 what is wrong is the text
     return document

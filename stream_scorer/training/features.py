@@ -1,8 +1,7 @@
 """Which features to train on: the shipped list, or a file of declarations."""
 
 import json
-import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet, compile_features
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundles.bundle import FeatureSpec
+from stream_scorer.nesting import parse_toml
 
 _WINDOWS = ("1d", "7d", "30d")
 
@@ -61,7 +61,8 @@ def read_features(path: Path | None, plan: Plan) -> tuple[tuple[FeatureSpec, ...
 
 
 def _listed(path: Path) -> tuple[FeatureSpec, ...]:
-    read = {".toml": tomllib.loads, ".json": json.loads}.get(path.suffix.lower())
+    readers: dict[str, Callable[[str], Any]] = {".toml": parse_toml, ".json": json.loads}
+    read = readers.get(path.suffix.lower())
     if read is None:
         raise SettingsError(f"features {path}: unknown kind of file", "name it .toml or .json")
     try:

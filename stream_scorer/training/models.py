@@ -44,7 +44,7 @@ def read_parameters(texts: Sequence[str]) -> dict[str, Any]:
             raise SettingsError(f"parameter {name}: given twice", "leave one out")
         try:
             found[name] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             found[name] = value
         if isinstance(found[name], float) and not math.isfinite(found[name]):
             # A manifest is JSON, which has no such number.

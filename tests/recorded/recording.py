@@ -18,8 +18,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import config
-from stream_scorer.kafka.topics.offsets import bounds
+from stream_scorer.kafka.topics.offsets import LATEST, bounds, offsets
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Topics
+from tests.support.faults.process import wait_until
 
 GROUP = "recorded"
 GROUPS = (GROUP, f"{GROUP}-profiler")
@@ -155,7 +156,7 @@ def read_records(kafka: Kafka, topic: str) -> list[Record]:
 
 
 def restore(recording: Recording, kafka: Kafka, folder: Path) -> None:
-    """Put a recording into a folder, and into topics that do not exist yet, at the same offsets."""
+    """Put a recording into a folder, and into topics that do not exist yet; see :func:`_write`."""
     (folder / "schemas").symlink_to(SCHEMAS_DIRECTORY)
     for name, data in recording.files.items():
         path = folder / name
@@ -170,19 +171,24 @@ def restore(recording: Recording, kafka: Kafka, folder: Path) -> None:
     for created in admin.create_topics(made).values():
         created.result()
     for name, ends in recording.ends.items():
-        _write(kafka, TOPICS[name], recording.records[name], ends)
-        assert bounds(kafka, TOPICS[name])[1] == dict(enumerate(ends))
-    for group, offsets in recording.committed.items():
+        _write(kafka, admin, TOPICS[name], recording.records[name], ends)
+    for group, rows in recording.committed.items():
         consumer = Consumer(config.reader(kafka, group))
-        places = [TopicPartition(t, p, at, metadata=note) for t, p, at, note in offsets]
+        # The binding takes no None for an offset without metadata.
+        places = [TopicPartition(*row[:3], *filter(None, row[3:])) for row in rows]
         consumer.commit(offsets=places, asynchronous=False)
         consumer.close()
 
 
-def _write(kafka: Kafka, topic: str, records: list[Record], ends: list[int]) -> None:
+def _write(
+    kafka: Kafka, admin: AdminClient, topic: str, records: list[Record], ends: list[int]
+) -> None:
     """Write a topic's records so that each has its offset.
 
-    Where an offset is missing, a transaction had its marker: a transaction ends there again.
+    Where an offset is missing after a record, a transaction had its marker: a transaction ends
+    there again. A marker before the first record cannot be written alone, so that all offsets of
+    such a partition are less by one. Only topics that scorers write have one, and no committed
+    offset and no checkpoint names an offset there.
     """
     plain = Producer(config.common(kafka) | {"enable.idempotence": True})
     marking = Producer(config.producer(kafka, topic))
@@ -195,7 +201,7 @@ def _write(kafka: Kafka, topic: str, records: list[Record], ends: list[int]) -> 
                     runs.append([])
                 runs[-1].append(record)
         starts = [run[0].offset for run in runs]
-        for run, following in zip(runs, [*starts[1:], end], strict=True):
+        for run, following in zip(runs, [*starts, end][1:], strict=True):
             marked = following > run[-1].offset + 1
             producer = marking if marked else plain
             if marked:
@@ -208,3 +214,21 @@ def _write(kafka: Kafka, topic: str, records: list[Record], ends: list[int]) -> 
             producer.flush()
             if marked:
                 marking.commit_transaction()
+            _await_end(kafka, admin, TopicPartition(topic, partition, following - starts[0]))
+
+
+def _await_end(kafka: Kafka, admin: AdminClient, end: TopicPartition) -> None:
+    """Wait until a partition ends at an offset.
+
+    The broker answers a commit before it writes the transaction's marker.
+    """
+    place = (end.topic, end.partition)
+
+    def now() -> int:
+        return offsets(admin, kafka, [place], LATEST, stable=True)[place]
+
+    wait_until(
+        lambda: now() >= end.offset,
+        lambda: f"{end.topic} {end.partition} ends at {end.offset}, not {now()}",
+    )
+    assert now() == end.offset

@@ -4,10 +4,14 @@ import importlib
 import io
 import json
 import os
+import re
+import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import quote, quote_plus
 
 import numpy as np
 import pytest
@@ -225,3 +229,53 @@ def test_a_secret_that_begins_with_another_is_masked_entirely() -> None:
 def test_a_secret_is_masked_as_python_shows_it() -> None:
     remember("line\nbreak-secret")
     assert redacted(repr({"key": "line\nbreak-secret"})) == f"{{'key': '{MASK}'}}"
+
+
+UNUSUAL = "Grün\\\\%schlüssel/\U0001f511 '\"&\n\x1b"
+FORMS: dict[str, Callable[[str], str]] = {
+    "as it is": str,
+    "repr": repr,
+    "repr with a double quote": lambda secret: repr([secret + '"']),
+    "ascii": ascii,
+    "JSON": json.dumps,
+    "JSON in UTF-8": lambda secret: json.dumps(secret, ensure_ascii=False),
+    "JSON in JSON": lambda secret: json.dumps(json.dumps(secret)),
+    "ascii of repr": lambda secret: ascii(repr(secret)),
+    "bytes": lambda secret: repr(secret.encode()),
+    "UTF-8 read as Latin-1": lambda secret: secret.encode().decode("latin-1"),
+    "backslashes": lambda secret: secret.encode("ascii", "backslashreplace").decode(),
+    "unicode_escape": lambda secret: secret.encode("unicode_escape").decode(),
+    "URL": quote,
+    "URL with every character": lambda secret: quote(secret, safe=""),
+    "URL in lower case": lambda secret: re.sub(
+        "%[0-9A-F]{2}", lambda match: match[0].lower(), quote(secret)
+    ),
+    "URL in a URL": lambda secret: quote(quote(secret)),
+    "form": quote_plus,
+    "octal": lambda secret: "".join(
+        chr(byte) if chr(byte).isalnum() and byte < 128 else f"\\{byte:03o}"
+        for byte in secret.encode()
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_an_unusual_secret_is_masked_in_every_form(form: Callable[[str], str]) -> None:
+    remember(UNUSUAL)
+    said = redacted(f"key {form(UNUSUAL)} is wrong")
+    assert MASK in said
+    assert "schl" not in said
+    assert "ssel" not in said
+
+
+def test_an_escaped_secret_that_begins_with_another_is_masked() -> None:
+    remember("abcdef2")
+    remember("abcdef2-ü-tail")
+    assert redacted("abcdef2-%C3%bc-tail") == MASK
+
+
+def test_a_secret_of_backslashes_is_looked_for_in_a_short_time() -> None:
+    remember("\\" * 40 + "end")
+    began = time.process_time()
+    redacted("\\" * 5_000)
+    assert time.process_time() - began < 2

@@ -52,6 +52,14 @@ def _shared(text: str) -> Callable[[Place], str]:
     return _read("stream_scorer.core.events.plan", "parse_plan", lambda: text)
 
 
+def _nested(levels: int) -> dict[str, Any]:
+    """Return tables inside each other."""
+    table: dict[str, Any] = {}
+    for _ in range(levels):
+        table = {"a": table}
+    return table
+
+
 class _Log:
     """A control log with an operator's first plan.
 
@@ -208,6 +216,19 @@ CASES: Final = (
          _planned(lambda p: p.update(name="a\ud800"))),
         ("TOML nested 100,000 deep", "plans", _REFUSED, _toml("a=" + "[" * 100_000)),
         ("plan.toml nested 100,000 deep", "plans", _REFUSED, _shared("a = " + "[" * 100_000)),
+        *(
+            (f"{file} with {what}", "nesting", _REFUSED, read(text), "deeper than 64 levels")
+            for file, read in (("a rollout plan", _toml), ("plan.toml", _shared))
+            for what, text in (
+                ("a key of 3,000 parts", "a." * 3_000 + "b = 1"),
+                ("a key of 500,000 parts", "a." * 500_000 + "b = 1"),
+                ("a heading of 65 parts", f"['a'{'. a' * 64}]"),
+                ("3,000 inline tables", "a = " + "{a = " * 3_000 + "1" + "}" * 3_000),
+                ("400 lists", "a = " + "[" * 400 + "]" * 400),
+            )
+        ),
+        ("a rollout of 3,000 tables in each other", "plans", _REFUSED,
+         _planned(lambda p: p.update(shared=_nested(3_000))), "nested too deep"),
         ("a number of 100,000 digits", "plans", _REFUSED, _toml("a=" + "9" * 100_000)),
         ("a ring_cap of 2^62", "plans", _REFUSED, _shared(f"ring_cap = {2**62}"),
          "must be at most"),

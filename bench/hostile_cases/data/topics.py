@@ -273,12 +273,38 @@ def _timings(value: Callable[[Source], bytes]) -> Callable[[Place], str]:
     return run
 
 
+def _summary(**window: Any) -> Callable[[Source], bytes]:
+    """Return a summary whose only window has other counts."""
+
+    def make(source: Source) -> bytes:
+        made = _example("summaries")
+        counts = {
+            "partition": 0, "start": 0, "width_ms": 3_600_000, "count": 10, "review": 0,
+            "block": 0, "score_sum": 3.5, "amount_minor_sum": 25, "amount_minor_min": 1,
+            "amount_minor_max": 4, "score_bins": [10], "amount_bins": [10],
+        }  # fmt: skip
+        return bytes(_codec("summaries", source).encode(made | {"windows": [counts | window]}))
+
+    return make
+
+
 _SUMMARIES: Final = cases(
     "summaries", 4,
     ("4 million records of no byte, read as evidence", "own-topics", "1 read, 1 refused",
      _timings(lambda _: framed(_FOUR_MILLION))),
     ("a summary cut off", "own-topics", "1 read, 1 refused",
      _timings(lambda s: bytes(_codec("summaries", s).encode(_example("summaries")))[:-1])),
+    ("counts of a batch", "own-counts", "2 read, 0 refused", _timings(_summary())),
+    *(
+        (what, "own-counts", "1 read, 1 refused", _timings(_summary(**window)))
+        for what, window in (
+            ("scores with the sum NaN", {"score_sum": float("nan")}),
+            ("scores with an infinite sum", {"score_sum": float("inf")}),
+            ("10 amounts with the sum 2^63 - 1", {"amount_minor_sum": 2**63 - 1}),
+            ("2^62 decisions", {"count": 2**62}),
+            ("bins that do not add up", {"amount_bins": [20, -10]}),
+        )
+    ),
     ("a record under the transactions' schema", "own-topics", "1 read, 1 refused",
      _timings(lambda s: s.good("x"))),
 )  # fmt: skip

@@ -49,6 +49,7 @@ def _client(**options: Any) -> dict[str, Any]:
     return {"client": {"security.protocol": "SSL"} | options}
 
 
+_TOKENS: Final = "sasl.oauthbearer.token.endpoint.url"
 _REFUSED: Final = "SettingsError: mode is production: "
 CASES: Final = (
     *cases(
@@ -61,6 +62,23 @@ CASES: Final = (
          _with(registry={"url": "http://registry:8081"})),
         ("checkpoints in plain text", "plaintext", _REFUSED,
          _with(state={"url": "http://store/state"})),
+        ("tokens asked for in plain text", "plaintext", _REFUSED,
+         _with(kafka=_client(**{_TOKENS: "http://login.example/token"})), "is not encrypted"),
+        ("tokens asked for with a password in the URL", "tokens", _REFUSED,
+         _with(kafka=_client(**{_TOKENS: "https://me:hunter2@login.example/token"})),
+         "has credentials"),
+        ("tokens without a signature", "tokens", _REFUSED,
+         _with(kafka=_client(**{"enable.sasl.oauthbearer.unsecure.jwt": "true"})), "signature"),
+        ("cipher suites that do not encrypt", "tokens", _REFUSED,
+         _with(kafka=_client(**{"ssl.cipher.suites": "ALL:eNULL"})), "do not encrypt"),
+        ("another name for the brokers' addresses", "plaintext", "SettingsError: ",
+         _with(kafka=_client(**{"metadata.broker.list": "PLAINTEXT://far:9092"})),
+         "metadata.broker.list cannot stand here"),
+        ("a bucket over http", "endpoints", _REFUSED,
+         _with(state={"url": "s3://bucket/state?scheme=http"}), "state.url: is not encrypted"),
+        ("a bucket at an http address", "endpoints", _REFUSED,
+         _with(models={"url": "s3://bucket/m?endpoint_override=http%3A%2F%2Fminio%3A9000"}),
+         "models.url: is not encrypted"),
         ("brokers that are not verified", "verified", _REFUSED,
          _with(kafka=_client(**{"enable.ssl.certificate.verification": False}))),
         ("host names that are not verified", "verified", _REFUSED,

@@ -163,6 +163,24 @@ _MORE: Final = tuple(
     for what, rule, expected, words, run in (
         ("a method that a path does not have", "paths", "405: ", "Not Allowed",
          _answered(None, method="DELETE", path="/subjects")),
+        *(
+            (f"a method that no path has, {method}", "paths", "405: ", "Not Allowed",
+             _answered(None, method=method, path="/subjects"))
+            for method in ("PATCH", "OPTIONS", "TRACE", "BREW")
+        ),
+        ("HEAD", "paths", "200: $", "", _answered(None, method="HEAD", path="/subjects")),
+        ("a target that is not a URL", "paths", "400: ", "not a URL",
+         _answered(**_GET, path="http://[/subjects")),
+        *(
+            (f"a subject {what}", "subjects", "422: ", "422",
+             _answered({"schema": '"int"'}, path=f"/subjects/{subject}/versions", writable=True))
+            for what, subject in (
+                ("of 5,000 letters", "a" * 5_000), ("with NUL", "a%00b"),
+                ("that is not UTF-8", "%FF"), ("with half of a surrogate pair", "%ED%A0%80"),
+            )
+        ),
+        ("a subject of 400 letters", "subjects", "200: ", '"id"',
+         _answered({"schema": '"int"'}, path=f"/subjects/{'a' * 400}/versions", writable=True)),
         ("a subject that is not there", "paths", "404: ", "40401",
          _answered(**_GET, path="/subjects/nothing/versions")),
         ("an id that is not there", "paths", "404: ", "40403",

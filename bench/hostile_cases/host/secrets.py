@@ -1,15 +1,18 @@
 """Secrets: none is read from where others may see it, and none leaves in a text."""
 
 import io
+import json
 import os
 from collections.abc import Callable
 from typing import Any, Final
+from urllib.parse import quote
 
 from bench.hostile_cases.case import Place, cases, entry
 from bench.hostile_cases.host.requests import asked, endpoint
 
 _SECRET: Final = "gallop horse/battery"  # noqa: S105 of no account
-_WORDS: Final = ("gallop", "hunter2")
+_UNUSUAL: Final = "gallöp/zquörk 'ß\\"
+_WORDS: Final = ("gallop", "hunter2", "zqu")
 
 
 def _kept(text: str, what: str) -> str:
@@ -52,17 +55,17 @@ def _mounted(*names: str) -> Callable[[Place], str]:
     return run
 
 
-def _with_secret() -> None:
-    os.environ["STREAM_SCORER_REGISTRY__PASSWORD"] = _SECRET
+def _with_secret(secret: str = _SECRET) -> None:
+    os.environ["STREAM_SCORER_REGISTRY__PASSWORD"] = secret
     os.environ["STREAM_SCORER_REGISTRY__USER"] = "me"
     entry("stream_scorer.settings", "load_settings")()
 
 
-def _told(say: Callable[[str], str], text: str) -> Callable[[Place], str]:
+def _told(say: Callable[[str], str], text: str, secret: str = _SECRET) -> Callable[[Place], str]:
     """Let a text that quotes a secret leave through one door."""
 
     def run(_: Place) -> str:
-        _with_secret()
+        _with_secret(secret)
         return _kept(say(text), "masked")
 
     return run
@@ -167,6 +170,17 @@ CASES: Final = cases(
      _told(_log, f"cannot log in with {_SECRET}")),
     ("a dead letter that quotes a URL-encoded password", "redactor", "masked: ",
      _told(_letter, "GET https://registry/?key=gallop%20horse%2Fbattery")),
+    *(
+        (f"an error that quotes a password {how}", "escaped-secrets", "masked: ",
+         _told(_error, f"cannot log in: key {form} is wrong", _UNUSUAL), r"key .*\*\*\*.* is")
+        for how, form in (
+            ("as ascii", ascii(_UNUSUAL)),
+            ("as repr, with more quotes", repr([_UNUSUAL, '"'])),
+            ("in JSON", json.dumps(_UNUSUAL)),
+            ("in bytes", repr(_UNUSUAL.encode())),
+            ("in a URL, in lower case", quote(_UNUSUAL).replace("%C3%B6", "%c3%b6")),
+        )
+    ),
     ("health that quotes an option", "redactor", "masked: ",
      _told(_health, "refused: sasl.password=gallop")),
     ("settings that are shown", "redactor", "masked: ", _settings_shown),

@@ -10,10 +10,10 @@ INCOMPATIBLE_SCHEMA for that record alone.
 """
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, TypeVar
 
 import fastavro
 import numpy as np
@@ -53,6 +53,7 @@ UNLIMITED: Final = Plan(record_bytes_max=1 << 30, string_bytes_max=1 << 30, arra
 
 Refusal = tuple[int, RejectReason, str]
 Piece = tuple[Int64, pa.RecordBatch]
+_Record = TypeVar("_Record")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,33 +189,13 @@ class ColumnDecoder:
         refused: list[Refusal],
     ) -> None:
         """Decode with fastavro, record by record."""
-        good: list[int] = []
-        found: list[dict[str, Any]] = []
-        for row in rows.tolist():
-            try:
-                record: Any = fastavro.schemaless_reader(
-                    io.BytesIO(framed.body(row)), writer.schema, writer.reader
-                )
-            except SchemaResolutionError:
-                refused.append(
-                    (row, RejectReason.INCOMPATIBLE_SCHEMA, "a value that the reader cannot take")
-                )
-            except MemoryError:
-                raise
-            except Exception as error:  # noqa: BLE001 fastavro raises whatever the bytes lead to
-                refused.append(
-                    (row, RejectReason.MALFORMED, f"cannot be decoded: {type(error).__name__}")
-                )
-            else:
-                good.append(row)
-                found.append(record)
+
+        def record_of(body: BinaryIO) -> Any:
+            return fastavro.schemaless_reader(body, writer.schema, writer.reader)
+
+        good, found = decode_each(record_of, rows, framed, refused)
         columns = [resolve.column(field, found) for field in self.schema]
-        pieces.append(
-            (
-                np.array(good, np.int64),
-                pa.RecordBatch.from_arrays(columns, schema=self.schema),
-            )
-        )
+        pieces.append((good, pa.RecordBatch.from_arrays(columns, schema=self.schema)))
 
     def _join(self, pieces: list[Piece], count: int) -> tuple[pa.RecordBatch, Int64]:
         """Return the pieces as one batch in the order of the ``count`` input rows."""
@@ -348,6 +329,41 @@ def with_sources(decoded: DecodedColumns, raw: RawRecords) -> tuple[EventBatch, 
             decoded.records, raw.partition[rows], raw.offset[rows], raw.timestamp[rows]
         )
     return batch, rows, decoded.rejections
+
+
+def decode_each(
+    decode: Callable[[BinaryIO], _Record], rows: Int64, framed: Framed, refused: list[Refusal]
+) -> tuple[Int64, list[_Record]]:
+    """Decode rows one by one, with fastavro.
+
+    Args:
+        decode: Reads one record; what it raises refuses the row, except for ``MemoryError``.
+        rows: int64, the rows.
+        framed: Has their bytes.
+        refused: Gets those rows that cannot be decoded.
+
+    Returns:
+        int64, the other rows, and what ``decode`` returned for each.
+    """
+    good: list[int] = []
+    found: list[_Record] = []
+    for row in rows.tolist():
+        try:
+            record = decode(io.BytesIO(framed.body(row)))
+        except SchemaResolutionError:
+            refused.append(
+                (row, RejectReason.INCOMPATIBLE_SCHEMA, "a value that the reader cannot take")
+            )
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 fastavro raises whatever the bytes lead to
+            refused.append(
+                (row, RejectReason.MALFORMED, f"cannot be decoded: {type(error).__name__}")
+            )
+        else:
+            good.append(row)
+            found.append(record)
+    return np.array(good, np.int64), found
 
 
 def _not_prepared(schema_id: int) -> SchemaError:

@@ -4,11 +4,11 @@ Two steps: the leaves at the mapped paths (by the walk, by fastavro where a sche
 that way, or from JSON), then :mod:`stream_scorer.core.normalising`, which is the same for all.
 """
 
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path as Directory
-from typing import Any, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol
 
 import fastavro
 import numpy as np
@@ -22,6 +22,7 @@ from stream_scorer.codec.reading.decode import (
     Refusal,
     TransactionDecoder,
     Writer,
+    decode_each,
     rejections_of,
     with_sources,
 )
@@ -207,40 +208,16 @@ class MappedDecoder(ColumnDecoder):
     ) -> None:
         assert isinstance(writer, _MappedWriter)  # noqa: S101 what _ready returns
         if writer.stored is None:
-            rows, taken = self._decoded(writer, rows, framed, refused)
+            rows, found = decode_each(partial(_leaves_by_path, writer), rows, framed, refused)
             leaves = {
-                path: parts_of(values) for path, values in zip(self._paths, taken, strict=True)
+                path: parts_of([values[number] for values in found])
+                for number, path in enumerate(self._paths)
             }
         else:
             leaves = dict(writer.stored.leaves(columns, self._paths))
-        found = self._normaliser.apply(leaves, len(rows))
-        refused += [(int(rows[row]), reason, text) for row, reason, text in found.refused]
-        pieces.append((rows[found.rows], found.records))
-
-    def _decoded(
-        self, writer: _MappedWriter, rows: Int64, framed: Framed, refused: list[Refusal]
-    ) -> tuple[Int64, list[list[Leaf]]]:
-        """Decode rows with fastavro; return those that it could, and for each path their values."""
-        good: list[int] = []
-        taken: list[list[Leaf]] = [[] for _ in self._paths]
-        for row in rows.tolist():
-            try:
-                record: Any = fastavro.schemaless_reader(
-                    io.BytesIO(framed.body(row)), writer.schema, None,
-                    return_record_name=True, return_record_name_override=True,
-                )  # fmt: skip
-                values = [None if taker is None else taker(record) for taker in writer.takers]
-            except MemoryError:
-                raise
-            except Exception as error:  # noqa: BLE001 fastavro raises whatever the bytes lead to
-                refused.append(
-                    (row, RejectReason.MALFORMED, f"cannot be decoded: {type(error).__name__}")
-                )
-            else:
-                good.append(row)
-                for column, value in zip(taken, values, strict=True):
-                    column.append(value)
-        return np.array(good, np.int64), taken
+        normal = self._normaliser.apply(leaves, len(rows))
+        refused += [(int(rows[row]), reason, text) for row, reason, text in normal.refused]
+        pieces.append((rows[normal.rows], normal.records))
 
 
 class JsonDecoder:
@@ -319,6 +296,14 @@ def refusals_of(mapping: EventMapping, places: dict[Path, Found]) -> list[str]:
             found.append(f"{rule.key}: {rule.place}: is always null")
     wrong = (places[clause.path].why for clause in mapping.where)
     return found + [f"record.where: {why}" for why in wrong if why]
+
+
+def _leaves_by_path(writer: _MappedWriter, body: BinaryIO) -> list[Leaf]:
+    """Decode a record with fastavro and take its value at each path of the mapping."""
+    record: Any = fastavro.schemaless_reader(
+        body, writer.schema, None, return_record_name=True, return_record_name_override=True
+    )
+    return [None if taker is None else taker(record) for taker in writer.takers]
 
 
 def _takers(definition: Definition, places: dict[Path, Found]) -> tuple[Taker | None, ...]:

@@ -1,7 +1,6 @@
 """The plan: what may change a decision and is shared by all models."""
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from stream_scorer.core.events.extras import check_extras
 from stream_scorer.core.events.policy_table import read_policy
 from stream_scorer.core.mapping.mapping import EventMapping, check_with_plan, mapping_of
+from stream_scorer.nesting import parse_toml
 
 _DAY_MS = 86_400_000
 _INT32, _INT64 = 2**31 - 1, 2**63 - 1
@@ -188,10 +188,9 @@ def parse_plan(text: str, parts: Mapping[str, str] | None = None) -> Plan:
 
 def _toml(text: str, where: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        # A store hands it out: the reader's recursion is the file's fault, too.
-        raise ValueError(f"{where}not TOML: {error}") from error
+        return parse_toml(text)
+    except ValueError as error:
+        raise ValueError(f"{where}{error}") from error
 
 
 def table_of(plan: Plan) -> dict[str, Any]:

@@ -6,7 +6,6 @@ docs/YOUR_DATA.md describes each key.
 """
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -27,6 +26,7 @@ from stream_scorer.core.mapping.mapping_table import (
 from stream_scorer.core.mapping.rates import rates_of
 from stream_scorer.core.mapping.record_filter import Clause, clauses_of
 from stream_scorer.core.mapping.time_text import milliseconds_of
+from stream_scorer.nesting import parse_toml
 
 EXTRAS: Final = 64
 EXTRA_TYPES: Final = ("string", "double", "long", "boolean", "timestamp")
@@ -177,10 +177,7 @@ def parse_events(text: str) -> dict[str, Any]:
     Raises:
         ValueError: It is not TOML, or the mapping is not valid; names the key.
     """
-    try:
-        table = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not TOML: {error}") from error
+    table = parse_toml(text)
     mapping_of(table)
     return table
 

@@ -57,7 +57,7 @@ class Note:
         try:
             found = json.loads(text)
             note = cls(found["attempts"], found["end"], found["level"], found["version"])
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             return None
         sound = all(type(number) is int for number in (note.attempts, note.end, note.level))
         sound = sound and 0 <= note.level < len(_RECORDS)

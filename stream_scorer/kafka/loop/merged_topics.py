@@ -19,10 +19,11 @@ import numpy as np
 from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.core.terminals.profile_kernels import merge
-from stream_scorer.errors import OffsetsError, StateError, UnavailableError
+from stream_scorer.errors import OffsetsError, StateError
 from stream_scorer.kafka.client.consumer import ColumnConsumer, ConsumerError, GroupMetadata
 from stream_scorer.kafka.loop.source import Assigned, Places, Revoked
 from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.consumer_errors import refuse_unreadable
 from stream_scorer.kafka.topics.first_offsets import chosen_start
 from stream_scorer.kafka.topics.groups import noted
 from stream_scorer.kafka.topics.offsets import EARLIEST, LATEST, admin, offsets, partitions
@@ -35,13 +36,6 @@ _BUFFERED = 50_000
 _ANSWER_SECONDS = 30.0
 _BREATH_SECONDS = 0.02
 _COUNT_SECONDS = 10.0
-_GONE = frozenset(
-    {
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 the binding's own name
-    }
-)
 
 
 @dataclass(slots=True)
@@ -353,11 +347,8 @@ class MergedSource:
                 f"before it was read ({failure.error.str()})",
                 "raise the topic's retention; start with another group",
             )
-        elif code in _GONE or failure.error.fatal():
-            raise UnavailableError(
-                f"topic {topic} cannot be read: {failure.error.str()}",
-                "check the topic and the right to read it",
-            )
+        else:
+            refuse_unreadable(topic, failure)
 
     def _bound(self, base: int, count: int, consumer: ColumnConsumer) -> None:
         for partition in self._partitions[base : base + count]:

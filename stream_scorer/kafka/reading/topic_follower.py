@@ -2,21 +2,13 @@
 
 from confluent_kafka import KafkaError
 
-from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.client.consumer import ColumnConsumer, ConsumerError
 from stream_scorer.kafka.reading.read_limit import ReadLimit
 from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.consumer_errors import refuse_unreadable
 from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Kafka
-
-_GONE = frozenset(
-    {
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 the binding's own name
-    }
-)
 
 
 class TopicFollower:
@@ -104,11 +96,8 @@ class TopicFollower:
         if code == KafkaError._PARTITION_EOF:  # noqa: SLF001 the binding's own name
             # Transaction markers and aborted records may fill the rest up to the end.
             self._next[failure.partition] = max(self._next[failure.partition], failure.offset)
-        elif code in _GONE or failure.error.fatal():
-            raise UnavailableError(
-                f"topic {self.topic} cannot be read: {failure.error.str()}",
-                "check the topic and the right to read it",
-            )
+        else:
+            refuse_unreadable(self.topic, failure)
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -16,7 +16,31 @@ from stream_scorer.errors import (
 from stream_scorer.kafka.client.consumer import ConsumerError
 from stream_scorer.missing_input import past_the_gap
 
+_GONE = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 the binding's own name
+    }
+)
 _REFUSED = frozenset({KafkaError.INCONSISTENT_GROUP_PROTOCOL, KafkaError.GROUP_MAX_SIZE_REACHED})
+
+
+def refuse_unreadable(topic: str, failure: ConsumerError) -> None:
+    """Check an error event of a reader without a group: most of them pass by waiting.
+
+    Args:
+        topic: What is read.
+        failure: The event.
+
+    Raises:
+        UnavailableError: The topic is gone or may not be read, or the client cannot continue.
+    """
+    if failure.error.code() in _GONE or failure.error.fatal():
+        raise UnavailableError(
+            f"topic {topic} cannot be read: {failure.error.str()}",
+            "check the topic and the right to read it",
+        )
 
 
 @dataclass(frozen=True, slots=True)

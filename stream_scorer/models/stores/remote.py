@@ -23,6 +23,7 @@ from stream_scorer.models.stores.store import (
     PLAN_BYTES_MOST,
     BundleStore,
     FolderStore,
+    PlanMissingError,
     Stored,
     stored_under,
 )
@@ -142,7 +143,7 @@ class UrlStore:
         text = self._plan_text(name, PLAN)
         if text is None:
             what = f"plan {self.shown.rstrip('/')}/{name}/{PLAN}"
-            raise SettingsError(f"{what}: is not there", "name a file: --plan")
+            raise PlanMissingError(f"{what}: is not there", "name a file: --plan")
         return text
 
     def plan_parts(self, name: str) -> dict[str, str]:

@@ -62,7 +62,8 @@ class BundleStore(Protocol):
         """Return the text of ``plan.toml`` beside a model's versions.
 
         Raises:
-            SettingsError: It is not there, or no text.
+            PlanMissingError: It is not there.
+            SettingsError: It cannot be read.
             UnavailableError: The store does not answer.
         """
         ...
@@ -83,6 +84,10 @@ class BundleStore(Protocol):
             UnavailableError: The store does not answer.
         """
         ...
+
+
+class PlanMissingError(SettingsError):
+    """There is no plan file at a path; other than a file that cannot be read."""
 
 
 class FolderStore:
@@ -130,7 +135,8 @@ def read_plan_text(path: Path) -> str:
     """Return the text of one file of a plan.
 
     Raises:
-        SettingsError: It is not there, larger than 1 MiB, or no text.
+        PlanMissingError: It is not there.
+        SettingsError: It cannot be read, is larger than 1 MiB, or is no text.
     """
     try:
         with path.open("rb") as file:
@@ -139,7 +145,9 @@ def read_plan_text(path: Path) -> str:
             raise SettingsError(f"plan {path}: is larger than 1 MiB", "correct the file")
         return data.decode().replace("\r\n", "\n")
     except OSError as error:
-        raise SettingsError(f"plan {path}: {error.strerror}", "name a file: --plan") from error
+        # A link to nothing is a file that cannot be read.
+        kind = SettingsError if os.path.lexists(path) else PlanMissingError
+        raise kind(f"plan {path}: {error.strerror}", "name a file: --plan") from error
     except ValueError as error:
         raise SettingsError(f"plan {path}: {error}", "correct the file") from error
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder, DecodedColumns
 from stream_scorer.codec.records.record import RecordCodec, RecordError
+from stream_scorer.core.decision.plausible_summary import refuse_implausible
 from stream_scorer.core.decision.routing import CANARY, Routing
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.events.plan import Plan
@@ -205,6 +206,7 @@ class EvidenceColumns:
         for row, value in enumerate(raw.values):
             try:
                 summary = self._summaries.decode(value or b"", self._registry)
+                refuse_implausible(summary)
                 count = sum(window["count"] for window in summary["windows"])
                 told = Timings(
                     row, int(raw.timestamp[row]), summary.get("arm", ""),
@@ -213,7 +215,7 @@ class EvidenceColumns:
                 )  # fmt: skip
             except RegistryUnavailableError:
                 raise
-            except (RecordError, SchemaError, KeyError, TypeError):
+            except (RecordError, SchemaError, KeyError, TypeError, ValueError):
                 continue
             found.append(told)
         return found, len(raw) - len(found)

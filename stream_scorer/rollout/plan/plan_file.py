@@ -5,7 +5,6 @@ control log as JSON that says all of it: a later program with other defaults rea
 Nothing in it is read from a clock or drawn by chance; who starts a rollout draws its salt.
 """
 
-import tomllib
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -23,6 +22,7 @@ from stream_scorer.core.decision.routing import (
     Version,
 )
 from stream_scorer.core.events.plan import PARTS, Plan, plan_from, table_of
+from stream_scorer.nesting import parse_toml
 from stream_scorer.rollout.plan.judging_rules import ControllerRules, Rules
 from stream_scorer.rollout.plan.strict_parsing import (
     DAY_SECONDS,
@@ -218,12 +218,9 @@ def plan_table(text: str) -> dict[str, Any]:
     """Read a plan's TOML, unchecked, so that options may be laid over it.
 
     Raises:
-        ValueError: Not TOML.
+        ValueError: Not TOML, or nested too deep.
     """
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not TOML: {error}") from error
+    return parse_toml(text)
 
 
 def _check_champion(plan: RolloutPlan) -> None:

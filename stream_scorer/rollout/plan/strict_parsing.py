@@ -62,6 +62,9 @@ def read(kind: type[P], document: Mapping[str, Any] | bytes) -> P:
         if first["type"] == "extra_forbidden":
             told = "unknown key"
         raise ValueError(f"{where}: {told}" if where else told) from None
+    except RecursionError:
+        # `canonical` writes what was not read by `parse`.
+        raise ValueError("nested too deep") from None
     except TypeError as error:
         raise ValueError(f"a value has no place there: {error}") from error
 

@@ -1,7 +1,7 @@
 """A controller and a scorer, both real: from shadow up the ramp by what the scorer published."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -16,27 +16,29 @@ from stream_scorer.rollout.evidence.collected import Gathering
 from stream_scorer.rollout.evidence.guardrail import Verdict
 from stream_scorer.rollout.evidence.verdicts import CANARY_WAY, FAST, SHADOW_WAY, SLOW
 from stream_scorer.rollout.plan.rollout_state import Phase
-from stream_scorer.settings import MODELS_DIRECTORY, Controller, Kafka, Settings
+from stream_scorer.settings import MODELS_DIRECTORY, Controller, Settings
 from stream_scorer.telemetry import Event, RolloutHeld
-from tests.integration.rollout.test_live import FILES, OLD, Scene, awaits
+from tests.integration.rollout.test_live import OLD
 from tests.support.faults.process import wait_until
 from tests.support.faults.reference_run import transaction_codec, transactions
+from tests.support.rollout.live_scene import FILES, Scene, awaits, scene
 from tests.support.terminals.stage import codec
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
+
+__all__ = ["scene"]
 
 GUARD = {"first_look": 100, "least_events": 30, "slow_call_us": 1e6, "maturity_seconds": 3_600}
 
 
 @pytest.fixture
-def scene(
-    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
-) -> Iterator[Scene]:
-    kafka = kafka_topics(kafka_settings(session_timeout_ms=6_000))
-    made = Scene(kafka, MODELS_DIRECTORY, tmp_path)
-    made.records = transactions(days=20, customers=120)
-    yield made
-    made.log.close()
+def days() -> int:
+    return 20
+
+
+@pytest.fixture
+def models() -> Path:
+    return MODELS_DIRECTORY
 
 
 class Judge:

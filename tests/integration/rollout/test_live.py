@@ -4,34 +4,29 @@ import json
 import shutil
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.models.bundles import loader
-from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.rollout.log import live_versions
-from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.log.live_versions import LiveVersions
 from stream_scorer.rollout.log.ready_versions import ANY_OLDER
-from stream_scorer.rollout.plan.command_kinds import CommandKind, Rollback, Step
-from stream_scorer.rollout.plan.plan_file import plan_of
-from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY, Kafka, Models, Settings
+from stream_scorer.settings import MODELS_DIRECTORY, Models, Settings
 from stream_scorer.telemetry import Event, RevisionRefused
 from tests.integration.state.test_next_version import AMOUNT, FIELD, LONGER, STORED, write
-from tests.support.faults.process import ScorerProcess, wait_until
-from tests.support.faults.reference_run import Outcome, everything_once, feed, outcome, transactions
+from tests.support.faults.process import wait_until
+from tests.support.faults.reference_run import outcome
+from tests.support.rollout.live_scene import Scene, awaits, by_revision, scene
 
 pytestmark = pytest.mark.kafka
 
-FILES = FileRegistry(SCHEMAS_DIRECTORY)
+__all__ = ["scene"]
+
 OLD, SHIPPED, NEW, COLD = "fraud:1.0.0", "fraud:1.1.0", "fraud:1.2.0", "fraud:1.3.0"
 RAMP = [{"percent": 0}, {"percent": 5}, {"percent": 50}]
 
@@ -45,101 +40,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return store
 
 
-class Scene:
-    """A cluster's topics, a control log that this test writes, and what it fed."""
-
-    def __init__(self, kafka: Kafka, models: Path, folder: Path) -> None:
-        self.kafka = kafka
-        self.log = ControlLog(Settings(kafka=kafka))
-        self.records = transactions(days=6, customers=120)
-        self._models = models
-        self._folder = folder
-        self._fed = 0
-
-    def scorer(self, name: str = "log", instance: str = "0", model: str = "") -> ScorerProcess:
-        """Start one that follows the rollout, or one of a model's version."""
-        variables = {"STREAM_SCORER_MODELS__DIRECTORY": str(self._models)}
-        kafka = self.kafka.model_copy(update={"instance": instance})
-        options = ("--model", model) if model else ()
-        return ScorerProcess(
-            kafka, self._folder / name, "--from", "earliest", *options, variables=variables,
-            follow=True,
-        )  # fmt: skip
-
-    def feed(self, share: float = 0.2) -> int:
-        """Feed the next records; return how many were fed by now."""
-        until = min(self._fed + int(share * len(self.records)), len(self.records))
-        feed(self.kafka, self.records[self._fed : until])
-        self._fed = until
-        return until
-
-    def decided(self) -> Outcome:
-        """Return what is decided once all that was fed is."""
-        wait_until(lambda: len(self._seen()) >= self._fed, "all is decided")
-        found = outcome(self.kafka)
-        everything_once(found, self.records[: self._fed])
-        return found
-
-    def _seen(self) -> list[Any]:
-        topics = self.kafka.topics
-        return [m for t in (topics.decisions, topics.dead_letters) for m in read_all(self.kafka, t)]
-
-    def plan(self, **table: Any) -> int:
-        given = {"name": "next", "salt": "s", **table}
-        body = plan_of(given)
-        return self._revision(CommandKind.PLAN, body)
-
-    def step(self, stage: int) -> int:
-        return self._revision(CommandKind.STEP, Step(stage=stage, reason="a test"))
-
-    def roll_back(self) -> int:
-        return self._revision(CommandKind.ROLLBACK, Rollback(reason="a test"))
-
-    def _revision(self, kind: CommandKind, body: Any) -> int:
-        entry = self.log.append(kind, body, None)
-        assert entry.command is not None
-        return entry.command.sequence
-
-    def activations(self) -> list[dict[str, Any]]:
-        return self._read(8, "activation.v1", self.kafka.topics.activations)
-
-    def shadows(self) -> list[dict[str, Any]]:
-        return self._read(9, "shadow-score.v1", self.kafka.topics.shadow_scores)
-
-    def _read(self, number: int, schema: str, topic: str) -> list[dict[str, Any]]:
-        codec = RecordCodec(number, reader_schema(schema))
-        return [codec.decode(m.value(), FILES) for m in read_all(self.kafka, topic)]
-
-
 @pytest.fixture
-def scene(
-    kafka_settings: Callable[..., Kafka],
-    kafka_topics: Callable[..., Kafka],
-    models: Path,
-    tmp_path: Path,
-) -> Iterator[Scene]:
-    made = Scene(kafka_topics(kafka_settings(session_timeout_ms=6_000)), models, tmp_path)
-    yield made
-    made.log.close()
-
-
-def awaits(process: ScorerProcess, revision: int) -> None:
-    """Wait until a scorer has loaded a revision."""
-    wait_until(
-        lambda: process.alive and process.metric("stream_scorer_plan_revision") == revision,
-        lambda: f"revision {revision} is loaded: {process.said}",
-    )
-
-
-def by_revision(scene: Scene, found: Outcome) -> None:
-    """Assert that every decision is of the revision that the activations tell."""
-    begins: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for each in scene.activations():
-        if each["status"] == "ACTIVE":
-            begins[each["partition"]].append((each["offset"], each["revision"]))
-    for (partition, offset), decision in found.decisions.items():
-        told = max(each for each in begins[partition] if each[0] <= offset)
-        assert decision["plan_revision"] == told[1]
+def days() -> int:
+    return 6
 
 
 def test_a_scorer_without_a_plan_waits_and_starts_with_the_first(scene: Scene) -> None:
@@ -289,7 +192,7 @@ def test_two_scorers_killed_in_a_ramp_decide_each_record_once(
         for each in scorers:
             each.wait_ready()
         scene.feed(0.1)
-        commands: list[Callable[[], int]] = [
+        commands = [
             lambda: scene.plan(
                 strategy="canary", versions={"champion": OLD, "canary": NEW}, ramp=RAMP
             ),

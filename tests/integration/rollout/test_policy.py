@@ -1,22 +1,21 @@
 """A policy change moves decisions at its activation and nothing else; reproduce knows it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stream_scorer.models.bundles.bundle import read_manifest
-from stream_scorer.settings import MODELS_DIRECTORY, Kafka
+from stream_scorer.settings import MODELS_DIRECTORY
 from tests.integration.reproduce.test_reproduce import DEPTHS, only, retold
-from tests.integration.rollout.test_live import OLD, Scene, awaits, by_revision, models
+from tests.integration.rollout.test_live import OLD, models
 from tests.integration.rollout.test_reproduce import reproduced
-from tests.support.faults.reference_run import transactions
+from tests.support.rollout.live_scene import Scene, awaits, by_revision, scene
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
-__all__ = ["models"]
+__all__ = ["models", "scene"]
 
 POLICY = {
     "default": {"review": 0.01, "block": 0.6},
@@ -26,16 +25,8 @@ POLICY = {
 
 
 @pytest.fixture
-def scene(
-    kafka_settings: Callable[..., Kafka],
-    kafka_topics: Callable[..., Kafka],
-    models: Path,
-    tmp_path: Path,
-) -> Iterator[Scene]:
-    made = Scene(kafka_topics(kafka_settings(session_timeout_ms=6_000)), models, tmp_path)
-    made.records = transactions(days=14, customers=120)
-    yield made
-    made.log.close()
+def days() -> int:
+    return 14
 
 
 def wanted(decision: dict[str, Any], policy: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 import base64
 import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +12,17 @@ from stream_scorer.reproduce.compare import Reproduction
 from stream_scorer.reproduce.run import Question, reproduce
 from stream_scorer.settings import Kafka, Models, Settings
 from tests.integration.reproduce.test_reproduce import DEPTHS, EVER, only, retold, silent
-from tests.integration.rollout.test_live import NEW, OLD, RAMP, Scene, awaits, models
-from tests.support.faults.reference_run import transactions
+from tests.integration.rollout.test_live import NEW, OLD, RAMP, models
+from tests.support.rollout.live_scene import Scene, awaits, scene
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
-__all__ = ["models"]
+__all__ = ["models", "scene"]
 
 
 @pytest.fixture
-def scene(
-    kafka_settings: Callable[..., Kafka],
-    kafka_topics: Callable[..., Kafka],
-    models: Path,
-    tmp_path: Path,
-) -> Iterator[Scene]:
-    made = Scene(kafka_topics(kafka_settings(session_timeout_ms=6_000)), models, tmp_path)
-    made.records = transactions(days=14, customers=120)
-    yield made
-    made.log.close()
+def days() -> int:
+    return 14
 
 
 def reproduced(scene: Scene, kafka: Kafka, models: Path, **asked: Any) -> Reproduction:

@@ -73,6 +73,24 @@ def test_safe_settings_have_no_finding() -> None:
         ({"state": {"url": "simplecache::http://store/checkpoints"}}, "state.url"),
         ({"models": {"url": "webhdfs://store/models"}}, "models.url"),
         ({"models": {"url": "zip://m::https://store/models.zip"}}, "models.url"),
+        ({"state": {"url": "s3://b/state?scheme=http"}}, "state.url"),
+        ({"state": {"url": "s3://b/state?scheme=HTTP&endpoint_override=minio"}}, "state.url"),
+        ({"models": {"url": "s3://b/m?endpoint_override=http%3A%2F%2Fminio%3A9"}}, "models.url"),
+        ({"models": {"url": "s3://b/m?endpoint_url=http://minio"}}, "models.url"),
+        ({"models": {"url": "s3://b/m?use_ssl=False"}}, "models.url"),
+        *(
+            ({"kafka": {"client": {"security.protocol": "sasl_ssl", option: value}}},
+             f"kafka.client {option}")
+            for option, value in (
+                ("sasl.oauthbearer.token.endpoint.url", "http://login.example/token"),
+                ("sasl.oauthbearer.token.endpoint.url", "HTTP://login.example/token"),
+                ("sasl.oauthbearer.token.endpoint.url", "https://me:hunter2@login.example/t"),
+                ("enable.sasl.oauthbearer.unsecure.jwt", True),
+                ("ssl.cipher.suites", "ALL:eNULL"),
+                ("enable.ssl.certificate.verification", "F"),
+                ("ssl.endpoint.identification.algorithm", "NONE"),
+            )
+        ),
         ({"kafka": {"bootstrap": "PLAINTEXT://far:9092"}}, "kafka.client security.protocol"),
     ],
 )  # fmt: skip
@@ -93,6 +111,33 @@ def test_each_unsafe_setting_is_found_and_refused(changed: dict[str, Any], setti
 def test_plaintext_within_the_machine_is_not_a_finding(near: str) -> None:
     kafka = {"bootstrap": near, "client": {}}
     assert list(setting_findings(settings(kafka=kafka, registry={"url": "http://localhost"}))) == []
+
+
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_a_variable_that_names_a_plaintext_store_is_found(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "http://minio:9000")
+    (found,) = setting_findings(settings(state={"url": "s3://b/state"}))
+    assert (found.setting, variable in found.problem) == ("state.url", True)
+    assert list(setting_findings(settings())) == []
+    monkeypatch.setenv(variable, "http://127.0.0.1:9000")
+    assert list(setting_findings(settings(state={"url": "s3://b/state"}))) == []
+
+
+def test_encrypted_endpoints_are_not_a_finding() -> None:
+    client = {
+        "security.protocol": "ssl",
+        "sasl.oauthbearer.token.endpoint.url": "https://login.example/token",
+    }
+    url = "s3://b/state?scheme=https&endpoint_override=https://minio"
+    assert list(setting_findings(settings(kafka={"client": client}, state={"url": url}))) == []
+
+
+@pytest.mark.parametrize("option", ["metadata.broker.list", "request.required.acks"])
+def test_another_name_of_an_option_of_ours_is_refused(option: str) -> None:
+    with pytest.raises(SettingsError, match=f"{option} cannot stand here"):
+        settings(kafka={"client": {option: "PLAINTEXT://far:9092"}})
 
 
 def test_a_secret_in_the_file_of_settings_is_found(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from stream_scorer.errors import SettingsError
 from stream_scorer.registry import server_connections
 from stream_scorer.registry.server import _BODY_MAX, RegistryServer
 from stream_scorer.registry.server_store import RegistryStore
+from stream_scorer.registry.sources import FileRegistry
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
 TOKEN = "0123456789abcdef0123"  # noqa: S105 of no account
@@ -212,3 +213,90 @@ def test_an_empty_folder_starts_as_a_copy_of_the_shipped_schemas(tmp_path: Path)
     seed(tmp_path / "volume")
     with RegistryServer(tmp_path / "volume") as running:
         assert ask(running, "GET", VERSIONS.rpartition("/")[0] + "/versions/1", "", {})[0] == 200
+
+
+def _answer(server: RegistryServer, method: str, target: str) -> tuple[int, str | None, bytes]:
+    """Return status, Allow header and body."""
+    connection = HTTPConnection(urlsplit(server.url).netloc, timeout=20)
+    try:
+        connection.request(method, target)
+        response = connection.getresponse()
+        return response.status, response.headers["Allow"], response.read()
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("method", ["PATCH", "OPTIONS", "TRACE", "DELETE", "PUT", "BREW", "get"])
+def test_a_wrong_method_is_answered_with_those_of_the_path(
+    server: RegistryServer, method: str
+) -> None:
+    # Without the token: nothing would be written.
+    for path, allowed in (
+        ("/subjects", "GET, HEAD"),
+        ("/subjects/new-value/versions", "GET, HEAD, POST"),
+        ("/subjects/new-value", "POST"),
+    ):
+        status, allow, body = _answer(server, method, path)
+        assert (status, allow) == (405, allowed)
+        assert json.loads(body)["error_code"] == 405
+    assert _answer(server, method, "/nothing")[:2] == (404, None)
+
+
+def test_head_is_answered_as_get_without_a_body(server: RegistryServer) -> None:
+    connection = HTTPConnection(urlsplit(server.url).netloc, timeout=20)
+    connection.request("GET", "/subjects")
+    length = len(connection.getresponse().read())
+    connection.request("HEAD", "/subjects")
+    response = connection.getresponse()
+    assert (response.status, response.headers["Content-Length"]) == (200, str(length))
+    assert response.read() == b""
+    # A body would be taken for the next answer.
+    connection.request("GET", "/schemas/ids/1")
+    assert connection.getresponse().status == 200
+    connection.close()
+    assert _answer(server, "HEAD", "/subjects/nothing/versions")[::2] == (404, b"")
+    assert _answer(server, "HEAD", "/subjects/nothing")[:2] == (405, "POST")
+
+
+@pytest.mark.parametrize(
+    ("subject", "status"),
+    [
+        ("a" * 5_000, 422), ("a" * 1_025, 422), ("a%00b", 422), ("a%0Ab", 422), ("%FF", 422),
+        ("%ED%A0%80", 422), ("%1b]0;x", 422), ("a" * 1_024, 200), ("a" * 255, 200),
+        ("%F0%9F%94%91" * 1_024, 200), ("..", 200), ("..%2F..%2Fx", 200), ("%25", 200),
+    ],
+)  # fmt: skip
+def test_a_subject_is_printable_and_not_too_long(
+    server: RegistryServer, directory: Path, subject: str, status: int
+) -> None:
+    headers = JSON | {"Authorization": f"Bearer {TOKEN}"}
+    path = f"/subjects/{subject}/versions"
+    assert ask(server, "POST", path, NEW, headers)[0] == status
+    level = json.dumps({"compatibility": "NONE"})
+    assert ask(server, "PUT", f"/config/{subject}", level, headers)[0] == status
+    assert ask(server, "POST", f"/compatibility{path}", NEW, JSON)[0] == status
+    known = [entry for entry in FileRegistry(directory).entries if entry.schema == '"long"\n']
+    assert len(known) == (status == 200)
+    assert {path.parent for path in directory.parent.rglob("*.avsc")} == {directory}
+
+
+def test_long_subjects_that_begin_alike_have_separate_files(
+    server: RegistryServer, directory: Path
+) -> None:
+    headers = JSON | {"Authorization": f"Bearer {TOKEN}"}
+    for end, kind in (("x", "long"), ("y", "string")):
+        body = json.dumps({"schema": f'"{kind}"'})
+        path = f"/subjects/{'a' * 999}{end}/versions"
+        assert ask(server, "POST", path, body, headers)[0] == 200
+    found = {
+        entry.schema.strip() for entry in FileRegistry(directory).entries if "aaa" in entry.subject
+    }
+    assert found == {'"long"', '"string"'}
+
+
+@pytest.mark.parametrize("target", ["http://[/subjects", "http://[::1/"])
+def test_a_target_that_is_not_a_url_is_refused(server: RegistryServer, target: str) -> None:
+    address = urlsplit(server.url)
+    with socket.create_connection((address.hostname or "", address.port or 0), 20) as client:
+        client.sendall(f"GET {target} HTTP/1.1\r\nConnection: close\r\n\r\n".encode())
+        assert client.recv(65_536).split(b" ")[1] == b"400"

@@ -16,7 +16,7 @@ from stream_scorer.security import canonical_json
         (b'{"a": Infinity}', "Infinity is not a JSON number"),
         (b'{"a": -Infinity}', "-Infinity is not a JSON number"),
         (b'{"a": NaN}', "NaN is not a JSON number"),
-        (b"[" * 100_000, "nested too deeply"),
+        (b"[" * 100_000, "nested deeper than 200 levels"),
         (b"[]", "not a JSON object"),
         (b"\xef\xbb\xbf{}", "BOM"),
         (b'{"a": 1} x', "Extra data"),

@@ -9,10 +9,10 @@ import pytest
 
 from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.codec.records.record import RecordCodec
+from stream_scorer.core.decision.plausible_summary import refuse_implausible
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.drift.monitor import MonitorWork
 from stream_scorer.drift.watch import DriftWatch
-from stream_scorer.drift.windows import refuse_implausible
 from stream_scorer.errors import RolloutError, StateError
 from stream_scorer.kafka.loop.control_topic import ControlRecord
 from stream_scorer.kafka.loop.work_interface import Stages
@@ -247,7 +247,7 @@ def test_an_unreadable_command_of_ours_leaves_no_silent_gap(
 
 WINDOW: dict[str, Any] = {
     "partition": 0, "start": 0, "width_ms": 3_600_000, "count": 10, "review": 2, "block": 1,
-    "score_sum": 3.5, "amount_minor_sum": 5, "amount_minor_min": 1, "amount_minor_max": 4,
+    "score_sum": 3.5, "amount_minor_sum": 25, "amount_minor_min": 1, "amount_minor_max": 4,
     "score_bins": [], "amount_bins": [],
 }  # fmt: skip
 
@@ -267,7 +267,11 @@ def summary(**window: Any) -> bytes:
 IMPLAUSIBLE: list[dict[str, Any]] = [
     {"count": 0}, {"count": -1}, {"count": 2**62}, {"review": 9, "block": 9}, {"review": -1},
     {"block": -5, "review": 7}, {"width_ms": 0}, {"width_ms": -1}, {"width_ms": 2**62},
+    {"score_sum": float("nan")}, {"score_sum": float("-inf")},
     {"score_sum": float("inf")}, {"score_sum": 1e300}, {"score_sum": -50.0},
+    {"amount_minor_sum": 2**63 - 1}, {"amount_minor_sum": -(2**63)}, {"amount_minor_sum": 9},
+    {"amount_minor_min": 5}, {"score_bins": [11]}, {"score_bins": [-1, 5]},
+    {"amount_bins": [9]}, {"amount_bins": [-2**62, 2**62, 10]}, {"amount_bins": [20, -10]},
 ]  # fmt: skip
 
 
@@ -278,7 +282,24 @@ def test_counts_that_no_batch_has_are_refused(window: dict[str, Any]) -> None:
 
 
 def test_a_plausible_summary_is_taken() -> None:
-    refuse_implausible({"windows": [WINDOW, WINDOW | {"score_sum": float("nan")}]})
+    # A score that is no number is in no bin.
+    bins = {"score_bins": [3, 6], "amount_bins": [0, 4, 6]}
+    refuse_implausible({"windows": [WINDOW, WINDOW | bins]})
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"records": -1}, {"records": 2**62}, {"rejected": {"MALFORMED": -1}},
+        {"flagged": {"late": 2**62}},
+        {"sources": [{"partition": -1, "first_offset": 0, "next_offset": 1}]},
+        {"sources": [{"partition": 0, "first_offset": 5, "next_offset": 1}]},
+        {"sources": [{"partition": 0, "first_offset": -5, "next_offset": 1}]},
+    ],
+)  # fmt: skip
+def test_totals_that_no_batch_has_are_refused(told: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="summary: "):
+        refuse_implausible({"windows": [WINDOW]} | told)
 
 
 def monitor(told: list[Event]) -> MonitorWork:
@@ -293,7 +314,12 @@ def test_records_that_are_not_summaries_are_counted_and_skipped(told: list[Event
     chance = random.Random(3)  # noqa: S311 a test's choice, no secret
     good = [summary(start=3_600_000 * hour) for hour in range(40)]
     bad = [*VALUES, *(summary(**window) for window in IMPLAUSIBLE)]
-    values = [*good, *bad, summary(amount_minor_sum=2**63 - 1), summary(start=2**40)]
+    values = [
+        *good,
+        *bad,
+        summary(amount_minor_sum=2**60, amount_minor_max=2**62),
+        summary(start=2**40),
+    ]
     chance.shuffle(values)
     batch = raw(values)
     committed = work.keep(work.compute(batch, Stages()), Stages(), batch)

@@ -458,7 +458,7 @@ def test_where_all_is_signed_a_controller_needs_a_key(writer: Writer) -> None:
         ('{"format":0}', "format: Input should be 1"),
         ('{"format":1e999}', "not JSON compliant"),
         ('{"reason":"' + "x" * BODY_BYTES_MOST + '"}', "bytes, more than 524288"),
-        ("[" * 100_000, "nested too deeply"),
+        ("[" * 100_000, "nested deeper than 200 levels"),
     ],
 )
 def test_a_body_is_read_strictly(body: str, why: str) -> None:

@@ -1,0 +1,47 @@
+"""The command line of this tree, and the keys that it must still print."""
+
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from stream_scorer.cli.main import app
+from tests.recorded.session import Tree
+
+ROOT = Path(__file__).parents[3]
+KEYS: dict[str, list[str]] = json.loads(
+    (ROOT / "tests" / "recorded" / "json_keys.json").read_text()
+)["commands"]
+"""Paths of the keys that the version before printed, by command."""
+REMOVED: dict[str, dict[str, str]] = {}
+"""By command, the keys that were taken away on purpose, each with its reason."""
+
+
+class Here(Tree):
+    """Runs commands in this process, whose current folder must be the tree's; but for ``kafka``.
+
+    Args:
+        folder: Where it runs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(ROOT, folder)
+
+    def run(self, *words: str) -> str:
+        """Return what a command prints; raises what it raises."""
+        if words[0] == "kafka":
+            # The Kafka outlives the process that starts it, so that is a process of its own.
+            return super().run(*words)
+        done = CliRunner().invoke(app, list(words), env=self.variables)
+        if done.exception is not None:
+            raise done.exception
+        return done.stdout
+
+
+def gone(tree: Tree) -> dict[str, list[str]]:
+    """Return, of the commands that ran, the recorded keys that they did not print."""
+    missing = {
+        command: sorted(set(KEYS[command]) - set(REMOVED.get(command, ())) - set(keys))
+        for command, keys in tree.keys.items()
+    }
+    return {command: keys for command, keys in missing.items() if keys}
