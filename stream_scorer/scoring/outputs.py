@@ -67,6 +67,11 @@ class DecodedBatch:
     rows: Int64
     undecodable: Rejections
 
+    @property
+    def skipped(self) -> int:
+        """How many of the records are no transactions (``[record] where`` of events.toml)."""
+        return len(self.raw) - len(self.rows) - len(self.undecodable)
+
 
 @dataclass(frozen=True, slots=True)
 class RejectedRows:
@@ -161,6 +166,7 @@ class Outcomes:
             batch.raw.offset,
             [(part.decisions, each.piece.routing.shared.summary_window_ms) for each, part in parts],
             rejected,
+            batch.skipped,
         )
         encoded: list[bytes] = []
         headers: list[Headers] = []

@@ -48,6 +48,7 @@ class Scoring:
     share: Share
     noted: Noted
     rejected: tuple[RejectReason, ...]
+    skipped: int
 
 
 class ScoringWork:
@@ -190,7 +191,7 @@ class ScoringWork:
         # Last: nothing fails behind it, so only a computed batch has to take it back.
         noted = self._held.state.rejections.take(batch.raw, rejected.rows, reasons)
         outgoing += noted.outgoing
-        return Result(outgoing, Scoring(scored, cut, share, noted, reasons))
+        return Result(outgoing, Scoring(scored, cut, share, noted, reasons, batch.skipped))
 
     def keep(self, result: Result[Scoring], stages: Stages, raw: RawRecords) -> BatchCommitted:
         """Keep the rings' changes and say what was committed."""
@@ -237,6 +238,7 @@ class ScoringWork:
             stage_seconds=stages.seconds,
             age_seconds=age / 1_000,
             next_offsets=raw.next_offsets(),
+            skipped=result.delta.skipped,
         )
 
     def undo(self, result: Result[Scoring]) -> None:

@@ -27,7 +27,7 @@ def open_codecs(settings: Settings, plan: Plan, registry: SchemaSource) -> Codec
     topics = settings.kafka.topics
     directory = settings.registry.directory
     decision, summary, shadow = (
-        reader_schema(name, directory) for name in ("decision.v2", "summary.v2", "shadow-score.v1")
+        reader_schema(name, directory) for name in ("decision.v2", "summary.v3", "shadow-score.v1")
     )
     return Codecs(
         transactions=open_decoder(registry, plan, directory),

@@ -41,6 +41,9 @@ SCHEMA: dict[str, Any] = {
 }  # fmt: skip
 
 EVENTS = """
+[record]
+where = "op in [c, r]"
+
 [fields]
 transaction_id = "after.payment_no"
 event_time = "ts"
@@ -69,7 +72,7 @@ def _ours() -> Any:
 def foreign(record: Record) -> Record:
     """Return the stranger's record of a transaction; what is no transaction stays as it is."""
     value = record.value
-    if value is None or record.bad in {"FRAMING", "EMPTY"}:
+    if value is None or record.bad == "FRAMING":
         return record
     whole = value if record.bad != "MALFORMED" else value + bytes(_CUT)
     row: Any = fastavro.schemaless_reader(io.BytesIO(whole[5:]), _ours(), None)
@@ -87,13 +90,19 @@ def foreign(record: Record) -> Record:
         "present": row["card_present"],
         "device": row["device_id"],
     }
-    out = io.BytesIO(b"\0" + FOREIGN_ID.to_bytes(4, "big"))
-    out.seek(0, io.SEEK_END)
-    fastavro.schemaless_writer(
-        out, fastavro.parse_schema(SCHEMA), {"op": "c", "ts": ms * 1_000, "after": after}
-    )
-    cut = _CUT if record.bad == "MALFORMED" else 0
-    return Record(record.key, out.getvalue()[: len(out.getvalue()) - cut], record.bad)
+    payload = _encoded({"op": "c", "ts": ms * 1_000, "after": after})
+    return Record(record.key, payload[:-_CUT] if record.bad == "MALFORMED" else payload, record.bad)
+
+
+def other(record: Record) -> Record:
+    """Return a record of the stranger's that is no transaction: a deletion."""
+    return Record(record.key, _encoded({"op": "d", "ts": 0, "after": None}), record.bad)
+
+
+def _encoded(value: dict[str, Any]) -> bytes:
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, fastavro.parse_schema(SCHEMA), value)
+    return b"\0" + FOREIGN_ID.to_bytes(4, "big") + out.getvalue()
 
 
 def with_foreign_schema(folder: Path) -> Path:
