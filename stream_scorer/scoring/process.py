@@ -70,7 +70,7 @@ def scorer_loop(
         else _pinned(settings, deployment, listener, watch)
     )
     fleet = deployed.versions.fleet
-    codecs = open_codecs(settings, fleet.shared, registry)
+    codecs = open_codecs(settings, registry)
     for model in fleet.models.values():
         warm(codecs, model, fleet.shared)
     kafka = settings.kafka
@@ -117,7 +117,7 @@ def scorer_loop(
         watch.begin(listener)
     if isinstance(deployed.versions, LiveVersions):
         # Another thread's: an encoder remembers what it has encoded.
-        others = open_codecs(settings, fleet.shared, registry)
+        others = open_codecs(settings, registry)
         deployed.versions.begin(lambda model, plan: warm(others, model, plan))
     return loop, work
 

@@ -19,7 +19,7 @@ from stream_scorer.kafka.topics.key_sample import KeySample
 from stream_scorer.ports import Outgoing, Paused, RawRecords
 from stream_scorer.rollout.log.activation import BatchPlan
 from stream_scorer.rollout.log.ready_versions import Versions
-from stream_scorer.scoring.decode_quarantined import decode_without
+from stream_scorer.scoring.batch_reading import BatchReading
 from stream_scorer.scoring.held_partitions import HeldPartitions
 from stream_scorer.scoring.outputs import DecodedBatch, Outcomes, PieceDecisions
 from stream_scorer.state.partitions.checkpoint_writer import Share
@@ -120,33 +120,35 @@ class ScoringWork:
         Raises:
             Paused: The registry is out of reach, or the model fails for too many rows.
         """
+        fleet = self._versions.fleet
+        reading = BatchReading(self._codecs.transactions, raw, quarantined, fleet.shared)
         try:
-            events, rows, undecodable = decode_without(
-                self._codecs.transactions, raw, quarantined, budgeted=True
-            )
+            reading(fleet.shared)
         except RegistryUnavailableError as error:
             raise Paused("registry", str(error)) from error
         stages.lap("decode")
-        if self._held.terminals is not None and len(events):
-            self._held.terminals.wait_for(events)
-            stages.lap("terminals")
-        fleet = self._versions.fleet
         self.rings.adopt(fleet.features)
-        cut = self._held.activations.cut(raw, events, fleet)
+        try:
+            cut = self._held.activations.cut(raw, reading, fleet)
+        except RegistryUnavailableError as error:
+            raise Paused("registry", str(error)) from error
         # As the batch before this one left the rings.
         share = self._share(raw, cut)
         scored: list[PieceDecisions] = []
         try:
             stages.lap("checkpoint")
+            if self._held.terminals is not None and len(cut.rows):
+                for piece in cut.pieces:
+                    self._held.terminals.wait_for(piece.events)
+                stages.lap("terminals")
             table = None if self._held.terminals is None else self._held.terminals.table
             for piece in cut.pieces:
-                part = piece.of(events)
                 made = decide_batch(
-                    part, self.rings, piece.routing, fleet.models, stages.lap, table
+                    piece.events, self.rings, piece.routing, fleet.models, stages.lap, table
                 )
-                scored.append(PieceDecisions(piece, part, made))
+                scored.append(PieceDecisions(piece, made))
             self._held.state.checkpoints.advance(share, raw.next_offsets())
-            decoded = DecodedBatch(raw, rows, undecodable)
+            decoded = DecodedBatch(raw, cut.rows, cut.undecodable)
             return self._result(decoded, scored, cut, share, stages)
         except BaseException as error:
             self._take_back(scored, cut, share)
@@ -205,7 +207,9 @@ class ScoringWork:
         for each in scored:
             for partition in each.made.journals:
                 rings = self.rings.of(partition)
-                self._held.histories.committed(partition, rings, each.events, each.made.accepted)
+                self._held.histories.committed(
+                    partition, rings, each.piece.events, each.made.accepted
+                )
         if self._held.terminals is not None and not self.restoring():
             self._held.terminals.evict()
         self._held.state.checkpoints.keep(result.delta.share)

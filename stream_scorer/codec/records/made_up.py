@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.events.batch import EventBatch
-from stream_scorer.core.events.extras import BOOLEAN, DOUBLE, LONG, STRING, TIMESTAMP
+from stream_scorer.core.events.extras import BOOLEAN, COLUMN_TYPES, DOUBLE, LONG, STRING, TIMESTAMP
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.mapping.mapping import BASE_AMOUNT
 from stream_scorer.ports import BytesColumn, RawRecords
@@ -20,10 +20,6 @@ from stream_scorer.settings import SCHEMAS_DIRECTORY
 EVENT_TIME_MS = 1_600_000_000_000
 """When the first of them happened, ms since the epoch."""
 _NOW_MS = 1_700_000_000_000
-_TYPES: Final = {
-    STRING: pa.string(), DOUBLE: pa.float64(), LONG: pa.int64(), BOOLEAN: pa.bool_(),
-    TIMESTAMP: pa.timestamp("ms"),
-}  # fmt: skip
 _VALUES: Final = {STRING: "a", DOUBLE: 1.5, LONG: 1, BOOLEAN: True, TIMESTAMP: EVENT_TIME_MS}
 
 
@@ -66,7 +62,7 @@ def with_extras(events: EventBatch, plan: Plan) -> EventBatch:
     """Return made-up events with the columns that a plan's mapping adds: no value is null."""
     records, count = events.records, len(events)
     for name, kind in plan.extras.items():
-        column = pa.array([_VALUES[kind]] * count, _TYPES[kind])
+        column = pa.array([_VALUES[kind]] * count, COLUMN_TYPES[kind])
         records = records.append_column(name, column)
     if plan.events.get("rates"):
         records = records.append_column(BASE_AMOUNT, records.column("amount_minor"))

@@ -150,6 +150,12 @@ class Plan:
         """Where the fields are in a user's record; None: records have our own schema."""
         return mapping_of(self.events) if self.events else None
 
+    def reads_as(self, other: "Plan") -> bool:
+        """Whether another plan reads records in the same way."""
+        return self is other or (
+            self.events == other.events and self.currencies == other.currencies
+        )
+
     @property
     def has_terminals(self) -> bool:
         """Whether every event has a terminal."""

@@ -38,7 +38,7 @@ LENGTH = 300
 
 SETTINGS = Settings()
 MODEL, PLAN = load_model(SETTINGS, Deployment())
-CODECS = open_codecs(SETTINGS, PLAN, FILES)
+CODECS = open_codecs(SETTINGS, FILES)
 
 
 def written(partition: int, offset: int) -> bytes:

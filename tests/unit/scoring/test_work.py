@@ -89,7 +89,7 @@ def work(
     settings = Settings()
     model, plan = load_model(settings, Deployment("fraud:1.0.0"))
     heard = told if told is not None else []
-    versions, codecs = Pinned(model, plan), open_codecs(settings, plan, source)
+    versions, codecs = Pinned(model, plan), open_codecs(settings, source)
     rings = PartitionRings(model.features)
     state = HeldState(
         rings,
