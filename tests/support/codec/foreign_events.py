@@ -14,7 +14,7 @@ from stream_scorer.registry.sources import reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 from tests.support.faults.reference_run import Record
 
-FOREIGN_ID = 501
+FOREIGN_ID, RENAMED_ID = 501, 502
 _CUT = 3
 """Bytes that a malformed record of the reference run lacks; they were zeros: nulls."""
 
@@ -39,6 +39,9 @@ SCHEMA: dict[str, Any] = {
             ]}]},
     ],
 }  # fmt: skip
+
+RENAMED: dict[str, Any] = json.loads(json.dumps(SCHEMA).replace("payment_no", "payment_id"))
+"""A later version: a field has another name, so the first mapping does not fit."""
 
 EVENTS = """
 [record]
@@ -69,17 +72,29 @@ def _ours() -> Any:
     return fastavro.parse_schema(json.loads(reader_schema("transaction.v1")))
 
 
-def foreign(record: Record) -> Record:
-    """Return the stranger's record of a transaction; what is no transaction stays as it is."""
+def _row(record: Record) -> dict[str, Any]:
+    whole = (record.value or b"") + bytes(_CUT if record.bad == "MALFORMED" else 0)
+    row: Any = fastavro.schemaless_reader(io.BytesIO(whole[5:]), _ours(), None)
+    return dict(row)
+
+
+def time_of(record: Record) -> int:
+    """Return a transaction's event time, ms."""
+    return round(_row(record)["event_time"].timestamp() * 1_000)
+
+
+def foreign(record: Record, *, renamed: bool = False) -> Record:
+    """Return the stranger's record of a transaction, perhaps of the later version of the schema.
+
+    What is no transaction stays as it is.
+    """
     value = record.value
     if value is None or record.bad == "FRAMING":
         return record
-    whole = value if record.bad != "MALFORMED" else value + bytes(_CUT)
-    row: Any = fastavro.schemaless_reader(io.BytesIO(whole[5:]), _ours(), None)
-    time = row["event_time"]
-    ms = time if isinstance(time, int) else round(time.timestamp() * 1_000)
+    row = _row(record)
+    ms = round(row["event_time"].timestamp() * 1_000)
     after = {
-        "payment_no": row["transaction_id"],
+        "payment_id" if renamed else "payment_no": row["transaction_id"],
         "shopper": {"no": row["customer_id"], "age": None},
         "till": row["terminal_id"],
         "paid": Decimal(row["amount_minor"]).scaleb(-2),
@@ -90,7 +105,7 @@ def foreign(record: Record) -> Record:
         "present": row["card_present"],
         "device": row["device_id"],
     }
-    payload = _encoded({"op": "c", "ts": ms * 1_000, "after": after})
+    payload = _encoded({"op": "c", "ts": ms * 1_000, "after": after}, renamed=renamed)
     return Record(record.key, payload[:-_CUT] if record.bad == "MALFORMED" else payload, record.bad)
 
 
@@ -99,10 +114,11 @@ def other(record: Record) -> Record:
     return Record(record.key, _encoded({"op": "d", "ts": 0, "after": None}), record.bad)
 
 
-def _encoded(value: dict[str, Any]) -> bytes:
+def _encoded(value: dict[str, Any], *, renamed: bool = False) -> bytes:
     out = io.BytesIO()
-    fastavro.schemaless_writer(out, fastavro.parse_schema(SCHEMA), value)
-    return b"\0" + FOREIGN_ID.to_bytes(4, "big") + out.getvalue()
+    schema, number = (RENAMED, RENAMED_ID) if renamed else (SCHEMA, FOREIGN_ID)
+    fastavro.schemaless_writer(out, fastavro.parse_schema(schema), value)
+    return b"\0" + number.to_bytes(4, "big") + out.getvalue()
 
 
 def with_foreign_schema(folder: Path) -> Path:
@@ -110,9 +126,12 @@ def with_foreign_schema(folder: Path) -> Path:
     directory = folder / "schemas"
     shutil.copytree(SCHEMAS_DIRECTORY, directory)
     index = json.loads((directory / "registry.json").read_text(encoding="utf-8"))
-    index["schemas"].append(
-        {"id": FOREIGN_ID, "subject": "payments-value", "version": 1, "file": "payment.avsc"}
-    )
+    schemas = ((FOREIGN_ID, SCHEMA), (RENAMED_ID, RENAMED))
+    for version, (number, schema) in enumerate(schemas, 1):
+        file = f"payment.v{version}.avsc"
+        index["schemas"].append(
+            {"id": number, "subject": "payments-value", "version": version, "file": file}
+        )
+        (directory / file).write_text(json.dumps(schema), encoding="utf-8")
     (directory / "registry.json").write_text(json.dumps(index), encoding="utf-8")
-    (directory / "payment.avsc").write_text(json.dumps(SCHEMA), encoding="utf-8")
     return directory
