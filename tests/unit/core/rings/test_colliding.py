@@ -34,7 +34,7 @@ def test_customers_with_one_hash_take_places_of_their_own() -> None:
     assert longest_run(rings._store.table >= 0) < COUNT // 8
 
 
-def test_customers_with_one_hash_are_dumped_in_order_of_their_ids() -> None:
+def test_customers_with_one_hash_are_dumped_in_order_of_ids() -> None:
     ids = alike(600)
     (bucket,) = set(bucket_of(pa.array(ids)).tolist())
     mixed = np.random.default_rng(3).permutation(np.array(ids)).tolist()
