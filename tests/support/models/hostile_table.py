@@ -163,7 +163,7 @@ HOSTILE: tuple[tuple[str, Deed, str], ...] = (
     (
         "a manifest nested 100,000 deep",
         manifest_text(lambda _: '{"a":' * 100_000),
-        "manifest.json: nested too deeply",
+        "manifest.json: nested deeper than 200 levels",
     ),
     (
         "the key thresholds twice",

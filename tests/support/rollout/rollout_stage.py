@@ -179,7 +179,7 @@ class Topics:
         window = {
             "partition": 0, "start": 0, "width_ms": 1, "count": count, "review": 0, "block": 0,
             "score_sum": 0.0, "amount_minor_sum": 0, "amount_minor_min": 0, "amount_minor_max": 0,
-            "score_bins": [0] * 10, "amount_bins": [0] * 3,
+            "score_bins": [0] * 10, "amount_bins": [count, 0, 0],
         }  # fmt: skip
         sources = [{"partition": 0, "first_offset": 0, "next_offset": 1, "watermark": 0}]
         value = {

@@ -67,7 +67,7 @@ def test_64_segments_fit_and_65_do_not() -> None:
     ("text", "message"),
     [
         ("default =", "policy.toml: not TOML: "),
-        ("a = " + "[" * 100_000, "policy.toml: not TOML: maximum recursion depth"),
+        ("a = " + "[" * 100_000, "policy.toml: nested deeper than 64 levels"),
         ("[dflt]", "policy: unknown key 'dflt'; known are default, segment, on_model_error"),
         ("revision = 3", "policy: unknown key 'revision'"),
         ('on_timeout = "APPROVE"', "policy: on_timeout: is not supported: only a real-time API"),

@@ -34,7 +34,7 @@ def test_customers_with_one_hash_take_places_of_their_own() -> None:
     assert longest_run(rings._store.table >= 0) < COUNT // 8
 
 
-def test_a_bucket_of_customers_with_one_hash_is_ordered_by_their_ids() -> None:
+def test_customers_with_one_hash_are_dumped_in_order_of_ids() -> None:
     ids = alike(600)
     (bucket,) = set(bucket_of(pa.array(ids)).tolist())
     mixed = np.random.default_rng(3).permutation(np.array(ids)).tolist()
@@ -54,7 +54,7 @@ def test_two_rings_place_the_same_customers_in_different_ways() -> None:
     assert (one._store.table != other._store.table).any()
 
 
-def test_terminals_whose_hashes_end_alike_take_places_of_their_own() -> None:
+def test_terminals_with_like_hashes_take_places_of_their_own() -> None:
     table = TerminalTable()
     hashes = np.arange(1, COUNT + 1, dtype=np.uint64) << np.uint64(40)
     table.add_hashed(hashes, np.full(COUNT, 1_000), np.zeros(COUNT, np.bool_))
@@ -62,7 +62,7 @@ def test_terminals_whose_hashes_end_alike_take_places_of_their_own() -> None:
     assert longest_run(table._store.table >= 0) < COUNT // 8
 
 
-def test_values_made_to_collide_are_counted_in_places_of_their_own() -> None:
+def test_values_made_to_collide_take_places_of_their_own() -> None:
     values = np.arange(1, COUNT + 1, dtype=np.int64) << np.int64(16)
     scratch = new_scratch(COUNT, 1)
     # Halves that cancel where a value is folded, and lower bits that are alike.
@@ -108,7 +108,7 @@ def test_an_order_made_to_spoil_the_median_is_sorted_instead(count: int) -> None
     assert values[middle:].tolist() == expected[middle:].tolist()
 
 
-def test_the_median_of_an_order_by_chance_is_selected_without_a_sort() -> None:
+def test_the_median_of_a_random_order_needs_no_sort() -> None:
     values = np.random.default_rng(1).permutation(4_096).astype(np.int64)
     assert select(values, 4_096, 2_048) == 2_048
     assert values[2_048:].tolist() != list(range(2_048, 4_096))
