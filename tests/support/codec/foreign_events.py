@@ -72,7 +72,8 @@ def _ours() -> Any:
     return fastavro.parse_schema(json.loads(reader_schema("transaction.v1")))
 
 
-def _row(record: Record) -> dict[str, Any]:
+def row_of(record: Record) -> dict[str, Any]:
+    """Return a transaction's fields."""
     whole = (record.value or b"") + bytes(_CUT if record.bad == "MALFORMED" else 0)
     row: Any = fastavro.schemaless_reader(io.BytesIO(whole[5:]), _ours(), None)
     return dict(row)
@@ -80,7 +81,7 @@ def _row(record: Record) -> dict[str, Any]:
 
 def time_of(record: Record) -> int:
     """Return a transaction's event time, ms."""
-    return round(_row(record)["event_time"].timestamp() * 1_000)
+    return round(row_of(record)["event_time"].timestamp() * 1_000)
 
 
 def foreign(record: Record, *, renamed: bool = False) -> Record:
@@ -91,7 +92,7 @@ def foreign(record: Record, *, renamed: bool = False) -> Record:
     value = record.value
     if value is None or record.bad == "FRAMING":
         return record
-    row = _row(record)
+    row = row_of(record)
     ms = round(row["event_time"].timestamp() * 1_000)
     after = {
         "payment_id" if renamed else "payment_no": row["transaction_id"],
