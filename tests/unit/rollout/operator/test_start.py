@@ -98,6 +98,38 @@ def test_a_policy_is_a_table_or_a_file_next_to_the_plan(
     assert back.shared_plan(0).policy == {}
 
 
+MAPPING = """
+[fields]
+transaction_id = "id"
+event_time = {path = "at", unit = "ms"}
+customer_id = "who"
+amount = {path = "paid", unit = "minor"}
+currency = {constant = "EUR"}
+"""
+
+
+def test_a_mapping_of_a_file_replaces_the_one_before_and_its_extras(
+    start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "events.toml").write_text(MAPPING)
+    with_extra = MAPPING + '[extra]\nbasket = {path = "n", type = "long"}\n'
+    (tmp_path / "more.toml").write_text(with_extra)
+    first = start(CANARY + '[shared]\nevents = "more.toml"\n')
+    assert first.shared["extras"] == {"basket": "long"}
+    assert first.format == 2
+    writer = Writer()
+    writer.start(shared={"events": first.shared["events"]})
+    writer.accept("promote", arm="canary")
+    later = 'name = "try"\nstrategy = "canary"\nversions = { canary = "fraud:0.3.0" }\n'
+    assert start(later, writer.log.state).shared["extras"] == {"basket": "long"}
+    made = start(later + '[shared]\nevents = "events.toml"\n', writer.log.state)
+    assert "extras" not in made.shared
+    assert made.shared_plan(0).mapping is not None
+    (tmp_path / "wrong.toml").write_text(MAPPING.replace("id", "Idle", 0) + "[fields.nothing]\n")
+    with pytest.raises(SettingsError, match=r"shared: events: fields: unknown key"):
+        start(CANARY + '[shared]\nevents = "wrong.toml"\n')
+
+
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
