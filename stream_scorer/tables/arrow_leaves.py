@@ -125,9 +125,11 @@ def _as_wire(wire: Wire, values: pa.Array) -> pa.Array:
     """Return values as the type that holds them as raw leaves."""
     if wire.kind == "decimal":
         return _big_endian(values)
-    if wire.unit in {"date", "time"}:
-        # They become nothing of ours; only whether they are null counts.
-        return pc.if_else(values.is_valid(), pa.scalar(0, pa.int64()), pa.scalar(None, pa.int64()))
+    if pa.types.is_date(values.type):
+        # Days, as Avro's dates; Arrow has no direct way to 64 bits.
+        return values.cast(pa.date32()).cast(pa.int32()).cast(wire.type)
+    if pa.types.is_time32(values.type):
+        return values.cast(pa.int32()).cast(wire.type)
     if wire.kind == "bytes":
         return pc.if_else(values.is_valid(), pa.scalar(b""), pa.scalar(None, pa.binary()))
     return values.cast(wire.type)

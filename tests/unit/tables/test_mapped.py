@@ -99,7 +99,7 @@ def framed(text: str, record: Any) -> bytes:
     return b"\0\0\0\0\1" + out.getvalue()
 
 
-def test_amounts_in_the_base_currency_are_those_of_our_own_columns(tmp_path: Path) -> None:
+def test_amounts_in_the_base_currency_are_the_same(tmp_path: Path) -> None:
     plan = plan_with(EVENTS + RATES, currencies={"EUR": 2, "USD": 2})
     ours = drawn(100, seed=3, currencies=("EUR", "USD"))
     assert plan.mapping is not None
@@ -127,6 +127,9 @@ def test_reading_goes_on_from_any_row(tmp_path: Path, ending: str) -> None:
 COLUMNS: list[tuple[str, pa.Array, str, list[Any]]] = [
     ("sum", pa.array([Decimal("-1.5"), Decimal("9.00")], pa.decimal256(40, 3)), "", [-150, 900]),
     ("sum", pa.array([3, 255], pa.uint8()), "", [300, 25_500]),
+    # As Avro has them: whole numbers that count days or milliseconds.
+    ("sum", pa.array([1, 3], pa.date32()), "", [100, 300]),
+    ("who", pa.array([1, 3], pa.time32("ms")), "", ["1", "3"]),
     ("sum", pa.array([2**63, 7], pa.uint64()), "AMOUNT_TOO_LARGE", [700]),
     ("sum", pa.array([0.5, 0.25], pa.float16()), "", [50, 25]),
     ("sum", pa.array([0.1, 0.3], pa.float32()), "", [10, 30]),
@@ -181,7 +184,14 @@ NO_COLUMNS = [
     (nested(pa.array([[1.5]])), "sum: is a list<"),
     (nested(pa.array([{"x": 1}])), "sum: is a struct<"),
     (nested(pa.array([b"1.5"])), "sum: is a bytes, which cannot become a number of minor units"),
-    (nested(pa.array([1], pa.date32())), "sum: is a time, which cannot become"),
+    (
+        nested(pa.array([1.0])).set_column(1, "at", pa.array([1], pa.date32())),
+        "at: is a date alone",
+    ),
+    (
+        nested(pa.array([1.0])).set_column(1, "at", pa.array([1], pa.time64("us"))),
+        "at: is a time alone",
+    ),
     (nested(pa.array([None])), "sum: is always null"),
     (nested(pa.array([True])), "sum: is a boolean"),
     (nested(pa.array([1], pa.duration("ms"))), "sum: is a bytes"),
