@@ -108,9 +108,7 @@ currency = {constant = "EUR"}
 """
 
 
-def test_a_mapping_of_a_file_replaces_the_one_before_and_its_extras(
-    start: Start, tmp_path: Path
-) -> None:
+def test_a_mapping_of_a_file_replaces_the_one_before(start: Start, tmp_path: Path) -> None:
     (tmp_path / "events.toml").write_text(MAPPING)
     with_extra = MAPPING + '[extra]\nbasket = {path = "n", type = "long"}\n'
     (tmp_path / "more.toml").write_text(with_extra)
