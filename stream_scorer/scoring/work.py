@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.codec.records.codecs import Codecs
+from stream_scorer.codec.records.decode_quarantined import decode_without
 from stream_scorer.core.decision.decide import ModelFailure
 from stream_scorer.core.decision.decide_batch import decide_batch
 from stream_scorer.core.decision.summaries import flag_counts, outcome_counts
@@ -19,7 +20,6 @@ from stream_scorer.kafka.topics.key_sample import KeySample
 from stream_scorer.ports import Outgoing, Paused, RawRecords
 from stream_scorer.rollout.log.activation import BatchPlan
 from stream_scorer.rollout.log.ready_versions import Versions
-from stream_scorer.scoring.decode_quarantined import decode_without
 from stream_scorer.scoring.held_partitions import HeldPartitions
 from stream_scorer.scoring.outputs import DecodedBatch, Outcomes, PieceDecisions
 from stream_scorer.state.partitions.checkpoint_writer import Share
@@ -59,7 +59,8 @@ class ScoringWork:
         versions: The models, and the plan.
         codecs: Bytes to columns and back.
         outputs: What was decided, as records.
-        listener: Receives model failures and misplaced keys.
+        sample: Checks some of the keys.
+        listener: Receives model failures.
         now_ms: The wall clock, ms since the epoch.
     """
 
@@ -69,6 +70,7 @@ class ScoringWork:
         versions: Versions,
         codecs: Codecs,
         outputs: Outcomes,
+        sample: KeySample,
         listener: Listener,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
@@ -78,7 +80,7 @@ class ScoringWork:
         self._outputs = outputs
         self._listener = listener
         self._now_ms = now_ms
-        self._sample = KeySample(listener)
+        self._sample = sample
         self.rings = held.state.rings
 
     def assigned(self, offsets: dict[int, int]) -> None:
@@ -223,7 +225,9 @@ class ScoringWork:
                         failure.version.name, failure.version.version, failure.rows, failure.error
                     )
                 )
-        self._sample.take(raw, self._held.state.restoration.partitions)
+        decoded = [each.events for each in scored]
+        partitions = self._held.state.restoration.partitions
+        self._sample.take(raw, decoded, partitions, self._versions.fleet.shared)
         batches = [part.decisions for part in decided]
         counted = [DecidedBy(outcome_counts(each), each.model, each.version) for each in batches]
         age = stages.committed_ms - np.concatenate([each.events.timestamp for each in batches])
