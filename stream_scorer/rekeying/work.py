@@ -199,4 +199,5 @@ def _bytes_of(texts: pa.Array) -> BytesColumn:
     _, ends, data = texts.buffers()
     first = texts.offset
     offsets = np.frombuffer(ends, np.int32)[first : first + len(texts) + 1].astype(np.int64)
-    return BytesColumn(np.frombuffer(data, np.uint8), offsets)
+    # Writable, as polled columns are: the producer's kernels are compiled for such a pair.
+    return BytesColumn(np.frombuffer(data, np.uint8).copy(), offsets)
