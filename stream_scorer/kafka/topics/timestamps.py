@@ -23,8 +23,9 @@ def keeps_timestamps(kafka: Kafka, topic: str) -> bool:
         UnavailableError: The broker does not answer.
     """
     asked = ConfigResource(ResourceType.TOPIC, topic)
+    client = admin(kafka)  # its end would be that of what it was asked
     try:
-        entries = admin(kafka).describe_configs([asked], request_timeout=_SECONDS)[asked].result()
+        entries = client.describe_configs([asked], request_timeout=_SECONDS)[asked].result()
     except KafkaException as error:
         if error.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
             return True
