@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-
+from stream_scorer.codec.records.decode_quarantined import decode_without
 from stream_scorer.codec.records.event_decoders import EventDecoders
-from stream_scorer.core.events.batch import Rejections, RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.ports import RawRecords
 from stream_scorer.rollout.log.activation import DecodedRecords
@@ -44,21 +42,5 @@ class BatchReading:
         return decoded
 
     def _decode(self, plan: Plan) -> DecodedRecords:
-        if not self._quarantined:
-            found = self._decoders.decode(self._raw, plan, self._engine, budgeted=True)
-            return DecodedRecords(*found)
-        readable, kept = self._raw.without(self._quarantined)
-        events, rows, undecodable = self._decoders.decode(
-            readable, plan, self._engine, budgeted=True
-        )
-        told = [
-            *zip(
-                kept[undecodable.rows].tolist(), undecodable.reasons, undecodable.details,
-                strict=True,
-            ),
-            *((row, RejectReason.INTERNAL, why) for row, why in self._quarantined.items()),
-        ]  # fmt: skip
-        told.sort(key=lambda each: each[0])
-        places, reasons, details = zip(*told, strict=True)
-        left = Rejections(np.array(places, np.int64), reasons, details)
-        return DecodedRecords(events, kept[rows], left)
+        reading = self._decoders.reading(plan, self._engine)
+        return DecodedRecords(*decode_without(reading, self._raw, self._quarantined, budgeted=True))

@@ -59,7 +59,8 @@ class ScoringWork:
         versions: The models, and the plan.
         codecs: Bytes to columns and back.
         outputs: What was decided, as records.
-        listener: Receives model failures and misplaced keys.
+        sample: Checks some of the keys.
+        listener: Receives model failures.
         now_ms: The wall clock, ms since the epoch.
     """
 
@@ -69,6 +70,7 @@ class ScoringWork:
         versions: Versions,
         codecs: Codecs,
         outputs: Outcomes,
+        sample: KeySample,
         listener: Listener,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
@@ -78,7 +80,7 @@ class ScoringWork:
         self._outputs = outputs
         self._listener = listener
         self._now_ms = now_ms
-        self._sample = KeySample(listener)
+        self._sample = sample
         self.rings = held.state.rings
 
     def assigned(self, offsets: dict[int, int]) -> None:
@@ -227,7 +229,9 @@ class ScoringWork:
                         failure.version.name, failure.version.version, failure.rows, failure.error
                     )
                 )
-        self._sample.take(raw, self._held.state.restoration.partitions)
+        decoded = [each.piece.events for each in scored]
+        partitions = self._held.state.restoration.partitions
+        self._sample.take(raw, decoded, partitions, self._versions.fleet.shared)
         batches = [part.decisions for part in decided]
         counted = [DecidedBy(outcome_counts(each), each.model, each.version) for each in batches]
         age = stages.committed_ms - np.concatenate([each.events.timestamp for each in batches])

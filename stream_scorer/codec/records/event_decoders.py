@@ -1,6 +1,7 @@
 """The decoders of the mappings that are in use: one for each, since a rollout may change it."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path as Directory
 from typing import Final
 
@@ -43,20 +44,37 @@ class EventDecoders:
         self._open = [(plan, decoder), *self._open[: _KEPT - 1]]
         return decoder
 
-    def decode(
-        self, raw: RawRecords, plan: Plan, engine: Plan | None = None, *, budgeted: bool = False
-    ) -> tuple[EventBatch, Int64, Rejections]:
-        """Decode n records, as :meth:`EventDecoder.decode` does.
+    def reading(self, plan: Plan, engine: Plan) -> EventDecoder:
+        """Return the decoder of a plan's mapping, whose events fit the features.
 
         Args:
-            raw: The records.
-            plan: Whose mapping reads them.
+            plan: Whose mapping reads.
             engine: The plan that features are compiled for. Its extra fields are columns of the
                 events; null where ``plan`` does not define them, or in another way.
-            budgeted: As in :func:`~stream_scorer.registry.sources.look_up`.
         """
-        events, rows, undecodable = self.of(plan).decode(raw, budgeted=budgeted)
-        return _completed(events, plan, engine or plan), rows, undecodable
+        return _Completing(self.of(plan), plan, engine)
+
+    def decode(
+        self, raw: RawRecords, plan: Plan, engine: Plan
+    ) -> tuple[EventBatch, Int64, Rejections]:
+        """Decode n records at any cost, as :meth:`EventDecoder.decode` does; see ``reading``."""
+        return self.reading(plan, engine).decode(raw)
+
+
+@dataclass(frozen=True, slots=True)
+class _Completing:
+    """A decoder whose events have the extra fields of another plan."""
+
+    decoder: EventDecoder
+    plan: Plan
+    engine: Plan
+
+    def decode(
+        self, raw: RawRecords, *, budgeted: bool = False
+    ) -> tuple[EventBatch, Int64, Rejections]:
+        """Decode n records, as :meth:`EventDecoder.decode` does."""
+        events, rows, undecodable = self.decoder.decode(raw, budgeted=budgeted)
+        return _completed(events, self.plan, self.engine), rows, undecodable
 
 
 def by_mapping(

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from stream_scorer.codec.records.record_key import refuse_unkeyed
 from stream_scorer.core.decision.routing import CHAMPION
 from stream_scorer.core.events.plan import PARTS, table_of
 from stream_scorer.errors import SettingsError
@@ -83,9 +84,11 @@ def verify(settings: Settings, plan: RolloutPlan) -> None:
     """Load every version of a plan, as a scorer will.
 
     Raises:
+        SettingsError: The shared plan says that records are not keyed by the customer.
         ModelError: A bundle is not there or is refused.
         UnavailableError: The store does not answer.
     """
+    refuse_unkeyed(plan.shared_plan(0), settings.kafka.topics.transactions)
     store, trust = open_store(settings.models), trust_of(settings.models)
     for label in sorted(set(plan.versions.values())):
         load_bundle(find(store, label), trust)

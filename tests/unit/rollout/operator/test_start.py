@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.mapping.mapping import parse_events
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.rollout.operator.commands import event_time
 from stream_scorer.rollout.operator.old_options import OLD_OPTIONS
@@ -18,6 +19,7 @@ from stream_scorer.rollout.plan.judging_rules import ControllerRules, Rules
 from stream_scorer.rollout.plan.plan_file import RolloutPlan, Stage, Strategy
 from stream_scorer.rollout.plan.rollout_state import RolloutState
 from stream_scorer.settings import MODELS_DIRECTORY, Settings, load_settings
+from tests.support.codec.foreign_events import EVENTS
 from tests.support.rollout.scene import CONTROLLER_KEY, Writer, plan
 
 VERSION = max(path.name for path in (MODELS_DIRECTORY / "fraud").iterdir() if path.is_dir())
@@ -292,6 +294,13 @@ def test_every_version_is_loaded_as_a_scorer_would(store: Settings) -> None:
     verify(store, plan(versions={"champion": label, "canary": label}))
     with pytest.raises(ModelError, match=r"fraud:9\.9\.9"):
         verify(store, plan(versions={"champion": label, "canary": "fraud:9.9.9"}))
+
+
+def test_a_plan_whose_key_is_not_the_customer_is_refused(store: Settings) -> None:
+    events = parse_events(f'{EVENTS}\n[key]\ncustomer = "none"')
+    unkeyed = plan(shared={"events": events})
+    with pytest.raises(SettingsError, match=r"key\.customer .* stream-scorer rekey"):
+        verify(store, unkeyed)
 
 
 def test_a_time_names_its_zone() -> None:
