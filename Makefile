@@ -65,7 +65,7 @@ test-matrix: env
 bench: env
 	$(BIN)/python bench/throughput.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/latency.py $(if $(QUICK),--quick)
-	$(BIN)/python bench/features.py $(if $(QUICK),--quick)
+	$(BIN)/python -m bench.handbook_steps.features $(if $(QUICK),--quick)
 	$(BIN)/python bench/parity.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/state.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/handbook.py $(if $(QUICK),--quick)

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bench.features import measure
+from bench.handbook_steps.features import measure
 from bench.handbook_steps.polars_handbook import WAYS, frame
 from bench.handbook_steps.protocol import MODELS, Rows, first_leaf, fit, judge, split, split_on
 from bench.harness.script import Number, Script, missed, table

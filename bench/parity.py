@@ -43,7 +43,7 @@ from bench.parity_steps.killed import Killed
 from bench.parity_steps.labels import label, settled
 from bench.parity_steps.outcomes import Outcomes, Way, differences, report
 from bench.parity_steps.streams import MODEL, Run, Traffic, Undisturbed, encoded
-from stream_scorer.codec.records.codecs import open_codecs
+from stream_scorer.codec.reading.mapped import open_decoder
 from stream_scorer.core.decision.decide_batch import decide_alone
 from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.events.batch import Flag
@@ -60,7 +60,7 @@ _BY_TERMINAL = "TERMINAL_ID_"
 def in_memory(traffic: Traffic, settings: Settings, plan_file: Path) -> tuple[Outcomes, int]:
     """Score all rows with one call of the core; count the events that its rings have let go."""
     model, plan = load_model(settings, Deployment(MODEL, plan_file))
-    decoder = open_codecs(settings, plan, open_registry(settings.registry)).transactions
+    decoder = open_decoder(open_registry(settings.registry), plan)
     n = len(traffic.keys)
     raw = RawRecords(
         BytesColumn.of(traffic.payloads), BytesColumn.of(traffic.keys), None,

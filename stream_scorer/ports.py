@@ -196,6 +196,7 @@ class Outgoing:
         keys: n keys.
         headers: n header lists; None means that none has any.
         partition: int32[n]; None means that the partitioner chooses by key.
+        timestamps: int64[n], ms since the epoch; None means the time at which they are sent.
     """
 
     topic: str
@@ -203,6 +204,7 @@ class Outgoing:
     keys: BytesColumn
     headers: Sequence[Headers] | None = None
     partition: NDArray[np.int32] | None = None
+    timestamps: Int64 | None = None
 
 
 class Paused(Exception):  # noqa: N818 an outcome that the loop handles, not a user's error

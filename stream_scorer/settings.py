@@ -565,6 +565,17 @@ class Profiler(_Group):
     )
 
 
+class Rekey(_Group):
+    """A topic copied to one that is keyed by the customer."""
+
+    group: str = Field(
+        "stream-scorer-rekey",
+        min_length=1,
+        description="consumer group whose offsets record what `rekey` has copied; one group for "
+        "each source and target",
+    )
+
+
 class Replay(_Group):
     """Dead letters copied back to the input."""
 
@@ -645,6 +656,7 @@ class Settings(BaseSettings):
     monitor: Monitor = Monitor()
     controller: Controller = Controller()
     profiler: Profiler = Profiler()
+    rekey: Rekey = Rekey()
     replay: Replay = Replay()
     audit: Audit = Audit()
 

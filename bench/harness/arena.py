@@ -86,7 +86,9 @@ class Arena:
     ) -> None:
         self._stack.close()
 
-    def feed(self, topic: str, batches: Iterable[tuple[Sequence[bytes], Sequence[bytes]]]) -> float:
+    def feed(
+        self, topic: str, batches: Iterable[tuple[Sequence[bytes], Sequence[bytes | None]]]
+    ) -> float:
         """Create an input topic and send (keys, payloads); return the mean payload's bytes."""
         self.create({topic: self.partitions})
         count = size = 0
@@ -94,7 +96,7 @@ class Arena:
             for keys, payloads in batches:
                 feed.send_encoded(keys, payloads)
                 count += len(payloads)
-                size += sum(map(len, payloads))
+                size += sum(len(payload or b"") for payload in payloads)
         return size / count
 
     def create(self, topics: Mapping[str, int], **config: str) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stream_scorer.batch.input import BatchInput, Place
+from stream_scorer.batch.input import SKIPPED, BatchInput, Place
 from stream_scorer.batch.ledger import Done
 from stream_scorer.batch.output import Decided, Reject
 from stream_scorer.batch.terminals import Met, Terminals
@@ -27,6 +28,7 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.errors import ModelError
+from stream_scorer.tables.columns import plain
 from stream_scorer.tables.order import refuse_disorder
 
 Int64 = NDArray[np.int64]
@@ -130,10 +132,13 @@ class Decider:
             ModelError: The model fails for too many rows.
         """
         chunk = Chunk()
-        faults = rows.column("fault")
+        faults = rows.column("_fault")
         if faults.null_count < rows.num_rows:
             sound = faults.is_null().to_numpy(zero_copy_only=False)
-            self._refuse(chunk, rows.take(pa.array(np.flatnonzero(~sound))))
+            skipped = pc.equal(faults, SKIPPED).fill_null(False).to_numpy(zero_copy_only=False)
+            self._refuse(chunk, rows.take(pa.array(np.flatnonzero(~sound & ~skipped))))
+            count = self._done.skipped + int(np.count_nonzero(skipped))
+            self._done = replace(self._done, skipped=count)
             fitting = rows.take(pa.array(np.flatnonzero(sound)))
         else:
             fitting = rows
@@ -145,7 +150,7 @@ class Decider:
             self._decide(chunk, fitting.slice(cut.start, cut.stop - cut.start), time[cut])
         chunk.rejects.sort(key=lambda reject: reject.place)
         self._rejected.update(reject.reason for reject in chunk.rejects)
-        last = Place(rows.column("file")[-1].as_py(), rows.column("row")[-1].as_py() + 1)
+        last = Place(rows.column("_file")[-1].as_py(), rows.column("_row")[-1].as_py() + 1)
         self._done = replace(
             self._done, rows=self._done.rows + rows.num_rows, file=last.file, row=last.row
         )
@@ -154,7 +159,7 @@ class Decider:
     def _decide(self, chunk: Chunk, rows: pa.RecordBatch, time: Int64) -> None:
         if not len(time):
             return
-        offset = rows.column("row").to_numpy()
+        offset = rows.column("_row").to_numpy()
         events = EventBatch(
             rows.select(self._source.names), np.full(len(time), _PARTITION, np.int32), offset,
             np.full(len(time), self._decided_at),
@@ -171,7 +176,7 @@ class Decider:
             raise ModelError(
                 f"model {self._model.name}:{self._model.version}: {error}", "fix the model"
             ) from error
-        file = rows.column("file").to_numpy()
+        file = rows.column("_file").to_numpy()
         decisions, failure = made.decided[0].decisions, made.decided[0].failure
         self._keep_order(decisions.events, file[made.accepted])
         self._rings.release(made.journals)
@@ -217,10 +222,10 @@ class Decider:
 
     def _refuse(self, chunk: Chunk, rows: pa.RecordBatch) -> None:
         """Reject rows that do not fit the schema."""
-        some = rows.select(["file", "row", "event_time", "fault", "raw"])
+        some = rows.select(["_file", "_row", "event_time", "_fault", "_raw"])
         for row in _times_as_numbers(some).to_pylist():
-            reason, _, detail = row["fault"].partition(": ")
-            reject = Reject((row["file"], row["row"]), reason, detail, json.loads(row["raw"]))
+            reason, _, detail = row["_fault"].partition(": ")
+            reject = Reject((row["_file"], row["_row"]), reason, detail, json.loads(row["_raw"]))
             self._tell(chunk, reject, row["event_time"])
 
     def _add_rejects(self, chunk: Chunk, rows: pa.RecordBatch, rejections: Rejections) -> None:
@@ -231,9 +236,9 @@ class Decider:
         for record, reason, detail in zip(
             records, rejections.reasons, rejections.details, strict=True
         ):
-            place = record.pop("file"), record.pop("row")
-            del record["fault"], record["raw"]
-            reject = Reject(place, reason.value, detail, record)
+            place = record.pop("_file"), record.pop("_row")
+            del record["_fault"], record["_raw"]
+            reject = Reject(place, reason.value, detail, plain(record))
             self._tell(chunk, reject, record["event_time"])
 
     def _tell(self, chunk: Chunk, reject: Reject, event_time: int) -> None:
@@ -250,8 +255,10 @@ class Decider:
 
 def _times_as_numbers(rows: pa.RecordBatch) -> pa.RecordBatch:
     """Return the rows with times in ms: not every one is a date that Python has."""
-    at = rows.schema.get_field_index("event_time")
-    return rows.set_column(at, "event_time", rows.column(at).cast(pa.int64()))
+    for at, (name, column) in enumerate(zip(rows.schema.names, rows.columns, strict=True)):
+        if pa.types.is_timestamp(column.type):
+            rows = rows.set_column(at, name, column.cast(pa.int64()))
+    return rows
 
 
 def _duplicates(rejections: Rejections) -> Int64:

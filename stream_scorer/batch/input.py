@@ -1,8 +1,12 @@
 """The input of a batch job as columns of one schema, in chunks of one size.
 
-Beside the transaction schema's columns a row carries where it stands (``file``, ``row``) and, when
-it does not fit the schema, why (``fault``) and how it reads (``raw``, JSON): a bad row is one
-reject, never the end of the job, just as a malformed record is one dead letter of the stream.
+Beside the transaction schema's columns a row carries where it stands (``_file``, ``_row``) and,
+when it does not fit the schema, why (``_fault``) and how it reads (``_raw``, JSON): a bad row is
+one reject, never the end of the job, just as a malformed record is one dead letter of the stream.
+Extra fields have no such names.
+
+With a mapping, rows are read by it (``tables.mapped``), and a row that ``where`` does not choose
+has the fault :data:`SKIPPED`.
 """
 
 import json
@@ -17,17 +21,21 @@ import pyarrow.compute as pc
 from stream_scorer.codec.reading.resolve import arrow_schema
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.normalising.normalise import BASE_FIELD, BaseAmounts
 from stream_scorer.errors import SettingsError
 from stream_scorer.registry.definition import parse_definition
 from stream_scorer.registry.sources import reader_schema
 from stream_scorer.tables.columns import Column, as_read, fit, fits, is_text
 from stream_scorer.tables.files import InputFile, columns_of, read_pieces, reading
+from stream_scorer.tables.mapped import MappedPiece, MappedReader
 from stream_scorer.tables.pieces import Piece
 
 _PLACE = (
-    pa.field("file", pa.int32(), nullable=False), pa.field("row", pa.int64(), nullable=False),
-    pa.field("fault", pa.string()), pa.field("raw", pa.string()),
+    pa.field("_file", pa.int32(), nullable=False), pa.field("_row", pa.int64(), nullable=False),
+    pa.field("_fault", pa.string()), pa.field("_raw", pa.string()),
 )  # fmt: skip
+SKIPPED = "skipped"
+"""In the place of a fault: ``[record] where`` does not choose the row."""
 _IDS = frozenset({"transaction_id", "customer_id", "terminal_id"})
 
 
@@ -44,12 +52,13 @@ class BatchInput:
 
     Args:
         files: In the order in which they are read.
-        plan: How long a text may be.
+        plan: Its mapping, if it has one, and how long a text may be.
 
     Attributes:
         files: As given.
-        names: Columns of the transaction schema.
-        schema: Of what is yielded: those, then ``file``, ``row``, ``fault`` and ``raw``.
+        names: Columns of the transaction schema, the extras, and the amount in the base currency if
+            the plan has rates.
+        schema: Of what is yielded: those, then ``_file``, ``_row``, ``_fault`` and ``_raw``.
         read: Bytes of the input that are read, about; for a progress bar.
     """
 
@@ -58,6 +67,15 @@ class BatchInput:
         definition = parse_definition(text, "transaction.v1")
         transactions = arrow_schema(definition)
         self.files = files
+        mapping = plan.mapping
+        self._mapped = MappedReader(plan) if mapping and mapping.fields else None
+        self._base = None
+        if self._mapped is not None:
+            transactions = self._mapped.schema
+        self._own: list[str] = list(transactions.names)
+        if self._mapped is None and mapping and mapping.rates:
+            self._base = BaseAmounts(mapping, plan.currencies, plan.amount_minor_max)
+            transactions = transactions.append(BASE_FIELD)
         self.names: list[str] = list(transactions.names)
         self.schema: pa.Schema = pa.schema([*transactions, *_PLACE])
         self.read = 0
@@ -75,12 +93,15 @@ class BatchInput:
             SettingsError: One cannot be read, or lacks a column; names it.
         """
         for file in self.files:
-            present = columns_of(file, self.names)
+            if self._mapped is not None:
+                self._mapped.check(file)
+                continue
+            present = columns_of(file, self._own)
             if present is not None:
                 self._refuse_lacking(file, present)
 
     def _refuse_lacking(self, file: InputFile, present: Sequence[str]) -> None:
-        for name in self.names:
+        for name in self._own:
             if name not in self._defaults and name not in present:
                 raise SettingsError(
                     f"{file.name}: column {name!r} is missing", "it has no default; add it"
@@ -96,12 +117,45 @@ class BatchInput:
         before = sum(file.size for file in self.files[: start.file])
         for number in range(start.file, len(self.files)):
             file = self.files[number]
-            for piece in read_pieces(file, self.names, start.row if number == start.file else 0):
-                if piece.rows:
-                    yield self._fitted(number, file, piece)
-                self.read = before + piece.read
+            first = start.row if number == start.file else 0
+            for read, batch in self._of_file(number, file, first):
+                if batch.num_rows:
+                    yield batch
+                self.read = before + read
             before += file.size
             self.read = before
+
+    def _of_file(
+        self, number: int, file: InputFile, first: int
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Yield bytes that are read of a file, and rows."""
+        if self._mapped is not None:
+            for mapped in self._mapped.pieces(file, first):
+                yield mapped.read, self._normal(number, mapped)
+            return
+        for piece in read_pieces(file, self._own, first):
+            yield piece.read, self._fitted(number, file, piece)
+
+    def _normal(self, number: int, piece: MappedPiece) -> pa.RecordBatch:
+        """Return all rows of a piece; those that are not good have fillers and a fault."""
+        made = list(piece.records.columns)
+        faults: dict[int, tuple[str, str]] = {}
+        if len(piece.good) < piece.rows:
+            place = np.full(piece.rows, -1)
+            place[piece.good] = np.arange(len(piece.good))
+            taken = pa.array(place, mask=place < 0)
+            made = [
+                _filled(column.take(taken), field)
+                for column, field in zip(made, piece.records.schema, strict=True)
+            ]
+            at = piece.records.schema.get_field_index("event_time")
+            made[at] = _with_times(made[at], piece.times)
+            gone = np.setdiff1d(np.flatnonzero(place < 0), list(piece.faults)).tolist()
+            faults = dict.fromkeys(gone, (SKIPPED, "null")) | {
+                row: (f"{fault.reason}: {fault.detail}", json.dumps(fault.shown))
+                for row, fault in piece.faults.items()
+            }
+        return self._placed(number, piece.first, piece.rows, made, faults)
 
     def _fitted(self, number: int, file: InputFile, piece: Piece) -> pa.RecordBatch:
         faults = {
@@ -110,18 +164,41 @@ class BatchInput:
         }
         found: dict[int, str] = {}
         with reading(file):
-            made = [self._column(file, piece, name, found) for name in self.names]
+            made = [self._column(file, piece, name, found) for name in self._own]
         for row, what in found.items():
             faults.setdefault(row, (what, _raw(piece.columns, row)))
+        if self._base is not None:
+            made.append(self._converted(piece, made, faults))
+        return self._placed(number, piece.first, piece.rows, made, faults)
+
+    def _converted(
+        self, piece: Piece, made: list[pa.Array], faults: dict[int, tuple[str, str]]
+    ) -> pa.Array:
+        """Return the amounts in the base currency; rows that have none are told in ``faults``."""
+        assert self._base is not None  # noqa: S101 the caller asks
+        sound = np.setdiff1d(np.arange(piece.rows), list(faults))
+        records = pa.RecordBatch.from_arrays(made, names=self._own).take(pa.array(sound))
+        converted, good, refused = self._base.apply(records)
+        amounts = np.zeros(piece.rows, np.int64)
+        amounts[sound[good]] = converted.column(BASE_FIELD.name).to_numpy()
+        for number, reason, detail in refused:
+            row = int(sound[number])
+            faults[row] = (f"{reason}: {detail}", _raw(piece.columns, row))
+        return pa.array(amounts)
+
+    def _placed(
+        self, number: int, first: int, rows: int, made: list[pa.Array],
+        faults: Mapping[int, tuple[str, str]],
+    ) -> pa.RecordBatch:  # fmt: skip
         place = [
-            pa.array(np.full(piece.rows, number, np.int32)),
-            pa.array(np.arange(piece.first, piece.first + piece.rows)),
+            pa.array(np.full(rows, number, np.int32)),
+            pa.array(np.arange(first, first + rows)),
         ]
         if faults:
-            told = [faults.get(row, (None, None)) for row in range(piece.rows)]
+            told = [faults.get(row, (None, None)) for row in range(rows)]
             texts = [pa.array([each[at] for each in told], pa.string()) for at in (0, 1)]
         else:
-            texts = [pa.nulls(piece.rows, pa.string())] * 2
+            texts = [pa.nulls(rows, pa.string())] * 2
         return pa.RecordBatch.from_arrays([*made, *place, *texts], schema=self.schema)
 
     def _column(self, file: InputFile, piece: Piece, name: str, found: dict[int, str]) -> pa.Array:
@@ -177,6 +254,22 @@ def rechunk(rows: Iterator[pa.RecordBatch], size: int) -> Iterator[pa.RecordBatc
 def _joined(held: list[pa.RecordBatch]) -> pa.RecordBatch:
     # Also a single one: what starts in the middle of a buffer is copied out of it.
     return pa.concat_batches(held)
+
+
+def _filled(column: pa.Array, field: pa.Field) -> pa.Array:
+    """Return a column without null if the field takes none: no reader looks at the fillers."""
+    if field.nullable:
+        return column
+    return column.fill_null(pa.scalar("" if is_text(column.type) else 0).cast(column.type))
+
+
+def _with_times(column: pa.Array, times: Mapping[int, int]) -> pa.Array:
+    """Return event times with those of some rows, ms."""
+    if not times:
+        return column
+    changed = column.cast(pa.int64()).to_numpy().copy()
+    changed[list(times)] = list(times.values())
+    return pa.array(changed).cast(column.type)
 
 
 def _refuse_type(file: InputFile, name: str, column: pa.Array, target: pa.DataType) -> None:

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 from stream_scorer.core.rings.rings import NEVER
 from stream_scorer.errors import SettingsError, StateError
 
-FORMAT = 5
+FORMAT = 6
 _LEDGER = "ledger.json"
 _CHECKSUM_BYTES = 4
 _LENGTH = struct.Struct("<I")
@@ -41,6 +41,7 @@ class Done:
         degraded: Decisions without everything that the features need.
         failed_rows: Rows for which the model failed.
         accepted: Rows that are no rejects, decided or history.
+        skipped: Rows that ``[record] where`` of the plan's mapping does not choose.
         history: Accepted rows that lie before ``--since``.
         history_rejected: Rows before it that are rejects; they are told nowhere else.
         labels: Counts of labels, by name; empty without labels.
@@ -56,6 +57,7 @@ class Done:
     degraded: int = 0
     failed_rows: int = 0
     accepted: int = 0
+    skipped: int = 0
     history: int = 0
     history_rejected: int = 0
     labels: dict[str, int] = field(default_factory=dict)

@@ -46,6 +46,7 @@ class Report:
         resumed_at: Rows that an earlier run had done.
         outcomes: Decisions by outcome.
         rejected: Rejected rows by reason.
+        skipped: Rows that ``[record] where`` of the plan's mapping does not choose.
         history: Accepted rows before ``since``: remembered, not decided.
         history_rejected: Rejected rows before it: told with their own day, not again.
         labels: Labels ``read``, those known ``in_time``, the transactions that they call
@@ -62,6 +63,7 @@ class Report:
     resumed_at: int
     outcomes: dict[str, int]
     rejected: dict[str, int]
+    skipped: int
     history: int
     history_rejected: int
     labels: dict[str, int] | None
@@ -216,7 +218,7 @@ def _published(
     return Report(
         model=f"{model.name}:{model.version}", out=order.out, rejects=rejects, rows=done.rows,
         resumed_at=resumed, outcomes=done.outcomes, rejected=done.rejected,
-        history=done.history, history_rejected=done.history_rejected,
+        skipped=done.skipped, history=done.history, history_rejected=done.history_rejected,
         labels={name: done.labels[name] for name in LABELS} if done.labels else None,
         degraded=done.degraded, failed_rows=done.failed_rows,
         seconds=time.monotonic() - started,

@@ -100,6 +100,7 @@ def batch(
         "resumed_at": report.resumed_at,
         "outcomes": report.outcomes,
         "rejected": report.rejected,
+        "skipped": report.skipped,
         "history": report.history,
         "history_rejected": report.history_rejected,
         "labels": report.labels,

@@ -29,6 +29,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "controller": "Judge the rollout in the control log; step, promote and roll back as its plan "
     "allows.",
     "profile": "Read transactions and labels, publish what each transaction shows of its terminal.",
+    "rekey": "Copy a topic to one that is keyed by the customer, exactly once.",
     "kafka": "Start, stop and look at a Kafka of this folder's own.",
     "topics": "The topics that we read and write.",
     "lag": "Show a group's lag in every partition, from its committed offsets.",

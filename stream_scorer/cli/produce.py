@@ -8,8 +8,8 @@ import typer
 
 from stream_scorer.cli.options import MOST_PER_SECOND, ClusterJsonOptions
 from stream_scorer.kafka.reading.paced_producer import Feed
-from stream_scorer.producing.transactions import TransactionEncoder
-from stream_scorer.tables.transactions import read_transactions
+from stream_scorer.models.stores.deployment import load_plan
+from stream_scorer.producing.transactions import TransactionEncoder, rows_to_send
 
 
 def produce(
@@ -27,18 +27,25 @@ def produce(
             help="Records per second; default: full speed.",
         ),
     ] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option("--plan", help="Plan whose events.toml maps the file's columns."),
+    ] = None,
     options: ClusterJsonOptions,
 ) -> None:
     """Send transactions as Avro, keyed by customer, in the order of the file.
 
+    The records have our own schema, transaction.v1, also with --plan.
+
     With --rate, a record's Kafka timestamp is its scheduled time, even when it leaves later.
     """
     settings = options.connected()
+    mapped = None if plan is None else load_plan(plan)
     encode = TransactionEncoder(settings.registry)
     target = topic or settings.kafka.topics.transactions
     started = time.monotonic()
     with Feed(settings.kafka, encode, target, rate) as feed:
-        for batch in read_transactions(file, encode.schema, encode.defaults):
+        for batch in rows_to_send(file, encode, mapped):
             feed.send(batch)
     seconds = time.monotonic() - started
     report = {

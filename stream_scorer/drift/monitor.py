@@ -85,7 +85,7 @@ class MonitorWork:
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._fresh = fresh
-        self._summaries = RecordDecoder(registry, reader_schema("summary.v2"))
+        self._summaries = RecordDecoder(registry, reader_schema("summary.v3"))
         self._events = events
         self._topic = topic
         self._listener = listener

@@ -65,7 +65,7 @@ class Health:
         self._quarantined: dict[str, tuple[int, str]] = {}
         self._stopping = ""
         self._incomplete: dict[int, events.StateIncomplete] = {}
-        self._misplaced = ""
+        self._keys: dict[str, tuple[int, int]] = {}
         self._unwritten = ""
         self._refused: dict[str, str] = {}
         self._revisions: dict[tuple[int, int | None], str] = {}
@@ -171,13 +171,16 @@ class Health:
                     for (revision, partition), said in self._revisions.items()
                     if revision > event.revision or partition not in {event.partition, None}
                 }
-            case events.KeyMisplaced() if event.misplaced:
-                self._misplaced = (
-                    f"{event.misplaced} of {event.sampled} sampled keys do not belong to "
-                    "their partition"
-                )
+            case events.KeyMisplaced():
+                self._sampled("do not belong to their partition", event.misplaced, event.sampled)
+            case events.KeyOfAnother():
+                self._sampled("do not give the customer", event.others, event.sampled)
             case _:
                 pass
+
+    def _sampled(self, what: str, wrong: int, sampled: int) -> None:
+        before, compared = self._keys.get(what, (0, 0))
+        self._keys[what] = before + wrong, compared + sampled
 
     def _set_aside(self, how: str, place: str) -> None:
         count, _ = self._quarantined.get(how, (0, ""))
@@ -243,4 +246,9 @@ class Health:
                 f"{count} records {how} since the start, last {place}"
                 for how, (count, place) in self._quarantined.items()
             ]
-            return degraded + [each for each in (self._misplaced, self._unwritten) if each]
+            degraded += [
+                f"{wrong} of {sampled} sampled keys {what}"
+                for what, (wrong, sampled) in self._keys.items()
+                if wrong
+            ]
+            return degraded + [self._unwritten] * bool(self._unwritten)

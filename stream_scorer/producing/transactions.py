@@ -1,5 +1,7 @@
 """Feed a topic with transactions: columns in, Confluent-framed Avro out, at full speed or paced."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -7,9 +9,14 @@ import pyarrow as pa
 from stream_scorer import settings
 from stream_scorer.codec.reading.resolve import arrow_schema
 from stream_scorer.codec.writing.encode import ColumnEncoder
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.errors import SettingsError
 from stream_scorer.kafka.reading.paced_producer import Feed
 from stream_scorer.registry.definition import parse_definition
 from stream_scorer.registry.sources import open_registry, reader_schema
+from stream_scorer.tables.files import local_file
+from stream_scorer.tables.mapped import MappedReader, read_mapped
+from stream_scorer.tables.transactions import read_transactions
 
 _SUBJECT = "transactions-value"
 _SCHEMA = "transaction.v1"
@@ -48,6 +55,37 @@ class TransactionEncoder:
             rows: Has at least the columns of :attr:`schema`, with its types; others are left out.
         """
         return self._encoder.encode_batch(rows.select(self.schema.names)).to_list()
+
+
+def rows_to_send(
+    file: Path, encoder: TransactionEncoder, plan: Plan | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Yield a file's transactions, to be sent as records of our own schema.
+
+    Args:
+        file: With our columns; or, if the plan has a mapping, with the columns that it names.
+        encoder: Gives the schema.
+        plan: Of the file; None: it has our columns.
+
+    Raises:
+        SettingsError: The file cannot be read, or a row does not fit; names file, row, and column
+            or path. Or the mapping has what no record of our schema can have.
+    """
+    mapping = None if plan is None else plan.mapping
+    if plan is None or mapping is None or not mapping.fields:
+        return read_transactions(file, encoder.schema, encoder.defaults)
+    if plan.extras:
+        raise SettingsError(
+            f"produce: the plan has the extra field {min(plan.extras)}, and records of "
+            "transaction.v1 have none",
+            "send your own records with your producer; or leave [extra] out of events.toml",
+        )
+    if not plan.has_terminals:
+        raise SettingsError(
+            "produce: the plan's mapping gives no terminal_id, which transaction.v1 needs",
+            "map it; or send your own records with your producer",
+        )
+    return read_mapped(local_file(file), MappedReader(plan))
 
 
 def open_feed(

@@ -5,14 +5,14 @@ asked for can see. Terminals' rows come from their topic; which of them a decisi
 says itself (``terminal_watermark``).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.codec.reading.decode import TransactionDecoder
+from stream_scorer.codec.records.event_decoders import EventDecoders, by_mapping
 from stream_scorer.codec.writing.encode import without_nulls
 from stream_scorer.core.decision.observe import ObservedBatch, PartitionRings, observe, refold
 from stream_scorer.core.decision.policy import policy_for
@@ -24,6 +24,7 @@ from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.errors import SettingsError, StateError
 from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.models.bundles.loader import models_of
+from stream_scorer.ports import RawRecords
 from stream_scorer.registry.sources import open_registry
 from stream_scorer.reproduce.arms import RoutingAt, arms_of, routings
 from stream_scorer.reproduce.compare import (
@@ -89,7 +90,7 @@ class InputReproduction:
         self._routing_at = routing_at
         self._plans = plans
         registry = open_registry(settings.registry)
-        self._decoder = TransactionDecoder(registry, plan, settings.registry.directory)
+        self._decoders = EventDecoders(registry, settings.registry.directory)
         self._blind = 0
         self._low, self._high = bounds(settings.kafka, settings.kafka.topics.transactions)
         versions = sorted(spool.versions | self._routed())
@@ -149,11 +150,11 @@ class InputReproduction:
         oldest = self._spool.earliest[partition] - retention.horizon_ms - retention.lateness_ms
         rings, beginning, done = PartitionRings(model.features), Beginning(), low
         rejected = self._rejections(partition)
-        for polled in input_of(self._kafka, partition, low, min(end, high)):
+        for reading, polled in self._by_mapping(partition, low, min(end, high)):
             # What was rejected then is not asked what it would be today.
             left = others_of(rejected, polled, self._kafka, partition)
             raw = polled.where(np.zeros(len(polled), np.bool_)) if left is None else left
-            every, _, _ = self._decoder.decode(raw)
+            every, _, _ = self._decoders.decode(raw, reading, self._plan)
             beginning.read(every, self._plan)
             events = every.take(np.flatnonzero(every.int64("event_time") >= oldest))
             until = int(polled.offset[-1]) + 1
@@ -180,6 +181,19 @@ class InputReproduction:
                 f"input, which begins at offset {low}, or of terminals' rows, is deleted"
             )
             self._blind = 0
+
+    def _by_mapping(
+        self, partition: int, first: int, end: int
+    ) -> Iterator[tuple[Plan, RawRecords]]:
+        """Yield the input of a partition in parts that one mapping reads, with its plan."""
+        for polled in input_of(self._kafka, partition, first, end):
+            found = [self._routing_at(partition, offset) for offset in polled.offset.tolist()]
+            timeline: list[tuple[int, Plan]] = []
+            for offset, routing in zip(polled.offset.tolist(), found, strict=True):
+                plan = self._plan if routing is None else routing.shared
+                if not timeline or timeline[-1][1] is not plan:
+                    timeline.append((offset, plan))
+            yield from by_mapping(polled, timeline)
 
     def _rejections(self, partition: int) -> Rejected:
         """Return what the scorer's group rejected of a partition.

@@ -20,7 +20,7 @@ def main() -> None:
     model, plan = load_model(settings, Deployment())
     directory = settings.registry.directory
     registry = FileRegistry(directory)
-    warm(open_codecs(settings, plan, registry), model, plan)
+    warm(open_codecs(settings, registry), model, plan)
     topic = settings.kafka.topics.terminal_profiles
     schema = reader_schema("terminal-profile.v1", directory)
     warm_profiler(RowEncoder(registry.id_for(f"{topic}-value", schema), schema, topic, 1), plan)

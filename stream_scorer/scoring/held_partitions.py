@@ -6,9 +6,10 @@ the terminals' rows that its events may see have been read.
 
 from dataclasses import dataclass
 
-from stream_scorer.codec.reading.decode import TransactionDecoder
+from stream_scorer.codec.records.event_decoders import EventDecoders, by_mapping
 from stream_scorer.core.decision.observe import PartitionRings, refold
 from stream_scorer.core.decision.routing import CHAMPION, Routing
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import RegistryUnavailableError, UnavailableError
 from stream_scorer.kafka.reading.replay import Replays
 from stream_scorer.ports import Paused, RawRecords
@@ -50,7 +51,7 @@ class HeldPartitions:
 
     Args:
         versions: The models, and the plan.
-        decoder: Reads the input again.
+        decoders: Read the input again, each by a mapping.
         state: The partitions' state.
         listener: Receives what happens to partitions.
         terminals: Reads terminals' rows; None where no model uses any.
@@ -67,7 +68,7 @@ class HeldPartitions:
     def __init__(
         self,
         versions: Versions,
-        decoder: TransactionDecoder,
+        decoders: EventDecoders,
         state: HeldState,
         listener: Listener,
         terminals: TerminalFollower | None = None,
@@ -79,7 +80,7 @@ class HeldPartitions:
         self.activations = Activations(self._lacking, versions.need)
         self.histories = Histories(listener, state.checkpoints.lacks)
         self._versions = versions
-        self._decoder = decoder
+        self._decoders = decoders
         self._listener = listener
         self._replays = Replays(
             self._open_replay, self._refold, listener, AT_ONCE, lambda replay: replay.alone
@@ -128,12 +129,13 @@ class HeldPartitions:
             StateError: The checkpoint does not fit the input; names what resolves it.
             NotWarmError: The model's features lack history; says until when.
         """
+        # Which revision decided a record says by which mapping a replay reads it.
+        if not self._sure():
+            return set()
         ready, ended = self._replays.step()
         if ended is not None:
             self._whole(ended)
         self._restored |= ready
-        if not self._sure():
-            return set()
         # Only when all are whole it is known which of terminals' rows the next events may see.
         if self.terminals is not None and (self._replays.pending or not self.terminals.catch_up()):
             return set()
@@ -192,16 +194,31 @@ class HeldPartitions:
             if left is None:
                 return
             raw = left
-        try:
-            events, _, _ = self._decoder.decode(raw)
-        except RegistryUnavailableError as error:
-            raise Paused("registry", str(error)) from error
         partition = int(raw.partition[0])
         fleet = self._versions.fleet
-        self._beginnings[partition].read(events, fleet.shared)
-        if restored is not None:
-            events = restored.unknown(events)
-        self.state.rings.release(refold(events, self.state.rings, fleet.shared, fleet.features))
+        for plan, part in by_mapping(raw, self._timeline(partition)):
+            try:
+                events, _, _ = self._decoders.decode(part, plan, fleet.shared)
+            except RegistryUnavailableError as error:
+                raise Paused("registry", str(error)) from error
+            self._beginnings[partition].read(events, fleet.shared)
+            if restored is not None:
+                events = restored.unknown(events)
+            self.state.rings.release(refold(events, self.state.rings, fleet.shared, fleet.features))
+
+    def _timeline(self, partition: int) -> list[tuple[int, Plan]]:
+        """Return (first offset, the plan that decided from there), ascending."""
+        if self.recorded is None:
+            return [(0, self._versions.fleet.shared)]
+        plans = self._versions.plans()
+        told = self.recorded.timeline(partition)
+        for _, revision in told:
+            if revision not in plans:
+                self._versions.need(revision)
+                raise Paused("plan", f"revision {revision} is not read here yet")
+        # Before the first activation a version was pinned, by a plan that nothing records.
+        oldest = plans[told[0][1]] if told else self._versions.fleet.routings[0].shared
+        return [(0, oldest), *((offset, plans[revision]) for offset, revision in told)]
 
     def _whole(self, ended: CheckpointedReplay) -> None:
         """A partition's state is as of its committed offset: from now on it is written."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from stream_scorer.codec.records.codecs import Codecs
 from stream_scorer.core.decision.decide_batch import ArmDecisions, DecidedBatch
 from stream_scorer.core.decision.summaries import summarize
-from stream_scorer.core.events.batch import EventBatch, Flag, Rejections, RejectReason
+from stream_scorer.core.events.batch import Flag, Rejections, RejectReason
 from stream_scorer.dead_letters.format import dead_letters
 from stream_scorer.ports import BytesColumn, Headers, Outgoing, RawRecords
 from stream_scorer.rollout.log.activation import BatchPiece
@@ -26,13 +26,11 @@ class PieceDecisions:
     """A piece of a batch, decided.
 
     Attributes:
-        piece: Which rows of the decoded batch, by which revision.
-        events: These rows.
+        piece: Which events of the decoded batch, by which revision.
         made: What the core made of them.
     """
 
     piece: BatchPiece
-    events: EventBatch
     made: DecidedBatch
 
     def places(self, rows: Int64) -> Int64:
@@ -66,6 +64,11 @@ class DecodedBatch:
     raw: RawRecords
     rows: Int64
     undecodable: Rejections
+
+    @property
+    def skipped(self) -> int:
+        """How many of the records are no transactions (``[record] where`` of events.toml)."""
+        return len(self.raw) - len(self.rows) - len(self.undecodable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +164,7 @@ class Outcomes:
             batch.raw.offset,
             [(part.decisions, each.piece.routing.shared.summary_window_ms) for each, part in parts],
             rejected,
+            batch.skipped,
         )
         encoded: list[bytes] = []
         headers: list[Headers] = []

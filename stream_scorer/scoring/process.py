@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.codec.records.codecs import open_codecs
+from stream_scorer.codec.records.record_key import KeyReader, refuse_unkeyed
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.kafka.loop.producer import TransactionalProducer
@@ -15,6 +16,7 @@ from stream_scorer.kafka.loop.work_interface import LoopLimits
 from stream_scorer.kafka.membership.transactional_id import fence_former, instance
 from stream_scorer.kafka.reading.replay import Consumers, InputReplay
 from stream_scorer.kafka.reading.topic_follower import TopicFollower
+from stream_scorer.kafka.topics.key_sample import KeySample
 from stream_scorer.kafka.topics.offsets import oldest_offset
 from stream_scorer.models.bundles.loader import Bundle
 from stream_scorer.models.stores.deployment import (
@@ -70,7 +72,8 @@ def scorer_loop(
         else _pinned(settings, deployment, listener, watch)
     )
     fleet = deployed.versions.fleet
-    codecs = open_codecs(settings, fleet.shared, registry)
+    refuse_unkeyed(fleet.shared, settings.kafka.topics.transactions)
+    codecs = open_codecs(settings, registry)
     for model in fleet.models.values():
         warm(codecs, model, fleet.shared)
     kafka = settings.kafka
@@ -102,7 +105,8 @@ def scorer_loop(
         deployed.versions, codecs.transactions, state, listener, terminals, deployed.recorded
     )
     outputs = Outcomes(codecs, kafka.topics, kafka.instance)
-    work = ScoringWork(held, deployed.versions, codecs, outputs, listener)
+    sample = KeySample(listener, KeyReader(registry, settings.registry.directory))
+    work = ScoringWork(held, deployed.versions, codecs, outputs, sample, listener)
     limits = LoopLimits(
         maximum_batch=settings.scorer.maximum_batch,
         linger=settings.scorer.maximum_linger_ms / 1_000,
@@ -117,7 +121,7 @@ def scorer_loop(
         watch.begin(listener)
     if isinstance(deployed.versions, LiveVersions):
         # Another thread's: an encoder remembers what it has encoded.
-        others = open_codecs(settings, fleet.shared, registry)
+        others = open_codecs(settings, registry)
         deployed.versions.begin(lambda model, plan: warm(others, model, plan))
     return loop, work
 

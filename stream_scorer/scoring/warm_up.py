@@ -5,7 +5,12 @@ import pyarrow as pa
 
 from stream_scorer.codec.reading.decode import TransactionDecoder
 from stream_scorer.codec.records.codecs import Codecs
-from stream_scorer.codec.records.made_up import EVENT_TIME_MS, as_polled, made_up_transactions
+from stream_scorer.codec.records.made_up import (
+    EVENT_TIME_MS,
+    as_polled,
+    made_up_transactions,
+    with_extras,
+)
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.decision.decide_batch import decide_alone
 from stream_scorer.core.decision.observe import PartitionRings, observe
@@ -33,7 +38,7 @@ def warm(codecs: Codecs, model: Model, plan: Plan) -> None:
     decoder = TransactionDecoder(FileRegistry(SCHEMAS_DIRECTORY), plan)
     for count in (1, 300):
         raw = as_polled(made_up_transactions(plan, count))
-        events, _, _ = decoder.decode(raw)
+        events = with_extras(decoder.decode(raw)[0], plan)
         made = decide_alone(events, rings, model, plan, terminals=terminals)
         decisions = made.decided[0].decisions
         model.predictor.attributions(decisions.features)
@@ -49,7 +54,7 @@ def _warm_checkpoints(
 ) -> None:
     """Keep a batch, dump its rings, load them into others, and let them go."""
     first, second = PartitionRings(model.features), PartitionRings(model.features)
-    events, _, _ = decoder.decode(raw)
+    events = with_extras(decoder.decode(raw)[0], plan)
     first.release(observe(events, first, plan, model.features).journals)
     rings = first.of(0)
     for bucket in set(bucket_of(events.records.column("customer_id")).tolist()):

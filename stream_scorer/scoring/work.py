@@ -19,7 +19,7 @@ from stream_scorer.kafka.topics.key_sample import KeySample
 from stream_scorer.ports import Outgoing, Paused, RawRecords
 from stream_scorer.rollout.log.activation import BatchPlan
 from stream_scorer.rollout.log.ready_versions import Versions
-from stream_scorer.scoring.decode_quarantined import decode_without
+from stream_scorer.scoring.batch_reading import BatchReading
 from stream_scorer.scoring.held_partitions import HeldPartitions
 from stream_scorer.scoring.outputs import DecodedBatch, Outcomes, PieceDecisions
 from stream_scorer.state.partitions.checkpoint_writer import Share
@@ -48,6 +48,7 @@ class Scoring:
     share: Share
     noted: Noted
     rejected: tuple[RejectReason, ...]
+    skipped: int
 
 
 class ScoringWork:
@@ -58,7 +59,8 @@ class ScoringWork:
         versions: The models, and the plan.
         codecs: Bytes to columns and back.
         outputs: What was decided, as records.
-        listener: Receives model failures and misplaced keys.
+        sample: Checks some of the keys.
+        listener: Receives model failures.
         now_ms: The wall clock, ms since the epoch.
     """
 
@@ -68,6 +70,7 @@ class ScoringWork:
         versions: Versions,
         codecs: Codecs,
         outputs: Outcomes,
+        sample: KeySample,
         listener: Listener,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
@@ -77,7 +80,7 @@ class ScoringWork:
         self._outputs = outputs
         self._listener = listener
         self._now_ms = now_ms
-        self._sample = KeySample(listener)
+        self._sample = sample
         self.rings = held.state.rings
 
     def assigned(self, offsets: dict[int, int]) -> None:
@@ -119,33 +122,35 @@ class ScoringWork:
         Raises:
             Paused: The registry is out of reach, or the model fails for too many rows.
         """
+        fleet = self._versions.fleet
+        reading = BatchReading(self._codecs.transactions, raw, quarantined, fleet.shared)
         try:
-            events, rows, undecodable = decode_without(
-                self._codecs.transactions, raw, quarantined, budgeted=True
-            )
+            reading(fleet.shared)
         except RegistryUnavailableError as error:
             raise Paused("registry", str(error)) from error
         stages.lap("decode")
-        if self._held.terminals is not None and len(events):
-            self._held.terminals.wait_for(events)
-            stages.lap("terminals")
-        fleet = self._versions.fleet
         self.rings.adopt(fleet.features)
-        cut = self._held.activations.cut(raw, events, fleet)
+        try:
+            cut = self._held.activations.cut(raw, reading, fleet)
+        except RegistryUnavailableError as error:
+            raise Paused("registry", str(error)) from error
         # As the batch before this one left the rings.
         share = self._share(raw, cut)
         scored: list[PieceDecisions] = []
         try:
             stages.lap("checkpoint")
+            if self._held.terminals is not None and len(cut.rows):
+                for piece in cut.pieces:
+                    self._held.terminals.wait_for(piece.events)
+                stages.lap("terminals")
             table = None if self._held.terminals is None else self._held.terminals.table
             for piece in cut.pieces:
-                part = piece.of(events)
                 made = decide_batch(
-                    part, self.rings, piece.routing, fleet.models, stages.lap, table
+                    piece.events, self.rings, piece.routing, fleet.models, stages.lap, table
                 )
-                scored.append(PieceDecisions(piece, part, made))
+                scored.append(PieceDecisions(piece, made))
             self._held.state.checkpoints.advance(share, raw.next_offsets())
-            decoded = DecodedBatch(raw, rows, undecodable)
+            decoded = DecodedBatch(raw, cut.rows, cut.undecodable)
             return self._result(decoded, scored, cut, share, stages)
         except BaseException as error:
             self._take_back(scored, cut, share)
@@ -190,7 +195,7 @@ class ScoringWork:
         # Last: nothing fails behind it, so only a computed batch has to take it back.
         noted = self._held.state.rejections.take(batch.raw, rejected.rows, reasons)
         outgoing += noted.outgoing
-        return Result(outgoing, Scoring(scored, cut, share, noted, reasons))
+        return Result(outgoing, Scoring(scored, cut, share, noted, reasons, batch.skipped))
 
     def keep(self, result: Result[Scoring], stages: Stages, raw: RawRecords) -> BatchCommitted:
         """Keep the rings' changes and say what was committed."""
@@ -204,7 +209,9 @@ class ScoringWork:
         for each in scored:
             for partition in each.made.journals:
                 rings = self.rings.of(partition)
-                self._held.histories.committed(partition, rings, each.events, each.made.accepted)
+                self._held.histories.committed(
+                    partition, rings, each.piece.events, each.made.accepted
+                )
         if self._held.terminals is not None and not self.restoring():
             self._held.terminals.evict()
         self._held.state.checkpoints.keep(result.delta.share)
@@ -222,7 +229,9 @@ class ScoringWork:
                         failure.version.name, failure.version.version, failure.rows, failure.error
                     )
                 )
-        self._sample.take(raw, self._held.state.restoration.partitions)
+        decoded = [each.piece.events for each in scored]
+        partitions = self._held.state.restoration.partitions
+        self._sample.take(raw, decoded, partitions, self._versions.fleet.shared)
         batches = [part.decisions for part in decided]
         counted = [DecidedBy(outcome_counts(each), each.model, each.version) for each in batches]
         age = stages.committed_ms - np.concatenate([each.events.timestamp for each in batches])
@@ -237,6 +246,7 @@ class ScoringWork:
             stage_seconds=stages.seconds,
             age_seconds=age / 1_000,
             next_offsets=raw.next_offsets(),
+            skipped=result.delta.skipped,
         )
 
     def undo(self, result: Result[Scoring]) -> None:

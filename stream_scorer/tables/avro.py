@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Final
 import fastavro
 
 from stream_scorer.errors import SchemaError
-from stream_scorer.registry.definition import parse_definition
+from stream_scorer.registry.definition import Definition, parse_definition
 from stream_scorer.tables.pieces import PIECE_ROWS, DamagedError, Piece
 
 _ERRORS = (
@@ -62,10 +62,15 @@ def avro_names(stream: BinaryIO) -> list[str]:
     Raises:
         DamagedError: It is no container, or one of something else than records.
     """
+    return [entry["name"] for entry in avro_definition(stream).root["fields"]]
+
+
+def avro_definition(stream: BinaryIO) -> Definition:
+    """Return the schema of a file, with its logical types; raises as ``avro_names``."""
     try:
         header: Any = fastavro.schemaless_reader(stream, _HEADER, None)
         # Before fastavro parses it: see docs/SECURITY.md, "Schemas and records".
-        parse_definition(header["meta"][_SCHEMA].decode(), "its Avro schema")
+        definition = parse_definition(header["meta"][_SCHEMA].decode(), "its Avro schema")
         head = io.BytesIO()
         fastavro.schemaless_writer(head, _HEADER, header)
         schema: Any = fastavro.reader(_Joined(head.getvalue(), stream)).writer_schema  # type: ignore[arg-type]
@@ -75,7 +80,46 @@ def avro_names(stream: BinaryIO) -> list[str]:
         raise DamagedError(f"no Avro container: {error}") from error
     if not isinstance(schema, dict) or schema.get("type") != "record":
         raise DamagedError("its Avro schema is not a record")
-    return [entry["name"] for entry in schema["fields"]]
+    return definition
+
+
+def plain_records(stream: BinaryIO, definition: Definition) -> Iterator[Any]:
+    """Yield a file's records as values without logical types.
+
+    A record of a union that has several types is a pair of its name and itself.
+
+    Args:
+        stream: From its beginning.
+        definition: What ``avro_definition`` returned.
+
+    Raises:
+        DamagedError: The file breaks off, or is damaged.
+    """
+    row = 0
+    try:
+        header: Any = fastavro.schemaless_reader(stream, _HEADER, None)
+        schema = json.dumps(definition.plain().root).encode()
+        head = io.BytesIO()
+        meta = {**header["meta"], _SCHEMA: schema}
+        fastavro.schemaless_writer(head, _HEADER, {**header, "meta": meta})
+        records: Any = fastavro.reader(
+            _Joined(head.getvalue(), stream),  # type: ignore[arg-type]
+            return_record_name=True, return_record_name_override=True,
+            handle_unicode_errors="surrogateescape",
+        )  # fmt: skip
+        for record in records:
+            yield record
+            row += 1
+    except _ERRORS as error:
+        raise broken_off(row, error) from error
+
+
+def broken_off(row: int, error: Exception) -> DamagedError:
+    """Return the error of a container file that can be read up to a row only."""
+    return DamagedError(
+        f"the Avro container breaks off or is damaged after row {row}: "
+        f"{type(error).__name__}: {error}"
+    )
 
 
 def avro_pieces(stream: BinaryIO, names: list[str], _: int, __: int) -> Iterator[Piece]:
@@ -101,10 +145,7 @@ def avro_pieces(stream: BinaryIO, names: list[str], _: int, __: int) -> Iterator
             yield Piece(at, columns, len(rows), read=stream.tell())
             at += len(rows)
     except _ERRORS as error:
-        raise DamagedError(
-            f"the Avro container breaks off or is damaged after row {at}: "
-            f"{type(error).__name__}: {error}"
-        ) from error
+        raise broken_off(at, error) from error
 
 
 def _with_numbers(stream: BinaryIO, names: list[str]) -> tuple[_Joined, dict[str, int]]:

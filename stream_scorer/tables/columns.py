@@ -61,7 +61,7 @@ def fit(column: Column, target: pa.DataType) -> tuple[pa.Array, list[int]]:
         return pa.nulls(len(column), target), rows.tolist()
     fitted, bad = _salvaged(column, target)
     if is_text(target):
-        foreign = _not_utf8(fitted)
+        foreign = rows_not_utf8(fitted)
         if foreign:
             mask = np.zeros(len(fitted), np.bool_)
             mask[foreign] = True
@@ -149,7 +149,7 @@ def _salvaged(column: pa.Array, target: pa.DataType) -> tuple[pa.Array, list[int
     return pa.concat_arrays([low, high]), [*bad, *(middle + row for row in more)]
 
 
-def _not_utf8(texts: pa.Array) -> list[int]:
+def rows_not_utf8(texts: pa.Array) -> list[int]:
     """Return the rows whose text is not UTF-8; Parquet files may hold such, and Arrow lets them."""
     offsets, data = string_views(texts)
     used = data[int(offsets[0]) : int(offsets[-1])]

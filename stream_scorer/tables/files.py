@@ -124,7 +124,7 @@ def columns_of(file: InputFile, known: Sequence[str]) -> list[str] | None:
     Raises:
         SettingsError: It cannot be read, or has one of them twice.
     """
-    with reading(file), _opened(file) as stream:
+    with reading(file), opened(file) as stream:
         names = FORMATS[file.ending].names(stream)
     if names is None:
         return None
@@ -142,7 +142,7 @@ def read_pieces(file: InputFile, known: Sequence[str], first: int) -> Iterator[P
         UnavailableError: The store does not answer.
     """
     present = columns_of(file, known)
-    with reading(file), _opened(file) as stream:
+    with reading(file), opened(file) as stream:
         names = list(known) if present is None else present
         for piece in FORMATS[file.ending].pieces(stream, names, first, file.size):
             skip = first - piece.first
@@ -188,5 +188,6 @@ def _asking(name: str) -> Iterator[None]:
         raise UnavailableError(f"{name}: {what}", "try again") from error
 
 
-def _opened(file: InputFile) -> Any:
+def opened(file: InputFile) -> Any:
+    """Open a file; for a ``with`` inside :func:`reading`."""
     return file.files.open(file.path, "rb")

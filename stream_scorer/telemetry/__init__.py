@@ -12,8 +12,8 @@ from stream_scorer.telemetry.batches import (
 from stream_scorer.telemetry.event import Event, Listener
 from stream_scorer.telemetry.models import DriftDetected, ModelFailed, ModelVerified
 from stream_scorer.telemetry.partitions import (
-    FirstOffsetsCommitted, KeyMisplaced, LagObserved, Moving, PartitionsAssigned, PartitionsRevoked,
-    StandingBy, Stuck,
+    FirstOffsetsCommitted, KeyMisplaced, KeyOfAnother, LagObserved, Moving, PartitionsAssigned,
+    PartitionsRevoked, StandingBy, Stuck,
 )  # fmt: skip
 from stream_scorer.telemetry.processes import (
     DependencyBack, DependencyUnavailable, RecordsSkipped, Stopping, WorkerLeft, WorkerStarted,
@@ -35,8 +35,9 @@ __all__ = [
     "EVENTS", "SUPERVISOR_EVENTS", "BatchAborted", "BatchCommitted", "CheckpointFailed",
     "CheckpointWritten", "ColdAccepted", "CommitSettled", "ComputationHung", "ComputationOver",
     "DecidedBy", "DependencyBack", "DependencyUnavailable", "DriftDetected", "Event",
-    "FirstOffsetsCommitted", "KeyMisplaced", "LagObserved", "Listener", "ModelFailed",
-    "ModelVerified", "ModelWarming", "Moving", "PartitionsAssigned", "PartitionsRevoked",
+    "FirstOffsetsCommitted", "KeyMisplaced", "KeyOfAnother", "LagObserved", "Listener",
+    "ModelFailed", "ModelVerified", "ModelWarming", "Moving", "PartitionsAssigned",
+    "PartitionsRevoked",
     "PlanAwaited", "ProducerReborn", "RecordQuarantined", "RecordsSkipped", "ReplayLeftOut",
     "ReplayProgress", "RevisionActivated", "RevisionLoaded", "RevisionRefused", "RolloutEvidence",
     "RolloutHeld", "RolloutJudged", "RolloutMoved", "RowsSettled", "StandingBy", "StateComplete",

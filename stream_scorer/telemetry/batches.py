@@ -59,6 +59,7 @@ class BatchCommitted(Event):
             any sequence of floats or float64[n], one observation per decision.
         next_offsets: The next input offset by partition.
         others: What further models decided.
+        skipped: Records that are no transactions.
     """
 
     records: int
@@ -71,6 +72,7 @@ class BatchCommitted(Event):
     age_seconds: Sequence[float] | NDArray[np.float64] = ()
     next_offsets: Mapping[int, int] = field(default_factory=dict)
     others: Sequence[DecidedBy] = ()
+    skipped: int = 0
 
     TRANSACTIONS = Counter(
         "transactions",
@@ -88,6 +90,7 @@ class BatchCommitted(Event):
     REJECTED = Counter(
         "rejected", "Records sent to the dead-letter topic, by reject reason.", "reason"
     )
+    SKIPPED = Counter("skipped", "Records that [record] where of events.toml does not choose.")
     FLAGGED = Counter("flagged", "Decisions that carry a flag, by flag.", "flag")
     STAGE = Histogram(
         "stage_seconds", "Duration of one stage of one batch.", "stage", bounds=_STAGE_BOUNDS
@@ -111,6 +114,8 @@ class BatchCommitted(Event):
                 yield self.DECISIONS, count, outcome, by.model, by.version
         for reason, count in self.rejected.items():
             yield self.REJECTED, count, reason
+        if self.skipped:
+            yield self.SKIPPED, self.skipped
         for flag, count in self.flagged.items():
             yield self.FLAGGED, count, flag
         for stage, seconds in self.stage_seconds.items():

@@ -170,7 +170,12 @@ class Moving(Event):
 
 @dataclass(frozen=True, slots=True)
 class KeyMisplaced(Event):
-    """A sampled record's key does not belong to its partition: upstream partitions otherwise."""
+    """A sampled record's key does not belong to its partition: upstream partitions otherwise.
+
+    Attributes:
+        sampled: Keys that were compared since the last such event.
+        misplaced: Those that belong to another partition.
+    """
 
     sampled: int
     misplaced: int
@@ -183,4 +188,27 @@ class KeyMisplaced(Event):
         yield self.SAMPLED, self.sampled
         yield self.MISPLACED, self.misplaced
         if self.misplaced:
+            yield self.LINE
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOfAnother(Event):
+    """A sampled record's key does not give the customer that its value has.
+
+    Attributes:
+        sampled: Keys that were compared since the last such event.
+        others: Those that give another customer, or none.
+    """
+
+    sampled: int
+    others: int
+
+    OTHERS = Counter(
+        "keys_of_another", "Sampled keys that do not give the customer of their record's value."
+    )
+    LINE = Line("keys_of_another", "Degraded: sampled keys do not give the customer")
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        yield self.OTHERS, self.others
+        if self.others:
             yield self.LINE

@@ -7,7 +7,9 @@ one transaction.
 
 from collections.abc import Callable
 
-from stream_scorer.codec.reading.decode import ColumnDecoder, TransactionDecoder
+from stream_scorer.codec.reading.decode import ColumnDecoder
+from stream_scorer.codec.reading.mapped import open_decoder
+from stream_scorer.codec.records.record_key import refuse_unkeyed
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import OffsetsError, StateError
 from stream_scorer.kafka.loop.merged_topics import MergedSource
@@ -70,6 +72,7 @@ def profiler_loop(
     """
     kafka, topics = settings.kafka, settings.kafka.topics
     plan = deployed_plan(settings, deployment)
+    refuse_unkeyed(plan, topics.transactions)
     registry = open_registry(settings.registry)
     schema = reader_schema("terminal-profile.v1", settings.registry.directory)
     out = partitions(admin(kafka), kafka, [topics.terminal_profiles])[topics.terminal_profiles]
@@ -124,7 +127,7 @@ def profiler_loop(
 def _decoders(registry: SchemaSource, plan: Plan, settings: Settings) -> Decoders:
     directory = settings.registry.directory
     return Decoders(
-        TransactionDecoder(registry, plan, directory),
+        open_decoder(registry, plan, directory),
         ColumnDecoder(registry, reader_schema("label.v1", directory), plan),
     )
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from stream_scorer.codec.reading.decode import ColumnDecoder, TransactionDecoder
+from stream_scorer.codec.reading.decode import ColumnDecoder
+from stream_scorer.codec.reading.mapped import EventDecoder
 from stream_scorer.codec.writing.encode import ColumnEncoder, Constant
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
@@ -129,7 +130,7 @@ class RowEncoder:
 class Decoders:
     """How bytes become columns."""
 
-    transactions: TransactionDecoder
+    transactions: EventDecoder
     labels: ColumnDecoder
 
 

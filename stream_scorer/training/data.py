@@ -3,8 +3,13 @@
 What the stream would reject is left out here too, and counted. Rows that lie further before an
 earlier one than the plan's lateness are refused, as in a batch: the stream would see other
 histories than the file tells.
+
+With a mapping in the plan, the rows are read by it, as batch jobs and the scorer do. The labels are
+the file's own columns ``is_fraud`` and, if there, ``label_time``.
 """
 
+import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +17,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet
+from stream_scorer.core.mapping.mapping import BASE_AMOUNT
+from stream_scorer.core.normalising.normalise import BaseAmounts
 from stream_scorer.errors import SettingsError
 from stream_scorer.simulator import SCHEMA
+from stream_scorer.tables.columns import Column, as_read, fit
+from stream_scorer.tables.files import InputFile, columns_of, local_file, read_pieces, reading
+from stream_scorer.tables.mapped import MappedReader, misfit_of
 from stream_scorer.tables.order import refuse_disorder
 from stream_scorer.tables.transactions import read_transactions
 from stream_scorer.training.fold import fold
@@ -23,6 +34,18 @@ from stream_scorer.training.fold import fold
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+
+
+_LABEL_TIME = pa.field("label_time", pa.timestamp("ms", "UTC"))
+_LABELS = (pa.field("is_fraud", pa.bool_(), nullable=False), _LABEL_TIME)
+
+
+def amounts_of(table: pa.Table) -> Int64:
+    """Return int64[n], the amounts of a table in minor units of the plan's currency."""
+    amounts: Int64 = table[
+        BASE_AMOUNT if BASE_AMOUNT in table.column_names else "amount_minor"
+    ].to_numpy()
+    return amounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +66,125 @@ class LabelledData:
     rows: int
     rejected: dict[str, int]
 
+    @property
+    def amounts(self) -> Int64:
+        """int64[a], amounts in minor units of the plan's currency."""
+        return amounts_of(self.table)
 
-def read_labelled(path: Path) -> pa.Table:
-    """Read transactions with ``is_fraud``, in the order of the file.
+
+@dataclass(frozen=True, slots=True)
+class LabelledRows:
+    """The transactions of a file, in its order; n rows.
+
+    Attributes:
+        table: With ``is_fraud`` and ``label_time``, null for a label that was known at once.
+        number: int64[n], their row numbers in the file, from 0.
+        rejected: How many further rows cannot be converted to the plan's currencies, by reason.
+    """
+
+    table: pa.Table
+    number: Int64
+    rejected: dict[str, int]
+
+
+def read_labelled(path: Path, plan: Plan) -> LabelledRows:
+    """Read transactions with ``is_fraud``, by the plan's mapping if it has one.
 
     A column ``label_time`` may be there; a label without one counts as known at once.
 
     Raises:
-        SettingsError: The file cannot be read, or a row does not fit; names file, row, column.
+        SettingsError: The file cannot be read, or a row does not fit; names file, row, and column
+            or path.
     """
+    mapping = plan.mapping
+    if mapping is not None and mapping.fields:
+        return _mapped(path, plan)
     labelled = pa.schema([field for field in SCHEMA if field.name != "fraud_scenario"]).append(
-        pa.field("label_time", pa.timestamp("ms", "UTC"))
+        _LABEL_TIME
     )
     defaults = dict.fromkeys(field.name for field in labelled if field.nullable)
     batches = read_transactions(path, labelled, {**defaults, "channel": "UNKNOWN"})
-    return pa.Table.from_batches(batches, labelled)
+    table = pa.Table.from_batches(batches, labelled)
+    number = np.arange(len(table))
+    if mapping is None or not mapping.rates:
+        return LabelledRows(table, number, {})
+    base = BaseAmounts(mapping, plan.currencies, plan.amount_minor_max)
+    made = [base.apply(batch) for batch in table.to_batches()]
+    if not made:
+        return LabelledRows(table, number, {})
+    starts = np.cumsum([0, *(batch.num_rows for batch in table.to_batches())]).tolist()
+    kept = [first + good for first, (_, good, _) in zip(starts, made, strict=False)]
+    rejected = Counter(reason.value for _, _, refused in made for _, reason, _ in refused)
+    return LabelledRows(
+        pa.Table.from_batches([records for records, _, _ in made]), np.concatenate(kept),
+        dict(rejected),
+    )  # fmt: skip
+
+
+def _mapped(path: Path, plan: Plan) -> LabelledRows:
+    """Read a file by the plan's mapping."""
+    for name in ("is_fraud", _LABEL_TIME.name):
+        if name in plan.extras:
+            raise SettingsError(
+                f"plan: events: extra.{name}: is the name of a label's column in training data",
+                "name the extra field otherwise",
+            )
+    reader, file = MappedReader(plan), local_file(path)
+    batches, numbers, rejected = [], [np.empty(0, np.int64)], Counter[str]()
+    for piece in reader.pieces(file):
+        for row, fault in sorted(piece.faults.items()):
+            # These two are rejects of the stream for other files, too; the rest cannot be read.
+            if fault.reason not in {RejectReason.CURRENCY, RejectReason.AMOUNT_TOO_LARGE}:
+                raise misfit_of(file, piece.first + row, fault)
+            rejected[fault.reason.value] += 1
+        batches.append(piece.records)
+        numbers.append(piece.first + piece.good)
+    number = np.concatenate(numbers)
+    table = pa.Table.from_batches(batches, reader.schema)
+    for field, column in zip(_LABELS, _labels_of(file, number), strict=True):
+        table = table.append_column(field, column)
+    return LabelledRows(table, number, dict(rejected))
+
+
+def _labels_of(file: InputFile, number: Int64) -> list[pa.Array]:
+    """Return ``is_fraud`` and ``label_time`` of some rows of a file, ascending."""
+    names = [field.name for field in _LABELS]
+    present = columns_of(file, names)
+    if present is not None and "is_fraud" not in present:
+        raise SettingsError(
+            f"{file.name}: column 'is_fraud' is missing", "it has no default; add it"
+        )
+    found: list[list[pa.Array]] = [[pa.nulls(0, field.type)] for field in _LABELS]
+    for piece in read_pieces(file, names, 0) if len(number) else ():
+        inside = number[(number >= piece.first) & (number < piece.first + piece.rows)]
+        rows = pa.array(inside - piece.first)
+        for field, columns in zip(_LABELS, found, strict=True):
+            raw = piece.columns.get(field.name)
+            if raw is None:
+                columns.append(pa.nulls(len(rows), field.type))
+                continue
+            with reading(file):
+                column, bad = fit(_as_flags(raw) if field == _LABELS[0] else raw, field.type)
+            wrong = np.isin(inside - piece.first, bad)
+            column = column.take(rows)
+            if not field.nullable:
+                wrong |= column.is_null().to_numpy(zero_copy_only=False)
+            if wrong.any():
+                at = int(inside[np.argmax(wrong)])
+                shown = json.dumps(as_read(raw, at - piece.first))
+                raise SettingsError(
+                    f"{file.name}: row {at + 1}: column {field.name!r}: {shown} is no {field.type}",
+                    "correct the value",
+                )
+            columns.append(column)
+    return [pa.concat_arrays(columns) for columns in found]
+
+
+def _as_flags(raw: Column) -> Column:
+    """Return labels that are 0 or 1 as texts, which are read as false and true."""
+    if isinstance(raw, list):
+        return [str(value) if type(value) is int else value for value in raw]
+    return raw.cast(pa.string()) if pa.types.is_integer(raw.type) else raw
 
 
 def known_frauds(table: pa.Table, by: Int64) -> Mask:
@@ -83,8 +210,9 @@ def take(
         SettingsError: The file cannot be read, holds nothing, holds too much that is rejected, or
             is out of order; names the row or the reasons.
     """
-    table = read_labelled(path)
-    if not len(table):
+    found = read_labelled(path, plan)
+    table, count = found.table, len(found.table) + sum(found.rejected.values())
+    if not count:
         raise SettingsError(f"data {path}: holds no transactions", "name a file that holds some")
     if sort:
         table = _sorted(table)
@@ -92,12 +220,13 @@ def take(
     # What the profiler publishes of a terminal's transaction holds the label of its cut-off.
     cut_off = time + plan.terminal_delay_ms - plan.terminal_slack_ms
     folded = fold(table, features, plan, known_frauds(table, cut_off))
-    _refuse_rejected(path, len(table), folded.rejected, most_rejected)
+    rejected = dict(Counter(found.rejected) + Counter(folded.rejected))
+    _refuse_rejected(path, count, rejected, most_rejected)
     time = time[folded.rows]
-    refuse_disorder(
-        time, plan, lambda row: f"data {path}: row {int(folded.rows[row]) + 1}", "the data"
-    )
-    return LabelledData(table.take(folded.rows), time, folded.features, len(table), folded.rejected)
+    # Sorted rows are in order, so none of them is named.
+    number = found.number[folded.rows]
+    refuse_disorder(time, plan, lambda row: f"data {path}: row {int(number[row]) + 1}", "the data")
+    return LabelledData(table.take(folded.rows), time, folded.features, count, rejected)
 
 
 def _times(table: pa.Table) -> Int64:

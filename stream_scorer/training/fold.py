@@ -24,6 +24,7 @@ from stream_scorer.core.events.validation import reason_of
 from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.core.kernels.columns import by_partition
 from stream_scorer.core.kernels.terminals import OUT
+from stream_scorer.core.mapping.mapping import BASE_AMOUNT
 from stream_scorer.core.rings.rings import CustomerRings
 from stream_scorer.core.terminals.history import TerminalTable
 from stream_scorer.training.fold_parts import GROUPS, TablePart, group_of, parts_of
@@ -74,7 +75,9 @@ def fold(
     """
     if fraud is None and features.by_terminal:
         raise ValueError("features by terminal need labels")
-    batches = _batches(table, [*dict.fromkeys([*_READ, *features.reads])])
+    # Amounts in the base currency are what rings add up.
+    amount = [name for name in table.column_names if name == BASE_AMOUNT]
+    batches = _batches(table, [*dict.fromkeys([*_READ, *amount, *features.reads])])
     starts = np.cumsum([0, *(batch.num_rows for batch in batches)]).tolist()
     computed = np.empty((table.num_rows, len(features.names)))
     accepted = np.zeros(table.num_rows, np.bool_)

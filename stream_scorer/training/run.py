@@ -137,7 +137,7 @@ def _parts(taken: LabelledData, order: TrainingJob) -> tuple[_Part, _Part, _Part
     fraud = np.where(tested, accepted["is_fraud"].to_numpy(), known_frauds(accepted, begun)).astype(
         np.int64
     )
-    amount = accepted["amount_minor"].to_numpy() / 10.0**order.plan.exponent
+    amount = taken.amounts / 10.0**order.plan.exponent
     cards = accepted["customer_id"].combine_chunks()
     new = new_cards(cards, day, fraud, order.split)
     card = pc.dictionary_encode(cards).indices.to_numpy().astype(np.int64)

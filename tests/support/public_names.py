@@ -41,7 +41,8 @@ def _tree(kind: type[errors.StreamScorerError]) -> Iterator[type[errors.StreamSc
 
 def _headers() -> list[str]:
     formats = importlib.import_module("stream_scorer.dead_letters.format")
-    return [*formats.NAMES, formats.REPLAYED_FROM]
+    rekeying = importlib.import_module("stream_scorer.rekeying.work")
+    return [*formats.NAMES, formats.REPLAYED_FROM, rekeying.REKEYED_FROM]
 
 
 def public_names() -> dict[str, Any]:

@@ -52,7 +52,7 @@ from stream_scorer.settings import SCHEMAS_DIRECTORY
 _WHY_MOST: Final = 300
 
 
-class RecordDecoder(Protocol):
+class EventDecoder(Protocol):
     """Decodes polled records into transactions; what the transaction loop asks for."""
 
     def decode(
@@ -66,20 +66,20 @@ class RecordDecoder(Protocol):
         ...
 
 
-def open_mapped_codec(
-    mapping: EventMapping,
-    source: SchemaSource,
-    plan: Plan,
-    directory: Directory = SCHEMAS_DIRECTORY,
-) -> RecordDecoder:
-    """Return the decoder of a mapping's records.
+def open_decoder(
+    source: SchemaSource, plan: Plan, directory: Directory = SCHEMAS_DIRECTORY
+) -> EventDecoder:
+    """Return the decoder of a plan's records.
 
     Args:
-        mapping: Of the plan; one without fields reads records of our own schema, as without it.
         source: Gives writer schemas by id.
-        plan: Gives currencies and the limits on sizes.
+        plan: Gives the mapping, currencies and the limits on sizes. Without a mapping, or with one
+            without fields, records have our own schema.
         directory: Holds our own schemas.
     """
+    mapping = plan.mapping
+    if mapping is None:
+        return TransactionDecoder(source, plan, directory)
     if not mapping.fields:
         native = TransactionDecoder(source, plan, directory)
         return _Converting(native, mapping, plan) if mapping.rates else native

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-from stream_scorer.codec.reading.decode import TransactionDecoder
+from stream_scorer.codec.records.event_decoders import EventDecoders
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.codec.writing.encode import DecisionEncoder
 from stream_scorer.codec.writing.shadow_scores import ShadowEncoder
-from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.registry.sources import SchemaSource, reader_schema
 from stream_scorer.settings import Settings
@@ -16,21 +15,21 @@ from stream_scorer.settings import Settings
 class Codecs:
     """How bytes become columns and back."""
 
-    transactions: TransactionDecoder
+    transactions: EventDecoders
     decisions: DecisionEncoder
     summaries: RecordCodec
     shadows: ShadowEncoder
 
 
-def open_codecs(settings: Settings, plan: Plan, registry: SchemaSource) -> Codecs:
+def open_codecs(settings: Settings, registry: SchemaSource) -> Codecs:
     """Make the codecs of our schemas under the registry's ids."""
     topics = settings.kafka.topics
     directory = settings.registry.directory
     decision, summary, shadow = (
-        reader_schema(name, directory) for name in ("decision.v2", "summary.v2", "shadow-score.v1")
+        reader_schema(name, directory) for name in ("decision.v2", "summary.v3", "shadow-score.v1")
     )
     return Codecs(
-        transactions=TransactionDecoder(registry, plan, directory),
+        transactions=EventDecoders(registry, directory),
         decisions=DecisionEncoder(
             registry.id_for(f"{topics.decisions}-value", decision),
             decision,

@@ -1,13 +1,18 @@
 """Made-up records, to compile and touch everything before the first event."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.codec.records.record import RecordCodec
+from stream_scorer.core.events.batch import EventBatch
+from stream_scorer.core.events.extras import BOOLEAN, COLUMN_TYPES, DOUBLE, LONG, STRING, TIMESTAMP
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.mapping.mapping import BASE_AMOUNT
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY
@@ -15,6 +20,7 @@ from stream_scorer.settings import SCHEMAS_DIRECTORY
 EVENT_TIME_MS = 1_600_000_000_000
 """When the first of them happened, ms since the epoch."""
 _NOW_MS = 1_700_000_000_000
+_VALUES: Final = {STRING: "a", DOUBLE: 1.5, LONG: 1, BOOLEAN: True, TIMESTAMP: EVENT_TIME_MS}
 
 
 def made_up_transactions(plan: Plan, count: int, later_ms: int = 0) -> list[bytes]:
@@ -50,6 +56,17 @@ def made_up_labels(count: int) -> list[bytes]:
             for row in range(count)
         ],
     )
+
+
+def with_extras(events: EventBatch, plan: Plan) -> EventBatch:
+    """Return made-up events with the columns that a plan's mapping adds: no value is null."""
+    records, count = events.records, len(events)
+    for name, kind in plan.extras.items():
+        column = pa.array([_VALUES[kind]] * count, COLUMN_TYPES[kind])
+        records = records.append_column(name, column)
+    if plan.events.get("rates"):
+        records = records.append_column(BASE_AMOUNT, records.column("amount_minor"))
+    return replace(events, records=records)
 
 
 def _encoded(name: str, records: Sequence[dict[str, Any]]) -> list[bytes]:

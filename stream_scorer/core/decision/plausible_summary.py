@@ -16,7 +16,7 @@ def refuse_implausible(summary: Mapping[str, Any]) -> None:
     Raises:
         ValueError: The counts do not fit together; says which.
     """
-    counts = [summary.get("records", 0)]
+    counts = [summary.get("records", 0), summary.get("skipped", 0)]
     for name in ("rejected", "flagged"):
         counts += summary.get(name, {}).values()
     if not all(0 <= count <= _COUNT_MOST for count in counts):

@@ -198,7 +198,7 @@ class _Compiled:
     def first_fitting(self, events: EventBatch) -> NDArray[np.int64]:
         """Return int64[n], the place of the first segment that fits each row; -1 for none."""
         if len(self.edges):
-            amounts = events.int64("amount_minor")
+            amounts = events.amounts
             left = self.bits[np.searchsorted(self.edges, amounts, "right")]
         else:
             left = np.full(len(events), self.bits[0])

@@ -240,30 +240,35 @@ class Activation:
     revision: int
 
 
-def activated(
-    pending: Sequence[Routing], offset: Int64, event_time: Int64, next_offset: int
-) -> list[tuple[int, int]]:
+def due_at(routing: Routing, offset: Int64, event_time: Int64, next_offset: int) -> int | None:
+    """Return from which offset of a batch of one partition a revision may decide; None: none.
+
+    Args:
+        routing: Was known before the batch was polled.
+        offset: int64[m], of the partition's valid transactions in the batch, ascending, as the
+            revision's own mapping reads them.
+        event_time: int64[m], ms, likewise.
+        next_offset: Of the batch's first record of the partition, valid or not.
+    """
+    if routing.effective_at is None:
+        return next_offset
+    due = np.flatnonzero(event_time >= routing.effective_at)
+    return int(offset[due[0]]) if len(due) else None
+
+
+def activated(due: Sequence[int | None]) -> list[tuple[int, int]]:
     """Return where pending revisions become active inside a batch of one partition.
 
     Args:
-        pending: Revisions that were known before the batch was polled and are not active there,
-            ascending.
-        offset: int64[m], of the partition's valid transactions in the batch, ascending.
-        event_time: int64[m], ms.
-        next_offset: Of the batch's first record of the partition, valid or not.
+        due: Of each revision that is not active there, ascending, what ``due_at`` gives.
 
     Returns:
-        (offset, place in ``pending``), both ascending. A revision that a later one overtakes at
+        (offset, place in ``due``), both ascending. A revision that a later one overtakes at
         the same offset, or before it, is left out.
     """
     found: list[tuple[int, int]] = []
-    for place, routing in enumerate(pending):
-        at = next_offset
-        if routing.effective_at is not None:
-            due = np.flatnonzero(event_time >= routing.effective_at)
-            if not len(due):
-                continue
-            at = int(offset[due[0]])
-        found = [(o, p) for o, p in found if o < at]
-        found.append((at, place))
+    for place, at in enumerate(due):
+        if at is not None:
+            found = [(o, p) for o, p in found if o < at]
+            found.append((at, place))
     return found

@@ -33,6 +33,7 @@ def summarize(
     offset: Int64,
     decided: Sequence[tuple[DecisionBatch, int]],
     rejected: Sequence[RejectReason],
+    skipped: int = 0,
 ) -> list[list[dict[str, Any]]]:
     """Return the summary of a batch as records of the summary schema, by batch of decisions.
 
@@ -47,6 +48,7 @@ def summarize(
         decided: What was decided, by arm and model, and how wide its event-time windows are, ms;
             one at least.
         rejected: The reason of each dead letter.
+        skipped: Records that are no transactions.
     """
     found: list[list[dict[str, Any]]] = []
     for decisions, window_ms in decided:
@@ -59,6 +61,7 @@ def summarize(
                 "plan_revision": decisions.plan_revision,
                 "records": 0,
                 "rejected": {},
+                "skipped": 0,
                 "flagged": {},
                 "sources": [],
                 "windows": windows[begin : begin + MOST_WINDOWS],
@@ -70,6 +73,7 @@ def summarize(
     found[-1][-1] |= {
         "records": len(offset),
         "rejected": dict(Counter(str(reason) for reason in rejected)),
+        "skipped": skipped,
         "sources": _sources(partition, offset, [decisions for decisions, _ in decided]),
     }
     return found
@@ -78,7 +82,7 @@ def summarize(
 def _windows(decisions: DecisionBatch, window_ms: int) -> list[dict[str, Any]]:
     events = decisions.events
     rows, sums = count_windows(
-        events.partition, events.int64("event_time"), events.int64("amount_minor"),
+        events.partition, events.int64("event_time"), events.amounts,
         decisions.score, decisions.outcome, window_ms,
     )  # fmt: skip
     return [

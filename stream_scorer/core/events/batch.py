@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.core.events.strings import hashes_of
+from stream_scorer.core.mapping.mapping import BASE_AMOUNT
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -92,6 +93,12 @@ class EventBatch:
         return np.frombuffer(column.buffers()[1], np.int64)[
             column.offset : column.offset + len(column)
         ]
+
+    @property
+    def amounts(self) -> Int64:
+        """int64[n], amounts in minor units of the plan's currency, which rings and features use."""
+        converted = BASE_AMOUNT in self.records.schema.names
+        return self.int64(BASE_AMOUNT if converted else "amount_minor")
 
     def take(self, rows: Int64) -> "EventBatch":
         """Return the given rows as a new batch, in the given order."""

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Mapping
 
+import pyarrow as pa
+
 STRING, DOUBLE, LONG, BOOLEAN, TIMESTAMP = TYPES = (
     "string",
     "double",
@@ -10,7 +12,13 @@ STRING, DOUBLE, LONG, BOOLEAN, TIMESTAMP = TYPES = (
     "boolean",
     "timestamp",
 )
-"""Types of extra fields; as columns: utf8, float64, int64, bool, timestamp[ms]."""
+"""Types of extra fields."""
+
+COLUMN_TYPES = {
+    STRING: pa.string(), DOUBLE: pa.float64(), LONG: pa.int64(), BOOLEAN: pa.bool_(),
+    TIMESTAMP: pa.timestamp("ms"),
+}  # fmt: skip
+"""Types of their columns."""
 
 MOST_EXTRAS = 64
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from stream_scorer.core.events.extras import check_extras
 from stream_scorer.core.events.policy_table import read_policy
-from stream_scorer.core.mapping.mapping import check_with_plan, mapping_of
+from stream_scorer.core.mapping.mapping import EventMapping, check_with_plan, mapping_of
 from stream_scorer.nesting import parse_toml
 
 _DAY_MS = 86_400_000
@@ -29,10 +29,10 @@ _RANGES = {
     "terminal_wait_ms": (0, _DAY_MS),
 }
 
-PARTS = {"policy.toml": "policy"}
+PARTS = {"policy.toml": "policy", "events.toml": "events"}
 """Further files of a plan that is a folder, and the key whose table each holds."""
 
-_TABLES = frozenset({*PARTS.values(), "events", "extras"})
+_TABLES = frozenset({*PARTS.values(), "extras"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class Plan:
         if self.events:
             try:
                 mapping = mapping_of(self.events)
-                check_with_plan(mapping, self.currencies)
+                check_with_plan(mapping, self.currencies, self.extras)
             except ValueError as error:
                 raise ValueError(f"events: {error}") from error
 
@@ -144,6 +144,23 @@ class Plan:
     def exponent(self) -> int:
         """Exponent of :attr:`currency`: amount = minor units / 10^exponent."""
         return self.currencies[self.currency]
+
+    @property
+    def mapping(self) -> EventMapping | None:
+        """Where the fields are in a user's record; None: records have our own schema."""
+        return mapping_of(self.events) if self.events else None
+
+    def reads_as(self, other: "Plan") -> bool:
+        """Whether another plan reads records in the same way."""
+        return self is other or (
+            self.events == other.events and self.currencies == other.currencies
+        )
+
+    @property
+    def has_terminals(self) -> bool:
+        """Whether every event has a terminal."""
+        mapping = self.mapping
+        return mapping is None or mapping.has_terminals
 
     @property
     def unit(self) -> str:
@@ -218,7 +235,19 @@ def plan_from(table: Mapping[str, Any]) -> Plan:
                 raise ValueError(f"{key}: must be a number, not {value!r}")
         elif type(value) is not int:
             raise ValueError(f"{key}: must be a whole number, not {value!r}")
+    if events := table.get("events"):
+        table = {"extras": _extras_of(events), **table}
+    elif table.get("extras"):
+        raise ValueError("extras: need events.toml, which gives their place in a record")
     return Plan(**table)
+
+
+def _extras_of(events: Mapping[str, Any]) -> dict[str, str]:
+    """Return the extra fields of a table of events.toml."""
+    try:
+        return mapping_of(events).extra_types
+    except ValueError as error:
+        raise ValueError(f"events: {error}") from error
 
 
 def _check_keys(table: Mapping[str, Any]) -> None:
@@ -231,10 +260,3 @@ def _check_keys(table: Mapping[str, Any]) -> None:
 def _check_table(key: str, value: Any) -> None:
     if not isinstance(value, dict):
         raise ValueError(f"{key}: must be a table, not {value!r}")  # noqa: TRY004 as the rest
-    if key == "extras" and value:
-        raise ValueError("extras: need events.toml, which gives their place in a record")
-    if key == "events" and value:
-        raise ValueError(
-            "events: no process of this version reads a topic by a mapping; only "
-            "stream-scorer events explain does"
-        )

@@ -24,6 +24,7 @@ from stream_scorer.core.events.fields import (
 )
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.declarations import (
+    TERMINAL,
     Declaration,
     feature_name,
     is_by_terminal,
@@ -202,7 +203,7 @@ class FeatureSet:
             events: n accepted transactions.
             out: float64[n, m], their features, changed.
         """
-        seen = DirectColumns(events, events.int64("amount_minor") / self._scale, out)
+        seen = DirectColumns(events, events.amounts / self._scale, out)
         for column, feature in enumerate(self._features):
             if feature.compute is not None:
                 feature.compute(seen, column)
@@ -254,7 +255,7 @@ class FeatureSet:
             events: n accepted transactions.
             out: float64[n, m], their features, changed.
         """
-        seen = DirectColumns(events, events.int64("amount_minor") / self._scale, out)
+        seen = DirectColumns(events, events.amounts / self._scale, out)
         for column in self.recomputed:
             compute = self._features[column].compute
             if compute is not None:
@@ -343,6 +344,8 @@ def _read(
         if not isinstance(kind, str) or kind not in KINDS:
             raise refusal(name, f"kind {kind!r} is not known; known: {', '.join(sorted(KINDS))}")
         _check_keys(name, kind, spec)
+        if not plan.has_terminals and _names_terminal(spec):
+            raise refusal(name, f"needs {TERMINAL}, which events.toml does not map")
         later = frozenset(names[len(features) :])
         features.append(
             KINDS[kind].build(
@@ -365,6 +368,14 @@ def _check_keys(name: str, kind: str, spec: Spec) -> None:
     for key in KINDS[kind].needs:
         if key not in spec:
             raise refusal(name, f"kind {kind} needs the key {key!r}")
+
+
+def _names_terminal(spec: Spec) -> bool:
+    """Whether a declaration needs an event's terminal."""
+    key, where = spec.get("key"), spec.get("where")
+    keys = key if isinstance(key, list) else [key]
+    conditions = list(where) if isinstance(where, Mapping) else []
+    return any(name == TERMINAL for name in (spec.get("field"), *keys, *conditions))
 
 
 def _identity(feature: Feature) -> str:

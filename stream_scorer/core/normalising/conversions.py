@@ -15,7 +15,7 @@ from stream_scorer.core.events.strings import string_views
 from stream_scorer.core.mapping import iso_time_kernels
 from stream_scorer.core.mapping.mapping import FieldRule
 from stream_scorer.core.normalising import decimal_kernels as decimals
-from stream_scorer.core.normalising.leaves import LeafPart
+from stream_scorer.core.normalising.leaves import LeafPart, Wire
 
 Int64 = NDArray[np.int64]
 UInt8 = NDArray[np.uint8]
@@ -76,6 +76,9 @@ _INT64: Final = 2**63 - 1
 _TO_MS: Final = {"s": 3, "ms": 0, "us": -3, "ns": -6}
 _EXACT_DOUBLE: Final = 2**53
 _EXACT_POWER: Final = 22
+_DECIMAL: Final = r"^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
+_FLAGS: Final = pa.array(["true", "1", "false", "0"], pa.string())
+_FLAG_VALUES: Final = pa.array([True, True, False, False], pa.bool_())
 _WHOLE: Final = r"^(0|-?[1-9][0-9]{0,18})$"
 
 
@@ -95,6 +98,11 @@ def boolean(rule: FieldRule, part: LeafPart, _: Int64) -> Converted:
     """A boolean, or what the rule's table has for a text or number; arguments as of ``text``."""
     if rule.table:
         return _by_table(rule, *_as_text(part), pa.bool_())
+    if part.wire.kind == "cell":
+        index = pc.index_in(pc.ascii_lower(part.values), _FLAGS)
+        strange = pc.and_(pc.is_null(index), pc.is_valid(part.values))
+        codes = np.where(strange.to_numpy(zero_copy_only=False), Fault.KIND, SOUND)
+        return _FLAG_VALUES.take(index), codes.astype(np.uint8)
     return part.values, _sound(part.values)
 
 
@@ -139,7 +147,7 @@ def time(rule: FieldRule, part: LeafPart, _: Int64) -> Converted:
 
 def whole(rule: FieldRule, part: LeafPart, _: Int64) -> Converted:  # noqa: ARG001 one signature for all kinds
     """A whole number of 64 bits; arguments as of ``text``."""
-    if part.wire.kind != "number":
+    if part.wire.kind not in {"number", "cell"}:
         return part.values, _sound(part.values)
     good = _is_whole(part.values)
     readable = pc.if_else(good, part.values, "0")
@@ -151,8 +159,15 @@ def whole(rule: FieldRule, part: LeafPart, _: Int64) -> Converted:  # noqa: ARG0
     return _nulled(numbers, part.values, codes.astype(np.uint8))
 
 
-def real(rule: FieldRule, part: LeafPart, _: Int64) -> Converted:  # noqa: ARG001 one signature for all kinds
+def real(rule: FieldRule, part: LeafPart, _: Int64) -> Converted:
     """A double, rounded once from what was written; arguments as of ``text``."""
+    if part.wire.kind == "cell":
+        good = pc.match_substring_regex(part.values, _DECIMAL)
+        short = pc.less_equal(pc.binary_length(part.values), decimals.TEXT_MOST)
+        bad = pc.invert(pc.and_(good, short)).fill_null(False).to_numpy(zero_copy_only=False)
+        readable = LeafPart(Wire("number"), pc.if_else(pa.array(bad), "0", part.values))
+        column, codes = real(rule, readable, _)
+        return column, np.where(bad, np.uint8(Fault.NOT_A_NUMBER), codes)
     if part.wire.kind == "number":
         numbers = [None if each is None else float(each) for each in part.values.to_pylist()]
         column = pa.array(numbers, pa.float64())
@@ -180,7 +195,7 @@ def _sound(values: pa.Array) -> UInt8:
 
 def _as_text(part: LeafPart) -> Converted:
     """Return values as text; a JSON number that is not whole has a fault."""
-    if part.wire.kind == "text":
+    if part.wire.kind in {"text", "cell"}:
         return part.values, _sound(part.values)
     if part.wire.kind != "number":
         return part.values.cast(pa.string()), _sound(part.values)
@@ -232,7 +247,7 @@ def _scaled(part: LeafPart, exponents: Int64, mode: int) -> Converted:
         decimals.scale_longs(numbers, exponents, mode, out, status)
     elif kind == "decimal":
         decimals.scale_decimals(*string_views(values), exponents, mode, out, status)
-    elif kind in {"text", "number"}:
+    elif kind in {"text", "number", "cell"}:
         decimals.scale_texts(*string_views(values), exponents, mode, out, status)
     else:
         doubles = values.fill_null(0.0).to_numpy(zero_copy_only=False).astype(np.float64)

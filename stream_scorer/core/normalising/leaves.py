@@ -22,7 +22,8 @@ class Wire:
 
     Attributes:
         kind: boolean, long (int, too), float, double, text (enums, too), number (a JSON number,
-            as its text), decimal, or bytes (which become nothing of ours).
+            as its text), cell (a value of a CSV file: text, or what the rule reads in it),
+            decimal, or bytes (which become nothing of ours).
         scale: Of a decimal: digits after the point.
         unit: Of a long with a time as its logical type: ms, us, ns, date or time.
         local: Whether such a time has no time zone.
@@ -41,7 +42,8 @@ class Wire:
 
 _TYPES: Final = {
     "boolean": pa.bool_(), "long": pa.int64(), "float": pa.float32(), "double": pa.float64(),
-    "text": pa.string(), "number": pa.string(), "decimal": pa.binary(), "bytes": pa.binary(),
+    "text": pa.string(), "number": pa.string(), "cell": pa.string(), "decimal": pa.binary(),
+    "bytes": pa.binary(),
 }  # fmt: skip
 
 
@@ -84,15 +86,15 @@ def misfit(rule: FieldRule, wire: Wire) -> str:
     return f"is {kind}, which cannot become a {_SAID.get(rule.kind, rule.kind)}"
 
 
-_NAMED: Final = frozenset({"text", "long", "number", "boolean"})
+_NAMED: Final = frozenset({"text", "long", "number", "boolean", "cell"})
 """Kinds that a table can have entries for."""
 _SOURCES: Final = {
-    "string": frozenset({"text", "long", "number"}),
-    "boolean": frozenset({"boolean"}),
-    "amount": frozenset({"long", "number", "text", "decimal", "double", "float"}),
-    "timestamp": frozenset({"long", "number", "text", "double"}),
-    "long": frozenset({"long", "number"}),
-    "double": frozenset({"long", "number", "double", "float", "decimal"}),
+    "string": frozenset({"text", "long", "number", "cell"}),
+    "boolean": frozenset({"boolean", "cell"}),
+    "amount": frozenset({"long", "number", "text", "cell", "decimal", "double", "float"}),
+    "timestamp": frozenset({"long", "number", "text", "cell", "double"}),
+    "long": frozenset({"long", "number", "cell"}),
+    "double": frozenset({"long", "number", "cell", "double", "float", "decimal"}),
 }
 _SAID: Final = {"timestamp": "time", "amount": "number of minor units"}
 
@@ -109,7 +111,7 @@ def _misfit_of_time(rule: FieldRule, wire: Wire) -> str:  # noqa: PLR0911 a line
     if not rule.unit:
         return "has no logical type of a time, so it needs a unit"
     if rule.unit == "iso8601":
-        return "" if wire.kind == "text" else f"is a {wire.kind}, and unit says iso8601"
+        return "" if wire.kind in {"text", "cell"} else f"is a {wire.kind}, and unit says iso8601"
     if wire.kind == "double" and rule.unit not in {"s", "ms"}:
         return f"is a double, which cannot count {rule.unit}"
     return ""

@@ -32,7 +32,7 @@ _COLUMNS: Final = {
     "string": pa.string(), "boolean": pa.bool_(), "double": pa.float64(), "long": pa.int64(),
     "timestamp": pa.timestamp("ms"), "amount": pa.int64(),
 }  # fmt: skip
-_BASE_FIELD: Final = pa.field(BASE_AMOUNT, pa.int64(), nullable=False)
+BASE_FIELD: Final = pa.field(BASE_AMOUNT, pa.int64(), nullable=False)
 _RATE_FAULTS: Final = {
     NO_CURRENCY: (RejectReason.CURRENCY, "the rates do not list this currency"),
     NO_RATE: (RejectReason.CURRENCY, "the event is before the first rate of its currency"),
@@ -84,7 +84,7 @@ class Normaliser:
         ]
         self._base = BaseAmounts(mapping, currencies, most) if mapping.rates else None
         if self._base is not None:
-            columns.append(_BASE_FIELD)
+            columns.append(BASE_FIELD)
         self.schema: pa.Schema = pa.schema(columns)
 
     def apply(self, leaves: Leaves, count: int) -> Normalised:
@@ -195,7 +195,7 @@ class BaseAmounts:
         faults = _Faults(records.num_rows)
         named = {name: records.column(name) for name in ("event_time", "amount_minor", "currency")}
         column = self.column(named, faults)
-        records = records.append_column(_BASE_FIELD, column)
+        records = records.append_column(BASE_FIELD, column)
         good = np.flatnonzero(faults.code == 0)
         refused = faults.refused(np.arange(records.num_rows))
         return records.take(pa.array(good)) if refused else records, good, refused
@@ -279,7 +279,7 @@ def _texts(parts: Sequence[LeafPart], count: int) -> NDArray[np.object_]:
     """Return the values at a path as text; None for null and for what has none."""
     found = np.full(count, None, object)
     for part in parts:
-        if part.wire.kind in {"text", "number"}:
+        if part.wire.kind in {"text", "number", "cell"}:
             texts = part.values.to_pylist()
         elif part.wire.kind in {"long", "boolean"}:
             texts = part.values.cast(pa.string()).to_pylist()

@@ -83,7 +83,7 @@ class RingColumns:
         return cls(
             events.records.column("customer_id"), events.hashes("customer_id"),
             events.hashes("transaction_id"), events.int64("event_time"),
-            events.int64("amount_minor"), kept,
+            events.amounts, kept,
         )  # fmt: skip
 
     def take(self, rows: Int64) -> "RingColumns":

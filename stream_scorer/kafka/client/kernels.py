@@ -24,7 +24,7 @@ from stream_scorer.kafka.client.c_calls import (
 MESSAGE_WORDS = 9
 """Length of a message in 64-bit words."""
 
-ARGUMENTS = 6
+ARGUMENTS = 7
 ARGUMENT_WORDS = 9
 """Number of ``produceva``'s arguments, and the length of one in 64-bit words."""
 
@@ -33,6 +33,10 @@ _ERR, _PARTITION, _PAYLOAD, _LENGTH, _KEY, _KEY_LENGTH, _OFFSET = 0, 16, 24, 32,
 # Its place as words, where we write one.
 _PARTITION_AT, _PAYLOAD_AT, _LENGTH_AT, _KEY_AT, _KEY_LENGTH_AT = 2, 3, 4, 5, 6
 _LOW_HALF = 0xFFFFFFFF
+
+TIMESTAMP_WORD = 7
+"""Where a message that is sent one by one has its time: in the place of the offset, which no
+message has before it is sent. 0 is the time of the call."""
 
 
 @allocating
@@ -127,9 +131,9 @@ def send_with_headers(
 ):  # fmt: skip
     """Produce messages one by one with their headers; stop at an error.
 
-    ``arguments`` (int64[ARGUMENTS, ARGUMENT_WORDS]) holds topic, partition, value, key, flags and
-    headers, of which all but partition, value, key and headers are filled in already. Row i has
-    ``counts[i]`` of the headers, in order.
+    ``arguments`` (int64[ARGUMENTS, ARGUMENT_WORDS]) holds topic, partition, value, key, flags, time
+    and headers, of which topic and flags are filled in already. Row i has ``counts[i]`` of the
+    headers, in order.
 
     Returns the address of an error object; 0 for none.
     """
@@ -141,6 +145,7 @@ def send_with_headers(
         arguments[2, 2] = messages[row, _LENGTH_AT]
         arguments[3, 1] = messages[row, _KEY_AT]
         arguments[3, 2] = messages[row, _KEY_LENGTH_AT]
+        arguments[5, 1] = messages[row, TIMESTAMP_WORD]
         listed = np.int64(0)
         if counts[row]:
             listed = call_new(headers_new, counts[row])
@@ -151,7 +156,7 @@ def send_with_headers(
                     0 if text_null[header] else text_base + text, text_offsets[header + 1] - text,
                 )  # fmt: skip
                 header += 1
-        arguments[5, 1] = listed
+        arguments[6, 1] = listed
         used = ARGUMENTS if listed else ARGUMENTS - 1
         error = call_three(produce, client, arguments.ctypes.data, used)
         if error:

@@ -31,8 +31,8 @@ _ANSWER_SECONDS = 5.0
 _GRACE_SECONDS = 1.0
 _NONE = np.empty(0, np.bool_)
 _ANY_PARTITION = np.empty(0, np.int32)
-# Kinds of produceva's arguments: topic handle, partition, value, key, flags, headers.
-_KINDS = (2, 3, 4, 5, 7, 10)
+# Kinds of produceva's arguments: topic handle, partition, value, key, flags, time, headers.
+_KINDS = (2, 3, 4, 5, 7, 8, 10)
 _TOPIC, _FLAGS = 0, 4
 
 
@@ -132,6 +132,7 @@ class ColumnProducer:
         keys: BytesColumn,
         partition: NDArray[np.int32] | None = None,
         headers: Sequence[Headers] | None = None,
+        timestamps: Int64 | None = None,
     ) -> None:
         """Put n records into the queue, in order.
 
@@ -141,6 +142,7 @@ class ColumnProducer:
             keys: n keys.
             partition: int32[n]; None lets the partitioner choose by key.
             headers: n header lists; None where none has any.
+            timestamps: int64[n], ms since the epoch; None takes the time of this call.
 
         Raises:
             KafkaException: A record is refused; the ones before it are queued.
@@ -158,8 +160,11 @@ class ColumnProducer:
         )  # fmt: skip
         if partition is not None:
             self._know(topic)
-        if headers is not None:
-            self._produce_one_by_one(self._topic(topic), messages, headers)
+        if headers is not None or timestamps is not None:
+            # The call for many takes neither.
+            if timestamps is not None:
+                messages[:, kernels.TIMESTAMP_WORD] = timestamps
+            self._produce_one_by_one(self._topic(topic), messages, headers or [None] * n)
             return
         flags = _COPY if partition is None else _COPY | _OWN_PARTITION
         queued = self._api.produce_batch(self._topic(topic), -1, flags, messages.ctypes.data, n)

@@ -30,7 +30,7 @@ from stream_scorer.kafka.client.producer import ColumnProducer
 from stream_scorer.kafka.membership.fencing import OwnDoing
 from stream_scorer.kafka.membership.transactional_id import Identity, instance
 from stream_scorer.kafka.topics import config
-from stream_scorer.ports import BytesColumn, Headers, Outgoing, TransactionAborted
+from stream_scorer.ports import BytesColumn, Headers, Int64, Outgoing, TransactionAborted
 from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import DependencyBack, DependencyUnavailable, Listener, ProducerReborn
 
@@ -82,6 +82,7 @@ class ProducerClient(Protocol):
         keys: BytesColumn,
         partition: NDArray[np.int32] | None,
         headers: Sequence[Headers] | None,
+        timestamps: Int64 | None = None,
     ) -> None: ...
     def poll(self, seconds: float) -> None: ...  # noqa: D102
     def purge(self) -> None: ...  # noqa: D102
@@ -263,7 +264,7 @@ class TransactionalProducer:
         try:
             self._client.produce(
                 outgoing.topic, outgoing.values, outgoing.keys, outgoing.partition,
-                outgoing.headers,
+                outgoing.headers, outgoing.timestamps,
             )  # fmt: skip
         except KafkaException as error:
             # None begins here: the open one is in the way, and the error says what ended it.

@@ -14,10 +14,11 @@ from stream_scorer.core.decision.policy import decide, policy_for
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.policy_table import STRING_FIELDS
+from stream_scorer.core.mapping.mapping import BASE_AMOUNT
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundles.bundle import Manifest
 from stream_scorer.training.budget import JudgedDays
-from stream_scorer.training.data import LabelledData
+from stream_scorer.training.data import LabelledData, amounts_of
 from stream_scorer.training.days import Days, number_of
 
 Float64 = NDArray[np.float64]
@@ -27,8 +28,8 @@ UInt8 = NDArray[np.uint8]
 _DAY_MS = 86_400_000
 _FEWEST_DAYS = 7
 """If fewer days have their complete history, all days are used, and that is reported."""
-_READ = ("amount_minor", *STRING_FIELDS)
-"""What policies read of a transaction."""
+_READ = ("amount_minor", BASE_AMOUNT, *STRING_FIELDS)
+"""What policies read of a transaction, apart from extra fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +112,12 @@ class DaySelection:
         held = Days.of(self._day[rows])
         numbers = np.arange(number_of(held.first), number_of(held.last) + 1)
         numbers = numbers[~self._fitted.holds(numbers)]
-        read = [name for name in data.table.column_names if name in _READ]
+        read = [name for name in data.table.column_names if name in _READ or name in plan.extras]
         table = data.table.select(read).filter(pa.array(rows)).combine_chunks()
         judged = JudgedDays(
             np.searchsorted(numbers, self._day[rows]), len(numbers),
             data.table["is_fraud"].to_numpy()[rows].astype(np.int64),
-            table["amount_minor"].to_numpy() / 10.0**plan.exponent,
+            amounts_of(table) / 10.0**plan.exponent,
         )  # fmt: skip
         at = np.flatnonzero(rows)
         events = EventBatch(table.to_batches()[0], np.zeros(len(at), np.int32), at, data.time[rows])

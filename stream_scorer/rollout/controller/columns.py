@@ -124,7 +124,7 @@ class EvidenceColumns:
         # Others write labels, too: they are held to the limits of what strangers send.
         self._labels = ColumnDecoder(registry, reader_schema("label.v1", directory), Plan())
         # Decoding goes by the writer's schema; the codec's own is what it would encode with.
-        self._summaries = RecordCodec(1, reader_schema("summary.v2", directory))
+        self._summaries = RecordCodec(1, reader_schema("summary.v3", directory))
 
     def decisions(
         self, raw: RawRecords, routings: Callable[[int], Mapping[int, Routing]], minor_per_unit: int

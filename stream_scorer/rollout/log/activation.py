@@ -5,13 +5,14 @@ computed ahead, and taken back with the batch that it began in.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.routing import Activation, Routing, activated
-from stream_scorer.core.events.batch import EventBatch
+from stream_scorer.core.decision.routing import Activation, Routing, activated, due_at
+from stream_scorer.core.events.batch import EventBatch, Rejections
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.validation import validate
 from stream_scorer.ports import Paused, RawRecords
 from stream_scorer.rollout.log.ready_versions import ANY_OLDER, ReadyVersions
@@ -20,15 +21,51 @@ Int64 = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
+class DecodedRecords:
+    """What could be decoded of a batch of records.
+
+    Attributes:
+        events: n transactions.
+        rows: int64[n], their records' rows.
+        undecodable: Other rows. What is in neither is no transaction.
+    """
+
+    events: EventBatch
+    rows: Int64
+    undecodable: Rejections
+
+    def only(self, mine: NDArray[np.bool_]) -> "DecodedRecords":
+        """Return what was decoded of some records: bool by row."""
+        kept = np.flatnonzero(mine[self.rows])
+        other = self.undecodable
+        left = np.flatnonzero(mine[other.rows])
+        return DecodedRecords(
+            self.events.take(kept),
+            self.rows[kept],
+            Rejections(
+                other.rows[left], tuple(other.reasons[at] for at in left.tolist()),
+                tuple(other.details[at] for at in left.tolist()),
+            ),
+        )  # fmt: skip
+
+
+Reading = Callable[[Plan], DecodedRecords]
+"""Decodes a batch by the mapping of a plan; called twice, it decodes once."""
+
+
+@dataclass(frozen=True, slots=True)
 class BatchPiece:
-    """Rows of a batch that one revision decides; None: all of them."""
+    """Events of a batch that one revision decides.
+
+    Attributes:
+        routing: The revision.
+        events: They, as its mapping reads them.
+        rows: int64[n], where they are in the decoded batch; None: they are all of it, in order.
+    """
 
     routing: Routing
+    events: EventBatch
     rows: Int64 | None = None
-
-    def of(self, events: EventBatch) -> EventBatch:
-        """Return its rows."""
-        return events if self.rows is None else events.take(self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +84,16 @@ class BatchPlan:
 
     Attributes:
         pieces: In the order in which they are decided.
+        rows: int64[n], the records of the decoded batch, which the pieces' rows are of.
+        undecodable: Other records.
         begun: Revisions that begin in it, where, and what they mean.
         refusals: Revisions that are refused from it on.
         before: What decided the partitions before, to go back to.
     """
 
     pieces: tuple[BatchPiece, ...]
+    rows: Int64
+    undecodable: Rejections
     begun: tuple[tuple[Activation, Routing], ...] = ()
     refusals: tuple[Refusal, ...] = ()
     before: Mapping[int, int | None] = field(default_factory=dict)
@@ -94,27 +135,27 @@ class Activations:
         """Return the revision that decides a partition now; None before its first record."""
         return self._active.get(partition)
 
-    def cut(self, raw: RawRecords, events: EventBatch, fleet: ReadyVersions) -> BatchPlan:
+    def cut(self, raw: RawRecords, decode: Reading, fleet: ReadyVersions) -> BatchPlan:
         """Say who decides a batch, and let what begins in it begin.
 
         Args:
             raw: The batch.
-            events: Those of its records that could be decoded.
+            decode: Decodes it.
             fleet: What is ready.
 
         Raises:
             Paused: The revision that decides a partition is not among it.
         """
         if fleet.pinned:
-            return BatchPlan((BatchPiece(fleet.newest),))
+            return _by_one(fleet.newest, decode)
         partitions = np.unique(raw.partition).tolist()
         newest = fleet.newest.revision
         told = all((p, r) in self._refused for p in partitions for r in fleet.refused)
         if told and all(self._active.get(p) == newest for p in partitions):
-            return BatchPlan((BatchPiece(fleet.newest),))
+            return _by_one(fleet.newest, decode)
         before = {p: self._active.get(p) for p in partitions}
         try:
-            return self._cut(raw, events, fleet, before)
+            return self._cut(raw, decode, fleet, before)
         except BaseException:
             self._give_up(before)
             raise
@@ -122,23 +163,21 @@ class Activations:
     def _cut(
         self,
         raw: RawRecords,
-        events: EventBatch,
+        decode: Reading,
         fleet: ReadyVersions,
         before: Mapping[int, int | None],
     ) -> BatchPlan:
-        valid = validate(events, fleet.shared) == 0
-        times = events.int64("event_time")
-        revision = np.zeros(len(events), np.int64)
+        # A revision with another mapping begins by the event times that its own mapping reads.
+        revision = np.zeros(len(raw), np.int64)
         begun: list[tuple[Activation, Routing]] = []
         refusals: list[Refusal] = []
         for partition in before:
-            first = int(raw.offset[raw.partition == partition].min())
+            own = raw.partition == partition
+            first = int(raw.offset[own].min())
             refusals += self._refusals(partition, first, fleet)
             usable = self._usable(partition, first, fleet, refusals)
-            own = np.flatnonzero(events.partition == partition)
-            good = own[valid[own]]
             active = before[partition]
-            moves = activated(usable, events.offset[good], times[good], first)
+            moves = activated([_due(routing, partition, first, decode) for routing in usable])
             if active is None and not usable:
                 self._need(ANY_OLDER)
                 raise Paused("plan", self._why(partition, fleet))
@@ -149,21 +188,18 @@ class Activations:
                 moves = [(first, 0), *((offset, place) for offset, place in moves if place)]
             for offset, place in moves:
                 number = usable[place].revision
-                revision[own[events.offset[own] >= offset]] = number
+                revision[own & (raw.offset >= offset)] = number
                 begun.append((Activation(partition, offset, number), usable[place]))
                 self._active[partition] = number
         by_number = {routing.revision: routing for routing in fleet.routings}
-        pieces = []
         for number in np.unique(revision).tolist():
             if number not in by_number:
                 self._need(number)
                 why = fleet.refused.get(number, "it is being loaded")
                 raise Paused("plan", f"revision {number} is not ready here: {why}")
-            pieces.append(BatchPiece(by_number[number], np.flatnonzero(revision == number)))
         self._refused |= {(each.partition, each.revision) for each in refusals}
-        return BatchPlan(
-            tuple(pieces) or (BatchPiece(fleet.newest),), tuple(begun), tuple(refusals), before
-        )
+        whole = _by_several(by_number, revision, decode)
+        return replace(whole, begun=tuple(begun), refusals=tuple(refusals), before=before)
 
     def _why(self, partition: int, fleet: ReadyVersions) -> str:
         """Return why nothing that is ready can decide a partition."""
@@ -199,3 +235,52 @@ class Activations:
         """Take back what began in a batch that is given up."""
         self._give_up(cut.before)
         self._refused -= {(each.partition, each.revision) for each in cut.refusals}
+
+
+def _by_one(routing: Routing, decode: Reading) -> BatchPlan:
+    """Return the plan of a batch that one revision decides."""
+    found = decode(routing.shared)
+    return BatchPlan((BatchPiece(routing, found.events),), found.rows, found.undecodable)
+
+
+def _by_several(by_number: Mapping[int, Routing], revision: Int64, decode: Reading) -> BatchPlan:
+    """Return the plan of a batch whose n records several revisions decide: int64[n]."""
+    numbers = np.unique(revision).tolist()
+    if len(numbers) == 1:
+        return _by_one(by_number[numbers[0]], decode)
+    parts: list[DecodedRecords] = []
+    pieces: list[BatchPiece] = []
+    at = 0
+    for number in numbers:
+        routing = by_number[number]
+        part = decode(routing.shared).only(revision == number)
+        parts.append(part)
+        if len(part.rows) or (number == numbers[-1] and not pieces):
+            pieces.append(BatchPiece(routing, part.events, at + np.arange(len(part.rows))))
+            at += len(part.rows)
+    return BatchPlan(
+        tuple(pieces),
+        np.concatenate([part.rows for part in parts]),
+        _joined([part.undecodable for part in parts]),
+    )
+
+
+def _due(routing: Routing, partition: int, first: int, decode: Reading) -> int | None:
+    """Return from which offset of a partition a revision may decide; None: not in this batch."""
+    if routing.effective_at is None:
+        return first
+    events = decode(routing.shared).events
+    good = np.flatnonzero((events.partition == partition) & (validate(events, routing.shared) == 0))
+    return due_at(routing, events.offset[good], events.int64("event_time")[good], first)
+
+
+def _joined(parts: list[Rejections]) -> Rejections:
+    """Return rejections of different rows as one, in the order of the rows."""
+    told = [
+        each
+        for part in parts
+        for each in zip(part.rows.tolist(), part.reasons, part.details, strict=True)
+    ]
+    told.sort(key=lambda each: each[0])
+    rows, reasons, details = zip(*told, strict=True) if told else ((), (), ())
+    return Rejections(np.array(rows, np.int64), reasons, details)

@@ -122,6 +122,10 @@ class LiveVersions:
             )
         return self._fleet
 
+    def plans(self) -> dict[int, Plan]:
+        """Return the plan of each revision of the log."""
+        return {number: each.shared for number, each in list(self._log.log.routings.items())}
+
     def need(self, revision: int) -> None:
         """Ask for an older revision, by which a partition was decided last, or for any older.
 

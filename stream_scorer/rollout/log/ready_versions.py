@@ -57,6 +57,10 @@ class Versions(Protocol):
         """What is ready now; another object whenever it changed."""
         ...
 
+    def plans(self) -> Mapping[int, Plan]:
+        """Return the plan of each revision that is known, whether it is ready or not."""
+        ...
+
     def need(self, revision: int) -> None:
         """Ask for a revision by which a partition was decided last, or for ``ANY_OLDER``."""
         ...
@@ -73,6 +77,10 @@ class Pinned:
     def __init__(self, model: Model, plan: Plan) -> None:
         version = Version(model.name, model.version)
         self.fleet = ReadyVersions({version: model}, (Routing.alone(version, plan),), pinned=True)
+
+    def plans(self) -> Mapping[int, Plan]:
+        """Return that of the one revision."""
+        return {self.fleet.newest.revision: self.fleet.shared}
 
     def need(self, revision: int) -> None:
         """Know of no other."""

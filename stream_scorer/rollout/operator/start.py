@@ -6,8 +6,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from stream_scorer.codec.records.record_key import refuse_unkeyed
 from stream_scorer.core.decision.routing import CHAMPION
-from stream_scorer.core.events.plan import table_of
+from stream_scorer.core.events.plan import PARTS, table_of
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.trust import trust_of
@@ -63,8 +64,13 @@ def planned(
             table.setdefault("ramp", [{"percent": percent} for percent in DEFAULT_RAMP])
         if table.get("strategy") != Strategy.BLUE_GREEN:
             _name_champion(table, state)
-        _read_policy(table, file)
-        table["shared"] = {**_shared(settings, table, state), **table.get("shared", {})}
+        _read_parts(table, file)
+        given = table.get("shared", {})
+        before = _shared(settings, table, state)
+        if "events" in given:
+            # Another mapping has extra fields of its own.
+            before.pop("extras", None)
+        table["shared"] = {**before, **given}
         if not table.get("salt"):
             table["salt"] = secrets.token_hex(_SALT_BYTES)
         return plan_of(table)
@@ -78,9 +84,11 @@ def verify(settings: Settings, plan: RolloutPlan) -> None:
     """Load every version of a plan, as a scorer will.
 
     Raises:
+        SettingsError: The shared plan says that records are not keyed by the customer.
         ModelError: A bundle is not there or is refused.
         UnavailableError: The store does not answer.
     """
+    refuse_unkeyed(plan.shared_plan(0), settings.kafka.topics.transactions)
     store, trust = open_store(settings.models), trust_of(settings.models)
     for label in sorted(set(plan.versions.values())):
         load_bundle(find(store, label), trust)
@@ -117,17 +125,20 @@ def _shared(settings: Settings, table: Mapping[str, Any], state: RolloutState) -
     return shared
 
 
-def _read_policy(table: Mapping[str, Any], file: Path | None) -> None:
-    """Put the table of a policy.toml in the place of its path, relative to the rollout plan.
+def _read_parts(table: Mapping[str, Any], file: Path | None) -> None:
+    """Put the tables of policy.toml and events.toml in the place of their paths.
+
+    The paths are relative to the rollout plan.
 
     Raises:
-        ValueError: The file is not TOML.
+        ValueError: A file is not TOML.
     """
     shared = table.get("shared", {})
-    if not isinstance(shared.get("policy"), str):
-        return
-    path = Path(shared["policy"]) if file is None else file.parent / shared["policy"]
-    try:
-        shared["policy"] = plan_table(read_plan_text(path))
-    except ValueError as error:
-        raise ValueError(f"shared.policy: {path}: {error}") from None
+    for part in PARTS.values():
+        if not isinstance(shared.get(part), str):
+            continue
+        path = Path(shared[part]) if file is None else file.parent / shared[part]
+        try:
+            shared[part] = plan_table(read_plan_text(path))
+        except ValueError as error:
+            raise ValueError(f"shared.{part}: {path}: {error}") from None

@@ -23,8 +23,9 @@ from stream_scorer.rollout.plan.routes import alone, running
 from stream_scorer.rollout.plan.strict_parsing import StrictModel, read
 
 MAY_CHANGE: Final = frozenset(
-    {"revision", "late_decision_ms", "model_error_share", "summary_window_ms", "policy"}
-)
+    {"revision", "late_decision_ms", "model_error_share", "summary_window_ms", "policy", "events",
+     "extras"}
+)  # fmt: skip
 """Of what all arms share, what no state rests on and every reader takes from the newest plan."""
 _READ_ONCE: Final = frozenset({"terminal_wait_ms"})
 """What no state rests on, but scorers take from the plan that they begin with."""
@@ -159,6 +160,9 @@ def _refuse_changes(first: Plan, now: Plan) -> None:
         was, wanted = getattr(first, name), getattr(now, name)
         if name in MAY_CHANGE or was == wanted:
             continue
+        if name == "currencies" and first.events.get("rates") and now.events.get("rates"):
+            # Amounts are remembered in the base currency.
+            continue
         if name in _READ_ONCE:
             raise ValueError(
                 f"shared.{name}: scorers read it once, when they begin, and it is {was}: "
@@ -166,6 +170,11 @@ def _refuse_changes(first: Plan, now: Plan) -> None:
             )
         raise ValueError(
             f"shared.{name}: the state rests on {was}, and no plan can change it to {wanted}"
+        )
+    if first.unit != now.unit:
+        raise ValueError(
+            f"shared.events: the state rests on amounts in {first.unit}, and no plan can change "
+            f"them to {now.unit}"
         )
 
 

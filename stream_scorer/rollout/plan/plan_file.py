@@ -101,7 +101,8 @@ class RolloutPlan(Body):
     """All that a rollout may do.
 
     Attributes:
-        format: Version of this layout: 2 where a policy is shared, which format 1 does not know.
+        format: Version of this layout: 2 where a policy or a mapping of records is shared, which
+            format 1 does not know.
         name: The rollout's name, for people.
         strategy: How versions share the traffic.
         versions: NAME:VERSION by arm; ``blue`` and ``green``, or ``champion`` and others. Those
@@ -143,7 +144,9 @@ class RolloutPlan(Body):
     @model_validator(mode="after")
     def _say_its_format(self) -> Self:
         if self.format < _format_of(self.shared):
-            raise ValueError(f"format: must be {PLAN_FORMAT} for a plan that shares a policy")
+            raise ValueError(
+                f"format: must be {PLAN_FORMAT} for a plan that shares a policy or a mapping"
+            )
         return self
 
     @model_validator(mode="after")

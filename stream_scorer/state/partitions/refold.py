@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from stream_scorer.codec.records.codecs import open_codecs
+from stream_scorer.codec.reading.mapped import open_decoder
 from stream_scorer.core.decision.observe import PartitionRings, refold
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.strings import hashes_of
@@ -32,9 +32,9 @@ class Refolding:
 
     def __init__(self, settings: Settings, deployment: Deployment) -> None:
         self._model, self._plan = load_model(settings, deployment)
-        self._decoder = open_codecs(
-            settings, self._plan, open_registry(settings.registry)
-        ).transactions
+        self._decoder = open_decoder(
+            open_registry(settings.registry), self._plan, settings.registry.directory
+        )
         self._kafka = settings.kafka
         self.retention = self._model.features.retention
         self.beginning = Beginning()

@@ -110,8 +110,9 @@ class FakeProducer:
         keys: BytesColumn,
         partition: NDArray[Any] | None = None,
         headers: Sequence[Headers] | None = None,
+        timestamps: NDArray[Any] | None = None,
     ) -> None:
-        del headers
+        del headers, timestamps
         # Unlike the other requests, it does not say what ended the transaction.
         self._state(open_=self._fatal is None and self._failed is None)
         count = self._broker.partitions(topic)

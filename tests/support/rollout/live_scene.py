@@ -34,35 +34,42 @@ class Scene:
         self.kafka = kafka
         self.log = ControlLog(Settings(kafka=kafka))
         self.records = transactions(days=days, customers=120)
-        self._models = models
+        self.variables = {"STREAM_SCORER_MODELS__DIRECTORY": str(models)}
         self._folder = folder
         self._fed = 0
 
     def scorer(self, name: str = "log", instance: str = "0", model: str = "") -> ScorerProcess:
         """Start one that follows the rollout, or one of a model's version."""
-        variables = {"STREAM_SCORER_MODELS__DIRECTORY": str(self._models)}
         kafka = self.kafka.model_copy(update={"instance": instance})
         options = ("--model", model) if model else ()
         return ScorerProcess(
-            kafka, self._folder / name, "--from", "earliest", *options, variables=variables,
+            kafka, self._folder / name, "--from", "earliest", *options, variables=self.variables,
             follow=True,
         )  # fmt: skip
 
     def feed(self, share: float = 0.2) -> int:
         """Feed the next records; return how many were fed by now."""
-        until = min(self._fed + int(share * len(self.records)), len(self.records))
-        feed(self.kafka, self.records[self._fed : until])
-        self._fed = until
-        return until
+        self.feed_until(min(self._fed + int(share * len(self.records)), len(self.records)))
+        return self._fed
+
+    def feed_until(self, number: int) -> None:
+        """Feed the records before a number that are not fed yet."""
+        feed(self.kafka, self.records[self._fed : number])
+        self._fed = number
 
     def decided(self) -> Outcome:
         """Return what is decided once all that was fed is."""
-        wait_until(lambda: len(self._seen()) >= self._fed, "all is decided")
-        found = outcome(self.kafka)
+        wait_until(lambda: len(self.seen()) >= self._fed, "all is decided")
+        found = self.outcome()
         everything_once(found, self.records[: self._fed])
         return found
 
-    def _seen(self) -> list[Any]:
+    def outcome(self) -> Outcome:
+        """Return what is decided so far."""
+        return outcome(self.kafka)
+
+    def seen(self) -> list[Any]:
+        """Return all decisions and dead letters so far."""
         topics = self.kafka.topics
         return [m for t in (topics.decisions, topics.dead_letters) for m in read_all(self.kafka, t)]
 

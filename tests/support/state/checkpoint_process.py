@@ -9,9 +9,11 @@ import numpy as np
 
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.codec.records.record import RecordCodec
+from stream_scorer.codec.records.record_key import KeyReader
 from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.kafka.loop.work_interface import Result, Stages
+from stream_scorer.kafka.topics.key_sample import KeySample
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import BytesColumn, CheckpointStore, RawRecords
 from stream_scorer.registry.sources import FileRegistry, reader_schema
@@ -38,7 +40,7 @@ LENGTH = 300
 
 SETTINGS = Settings()
 MODEL, PLAN = load_model(SETTINGS, Deployment())
-CODECS = open_codecs(SETTINGS, PLAN, FILES)
+CODECS = open_codecs(SETTINGS, FILES)
 
 
 def written(partition: int, offset: int) -> bytes:
@@ -124,7 +126,8 @@ class Process:
         versions = Pinned(MODEL, PLAN)
         self.held = HeldPartitions(versions, CODECS.transactions, state, self.heard.append)
         outputs = Outcomes(CODECS, SETTINGS.kafka.topics, "0")
-        self.work = ScoringWork(self.held, versions, CODECS, outputs, self.heard.append)
+        sample = KeySample(self.heard.append, KeyReader(FILES))
+        self.work = ScoringWork(self.held, versions, CODECS, outputs, sample, self.heard.append)
         self.work.assigned(dict(committed))
         while self.work.restoring():
             self.work.restore()

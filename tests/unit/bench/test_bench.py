@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bench import features
+from bench.handbook_steps import features
 from bench.handbook_steps.polars_features import WAYS, frame
 from bench.harness import customers, traffic
 from bench.harness.gates import RATIOS, ROWS, failures, rate, report

@@ -129,7 +129,7 @@ def _patches() -> dict[str, dict[str, Any]]:
             "reason": None}), HASH, HASH, KEY, b"")]},
         "batch in.parquet out.parquet --model fraud": {f"{cli}.batch.run_batch": Scored(
             "fraud:1.1.0", Path("/srv/decisions/2026-11-25.parquet"), None, 1_754_155, 0,
-            {"APPROVE": 1_725_031, "REVIEW": 20_000, "BLOCK": 9_124}, {}, 0, 0, None, 0, 0,
+            {"APPROVE": 1_725_031, "REVIEW": 20_000, "BLOCK": 9_124}, {}, 0, 0, 0, None, 0, 0,
             63.123456)},
         "dlq list": {f"{cli}.dlq.list_dead_letters": Listing({"UNKNOWN_CURRENCY": 1_031},
                                                              [LETTER])},

@@ -76,9 +76,11 @@ class Client:
         self._broker.fail("begin")
 
     def produce(
-        self, topic: str, values: BytesColumn, keys: BytesColumn, partition: Any, headers: Any
-    ) -> None:
+        self, topic: str, values: BytesColumn, keys: BytesColumn, partition: Any, headers: Any,
+        timestamps: Any = None,
+    ) -> None:  # fmt: skip
         assert topic == "transactions"
+        assert timestamps is None
         assert len(keys) == len(values)
         self._records += zip(partition.tolist(), values, headers, strict=True)
         self._broker.fail("produce")

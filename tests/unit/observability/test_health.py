@@ -164,10 +164,12 @@ def test_degraded_stays_ready(ready: Health) -> None:
     ready(events.KeyMisplaced(100, 0))
     assert ready.degraded() == ["partition 1: history begins at offset 77, less than a horizon"]
     ready(events.KeyMisplaced(100, 3))
-    assert ready.degraded()[1] == "3 of 100 sampled keys do not belong to their partition"
+    assert ready.degraded()[1] == "3 of 200 sampled keys do not belong to their partition"
+    ready(events.KeyOfAnother(50, 2))
+    assert ready.degraded()[2] == "2 of 50 sampled keys do not give the customer"
     assert ready.ready
     ready(events.PartitionsRevoked((1,)))
-    assert len(ready.degraded()) == 1
+    assert len(ready.degraded()) == 2
 
 
 def test_a_refused_bundle_is_degraded_until_it_is_valid_again(ready: Health) -> None:

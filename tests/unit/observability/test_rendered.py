@@ -62,6 +62,8 @@ EXAMPLES = (
     events.Moving(),
     events.KeyMisplaced(100, 3),
     events.KeyMisplaced(100, 0),
+    events.KeyOfAnother(100, 3),
+    events.KeyOfAnother(100, 0),
     events.ModelFailed("fraud", "1.0.0", 4, "NaN"),
     events.ModelVerified("fraud", "1.0.0", "start"),
     events.ModelVerified("fraud", "1.0.0", "signal"),

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,10 +8,12 @@ import pytest
 
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.codec.records.record import RecordCodec
+from stream_scorer.codec.records.record_key import KeyReader
 from stream_scorer.core.decision.observe import PartitionRings, ValidatedBatch
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.errors import RegistryUnavailableError
 from stream_scorer.kafka.loop.work_interface import Result, Stages
+from stream_scorer.kafka.topics.key_sample import KeySample
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import BytesColumn, Headers, Paused, RawRecords
@@ -26,7 +29,7 @@ from stream_scorer.state.partitions.checkpoint_writer import Checkpoints
 from stream_scorer.state.partitions.readiness import Warmth
 from stream_scorer.state.partitions.rejection_log import RejectionLog
 from stream_scorer.state.partitions.restorer import Restoration
-from stream_scorer.telemetry import BatchCommitted, Event, KeyMisplaced
+from stream_scorer.telemetry import BatchCommitted, Event, KeyMisplaced, KeyOfAnother
 from tests.support.state.stores import MemoryStore
 
 NOW = 1_522_600_000_000
@@ -89,7 +92,7 @@ def work(
     settings = Settings()
     model, plan = load_model(settings, Deployment("fraud:1.0.0"))
     heard = told if told is not None else []
-    versions, codecs = Pinned(model, plan), open_codecs(settings, plan, source)
+    versions, codecs = Pinned(model, plan), open_codecs(settings, source)
     rings = PartitionRings(model.features)
     state = HeldState(
         rings,
@@ -100,7 +103,8 @@ def work(
     )
     held = HeldPartitions(versions, codecs.transactions, state, heard.append)
     outputs = Outcomes(codecs, settings.kafka.topics, "0")
-    made = ScoringWork(held, versions, codecs, outputs, heard.append, now)
+    sample = KeySample(heard.append, KeyReader(source))
+    made = ScoringWork(held, versions, codecs, outputs, sample, heard.append, now)
     made.assigned({0: 100})
     while made.restoring():
         made.restore()
@@ -221,6 +225,20 @@ def test_misplaced_keys_are_sampled() -> None:
         scoring.keep(scoring.compute(batch, Stages()), Stages(), batch)
     wrong = partition_of(b"key0", 8) != 0
     assert [h for h in told if isinstance(h, KeyMisplaced)] == [KeyMisplaced(64, 64 * wrong)]
+    assert [h for h in told if isinstance(h, KeyOfAnother)] == [KeyOfAnother(64, 64)]
+
+
+def test_keys_that_give_the_customer_are_as_they_should_be() -> None:
+    told: list[Event] = []
+    scoring = work(told=told)
+    for number in range(128):
+        # A record that cannot be read is not compared.
+        batch = replace(
+            raw([transaction(number), b"nonsense"]),
+            keys=BytesColumn.of([b"c%d" % (number % 3), b"x"]),
+        )
+        scoring.keep(scoring.compute(batch, Stages()), Stages(), batch)
+    assert [h for h in told if isinstance(h, KeyOfAnother)] == [KeyOfAnother(64, 0)] * 2
 
 
 def test_the_manifest_and_the_decision_agree_on_the_features() -> None:

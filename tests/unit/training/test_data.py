@@ -26,7 +26,7 @@ def test_text_files_hold_what_parquet_holds(labelled: pa.Table, tmp_path: Path) 
     for ending in ("parquet", "csv", "jsonl"):
         path = tmp_path / f"few.{ending}"
         write_table(few, path)
-        assert read_labelled(path).equals(expected), ending
+        assert read_labelled(path, Plan()).table.equals(expected), ending
 
 
 def mixed_up(labelled: pa.Table, rows: np.ndarray[Any, np.dtype[np.int64]], path: Path) -> Path:

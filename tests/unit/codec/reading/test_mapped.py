@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from stream_scorer.codec.reading.decode import DecodedColumns, TransactionDecode
 from stream_scorer.codec.reading.mapped import (
     JsonDecoder,
     MappedDecoder,
-    open_mapped_codec,
+    open_decoder,
     skipped_rows,
 )
 from stream_scorer.core.events.batch import RejectReason
@@ -108,7 +109,7 @@ def test_renamed_flat_fields_give_the_native_batch() -> None:
         + [None]
     )
     events, rows, rejections = TransactionDecoder(source, PLAN).decode(ours)
-    mapped = open_mapped_codec(mapping_of({"fields": fields}), source, PLAN)
+    mapped = open_decoder(source, replace(PLAN, events={"fields": fields}))
     found, found_rows, found_rejections = mapped.decode(theirs)
     assert found.records.equals(events.records)
     assert found.records.schema.equals(events.records.schema)
@@ -118,7 +119,7 @@ def test_renamed_flat_fields_give_the_native_batch() -> None:
 
 
 def test_without_fields_the_native_decoder_reads() -> None:
-    assert type(open_mapped_codec(mapping_of({}), Schemas(), PLAN)) is TransactionDecoder
+    assert type(open_decoder(Schemas(), PLAN)) is TransactionDecoder
 
 
 @settings(max_examples=examples(120))
@@ -394,7 +395,7 @@ def test_amounts_of_the_base_currency_follow_the_rates() -> None:
         for code, amount, time in rows
     ]  # fmt: skip
     values: list[bytes | None] = [source.payload(1, record) for record in records]
-    decoder = open_mapped_codec(mapping_of(events), source, plan)
+    decoder = open_decoder(source, plan)
     found, kept, rejections = decoder.decode(raw_of([b"", *values]))
     assert found.records.column(BASE_AMOUNT).to_pylist() == [150, 625]
     assert found.records.column("amount_minor").to_pylist() == [150, 1_000]
@@ -409,9 +410,7 @@ def test_without_a_terminal_the_id_is_empty_and_valid() -> None:
     events = {"fields": FIELDS}
     plan = Plan(events=events)
     source = Schemas(schema_of(*PAYMENT))
-    found, _, _ = open_mapped_codec(mapping_of(events), source, plan).decode(
-        raw_of([source.payload(1, GOOD)])
-    )
+    found, _, _ = open_decoder(source, plan).decode(raw_of([source.payload(1, GOOD)]))
     assert found.records.column("terminal_id").to_pylist() == [""]
     assert validate(found, plan).tolist() == [0]
     assert validate(found, Plan()).tolist() == [1]

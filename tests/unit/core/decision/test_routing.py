@@ -20,6 +20,7 @@ from stream_scorer.core.decision.routing import (
     Version,
     activated,
     canary_slices,
+    due_at,
     route,
     salted_buckets,
     split_slices,
@@ -148,14 +149,20 @@ def pending(*effective: int | None) -> list[Routing]:
     return [Routing(n + 1, ARMS, effective_at=at) for n, at in enumerate(effective)]
 
 
+def begun(
+    routings: list[Routing], offset: Any, time: Any, next_offset: int
+) -> list[tuple[int, int]]:
+    return activated([due_at(each, offset, time, next_offset) for each in routings])
+
+
 def test_a_plan_begins_at_the_first_new_enough_record_and_stays() -> None:
     offset, time = np.array([5, 6, 8, 9]), np.array([10, 30, 20, 40])
-    assert activated(pending(25), offset, time, 4) == [(6, 0)]
-    assert activated(pending(41), offset, time, 4) == []
-    assert activated(pending(None), offset, time, 4) == [(4, 0)]
+    assert begun(pending(25), offset, time, 4) == [(6, 0)]
+    assert begun(pending(41), offset, time, 4) == []
+    assert begun(pending(None), offset, time, 4) == [(4, 0)]
     # One that begins later and was written earlier is overtaken.
-    assert activated(pending(40, 25), offset, time, 4) == [(6, 1)]
-    assert activated(pending(25, 40), offset, time, 4) == [(6, 0), (9, 1)]
-    assert activated(pending(25, None), offset, time, 4) == [(4, 1)]
+    assert begun(pending(40, 25), offset, time, 4) == [(6, 1)]
+    assert begun(pending(25, 40), offset, time, 4) == [(6, 0), (9, 1)]
+    assert begun(pending(25, None), offset, time, 4) == [(4, 1)]
     # One that has not begun does not keep a later one from it.
-    assert activated(pending(99, 25), offset, time, 4) == [(6, 1)]
+    assert begun(pending(99, 25), offset, time, 4) == [(6, 1)]

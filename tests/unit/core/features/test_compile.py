@@ -614,3 +614,23 @@ def test_a_terminal_is_refused_under_a_plan_that_does_not_fit(
     with pytest.raises(ValueError, match=re.escape(message)):
         compile_features([RISK], Plan(**changes))
     compile_features([COUNT], Plan(**changes))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"kind": "distinct", "field": "terminal_id", "window": "1d"},
+        {"kind": "count", "window": "1d", "key": ["customer_id", "terminal_id"]},
+        {"kind": "count", "window": "1d", "key": "terminal_id", "delay": "7d"},
+        {"kind": "count", "window": "1d", "where": {"terminal_id": "7"}},
+    ],
+)
+def test_without_terminals_a_feature_of_them_is_refused_by_name(spec: dict[str, Any]) -> None:
+    fields = {name: f"their.{name}" for name in ("transaction_id", "customer_id", "currency")}
+    fields |= {"event_time": "their.time"}
+    events = {"fields": {**fields, "amount": {"path": "their.amount", "unit": "minor"}}}
+    compile_features([{"name": "f"} | spec], Plan())
+    with pytest.raises(ValueError, match=r"feature f: needs terminal_id, which events\.toml"):
+        compile_features([{"name": "f"} | spec], Plan(events=events))
+    events["fields"]["terminal_id"] = "their.till"
+    compile_features([{"name": "f"} | spec], Plan(events=events))

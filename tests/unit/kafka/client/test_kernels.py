@@ -24,6 +24,7 @@ def test_the_binding_calls_no_kernel_that_is_not_compiled_ahead() -> None:
     for values, keys in ((text, text), (text, made), (made, made)):
         producer.produce("topic", values, keys)
     producer.produce("topic", text, text, headers=[[("name", b"value")]])
+    producer.produce("topic", text, text, timestamps=np.array([1_700_000_000_000]))
     consumer = ColumnConsumer({**OPTIONS, "group.id": "group"}, "topic")
     consumer.poll(5, 0.01, 0.01)
     consumer._columns(np.empty(0, np.int64), 0, 0)

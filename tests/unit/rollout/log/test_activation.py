@@ -9,9 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_scorer.core.decision.routing import CHAMPION, Activation, Routing, Version
-from stream_scorer.core.events.batch import EventBatch
+from stream_scorer.core.events.batch import EventBatch, Rejections
 from stream_scorer.ports import BytesColumn, Paused, RawRecords
-from stream_scorer.rollout.log.activation import Activations, BatchPlan, Refusal
+from stream_scorer.rollout.log.activation import (
+    Activations,
+    BatchPlan,
+    DecodedRecords,
+    Reading,
+    Refusal,
+)
 from stream_scorer.rollout.log.ready_versions import ANY_OLDER, ReadyVersions
 from tests.support.core.events import NOW, batch, event
 from tests.support.effort import examples
@@ -49,10 +55,15 @@ def raw_of(partitions: list[int], offsets: list[int]) -> RawRecords:
     )  # fmt: skip
 
 
+def reading(events: EventBatch) -> Reading:
+    decoded = DecodedRecords(events, np.arange(len(events)), Rejections.none())
+    return lambda _: decoded
+
+
 def revisions(cut: BatchPlan, events: EventBatch) -> list[int]:
     found = np.full(len(events), -1)
     for piece in cut.pieces:
-        rows = slice(None) if piece.rows is None else piece.rows
+        rows = cut.rows if piece.rows is None else cut.rows[piece.rows]
         found[rows] = piece.routing.revision
     return found.tolist()
 
@@ -66,7 +77,8 @@ def serving(*partitions: int, revision: int | None = 1) -> Activations:
 
 def test_a_pinned_version_decides_all_and_records_nothing() -> None:
     raw, events = records([(0, 1), (1, 2)])
-    cut = Activations(lambda *_: "never asked").cut(raw, events, fleet(routing(0), pinned=True))
+    pinned = fleet(routing(0), pinned=True)
+    cut = Activations(lambda *_: "never asked").cut(raw, reading(events), pinned)
     assert (revisions(cut, events), cut.activations) == ([0, 0], ())
 
 
@@ -74,16 +86,16 @@ def test_a_revision_begins_in_each_partition_at_its_first_record() -> None:
     raw, events = records([(0, 1), (1, 9), (0, 8), (1, 2), (0, 3)])
     plans = fleet(routing(1), routing(2, NOW + 5))
     held = serving(0, 1)
-    cut = held.cut(raw, events, plans)
+    cut = held.cut(raw, reading(events), plans)
     assert revisions(cut, events) == [1, 2, 2, 2, 2]
     assert cut.activations == (Activation(0, 1, 2), Activation(1, 0, 2))
-    assert held.cut(raw, events, plans).activations == ()
+    assert held.cut(raw, reading(events), plans).activations == ()
 
 
 def test_a_rollback_takes_the_next_offset_even_an_invalid_one() -> None:
     _, events = records([(0, 1), (0, 2), (0, 3)], first=7)
     undecodable = raw_of([0, 0, 0, 0], [6, 7, 8, 9])
-    cut = serving(0).cut(undecodable, events, fleet(routing(1), routing(2)))
+    cut = serving(0).cut(undecodable, reading(events), fleet(routing(1), routing(2)))
     assert (revisions(cut, events), cut.activations) == ([2, 2, 2], (Activation(0, 6, 2),))
 
 
@@ -95,14 +107,14 @@ def test_an_invalid_record_begins_no_plan() -> None:
             for n, (t, amount) in enumerate([(1, 1), (9, -1), (2, 1)])
         ]
     )
-    cut = serving(0).cut(raw, far, fleet(routing(1), routing(2, NOW + 5)))
+    cut = serving(0).cut(raw, reading(far), fleet(routing(1), routing(2, NOW + 5)))
     assert (revisions(cut, events), cut.activations) == ([1, 1, 1], ())
 
 
 def test_where_nothing_has_decided_the_oldest_that_is_ready_does() -> None:
     raw, events = records([(0, 1), (0, 9)])
     plans = fleet(routing(4, NOW + 99), routing(5, NOW + 5))
-    cut = serving(0, revision=None).cut(raw, events, plans)
+    cut = serving(0, revision=None).cut(raw, reading(events), plans)
     assert revisions(cut, events) == [4, 5]
     assert cut.activations == (Activation(0, 0, 4), Activation(0, 1, 5))
 
@@ -112,24 +124,24 @@ def test_an_aborted_batch_leaves_the_revisions_as_they_were() -> None:
     held.begin(1, None)
     raw, events = records([(0, 1), (1, 1)])
     plans = fleet(routing(1), routing(2), refused={3: "no such bundle"})
-    first = held.cut(raw, events, plans)
+    first = held.cut(raw, reading(events), plans)
     assert len(first.activations) == len(first.refusals) == 2
     held.undo(first)
-    again = held.cut(raw, events, plans)
+    again = held.cut(raw, reading(events), plans)
     assert (again.activations, again.refusals) == (first.activations, first.refusals)
-    assert held.cut(raw, events, plans).refusals == ()
+    assert held.cut(raw, reading(events), plans).refusals == ()
 
 
 def test_of_two_open_batches_the_newer_is_taken_back_first() -> None:
     held = serving(0)
     raw, events = records([(0, 1)])
-    first = held.cut(raw, events, fleet(routing(1), routing(2)))
+    first = held.cut(raw, reading(events), fleet(routing(1), routing(2)))
     later, more = records([(0, 1)], first=1)
-    second = held.cut(later, more, fleet(routing(1), routing(2), routing(3)))
+    second = held.cut(later, reading(more), fleet(routing(1), routing(2), routing(3)))
     assert second.activations == (Activation(0, 1, 3),)
     held.undo(second)
     held.undo(first)
-    assert revisions(held.cut(raw, events, fleet(routing(1))), events) == [1]
+    assert revisions(held.cut(raw, reading(events), fleet(routing(1))), events) == [1]
 
 
 def test_a_revision_not_served_by_the_history_is_refused_once() -> None:
@@ -140,18 +152,18 @@ def test_a_revision_not_served_by_the_history_is_refused_once() -> None:
         held.begin(partition, 1)
     raw, events = records([(0, 1), (1, 1)], first=3)
     plans = fleet(routing(1), routing(2))
-    cut = held.cut(raw, events, plans)
+    cut = held.cut(raw, reading(events), plans)
     assert revisions(cut, events) == [2, 1]
     assert cut.refusals == (Refusal(1, 3, 2, "warming"),)
-    assert held.cut(raw, events, plans).refusals == ()
+    assert held.cut(raw, reading(events), plans).refusals == ()
 
 
 def test_a_revision_that_is_not_ready_here_is_waited_for() -> None:
     held = serving(0)
     raw, events = records([(0, 1)])
     with pytest.raises(Paused, match="revision 1 is not ready here"):
-        held.cut(raw, events, fleet(routing(2, NOW + 99)))
-    assert revisions(held.cut(raw, events, fleet(routing(1))), events) == [1]
+        held.cut(raw, reading(events), fleet(routing(2, NOW + 99)))
+    assert revisions(held.cut(raw, reading(events), fleet(routing(1))), events) == [1]
 
 
 @settings(max_examples=examples(100), deadline=None)
@@ -165,7 +177,7 @@ def test_a_partition_never_goes_back(times: list[tuple[int, int]], gates: list[i
     plans = fleet(
         routing(1), *(routing(n + 2, None if g is None else NOW + g) for n, g in enumerate(gates))
     )
-    cut = serving(0, 1, 2).cut(raw, events, plans)
+    cut = serving(0, 1, 2).cut(raw, reading(events), plans)
     found = revisions(cut, events)
     for partition in {p for p, _ in times}:
         mine = [(o, r) for (p, _), o, r in zip(times, events.offset, found, strict=True)
@@ -182,12 +194,12 @@ def test_any_older_revision_is_requested_if_none_can_decide() -> None:
     held.begin(0, None)
     raw, events = records([(0, 1)])
     with pytest.raises(Paused, match="revision 2: cold for 2"):
-        held.cut(raw, events, fleet(routing(2)))
+        held.cut(raw, reading(events), fleet(routing(2)))
     assert asked == [ANY_OLDER]
     # Nothing of it stays: the refusal is told with what decides then.
     serving_one = Activations(lambda _, plan: "cold" if plan.revision == 2 else "", asked.append)
     serving_one.begin(0, None)
-    cut = serving_one.cut(raw, events, fleet(routing(1), routing(2)))
+    cut = serving_one.cut(raw, reading(events), fleet(routing(1), routing(2)))
     assert (revisions(cut, events), cut.refusals) == ([1], (Refusal(0, 0, 2, "cold"),))
 
 
@@ -198,5 +210,5 @@ def test_an_unready_revision_is_requested_and_its_refusal_shown() -> None:
     raw, events = records([(0, 1)])
     plans = fleet(routing(4), routing(7, NOW + 99), refused={5: "bundle x: is missing"})
     with pytest.raises(Paused, match="revision 5 is not ready here: bundle x: is missing"):
-        held.cut(raw, events, plans)
+        held.cut(raw, reading(events), plans)
     assert asked == [5]

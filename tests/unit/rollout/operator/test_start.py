@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.mapping.mapping import parse_events
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.rollout.operator.commands import event_time
 from stream_scorer.rollout.operator.old_options import OLD_OPTIONS
@@ -18,6 +19,7 @@ from stream_scorer.rollout.plan.judging_rules import ControllerRules, Rules
 from stream_scorer.rollout.plan.plan_file import RolloutPlan, Stage, Strategy
 from stream_scorer.rollout.plan.rollout_state import RolloutState
 from stream_scorer.settings import MODELS_DIRECTORY, Settings, load_settings
+from tests.support.codec.foreign_events import EVENTS
 from tests.support.rollout.scene import CONTROLLER_KEY, Writer, plan
 
 VERSION = max(path.name for path in (MODELS_DIRECTORY / "fraud").iterdir() if path.is_dir())
@@ -96,6 +98,36 @@ def test_a_policy_is_a_table_or_a_file_next_to_the_plan(
     back = start(later + "[shared]\npolicy = {}\n", writer.log.state)
     assert "policy" not in back.shared
     assert back.shared_plan(0).policy == {}
+
+
+MAPPING = """
+[fields]
+transaction_id = "id"
+event_time = {path = "at", unit = "ms"}
+customer_id = "who"
+amount = {path = "paid", unit = "minor"}
+currency = {constant = "EUR"}
+"""
+
+
+def test_a_mapping_of_a_file_replaces_the_one_before(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "events.toml").write_text(MAPPING)
+    with_extra = MAPPING + '[extra]\nbasket = {path = "n", type = "long"}\n'
+    (tmp_path / "more.toml").write_text(with_extra)
+    first = start(CANARY + '[shared]\nevents = "more.toml"\n')
+    assert first.shared["extras"] == {"basket": "long"}
+    assert first.format == 2
+    writer = Writer()
+    writer.start(shared={"events": first.shared["events"]})
+    writer.accept("promote", arm="canary")
+    later = 'name = "try"\nstrategy = "canary"\nversions = { canary = "fraud:0.3.0" }\n'
+    assert start(later, writer.log.state).shared["extras"] == {"basket": "long"}
+    made = start(later + '[shared]\nevents = "events.toml"\n', writer.log.state)
+    assert "extras" not in made.shared
+    assert made.shared_plan(0).mapping is not None
+    (tmp_path / "wrong.toml").write_text(MAPPING.replace("id", "Idle", 0) + "[fields.nothing]\n")
+    with pytest.raises(SettingsError, match=r"shared: events: fields: unknown key"):
+        start(CANARY + '[shared]\nevents = "wrong.toml"\n')
 
 
 @pytest.mark.parametrize(
@@ -262,6 +294,13 @@ def test_every_version_is_loaded_as_a_scorer_would(store: Settings) -> None:
     verify(store, plan(versions={"champion": label, "canary": label}))
     with pytest.raises(ModelError, match=r"fraud:9\.9\.9"):
         verify(store, plan(versions={"champion": label, "canary": "fraud:9.9.9"}))
+
+
+def test_a_plan_whose_key_is_not_the_customer_is_refused(store: Settings) -> None:
+    events = parse_events(f'{EVENTS}\n[key]\ncustomer = "none"')
+    unkeyed = plan(shared={"events": events})
+    with pytest.raises(SettingsError, match=r"key\.customer .* stream-scorer rekey"):
+        verify(store, unkeyed)
 
 
 def test_a_time_names_its_zone() -> None:

@@ -339,6 +339,24 @@ def test_what_the_state_rests_on_stays(writer: Writer, name: str) -> None:
     assert writer.start(name="back").accepted
 
 
+def test_rates_may_change_and_the_base_currency_may_not(writer: Writer) -> None:
+    rates = {"base": "EUR", "USD": {"2026-01-01": "0.9"}}
+    currencies = {"EUR": 2, "USD": 2}
+    assert writer.start(shared={"events": {"rates": rates}, "currencies": currencies}).accepted
+    more = {**rates, "JPY": {"2026-01-01": "1/160"}}
+    shared = {"events": {"rates": more}, "currencies": {**currencies, "JPY": 0}}
+    assert writer.start(name="next", shared=shared).accepted
+    assert writer.routing.shared.events == {"rates": more}
+    other = {"base": "USD", "EUR": {"2026-01-01": "1.1"}}
+    refused = writer.start(name="base", shared={"events": {"rates": other},
+                                                "currencies": currencies}).refused  # fmt: skip
+    assert refused == (
+        "shared.events: the state rests on amounts in EUR/2, and no plan can change them to USD/2"
+    )
+    plain = writer.start(name="none", shared={"currencies": {"EUR": 2}}).refused
+    assert plain.startswith("shared.currencies: the state rests on ")
+
+
 def test_a_policy_changes_with_a_plan_and_with_nothing_else(writer: Writer) -> None:
     policy = {"default": {"review": 0.2, "block": 0.7}}
     entry = writer.start()

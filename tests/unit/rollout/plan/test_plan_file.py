@@ -95,7 +95,7 @@ CHAMPION: dict[str, Any] = {
         (
             CANARY,
             {"format": 1, "shared": {"policy": {"on_model_error": "BLOCK"}}},
-            "format: must be 2 for a plan that shares a policy",
+            "format: must be 2 for a plan that shares a policy or a mapping",
         ),
         (CANARY, {"strategy": "fast"}, "strategy: Input should be 'champion'"),
         (CANARY, {"salt": ""}, "salt: must not be empty"),

@@ -27,7 +27,7 @@ def input_of_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
         values[record.partition, ends[record.partition]] = record.value
         ends[record.partition] += 1
     model, plan = load_model(checkpoint_process.SETTINGS, Deployment("fraud:1.0.0"))
-    codecs = open_codecs(checkpoint_process.SETTINGS, plan, checkpoint_process.FILES)
+    codecs = open_codecs(checkpoint_process.SETTINGS, checkpoint_process.FILES)
     there = {"PARTITIONS": PARTITIONS, "VALUES": values, "MODEL": model, "PLAN": plan}
     for name, each in (there | {"CODECS": codecs, "LENGTH": min(ends.values())}).items():
         monkeypatch.setattr(checkpoint_process, name, each)

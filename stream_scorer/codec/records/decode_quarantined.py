@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from stream_scorer.codec.reading.decode import TransactionDecoder
+from stream_scorer.codec.reading.mapped import EventDecoder
 from stream_scorer.core.events.batch import EventBatch, Rejections, RejectReason
 from stream_scorer.ports import Int64, RawRecords
 
 
 def decode_without(
-    decoder: TransactionDecoder,
+    decoder: EventDecoder,
     raw: RawRecords,
     quarantined: Mapping[int, str],
     *,

@@ -1,0 +1,115 @@
+"""The decoders of the mappings that are in use: one for each, since a rollout may change it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path as Directory
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from stream_scorer.codec.reading.mapped import EventDecoder, open_decoder
+from stream_scorer.core.events.batch import EventBatch, Rejections
+from stream_scorer.core.events.extras import COLUMN_TYPES
+from stream_scorer.core.events.fields import fields_of
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.ports import Int64, RawRecords
+from stream_scorer.registry.sources import SchemaSource
+from stream_scorer.settings import SCHEMAS_DIRECTORY
+
+_KEPT: Final = 8
+
+
+class EventDecoders:
+    """Decodes records by the mapping of a plan.
+
+    Args:
+        source: Gives writer schemas by id.
+        directory: Holds our own schemas.
+    """
+
+    def __init__(self, source: SchemaSource, directory: Directory = SCHEMAS_DIRECTORY) -> None:
+        self._source = source
+        self._directory = directory
+        self._open: list[tuple[Plan, EventDecoder]] = []
+
+    def of(self, plan: Plan) -> EventDecoder:
+        """Return the decoder of a plan's mapping."""
+        for place, (known, decoder) in enumerate(self._open):
+            if known.reads_as(plan):
+                if place:
+                    self._open.insert(0, self._open.pop(place))
+                return decoder
+        decoder = open_decoder(self._source, plan, self._directory)
+        self._open = [(plan, decoder), *self._open[: _KEPT - 1]]
+        return decoder
+
+    def reading(self, plan: Plan, engine: Plan) -> EventDecoder:
+        """Return the decoder of a plan's mapping, whose events fit the features.
+
+        Args:
+            plan: Whose mapping reads.
+            engine: The plan that features are compiled for. Its extra fields are columns of the
+                events; null where ``plan`` does not define them, or in another way.
+        """
+        return _Completing(self.of(plan), plan, engine)
+
+    def decode(
+        self, raw: RawRecords, plan: Plan, engine: Plan
+    ) -> tuple[EventBatch, Int64, Rejections]:
+        """Decode n records at any cost, as :meth:`EventDecoder.decode` does; see ``reading``."""
+        return self.reading(plan, engine).decode(raw)
+
+
+@dataclass(frozen=True, slots=True)
+class _Completing:
+    """A decoder whose events have the extra fields of another plan."""
+
+    decoder: EventDecoder
+    plan: Plan
+    engine: Plan
+
+    def decode(
+        self, raw: RawRecords, *, budgeted: bool = False
+    ) -> tuple[EventBatch, Int64, Rejections]:
+        """Decode n records, as :meth:`EventDecoder.decode` does."""
+        events, rows, undecodable = self.decoder.decode(raw, budgeted=budgeted)
+        return _completed(events, self.plan, self.engine), rows, undecodable
+
+
+def by_mapping(
+    raw: RawRecords, timeline: Sequence[tuple[int, Plan]]
+) -> Iterator[tuple[Plan, RawRecords]]:
+    """Yield the records of a partition in order, in parts that one mapping reads.
+
+    Args:
+        raw: Of one partition.
+        timeline: (first offset, plan from there on), ascending; the first is not behind ``raw``.
+    """
+    parts: list[tuple[int, Plan]] = []
+    for offset, plan in timeline:
+        if not parts or not parts[-1][1].reads_as(plan):
+            parts.append((offset, plan))
+    ends = [offset for offset, _ in parts[1:]] + [None]
+    for (_, plan), end in zip(parts, ends, strict=True):
+        mine = np.ones(len(raw), np.bool_) if end is None else raw.offset < end
+        if mine.any():
+            yield plan, raw.where(mine)
+        raw = raw.where(~mine)
+
+
+def _completed(events: EventBatch, plan: Plan, engine: Plan) -> EventBatch:
+    if not engine.extras or (engine.extras == plan.extras and engine.events == plan.events):
+        return events
+    has, wants = fields_of(plan), fields_of(engine)
+    records = events.records
+    for name, kind in engine.extras.items():
+        if name in has and has[name] == wants[name]:
+            continue
+        empty = pa.nulls(len(events), COLUMN_TYPES[kind])
+        known = records.schema.get_field_index(name)
+        if known >= 0:
+            records = records.set_column(known, name, empty)
+        else:
+            records = records.append_column(name, empty)
+    return EventBatch(records, events.partition, events.offset, events.timestamp)

@@ -1,0 +1,1 @@
+"""Copies a topic to one that is keyed by the customer, exactly once."""

@@ -1,0 +1,203 @@
+"""The work of ``rekey``: a batch of records becomes the same records, keyed by the customer."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stream_scorer.codec.reading.mapped import EventDecoder, skipped_rows
+from stream_scorer.codec.records.decode_quarantined import decode_without
+from stream_scorer.core.events.batch import Rejections, RejectReason
+from stream_scorer.dead_letters.format import dead_letters
+from stream_scorer.errors import OffsetsError, RegistryUnavailableError
+from stream_scorer.kafka.loop.work_interface import NO_ROWS, Result, Stages
+from stream_scorer.ports import BytesColumn, Headers, Int64, Outgoing, Paused, RawRecords
+from stream_scorer.telemetry import BatchCommitted
+
+REKEYED_FROM: Final = "rekeyed-from"
+"""The last header of a copied record. It names the original: TOPIC:PARTITION:OFFSET."""
+_NOTE: Final = "1"
+_Refusal = tuple[int, RejectReason, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where records come from and go to.
+
+    Attributes:
+        source: Topic that is read.
+        partitions: How many partitions it has.
+        target: Topic of the copies.
+        dead_letters: Topic of the records without a customer that can be read.
+        instance: Name of this process, for dead letters.
+    """
+
+    source: str
+    partitions: int
+    target: str
+    dead_letters: str
+    instance: str
+
+    def note(self) -> bytes:
+        """Return what each commit keeps next to the offsets: where the copies are."""
+        return f"{_NOTE} {self.target}".encode()
+
+    def check(self, notes: Mapping[int, bytes], group: str) -> None:
+        """Check that the group's offsets are those of copies in this target.
+
+        Args:
+            notes: What the last commit kept, by partition.
+            group: Whose.
+
+        Raises:
+            OffsetsError: They are those of another target, or of another program.
+        """
+        for partition, note in notes.items():
+            if note != self.note():
+                raise OffsetsError(
+                    f"group {group} has read {self.source} partition {partition} for another "
+                    f"target or program than a copy to {self.target}",
+                    "give this copy a separate rekey.group",
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Rekeyed:
+    """What a batch came to.
+
+    Attributes:
+        rejected: Dead letters by reason.
+        skipped: Records that are no transactions.
+    """
+
+    rejected: Mapping[str, int]
+    skipped: int
+
+
+class RekeyWork:
+    """Copies batches for a transaction loop; it has no state.
+
+    Args:
+        route: Where from and to.
+        decoder: Reads the customers.
+    """
+
+    def __init__(self, route: Route, decoder: EventDecoder) -> None:
+        self._route = route
+        self._decoder = decoder
+        self._given: set[int] = set()
+        self._notes = dict.fromkeys(range(route.partitions), route.note())
+
+    def assigned(self, offsets: dict[int, int]) -> None:
+        """Take partitions over; each is ready at the next ``restore``."""
+        self._given |= offsets.keys()
+
+    def revoked(self, partitions: tuple[int, ...]) -> None:
+        """Forget partitions."""
+        self._given.difference_update(partitions)
+
+    def restoring(self) -> bool:
+        """Whether partitions were given that are not handed to the loop yet."""
+        return bool(self._given)
+
+    def restore(self) -> set[int]:
+        """Return the partitions that were given: there is nothing to restore."""
+        given, self._given = self._given, set()
+        return given
+
+    def compute(
+        self, raw: RawRecords, stages: Stages, quarantined: Mapping[int, str] = NO_ROWS
+    ) -> Result[Rekeyed]:
+        """Return a batch's records under their customers' keys, and its dead letters.
+
+        Args:
+            raw: The batch.
+            stages: Its stopwatch.
+            quarantined: Rows that become dead letters unread, each with what fails.
+
+        Raises:
+            Paused: The registry is out of reach.
+        """
+        try:
+            events, rows, rejections = decode_without(
+                self._decoder, raw, quarantined, budgeted=True
+            )
+        except RegistryUnavailableError as error:
+            raise Paused("registry", str(error)) from error
+        stages.lap("decode")
+        customers = events.records.column("customer_id")
+        empty = pc.equal(pc.binary_length(customers), 0).to_numpy(zero_copy_only=False)
+        skipped = len(skipped_rows(len(raw), rows, rejections))
+        if empty.any():
+            rejections = _with_empty(rejections, rows[empty])
+            customers, rows = customers.filter(pa.array(~empty)), rows[~empty]
+        outgoing = [self._copies(raw, rows, customers)] if len(rows) else []
+        if len(rejections.rows):
+            route = self._route
+            outgoing.append(
+                dead_letters(
+                    raw, rejections.rows.tolist(), rejections.reasons, rejections.details,
+                    topic=route.dead_letters, source_topic=route.source, instance=route.instance,
+                )
+            )  # fmt: skip
+        stages.lap("encode")
+        rejected = Counter(reason.value for reason in rejections.reasons)
+        return Result(outgoing, Rekeyed(rejected, skipped), self._notes)
+
+    def _copies(self, raw: RawRecords, rows: Int64, customers: pa.Array) -> Outgoing:
+        chosen = raw if len(rows) == len(raw) else raw.take(rows)
+        before: Sequence[Headers] = chosen.headers or [None] * len(rows)
+        places = zip(before, chosen.partition.tolist(), chosen.offset.tolist(), strict=True)
+        source = self._route.source
+        headers: list[Headers] = [
+            [*(theirs or ()), (REKEYED_FROM, f"{source}:{partition}:{offset}".encode())]
+            for theirs, partition, offset in places
+        ]
+        return Outgoing(
+            self._route.target, chosen.values, _bytes_of(customers), headers,
+            timestamps=chosen.timestamp,
+        )  # fmt: skip
+
+    def keep(self, result: Result[Rekeyed], stages: Stages, raw: RawRecords) -> BatchCommitted:
+        """Return what was committed."""
+        return BatchCommitted(
+            records=len(raw),
+            outcomes={},
+            model="",
+            version="",
+            rejected=result.delta.rejected,
+            stage_seconds=stages.seconds,
+            next_offsets=raw.next_offsets(),
+            skipped=result.delta.skipped,
+        )
+
+    def flush(self, partitions: set[int]) -> Sequence[Outgoing]:  # noqa: ARG002 see Work
+        """Leave nothing behind."""
+        return ()
+
+    def undo(self, result: Result[Rekeyed]) -> None:
+        """Do nothing: a batch changes nothing."""
+
+
+def _with_empty(rejections: Rejections, rows: Int64) -> Rejections:
+    """Return rejections and those of rows whose customer id is empty."""
+    listed: list[_Refusal] = list(
+        zip(rejections.rows.tolist(), rejections.reasons, rejections.details, strict=True)
+    )
+    listed += [(row, RejectReason.ID_EMPTY, "customer_id is empty") for row in rows.tolist()]
+    listed.sort(key=lambda each: each[0])
+    places, reasons, details = zip(*listed, strict=True)
+    return Rejections(np.array(places, np.int64), reasons, details)
+
+
+def _bytes_of(texts: pa.Array) -> BytesColumn:
+    """Return n strings, none of them null, as bytes."""
+    _, ends, data = texts.buffers()
+    first = texts.offset
+    offsets = np.frombuffer(ends, np.int32)[first : first + len(texts) + 1].astype(np.int64)
+    # Writable, as polled columns are: the producer's kernels are compiled for such a pair.
+    return BytesColumn(np.frombuffer(data, np.uint8).copy(), offsets)

@@ -1,0 +1,174 @@
+"""A field is renamed upstream: each record is read by the mapping that decides its offset."""
+
+import tomllib
+from collections import Counter
+from datetime import UTC, datetime
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream_scorer.reproduce.run import Question, reproduce
+from stream_scorer.settings import Models, Registry, Settings
+from tests.integration.reproduce.test_reproduce import DEPTHS, EVER, silent
+from tests.integration.rollout.test_live import OLD, models
+from tests.support.codec.foreign_events import (
+    EVENTS,
+    foreign,
+    row_of,
+    time_of,
+    with_foreign_schema,
+)
+from tests.support.faults.process import wait_until
+from tests.support.faults.reference_run import Record, feed, scored, transaction_codec
+from tests.support.rollout.live_scene import Scene, awaits, by_revision, scene
+
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
+
+__all__ = ["models", "scene"]
+
+FIRST = tomllib.loads(EVENTS)
+SECOND = tomllib.loads(EVENTS.replace("payment_no", "payment_id"))
+ALONE: dict[str, Any] = {"strategy": "champion", "versions": {"champion": OLD}}
+
+
+@pytest.fixture
+def days() -> int:
+    return 8
+
+
+def test_a_renamed_field_is_read_by_the_mapping_of_its_offset(
+    scene: Scene, models: Path, tmp_path: Path, kafka_settings: Any, kafka_topics: Any
+) -> None:
+    directory = with_foreign_schema(tmp_path)
+    scene.variables["STREAM_SCORER_REGISTRY__DIRECTORY"] = str(directory)
+    # Late records have another order; what stays is in the order of event time.
+    ours = [r for r in scene.records if r.value is not None and b"late-" not in r.value]
+    half, rest = len(ours) // 2, 3 * len(ours) // 4
+    native = kafka_topics(kafka_settings())
+    expected, _ = scored(native, feed(native, tuple(ours)))
+    scene.records = tuple(
+        foreign(record, renamed=number >= half) for number, record in enumerate(ours)
+    )
+    first = scene.plan(**ALONE, shared={"events": FIRST})
+    with scene.scorer("first") as process:
+        process.wait_ready()
+        scene.feed_until(half // 2)
+        scene.decided()
+        second = scene.plan(**ALONE, shared={"events": SECOND}, effective_at=time_of(ours[half]))
+        awaits(process, second)
+        scene.feed_until(half)
+        scene.feed_until(rest)
+        wait_until(lambda: len(scene.activations()) > len(begun(scene, first)), "it begins")
+        process.kill()
+    with scene.scorer("second") as process:
+        process.wait_ready()
+        scene.feed_until(len(ours))
+        found = scene.decided()
+    by_revision(scene, found)
+    told = Counter(each["plan_revision"] for each in found.decisions.values())
+    assert set(told) == {first, second}
+    assert min(told.values()) > 200
+    aside = {"plan_revision", "policy_revision"}
+    assert {
+        at: {k: v for k, v in each.items() if k not in aside}
+        for at, each in found.decisions.items()
+    } == {
+        at: {k: v for k, v in each.items() if k not in aside}
+        for at, each in expected.decisions.items()
+    }
+    settings = Settings(
+        kafka=scene.kafka, models=Models(directory=models), registry=Registry(directory=directory)
+    )
+    for depth in DEPTHS:
+        reproduced = reproduce(settings, Question(first_ms=EVER, depth=depth), silent)
+        reproduced.refuse()
+        assert reproduced.equal == reproduced.chosen == len(found.decisions)
+
+
+def test_a_plan_after_the_rename_decides_from_the_next_offset(scene: Scene, tmp_path: Path) -> None:
+    scene.variables["STREAM_SCORER_REGISTRY__DIRECTORY"] = str(with_foreign_schema(tmp_path))
+    ours = [r for r in scene.records if not r.bad and b"late-" not in (r.value or b"")][:600]
+    scene.records = tuple(
+        foreign(record, renamed=number >= 200) for number, record in enumerate(ours)
+    )
+    scene.plan(**ALONE, shared={"events": FIRST})
+    with scene.scorer("first") as process:
+        process.wait_ready()
+        scene.feed_until(400)
+        wait_until(lambda: len(scene.seen()) == 400, "all is decided or rejected")
+        second = scene.plan(**ALONE, shared={"events": SECOND})
+        awaits(process, second)
+        scene.feed_until(600)
+        wait_until(lambda: len(scene.seen()) == 600, "all is decided or rejected")
+    found = scene.outcome()
+    reasons = Counter(letter[0] for letter in found.dead_letters.values())
+    assert reasons == {"INCOMPATIBLE_SCHEMA": 200}
+    assert all("payment_no" in letter[1] for letter in found.dead_letters.values())
+    assert len(found.decisions) == 400
+    by_revision(scene, found)
+
+
+def begun(scene: Scene, revision: int) -> list[dict[str, Any]]:
+    """Return the activations of a revision."""
+    return [each for each in scene.activations() if each["revision"] == revision]
+
+
+def test_a_new_rate_holds_from_its_plans_activation_on(
+    scene: Scene, models: Path, kafka_settings: Any, kafka_topics: Any
+) -> None:
+    codec = transaction_codec()
+    ours = [r for r in scene.records if not r.bad and b"late-" not in (r.value or b"")]
+    rows = [row_of(record) for record in ours]
+    day = {n: rows[n]["event_time"].date().isoformat() for n in (0, len(rows) // 2)}
+    before = {day[0]: "0.9"}
+    after = {**before, day[len(rows) // 2]: "7/9"}
+    start = datetime.fromisoformat(day[len(rows) // 2]).replace(tzinfo=UTC)
+    # Half of the customers pay in dollars; without rates the same amounts come in euros.
+    dollars, euros = [], []
+    for record, row in zip(ours, rows, strict=True):
+        paid, amount = "EUR", row["amount_minor"]
+        if int(row["customer_id"]) % 2:
+            paid = "USD"
+            rate = Fraction(7, 9) if row["event_time"] >= start else Fraction(9, 10)
+            amount = round(rate * amount)
+        dollars.append(Record(record.key, codec.encode(row | {"currency": paid})))
+        euros.append(Record(record.key, codec.encode(row | {"amount_minor": amount})))
+    native = kafka_topics(kafka_settings())
+    expected, _ = scored(native, feed(native, tuple(euros)))
+    scene.records = tuple(dollars)
+    shared = {"currencies": {"EUR": 2, "USD": 2}}
+    first = scene.plan(**ALONE, shared={**shared, "events": rates(before)})
+    with scene.scorer("first") as process:
+        process.wait_ready()
+        scene.feed(0.3)
+        scene.decided()
+        second = scene.plan(
+            **ALONE, shared={**shared, "events": rates(after)},
+            effective_at=round(start.timestamp() * 1_000),
+        )  # fmt: skip
+        awaits(process, second)
+        scene.feed_until(len(dollars))
+        found = scene.decided()
+    by_revision(scene, found)
+    assert {each["plan_revision"] for each in found.decisions.values()} == {first, second}
+    same = ("decision", "score", "features", "flags", "reasons")
+    assert {at: [each[name] for name in same] for at, each in found.decisions.items()} == {
+        at: [each[name] for name in same] for at, each in expected.decisions.items()
+    }
+    amounts = [
+        (row["amount_minor"], "USD" if int(row["customer_id"]) % 2 else "EUR") for row in rows
+    ]
+    told = [(each["amount_minor"], each["currency"]) for each in found.decisions.values()]
+    assert sorted(told) == sorted(amounts)
+    for depth in DEPTHS:
+        settings = Settings(kafka=scene.kafka, models=Models(directory=models))
+        reproduced = reproduce(settings, Question(first_ms=EVER, depth=depth), silent)
+        reproduced.refuse()
+        assert reproduced.equal == reproduced.chosen == len(found.decisions)
+
+
+def rates(dollar: dict[str, str]) -> dict[str, Any]:
+    """Return a table of events.toml that has rates alone."""
+    return {"rates": {"base": "EUR", "USD": dollar}}
