@@ -226,7 +226,7 @@ def test_another_input_does_not_take_it_up(tmp_path: Path) -> None:
     ("name", "spoil", "told"),
     [
         ("ledger.json", lambda data: data[:-9], "the ledger is damaged"),
-        ("ledger.json", lambda data: data.replace(b'"format": 5', b'"format": 9'), "version"),
+        ("ledger.json", lambda data: data.replace(b'"format": 6', b'"format": 9'), "version"),
         ("ledger.json", lambda data: data.replace(b'"parts"', b'"pards"'), "damaged"),
         ("state-*", lambda data: data[:-1], "is damaged: its checksum"),
         ("state-*", lambda data: b"\x01" + data[1:], "is damaged: its checksum"),
