@@ -31,7 +31,9 @@ def rekey(
     instance: InstanceOption = None,
     options: ClusterOptions,
 ) -> None:
-    """Copy a topic to one that is keyed by the customer, exactly once, until a signal ends it.
+    """Copy a topic to one that is keyed by the customer, exactly once.
+
+    It runs until a signal ends it.
 
     The plan's events.toml gives the customer in a record's value. Value, headers and timestamp stay
     as they are; the header rekeyed-from is added: TOPIC:PARTITION:OFFSET. Records that cannot be

@@ -202,10 +202,17 @@ def test_extras_of_the_plan_are_those_of_the_mapping() -> None:
         check_with_plan(mapping, {"EUR": 2, "USD": 2}, {"ip_country": "string"})
 
 
-def test_a_plan_file_with_a_mapping_is_refused() -> None:
+def test_a_plan_with_a_mapping_has_its_extra_fields() -> None:
     events = parse_events(FULL)
-    with pytest.raises(ValueError, match="events: no process of this version"):
-        plan_from({"events": events})
+    currencies = {"EUR": 2, "USD": 2}
+    plan = plan_from({"events": events, "currencies": currencies})
+    assert plan.mapping == mapping_of(events)
+    assert plan.extras == mapping_of(events).extra_types
+    other = {"events": events, "extras": {"basket": "string"}, "currencies": currencies}
+    with pytest.raises(ValueError, match=r"events: extras: .* is not the same in \[extra\]"):
+        plan_from(other)
+    with pytest.raises(ValueError, match=r"extras: need events\.toml"):
+        plan_from({"extras": {"basket": "string"}})
 
 
 def test_a_plan_with_rates_counts_in_the_base_currency() -> None:
