@@ -168,8 +168,8 @@ def test_a_copy_keeps_the_originals_partition_bytes_key_headers(desk: Desk) -> N
     assert found == {
         partition: (
             value, key,
-            [*(headers or ()),
-             ("replayed-from", f"{desk.kafka.topics.dead_letters}:{number}:0".encode())],
+            [("replayed-from", f"{desk.kafka.topics.dead_letters}:{number}:0".encode()),
+             *(headers or ())],
         )
         for number, (_, partition, value, key, headers) in enumerate(letters)
     }  # fmt: skip
