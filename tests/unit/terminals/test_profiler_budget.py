@@ -82,7 +82,7 @@ class Asked:
         return (200, {"schema": TRANSACTION}) if self.ids[-1] == 1 else UNKNOWN
 
 
-def test_the_live_input_has_the_budget_of_look_ups_and_counts_what_it_skips() -> None:
+def test_the_live_input_has_the_budget_of_look_ups() -> None:
     for partition, good in ((0, 1), (1, 0)):
         asked = Asked()
         with answering(asked) as url:

@@ -38,7 +38,7 @@ def read(
         consumer.close()
 
 
-def test_after_so_many_headers_those_of_a_poll_s_other_records_are_not_read(broker: str) -> None:
+def test_a_poll_reads_no_headers_past_its_limit(broker: str) -> None:
     many: RawHeaders = [(b"%d" % n, b"") for n in range(50_000)]
     found = read(broker, "many", [*[many] * 20, [(b"traceparent", b"1")]], per_poll=120_000)
     assert [len(each or ()) for each in found] == [128] * 3 + [0] * 18
@@ -64,3 +64,9 @@ def test_a_record_s_headers_end_at_64_kib(broker: str) -> None:
 def test_a_name_of_any_bytes_is_text_to_its_first_nul(broker: str) -> None:
     (found,) = read(broker, "names", [NAMES_OF_ANY_BYTES])
     assert found == [("\ufffd\ufffd", b"x"), ("a", b"y"), ("", b""), ("n", None)]
+
+
+def test_no_headers_are_parsed_of_more_than_100_000(broker: str) -> None:
+    headers: RawHeaders = [(b"h", b"")] * 100_001
+    found = read(broker, "most", [headers, headers[1:]])
+    assert [len(each or ()) for each in found] == [0, 128]
