@@ -58,7 +58,7 @@ def _replayed(source: RawHeaders, letter: Callable[[Any], RawHeaders]) -> Callab
         found = entry("stream_scorer.dead_letters.replay", "replay")(settings, chosen)
         listing = entry("stream_scorer.dead_letters.list", "list_dead_letters")(kafka, None, 9)
         return (
-            f"{found.copied.total()} copied, {found.mismatched} mismatched, "
+            f"{found.copied.total()} copied, {getattr(found, 'mismatched', 0)} mismatched, "
             f"{found.foreign} foreign, {sum(listing.counts.values())} listed"
         )
 
