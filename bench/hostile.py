@@ -37,7 +37,7 @@ RECORDED: Final = Path(__file__).parent / "hostile_cases" / "at_cc8b8a8.json"
 LEAST_CASES, LEAST_FAILED_BEFORE, LEAST_EACH = 150, 40, 3
 ITEMS: Final = range(1, 20)
 _WIDTH: Final = 60
-BROKER_DOORS: Final = frozenset({"replay", "reads"})
+BROKER_DOORS: Final = frozenset({"headers", "replay", "reads"})
 MUTANTS, LEAST_NOTICED_SHARE = 20, 0.95
 
 Outcomes = Mapping[str, Mapping[str, Any]]

@@ -1,11 +1,12 @@
 """The hostile cases, one module per door: the ``data`` of strangers, and doors of the ``host``."""
 
 import importlib
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from bench.hostile_cases.case import Case, Place
+from bench.hostile_cases.case import Case, NotThereError, Place, entry
 
 DOORS: Final = (
     "data.schemas",
@@ -24,6 +25,7 @@ DOORS: Final = (
     "host.secrets",
     "data.rejections",
     "data.replays",
+    "data.headers",
     "host.registry",
     "host.caches",
     "host.liveness",
@@ -49,6 +51,8 @@ def warm(root: Path) -> None:
     """
     from bench.hostile_cases.data import buckets, decoding  # noqa: PLC0415 they import the product
 
+    with suppress(NotThereError):
+        entry("stream_scorer.kafka.client.kernels", "compile_all")()
     decoding.decoded(decoding.framed(decoding.body()), decoding.schema_with())
     with TemporaryDirectory(prefix="hostile-") as folder:
         buckets.good(Place(Path(folder), root))

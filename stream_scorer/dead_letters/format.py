@@ -1,7 +1,9 @@
 """Dead letters: the original record, untouched, with the reason for its rejection in headers.
 
-Value, key and headers are the original's, headers in order; seven headers of ours follow them,
-UTF-8 text each, so that any Kafka client can read why a record is here and where it came from.
+Value and key are the original's. Its headers follow in order, as far as they were read: see
+``ColumnConsumer.poll``. In a header's name, bytes that are not UTF-8 are U+FFFD, and it ends at its
+first NUL. Seven headers of ours come last, UTF-8 text each, so that any Kafka client can read why a
+record is here and where it came from.
 """
 
 import re
@@ -38,7 +40,7 @@ class DeadLetter:
         timestamp: When it was rejected, ms since the epoch.
         value: The original bytes; None was a null value.
         key: The original key.
-        headers: The original headers, in order.
+        headers: The original headers, in order, as far as they were read.
         reason: Why it was rejected: a value of ``core.batch.RejectReason``.
         detail: A short text for the reader.
         source_topic: Where the original lies.
@@ -73,13 +75,15 @@ class DeadLetter:
         return any(name == REPLAYED_FROM for name, _ in self.headers or ())
 
     def headers_of_copy(self, topic: str) -> Headers:
-        """Return the original's headers and one more, which names this dead letter.
+        """Return a header that names this dead letter, and the original's headers.
+
+        It comes first: of many headers, the first are read, and a copy is never copied again.
 
         Args:
             topic: The dead-letter topic.
         """
         came_from = f"{topic}:{self.partition}:{self.offset}".encode()
-        return [*(self.headers or ()), (REPLAYED_FROM, came_from)]
+        return [(REPLAYED_FROM, came_from), *(self.headers or ())]
 
 
 def dead_letters(
@@ -137,6 +141,23 @@ def shortened(detail: str) -> str:
     return encoded[:DETAIL_BYTES].decode("utf-8", "ignore")
 
 
+def headers_of(message: Any) -> list[tuple[str, Any]]:
+    """Return the headers of a message that anyone may have written.
+
+    Args:
+        message: A ``confluent_kafka.Message``.
+
+    Raises:
+        ValueError: A name is not UTF-8. The client library cannot return the others then.
+    """
+    try:
+        return message.headers() or []
+    except (SystemError, UnicodeError) as error:
+        # The message keeps a list with null pointers then: to read it again ends the process.
+        message.set_headers([])
+        raise ValueError("not a dead letter: a header's name is not UTF-8") from error
+
+
 def parse(message: Any) -> DeadLetter:
     """Read a message of the dead-letter topic.
 
@@ -144,9 +165,9 @@ def parse(message: Any) -> DeadLetter:
         message: A ``confluent_kafka.Message``.
 
     Raises:
-        ValueError: Its headers do not end with ours; another client wrote it.
+        ValueError: Its headers do not end with ours, or cannot be read; another client wrote it.
     """
-    headers = message.headers() or []
+    headers = headers_of(message)
     theirs, ours = headers[: -len(NAMES)], headers[-len(NAMES) :]
     if tuple(name for name, _ in ours) != NAMES or any(text is None for _, text in ours):
         raise ValueError(

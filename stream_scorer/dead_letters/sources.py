@@ -4,22 +4,24 @@ Headers are anybody's who may write to the dead-letter topic. What is copied bac
 therefore compared with the record that the headers name, as long as the input retains it.
 """
 
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.dead_letters.format import DeadLetter
+from stream_scorer.kafka.client.consumer import ColumnConsumer, ConsumerError
+from stream_scorer.kafka.reading.read_limit import ReadLimit
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import unreachable
+from stream_scorer.ports import Headers, RawRecords
 from stream_scorer.settings import Kafka
 
 _FAR = 5_000
 """Offsets between two wanted ones from which on a new read costs less than reading on."""
-_SILENCE_SECONDS = 10.0
 _POLL_SECONDS = 0.1
-_RECORDS_AT_ONCE = 1_000
+_RECORDS_AT_ONCE = 16
+"""Few: the headers of each must be read, so they have no limit together."""
+_NO_LIMIT = 1 << 62
 
 Place = tuple[int, int]
 
@@ -34,16 +36,17 @@ class LetterSources:
     def __init__(self, kafka: Kafka) -> None:
         self._kafka = kafka
         self._topic = kafka.topics.transactions
-        self._consumer: Any = None
+        self._consumer: ColumnConsumer | None = None
 
     def same(self, letters: Iterable[DeadLetter]) -> set[Place]:
         """Return the (partition, offset) of those dead letters whose source holds the same.
 
-        Value, key and headers are compared. A source that is not there, as it lies past the
-        input's end, was aborted or is a transaction's marker, is not the same.
+        Value, key and headers are compared; both sides are read within the same limits. A dead
+        letter may have the first headers of its source only. A source that is not there, as it lies
+        past the input's end, was aborted or is a transaction's marker, is not the same.
 
         Raises:
-            UnavailableError: The broker has been silent for 10 s.
+            UnavailableError: No offset was gained for 30 s.
         """
         wanted: dict[int, dict[int, list[DeadLetter]]] = {}
         for letter in letters:
@@ -52,41 +55,39 @@ class LetterSources:
         found: set[Place] = set()
         for partition, offsets in sorted(wanted.items()):
             for first, last in _stretches(offsets):
-                for message in self._read(partition, first, last):
-                    for letter in offsets.get(message.offset(), ()):
-                        if _equal(letter, message):
-                            found.add((letter.partition, letter.offset))
+                for raw in self._read(partition, first, last):
+                    for row, offset in enumerate(raw.offset.tolist()):
+                        for letter in offsets.get(offset, ()):
+                            if _equal(letter, raw, row):
+                                found.add((letter.partition, letter.offset))
         return found
 
-    def _read(self, partition: int, first: int, last: int) -> Iterator[Any]:
-        """Yield the committed messages from one offset to another, both included."""
+    def _read(self, partition: int, first: int, last: int) -> Iterator[RawRecords]:
+        """Yield the committed records from one offset to another, both included, and maybe more."""
         if self._consumer is None:
-            self._consumer = Consumer(config.reader(self._kafka, f"{self._kafka.group}-reader"))
-        self._consumer.assign([TopicPartition(self._topic, partition, first)])
-        for message in self._polled():
-            if message.partition() != partition:
-                continue  # of the stretch before
-            if message.error() is None and message.offset() <= last:
-                yield message
-            # Else the partition's end: what is wanted past it is not there.
-            if message.error() is not None or message.offset() >= last:
-                return
+            options = config.reader(self._kafka, f"{self._kafka.group}-reader")
+            self._consumer = ColumnConsumer(options, self._topic, _NO_LIMIT)
+        self._consumer.assign({partition: first})
+        position = first
+        limit = ReadLimit(self._topic, {partition: last + 1})
+        while position <= last:
+            polled = self._consumer.poll(_RECORDS_AT_ONCE, _POLL_SECONDS, 0.0)
+            if polled.records is not None:
+                position = max(position, polled.records.next_offsets().get(partition, position))
+                yield polled.records.where(polled.records.partition == partition)
+            if self._ends(polled.failures, partition):
+                return  # what is wanted past it is not there
+            limit.note({partition: position}, _POLL_SECONDS)
 
-    def _polled(self) -> Iterator[Any]:
-        """Yield what comes, ends of partitions included."""
-        heard = time.monotonic()
-        while True:
-            one: Any = self._consumer.poll(_POLL_SECONDS)
-            messages = [] if one is None else [one, *self._consumer.consume(_RECORDS_AT_ONCE, 0)]
-            if messages:
-                heard = time.monotonic()
-            elif time.monotonic() - heard > _SILENCE_SECONDS:
-                raise unreachable(self._kafka, f"silent for {_SILENCE_SECONDS:.0f} s")
-            for message in messages:
-                error = message.error()
-                if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 its public name
-                    raise unreachable(self._kafka, error.str()) from KafkaException(error)
-                yield message
+    def _ends(self, failures: Iterable[ConsumerError], partition: int) -> bool:
+        """Return whether the partition's end is among the events; any other is an outage."""
+        ended = False
+        for failure in failures:
+            if failure.error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 its public name
+                cause = KafkaException(failure.error)
+                raise unreachable(self._kafka, failure.error.str()) from cause
+            ended |= failure.partition == partition
+        return ended
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -111,6 +112,16 @@ def _stretches(offsets: Mapping[int, object]) -> Iterator[tuple[int, int]]:
         yield first, last
 
 
-def _equal(letter: DeadLetter, message: Any) -> bool:
-    same = (letter.value, letter.key) == (message.value(), message.key())
-    return same and (letter.headers or []) == (message.headers() or [])
+def _equal(letter: DeadLetter, raw: RawRecords, row: int) -> bool:
+    same = (letter.value, letter.key) == (raw.values[row], raw.keys[row])
+    return same and _begin(letter.headers, None if raw.headers is None else raw.headers[row])
+
+
+def _begin(letter: Headers, source: Headers) -> bool:
+    """Return whether a dead letter's headers are its source's, or the first of them.
+
+    >>> _begin([("a", b"1")], [("a", b"1"), ("b", b"2")]), _begin([("b", b"2")], None)
+    (True, False)
+    """
+    ours = letter or []
+    return ours == (source or [])[: len(ours)]

@@ -216,7 +216,8 @@ class ProfilerWork:
         return self._replay_of(partition, first, end) if first < end else None
 
     def _remember(self, raw: RawRecords) -> None:
-        rows, _, _, labels, _ = self._decode(raw)
+        # Without the budget: what was read once must not depend on how busy the registry is.
+        rows, _, _, labels, _ = self._decode(raw, budgeted=False)
         self.pending.remember(rows, labels)
 
     # -- batches ----------------------------------------------------------------------------
@@ -250,22 +251,24 @@ class ProfilerWork:
     ) -> tuple[PendingTransactions, Int64, dict[str, int], Labels, Int64]:
         """Return what ``_decode`` does of the rows that are not passed over."""
         if not quarantined:
-            return self._decode(raw)
+            return self._decode(raw, budgeted=True)
         readable, kept = raw.without(quarantined)
-        rows, row_order, rejected, labels, label_order = self._decode(readable)
+        rows, row_order, rejected, labels, label_order = self._decode(readable, budgeted=True)
         rejected[RejectReason.INTERNAL.value] = len(quarantined)
         return rows, kept[row_order], rejected, labels, kept[label_order]
 
     def _decode(
-        self, raw: RawRecords
+        self, raw: RawRecords, *, budgeted: bool
     ) -> tuple[PendingTransactions, Int64, dict[str, int], Labels, Int64]:
         """Return valid transactions and labels with their rows in ``raw``, and what is neither."""
         paid = np.flatnonzero(raw.partition < self._partitions)
         told = np.flatnonzero(raw.partition >= self._partitions)
         rejected: dict[str, int] = {}
         try:
-            events, of_event, undecodable = self._decoders.transactions.decode(_rows(raw, paid))
-            decoded = self._decoders.labels.decode(_rows(raw, told).values)
+            events, of_event, undecodable = self._decoders.transactions.decode(
+                _rows(raw, paid), budgeted=budgeted
+            )
+            decoded = self._decoders.labels.decode(_rows(raw, told).values, budgeted=budgeted)
         except RegistryUnavailableError as error:
             raise Paused("registry", str(error)) from error
         codes = validate(events, self._plan)

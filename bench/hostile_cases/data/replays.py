@@ -15,7 +15,7 @@ _SECONDS: Final = 20.0
 Written = Sequence[tuple[bytes, list[tuple[str, bytes]]]]
 
 
-def _settings() -> Any:
+def settings_of_a_run() -> Any:
     """Return settings with topics of their own on the run's broker."""
     address = os.environ.get(BOOTSTRAP)
     if address is None:
@@ -50,11 +50,17 @@ def _forged(kafka: Any, value: bytes, offset: int | str, **changed: bytes) -> An
     return value, letter(**given)
 
 
+def any_letter(kafka: Any, offset: int) -> list[tuple[bytes, bytes]]:
+    """Return a dead letter's own headers, which name an offset of the input's partition 0."""
+    _, headers = _forged(kafka, b"", offset)
+    return [(name.encode(), text) for name, text in headers]
+
+
 def _copied(forge: Callable[[Any], Written], **options: Any) -> Callable[[Place], str]:
     """Run ``dlq replay`` over forged dead letters; offset 0 of the input holds ``good``."""
 
     def run(_: Place) -> str:
-        settings = _settings()
+        settings = settings_of_a_run()
         kafka = settings.kafka
         _produce(kafka, kafka.topics.transactions, [(b"good", []), (b"other", [])])
         _produce(kafka, kafka.topics.dead_letters, forge(kafka))
@@ -75,7 +81,7 @@ def _deleted(_: Place) -> str:
     from confluent_kafka import TopicPartition  # noqa: PLC0415 as above
     from confluent_kafka.admin import AdminClient  # noqa: PLC0415 as above
 
-    settings = _settings()
+    settings = settings_of_a_run()
     kafka = settings.kafka
     _produce(kafka, kafka.topics.transactions, [(b"good", []), (b"other", [])])
     admin: Any = AdminClient({"bootstrap.servers": kafka.bootstrap})
@@ -112,7 +118,7 @@ def _read(*ends: str) -> Callable[[Place], str]:
     """Read a topic that transactions of three records each were written to, one after another."""
 
     def run(_: Place) -> str:
-        kafka = _settings().kafka
+        kafka = settings_of_a_run().kafka
         topic = kafka.topics.decisions
         held = [_transaction(kafka, topic, 3, end) for end in ends]
         began = time.monotonic()

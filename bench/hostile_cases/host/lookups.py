@@ -6,6 +6,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 from bench.hostile_cases.case import Place, cases, entry
@@ -141,6 +142,36 @@ def _again(_: Place) -> str:
         return f"asked {len(asked)} times"
 
 
+def _profiled(_: Place) -> str:
+    """Have a profiler compute a batch of 2,000 unknown ids around a good record."""
+    import numpy as np  # noqa: PLC0415 one case needs it
+
+    module = entry("stream_scorer.terminals.profiler_work")
+    schema = entry("stream_scorer.registry.sources", "reader_schema")
+    stages = entry("stream_scorer.kafka.loop.work_interface", "Stages")
+    plan = entry("stream_scorer.core.events.plan", "Plan")()
+    reading = entry("stream_scorer.codec.reading.decode")
+    values: list[bytes | None] = [Source().good("good")]
+    values += [framed(body(), number) for number in range(1_000, 3_000)]
+    batch = replace(raw(values), partition=np.zeros(len(values), np.int32))
+    with _registry(_unknown) as (url, asked):
+        source = entry("stream_scorer.registry.http_registry", "HttpRegistry")(
+            entry("stream_scorer.settings", "Registry")(url=url)
+        )
+        decoders = module.Decoders(
+            reading.TransactionDecoder(source, plan),
+            reading.ColumnDecoder(source, schema("label.v1"), plan),
+        )
+        rows = module.RowEncoder(7, schema("terminal-profile.v1"), "rows", 1)
+        work = module.ProfilerWork(
+            plan, 1, 2, decoders, rows, {}, lambda _: None, lambda *_: None
+        )  # fmt: skip
+        result = work.compute(batch, stages())
+        rejected = work.keep(result, stages(), batch).rejected
+        few = "few" if len(asked) <= 48 else len(asked)
+        return f"{few} questions, {len(work.pending)} pending, {rejected}"
+
+
 def _ids(first: int, count: int) -> Callable[[], list[int]]:
     return lambda: list(range(first, first + count))
 
@@ -152,6 +183,8 @@ _INCOMPATIBLE: Final = r"few questions, good True, 1 (INCOMPATIBLE|UNKNOWN)_SCHE
 CASES: Final = cases(
     "lookup", 6,
     ("2,000 unknown ids in one batch", "budget", _UNKNOWN, _decoded(_ids(1_000, 2_000), _unknown)),
+    ("2,000 unknown ids in the profiler's input", "profiler-budget",
+     r"few questions, 1 pending, \{'UNKNOWN_SCHEMA': 2000\}$", _profiled),
     ("ids that no registry gives", "id-range", "few questions, good True, 3 UNKNOWN",
      _decoded(lambda: [0, 2**31, 2**32 - 1], _unknown)),
     ("one unknown id", "budget", _UNKNOWN, _decoded(_ONE, _unknown)),

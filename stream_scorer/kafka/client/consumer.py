@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException
+from numpy.typing import NDArray
 
 from stream_scorer.kafka.client import kernels
 from stream_scorer.kafka.client.library import (
@@ -26,6 +27,9 @@ from stream_scorer.kafka.client.library import (
     read_places,
 )
 from stream_scorer.ports import BytesColumn, Headers, Int64, RawRecords
+
+HEADERS_PER_POLL = 1_000_000
+"""What a batch of 25,000 records reaches with 40 headers each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +85,17 @@ class ColumnConsumer:
     Args:
         options: librdkafka's.
         topic: What it consumes.
+        headers_per_poll: After so many headers, those of a poll's other records are not read.
 
     Raises:
         KafkaException: An option is refused.
     """
 
-    def __init__(self, options: Mapping[str, Any], topic: str) -> None:
+    def __init__(
+        self, options: Mapping[str, Any], topic: str, headers_per_poll: int = HEADERS_PER_POLL
+    ) -> None:
         self.topic = topic
+        self._headers_per_poll = headers_per_poll
         self._rebalance: Rebalance | None = None
         self._raised: BaseException | None = None
         self._client = LibraryClient(CONSUMER, options, self._on_rebalance)
@@ -95,10 +103,10 @@ class ColumnConsumer:
         self._api.poll_set_consumer(self._client.handle)
         self._queue = self._api.queue_get_consumer(self._client.handle)
         self._messages = np.empty(0, np.int64)
-        self._scratch = np.zeros(1, np.int64)
+        self._scratch = np.zeros(kernels.HEADER_WORDS, np.int64)
         self._functions = tuple(
             self._api.address(name)
-            for name in ("message_timestamp", "message_headers", "message_destroy")
+            for name in ("message_timestamp", "message_headers", "header_cnt", "message_destroy")
         )
 
     # -- membership and places --------------------------------------------------------------
@@ -220,6 +228,10 @@ class ColumnConsumer:
     def poll(self, maximum: int, wait: float, linger: float) -> Polled:
         """Wait for a record, and then for more.
 
+        Of a record, the first headers are read: at most 128, of at most 64 KiB. Once the records
+        before it had ``headers_per_poll`` headers, or 32 MiB of them were read, a record's headers
+        are not read.
+
         Args:
             maximum: Records at most.
             wait: Seconds to wait for the first.
@@ -281,32 +293,53 @@ class ColumnConsumer:
         offset, timestamp = np.empty(n, np.int64), np.empty(n, np.int64)
         null_values, null_keys, with_headers = kernels.take(
             messages, values, value_offsets, value_null, keys, key_offsets, key_null,
-            partition, offset, timestamp, traced, self._scratch, *self._functions,
+            partition, offset, timestamp, traced, self._scratch, self._headers_per_poll,
+            *self._functions,
         )  # fmt: skip
-        headers: list[Headers] | None = None
-        if with_headers:
-            headers = [None] * n
-            for row in np.flatnonzero(traced).tolist():
-                headers[row] = self._headers(int(messages[row]))
-                self._api.message_destroy(int(messages[row]))
         return RawRecords(
             values=BytesColumn(values, value_offsets, value_null if null_values else None),
             keys=BytesColumn(keys, key_offsets, key_null if null_keys else None),
-            headers=headers,
+            headers=self._headers(messages, traced) if with_headers else None,
             partition=partition,
             offset=offset,
             timestamp=timestamp,
         )
 
-    def _headers(self, message: int) -> Headers:
-        """Read a message's headers."""
-        listed, name = ctypes.c_void_p(), ctypes.c_char_p()
-        value, size = ctypes.c_void_p(), ctypes.c_size_t()
-        check(self._api.message_headers(message, ctypes.byref(listed)))
-        found: list[tuple[str, bytes | None]] = []
-        while not self._api.header_get_all(
-            listed, len(found), ctypes.byref(name), ctypes.byref(value), ctypes.byref(size)
-        ):
-            text = None if value.value is None else ctypes.string_at(value.value, size.value)
-            found.append(((name.value or b"").decode(errors="replace"), text))
+    def _headers(self, messages: Int64, traced: NDArray[np.bool_]) -> list[Headers]:
+        """Read the headers of the messages that have any, and free those messages.
+
+        A name is text to its first NUL; bytes that are not UTF-8 become U+FFFD.
+        """
+        rows = np.flatnonzero(traced)
+        chosen, counts = messages[rows], np.empty(len(rows), np.int64)
+        api, scratch = self._api, self._scratch
+        headers_of, header_of = api.address("message_headers"), api.address("header_get_all")
+        count, name_bytes, text_bytes = kernels.measure_headers(
+            chosen, counts, scratch, headers_of, header_of, api.length_of
+        )
+        names, texts = np.empty(name_bytes, np.uint8), np.empty(text_bytes, np.uint8)
+        name_offsets, text_offsets = np.empty(count + 1, np.int64), np.empty(count + 1, np.int64)
+        text_null = np.empty(count, np.bool_)
+        kernels.take_headers(
+            chosen, counts, names, name_offsets, texts, text_offsets, text_null, scratch,
+            headers_of, header_of, api.length_of, api.address("message_destroy"),
+        )  # fmt: skip
+        name_of, text_of = names.tobytes(), texts.tobytes()
+        known: dict[bytes, str] = {}
+        pairs: list[tuple[str, bytes | None]] = []
+        name_at = text_at = 0
+        ends_of = zip(
+            name_offsets[1:].tolist(), text_offsets[1:].tolist(), text_null.tolist(), strict=True
+        )
+        for name_end, text_end, null in ends_of:
+            name = name_of[name_at:name_end]
+            if name not in known:
+                known[name] = name.decode(errors="replace")
+            pairs.append((known[name], None if null else text_of[text_at:text_end]))
+            name_at, text_at = name_end, text_end
+        found: list[Headers] = [None] * len(messages)
+        ends = np.cumsum(counts)
+        spans = zip(rows.tolist(), (ends - counts).tolist(), ends.tolist(), strict=True)
+        for row, first, end in spans:
+            found[row] = pairs[first:end] or None
         return found

@@ -38,6 +38,15 @@ TIMESTAMP_WORD = 7
 """Where a message that is sent one by one has its time: in the place of the offset, which no
 message has before it is sent. 0 is the time of the call."""
 
+HEADERS_MOST = 128
+"""Headers of a record that are read; the ones after them are left out."""
+HEADER_BYTES_MOST = 64 * 1024
+"""Bytes of a record's header names and values that are read."""
+BATCH_HEADER_BYTES_MOST = 32 * 1024 * 1024
+"""Bytes of header names and values that one poll copies."""
+HEADER_WORDS = 4
+"""Words that the reading of headers needs for answers: the list, name, value and size."""
+
 
 @allocating
 def measure(messages):
@@ -55,9 +64,13 @@ def measure(messages):
 @allocating
 def take(
     messages, value_data, value_offsets, value_null, key_data, key_offsets, key_null,
-    partition, offset, timestamp, traced, scratch, timestamp_of, headers_of, destroy,
+    partition, offset, timestamp, traced, scratch, budget, timestamp_of, headers_of, count_of,
+    destroy,
 ):  # fmt: skip
-    """Copy messages without errors into columns and free those without headers.
+    """Copy messages without errors into columns and free those without headers to read.
+
+    The library parses all headers of a message at the first question for them. So no message is
+    asked after those before it had ``budget`` headers together.
 
     Returns (null values, null keys, messages with headers); ``traced`` says which have headers.
     """
@@ -85,12 +98,75 @@ def take(
         partition[row] = load_half(message + _PARTITION)
         offset[row] = load_word(message + _OFFSET)
         timestamp[row] = call_word(timestamp_of, message, answer)
-        found = call_half(headers_of, message, answer) == 0
+        found = budget > 0 and call_half(headers_of, message, answer) == 0
+        if found:
+            budget -= call_new(count_of, load_word(answer))
         traced[row] = found
         with_headers += found
         if not found:
             call_free(destroy, message)
     return null_values, null_keys, with_headers
+
+
+@allocating
+def measure_headers(messages, counts, scratch, headers_of, header_of, length_of):
+    """Count the headers to read of each message, within the limits of a record and of a poll.
+
+    ``scratch`` is int64[HEADER_WORDS]. A record is left out at the first header over a limit.
+
+    Returns (headers, bytes of all names, bytes of all values).
+    """
+    headers = name_bytes = text_bytes = np.int64(0)
+    answer = scratch.ctypes.data
+    for row in range(len(messages)):
+        counts[row] = used = np.int64(0)
+        if call_half(headers_of, messages[row], answer) != 0:
+            continue
+        while (
+            counts[row] < HEADERS_MOST
+            and call_five(
+                header_of, scratch[0], counts[row], answer + 8, answer + 16, answer + 24
+            ) == 0
+        ):  # fmt: skip
+            name = call_new(length_of, scratch[1])
+            text = scratch[3] if scratch[2] else 0
+            used += name + text
+            if (
+                used > HEADER_BYTES_MOST
+                or name_bytes + text_bytes + name + text > BATCH_HEADER_BYTES_MOST
+            ):
+                break
+            name_bytes += name
+            text_bytes += text
+            counts[row] += 1
+        headers += counts[row]
+    return headers, name_bytes, text_bytes
+
+
+@allocating
+def take_headers(
+    messages, counts, name_data, name_offsets, text_data, text_offsets, text_null, scratch,
+    headers_of, header_of, length_of, destroy,
+):  # fmt: skip
+    """Copy the counted headers of the messages into columns, and free the messages."""
+    name_base, text_base = name_data.ctypes.data, text_data.ctypes.data
+    answer = scratch.ctypes.data
+    name_at = text_at = at = np.int64(0)
+    name_offsets[0] = text_offsets[0] = 0
+    for row in range(len(messages)):
+        call_half(headers_of, messages[row], answer)
+        for index in range(counts[row]):
+            call_five(header_of, scratch[0], index, answer + 8, answer + 16, answer + 24)
+            length = call_new(length_of, scratch[1])
+            copy_bytes(name_base + name_at, scratch[1], length)
+            name_at += length
+            text_null[at] = scratch[2] == 0
+            length = scratch[3] if scratch[2] else 0
+            copy_bytes(text_base + text_at, scratch[2], length)
+            text_at += length
+            at += 1
+            name_offsets[at], text_offsets[at] = name_at, text_at
+        call_free(destroy, messages[row])
 
 
 @allocating
@@ -176,8 +252,10 @@ def compile_all() -> None:
     measure.compile((words,))
     take.compile(
         (words, data, words, nulls, data, words, nulls, numbers, words, words, nulls, words)
-        + 3 * (address,)
+        + 5 * (address,)
     )
+    measure_headers.compile((words, words, words) + 3 * (address,))
+    take_headers.compile((words, words, data, words, data, words, nulls, words) + 4 * (address,))
     for values, keys in ((data, data), (text, data), (text, text)):
         fill.compile((rows, values, words, nulls, keys, words, nulls, numbers))
     error_of.compile((rows,))

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from ctypes import CFUNCTYPE, POINTER, Structure, c_char_p, c_int, c_int32, c_int64, c_size_t
 from ctypes import c_ssize_t as ssize
 from ctypes import c_void_p as pointer
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -92,6 +92,7 @@ _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "fatal_error": (c_int, (pointer, c_char_p, c_size_t)),
     "flush": (c_int, (pointer, c_int)),
     "header_add": (c_int, (pointer, c_char_p, ssize, c_char_p, ssize)),
+    "header_cnt": (c_size_t, (pointer,)),
     "header_get_all": (
         c_int, (pointer, c_size_t, POINTER(c_char_p), POINTER(pointer), POINTER(c_size_t)),
     ),
@@ -161,6 +162,11 @@ class Library:
     def address(self, name: str) -> int:
         """Return where a function is, for compiled code to call."""
         return int(ctypes.cast(getattr(self, name), pointer).value or 0)
+
+    @cached_property
+    def length_of(self) -> int:
+        """Where C's ``strlen`` is: a header's name ends at its first NUL."""
+        return int(ctypes.cast(ctypes.CDLL(None).strlen, pointer).value or 0)
 
 
 @cache

@@ -117,7 +117,8 @@ class LagReader:
         if not topics:
             raise SettingsError(
                 f"group {self._group}: has neither committed offsets nor members",
-                "name the group of a running process: --group",
+                "a process that has just begun may still be starting: wait until /health/ready "
+                "answers 200; or name the group of a running process: --group",
             )
         wanted = [
             (topic, partition)

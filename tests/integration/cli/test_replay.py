@@ -22,6 +22,7 @@ from stream_scorer.settings import Kafka
 from tests.support.dead_letters.produced import letters_of
 from tests.support.faults.process import environment, wait_until
 from tests.support.faults.reference_run import feed, scored, transactions
+from tests.support.kafka.mock_broker import RawHeaders, produce
 
 pytestmark = pytest.mark.kafka
 
@@ -168,20 +169,21 @@ def test_a_copy_keeps_the_originals_partition_bytes_key_headers(desk: Desk) -> N
     assert found == {
         partition: (
             value, key,
-            [*(headers or ()),
-             ("replayed-from", f"{desk.kafka.topics.dead_letters}:{number}:0".encode())],
+            [("replayed-from", f"{desk.kafka.topics.dead_letters}:{number}:0".encode()),
+             *(headers or ())],
         )
         for number, (_, partition, value, key, headers) in enumerate(letters)
     }  # fmt: skip
 
 
 def test_what_its_source_offset_does_not_hold_is_never_copied(desk: Desk) -> None:
-    own: Headers = [("trace", b"1")]
+    own: list[tuple[str, bytes | None]] = [("trace", b"1")]
     true: Letter = ("MALFORMED", 1, b"true", b"k", own)
     (at,) = desk.feed(true)
     forged: list[Letter] = [
         ("MALFORMED", 1, b"false", b"k", own), ("MALFORMED", 1, b"true", b"other", own),
-        ("MALFORMED", 1, b"true", b"k", [("trace", b"2")]), ("MALFORMED", 1, b"true", b"k", None),
+        ("MALFORMED", 1, b"true", b"k", [("trace", b"2")]),
+        ("MALFORMED", 1, b"true", b"k", [*own, ("more", b"")]),
         ("MALFORMED", 0, b"true", b"k", own),
     ]  # fmt: skip
     desk.reject(*forged, true, at=[at] * 6, onto=2)
@@ -193,6 +195,21 @@ def test_what_its_source_offset_does_not_hold_is_never_copied(desk: Desk) -> Non
     # They are dealt with.
     told = desk.told()
     assert (told["copied"], told["mismatched"]) == (0, 0)
+
+
+def test_a_record_with_header_names_of_any_bytes_is_copied(desk: Desk) -> None:
+    names: RawHeaders = [(b"\xff", b"1"), (b"a\0b", None)]
+    produce(desk.kafka.bootstrap, desk.kafka.topics.transactions, [names])
+    as_read: Headers = [("\ufffd", b"1"), ("a", None)]
+    desk.reject(("MALFORMED", 0, b"v", None, as_read), at=[0], onto=0)
+    # One of these names in the dead-letter topic is a stranger's, and blocks nothing after it.
+    produce(desk.kafka.bootstrap, desk.kafka.topics.dead_letters, [names])
+    desk.originals.add((0, 0))
+    desk.reject(("MALFORMED", 1, b"after", b"k", None), onto=0)
+    told = desk.told()
+    assert (told["copied"], told["mismatched"], told["foreign"]) == (2, 0, 1)
+    found = {message.value(): message.headers()[1:] for message in desk.input()}
+    assert found == {b"v": as_read, b"after": []}
 
 
 def test_what_retention_took_asks_for_the_headers_to_be_trusted(desk: Desk) -> None:

@@ -14,6 +14,7 @@ from stream_scorer.kafka.client.producer import ColumnProducer
 from stream_scorer.kafka.topics import config
 from stream_scorer.ports import BytesColumn, Headers, RawRecords
 from stream_scorer.settings import Kafka
+from tests.support.kafka.mock_broker import RawHeaders, produce
 
 pytestmark = pytest.mark.kafka
 
@@ -98,6 +99,29 @@ def test_records_are_read_as_they_were_sent(
     assert [m.key() for m in messages] == KEYS
     assert [m.headers() for m in messages] == (headers or [None] * len(VALUES))
     assert found.timestamp.tolist() == [m.timestamp()[1] for m in messages]
+
+
+def test_of_many_headers_the_first_are_read(settings: Kafka) -> None:
+    topic = settings.topics.decisions
+    many: RawHeaders = [(b"%d" % n, b"") for n in range(50_000)]
+    # One at a time: the topic's largest batch is smaller than all of them.
+    for _ in range(20):
+        produce(settings.bootstrap, topic, [many])
+    produce(settings.bootstrap, topic, [[(b"traceparent", b"1")]])
+    # Each poll parses the headers of three records, and reads 128 of each.
+    consumer = ColumnConsumer(config.member(settings), topic, headers_per_poll=150_000)
+    consumer.assign({0: 0})
+    counts: list[int] = []
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while len(counts) < 21:
+        assert time.monotonic() < deadline, f"{len(counts)} of 21 records came"
+        records = consumer.poll(21, 0.1, 0.5).records
+        if records is not None:
+            found = [len(each or ()) for each in records.headers or [None] * len(records)]
+            whole = [*[128] * 20, 1][len(counts) :][: len(found)]
+            assert found == whole[:3] + [0] * len(whole[3:])
+            counts += found
+    consumer.close()
 
 
 def received(settings: Kafka, topic: str, records: int) -> int:

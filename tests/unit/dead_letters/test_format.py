@@ -147,7 +147,7 @@ def test_the_original_goes_back_unchanged_with_its_origin(raw: RawRecords) -> No
     assert ORIGINAL is not None
     assert (letter.source_topic, letter.source_partition) == ("t", 3)
     assert (letter.value, letter.key) == (None, b"k1")
-    assert letter.headers_of_copy("t.dlq") == [*ORIGINAL, ("replayed-from", b"t.dlq:1:44")]
+    assert letter.headers_of_copy("t.dlq") == [("replayed-from", b"t.dlq:1:44"), *ORIGINAL]
 
 
 def test_a_replayed_record_is_recognised_when_rejected_again(raw: RawRecords) -> None:
