@@ -1,16 +1,20 @@
 """Whether a dead letter's source offset holds the bytes that it says were rejected there.
 
 Headers are anybody's who may write to the dead-letter topic. What is copied back to the input is
-therefore compared with the record that the headers name, as long as the input retains it.
+therefore compared with the record that the headers name, as long as the input retains it. Of what a
+dead letter leaves out, the lengths are compared; and the record must be one of which a scorer
+leaves something out. Such a record is too large for most plans: a forged header cannot have
+another one copied.
 """
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from stream_scorer.dead_letters.format import DeadLetter
+from stream_scorer.dead_letters.format import ORIGINAL_BYTES_MAX, DeadLetter, size_of
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import unreachable
 from stream_scorer.settings import Kafka
@@ -40,23 +44,38 @@ class LetterSources:
         """Return the (partition, offset) of those dead letters whose source holds the same.
 
         Value, key and headers are compared. A source that is not there, as it lies past the
-        input's end, was aborted or is a transaction's marker, is not the same.
+        input's end, was aborted or is a transaction's marker, is not the same. Nor is one that
+        cannot be compared, as the dead letter does not know the length of what it leaves out.
 
         Raises:
             UnavailableError: The broker has been silent for 10 s.
         """
+        return {letter.place for letter, _ in self._matches(letters)}
+
+    def originals(self, letters: Iterable[DeadLetter]) -> dict[Place, DeadLetter]:
+        """Return, by (partition, offset), those of :meth:`same` with what they leave out.
+
+        Raises:
+            UnavailableError: The broker has been silent for 10 s.
+        """
+        return {
+            letter.place: _completed(letter, message) for letter, message in self._matches(letters)
+        }
+
+    def _matches(self, letters: Iterable[DeadLetter]) -> Iterator[tuple[DeadLetter, Any]]:
+        """Yield dead letters whose source holds the same, with the source."""
         wanted: dict[int, dict[int, list[DeadLetter]]] = {}
         for letter in letters:
+            if None in letter.omitted.values():
+                continue
             own = wanted.setdefault(letter.source_partition, {})
             own.setdefault(letter.source_offset, []).append(letter)
-        found: set[Place] = set()
         for partition, offsets in sorted(wanted.items()):
             for first, last in _stretches(offsets):
                 for message in self._read(partition, first, last):
                     for letter in offsets.get(message.offset(), ()):
                         if _equal(letter, message):
-                            found.add((letter.partition, letter.offset))
-        return found
+                            yield letter, message
 
     def _read(self, partition: int, first: int, last: int) -> Iterator[Any]:
         """Yield the committed messages from one offset to another, both included."""
@@ -112,5 +131,24 @@ def _stretches(offsets: Mapping[int, object]) -> Iterator[tuple[int, int]]:
 
 
 def _equal(letter: DeadLetter, message: Any) -> bool:
-    same = (letter.value, letter.key) == (message.value(), message.key())
-    return same and (letter.headers or []) == (message.headers() or [])
+    value, key, headers = message.value(), message.key(), message.headers() or []
+    for name, ours, theirs in (
+        ("value", letter.value, value),
+        ("key", letter.key, key),
+        ("headers", letter.headers or [], headers),
+    ):
+        if name in letter.omitted:
+            if len(theirs or b"") != letter.omitted[name]:
+                return False
+        elif ours != theirs:
+            return False
+    return not letter.omitted or size_of(value, key, headers) > ORIGINAL_BYTES_MAX
+
+
+def _completed(letter: DeadLetter, message: Any) -> DeadLetter:
+    if not letter.omitted:
+        return letter
+    return replace(
+        letter, value=message.value(), key=message.key(), headers=message.headers() or None,
+        omitted={},
+    )  # fmt: skip
