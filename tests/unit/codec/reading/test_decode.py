@@ -355,7 +355,7 @@ def keyed(plan: Plan, *records: tuple[int, int]) -> list[tuple[int, str]]:
 def test_a_key_that_decisions_cannot_copy_is_too_large() -> None:
     assert keyed(PLAN, (65_536, 9), (65_537, 9), (0, 9), (8_000_000, 2_000), (9, 9)) == [
         (1, "the key is longer than record_bytes_max"),
-        (3, "transaction_id: longer than string_bytes_max"),
+        (3, "transaction_id: longer than string_bytes_max at byte 7"),
     ]
 
 
