@@ -10,6 +10,7 @@ from bench.hostile_cases.case import Case, Place
 DOORS: Final = (
     "data.schemas",
     "data.records",
+    "data.large",
     "data.ids",
     "data.topics",
     "data.buckets",
