@@ -356,12 +356,7 @@ def _without_large(decoded: DecodedColumns, keys: BytesColumn, plan: Plan) -> De
         return decoded
     lengths = lengths[decoded.rows]
     by_key = lengths > plan.record_bytes_max
-    together = lengths + sum(
-        pc.binary_length(decoded.records.column(name).cast(pa.large_string())).to_numpy(
-            zero_copy_only=False
-        )
-        for name in _PUBLISHED
-    )
+    together = lengths + sum(_lengths(decoded.records.column(name)) for name in _PUBLISHED)
     large = by_key | (together > PUBLISHED_BYTES_MAX)
     if not large.any():
         return decoded
@@ -377,6 +372,12 @@ def _without_large(decoded: DecodedColumns, keys: BytesColumn, plan: Plan) -> De
     good = ~large
     records = decoded.records.filter(pa.array(good))
     return DecodedColumns(records, decoded.rows[good], rejections_of(refused))
+
+
+def _lengths(texts: pa.Array) -> Int64:
+    """Return int64[n], bytes of n texts; a null has none."""
+    found = pc.fill_null(pc.binary_length(texts.cast(pa.large_string())), 0)
+    return found.to_numpy(zero_copy_only=False)
 
 
 def decode_each(
