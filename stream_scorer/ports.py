@@ -224,11 +224,13 @@ class TransactionAborted(Exception):  # noqa: N818 an outcome that the loop hand
 
     Attributes:
         network: The cause was the way to the broker, so that trying again is right.
+        too_large: The client or the broker refused a record for its size.
     """
 
-    def __init__(self, cause: str, *, network: bool) -> None:
+    def __init__(self, cause: str, *, network: bool, too_large: bool = False) -> None:
         super().__init__(cause)
         self.network = network
+        self.too_large = too_large
 
 
 StoredRecords = Sequence[tuple[bytes | None, bytes | None]]

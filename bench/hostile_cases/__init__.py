@@ -11,6 +11,7 @@ from bench.hostile_cases.case import Case, NotThereError, Place, entry
 DOORS: Final = (
     "data.schemas",
     "data.records",
+    "data.large",
     "data.ids",
     "data.topics",
     "data.buckets",

@@ -17,6 +17,7 @@ _GROUP: Final = "Group membership and fencing"
 _READS: Final = "Reads end at offsets"
 _TERMINALS: Final = "Terminals"
 _LETTERS: Final = "Replaying dead letters"
+_LARGE: Final = "Large records"
 _HTTP: Final = "Metrics and probe server"
 _FAILS: Final = "A record that fails the computation"
 _LIVE: Final = "Liveness"
@@ -127,6 +128,10 @@ RULES: Final[dict[str, tuple[str, str]]] = {
     "foreign": (_TERMINALS, "if no scorer can have written its `dlq.*` headers"),
     "replay": (_LETTERS, "only if the input holds the same value, key and headers"),
     "retention": (_LETTERS, "`--trust-headers` copies without comparing."),
+    "omitted": (_LARGE, "the value is left out first, then the headers, then the key"),
+    "long-key": (_LARGE, "or its key and the texts that its decision copies have more than"),
+    "trace": (_LARGE, "A decision copies at most 8 KiB of a record's trace headers"),
+    "omission": (_LETTERS, "with the lengths that the header names"),
     "threads": (_HTTP, "At most 8 requests are served at the same time"),
     "seconds": (_HTTP, "A connection is closed after 5 seconds"),
     "head": (_HTTP, "Request line and header fields together have at most 16 KiB"),

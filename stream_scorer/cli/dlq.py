@@ -10,7 +10,7 @@ from stream_scorer.cli.options import MOST_RECORDS, ClusterJsonOptions, CommandG
 from stream_scorer.cli.output import field_rows, print_json, print_table, utc_text
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.core.events.batch import RejectReason
-from stream_scorer.dead_letters.format import DeadLetter
+from stream_scorer.dead_letters.format import DeadLetter, omitted_text
 from stream_scorer.dead_letters.list import dead_letter_at, dead_letter_of, list_dead_letters
 from stream_scorer.dead_letters.progress import Selection
 from stream_scorer.dead_letters.replay import Replayed
@@ -47,6 +47,7 @@ def list_(
             "reason": letter.reason,
             "detail": letter.detail,
             "source": letter.source,
+            "omitted": omitted_text(letter.omitted),
         }
         for letter in listing.newest
     ]
@@ -96,6 +97,8 @@ def show_(
         record, undecoded = None, str(error)
     else:
         undecoded = ""
+    if "value" in letter.omitted:
+        undecoded = f"the value is left out; the original is at {letter.source}"
     if options.as_json:
         print_json(_document(letter, record, undecoded))
         return
@@ -105,9 +108,10 @@ def show_(
         ("source", letter.source),
         ("source time", utc_text(letter.source_timestamp)),
         ("rejected", f"{utc_text(letter.timestamp)} by instance {letter.instance}"),
-        ("key", _text(letter.key)),
+        *([("left out", omitted_text(letter.omitted))] if letter.omitted else []),
+        ("key", "left out" if "key" in letter.omitted else _text(letter.key)),
         *((f"header {name}", _text(value)) for name, value in letter.headers or ()),
-        ("bytes", "null" if letter.value is None else len(letter.value)),
+        ("bytes", _length(letter)),
     ]
     print_table(("", "value"), fields)
     typer.echo(dump(letter.value or b""))
@@ -156,6 +160,10 @@ def replay(
     counted as mismatched and never copied. Where retention took the record, the call stops with
     exit code 7 and asks for --trust-headers.
 
+    A dead letter without its value or headers (`dlq.omitted`) gets them from the input. One that
+    cannot be copied is refused for good with a line on stderr: its copy is too large, or retention
+    took what it leaves out. The others are copied.
+
     SIGTERM and SIGINT (Ctrl-C) end it in order: the open transaction is aborted, what was copied
     before is told, and the exit code is 143 or 130. The next call continues there.
     """
@@ -163,8 +171,9 @@ def replay(
     chosen = Selection(frozenset(each.value for each in reason or ()))
     with StopRequest() as stop:
         found = replay_dead_letters(
-            settings, chosen, limit, dry_run=dry_run, trust_headers=trust_headers, stop=stop
-        )
+            settings, chosen, limit, dry_run=dry_run, trust_headers=trust_headers, stop=stop,
+            tell=lambda line: typer.echo(printable(line), err=True),
+        )  # fmt: skip
     names = sorted(found.copied | found.passed_over)
     copied, passed_over = found.copied.total(), found.passed_over.total()
     document = {
@@ -182,6 +191,7 @@ def replay(
         "other_input": found.other_input,
         "foreign": found.foreign,
         "mismatched": found.mismatched,
+        "refused": found.refused,
         "limited": found.limited,
         "stopped": found.stopped,
     }
@@ -210,7 +220,8 @@ def take(
     A scorer that stops with exit code 14 names PARTITION and OFFSET. The group must have no
     members. OFFSET must be the next record that a scorer would be given, so that no record is
     passed over and none is taken twice. The original bytes, key and headers are kept; the record
-    is copied back by `dlq replay --reason INTERNAL` once its cause is fixed.
+    is copied back by `dlq replay --reason INTERNAL` once its cause is fixed. What is too large for
+    a dead letter is left out.
     """
     settings = options.connected()
     with StopRequest() as stop:
@@ -235,6 +246,7 @@ def _tell(found: Replayed, input_topic: str, signal_name: str) -> None:
         (found.replayed_before, "copied once already and rejected again: not copied again"),
         (found.other_input, f"of another topic than {input_topic}"),
         (found.foreign, "no dead letters of ours"),
+        (found.refused, "too large to be copied, or what they leave out is gone"),
         (found.mismatched, f"not what their source offset holds, first {found.first_mismatched}"),
     ):
         if count:
@@ -269,6 +281,13 @@ def _document(letter: DeadLetter, record: Any, undecoded: str) -> dict[str, Any]
         "record": record,
         "undecoded": undecoded,
     }
+
+
+def _length(letter: DeadLetter) -> str | int:
+    if "value" in letter.omitted:
+        length = letter.omitted["value"]
+        return "left out" if length is None else f"{length}, left out"
+    return "null" if letter.value is None else len(letter.value)
 
 
 def _text(value: bytes | None) -> str:

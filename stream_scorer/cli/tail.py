@@ -16,7 +16,7 @@ from stream_scorer.cli.output import TerminalConsole, utc
 from stream_scorer.codec.records.record import RecordError
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.core.features.texts import number_text
-from stream_scorer.dead_letters.format import parse
+from stream_scorer.dead_letters.format import omitted_text, parse
 from stream_scorer.errors import SchemaError
 from stream_scorer.kafka.reading.read_to_end import follow, newest, read_all
 from stream_scorer.kafka.topics.offsets import bounds
@@ -114,7 +114,8 @@ def _dead_letter(message: Any) -> dict[str, Any]:
         "reason": letter.reason,
         "detail": letter.detail,
         "source": letter.source,
-        "bytes": None if letter.value is None else len(letter.value),
+        "bytes": letter.omitted.get("value", None if letter.value is None else len(letter.value)),
+        "omitted": omitted_text(letter.omitted),
     }
 
 

@@ -1,4 +1,9 @@
-"""Copies dead letters back to the input, and says so in a group's offsets, all or nothing."""
+"""Copies dead letters back to the input, and says so in a group's offsets, all or nothing.
+
+A copy has one header more than the original, so it may be larger than a record of the input may be.
+Where the client or the broker refuses a batch for the size of a record, parts of it are tried in
+transactions that are aborted, until each record that is refused is known. The others are copied.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -87,6 +92,7 @@ class LetterCopier:
         self._aborts = Aborts(_nobody)
         self._stop = stop
         self._until = 0.0
+        self._for_size = False
 
     def _made(self, options: dict[str, Any]) -> ProducerClient:
         self._client = self._make(options | {"batch.size": _BATCH_BYTES})
@@ -97,7 +103,7 @@ class LetterCopier:
         letters: list[DeadLetter],
         before: Mapping[int, LetterProgress],
         after: Mapping[int, LetterProgress],
-    ) -> None:
+    ) -> list[DeadLetter]:
         """Copy dead letters, and move the progress of some partitions, all at once.
 
         Args:
@@ -105,13 +111,52 @@ class LetterCopier:
             before: The progress that is committed, by partition; nothing where none is.
             after: What it is to become.
 
+        Returns:
+            Those that are refused for their size; they are not copied.
+
         Raises:
             CopyingStopped: It was asked to stop before the commit; ``close`` gives up what is open.
         """
+        refused: list[DeadLetter] = []
         self._until = time.monotonic() + _PATIENCE_SECONDS
         while not self._try(letters, before, after):
-            pass
+            if self._for_size and (found := self._too_large(letters, after)):
+                refused += found
+                without = {each.place for each in found}
+                letters = [each for each in letters if each.place not in without]
+                self._aborts.over()
         self._aborts.over()
+        return refused
+
+    def _too_large(
+        self, letters: list[DeadLetter], after: Mapping[int, LetterProgress]
+    ) -> list[DeadLetter]:
+        """Return those of some letters that are refused for their size."""
+        self._until = time.monotonic() + _PATIENCE_SECONDS
+        if not letters or self._passes(letters, after):
+            return []
+        if len(letters) == 1:
+            return letters
+        middle = len(letters) // 2
+        return [
+            *self._too_large(letters[:middle], after),
+            *self._too_large(letters[middle:], after),
+        ]
+
+    def _passes(self, letters: list[DeadLetter], after: Mapping[int, LetterProgress]) -> bool:
+        """Send letters, and abort; return whether no record was refused for its size."""
+        while True:
+            try:
+                self._send(letters, after)
+                # A record may have been refused when nothing is left to wait for.
+                self._offsets(after)
+                self._producer.abort()
+            except TransactionAborted as error:
+                if error.too_large:
+                    return False
+                self._note(error, letters)
+            else:
+                return True
 
     def _try(
         self,
@@ -120,10 +165,13 @@ class LetterCopier:
         after: Mapping[int, LetterProgress],
     ) -> bool:
         """Return whether it is committed; False where it is not and may be tried again."""
+        self._for_size = False
         try:
-            self._transact(letters, after)
+            self._send(letters, after)
+            self._producer.commit()
         except TransactionAborted as error:
             self._note(error, letters)
+            self._for_size = error.too_large
             return False
         except CommitUncertain as error:
             self._producer.rebirth(str(error), self._tired)
@@ -132,7 +180,8 @@ class LetterCopier:
                 return False
         return True
 
-    def _transact(self, letters: list[DeadLetter], after: Mapping[int, LetterProgress]) -> None:
+    def _send(self, letters: list[DeadLetter], after: Mapping[int, LetterProgress]) -> None:
+        """Begin a transaction and send letters with the progress; all of them are delivered."""
         topic = self._consumer.topic
         self._go_on()
         self._producer.begin(self._tired)
@@ -154,7 +203,6 @@ class LetterCopier:
             self._go_on()
             self._offsets(after)
         self._go_on()
-        self._producer.commit()
 
     def _offsets(self, after: Mapping[int, LetterProgress]) -> None:
         self._producer.offsets(
@@ -193,11 +241,11 @@ class LetterCopier:
         except TransactionError as cause:
             if not letters:
                 raise
-            largest = max(letters, key=size_of)
+            largest = max(letters, key=lambda each: each.size)
             place = f"{self._consumer.topic}:{largest.partition}:{largest.offset}"
             raise TransactionError(
                 f"{cause.what}; the largest of {len(letters)} dead letters is {place} with "
-                f"{size_of(largest)} bytes",
+                f"{largest.size} bytes",
                 f"see whether {self._input} takes it: its max.message.bytes, and your rights",
             ) from error
 
@@ -216,12 +264,6 @@ class LetterCopier:
                 self._producer.abort_open()
         finally:
             self._producer.close()
-
-
-def size_of(letter: DeadLetter) -> int:
-    """Return about how many bytes a dead letter has."""
-    headers = sum(len(name) + len(value or b"") for name, value in letter.headers or ())
-    return len(letter.value or b"") + len(letter.key or b"") + headers
 
 
 def _nobody(_: Event) -> None:

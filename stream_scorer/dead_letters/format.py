@@ -4,12 +4,17 @@ Value and key are the original's. Its headers follow in order, as far as they we
 ``ColumnConsumer.poll``. In a header's name, bytes that are not UTF-8 are U+FFFD, and it ends at its
 first NUL. Seven headers of ours come last, UTF-8 text each, so that any Kafka client can read why a
 record is here and where it came from.
+
+A producer compresses, so a record of the input may be much larger than a record that may be
+published. Of an original of more than :data:`ORIGINAL_BYTES_MAX` bytes, parts are left out: the
+value first, then the headers, then the key, until the rest fits. The header ``dlq.omitted`` before
+our seven names these parts and their lengths: ``value 8000000, headers 3``.
 """
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from stream_scorer.ports import BytesColumn, Headers, Outgoing, RawRecords
 from stream_scorer.redaction import redacted
@@ -24,6 +29,16 @@ TIMESTAMP = "dlq.source.timestamp"
 INSTANCE = "dlq.instance"
 NAMES = (REASON, DETAIL, TOPIC, PARTITION, OFFSET, TIMESTAMP, INSTANCE)
 """Our headers in the order in which they end a dead letter's headers."""
+OMITTED = "dlq.omitted"
+"""Names the parts of the original that are left out, before the others; absent where none is."""
+ORIGINAL_BYTES_MAX: Final = 1_000_000
+"""Bytes of the original's value, key and headers in a dead letter, at most, by :func:`size_of`.
+Our headers add less than 4 KiB. Kafka's default ``max.message.bytes`` is 1,048,588, and our
+producers send up to 1,114,112."""
+PARTS: Final = ("value", "headers", "key")
+"""What may be left out, in this order."""
+_RECORD_BYTES, _HEADER_BYTES = 64, 10
+_PART = re.compile(r"(value|headers|key) ([0-9]{1,19}|\?)")
 _REASON = re.compile(r"[A-Z][A-Z_]{0,39}")
 # Any, not only those that this version writes: another version may have written the record.
 REPLAYED_FROM = "replayed-from"
@@ -48,6 +63,8 @@ class DeadLetter:
         source_offset: Its offset there.
         source_timestamp: Its Kafka timestamp, ms since the epoch.
         instance: Which scorer rejected it.
+        omitted: Which of :data:`PARTS` of the original are left out, with their lengths: bytes,
+            or how many headers; None: not known. The parts are None here.
     """
 
     partition: int
@@ -63,6 +80,25 @@ class DeadLetter:
     source_offset: int
     source_timestamp: int
     instance: str
+    omitted: Mapping[str, int | None] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the original's value, key and headers as a record, the left out ones too."""
+        return size_of(self.value, self.key, self.headers) + self._left_out
+
+    def size_of_copy(self, topic: str) -> int:
+        """Return the size of a copy; ``topic`` is the dead-letter topic."""
+        return size_of(self.value, self.key, self.headers_of_copy(topic)) + self._left_out
+
+    @property
+    def _left_out(self) -> int:
+        return sum(self.omitted.get(name) or 0 for name in ("value", "key"))
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where the dead letter is: partition and offset."""
+        return self.partition, self.offset
 
     @property
     def source(self) -> str:
@@ -108,7 +144,8 @@ def dead_letters(
         instance: Which process rejects them.
     """
     found: list[Headers] = []
-    rows = list(rows)
+    values: list[bytes | None] = []
+    keys: list[bytes | None] = []
     for row, reason, detail in zip(rows, reasons, details, strict=True):
         texts = (
             str(reason),
@@ -123,13 +160,79 @@ def dead_letters(
             (name, text.encode("utf-8", "backslashreplace"))
             for name, text in zip(NAMES, texts, strict=True)
         ]
-        found.append([*((raw.headers[row] if raw.headers else None) or ()), *ours])
-    return Outgoing(
-        topic,
-        BytesColumn.of(raw.values[row] for row in rows),
-        BytesColumn.of(raw.keys[row] for row in rows),
-        found,
+        value, key, theirs = raw.values[row], raw.keys[row], _headers(raw, row)
+        omitted = parts_left_out(value, key, theirs)
+        values.append(None if "value" in omitted else value)
+        keys.append(None if "key" in omitted else key)
+        found.append([*_kept(theirs, omitted), *ours])
+    return Outgoing(topic, BytesColumn.of(values), BytesColumn.of(keys), found)
+
+
+def _headers(raw: RawRecords, row: int) -> Headers:
+    return raw.headers[row] if raw.headers else None
+
+
+def _kept(theirs: Headers, omitted: Mapping[str, int | None]) -> list[tuple[str, bytes | None]]:
+    """Return the original's headers that a dead letter has, and what names the parts left out."""
+    kept = [] if "headers" in omitted else list(theirs or ())
+    # An original may have a header of this name: then ours follows it, and says that all is there.
+    if omitted or (kept and kept[-1][0] == OMITTED):
+        kept.append((OMITTED, omitted_text(omitted).encode()))
+    return kept
+
+
+def size_of(value: bytes | None, key: bytes | None, headers: Headers) -> int:
+    """Return how many bytes a record takes uncompressed, at most.
+
+    >>> size_of(b"12345", None, [("a", b"1")])
+    81
+    """
+    names = sum(
+        len(name.encode("utf-8", "surrogatepass")) + len(text or b"") + _HEADER_BYTES
+        for name, text in headers or ()
     )
+    return _RECORD_BYTES + len(value or b"") + len(key or b"") + names
+
+
+def parts_left_out(value: bytes | None, key: bytes | None, headers: Headers) -> dict[str, int]:
+    """Return what a dead letter leaves out of an original, with the lengths of these parts.
+
+    >>> parts_left_out(bytes(8_000_000), b"k", None)
+    {'value': 8000000}
+    """
+    lengths = {"value": len(value or b""), "headers": len(headers or ()), "key": len(key or b"")}
+    sizes = lengths | {"headers": size_of(None, None, headers) - _RECORD_BYTES}
+    left = size_of(value, key, headers)
+    omitted: dict[str, int] = {}
+    for name in PARTS:
+        if left > ORIGINAL_BYTES_MAX and lengths[name]:
+            omitted[name] = lengths[name]
+            left -= sizes[name]
+    return omitted
+
+
+def omitted_text(omitted: Mapping[str, int | None]) -> str:
+    """Return the text of the header that names what is left out.
+
+    >>> omitted_text({"value": 8_000_000, "headers": 3}), omitted_text({"value": None})
+    ('value 8000000, headers 3', 'value ?')
+    """
+    return ", ".join(
+        f"{name} {'?' if length is None else length}" for name, length in omitted.items()
+    )
+
+
+def _omitted_parts(text: bytes | None) -> dict[str, int | None] | None:
+    """Return what such a header names; None where it is none of ours."""
+    if text is None:
+        return None
+    found: dict[str, int | None] = {}
+    for part in text.decode("utf-8", "replace").split(", ") if text else ():
+        match = _PART.fullmatch(part)
+        if match is None or match[1] in found:
+            return None
+        found[match[1]] = None if match[2] == "?" else int(match[2])
+    return found
 
 
 def shortened(detail: str) -> str:
@@ -173,6 +276,7 @@ def parse(message: Any) -> DeadLetter:
         raise ValueError(
             f"not a dead letter of this program: headers do not end with {', '.join(NAMES)}"
         )
+    theirs, omitted = _split(theirs, message)
     reason, detail, topic, partition, offset, timestamp, instance = (
         text.decode() for _, text in ours
     )
@@ -196,4 +300,21 @@ def parse(message: Any) -> DeadLetter:
         source_offset=source_offset,
         source_timestamp=source_timestamp,
         instance=instance,
+        omitted=omitted,
     )
+
+
+def _split(
+    headers: list[tuple[str, bytes | None]], message: Any
+) -> tuple[list[tuple[str, bytes | None]], dict[str, int | None]]:
+    """Return the original's headers in a dead letter, and which parts were left out.
+
+    A header of that name that does not fit the dead letter is the original's: before there was
+    ours, nothing was left out.
+    """
+    if headers and headers[-1][0] == OMITTED:
+        found = _omitted_parts(headers[-1][1])
+        there = {"value": message.value(), "headers": headers[:-1], "key": message.key()}
+        if found is not None and not any(there[name] for name in found):
+            return headers[:-1], found
+    return headers, {}

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from stream_scorer.dead_letters.copy import CopyingStopped, LetterCopier, progress_of, size_of
+from stream_scorer.dead_letters.copy import CopyingStopped, LetterCopier, progress_of
 from stream_scorer.dead_letters.format import DeadLetter, parse
 from stream_scorer.dead_letters.progress import OTHERS, LetterProgress, Selection, lane_of
 from stream_scorer.dead_letters.sources import LetterSources
@@ -27,6 +27,7 @@ from stream_scorer.kafka.membership.transactional_id import command, fence_forme
 from stream_scorer.kafka.reading.read_to_end import read
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import admin, bounds, partitions
+from stream_scorer.kafka.topics.our_topics import largest_record
 from stream_scorer.settings import Kafka, Settings
 
 _BYTES = 16_000_000
@@ -44,6 +45,7 @@ class Replayed:
         foreign: Records of the topic that are no dead letters of ours.
         mismatched: Those whose source offset does not hold the same bytes; never copied.
         first_mismatched: The first of them, PARTITION:OFFSET; empty where there is none.
+        refused: Those that cannot be copied: too large, or what they leave out is gone.
         limited: Whether it stopped because of the limit.
         stopped: Whether it stopped because it was asked to.
     """
@@ -55,6 +57,7 @@ class Replayed:
     foreign: int = 0
     mismatched: int = 0
     first_mismatched: str = ""
+    refused: int = 0
     limited: bool = False
     stopped: bool = False
 
@@ -67,6 +70,7 @@ def replay(
     dry_run: bool = False,
     trust_headers: bool = False,
     stop: Callable[[], bool] = lambda: False,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Replayed:
     """Copy dead letters back to the input, up to the dead-letter topic's end as it is now.
 
@@ -78,6 +82,7 @@ def replay(
         trust_headers: Whether to copy without comparing with the record that the headers name.
         stop: Asked whether to stop: then the open transaction is aborted, and what is reported is
             what was copied before.
+        tell: Given a line for each dead letter that is refused.
 
     Raises:
         SettingsError: A topic does not exist.
@@ -93,7 +98,7 @@ def replay(
     numbers = partitions(admin(kafka), kafka, topics)
     consumer = ColumnConsumer(config.reader(kafka, group), kafka.topics.dead_letters)
     copier: LetterCopier | None = None
-    sources = None if trust_headers else LetterSources(kafka)
+    sources = LetterSources(kafka)
     report = Replayed()
     try:
         if not dry_run:
@@ -102,7 +107,9 @@ def replay(
         # Only now: what an earlier call left open has come to its end.
         there = _Group(kafka, group, consumer, numbers[kafka.topics.dead_letters])
         count = len(numbers[kafka.topics.transactions])
-        run = _Run(there, copier, sources, chosen, count, limit, report)
+        run = _Run(
+            there, copier, sources, chosen, count, limit, report, tell, compares=not trust_headers
+        )
         run.run(settings.scorer.maximum_batch, stop)
     except CopyingStopped:
         report.stopped = True
@@ -119,8 +126,7 @@ def replay(
     finally:
         if copier is not None:
             copier.close()
-        if sources is not None:
-            sources.close()
+        sources.close()
         consumer.close()
     return report
 
@@ -160,6 +166,11 @@ class _Group:
         self.start = {p: max(self.progress[p].offset, first[p]) for p in first}
         self.end = end
 
+    def largest_copy(self) -> str:
+        """Return how many bytes the input accepts in one record, in words where it is not known."""
+        found = largest_record(self.kafka, self.kafka.topics.transactions)
+        return "fewer" if found is None else str(found)
+
     def oldest_sources(self) -> Mapping[int, int]:
         """Return the input's oldest retained offset by partition."""
         first, _ = bounds(self.kafka, self.kafka.topics.transactions)
@@ -172,22 +183,27 @@ class _Run:
     Args:
         there: Where the group stands.
         copier: Copies; None counts only.
-        sources: Compares with the input; None trusts the headers.
+        sources: Compares with the input, and gives what dead letters leave out.
         chosen: What is copied.
         count: How many partitions the input has.
         limit: How many are copied at most.
         report: What is told of it.
+        tell: Given a line for each dead letter that is refused.
+        compares: Whether each dead letter is compared; else those that leave something out.
     """
 
     def __init__(
-        self, there: _Group, copier: LetterCopier | None, sources: LetterSources | None,
+        self, there: _Group, copier: LetterCopier | None, sources: LetterSources,
         chosen: Selection, count: int, limit: int | None, report: Replayed,
+        tell: Callable[[str], None], *, compares: bool,
     ) -> None:  # fmt: skip
         self.report = report
         self._there = there
         self._copier = copier
         self._sources = sources
-        self._low = {} if sources is None else there.oldest_sources()
+        self._tell = tell
+        self._compares = compares
+        self._low = there.oldest_sources()
         self._chosen = chosen
         self._count = count
         self._left = limit
@@ -197,6 +213,7 @@ class _Run:
         self._waiting: dict[int, dict[str, int]] = {partition: {} for partition in there.end}
         self._batch: list[DeadLetter] = []
         self._bytes = 0
+        self._refusals: list[str] = []
 
     def run(self, maximum: int, stop: Callable[[], bool]) -> None:
         """Read to the end, or to the limit; ``maximum`` records in one transaction at most.
@@ -257,7 +274,11 @@ class _Run:
                 "its reason: --reason with others",
             )
         low = self._low.get(letter.source_partition, 0)
-        if letter.source_offset < low:
+        gone = letter.source_offset < low
+        if why := _why_not(letter, self._there.topic, gone=gone):
+            self._refuse(letter, why)
+            return
+        if gone and self._compares:
             self._flush()
             raise OffsetsError(
                 f"dead letter {self._there.topic}:{letter.partition}:{letter.offset} cannot be "
@@ -266,9 +287,14 @@ class _Run:
                 "skip its reason: --reason with others",
             )
         self._batch.append(letter)
-        self._bytes += size_of(letter)
+        self._bytes += letter.size
         if self._left is not None:
             self._left -= 1
+
+    def _refuse(self, letter: DeadLetter, why: str) -> None:
+        """Leave a dead letter out for good; it is told with the progress past it."""
+        place = f"{self._there.topic}:{letter.partition}:{letter.offset}"
+        self._refusals.append(f"not copied: dead letter {place} of {letter.source}: {why}")
 
     def _flush(self) -> None:
         """Copy what was chosen since the last time, with the progress up to where it was read."""
@@ -281,30 +307,87 @@ class _Run:
         after = {p: each for p, each in after.items() if each != self._progress[p]}
         self._compare()
         if after and self._copier is not None:
-            self._copier.copy(self._batch, self._committed, after)
+            for each in self._copier.copy(self._batch, self._committed, after):
+                size = each.size_of_copy(self._there.topic)
+                most = self._there.largest_copy()
+                self._refuse(each, f"its copy has {size} bytes, and the topic accepts {most}")
+                self._batch.remove(each)
         self._committed |= after
         self._progress |= after
         self.report.copied.update(letter.reason for letter in self._batch)
-        self._behind, self._batch, self._bytes = {}, [], 0
+        self.report.refused += len(self._refusals)
+        for line in self._refusals:
+            self._tell(line)
+        self._behind, self._batch, self._bytes, self._refusals = {}, [], 0, []
 
     def _compare(self) -> None:
-        """Leave out of the batch whatever is not what its source offset holds."""
-        if self._sources is None or not self._batch:
+        """Leave out of the batch whatever is not what its source offset holds.
+
+        Others get what they leave out.
+        """
+        checked = [each for each in self._batch if self._compares or each.omitted]
+        if not checked:
             return
-        same = self._sources.same(self._batch)
-        other = [each for each in self._batch if (each.partition, each.offset) not in same]
+        same = self._sources.originals(checked)
+        other = [each for each in checked if each.place not in same]
+        self._leave_out(other)
+        self._batch = [
+            same.get(each.place, each)
+            for each in self._batch
+            if not each.omitted or self._may_copy(same.get(each.place))
+        ]
+
+    def _may_copy(self, original: DeadLetter | None) -> bool:
+        """Return whether a dead letter that left something out is copied."""
+        if original is None:
+            return False
+        if original.replayed:
+            self.report.replayed_before += 1
+            return False
+        if why := _why_not(original, self._there.topic, gone=False):
+            self._refuse(original, why)
+        return not why
+
+    def _leave_out(self, other: list[DeadLetter]) -> None:
+        """Take dead letters that are not what their source offset holds out of the batch."""
         if not other:
             return
         low = self._there.oldest_sources()
-        if any(each.source_offset < low.get(each.source_partition, 0) for each in other):
+        gone = [each for each in other if each.source_offset < low.get(each.source_partition, 0)]
+        for each in gone:
+            if each.omitted:
+                self._refuse(each, _why_not(each, self._there.topic, gone=True))
+        if any(not each.omitted for each in gone):
             raise OffsetsError(
                 f"topic {self._there.kafka.topics.transactions}: retention took records while dead "
                 "letters were compared with them",
                 "those before are copied; run it again",
             )
-        self.report.mismatched += len(other)
-        first = min(other, key=lambda each: (each.partition, each.offset))
+        without = {each.place for each in other}
+        self._batch = [each for each in self._batch if each.place not in without]
+        wrong = [each for each in other if each.source_offset >= low.get(each.source_partition, 0)]
+        if not wrong:
+            return
+        self.report.mismatched += len(wrong)
+        first = min(wrong, key=lambda each: each.place)
         self.report.first_mismatched = (
             self.report.first_mismatched or f"{first.partition}:{first.offset}"
         )
-        self._batch = [each for each in self._batch if (each.partition, each.offset) in same]
+
+
+def _why_not(letter: DeadLetter, topic: str, *, gone: bool) -> str:
+    """Return why a dead letter can never be copied; empty where it may be.
+
+    Args:
+        letter: Perhaps without some parts.
+        topic: The dead-letter topic.
+        gone: Whether retention took its original.
+    """
+    if None in letter.omitted.values():
+        return "it leaves out what nobody could read"
+    size = letter.size_of_copy(topic)
+    if size > config.MESSAGE_BYTES_MAX:
+        return f"its copy has {size} bytes, and a copy has at most {config.MESSAGE_BYTES_MAX}"
+    if letter.omitted and gone:
+        return "retention took the original, of which it leaves out a part"
+    return ""

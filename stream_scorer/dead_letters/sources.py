@@ -1,14 +1,19 @@
 """Whether a dead letter's source offset holds the bytes that it says were rejected there.
 
 Headers are anybody's who may write to the dead-letter topic. What is copied back to the input is
-therefore compared with the record that the headers name, as long as the input retains it.
+therefore compared with the record that the headers name, as long as the input retains it. Of what a
+dead letter leaves out, the lengths are compared; and the record must be one of which a scorer
+leaves something out. Such a record is too large for most plans: a forged header cannot have
+another one copied.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
+import numpy as np
 from confluent_kafka import KafkaError, KafkaException
 
-from stream_scorer.dead_letters.format import DeadLetter
+from stream_scorer.dead_letters.format import ORIGINAL_BYTES_MAX, DeadLetter, size_of
 from stream_scorer.kafka.client.consumer import ColumnConsumer, ConsumerError
 from stream_scorer.kafka.reading.read_limit import ReadLimit
 from stream_scorer.kafka.topics import config
@@ -43,24 +48,39 @@ class LetterSources:
 
         Value, key and headers are compared; both sides are read within the same limits. A dead
         letter may have the first headers of its source only. A source that is not there, as it lies
-        past the input's end, was aborted or is a transaction's marker, is not the same.
+        past the input's end, was aborted or is a transaction's marker, is not the same. Nor is one
+        that cannot be compared, as the dead letter does not know the length of what it leaves out.
 
         Raises:
             UnavailableError: No offset was gained for 30 s.
         """
+        return {letter.place for letter, _ in self._matches(letters)}
+
+    def originals(self, letters: Iterable[DeadLetter]) -> dict[Place, DeadLetter]:
+        """Return, by (partition, offset), those of :meth:`same` with what they leave out.
+
+        Raises:
+            UnavailableError: No offset was gained for 30 s.
+        """
+        return {
+            letter.place: _completed(letter, source) for letter, source in self._matches(letters)
+        }
+
+    def _matches(self, letters: Iterable[DeadLetter]) -> Iterator[tuple[DeadLetter, RawRecords]]:
+        """Yield dead letters whose source holds the same, with that one record."""
         wanted: dict[int, dict[int, list[DeadLetter]]] = {}
         for letter in letters:
+            if None in letter.omitted.values():
+                continue
             own = wanted.setdefault(letter.source_partition, {})
             own.setdefault(letter.source_offset, []).append(letter)
-        found: set[Place] = set()
         for partition, offsets in sorted(wanted.items()):
             for first, last in _stretches(offsets):
                 for raw in self._read(partition, first, last):
                     for row, offset in enumerate(raw.offset.tolist()):
                         for letter in offsets.get(offset, ()):
                             if _equal(letter, raw, row):
-                                found.add((letter.partition, letter.offset))
-        return found
+                                yield letter, raw.take(np.array([row]))
 
     def _read(self, partition: int, first: int, last: int) -> Iterator[RawRecords]:
         """Yield the committed records from one offset to another, both included, and maybe more."""
@@ -113,8 +133,20 @@ def _stretches(offsets: Mapping[int, object]) -> Iterator[tuple[int, int]]:
 
 
 def _equal(letter: DeadLetter, raw: RawRecords, row: int) -> bool:
-    same = (letter.value, letter.key) == (raw.values[row], raw.keys[row])
-    return same and _begin(letter.headers, None if raw.headers is None else raw.headers[row])
+    value, key = raw.values[row], raw.keys[row]
+    headers = (None if raw.headers is None else raw.headers[row]) or []
+    for name, ours, theirs in (("value", letter.value, value), ("key", letter.key, key)):
+        if name in letter.omitted:
+            if len(theirs or b"") != letter.omitted[name]:
+                return False
+        elif ours != theirs:
+            return False
+    if "headers" in letter.omitted:
+        if len(headers) != letter.omitted["headers"]:
+            return False
+    elif not _begin(letter.headers, headers):
+        return False
+    return not letter.omitted or size_of(value, key, headers) > ORIGINAL_BYTES_MAX
 
 
 def _begin(letter: Headers, source: Headers) -> bool:
@@ -125,3 +157,13 @@ def _begin(letter: Headers, source: Headers) -> bool:
     """
     ours = letter or []
     return ours == (source or [])[: len(ours)]
+
+
+def _completed(letter: DeadLetter, source: RawRecords) -> DeadLetter:
+    """Return a dead letter with what it leaves out, from its one source record."""
+    if not letter.omitted:
+        return letter
+    headers = None if source.headers is None else source.headers[0]
+    return replace(
+        letter, value=source.values[0], key=source.keys[0], headers=headers or None, omitted={}
+    )

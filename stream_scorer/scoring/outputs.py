@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ Int64 = NDArray[np.int64]
 
 TRACE_HEADERS = frozenset({"traceparent", "tracestate", "baggage", "b3"})
 """Headers of a transaction that its decision carries on: W3C Trace Context, Baggage, B3."""
+TRACE_BYTES_MAX: Final = 8_192
+"""Names and values of the trace headers of one decision, at most; what W3C asks for of baggage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +211,17 @@ def _trace_headers(headers: Sequence[Headers] | None, rows: Int64) -> list[Heade
     """Return what decisions carry on; None when no transaction of the batch is traced."""
     if headers is None:
         return None
-    kept = [
-        [(name, value) for name, value in headers[row] or () if name.lower() in TRACE_HEADERS]
-        for row in rows.tolist()
-    ]
+    kept = [_traced(headers[row]) for row in rows.tolist()]
     return [one or None for one in kept] if any(kept) else None
+
+
+def _traced(headers: Headers) -> list[tuple[str, bytes | None]]:
+    """Return a record's trace headers, without those that would exceed the limit together."""
+    kept: list[tuple[str, bytes | None]] = []
+    left = TRACE_BYTES_MAX
+    for name, value in headers or ():
+        size = len(name) + len(value or b"")
+        if name.lower() in TRACE_HEADERS and size <= left:
+            kept.append((name, value))
+            left -= size
+    return kept

@@ -12,7 +12,7 @@ from bench.hostile_cases.host.terminals import letter
 BOOTSTRAP: Final = "HOSTILE_BOOTSTRAP"
 """The variable that names the broker of a run."""
 _SECONDS: Final = 20.0
-Written = Sequence[tuple[bytes, list[tuple[str, bytes]]]]
+Written = Sequence[tuple[bytes | None, list[tuple[str, bytes]]]]
 
 
 def settings_of_a_run() -> Any:
@@ -54,6 +54,11 @@ def any_letter(kafka: Any, offset: int) -> list[tuple[bytes, bytes]]:
     """Return a dead letter's own headers, which name an offset of the input's partition 0."""
     _, headers = _forged(kafka, b"", offset)
     return [(name.encode(), text) for name, text in headers]
+
+
+def _omitting(kafka: Any, omitted: bytes) -> Any:
+    _, headers = _forged(kafka, b"", 0)
+    return None, [("dlq.omitted", omitted), *headers]
 
 
 def _copied(forge: Callable[[Any], Written], **options: Any) -> Callable[[Place], str]:
@@ -156,6 +161,12 @@ CASES: Final = (
         ("a header that the original does not have", "replay", _NONE,
          _copied(lambda k: [(b"good", [("x", b"1"), *_forged(k, b"good", 0)[1]])])),
         ("a record that retention took", "retention", "OffsetsError: .*--trust-headers", _deleted),
+        ("a forged omission of a small record", "omission", _NONE,
+         _copied(lambda k: [_omitting(k, b"value 4")])),
+        ("an omission of 10^18 bytes, and a true letter", "omission", "1 copied, 0 mismatched",
+         _copied(lambda k: [_omitting(k, b"value 1" + b"0" * 18), _forged(k, b"good", 0)])),
+        ("an omission of an unknown length", "omission", "1 copied, 0 mismatched",
+         _copied(lambda k: [_omitting(k, b"value ?"), _forged(k, b"good", 0)])),
         ("a partition that the input does not have", "replay", "OffsetsError: ",
          _copied(lambda k: [_forged(k, b"good", 0, dlq_source_partition=b"77")])),
         ("another topic", "replay", ".* 1 of another input",

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, Final, TypeVar
 import fastavro
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from fastavro.read import SchemaResolutionError
 
 from stream_scorer.codec.reading import framing, opcodes, resolve
@@ -48,6 +49,12 @@ _FRAME_REASONS: Final = {
 _FEW_IDS: Final = 8
 _REFUSED_BYTES: Final = 1_024
 _WHY_MOST: Final = 300
+_PUBLISHED: Final = ("transaction_id", "customer_id", "terminal_id", "currency", "channel")
+PUBLISHED_BYTES_MAX: Final = 800_000
+"""Bytes of a record's key and of the texts that its decision and its shadow scores copy, at most.
+The rest of a decision is the scorer's own: 8 bytes a feature, three explanations, names, and
+trace headers of at most 8 KiB. Together that stays below what a producer sends."""
+_TOGETHER: Final = f"key and texts are longer than {PUBLISHED_BYTES_MAX} bytes together"
 UNLIMITED: Final = Plan(record_bytes_max=1 << 30, string_bytes_max=1 << 30, array_items_max=1 << 30)
 """For records that this project wrote: a plan's sizes are what strangers are held to."""
 
@@ -300,6 +307,7 @@ class TransactionDecoder:
         self, source: SchemaSource, plan: Plan, directory: Path = SCHEMAS_DIRECTORY
     ) -> None:
         self._decoder = ColumnDecoder(source, reader_schema("transaction.v1", directory), plan)
+        self._plan = plan
 
     def decode(
         self, raw: RawRecords, *, budgeted: bool = False
@@ -316,11 +324,19 @@ class TransactionDecoder:
         Raises:
             RegistryUnavailableError: A writer schema cannot be had just now; nothing is decoded.
         """
-        return with_sources(self._decoder.decode(raw.values, budgeted=budgeted), raw)
+        return with_sources(self._decoder.decode(raw.values, budgeted=budgeted), raw, self._plan)
 
 
-def with_sources(decoded: DecodedColumns, raw: RawRecords) -> tuple[EventBatch, Int64, Rejections]:
-    """Return what the payloads of ``raw`` gave as :meth:`TransactionDecoder.decode` does."""
+def with_sources(
+    decoded: DecodedColumns, raw: RawRecords, plan: Plan
+) -> tuple[EventBatch, Int64, Rejections]:
+    """Return what the payloads of ``raw`` gave as :meth:`TransactionDecoder.decode` does.
+
+    A decision copies the record's key and some of its texts. So a record whose key is longer than
+    ``record_bytes_max``, or whose key and texts could make a decision too large to be published,
+    is rejected as TOO_LARGE.
+    """
+    decoded = _without_large(decoded, raw.keys, plan)
     rows = decoded.rows
     if len(rows) == len(raw):
         batch = EventBatch(decoded.records, raw.partition, raw.offset, raw.timestamp)
@@ -329,6 +345,39 @@ def with_sources(decoded: DecodedColumns, raw: RawRecords) -> tuple[EventBatch, 
             decoded.records, raw.partition[rows], raw.offset[rows], raw.timestamp[rows]
         )
     return batch, rows, decoded.rejections
+
+
+def _without_large(decoded: DecodedColumns, keys: BytesColumn, plan: Plan) -> DecodedColumns:
+    lengths = np.diff(keys.offsets)
+    longest = int(lengths.max(initial=0))
+    if longest <= plan.record_bytes_max and (
+        longest + len(_PUBLISHED) * plan.string_bytes_max <= PUBLISHED_BYTES_MAX
+    ):
+        return decoded
+    lengths = lengths[decoded.rows]
+    by_key = lengths > plan.record_bytes_max
+    together = lengths + sum(_lengths(decoded.records.column(name)) for name in _PUBLISHED)
+    large = by_key | (together > PUBLISHED_BYTES_MAX)
+    if not large.any():
+        return decoded
+    refused = list(
+        zip(
+            decoded.rejections.rows.tolist(), decoded.rejections.reasons,
+            decoded.rejections.details, strict=True,
+        )
+    )  # fmt: skip
+    for row, key in zip(decoded.rows[large].tolist(), by_key[large].tolist(), strict=True):
+        why = "the key is longer than record_bytes_max" if key else _TOGETHER
+        refused.append((row, RejectReason.TOO_LARGE, why))
+    good = ~large
+    records = decoded.records.filter(pa.array(good))
+    return DecodedColumns(records, decoded.rows[good], rejections_of(refused))
+
+
+def _lengths(texts: pa.Array) -> Int64:
+    """Return int64[n], bytes of n texts; a null has none."""
+    found = pc.fill_null(pc.binary_length(texts.cast(pa.large_string())), 0)
+    return found.to_numpy(zero_copy_only=False)
 
 
 def decode_each(

@@ -84,8 +84,8 @@ def open_decoder(
         native = TransactionDecoder(source, plan, directory)
         return _Converting(native, mapping, plan) if mapping.rates else native
     if mapping.format == "json":
-        return _Mapped(JsonDecoder(mapping, plan))
-    return _Mapped(MappedDecoder(mapping, source, plan, directory))
+        return _Mapped(JsonDecoder(mapping, plan), plan)
+    return _Mapped(MappedDecoder(mapping, source, plan, directory), plan)
 
 
 def skipped_rows(count: int, rows: Int64, rejections: Rejections) -> Int64:
@@ -103,13 +103,15 @@ class _Columns(Protocol):
 class _Mapped:
     """Columns with the records' sources."""
 
-    def __init__(self, columns: _Columns) -> None:
+    def __init__(self, columns: _Columns, plan: Plan) -> None:
         self._columns = columns
+        self._plan = plan
 
     def decode(
         self, raw: RawRecords, *, budgeted: bool = False
     ) -> tuple[EventBatch, Int64, Rejections]:
-        return with_sources(self._columns.decode(raw.values, budgeted=budgeted), raw)
+        decoded = self._columns.decode(raw.values, budgeted=budgeted)
+        return with_sources(decoded, raw, self._plan)
 
 
 class _Converting:

@@ -364,10 +364,11 @@ class TransactionalProducer:
             return TransactionAborted(cause.str(), network=True)
         self.abort()
         expected = cause.retriable() or cause.txn_requires_abort()
-        if not expected and cause.code() != KafkaError.MSG_SIZE_TOO_LARGE:
+        too_large = cause.code() == KafkaError.MSG_SIZE_TOO_LARGE
+        if not expected and not too_large:
             return TransactionError(
                 f"the broker refused the transaction: {cause.str()} ({cause.name()})",
                 "see docs/RUNBOOK.md, section 'The scorer left with exit code 8'",
             )
         network = cause.retriable() or cause.code() in _TRANSPORT
-        return TransactionAborted(cause.str(), network=network)
+        return TransactionAborted(cause.str(), network=network, too_large=too_large)

@@ -1,12 +1,16 @@
 """librdkafka options for every client that we open, from the settings."""
 
-from typing import Any
+from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
 from pydantic import SecretStr
 
 from stream_scorer.errors import SettingsError
 from stream_scorer.settings import Kafka
+
+MESSAGE_BYTES_MAX: Final = 1_048_576 + 65_536
+"""Size of the largest record that our transactional producers send, uncompressed, as librdkafka
+counts it: with its headers. A topic may accept less."""
 
 
 def common(kafka: Kafka) -> dict[str, Any]:
@@ -96,7 +100,7 @@ def producer(kafka: Kafka, transactional_id: str) -> dict[str, Any]:
         "queue.buffering.max.messages": 1_000_000,
         "queue.buffering.max.kbytes": 1_048_576,
         "batch.num.messages": 100_000,
-        "message.max.bytes": 1_048_576 + 65_536,
+        "message.max.bytes": MESSAGE_BYTES_MAX,
     }
 
 

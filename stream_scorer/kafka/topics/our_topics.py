@@ -177,6 +177,14 @@ def create_topics(
     ]  # fmt: skip
 
 
+def largest_record(kafka: Kafka, topic: str) -> int | None:
+    """Return a topic's ``max.message.bytes``; None where the cluster does not say it."""
+    try:
+        return _configured(AdminClient(common(kafka)), [topic])[topic][_MAXIMUM]
+    except StreamScorerError:
+        return None
+
+
 def grow(kafka: Kafka, topic: str, partitions: int) -> None:
     """Give a topic more partitions, if it has fewer.
 

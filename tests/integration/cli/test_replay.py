@@ -13,7 +13,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from typer.testing import CliRunner
 
 from stream_scorer.cli.main import app
-from stream_scorer.errors import OffsetsError, SettingsError, TransactionError
+from stream_scorer.errors import OffsetsError, SettingsError
 from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets, partitions
@@ -76,7 +76,10 @@ class Desk:
         """Produce the originals of dead letters; return their offsets."""
         found: dict[int, int] = {}
         # The input's largest batch may be small.
-        producer = Producer(config.common(self.kafka) | {"batch.size": 10_000})
+        producer = Producer(
+            config.common(self.kafka)
+            | {"batch.size": 10_000, "message.max.bytes": 10_000_000, "compression.type": "zstd"}
+        )
         topic = self.kafka.topics.transactions
         for number, (_, partition, value, key, headers) in enumerate(letters):
 
@@ -159,7 +162,8 @@ def test_a_copy_keeps_the_originals_partition_bytes_key_headers(desk: Desk) -> N
         "reasons": {
             reason: {"copied": 1, "passed_over": 0} for reason in sorted(one[0] for one in letters)
         },
-        "replayed_before": 0, "other_input": 0, "foreign": 0, "mismatched": 0, "limited": False,
+        "replayed_before": 0, "other_input": 0, "foreign": 0, "mismatched": 0, "refused": 0,
+        "limited": False,
         "stopped": False,
     }  # fmt: skip
     found = {
@@ -265,7 +269,8 @@ def test_letters_skipped_by_reason_are_left_for_a_later_call(desk: Desk) -> None
     assert desk.told(**small) | {"reasons": {}, "group": ""} == {
         "topic": desk.kafka.topics.dead_letters, "input": desk.kafka.topics.transactions,
         "group": "", "dry_run": False, "copied": 0, "passed_over": 0, "reasons": {},
-        "replayed_before": 0, "other_input": 0, "foreign": 0, "mismatched": 0, "limited": False,
+        "replayed_before": 0, "other_input": 0, "foreign": 0, "mismatched": 0, "refused": 0,
+        "limited": False,
         "stopped": False,
     }  # fmt: skip
     assert len(desk.came_from()) == len(reasons)
@@ -402,14 +407,52 @@ def test_records_that_fit_the_input_go_however_many_there_are(desk: Desk) -> Non
     assert desk.copied() == {"MALFORMED": 100}
 
 
-def test_a_record_that_the_input_takes_no_more_is_named(desk: Desk) -> None:
-    desk.reject(*(("MALFORMED", 0, noise(500 + 40_000 * (n == 4)), b"k", None) for n in range(8)))
+def test_a_record_that_the_input_takes_no_more_is_refused_alone(desk: Desk) -> None:
+    large = {1, 4}
+    desk.reject(
+        *(("MALFORMED", 0, noise(500 + 40_000 * (n in large)), b"k", None) for n in range(8))
+    )
     limited_to(desk, 20_000)
-    with pytest.raises(TransactionError) as raised:
-        desk.text()
-    assert f"is {desk.kafka.topics.dead_letters}:0:1 with 40" in raised.value.what
-    assert raised.value.exit_code == 8
-    assert desk.input() == []
+    result = desk.invoke()
+    assert result.exit_code == 0
+    # Two lines, each with both places, size and limit.
+    first, second = sorted(line for line in result.stderr.splitlines() if "not copied" in line)
+    assert first.startswith(f"not copied: dead letter {desk.kafka.topics.dead_letters}:0:1 of ")
+    assert f"{desk.kafka.topics.transactions}:0:4: its copy has 40" in first
+    assert first.endswith("bytes, and the topic accepts 20000")
+    assert f"{desk.kafka.topics.dead_letters}:1:0 of " in second
+    assert "2 too large to be copied, or what they leave out is gone" in result.stdout
+    assert sorted(len(message.value()) for message in desk.input()) == [500] * 6
+    # They are dealt with.
+    told = desk.told()
+    assert (told["copied"], told["refused"]) == (0, 0)
+
+
+def test_a_letter_without_its_value_gets_it_from_the_input(desk: Desk) -> None:
+    """Zeros compress: the input's producer sends far more bytes than the topic takes."""
+    fits, bomb = bytes(1_050_000), bytes(1_200_000)
+    own: Headers = [("trace", b"1")]
+    desk.reject(
+        ("TOO_LARGE", 0, fits, b"k", own), ("TOO_LARGE", 0, bomb, b"k", own),
+        ("EMPTY", 1, None, b"k", None), ("TOO_LARGE", 2, fits, b"gone", own),
+    )  # fmt: skip
+    place = TopicPartition(desk.kafka.topics.transactions, 2, 1)
+    # Kept until the answer is there: a client that goes takes its requests with it.
+    client = admin(desk.kafka)
+    client.delete_records([place])[place].result()
+    for options in (["--dry-run"], ["--trust-headers"]):
+        result = desk.invoke(*options)
+        assert result.exit_code == 0
+        lines = sorted(line for line in result.stderr.splitlines() if "not copied" in line)
+        assert len(lines) == 2
+        assert "its copy has 1200" in lines[0]
+        assert lines[0].endswith("bytes, and a copy has at most 1114112")
+        assert "retention took the original" in lines[1]
+    found = {each.partition(): each for each in desk.input()}
+    assert set(found) == {0, 1}
+    assert (found[0].value(), found[0].key(), found[0].headers()[:1]) == (fits, b"k", own)
+    assert found[0].headers()[1][0] == "replayed-from"
+    assert desk.told()["copied"] == 0
 
 
 def test_what_is_replayed_is_decided_or_rejected_once_more(

@@ -23,6 +23,8 @@ from tests.support.effort import examples
 from tests.support.kafka.fake_cluster import ABORT, FATAL, FENCED, RETRIABLE, failure
 
 TOPIC = "transactions.dlq"
+TOO_LARGE = failure(KafkaError.MSG_SIZE_TOO_LARGE)
+TOO_LARGE_ABORT = failure(KafkaError.MSG_SIZE_TOO_LARGE, abort=True)
 
 
 class Broker:
@@ -43,6 +45,8 @@ class Broker:
         self.births = 0
         self.aborts = 0
         self.stuck = 0
+        self.largest = 1_000
+        self.told: set[str] = set()
 
     def fail(self, method: str) -> None:
         if script := self.raises.get(method):
@@ -72,7 +76,7 @@ class Client:
         self._broker.births += 1
 
     def begin_transaction(self) -> None:
-        self._records, self._offsets = [], {}
+        self._records, self._offsets, self._refused = [], {}, False
         self._broker.fail("begin")
 
     def produce(
@@ -84,6 +88,10 @@ class Client:
         assert len(keys) == len(values)
         self._records += zip(partition.tolist(), values, headers, strict=True)
         self._broker.fail("produce")
+        large = any(len(value or b"") > self._broker.largest for value in values)
+        self._refused = large and "broker" in self._broker.told
+        if large and not self._broker.told:
+            raise TOO_LARGE
 
     def send_offsets_to_transaction(
         self, topic: str, offsets: Mapping[int, int], _: Any, __: float, notes: Any = None
@@ -91,6 +99,8 @@ class Client:
         assert topic == TOPIC
         self._offsets |= {p: (offset, notes[p]) for p, offset in offsets.items()}
         self._broker.fail("offsets")
+        if self._refused:
+            raise TOO_LARGE_ABORT
 
     def commit_transaction(self, _: float) -> None:
         try:
@@ -235,7 +245,8 @@ def test_a_copier_whose_records_are_not_sent_asks_why() -> None:
     broker.raises = {"offsets": [None, refused, None], "commit": [None]}
     copied_in_batches(broker, 1, {})
     assert broker.raises == {"offsets": [], "commit": []}
-    assert (broker.aborts, len(broker.copied)) == (1, 3)
+    # Once more it was tried whether one of them is to blame.
+    assert (broker.aborts, len(broker.copied)) == (2, 3)
 
 
 def test_a_commit_that_never_happens_is_aborted_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,9 +276,24 @@ def test_the_largest_of_what_is_refused_is_named() -> None:
     with pytest.raises(TransactionError) as raised:
         copier.copy(letters, {}, {0: LetterProgress.at(4), 1: LetterProgress.at(4)})
     assert raised.value.what.endswith(
-        "the largest of 3 dead letters is transactions.dlq:0:2 with 900 bytes"
+        "the largest of 3 dead letters is transactions.dlq:0:2 with 964 bytes"
     )
     assert broker.copied == []
+
+
+@pytest.mark.parametrize("told", [set(), {"broker"}])
+@pytest.mark.parametrize("large", [{0}, {4}, {1, 2, 3}, set(range(9)), {0, 2, 4, 6, 8}])
+def test_what_is_refused_for_its_size_is_left_out_alone(large: set[int], told: set[str]) -> None:
+    """The client refuses a record as it is sent, or the broker later on."""
+    broker = Broker()
+    broker.told = told
+    copier = copier_of(broker)
+    letters = [letter(number, 2_000 if number in large else 1) for number in range(9)]
+    after = {0: LetterProgress.at(9), 1: LetterProgress.at(8)}
+    assert copier.copy(letters, {}, after) == [letters[number] for number in sorted(large)]
+    kept = [number for number in range(9) if number not in large]
+    assert [value for _, value, _ in broker.copied] == [b"%d" % number for number in kept]
+    assert broker.offsets == {0: (9, b""), 1: (8, b"")}
 
 
 def test_all_calls_for_a_topic_share_an_id_and_small_batches() -> None:

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from stream_scorer.core.events.batch import RejectReason
-from stream_scorer.dead_letters.format import NAMES, parse
+from stream_scorer.dead_letters.format import (
+    NAMES,
+    ORIGINAL_BYTES_MAX,
+    DeadLetter,
+    omitted_text,
+    parse,
+    size_of,
+)
+from stream_scorer.kafka.topics.config import MESSAGE_BYTES_MAX
 from stream_scorer.ports import BytesColumn, Headers, RawRecords
 from tests.support.dead_letters.produced import Produced, letters_of
 
@@ -161,3 +169,67 @@ def test_a_replayed_record_is_recognised_when_rejected_again(raw: RawRecords) ->
     )  # fmt: skip
     (second,) = letters(again, [0], [RejectReason.MALFORMED], ["bad"])
     assert parse(Message(second)).replayed
+
+
+def one(value: bytes | None, key: bytes | None, headers: Headers) -> RawRecords:
+    return RawRecords(
+        BytesColumn.of([value]), BytesColumn.of([key]), [headers],
+        np.array([0], np.int32), np.array([5], np.int64), np.array([6], np.int64),
+    )  # fmt: skip
+
+
+def left_out(value: bytes | None, key: bytes | None, headers: Headers) -> DeadLetter:
+    """Return the dead letter of a record; it fits."""
+    detail = ["\u20ac" * 600]
+    (sent,) = letters(one(value, key, headers), [0], [RejectReason.TOO_LARGE], detail)
+    assert size_of(sent.value, sent.key, sent.headers) <= ORIGINAL_BYTES_MAX + 4_096
+    assert min(MESSAGE_BYTES_MAX, 1_048_588 - 256) > ORIGINAL_BYTES_MAX + 4_096
+    return parse(Message(sent))
+
+
+LARGE = bytes(1_200_000)
+
+
+@pytest.mark.parametrize(
+    ("original", "kept", "text"),
+    [
+        ((bytes(8_000_000), b"k", ORIGINAL), (None, b"k", ORIGINAL), "value 8000000"),
+        ((b"v", b"k", [("a", LARGE), ("b", b"")]), (None, b"k", None), "value 1, headers 2"),
+        ((b"v", LARGE, ORIGINAL), (None, None, None), "value 1, headers 3, key 1200000"),
+        ((None, LARGE, None), (None, None, None), "key 1200000"),
+        ((b"v", b"k", [("n", b"")] * 100_000), (None, b"k", None), "value 1, headers 100000"),
+        ((bytes(900_000), b"k", ORIGINAL), (bytes(900_000), b"k", ORIGINAL), ""),
+    ],
+)
+def test_what_is_too_large_is_left_out_and_named(
+    original: tuple[bytes | None, bytes | None, Headers],
+    kept: tuple[bytes | None, bytes | None, Headers],
+    text: str,
+) -> None:
+    letter = left_out(*original)
+    assert (letter.value, letter.key, letter.headers) == kept
+    assert omitted_text(letter.omitted) == text
+    assert (letter.source, letter.reason) == ("t:0:5", "TOO_LARGE")
+    value, key, _ = original
+    assert letter.size >= len(value or b"") + len(key or b"")
+
+
+@pytest.mark.parametrize("text", [b"value 8000000", b"", b"headers 0", b"\xff", None])
+def test_an_original_may_have_a_header_of_that_name(text: bytes | None) -> None:
+    own: Headers = [("a", b""), ("dlq.omitted", text)]
+    letter = left_out(b"v", b"k", own)
+    assert (letter.value, letter.headers, letter.omitted) == (b"v", own, {})
+
+
+@pytest.mark.parametrize("text", ["value 3", "value 3, value 4", "value -3", "topic 3", "key 1"])
+def test_an_omission_that_does_not_fit_is_the_originals_header(text: str) -> None:
+    (sent,) = letters(one(b"v", b"k", None), [0], [RejectReason.EMPTY], [""])
+    headers = [("dlq.omitted", text.encode()), *(sent.headers or ())]
+    letter = parse(Message(Produced("t.dlq", b"v", b"k", headers)))
+    assert (letter.headers, letter.omitted) == ([("dlq.omitted", text.encode())], {})
+
+
+def test_a_length_may_be_unknown() -> None:
+    (sent,) = letters(one(None, None, None), [0], [RejectReason.EMPTY], [""])
+    headers = [("dlq.omitted", b"value ?"), *(sent.headers or ())]
+    assert parse(Message(Produced("t.dlq", None, None, headers))).omitted == {"value": None}

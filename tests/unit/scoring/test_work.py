@@ -142,6 +142,17 @@ def test_a_decision_keeps_only_the_key_and_the_trace_headers() -> None:
     assert list(outgoing.keys) == [b"key0", b"key1", b"key2"]
 
 
+def test_a_decision_keeps_8_kib_of_trace_headers() -> None:
+    kept: Headers = [("traceparent", b"00-1"), ("tracestate", b"a=b")]
+    large: Headers = [("baggage", bytes(8_192)), *(kept or ()), ("b3", bytes(8_192 - 28 - 1))]
+    result = work().compute(raw([transaction(0)], [large]), Stages())
+    assert result.outgoing[0].headers == [kept]
+    fits: Headers = [*(kept or ()), ("b3", bytes(8_192 - 28 - 2))]
+    assert sum(len(name) + len(value or b"") for name, value in fits or ()) == 8_192
+    result = work().compute(raw([transaction(0)], [fits]), Stages())
+    assert result.outgoing[0].headers == [fits]
+
+
 def test_no_headers_where_none_is_traced() -> None:
     result = work().compute(raw([transaction(0)], [[("other", b"x")]]), Stages())
     assert result.outgoing[0].headers is None

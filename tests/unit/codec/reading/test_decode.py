@@ -9,7 +9,11 @@ import pytest
 
 from stream_scorer.codec.reading import decode_kernel, opcodes
 from stream_scorer.codec.reading.arrow_layout import Layout, StoredColumn
-from stream_scorer.codec.reading.decode import ColumnDecoder, TransactionDecoder
+from stream_scorer.codec.reading.decode import (
+    PUBLISHED_BYTES_MAX,
+    ColumnDecoder,
+    TransactionDecoder,
+)
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import RegistryUnavailableError, SchemaError
@@ -325,3 +329,40 @@ def test_transactions_keep_their_source_coordinates() -> None:
     assert batch.int64("amount_minor").tolist() == [5, 5]
     assert batch.records.column("channel").to_pylist() == ["UNKNOWN"] * 2
     assert rejections.reasons == (RejectReason.EMPTY,)
+
+
+def keyed(plan: Plan, *records: tuple[int, int]) -> list[tuple[int, str]]:
+    """Return what is rejected of transactions with keys and ids of some lengths."""
+    source = Source(TRANSACTION)
+    value = {
+        "event_time": 1, "customer_id": "c", "terminal_id": "x", "amount_minor": 5,
+        "currency": "EUR", "channel": "WEB", "mcc": None, "country": None, "card_present": None,
+        "device_id": None,
+    }  # fmt: skip
+    n = len(records)
+    raw = RawRecords(
+        BytesColumn.of(source.payload(1, value | {"transaction_id": "t" * t}) for _, t in records),
+        BytesColumn.of(bytes(k) for k, _ in records), None,
+        np.zeros(n, np.int32), np.arange(n), np.arange(n),
+    )  # fmt: skip
+    batch, rows, rejections = TransactionDecoder(source, plan).decode(raw)
+    assert batch.offset.tolist() == rows.tolist()
+    assert sorted([*rows.tolist(), *rejections.rows.tolist()]) == list(range(n))
+    assert set(rejections.reasons) <= {RejectReason.TOO_LARGE}
+    return list(zip(rejections.rows.tolist(), rejections.details, strict=True))
+
+
+def test_a_key_that_decisions_cannot_copy_is_too_large() -> None:
+    assert keyed(PLAN, (65_536, 9), (65_537, 9), (0, 9), (8_000_000, 2_000), (9, 9)) == [
+        (1, "the key is longer than record_bytes_max"),
+        (3, "transaction_id: longer than string_bytes_max at byte 7"),
+    ]
+
+
+def test_key_and_texts_fit_a_decision_whatever_the_plan_allows() -> None:
+    plan = Plan(record_bytes_max=1 << 30, string_bytes_max=1 << 30)
+    texts = len("c" + "x" + "EUR" + "WEB")
+    most = PUBLISHED_BYTES_MAX - texts - 9
+    why = f"key and texts are longer than {PUBLISHED_BYTES_MAX} bytes together"
+    found = keyed(plan, (most, 9), (most + 1, 9), (9, most), (9, most + 1), (2_000_000, 1))
+    assert found == [(1, why), (3, why), (4, why)]

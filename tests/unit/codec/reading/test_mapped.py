@@ -421,3 +421,20 @@ def test_a_batch_without_records_has_the_columns() -> None:
     decoded = MappedDecoder(rules, Schemas(), PLAN).decode([])
     assert decoded.records.schema.field("x") == pa.field("x", pa.float64())
     assert decoded.records.num_rows == 0
+
+
+@pytest.mark.parametrize("form", ["json", "avro"])
+def test_a_mapped_record_with_a_long_key_is_too_large(form: str) -> None:
+    plan = Plan(record_bytes_max=1 << 30, string_bytes_max=1 << 30)
+    events: dict[str, Any] = {"fields": FIELDS}
+    values: list[bytes | None] = [json.dumps(GOOD).encode()] * 3
+    source = Schemas(schema_of(*PAYMENT))
+    if form == "json":
+        events |= {"record": {"format": "json"}}
+    else:
+        values = [source.payload(1, GOOD)] * 3
+    raw = replace(raw_of(values), keys=BytesColumn.of([b"k", bytes(900_000), b"k"]))
+    found, rows, rejections = open_decoder(source, plan).decode(raw)
+    assert (found.offset.tolist(), rows.tolist()) == ([0, 2], [0, 2])
+    assert rejections.rows.tolist() == [1]
+    assert rejections.reasons == (RejectReason.TOO_LARGE,)

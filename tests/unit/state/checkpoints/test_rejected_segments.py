@@ -368,3 +368,12 @@ def test_a_damaged_segment_is_ignored_by_a_complete_rebuild() -> None:
     found.add(list(topic.kept.items()))
     assert found.settle(forgive=True) == [13]
     assert [kept.first for kept in found.segments] == [3]
+
+
+def test_the_largest_segment_fits_a_record() -> None:
+    """Offsets without any pattern, and reasons of which each may be another."""
+    chosen = np.random.default_rng(5).choice(MOST_SPAN, MOST_REJECTED, replace=False)
+    offsets = np.sort(chosen) + 2**40
+    reasons = [REASONS[number] for number in (chosen % 3).tolist()]
+    kept = StoredSegment.of(segment(3, offsets, reasons))
+    assert len(kept.value) < 1_000_000
