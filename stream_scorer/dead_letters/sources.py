@@ -11,7 +11,9 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from stream_scorer.dead_letters.format import DeadLetter
+from stream_scorer.kafka.reading.unreadable_batches import BatchEnds
 from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.consumer_errors import cannot_inflate
 from stream_scorer.kafka.topics.offsets import unreachable
 from stream_scorer.settings import Kafka
 
@@ -35,6 +37,8 @@ class LetterSources:
         self._kafka = kafka
         self._topic = kafka.topics.transactions
         self._consumer: Any = None
+        self._options = config.reader(kafka, f"{kafka.group}-reader")
+        self._ends = BatchEnds(self._options, self._topic)
 
     def same(self, letters: Iterable[DeadLetter]) -> set[Place]:
         """Return the (partition, offset) of those dead letters whose source holds the same.
@@ -61,11 +65,18 @@ class LetterSources:
     def _read(self, partition: int, first: int, last: int) -> Iterator[Any]:
         """Yield the committed messages from one offset to another, both included."""
         if self._consumer is None:
-            self._consumer = Consumer(config.reader(self._kafka, f"{self._kafka.group}-reader"))
+            self._consumer = Consumer(self._options)
         self._consumer.assign([TopicPartition(self._topic, partition, first)])
         for message in self._polled():
             if message.partition() != partition:
                 continue  # of the stretch before
+            if message.error() is not None and cannot_inflate(message.error()):
+                # Nothing is equal to what cannot be read.
+                behind = self._ends.end(partition, message.offset())
+                if behind > last:
+                    return
+                self._consumer.seek(TopicPartition(self._topic, partition, behind))
+                continue
             if message.error() is None and message.offset() <= last:
                 yield message
             # Else the partition's end: what is wanted past it is not there.
@@ -84,12 +95,16 @@ class LetterSources:
                 raise unreachable(self._kafka, f"silent for {_SILENCE_SECONDS:.0f} s")
             for message in messages:
                 error = message.error()
-                if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 its public name
+                if error is not None and not (
+                    error.code() == KafkaError._PARTITION_EOF  # noqa: SLF001 its public name
+                    or cannot_inflate(error)
+                ):
                     raise unreachable(self._kafka, error.str()) from KafkaException(error)
                 yield message
 
     def close(self) -> None:
         """Let go of the connection."""
+        self._ends.close()
         if self._consumer is not None:
             self._consumer.close()
 
