@@ -12,6 +12,7 @@ DOORS: Final = (
     "data.records",
     "data.ids",
     "data.topics",
+    "data.batches",
     "data.buckets",
     "data.seals",
     "host.terminals",

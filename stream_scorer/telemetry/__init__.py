@@ -33,8 +33,8 @@ SUPERVISOR_EVENTS: tuple[type[Event], ...] = (WorkerStarted, WorkerLeft)
 
 __all__ = [
     "EVENTS", "SUPERVISOR_EVENTS", "BatchAborted", "BatchCommitted", "BatchUnreadable",
-    "CheckpointFailed",
-    "CheckpointWritten", "ColdAccepted", "CommitSettled", "ComputationHung", "ComputationOver",
+    "CheckpointFailed", "CheckpointWritten", "ColdAccepted", "CommitSettled", "ComputationHung",
+    "ComputationOver",
     "DecidedBy", "DependencyBack", "DependencyUnavailable", "DriftDetected", "Event",
     "FirstOffsetsCommitted", "KeyMisplaced", "LagObserved", "Listener", "ModelFailed",
     "ModelVerified", "ModelWarming", "Moving", "PartitionsAssigned", "PartitionsRevoked",
