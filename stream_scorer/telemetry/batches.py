@@ -186,9 +186,9 @@ class BatchUnreadable(Event):
 
     UNREADABLE = Counter(
         "records_unreadable",
-        "Records that were passed over because their batch is too large to be inflated.",
+        "Records that were skipped because their batch is too large to be inflated.",
     )
-    LINE = Line("batch_unreadable", "Records that cannot be inflated are passed over")
+    LINE = Line("batch_unreadable", "Records that cannot be inflated are skipped")
 
     def effects(self, history: History) -> Iterable[Effect]:
         yield self.UNREADABLE, self.records

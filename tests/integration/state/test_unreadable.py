@@ -60,7 +60,8 @@ def test_each_record_of_an_unreadable_batch_is_a_dead_letter_once(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
 ) -> None:
     ours = kafka_topics(kafka_settings(session_timeout_ms=6_000, socket_timeout_ms=3_000))
-    before = after = tuple(transactions(1, customers=10))
+    records = transactions(2, customers=40)
+    before, after = records[: len(records) // 2], records[len(records) // 2 :]
     bomb = Record(before[0].key, None, "UNREADABLE")
     ends = feed(ours, before)
     feed_bomb(ours, bomb.partition)
