@@ -56,6 +56,7 @@ def crash_inside(kafka: Kafka, partition: int, first: int) -> Callable[[str], No
     return hook
 
 
+@pytest.mark.thorough
 def test_each_record_of_an_unreadable_batch_is_a_dead_letter_once(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
 ) -> None:
