@@ -102,7 +102,7 @@ def test_what_cannot_be_inflated_comes_in_its_order_as_null(
 
 
 @pytest.mark.thorough
-def test_the_search_ends_behind_the_batch_and_before_what_can_be_read(settings: Kafka) -> None:
+def test_a_search_ends_before_what_can_be_read(settings: Kafka) -> None:
     topic = settings.topics.transactions
     send(settings, topic, *(LARGE[:1_000_000],) * 150, b"last of its batch")
     send(settings, topic, b"next")

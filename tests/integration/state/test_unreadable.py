@@ -57,7 +57,7 @@ def crash_inside(kafka: Kafka, partition: int, first: int) -> Callable[[str], No
 
 
 @pytest.mark.thorough
-def test_each_record_of_an_unreadable_batch_is_a_dead_letter_once(
+def test_each_record_of_such_a_batch_is_a_dead_letter_once(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
 ) -> None:
     ours = kafka_topics(kafka_settings(session_timeout_ms=6_000, socket_timeout_ms=3_000))

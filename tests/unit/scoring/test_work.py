@@ -267,7 +267,7 @@ def test_a_batch_of_which_all_is_quarantined_decides_nothing() -> None:
     assert rings_of(scoring) == []
 
 
-def test_what_cannot_be_inflated_is_rejected_for_that_and_noted_as_rejected() -> None:
+def test_what_cannot_be_inflated_is_rejected_and_noted() -> None:
     scoring = work()
     batch = RawRecords.join([raw([transaction(0), None]), unread(0, 102, 104)])
     result = scoring.compute(batch, Stages())

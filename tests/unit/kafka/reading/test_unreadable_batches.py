@@ -77,7 +77,7 @@ def ends_in(log: Log, monkeypatch: pytest.MonkeyPatch) -> BatchEnds:
         st.tuples(st.integers(1, 40), st.integers(0, 2), st.booleans()), min_size=1, max_size=8
     )
 )
-def test_the_end_of_each_batch_is_found_and_none_that_can_be_read_is_passed(
+def test_the_end_of_each_batch_is_found_exactly(
     sizes: list[tuple[int, int, bool]],
 ) -> None:
     batches, at = [], 0
@@ -215,7 +215,7 @@ def test_what_a_loop_reads_again_comes_again(scripted: tuple[Scripted, PassingCo
     assert again.offset.tolist() == [4, 5, 6]
 
 
-def test_nothing_is_passed_of_a_partition_that_moves_in_the_poll_or_is_another_s(
+def test_nothing_is_passed_of_a_partition_that_moves_in_the_poll(
     scripted: tuple[Scripted, PassingConsumer],
 ) -> None:
     script, consumer = scripted
