@@ -106,7 +106,7 @@ def test_a_batch_of_one_record_takes_two_fetches(monkeypatch: pytest.MonkeyPatch
     assert log.fetches == [5, 6]
 
 
-def test_a_search_ends_with_an_error_where_the_brokers_are_silent(
+def test_a_search_ends_with_an_error_where_brokers_are_silent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     log = Log([(0, 5, True)])
