@@ -116,6 +116,8 @@ class RawRecords:
         partition: int32[n].
         offset: int64[n].
         timestamp: int64[n], the record's Kafka timestamp in ms since the epoch.
+        unreadable: bool[n], records that the client refuses to inflate: null stands in for their
+            keys and values; None when none is.
     """
 
     values: BytesColumn
@@ -124,6 +126,7 @@ class RawRecords:
     partition: NDArray[np.int32]
     offset: Int64
     timestamp: Int64
+    unreadable: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -141,6 +144,7 @@ class RawRecords:
             self.partition[rows],
             self.offset[rows],
             self.timestamp[rows],
+            None if self.unreadable is None else self.unreadable[rows],
         )
 
     def between(self, first: int, end: int) -> Self:
@@ -150,6 +154,7 @@ class RawRecords:
             self.values.between(first, end), self.keys.between(first, end),
             None if self.headers is None else self.headers[span],
             self.partition[span], self.offset[span], self.timestamp[span],
+            None if self.unreadable is None else self.unreadable[span],
         )  # fmt: skip
 
     def of_partition(self, number: int) -> Self:
@@ -170,6 +175,12 @@ class RawRecords:
         headers = None
         if any(piece.headers is not None for piece in pieces):
             headers = [each for piece in pieces for each in (piece.headers or [None] * len(piece))]
+        unreadable = None
+        if any(piece.unreadable is not None for piece in pieces):
+            unreadable = np.concatenate(
+                [np.zeros(len(piece), np.bool_) if piece.unreadable is None else piece.unreadable
+                 for piece in pieces]
+            )  # fmt: skip
         return cls(
             BytesColumn.joined([piece.values for piece in pieces]),
             BytesColumn.joined([piece.keys for piece in pieces]),
@@ -177,6 +188,7 @@ class RawRecords:
             np.concatenate([piece.partition for piece in pieces]),
             np.concatenate([piece.offset for piece in pieces]),
             np.concatenate([piece.timestamp for piece in pieces]),
+            unreadable,
         )
 
     def next_offsets(self) -> dict[int, int]:

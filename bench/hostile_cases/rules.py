@@ -9,6 +9,7 @@ from typing import Final
 _RECORDS: Final = "Schemas and records"
 _ALIKE: Final = "Ids made to collide"
 _OWN: Final = "Our own topics"
+_BATCHES: Final = "Batches that cannot be inflated"
 _STATE: Final = "Checkpoints"
 _IDS: Final = "Schema ids that are unknown"
 _BUNDLES: Final = "Model bundles"
@@ -40,6 +41,7 @@ RULES: Final[dict[str, tuple[str, str]]] = {
     "collide": (_ALIKE, "A table has a separate random key"),
     "own-limits": (_OWN, "Limits: 1,114,112 bytes a record, 65,536 items an array"),
     "own-topics": (_OWN, "A record that cannot be read is skipped"),
+    "inflated": (_BATCHES, "no record that can be read is skipped"),
     "own-counts": (_OWN, "the controller also skip counts that no batch can have"),
     "plans": (_OWN, "It is listed in `rollout history` and changes nothing"),
     "plan-file": (_BUNDLES, "an unknown key, a value of the wrong type or out of its range"),

@@ -6,8 +6,9 @@ import numpy as np
 from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.errors import SettingsError
-from stream_scorer.kafka.client.consumer import ColumnConsumer, ConsumerError
+from stream_scorer.kafka.client.consumer import ConsumerError
 from stream_scorer.kafka.reading.read_limit import ReadLimit
+from stream_scorer.kafka.reading.unreadable_batches import PassingConsumer
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.consumer_errors import refuse_unreadable
 from stream_scorer.kafka.topics.offsets import unreachable
@@ -38,7 +39,7 @@ class PartitionReader:
         # What retention deletes under the reader's hands is reported, not passed over.
         options["auto.offset.reset"] = "error"
         try:
-            self._consumer = ColumnConsumer(options, topic)
+            self._consumer = PassingConsumer(options, topic)
         except KafkaException as error:
             raise config.refused_option(error) or unreachable(kafka, error) from error
         self._consumer.assign(self._next)

@@ -19,7 +19,8 @@ from stream_scorer.core.events.batch import RejectReason
 
 OTHERS = "*"
 """In the place of a reason: all that are not named."""
-_WITHHELD = frozenset({RejectReason.DUPLICATE.value})
+# Of what is unreadable, the dead letter has no value to copy.
+_WITHHELD = frozenset({RejectReason.DUPLICATE.value, RejectReason.UNREADABLE.value})
 _KNOWN = frozenset(reason.value for reason in RejectReason)
 
 
@@ -28,7 +29,7 @@ class Selection:
     """Which dead letters a call takes.
 
     Attributes:
-        reasons: Of these reasons; empty for all but duplicates.
+        reasons: Of these reasons; empty for all but duplicates and unreadable ones.
     """
 
     reasons: frozenset[str] = frozenset()

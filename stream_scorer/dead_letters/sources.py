@@ -14,8 +14,9 @@ import numpy as np
 from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.dead_letters.format import ORIGINAL_BYTES_MAX, DeadLetter, size_of
-from stream_scorer.kafka.client.consumer import ColumnConsumer, ConsumerError
+from stream_scorer.kafka.client.consumer import ConsumerError
 from stream_scorer.kafka.reading.read_limit import ReadLimit
+from stream_scorer.kafka.reading.unreadable_batches import PassingConsumer
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import unreachable
 from stream_scorer.ports import Headers, RawRecords
@@ -41,7 +42,7 @@ class LetterSources:
     def __init__(self, kafka: Kafka) -> None:
         self._kafka = kafka
         self._topic = kafka.topics.transactions
-        self._consumer: ColumnConsumer | None = None
+        self._consumer: PassingConsumer | None = None
 
     def same(self, letters: Iterable[DeadLetter]) -> set[Place]:
         """Return the (partition, offset) of those dead letters whose source holds the same.
@@ -86,7 +87,7 @@ class LetterSources:
         """Yield the committed records from one offset to another, both included, and maybe more."""
         if self._consumer is None:
             options = config.reader(self._kafka, f"{self._kafka.group}-reader")
-            self._consumer = ColumnConsumer(options, self._topic, _NO_LIMIT)
+            self._consumer = PassingConsumer(options, self._topic, _NO_LIMIT)
         self._consumer.assign({partition: first})
         position = first
         limit = ReadLimit(self._topic, {partition: last + 1})
@@ -133,6 +134,8 @@ def _stretches(offsets: Mapping[int, object]) -> Iterator[tuple[int, int]]:
 
 
 def _equal(letter: DeadLetter, raw: RawRecords, row: int) -> bool:
+    if raw.unreadable is not None and raw.unreadable[row]:
+        return False
     value, key = raw.values[row], raw.keys[row]
     headers = (None if raw.headers is None else raw.headers[row]) or []
     for name, ours, theirs in (("value", letter.value, value), ("key", letter.key, key)):

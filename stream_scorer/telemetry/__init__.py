@@ -6,8 +6,8 @@ A class says next to its fields which metrics the event changes and which line i
 
 # isort: off
 from stream_scorer.telemetry.batches import (
-    BatchAborted, BatchCommitted, CommitSettled, ComputationHung, ComputationOver, DecidedBy,
-    ProducerReborn, RecordQuarantined, ReplayLeftOut,
+    BatchAborted, BatchCommitted, BatchUnreadable, CommitSettled, ComputationHung,
+    ComputationOver, DecidedBy, ProducerReborn, RecordQuarantined, ReplayLeftOut,
 )  # fmt: skip
 from stream_scorer.telemetry.event import Event, Listener
 from stream_scorer.telemetry.models import DriftDetected, ModelFailed, ModelVerified
@@ -32,8 +32,9 @@ SUPERVISOR_EVENTS: tuple[type[Event], ...] = (WorkerStarted, WorkerLeft)
 """Events of the parent of several workers, which has metrics of its own."""
 
 __all__ = [
-    "EVENTS", "SUPERVISOR_EVENTS", "BatchAborted", "BatchCommitted", "CheckpointFailed",
-    "CheckpointWritten", "ColdAccepted", "CommitSettled", "ComputationHung", "ComputationOver",
+    "EVENTS", "SUPERVISOR_EVENTS", "BatchAborted", "BatchCommitted", "BatchUnreadable",
+    "CheckpointFailed", "CheckpointWritten", "ColdAccepted", "CommitSettled", "ComputationHung",
+    "ComputationOver",
     "DecidedBy", "DependencyBack", "DependencyUnavailable", "DriftDetected", "Event",
     "FirstOffsetsCommitted", "KeyMisplaced", "KeyOfAnother", "LagObserved", "Listener",
     "ModelFailed", "ModelVerified", "ModelWarming", "Moving", "PartitionsAssigned",

@@ -174,6 +174,33 @@ class RecordQuarantined(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class BatchUnreadable(Event):
+    """A record batch is too large to be inflated; that it was passed over is committed.
+
+    Attributes:
+        topic: Where it is.
+        partition: Its partition.
+        offset: Its first offset that was passed over.
+        records: How many offsets were.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    records: int
+
+    UNREADABLE = Counter(
+        "records_unreadable",
+        "Records that were skipped because their batch is too large to be inflated.",
+    )
+    LINE = Line("batch_unreadable", "Records that cannot be inflated are skipped")
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        yield self.UNREADABLE, self.records
+        yield self.LINE
+
+
+@dataclass(frozen=True, slots=True)
 class ReplayLeftOut(Event):
     """A silent replay fails for one record each time; the state was rebuilt without it.
 

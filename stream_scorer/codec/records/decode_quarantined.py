@@ -1,4 +1,7 @@
-"""Records of a batch that are rejected before they are read: they failed the computation."""
+"""Records of a batch that are rejected before they are decoded.
+
+They failed the computation, or the client refuses to inflate them.
+"""
 
 from collections.abc import Mapping
 
@@ -8,6 +11,11 @@ from stream_scorer.codec.reading.mapped import EventDecoder
 from stream_scorer.core.events.batch import EventBatch, Rejections, RejectReason
 from stream_scorer.ports import Int64, RawRecords
 
+_UNREADABLE = (
+    "its record batch is larger than receive.message.max.bytes when inflated; key, value and "
+    "headers are left out"
+)
+
 
 def decode_without(
     decoder: EventDecoder,
@@ -16,12 +24,12 @@ def decode_without(
     *,
     budgeted: bool = False,
 ) -> tuple[EventBatch, Int64, Rejections]:
-    """Decode a batch, of which some rows are rejected as ``INTERNAL`` unread.
+    """Decode a batch, of which some rows are rejected as ``INTERNAL`` or ``UNREADABLE``.
 
     Args:
         decoder: Reads the others.
         raw: n records.
-        quarantined: Rows, each with what fails for it.
+        quarantined: Rows that are ``INTERNAL``, each with what fails for it.
         budgeted: As in :func:`~stream_scorer.registry.sources.look_up`.
 
     Returns:
@@ -30,15 +38,19 @@ def decode_without(
     Raises:
         RegistryUnavailableError: A writer schema cannot be had just now; nothing is decoded.
     """
-    if not quarantined:
+    rejected = {row: (RejectReason.INTERNAL, why) for row, why in quarantined.items()}
+    if raw.unreadable is not None:
+        for row in np.flatnonzero(raw.unreadable).tolist():
+            rejected[row] = (RejectReason.UNREADABLE, _UNREADABLE)
+    if not rejected:
         return decoder.decode(raw, budgeted=budgeted)
-    readable, kept = raw.without(quarantined)
+    readable, kept = raw.without(rejected)
     events, rows, undecodable = decoder.decode(readable, budgeted=budgeted)
     found = [
         *zip(
             kept[undecodable.rows].tolist(), undecodable.reasons, undecodable.details, strict=True
         ),
-        *((row, RejectReason.INTERNAL, why) for row, why in quarantined.items()),
+        *((row, *why) for row, why in rejected.items()),
     ]
     found.sort(key=lambda each: each[0])
     places, reasons, details = zip(*found, strict=True)

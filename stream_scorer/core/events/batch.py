@@ -55,6 +55,7 @@ class RejectReason(StrEnum):
     TIME_INVALID = "TIME_INVALID"  # before 1970 or beyond what a date can hold
     TIME_AHEAD = "TIME_AHEAD"  # too far ahead of the record's Kafka timestamp
     DUPLICATE = "DUPLICATE"  # its transaction id is already in the customer's ring
+    UNREADABLE = "UNREADABLE"  # its record batch is too large to be inflated
     INTERNAL = "INTERNAL"  # the computation fails for it each time: a defect of ours
 
 

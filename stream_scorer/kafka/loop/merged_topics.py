@@ -20,8 +20,9 @@ from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.core.terminals.profile_kernels import merge
 from stream_scorer.errors import OffsetsError, StateError
-from stream_scorer.kafka.client.consumer import ColumnConsumer, ConsumerError, GroupMetadata
+from stream_scorer.kafka.client.consumer import ConsumerError, GroupMetadata
 from stream_scorer.kafka.loop.source import Assigned, Places, Revoked
+from stream_scorer.kafka.reading.unreadable_batches import PassingConsumer
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.consumer_errors import refuse_unreadable
 from stream_scorer.kafka.topics.first_offsets import chosen_start
@@ -112,7 +113,7 @@ class MergedSource:
             key=lambda p: (rank[self._places[p][0]], self._places[p][1]),
         )
         options = config.consumer(kafka, group) | {"enable.partition.eof": True}
-        self._consumers = {topic: ColumnConsumer(options, topic) for topic in topics}
+        self._consumers = {topic: PassingConsumer(options, topic) for topic in topics}
         self.lows = self._bounds(EARLIEST)
         self._held = set(range(len(self._places)))
         if begin is None:
@@ -350,7 +351,7 @@ class MergedSource:
         else:
             refuse_unreadable(topic, failure)
 
-    def _bound(self, base: int, count: int, consumer: ColumnConsumer) -> None:
+    def _bound(self, base: int, count: int, consumer: PassingConsumer) -> None:
         for partition in self._partitions[base : base + count]:
             held = len(partition)
             if held > _BUFFERED and not partition.paused:

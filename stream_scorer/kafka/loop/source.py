@@ -10,13 +10,10 @@ import numpy as np
 from confluent_kafka import KafkaException
 
 from stream_scorer.errors import StreamScorerError, UnavailableError
-from stream_scorer.kafka.client.consumer import (
-    ColumnConsumer,
-    GroupMetadata,
-    Rebalance,
-)
+from stream_scorer.kafka.client.consumer import GroupMetadata, Rebalance
 from stream_scorer.kafka.client.library import NO_OFFSET
 from stream_scorer.kafka.membership.entry import GroupEntry
+from stream_scorer.kafka.reading.unreadable_batches import PassingConsumer
 from stream_scorer.kafka.topics import config, groups
 from stream_scorer.kafka.topics.consumer_errors import Reading
 from stream_scorer.kafka.topics.first_offsets import chosen_start
@@ -124,7 +121,7 @@ class KafkaSource:
         options = config.member(kafka, group)
         self._name = options["client.id"]
         self._reading = Reading(topic, group, self._name)
-        self._consumer = ColumnConsumer(options, topic)
+        self._consumer = PassingConsumer(options, topic)
         if kafka.group_protocol == "consumer":
             self._reading.refuse_missing(self._consumer.partition_count, _REQUEST_SECONDS)
         # Who was killed leaves a transaction open until its time limit and the broker's next sweep

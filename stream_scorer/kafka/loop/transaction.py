@@ -40,6 +40,7 @@ from stream_scorer.ports import Outgoing, Paused, RawRecords, TransactionAborted
 from stream_scorer.telemetry import (
     BatchAborted,
     BatchCommitted,
+    BatchUnreadable,
     ComputationHung,
     ComputationOver,
     FirstOffsetsCommitted,
@@ -304,6 +305,7 @@ class TransactionLoop(Generic[Delta]):
         self._say_kept()
         for row, why in sorted(batch.quarantined.items()):
             self._report_quarantined(batch.raw, row, why)
+        self._report_unreadable(batch.raw)
         self._kept = self._pool.submit(self._work.keep, batch.result, batch.stages, batch.raw)
         if self._ahead is None:
             self._say_kept()
@@ -439,6 +441,16 @@ class TransactionLoop(Generic[Delta]):
         for at in self._source.places({int(raw.partition[row]): offset}, {}):
             for partition in at.offsets:
                 self._listener(RecordQuarantined(at.topic, partition, offset, error))
+
+    def _report_unreadable(self, raw: RawRecords) -> None:
+        if raw.unreadable is None:
+            return
+        unread = raw.where(raw.unreadable)
+        for partition in sorted(_partitions(unread)):
+            mine = unread.offset[unread.partition == partition]
+            for at in self._source.places({partition: int(mine.min())}, {}):
+                for number, offset in at.offsets.items():
+                    self._listener(BatchUnreadable(at.topic, number, offset, len(mine)))
 
     def _await(self, future: "Future[Result[Delta]]") -> Result[Delta]:
         """Wait for a computation; one that is slow pauses its partitions and keeps polling.

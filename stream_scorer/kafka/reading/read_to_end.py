@@ -1,7 +1,8 @@
 """Read a topic read-committed, up to the end that it had when the reading began, or for ever.
 
 A bounded read ends at offsets: at the record before the end, or at the partition-end event when
-aborted records or transaction markers are there. Where it cannot get to the end it raises.
+aborted records or transaction markers are there. Where it cannot get to the end it raises. A record
+that cannot be inflated comes without key and value; see ``unreadable_batches``.
 """
 
 from collections import Counter
@@ -18,7 +19,9 @@ from confluent_kafka import (
 
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.reading.read_limit import STALLED_SECONDS, ReadLimit
+from stream_scorer.kafka.reading.unreadable_batches import BatchEnds, unread_messages
 from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics.consumer_errors import cannot_inflate
 from stream_scorer.kafka.topics.offsets import bounds, unreachable
 from stream_scorer.settings import Kafka
 
@@ -59,7 +62,8 @@ def read(
     if not positions:
         return
     limit = ReadLimit(topic, {p: end[p] for p in positions})
-    consumer = Consumer(config.reader(kafka, f"{kafka.group}-reader"))
+    options = config.reader(kafka, f"{kafka.group}-reader")
+    consumer, ends = Consumer(options), BatchEnds(options, topic)
     try:
         consumer.assign([TopicPartition(topic, p, at) for p, at in sorted(positions.items())])
         while positions and not stop():
@@ -70,7 +74,14 @@ def read(
                 partition, offset = message.partition(), message.offset()
                 if partition not in positions:
                     continue
-                if message.error():
+                if message.error() and cannot_inflate(message.error()):
+                    first, behind = max(positions[partition], offset), ends.end(partition, offset)
+                    if behind > first:
+                        consumer.seek(TopicPartition(topic, partition, behind))
+                        last = min(behind, end[partition])
+                        yield from unread_messages(topic, partition, first, last)
+                        positions[partition] = behind
+                elif message.error():
                     _refuse(kafka, message.error())
                     positions[partition] = offset
                 else:
@@ -81,6 +92,7 @@ def read(
                     del positions[partition]
             limit.note(positions, _POLL_SECONDS)
     finally:
+        ends.close()
         consumer.close()
 
 
@@ -99,6 +111,7 @@ class Readers:
         self._kafka = kafka
         self._topic = topic
         self._idle: list[Consumer] = []
+        self._ends = BatchEnds(config.reader(kafka, f"{kafka.group}-reader"), topic)
 
     def read(self, partition: int) -> Iterator[list[Any]]:
         """Yield the committed messages of an existing partition, in order, some at a time.
@@ -136,6 +149,8 @@ class Readers:
                     )
                 for message in found:
                     if message.error():
+                        if self._passed(consumer, partition, message):
+                            continue
                         _refuse(self._kafka, message.error())
                         if message.partition() != partition:
                             continue  # an event of the partition before this one ends nothing
@@ -150,12 +165,25 @@ class Readers:
             if not ended:
                 consumer.close()
 
+    def _passed(self, consumer: Consumer, partition: int, message: Any) -> bool:
+        """Get past a batch that cannot be inflated; whether an error event is of one.
+
+        It is left out: what is kept in the topics that are read this way is never so large.
+        """
+        if not cannot_inflate(message.error()):
+            return False
+        if message.partition() == partition:
+            behind = self._ends.end(partition, message.offset())
+            consumer.seek(TopicPartition(self._topic, partition, behind))
+        return True
+
     def _new(self) -> Consumer:
         options = config.reader(self._kafka, f"{self._kafka.group}-reader")
         return Consumer(options | _ONE_OF_SEVERAL)
 
     def close(self) -> None:
         """Let go of the connections that nobody reads with; who reads again makes new ones."""
+        self._ends.close()
         while self._idle:
             self._idle.pop().close()
 
@@ -225,18 +253,28 @@ def follow(
     Raises:
         UnavailableError: The broker is gone.
     """
-    consumer = Consumer(config.reader(kafka, f"{kafka.group}-reader"))
+    options = config.reader(kafka, f"{kafka.group}-reader")
+    consumer, ends = Consumer(options), BatchEnds(options, topic)
+    passed: dict[int, int] = dict(start)
     try:
         consumer.assign([TopicPartition(topic, part, at) for part, at in sorted(start.items())])
         while not stop():
             message: Any = consumer.poll(_POLL_SECONDS)
             if message is None:
                 continue
-            if message.error():
+            if message.error() and cannot_inflate(message.error()):
+                partition, base = message.partition(), message.offset()
+                first, behind = max(passed[partition], base), ends.end(partition, base)
+                if behind > first:
+                    consumer.seek(TopicPartition(topic, partition, behind))
+                    passed[partition] = behind
+                    yield from unread_messages(topic, partition, first, behind)
+            elif message.error():
                 _refuse(kafka, message.error())
             else:
                 yield message
     finally:
+        ends.close()
         consumer.close()
 
 

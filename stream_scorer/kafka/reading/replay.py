@@ -8,8 +8,9 @@ import numpy as np
 from confluent_kafka import KafkaError
 
 from stream_scorer.errors import StateError, UnavailableError
-from stream_scorer.kafka.client.consumer import ColumnConsumer, ConsumerError
+from stream_scorer.kafka.client.consumer import ConsumerError
 from stream_scorer.kafka.reading.blamed_failures import MOST_RECORDS, blames_records, kind_of
+from stream_scorer.kafka.reading.unreadable_batches import PassingConsumer
 from stream_scorer.kafka.topics import config
 from stream_scorer.ports import Paused, RawRecords
 from stream_scorer.settings import Kafka
@@ -70,13 +71,13 @@ class Consumers:
         self._options = config.reader(kafka, f"{kafka.group}-replay")
         self._options["auto.offset.reset"] = "error"
         self._topic = topic
-        self._idle: list[ColumnConsumer] = []
+        self._idle: list[PassingConsumer] = []
 
-    def take(self) -> ColumnConsumer:
+    def take(self) -> PassingConsumer:
         """Return one that is assigned nothing."""
-        return self._idle.pop() if self._idle else ColumnConsumer(self._options, self._topic)
+        return self._idle.pop() if self._idle else PassingConsumer(self._options, self._topic)
 
-    def put(self, consumer: ColumnConsumer) -> None:
+    def put(self, consumer: PassingConsumer) -> None:
         """Take one back."""
         consumer.assign({})
         self._idle.append(consumer)

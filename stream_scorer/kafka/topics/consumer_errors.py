@@ -26,6 +26,15 @@ _GONE = frozenset(
 _REFUSED = frozenset({KafkaError.INCONSISTENT_GROUP_PROTOCOL, KafkaError.GROUP_MAX_SIZE_REACHED})
 
 
+def cannot_inflate(error: KafkaError) -> bool:
+    """Whether an error event says that a record batch is larger than may be inflated.
+
+    No waiting mends it: every fetch inside the batch gets it again; see
+    ``kafka/reading/unreadable_batches.py``. The event's offset is the first of the batch.
+    """
+    return bool(error.code() == KafkaError._BAD_COMPRESSION)  # noqa: SLF001 the binding's own name
+
+
 def refuse_unreadable(topic: str, failure: ConsumerError) -> None:
     """Check an error event of a reader without a group: most of them pass by waiting.
 

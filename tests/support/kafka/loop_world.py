@@ -230,7 +230,7 @@ class World:
             self.broker.create(topic, PARTITIONS)
         for module in ("publishing", "source", "transaction"):
             self._patch.setattr(f"stream_scorer.kafka.loop.{module}.time", self.clock)
-        self._patch.setattr("stream_scorer.kafka.loop.source.ColumnConsumer", self._consumer)
+        self._patch.setattr("stream_scorer.kafka.loop.source.PassingConsumer", self._consumer)
         self._patch.setattr("stream_scorer.kafka.loop.source.bounds", self._bounds)
         self._patch.setattr("stream_scorer.kafka.topics.groups.members", self._members)
 

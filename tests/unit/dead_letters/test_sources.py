@@ -84,7 +84,7 @@ class Silent:
 
 def test_only_waits_of_30_s_together_end_the_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
     silent = Silent()
-    monkeypatch.setattr(sources, "ColumnConsumer", lambda *_: silent)
+    monkeypatch.setattr(sources, "PassingConsumer", lambda *_: silent)
     with pytest.raises(UnavailableError, match=r"sources: nothing could be read for 30 s"):
         LetterSources(Kafka(topics=Topics(transactions="sources"))).same([LETTER])
     assert silent.polls > STALLED_SECONDS / 0.1

@@ -32,6 +32,7 @@ EXAMPLES = (
     ),
     events.BatchAborted("rebalance", 3),
     events.RecordQuarantined("transactions", 1, 20, "ValueError in rings.py:7"),
+    events.BatchUnreadable("transactions", 1, 20, 150),
     events.ReplayLeftOut(1, 20, "ValueError in rings.py:7"),
     events.ComputationHung(301.26, "rings.py:161 fold"),
     events.ComputationOver(),

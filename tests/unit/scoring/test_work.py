@@ -13,6 +13,7 @@ from stream_scorer.core.decision.observe import PartitionRings, ValidatedBatch
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.errors import RegistryUnavailableError
 from stream_scorer.kafka.loop.work_interface import Result, Stages
+from stream_scorer.kafka.reading.unreadable_batches import unread
 from stream_scorer.kafka.topics.key_sample import KeySample
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.models.stores.deployment import Deployment, load_model
@@ -293,6 +294,24 @@ def test_a_batch_of_which_all_is_quarantined_decides_nothing() -> None:
     result = scoring.compute(raw([transaction(0)]), Stages(), {0: "x"})
     assert [o.topic for o in result.outgoing] == ["transactions.dlq", "summaries", "state"]
     assert rings_of(scoring) == []
+
+
+def test_what_cannot_be_inflated_is_rejected_and_noted() -> None:
+    scoring = work()
+    batch = RawRecords.join([raw([transaction(0), None]), unread(0, 102, 104)])
+    result = scoring.compute(batch, Stages())
+    assert [d["source_offset"] for d in decisions(result)] == [100]
+    (letters,) = [o for o in result.outgoing if o.topic == "transactions.dlq"]
+    assert list(letters.values) == [None] * 3
+    assert list(letters.keys) == [b"key1", None, None]
+    assert letters.headers is not None
+    told = [dict(headers or ()) for headers in letters.headers]
+    assert [each["dlq.reason"] for each in told] == [b"EMPTY", b"UNREADABLE", b"UNREADABLE"]
+    assert [each["dlq.source.offset"] for each in told] == [b"101", b"102", b"103"]
+    assert b"receive.message.max.bytes" in (told[1]["dlq.detail"] or b"")
+    reasons = (RejectReason.EMPTY, RejectReason.UNREADABLE, RejectReason.UNREADABLE)
+    assert result.delta.rejected == reasons
+    assert [o.topic for o in result.outgoing].count("state") == 1
 
 
 def test_a_failure_in_a_later_partition_undoes_the_earlier_ones(

@@ -434,7 +434,7 @@ def test_a_mapped_record_with_a_long_key_is_too_large(form: str) -> None:
     else:
         values = [source.payload(1, GOOD)] * 3
     raw = replace(raw_of(values), keys=BytesColumn.of([b"k", bytes(900_000), b"k"]))
-    found, rows, rejections = open_decoder(source, plan).decode(raw)
+    found, rows, rejections = open_decoder(source, replace(plan, events=events)).decode(raw)
     assert (found.offset.tolist(), rows.tolist()) == ([0, 2], [0, 2])
     assert rejections.rows.tolist() == [1]
     assert rejections.reasons == (RejectReason.TOO_LARGE,)

@@ -84,7 +84,7 @@ def test_a_fatal_client_error_is_one_line_with_its_exit_code(
         def poll(self, *_: object) -> None:
             raise KafkaException(KafkaError(code, "injected", fatal=True))
 
-    monkeypatch.setattr(module, "ColumnConsumer", Failing)
+    monkeypatch.setattr(module, "PassingConsumer", Failing)
     source = KafkaSource(Kafka(bootstrap=NOWHERE, instance="i"), "t", "g")
     arguments = {"poll": (10, 0.0, 0.0), "serve": (0.0,)}[call]
     with pytest.raises(kind, match=says):

@@ -53,7 +53,7 @@ class FakeConsumer:
 
 @pytest.fixture
 def source(monkeypatch: pytest.MonkeyPatch) -> KafkaSource:
-    monkeypatch.setattr(module, "ColumnConsumer", FakeConsumer)
+    monkeypatch.setattr(module, "PassingConsumer", FakeConsumer)
     made = KafkaSource(Kafka(bootstrap="b:1", instance="i"), "t", "g")
     made._consumer.script = [  # type: ignore[attr-defined]  # the fake's
         (lambda rebalance: rebalance.assigned((0, 1)), None)

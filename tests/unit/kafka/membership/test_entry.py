@@ -111,7 +111,7 @@ class FakeConsumer:
 def made(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, Kafka], tuple[KafkaSource, Any]]:
     def make(found: Any, kafka: Kafka = KAFKA) -> tuple[KafkaSource, Any]:
         broker = Broker(found)
-        monkeypatch.setattr(module, "ColumnConsumer", FakeConsumer)
+        monkeypatch.setattr(module, "PassingConsumer", FakeConsumer)
         monkeypatch.setattr(module, "GroupEntry", lambda *_: broker.entry())
         source = KafkaSource(kafka, "t", "g")
         return source, broker

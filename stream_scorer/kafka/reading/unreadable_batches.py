@@ -1,0 +1,266 @@
+"""Record batches that the client library refuses to inflate, and how a reader gets past them.
+
+A batch has one producer, who may compress zeros a thousandfold. librdkafka inflates a zstd batch up
+to ``receive.message.max.bytes`` (100 MB) and answers every fetch inside a larger one with an error
+that names the batch's first offset, for ever. Where the batch ends, the error does not say. So it
+is searched for: a fetch before the end gets the same error again, one behind it does not.
+
+No record that can be read is passed over: the search ends at the first offset at which the batch is
+not met again.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import numpy as np
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from stream_scorer.errors import UnavailableError
+from stream_scorer.kafka.client.consumer import (
+    HEADERS_PER_POLL,
+    ColumnConsumer,
+    ConsumerError,
+    Polled,
+)
+from stream_scorer.kafka.topics.consumer_errors import cannot_inflate
+from stream_scorer.ports import BytesColumn, RawRecords
+
+NO_TIME = -1
+"""The timestamp of a record that was not read, as in Kafka."""
+_PATIENCE_SECONDS = 20.0
+_POLL_SECONDS = 0.1
+_SEEK_SECONDS = 30.0
+_MEMBERS_ONLY = frozenset(
+    {
+        "group.instance.id", "group.protocol", "heartbeat.interval.ms",
+        "partition.assignment.strategy", "session.timeout.ms",
+    }
+)  # fmt: skip
+
+
+class BatchEnds:
+    """Finds the ends of batches that cannot be inflated.
+
+    Args:
+        options: librdkafka's, of the reader that met the batch.
+        topic: What it reads.
+    """
+
+    def __init__(self, options: Mapping[str, Any], topic: str) -> None:
+        kept = {name: value for name, value in options.items() if name not in _MEMBERS_ONLY}
+        self._options = kept | {
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+            "fetch.error.backoff.ms": 10,
+            # One batch is wanted.
+            "queued.min.messages": 1,
+            "max.partition.fetch.bytes": 1_024,
+        }
+        self._topic = topic
+        self._consumer: Any = None
+        self._found: dict[int, tuple[int, int]] = {}
+
+    def end(self, partition: int, base: int) -> int:
+        """Return the offset behind a batch; its own first offset if it can be read after all.
+
+        Args:
+            partition: Where it is.
+            base: Its first offset.
+
+        Raises:
+            UnavailableError: The brokers sent nothing for 20 s.
+        """
+        known = self._found.get(partition)
+        if known is not None and known[0] == base:
+            return known[1]
+        if not self._holds(partition, base, base):
+            return base
+        inside, step = base, 1
+        while self._holds(partition, base, inside + step):
+            inside, step = inside + step, 2 * step
+        behind = inside + step
+        while behind - inside > 1:
+            middle = (inside + behind) // 2
+            if self._holds(partition, base, middle):
+                inside = middle
+            else:
+                behind = middle
+        self._found[partition] = (base, behind)
+        return behind
+
+    def _holds(self, partition: int, base: int, offset: int) -> bool:
+        """Whether a fetch at an offset meets the batch."""
+        if self._consumer is None:
+            self._consumer = Consumer(self._options)
+        self._consumer.assign([TopicPartition(self._topic, partition, offset)])
+        until = monotonic() + _PATIENCE_SECONDS
+        while monotonic() < until:
+            message: Any = self._consumer.poll(_POLL_SECONDS)
+            if message is None or message.partition() != partition:
+                continue
+            error = message.error()
+            if error is None or error.code() in {
+                KafkaError._PARTITION_EOF,  # noqa: SLF001 the binding's public constants
+                KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 the same: past the end
+            }:
+                return False
+            if cannot_inflate(error):
+                return bool(message.offset() == base)
+        raise UnavailableError(
+            f"topic {self._topic} partition {partition}: a batch at offset {base} cannot be "
+            f"inflated, and the brokers sent nothing behind it for {_PATIENCE_SECONDS:.0f} s",
+            "check the brokers",
+        )
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._consumer is not None:
+            self._consumer.close()
+            self._consumer = None
+
+
+class PassingConsumer(ColumnConsumer):
+    """A consumer in which a record that cannot be inflated is one without key and value.
+
+    Such records are marked (:attr:`RawRecords.unreadable`), come in their order, and are never more
+    than a poll may return. It does not matter at which of them a reader begins or stops.
+
+    Args:
+        options: librdkafka's.
+        topic: What it consumes.
+        headers_per_poll: As of :class:`ColumnConsumer`.
+
+    Raises:
+        KafkaException: An option is refused.
+    """
+
+    def __init__(
+        self, options: Mapping[str, Any], topic: str, headers_per_poll: int = HEADERS_PER_POLL
+    ) -> None:
+        super().__init__(options, topic, headers_per_poll)
+        self._ends = BatchEnds(options, topic)
+        self._from: dict[int, int] = {}
+        self._moved: set[int] = set()
+
+    def assign(self, offsets: Mapping[int, int]) -> None:
+        """Read these partitions from these offsets, without a group."""
+        super().assign(offsets)
+        self._from = dict(offsets)
+
+    def add(self, offsets: Mapping[int, int]) -> None:
+        """Take partitions that were assigned."""
+        super().add(offsets)
+        self._from |= offsets
+        self._moved |= offsets.keys()
+
+    def remove(self, partitions: Sequence[int]) -> None:
+        """Let go of partitions that were revoked."""
+        super().remove(partitions)
+        for partition in partitions:
+            self._from.pop(partition, None)
+        self._moved |= set(partitions)
+
+    def seek(self, offsets: Mapping[int, int], seconds: float) -> None:
+        """Read partitions again from these offsets.
+
+        Raises:
+            KafkaException: A partition is not being fetched yet.
+        """
+        super().seek(offsets, seconds)
+        self._from |= offsets
+
+    def poll(self, maximum: int, wait: float, linger: float) -> Polled:
+        """Wait for a record, and then for more; see :class:`ColumnConsumer`.
+
+        Raises:
+            KafkaException: The client cannot go on.
+        """
+        self._moved.clear()
+        polled = super().poll(maximum, wait, linger)
+        if not any(cannot_inflate(failure.error) for failure in polled.failures):
+            return polled
+        pieces = [] if polled.records is None else [polled.records]
+        others: list[ConsumerError] = []
+        for failure in polled.failures:
+            if not cannot_inflate(failure.error):
+                others.append(failure)
+            elif (place := failure.partition) in self._from and place not in self._moved:
+                # What is not passed now, the next fetch meets again.
+                with suppress(KafkaException, UnavailableError):
+                    pieces += self._passed(failure, maximum - sum(map(len, pieces)))
+        return Polled(RawRecords.join(pieces) if pieces else None, tuple(others))
+
+    def _passed(self, failure: ConsumerError, most: int) -> list[RawRecords]:
+        """Get past a batch, or past as much of it as may be returned."""
+        partition, base = failure.partition, failure.offset
+        first = max(base, self._from[partition])
+        end = min(self._ends.end(partition, base), first + most)
+        if end <= first:
+            return []
+        self.seek({partition: end}, _SEEK_SECONDS)
+        return [unread(partition, first, end)]
+
+    def close(self) -> None:
+        """Leave the group and free the client; a second time does nothing."""
+        self._ends.close()
+        super().close()
+
+
+def unread(partition: int, first: int, end: int) -> RawRecords:
+    """Return the records of ``[first, end)`` as what stands in for them."""
+    n = end - first
+    return RawRecords(
+        BytesColumn.nulls(n),
+        BytesColumn.nulls(n),
+        None,
+        np.full(n, partition, np.int32),
+        np.arange(first, end, dtype=np.int64),
+        np.full(n, NO_TIME, np.int64),
+        unreadable=np.ones(n, np.bool_),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadMessage:
+    """Stands in for a ``confluent_kafka.Message`` that cannot be inflated: null key and value."""
+
+    _topic: str
+    _partition: int
+    _offset: int
+
+    def topic(self) -> str:
+        """Return where it is."""
+        return self._topic
+
+    def partition(self) -> int:
+        """Return its partition."""
+        return self._partition
+
+    def offset(self) -> int:
+        """Return its offset."""
+        return self._offset
+
+    def key(self) -> None:
+        """Return None."""
+
+    def value(self) -> None:
+        """Return None."""
+
+    def headers(self) -> None:
+        """Return None."""
+
+    def error(self) -> None:
+        """Return None: readers go on."""
+
+    def timestamp(self) -> tuple[int, int]:
+        """Return that it has none."""
+        return 0, NO_TIME
+
+
+def unread_messages(topic: str, partition: int, first: int, end: int) -> Iterator[Any]:
+    """Yield what stands in for the messages of ``[first, end)``."""
+    for offset in range(first, end):
+        yield UnreadMessage(topic, partition, offset)
