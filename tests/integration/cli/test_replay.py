@@ -450,8 +450,8 @@ def test_a_letter_without_its_value_gets_it_from_the_input(desk: Desk) -> None:
         assert "retention took the original" in lines[1]
     found = {each.partition(): each for each in desk.input()}
     assert set(found) == {0, 1}
-    assert (found[0].value(), found[0].key(), found[0].headers()[:1]) == (fits, b"k", own)
-    assert found[0].headers()[1][0] == "replayed-from"
+    assert (found[0].value(), found[0].key(), found[0].headers()[1:]) == (fits, b"k", own)
+    assert found[0].headers()[0][0] == "replayed-from"
     assert desk.told()["copied"] == 0
 
 
