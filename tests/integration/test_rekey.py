@@ -94,12 +94,13 @@ def plan(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 def test_a_copy_under_kills_is_scored_as_a_native_topic(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path,
     plan: Path,
 ) -> None:  # fmt: skip
     native, source, target = (kafka_topics(kafka_settings()) for _ in range(3))
-    ours = [record for record in transactions(days=6) if record.value is not None]
+    ours = [record for record in transactions(days=25) if record.value is not None]
     begin_ms = time.time_ns() // 1_000_000 - 7_200_000
     sent: list[Record] = []
     customers: list[bytes] = []

@@ -5,6 +5,7 @@ import random
 import struct
 import tracemalloc
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ from stream_scorer.state.partitions.rejected_offsets import Rejected
 from stream_scorer.state.partitions.rejection_log import MERGED_AT_ONCE, RejectionLog
 
 OWNER = Owner("a/g", "t")
+LARGEST_BATCH = 100_000
+"""``scorer.maximum_batch`` at most."""
 REASONS = ("CURRENCY", "MALFORMED", "TIME_AHEAD")
 
 segments = st.sets(st.integers(0, 10**12) | st.integers(500, 700), min_size=1, max_size=80).flatmap(
@@ -370,10 +373,14 @@ def test_a_damaged_segment_is_ignored_by_a_complete_rebuild() -> None:
     assert [kept.first for kept in found.segments] == [3]
 
 
-def test_the_largest_segment_fits_a_record() -> None:
-    """Offsets without any pattern, and reasons of which each may be another."""
-    chosen = np.random.default_rng(5).choice(MOST_SPAN, MOST_REJECTED, replace=False)
+@pytest.mark.parametrize(("level", "count"), [(0, LARGEST_BATCH), (1, MOST_REJECTED)])
+def test_the_largest_segment_fits_a_record(level: int, count: int) -> None:
+    """Offsets without any pattern, and reasons of which each may be another.
+
+    A transaction writes one of level 0, and rejects at most what a batch holds.
+    """
+    chosen = np.random.default_rng(5).choice(MOST_SPAN, count, replace=False)
     offsets = np.sort(chosen) + 2**40
     reasons = [REASONS[number] for number in (chosen % 3).tolist()]
-    kept = StoredSegment.of(segment(3, offsets, reasons))
+    kept = StoredSegment.of(replace(segment(3, offsets, reasons), level=level))
     assert len(kept.value) < 1_000_000
