@@ -11,6 +11,7 @@ value first, then the headers, then the key, until the rest fits. The header ``d
 our seven names these parts and their lengths: ``value 8000000, headers 3``.
 """
 
+import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,9 @@ PARTS: Final = ("value", "headers", "key")
 """What may be left out, in this order."""
 _RECORD_BYTES, _HEADER_BYTES = 64, 10
 _PART = re.compile(r"(value|headers|key) ([0-9]{1,19}|\?)")
+_CALL_HEADERS = operator.methodcaller("headers")
+"""Not a call in Python's own code: after a few of those the interpreter no longer checks whether C
+code has failed, and what the library returns of a name that is not UTF-8 ends the process."""
 _REASON = re.compile(r"[A-Z][A-Z_]{0,39}")
 # Any, not only those that this version writes: another version may have written the record.
 REPLAYED_FROM = "replayed-from"
@@ -254,7 +258,7 @@ def headers_of(message: Any) -> list[tuple[str, Any]]:
         ValueError: A name is not UTF-8. The client library cannot return the others then.
     """
     try:
-        return message.headers() or []
+        return _CALL_HEADERS(message) or []
     except (SystemError, UnicodeError) as error:
         # The message keeps a list with null pointers then: to read it again ends the process.
         message.set_headers([])

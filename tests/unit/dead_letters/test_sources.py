@@ -107,6 +107,9 @@ def message_of(kafka: Kafka, topic: str, headers: RawHeaders) -> Any:
 
 
 def test_a_record_whose_header_names_are_not_utf_8_is_foreign(kafka: Kafka) -> None:
+    good = message_of(kafka, "good-letters", [(b"a", b"1")])
+    # Often enough for the interpreter to take the short way to a method in C.
+    assert [headers_of(good) for _ in range(200)] == [[("a", b"1")]] * 200
     message = message_of(kafka, "letters", BAD)
     with pytest.raises(ValueError, match="name is not UTF-8"):
         headers_of(message)
