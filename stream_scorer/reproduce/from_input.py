@@ -186,13 +186,11 @@ class InputReproduction:
         self, partition: int, first: int, end: int
     ) -> Iterator[tuple[Plan, RawRecords]]:
         """Yield the input of a partition in parts that one mapping reads, with its plan."""
+        timeline = [
+            (begin, self._plan if routing is None else routing.shared)
+            for begin, _, routing in routings(self._routing_at, partition, first, end)
+        ]
         for polled in input_of(self._kafka, partition, first, end):
-            found = [self._routing_at(partition, offset) for offset in polled.offset.tolist()]
-            timeline: list[tuple[int, Plan]] = []
-            for offset, routing in zip(polled.offset.tolist(), found, strict=True):
-                plan = self._plan if routing is None else routing.shared
-                if not timeline or timeline[-1][1] is not plan:
-                    timeline.append((offset, plan))
             yield from by_mapping(polled, timeline)
 
     def _rejections(self, partition: int) -> Rejected:
