@@ -12,23 +12,23 @@ from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Registry
 from stream_scorer.telemetry import BatchCommitted
-from tests.support.codec.foreign_events import EVENTS, foreign, other, with_foreign_schema
+from tests.support.codec.foreign_events import (
+    foreign,
+    other,
+    plan_of_foreign,
+    with_foreign_schema,
+)
 from tests.support.faults.reference_run import Record, feed, scored, transactions
 
 pytestmark = pytest.mark.kafka
 
 FILES = FileRegistry(SCHEMAS_DIRECTORY)
 SUMMARY = RecordCodec(12, reader_schema("summary.v3"))
-SHIPPED_PLAN = Path("models/fraud/plan.toml")
 
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Path:
-    folder = tmp_path / "plan"
-    folder.mkdir()
-    (folder / "plan.toml").write_text(SHIPPED_PLAN.read_text(encoding="utf-8"), encoding="utf-8")
-    (folder / "events.toml").write_text(EVENTS, encoding="utf-8")
-    return folder
+    return plan_of_foreign(tmp_path)
 
 
 def test_mapped_records_are_decided_as_our_own(

@@ -22,7 +22,12 @@ from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.rekeying.process import rekey_loop, rekey_settings
 from stream_scorer.rekeying.work import REKEYED_FROM
 from stream_scorer.settings import Kafka, Registry, Rekey, Settings
-from tests.support.codec.foreign_events import EVENTS, foreign, other, with_foreign_schema
+from tests.support.codec.foreign_events import (
+    foreign,
+    other,
+    plan_of_foreign,
+    with_foreign_schema,
+)
 from tests.support.faults.process import ScorerProcess, wait_until
 from tests.support.faults.reference_run import (
     PARTITIONS,
@@ -34,7 +39,6 @@ from tests.support.faults.reference_run import (
 
 pytestmark = pytest.mark.kafka
 
-SHIPPED_PLAN = Path("models/fraud/plan.toml")
 KEY_ID = 502
 KEY = fastavro.parse_schema(
     {"type": "record", "name": "Key", "fields": [{"name": "payment_row", "type": "long"}]}
@@ -87,11 +91,7 @@ def kill_in_a_transaction(
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Path:
-    folder = tmp_path / "plan"
-    folder.mkdir()
-    (folder / "plan.toml").write_text(SHIPPED_PLAN.read_text(encoding="utf-8"), encoding="utf-8")
-    (folder / "events.toml").write_text(EVENTS, encoding="utf-8")
-    return folder
+    return plan_of_foreign(tmp_path)
 
 
 @pytest.mark.thorough

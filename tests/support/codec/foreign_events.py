@@ -11,7 +11,7 @@ from typing import Any
 import fastavro
 
 from stream_scorer.registry.sources import reader_schema
-from stream_scorer.settings import SCHEMAS_DIRECTORY
+from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY
 from tests.support.faults.reference_run import Record
 
 FOREIGN_ID, RENAMED_ID = 501, 502
@@ -120,6 +120,16 @@ def _encoded(value: dict[str, Any], *, renamed: bool = False) -> bytes:
     schema, number = (RENAMED, RENAMED_ID) if renamed else (SCHEMA, FOREIGN_ID)
     fastavro.schemaless_writer(out, fastavro.parse_schema(schema), value)
     return b"\0" + number.to_bytes(4, "big") + out.getvalue()
+
+
+def plan_of_foreign(folder: Path) -> Path:
+    """Return a plan's folder: the shipped plan with the stranger's mapping."""
+    made = folder / "plan"
+    made.mkdir()
+    shipped = MODELS_DIRECTORY / "fraud" / "plan.toml"
+    (made / "plan.toml").write_text(shipped.read_text(encoding="utf-8"), encoding="utf-8")
+    (made / "events.toml").write_text(EVENTS, encoding="utf-8")
+    return made
 
 
 def with_foreign_schema(folder: Path) -> Path:
