@@ -1,5 +1,7 @@
 """A field is renamed upstream: each record is read by the mapping that decides its offset."""
 
+import json
+import signal
 import tomllib
 from collections import Counter
 from datetime import UTC, datetime
@@ -8,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from stream_scorer.cli.main import app
 from stream_scorer.reproduce.run import Question, reproduce
 from stream_scorer.settings import Models, Registry, Settings
 from tests.integration.reproduce.test_reproduce import DEPTHS, EVER, silent
@@ -20,7 +24,7 @@ from tests.support.codec.foreign_events import (
     time_of,
     with_foreign_schema,
 )
-from tests.support.faults.process import wait_until
+from tests.support.faults.process import environment, wait_until
 from tests.support.faults.reference_run import Record, feed, scored, transaction_codec
 from tests.support.rollout.live_scene import Scene, awaits, by_revision, scene
 
@@ -66,6 +70,9 @@ def test_a_renamed_field_is_read_by_the_mapping_of_its_offset(
         process.wait_ready()
         scene.feed_until(len(ours))
         found = scene.decided()
+        process.send(signal.SIGTERM)
+        assert process.wait() == 0, process.said
+    verified(scene)
     by_revision(scene, found)
     told = Counter(each["plan_revision"] for each in found.decisions.values())
     assert set(told) == {first, second}
@@ -110,6 +117,19 @@ def test_a_plan_after_the_rename_decides_from_the_next_offset(scene: Scene, tmp_
     by_revision(scene, found)
 
 
+def verified(scene: Scene) -> None:
+    """Compute the state again from both mappings' records: it is what the scorers wrote."""
+    told = environment(scene.kafka) | scene.variables
+    for command in ("verify", "rebuild", "verify"):
+        words = ["state", command, "--model", OLD, "--json"]
+        result = CliRunner().invoke(app, words, env=told)
+        assert result.exit_code == 0, (result.output, result.exception)
+        partitions = json.loads(result.stdout)["partitions"]
+        if command == "verify":
+            assert sum(each["buckets"] for each in partitions) > 0
+            assert [each["differing"] for each in partitions] == [[]] * len(partitions)
+
+
 def begun(scene: Scene, revision: int) -> list[dict[str, Any]]:
     """Return the activations of a revision."""
     return [each for each in scene.activations() if each["revision"] == revision]
@@ -151,6 +171,9 @@ def test_a_new_rate_holds_from_its_plans_activation_on(
         awaits(process, second)
         scene.feed_until(len(dollars))
         found = scene.decided()
+        process.send(signal.SIGTERM)
+        assert process.wait() == 0, process.said
+    verified(scene)
     by_revision(scene, found)
     assert {each["plan_revision"] for each in found.decisions.values()} == {first, second}
     same = ("decision", "score", "features", "flags", "reasons")
