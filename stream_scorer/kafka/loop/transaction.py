@@ -471,7 +471,7 @@ class TransactionLoop(Generic[Delta]):
         return future.result()
 
     def _watch(self, future: "Future[Any]", meanwhile: Callable[[], object]) -> None:
-        """Wait until the other thread is done. A slow one still counts as alive, one that hangs not.
+        """Wait until the other thread is done; a slow one counts as alive, one that hangs does not.
 
         Args:
             future: What it makes.
@@ -508,10 +508,10 @@ class TransactionLoop(Generic[Delta]):
         ends = dict(batch.ends)
         if ahead is not None:
             ends |= ahead.ends
-            if ahead.future is not None:
-                self._watch(ahead.future, lambda: wait([ahead.future], timeout=_SERVE_SECONDS))
-                if not ahead.future.exception():
-                    self._undone(ahead.future.result())
+            if (future := ahead.future) is not None:
+                self._watch(future, lambda: wait([future], timeout=_SERVE_SECONDS))
+                if not future.exception():
+                    self._undone(future.result())
         if batch.result is not None:
             self._undone(batch.result)
         self._say_kept()
