@@ -11,9 +11,11 @@ from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.events.validation import LATEST_MS
+from stream_scorer.core.mapping.mapping import EventMapping
 from stream_scorer.core.terminals.profile_kernels import mixed
 from stream_scorer.errors import SettingsError
 from stream_scorer.tables.files import InputFile, columns_of, read_pieces
+from stream_scorer.tables.mapped import MappedReader, misfit_of
 from stream_scorer.tables.transactions import conform
 
 Int64 = NDArray[np.int64]
@@ -109,22 +111,17 @@ def read_frauds(file: InputFile, plan: Plan) -> Frauds:
 
     Args:
         file: Has ``transaction_id``, ``is_fraud``, ``event_time``, perhaps ``label_time`` and
-            ``customer_id``.
-        plan: Gives delay and slack.
+            ``customer_id``; or what the plan's mapping of labels makes them of.
+        plan: Gives that mapping, delay and slack.
 
     Raises:
         SettingsError: It cannot be read, is empty, lacks a column, or a value does not fit.
     """
-    present = columns_of(file, list(_COLUMNS))
-    for name in _NEEDED:
-        if present is not None and name not in present:
-            raise SettingsError(f"labels {file.name}: column {name!r} is missing", "add it")
-    # Where the names are only known row by row, a row without the customer would say it.
-    by_customer = present is not None and _CUSTOMER in present
+    by_customer = plan.labels_by_customer if plan.labels else _names_customer(file)
     sample = np.empty(0, np.uint64)
     parts = [np.empty(0, np.uint64)]
     read = in_time = 0
-    for labels in _labels(file, plan, by_customer):
+    for labels in _labels(file, plan, by_customer=by_customer):
         read += len(labels.match)
         in_time += int(np.count_nonzero(labels.in_time))
         more = labels.match
@@ -140,7 +137,7 @@ def read_frauds(file: InputFile, plan: Plan) -> Frauds:
     frauds = np.unique(np.concatenate(parts))
     last = np.full(len(frauds), np.iinfo(np.int64).min)
     fraud = np.zeros(len(frauds), np.bool_)
-    for labels in _labels(file, plan, by_customer):
+    for labels in _labels(file, plan, by_customer=by_customer):
         said = labels.take(labels.in_time & _within(frauds, labels.match))
         for row, at in enumerate(np.searchsorted(frauds, said.match).tolist()):
             if said.known[row] >= last[at]:
@@ -149,14 +146,21 @@ def read_frauds(file: InputFile, plan: Plan) -> Frauds:
     return Frauds(match, by_customer, sample, read, in_time)
 
 
-def _labels(file: InputFile, plan: Plan, by_customer: bool) -> Iterator[_Labels]:  # noqa: FBT001 passed on
-    needed = (*_NEEDED, _CUSTOMER) if by_customer else _NEEDED
-    schema = pa.schema(
-        [pa.field(name, kind, name not in needed) for name, kind in _COLUMNS.items()]
-    )
+def _names_customer(file: InputFile) -> bool:
+    """Return whether labels in our own columns name their customer."""
+    present = columns_of(file, list(_COLUMNS))
+    for name in _NEEDED:
+        if present is not None and name not in present:
+            raise SettingsError(f"labels {file.name}: column {name!r} is missing", "add it")
+    # Where the names are only known row by row, a row without the customer would say it.
+    return present is not None and _CUSTOMER in present
+
+
+def _labels(file: InputFile, plan: Plan, *, by_customer: bool) -> Iterator[_Labels]:
     hold = plan.terminal_delay_ms - plan.terminal_slack_ms
-    for piece in read_pieces(file, list(_COLUMNS), 0):
-        columns = conform(file, piece, schema, _OPTIONAL, "labels ")
+    mapping = plan.labels
+    pieces = _mapped(file, plan, mapping) if mapping else _own(file, by_customer=by_customer)
+    for columns in pieces:
         event = _ms(columns["event_time"])
         told = columns["label_time"]
         known = np.where(told.is_null().to_numpy(zero_copy_only=False), event, _ms(told))
@@ -166,6 +170,25 @@ def _labels(file: InputFile, plan: Plan, by_customer: bool) -> Iterator[_Labels]
         match = _match(columns["transaction_id"], event, customer)
         fraud = columns["is_fraud"].to_numpy(zero_copy_only=False).astype(np.bool_)
         yield _Labels(match, fraud, known, in_time)
+
+
+def _own(file: InputFile, *, by_customer: bool) -> Iterator[pa.RecordBatch]:
+    """Yield the labels of a file that has our own columns."""
+    needed = (*_NEEDED, _CUSTOMER) if by_customer else _NEEDED
+    schema = pa.schema(
+        [pa.field(name, kind, name not in needed) for name, kind in _COLUMNS.items()]
+    )
+    for piece in read_pieces(file, list(_COLUMNS), 0):
+        yield conform(file, piece, schema, _OPTIONAL, "labels ")
+
+
+def _mapped(file: InputFile, plan: Plan, mapping: EventMapping) -> Iterator[pa.RecordBatch]:
+    """Yield the labels of a file of a user's own columns."""
+    for piece in MappedReader(plan, mapping).pieces(file):
+        if piece.faults:
+            row, fault = min(piece.faults.items())
+            raise misfit_of(file, piece.first + row, fault, "labels ")
+        yield piece.records
 
 
 def _ms(times: pa.Array) -> Int64:

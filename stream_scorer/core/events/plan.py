@@ -151,10 +151,23 @@ class Plan:
         return mapping_of(self.events) if self.events else None
 
     def reads_as(self, other: "Plan") -> bool:
-        """Whether another plan reads records in the same way."""
+        """Whether another plan reads transactions in the same way."""
         return self is other or (
-            self.events == other.events and self.currencies == other.currencies
+            _of_transactions(self.events) == _of_transactions(other.events)
+            and self.currencies == other.currencies
         )
+
+    @property
+    def labels(self) -> EventMapping | None:
+        """Where the fields of a label are in a user's record; None: it has our own schema."""
+        mapping = self.mapping
+        return None if mapping is None else mapping.labels
+
+    @property
+    def labels_by_customer(self) -> bool:
+        """Whether a label names its customer; otherwise the id and the event time identify it."""
+        labels = self.labels
+        return labels is None or any(rule.column == "customer_id" for rule in labels.fields)
 
     @property
     def has_terminals(self) -> bool:
@@ -170,6 +183,11 @@ class Plan:
         'EUR/2'
         """
         return f"{self.currency}/{self.exponent}"
+
+
+def _of_transactions(events: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a table of events.toml without what it says of labels."""
+    return {name: value for name, value in events.items() if name != "labels"}
 
 
 def parse_plan(text: str, parts: Mapping[str, str] | None = None) -> Plan:

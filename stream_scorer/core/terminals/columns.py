@@ -21,7 +21,7 @@ class PendingTransactions:
     """n transactions whose label is not settled, or was not before they left.
 
     Attributes:
-        match: uint64[n], hash of customer, transaction id and event time.
+        match: uint64[n], hash of customer (if labels name it), transaction id and event time.
         identity: uint64[n], hash of customer, transaction id and partition.
         event_time: int64[n], ms.
         terminal_id: n strings.
@@ -78,13 +78,18 @@ class Labels:
         )  # fmt: skip
 
 
-def rows_of(events: EventBatch) -> PendingTransactions:
-    """Return valid transactions as rows."""
+def rows_of(events: EventBatch, *, by_customer: bool = True) -> PendingTransactions:
+    """Return valid transactions as rows.
+
+    Args:
+        events: The transactions.
+        by_customer: Whether labels name their customer, as in :func:`labels_of`.
+    """
     records = events.records
     time = events.int64("event_time")
     known = _hashes(records)
     return PendingTransactions(
-        mixed(known, time),
+        mixed(known if by_customer else _hash(records, "transaction_id"), time),
         mixed(known, events.partition.astype(np.int64)),
         time,
         records.column("terminal_id"),
@@ -93,23 +98,40 @@ def rows_of(events: EventBatch) -> PendingTransactions:
     )
 
 
-def labels_of(records: pa.RecordBatch, partition: NDArray[np.int32], offset: Int64) -> Labels:
-    """Return decoded labels; one without a time is known since its transaction."""
+def labels_of(
+    records: pa.RecordBatch,
+    partition: NDArray[np.int32],
+    offset: Int64,
+    *,
+    by_customer: bool = True,
+) -> Labels:
+    """Return decoded labels; one without a time is known since its transaction.
+
+    Args:
+        records: n labels.
+        partition: int32[n], source.
+        offset: int64[n], source.
+        by_customer: Whether they name their customer; otherwise they belong to the transactions
+            with their id and event time, of whichever customer.
+    """
     time = np.asarray(records.column("event_time").view(pa.int64()))
     known = records.column("label_time").view(pa.int64())
     label_time = np.where(
         np.asarray(known.is_valid()), np.asarray(known.fill_null(0)), time
     ).astype(np.int64)
     fraud = np.asarray(records.column("is_fraud").to_numpy(zero_copy_only=False), np.bool_)
-    match = mixed(_hashes(records), time)
+    known_as = _hashes(records) if by_customer else _hash(records, "transaction_id")
+    match = mixed(known_as, time)
     return Labels(match, time, label_time, fraud, partition, offset)
 
 
 def _hashes(records: pa.RecordBatch) -> UInt64:
-    customer, transaction = (
-        hashes_of(records.column(name)) for name in ("customer_id", "transaction_id")
-    )
-    hashes: UInt64 = mixed(customer, transaction)
+    hashes: UInt64 = mixed(_hash(records, "customer_id"), _hash(records, "transaction_id"))
+    return hashes
+
+
+def _hash(records: pa.RecordBatch, name: str) -> UInt64:
+    hashes: UInt64 = hashes_of(records.column(name))
     return hashes
 
 
