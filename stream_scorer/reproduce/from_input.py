@@ -40,9 +40,9 @@ from stream_scorer.reproduce.rescore import Bundles, ask, model_errors
 from stream_scorer.reproduce.terminals import RecordedTerminals
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoints.history_start import Beginning
-from stream_scorer.state.checkpoints.ownership import Owner
 from stream_scorer.state.partitions.refold import input_of, others_of
 from stream_scorer.state.partitions.rejected_offsets import Rejected
+from stream_scorer.state.stores.open import owner_of
 from stream_scorer.state.stores.topic_store import TopicStore
 
 Float64 = NDArray[np.float64]
@@ -84,6 +84,7 @@ class InputReproduction:
         warm: str | None = None,
     ) -> None:
         self._kafka = settings.kafka
+        self._owner = owner_of(settings)
         self._plan = plan
         self._spool = spool
         self._found = found
@@ -202,7 +203,7 @@ class InputReproduction:
             StateError: A record is damaged.
             UnavailableError: The broker does not answer.
         """
-        owner = Owner(self._kafka.group, self._kafka.topics.transactions)
+        owner = self._owner
         rejected = Rejected(owner, partition)
         try:
             for records in TopicStore(self._kafka, owner).read(partition):

@@ -83,6 +83,8 @@ def fence_former(
     Raises:
         UnavailableError: The broker does not answer.
     """
+    if ":" in identity.former:
+        return
     until = clock() + _PATIENCE_SECONDS
     client = make(config.producer(kafka, identity.former))
     try:

@@ -40,9 +40,12 @@ MOST_REJECTED = 1 << 20
 """Rejected offsets of one segment, at most."""
 MOST_SPAN = 1 << 23
 """Offsets that one bitmap covers, at most: 1 MiB before compression."""
-_MOST_REASON_BYTES = 32 << 20
 _MOST_REASON_RUNS = 65_536
-_MOST_NAMES = 256
+_MOST_NAMES, _MOST_NAME_LETTERS = 256, 16_384
+"""Reasons of one segment, and their letters together. Those that we write have 40 letters each."""
+_MOST_LEVEL = 8
+"""Sixteen of a level become one of the next, so the largest segment has level 5."""
+_VARIOUS = "VARIOUS"
 
 _MAGIC = b"SREJ"
 _NUMBER = 1
@@ -96,6 +99,9 @@ def segment(partition: int, offsets: Int64, reasons: Sequence[str]) -> Segment:
         reasons: n reasons.
     """
     names = tuple(sorted(set(reasons)))
+    if _too_many(names):
+        # A dead letter of another client names any: see `state/commands/adopt.py`.
+        names, reasons = (_VARIOUS,), [_VARIOUS] * len(reasons)
     place = {name: code for code, name in enumerate(names)}
     codes = np.array([place[reason] for reason in reasons], np.int64)
     counts = np.bincount(codes, minlength=len(names))
@@ -111,9 +117,12 @@ def merged(parts: Sequence[Segment]) -> Segment | None:
     names = tuple(sorted({name for part in parts for name in part.names}))
     every = np.concatenate([part.offsets for part in parts])
     offsets, kept = np.unique(every, return_index=True)
+    level = max(part.level for part in parts) + 1
     if len(offsets) > MOST_REJECTED or int(offsets[-1]) - int(offsets[0]) >= MOST_SPAN:
         return None
-    level = max(part.level for part in parts) + 1
+    if level > _MOST_LEVEL or _too_many(names):
+        # Another client wrote one of them: what is written must be readable.
+        return None
     counts: Counter[str] = Counter()
     for part in parts:
         counts.update(dict(zip(part.names, part.counts, strict=True)))
@@ -130,6 +139,11 @@ def merged(parts: Sequence[Segment]) -> Segment | None:
     return Segment(
         parts[0].partition, offsets, names, codes, tuple(counts[name] for name in names), level
     )
+
+
+def _too_many(names: Sequence[str]) -> bool:
+    """Whether no segment has so many reasons, or such long ones."""
+    return len(names) > _MOST_NAMES or sum(map(len, names)) > _MOST_NAME_LETTERS
 
 
 def encoded(made: Segment) -> bytes:
@@ -249,6 +263,7 @@ def parse(value: bytes, partition: int, first: int) -> StoredSegment:
     span = end - begin
     if (
         how not in (_BITMAP, _RUNS)
+        or level > _MOST_LEVEL
         or begin < 0
         or not 0 < count <= min(span, MOST_REJECTED)
         or (how == _BITMAP and span > MOST_SPAN)
@@ -286,12 +301,12 @@ def _reasons_of(
     kept: StoredSegment, data: bytes
 ) -> tuple[tuple[str, ...], Int64 | None, tuple[int, ...]]:
     try:
-        told = json.loads(_inflated(kept, data, _MOST_REASON_BYTES))
+        told = json.loads(_inflated(kept, data, _reason_bytes_most(kept.count)))
         names = tuple(told[0])
-        if not 0 < len(names) <= _MOST_NAMES or not all(type(name) is str for name in names):
+        if not names or not all(type(name) is str for name in names) or _too_many(names):
             raise _contradicts(kept)
         if told[1] is None:
-            counts = tuple(int(count) for count in told[2])
+            counts = tuple(min(max(int(count), 0), kept.count) for count in told[2])
             if len(counts) != len(names):
                 raise _contradicts(kept)
             return names, None, counts
@@ -307,6 +322,15 @@ def _reasons_of(
     except (TypeError, LookupError, OverflowError, RecursionError) as error:
         raise _contradicts(kept) from error
     return names, codes, tuple(np.bincount(codes, minlength=len(names)).tolist())
+
+
+def _reason_bytes_most(count: int) -> int:
+    """Return how much JSON the reasons of so many offsets are, at most.
+
+    A letter is up to 12 bytes in JSON, and a run 12: a code and a length, each with its comma. The
+    largest batch has 100,000 records, and what was merged has fewer runs.
+    """
+    return 12 * (_MOST_NAME_LETTERS + 4 * _MOST_NAMES) + 16 * min(count, 2 * _MOST_REASON_RUNS)
 
 
 def _inflated(kept: StoredSegment, data: bytes, most: int) -> bytes:

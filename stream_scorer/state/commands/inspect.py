@@ -108,7 +108,7 @@ class Checkpoint:
 
         Raises:
             SettingsError: The state topic does not exist.
-            ValueError: A record is damaged, and that is not forgiven, or a later version wrote it.
+            ValueError: A record is damaged or a later version's, and that is not forgiven.
             UnavailableError: The broker does not answer.
         """
         found = Rejected(self.owner, partition)

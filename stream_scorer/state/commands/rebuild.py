@@ -30,8 +30,9 @@ class Rebuilt:
         offset: The group's offset, which every bucket is as of; None where the group has none,
             and so nothing was written.
         customers: Rings in it.
-        unreadable_rejections: Segments of rejected records that could not be read and were taken
-            away: their records were judged as today's plan and registry judge them.
+        unreadable_rejections: Segments of rejected records that were taken away, as they are
+            damaged or a later version's: their records were judged as today's plan and registry
+            judge them.
         adopted_rejections: Records of which no segment said that they were rejected, and a dead
             letter with their bytes did: a version without segments rejected them.
     """

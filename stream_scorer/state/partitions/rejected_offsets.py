@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.ports import RawRecords, StoredRecords
-from stream_scorer.state.checkpoints.formats import UnknownFormatError
 from stream_scorer.state.checkpoints.ownership import Owner
 from stream_scorer.state.checkpoints.rejected_segments import Segment, StoredSegment, parse, segment
 
@@ -57,8 +56,8 @@ class Rejected:
             First offsets of the segments that were left out.
 
         Raises:
-            UnknownFormatError: A later version wrote one.
-            ValueError: One is damaged, or its MAC is not valid.
+            UnknownFormatError: A later version wrote one, and that is not forgiven.
+            ValueError: One is damaged, or its MAC is not valid, and that is not forgiven.
         """
         found, damaged = [], []
         for first in sorted(self._values):
@@ -68,8 +67,6 @@ class Rejected:
                 kept = parse(inside, self._partition, first)
                 if forgive:
                     kept.decoded()
-            except UnknownFormatError:
-                raise
             except ValueError:
                 if not forgive:
                     raise

@@ -8,7 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_scorer.errors import UnavailableError
-from stream_scorer.kafka.membership.transactional_id import command, fence_former, instance
+from stream_scorer.kafka.membership.transactional_id import (
+    Identity,
+    command,
+    fence_former,
+    instance,
+)
 from stream_scorer.settings import Kafka
 from tests.support.kafka.fake_cluster import failure
 
@@ -92,3 +97,19 @@ def test_a_silent_broker_is_waited_for_only_so_long() -> None:
     with pytest.raises(UnavailableError):
         fence_former(KAFKA, instance("g", "i"), client.made, lambda: next(times))
     assert client.births == 3
+
+
+@pytest.mark.parametrize(
+    ("identity", "other"),
+    [
+        (instance("a:b", "c"), instance("a", "b-c")),
+        (command("a:b", "state-command"), instance("a", "b-state-command")),
+    ],
+)
+def test_a_start_fences_no_other_process_of_this_version(
+    identity: Identity, other: Identity
+) -> None:
+    assert identity.former == other.current
+    client = Client([])
+    fence_former(KAFKA, identity, client.made)
+    assert client.births == 0
