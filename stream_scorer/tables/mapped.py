@@ -88,8 +88,10 @@ class MappedReader:
         normaliser = partial(Normaliser, currencies=plan.currencies, most=plan.amount_minor_max)
         self._normaliser = normaliser(mapping)
         # Also of a row that is rejected for another value, the time says which day it is of.
-        time = next(rule for rule in mapping.fields if rule.column == "event_time")
-        self._timing = normaliser(EventMapping("", (), (time,), (), mapping.key, {}))
+        times = tuple(rule for rule in mapping.fields if rule.column == "event_time")
+        self._timing = (
+            normaliser(EventMapping("", (), times, (), mapping.key, {})) if times else None
+        )
         self.schema = self._normaliser.schema
 
     def check(self, file: InputFile) -> None:
@@ -208,7 +210,7 @@ class MappedReader:
 
     def _times(self, piece: LeafPiece, rows: Sequence[int]) -> dict[int, int]:
         """Return the event times of some rows, ms, where they can be read."""
-        if not rows:
+        if not rows or self._timing is None:
             return {}
         place = np.full(piece.rows, -1)
         place[rows] = np.arange(len(rows))

@@ -183,7 +183,7 @@ class ProfilerWork:
         replay_of: Callable[[int, int, int], InputReplay],
     ) -> None:
         self._plan = plan
-        self._by_customer = plan.labels_by_customer
+        self._identity = plan.label_identity
         self._partitions = partitions
         self._sources = sources
         self._decoders = decoders
@@ -191,7 +191,9 @@ class ProfilerWork:
         self._listener = listener
         self._replay_of = replay_of
         hold = plan.terminal_delay_ms - plan.terminal_slack_ms
-        self.pending = Pending(partitions, sources, hold, plan.lateness_ms)
+        self.pending = Pending(
+            partitions, sources, hold, plan.lateness_ms, by_time=self._identity.by_time
+        )
         self._first: dict[int, int] = {}
         self._resume(notes)
         self._replays = Replays(self._open, self._remember, listener)
@@ -313,17 +315,17 @@ class ProfilerWork:
             events, of_event = events.take(valid), of_event[valid]
         of_label = told[decoded.rows]
         labels = labels_of(
-            decoded.records, raw.partition[of_label], raw.offset[of_label],
-            by_customer=self._by_customer,
-        )  # fmt: skip
+            decoded.records, raw.partition[of_label], raw.offset[of_label], self._identity
+        )
         # As a transaction's: a label from the future would be kept, and replayed, until then.
-        ahead = labels.event_time > raw.timestamp[of_label] + self._plan.ahead_ms
+        when = labels.event_time if self._identity.by_time else labels.label_time
+        ahead = when > raw.timestamp[of_label] + self._plan.ahead_ms
         if ahead.any():
             name = RejectReason.TIME_AHEAD.value
             rejected[name] = rejected.get(name, 0) + int(ahead.sum())
             sane = np.flatnonzero(~ahead)
             labels, of_label = labels.take(sane), of_label[sane]
-        rows = rows_of(events, by_customer=self._by_customer)
+        rows = rows_of(events, self._identity)
         return _Read(rows, paid[of_event], labels, of_label, rejected, skipped)
 
     def _notes(self, folded: Folded, raw: RawRecords) -> dict[int, bytes]:

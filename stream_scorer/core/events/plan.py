@@ -7,7 +7,12 @@ from typing import Any
 
 from stream_scorer.core.events.extras import check_extras
 from stream_scorer.core.events.policy_table import read_policy
-from stream_scorer.core.mapping.mapping import EventMapping, check_with_plan, mapping_of
+from stream_scorer.core.mapping.mapping import (
+    EventMapping,
+    LabelIdentity,
+    check_with_plan,
+    mapping_of,
+)
 from stream_scorer.nesting import parse_toml
 
 _DAY_MS = 86_400_000
@@ -164,10 +169,9 @@ class Plan:
         return None if mapping is None else mapping.labels
 
     @property
-    def labels_by_customer(self) -> bool:
-        """Whether a label names its customer; otherwise the id and the event time identify it."""
-        labels = self.labels
-        return labels is None or any(rule.column == "customer_id" for rule in labels.fields)
+    def label_identity(self) -> LabelIdentity:
+        """What says which transaction a label is of."""
+        return LabelIdentity() if self.labels is None else self.labels.label_identity
 
     @property
     def has_terminals(self) -> bool:

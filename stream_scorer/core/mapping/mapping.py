@@ -75,7 +75,7 @@ _LABEL_TARGETS: Final = (
     ("label_time", "timestamp"),
 )
 _LABEL_FIELDS: Final = tuple(name for name, _ in _LABEL_TARGETS)
-_LABEL_REQUIRED: Final = ("transaction_id", "event_time", "is_fraud")
+_LABEL_REQUIRED: Final = ("transaction_id", "is_fraud")
 _FLAGS: Final = {
     text: flag
     for flag, texts in ((True, "1 true True TRUE"), (False, "0 false False FALSE"))
@@ -145,6 +145,19 @@ class KeyRule:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelIdentity:
+    """What says which transaction a label is of, in addition to the transaction's id.
+
+    Attributes:
+        by_customer: Whether the customer does.
+        by_time: Whether the event time does. Otherwise a label has the time when it became known.
+    """
+
+    by_customer: bool = True
+    by_time: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class EventMapping:
     """How a user's record becomes a transaction.
 
@@ -185,6 +198,12 @@ class EventMapping:
     def extra_types(self) -> dict[str, str]:
         """Name and type of each extra field, as ``Plan.extras`` has them."""
         return {rule.column: rule.kind for rule in self.extras}
+
+    @property
+    def label_identity(self) -> LabelIdentity:
+        """What the labels of a mapping of labels name."""
+        columns = {rule.column for rule in self.fields}
+        return LabelIdentity("customer_id" in columns, "event_time" in columns)
 
     @property
     def has_terminals(self) -> bool:
@@ -334,9 +353,12 @@ def _labels(table: object) -> EventMapping:
     for name in _LABEL_REQUIRED:
         if name not in named:
             raise ValueError(f"labels.{name}: is missing")
+    timed = "event_time" in named
+    if not timed and "label_time" not in named:
+        raise ValueError("labels.label_time: is missing; it may be if there is an event_time")
     rules = []
     for name, kind in _LABEL_TARGETS:
-        key, nullable = f"labels.{name}", name == "label_time"
+        key, nullable = f"labels.{name}", name == "label_time" and timed
         if name in named:
             rule = _rule(key, name, kind, named[name], nullable=nullable)
             if kind == "boolean" and rule.path is not None and not rule.table:

@@ -23,6 +23,7 @@ from stream_scorer.core.decision.routing import CANARY, Routing
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.strings import hashes_of, string_views
+from stream_scorer.core.terminals.columns import kept_until
 from stream_scorer.core.terminals.profile_kernels import mixed
 from stream_scorer.errors import ModelError, RegistryUnavailableError, SchemaError
 from stream_scorer.models.bundles.bundle import Manifest
@@ -57,8 +58,8 @@ class SourceColumns:
 
     Attributes:
         row: int64[n], place in the batch, ascending.
-        key: uint64[n], hash of customer and transaction id; of transaction id and event time, where
-            labels do not name their customer.
+        key: uint64[n], hash of customer and transaction id. Where labels do not name the customer,
+            of the id and the event time; or of the id alone.
         event_time: int64[n], ms.
         partition: int32[n], of the transaction; of the record, where that is a label.
         offset: int64[n], likewise.
@@ -137,7 +138,7 @@ class EvidenceColumns:
         # Others write labels, too: they are held to the limits of what strangers send.
         mapped = plan if plan.labels is not None else Plan()
         self._labels = open_label_decoder(self._registry, mapped, self._directory)
-        self._by_customer = plan.labels_by_customer
+        self._identity = plan.label_identity
 
     def decisions(
         self, raw: RawRecords, routings: Callable[[int], Mapping[int, Routing]], minor_per_unit: int
@@ -201,11 +202,13 @@ class EvidenceColumns:
         """
         decoded = self._labels.decode(raw.values)
         records, rows = decoded.records, decoded.rows
-        time = _int64(records, "event_time")
         known = records.column("label_time").cast(pa.int64())
-        label_time = np.where(
-            np.asarray(known.is_valid()), np.asarray(known.fill_null(0)), time
-        ).astype(np.int64)
+        label_time = np.asarray(known.fill_null(0), np.int64)
+        if self._identity.by_time:
+            time = _int64(records, "event_time")
+            label_time = np.where(np.asarray(known.is_valid()), label_time, time)
+        else:
+            time = kept_until(label_time)
         partition = (raw.partition[rows] - first).astype(np.int32)
         told = LabelColumns(
             self._key(records), time, label_time, partition, raw.offset[rows],
@@ -242,12 +245,11 @@ class EvidenceColumns:
         )  # fmt: skip
 
     def _key(self, records: pa.RecordBatch) -> UInt64:
-        transaction = _hashed(records, "transaction_id")
-        key: UInt64
-        if self._by_customer:
-            key = mixed(_hashed(records, "customer_id"), transaction)
-        else:
-            key = mixed(transaction, _int64(records, "event_time"))
+        key = _hashed(records, "transaction_id")
+        if self._identity.by_customer:
+            key = mixed(_hashed(records, "customer_id"), key)
+        elif self._identity.by_time:
+            key = mixed(key, _int64(records, "event_time"))
         return key
 
     def _place(self, label: str, *, named: bool) -> tuple[int, int]:

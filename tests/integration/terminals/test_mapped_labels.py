@@ -62,19 +62,31 @@ class Foreign(Sent):
         return json.dumps(paid).encode()
 
 
+@pytest.mark.parametrize("missing", ["", pytest.param("event_time", marks=pytest.mark.thorough)])
 def test_rows_of_a_users_labels_are_those_of_the_rule(
-    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
+    missing: str,
+    kafka_settings: Callable[..., Kafka],
+    kafka_topics: Callable[..., Kafka],
+    tmp_path: Path,
 ) -> None:
     (tmp_path / "plan.toml").write_text("[currencies]\nEUR = 2\n")
-    (tmp_path / "events.toml").write_text(EVENTS)
+    fields, labels = EVENTS.split("[labels]")
+    if missing:
+        labels = "".join(line for line in labels.splitlines(True) if not line.startswith(missing))
+    (tmp_path / "events.toml").write_text(f"{fields}[labels]{labels}")
     kafka = kafka_topics(kafka_settings())
-    records = month()
+    # Without the event time of its transaction, a label has its own time.
+    records = [
+        each for each in month()
+        if not missing or each.fraud is None or each.label_time is not None
+    ]  # fmt: skip
     theirs: list[Sent] = []
     for number, record in enumerate(records):
         if number % 20 == 0:
             # Not final: it would turn the row's fraud around.
             theirs.append(
-                Foreign(record.number, record.event_time, not record.fraud, None, record.customer,
+                Foreign(record.number, record.event_time, not record.fraud,
+                        record.event_time, record.customer,
                         "open")
             )  # fmt: skip
         theirs.append(

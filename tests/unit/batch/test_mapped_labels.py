@@ -112,6 +112,16 @@ def test_a_users_labels_give_the_same_decisions(
         report = run_batch(settings, order_of(source, out, labels, plan=folder))
         assert report.labels == native.labels, ending
         assert out.read_bytes() == (tmp_path / "native.parquet").read_bytes(), ending
+    untimed = "".join(line for line in LABELS.splitlines(True) if "event_time" not in line)
+    for number, text in enumerate((untimed, untimed.replace('customer_id = "payment.card"\n', ""))):
+        plan_of = plan_folder(tmp_path / f"untimed{number}", text.replace(", optional = true", ""))
+        out = tmp_path / f"untimed{number}.parquet"
+        labels = tmp_path / "disputes.parquet"
+        report = run_batch(settings, order_of(source, out, labels, plan=plan_of))
+        assert report.labels is not None
+        assert report.labels["frauds_in_input"] == native.labels["frauds_in_input"]
+        assert report.labels["in_time"] == report.labels["read"] == native.labels["read"]
+        assert out.read_bytes() == (tmp_path / "native.parquet").read_bytes()
 
 
 HEAD = "state,payment.id,payment.card,at,verdict\n"

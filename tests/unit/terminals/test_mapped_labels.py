@@ -25,11 +25,13 @@ LABELS: dict[str, Any] = {
     "event_time": {"path": "paid", "unit": "s"}, "is_fraud": "bad",
     "label_time": {"path": "booked", "unit": "iso8601"},
 }  # fmt: skip
+DATED = {name: rule for name, rule in LABELS.items() if name != "event_time"}
+CUSTOMER = {"customer_id": "card"}
 BATCH = 300
 
 
 def rows(
-    records: Sequence[tuple[int, bytes | None]], plan: Plan
+    records: Sequence[tuple[int, bytes | None]], plan: Plan, batch: int = BATCH
 ) -> tuple[list[bytes | None], dict[str, int], int]:
     """Return the rows of (partition, value) records, what is rejected, and how many are skipped."""
     decoders = Decoders(TransactionDecoder(FILES, plan), open_label_decoder(FILES, plan))
@@ -38,8 +40,8 @@ def rows(
     found: list[bytes | None] = []
     rejected: dict[str, int] = {}
     skipped = 0
-    for begin in range(0, len(records), BATCH):
-        part = records[begin : begin + BATCH]
+    for begin in range(0, len(records), batch):
+        part = records[begin : begin + batch]
         at = np.arange(begin, begin + len(part))
         raw = RawRecords(
             BytesColumn.of([value for _, value in part]), BytesColumn.nulls(len(part)), None,
@@ -71,9 +73,11 @@ def place(record: Sent) -> int:
     return int(record.fraud is not None)
 
 
-@pytest.mark.parametrize("named", [{}, {"customer_id": "card"}])
-def test_mapped_labels_give_the_same_rows(named: dict[str, Any]) -> None:
-    records = month()
+@pytest.mark.parametrize("labels", [LABELS, LABELS | CUSTOMER, DATED, DATED | CUSTOMER])
+def test_mapped_labels_give_the_same_rows(labels: dict[str, Any]) -> None:
+    dated = "event_time" not in labels
+    # A label that names no event time has a time of its own.
+    records = [each for each in month() if not (dated and place(each) and each.label_time is None)]
     expected, duplicates, none = rows([(place(each), each.value) for each in records], Plan())
     assert len(expected) > 1_000
     assert none == 0
@@ -84,7 +88,7 @@ def test_mapped_labels_give_the_same_rows(named: dict[str, Any]) -> None:
             open_, bad = {"state": "open"}, {"state": "final", "bad": "perhaps"}
             values = (None, json.dumps(open_).encode(), json.dumps(bad).encode(), b"{")
             theirs += [(1, value) for value in values]
-    plan = plan_from({"events": {"labels": LABELS | named}})
+    plan = plan_from({"events": {"labels": labels}})
     found, rejected, skipped = rows(theirs, plan)
     others = len(theirs) - len(records)
     assert skipped == others // 2
@@ -93,3 +97,5 @@ def test_mapped_labels_give_the_same_rows(named: dict[str, Any]) -> None:
     assert told(found) == told(expected)
     plain = [(place(each), foreign_label(each) if place(each) else each.value) for each in records]
     assert rows(plain, plan) == (expected, duplicates, 0)
+    for batch in (1, 37) if dated else ():
+        assert told(rows(plain, plan, batch)[0]) == told(expected)

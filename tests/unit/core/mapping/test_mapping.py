@@ -8,6 +8,7 @@ import pytest
 
 from stream_scorer.core.events.plan import Plan, plan_from
 from stream_scorer.core.mapping.mapping import (
+    LabelIdentity,
     check_with_plan,
     mapping_in,
     mapping_of,
@@ -249,13 +250,15 @@ def test_a_change_of_labels_alone_reads_transactions_as_before() -> None:
     assert before.reads_as(after)
     assert after.reads_as(before)
     assert before.labels != after.labels
-    assert not before.labels_by_customer
-    assert Plan().labels_by_customer
+    assert before.label_identity == LabelIdentity(by_customer=False)
+    assert Plan().label_identity == LabelIdentity()
 
 
+UNTIMED = "[labels]\ntransaction_id = 'a'\nis_fraud = 'b'"
 REFUSED_LABELS = [
+    ("UNTIMED\nlabel_time = {path = 'c', optional = true}", "labels.label_time.optional: needs"),
     ("[labels]", "labels.transaction_id: is missing"),
-    ("[labels]\ntransaction_id = 'a'\nis_fraud = 'b'", "labels.event_time: is missing"),
+    ("[labels]\ntransaction_id = 'a'\nis_fraud = 'b'", "labels.label_time: is missing"),
     ("[labels]\ntransaction_id = 'a'\nevent_time = 'b'", "labels.is_fraud: is missing"),
     ("labels = 'a'", "labels: must be a table"),
     ("LABELS\nsource = 'a'", "labels: unknown key 'source'"),
@@ -280,7 +283,21 @@ REFUSED_LABELS = [
 @pytest.mark.parametrize(("text", "why"), REFUSED_LABELS)
 def test_impossible_labels_are_refused_by_their_key(text: str, why: str) -> None:
     fraud = LABELS.replace('"flag"', text.removeprefix("FRAUD "))
-    text = fraud if text.startswith("FRAUD") else text.replace("LABELS", LABELS)
+    text = (
+        fraud
+        if text.startswith("FRAUD")
+        else text.replace("LABELS", LABELS).replace("UNTIMED", UNTIMED)
+    )
     with pytest.raises(ValueError, match=re.escape(why)) as caught:
         parse_events(text)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("customer", [False, True])
+def test_labels_that_do_not_name_the_event_time_have_their_own(customer: bool) -> None:  # noqa: FBT001 a case
+    named = {"customer_id": "card"} if customer else {}
+    labels = {"transaction_id": "id", "is_fraud": {"constant": True}, "label_time": "booked"}
+    plan = plan_from({"events": {"labels": labels | named}})
+    assert plan.label_identity == LabelIdentity(by_customer=customer, by_time=False)
+    assert plan.labels is not None
+    assert [rule.column for rule in plan.labels.fields if rule.nullable] == []
