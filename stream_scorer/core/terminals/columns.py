@@ -99,8 +99,9 @@ def rows_of(events: EventBatch, identity: LabelIdentity = OURS) -> PendingTransa
     records = events.records
     time = events.int64("event_time")
     known = _hashes(records)
+    named = known if identity.by_customer else _hash(records, "transaction_id")
     return PendingTransactions(
-        match_of(records, time, identity),
+        _with_time(named, time, identity),
         mixed(known, events.partition.astype(np.int64)),
         time,
         records.column("terminal_id"),
@@ -154,8 +155,12 @@ def match_of(records: pa.RecordBatch, event_time: Int64, identity: LabelIdentity
         event_time: int64[n], ms.
         identity: What labels name of their transaction, in addition to its id.
     """
-    known = _hashes(records) if identity.by_customer else _hash(records, "transaction_id")
-    return mixed(known, event_time) if identity.by_time else known
+    named = _hashes(records) if identity.by_customer else _hash(records, "transaction_id")
+    return _with_time(named, event_time, identity)
+
+
+def _with_time(named: UInt64, event_time: Int64, identity: LabelIdentity) -> UInt64:
+    return mixed(named, event_time) if identity.by_time else named
 
 
 def last_in_time(match: UInt64, known: Int64, wanted: UInt64, limit: Int64) -> Int64:

@@ -181,9 +181,7 @@ def test_a_flag_is_a_boolean_0_or_1_or_by_a_table(
          "labels.where: op: is a map, not a single value"),
     ],
 )  # fmt: skip
-def test_a_schema_of_which_no_label_can_be_made_rejects_its_records(
-    schema: dict[str, Any], why: str
-) -> None:
+def test_a_schema_that_gives_no_label_rejects_its_records(schema: dict[str, Any], why: str) -> None:
     names = {"op": "string", **schema}
     fields = [{"name": name, "type": kind} for name, kind in names.items()]
     source = Schemas(json.dumps({"type": "record", "name": "L", "fields": fields}))

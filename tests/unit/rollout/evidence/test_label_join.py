@@ -298,7 +298,7 @@ def dated_streams(draw: st.DrawFn) -> list[tuple[str, int, int, bool]]:
 
 @settings(max_examples=examples(150), deadline=None)
 @given(dated_streams(), st.data())
-def test_labels_without_their_decisions_time_are_judged_when_it_matures(
+def test_labels_without_an_event_time_are_judged_at_maturity(
     tmp_path_factory: pytest.TempPathFactory,
     records: list[tuple[str, int, int, bool]],
     data: st.DataObject,
