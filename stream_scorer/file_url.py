@@ -8,7 +8,7 @@ is refused as well. Secrets that stand in a URL appear in no message.
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote
 
 import fsspec
@@ -21,6 +21,10 @@ _QUERY = re.compile(r"\?\S*")
 _HIDDEN = "***"
 _LEAST_SECRET = 3
 """A password of fewer characters would be found in every other word."""
+S3_LIMITS: Final[dict[str, Any]] = {
+    "connect_timeout": 5.0, "read_timeout": 10.0, "retries": {"total_max_attempts": 2},
+}  # fmt: skip
+"""Seconds for a connection, and between two pieces of an answer. s3fs itself repeats a request."""
 
 
 class FileUrl:
@@ -65,7 +69,7 @@ class FileUrl:
         if "\0" in self._url:
             raise self._wrong("it holds a NUL byte", "take it out")
         try:
-            files, path = fsspec.core.url_to_fs(self._url)
+            files, path = fsspec.core.url_to_fs(self._url, **self._limits())
         except OSError as error:
             raise self.unavailable(error) from error
         except Exception as error:  # any library may stand behind a URL, with errors of its own
@@ -77,6 +81,17 @@ class FileUrl:
         if not self._url.partition("://")[2].strip("/") and "://" in self._url:
             raise self._wrong("the path is empty", "name a directory")
         return files, path
+
+    def _limits(self) -> dict[str, Any]:
+        """Return options by which a store that accepts a request and never answers is an error.
+
+        Configuration of fsspec's own takes precedence.
+        """
+        if self._url.partition("://")[0] not in {"s3", "s3a"}:
+            return {}
+        if "config_kwargs" in fsspec.config.conf.get("s3", {}):
+            return {}
+        return {"config_kwargs": S3_LIMITS}
 
     @contextmanager
     def asking(self) -> Iterator[None]:
@@ -98,6 +113,10 @@ class FileUrl:
             f"{self._holds} at {self.shown}: {self._text(error)}",
             f"check the store and the setting {self._setting}",
         )
+
+    def late(self, seconds: float) -> UnavailableError:
+        """Return the error for a store that gave no answer for so long."""
+        return self.unavailable(TimeoutError(f"no answer for {seconds:.0f} seconds"))
 
     def _wrong(self, why: str, fix: str) -> SettingsError:
         return SettingsError(f"setting {self._setting}: {self.shown}: {why}", fix)

@@ -262,7 +262,10 @@ class CheckpointStore(Protocol):
     topic: str
 
     def read(self, partition: int) -> Iterator[StoredRecords]:
-        """Yield the records of an input partition, oldest first, some at a time."""
+        """Yield the records of an input partition, oldest first, some at a time.
+
+        An empty list says that there is nothing yet: a loop goes on meanwhile.
+        """
         ...
 
     def sample(self) -> StoredRecords:

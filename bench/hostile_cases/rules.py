@@ -69,7 +69,7 @@ RULES: Final[dict[str, tuple[str, str]]] = {
     "finite": (_BUNDLES, "finite; no scale is 0"),
     "files": (_BUNDLES, "A bundle that breaks a rule is refused with exit code 3"),
     "quarantine": (_FAILS, "The batch is halved until that record is found"),
-    "eight": (_FAILS, "at most 8 records in a row, over several batches,"),
+    "eight": (_FAILS, "at most 8 records in a row, also over several batches."),
     "repeats": (_FAILS, "the same error comes from the same line of code again"),
     "not-records": (_FAILS, "operating system errors and outages are never blamed on a record"),
     "no-values": (_FAILS, "it goes to the dead letters as `INTERNAL`"),

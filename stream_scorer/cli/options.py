@@ -16,7 +16,7 @@ from stream_scorer.settings import Settings, load_settings
 PlanOption = Annotated[
     Path | None,
     typer.Option(
-        "--plan", help="Plan file, or folder with plan.toml and policy.toml; default: the model's."
+        "--plan", help="Plan file, or folder with plan.toml and its parts; default: the model's."
     ),
 ]
 WarmOption = Annotated[

@@ -10,7 +10,7 @@ _REFUSED = "Degraded: model … would be refused"
 
 @dataclass(frozen=True, slots=True)
 class ModelFailed(Event):
-    """The model raised; ``rows`` were decided by the bundle's ``on_model_error``."""
+    """The model raised; ``rows`` were decided by ``on_model_error``."""
 
     model: str
     version: str

@@ -1,5 +1,6 @@
 """S3 for bundles, checkpoints and files of transactions: slow, failing, and cut off half-way."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,12 +8,14 @@ import fsspec
 import pyarrow.parquet as pq
 import pytest
 
+from stream_scorer import file_url
 from stream_scorer.errors import ModelError, StateError, UnavailableError
 from stream_scorer.models.bundles.loader import load_bundle, verify_again
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import find
 from stream_scorer.state.checkpoints.formats import Bucket
 from stream_scorer.state.checkpoints.ownership import Assembly, Owner
+from stream_scorer.state.stores import background_read
 from stream_scorer.state.stores.file_store import FileStore
 from tests.support.batch.batch_cases import run, transactions, write
 from tests.support.contract.object_store import Weather, object_store
@@ -62,6 +65,35 @@ def test_a_failing_store_is_an_outage_without_lasting_effect(weather: Weather) -
             asked()
     weather.failing = 0
     assert found(store) == {3: bucket(3, 10)}
+
+
+def test_a_store_that_never_answers_holds_up_no_loop(
+    weather: Weather, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileStore("s3://ours/state", OWNER)
+    put(store, bucket(3, 10))
+    weather.open.clear()
+    # Each step returns at once, with nothing; the loop polls and beats between them.
+    reading = store.read(1)
+    begun = time.monotonic()
+    assert [next(reading) for _ in range(20)] == [[]] * 20
+    assert time.monotonic() - begun < background_read.ANSWER_SECONDS / 2
+    monkeypatch.setattr(background_read, "ANSWER_SECONDS", 0.5)
+    with pytest.raises(UnavailableError, match=r"s3://ours/state: no answer for 0 seconds"):
+        found(store)
+    weather.open.set()
+    assert found(store) == {3: bucket(3, 10)}
+
+
+def test_an_unanswered_request_to_a_store_has_a_time_limit(
+    weather: Weather, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(file_url.S3_LIMITS, "read_timeout", 0.2)
+    monkeypatch.setattr(fsspec.get_filesystem_class("s3"), "retries", 1)
+    store = FileStore("s3://ours/state", OWNER)
+    weather.open.clear()
+    with pytest.raises(UnavailableError, match=r"(?i)time"):
+        store.write(1, bucket(3, 10).records(OWNER))
 
 
 def test_one_failure_is_tried_again(weather: Weather) -> None:

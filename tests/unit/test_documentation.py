@@ -83,7 +83,7 @@ def test_every_key_of_the_plan_is_documented_with_its_range() -> None:
     # An upper end that only keeps arithmetic whole needs no nineteen digits.
     ranges |= {"revision": "0 or more", "amount_minor_max": "1 or more"}
     ranges |= {"lateness_ms": "0 to 2592000000", "model_error_share": "0 to 1"}
-    ranges |= {"currencies": "one entry", "policy": ""}
+    ranges |= {"currencies": "one or more", "policy": ""}
     ranges |= {"events": "", "extras": "at most 64"}
     defaults = {f.name: str(getattr(plan, f.name)) for f in dataclasses.fields(Plan)}
     defaults["currencies"] = "{ EUR = 2 }"

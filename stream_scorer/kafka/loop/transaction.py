@@ -16,7 +16,7 @@ aborted batch stays, and nothing of a batch leaves the process before its own co
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from confluent_kafka import OFFSET_INVALID
 
@@ -327,7 +327,7 @@ class TransactionLoop(Generic[Delta]):
         """Tell of the last commit once its delta is kept."""
         kept, self._kept = self._kept, None
         if kept is not None:
-            self._listener(kept.result())
+            self._listener(self._result(kept))
 
     def _publish(self, batch: PolledBatch[Delta]) -> bool:
         """Send a batch's result with its offsets; return whether it is committed."""
@@ -366,9 +366,9 @@ class TransactionLoop(Generic[Delta]):
         if batch is not None and batch.result is not None:
             # The state holds what is not committed; whoever polls gives the batch up.
             result, batch.result = batch.result, None
-            self._pool.submit(self._work.undo, result).result()
+            self._undone(result)
         self._say_kept()
-        outgoing = self._pool.submit(self._work.flush, set(gone)).result()
+        outgoing = self._result(self._pool.submit(self._work.flush, set(gone)))
         until = time.monotonic() + patience
         while (outgoing or notes) and not self._left_behind(outgoing, gone, notes):
             if time.monotonic() >= until:
@@ -424,7 +424,7 @@ class TransactionLoop(Generic[Delta]):
         return self._await(self._pool.submit(self._work.compute, raw, stages, rejected))
 
     def _undone(self, result: Result[Delta]) -> None:
-        self._pool.submit(self._work.undo, result).result()
+        self._result(self._pool.submit(self._work.undo, result))
 
     def _searching(self) -> bool:
         """Whether to go on searching; stays in the group meanwhile."""
@@ -453,15 +453,31 @@ class TransactionLoop(Generic[Delta]):
                     self._listener(BatchUnreadable(at.topic, number, offset, len(mine)))
 
     def _await(self, future: "Future[Result[Delta]]") -> Result[Delta]:
-        """Wait for a computation; one that is slow pauses its partitions and keeps polling.
-
-        A slow one still counts as alive, and one that hangs does not.
-        """
-        began = time.monotonic()
+        """Wait for a computation; one that is slow pauses its partitions and keeps polling."""
         wait([future], timeout=self._limits.slow)
         if future.done():
             return future.result()
         self._source.pause()
+        self._watch(future, lambda: self._source.serve(_SERVE_SECONDS))
+        self._source.resume(set())
+        return future.result()
+
+    def _result(self, future: "Future[Any]") -> Any:
+        """Return what the other thread made; where nothing may be polled, as inside a poll.
+
+        It may have to compute the next batch first.
+        """
+        self._watch(future, lambda: wait([future], timeout=_SERVE_SECONDS))
+        return future.result()
+
+    def _watch(self, future: "Future[Any]", meanwhile: Callable[[], object]) -> None:
+        """Wait until the other thread is done; a slow one counts as alive, one that hangs does not.
+
+        Args:
+            future: What it makes.
+            meanwhile: Called until then; returns after a moment.
+        """
+        began = time.monotonic()
         hung = False
         while not future.done():
             seconds = time.monotonic() - began
@@ -470,11 +486,9 @@ class TransactionLoop(Generic[Delta]):
             elif not hung:
                 hung = True
                 self._listener(ComputationHung(seconds, stack_of(self._pool)))
-            self._source.serve(_SERVE_SECONDS)
+            meanwhile()
         if hung:
             self._listener(ComputationOver())
-        self._source.resume(set())
-        return future.result()
 
     def _wait_out(self) -> None:
         """Stay in the group for a moment without fetching."""
@@ -494,10 +508,12 @@ class TransactionLoop(Generic[Delta]):
         ends = dict(batch.ends)
         if ahead is not None:
             ends |= ahead.ends
-            if ahead.future is not None and not wait([ahead.future]).done.pop().exception():
-                self._pool.submit(self._work.undo, ahead.future.result()).result()
+            if (future := ahead.future) is not None:
+                self._watch(future, lambda: wait([future], timeout=_SERVE_SECONDS))
+                if not future.exception():
+                    self._undone(future.result())
         if batch.result is not None:
-            self._pool.submit(self._work.undo, batch.result).result()
+            self._undone(batch.result)
         self._say_kept()
         self._producer.abort_open()
         self._source.seek(self._settled(ends))

@@ -119,8 +119,7 @@ def load_bundle(folder: Path | Folder, trust: Trust = ANY) -> Bundle:
     place = LocalFolder(folder) if isinstance(folder, Path) else folder
     seal = read_seal(place, trust)
     manifest = seal.manifest
-    check_engine(manifest)
-    _check_scikit_learn(manifest)
+    check_version(manifest)
     files = dict(verified_files(place, seal))
     model = unpack(files[MODEL], manifest.label, trust)
     predictor = predictor_of(model, manifest)
@@ -175,6 +174,16 @@ def predictor_of(model: object, manifest: Manifest) -> FittedPredictor:
             "train it again",
         )
     return predictor
+
+
+def check_version(manifest: Manifest) -> None:
+    """Refuse a bundle of another engine or of another MAJOR.MINOR of scikit-learn.
+
+    Raises:
+        ModelError: Names the versions.
+    """
+    check_engine(manifest)
+    _check_scikit_learn(manifest)
 
 
 def check_engine(manifest: Manifest) -> None:

@@ -1,6 +1,7 @@
 """From the bytes of a skops file to a fitted model, if it consists of nothing but what we know."""
 
 import io
+import json
 import math
 import zipfile
 from collections.abc import Callable
@@ -25,10 +26,12 @@ TRUSTED_TYPES = frozenset(
 that we take; skops's list follows what the installed one makes public."""
 
 _ZIP = b"PK\x03\x04"
-_MEMBERS = frozenset({".json", ".npy"})
+_SCHEMA = "schema.json"
 _UNPACKED_BYTES_MOST = 1024 * 1024 * 1024
 _SCHEMA_BYTES_MOST = 64 * 1024 * 1024
 _MEMBERS_MOST = 65_536
+_OBJECTS_MOST = 500_000
+"""Of a file's schema; each takes skops some kilobytes while it is read."""
 _ENTRY = b"PK\x01\x02"
 """What each member's entry in the archive's directory begins with."""
 
@@ -69,7 +72,8 @@ def unpack(data: bytes, bundle: str, trust: Trust) -> object:
                 "save the model with `stream-scorer train`",
             )
         seen.add(member.filename)
-        if Path(member.filename).suffix not in _MEMBERS or "/" in member.filename:
+        plain = "/" not in member.filename and Path(member.filename).suffix == ".npy"
+        if member.filename != _SCHEMA and not plain:
             raise ModelError(
                 f"{label}: {MODEL} holds {member.filename!r}, which no skops model of ours does",
                 "save the model with `stream-scorer train`",
@@ -77,6 +81,7 @@ def unpack(data: bytes, bundle: str, trust: Trust) -> object:
     if sum(member.file_size for member in members) > _UNPACKED_BYTES_MOST:
         raise ModelError(f"{label}: {MODEL} unpacks to over 1 GiB", "train a smaller model")
     _guarded(label, lambda: _refuse_lengths(data))
+    _guarded(label, lambda: _refuse_growth(data))
     unknown = set(_guarded(label, lambda: skops.io.get_untrusted_types(data=data))) - trusted
     if unknown:
         raise ModelError(
@@ -112,6 +117,45 @@ def _refuse_lengths(data: bytes) -> None:
                     raise ValueError(f"{member.filename} has the type {kind} and shape {shape}")
                 if file.tell() + size != member.file_size:
                     raise ValueError(f"{member.filename} does not have the length of its shape")
+
+
+def _refuse_growth(data: bytes) -> None:
+    """Refuse a schema that names more than it holds.
+
+    skops takes an object that has the id of an earlier one for that one, and walks through it once
+    more. What it writes has all of an object wherever it is mentioned. So where all mentions of an
+    id have as many objects, what is walked through is no more than the text, and nothing is part
+    of itself. A member is read again for each object that names it and is not an earlier one.
+
+    Raises:
+        ValueError: Says what grows.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        bytes_of = {member.filename: member.file_size for member in archive.infolist()}
+        schema = json.loads(archive.read(_SCHEMA))
+    order = [schema]
+    for each in order:
+        below = each.values() if isinstance(each, dict) else each
+        order += [other for other in below if isinstance(other, dict | list)]
+    objects: dict[int, int] = {}
+    mentioned: dict[Any, int] = {}
+    read: dict[Any, int] = {}
+    for each in reversed(order):
+        below = each.values() if isinstance(each, dict) else each
+        size = sum(objects[id(other)] for other in below if isinstance(other, dict | list))
+        objects[id(each)] = size = size + isinstance(each, dict)
+        if not isinstance(each, dict):
+            continue
+        number = each.get("__id__")
+        if number and mentioned.setdefault(number, size) != size:
+            raise ValueError(f"the object {number} is mentioned in part")
+        file = each.get("file")
+        if isinstance(file, str):
+            read[number or id(each), file] = bytes_of.get(file, 0)
+    if objects[id(schema)] > _OBJECTS_MOST:
+        raise ValueError(f"it holds more than {_OBJECTS_MOST} objects")
+    if sum(read.values()) > _UNPACKED_BYTES_MOST:
+        raise ValueError("its objects name over 1 GiB of arrays")
 
 
 def _guarded(label: str, read: Callable[[], Any]) -> Any:

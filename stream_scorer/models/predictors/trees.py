@@ -133,13 +133,18 @@ def _refuse_unless(holds: bool, what: str) -> None:  # noqa: FBT001 it is the co
         raise ModelError(f"model: its trees hold {what}", "train the model again")
 
 
+def _refuse_many(nodes: int) -> None:
+    """Refuse so many nodes: before they are copied, as one tree may be there many times."""
+    _refuse_unless(nodes <= NODES_MOST, f"more than {NODES_MOST} nodes")
+
+
 def _assemble(
     trees: list[dict[str, NDArray[Any]]], baseline: float, feature_count: int
 ) -> TreeEnsemble:
     """Join trees that number their own nodes from 0."""
     sizes = np.array([len(tree["feature"]) for tree in trees], np.int64)
     _refuse_unless(len(sizes) > 0 and sizes.min() > 0, "a tree without a node")
-    _refuse_unless(sizes.sum() <= NODES_MOST, f"more than {NODES_MOST} nodes")
+    _refuse_many(int(sizes.sum()))
     _refuse_unless(
         all(column.shape == (len(tree["feature"]),) for tree in trees for column in tree.values()),
         "columns of different lengths",
@@ -180,9 +185,11 @@ def from_hist_gradient_boosting(model: Any) -> TreeEnsemble:
             "model: HistGradientBoostingClassifier with categorical features is not supported",
             "train it on numeric features",
         )
-    trees = []
+    trees, count = [], 0
     for (predictor,) in model._predictors:  # noqa: SLF001 scikit-learn publishes no other view
         nodes = predictor.nodes
+        count += len(nodes)
+        _refuse_many(count)
         trees.append(
             {
                 "leaf": nodes["is_leaf"],
@@ -204,11 +211,13 @@ def from_hist_gradient_boosting(model: Any) -> TreeEnsemble:
 
 def from_decision_trees(models: list[Any]) -> TreeEnsemble:
     """Flatten fitted binary decision trees; the value of a leaf is its share of class 1."""
-    trees = []
+    trees, count = [], 0
     for model in models:
         tree = model.tree_
         # scikit-learn makes its arrays as long as the first says, over memory for the second.
         _refuse_unless(0 < tree.node_count <= tree.capacity, "fewer nodes than they say")
+        count += tree.node_count
+        _refuse_many(count)
         trees.append(
             {
                 "leaf": tree.children_left < 0,

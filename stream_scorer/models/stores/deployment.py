@@ -83,7 +83,9 @@ def plan_files(path: Path) -> PlanFiles:
             to it, which would count for nothing.
     """
     if path.is_dir():
-        return PlanFiles(path / PLAN, read_plan_text(path / PLAN), read_plan_parts(path))
+        return PlanFiles(
+            path / PLAN, read_plan_text(path / PLAN, stored=True), read_plan_parts(path)
+        )
     text = read_plan_text(path)
     beside = read_plan_parts(path.parent) if path.name == PLAN else {}
     if beside:

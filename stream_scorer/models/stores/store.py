@@ -1,7 +1,9 @@
 """Where bundles live: ``NAME/VERSION/`` in a folder, or behind a URL (see ``remote.py``)."""
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +122,7 @@ class FolderStore:
 
     def plan(self, name: str) -> str:
         """Return the text of ``plan.toml`` beside a model's versions."""
-        return read_plan_text(self.directory / name / PLAN)
+        return read_plan_text(self.directory / name / PLAN, stored=True)
 
     def plan_parts(self, name: str) -> dict[str, str]:
         """Return the texts of the plan's further files by name."""
@@ -131,16 +133,20 @@ class FolderStore:
         return read_signature(self.directory / name / PLAN)
 
 
-def read_plan_text(path: Path) -> str:
+def read_plan_text(path: Path, *, stored: bool = False) -> str:
     """Return the text of one file of a plan.
+
+    Args:
+        path: Of the file.
+        stored: Whether it is in a folder, where others may write: it must be a regular file. A
+            pipe that a user names as ``--plan <(...)`` is read.
 
     Raises:
         PlanMissingError: It is not there.
         SettingsError: It cannot be read, is larger than 1 MiB, or is no text.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(PLAN_BYTES_MOST + 1)
+        data = _stored_bytes(path, PLAN_BYTES_MOST + 1) if stored else _bytes(path)
         if len(data) > PLAN_BYTES_MOST:
             raise SettingsError(f"plan {path}: is larger than 1 MiB", "correct the file")
         return data.decode().replace("\r\n", "\n")
@@ -159,17 +165,36 @@ def read_plan_parts(folder: Path) -> dict[str, str]:
         SettingsError: One cannot be read, or is no text.
     """
     return {
-        name: read_plan_text(folder / name) for name in PARTS if os.path.lexists(folder / name)
-    }  # fmt: skip
+        name: read_plan_text(folder / name, stored=True)
+        for name in PARTS
+        if os.path.lexists(folder / name)
+    }
 
 
 def read_signature(plan: Path) -> bytes | None:
     """Return the signature file next to a plan file; None where there is none."""
     try:
-        with plan.with_name(plan.name + SUFFIX).open("rb") as file:
-            return file.read(BYTES_MOST)
+        return _stored_bytes(plan.with_name(plan.name + SUFFIX), BYTES_MOST)
     except OSError:
         return None
+
+
+def _bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(PLAN_BYTES_MOST + 1)
+
+
+def _stored_bytes(path: Path, most: int) -> bytes:
+    """Return the first bytes of a regular file; a pipe without a writer would hold the process up.
+
+    Raises:
+        OSError: It cannot be read, or is something else.
+    """
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(file, "rb") as opened:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file")
+        return opened.read(most)
 
 
 def stored_under(places: Iterable[tuple[str, str]]) -> list[Stored]:

@@ -11,6 +11,7 @@ from stream_scorer.core.decision.routing import Routing
 from stream_scorer.errors import ModelError, SchemaError, SettingsError, UnavailableError
 from stream_scorer.kafka.loop.control_topic import KeptTopic
 from stream_scorer.kafka.topics.offsets import admin, partitions
+from stream_scorer.models.bundles.loader import check_version
 from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.models.bundles.verify import read_seal, verified_files
 from stream_scorer.models.stores.remote import open_store
@@ -74,11 +75,13 @@ def _judge_restarts(partitions: Iterable[dict[str, Any]], settings: Settings) ->
 def _why_not_loadable(settings: Settings, label: str) -> str:
     """Return why the store's bundle would be refused at a start; empty where it would not be.
 
-    Files and signature are verified as at a start; the model itself is not loaded.
+    Versions, files and signature are verified as at a start; the model itself is not loaded.
     """
     try:
         folder = find(open_store(settings.models), label)
-        for _ in verified_files(folder, read_seal(folder, trust_of(settings.models))):
+        contents = read_seal(folder, trust_of(settings.models))
+        check_version(contents.manifest)
+        for _ in verified_files(folder, contents):
             pass
     except (ModelError, SettingsError, UnavailableError) as error:
         return str(error)

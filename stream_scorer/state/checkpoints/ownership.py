@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from stream_scorer.core.rings.rings import BUCKETS
 from stream_scorer.state.checkpoints.formats import (
     Bucket,
     BucketPart,
@@ -94,7 +95,7 @@ class Owner:
         if owner != f"{self.group}/{self.topic}" or not all(map(_NUMBER.fullmatch, place)):
             return None
         partition, bucket, part = map(int, place)
-        return partition, bucket, part
+        return (partition, bucket, part) if bucket < BUCKETS else None
 
 
 class Assembly:
@@ -108,7 +109,7 @@ class Assembly:
     def __init__(self, owner: Owner, partition: int) -> None:
         self._owner = owner
         self._partition = partition
-        self._values: dict[tuple[int, int], bytes] = {}
+        self._values: dict[tuple[int, int], bytes | SealError] = {}
 
     def add(self, records: Iterable[tuple[bytes | None, bytes | None]]) -> None:
         """Take records in the store's order."""
@@ -120,7 +121,7 @@ class Assembly:
             if value is None:
                 self._values.pop(at, None)
             else:
-                self._values[at] = value
+                self._values[at] = opened(self._owner.seal, key or b"", value)
 
     def buckets(self) -> dict[int, Bucket]:
         """Hand over the buckets by number; the assembly is empty then.
@@ -137,14 +138,14 @@ class Assembly:
             first = records.pop((bucket, 0), None)
             if first is None:
                 raise ValueError(f"bucket {bucket}: part 0 is missing")
-            piece = _opened(self._owner, first, self._partition, bucket, 0)
+            piece = _parsed(first, self._partition, bucket, 0)
             del first
             header, shares = piece.header, [piece.payload]
             for part in range(1, header["parts"]):
                 value = records.pop((bucket, part), None)
                 if value is None:
                     raise ValueError(f"bucket {bucket}: part {part} is missing")
-                other = _opened(self._owner, value, self._partition, bucket, part)
+                other = _parsed(value, self._partition, bucket, part)
                 if not other.continues(piece):
                     raise ValueError(f"bucket {bucket}: part {part} is of another dump")
                 shares.append(other.payload)
@@ -162,13 +163,28 @@ class Assembly:
         return found
 
 
-def _opened(owner: Owner, value: bytes, partition: int, bucket: int, part: int) -> BucketPart:
-    """Check a record's MAC where there are keys, and read what is inside."""
+def opened(seal: RecordMac, key: bytes, value: bytes) -> bytes | SealError:
+    """Return what is inside of a record; instead of one whose MAC is wrong, the error.
+
+    Who reads a store keeps what this returns until the last record: a later one may replace it,
+    and what somebody without a key wrote must take no memory until then.
+    """
     try:
-        inside = owner.seal.open(owner.key(partition, bucket, part), value)
+        return seal.open(key, value)
     except SealError as error:
-        raise SealError(f"bucket {bucket} part {part}: {error}") from None
-    return parse(inside, partition, bucket, part)
+        return error.with_traceback(None)
+
+
+def _parsed(value: bytes | SealError, partition: int, bucket: int, part: int) -> BucketPart:
+    """Read what is inside of a record.
+
+    Raises:
+        SealError: Its MAC was missing or wrong.
+        ValueError: It is damaged.
+    """
+    if isinstance(value, SealError):
+        raise SealError(f"bucket {bucket} part {part}: {value}")
+    return parse(value, partition, bucket, part)
 
 
 def partitions_of(owner: Owner, key: bytes, value: bytes) -> int:
@@ -180,7 +196,7 @@ def partitions_of(owner: Owner, key: bytes, value: bytes) -> int:
     place = owner.place(key)
     if place is None:
         raise ValueError(f"key {key!r} is not of {owner}")
-    piece = _opened(owner, value, *place)
+    piece = _parsed(opened(owner.seal, key, value), *place)
     if piece.header["parts"] == 1:
         refuse_changed(piece, piece.payload)
     return int(piece.header["partitions"])

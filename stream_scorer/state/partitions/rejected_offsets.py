@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.ports import RawRecords, StoredRecords
-from stream_scorer.state.checkpoints.ownership import Owner
+from stream_scorer.state.checkpoints.ownership import Owner, opened
+from stream_scorer.state.checkpoints.record_mac import SealError
 from stream_scorer.state.checkpoints.rejected_segments import Segment, StoredSegment, parse, segment
 
 Int64 = NDArray[np.int64]
@@ -30,7 +31,7 @@ class Rejected:
     def __init__(self, owner: Owner, partition: int) -> None:
         self._owner = owner
         self._partition = partition
-        self._values: dict[int, bytes] = {}
+        self._values: dict[int, bytes | SealError] = {}
         self._first = self._end = np.empty(0, np.int64)
         self._decoded: dict[int, Segment] = {}
         self.segments: tuple[StoredSegment, ...] = ()
@@ -44,7 +45,7 @@ class Rejected:
             if value is None:
                 self._values.pop(place[1], None)
             else:
-                self._values[place[1]] = value
+                self._values[place[1]] = opened(self._owner.seal, key or b"", value)
 
     def settle(self, *, forgive: bool = False) -> list[int]:
         """Check all segments once every record was added.
@@ -62,8 +63,9 @@ class Rejected:
         found, damaged = [], []
         for first in sorted(self._values):
             try:
-                key = self._owner.rejected_key(self._partition, first)
-                inside = self._owner.seal.open(key, self._values[first])
+                inside = self._values[first]
+                if isinstance(inside, SealError):
+                    raise inside
                 kept = parse(inside, self._partition, first)
                 if forgive:
                     kept.decoded()

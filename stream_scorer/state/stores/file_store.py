@@ -25,6 +25,7 @@ from stream_scorer.file_url import FileUrl, protocols
 from stream_scorer.ports import StoredRecords
 from stream_scorer.state.checkpoints import bucket_file
 from stream_scorer.state.checkpoints.ownership import Owner
+from stream_scorer.state.stores.background_read import in_background
 
 _FILES_AT_ONCE = 32
 _UNFINISHED = ".unfinished"
@@ -64,13 +65,16 @@ class FileStore:
         self._prepared: set[int] = set()
 
     def read(self, partition: int) -> Iterator[StoredRecords]:
-        """Yield a partition's records, some files at a time.
+        """Yield a partition's records, some files at a time; empty lists while the store is slow.
 
         Raises:
             StateError: Files were being put in place, and not all are.
             UnavailableError: The store does not answer.
             ValueError: A file is damaged; names its bucket.
         """
+        yield from in_background(lambda: self._read(partition), self._url.late)
+
+    def _read(self, partition: int) -> Iterator[StoredRecords]:
         self._refuse_half()
         # Whoever takes a partition over reads it first.
         self._prepared.discard(partition)

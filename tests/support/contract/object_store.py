@@ -25,12 +25,14 @@ class Weather:
 
     Attributes:
         delay: Seconds before each answer.
+        open: Cleared, a request is taken and not answered until it is set again.
         failing: So many of the next requests are answered with 500; -1 is all.
         halved: Whether an object ends in its middle.
         requests: Methods and paths, in order.
     """
 
     delay: float = 0.0
+    open: threading.Event = field(default_factory=threading.Event)
     failing: int = 0
     halved: bool = False
     requests: list[str] = field(default_factory=list)
@@ -47,6 +49,7 @@ class _Conditions:
         weather = self._weather
         weather.requests.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")
         time.sleep(weather.delay)
+        weather.open.wait()
         if weather.failing:
             weather.failing -= weather.failing > 0
             start("500 Internal Server Error", [("Content-Length", "0")])
@@ -64,6 +67,7 @@ class _Conditions:
 def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Weather]:
     """Serve an empty bucket ``s3://ours``; credentials and address are in the environment."""
     weather = Weather()
+    weather.open.set()
     application = DomainDispatcherApplication(create_backend_app)
     server = make_server("127.0.0.1", 0, _Conditions(application, weather), threaded=True)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -90,6 +94,7 @@ def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Weather]:
     try:
         yield weather
     finally:
+        weather.open.set()
         s3fs.S3FileSystem.clear_instance_cache()
         server.shutdown()
         server.server_close()

@@ -1,6 +1,7 @@
 """Which record of the input is the one that a dead letter names, and what it gives back."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,20 @@ def test_another_record_is_not_the_same(
 ) -> None:
     letter = letter_of(LARGE, b"k", ORIGINAL)
     assert Input(Message(*other)).same([letter]) == set()
+
+
+def test_a_record_that_cannot_be_read_is_not_the_same_as_an_empty_one() -> None:
+    """Its value and key are null here only because nobody knows them."""
+    letter = letter_of(None, None, None)
+
+    class Unreadable(Input):
+        def _read(self, partition: int, first: int, last: int) -> Iterator[RawRecords]:
+            for raw in super()._read(partition, first, last):
+                yield replace(raw, unreadable=np.array([True]))
+
+    empty = Message(None, None, None)
+    assert Input(empty).same([letter]) == {letter.place}
+    assert Unreadable(empty).same([letter]) == set()
 
 
 def test_a_forged_omission_of_a_small_record_is_not_the_same() -> None:

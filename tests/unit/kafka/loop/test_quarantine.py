@@ -1,6 +1,7 @@
 """What the loop does about records for which the computation fails, and what it blames on none."""
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -280,8 +281,11 @@ def test_a_hanging_batch_is_reported_and_no_longer_alive() -> None:
         if isinstance(event, ComputationHung):
             at_hang.append(len(beats))
             work.go_on.set()
+        if isinstance(event, ComputationOver):
+            at_end.append(len(beats))
 
     at_hang: list[int] = []
+    at_end: list[int] = []
     scene.loop._listener = heard
     scene.loop.step()
     (hung,) = scene.heard(ComputationHung)
@@ -289,8 +293,42 @@ def test_a_hanging_batch_is_reported_and_no_longer_alive() -> None:
     assert "compute" in hung.stack
     assert "test_quarantine.py" in hung.stack
     assert len(scene.heard(ComputationOver)) == 1
-    assert len(beats) == at_hang[0]
+    assert at_end == at_hang
     assert scene.work.state == [0, 1]
+    scene.loop.stop()
+    scene.loop.run()
+
+
+def test_a_batch_ahead_that_hangs_while_one_is_given_up_is_reported() -> None:
+    """The batch before it is aborted: what was computed on top of it is waited for, then undone."""
+
+    class HangingAhead(Hanging):
+        def compute(
+            self, raw: RawRecords, stages: Stages, quarantined: Mapping[int, str] = NO_ROWS
+        ) -> Result[list[int]]:
+            if raw.offset[0] == 0 or self.go_on.is_set():
+                return Adding.compute(self, raw, stages, quarantined)
+            return super().compute(raw, stages, quarantined)
+
+    work = HangingAhead()
+    scene = scene_of(work, end=4)
+    scene.loop._limits = LoopLimits(maximum_batch=2, slow=10.0, hang=0.02)
+    scene.cluster.raises["offsets"] = [ABORT]
+    beats: list[float] = []
+    scene.loop._heartbeat = lambda: beats.append(time.monotonic())
+
+    def heard(event: Event) -> None:
+        scene.cluster.heard.append(event)
+        if isinstance(event, ComputationHung):
+            work.go_on.set()
+
+    scene.loop._listener = heard
+    scene.loop.step()
+    (hung,) = scene.heard(ComputationHung)
+    assert "test_quarantine.py" in hung.stack
+    assert len(scene.heard(ComputationOver)) == 1
+    assert beats
+    assert scene.work.state == []
     scene.loop.stop()
     scene.loop.run()
 

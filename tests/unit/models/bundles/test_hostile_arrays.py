@@ -1,9 +1,11 @@
 """Models of a known type whose arrays are not those of a fitted one: refused before a kernel."""
 
 import io
+import json
 import time
 import tracemalloc
 import zipfile
+from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -19,8 +21,13 @@ from stream_scorer.models.bundles import unpack as unpacking
 from stream_scorer.models.bundles.golden import read
 from stream_scorer.models.bundles.trust import ANY
 from stream_scorer.models.bundles.unpack import unpack
+from stream_scorer.models.predictors import trees as fitted_trees
 from stream_scorer.models.predictors.predictors import predictor_for
-from stream_scorer.models.predictors.trees import NODES_MOST, _assemble
+from stream_scorer.models.predictors.trees import (
+    NODES_MOST,
+    _assemble,
+    from_decision_trees,
+)
 from tests.support.models.bundle_cases import FRAUD, MODELS, ROWS
 
 LINEAR = make_pipeline(StandardScaler(), LogisticRegression()).fit(ROWS, FRAUD)
@@ -136,6 +143,72 @@ def test_many_members_are_refused_immediately(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ModelError, match="cannot be loaded"):
         unpack(out.getvalue(), "m:1.0.0", ANY)
     assert time.process_time() - began < 20, "each member costs as much as the one before"
+
+
+def of_list(content: list[Any], number: int) -> dict[str, Any]:
+    return {
+        "__class__": "list", "__module__": "builtins", "__loader__": "ListNode", "__id__": number,
+        "content": content,
+    }  # fmt: skip
+
+
+def schema(top: dict[str, Any]) -> bytes:
+    return json.dumps(top | {"protocol": 0, "_skops_version": "0"}).encode()
+
+
+def test_an_object_in_two_places_is_not_walked_through_twice_as_often_each_time() -> None:
+    """Forty lists, each of which has the one before twice, are 2^40 lists on the way."""
+    node = of_list([], 1)
+    for number in range(2, 42):
+        node = of_list([node, {"__id__": number - 1}], number)
+    with pytest.raises(ModelError, match="the object 2 is mentioned in part"):
+        unpack(archive(schema__json=schema(node)), "m:1.0.0", ANY)
+
+
+def test_an_object_is_no_part_of_itself() -> None:
+    with pytest.raises(ModelError, match="the object 1 is mentioned in part"):
+        unpack(archive(schema__json=schema(of_list([of_list([], 1)], 1))), "m:1.0.0", ANY)
+
+
+def test_an_array_that_many_objects_name_counts_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpacking, "_UNPACKED_BYTES_MOST", 5_000)
+    member = shaped((100,)) + bytes(800)
+    array = {
+        "__class__": "ndarray", "__module__": "numpy", "__loader__": "NdArrayNode",
+        "type": "numpy", "file": "a.npy",
+    }  # fmt: skip
+    data = archive(schema__json=schema(of_list([array] * 8, 1)), a__npy=member)
+    with pytest.raises(ModelError, match="its objects name over 1 GiB"):
+        unpack(data, "m:1.0.0", ANY)
+    shared = archive(schema__json=schema(of_list([array | {"__id__": 2}] * 8, 1)), a__npy=member)
+    found = unpack(shared, "m:1.0.0", ANY)
+    assert isinstance(found, list)
+    assert [each.shape for each in found] == [(100,)] * 8
+
+
+def test_a_schema_has_so_many_objects_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpacking, "_OBJECTS_MOST", 3)
+    with pytest.raises(ModelError, match="more than 3 objects"):
+        unpack(archive(schema__json=schema(of_list([{}, {}, {}], 1))), "m:1.0.0", ANY)
+
+
+def test_arrays_are_in_members_that_are_checked() -> None:
+    """An archive of arrays in a member of another name would be unpacked without a limit."""
+    with pytest.raises(ModelError, match=r"holds 'a\.json', which no skops model"):
+        unpack(archive(schema__json=schema(of_list([], 1)), a__json=b"PK"), "m:1.0.0", ANY)
+
+
+def test_one_tree_many_times_is_not_copied_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = deepcopy(MODELS["decision_tree"]).fit(ROWS, FRAUD)
+    monkeypatch.setattr(fitted_trees, "NODES_MOST", 3 * tree.tree_.node_count)
+    from_decision_trees([tree] * 3)
+
+    def one_too_many() -> Iterator[Any]:
+        yield from [tree] * 4
+        pytest.fail("it was copied before it was counted")
+
+    with pytest.raises(ModelError, match=r"more than [0-9]+ nodes"):
+        from_decision_trees(one_too_many())  # type: ignore[arg-type] # it is only gone through
 
 
 def test_valid_models_pass() -> None:

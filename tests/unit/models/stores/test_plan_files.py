@@ -1,5 +1,7 @@
 """A plan as a file or a folder: what is part of it, and what one signature covers."""
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,28 @@ def test_what_is_wrong_in_a_folder_is_named(
     assert "\n" not in str(refused.value)
     with pytest.raises(SettingsError, match=message):
         plan_of(FolderStore(folder.parent), "fraud", None)
+
+
+@pytest.mark.parametrize("name", ["plan.toml", "policy.toml", "events.toml", "plan.toml.sig"])
+def test_a_pipe_in_a_folder_holds_nobody_up(folder: Path, name: str) -> None:
+    """Nobody writes to it: whoever opens it as a file waits for ever."""
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    if name.endswith(".sig"):
+        assert FolderStore(folder.parent).plan_signature("fraud") is None
+        return
+    with pytest.raises(SettingsError, match=rf"{name}: is not a regular file"):
+        load_plan(folder)
+    with pytest.raises(SettingsError, match=rf"{name}: is not a regular file"):
+        plan_of(FolderStore(folder.parent), "fraud", None)
+
+
+def test_a_plan_may_come_from_a_pipe_that_the_user_names(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    writing = threading.Thread(target=(tmp_path / "pipe").write_text, args=("revision = 7\n",))
+    writing.start()
+    assert load_plan(tmp_path / "pipe") == Plan(revision=7)
+    writing.join()
 
 
 @pytest.mark.parametrize("case", ["as signed", "changed", "removed", "added", "signed alone"])

@@ -1,5 +1,6 @@
 """Records that carry a MAC: what the key did not write is refused, whatever else is right."""
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from stream_scorer.state.checkpoints import formats
 from stream_scorer.state.checkpoints.formats import Bucket
 from stream_scorer.state.checkpoints.ownership import Assembly, Owner, partitions_of
 from stream_scorer.state.checkpoints.record_mac import OPEN, RecordMac, SealError, bare, read_seal
+from stream_scorer.state.partitions.rejected_offsets import Rejected
 from stream_scorer.state.stores.file_store import FileStore
 from tests.support.state.stores import MemoryStore
 from tests.unit.state.partitions.test_restorer import Input as RestoredInput
@@ -97,6 +99,32 @@ def test_each_part_is_sealed(seal: RecordMac, monkeypatch: pytest.MonkeyPatch) -
     plain = made().records(Owner("g", "t"))
     with pytest.raises(SealError, match="part 2: it carries no MAC"):
         assembled(owned(seal), [*records[:2], plain[2]])
+
+
+def test_records_without_the_key_take_no_memory_until_the_last_is_read(seal: RecordMac) -> None:
+    owner = owned(seal)
+    assembly, rejected = Assembly(owner, 0), Rejected(owner, 0)
+    tracemalloc.start()
+    for number in range(64):
+        assembly.add([(owner.key(0, number, 0), bytes(1 << 20))])
+        rejected.add([(owner.rejected_key(0, number), bytes(1 << 20))])
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 1 << 20
+    with pytest.raises(SealError, match="bucket 0 part 0: it carries no MAC"):
+        assembly.buckets()
+    with pytest.raises(SealError, match="carries no MAC"):
+        rejected.settle()
+
+
+def test_a_record_without_the_key_is_none_once_it_is_replaced(seal: RecordMac) -> None:
+    ((key, value),) = made().records(owned(seal))
+    assert assembled(owned(seal), [(key, b"forged"), (key, value)]) == {5: made()}
+
+
+def test_there_is_no_bucket_above_the_last(seal: RecordMac) -> None:
+    assert owned(seal).place(b"g/t/0/1023/0") == (0, 1023, 0)
+    assert owned(seal).place(b"g/t/0/1024/0") is None
 
 
 def test_keys_rotate_and_mac_less_records_are_replaced_live(tmp_path: Path) -> None:
