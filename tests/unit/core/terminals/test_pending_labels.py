@@ -241,7 +241,7 @@ def test_a_label_without_its_rows_time_is_forgotten_in_time() -> None:
         return columns([one], at, by_time=False)[1]
 
     nothing = columns([], 0)[0]
-    for at, label_time in enumerate((1_000, 1_000, 5_000)):
+    for at, label_time in enumerate((1_000, 1_000, 1_300)):
         pending.remember(nothing, told(at, 7, label_time))
     later = 1_000 + EARLY + LATENESS + HOLD
     rows, labels, _, _ = columns([One(0, 1, later, 0)], 9, by_time=False)
