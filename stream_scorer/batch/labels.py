@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.events.validation import LATEST_MS
-from stream_scorer.core.terminals.profile_kernels import mixed
+from stream_scorer.core.mapping.mapping import EventMapping, LabelIdentity
+from stream_scorer.core.terminals.columns import kept_until, last_in_time, match_of
 from stream_scorer.errors import SettingsError
 from stream_scorer.tables.files import InputFile, columns_of, read_pieces
+from stream_scorer.tables.mapped import MappedReader, misfit_of
 from stream_scorer.tables.transactions import conform
 
 Int64 = NDArray[np.int64]
@@ -40,7 +41,8 @@ class _Labels:
         match: uint64[n], hashes of what they belong to; see :class:`Frauds`.
         fraud: bool[n].
         known: int64[n], when they became known, ms.
-        in_time: bool[n], whether that was before their terminal's row is told.
+        in_time: bool[n], whether that was before their terminal's row is told. Where labels do not
+            name its time, that depends on the event: all that have a possible time.
     """
 
     match: UInt64
@@ -53,51 +55,71 @@ class _Labels:
 
 
 @dataclass(frozen=True, slots=True)
+class _Dated:
+    """All labels of transactions that a label calls a fraud, where labels do not name their time.
+
+    Attributes:
+        match: uint64[n], ascending; see :class:`Frauds`.
+        known: int64[n], when they became known, ms; ascending for one match.
+        fraud: bool[n].
+        hold: From a transaction to the cut-off of its labels, ms.
+    """
+
+    match: UInt64
+    known: Int64
+    fraud: Bool
+    hold: int
+
+    def last(self, match: UInt64, event_time: Int64) -> Bool:
+        """Return bool[n]: what the last label in time says of each of n events."""
+        at = last_in_time(self.match, self.known, match, event_time + self.hold)
+        found: Bool = (at >= 0) & (kept_until(self.known)[at] >= event_time) & self.fraud[at]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class Frauds:
     """Transactions that are frauds.
 
     Attributes:
-        match: uint64[f], sorted: hashes of id, event time and, where labels name it, customer.
-        by_customer: Whether they do. An id alone may come again, under another time or from
-            another customer, as a transaction of its own.
+        match: uint64[f], sorted: hashes of id and, where labels name them, event time and customer.
+        identity: What labels name. An id alone may come again, under another time or from another
+            customer, as a transaction of its own.
         sample: uint64[s], sorted: such hashes of labels, of frauds or not, in time or not; the
             smallest ones, so a fair choice. All, where the file has no more than that.
         read: Labels of the file.
-        in_time: Those that were known in time.
+        in_time: Those that were known in time; all, where labels do not name the event time.
+        dated: Decides which of ``match`` are frauds, where labels do not name the event time.
     """
 
     match: UInt64
-    by_customer: bool
+    identity: LabelIdentity
     sample: UInt64
     read: int
     in_time: int
+    dated: _Dated | None = None
 
     def among(self, events: EventBatch) -> Bool:
         """Return bool[n]: which events are frauds."""
-        return _within(self.match, self._match(events))
+        match = self._match(events)
+        found = _within(self.match, match)
+        if self.dated is not None and found.any():
+            rows = np.flatnonzero(found)
+            found[rows] = self.dated.last(match[rows], events.int64("event_time")[rows])
+        return found
 
     def heard_of(self, events: EventBatch) -> bool:
         """Whether a label of the sample belongs to one of the events."""
         return bool(_within(self.sample, self._match(events)).any())
 
     def _match(self, events: EventBatch) -> UInt64:
-        customer = events.records.column(_CUSTOMER) if self.by_customer else None
-        transaction = events.records.column("transaction_id")
-        return _match(transaction, events.int64("event_time"), customer)
+        return match_of(events.records, events.int64("event_time"), self.identity)
 
 
 def _within(known: UInt64, match: UInt64) -> Bool:
     at = np.searchsorted(known, match)
     found: Bool = (at < len(known)) & (np.append(known, np.uint64(0))[at] == match)
     return found
-
-
-def _match(transaction: pa.Array, event_time: Int64, customer: pa.Array | None) -> UInt64:
-    hashes = hashes_of(transaction)
-    if customer is not None:
-        hashes = mixed(hashes_of(customer), hashes)
-    match: UInt64 = mixed(hashes, event_time)
-    return match
 
 
 def read_frauds(file: InputFile, plan: Plan) -> Frauds:
@@ -109,22 +131,17 @@ def read_frauds(file: InputFile, plan: Plan) -> Frauds:
 
     Args:
         file: Has ``transaction_id``, ``is_fraud``, ``event_time``, perhaps ``label_time`` and
-            ``customer_id``.
-        plan: Gives delay and slack.
+            ``customer_id``; or what the plan's mapping of labels makes them of.
+        plan: Gives that mapping, delay and slack.
 
     Raises:
         SettingsError: It cannot be read, is empty, lacks a column, or a value does not fit.
     """
-    present = columns_of(file, list(_COLUMNS))
-    for name in _NEEDED:
-        if present is not None and name not in present:
-            raise SettingsError(f"labels {file.name}: column {name!r} is missing", "add it")
-    # Where the names are only known row by row, a row without the customer would say it.
-    by_customer = present is not None and _CUSTOMER in present
+    identity = plan.label_identity if plan.labels else LabelIdentity(_names_customer(file))
     sample = np.empty(0, np.uint64)
     parts = [np.empty(0, np.uint64)]
     read = in_time = 0
-    for labels in _labels(file, plan, by_customer):
+    for labels in _labels(file, plan, identity):
         read += len(labels.match)
         in_time += int(np.count_nonzero(labels.in_time))
         more = labels.match
@@ -138,34 +155,77 @@ def read_frauds(file: InputFile, plan: Plan) -> Frauds:
             "give labels, of genuine transactions too; or leave --labels out",
         )
     frauds = np.unique(np.concatenate(parts))
+    if not identity.by_time:
+        dated = _dated(_labels(file, plan, identity), frauds, _hold(plan))
+        return Frauds(frauds, identity, sample, read, in_time, dated)
     last = np.full(len(frauds), np.iinfo(np.int64).min)
     fraud = np.zeros(len(frauds), np.bool_)
-    for labels in _labels(file, plan, by_customer):
+    for labels in _labels(file, plan, identity):
         said = labels.take(labels.in_time & _within(frauds, labels.match))
         for row, at in enumerate(np.searchsorted(frauds, said.match).tolist()):
             if said.known[row] >= last[at]:
                 last[at], fraud[at] = said.known[row], said.fraud[row]
     match = np.ascontiguousarray(frauds[fraud])
-    return Frauds(match, by_customer, sample, read, in_time)
+    return Frauds(match, identity, sample, read, in_time)
 
 
-def _labels(file: InputFile, plan: Plan, by_customer: bool) -> Iterator[_Labels]:  # noqa: FBT001 passed on
+def _dated(pieces: Iterator[_Labels], frauds: UInt64, hold: int) -> _Dated:
+    said = [labels.take(labels.in_time & _within(frauds, labels.match)) for labels in pieces]
+    match = np.concatenate([labels.match for labels in said])
+    known = np.concatenate([labels.known for labels in said])
+    fraud = np.concatenate([labels.fraud for labels in said])
+    # Of two that were known at the same time, the later row is the last one.
+    order = np.lexsort((np.arange(len(match)), known, match))
+    return _Dated(match[order], known[order], fraud[order], hold)
+
+
+def _hold(plan: Plan) -> int:
+    return plan.terminal_delay_ms - plan.terminal_slack_ms
+
+
+def _names_customer(file: InputFile) -> bool:
+    """Return whether labels in our own columns name their customer."""
+    present = columns_of(file, list(_COLUMNS))
+    for name in _NEEDED:
+        if present is not None and name not in present:
+            raise SettingsError(f"labels {file.name}: column {name!r} is missing", "add it")
+    # Where the names are only known row by row, a row without the customer would say it.
+    return present is not None and _CUSTOMER in present
+
+
+def _labels(file: InputFile, plan: Plan, identity: LabelIdentity) -> Iterator[_Labels]:
+    mapping = plan.labels
+    pieces = (
+        _mapped(file, plan, mapping) if mapping else _own(file, by_customer=identity.by_customer)
+    )
+    for columns in pieces:
+        told = columns["label_time"]
+        known = _ms(told)
+        event = _ms(columns["event_time"]) if identity.by_time else known
+        known = np.where(told.is_null().to_numpy(zero_copy_only=False), event, known)
+        valid = (event >= 0) & (event <= LATEST_MS)
+        in_time = valid & (known <= np.where(valid, event, 0) + _hold(plan))
+        fraud = columns["is_fraud"].to_numpy(zero_copy_only=False).astype(np.bool_)
+        yield _Labels(match_of(columns, event, identity), fraud, known, in_time)
+
+
+def _own(file: InputFile, *, by_customer: bool) -> Iterator[pa.RecordBatch]:
+    """Yield the labels of a file that has our own columns."""
     needed = (*_NEEDED, _CUSTOMER) if by_customer else _NEEDED
     schema = pa.schema(
         [pa.field(name, kind, name not in needed) for name, kind in _COLUMNS.items()]
     )
-    hold = plan.terminal_delay_ms - plan.terminal_slack_ms
     for piece in read_pieces(file, list(_COLUMNS), 0):
-        columns = conform(file, piece, schema, _OPTIONAL, "labels ")
-        event = _ms(columns["event_time"])
-        told = columns["label_time"]
-        known = np.where(told.is_null().to_numpy(zero_copy_only=False), event, _ms(told))
-        valid = (event >= 0) & (event <= LATEST_MS)
-        in_time = valid & (known <= np.where(valid, event, 0) + hold)
-        customer = columns[_CUSTOMER] if by_customer else None
-        match = _match(columns["transaction_id"], event, customer)
-        fraud = columns["is_fraud"].to_numpy(zero_copy_only=False).astype(np.bool_)
-        yield _Labels(match, fraud, known, in_time)
+        yield conform(file, piece, schema, _OPTIONAL, "labels ")
+
+
+def _mapped(file: InputFile, plan: Plan, mapping: EventMapping) -> Iterator[pa.RecordBatch]:
+    """Yield the labels of a file of a user's own columns."""
+    for piece in MappedReader(plan, mapping).pieces(file):
+        if piece.faults:
+            row, fault = min(piece.faults.items())
+            raise misfit_of(file, piece.first + row, fault, "labels ")
+        yield piece.records
 
 
 def _ms(times: pa.Array) -> Int64:

@@ -1,29 +1,55 @@
 """``stream-scorer train``: labelled transactions in, a model bundle out."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from stream_scorer.cli.options import JsonOptions
+from stream_scorer.errors import SettingsError
 from stream_scorer.settings import MODELS_DIRECTORY
 
+if TYPE_CHECKING:
+    from stream_scorer.models.stores.deployment import PlanFiles
+
 _DEFAULT_PLAN = "# Every key has its default; see docs/CONFIGURATION.md, section 'Plan'.\n"
+_DEFAULTS: Final[Mapping[str, Any]] = {
+    "name": "fraud", "out": MODELS_DIRECTORY, "features": None, "plan": None, "events": None,
+    "parameter": {}, "protocol": "handbook", "train": None, "validation": None, "test": None,
+    "delay_days": None, "missed_fraud_cost": "amount", "review_cost": 5.0,
+    "false_block_cost": 25.0, "cards_per_day": 100, "resamples": 200, "sort": False,
+    "most_rejected": 0.01, "licence": None,
+}  # fmt: skip
+_NEEDED: Final = ("data", "model", "version")
 
 
 def train(
     *,
-    data: Annotated[Path, typer.Option(help="Labelled transactions: .parquet, .csv, .jsonl.")],
-    model: Annotated[
-        str,
-        typer.Option(
-            help="hist_gradient_boosting, random_forest, decision_tree or logistic_regression."
+    job: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[JOB]", help="TOML file with these options as keys; options are stronger."
         ),
-    ],
-    version: Annotated[str, typer.Option(help="Version of the new bundle, MAJOR.MINOR.PATCH.")],
-    name: Annotated[str, typer.Option(help="Name of the model.")] = "fraud",
-    out: Annotated[Path, typer.Option(help="Model store.")] = MODELS_DIRECTORY,
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Labelled transactions: .parquet, .csv, .jsonl. Required.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="hist_gradient_boosting, random_forest, decision_tree or logistic_regression. "
+            "Required."
+        ),
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option(help="Version of the new bundle, MAJOR.MINOR.PATCH. Required.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model; default: fraud.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Model store; default: the shipped models.")
+    ] = None,
     features: Annotated[
         Path | None, typer.Option(help="Feature list, .toml or .json; a manifest will do.")
     ] = None,
@@ -33,14 +59,24 @@ def train(
             help="Plan file or folder: currency, limits, delays; default: OUT/NAME's, if any."
         ),
     ] = None,
+    events: Annotated[
+        Path | None,
+        typer.Option(help="Mapping of the data's columns, instead of the plan's events.toml."),
+    ] = None,
     parameter: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE of the estimator; may be repeated.")
     ] = None,
     protocol: Annotated[
-        str, typer.Option(help="Days to begin with: handbook or handbook-long.")
-    ] = "handbook",
+        str | None,
+        typer.Option(help="Days to begin with: handbook (the default), handbook-long or latest."),
+    ] = None,
     train_days: Annotated[
-        str | None, typer.Option("--train", help="FIRST:LAST day that the model is fitted on.")
+        str | None,
+        typer.Option(
+            "--train",
+            help="FIRST:LAST day that the model is fitted on: dates, or end-50:end-21, counted "
+            "back from the last day of the data.",
+        ),
     ] = None,
     validation_days: Annotated[
         str | None,
@@ -53,20 +89,29 @@ def train(
         int | None, typer.Option(help="Days after which a label is known; 7 in the protocols.")
     ] = None,
     missed_fraud_cost: Annotated[
-        str, typer.Option(help="amount, 20, 0.8*amount or 0.8*amount+20.")
-    ] = "amount",
-    review_cost: Annotated[float, typer.Option(help="Cost of one review.")] = 5.0,
+        str | None,
+        typer.Option(help="amount (the default), 20, 0.8*amount or 0.8*amount+20."),
+    ] = None,
+    review_cost: Annotated[
+        float | None, typer.Option(help="Cost of one review; default: 5.")
+    ] = None,
     false_block_cost: Annotated[
-        float, typer.Option(help="Cost of blocking a genuine transaction.")
-    ] = 25.0,
-    cards_per_day: Annotated[int, typer.Option(help="The k of CP@k.")] = 100,
-    resamples: Annotated[int, typer.Option(help="Of the bootstrap; 0 for no intervals.")] = 200,
+        float | None, typer.Option(help="Cost of blocking a genuine transaction; default: 25.")
+    ] = None,
+    cards_per_day: Annotated[int | None, typer.Option(help="The k of CP@k; default: 100.")] = None,
+    resamples: Annotated[
+        int | None, typer.Option(help="Of the bootstrap; 0 for no intervals; default: 200.")
+    ] = None,
     sort: Annotated[
-        bool, typer.Option("--sort", help="Sort by event time first; else disorder is refused.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--sort/--no-sort", help="Sort by event time first; else disorder is refused."
+        ),
+    ] = None,
     most_rejected: Annotated[
-        float, typer.Option(help="Share of the data, 0 to 1, that the stream may reject.")
-    ] = 0.01,
+        float | None,
+        typer.Option(help="Share of the data, 0 to 1, that the stream may reject; default: 0.01."),
+    ] = None,
     licence: Annotated[
         str | None, typer.Option(help="Under which the model may be used, as Apache-2.0.")
     ] = None,
@@ -74,39 +119,102 @@ def train(
 ) -> None:
     """Train a model on labelled transactions and write its bundle OUT/NAME/VERSION.
 
+    JOB has the same options as keys: review_cost = 5.0 is --review-cost 5.
     Without OUT/NAME/plan.toml, the plan that it was trained under is written there.
     """
-    from stream_scorer.core.events.plan import Plan  # noqa: PLC0415 as above
-    from stream_scorer.models.stores.deployment import plan_files  # noqa: PLC0415 as above
     from stream_scorer.training import run as training  # noqa: PLC0415 scikit-learn loads slowly
     from stream_scorer.training.days import split_for  # noqa: PLC0415 as above
     from stream_scorer.training.models import read_parameters  # noqa: PLC0415 as above
     from stream_scorer.training.report import report  # noqa: PLC0415 as above
     from stream_scorer.training.thresholds import read_costs  # noqa: PLC0415 as above
 
-    beside = out / name / "plan.toml"
-    named = plan or (beside.parent if beside.is_file() else None)
-    chosen = None if named is None else plan_files(named)
+    flags = {
+        "data": data, "model": model, "version": version, "name": name, "out": out,
+        "features": features, "plan": plan, "events": events, "protocol": protocol,
+        "train": train_days, "validation": validation_days, "test": test_days,
+        "delay_days": delay_days, "missed_fraud_cost": missed_fraud_cost,
+        "review_cost": review_cost, "false_block_cost": false_block_cost,
+        "cards_per_day": cards_per_day, "resamples": resamples, "sort": sort,
+        "most_rejected": most_rejected, "licence": licence,
+    }  # fmt: skip
+    given = _given(job, flags)
+    parameters = given["parameter"] | read_parameters(parameter or [])
+    beside = given["out"] / given["name"] / "plan.toml"
+    chosen = _plan_files(given["plan"], given["events"], beside)
     directory, manifest = training.train(
         training.TrainingJob(
-            data=data, model=model, version=version, name=name, store=out,
-            split=split_for(protocol, train_days, validation_days, test_days, delay_days),
-            features=features, parameters=read_parameters(parameter or []),
-            costs=read_costs(missed_fraud_cost, review_cost, false_block_cost),
-            cards_per_day=cards_per_day, resamples=resamples,
-            plan=Plan() if chosen is None else chosen.plan(),
-            sort=sort, most_rejected=most_rejected, licence=licence,
+            data=given["data"], model=given["model"], version=given["version"],
+            name=given["name"], store=given["out"],
+            split=split_for(
+                given["protocol"], given["train"], given["validation"], given["test"],
+                given["delay_days"],
+            ),
+            features=given["features"], parameters=parameters,
+            costs=read_costs(
+                given["missed_fraud_cost"], given["review_cost"], given["false_block_cost"]
+            ),
+            cards_per_day=given["cards_per_day"], resamples=given["resamples"],
+            plan=chosen.plan(), sort=given["sort"], most_rejected=given["most_rejected"],
+            licence=given["licence"],
         )
     )  # fmt: skip
     if not beside.exists():
         # Without it no other command takes the bundle: the plan is what it was trained under.
-        texts = {"plan.toml": _DEFAULT_PLAN}
-        if chosen is not None:
-            texts = {"plan.toml": chosen.text, **chosen.parts}
-        for file, text in texts.items():
+        for file, text in {"plan.toml": chosen.text, **chosen.parts}.items():
             beside.with_name(file).write_text(text, encoding="utf-8")
     document = report(directory, manifest)
     options.show_fields(document, "Trained")
     if not options.as_json:
-        store = shlex.quote(str(out))
+        store = shlex.quote(str(given["out"]))
         typer.echo(f"next: stream-scorer batch IN OUT --model {manifest.label} --store {store}")
+
+
+def _given(job: Path | None, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what options say, else the file, else the defaults.
+
+    Raises:
+        SettingsError: The file cannot be read, or what has no default is missing.
+    """
+    from stream_scorer.training.job_file import read_job_file  # noqa: PLC0415 as above
+
+    given = dict(_DEFAULTS)
+    given |= {} if job is None else read_job_file(job)
+    given |= {name: value for name, value in flags.items() if value is not None}
+    for name in _NEEDED:
+        if name not in given:
+            raise SettingsError(
+                f"train: {name} is missing", f"give --{name}, or {name} in a file: train JOB.toml"
+            )
+    return given
+
+
+def _plan_files(plan: Path | None, events: Path | None, own: Path) -> "PlanFiles":
+    """Return the files of the plan to train under.
+
+    Args:
+        plan: File or folder; None for the one next to the model's versions, if there is one.
+        events: In place of its mapping.
+        own: The plan file next to the model's versions.
+
+    Raises:
+        SettingsError: A file cannot be read, or is not a mapping.
+    """
+    from stream_scorer.core.mapping.mapping import parse_events  # noqa: PLC0415 as above
+    from stream_scorer.models.stores import deployment, store  # noqa: PLC0415 as above
+
+    named = plan or (own.parent if own.is_file() else None)
+    files = (
+        deployment.PlanFiles(events or own, _DEFAULT_PLAN, {})
+        if named is None
+        else deployment.plan_files(named)
+    )
+    if events is None:
+        return files
+    try:
+        text = store.read_plan_text(events)
+        parse_events(text)
+    except store.PlanMissingError:
+        raise SettingsError(f"events {events}: no such file", "name a file: --events") from None
+    except ValueError as error:
+        raise SettingsError(f"events {events}: {error}", "correct the file") from error
+    return deployment.PlanFiles(files.path, files.text, {**files.parts, "events.toml": text})

@@ -51,7 +51,7 @@ class MappedPiece:
     Attributes:
         first: Number of the first row in its file, from 0.
         rows: n.
-        records: The transactions, in the columns of :attr:`MappedReader.schema`.
+        records: What was read, in the columns of :attr:`MappedReader.schema`.
         good: int64, their row numbers in the piece, ascending.
         faults: The rejected ones, by row. The other rows are skipped by ``where``.
         leaves: For each path of the mapping its values in all rows.
@@ -73,23 +73,27 @@ class MappedReader:
     """Reads files by one mapping.
 
     Args:
-        plan: Has a mapping with fields; gives currencies and limits.
+        plan: Gives currencies and limits.
+        mapping: With rules for all columns; None: the plan's mapping of transactions.
 
     Attributes:
-        schema: The transaction schema's columns, the extras, and the amount in the base currency if
-            the mapping has rates.
+        schema: The columns that the mapping has rules for. Those of transactions are the
+            transaction schema's, the extras, and the amount in the base currency if the mapping has
+            rates.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        mapping = plan.mapping
+    def __init__(self, plan: Plan, mapping: EventMapping | None = None) -> None:
+        mapping = mapping or plan.mapping
         assert mapping is not None and mapping.fields  # noqa: S101, PT018 the caller asks
         self._mapping = mapping
         self._plan = plan
         normaliser = partial(Normaliser, currencies=plan.currencies, most=plan.amount_minor_max)
         self._normaliser = normaliser(mapping)
         # Also of a row that is rejected for another value, the time says which day it is of.
-        time = next(rule for rule in mapping.fields if rule.column == "event_time")
-        self._timing = normaliser(EventMapping("", (), (time,), (), mapping.key, {}))
+        times = tuple(rule for rule in mapping.fields if rule.column == "event_time")
+        self._timing = (
+            normaliser(EventMapping("", (), times, (), mapping.key, {})) if times else None
+        )
         self.schema = self._normaliser.schema
 
     def check(self, file: InputFile) -> None:
@@ -208,7 +212,7 @@ class MappedReader:
 
     def _times(self, piece: LeafPiece, rows: Sequence[int]) -> dict[int, int]:
         """Return the event times of some rows, ms, where they can be read."""
-        if not rows:
+        if not rows or self._timing is None:
             return {}
         place = np.full(piece.rows, -1)
         place[rows] = np.arange(len(rows))
@@ -245,6 +249,13 @@ def read_mapped(file: InputFile, reader: MappedReader) -> Iterator[MappedPiece]:
         yield piece
 
 
-def misfit_of(file: InputFile, row: int, fault: RowFault) -> SettingsError:
-    """Return the error of a row, numbered from 0, that must fit and does not."""
-    return SettingsError(f"{file.name}: row {row + 1}: {fault.detail}", "correct the row")
+def misfit_of(file: InputFile, row: int, fault: RowFault, what: str = "") -> SettingsError:
+    """Return the error of a row, numbered from 0, that must fit and does not.
+
+    Args:
+        file: Holds it.
+        row: Its number.
+        fault: What is wrong with it.
+        what: Goes before the file's name.
+    """
+    return SettingsError(f"{what}{file.name}: row {row + 1}: {fault.detail}", "correct the row")

@@ -7,8 +7,7 @@ one transaction.
 
 from collections.abc import Callable
 
-from stream_scorer.codec.reading.decode import ColumnDecoder
-from stream_scorer.codec.reading.mapped import open_decoder
+from stream_scorer.codec.reading.mapped import open_decoder, open_label_decoder
 from stream_scorer.codec.records.record_key import refuse_unkeyed
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import OffsetsError, StateError
@@ -134,7 +133,7 @@ def _decoders(
     directory = settings.registry.directory
     return Decoders(
         open_decoder(registry, plan, directory),
-        ColumnDecoder(registry, reader_schema("label.v1", directory), plan),
+        open_label_decoder(registry, plan, directory),
         followed_mappings(settings, scorers, plan) if scorers else None,
     )
 

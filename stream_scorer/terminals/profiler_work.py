@@ -5,13 +5,12 @@ is still needed, which each commit notes (docs/adr/0010-terminal-rows.md).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
-from stream_scorer.codec.reading.decode import ColumnDecoder
-from stream_scorer.codec.reading.mapped import EventDecoder
+from stream_scorer.codec.reading.mapped import EventDecoder, PayloadDecoder
 from stream_scorer.codec.writing.encode import ColumnEncoder, Constant
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
@@ -49,6 +48,7 @@ class Profiled:
 
     folded: Folded
     rejected: dict[str, int]
+    skipped: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +144,29 @@ class Decoders:
     """
 
     transactions: EventDecoder
-    labels: ColumnDecoder
+    labels: PayloadDecoder
     parts_of: PartsOf | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What a batch of records gave.
+
+    Attributes:
+        rows: n valid transactions.
+        row_order: int64[n], their places in the batch, ascending.
+        labels: m labels.
+        label_order: int64[m], their places, ascending.
+        rejected: How many records are neither, by reason.
+        skipped: Records that the mapping's conditions do not choose.
+    """
+
+    rows: PendingTransactions
+    row_order: Int64
+    labels: Labels
+    label_order: Int64
+    rejected: dict[str, int]
+    skipped: int
 
 
 class ProfilerWork:
@@ -176,6 +197,7 @@ class ProfilerWork:
         replay_of: Callable[[int, int, int], InputReplay],
     ) -> None:
         self._plan = plan
+        self._identity = plan.label_identity
         self._partitions = partitions
         self._sources = sources
         self._decoders = decoders
@@ -183,7 +205,9 @@ class ProfilerWork:
         self._listener = listener
         self._replay_of = replay_of
         hold = plan.terminal_delay_ms - plan.terminal_slack_ms
-        self.pending = Pending(partitions, sources, hold, plan.lateness_ms)
+        self.pending = Pending(
+            partitions, sources, hold, plan.lateness_ms, by_time=self._identity.by_time
+        )
         self._first: dict[int, int] = {}
         self._resume(notes)
         self._replays = Replays(self._open, self._remember, listener)
@@ -231,8 +255,8 @@ class ProfilerWork:
 
     def _remember(self, raw: RawRecords) -> None:
         # Without the budget: what was read once must not depend on how busy the registry is.
-        rows, _, _, labels, _ = self._decode(raw, budgeted=False)
-        self.pending.remember(rows, labels)
+        read = self._decode(raw, budgeted=False)
+        self.pending.remember(read.rows, read.labels)
 
     # -- batches ----------------------------------------------------------------------------
 
@@ -249,64 +273,81 @@ class ProfilerWork:
         Raises:
             Paused: The registry is out of reach.
         """
-        rows, row_order, rejected, labels, label_order = self._readable(raw, quarantined)
+        read = self._readable(raw, quarantined)
         stages.lap("decode")
-        folded = self.pending.fold(rows, raw.timestamp[row_order], row_order, labels, label_order)
+        folded = self.pending.fold(
+            read.rows, raw.timestamp[read.row_order], read.row_order, read.labels, read.label_order
+        )
         stages.lap("settle")
         watermark = folded.clock.watermark
         outgoing: list[Outgoing] = []
         if watermark > self.pending.clock.watermark:
             outgoing.append(self._rows.encode(folded.settled, watermark))
         stages.lap("encode")
-        return Result(outgoing, Profiled(folded, rejected), self._notes(folded, raw))
+        return Result(
+            outgoing, Profiled(folded, read.rejected, read.skipped), self._notes(folded, raw)
+        )
 
-    def _readable(
-        self, raw: RawRecords, quarantined: Mapping[int, str]
-    ) -> tuple[PendingTransactions, Int64, dict[str, int], Labels, Int64]:
+    def _readable(self, raw: RawRecords, quarantined: Mapping[int, str]) -> _Read:
         """Return what ``_decode`` does of the rows that are not passed over."""
         if not quarantined:
             return self._decode(raw, budgeted=True)
         readable, kept = raw.without(quarantined)
-        rows, row_order, rejected, labels, label_order = self._decode(readable, budgeted=True)
-        rejected[RejectReason.INTERNAL.value] = len(quarantined)
-        return rows, kept[row_order], rejected, labels, kept[label_order]
+        read = self._decode(readable, budgeted=True)
+        rejected = read.rejected | {RejectReason.INTERNAL.value: len(quarantined)}
+        return replace(
+            read, row_order=kept[read.row_order], label_order=kept[read.label_order],
+            rejected=rejected,
+        )  # fmt: skip
 
-    def _decode(
-        self, raw: RawRecords, *, budgeted: bool
-    ) -> tuple[PendingTransactions, Int64, dict[str, int], Labels, Int64]:
-        """Return valid transactions and labels with their rows in ``raw``, and what is neither."""
+    def _decode(self, raw: RawRecords, *, budgeted: bool) -> _Read:
+        """Read transactions and labels.
+
+        Raises:
+            Paused: The registry is out of reach.
+        """
         paid = np.flatnonzero(raw.partition < self._partitions)
         told = np.flatnonzero(raw.partition >= self._partitions)
         rejected: dict[str, int] = {}
         try:
-            rows, of_row = self._transactions(_rows(raw, paid), rejected, budgeted=budgeted)
+            rows, of_row, skipped = self._transactions(
+                _rows(raw, paid), rejected, budgeted=budgeted
+            )
             decoded = self._decoders.labels.decode(_rows(raw, told).values, budgeted=budgeted)
         except RegistryUnavailableError as error:
             raise Paused("registry", str(error)) from error
+        skipped += len(told) - len(decoded.rows) - len(decoded.rejections.rows)
         for reason in decoded.rejections.reasons:
             rejected[reason.value] = rejected.get(reason.value, 0) + 1
         of_label = told[decoded.rows]
-        labels = labels_of(decoded.records, raw.partition[of_label], raw.offset[of_label])
+        labels = labels_of(
+            decoded.records, raw.partition[of_label], raw.offset[of_label], self._identity
+        )
         # As a transaction's: a label from the future would be kept, and replayed, until then.
-        ahead = labels.event_time > raw.timestamp[of_label] + self._plan.ahead_ms
+        when = labels.event_time if self._identity.by_time else labels.label_time
+        ahead = when > raw.timestamp[of_label] + self._plan.ahead_ms
         if ahead.any():
             name = RejectReason.TIME_AHEAD.value
             rejected[name] = rejected.get(name, 0) + int(ahead.sum())
             sane = np.flatnonzero(~ahead)
             labels, of_label = labels.take(sane), of_label[sane]
-        return rows, paid[of_row], rejected, labels, of_label
+        return _Read(rows, paid[of_row], labels, of_label, rejected, skipped)
 
     def _transactions(
         self, raw: RawRecords, rejected: dict[str, int], *, budgeted: bool
-    ) -> tuple[PendingTransactions, Int64]:
-        """Return valid transactions with their rows in ``raw``, and count the others."""
+    ) -> tuple[PendingTransactions, Int64, int]:
+        """Return valid transactions with their rows in ``raw``, and how many are skipped.
+
+        Those that are neither are counted by reason.
+        """
         decoders = self._decoders
         parts: Sequence[Part] = [(self._plan, decoders.transactions, np.arange(len(raw)))]
         if decoders.parts_of is not None and len(raw):
             parts = decoders.parts_of(raw)
-        pieces, places = [], []
+        pieces, places, skipped = [], [], len(raw)
         for plan, decoder, mine in parts:
             events, of_event, undecodable = decoder.decode(_rows(raw, mine), budgeted=budgeted)
+            skipped -= len(events) + len(undecodable.rows)
             codes = validate(events, plan)
             reasons = [reason_of(code)[0] for code in codes[codes != 0].tolist()]
             for reason in (*reasons, *undecodable.reasons):
@@ -314,13 +355,13 @@ class ProfilerWork:
             valid = np.flatnonzero(codes == 0)
             if len(valid) < len(events):
                 events, of_event = events.take(valid), of_event[valid]
-            pieces.append(rows_of(events))
+            pieces.append(rows_of(events, self._identity))
             places.append(mine[of_event])
         if len(pieces) == 1:
-            return pieces[0], places[0]
+            return pieces[0], places[0], skipped
         place = np.concatenate(places)
         order = np.argsort(place)
-        return joined_rows(pieces).take(order), place[order]
+        return joined_rows(pieces).take(order), place[order], skipped
 
     def _notes(self, folded: Folded, raw: RawRecords) -> dict[int, bytes]:
         clock, first = folded.clock, folded.first.tolist()
@@ -362,6 +403,7 @@ class ProfilerWork:
             rejected=rejected,
             stage_seconds=stages.seconds,
             next_offsets=raw.next_offsets(),
+            skipped=result.delta.skipped,
         )
 
     def flush(self, partitions: set[int]) -> Sequence[Outgoing]:  # noqa: ARG002 see Work

@@ -8,8 +8,10 @@ Source: Le Borgne, Siblini, Lebichot, Bontempi, "Reproducible Machine Learning f
 Fraud Detection — Practical Handbook".
 """
 
+import re
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +27,7 @@ KNOWN_DAYS = 7
 """So many days of known labels before the test tell which cards are compromised."""
 
 _EPOCH = date(1970, 1, 1)
+_FROM_END: Final = re.compile(r"end(?:-([0-9]{1,6}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,78 @@ class Days:
 
 
 @dataclass(frozen=True, slots=True)
+class RelativeDays:
+    """A range of event days, some of them counted back from the last day of the data.
+
+    Attributes:
+        first: A day; or how many days it is before the last one of the data.
+        last: Likewise.
+    """
+
+    first: date | int
+    last: date | int
+
+    def ending(self, end: date) -> Days:
+        """Return the range for data whose last day is ``end``.
+
+        Raises:
+            SettingsError: Its last day is before its first one, or there are no such days.
+        """
+        try:
+            first, last = (
+                end - timedelta(days=day) if isinstance(day, int) else day
+                for day in (self.first, self.last)
+            )
+        except OverflowError:
+            raise SettingsError(
+                f"days {self}: more days than there are before {end}", "count fewer days back"
+            ) from None
+        if last < first:
+            raise SettingsError(
+                f"days {self}: for data that end on {end}, the last is before the first",
+                "name other days",
+            )
+        return Days(first, last)
+
+    def __str__(self) -> str:
+        """Return the range as :func:`read_days` reads it."""
+        return f"{_written(self.first)}:{_written(self.last)}"
+
+
+def _written(day: date | int) -> str:
+    if isinstance(day, int):
+        return f"end-{day}" if day else "end"
+    return str(day)
+
+
+def read_days(text: str) -> Days | RelativeDays:
+    """Read ``FIRST:LAST``; each is a date, ``end`` (the last day of the data) or ``end-N``.
+
+    >>> str(read_days("end-6:end").ending(date(2026, 1, 31)))
+    '2026-01-25:2026-01-31'
+
+    Raises:
+        SettingsError: Not two such days in order.
+    """
+    parts = text.split(":")
+    back = [_FROM_END.fullmatch(part) for part in parts]
+    if not any(back):
+        return Days.parse(text)
+    try:
+        first, last = (
+            int(match[1] or 0) if match else date.fromisoformat(part)
+            for part, match in zip(parts, back, strict=True)
+        )
+    except ValueError:
+        raise SettingsError(
+            f"days {text!r}: not a range", "write FIRST:LAST, as in end-6:end"
+        ) from None
+    if isinstance(first, int) and isinstance(last, int) and last > first:
+        raise SettingsError(f"days {text!r}: the last is before the first", "swap them")
+    return RelativeDays(first, last)
+
+
+@dataclass(frozen=True, slots=True)
 class Split:
     """Three ranges of days that do not overlap, and the delay of the labels.
 
@@ -93,8 +168,7 @@ class Split:
         Raises:
             SettingsError: Names the range and the day that it may reach.
         """
-        if self.delay_days < 0:
-            raise SettingsError(f"delay {self.delay_days}: less than 0 days", "raise --delay-days")
+        refuse_delay(self.delay_days)
         first, second = sorted((self.train, self.validation), key=lambda days: days.first)
         if second.first <= first.last:
             raise SettingsError(
@@ -117,6 +191,45 @@ class Split:
                 )
 
 
+def refuse_delay(days: int) -> None:
+    """Refuse a delay of labels that is less than none.
+
+    Raises:
+        SettingsError: It is.
+    """
+    if days < 0:
+        raise SettingsError(f"delay {days}: less than 0 days", "raise --delay-days")
+
+
+@dataclass(frozen=True, slots=True)
+class RelativeSplit:
+    """A split of which some days are counted back from the last day of the data.
+
+    Attributes:
+        train: As in :class:`Split`; so are the others.
+        validation: Days that the thresholds are chosen on.
+        test: Days that the quality is told for.
+        delay_days: Days after which a label is known.
+    """
+
+    train: Days | RelativeDays
+    validation: Days | RelativeDays
+    test: Days | RelativeDays
+    delay_days: int = 7
+
+    def ending(self, end: date) -> Split:
+        """Return the split for data whose last day is ``end``.
+
+        Raises:
+            SettingsError: A range has no days; see :meth:`RelativeDays.ending`.
+        """
+        train, validation, test = (
+            days.ending(end) if isinstance(days, RelativeDays) else days
+            for days in (self.train, self.validation, self.test)
+        )
+        return Split(train, validation, test, self.delay_days)
+
+
 PROTOCOLS: dict[str, Split] = {
     # Thresholds need labels that are known and that the model has not seen: the week before.
     "handbook": Split(
@@ -132,6 +245,26 @@ PROTOCOLS: dict[str, Split] = {
     ),
 }
 """The published split, and the longest one for the same test week."""
+
+LATEST: Final = "latest"
+"""The protocol whose days are the last ones of the data."""
+_DELAY_DAYS: Final = 7
+
+
+def latest(delay_days: int) -> RelativeSplit:
+    """Return the split of the last week: before it the delay, a week, and a month to train on.
+
+    >>> str(latest(7).train), str(latest(7).validation), str(latest(7).test)
+    ('end-50:end-21', 'end-20:end-14', 'end-6:end')
+
+    Args:
+        delay_days: Days after which a label is known.
+    """
+    known = 7 + delay_days
+    return RelativeSplit(
+        RelativeDays(known + 36, known + 7), RelativeDays(known + 6, known), RelativeDays(6, 0),
+        delay_days,
+    )  # fmt: skip
 
 
 def new_cards(card: pa.Array, day: Int64, fraud: Int64, split: Split) -> Mask:
@@ -168,12 +301,12 @@ def split_for(
     validation: str | None,
     test: str | None,
     delay_days: int | None,
-) -> Split:
+) -> Split | RelativeSplit:
     """Return a protocol's split, with what is given in its place.
 
     Args:
-        protocol: A key of :data:`PROTOCOLS`.
-        train: ``FIRST:LAST``, or None for the protocol's; so are the next two.
+        protocol: A key of :data:`PROTOCOLS`, or :data:`LATEST`.
+        train: As :func:`read_days` reads it, or None for the protocol's; so are the next two.
         validation: Days that the thresholds are chosen on.
         test: Days that the quality is told for.
         delay_days: Days after which a label is known.
@@ -181,12 +314,17 @@ def split_for(
     Raises:
         SettingsError: Unknown protocol, or days that are no range.
     """
-    if protocol not in PROTOCOLS:
-        raise SettingsError(f"protocol {protocol!r}: unknown", f"known are {', '.join(PROTOCOLS)}")
-    preset = PROTOCOLS[protocol]
-    return Split(
-        train=preset.train if train is None else Days.parse(train),
-        validation=preset.validation if validation is None else Days.parse(validation),
-        test=preset.test if test is None else Days.parse(test),
-        delay_days=preset.delay_days if delay_days is None else delay_days,
-    )
+    if protocol not in PROTOCOLS and protocol != LATEST:
+        known = ", ".join((*PROTOCOLS, LATEST))
+        raise SettingsError(f"protocol {protocol!r}: unknown", f"known are {known}")
+    preset = PROTOCOLS.get(protocol)
+    delay = delay_days
+    if delay is None:
+        delay = _DELAY_DAYS if preset is None else preset.delay_days
+    base = latest(delay) if preset is None else preset
+    fitted = base.train if train is None else read_days(train)
+    chosen = base.validation if validation is None else read_days(validation)
+    tested = base.test if test is None else read_days(test)
+    if isinstance(fitted, Days) and isinstance(chosen, Days) and isinstance(tested, Days):
+        return Split(fitted, chosen, tested, delay)
+    return RelativeSplit(fitted, chosen, tested, delay)

@@ -38,7 +38,15 @@ from stream_scorer.models.bundles.writer import (
 from stream_scorer.models.predictors.predictors import FittedPredictor, predictor_for
 from stream_scorer.training.card import Card, card_files
 from stream_scorer.training.data import LabelledData, known_frauds, take
-from stream_scorer.training.days import PROTOCOLS, Days, Split, new_cards, number_of
+from stream_scorer.training.days import (
+    PROTOCOLS,
+    Days,
+    RelativeSplit,
+    Split,
+    new_cards,
+    number_of,
+    refuse_delay,
+)
 from stream_scorer.training.features import read_features
 from stream_scorer.training.metrics import Judging, Scored, measures
 from stream_scorer.training.models import make_model
@@ -61,7 +69,7 @@ class TrainingJob:
         version: Of the bundle to write.
         name: Of the bundle to write.
         store: Where bundles are.
-        split: Which days are for what.
+        split: Which days are for what; possibly counted back from the last day of the data.
         features: File of feature declarations, or None for the default ones.
         parameters: Of the estimator, by name, beside the defaults.
         costs: What outcomes cost.
@@ -78,7 +86,7 @@ class TrainingJob:
     version: str
     name: str = "fraud"
     store: Path = Path("models")
-    split: Split = PROTOCOLS["handbook"]
+    split: Split | RelativeSplit = PROTOCOLS["handbook"]
     features: Path | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     costs: ThresholdCosts = field(default_factory=ThresholdCosts)
@@ -127,19 +135,19 @@ def _quality(days: Days, rows: Scored, judging: Judging) -> Quality:
     )
 
 
-def _parts(taken: LabelledData, order: TrainingJob) -> tuple[_Part, _Part, _Part]:
+def _parts(taken: LabelledData, order: TrainingJob, split: Split) -> tuple[_Part, _Part, _Part]:
     """Cut out the three ranges of days."""
     accepted = taken.table
     day = taken.time // _DAY_MS
     # Nothing that is learned after the test has begun may help to train; the test is told by all.
-    begun = np.full(len(accepted), number_of(order.split.test.first) * _DAY_MS)
-    tested = order.split.test.holds(day)
+    begun = np.full(len(accepted), number_of(split.test.first) * _DAY_MS)
+    tested = split.test.holds(day)
     fraud = np.where(tested, accepted["is_fraud"].to_numpy(), known_frauds(accepted, begun)).astype(
         np.int64
     )
     amount = taken.amounts / 10.0**order.plan.exponent
     cards = accepted["customer_id"].combine_chunks()
-    new = new_cards(cards, day, fraud, order.split)
+    new = new_cards(cards, day, fraud, split)
     card = pc.dictionary_encode(cards).indices.to_numpy().astype(np.int64)
 
     def part(name: str, days: Days) -> _Part:
@@ -156,7 +164,6 @@ def _parts(taken: LabelledData, order: TrainingJob) -> tuple[_Part, _Part, _Part
         held = np.ascontiguousarray(taken.features[at])
         return _Part(Days.of(day[at]), held, rows, new[at])
 
-    split = order.split
     return (
         part("train", split.train),
         part("validation", split.validation),
@@ -166,7 +173,10 @@ def _parts(taken: LabelledData, order: TrainingJob) -> tuple[_Part, _Part, _Part
 
 def _check(order: TrainingJob) -> None:
     """Refuse what can be refused before the data are read."""
-    order.split.check()
+    if isinstance(order.split, Split):
+        order.split.check()
+    else:
+        refuse_delay(order.split.delay_days)
     for name, value, least in (
         ("--cards-per-day", order.cards_per_day, 1),
         ("--resamples", order.resamples, 0),
@@ -185,10 +195,23 @@ def _check(order: TrainingJob) -> None:
     refuse_unwritable(new_directory(order.store, order.name, order.version))
 
 
+def _split(order: TrainingJob, taken: LabelledData) -> Split:
+    """Return the days of the order, for these data."""
+    if isinstance(order.split, Split):
+        return order.split
+    if not len(taken.time):
+        raise SettingsError(
+            f"data {order.data}: no transaction is accepted, so they have no last day",
+            "name dates with --train, --validation and --test",
+        )
+    split = order.split.ending(Days.of(taken.time // _DAY_MS).last)
+    split.check()
+    return split
+
+
 def _told(
-    order: TrainingJob, taken: LabelledData, parts: tuple[_Part, _Part, _Part], scored:
-        tuple[Scored, Scored],
-    judging: Judging,
+    order: TrainingJob, split: Split, taken: LabelledData, parts: tuple[_Part, _Part, _Part],
+    scored: tuple[Scored, Scored], judging: Judging,
 ) -> Training:  # fmt: skip
     """Return where the model came from and how good it is."""
     training, validation, test = parts
@@ -202,12 +225,12 @@ def _told(
         test_new_cards=(
             _quality(test.days, new, judging) if len(np.unique(new.fraud)) == _BOTH else None
         ),
-        delay_days=order.split.delay_days,
+        delay_days=split.delay_days,
         cards_per_day=order.cards_per_day,
         costs=order.costs,
         resamples=order.resamples,
         source=order.data.name,
-        asked={name: str(getattr(order.split, name)) for name in ("train", "validation", "test")},
+        asked={name: str(getattr(split, name)) for name in ("train", "validation", "test")},
         rows=taken.rows,
         rejected=taken.rejected,
         data_sha256=_sha256(order.data),
@@ -241,7 +264,8 @@ def train(order: TrainingJob) -> tuple[Path, Manifest]:
     taken = take(
         order.data, compiled, order.plan, sort=order.sort, most_rejected=order.most_rejected
     )
-    parts = _parts(taken, order)
+    split = _split(order, taken)
+    parts = _parts(taken, order, split)
     training, validation, test = parts
     # One thread: sums in another order would give another model on another machine.
     with threadpool_limits(1):
@@ -256,7 +280,7 @@ def train(order: TrainingJob) -> tuple[Path, Manifest]:
     scored = validation.scored(predictor), test.scored(predictor)
     thresholds = choose_thresholds(scored[0].scores, scored[0].fraud, scored[0].amount, order.costs)
     judging = Judging(thresholds, order.costs, order.cards_per_day, order.resamples)
-    told = _told(order, taken, parts, scored, judging)
+    told = _told(order, split, taken, parts, scored, judging)
     card = Card(
         label=f"{order.name}:{order.version}", kind=kind_of(model), features=features,
         thresholds=thresholds, training=told, currency=order.plan.currency, test=scored[1],

@@ -66,6 +66,17 @@ class EventDecoder(Protocol):
         ...
 
 
+class PayloadDecoder(Protocol):
+    """Decodes payloads into the columns of one kind of record."""
+
+    def decode(self, values: BytesColumn, *, budgeted: bool = False) -> DecodedColumns:
+        """Decode n payloads, as :meth:`ColumnDecoder.decode` does.
+
+        A row that is neither decoded nor rejected is skipped, as in :class:`EventDecoder`.
+        """
+        ...
+
+
 def open_decoder(
     source: SchemaSource, plan: Plan, directory: Directory = SCHEMAS_DIRECTORY
 ) -> EventDecoder:
@@ -88,6 +99,28 @@ def open_decoder(
     return _Mapped(MappedDecoder(mapping, source, plan, directory), plan)
 
 
+def open_label_decoder(
+    source: SchemaSource, plan: Plan, directory: Directory = SCHEMAS_DIRECTORY
+) -> PayloadDecoder:
+    """Return the decoder of the labels topic.
+
+    Its columns are ``transaction_id``, ``event_time``, ``is_fraud``, ``label_time`` (may be null)
+    and, unless a mapping leaves it out, ``customer_id``.
+
+    Args:
+        source: Gives writer schemas by id.
+        plan: Gives the mapping of labels and the limits on sizes. Without such a mapping, records
+            have our own schema.
+        directory: Holds our own schemas.
+    """
+    labels = plan.labels
+    if labels is None:
+        return ColumnDecoder(source, reader_schema("label.v1", directory), plan)
+    if labels.format == "json":
+        return JsonDecoder(labels, plan)
+    return MappedDecoder(labels, source, plan, directory)
+
+
 def skipped_rows(count: int, rows: Int64, rejections: Rejections) -> Int64:
     """Return int64, the rows of ``count`` that are neither decoded nor rejected."""
     left = np.ones(count, np.bool_)
@@ -96,14 +129,10 @@ def skipped_rows(count: int, rows: Int64, rejections: Rejections) -> Int64:
     return np.flatnonzero(left)
 
 
-class _Columns(Protocol):
-    def decode(self, values: BytesColumn, *, budgeted: bool = False) -> DecodedColumns: ...
-
-
 class _Mapped:
     """Columns with the records' sources."""
 
-    def __init__(self, columns: _Columns, plan: Plan) -> None:
+    def __init__(self, columns: PayloadDecoder, plan: Plan) -> None:
         self._columns = columns
         self._plan = plan
 
@@ -297,7 +326,7 @@ def refusals_of(mapping: EventMapping, places: dict[Path, Found]) -> list[str]:
         elif not place.wires and not rule.nullable and rule.default is None:
             found.append(f"{rule.key}: {rule.place}: is always null")
     wrong = (places[clause.path].why for clause in mapping.where)
-    return found + [f"record.where: {why}" for why in wrong if why]
+    return found + [f"{mapping.where_key}: {why}" for why in wrong if why]
 
 
 def _leaves_by_path(writer: _MappedWriter, body: BinaryIO) -> list[Leaf]:

@@ -7,7 +7,12 @@ from typing import Any
 
 from stream_scorer.core.events.extras import check_extras
 from stream_scorer.core.events.policy_table import read_policy
-from stream_scorer.core.mapping.mapping import EventMapping, check_with_plan, mapping_of
+from stream_scorer.core.mapping.mapping import (
+    EventMapping,
+    LabelIdentity,
+    check_with_plan,
+    mapping_of,
+)
 from stream_scorer.nesting import parse_toml
 
 _DAY_MS = 86_400_000
@@ -151,10 +156,22 @@ class Plan:
         return mapping_of(self.events) if self.events else None
 
     def reads_as(self, other: "Plan") -> bool:
-        """Whether another plan reads records in the same way."""
+        """Whether another plan reads transactions in the same way."""
         return self is other or (
-            self.events == other.events and self.currencies == other.currencies
+            _of_transactions(self.events) == _of_transactions(other.events)
+            and self.currencies == other.currencies
         )
+
+    @property
+    def labels(self) -> EventMapping | None:
+        """Where the fields of a label are in a user's record; None: it has our own schema."""
+        mapping = self.mapping
+        return None if mapping is None else mapping.labels
+
+    @property
+    def label_identity(self) -> LabelIdentity:
+        """What says which transaction a label is of."""
+        return LabelIdentity() if self.labels is None else self.labels.label_identity
 
     @property
     def has_terminals(self) -> bool:
@@ -170,6 +187,11 @@ class Plan:
         'EUR/2'
         """
         return f"{self.currency}/{self.exponent}"
+
+
+def _of_transactions(events: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a table of events.toml without what it says of labels."""
+    return {name: value for name, value in events.items() if name != "labels"}
 
 
 def parse_plan(text: str, parts: Mapping[str, str] | None = None) -> Plan:

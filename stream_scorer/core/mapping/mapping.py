@@ -1,5 +1,7 @@
 """events.toml: where each of our fields, and each extra field, is in a user's record.
 
+Its section ``labels`` says the same of the records of the labels topic.
+
 The table is part of the plan, since it may change a decision. :func:`mapping_of` turns it into an
 :class:`EventMapping`, which the decoders and ``core.normalising`` follow.
 docs/YOUR_DATA.md describes each key.
@@ -7,7 +9,7 @@ docs/YOUR_DATA.md describes each key.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -64,7 +66,22 @@ _KEYS: Final = {
     "double": frozenset[str](),
     "long": frozenset[str](),
 }
-_SECTIONS: Final = ("record", "fields", "extra", "key", "rates")
+_SECTIONS: Final = ("record", "fields", "extra", "key", "rates", "labels")
+_LABEL_TARGETS: Final = (
+    ("transaction_id", "string"),
+    ("customer_id", "string"),
+    ("event_time", "timestamp"),
+    ("is_fraud", "boolean"),
+    ("label_time", "timestamp"),
+)
+_LABEL_FIELDS: Final = tuple(name for name, _ in _LABEL_TARGETS)
+_LABEL_REQUIRED: Final = ("transaction_id", "is_fraud")
+_FLAGS: Final = {
+    text: flag
+    for flag, texts in ((True, "1 true True TRUE"), (False, "0 false False FALSE"))
+    for text in texts.split()
+}
+"""What ``is_fraud`` is read from where its rule has no table."""
 
 BASE_AMOUNT: Final = "base_amount_minor"
 """Column of amounts in minor units of the base currency; there where the mapping has rates."""
@@ -128,6 +145,19 @@ class KeyRule:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelIdentity:
+    """What says which transaction a label is of, in addition to the transaction's id.
+
+    Attributes:
+        by_customer: Whether the customer does.
+        by_time: Whether the event time does. Otherwise a label has the time when it became known.
+    """
+
+    by_customer: bool = True
+    by_time: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class EventMapping:
     """How a user's record becomes a transaction.
 
@@ -139,6 +169,9 @@ class EventMapping:
         extras: A rule for each extra column, by name.
         key: How the key gives the customer.
         rates: The table of rates; empty: amounts are not converted.
+        labels: How a record of the labels topic becomes a label, a rule for each column; None:
+            such records have our own schema.
+        where_key: The key of ``where`` in events.toml; for messages.
     """
 
     format: str
@@ -147,6 +180,8 @@ class EventMapping:
     extras: tuple[FieldRule, ...]
     key: KeyRule
     rates: Mapping[str, Any]
+    labels: "EventMapping | None" = None
+    where_key: str = "record.where"
 
     @property
     def rules(self) -> tuple[FieldRule, ...]:
@@ -163,6 +198,12 @@ class EventMapping:
     def extra_types(self) -> dict[str, str]:
         """Name and type of each extra field, as ``Plan.extras`` has them."""
         return {rule.column: rule.kind for rule in self.extras}
+
+    @property
+    def label_identity(self) -> LabelIdentity:
+        """What the labels of a mapping of labels name."""
+        columns = {rule.column for rule in self.fields}
+        return LabelIdentity("customer_id" in columns, "event_time" in columns)
 
     @property
     def has_terminals(self) -> bool:
@@ -213,16 +254,16 @@ class _Same:
 def _mapping_of(text: str, source: _Same) -> EventMapping:  # noqa: ARG001 the text is the cache's key
     table = table_of(source.table, "events", _SECTIONS)
     record = table_of(table.get("record", {}), "record", ("format", "where"))
-    format_ = choice_of(record.get("format", "avro"), "record.format", ("avro", "json"))
-    where = clauses_of(record["where"], "record.where") if "where" in record else ()
+    format_, where = _read_from(record, "record")
     fields = _fields(table.get("fields"))
     extras = _extras(table.get("extra", {}))
     rates = table.get("rates", {})
     if not isinstance(rates, dict):
         raise ValueError(f"rates: must be a table, not {shown(rates)}")  # noqa: TRY004 as above
     if not fields and (extras or where or format_ != "avro"):
-        raise ValueError("fields: must be there, unless events.toml has rates alone")
-    return EventMapping(format_, where, fields, extras, _key(table.get("key", {})), rates)
+        raise ValueError("fields: must be there, unless events.toml has only rates or labels")
+    labels = _labels(table["labels"]) if "labels" in table else None
+    return EventMapping(format_, where, fields, extras, _key(table.get("key", {})), rates, labels)
 
 
 def check_with_plan(
@@ -299,16 +340,45 @@ def _extras(table: object) -> tuple[FieldRule, ...]:
     return tuple(rules)
 
 
+def _read_from(table: Mapping[str, Any], section: str) -> tuple[str, tuple[Clause, ...]]:
+    """Return the format of records, and which of them count."""
+    format_ = choice_of(table.get("format", "avro"), f"{section}.format", ("avro", "json"))
+    where = clauses_of(table["where"], f"{section}.where") if "where" in table else ()
+    return format_, where
+
+
+def _labels(table: object) -> EventMapping:
+    named = table_of(table, "labels", ("format", "where", *_LABEL_FIELDS))
+    format_, where = _read_from(named, "labels")
+    for name in _LABEL_REQUIRED:
+        if name not in named:
+            raise ValueError(f"labels.{name}: is missing")
+    timed = "event_time" in named
+    if not timed and "label_time" not in named:
+        raise ValueError("labels.label_time: is missing; it may be if there is an event_time")
+    rules = []
+    for name, kind in _LABEL_TARGETS:
+        key, nullable = f"labels.{name}", name == "label_time" and timed
+        if name in named:
+            rule = _rule(key, name, kind, named[name], nullable=nullable)
+            if kind == "boolean" and rule.path is not None and not rule.table:
+                rule = replace(rule, table=_FLAGS)
+            rules.append(rule)
+        elif nullable:
+            rules.append(FieldRule(key, name, kind, nullable=True))
+    return EventMapping(format_, where, tuple(rules), (), KeyRule(), {}, where_key="labels.where")
+
+
 def _rule(key: str, column: str, kind: str, entry: object, *, nullable: bool) -> FieldRule:
     if isinstance(entry, str | list):
         entry = {"path": entry}
     entry = table_of(entry, key, {"path", "constant", "optional", "default", *_KEYS[kind]})
-    name = key.partition(".")[2]
-    own = key.startswith("fields.") and name in _OWN
+    section, _, name = key.partition(".")
+    own = section != "extra" and name in _OWN
     if ("path" in entry) == ("constant" in entry):
         raise ValueError(f"{key}: needs either a path or a constant")
     if "constant" in entry:
-        if own or not key.startswith("fields."):
+        if own or section == "extra" or kind == "timestamp":
             raise ValueError(f"{key}.constant: every record would have it; give a path")
         if len(entry) > 1:
             raise ValueError(f"{key}: a constant takes no other key")

@@ -9,11 +9,20 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.strings import hashes_of
+from stream_scorer.core.mapping.mapping import LabelIdentity
 from stream_scorer.core.terminals.profile_kernels import mixed
 
 Int64 = NDArray[np.int64]
 UInt64 = NDArray[np.uint64]
 Bool = NDArray[np.bool_]
+
+_EARLY_MS = 86_400_000
+"""So much earlier than its transaction a label may be known: many have only a day."""
+_LATEST_MS = 2**62
+
+
+OURS = LabelIdentity()
+"""What labels of our own schema name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +30,8 @@ class PendingTransactions:
     """n transactions whose label is not settled, or was not before they left.
 
     Attributes:
-        match: uint64[n], hash of customer, transaction id and event time.
+        match: uint64[n], hash of the transaction id, and of customer and event time if labels
+            name them.
         identity: uint64[n], hash of customer, transaction id and partition.
         event_time: int64[n], ms.
         terminal_id: n strings.
@@ -53,7 +63,8 @@ class Labels:
 
     Attributes:
         match: uint64[n], as :attr:`PendingTransactions.match`.
-        event_time: int64[n], their transactions' event times, ms.
+        event_time: int64[n], their transactions' event times, ms. Where labels do not name them, a
+            time that these are not after: until then a label is kept.
         label_time: int64[n], when they became known, ms.
         fraud: bool[n].
         partition: int32[n], source.
@@ -78,13 +89,19 @@ class Labels:
         )  # fmt: skip
 
 
-def rows_of(events: EventBatch) -> PendingTransactions:
-    """Return valid transactions as rows."""
+def rows_of(events: EventBatch, identity: LabelIdentity = OURS) -> PendingTransactions:
+    """Return valid transactions as rows.
+
+    Args:
+        events: The transactions.
+        identity: What labels name of them.
+    """
     records = events.records
     time = events.int64("event_time")
     known = _hashes(records)
+    named = known if identity.by_customer else _hash(records, "transaction_id")
     return PendingTransactions(
-        mixed(known, time),
+        _with_time(named, time, identity),
         mixed(known, events.partition.astype(np.int64)),
         time,
         records.column("terminal_id"),
@@ -93,23 +110,84 @@ def rows_of(events: EventBatch) -> PendingTransactions:
     )
 
 
-def labels_of(records: pa.RecordBatch, partition: NDArray[np.int32], offset: Int64) -> Labels:
-    """Return decoded labels; one without a time is known since its transaction."""
-    time = np.asarray(records.column("event_time").view(pa.int64()))
+def labels_of(
+    records: pa.RecordBatch,
+    partition: NDArray[np.int32],
+    offset: Int64,
+    identity: LabelIdentity = OURS,
+) -> Labels:
+    """Return decoded labels.
+
+    One without a time is known since its transaction.
+
+    Args:
+        records: n labels.
+        partition: int32[n], source.
+        offset: int64[n], source.
+        identity: What they name of their transaction.
+    """
     known = records.column("label_time").view(pa.int64())
-    label_time = np.where(
-        np.asarray(known.is_valid()), np.asarray(known.fill_null(0)), time
-    ).astype(np.int64)
+    filled = np.asarray(known.fill_null(0)).astype(np.int64)
+    if identity.by_time:
+        time = np.asarray(records.column("event_time").view(pa.int64()))
+        label_time = np.where(np.asarray(known.is_valid()), filled, time).astype(np.int64)
+    else:
+        time, label_time = kept_until(filled), filled
     fraud = np.asarray(records.column("is_fraud").to_numpy(zero_copy_only=False), np.bool_)
-    match = mixed(_hashes(records), time)
-    return Labels(match, time, label_time, fraud, partition, offset)
+    return Labels(match_of(records, time, identity), time, label_time, fraud, partition, offset)
+
+
+def kept_until(label_time: Int64) -> Int64:
+    """Return int64[n]: times that the event times of labelled transactions are not after.
+
+    Args:
+        label_time: int64[n], when the labels became known, ms.
+    """
+    until: Int64 = np.minimum(label_time, _LATEST_MS) + _EARLY_MS
+    return until
+
+
+def match_of(records: pa.RecordBatch, event_time: Int64, identity: LabelIdentity) -> UInt64:
+    """Return uint64[n]: hashes by which labels and transactions find each other.
+
+    Args:
+        records: n labels or transactions.
+        event_time: int64[n], ms.
+        identity: What labels name of their transaction, in addition to its id.
+    """
+    named = _hashes(records) if identity.by_customer else _hash(records, "transaction_id")
+    return _with_time(named, event_time, identity)
+
+
+def _with_time(named: UInt64, event_time: Int64, identity: LabelIdentity) -> UInt64:
+    return mixed(named, event_time) if identity.by_time else named
+
+
+def last_in_time(match: UInt64, known: Int64, wanted: UInt64, limit: Int64) -> Int64:
+    """Return int64[n]: for each of n transactions the place of its last label in time, or -1.
+
+    Args:
+        match: uint64[m], of labels, ascending.
+        known: int64[m], when they became known, ms; ascending for equal matches.
+        wanted: uint64[n], of transactions.
+        limit: int64[n], up to when a label of each is in time, ms.
+    """
+    first = np.searchsorted(match, wanted, side="left").astype(np.int64)
+    low, high = first, np.searchsorted(match, wanted, side="right").astype(np.int64)
+    while (left := low < high).any():
+        middle = (low + high) // 2
+        fits = left & (known[np.where(left, middle, 0)] <= limit)
+        low, high = np.where(fits, middle + 1, low), np.where(left & ~fits, middle, high)
+    return np.where(low > first, low - 1, -1)
 
 
 def _hashes(records: pa.RecordBatch) -> UInt64:
-    customer, transaction = (
-        hashes_of(records.column(name)) for name in ("customer_id", "transaction_id")
-    )
-    hashes: UInt64 = mixed(customer, transaction)
+    hashes: UInt64 = mixed(_hash(records, "customer_id"), _hash(records, "transaction_id"))
+    return hashes
+
+
+def _hash(records: pa.RecordBatch, name: str) -> UInt64:
+    hashes: UInt64 = hashes_of(records.column(name))
     return hashes
 
 

@@ -130,14 +130,19 @@ class Pending:
         sources: Of transactions and labels together.
         hold_ms: From a transaction to its cut-off: the delay less the slack.
         lateness_ms: How far the watermark stays behind the newest event, beside that.
+        by_time: Whether labels name the event times of their transactions.
     """
 
-    def __init__(self, partitions: int, sources: int, hold_ms: int, lateness_ms: int) -> None:
+    def __init__(
+        self, partitions: int, sources: int, hold_ms: int, lateness_ms: int, *, by_time: bool = True
+    ) -> None:
         self.clock = Clock.new(partitions)
         self._sources = sources
         self._hold = hold_ms
         self._lateness = lateness_ms
+        self._by_time = by_time
         self._buckets: dict[int, _Bucket] = {}
+        self._told = _LabelsByTransaction()
         self._known: dict[int, int] = {}
         self._firsts: dict[int, Int64] = {}
 
@@ -189,7 +194,7 @@ class Pending:
         late_labels = len(labels) - int(open_.sum())
         opened = labels.take(np.flatnonzero(open_))
         in_time = self._in_time(opened)
-        settled = self._settle(fresh, in_time, after)
+        settled = self._settle(fresh, in_time, stand[open_], after)
         stay = fresh.take(np.flatnonzero(fresh.event_time > after))
         stay_labels = in_time.take(np.flatnonzero(in_time.event_time > after))
         counts = Counts(duplicates, late_rows, late_labels, len(opened) - len(in_time))
@@ -245,18 +250,34 @@ class Pending:
         return np.array([place[at] for at in coordinates], np.int64)
 
     def _in_time(self, labels: Labels) -> Labels:
-        """Return the labels that were known at their row's cut-off."""
+        """Return the labels that were known at their row's cut-off.
+
+        Labels that do not name their row's time are judged when the row leaves.
+        """
+        if not self._by_time:
+            return labels
         return labels.take(np.flatnonzero(labels.label_time <= labels.event_time + self._hold))
 
     # -- what leaves ------------------------------------------------------------------------
 
-    def _settle(self, fresh: PendingTransactions, in_time: Labels, watermark: int) -> Settled:
-        """Return the rows up to the watermark with what the last label says of each."""
+    def _settle(
+        self, fresh: PendingTransactions, in_time: Labels, stand: Int64, watermark: int
+    ) -> Settled:
+        """Return the rows up to the watermark with what the last label says of each.
+
+        Args:
+            fresh: The batch's own rows.
+            in_time: The batch's own labels.
+            stand: int64[m], where labels do not name their row's time: the watermark before each.
+            watermark: After the batch.
+        """
         rows = [fresh, *(r for n in self._reached(watermark) for r in self._buckets[n].rows)]
-        labels = [in_time, *(x for n in self._reached(watermark) for x in self._buckets[n].labels)]
         leaving = joined_rows([r.take(np.flatnonzero(r.event_time <= watermark)) for r in rows])
         order = np.lexsort((leaving.offset, leaving.partition, leaving.event_time))
         leaving = leaving.take(order)
+        if not self._by_time:
+            return Settled(leaving, self._told.verdicts(leaving, in_time, stand, self._hold))
+        labels = [in_time, *(x for n in self._reached(watermark) for x in self._buckets[n].labels)]
         return Settled(leaving, _verdicts(leaving, joined_labels(labels)))
 
     def _reached(self, watermark: int) -> list[int]:
@@ -269,6 +290,8 @@ class Pending:
             bucket = self._buckets[number]
             rows = [r.take(np.flatnonzero(r.event_time > watermark)) for r in bucket.rows]
             labels = [x.take(np.flatnonzero(x.event_time > watermark)) for x in bucket.labels]
+            if not self._by_time:
+                self._told.forget(bucket.labels, watermark)
             bucket = _Bucket([r for r in rows if len(r)], [x for x in labels if len(x)])
             if bucket.rows or bucket.labels:
                 self._buckets[number] = bucket
@@ -306,6 +329,8 @@ class Pending:
         for number, members in _by_bucket(labels.event_time):
             told = labels.take(members)
             self._bucket(number, told).labels.append(told)
+        if not self._by_time:
+            self._told.add(labels)
 
     def _bucket(self, number: int, piece: PendingTransactions | Labels) -> _Bucket:
         oldest = self._oldest((piece,))
@@ -322,6 +347,80 @@ def _by_bucket(event_time: Int64) -> Iterator[tuple[int, Int64]]:
         return
     for members in np.split(order, np.flatnonzero(np.diff(bucket[order])) + 1):
         yield int(bucket[members[0]]), members
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Told:
+    """A label that does not name its row's time; the newest one is the last in order.
+
+    Attributes:
+        label_time: When it became known, ms.
+        partition: Source.
+        offset: Source.
+        fraud: What it says.
+        until: It is kept until then, ms: for rows that are not after that.
+    """
+
+    label_time: int
+    partition: int
+    offset: int
+    fraud: bool
+    until: int
+
+
+class _LabelsByTransaction:
+    """Pending labels that do not name their row's time, by what they are of."""
+
+    def __init__(self) -> None:
+        self._labels: dict[int, list[_Told]] = {}
+
+    def add(self, labels: Labels) -> None:
+        for match, told in _told(labels):
+            self._labels.setdefault(match, []).append(told)
+
+    def verdicts(self, rows: PendingTransactions, fresh: Labels, stand: Int64, hold: int) -> Bool:
+        """Return bool[n]: what the last label says of each row that leaves.
+
+        A label counts for a row that had not left when it came, wherever a batch ended.
+
+        Args:
+            rows: n rows.
+            fresh: m labels of the batch in which they leave, not added yet.
+            stand: int64[m], the watermark before each of these.
+            hold: From a row to its cut-off, ms.
+        """
+        new: dict[int, list[tuple[int, _Told]]] = {}
+        for (match, told), before in zip(_told(fresh), stand.tolist(), strict=True):
+            new.setdefault(match, []).append((before, told))
+        found = np.zeros(len(rows), np.bool_)
+        pairs = zip(rows.match.tolist(), rows.event_time.tolist(), strict=True)
+        for row, (match, time) in enumerate(pairs):
+            labels = [told for before, told in new.get(match, ()) if before < time]
+            labels += self._labels.get(match, ())
+            labels = [told for told in labels if told.label_time - hold <= time <= told.until]
+            found[row] = bool(labels) and max(labels).fraud
+        return found
+
+    def forget(self, labels: Sequence[Labels], watermark: int) -> None:
+        """Forget those of some labels that are kept until ``watermark`` at most."""
+        gone = {
+            match for each in labels for match in each.match[each.event_time <= watermark].tolist()
+        }
+        for match in gone & self._labels.keys():
+            left = [told for told in self._labels[match] if told.until > watermark]
+            if left:
+                self._labels[match] = left
+            else:
+                del self._labels[match]
+
+
+def _told(labels: Labels) -> Iterator[tuple[int, _Told]]:
+    columns = (
+        labels.label_time, labels.partition, labels.offset, labels.fraud, labels.event_time
+    )  # fmt: skip
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    for match, row in zip(labels.match.tolist(), rows, strict=True):
+        yield match, _Told(*row)
 
 
 def _verdicts(rows: PendingTransactions, labels: Labels) -> Bool:

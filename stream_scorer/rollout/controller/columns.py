@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder, DecodedColumns
+from stream_scorer.codec.reading.mapped import open_label_decoder
 from stream_scorer.codec.records.record import RecordCodec, RecordError
 from stream_scorer.core.decision.plausible_summary import refuse_implausible
 from stream_scorer.core.decision.routing import CANARY, Routing
@@ -23,6 +24,7 @@ from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.strings import hashes_of, string_views
 from stream_scorer.core.mapping.rates import base_minor, rates_of
+from stream_scorer.core.terminals.columns import kept_until
 from stream_scorer.core.terminals.profile_kernels import mixed
 from stream_scorer.errors import ModelError, RegistryUnavailableError, SchemaError
 from stream_scorer.models.bundles.bundle import Manifest
@@ -57,7 +59,8 @@ class SourceColumns:
 
     Attributes:
         row: int64[n], place in the batch, ascending.
-        key: uint64[n], hash of customer and transaction id.
+        key: uint64[n], hash of customer and transaction id. Where labels do not name the customer,
+            of the id and the event time; or of the id alone.
         event_time: int64[n], ms.
         partition: int32[n], of the transaction; of the record, where that is a label.
         offset: int64[n], likewise.
@@ -122,10 +125,21 @@ class EvidenceColumns:
 
         self._decisions = decoder("decision.v1", _DECISION)
         self._shadows = decoder("shadow-score.v1", _SHADOW)
-        # Others write labels, too: they are held to the limits of what strangers send.
-        self._labels = ColumnDecoder(registry, reader_schema("label.v1", directory), Plan())
+        self._directory = directory
+        self.read_labels_by(Plan())
         # Decoding goes by the writer's schema; the codec's own is what it would encode with.
         self._summaries = RecordCodec(1, reader_schema("summary.v3", directory))
+
+    def read_labels_by(self, plan: Plan) -> None:
+        """Read labels by a plan's mapping of them from now on, and within its limits.
+
+        Args:
+            plan: What the arms of the rollout share.
+        """
+        # Others write labels, too: they are held to the limits of what strangers send.
+        mapped = plan if plan.labels is not None else Plan()
+        self._labels = open_label_decoder(self._registry, mapped, self._directory)
+        self._identity = plan.label_identity
 
     def decisions(
         self, raw: RawRecords, routings: Callable[[int], Mapping[int, Routing]], minor_per_unit: int
@@ -165,7 +179,7 @@ class EvidenceColumns:
             np.asarray(records.column("propensity"), np.float64), _outcome(records, "decision"),
             np.rint(amount * minor_per_unit).astype(np.int64), error,
         )  # fmt: skip
-        return decisions, _source(decoded), len(raw) - len(records)
+        return decisions, self._source(decoded), len(raw) - len(records)
 
     def shadows(
         self, raw: RawRecords, routings: Callable[[int], Mapping[int, Routing]]
@@ -190,28 +204,30 @@ class EvidenceColumns:
             _truth(records, "failed"), _outcome(records, "champion_decision"), np.isnan(score),
             _in_base(records, revision, known),
         )  # fmt: skip
-        return shadowed, _source(decoded), len(raw) - len(records)
+        return shadowed, self._source(decoded), len(raw) - len(records)
 
     def labels(self, raw: RawRecords, first: int) -> tuple[LabelColumns, Int64, int]:
         """Return labels, their places in the batch, and how many records were none.
 
         Args:
-            raw: Records of the labels topic.
+            raw: Records of the labels topic; those that a mapping of labels skips are not counted.
             first: Number of its first partition among all that are read.
         """
         decoded = self._labels.decode(raw.values)
         records, rows = decoded.records, decoded.rows
-        time = _int64(records, "event_time")
         known = records.column("label_time").cast(pa.int64())
-        label_time = np.where(
-            np.asarray(known.is_valid()), np.asarray(known.fill_null(0)), time
-        ).astype(np.int64)
+        label_time = np.asarray(known.fill_null(0), np.int64)
+        if self._identity.by_time:
+            time = _int64(records, "event_time")
+            label_time = np.where(np.asarray(known.is_valid()), label_time, time)
+        else:
+            time = kept_until(label_time)
         partition = (raw.partition[rows] - first).astype(np.int32)
         told = LabelColumns(
-            _key(records), time, label_time, partition, raw.offset[rows],
+            self._key(records), time, label_time, partition, raw.offset[rows],
             _truth(records, "is_fraud"),
         )  # fmt: skip
-        return told, rows, len(raw) - len(records)
+        return told, rows, len(decoded.rejections.rows)
 
     def timings(self, raw: RawRecords) -> tuple[list[Timings], int]:
         """Return what summaries and their headers say, and how many records were none."""
@@ -232,6 +248,22 @@ class EvidenceColumns:
                 continue
             found.append(told)
         return found, len(raw) - len(found)
+
+    def _source(self, decoded: DecodedColumns) -> SourceColumns:
+        records = decoded.records
+        partition = np.asarray(records.column("source_partition"), np.int32)
+        return SourceColumns(
+            decoded.rows, self._key(records), _int64(records, "event_time"), partition,
+            _int64(records, "source_offset"),
+        )  # fmt: skip
+
+    def _key(self, records: pa.RecordBatch) -> UInt64:
+        key = _hashed(records, "transaction_id")
+        if self._identity.by_customer:
+            key = mixed(_hashed(records, "customer_id"), key)
+        elif self._identity.by_time:
+            key = mixed(key, _int64(records, "event_time"))
+        return key
 
     def _place(self, label: str, *, named: bool) -> tuple[int, int]:
         """Return which of its features is a version's amount, and how many it has.
@@ -327,20 +359,6 @@ def _take(decoded: DecodedColumns, rows: Int64) -> DecodedColumns:
     return DecodedColumns(
         decoded.records.take(pa.array(rows)), decoded.rows[rows], decoded.rejections
     )
-
-
-def _source(decoded: DecodedColumns) -> SourceColumns:
-    records = decoded.records
-    partition = np.asarray(records.column("source_partition"), np.int32)
-    return SourceColumns(
-        decoded.rows, _key(records), _int64(records, "event_time"), partition,
-        _int64(records, "source_offset"),
-    )  # fmt: skip
-
-
-def _key(records: pa.RecordBatch) -> UInt64:
-    key: UInt64 = mixed(_hashed(records, "customer_id"), _hashed(records, "transaction_id"))
-    return key
 
 
 def _hashed(records: pa.RecordBatch, name: str) -> UInt64:

@@ -158,7 +158,14 @@ class Controlling:
             self._trial = trial_of(state)
             self._gathering = None if self._trial is None else Gathering(self._trial)
             maturity = 0 if state.plan is None else state.plan.guard.maturity_seconds * 1_000
-            self._join = LabelJoin(self._file, identity, maturity, self._slack, self._most)
+            plan = Plan()
+            if state.plan is not None:
+                plan = state.plan.shared_plan(state.plan_revision)
+            self._columns.read_labels_by(plan)
+            self._join = LabelJoin(
+                self._file, identity, maturity, self._slack, self._most,
+                by_time=plan.label_identity.by_time,
+            )  # fmt: skip
             self._calls = [(a, s, n) for a, s, n in json.loads(self._join.note(_CALLS) or b"[]")]
             kept = self._join.note(_STATE)
             if self._gathering is not None and kept is not None:

@@ -41,6 +41,11 @@ _TABLES: Final = (
         key INTEGER PRIMARY KEY, event_time INTEGER NOT NULL, label_time INTEGER NOT NULL,
         partition INTEGER NOT NULL, offset INTEGER NOT NULL, fraud INTEGER NOT NULL)""",
     "CREATE INDEX IF NOT EXISTS labels_by_time ON labels (event_time)",
+    """CREATE TABLE IF NOT EXISTS dated_labels (
+        key INTEGER NOT NULL, event_time INTEGER NOT NULL, label_time INTEGER NOT NULL,
+        partition INTEGER NOT NULL, offset INTEGER NOT NULL, fraud INTEGER NOT NULL,
+        PRIMARY KEY (key, label_time, partition, offset)) WITHOUT ROWID""",
+    "CREATE INDEX IF NOT EXISTS dated_labels_by_time ON dated_labels (event_time)",
     "CREATE TABLE IF NOT EXISTS others (event_time INTEGER PRIMARY KEY, count INTEGER NOT NULL)",
     """CREATE TABLE IF NOT EXISTS places (
         topic TEXT NOT NULL, partition INTEGER NOT NULL, next_offset INTEGER NOT NULL,
@@ -56,6 +61,12 @@ _MATURE: Final = """SELECT p.event_time, p.arm, p.bucket, p.amount, p.outcome, p
         coalesce(l.fraud, 0)
     FROM pending p LEFT JOIN labels l ON l.key = p.key AND l.label_time <= p.event_time + ?
     WHERE p.event_time <= ? ORDER BY p.event_time, p.partition, p.offset"""
+_MATURE_DATED: Final = """SELECT p.event_time, p.arm, p.bucket, p.amount, p.outcome, p.shadow,
+        coalesce((SELECT l.fraud FROM dated_labels l
+            WHERE l.key = p.key AND l.event_time >= p.event_time
+                AND l.label_time <= p.event_time + ?
+            ORDER BY l.label_time DESC, l.partition DESC, l.offset DESC LIMIT 1), 0)
+    FROM pending p WHERE p.event_time <= ? ORDER BY p.event_time, p.partition, p.offset"""
 
 
 @dataclass(slots=True)
@@ -88,6 +99,8 @@ class LabelJoin(Closing):
         maturity_ms: So old a decision matures.
         slack_ms: So much longer labels that were known in time may take to arrive.
         most_rows: So many decisions wait at most, and so many labels.
+        by_time: Whether labels name the event times of their transactions. Otherwise which of them
+            were known in time shows only when their decision matures, so all are kept until then.
 
     Attributes:
         passed: What found no place since the last :meth:`take_passed`.
@@ -98,14 +111,17 @@ class LabelJoin(Closing):
     """
 
     def __init__(
-        self, path: Path | None, identity: str, maturity_ms: int, slack_ms: int, most_rows: int
-    ) -> None:
+        self, path: Path | None, identity: str, maturity_ms: int, slack_ms: int, most_rows: int,
+        *, by_time: bool = True,
+    ) -> None:  # fmt: skip
         if min(maturity_ms, slack_ms) < 0 or most_rows < 1:
             raise ValueError("maturity and slack must be 0 or more, most_rows at least 1")
         self._path = path
         self._maturity = maturity_ms
         self._horizon = maturity_ms + slack_ms
         self._most = most_rows
+        self._by_time = by_time
+        self._table = "labels" if by_time else "dated_labels"
         self.passed = Passed()
         self._pending = self._labels = 0
         self._edge = _BEGINNING
@@ -140,7 +156,7 @@ class LabelJoin(Closing):
                 )
             told = self.note("identity")
             if told is not None and told != identity.encode():
-                for table in ("pending", "labels", "others", "notes"):
+                for table in ("pending", "labels", "dated_labels", "others", "notes"):
                     self._base.execute(f"DELETE FROM {table}")  # noqa: S608 names of ours
             self._note("format", _FORMAT.encode())
             self._note("identity", identity.encode())
@@ -252,6 +268,9 @@ class LabelJoin(Closing):
             return
         with self._telling():
             self._begin()
+            if not self._by_time:
+                self._keep_all(told)
+                return
             if len(told) > self._most - self._labels:
                 # Those of transactions that have a label need no room.
                 told = self._with_room(told)
@@ -261,6 +280,16 @@ class LabelJoin(Closing):
             self._labels += added.rowcount
             if added.rowcount < len(told):
                 self._base.executemany(_LEARN, told.tuples())
+
+    def _keep_all(self, labels: LabelColumns) -> None:
+        """Keep labels of which it is not known yet whether they were known in time."""
+        room = max(self._most - self._labels, 0)
+        self.passed.full_labels += max(len(labels) - room, 0)
+        added = self._base.executemany(
+            "INSERT OR IGNORE INTO dated_labels VALUES (?, ?, ?, ?, ?, ?)",
+            labels.take(slice(0, room)).tuples(),
+        )
+        self._labels += max(added.rowcount, 0)
 
     def _with_room(self, labels: LabelColumns) -> LabelColumns:
         """Return the labels whose transaction has one, and as many others as there is room for."""
@@ -288,7 +317,9 @@ class LabelJoin(Closing):
         until = self._edge - self._horizon
         with self._telling():
             self._begin()
-            cursor = self._base.execute(_MATURE, (self._maturity, until))
+            cursor = self._base.execute(
+                _MATURE if self._by_time else _MATURE_DATED, (self._maturity, until)
+            )
             pieces = []
             while found := cursor.fetchmany(_ROWS_AT_ONCE):
                 pieces.append(np.array(found, np.float64))
@@ -296,7 +327,7 @@ class LabelJoin(Closing):
                 "SELECT coalesce(sum(count), 0) FROM others WHERE event_time <= ?", (until,)
             ).fetchone()
             self._pending -= self._forget("pending", until)
-            self._labels -= self._forget("labels", until)
+            self._labels -= self._forget(self._table, until)
             self._forget("others", until)
         # Exact: times in ms and buckets are far below 2^53.
         rows = np.concatenate(pieces) if pieces else np.empty((0, 7))
@@ -329,7 +360,7 @@ class LabelJoin(Closing):
     def _look(self) -> None:
         """Read how much there is, and how far it has matured."""
         with self._telling():
-            self._pending, self._labels = self._size("pending"), self._size("labels")
+            self._pending, self._labels = self._size("pending"), self._size(self._table)
             self._edge = int(self.note("edge") or _BEGINNING)
 
     @contextmanager

@@ -69,7 +69,7 @@ class LabelColumns:
 
     Attributes:
         key: uint64[n], as :attr:`PendingDecisions.key`.
-        event_time: int64[n], their transactions', ms.
+        event_time: int64[n], their transactions', ms; or a time that these are not after.
         label_time: int64[n], when they became known, ms.
         partition: int32[n], where the label lay.
         offset: int64[n], likewise.

@@ -91,7 +91,9 @@ class Commands:
 
 
 def rollout(
-    ramp: Sequence[tuple[float, int]] = ((25.0, 0), (50.0, 0), (100.0, 0)), **guard: Any
+    ramp: Sequence[tuple[float, int]] = ((25.0, 0), (50.0, 0), (100.0, 0)),
+    shared: dict[str, Any] | None = None,
+    **guard: Any,
 ) -> Commands:
     """Return the log of a canary: a plan, its controller's key, and what it is judged by."""
     rules = {"first_look": 40, "least_events": 20, "maturity_seconds": 3_600, **guard}
@@ -102,6 +104,7 @@ def rollout(
         ramp=[{"percent": percent, "least_seconds": seconds} for percent, seconds in ramp],
         guard=rules,
         controller={"key": CONTROLLER_KEY},
+        **({} if shared is None else {"shared": shared}),
     )
     assert entry.accepted, entry.refused
     return Commands(writer)

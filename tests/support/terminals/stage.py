@@ -1,8 +1,10 @@
 """Transactions and labels for the profiler, the rows that it must make of them, and runs of it."""
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -72,6 +74,18 @@ def codec(name: str) -> RecordCodec:
     schema = reader_schema(f"{name}.v1")
     identity = FileRegistry(SCHEMAS_DIRECTORY).id_for(f"{name}s-value", schema)
     return RecordCodec(identity, schema)
+
+
+def foreign_label(record: Sent, state: str = "final") -> bytes:
+    """Return a label as a user's JSON record."""
+    booked = None
+    if record.label_time is not None:
+        booked = datetime.fromtimestamp(record.label_time / 1_000, UTC).isoformat()
+    value = {
+        "state": state, "payment": str(record.number), "card": record.key.decode(),
+        "paid": record.event_time / 1_000, "bad": int(bool(record.fraud)), "booked": booked,
+    }  # fmt: skip
+    return json.dumps(value).encode()
 
 
 def send(kafka: Kafka, records: Sequence[Sent], first_ms: int = SENT) -> None:

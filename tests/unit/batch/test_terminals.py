@@ -16,6 +16,7 @@ from stream_scorer.batch.terminals import Terminals
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.validation import LATEST_MS
 from stream_scorer.core.features.compile import compile_features
+from stream_scorer.core.mapping.mapping import LabelIdentity
 from stream_scorer.core.terminals.columns import labels_of, rows_of
 from stream_scorer.core.terminals.history import TerminalTable
 from stream_scorer.core.terminals.pending_labels import Pending
@@ -152,7 +153,7 @@ def test_a_repeated_transaction_counts_as_in_the_profiler(
 
 def _terminals() -> Terminals:
     nothing = np.empty(0, np.uint64)
-    frauds = Frauds(nothing, by_customer=True, sample=nothing, read=0, in_time=0)
+    frauds = Frauds(nothing, identity=LabelIdentity(), sample=nothing, read=0, in_time=0)
     return Terminals(compile_features(FEATURES, PLAN).engine.delayed, frauds, PLAN)
 
 

@@ -110,7 +110,7 @@ def test_another_record_is_not_the_same(
     assert Input(Message(*other)).same([letter]) == set()
 
 
-def test_a_record_that_cannot_be_read_is_not_the_same_as_an_empty_one() -> None:
+def test_an_unreadable_record_is_not_the_same_as_an_empty_one() -> None:
     """Its value and key are null here only because nobody knows them."""
     letter = letter_of(None, None, None)
 

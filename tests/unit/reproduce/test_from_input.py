@@ -16,7 +16,7 @@ from stream_scorer.state.checkpoints.rejected_segments import StoredSegment, seg
 from stream_scorer.state.stores.open import owner_of
 
 
-def test_rejections_that_a_client_without_the_key_wrote_are_refused(
+def test_rejections_written_without_the_key_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = tmp_path / "key"

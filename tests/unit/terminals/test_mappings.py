@@ -124,7 +124,7 @@ def test_what_may_begin_is_waited_for() -> None:
     assert read(mappings, records) == ["o0-4", "n0-5", "n0-6"]
 
 
-def test_scorers_that_refuse_a_plan_are_followed_as_far_as_they_are() -> None:
+def test_scorers_that_refuse_a_plan_are_followed() -> None:
     cluster = Cluster(begun={0: [(0, 1)]}, committed={0: 7})
     cluster.revision(1, OLD)
     cluster.revision(2, NEW)
@@ -133,7 +133,7 @@ def test_scorers_that_refuse_a_plan_are_followed_as_far_as_they_are() -> None:
         cluster.mappings()(raw((0, 7)))
 
 
-def test_a_plan_of_a_later_time_holds_back_only_the_batch_that_reaches_it() -> None:
+def test_a_later_time_holds_back_only_the_batch_that_reaches_it() -> None:
     cluster = Cluster(begun={0: [(0, 1)]})
     cluster.revision(1, OLD)
     cluster.revision(2, NEW, at=6 * DAY)
@@ -142,7 +142,7 @@ def test_a_plan_of_a_later_time_holds_back_only_the_batch_that_reaches_it() -> N
         cluster.mappings()(raw((0, 5), (0, 6)))
 
 
-def test_a_partition_where_nothing_has_begun_waits_for_its_first_activation() -> None:
+def test_a_partition_waits_for_its_first_activation() -> None:
     cluster = Cluster()
     cluster.revision(1, NEW, at=6 * DAY)
     with pytest.raises(Paused):

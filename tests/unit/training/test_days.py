@@ -8,11 +8,16 @@ import pytest
 
 from stream_scorer.errors import SettingsError
 from stream_scorer.training.days import (
+    LATEST,
     PROTOCOLS,
     Days,
+    RelativeDays,
+    RelativeSplit,
     Split,
+    latest,
     new_cards,
     number_of,
+    read_days,
     split_for,
 )
 
@@ -92,3 +97,57 @@ def test_the_published_test_set_comes_out(published: pa.Table) -> None:
     assert (train.sum(), fraud[train].sum()) == (67_240, 598)
     kept = new_cards(published["customer_id"].combine_chunks(), day, fraud, split)
     assert (kept.sum(), fraud[kept].sum()) == (58_264, 385)
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "last"),
+    [
+        ("end-6:end", date(2018, 5, 25), date(2018, 5, 31)),
+        ("end:end", date(2018, 5, 31), date(2018, 5, 31)),
+        ("2018-05-02:end-1", date(2018, 5, 2), date(2018, 5, 30)),
+        ("end-30:2018-05-03", date(2018, 5, 1), date(2018, 5, 3)),
+        ("2018-05-02:2018-05-03", date(2018, 5, 2), date(2018, 5, 3)),
+    ],
+)
+def test_days_are_counted_back_from_the_end(text: str, first: date, last: date) -> None:
+    found = read_days(text)
+    assert str(found) == text
+    ended = found.ending(date(2018, 5, 31)) if isinstance(found, RelativeDays) else found
+    assert ended == Days(first, last)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["end", "end-1", "end-1:end-2", "end+1:end", "end--1:end", "end-:end", "end-1:end:end",
+     "end-1234567:end", "end-1:x", "END-1:END", "end-\u0661:end"],
+)  # fmt: skip
+def test_relative_days_that_are_not_a_range_are_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="days"):
+        read_days(text)
+
+
+def test_days_that_the_data_cannot_have_are_refused() -> None:
+    with pytest.raises(SettingsError, match="for data that end on 2018-05-01, the last is before"):
+        RelativeDays(date(2018, 5, 2), 0).ending(date(2018, 5, 1))
+    with pytest.raises(SettingsError, match="more days than there are before 2018-05-01"):
+        RelativeDays(999_999, 0).ending(date(2018, 5, 1))
+
+
+@pytest.mark.parametrize("delay", [0, 1, 7, 30])
+def test_the_latest_protocol_keeps_any_delay_to_the_day(delay: int) -> None:
+    split = latest(delay).ending(date(2026, 1, 31))
+    split.check()
+    assert (split.test.last, split.delay_days) == (date(2026, 1, 31), delay)
+    assert (split.validation.first - split.train.last).days == 1
+    with pytest.raises(SettingsError, match="labels are known up to"):
+        Split(split.train, split.validation, split.test, delay + 1).check()
+
+
+def test_relative_days_and_dates_mix() -> None:
+    split = split_for("handbook", None, None, "end-1:end", None)
+    assert split == RelativeSplit(
+        PROTOCOLS["handbook"].train, PROTOCOLS["handbook"].validation, RelativeDays(1, 0)
+    )
+    assert split_for(LATEST, None, None, None, 3) == latest(3)
+    dates = ("2018-05-01:2018-05-05", "2018-05-06:2018-05-10", "2018-05-18:2018-05-20")
+    assert split_for(LATEST, *dates, None) == Split(days(1, 5), days(6, 10), days(18, 20))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -23,9 +24,10 @@ from stream_scorer.core.features.compile import compile_features
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.models.bundles.bundle import Manifest, ThresholdCosts
 from stream_scorer.models.bundles.loader import load_bundle
+from stream_scorer.models.stores.deployment import load_plan
 from stream_scorer.models.stores.store import FolderStore, find
 from stream_scorer.simulator.files import write_table
-from stream_scorer.training.days import Days, Split
+from stream_scorer.training.days import Days, RelativeSplit, Split, split_for
 from stream_scorer.training.features import CUSTOMER_FEATURES, FEATURES, read_features
 from stream_scorer.training.fold import fold
 from stream_scorer.training.models import ESTIMATORS, make_model, read_parameters
@@ -291,6 +293,23 @@ def test_periods_contain_the_days_that_exist(data: Path, declared: Path, tmp_pat
     assert again.content_hash == told.content_hash
 
 
+def test_days_from_the_end_give_the_bundle_of_their_dates(
+    data: Path, declared: Path, tmp_path: Path
+) -> None:
+    dated = train(order(data, tmp_path, features=declared))[1]
+    relative = split_for("latest", "end-32:end-17", "end-16:end-12", "end-4:end", None)
+    assert isinstance(relative, RelativeSplit)
+    assert relative.ending(date(2018, 5, 22)) == SPLIT
+    told = train(order(data, tmp_path, "1.0.1", features=declared, split=relative))[1]
+    assert told.content_hash == dated.content_hash
+    assert told.training.asked == dated.training.asked
+    overlapping = split_for("latest", "end-32:end-13", "end-16:end-12", "end-4:end", None)
+    with pytest.raises(SettingsError, match="the train days 2018-04-20:2018-05-09 and the valid"):
+        train(order(data, tmp_path, "1.0.2", features=declared, split=overlapping))
+    with pytest.raises(SettingsError, match="delay -1: less than 0 days"):
+        train(order(data, tmp_path, "1.0.2", split=split_for("latest", None, None, None, -1)))
+
+
 def test_thresholds_are_chosen_on_the_validation_days(
     data: Path, labelled: pa.Table, tmp_path: Path
 ) -> None:
@@ -428,6 +447,37 @@ def test_batch_finds_the_bundle_by_the_command_that_train_prints(
     report = json.loads(done.stdout)
     assert report["model"] == "fraud:7.0.0"
     assert sum(report["outcomes"].values()) > 0
+
+
+def test_a_file_and_a_mapping_of_the_data_train_the_same_model(
+    data: Path, declared: Path, tmp_path: Path
+) -> None:
+    plain = train(order(data, tmp_path / "plain", features=declared))[1]
+    (tmp_path / "events.toml").write_text(
+        '[fields]\ntransaction_id = "id"\ncustomer_id = "card"\nterminal_id = "till"\n'
+        'event_time = {path = "at", zone = "UTC"}\namount = {path = "cents", unit = "minor"}\n'
+        'currency = {constant = "EUR"}\n'
+    )
+    table = pq.read_table(data)
+    theirs = {"id": "transaction_id", "card": "customer_id", "till": "terminal_id",
+              "at": "event_time", "cents": "amount_minor", "is_fraud": "is_fraud"}  # fmt: skip
+    pq.write_table(
+        pa.table({name: table[own] for name, own in theirs.items()}), tmp_path / "theirs.parquet"
+    )
+    (tmp_path / "job.toml").write_text(
+        f'data = "theirs.parquet"\nmodel = "decision_tree"\nversion = "9.9.9"\nout = "store"\n'
+        f'events = "events.toml"\nfeatures = "{declared}"\nresamples = 20\n'
+        'protocol = "latest"\ntrain = "end-32:end-17"\nvalidation = "end-16:end-12"\n'
+        'test = "end-4:end"\n'
+    )
+    done = CliRunner().invoke(
+        app, ["train", str(tmp_path / "job.toml"), "--version", "1.0.0", "--json"]
+    )
+    assert done.exit_code == 0, done.exception
+    assert json.loads(done.stdout)["content_hash"] == plain.content_hash
+    folder = tmp_path / "store" / "fraud"
+    assert load_plan(folder).mapping is not None
+    assert sorted(path.name for path in folder.iterdir()) == ["1.0.0", "events.toml", "plan.toml"]
 
 
 def _by_terminal(folder: Path, delay: str) -> Path:

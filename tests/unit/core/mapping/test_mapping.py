@@ -8,6 +8,7 @@ import pytest
 
 from stream_scorer.core.events.plan import Plan, plan_from
 from stream_scorer.core.mapping.mapping import (
+    LabelIdentity,
     check_with_plan,
     mapping_in,
     mapping_of,
@@ -219,3 +220,84 @@ def test_a_plan_with_rates_counts_in_the_base_currency() -> None:
     plan = Plan(currencies={"JPY": 0, "EUR": 2},
                 events={"rates": {"base": "EUR", "JPY": {"2026-01-01": "1/160"}}})  # fmt: skip
     assert (plan.currency, plan.exponent, plan.unit) == ("EUR", 2, "EUR/2")
+
+
+LABELS = """
+[labels]
+transaction_id = "payment.id"
+event_time = {path = "payment.ts", unit = "s"}
+is_fraud = "flag"
+"""
+
+
+def test_labels_have_a_mapping_of_their_own() -> None:
+    mapping = mapping_of(parse_events(LABELS))
+    assert (mapping.fields, mapping.where, mapping.format) == ((), (), "avro")
+    labels = mapping.labels
+    assert labels is not None
+    assert [rule.column for rule in labels.fields] == [
+        "transaction_id", "event_time", "is_fraud", "label_time",
+    ]  # fmt: skip
+    assert labels.paths == (("payment", "id"), ("payment", "ts"), ("flag",))
+    assert mapping_of({}).labels is None
+
+
+def test_a_change_of_labels_alone_reads_transactions_as_before() -> None:
+    before = plan_from({"events": parse_events(FULL.partition("[rates]")[0] + LABELS)})
+    after = plan_from(
+        {"events": parse_events(FULL.partition("[rates]")[0] + LABELS.replace("flag", "bad"))}
+    )
+    assert before.reads_as(after)
+    assert after.reads_as(before)
+    assert before.labels != after.labels
+    assert before.label_identity == LabelIdentity(by_customer=False)
+    assert Plan().label_identity == LabelIdentity()
+
+
+UNTIMED = "[labels]\ntransaction_id = 'a'\nis_fraud = 'b'"
+REFUSED_LABELS = [
+    ("UNTIMED\nlabel_time = {path = 'c', optional = true}", "labels.label_time.optional: needs"),
+    ("[labels]", "labels.transaction_id: is missing"),
+    ("[labels]\ntransaction_id = 'a'\nis_fraud = 'b'", "labels.label_time: is missing"),
+    ("[labels]\ntransaction_id = 'a'\nevent_time = 'b'", "labels.is_fraud: is missing"),
+    ("labels = 'a'", "labels: must be a table"),
+    ("LABELS\nsource = 'a'", "labels: unknown key 'source'"),
+    ("LABELS\nterminal_id = 'a'", "labels: unknown key 'terminal_id'"),
+    ("LABELS\nformat = 'xml'", "labels.format: must be one of avro, json"),
+    ("LABELS\nwhere = 'a'", "labels.where: ends inside a condition"),
+    ("LABELS\ncustomer_id = {constant = 'a'}", "labels.customer_id.constant: every record"),
+    ("LABELS\ncustomer_id = {path = 'a', default = 'b'}", "labels.customer_id.default: no other"),
+    ("LABELS\nlabel_time = {constant = 'a'}", "labels.label_time.constant: every record"),
+    ("LABELS\nlabel_time = {path = 'a', default = 'b'}", "labels.label_time.default: only"),
+    ("LABELS\nlabel_time = {path = 'a', unit = 'h'}", "labels.label_time.unit: must be one of"),
+    ("LABELS\nlabel_time = {path = 'a', table = {b = true}}", "labels.label_time: unknown key"),
+    ("FRAUD {path = 'a', table = {b = 'c'}}", "labels.is_fraud.table: must be true or false"),
+    ("FRAUD {path = 'a', unknown = true}", "labels.is_fraud.unknown: needs a table"),
+    ("FRAUD {path = 'a', optional = true}", "labels.is_fraud.optional: needs a default"),
+    ("FRAUD {constant = 1}", "labels.is_fraud.constant: must be true or false"),
+    ("FRAUD {constant = true, path = 'a'}", "labels.is_fraud: needs either a path or a constant"),
+    ("FRAUD 'a[0]'", "labels.is_fraud.path: 'a[0]': a path cannot go through an array"),
+]
+
+
+@pytest.mark.parametrize(("text", "why"), REFUSED_LABELS)
+def test_impossible_labels_are_refused_by_their_key(text: str, why: str) -> None:
+    fraud = LABELS.replace('"flag"', text.removeprefix("FRAUD "))
+    text = (
+        fraud
+        if text.startswith("FRAUD")
+        else text.replace("LABELS", LABELS).replace("UNTIMED", UNTIMED)
+    )
+    with pytest.raises(ValueError, match=re.escape(why)) as caught:
+        parse_events(text)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("customer", [False, True])
+def test_labels_that_do_not_name_the_event_time_have_their_own(customer: bool) -> None:  # noqa: FBT001 a case
+    named = {"customer_id": "card"} if customer else {}
+    labels = {"transaction_id": "id", "is_fraud": {"constant": True}, "label_time": "booked"}
+    plan = plan_from({"events": {"labels": labels | named}})
+    assert plan.label_identity == LabelIdentity(by_customer=customer, by_time=False)
+    assert plan.labels is not None
+    assert [rule.column for rule in plan.labels.fields if rule.nullable] == []

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,8 @@ from tests.support.effort import examples
 
 PARTITIONS, SOURCES = 2, 4
 HOLD, LATENESS = 600, 100
+EARLY = 120
+"""So much earlier than its row a label may be known that does not name the row's time."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,9 @@ def streams(draw: st.DrawFn) -> list[One]:
     return found
 
 
-def oracle(records: Sequence[One]) -> tuple[set[tuple[int, int, bool]], int]:
+def oracle(
+    records: Sequence[One], *, by_time: bool = True
+) -> tuple[set[tuple[int, int, bool]], int]:
     """Return (number, event time, fraud) of the rows that left, and the watermark."""
     watermark = NEVER
     newest: dict[int, int] = {}
@@ -55,7 +60,10 @@ def oracle(records: Sequence[One]) -> tuple[set[tuple[int, int, bool]], int]:
     left = set()
     for at, one in enumerate(records):
         if one.fraud is not None:
-            if one.event_time > watermark and one.label_time <= one.event_time + HOLD:
+            if not by_time:
+                if one.label_time + EARLY > watermark:
+                    labels.append(((one.number, 0), one.label_time, at, one.fraud))
+            elif one.event_time > watermark and one.label_time <= one.event_time + HOLD:
                 labels.append(((one.number, one.event_time), one.label_time, at, one.fraud))
             continue
         newest[one.partition] = max(newest.get(one.partition, NEVER), one.event_time)
@@ -68,13 +76,18 @@ def oracle(records: Sequence[One]) -> tuple[set[tuple[int, int, bool]], int]:
             pending.append((one.number, one.event_time))
         for row in [row for row in pending if row[1] <= watermark]:
             pending.remove(row)
-            told = sorted(label[1:] for label in labels if label[0] == row)
+            own = row if by_time else (row[0], 0)
+            told = sorted(
+                label[1:]
+                for label in labels
+                if label[0] == own and (by_time or label[1] - HOLD <= row[1] <= label[1] + EARLY)
+            )
             left.add((*row, bool(told and told[-1][2])))
     return left, watermark
 
 
 def columns(
-    records: Sequence[One], first: int
+    records: Sequence[One], first: int, *, by_time: bool = True
 ) -> tuple[PendingTransactions, Labels, list[int], list[int]]:
     paid = [at for at, one in enumerate(records) if one.fraud is None]
     told = [at for at, one in enumerate(records) if one.fraud is not None]
@@ -83,7 +96,8 @@ def columns(
         return np.array([getattr(records[row], name) for row in rows], np.int64)
 
     def match(rows: list[int]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
-        return (numbers(rows, "number") * 1_000_000 + numbers(rows, "event_time")).astype(np.uint64)
+        known = numbers(rows, "number") * 1_000_000
+        return (known + (numbers(rows, "event_time") if by_time else 0)).astype(np.uint64)
 
     rows = PendingTransactions(
         match(paid), numbers(paid, "number").astype(np.uint64), numbers(paid, "event_time"),
@@ -91,30 +105,35 @@ def columns(
         numbers(paid, "partition").astype(np.int32), np.array(paid, np.int64) + first,
     )  # fmt: skip
     labels = Labels(
-        match(told), numbers(told, "event_time"), numbers(told, "label_time"),
+        match(told),
+        numbers(told, "event_time") if by_time else numbers(told, "label_time") + EARLY,
+        numbers(told, "label_time"),
         numbers(told, "fraud").astype(np.bool_),
         numbers(told, "partition").astype(np.int32), np.array(told, np.int64) + first,
     )  # fmt: skip
     return rows, labels, paid, told
 
 
-def new() -> Pending:
-    return Pending(PARTITIONS, SOURCES, HOLD, LATENESS)
+def new(*, by_time: bool = True) -> Pending:
+    return Pending(PARTITIONS, SOURCES, HOLD, LATENESS, by_time=by_time)
 
 
+@pytest.mark.parametrize("by_time", [True, False])
 @settings(max_examples=examples(300), deadline=None)
 @given(streams(), st.data())
 def test_rows_are_the_oracles_in_any_batches_and_restarts(
-    records: list[One], data: st.DataObject
+    by_time: bool,  # noqa: FBT001 a case
+    records: list[One],
+    data: st.DataObject,
 ) -> None:
-    expected, watermark = oracle(records)
+    expected, watermark = oracle(records, by_time=by_time)
     cuts = sorted(data.draw(st.sets(st.integers(1, len(records)), max_size=5)) | {len(records)})
-    pending = new()
+    pending = new(by_time=by_time)
     found: list[tuple[int, int, bool]] = []
     begin = 0
     for cut in cuts:
         batch = records[begin:cut]
-        rows, labels, paid, told = columns(batch, begin)
+        rows, labels, paid, told = columns(batch, begin, by_time=by_time)
         sent = np.array([batch[row].sent for row in paid], np.int64)
         places = np.array(paid, np.int64), np.array(told, np.int64)
         folded = pending.fold(rows, sent, places[0], labels, places[1])
@@ -133,7 +152,7 @@ def test_rows_are_the_oracles_in_any_batches_and_restarts(
         begin = cut
         if data.draw(st.booleans()):
             clock, first = pending.clock, folded.first
-            pending = new()
+            pending = new(by_time=by_time)
             pending.clock = Clock(clock.newest.copy(), clock.heard.copy(), clock.watermark)
             # One partition after the other, each from its own oldest needed offset.
             for partition in data.draw(st.permutations(range(SOURCES))):
@@ -143,7 +162,7 @@ def test_rows_are_the_oracles_in_any_batches_and_restarts(
                 ]
                 for at, one in enumerate(mine):
                     if one is not None:
-                        pending.remember(*columns([one], at)[:2])
+                        pending.remember(*columns([one], at, by_time=by_time)[:2])
     assert len(found) == len(set(found))
     assert set(found) == expected
     assert pending.clock.watermark == watermark
@@ -212,3 +231,23 @@ def test_a_partition_silent_past_the_limit_is_idle() -> None:
         pending = new()
         taken(pending, [One(1, 1, 1_000, 0), One(0, 2, 9_000, IDLE_MS + beyond)], 0)
         assert pending.clock.watermark == expected - LATENESS - HOLD
+
+
+def test_a_label_without_its_rows_time_is_forgotten_in_time() -> None:
+    pending = new(by_time=False)
+
+    def told(at: int, number: int, label_time: int) -> Labels:
+        one = One(2, number, 0, 0, fraud=True, label_time=label_time)
+        return columns([one], at, by_time=False)[1]
+
+    nothing = columns([], 0)[0]
+    for at, label_time in enumerate((1_000, 1_000, 1_300)):
+        pending.remember(nothing, told(at, 7, label_time))
+    later = 1_000 + EARLY + LATENESS + HOLD
+    rows, labels, _, _ = columns([One(0, 1, later, 0)], 9, by_time=False)
+    one = np.zeros(1, np.int64)
+    pending.keep(pending.fold(rows, one, one, labels, np.empty(0, np.int64)))
+    assert [len(kept) for kept in pending._told._labels.values()] == [1]
+    rows, labels, _, _ = columns([One(0, 3, later + 10_000, 0)], 10, by_time=False)
+    pending.keep(pending.fold(rows, one, one, labels, np.empty(0, np.int64)))
+    assert pending._told._labels == {}

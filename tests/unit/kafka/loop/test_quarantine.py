@@ -299,7 +299,7 @@ def test_a_hanging_batch_is_reported_and_no_longer_alive() -> None:
     scene.loop.run()
 
 
-def test_a_batch_ahead_that_hangs_while_one_is_given_up_is_reported() -> None:
+def test_a_hanging_batch_ahead_of_one_given_up_is_reported() -> None:
     """The batch before it is aborted: what was computed on top of it is waited for, then undone."""
 
     class HangingAhead(Hanging):

@@ -156,7 +156,7 @@ def schema(top: dict[str, Any]) -> bytes:
     return json.dumps(top | {"protocol": 0, "_skops_version": "0"}).encode()
 
 
-def test_an_object_in_two_places_is_not_walked_through_twice_as_often_each_time() -> None:
+def test_an_object_in_two_places_is_not_walked_more_often() -> None:
     """Forty lists, each of which has the one before twice, are 2^40 lists on the way."""
     node = of_list([], 1)
     for number in range(2, 42):

@@ -21,6 +21,7 @@ from stream_scorer.rollout.evidence.label_rows import (
 from tests.support.effort import examples
 
 DAY = 86_400_000
+HOUR = 3_600_000
 MATURITY, SLACK = 7 * DAY, DAY
 
 
@@ -278,3 +279,73 @@ def test_the_join_equals_plain_recomputation_through_crashes(
             if ripe is not None:
                 found.append(ripe)
     assert found == _oracle(steps, 8, 2)
+
+
+@st.composite
+def dated_streams(draw: st.DrawFn) -> list[tuple[str, int, int, bool]]:
+    """Return (what, key, hours, fraud): decisions, labels by their time, and watermarks."""
+    found, mark = [], 0
+    for _ in range(draw(st.integers(1, 40))):
+        kind = draw(st.sampled_from(("decide", "tell", "tell", "mature")))
+        if kind == "mature":
+            mark += draw(st.integers(0, 100))
+            found.append((kind, 0, mark, False))
+        else:
+            hours = mark + draw(st.integers(-30, 250))
+            found.append((kind, draw(st.integers(0, 3)), hours, draw(st.booleans())))
+    return found
+
+
+@settings(max_examples=examples(150), deadline=None)
+@given(dated_streams(), st.data())
+def test_labels_without_an_event_time_are_judged_at_maturity(
+    tmp_path_factory: pytest.TempPathFactory,
+    records: list[tuple[str, int, int, bool]],
+    data: st.DataObject,
+) -> None:
+    path = tmp_path_factory.mktemp("join") / "f"
+    joining = join(path, by_time=False)
+    waiting: dict[int, tuple[int, int]] = {}
+    known: list[tuple[int, int, int, bool]] = []
+    edge = -(2**62)
+    for at, (kind, key, hours, fraud) in enumerate(records):
+        time = hours * HOUR
+        if kind == "decide":
+            joining.wait(decided([(key, time, at)]))
+            waiting[at] = (key, time)
+        elif kind == "tell":
+            # Kept for a day longer than it is known.
+            joining.learn(told([(key, time + DAY, time, at, fraud)]))
+            if time + DAY + MATURITY + SLACK > edge:
+                known.append((key, time, at, fraud))
+        else:
+            edge = max(edge, time)
+            ripe = joining.mature(time)
+            expected = []
+            for number, (own, when) in sorted(waiting.items(), key=lambda each: each[1][1]):
+                if when + MATURITY + SLACK <= edge:
+                    labels = [
+                        label[1:] for label in known
+                        if label[0] == own and label[1] - MATURITY <= when <= label[1] + DAY
+                    ]  # fmt: skip
+                    expected.append((number, bool(labels) and max(labels)[2]))
+                    del waiting[number]
+            assert sorted(frauds(ripe)) == sorted(expected)
+            kept = sum(label[1] + DAY + MATURITY + SLACK > edge for label in known)
+            assert joining.labels <= kept
+        if data.draw(st.booleans()):
+            joining.commit({})
+            joining.close()
+            joining = join(path, by_time=False)
+    joining.close()
+
+
+def test_labels_that_are_all_kept_have_a_cap() -> None:
+    with join(by_time=False, most_rows=2) as joining:
+        joining.learn(told([(1, DAY, 0, 0, True), (1, DAY, 1, 1, False), (2, DAY, 0, 2, True)]))
+        assert joining.labels == 2
+        assert joining.passed.full_labels == 1
+        joining.learn(told([(3, DAY, 0, 3, True)]))
+        assert joining.passed.full_labels == 2
+        joining.mature(DAY + MATURITY + SLACK)
+        assert joining.labels == 0

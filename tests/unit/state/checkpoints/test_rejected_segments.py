@@ -394,7 +394,7 @@ def test_rejections_from_an_offset_on_are_removed_to_judge_again() -> None:
 @pytest.mark.parametrize(
     ("at", "told"), [(-1, "the checksum"), (4, "format 2 is not known")], ids=["damaged", "later"]
 )
-def test_a_segment_that_cannot_be_read_is_ignored_by_a_complete_rebuild(at: int, told: str) -> None:
+def test_a_complete_rebuild_ignores_an_unreadable_segment(at: int, told: str) -> None:
     topic = Topic()
     for number in range(2):
         topic.commit(topic.batch(number * 10, 10, [3], ["EMPTY"]))
@@ -419,7 +419,7 @@ def test_a_key_has_one_form(place: str) -> None:
     assert [kept.first for kept in topic.read().segments] == [3]
 
 
-def test_rejections_for_more_reasons_than_a_segment_names_are_remembered() -> None:
+def test_rejections_for_more_reasons_than_fit_are_remembered() -> None:
     topic = Topic()
     found = topic.read()
     found.adopt({offset: "R" * (offset % 40) + "_" * (offset // 40) for offset in range(400)})
