@@ -50,6 +50,8 @@ device_id = "DeviceInfo"
 
 [extra]
 email_domain = {path = "P_emaildomain", type = "string"}
+scheme = {path = "card4", type = "string"}
+area = {path = "addr1", type = "double"}
 """
 
 _STATE: Final[dict[str, Any]] = {
@@ -116,6 +118,10 @@ mcc = {path = "mcc", optional = true}
 country = "country"
 card_present = "present"
 device_id = "device"
+
+[extra]
+items = {path = "basket.items", type = "long"}
+gift = {path = "basket.gift", type = "boolean", optional = true}
 """
 
 
@@ -126,17 +132,19 @@ class ForeignSet:
     Attributes:
         name: What it is like.
         events: Text of events.toml.
-        payload: A transaction as a record, or None for one that such a topic cannot have.
+        record: A transaction, given its number and row, as the topic's record.
+        encode: A record as bytes.
         native: The same transaction in our schema: the columns that it changes.
-        others: Records after each transaction that are none.
+        others: Records after each transaction that are not transactions.
         currencies: Exponents by code.
     """
 
     name: str
     events: str
-    payload: Callable[[int, Row], bytes]
+    record: Callable[[int, Row], Row]
+    encode: Callable[[Row], bytes]
     native: Callable[[Row], Row] = lambda _: {}
-    others: Callable[[int, Row], Sequence[bytes | None]] = lambda *_: ()
+    others: Callable[[int, Row], Sequence[Row | None]] = lambda *_: ()
     currencies: dict[str, int] = field(default_factory=lambda: {"EUR": 2})
 
     def plan(self, folder: Path) -> Path:
@@ -157,11 +165,15 @@ class ForeignSet:
             keys: list[bytes] = []
             payloads: list[bytes | None] = []
             for row in batch.to_pylist():
-                mine = [self.payload(number, row), *self.others(number, row)]
-                payloads += mine
+                mine = self.around(number, row)
+                payloads += [None if each is None else self.encode(each) for each in mine]
                 keys += [row["customer_id"].encode()] * len(mine)
                 number += 1
             yield keys, payloads
+
+    def around(self, number: int, row: Row) -> list[Row | None]:
+        """Return a transaction's record and those after it that are not transactions."""
+        return [self.record(number, row), *self.others(number, row)]
 
     def renamed(self, table: pa.Table) -> pa.Table:
         """Return the same transactions in our schema, as the mapping should read them."""
@@ -193,21 +205,20 @@ _PRODUCTS: Final = {"ECOM": "W", "POS": "C", "ATM": "R"}
 _MODES: Final = {"ECOM": "812", "POS": "051", "ATM": "011"}
 
 
-def _as_card(number: int, row: Row) -> bytes:
-    return _card(
-        {
-            "TransactionID": 2_987_000 + number,
-            "TransactionDT": _ms(row) - round(_DAY_ZERO.timestamp() * 1_000),
-            "TransactionAmt": row["amount_minor"] / 100,
-            "ProductCD": _PRODUCTS.get(row["channel"], "S"),
-            "card1": row["customer_id"],
-            "card4": "visa",
-            "addr1": 315.0,
-            "addr2": row["country"],
-            "P_emaildomain": None,
-            "DeviceInfo": row["device_id"],
-        }
-    )
+def _as_card(number: int, row: Row) -> Row:
+    customer = int(row["customer_id"])
+    return {
+        "TransactionID": 2_987_000 + number,
+        "TransactionDT": _ms(row) - round(_DAY_ZERO.timestamp() * 1_000),
+        "TransactionAmt": row["amount_minor"] / 100,
+        "ProductCD": _PRODUCTS.get(row["channel"], "S"),
+        "card1": row["customer_id"],
+        "card4": ("visa", "mastercard", None)[customer % 3],
+        "addr1": None if number % 5 == 0 else float(100 + customer % 400),
+        "addr2": row["country"],
+        "P_emaildomain": ("gmail.com", "anonymous.com", None)[number % 3],
+        "DeviceInfo": row["device_id"],
+    }
 
 
 def _paid(row: Row) -> tuple[str, Decimal]:
@@ -234,43 +245,47 @@ def _state(row: Row) -> Row:
     }  # fmt: skip
 
 
-def _as_envelope(number: int, row: Row) -> bytes:
+def _as_envelope(number: int, row: Row) -> Row:
     op = "r" if number < _ROWS_AT_ONCE else "c"
-    return _envelope({"before": None, "after": _state(row), "op": op, "ts_ms": _ms(row)})
+    return {"before": None, "after": _state(row), "op": op, "ts_ms": _ms(row)}
 
 
-def _later_changes(number: int, row: Row) -> tuple[bytes | None, ...]:
+def _later_changes(number: int, row: Row) -> tuple[Row | None, ...]:
     """Return an update, or a deletion and its tombstone, after some of the transactions."""
     if number % 20 == 0:
         state = _state(row)
-        return (_envelope({"before": state, "after": state, "op": "u", "ts_ms": _ms(row)}),)
+        return ({"before": state, "after": state, "op": "u", "ts_ms": _ms(row)},)
     if number % 50 == 7:
-        return _envelope({"before": _state(row), "after": None, "op": "d", "ts_ms": None}), None
+        return {"before": _state(row), "after": None, "op": "d", "ts_ms": None}, None
     return ()
 
 
-def _as_json(_: int, row: Row) -> bytes:
+def _as_flat(number: int, row: Row) -> Row:
     value = {
         "id": row["transaction_id"], "customer": row["customer_id"], "cents": row["amount_minor"],
         "time": datetime.fromtimestamp(_ms(row) / 1_000, UTC).isoformat(timespec="milliseconds"),
         "terminal": row["terminal_id"], "currency": row["currency"], "channel": row["channel"],
         "country": row["country"], "present": row["card_present"], "device": row["device_id"],
-        "more": {"basket": [1, 2]},
+        "basket": {"items": number % 7 + 1, "skus": [1, 2]},
     }  # fmt: skip
-    return json.dumps(value | ({"mcc": row["mcc"]} if row["mcc"] is not None else {})).encode()
+    return value | ({"mcc": row["mcc"]} if row["mcc"] is not None else {})
+
+
+def _json(record: Row) -> bytes:
+    return json.dumps(record).encode()
 
 
 SETS: Final = (
     ForeignSet(
-        "cards", _CARDS_EVENTS, _as_card,
+        "cards", _CARDS_EVENTS, _as_card, _card,
         # Of our schema each transaction has a terminal; the shipped model does not look at it.
         native=lambda _: {"terminal_id": "none", "mcc": None, "card_present": None},
     ),
     ForeignSet(
-        "envelopes", _ENVELOPES_EVENTS, _as_envelope, native=_in_euros, others=_later_changes,
-        currencies={"EUR": 2, "JPY": 0, "USD": 2},
+        "envelopes", _ENVELOPES_EVENTS, _as_envelope, _envelope, native=_in_euros,
+        others=_later_changes, currencies={"EUR": 2, "JPY": 0, "USD": 2},
     ),
-    ForeignSet("flat", _FLAT_EVENTS, _as_json),
+    ForeignSet("flat", _FLAT_EVENTS, _as_flat, _json),
 )  # fmt: skip
 
 

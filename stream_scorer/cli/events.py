@@ -7,17 +7,13 @@ import typer
 
 from stream_scorer.cli.options import MOST_RECORDS, ClusterJsonOptions, CommandGroup
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.mapping.mapping import (
-    EventMapping,
-    check_with_plan,
-    mapping_of,
-    parse_events,
-)
+from stream_scorer.core.mapping.mapping import mapping_in, parse_events
 from stream_scorer.errors import SchemaError, SettingsError
 from stream_scorer.explaining.draft import draft_text
-from stream_scorer.explaining.report import Explanation, draft_of
+from stream_scorer.explaining.report import Explanation, draft_of, with_mapping
 from stream_scorer.explaining.report import explain as explained
 from stream_scorer.explaining.sample import Sample, sample_of, sample_of_file
+from stream_scorer.explaining.table_sample import TableSample, table_sample
 from stream_scorer.kafka.reading.read_to_end import newest
 from stream_scorer.models.stores.deployment import load_plan
 from stream_scorer.registry.sources import open_registry
@@ -34,7 +30,10 @@ def explain(
         str | None, typer.Option("--topic", help="Topic whose newest records are read.")
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("--file", help="A .avsc, .avro, .json or .jsonl file instead.")
+        Path | None,
+        typer.Option(
+            "--file", help="A .csv, .parquet, .avro, .avsc, .json or .jsonl file instead."
+        ),
     ] = None,
     events: Annotated[
         Path | None,
@@ -42,7 +41,8 @@ def explain(
                      "a field does not fit."),
     ] = None,
     plan: Annotated[
-        Path | None, typer.Option("--plan", help="Plan file with currencies and limits.")
+        Path | None,
+        typer.Option("--plan", help="Plan file or folder with currencies and limits."),
     ] = None,
     out: Annotated[
         Path, typer.Option("--out", help="Where the draft is written.")
@@ -63,7 +63,7 @@ def explain(
     if events is not None:
         table = _read(events)
     else:
-        draft = draft_of(sample, chosen.currency)
+        draft = draft_of(sample, chosen)
         missing, table = draft.missing, draft.table
         _write(out, draft_text(draft), overwrite=overwrite)
         written = str(out)
@@ -74,13 +74,14 @@ def explain(
             [(f"fields.{name}", "nothing like it was found") for name in missing],
         )
         return
-    mapping = _checked(table, chosen, events)
-    if mapping.format != sample.format:
+    whole = _checked(table, chosen, events)
+    mapping = mapping_in(whole.events)
+    if isinstance(sample, Sample) and mapping.format != sample.format:
         raise SchemaError(
             f"{events}: record.format is {mapping.format}, and the records are {sample.format}",
             "correct the mapping",
         )
-    found = explained(mapping, sample, chosen)
+    found = explained(whole, sample)
     _show(options, sample, found, written)
     wrong = [each for each in found.fields if each.why]
     if events is not None and wrong:
@@ -93,10 +94,12 @@ def explain(
 
 def _sample(
     topic: str | None, file: Path | None, records: int, options: ClusterJsonOptions
-) -> Sample:
+) -> Sample | TableSample:
     if (topic is None) == (file is None):
         raise SettingsError("events explain: needs either --topic or --file", "give one of them")
     if file is not None:
+        if file.suffix.lower() in {".csv", ".parquet"}:
+            return table_sample(file, records)
         return sample_of_file(file, records)
     settings = options.connected()
     messages = list(newest(settings.kafka, topic or "", records))
@@ -118,15 +121,14 @@ def _read(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: {error}", "correct it") from error
 
 
-def _checked(table: dict[str, Any], plan: Plan, path: Path | None) -> EventMapping:
+def _checked(table: dict[str, Any], plan: Plan, path: Path | None) -> Plan:
     try:
-        mapping = mapping_of(table)
-        check_with_plan(mapping, plan.currencies)
+        made = with_mapping(plan, table)
     except ValueError as error:
         raise SettingsError(f"{path or 'the draft'}: {error}", "correct it") from error
-    if not mapping.fields:
+    if not mapping_in(made.events).fields:
         raise SettingsError(f"{path}: has no [fields]", "a mapping of rates alone needs no topic")
-    return mapping
+    return made
 
 
 def _write(path: Path, text: str, *, overwrite: bool) -> None:
@@ -142,16 +144,18 @@ def _write(path: Path, text: str, *, overwrite: bool) -> None:
 
 
 def _show(
-    options: ClusterJsonOptions, sample: Sample, found: Explanation, written: str | None
-) -> None:
+    options: ClusterJsonOptions, sample: Sample | TableSample, found: Explanation,
+    written: str | None,
+) -> None:  # fmt: skip
     rows = [(each.key, each.source, each.kind, each.why or "yes") for each in found.fields]
-    rows.append(("records", f"{len(sample.values):,}", sample.format, ""))
+    rows.append(("records", f"{found.records:,}", sample.format, ""))
     rows.append(("transactions", f"{found.transactions:,}", "", ""))
     if found.skipped:
         rows.append(("skipped", f"{found.skipped:,}", "", "where does not choose them"))
     rows += [("rejected", f"{count:,}", reason, why) for reason, why, count in found.rejected]
     if found.keyed is not None:
-        rows.append(("key is customer_id", f"{found.keyed:,}", "", ""))
+        why = "" if found.keyed == found.transactions else "see [key], and rekey, in YOUR_DATA.md"
+        rows.append(("key is customer_id", f"{found.keyed:,}", "", why))
     if written is not None:
         rows.append(("draft", written, "", ""))
     options.show(
@@ -162,7 +166,7 @@ def _show(
                  "why": each.why}
                 for each in found.fields
             ],
-            "records": len(sample.values),
+            "records": found.records,
             "transactions": found.transactions,
             "skipped": found.skipped,
             "rejected": [

@@ -38,7 +38,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "schemas": "List, check and serve Avro schemas.",
     "state": "The checkpoint of the customers' histories: look at it, check it, make it anew.",
     "tail": "Print committed records, one line each; with --json one JSON object each.",
-    "produce": "Send transactions as Avro, keyed by customer, in the order of the file.",
+    "produce": "Send a file's transactions, keyed by customer, in the order of the file.",
     "simulate": "Simulate card transactions into a file with labels, or a topic; times stay those "
     "of 2018.",
     "train": "Train a model on labelled transactions and write its bundle OUT/NAME/VERSION.",

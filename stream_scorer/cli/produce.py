@@ -9,7 +9,7 @@ import typer
 from stream_scorer.cli.options import MOST_PER_SECOND, ClusterJsonOptions
 from stream_scorer.kafka.reading.paced_producer import Feed
 from stream_scorer.models.stores.deployment import load_plan
-from stream_scorer.producing.transactions import TransactionEncoder, rows_to_send
+from stream_scorer.producing.transactions import records_of_file
 
 
 def produce(
@@ -33,20 +33,21 @@ def produce(
     ] = None,
     options: ClusterJsonOptions,
 ) -> None:
-    """Send transactions as Avro, keyed by customer, in the order of the file.
+    """Send a file's transactions, keyed by customer, in the order of the file.
 
-    The records have our own schema, transaction.v1, also with --plan.
+    The records are Avro with our own schema, transaction.v1. But if the plan's events.toml has
+    format = "json", they are JSON with the file's own names, which the same plan reads.
 
     With --rate, a record's Kafka timestamp is its scheduled time, even when it leaves later.
     """
     settings = options.connected()
     mapped = None if plan is None else load_plan(plan)
-    encode = TransactionEncoder(settings.registry)
+    records = records_of_file(file, settings.registry, mapped)
     target = topic or settings.kafka.topics.transactions
     started = time.monotonic()
-    with Feed(settings.kafka, encode, target, rate) as feed:
-        for batch in rows_to_send(file, encode, mapped):
-            feed.send(batch)
+    with Feed(settings.kafka, records.encode, target, rate) as feed:
+        for rows in records.rows:
+            feed.send(rows)
     seconds = time.monotonic() - started
     report = {
         "file": str(file),

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,12 +17,14 @@ _NAMES: Final[dict[str, tuple[str, ...]]] = {
     "customer_id": ("customerid", "cardid", "cardtoken", "custid", "clientid", "accountid",
                     "userid", "cardnumber", "pan", "token", "customer", "card", "card1", "account"),
     "event_time": ("eventtime", "transactiontime", "timestamp", "occurredat", "createdat", "ts",
-                   "time", "datetime", "transactiondt", "eventts"),
-    "terminal_id": ("terminalid", "terminal", "posid", "merchantid", "storeid", "shopid"),
+                   "time", "datetime", "transactiondt", "eventts", "paidat", "bookedat", "at",
+                   "date", "when"),
+    "terminal_id": ("terminalid", "terminal", "posid", "merchantid", "storeid", "shopid",
+                    "merchant", "store", "shop"),
     "amount": ("amountminor", "amount", "transactionamount", "transactionamt", "amountcents", "amt",
-               "total", "value", "price", "sum"),
+               "total", "value", "price", "sum", "paid", "cents"),
     "currency": ("currency", "currencycode", "ccy", "cur"),
-    "channel": ("channel", "entrymode", "posentrymode", "productcd"),
+    "channel": ("channel", "entrymode", "posentrymode", "productcd", "mode"),
     "mcc": ("mcc", "merchantcategorycode", "categorycode"),
     "country": ("country", "countrycode", "merchantcountry"),
     "card_present": ("cardpresent", "ispresent", "present"),
@@ -37,6 +39,9 @@ _OURS: Final = frozenset({"POS", "ECOM", "ATM", "MOTO", "UNKNOWN"})
 _LABEL: Final = re.compile("fraud|label|chargeback")
 """What is known only later, so that no feature may use it."""
 _MINOR: Final = re.compile("minor|cents|pence")
+_OFFSET: Final = re.compile(r"(Z|[+-][0-9]{2}:?[0-9]{2})$")
+_CHANNELS_MOST: Final = 20
+_TEXT_LONGEST: Final = 40
 _MAGNITUDES: Final = ((10**17, "ns"), (10**14, "us"), (10**11, "ms"), (0, "s"))
 _EXTRA_TYPES: Final = {
     "text": "string", "long": "long", "double": "double", "float": "double",
@@ -62,7 +67,11 @@ class Draft:
 
 
 def guess(
-    format_: str, paths: Mapping[Path, Found], values: Mapping[Path, Sequence[Any]], currency: str
+    format_: str,
+    paths: Mapping[Path, Found],
+    values: Mapping[Path, Sequence[Any]],
+    currency: str,
+    rates: Mapping[str, Any] | None = None,
 ) -> Draft:
     """Guess a mapping.
 
@@ -71,6 +80,7 @@ def guess(
         paths: What the records have at each path.
         values: Some values at each path, for the unit of times.
         currency: Stands for all records where none is found.
+        rates: Of the plan; the draft keeps them.
     """
     record: dict[str, Any] = {"format": format_}
     candidates = dict(paths)
@@ -82,6 +92,8 @@ def guess(
     used: set[Path] = set()
     for name in _NAMES:
         path = _best(name, candidates, used)
+        if path is None and (path := _only(name, candidates, used)):
+            doubts[name] = "no name is like it; its type is"
         if path is None:
             continue
         used.add(path)
@@ -90,6 +102,8 @@ def guess(
         fields["currency"] = {"constant": currency}
         doubts["currency"] = "no field was found; the same for every record"
     table = {"record": record, "fields": {name: fields[name] for name in FIELDS if name in fields}}
+    if rates:
+        table["rates"] = dict(rates)
     required = ("transaction_id", "event_time", "customer_id", "amount")
     missing = tuple(name for name in required if name not in fields)
     return Draft(table, missing, doubts, _others(candidates, used))
@@ -108,6 +122,22 @@ def _best(name: str, paths: Mapping[Path, Found], used: set[Path]) -> Path | Non
         if ranks and path not in used and any(_fits(name, wire) for wire in place.wires):
             found.append((ranks[0], len(path), number, path))
     return min(found)[3] if found else None
+
+
+def _only(name: str, paths: Mapping[Path, Found], used: set[Path]) -> Path | None:
+    """Return the one path whose type says that it is the time, or the amount."""
+    kinds: dict[str, Callable[[Wire], bool]] = {
+        "event_time": lambda wire: wire.unit in {"ms", "us", "ns"},
+        "amount": lambda wire: wire.kind == "decimal",
+    }
+    if name not in kinds:
+        return None
+    typed = [
+        path
+        for path, place in paths.items()
+        if path not in used and any(map(kinds[name], place.wires))
+    ]
+    return typed[0] if len(typed) == 1 else None
 
 
 def _plain(text: str) -> str:
@@ -141,6 +171,9 @@ def _rule(
     elif name == "channel" and place.texts and not _OURS.issuperset(place.texts):
         rule["table"] = {symbol: _channel(symbol) for symbol in place.texts}
         doubts[name] = "the table is a guess"
+    elif name == "channel" and (texts := _few(values)) and not _OURS.issuperset(texts):
+        rule |= {"table": {text: _channel(text) for text in texts}, "unknown": "UNKNOWN"}
+        doubts[name] = "the table is a guess, and has the values of these records"
     elif name == "channel" and not place.texts:
         doubts[name] = "map its values by a table to POS, ECOM, ATM, MOTO or UNKNOWN"
     elif name == "customer_id":
@@ -152,7 +185,10 @@ def _time(wire: Wire, values: Sequence[Any], doubts: dict[str, str]) -> dict[str
     if wire.unit:
         return {"zone": "UTC"} if wire.local else {}
     if wire.kind == "text":
-        return {"unit": "iso8601"}
+        if not any(isinstance(value, str) and not _OFFSET.search(value) for value in values):
+            return {"unit": "iso8601"}
+        doubts["event_time"] = "times without an offset count as UTC"
+        return {"unit": "iso8601", "zone": "UTC"}
     size = max((abs(float(value)) for value in values if _is_number(value)), default=None)
     if size is None:
         doubts["event_time"] = "the unit is a guess"
@@ -167,6 +203,13 @@ def _is_number(value: Any) -> bool:
         isinstance(value, str) and re.fullmatch(r"-?[0-9.]{1,30}", value) is not None
         and value.count(".") < 2 and value.strip("-.") != ""  # noqa: PLR2004 one point
     )  # fmt: skip
+
+
+def _few(values: Sequence[Any]) -> list[str]:
+    """Return the different texts of some values, in order; empty if there are many."""
+    texts = sorted({str(value) for value in values if value is not None})
+    few = len(texts) <= _CHANNELS_MOST and all(len(text) <= _TEXT_LONGEST for text in texts)
+    return texts if few else []
 
 
 def _channel(symbol: str) -> str:
@@ -221,6 +264,8 @@ def draft_text(draft: Draft) -> str:
             f"# {name} = {_toml({'path': dotted_or_list(path), 'type': kind})}"
             for name, path, kind in draft.others
         ]
+    if rates := draft.table.get("rates"):
+        lines += ["", "[rates]", *(f"{name} = {_toml(value)}" for name, value in rates.items())]
     return "\n".join(lines) + "\n"
 
 

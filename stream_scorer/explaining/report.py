@@ -3,21 +3,22 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from stream_scorer.codec.reading.json_records import JsonRefusal, leaf_at
 from stream_scorer.codec.reading.mapped import JsonDecoder, MappedDecoder, skipped_rows
 from stream_scorer.codec.reading.mapped_paths import Found, find
+from stream_scorer.codec.records.record_key import KeyReader
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.mapping.mapping import EventMapping, FieldRule
+from stream_scorer.core.mapping.mapping import EventMapping, FieldRule, mapping_in, mapping_of
 from stream_scorer.core.mapping.mapping_table import Path
 from stream_scorer.core.normalising.leaves import misfit
 from stream_scorer.explaining.draft import Draft, guess
-from stream_scorer.explaining.sample import Sample, documents, paths_of
+from stream_scorer.explaining.sample import EXAMPLES, Sample, documents, paths_of
+from stream_scorer.explaining.table_sample import TableSample
 from stream_scorer.registry.definition import parse_definition
 
-_EXAMPLES: Final = 20
 _SHOWN: Final = 40
 _STRING_MOST: Final = 1 << 20
 
@@ -45,29 +46,54 @@ class Explanation:
 
     Attributes:
         fields: One for each rule that reads something.
+        records: How many records there are.
         transactions: How many records became transactions.
         skipped: How many ``where`` does not choose.
         rejected: (reason, detail, how many), most first.
-        keyed: How many transactions have the customer's id as their key; None for a file.
+        keyed: How many transactions have a key that gives the customer's id; None for a file.
     """
 
     fields: tuple[FieldReport, ...]
+    records: int
     transactions: int
     skipped: int
     rejected: tuple[tuple[str, str, int], ...]
     keyed: int | None
 
 
-def explain(mapping: EventMapping, sample: Sample, plan: Plan) -> Explanation:
-    """Apply a mapping to a sample.
+def with_mapping(plan: Plan, table: dict[str, Any]) -> Plan:
+    """Return a plan whose records have this mapping.
+
+    Args:
+        plan: Gives currencies and limits.
+        table: Of events.toml.
+
+    Raises:
+        ValueError: The mapping is not valid, or does not fit the currencies; names the key.
+    """
+    return replace(plan, events=table, extras=mapping_of(table).extra_types)
+
+
+def explain(plan: Plan, sample: Sample | TableSample) -> Explanation:
+    """Apply a plan's mapping to a sample.
+
+    Args:
+        plan: From :func:`with_mapping`.
+        sample: Of a topic or a file.
 
     Raises:
         SchemaError: The sample's schema is not Avro, or over a limit.
+        SettingsError: No row of the file can become a transaction; names the path.
     """
+    mapping = mapping_in(plan.events)
     places = _places(mapping, sample)
     fields = tuple(
-        _report(rule, places) for rule in mapping.rules if rule.path or rule.constant is not None
+        _report(rule, places, sample.format)
+        for rule in mapping.rules
+        if rule.path or rule.constant is not None
     )
+    if isinstance(sample, TableSample):
+        return _of_table(plan, sample, fields)
     decoder: MappedDecoder | JsonDecoder
     if mapping.format == "json":
         decoder = JsonDecoder(mapping, plan)
@@ -81,35 +107,59 @@ def explain(mapping: EventMapping, sample: Sample, plan: Plan) -> Explanation:
     keyed = None
     if sample.keys:
         customers = decoded.records.column("customer_id").to_pylist()
+        named = KeyReader(sample)(sample.keys, plan)
         keyed = sum(
-            sample.keys[row] == customer.encode()
+            named[row] == customer
             for row, customer in zip(decoded.rows.tolist(), customers, strict=True)
         )
     return Explanation(
         fields,
+        len(sample.values),
         len(decoded.rows),
         len(skipped_rows(len(sample.values), decoded.rows, rejections)),
-        tuple((*told, count) for told, count in counted.most_common()),
+        _most_first(counted),
         keyed,
     )
 
 
-def draft_of(sample: Sample, currency: str) -> Draft:
-    """Guess a mapping for a sample; ``currency`` stands for all records where none is found.
+def _of_table(plan: Plan, sample: TableSample, fields: tuple[FieldReport, ...]) -> Explanation:
+    if any(field.why for field in fields):
+        return Explanation(fields, sample.rows, 0, 0, (), None)
+    read = sample.read(plan)
+    return Explanation(
+        fields, sample.rows, read.transactions, read.skipped, _most_first(read.rejected), None
+    )
+
+
+def _most_first(counted: Counter[tuple[str, str]]) -> tuple[tuple[str, str, int], ...]:
+    return tuple((*told, count) for told, count in counted.most_common())
+
+
+def draft_of(sample: Sample | TableSample, plan: Plan) -> Draft:
+    """Guess a mapping for a sample.
+
+    Args:
+        sample: Of a topic or a file.
+        plan: Its currency stands for all records where none is found; the draft keeps its rates.
 
     Raises:
         SchemaError: The sample's schema is not Avro, or over a limit.
     """
+    rates = plan.events.get("rates")
+    if isinstance(sample, TableSample):
+        paths = sample.guesses()
+        # A file can be read with either format; JSON is what ``produce`` makes of its rows.
+        return guess("json", paths, sample.examples(list(paths)), plan.currency, rates)
     paths = paths_of(sample)
-    return guess(sample.format, paths, _values(sample, paths), currency)
+    return guess(sample.format, paths, _values(sample, paths), plan.currency, rates)
 
 
 def _values(sample: Sample, paths: Mapping[Path, Found]) -> dict[Path, Sequence[Any]]:
-    """Return some numbers at each path of JSON records."""
+    """Return some values at each path of JSON records."""
     if sample.format == "avro":
         return {}
     found: dict[Path, Sequence[Any]] = {}
-    some = documents(sample.values[:_EXAMPLES])
+    some = documents(sample.values[:EXAMPLES])
     for path in paths:
         values = []
         for document in some:
@@ -123,7 +173,9 @@ def _values(sample: Sample, paths: Mapping[Path, Found]) -> dict[Path, Sequence[
     return found
 
 
-def _places(mapping: EventMapping, sample: Sample) -> dict[Path, Found]:
+def _places(mapping: EventMapping, sample: Sample | TableSample) -> dict[Path, Found]:
+    if isinstance(sample, TableSample):
+        return sample.places(mapping.paths)
     if sample.format == "json":
         there = paths_of(sample)
         nowhere = Found(why="no record of the sample has it", missing=True)
@@ -133,14 +185,16 @@ def _places(mapping: EventMapping, sample: Sample) -> dict[Path, Found]:
     return {path: find(definition, path) for path in mapping.paths}
 
 
-def _report(rule: FieldRule, places: Mapping[Path, Found]) -> FieldReport:
+def _report(rule: FieldRule, places: Mapping[Path, Found], format_: str) -> FieldReport:
     if rule.path is None:
         return FieldReport(rule.key, f"constant {json.dumps(rule.constant)[:_SHOWN]}", "", "")
     place = places[rule.path]
     kind = " or ".join(dict.fromkeys(wire.kind for wire in place.wires))
     kind = f"{kind}, null" if place.nullable and kind else kind
     if place.why:
-        why = "" if place.missing and rule.optional else place.why
+        # In JSON, what is not there is null.
+        null = format_ == "json" and (rule.nullable or rule.default is not None)
+        why = "" if place.missing and (rule.optional or null) else place.why
         return FieldReport(rule.key, rule.place, "not there", why)
     misfits = [misfit(rule, wire) for wire in place.wires]
     why = misfits[0] if misfits and all(misfits) else ""

@@ -22,8 +22,11 @@ from stream_scorer.tables.avro import avro_names
 from stream_scorer.tables.pieces import DamagedError
 
 PATHS_MOST: Final = 2_048
+EXAMPLES: Final = 1_000
+"""Values that a draft looks at."""
 _STRING_MOST: Final = 1 << 20
 _HEADER: Final = 5
+_KEY_SCHEMAS: Final = 16
 _FILE_BYTES: Final = 64 * 1024 * 1024
 
 Leaf = tuple[Any, Wire] | None
@@ -37,7 +40,7 @@ class Sample:
         format: avro or json.
         values: n payloads, as a topic has them.
         keys: n keys; empty for a file.
-        schemas: Avro: the schema of most records first, by id.
+        schemas: Avro: the schema of most records first, by id; then those of the keys.
         unread: How many records are of another format or of an unknown schema.
     """
 
@@ -80,6 +83,7 @@ def sample_of(values: Sequence[bytes | None], keys: Sequence[bytes | None], sour
     texts = look_up(source, [each for each, _ in ids.most_common()])
     schemas = {each: text for each, text in texts.items() if isinstance(text, str)}
     avro = sum(ids[each] for each in schemas)
+    schemas |= _key_schemas(keys, source)
     json_like = sum(1 for value in values if value and _is_json(value))
     if not avro and not json_like:
         failed = next((text for text in texts.values() if isinstance(text, SchemaError)), None)
@@ -88,7 +92,18 @@ def sample_of(values: Sequence[bytes | None], keys: Sequence[bytes | None], sour
     whole = sum(1 for value in values if value)
     if avro >= json_like:
         return Sample("avro", list(values), list(keys), schemas, whole - avro)
-    return Sample("json", list(values), list(keys), {}, whole - json_like)
+    return Sample("json", list(values), list(keys), _key_schemas(keys, source), whole - json_like)
+
+
+def _key_schemas(keys: Sequence[bytes | None], source: SchemaSource) -> dict[int, str]:
+    """Return the schemas of Avro keys by id; a customer's id is seldom framed by chance."""
+    ids = {
+        int.from_bytes(key[1:_HEADER], "big")
+        for key in keys
+        if key and key[0] == 0 and len(key) > _HEADER
+    }
+    found = look_up(source, sorted(ids)[:_KEY_SCHEMAS])
+    return {each: text for each, text in found.items() if isinstance(text, str)}
 
 
 def _is_json(value: bytes) -> bool:

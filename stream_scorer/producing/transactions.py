@@ -1,6 +1,7 @@
 """Feed a topic with transactions: columns in, Confluent-framed Avro out, at full speed or paced."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from stream_scorer.codec.reading.resolve import arrow_schema
 from stream_scorer.codec.writing.encode import ColumnEncoder
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import SettingsError
-from stream_scorer.kafka.reading.paced_producer import Feed
+from stream_scorer.kafka.reading.paced_producer import Encode, Feed
+from stream_scorer.producing.json_records import RECORD_COLUMN, JsonRecords
 from stream_scorer.registry.definition import parse_definition
 from stream_scorer.registry.sources import open_registry, reader_schema
 from stream_scorer.tables.files import local_file
@@ -57,35 +59,64 @@ class TransactionEncoder:
         return self._encoder.encode_batch(rows.select(self.schema.names)).to_list()
 
 
-def rows_to_send(
-    file: Path, encoder: TransactionEncoder, plan: Plan | None = None
-) -> Iterator[pa.RecordBatch]:
-    """Yield a file's transactions, to be sent as records of our own schema.
+@dataclass(frozen=True, slots=True)
+class FileRecords:
+    """What is sent of a file.
+
+    Attributes:
+        rows: Its transactions, in order.
+        encode: Gives the payload of each row.
+    """
+
+    rows: Iterator[pa.RecordBatch]
+    encode: Encode
+
+
+def records_of_file(
+    file: Path, registry: settings.Registry, plan: Plan | None = None
+) -> FileRecords:
+    """Return a file's transactions as records.
+
+    Without a mapping in the plan, and with one of Avro records, the records have our own schema.
+    With a mapping of JSON records, they are JSON that the same plan reads.
 
     Args:
         file: With our columns; or, if the plan has a mapping, with the columns that it names.
-        encoder: Gives the schema.
+        registry: Knows the id of our schema.
         plan: Of the file; None: it has our columns.
 
     Raises:
         SettingsError: The file cannot be read, or a row does not fit; names file, row, and column
-            or path. Or the mapping has what no record of our schema can have.
+            or path. Or the mapping has what no record can have.
+        SchemaError: The registry does not know our schema.
+        RegistryUnavailableError: It does not answer.
     """
     mapping = None if plan is None else plan.mapping
     if plan is None or mapping is None or not mapping.fields:
-        return read_transactions(file, encoder.schema, encoder.defaults)
+        encoder = TransactionEncoder(registry)
+        return FileRecords(read_transactions(file, encoder.schema, encoder.defaults), encoder)
+    if mapping.format == "json":
+        records = JsonRecords(mapping)
+        pieces = read_mapped(local_file(file), MappedReader(plan))
+        return FileRecords(map(records, pieces), _payloads)
     if plan.extras:
         raise SettingsError(
             f"produce: the plan has the extra field {min(plan.extras)}, and records of "
             "transaction.v1 have none",
-            "send your own records with your producer; or leave [extra] out of events.toml",
+            'set [record] format = "json"; or send your own records with your producer',
         )
     if not plan.has_terminals:
         raise SettingsError(
             "produce: the plan's mapping gives no terminal_id, which transaction.v1 needs",
-            "map it; or send your own records with your producer",
+            'set [record] format = "json"; or send your own records with your producer',
         )
-    return read_mapped(local_file(file), MappedReader(plan))
+    pieces = read_mapped(local_file(file), MappedReader(plan))
+    return FileRecords((piece.records for piece in pieces), TransactionEncoder(registry))
+
+
+def _payloads(rows: pa.RecordBatch) -> list[bytes]:
+    found: list[bytes] = rows.column(RECORD_COLUMN).to_pylist()
+    return found
 
 
 def open_feed(

@@ -128,10 +128,26 @@ def columns_of(file: InputFile, known: Sequence[str]) -> list[str] | None:
         names = FORMATS[file.ending].names(stream)
     if names is None:
         return None
+    _refuse_twice(file, names, known)
+    return [name for name in known if name in names]
+
+
+def all_columns(file: InputFile) -> list[str]:
+    """Return the columns of a Parquet, CSV or Avro file, in order.
+
+    Raises:
+        SettingsError: It cannot be read, or has a column twice.
+    """
+    with reading(file), opened(file) as stream:
+        names = FORMATS[file.ending].names(stream) or []
+    _refuse_twice(file, names, names)
+    return names
+
+
+def _refuse_twice(file: InputFile, names: Sequence[str], known: Sequence[str]) -> None:
     for name in known:
         if names.count(name) > 1:
             raise SettingsError(f"{file.name}: column {name!r} is there twice", "rename one")
-    return [name for name in known if name in names]
 
 
 def read_pieces(file: InputFile, known: Sequence[str], first: int) -> Iterator[Piece]:

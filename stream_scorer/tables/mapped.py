@@ -21,7 +21,7 @@ from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.mapping.mapping import EventMapping
 from stream_scorer.core.mapping.mapping_table import Path, dotted
-from stream_scorer.core.normalising.leaves import LeafPart
+from stream_scorer.core.normalising.leaves import LeafPart, Leaves
 from stream_scorer.core.normalising.normalise import Normaliser
 from stream_scorer.errors import SettingsError
 from stream_scorer.tables.arrow_leaves import (
@@ -54,6 +54,7 @@ class MappedPiece:
         records: What was read, in the columns of :attr:`MappedReader.schema`.
         good: int64, their row numbers in the piece, ascending.
         faults: The rejected ones, by row. The other rows are skipped by ``where``.
+        leaves: For each path of the mapping its values in all rows.
         times: Event times of rejected rows, ms, where they can be read.
         read: Bytes of the file up to the piece's end, about.
     """
@@ -63,6 +64,7 @@ class MappedPiece:
     records: pa.RecordBatch
     good: Int64
     faults: dict[int, RowFault]
+    leaves: Leaves
     times: dict[int, int]
     read: int
 
@@ -204,7 +206,7 @@ class MappedReader:
             row = int(rows[number])
             faults[row] = RowFault(reason, detail, piece.shown(row))
         return MappedPiece(
-            piece.first, piece.rows, normal.records, rows[normal.rows], faults,
+            piece.first, piece.rows, normal.records, rows[normal.rows], faults, piece.leaves,
             self._times(piece, sorted(faults)), piece.read,
         )  # fmt: skip
 
@@ -234,8 +236,8 @@ def _utf8(part: LeafPart, path: Path, faults: dict[int, RowFault]) -> LeafPart:
     return replace(part, values=kept)
 
 
-def read_mapped(file: InputFile, reader: MappedReader) -> Iterator[pa.RecordBatch]:
-    """Yield the transactions of a file, in its order.
+def read_mapped(file: InputFile, reader: MappedReader) -> Iterator[MappedPiece]:
+    """Yield the rows of a file, in its order.
 
     Raises:
         SettingsError: It cannot be read, or a row does not fit; names file, row and path.
@@ -244,7 +246,7 @@ def read_mapped(file: InputFile, reader: MappedReader) -> Iterator[pa.RecordBatc
         if piece.faults:
             row, fault = min(piece.faults.items())
             raise misfit_of(file, piece.first + row, fault)
-        yield piece.records
+        yield piece
 
 
 def misfit_of(file: InputFile, row: int, fault: RowFault, what: str = "") -> SettingsError:

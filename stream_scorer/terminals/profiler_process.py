@@ -25,6 +25,7 @@ from stream_scorer.processes.run_process import run_process
 from stream_scorer.registry.sources import SchemaSource, open_registry, reader_schema
 from stream_scorer.settings import Kafka, Settings
 from stream_scorer.telemetry import Listener
+from stream_scorer.terminals.mappings import followed_mappings
 from stream_scorer.terminals.profiler_work import Decoders, Profiled, ProfilerWork, RowEncoder
 from stream_scorer.terminals.warm_up import warm_profiler
 
@@ -57,6 +58,7 @@ def profiler_loop(
     deployment: Deployment,
     listener: Listener,
     hook: Callable[[str], None] | None = None,
+    scorers: str = "",
 ) -> TransactionLoop[Profiled]:
     """Wire a profiler.
 
@@ -65,6 +67,8 @@ def profiler_loop(
         deployment: Its plan gives delays and limits, its start the first run's beginning.
         listener: Told of everything that happens.
         hook: Called with each step's name when it is over; a test raises from it.
+        scorers: The scorers' consumer group: each record is read by the mapping by which they
+            decide it. Empty: by the mapping of the plan file.
 
     Raises:
         StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
@@ -111,7 +115,7 @@ def profiler_loop(
 
     work = ProfilerWork(
         plan, first, sum(source.counts.values()),
-        _decoders(registry, plan, settings), rows, source.notes, listener, replay_of,
+        _decoders(registry, plan, settings, scorers), rows, source.notes, listener, replay_of,
     )  # fmt: skip
     limits = LoopLimits(
         maximum_batch=settings.scorer.maximum_batch,
@@ -123,11 +127,14 @@ def profiler_loop(
     return TransactionLoop(source, producer, work, limits, listener, hook)
 
 
-def _decoders(registry: SchemaSource, plan: Plan, settings: Settings) -> Decoders:
+def _decoders(
+    registry: SchemaSource, plan: Plan, settings: Settings, scorers: str
+) -> Decoders:  # fmt: skip
     directory = settings.registry.directory
     return Decoders(
         open_decoder(registry, plan, directory),
         open_label_decoder(registry, plan, directory),
+        followed_mappings(settings, scorers, plan) if scorers else None,
     )
 
 
@@ -142,7 +149,7 @@ def run_profiler(settings: Settings, deployment: Deployment) -> None:
         "profiler",
         own,
         own.kafka.topics.transactions,
-        lambda listener: profiler_loop(own, deployment, listener),
+        lambda listener: profiler_loop(own, deployment, listener, scorers=settings.kafka.group),
         together=True,
         member=False,
     )

@@ -15,7 +15,13 @@ from stream_scorer.codec.writing.encode import ColumnEncoder, Constant
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.validation import reason_of, validate
-from stream_scorer.core.terminals.columns import Labels, PendingTransactions, labels_of, rows_of
+from stream_scorer.core.terminals.columns import (
+    Labels,
+    PendingTransactions,
+    joined_rows,
+    labels_of,
+    rows_of,
+)
 from stream_scorer.core.terminals.pending_labels import (
     NEVER,
     NOWHERE,
@@ -30,6 +36,7 @@ from stream_scorer.kafka.reading.replay import InputReplay, Replays
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.ports import BytesColumn, Int64, Outgoing, Paused, RawRecords
 from stream_scorer.telemetry import BatchCommitted, Listener, RowsSettled
+from stream_scorer.terminals.mappings import Part, PartsOf
 
 _NOTE = b"1"
 _LATE, _AFTER = "delivered_late", "after_cutoff"
@@ -128,10 +135,17 @@ class RowEncoder:
 
 @dataclass(frozen=True, slots=True)
 class Decoders:
-    """How bytes become columns."""
+    """How bytes become columns.
+
+    Attributes:
+        transactions: Reads by the plan's own mapping.
+        labels: Reads labels.
+        parts_of: Parts transactions by the mappings that read them; None: the plan's reads all.
+    """
 
     transactions: EventDecoder
     labels: PayloadDecoder
+    parts_of: PartsOf | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,23 +310,15 @@ class ProfilerWork:
         told = np.flatnonzero(raw.partition >= self._partitions)
         rejected: dict[str, int] = {}
         try:
-            events, of_event, undecodable = self._decoders.transactions.decode(
-                _rows(raw, paid), budgeted=budgeted
+            rows, of_row, skipped = self._transactions(
+                _rows(raw, paid), rejected, budgeted=budgeted
             )
             decoded = self._decoders.labels.decode(_rows(raw, told).values, budgeted=budgeted)
         except RegistryUnavailableError as error:
             raise Paused("registry", str(error)) from error
-        skipped = (
-            len(raw) - len(events) - len(undecodable.rows)
-            - len(decoded.rows) - len(decoded.rejections.rows)
-        )  # fmt: skip
-        codes = validate(events, self._plan)
-        reasons = [reason_of(code)[0] for code in codes[codes != 0].tolist()]
-        for reason in (*reasons, *undecodable.reasons, *decoded.rejections.reasons):
+        skipped += len(told) - len(decoded.rows) - len(decoded.rejections.rows)
+        for reason in decoded.rejections.reasons:
             rejected[reason.value] = rejected.get(reason.value, 0) + 1
-        valid = np.flatnonzero(codes == 0)
-        if len(valid) < len(events):
-            events, of_event = events.take(valid), of_event[valid]
         of_label = told[decoded.rows]
         labels = labels_of(
             decoded.records, raw.partition[of_label], raw.offset[of_label], self._identity
@@ -325,8 +331,37 @@ class ProfilerWork:
             rejected[name] = rejected.get(name, 0) + int(ahead.sum())
             sane = np.flatnonzero(~ahead)
             labels, of_label = labels.take(sane), of_label[sane]
-        rows = rows_of(events, self._identity)
-        return _Read(rows, paid[of_event], labels, of_label, rejected, skipped)
+        return _Read(rows, paid[of_row], labels, of_label, rejected, skipped)
+
+    def _transactions(
+        self, raw: RawRecords, rejected: dict[str, int], *, budgeted: bool
+    ) -> tuple[PendingTransactions, Int64, int]:
+        """Return valid transactions with their rows in ``raw``, and how many are skipped.
+
+        Those that are neither are counted by reason.
+        """
+        decoders = self._decoders
+        parts: Sequence[Part] = [(self._plan, decoders.transactions, np.arange(len(raw)))]
+        if decoders.parts_of is not None and len(raw):
+            parts = decoders.parts_of(raw)
+        pieces, places, skipped = [], [], len(raw)
+        for plan, decoder, mine in parts:
+            events, of_event, undecodable = decoder.decode(_rows(raw, mine), budgeted=budgeted)
+            skipped -= len(events) + len(undecodable.rows)
+            codes = validate(events, plan)
+            reasons = [reason_of(code)[0] for code in codes[codes != 0].tolist()]
+            for reason in (*reasons, *undecodable.reasons):
+                rejected[reason.value] = rejected.get(reason.value, 0) + 1
+            valid = np.flatnonzero(codes == 0)
+            if len(valid) < len(events):
+                events, of_event = events.take(valid), of_event[valid]
+            pieces.append(rows_of(events, self._identity))
+            places.append(mine[of_event])
+        if len(pieces) == 1:
+            return pieces[0], places[0], skipped
+        place = np.concatenate(places)
+        order = np.argsort(place)
+        return joined_rows(pieces).take(order), place[order], skipped
 
     def _notes(self, folded: Folded, raw: RawRecords) -> dict[int, bytes]:
         clock, first = folded.clock, folded.first.tolist()

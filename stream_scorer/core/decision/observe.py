@@ -216,7 +216,8 @@ def observe(
     if incomplete is not None:
         flags |= np.where(incomplete, np.uint8(Flag.DEGRADED), np.uint8(0))
     rejected = np.flatnonzero(codes)
-    reasons = [reason_of(code) for code in codes[rejected].tolist()]
+    told = {code: reason_of(code, plan.events) for code in np.unique(codes[rejected]).tolist()}
+    reasons = [told[code] for code in codes[rejected].tolist()]
     return ObservedBatch(
         events=events,
         accepted=np.flatnonzero(codes == 0),

@@ -1,6 +1,7 @@
 """Validation of decoded transactions: one reason code per rejected row, over columns."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from stream_scorer.core.events.batch import EventBatch, RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.strings import string_views
-from stream_scorer.core.mapping.mapping import required_ids
+from stream_scorer.core.mapping.mapping import mapping_in, required_ids
 
 UInt8 = NDArray[np.uint8]
 
@@ -40,10 +41,29 @@ _DETAILS = {
 }
 
 
-def reason_of(code: int) -> tuple[RejectReason, str]:
-    """Return the reason and a sentence for the reader of the dead letter."""
+_COLUMNS = {
+    RejectReason.TIME_INVALID: ("event_time",),
+    RejectReason.TIME_AHEAD: ("event_time",),
+    RejectReason.CURRENCY: ("currency",),
+    RejectReason.AMOUNT_NEGATIVE: ("amount_minor",),
+    RejectReason.AMOUNT_TOO_LARGE: ("amount_minor",),
+    RejectReason.DUPLICATE: ("transaction_id",),
+}
+"""The columns that a reason is about; that of ids is about all that are required."""
+
+
+def reason_of(code: int, events: Mapping[str, Any] | None = None) -> tuple[RejectReason, str]:
+    """Return the reason and a sentence for the reader of the dead letter.
+
+    Args:
+        code: Of a rejected row.
+        events: Table ``events`` of the plan; the sentence then begins with the paths of its values.
+    """
     reason = _CODES[code - 1]
-    return reason, _DETAILS[reason]
+    rules = mapping_in(events).fields if events else ()
+    columns = _COLUMNS.get(reason) or required_ids(events or {})
+    places = [rule.place for rule in rules if rule.column in columns and rule.path is not None]
+    return reason, f"{', '.join(places)}: {_DETAILS[reason]}" if places else _DETAILS[reason]
 
 
 def validate(events: EventBatch, plan: Plan) -> UInt8:

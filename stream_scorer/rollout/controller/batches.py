@@ -94,7 +94,7 @@ def decode(
     """
     decided, shadowed, summed, labelled = numbers.split(raw)
     decisions, source, bad = columns.decisions(_rows(raw, decided), routings, minor_per_unit)
-    shadows, shadow_source, bad_shadows = columns.shadows(_rows(raw, shadowed))
+    shadows, shadow_source, bad_shadows = columns.shadows(_rows(raw, shadowed), routings)
     timings, bad_timings = columns.timings(_rows(raw, summed))
     told, told_at, bad_labels = columns.labels(_rows(raw, labelled), numbers.first_label)
     source = _placed_in(source, decided)

@@ -23,6 +23,7 @@ from stream_scorer.core.decision.routing import CANARY, Routing
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.strings import hashes_of, string_views
+from stream_scorer.core.mapping.rates import base_minor, rates_of
 from stream_scorer.core.terminals.columns import kept_until
 from stream_scorer.core.terminals.profile_kernels import mixed
 from stream_scorer.errors import ModelError, RegistryUnavailableError, SchemaError
@@ -41,8 +42,8 @@ _DECISION: Final = (
 )  # fmt: skip
 _SHADOW: Final = (
     "source_partition", "source_offset", "transaction_id", "customer_id", "event_time",
-    "amount_minor", "arm", "decision", "champion_score", "champion_decision", "plan_revision",
-    "failed",
+    "amount_minor", "currency", "arm", "decision", "champion_score", "champion_decision",
+    "plan_revision", "failed",
 )  # fmt: skip
 _OUTCOMES: Final = [outcome.name for outcome in Outcome]
 _FLOAT_BYTES: Final = 8
@@ -180,16 +181,28 @@ class EvidenceColumns:
         )  # fmt: skip
         return decisions, self._source(decoded), len(raw) - len(records)
 
-    def shadows(self, raw: RawRecords) -> tuple[Shadowed, SourceColumns, int]:
-        """Return what shadows scored, likewise."""
+    def shadows(
+        self, raw: RawRecords, routings: Callable[[int], Mapping[int, Routing]]
+    ) -> tuple[Shadowed, SourceColumns, int]:
+        """Return what shadows scored, likewise; amounts are in the plan's base currency.
+
+        Args:
+            raw: Records of the shadow scores' topic.
+            routings: As of :meth:`decisions`.
+
+        Raises:
+            RegistryUnavailableError: A writer schema cannot be had just now.
+        """
         decoded = self._shadows.decode(raw.values)
         records = decoded.records
+        revision = _int64(records, "plan_revision")
+        known = routings(int(revision.max(initial=0)))
         score = np.asarray(records.column("champion_score"), np.float64)
         shadowed = Shadowed(
             _hashed(records, "customer_id"), _text(records, "arm"),
-            _int64(records, "plan_revision"), _outcome(records, "decision"),
+            revision, _outcome(records, "decision"),
             _truth(records, "failed"), _outcome(records, "champion_decision"), np.isnan(score),
-            _int64(records, "amount_minor"),
+            _in_base(records, revision, known),
         )  # fmt: skip
         return shadowed, self._source(decoded), len(raw) - len(records)
 
@@ -288,6 +301,26 @@ def _place_of_amount(label: str, specs: Sequence[Mapping[str, Any]]) -> tuple[in
             "a rollout with a controller needs one in every version: see docs/ROLLOUT.md",
         )
     return own[0], len(specs)
+
+
+def _in_base(records: pa.RecordBatch, revision: Int64, known: Mapping[int, Routing]) -> Int64:
+    """Return int64[n], amounts in the base currency of each row's plan; 0 without a rate.
+
+    Shadow scores have the transaction's own currency.
+    """
+    amount = _int64(records, "amount_minor").copy()
+    for number in np.unique(revision).tolist():
+        routing = known.get(number)
+        mapping = None if routing is None else routing.shared.mapping
+        if routing is None or mapping is None or not mapping.rates:
+            continue
+        rows = np.flatnonzero(revision == number)
+        taken = records.take(pa.array(rows))
+        rates = rates_of(mapping.rates, routing.shared.currencies)
+        amount[rows], _ = base_minor(
+            rates, amount[rows], taken.column("currency"), _int64(taken, "event_time")
+        )
+    return amount
 
 
 def _amounts(

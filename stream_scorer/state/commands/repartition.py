@@ -27,6 +27,7 @@ from stream_scorer.state.checkpoints.restore_rules import (
     replay_start,
 )
 from stream_scorer.state.checkpoints.ring_columns import CustomerColumns, columns_of, united
+from stream_scorer.state.commands.folding import open_refolding
 from stream_scorer.state.commands.inspect import Checkpoint, ring_columns
 from stream_scorer.state.partitions.checkpoint_writer import dump
 from stream_scorer.state.partitions.refold import Refolding
@@ -78,7 +79,7 @@ def repartition(checkpoint: Checkpoint, deployment: Deployment) -> Repartitioned
     before, after = _written_for(checkpoint), checkpoint.count
     # What was rejected is written there, wherever the buckets lie.
     grow(kafka, checkpoint.state_topic.topic, after)
-    folding = Refolding(checkpoint.settings, deployment)
+    folding = open_refolding(checkpoint.settings, deployment)
     old = folding.rings()
     since = merged(
         _bring_up(checkpoint, folding, old, partition, before) for partition in range(before)

@@ -12,6 +12,7 @@ from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.state.checkpoints.history_coverage import NOT_YET
 from stream_scorer.state.checkpoints.restore_rules import gone, labels_of
 from stream_scorer.state.checkpoints.ring_columns import columns_of
+from stream_scorer.state.commands.folding import open_refolding
 from stream_scorer.state.commands.inspect import Checkpoint, ring_columns
 from stream_scorer.state.partitions.refold import Refolding
 
@@ -52,7 +53,7 @@ def verify(checkpoint: Checkpoint, deployment: Deployment) -> list[PartitionComp
         StateError: A bucket is damaged or needs input that is deleted.
         UnavailableError: The broker or the store does not answer.
     """
-    folding = Refolding(checkpoint.settings, deployment)
+    folding = open_refolding(checkpoint.settings, deployment)
     return [_verify(checkpoint, folding, partition) for partition in range(checkpoint.count)]
 
 

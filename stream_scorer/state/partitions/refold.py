@@ -1,18 +1,19 @@
 """The retained input, folded into rings again as the scorer does it: for the ``state`` commands."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from stream_scorer.codec.reading.mapped import open_decoder
+from stream_scorer.codec.records.event_decoders import EventDecoders, by_mapping
 from stream_scorer.core.decision.observe import PartitionRings, refold
 from stream_scorer.core.events.batch import EventBatch
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.rings.rings import CustomerRings, RingColumns
 from stream_scorer.errors import StateError
 from stream_scorer.kafka.reading.read_limit import ReadLimit
 from stream_scorer.kafka.reading.replay import STEP_SECONDS, InputReplay
-from stream_scorer.models.stores.deployment import Deployment, load_model
+from stream_scorer.models.stores.deployment import Deployment, load_models
 from stream_scorer.ports import RawRecords
 from stream_scorer.registry.sources import open_registry
 from stream_scorer.settings import Kafka, Settings
@@ -21,6 +22,12 @@ from stream_scorer.state.checkpoints.history_start import Beginning
 from stream_scorer.state.checkpoints.ring_columns import Events
 from stream_scorer.state.partitions.rejected_offsets import Rejected
 
+PlansAt = Callable[[int, int, int], Sequence[tuple[int, Plan | None]]]
+"""Returns which plans read a partition between two offsets: (first offset, plan), ascending.
+
+None is the deployment's own plan.
+"""
+
 
 class Refolding:
     """Folds the retained input into rings as the scorer does.
@@ -28,13 +35,22 @@ class Refolding:
     Args:
         settings: The cluster, the input, the registry.
         deployment: Whose features say what rings remember.
+        plans_at: By which mapping each record was decided; all by the deployment's without it.
+        shared: What all models share now; None: the deployment's plan.
     """
 
-    def __init__(self, settings: Settings, deployment: Deployment) -> None:
-        self._model, self._plan = load_model(settings, deployment)
-        self._decoder = open_decoder(
-            open_registry(settings.registry), self._plan, settings.registry.directory
+    def __init__(
+        self, settings: Settings, deployment: Deployment,
+        plans_at: PlansAt = lambda *_: [(0, None)], shared: Plan | None = None,
+    ) -> None:  # fmt: skip
+        loaded = load_models(settings, deployment)
+        self._first_plan = loaded.plan
+        self._plan = shared or loaded.plan
+        self._model = loaded.model if shared is None else loaded.bundles[0].model(shared)
+        self._decoders = EventDecoders(
+            open_registry(settings.registry), settings.registry.directory
         )
+        self._plans_at = plans_at
         self._kafka = settings.kafka
         self.retention = self._model.features.retention
         self.beginning = Beginning()
@@ -62,13 +78,16 @@ class Refolding:
             UnavailableError: No offset could be read for 30 s.
         """
         self.beginning = Beginning()
-        for every in input_of(self._kafka, partition, first, end):
-            raw = others_of(rejected, every, self._kafka, partition)
-            if raw is None:
-                continue
-            events, _, _ = self._decoder.decode(raw)
-            self.beginning.read(events, self._plan)
-            rings.release(refold(keep(events), rings, self._plan, self._model.features))
+        plans = self._plans_at(partition, first, end)
+        timeline = [(at, self._first_plan if plan is None else plan) for at, plan in plans]
+        for polled in input_of(self._kafka, partition, first, end):
+            for reading, every in by_mapping(polled, timeline):
+                raw = others_of(rejected, every, self._kafka, partition)
+                if raw is None:
+                    continue
+                events, _, _ = self._decoders.decode(raw, reading, self._plan)
+                self.beginning.read(events, self._plan)
+                rings.release(refold(keep(events), rings, self._plan, self._model.features))
 
     def insert(self, rings: CustomerRings, events: Events) -> None:
         """Fold events that were accepted once, each customer's in the order of time.

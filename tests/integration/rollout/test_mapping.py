@@ -1,5 +1,7 @@
 """A field is renamed upstream: each record is read by the mapping that decides its offset."""
 
+import json
+import signal
 import tomllib
 from collections import Counter
 from datetime import UTC, datetime
@@ -8,9 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from stream_scorer.cli.main import app
+from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.reproduce.run import Question, reproduce
-from stream_scorer.settings import Models, Registry, Settings
+from stream_scorer.settings import Kafka, Models, Profiler, Registry, Settings
+from stream_scorer.telemetry import BatchCommitted, Event
+from stream_scorer.terminals.profiler_process import profiler_loop, profiler_settings
 from tests.integration.reproduce.test_reproduce import DEPTHS, EVER, silent
 from tests.integration.rollout.test_live import OLD, models
 from tests.support.codec.foreign_events import (
@@ -20,9 +27,10 @@ from tests.support.codec.foreign_events import (
     time_of,
     with_foreign_schema,
 )
-from tests.support.faults.process import wait_until
+from tests.support.faults.process import environment, wait_until
 from tests.support.faults.reference_run import Record, feed, scored, transaction_codec
 from tests.support.rollout.live_scene import Scene, awaits, by_revision, scene
+from tests.support.terminals.stage import Row, rows_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
@@ -66,6 +74,10 @@ def test_a_renamed_field_is_read_by_the_mapping_of_its_offset(
         process.wait_ready()
         scene.feed_until(len(ours))
         found = scene.decided()
+        process.send(signal.SIGTERM)
+        assert process.wait() == 0, process.said
+    verified(scene)
+    profiled_alike(scene, native, Registry(directory=directory))
     by_revision(scene, found)
     told = Counter(each["plan_revision"] for each in found.decisions.values())
     assert set(told) == {first, second}
@@ -110,6 +122,50 @@ def test_a_plan_after_the_rename_decides_from_the_next_offset(scene: Scene, tmp_
     by_revision(scene, found)
 
 
+def verified(scene: Scene) -> None:
+    """Compute the state again from both mappings' records: it is what the scorers wrote."""
+    told = environment(scene.kafka) | scene.variables
+    for command in ("verify", "rebuild", "verify"):
+        words = ["state", command, "--model", OLD, "--json"]
+        result = CliRunner().invoke(app, words, env=told)
+        assert result.exit_code == 0, (result.output, result.exception)
+        partitions = json.loads(result.stdout)["partitions"]
+        if command == "verify":
+            assert sum(each["buckets"] for each in partitions) > 0
+            assert [each["differing"] for each in partitions] == [[]] * len(partitions)
+
+
+def profiled_rows(
+    kafka: Kafka, count: int, registry: Registry, scorers: str = ""
+) -> tuple[list[Row], int]:  # fmt: skip
+    """Profile a topic from its beginning; return the terminals' rows and the watermark."""
+    own = Settings(
+        kafka=kafka, registry=registry, profiler=Profiler(group=f"{kafka.group}-profiler")
+    )
+    told: list[Event] = []
+    loop = profiler_loop(
+        profiler_settings(own), Deployment(OLD, start="earliest"), told.append, scorers=scorers
+    )
+
+    def beat() -> None:
+        if sum(each.records for each in told if isinstance(each, BatchCommitted)) >= count:
+            loop.stop()
+
+    loop.run(beat)
+    return rows_of(kafka)
+
+
+def profiled_alike(scene: Scene, native: Kafka, registry: Registry) -> None:
+    """A profiler over both mappings' records makes the rows of the native topic."""
+    count = len(scene.records)
+    expected, least = profiled_rows(native, count, Registry())
+    found, reached = profiled_rows(scene.kafka, count, registry, scene.kafka.group)
+    until = min(least, reached)
+    rows = [row for row in found if row[1] <= until]
+    assert rows == [row for row in expected if row[1] <= until]
+    assert len(rows) > 100
+
+
 def begun(scene: Scene, revision: int) -> list[dict[str, Any]]:
     """Return the activations of a revision."""
     return [each for each in scene.activations() if each["revision"] == revision]
@@ -151,6 +207,9 @@ def test_a_new_rate_holds_from_its_plans_activation_on(
         awaits(process, second)
         scene.feed_until(len(dollars))
         found = scene.decided()
+        process.send(signal.SIGTERM)
+        assert process.wait() == 0, process.said
+    verified(scene)
     by_revision(scene, found)
     assert {each["plan_revision"] for each in found.decisions.values()} == {first, second}
     same = ("decision", "score", "features", "flags", "reasons")

@@ -155,8 +155,8 @@ def _patches() -> dict[str, dict[str, Any]]:
         "models show fraud": {},
         "models diff fraud:1.0.0 fraud:1.1.0": {},
         "models validate fraud": {},
-        "produce in.parquet": {f"{cli}.produce.Feed": feed, f"{cli}.produce.rows_to_send": [],
-                               f"{cli}.produce.TransactionEncoder": mock.MagicMock()},
+        "produce in.parquet": {f"{cli}.produce.Feed": feed, f"{cli}.produce.records_of_file":
+                               mock.MagicMock()},
         "reproduce --transaction T1725031": {"stream_scorer.reproduce.run.reproduce": Reproduction(
             "input", 1_725_031, 1_725_031, 1_725_031, models={"fraud:1.1.0": 1_725_031},
             libraries={"numpy": "2.4.6"}, examples=[{

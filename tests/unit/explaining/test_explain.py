@@ -6,16 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import fastavro
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from stream_scorer.cli.main import app
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.mapping.mapping import mapping_of, parse_events
+from stream_scorer.core.mapping.mapping import parse_events
 from stream_scorer.errors import SchemaError, SettingsError
 from stream_scorer.explaining.draft import draft_text
-from stream_scorer.explaining.report import draft_of, explain
+from stream_scorer.explaining.report import draft_of, explain, with_mapping
 from stream_scorer.explaining.sample import sample_of, sample_of_file
+from stream_scorer.explaining.table_sample import table_sample
 from tests.support.codec.mapped_records import Schemas
 
 TXN = {"type": "record", "name": "Txn", "fields": [
@@ -48,14 +51,14 @@ def topic(*records: dict[str, Any]) -> Any:
 
 def test_the_draft_of_an_avro_topic_works() -> None:
     sample = topic(RECORD, RECORD | {"card": None})
-    draft = draft_of(sample, "EUR")
+    draft = draft_of(sample, Plan())
     table = tomllib.loads(draft_text(draft))
     assert table["fields"]["event_time"] == "txn.ts"
     assert table["fields"]["amount"] == {"path": "txn.amount_cents", "unit": "minor"}
     assert table["fields"]["channel"]["table"] == {"CHIP": "POS", "CNP": "ECOM"}
     assert ("score", ("score",), "double") in draft.others
     assert not any("fraud" in name for name, _, _ in draft.others)
-    found = explain(mapping_of(parse_events(draft_text(draft))), sample, Plan())
+    found = explain(with_mapping(Plan(), parse_events(draft_text(draft))), sample)
     assert (found.transactions, found.skipped, found.keyed) == (1, 0, 1)
     assert found.rejected == (("MAPPING", "card.token: null, and customer_id takes none", 1),)
     assert not any(each.why for each in found.fields)
@@ -68,7 +71,7 @@ def test_the_draft_of_a_change_stream_reads_what_is_after() -> None:
     sample = sample_of([Schemas(json.dumps(envelope)).payload(
         1, {"before": None, "after": RECORD["txn"], "op": "c"})], [None],
         Schemas(json.dumps(envelope)))  # fmt: skip
-    draft = draft_of(sample, "EUR")
+    draft = draft_of(sample, Plan())
     assert draft.table["record"]["where"] == "op in [c, r]"
     assert draft.table["fields"]["transaction_id"] == {"path": "after.id"}
     assert draft.missing == ("customer_id",)
@@ -83,7 +86,7 @@ def test_the_draft_of_a_change_stream_reads_what_is_after() -> None:
 def test_the_unit_of_a_time_is_guessed_by_its_size(time: Any, unit: str, tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     path.write_text(json.dumps({"ts": time, "amount": 1.5}))
-    draft = draft_of(sample_of_file(path, 10), "EUR")
+    draft = draft_of(sample_of_file(path, 10), Plan())
     assert draft.table["fields"]["event_time"] == {"path": "ts", "unit": unit}
 
 
@@ -91,7 +94,7 @@ def test_names_that_are_not_plain_come_back_as_they_were(tmp_path: Path) -> None
     names = ["a.b", 'q"uote', "new\nline", "del\x7f", "id"]
     path = tmp_path / "records.json"
     path.write_text(json.dumps({name: {"transaction_id": "x"} for name in names}))
-    draft = draft_of(sample_of_file(path, 1), "EUR")
+    draft = draft_of(sample_of_file(path, 1), Plan())
     text = draft_text(draft)
     lines = [line.removeprefix("# ") for line in text.splitlines() if "path" in line]
     found = [tomllib.loads(line) for line in lines]
@@ -106,11 +109,97 @@ def test_what_is_neither_avro_nor_json_is_refused() -> None:
         sample_of([b"\0\0\0\0\x09abc"], [None], Schemas())
 
 
-@pytest.mark.parametrize("name", ["a.csv", "missing.avsc", "broken.avro"])
+@pytest.mark.parametrize("name", ["a.txt", "missing.avsc", "broken.avro"])
 def test_a_file_that_cannot_be_read_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "broken.avro").write_bytes(b"Obj\x01nonsense")
     with pytest.raises(SettingsError, match=name):
         sample_of_file(tmp_path / name, 5)
+
+
+CSV = """payment_id,card.token,paid_at,amount,entry_mode,items,note,is_fraud,big.Score
+P1,007,2026-01-01 10:00:00,12.50,chip,3,hello,false,0.5
+P2,008,2026-01-01 11:00:00,7,web,4,,true,1
+P3,008,2026-01-01 12:00:00,7.001,carrier pigeon,,,true,
+P4,009,2026-01-01 13:00:00,8,chip,1
+"""
+
+
+def test_the_draft_of_a_csv_file_works(tmp_path: Path) -> None:
+    path = tmp_path / "payments.csv"
+    path.write_text(CSV)
+    sample = table_sample(path, 10)
+    draft = draft_of(sample, Plan())
+    text = draft_text(draft)
+    fields = tomllib.loads(text)["fields"]
+    assert tomllib.loads(text)["record"] == {"format": "json"}
+    assert fields["customer_id"] == "card.token"
+    assert fields["event_time"] == {"path": "paid_at", "unit": "iso8601", "zone": "UTC"}
+    assert fields["amount"] == {"path": "amount", "unit": "major"}
+    assert fields["channel"]["table"] == {"chip": "POS", "web": "ECOM", "carrier pigeon": "UNKNOWN"}
+    others = {name: kind for name, _, kind in draft.others}
+    assert others == {"items": "long", "note": "string", "score": "double"}
+    found = explain(with_mapping(Plan(), parse_events(text)), sample)
+    assert (found.records, found.transactions, found.skipped, found.keyed) == (4, 2, 0, None)
+    details = {(reason, detail.partition(":")[0]) for reason, detail, _ in found.rejected}
+    assert details == {("MAPPING", "amount"), ("MALFORMED", "6 values for 9 columns")}
+    assert (
+        explain(with_mapping(Plan(), parse_events(text)), table_sample(path, 1)).transactions == 1
+    )
+
+
+def test_the_draft_of_a_parquet_file_works(tmp_path: Path) -> None:
+    path = tmp_path / "changes.parquet"
+    time = pa.array([1_700_000_000_000_000] * 3, pa.timestamp("us", "UTC"))
+    after = pa.StructArray.from_arrays(
+        [pa.array(["A", "B", "C"]), time, pa.array([1, 2, None], pa.decimal128(9, 2)),
+         pa.StructArray.from_arrays([pa.array(["x", "y", "z"])], ["token"])],
+        ["id", "booked", "sum_of_it", "card"],
+    )  # fmt: skip
+    pq.write_table(pa.table({"op": ["c", "u", "r"], "after": after}), path)
+    sample = table_sample(path, 100)
+    draft = draft_of(sample, Plan())
+    fields = tomllib.loads(draft_text(draft))["fields"]
+    assert draft.table["record"]["where"] == "op in [c, r]"
+    assert fields["event_time"] == "after.booked"
+    assert fields["amount"] == {"path": "after.sum_of_it", "unit": "major"}
+    found = explain(with_mapping(Plan(), parse_events(draft_text(draft))), sample)
+    assert (found.records, found.transactions, found.skipped) == (3, 1, 1)
+    assert [detail for _, detail, _ in found.rejected] == [
+        "after.sum_of_it: null, and amount_minor takes none"
+    ]
+
+
+def test_a_column_that_does_not_fit_is_reported(tmp_path: Path) -> None:
+    path = tmp_path / "payments.csv"
+    path.write_text(CSV)
+    draft = draft_text(draft_of(table_sample(path, 10), Plan()))
+    events = parse_events(draft.replace('"payment_id"', '"payment_no"'))
+    found = explain(with_mapping(Plan(), events), table_sample(path, 10))
+    wrong = {each.key: each.why for each in found.fields if each.why}
+    assert wrong == {"fields.transaction_id": "payment_no: the file has no such column"}
+    assert (found.records, found.transactions) == (4, 0)
+
+
+def test_a_plan_with_rates_keeps_them_in_the_draft(tmp_path: Path) -> None:
+    path = tmp_path / "payments.csv"
+    path.write_text(CSV)
+    rates = {"base": "EUR", "USD": {"2026-01-01": "0.9"}}
+    plan = Plan(currencies={"EUR": 2, "USD": 2}, events={"rates": rates})
+    text = draft_text(draft_of(table_sample(path, 10), plan))
+    assert tomllib.loads(text)["rates"] == rates
+    assert explain(with_mapping(plan, parse_events(text)), table_sample(path, 10)).transactions == 2
+
+
+def test_the_key_is_read_as_the_mapping_says() -> None:
+    key = json.dumps({"type": "record", "name": "K", "fields": [{"name": "no", "type": "string"}]})
+    source = Schemas(json.dumps(SCHEMA), key)
+    values = [source.payload(1, RECORD)] * 2
+    keys = [source.payload(2, {"no": "C1"}), source.payload(2, {"no": "C2"})]
+    sample = sample_of(values, keys, source)
+    table = tomllib.loads(draft_text(draft_of(sample, Plan())))
+    assert explain(with_mapping(Plan(), table), sample).keyed == 0
+    keyed = with_mapping(Plan(), table | {"key": {"path": "no"}})
+    assert explain(keyed, sample).keyed == 1
 
 
 def run(*arguments: str) -> Any:

@@ -1,0 +1,148 @@
+"""Rows of a file as JSON records that the same mapping reads from a topic.
+
+A record has what the row has at the paths of the mapping, and nothing else. Null is left out.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from stream_scorer.core.mapping.mapping import EventMapping, FieldRule
+from stream_scorer.core.mapping.mapping_table import Path, dotted
+from stream_scorer.core.normalising.leaves import LeafPart, Leaves
+from stream_scorer.errors import SettingsError
+from stream_scorer.tables.mapped import MappedPiece
+
+RECORD_COLUMN: Final = "record"
+
+_NUMBERS: Final = frozenset({"long", "double"})
+_ZEROS: Final = re.compile(r"^(-?)0+(?=[0-9])")
+_Text = Callable[[Any], str | None]
+_Tree = dict[str, "Path | _Tree"]
+
+
+class JsonRecords:
+    """Makes JSON records of rows.
+
+    Args:
+        mapping: By which the rows are read, and the records will be.
+
+    Raises:
+        SettingsError: No JSON record can be read as such a row; names the path.
+    """
+
+    def __init__(self, mapping: EventMapping) -> None:
+        self._rules: dict[Path, list[FieldRule]] = {path: [] for path in mapping.paths}
+        for rule in mapping.rules:
+            if rule.path is None:
+                continue
+            if rule.kind == "timestamp" and not rule.unit:
+                raise _refusal(rule.place, "JSON has no logical types, so the time needs a unit")
+            self._rules[rule.path].append(rule)
+        self._chosen = {clause.path for clause in mapping.where}
+        self._tree = _tree_of(list(self._rules))
+
+    def __call__(self, piece: MappedPiece) -> pa.RecordBatch:
+        """Return the rows that became transactions: customer and record, one row for each."""
+        texts = self._texts(piece.leaves, piece.rows)
+        records = [_object(self._tree, texts, row).encode() for row in piece.good.tolist()]
+        return pa.RecordBatch.from_pydict(
+            {
+                "customer_id": piece.records.column("customer_id"),
+                RECORD_COLUMN: pa.array(records, pa.binary()),
+            }
+        )
+
+    def _texts(self, leaves: Leaves, rows: int) -> Mapping[Path, Sequence[str | None]]:
+        """Return by path the JSON text of each row's value; None for null."""
+        found = {}
+        for path, rules in self._rules.items():
+            column: list[str | None] = [None] * rows
+            for part in leaves[path]:
+                write = _writer(part, rules, path, chosen=path in self._chosen)
+                at = range(rows) if part.rows is None else part.rows.tolist()
+                for row, value in zip(at, part.values.to_pylist(), strict=True):
+                    column[row] = None if value is None else write(value)
+            found[path] = column
+        return found
+
+
+def _refusal(place: str, why: str) -> SettingsError:
+    return SettingsError(
+        f"produce: {place}: {why}", "change events.toml; or send the records with your producer"
+    )
+
+
+def _tree_of(paths: Sequence[Path]) -> _Tree:
+    tree: _Tree = {}
+    for path in paths:
+        below = tree
+        for depth, name in enumerate(path[:-1]):
+            inside = below.setdefault(name, {})
+            if not isinstance(inside, dict):
+                raise _refusal(dotted(path), f"{dotted(path[: depth + 1])} is a value itself")
+            below = inside
+        if path[-1] in below:
+            raise _refusal(dotted(path), "is a value, and other paths go through it")
+        below[path[-1]] = path
+    return tree
+
+
+def _object(tree: _Tree, texts: Mapping[Path, Sequence[str | None]], row: int) -> str:
+    parts: Iterator[tuple[str, str | None]] = (
+        (name, _object(below, texts, row) if isinstance(below, dict) else texts[below][row])
+        for name, below in tree.items()
+    )
+    inside = ", ".join(f"{json.dumps(name)}: {text}" for name, text in parts if text is not None)
+    return f"{{{inside}}}"
+
+
+def _writer(part: LeafPart, rules: Sequence[FieldRule], path: Path, *, chosen: bool) -> _Text:
+    """Return what writes values of a kind; ``chosen``: whether ``where`` reads them."""
+    kind = part.wire.kind
+    if kind == "decimal":
+        scale = part.wire.scale
+        return lambda data: _fixed(int.from_bytes(data, "big", signed=True), scale)
+    if kind == "float" and any(rule.kind == "amount" for rule in rules):
+        # As the shortest decimal of 32 bits, which is how a mapping reads such an amount.
+        return lambda value: str(np.float32(value)) if math.isfinite(value) else None
+    if kind in {"double", "float"}:
+        return lambda value: repr(value) if math.isfinite(value) else None
+    if kind == "cell":
+        return _writer_of_cells(rules, path, chosen=chosen)
+    # A number has its own digits; what is not a single value became nothing.
+    writers: dict[str, _Text] = {"number": str, "text": _quoted, "bytes": lambda _: None}
+    return writers.get(kind, json.dumps)
+
+
+def _writer_of_cells(rules: Sequence[FieldRule], path: Path, *, chosen: bool) -> _Text:
+    """Return what writes cells of a CSV file, whose rules say what they are."""
+    flags = any(rule.kind == "boolean" and not rule.table for rule in rules)
+    numbers = any(rule.kind in _NUMBERS for rule in rules)
+    if flags + numbers + (chosen or any(rule.kind == "string" or rule.table for rule in rules)) > 1:
+        raise _refusal(dotted(path), "is read as values of several kinds")
+    if numbers:
+        return lambda text: _ZEROS.sub(r"\1", text)
+    if flags:
+        return lambda text: "true" if text.lower() in {"true", "1"} else "false"
+    return _quoted
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _fixed(number: int, scale: int) -> str:
+    """Return a decimal without an exponent.
+
+    >>> _fixed(-5, 3)
+    '-0.005'
+    """
+    digits = str(abs(number)).rjust(scale + 1, "0")
+    text = f"{digits[:-scale]}.{digits[-scale:]}" if scale else digits
+    return f"-{text}" if number < 0 else text
