@@ -134,9 +134,9 @@ def _saved(array: Any, shown: bytes = b"", instead: bytes = b"") -> bytes:
 
 
 def _long_member(archive: zipfile.ZipFile) -> None:
-    """Say of a member of a few bytes that it unpacks to 100 MB."""
-    archive.writestr("big.json", b"{}")
-    archive.infolist()[-1].file_size = 100 << 20
+    """Say of the schema that it unpacks to 100 MB."""
+    archive.writestr("more.npy", b"")  # the directory is written anew
+    archive.getinfo("schema.json").file_size = 100 << 20
 
 
 def _behind(bundle: Path, _: Any) -> None:
@@ -260,7 +260,7 @@ _MORE: Final = tuple(
         ("a program in front of the model file", "files", "is not a skops file", _loaded(_behind)),
         ("a type that is not trusted", "types", "holds types that are not trusted",
          _loaded(_untrusted)),
-        ("a text of 100 MB in the model file", "members", "big.json has",
+        ("a text of 100 MB in the model file", "members", "schema.json has",
          _members(_long_member)),
         ("an array of a later format", "lengths", r"of version \(3, 0\)",
          _array(_saved(np.zeros(3), b"NUMPY\1", b"NUMPY\3"))),
