@@ -156,7 +156,7 @@ def tampered_model(stage: Stage) -> None:
     assert "model.skops" in other.said
     stage.wait_decided(200)
     stage.fired(int(refused()), "reloads of the changed file refused, by metric")
-    stage.fired(1, "start with the changed file refused with exit code 3, while the first decides")
+    stage.fired(1, "a second scorer refused the file with exit code 3, the first still decided")
     path.write_bytes(whole)
     scorer.send(signal.SIGHUP)
     wait_until(
