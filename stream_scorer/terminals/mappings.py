@@ -18,7 +18,7 @@ from stream_scorer.errors import RegistryUnavailableError, SettingsError, Unavai
 from stream_scorer.kafka.topics.groups import committed_offsets
 from stream_scorer.kafka.topics.offsets import admin, partitions
 from stream_scorer.ports import Int64, Paused, RawRecords
-from stream_scorer.registry.sources import open_registry
+from stream_scorer.registry.sources import SchemaSource
 from stream_scorer.rollout.log.activation_log import ActivationLog
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.settings import Settings
@@ -139,11 +139,14 @@ def _add(plans: list[tuple[Plan, list[Int64]]], plan: Plan, rows: Int64) -> None
     plans.append((plan, [rows]))
 
 
-def followed_mappings(settings: Settings, scorers: str, plan: Plan) -> PartsOf | None:
+def followed_mappings(
+    settings: Settings, registry: SchemaSource, scorers: str, plan: Plan
+) -> PartsOf | None:
     """Return what parts the profiler's batches; None where there is no control log.
 
     Args:
-        settings: The cluster, the registry, and whose commands count.
+        settings: The cluster, and whose commands count.
+        registry: The profiler's own: all its look-ups have one budget.
         scorers: The scorers' consumer group.
         plan: The plan file.
 
@@ -158,7 +161,6 @@ def followed_mappings(settings: Settings, scorers: str, plan: Plan) -> PartsOf |
         return None
     control = ControlLog(settings)
     control.refresh()
-    registry = open_registry(settings.registry)
     activations = ActivationLog(settings, registry)
     activations.read_all()
 

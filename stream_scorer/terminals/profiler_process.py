@@ -134,7 +134,7 @@ def _decoders(
     return Decoders(
         open_decoder(registry, plan, directory),
         open_label_decoder(registry, plan, directory),
-        followed_mappings(settings, scorers, plan) if scorers else None,
+        followed_mappings(settings, registry, scorers, plan) if scorers else None,
     )
 
 
