@@ -478,8 +478,8 @@ class Rollout(_Group):
 
     operator_keys: dict[KeyName, str] = Field(
         default_factory=dict,
-        description="public keys of operators: name = PEM file, PEM or base64; the same for every "
-        "process, and kept as long as the control log",
+        description="public keys of operators: name = PEM file, PEM or base64; must be the same "
+        "for every process; do not remove a key while the control log exists",
         examples=[{"risk": "/etc/stream-scorer/risk.pub"}],
     )
     retired_keys: dict[KeyName, Annotated[int, Field(ge=0)]] = Field(
