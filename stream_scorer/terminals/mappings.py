@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from stream_scorer.codec.reading.mapped import EventDecoder
-from stream_scorer.codec.records.event_decoders import EventDecoders
+from stream_scorer.codec.records.event_decoders import EventDecoders, rows_by_mapping
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import RegistryUnavailableError, SettingsError, UnavailableError
@@ -91,18 +91,24 @@ class FollowedMappings:
                         f"partition {partition}: a plan with another mapping is not active yet, "
                         f"and scorers have not decided the records before {ends[partition]}",
                     )
-        plans: list[tuple[Plan, list[Int64]]] = []
+        parts: dict[EventDecoder, tuple[Plan, list[Int64]]] = {}
         for partition in ends:
             rows = np.flatnonzero(raw.partition == partition)
-            timeline = self._activations.timeline(partition)
-            begins = np.searchsorted([at for at, _ in timeline], raw.offset[rows], "right")
-            for place in np.unique(begins).tolist():
-                revision = timeline[place - 1][1] if place else None
-                plan = self._plan if revision is None else routings[revision].shared
-                _add(plans, plan, rows[begins == place])
+            timeline = self._timeline(partition, routings)
+            for plan, mine in rows_by_mapping(raw.offset[rows], timeline):
+                _, held = parts.setdefault(self._decoders.of(plan), (plan, []))
+                held.append(rows[mine])
         return [
-            (plan, self._decoders.of(plan), np.sort(np.concatenate(rows))) for plan, rows in plans
+            (plan, decoder, np.sort(np.concatenate(held)))
+            for decoder, (plan, held) in parts.items()
         ]
+
+    def _timeline(
+        self, partition: int, routings: Mapping[int, Routing]
+    ) -> list[tuple[int, Plan]]:
+        """Return (first offset, the plan that decides from there), ascending."""
+        begun = self._activations.timeline(partition)
+        return [(0, self._plan), *((at, routings[revision].shared) for at, revision in begun)]
 
     def _may_begin(
         self, partition: int, raw: RawRecords, routings: Mapping[int, Routing]
@@ -129,14 +135,6 @@ class FollowedMappings:
         """Whether a record has, by a revision's own mapping, the time at which it begins."""
         events, _, _ = self._decoders.of(routing.shared).decode(raw, budgeted=True)
         return bool((events.int64("event_time") >= (routing.effective_at or 0)).any())
-
-
-def _add(plans: list[tuple[Plan, list[Int64]]], plan: Plan, rows: Int64) -> None:
-    for known, held in plans:
-        if known.reads_as(plan):
-            held.append(rows)
-            return
-    plans.append((plan, [rows]))
 
 
 def followed_mappings(
