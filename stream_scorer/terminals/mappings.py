@@ -66,7 +66,7 @@ class FollowedMappings:
 
         Raises:
             Paused: Scorers have not decided all of them yet, and may read some by a new mapping; or
-                the control log cannot be read.
+                the control log cannot be read, or only later.
             RegistryUnavailableError: A writer schema cannot be had just now.
         """
         try:
@@ -106,8 +106,14 @@ class FollowedMappings:
     def _timeline(
         self, partition: int, routings: Mapping[int, Routing]
     ) -> list[tuple[int, Plan]]:
-        """Return (first offset, the plan that decides from there), ascending."""
+        """Return (first offset, the plan that decides from there), ascending.
+
+        Raises:
+            Paused: A revision is active that the control log was not read up to.
+        """
         begun = self._activations.timeline(partition)
+        if missing := [revision for _, revision in begun if revision not in routings]:
+            raise Paused("control log", f"revision {missing[0]} is active, and not read here yet")
         return [(0, self._plan), *((at, routings[revision].shared) for at, revision in begun)]
 
     def _may_begin(
@@ -118,15 +124,15 @@ class FollowedMappings:
         One with an event time begins at a record that its own mapping reads with such a time. In a
         partition without any, the first record begins one.
         """
-        timeline = self._activations.timeline(partition)
-        last = timeline[-1][1] if timeline else -1
-        active = routings[last].shared if timeline else self._plan
+        begun = self._activations.timeline(partition)
+        last = begun[-1][1] if begun else -1
+        _, active = self._timeline(partition, routings)[-1]
         later = [
             routing
             for revision, routing in routings.items()
             if revision > last and not routing.shared.reads_as(active)
         ]
-        if not timeline or any(routing.effective_at is None for routing in later):
+        if not begun or any(routing.effective_at is None for routing in later):
             return bool(later)
         mine = raw.where(raw.partition == partition)
         return any(self._reaches(mine, routing) for routing in later)

@@ -156,3 +156,15 @@ def test_a_log_out_of_reach_pauses() -> None:
     with pytest.raises(Paused, match="no answer") as paused:
         cluster.mappings()(raw((0, 0)))
     assert paused.value.dependency == "control log"
+
+
+def test_a_revision_that_is_active_before_it_is_read_here_pauses() -> None:
+    cluster = Cluster(begun={0: [(0, 1)]}, committed={0: 7}, due=[(0, 5, 3)])
+    cluster.revision(1, OLD)
+    cluster.revision(2, NEW)
+    mappings, records = cluster.mappings(), raw((0, 4), (0, 5), (0, 6))
+    with pytest.raises(Paused, match="revision 3 is active") as paused:
+        mappings(records)
+    assert paused.value.dependency == "control log"
+    cluster.revision(3, NEW)
+    assert read(mappings, records) == ["o0-4", "n0-5", "n0-6"]
