@@ -14,7 +14,7 @@ from stream_scorer.codec.reading.mapped import EventDecoder
 from stream_scorer.codec.records.event_decoders import EventDecoders, rows_by_mapping
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.errors import RegistryUnavailableError, SettingsError, UnavailableError
+from stream_scorer.errors import RegistryUnavailableError, UnavailableError
 from stream_scorer.kafka.topics.groups import committed_offsets
 from stream_scorer.kafka.topics.offsets import admin, partitions
 from stream_scorer.ports import Int64, Paused, RawRecords
@@ -22,6 +22,7 @@ from stream_scorer.registry.sources import SchemaSource
 from stream_scorer.rollout.log.activation_log import ActivationLog
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.settings import Settings
+from stream_scorer.telemetry import Listener, RolloutNotVisible
 
 Part = tuple[Plan, EventDecoder, Int64]
 """A plan, what reads by its mapping, and int64[k], the rows of a batch that it reads."""
@@ -103,9 +104,7 @@ class FollowedMappings:
             for decoder, (plan, held) in parts.items()
         ]
 
-    def _timeline(
-        self, partition: int, routings: Mapping[int, Routing]
-    ) -> list[tuple[int, Plan]]:
+    def _timeline(self, partition: int, routings: Mapping[int, Routing]) -> list[tuple[int, Plan]]:
         """Return (first offset, the plan that decides from there), ascending.
 
         Raises:
@@ -144,24 +143,25 @@ class FollowedMappings:
 
 
 def followed_mappings(
-    settings: Settings, registry: SchemaSource, scorers: str, plan: Plan
+    settings: Settings, registry: SchemaSource, scorers: str, plan: Plan, listener: Listener
 ) -> PartsOf | None:
-    """Return what parts the profiler's batches; None where there is no control log.
+    """Return what parts the profiler's batches; None where no control log can be seen.
 
     Args:
         settings: The cluster, and whose commands count.
         registry: The profiler's own: all its look-ups have one budget.
         scorers: The scorers' consumer group.
         plan: The plan file.
+        listener: Receives which of the rollout's topics the broker does not show.
 
     Raises:
         RolloutError: A log is not complete, or a later program wrote there.
         UnavailableError: Broker or registry do not answer.
     """
     kafka, topics = settings.kafka, settings.kafka.topics
-    try:
-        partitions(admin(kafka), kafka, [topics.rollout, topics.activations])
-    except SettingsError:
+    known = partitions(admin(kafka), kafka, None)
+    if hidden := tuple(each for each in (topics.rollout, topics.activations) if each not in known):
+        listener(RolloutNotVisible(hidden))
         return None
     control = ControlLog(settings)
     control.refresh()

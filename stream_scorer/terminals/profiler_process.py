@@ -110,20 +110,21 @@ def profiler_loop(
 
     work = ProfilerWork(
         plan, first, sum(source.counts.values()),
-        _decoders(registry, plan, settings, scorers), rows, source.notes, listener, replay_of,
+        _decoders(registry, plan, settings, scorers, listener), rows, source.notes, listener,
+        replay_of,
     )  # fmt: skip
     limits = LoopLimits.of(settings.scorer, _LINGER_SECONDS, ahead=False)
     return TransactionLoop(source, producer, work, limits, listener, hook)
 
 
 def _decoders(
-    registry: SchemaSource, plan: Plan, settings: Settings, scorers: str
+    registry: SchemaSource, plan: Plan, settings: Settings, scorers: str, listener: Listener
 ) -> Decoders:  # fmt: skip
     directory = settings.registry.directory
     return Decoders(
         open_decoder(registry, plan, directory),
         open_label_decoder(registry, plan, directory),
-        followed_mappings(settings, registry, scorers, plan) if scorers else None,
+        followed_mappings(settings, registry, scorers, plan, listener) if scorers else None,
     )
 
 

@@ -13,7 +13,10 @@ from stream_scorer.core.decision.routing import Routing, Version
 from stream_scorer.core.events.plan import Plan, plan_from
 from stream_scorer.errors import UnavailableError
 from stream_scorer.ports import BytesColumn, Paused, RawRecords
-from stream_scorer.terminals.mappings import FollowedMappings
+from stream_scorer.settings import Settings
+from stream_scorer.telemetry import Event, RolloutNotVisible
+from stream_scorer.terminals import mappings as module
+from stream_scorer.terminals.mappings import FollowedMappings, followed_mappings
 from tests.support.codec.mapped_records import Schemas
 
 VERSION = {"champion": Version("fraud", "1.0.0")}
@@ -168,3 +171,13 @@ def test_a_revision_that_is_active_before_it_is_read_here_pauses() -> None:
     assert paused.value.dependency == "control log"
     cluster.revision(3, NEW)
     assert read(mappings, records) == ["o0-4", "n0-5", "n0-6"]
+
+
+def test_topics_of_the_rollout_that_cannot_be_seen_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "admin", lambda _: None)
+    monkeypatch.setattr(module, "partitions", lambda *_: {"transactions": [0], "rollout": [0]})
+    told: list[Event] = []
+    assert followed_mappings(Settings(), Schemas(), "scorers", OLD, told.append) is None
+    assert told == [RolloutNotVisible(("activations",))]
