@@ -18,6 +18,7 @@ from stream_scorer.registry.sources import SchemaSource
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
 _KEPT: Final = 8
+"""Plans whose decoders are kept."""
 
 
 class EventDecoders:
@@ -34,15 +35,15 @@ class EventDecoders:
         self._open: list[tuple[Plan, EventDecoder]] = []
 
     def of(self, plan: Plan) -> EventDecoder:
-        """Return the decoder of a plan's mapping."""
-        for place, (known, decoder) in enumerate(self._open):
-            if known.reads_as(plan):
-                if place:
-                    self._open.insert(0, self._open.pop(place))
-                return decoder
-        decoder = open_decoder(self._source, plan, self._directory)
-        self._open = [(plan, decoder), *self._open[: _KEPT - 1]]
-        return decoder
+        """Return the decoder of a plan's mapping; the same one where plans read alike."""
+        found = next((each for each in self._open if each[0] is plan), None)
+        if found is None:
+            # Comparing two mappings takes long where they have many rates.
+            alike = (decoder for known, decoder in self._open if known.reads_as(plan))
+            decoder = next(alike, None) or open_decoder(self._source, plan, self._directory)
+            found = plan, decoder
+        self._open = [found, *(each for each in self._open if each is not found)][:_KEPT]
+        return found[1]
 
     def reading(self, plan: Plan, engine: Plan) -> EventDecoder:
         """Return the decoder of a plan's mapping, whose events fit the features.
