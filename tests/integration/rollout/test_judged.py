@@ -18,10 +18,10 @@ from stream_scorer.rollout.evidence.verdicts import CANARY_WAY, FAST, SHADOW_WAY
 from stream_scorer.rollout.plan.rollout_state import Phase
 from stream_scorer.settings import MODELS_DIRECTORY, Controller, Settings
 from stream_scorer.telemetry import Event, RolloutHeld
-from tests.integration.rollout.test_live import OLD
 from tests.support.faults.process import wait_until
 from tests.support.faults.reference_run import transaction_codec, transactions
 from tests.support.rollout.live_scene import FILES, Scene, awaits, scene
+from tests.support.rollout.versions import OLD
 from tests.support.terminals.stage import codec
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]

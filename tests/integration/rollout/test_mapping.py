@@ -18,8 +18,6 @@ from stream_scorer.reproduce.run import Question, reproduce
 from stream_scorer.settings import Kafka, Models, Profiler, Registry, Settings
 from stream_scorer.telemetry import BatchCommitted, Event
 from stream_scorer.terminals.profiler_process import profiler_loop
-from tests.integration.reproduce.test_reproduce import DEPTHS, EVER, silent
-from tests.integration.rollout.test_live import OLD, models
 from tests.support.codec.foreign_events import (
     EVENTS,
     foreign,
@@ -29,7 +27,9 @@ from tests.support.codec.foreign_events import (
 )
 from tests.support.faults.process import environment, wait_until
 from tests.support.faults.reference_run import Record, feed, scored, transaction_codec
+from tests.support.reproduce.retelling import DEPTHS, EVER, silent
 from tests.support.rollout.live_scene import Scene, awaits, by_revision, scene
+from tests.support.rollout.versions import OLD, models
 from tests.support.terminals.stage import Row, rows_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
