@@ -79,8 +79,8 @@ def scorer_loop(
     kafka = settings.kafka
     topic = kafka.topics.transactions
     owner = owner_of(settings)
-    store = store_of(settings, owner)
-    state_topic = topic_of(settings, owner, store)
+    store = store_of(settings, owner, listener)
+    state_topic = topic_of(settings, owner, store, listener)
     state_topic.refuse_layout()
     producer = TransactionalProducer(kafka, kafka.group, listener)
     fence_former(kafka, instance(kafka.group, kafka.instance))
