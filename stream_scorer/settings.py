@@ -692,8 +692,9 @@ class Settings(BaseSettings):
         waits_ms = self.scorer.model_timeout_ms + 2 * self.kafka.transaction_timeout_ms
         return max(self.scorer.stuck_seconds, waits_ms / 1_000 + 30.0)
 
-    def in_group(self, group: str) -> "Settings":
-        """Return these settings for a process with a consumer group of its own."""
+    def of_process(self, name: Literal["monitor", "profiler", "controller", "rekey"]) -> "Settings":
+        """Return these settings with the consumer group of a process, its ``NAME.group``."""
+        group: str = getattr(self, name).group
         return self.model_copy(update={"kafka": self.kafka.model_copy(update={"group": group})})
 
     @classmethod

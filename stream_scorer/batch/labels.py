@@ -11,7 +11,12 @@ from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.validation import LATEST_MS
 from stream_scorer.core.mapping.mapping import EventMapping, LabelIdentity
-from stream_scorer.core.terminals.columns import kept_until, last_in_time, match_of
+from stream_scorer.core.terminals.columns import (
+    kept_until,
+    label_times,
+    last_in_time,
+    match_of,
+)
 from stream_scorer.errors import SettingsError
 from stream_scorer.tables.files import InputFile, columns_of, read_pieces
 from stream_scorer.tables.mapped import MappedReader, misfit_of
@@ -199,12 +204,10 @@ def _labels(file: InputFile, plan: Plan, identity: LabelIdentity) -> Iterator[_L
         _mapped(file, plan, mapping) if mapping else _own(file, by_customer=identity.by_customer)
     )
     for columns in pieces:
-        told = columns["label_time"]
-        known = _ms(told)
-        event = _ms(columns["event_time"]) if identity.by_time else known
-        known = np.where(told.is_null().to_numpy(zero_copy_only=False), event, known)
-        valid = (event >= 0) & (event <= LATEST_MS)
-        in_time = valid & (known <= np.where(valid, event, 0) + _hold(plan))
+        event, known = label_times(columns, identity)
+        begin = event if identity.by_time else known
+        valid = (begin >= 0) & (begin <= LATEST_MS)
+        in_time = valid & (known <= np.where(valid, begin, 0) + _hold(plan))
         fraud = columns["is_fraud"].to_numpy(zero_copy_only=False).astype(np.bool_)
         yield _Labels(match_of(columns, event, identity), fraud, known, in_time)
 
@@ -226,7 +229,3 @@ def _mapped(file: InputFile, plan: Plan, mapping: EventMapping) -> Iterator[pa.R
             row, fault = min(piece.faults.items())
             raise misfit_of(file, piece.first + row, fault, "labels ")
         yield piece.records
-
-
-def _ms(times: pa.Array) -> Int64:
-    return np.asarray(times.cast(pa.int64()).fill_null(0).to_numpy())

@@ -246,7 +246,7 @@ def _tell(found: Replayed, input_topic: str, signal_name: str) -> None:
         (found.replayed_before, "copied once already and rejected again: not copied again"),
         (found.other_input, f"of another topic than {input_topic}"),
         (found.foreign, "no dead letters of ours"),
-        (found.refused, "too large to be copied, or what they leave out is gone"),
+        (found.refused, "skipped for good: too large to be copied, or what they leave out is gone"),
         (found.mismatched, f"not what their source offset holds, first {found.first_mismatched}"),
     ):
         if count:

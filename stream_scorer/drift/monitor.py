@@ -225,11 +225,6 @@ class MonitorWork:
         return [Outgoing(self._topic, BytesColumn.of(values), BytesColumn.of(keys))]
 
 
-def monitor_settings(settings: Settings) -> Settings:
-    """Return the settings with the monitor's own consumer group."""
-    return settings.in_group(settings.monitor.group)
-
-
 def monitor_loop(
     settings: Settings,
     deployment: Deployment,
@@ -239,7 +234,7 @@ def monitor_loop(
     """Wire a monitor.
 
     Args:
-        settings: From :func:`monitor_settings`.
+        settings: Those of the process; see ``Settings.of_process``.
         deployment: Its plan gives the lateness, its start the first run's beginning.
         listener: Told of everything that happens.
         hook: Called with each step's name when it is over; a test raises from it.
@@ -283,13 +278,7 @@ def monitor_loop(
         listener,
         replay_of,
     )
-    limits = LoopLimits(
-        maximum_batch=settings.scorer.maximum_batch,
-        linger=_LINGER_SECONDS,
-        slow=settings.scorer.model_timeout_ms / 1_000,
-        hang=settings.scorer.hang_seconds,
-        guarded=True,
-    )
+    limits = LoopLimits.of(settings.scorer, _LINGER_SECONDS, guarded=True)
     producer = TransactionalProducer(kafka, kafka.group, listener)
     fence_former(kafka, instance(kafka.group, kafka.instance))
     return TransactionLoop(source, producer, work, limits, listener, hook)
@@ -301,7 +290,7 @@ def run_monitor(settings: Settings, deployment: Deployment) -> None:
     Raises:
         StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
     """
-    own = monitor_settings(settings)
+    own = settings.of_process("monitor")
     run_process(
         "monitor",
         own,

@@ -28,11 +28,6 @@ _LINGER_SECONDS = 0.02
 _NAME = "rekey"
 
 
-def rekey_settings(settings: Settings) -> Settings:
-    """Return the settings with the consumer group of ``rekey``."""
-    return settings.in_group(settings.rekey.group)
-
-
 def rekey_loop(
     settings: Settings,
     deployment: Deployment,
@@ -44,7 +39,7 @@ def rekey_loop(
     """Wire a copy.
 
     Args:
-        settings: From :func:`rekey_settings`.
+        settings: Those of the process; see ``Settings.of_process``.
         deployment: Its plan gives the mapping, its start the first run's beginning.
         source: Topic to copy.
         target: Topic of the copies; it exists.
@@ -82,13 +77,7 @@ def rekey_loop(
             "holds records",
             "name an empty --target, or the rekey.group that has filled it",
         )
-    limits = LoopLimits(
-        maximum_batch=settings.scorer.maximum_batch,
-        linger=_LINGER_SECONDS,
-        slow=settings.scorer.model_timeout_ms / 1_000,
-        hang=settings.scorer.hang_seconds,
-        ahead=False,
-    )
+    limits = LoopLimits.of(settings.scorer, _LINGER_SECONDS, ahead=False)
     return TransactionLoop(merged, producer, RekeyWork(route, decoder), limits, listener, hook)
 
 
@@ -120,7 +109,7 @@ def run_rekey(settings: Settings, deployment: Deployment, source: str, target: s
     Raises:
         StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
     """
-    own = rekey_settings(settings)
+    own = settings.of_process("rekey")
     run_process(
         _NAME,
         own,

@@ -26,7 +26,7 @@ class BatchReading:
         self._raw = raw
         self._quarantined = quarantined
         self._engine = engine
-        self._decoded: list[tuple[Plan, DecodedRecords]] = []
+        self._decoded: dict[object, DecodedRecords] = {}
 
     def __call__(self, plan: Plan) -> DecodedRecords:
         """Return what a plan's mapping makes of the batch.
@@ -34,13 +34,9 @@ class BatchReading:
         Raises:
             RegistryUnavailableError: A writer schema cannot be had just now.
         """
-        for known, decoded in self._decoded:
-            if known.reads_as(plan):
-                return decoded
-        decoded = self._decode(plan)
-        self._decoded.append((plan, decoded))
-        return decoded
-
-    def _decode(self, plan: Plan) -> DecodedRecords:
-        reading = self._decoders.reading(plan, self._engine)
-        return DecodedRecords(*decode_without(reading, self._raw, self._quarantined, budgeted=True))
+        decoder = self._decoders.of(plan)
+        if decoder not in self._decoded:
+            reading = self._decoders.reading(plan, self._engine)
+            found = decode_without(reading, self._raw, self._quarantined, budgeted=True)
+            self._decoded[decoder] = DecodedRecords(*found)
+        return self._decoded[decoder]

@@ -4,7 +4,7 @@ A partition is ready when its rings are restored, the revision that decided it l
 the terminals' rows that its events may see have been read.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stream_scorer.codec.records.event_decoders import EventDecoders, by_mapping
 from stream_scorer.core.decision.observe import PartitionRings, refold
@@ -46,6 +46,21 @@ class HeldState:
     warmth: Warmth
 
 
+@dataclass(slots=True)
+class _Restoring:
+    """A partition whose state is being restored.
+
+    Attributes:
+        replay: Restores it.
+        beginning: What the replayed input shows of where the history begins.
+        timeline: (first offset, the plan that decided from there), ascending; empty: not known yet.
+    """
+
+    replay: CheckpointedReplay
+    beginning: Beginning = field(default_factory=Beginning)
+    timeline: list[tuple[int, Plan]] = field(default_factory=list)
+
+
 class HeldPartitions:
     """Takes partitions over and brings each to where it may be decided.
 
@@ -85,8 +100,7 @@ class HeldPartitions:
         self._replays = Replays(
             self._open_replay, self._refold, listener, AT_ONCE, lambda replay: replay.alone
         )
-        self._opened: dict[int, CheckpointedReplay] = {}
-        self._beginnings: dict[int, Beginning] = {}
+        self._restoring: dict[int, _Restoring] = {}
         self._restored: set[int] = set()
         self._unsure: dict[int, int] = {}
         self._marked = False
@@ -110,8 +124,7 @@ class HeldPartitions:
             self.state.rings.drop(partition)
             self.state.checkpoints.stop(partition)
             self.state.rejections.stop(partition)
-            self._opened.pop(partition, None)
-            self._beginnings.pop(partition, None)
+            self._restoring.pop(partition, None)
             self.histories.end(partition)
             self.activations.end(partition)
             self._unsure.pop(partition, None)
@@ -178,8 +191,8 @@ class HeldPartitions:
         return True
 
     def _open_replay(self, partition: int, offset: int) -> CheckpointedReplay:
-        opened = self._opened[partition] = self.state.restoration.open(partition, offset)
-        self._beginnings[partition] = Beginning()
+        opened = self.state.restoration.open(partition, offset)
+        self._restoring[partition] = _Restoring(opened)
         return opened
 
     def _refold(self, raw: RawRecords) -> None:
@@ -188,20 +201,23 @@ class HeldPartitions:
         What was rejected then is passed over before it is decoded: a decoder that cannot take it
         is not asked again, and what today's plan and registry would make of it does not matter.
         """
-        restored = self._opened[int(raw.partition[0])].restored
+        partition = int(raw.partition[0])
+        restoring = self._restoring[partition]
+        restored = restoring.replay.restored
         if restored is not None:
             left = restored.others(raw)
             if left is None:
                 return
             raw = left
-        partition = int(raw.partition[0])
+        if not restoring.timeline:
+            restoring.timeline = self._timeline(partition)
         fleet = self._versions.fleet
-        for plan, part in by_mapping(raw, self._timeline(partition)):
+        for plan, part in by_mapping(raw, restoring.timeline):
             try:
                 events, _, _ = self._decoders.decode(part, plan, fleet.shared)
             except RegistryUnavailableError as error:
                 raise Paused("registry", str(error)) from error
-            self._beginnings[partition].read(events, fleet.shared)
+            restoring.beginning.read(events, fleet.shared)
             if restored is not None:
                 events = restored.unknown(events)
             self.state.rings.release(refold(events, self.state.rings, fleet.shared, fleet.features))
@@ -223,8 +239,7 @@ class HeldPartitions:
     def _whole(self, ended: CheckpointedReplay) -> None:
         """A partition's state is as of its committed offset: from now on it is written."""
         partition = ended.partition
-        self._opened.pop(partition)
-        beginning = self._beginnings.pop(partition)
+        beginning = self._restoring.pop(partition).beginning
         restored = ended.restored
         if restored is None:
             raise RuntimeError(f"partition {partition}: the replay ended before it began")

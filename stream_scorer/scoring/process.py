@@ -79,8 +79,8 @@ def scorer_loop(
     kafka = settings.kafka
     topic = kafka.topics.transactions
     owner = owner_of(settings)
-    store = store_of(settings, owner)
-    state_topic = topic_of(settings, owner, store)
+    store = store_of(settings, owner, listener)
+    state_topic = topic_of(settings, owner, store, listener)
     state_topic.refuse_layout()
     producer = TransactionalProducer(kafka, kafka.group, listener)
     fence_former(kafka, instance(kafka.group, kafka.instance))
@@ -107,13 +107,8 @@ def scorer_loop(
     outputs = Outcomes(codecs, kafka.topics, kafka.instance)
     sample = KeySample(listener, KeyReader(registry, settings.registry.directory))
     work = ScoringWork(held, deployed.versions, codecs, outputs, sample, listener)
-    limits = LoopLimits(
-        maximum_batch=settings.scorer.maximum_batch,
-        linger=settings.scorer.maximum_linger_ms / 1_000,
-        slow=settings.scorer.model_timeout_ms / 1_000,
-        hang=settings.scorer.hang_seconds,
-        guarded=True,
-    )
+    linger = settings.scorer.maximum_linger_ms / 1_000
+    limits = LoopLimits.of(settings.scorer, linger, guarded=True)
     loop = TransactionLoop(source, producer, work, limits, listener, hook)
     if terminals is not None:
         terminals.give_up_when(lambda: loop.stopping)

@@ -26,7 +26,7 @@ from stream_scorer.telemetry.state import (
     CheckpointFailed, CheckpointWritten, ColdAccepted, ModelWarming, ReplayProgress, StateComplete,
     StateIncomplete, StateRestored,
 )  # fmt: skip
-from stream_scorer.telemetry.terminals import RowsSettled, TerminalsRead
+from stream_scorer.telemetry.terminals import RolloutNotVisible, RowsSettled, TerminalsRead
 
 SUPERVISOR_EVENTS: tuple[type[Event], ...] = (WorkerStarted, WorkerLeft)
 """Events of the parent of several workers, which has metrics of its own."""
@@ -41,9 +41,9 @@ __all__ = [
     "PartitionsRevoked",
     "PlanAwaited", "ProducerReborn", "RecordQuarantined", "RecordsSkipped", "ReplayLeftOut",
     "ReplayProgress", "RevisionActivated", "RevisionLoaded", "RevisionRefused", "RolloutEvidence",
-    "RolloutHeld", "RolloutJudged", "RolloutMoved", "RowsSettled", "StandingBy", "StateComplete",
-    "StateIncomplete", "StateRestored", "Stopping", "Stuck", "TerminalsRead", "WorkerLeft",
-    "WorkerStarted",
+    "RolloutHeld", "RolloutJudged", "RolloutMoved", "RolloutNotVisible", "RowsSettled",
+    "StandingBy", "StateComplete", "StateIncomplete", "StateRestored", "Stopping", "Stuck",
+    "TerminalsRead", "WorkerLeft", "WorkerStarted",
 ]  # fmt: skip
 
 EVENTS: tuple[type[Event], ...] = tuple(

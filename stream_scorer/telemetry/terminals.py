@@ -58,6 +58,26 @@ class RowsSettled(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RolloutNotVisible(Event):
+    """The profiler cannot follow a rollout: its plan file says how all records are read.
+
+    Attributes:
+        topics: Topics of the rollout that do not exist, or that it may not describe.
+    """
+
+    topics: tuple[str, ...]
+
+    LINE = Line(
+        "rollout_not_visible", "The profiler does not see the rollout", fields=("topics", "mend")
+    )
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        yield self.LINE.given(
+            mend="if a rollout changes events.toml, let the profiler read and describe these topics"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class TerminalsRead(Event):
     """A scorer took terminals' rows in.
 

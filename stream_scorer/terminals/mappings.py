@@ -11,10 +11,10 @@ from typing import Protocol
 import numpy as np
 
 from stream_scorer.codec.reading.mapped import EventDecoder
-from stream_scorer.codec.records.event_decoders import EventDecoders
+from stream_scorer.codec.records.event_decoders import EventDecoders, rows_by_mapping
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.errors import RegistryUnavailableError, SettingsError, UnavailableError
+from stream_scorer.errors import RegistryUnavailableError, UnavailableError
 from stream_scorer.kafka.topics.groups import committed_offsets
 from stream_scorer.kafka.topics.offsets import admin, partitions
 from stream_scorer.ports import Int64, Paused, RawRecords
@@ -22,6 +22,7 @@ from stream_scorer.registry.sources import SchemaSource
 from stream_scorer.rollout.log.activation_log import ActivationLog
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.settings import Settings
+from stream_scorer.telemetry import Listener, RolloutNotVisible
 
 Part = tuple[Plan, EventDecoder, Int64]
 """A plan, what reads by its mapping, and int64[k], the rows of a batch that it reads."""
@@ -66,7 +67,7 @@ class FollowedMappings:
 
         Raises:
             Paused: Scorers have not decided all of them yet, and may read some by a new mapping; or
-                the control log cannot be read.
+                the control log cannot be read, or only later.
             RegistryUnavailableError: A writer schema cannot be had just now.
         """
         try:
@@ -91,18 +92,28 @@ class FollowedMappings:
                         f"partition {partition}: a plan with another mapping is not active yet, "
                         f"and scorers have not decided the records before {ends[partition]}",
                     )
-        plans: list[tuple[Plan, list[Int64]]] = []
+        parts: dict[EventDecoder, tuple[Plan, list[Int64]]] = {}
         for partition in ends:
             rows = np.flatnonzero(raw.partition == partition)
-            timeline = self._activations.timeline(partition)
-            begins = np.searchsorted([at for at, _ in timeline], raw.offset[rows], "right")
-            for place in np.unique(begins).tolist():
-                revision = timeline[place - 1][1] if place else None
-                plan = self._plan if revision is None else routings[revision].shared
-                _add(plans, plan, rows[begins == place])
+            timeline = self._timeline(partition, routings)
+            for plan, mine in rows_by_mapping(raw.offset[rows], timeline):
+                _, held = parts.setdefault(self._decoders.of(plan), (plan, []))
+                held.append(rows[mine])
         return [
-            (plan, self._decoders.of(plan), np.sort(np.concatenate(rows))) for plan, rows in plans
+            (plan, decoder, np.sort(np.concatenate(held)))
+            for decoder, (plan, held) in parts.items()
         ]
+
+    def _timeline(self, partition: int, routings: Mapping[int, Routing]) -> list[tuple[int, Plan]]:
+        """Return (first offset, the plan that decides from there), ascending.
+
+        Raises:
+            Paused: A revision is active that the control log was not read up to.
+        """
+        begun = self._activations.timeline(partition)
+        if missing := [revision for _, revision in begun if revision not in routings]:
+            raise Paused("control log", f"revision {missing[0]} is active, and not read here yet")
+        return [(0, self._plan), *((at, routings[revision].shared) for at, revision in begun)]
 
     def _may_begin(
         self, partition: int, raw: RawRecords, routings: Mapping[int, Routing]
@@ -112,15 +123,15 @@ class FollowedMappings:
         One with an event time begins at a record that its own mapping reads with such a time. In a
         partition without any, the first record begins one.
         """
-        timeline = self._activations.timeline(partition)
-        last = timeline[-1][1] if timeline else -1
-        active = routings[last].shared if timeline else self._plan
+        begun = self._activations.timeline(partition)
+        last = begun[-1][1] if begun else -1
+        _, active = self._timeline(partition, routings)[-1]
         later = [
             routing
             for revision, routing in routings.items()
             if revision > last and not routing.shared.reads_as(active)
         ]
-        if not timeline or any(routing.effective_at is None for routing in later):
+        if not begun or any(routing.effective_at is None for routing in later):
             return bool(later)
         mine = raw.where(raw.partition == partition)
         return any(self._reaches(mine, routing) for routing in later)
@@ -131,33 +142,26 @@ class FollowedMappings:
         return bool((events.int64("event_time") >= (routing.effective_at or 0)).any())
 
 
-def _add(plans: list[tuple[Plan, list[Int64]]], plan: Plan, rows: Int64) -> None:
-    for known, held in plans:
-        if known.reads_as(plan):
-            held.append(rows)
-            return
-    plans.append((plan, [rows]))
-
-
 def followed_mappings(
-    settings: Settings, registry: SchemaSource, scorers: str, plan: Plan
+    settings: Settings, registry: SchemaSource, scorers: str, plan: Plan, listener: Listener
 ) -> PartsOf | None:
-    """Return what parts the profiler's batches; None where there is no control log.
+    """Return what parts the profiler's batches; None where no control log can be seen.
 
     Args:
         settings: The cluster, and whose commands count.
         registry: The profiler's own: all its look-ups have one budget.
         scorers: The scorers' consumer group.
         plan: The plan file.
+        listener: Receives which of the rollout's topics the broker does not show.
 
     Raises:
         RolloutError: A log is not complete, or a later program wrote there.
         UnavailableError: Broker or registry do not answer.
     """
     kafka, topics = settings.kafka, settings.kafka.topics
-    try:
-        partitions(admin(kafka), kafka, [topics.rollout, topics.activations])
-    except SettingsError:
+    known = partitions(admin(kafka), kafka, None)
+    if hidden := tuple(each for each in (topics.rollout, topics.activations) if each not in known):
+        listener(RolloutNotVisible(hidden))
         return None
     control = ControlLog(settings)
     control.refresh()

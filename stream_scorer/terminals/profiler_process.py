@@ -48,11 +48,6 @@ class _Numbered(InputReplay):
         return None if raw is None else raw.of_partition(self.partition)
 
 
-def profiler_settings(settings: Settings) -> Settings:
-    """Return the settings with the profiler's own consumer group."""
-    return settings.in_group(settings.profiler.group)
-
-
 def profiler_loop(
     settings: Settings,
     deployment: Deployment,
@@ -63,7 +58,7 @@ def profiler_loop(
     """Wire a profiler.
 
     Args:
-        settings: From :func:`profiler_settings`.
+        settings: Those of the process; see ``Settings.of_process``.
         deployment: Its plan gives delays and limits, its start the first run's beginning.
         listener: Told of everything that happens.
         hook: Called with each step's name when it is over; a test raises from it.
@@ -115,26 +110,21 @@ def profiler_loop(
 
     work = ProfilerWork(
         plan, first, sum(source.counts.values()),
-        _decoders(registry, plan, settings, scorers), rows, source.notes, listener, replay_of,
+        _decoders(registry, plan, settings, scorers, listener), rows, source.notes, listener,
+        replay_of,
     )  # fmt: skip
-    limits = LoopLimits(
-        maximum_batch=settings.scorer.maximum_batch,
-        linger=_LINGER_SECONDS,
-        slow=settings.scorer.model_timeout_ms / 1_000,
-        hang=settings.scorer.hang_seconds,
-        ahead=False,
-    )
+    limits = LoopLimits.of(settings.scorer, _LINGER_SECONDS, ahead=False)
     return TransactionLoop(source, producer, work, limits, listener, hook)
 
 
 def _decoders(
-    registry: SchemaSource, plan: Plan, settings: Settings, scorers: str
+    registry: SchemaSource, plan: Plan, settings: Settings, scorers: str, listener: Listener
 ) -> Decoders:  # fmt: skip
     directory = settings.registry.directory
     return Decoders(
         open_decoder(registry, plan, directory),
         open_label_decoder(registry, plan, directory),
-        followed_mappings(settings, registry, scorers, plan) if scorers else None,
+        followed_mappings(settings, registry, scorers, plan, listener) if scorers else None,
     )
 
 
@@ -144,7 +134,7 @@ def run_profiler(settings: Settings, deployment: Deployment) -> None:
     Raises:
         StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
     """
-    own = profiler_settings(settings)
+    own = settings.of_process("profiler")
     run_process(
         "profiler",
         own,

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from stream_scorer.errors import SettingsError
+from stream_scorer.models.stores.store import small_text
 from stream_scorer.nesting import parse_toml
-
-_BYTES_MOST: Final = 1 << 20
 
 
 def _text(value: object) -> str | None:
@@ -99,14 +98,9 @@ def read_job_file(path: Path) -> dict[str, Any]:
 
 def _table(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            data = file.read(_BYTES_MOST + 1)
+        return parse_toml(small_text(path))
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}", "name a TOML file") from error
-    if len(data) > _BYTES_MOST:
-        raise SettingsError(f"{path}: is larger than 1 MiB", "name a TOML file")
-    try:
-        return parse_toml(data.decode().replace("\r\n", "\n"))
     except ValueError as error:
         what = " ".join(str(error).split())
         raise SettingsError(f"{path}: {what}", "correct it") from error

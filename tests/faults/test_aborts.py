@@ -14,7 +14,6 @@ from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import TransactionAborted
 from stream_scorer.settings import Kafka, Models
 from stream_scorer.telemetry import BatchAborted
-from tests.integration.state.test_next_version import write
 from tests.support.faults.reference_run import (
     Outcome,
     everything_once,
@@ -24,6 +23,7 @@ from tests.support.faults.reference_run import (
     scored,
     transactions,
 )
+from tests.support.models.noise_bundles import write
 
 pytestmark = pytest.mark.kafka
 

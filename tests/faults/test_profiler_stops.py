@@ -9,9 +9,9 @@ import pytest
 
 from stream_scorer.kafka.topics.lag import read_lag
 from stream_scorer.settings import Kafka
-from tests.integration.state.test_next_version import write
 from tests.integration.terminals.test_scorer import FEATURES, hold_to
 from tests.support.faults.process import ScorerProcess, wait_until
+from tests.support.models.noise_bundles import write
 from tests.support.terminals.stage import SENT, Sent, expected, month, send
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]

@@ -31,7 +31,6 @@ from stream_scorer.telemetry import (
     RevisionActivated,
 )
 from tests.faults.test_aborts import COMPUTED, SENT, EachOnce, lost_network
-from tests.integration.state.test_next_version import AMOUNT, STORED, write
 from tests.support.faults.process import ScorerProcess, wait_until
 from tests.support.faults.proxy import Behind
 from tests.support.faults.reference_run import (
@@ -45,6 +44,7 @@ from tests.support.faults.reference_run import (
     scored,
     transactions,
 )
+from tests.support.models.noise_bundles import AMOUNT, STORED, write
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 

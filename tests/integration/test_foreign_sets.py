@@ -26,7 +26,7 @@ from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.models.stores.deployment import Deployment, load_plan
 from stream_scorer.registry.sources import INDEX, reader_schema
-from stream_scorer.rekeying.process import rekey_loop, rekey_settings
+from stream_scorer.rekeying.process import rekey_loop
 from stream_scorer.reproduce.run import Depth, Question, reproduce
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Models, Registry, Rekey, Settings
 from stream_scorer.simulator import simulate
@@ -135,9 +135,8 @@ def feed_set(kafka: Kafka, each: ForeignSet, rows: list[Row]) -> dict[int, int]:
 
 def copied(world: World, target: Kafka) -> dict[int, int]:
     """Copy the topic to another, keyed by the customer; return the next offsets there."""
-    settings = rekey_settings(
-        world.settings.model_copy(update={"rekey": Rekey(group=f"{target.group}-rekey")})
-    )
+    own = Rekey(group=f"{target.group}-rekey")
+    settings = world.settings.model_copy(update={"rekey": own}).of_process("rekey")
     heard = Heard(world.ends)
     loop = rekey_loop(
         settings, Deployment(world.model, world.plan, "earliest"),

@@ -19,7 +19,7 @@ from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets
 from stream_scorer.models.stores.deployment import Deployment
-from stream_scorer.rekeying.process import rekey_loop, rekey_settings
+from stream_scorer.rekeying.process import rekey_loop
 from stream_scorer.rekeying.work import REKEYED_FROM
 from stream_scorer.settings import Kafka, Registry, Rekey, Settings
 from tests.support.codec.foreign_events import (
@@ -213,7 +213,7 @@ def test_a_copy_that_would_not_be_exact_is_refused(
     source, target = (kafka_topics(kafka_settings()) for _ in range(2))
     records = [record for record in transactions(days=6) if record.value is not None][:5]
     send(target, records, 1_700_000_000_000, range(5))
-    settings = rekey_settings(Settings(kafka=source, rekey=Rekey(group=f"{source.group}-r")))
+    settings = Settings(kafka=source, rekey=Rekey(group=f"{source.group}-r")).of_process("rekey")
     deployment = Deployment("fraud:1.0.0", start="earliest")
 
     def refusal(kind: type[Exception], to: str) -> str:

@@ -18,6 +18,7 @@ from stream_scorer.registry.sources import SchemaSource
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
 _KEPT: Final = 8
+"""Plans whose decoders are kept."""
 
 
 class EventDecoders:
@@ -34,15 +35,15 @@ class EventDecoders:
         self._open: list[tuple[Plan, EventDecoder]] = []
 
     def of(self, plan: Plan) -> EventDecoder:
-        """Return the decoder of a plan's mapping."""
-        for place, (known, decoder) in enumerate(self._open):
-            if known.reads_as(plan):
-                if place:
-                    self._open.insert(0, self._open.pop(place))
-                return decoder
-        decoder = open_decoder(self._source, plan, self._directory)
-        self._open = [(plan, decoder), *self._open[: _KEPT - 1]]
-        return decoder
+        """Return the decoder of a plan's mapping; the same one where plans read alike."""
+        found = next((each for each in self._open if each[0] is plan), None)
+        if found is None:
+            # Comparing two mappings takes long where they have many rates.
+            alike = (decoder for known, decoder in self._open if known.reads_as(plan))
+            decoder = next(alike, None) or open_decoder(self._source, plan, self._directory)
+            found = plan, decoder
+        self._open = [found, *(each for each in self._open if each is not found)][:_KEPT]
+        return found[1]
 
     def reading(self, plan: Plan, engine: Plan) -> EventDecoder:
         """Return the decoder of a plan's mapping, whose events fit the features.
@@ -84,18 +85,33 @@ def by_mapping(
 
     Args:
         raw: Of one partition.
-        timeline: (first offset, plan from there on), ascending; the first is not behind ``raw``.
+        timeline: As in :func:`rows_by_mapping`.
     """
-    parts: list[tuple[int, Plan]] = []
-    for offset, plan in timeline:
-        if not parts or not parts[-1][1].reads_as(plan):
-            parts.append((offset, plan))
-    ends = [offset for offset, _ in parts[1:]] + [None]
-    for (_, plan), end in zip(parts, ends, strict=True):
-        mine = np.ones(len(raw), np.bool_) if end is None else raw.offset < end
-        if mine.any():
-            yield plan, raw.where(mine)
-        raw = raw.where(~mine)
+    for plan, rows in rows_by_mapping(raw.offset, timeline):
+        yield plan, raw if len(rows) == len(raw) else raw.take(rows)
+
+
+def rows_by_mapping(
+    offset: Int64, timeline: Sequence[tuple[int, Plan]]
+) -> list[tuple[Plan, Int64]]:
+    """Return which records of a partition one mapping reads.
+
+    Args:
+        offset: int64[n], of the records.
+        timeline: (first offset, plan from there on), ascending; the first is not after the records.
+
+    Returns:
+        (a plan that reads some, int64[k], their places), in the order of the timeline.
+    """
+    at = np.searchsorted([begin for begin, _ in timeline[1:]], offset, "right")
+    parts: list[tuple[Plan, list[Int64]]] = []
+    for number in np.unique(at).tolist():
+        plan, rows = timeline[number][1], np.flatnonzero(at == number)
+        if parts and parts[-1][0].reads_as(plan):
+            parts[-1][1].append(rows)
+        else:
+            parts.append((plan, [rows]))
+    return [(plan, np.concatenate(rows)) for plan, rows in parts]
 
 
 def _completed(events: EventBatch, plan: Plan, engine: Plan) -> EventBatch:

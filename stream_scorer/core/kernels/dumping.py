@@ -4,7 +4,6 @@ import numpy as np
 
 from stream_scorer.core.kernels.blocks import SMALLEST, allocate, can_allocate, size_class
 from stream_scorer.core.kernels.compiled import allocating, inlined, kernel
-from stream_scorer.core.kernels.folding import EVENT_BYTES
 from stream_scorer.core.kernels.hashing import BUCKET_SHIFT, hash_bytes, placed_hash
 from stream_scorer.core.kernels.memory import HIGH_BITS, SLACK, address, low_bytes, store
 from stream_scorer.core.kernels.store import bucket_slots, enter, find, has_room
@@ -311,7 +310,6 @@ def load_rings(  # noqa: C901, PLR0915 one column after the other
         ring.count = kept
         ring.newest = newest
         ring.touched = 0
-        store.weights[h >> BUCKET_SHIFT] += kept * (EVENT_BYTES + 8 * fields)
         base = (block * unit_words) << half
         amounts = block * unit_words + (capacity >> half)
         time = newest

@@ -10,7 +10,6 @@ from stream_scorer.core.kernels.blocks import (
 )
 from stream_scorer.core.kernels.cells import MOST_CELLS, count_aged, mark_used
 from stream_scorer.core.kernels.compiled import inlined, kernel, prefetch
-from stream_scorer.core.kernels.hashing import BUCKET_SHIFT
 from stream_scorer.core.kernels.observing import (
     CHUNK,
     observe,
@@ -38,9 +37,6 @@ HOW, MOVED, HOW_BITS = 7, 8, 4
 
 _LINE_NUMBERS = 8
 MAX = np.iinfo(np.int64).max
-
-EVENT_BYTES = 15
-"""About what an event without further fields takes in a dump."""
 
 
 @inlined
@@ -132,8 +128,6 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
     keys = store.keys
     words = store.words
     times = store.times
-    weights = store.weights
-    event_bytes = EVENT_BYTES + 8 * fields
     newest_of_all = np.int64(NEVER)
     hints = scratch.hints
     all_rows = len(rows)
@@ -267,8 +261,6 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
                 if was_new:
                     slot, made = enter(store, h, key_data, key_from, key_to)
                     how |= made
-                bucket = h >> BUCKET_SHIFT
-                weights[bucket] += (count + 1 - old_count) * event_bytes
                 # The tail's cell may be one that has just left at the head.
                 tail = (head + count) & ring_mask
                 entry = journal[journal_at]

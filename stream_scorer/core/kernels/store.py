@@ -42,7 +42,6 @@ COUNTERS = 5
 
 EXACT_PIECES = 128
 KEY_CLASSES = EXACT_PIECES + 32
-CUSTOMER_BYTES = 14
 
 
 class RingStore(NamedTuple):
@@ -53,7 +52,6 @@ class RingStore(NamedTuple):
         table: int64[2^k].
         slots: SLOT[s].
         heads: int32[BUCKETS], first slot of each bucket's list.
-        weights: int64[BUCKETS], about as many bytes as the bucket dumps to.
         keys: uint8[b].
         key_words: The same as int64.
         free_keys: int64[KEY_CLASSES], first free piece per class of length.
@@ -68,7 +66,6 @@ class RingStore(NamedTuple):
     table: NDArray[np.int64]
     slots: NDArray[np.void]
     heads: NDArray[np.int32]
-    weights: NDArray[np.int64]
     keys: NDArray[np.uint8]
     key_words: NDArray[np.int64]
     free_keys: NDArray[np.int64]
@@ -224,7 +221,6 @@ def enter(store, h, data, start, end):
     if first >= 0:
         slots[first].preceding = slot
     store.heads[bucket] = slot
-    store.weights[bucket] += end - start + CUSTOMER_BYTES
     place(store.table, h, slot)
     return slot, how
 
@@ -243,7 +239,6 @@ def leave(store, slot, how):
         store.heads[bucket] = ring.following
     if ring.following >= 0:
         slots[ring.following].preceding = ring.preceding
-    store.weights[bucket] -= np.int64(ring.length) + CUSTOMER_BYTES
     number, size = key_class(ring.length)
     if how & REUSED_KEY:
         store.key_words[ring.key >> 3] = store.free_keys[number]

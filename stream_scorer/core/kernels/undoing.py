@@ -8,7 +8,6 @@ from stream_scorer.core.kernels.folding import (
     BLOCK,
     CAPACITY_HEAD,
     COUNT_POSITION,
-    EVENT_BYTES,
     HOW,
     HOW_BITS,
     MOVED,
@@ -17,7 +16,6 @@ from stream_scorer.core.kernels.folding import (
     SLOT_HOW,
     TOUCHED,
 )
-from stream_scorer.core.kernels.hashing import BUCKET_SHIFT
 from stream_scorer.core.kernels.observing import sum_before
 from stream_scorer.core.kernels.store import NOBODY, REUSED_KEY, REUSED_SLOT, SLOTS, leave
 
@@ -31,7 +29,6 @@ def undo_rows(store, shape, journal, length):
     slots = store.slots
     words = store.words
     times = store.times
-    event_bytes = EVENT_BYTES + 8 * fields
     for j in range(length - 1, -1, -1):
         entry = journal[j]
         slot = entry[SLOT_HOW] >> HOW_BITS
@@ -60,8 +57,6 @@ def undo_rows(store, shape, journal, length):
         times[base + tail] = entry[OLD]
         for column in range(2 + fields):
             words[amounts + column * capacity + tail] = entry[OLD + 1 + column]
-        old_count = entry[COUNT_POSITION] >> 32
-        store.weights[ring.hash >> BUCKET_SHIFT] += (old_count - count) * event_bytes
         how = entry[SLOT_HOW] & HOW
         if how:
             leave(store, slot, how)
@@ -71,7 +66,7 @@ def undo_rows(store, shape, journal, length):
             ring.block = entry[BLOCK]
             ring.capacity = entry[CAPACITY_HEAD] >> 32
             ring.head = entry[CAPACITY_HEAD] & _LOW
-            ring.count = old_count
+            ring.count = entry[COUNT_POSITION] >> 32
             ring.newest = entry[NEWEST]
             ring.total -= amount
             ring.touched = entry[TOUCHED]
@@ -102,8 +97,6 @@ def evict_rings(store, shape, cursor, most, edge, oldest_open):
         ring = slots[cursor]
         closed = np.int32(ring.touched - np.uint32(oldest_open)) < 0
         if ring.length != NOBODY and ring.newest < edge and closed:
-            bucket = ring.hash >> BUCKET_SHIFT
-            store.weights[bucket] -= np.int64(ring.count) * (EVENT_BYTES + 8 * shape[2])
             release(store, shape[1], np.int64(ring.block), size_class(ring.capacity))
             leave(store, np.int64(cursor), np.int64(REUSED_SLOT | REUSED_KEY))
             left += 1

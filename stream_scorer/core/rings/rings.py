@@ -294,10 +294,6 @@ class CustomerRings:
         """
         return bucket_payload.write(self._store, self._shape, self.fields, _checked(bucket))
 
-    def weight(self, bucket: int) -> int:
-        """Return about how many bytes ``dump`` will give, without looking at the rings."""
-        return int(self._store.weights[_checked(bucket)])
-
     def load(
         self, payload: bytes, *, checked: bool = False, bucket: int = bucket_payload.ANY_BUCKET
     ) -> None:

@@ -73,7 +73,6 @@ def new_store(shape: Int64) -> RingStore:
         table=np.full(256, EMPTY, np.int64),
         slots=_slots(64),
         heads=np.full(BUCKETS, -1, np.int32),
-        weights=np.zeros(BUCKETS, np.int64),
         keys=keys,
         key_words=keys.view(np.int64),
         free_keys=np.full(KEY_CLASSES, -1, np.int64),

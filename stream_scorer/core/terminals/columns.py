@@ -118,23 +118,35 @@ def labels_of(
 ) -> Labels:
     """Return decoded labels.
 
-    One without a time is known since its transaction.
-
     Args:
-        records: n labels.
+        records: n labels; see :func:`label_times`.
         partition: int32[n], source.
         offset: int64[n], source.
         identity: What they name of their transaction.
     """
-    known = records.column("label_time").view(pa.int64())
-    filled = np.asarray(known.fill_null(0)).astype(np.int64)
-    if identity.by_time:
-        time = np.asarray(records.column("event_time").view(pa.int64()))
-        label_time = np.where(np.asarray(known.is_valid()), filled, time).astype(np.int64)
-    else:
-        time, label_time = kept_until(filled), filled
+    time, label_time = label_times(records, identity)
     fraud = np.asarray(records.column("is_fraud").to_numpy(zero_copy_only=False), np.bool_)
     return Labels(match_of(records, time, identity), time, label_time, fraud, partition, offset)
+
+
+def label_times(records: pa.RecordBatch, identity: LabelIdentity) -> tuple[Int64, Int64]:
+    """Return the event times of the labelled transactions, and when their labels became known.
+
+    Where labels do not name the event time, it is :func:`kept_until` instead.
+
+    Args:
+        records: n labels. One without a label time is known since its transaction.
+        identity: What they name of their transaction.
+
+    Returns:
+        Two int64[n], ms.
+    """
+    known = records.column("label_time").cast(pa.int64())
+    label_time = np.asarray(known.fill_null(0)).astype(np.int64)
+    if not identity.by_time:
+        return kept_until(label_time), label_time
+    time = np.asarray(records.column("event_time").cast(pa.int64()))
+    return time, np.where(np.asarray(known.is_valid()), label_time, time)
 
 
 def kept_until(label_time: Int64) -> Int64:

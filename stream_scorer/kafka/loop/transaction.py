@@ -467,16 +467,17 @@ class TransactionLoop(Generic[Delta]):
 
         It may have to compute the next batch first.
         """
-        self._watch(future, lambda: wait([future], timeout=_SERVE_SECONDS))
+        self._watch(future)
         return future.result()
 
-    def _watch(self, future: "Future[Any]", meanwhile: Callable[[], object]) -> None:
+    def _watch(self, future: "Future[Any]", meanwhile: Callable[[], object] | None = None) -> None:
         """Wait until the other thread is done; a slow one counts as alive, one that hangs does not.
 
         Args:
             future: What it makes.
-            meanwhile: Called until then; returns after a moment.
+            meanwhile: Called until then; returns after a moment. None: nothing is polled.
         """
+        meanwhile = meanwhile or (lambda: wait([future], timeout=_SERVE_SECONDS))
         began = time.monotonic()
         hung = False
         while not future.done():
@@ -509,7 +510,7 @@ class TransactionLoop(Generic[Delta]):
         if ahead is not None:
             ends |= ahead.ends
             if (future := ahead.future) is not None:
-                self._watch(future, lambda: wait([future], timeout=_SERVE_SECONDS))
+                self._watch(future)
                 if not future.exception():
                     self._undone(future.result())
         if batch.result is not None:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 from stream_scorer.ports import Outgoing, Paused, RawRecords
+from stream_scorer.settings import Scorer
 from stream_scorer.telemetry import (
     BatchCommitted,
     DependencyBack,
@@ -183,3 +184,18 @@ class LoopLimits:
     ahead: bool = True
     hang: float = 300.0
     guarded: bool = False
+
+    @classmethod
+    def of(
+        cls, scorer: Scorer, linger: float, *, ahead: bool = True, guarded: bool = False
+    ) -> Self:
+        """Return the limits that the settings give every loop.
+
+        Args:
+            scorer: Batch size and times.
+            linger: How long a batch waits for more records, s.
+            ahead: As above.
+            guarded: As above.
+        """
+        slow = scorer.model_timeout_ms / 1_000
+        return cls(scorer.maximum_batch, linger, slow, ahead, scorer.hang_seconds, guarded)

@@ -105,11 +105,20 @@ class Readers:
     Args:
         kafka: The cluster.
         topic: What is read.
+        unread: Given partition, first offset and records of each batch that cannot be inflated,
+            once.
     """
 
-    def __init__(self, kafka: Kafka, topic: str) -> None:
+    def __init__(
+        self,
+        kafka: Kafka,
+        topic: str,
+        unread: Callable[[int, int, int], None] = lambda *_: None,
+    ) -> None:
         self._kafka = kafka
         self._topic = topic
+        self._unread = unread
+        self._told: dict[int, int] = {}
         self._idle: list[Consumer] = []
         self._ends = BatchEnds(config.reader(kafka, f"{kafka.group}-reader"), topic)
 
@@ -173,8 +182,13 @@ class Readers:
         if not cannot_inflate(message.error()):
             return False
         if message.partition() == partition:
-            behind = self._ends.end(partition, message.offset())
+            first = message.offset()
+            behind = self._ends.end(partition, first)
             consumer.seek(TopicPartition(self._topic, partition, behind))
+            # It may be met again before the seek, and when the partition is read again.
+            if behind > max(first, self._told.get(partition, 0)):
+                self._told[partition] = behind
+                self._unread(partition, first, behind - first)
         return True
 
     def _new(self) -> Consumer:

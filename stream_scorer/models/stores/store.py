@@ -146,16 +146,30 @@ def read_plan_text(path: Path, *, stored: bool = False) -> str:
         SettingsError: It cannot be read, is larger than 1 MiB, or is no text.
     """
     try:
-        data = _stored_bytes(path, PLAN_BYTES_MOST + 1) if stored else _bytes(path)
-        if len(data) > PLAN_BYTES_MOST:
-            raise SettingsError(f"plan {path}: is larger than 1 MiB", "correct the file")
-        return data.decode().replace("\r\n", "\n")
+        return small_text(path, stored=stored)
     except OSError as error:
         # A link to nothing is a file that cannot be read.
         kind = SettingsError if os.path.lexists(path) else PlanMissingError
         raise kind(f"plan {path}: {error.strerror}", "name a file: --plan") from error
     except ValueError as error:
         raise SettingsError(f"plan {path}: {error}", "correct the file") from error
+
+
+def small_text(path: Path, *, stored: bool = False) -> str:
+    """Return the text of a file that users write by hand, with Unix line ends.
+
+    Args:
+        path: Of the file.
+        stored: Whether it must be a regular file; see :func:`read_plan_text`.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is larger than 1 MiB, or is no text.
+    """
+    data = _stored_bytes(path, PLAN_BYTES_MOST + 1) if stored else _bytes(path)
+    if len(data) > PLAN_BYTES_MOST:
+        raise ValueError("is larger than 1 MiB")
+    return data.decode().replace("\r\n", "\n")
 
 
 def read_plan_parts(folder: Path) -> dict[str, str]:

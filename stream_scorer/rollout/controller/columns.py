@@ -24,7 +24,7 @@ from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.strings import hashes_of, string_views
 from stream_scorer.core.mapping.rates import base_minor, rates_of
-from stream_scorer.core.terminals.columns import kept_until
+from stream_scorer.core.terminals.columns import label_times
 from stream_scorer.core.terminals.profile_kernels import mixed
 from stream_scorer.errors import ModelError, RegistryUnavailableError, SchemaError
 from stream_scorer.models.bundles.bundle import Manifest
@@ -215,13 +215,7 @@ class EvidenceColumns:
         """
         decoded = self._labels.decode(raw.values)
         records, rows = decoded.records, decoded.rows
-        known = records.column("label_time").cast(pa.int64())
-        label_time = np.asarray(known.fill_null(0), np.int64)
-        if self._identity.by_time:
-            time = _int64(records, "event_time")
-            label_time = np.where(np.asarray(known.is_valid()), label_time, time)
-        else:
-            time = kept_until(label_time)
+        time, label_time = label_times(records, self._identity)
         partition = (raw.partition[rows] - first).astype(np.int32)
         told = LabelColumns(
             self._key(records), time, label_time, partition, raw.offset[rows],

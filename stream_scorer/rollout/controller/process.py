@@ -44,16 +44,11 @@ _MARGIN_MS = 3_600_000
 """By how much the clock of who began the rollout may be ahead of the scorers'."""
 
 
-def controller_settings(settings: Settings) -> Settings:
-    """Return the settings with the controller's own consumer group."""
-    return settings.in_group(settings.controller.group)
-
-
 class ControllerLoop:
     """Folds, and acts while it leads.
 
     Args:
-        settings: From :func:`controller_settings`.
+        settings: Those of the process; see ``Settings.of_process``.
         listener: Told of everything that happens.
 
     Raises:
@@ -253,7 +248,7 @@ def run_controller(settings: Settings) -> None:
     Raises:
         StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
     """
-    own = controller_settings(settings)
+    own = settings.of_process("controller")
     topics = own.kafka.topics
     run_process(
         "controller",

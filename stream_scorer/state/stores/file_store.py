@@ -91,19 +91,26 @@ class FileStore:
     def sample(self) -> StoredRecords:
         """Return one record of each partition whose first file is whole.
 
+        A slow store is waited for.
+
         Raises:
             StateError: Files were being put in place, and not all are.
-            UnavailableError: The store does not answer.
+            UnavailableError: The store does not answer, or gave nothing for a minute.
         """
+        found = in_background(self._sample, self._url.late)
+        return [record for records in found for record in records]
+
+    def _sample(self) -> Iterator[StoredRecords]:
         self._refuse_half()
         with self._asking():
-            first = [(p, name) for p in self._partitions() for name in self._names(p)[:1]]
-        records: list[tuple[bytes, bytes]] = []
-        for partition, name in first:
-            with suppress(ValueError):
-                data = self._bytes_of(partition, name)
-                records += self._records(partition, name, data)[:1]
-        return records
+            partitions = self._partitions()
+        for partition in partitions:
+            with self._asking():
+                first = self._names(partition)[:1]
+            for name in first:
+                with suppress(ValueError):
+                    data = self._bytes_of(partition, name)
+                    yield self._records(partition, name, data)[:1]
 
     def write(self, partition: int, records: Sequence[tuple[bytes, bytes | None]]) -> None:
         """Put records in place; a bucket's records become one file, and none where all are null.

@@ -6,6 +6,7 @@ from stream_scorer.state.checkpoints.ownership import Owner
 from stream_scorer.state.checkpoints.record_mac import read_seal
 from stream_scorer.state.stores.file_store import FileStore
 from stream_scorer.state.stores.topic_store import TopicStore
+from stream_scorer.telemetry import Listener
 
 
 def owner_of(settings: Settings) -> Owner:
@@ -19,20 +20,29 @@ def owner_of(settings: Settings) -> Owner:
     return Owner(settings.kafka.group, settings.kafka.topics.transactions, seal)
 
 
-def store_of(settings: Settings, owner: Owner) -> CheckpointStore:
+def store_of(
+    settings: Settings, owner: Owner, listener: Listener = lambda _: None
+) -> CheckpointStore:
     """Return where the checkpoint lies.
+
+    Args:
+        settings: The cluster, and ``state.url``.
+        owner: Whose state.
+        listener: Receives which records of the state topic are left out.
 
     Raises:
         SettingsError: The URL cannot be used.
     """
     if settings.state.url:
         return FileStore(settings.state.url, owner)
-    return TopicStore(settings.kafka, owner)
+    return TopicStore(settings.kafka, owner, listener)
 
 
-def topic_of(settings: Settings, owner: Owner, store: CheckpointStore) -> TopicStore:
+def topic_of(
+    settings: Settings, owner: Owner, store: CheckpointStore, listener: Listener = lambda _: None
+) -> TopicStore:
     """Return the state topic: what was rejected lies there, wherever the buckets do.
 
     Only there a rejection can be written in the transaction of the batch that rejects.
     """
-    return store if isinstance(store, TopicStore) else TopicStore(settings.kafka, owner)
+    return store if isinstance(store, TopicStore) else TopicStore(settings.kafka, owner, listener)

@@ -17,6 +17,7 @@ from stream_scorer.kafka.topics.offsets import admin, bounds, partitions
 from stream_scorer.ports import StoredRecords
 from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoints.ownership import Owner
+from stream_scorer.telemetry import Listener, RecordsSkipped
 
 _TRANSACTION_MS = 900_000
 _SECONDS = 30.0
@@ -31,16 +32,18 @@ class TopicStore:
     Args:
         kafka: The cluster, the topics' names, the group.
         owner: Whose state.
+        listener: Receives which records cannot be inflated and are left out.
     """
 
     transactional = True
 
-    def __init__(self, kafka: Kafka, owner: Owner) -> None:
+    def __init__(self, kafka: Kafka, owner: Owner, listener: Listener = lambda _: None) -> None:
         self.topic = kafka.topics.state
         self._kafka = kafka
         self._owner = owner
+        self._listener = listener
         self._partitions: list[int] = []
-        self._readers = Readers(kafka, self.topic)
+        self._readers = Readers(kafka, self.topic, self._left_out)
 
     def refuse_layout(self) -> None:
         """Check that the topic has a partition for each of the input.
@@ -81,6 +84,10 @@ class TopicStore:
 
     def _is_ours(self, key: bytes) -> bool:
         return self._owner.place(key) is not None or self._owner.rejected(key) is not None
+
+    def _left_out(self, partition: int, offset: int, records: int) -> None:
+        why = "its batch is too large to be inflated"
+        self._listener(RecordsSkipped("state", records, partition, offset, why))
 
     def rest(self) -> None:
         """Let go of the connections until the next partition is read."""

@@ -421,7 +421,7 @@ def test_a_record_that_the_input_takes_no_more_is_refused_alone(desk: Desk) -> N
     assert f"{desk.kafka.topics.transactions}:0:4: its copy has 40" in first
     assert first.endswith("bytes, and the topic accepts 20000")
     assert f"{desk.kafka.topics.dead_letters}:1:0 of " in second
-    assert "2 too large to be copied, or what they leave out is gone" in result.stdout
+    assert "2 skipped for good: too large to be copied" in result.stdout
     assert sorted(len(message.value()) for message in desk.input()) == [500] * 6
     # They are dealt with.
     told = desk.told()

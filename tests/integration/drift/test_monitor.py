@@ -8,13 +8,13 @@ from confluent_kafka import Producer
 
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.codec.records.record_reader import RecordReader
-from stream_scorer.drift.monitor import monitor_loop, monitor_settings
+from stream_scorer.drift.monitor import monitor_loop
 from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import TransactionAborted
 from stream_scorer.registry.sources import reader_schema
-from stream_scorer.settings import Kafka, Monitor, Settings
+from stream_scorer.settings import Kafka, Monitor, Scorer, Settings
 from stream_scorer.telemetry import BatchAborted, BatchCommitted, Event
 from tests.support.drift.simulated import changed, summaries, transactions, watch, windows
 
@@ -61,9 +61,11 @@ def test_aborts_and_a_restart_change_nothing(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[[Kafka], Kafka]
 ) -> None:
     kafka = kafka_topics(kafka_settings())
-    settings = monitor_settings(
-        Settings(kafka=kafka, monitor=Monitor(group=f"{kafka.group}-monitor"))
-    ).model_copy(update={"scorer": Settings().scorer.model_copy(update={"maximum_batch": 12})})
+    settings = Settings(
+        kafka=kafka,
+        monitor=Monitor(group=f"{kafka.group}-monitor"),
+        scorer=Scorer(maximum_batch=12),
+    ).of_process("monitor")
     made = summaries(changed(transactions(16), 8, 2.0, 4), batch=2_500)
     expected = sorted(
         (drift.signal, drift.start, drift.estimate)

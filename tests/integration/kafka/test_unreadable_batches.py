@@ -149,10 +149,13 @@ def test_a_topic_of_ours_is_read_to_its_end(settings: Kafka) -> None:
     assert list(polled(lambda: follower.poll_to_end(2, 0.1), len(VALUES)).values) == VALUES
     assert follower.left == 0
     follower.close()
-    readers = Readers(settings, topic)
+    told: list[tuple[int, int, int]] = []
+    readers = Readers(settings, topic, lambda *batch: told.append(batch))
     found = [message.value() for some in readers.read(0) for message in some]
     readers.close()
     assert found == [value for value in VALUES if value is not None]
+    unread = [offset for _, first, n in told for offset in range(first, first + n)]
+    assert unread == [offset for offset, value in enumerate(VALUES) if value is None]
 
 
 @pytest.mark.thorough

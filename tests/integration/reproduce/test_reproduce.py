@@ -1,16 +1,13 @@
 """Past decisions of a scorer that was killed, reproduced: from what they carry, from the input."""
 
-import io
 import json
 import os
 import signal
 import subprocess
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import fastavro
 import numpy as np
 import pytest
 from confluent_kafka import Producer, TopicPartition
@@ -20,7 +17,6 @@ from stream_scorer.errors import ReproductionError
 from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.our_topics import create_topics
-from stream_scorer.registry.sources import reader_schema
 from stream_scorer.reproduce.compare import Reproduction
 from stream_scorer.reproduce.run import Depth, Question, reproduce
 from stream_scorer.settings import Kafka, Settings
@@ -33,16 +29,9 @@ from tests.support.faults.reference_run import (
     outcome,
     transactions,
 )
+from tests.support.reproduce.retelling import DEPTHS, EVER, only, retold, silent, times
 
 pytestmark = pytest.mark.kafka
-
-DEPTHS: tuple[Depth, ...] = ("recorded", "input")
-EVER = 0
-Change = Callable[[dict[str, Any]], dict[str, Any] | None]
-
-
-def silent(_: str, __: int, ___: int) -> None:
-    pass
 
 
 @pytest.fixture(scope="module")
@@ -84,42 +73,6 @@ def reproduced(kafka: Kafka, depth: Depth, **asked: Any) -> Reproduction:
     return reproduce(Settings(kafka=kafka), question, silent)
 
 
-@cache
-def schema() -> Any:
-    return fastavro.parse_schema(json.loads(reader_schema("decision.v2")))
-
-
-def retold(kafka: Kafka, name: str, change: Change) -> Kafka:
-    """Return settings with a copy of the decisions, each as changed; None takes one out."""
-    topics = kafka.topics.model_copy(update={"decisions": f"{kafka.topics.decisions}-{name}"})
-    other = kafka.model_copy(update={"topics": topics})
-    create_topics(other, 4, replication=1)
-    producer = Producer(config.common(kafka) | {"enable.idempotence": True})
-    for message in read_all(kafka, kafka.topics.decisions):
-        value = message.value()
-        told: Any = fastavro.schemaless_reader(io.BytesIO(value[5:]), schema(), None)
-        changed = change(dict(told))
-        if changed is None:
-            continue
-        body = io.BytesIO()
-        fastavro.schemaless_writer(body, schema(), changed)
-        producer.produce(topics.decisions, value[:5] + body.getvalue(), message.key())
-    assert producer.flush(30) == 0
-    return other
-
-
-def only(partition: int, offset: int, **values: Any) -> Change:
-    """Return a change of one decision; a callable is given what stood there."""
-
-    def change(told: dict[str, Any]) -> dict[str, Any]:
-        if (told["source_partition"], told["source_offset"]) == (partition, offset):
-            new = {n: v(told[n]) if callable(v) else v for n, v in values.items()}
-            return told | new
-        return told
-
-    return change
-
-
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_all_of_it_is_equal_bit_for_bit(killed: tuple[Kafka, int], depth: Depth) -> None:
     kafka, decisions = killed
@@ -129,15 +82,6 @@ def test_all_of_it_is_equal_bit_for_bit(killed: tuple[Kafka, int], depth: Depth)
     assert (found.read, found.chosen, found.equal) == (decisions, decisions, decisions)
     assert (found.missing, found.unexpected, found.not_compared) == (0, 0, 0)
     assert found.models == {"fraud:1.0.0": decisions}
-
-
-def times(kafka: Kafka) -> list[tuple[int, dict[str, Any]]]:
-    """Return (event time, decision) of all, by time."""
-    found = []
-    for message in read_all(kafka, kafka.topics.decisions):
-        told: Any = fastavro.schemaless_reader(io.BytesIO(message.value()[5:]), schema(), None)
-        found.append((round(told["event_time"].timestamp() * 1_000), dict(told)))
-    return sorted(found, key=lambda each: each[0])
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from stream_scorer.errors import OffsetsError, SettingsError, StateError
 from stream_scorer.kafka.loop.leader import Leadership
 from stream_scorer.kafka.topics import config
-from stream_scorer.rollout.controller.process import ControllerLoop, controller_settings
+from stream_scorer.rollout.controller.process import ControllerLoop
 from stream_scorer.rollout.evidence.guardrail import Verdict
 from stream_scorer.rollout.evidence.label_join import LabelJoin
 from stream_scorer.rollout.log.control_log import ControlLog
@@ -88,7 +88,8 @@ class Scene:
 
     def controller(self, name: str, **changed: Any) -> ControllerLoop:
         told = self.told.setdefault(name, [])
-        return ControllerLoop(controller_settings(self.settings(name, **changed)), told.append)
+        settings = self.settings(name, **changed).of_process("controller")
+        return ControllerLoop(settings, told.append)
 
     def start(self, **changed: Any) -> None:
         self.log.append(CommandKind.PLAN, plan(**changed), OPERATOR)

@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 
 from stream_scorer.kafka.topics import config
 from stream_scorer.rollout.controller.decide import IN_SHADOW
-from stream_scorer.rollout.controller.process import ControllerLoop, controller_settings
+from stream_scorer.rollout.controller.process import ControllerLoop
 from stream_scorer.rollout.evidence.bucket_counts import CANARY_SIDE, CONTROL_SIDE
 from stream_scorer.rollout.evidence.collected import Gathering
 from stream_scorer.rollout.evidence.guardrail import Verdict
@@ -18,10 +18,10 @@ from stream_scorer.rollout.evidence.verdicts import CANARY_WAY, FAST, SHADOW_WAY
 from stream_scorer.rollout.plan.rollout_state import Phase
 from stream_scorer.settings import MODELS_DIRECTORY, Controller, Settings
 from stream_scorer.telemetry import Event, RolloutHeld
-from tests.integration.rollout.test_live import OLD
 from tests.support.faults.process import wait_until
 from tests.support.faults.reference_run import transaction_codec, transactions
 from tests.support.rollout.live_scene import FILES, Scene, awaits, scene
+from tests.support.rollout.versions import OLD
 from tests.support.terminals.stage import codec
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
@@ -47,7 +47,7 @@ class Judge:
     def __init__(self, scene: Scene, file: Path) -> None:
         self.told: list[Event] = []
         own = Controller(group=f"{scene.kafka.group}-controller", state=file, label_slack_seconds=0)
-        settings = controller_settings(Settings(kafka=scene.kafka, controller=own))
+        settings = Settings(kafka=scene.kafka, controller=own).of_process("controller")
         self.loop = ControllerLoop(settings, self.told.append)
 
     @property

@@ -16,28 +16,16 @@ from stream_scorer.models.bundles import loader
 from stream_scorer.rollout.log import live_versions
 from stream_scorer.rollout.log.live_versions import LiveVersions
 from stream_scorer.rollout.log.ready_versions import ANY_OLDER
-from stream_scorer.settings import MODELS_DIRECTORY, Models, Settings
+from stream_scorer.settings import Models, Settings
 from stream_scorer.telemetry import Event, RevisionRefused
-from tests.integration.state.test_next_version import AMOUNT, FIELD, LONGER, STORED, write
 from tests.support.faults.process import wait_until
 from tests.support.faults.reference_run import outcome
 from tests.support.rollout.live_scene import Scene, awaits, by_revision, scene
+from tests.support.rollout.versions import COLD, NEW, OLD, RAMP, SHIPPED, models
 
 pytestmark = pytest.mark.kafka
 
-__all__ = ["scene"]
-
-OLD, SHIPPED, NEW, COLD = "fraud:1.0.0", "fraud:1.1.0", "fraud:1.2.0", "fraud:1.3.0"
-RAMP = [{"percent": 0}, {"percent": 5}, {"percent": 50}]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    store = tmp_path_factory.mktemp("models")
-    shutil.copytree(MODELS_DIRECTORY / "fraud", store / "fraud")
-    write(store, "1.2.0", (AMOUNT, STORED))
-    write(store, "1.3.0", (AMOUNT, LONGER, FIELD))
-    return store
+__all__ = ["models", "scene"]
 
 
 @pytest.fixture

@@ -17,9 +17,7 @@ from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.reproduce.run import Question, reproduce
 from stream_scorer.settings import Kafka, Models, Profiler, Registry, Settings
 from stream_scorer.telemetry import BatchCommitted, Event
-from stream_scorer.terminals.profiler_process import profiler_loop, profiler_settings
-from tests.integration.reproduce.test_reproduce import DEPTHS, EVER, silent
-from tests.integration.rollout.test_live import OLD, models
+from stream_scorer.terminals.profiler_process import profiler_loop
 from tests.support.codec.foreign_events import (
     EVENTS,
     foreign,
@@ -29,7 +27,9 @@ from tests.support.codec.foreign_events import (
 )
 from tests.support.faults.process import environment, wait_until
 from tests.support.faults.reference_run import Record, feed, scored, transaction_codec
+from tests.support.reproduce.retelling import DEPTHS, EVER, silent
 from tests.support.rollout.live_scene import Scene, awaits, by_revision, scene
+from tests.support.rollout.versions import OLD, models
 from tests.support.terminals.stage import Row, rows_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
@@ -144,7 +144,7 @@ def profiled_rows(
     )
     told: list[Event] = []
     loop = profiler_loop(
-        profiler_settings(own), Deployment(OLD, start="earliest"), told.append, scorers=scorers
+        own.of_process("profiler"), Deployment(OLD, start="earliest"), told.append, scorers=scorers
     )
 
     def beat() -> None:

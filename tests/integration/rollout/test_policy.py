@@ -8,10 +8,9 @@ import pytest
 
 from stream_scorer.models.bundles.bundle import read_manifest
 from stream_scorer.settings import MODELS_DIRECTORY
-from tests.integration.reproduce.test_reproduce import DEPTHS, only, retold
-from tests.integration.rollout.test_live import OLD, models
-from tests.integration.rollout.test_reproduce import reproduced
+from tests.support.reproduce.retelling import DEPTHS, only, reproduced, retold
 from tests.support.rollout.live_scene import Scene, awaits, by_revision, scene
+from tests.support.rollout.versions import OLD, models
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
@@ -73,7 +72,7 @@ def test_a_policy_changes_outcomes_from_its_activation_on(scene: Scene, models: 
     assert seen[second, "REVIEW"] > 3 * max(seen[first, "REVIEW"], seen[third, "REVIEW"])
     # Features, scores, arms and flags are those that the input gives, under each revision.
     for depth in DEPTHS:
-        told = reproduced(scene, scene.kafka, models, depth=depth)
+        told = reproduced(scene.kafka, models, depth=depth)
         told.refuse()
         assert told.equal == told.chosen == len(found.decisions) > 900
         assert ("segment" in told.given) == (depth == "recorded")
@@ -85,9 +84,9 @@ def test_a_policy_changes_outcomes_from_its_activation_on(scene: Scene, models: 
         and wanted(d, {}) == "APPROVE"
     )  # fmt: skip
     other = retold(scene.kafka, "outcome", only(*place, decision="APPROVE", reasons=[]))
-    told = reproduced(scene, other, models, depth="input")
+    told = reproduced(other, models, depth="input")
     assert told.fields["decision"] == told.differing == 1
     assert told.examples[0]["recomputed"] == victim["decision"]
     other = retold(scene.kafka, "revision", only(*place, plan_revision=first))
-    told = reproduced(scene, other, models, depth="recorded")
+    told = reproduced(other, models, depth="recorded")
     assert told.fields["decision"] == told.differing == 1

@@ -3,17 +3,15 @@
 import base64
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from stream_scorer.errors import RolloutError
-from stream_scorer.reproduce.compare import Reproduction
 from stream_scorer.reproduce.run import Question, reproduce
-from stream_scorer.settings import Kafka, Models, Settings
-from tests.integration.reproduce.test_reproduce import DEPTHS, EVER, only, retold, silent
-from tests.integration.rollout.test_live import NEW, OLD, RAMP, models
+from stream_scorer.settings import Models, Settings
+from tests.support.reproduce.retelling import DEPTHS, EVER, only, reproduced, retold, silent
 from tests.support.rollout.live_scene import Scene, awaits, scene
+from tests.support.rollout.versions import NEW, OLD, RAMP, models
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
@@ -23,11 +21,6 @@ __all__ = ["models", "scene"]
 @pytest.fixture
 def days() -> int:
     return 14
-
-
-def reproduced(scene: Scene, kafka: Kafka, models: Path, **asked: Any) -> Reproduction:
-    settings = Settings(kafka=kafka, models=Models(directory=models))
-    return reproduce(settings, Question(**({"first_ms": EVER} | asked)), silent)
 
 
 def test_a_ramp_a_kill_and_a_rollback_match_unlike_a_changed_arm(
@@ -66,7 +59,7 @@ def test_a_ramp_a_kill_and_a_rollback_match_unlike_a_changed_arm(
     revisions = {d["plan_revision"] for d in decisions.values()}
     assert {0, 1, ramp[1], ramp[2], back} <= revisions
     for depth in DEPTHS:
-        told = reproduced(scene, scene.kafka, models, depth=depth)
+        told = reproduced(scene.kafka, models, depth=depth)
         told.refuse()
         assert told.equal == told.chosen == len(decisions) > 900
         assert told.models.keys() == {OLD, NEW}
@@ -79,7 +72,7 @@ def test_a_ramp_a_kill_and_a_rollback_match_unlike_a_changed_arm(
         ("version", {"model_version": "1.0.0"}, "model_version"),
     ):
         other = retold(scene.kafka, name, only(*place, **values))
-        told = reproduced(scene, other, models, depth="input")
+        told = reproduced(other, models, depth="input")
         assert told.fields == {field: 1}
         assert told.examples[0]["recorded"] == next(iter(values.values()))
         assert told.examples[0]["recomputed"] == victim[field]

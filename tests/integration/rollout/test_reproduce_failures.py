@@ -10,8 +10,8 @@ from stream_scorer.ports import Float64
 from stream_scorer.reproduce.run import Question, reproduce
 from stream_scorer.settings import Kafka, Models, Settings
 from tests.faults.test_rollout import FOLLOW, RECORDS, Breaks, models, planned, with_predictor
-from tests.integration.reproduce.test_reproduce import DEPTHS, EVER, silent
 from tests.support.faults.reference_run import everything_once, feed, scored
+from tests.support.reproduce.retelling import DEPTHS, EVER, silent
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 

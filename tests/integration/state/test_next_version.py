@@ -2,44 +2,21 @@
 
 import shutil
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from sklearn.ensemble import HistGradientBoostingClassifier
 
 from stream_scorer.errors import NotWarmError
-from stream_scorer.models.bundles.bundle import DecisionThresholds, Period, Quality, Training
-from stream_scorer.models.bundles.writer import Candidate, write_bundle
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import MODELS_DIRECTORY, Kafka, Models, Settings
 from stream_scorer.telemetry import ModelWarming
 from tests.support.faults.reference_run import feed, transactions
+from tests.support.models.noise_bundles import AMOUNT, FIELD, LONGER, STORED, write
 from tests.support.state.stage import live, restored_only, settings_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 _DAY_MS = 86_400_000
-AMOUNT = {"name": "AMOUNT", "kind": "passthrough", "field": "amount"}
-STORED = {"name": "MEDIAN_7D", "kind": "median", "field": "amount", "window": "7d"}
-LONGER = {"name": "COUNT_45D", "kind": "count", "window": "45d"}
-FIELD = {"name": "TERMINALS_7D", "kind": "distinct", "field": "terminal_id", "window": "7d"}
-
-
-def write(store: Path, version: str, features: tuple[dict[str, Any], ...]) -> None:
-    """Write a bundle whose model was fitted to noise; what it decides does not matter here."""
-    numbers = np.random.default_rng(0)
-    rows = numbers.normal(size=(400, len(features)))
-    model = HistGradientBoostingClassifier(max_iter=5).fit(rows, rows[:, 0] > 1)
-    period = Period(first_day=date(2018, 4, 1), last_day=date(2018, 4, 2), rows=400, frauds=60)
-    quality = Quality(
-        period=period, auc=0.5, average_precision=0.1, review_or_block_rate=0.1, block_rate=0.1
-    )
-    training = Training(train=period, validation=quality, test=quality, source="a test")
-    thresholds = DecisionThresholds(review=0.5, block=0.9)
-    write_bundle(store, Candidate("fraud", version, model, features, thresholds, training), rows)
 
 
 @pytest.fixture

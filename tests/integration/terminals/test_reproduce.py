@@ -12,8 +12,8 @@ from stream_scorer.kafka.topics import config
 from stream_scorer.reproduce.compare import Reproduction
 from stream_scorer.reproduce.run import Question, reproduce
 from stream_scorer.settings import Kafka, Models, Settings
-from tests.integration.reproduce.test_reproduce import DEPTHS, EVER, only, retold, silent, times
 from tests.integration.terminals.test_scorer import hold_to, scored, store
+from tests.support.reproduce.retelling import DEPTHS, EVER, only, retold, silent, times
 from tests.support.terminals.stage import SENT, expected, month, profiled, send
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]

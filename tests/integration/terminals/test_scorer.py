@@ -19,8 +19,8 @@ from stream_scorer.telemetry import (
     Event,
     TerminalsRead,
 )
-from tests.integration.state.test_next_version import write
 from tests.support.faults.reference_run import decision
+from tests.support.models.noise_bundles import write
 from tests.support.terminals.stage import (
     DAY,
     DEADLINE_SECONDS,

@@ -205,7 +205,7 @@ def raw(rings: CustomerRings, *, without_table: bool = False) -> dict[str, bytes
     short, unit_words = int(rings._shape[0]), int(rings._shape[1])
     found = {
         name: getattr(store, name).tobytes()
-        for name in ("counters", "heads", "weights", "free_keys", "free", "table")
+        for name in ("counters", "heads", "free_keys", "free", "table")
     }
     if without_table:
         del found["table"]

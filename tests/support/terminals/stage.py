@@ -20,7 +20,7 @@ from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Profiler, Scorer, Settings
 from stream_scorer.telemetry import BatchCommitted, Event
-from stream_scorer.terminals.profiler_process import profiler_loop, profiler_settings
+from stream_scorer.terminals.profiler_process import profiler_loop
 
 PARTITIONS = 4
 DAY = 86_400_000
@@ -134,13 +134,11 @@ def rows_of(kafka: Kafka) -> tuple[list[Row], int]:
 
 def settings_of(kafka: Kafka, batch: int = 200) -> Settings:
     """Return a profiler's settings on the given topics."""
-    return profiler_settings(
-        Settings(
-            kafka=kafka,
-            profiler=Profiler(group=f"{kafka.group}-profiler"),
-            scorer=Scorer(maximum_batch=batch),
-        )
-    )
+    return Settings(
+        kafka=kafka,
+        profiler=Profiler(group=f"{kafka.group}-profiler"),
+        scorer=Scorer(maximum_batch=batch),
+    ).of_process("profiler")
 
 
 def profiled(

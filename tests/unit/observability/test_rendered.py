@@ -73,6 +73,7 @@ EXAMPLES = (
     events.DriftDetected("ADWIN", "score"),
     events.RowsSettled(5, 86_400_500, 2, 1, {"delivered_late": 3, "after_cutoff": 4}),
     events.RowsSettled(5, None, 2, 0, {}),
+    events.RolloutNotVisible(("rollout", "activations")),
     events.TerminalsRead(5, 86_400_500, 2),
     events.TerminalsRead(5, None),
     events.RecordsSkipped("rollout", 3, 0, 7, "not Avro"),

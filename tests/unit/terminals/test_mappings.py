@@ -13,7 +13,10 @@ from stream_scorer.core.decision.routing import Routing, Version
 from stream_scorer.core.events.plan import Plan, plan_from
 from stream_scorer.errors import UnavailableError
 from stream_scorer.ports import BytesColumn, Paused, RawRecords
-from stream_scorer.terminals.mappings import FollowedMappings
+from stream_scorer.settings import Settings
+from stream_scorer.telemetry import Event, RolloutNotVisible
+from stream_scorer.terminals import mappings as module
+from stream_scorer.terminals.mappings import FollowedMappings, followed_mappings
 from tests.support.codec.mapped_records import Schemas
 
 VERSION = {"champion": Version("fraud", "1.0.0")}
@@ -156,3 +159,25 @@ def test_a_log_out_of_reach_pauses() -> None:
     with pytest.raises(Paused, match="no answer") as paused:
         cluster.mappings()(raw((0, 0)))
     assert paused.value.dependency == "control log"
+
+
+def test_a_revision_that_is_active_before_it_is_read_here_pauses() -> None:
+    cluster = Cluster(begun={0: [(0, 1)]}, committed={0: 7}, due=[(0, 5, 3)])
+    cluster.revision(1, OLD)
+    cluster.revision(2, NEW)
+    mappings, records = cluster.mappings(), raw((0, 4), (0, 5), (0, 6))
+    with pytest.raises(Paused, match="revision 3 is active") as paused:
+        mappings(records)
+    assert paused.value.dependency == "control log"
+    cluster.revision(3, NEW)
+    assert read(mappings, records) == ["o0-4", "n0-5", "n0-6"]
+
+
+def test_topics_of_the_rollout_that_cannot_be_seen_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "admin", lambda _: None)
+    monkeypatch.setattr(module, "partitions", lambda *_: {"transactions": [0], "rollout": [0]})
+    told: list[Event] = []
+    assert followed_mappings(Settings(), Schemas(), "scorers", OLD, told.append) is None
+    assert told == [RolloutNotVisible(("activations",))]

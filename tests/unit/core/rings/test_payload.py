@@ -80,7 +80,6 @@ def test_what_is_dumped_is_loaded_and_dumps_to_the_same_bytes(
         other.load(data)
     assert content(other) == content(rings)
     assert dumped(other) == dumped(rings)
-    assert [other.weight(b) for b in range(BUCKETS)] == [rings.weight(b) for b in range(BUCKETS)]
     check_blocks(other)
     check_table(other)
     # What comes after is seen the same, the lateness of the newest time included.
@@ -114,28 +113,14 @@ def test_customers_of_one_bucket_have_one_order() -> None:
     assert one.dump(int(bucket[0])) == other.dump(int(bucket[0])) != b""
 
 
-def test_an_empty_bucket_has_no_bytes_and_no_weight() -> None:
+def test_an_empty_bucket_has_no_bytes() -> None:
     rings = new()
     assert dumped(rings) == {}
-    assert rings.weight(7) == 0
     rings.load(b"")
     assert len(rings) == 0
     for bucket in (-1, BUCKETS):
         with pytest.raises(ValueError, match="is not one of 0 to 1023"):
             rings.dump(bucket)
-
-
-def test_weight_is_near_the_bytes() -> None:
-    day = 86_400_000
-    rings = new(Retention(3_600_000, 31 * day, 100), ("terminal_id",))
-    random = np.random.default_rng(1)
-    stream = [
-        Event(str(int(random.integers(0, 40))), str(n), n * day // 60, int(random.integers(9_999)))
-        for n in range(2_000)
-    ]
-    rings.release(fold_with(rings, stream, np.arange(2_000).reshape(1, -1) + 5)[0])
-    for bucket, data in dumped(rings).items():
-        assert 0.7 < rings.weight(bucket) / len(data) < 1.4
 
 
 def test_a_customer_already_present_is_refused_without_a_change() -> None:
@@ -285,9 +270,6 @@ def test_a_ring_is_evicted_after_horizon_and_lateness() -> None:
     assert [key for key, *_ in content(rings)] == [b"new"]
     check_blocks(rings)
     check_table(rings)
-    assert sum(rings.weight(b) for b in range(BUCKETS)) == rings.weight(
-        int(bucket_of(pa.array(["new"]))[0])
-    )
 
 
 def test_a_rejected_event_moves_no_watermark() -> None:
