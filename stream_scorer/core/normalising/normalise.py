@@ -24,7 +24,7 @@ from stream_scorer.core.mapping.record_filter import chosen
 from stream_scorer.core.normalising import conversions
 from stream_scorer.core.normalising.conversions import NULL, SOUND, Fault
 from stream_scorer.core.normalising.decimal_kernels import UNKNOWN
-from stream_scorer.core.normalising.leaves import LeafPart, Leaves, misfit
+from stream_scorer.core.normalising.leaves import COMPARED, LeafPart, Leaves, misfit
 
 Int64 = NDArray[np.int64]
 
@@ -276,17 +276,22 @@ def _joined(
 
 
 def _texts(parts: Sequence[LeafPart], count: int) -> NDArray[np.object_]:
-    """Return the values at a path as text; None for null and for what has none."""
+    """Return the values at a path as text; None for null, ``_NO_TEXT`` for what has no text."""
     found = np.full(count, None, object)
     for part in parts:
-        if part.wire.kind in {"text", "number", "cell"}:
-            texts = part.values.to_pylist()
+        if part.wire.kind not in COMPARED:
+            null = part.values.is_null().to_pylist()
+            texts = [None if each else _NO_TEXT for each in null]
         elif part.wire.kind in {"long", "boolean"}:
             texts = part.values.cast(pa.string()).to_pylist()
         else:
-            continue
+            texts = part.values.to_pylist()
         found[slice(None) if part.rows is None else part.rows] = texts
     return found
+
+
+_NO_TEXT: Final = object()
+"""Stands for a value that is there and equals no text."""
 
 
 def _filling(kind: pa.DataType) -> pa.Scalar:
