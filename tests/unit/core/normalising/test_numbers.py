@@ -95,6 +95,7 @@ DECIMAL_TEXT = st.one_of(
 @example(["9223372036854775807", "9223372036854775808", "-9223372036854775807"], 0, EXACT)
 @example(["0.5", "1.5", "2.5", "-0.5", "-1.5", "0.50000001", "0.49999"], 0, ROUNDED)
 @example(["000000000000000000000000012.50", "1e18", "1e19", "10e-1"], 1, EXACT)
+@example(["92233720368547758.075", "-92233720368547758.075", "92233720368547758.0749"], 2, ROUNDED)
 def test_a_decimal_text_is_scaled_exactly(
     values: list[str], exponent: int, rule: FieldRule
 ) -> None:
@@ -172,6 +173,14 @@ def test_a_count_of_time_is_rounded_down(values: list[int], unit: str, since: in
             assert abs(exact) > INT64 - 2 * abs(since)
         else:
             assert result == exact
+
+
+def test_a_text_that_is_rounded_down_beyond_64_bits_is_refused() -> None:
+    rule = FieldRule("f", "event_time", "timestamp", ("ts",), unit="ms")
+    values = pa.array(["-9223372036854775807.5", "-9223372036854775806.5", "9223372036854775807.5"])
+    column, codes = time(rule, LeafPart(Wire("number"), values), np.array([]))
+    assert codes.tolist() == [Fault.TIME_RANGE, 0, 0]
+    assert column.cast(pa.int64()).to_pylist()[1:] == [-INT64, INT64]
 
 
 @settings(max_examples=examples(200))
