@@ -58,12 +58,14 @@ class Draft:
         missing: Required fields for which nothing was found.
         doubts: By field, what a person should check.
         others: Further values that could be extra fields: name, path, type.
+        stub: Whether a person has to write the rates; those of ``table`` only show what fits.
     """
 
     table: dict[str, Any]
     missing: tuple[str, ...]
     doubts: dict[str, str]
     others: tuple[tuple[str, Path, str], ...]
+    stub: bool = False
 
 
 def guess(
@@ -72,6 +74,8 @@ def guess(
     values: Mapping[Path, Sequence[Any]],
     currency: str,
     rates: Mapping[str, Any] | None = None,
+    *,
+    stub: bool = False,
 ) -> Draft:
     """Guess a mapping.
 
@@ -81,6 +85,7 @@ def guess(
         values: Some values at each path, for the unit of times.
         currency: Stands for all records where none is found.
         rates: Of the plan; the draft keeps them.
+        stub: Whether they are those of :func:`stub_of_rates`.
     """
     record: dict[str, Any] = {"format": format_}
     candidates = dict(paths)
@@ -106,7 +111,17 @@ def guess(
         table["rates"] = dict(rates)
     required = ("transaction_id", "event_time", "customer_id", "amount")
     missing = tuple(name for name in required if name not in fields)
-    return Draft(table, missing, doubts, _others(candidates, used))
+    return Draft(table, missing, doubts, _others(candidates, used), stub)
+
+
+def stub_of_rates(currencies: Sequence[str]) -> dict[str, Any]:
+    """Return rates with which a plan of several currencies is valid, for a draft.
+
+    Args:
+        currencies: Codes, at least one.
+    """
+    base, *others = currencies
+    return {"base": base, **{code: {"1970-01-01": "1"} for code in others}}
 
 
 def _best(name: str, paths: Mapping[Path, Found], used: set[Path]) -> Path | None:
@@ -265,8 +280,23 @@ def draft_text(draft: Draft) -> str:
             for name, path, kind in draft.others
         ]
     if rates := draft.table.get("rates"):
-        lines += ["", "[rates]", *(f"{name} = {_toml(value)}" for name, value in rates.items())]
+        lines += ["", "[rates]"]
+        lines += (
+            _stub_lines(rates)
+            if draft.stub
+            else [f"{name} = {_toml(value)}" for name, value in rates.items()]
+        )
     return "\n".join(lines) + "\n"
+
+
+def _stub_lines(rates: Mapping[str, Any]) -> list[str]:
+    """Return the lines of rates that a plan refuses until a person has written them."""
+    base, others = rates["base"], [code for code in rates if code != "base"]
+    return [
+        f"base = {_toml(base)}  # amounts are converted to this currency: is it the right one?",
+        f'# Write dated rates, such as {{2026-01-31 = "0.92"}}: one {others[0]} is 0.92 {base}',
+        *(f"{_key(code)} = {{}}  # must have a rate" for code in others),
+    ]
 
 
 def _toml(value: Any) -> str:

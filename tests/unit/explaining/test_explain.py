@@ -224,6 +224,62 @@ def test_the_command_writes_a_draft_once(tmp_path: Path) -> None:
     assert out.read_text() == written
 
 
+def test_a_plan_with_several_currencies_and_no_rates_has_a_draft(tmp_path: Path) -> None:
+    source, plan, out = tmp_path / "payments.csv", tmp_path / "plan", tmp_path / "plan/events.toml"
+    source.write_text(CSV)
+    plan.mkdir()
+    (plan / "plan.toml").write_text("[currencies]\nEUR = 2\nUSD = 2\nJPY = 0\n")
+    first = run("--file", str(source), "--plan", str(plan), "--out", str(out), "--json")
+    assert first.exit_code == 0, first.output
+    report = json.loads(first.stdout)
+    assert (report["transactions"], report["rates_missing"]) == (2, ["USD", "JPY"])
+    written = out.read_text()
+    assert tomllib.loads(written)["rates"] == {"base": "EUR", "USD": {}, "JPY": {}}
+    # Until a person has written them, nothing runs with it.
+    again = run("--file", str(source), "--plan", str(plan), "--events", str(out))
+    assert isinstance(again.exception, SettingsError)
+    assert "rates.JPY: must be a table of date = rate with one at least" in str(again.exception)
+    for code in ("USD", "JPY"):
+        written = written.replace(f"{code} = {{}}", f'{code} = {{2020-01-01 = "0.9"}}')
+    out.write_text(written)
+    checked = run("--file", str(source), "--plan", str(plan), "--events", str(out), "--json")
+    assert checked.exit_code == 0, checked.output
+    assert json.loads(checked.stdout)["transactions"] == 2
+
+
+def test_a_mapping_gives_the_rates_of_a_plan_that_has_none(tmp_path: Path) -> None:
+    source, plan, events = (tmp_path / name for name in ("p.csv", "plan.toml", "my.toml"))
+    source.write_text(CSV)
+    plan.write_text("[currencies]\nEUR = 2\nUSD = 2\n")
+    text = draft_text(draft_of(table_sample(source, 10), Plan()))
+    events.write_text(text)
+    refused = run("--file", str(source), "--plan", str(plan), "--events", str(events))
+    assert "more than one needs rates to a base" in str(refused.exception)
+    events.write_text(text + '[rates]\nbase = "EUR"\nUSD = {2020-01-01 = "0.9"}\n')
+    checked = run("--file", str(source), "--plan", str(plan), "--events", str(events), "--json")
+    assert checked.exit_code == 0, checked.output
+    assert json.loads(checked.stdout)["rates_missing"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[currencies]\nEUR = 2\nusd = 2\n", "currencies: 'usd' is not an ISO 4217 code"),
+        ("[currencies]\nEUR = 2\nUSD = 2\n[events]\nx = 1\n", "events: unknown key 'x'"),
+        ("[currencies\n", "not TOML"),
+        ("events = 1\n[currencies]\nEUR = 2\nUSD = 2\n", "events: must be a table"),
+    ],
+)
+def test_a_plan_that_is_wrong_is_refused_by_name(tmp_path: Path, text: str, told: str) -> None:
+    source, plan = tmp_path / "payments.csv", tmp_path / "plan.toml"
+    source.write_text(CSV)
+    plan.write_text(text)
+    refused = run("--file", str(source), "--plan", str(plan), "--out", str(tmp_path / "out.toml"))
+    assert isinstance(refused.exception, SettingsError)
+    assert told in str(refused.exception)
+    assert str(plan) in str(refused.exception)
+
+
 def test_the_command_checks_a_mapping(tmp_path: Path) -> None:
     source, events = tmp_path / "payments.avsc", tmp_path / "events.toml"
     source.write_text(json.dumps(SCHEMA))
