@@ -34,10 +34,15 @@ _COLUMNS: Final = {
 }  # fmt: skip
 BASE_FIELD: Final = pa.field(BASE_AMOUNT, pa.int64(), nullable=False)
 _RATE_FAULTS: Final = {
-    NO_CURRENCY: (RejectReason.CURRENCY, "the rates do not list this currency"),
-    NO_RATE: (RejectReason.CURRENCY, "the event is before the first rate of its currency"),
-    OVERFLOW: (RejectReason.AMOUNT_TOO_LARGE, "more than 64 bits in the base currency"),
-}
+    NO_CURRENCY: (RejectReason.CURRENCY, "currency", "the rates do not list this currency"),
+    NO_RATE: (
+        RejectReason.CURRENCY, "event_time", "the event is before the first rate of its currency",
+    ),
+    OVERFLOW: (
+        RejectReason.AMOUNT_TOO_LARGE, "amount_minor", "more than 64 bits in the base currency",
+    ),
+}  # fmt: skip
+"""Reason, column whose path begins the text, and text of each fault."""
 
 Refusal = tuple[int, RejectReason, str]
 """Row, reason and a text for the reader of the dead letter; no field values."""
@@ -182,6 +187,13 @@ class BaseAmounts:
     def __init__(self, mapping: EventMapping, currencies: Mapping[str, int], most: int) -> None:
         self._rates: Rates = rates_of(mapping.rates, currencies)
         self._most = most
+        places = {
+            rule.column: f"{rule.place}: " for rule in mapping.fields if rule.path is not None
+        }
+        self._faults = {
+            code: (reason, f"{places.get(column, '')}{text}")
+            for code, (reason, column, text) in _RATE_FAULTS.items()
+        }
 
     def apply(self, records: pa.RecordBatch) -> tuple[pa.RecordBatch, Int64, list[Refusal]]:
         """Add the column to transactions.
@@ -206,7 +218,7 @@ class BaseAmounts:
         amounts = columns["amount_minor"].to_numpy(zero_copy_only=False)
         values, status = base_minor(self._rates, amounts, columns["currency"], times)
         status[(status == CONVERTED) & (values > self._most)] = OVERFLOW
-        for code, told in _RATE_FAULTS.items():
+        for code, told in self._faults.items():
             faults.tell(status == code, told)
         return pa.array(values)
 

@@ -524,8 +524,33 @@ def test_amounts_of_the_base_currency_follow_the_rates() -> None:
     assert kept.tolist() == [1, 2]
     assert rejections.rows.tolist() == [0, 3, 4]
     assert rejections.reasons[1:] == (RejectReason.CURRENCY, RejectReason.CURRENCY)
+    assert rejections.details[1:] == (
+        "the event is before the first rate of its currency",
+        "the rates do not list this currency",
+    )
     assert found.timestamp.tolist() == [2**41 + 1, 2**41 + 2]
     assert validate(found, plan).tolist() == [0, 0]
+
+
+def test_a_rejection_by_the_rates_names_the_path() -> None:
+    rates = {"base": "EUR", "USD": {"2026-01-01": "1000000"}}
+    plan = Plan(currencies={"EUR": 2, "USD": 2}, events={"rates": rates})
+    fields: dict[str, Any] = {"currency": "coin"}
+    rules = mapping(fields, rates=rates, record={"format": "json"})
+    decoder = JsonDecoder(rules, plan)
+    day = 1_767_225_600_000  # 2026-01-01
+    rows = [("EUR", -1, 1), ("USD", day, 1), ("USD", day - 1, 1), ("USD", day, 10**7),
+            ("JPY", day, 1)]  # fmt: skip
+    decoded = decoder.decode(
+        [json.dumps(GOOD | {"coin": c, "ts": ts, "sum": sum_}).encode() for c, ts, sum_ in rows]
+    )
+    assert decoded.rows.tolist() == [0, 1]
+    assert decoded.rejections.details == (
+        "ts: the event is before the first rate of its currency",
+        "sum: more than 64 bits in the base currency",
+        "sum: the plan does not list this currency",
+    )
+    assert decoded.records.column(BASE_AMOUNT).to_pylist() == [100, 100_000_000]
 
 
 def test_without_a_terminal_the_id_is_empty_and_valid() -> None:
