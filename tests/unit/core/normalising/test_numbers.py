@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -139,6 +140,24 @@ def test_a_decimal_of_bytes_is_scaled_exactly(
 def test_decimals_of_no_bytes_and_of_many_are_refused() -> None:
     part = LeafPart(Wire("decimal", 2), pa.array([b"", b"\x7f" * 1_000, b"\0" * 1_000 + b"\x01"]))
     assert converted(part, 2, EXACT) == [Fault.NOT_A_NUMBER, Fault.OVERFLOW, 1]
+
+
+@pytest.mark.parametrize("size", [64, 65, 1_000])
+@pytest.mark.parametrize("number", [10**20, -(10**20), 5 * 10**18, 10**36])
+def test_bytes_that_repeat_the_sign_have_no_effect(number: int, size: int) -> None:
+    values = pa.array([number.to_bytes(size, "big", signed=True)])
+    part = LeafPart(Wire("decimal", 20), values)
+    assert converted(part, 2, EXACT) == [number // 10**18]
+    column, codes = real(EXACT, part, np.array([]))
+    assert (column.to_pylist(), codes.tolist()) == ([number / 10**20], [0])
+
+
+def test_a_decimal_extra_may_have_as_many_bits_as_a_double() -> None:
+    numbers = [10**200, 10**300, 10**346, 10**347]
+    values = [number.to_bytes(150, "big", signed=True) for number in numbers]
+    column, codes = real(EXACT, LeafPart(Wire("decimal", 38), pa.array(values)), np.array([]))
+    assert codes.tolist() == [0, 0, 0, Fault.NOT_FINITE]
+    assert column.to_pylist()[:3] == [1e162, 1e262, 1e308]
 
 
 @settings(max_examples=examples(100))
