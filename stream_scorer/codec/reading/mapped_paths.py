@@ -124,7 +124,7 @@ def _find_in_union(definition: Definition, schema: Any, names: Path, at: Path) -
     leaves = {_PYTHON[wire.kind] for wire in wires}
     if not names and len(leaves) < len(wires):
         return Found(why=_said(at, "a union of types that decoded values do not tell apart"))
-    nullable = len(branches) < len(schema) or any(each.nullable for each in good)
+    nullable = len(branches) < len(schema) or any(each.nullable or each.missing for each in found)
     size = max(each.symbol_bytes for each in good)
     return Found(wires, nullable, walked=False, symbol_bytes=size)
 
@@ -227,7 +227,7 @@ def _taker(definition: Definition, schema: Any, names: Path) -> Taker:
     if kind in {"record", "error"} and names:
         entry = next((each for each in schema["fields"] if each["name"] == names[0]), None)
         if entry is None:
-            return _structure
+            return lambda _: None  # of a union, in which another record has the field
         name, below = names[0], _taker(definition, entry["type"], names[1:])
         return lambda record: below(record[name])
     if names or kind not in _KINDS:

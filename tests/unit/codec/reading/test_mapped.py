@@ -532,6 +532,23 @@ def test_amounts_of_the_base_currency_follow_the_rates() -> None:
     assert validate(found, plan).tolist() == [0, 0]
 
 
+@pytest.mark.parametrize("decoder", [MappedDecoder, FastavroDecoder])
+def test_a_field_that_one_record_of_a_union_does_not_have_is_null(
+    decoder: type[MappedDecoder],
+) -> None:
+    card = {"type": "record", "name": "Card", "fields": [{"name": "x", "type": "string"}]}
+    transfer = {"type": "record", "name": "Transfer", "fields": []}
+    source = Schemas(schema_of(*PAYMENT, ("u", ["null", transfer, card])))
+    values = [("Card", {"x": "a"}), ("Transfer", {}), None]
+    payloads = [source.payload(1, GOOD | {"u": value}) for value in values]
+    decoded = decoder(mapping({"mcc": "u.x"}), source, PLAN).decode(payloads)
+    assert decoded.records.column("mcc").to_pylist() == ["a", None, None]
+    decoded = decoder(mapping(record={"where": "u.x == null"}), source, PLAN).decode(payloads)
+    assert decoded.rows.tolist() == [1, 2]
+    decoded = decoder(mapping({"customer_id": "u.x"}), source, PLAN).decode(payloads)
+    assert decoded.rejections.details == ("u.x: null, and customer_id takes none",) * 2
+
+
 def test_a_rejection_by_the_rates_names_the_path() -> None:
     rates = {"base": "EUR", "USD": {"2026-01-01": "1000000"}}
     plan = Plan(currencies={"EUR": 2, "USD": 2}, events={"rates": rates})
