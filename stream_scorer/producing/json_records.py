@@ -39,11 +39,8 @@ class JsonRecords:
     def __init__(self, mapping: EventMapping) -> None:
         self._rules: dict[Path, list[FieldRule]] = {path: [] for path in mapping.paths}
         for rule in mapping.rules:
-            if rule.path is None:
-                continue
-            if rule.kind == "timestamp" and not rule.unit:
-                raise _refusal(rule.place, "JSON has no logical types, so the time needs a unit")
-            self._rules[rule.path].append(rule)
+            if rule.path is not None:
+                self._rules[rule.path].append(rule)
         self._chosen = {clause.path for clause in mapping.where}
         self._objects = _objects_of(mapping, self._rules)
         self._tree = _tree_of([path for path in self._rules if path not in self._objects])

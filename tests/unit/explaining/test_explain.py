@@ -56,8 +56,8 @@ def test_the_draft_of_an_avro_topic_works() -> None:
     assert table["fields"]["event_time"] == "txn.ts"
     assert table["fields"]["amount"] == {"path": "txn.amount_cents", "unit": "minor"}
     assert table["fields"]["channel"]["table"] == {"CHIP": "POS", "CNP": "ECOM"}
-    assert ("score", ("score",), "double") in draft.others
-    assert not any("fraud" in name for name, _, _ in draft.others)
+    assert ("score", {"path": "score", "type": "double"}) in draft.others
+    assert not any("fraud" in name for name, _ in draft.others)
     found = explain(with_mapping(Plan(), parse_events(draft_text(draft))), sample)
     assert (found.transactions, found.skipped, found.keyed) == (1, 0, 1)
     assert found.rejected == (("MAPPING", "card.token: null, and customer_id takes none", 1),)
@@ -136,7 +136,7 @@ def test_the_draft_of_a_csv_file_works(tmp_path: Path) -> None:
     assert fields["event_time"] == {"path": "paid_at", "unit": "iso8601", "zone": "UTC"}
     assert fields["amount"] == {"path": "amount", "unit": "major"}
     assert fields["channel"]["table"] == {"chip": "POS", "web": "ECOM", "carrier pigeon": "UNKNOWN"}
-    others = {name: kind for name, _, kind in draft.others}
+    others = {name: rule["type"] for name, rule in draft.others}
     assert others == {"items": "long", "note": "string", "score": "double"}
     found = explain(with_mapping(Plan(), parse_events(text)), sample)
     assert (found.records, found.transactions, found.skipped, found.keyed) == (4, 2, 0, None)
@@ -160,13 +160,44 @@ def test_the_draft_of_a_parquet_file_works(tmp_path: Path) -> None:
     draft = draft_of(sample, Plan())
     fields = tomllib.loads(draft_text(draft))["fields"]
     assert draft.table["record"]["where"] == "op in [c, r]"
-    assert fields["event_time"] == "after.booked"
+    assert fields["event_time"] == {"path": "after.booked", "unit": "us"}
     assert fields["amount"] == {"path": "after.sum_of_it", "unit": "major"}
     found = explain(with_mapping(Plan(), parse_events(draft_text(draft))), sample)
     assert (found.records, found.transactions, found.skipped) == (3, 1, 1)
     assert [detail for _, detail, _ in found.rejected] == [
         "after.sum_of_it: null, and amount_minor takes none"
     ]
+
+
+def test_the_draft_of_columns_with_brackets_works(tmp_path: Path) -> None:
+    path = tmp_path / "payments.csv"
+    path.write_text("id,card,ts,amount[0],note [old]\nP1,C1,2026-01-01T00:00:00Z,12.50,x\n")
+    sample = table_sample(path, 10)
+    draft = draft_of(sample, Plan())
+    others = dict(draft.others)
+    assert others["note_old"] == {"path": ["note [old]"], "type": "string"}
+    text = draft_text(draft).replace("# note_old", "note_old")
+    assert draft.missing == ("amount",)
+    text = text.replace("[extra]", '[fields.amount]\npath = ["amount[0]"]\nunit = "major"\n[extra]')
+    found = explain(with_mapping(Plan(), parse_events(text)), sample)
+    assert (found.transactions, [each.key for each in found.fields if each.why]) == (1, [])
+
+
+def test_the_draft_of_a_parquet_file_has_the_units_of_further_times(tmp_path: Path) -> None:
+    path = tmp_path / "payments.parquet"
+    times = {"paid_at": pa.timestamp("ms", "UTC"), "seen": pa.timestamp("us"), "due": pa.date32()}
+    columns = {name: pa.array([1], pa.int64()).cast(kind) if name != "due" else pa.array([1], kind)
+               for name, kind in times.items()}  # fmt: skip
+    pq.write_table(pa.table({"id": ["T"], "card": ["C"], "amount": [1.5]} | columns), path)
+    sample = table_sample(path, 10)
+    draft = draft_of(sample, Plan())
+    assert draft.table["fields"]["event_time"] == {"path": "paid_at", "unit": "ms"}
+    assert dict(draft.others) == {
+        "seen": {"path": "seen", "type": "timestamp", "unit": "us", "zone": "UTC"},
+        "due": {"path": "due", "type": "long"},
+    }
+    text = draft_text(draft).replace("# seen", "seen").replace("# due", "due")
+    assert explain(with_mapping(Plan(), parse_events(text)), sample).transactions == 1
 
 
 def test_a_column_that_does_not_fit_is_reported(tmp_path: Path) -> None:
@@ -283,7 +314,8 @@ def test_a_plan_that_is_wrong_is_refused_by_name(tmp_path: Path, text: str, told
 def test_the_command_checks_a_mapping(tmp_path: Path) -> None:
     source, events = tmp_path / "payments.avsc", tmp_path / "events.toml"
     source.write_text(json.dumps(SCHEMA))
-    rules = {"transaction_id": "txn.id", "customer_id": "card.token", "event_time": "txn.ts",
+    rules = {"transaction_id": "txn.id", "customer_id": "card.token",
+             "event_time": {"path": "txn.ts", "unit": "us"},
              "amount": {"path": "txn.amount_cents", "unit": "minor"},
              "currency": "txn.currency"}  # fmt: skip
     lines = [f"{name} = {json.dumps(rule).replace(':', ' =')}" for name, rule in rules.items()]

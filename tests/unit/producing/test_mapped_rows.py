@@ -93,7 +93,6 @@ def test_numbers_keep_their_value(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("events", "why"),
     [
-        (FLAT.replace(', unit = "ms"', ""), "ts: JSON has no logical types"),
         (f'{FLAT}[extra]\nn = {{path = "id", type = "long"}}', "id: is read as values of several"),
         (f'{FLAT}mcc = "sum.mcc"', "sum.mcc: sum is a value itself"),
         (f'{FLAT}terminal_id = "id.of.it"\nmcc = "id.of"', "id.of.it: id is a value itself"),
