@@ -6,16 +6,16 @@ from typing import Annotated, Any
 import typer
 
 from stream_scorer.cli.options import MOST_RECORDS, ClusterJsonOptions, CommandGroup
-from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.events.plan import Plan, parse_tables, plan_from
 from stream_scorer.core.mapping.mapping import mapping_in, parse_events
 from stream_scorer.errors import SchemaError, SettingsError
-from stream_scorer.explaining.draft import draft_text
+from stream_scorer.explaining.draft import draft_text, stub_of_rates
 from stream_scorer.explaining.report import Explanation, draft_of, with_mapping
 from stream_scorer.explaining.report import explain as explained
 from stream_scorer.explaining.sample import Sample, sample_of, sample_of_file
 from stream_scorer.explaining.table_sample import TableSample, table_sample
 from stream_scorer.kafka.reading.read_to_end import newest
-from stream_scorer.models.stores.deployment import load_plan
+from stream_scorer.models.stores.deployment import plan_files
 from stream_scorer.registry.sources import open_registry
 
 app = CommandGroup(
@@ -56,14 +56,14 @@ def explain(
     options: ClusterJsonOptions,
 ) -> None:  # fmt: skip
     """Print what of a topic or a file fits, what does not and why; write a draft events.toml."""
-    chosen = load_plan(plan) if plan is not None else Plan()
+    chosen, stub = _plan(plan) if plan is not None else (Plan(), False)
     sample = _sample(topic, file, records, options)
     written = None
     missing: tuple[str, ...] = ()
     if events is not None:
         table = _read(events)
     else:
-        draft = draft_of(sample, chosen)
+        draft = draft_of(sample, chosen, stub=stub)
         missing, table = draft.missing, draft.table
         _write(out, draft_text(draft), overwrite=overwrite)
         written = str(out)
@@ -82,7 +82,8 @@ def explain(
             "correct the mapping",
         )
     found = explained(whole, sample)
-    _show(options, sample, found, written)
+    unwritten = list(chosen.currencies)[1:] if written is not None and stub else []
+    _show(options, sample, found, written, unwritten)
     wrong = [each for each in found.fields if each.why]
     if events is not None and wrong:
         raise SchemaError(
@@ -90,6 +91,27 @@ def explain(
             f"{wrong[0].source}: {wrong[0].why}",
             "correct the mapping",
         )
+
+
+def _plan(path: Path) -> tuple[Plan, bool]:
+    """Return a plan, and whether its rates are a stub because it has several currencies and none.
+
+    A draft is made before events.toml can have the rates.
+    """
+    files = plan_files(path)
+    try:
+        table = parse_tables(files.text, files.parts)
+    except ValueError:
+        return files.plan(), False  # which names the file
+    currencies, events = table.get("currencies"), table.get("events", {})
+    several = isinstance(currencies, dict) and len(currencies) > 1
+    if not several or not isinstance(events, dict) or "rates" in events:
+        return files.plan(), False
+    table["events"] = {**events, "rates": stub_of_rates(list(currencies))}
+    try:
+        return plan_from(table), True
+    except ValueError as error:
+        raise SettingsError(f"plan {path}: {error}", "correct the file") from error
 
 
 def _sample(
@@ -145,7 +167,7 @@ def _write(path: Path, text: str, *, overwrite: bool) -> None:
 
 def _show(
     options: ClusterJsonOptions, sample: Sample | TableSample, found: Explanation,
-    written: str | None,
+    written: str | None, unwritten: list[str],
 ) -> None:  # fmt: skip
     rows = [(each.key, each.source, each.kind, each.why or "yes") for each in found.fields]
     rows.append(("records", f"{found.records:,}", sample.format, ""))
@@ -158,6 +180,7 @@ def _show(
         rows.append(("key is customer_id", f"{found.keyed:,}", "", why))
     if written is not None:
         rows.append(("draft", written, "", ""))
+    rows += [(f"rates.{code}", "", "", "write its rates in the draft") for code in unwritten]
     options.show(
         {
             "format": sample.format,
@@ -175,6 +198,7 @@ def _show(
             ],
             "key_is_customer": found.keyed,
             "draft": written,
+            "rates_missing": unwritten,
         },
         ["key", "source", "kind", "fits"],
         rows,

@@ -57,13 +57,15 @@ class Draft:
         table: What events.toml is to contain; perhaps without fields that must be there.
         missing: Required fields for which nothing was found.
         doubts: By field, what a person should check.
-        others: Further values that could be extra fields: name, path, type.
+        others: Further values that could be extra fields: name and rule.
+        stub: Whether a person has to write the rates; those of ``table`` only show what fits.
     """
 
     table: dict[str, Any]
     missing: tuple[str, ...]
     doubts: dict[str, str]
-    others: tuple[tuple[str, Path, str], ...]
+    others: tuple[tuple[str, dict[str, Any]], ...]
+    stub: bool = False
 
 
 def guess(
@@ -72,6 +74,8 @@ def guess(
     values: Mapping[Path, Sequence[Any]],
     currency: str,
     rates: Mapping[str, Any] | None = None,
+    *,
+    stub: bool = False,
 ) -> Draft:
     """Guess a mapping.
 
@@ -81,6 +85,7 @@ def guess(
         values: Some values at each path, for the unit of times.
         currency: Stands for all records where none is found.
         rates: Of the plan; the draft keeps them.
+        stub: Whether they are those of :func:`stub_of_rates`.
     """
     record: dict[str, Any] = {"format": format_}
     candidates = dict(paths)
@@ -97,7 +102,7 @@ def guess(
         if path is None:
             continue
         used.add(path)
-        fields[name] = _rule(name, path, paths[path], values.get(path, ()), doubts)
+        fields[name] = _rule(format_, name, path, paths[path], values.get(path, ()), doubts)
     if "currency" not in fields:
         fields["currency"] = {"constant": currency}
         doubts["currency"] = "no field was found; the same for every record"
@@ -106,7 +111,17 @@ def guess(
         table["rates"] = dict(rates)
     required = ("transaction_id", "event_time", "customer_id", "amount")
     missing = tuple(name for name in required if name not in fields)
-    return Draft(table, missing, doubts, _others(candidates, used))
+    return Draft(table, missing, doubts, _others(format_, candidates, used), stub)
+
+
+def stub_of_rates(currencies: Sequence[str]) -> dict[str, Any]:
+    """Return rates with which a plan of several currencies is valid, for a draft.
+
+    Args:
+        currencies: Codes, at least one.
+    """
+    base, *others = currencies
+    return {"base": base, **{code: {"1970-01-01": "1"} for code in others}}
 
 
 def _best(name: str, paths: Mapping[Path, Found], used: set[Path]) -> Path | None:
@@ -157,12 +172,12 @@ def _fits(name: str, wire: Wire) -> bool:
 
 
 def _rule(
-    name: str, path: Path, place: Found, values: Sequence[Any], doubts: dict[str, str]
+    format_: str, name: str, path: Path, place: Found, values: Sequence[Any], doubts: dict[str, str]
 ) -> dict[str, Any]:
     rule: dict[str, Any] = {"path": dotted_or_list(path)}
     wire = next(wire for wire in place.wires if _fits(name, wire))
     if name == "event_time":
-        rule |= _time(wire, values, doubts)
+        rule |= _time(format_, wire, values, doubts)
     elif name == "amount":
         minor = bool(_MINOR.search(path[-1].lower())) or wire.kind == "long"
         rule["unit"] = "minor" if minor else "major"
@@ -181,9 +196,11 @@ def _rule(
     return rule
 
 
-def _time(wire: Wire, values: Sequence[Any], doubts: dict[str, str]) -> dict[str, Any]:
+def _time(
+    format_: str, wire: Wire, values: Sequence[Any], doubts: dict[str, str]
+) -> dict[str, Any]:
     if wire.unit:
-        return {"zone": "UTC"} if wire.local else {}
+        return _typed_time(format_, wire)
     if wire.kind == "text":
         if not any(isinstance(value, str) and not _OFFSET.search(value) for value in values):
             return {"unit": "iso8601"}
@@ -196,6 +213,12 @@ def _time(wire: Wire, values: Sequence[Any], doubts: dict[str, str]) -> dict[str
     unit = next(unit for least, unit in _MAGNITUDES if size >= least)
     doubts["event_time"] = "the unit is guessed by the size of the numbers"
     return {"unit": unit}
+
+
+def _typed_time(format_: str, wire: Wire) -> dict[str, Any]:
+    """Return what a rule says of a time whose type has a unit; JSON has no such type."""
+    unit = {"unit": wire.unit} if format_ == "json" else {}
+    return unit | ({"zone": "UTC"} if wire.local else {})
 
 
 def _is_number(value: Any) -> bool:
@@ -218,8 +241,10 @@ def _channel(symbol: str) -> str:
     )
 
 
-def _others(paths: Mapping[Path, Found], used: set[Path]) -> tuple[tuple[str, Path, str], ...]:
-    found: dict[str, tuple[str, Path, str]] = {}
+def _others(
+    format_: str, paths: Mapping[Path, Found], used: set[Path]
+) -> tuple[tuple[str, dict[str, Any]], ...]:
+    found: dict[str, dict[str, Any]] = {}
     for path, place in paths.items():
         name = re.sub("[^a-z0-9]+", "_", path[-1].lower()).strip("_")[:60]
         if (
@@ -230,17 +255,19 @@ def _others(paths: Mapping[Path, Found], used: set[Path]) -> tuple[tuple[str, Pa
         ):
             continue
         kinds = {_EXTRA_TYPES.get(wire.kind, "") for wire in place.wires}
+        time: dict[str, Any] = {}
         if any(wire.unit for wire in place.wires):
             kinds = {"timestamp"} if place.wires[0].unit not in {"date", "time"} else {"long"}
+            time = _typed_time(format_, place.wires[0]) if kinds == {"timestamp"} else {}
         name = f"their_{name}" if name in {*FIELDS, "amount_minor", "base_amount_minor"} else name
         if len(kinds) == 1 and "" not in kinds and name not in found:
-            found[name] = (name, path, kinds.pop())
-    return tuple(found.values())
+            found[name] = {"path": dotted_or_list(path), "type": kinds.pop()} | time
+    return tuple(found.items())
 
 
 def dotted_or_list(path: Path) -> str | list[str]:
     """Return a path as events.toml has it."""
-    plain = all("." not in name and "[" not in name for name in path)
+    plain = not any(mark in name for name in path for mark in ".[]")
     return ".".join(path) if plain else list(path)
 
 
@@ -260,13 +287,25 @@ def draft_text(draft: Draft) -> str:
             lines.append(f'# {name} = "…"  # must be there, and nothing like it was found')
     if draft.others:
         lines += ["", "[extra]", "# Further values that features may use:"]
-        lines += [
-            f"# {name} = {_toml({'path': dotted_or_list(path), 'type': kind})}"
-            for name, path, kind in draft.others
-        ]
+        lines += [f"# {name} = {_toml(rule)}" for name, rule in draft.others]
     if rates := draft.table.get("rates"):
-        lines += ["", "[rates]", *(f"{name} = {_toml(value)}" for name, value in rates.items())]
+        lines += ["", "[rates]"]
+        lines += (
+            _stub_lines(rates)
+            if draft.stub
+            else [f"{name} = {_toml(value)}" for name, value in rates.items()]
+        )
     return "\n".join(lines) + "\n"
+
+
+def _stub_lines(rates: Mapping[str, Any]) -> list[str]:
+    """Return the lines of rates that a plan refuses until a person has written them."""
+    base, others = rates["base"], [code for code in rates if code != "base"]
+    return [
+        f"base = {_toml(base)}  # amounts are converted to this currency: is it the right one?",
+        f'# Write dated rates, such as {{2026-01-31 = "0.92"}}: one {others[0]} is 0.92 {base}',
+        *(f"{_key(code)} = {{}}  # must have a rate" for code in others),
+    ]
 
 
 def _toml(value: Any) -> str:

@@ -135,12 +135,13 @@ def _most_first(counted: Counter[tuple[str, str]]) -> tuple[tuple[str, str, int]
     return tuple((*told, count) for told, count in counted.most_common())
 
 
-def draft_of(sample: Sample | TableSample, plan: Plan) -> Draft:
+def draft_of(sample: Sample | TableSample, plan: Plan, *, stub: bool = False) -> Draft:
     """Guess a mapping for a sample.
 
     Args:
         sample: Of a topic or a file.
         plan: Its currency stands for all records where none is found; the draft keeps its rates.
+        stub: Whether its rates are those of ``stub_of_rates``.
 
     Raises:
         SchemaError: The sample's schema is not Avro, or over a limit.
@@ -149,9 +150,9 @@ def draft_of(sample: Sample | TableSample, plan: Plan) -> Draft:
     if isinstance(sample, TableSample):
         paths = sample.guesses()
         # A file can be read with either format; JSON is what ``produce`` makes of its rows.
-        return guess("json", paths, sample.examples(list(paths)), plan.currency, rates)
+        return guess("json", paths, sample.examples(list(paths)), plan.currency, rates, stub=stub)
     paths = paths_of(sample)
-    return guess(sample.format, paths, _values(sample, paths), plan.currency, rates)
+    return guess(sample.format, paths, _values(sample, paths), plan.currency, rates, stub=stub)
 
 
 def _values(sample: Sample, paths: Mapping[Path, Found]) -> dict[Path, Sequence[Any]]:

@@ -12,9 +12,9 @@ from typing import Any, Final
 import fastavro
 
 from stream_scorer.codec.reading.json_records import JsonRefusal, document_of, leaf_at
-from stream_scorer.codec.reading.mapped_paths import STRUCTURE, Found, find
+from stream_scorer.codec.reading.mapped_paths import Found, find
 from stream_scorer.core.mapping.mapping_table import PATH_DEPTH, Path
-from stream_scorer.core.normalising.leaves import Wire
+from stream_scorer.core.normalising.leaves import STRUCTURE, Wire
 from stream_scorer.errors import SchemaError, SettingsError
 from stream_scorer.registry.definition import Definition, parse_definition
 from stream_scorer.registry.sources import SchemaSource, look_up

@@ -144,7 +144,7 @@ def table_sample(path: File, count: int) -> TableSample:
 
 def _path_of_name(name: str) -> Path | None:
     """Return the path that reads a CSV column; None if no path can."""
-    if not name or name != name.strip() or "[" in name or "]" in name:
+    if not name or name != name.strip():
         return None
     names = tuple(name.split("."))
     plain = all(each and each == each.strip() for each in names) and len(names) <= PATH_DEPTH

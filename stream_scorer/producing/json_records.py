@@ -6,7 +6,7 @@ A record has what the row has at the paths of the mapping, and nothing else. Nul
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -39,18 +39,19 @@ class JsonRecords:
     def __init__(self, mapping: EventMapping) -> None:
         self._rules: dict[Path, list[FieldRule]] = {path: [] for path in mapping.paths}
         for rule in mapping.rules:
-            if rule.path is None:
-                continue
-            if rule.kind == "timestamp" and not rule.unit:
-                raise _refusal(rule.place, "JSON has no logical types, so the time needs a unit")
-            self._rules[rule.path].append(rule)
+            if rule.path is not None:
+                self._rules[rule.path].append(rule)
         self._chosen = {clause.path for clause in mapping.where}
-        self._tree = _tree_of(list(self._rules))
+        self._objects = _objects_of(mapping, self._rules)
+        self._tree = _tree_of([path for path in self._rules if path not in self._objects])
 
     def __call__(self, piece: MappedPiece) -> pa.RecordBatch:
         """Return the rows that became transactions: customer and record, one row for each."""
-        texts = self._texts(piece.leaves, piece.rows)
-        records = [_object(self._tree, texts, row).encode() for row in piece.good.tolist()]
+        place = np.full(piece.rows, -1)
+        place[piece.good] = np.arange(len(piece.good))
+        leaves = {path: [part.taken(place) for part in each] for path, each in piece.leaves.items()}
+        texts = self._texts(leaves, len(piece.good))
+        records = [_object(self._tree, texts, row).encode() for row in range(len(piece.good))]
         return pa.RecordBatch.from_pydict(
             {
                 "customer_id": piece.records.column("customer_id"),
@@ -64,6 +65,8 @@ class JsonRecords:
         for path, rules in self._rules.items():
             column: list[str | None] = [None] * rows
             for part in leaves[path]:
+                if path in self._objects and part.wire.kind == "cell":
+                    raise _refusal(dotted(path), "is a value, and other paths go through it")
                 write = _writer(part, rules, path, chosen=path in self._chosen)
                 at = range(rows) if part.rows is None else part.rows.tolist()
                 for row, value in zip(at, part.values.to_pylist(), strict=True):
@@ -76,6 +79,15 @@ def _refusal(place: str, why: str) -> SettingsError:
     return SettingsError(
         f"produce: {place}: {why}", "change events.toml; or send the records with your producer"
     )
+
+
+def _objects_of(mapping: EventMapping, rules: Mapping[Path, Sequence[FieldRule]]) -> set[Path]:
+    """Return the paths that only ``where`` reads, to compare them with null, with others inside."""
+    named = {clause.path for clause in mapping.where} - {
+        clause.path for clause in mapping.where if clause.values
+    }
+    around = {path[:depth] for path in rules for depth in range(1, len(path))}
+    return {path for path in named & around if not rules[path]}
 
 
 def _tree_of(paths: Sequence[Path]) -> _Tree:
@@ -93,11 +105,17 @@ def _tree_of(paths: Sequence[Path]) -> _Tree:
     return tree
 
 
-def _object(tree: _Tree, texts: Mapping[Path, Sequence[str | None]], row: int) -> str:
-    parts: Iterator[tuple[str, str | None]] = (
-        (name, _object(below, texts, row) if isinstance(below, dict) else texts[below][row])
-        for name, below in tree.items()
-    )
+def _object(
+    tree: _Tree, texts: Mapping[Path, Sequence[str | None]], row: int, at: Path = ()
+) -> str:
+    def text_of(below: Path | _Tree, path: Path) -> str | None:
+        if not isinstance(below, dict):
+            return texts[below][row]
+        # ``where`` may compare the object itself with null.
+        null = path in texts and texts[path][row] is None
+        return None if null else _object(below, texts, row, path)
+
+    parts = ((name, text_of(below, (*at, name))) for name, below in tree.items())
     inside = ", ".join(f"{json.dumps(name)}: {text}" for name, text in parts if text is not None)
     return f"{{{inside}}}"
 
@@ -108,16 +126,24 @@ def _writer(part: LeafPart, rules: Sequence[FieldRule], path: Path, *, chosen: b
     if kind == "decimal":
         scale = part.wire.scale
         return lambda data: _fixed(int.from_bytes(data, "big", signed=True), scale)
-    if kind == "float" and any(rule.kind == "amount" for rule in rules):
-        # As the shortest decimal of 32 bits, which is how a mapping reads such an amount.
-        return lambda value: str(np.float32(value)) if math.isfinite(value) else None
     if kind in {"double", "float"}:
-        return lambda value: repr(value) if math.isfinite(value) else None
+        # An amount is the shortest decimal of 32 bits, which is how a mapping reads a float.
+        short = kind == "float" and any(rule.kind == "amount" for rule in rules)
+        return lambda value: _real(np.float32(value) if short else value, path, chosen=chosen)
     if kind == "cell":
         return _writer_of_cells(rules, path, chosen=chosen)
-    # A number has its own digits; what is not a single value became nothing.
-    writers: dict[str, _Text] = {"number": str, "text": _quoted, "bytes": lambda _: None}
-    return writers.get(kind, json.dumps)
+    if kind in {"bytes", "structure"}:
+        return lambda _: "{}"  # which is not null, and equals no value
+    # A number has its own digits.
+    return {"number": str, "text": _quoted}.get(kind, json.dumps)
+
+
+def _real(value: float, path: Path, *, chosen: bool) -> str | None:
+    if math.isfinite(value):
+        return str(value) if isinstance(value, np.float32) else repr(value)
+    if chosen:
+        raise _refusal(dotted(path), "where compares it, and JSON has neither NaN nor infinity")
+    return None
 
 
 def _writer_of_cells(rules: Sequence[FieldRule], path: Path, *, chosen: bool) -> _Text:

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stream_scorer.codec.reading.mapped_paths import STRUCTURE, Found
+from stream_scorer.codec.reading.mapped_paths import Found
 from stream_scorer.core.mapping.mapping_table import Path, dotted
-from stream_scorer.core.normalising.leaves import LeafPart, Wire
+from stream_scorer.core.normalising.leaves import STRUCTURE, LeafPart, Wire
 from stream_scorer.tables.columns import is_text
 
 CELL: Final = Wire("cell")
@@ -51,7 +51,8 @@ def find_column(schema: pa.Schema, path: Path) -> Found:
         kind = kind.field(places[0]).type
     kind = _plain(kind)
     if pa.types.is_nested(kind):
-        return Found(why=f"{dotted(path)}: is a {kind}, not a single value")
+        why = f"{dotted(path)}: is a {kind}, not a single value"
+        return Found((STRUCTURE,), nullable=True, why=why)
     if pa.types.is_null(kind):
         return Found(nullable=True)
     return Found((wire_of(kind),), nullable=True)
@@ -69,15 +70,16 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 def wire_of(kind: pa.DataType) -> Wire:
-    """Return what values of an Arrow type are; what becomes nothing of ours is bytes."""
+    """Return what values of an Arrow type are; other single values are bytes, too."""
     if pa.types.is_decimal(kind):
         return Wire("decimal", kind.scale)
     if pa.types.is_timestamp(kind):
         return Wire("long", 0, kind.unit, kind.tz is None)
-    return next((wire for fits, wire in _WIRES if fits(kind)), STRUCTURE)
+    return next((wire for fits, wire in _WIRES if fits(kind)), Wire("bytes"))
 
 
 _WIRES: Final[tuple[tuple[Callable[[pa.DataType], bool], Wire], ...]] = (
+    (pa.types.is_nested, STRUCTURE),
     (pa.types.is_boolean, Wire("boolean")),
     # As its decimal text: half of its values need more than 63 bits.
     (pa.types.is_uint64, Wire("number")),
@@ -130,7 +132,7 @@ def _as_wire(wire: Wire, values: pa.Array) -> pa.Array:
         return values.cast(pa.date32()).cast(pa.int32()).cast(wire.type)
     if pa.types.is_time32(values.type):
         return values.cast(pa.int32()).cast(wire.type)
-    if wire.kind == "bytes":
+    if wire.kind in {"bytes", "structure"}:
         return pc.if_else(values.is_valid(), pa.scalar(b""), pa.scalar(None, pa.binary()))
     return values.cast(wire.type)
 

@@ -152,7 +152,12 @@ class _Symbols:
 
 
 PathTree: TypeAlias = "dict[str, PathTree | StoredColumn]"
-"""By name of a field, the column that holds it, or the same for the fields inside of it."""
+"""By name of a field, the column that holds it, or the same for the fields inside of it.
+
+Under ``PRESENCE``, which is the name of no field, a column holds whether the value itself is there:
+as text of no bytes, or null.
+"""
+PRESENCE: Final = ""
 
 
 def columns_in(tree: "PathTree | StoredColumn") -> Iterator[StoredColumn]:
@@ -237,6 +242,12 @@ class _Compiler:
                 self.note(path, opcodes.ABSENT, column)
             self.patch(over, len(self.code))
             return
+        presence = below.get(PRESENCE)
+        if isinstance(presence, StoredColumn):
+            self.note_presence(path, presence)
+            if len(below) == 1:
+                self.value(schema, path)
+                return
         record = self.definition.expand(schema)
         self.emit(path, opcodes.SKIP, 0)
         self.level += 1
@@ -253,6 +264,12 @@ class _Compiler:
         self.keeping = column
         self.emit(path, operation)
         self.keeping = None
+
+    def note_presence(self, path: str, column: StoredColumn) -> None:
+        """Emit the steps that store a text of no bytes."""
+        if column.nullable:
+            self.note(path, opcodes.PRESENT, column)
+        self.note(path, opcodes.FIXED, column)
 
     def value(self, schema: Any, path: str) -> None:
         kind = self.definition.kind(schema)

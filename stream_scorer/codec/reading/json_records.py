@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from stream_scorer.codec.reading.decode_program import HEADER_BYTES
-from stream_scorer.codec.reading.mapped_paths import STRUCTURE
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.mapping.mapping_table import Path, dotted
 from stream_scorer.core.normalising.decimal_kernels import TEXT_MOST
-from stream_scorer.core.normalising.leaves import Wire
+from stream_scorer.core.normalising.leaves import STRUCTURE, Wire
 from stream_scorer.registry.limits import json_depth
 
 DEPTH: Final = 64

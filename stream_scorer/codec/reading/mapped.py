@@ -40,8 +40,9 @@ from stream_scorer.codec.reading.mapped_paths import (
 from stream_scorer.core.events.batch import EventBatch, Rejections, RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.mapping.mapping import EventMapping
-from stream_scorer.core.mapping.mapping_table import Path
-from stream_scorer.core.normalising.leaves import misfit
+from stream_scorer.core.mapping.mapping_table import Path, dotted
+from stream_scorer.core.mapping.record_filter import Clause
+from stream_scorer.core.normalising.leaves import COMPARED, misfit
 from stream_scorer.core.normalising.normalise import BaseAmounts, Normaliser
 from stream_scorer.ports import BytesColumn, Int64, RawRecords
 from stream_scorer.registry.definition import Definition, parse_definition
@@ -325,8 +326,19 @@ def refusals_of(mapping: EventMapping, places: dict[Path, Found]) -> list[str]:
             found.append(f"{rule.key}: {rule.place}: {misfits[0]}")
         elif not place.wires and not rule.nullable and rule.default is None:
             found.append(f"{rule.key}: {rule.place}: is always null")
-    wrong = (places[clause.path].why for clause in mapping.where)
+    wrong = (_misfit_of_clause(clause, places[clause.path]) for clause in mapping.where)
     return found + [f"{mapping.where_key}: {why}" for why in wrong if why]
+
+
+def _misfit_of_clause(clause: Clause, place: Found) -> str:
+    """Return why a condition can never be judged, or nothing."""
+    kinds = [wire.kind for wire in place.wires]
+    if not kinds:
+        return place.why
+    if not clause.values or not COMPARED.isdisjoint(kinds):
+        return ""
+    why = place.why or f"{dotted(clause.path)}: is a {kinds[0]}"
+    return f"{why}; where can only compare it with null"
 
 
 def _leaves_by_path(writer: _MappedWriter, body: BinaryIO) -> list[Leaf]:

@@ -1,8 +1,9 @@
 """The paths of a mapping in a writer schema: what is there, and how its values are taken.
 
 The walk stores the leaves of a schema in which only records, perhaps optional, are on the way to a
-value, and a value is of one type, perhaps optional. Where a union has more types, fastavro decodes
-the record, and the same leaves are taken from it. No path goes through an array or a map.
+value, and a value is of one type, perhaps optional. Of a record, an array or a map it stores
+whether it is there. Where a union has more types, fastavro decodes the record, and the same leaves
+are taken from it. No path goes through an array or a map.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +15,9 @@ import pyarrow as pa
 
 from stream_scorer.codec.reading import opcodes
 from stream_scorer.codec.reading.arrow_layout import StoredColumn, longest
-from stream_scorer.codec.reading.decode_program import PathTree
+from stream_scorer.codec.reading.decode_program import PRESENCE, PathTree
 from stream_scorer.core.mapping.mapping_table import Path, dotted
-from stream_scorer.core.normalising.leaves import LeafPart, Leaves, Wire
+from stream_scorer.core.normalising.leaves import STRUCTURE, LeafPart, Leaves, Wire
 from stream_scorer.registry.definition import Definition
 from stream_scorer.registry.limits import shown
 
@@ -32,14 +33,12 @@ _UNITS: Final = {
 _HELD: Final = {
     "boolean": opcodes.BIT, "long": opcodes.INT64, "float": opcodes.FLOAT32,
     "double": opcodes.FLOAT64, "text": opcodes.TEXT, "bytes": opcodes.TEXT,
-    "decimal": opcodes.TEXT,
+    "decimal": opcodes.TEXT, "structure": opcodes.TEXT,
 }  # fmt: skip
 _PYTHON: Final = {
     "boolean": bool, "long": int, "float": float, "double": float, "text": str, "bytes": bytes,
     "decimal": bytes,
 }  # fmt: skip
-STRUCTURE: Final = Wire("bytes")
-"""The kind of what is not a single value, which becomes nothing of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +46,12 @@ class Found:
     """What a writer schema has at a path.
 
     Attributes:
-        wires: The kinds of its values; none: the path is not there.
+        wires: The kinds of its values; none: the path is not there, or always null.
         nullable: Whether null is possible there.
         walked: Whether the walk can store it.
         texts: For an enum, its symbols.
-        why: Why the path is not there; or why it cannot be read at all.
+        why: Why the path is not there, cannot be read at all, or is not a single value. In the last
+            case there are ``wires``, and ``where`` can compare it with null.
         missing: Whether only a field of that name is not there.
         symbol_bytes: Bytes of the longest symbol of an enum, alone or in a union.
     """
@@ -82,7 +82,7 @@ def _find(definition: Definition, schema: Any, names: Path, at: Path) -> Found: 
         return _find_in_union(definition, schema, names, at)
     if kind in {"record", "error"}:
         if not names:
-            return Found(why=_said(at, "is a record, not a single value"))
+            return Found((STRUCTURE,), why=_said(at, "is a record, not a single value"))
         for entry in schema["fields"]:
             if entry["name"] == names[0]:
                 return _find(definition, entry["type"], names[1:], (*at, names[0]))
@@ -92,7 +92,7 @@ def _find(definition: Definition, schema: Any, names: Path, at: Path) -> Found: 
     if kind in {"array", "map"}:
         if names:
             return Found(why=_said(at, f"a path cannot go through {_A[kind]}"))
-        return Found(why=_said(at, f"is {_A[kind]}, not a single value"))
+        return Found((STRUCTURE,), why=_said(at, f"is {_A[kind]}, not a single value"))
     if kind == "null":
         return Found(nullable=True, walked=False)
     if names:
@@ -117,13 +117,14 @@ def _find_in_union(definition: Definition, schema: Any, names: Path, at: Path) -
     good = [each for each in found if not each.why]
     if not good:
         if found:
-            return Found(walked=False, why=found[0].why, missing=found[0].missing)
+            told = max(found, key=lambda each: (bool(each.wires), each.missing))
+            return replace(told, nullable=len(branches) < len(schema), walked=False)
         return Found(nullable=True, walked=False)
     wires = tuple(dict.fromkeys(wire for each in good for wire in each.wires))
     leaves = {_PYTHON[wire.kind] for wire in wires}
     if not names and len(leaves) < len(wires):
         return Found(why=_said(at, "a union of types that decoded values do not tell apart"))
-    nullable = len(branches) < len(schema) or any(each.nullable for each in good)
+    nullable = len(branches) < len(schema) or any(each.nullable or each.missing for each in found)
     size = max(each.symbol_bytes for each in good)
     return Found(wires, nullable, walked=False, symbol_bytes=size)
 
@@ -183,15 +184,16 @@ def stored_paths(places: Mapping[Path, Found]) -> StoredPaths | None:
             len(planned.columns), dotted(path), _HELD[wire.kind], wire.type, place.nullable,
             place.texts,
         )  # fmt: skip
+        names = (*path, PRESENCE) if wire == STRUCTURE else path
         below = planned.tree
-        for name in path[:-1]:
+        for name in names[:-1]:
             inside = below.setdefault(name, {})
             if isinstance(inside, StoredColumn):
                 return None
             below = inside
-        if path[-1] in below:
+        if names[-1] in below:
             return None
-        below[path[-1]] = column
+        below[names[-1]] = column
         planned.columns.append((path, wire))
     return planned
 
@@ -225,7 +227,7 @@ def _taker(definition: Definition, schema: Any, names: Path) -> Taker:
     if kind in {"record", "error"} and names:
         entry = next((each for each in schema["fields"] if each["name"] == names[0]), None)
         if entry is None:
-            return _structure
+            return lambda _: None  # of a union, in which another record has the field
         name, below = names[0], _taker(definition, entry["type"], names[1:])
         return lambda record: below(record[name])
     if names or kind not in _KINDS:

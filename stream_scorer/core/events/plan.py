@@ -205,13 +205,26 @@ def parse_plan(text: str, parts: Mapping[str, str] | None = None) -> Plan:
         ValueError: An unknown key, a value of the wrong type or out of range; names the key, and
             the file that is not TOML.
     """
+    return plan_from(parse_tables(text, parts))
+
+
+def parse_tables(text: str, parts: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the table that :func:`plan_from` reads, unchecked.
+
+    Args:
+        text: As of :func:`parse_plan`.
+        parts: Likewise.
+
+    Raises:
+        ValueError: A file is not TOML, or a table is in two of them; names it.
+    """
     table = _toml(text, "")
     for name, part in (parts or {}).items():
         key = PARTS[name]
         if key in table:
             raise ValueError(f"{key}: is in the plan file and in {name}; keep one of them")
         table[key] = _toml(part, f"{name}: ")
-    return plan_from(table)
+    return table
 
 
 def _toml(text: str, where: str) -> dict[str, Any]:

@@ -193,12 +193,28 @@ def exact_sum(values, count):
 
 
 @inlined
+def whole_difference(value, base):
+    """Return value - base of int64 values, rounded once, to the nearest float64."""
+    # A difference may have 64 bits.
+    if value < base:
+        return -np.float64(np.uint64(base) - np.uint64(value))
+    return np.float64(np.uint64(value) - np.uint64(base))
+
+
+@inlined
 def whole_deviation(values, count):
-    """Return the standard deviation of a population of int64 values, in two passes."""
-    mean = exact_sum(values, count) / np.float64(count)
+    """Return the standard deviation of a population of int64 values, in two passes.
+
+    Both add differences from the oldest value, so that it is 0 if all values are equal.
+    """
+    base = values[count - 1]
+    mean = 0.0
+    for c in range(count - 1, -1, -1):
+        mean += whole_difference(values[c], base)
+    mean /= np.float64(count)
     squares = 0.0
     for c in range(count - 1, -1, -1):
-        difference = np.float64(values[c]) - mean
+        difference = whole_difference(values[c], base) - mean
         squares += difference * difference
     return math.sqrt(squares / np.float64(count))
 
@@ -228,11 +244,15 @@ def real_sum(values, count):
 
 @inlined
 def real_deviation(values, count):
-    """Return the standard deviation of a population of doubles, likewise, in two passes."""
-    mean = real_sum(values, count) / np.float64(count)
+    """Return the standard deviation of a population of doubles, as ``whole_deviation`` does."""
+    base = double_of(values[count - 1])
+    mean = 0.0
+    for c in range(count - 1, -1, -1):
+        mean += double_of(values[c]) - base
+    mean /= np.float64(count)
     squares = 0.0
     for c in range(count - 1, -1, -1):
-        difference = double_of(values[c]) - mean
+        difference = (double_of(values[c]) - base) - mean
         squares += difference * difference
     return math.sqrt(squares / np.float64(count))
 
@@ -259,8 +279,13 @@ def real_rank(kind, values, count, copy):
     upper = select(copy, count, middle)
     if count & 1:
         return double_of(ordered(upper))
-    lower = most(copy, np.int64(0), middle)
-    return (double_of(ordered(lower)) + double_of(ordered(upper))) / 2.0
+    lower = double_of(ordered(most(copy, np.int64(0), middle)))
+    above = double_of(ordered(upper))
+    mean = (lower + above) / 2.0
+    if math.isinf(mean):
+        # Half of numbers this large is exact.
+        mean = lower / 2.0 + above / 2.0
+    return mean
 
 
 @kernel

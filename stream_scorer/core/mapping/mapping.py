@@ -8,7 +8,7 @@ docs/YOUR_DATA.md describes each key.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Final
@@ -262,6 +262,7 @@ def _mapping_of(text: str, source: _Same) -> EventMapping:  # noqa: ARG001 the t
         raise ValueError(f"rates: must be a table, not {shown(rates)}")  # noqa: TRY004 as above
     if not fields and (extras or where or format_ != "avro"):
         raise ValueError("fields: must be there, unless events.toml has only rates or labels")
+    _check_units(format_, fields + extras)
     labels = _labels(table["labels"]) if "labels" in table else None
     return EventMapping(format_, where, fields, extras, _key(table.get("key", {})), rates, labels)
 
@@ -366,7 +367,19 @@ def _labels(table: object) -> EventMapping:
             rules.append(rule)
         elif nullable:
             rules.append(FieldRule(key, name, kind, nullable=True))
+    _check_units(format_, rules)
     return EventMapping(format_, where, tuple(rules), (), KeyRule(), {}, where_key="labels.where")
+
+
+def _check_units(format_: str, rules: Iterable[FieldRule]) -> None:
+    """Refuse times that no JSON record could give."""
+    for rule in rules:
+        timed = rule.kind == "timestamp" and rule.path is not None
+        if timed and format_ == "json" and not rule.unit:
+            raise ValueError(
+                f"{rule.key}.unit: is missing; JSON has no logical types, so a time needs one of "
+                f"{', '.join(TIME_UNITS)}"
+            )
 
 
 def _rule(key: str, column: str, kind: str, entry: object, *, nullable: bool) -> FieldRule:

@@ -119,12 +119,14 @@ def flag_of(value: object, key: str) -> bool:
 
 
 def path_of(value: object, key: str) -> Path:
-    """Return the names of a dotted path, or of a list of names (which may contain dots).
+    """Return the names of a dotted path, or of a list of names (which may contain dots, brackets).
 
     >>> path_of("txn.id", "fields.transaction_id")
     ('txn', 'id')
     >>> path_of(["a.b", "c"], "fields.mcc")
     ('a.b', 'c')
+    >>> path_of(["amount [EUR]"], "fields.amount")
+    ('amount [EUR]',)
 
     Raises:
         ValueError: It is neither, a name is empty or too long, or there are too many.
@@ -140,8 +142,11 @@ def path_of(value: object, key: str) -> Path:
     for name in names:
         if not name or name != name.strip():
             raise ValueError(f"{key}: a name in {shown(value)} is empty or has spaces around it")
-        if "[" in name or "]" in name:
-            raise ValueError(f"{key}: {shown(name)}: a path cannot go through an array")
+        if isinstance(value, str) and ("[" in name or "]" in name):
+            raise ValueError(
+                f"{key}: {shown(name)}: a path cannot go through an array; if the name has "
+                "brackets, write a list of names"
+            )
         if len(name.encode()) > NAME_BYTES:
             raise ValueError(f"{key}: a name of more than {NAME_BYTES} bytes: {shown(name)}")
     return tuple(names)

@@ -83,12 +83,16 @@ def rates_of(table: Mapping[str, Any], currencies: Mapping[str, int]) -> Rates:
     if sum(map(len, listed)) > RATE_ENTRIES:
         raise ValueError(f"rates: more than {RATE_ENTRIES} dated rates")
     columns = [
-        _dated(code, dated if code != base else {"1970-01-01": "1"}, currencies[code],
-               currencies[base])
+        _of_base() if code == base else _dated(code, dated, currencies[code], currencies[base])
         for code, dated in zip(codes, listed, strict=True)
-    ]  # fmt: skip
+    ]
     starts, numerators, denominators = zip(*columns, strict=True)
     return Rates(base, tuple(codes), starts, numerators, denominators)
+
+
+def _of_base() -> tuple[Int64, Int64, Int64]:
+    """Return the rate that the base has at any time: 1."""
+    return np.array([np.iinfo(np.int64).min]), np.array([1]), np.array([1])
 
 
 def _dated(

@@ -116,7 +116,7 @@ def chosen(
 
     Args:
         clauses: The conditions.
-        texts: For each path, n values as text; None is null.
+        texts: For each path, n values as text; None is null, and any other object equals no text.
         count: n.
     """
     met = np.ones(count, np.bool_)

@@ -72,6 +72,8 @@ _OF_TIMES: Final = np.array([SOUND, Fault.NOT_A_TIME, Fault.NO_OFFSET], np.uint8
 
 _DIGITS_MOST: Final = 40
 """Significant digits of a large decimal that is scaled; more are more than 64 bits, or too fine."""
+_BITS_MOST: Final = 2_048
+"""Bits of a decimal that is computed with; with more it is beyond doubles at any scale."""
 _INT64: Final = 2**63 - 1
 _TO_MS: Final = {"s": 3, "ms": 0, "us": -3, "ns": -6}
 _EXACT_DOUBLE: Final = 2**53
@@ -263,7 +265,9 @@ def _large(part: LeafPart, row: int, exponent: int, mode: int) -> tuple[int, int
     """Scale one value that is beyond the kernels' arithmetic."""
     value = part.values[row].as_py()
     if part.wire.kind == "decimal":
-        number = Decimal(int.from_bytes(value, "big", signed=True)) if len(value) <= 64 else None  # noqa: PLR2004 2^512 is far beyond
+        integer = int.from_bytes(value, "big", signed=True)
+        # Not by the length: bytes in front may only repeat the sign.
+        number = Decimal(integer) if integer.bit_length() <= _BITS_MOST else None
     elif part.wire.kind == "float":
         number = Decimal(str(np.float32(value)))
     elif part.wire.kind == "double":
@@ -300,7 +304,8 @@ def _real_decimals(part: LeafPart) -> Converted:
         elif abs(number) <= _EXACT_DOUBLE and scale <= _EXACT_POWER:
             values.append(number / 10**scale)
         else:
-            nearest = float(Decimal(number).scaleb(-scale, _CONTEXT)) if len(data) <= 64 else np.inf  # noqa: PLR2004 2^512 is far beyond
+            fits = number.bit_length() <= _BITS_MOST
+            nearest = float(Decimal(number).scaleb(-scale, _CONTEXT)) if fits else np.inf
             if not np.isfinite(nearest):
                 codes[row] = Fault.NOT_FINITE
             values.append(nearest)

@@ -215,15 +215,16 @@ def _text(data, at, end, exponent, mode):  # noqa: C901, PLR0911, PLR0912, PLR09
     value = np.int64(number)
     if power < 0 and mode == EXACT:
         return zero, DIGITS
-    if power < 0 and mode == FLOOR and negative:
-        value += 1
+    up = power < 0 and mode == FLOOR and negative
     if power < 0 and mode == HALF_EVEN and complete >= 0:
         following = digits[complete]
         more = complete + 1 < count
-        if following > 5 or (following == 5 and (more or value & 1 == 1)):  # noqa: PLR2004
-            value += 1
-    if value < 0:
-        return zero, OVERFLOW
+        up = following > 5 or (following == 5 and (more or value & 1 == 1))  # noqa: PLR2004
+    if up:
+        # Not afterwards: compiled code takes a sum to have no overflow.
+        if value == _INT64:
+            return zero, OVERFLOW
+        value += 1
     return -value if negative else value, SCALED
 
 

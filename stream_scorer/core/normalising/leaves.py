@@ -23,7 +23,8 @@ class Wire:
     Attributes:
         kind: boolean, long (int, too), float, double, text (enums, too), number (a JSON number,
             as its text), cell (a value of a CSV file: text, or what the rule reads in it),
-            decimal, or bytes (which become nothing of ours).
+            decimal; or bytes and structure (a record, an array or a map), which become nothing of
+            ours.
         scale: Of a decimal: digits after the point.
         unit: Of a long with a time as its logical type: ms, us, ns, date or time.
         local: Whether such a time has no time zone.
@@ -43,8 +44,14 @@ class Wire:
 _TYPES: Final = {
     "boolean": pa.bool_(), "long": pa.int64(), "float": pa.float32(), "double": pa.float64(),
     "text": pa.string(), "number": pa.string(), "cell": pa.string(), "decimal": pa.binary(),
-    "bytes": pa.binary(),
+    "bytes": pa.binary(), "structure": pa.binary(),
 }  # fmt: skip
+
+STRUCTURE: Final = Wire("structure")
+"""The kind of what is not a single value."""
+
+COMPARED: Final = frozenset({"text", "number", "cell", "long", "boolean"})
+"""Kinds that ``where`` compares with a value; any other is null or not, and equals no value."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from stream_scorer.core.mapping.record_filter import chosen
 from stream_scorer.core.normalising import conversions
 from stream_scorer.core.normalising.conversions import NULL, SOUND, Fault
 from stream_scorer.core.normalising.decimal_kernels import UNKNOWN
-from stream_scorer.core.normalising.leaves import LeafPart, Leaves, misfit
+from stream_scorer.core.normalising.leaves import COMPARED, LeafPart, Leaves, misfit
 
 Int64 = NDArray[np.int64]
 
@@ -34,10 +34,15 @@ _COLUMNS: Final = {
 }  # fmt: skip
 BASE_FIELD: Final = pa.field(BASE_AMOUNT, pa.int64(), nullable=False)
 _RATE_FAULTS: Final = {
-    NO_CURRENCY: (RejectReason.CURRENCY, "the rates do not list this currency"),
-    NO_RATE: (RejectReason.CURRENCY, "the event is before the first rate of its currency"),
-    OVERFLOW: (RejectReason.AMOUNT_TOO_LARGE, "more than 64 bits in the base currency"),
-}
+    NO_CURRENCY: (RejectReason.CURRENCY, "currency", "the rates do not list this currency"),
+    NO_RATE: (
+        RejectReason.CURRENCY, "event_time", "the event is before the first rate of its currency",
+    ),
+    OVERFLOW: (
+        RejectReason.AMOUNT_TOO_LARGE, "amount_minor", "more than 64 bits in the base currency",
+    ),
+}  # fmt: skip
+"""Reason, column whose path begins the text, and text of each fault."""
 
 Refusal = tuple[int, RejectReason, str]
 """Row, reason and a text for the reader of the dead letter; no field values."""
@@ -182,6 +187,13 @@ class BaseAmounts:
     def __init__(self, mapping: EventMapping, currencies: Mapping[str, int], most: int) -> None:
         self._rates: Rates = rates_of(mapping.rates, currencies)
         self._most = most
+        places = {
+            rule.column: f"{rule.place}: " for rule in mapping.fields if rule.path is not None
+        }
+        self._faults = {
+            code: (reason, f"{places.get(column, '')}{text}")
+            for code, (reason, column, text) in _RATE_FAULTS.items()
+        }
 
     def apply(self, records: pa.RecordBatch) -> tuple[pa.RecordBatch, Int64, list[Refusal]]:
         """Add the column to transactions.
@@ -206,7 +218,7 @@ class BaseAmounts:
         amounts = columns["amount_minor"].to_numpy(zero_copy_only=False)
         values, status = base_minor(self._rates, amounts, columns["currency"], times)
         status[(status == CONVERTED) & (values > self._most)] = OVERFLOW
-        for code, told in _RATE_FAULTS.items():
+        for code, told in self._faults.items():
             faults.tell(status == code, told)
         return pa.array(values)
 
@@ -276,17 +288,22 @@ def _joined(
 
 
 def _texts(parts: Sequence[LeafPart], count: int) -> NDArray[np.object_]:
-    """Return the values at a path as text; None for null and for what has none."""
+    """Return the values at a path as text; None for null, ``_NO_TEXT`` for what has no text."""
     found = np.full(count, None, object)
     for part in parts:
-        if part.wire.kind in {"text", "number", "cell"}:
-            texts = part.values.to_pylist()
+        if part.wire.kind not in COMPARED:
+            null = part.values.is_null().to_pylist()
+            texts = [None if each else _NO_TEXT for each in null]
         elif part.wire.kind in {"long", "boolean"}:
             texts = part.values.cast(pa.string()).to_pylist()
         else:
-            continue
+            texts = part.values.to_pylist()
         found[slice(None) if part.rows is None else part.rows] = texts
     return found
+
+
+_NO_TEXT: Final = object()
+"""Stands for a value that is there and equals no text."""
 
 
 def _filling(kind: pa.DataType) -> pa.Scalar:

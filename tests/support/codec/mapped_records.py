@@ -170,6 +170,7 @@ def case_of(chance: random.Random, count: int) -> Case:
     nullable = {name: chance.random() < 0.3 for name in names}
     spoiled = chance.random() < 0.2
     enveloped = chance.random() < 0.5
+    where = chance.choice(["op in [c, r]", "op in [c, r] and after != null"]) if enveloped else ""
     schema = _record("Row", (), places, forms, optional, nullable, spoiled=spoiled)
     if enveloped:
         row = ["null", schema]
@@ -177,7 +178,7 @@ def case_of(chance: random.Random, count: int) -> Case:
     prefix = "after." if enveloped else ""
     table: dict[str, Any] = {"record": {"format": "avro"}, "fields": {}, "extra": {}}
     if enveloped:
-        table["record"]["where"] = "op in [c, r]"
+        table["record"]["where"] = where
     for name in names:
         rule = {"path": prefix + ".".join(places[name])} | forms[name].rule
         if name in EXTRAS:
@@ -186,9 +187,7 @@ def case_of(chance: random.Random, count: int) -> Case:
             table["fields"]["amount" if name == "amount_minor" else name] = rule
     case = Case(schema, table)
     for number in range(count):
-        case.records.append(
-            _drawn(chance, number, places, forms, optional, nullable, enveloped=enveloped)
-        )
+        case.records.append(_drawn(chance, number, places, forms, optional, nullable, where=where))
     return case
 
 
@@ -224,7 +223,7 @@ def _record(
 
 def _drawn(
     chance: random.Random, number: int, places: dict[str, Any], forms: dict[str, Form],
-    optional: dict[tuple[str, ...], bool], nullable: dict[str, bool], *, enveloped: bool,
+    optional: dict[tuple[str, ...], bool], nullable: dict[str, bool], *, where: str,
 ) -> tuple[Any, str, Any]:  # fmt: skip
     values: dict[str, Any] = {
         "transaction_id": str(10**9 + number),
@@ -270,11 +269,11 @@ def _drawn(
             expected["channel"] = CHANNELS.get(str(int(values["channel"]) % 50), "ATM")
     if any(name in REQUIRED or name == "terminal_id" for name in gone):
         expected = None
-    if enveloped:
+    if where:
         op = chance.choice(["c", "r", "u"])
         before = chance.choice([None, avro])
         after = None if chance.random() < 0.1 else avro
-        if op == "u":
+        if op == "u" or ("after" in where and after is None):
             expected = "skipped"
         elif after is None:
             expected = None

@@ -182,10 +182,14 @@ def _float(value: Any) -> float:
     return math.nan if value is None else float(value)
 
 
-def _deviation(values: Sequence[float], mean: float) -> float:
-    squares = 0.0
+def _deviation(values: Sequence[float]) -> float:
+    """Return the standard deviation by the differences from the oldest value, the first."""
+    mean = squares = 0.0
     for value in values:
-        difference = float(value) - mean
+        mean += float(value - values[0])
+    mean /= len(values)
+    for value in values:
+        difference = float(value - values[0]) - mean
         squares += difference * difference
     return math.sqrt(squares / len(values))
 
@@ -195,7 +199,7 @@ def _of_integers(kind: str, values: Sequence[int]) -> float:
     if kind in ("sum", "mean"):
         return total if kind == "sum" else total / len(values)
     if kind == "stddev":
-        return _deviation(values, total / len(values))
+        return _deviation(values)
     if kind == "median":
         ordered, middle = sorted(values), len(values) // 2
         odd = len(values) % 2
@@ -210,10 +214,13 @@ def _of_doubles(kind: str, values: Sequence[float]) -> float:
     if kind in ("sum", "mean"):
         return total if kind == "sum" else total / len(values)
     if kind == "stddev":
-        return _deviation(values, total / len(values))
+        return _deviation(values)
     ordered = sorted(values, key=lambda value: (value, math.copysign(1, value)))
     if kind == "median":
         middle = len(values) // 2
-        lower = ordered[middle - 1]
-        return ordered[middle] if len(values) % 2 else (lower + ordered[middle]) / 2
+        if len(values) % 2:
+            return ordered[middle]
+        lower, upper = ordered[middle - 1 : middle + 1]
+        mean = (lower + upper) / 2
+        return mean if math.isfinite(mean) else lower / 2 + upper / 2
     return ordered[0] if kind == "min" else ordered[-1]

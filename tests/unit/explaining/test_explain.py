@@ -56,8 +56,8 @@ def test_the_draft_of_an_avro_topic_works() -> None:
     assert table["fields"]["event_time"] == "txn.ts"
     assert table["fields"]["amount"] == {"path": "txn.amount_cents", "unit": "minor"}
     assert table["fields"]["channel"]["table"] == {"CHIP": "POS", "CNP": "ECOM"}
-    assert ("score", ("score",), "double") in draft.others
-    assert not any("fraud" in name for name, _, _ in draft.others)
+    assert ("score", {"path": "score", "type": "double"}) in draft.others
+    assert not any("fraud" in name for name, _ in draft.others)
     found = explain(with_mapping(Plan(), parse_events(draft_text(draft))), sample)
     assert (found.transactions, found.skipped, found.keyed) == (1, 0, 1)
     assert found.rejected == (("MAPPING", "card.token: null, and customer_id takes none", 1),)
@@ -136,7 +136,7 @@ def test_the_draft_of_a_csv_file_works(tmp_path: Path) -> None:
     assert fields["event_time"] == {"path": "paid_at", "unit": "iso8601", "zone": "UTC"}
     assert fields["amount"] == {"path": "amount", "unit": "major"}
     assert fields["channel"]["table"] == {"chip": "POS", "web": "ECOM", "carrier pigeon": "UNKNOWN"}
-    others = {name: kind for name, _, kind in draft.others}
+    others = {name: rule["type"] for name, rule in draft.others}
     assert others == {"items": "long", "note": "string", "score": "double"}
     found = explain(with_mapping(Plan(), parse_events(text)), sample)
     assert (found.records, found.transactions, found.skipped, found.keyed) == (4, 2, 0, None)
@@ -160,13 +160,44 @@ def test_the_draft_of_a_parquet_file_works(tmp_path: Path) -> None:
     draft = draft_of(sample, Plan())
     fields = tomllib.loads(draft_text(draft))["fields"]
     assert draft.table["record"]["where"] == "op in [c, r]"
-    assert fields["event_time"] == "after.booked"
+    assert fields["event_time"] == {"path": "after.booked", "unit": "us"}
     assert fields["amount"] == {"path": "after.sum_of_it", "unit": "major"}
     found = explain(with_mapping(Plan(), parse_events(draft_text(draft))), sample)
     assert (found.records, found.transactions, found.skipped) == (3, 1, 1)
     assert [detail for _, detail, _ in found.rejected] == [
         "after.sum_of_it: null, and amount_minor takes none"
     ]
+
+
+def test_the_draft_of_columns_with_brackets_works(tmp_path: Path) -> None:
+    path = tmp_path / "payments.csv"
+    path.write_text("id,card,ts,amount[0],note [old]\nP1,C1,2026-01-01T00:00:00Z,12.50,x\n")
+    sample = table_sample(path, 10)
+    draft = draft_of(sample, Plan())
+    others = dict(draft.others)
+    assert others["note_old"] == {"path": ["note [old]"], "type": "string"}
+    text = draft_text(draft).replace("# note_old", "note_old")
+    assert draft.missing == ("amount",)
+    text = text.replace("[extra]", '[fields.amount]\npath = ["amount[0]"]\nunit = "major"\n[extra]')
+    found = explain(with_mapping(Plan(), parse_events(text)), sample)
+    assert (found.transactions, [each.key for each in found.fields if each.why]) == (1, [])
+
+
+def test_the_draft_of_a_parquet_file_has_the_units_of_further_times(tmp_path: Path) -> None:
+    path = tmp_path / "payments.parquet"
+    times = {"paid_at": pa.timestamp("ms", "UTC"), "seen": pa.timestamp("us"), "due": pa.date32()}
+    columns = {name: pa.array([1], pa.int64()).cast(kind) if name != "due" else pa.array([1], kind)
+               for name, kind in times.items()}  # fmt: skip
+    pq.write_table(pa.table({"id": ["T"], "card": ["C"], "amount": [1.5]} | columns), path)
+    sample = table_sample(path, 10)
+    draft = draft_of(sample, Plan())
+    assert draft.table["fields"]["event_time"] == {"path": "paid_at", "unit": "ms"}
+    assert dict(draft.others) == {
+        "seen": {"path": "seen", "type": "timestamp", "unit": "us", "zone": "UTC"},
+        "due": {"path": "due", "type": "long"},
+    }
+    text = draft_text(draft).replace("# seen", "seen").replace("# due", "due")
+    assert explain(with_mapping(Plan(), parse_events(text)), sample).transactions == 1
 
 
 def test_a_column_that_does_not_fit_is_reported(tmp_path: Path) -> None:
@@ -224,10 +255,67 @@ def test_the_command_writes_a_draft_once(tmp_path: Path) -> None:
     assert out.read_text() == written
 
 
+def test_a_plan_with_several_currencies_and_no_rates_has_a_draft(tmp_path: Path) -> None:
+    source, plan, out = tmp_path / "payments.csv", tmp_path / "plan", tmp_path / "plan/events.toml"
+    source.write_text(CSV)
+    plan.mkdir()
+    (plan / "plan.toml").write_text("[currencies]\nEUR = 2\nUSD = 2\nJPY = 0\n")
+    first = run("--file", str(source), "--plan", str(plan), "--out", str(out), "--json")
+    assert first.exit_code == 0, first.output
+    report = json.loads(first.stdout)
+    assert (report["transactions"], report["rates_missing"]) == (2, ["USD", "JPY"])
+    written = out.read_text()
+    assert tomllib.loads(written)["rates"] == {"base": "EUR", "USD": {}, "JPY": {}}
+    # Until a person has written them, nothing runs with it.
+    again = run("--file", str(source), "--plan", str(plan), "--events", str(out))
+    assert isinstance(again.exception, SettingsError)
+    assert "rates.JPY: must be a table of date = rate with one at least" in str(again.exception)
+    for code in ("USD", "JPY"):
+        written = written.replace(f"{code} = {{}}", f'{code} = {{2020-01-01 = "0.9"}}')
+    out.write_text(written)
+    checked = run("--file", str(source), "--plan", str(plan), "--events", str(out), "--json")
+    assert checked.exit_code == 0, checked.output
+    assert json.loads(checked.stdout)["transactions"] == 2
+
+
+def test_a_mapping_gives_the_rates_of_a_plan_that_has_none(tmp_path: Path) -> None:
+    source, plan, events = (tmp_path / name for name in ("p.csv", "plan.toml", "my.toml"))
+    source.write_text(CSV)
+    plan.write_text("[currencies]\nEUR = 2\nUSD = 2\n")
+    text = draft_text(draft_of(table_sample(source, 10), Plan()))
+    events.write_text(text)
+    refused = run("--file", str(source), "--plan", str(plan), "--events", str(events))
+    assert "more than one needs rates to a base" in str(refused.exception)
+    events.write_text(text + '[rates]\nbase = "EUR"\nUSD = {2020-01-01 = "0.9"}\n')
+    checked = run("--file", str(source), "--plan", str(plan), "--events", str(events), "--json")
+    assert checked.exit_code == 0, checked.output
+    assert json.loads(checked.stdout)["rates_missing"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[currencies]\nEUR = 2\nusd = 2\n", "currencies: 'usd' is not an ISO 4217 code"),
+        ("[currencies]\nEUR = 2\nUSD = 2\n[events]\nx = 1\n", "events: unknown key 'x'"),
+        ("[currencies\n", "not TOML"),
+        ("events = 1\n[currencies]\nEUR = 2\nUSD = 2\n", "events: must be a table"),
+    ],
+)
+def test_a_plan_that_is_wrong_is_refused_by_name(tmp_path: Path, text: str, told: str) -> None:
+    source, plan = tmp_path / "payments.csv", tmp_path / "plan.toml"
+    source.write_text(CSV)
+    plan.write_text(text)
+    refused = run("--file", str(source), "--plan", str(plan), "--out", str(tmp_path / "out.toml"))
+    assert isinstance(refused.exception, SettingsError)
+    assert told in str(refused.exception)
+    assert str(plan) in str(refused.exception)
+
+
 def test_the_command_checks_a_mapping(tmp_path: Path) -> None:
     source, events = tmp_path / "payments.avsc", tmp_path / "events.toml"
     source.write_text(json.dumps(SCHEMA))
-    rules = {"transaction_id": "txn.id", "customer_id": "card.token", "event_time": "txn.ts",
+    rules = {"transaction_id": "txn.id", "customer_id": "card.token",
+             "event_time": {"path": "txn.ts", "unit": "us"},
              "amount": {"path": "txn.amount_cents", "unit": "minor"},
              "currency": "txn.currency"}  # fmt: skip
     lines = [f"{name} = {json.dumps(rule).replace(':', ' =')}" for name, rule in rules.items()]

@@ -93,7 +93,6 @@ def test_numbers_keep_their_value(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("events", "why"),
     [
-        (FLAT.replace(', unit = "ms"', ""), "ts: JSON has no logical types"),
         (f'{FLAT}[extra]\nn = {{path = "id", type = "long"}}', "id: is read as values of several"),
         (f'{FLAT}mcc = "sum.mcc"', "sum.mcc: sum is a value itself"),
         (f'{FLAT}terminal_id = "id.of.it"\nmcc = "id.of"', "id.of.it: id is a value itself"),
@@ -105,6 +104,41 @@ def test_records_that_json_cannot_have_are_refused(tmp_path: Path, events: str, 
     with pytest.raises(SettingsError) as refused:
         payloads(path, plan_with(events))
     assert refused.value.what.startswith(f"produce: {why}")
+
+
+def test_where_reads_records_as_it_reads_the_rows(tmp_path: Path) -> None:
+    path = tmp_path / "in.parquet"
+    after = pa.array([{"id": "a"}, {"id": "b"}, {"id": None}, None, {"id": "c"}])
+    pq.write_table(
+        pa.table({"after": after, "card": ["C"] * 5, "ts": [1, 2, 3, 4, 5], "sum": [1.5] * 5,
+                  "x": pa.array([[], ["x"], None, [], []], pa.list_(pa.string())),
+                  "y": pa.array([b"", None, b"", b"", b"y"])}), path,
+    )  # fmt: skip
+    id_ = 'transaction_id = "after.id"'
+    events = FLAT.replace('transaction_id = "id"', id_)
+    for where, sent in (
+        ("after != null and after.id != null and x != null and y != null", ["a", "c"]),
+        ("after != null and after.id != null and y == null", ["b"]),
+    ):
+        plan = plan_with(events.replace('"json"', f'"json"\nwhere = "{where}"'))
+        found = [value for _, value in payloads(path, plan)]
+        assert plan.mapping is not None
+        decoded = JsonDecoder(plan.mapping, plan).decode(found)
+        assert decoded.records.column("transaction_id").to_pylist() == sent
+        assert len(found) == len(sent)
+
+
+def test_what_where_compares_and_json_does_not_have_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "in.parquet"
+    row = {"id": "a", "card": "C", "ts": 1, "sum": 1.5}
+    events = FLAT.replace('"json"', '"json"\nwhere = "x != null"')
+    pq.write_table(pa.Table.from_pylist([row | {"x": float("nan")}]), path)
+    with pytest.raises(SettingsError, match="produce: x: where compares it, and JSON has neither"):
+        payloads(path, plan_with(events))
+    path = tmp_path / "in.csv"
+    path.write_text("id,card,ts,sum,x,x.y\na,C,1,1.5,1,2\n")
+    with pytest.raises(SettingsError, match="produce: x: is a value, and other paths go through"):
+        payloads(path, plan_with(f'{events}mcc = "x.y"'))
 
 
 def test_a_value_that_does_not_fit_is_one_error(tmp_path: Path) -> None:

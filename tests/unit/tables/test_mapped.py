@@ -218,6 +218,30 @@ def test_columns_of_which_no_value_fits(tmp_path: Path, number: int) -> None:
     assert refused.value.fix
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([0.5, None]), pa.array([float("nan"), None]), pa.array([0.5, None], pa.float32()),
+        pa.array([b"", None]), pa.array([Decimal("0.5"), None], pa.decimal128(9, 2)),
+        pa.array([[], None], pa.list_(pa.string())), pa.array([{"y": None}, None]),
+        pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int64())),
+        pa.array([1, None], pa.duration("ms")),
+    ],
+    ids=lambda values: str(values.type),
+)  # fmt: skip
+def test_where_compares_parquet_columns_of_each_type_with_null(
+    tmp_path: Path, values: pa.Array
+) -> None:
+    table = pa.Table.from_pylist([ROW, {**ROW, "id": "t1"}]).append_column("x", values)
+    pq.write_table(table, tmp_path / "in.parquet")
+    for where, good in (("x != null", [0]), ("x == null", [1])):
+        (piece,) = pieces(tmp_path / "in.parquet", plan_with(f"record.where = '{where}'\n{PLAIN}"))
+        assert (piece.good.tolist(), piece.faults) == (good, {}), where
+    with pytest.raises(SettingsError, match=r"in\.parquet: record\.where: x: is a ") as refused:
+        pieces(tmp_path / "in.parquet", plan_with(f"record.where = 'x == 0.5'\n{PLAIN}"))
+    assert refused.value.what.endswith("; where can only compare it with null")
+
+
 def test_paths_through_lists_and_values_are_refused(tmp_path: Path) -> None:
     for values, told in (
         (pa.array([[{"x": "c"}]]), "who: is a list<"),

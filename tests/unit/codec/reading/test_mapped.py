@@ -3,6 +3,7 @@
 import json
 import random
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -196,6 +197,129 @@ def test_leaves_of_a_type_used_before_are_stored_by_the_walk() -> None:
     assert skipped_rows(6, decoded.rows, decoded.rejections).tolist() == [1, 2]
 
 
+OTHER_KINDS: list[tuple[Any, Any]] = [
+    ("double", 0.5),
+    ("float", 0.5),
+    ("bytes", b""),
+    ({"type": "fixed", "name": "Fixed", "size": 2}, b"ab"),
+    ({"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}, Decimal("0.50")),
+    ({"type": "array", "items": "string"}, []),
+    ({"type": "map", "values": "long"}, {"a": 1}),
+    ({"type": "record", "name": "Empty", "fields": []}, {}),
+    ({"type": "record", "name": "Full", "fields": [{"name": "x", "type": "string"}]}, {"x": ""}),
+]
+
+
+@pytest.mark.parametrize("decoder", [MappedDecoder, FastavroDecoder])
+@pytest.mark.parametrize(("kind", "value"), OTHER_KINDS)
+def test_where_compares_values_of_each_type_with_null(
+    decoder: type[MappedDecoder], kind: Any, value: Any
+) -> None:
+    inside = {"type": "record", "name": "Inside", "fields": [{"name": "x", "type": kind}]}
+    source = Schemas(schema_of(*PAYMENT, ("x", ["null", kind])),
+                     schema_of(*PAYMENT, ("x", kind)),
+                     schema_of(*PAYMENT, ("a", ["null", inside])))  # fmt: skip
+    payloads = [
+        source.payload(1, GOOD | {"x": value}),
+        source.payload(1, GOOD | {"x": None}),
+        source.payload(2, GOOD | {"x": value}),
+    ]
+    deep = [
+        source.payload(3, GOOD | {"a": {"x": value}}),
+        source.payload(3, GOOD | {"a": None}),
+    ]
+    for operator, rows in (("!=", [0, 2]), ("==", [1])):
+        found = decoder(mapping(record={"where": f"x {operator} null"}), source, PLAN)
+        decoded = found.decode(payloads)
+        assert (decoded.rows.tolist(), decoded.rejections.details) == (rows, ())
+        found = decoder(mapping(record={"where": f"a.x {operator} null"}), source, PLAN)
+        decoded = found.decode(deep)
+        assert (decoded.rows.tolist(), decoded.rejections.details) == (rows[:1], ())
+
+
+@pytest.mark.parametrize(("kind", "value"), OTHER_KINDS)
+def test_where_refuses_to_compare_other_types_with_a_value(kind: Any, value: Any) -> None:
+    source = Schemas(schema_of(*PAYMENT, ("x", ["null", kind])))
+    payload = source.payload(1, GOOD | {"x": value})
+    for where in ("x == 0.5", "x not in [null, a]"):
+        decoder = MappedDecoder(mapping(record={"where": where}), source, PLAN)
+        (detail,) = decoder.decode([payload]).rejections.details
+        assert detail.startswith("schema id 1: record.where: x: is a")
+        assert detail.endswith("; where can only compare it with null")
+
+
+def test_the_fields_inside_of_a_record_that_where_compares_are_stored_by_the_walk() -> None:
+    row = {"type": "record", "name": "Row", "fields": [
+        {"name": "id", "type": "string"}, {"name": "ts", "type": "long"},
+        {"name": "tags", "type": ["null", {"type": "array", "items": "string"}]},
+        {"name": "card", "type": "string"}, {"name": "sum", "type": "double"}]}  # fmt: skip
+    source = Schemas(schema_of(("before", ["null", row]), ("after", ["null", "Row"])))
+    fields = {"transaction_id": "after.id", "event_time": {"path": "after.ts", "unit": "ms"},
+              "customer_id": "after.card",
+              "amount": {"path": "after.sum", "unit": "major"}}  # fmt: skip
+    where = "after != null and after.tags == null and before != null"
+    new = {"id": "NEW", "ts": 2, "tags": None, "card": "C1", "sum": 2.5}
+    records = [
+        {"before": new, "after": new},
+        {"before": new, "after": None},
+        {"before": None, "after": new},
+        {"before": new, "after": new | {"tags": []}},
+        {"before": new | {"tags": ["x"]}, "after": new | {"id": "OTHER"}},
+    ]
+    payloads = [source.payload(1, record) for record in records]
+    rules = mapping(fields, record={"where": where})
+    walked = MappedDecoder(rules, source, PLAN)
+    assert writer_of(walked, 1).stored is not None
+    decoded = walked.decode(payloads)
+    assert decoded.rows.tolist() == [0, 4]
+    assert decoded.records.column("transaction_id").to_pylist() == ["NEW", "OTHER"]
+    assert decoded.rejections.details == ()
+    sure = FastavroDecoder(rules, source, PLAN).decode(payloads)
+    read = JsonDecoder(mapping(fields, record={"where": where, "format": "json"}), PLAN).decode(
+        [json.dumps(record).encode() for record in records]
+    )
+    for other in (sure, read):
+        assert other.rows.tolist() == [0, 4]
+        assert other.records.equals(decoded.records)
+
+
+def test_where_compares_what_several_branches_have() -> None:
+    row = {"type": "record", "name": "Row", "fields": [{"name": "x", "type": "string"}]}
+    other = {"type": "record", "name": "Other", "fields": [{"name": "y", "type": "long"}]}
+    kinds = ["null", "double", "string", row, other]
+    source = Schemas(
+        schema_of(*PAYMENT, ("u", kinds)), schema_of(*PAYMENT, ("u", kinds[:1] + kinds[3:]))
+    )
+    values = [None, 1.0, "1.0", ("Row", {"x": "1.0"}), ("Other", {"y": 1})]
+    payloads = [source.payload(1, GOOD | {"u": value}) for value in values]
+    payloads += [source.payload(2, GOOD | {"u": value}) for value in (None, *values[3:])]
+    for where, rows in (
+        ("u == null", [0, 5]), ("u != null", [1, 2, 3, 4, 6, 7]), ('u == "1.0"', [2]),
+        ('u != "1.0"', [0, 1, 3, 4]),
+    ):  # fmt: skip
+        decoded = MappedDecoder(mapping(record={"where": where}), source, PLAN).decode(payloads)
+        assert decoded.rows.tolist() == rows, where
+
+
+@pytest.mark.parametrize(
+    ("where", "rows"),
+    [
+        ("x != null", [0, 1, 2, 3, 4, 5, 6, 7]), ("x == null", [8, 9]), ("x == 0", [0, 4]),
+        ('x == "0.0"', [1]), ("x == true", [3]), ("x in [null, a]", [5, 8, 9]),
+        ("x not in [0, a]", [1, 2, 3, 6, 7, 8, 9]), ('x == ""', []), ("x.y == null", [8, 9]),
+    ],
+)  # fmt: skip
+def test_where_compares_json_values_as_they_are_written(where: str, rows: list[int]) -> None:
+    values = ["0", "0.0", "1e3", "true", '"0"', '"a"', "[0]", '{"a": 0}', "null"]
+    good = json.dumps(GOOD)[:-1]
+    records = [f'{good}, "x": {value}}}'.encode() for value in values] + [f"{good}}}".encode()]
+    if where.startswith("x.y"):
+        records[7] = f'{good}, "x": {{"y": 0}}}}'.encode()
+    rules = mapping(record={"where": where, "format": "json"})
+    decoded = JsonDecoder(rules, PLAN).decode(records)
+    assert (decoded.rows.tolist(), decoded.rejections.details) == (rows, ())
+
+
 def test_records_of_several_branches_are_read_by_their_branch() -> None:
     def shop(name: str, scale: int) -> dict[str, Any]:
         sum_ = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": scale}
@@ -206,8 +330,6 @@ def test_records_of_several_branches_are_read_by_their_branch() -> None:
         ("pay", [shop("A", 2), shop("B", 4), "null"]),
     ))  # fmt: skip
     decoder = MappedDecoder(mapping({"amount": {"path": "pay.sum", "unit": "major"}}), source, PLAN)
-    from decimal import Decimal  # noqa: PLC0415 for this test alone
-
     base = {"ts": 5, "card": "C"}
     payloads = [
         source.payload(1, {"id": "a", "pay": ("A", {"sum": Decimal("1.25")})} | base),
@@ -402,8 +524,50 @@ def test_amounts_of_the_base_currency_follow_the_rates() -> None:
     assert kept.tolist() == [1, 2]
     assert rejections.rows.tolist() == [0, 3, 4]
     assert rejections.reasons[1:] == (RejectReason.CURRENCY, RejectReason.CURRENCY)
+    assert rejections.details[1:] == (
+        "the event is before the first rate of its currency",
+        "the rates do not list this currency",
+    )
     assert found.timestamp.tolist() == [2**41 + 1, 2**41 + 2]
     assert validate(found, plan).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("decoder", [MappedDecoder, FastavroDecoder])
+def test_a_field_that_one_record_of_a_union_does_not_have_is_null(
+    decoder: type[MappedDecoder],
+) -> None:
+    card = {"type": "record", "name": "Card", "fields": [{"name": "x", "type": "string"}]}
+    transfer = {"type": "record", "name": "Transfer", "fields": []}
+    source = Schemas(schema_of(*PAYMENT, ("u", ["null", transfer, card])))
+    values = [("Card", {"x": "a"}), ("Transfer", {}), None]
+    payloads = [source.payload(1, GOOD | {"u": value}) for value in values]
+    decoded = decoder(mapping({"mcc": "u.x"}), source, PLAN).decode(payloads)
+    assert decoded.records.column("mcc").to_pylist() == ["a", None, None]
+    decoded = decoder(mapping(record={"where": "u.x == null"}), source, PLAN).decode(payloads)
+    assert decoded.rows.tolist() == [1, 2]
+    decoded = decoder(mapping({"customer_id": "u.x"}), source, PLAN).decode(payloads)
+    assert decoded.rejections.details == ("u.x: null, and customer_id takes none",) * 2
+
+
+def test_a_rejection_by_the_rates_names_the_path() -> None:
+    rates = {"base": "EUR", "USD": {"2026-01-01": "1000000"}}
+    plan = Plan(currencies={"EUR": 2, "USD": 2}, events={"rates": rates})
+    fields: dict[str, Any] = {"currency": "coin"}
+    rules = mapping(fields, rates=rates, record={"format": "json"})
+    decoder = JsonDecoder(rules, plan)
+    day = 1_767_225_600_000  # 2026-01-01
+    rows = [("EUR", -1, 1), ("USD", day, 1), ("USD", day - 1, 1), ("USD", day, 10**7),
+            ("JPY", day, 1)]  # fmt: skip
+    decoded = decoder.decode(
+        [json.dumps(GOOD | {"coin": c, "ts": ts, "sum": sum_}).encode() for c, ts, sum_ in rows]
+    )
+    assert decoded.rows.tolist() == [0, 1]
+    assert decoded.rejections.details == (
+        "ts: the event is before the first rate of its currency",
+        "sum: more than 64 bits in the base currency",
+        "sum: the plan does not list this currency",
+    )
+    assert decoded.records.column(BASE_AMOUNT).to_pylist() == [100, 100_000_000]
 
 
 def test_without_a_terminal_the_id_is_empty_and_valid() -> None:

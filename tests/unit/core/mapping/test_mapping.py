@@ -69,6 +69,12 @@ def test_a_full_mapping_is_read() -> None:
     check_with_plan(mapping, {"EUR": 2, "USD": 2}, {"ip_country": "string", "basket": "long"})
 
 
+def test_a_list_of_names_may_have_brackets_and_dots() -> None:
+    fields = FIELDS.replace('"sum"', '["paid [EUR]"]') + 'mcc = ["a[0].b", "c"]\n'
+    mapping = mapping_of(parse_events(f"[fields]\n{fields}"))
+    assert {("paid [EUR]",), ("a[0].b", "c")} < set(mapping.paths)
+
+
 def test_an_empty_mapping_reads_our_own_schema() -> None:
     assert mapping_of({}).fields == ()
     assert required_ids({}) == ("transaction_id", "customer_id", "terminal_id")
@@ -90,6 +96,7 @@ def test_a_terminal_is_required_where_each_record_has_one(terminal: str, needed:
     assert mapping_in(events) is mapping_in(events)
 
 
+FIELDS_IN_JSON = f'record.format = "json"\n[fields]{FIELDS}'
 MANY = ", ".join(f'"{number}" = "POS"' for number in range(2_049))
 HOSTILE = [
     ("[field]", "unknown key 'field'"),
@@ -108,6 +115,9 @@ HOSTILE = [
     ("FIELDS\nmcc = 'a..b'", "fields.mcc.path: a name in 'a..b' is empty"),
     ("FIELDS\nmcc = ' a'", "fields.mcc.path: a name in ' a' is empty or has spaces"),
     ("FIELDS\nmcc = 'a[0].b'", "fields.mcc.path: 'a[0]': a path cannot go through an array"),
+    ("FIELDS\nmcc = 'a[b]'", "if the name has brackets, write a list of names"),
+    (FIELDS_IN_JSON.replace(', unit = "ms"', ""), "fields.event_time.unit: is missing; JSON"),
+    (f"{FIELDS_IN_JSON}[extra]\nx = {{path = 'a', type = 'timestamp'}}", "extra.x.unit: is"),
     (f"FIELDS\nmcc = '{'.'.join('a' * 17)}'", "fields.mcc.path: a path of 17 names"),
     (f"FIELDS\nmcc = '{'a' * 257}'", "fields.mcc.path: a name of more than 256 bytes"),
     ("FIELDS\nmcc = {path = 'a', constant = 'b'}", "fields.mcc: needs either a path or a constant"),
@@ -276,6 +286,10 @@ REFUSED_LABELS = [
     ("FRAUD {path = 'a', optional = true}", "labels.is_fraud.optional: needs a default"),
     ("FRAUD {constant = 1}", "labels.is_fraud.constant: must be true or false"),
     ("FRAUD {constant = true, path = 'a'}", "labels.is_fraud: needs either a path or a constant"),
+    (
+        "FRAUD 'a'\nformat = 'json'\nlabel_time = 'a'",
+        "labels.label_time.unit: is missing",
+    ),
     ("FRAUD 'a[0]'", "labels.is_fraud.path: 'a[0]': a path cannot go through an array"),
 ]
 

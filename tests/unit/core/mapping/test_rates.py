@@ -70,12 +70,12 @@ def test_amounts_in_the_base_are_exact_fractions(
     ):
         if code == "USD":
             assert (value, state) == (0, NO_CURRENCY)
-        elif time < 0:
+        elif time < 0 and code != "EUR":
             assert (value, state) == (0, NO_RATE)
         else:
             ratio = {
                 "EUR": Fraction(1),
-                "JPY": Fraction(*yen[min(time // DAY, len(yen) - 1)]),
+                "JPY": Fraction(*yen[max(0, min(time // DAY, len(yen) - 1))]),
                 "KWD": Fraction(*dinar),
             }[code]
             exact = Fraction(amount, 10 ** CURRENCIES[code]) * ratio * 100
@@ -84,6 +84,13 @@ def test_amounts_in_the_base_are_exact_fractions(
                 assert (value, expected > INT64 // 2) == (0, True)
             else:
                 assert (value, state) == (expected, CONVERTED)
+
+
+def test_the_base_needs_no_rate_at_any_time() -> None:
+    rates = rates_of({"base": "EUR", "JPY": {"1960-01-01": "1"}}, {"EUR": 2, "JPY": 0})
+    times = np.array([-INT64 - 1, -1, 0, INT64])
+    found, status = base_minor(rates, np.arange(4), pa.array(["EUR"] * 4), times)
+    assert (found.tolist(), status.tolist()) == ([0, 1, 2, 3], [CONVERTED] * 4)
 
 
 def test_a_tie_goes_to_the_even_minor_unit() -> None:

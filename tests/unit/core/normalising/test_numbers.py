@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -95,6 +96,7 @@ DECIMAL_TEXT = st.one_of(
 @example(["9223372036854775807", "9223372036854775808", "-9223372036854775807"], 0, EXACT)
 @example(["0.5", "1.5", "2.5", "-0.5", "-1.5", "0.50000001", "0.49999"], 0, ROUNDED)
 @example(["000000000000000000000000012.50", "1e18", "1e19", "10e-1"], 1, EXACT)
+@example(["92233720368547758.075", "-92233720368547758.075", "92233720368547758.0749"], 2, ROUNDED)
 def test_a_decimal_text_is_scaled_exactly(
     values: list[str], exponent: int, rule: FieldRule
 ) -> None:
@@ -140,6 +142,24 @@ def test_decimals_of_no_bytes_and_of_many_are_refused() -> None:
     assert converted(part, 2, EXACT) == [Fault.NOT_A_NUMBER, Fault.OVERFLOW, 1]
 
 
+@pytest.mark.parametrize("size", [64, 65, 1_000])
+@pytest.mark.parametrize("number", [10**20, -(10**20), 5 * 10**18, 10**36])
+def test_bytes_that_repeat_the_sign_have_no_effect(number: int, size: int) -> None:
+    values = pa.array([number.to_bytes(size, "big", signed=True)])
+    part = LeafPart(Wire("decimal", 20), values)
+    assert converted(part, 2, EXACT) == [number // 10**18]
+    column, codes = real(EXACT, part, np.array([]))
+    assert (column.to_pylist(), codes.tolist()) == ([number / 10**20], [0])
+
+
+def test_a_decimal_extra_may_have_as_many_bits_as_a_double() -> None:
+    numbers = [10**200, 10**300, 10**346, 10**347]
+    values = [number.to_bytes(150, "big", signed=True) for number in numbers]
+    column, codes = real(EXACT, LeafPart(Wire("decimal", 38), pa.array(values)), np.array([]))
+    assert codes.tolist() == [0, 0, 0, Fault.NOT_FINITE]
+    assert column.to_pylist()[:3] == [1e162, 1e262, 1e308]
+
+
 @settings(max_examples=examples(100))
 @given(st.lists(st.integers(-INT64 - 1, INT64), max_size=20), EXPONENTS)
 def test_a_whole_number_is_scaled_exactly(values: list[int], exponent: int) -> None:
@@ -172,6 +192,14 @@ def test_a_count_of_time_is_rounded_down(values: list[int], unit: str, since: in
             assert abs(exact) > INT64 - 2 * abs(since)
         else:
             assert result == exact
+
+
+def test_a_text_that_is_rounded_down_beyond_64_bits_is_refused() -> None:
+    rule = FieldRule("f", "event_time", "timestamp", ("ts",), unit="ms")
+    values = pa.array(["-9223372036854775807.5", "-9223372036854775806.5", "9223372036854775807.5"])
+    column, codes = time(rule, LeafPart(Wire("number"), values), np.array([]))
+    assert codes.tolist() == [Fault.TIME_RANGE, 0, 0]
+    assert column.cast(pa.int64()).to_pylist()[1:] == [-INT64, INT64]
 
 
 @settings(max_examples=examples(200))
