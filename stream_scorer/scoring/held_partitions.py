@@ -154,7 +154,7 @@ class HeldPartitions:
             partition,
             self.histories.since(partition),
             watermark,
-            None if routing is None else fleet.models[routing.versions[CHAMPION]],
+            None if routing is None else fleet.models[routing.revision][routing.versions[CHAMPION]],
         )
 
     def _sure(self) -> bool:
@@ -198,7 +198,7 @@ class HeldPartitions:
         fleet = self._versions.fleet
         for plan, part in by_mapping(raw, self._timeline(partition)):
             try:
-                events, _, _ = self._decoders.decode(part, plan, fleet.shared)
+                events, _, _ = self._decoders.decode(part, plan, fleet.read_by)
             except RegistryUnavailableError as error:
                 raise Paused("registry", str(error)) from error
             self._beginnings[partition].read(events, fleet.shared)
@@ -245,7 +245,7 @@ class HeldPartitions:
 
     def _lacking(self, partition: int, routing: Routing) -> str:
         """Return why a partition's history does not serve a routing."""
-        models = self._versions.fleet.models
+        models = self._versions.fleet.models[routing.revision]
         return self.state.warmth.lacking(
             partition,
             self.histories.since(partition),

@@ -19,7 +19,7 @@ from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import BytesColumn, Headers, Paused, RawRecords
 from stream_scorer.registry.sources import FileRegistry, SchemaSource, reader_schema
-from stream_scorer.rollout.log.ready_versions import Pinned
+from stream_scorer.rollout.log.ready_versions import Pinned, Versions
 from stream_scorer.scoring.held_partitions import HeldPartitions, HeldState
 from stream_scorer.scoring.outputs import Outcomes
 from stream_scorer.scoring.work import ScoringWork
@@ -89,12 +89,13 @@ def work(
     source: SchemaSource = FILES,
     told: list[Event] | None = None,
     partitions: int = 1,
+    versions: Versions | None = None,
 ) -> ScoringWork:
     settings = Settings()
-    model, plan = load_model(settings, Deployment("fraud:1.0.0"))
+    versions = versions or Pinned(*load_model(settings, Deployment("fraud:1.0.0")))
     heard = told if told is not None else []
-    versions, codecs = Pinned(model, plan), open_codecs(settings, source)
-    rings = PartitionRings(model.features)
+    codecs = open_codecs(settings, source)
+    rings = PartitionRings(versions.fleet.features)
     state = HeldState(
         rings,
         Restoration("transactions", Nothing(partitions), OWNER, MemoryStore(), rings, no_input),
