@@ -127,7 +127,7 @@ GROSS = {"path": "after.paid", "type": "double"}
 SPREAD: dict[str, Any] = {"name": "SD", "kind": "stddev", "field": "gross", "window": "1h"}
 
 
-def test_an_extra_field_that_is_defined_anew_is_warmed_before_it_decides(
+def test_an_extra_field_whose_definition_changes_is_warmed_before_it_decides(
     scene: Scene, models: Path, tmp_path: Path
 ) -> None:
     directory = with_foreign_schema(tmp_path)
@@ -142,8 +142,8 @@ def test_an_extra_field_that_is_defined_anew_is_warmed_before_it_decides(
         scene.feed_until(len(ours) // 4)
         scene.decided()
         # It has the same values: only the definition is another one.
-        anew = FIRST | {"extra": {"gross": GROSS | {"optional": True}}}
-        second = scene.plan(**alone, shared={"events": anew})
+        changed = FIRST | {"extra": {"gross": GROSS | {"optional": True}}}
+        second = scene.plan(**alone, shared={"events": changed})
         lacks = "fraud:1.4.0 is warming: the rings do not keep gross (double) as this events.toml"
         wait_until(lambda: any(lacks in said for said in process.degraded()), "it is refused")
         half = len(ours) // 2
