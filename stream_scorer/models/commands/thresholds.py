@@ -144,7 +144,7 @@ def choose_thresholds_by(settings: Settings, job: ThresholdJob) -> dict[str, Any
         )
     days = DaySelection(data, job.days, job.check_days, model, bundle.manifest)
     fitted = days.scored(days.chosen, data, scores, plan)
-    budget = job.budget or read_policy(plan.policy, plan.exponent).reviews_per_day
+    budget = job.budget or read_policy(plan.policy, plan.exponent, plan.extras).reviews_per_day
     review, block = _choose(fitted, plan, job.costs, budget)
     policy = {
         **plan.policy, "default": {"review": review, "block": block},
