@@ -205,6 +205,8 @@ def _labels_of(file: InputFile, number: Int64, fields: Sequence[pa.Field]) -> di
             f"{file.name}: column 'is_fraud' is missing",
             "it has no default; add it, or name another: [labels]",
         )
+    if present is not None and not present:
+        return {field.name: pa.nulls(len(number), field.type) for field in fields}
     found: list[list[pa.Array]] = [[pa.nulls(0, field.type)] for field in fields]
     for piece in read_pieces(file, names, 0) if len(number) else ():
         inside = number[(number >= piece.first) & (number < piece.first + piece.rows)]

@@ -110,11 +110,12 @@ def test_segments_by_an_extra_field_count(data: Path, labelled: pa.Table, tmp_pa
     plan.mkdir()
     (plan / "plan.toml").write_text("")
     (plan / "policy.toml").write_bytes(policy_text({"segment": [segment]}))
-    names = ("transaction_id", "event_time", "customer_id", "terminal_id", "currency")
+    names = ("transaction_id", "customer_id", "terminal_id", "currency")
     (plan / "events.toml").write_text(
         "[fields]\n"
         + "".join(f'{name} = "{name}"\n' for name in names)
-        + 'amount = {path = "amount_minor", unit = "minor"}\n'
+        + 'event_time = {path = "event_time", zone = "UTC"}\n'
+        'amount = {path = "amount_minor", unit = "minor"}\n'
         '[extra]\nshop = {path = "terminal_id", type = "string"}\n'
     )
     found = chosen(data, tmp_path, plan=plan, budget=30)
