@@ -127,7 +127,7 @@ GROSS = {"path": "after.paid", "type": "double"}
 SPREAD: dict[str, Any] = {"name": "SD", "kind": "stddev", "field": "gross", "window": "1h"}
 
 
-def test_an_extra_field_whose_definition_changes_is_warmed_before_it_decides(
+def test_an_extra_field_with_another_definition_is_warmed(
     scene: Scene, models: Path, tmp_path: Path
 ) -> None:
     directory = with_foreign_schema(tmp_path)

@@ -83,7 +83,7 @@ def shown(versions: LiveVersions) -> list[int]:
 
 
 @pytest.mark.parametrize("effective_at", [None, LATER])
-def test_a_mapping_by_which_the_loaded_version_is_cold_is_refused(
+def test_a_mapping_that_leaves_a_loaded_version_cold_is_refused(
     log: Log, told: list[Event], start: Start, effective_at: int | None
 ) -> None:
     log.add(revision(1, OLD))
@@ -100,7 +100,7 @@ def test_a_mapping_by_which_the_loaded_version_is_cold_is_refused(
 
 
 @pytest.mark.parametrize("effective_at", [None, LATER])
-def test_after_a_restart_the_rings_keep_what_both_mappings_define(
+def test_after_a_restart_rings_keep_both_definitions(
     log: Log, start: Start, effective_at: int | None
 ) -> None:
     log.add(revision(1, OLD), revision(2, NEW, effective_at))
@@ -122,7 +122,7 @@ def test_after_a_restart_the_rings_keep_what_both_mappings_define(
     rings.adopt(versions.fleet.features)
 
 
-def test_a_plan_without_the_extra_field_is_refused_and_nothing_ends(log: Log, start: Start) -> None:
+def test_a_plan_without_the_extra_field_is_refused(log: Log, start: Start) -> None:
     log.add(revision(1, OLD))
     versions = start()
     log.add(revision(2, plan_of(None)))
