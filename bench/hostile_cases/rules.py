@@ -42,6 +42,7 @@ RULES: Final[dict[str, tuple[str, str]]] = {
     "own-limits": (_OWN, "Limits: 1,114,112 bytes a record, 65,536 items an array"),
     "own-topics": (_OWN, "A record that cannot be read is skipped"),
     "inflated": (_BATCHES, "it skips no later record that can be read"),
+    "labels": (_OWN, "There is no label. The profiler counts the record by reason"),
     "own-counts": (_OWN, "the controller also skip counts that no batch can have"),
     "plans": (_OWN, "It is listed in `rollout history` and changes nothing"),
     "plan-file": (_BUNDLES, "an unknown key, a value of the wrong type or out of its range"),

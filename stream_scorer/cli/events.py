@@ -40,6 +40,10 @@ def explain(
         typer.Option("--events", help="Check this events.toml, and write none; exit code 4 if "
                      "a field does not fit."),
     ] = None,
+    labels: Annotated[
+        bool,
+        typer.Option("--labels", help="The topic or file has labels: check [labels] of --events."),
+    ] = False,
     plan: Annotated[
         Path | None,
         typer.Option("--plan", help="Plan file or folder with currencies and limits."),
@@ -56,6 +60,10 @@ def explain(
     options: ClusterJsonOptions,
 ) -> None:  # fmt: skip
     """Print what of a topic or a file fits, what does not and why; write a draft events.toml."""
+    if labels and events is None:
+        raise SettingsError(
+            "events explain: --labels drafts no mapping", "name one that has [labels]: --events"
+        )
     chosen, stub = _plan(plan) if plan is not None else (Plan(), False)
     sample = _sample(topic, file, records, options)
     written = None
@@ -74,16 +82,17 @@ def explain(
             [(f"fields.{name}", "nothing like it was found") for name in missing],
         )
         return
-    whole = _checked(table, chosen, events)
-    mapping = mapping_in(whole.events)
+    whole = _checked(table, chosen, events, labels=labels)
+    mapping = (whole.labels if labels else None) or mapping_in(whole.events)
     if isinstance(sample, Sample) and mapping.format != sample.format:
+        section = "labels" if labels else "record"
         raise SchemaError(
-            f"{events}: record.format is {mapping.format}, and the records are {sample.format}",
+            f"{events}: {section}.format is {mapping.format}, and the records are {sample.format}",
             "correct the mapping",
         )
-    found = explained(whole, sample)
+    found = explained(whole, sample, mapping if labels else None)
     unwritten = list(chosen.currencies)[1:] if written is not None and stub else []
-    _show(options, sample, found, written, unwritten)
+    _show(options, sample, found, written, unwritten, "labels" if labels else "transactions")
     wrong = [each for each in found.fields if each.why]
     if events is not None and wrong:
         raise SchemaError(
@@ -104,8 +113,11 @@ def _plan(path: Path) -> tuple[Plan, bool]:
     except ValueError:
         return files.plan(), False  # which names the file
     currencies, events = table.get("currencies"), table.get("events", {})
-    several = isinstance(currencies, dict) and len(currencies) > 1
-    if not several or not isinstance(events, dict) or "rates" in events:
+    if (
+        not (isinstance(currencies, dict) and len(currencies) > 1)
+        or not isinstance(events, dict)
+        or "rates" in events
+    ):
         return files.plan(), False
     table["events"] = {**events, "rates": stub_of_rates(list(currencies))}
     try:
@@ -143,12 +155,14 @@ def _read(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: {error}", "correct it") from error
 
 
-def _checked(table: dict[str, Any], plan: Plan, path: Path | None) -> Plan:
+def _checked(table: dict[str, Any], plan: Plan, path: Path | None, *, labels: bool) -> Plan:
     try:
         made = with_mapping(plan, table)
     except ValueError as error:
         raise SettingsError(f"{path or 'the draft'}: {error}", "correct it") from error
-    if not mapping_in(made.events).fields:
+    if labels and made.labels is None:
+        raise SettingsError(f"{path}: has no [labels]", "add it; see docs/YOUR_DATA.md")
+    if not labels and not mapping_in(made.events).fields:
         raise SettingsError(f"{path}: has no [fields]", "a mapping of rates alone needs no topic")
     return made
 
@@ -167,11 +181,11 @@ def _write(path: Path, text: str, *, overwrite: bool) -> None:
 
 def _show(
     options: ClusterJsonOptions, sample: Sample | TableSample, found: Explanation,
-    written: str | None, unwritten: list[str],
+    written: str | None, unwritten: list[str], what: str,
 ) -> None:  # fmt: skip
     rows = [(each.key, each.source, each.kind, each.why or "yes") for each in found.fields]
     rows.append(("records", f"{found.records:,}", sample.format, ""))
-    rows.append(("transactions", f"{found.transactions:,}", "", ""))
+    rows.append((what, f"{found.transactions:,}", "", ""))
     if found.skipped:
         rows.append(("skipped", f"{found.skipped:,}", "", "where does not choose them"))
     rows += [("rejected", f"{count:,}", reason, why) for reason, why, count in found.rejected]
@@ -190,7 +204,7 @@ def _show(
                 for each in found.fields
             ],
             "records": found.records,
-            "transactions": found.transactions,
+            what: found.transactions,
             "skipped": found.skipped,
             "rejected": [
                 {"reason": reason, "detail": why, "records": count}

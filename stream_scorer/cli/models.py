@@ -204,6 +204,12 @@ def thresholds(
     most_rejected: Annotated[
         float, typer.Option(help="Share of the data, 0 to 1, that the stream may reject.")
     ] = 0.01,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML file whose [labels] names the label columns; a file for train will do."
+        ),
+    ] = None,
     options: StoreOptions,
 ) -> None:
     """Choose thresholds of a version from data, and write a policy.toml; nothing is trained.
@@ -215,6 +221,7 @@ def thresholds(
     """
     from stream_scorer.models.commands import thresholds as job  # noqa: PLC0415 scikit-learn loads slowly
     from stream_scorer.training.days import Days  # noqa: PLC0415 as above
+    from stream_scorer.training.job_file import read_labels_file  # noqa: PLC0415 as above
 
     document = job.choose_thresholds_by(
         options.settings(),
@@ -224,6 +231,7 @@ def thresholds(
             costs=job.read_cost_list(costs),
             days=None if days is None else Days.parse(days),
             check_days=check_days, sort=sort, most_rejected=most_rejected, replace=replace,
+            labels=None if labels is None else read_labels_file(labels),
         ),
     )  # fmt: skip
     if options.as_json:

@@ -119,7 +119,11 @@ def start(
     def begin(operator: Operator) -> dict[str, Any]:
         made = planned(settings, operator.state, plan, options.reason, old.given)
         if not unverified:
-            verify(settings, made)
+            for lacking in verify(settings, made, operator.state):
+                typer.echo(
+                    f"stream-scorer: warning: the running scorers will refuse this: {lacking}",
+                    err=True,
+                )
         return operator.start(made, replace=replace)
 
     options.give(begin)

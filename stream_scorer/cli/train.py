@@ -20,7 +20,7 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
     "parameter": {}, "protocol": "handbook", "train": None, "validation": None, "test": None,
     "delay_days": None, "missed_fraud_cost": "amount", "review_cost": 5.0,
     "false_block_cost": 25.0, "cards_per_day": 100, "resamples": 200, "sort": False,
-    "most_rejected": 0.01, "licence": None,
+    "most_rejected": 0.01, "licence": None, "labels": None,
 }  # fmt: skip
 _NEEDED: Final = ("data", "model", "version")
 
@@ -115,6 +115,12 @@ def train(
     licence: Annotated[
         str | None, typer.Option(help="Under which the model may be used, as Apache-2.0.")
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML file whose [labels] names the label columns; JOB may have it, too."
+        ),
+    ] = None,
     options: JsonOptions,
 ) -> None:
     """Train a model on labelled transactions and write its bundle OUT/NAME/VERSION.
@@ -124,6 +130,7 @@ def train(
     """
     from stream_scorer.training import run as training  # noqa: PLC0415 scikit-learn loads slowly
     from stream_scorer.training.days import split_for  # noqa: PLC0415 as above
+    from stream_scorer.training.job_file import read_labels_file  # noqa: PLC0415 as above
     from stream_scorer.training.models import read_parameters  # noqa: PLC0415 as above
     from stream_scorer.training.report import report  # noqa: PLC0415 as above
     from stream_scorer.training.thresholds import read_costs  # noqa: PLC0415 as above
@@ -136,6 +143,7 @@ def train(
         "review_cost": review_cost, "false_block_cost": false_block_cost,
         "cards_per_day": cards_per_day, "resamples": resamples, "sort": sort,
         "most_rejected": most_rejected, "licence": licence,
+        "labels": None if labels is None else read_labels_file(labels),
     }  # fmt: skip
     given = _given(job, flags)
     parameters = given["parameter"] | read_parameters(parameter or [])
@@ -155,7 +163,7 @@ def train(
             ),
             cards_per_day=given["cards_per_day"], resamples=given["resamples"],
             plan=chosen.plan(), sort=given["sort"], most_rejected=given["most_rejected"],
-            licence=given["licence"],
+            licence=given["licence"], labels=given["labels"],
         )
     )  # fmt: skip
     if not beside.exists():

@@ -47,10 +47,11 @@ class Explanation:
     Attributes:
         fields: One for each rule that reads something.
         records: How many records there are.
-        transactions: How many records became transactions.
+        transactions: How many records became transactions, or labels.
         skipped: How many ``where`` does not choose.
         rejected: (reason, detail, how many), most first.
-        keyed: How many transactions have a key that gives the customer's id; None for a file.
+        keyed: How many transactions have a key that gives the customer's id; None for a file and
+            for labels.
     """
 
     fields: tuple[FieldReport, ...]
@@ -74,18 +75,21 @@ def with_mapping(plan: Plan, table: dict[str, Any]) -> Plan:
     return replace(plan, events=table, extras=mapping_of(table).extra_types)
 
 
-def explain(plan: Plan, sample: Sample | TableSample) -> Explanation:
+def explain(
+    plan: Plan, sample: Sample | TableSample, labels: EventMapping | None = None
+) -> Explanation:
     """Apply a plan's mapping to a sample.
 
     Args:
         plan: From :func:`with_mapping`.
         sample: Of a topic or a file.
+        labels: The plan's mapping of labels, if the sample has labels.
 
     Raises:
         SchemaError: The sample's schema is not Avro, or over a limit.
         SettingsError: No row of the file can become a transaction; names the path.
     """
-    mapping = mapping_in(plan.events)
+    mapping = labels or mapping_in(plan.events)
     places = _places(mapping, sample)
     fields = tuple(
         _report(rule, places, sample.format)
@@ -93,7 +97,7 @@ def explain(plan: Plan, sample: Sample | TableSample) -> Explanation:
         if rule.path or rule.constant is not None
     )
     if isinstance(sample, TableSample):
-        return _of_table(plan, sample, fields)
+        return _of_table(plan, sample, fields, mapping)
     decoder: MappedDecoder | JsonDecoder
     if mapping.format == "json":
         decoder = JsonDecoder(mapping, plan)
@@ -105,7 +109,8 @@ def explain(plan: Plan, sample: Sample | TableSample) -> Explanation:
         zip((str(reason) for reason in rejections.reasons), rejections.details, strict=True)
     )
     keyed = None
-    if sample.keys:
+    # The key of a label is not used.
+    if sample.keys and labels is None:
         customers = decoded.records.column("customer_id").to_pylist()
         named = KeyReader(sample)(sample.keys, plan)
         keyed = sum(
@@ -122,10 +127,12 @@ def explain(plan: Plan, sample: Sample | TableSample) -> Explanation:
     )
 
 
-def _of_table(plan: Plan, sample: TableSample, fields: tuple[FieldReport, ...]) -> Explanation:
+def _of_table(
+    plan: Plan, sample: TableSample, fields: tuple[FieldReport, ...], mapping: EventMapping
+) -> Explanation:
     if any(field.why for field in fields):
         return Explanation(fields, sample.rows, 0, 0, (), None)
-    read = sample.read(plan)
+    read = sample.read(plan, mapping)
     return Explanation(
         fields, sample.rows, read.transactions, read.skipped, _most_first(read.rejected), None
     )

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from stream_scorer.codec.reading.mapped_paths import Found
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.mapping.mapping import EventMapping
 from stream_scorer.core.mapping.mapping_table import PATH_DEPTH, Path, dotted
 from stream_scorer.core.normalising.leaves import Wire
 from stream_scorer.explaining.sample import EXAMPLES, PATHS_MOST
@@ -86,15 +87,19 @@ class TableSample:
         """Return some values at each path."""
         return {path: [_inside(value, path) for value in self._values_of(path)] for path in paths}
 
-    def read(self, plan: Plan) -> Read:
-        """Read the rows by a plan's mapping.
+    def read(self, plan: Plan, mapping: EventMapping) -> Read:
+        """Read the rows by a mapping.
+
+        Args:
+            plan: Gives currencies and limits.
+            mapping: Of transactions or labels.
 
         Raises:
             SettingsError: None of the rows can become a transaction; names the path.
         """
         transactions = seen = 0
         rejected: Counter[tuple[str, str]] = Counter()
-        for piece in MappedReader(plan).pieces(self.file):
+        for piece in MappedReader(plan, mapping).pieces(self.file):
             left = self.rows - piece.first
             seen += min(left, piece.rows)
             transactions += int((piece.good < left).sum())

@@ -135,10 +135,11 @@ def _writer(part: LeafPart, rules: Sequence[FieldRule], path: Path, *, chosen: b
     if kind in {"bytes", "structure"}:
         return lambda _: "{}"  # which is not null, and equals no value
     # A number has its own digits.
-    return {"number": str, "text": _quoted}.get(kind, json.dumps)
+    writers: dict[str, _Text] = {"number": str, "text": _quoted}
+    return writers.get(kind, json.dumps)
 
 
-def _real(value: float, path: Path, *, chosen: bool) -> str | None:
+def _real(value: float | np.float32, path: Path, *, chosen: bool) -> str | None:
     if math.isfinite(value):
         return str(value) if isinstance(value, np.float32) else repr(value)
     if chosen:

@@ -5,7 +5,7 @@ asked for can see. Terminals' rows come from their topic; which of them a decisi
 says itself (``terminal_watermark``).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.codec.records.event_decoders import EventDecoders, by_mapping
 from stream_scorer.codec.writing.encode import without_nulls
+from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.decision.observe import ObservedBatch, PartitionRings, observe, refold
 from stream_scorer.core.decision.policy import policy_for
 from stream_scorer.core.decision.routing import Routing, Version
@@ -21,9 +22,9 @@ from stream_scorer.core.events.batch import EventBatch, Flag
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.kernels.store import NEVER
-from stream_scorer.errors import SettingsError, StateError
+from stream_scorer.errors import ModelError, SettingsError, StateError
 from stream_scorer.kafka.topics.offsets import bounds
-from stream_scorer.models.bundles.loader import models_of
+from stream_scorer.models.bundles.loader import Bundle, check_features, models_under
 from stream_scorer.ports import RawRecords
 from stream_scorer.registry.sources import open_registry
 from stream_scorer.reproduce.arms import RoutingAt, arms_of, routings
@@ -94,12 +95,13 @@ class InputReproduction:
         self._decoders = EventDecoders(registry, settings.registry.directory)
         self._blind = 0
         self._low, self._high = bounds(settings.kafka, settings.kafka.topics.transactions)
-        versions = sorted(spool.versions | self._routed())
+        routed = self._routed()
+        versions = sorted(spool.versions | {v for each in routed for v in each.versions.values()})
         known = {version: bundles.bundle(version) for version in versions}
         loaded = {version: bundle for version, bundle in known.items() if bundle is not None}
         beside = [bundles.named(warm)] if warm is not None else []
-        models = models_of([*loaded.values(), *beside], plan) if loaded else ()
-        self._models = dict(zip(loaded, models, strict=False))
+        self._plans_of = _differing([plan, *(each.shared for each in routed)])
+        self._models = self._compiled(loaded, beside) if loaded else {}
         self._terminals = None
         by_terminal = [m for m in self._models.values() if m.features.by_terminal]
         if by_terminal:
@@ -107,17 +109,56 @@ class InputReproduction:
             oldest = min(spool.earliest.values()) - delayed.longest_ms
             self._terminals = RecordedTerminals(settings, registry, plan, delayed, oldest)
 
-    def _routed(self) -> set[Version]:
-        """Return the versions of the routings that were active between the decisions."""
-        return {
-            version
+    def _routed(self) -> list[Routing]:
+        """Return the routings that were active between the decisions."""
+        found = {
+            routing.revision: routing
             for partition in self._spool.partitions
             for _, _, routing in routings(
                 self._routing_at, partition, *self._spool.bounds(partition)
             )
             if routing is not None
-            for version in routing.versions.values()
         }
+        return [found[revision] for revision in sorted(found)]
+
+    def _compiled(
+        self, loaded: Mapping[Version, Bundle], beside: Sequence[Bundle]
+    ) -> dict[tuple[int, Version], Model]:
+        """Return each version under each of the plans, by the plan's number, for the same rings.
+
+        Raises:
+            ModelError: A version does not fit any of the plans.
+        """
+        asked = [
+            (number, version, bundle)
+            for version, bundle in loaded.items()
+            for number in self._fitting(bundle)
+        ]
+        under = [(bundle, self._plans_of[number]) for number, _, bundle in asked]
+        models = models_under([*under, *((bundle, self._plan) for bundle in beside)])
+        return {
+            (number, version): model
+            for (number, version, _), model in zip(asked, models, strict=False)
+        }
+
+    def _fitting(self, bundle: Bundle) -> list[int]:
+        """Return the numbers of the plans that have what a version's features need."""
+        found = []
+        refused: ModelError | None = None
+        for number, plan in enumerate(self._plans_of):
+            try:
+                check_features(bundle.manifest, plan)
+            except ModelError as error:
+                refused = error
+            else:
+                found.append(number)
+        if refused is not None and not found:
+            raise refused
+        return found
+
+    def _number(self, plan: Plan) -> int:
+        """Return the number of the plan that gives features the same meaning as another."""
+        return next(at for at, each in enumerate(self._plans_of) if _same_fields(each, plan))
 
     def compare(
         self,
@@ -147,7 +188,7 @@ class InputReproduction:
         if model is None:
             self._found.not_compared += len(self._spool.between(partition, max(first, low), end))
             return
-        retention = model.features.engine.retention
+        retention, read_by = model.features.engine.retention, model.features.engine.read_by
         oldest = self._spool.earliest[partition] - retention.horizon_ms - retention.lateness_ms
         rings, beginning, done = PartitionRings(model.features), Beginning(), low
         rejected = self._rejections(partition)
@@ -155,7 +196,7 @@ class InputReproduction:
             # What was rejected then is not asked what it would be today.
             left = others_of(rejected, polled, self._kafka, partition)
             raw = polled.where(np.zeros(len(polled), np.bool_)) if left is None else left
-            every, _, _ = self._decoders.decode(raw, reading, self._plan)
+            every, _, _ = self._decoders.decode(raw, reading, read_by)
             beginning.read(every, self._plan)
             events = every.take(np.flatnonzero(every.int64("event_time") >= oldest))
             until = int(polled.offset[-1]) + 1
@@ -292,9 +333,10 @@ class InputReproduction:
         recorded_flags = flag_bits(decisions.column("flags"))
         lacking, watermark = self._see_terminals(decisions, events, observed)
         arms = arms_of(decisions, events, recorded_flags, routing, self._plan.revision)
+        number_of_plan = self._number(self._plan if routing is None else routing.shared)
         for number, version in enumerate(arms.versions):
             mine = np.flatnonzero(arms.version == number)
-            model = self._models.get(version)
+            model = self._models.get((number_of_plan, version))
             if model is None:
                 self._found.not_compared += len(mine)
                 continue
@@ -367,3 +409,21 @@ class _Piece:
     folded: ObservedBatch
     covered_from: int
     rejected: Rejected
+
+
+def _same_fields(one: Plan, other: Plan) -> bool:
+    """Whether features mean the same under two plans, which share all that the state rests on."""
+    return (
+        one.extras == other.extras
+        and one.events.get("extra") == other.events.get("extra")
+        and one.has_terminals == other.has_terminals
+    )
+
+
+def _differing(plans: Sequence[Plan]) -> list[Plan]:
+    """Return plans without those under which features mean the same as under an earlier one."""
+    found: list[Plan] = []
+    for plan in plans:
+        if not any(_same_fields(each, plan) for each in found):
+            found.append(plan)
+    return found

@@ -1,11 +1,14 @@
 """A batch of records, decoded by the mapping of each revision that may decide them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+from stream_scorer.codec.reading.mapped import EventDecoder
 from stream_scorer.codec.records.decode_quarantined import decode_without
-from stream_scorer.codec.records.event_decoders import EventDecoders
+from stream_scorer.codec.records.event_decoders import EventDecoders, with_fields
+from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.ports import RawRecords
+from stream_scorer.ports import Int64, RawRecords
 from stream_scorer.rollout.log.activation import DecodedRecords
 
 
@@ -16,17 +19,19 @@ class BatchReading:
         decoders: A decoder for each mapping.
         raw: n records.
         quarantined: Rows that are rejected as ``INTERNAL`` unread, each with what fails for it.
-        engine: The plan that the features are compiled for: its extras are columns of all events.
+        read_by: Extra fields that rings keep, each with a plan that defines it.
     """
 
     def __init__(
-        self, decoders: EventDecoders, raw: RawRecords, quarantined: Mapping[int, str], engine: Plan
-    ) -> None:
+        self, decoders: EventDecoders, raw: RawRecords, quarantined: Mapping[int, str],
+        read_by: Mapping[str, Plan],
+    ) -> None:  # fmt: skip
         self._decoders = decoders
         self._raw = raw
         self._quarantined = quarantined
-        self._engine = engine
-        self._decoded: dict[object, DecodedRecords] = {}
+        self._read_by = read_by
+        self._decoded: dict[EventDecoder, DecodedRecords] = {}
+        self._completed: dict[EventDecoder, DecodedRecords] = {}
 
     def __call__(self, plan: Plan) -> DecodedRecords:
         """Return what a plan's mapping makes of the batch.
@@ -35,8 +40,18 @@ class BatchReading:
             RegistryUnavailableError: A writer schema cannot be had just now.
         """
         decoder = self._decoders.of(plan)
+        if decoder not in self._completed:
+            decoded = self._decode(decoder)
+            events = with_fields(decoded.events, decoded.rows, plan, self._read_by, self._read)
+            self._completed[decoder] = replace(decoded, events=events)
+        return self._completed[decoder]
+
+    def _read(self, plan: Plan) -> tuple[EventBatch, Int64]:
+        decoded = self._decode(self._decoders.of(plan))
+        return decoded.events, decoded.rows
+
+    def _decode(self, decoder: EventDecoder) -> DecodedRecords:
         if decoder not in self._decoded:
-            reading = self._decoders.reading(plan, self._engine)
-            found = decode_without(reading, self._raw, self._quarantined, budgeted=True)
+            found = decode_without(decoder, self._raw, self._quarantined, budgeted=True)
             self._decoded[decoder] = DecodedRecords(*found)
         return self._decoded[decoder]

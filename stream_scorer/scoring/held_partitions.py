@@ -167,7 +167,7 @@ class HeldPartitions:
             partition,
             self.histories.since(partition),
             watermark,
-            None if routing is None else fleet.models[routing.versions[CHAMPION]],
+            None if routing is None else fleet.models[routing.revision][routing.versions[CHAMPION]],
         )
 
     def _sure(self) -> bool:
@@ -214,7 +214,7 @@ class HeldPartitions:
         fleet = self._versions.fleet
         for plan, part in by_mapping(raw, restoring.timeline):
             try:
-                events, _, _ = self._decoders.decode(part, plan, fleet.shared)
+                events, _, _ = self._decoders.decode(part, plan, fleet.read_by)
             except RegistryUnavailableError as error:
                 raise Paused("registry", str(error)) from error
             restoring.beginning.read(events, fleet.shared)
@@ -260,7 +260,7 @@ class HeldPartitions:
 
     def _lacking(self, partition: int, routing: Routing) -> str:
         """Return why a partition's history does not serve a routing."""
-        models = self._versions.fleet.models
+        models = self._versions.fleet.models[routing.revision]
         return self.state.warmth.lacking(
             partition,
             self.histories.since(partition),

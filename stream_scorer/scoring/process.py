@@ -74,8 +74,9 @@ def scorer_loop(
     fleet = deployed.versions.fleet
     refuse_unkeyed(fleet.shared, settings.kafka.topics.transactions)
     codecs = open_codecs(settings, registry)
-    for model in fleet.models.values():
-        warm(codecs, model, fleet.shared)
+    for routing in fleet.routings:
+        for model in fleet.models[routing.revision].values():
+            warm(codecs, model, routing.shared)
     kafka = settings.kafka
     topic = kafka.topics.transactions
     owner = owner_of(settings)
@@ -198,7 +199,7 @@ def follower_of(
     Raises:
         SettingsError: Their topic does not exist.
     """
-    if not any(model.features.by_terminal for model in fleet.models.values()):
+    if not any(model.features.by_terminal for model in fleet.every):
         return None
     schema = reader_schema("terminal-profile.v1", settings.registry.directory)
     return TerminalFollower(

@@ -5,6 +5,7 @@ import pyarrow as pa
 
 from stream_scorer.codec.reading.decode import TransactionDecoder
 from stream_scorer.codec.records.codecs import Codecs
+from stream_scorer.codec.records.event_decoders import with_fields
 from stream_scorer.codec.records.made_up import (
     EVENT_TIME_MS,
     as_polled,
@@ -15,10 +16,11 @@ from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.decision.decide_batch import decide_alone
 from stream_scorer.core.decision.observe import PartitionRings, observe
 from stream_scorer.core.decision.summaries import summarize
+from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.rings.rings import bucket_of
 from stream_scorer.core.terminals.history import TerminalTable
-from stream_scorer.ports import RawRecords
+from stream_scorer.ports import Int64, RawRecords
 from stream_scorer.registry.sources import FileRegistry
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
@@ -38,7 +40,7 @@ def warm(codecs: Codecs, model: Model, plan: Plan) -> None:
     decoder = TransactionDecoder(FileRegistry(SCHEMAS_DIRECTORY), plan)
     for count in (1, 300):
         raw = as_polled(made_up_transactions(plan, count))
-        events = with_extras(decoder.decode(raw)[0], plan)
+        events = _events(decoder, raw, plan, model)
         made = decide_alone(events, rings, model, plan, terminals=terminals)
         decisions = made.decided[0].decisions
         model.predictor.attributions(decisions.features)
@@ -49,12 +51,22 @@ def warm(codecs: Codecs, model: Model, plan: Plan) -> None:
     _warm_checkpoints(decoder, raw, plan, model)
 
 
+def _events(decoder: TransactionDecoder, raw: RawRecords, plan: Plan, model: Model) -> EventBatch:
+    """Return made-up events with all that a plan's mapping reads and the model's rings keep."""
+    events, rows, _ = decoder.decode(raw)
+
+    def read(other: Plan) -> tuple[EventBatch, Int64]:
+        return with_extras(events, other), rows
+
+    return with_fields(read(plan)[0], rows, plan, model.features.engine.read_by, read)
+
+
 def _warm_checkpoints(
     decoder: TransactionDecoder, raw: RawRecords, plan: Plan, model: Model
 ) -> None:
     """Keep a batch, dump its rings, load them into others, and let them go."""
     first, second = PartitionRings(model.features), PartitionRings(model.features)
-    events = with_extras(decoder.decode(raw)[0], plan)
+    events = _events(decoder, raw, plan, model)
     first.release(observe(events, first, plan, model.features).journals)
     rings = first.of(0)
     for bucket in set(bucket_of(events.records.column("customer_id")).tolist()):

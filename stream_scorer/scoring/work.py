@@ -123,7 +123,7 @@ class ScoringWork:
             Paused: The registry is out of reach, or the model fails for too many rows.
         """
         fleet = self._versions.fleet
-        reading = BatchReading(self._codecs.transactions, raw, quarantined, fleet.shared)
+        reading = BatchReading(self._codecs.transactions, raw, quarantined, fleet.read_by)
         try:
             reading(fleet.shared)
         except RegistryUnavailableError as error:
@@ -145,8 +145,9 @@ class ScoringWork:
                 stages.lap("terminals")
             table = None if self._held.terminals is None else self._held.terminals.table
             for piece in cut.pieces:
+                models = fleet.models[piece.routing.revision]
                 made = decide_batch(
-                    piece.events, self.rings, piece.routing, fleet.models, stages.lap, table
+                    piece.events, self.rings, piece.routing, models, stages.lap, table
                 )
                 scored.append(PieceDecisions(piece, made))
             self._held.state.checkpoints.advance(share, raw.next_offsets())

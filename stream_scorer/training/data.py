@@ -5,12 +5,13 @@ earlier one than the plan's lateness are refused, as in a batch: the stream woul
 histories than the file tells.
 
 With a mapping in the plan, the rows are read by it, as batch jobs and the scorer do. The labels are
-the file's own columns ``is_fraud`` and, if there, ``label_time``.
+the file's columns ``is_fraud`` and, if there, ``label_time``, or those that a job names.
 """
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet
-from stream_scorer.core.mapping.mapping import BASE_AMOUNT
+from stream_scorer.core.mapping.mapping import BASE_AMOUNT, EventMapping
 from stream_scorer.core.normalising.normalise import BaseAmounts
 from stream_scorer.errors import SettingsError
 from stream_scorer.simulator import SCHEMA
@@ -38,6 +39,7 @@ Mask = NDArray[np.bool_]
 
 _LABEL_TIME = pa.field("label_time", pa.timestamp("ms", "UTC"))
 _LABELS = (pa.field("is_fraud", pa.bool_(), nullable=False), _LABEL_TIME)
+_OWN_LABELS = tuple(field.name for field in _LABELS)
 
 
 def amounts_of(table: pa.Table) -> Int64:
@@ -87,10 +89,16 @@ class LabelledRows:
     rejected: dict[str, int]
 
 
-def read_labelled(path: Path, plan: Plan) -> LabelledRows:
+def read_labelled(path: Path, plan: Plan, labels: EventMapping | None = None) -> LabelledRows:
     """Read transactions with ``is_fraud``, by the plan's mapping if it has one.
 
     A column ``label_time`` may be there; a label without one counts as known at once.
+
+    Args:
+        path: The file.
+        plan: Has the mapping.
+        labels: Where ``is_fraud``, ``label_time`` or both are, if under other names; see
+            :func:`~stream_scorer.core.mapping.mapping.training_labels`.
 
     Raises:
         SettingsError: The file cannot be read, or a row does not fit; names file, row, and column
@@ -98,10 +106,18 @@ def read_labelled(path: Path, plan: Plan) -> LabelledRows:
     """
     mapping = plan.mapping
     if mapping is not None and mapping.fields:
-        return _mapped(path, plan)
-    labelled = pa.schema([field for field in SCHEMA if field.name != "fraud_scenario"]).append(
-        _LABEL_TIME
-    )
+        return _mapped(path, plan, labels)
+    if labels is not None:
+        rows = _own(path, plan, [*_OWN_LABELS, "fraud_scenario"])
+        return _with_labels(local_file(path), rows, plan, labels)
+    return _own(path, plan, ["fraud_scenario"])
+
+
+def _own(path: Path, plan: Plan, others: Sequence[str]) -> LabelledRows:
+    """Read a file of our own columns, apart from some."""
+    mapping = plan.mapping
+    every = [*SCHEMA, _LABEL_TIME]
+    labelled = pa.schema([field for field in every if field.name not in others])
     defaults = dict.fromkeys(field.name for field in labelled if field.nullable)
     batches = read_transactions(path, labelled, {**defaults, "channel": "UNKNOWN"})
     table = pa.Table.from_batches(batches, labelled)
@@ -121,9 +137,9 @@ def read_labelled(path: Path, plan: Plan) -> LabelledRows:
     )  # fmt: skip
 
 
-def _mapped(path: Path, plan: Plan) -> LabelledRows:
+def _mapped(path: Path, plan: Plan, labels: EventMapping | None) -> LabelledRows:
     """Read a file by the plan's mapping."""
-    for name in ("is_fraud", _LABEL_TIME.name):
+    for name in _OWN_LABELS:
         if name in plan.extras:
             raise SettingsError(
                 f"plan: events: extra.{name}: is the name of a label's column in training data",
@@ -141,24 +157,61 @@ def _mapped(path: Path, plan: Plan) -> LabelledRows:
         numbers.append(piece.first + piece.good)
     number = np.concatenate(numbers)
     table = pa.Table.from_batches(batches, reader.schema)
-    for field, column in zip(_LABELS, _labels_of(file, number), strict=True):
-        table = table.append_column(field, column)
-    return LabelledRows(table, number, dict(rejected))
+    return _with_labels(file, LabelledRows(table, number, dict(rejected)), plan, labels)
 
 
-def _labels_of(file: InputFile, number: Int64) -> list[pa.Array]:
-    """Return ``is_fraud`` and ``label_time`` of some rows of a file, ascending."""
-    names = [field.name for field in _LABELS]
+def _with_labels(
+    file: InputFile, rows: LabelledRows, plan: Plan, labels: EventMapping | None
+) -> LabelledRows:
+    """Return the rows of a file with their labels."""
+    found = {} if labels is None else _labels_by(file, rows.number, plan, labels)
+    others = [field for field in _LABELS if field.name not in found]
+    found |= _labels_of(file, rows.number, others)
+    table = rows.table
+    for field in _LABELS:
+        table = table.append_column(field, found[field.name].cast(field.type))
+    return replace(rows, table=table)
+
+
+def _labels_by(
+    file: InputFile, number: Int64, plan: Plan, labels: EventMapping
+) -> dict[str, pa.Array]:
+    """Return the columns that a mapping reads of some rows of a file, ascending."""
+    reader = MappedReader(plan, labels)
+    batches: list[pa.RecordBatch] = []
+    for piece in reader.pieces(file):
+        inside = number[(number >= piece.first) & (number < piece.first + piece.rows)] - piece.first
+        wrong = inside[np.isin(inside, list(piece.faults))]
+        if len(wrong):
+            row = int(wrong[0])
+            raise misfit_of(file, piece.first + row, piece.faults[row])
+        batches.append(piece.records.take(pa.array(np.searchsorted(piece.good, inside))))
+    table = pa.Table.from_batches(batches, reader.schema).combine_chunks()
+    return {name: _one(table[name]) for name in table.column_names}
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks else pa.nulls(0, column.type)
+
+
+def _labels_of(file: InputFile, number: Int64, fields: Sequence[pa.Field]) -> dict[str, pa.Array]:
+    """Return ``is_fraud``, ``label_time`` or both of some rows of a file, ascending."""
+    if not fields:
+        return {}
+    names = [field.name for field in fields]
     present = columns_of(file, names)
-    if present is not None and "is_fraud" not in present:
+    if present is not None and "is_fraud" in names and "is_fraud" not in present:
         raise SettingsError(
-            f"{file.name}: column 'is_fraud' is missing", "it has no default; add it"
+            f"{file.name}: column 'is_fraud' is missing",
+            "it has no default; add it, or name another: [labels]",
         )
-    found: list[list[pa.Array]] = [[pa.nulls(0, field.type)] for field in _LABELS]
+    if present is not None and not present:
+        return {field.name: pa.nulls(len(number), field.type) for field in fields}
+    found: list[list[pa.Array]] = [[pa.nulls(0, field.type)] for field in fields]
     for piece in read_pieces(file, names, 0) if len(number) else ():
         inside = number[(number >= piece.first) & (number < piece.first + piece.rows)]
         rows = pa.array(inside - piece.first)
-        for field, columns in zip(_LABELS, found, strict=True):
+        for field, columns in zip(fields, found, strict=True):
             raw = piece.columns.get(field.name)
             if raw is None:
                 columns.append(pa.nulls(len(rows), field.type))
@@ -177,7 +230,7 @@ def _labels_of(file: InputFile, number: Int64) -> list[pa.Array]:
                     "correct the value",
                 )
             columns.append(column)
-    return [pa.concat_arrays(columns) for columns in found]
+    return {name: pa.concat_arrays(columns) for name, columns in zip(names, found, strict=True)}
 
 
 def _as_flags(raw: Column) -> Column:
@@ -195,8 +248,9 @@ def known_frauds(table: pa.Table, by: Int64) -> Mask:
 
 
 def take(
-    path: Path, features: FeatureSet, plan: Plan, *, sort: bool, most_rejected: float
-) -> LabelledData:
+    path: Path, features: FeatureSet, plan: Plan, *, sort: bool, most_rejected: float,
+    labels: EventMapping | None = None,
+) -> LabelledData:  # fmt: skip
     """Read a file and fold it through the stream's rings.
 
     Args:
@@ -205,12 +259,13 @@ def take(
         plan: Validation limits, lateness, the terminals' delay and slack.
         sort: Whether to put the rows in the order of their times first.
         most_rejected: Share of the rows that may be left out, 0 to 1.
+        labels: As in :func:`read_labelled`.
 
     Raises:
         SettingsError: The file cannot be read, holds nothing, holds too much that is rejected, or
             is out of order; names the row or the reasons.
     """
-    found = read_labelled(path, plan)
+    found = read_labelled(path, plan, labels)
     table, count = found.table, len(found.table) + sum(found.rejected.values())
     if not count:
         raise SettingsError(f"data {path}: holds no transactions", "name a file that holds some")

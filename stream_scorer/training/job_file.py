@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from stream_scorer.core.mapping.mapping import EventMapping, training_labels
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.stores.store import small_text
 from stream_scorer.nesting import parse_toml
@@ -39,6 +40,10 @@ def _parameters(value: object) -> dict[str, Any] | None:
     return value if plain else None
 
 
+def _labels(value: object) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
+
+
 _Check = Callable[[object], object]
 _TEXT: Final = (_text, "text")
 _PATH: Final = (_text, "the path of a file or folder")
@@ -66,6 +71,7 @@ _KEYS: Final[Mapping[str, tuple[_Check, str]]] = {
     "most_rejected": _NUMBER,
     "sort": (_flag, "true or false"),
     "parameter": (_parameters, "a table of NAME = text, number, true or false"),
+    "labels": (_labels, "a table that names columns"),
 }
 
 
@@ -93,7 +99,31 @@ def read_job_file(path: Path) -> dict[str, Any]:
             shown = shown if len(shown) <= 40 else f"{shown[:37]}..."  # noqa: PLR2004 a part of a line
             raise SettingsError(f"{path}: {name}: must be {kind}, not {shown}", "correct it")
         found[name] = path.parent / str(read) if _KEYS[name] is _PATH else read
+    if "labels" in found:
+        found["labels"] = _read_labels(path, found["labels"])
     return found
+
+
+def read_labels_file(path: Path) -> EventMapping:
+    """Return where training data have their labels: the table ``labels`` of a file.
+
+    Args:
+        path: TOML. Its other keys do not count, so a file for ``train`` will do.
+
+    Raises:
+        SettingsError: It cannot be read, has no such table, or the table is not valid.
+    """
+    table = _table(path)
+    if "labels" not in table:
+        raise SettingsError(f"{path}: [labels] is missing", "name the columns of the labels there")
+    return _read_labels(path, table["labels"])
+
+
+def _read_labels(path: Path, table: object) -> EventMapping:
+    try:
+        return training_labels(table)
+    except ValueError as error:
+        raise SettingsError(f"{path}: {error}", "correct it") from error
 
 
 def _table(path: Path) -> dict[str, Any]:

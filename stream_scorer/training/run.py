@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.mapping.mapping import EventMapping
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundles.bundle import (
     LICENCE_LONGEST,
@@ -79,6 +80,7 @@ class TrainingJob:
         sort: Whether the data may be out of order, and are sorted.
         most_rejected: Share of the data that may be left out because the stream would reject it.
         licence: Under which the model may be used; None says nothing.
+        labels: Where the data have their labels; None: in ``is_fraud`` and ``label_time``.
     """
 
     data: Path
@@ -96,6 +98,7 @@ class TrainingJob:
     sort: bool = False
     most_rejected: float = 0.01
     licence: str | None = None
+    labels: EventMapping | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,8 +265,9 @@ def train(order: TrainingJob) -> tuple[Path, Manifest]:
     _check(order)
     features, compiled = read_features(order.features, order.plan)
     taken = take(
-        order.data, compiled, order.plan, sort=order.sort, most_rejected=order.most_rejected
-    )
+        order.data, compiled, order.plan, sort=order.sort, most_rejected=order.most_rejected,
+        labels=order.labels,
+    )  # fmt: skip
     split = _split(order, taken)
     parts = _parts(taken, order, split)
     training, validation, test = parts

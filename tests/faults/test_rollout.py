@@ -139,7 +139,7 @@ def with_predictor(
     monkeypatch: pytest.MonkeyPatch, version: str, scores: Callable[[Any, Float64], Float64]
 ) -> None:
     """Let a version's model answer through a function of the real one and the features."""
-    real = loader.models_of
+    real = loader.models_under
 
     class Wrapped:
         def __init__(self, predictor: Any) -> None:
@@ -155,13 +155,13 @@ def with_predictor(
         def attributions(self, features: Float64) -> Any:
             return self._predictor.attributions(features)
 
-    def models_of(*given: Any) -> tuple[Model, ...]:
+    def models_under(*given: Any) -> tuple[Model, ...]:
         return tuple(
             replace(each, predictor=Wrapped(each.predictor)) if each.version == version else each
             for each in real(*given)
         )
 
-    monkeypatch.setattr(live_versions, "models_of", models_of)
+    monkeypatch.setattr(live_versions, "models_under", models_under)
 
 
 class Breaks:

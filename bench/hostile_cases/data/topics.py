@@ -238,23 +238,99 @@ def _label(source: Source, **changed: Any) -> bytes:
     return bytes(_codec("labels", source).encode(_example("labels") | changed))
 
 
+_HOLLOW: Final = json.dumps({"type": "record", "name": "Label", "fields": [
+    {"name": "h", "type": {"type": "array", "items": "null"}},
+    {"name": "transaction_id", "type": "string"}, {"name": "customer_id", "type": "string"},
+    {"name": "event_time", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+    {"name": "is_fraud", "type": "boolean"},
+    {"name": "label_time", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+]})  # fmt: skip
 _LABELS: Final = cases(
     "labels", 4,
     ("bytes that are nothing", "own-topics", _LABEL, _labels(lambda _: b"\0" * 30)),
     ("2^30 items of no byte", "own-topics", _LABEL, _labels(
          lambda _: framed(number(2**30) + number(0) + b"\0" * 9),
-         json.dumps({"type": "record", "name": "Label", "fields": [
-             {"name": "h", "type": {"type": "array", "items": "null"}},
-             {"name": "transaction_id", "type": "string"},
-             {"name": "customer_id", "type": "string"},
-             {"name": "event_time", "type": "long"}, {"name": "is_fraud", "type": "boolean"},
-             {"name": "label_time", "type": "long"}]}),
+         _HOLLOW,
      )),
     ("a text of 20 MB", "own-topics", _LABEL,
      _labels(lambda s: _label(s, transaction_id="x" * 20_000_000))),
     ("a schema of another family", "own-topics", _LABEL,
      _labels(lambda _: framed(text(b"a") * 4), json.dumps(
      {"type": "record", "name": "Other", "fields": [{"name": "x", "type": "string"}]}))),
+)  # fmt: skip
+
+
+_MAPPED: Final = {
+    "json": {
+        "format": "json", "transaction_id": "id", "customer_id": "card",
+        "event_time": {"path": "ts", "unit": "ms"}, "is_fraud": "fraud",
+        "label_time": {"path": "told", "unit": "ms"},
+    },
+    "avro": {
+        name: name
+        for name in ("transaction_id", "customer_id", "event_time", "is_fraud", "label_time")
+    },
+}  # fmt: skip
+"""A stranger's labels, by the format of the records."""
+
+
+def _json(**changed: Any) -> bytes:
+    good = {"id": "t-1", "card": "c-1", "ts": 5_000, "fraud": True, "told": 6_000}
+    return json.dumps(good | changed).encode()
+
+
+def _mapped(hostile: Callable[[Source], bytes | None], schema: str = "", form: str = "json") -> Any:
+    """Read labels by a mapping, with a hostile record before a good one."""
+
+    def run(_: Place) -> str:
+        opened = entry("stream_scorer.codec.reading.mapped", "open_label_decoder")
+        source = Source(schema)
+        plan = entry("stream_scorer.core.events.plan", "plan_from")(
+            {"events": {"labels": _MAPPED[form]}}
+        )
+        good = _json() if form == "json" else _label(source)
+        decoded = opened(source, plan).decode([hostile(source), good])
+        refused = decoded.rejections
+        told = zip(refused.reasons, refused.details, strict=True)
+        why = ", ".join(f"{reason.value}: {detail}" for reason, detail in told)
+        rows = decoded.rows.tolist()
+        return f"{len(rows)} label at row {rows}, {len(refused)} refused: {why}"
+
+    return run
+
+
+_MAPPED_LABEL: Final = r"1 label at row \[1\], 1 refused: [A-Z_]+: "
+
+_MAPPED_LABELS: Final = cases(
+    "mapped-labels", 4,
+    ("bytes that are not UTF-8", "labels", _MAPPED_LABEL, _mapped(lambda _: b'{"id": "\xff"}'),
+     "not UTF-8 at byte 8"),
+    ("objects nested 3,000 deep", "labels", _MAPPED_LABEL,
+     _mapped(lambda _: b'{"id":' * 3_000 + b"1" + b"}" * 3_000), "nested deeper than 64"),
+    ("a verdict twice", "labels", _MAPPED_LABEL,
+     _mapped(lambda _: _json()[:-1] + b', "fraud": false}'), "an object has a key twice"),
+    ("a verdict of 2", "labels", _MAPPED_LABEL, _mapped(lambda _: _json(fraud=2)),
+     "the table for is_fraud does not have this value"),
+    ("a verdict that is an object", "labels", _MAPPED_LABEL, _mapped(lambda _: _json(fraud={})),
+     "a value of this kind cannot become is_fraud"),
+    ("a time of 10^60", "labels", _MAPPED_LABEL, _mapped(lambda _: _json(told=10**60)),
+     "told: more than 64 bits of milliseconds"),
+    ("a time of 1,000 digits", "labels", _MAPPED_LABEL, _mapped(lambda _: _json(told=10**999)),
+     "a number of more than 64 characters"),
+    ("a time that is NaN", "labels", _MAPPED_LABEL,
+     _mapped(lambda _: _json(told=float("nan"))), "NaN and Infinity are not JSON"),
+    ("an id of 2 MB", "labels", _MAPPED_LABEL, _mapped(lambda _: _json(id="x" * 2_000_000)),
+     "longer than record_bytes_max"),
+    ("half a surrogate pair in an id", "labels", _MAPPED_LABEL,
+     _mapped(lambda _: _json(id="\ud800")), "half a surrogate pair"),
+    ("2^30 items of no byte", "labels", _MAPPED_LABEL, _mapped(
+         lambda _: framed(number(2**30) + number(0) + b"\0" * 9), _HOLLOW, "avro"
+     )),
+    ("a schema without the verdict", "labels", _MAPPED_LABEL, _mapped(
+         lambda _: framed(text(b"a") * 4), json.dumps(
+             {"type": "record", "name": "Other", "fields": [{"name": "x", "type": "string"}]}
+         ), "avro"
+     ), "INCOMPATIBLE_SCHEMA"),
 )  # fmt: skip
 
 
@@ -309,4 +385,4 @@ _SUMMARIES: Final = cases(
      _timings(lambda s: s.good("x"))),
 )  # fmt: skip
 
-CASES: Final = (*_DECODED, *_TERMINALS, *_LABELS, *_SUMMARIES)
+CASES: Final = (*_DECODED, *_TERMINALS, *_LABELS, *_MAPPED_LABELS, *_SUMMARIES)

@@ -1,7 +1,7 @@
 """The decoders of the mappings that are in use: one for each, since a rollout may change it."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path as Directory
 from typing import Final
 
@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from stream_scorer.codec.reading.mapped import EventDecoder, open_decoder
 from stream_scorer.core.events.batch import EventBatch, Rejections
-from stream_scorer.core.events.extras import COLUMN_TYPES
 from stream_scorer.core.events.fields import fields_of
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.ports import Int64, RawRecords
@@ -45,37 +44,66 @@ class EventDecoders:
         self._open = [found, *(each for each in self._open if each is not found)][:_KEPT]
         return found[1]
 
-    def reading(self, plan: Plan, engine: Plan) -> EventDecoder:
-        """Return the decoder of a plan's mapping, whose events fit the features.
+    def decode(
+        self, raw: RawRecords, plan: Plan, read_by: Mapping[str, Plan]
+    ) -> tuple[EventBatch, Int64, Rejections]:
+        """Decode n records at any cost, as :meth:`EventDecoder.decode` does.
 
         Args:
-            plan: Whose mapping reads.
-            engine: The plan that features are compiled for. Its extra fields are columns of the
-                events; null where ``plan`` does not define them, or in another way.
+            raw: The records.
+            plan: Whose mapping reads them.
+            read_by: As in :func:`with_fields`.
         """
-        return _Completing(self.of(plan), plan, engine)
+        events, rows, undecodable = self.of(plan).decode(raw)
 
-    def decode(
-        self, raw: RawRecords, plan: Plan, engine: Plan
-    ) -> tuple[EventBatch, Int64, Rejections]:
-        """Decode n records at any cost, as :meth:`EventDecoder.decode` does; see ``reading``."""
-        return self.reading(plan, engine).decode(raw)
+        def read(other: Plan) -> tuple[EventBatch, Int64]:
+            return self.of(other).decode(raw)[:2]
+
+        return with_fields(events, rows, plan, read_by, read), rows, undecodable
 
 
-@dataclass(frozen=True, slots=True)
-class _Completing:
-    """A decoder whose events have the extra fields of another plan."""
+def with_fields(
+    events: EventBatch,
+    rows: Int64,
+    plan: Plan,
+    read_by: Mapping[str, Plan],
+    read: Callable[[Plan], tuple[EventBatch, Int64]],
+) -> EventBatch:
+    """Return events with a column for each field that rings keep and their mapping does not define.
 
-    decoder: EventDecoder
-    plan: Plan
-    engine: Plan
+    So rings keep a field as each plan defines it, whichever plan decides. The value is null where
+    the plan that defines the field cannot read the record.
 
-    def decode(
-        self, raw: RawRecords, *, budgeted: bool = False
-    ) -> tuple[EventBatch, Int64, Rejections]:
-        """Decode n records, as :meth:`EventDecoder.decode` does."""
-        events, rows, undecodable = self.decoder.decode(raw, budgeted=budgeted)
-        return _completed(events, self.plan, self.engine), rows, undecodable
+    Args:
+        events: n transactions.
+        rows: int64[n], their records' rows, ascending.
+        plan: Whose mapping read them.
+        read_by: Extra fields that rings keep, each with a plan that defines it.
+        read: Returns what another plan reads of the same records, and its rows, ascending.
+    """
+    if not read_by or all(other.reads_as(plan) for other in read_by.values()):
+        return events
+    own = {each.stored for each in fields_of(plan).values()}
+    foreign = {stored: other for stored, other in read_by.items() if stored not in own}
+    records = events.records
+    known: list[tuple[Plan, pa.RecordBatch, pa.Array]] = []
+    for stored, other in foreign.items():
+        place = next((at for at, each in enumerate(known) if each[0].reads_as(other)), len(known))
+        if place == len(known):
+            found, places = read(other)
+            known.append((other, found.records, _rows_in(places, rows)))
+        _, theirs, taken = known[place]
+        records = records.append_column(stored, theirs.column(stored.partition(":")[0]).take(taken))
+    return replace(events, records=records)
+
+
+def _rows_in(places: Int64, rows: Int64) -> pa.Array:
+    """Return int64[n], where each of n rows is among ``places``; null where it is not."""
+    at = np.searchsorted(places, rows)
+    there = np.zeros(len(rows), np.bool_)
+    inside = at < len(places)
+    there[inside] = places[at[inside]] == rows[inside]
+    return pa.array(at, mask=~there)
 
 
 def by_mapping(
@@ -112,20 +140,3 @@ def rows_by_mapping(
         else:
             parts.append((plan, [rows]))
     return [(plan, np.concatenate(rows)) for plan, rows in parts]
-
-
-def _completed(events: EventBatch, plan: Plan, engine: Plan) -> EventBatch:
-    if not engine.extras or (engine.extras == plan.extras and engine.events == plan.events):
-        return events
-    has, wants = fields_of(plan), fields_of(engine)
-    records = events.records
-    for name, kind in engine.extras.items():
-        if name in has and has[name] == wants[name]:
-            continue
-        empty = pa.nulls(len(events), COLUMN_TYPES[kind])
-        known = records.schema.get_field_index(name)
-        if known >= 0:
-            records = records.set_column(known, name, empty)
-        else:
-            records = records.append_column(name, empty)
-    return EventBatch(records, events.partition, events.offset, events.timestamp)

@@ -210,12 +210,13 @@ class _Compiled:
 
 
 def _compiled_for(plan: Plan) -> _Compiled:
-    return _compile(json.dumps(plan.policy, sort_keys=True), plan.exponent)
+    policy = json.dumps(plan.policy, sort_keys=True)
+    return _compile(policy, plan.exponent, tuple(plan.extras.items()))
 
 
 @lru_cache(maxsize=16)
-def _compile(text: str, exponent: int) -> _Compiled:
-    table = read_policy(json.loads(text), exponent)
+def _compile(text: str, exponent: int, extras: tuple[tuple[str, str], ...]) -> _Compiled:
+    table = read_policy(json.loads(text), exponent, dict(extras))
     segments = table.segments
     names = dict.fromkeys(name for segment in segments for name in segment.values)
     # A segment begins one minor unit past ``above`` and ends at ``below``.

@@ -90,6 +90,16 @@ def _digest(definition: object) -> str:
     return ":" + hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def field_text(stored: str) -> str:
+    """Return a stored field for people.
+
+    >>> field_text("gross:double:0123456789abcdef")
+    'gross (double) as this events.toml defines it'
+    """
+    name, kind, defined = [*stored.split(":"), "", ""][:3]
+    return f"{name} ({kind}) as this events.toml defines it" if defined else stored
+
+
 def _stored(stored: str) -> Field:
     """Return the field that rings call so."""
     name, kind, *_ = [*stored.split(":"), ""]
@@ -111,6 +121,9 @@ def columns_of(stored: Iterable[str]) -> tuple[str, ...]:
 def kept_values(events: EventBatch, names: Sequence[str]) -> Int64:
     """Return int64[f, n], what rings keep of the named fields.
 
+    A field is read from the column of its stored name, if there is one: the mapping that read the
+    events does not define it so. Otherwise it is read from the column of its name.
+
     Args:
         events: n transactions.
         names: f stored fields, as :attr:`Field.stored` names them.
@@ -118,9 +131,11 @@ def kept_values(events: EventBatch, names: Sequence[str]) -> Int64:
     kept = np.empty((len(names), len(events)), np.int64)
     for row, stored in zip(kept, names, strict=True):
         field = _stored(stored)
-        column = events.records.column(field.name)
+        other = events.records.schema.get_field_index(stored) >= 0
+        place = stored if other else field.name
+        column = events.records.column(place)
         if field.type == STRING:
-            _keep_hashes(row, events.hashes(field.name))
+            _keep_hashes(row, events.hashes(place))
             null = _nulls(column)
         elif field.type == BOOLEAN:
             row[:] = column.cast(pa.int64()).fill_null(0).to_numpy() + _FIRST_VALUE

@@ -116,7 +116,7 @@ class Plan:
                 f"{self.terminal_delay_ms}: no label would be known in time; lower it"
             )
         try:
-            read_policy(self.policy, self.exponent)
+            read_policy(self.policy, self.exponent, self.extras)
         except ValueError as error:
             raise ValueError(f"policy: {error}") from None
 

@@ -7,7 +7,7 @@ itself how far back it looks.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,9 @@ from stream_scorer.core.events.fields import (
     AMOUNT,
     MILLISECONDS,
     NUMBERS,
+    STORABLE,
     columns_of,
+    field_text,
     in_order,
     kept_values,
 )
@@ -91,12 +93,15 @@ class Engine:
         program: The operations over them; each writes one column, the filtered ones behind
             the others.
         delayed: The operations over terminals; their columns stand behind.
+        read_by: For each of the fields that is an extra one, a plan whose mapping reads it. Fields
+            of one name, of plans that define it in different ways, are different fields.
     """
 
     retention: Retention
     fields: tuple[str, ...]
     program: RingProgram
     delayed: Delayed
+    read_by: Mapping[str, Plan] = field(default_factory=dict)
 
     @property
     def width(self) -> int:
@@ -119,7 +124,7 @@ class Engine:
             return "lateness, ring cap or currency differ"
         fields = [name for name in other.fields if name not in self.fields]
         if fields:
-            return f"the rings do not keep {', '.join(fields)}"
+            return f"the rings do not keep {', '.join(map(field_text, fields))}"
         if self.fields != other.fields:
             return "it leaves out fields that the rings keep"
         if its.horizon_ms > mine.horizon_ms:
@@ -289,14 +294,39 @@ def compile_union(manifests: Sequence[Sequence[Spec]], plan: Plan) -> tuple[Feat
     Raises:
         ValueError: As ``compile_features``.
     """
-    read = [_read(specs, plan) for specs in manifests]
+    return compile_together([(specs, plan) for specs in manifests])
+
+
+def compile_together(
+    manifests: Sequence[tuple[Sequence[Spec], Plan]], rings: Engine | None = None
+) -> tuple[FeatureSet, ...]:
+    """Compile manifests into one engine, each under the plan by which its events are read.
+
+    Args:
+        manifests: (feature list, plan), one at least. The plans agree in all that the state
+            depends on.
+        rings: The engine that the rings were made for, if there are rings: the fields that they
+            keep are kept by the new engine, too.
+
+    Returns:
+        One set per manifest, as :func:`compile_union` does.
+
+    Raises:
+        ValueError: As ``compile_features``.
+    """
+    read = [_read(specs, plan) for specs, plan in manifests]
+    plan = manifests[-1][1]
     every = [feature for _, _, features in read for feature in features]
     # What is alike is computed once.
     distinct = dict.fromkeys(f.windowed for f in every if f.windowed is not None)
     over_rings = tuple(sorted(distinct, key=lambda operation: operation.filtered))
     at_terminals = tuple(dict.fromkeys(f.at_terminal for f in every if f.at_terminal is not None))
     column_of = {operation: at for at, operation in enumerate((*over_rings, *at_terminals))}
-    engine = _engine(over_rings, at_terminals, plan)
+    kept = {} if rings is None else rings.read_by
+    engine = _engine(
+        over_rings, at_terminals, plan, () if rings is None else rings.fields,
+        {**kept, **_read_by(manifests, read)},
+    )  # fmt: skip
     return tuple(
         FeatureSet(
             names=names,
@@ -311,10 +341,25 @@ def compile_union(manifests: Sequence[Sequence[Spec]], plan: Plan) -> tuple[Feat
             _places=np.array(
                 [at for at, f in enumerate(features) if _observed_by(f) is not None], np.int64
             ),
-            _scale=float(10**plan.exponent),
+            _scale=float(10**own.exponent),
         )
-        for names, texts, features in read
+        for (names, texts, features), (_, own) in zip(read, manifests, strict=True)
     )
+
+
+def _read_by(
+    manifests: Sequence[tuple[Sequence[Spec], Plan]],
+    read: Sequence[tuple[tuple[str, ...], tuple[str, ...], tuple[Feature, ...]]],
+) -> dict[str, Plan]:
+    """Return the plan that reads each extra field; of several the last."""
+    return {
+        stored: plan
+        for (_, plan), (_, _, features) in zip(manifests, read, strict=True)
+        for feature in features
+        if feature.windowed is not None
+        for stored in feature.windowed.fields
+        if stored not in STORABLE
+    }
 
 
 def _observed_by(feature: Feature) -> Windowed | AtTerminal | None:
@@ -414,10 +459,12 @@ def _delayed(operations: tuple[AtTerminal, ...], first: int, plan: Plan) -> Dela
 
 
 def _engine(
-    operations: tuple[Windowed, ...], at_terminals: tuple[AtTerminal, ...], plan: Plan
-) -> Engine:
+    operations: tuple[Windowed, ...], at_terminals: tuple[AtTerminal, ...], plan: Plan,
+    kept: tuple[str, ...], read_by: Mapping[str, Plan],
+) -> Engine:  # fmt: skip
     windows = sorted({operation.window_ms for operation in operations})
-    fields = in_order(field for operation in operations for field in operation.fields)
+    needed = (stored for operation in operations for stored in operation.fields)
+    fields = in_order([*kept, *needed])
     plain = [operation for operation in operations if not operation.filtered]
     others = operations[len(plain) :]
     rows = np.zeros((len(plain), OPERATION_WIDTH), np.int64)
@@ -471,6 +518,7 @@ def _engine(
             filtered_scales=np.array([scales.get(o.number, 1.0) for o in others], np.float64),
         ),
         delayed=_delayed(at_terminals, len(operations), plan),
+        read_by=read_by,
     )
 
 

@@ -76,6 +76,8 @@ _LABEL_TARGETS: Final = (
 )
 _LABEL_FIELDS: Final = tuple(name for name, _ in _LABEL_TARGETS)
 _LABEL_REQUIRED: Final = ("transaction_id", "is_fraud")
+TRAINING_LABELS: Final = ("is_fraud", "label_time")
+"""Columns of the labels in training data."""
 _FLAGS: Final = {
     text: flag
     for flag, texts in ((True, "1 true True TRUE"), (False, "0 false False FALSE"))
@@ -361,10 +363,7 @@ def _labels(table: object) -> EventMapping:
     for name, kind in _LABEL_TARGETS:
         key, nullable = f"labels.{name}", name == "label_time" and timed
         if name in named:
-            rule = _rule(key, name, kind, named[name], nullable=nullable)
-            if kind == "boolean" and rule.path is not None and not rule.table:
-                rule = replace(rule, table=_FLAGS)
-            rules.append(rule)
+            rules.append(_label_rule(name, kind, named[name], nullable=nullable))
         elif nullable:
             rules.append(FieldRule(key, name, kind, nullable=True))
     _check_units(format_, rules)
@@ -380,6 +379,33 @@ def _check_units(format_: str, rules: Iterable[FieldRule]) -> None:
                 f"{rule.key}.unit: is missing; JSON has no logical types, so a time needs one of "
                 f"{', '.join(TIME_UNITS)}"
             )
+
+
+def training_labels(table: object) -> EventMapping:
+    """Return where training data have their labels: the table ``labels`` of a training job.
+
+    Args:
+        table: A rule for ``is_fraud``, ``label_time`` or both, as in ``labels`` of events.toml.
+
+    Raises:
+        ValueError: A key is unknown, or its value is not valid; names the key.
+    """
+    named = table_of(table, "labels", TRAINING_LABELS)
+    if not named:
+        raise ValueError(f"labels: must name {' or '.join(TRAINING_LABELS)}")
+    rules = [
+        _label_rule(name, kind, named[name], nullable=name == "label_time")
+        for name, kind in _LABEL_TARGETS
+        if name in named
+    ]
+    return EventMapping("json", (), tuple(rules), (), KeyRule(), {})
+
+
+def _label_rule(name: str, kind: str, entry: object, *, nullable: bool) -> FieldRule:
+    rule = _rule(f"labels.{name}", name, kind, entry, nullable=nullable)
+    if kind == "boolean" and rule.path is not None and not rule.table:
+        return replace(rule, table=_FLAGS)
+    return rule
 
 
 def _rule(key: str, column: str, kind: str, entry: object, *, nullable: bool) -> FieldRule:

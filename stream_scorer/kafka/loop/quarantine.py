@@ -18,7 +18,12 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from stream_scorer.kafka.loop.work_interface import Result, Stages
-from stream_scorer.kafka.reading.blamed_failures import MOST_RECORDS, blames_records, kind_of
+from stream_scorer.kafka.reading.blamed_failures import (
+    MOST_RECORDS,
+    blames_records,
+    kind_of,
+    text_of,
+)
 from stream_scorer.ports import Paused, RawRecords
 
 MOST_CHANGES = 3
@@ -82,12 +87,13 @@ class Quarantine(Generic[Delta]):
         rejected: dict[int, str] = {}
         before, changes = kind_of(error), 0
         while True:
-            found = self._attempt(raw, stages, rejected)
-            if not isinstance(found, str):
-                return found, rejected
+            made = self._attempt(raw, stages, rejected)
+            if not isinstance(made, Exception):
+                return made, rejected
+            found = kind_of(made)
             if found == before:
                 self._refuse_more(raw, rejected, found)
-                rejected[self._search(raw, rejected)] = found
+                rejected[self._search(raw, rejected, made)] = found
                 before = ""
             else:
                 changes += bool(before)
@@ -109,8 +115,13 @@ class Quarantine(Generic[Delta]):
                 f"more than {MOST_RECORDS} records fail and none is taken out; last {error}",
             )
 
-    def _search(self, raw: RawRecords, rejected: Mapping[int, str]) -> int:
+    def _search(self, raw: RawRecords, rejected: Mapping[int, str], error: Exception) -> int:
         """Return the row with which the shortest failing prefix ends.
+
+        Args:
+            raw: The batch.
+            rejected: Rows that it has lost.
+            error: How it fails.
 
         Raises:
             Paused: What fails does not repeat.
@@ -127,7 +138,10 @@ class Quarantine(Generic[Delta]):
         if row in rejected or not self._fails(raw, fails, rejected) or (
             self._fails(raw, fails, without)
         ):  # fmt: skip
-            raise Paused("computation", "a batch fails, and not for one record each time")
+            raise Paused(
+                "computation",
+                f"a batch fails, and not for one record each time: {text_of(error)}",
+            )
         return row
 
     def _fails(self, raw: RawRecords, count: int, rejected: Mapping[int, str]) -> bool:
@@ -135,14 +149,14 @@ class Quarantine(Generic[Delta]):
         prefix = raw.where(np.arange(len(raw)) < count)
         known = {row: why for row, why in rejected.items() if row < count}
         found = self._attempt(prefix, Stages(), known)
-        if isinstance(found, str):
+        if isinstance(found, Exception):
             return True
         self._undo(found)
         return False
 
     def _attempt(
         self, raw: RawRecords, stages: Stages, rejected: Mapping[int, str]
-    ) -> Result[Delta] | str:
+    ) -> Result[Delta] | Exception:
         """Return a result, or what failed."""
         if not self._go_on():
             raise SearchBrokenOff
@@ -151,4 +165,4 @@ class Quarantine(Generic[Delta]):
         except Exception as error:
             if not blames_records(error):
                 raise
-            return kind_of(error)
+            return error

@@ -7,9 +7,13 @@ from confluent_kafka import KafkaException
 
 from stream_scorer.errors import StreamScorerError
 from stream_scorer.ports import Paused, TransactionAborted
+from stream_scorer.redaction import redacted
+from stream_scorer.terminal_text import printable
 
 MOST_RECORDS = 8
 """Records that one batch may lose, or that are lost in a row without one that passes."""
+_LONGEST_LINE = 200
+_LONGEST_READ = 10 * _LONGEST_LINE
 _OURS = Path(__file__).parents[2]
 
 
@@ -47,3 +51,20 @@ def kind_of(error: BaseException) -> str:
     path = Path(last.filename)
     where = path.relative_to(_OURS) if ours else path.name
     return f"{name} at {where}:{last.lineno}"
+
+
+def text_of(error: BaseException) -> str:
+    """Return what failed, where, and the first line of the error's text.
+
+    The line has at most 200 characters, and those that are not printable are escaped. It may hold a
+    value of a record, so it is only for failures that are the fault of no record.
+
+    Args:
+        error: What the computation raised.
+
+    Returns:
+        Such as ``ValueError at core/decision/observe.py:65: the rings do not keep mcc``.
+    """
+    first = next(iter(str(error).splitlines()), "")[:_LONGEST_READ]
+    line = redacted(first)[:_LONGEST_LINE]
+    return f"{kind_of(error)}: {printable(line)}" if line else kind_of(error)

@@ -17,7 +17,12 @@ from sklearn.pipeline import Pipeline
 
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.features.compile import ENGINE, compile_features, compile_union
+from stream_scorer.core.features.compile import (
+    ENGINE,
+    Engine,
+    compile_features,
+    compile_together,
+)
 from stream_scorer.core.features.declarations import declared_plan
 from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles import golden
@@ -72,9 +77,24 @@ def models_of(bundles: Sequence[Bundle], plan: Plan) -> tuple[Model, ...]:
     Raises:
         ModelError: The plan and a feature list do not fit together.
     """
-    for bundle in bundles:
+    return models_under([(bundle, plan) for bundle in bundles])
+
+
+def models_under(
+    asked: Sequence[tuple[Bundle, Plan]], rings: Engine | None = None
+) -> tuple[Model, ...]:
+    """Return models as the core takes them, each under its own plan, computed from the same rings.
+
+    Args:
+        asked: Bundles, each with the plan by which its events are read.
+        rings: The engine that the rings were made for, if there are rings.
+
+    Raises:
+        ModelError: A plan and a feature list do not fit together.
+    """
+    for bundle, plan in asked:
         check_features(bundle.manifest, plan)
-    sets = compile_union([bundle.manifest.features for bundle in bundles], plan)
+    sets = compile_together([(bundle.manifest.features, plan) for bundle, plan in asked], rings)
     return tuple(
         Model(
             name=bundle.manifest.name,
@@ -84,7 +104,7 @@ def models_of(bundles: Sequence[Bundle], plan: Plan) -> tuple[Model, ...]:
             thresholds=bundle.manifest.policy,
             on_model_error=bundle.manifest.error_outcome,
         )
-        for bundle, features in zip(bundles, sets, strict=True)
+        for (bundle, _), features in zip(asked, sets, strict=True)
     )
 
 

@@ -20,6 +20,7 @@ from stream_scorer.core.decision.policy import Thresholds, decide, fits_no_segme
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.policy_table import read_policy
+from stream_scorer.core.mapping.mapping import EventMapping
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundles.bundle import ThresholdCosts
 from stream_scorer.models.bundles.loader import load_bundle
@@ -63,6 +64,7 @@ class ThresholdJob:
         sort: Whether the data may be out of order, and are sorted.
         most_rejected: Share of the data that may be left out because the stream would reject it.
         replace: Whether files that exist are written over.
+        labels: Where the data have their labels; None: in ``is_fraud`` and ``label_time``.
     """
 
     model: str
@@ -76,6 +78,7 @@ class ThresholdJob:
     sort: bool = False
     most_rejected: float = 0.01
     replace: bool = False
+    labels: EventMapping | None = None
 
 
 def read_budget(text: str) -> float:
@@ -135,7 +138,10 @@ def choose_thresholds_by(settings: Settings, job: ThresholdJob) -> dict[str, Any
     bundle = load_bundle(store.folder(chosen), trust_of(settings.models))
     plan = plan_of(store, chosen.name, job.plan)
     model = bundle.model(plan)
-    data = take(job.data, model.features, plan, sort=job.sort, most_rejected=job.most_rejected)
+    data = take(
+        job.data, model.features, plan, sort=job.sort, most_rejected=job.most_rejected,
+        labels=job.labels,
+    )  # fmt: skip
     scores, failed, failure = model_scores(model.predictor, np.ascontiguousarray(data.features))
     if failed.any():
         raise SettingsError(
@@ -144,7 +150,7 @@ def choose_thresholds_by(settings: Settings, job: ThresholdJob) -> dict[str, Any
         )
     days = DaySelection(data, job.days, job.check_days, model, bundle.manifest)
     fitted = days.scored(days.chosen, data, scores, plan)
-    budget = job.budget or read_policy(plan.policy, plan.exponent).reviews_per_day
+    budget = job.budget or read_policy(plan.policy, plan.exponent, plan.extras).reviews_per_day
     review, block = _choose(fitted, plan, job.costs, budget)
     policy = {
         **plan.policy, "default": {"review": review, "block": block},

@@ -7,14 +7,15 @@ revision before it goes on.
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.decision.routing import Routing, Version
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.features.compile import Engine
 from stream_scorer.errors import ModelError, UnavailableError
 from stream_scorer.kafka.loop.work_interface import Outage
-from stream_scorer.models.bundles.loader import Bundle, load_bundle, models_of
+from stream_scorer.models.bundles.loader import Bundle, load_bundle, models_under
 from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import find
@@ -67,7 +68,8 @@ class LiveVersions:
         self._bundles: dict[Version, Bundle] = {}
         self._refused: dict[int, str] = {}
         self._wanted: set[int] = set()
-        self._first: ReadyVersions | None = None
+        self._rings: Engine | None = None
+        self._warming: Model | None = None
         self._fleet: ReadyVersions | None = None
         self._before: tuple[Routing, ...] = ()
         self._failure: Exception | None = None
@@ -92,7 +94,7 @@ class LiveVersions:
     @property
     def warming(self) -> Model | None:
         """The version that is warmed beside."""
-        return None if self._beside is None else self.fleet.models[self._beside]
+        return self._warming
 
     def wait(self, active: Iterable[int]) -> ReadyVersions:
         """Return the first fleet, once there is a plan.
@@ -240,9 +242,8 @@ class LiveVersions:
         try:
             for version in dict.fromkeys(routing.versions.values()):
                 if version not in loaded:
-                    loaded[version] = new[version] = self._bundle(version.label)
-                    self._refuse_cold(loaded, version, routing.shared)
-                    self._touch(loaded, version, routing.shared)
+                    new[version] = self._bundle(version.label)
+                    self._touch(self._model(version, {**loaded, **new}, routing), routing.shared)
         except ModelError as error:
             with self._lock:
                 self._refused[routing.revision] = str(error)
@@ -259,28 +260,42 @@ class LiveVersions:
         for bundle in new.values():
             self._loaded(bundle)
 
-    def _refuse_cold(self, loaded: dict[Version, Bundle], version: Version, shared: Plan) -> None:
-        """Refuse a version that the rings, as they were laid out, cannot serve."""
-        engine = models_of(list(loaded.values()), shared)[0].features.engine
-        lacking = self._first.features.engine.lacks(engine) if self._first is not None else ""
-        if lacking:
-            raise ModelError(
-                f"{version.label} is warming: {lacking}",
-                f"restart the scorers with --warm {version.label}; it then begins when it is warm",
-            )
-
-    def _touch(self, loaded: dict[Version, Bundle], version: Version, shared: Plan) -> None:
+    def _touch(self, model: Model, shared: Plan) -> None:
         """Let a version decide made-up transactions, so that no real one is the first."""
-        models = dict(zip(loaded, models_of(list(loaded.values()), shared), strict=True))
         try:
-            self._prepare(models[version], shared)
+            self._prepare(model, shared)
         except Exception as error:
             raise ModelError(
-                f"{version.label}: fails for made-up transactions: {type(error).__name__}: {error}",
+                f"{model.name}:{model.version}: fails for made-up transactions: "
+                f"{type(error).__name__}: {error}",
                 "fix the model, and give it a new version",
             ) from error
 
     # -- both ---------------------------------------------------------------------------------
+
+    def _model(
+        self, version: Version, bundles: Mapping[Version, Bundle], routing: Routing
+    ) -> Model:
+        """Return a version as a revision's plan has it.
+
+        Raises:
+            ModelError: The plan and its features do not fit together, or the rings, as they were
+                laid out, do not have what it needs.
+        """
+        (model,) = models_under([(bundles[version], routing.shared)], self._rings)
+        if lacking := _lacking(self._rings, model):
+            raise cold(version, lacking, served=version in self._bundles)
+        return model
+
+    def _fits(self, routing: Routing) -> bool:
+        """Whether the versions of a revision, which are in memory, can decide; refuse it if not."""
+        try:
+            for version in dict.fromkeys(routing.versions.values()):
+                self._model(version, self._bundles, routing)
+        except ModelError as error:
+            self._refused[routing.revision] = str(error)
+            return False
+        return True
 
     def _unload(self, usable: Iterable[Routing]) -> list[Bundle]:
         """Take the bundles out of memory that no revision names; return them.
@@ -295,28 +310,70 @@ class LiveVersions:
         self._bundles = {v: bundle for v, bundle in self._bundles.items() if v in named}
         return left
 
+    def _models(self, usable: Sequence[Routing]) -> dict[int, dict[Version, Model]]:
+        """Return the models of revisions, ascending; the first time, lay the rings out for them."""
+        asked = [(each, v) for each in usable for v in dict.fromkeys(each.versions.values())]
+        bundles = [(self._bundles[version], each.shared) for each, version in asked]
+        if self._rings is None and self._beside is not None:
+            bundles.append((self._bundles[self._beside], usable[-1].shared))
+        made = models_under(bundles, self._rings)
+        if self._rings is None:
+            self._rings = made[0].features.engine
+            self._warming = made[-1] if len(made) > len(asked) else None
+        found: dict[int, dict[Version, Model]] = {each.revision: {} for each in usable}
+        for (each, version), model in zip(asked, made, strict=False):
+            found[each.revision][version] = model
+        return found
+
     def _show(self) -> None:
-        """Show the revisions whose versions are in memory."""
+        """Show the revisions whose versions are in memory, and refuse those that they cannot serve.
+
+        A revision may have another mapping, so a version that decides already may lack history.
+        """
         with self._lock:
-            usable = [routing for routing in self._asked() if self._usable(routing)]
-            if not usable:
-                return
+            known = set(self._refused)
+            usable = [each for each in self._asked() if self._usable(each) and self._fits(each)]
+            refused = {number: why for number, why in self._refused.items() if number not in known}
             usable.reverse()
-            left = self._unload(usable)
-            models = models_of(list(self._bundles.values()), usable[-1].shared)
-            oldest = usable[0].revision
-            fleet = ReadyVersions(
-                dict(zip(self._bundles, models, strict=True)),
-                tuple(usable),
-                {revision: why for revision, why in self._refused.items() if revision > oldest},
+            before, left = self._fleet, self._unload(usable) if usable else []
+            if usable:
+                oldest = usable[0].revision
+                self._fleet = ReadyVersions(
+                    self._models(usable),
+                    tuple(usable),
+                    {revision: why for revision, why in self._refused.items() if revision > oldest},
+                )
+            fleet = self._fleet
+            newer = fleet is not None and (
+                before is None or before.newest.revision != fleet.newest.revision
             )
-            known, self._fleet = self._fleet, fleet
-            if known is not None and known.newest.revision != fleet.newest.revision:
-                self._before = known.routings
-            # The rings are laid out for it.
-            self._first = self._first or fleet
+            if newer and before is not None:
+                self._before = before.routings
+        for number, why in refused.items():
+            self._listener(RevisionRefused(number, why))
         for bundle in left:
             self._unloaded(bundle)
-        if known is None or known.newest.revision != fleet.newest.revision:
+        if newer and fleet is not None:
             versions = {arm: v.label for arm, v in fleet.newest.versions.items()}
             self._listener(RevisionLoaded(fleet.newest.revision, versions))
+
+
+def _lacking(rings: Engine | None, model: Model) -> str:
+    """Return what rings lack for a model; empty if nothing, or if they are not laid out yet."""
+    return "" if rings is None else rings.lacks(model.features.engine)
+
+
+def cold(version: Version, lacking: str, *, served: bool) -> ModelError:
+    """Return the error of a version that rings cannot serve as they were laid out.
+
+    Args:
+        version: The version.
+        lacking: What they lack.
+        served: Whether the version decides already, by another plan.
+    """
+    restart = (
+        "restart the scorers" if served else f"restart the scorers with --warm {version.label}"
+    )
+    return ModelError(
+        f"{version.label} is warming: {lacking}", f"{restart}; it then begins when it is warm"
+    )

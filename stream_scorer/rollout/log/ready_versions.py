@@ -18,13 +18,14 @@ class ReadyVersions:
     """Models behind one engine, and what they may be asked to do; replaced as a whole.
 
     Attributes:
-        models: By version; all share their engine.
+        models: By revision and version, compiled under the plan of the revision; all share their
+            engine.
         routings: Revisions that these models can follow, ascending; one at least.
         refused: Why others cannot be followed, by revision.
         pinned: Whether there is no rollout: the one routing holds everywhere, unrecorded.
     """
 
-    models: Mapping[Version, Model]
+    models: Mapping[int, Mapping[Version, Model]]
     routings: tuple[Routing, ...]
     refused: Mapping[int, str] = field(default_factory=dict)
     pinned: bool = False
@@ -32,7 +33,17 @@ class ReadyVersions:
     @property
     def features(self) -> FeatureSet:
         """Features of one of the models; all have the same engine."""
-        return next(iter(self.models.values())).features
+        return self.every[0].features
+
+    @property
+    def every(self) -> tuple[Model, ...]:
+        """All models; a version is there once for each revision that has it."""
+        return tuple(model for models in self.models.values() for model in models.values())
+
+    @property
+    def read_by(self) -> Mapping[str, Plan]:
+        """Extra fields that rings keep, each with a plan that defines it."""
+        return self.features.engine.read_by
 
     @property
     def newest(self) -> Routing:
@@ -76,7 +87,8 @@ class Pinned:
 
     def __init__(self, model: Model, plan: Plan) -> None:
         version = Version(model.name, model.version)
-        self.fleet = ReadyVersions({version: model}, (Routing.alone(version, plan),), pinned=True)
+        routing = Routing.alone(version, plan)
+        self.fleet = ReadyVersions({routing.revision: {version: model}}, (routing,), pinned=True)
 
     def plans(self) -> Mapping[int, Plan]:
         """Return that of the one revision."""

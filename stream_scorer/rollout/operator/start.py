@@ -7,14 +7,15 @@ from types import MappingProxyType
 from typing import Any
 
 from stream_scorer.codec.records.record_key import refuse_unkeyed
-from stream_scorer.core.decision.routing import CHAMPION
+from stream_scorer.core.decision.routing import CHAMPION, Version
 from stream_scorer.core.events.plan import PARTS, table_of
-from stream_scorer.errors import SettingsError
-from stream_scorer.models.bundles.loader import load_bundle
+from stream_scorer.errors import ModelError, SettingsError
+from stream_scorer.models.bundles.loader import check_features, load_bundle, models_under
 from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.models.stores.deployment import plan_of as plan_file_of
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import choose, find, read_plan_text
+from stream_scorer.rollout.log.live_versions import cold
 from stream_scorer.rollout.operator.old_options import lay_over
 from stream_scorer.rollout.plan.plan_file import (
     DEFAULT_RAMP,
@@ -80,18 +81,51 @@ def planned(
         raise SettingsError(f"{what}: {error}", "correct it; see docs/PLANS.md") from error
 
 
-def verify(settings: Settings, plan: RolloutPlan) -> None:
+def verify(settings: Settings, plan: RolloutPlan, state: RolloutState) -> list[str]:
     """Load every version of a plan, as a scorer will.
+
+    Args:
+        settings: Where the bundles are.
+        plan: The plan.
+        state: Where the rollout is.
+
+    Returns:
+        Which versions the running scorers lack history for, and what to do; empty if none is known.
 
     Raises:
         SettingsError: The shared plan says that records are not keyed by the customer.
-        ModelError: A bundle is not there or is refused.
+        ModelError: A bundle is not there or is refused, or the plan lacks what its features need.
         UnavailableError: The store does not answer.
     """
-    refuse_unkeyed(plan.shared_plan(0), settings.kafka.topics.transactions)
+    shared = plan.shared_plan(0)
+    refuse_unkeyed(shared, settings.kafka.topics.transactions)
     store, trust = open_store(settings.models), trust_of(settings.models)
-    for label in sorted(set(plan.versions.values())):
-        load_bundle(find(store, label), trust)
+    bundles = {
+        label: load_bundle(find(store, label), trust)
+        for label in sorted(set(plan.versions.values()))
+    }
+    for bundle in bundles.values():
+        check_features(bundle.manifest, shared)
+    routing = state.routing
+    if routing is None:
+        return []
+    try:
+        decided = [
+            bundles.get(version.label) or load_bundle(find(store, version.label), trust)
+            for version in dict.fromkeys(routing.versions.values())
+        ]
+        rings = models_under([(each, routing.shared) for each in decided])[0].features.engine
+    except ModelError:
+        # A version that decides now is not in this store: the scorers know what they keep.
+        return []
+    found = []
+    for bundle in bundles.values():
+        (model,) = models_under([(bundle, shared)], rings)
+        if lacking := rings.lacks(model.features.engine):
+            version = Version(model.name, model.version)
+            served = version in routing.versions.values()
+            found.append(str(cold(version, lacking, served=served)))
+    return found
 
 
 def _hold_shapes(table: Mapping[str, Any]) -> None:

@@ -85,7 +85,8 @@ class Refolding:
                 raw = others_of(rejected, every, self._kafka, partition)
                 if raw is None:
                     continue
-                events, _, _ = self._decoders.decode(raw, reading, self._plan)
+                read_by = self._model.features.engine.read_by
+                events, _, _ = self._decoders.decode(raw, reading, read_by)
                 self.beginning.read(events, self._plan)
                 rings.release(refold(keep(events), rings, self._plan, self._model.features))
 

@@ -27,6 +27,7 @@ from tests.support.codec.foreign_events import (
 )
 from tests.support.faults.process import environment, wait_until
 from tests.support.faults.reference_run import Record, feed, scored, transaction_codec
+from tests.support.models.noise_bundles import AMOUNT, write
 from tests.support.reproduce.retelling import DEPTHS, EVER, silent
 from tests.support.rollout.live_scene import Scene, awaits, by_revision, scene
 from tests.support.rollout.versions import OLD, models
@@ -122,11 +123,58 @@ def test_a_plan_after_the_rename_decides_from_the_next_offset(scene: Scene, tmp_
     by_revision(scene, found)
 
 
-def verified(scene: Scene) -> None:
+GROSS = {"path": "after.paid", "type": "double"}
+SPREAD: dict[str, Any] = {"name": "SD", "kind": "stddev", "field": "gross", "window": "1h"}
+
+
+def test_an_extra_field_with_another_definition_is_warmed(
+    scene: Scene, models: Path, tmp_path: Path
+) -> None:
+    directory = with_foreign_schema(tmp_path)
+    scene.variables["STREAM_SCORER_REGISTRY__DIRECTORY"] = str(directory)
+    write(models, "1.4.0", (AMOUNT, SPREAD))
+    ours = [r for r in scene.records if not r.bad and b"late-" not in (r.value or b"")]
+    scene.records = tuple(foreign(record) for record in ours)
+    alone: dict[str, Any] = {"strategy": "champion", "versions": {"champion": "fraud:1.4.0"}}
+    first = scene.plan(**alone, shared={"events": FIRST | {"extra": {"gross": GROSS}}})
+    with scene.scorer("first") as process:
+        process.wait_ready()
+        scene.feed_until(len(ours) // 4)
+        scene.decided()
+        # It has the same values: only the definition is another one.
+        changed = FIRST | {"extra": {"gross": GROSS | {"optional": True}}}
+        second = scene.plan(**alone, shared={"events": changed})
+        lacks = "fraud:1.4.0 is warming: the rings do not keep gross (double) as this events.toml"
+        wait_until(lambda: any(lacks in said for said in process.degraded()), "it is refused")
+        half = len(ours) // 2
+        scene.feed_until(half)
+        assert {d["plan_revision"] for d in scene.decided().decisions.values()} == {first}
+        process.kill()
+    with scene.scorer("second") as process:
+        process.wait_ready()
+        scene.feed_until(len(ours))
+        found = scene.decided()
+        process.send(signal.SIGTERM)
+        assert process.wait() == 0, process.said
+    by_revision(scene, found)
+    counts = Counter(d["plan_revision"] for d in found.decisions.values())
+    assert counts.keys() == {first, second}
+    # What was decided before the restart, and two hours of event time, were decided by the first.
+    assert counts[first] > half
+    verified(scene, "fraud:1.4.0")
+    settings = Settings(
+        kafka=scene.kafka, models=Models(directory=models), registry=Registry(directory=directory)
+    )
+    reproduced = reproduce(settings, Question(first_ms=EVER, depth="input"), silent)
+    reproduced.refuse()
+    assert reproduced.equal == reproduced.chosen == len(found.decisions)
+
+
+def verified(scene: Scene, model: str = OLD) -> None:
     """Compute the state again from both mappings' records: it is what the scorers wrote."""
     told = environment(scene.kafka) | scene.variables
     for command in ("verify", "rebuild", "verify"):
-        words = ["state", command, "--model", OLD, "--json"]
+        words = ["state", command, "--model", model, "--json"]
         result = CliRunner().invoke(app, words, env=told)
         assert result.exit_code == 0, (result.output, result.exception)
         partitions = json.loads(result.stdout)["partitions"]

@@ -91,6 +91,23 @@ def test_a_value_that_does_not_fit_is_one_reject_of_its_day(tmp_path: Path, plan
     assert (report.rejected, report.history_rejected) == ({"MAPPING": 1}, 2)
 
 
+def test_a_segment_by_an_extra_field_decides(tmp_path: Path, plan: Path) -> None:
+    (plan / "policy.toml").write_text(
+        "[default]\nreview = 1\nblock = 1\n"
+        '[[segment]]\nwhen = {shop = ["007", "true"]}\nreview = 1e-300\nblock = 1e-300\n'
+        "[[segment]]\nwhen = {loyal = true}\nreview = 1e-300\nblock = 1\n"
+    )
+    rows = [row for row in foreign_rows(drawn(60)) if row["op"] != "d"]
+    run(write_foreign(rows, tmp_path / "in.jsonl"), tmp_path / "out.parquet", plan=plan)
+    found = decided(tmp_path / "out.parquet")
+    assert len(found) == len(rows)
+    for decision in found:
+        after = rows[decision["source_offset"]]["after"]
+        otherwise = "REVIEW" if after["loyal"] else "APPROVE"
+        assert decision["decision"] == ("BLOCK" if after["shop"] in {"007", "true"} else otherwise)
+    assert {each["decision"] for each in found} == {"APPROVE", "REVIEW", "BLOCK"}
+
+
 def test_another_mapping_is_another_job(tmp_path: Path, plan: Path) -> None:
     source = write_foreign(foreign_rows(drawn(20)), tmp_path / "in.jsonl")
     out = tmp_path / "out.parquet"

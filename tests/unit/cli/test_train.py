@@ -42,6 +42,7 @@ KEYS: dict[str, tuple[str, list[str], str]] = {
     "sort": ("true", ["--sort"], "sort"),
     "most_rejected": ("0.5", ["--most-rejected", "0.5"], "most_rejected"),
     "licence": ('"MIT"', ["--licence", "MIT"], "licence"),
+    "labels": ('{is_fraud = "flag"}', ["--labels", "FOLDER/labels.toml"], "labels"),
 }
 
 
@@ -55,6 +56,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "events.toml").write_text(EVENTS)
     (tmp_path / "base.toml").write_text(BASE)
+    (tmp_path / "labels.toml").write_text('model = "?"\n[labels]\nis_fraud = "flag"\n')
     return tmp_path
 
 
@@ -155,6 +157,8 @@ RATES_NONE = '\n[labels]\ntransaction_id = "a"\nevent_time = "b"\nis_fraud = "fl
         ("data = ''", "data: must be the path of a file or folder, not ''"),
         ("train = 2018-04-20", "train: must be text, not datetime.date"),
         ("model = ['a']", "model: must be text, not ['a']"),
+        ("labels = 'flag'", "labels: must be a table that names columns, not 'flag'"),
+        ("[labels]\nfraud = 'flag'", "labels: unknown key 'fraud'"),
         ("parameter = 5", "parameter: must be a table of NAME"),
         ("[parameter]\na = [1]", "parameter: must be a table of NAME"),
         ("[parameter]\na = inf", "parameter: must be a table of NAME"),

@@ -330,3 +330,54 @@ def test_the_command_checks_a_mapping(tmp_path: Path) -> None:
     other = run("--file", str(source), "--events", str(events))
     assert "record.format is json, and the records are avro" in str(other.exception)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["events.toml", "payments.avsc"]
+
+
+LABELS = """
+[labels]
+format = "json"
+where = "state == final"
+transaction_id = "id"
+event_time = {path = "ts", unit = "ms"}
+is_fraud = "flag"
+"""
+
+
+def test_the_command_checks_a_mapping_of_labels(tmp_path: Path) -> None:
+    events, given = (
+        tmp_path / "events.toml",
+        ["--events", str(tmp_path / "events.toml"), "--labels"],
+    )
+    events.write_text(LABELS)
+    rows = [("T1", 1, "1", "final"), ("T2", 2, "maybe", "final"), ("T3", 3, "0", "open")]
+    (tmp_path / "in.csv").write_text(
+        "id,ts,flag,state\n" + "".join(",".join(map(str, row)) + "\n" for row in rows)
+    )
+    (tmp_path / "in.jsonl").write_text(
+        "".join(
+            json.dumps(dict(zip(("id", "ts", "flag", "state"), row, strict=True))) + "\n"
+            for row in rows
+        )
+    )
+    for name in ("in.csv", "in.jsonl"):
+        done = run("--file", str(tmp_path / name), *given, "--json")
+        assert done.exit_code == 0, done.output
+        found = json.loads(done.stdout)
+        assert (found["records"], found["labels"], found["skipped"]) == (3, 1, 1)
+        why = "flag: the table for is_fraud does not have this value"
+        assert found["rejected"] == [{"reason": "MAPPING", "detail": why, "records": 1}]
+        keys = [each["key"] for each in found["fields"]]
+        assert keys == ["labels.transaction_id", "labels.event_time", "labels.is_fraud"]
+        assert (found["key_is_customer"], found["draft"]) == (None, None)
+        events.write_text(LABELS.replace('"flag"', '"flags"'))
+        wrong = run("--file", str(tmp_path / name), *given)
+        assert isinstance(wrong.exception, SchemaError)
+        assert "labels.is_fraud: flags: " in str(wrong.exception)
+        events.write_text(LABELS)
+    events.write_text(LABELS.replace("json", "avro"))
+    wrong = run("--file", str(tmp_path / "in.jsonl"), *given)
+    assert "labels.format is avro, and the records are json" in str(wrong.exception)
+    events.write_text("")
+    wrong = run("--file", str(tmp_path / "in.jsonl"), *given)
+    assert "has no [labels]" in str(wrong.exception)
+    wrong = run("--file", str(tmp_path / "in.jsonl"), "--labels")
+    assert "--labels drafts no mapping" in str(wrong.exception)

@@ -11,19 +11,21 @@ from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.codec.records.record_key import KeyReader
 from stream_scorer.core.decision.observe import PartitionRings, ValidatedBatch
 from stream_scorer.core.events.batch import RejectReason
+from stream_scorer.core.events.plan import plan_from
 from stream_scorer.errors import RegistryUnavailableError
 from stream_scorer.kafka.loop.work_interface import Result, Stages
 from stream_scorer.kafka.reading.unreadable_batches import unread
 from stream_scorer.kafka.topics.key_sample import KeySample
 from stream_scorer.kafka.topics.partitioner import partition_of
+from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import BytesColumn, Headers, Paused, RawRecords
 from stream_scorer.registry.sources import FileRegistry, SchemaSource, reader_schema
-from stream_scorer.rollout.log.ready_versions import Pinned
+from stream_scorer.rollout.log.ready_versions import Pinned, Versions
 from stream_scorer.scoring.held_partitions import HeldPartitions, HeldState
 from stream_scorer.scoring.outputs import Outcomes
 from stream_scorer.scoring.work import ScoringWork
-from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
+from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY, Settings
 from stream_scorer.state.checkpoints.ownership import Owner
 from stream_scorer.state.checkpoints.schedule import Schedule
 from stream_scorer.state.partitions.checkpoint_writer import Checkpoints
@@ -31,6 +33,7 @@ from stream_scorer.state.partitions.readiness import Warmth
 from stream_scorer.state.partitions.rejection_log import RejectionLog
 from stream_scorer.state.partitions.restorer import Restoration
 from stream_scorer.telemetry import BatchCommitted, Event, KeyMisplaced, KeyOfAnother
+from tests.support.rollout.mapped_extras import FIELDS
 from tests.support.state.stores import MemoryStore
 
 NOW = 1_522_600_000_000
@@ -89,12 +92,13 @@ def work(
     source: SchemaSource = FILES,
     told: list[Event] | None = None,
     partitions: int = 1,
+    versions: Versions | None = None,
 ) -> ScoringWork:
     settings = Settings()
-    model, plan = load_model(settings, Deployment("fraud:1.0.0"))
+    versions = versions or Pinned(*load_model(settings, Deployment("fraud:1.0.0")))
     heard = told if told is not None else []
-    versions, codecs = Pinned(model, plan), open_codecs(settings, source)
-    rings = PartitionRings(model.features)
+    codecs = open_codecs(settings, source)
+    rings = PartitionRings(versions.fleet.features)
     state = HeldState(
         rings,
         Restoration("transactions", Nothing(partitions), OWNER, MemoryStore(), rings, no_input),
@@ -336,3 +340,26 @@ def test_a_failure_in_a_later_partition_undoes_the_earlier_ones(
     assert rings_of(scoring) == []
     monkeypatch.undo()
     assert len(decisions(scoring.compute(both, Stages()))) == 2
+
+
+def test_a_segment_by_an_extra_field_decides() -> None:
+    plan = plan_from(
+        {
+            "events": {
+                "record": {"format": "json"},
+                "fields": FIELDS | {"terminal_id": {"constant": "x"}},
+                "extra": {"vip": {"path": "vip", "type": "boolean"}},
+            },
+            "policy": {
+                "default": {"review": 1, "block": 1},
+                "segment": [{"when": {"vip": True}, "review": 1e-300, "block": 1e-300}],
+            },
+        }
+    )
+    model = load_bundle(MODELS_DIRECTORY / "fraud" / "1.0.0").model(plan)
+    common = {"ts": NOW, "card": "c", "sum": 100}
+    values: list[bytes | None] = [
+        json.dumps(common | {"id": f"t{n}", "vip": n % 2 == 0}).encode() for n in range(4)
+    ]
+    made = decisions(work(versions=Pinned(model, plan)).compute(raw(values), Stages()))
+    assert [each["decision"] for each in made] == ["BLOCK", "APPROVE", "BLOCK", "APPROVE"]

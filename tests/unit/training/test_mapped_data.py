@@ -1,18 +1,20 @@
 """Training data of a stranger's columns give the features of our own, extra fields included."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet, compile_features
-from stream_scorer.core.mapping.mapping import BASE_AMOUNT
+from stream_scorer.core.mapping.mapping import BASE_AMOUNT, training_labels
 from stream_scorer.core.normalising.normalise import BaseAmounts
 from stream_scorer.errors import SettingsError
-from stream_scorer.training.data import LabelledData, take
+from stream_scorer.training.data import LabelledData, read_labelled, take
 from stream_scorer.training.fold import fold
 from tests.support.tables.foreign_files import (
     EVENTS,
@@ -109,6 +111,64 @@ def test_labels_are_columns_of_the_file(tmp_path: Path) -> None:
             taken(path, plan_with())
     with pytest.raises(SettingsError, match=r"extra\.is_fraud"):
         taken(path, plan_with(f'{EVENTS}is_fraud = {{path = "op", type = "string"}}'))
+
+
+def test_labels_have_the_users_own_names_and_values(tmp_path: Path) -> None:
+    rows = foreign_rows(drawn(40, seed=11))
+    kept = [number for number, row in enumerate(rows) if row["op"] != "d"]
+    assert len(kept) < len(rows)
+    fraud = labels(len(rows))
+    named: dict[str, Any] = {
+        "flag": [int(each) for each in fraud],
+        "verdict": ["chargeback" if each else "fine" for each in fraud],
+        "told": [None if number % 2 else 5_000 + number for number in range(len(rows))],
+    }
+    # A label of a row that is no transaction is not read.
+    named["verdict"][next(n for n, row in enumerate(rows) if row["op"] == "d")] = "?"
+    by_flag: dict[str, Any] = {"is_fraud": "flag", "label_time": {"path": "told", "unit": "ms"}}
+    table = {"chargeback": True, "fine": False}
+    by_table: dict[str, Any] = {"is_fraud": {"path": "verdict", "table": table}}
+    for ending in ENDINGS:
+        path = write_foreign(rows, tmp_path / f"in.{ending}", **named)
+        found = taken(path, plan_with(), labels=training_labels(by_flag)).table
+        assert found["is_fraud"].to_pylist() == [fraud[number] for number in kept], ending
+        times = found["label_time"].cast(pa.int64()).to_pylist()
+        assert times == [named["told"][number] for number in kept], ending
+        found = taken(path, plan_with(), labels=training_labels(by_table)).table
+        assert found["is_fraud"].to_pylist() == [fraud[number] for number in kept], ending
+        assert found["label_time"].null_count == len(kept)
+        named["verdict"][kept[3]] = "?"
+        path = write_foreign(rows, tmp_path / f"bad.{ending}", **named)
+        with pytest.raises(SettingsError, match=f"row {kept[3] + 1}: verdict: the table for is_fr"):
+            taken(path, plan_with(), labels=training_labels(by_table))
+        named["verdict"][kept[3]] = "chargeback" if fraud[kept[3]] else "fine"
+
+
+def test_our_own_columns_may_have_labels_of_other_names(labelled: pa.Table, tmp_path: Path) -> None:
+    table = labelled.slice(0, 500)
+    names = ["flag" if name == "is_fraud" else name for name in table.column_names]
+    pq.write_table(table.rename_columns(names), tmp_path / "in.parquet")
+    found = read_labelled(tmp_path / "in.parquet", Plan(), training_labels({"is_fraud": "flag"}))
+    assert found.table["is_fraud"].to_pylist() == table["is_fraud"].to_pylist()
+    with pytest.raises(SettingsError, match=r"'is_fraud' is missing"):
+        read_labelled(tmp_path / "in.parquet", Plan())
+    with pytest.raises(SettingsError, match=r"labels\.is_fraud: .*flags"):
+        read_labelled(tmp_path / "in.parquet", Plan(), training_labels({"is_fraud": "flags"}))
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ({}, "labels: must name is_fraud or label_time"),
+        ("flag", "labels: must be a table"),
+        ({"transaction_id": "id"}, "labels: unknown key 'transaction_id'"),
+        ({"is_fraud": {"path": "flag", "unit": "ms"}}, "labels.is_fraud"),
+        ({"label_time": {"path": "told", "unit": "minutes"}}, "labels.label_time.unit"),
+    ],
+)
+def test_labels_that_cannot_be_read_so_are_refused(table: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(told)):
+        training_labels(table)
 
 
 def test_disorder_names_the_row_of_the_file(tmp_path: Path) -> None:

@@ -122,6 +122,13 @@ def test_eight_in_a_row_without_one_that_passes_pause_it_too() -> None:
     assert list(quarantine.compute(records(1), Stages(), _raised(work))[1]) == [0]
 
 
+def _failure(work: Failing) -> Exception:
+    """Return how nine records fail, with the place."""
+    with pytest.raises(ValueError, match=r".") as raised:
+        work.compute(records(9), Stages())
+    return raised.value
+
+
 def _raised(work: Failing) -> Exception:
     error = work.error()
     assert isinstance(error, Exception)
@@ -154,10 +161,18 @@ def test_what_fails_for_no_single_record_each_time_pauses() -> None:
                 raise self.error()
             return super().compute(raw, stages, quarantined)
 
-    work = Whole(set())
-    with pytest.raises(Paused, match="not for one record each time"):
-        quarantine_of(work).compute(records(9), Stages(), _raised(work))
+    text = "no \x1b[31mcolumn\nsecond line"
+    work = Whole(set(), error=lambda: ValueError(text))
+    first = _failure(work)
+    with pytest.raises(Paused, match="not for one record each time") as paused:
+        quarantine_of(work).compute(records(9), Stages(), first)
     assert work.state == []
+    assert str(paused.value).endswith(": no \\x1b[31mcolumn")
+    assert ": ValueError at " in str(paused.value)
+    work.error = lambda: ValueError("x" * 10_000)
+    with pytest.raises(Paused) as paused:
+        quarantine_of(work).compute(records(9), Stages(), _failure(work))
+    assert str(paused.value).endswith(": " + "x" * 200)
 
 
 @pytest.mark.parametrize(

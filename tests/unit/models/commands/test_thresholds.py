@@ -103,6 +103,27 @@ def test_segments_of_the_plan_stay_and_count(data: Path, tmp_path: Path) -> None
         chosen(data, tmp_path, plan=plan, budget=0.1, replace=True)
 
 
+def test_segments_by_an_extra_field_count(data: Path, labelled: pa.Table, tmp_path: Path) -> None:
+    busiest = Counter(labelled["terminal_id"].to_pylist()).most_common(1)[0][0]
+    segment = {"when": {"shop": [busiest]}, "review": 1e-300, "block": 1.0}
+    plan = tmp_path / "plan"
+    plan.mkdir()
+    (plan / "plan.toml").write_text("")
+    (plan / "policy.toml").write_bytes(policy_text({"segment": [segment]}))
+    names = ("transaction_id", "customer_id", "terminal_id", "currency")
+    (plan / "events.toml").write_text(
+        "[fields]\n"
+        + "".join(f'{name} = "{name}"\n' for name in names)
+        + 'event_time = {path = "event_time", zone = "UTC"}\n'
+        'amount = {path = "amount_minor", unit = "minor"}\n'
+        '[extra]\nshop = {path = "terminal_id", type = "string"}\n'
+    )
+    found = chosen(data, tmp_path, plan=plan, budget=30)
+    assert abs(found["reviews_per_day"] - 30) <= found["tied_per_day"]
+    with pytest.raises(SettingsError, match=r"budget 0\.1/day: the policy's segments alone review"):
+        chosen(data, tmp_path, plan=plan, budget=0.1, replace=True)
+
+
 def test_without_a_budget_the_decisions_cost_least(data: Path, tmp_path: Path) -> None:
     found = chosen(data, tmp_path)
     assert (found["budget"], found["likely_error"]) == (None, None)

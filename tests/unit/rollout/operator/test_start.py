@@ -20,6 +20,7 @@ from stream_scorer.rollout.plan.plan_file import RolloutPlan, Stage, Strategy
 from stream_scorer.rollout.plan.rollout_state import RolloutState
 from stream_scorer.settings import MODELS_DIRECTORY, Settings, load_settings
 from tests.support.codec.foreign_events import EVENTS
+from tests.support.rollout.mapped_extras import plan_of, write_model
 from tests.support.rollout.scene import CONTROLLER_KEY, Writer, plan
 
 VERSION = max(path.name for path in (MODELS_DIRECTORY / "fraud").iterdir() if path.is_dir())
@@ -291,16 +292,34 @@ def test_a_file_of_other_types_is_refused(text: str, start: Start) -> None:
 
 def test_every_version_is_loaded_as_a_scorer_would(store: Settings) -> None:
     label = f"fraud:{VERSION}"
-    verify(store, plan(versions={"champion": label, "canary": label}))
+    assert verify(store, plan(versions={"champion": label, "canary": label}), RolloutState()) == []
     with pytest.raises(ModelError, match=r"fraud:9\.9\.9"):
-        verify(store, plan(versions={"champion": label, "canary": "fraud:9.9.9"}))
+        verify(store, plan(versions={"champion": label, "canary": "fraud:9.9.9"}), RolloutState())
+
+
+def test_a_mapping_by_which_a_version_lacks_history_is_reported(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    store = load_settings({"models": {"directory": tmp_path}})
+    alone = {"name": "a", "strategy": "champion", "versions": {"champion": "fraud:1.0.0"}}
+
+    def started(path: str | None) -> RolloutPlan:
+        return plan(alone, shared={"events": plan_of(path).events})
+
+    writer = Writer()
+    writer.start(alone, shared={"events": plan_of("Gross").events})
+    assert verify(store, started("Gross"), writer.log.state) == []
+    (lacking,) = verify(store, started("total"), writer.log.state)
+    assert "fraud:1.0.0 is warming: the rings do not keep gross (double) as this" in lacking
+    assert "restart the scorers; it then begins when it is warm" in lacking
+    with pytest.raises(ModelError, match="gross"):
+        verify(store, started(None), writer.log.state)
 
 
 def test_a_plan_whose_key_is_not_the_customer_is_refused(store: Settings) -> None:
     events = parse_events(f'{EVENTS}\n[key]\ncustomer = "none"')
     unkeyed = plan(shared={"events": events})
     with pytest.raises(SettingsError, match=r"key\.customer .* stream-scorer rekey"):
-        verify(store, unkeyed)
+        verify(store, unkeyed, RolloutState())
 
 
 def test_a_time_names_its_zone() -> None:

@@ -1,0 +1,132 @@
+"""A version that decides already, and a plan by which it lacks history: refused, then warmed."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from stream_scorer.core.decision.observe import PartitionRings
+from stream_scorer.core.decision.routing import Routing
+from stream_scorer.rollout.log import live_versions
+from stream_scorer.rollout.log.live_versions import LiveVersions
+from stream_scorer.settings import Models, Settings
+from stream_scorer.telemetry import Event, RevisionRefused
+from tests.support.faults.process import wait_until
+from tests.support.rollout.mapped_extras import VERSION, plan_of, revision, write_model
+
+OLD, NEW = plan_of("Gross"), plan_of("total")
+LATER = 1_700_000_000_000
+COLD = "fraud:1.0.0 is warming: the rings do not keep gross (double) as this events.toml defines it"
+
+
+class Log:
+    """A control log that a test writes."""
+
+    def __init__(self) -> None:
+        self.routings: dict[int, Routing] = {}
+        self._added: list[Routing] = []
+
+    @property
+    def log(self) -> Any:
+        state = SimpleNamespace(revision=max(self.routings, default=0))
+        return SimpleNamespace(routings=self.routings, state=state)
+
+    def add(self, *routings: Routing) -> None:
+        self._added.extend(routings)
+
+    def refresh(self) -> None:
+        self.poll(0)
+
+    def poll(self, _: float) -> None:
+        added, self._added = self._added, []
+        self.routings = self.routings | {each.revision: each for each in added}
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Log:
+    made = Log()
+    monkeypatch.setattr(live_versions, "ControlLog", lambda *_: made)
+    monkeypatch.setattr(live_versions, "_POLL_SECONDS", 0.01)
+    return made
+
+
+Start = Callable[..., LiveVersions]
+
+
+@pytest.fixture
+def told() -> list[Event]:
+    return []
+
+
+@pytest.fixture
+def start(log: Log, told: list[Event], tmp_path: Path) -> Iterator[Start]:
+    write_model(tmp_path)
+    with ExitStack() as stack:
+
+        def started(*active: int) -> LiveVersions:
+            made = LiveVersions(Settings(models=Models(directory=tmp_path)), told.append)
+            stack.callback(made.close)
+            made.wait(active)
+            made.begin(lambda *_: None)
+            return made
+
+        yield started
+
+
+def shown(versions: LiveVersions) -> list[int]:
+    return [routing.revision for routing in versions.fleet.routings]
+
+
+@pytest.mark.parametrize("effective_at", [None, LATER])
+def test_a_mapping_that_leaves_a_loaded_version_cold_is_refused(
+    log: Log, told: list[Event], start: Start, effective_at: int | None
+) -> None:
+    log.add(revision(1, OLD))
+    versions = start()
+    rings = PartitionRings(versions.fleet.features)
+    log.add(revision(2, NEW, effective_at))
+    wait_until(lambda: 2 in versions.fleet.refused, "it is refused")
+    assert versions.fleet.refused[2] == (
+        f"{COLD} — restart the scorers; it then begins when it is warm"
+    )
+    assert shown(versions) == [1]
+    rings.adopt(versions.fleet.features)
+    assert [each.revision for each in told if isinstance(each, RevisionRefused)] == [2]
+
+
+@pytest.mark.parametrize("effective_at", [None, LATER])
+def test_after_a_restart_rings_keep_both_definitions(
+    log: Log, start: Start, effective_at: int | None
+) -> None:
+    log.add(revision(1, OLD), revision(2, NEW, effective_at))
+    versions = start(1)
+    fleet = versions.fleet
+    assert (shown(versions), fleet.refused) == ([1, 2], {})
+    needs = [fleet.models[number][VERSION].features.need.fields for number in (1, 2)]
+    assert set(fleet.features.engine.fields) == {*needs[0], *needs[1]}
+    assert needs[0] != needs[1]
+    assert fleet.read_by == {
+        needs[0][0]: fleet.routings[0].shared, needs[1][0]: fleet.routings[1].shared,
+    }  # fmt: skip
+    # The rings keep both until the next restart, whatever decides.
+    rings = PartitionRings(fleet.features)
+    log.add(revision(3, NEW))
+    wait_until(lambda: shown(versions)[-1] == 3, "the third is shown")
+    assert versions.fleet.features.engine.fields == fleet.features.engine.fields
+    assert versions.fleet.read_by.keys() == fleet.read_by.keys()
+    rings.adopt(versions.fleet.features)
+
+
+def test_a_plan_without_the_extra_field_is_refused(log: Log, start: Start) -> None:
+    log.add(revision(1, OLD))
+    versions = start()
+    log.add(revision(2, plan_of(None)))
+    wait_until(lambda: 2 in versions.fleet.refused, "it is refused")
+    assert "gross" in versions.fleet.refused[2]
+    log.add(revision(3, OLD))
+    wait_until(lambda: shown(versions)[-1] == 3, "the third is shown")

@@ -1,0 +1,61 @@
+"""Two plans define an extra field in two ways: rings keep it as both do, whichever decides."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from stream_scorer.core.decision.decide import Model
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.kafka.loop.work_interface import Stages
+from stream_scorer.rollout.log.ready_versions import Pinned, ReadyVersions
+from tests.support.rollout.mapped_extras import plan_of, ready, revision, write_model
+from tests.unit.scoring.test_work import NOW, decisions, raw, work
+
+COUNT, SWITCH = 40, 25
+
+
+def record(number: int) -> bytes:
+    values: dict[str, Any] = {
+        "id": f"t{number}", "ts": NOW - 1_000 + number, "card": f"c{number % 3}", "sum": 100,
+        "Gross": 1.5 * number, "total": number * number,
+    }  # fmt: skip
+    if number == 7:
+        # The second mapping cannot read it.
+        del values["total"]
+    return json.dumps(values).encode()
+
+
+def features(versions: Any) -> list[bytes]:
+    records: list[bytes | None] = [record(number) for number in range(COUNT)]
+    made = decisions(work(versions=versions).compute(raw(records), Stages()))
+    assert len(made) == COUNT
+    return [each["features"] for each in made]
+
+
+def following(fleet: ReadyVersions) -> Any:
+    def plans() -> dict[int, Plan]:
+        return {each.revision: each.shared for each in fleet.routings}
+
+    return SimpleNamespace(fleet=fleet, plans=plans, need=lambda _: None)
+
+
+def pinned(model: Model, plan: Plan) -> list[bytes]:
+    return features(Pinned(model, plan))
+
+
+def test_the_next_mapping_finds_its_history_when_it_begins(tmp_path: Path) -> None:
+    bundle = write_model(tmp_path)
+    old, new = plan_of("Gross"), plan_of("total")
+    fleet = ready(bundle, revision(1, old), revision(2, new, NOW - 1_000 + SWITCH))
+    lenient = plan_of("total", optional=True)
+    before, after = pinned(bundle.model(old), old), pinned(bundle.model(lenient), lenient)
+    assert features(following(fleet)) == [*before[:SWITCH], *after[SWITCH:]]
+    assert not set(before[SWITCH:]) & set(after[SWITCH:])
+
+
+def test_a_mapping_that_waits_changes_no_decision(tmp_path: Path) -> None:
+    bundle = write_model(tmp_path)
+    old, new = plan_of("Gross"), plan_of("total")
+    fleet = ready(bundle, revision(1, old), revision(2, new, NOW * 2))
+    assert features(following(fleet)) == pinned(bundle.model(old), old)
