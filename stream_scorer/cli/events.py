@@ -113,13 +113,10 @@ def _plan(path: Path) -> tuple[Plan, bool]:
     except ValueError:
         return files.plan(), False  # which names the file
     currencies, events = table.get("currencies"), table.get("events", {})
-    if (
-        not (isinstance(currencies, dict) and len(currencies) > 1)
-        or not isinstance(events, dict)
-        or "rates" in events
-    ):
+    codes = list(currencies) if isinstance(currencies, dict) else []
+    if len(codes) <= 1 or not isinstance(events, dict) or "rates" in events:
         return files.plan(), False
-    table["events"] = {**events, "rates": stub_of_rates(list(currencies))}
+    table["events"] = {**events, "rates": stub_of_rates(codes)}
     try:
         return plan_from(table), True
     except ValueError as error:

@@ -129,7 +129,8 @@ def _writer(part: LeafPart, rules: Sequence[FieldRule], path: Path, *, chosen: b
     if kind in {"double", "float"}:
         # An amount is the shortest decimal of 32 bits, which is how a mapping reads a float.
         short = kind == "float" and any(rule.kind == "amount" for rule in rules)
-        return lambda value: _real(np.float32(value) if short else value, path, chosen=chosen)
+        number: _Text = (lambda value: str(np.float32(value))) if short else repr
+        return lambda value: _real(value, number, path, chosen=chosen)
     if kind == "cell":
         return _writer_of_cells(rules, path, chosen=chosen)
     if kind in {"bytes", "structure"}:
@@ -139,9 +140,9 @@ def _writer(part: LeafPart, rules: Sequence[FieldRule], path: Path, *, chosen: b
     return writers.get(kind, json.dumps)
 
 
-def _real(value: float | np.float32, path: Path, *, chosen: bool) -> str | None:
+def _real(value: float, write: _Text, path: Path, *, chosen: bool) -> str | None:
     if math.isfinite(value):
-        return str(value) if isinstance(value, np.float32) else repr(value)
+        return write(value)
     if chosen:
         raise _refusal(dotted(path), "where compares it, and JSON has neither NaN nor infinity")
     return None
