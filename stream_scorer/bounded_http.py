@@ -20,7 +20,7 @@ import socketserver
 import ssl
 import threading
 import time
-from collections import Counter
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -82,6 +82,19 @@ class TlsFiles:
         )
 
 
+@dataclass(slots=True)
+class _Open:
+    """A connection that a thread serves.
+
+    Attributes:
+        address: Whose place it takes; None: its time was up, and the place is free again.
+        end: When its time is up, by the monotonic clock, in seconds.
+    """
+
+    address: str | None
+    end: float
+
+
 class BoundedServer(socketserver.TCPServer):
     """Serves connections in a bounded number of threads, each until its time is up.
 
@@ -107,8 +120,7 @@ class BoundedServer(socketserver.TCPServer):
             self.address_family = socket.AF_INET6
         self._tls = tls
         self._lock = threading.Lock()
-        self._ends: dict[socket.socket, float] = {}
-        self._addresses: Counter[str] = Counter()
+        self._open: dict[socket.socket, _Open] = {}
         super().__init__(address, handler)
 
     @property
@@ -120,10 +132,10 @@ class BoundedServer(socketserver.TCPServer):
         """Serve a connection in a thread of its own, or close it where there is no room."""
         address = str(client_address[0])
         with self._lock:
-            full = len(self._ends) >= THREADS or self._addresses[address] >= PER_ADDRESS
+            taken = sum(each.address == address for each in self._open.values())
+            full = len(self._open) >= THREADS or taken >= PER_ADDRESS
             if not full:
-                self._addresses[address] += 1
-                self._ends[request] = time.monotonic() + SECONDS
+                self._open[request] = _Open(address, time.monotonic() + SECONDS)
         if full:
             self.shutdown_request(request)
             return
@@ -138,26 +150,25 @@ class BoundedServer(socketserver.TCPServer):
             if self._tls is not None:
                 wrapped = self._tls.wrap(request)
                 with self._lock:
-                    self._ends[wrapped] = self._ends.pop(request)
+                    self._open[wrapped] = self._open.pop(request)
                 wrapped.do_handshake()
             self.finish_request(wrapped, client_address)
         except (OSError, ValueError):
             pass  # the peer left, spoke no TLS, or its time was up
         finally:
             with self._lock:
-                self._ends.pop(wrapped, None)
-                self._ends.pop(request, None)
-                address = str(client_address[0])
-                self._addresses[address] -= 1
-                if self._addresses[address] <= 0:
-                    del self._addresses[address]
+                self._open.pop(wrapped, None)
+                self._open.pop(request, None)
             self.shutdown_request(wrapped)
 
     def service_actions(self) -> None:
         """Close the connections whose time is up; called by the serving loop."""
         now = time.monotonic()
         with self._lock:
-            late = [connection for connection, end in self._ends.items() if end < now]
+            late = [connection for connection, each in self._open.items() if each.end < now]
+            for connection in late:
+                # Before the client sees the end, and not only when the thread does.
+                self._open[connection].address = None
         for connection in late:
             # It may be closed already.
             with contextlib.suppress(OSError):

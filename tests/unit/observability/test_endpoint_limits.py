@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,13 @@ from prometheus_client import CollectorRegistry, Gauge
 from pydantic import ValidationError
 
 from stream_scorer import bounded_http
-from stream_scorer.bounded_http import HEAD_BYTES, PER_ADDRESS, THREADS
+from stream_scorer.bounded_http import (
+    HEAD_BYTES,
+    PER_ADDRESS,
+    THREADS,
+    BoundedHandler,
+    BoundedServer,
+)
 from stream_scorer.errors import SettingsError
 from stream_scorer.observability.endpoint import Endpoint
 from stream_scorer.observability.health import Health
@@ -118,7 +125,32 @@ def test_a_client_that_drips_is_cut_off_and_gives_its_place_back(
                 except OSError:
                     open_ones.remove(each)
         assert not open_ones
+    monkeypatch.undo()
     assert ask(endpoint.port, "/health/live")[0] == 200
+
+
+def test_a_place_is_free_again_before_its_thread_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = threading.Event()
+
+    class Handler(BoundedHandler):
+        def do_GET(self) -> None:  # noqa: N802 http.server's name
+            if self.path == "/busy":
+                busy.wait(60)
+            self.answer(HTTPStatus.OK, b"", "text/plain")
+
+    with BoundedServer(("127.0.0.1", 0), Handler) as server, ExitStack() as stack:
+        serving = threading.Thread(target=server.serve_forever, args=(0.02,))
+        serving.start()
+        stack.callback(serving.join)
+        stack.callback(server.shutdown)
+        stack.callback(busy.set)
+        monkeypatch.setattr(bounded_http, "SECONDS", 0.2)
+        slow = [stack.enter_context(open_to(server.port)) for _ in range(PER_ADDRESS)]
+        for each in slow:
+            each.sendall(b"GET /busy HTTP/1.0\r\n\r\n")
+        assert all(closed(each) for each in slow)
+        monkeypatch.undo()
+        assert ask(server.port, "/")[0] == HTTPStatus.OK
 
 
 @pytest.mark.parametrize(
