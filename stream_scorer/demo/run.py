@@ -40,7 +40,7 @@ from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics.lag import read_lag
 from stream_scorer.kafka.topics.our_topics import create_topics
 from stream_scorer.processes.signals import handled
-from stream_scorer.producing.labels import LabelledRows
+from stream_scorer.producing.labels import LabelledSender
 from stream_scorer.producing.transactions import TransactionEncoder, open_feed
 from stream_scorer.registry.sources import open_registry
 from stream_scorer.settings import Settings, Topics
@@ -158,7 +158,7 @@ class Demo:
             spoiler = Spoiler(encode, source, time.time_ns() // 1_000_000)
             verifier = Verifier(settings.kafka, settings.registry)
             stack.callback(verifier.close)
-            rows = LabelledRows(
+            rows = LabelledSender(
                 settings.kafka, settings.registry, sent.rows, _LABEL_DELAY_MS, to_the_end=False
             )
             self._await_ready()
@@ -223,7 +223,7 @@ class Demo:
     def _paced_rows(self) -> int:
         return int(_RATE * self._size.paced_seconds)
 
-    def _backlog(self, settings: Settings, rows: LabelledRows, spoiler: Spoiler) -> int:
+    def _backlog(self, settings: Settings, rows: LabelledSender, spoiler: Spoiler) -> int:
         """Send all but what is paced later, bad records of every kind among it; return its size."""
         last = len(rows) - self._paced_rows()
         self._display.phase("a backlog and its labels", last)
@@ -262,7 +262,7 @@ class Demo:
         return (verifier.seen - verifier.first_count) / seconds
 
     def _paced(
-        self, settings: Settings, rows: LabelledRows, spoiler: Spoiler, reader: _Reader
+        self, settings: Settings, rows: LabelledSender, spoiler: Spoiler, reader: _Reader
     ) -> int:
         """Send on a schedule; return when that began, ms since the epoch."""
         makers = list(spoiler.kinds())

@@ -13,7 +13,7 @@ from stream_scorer.models.bundles import reference_statistics
 from stream_scorer.models.bundles.bundle import read_manifest
 from stream_scorer.models.bundles.reference_statistics import (
     BINS,
-    Histogram,
+    ReferenceHistogram,
     histogram,
     reference_of,
 )
@@ -82,7 +82,7 @@ def test_an_invalid_histogram_is_refused(
     edges: tuple[float, ...], counts: tuple[int, ...], told: str
 ) -> None:
     with pytest.raises(ValidationError, match=told):
-        Histogram(edges=edges, counts=counts)
+        ReferenceHistogram(edges=edges, counts=counts)
 
 
 def test_bundles_of_earlier_releases_have_neither_and_load() -> None:
