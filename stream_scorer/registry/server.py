@@ -216,7 +216,7 @@ def _check_depth(text: bytes) -> None:
         )
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _RegistryHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     # Head and body leave in two writes: without this the second waits for an acknowledgement.
     disable_nagle_algorithm = True
@@ -348,7 +348,7 @@ class RegistryServer:
                 f"registry token: is shorter than {_TOKEN_LEAST} characters", "take a longer one"
             )
         store = RegistryStore(directory, writable=writable)
-        handler = type("_StoreHandler", (_Handler,), {"store": store, "token": token})
+        handler = type("_StoreHandler", (_RegistryHandler,), {"store": store, "token": token})
         self._store = store
         try:
             self._server = RegistryConnections((host, port), handler)

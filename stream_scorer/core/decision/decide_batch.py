@@ -186,7 +186,7 @@ def decide_alone(
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _ArmRows:
     """Rows that go to an arm by chance, or that an override sent there."""
 
     arm: str
@@ -200,10 +200,10 @@ class _Part:
         return f"score:{self.arm}:override" if self.overridden else f"score:{self.arm}"
 
 
-def _parts(routing: Routing, rows: ObservedRows, seen: ObservedBatch) -> Sequence[_Part]:
+def _parts(routing: Routing, rows: ObservedRows, seen: ObservedBatch) -> Sequence[_ArmRows]:
     arms = routing.arms
     if len(arms) == 1:
-        return [_Part(arms[0], np.arange(len(rows)), 1.0)]
+        return [_ArmRows(arms[0], np.arange(len(rows)), 1.0)]
     routed = route(routing, rows.events, seen.events.hashes("customer_id")[seen.accepted])
     found = []
     for index, arm in enumerate(arms):
@@ -211,12 +211,12 @@ def _parts(routing: Routing, rows: ObservedRows, seen: ObservedBatch) -> Sequenc
             mine = np.flatnonzero((routed.arm == index) & (routed.overridden == overridden))
             if len(mine):
                 share = 1.0 if overridden else routing.share(arm)
-                found.append(_Part(arm, mine, share, overridden))
-    return found or [_Part(CHAMPION, np.empty(0, np.int64), routing.share(CHAMPION))]
+                found.append(_ArmRows(arm, mine, share, overridden))
+    return found or [_ArmRows(CHAMPION, np.empty(0, np.int64), routing.share(CHAMPION))]
 
 
 def _decide(
-    part: _Part, rows: ObservedRows, routing: Routing, by_arm: Mapping[str, Model],
+    part: _ArmRows, rows: ObservedRows, routing: Routing, by_arm: Mapping[str, Model],
     terminals: TerminalTable, lap: Callable[[str], None], stage: str,
 ) -> list[ArmDecisions]:  # fmt: skip
     """Return what an arm decides of its rows, and what the champion does in its place."""
@@ -252,7 +252,7 @@ class _Found:
 
 
 def _by(
-    rows: ObservedRows, part: _Part, routing: Routing, model: Model, terminals: TerminalTable,
+    rows: ObservedRows, part: _ArmRows, routing: Routing, model: Model, terminals: TerminalTable,
     lap: Callable[[str], None], stage: str,
 ) -> _Found:  # fmt: skip
     if not model.features.by_terminal:
