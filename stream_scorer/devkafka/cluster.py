@@ -11,7 +11,6 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from stream_scorer.devkafka import node as node_files
@@ -96,12 +95,7 @@ class DevKafka:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property

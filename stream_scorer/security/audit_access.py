@@ -34,18 +34,7 @@ class AuditTrail:
         details: Mapping[str, Any] | None = None,
         actor: str | None = None,
     ) -> None:
-        """Write a line; it is on the disk on return. Call it before what it tells of is done.
-
-        Args:
-            action: What is done, as ``model.sign``.
-            subject: To what, as ``fraud:1.1.0``.
-            details: Further values that JSON can hold.
-            actor: Who does it: ``key:ID``; None for the user that this process is of.
-
-        Raises:
-            AuditError: The log's last line is not as it was written.
-            UnavailableError: The log cannot be written.
-        """
+        """Write a line before what it reports is done; see :meth:`AuditLog.record`."""
         if self._log is not None:
             self._log.record(action, subject, details, actor)
 
