@@ -152,32 +152,6 @@ class DevKafka:
         self._registry_url = ""
         self._stack.close()
 
-    def run_tool(
-        self, main_class: str, *arguments: str, seconds: float = _TOOL_SECONDS
-    ) -> subprocess.CompletedProcess[str]:
-        """Run one of Kafka's own tools from the same jars.
-
-        Args:
-            main_class: For example ``org.apache.kafka.tools.consumer.ConsoleConsumer``.
-            arguments: Its arguments; ``{bootstrap}`` stands for :attr:`internal_bootstrap`.
-            seconds: Time limit.
-
-        Raises:
-            UnavailableError: It took longer.
-        """
-        tool = [a.replace("{bootstrap}", self.internal_bootstrap) for a in arguments]
-        command = [*self._java(self._tools_log, *_TOOL_OPTIONS), main_class, *tool]
-        try:
-            done = subprocess.run(  # noqa: S603 our Java, our jars
-                command, capture_output=True, text=True, timeout=seconds, check=False
-            )
-        except subprocess.TimeoutExpired as error:
-            raise UnavailableError(
-                f"{main_class} took longer than {seconds:.0f} s", "allow it more"
-            ) from error
-        done.args = [main_class, *arguments]
-        return done
-
     @property
     def _tools_log(self) -> Path:
         return self.directory / "tools.properties"
