@@ -1,7 +1,5 @@
 """Reference statistics: bins of the training days, and other values in the same bins."""
 
-import doctest
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +7,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
-from stream_scorer.models.bundles import reference_statistics
 from stream_scorer.models.bundles.bundle import read_manifest
 from stream_scorer.models.bundles.reference_statistics import (
     BINS,
@@ -19,11 +16,6 @@ from stream_scorer.models.bundles.reference_statistics import (
 )
 from stream_scorer.models.commands import report
 from stream_scorer.settings import MODELS_DIRECTORY
-
-
-def test_the_docstrings_run() -> None:
-    assert doctest.testmod(reference_statistics).failed == 0
-    assert doctest.testmod(report).failed == 0
 
 
 @given(values=arrays(np.float64, st.integers(0, 300), elements=st.floats(width=64)))
