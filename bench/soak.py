@@ -142,7 +142,7 @@ def soak(seconds: float, seed: int, names: tuple[str, ...]) -> dict[str, Any]:
         "fired": sum(count for count, _ in stage.proofs),
         "failed": failed,
         "longest_resume_seconds": round(max(stage.resumed, default=0.0), 1),
-        "started_again": stage.crew.restarts,
+        "started_again": stage.scorers.restarts,
         "bystander": watched(watch.samples, took),
         "verdict": None if verdict is None else _counts(verdict),
     }
@@ -161,7 +161,7 @@ def _done_to(stage: Endurance, name: str) -> str:
 def _told(error: Exception, stage: Endurance) -> str:
     where = traceback.extract_tb(error.__traceback__)[-1]
     at = f"{Path(where.filename).name}:{where.lineno}"
-    return f"{type(error).__name__}: {error} ({at}); {stage.crew.state()}"[:_ERROR_LENGTH]
+    return f"{type(error).__name__}: {error} ({at}); {stage.scorers.state()}"[:_ERROR_LENGTH]
 
 
 def _counts(verdict: Verdict) -> dict[str, Any]:

@@ -24,7 +24,7 @@ FILES: Final[Mapping[str, str]] = {
     "registry/limits.py": "schema",
     "registry/definition.py": "schema",
     "codec/reading/program_check.py": "schema",
-    "codec/reading/program_ways.py": "schema",
+    "codec/reading/written_columns.py": "schema",
     "codec/records/record.py": "rollout,activations,summaries,drift-events",
     "registry/lookup_budget.py": "lookup",
     "registry/http_registry.py": "lookup",
@@ -61,7 +61,7 @@ FILES: Final[Mapping[str, str]] = {
 OTHERS: Final[Mapping[str, str]] = {
     "kafka/loop/source.py: isinstance(failure, KafkaException)":
         "names the broker's own error; without it the same error leaves under another name",
-    "codec/reading/program_ways.py: not held":
+    "codec/reading/written_columns.py: not held":
         "holds our own compiler to its promise: no schema of a client gets so far",
 }  # fmt: skip
 """Single checks that are not drawn, by file and condition, with the reason of each."""

@@ -49,7 +49,7 @@ class AvroDecisions:
         self._length = 0
 
     def resume(self, parts: Sequence[int]) -> None:
-        """Keep the finished parts and delete everything after them; see ``Writer.resume``."""
+        """Keep the finished parts and delete everything after them; see ``PartWriter.resume``."""
         self._length = length = sum(parts)
         if self._file.seek(0, io.SEEK_END) < length:
             raise ValueError(f"it is shorter than its {len(parts)} parts")

@@ -13,7 +13,7 @@ from stream_scorer.batch.external_sort import merge, write_runs
 from stream_scorer.batch.input import BatchInput, Place, rechunk
 from stream_scorer.batch.labels import read_frauds
 from stream_scorer.batch.ledger import Done, Ledger, WorkDirectory, sync
-from stream_scorer.batch.output import AVRO, PARQUET, Form, Rejects, Writer
+from stream_scorer.batch.output import AVRO, PARQUET, Form, PartWriter, Rejects
 from stream_scorer.batch.parquet import MergedParquet, ParquetFolder
 from stream_scorer.batch.terminals import Terminals
 from stream_scorer.batch.threads import Behind, ahead
@@ -62,7 +62,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class JobProgress:
     """How far a job is.
 
     Attributes:
@@ -89,7 +89,7 @@ class Job:
         source: BatchInput,
         model: Model,
         plan: Plan,
-        told: Callable[[Progress], None],
+        told: Callable[[JobProgress], None],
     ) -> None:
         self._order = order
         self._work = work
@@ -134,7 +134,7 @@ class Job:
                     rows, ended = 0, True
                     behind.do(self._end_part, decider.done(), decider.dump())
                 done = decider.done().rows
-                self._told(Progress("score", self._source.read, self._total, done))
+                self._told(JobProgress("score", self._source.read, self._total, done))
             # An output without rows has a part, too, for its schema.
             if rows or not ended:
                 behind.do(self._end_part, decider.done(), decider.dump())
@@ -171,7 +171,7 @@ class Job:
 
     def _sorting(self) -> Iterator[pa.RecordBatch]:
         for batch in self._source.rows():
-            self._told(Progress("sort", self._source.read, self._total, 0))
+            self._told(JobProgress("sort", self._source.read, self._total, 0))
             yield batch
 
     def _write(self, chunk: Chunk) -> None:
@@ -195,13 +195,13 @@ class Job:
     def _finish(self) -> Ledger:
         ledger, work = self._ledger, self._work
         rows = ledger.done.rows
-        self._writer.finish(lambda done, total: self._told(Progress("merge", done, total, rows)))
+        self._writer.finish(lambda done, total: self._told(JobProgress("merge", done, total, rows)))
         self._ledger = replace(ledger, complete=True)
         work.write(self._ledger)
         return self._ledger
 
 
-def _writer(out: Path, work: WorkDirectory, form: Form) -> Writer:
+def _writer(out: Path, work: WorkDirectory, form: Form) -> PartWriter:
     ending = out.suffix.lower()
     if ending == AVRO:
         return AvroDecisions(work.decisions, form)

@@ -36,7 +36,7 @@ class Decided:
     file: NDArray[np.int32]
 
 
-class Writer(Protocol):
+class PartWriter(Protocol):
     """Writes decisions, part by part."""
 
     def resume(self, parts: Sequence[int]) -> None:

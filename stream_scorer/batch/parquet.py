@@ -87,7 +87,7 @@ class ParquetFolder:
         )  # fmt: skip
 
     def resume(self, parts: Sequence[int]) -> None:
-        """Keep the finished parts and delete everything after them; see ``Writer.resume``."""
+        """Keep the finished parts and delete everything after them; see ``PartWriter.resume``."""
         kept = [self._path(number) for number in range(len(parts))]
         for path, length in zip(kept, parts, strict=True):
             if not path.exists() or path.stat().st_size != length:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stream_scorer.batch.input import BatchInput
-from stream_scorer.batch.job import Job, Order, Progress
+from stream_scorer.batch.job import Job, JobProgress, Order
 from stream_scorer.batch.ledger import Done, Ledger, WorkDirectory, sync
 from stream_scorer.batch.output import AVRO, ENDINGS, PARQUET, refuse_feature_names
 from stream_scorer.core.decision.decide import Model
@@ -73,7 +73,7 @@ class Report:
 
 
 def run_batch(
-    settings: Settings, order: Order, told: Callable[[Progress], None] = lambda _: None
+    settings: Settings, order: Order, told: Callable[[JobProgress], None] = lambda _: None
 ) -> Report:
     """Score files.
 

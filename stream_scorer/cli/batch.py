@@ -85,7 +85,7 @@ def batch(
     ) as bar:  # fmt: skip
         task = bar.add_task("score", total=None, rows=0)
 
-        def told(progress: job.Progress) -> None:
+        def told(progress: job.JobProgress) -> None:
             bar.update(
                 task, description=progress.stage, completed=progress.done, total=progress.total,
                 rows=progress.rows,

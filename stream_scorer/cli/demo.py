@@ -1,7 +1,6 @@
 """``stream-scorer demo``: the whole pipe on a real Kafka, and a verdict on it from outside."""
 
 import json
-from types import TracebackType
 from typing import Annotated, Self
 
 import typer
@@ -62,13 +61,8 @@ class _Phases:
         self._progress.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
             self._end()
         self._progress.stop()
 

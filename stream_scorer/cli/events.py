@@ -10,9 +10,9 @@ from stream_scorer.core.events.plan import Plan, parse_tables, plan_from
 from stream_scorer.core.mapping.mapping import mapping_in, parse_events
 from stream_scorer.errors import SchemaError, SettingsError
 from stream_scorer.explaining.draft import draft_text, stub_of_rates
-from stream_scorer.explaining.report import Explanation, draft_of, with_mapping
+from stream_scorer.explaining.report import MappingReport, draft_of, with_mapping
 from stream_scorer.explaining.report import explain as explained
-from stream_scorer.explaining.sample import Sample, sample_of, sample_of_file
+from stream_scorer.explaining.sample import RecordSample, sample_of, sample_of_file
 from stream_scorer.explaining.table_sample import TableSample, table_sample
 from stream_scorer.kafka.reading.read_to_end import newest
 from stream_scorer.models.stores.deployment import plan_files
@@ -84,7 +84,7 @@ def explain(
         return
     whole = _checked(table, chosen, events, labels=labels)
     mapping = (whole.labels if labels else None) or mapping_in(whole.events)
-    if isinstance(sample, Sample) and mapping.format != sample.format:
+    if isinstance(sample, RecordSample) and mapping.format != sample.format:
         section = "labels" if labels else "record"
         raise SchemaError(
             f"{events}: {section}.format is {mapping.format}, and the records are {sample.format}",
@@ -125,7 +125,7 @@ def _plan(path: Path) -> tuple[Plan, bool]:
 
 def _sample(
     topic: str | None, file: Path | None, records: int, options: ClusterJsonOptions
-) -> Sample | TableSample:
+) -> RecordSample | TableSample:
     if (topic is None) == (file is None):
         raise SettingsError("events explain: needs either --topic or --file", "give one of them")
     if file is not None:
@@ -177,7 +177,7 @@ def _write(path: Path, text: str, *, overwrite: bool) -> None:
 
 
 def _show(
-    options: ClusterJsonOptions, sample: Sample | TableSample, found: Explanation,
+    options: ClusterJsonOptions, sample: RecordSample | TableSample, found: MappingReport,
     written: str | None, unwritten: list[str], what: str,
 ) -> None:  # fmt: skip
     rows = [(each.key, each.source, each.kind, each.why or "yes") for each in found.fields]

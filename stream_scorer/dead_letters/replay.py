@@ -105,7 +105,7 @@ def replay(
             copier = LetterCopier(kafka, group, consumer, stop=stop)
             fence_former(kafka, command(group, consumer.topic))
         # Only now: what an earlier call left open has come to its end.
-        there = _Group(kafka, group, consumer, numbers[kafka.topics.dead_letters])
+        there = _GroupProgress(kafka, group, consumer, numbers[kafka.topics.dead_letters])
         count = len(numbers[kafka.topics.transactions])
         run = _Run(
             there, copier, sources, chosen, count, limit, report, tell, compares=not trust_headers
@@ -131,7 +131,7 @@ def replay(
     return report
 
 
-class _Group:
+class _GroupProgress:
     """The group's progress in the dead-letter topic.
 
     Args:
@@ -193,7 +193,7 @@ class _Run:
     """
 
     def __init__(
-        self, there: _Group, copier: LetterCopier | None, sources: LetterSources,
+        self, there: _GroupProgress, copier: LetterCopier | None, sources: LetterSources,
         chosen: Selection, count: int, limit: int | None, report: Replayed,
         tell: Callable[[str], None], *, compares: bool,
     ) -> None:  # fmt: skip

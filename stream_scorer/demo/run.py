@@ -40,7 +40,7 @@ from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics.lag import read_lag
 from stream_scorer.kafka.topics.our_topics import create_topics
 from stream_scorer.processes.signals import handled
-from stream_scorer.producing.labels import LabelledRows
+from stream_scorer.producing.labels import LabelledSender
 from stream_scorer.producing.transactions import TransactionEncoder, open_feed
 from stream_scorer.registry.sources import open_registry
 from stream_scorer.settings import Settings, Topics
@@ -90,7 +90,7 @@ class Display(Protocol):
 
 
 @dataclass(slots=True)
-class _Reader:
+class _VerifierThread:
     """Runs a verifier on a thread of its own, so that it reads while this one sends."""
 
     verifier: Verifier
@@ -158,7 +158,7 @@ class Demo:
             spoiler = Spoiler(encode, source, time.time_ns() // 1_000_000)
             verifier = Verifier(settings.kafka, settings.registry)
             stack.callback(verifier.close)
-            rows = LabelledRows(
+            rows = LabelledSender(
                 settings.kafka, settings.registry, sent.rows, _LABEL_DELAY_MS, to_the_end=False
             )
             self._await_ready()
@@ -166,7 +166,7 @@ class Demo:
             burst = self._backlog(settings, rows, spoiler)
             self._display.phase("scorer", 0)
             self._await_ready()
-            with _Reader(verifier) as reader:
+            with _VerifierThread(verifier) as reader:
                 speed = self._burst(settings, reader, burst)
                 self._drain_monitor(settings)
                 paced_from = self._paced(settings, rows, spoiler, reader)
@@ -223,7 +223,7 @@ class Demo:
     def _paced_rows(self) -> int:
         return int(_RATE * self._size.paced_seconds)
 
-    def _backlog(self, settings: Settings, rows: LabelledRows, spoiler: Spoiler) -> int:
+    def _backlog(self, settings: Settings, rows: LabelledSender, spoiler: Spoiler) -> int:
         """Send all but what is paced later, bad records of every kind among it; return its size."""
         last = len(rows) - self._paced_rows()
         self._display.phase("a backlog and its labels", last)
@@ -251,7 +251,7 @@ class Demo:
         for process in self._processes:
             process.check()
 
-    def _burst(self, settings: Settings, reader: _Reader, total: int) -> float:
+    def _burst(self, settings: Settings, reader: _VerifierThread, total: int) -> float:
         """Let the backlog of ``total`` records be drained; return the rate of its outcomes."""
         self._display.phase("burst: the backlog, drained at full speed", total)
         self._wait_for(settings, reader, total)
@@ -262,7 +262,7 @@ class Demo:
         return (verifier.seen - verifier.first_count) / seconds
 
     def _paced(
-        self, settings: Settings, rows: LabelledRows, spoiler: Spoiler, reader: _Reader
+        self, settings: Settings, rows: LabelledSender, spoiler: Spoiler, reader: _VerifierThread
     ) -> int:
         """Send on a schedule; return when that began, ms since the epoch."""
         makers = list(spoiler.kinds())
@@ -282,7 +282,7 @@ class Demo:
         self._wait_for(settings, reader, before + feed.sent)
         return began
 
-    def _wait_for(self, settings: Settings, reader: _Reader, total: int) -> None:
+    def _wait_for(self, settings: Settings, reader: _VerifierThread, total: int) -> None:
         """Wait until that many outcomes came, or the scorer has committed the complete input.
 
         In the second case the verdict counts what is missing.

@@ -11,7 +11,6 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from stream_scorer.devkafka import node as node_files
@@ -96,12 +95,7 @@ class DevKafka:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property
@@ -157,32 +151,6 @@ class DevKafka:
             broker.stop()
         self._registry_url = ""
         self._stack.close()
-
-    def run_tool(
-        self, main_class: str, *arguments: str, seconds: float = _TOOL_SECONDS
-    ) -> subprocess.CompletedProcess[str]:
-        """Run one of Kafka's own tools from the same jars.
-
-        Args:
-            main_class: For example ``org.apache.kafka.tools.consumer.ConsoleConsumer``.
-            arguments: Its arguments; ``{bootstrap}`` stands for :attr:`internal_bootstrap`.
-            seconds: Time limit.
-
-        Raises:
-            UnavailableError: It took longer.
-        """
-        tool = [a.replace("{bootstrap}", self.internal_bootstrap) for a in arguments]
-        command = [*self._java(self._tools_log, *_TOOL_OPTIONS), main_class, *tool]
-        try:
-            done = subprocess.run(  # noqa: S603 our Java, our jars
-                command, capture_output=True, text=True, timeout=seconds, check=False
-            )
-        except subprocess.TimeoutExpired as error:
-            raise UnavailableError(
-                f"{main_class} took longer than {seconds:.0f} s", "allow it more"
-            ) from error
-        done.args = [main_class, *arguments]
-        return done
 
     @property
     def _tools_log(self) -> Path:

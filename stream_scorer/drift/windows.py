@@ -46,7 +46,7 @@ def milliseconds(value: datetime | int) -> int:
 
 
 @dataclass(slots=True)
-class _Partition:
+class _PartitionWatermark:
     """What is known of one input partition, ms."""
 
     watermark: int | None
@@ -65,7 +65,7 @@ class Windows:
     """
 
     def __init__(self, partitions: Iterable[int], lateness_ms: int) -> None:
-        self._partitions: dict[int, _Partition] = {}
+        self._partitions: dict[int, _PartitionWatermark] = {}
         self._unheard = set(partitions)
         self._lateness_ms = lateness_ms
         self._open: dict[tuple[int, str, str], Window] = {}
@@ -85,7 +85,7 @@ class Windows:
         """
         self._now = max(self._now, published_ms)
         for number in self._unheard:
-            self._partitions[number] = _Partition(None, self._now)
+            self._partitions[number] = _PartitionWatermark(None, self._now)
         self._unheard.clear()
         for source in summary["sources"]:
             self._move(source["partition"], milliseconds(source["watermark"]))
@@ -94,7 +94,7 @@ class Windows:
         return self._close()
 
     def _move(self, number: int, watermark: int) -> None:
-        known = self._partitions.setdefault(number, _Partition(None, self._now))
+        known = self._partitions.setdefault(number, _PartitionWatermark(None, self._now))
         # The epoch stands for a batch without any accepted event.
         if watermark > (known.watermark or 0):
             known.watermark, known.moved = watermark, self._now

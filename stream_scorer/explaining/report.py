@@ -15,7 +15,7 @@ from stream_scorer.core.mapping.mapping import EventMapping, FieldRule, mapping_
 from stream_scorer.core.mapping.mapping_table import Path
 from stream_scorer.core.normalising.leaves import misfit
 from stream_scorer.explaining.draft import Draft, guess
-from stream_scorer.explaining.sample import EXAMPLES, Sample, documents, paths_of
+from stream_scorer.explaining.sample import EXAMPLES, RecordSample, documents, paths_of
 from stream_scorer.explaining.table_sample import TableSample
 from stream_scorer.registry.definition import parse_definition
 
@@ -41,7 +41,7 @@ class FieldReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class MappingReport:
     """What a mapping makes of a sample.
 
     Attributes:
@@ -76,8 +76,8 @@ def with_mapping(plan: Plan, table: dict[str, Any]) -> Plan:
 
 
 def explain(
-    plan: Plan, sample: Sample | TableSample, labels: EventMapping | None = None
-) -> Explanation:
+    plan: Plan, sample: RecordSample | TableSample, labels: EventMapping | None = None
+) -> MappingReport:
     """Apply a plan's mapping to a sample.
 
     Args:
@@ -117,7 +117,7 @@ def explain(
             named[row] == customer
             for row, customer in zip(decoded.rows.tolist(), customers, strict=True)
         )
-    return Explanation(
+    return MappingReport(
         fields,
         len(sample.values),
         len(decoded.rows),
@@ -129,11 +129,11 @@ def explain(
 
 def _of_table(
     plan: Plan, sample: TableSample, fields: tuple[FieldReport, ...], mapping: EventMapping
-) -> Explanation:
+) -> MappingReport:
     if any(field.why for field in fields):
-        return Explanation(fields, sample.rows, 0, 0, (), None)
+        return MappingReport(fields, sample.rows, 0, 0, (), None)
     read = sample.read(plan, mapping)
-    return Explanation(
+    return MappingReport(
         fields, sample.rows, read.transactions, read.skipped, _most_first(read.rejected), None
     )
 
@@ -142,7 +142,7 @@ def _most_first(counted: Counter[tuple[str, str]]) -> tuple[tuple[str, str, int]
     return tuple((*told, count) for told, count in counted.most_common())
 
 
-def draft_of(sample: Sample | TableSample, plan: Plan, *, stub: bool = False) -> Draft:
+def draft_of(sample: RecordSample | TableSample, plan: Plan, *, stub: bool = False) -> Draft:
     """Guess a mapping for a sample.
 
     Args:
@@ -162,7 +162,7 @@ def draft_of(sample: Sample | TableSample, plan: Plan, *, stub: bool = False) ->
     return guess(sample.format, paths, _values(sample, paths), plan.currency, rates, stub=stub)
 
 
-def _values(sample: Sample, paths: Mapping[Path, Found]) -> dict[Path, Sequence[Any]]:
+def _values(sample: RecordSample, paths: Mapping[Path, Found]) -> dict[Path, Sequence[Any]]:
     """Return some values at each path of JSON records."""
     if sample.format == "avro":
         return {}
@@ -181,7 +181,7 @@ def _values(sample: Sample, paths: Mapping[Path, Found]) -> dict[Path, Sequence[
     return found
 
 
-def _places(mapping: EventMapping, sample: Sample | TableSample) -> dict[Path, Found]:
+def _places(mapping: EventMapping, sample: RecordSample | TableSample) -> dict[Path, Found]:
     if isinstance(sample, TableSample):
         return sample.places(mapping.paths)
     if sample.format == "json":

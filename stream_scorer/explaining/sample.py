@@ -33,7 +33,7 @@ Leaf = tuple[Any, Wire] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class RecordSample:
     """Records of one format.
 
     Attributes:
@@ -63,7 +63,7 @@ class Sample:
 
 
 def sample_of(values: Sequence[bytes | None], keys: Sequence[bytes | None], source: SchemaSource
-              ) -> Sample:  # fmt: skip
+              ) -> RecordSample:  # fmt: skip
     """Return the records of a topic as a sample.
 
     Args:
@@ -91,8 +91,10 @@ def sample_of(values: Sequence[bytes | None], keys: Sequence[bytes | None], sour
         raise SchemaError(f"none of {len(values)} records can be read: {why}", "see its producer")
     whole = sum(1 for value in values if value)
     if avro >= json_like:
-        return Sample("avro", list(values), list(keys), schemas, whole - avro)
-    return Sample("json", list(values), list(keys), _key_schemas(keys, source), whole - json_like)
+        return RecordSample("avro", list(values), list(keys), schemas, whole - avro)
+    return RecordSample(
+        "json", list(values), list(keys), _key_schemas(keys, source), whole - json_like
+    )
 
 
 def _key_schemas(keys: Sequence[bytes | None], source: SchemaSource) -> dict[int, str]:
@@ -111,7 +113,7 @@ def _is_json(value: bytes) -> bool:
     return body.lstrip(b" \t\r\n")[:1] == b"{"
 
 
-def sample_of_file(path: File, count: int) -> Sample:
+def sample_of_file(path: File, count: int) -> RecordSample:
     """Return the first records of a file: ``.avsc`` (a schema alone), ``.avro``, ``.json(l)``.
 
     Raises:
@@ -121,14 +123,14 @@ def sample_of_file(path: File, count: int) -> Sample:
     kind = path.suffix.lower()
     try:
         if kind == ".avsc":
-            return Sample("avro", [], schemas={1: path.read_text()})
+            return RecordSample("avro", [], schemas={1: path.read_text()})
         if kind == ".avro":
             with path.open("rb") as stream:
                 return _container(stream, count)
         if kind in {".json", ".jsonl", ".ndjson"}:
             with path.open("rb") as stream:
                 lines = [line.strip() for line in islice(stream, count)]
-            return Sample("json", [line for line in lines if line])
+            return RecordSample("json", [line for line in lines if line])
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}", "name a file") from error
     except (
@@ -140,7 +142,7 @@ def sample_of_file(path: File, count: int) -> Sample:
     raise SettingsError(f"{path}: unknown kind of file", "use .avsc, .avro, .json or .jsonl")
 
 
-def _container(stream: Any, count: int) -> Sample:
+def _container(stream: Any, count: int) -> RecordSample:
     data = stream.read(_FILE_BYTES)
     avro_names(io.BytesIO(data))  # its schema is held to limits before fastavro parses it
     reader: Any = fastavro.reader(io.BytesIO(data))
@@ -155,10 +157,10 @@ def _container(stream: Any, count: int) -> Sample:
         body.seek(_HEADER)
         fastavro.schemaless_writer(body, schema, record)
         values.append(body.getvalue())
-    return Sample("avro", values, schemas={1: text})
+    return RecordSample("avro", values, schemas={1: text})
 
 
-def paths_of(sample: Sample) -> dict[Path, Found]:
+def paths_of(sample: RecordSample) -> dict[Path, Found]:
     """Return what the records have at each path to a single value.
 
     Of Avro, the schema of most records counts; of JSON, all records.

@@ -44,7 +44,7 @@ class Endpoint(Closing):
     def __init__(self, http: Http, registry: CollectorRegistry, health: Probed) -> None:
         token = None if http.token is None else http.token.get_secret_value().encode()
         handler = type(
-            "Handler", (_Handler,), {"registry": registry, "health": health, "token": token}
+            "Handler", (_ProbeHandler,), {"registry": registry, "health": health, "token": token}
         )
         tls = _tls(http)
         try:
@@ -87,7 +87,7 @@ def _tls(http: Http) -> TlsFiles | None:
         ) from error
 
 
-class _Handler(BoundedHandler):
+class _ProbeHandler(BoundedHandler):
     registry: ClassVar[CollectorRegistry]
     health: ClassVar[Probed]
     token: ClassVar[bytes | None]

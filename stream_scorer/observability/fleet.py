@@ -34,7 +34,7 @@ OF_THE_GROUP = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class WorkerReport:
     """What a worker says of itself.
 
     Attributes:
@@ -59,7 +59,7 @@ class _Known:
     pid: int | None = None
     since: float = 0.0
     why: str = "is not started yet"
-    report: Report | None = None
+    report: WorkerReport | None = None
     heard: float = field(default=0.0)
     worked: bool = False
 
@@ -111,7 +111,7 @@ class Fleet(Collector):
         if isinstance(event, events.SUPERVISOR_EVENTS):
             self._render(event)
 
-    def reported(self, worker: int, pid: int, report: Report) -> None:
+    def reported(self, worker: int, pid: int, report: WorkerReport) -> None:
         """Take a worker's report, unless another process runs in its place by now."""
         with self._lock:
             known = self._known[worker]

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from stream_scorer.telemetry import event as declared
 
 
-class ArrayHistogram(Collector):
+class ArrayHistogramCollector(Collector):
     """A classic histogram that takes a whole batch of observations at once.
 
     prometheus-client counts one observation per call (about 1 µs); here a batch of n costs one
@@ -26,7 +26,8 @@ class ArrayHistogram(Collector):
         registry: Where it is scraped from.
 
     Example:
-        >>> histogram = ArrayHistogram("age_seconds", "Age.", (0.1, 1.0), CollectorRegistry())
+        >>> registry = CollectorRegistry()
+        >>> histogram = ArrayHistogramCollector("age_seconds", "Age.", (0.1, 1.0), registry)
         >>> histogram.observe([0.1, 0.5, 7.0])
         >>> [(s.labels.get("le"), s.value) for m in histogram.collect() for s in m.samples]
         [('0.1', 1.0), ('1.0', 2.0), ('+Inf', 3.0), (None, 3.0), (None, 7.6)]
@@ -92,7 +93,7 @@ def create_metric(metric: declared.Metric, registry: CollectorRegistry) -> Any:
         case declared.Gauge():
             return Gauge(name, metric.text, metric.labels, registry=registry)
         case declared.ArrayHistogram():
-            return ArrayHistogram(name, metric.text, metric.bounds, registry)
+            return ArrayHistogramCollector(name, metric.text, metric.bounds, registry)
         case _:
             return Histogram(
                 name, metric.text, metric.labels, buckets=metric.bounds, registry=registry

@@ -14,8 +14,8 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry
 
 from stream_scorer.hardening.settings_check import refuse_unsafe
+from stream_scorer.kafka.membership.fenced_wait import StayingOut
 from stream_scorer.kafka.membership.standby import Standby
-from stream_scorer.kafka.membership.staying_out import StayingOut
 from stream_scorer.kafka.topics.lag import LagWatch
 from stream_scorer.observability.endpoint import Endpoint
 from stream_scorer.observability.health import Health

@@ -1,7 +1,7 @@
 """A signal that a command may ask for where it suits it, instead of one that cuts it off."""
 
 import signal
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self
 
 _ASKED_BY = (signal.SIGTERM, signal.SIGINT)
@@ -37,11 +37,6 @@ class StopRequest:
         self._before = {each: signal.signal(each, self._heard) for each in _ASKED_BY}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for each, before in self._before.items():
             signal.signal(each, before)

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from stream_scorer.closing import Closing
 from stream_scorer.errors import SettingsError, StreamScorerError
 from stream_scorer.kafka.topics.config import refused_option
-from stream_scorer.observability.fleet import Report
+from stream_scorer.observability.fleet import WorkerReport
 from stream_scorer.observability.health import Health
 from stream_scorer.terminal_text import write_error
 
@@ -79,7 +79,7 @@ class Reporter(Closing):
     def _run(self) -> None:
         while not self._closing.is_set():
             health = self._health
-            report = Report(
+            report = WorkerReport(
                 live=health.live,
                 silent_seconds=health.silent_seconds,
                 reasons=tuple(health.reasons()),

@@ -62,7 +62,7 @@ def due_before(event_time: Int64, delay_ms: int) -> Int64:
     return np.searchsorted(event_time, event_time + delay_ms, side="right").astype(np.int64)
 
 
-class LabelledRows:
+class LabelledSender:
     """Labelled transactions that are sent in pieces, and each label as soon as it is due.
 
     Args:
@@ -157,7 +157,7 @@ def send_with_labels(
         UnavailableError: Broker or registry do not answer.
         TransactionError: The broker refused a record.
     """
-    rows = LabelledRows(kafka, registry, table, delay_ms)
+    rows = LabelledSender(kafka, registry, table, delay_ms)
     with Feed(kafka, TransactionEncoder(registry), topic, rate) as feed:
         rows.send(feed, len(rows))
     return rows.labels

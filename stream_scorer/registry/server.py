@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar, Final, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -216,7 +215,7 @@ def _check_depth(text: bytes) -> None:
         )
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _RegistryHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     # Head and body leave in two writes: without this the second waits for an acknowledgement.
     disable_nagle_algorithm = True
@@ -348,7 +347,7 @@ class RegistryServer:
                 f"registry token: is shorter than {_TOKEN_LEAST} characters", "take a longer one"
             )
         store = RegistryStore(directory, writable=writable)
-        handler = type("_StoreHandler", (_Handler,), {"store": store, "token": token})
+        handler = type("_StoreHandler", (_RegistryHandler,), {"store": store, "token": token})
         self._store = store
         try:
             self._server = RegistryConnections((host, port), handler)
@@ -366,12 +365,7 @@ class RegistryServer:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()

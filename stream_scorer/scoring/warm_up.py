@@ -6,7 +6,7 @@ import pyarrow as pa
 from stream_scorer.codec.reading.decode import TransactionDecoder
 from stream_scorer.codec.records.codecs import Codecs
 from stream_scorer.codec.records.event_decoders import with_fields
-from stream_scorer.codec.records.made_up import (
+from stream_scorer.codec.records.warm_up_records import (
     EVENT_TIME_MS,
     as_polled,
     made_up_transactions,

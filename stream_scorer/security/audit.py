@@ -21,9 +21,9 @@ from stream_scorer.security.audit_lines import (
     BEGINNING,
     BYTES_MOST,
     TORN,
+    AuditLine,
     BadLineError,
     Deed,
-    Line,
     read,
     write,
 )
@@ -77,7 +77,7 @@ class AuditLog:
         subject: str,
         details: Mapping[str, Any] | None = None,
         actor: str | None = None,
-    ) -> Line:
+    ) -> AuditLine:
         """Write a line; it is on the disk on return.
 
         Args:
@@ -101,9 +101,9 @@ class AuditLog:
                 "make room, or let this user write there: nothing is done without a record",
             ) from error
 
-    def _append(self, deed: Deed) -> Line:
+    def _append(self, deed: Deed) -> AuditLine:
         end = self._end()
-        lines: list[Line] = []
+        lines: list[AuditLine] = []
         if end.torn:
             gap = end.torn + b"\n" * end.unended
             told = {"bytes": len(gap), "sha256": hashlib.sha256(gap).hexdigest()}
@@ -118,7 +118,7 @@ class AuditLog:
         self._write(data)
         return lines[-1]
 
-    def _next(self, deed: Deed, end: _End) -> Line:
+    def _next(self, deed: Deed, end: _End) -> AuditLine:
         return write(deed, end.number + 1, end.hash, self._now(), self._key)
 
     def _write(self, data: bytes) -> None:

@@ -10,7 +10,7 @@ from stream_scorer.errors import AuditError, SettingsError, UnavailableError
 from stream_scorer.security import audit_verify
 from stream_scorer.security.audit import AuditLog
 from stream_scorer.security.audit_files import files_of
-from stream_scorer.security.audit_lines import Line
+from stream_scorer.security.audit_lines import AuditLine
 from stream_scorer.security.audit_verify import AuditVerification, Signers, lines_of
 from stream_scorer.security.keys import key_id, read_public, signing_key
 
@@ -34,18 +34,7 @@ class AuditTrail:
         details: Mapping[str, Any] | None = None,
         actor: str | None = None,
     ) -> None:
-        """Write a line; it is on the disk on return. Call it before what it tells of is done.
-
-        Args:
-            action: What is done, as ``model.sign``.
-            subject: To what, as ``fraud:1.1.0``.
-            details: Further values that JSON can hold.
-            actor: Who does it: ``key:ID``; None for the user that this process is of.
-
-        Raises:
-            AuditError: The log's last line is not as it was written.
-            UnavailableError: The log cannot be written.
-        """
+        """Write a line before what it reports is done; see :meth:`AuditLog.record`."""
         if self._log is not None:
             self._log.record(action, subject, details, actor)
 
@@ -111,7 +100,7 @@ def refuse_faults(found: AuditVerification) -> None:
 
 def shown(
     audit: settings.Audit, file: Path | None, action: str | None, subject: str | None, last: int
-) -> list[Line]:
+) -> list[AuditLine]:
     """Return the newest lines that fit, oldest first; whether they are whole, ``verify`` tells.
 
     Args:
@@ -126,7 +115,7 @@ def shown(
         UnavailableError: A file cannot be read.
     """
     path = _there(audit, file)
-    found: list[Line] = []
+    found: list[AuditLine] = []
     try:
         for line in _fitting(path, action, subject):
             found.append(line)
@@ -136,7 +125,7 @@ def shown(
     return found
 
 
-def _fitting(path: Path, action: str | None, subject: str | None) -> Iterator[Line]:
+def _fitting(path: Path, action: str | None, subject: str | None) -> Iterator[AuditLine]:
     for line in lines_of(path):
         of_it = action is None or f"{line.deed.action}.".startswith(f"{action}.")
         if of_it and subject in {None, line.deed.subject}:

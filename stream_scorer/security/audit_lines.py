@@ -67,7 +67,7 @@ class Deed:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class AuditLine:
     """One line of the log.
 
     Attributes:
@@ -99,7 +99,7 @@ class Line:
 
 def write(
     deed: Deed, number: int, previous: str, time: datetime, key: Ed25519PrivateKey | None = None
-) -> Line:
+) -> AuditLine:
     """Return the next line of a log.
 
     Args:
@@ -127,7 +127,7 @@ def write(
     return read(data)
 
 
-def read(data: bytes) -> Line:
+def read(data: bytes) -> AuditLine:
     """Read a line and hold it to its own hash.
 
     Args:
@@ -153,7 +153,7 @@ def _is_line(data: bytes) -> bool:
     return True
 
 
-def _read(data: bytes) -> Line:
+def _read(data: bytes) -> AuditLine:
     if len(data) >= BYTES_MOST:
         raise BadLineError("is too long for a line")
     try:
@@ -179,13 +179,13 @@ def _read(data: bytes) -> Line:
     if hashlib.sha256(canonical(content)).hexdigest() != told:
         raise BadLineError("is not what its hash was taken of")
     deed = Deed(content["actor"], content["action"], content["subject"], content["details"])
-    return Line(
+    return AuditLine(
         content["number"], content["time"], deed, content["previous"], told, content["key_id"],
         data,
     )  # fmt: skip
 
 
-def signed_by(line: Line, key: Ed25519PublicKey) -> bool:
+def signed_by(line: AuditLine, key: Ed25519PublicKey) -> bool:
     """Say whether a line that names a key bears its signature."""
     content = parse(line.data)
     content.pop("hash")

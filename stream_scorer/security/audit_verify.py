@@ -12,8 +12,8 @@ from stream_scorer.security.audit_lines import (
     BEGINNING,
     BYTES_MOST,
     TORN,
+    AuditLine,
     BadLineError,
-    Line,
     read,
     signed_by,
 )
@@ -158,7 +158,7 @@ class _Reading:
             self._judge_gap(path, number, line)
         self._follow(path, number, line)
 
-    def _judge_gap(self, path: Path, number: int, line: Line) -> None:
+    def _judge_gap(self, path: Path, number: int, line: AuditLine) -> None:
         told = line.deed.details
         digest = hashlib.sha256(self._gap).hexdigest()
         if line.deed.action == TORN and told == {"bytes": len(self._gap), "sha256": digest}:
@@ -187,7 +187,7 @@ class _Reading:
         self._begun = True
         self._skipped += lines
 
-    def _follow(self, path: Path, number: int, line: Line) -> None:
+    def _follow(self, path: Path, number: int, line: AuditLine) -> None:
         found = self._found
         expected, skipped = found.newest + 1, self._skipped
         previous = self._previous
@@ -212,7 +212,7 @@ class _Reading:
             self._met = line.number
         self._judge_signature(path, number, line)
 
-    def _judge_signature(self, path: Path, number: int, line: Line) -> None:
+    def _judge_signature(self, path: Path, number: int, line: AuditLine) -> None:
         found = self._found
         if not line.key_id:
             found.unsigned += 1
@@ -236,7 +236,7 @@ class _Reading:
             )
 
 
-def lines_of(path: Path) -> Iterator[Line]:
+def lines_of(path: Path) -> Iterator[AuditLine]:
     """Yield the lines of a log that are whole, oldest first, unverified among themselves.
 
     Raises:

@@ -29,7 +29,7 @@ Part = tuple[Plan, EventDecoder, Int64]
 PartsOf = Callable[[RawRecords], Sequence[Part]]
 
 
-class Activations(Protocol):
+class ActivationTimelines(Protocol):
     """Where revisions begin; an :class:`ActivationLog`."""
 
     def timeline(self, partition: int) -> list[tuple[int, int]]:
@@ -53,7 +53,8 @@ class FollowedMappings:
     """
 
     def __init__(
-        self, plan: Plan, routings: Callable[[], Mapping[int, Routing]], activations: Activations,
+        self, plan: Plan, routings: Callable[[], Mapping[int, Routing]],
+        activations: ActivationTimelines,
         committed: Callable[[list[int]], Mapping[int, int]], decoders: EventDecoders,
     ) -> None:  # fmt: skip
         self._plan = plan

@@ -3,7 +3,11 @@
 import numpy as np
 
 from stream_scorer.codec.reading.decode import ColumnDecoder, TransactionDecoder
-from stream_scorer.codec.records.made_up import as_polled, made_up_labels, made_up_transactions
+from stream_scorer.codec.records.warm_up_records import (
+    as_polled,
+    made_up_labels,
+    made_up_transactions,
+)
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.terminals.profile_kernels import merge
 from stream_scorer.kafka.loop.work_interface import Stages

@@ -102,7 +102,7 @@ class TrainingJob:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _Rows:
     """The rows of one range of days; n rows.
 
     Attributes:
@@ -138,7 +138,7 @@ def _quality(days: Days, rows: Scored, judging: Judging) -> Quality:
     )
 
 
-def _parts(taken: LabelledData, order: TrainingJob, split: Split) -> tuple[_Part, _Part, _Part]:
+def _parts(taken: LabelledData, order: TrainingJob, split: Split) -> tuple[_Rows, _Rows, _Rows]:
     """Cut out the three ranges of days."""
     accepted = taken.table
     day = taken.time // _DAY_MS
@@ -153,7 +153,7 @@ def _parts(taken: LabelledData, order: TrainingJob, split: Split) -> tuple[_Part
     new = new_cards(cards, day, fraud, split)
     card = pc.dictionary_encode(cards).indices.to_numpy().astype(np.int64)
 
-    def part(name: str, days: Days) -> _Part:
+    def part(name: str, days: Days) -> _Rows:
         at = days.holds(day)
         labels = fraud[at]
         if len(np.unique(labels)) != _BOTH:
@@ -165,7 +165,7 @@ def _parts(taken: LabelledData, order: TrainingJob, split: Split) -> tuple[_Part
             )
         rows = Scored(np.zeros(len(labels)), labels, amount[at], card[at], day[at])
         held = np.ascontiguousarray(taken.features[at])
-        return _Part(Days.of(day[at]), held, rows, new[at])
+        return _Rows(Days.of(day[at]), held, rows, new[at])
 
     return (
         part("train", split.train),
@@ -213,7 +213,7 @@ def _split(order: TrainingJob, taken: LabelledData) -> Split:
 
 
 def _told(
-    order: TrainingJob, split: Split, taken: LabelledData, parts: tuple[_Part, _Part, _Part],
+    order: TrainingJob, split: Split, taken: LabelledData, parts: tuple[_Rows, _Rows, _Rows],
     scored: tuple[Scored, Scored], judging: Judging,
 ) -> Training:  # fmt: skip
     """Return where the model came from and how good it is."""

@@ -65,33 +65,6 @@ def missed_cost(amount: Float64, fraud: Int64, costs: ThresholdCosts) -> Float64
     return missed
 
 
-def policy_cost(
-    scores: Float64,
-    fraud: Int64,
-    amount: Float64,
-    thresholds: DecisionThresholds,
-    costs: ThresholdCosts,
-) -> tuple[float, float]:
-    """Return what the decisions cost, and what approving everything does.
-
-    Args:
-        scores: float64[n].
-        fraud: int64[n], 1 for fraud.
-        amount: float64[n], in units of the currency.
-        thresholds: Where REVIEW and BLOCK begin.
-        costs: What outcomes cost.
-    """
-    missed = missed_cost(amount, fraud, costs)
-    blocked = scores >= thresholds.block
-    reviewed = (scores >= thresholds.review) & ~blocked
-    cost = (
-        float(missed[scores < thresholds.review].sum())
-        + costs.review * int(reviewed.sum())
-        + costs.false_block * int((blocked & (fraud == 0)).sum())
-    )
-    return cost, float(missed.sum())
-
-
 @dataclass(frozen=True, slots=True)
 class RankedScores:
     """Scores as k possible thresholds, with what the transactions below each cost.

@@ -26,6 +26,7 @@ from tests.support.faults.reference_run import (
     scored,
     transactions,
 )
+from tests.support.kafka.tools import run_tool
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
@@ -74,8 +75,8 @@ def test_five_kills_in_open_transactions_double_and_lose_nothing(
                 # Where a first run begins is committed alone: such a transaction writes nothing.
                 wait_until(lambda: min(committed(ours).values()) >= 0, "all first offsets")
                 behind.kill_in_a_transaction(scorer)
-            told = behind.kafka.run_tool(
-                _TOOL, "--bootstrap-server", "{bootstrap}",
+            told = run_tool(
+                behind.kafka, _TOOL, "--bootstrap-server", "{bootstrap}",
                 "describe", "--transactional-id", f"{ours.group}:{ours.instance}",
             ).stdout  # fmt: skip
             assert "Ongoing" in told

@@ -22,6 +22,7 @@ from stream_scorer.devkafka.processes import started_at
 from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.our_topics import create_topics
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka
+from tests.support.kafka.tools import run_tool
 
 pytestmark = pytest.mark.kafka
 
@@ -50,7 +51,8 @@ def _consume(settings: Kafka, count: int) -> list[bytes]:
 
 
 def _console(kafka: DevKafka, count: int) -> list[str]:
-    done = kafka.run_tool(
+    done = run_tool(
+        kafka,
         _CONSOLE,
         *("--bootstrap-server", "{bootstrap}", "--topic", "transactions", "--from-beginning"),
         *("--isolation-level", "read_committed"),

@@ -27,6 +27,7 @@ from stream_scorer.registry.sources import reader_schema
 from stream_scorer.settings import Kafka, Registry
 from tests.support.faults.process import COMMAND, environment
 from tests.support.faults.reference_run import feed, outcome, scored, transactions
+from tests.support.kafka.tools import run_tool
 
 pytestmark = pytest.mark.kafka
 
@@ -202,15 +203,18 @@ def test_kafkas_own_tools_read_our_decisions_and_print_our_lag(kafka: Any, setti
 
     ours = [message.value() for message in read_all(settings, settings.topics.decisions)]
     assert len(ours) == len(outcome(settings).decisions)
-    shown = kafka.devkafka.run_tool(
-        _CONSOLE, "--bootstrap-server", "{bootstrap}", "--topic", settings.topics.decisions,
+    shown = run_tool(
+        kafka.devkafka, _CONSOLE,
+        "--bootstrap-server", "{bootstrap}", "--topic", settings.topics.decisions,
         "--from-beginning", "--isolation-level", "read_committed", "--timeout-ms", "5000",
         "--formatter-property", f"value.deserializer={_BYTES}",
     ).stdout  # fmt: skip
     assert sorted(shown.splitlines()) == sorted(as_java_shows(value) for value in ours)
 
-    told = kafka.devkafka.run_tool(
-        _GROUPS, "--bootstrap-server", "{bootstrap}", "--describe", "--group", settings.group
+    told = run_tool(
+        kafka.devkafka,
+        _GROUPS,
+        *("--bootstrap-server", "{bootstrap}", "--describe", "--group", settings.group),
     ).stdout
     theirs = {
         int(number): (int(committed), int(end), int(lag))

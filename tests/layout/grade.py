@@ -3,7 +3,8 @@ moved.
 
 ``python -m tests.layout.grade ANSWERS`` takes a file of ``number<TAB>path`` lines. The right answer
 is the old one in ``questions.tsv``, followed through git's renames. Where a part of a
-file has left it, ``split.tsv`` says where that part is.
+file has left it, ``split.tsv`` says where that part is. The questions from 66 on were added after
+the files moved, for folders without one.
 """
 
 import csv
@@ -15,7 +16,7 @@ HERE = Path(__file__).parent
 
 
 def renamed(since: str) -> dict[str, str]:
-    """Return, by its path at a commit, where each file is now."""
+    """Return, by each path that it had since a commit, where a file is now."""
     log = subprocess.run(
         ["git", "log", "--reverse", "-M70%", "--diff-filter=R", "--name-status", "--format=",
          f"{since}..HEAD"],
@@ -24,8 +25,8 @@ def renamed(since: str) -> dict[str, str]:
     now: dict[str, str] = {}
     for line in log.splitlines():
         _, old, new = line.split("\t")
-        first = next((path for path, last in now.items() if last == old), old)
-        now[first] = new
+        now |= {path: new for path, last in now.items() if last == old}
+        now.setdefault(old, new)
     return now
 
 

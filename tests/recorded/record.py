@@ -3,7 +3,7 @@
 Run it for the version that is released, before the next one changes a format or a name. The tree is
 a checkout of that version, such as ``git worktree add --detach ../before TAG``, and needs no
 environment of its own. It takes some minutes, and writes ``version-before.xz`` and the commands in
-``json_keys.json``.
+``json_keys.json``. Name the tree's commit in ``recording.py``.
 """
 
 import argparse

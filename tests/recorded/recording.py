@@ -1,7 +1,8 @@
 """What the version before left in its topics and its folder: ``version-before.xz``.
 
-``python -m tests.recorded.record`` made it. Unpacked it is a line of JSON, then the bytes that it
-gives lengths of: each topic's keys and values, and the files.
+``python -m tests.recorded.record`` made it, of commit cc8b8a8 of 2026-11-26. Unpacked it is
+a line of JSON, then the bytes that it gives lengths of: each topic's keys and values, and the
+files.
 """
 
 import json

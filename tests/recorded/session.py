@@ -22,7 +22,7 @@ from stream_scorer.devkafka.processes import start
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.topics.lag import LagReader
 from stream_scorer.kafka.topics.our_topics import grow
-from stream_scorer.producing.labels import LabelledRows
+from stream_scorer.producing.labels import LabelledSender
 from stream_scorer.producing.transactions import TransactionEncoder, open_feed
 from stream_scorer.registry.sources import open_registry
 from stream_scorer.settings import Kafka, Registry, Topics
@@ -210,7 +210,7 @@ class _Stream:
     def __init__(self, kafka: Kafka) -> None:
         self._kafka = kafka
         registry = Registry()
-        self._rows = LabelledRows(kafka, registry, simulate(DAYS, CUSTOMERS), _LABEL_DELAY_MS)
+        self._rows = LabelledSender(kafka, registry, simulate(DAYS, CUSTOMERS), _LABEL_DELAY_MS)
         encode = TransactionEncoder(registry)
         self._bad = list(
             Spoiler(encode, open_registry(registry), time.time_ns() // 1_000_000).kinds()

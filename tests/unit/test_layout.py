@@ -95,6 +95,15 @@ def test_no_test_has_a_name_of_more_than_sixty_letters() -> None:
     assert {name: path for name, path in names.items() if len(name) > LONGEST_NAME} == {}
 
 
+def test_no_public_class_name_is_defined_twice() -> None:
+    defined: dict[str, list[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                defined.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: paths for name, paths in defined.items() if len(paths) > 1} == {}
+
+
 def test_no_module_imports_itself_through_others() -> None:
     order = graphlib.TopologicalSorter(_modules())
     order.prepare()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.codec.reading import opcodes as o
 from stream_scorer.codec.reading.arrow_layout import StoredColumn, longest
-from stream_scorer.codec.reading.program_ways import check_ways, require
+from stream_scorer.codec.reading.written_columns import check_ways, require
 from stream_scorer.core.kernels.memory import SLACK
 from stream_scorer.ports import Int64
 

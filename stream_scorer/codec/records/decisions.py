@@ -41,7 +41,7 @@ _LISTS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Writer:
+class _DecisionWriter:
     """A writer schema, ready to read lists with; or why it is refused.
 
     Attributes:
@@ -76,7 +76,7 @@ class DecisionDecoder:
         )
         self._ours = parse_definition(text, "reader schema").plain()
         self._reader = fastavro.parse_schema(self._ours.root, _force=True)
-        self._writers: RecentSchemas[_Writer] = RecentSchemas()
+        self._writers: RecentSchemas[_DecisionWriter] = RecentSchemas()
 
     def decode(self, values: BytesColumn) -> DecodedColumns:
         """Decode n payloads into the fields of the newest schema, lists last.
@@ -136,20 +136,20 @@ class DecisionDecoder:
         lists = {name: record.get(name) for name in _LISTS}
         return lists if writer.explains else lists | {EXPLANATIONS: None}
 
-    def _prepared(self, written: Definition) -> _Writer:
+    def _prepared(self, written: Definition) -> _DecisionWriter:
         # Plain: a time or a decimal takes long to build, and none is asked for here.
         plain = written.plain()
         theirs, ours = plain.root, self._ours.root
         faults = incompatibilities(self._ours, plain)
         if faults:
-            return _Writer(f"does not read as {ours['name']}: {faults[0]}")
+            return _DecisionWriter(f"does not read as {ours['name']}: {faults[0]}")
         types = {field["name"]: field["type"] for field in theirs["fields"]}
         own = {field["name"]: field["type"] for field in ours["fields"]}
         # Lists of the same types need no turning.
         as_ours = all(types[each] == own[each] for each in _LISTS if each in types)
         as_ours &= {"reasons", "flags"} <= types.keys()
         schema = fastavro.parse_schema(theirs, _force=True)
-        return _Writer("", schema, None if as_ours else self._reader, EXPLANATIONS in types)
+        return _DecisionWriter("", schema, None if as_ours else self._reader, EXPLANATIONS in types)
 
 
 def _rejections(refused: list[tuple[int, RejectReason, str]]) -> Rejections:

@@ -50,7 +50,7 @@ class RecordError(StreamScorerError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Writer:
+class _RecordWriter:
     """A writer schema, ready to decode with; or why it is refused."""
 
     refusal: str
@@ -83,7 +83,7 @@ class RecordDecoder:
             self._ours = parse_definition(schema, "reader schema")
             self._reader = fastavro.parse_schema(self._ours.plain().root, _force=True)
             self._timed = _timed(self._ours, self._ours.root)
-        self._writers: RecentSchemas[_Writer] = RecentSchemas()
+        self._writers: RecentSchemas[_RecordWriter] = RecentSchemas()
 
     def decode(self, value: bytes | None) -> dict[str, Any]:
         """Return a record's fields; times are datetimes in UTC.
@@ -129,30 +129,32 @@ class RecordDecoder:
             raise RecordError(f"record: schema id {schema_id} is not a record", "see its producer")
         return record
 
-    def _writer(self, schema_id: int) -> _Writer:
+    def _writer(self, schema_id: int) -> _RecordWriter:
         known = self._writers.find(schema_id)
         if known is None:
             text = self._own.get(schema_id) or self.source.writer_schema(schema_id)
             try:
                 known = self._prepared(text, f"schema id {schema_id}")
             except SchemaError as error:
-                known = _Writer(error.what[:_WHY_MOST])
+                known = _RecordWriter(error.what[:_WHY_MOST])
             except MemoryError:
                 raise
             except Exception as error:  # noqa: BLE001 a schema must not be able to stop us
-                known = _Writer(f"schema id {schema_id}: cannot be prepared: {shown(repr(error))}")
+                known = _RecordWriter(
+                    f"schema id {schema_id}: cannot be prepared: {shown(repr(error))}"
+                )
             self._writers.keep(schema_id, known, len(text) if known.program else _WHY_MOST)
         return known
 
-    def _prepared(self, text: str, what: str) -> _Writer:
+    def _prepared(self, text: str, what: str) -> _RecordWriter:
         definition = parse_definition(text, what, _LIMITS)
         refusal = self._refusal(definition)
         if refusal:
-            return _Writer(f"{what}: {refusal}"[:_WHY_MOST])
+            return _RecordWriter(f"{what}: {refusal}"[:_WHY_MOST])
         # The walk reads what is on the wire. A decimal of a megabyte would take minutes to build.
         built = definition.plain() if self._ours else definition.plain(_DECIMAL)
         program = compile_walk(definition.plain(), steps=_LIMITS.steps)
-        return _Writer("", program, fastavro.parse_schema(built.root, _force=True))
+        return _RecordWriter("", program, fastavro.parse_schema(built.root, _force=True))
 
     def _refusal(self, written: Definition) -> str:
         """Return why a writer schema is not of the family, or nothing."""

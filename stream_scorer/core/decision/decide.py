@@ -89,7 +89,7 @@ def decide_rows(
     rows: ObservedRows, model: Model, plan: Plan, terminals: TerminalTable, lap: Callable[[str],
         None],
     stage: str = "score",
-) -> tuple[DecisionBatch, NDArray[np.bool_], str]:  # fmt: skip
+) -> tuple[DecisionBatch, "Answers"]:  # fmt: skip
     """Decide rows that have met the rings.
 
     Args:
@@ -101,8 +101,7 @@ def decide_rows(
         stage: Name of the stage in which the model is asked.
 
     Returns:
-        The decisions; bool[k], for which rows the model failed: they have the ``on_model_error`` of
-        the policy or the bundle; and the first failure's text.
+        The decisions, and what the model made of the rows.
     """
     features = model.features.compute(rows.events, rows.observed)
     lap("features")
@@ -118,7 +117,7 @@ def decide_rows(
         model_outcome=made.model_outcome, explanations=made.explanations,
     )  # fmt: skip
     lap("decide")
-    return decisions, made.failed, made.failure
+    return decisions, made
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.decision.decide import (
+    Answers,
     Model,
     ObservedRows,
     decide_rows,
@@ -186,7 +187,7 @@ def decide_alone(
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _ArmRows:
     """Rows that go to an arm by chance, or that an override sent there."""
 
     arm: str
@@ -200,10 +201,10 @@ class _Part:
         return f"score:{self.arm}:override" if self.overridden else f"score:{self.arm}"
 
 
-def _parts(routing: Routing, rows: ObservedRows, seen: ObservedBatch) -> Sequence[_Part]:
+def _parts(routing: Routing, rows: ObservedRows, seen: ObservedBatch) -> Sequence[_ArmRows]:
     arms = routing.arms
     if len(arms) == 1:
-        return [_Part(arms[0], np.arange(len(rows)), 1.0)]
+        return [_ArmRows(arms[0], np.arange(len(rows)), 1.0)]
     routed = route(routing, rows.events, seen.events.hashes("customer_id")[seen.accepted])
     found = []
     for index, arm in enumerate(arms):
@@ -211,32 +212,32 @@ def _parts(routing: Routing, rows: ObservedRows, seen: ObservedBatch) -> Sequenc
             mine = np.flatnonzero((routed.arm == index) & (routed.overridden == overridden))
             if len(mine):
                 share = 1.0 if overridden else routing.share(arm)
-                found.append(_Part(arm, mine, share, overridden))
-    return found or [_Part(CHAMPION, np.empty(0, np.int64), routing.share(CHAMPION))]
+                found.append(_ArmRows(arm, mine, share, overridden))
+    return found or [_ArmRows(CHAMPION, np.empty(0, np.int64), routing.share(CHAMPION))]
 
 
 def _decide(
-    part: _Part, rows: ObservedRows, routing: Routing, by_arm: Mapping[str, Model],
+    part: _ArmRows, rows: ObservedRows, routing: Routing, by_arm: Mapping[str, Model],
     terminals: TerminalTable, lap: Callable[[str], None], stage: str,
 ) -> list[ArmDecisions]:  # fmt: skip
     """Return what an arm decides of its rows, and what the champion does in its place."""
     mine = rows if len(part.rows) == len(rows) else rows.take(part.rows)
     model, champion = by_arm[part.arm], by_arm[CHAMPION]
-    found = _by(mine, part, routing, model, terminals, lap, stage)
+    decisions, found = _by(mine, part, routing, model, terminals, lap, stage)
     if model is champion:
         refuse_failure(found.failed, found.failure, routing.shared)
         failure = _failure(model, found.failed, found.failure)
-        return [ArmDecisions(found.decisions, part.rows, stage, failure)]
+        return [ArmDecisions(decisions, part.rows, stage, failure)]
     if not found.failed.any():
-        return [ArmDecisions(found.decisions, part.rows, stage)]
+        return [ArmDecisions(decisions, part.rows, stage)]
     good, bad = np.flatnonzero(~found.failed), np.flatnonzero(found.failed)
-    kept = [ArmDecisions(found.decisions.take(good), part.rows[good], stage)] if len(good) else []
+    kept = [ArmDecisions(decisions.take(good), part.rows[good], stage)] if len(good) else []
     lost = mine.take(bad)
     lost = replace(lost, flags=lost.flags | np.uint8(Flag.FALLBACK))
-    instead = _by(lost, part, routing, champion, terminals, lap, _INSTEAD)
-    refuse_failure(instead.failed, instead.failure, routing.shared)
+    instead, again = _by(lost, part, routing, champion, terminals, lap, _INSTEAD)
+    refuse_failure(again.failed, again.failure, routing.shared)
     failure = _failure(model, found.failed, found.failure)
-    return [*kept, ArmDecisions(instead.decisions, part.rows[bad], _INSTEAD, failure)]
+    return [*kept, ArmDecisions(instead, part.rows[bad], _INSTEAD, failure)]
 
 
 def _failure(model: Model, failed: NDArray[np.bool_], error: str) -> ModelErrors | None:
@@ -244,24 +245,17 @@ def _failure(model: Model, failed: NDArray[np.bool_], error: str) -> ModelErrors
     return ModelErrors(Version(model.name, model.version), rows, error) if rows else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    decisions: DecisionBatch
-    failed: NDArray[np.bool_]
-    failure: str
-
-
 def _by(
-    rows: ObservedRows, part: _Part, routing: Routing, model: Model, terminals: TerminalTable,
+    rows: ObservedRows, part: _ArmRows, routing: Routing, model: Model, terminals: TerminalTable,
     lap: Callable[[str], None], stage: str,
-) -> _Found:  # fmt: skip
+) -> tuple[DecisionBatch, Answers]:  # fmt: skip
     if not model.features.by_terminal:
         rows = replace(rows, flags=rows.flags & ~np.uint8(Flag.DEGRADED))
-    decisions, failed, failure = decide_rows(rows, model, routing.shared, terminals, lap, stage)
+    decisions, made = decide_rows(rows, model, routing.shared, terminals, lap, stage)
     told = replace(
         decisions, arm=part.arm, propensity=part.propensity, plan_revision=routing.revision
     )
-    return _Found(told, failed, failure)
+    return told, made
 
 
 def _shadow(

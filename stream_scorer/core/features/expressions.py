@@ -129,10 +129,10 @@ def parse(text: object) -> Node:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         told = error.msg if isinstance(error, SyntaxError) else type(error).__name__
         raise ValueError(f"value {_short(text)} is not an expression: {told}") from None
-    return _Reader().read(tree.body)
+    return _ExpressionReader().read(tree.body)
 
 
-class _Reader:
+class _ExpressionReader:
     """Counts the nodes as it goes down, so that nothing deeper is ever visited."""
 
     def __init__(self) -> None:

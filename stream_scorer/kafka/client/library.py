@@ -35,15 +35,15 @@ FAILED = CFUNCTYPE(None, pointer, c_int, c_char_p, pointer)
 """(client, error code, reason, opaque)."""
 
 
-class _Place(Structure):
+class _TopicPartition(Structure):
     _fields_ = (
         ("topic", c_char_p), ("partition", c_int32), ("offset", c_int64), ("metadata", pointer),
         ("metadata_size", c_size_t), ("opaque", pointer), ("err", c_int), ("private", pointer),
     )  # fmt: skip
 
 
-class _Places(Structure):
-    _fields_ = (("count", c_int), ("size", c_int), ("elements", POINTER(_Place)))
+class _TopicPartitionList(Structure):
+    _fields_ = (("count", c_int), ("size", c_int), ("elements", POINTER(_TopicPartition)))
 
 
 class _Topic(Structure):
@@ -59,7 +59,7 @@ class _Metadata(Structure):
     )  # fmt: skip
 
 
-PLACES = POINTER(_Places)
+PLACES = POINTER(_TopicPartitionList)
 """The library's list of partitions."""
 _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "abort_transaction": (pointer, (pointer, c_int)),
@@ -130,7 +130,7 @@ _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "topic_conf_set": (c_int, (pointer, c_char_p, c_char_p, c_char_p, c_size_t)),
     "topic_destroy": (None, (pointer,)),
     "topic_new": (pointer, (pointer, c_char_p, pointer)),
-    "topic_partition_list_add": (POINTER(_Place), (PLACES, c_char_p, c_int32)),
+    "topic_partition_list_add": (POINTER(_TopicPartition), (PLACES, c_char_p, c_int32)),
     "topic_partition_list_destroy": (None, (PLACES,)),
     "topic_partition_list_new": (PLACES, (c_int,)),
     "version": (c_int, ()),

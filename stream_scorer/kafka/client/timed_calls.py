@@ -1,8 +1,8 @@
 """Calls of the library that ignore their time limit, made where they can be left behind.
 
 ``send_offsets_to_transaction`` takes a time limit and does not keep it while the group's
-coordinator cannot be found (docs/adr/0033-calls-left-behind.md). The call cannot be cancelled, and
-its client must not be freed under it.
+coordinator cannot be found (docs/adr/0033-send-offsets-can-hang.md). The call cannot be cancelled,
+and its client must not be freed under it.
 """
 
 import threading

@@ -40,7 +40,7 @@ _COUNT_SECONDS = 10.0
 
 
 @dataclass(slots=True)
-class _Partition:
+class _FetchedPartition:
     """Records of one partition that were fetched and not handed out.
 
     Attributes:
@@ -123,7 +123,7 @@ class MergedSource:
             self.notes = {}
             first_offsets = self._begin_at(begin)
         self._partitions = [
-            _Partition(topic, number, first_offsets[p])
+            _FetchedPartition(topic, number, first_offsets[p])
             for p, (topic, number) in enumerate(self._places)
         ]
         for topic in topics:

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException
 from stream_scorer.errors import StreamScorerError, UnavailableError
 from stream_scorer.kafka.client.consumer import GroupMetadata, Rebalance
 from stream_scorer.kafka.client.library import NO_OFFSET
-from stream_scorer.kafka.membership.entry import GroupEntry
+from stream_scorer.kafka.membership.join_check import GroupEntry
 from stream_scorer.kafka.reading.unreadable_batches import PassingConsumer
 from stream_scorer.kafka.topics import config, groups
 from stream_scorer.kafka.topics.consumer_errors import Reading

@@ -51,11 +51,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 FeatureSpec = dict[str, str | int | float | bool | list[str] | dict[str, str | bool]]
 
 
-class _Part(BaseModel):
+class _ManifestPart(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class DecisionThresholds(_Part):
+class DecisionThresholds(_ManifestPart):
     """Scores from which a transaction is reviewed or blocked, and the rule that chose them."""
 
     review: Annotated[float, Field(gt=0, le=1)]
@@ -68,7 +68,7 @@ class DecisionThresholds(_Part):
         return self
 
 
-class Libraries(_Part):
+class Libraries(_ManifestPart):
     """Versions that the model was trained and saved with."""
 
     scikit_learn: str
@@ -76,7 +76,7 @@ class Libraries(_Part):
     numpy: str
 
 
-class Period(_Part):
+class Period(_ManifestPart):
     """A range of event days, both included, and what it held.
 
     Its first and last day hold transactions: it is what was there of the days that were asked for.
@@ -88,14 +88,14 @@ class Period(_Part):
     frauds: Annotated[int, Field(ge=0)]
 
 
-class Interval(_Part):
+class Interval(_ManifestPart):
     """Between which values 95 % of the bootstrap's resamples lie."""
 
     low: float
     high: float
 
 
-class Quality(_Part):
+class Quality(_ManifestPart):
     """How the model ranks the days of ``period``, and what its thresholds do there.
 
     What has a default, format 1 has not had from its beginning: version 1.0.0 lacks it.
@@ -134,7 +134,7 @@ class Quality(_Part):
     intervals: dict[str, Interval] = Field(default_factory=dict)
 
 
-class ThresholdCosts(_Part):
+class ThresholdCosts(_ManifestPart):
     """What outcomes cost, in units of the currency; the thresholds make the sum least.
 
     Attributes:
@@ -156,7 +156,7 @@ class ThresholdCosts(_Part):
         return self
 
 
-class Training(_Part):
+class Training(_ManifestPart):
     """Where the model came from; changes no decision.
 
     Attributes:
@@ -202,7 +202,7 @@ def _plain_names(files: dict[str, str]) -> dict[str, str]:
     return files
 
 
-class Manifest(_Part):
+class Manifest(_ManifestPart):
     """What ``manifest.json`` holds.
 
     Attributes:

@@ -31,7 +31,7 @@ _SIGNED = b"stream-scorer bundle signature 1\n"
 """Stands before what is signed, so that no signature of ours passes for one of something else."""
 
 
-class _Document(BaseModel):
+class _BundleSignature(BaseModel):
     """What ``signature.json`` holds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -159,10 +159,10 @@ def _statement(label: str, signer: str, files: Mapping[str, str]) -> bytes:
     )
 
 
-def _parse(data: bytes, label: str) -> _Document:
+def _parse(data: bytes, label: str) -> _BundleSignature:
     fix = "sign the bundle again: stream-scorer models sign --replace"
     try:
-        return _Document.model_validate(parse(data))
+        return _BundleSignature.model_validate(parse(data))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -28,7 +28,7 @@ _SIGNED = b"stream-scorer plan signature 1\n"
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
-class _Document(BaseModel):
+class _PlanSignature(BaseModel):
     """What the file holds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -76,7 +76,7 @@ def check_plan(
     if signature is None:
         raise SettingsError(f"{what}: is not signed, and mode is production", sign)
     try:
-        document = _Document.model_validate(parse(signature))
+        document = _PlanSignature.model_validate(parse(signature))
     except (ValidationError, ValueError):
         raise SettingsError(f"{what}: its signature file cannot be read", sign) from None
     trusted = trust.keys.get(document.key_id)

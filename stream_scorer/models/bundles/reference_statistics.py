@@ -19,7 +19,7 @@ BINS = 20
 """Bins at most: as many as there are quantiles that differ."""
 
 
-class Histogram(BaseModel):
+class ReferenceHistogram(BaseModel):
     """Values by bins: up to the first edge, between each two, and above the last.
 
     Attributes:
@@ -27,7 +27,7 @@ class Histogram(BaseModel):
         counts: b numbers.
         missing: Values that are no number.
 
-    >>> told = Histogram(edges=(1.0, 2.0), counts=(2, 0, 1), missing=0)
+    >>> told = ReferenceHistogram(edges=(1.0, 2.0), counts=(2, 0, 1), missing=0)
     >>> told.of(np.array([0.0, 1.0, 5.0, np.nan])).counts
     (2, 0, 1)
     """
@@ -46,7 +46,7 @@ class Histogram(BaseModel):
             raise ValueError("edges must ascend")
         return self
 
-    def of(self, values: Float64) -> "Histogram":
+    def of(self, values: Float64) -> "ReferenceHistogram":
         """Return how other values lie in these bins.
 
         Args:
@@ -67,8 +67,8 @@ class Reference(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     rows: Count
-    features: dict[str, Histogram]
-    score: Histogram
+    features: dict[str, ReferenceHistogram]
+    score: ReferenceHistogram
 
 
 def reference_of(names: Sequence[str], features: Float64, scores: Float64) -> Reference:
@@ -83,7 +83,7 @@ def reference_of(names: Sequence[str], features: Float64, scores: Float64) -> Re
     return Reference(rows=len(features), features=told, score=histogram(scores))
 
 
-def histogram(values: Float64) -> Histogram:
+def histogram(values: Float64) -> ReferenceHistogram:
     """Return a histogram whose bins hold about as many values each, where values differ.
 
     Args:
@@ -99,10 +99,10 @@ def histogram(values: Float64) -> Histogram:
     return _counted(edges, values)
 
 
-def _counted(edges: Sequence[float], values: Float64) -> Histogram:
+def _counted(edges: Sequence[float], values: Float64) -> ReferenceHistogram:
     known = values[~np.isnan(values)]
     places = np.searchsorted(np.asarray(edges, np.float64), known, side="left")
     counts = np.bincount(places, minlength=len(edges) + 1)
-    return Histogram(
+    return ReferenceHistogram(
         edges=tuple(edges), counts=tuple(counts.tolist()), missing=len(values) - len(known)
     )

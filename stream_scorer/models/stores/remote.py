@@ -54,7 +54,7 @@ def open_store(models: settings.Models) -> BundleStore:
     return UrlStore(url, files, path, cache)
 
 
-class _Place:
+class _FileSystem:
     """A file system that is asked for bytes, and whatever it makes of that in one line."""
 
     def __init__(self, url: FileUrl, files: Any) -> None:
@@ -112,7 +112,7 @@ class UrlStore:
 
     def __init__(self, url: FileUrl, files: Any, root: str, cache: FileCache) -> None:
         self._url = url
-        self._place = _Place(url, files)
+        self._place = _FileSystem(url, files)
         self._files = files
         self._root = root.rstrip("/")
         self._cache = cache
@@ -188,7 +188,7 @@ class RemoteFolder:
     """
 
     def __init__(
-        self, place: _Place, path: str, shown: str, expected: str, cache: FileCache
+        self, place: _FileSystem, path: str, shown: str, expected: str, cache: FileCache
     ) -> None:
         self._place = place
         self._path = path

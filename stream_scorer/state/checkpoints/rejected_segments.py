@@ -55,7 +55,7 @@ _BITMAP, _RUNS = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class RejectedSegment:
     """Some rejected offsets of one partition, decoded.
 
     Attributes:
@@ -90,7 +90,7 @@ class Segment:
         return self.end - self.first
 
 
-def segment(partition: int, offsets: Int64, reasons: Sequence[str]) -> Segment:
+def segment(partition: int, offsets: Int64, reasons: Sequence[str]) -> RejectedSegment:
     """Make a segment of one transaction's rejections of a partition.
 
     Args:
@@ -105,10 +105,10 @@ def segment(partition: int, offsets: Int64, reasons: Sequence[str]) -> Segment:
     place = {name: code for code, name in enumerate(names)}
     codes = np.array([place[reason] for reason in reasons], np.int64)
     counts = np.bincount(codes, minlength=len(names))
-    return Segment(partition, offsets, names, codes, tuple(counts.tolist()))
+    return RejectedSegment(partition, offsets, names, codes, tuple(counts.tolist()))
 
 
-def merged(parts: Sequence[Segment]) -> Segment | None:
+def merged(parts: Sequence[RejectedSegment]) -> RejectedSegment | None:
     """Return the union of segments of one partition, one level up; None where it is too large.
 
     Args:
@@ -136,7 +136,7 @@ def merged(parts: Sequence[Segment]) -> Segment | None:
                 for part, own in zip(parts, known, strict=True)
             ]
         )[kept]
-    return Segment(
+    return RejectedSegment(
         parts[0].partition, offsets, names, codes, tuple(counts[name] for name in names), level
     )
 
@@ -146,7 +146,7 @@ def _too_many(names: Sequence[str]) -> bool:
     return len(names) > _MOST_NAMES or sum(map(len, names)) > _MOST_NAME_LETTERS
 
 
-def encoded(made: Segment) -> bytes:
+def encoded(made: RejectedSegment) -> bytes:
     """Return a segment as a record's value."""
     how, places = _encoded_offsets(made)
     reasons = _encoded_reasons(made, room=max(made.span // 8 - len(places) - 128, 0))
@@ -158,7 +158,7 @@ def encoded(made: Segment) -> bytes:
     return _PREFIX.pack(_MAGIC, _NUMBER, zlib.crc32(body)) + body
 
 
-def _encoded_offsets(made: Segment) -> tuple[int, bytes]:
+def _encoded_offsets(made: RejectedSegment) -> tuple[int, bytes]:
     breaks = np.flatnonzero(np.diff(made.offsets) != 1)
     first = made.offsets[np.concatenate([np.zeros(1, np.int64), breaks + 1])]
     last = made.offsets[np.concatenate([breaks, np.array([len(made.offsets) - 1])])]
@@ -174,7 +174,7 @@ def _encoded_offsets(made: Segment) -> tuple[int, bytes]:
     return (_BITMAP, bitmap) if len(bitmap) < len(runs) else (_RUNS, runs)
 
 
-def _encoded_reasons(made: Segment, room: int) -> bytes:
+def _encoded_reasons(made: RejectedSegment, room: int) -> bytes:
     counts = _json([list(made.names), None, list(made.counts)])
     if made.codes is None:
         return counts
@@ -213,13 +213,13 @@ class StoredSegment:
     value: bytes
 
     @classmethod
-    def of(cls, made: Segment) -> "StoredSegment":
+    def of(cls, made: RejectedSegment) -> "StoredSegment":
         """Encode a segment."""
         return cls(
             made.partition, made.first, made.end, len(made.offsets), made.level, encoded(made)
         )
 
-    def decoded(self) -> Segment:
+    def decoded(self) -> RejectedSegment:
         """Return its offsets and reasons.
 
         Raises:
@@ -230,7 +230,7 @@ class StoredSegment:
         offsets = _offsets_of(self, how, self.value[at : at + of_places])
         reasons = self.value[at + of_places : at + of_places + of_reasons]
         names, codes, counts = _reasons_of(self, reasons)
-        return Segment(self.partition, offsets, names, codes, counts, self.level)
+        return RejectedSegment(self.partition, offsets, names, codes, counts, self.level)
 
 
 def _header(value: bytes) -> tuple[int, ...]:

@@ -10,8 +10,8 @@ from stream_scorer.missing_input import past_the_gap
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.state.checkpoints.restore_rules import damaged
 from stream_scorer.state.commands.adopt import rejected_by_letters
-from stream_scorer.state.commands.folding import open_refolding
 from stream_scorer.state.commands.inspect import Checkpoint
+from stream_scorer.state.commands.refold_input import open_refolding
 from stream_scorer.state.partitions.checkpoint_writer import dump
 from stream_scorer.state.partitions.refold import Refolding
 from stream_scorer.state.partitions.rejected_offsets import Rejected

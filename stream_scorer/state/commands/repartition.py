@@ -27,8 +27,8 @@ from stream_scorer.state.checkpoints.restore_rules import (
     replay_start,
 )
 from stream_scorer.state.checkpoints.ring_columns import CustomerColumns, columns_of, united
-from stream_scorer.state.commands.folding import open_refolding
 from stream_scorer.state.commands.inspect import Checkpoint, ring_columns
+from stream_scorer.state.commands.refold_input import open_refolding
 from stream_scorer.state.partitions.checkpoint_writer import dump
 from stream_scorer.state.partitions.refold import Refolding
 from stream_scorer.state.stores.file_store import FileStore

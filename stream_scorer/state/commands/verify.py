@@ -12,8 +12,8 @@ from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.state.checkpoints.history_coverage import NOT_YET
 from stream_scorer.state.checkpoints.restore_rules import gone, labels_of
 from stream_scorer.state.checkpoints.ring_columns import columns_of
-from stream_scorer.state.commands.folding import open_refolding
 from stream_scorer.state.commands.inspect import Checkpoint, ring_columns
+from stream_scorer.state.commands.refold_input import open_refolding
 from stream_scorer.state.partitions.refold import Refolding
 
 

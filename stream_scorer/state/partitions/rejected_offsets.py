@@ -8,7 +8,12 @@ from numpy.typing import NDArray
 from stream_scorer.ports import RawRecords, StoredRecords
 from stream_scorer.state.checkpoints.ownership import Owner, opened
 from stream_scorer.state.checkpoints.record_mac import SealError
-from stream_scorer.state.checkpoints.rejected_segments import Segment, StoredSegment, parse, segment
+from stream_scorer.state.checkpoints.rejected_segments import (
+    RejectedSegment,
+    StoredSegment,
+    parse,
+    segment,
+)
 
 Int64 = NDArray[np.int64]
 
@@ -33,7 +38,7 @@ class Rejected:
         self._partition = partition
         self._values: dict[int, bytes | SealError] = {}
         self._first = self._end = np.empty(0, np.int64)
-        self._decoded: dict[int, Segment] = {}
+        self._decoded: dict[int, RejectedSegment] = {}
         self.segments: tuple[StoredSegment, ...] = ()
 
     def add(self, records: StoredRecords) -> None:
@@ -141,7 +146,7 @@ class Rejected:
                 return theirs.names[int(theirs.codes[at])]
         return ""
 
-    def _segment(self, number: int) -> Segment:
+    def _segment(self, number: int) -> RejectedSegment:
         if number not in self._decoded:
             self._decoded = {number: self.segments[number].decoded()}
         return self._decoded[number]

@@ -81,10 +81,10 @@ class Endurance(Stage):
         self.wait_decided(_SETTLED)
         self.start()
 
-    def start(self, *seam: str, **options: Any) -> ScorerProcess:
+    def start(self, *hooks: str, **options: Any) -> ScorerProcess:
         """Return the scorer that faults are done to; start it where it does not run."""
-        running = self.crew.running(_VICTIM)
-        scorer = running or self.scorer(*seam, **options)
+        running = self.scorers.running(_VICTIM)
+        scorer = running or self.scorer(*hooks, **options)
         self.wait_decided(_SETTLED)
         return scorer
 
@@ -97,13 +97,13 @@ class Endurance(Stage):
         """See that commits resume, and leave the stage to the next kind; nothing is judged yet."""
         self.wait_resumed()
         self.resumed.append(self.resume_seconds)
-        self.crew.stop_others({_BYSTANDER, _VICTIM})
+        self.scorers.stop_others({_BYSTANDER, _VICTIM})
         return Verdict()
 
     @property
     def bystander(self) -> ScorerProcess | None:
         """The scorer that no kind starts or ends; None while its supervisor starts it again."""
-        return self.crew.running(_BYSTANDER)
+        return self.scorers.running(_BYSTANDER)
 
     def end(self) -> Verdict:
         """Let everything be decided, end the scorers, and judge all that was ever decided."""

@@ -25,7 +25,7 @@ def run_kind(kind: Kind, ground: Ground, seed: int, folder: Path) -> Result:
             try:
                 kind.act(stage)
             except Exception as failure:
-                failure.add_note(stage.crew.state())
+                failure.add_note(stage.scorers.state())
                 raise
         if stage.verdict is None:
             error = "nothing was judged"
@@ -38,8 +38,8 @@ def run_kind(kind: Kind, ground: Ground, seed: int, folder: Path) -> Result:
         ground.repair()
     fired = sum(count for count, _ in stage.proofs)
     proofs = [f"{proof} ({count})" for count, proof in stage.proofs]
-    if stage.crew.restarts:
-        proofs.append(f"starts after exit code 5 ({stage.crew.restarts})")
+    if stage.scorers.restarts:
+        proofs.append(f"starts after exit code 5 ({stage.scorers.restarts})")
     if not fired and not error:
         error = "nothing shows that the fault happened"
     return Result(

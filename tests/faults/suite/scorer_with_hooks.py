@@ -1,7 +1,7 @@
-"""The scorer as a program with seams that only tests have: where it stops, or what fails in it.
+"""The scorer as a program with hooks that only tests have: where it stops, or what fails in it.
 
 ``python -m tests.faults.suite.scorer_with_hooks SEAM... -- run ...`` runs ``stream-scorer run
-...``. Workers of ``run --workers`` have the seams as well: each imports this module before it
+...``. Workers of ``run --workers`` have the hooks as well: each imports this module before it
 starts.
 """
 
@@ -39,9 +39,9 @@ _ROUND_SECONDS = 0.02
 _SEAMS = "TEST_SEAMS"
 
 
-def program(*seams: str) -> list[str]:
-    """Return the program with the given seams, to be followed by command and arguments."""
-    return [sys.executable, "-m", "tests.faults.suite.scorer_with_hooks", *seams, "--"]
+def program(*hooks: str) -> list[str]:
+    """Return the program with the given hooks, to be followed by command and arguments."""
+    return [sys.executable, "-m", "tests.faults.suite.scorer_with_hooks", *hooks, "--"]
 
 
 def variables() -> dict[str, str]:
@@ -209,7 +209,7 @@ def _hang_while(path: Path) -> Callable[[Any], None]:
 
 
 def install(arguments: Sequence[str]) -> None:
-    """Install seams in this process."""
+    """Install hooks in this process."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--signal-at", nargs=3, metavar=("SIGNAL", "STAGE", "PASSES"))
     parser.add_argument("--suspended-clock", action="store_true")
@@ -222,38 +222,38 @@ def install(arguments: Sequence[str]) -> None:
     parser.add_argument("--raises-for-poison", action="store_true")
     parser.add_argument("--dies-of-poison", action="store_true")
     parser.add_argument("--hangs-while", type=Path)
-    seams = parser.parse_args(arguments)
-    if seams.raises_for_poison:
+    hooks = parser.parse_args(arguments)
+    if hooks.raises_for_poison:
         _with_computation(raise_for_poison)
-    if seams.dies_of_poison:
+    if hooks.dies_of_poison:
         _with_computation(_die_of_poison)
-    if seams.hangs_while:
-        _with_computation(_hang_while(seams.hangs_while))
-    if seams.signal_at:
-        name, stage, passes = seams.signal_at
+    if hooks.hangs_while:
+        _with_computation(_hang_while(hooks.hangs_while))
+    if hooks.signal_at:
+        name, stage, passes = hooks.signal_at
         hook: Callable[[str], None] = SignalAt(signal.Signals[name], stage, int(passes))
-        if seams.suspended_clock:
+        if hooks.suspended_clock:
             clock = SuspendedClock()
             hook = clock.around(hook)
             time.monotonic = clock
         scorer.scorer_loop = partial(scorer.scorer_loop, hook=hook)
-    if seams.hold_at:
-        held, file = seams.hold_at
+    if hooks.hold_at:
+        held, file = hooks.hold_at
         scorer.scorer_loop = partial(scorer.scorer_loop, hook=HoldAt(held, Path(file)))
-    if seams.dump_on_usr1:
+    if hooks.dump_on_usr1:
         faulthandler.register(signal.SIGUSR1)
-    if seams.without_rebirth:
+    if hooks.without_rebirth:
         _without_rebirth()
-    if seams.model_fails_while or seams.model_sleeps_while:
+    if hooks.model_fails_while or hooks.model_sleeps_while:
         _with_predictor(
             lambda real: FaultyPredictor(
-                real, seams.model_fails_while, seams.model_sleeps_while, seams.model_sleeps_seconds
+                real, hooks.model_fails_while, hooks.model_sleeps_while, hooks.model_sleeps_seconds
             )
         )
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Install the seams and run the command."""
+    """Install the hooks and run the command."""
     at = list(arguments).index("--")
     install(arguments[:at])
     os.environ[_SEAMS] = json.dumps(arguments[:at])

@@ -18,7 +18,7 @@ from stream_scorer.kafka.topics.groups import Groups
 from stream_scorer.kafka.topics.our_topics import create_topics
 from stream_scorer.settings import Kafka, Topics
 from tests.faults.suite.brokers import Ground
-from tests.faults.suite.supervised_scorers import Crew, Order
+from tests.faults.suite.supervised_scorers import Order, SupervisedScorers
 from tests.faults.suite.traffic import Feed, Ledger, traffic
 from tests.faults.verifier.judge import Evidence, Verdict, judge, judge_state
 from tests.faults.verifier.reader import LiveReader, read_to_end
@@ -46,7 +46,7 @@ class Stage:
         random: From the seed.
         kafka: The scorers' settings.
         inside: The same, not through the proxy.
-        crew: The scorers; all run ``fraud:1.0.0``, whose features the verifier's replay knows.
+        scorers: They all run ``fraud:1.0.0``, whose features the verifier's replay knows.
         ledger: What was sent.
         live: The reader that reads while faults happen.
         proofs: What showed that the fault happened, with how often.
@@ -78,8 +78,8 @@ class Stage:
         self.resume_seconds = 0.0
         self.verdict: Verdict | None = None
         self._stack = ExitStack()
-        self.crew = Crew(folder)
-        self._stack.callback(self.crew.close)
+        self.scorers = SupervisedScorers(folder)
+        self._stack.callback(self.scorers.close)
         self._over: tuple[float, float] | None = None
 
     def __enter__(self) -> Self:
@@ -126,7 +126,7 @@ class Stage:
 
     def scorer(
         self,
-        *seam: str,
+        *hooks: str,
         instance: str = "0",
         variables: Mapping[str, str] | None = None,
         arguments: Sequence[str] = (),
@@ -135,21 +135,21 @@ class Stage:
         """Start a scorer, and wait until it is ready.
 
         Args:
-            seam: What only tests have in it, see ``suite/seams.py``.
+            hooks: What only tests have in it, see ``suite/scorer_with_hooks.py``.
             instance: Its instance name.
             variables: Further environment variables.
             arguments: Further arguments.
             wait: Whether to wait.
         """
-        order = Order(self.kafka, seam, instance, variables or {}, arguments)
-        scorer = self.crew.start(order)
+        order = Order(self.kafka, hooks, instance, variables or {}, arguments)
+        scorer = self.scorers.start(order)
         if wait:
             scorer.wait_ready()
         return scorer
 
-    def start(self, *seam: str, **options: Any) -> ScorerProcess:
+    def start(self, *hooks: str, **options: Any) -> ScorerProcess:
         """Start the load and the first scorer, and wait until it commits."""
-        scorer = self.scorer(*seam, **options)
+        scorer = self.scorer(*hooks, **options)
         self.feed.start()
         self.wait_decided(200)
         return scorer
@@ -164,7 +164,7 @@ class Stage:
         goal = len(self.live.seen) + count
 
         def decided() -> bool:
-            self.crew.supervise()
+            self.scorers.supervise()
             assert not self.feed.over, "the load was over before the fault"
             return len(self.live.seen) >= goal
 
@@ -173,11 +173,11 @@ class Stage:
     @property
     def said(self) -> str:
         """What the scorers wrote."""
-        return self.crew.said
+        return self.scorers.said
 
     def stop(self, scorer: ScorerProcess) -> None:
         """End a scorer in good order."""
-        self.crew.stop(scorer)
+        self.scorers.stop(scorer)
 
     @property
     def partitions(self) -> int:
@@ -277,7 +277,7 @@ class Stage:
             lambda: read_to_end(self.inside.bootstrap, [self.source], "read_uncommitted")
         )
         self.wait_committed(self.ends(aborted))
-        self.crew.stop_all()
+        self.scorers.stop_all()
         return self._judge(history, without, deleted)
 
     def wait_resumed(self) -> None:
@@ -287,7 +287,7 @@ class Stage:
         everywhere = set(range(reference_run.PARTITIONS))
 
         def resumed() -> bool:
-            self.crew.supervise()
+            self.scorers.supervise()
             return self._resumed().keys() == everywhere
 
         wait_until(
@@ -310,7 +310,7 @@ class Stage:
         places = [TopicPartition(self.source, p) for p in ends]
 
         def all_committed() -> bool:
-            self.crew.supervise()
+            self.scorers.supervise()
             found = consumer.committed(places, 30)
             return all(place.offset >= ends[place.partition] for place in found)
 

@@ -22,20 +22,20 @@ class Order:
 
     Attributes:
         kafka: Its settings.
-        seam: What only tests have in it, see ``suite/seams.py``.
+        hooks: What only tests have in it, see ``suite/scorer_with_hooks.py``.
         instance: Its instance name.
         variables: Further environment variables.
         arguments: Further arguments.
     """
 
     kafka: Kafka
-    seam: Sequence[str] = ()
+    hooks: Sequence[str] = ()
     instance: str = "0"
     variables: Mapping[str, str] = field(default_factory=dict)
     arguments: Sequence[str] = ()
 
 
-class Crew:
+class SupervisedScorers:
     """Scorers, killed at the context's end.
 
     Args:
@@ -57,8 +57,8 @@ class Crew:
         first = ("--from", "earliest") if not self._started else ()
         self._started += 1
         options: dict[str, Any] = {"fresh": True}
-        if order.seam:
-            options["program"] = scorer_with_hooks.program(*order.seam)
+        if order.hooks:
+            options["program"] = scorer_with_hooks.program(*order.hooks)
         scorer = ScorerProcess(
             order.kafka.model_copy(update={"instance": order.instance}),
             self._folder / f"scorer-{self._started}.log",

@@ -17,6 +17,7 @@ from tests.faults.verifier.segments import (
     read_partition,
 )
 from tests.support.faults.proxy import Behind
+from tests.support.kafka.tools import run_tool
 
 VERIFIER = Path(__file__).parents[1] / "verifier"
 _DUMP = "org.apache.kafka.tools.DumpLogSegments"
@@ -110,7 +111,7 @@ def test_it_reads_segments_as_kafkas_own_tool_does(behind: Behind) -> None:
     found = read_partition([folder], topic, 0)
     files = sorted((folder / f"{topic}-0").glob("*.log"))
     assert len(files) > 1
-    told = behind.kafka.run_tool(_DUMP, "--print-data-log", "--files", ",".join(map(str, files)))
+    told = run_tool(behind.kafka, _DUMP, "--print-data-log", "--files", ",".join(map(str, files)))
     assert told.returncode == 0, told.stderr
     batches, markers = [], []
     for line in told.stdout.splitlines():

@@ -12,6 +12,7 @@ from stream_scorer.kafka.topics import config
 from stream_scorer.kafka.topics.lag import LagWatch, read_lag
 from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import Event, LagObserved
+from tests.support.kafka.tools import run_tool
 
 pytestmark = pytest.mark.kafka
 _TOOL = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
@@ -66,8 +67,10 @@ def test_equals_kafkas_own_tool(kafka: Any, settings: Kafka, member: Any) -> Non
         produce(settings, partition, count)
     commit(member, settings, {0: 7, 1: 13, 2: 0})
 
-    told = kafka.devkafka.run_tool(
-        _TOOL, "--bootstrap-server", "{bootstrap}", "--describe", "--group", settings.group
+    told = run_tool(
+        kafka.devkafka,
+        _TOOL,
+        *("--bootstrap-server", "{bootstrap}", "--describe", "--group", settings.group),
     ).stdout
     theirs = {
         int(number): (committed, end, lag)

@@ -102,7 +102,7 @@ def test_no_process_tries_endlessly_and_the_record_is_taken_once(
     ends = feed(settings, records)
 
     def scorer(name: str) -> ScorerProcess:
-        # Only a process of its own can be given the seam; its workers import it.
+        # Only a process of its own can be given the hooks; its workers import it.
         return ScorerProcess(
             settings,
             tmp_path / name,

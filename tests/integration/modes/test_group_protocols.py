@@ -18,7 +18,7 @@ from confluent_kafka.admin import (
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.kafka.loop.source import KafkaSource
-from stream_scorer.kafka.membership.entry import GroupEntry
+from stream_scorer.kafka.membership.join_check import GroupEntry
 from stream_scorer.kafka.topics.groups import Groups, refuse_members
 from stream_scorer.kafka.topics.offsets import admin
 from stream_scorer.settings import Kafka

@@ -13,7 +13,7 @@ from stream_scorer.cli.main import app
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.errors import SettingsError
 from stream_scorer.kafka.reading.read_to_end import read_all
-from stream_scorer.producing.labels import LabelledRows, send_with_labels
+from stream_scorer.producing.labels import LabelledSender, send_with_labels
 from stream_scorer.producing.transactions import open_feed
 from stream_scorer.settings import Kafka, Registry
 from stream_scorer.simulator import simulate
@@ -125,7 +125,7 @@ def test_labels_continue_across_pieces_not_after_transactions(
     settings: Kafka, table: pa.Table
 ) -> None:
     registry, delay = Registry(), 30 * HOUR_MS
-    pieces = LabelledRows(settings, registry, table, delay, to_the_end=False)
+    pieces = LabelledSender(settings, registry, table, delay, to_the_end=False)
     time = milliseconds(table)
     with open_feed(settings, registry) as feed:
         # In front of a piece's first transaction, behind its last, and in a piece of none.

@@ -36,7 +36,7 @@ EVERY = 97
 
 
 def with_poison(days: int) -> tuple[Record, ...]:
-    """Return good transactions of few customers; now and then one for which the seam raises.
+    """Return good transactions of few customers; now and then one for which the hooks raise.
 
     Their customers have others before and after them, which see whether they were folded.
     """
@@ -98,7 +98,7 @@ def test_a_quarantined_record_is_decided_once_despite_a_kill(
     with failing():
         live(settings_of(calm_kafka), first)
 
-    # The cause is fixed: the seam is gone.
+    # The cause is fixed: the hooks are gone.
     with process("fixed") as scorer:
         scorer.wait_ready()
         assert replay_letters(ours).copied == {"INTERNAL": poison}

@@ -26,17 +26,17 @@ _GLANCE_SECONDS = 0.01
 
 
 class Forked:
-    """A process that the zygote has forked; as much of ``subprocess.Popen`` as tests need."""
+    """A process that the fork server has forked; as much of ``subprocess.Popen`` as tests need."""
 
-    def __init__(self, zygote: "Zygote", pid: int) -> None:
+    def __init__(self, fork_server: "ForkServer", pid: int) -> None:
         self.pid = pid
-        self._zygote = zygote
+        self._fork_server = fork_server
         self._code: int | None = None
 
     def poll(self) -> int | None:
         """Return its exit code; None while it runs."""
         if self._code is None:
-            self._code = self._zygote.ask({"ended": self.pid})["code"]
+            self._code = self._fork_server.ask({"ended": self.pid})["code"]
         return self._code
 
     def wait(self, timeout: float | None = None) -> int:
@@ -58,7 +58,7 @@ class Forked:
             os.kill(self.pid, signal.SIGKILL)
 
 
-class Zygote:
+class ForkServer:
     """Forks scorers; one for a test process, started when the first is asked for.
 
     It ends when this process does, however that ends, and its children with it.
@@ -94,9 +94,9 @@ class Zygote:
 
 
 @cache
-def zygote() -> Zygote:
+def fork_server() -> ForkServer:
     """Return this process's."""
-    return Zygote()
+    return ForkServer()
 
 
 # -- the process itself ---------------------------------------------------------------------
@@ -123,7 +123,7 @@ def _orders(channel: socket.socket) -> dict[str, Any]:
 
 
 def _die_with(owner: int) -> None:
-    """Let the kernel kill this process when the zygote ends, or at once if it has."""
+    """Let the kernel kill this process when the fork server ends, or at once if it has."""
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != owner:
         os._exit(1)

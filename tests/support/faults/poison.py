@@ -1,4 +1,4 @@
-"""A transaction that is valid, and for which a scorer with a seam fails, or ends."""
+"""A transaction that is valid, and for which a scorer with hooks fails, or ends."""
 
 import io
 import json
@@ -19,7 +19,7 @@ def _schema() -> Any:
 
 
 def poisoned(record: Record) -> Record:
-    """Return a valid record's transaction with the device for which the seams act."""
+    """Return a valid record's transaction with the device for which the hooks act."""
     value = record.value or b""
     out = io.BytesIO()
     fastavro.schemaless_writer(out, _schema(), transaction(value) | {"device_id": POISON})

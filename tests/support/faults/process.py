@@ -13,7 +13,7 @@ from stream_scorer.devkafka import processes
 from stream_scorer.devkafka.child import Child, Started, as_environment
 from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.settings import Kafka
-from tests.support.faults.forked_scorers import COMMANDS, zygote
+from tests.support.faults.forked_scorers import COMMANDS, fork_server
 
 COMMAND = Path(sys.executable).parent / "stream-scorer"
 _SECONDS = 90.0
@@ -86,7 +86,7 @@ class ScorerProcess(Child):
                 [*(program or (str(COMMAND),)), command, *arguments], output, environment=told
             )
         else:
-            process = zygote().start([command, *arguments], output, told)
+            process = fork_server().start([command, *arguments], output, told)
         super().__init__(process, output, port)
 
     @property

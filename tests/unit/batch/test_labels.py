@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stream_scorer.batch import labels as batch_labels
-from stream_scorer.batch.job import Progress
+from stream_scorer.batch.job import JobProgress
 from stream_scorer.batch.labels import Frauds, read_frauds
 from stream_scorer.batch.run import run_batch
 from stream_scorer.core.events.batch import EventBatch
@@ -141,7 +141,7 @@ def test_a_report_counts_labels_and_those_of_the_input(
     pq.write_table(labels.append_column("label_time", pa.array(known)), given)
     order = order_of(source, tmp_path / "out.parquet", given, part_rows=500)
 
-    def stop(progress: Progress) -> None:
+    def stop(progress: JobProgress) -> None:
         if progress.rows > rows * 0.8:
             raise KeyboardInterrupt
 

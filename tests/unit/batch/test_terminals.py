@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stream_scorer.batch.job import Progress
+from stream_scorer.batch.job import JobProgress
 from stream_scorer.batch.labels import Frauds
 from stream_scorer.batch.run import run_batch
 from stream_scorer.batch.terminals import Terminals
@@ -69,7 +69,7 @@ def test_an_interrupted_job_resumes_with_its_terminals(
     out, whole = tmp_path / "out.parquet", tmp_path / "whole.parquet"
     run_batch(settings, order_of(source, whole, source, part_rows=500))
 
-    def stop(progress: Progress) -> None:
+    def stop(progress: JobProgress) -> None:
         if progress.rows > table.num_rows * 0.8:
             raise KeyboardInterrupt
 

@@ -21,12 +21,12 @@ from stream_scorer.dead_letters.format import DeadLetter
 from stream_scorer.dead_letters.list import Listing
 from stream_scorer.dead_letters.replay import Replayed
 from stream_scorer.devkafka.background import BackgroundProcess, Running
-from stream_scorer.explaining.sample import Sample
+from stream_scorer.explaining.sample import RecordSample
 from stream_scorer.hardening.settings_check import Finding
 from stream_scorer.kafka.topics.lag import PartitionLag
 from stream_scorer.kafka.topics.our_topics import TopicReport
 from stream_scorer.reproduce.compare import Reproduction
-from stream_scorer.security.audit_lines import Deed, Line
+from stream_scorer.security.audit_lines import AuditLine, Deed
 from stream_scorer.security.audit_verify import AuditVerification
 from stream_scorer.settings import Settings
 from stream_scorer.state.commands.inspect import PartitionCheckpoint
@@ -124,7 +124,7 @@ def _patches() -> dict[str, dict[str, Any]]:
     return {
         "audit verify": {f"{audit}.verify": AuditVerification(
             2, 1_725, 1_725, HASH, {"ann": 1_700}, 0, 25, ["audit.log:12"])},
-        "audit show": {f"{audit}.shown": [Line(1_725, "2026-11-25T10:00:00.123Z", Deed(
+        "audit show": {f"{audit}.shown": [AuditLine(1_725, "2026-11-25T10:00:00.123Z", Deed(
             f"key:{KEY}", "rollout.plan", "try 1.1", {"what": WRITTEN["what"], "sha256": HASH,
             "reason": None}), HASH, HASH, KEY, b"")]},
         "batch in.parquet out.parquet --model fraud": {f"{cli}.batch.run_batch": Scored(
@@ -173,7 +173,7 @@ def _patches() -> dict[str, dict[str, Any]]:
             "kafka.client.enable.ssl.certificate.verification", "is off: whoever is on the "
             "network can pose as the broker", "remove it, and set ssl.ca.location")]},
         "events explain --topic payments --events events.toml": {
-            f"{cli}.events._sample": Sample("json", [
+            f"{cli}.events._sample": RecordSample("json", [
                 b'{"transaction": {"identifier": "T%d"}, "ts": 1, "card": "C", "sum": %s}' % each
                 for each in [(1, b"1.5"), (2, b"1.555"), (3, b"null")]], [b"C", b"C", None]),
             f"{cli}.events._read": {"record": {"format": "json"}, "fields": {

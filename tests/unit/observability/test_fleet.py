@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as openmetr
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from stream_scorer import telemetry as events
-from stream_scorer.observability.fleet import Fleet, Report
+from stream_scorer.observability.fleet import Fleet, WorkerReport
 from stream_scorer.observability.health import Health
 from stream_scorer.observability.logging import process_logger
 from stream_scorer.observability.render import Renderer
@@ -34,15 +34,15 @@ class Worker:
         self.health(event)
 
     @property
-    def report(self) -> Report:
-        report = Report(
+    def report(self) -> WorkerReport:
+        report = WorkerReport(
             self.health.live,
             self.health.silent_seconds,
             tuple(self.health.reasons()),
             tuple(self.health.degraded()),
             tuple(self.registry.collect()),
         )
-        sent: Report = pickle.loads(pickle.dumps(report))  # noqa: S301 as the pipe does
+        sent: WorkerReport = pickle.loads(pickle.dumps(report))  # noqa: S301 as the pipe does
         return sent
 
 

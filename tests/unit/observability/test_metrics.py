@@ -4,7 +4,7 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from stream_scorer import telemetry as events
 from stream_scorer.observability.logging import process_logger
-from stream_scorer.observability.metrics import ArrayHistogram, create_metric
+from stream_scorer.observability.metrics import ArrayHistogramCollector, create_metric
 from stream_scorer.observability.render import Renderer
 from stream_scorer.telemetry.batches import AGE_BOUNDS, AGE_SLO_SECONDS
 from stream_scorer.telemetry.event import Metric
@@ -14,7 +14,7 @@ def test_counts_like_prometheus_clients_own_histogram() -> None:
     random = np.random.default_rng(1)
     values = np.concatenate([random.exponential(0.2, 3_000), AGE_BOUNDS, [0.0]])
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    mine = ArrayHistogram("age_seconds", "Age.", AGE_BOUNDS, ours)
+    mine = ArrayHistogramCollector("age_seconds", "Age.", AGE_BOUNDS, ours)
     other = Histogram("age_seconds", "Age.", buckets=AGE_BOUNDS, registry=theirs)
     for part in np.array_split(values, 7):
         mine.observe(part)
@@ -39,7 +39,7 @@ def test_counts_like_prometheus_clients_own_histogram() -> None:
 
 def test_a_negative_age_counts_as_zero() -> None:
     registry = CollectorRegistry()
-    ArrayHistogram("age_seconds", "Age.", (1.0,), registry).observe([-5.0])
+    ArrayHistogramCollector("age_seconds", "Age.", (1.0,), registry).observe([-5.0])
     assert registry.get_sample_value("age_seconds_sum") == 0.0
     assert registry.get_sample_value("age_seconds_bucket", {"le": "1.0"}) == 1.0
 
@@ -59,7 +59,7 @@ def test_a_second_set_on_one_registry_is_refused() -> None:
     logger = process_logger("scorer")
     Renderer(registry, logger)
     with pytest.raises(ValueError, match="Duplicated"):
-        ArrayHistogram("stream_scorer_age_seconds", "Age.", (1.0,), registry)
+        ArrayHistogramCollector("stream_scorer_age_seconds", "Age.", (1.0,), registry)
     with pytest.raises(ValueError, match="Duplicated"):
         Renderer(registry, logger)
 

@@ -14,6 +14,7 @@ from stream_scorer.devkafka.broker import Broker
 from tests.faults.suite.registry import kind
 from tests.faults.suite.stage import Stage
 from tests.support.faults.process import wait_until
+from tests.support.kafka.tools import run_tool
 
 _PAUSE_SECONDS = 30
 _DOWN_SECONDS = 60
@@ -154,12 +155,13 @@ def leader_moved(stage: Stage) -> None:
     }
     path = stage.folder / "plan.json"
     path.write_text(json.dumps(plan))
-    done = stage.ground.kafka.run_tool(
-        _REASSIGN, "--bootstrap-server", "{bootstrap}",
+    done = run_tool(
+        stage.ground.kafka, _REASSIGN, "--bootstrap-server", "{bootstrap}",
         "--reassignment-json-file", str(path), "--execute",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    done = stage.ground.kafka.run_tool(
+    done = run_tool(
+        stage.ground.kafka,
         "org.apache.kafka.tools.LeaderElectionCommand", "--bootstrap-server", "{bootstrap}",
         "--election-type", "preferred", "--all-topic-partitions",
     )  # fmt: skip

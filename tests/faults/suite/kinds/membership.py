@@ -11,6 +11,7 @@ from tests.faults.suite.registry import kind
 from tests.faults.suite.stage import Stage
 from tests.support.contract.raw_requests import RawRequests
 from tests.support.faults.process import ScorerProcess, wait_until
+from tests.support.kafka.tools import run_tool
 
 _TOOL = "org.apache.kafka.tools.TransactionsCommand"
 _IDLE_TIMES = 2
@@ -26,7 +27,7 @@ def _transactional_id(stage: Stage) -> str:
 def _known(stage: Stage) -> bool:
     """Whether the broker's coordinator knows the scorer's transactional id."""
     tool = ("--bootstrap-server", "{bootstrap}", "list")
-    listed = stage.ground.kafka.run_tool(_TOOL, *tool)
+    listed = run_tool(stage.ground.kafka, _TOOL, *tool)
     assert listed.returncode == 0, listed.stderr
     return any(
         line.split()[:1] == [_transactional_id(stage)] for line in listed.stdout.splitlines()

@@ -174,7 +174,7 @@ def init_producer_id_answer_lost(stage: Stage) -> None:
     stage.finish()
 
 
-def hold_an_end(stage: Stage, *seam: str) -> None:
+def hold_an_end(stage: Stage, *hooks: str) -> None:
     """Hold a commit, let its retry succeed, and release it inside the next transaction.
 
     That transaction is then abandoned before its offsets: the scorer is killed. A late commit that
@@ -183,7 +183,7 @@ def hold_an_end(stage: Stage, *seam: str) -> None:
     """
     stage.settle(socket_timeout_ms=1_000, transaction_timeout_ms=60_000)
     proxy = stage.proxy
-    scorer: ScorerProcess = stage.start(*seam)
+    scorer: ScorerProcess = stage.start(*hooks)
     before = proxy.counters.released
     late = proxy.fault(Api.END_TXN, "request", "hold")
     wait_until(lambda: bool(late.held), lambda: f"a commit: {stage.said}")
@@ -205,7 +205,7 @@ def hold_an_end(stage: Stage, *seam: str) -> None:
     proxy.forget(offsets)
     stage.fired(proxy.counters.released - before, "EndTxn held and released by the proxy")
     stage.fault_over()
-    stage.scorer(*seam)
+    stage.scorer(*hooks)
     stage.finish()
 
 

@@ -1,6 +1,5 @@
 """Thresholds are inclusive, ordered and validated; segments pick them as plain Python does."""
 
-import doctest
 import itertools
 import re
 from collections.abc import Mapping
@@ -12,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.core.decision import policy
 from stream_scorer.core.decision.policy import (
     RowThresholds,
     Thresholds,
@@ -49,10 +47,6 @@ def test_equal_thresholds_review_nothing() -> None:
 def test_thresholds_out_of_order_are_refused(review: float, block: float) -> None:
     with pytest.raises(ValueError, match="0 < review <= block <= 1"):
         Thresholds(review, block)
-
-
-def test_the_examples_run() -> None:
-    assert doctest.testmod(policy).failed == 0
 
 
 LIMITS = st.sampled_from([(r, b) for r in (0.1, 0.2, 0.4) for b in (0.4, 0.7, 1.0)])

@@ -1,7 +1,5 @@
 """Reasons are the largest positive contributions, in a fixed order."""
 
-import doctest
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +7,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision import reasons
 from stream_scorer.core.decision.reasons import top_reasons
 
 NAMES = ("a", "b", "c", "d", "e")
@@ -42,7 +39,3 @@ def test_ties_among_many_features_keep_manifest_order() -> None:
 def test_names_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="3 names"):
         top_reasons(np.zeros((1, 5)), ("a", "b", "c"))
-
-
-def test_the_examples_run() -> None:
-    assert doctest.testmod(reasons).failed == 0

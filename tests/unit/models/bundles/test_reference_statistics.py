@@ -1,7 +1,5 @@
 """Reference statistics: bins of the training days, and other values in the same bins."""
 
-import doctest
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,21 +7,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
-from stream_scorer.models.bundles import reference_statistics
 from stream_scorer.models.bundles.bundle import read_manifest
 from stream_scorer.models.bundles.reference_statistics import (
     BINS,
-    Histogram,
+    ReferenceHistogram,
     histogram,
     reference_of,
 )
 from stream_scorer.models.commands import report
 from stream_scorer.settings import MODELS_DIRECTORY
-
-
-def test_the_docstrings_run() -> None:
-    assert doctest.testmod(reference_statistics).failed == 0
-    assert doctest.testmod(report).failed == 0
 
 
 @given(values=arrays(np.float64, st.integers(0, 300), elements=st.floats(width=64)))
@@ -82,7 +74,7 @@ def test_an_invalid_histogram_is_refused(
     edges: tuple[float, ...], counts: tuple[int, ...], told: str
 ) -> None:
     with pytest.raises(ValidationError, match=told):
-        Histogram(edges=edges, counts=counts)
+        ReferenceHistogram(edges=edges, counts=counts)
 
 
 def test_bundles_of_earlier_releases_have_neither_and_load() -> None:

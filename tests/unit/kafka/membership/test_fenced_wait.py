@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from stream_scorer.errors import FencedError, SettingsError, UnavailableError
-from stream_scorer.kafka.membership import staying_out as module
-from stream_scorer.kafka.membership.staying_out import StayingOut
+from stream_scorer.kafka.membership import fenced_wait as module
+from stream_scorer.kafka.membership.fenced_wait import StayingOut
 from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import (
     DependencyBack,

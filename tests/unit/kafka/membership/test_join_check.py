@@ -12,7 +12,7 @@ from stream_scorer.kafka.client.consumer import ConsumerError, Polled
 from stream_scorer.kafka.loop import source as module
 from stream_scorer.kafka.loop.source import KafkaSource
 from stream_scorer.kafka.membership import standby
-from stream_scorer.kafka.membership.entry import GroupEntry
+from stream_scorer.kafka.membership.join_check import GroupEntry
 from stream_scorer.kafka.membership.standby import Standby, spare
 from stream_scorer.ports import Paused
 from stream_scorer.settings import Kafka
