@@ -92,7 +92,7 @@ bench: env
 
 PROSE := README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md docs
 
-# Style, formatting, imports, spelling, and the words of the documents.
+# Style, formatting, imports, spelling, and the words of documents and messages.
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -160,7 +160,7 @@ class Kafka(_Group):
         "0",
         pattern=r"^[A-Za-z0-9._-]+$",
         description="stable name of this instance, part of its transactional id; `@hostname` "
-        "stands for the host's name, which is stable in a StatefulSet but new in each new "
+        "is replaced by the host's name, which is stable in a StatefulSet but new in each new "
         "container",
     )
     topics: Topics = Topics()

@@ -211,7 +211,7 @@ class BatchInput:
             _refuse_type(file, name, raw, target.type)
         column, bad = fit(raw, target.type)
         for row in bad:
-            found.setdefault(row, f"{RejectReason.MALFORMED}: {name} is no {_told(target.type)}")
+            found.setdefault(row, f"{RejectReason.MALFORMED}: {name} is not a {_told(target.type)}")
         if not target.nullable and column.null_count:
             default = self._defaults.get(name)
             if default is None and name not in _IDS:

@@ -10,7 +10,7 @@ from stream_scorer.cli.options import CommandGroup, ConfigJsonOptions, WideOptio
 from stream_scorer.cli.output import field_rows, short_time
 
 app = CommandGroup(
-    "The audit log: who changed which model when, and whether the log is whole.", ConfigJsonOptions
+    "The audit log: who changed which model when, and whether the log is intact.", ConfigJsonOptions
 )
 FileOption = Annotated[
     Path | None, typer.Option("--file", help="The log, instead of the settings' audit.path.")
@@ -61,7 +61,7 @@ def show_command(
 ) -> None:
     """Show the newest lines: when, who, what, to what, and the details.
 
-    `audit verify` tells whether they are what was written.
+    `audit verify` checks whether they are what was written.
     """
     from stream_scorer.security import audit_access  # noqa: PLC0415 keys load slowly
 

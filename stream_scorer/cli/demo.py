@@ -26,9 +26,9 @@ def demo(
     The last line is one JSON object.
 
     Exit codes: 0 when each record has exactly one decision or dead letter, each bad record the
-    right reason, no decision lacked what was known of its terminal, the scores rank the frauds
-    well enough, and drift was found after the change and not before; 1 otherwise; 2 and more as
-    those of run.
+    right reason, no decision was made without what was known of its terminal, the scores rank the
+    frauds well enough, and drift was found after the change and not before; 1 otherwise; 2 and more
+    as those of run.
     """
     settings = options.settings()
     with _Phases() as phases:

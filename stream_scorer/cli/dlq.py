@@ -131,7 +131,7 @@ def replay(
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", min=1, max=MOST_RECORDS, help="Copy at most so many."),
+        typer.Option("--limit", min=1, max=MOST_RECORDS, help="Copy at most this many."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count what would be copied; copy nothing.")
@@ -151,10 +151,10 @@ def replay(
     that names the dead letter. What was copied is kept in the offsets of `replay.group`, in the
     same transaction, so that a second call copies nothing, also after a crash.
 
-    What --reason passes over is left to a later call; so are duplicates (DUPLICATE), which are
+    What --reason leaves out is left to a later call; so are duplicates (DUPLICATE), which are
     copied only by that --reason. A record that was copied and is rejected again is not copied
-    again. Dead letters of another topic than the input, and records that are no dead letters of
-    ours, are counted and passed over for good.
+    again. Dead letters of another topic than the input, and records that are not our dead
+    letters, are counted and skipped for good.
 
     Each dead letter is compared with the input record that its headers name. One that differs is
     counted as mismatched and never copied. Where retention took the record, the call stops with
@@ -165,7 +165,7 @@ def replay(
     took what it leaves out. The others are copied.
 
     SIGTERM and SIGINT (Ctrl-C) end it in order: the open transaction is aborted, what was copied
-    before is told, and the exit code is 143 or 130. The next call continues there.
+    before is printed, and the exit code is 143 or 130. The next call continues there.
     """
     settings = options.connected()
     chosen = Selection(frozenset(each.value for each in reason or ()))
@@ -219,7 +219,7 @@ def take(
 
     A scorer that stops with exit code 14 names PARTITION and OFFSET. The group must have no
     members. OFFSET must be the next record that a scorer would be given, so that no record is
-    passed over and none is taken twice. The original bytes, key and headers are kept; the record
+    skipped and none is taken twice. The original bytes, key and headers are kept; the record
     is copied back by `dlq replay --reason INTERNAL` once its cause is fixed. What is too large for
     a dead letter is left out.
     """

@@ -17,7 +17,7 @@ DataOption = Annotated[
     ),
 ]
 
-app = CommandGroup("Start, stop and look at a Kafka of this folder's own.", JsonOptions)
+app = CommandGroup("Start, stop and look at this folder's own Kafka.", JsonOptions)
 
 
 @app.command()

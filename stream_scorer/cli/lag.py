@@ -22,7 +22,7 @@ def lag(
     """Show a group's lag in every partition, from its committed offsets.
 
     end is the high watermark, stable the last offset that a read-committed reader may reach; a
-    difference that stays is a transaction upstream that nobody ends. "-": never committed.
+    difference that stays is a transaction upstream that no producer ends. "-": never committed.
     """
     settings = options.connected()
     name = group or settings.kafka.group

@@ -30,13 +30,13 @@ COMMANDS: Final[Mapping[str, str]] = {
     "allows.",
     "profile": "Read transactions and labels, publish what each transaction shows of its terminal.",
     "rekey": "Copy a topic to one that is keyed by the customer, exactly once.",
-    "kafka": "Start, stop and look at a Kafka of this folder's own.",
+    "kafka": "Start, stop and look at this folder's own Kafka.",
     "topics": "The topics that we read and write.",
     "lag": "Show a group's lag in every partition, from its committed offsets.",
     "dlq": "Rejected records: which, why, and back to the input.",
     "events": "Your own records: what of them fits a mapping, and a draft of one.",
     "schemas": "List, check and serve Avro schemas.",
-    "state": "The checkpoint of the customers' histories: look at it, check it, make it anew.",
+    "state": "The checkpoint of the customers' histories: look at it, check it, rebuild it.",
     "tail": "Print committed records, one line each; with --json one JSON object each.",
     "produce": "Send a file's transactions, keyed by customer, in the order of the file.",
     "simulate": "Simulate card transactions into a file with labels, or a topic; times stay those "
@@ -48,7 +48,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "rollout": "Model versions in the stream: begin a rollout, move it, take it back, see where "
     "it is.",
     "security": "What is unsafe in settings and cluster, and how to fix it.",
-    "audit": "The audit log: who changed which model when, and whether the log is whole.",
+    "audit": "The audit log: who changed which model when, and whether the log is intact.",
 }
 """What each command is for; it is ``app``, or a function of its name, in the file of its name."""
 

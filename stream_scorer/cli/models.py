@@ -162,7 +162,7 @@ def validate(*, model: VersionArgument, options: StoreOptions) -> None:
     """Score a bundle's golden rows again with the libraries that are installed.
 
     With the bundle's own versions their sums must have the same bits; with others no decision may
-    flip. It says which. Exit code 3 when that does not hold, or the bundle is refused.
+    flip. It prints which. Exit code 3 when that does not hold, or the bundle is refused.
     """
     from stream_scorer.models.commands import validate as model_validation  # noqa: PLC0415 scikit-learn loads slowly
 

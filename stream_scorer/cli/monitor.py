@@ -21,7 +21,7 @@ def monitor(
 ) -> None:
     """Read the scorers' summaries, publish an event for each change that a detector finds.
 
-    Beside a scorer on the same host it needs another http.port; 0 picks a free one.
+    On the host of a scorer it needs another http.port; 0 picks a free one.
 
     Exit codes: as those of run.
     """

@@ -146,8 +146,8 @@ def _widths(texts: Sequence[Sequence[str]], room: int) -> list[int]:
 def cell_text(value: object) -> str:
     """Return a value as people read it.
 
-    A number has its thousands separated, and three significant digits if it is not whole; what is
-    an identifier, such as an offset, is given as text.
+    A number has its thousands separated, and three significant digits if it is not an integer; what
+    is an identifier, such as an offset, is given as text.
 
     >>> [cell_text(each) for each in (None, True, 1725031, 0.12345678, 0.0, 12345.6)]
     ['-', 'yes', '1,725,031', '0.123', '0', '12,346']

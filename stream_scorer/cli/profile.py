@@ -14,8 +14,8 @@ def profile(
 ) -> None:
     """Read transactions and labels, publish what each transaction shows of its terminal.
 
-    One process does it alone; a second one fences the first. Beside a scorer on the same host it
-    needs another http.port; 0 picks a free one.
+    One process does it alone; a second one fences the first. On the host of a scorer it needs
+    another http.port; 0 picks a free one.
 
     Exit codes: as those of run.
     """

@@ -39,8 +39,8 @@ def rekey(
     as they are; the header rekeyed-from is added: TOPIC:PARTITION:OFFSET. Records that cannot be
     read become dead letters; those that [record] where does not choose are skipped.
 
-    One process does it alone; a second one of the same rekey.group fences the first. Beside another
-    process on the same host it needs another http.port; 0 picks a free one.
+    One process does it alone; a second one of the same rekey.group fences the first. On the host of
+    another process it needs another http.port; 0 picks a free one.
 
     Exit codes: as those of run.
     """

@@ -21,7 +21,7 @@ def reproduce(
         typer.Option("--from", help="Event time of the first, ISO 8601; without a zone it is UTC."),
     ] = None,
     end: Annotated[
-        str | None, typer.Option("--to", help="Event time behind the last, likewise.")
+        str | None, typer.Option("--to", help="Event time after the last, likewise.")
     ] = None,
     transaction: Annotated[
         str | None, typer.Option("--transaction", help="Only the decision of this transaction.")
@@ -31,7 +31,7 @@ def reproduce(
         typer.Option("--depth", help="From the recorded features, or from the input topics."),
     ] = "recorded",
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="At most so many, in the topic's order.")
+        int | None, typer.Option("--limit", min=1, help="At most this many, in the topic's order.")
     ] = None,
     plan: PlanOption = None,
     warm: WarmOption = None,

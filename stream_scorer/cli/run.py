@@ -57,8 +57,10 @@ def run(
 
     Exit codes: 0 after a signal; 2 settings; 3 model; 4 schema; 5 broker or registry;
     6 fenced by another process with this instance name: do not restart; 7 offsets; 8 transaction;
-    9 the checkpoint does not fit; 10 the model's features lack history, until a date that it says;
-    11 the rollout's log cannot be followed; 14 processes end each time at the same records.
+    9 the checkpoint does not fit; 10 the model's features have too little history, until a date
+    that it prints; 11 the rollout's log cannot be followed; 14 processes end each time at the same
+    records.
+
     SIGHUP has the deployed bundle verified again; the copy that decides is kept.
     With --workers, one that is killed or leaves with 1 or 5 is started again; any other code ends
     all of them.

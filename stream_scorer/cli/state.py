@@ -24,7 +24,7 @@ from stream_scorer.state.commands.verify import refuse_differences
 from stream_scorer.state.commands.verify import verify as verify_partitions
 
 app = CommandGroup(
-    "The checkpoint of the customers' histories: look at it, check it, make it anew.",
+    "The checkpoint of the customers' histories: look at it, check it, rebuild it.",
     ClusterJsonOptions,
 )
 
@@ -132,11 +132,11 @@ def rebuild(*, options: RefoldOptions) -> None:
 def repartition(*, options: RefoldOptions) -> None:
     """After the input got more partitions: move each customer's history to its new one.
 
-    Refuses while the group has members. Who had histories in several partitions has one then, and
-    is counted as merged. Records that were written before the change and are not decided yet stay
-    where they are: they are counted as stranded, and will be decided without their customer's
-    history. `state rebuild` and `state verify` know nothing of the move: they see each partition by
-    itself.
+    Refuses while the group has members. A customer with histories in several partitions has one
+    then, and is counted as merged. Records that were written before the change and are not decided
+    yet stay where they are: they are counted as stranded, and will be decided without their
+    customer's history. `state rebuild` and `state verify` know nothing of the move: they see each
+    partition by itself.
     """
     record = asdict(repartition_customers(*options.opened()))
     options.show_fields(record, "Repartitioned")

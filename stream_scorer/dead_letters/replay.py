@@ -384,7 +384,7 @@ def _why_not(letter: DeadLetter, topic: str, *, gone: bool) -> str:
         gone: Whether retention took its original.
     """
     if None in letter.omitted.values():
-        return "it leaves out what nobody could read"
+        return "it leaves out what could not be read"
     size = letter.size_of_copy(topic)
     if size > config.MESSAGE_BYTES_MAX:
         return f"its copy has {size} bytes, and a copy has at most {config.MESSAGE_BYTES_MAX}"

@@ -98,10 +98,10 @@ class Spoiler:
             ("no bytes", reasons.EMPTY, lambda _: b""),
             ("another magic byte", reasons.FRAMING, lambda v: b"\x07" + v[1:]),
             ("shorter than its frame", reasons.FRAMING, lambda v: v[:3]),
-            ("schema id nobody knows", reasons.UNKNOWN_SCHEMA, lambda v: _NO_SCHEMA + _body(v)),
+            ("unknown schema id", reasons.UNKNOWN_SCHEMA, lambda v: _NO_SCHEMA + _body(v)),
             ("a label's schema id", reasons.INCOMPATIBLE_SCHEMA, lambda v: self._labels + _body(v)),
             ("truncated", reasons.MALFORMED, lambda v: v[:-4]),
-            ("bytes behind the record", reasons.TRAILING_BYTES, lambda v: v + b"\0\0"),
+            ("bytes after the record", reasons.TRAILING_BYTES, lambda v: v + b"\0\0"),
         ]
         changed: list[tuple[str, RejectReason, Mapping[str, Any]]] = [
             ("text of 5,000 letters", reasons.TOO_LARGE, {"terminal_id": _LONG_TEXT}),

@@ -124,7 +124,7 @@ def _of_endpoint(http: Http) -> Iterator[Finding]:
     if http.token is None:
         yield Finding(
             "http.token",
-            "is empty: anybody may read metrics and reasons",
+            "is empty: every client may read metrics and reasons",
             "set it in a secret file",
         )
 
@@ -183,7 +183,7 @@ def _of_environment(setting: str) -> Iterator[Finding]:
     """Yield the variables that send a store's requests out unencrypted."""
     for name in _ENDPOINTS:
         if _is_plaintext(os.environ.get(name, "")):
-            yield Finding(setting, f"is not encrypted: {name} says so", f"use https:// in {name}")
+            yield Finding(setting, f"is not encrypted: see {name}", f"use https:// in {name}")
 
 
 def file_findings(path: Path | None) -> Iterator[Finding]:

@@ -148,7 +148,7 @@ class _Comparison:
                 faults += self.compare(field["type"], found["type"], name)
             elif "default" not in field:
                 faults.append(
-                    ReadingFault(name, "the reader has no default for it, the writer lacks it")
+                    ReadingFault(name, "the reader has no default for it, and it is not written")
                 )
         self.compared[pair] = faults
         return [_under(path, fault) for fault in faults]
@@ -162,7 +162,7 @@ class _Comparison:
             return []
         more = ", ..." if len(lacking) > _SHOWN else ""
         named = ", ".join(lacking[:_SHOWN]) + more
-        return [ReadingFault(path, f"the reader lacks symbol {named} and has no default")]
+        return [ReadingFault(path, f"the reader has neither symbol {named} nor a default")]
 
 
 def _under(path: str, fault: ReadingFault) -> ReadingFault:

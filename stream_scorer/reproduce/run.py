@@ -86,7 +86,7 @@ class Question:
             )
         ordered = self.first_ms is None or self.end_ms is None or self.first_ms < self.end_ms
         if not ordered:
-            raise SettingsError("reproduce: --to is not behind --from", "exchange them")
+            raise SettingsError("reproduce: --to is not after --from", "exchange them")
         if self.depth == "recorded" and self.warm is not None:
             raise SettingsError(
                 "reproduce: --warm has no part in what is recomputed from recorded features",

@@ -177,7 +177,7 @@ def reading(file: InputFile) -> Iterator[None]:
             DamagedError) as error:  # fmt: skip
         what = " ".join(str(error).split())
         raise SettingsError(
-            f"{file.name}: {what}", f"make it a sound {file.ending} file"
+            f"{file.name}: {what}", f"make it a valid {file.ending} file"
         ) from error
 
 

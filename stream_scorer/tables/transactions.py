@@ -77,7 +77,7 @@ def conform(
             converted, bad = fit(raw, field.type)
         if bad:
             value = json.dumps(as_read(raw, bad[0]))
-            told = f"column {field.name!r}: {value} is no {field.type}"
+            told = f"column {field.name!r}: {value} is not of type {field.type}"
             raise refused(bad[0], told, "correct the value")
         if not field.nullable and converted.null_count:
             if default is None:

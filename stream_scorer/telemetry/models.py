@@ -48,7 +48,7 @@ class ModelVerified(Event):
     REFUSED = Gauge(
         "model_refused",
         "1 while the deployed bundle's files are not those that were loaded: a start refuses "
-        "them, and the loaded copy goes on.",
+        "them, and the loaded copy stays in use.",
         "model",
         "version",
     )

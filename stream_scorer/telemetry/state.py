@@ -18,7 +18,7 @@ class ReplayProgress(Event):
 
     REMAINING = Gauge(
         "replay_remaining_records",
-        "Input records still to be replayed before the partition's state is whole.",
+        "Input records still to be replayed before the partition's state is complete.",
         "partition",
     )
 
@@ -82,7 +82,7 @@ class StateRestored(Event):
 
     REPLAYED = Gauge(
         "restore_replayed_records",
-        "Input records that the partition's last restore replayed behind its checkpoint.",
+        "Input records that the partition's last restore replayed after its checkpoint.",
         "partition",
     )
 
@@ -110,7 +110,7 @@ class ModelWarming(Event):
 
     FEATURES = Gauge(
         "warming_features",
-        "Features of the version being warmed that lacked history when the partition came.",
+        "Features of the version being warmed that had too little history when the partition came.",
         "partition",
     )
     UNTIL = Gauge(
@@ -141,7 +141,7 @@ class ColdAccepted(Event):
 
     COLD = Gauge(
         "cold_features",
-        "Features that lacked history when the partition came, and decide all the same.",
+        "Features that had too little history when the partition came, and decide all the same.",
         "partition",
     )
     LINE = Line("cold_accepted", _COLD, per=("partition",))

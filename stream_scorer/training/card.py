@@ -59,7 +59,7 @@ def card_files(card: Card) -> dict[str, bytes]:
 _PURPOSE = (
     "A {kind} that gives each card transaction a score from 0 (genuine) to 1 (fraud), trained by "
     "`stream-scorer train` on `{source}`. It is meant for transactions like those: other "
-    "customers, terminals or habits of fraudsters need a training of their own. It is not meant "
+    "customers, terminals or habits of fraudsters need their own training. It is not meant "
     "to judge persons."
 )
 _LABELS = (
@@ -149,7 +149,7 @@ def _asked(training: Training) -> list[str]:
     ]
     if not lacking:
         return []
-    return [f"The data lack some of the days that were asked for: {', '.join(lacking)}.", ""]
+    return [f"The data have no row of some days that were asked for: {', '.join(lacking)}.", ""]
 
 
 def _rejected(training: Training) -> list[str]:

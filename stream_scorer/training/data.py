@@ -226,7 +226,8 @@ def _labels_of(file: InputFile, number: Int64, fields: Sequence[pa.Field]) -> di
                 at = int(inside[np.argmax(wrong)])
                 shown = json.dumps(as_read(raw, at - piece.first))
                 raise SettingsError(
-                    f"{file.name}: row {at + 1}: column {field.name!r}: {shown} is no {field.type}",
+                    f"{file.name}: row {at + 1}: column {field.name!r}: {shown} is not of type "
+                    f"{field.type}",
                     "correct the value",
                 )
             columns.append(column)

@@ -1,10 +1,9 @@
 """Search documents and messages for the words that docs/plain_words.toml replaces.
 
-``python -m tests.layout.plain_words [--only docs|code]`` prints ``file:line: match -> advice`` for
-each finding and exits with 1 if there is one. A rule whose own examples fail ends it first.
+``python -m tests.layout.plain_words`` prints ``file:line: match -> advice`` for each finding and
+exits with 1 if there is one. A rule whose own examples fail ends it first.
 """
 
-import argparse
 import ast
 import re
 import sys
@@ -46,33 +45,43 @@ def documents() -> Iterator[tuple[Path, int, str]]:
         )
 
 
+def shown(tree: ast.AST, *, commands: bool) -> Iterator[tuple[int, str]]:
+    """Yield each text of a module that may reach a user, with its first line.
+
+    These are all string constants with a blank in them. An f-string is one text, in which the word
+    "value" is in the place of each value. Of docstrings, only those of commands are shown.
+    """
+    rest: set[int] = set()
+    for node in ast.walk(tree):
+        text, first = None, node
+        if isinstance(node, ast.Expr):
+            rest.add(id(node.value))
+        elif isinstance(node, ast.FunctionDef) and commands:
+            text, first = ast.get_docstring(node), node.body[0]
+        elif isinstance(node, ast.JoinedStr):
+            rest |= {id(part) for part in node.values}
+            text = "".join(str(getattr(part, "value", "")) if isinstance(part, ast.Constant)
+                           else "value" for part in node.values)  # fmt: skip
+        elif isinstance(node, ast.Constant) and id(node) not in rest:
+            text = node.value if isinstance(node.value, str) else None
+        if text and " " in text:
+            yield getattr(first, "lineno", 1), text
+
+
 def messages() -> Iterator[tuple[Path, int, str]]:
-    """Yield the texts that users of the package see: errors, help, docstrings of commands."""
+    """Yield the texts that users of the package see: errors, help, log lines, settings."""
     for path in sorted((ROOT / "stream_scorer").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            shown: list[ast.AST] = []
-            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-                shown = [node.exc]
-            elif isinstance(node, ast.Call):
-                error = ast.unparse(node.func).endswith("Error")
-                shown = [k.value for k in node.keywords if error or k.arg == "help"]
-                shown += node.args if error else []
-            elif isinstance(node, ast.FunctionDef) and path.parent.name == "cli":
-                shown = [node.body[0]] if ast.get_docstring(node) else []
-            for part in (part for top in shown for part in ast.walk(top)):
-                if isinstance(part, ast.Constant) and isinstance(part.value, str):
-                    yield path, part.lineno, NOT_PROSE.sub("`", part.value)
+        tree = ast.parse(path.read_text())
+        for line, text in shown(tree, commands=path.parent.name == "cli"):
+            yield path, line, NOT_PROSE.sub("`", text)
 
 
 def main() -> int:
     """Print the findings, and return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=("docs", "code"))
-    only = parser.parse_args().only
     listed = tomllib.loads((ROOT / "docs" / "plain_words.toml").read_text())
     if not all(entry.get("reason") for entry in listed["exceptions"]):
         sys.exit("plain_words.toml: an exception without a reason")
-    texts = [*(documents() if only != "code" else ()), *(messages() if only != "docs" else ())]
+    texts = [*documents(), *messages()]
     findings = set()
     for pattern, advice in compiled(listed["rules"]):
         for path, first, text in texts:
@@ -80,7 +89,7 @@ def main() -> int:
             allowed = [entry["line"] for entry in listed["exceptions"] if entry["file"] == name]
             for found in pattern.finditer(text):
                 line = first + text.count("\n", 0, found.start())
-                source = path.read_text().splitlines()[line - 1]
+                source = "".join(path.read_text().splitlines()[line - 1 : line])
                 if not any(re.search(exception, source) for exception in allowed):
                     findings.add((name, line, f"{' '.join(found[0].split())} -> {advice}"))
     for name, line, message in sorted(findings):

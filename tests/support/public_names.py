@@ -1,4 +1,4 @@
-"""The names that users rely on: settings, commands, flags, metrics, exit codes, topics, fields."""
+"""The names that users rely on: settings, commands, metrics, log lines, exit codes, topics, …"""
 
 import importlib
 import io
@@ -14,6 +14,7 @@ from stream_scorer.observability.logging import process_logger
 from stream_scorer.observability.metrics import ready_gauge
 from stream_scorer.observability.render import Renderer
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
+from stream_scorer.telemetry import EVENTS, SUPERVISOR_EVENTS
 
 
 def _settings(model: Any, prefix: str = "") -> Iterator[str]:
@@ -48,13 +49,19 @@ def _headers() -> list[str]:
 def public_names() -> dict[str, Any]:
     """Return all of them."""
     registry = CollectorRegistry()
-    Renderer(registry, process_logger("scorer", stream=io.StringIO()))
+    kinds = (*EVENTS, *SUPERVISOR_EVENTS)
+    Renderer(registry, process_logger("scorer", stream=io.StringIO()), kinds=kinds)
     ready_gauge(registry)
+    declared = {f"stream_scorer_{each.name}": each for kind in kinds for each in kind.metrics()}
     return {
         "settings": sorted(_settings(Settings)),
         "commands": dict(each for name in COMMANDS for each in _flags(load(name), name)),
-        "metrics": sorted(metric.name for metric in registry.collect()),
-        "exit codes": sorted({kind.exit_code for kind in _tree(errors.StreamScorerError)}),
+        "metrics": {
+            metric.name: sorted(declared[metric.name].labels) if metric.name in declared else []
+            for metric in registry.collect()
+        },
+        "log lines": sorted({line.event for kind in kinds for line in kind.lines()}),
+        "exit codes": {kind.__name__: kind.exit_code for kind in _tree(errors.StreamScorerError)},
         "topics": Settings().kafka.topics.model_dump(),
         "headers": sorted(_headers()),
         "fields": {

@@ -15,6 +15,25 @@ MOST_FILES = 15
 LONGEST_NAME = 60
 FLAT = {"stream_scorer/cli"}
 """One file per command group: as flat as the commands are."""
+BELOW_THE_CORE = ("errors", "nesting", "ports", "redaction")
+"""What the core may import of the files that are directly in the package."""
+PURE = {
+    "ast", "collections", "contextlib", "dataclasses", "datetime", "decimal", "enum", "functools",
+    "hashlib", "itertools", "json", "llvmlite", "math", "numba", "numpy", "pyarrow", "re", "typing",
+    "zlib", "zoneinfo", "stream_scorer.core",
+    *(f"stream_scorer.{name}" for name in BELOW_THE_CORE),
+}  # fmt: skip
+"""What they may import: no clock, no randomness, no input, no output."""
+EXCEPTIONS = {
+    # Where numba keeps what it has compiled.
+    "core/kernels/cache.py": {"grp", "os", "pathlib", "pwd", "stat"},
+    # The secret key of the hash tables; no result depends on it.
+    "core/kernels/hashing.py": {"secrets"},
+    # Memory for the rings.
+    "core/rings/storage.py": {"mmap"},
+    "nesting.py": {"tomllib"},
+    "redaction.py": {"urllib"},
+}
 
 
 def _folders() -> list[Path]:
@@ -35,7 +54,7 @@ def _levels() -> list[set[str]]:
 def _modules() -> dict[str, set[str]]:
     """Every module with the modules that it imports, for types alone as well."""
     names = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
         for path in PACKAGE.rglob("*.py")
     }
     graph: dict[str, set[str]] = {}
@@ -43,7 +62,9 @@ def _modules() -> dict[str, set[str]]:
         imported = set[str]()
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module:
-                imported |= {node.module, *(f"{node.module}.{each.name}" for each in node.names)}
+                # A name is a module in the package, or is defined in the package's __init__.
+                inner = (f"{node.module}.{each.name}" for each in node.names)
+                imported |= {each if each in names else node.module for each in inner}
             elif isinstance(node, ast.Import):
                 imported |= {each.name for each in node.names}
         graph[name] = (imported & names.keys()) - {name}
@@ -82,6 +103,31 @@ def test_every_folder_has_its_level_and_its_line_in_the_map() -> None:
     # From the top of the page to its end, the levels only go down.
     depth = {name: number for number, level in enumerate(levels) for name in level}
     assert [depth[name] for name in named] == sorted(depth[name] for name in named)
+
+
+def test_a_package_above_the_levels_imports_nothing() -> None:
+    levels = set().union(*_levels())
+    above = [each for each in _folders() if str(each.relative_to(PACKAGE)) not in levels]
+    assert len(above) >= 6
+    for folder in [*above, PACKAGE]:
+        tree = ast.parse((folder / "__init__.py").read_text())
+        acting = (ast.Import, ast.ImportFrom, ast.Call)
+        assert not any(isinstance(node, acting) for node in ast.walk(tree)), folder
+
+
+def test_the_core_imports_only_what_is_pure() -> None:
+    files = [*(PACKAGE / "core").rglob("*.py"), *(PACKAGE / f"{n}.py" for n in BELOW_THE_CORE)]
+    for path in files:
+        imported = set[str]()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {each.name for each in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(node.module or "")
+        # Of the package two parts are a name, of all others one.
+        named = {".".join(n.split(".")[: 1 + n.startswith("stream_scorer.")]) for n in imported}
+        name = str(path.relative_to(PACKAGE))
+        assert named - PURE == EXCEPTIONS.get(name, set()), name
 
 
 def test_no_test_has_a_name_of_more_than_sixty_letters() -> None:

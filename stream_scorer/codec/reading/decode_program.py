@@ -55,7 +55,7 @@ _REASONS: Final = {
     opcodes.UTF8: (RejectReason.MALFORMED, "text is not UTF-8"),
     opcodes.BOOL: (RejectReason.MALFORMED, "boolean is neither 0 nor 1"),
     opcodes.BLOCK: (RejectReason.MALFORMED, "block size is not true"),
-    opcodes.LEFT: (RejectReason.TRAILING_BYTES, "bytes are left behind the record"),
+    opcodes.LEFT: (RejectReason.TRAILING_BYTES, "bytes are left after the record"),
     opcodes.STRING_LIMIT: (RejectReason.TOO_LARGE, "longer than string_bytes_max"),
     opcodes.COUNT_LIMIT: (RejectReason.TOO_LARGE, "more items than array_items_max"),
     opcodes.DEPTH: (RejectReason.TOO_LARGE, "nested deeper than 64"),

@@ -55,7 +55,7 @@ def check_program(
     calls, following = of(o.CALL), of(o.NEXT)
     require(inside(second[optional]) and inside(first[of(o.JUMP, o.CALL)]), "targets inside")
     require(bool(((second[calls] >= 1) & (second[calls] < steps)).all()), "levels of a call")
-    require(bool((second[optional] > optional).all()), "an optional value that goes on")
+    require(bool((second[optional] > optional).all()), "an optional value that jumps forward")
     require(bool(((first[optional] == 0) | (first[optional] == 1)).all()), "a place of null")
     require(bool((first[unions] >= 0).all()) and inside(unions + first[unions]), "branches inside")
     require(bool((first[of(o.SKIP, o.FIXED)] >= 0).all()), "sizes that are not negative")
@@ -90,7 +90,7 @@ def _check_columns(code: Int64, at: Int64, symbols: Int64, kept: Sequence[Stored
             require(
                 column[step + 1] == number and kind[step + 1] == kind[step]
                 and operation[step + 1] != o.OPTIONAL and second[step] == step + 2,
-                "one value behind an optional one",
+                "one value after an optional one",
             )  # fmt: skip
             continue
         if operation[step] in (o.PRESENT, o.ABSENT):

@@ -210,7 +210,7 @@ def model_scores(predictor: Predictor, features: Float64) -> tuple[Float64, NDAr
                 scores[row] = predictor.scores(features[row : row + 1])[0]
     failed = ~((scores >= 0.0) & (scores <= 1.0))
     if failed.any():
-        failure = failure or "the score is no probability"
+        failure = failure or "the score is not a probability"
         scores = np.where(failed, np.nan, scores)
     return scores, failed, failure
 

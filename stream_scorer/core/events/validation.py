@@ -32,8 +32,8 @@ DUPLICATE_CODE = _CODES.index(RejectReason.DUPLICATE) + 1
 
 _DETAILS = {
     RejectReason.ID_EMPTY: "transaction_id, customer_id or terminal_id is empty",
-    RejectReason.TIME_INVALID: "event_time lies before 1970 or after 9999",
-    RejectReason.TIME_AHEAD: "event_time lies further after the Kafka timestamp than allowed",
+    RejectReason.TIME_INVALID: "event_time is before 1970 or after 9999",
+    RejectReason.TIME_AHEAD: "event_time is further after the Kafka timestamp than allowed",
     RejectReason.CURRENCY: "the plan does not list this currency",
     RejectReason.AMOUNT_NEGATIVE: "amount_minor is negative",
     RejectReason.AMOUNT_TOO_LARGE: "amount_minor is over the plan's limit",

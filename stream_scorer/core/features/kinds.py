@@ -387,7 +387,7 @@ def _operand(declared: Declaration, earlier: Earlier, key: str) -> int:
         return earlier.positions[name]
     before = ", ".join(earlier.positions) or "none"
     behind = isinstance(name, str) and name in earlier.later
-    why = "stands at or behind it" if behind else "is not known"
+    why = "is at or after it" if behind else "is not known"
     raise declared.refuse(f"{key} {name!r} {why}; features before it: {before}")
 
 
@@ -443,7 +443,7 @@ def _numbers_of(seen: DirectColumns, field: Field) -> Float64:
 def _unknown(name: str, declared: Declaration, earlier: Earlier, fields: list[str]) -> str:
     """Return why an expression cannot name something."""
     if name in earlier.later:
-        return f"value: {name!r} stands at or behind it; features before it: " + (
+        return f"value: {name!r} is at or after it; features before it: " + (
             ", ".join(earlier.positions) or "none"
         )
     if name in fields_of(declared.plan):

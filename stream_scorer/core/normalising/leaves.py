@@ -111,14 +111,14 @@ def _misfit_of_time(rule: FieldRule, wire: Wire) -> str:  # noqa: PLR0911 a line
         return f"is a {wire.unit} alone, which cannot become a time"
     if wire.unit:
         if rule.unit and rule.unit != wire.unit:
-            return f"counts {wire.unit}, and unit says {rule.unit}"
+            return f"counts {wire.unit}, and unit is {rule.unit}"
         if wire.local and not rule.utc:
-            return 'is a local time; zone = "UTC" says that it is UTC'
+            return 'is a local time; zone = "UTC" declares that it is UTC'
         return ""
     if not rule.unit:
         return "has no logical type of a time, so it needs a unit"
     if rule.unit == "iso8601":
-        return "" if wire.kind in {"text", "cell"} else f"is a {wire.kind}, and unit says iso8601"
+        return "" if wire.kind in {"text", "cell"} else f"is a {wire.kind}, and unit is iso8601"
     if wire.kind == "double" and rule.unit not in {"s", "ms"}:
         return f"is a double, which cannot count {rule.unit}"
     return ""

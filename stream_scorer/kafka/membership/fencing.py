@@ -54,5 +54,5 @@ class OwnDoing:
             self.cause = "transaction outlived its time limit"
         elif self._late:
             self._late -= 1
-            self.cause = "a late request of its own raised the epoch"
+            self.cause = "its own late request raised the epoch"
         return bool(self.cause)

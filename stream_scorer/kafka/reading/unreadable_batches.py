@@ -111,7 +111,7 @@ class BatchEnds:
                 return bool(message.offset() == base)
         raise UnavailableError(
             f"topic {self._topic} partition {partition}: a batch at offset {base} cannot be "
-            f"inflated, and the brokers sent nothing behind it for {_PATIENCE_SECONDS:.0f} s",
+            f"inflated, and the brokers sent nothing after it for {_PATIENCE_SECONDS:.0f} s",
             "check the brokers",
         )
 

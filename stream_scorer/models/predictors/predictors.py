@@ -46,7 +46,7 @@ KNOWN = (
     "HistGradientBoostingClassifier",
     "RandomForestClassifier",
     "DecisionTreeClassifier",
-    "LogisticRegression (alone, or in a Pipeline behind StandardScaler)",
+    "LogisticRegression (alone, or in a Pipeline after StandardScaler)",
 )
 
 

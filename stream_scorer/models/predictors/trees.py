@@ -107,7 +107,7 @@ def _refuse_malformed(
     feature, left, right = (joined[name][inner] for name in ("feature", "left", "right"))
     _refuse_unless(
         all(column.dtype.kind in "iu" for column in (feature, left, right)),
-        "numbers of nodes or features that are not whole",
+        "numbers of nodes or features that are not integers",
     )
     # Numbers of a whole tree at most, so that no shift of them wraps.
     for children in (left, right):
@@ -149,7 +149,7 @@ def _assemble(
         all(column.shape == (len(tree["feature"]),) for tree in trees for column in tree.values()),
         "columns of different lengths",
     )
-    _refuse_unless(bool(np.isfinite(baseline)), "a baseline that is no number")
+    _refuse_unless(bool(np.isfinite(baseline)), "a baseline that is not a number")
     roots = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     shift = np.repeat(roots, sizes)
     own = np.arange(int(sizes.sum()), dtype=np.int32)

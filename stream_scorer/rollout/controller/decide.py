@@ -246,7 +246,7 @@ def _held(state: RolloutState, judged: Sequence[Judged]) -> Action | None:
     for each in judged:
         if each.judgement.verdict in {Verdict.INVALID, Verdict.INCONCLUSIVE}:
             verdict = each.judgement.verdict
-            return _hold(f"the {each.guard} guard says {verdict}", *each.judgement.reasons)
+            return _hold(f"the {each.guard} guard reports {verdict}", *each.judgement.reasons)
     return None
 
 
@@ -257,7 +257,7 @@ def _onward(state: RolloutState, plan: RolloutPlan, progress: RolloutProgress) -
         return _hold("the newest revision has decided nothing yet, or no look was taken")
     if fast.judgement.verdict is not Verdict.CONTINUE:
         verdict = fast.judgement.verdict
-        return _hold(f"the fast guard says {verdict}", *fast.judgement.reasons)
+        return _hold(f"the fast guard reports {verdict}", *fast.judgement.reasons)
     at_end = state.at_stage is None or state.stage + 1 == len(plan.ramp)
     if (promotion := _promotion(plan, progress.slow, at_end=at_end)) is not None:
         return promotion

@@ -274,7 +274,7 @@ def judge_slow(
         verdict = nothing
     elif not any(matured.frauds):
         # Without a fraud every alert looks like a mistake: more likely the labels do not come.
-        verdict, reasons = nothing, ("no label has told of a fraud",)
+        verdict, reasons = nothing, ("no label has reported a fraud",)
     elif due:
         benefit = _benefit(cost, look, limits)
         numbers |= {name: value for name, value in benefit.items() if math.isfinite(value)}

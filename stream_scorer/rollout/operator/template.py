@@ -70,7 +70,7 @@ ramp = [
 ]
 """
 _ACTIVE = """\
-# Who decides first, and again after a rollback: blue or green.
+# The version that decides first, and again after a rollback: blue or green.
 active = "blue"
 
 [versions]

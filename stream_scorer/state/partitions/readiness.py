@@ -99,8 +99,8 @@ def _said(model: Model, partition: int, cold: _Cold) -> str:
         return ""
     moment = datetime.fromtimestamp(cold.warm_from / 1_000, UTC).isoformat(sep=" ")
     return (
-        f"model {model.name}:{model.version} is warming: {', '.join(cold.names)} lack "
-        f"history in partition {partition}; it can serve from event time {moment}"
+        f"model {model.name}:{model.version} is warming: {', '.join(cold.names)} have too "
+        f"little history in partition {partition}; it can serve from event time {moment}"
     )
 
 

@@ -44,7 +44,7 @@ def test_new_versions_are_served_or_warmed_by_what_they_need(settings: Settings)
     with pytest.raises(NotWarmError) as raised:
         restored_only(settings, deployment=Deployment(model="fraud:1.3.0"))
     assert raised.value.exit_code == 10
-    assert "COUNT_45D, TERMINALS_7D lack history" in raised.value.what
+    assert "COUNT_45D, TERMINALS_7D have too little history" in raised.value.what
 
     # Beside the first, it is warmed, and said from when on it can serve.
     both = Deployment(model="fraud:1.0.0", warm="fraud:1.3.0")

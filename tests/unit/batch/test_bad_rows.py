@@ -120,7 +120,7 @@ def test_a_text_of_a_parquet_file_that_is_not_utf8_is_malformed(name: str, tmp_p
         return foreign(texts, pa.string())
 
     reject = _one_reject(_parquet(tmp_path / "in.parquet", name, spoil))
-    assert (reject["reason"], reject["detail"]) == ("MALFORMED", f"{name} is no text")
+    assert (reject["reason"], reject["detail"]) == ("MALFORMED", f"{name} is not a text")
     assert reject["record"][name] == "\\xff\\xfe"
 
 
@@ -172,7 +172,7 @@ def test_one_bad_value_of_a_json_file_rejects_no_neighbour(
     rows[AT] = {**rows[AT], name: value}
     reject = _one_reject(_lines(tmp_path / "in.jsonl", [*rows]))
     assert reject["reason"] == "MALFORMED"
-    assert reject["detail"].startswith(f"{name} is no ")
+    assert reject["detail"].startswith(f"{name} is not a ")
     assert (reject["record"][name], type(reject["record"][name])) == (told, type(told))
 
 

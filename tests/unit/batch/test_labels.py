@@ -100,11 +100,15 @@ def test_the_last_label_that_was_known_in_time_counts(tmp_path: Path) -> None:
         (
             "l.csv",
             "transaction_id,is_fraud,event_time\n1,true,soon\n",
-            "'event_time': \"soon\" is no",
+            "'event_time': \"soon\" is not of",
         ),
         ("l.csv", "transaction_id,is_fraud,event_time\n", "holds no label"),
         ("l.jsonl", " ", "row 1: not JSON"),
-        ("l.jsonl", '{"transaction_id": {}, "is_fraud": true, "event_time": 5}', "{} is no string"),
+        (
+            "l.jsonl",
+            '{"transaction_id": {}, "is_fraud": true, "event_time": 5}',
+            "{} is not of type",
+        ),
         ("l.jsonl", '{"transaction_id": "1"\n', "row 1: not JSON"),
         ("l.parquet", "PAR1", "l.parquet: "),
         ("none.csv", "", "no such file"),

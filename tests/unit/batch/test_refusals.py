@@ -124,7 +124,7 @@ BAD_INPUT: dict[str, tuple[Make, int, str]] = {
     "below a file": (lambda d: d / "out-of" / "x" / "in.csv", 2, "no such file"),
     "unknown ending": (_bytes("in.xlsx", b"x"), 2, "unknown kind of file"),
     "unknown protocol": (lambda _: "nope://bucket/in.parquet", 2, "Protocol not known: nope"),
-    "half a Parquet file": (_cut(".parquet", 0.5), 2, "make it a sound .parquet file"),
+    "half a Parquet file": (_cut(".parquet", 0.5), 2, "make it a valid .parquet file"),
     "an empty Parquet file": (_bytes("in.parquet", b""), 2, "in.parquet: "),
     "text called Parquet": (_bytes("in.parquet", b"a,b\n" * 50), 2, "in.parquet: "),
     "spoilt Parquet data": (_spoilt, 2, "in.parquet: "),

@@ -171,7 +171,7 @@ def test_rejects_contain_place_reason_and_content(tmp_path: Path) -> None:
     assert [each["reason"] for each in told] == [reason for _, reason in bad]
     assert [each["source_offset"] for each in told] == list(range(1, len(bad) + 1))
     assert told[0]["record"]["amount_minor"] == "much"
-    assert told[0]["detail"] == "amount_minor is no whole number"
+    assert told[0]["detail"] == "amount_minor is not a whole number"
     assert told[-1]["record"] == "{"
     assert report.outcomes["APPROVE"] == 4
 

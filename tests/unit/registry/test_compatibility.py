@@ -64,7 +64,7 @@ def test_what_resolves_is_compatible(reader: Any, writer: Any) -> None:
         ("string", ["null", "string"], "field a: written as null, read as string"),
         (["null", "long"], ["null", "string"],
          "field a: written as string, read as one of null, long"),
-        (enum("A"), enum("A", "B"), "field a: the reader lacks symbol B and has no default"),
+        (enum("A"), enum("A", "B"), "field a: the reader has neither symbol B nor a default"),
         ("string", enum("A"), "field a: written as enum, read as string"),
         ({"type": "array", "items": "int"}, {"type": "array", "items": "long"},
          "field a[]: written as long, read as int"),
@@ -76,7 +76,7 @@ def test_what_resolves_is_compatible(reader: Any, writer: Any) -> None:
          "field a.b: written as long, read as int"),
         (["null", record(field("int", "b"), field("int", "c"), name="S")],
          ["null", record(field("int", "b"), name="S")],
-         "field a.c: the reader has no default for it, the writer lacks it"),
+         "field a.c: the reader has no default for it, and it is not written"),
         (record(name="S"), record(name="T"), "field a: written as record T, read as S"),
     ],
 )  # fmt: skip

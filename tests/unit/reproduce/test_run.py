@@ -241,7 +241,7 @@ def test_decisions_are_selected_by_event_time_and_transaction(
     ("values", "told"),
     [
         ({}, "nothing is asked for"),
-        ({"first_ms": 5, "end_ms": 5}, "--to is not behind --from"),
+        ({"first_ms": 5, "end_ms": 5}, "--to is not after --from"),
         ({"first_ms": 5, "warm": "fraud"}, "has no part"),
     ],
 )

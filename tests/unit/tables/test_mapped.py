@@ -202,7 +202,7 @@ NO_COLUMNS = [
     ),
     (
         nested(pa.array([1.0])).set_column(1, "at", pa.array([1], pa.timestamp("us", "UTC"))),
-        "at: counts us, and unit says ms",
+        "at: counts us, and unit is ms",
     ),
 ]  # fmt: skip
 

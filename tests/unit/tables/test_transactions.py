@@ -142,14 +142,14 @@ def test_times_of_a_parquet_file_may_have_any_unit_and_zone(
 @pytest.mark.parametrize(
     ("column", "value", "says"),
     [
-        ("amount_minor", "12,5", "column 'amount_minor': \"12,5\" is no int64"),
-        ("amount_minor", 12.5, "column 'amount_minor': 12.5 is no int64"),
+        ("amount_minor", "12,5", "column 'amount_minor': \"12,5\" is not of type int64"),
+        ("amount_minor", 12.5, "column 'amount_minor': 12.5 is not of type int64"),
         ("amount_minor", None, "column 'amount_minor' is empty"),
-        ("amount_minor", 2**70, f"column 'amount_minor': {2**70} is no int64"),
-        ("event_time", "yesterday", "column 'event_time': \"yesterday\" is no timestamp[ms]"),
+        ("amount_minor", 2**70, f"column 'amount_minor': {2**70} is not of type int64"),
+        ("event_time", "yesterday", "column 'event_time': \"yesterday\" is not of type timestamp"),
         ("event_time", 1.5, "column 'event_time': "),
         ("customer_id", None, "column 'customer_id' is empty"),
-        ("card_present", "perhaps", "column 'card_present': \"perhaps\" is no bool"),
+        ("card_present", "perhaps", "column 'card_present': \"perhaps\" is not of type bool"),
     ],
 )
 def test_a_bad_value_is_named_with_its_file_row_and_column(
@@ -168,7 +168,7 @@ def test_a_bad_value_is_named_with_its_file_row_and_column(
 def test_a_bad_value_of_a_csv_is_named_too(tmp_path: Path) -> None:
     path = tmp_path / "bad.csv"
     path.write_text("\n".join([",".join(ROW), "a,1,c,t,5,EUR", "b,1,c,t,x,EUR", "d,1,c,t,y,EUR"]))
-    with pytest.raises(SettingsError, match="row 2: column 'amount_minor': \"x\" is no int64"):
+    with pytest.raises(SettingsError, match="row 2: column 'amount_minor': \"x\" is not of type"):
         read(path)
 
 
@@ -179,13 +179,13 @@ def test_a_bad_value_of_a_csv_is_named_too(tmp_path: Path) -> None:
         ("none.csv", None, "no such file — correct the name"),
         ("none.parquet", None, "no such file — correct the name"),
         ("none.jsonl", None, "no such file — correct the name"),
-        ("t.parquet", "nothing of the kind", "make it a sound .parquet file"),
+        ("t.parquet", "nothing of the kind", "make it a valid .parquet file"),
         ("t.jsonl", '{"a": 1}\n{"a"\n', "row 2: not JSON"),
         ("t.jsonl", "[1]\n", "row 1: not a JSON object — correct the row"),
         ("t.jsonl", '{"a": 1}\n' + '{"a":' * 100_000, "row 2: not JSON: "),
         ("t.csv", "mcc,a,mcc\n1,2,3\n", "column 'mcc' is there twice — rename one"),
         ("t.csv", ",".join(ROW) + "\n1\n", "row 1: 1 values for 6 columns — correct the row"),
-        ("t.csv", ",".join(ROW) + '\n"' + "1\n" * (5 << 20), "make it a sound .csv file"),
+        ("t.csv", ",".join(ROW) + '\n"' + "1\n" * (5 << 20), "make it a valid .csv file"),
         ("t.csv", "transaction_id,event_time\na,1\n", "column 'customer_id' is missing"),
     ],
 )

@@ -163,7 +163,7 @@ def test_fields_match_by_alias_and_in_any_order() -> None:
     ("writer", "text"),
     [
         (record(field("string")), "a: written as string, read as long"),
-        (record(field("long", "b")), "a: the reader has no default for it, the writer lacks it"),
+        (record(field("long", "b")), "a: the reader has no default for it, and it is not written"),
         (record(field("long"), name="Other"), "written as record Other, read as R"),
         (record(field(["null", "string"])), "a: written as"),
         ('"long"', "written as long, read as record"),

@@ -46,7 +46,7 @@ def refusal(schema: str, body: bytes) -> tuple[RejectReason, str] | None:
         ("long", b"\xff", "MALFORMED", "ends inside"),
         ("long", b"", "MALFORMED", "a: the record ends inside a value at byte 5"),
         ("int", b"\x80\x80\x80\x80\x10", "MALFORMED", "number out of range"),
-        ("int", b"\x00\x00", "TRAILING_BYTES", "bytes are left behind the record, byte 6"),
+        ("int", b"\x00\x00", "TRAILING_BYTES", "bytes are left after the record, byte 6"),
         ("string", b"\x01", "MALFORMED", "negative length"),
         ("string", b"\x04a", "MALFORMED", "ends inside"),
         ("string", b"\x12" + b"a" * 9, "TOO_LARGE", "longer than string_bytes_max"),

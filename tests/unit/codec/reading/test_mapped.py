@@ -419,7 +419,7 @@ def test_a_hostile_value_rejects_its_record_alone(
         ("boolean", {"amount": {"path": "x", "unit": "minor"}}, "x: is a boolean, which cannot"),
         ("long", {"event_time": "x"}, "x: has no logical type of a time, so it needs a unit"),
         ({"type": "long", "logicalType": "timestamp-micros"},
-         {"event_time": {"path": "x", "unit": "ms"}}, "x: counts us, and unit says ms"),
+         {"event_time": {"path": "x", "unit": "ms"}}, "x: counts us, and unit is ms"),
         ({"type": "long", "logicalType": "local-timestamp-millis"}, {"event_time": "x"},
          "x: is a local time"),
         ({"type": "int", "logicalType": "date"}, {"event_time": "x"}, "x: is a date alone"),

@@ -62,7 +62,7 @@ def test_a_compiled_program_passes() -> None:
         (o.FIXED, 2, {0: o.SKIP, 4: o.DROPPED}, "columns on every way"),
         (o.STRING, 0, {4: o.DROPPED}, "columns on every way"),
         (o.STRING, 0, {3: 1}, "known columns"),
-        (o.OPTIONAL, 1, {2: 0}, "an optional value that goes on"),
+        (o.OPTIONAL, 1, {2: 0}, "an optional value that jumps forward"),
     ],
 )
 def test_a_broken_program_is_refused(

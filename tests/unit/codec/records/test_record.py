@@ -258,7 +258,7 @@ def test_bytes_that_are_not_a_record_are_refused_in_one_line(value: bytes) -> No
 
 def test_trailing_bytes_and_an_unknown_schema_are_refused() -> None:
     value = codec().encode(LABEL)
-    with pytest.raises(RecordError, match="left behind"):
+    with pytest.raises(RecordError, match="left after the record"):
         codec().decode(value + b"\0", SOURCE)
     with pytest.raises(SchemaError, match="99"):
         codec().decode(b"\0\0\0\0\x63" + value[5:], SOURCE)

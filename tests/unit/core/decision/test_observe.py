@@ -261,7 +261,7 @@ def test_a_score_that_is_not_a_probability_is_a_failure(value: float) -> None:
     scored = score(
         batch(different(10)), PartitionRings(model().features), PLAN, model(Linear(answer))
     )
-    assert (scored.failed_rows, scored.failure) == (1, "the score is no probability")
+    assert (scored.failed_rows, scored.failure) == (1, "the score is not a probability")
     assert scored.decisions.reasons == {3: ("MODEL_ERROR",)}
 
 

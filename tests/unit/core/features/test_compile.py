@@ -476,11 +476,11 @@ CODES = {
         ),
         (
             [{"name": "f", "kind": "ratio", "field": "amount", "to": "c"}, COUNT],
-            "feature f: to 'c' stands at or behind it; features before it: none",
+            "feature f: to 'c' is at or after it; features before it: none",
         ),
         (
             [{"name": "f", "kind": "ratio", "field": "amount", "to": "f"}],
-            "feature f: to 'f' stands at or behind it; features before it: none",
+            "feature f: to 'f' is at or after it; features before it: none",
         ),
         (
             [COUNT, {"name": "f", "kind": "ratio", "to": "c"}],

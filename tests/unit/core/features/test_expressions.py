@@ -219,8 +219,8 @@ HOSTILE = [
     ("1 + 2", "value names no field and no feature"),
     ("amuont", "value: 'amuont' is not known; fields: amount, event_time, card_present, ratio"),
     ("log", "value: 'log' is not known"),
-    ("f + 1", "value: 'f' stands at or behind it; features before it: n"),
-    ("later", "value: 'later' stands at or behind it"),
+    ("f + 1", "value: 'f' is at or after it; features before it: n"),
+    ("later", "value: 'later' is at or after it"),
     ("country_of_ip", "value: 'country_of_ip' is a text, and expressions compute with numbers"),
     ("mcc + 1", "value: 'mcc' is a text"),
 ]

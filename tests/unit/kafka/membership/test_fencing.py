@@ -15,7 +15,7 @@ from tests.support.kafka.fake_network import Api, Fault, Sign
 from tests.support.kafka.loop_world import GROUP, SOCKET_SECONDS, TIMEOUT_SECONDS, Process, World
 
 STAGES: list[Api] = ["partitions", "produce", "offsets", "offset_commit", "end"]
-LATE = "a late request of its own raised the epoch"
+LATE = "its own late request raised the epoch"
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ def stump(**changes: Any) -> dict[str, Any]:
         ({"feature": np.array([3, 0, 0])}, "a feature that it does not have"),
         ({"feature": np.array([2**16, 0, 0])}, "a feature that it does not have"),
         ({"feature": np.array([-1, 0, 0])}, "a split on no feature"),
-        ({"feature": np.array([0.5, 0, 0])}, "not whole"),
+        ({"feature": np.array([0.5, 0, 0])}, "not integers"),
         ({"threshold": np.array([np.nan, 0, 0])}, "a split at no number"),
         ({"value": np.array([1, np.inf, 1])}, "a leaf without a number"),
         ({"value": np.ones(2)}, "columns of different lengths"),

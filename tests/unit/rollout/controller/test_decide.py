@@ -107,10 +107,10 @@ def test_a_finished_stage_without_harm_moves_to_the_next() -> None:
         ({"since": None}, "the newest revision has decided nothing yet, or no look was taken"),
         ({"fast": None}, "the newest revision has decided nothing yet, or no look was taken"),
         ({"fast": judged(Verdict.CONTINUE, revision=0)}, "stage 0 has had no look yet"),
-        ({"fast": judged(Verdict.NO_DATA)}, "the fast guard says NO_DATA"),
-        ({"fast": judged(Verdict.INVALID)}, "the fast guard says INVALID"),
-        ({"slow": judged(Verdict.INVALID, SLOW)}, "the slow guard says INVALID"),
-        ({"slow": judged(Verdict.INCONCLUSIVE, SLOW)}, "the slow guard says INCONCLUSIVE"),
+        ({"fast": judged(Verdict.NO_DATA)}, "the fast guard reports NO_DATA"),
+        ({"fast": judged(Verdict.INVALID)}, "the fast guard reports INVALID"),
+        ({"slow": judged(Verdict.INVALID, SLOW)}, "the slow guard reports INVALID"),
+        ({"slow": judged(Verdict.INCONCLUSIVE, SLOW)}, "the slow guard reports INCONCLUSIVE"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -206,7 +206,7 @@ def test_arms_that_are_not_fair_halves_do_not_roll_back() -> None:
     ):  # fmt: skip
         action = decide(started().log.state, found)
         assert action.kind is None
-        assert action.reasons[0].endswith("guard says INVALID")
+        assert action.reasons[0].endswith("guard reports INVALID")
 
 
 def test_the_slow_guard_promotes_from_any_stage_of_the_ramp() -> None:
@@ -218,7 +218,7 @@ def test_the_slow_guard_promotes_from_any_stage_of_the_ramp() -> None:
 
 def test_a_promotion_needs_the_fast_guards_too() -> None:
     action = decide(started().log.state, progress(Verdict.NO_DATA, Verdict.PROMOTE))
-    assert told(action) == (None, "the fast guard says NO_DATA")
+    assert told(action) == (None, "the fast guard reports NO_DATA")
 
 
 def test_a_ramp_in_shadow_begins_and_is_not_skipped() -> None:

@@ -274,7 +274,7 @@ def test_too_few_frauds_hold_a_promotion_and_no_rollback() -> None:
 def test_alerts_without_known_frauds_are_not_taken_for_mistakes() -> None:
     judged, _ = judge_slow(_costs(-0.7, frauds=0), Evidence(), 4, SLOW, deadline_passed=False)
     assert judged.verdict is Verdict.NO_DATA
-    assert judged.reasons == ("no label has told of a fraud",)
+    assert judged.reasons == ("no label has reported a fraud",)
 
 
 def test_no_labels_do_not_pass() -> None:
