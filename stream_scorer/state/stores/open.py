@@ -1,4 +1,4 @@
-"""Where the checkpoint of a group lies: a folder or bucket, or the state topic."""
+"""Opens the store of a group's checkpoint: a folder, an object store, or the state topic."""
 
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Settings
@@ -9,7 +9,7 @@ from stream_scorer.state.stores.topic_store import TopicStore
 
 
 def owner_of(settings: Settings) -> Owner:
-    """Return whose checkpoint it is, with the keys that its records are sealed with.
+    """Return the owner of the checkpoint, with the MAC keys of its records.
 
     Raises:
         SettingsError: The keys cannot be read.
@@ -20,7 +20,7 @@ def owner_of(settings: Settings) -> Owner:
 
 
 def store_of(settings: Settings, owner: Owner) -> CheckpointStore:
-    """Return where the checkpoint lies.
+    """Return the store of the checkpoint.
 
     Raises:
         SettingsError: The URL cannot be used.
@@ -31,8 +31,8 @@ def store_of(settings: Settings, owner: Owner) -> CheckpointStore:
 
 
 def topic_of(settings: Settings, owner: Owner, store: CheckpointStore) -> TopicStore:
-    """Return the state topic: what was rejected lies there, wherever the buckets do.
+    """Return the state topic, which has the rejections, wherever the buckets are.
 
-    Only there a rejection can be written in the transaction of the batch that rejects.
+    Only a topic can be written in the transaction of the batch that rejects.
     """
     return store if isinstance(store, TopicStore) else TopicStore(settings.kafka, owner)
