@@ -197,8 +197,8 @@ class LetterCopier:
             )
         self._offsets(after)
         # After a refused record, those of other partitions are no longer sent. A commit would wait
-        # for them until its time limit, without the cause. Another request for the offsets reports
-        # it.
+        # for them until its time limit, without the cause. Another request for the offsets shows
+        # the cause.
         while not self._client.flush(_FLUSH_SECONDS):
             self._go_on()
             self._offsets(after)

@@ -47,8 +47,7 @@ class _Comparison:
         self.reader = reader
         self.writer = writer
         self.per_value = per_value
-        # Faults by the names of a pair of records, with paths inside them; empty during its
-        # comparison.
+        # Faults by the names of two records, with paths inside them; empty during comparison.
         self.compared: dict[tuple[str, str], list[ReadingFault]] = {}
         self.left = _COMPARED_MOST
 

@@ -133,8 +133,7 @@ def _mapped(path: Path, plan: Plan) -> LabelledRows:
     batches, numbers, rejected = [], [np.empty(0, np.int64)], Counter[str]()
     for piece in reader.pieces(file):
         for row, fault in sorted(piece.faults.items()):
-            # The stream rejects rows with these two faults from other files, too; other faults are
-            # unreadable.
+            # The stream also rejects rows with these two faults; others cannot be read.
             if fault.reason not in {RejectReason.CURRENCY, RejectReason.AMOUNT_TOO_LARGE}:
                 raise misfit_of(file, piece.first + row, fault)
             rejected[fault.reason.value] += 1

@@ -383,6 +383,5 @@ class LibraryClient:
         """Free the client; further calls do nothing."""
         handle, self.handle = self.handle, None
         if handle:
-            # A consumer was closed before. One with a fatal error cannot be closed, and would wait
-            # for ever.
+            # Consumers were closed before, except after a fatal error: then closing never returns.
             self.api.destroy_flags(handle, _NO_CONSUMER_CLOSE)

@@ -67,8 +67,7 @@ class _Partition:
 class MergedSource:
     """Reads topics read-committed, ordered by their records' times; see the module.
 
-    Partitions are numbered consecutively: those of the first topic of ``topics``, then the next
-    one's.
+    Partitions are numbered consecutively: by topic, in the order of ``topics``.
 
     Args:
         kafka: Cluster and time limits.

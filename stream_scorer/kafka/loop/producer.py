@@ -164,8 +164,7 @@ class TransactionalProducer:
                 if cause.code() in _FENCED:
                     raise self.taken_over(cause.str()) from error
                 with suppress(KafkaException):
-                    # Serves error_cb; a fatal error, which it would raise again, is already
-                    # handled.
+                    # Serves error_cb; a fatal error is already handled.
                     client.poll(0)
                 if not cause.retriable() or stop():
                     raise UnavailableError(

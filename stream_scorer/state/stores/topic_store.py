@@ -98,8 +98,7 @@ class TopicStore:
         found: dict[int, tuple[bytes | None, bytes | None]] = {}
         left, span = set(first), _LOOK_BACK
         while left:
-            # All remaining partitions together: one reader for each would take longer than the
-            # reading.
+            # All remaining partitions together: starting a reader takes longer than the reading.
             start = {partition: max(first[partition], end[partition] - span) for partition in left}
             for message in read(self._kafka, self.topic, start, end):
                 place = self._owner.place(message.key() or b"")
