@@ -1,4 +1,4 @@
-"""A transaction that is valid, and for which a scorer with a seam fails, or ends."""
+"""A valid transaction for which a scorer with a hook fails, or ends."""
 
 import io
 import json
