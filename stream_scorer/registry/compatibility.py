@@ -220,7 +220,7 @@ def check_mode(mode: str) -> str:
     """Return ``mode`` in capitals.
 
     Raises:
-        SchemaError: It is none of :data:`MODES`.
+        SchemaError: It is not one of :data:`MODES`.
     """
     if mode.upper() not in MODES:
         raise SchemaError(f"compatibility {mode!r}: unknown", f"use one of {', '.join(MODES)}")

@@ -175,8 +175,8 @@ def fill(
 ):
     """Write n messages (int64[n, MESSAGE_WORDS]) that point into columns.
 
-    The arrays of nulls and of partitions have n rows, or none if all values are not null, and all
-    partitions unset.
+    The arrays of nulls and of partitions have n rows, or 0 rows if there are no nulls and no
+    explicit partitions.
     """
     value_base, key_base = value_data.ctypes.data, key_data.ctypes.data
     for row in range(len(messages)):

@@ -120,7 +120,7 @@ def history(
     watermark: int,
     lateness_ms: int,
 ) -> list[Coverage]:
-    """Say of each feature whether its window is covered, and otherwise from when on it will be.
+    """Return for each feature whether its window is covered, or when it will be.
 
     Args:
         features: (name, what it needs).
