@@ -1,16 +1,16 @@
 """Score a file with ``stream-scorer batch``, as cron would: speed, memory, and a kill -9.
 
-Each row is a process of its own, from its start to its end.
+Each row is a separate process, measured from its start to its end.
 
 - **speed**: 183 simulated days (1,754,155 transactions) from Parquet, decisions as Parquet and as
   Avro, by a HistGradientBoosting of 100 iterations on the customer's own features (fraud:1.0.0).
 - **memory**: the peak of a job over some days, and over ten times as many with the same customers:
   the shipped model (fraud:1.1.0) with labels, and some rows that are rejected.
-- **resume**: such a job is killed with SIGKILL after its third part and called again; decisions and
-  rejects are compared, byte for byte, with those of a job that was left alone.
+- **resume**: such a job is killed with SIGKILL after its third part and run again; decisions and
+  rejects are compared, byte for byte, with those of an undisturbed job.
 
 It fails below 200,000 rows/s with Parquet out, when ten times the days take more than 1.2 times the
-memory, when nothing was rejected or a decision is degraded, or when what was resumed differs.
+memory, when nothing was rejected or a decision is degraded, or when the resumed output differs.
 """
 
 import filecmp
@@ -37,7 +37,7 @@ DAYS, TIMES = 183, 10
 LEAST_RATE, MOST_MEMORY = 200_000, 1.2
 _SIMPLE, _SHIPPED = "fraud:1.0.0", "fraud:1.1.0"
 _BAD_EVERY = 1_000
-"""One row of so many is rejected."""
+"""One in so many rows is rejected."""
 _AS_OF = "2026-01-01T00:00:00Z"
 _PARTS_BEFORE_THE_KILL = 3
 _PARTS = 9
@@ -47,7 +47,7 @@ _DEADLINE = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A job that ended: seconds of its process, its peak memory, and what it said."""
+    """A job that ended: seconds of its process, its peak memory, and its output."""
 
     seconds: float
     peak_mb: float
@@ -64,7 +64,7 @@ def job(source: Path, out: Path, model: str, *options: str) -> Run:
     """Run a job and measure it.
 
     Raises:
-        SystemExit: It failed; with what it said.
+        SystemExit: It failed; with its output.
     """
     started = time.perf_counter()
     with subprocess.Popen(  # noqa: S603 our own program
@@ -81,7 +81,7 @@ def job(source: Path, out: Path, model: str, *options: str) -> Run:
 
 
 def repeated(table: pa.Table, times: int, path: Path) -> int:
-    """Write a table some times one after the other, each copy later and with ids of its own.
+    """Write a table several times one after the other, each copy later and with different ids.
 
     Some amounts are negative, so that their rows are rejected.
 
@@ -108,10 +108,10 @@ def repeated(table: pa.Table, times: int, path: Path) -> int:
 
 
 def killed_and_resumed(source: Path, rows: int, directory: Path) -> tuple[int, bool]:
-    """Kill a job over ``rows`` rows in the middle, call it again, and compare.
+    """Kill a job over ``rows`` rows in the middle, run it again, and compare.
 
     Returns:
-        From which row it went on, and whether decisions and rejects are those of an undisturbed
+        From which row it continued, and whether decisions and rejects are those of an undisturbed
         job.
 
     Raises:

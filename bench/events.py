@@ -1,14 +1,14 @@
-"""Users' own records: decided as the same transactions in our schema are, and how fast.
+"""Users' own records: whether they are decided as the same transactions in our schema, how fast.
 
-Three strangers' topics (``cards``: amounts as doubles, no terminal; ``envelopes``: changes of a
-database table, decimal amounts in three currencies; ``flat``: JSON) are read by a mapping each, and
-the same transactions in our schema without one. Every decision must be equal in outcome, score,
+Three foreign topics (``cards``: amounts as doubles, no terminal; ``envelopes``: changes of a
+database table, decimal amounts in three currencies; ``flat``: JSON) are each read by a mapping, and
+the same transactions in our schema without one. Every decision must have the same outcome, score,
 features, flags and reasons: bit for bit.
 
 - ``native``, ``mapped``: events per second of ``stream-scorer run`` with the shipped model, over
   our schema and over ``envelopes``; medians of interleaved rounds.
 - ``ratio``: mapped to native.
-- ``sets``: of each set its name, how many transactions it has and how many decisions are equal.
+- ``sets``: of each set its name, its number of transactions and of equal decisions.
 """
 
 import statistics

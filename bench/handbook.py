@@ -4,12 +4,11 @@ Source: Le Borgne, Siblini, Lebichot, Bontempi, "Reproducible Machine Learning f
 Fraud Detection — Practical Handbook". 183 simulated days; all 15 features of all rows by
 ``training.fold.fold``, terminals and their delay included; its models by its protocol.
 
-It fails when the data are not the published ones or take longer than half a minute to make and
-write, when a measure is farther from the published one
-than it may be, when more than one row in a thousand differs from the tests' oracle, or when our
-features take longer than polars' ``rolling_sum_by`` in the same run. A second way, which packs two
-sums into one integer by hand, is told and not judged. Rounds are interleaved and medians told;
-polars starts from its own frame.
+It fails in four cases: the data are not the published ones or take longer than half a minute to
+make and write; a measure differs too much from the published one; more than one row in a thousand
+differs from the tests' oracle; our features take longer than polars' ``rolling_sum_by`` in the same
+run. A second way, which packs two sums into one integer by hand, is reported but not judged. Rounds
+are interleaved and medians reported; polars starts from its own frame.
 """
 
 import statistics
@@ -53,8 +52,8 @@ PUBLISHED = {
     "random_forest": {"auc": 0.867, "ap": 0.658, "cp100": 0.287},
 }
 MAY_DIFFER = {"logistic_regression": 0.005, "decision_tree_2": 0.002, "random_forest": 0.02}
-"""How far AUC and average precision may lie from the published ones; the unlimited tree's splits
-among equals follow the library's version, so it is told and not judged."""
+"""How far AUC and average precision may be from the published ones; the unlimited tree's splits
+among equals depend on the library's version, so it is reported but not judged."""
 CARD_PRECISION_MAY_DIFFER = 0.01
 
 EXACT = {
@@ -64,7 +63,7 @@ EXACT = {
 }  # fmt: skip
 AMOUNT_SPLIT, SPLIT_MAY_DIFFER = 218.67, 0.01
 DAILY_CARD_PRECISION = (0.24, 0.32, 0.27, 0.25, 0.23, 0.26, 0.12)
-"""The depth-2 tree has four scores, so which cards are the first hundred is a matter of order among
+"""The depth-2 tree has four scores, so which cards are the first hundred depends on the order among
 equals: a day may be off by one card."""
 
 _TERMINAL_COLUMNS = 6
@@ -106,7 +105,7 @@ def labelled(table: pa.Table, features: Float64) -> Rows:
 
 
 def follow_protocol(rows: Rows) -> dict[str, Any]:
-    """Train and judge all models; return what the report says of them."""
+    """Train and judge all models; return their part of the report."""
     training, testing = split(rows)
     models, days = {}, {}
     told: dict[str, Any] = {}
@@ -188,7 +187,7 @@ def main() -> int:
     transactions, simulate_seconds = simulated()
     plan = Plan()
     features = compile_features(FEATURES, plan)
-    # The published data's labels have no time: they count as known at once.
+    # The published data's labels have no time: they count as known immediately.
     fraud = transactions["is_fraud"].to_numpy()
     # What is compiled on first use falls into no measurement.
     fold(transactions.slice(0, _WARM_UP_ROWS), features, plan, fraud[:_WARM_UP_ROWS])

@@ -1,14 +1,13 @@
-"""How long partitions stand still, and what is decided twice, when a group changes as planned.
+"""How long partitions pause, and what is decided twice, when a group changes as planned.
 
-Scorers with 10,000 customers a partition, each with 60 events in 30 days, decide a steady input:
+Scorers with 10,000 customers per partition, each with 60 events in 30 days, decide a steady input:
 one instance, then a second that joins (scale-out), a third, and a rolling restart of all three,
-each stopped with SIGTERM and started anew before the next.
+each stopped with SIGTERM and restarted before the next.
 
-- ``pause_seconds``: how long a partition stood still at the longest, of all partitions: a record
-  was there and nothing was decided. Taken from the times at which the broker was given the
-  records and their decisions.
+- ``pause_seconds``: the longest pause of any partition: a record was there and nothing was decided.
+  Computed from the times at which the broker received the records and their decisions.
 - ``oldest_seconds``: the age of the oldest record when its decision came.
-- ``duplicates``, ``lost``: by the source coordinates that decisions and dead letters carry.
+- ``duplicates``, ``lost``: by the source coordinates of decisions and dead letters.
 - ``moved``: partitions that had to change hands.
 """
 
@@ -74,7 +73,7 @@ class Instance:
         until(self._contender.ready, f"{self.entry.name} is ready", _SECONDS)
 
     def stop(self) -> None:
-        """Stop it in good order."""
+        """Stop it gracefully."""
         code = self.contender.stop()
         if code != 0:
             raise SystemExit(f"{self.entry.name} exited with {code}: {self.contender.last}")
@@ -117,7 +116,7 @@ class SteadyInput(threading.Thread):
             first += self._rate
 
     def run(self) -> None:
-        """Send, on this thread of its own."""
+        """Send, on this separate thread."""
         started = time.monotonic()
         for key, value in self._events():
             self._producer.produce(_SOURCE, value, key)

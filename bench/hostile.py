@@ -1,10 +1,10 @@
 """Hostile schemas, records, buckets, bundles, requests: each is answered as documented.
 
-Every case attacks one door through its real entry, in a process of its own; the expectation names
-the rule of docs/SECURITY.md that it holds the product to. ``--against PATH`` runs the same cases
-against another checkout. ``--mutants N`` takes checks out of a copy of the package, one by one,
-and expects the cases to notice. ``--load`` sends the hostile records between good ones to a running
-scorer; a full run does all three.
+Every case attacks one door (entry point) in a separate process; its expectation names the rule of
+docs/SECURITY.md that it checks. ``--against PATH`` runs the same cases against another checkout.
+``--mutants N`` removes checks from a copy of the package, one by one, and expects the cases to
+notice. ``--load`` sends hostile records among good ones to a running scorer. A full run does all
+three.
 """
 
 import argparse

@@ -1,10 +1,10 @@
 """How old a decision is when a reader sees it: from the producer's schedule to a live reader.
 
-A record's age begins when the schedule says that it is sent, not when a slow producer gets round
-to it, and ends when a ``read_committed`` consumer hands it out. ``bare`` is the floor of
-``bench/throughput.py``: the same exactly-once loop without decoding and without a model. ``ours``
-is ``stream-scorer run`` with ``stream-scorer monitor`` beside it. Both take turns on one Kafka with
-the same client options; the first seconds of each turn are left out.
+A record's age begins at its scheduled time, even if a slow producer sends it later, and ends when a
+``read_committed`` consumer returns it. ``bare`` is the floor of ``bench/throughput.py``: the same
+exactly-once loop without decoding and without a model. ``ours`` is ``stream-scorer run`` together
+with ``stream-scorer monitor``. Both take turns on one Kafka with the same client options; the first
+seconds of each turn are left out.
 """
 
 import sys
@@ -32,7 +32,7 @@ WAYS = ("bare", "ours")
 def row_number(value: bytes) -> int | None:
     """Return a simulated transaction's number: the first field of both schemas, in digits.
 
-    None stands for a record that is not of the simulator.
+    None means a record that is not from the simulator.
     """
     try:
         return int(value[_ID_AT : _ID_AT + value[_ID_AT - 1] // 2])
@@ -81,7 +81,7 @@ def ages(
 
     Args:
         arena: Where.
-        source: The input, whose records bear the time of their schedule.
+        source: The input, whose records have their scheduled time.
         seen: From :meth:`Reader.close`.
         warm_up: Seconds from the first transaction that are left out.
     """

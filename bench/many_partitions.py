@@ -1,15 +1,15 @@
-"""One worker, 64 partitions, a backlog of a million: one producer, flat memory, nobody starved.
+"""One worker, 64 partitions, a backlog of a million: one producer, flat memory, no starvation.
 
-The backlog lies in the topic before the scorer starts; then further events are sent while it is
-stopped, and it is started anew beside them.
+The backlog is in the topic before the scorer starts. Then further events are sent while it is
+stopped, and it is restarted with them as a new backlog.
 
 - ``producers``: producer ids in the broker's log of the decisions.
 - ``longest_pause_seconds``: the longest time for which a partition with a backlog had no decision.
-- ``least_at_half_time``: what share of its records the slowest partition had decided when half of
-  all were.
-- ``memory``: resident memory while the backlog is decided; its growth is fitted behind a warm-up.
-- ``restore_seconds``: from the restart until the state of all partitions was whole, and
-  ``decided_while_restoring`` what was decided until then.
+- ``least_at_half_time``: the share of its records that the slowest partition had decided when half
+  of all were.
+- ``memory``: resident memory while the backlog is decided; its growth is fitted after a warm-up.
+- ``restore_seconds``: from the restart until the state of all partitions was complete, and
+  ``decided_while_restoring``, the decisions until then.
 """
 
 import sys
@@ -32,7 +32,7 @@ PARTITIONS = 64
 QUICK_BACKLOG = 60_000
 _SOURCE = "crowd.transactions"
 _EVENTS_EACH = 500
-"""Of the backlog, per customer: eight times what is remembered, so that memory can be flat."""
+"""Of the backlog, per customer: eight times the remembered events, so that memory can be flat."""
 _LEAST_KEYS = 12
 """Minimum of customers per partition, on average, so that every partition has some."""
 _AT_ONCE = 5_000

@@ -1,8 +1,8 @@
-"""The same transactions and labels on four ways: is every decision the same, bit for bit?
+"""The same transactions and labels in four ways: is every decision the same, bit for bit?
 
 - ``core``: one call of ``core.decision.decide_batch`` over all rows in their order, in memory, with
-  the terminals' rows that ``bench/parity_steps/labels.py`` makes by the rule alone; it lets nothing
-  go.
+  the terminal profile rows that ``bench/parity_steps/labels.py`` makes by the rule alone; it evicts
+  nothing.
 - ``batch``: ``stream-scorer batch`` on a file of the rows, with a file of the labels.
 - ``stream``: ``stream-scorer run`` and ``profile`` on an input of one partition.
 - ``stream_killed``: both on an input of four partitions, with checkpoints. While records flow a
@@ -10,20 +10,20 @@
   transaction; and both come back.
 
 The input (``bench/parity_steps/input.py``) has events out of order, late within and beyond the
-bound, duplicates, customers who return after their history has left, and a jump of all clocks. Some
-labels come too late: the profiler must count them, and no feature may tell. Compared are features
-and score as bits, decision, flags except ``late_decision``, and reject reasons, by source
-coordinates. A rejected transaction counts as equal when every way rejects it alike. Each way must
-give each record one decision or one dead letter. The plan lets a batch wait for terminals' rows as
-long as it takes, so that no decision may be degraded.
+bound, duplicates, customers who return after their history was evicted, and a jump of all clocks.
+Some labels come too late: the profiler must count them, and they must not change a feature.
+Compared are features and score as bits, decision, flags except ``late_decision``, and reject
+reasons, by source coordinates. A rejected transaction counts as equal if every way rejects it
+alike. Each way must give each record one decision or one dead letter. The plan lets a batch wait
+for terminal profile rows without limit, so that no decision may be degraded.
 
-What stands beside the count:
+Counted separately:
 
-- An event past the lateness may look for terminals' rows that have left, and sees what is left.
-  What does not hang on them must be equal (``late_rows_equal``). No file may hold such an event, so
-  ``batch`` is asked for all events but those at the few terminals that have late ones.
-- A very late event of a customer whose whole history has left (``after_eviction``). The core
-  remembers what the streams have let go; see docs/FEATURES.md.
+- An event past the lateness may look for terminal profile rows that were removed, and sees the
+  rest. What does not depend on them must be equal (``late_rows_equal``). A file cannot contain such
+  an event, so ``batch`` is compared for all events but those at the few terminals with late ones.
+- A very late event of a customer whose complete history was evicted (``after_eviction``). The core
+  remembers what the streams have evicted; see docs/FEATURES.md.
 """
 
 import re

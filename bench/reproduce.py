@@ -1,4 +1,4 @@
-"""Past decisions recomputed, of a rollout that was ramped, swapped and killed in the middle.
+"""Recomputes past decisions of a rollout that was ramped, swapped and killed in the middle.
 
 A scorer follows a log whose plans begin at event times: a champion, a canary at 20 and 50 %,
 another champion. It is killed (SIGKILL) while it decides, and started again. Then ``stream-scorer

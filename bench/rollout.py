@@ -1,16 +1,16 @@
-"""What the rollout's guard does to candidates that are equal, worse, and twice as loud.
+"""How the rollout's guard treats candidates that are equal, worse, and alert twice as often.
 
-Each run is a city of the handbook's simulator with a seed of its own, decided by the shipped model.
-In it are rolled out:
+Each run is a city of the handbook's simulator with a different seed, decided by the shipped model.
+Rolled out in it are:
 
 - the champion itself (A/A), through a ramp whose steps the guard's own verdicts decide, with looks
   from beginning to end: a rollback is a false one;
 - a candidate with a lower threshold that alerts twice as often: how many events until a rollback,
   as a canary and in shadow;
 - candidates that overlook frauds of half the customers and so cost 2 delta more per transaction,
-  or delta, or nothing more: promotions of the first are false, of the last what a guard is for.
+  or delta, or nothing more: promotions of the first are false, of the last the guard's purpose.
 
-Beside it stands what a z-test does that takes events for independent and looks as often.
+The results are compared with a z-test that treats events as independent and looks as often.
 """
 
 import math
@@ -47,7 +47,7 @@ DELTA = 0.3
 """In units of the currency per transaction."""
 LIMITS = GuardLimits(least_events=200, delta=DELTA)
 STAGE_DAYS = 2.0
-"""A stage lasts at least so long, and until the guard has data and sees no harm."""
+"""Minimum duration of a stage; it also lasts until the guard has data and sees no harm."""
 STAGE_STARTS = (0.0, 2.0, 5.0)
 """Days on which the stages begin where costs are judged."""
 COSTLIER = {"worse_by_2_delta": 2 * DELTA, "worse_by_delta": DELTA, "equal": 0.0}
@@ -207,7 +207,7 @@ def in_canary(
 def in_shadow(
     streamed: Stream, matured: Maturing, alert: Bool, candidate: Bool
 ) -> Iterator[Matured]:
-    """Yield what each look sees of all buckets, each of which is a pair of its own."""
+    """Yield the data of each look over all buckets, each of which is a separate pair."""
     tallies = matured.tallies
     candidates = tallies.sums(costs(streamed, candidate))
     champions = tallies.sums(costs(streamed, alert))

@@ -1,15 +1,15 @@
-"""The controller under load: a version that does harm is rolled back, a sound one is promoted.
+"""The controller under load: a harmful version is rolled back, a good one is promoted.
 
-One scorer and one controller follow a control log while a steady input comes of 50,000 customers,
-labels half a day of event time behind it. First a version that alerts far more often decides for a
+One scorer and one controller follow a control log during a steady input of 50,000 customers, with
+labels half a day of event time later. First a version that alerts far more often decides for a
 quarter of the customers; the controller sees it in the decisions and rolls it back. Then one that
-decides as the champion does goes from shadow to 5, 25 and 50 %, and is promoted for what the labels
-say. No person steps in. Everything is read off the broker:
+decides as the champion does goes from shadow to 5, 25 and 50 %, and is promoted because of its
+labels. No person intervenes. All results come from the broker:
 
 - ``lost``, ``duplicates``, ``of_another_revision``, ``of_another_version``: as in ``rollout_live``.
 - ``harm``: decisions of the harmful canary until it was rolled back, seconds from the verdict's
-  arrival at the broker to the last partition's activation, and canary decisions behind those.
-- ``promotion``: the same of the promotion, with the matured frauds that it rests on.
+  arrival at the broker to the last partition's activation, and canary decisions after those.
+- ``promotion``: the same of the promotion, with the number of its matured frauds.
 - ``moves``: what the controller wrote, in order.
 """
 

@@ -1,10 +1,10 @@
-"""A rollout on a real broker under load, and what a shadow costs.
+"""A rollout on a real broker under load, and the cost of a shadow.
 
-One scorer follows the control log while a steady input comes: a champion, a shadow, a canary at 5,
-25 and 100 %, a rollback, then blue, green and blue again. Everything is read off the broker:
+One scorer follows the control log during a steady input: a champion, a shadow, a canary at 5, 25
+and 100 %, a rollback, then blue, green and blue again. All results come from the broker:
 
 - ``lost``, ``duplicates``: by source coordinates.
-- ``of_another_revision``: decisions that the activations tell otherwise.
+- ``of_another_revision``: decisions that contradict the activations.
 - ``shares``: the canary's customers of those seen, and the binomial 99 % interval.
 - ``flips``, ``canary_after_rollback``.
 - ``activations``: seconds between a command's and its last activation's arrival at the broker.
@@ -53,7 +53,7 @@ _SOURCE, _BACKLOG = "live.transactions", "live.backlog"
 _RAMP = (0, 5, 25, 100)
 _DONE_SECONDS = 240.0
 _COMMAND_SECONDS = 20.0
-"""That all commands of a rollout take at most."""
+"""Maximum time that all commands of a rollout take."""
 
 
 def roll_out(arena: Arena, per_second: int, seconds: float) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def roll_out(arena: Arena, per_second: int, seconds: float) -> dict[str, Any]:
     both = {CHAMPION: OLD, CANARY: NEW}
     alone, three = {CHAMPION: OLD}, {**both, CONTROL: OLD}
     colours = {"blue": OLD, "green": NEW}
-    # Whichever colour decides, its decisions bear the champion's arm.
+    # Decisions of either colour have the champion's arm.
     blue, green = ({CHAMPION: version} for version in colours.values())
     arena.create({_SOURCE: PARTITIONS})
     followed = Followed(arena, "live", _SOURCE)

@@ -1,10 +1,10 @@
 """Random faults for as long as you like, one after another, under a steady load.
 
-Kinds of the fault suite (``tests/faults/suite``) are drawn by the seed and done to one group of
-scorers on one broker behind the suite's proxy, while transactions come at 300 a second. One scorer,
-the bystander, is in the group from the beginning to the end, and no fault is done to its process:
-its memory, file descriptors and threads are noted once a second, and lines through them, fitted
-behind a warm-up, must be flat. At the end the suite's verifier judges every record of the run.
+Kinds of the fault suite (``tests/faults/suite``) are drawn by the seed and applied to one group of
+scorers on one broker behind the suite's proxy, while 300 transactions arrive per second. One
+scorer, the bystander, is in the group from the beginning to the end, and its process gets no
+fault: its memory, file descriptors and threads are recorded once a second, and lines fitted through
+them after a warm-up must be flat. At the end the suite's verifier judges every record of the run.
 """
 
 import random
@@ -39,7 +39,7 @@ QUICK = ("latency", "end_txn_answer_lost", "kills_at_random_moments", "sigterm",
 
 _SAMPLE_SECONDS = 1.0
 _SLOWEST_KIND_SECONDS = 240.0
-"""The load lasts so much longer than the last fault is begun."""
+"""How long the load continues after the last fault begins."""
 _PAUSE_SECONDS = (1.0, 8.0)
 _ERROR_LENGTH = 1_000
 
@@ -59,7 +59,7 @@ class Watch(threading.Thread):
         self._enough = threading.Event()
 
     def run(self) -> None:
-        """Note, on this thread of its own."""
+        """Record, on this separate thread."""
         while not self._enough.wait(_SAMPLE_SECONDS):
             scorer = self._stage.bystander
             if scorer is None:

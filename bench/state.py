@@ -1,22 +1,21 @@
-"""What much state costs: memory, restore, checkpoints and speed from 10,000 to 1,000,000 customers.
+"""The costs of much state: memory, restore, checkpoints and speed, 10,000 to 1,000,000 customers.
 
-For each number of customers two scorers run on one Kafka, one with checkpoints as they are set by
-default (``on``), one that writes none (``off``, which is sent
-a part of the events: enough for a rate). Both begin with the same checkpoint, in which
-every customer has 60 events in 30 days; it is made by the core's fold and the scorer's own
-checkpoint code (``bench/harness/customers.py``), and the scorers restore it as they restore any.
+For each number of customers two scorers run on one Kafka: ``on`` with checkpoints as by default,
+and ``off`` without, which is sent a part of the events, enough for a rate. Both begin with the same
+checkpoint, in which every customer has 60 events in 30 days. It is made by the core's fold and the
+scorer's own checkpoint code (``bench/harness/customers.py``), and restored like any other.
 
-- ``bytes_per_key``: resident memory of a scorer once its state is whole, less that of a scorer
+- ``bytes_per_key``: resident memory of a scorer once its state is complete, less that of a scorer
   that restored a checkpoint without customers, by customer.
-- ``restore_seconds``: from the process's start until the state of all partitions is whole.
-- ``events_per_second``: of the input, from the broker's times of arrival of the summaries, of
-  which each transaction carries one. A round's events come into sight all at once, with the commit
-  of the transaction that they were sent in, and only one scorer has something to do at a time.
-- ``checkpoint_cost``: what ``on`` lacks in events per second, a median over rounds in which both
-  ways and all sizes take turns.
-- ``checkpoint_cycles``: from the buckets that the scorer says it has written in these rounds.
-- ``restart_seconds``, ``replayed``: the same scorer started anew behind the rounds, when its
-  buckets are as of many offsets: the checkpoint is read and what it asks for is replayed.
+- ``restore_seconds``: from the process's start until the state of all partitions is complete.
+- ``events_per_second``: of the input, from the broker's times of arrival of the summaries, one per
+  transaction. A round's events become visible together, with the commit of the transaction in which
+  they were sent, and only one scorer has work at a time.
+- ``checkpoint_cost``: how much slower ``on`` is in events per second, a median over rounds in which
+  both ways and all sizes take turns.
+- ``checkpoint_cycles``: from the buckets that the scorer reports as written in these rounds.
+- ``restart_seconds``, ``replayed``: the same scorer restarted after the rounds, when its buckets
+  have many different offsets: the checkpoint is read and the input since then replayed.
 """
 
 import os
@@ -44,7 +43,7 @@ from stream_scorer.producing.transactions import TransactionEncoder
 from tests.support.core.manifests import RICH
 
 FEATURES = tuple(RICH)
-"""What the scorers compute: fifteen features of several kinds."""
+"""The scorers' features: fifteen of several kinds."""
 
 _WARM_UP_EVENTS = 50_000
 _OFF_EVENTS = 150_000
@@ -96,7 +95,7 @@ class Race:
             say(f"{keys} customers filled")
 
     def start(self) -> None:
-        """Start all processes at once, to save time; their imports then disturb one another."""
+        """Start all processes together, to save time; their imports then disturb one another."""
         for runner in [self._empty, *(each for _, pair in self._pairs for each in pair)]:
             runner.start()
 
@@ -136,7 +135,7 @@ class Race:
                 size.rates[runner.way] = runner.rates()
 
     def restart(self, *, hurry: bool) -> None:
-        """Start those that write checkpoints anew, as they stand; in a hurry import at once."""
+        """Restart those that write checkpoints; in a hurry, all import at the same time."""
         if hurry:
             for _, (on, off) in self._pairs:
                 off.stop()
@@ -150,8 +149,8 @@ class Race:
     def _round(self, size: Size, runners: list[Runner], events: int) -> None:
         """Send a round and let it be decided; without checkpoints a part is enough for a rate.
 
-        Each goes on where its own last round ended: to skip what the other was sent meanwhile would
-        age its histories, and short ones are folded faster.
+        Each continues where its own last round ended: skipping what the other was sent meanwhile
+        would age its histories, and short ones are folded faster.
         """
         part = max(min(events, _OFF_EVENTS), events // 4)
         for runner in runners:

@@ -1,23 +1,23 @@
-"""How many events per second: the scorer beside the floor and a good hand-written loop.
+"""How many events per second: the scorer compared with the floor and a good hand-written loop.
 
-One run, one Kafka, one input topic, every contender a process of its own, started anew for each
-measurement with a group and output topics of its own; rounds are interleaved and rotate, medians
-are told. Only ratios inside one run count: the cores are shared and noisy.
+One run, one Kafka, one input topic. Every contender is a separate process, restarted for each
+measurement with a new group and output topics. Rounds are interleaved and rotate, medians are
+reported. Only ratios inside one run count: the cores are shared and noisy.
 
-- ``floor``: consume, produce the bytes on, offsets, commit; no decoding and no model.
+- ``floor``: consume, produce the same bytes, offsets, commit; no decoding and no model.
 - ``handwritten``: fastavro in, amount, weekend and night, scikit-learn's ``predict_proba`` in
   batches, fastavro out with id, score and decision. Its model is the one of ``ours_stateless``:
   the shipped kind and iterations, trained on the three columns that it has.
 - ``ours_stateless``: ``stream-scorer run`` with that same model: no rings.
 - ``ours_full``: ``stream-scorer run`` with the shipped model (validation, customer features,
-  reasons, metrics endpoint) and ``stream-scorer monitor``, which watches for drift, beside it.
-- ``one_percent_malformed``, ``mixed_writer_schemas``: the same on spoilt input and on input from
-  three writers' schemas.
+  reasons, metrics endpoint), and ``stream-scorer monitor``, which watches for drift.
+- ``one_percent_malformed``, ``mixed_writer_schemas``: the same with malformed records, and with
+  records of three writers' schemas.
 
 All are exactly-once with the same client options and the same largest batch. The rate comes from
-the broker's own time of arrival of the output records, read back when the run is over. Of every row
-the first fifth does not count: connections are made, and a scorer takes its partitions over one by
-one, while those that it has are decided already.
+the broker's own time of arrival of the output records, read after the run. The first fifth of every
+row does not count: connections are made, and a scorer takes over its partitions one by one, while
+it already decides those that it has.
 """
 
 import sys

@@ -1,18 +1,18 @@
-"""The customer features of all handbook rows: one pass of our engine beside polars.
+"""The customer features of all handbook rows: one pass of our engine compared with polars.
 
 One process, one table of 183 simulated days (1,754,155 transactions), the nine features of the
-shipped model. Rounds are interleaved, each starts with another contender, medians are told.
+shipped model. Rounds are interleaved, each starts with another contender, medians are reported.
 
-- ``ours``: ``training.fold.fold``, which is the stream's own engine: validation, duplicates, rings,
-  undo journals and all; it starts from the Arrow table.
+- ``ours``: ``training.fold.fold``, the stream's own engine: validation, duplicates, rings and undo
+  journals included; it starts from the Arrow table.
 - the others: polars, the same columns in three ways (bench/handbook_steps/polars_features.py). It
   starts from its own frame: the conversion from Arrow is not counted.
 
-Both take all processors.
+Both use all processors.
 
 It fails when ours takes longer than the faster of the two ways that polars documents, or when a row
 differs that no other row of the same customer follows within its second. The third way, which packs
-count and total into one integer by hand, is told and not judged.
+count and total into one integer by hand, is reported but not judged.
 """
 
 import gc
@@ -54,8 +54,8 @@ def unlike(ours: Features, theirs: Features, table: pa.Table) -> tuple[int, int]
         table: The n transactions.
 
     Returns:
-        How many rows differ, and how many of them are no ties: no later row of the same customer
-        has the same time, so that nothing excuses them.
+        How many rows differ, and how many of them are not ties: no later row of the same
+        customer has the same time, so that the difference is an error.
     """
     differs = (np.abs(ours - theirs) > _TOLERANCE).any(axis=1)
     last = pl.col("row").max().over("customer_id", "event_time")

@@ -1,7 +1,7 @@
-"""The handbook's nine customer features in polars, in three ways; exact, and row for row.
+"""The handbook's nine customer features in polars, in three ways; exact, and row by row.
 
-Amounts are added as whole cents in all of them, as ours are. A window of n days at time t is
-(t - n days, t]; unlike ours it holds all rows of time t, also those that come later in the table.
+Amounts are added as whole cents in all of them, as in ours. A window of n days at time t is
+(t - n days, t]; unlike ours it contains all rows of time t, also those later in the table.
 """
 
 from collections.abc import Callable
@@ -17,11 +17,11 @@ EVENT = 1 << 40
 
 
 def frame(transactions: pa.Table, *further: str) -> pl.DataFrame:
-    """Return what polars needs of the transactions, in its own memory layout.
+    """Return the columns that polars needs, in its own memory layout.
 
     Args:
         transactions: A simulated table.
-        further: Columns beside event time, customer and amount.
+        further: Columns in addition to event time, customer and amount.
     """
     names = ["event_time", "customer_id", "amount_minor", *further]
     made = pl.from_arrow(transactions.select(names))
@@ -49,7 +49,7 @@ def _by_group(table: pl.DataFrame) -> pl.DataFrame:
         )
         for days in WINDOW_DAYS
     ]
-    # The groups come in an order of their own, the same each time.
+    # The groups come in an unspecified order, the same each time.
     beside = [windows[0], *(one.drop("customer_id", "event_time") for one in windows[1:])]
     found = pl.concat(beside, how="horizontal").sort("customer_id", "event_time")
     own = ordered.select("row", *event_features())

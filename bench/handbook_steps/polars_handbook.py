@@ -1,7 +1,7 @@
-"""All fifteen features of the handbook in polars, in two ways; exact, and row for row.
+"""All fifteen features of the handbook in polars, in two ways; exact, and row by row.
 
-Sums are of whole cents and whole frauds in both, as ours are. A terminal's window of n days behind
-a delay of 7 is what lies in the last 7 + n days without what lies in the last 7.
+Sums are of whole cents and of numbers of frauds in both, as in ours. A terminal's window of n days
+with a delay of 7 is the last 7 + n days minus the last 7.
 """
 
 from collections.abc import Callable

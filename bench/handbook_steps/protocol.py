@@ -1,4 +1,4 @@
-"""The handbook's protocol: which rows train and test, the models, and what is measured of them.
+"""The handbook's protocol: the rows for training and test, the models, and the measures.
 
 Source: Le Borgne, Siblini, Lebichot, Bontempi, "Reproducible Machine Learning for Credit Card
 Fraud Detection — Practical Handbook"; written from its description.
@@ -58,8 +58,8 @@ class Rows:
 def split(rows: Rows) -> tuple[Rows, Rows]:
     """Return the rows of the training week and those of the test week, a week of delay between.
 
-    A card leaves the test from the day on at which its fraud is known: those of the training week
-    at once, those of the week between, day by day, seven days later.
+    A card leaves the test from the day on which its fraud is known: frauds of the training week
+    immediately, those of the week between seven days later, day by day.
     """
     first = (TRAIN_FIRST - date(1970, 1, 1)).days
     training = (rows.day >= first) & (rows.day < first + TRAIN_DAYS)

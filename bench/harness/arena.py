@@ -1,4 +1,4 @@
-"""Where contenders are measured: a real Kafka, input topics, and a process for each contender."""
+"""The place of a measurement: a real Kafka, input topics, and a process for each contender."""
 
 import os
 import tempfile
@@ -27,7 +27,7 @@ from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.settings import load_settings
 
 FULL = "fraud:1.0.0"
-"""The shipped version that needs no terminals: most benches run no profiler."""
+"""The shipped version without terminal features: most benches run no profiler."""
 PARTITIONS = 4
 _START_SECONDS = 60.0
 _ANSWER_SECONDS = 1.0
@@ -128,7 +128,7 @@ class Arena:
             store: Model store; None takes the shipped one.
             outputs: Prefix of its output topics; None takes the name.
             probed: Whether its probe and its metrics are to be asked.
-            tables: Further settings by group; ``kafka`` goes beside what is said here.
+            tables: Further settings by group; ``kafka`` is merged with the settings made here.
         """
         kafka = {"bootstrap": self.settings.kafka.bootstrap, "group": name}
         kafka |= tables.pop("kafka", {})

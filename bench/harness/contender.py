@@ -1,10 +1,10 @@
-"""One contender in a process of its own: imports, says that it is ready, starts at a signal.
+"""One contender in a separate process: imports, reports that it is ready, starts at a signal.
 
 ``python contender.py KIND [ARGUMENT...]``; the settings come from the environment. Imports are over
-when ``ready`` is printed; SIGUSR1 lets it go on. KIND is ``floor``, ``handwritten`` with a bundle's
-directory, ``schedule`` (a producer) with a rate and a number of events, and, where labels are
-wanted, the hours after which they follow and the number of customers; or a command of
-``stream-scorer`` with its arguments.
+when ``ready`` is printed; SIGUSR1 starts it. KIND is one of: ``floor``; ``handwritten`` with a
+bundle's directory; ``schedule`` (a producer) with a rate and a number of events, and, for labels,
+the hours after which they follow and the number of customers; or a command of ``stream-scorer``
+with its arguments.
 """
 
 import gc
@@ -20,7 +20,7 @@ READY = "ready"
 def _chosen(kind: str, arguments: list[str]) -> Callable[[], None]:
     """Import what a kind needs, and no more: it would cost the lean ones garbage collections."""
     if kind in {"floor", "handwritten"}:
-        # scikit-learn's threads spin at their barriers by default: beside a busy core the
+        # scikit-learn's threads spin at their barriers by default: next to a busy core the
         # hand-written loop then fell from 79,000 to 8,000 events a second.
         os.environ["OMP_WAIT_POLICY"] = "passive"
         from bench.harness import loops  # noqa: PLC0415 see the docstring

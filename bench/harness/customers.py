@@ -1,8 +1,8 @@
-"""Customers with a month of history: their rings, the checkpoint of these, and what they do next.
+"""Customers with a month of history: their rings, the checkpoint of these, and their next events.
 
 A million histories through Kafka would take many minutes, so they are folded in bulk by the
-scorer's own core, customer after customer, and dumped by its own checkpoint code. Each customer
-has 60 events in 30 days; what is measured goes on at that pace, so that histories stay as long.
+scorer's own core, customer by customer, and dumped by its own checkpoint code. Each customer has 60
+events in 30 days; the measured events continue at that pace, so that histories stay as long.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ from stream_scorer.state.stores.topic_store import TopicStore
 
 EVENTS_EACH = 60
 START_MS = 1_700_000_000_000
-"""Where the histories end and what is measured begins; event time of 14 November 2023."""
+"""Where the histories end and the measured events begin; event time of 14 November 2023."""
 
 _HISTORY_MS = 30 * 86_400_000
 _APART_MS = _HISTORY_MS // EVENTS_EACH
@@ -100,9 +100,9 @@ def histories(customers: Int64) -> pa.RecordBatch:
 
 
 def later_events(first: int, count: int, keys: int) -> pa.RecordBatch:
-    """Return what ``keys`` customers do next, uniformly: their events ``first`` to first + count.
+    """Return the next events of ``keys`` customers, uniformly: events ``first`` to first + count.
 
-    Time goes on so that each customer has, on average, 60 events in 30 days.
+    Time advances so that each customer has, on average, 60 events in 30 days.
     """
     numbers = np.arange(first, first + count)
     customers = np.random.default_rng((first, keys)).integers(0, keys, count)

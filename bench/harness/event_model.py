@@ -1,7 +1,7 @@
-"""Models trained for benches, with the project's own means, on the simulator's first days.
+"""Models trained for benches, with the project's own code, on the simulator's first days.
 
-``event``: the event's own columns (amount, weekend, night), for loops without state. All are of
-the same kind and the same number of iterations as the shipped one.
+``event``: the event's own columns (amount, weekend, night), for loops without state. All models
+have the same kind and number of iterations as the shipped one.
 """
 
 from datetime import date, timedelta
@@ -49,14 +49,14 @@ def train_model(
     table: pa.Table, store: Path, name: str, features: tuple[FeatureSpec, ...],
     thresholds: DecisionThresholds | None = None,
 ) -> DecisionThresholds:  # fmt: skip
-    """Train on the table's first rows and write the bundle, with the shipped plan beside it.
+    """Train on the table's first rows and write the bundle, with the shipped plan next to it.
 
     Args:
         table: Labelled transactions.
         store: Model store.
         name: Of the bundle.
-        features: What a manifest lists.
-        thresholds: Where REVIEW and BLOCK begin; None: where costs say.
+        features: The manifest's features.
+        thresholds: Where REVIEW and BLOCK begin; None: determined by costs.
 
     Returns:
         Its thresholds.
@@ -70,7 +70,7 @@ def train_model(
     days = table["event_time"].cast(pa.int64()).to_numpy()[folded.rows[[0, -1]]] // _DAY_MS
     first, last = (date(1970, 1, 1) + timedelta(int(day)) for day in days)
     seen = Period(first_day=first, last_day=last, rows=len(fraud), frauds=int(fraud.sum()))
-    # Told for the days that it was trained on: nobody is to deploy it.
+    # Measured on the days that it was trained on: it is not for deployment.
     quality = Quality(period=seen, auc=0, average_precision=0, review_or_block_rate=0, block_rate=0)
     thresholds = thresholds or choose_thresholds(scores, fraud, amount, ThresholdCosts())
     directory = write_bundle(

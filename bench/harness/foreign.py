@@ -1,4 +1,4 @@
-"""The same transactions as three strangers' topics have them, and the mapping of each."""
+"""The same transactions in three foreign formats, and the mapping of each."""
 
 import io
 import json

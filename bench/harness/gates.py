@@ -1,4 +1,4 @@
-"""From measured runs to a report, and from a report to what it must show."""
+"""Makes a report of measured runs, and judges a report by its gates."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ RATIOS = {
     "malformed_to_clean": ("one_percent_malformed", "ours_full", 0.8),
     "mixed_to_clean": ("mixed_writer_schemas", "ours_full", 0.8),
 }
-"""By name: above the line, below it, and the least that passes."""
+"""By name: numerator, denominator, and the minimum that passes."""
 
 _WARM_UP_SHARE = 0.2
 
@@ -27,14 +27,14 @@ _WARM_UP_SHARE = 0.2
 def rate(times_ms: Int64) -> float:
     """Return records per second from the broker's times of arrival of a run's output records.
 
-    The first fifth is left out: connections, first fetches, partitions taken over. The
-    clock starts with the arrival of the last record of it and stops with that of the last of all.
+    The first fifth is left out: connections, first fetches, partitions being taken over. The clock
+    starts with the arrival of its last record and stops with that of the last of all.
 
     Args:
         times_ms: int64[n], in any order.
 
     Raises:
-        ValueError: All arrived at once.
+        ValueError: All arrived at the same time.
     """
     ordered = np.sort(times_ms)
     start = ordered[int(len(ordered) * _WARM_UP_SHARE)]

@@ -1,8 +1,8 @@
-"""The two loops that the scorer is measured against, each as short and as fast as we can write it.
+"""The two loops that the scorer is compared with, each as short and as fast as we can write it.
 
 Both are exactly-once, with the scorer's own librdkafka options (``kafka/topics/config.py``) and its
-largest batch, and take what a good engineer would: ``produce_batch``, offsets from the
-consumer's position, schemas parsed once and without logical types, one call of the model a batch.
+largest batch. They use what a good engineer would: ``produce_batch``, offsets from the consumer's
+position, schemas parsed once and without logical types, one call of the model per batch.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""A process that takes part in a bench: its settings, its start and end, its probe and metrics."""
+"""A process of a bench: its settings, its start and end, its probe and metrics."""
 
 import signal
 import sys
@@ -75,7 +75,7 @@ class Contender(Child):
         self.go()
 
     def ready(self) -> bool:
-        """Whether its readiness probe says so; needs a port of its own in ``http``."""
+        """Whether its readiness probe reports ready; needs a separate port in ``http``."""
         self.refuse_death()
         return super().ready()
 
@@ -89,15 +89,15 @@ class Contender(Child):
             raise SystemExit(f"{self.entry.name} ended: {self.last}")
 
     def ask_to_end(self) -> None:
-        """Ask it to end and return at once."""
+        """Ask it to end and return immediately."""
         self.send(signal.SIGTERM)
 
     def freeze(self) -> None:
-        """Let it stand still."""
+        """Suspend it."""
         self.send(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Resume it."""
         self.send(signal.SIGCONT)
 
     def stop(self, seconds: float = _STOP_SECONDS) -> int:

@@ -40,7 +40,7 @@ class Feed:
         self.rounds: list[int] = []
 
     def begin(self) -> None:
-        """Begin a round; nobody sees its events before ``commit``."""
+        """Begin a round; its events are invisible before ``commit``."""
         self._producer.begin_transaction()
         self.rounds.append(0)
 
@@ -63,7 +63,7 @@ class Feed:
     def commit(self) -> int:
         """Show the round; return the sum of the offsets that a group has committed after it."""
         self._producer.commit_transaction(_SEND_SECONDS)
-        # A marker of each earlier round lies in every partition.
+        # Every partition has a marker of each earlier round.
         return sum(self.rounds) + PARTITIONS * (len(self.rounds) - 1)
 
 
@@ -120,9 +120,9 @@ class Runner:
         return self._contender
 
     def restore(self) -> float:
-        """Let it begin; return the seconds from its start until its state is whole.
+        """Let it begin; return the seconds from its start until its state is complete.
 
-        While it waits for its turn behind its imports, no time passes.
+        The time in which it waits for its turn after its imports does not count.
         """
         self.start()
         self.contender.wait_ready()
@@ -134,13 +134,13 @@ class Runner:
         return imported + time.time() - begun
 
     def renew(self) -> None:
-        """End it in order and start its process anew; it waits behind its imports."""
+        """End it gracefully and start a new process, which waits after its imports."""
         self.stop()
         self._contender = None
         self.start()
 
     def restart(self) -> float:
-        """End it in order and restore it anew."""
+        """End it gracefully, restart it, and wait for its restore."""
         self.renew()
         return self.restore()
 

@@ -1,4 +1,4 @@
-"""The hostile cases, one module per door: the ``data`` of strangers, and doors of the ``host``."""
+"""The hostile cases, one module per door: untrusted ``data``, and doors of the ``host``."""
 
 import importlib
 from contextlib import suppress

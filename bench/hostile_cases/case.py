@@ -1,7 +1,7 @@
-"""What a hostile case is: an attack on one door, and the documented answer to it.
+"""A hostile case: an attack on one door (entry point), and the documented answer to it.
 
 The modules of cases import the product inside their functions, so that the same cases also run
-against an older tree, where an entry may be missing.
+against an older tree, where an entry point may be missing.
 """
 
 import importlib
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ERROR_LENGTH = 300
-"""How much of an outcome is kept for the report."""
+"""Maximum length of an outcome in the report."""
 
 
 class NotThereError(Exception):
@@ -24,7 +24,7 @@ class Place:
     """Where a case runs.
 
     Attributes:
-        folder: An empty folder of its own.
+        folder: An empty folder for this case.
         root: The root of the tree under test.
     """
 

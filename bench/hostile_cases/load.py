@@ -1,8 +1,8 @@
-"""The hostile records between good ones, on a real broker, to a running scorer.
+"""Sends hostile records among good ones, on a real broker, to a running scorer.
 
-Turns without and with hostile records alternate. Each record that a strange client sends names a
-schema of its own, which the registry hands out. Nothing may be lost or decided twice, and the age
-of the good records' decisions is compared.
+Rounds without and with hostile records alternate. Each record of a hostile client names a different
+schema, which the registry provides. Nothing may be lost or decided twice, and the ages of the good
+records' decisions are compared.
 """
 
 import json
@@ -31,7 +31,7 @@ RATE, SECONDS, ROUNDS = 2_000, 15, 3
 HOSTILE_PER_SECOND: Final = 20
 MOST_RATIO: Final = 2.0
 _FIRST_ID: Final = 100_000
-"""The attacks' schemas have ids from here on."""
+"""The first id of the attacks' schemas."""
 _UNKNOWN_ID: Final = 10_000_000
 _WARM_UP_SECONDS: Final = 4
 _LATE_SECONDS: Final = 90.0
@@ -102,7 +102,7 @@ class Stranger(threading.Thread):
         while not self._over.wait(1 / HOSTILE_PER_SECOND):
             value = self._values[self.sent % len(self._values)]
             if self.sent % HOSTILE_PER_SECOND < PARTITIONS:
-                # Once a second in every partition, an id that nobody has seen.
+                # Once a second in every partition, an unknown id.
                 value = b"\0" + (_UNKNOWN_ID + self.sent).to_bytes(4, "big") + b"x"
             producer.produce(self._topic, value, b"c-%d" % self.sent, self.sent % PARTITIONS)
             producer.poll(0)

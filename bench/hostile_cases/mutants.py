@@ -1,12 +1,12 @@
-"""Checks taken out of a copy of the package, one at a time: the hostile cases must notice.
+"""Removes checks from a copy of the package, one at a time: the hostile cases must notice.
 
-A check is an ``if`` that ends in ``raise`` or that gives a record its reason; it is taken out by
-making its condition false. Checks are drawn from the files that stand in the doors. These refuse no
-input, and are no checks:
+A check is an ``if`` that ends in ``raise`` or that gives a record its reason; it is removed by
+making its condition false. Checks are drawn from the files that implement the doors. These refuse
+no input, so they do not count as checks:
 
 - ``raise error``: passes on what was found elsewhere;
-- ``raise Paused(...)`` and ``raise OffsetsError(...)``: what is needed is not there yet, or not any
-  more, whatever a client sends;
+- ``raise Paused(...)`` and ``raise OffsetsError(...)``: a dependency or offset is not available,
+  whatever a client sends;
 - what returns a constant outside of a kernel: a default, where a kernel returns a fault's code;
 - the few of ``OTHERS``.
 """
@@ -56,7 +56,7 @@ FILES: Final[Mapping[str, str]] = {
     "core/kernels/cache.py": "cache",
     "terminal_text.py": "terminal",
 }
-"""Files of the package, each with the doors whose cases are run when a check of it is taken out."""
+"""Files of the package, each with the doors whose cases run when one of its checks is removed."""
 
 OTHERS: Final[Mapping[str, str]] = {
     "kafka/loop/source.py: isinstance(failure, KafkaException)":
@@ -131,7 +131,7 @@ def _compiled(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def _refuses(last: ast.stmt, *, coded: bool) -> bool:
-    """Return whether a statement refuses input: by an error of its own, or a fault's code."""
+    """Return whether a statement refuses input: by a new error, or a fault's code."""
     if isinstance(last, ast.Return):
         return coded and isinstance(last.value, ast.Name) and last.value.id.isupper()
     if isinstance(last, ast.Assign):
@@ -163,14 +163,14 @@ def mutate(
     root: Path, count: int, seed: int,
     run: Callable[..., Iterator[dict[str, Any]]], say: Callable[[str], None],
 ) -> dict[str, Any]:  # fmt: skip
-    """Take out checks of a copy of a checkout; return which were noticed.
+    """Remove checks from a copy of a checkout; return which removals were noticed.
 
     Args:
         root: Of the checkout.
         count: How many.
         seed: Draws them.
         run: Runs cases against a checkout; see ``hostile.run_cases``.
-        say: Told of each.
+        say: Called with a line for each.
     """
     noticed: list[str] = []
     missed: list[str] = []

@@ -1,7 +1,7 @@
-"""The documented rules that the cases hold the product to, by the page that states them.
+"""The documented rules that the cases check, by page.
 
 Each is the heading of a section of docs/SECURITY.md and a part of its text, word for word apart
-from line breaks and code marks; the bench fails where the page does not say it.
+from line breaks and code marks; the bench fails if the page does not contain it.
 """
 
 from typing import Final

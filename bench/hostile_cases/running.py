@@ -3,9 +3,9 @@
 ``python -m bench.hostile_cases.running`` runs against the ``stream_scorer`` that it imports and
 prints one JSON object per case. An outcome's ``kind`` is one of
 
-- ``returned``: the case came to its end; ``text`` says what it saw;
+- ``returned``: the case completed; ``text`` has its observation;
 - ``escaped``: an exception that is not one of the product's own errors left the entry;
-- ``crashed``: the process died of a signal, or ended without a word;
+- ``crashed``: the process died of a signal, or ended without a result;
 - ``stuck``: it took longer than the limit;
 - ``memory``: it took more memory than the limit;
 - ``not there``: this tree does not have the entry.
@@ -79,7 +79,7 @@ def _settled(case: Case, place: Place) -> tuple[str, str]:
 
 def _child(case: Case, place: Place, answer: int, *, exactly: bool) -> None:
     faulthandler.disable()
-    # Process groups end with their case, and its terminal output is nobody's.
+    # Process groups end with their case, and its terminal output is discarded.
     os.setsid()
     os.chdir(place.folder)
     os.environ["HOME"] = os.environ["TMPDIR"] = str(place.folder)
@@ -89,7 +89,7 @@ def _child(case: Case, place: Place, answer: int, *, exactly: bool) -> None:
     before = int(resident) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # A second more, so that what it has used says that it is stuck.
+    # A second more, so that its processor time shows that it is stuck.
     whole = int(SECONDS_MOST) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (whole, whole))
     out = io.StringIO()
@@ -102,7 +102,7 @@ def _child(case: Case, place: Place, answer: int, *, exactly: bool) -> None:
 
 
 class _Running:
-    """One case in a process of its own."""
+    """One case in a separate process."""
 
     def __init__(self, case: Case, root: Path, *, exactly: bool) -> None:
         self.case = case

@@ -20,14 +20,14 @@ _PART_SHARE = 3
 
 
 class Batch:
-    """A job over the rows that a file may hold; its process waits for ``run``.
+    """A job over the rows that a file may contain; its process waits for ``run``.
 
-    A file has no delivery, so it holds no label that is delivered when its row has left; those
-    that become known past the cut-off are in it.
+    A file has no delivery, so it contains no label that is delivered after its row was published;
+    those that become known past the cut-off are in it.
 
     Args:
-        arena: Where.
-        rows: The whole input.
+        arena: The arena.
+        rows: The complete input.
         labels: All labels.
         model: NAME:VERSION.
         plan: The plan's file.

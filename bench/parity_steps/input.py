@@ -1,9 +1,9 @@
-"""The input of the parity bench: simulated transactions with everything that memory stumbles on.
+"""The input of the parity bench: simulated transactions with every difficulty for memory.
 
 Some customers fall silent for longer than anything is remembered and come back; some never come
-back; all clocks jump once by more than the horizon. Among the rest lie events out of order, late
-within and beyond the bound, of equal times, sent again (under a later event time too), and under an
-id that was used long ago. Labels are in ``bench/parity_steps/labels.py``.
+back; all clocks jump once by more than the horizon. Other events are out of order, late within and
+beyond the bound, of equal times, sent again (under a later event time too), or have an id that was
+used long ago. Labels are in ``bench/parity_steps/labels.py``.
 """
 
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ _JUMP_AT, _JUMP = 75, 35 * _DAY
 _QUIET, _REUSING, _GONE = 1, 2, 3
 AFTER_EVICTION = "after_eviction"
 LATE = frozenset({"late_beyond", "late_without_row"})
-"""Past the lateness: no file may hold them, and they look for terminals' rows that have left."""
+"""Past the lateness: a file cannot contain them, and the rows that they look for are removed."""
 _LATE_TERMINALS = 20
-"""One terminal of so many has late events: their rows are there for the streams alone."""
+"""One in so many terminals has late events, whose rows only the streams have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ class _Kind:
     moved: bool = False
 
 
-# A transaction's row leaves the profiler six days and the lateness behind the newest event. What
-# is late by 5 days still has one and what is late by 8 has none, whatever the partitions' skew.
+# A row leaves the profiler when it is older than the newest event by six days and the lateness. An
+# event that is late by 5 days still has one, by 8 days not, whatever the partitions' skew.
 _KINDS = {
     "disordered": _Kind(0.1, (0, 50 * 60 * _SECOND)),
     "same_time": _Kind(0.005),
@@ -87,7 +87,7 @@ class Input:
 
     @property
     def late(self) -> Bool:
-        """bool[n]: the rows that lie past the lateness; see ``LATE``."""
+        """bool[n]: the rows past the lateness; see ``LATE``."""
         return np.isin(self.kind, list(LATE))
 
     @property
@@ -155,8 +155,8 @@ def build(events: int) -> Input:
     """Return ``events`` rows that are to be equal; between them some ``LATE``, ``AFTER_EVICTION``.
 
     The latter are events of customers who have been away for longer than the horizon and the
-    lateness, with times from when they were last there. Whether their histories have left by then
-    depends on the watermark of their partition, so they are told apart; nothing follows them.
+    lateness, with times from when they were last active. Whether their histories are evicted by
+    then depends on their partition's watermark, so they are counted separately; no event follows.
     """
     customers = max(int(events * _CUSTOMERS_PER_EVENT), _LEAST_CUSTOMERS)
     table = simulate(_DAYS, customers, _TERMINALS).select(SCHEMA.names[:-2])

@@ -23,16 +23,16 @@ from stream_scorer.kafka.topics.our_topics import create_topics
 _JOIN_AT, _KILL_AT, _RETURN_AT = 0.1, 0.25, 0.8
 _SESSION_MS = 6_000
 _BATCH = 200
-"""Small, so that transactions come one behind the other when rows have come."""
+"""Small, so that transactions follow each other once rows have arrived."""
 
 
 class Killed:
     """Four partitions, two instances, a profiler, two kills and two rebalances, while records flow.
 
-    Its processes start at once and wait for their turn.
+    Its processes start immediately and wait for their turn.
 
     Args:
-        arena: Where.
+        arena: The arena.
         traffic: What is sent.
         plan: The plan's file.
         rate: Transactions per second.
@@ -79,7 +79,7 @@ class Killed:
         self._joins("second", {first})
         self._feeder.free(_RETURN_AT)
         self._fed(_KILL_AT)
-        # With a profiler, so that the other scorer goes on and leaves what is taken over behind.
+        # With a profiler, so that the other scorer continues past what it takes over.
         self._kill("first", topics.decisions, first)
         self._joins("again", set(self._members()) - {first}, first)
         self._feeder.finish()
@@ -119,11 +119,11 @@ class Killed:
             self._faults.append(f"{name} joined, and no records were sent meanwhile")
 
     def _kill(self, name: str, topic: str, member: str = "") -> None:
-        """Kill a process while a transaction of its own is open.
+        """Kill a process while one of its transactions is open.
 
         Args:
-            name: Which.
-            topic: Where its transactions are seen.
+            name: Of the process.
+            topic: Where its transactions are visible.
             member: Its id in the group, to know its partitions there; without it all are its own.
         """
         process = self._running.pop(name)

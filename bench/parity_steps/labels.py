@@ -1,8 +1,8 @@
-"""The labels of the parity bench's input, and the terminals' rows that both must come to.
+"""The labels of the parity bench's input, and the terminal profile rows that both must give.
 
-Labels are known at any time up to the cut-off, and behind it; taken back in time, and too late;
-without a time; and delivered when their rows have left, whatever they say of when they were known.
-All that come too late say fraud, so that one that is heard after all changes features.
+Labels are known at any time before or after the cut-off; withdrawn in time, and too late; without a
+time; and delivered after their rows were published, whatever their time. All that come too late are
+fraud labels, so that using one of them would change features.
 """
 
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ class Labels:
     Attributes:
         row: int64[m], the input row that each is of.
         fraud: bool[m].
-        known: int64[m], since when it is known, ms; negative: it bears no time.
+        known: int64[m], since when it is known, ms; negative: it has no time.
         before: int64[m], ascending: it is delivered right before the input row of this number.
         in_time: bool[m], whether it was known at the cut-off, and delivered before its row left.
         delivered_late: bool[m], whether it was known in time, and delivered when its row had left.
@@ -53,7 +53,7 @@ class Labels:
 
     @property
     def too_late(self) -> int:
-        """How many labels the profiler must count and pass over."""
+        """How many labels the profiler must count and ignore."""
         return int((~self.in_time).sum())
 
     def table(self, rows: Input) -> pa.Table:
@@ -97,7 +97,7 @@ def label(rows: Input, plan: Plan) -> Labels:
                 )
                 found.append((row, how == "taken_back_too_late" or not fraud, again, again))
     of, said, since, due = (np.array(column) for column in zip(*found, strict=True))
-    # A label stands behind its transaction, and where the clock has reached its delivery.
+    # A label comes after its transaction, when the clock has reached its delivery.
     before = np.maximum(np.searchsorted(clock, due, side="right"), of + 1)
     left = clock[before - 1] - hold - plan.lateness_ms
     heard, past = time[of] > left, since > time[of] + hold
@@ -125,7 +125,7 @@ def settled(rows: Input, labels: Labels, plan: Plan) -> TerminalTable:
 
 
 def _frauds(rows: Input, labels: Labels) -> dict[int, bool]:
-    """Return what the last label that was known in time says, by input row."""
+    """Return the last label that was known in time, by input row."""
     said: dict[int, tuple[int, bool]] = {}
     time = rows.time
     for at in np.flatnonzero(labels.in_time).tolist():

@@ -1,4 +1,4 @@
-"""What one way made of each input row, and where two ways are unlike."""
+"""The outcome of each input row in one way, and the differences between two ways."""
 
 import io
 import json
@@ -22,7 +22,7 @@ Bool = NDArray[np.bool_]
 
 ASPECTS = ("count", "features", "score", "decision", "flags", "reason")
 _FRAMING = 5
-# By when a decision was made is no part of what was decided.
+# The time of a decision does not belong to its content.
 KEPT = 0xFF & ~int(Flag.LATE_DECISION)
 """The flags that are compared."""
 
@@ -118,11 +118,11 @@ def differences(
     """Yield a line for each of the first rows in which two ways differ.
 
     Args:
-        one: What should be.
-        other: What is.
+        one: The expected outcomes.
+        other: The actual ones.
         names: n names of the rows.
-        asked: bool[n], the rows that are looked at.
-        most: Lines at most.
+        asked: bool[n], the rows that are compared.
+        most: Maximum number of lines.
     """
     found = unlike(one, other)
     rows = np.flatnonzero(np.logical_or.reduce(list(found.values())) & asked)
@@ -132,7 +132,7 @@ def differences(
 
 
 def places(keys: Sequence[bytes], partitions: int) -> list[list[int]]:
-    """Return, by partition, the rows that lie there in the order of their offsets.
+    """Return the rows of each partition in the order of their offsets.
 
     Args:
         keys: n keys in the order in which they are sent.
@@ -215,7 +215,7 @@ class Way:
 
     @property
     def doubled(self) -> int:
-        """Decisions and dead letters beyond the first of their row, or of no row of its own."""
+        """Decisions and dead letters beyond the first of their row, or without a row."""
         return int(np.maximum(self.outcomes.count - self.given, 0).sum())
 
 

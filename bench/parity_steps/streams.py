@@ -1,4 +1,4 @@
-"""The parity bench's input as it is sent, and the stream that is left alone."""
+"""The parity bench's input as it is sent, and the undisturbed stream."""
 
 import threading
 import time
@@ -25,7 +25,7 @@ from stream_scorer.state.checkpoints.ring_columns import columns_of
 from stream_scorer.state.stores.topic_store import TopicStore
 
 MODEL = "fraud:1.1.0"
-"""The shipped version that asks for terminals."""
+"""The shipped version with terminal features."""
 
 BATCH = 1_000
 SECONDS = 240.0

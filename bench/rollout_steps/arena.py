@@ -1,4 +1,4 @@
-"""A scorer that follows a control log in an arena, and what the broker then has of both."""
+"""A scorer that follows a control log in an arena, and the results of both on the broker."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -33,10 +33,10 @@ _NEEDED = frozenset({
 
 
 class Followed:
-    """A scorer that follows a control log of its own.
+    """A scorer that follows a separate control log.
 
     Args:
-        arena: Where.
+        arena: The arena.
         name: Of the group and prefix of its topics.
         source: Its input.
     """
@@ -71,7 +71,7 @@ class Followed:
         Args:
             name: Of the stage.
             kind: Of the command.
-            body: What it says.
+            body: Its contents.
             share: The canary's.
             arms: NAME:VERSION by each arm that may then decide.
         """
@@ -148,7 +148,7 @@ class Said:
         kind: Which.
         sequence: Its number, and that of the revision that it makes.
         at_ms: When it arrived at the broker.
-        verdict: What a verdict says; None for other commands.
+        verdict: A verdict's contents; None for other commands.
     """
 
     kind: CommandKind

@@ -1,9 +1,9 @@
 """Simulated rollouts: a handbook city's stream, decided by the shipped model, cut into looks.
 
-Each city has its own people, places, purchases and frauds. Its decisions are those of the shipped
-bundle, features and history included. What the city does not have is made up, and the same for
-both arms: errors (few customers have most of them) and slow calls (they come in spells, which hit
-both arms' calls).
+Each city has different people, places, purchases and frauds. Its decisions are those of the shipped
+bundle, features and history included. Errors and slow calls, which a city does not have, are
+generated, the same for both arms: few customers have most of the errors, and slow calls come in
+spells that hit both arms' calls.
 """
 
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ def stream(city: int, days: int) -> Stream:
     bundle, plan = _bundle(), Plan()
     table = simulate(WARM_UP_DAYS + days, CUSTOMERS, TERMINALS, city)
     fraud = table["is_fraud"].to_numpy()
-    # The simulated labels have no time: they count as known at once, as in the published data.
+    # The simulated labels have no time: they count as known immediately, as in the published data.
     features = fold(table, compile_features(bundle.manifest.features, plan), plan, fraud).features
     day = table["event_time"].to_numpy().astype(np.int64) / _DAY_MS
     day = day - np.floor(day[0]) - WARM_UP_DAYS

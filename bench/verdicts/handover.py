@@ -1,4 +1,4 @@
-"""From what a group's instances left to how long its partitions stood still, and what may be."""
+"""Judges a handover: how long partitions paused, from the records that a group's instances left."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -44,7 +44,7 @@ class Partition:
     decided: Int64
 
     def pauses(self) -> Int64:
-        """Return int64[n]: how long each record stood with no decision before its own, ms.
+        """Return int64[n]: how long each record waited without a decision before its own, ms.
 
         A partition pauses while a record is there and nothing is decided: from the record's
         arrival, or from the decision before it, whichever was later, to its own decision.

@@ -1,4 +1,4 @@
-"""From one worker's run over many partitions to what it must show."""
+"""Judges one worker's run over many partitions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from stream_scorer.ports import Float64, Int64
 
 MOST_PAUSE_SECONDS = 10.0
 MOST_MEMORY_GROWTH = 0.10
-"""Fitted growth of resident memory behind the warm-up, as a share of its median."""
+"""Fitted growth of resident memory after the warm-up, as a share of its median."""
 MOST_RESTORE_SECONDS = 60.0
 WARM_UP_SHARE = 0.25
 
@@ -73,7 +73,7 @@ def report(drain: Drain, producers: int, restore_seconds: float, meanwhile: int)
     Args:
         drain: Of the backlog.
         producers: How many producer ids wrote decisions, by the broker's log.
-        restore_seconds: From a restart beside a backlog until all partitions were whole.
+        restore_seconds: From a restart with a backlog until all partitions were complete.
         meanwhile: Decisions that were made until then.
     """
     pause, partition = drain.longest_pause()

@@ -1,4 +1,4 @@
-"""From what became of candidates to a report, and what it must show."""
+"""Reports on candidates of simulated rollouts, and judges the report."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ def report(
     def mean(name: str) -> float:
         return float(np.mean([one[name] for one in runs]))
 
-    # What was not rolled back took more events than any quantile that is told.
+    # A candidate without a rollback took more events than any reported quantile.
     events = [one["events"] if one["verdict"] == Verdict.ROLL_BACK else math.inf for one in louder]
     shadows = [one["shadow"] for one in louder]
     return {

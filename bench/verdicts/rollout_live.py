@@ -1,4 +1,4 @@
-"""From what a rollout left on a broker to what it must show."""
+"""Judges a rollout by what it left on a broker."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -145,7 +145,7 @@ def shares(found: Decisions, stages: Sequence[Stage]) -> list[dict[str, Any]]:
 
 
 def flips(found: Decisions, ramp: Sequence[int]) -> int:
-    """Return how many customers left the canary while the ramp went on.
+    """Return how many customers left the canary during the ramp.
 
     Args:
         found: The decisions.

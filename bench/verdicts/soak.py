@@ -1,4 +1,4 @@
-"""From what a process needed, second by second, to whether it needs more and more."""
+"""Judges, from a process's use of resources second by second, whether the use grows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from bench.harness.script import missed
 from stream_scorer.ports import Float64
 
 WARM_UP_SHARE = 0.25
-"""Of the run: until then histories grow to their full length, and the heap with them."""
+"""Share of the run for warm-up, in which histories and heap grow to their full size."""
 MOST_GROWTH = {"rss": 0.05, "descriptors": 0.10, "threads": 0.10}
 """Fitted growth from the warm-up's end to the run's, as a share of the median."""
 LEAST_WATCHED = 0.5
-"""Share of the run that one process of the bystander must have been watched for."""
+"""Minimum share of the run for which one process of the bystander must have been watched."""
 MOST_RESUME_SECONDS = 60.0
 _BINS = 200
 

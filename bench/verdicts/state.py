@@ -1,4 +1,4 @@
-"""From measured scorers with many customers to a report, and what it must show."""
+"""Reports on measured scorers with many customers, and judges the report."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ MOST_BYTES_PER_KEY = 2_048
 MOST_RESTORE_SECONDS = 60.0
 MOST_COST = 0.10
 QUICK_MOST_COST = 0.25
-"""Rounds of a second are too short to tell a tenth on cores that others use too."""
+"""Rounds of a second are too short to measure a tenth on cores that others use too."""
 LEAST_FLATNESS = 0.75
 
 _MARGIN = 1.05
@@ -26,18 +26,18 @@ _MARGIN = 1.05
 
 @dataclass(slots=True)
 class Size:
-    """What was measured with one number of customers.
+    """The measurements with one number of customers.
 
     Attributes:
         keys: Customers.
-        cycles: Checkpoint cycles that the measured events are to hold.
+        cycles: Intended number of checkpoint cycles during the measured events.
         state_bytes: Size of the checkpoint's records.
         memory: Bytes of resident memory beyond that of a scorer without customers.
-        restore_seconds: From the process's start until its state was whole.
+        restore_seconds: From the process's start until its state was complete.
         rates: Events per second by way, ``on`` and ``off``, one for each round.
         buckets: Buckets written during the measured rounds.
         events: Events of the measured rounds, with checkpoints.
-        restart_seconds: As ``restore_seconds``, of a restart behind the measured rounds.
+        restart_seconds: As ``restore_seconds``, of a restart after the measured rounds.
         replayed: Input records that the restart replayed.
     """
 

@@ -1,1 +1,1 @@
-"""Scoring files."""
+"""Scoring of files."""

@@ -1,4 +1,4 @@
-"""Decisions as one Avro container file that grows block by block."""
+"""Decisions as one Avro container file that is written block by block."""
 
 import hashlib
 import io
@@ -39,7 +39,7 @@ class AvroDecisions:
         text = json.dumps(schema)
         self._form = form
         self._schema = schema
-        # The same job gives the same bytes, so the marker is no random one.
+        # Not random, so that the same job writes the same bytes.
         self._sync = hashlib.sha256(
             json.dumps([text, list(form.names), form.decided_at]).encode()
         ).digest()[:_SYNC_BYTES]
@@ -81,7 +81,7 @@ class AvroDecisions:
             self._file.write(_long(last - first) + _long(len(data)) + data + self._sync)
 
     def end(self) -> int:
-        """End the part, bring it to the disk and return its length in bytes."""
+        """End the part, sync it to disk and return its length in bytes."""
         self._file.flush()
         os.fsync(self._file.fileno())
         start, self._length = self._length, self._file.tell()
@@ -92,12 +92,12 @@ class AvroDecisions:
 
     def close(self) -> None:
         """Close the file; the unfinished part is lost."""
-        with suppress(OSError):  # what the disk does not take is in no ledger
+        with suppress(OSError):  # a part that the disk does not take is in no ledger
             self._file.close()
 
 
 def _long(number: int) -> bytes:
-    """Return a positive number as Avro's long."""
+    """Return a non-negative number as Avro's long."""
     number <<= 1
     out = bytearray()
     while number > 127:  # noqa: PLR2004 seven bits a byte

@@ -1,4 +1,4 @@
-"""The middle of a batch job: chunks of rows through the core, in the order of the input."""
+"""Decides a batch job's chunks of rows with the core, in the order of the input."""
 
 import json
 from collections import Counter
@@ -34,12 +34,12 @@ from stream_scorer.tables.order import refuse_disorder
 Int64 = NDArray[np.int64]
 _PARTITION = 0
 _EVICTED_AT_ONCE = 8_192
-"""Customers per chunk that are looked at for leaving."""
+"""Number of customers per chunk that are checked for eviction."""
 
 
 @dataclass(slots=True)
 class Chunk:
-    """What became of some rows of the input.
+    """The result of some rows of the input.
 
     Attributes:
         decided: Decisions, in the order of the input.
@@ -51,14 +51,14 @@ class Chunk:
 
 
 class Decider:
-    """Decides chunks and keeps what later ones need: rings, terminals, counts.
+    """Decides chunks, and keeps the state for later ones: rings, terminals, counts.
 
     Args:
-        model: Decides.
+        model: The deciding model.
         plan: What all models share.
-        source: Tells a file's name.
-        terminals: What is known of terminals; None where nothing is.
-        decided_at: The job's time, ms: what events may not lie too far ahead of.
+        source: Returns a file's name.
+        terminals: The terminals' table; None without one.
+        decided_at: The job's time, ms; events too far after it are rejected.
         since: Events before it, ms, are remembered, not decided; None: all are decided.
     """
 
@@ -84,11 +84,11 @@ class Decider:
         self._rejected: Counter[str] = Counter()
 
     def load(self, done: Done, payloads: list[bytes]) -> None:
-        """Stand where an earlier run stood.
+        """Continue from the state of an earlier run.
 
         Args:
-            done: What was done.
-            payloads: What ``dump`` gave then.
+            done: Its progress.
+            payloads: Its result of ``dump``.
 
         Raises:
             ValueError: They are damaged.
@@ -105,14 +105,14 @@ class Decider:
             self._terminals.met = Met(told.get("frauds_in_input", 0), bool(told.get("met", 0)))
 
     def dump(self) -> list[bytes]:
-        """Return what is known of terminals, then the rings' buckets."""
+        """Return the terminals' table, then the rings' buckets."""
         rings = self._rings.of(_PARTITION)
         buckets = (rings.dump(bucket) for bucket in range(BUCKETS))
         terminals = b"" if self._terminals is None else self._terminals.dump()
         return [terminals, *(bucket for bucket in buckets if bucket)]
 
     def done(self) -> Done:
-        """Return what is done so far."""
+        """Return the progress so far."""
         return replace(
             self._done,
             watermark=self._rings.of(_PARTITION).watermark,
@@ -128,7 +128,7 @@ class Decider:
             rows: Rows of the input, with the columns of ``BatchInput.schema``.
 
         Raises:
-            SettingsError: An event lies further before an earlier row's than the lateness.
+            SettingsError: An event is older than an earlier row's by more than the lateness.
             ModelError: The model fails for too many rows.
         """
         chunk = Chunk()
@@ -208,7 +208,7 @@ class Decider:
         )
 
     def _keep_order(self, events: EventBatch, file: NDArray[np.int32]) -> None:
-        """Refuse events that a stream would get too late, and move the newest time on."""
+        """Refuse events that would be too late in a stream, and update the newest time."""
         if not len(events):
             return
         newest = refuse_disorder(
@@ -242,9 +242,9 @@ class Decider:
             self._tell(chunk, reject, record["event_time"])
 
     def _tell(self, chunk: Chunk, reject: Reject, event_time: int) -> None:
-        """Add a reject, but for history: it was told with its own day.
+        """Add a reject, unless it is history, which was reported with its own day.
 
-        Where the event time itself is none (0 stands for it), no day is the row's.
+        A row without a valid event time (here 0) belongs to no day.
         """
         if self._since is not None and 0 < event_time < self._since:
             told = self._done.history_rejected + 1
@@ -254,7 +254,7 @@ class Decider:
 
 
 def _times_as_numbers(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the rows with times in ms: not every one is a date that Python has."""
+    """Return the rows with times in ms: Python has no dates for some of them."""
     for at, (name, column) in enumerate(zip(rows.schema.names, rows.columns, strict=True)):
         if pa.types.is_timestamp(column.type):
             rows = rows.set_column(at, name, column.cast(pa.int64()))
@@ -262,7 +262,7 @@ def _times_as_numbers(rows: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _duplicates(rejections: Rejections) -> Int64:
-    """Return int64[r], the rows that were sent before."""
+    """Return int64[r], the rows that are duplicates."""
     again = [reason is RejectReason.DUPLICATE for reason in rejections.reasons]
     return rejections.rows[np.array(again, np.bool_)]
 

@@ -1,7 +1,7 @@
 """External sort: rows by (event time, arrival), on disk, with bounded memory.
 
-Some rows at a time are sorted and written as a run; the runs are then merged, some rows of each at
-a time. Sorting is stable, so rows of one time keep the order in which they came.
+Some rows at a time are sorted and written as a run. The runs are then merged, some rows of each at
+a time. Sorting is stable: rows of the same time keep their order of arrival.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def write_runs(
     Args:
         rows: Batches of one schema with ``event_time``.
         directory: Exists and is empty.
-        run_rows: Rows of a run, about; at most that many and one batch are held.
+        run_rows: Approximate rows of a run; at most these and one batch are in memory.
     """
     runs: list[Path] = []
     held: list[pa.RecordBatch] = []
@@ -55,7 +55,7 @@ def write_runs(
 
 
 def _few(runs: list[Path], directory: Path) -> list[Path]:
-    """Merge neighbouring runs until few enough are left to be open at once."""
+    """Merge neighbouring runs until few enough are left to be open at the same time."""
     turn = 0
     while len(runs) > _FILES_AT_ONCE:
         merged = []
@@ -88,7 +88,7 @@ def merge(runs: list[Path]) -> Iterator[pa.RecordBatch]:
     """Yield the rows of all runs in order.
 
     Args:
-        runs: What ``write_runs`` returned.
+        runs: The result of ``write_runs``.
     """
     with ExitStack() as open_files:
         readers = [
@@ -101,8 +101,8 @@ def merge(runs: list[Path]) -> Iterator[pa.RecordBatch]:
             ends = [
                 (int(_times(head)[-1]), at) for at, head in enumerate(heads) if head is not None
             ]
-            # Of the runs whose batch ends first, the one that arrived first: what is before its
-            # end, in this order, can follow in no other batch.
+            # The run whose batch ends first; of equal ones, the one that arrived first. All rows up
+            # to that end are in the current batches.
             edge, first = min(ends)
             taken = []
             for at, head in enumerate(heads):

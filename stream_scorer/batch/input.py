@@ -1,9 +1,9 @@
 """The input of a batch job as columns of one schema, in chunks of one size.
 
-Beside the transaction schema's columns a row carries where it stands (``_file``, ``_row``) and,
-when it does not fit the schema, why (``_fault``) and how it reads (``_raw``, JSON): a bad row is
-one reject, never the end of the job, just as a malformed record is one dead letter of the stream.
-Extra fields have no such names.
+In addition to the transaction schema's columns, a row has its place (``_file``, ``_row``). If it
+does not fit the schema, it also has the reason (``_fault``) and its content (``_raw``, JSON). A bad
+row becomes one reject and does not end the job, just as a malformed record becomes one dead letter
+of the stream. Extra fields cannot have these names.
 
 With a mapping, rows are read by it (``tables.mapped``), and a row that ``where`` does not choose
 has the fault :data:`SKIPPED`.
@@ -35,13 +35,13 @@ _PLACE = (
     pa.field("_fault", pa.string()), pa.field("_raw", pa.string()),
 )  # fmt: skip
 SKIPPED = "skipped"
-"""In the place of a fault: ``[record] where`` does not choose the row."""
+"""Used instead of a fault: ``[record] where`` does not choose the row."""
 _IDS = frozenset({"transaction_id", "customer_id", "terminal_id"})
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A row of the input: the number of its file and its own number there, both from 0."""
+    """A row of the input: the number of its file and its number in it, both from 0."""
 
     file: int
     row: int
@@ -52,14 +52,15 @@ class BatchInput:
 
     Args:
         files: In the order in which they are read.
-        plan: Its mapping, if it has one, and how long a text may be.
+        plan: Its mapping, if it has one, and the maximum length of a text.
 
     Attributes:
         files: As given.
         names: Columns of the transaction schema, the extras, and the amount in the base currency if
             the plan has rates.
-        schema: Of what is yielded: those, then ``_file``, ``_row``, ``_fault`` and ``_raw``.
-        read: Bytes of the input that are read, about; for a progress bar.
+        schema: Schema of the yielded rows: ``names``, then ``_file``, ``_row``, ``_fault``,
+            ``_raw``.
+        read: Approximate bytes of the input that are read; for a progress bar.
     """
 
     def __init__(self, files: Sequence[InputFile], plan: Plan) -> None:
@@ -87,10 +88,10 @@ class BatchInput:
         self._longest = plan.string_bytes_max
 
     def refuse_lacking(self) -> None:
-        """Look at every file before the first is read.
+        """Check every file before the first is read.
 
         Raises:
-            SettingsError: One cannot be read, or lacks a column; names it.
+            SettingsError: One cannot be read, or a column is missing; names it.
         """
         for file in self.files:
             if self._mapped is not None:
@@ -111,7 +112,7 @@ class BatchInput:
         """Yield the rows from a place on, in the order of the files.
 
         Raises:
-            SettingsError: A file is damaged, or a column is of another type; names both.
+            SettingsError: A file is damaged, or a column has another type; names both.
             UnavailableError: A store does not answer.
         """
         before = sum(file.size for file in self.files[: start.file])
@@ -128,7 +129,7 @@ class BatchInput:
     def _of_file(
         self, number: int, file: InputFile, first: int
     ) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Yield bytes that are read of a file, and rows."""
+        """Yield a file's rows, with the bytes read for them."""
         if self._mapped is not None:
             for mapped in self._mapped.pieces(file, first):
                 yield mapped.read, self._normal(number, mapped)
@@ -137,7 +138,7 @@ class BatchInput:
             yield piece.read, self._fitted(number, file, piece)
 
     def _normal(self, number: int, piece: MappedPiece) -> pa.RecordBatch:
-        """Return all rows of a piece; those that are not good have fillers and a fault."""
+        """Return all rows of a piece; bad rows have fillers and a fault."""
         made = list(piece.records.columns)
         faults: dict[int, tuple[str, str]] = {}
         if len(piece.good) < piece.rows:
@@ -174,7 +175,7 @@ class BatchInput:
     def _converted(
         self, piece: Piece, made: list[pa.Array], faults: dict[int, tuple[str, str]]
     ) -> pa.Array:
-        """Return the amounts in the base currency; rows that have none are told in ``faults``."""
+        """Return the amounts in the base currency; rows without one get an entry in ``faults``."""
         assert self._base is not None  # noqa: S101 the caller asks
         sound = np.setdiff1d(np.arange(piece.rows), list(faults))
         records = pa.RecordBatch.from_arrays(made, names=self._own).take(pa.array(sound))
@@ -202,7 +203,7 @@ class BatchInput:
         return pa.RecordBatch.from_arrays([*made, *place, *texts], schema=self.schema)
 
     def _column(self, file: InputFile, piece: Piece, name: str, found: dict[int, str]) -> pa.Array:
-        """Return a column with the schema's type; what does not fit is told in ``found``."""
+        """Return a column with the schema's type; misfits get an entry in ``found``."""
         target = self.schema.field(name)
         raw = piece.columns.get(name)
         if raw is None:
@@ -217,8 +218,8 @@ class BatchInput:
             if default is None and name not in _IDS:
                 for row in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)).tolist():
                     found.setdefault(row, f"{RejectReason.MALFORMED}: {name} is missing")
-            # An id that is missing is an empty one, and the core says so. Other rows with a
-            # filler are rejected: nobody reads it.
+            # A missing id is an empty one, which the core rejects. Other rows with a filler are
+            # rejected, so that the filler is never read.
             filler: Any = default if default is not None else "" if is_text(column.type) else 0
             column = column.fill_null(pa.scalar(filler, pa.int64() if filler == 0 else None).cast(
                 target.type
@@ -252,19 +253,19 @@ def rechunk(rows: Iterator[pa.RecordBatch], size: int) -> Iterator[pa.RecordBatc
 
 
 def _joined(held: list[pa.RecordBatch]) -> pa.RecordBatch:
-    # Also a single one: what starts in the middle of a buffer is copied out of it.
+    # Also a single one: copying detaches a slice from its larger buffer.
     return pa.concat_batches(held)
 
 
 def _filled(column: pa.Array, field: pa.Field) -> pa.Array:
-    """Return a column without null if the field takes none: no reader looks at the fillers."""
+    """Return a column without nulls if the field is not nullable; the fillers are never read."""
     if field.nullable:
         return column
     return column.fill_null(pa.scalar("" if is_text(column.type) else 0).cast(column.type))
 
 
 def _with_times(column: pa.Array, times: Mapping[int, int]) -> pa.Array:
-    """Return event times with those of some rows, ms."""
+    """Return event times with some rows' times replaced, ms."""
     if not times:
         return column
     changed = column.cast(pa.int64()).to_numpy().copy()
@@ -273,7 +274,7 @@ def _with_times(column: pa.Array, times: Mapping[int, int]) -> pa.Array:
 
 
 def _refuse_type(file: InputFile, name: str, column: pa.Array, target: pa.DataType) -> None:
-    """Refuse a column none of whose values can fit."""
+    """Refuse a column of which no value can fit."""
     if not fits(column, target):
         raise SettingsError(
             f"{file.name}: column {name!r} is {column.type}, not {_told(target)}",

@@ -1,4 +1,4 @@
-"""One run of a batch job: from where its ledger stands to the end of the input."""
+"""One run of a batch job: from its ledger's position to the end of the input."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -33,13 +33,13 @@ class Order:
         source: Path, glob or fsspec URL of the transactions.
         out: File or folder to write, named by one of :data:`~stream_scorer.batch.output.ENDINGS`.
         model: NAME or NAME:VERSION.
-        plan: Plan file; None takes ``plan.toml`` beside the model's versions.
+        plan: Plan file; None takes ``plan.toml`` next to the model's versions.
         labels: Labels for features by terminal.
         features: Whether to add a column for each feature.
         sort: Whether to sort the input by event time first.
         since: Decide only events from this time on, ms; earlier ones are history. None: all.
-        rejects: File for rejected rows; None: beside ``out``.
-        as_of: The job's time, ms since the epoch; None: when it starts first.
+        rejects: File for rejected rows; None: next to ``out``.
+        as_of: The job's time, ms since the epoch; None: the time of its first start.
         part_rows: Input rows of a part.
     """
 
@@ -57,7 +57,7 @@ class Order:
 
     @property
     def rejects_path(self) -> Path:
-        """Where rejected rows go."""
+        """The file of rejected rows."""
         return self.rejects or self.out.with_name(f"{self.out.name}.rejects.jsonl")
 
 
@@ -69,7 +69,7 @@ class JobProgress:
         stage: ``sort``, ``score`` or ``merge``.
         done: Of ``total``.
         total: Bytes of the input; in the stage ``merge``, decisions.
-        rows: Rows that are done in this run and those before it.
+        rows: Rows done in this run and earlier ones.
     """
 
     stage: str
@@ -79,7 +79,7 @@ class JobProgress:
 
 
 class Job:
-    """One run of a job: from where the ledger stands to the end of the input."""
+    """One run of a job: from the ledger's position to the end of the input."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class Job:
         self._rejects = Rejects(work.rejects, names)
 
     def run(self, labels: InputFile | None) -> Ledger:
-        """Decide the rows that are left, and end the output."""
+        """Decide the remaining rows, and complete the output."""
         ledger = self._ledger
         terminals = None
         if labels is not None:
@@ -142,12 +142,12 @@ class Job:
         return self._finish()
 
     def close(self) -> None:
-        """Let the files go."""
+        """Close the files."""
         self._writer.close()
         self._rejects.close()
 
     def _chunks(self) -> Iterator[pa.RecordBatch]:
-        """Yield what is left of the input; parts and chunks end at the same rows in every run."""
+        """Yield the rest of the input; parts and chunks end at the same rows in every run."""
         size = min(CHUNK_ROWS, self._order.part_rows)
         done = self._ledger.done
         if self._order.sort:
@@ -156,7 +156,7 @@ class Job:
             yield from rechunk(self._source.rows(Place(done.file, done.row)), size)
 
     def _runs(self) -> list[Path]:
-        """Return the sorted input; it is sorted when no earlier run has done it."""
+        """Return the sorted input; sort it if no earlier run has."""
         work, ledger = self._work, self._ledger
         if ledger.sorted_runs is None:
             work.runs.mkdir(exist_ok=True)
@@ -180,7 +180,7 @@ class Job:
         self._rejects.write(chunk.rejects)
 
     def _end_part(self, done: Done, state: list[bytes]) -> None:
-        """Bring what is written to the disk, and then say so."""
+        """Sync the output to disk, and then update the ledger."""
         ledger, work = self._ledger, self._work
         number = len(ledger.parts)
         length = self._writer.end()
@@ -211,7 +211,7 @@ def _writer(out: Path, work: WorkDirectory, form: Form) -> PartWriter:
 
 
 def _behind(rows: Iterator[pa.RecordBatch], count: int) -> Iterator[pa.RecordBatch]:
-    """Yield what stands behind the first ``count`` rows."""
+    """Yield the rows after the first ``count``."""
     for batch in rows:
         if count < batch.num_rows:
             yield batch.slice(count)

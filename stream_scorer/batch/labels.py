@@ -1,4 +1,4 @@
-"""Labels of a batch job: which of its transactions are frauds, as far as was known in time."""
+"""Labels of a batch job: which of its transactions are known as frauds in time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ _COLUMNS = {
 _NEEDED = ("transaction_id", "is_fraud", "event_time")
 _OPTIONAL = dict.fromkeys(("label_time", _CUSTOMER))
 _SAMPLE = 1 << 18
-"""Labels, 2 MB of hashes, by which it is found out whether they belong to the input at all."""
+"""Number of labels, 2 MB of hashes, for the check whether they belong to the input at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,11 @@ class _Labels:
     """Some labels of a file.
 
     Attributes:
-        match: uint64[n], hashes of what they belong to; see :class:`Frauds`.
+        match: uint64[n], hashes of their transactions' identity; see :class:`Frauds`.
         fraud: bool[n].
         known: int64[n], when they became known, ms.
-        in_time: bool[n], whether that was before their terminal's row is told. Where labels do not
-            name its time, that depends on the event: all that have a possible time.
+        in_time: bool[n], whether they were known before their terminal's row is published. If
+            labels do not name the event time, this depends on the event: all with a possible time.
     """
 
     match: UInt64
@@ -61,7 +61,7 @@ class _Labels:
 
 @dataclass(frozen=True, slots=True)
 class _Dated:
-    """All labels of transactions that a label calls a fraud, where labels do not name their time.
+    """All labels of transactions with a fraud label, if labels do not name the event time.
 
     Attributes:
         match: uint64[n], ascending; see :class:`Frauds`.
@@ -76,7 +76,7 @@ class _Dated:
     hold: int
 
     def last(self, match: UInt64, event_time: Int64) -> Bool:
-        """Return bool[n]: what the last label in time says of each of n events."""
+        """Return bool[n]: whether the last label in time of each of n events is fraud."""
         at = last_in_time(self.match, self.known, match, event_time + self.hold)
         found: Bool = (at >= 0) & (kept_until(self.known)[at] >= event_time) & self.fraud[at]
         return found
@@ -87,14 +87,14 @@ class Frauds:
     """Transactions that are frauds.
 
     Attributes:
-        match: uint64[f], sorted: hashes of id and, where labels name them, event time and customer.
-        identity: What labels name. An id alone may come again, under another time or from another
-            customer, as a transaction of its own.
-        sample: uint64[s], sorted: such hashes of labels, of frauds or not, in time or not; the
-            smallest ones, so a fair choice. All, where the file has no more than that.
-        read: Labels of the file.
-        in_time: Those that were known in time; all, where labels do not name the event time.
-        dated: Decides which of ``match`` are frauds, where labels do not name the event time.
+        match: uint64[f], sorted: hashes of id and, if labels name them, event time and customer.
+        identity: The columns that labels name. The same id with another time or customer is a
+            different transaction.
+        sample: uint64[s], sorted: such hashes of labels, frauds or not, in time or not. The
+            smallest ones, so an unbiased sample; all, if the file has no more.
+        read: Number of labels of the file.
+        in_time: Number of labels known in time; all, if labels do not name the event time.
+        dated: Decides which of ``match`` are frauds, if labels do not name the event time.
     """
 
     match: UInt64
@@ -114,7 +114,7 @@ class Frauds:
         return found
 
     def heard_of(self, events: EventBatch) -> bool:
-        """Whether a label of the sample belongs to one of the events."""
+        """Return whether a label of the sample belongs to one of the events."""
         return bool(_within(self.sample, self._match(events)).any())
 
     def _match(self, events: EventBatch) -> UInt64:
@@ -130,17 +130,17 @@ def _within(known: UInt64, match: UInt64) -> Bool:
 def read_frauds(file: InputFile, plan: Plan) -> Frauds:
     """Return the frauds of a file of labels.
 
-    Of several labels of a transaction the last one counts that was known before its terminal's row
-    is told: event time + delay - slack. A label without a time was known at once. The file is read
-    twice, so that no more is held than the frauds and a sample of the others.
+    Of a transaction's labels, the last one counts that was known before its terminal's row is
+    published: event time + delay - slack. A label without a time was known immediately. The file is
+    read twice, so that only the frauds and a sample of the others are in memory.
 
     Args:
-        file: Has ``transaction_id``, ``is_fraud``, ``event_time``, perhaps ``label_time`` and
-            ``customer_id``; or what the plan's mapping of labels makes them of.
-        plan: Gives that mapping, delay and slack.
+        file: Has ``transaction_id``, ``is_fraud``, ``event_time``, optionally ``label_time`` and
+            ``customer_id``; or the columns of the plan's mapping of labels.
+        plan: Contains that mapping, delay and slack.
 
     Raises:
-        SettingsError: It cannot be read, is empty, lacks a column, or a value does not fit.
+        SettingsError: It cannot be read, is empty, a column is missing, or a value does not fit.
     """
     identity = plan.label_identity if plan.labels else LabelIdentity(_names_customer(file))
     sample = np.empty(0, np.uint64)
@@ -179,7 +179,7 @@ def _dated(pieces: Iterator[_Labels], frauds: UInt64, hold: int) -> _Dated:
     match = np.concatenate([labels.match for labels in said])
     known = np.concatenate([labels.known for labels in said])
     fraud = np.concatenate([labels.fraud for labels in said])
-    # Of two that were known at the same time, the later row is the last one.
+    # Of two labels known at the same time, the later row counts as the last.
     order = np.lexsort((np.arange(len(match)), known, match))
     return _Dated(match[order], known[order], fraud[order], hold)
 
@@ -194,7 +194,7 @@ def _names_customer(file: InputFile) -> bool:
     for name in _NEEDED:
         if present is not None and name not in present:
             raise SettingsError(f"labels {file.name}: column {name!r} is missing", "add it")
-    # Where the names are only known row by row, a row without the customer would say it.
+    # If the names are known only row by row, a row without the customer would be an error.
     return present is not None and _CUSTOMER in present
 
 
@@ -213,7 +213,7 @@ def _labels(file: InputFile, plan: Plan, identity: LabelIdentity) -> Iterator[_L
 
 
 def _own(file: InputFile, *, by_customer: bool) -> Iterator[pa.RecordBatch]:
-    """Yield the labels of a file that has our own columns."""
+    """Yield the labels of a file with our own columns."""
     needed = (*_NEEDED, _CUSTOMER) if by_customer else _NEEDED
     schema = pa.schema(
         [pa.field(name, kind, name not in needed) for name, kind in _COLUMNS.items()]
@@ -223,7 +223,7 @@ def _own(file: InputFile, *, by_customer: bool) -> Iterator[pa.RecordBatch]:
 
 
 def _mapped(file: InputFile, plan: Plan, mapping: EventMapping) -> Iterator[pa.RecordBatch]:
-    """Yield the labels of a file of a user's own columns."""
+    """Yield the labels of a file with a user's columns."""
     for piece in MappedReader(plan, mapping).pieces(file):
         if piece.faults:
             row, fault = min(piece.faults.items())

@@ -1,8 +1,8 @@
-"""How far a batch job is: a work directory beside its output, and the ledger in it.
+"""A batch job's progress: a work directory next to its output, and the ledger in it.
 
-``OUT.unfinished/`` holds the growing output, the state as of the last part, and ``ledger.json``,
-which names what of them counts. The ledger is replaced in one piece after everything that it names
-is on the disk, so a job that ends anywhere continues after its last part.
+``OUT.unfinished/`` contains the growing output, the state as of the last part, and ``ledger.json``,
+which names the valid parts of both. The ledger is replaced atomically after everything that it
+names is synced to disk. So a job that ends at any point continues after its last part.
 """
 
 import fcntl
@@ -28,11 +28,11 @@ _LENGTH = struct.Struct("<I")
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What of the input is done.
+    """The finished part of the input.
 
     Attributes:
-        file: Number of the input file to go on in.
-        row: Its row to go on from.
+        file: Number of the input file to continue in.
+        row: Its row to continue from.
         rows: Input rows that are done.
         newest: Newest accepted event time, ms.
         watermark: The rings' watermark, ms.
@@ -40,10 +40,10 @@ class Done:
         rejected: Rejected rows by reason.
         degraded: Decisions without everything that the features need.
         failed_rows: Rows for which the model failed.
-        accepted: Rows that are no rejects, decided or history.
+        accepted: Rows that were not rejected, decided or history.
         skipped: Rows that ``[record] where`` of the plan's mapping does not choose.
-        history: Accepted rows that lie before ``--since``.
-        history_rejected: Rows before it that are rejects; they are told nowhere else.
+        history: Accepted rows before ``--since``.
+        history_rejected: Rejected rows before it; they are reported only here.
         labels: Counts of labels, by name; empty without labels.
     """
 
@@ -65,17 +65,17 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """What a job has behind it.
+    """What a job has done.
 
     Attributes:
-        job: What the job is: input, model, options. Another job's work is not taken up.
+        job: The job's identity: input, model, options. Another job's work is not continued.
         decided_at: The job's time, ms since the epoch.
-        done: What of the input is done.
-        rejects_length: Bytes of the rejects that count.
+        done: The finished part of the input.
+        rejects_length: Bytes of the valid rejects.
         parts: Bytes of the decisions of each finished part.
         state: Name of the file with rings and terminals; empty before the first part.
         sorted_runs: Names of the sorted runs once all are written.
-        complete: Whether every row is done and the output whole.
+        complete: Whether every row is done and the output complete.
     """
 
     job: Mapping[str, Any]
@@ -111,7 +111,7 @@ class WorkDirectory:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Make the directory and keep other jobs out of it.
+        """Make the directory and lock it against other jobs.
 
         Raises:
             SettingsError: It cannot be made, or another job is in it.
@@ -135,7 +135,7 @@ class WorkDirectory:
             os.close(lock)
 
     def read(self) -> Ledger | None:
-        """Return the ledger; None where no part is done.
+        """Return the ledger; None if no part is done.
 
         Raises:
             StateError: It is damaged, or of another version.
@@ -158,7 +158,7 @@ class WorkDirectory:
             raise self._refusal(f"the ledger is damaged: {error}") from error
 
     def write(self, ledger: Ledger) -> None:
-        """Replace the ledger, all that it names being on the disk."""
+        """Replace the ledger; all that it names must be on disk."""
         text = json.dumps({"format": FORMAT, **asdict(ledger)})
         self.put(_LEDGER, text.encode())
         for old in self.path.glob("state-*"):
@@ -170,7 +170,7 @@ class WorkDirectory:
 
         Args:
             number: Of the part.
-            payloads: What is known of terminals, then the rings' buckets.
+            payloads: The terminals' table, then the rings' buckets.
         """
         name = f"state-{number}"
         body = b"".join(_LENGTH.pack(len(payload)) + payload for payload in payloads)
@@ -178,7 +178,7 @@ class WorkDirectory:
         return name
 
     def read_state(self, name: str) -> list[bytes]:
-        """Return what ``write_state`` wrote.
+        """Return the payloads that ``write_state`` wrote.
 
         Raises:
             StateError: It is damaged.
@@ -198,11 +198,11 @@ class WorkDirectory:
         return payloads
 
     def damaged(self, name: str, what: str) -> StateError:
-        """Return the error of a file of the directory that cannot be used."""
+        """Build the error for an unusable file of the directory."""
         return self._refusal(f"{name} is damaged: {what}")
 
     def put(self, name: str, data: bytes) -> None:
-        """Put a file in place in one piece, and on the disk."""
+        """Write a file atomically and sync it to disk."""
         with put_in_place(self.path / name) as file:
             file.write(data)
 
@@ -210,7 +210,7 @@ class WorkDirectory:
         return StateError(f"{self.path}: {what}", "delete the directory to start again")
 
     def remove(self) -> None:
-        """Remove the directory with all that is in it."""
+        """Remove the directory with its contents."""
         shutil.rmtree(self.path, ignore_errors=True)
 
 
@@ -227,7 +227,7 @@ def put_in_place(path: Path) -> Iterator[BinaryIO]:
 
 
 def sync(path: Path) -> None:
-    """Bring a file, or the entries of a directory, to the disk."""
+    """Sync a file, or the entries of a directory, to disk."""
     opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)

@@ -1,4 +1,4 @@
-"""What a batch job writes: decisions as Parquet or Avro, rejects as JSON lines.
+"""The output of a batch job: decisions as Parquet or Avro, rejects as JSON lines.
 
 The output grows part by part and can be cut back to the end of any part, so a resumed job repeats
 nothing. Decisions are a folder of Parquet files, one Parquet file or one Avro file.
@@ -25,7 +25,7 @@ ENDINGS = (PARQUET, AVRO, FOLDER)
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """Decisions and where their transactions stand.
+    """Decisions and the places of their transactions.
 
     Attributes:
         decisions: n decisions; an event's offset is its row in its file, from 0.
@@ -43,7 +43,7 @@ class PartWriter(Protocol):
         """Keep the finished parts and delete everything after them.
 
         Args:
-            parts: What ``end`` returned for each of them; none when the job starts.
+            parts: The results of ``end`` for them; none when the job starts.
 
         Raises:
             ValueError: A finished part is missing or has another length.
@@ -55,14 +55,14 @@ class PartWriter(Protocol):
         ...
 
     def end(self) -> int:
-        """End the part, bring it to the disk and return its length in bytes."""
+        """End the part, sync it to disk and return its length in bytes."""
         ...
 
     def finish(self, told: Callable[[int, int], None]) -> None:
-        """Make the output of all parts and bring it to the disk; may be repeated after a crash.
+        """Complete the output from all parts and sync it to disk; may be repeated after a crash.
 
         Args:
-            told: Called now and then with how many decisions are merged, and of how many.
+            told: Called now and then with (decisions merged, decisions in total).
         """
         ...
 
@@ -92,10 +92,10 @@ def decision_fields() -> list[str]:
 
 
 def refuse_feature_names(names: Sequence[str]) -> None:
-    """Refuse features that cannot be columns beside the decision's.
+    """Refuse features that cannot be columns next to the decision's.
 
     Raises:
-        SettingsError: One is called as a field of the decision, or as Avro calls nothing.
+        SettingsError: One has the name of a decision field, or a name that Avro does not allow.
     """
     taken = set(decision_fields())
     for name in names:
@@ -111,10 +111,10 @@ class Reject:
     """A row that is not decided.
 
     Attributes:
-        place: Number of its file, and its own number there, both from 0.
+        place: Number of its file, and its number in it, both from 0.
         reason: A reject reason of the stream.
         detail: What is wrong.
-        record: The row, as strict JSON holds it; as it was read where it does not fit the schema.
+        record: The row as strict JSON; as it was read, if it does not fit the schema.
     """
 
     place: tuple[int, int]
@@ -137,7 +137,7 @@ class Rejects:
         self._names = names
 
     def resume(self, length: int) -> None:
-        """Begin behind ``length`` bytes."""
+        """Continue after ``length`` bytes."""
         self._file.truncate(length)
         self._file.seek(length)
 
@@ -152,11 +152,11 @@ class Rejects:
             self._file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
 
     def end(self) -> int:
-        """Return the file's length, all of it handed to the system."""
+        """Flush the file and return its length."""
         self._file.flush()
         return self._file.tell()
 
     def close(self) -> None:
-        """Let the file go."""
-        with suppress(OSError):  # what the disk does not take is in no ledger
+        """Close the file."""
+        with suppress(OSError):  # rows that the disk does not take are in no ledger
             self._file.close()

@@ -79,10 +79,10 @@ class ParquetFolder:
         plain = {"transaction_id", "score", "features", *self._form.features}
         return pq.ParquetWriter(
             file, self.schema, compression="zstd", compression_level=_LEVEL,
-            # Values that hardly repeat would only fill a dictionary for nothing.
+            # A dictionary of values that hardly repeat is useless.
             use_dictionary=[name for name in self.schema.names if name not in plain],
             write_statistics=["event_time", "score", "source_offset"],
-            # Without it the words are read back as words, not as dictionaries.
+            # Without it words are read as words, not as dictionaries.
             store_schema=False,
         )  # fmt: skip
 
@@ -109,8 +109,8 @@ class ParquetFolder:
         return self._writer
 
     def end(self) -> int:
-        """End the part, bring it to the disk and return its length in bytes."""
-        # A part without rows has a file, too: an output without any file would have no schema.
+        """End the part, sync it to disk and return its length in bytes."""
+        # A part without rows also has a file: an output without any file would have no schema.
         self._begun().close()
         self._writer = None
         self._close_file()
@@ -129,7 +129,7 @@ class ParquetFolder:
         """Close the file and delete the unfinished part."""
         if self._writer is None:
             return
-        with suppress(OSError):  # a full disk: the part is lost in any case
+        with suppress(OSError):  # disk full: the part is lost in any case
             self._writer.close()
         with suppress(OSError):  # as above
             self._close_file()
@@ -197,10 +197,10 @@ class MergedParquet(ParquetFolder):
         self._merged = merged
 
     def finish(self, told: Callable[[int, int], None]) -> None:
-        """Copy the row groups of all parts into one file, which appears in one step."""
+        """Copy the row groups of all parts into one file, which appears atomically."""
         paths = [self._path(number) for number in range(self._parts)]
         if len(paths) == 1:
-            # Bytes are copied in a few hundredths of the time that rows take.
+            # Copying bytes takes a few hundredths of the time of decoding rows.
             with paths[0].open("rb") as part, put_in_place(self._merged) as file:
                 shutil.copyfileobj(part, file)
             return
@@ -220,7 +220,7 @@ class MergedParquet(ParquetFolder):
         """Yield the row groups of files, one at a time."""
         words = [field.name for field in self.schema if field.type == _WORD]
         for path in paths:
-            # Not buffered ahead: only one row group is to be held.
+            # No pre-buffering, so that only one row group is in memory.
             with pq.ParquetFile(path, read_dictionary=words, pre_buffer=False) as file:
                 for number in range(file.num_row_groups):
                     yield file.read_row_group(number, use_threads=False)
@@ -240,7 +240,7 @@ def _same(value: object, kind: pa.DataType, rows: int) -> pa.Array:
 def _words(
     index: NDArray[Any], words: Sequence[str], null: NDArray[np.bool_] | None = None
 ) -> pa.Array:
-    """Return a word for each row, by its place in ``words``; null where ``null`` is true."""
+    """Return a word for each row, by its index in ``words``; null where ``null`` is true."""
     return pa.DictionaryArray.from_arrays(
         pa.array(index.astype(np.int32), mask=null), pa.array(words)
     )
@@ -264,7 +264,7 @@ def _explanations(decisions: DecisionBatch) -> pa.Array:
 
 
 def _lists(values: Mapping[int, Sequence[str]], rows: int) -> pa.Array:
-    """Return lists of words, empty but for the rows that are given."""
+    """Return lists of words; empty except for the given rows."""
     counts = np.zeros(rows, np.int32)
     words: list[str] = []
     for row in sorted(values):

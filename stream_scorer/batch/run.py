@@ -1,12 +1,12 @@
-"""Batch: files of transactions in, decisions out, by the stream's own core.
+"""Batch: scores files of transactions with the stream's own core.
 
-Three stages work side by side, each on a thread of its own: reading and fitting columns, deciding,
-writing. After each part the output so far, the rings and the position in the input are made fast
-(``batch_ledger``), and a job that was cut off goes on there.
+Three stages run at the same time, each on its own thread: reading and fitting columns, deciding,
+writing. After each part the output so far, the rings and the position in the input are saved
+(``batch/ledger.py``), and an interrupted job continues there.
 
-``decided_at`` is the job's time, one for all decisions: when it first started, or ``--as-of``. It
-stands for the Kafka timestamp that files do not have: an event further ahead of it than the plan
-allows is rejected, and no decision is late.
+``decided_at`` is the job's time, the same for all decisions: the time of its first start, or
+``--as-of``. It replaces the Kafka timestamp, which files do not have: an event further after it
+than the plan allows is rejected, and no decision is late.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ _URL = re.compile("[a-z][a-z0-9+.-]+:/")
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a job did.
+    """The result of a job.
 
     Attributes:
         model: NAME:VERSION that decided.
@@ -48,9 +48,9 @@ class Report:
         rejected: Rejected rows by reason.
         skipped: Rows that ``[record] where`` of the plan's mapping does not choose.
         history: Accepted rows before ``since``: remembered, not decided.
-        history_rejected: Rejected rows before it: told with their own day, not again.
+        history_rejected: Rejected rows before it: reported with their own day, not again.
         labels: Labels ``read``, those known ``in_time``, the transactions that they call
-            ``frauds``, and how many rows of the input those are; None without labels.
+            ``frauds``, and the number of those in the input; None without labels.
         degraded: Decisions without everything that the features need.
         failed_rows: Rows for which the model failed.
         seconds: This run's.
@@ -78,15 +78,15 @@ def run_batch(
     """Score files.
 
     Args:
-        settings: Where models are, and whose and which are trusted.
+        settings: The models' folder, and the trusted signers and models.
         order: What to score.
-        told: Called now and then with how far the job is.
+        told: Called now and then with the job's progress.
 
     Raises:
-        SettingsError: Input or output cannot be used; nothing stands under the output's name.
+        SettingsError: Input or output cannot be used; nothing exists under the output's name.
         ModelError: The bundle is refused, or fails for too many rows.
-        StateError: What an earlier run left is of another job, or damaged.
-        UnavailableError: A store does not answer, or the disk is full; the same command goes on.
+        StateError: An earlier run's work belongs to another job, or is damaged.
+        UnavailableError: A store does not answer, or the disk is full; the same command continues.
     """
     started = time.monotonic()
     _refuse_output(order)
@@ -121,7 +121,7 @@ def run_batch(
 
 
 def _refuse_made(order: Order, work: WorkDirectory) -> None:
-    """Refuse an output that was made while the job waited for nothing but itself."""
+    """Refuse an output that was written while the job waited for the lock."""
     try:
         _refuse_output(order)
     except SettingsError:
@@ -142,7 +142,7 @@ def _refuse_output(order: Order) -> None:
         raise SettingsError(f"output {out}: is the file of rejects, too", "name another --rejects")
     work = WorkDirectory(out)
     found = work.read() if work.path.is_dir() else None
-    # An earlier run may have ended while it moved its whole output into place.
+    # An earlier run may have ended while it moved its complete output into place.
     moving = found is not None and found.complete
     for path, grown in ((out, work.decisions), (rejects, work.rejects)):
         if not path.parent.is_dir():
@@ -175,7 +175,7 @@ def _labels_of(order: Order, model: Model) -> InputFile | None:
 def _identity(
     order: Order, plan: Plan, content_hash: str, files: list[InputFile], labels: InputFile | None
 ) -> dict[str, object]:
-    """Return what a job is: with another of these its output would be another."""
+    """Return the job's identity: all that determines its output."""
     inputs = json.dumps([[f.name, f.size, f.mark] for f in files])
     return {
         "input": hashlib.sha256(inputs.encode()).hexdigest(),
@@ -205,7 +205,7 @@ def _ledger(order: Order, work: WorkDirectory, identity: dict[str, object]) -> L
 def _published(
     order: Order, work: WorkDirectory, ledger: Ledger, model: Model, resumed: int, started: float
 ) -> Report:
-    """Move a whole output into place; rejects first, so that decisions never stand without."""
+    """Move a complete output into place; rejects first: decisions never exist without them."""
     done = ledger.done
     _refuse_strange_labels(order, done)
     rejects = order.rejects_path if done.rejected else None
@@ -226,7 +226,7 @@ def _published(
 
 
 def _move(grown: Path, path: Path) -> None:
-    """Move a file into place, over no other; an earlier run may have done it."""
+    """Move a file into place without overwriting; an earlier run may have done it."""
     if not grown.exists():
         return
     if path.exists():
@@ -250,7 +250,7 @@ def _refuse_vain(order: Order, done: Done, rejects: Path | None) -> None:
 
 
 def _refuse_strange_labels(order: Order, done: Done) -> None:
-    """Refuse labels of other transactions: by them every terminal would be one without frauds."""
+    """Refuse labels of other transactions: with them, no terminal would have frauds."""
     if order.labels is None or not done.accepted or done.labels["met"]:
         return
     raise SettingsError(

@@ -1,12 +1,12 @@
-"""Terminals in a batch job: the input's own transactions with the labels of a file.
+"""Terminals in a batch job: the input's transactions with the labels of a file.
 
-The stream's profiler tells a terminal's row when its label is settled; here a row enters the table
-behind the events that it came with. An event sees no row younger than the plan's delay, so both
-give it the same rows.
+The stream's profiler publishes a terminal's row when its label is final. Here a row enters the
+table after the chunk of its event. An event sees only rows that are older than the plan's delay, so
+it sees the same rows in both cases.
 
-Which transactions have a row is the profiler's rule too (``core/terminals/pending_labels.py``). It
-knows no rings: a transaction sent again is none of its own only while the first one's row is
-pending, and only under the event time that this one had, or an earlier one.
+Which transactions have a row follows the profiler's rule (``core/terminals/pending_labels.py``).
+The profiler has no rings. It ignores a transaction that is sent again only while the first one's
+row is pending, and only if its event time is the same or earlier.
 """
 
 from collections import deque
@@ -34,7 +34,7 @@ _ROW = np.dtype([("terminal", "<u8"), ("identity", "<u8"), ("time", "<i8"), ("fr
 
 @dataclass(frozen=True, slots=True)
 class Met:
-    """What of the labels belongs to accepted events.
+    """The labels' matches among accepted events.
 
     Attributes:
         frauds: Events that are frauds.
@@ -46,16 +46,16 @@ class Met:
 
 
 class Terminals:
-    """The table of a job, fed by the job's own events.
+    """The table of a job, filled with the job's own events.
 
     Args:
-        delayed: What the model computes of it.
-        frauds: Of the labels.
-        plan: Gives the slack: a row is pending until its label's cut-off and the lateness are over.
+        delayed: The model's features that use it.
+        frauds: The labels' frauds.
+        plan: Contains the slack: a row is pending until its label's cut-off plus the lateness.
 
     Attributes:
-        table: What the core takes.
-        met: What of the labels belongs to the events so far.
+        table: The core's table.
+        met: The labels' matches among the events so far.
     """
 
     def __init__(self, delayed: Delayed, frauds: Frauds, plan: Plan) -> None:
@@ -64,18 +64,18 @@ class Terminals:
         self._delayed = delayed
         self._frauds = frauds
         self._pending_ms = plan.terminal_delay_ms - plan.terminal_slack_ms + plan.lateness_ms
-        # All valid events, those sent again too, move the profiler's watermark.
+        # All valid events, also duplicates, move the profiler's watermark.
         self._newest = _NEVER
-        # What the table holds, for the checkpoint.
+        # The table's rows, for the checkpoint.
         self._rows: deque[NDArray[np.void]] = deque()
 
     def pieces(self, event_time: Int64, latest: int) -> list[slice]:
-        """Return how to cut events so that none sees a row of its own piece.
+        """Return how to cut events into pieces so that none sees a row of the same piece.
 
         Args:
             event_time: int64[n], ms, in arrival order.
-            latest: Events after it, ms, are rejected, as those before 1970 are: they have no row
-                and see none, so nothing is cut for them.
+            latest: Events after it, ms, are rejected, as those before 1970 are. They have no row
+                and see none, so they need no cut.
         """
         cuts, first = [], 0
         delay = self._delayed.delay_ms
@@ -84,7 +84,7 @@ class Terminals:
         upper, lower = np.where(valid, event_time, 0), np.where(valid, event_time, latest)
         while first < len(event_time):
             newest = np.maximum.accumulate(upper[first:])
-            # An event sees what is as old as the delay, too.
+            # An event also sees rows that are exactly as old as the delay.
             wide = newest - np.minimum.accumulate(lower[first:]) >= delay
             length = int(np.argmax(wide)) if wide.any() else len(event_time) - first
             cuts.append(slice(first, first + length))
@@ -92,16 +92,16 @@ class Terminals:
         return cuts
 
     def expect(self, newest: int) -> None:
-        """Say up to which event time events come now, all earlier pieces being remembered."""
+        """Set the newest event time of the next events, after all earlier pieces are remembered."""
         self.table.watermark = max(self.table.watermark, newest - self._delayed.delay_ms)
 
     def remember(self, events: EventBatch, repeated: EventBatch, clock: Int64, newest: int) -> None:
-        """Add events, and let go what no later event can see.
+        """Add events, and remove rows that no later event can see.
 
         Args:
-            events: What was decided.
+            events: The decided events.
             repeated: r events that were rejected as duplicates.
-            clock: int64[r], the newest time of the decided ones before each of them, ms.
+            clock: int64[r], the newest time of the decided events before each of them, ms.
             newest: Newest event time so far, ms.
         """
         before = self._newest
@@ -133,7 +133,7 @@ class Terminals:
         self.met = Met(frauds, frauds > 0 or self.met.any or self._frauds.heard_of(events))
 
     def _again(self, repeated: NDArray[np.void], clock: Int64) -> NDArray[np.void]:
-        """Return those that are rows of their own; see the module."""
+        """Return the duplicates that have separate rows; see the module."""
         maybe = repeated["time"] > clock - self._pending_ms
         repeated, clock = repeated[maybe], clock[maybe]
         if not len(repeated):
@@ -182,9 +182,9 @@ class Terminals:
         return b"".join(rows.tobytes() for rows in self._rows)
 
     def load(self, payload: bytes) -> None:
-        """Add the rows that ``dump`` gave.
+        """Add the rows that ``dump`` returned.
 
         Raises:
-            ValueError: The bytes are cut off.
+            ValueError: The bytes are truncated.
         """
         self._add(np.frombuffer(payload, _ROW))

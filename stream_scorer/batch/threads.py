@@ -1,4 +1,4 @@
-"""Stages that work side by side: what comes is made ahead, what goes is done behind."""
+"""Pipeline stages on threads: input is prepared ahead, output is written afterwards."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -10,20 +10,20 @@ _AHEAD = 2
 
 
 def ahead(items: Iterator[T]) -> Generator[T, None, None]:
-    """Yield items that are made on a thread of their own, a few ahead."""
+    """Yield items that a separate thread makes, a few ahead."""
     end = object()
     with ThreadPoolExecutor(1) as thread:
         made = deque(thread.submit(next, items, end) for _ in range(_AHEAD))
         while (item := made.popleft().result()) is not end:
             made.append(thread.submit(next, items, end))
-            yield item  # type: ignore[misc]  # the end is told by identity
+            yield item  # type: ignore[misc]  # the end is recognised by identity
 
 
 class Behind:
-    """Does work on a thread of its own, in order and a little behind.
+    """Runs work on a separate thread, in order.
 
-    What follows on work that failed is not done: a part must not be called written after a write
-    that was refused.
+    After a failure, later work is not done: a part must not be recorded as written after a failed
+    write.
     """
 
     def __init__(self) -> None:
@@ -39,13 +39,13 @@ class Behind:
         self._thread.shutdown()
 
     def do(self, work: Callable[..., None], *arguments: object) -> None:
-        """Do something next; raises what failed before it."""
+        """Queue some work; raises the failure of earlier work."""
         self._doing.append(self._thread.submit(self._do, work, *arguments))
         while len(self._doing) > _AHEAD:
             self._doing.popleft().result()
 
     def wait(self) -> None:
-        """Return when all is done; raises what failed."""
+        """Wait until all work is done; raises its failure."""
         while self._doing:
             self._doing.popleft().result()
 

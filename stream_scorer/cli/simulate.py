@@ -16,7 +16,7 @@ from stream_scorer.simulator.files import refuse_other_endings, write_table
 
 _UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _LONGEST_DELAY_MS = 400 * _UNITS_MS["d"]
-# A terminal's risk is told after 7 days and counts what was known a day earlier: this is in time.
+# A terminal profile row is final after 7 days and uses labels known a day earlier: this is in time.
 _DELAY = "5d"
 
 

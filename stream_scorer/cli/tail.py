@@ -69,8 +69,8 @@ def tail(
     reader = RecordReader(chosen.registry, _FAMILIES.get(what))
     console = TerminalConsole(soft_wrap=True)
     with ExitStack() as stack:
-        # A KeyboardInterrupt is lost where it is raised in code whose errors nobody takes, such as
-        # a finalizer, and to follow has no other end.
+        # A KeyboardInterrupt is lost if it is raised where exceptions are ignored, such as in a
+        # finalizer; following can be ended only by the signal.
         stop = stack.enter_context(StopRequest()) if follow_ else None
         for message in _messages(chosen.kafka, names[what], start, limit, stop):
             record = _dead_letter(message) if what == "dlq" else _decoded(reader, message)

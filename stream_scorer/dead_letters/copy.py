@@ -1,8 +1,8 @@
-"""Copies dead letters back to the input, and says so in a group's offsets, all or nothing.
+"""Copies dead letters back to the input and updates a group's offsets, in one transaction.
 
-A copy has one header more than the original, so it may be larger than a record of the input may be.
-Where the client or the broker refuses a batch for the size of a record, parts of it are tried in
-transactions that are aborted, until each record that is refused is known. The others are copied.
+A copy has one header more than the original, so it may exceed the input's maximum record size. If
+the client or the broker refuses a batch for its size, parts of it are tried in aborted transactions
+until every refused record is known. The others are copied.
 """
 
 import time
@@ -27,18 +27,18 @@ from stream_scorer.telemetry import Event
 
 _PATIENCE_SECONDS = 60.0
 _FLUSH_SECONDS = 0.5
-# The input's largest record is its owner's choice. Only a batch of the producer could be larger
-# than any record in it; this is what Java's producers send there by default.
+# The input's owner chooses its largest record. Only a batch of the producer could be larger than
+# any record in it; this is the default batch size of Java's producers.
 _BATCH_BYTES = 16_384
 
 
 def progress_of(
     consumer: ColumnConsumer, group: str, numbers: list[int]
 ) -> dict[int, LetterProgress]:
-    """Return a group's stable progress by partition, where it has any.
+    """Return a group's stable progress by partition, if it has any.
 
     Raises:
-        OffsetsError: What stands beside an offset is another program's.
+        OffsetsError: The note with an offset is another program's.
         UnavailableError: The broker does not answer.
     """
     found = {}
@@ -54,24 +54,24 @@ def progress_of(
 
 
 class FlushingClient(ProducerClient, Protocol):
-    """A client that can be waited for before the commit."""
+    """A client that can be flushed before the commit."""
 
     def flush(self, seconds: float) -> bool: ...  # noqa: D102 see ColumnProducer
 
 
 class CopyingStopped(Exception):  # noqa: N818 an outcome that the caller handles
-    """It was asked to stop before it was sure that the batch in hand is committed."""
+    """Asked to stop before it was certain that the current batch is committed."""
 
 
 class LetterCopier:
-    """Copies records and moves the group's offsets in one transaction, until it is sure of both.
+    """Copies records and moves the group's offsets in one transaction, until both are certain.
 
     Args:
         kafka: The cluster.
         group: The group.
-        consumer: Asks for its offsets.
-        make: Makes a client from its options; the real one unless a test puts another in.
-        stop: Asked before each step that is not taken back, and while something is waited for.
+        consumer: Reads its offsets.
+        make: Makes a client from its options; a test can insert another.
+        stop: Called before each irreversible step and while waiting; true stops.
     """
 
     def __init__(
@@ -104,18 +104,18 @@ class LetterCopier:
         before: Mapping[int, LetterProgress],
         after: Mapping[int, LetterProgress],
     ) -> list[DeadLetter]:
-        """Copy dead letters, and move the progress of some partitions, all at once.
+        """Copy dead letters, and move the progress of some partitions, in one transaction.
 
         Args:
-            letters: What to copy.
-            before: The progress that is committed, by partition; nothing where none is.
-            after: What it is to become.
+            letters: The dead letters.
+            before: The committed progress, by partition; partitions without any are missing.
+            after: The new progress.
 
         Returns:
-            Those that are refused for their size; they are not copied.
+            Dead letters that were refused for their size, and so not copied.
 
         Raises:
-            CopyingStopped: It was asked to stop before the commit; ``close`` gives up what is open.
+            CopyingStopped: Asked to stop before the commit; ``close`` aborts what is open.
         """
         refused: list[DeadLetter] = []
         self._until = time.monotonic() + _PATIENCE_SECONDS
@@ -148,7 +148,7 @@ class LetterCopier:
         while True:
             try:
                 self._send(letters, after)
-                # A record may have been refused when nothing is left to wait for.
+                # A record may have been refused when there is nothing left to wait for.
                 self._offsets(after)
                 self._producer.abort()
             except TransactionAborted as error:
@@ -164,7 +164,7 @@ class LetterCopier:
         before: Mapping[int, LetterProgress],
         after: Mapping[int, LetterProgress],
     ) -> bool:
-        """Return whether it is committed; False where it is not and may be tried again."""
+        """Return whether it is committed; False if it is not and may be tried again."""
         self._for_size = False
         try:
             self._send(letters, after)
@@ -181,7 +181,7 @@ class LetterCopier:
         return True
 
     def _send(self, letters: list[DeadLetter], after: Mapping[int, LetterProgress]) -> None:
-        """Begin a transaction and send letters with the progress; all of them are delivered."""
+        """Begin a transaction and send letters with the progress; wait for their delivery."""
         topic = self._consumer.topic
         self._go_on()
         self._producer.begin(self._tired)
@@ -196,9 +196,9 @@ class LetterCopier:
                 )
             )
         self._offsets(after)
-        # Where one record is refused, those of other partitions are sent no more, and a commit
-        # would wait for them until its time is over and not know why. Who asks for the offsets
-        # once more is told.
+        # After a refused record, those of other partitions are no longer sent. A commit would wait
+        # for them until its time limit, without the cause. Another request for the offsets shows
+        # the cause.
         while not self._client.flush(_FLUSH_SECONDS):
             self._go_on()
             self._offsets(after)
@@ -257,9 +257,9 @@ class LetterCopier:
         return self._stop() or time.monotonic() > self._until
 
     def close(self) -> None:
-        """Leave nothing open; what was not committed is not there."""
+        """Close; an open transaction is aborted."""
         try:
-            # Whoever has fenced it has ended it, too.
+            # The process that has fenced it has ended the transaction, too.
             with suppress(FencedError):
                 self._producer.abort_open()
         finally:
@@ -267,4 +267,4 @@ class LetterCopier:
 
 
 def _nobody(_: Event) -> None:
-    """Nothing is told meanwhile: the call ends with a report or an error."""
+    """Ignore events: the call ends with a report or an error."""

@@ -1,14 +1,14 @@
-"""Dead letters: the original record, untouched, with the reason for its rejection in headers.
+"""Dead letters: the original record, unchanged, with the reason for its rejection in headers.
 
 Value and key are the original's. Its headers follow in order, as far as they were read: see
-``ColumnConsumer.poll``. In a header's name, bytes that are not UTF-8 are U+FFFD, and it ends at its
-first NUL. Seven headers of ours come last, UTF-8 text each, so that any Kafka client can read why a
+``ColumnConsumer.poll``. A header's name ends at its first NUL, and bytes in it that are not UTF-8
+are U+FFFD. Our seven headers come last, UTF-8 text each, so that any Kafka client can read why a
 record is here and where it came from.
 
-A producer compresses, so a record of the input may be much larger than a record that may be
-published. Of an original of more than :data:`ORIGINAL_BYTES_MAX` bytes, parts are left out: the
-value first, then the headers, then the key, until the rest fits. The header ``dlq.omitted`` before
-our seven names these parts and their lengths: ``value 8000000, headers 3``.
+A compressed record of the input may be much larger than a record that may be published. From an
+original of more than :data:`ORIGINAL_BYTES_MAX` bytes, parts are left out: the value first, then
+the headers, then the key, until the rest fits. The header ``dlq.omitted`` before our seven names
+these parts and their lengths: ``value 8000000, headers 3``.
 """
 
 import operator
@@ -31,22 +31,22 @@ INSTANCE = "dlq.instance"
 NAMES = (REASON, DETAIL, TOPIC, PARTITION, OFFSET, TIMESTAMP, INSTANCE)
 """Our headers in the order in which they end a dead letter's headers."""
 OMITTED = "dlq.omitted"
-"""Names the parts of the original that are left out, before the others; absent where none is."""
+"""The header before them that names the omitted parts; absent if there are none."""
 ORIGINAL_BYTES_MAX: Final = 1_000_000
-"""Bytes of the original's value, key and headers in a dead letter, at most, by :func:`size_of`.
+"""Maximum bytes of the original's value, key and headers in a dead letter, by :func:`size_of`.
 Our headers add less than 4 KiB. Kafka's default ``max.message.bytes`` is 1,048,588, and our
 producers send up to 1,114,112."""
 PARTS: Final = ("value", "headers", "key")
-"""What may be left out, in this order."""
+"""Parts that may be left out, in this order."""
 _RECORD_BYTES, _HEADER_BYTES = 64, 10
 _PART = re.compile(r"(value|headers|key) ([0-9]{1,19}|\?)")
 _CALL_HEADERS = operator.methodcaller("headers")
-"""Not a call in Python's own code: after a few of those the interpreter no longer checks whether C
-code has failed, and what the library returns of a name that is not UTF-8 ends the process."""
+"""Not called from Python code: after some calls the interpreter no longer checks C errors, and the
+library's result for a name that is not UTF-8 would crash the process."""
 _REASON = re.compile(r"[A-Z][A-Z_]{0,39}")
-# Any, not only those that this version writes: another version may have written the record.
+# Any version's, not only this one's: another version may have written the record.
 REPLAYED_FROM = "replayed-from"
-"""Names, in a record that was copied back to the input, the dead letter: TOPIC:PARTITION:OFFSET."""
+"""Header of a copied record that names its dead letter: TOPIC:PARTITION:OFFSET."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class DeadLetter:
     """One record of the dead-letter topic.
 
     Attributes:
-        partition: Where the dead letter lies.
+        partition: The dead letter's partition.
         offset: Its offset there.
         timestamp: When it was rejected, ms since the epoch.
         value: The original bytes; None was a null value.
@@ -62,13 +62,13 @@ class DeadLetter:
         headers: The original headers, in order, as far as they were read.
         reason: Why it was rejected: a value of ``core.batch.RejectReason``.
         detail: A short text for the reader.
-        source_topic: Where the original lies.
+        source_topic: The original's topic.
         source_partition: Its partition.
         source_offset: Its offset there.
         source_timestamp: Its Kafka timestamp, ms since the epoch.
         instance: Which scorer rejected it.
         omitted: Which of :data:`PARTS` of the original are left out, with their lengths: bytes,
-            or how many headers; None: not known. The parts are None here.
+            or number of headers; None: unknown. These parts are None here.
     """
 
     partition: int
@@ -88,7 +88,7 @@ class DeadLetter:
 
     @property
     def size(self) -> int:
-        """Bytes of the original's value, key and headers as a record, the left out ones too."""
+        """Bytes of the original's value, key and headers as a record, including omitted parts."""
         return size_of(self.value, self.key, self.headers) + self._left_out
 
     def size_of_copy(self, topic: str) -> int:
@@ -101,7 +101,7 @@ class DeadLetter:
 
     @property
     def place(self) -> tuple[int, int]:
-        """Where the dead letter is: partition and offset."""
+        """Partition and offset of the dead letter."""
         return self.partition, self.offset
 
     @property
@@ -117,7 +117,8 @@ class DeadLetter:
     def headers_of_copy(self, topic: str) -> Headers:
         """Return a header that names this dead letter, and the original's headers.
 
-        It comes first: of many headers, the first are read, and a copy is never copied again.
+        It comes first, because only the first of many headers are read, and a copy must never be
+        copied again.
 
         Args:
             topic: The dead-letter topic.
@@ -136,7 +137,7 @@ def dead_letters(
     source_topic: str,
     instance: str,
 ) -> Outgoing:
-    """Return the records that carry the rejected rows to the dead-letter topic.
+    """Return the dead letters of the rejected rows, as records.
 
     Args:
         raw: The polled records.
@@ -144,8 +145,8 @@ def dead_letters(
         reasons: r reasons.
         details: r short texts.
         topic: The dead-letter topic.
-        source_topic: Where ``raw`` came from.
-        instance: Which process rejects them.
+        source_topic: The topic of ``raw``.
+        instance: The process that rejects them.
     """
     found: list[Headers] = []
     values: list[bytes | None] = []
@@ -177,16 +178,16 @@ def _headers(raw: RawRecords, row: int) -> Headers:
 
 
 def _kept(theirs: Headers, omitted: Mapping[str, int | None]) -> list[tuple[str, bytes | None]]:
-    """Return the original's headers that a dead letter has, and what names the parts left out."""
+    """Return the original's headers in a dead letter, and the header that names omitted parts."""
     kept = [] if "headers" in omitted else list(theirs or ())
-    # An original may have a header of this name: then ours follows it, and says that all is there.
+    # If the original has a header of this name, ours follows it, even if nothing is omitted.
     if omitted or (kept and kept[-1][0] == OMITTED):
         kept.append((OMITTED, omitted_text(omitted).encode()))
     return kept
 
 
 def size_of(value: bytes | None, key: bytes | None, headers: Headers) -> int:
-    """Return how many bytes a record takes uncompressed, at most.
+    """Return the maximum uncompressed size of a record in bytes.
 
     >>> size_of(b"12345", None, [("a", b"1")])
     81
@@ -199,7 +200,7 @@ def size_of(value: bytes | None, key: bytes | None, headers: Headers) -> int:
 
 
 def parts_left_out(value: bytes | None, key: bytes | None, headers: Headers) -> dict[str, int]:
-    """Return what a dead letter leaves out of an original, with the lengths of these parts.
+    """Return the parts that a dead letter leaves out of an original, with their lengths.
 
     >>> parts_left_out(bytes(8_000_000), b"k", None)
     {'value': 8000000}
@@ -216,7 +217,7 @@ def parts_left_out(value: bytes | None, key: bytes | None, headers: Headers) -> 
 
 
 def omitted_text(omitted: Mapping[str, int | None]) -> str:
-    """Return the text of the header that names what is left out.
+    """Return the text of the header that names omitted parts.
 
     >>> omitted_text({"value": 8_000_000, "headers": 3}), omitted_text({"value": None})
     ('value 8000000, headers 3', 'value ?')
@@ -227,7 +228,7 @@ def omitted_text(omitted: Mapping[str, int | None]) -> str:
 
 
 def _omitted_parts(text: bytes | None) -> dict[str, int | None] | None:
-    """Return what such a header names; None where it is none of ours."""
+    """Parse such a header; None if it is not ours."""
     if text is None:
         return None
     found: dict[str, int | None] = {}
@@ -240,27 +241,27 @@ def _omitted_parts(text: bytes | None) -> dict[str, int | None] | None:
 
 
 def shortened(detail: str) -> str:
-    """Return a detail as a header holds it: whole characters, at most 512 bytes of them.
+    """Return a detail for a header: whole characters, at most 512 bytes.
 
-    A record, or the schema that it names, chooses some of its words.
+    A record, or the schema that it names, determines parts of its text.
     """
     encoded = detail[:DETAIL_BYTES].encode("utf-8", "backslashreplace")
     return encoded[:DETAIL_BYTES].decode("utf-8", "ignore")
 
 
 def headers_of(message: Any) -> list[tuple[str, Any]]:
-    """Return the headers of a message that anyone may have written.
+    """Return the headers of a message from any client.
 
     Args:
         message: A ``confluent_kafka.Message``.
 
     Raises:
-        ValueError: A name is not UTF-8. The client library cannot return the others then.
+        ValueError: A name is not UTF-8. The client library then cannot return the others either.
     """
     try:
         return _CALL_HEADERS(message) or []
     except (SystemError, UnicodeError) as error:
-        # The message keeps a list with null pointers then: to read it again ends the process.
+        # The message still has a list with null pointers: reading it again would crash the process.
         message.set_headers([])
         raise ValueError("not a dead letter: a header's name is not UTF-8") from error
 
@@ -311,10 +312,10 @@ def parse(message: Any) -> DeadLetter:
 def _split(
     headers: list[tuple[str, bytes | None]], message: Any
 ) -> tuple[list[tuple[str, bytes | None]], dict[str, int | None]]:
-    """Return the original's headers in a dead letter, and which parts were left out.
+    """Return the original's headers in a dead letter, and the omitted parts.
 
-    A header of that name that does not fit the dead letter is the original's: before there was
-    ours, nothing was left out.
+    A header of that name that does not fit the dead letter is the original's: versions without our
+    header left nothing out.
     """
     if headers and headers[-1][0] == OMITTED:
         found = _omitted_parts(headers[-1][1])

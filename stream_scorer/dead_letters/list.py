@@ -1,4 +1,4 @@
-"""What the dead-letter topic holds: counts by reason, the newest records, one record."""
+"""Lists the dead-letter topic: counts by reason, the newest records, one record."""
 
 from collections import Counter, deque
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from stream_scorer.kafka.reading.read_to_end import read, read_all
 from stream_scorer.kafka.topics.offsets import bounds
 
 FOREIGN = "(foreign)"
-"""Counts records of the topic that are no dead letters of ours."""
+"""The reason under which records that are not our dead letters are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The dead letters that a topic held.
+    """The contents of a dead-letter topic.
 
     Attributes:
-        counts: Records by reason, most first.
+        counts: Records by reason, most frequent first.
         newest: The last ones of the chosen reason, newest first.
     """
 
@@ -45,7 +45,7 @@ def list_dead_letters(kafka: settings.Kafka, reason: str | None, limit: int) -> 
         letter = _parsed(message)
         counts[letter.reason if letter else FOREIGN] += 1
         if letter and reason in {None, letter.reason}:
-            # In one partition records come in their order; only across them times decide.
+            # Within a partition records are in order; only across partitions times decide.
             kept.setdefault(letter.partition, deque(maxlen=limit)).append(letter)
     letters = sorted(
         (letter for part in kept.values() for letter in part),

@@ -1,14 +1,13 @@
-"""Which dead letters of a partition were dealt with, as a committed offset and a note beside it.
+"""The progress of a partition's dead letters, as a committed offset with a note.
 
-A call may take some reasons and pass over others, which a later call can still take. So each
-reason has an offset of its own: all of its dead letters before it were dealt with. The least of
-them is the group's committed offset, and the note that the broker keeps beside it names those
-that are ahead::
+A call may take some reasons and skip others, which a later call can still take. So each reason has
+a separate offset: all of its dead letters before it were handled. The smallest of them is the
+group's committed offset. The note that the broker keeps with it names the reasons that are ahead::
 
-    offset 17    {"*":900,"DUPLICATE":17}    all but duplicates, up to 900; of those none from 17 on
+    offset 17    {"*":900,"DUPLICATE":17}    all but duplicates up to 900; duplicates up to 17
 
-``*`` stands for every reason that is not named. Without a note, as after somebody set the offset
-by hand, all reasons stand at the offset.
+``*`` means every reason that is not named. Without a note, for example after an operator set the
+offset, all reasons are at the offset.
 """
 
 import json
@@ -18,15 +17,15 @@ from dataclasses import dataclass
 from stream_scorer.core.events.batch import RejectReason
 
 OTHERS = "*"
-"""In the place of a reason: all that are not named."""
-# Of what is unreadable, the dead letter has no value to copy.
+"""Used as a reason: all that are not named."""
+# The dead letter of an unreadable record has no value to copy.
 _WITHHELD = frozenset({RejectReason.DUPLICATE.value, RejectReason.UNREADABLE.value})
 _KNOWN = frozenset(reason.value for reason in RejectReason)
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which dead letters a call takes.
+    """The dead letters that a call takes.
 
     Attributes:
         reasons: Of these reasons; empty for all but duplicates and unreadable ones.
@@ -36,7 +35,7 @@ class Selection:
 
     @property
     def named(self) -> frozenset[str]:
-        """The reasons that are treated otherwise than those that are not named."""
+        """The reasons that are treated differently from the unnamed ones."""
         return self.reasons or _WITHHELD
 
     def takes(self, reason: str) -> bool:
@@ -52,7 +51,7 @@ class Selection:
 
 
 def lane_of(reason: str) -> str:
-    """Return the name that a reason's progress is kept under: ``OTHERS`` for what we do not know.
+    """Return the name under which a reason's progress is kept: ``OTHERS`` for unknown reasons.
 
     >>> lane_of("CURRENCY"), lane_of("a later version's")
     ('CURRENCY', '*')
@@ -62,17 +61,17 @@ def lane_of(reason: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LetterProgress:
-    """How far one partition's dead letters were dealt with.
+    """How far one partition's dead letters were handled.
 
     Attributes:
-        positions: Next offset by reason; ``OTHERS`` is among them.
+        positions: Next offset by reason, including ``OTHERS``.
     """
 
     positions: Mapping[str, int]
 
     @classmethod
     def at(cls, offset: int) -> "LetterProgress":
-        """Return that everything before an offset was dealt with.
+        """Return the progress with everything before an offset handled.
 
         >>> LetterProgress.at(17).of("DUPLICATE")
         17
@@ -81,10 +80,10 @@ class LetterProgress:
 
     @classmethod
     def read(cls, offset: int, note: bytes) -> "LetterProgress":
-        """Return what a committed offset and its note say.
+        """Parse a committed offset and its note.
 
         Raises:
-            ValueError: The note is none of ours, or another offset's.
+            ValueError: The note is not ours, or belongs to another offset.
         """
         if not note:
             return cls.at(offset)
@@ -99,27 +98,27 @@ class LetterProgress:
 
     @property
     def offset(self) -> int:
-        """The oldest offset that a call may still want: what is committed."""
+        """The oldest offset that a call may still need: the committed one."""
         return min(self.positions.values())
 
     @property
     def note(self) -> bytes:
-        """What is committed beside it; empty where it says no more."""
+        """The note for the commit; empty if it would add nothing."""
         if len(self.positions) == 1:
             return b""
         return json.dumps(self.positions, sort_keys=True, separators=(",", ":")).encode()
 
     def of(self, reason: str) -> int:
-        """Return the offset before which all dead letters of a reason were dealt with."""
+        """Return the offset before which all dead letters of a reason were handled."""
         return self.positions.get(reason, self.positions[OTHERS])
 
     def advanced(self, end: int, chosen: Selection, waiting: Mapping[str, int]) -> "LetterProgress":
-        """Return where the reasons stand after everything from ``offset`` to ``end`` was looked at.
+        """Return the progress after everything from ``offset`` to ``end`` was read.
 
         Args:
-            end: Behind the last dead letter that was looked at.
-            chosen: What was taken.
-            waiting: The oldest dead letter of each reason that was passed over.
+            end: Next offset after the last dead letter that was read.
+            chosen: The dead letters that were taken.
+            waiting: The oldest skipped dead letter of each reason.
 
         >>> first = LetterProgress.at(0).advanced(900, Selection(), {"DUPLICATE": 17})
         >>> first.offset, first.note

@@ -1,15 +1,14 @@
-"""``dlq replay``: dead letters go back to where they came from, each of them once.
+"""``dlq replay``: copies dead letters back to their input topic, each of them once.
 
 ::
 
     progress ─→ dead letters of [progress, end) ─→ chosen ones, with `replayed-from` ─┐
        ▲                                                                            │ one Kafka
-       └──────────────── the group's offsets, a note beside them ───────────────────┘ transaction
+       └──────────────── the group's offsets, notes next to them ───────────────────┘ transaction
 
-Nobody is a member of the group. All calls for one dead-letter topic share a transactional id: who
-comes later fences who came before, and whatever that one left open is ended before the progress is
-read. So what a killed call had copied in an open transaction is not there, and what it had
-committed is not copied again.
+The group has no members. All calls for one dead-letter topic share a transactional id: a later call
+fences an earlier one, whose open transaction is ended before the progress is read. So what a killed
+call had copied in an open transaction is aborted, and what it had committed is not copied again.
 """
 
 from collections import Counter
@@ -35,17 +34,17 @@ _BYTES = 16_000_000
 
 @dataclass(slots=True)
 class Replayed:
-    """What a call did, or with ``dry_run`` would do.
+    """The result of a call; with ``dry_run``, what it would do.
 
     Attributes:
         copied: Dead letters that were copied, by reason.
-        passed_over: Those that the reasons asked for leave to a later call, by reason.
-        replayed_before: Those whose original had been copied already; they stay where they are.
+        passed_over: Those that the chosen reasons leave to a later call, by reason.
+        replayed_before: Those whose original was itself a copy; they stay where they are.
         other_input: Those of another topic than ``kafka.topics.transactions``.
-        foreign: Records of the topic that are no dead letters of ours.
-        mismatched: Those whose source offset does not hold the same bytes; never copied.
-        first_mismatched: The first of them, PARTITION:OFFSET; empty where there is none.
-        refused: Those that cannot be copied: too large, or what they leave out is gone.
+        foreign: Records of the topic that are not our dead letters.
+        mismatched: Those whose source offset does not contain the same bytes; never copied.
+        first_mismatched: The first of them, PARTITION:OFFSET; empty if there is none.
+        refused: Those that cannot be copied: too large, or an omitted part is gone.
         limited: Whether it stopped because of the limit.
         stopped: Whether it stopped because it was asked to.
     """
@@ -72,25 +71,25 @@ def replay(
     stop: Callable[[], bool] = lambda: False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Replayed:
-    """Copy dead letters back to the input, up to the dead-letter topic's end as it is now.
+    """Copy dead letters back to the input, up to the dead-letter topic's current end.
 
     Args:
         settings: The cluster, its topics, and ``replay.group``.
-        chosen: Which.
-        limit: How many at most; None for all.
+        chosen: The dead letters to copy.
+        limit: Maximum number; None for all.
         dry_run: Whether to count only.
         trust_headers: Whether to copy without comparing with the record that the headers name.
-        stop: Asked whether to stop: then the open transaction is aborted, and what is reported is
-            what was copied before.
-        tell: Given a line for each dead letter that is refused.
+        stop: True stops: the open transaction is aborted, and the report has what was copied
+            before.
+        tell: Called with a line for each dead letter that is refused.
 
     Raises:
         SettingsError: A topic does not exist.
         FencedError: A later call took over.
         OffsetsError: The group's offsets do not fit the dead-letter topic, or a dead letter's
-            partition is gone from the input, or retention took the record that it names. What was
-            copied before stays so.
-        TransactionError: The broker refuses a record for good.
+            partition is gone from the input, or retention deleted the record that it names.
+            Earlier copies stay.
+        TransactionError: The broker refuses a record permanently.
         UnavailableError: The broker does not answer.
     """
     kafka, group = settings.kafka, settings.replay.group
@@ -116,7 +115,7 @@ def replay(
     except UnavailableError:
         if not stop():
             raise
-        # It would have waited for the broker.
+        # It stopped while waiting for the broker.
         report.stopped = True
     except FencedError as error:
         raise FencedError(
@@ -137,11 +136,11 @@ class _GroupProgress:
     Args:
         kafka: The cluster.
         group: The group.
-        consumer: Asks for its offsets.
+        consumer: Reads its offsets.
         numbers: The topic's partitions.
 
     Attributes:
-        committed: By partition, where anything is committed.
+        committed: By partition, if anything is committed.
         start: By partition, where this call begins to read.
         end: By partition, where it ends.
         progress: By partition.
@@ -167,7 +166,7 @@ class _GroupProgress:
         self.end = end
 
     def largest_copy(self) -> str:
-        """Return how many bytes the input accepts in one record, in words where it is not known."""
+        """Return how many bytes the input accepts in one record; in words if it is unknown."""
         found = largest_record(self.kafka, self.kafka.topics.transactions)
         return "fewer" if found is None else str(found)
 
@@ -181,15 +180,15 @@ class _Run:
     """One call: reads to the end, chooses, and copies in batches.
 
     Args:
-        there: Where the group stands.
+        there: The group's progress.
         copier: Copies; None counts only.
-        sources: Compares with the input, and gives what dead letters leave out.
-        chosen: What is copied.
-        count: How many partitions the input has.
-        limit: How many are copied at most.
-        report: What is told of it.
-        tell: Given a line for each dead letter that is refused.
-        compares: Whether each dead letter is compared; else those that leave something out.
+        sources: Compares with the input, and reads omitted parts.
+        chosen: The dead letters to copy.
+        count: Number of partitions of the input.
+        limit: Maximum number of copies.
+        report: The report.
+        tell: Called with a line for each dead letter that is refused.
+        compares: Whether each dead letter is compared; otherwise only those with omitted parts.
     """
 
     def __init__(
@@ -216,7 +215,7 @@ class _Run:
         self._refusals: list[str] = []
 
     def run(self, maximum: int, stop: Callable[[], bool]) -> None:
-        """Read to the end, or to the limit; ``maximum`` records in one transaction at most.
+        """Read to the end, or to the limit; at most ``maximum`` records in one transaction.
 
         Raises:
             CopyingStopped: It was asked to stop.
@@ -238,7 +237,7 @@ class _Run:
         self._flush()
 
     def _look(self, message: Any) -> None:
-        """Choose what becomes of one record of the dead-letter topic."""
+        """Decide about one record of the dead-letter topic."""
         partition, offset = message.partition(), message.offset()
         progress = self._progress[partition]
         try:
@@ -250,7 +249,7 @@ class _Run:
         lane = lane_of(letter.reason)
         takes = self._chosen.takes(lane)
         if offset < progress.of(lane):
-            pass  # dealt with by an earlier call
+            pass  # handled by an earlier call
         elif letter.source_topic != self._there.kafka.topics.transactions:
             self.report.other_input += 1
         elif letter.replayed:
@@ -292,12 +291,12 @@ class _Run:
             self._left -= 1
 
     def _refuse(self, letter: DeadLetter, why: str) -> None:
-        """Leave a dead letter out for good; it is told with the progress past it."""
+        """Refuse a dead letter permanently; reported when the progress has passed it."""
         place = f"{self._there.topic}:{letter.partition}:{letter.offset}"
         self._refusals.append(f"not copied: dead letter {place} of {letter.source}: {why}")
 
     def _flush(self) -> None:
-        """Copy what was chosen since the last time, with the progress up to where it was read."""
+        """Copy the dead letters chosen since the last call, and move the progress."""
         after = {
             partition: self._progress[partition].advanced(
                 behind, self._chosen, self._waiting[partition]
@@ -321,9 +320,9 @@ class _Run:
         self._behind, self._batch, self._bytes, self._refusals = {}, [], 0, []
 
     def _compare(self) -> None:
-        """Leave out of the batch whatever is not what its source offset holds.
+        """Remove dead letters from the batch that differ from their source offset.
 
-        Others get what they leave out.
+        The others are completed with their omitted parts.
         """
         checked = [each for each in self._batch if self._compares or each.omitted]
         if not checked:
@@ -338,7 +337,7 @@ class _Run:
         ]
 
     def _may_copy(self, original: DeadLetter | None) -> bool:
-        """Return whether a dead letter that left something out is copied."""
+        """Return whether a dead letter with omitted parts may be copied."""
         if original is None:
             return False
         if original.replayed:
@@ -349,7 +348,7 @@ class _Run:
         return not why
 
     def _leave_out(self, other: list[DeadLetter]) -> None:
-        """Take dead letters that are not what their source offset holds out of the batch."""
+        """Remove dead letters that differ from their source offset from the batch."""
         if not other:
             return
         low = self._there.oldest_sources()
@@ -376,12 +375,12 @@ class _Run:
 
 
 def _why_not(letter: DeadLetter, topic: str, *, gone: bool) -> str:
-    """Return why a dead letter can never be copied; empty where it may be.
+    """Return why a dead letter can never be copied; empty if it may be.
 
     Args:
-        letter: Perhaps without some parts.
+        letter: Possibly without some parts.
         topic: The dead-letter topic.
-        gone: Whether retention took its original.
+        gone: Whether retention deleted its original.
     """
     if None in letter.omitted.values():
         return "it leaves out what could not be read"

@@ -1,10 +1,10 @@
-"""Whether a dead letter's source offset holds the bytes that it says were rejected there.
+"""Whether a dead letter's source offset contains the bytes that the dead letter claims.
 
-Headers are anybody's who may write to the dead-letter topic. What is copied back to the input is
-therefore compared with the record that the headers name, as long as the input retains it. Of what a
-dead letter leaves out, the lengths are compared; and the record must be one of which a scorer
-leaves something out. Such a record is too large for most plans: a forged header cannot have
-another one copied.
+Any client that may write to the dead-letter topic can forge headers. So before a copy, a dead
+letter is compared with the record that its headers name, as long as the input retains it. For
+omitted parts the lengths are compared, and the record must be one from which a scorer omits parts.
+Such a record is too large for most plans. So a forged header cannot cause the copy of another
+record.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,10 +23,10 @@ from stream_scorer.ports import Headers, RawRecords
 from stream_scorer.settings import Kafka
 
 _FAR = 5_000
-"""Offsets between two wanted ones from which on a new read costs less than reading on."""
+"""If two wanted offsets are this far apart, a new read costs less than reading on."""
 _POLL_SECONDS = 0.1
 _RECORDS_AT_ONCE = 16
-"""Few: the headers of each must be read, so they have no limit together."""
+"""Few: the headers of each must be read, without a limit on their total."""
 _NO_LIMIT = 1 << 62
 
 Place = tuple[int, int]
@@ -45,30 +45,31 @@ class LetterSources:
         self._consumer: PassingConsumer | None = None
 
     def same(self, letters: Iterable[DeadLetter]) -> set[Place]:
-        """Return the (partition, offset) of those dead letters whose source holds the same.
+        """Return the (partition, offset) of those dead letters that equal their source.
 
         Value, key and headers are compared; both sides are read within the same limits. A dead
-        letter may have the first headers of its source only. A source that is not there, as it lies
-        past the input's end, was aborted or is a transaction's marker, is not the same. Nor is one
-        that cannot be compared, as the dead letter does not know the length of what it leaves out.
+        letter may have only the first headers of its source. It does not match if the source does
+        not
+        exist: past the input's end, aborted, or a transaction's marker. Nor does it match if it
+        does not contain the length of an omitted part.
 
         Raises:
-            UnavailableError: No offset was gained for 30 s.
+            UnavailableError: There was no progress for 30 s.
         """
         return {letter.place for letter, _ in self._matches(letters)}
 
     def originals(self, letters: Iterable[DeadLetter]) -> dict[Place, DeadLetter]:
-        """Return, by (partition, offset), those of :meth:`same` with what they leave out.
+        """Return the dead letters of :meth:`same` with their omitted parts, by (partition, offset).
 
         Raises:
-            UnavailableError: No offset was gained for 30 s.
+            UnavailableError: There was no progress for 30 s.
         """
         return {
             letter.place: _completed(letter, source) for letter, source in self._matches(letters)
         }
 
     def _matches(self, letters: Iterable[DeadLetter]) -> Iterator[tuple[DeadLetter, RawRecords]]:
-        """Yield dead letters whose source holds the same, with that one record."""
+        """Yield dead letters that equal their source, each with that record."""
         wanted: dict[int, dict[int, list[DeadLetter]]] = {}
         for letter in letters:
             if None in letter.omitted.values():
@@ -84,7 +85,7 @@ class LetterSources:
                                 yield letter, raw.take(np.array([row]))
 
     def _read(self, partition: int, first: int, last: int) -> Iterator[RawRecords]:
-        """Yield the committed records from one offset to another, both included, and maybe more."""
+        """Yield the committed records between two offsets, both included, and possibly more."""
         if self._consumer is None:
             options = config.reader(self._kafka, f"{self._kafka.group}-reader")
             self._consumer = PassingConsumer(options, self._topic, _NO_LIMIT)
@@ -101,7 +102,7 @@ class LetterSources:
             limit.note({partition: position}, _POLL_SECONDS)
 
     def _ends(self, failures: Iterable[ConsumerError], partition: int) -> bool:
-        """Return whether the partition's end is among the events; any other is an outage."""
+        """Return whether the partition's end is among the events; raise for any other event."""
         ended = False
         for failure in failures:
             if failure.error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 its public name
@@ -111,13 +112,13 @@ class LetterSources:
         return ended
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         if self._consumer is not None:
             self._consumer.close()
 
 
 def _stretches(offsets: Mapping[int, object]) -> Iterator[tuple[int, int]]:
-    """Return stretches that hold all offsets, each from a wanted one to a wanted one.
+    """Yield ranges that contain all offsets; each begins and ends with a wanted offset.
 
     >>> list(_stretches({7: "", 9: "", 10_000: ""}))
     [(7, 9), (10000, 10000)]
@@ -163,7 +164,7 @@ def _begin(letter: Headers, source: Headers) -> bool:
 
 
 def _completed(letter: DeadLetter, source: RawRecords) -> DeadLetter:
-    """Return a dead letter with what it leaves out, from its one source record."""
+    """Return a dead letter with its omitted parts, from its source record."""
     if not letter.omitted:
         return letter
     headers = None if source.headers is None else source.headers[0]

@@ -1,8 +1,8 @@
-"""``dlq take``: one record that ends every process goes to the dead letters, by an operator's hand.
+"""``dlq take``: an operator sends one record that crashes every process to the dead letters.
 
-The command is a member of the scorers' group while it does so, and commits with its generation: a
-scorer that joins meanwhile makes the commit fail, and nothing has happened. It takes the next
-record of the partition and no other: none is passed over and none is taken twice.
+The command is a member of the scorers' group meanwhile, and commits with its generation: if a
+scorer joins, the commit fails without an effect. It takes only the partition's next record, so that
+none is skipped and none is taken twice.
 """
 
 import time
@@ -35,13 +35,13 @@ _WAIT_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class TakenRecord:
-    """What was done.
+    """The result.
 
     Attributes:
         record: The record.
         before: The partition's committed offset before.
-        after: And after.
-        retried: Whether the record was left where it is, to be attempted again.
+        after: The committed offset after.
+        retried: Whether the record stays in its place, to be attempted again.
     """
 
     record: RawRecords
@@ -59,15 +59,15 @@ def take(
     Args:
         settings: The scorers'.
         partition: Of the input.
-        offset: Of the record: the next that a scorer would be given.
-        retry: Forget the attempts instead; the record stays the next.
-        stop: Asked while something is waited for.
+        offset: Of the record, which must be the next for a scorer.
+        retry: Delete the note of attempts instead; the record stays the next.
+        stop: Called while waiting; true stops.
 
     Raises:
         SettingsError: It is not the next record of the partition.
         StateError: The group has members.
-        FencedError: Another call of this command goes on.
-        UnavailableError: The brokers do not answer, or the group gives the partition to no one.
+        FencedError: Another call of this command is running.
+        UnavailableError: The brokers do not answer, or the group does not assign the partition.
     """
     kafka = settings.kafka.model_copy(update={"instance": INSTANCE, "static_membership": False})
     topic = kafka.topics.transactions
@@ -75,7 +75,7 @@ def take(
     refuse_members(kafka)
     producer = TransactionalProducer(kafka, kafka.group, _nobody)
     try:
-        # Partitions without an offset are assigned, too; nothing of theirs is committed.
+        # Partitions without an offset are assigned, too, but nothing is committed for them.
         source = KafkaSource(kafka, topic, kafka.group, "earliest")
         try:
             return _Taking(settings, kafka, source, producer, stop).take(partition, offset, retry)
@@ -90,9 +90,9 @@ def take(
 def rejecting(
     settings: Settings, record: RawRecords, reason: RejectReason, detail: str
 ) -> list[Outgoing]:
-    """Return what a transaction that rejects one record publishes: a dead letter and its note.
+    """Return the records of a transaction that rejects one record: a dead letter and a segment.
 
-    The note in the state topic keeps a restart from folding the record into the state; see
+    The segment in the state topic keeps a restart from folding the record into the state; see
     ``state/partitions/rejection_log.py``.
 
     Args:
@@ -169,7 +169,7 @@ class _Taking:
             return False
 
     def _assigned(self, partition: int) -> int:
-        """Return a partition's committed offset once it is ours."""
+        """Return a partition's committed offset once it is assigned."""
         while True:
             self._poll()
             for event in self._source.events():
@@ -184,7 +184,7 @@ class _Taking:
             self._go_on(f"partition {partition}")
 
     def _next(self, partition: int, before: int) -> RawRecords:
-        """Return the record that a scorer would be given next."""
+        """Return the next record for a scorer."""
         self._source.resume({partition})
         while True:
             raw = self._poll()
@@ -198,7 +198,7 @@ class _Taking:
         try:
             return self._source.poll(1, 0.0, _WAIT_SECONDS)
         except Paused:
-            # Another protocol's members are about to leave; it is waited for, like the rest.
+            # Another protocol's members are about to leave; wait for that as well.
             return None
 
     def _go_on(self, what: str) -> None:
@@ -213,7 +213,7 @@ class _Taking:
 
 
 def _refuse_nowhere(kafka: Kafka, topic: str, partition: int, offset: int) -> None:
-    """Check that there may be such a record."""
+    """Check that the input has the partition and offset."""
     first, end = bounds(kafka, topic)
     if partition not in end:
         raise SettingsError(f"dlq take: {topic} has no partition {partition}", "correct it")
@@ -225,4 +225,4 @@ def _refuse_nowhere(kafka: Kafka, topic: str, partition: int, offset: int) -> No
 
 
 def _nobody(_: Event) -> None:
-    """Nothing is told meanwhile: the call ends with a report or an error."""
+    """Ignore events: the call ends with a report or an error."""

@@ -1,4 +1,4 @@
-"""What the demo sends: transactions that change half-way, and records of every bad kind."""
+"""The demo's input: transactions whose behaviour changes half-way, and every kind of bad record."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -32,8 +32,8 @@ class Traffic:
     Attributes:
         rows: The simulator's columns; the labels are the simulator's.
         change_ms: From this event time on, four customers of ten spend twice as much.
-        changed: bool[n], which amounts were doubled. The simulator calls each amount over 220 a
-            fraud; of these, the genuine ones stay genuine, so its labels tell another story.
+        changed: bool[n], which amounts were doubled. The simulator labels each amount over 220 as a
+            fraud, but does not relabel doubled amounts: a genuine one stays genuine.
     """
 
     rows: pa.Table
@@ -42,7 +42,7 @@ class Traffic:
 
 
 def traffic(days: int) -> Traffic:
-    """Simulate ``days`` days; behaviour changes at the midnight that halves them."""
+    """Simulate ``days`` days; behaviour changes at midnight half-way."""
     rows = simulate(days)
     times = _int64(rows, "event_time")
     change_ms = int(times[0]) // _DAY_MS * _DAY_MS + days // 2 * _DAY_MS
@@ -62,7 +62,7 @@ class Malformed:
 
     Attributes:
         kind: What is wrong with it, in words.
-        reason: The reject reason that it must get.
+        reason: The expected reject reason.
         key: Its key, a customer's.
         value: Its payload.
     """
@@ -74,11 +74,11 @@ class Malformed:
 
 
 class Spoiler:
-    """Makes one bad record of each kind out of a good transaction that was sent just before.
+    """Makes one bad record of each kind from a good transaction that was sent just before.
 
     Args:
-        encode: Good rows to payloads.
-        registry: Knows a schema that is no transaction's.
+        encode: Encodes good rows.
+        registry: Contains a schema that is not a transaction's.
         now_ms: Today, ms since the epoch.
     """
 

@@ -16,7 +16,7 @@ class Precision:
     """Average precision of scores against the simulator's labels.
 
     Attributes:
-        transactions: How many decided transactions it is over.
+        transactions: Number of decided transactions.
         frauds: How many of them are frauds.
         value: Area under the precision-recall curve, by steps; None without a fraud.
     """
@@ -30,9 +30,9 @@ def precisions(scores: Scores, sent: Traffic) -> tuple[Precision, Precision]:
     """Join published scores with labels by transaction id.
 
     Returns:
-        Over the transactions as the simulator made them, and over those whose amounts were
-        doubled. Apart, because the labels are the simulator's: it calls each amount over 220 a
-        fraud, and the model has learnt that; of the doubled ones, most over 220 are genuine.
+        Precision over the unmodified transactions, and over those whose amounts were doubled. They
+        are separate because the simulator labels amounts over 220 as frauds, which the model has
+        learnt, but most doubled amounts over 220 are labelled genuine.
     """
     number = pc.index_in(scores.transaction_id, sent.rows["transaction_id"].combine_chunks())
     known = np.flatnonzero(np.asarray(number.is_valid()))

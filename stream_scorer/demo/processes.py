@@ -1,4 +1,4 @@
-"""Scorer, profiler and monitor of the demo: processes of their own, run by our command line."""
+"""Scorer, profiler and monitor of the demo: separate processes, run by our command line."""
 
 import signal
 import subprocess
@@ -18,11 +18,11 @@ _LEAVE_SECONDS = 12.0
 
 
 class DemoProcess(Child):
-    """A process of the demo; this thread must outlive it.
+    """A process of the demo; the thread that starts it must outlive it.
 
     Args:
         command: ``run``, ``profile`` or ``monitor``.
-        settings: Cluster, topics, groups and registry; they win over the caller's environment.
+        settings: Cluster, topics, groups and registry; they override the caller's environment.
         folder: For its log.
         config: File with all other settings.
     """
@@ -43,23 +43,23 @@ class DemoProcess(Child):
         )
 
     def check(self) -> None:
-        """Raise when it has ended."""
+        """Raise if it has ended."""
         if not self.alive:
             raise StreamScorerError(
                 f"demo: the {self.name} left with exit code {self.ended()}: {self.last}"
             )
 
     def ready(self) -> bool:
-        """Whether its probe says so."""
+        """Whether its readiness probe reports ready."""
         self.check()
         return super().ready()
 
     def ask_to_leave(self) -> None:
-        """Let it finish what it has in hand, and leave."""
+        """Ask it to finish its batch and exit."""
         self.send(signal.SIGTERM)
 
     def left(self) -> int:
-        """Wait until it has left, which it was asked to, and return its exit code."""
+        """Wait for its exit after :meth:`ask_to_leave`, and return its exit code."""
         try:
             return self._process.wait(_LEAVE_SECONDS)
         except subprocess.TimeoutExpired:
@@ -67,13 +67,13 @@ class DemoProcess(Child):
             return self._process.wait()
 
     def end(self) -> None:
-        """Have it leave unless it has."""
+        """End it unless it has ended."""
         self.ask_to_leave()
         self.left()
 
 
 def _own(settings: Settings, port: int) -> dict[str, object]:
-    """Return what puts a process of ours onto the demo's cluster."""
+    """Return the settings that connect one of our processes to the demo's cluster."""
     kafka = settings.kafka
     return {
         "kafka": {

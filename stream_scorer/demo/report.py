@@ -1,4 +1,4 @@
-"""What the demo saw, and what would make it fail."""
+"""The demo's results, and the conditions under which it fails."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ from stream_scorer.drift.windows import milliseconds
 
 @dataclass(frozen=True, slots=True)
 class DemoReport:
-    """What was seen.
+    """The results.
 
     Attributes:
         verification: Outputs against input.
-        malformed: Bad records sent, by the reason that they must get.
+        malformed: Number of bad records sent, by expected reject reason.
         change_ms: Event time from which behaviour differs.
         drifts: The drift events.
         burst_events: Records of the burst.
         events_per_second: Decisions and dead letters of the burst's backlog after the first
             arrival, over the time from the first arrival to the last, at the reader.
-        latency_ms: float64[n], of each decision of the paced phase: from the time that the
-            producer's schedule gave the transaction to its arrival at the reader.
-        precision: Of the scores, over the transactions as the simulator made them.
+        latency_ms: float64[n], of each decision of the paced phase: from the transaction's time in
+            the producer's schedule to its arrival at the reader.
+        precision: Of the scores, over the unmodified transactions.
         changed_precision: Likewise, over those whose amounts were doubled.
-        least_precision: What the first must reach.
-        seconds: Length of the whole demo.
+        least_precision: Minimum of ``precision``.
+        seconds: Duration of the demo.
     """
 
     verification: OutputVerdict
@@ -45,7 +45,7 @@ class DemoReport:
 
     @property
     def faults(self) -> list[str]:
-        """Return what is not as it must be; empty when all is well."""
+        """Return the faults; empty if the demo passes."""
         seen = self.verification
         sent = sum(self.malformed.values())
         early = [d for d in self.drifts if milliseconds(d["window_start"]) < self.change_ms]

@@ -8,11 +8,11 @@
       ├─ paced: records at a steady rate; each is timed from its schedule to an own reader
       └─ verdict: that reader, read-committed, compares outputs with input by source coordinates
 
-Rows of terminals are due days after their transactions, and so are out long before a scorer looks
-for them. The burst takes simulated weeks in seconds; in it the profiler has a start of seconds, no
-more: where rows are late the scorer waits, and a decision without them makes the demo fail.
+Terminal profile rows are due days after their transactions, so they are usually published long
+before a scorer needs them. The burst, however, sends simulated weeks in seconds, and the profiler
+is only seconds ahead. If rows are late, the scorer waits; a decision without them fails the demo.
 
-Nothing that is told comes from the scorer's own counters.
+No result comes from the scorer's own counters.
 """
 
 import signal
@@ -47,12 +47,12 @@ from stream_scorer.settings import Settings, Topics
 
 _RATE = 5_000.0
 _LABEL_DELAY_MS = 5 * 86_400_000
-"""A day before what they say of a terminal is settled."""
+"""Delay of labels: known one day before their terminal profile rows are final."""
 _PACED_SLICE = 250
 _READY_SECONDS = 300.0
-"""The very first start of a process compiles its kernels."""
+"""A process compiles its kernels at its very first start."""
 _STALLED_SECONDS = 120.0
-"""How long the scorer or the monitor may stand still before the demo gives up."""
+"""How long the scorer or the monitor may make no progress before the demo fails, seconds."""
 _LOOK_SECONDS = 1.0
 _STEP_SECONDS = 0.05
 
@@ -63,10 +63,10 @@ class Size:
 
     Attributes:
         days: Simulated days, about 9,600 transactions each.
-        paced_seconds: Length of the paced phase.
-        least_precision: Average precision, at least. What is found is the same in each run, 0.637
-            and in the quick one 0.532: less than in the model's card, for nothing is known of the
-            terminals at first. Without any labels it would be 0.447.
+        paced_seconds: Duration of the paced phase.
+        least_precision: Minimum average precision. Each run reaches the same: 0.637, and 0.532 in
+            the quick one. This is less than in the model's card, because terminals have no history
+            at first. Without any labels it would be 0.447.
     """
 
     days: int = 26
@@ -78,14 +78,14 @@ QUICK = Size(days=8, paced_seconds=3.0, least_precision=0.5)
 
 
 class Display(Protocol):
-    """Shows how far the demo is."""
+    """Shows the demo's progress."""
 
     def phase(self, name: str, total: int) -> None:
         """Begin a phase of ``total`` steps; 0 is unknown."""
         ...
 
     def advance(self, done: int) -> None:
-        """Tell how many steps of the phase are done."""
+        """Show how many steps of the phase are done."""
         ...
 
 
@@ -120,11 +120,11 @@ class Demo:
     """Runs the demo once.
 
     Args:
-        settings: An address in ``kafka.bootstrap`` uses that cluster, with topics of its own;
-            without one a Kafka is started for the demo alone.
+        settings: If ``kafka.bootstrap`` has an address, that cluster is used, with separate topics;
+            otherwise a Kafka is started for the demo alone.
         size: How much is sent.
-        display: Shows how far it is.
-        config: The file that the settings came from, for the processes that are started.
+        display: Shows the progress.
+        config: The settings' file, for the processes that are started.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class Demo:
         """Start everything, send, read, compare, and end everything.
 
         Raises:
-            StreamScorerError: Something could not be started or broke off.
+            StreamScorerError: Something could not be started, or failed.
         """
         began = time.monotonic()
         with ExitStack() as stack:
@@ -236,7 +236,7 @@ class Demo:
         return feed.sent
 
     def _await_ready(self) -> None:
-        """Wait until all that was started is ready."""
+        """Wait until all started processes are ready."""
         until = time.monotonic() + _READY_SECONDS
         while waited := [process.name for process in self._processes if not process.ready()]:
             if time.monotonic() > until:
@@ -247,7 +247,7 @@ class Demo:
             time.sleep(_STEP_SECONDS)
 
     def _check(self) -> None:
-        """Raise when a process has ended."""
+        """Raise if a process has ended."""
         for process in self._processes:
             process.check()
 
@@ -264,7 +264,7 @@ class Demo:
     def _paced(
         self, settings: Settings, rows: LabelledSender, spoiler: Spoiler, reader: _VerifierThread
     ) -> int:
-        """Send on a schedule; return when that began, ms since the epoch."""
+        """Send on a schedule; return its start, ms since the epoch."""
         makers = list(spoiler.kinds())
         slices = -(-(len(rows) - rows.sent) // _PACED_SLICE)
         every = max(slices // len(makers), 1)
@@ -288,7 +288,7 @@ class Demo:
         In the second case the verdict counts what is missing.
 
         Raises:
-            UnavailableError: No outcome came for 120 s, and there is input left.
+            UnavailableError: There was no outcome for 120 s, and there is input left.
         """
         topics = settings.kafka.topics
         seen, heard = reader.verifier.seen, time.monotonic()
@@ -315,7 +315,7 @@ class Demo:
         """Wait until the monitor has read all summaries."""
         until = time.monotonic() + _STALLED_SECONDS
         group, topic = settings.monitor.group, settings.kafka.topics.summaries
-        # By age: behind the last summary lies its transaction's marker, which nobody is given.
+        # By age: the last summary's transaction marker is never delivered.
         while any(lag.seconds for lag in read_lag(settings.kafka, group, topic, seconds=True)):
             if time.monotonic() > until:
                 raise UnavailableError("demo: the monitor lags behind", "see its log")
@@ -335,7 +335,7 @@ def _send_bad(feed: Feed, bad: Malformed) -> None:
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM unwind, so that every process and folder goes, as Ctrl-C does."""
+    """Make SIGTERM raise, so that every process and folder is cleaned up, as on Ctrl-C."""
 
     def leave(number: int, _: object) -> None:
         sys.exit(128 + number)

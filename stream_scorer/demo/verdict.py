@@ -1,4 +1,4 @@
-"""The verdict on outputs against input: each input record has one outcome, or is named."""
+"""The verdict on outputs against input: each input record must have exactly one outcome."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ _OFFSET_BITS = 44
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """When the n verified decisions came, row for row.
+    """Arrival times of the n verified decisions, row by row.
 
     Attributes:
         place: int64[n], partition · 2^44 + offset of the input record; ascending.
         source_ms: int64[n], the input record's Kafka timestamp; -1 when it is not in the input.
         published_ms: int64[n], the decision's Kafka timestamp.
-        arrived_ms: float64[n], when this reader had it.
+        arrived_ms: float64[n], when this reader received it.
     """
 
     place: Int64
@@ -34,7 +34,7 @@ class Arrivals:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What the n verified decisions say, in no order.
+    """Scores of the n verified decisions, in no order.
 
     Attributes:
         transaction_id: n strings.
@@ -47,20 +47,20 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class OutputVerdict:
-    """What the outputs say of the input.
+    """The result of comparing outputs with input.
 
     Attributes:
-        transactions: Input records, as a read-committed consumer is given them.
+        transactions: Input records that a read-committed consumer sees.
         decisions: Decisions for them.
         dead_letters: Dead letters for them.
-        duplicates: How many decisions and dead letters are for a record that already has one.
+        duplicates: Number of decisions and dead letters for a record that already has one.
         missing: Input records with neither.
-        unexpected: Decisions and dead letters for what no read-committed consumer is given.
-        unreadable: Records of the outputs that are no decision or dead letter.
-        degraded: Decisions flagged degraded: they lacked what was known of terminals.
+        unexpected: Decisions and dead letters for records that no read-committed consumer sees.
+        unreadable: Records of the outputs that are neither decisions nor dead letters.
+        degraded: Decisions flagged degraded: terminal profile rows were missing.
         outcomes: Decisions by outcome.
         reasons: Dead letters by reason.
-        examples: The first few input places behind each of the faults, by its name.
+        examples: The first few input places of each fault, by its name.
         arrivals: Times of the decisions.
         scores: Their scores.
     """
@@ -86,23 +86,23 @@ class OutputVerdict:
 
 
 def place(partition: int, offset: int) -> int:
-    """Return a place as one number."""
+    """Return a partition and offset as one number."""
     return (partition << _OFFSET_BITS) + offset
 
 
 def places(partition: pa.Array, offset: pa.Array) -> Int64:
-    """Return int64[n] of two columns of n rows."""
+    """Return int64[n], the places of two columns of n rows."""
     high = partition.to_numpy(zero_copy_only=False).astype(np.int64) << _OFFSET_BITS
     return np.asarray(high + offset.to_numpy(zero_copy_only=False))
 
 
 def split(number: int) -> Place:
-    """Return the place that :func:`place` made a number of."""
+    """Return the partition and offset of a number from :func:`place`."""
     return number >> _OFFSET_BITS, number & ((1 << _OFFSET_BITS) - 1)
 
 
 def inside(numbers: Int64, low: Mapping[int, int], high: Mapping[int, int]) -> Any:
-    """Return bool[n]: whether a place lies in the bounds; an unknown partition's does, too."""
+    """Return bool[n]: whether a place is within the bounds; true for an unknown partition."""
     within = np.ones(len(numbers), bool)
     partition, offset = numbers >> _OFFSET_BITS, numbers & ((1 << _OFFSET_BITS) - 1)
     for number, first in low.items():

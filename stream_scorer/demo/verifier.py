@@ -1,7 +1,7 @@
-"""Check exactly once from the outside: what was published against what was there to decide.
+"""Checks exactly-once from outside: compares the published outputs with the input.
 
-A reader of its own, read-committed, that shares nothing with the scorer but the topics: each input
-record that a read-committed consumer is given must have exactly one decision or one dead letter.
+A separate read-committed reader shares only the topics with the scorer. Each input record that a
+read-committed consumer sees must have exactly one decision or one dead letter.
 """
 
 import time
@@ -43,7 +43,7 @@ _FIELDS: Final = frozenset(
     }
 )  # fmt: skip
 _DEGRADED: Final = Flag.DEGRADED.name.lower()
-# Decoding waits: while a burst runs, the cores are the scorer's.
+# Decoding is deferred: during a burst, the cores belong to the scorer.
 _DECODE_AT = 500_000
 _RECORDS_AT_ONCE = 10_000
 _POLL_SECONDS = 0.1
@@ -52,7 +52,7 @@ _EXAMPLES = 5
 
 @dataclass(slots=True)
 class _Outcomes:
-    """What the outputs have shown so far; row i of each list belongs together."""
+    """The outputs that were read so far; row i of each list belongs together."""
 
     place: list[Int64] = field(default_factory=list)
     published_ms: list[Int64] = field(default_factory=list)
@@ -71,14 +71,14 @@ class Verifier:
 
     Args:
         kafka: The cluster and the topics' names.
-        registry: Knows the decisions' schema.
+        registry: Contains the decisions' schema.
         since: First input offset by partition that counts; default: all that is retained.
 
     Attributes:
         seen: Decisions and dead letters read so far.
-        first_seen: When the first of them came, seconds since the epoch; None before.
-        last_seen: When the newest of them came.
-        first_count: How many came with the first.
+        first_seen: Arrival of the first of them, seconds since the epoch; None before.
+        last_seen: Arrival of the newest of them.
+        first_count: How many arrived with the first.
 
     Raises:
         SettingsError: A topic does not exist.
@@ -110,13 +110,13 @@ class Verifier:
         self._consumer.assign([TopicPartition(t, p, at) for (t, p), at in self._positions.items()])
 
     def read_more(self, seconds: float = _POLL_SECONDS) -> int:
-        """Read what has come; wait up to ``seconds`` when nothing has.
+        """Read what has arrived; wait up to ``seconds`` if there is nothing.
 
         Returns:
-            How many decisions and dead letters came.
+            Number of decisions and dead letters that arrived.
 
         Raises:
-            UnavailableError: A topic is gone or must not be read.
+            UnavailableError: A topic is gone or may not be read.
         """
         first = self._consumer.poll(seconds)
         if first is None:
@@ -147,11 +147,11 @@ class Verifier:
         return self.seen - before
 
     def finish(self) -> OutputVerdict:
-        """Read the outputs to the ends that they have now, and compare.
+        """Read the outputs to their current ends, and compare.
 
-        Call it when nothing is in flight: what is not decided yet counts as missing. A transaction
-        of the outputs that is open now is waited for: the scorer's offsets are visible a moment
-        before its outputs are.
+        Call it when nothing is in flight: what is not decided yet counts as missing. It waits for
+        open transactions of the outputs: the scorer's offsets are visible a moment before its
+        outputs.
 
         Raises:
             UnavailableError: No offset could be read for 30 s.
@@ -165,18 +165,18 @@ class Verifier:
         return self._compare(*self._input(low, high), low, high)
 
     def _read_to(self, topic: str, ends: Mapping[int, int]) -> None:
-        """Read the outputs until this one is at its ends."""
+        """Read the outputs until this topic is at its ends."""
         limit = ReadLimit(topic, ends)
         while any(self._positions[topic, p] < end for p, end in ends.items()):
             self.read_more()
             limit.note({p: self._positions[topic, p] for p in ends}, _POLL_SECONDS)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._consumer.close()
 
     def _judge(self, error: KafkaError) -> None:
-        """Raise for what waiting does not fix; brokers come and go, and clients reconnect."""
+        """Raise for errors that waiting does not fix; clients reconnect by themselves."""
         if error.fatal() or error.code() in {
             KafkaError.UNKNOWN_TOPIC_OR_PART,
             KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 the binding's own name
@@ -198,7 +198,7 @@ class Verifier:
         self._found.reasons.append(letter.reason)
 
     def _decode(self) -> None:
-        """Turn the decisions that were put aside into columns."""
+        """Decode the deferred decisions into columns."""
         if not self._undecoded:
             return
         values, published, arrived = zip(*self._undecoded, strict=True)
@@ -221,11 +221,11 @@ class Verifier:
         self._found.score.append(columns.column("score").to_numpy())
 
     def _degraded(self, value: bytes) -> bool:
-        """Say whether a decision is flagged so; columns hold no lists, and few records need it."""
+        """Return whether a decision is flagged degraded, by decoding it: columns hold no lists."""
         return _DEGRADED.encode() in value and _DEGRADED in self._records.decode(value)["flags"]
 
     def _input(self, low: Mapping[int, int], high: Mapping[int, int]) -> tuple[Int64, Int64]:
-        """Return places, ascending, and Kafka timestamps of the input's committed records."""
+        """Return the places (ascending) and Kafka timestamps of the input's committed records."""
         places: list[int] = []
         timestamps: list[int] = []
         pending = {p for p in low if low[p] < high[p]}
@@ -262,7 +262,7 @@ class Verifier:
         found = self._found
         decided = _joined(found.place, np.int64)
         letters = np.array(found.letters, np.int64)
-        # Outside the bounds lies what retention took, or what was sent after the bounds were read.
+        # Records outside the bounds were deleted by retention, or sent after the bounds were read.
         decided_inside, letters_inside = inside(decided, low, high), inside(letters, low, high)
         published = np.concatenate([decided[decided_inside], letters[letters_inside]])
         unique, counts = np.unique(published, return_counts=True)
@@ -314,11 +314,11 @@ def verify(
     registry: settings.Registry,
     since: Mapping[int, int] | None = None,
 ) -> OutputVerdict:
-    """Compare all outputs with all of the input, once.
+    """Compare all outputs with the complete input, once.
 
     Args:
         kafka: The cluster and the topics' names.
-        registry: Knows the decisions' schema.
+        registry: Contains the decisions' schema.
         since: First input offset by partition that counts; default: all that is retained.
 
     Raises:

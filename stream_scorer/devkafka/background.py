@@ -1,9 +1,9 @@
 """The Kafka that ``stream-scorer kafka start`` leaves running, found again by its state file.
 
-The file lies in the folder that it was started from and beside its data, so that either finds it.
+The file exists twice: in the folder from which Kafka was started, and next to its data.
 
-The file names every process by id and start time, so that a number that the system has given to
-somebody else since is never taken for ours.
+It names every process by id and start time, so that another process that later gets the same id is
+never mistaken for ours.
 """
 
 import fcntl
@@ -32,7 +32,7 @@ _STOP_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True)
 class BackgroundProcess:
-    """A process of ours: what it is, its id, and when it started (ticks since boot)."""
+    """One of our processes: its kind, its id, and its start time (ticks since boot)."""
 
     name: str
     pid: int
@@ -40,7 +40,7 @@ class BackgroundProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether this very process still runs."""
+        """Return whether this very process still runs."""
         return processes.started_at(self.pid) == self.started
 
 
@@ -51,10 +51,10 @@ class Running:
     Attributes:
         bootstrap: host:port list.
         registry_url: Schema registry; empty without one.
-        nodes: Brokers.
+        nodes: Number of brokers.
         directory: Its data.
         processes: Brokers and registry.
-        folder: Where else its state file lies; empty where a version before wrote it.
+        folder: The other folder with its state file; empty if an earlier version wrote it.
     """
 
     bootstrap: str
@@ -66,15 +66,15 @@ class Running:
 
     @property
     def dead(self) -> list[str]:
-        """Names of the processes that are gone."""
+        """Names of the processes that have ended."""
         return [process.name for process in self.processes if not process.alive]
 
 
 def recorded(directory: Path | None = None) -> Running | None:
-    """Return what a state file says, whether it still runs or not.
+    """Return the contents of a state file, whether its processes still run or not.
 
     Args:
-        directory: Where the data is; None is the current folder's Kafka, wherever its data is.
+        directory: Folder of the data; None is the current folder's Kafka, wherever its data is.
 
     Raises:
         SettingsError: The file is damaged.
@@ -99,13 +99,13 @@ def running() -> Running | None:
 
 
 def connected(settings: Settings, fix: str) -> Settings:
-    """Return settings that name a cluster: their own, or the Kafka that runs in this folder.
+    """Return settings with a cluster: their own, or the Kafka that runs in this folder.
 
-    The schema registry of that Kafka is taken too, unless the settings name one.
+    The schema registry of that Kafka is used too, unless the settings name one.
 
     Args:
-        settings: Name a cluster or not.
-        fix: What a user is told to do where there is no cluster.
+        settings: With or without a cluster.
+        fix: The message's advice if there is no cluster.
 
     Raises:
         SettingsError: The settings name no cluster, and no Kafka runs in this folder.
@@ -125,18 +125,18 @@ def connected(settings: Settings, fix: str) -> Settings:
 def start(
     nodes: int | None = None, directory: Path | None = None, *, registry: bool = True
 ) -> tuple[Running, bool]:
-    """Start Kafka so that it outlives this process; what runs already is left alone.
+    """Start Kafka so that it outlives this process; running processes are left alone.
 
     Args:
-        nodes: 1 or 3; None takes what the data has, else 1.
-        directory: Where its data is kept; None is :data:`DIRECTORY`.
-        registry: Whether to start the schema registry beside it.
+        nodes: 1 or 3; None: as in the existing data, else 1.
+        directory: Folder of its data; None is :data:`DIRECTORY`.
+        registry: Whether to start the schema registry with it.
 
     Returns:
-        What runs, and whether it had to be started.
+        The running Kafka, and whether it had to be started.
 
     Raises:
-        StreamScorerError: It does not start, or another one than asked for runs.
+        StreamScorerError: It does not start, or a different one is running.
     """
     data = (directory or DIRECTORY).resolve()
     with _alone(DIRECTORY, data):
@@ -173,10 +173,10 @@ def start(
 
 
 def stop(directory: Path | None = None) -> Running | None:
-    """End a Kafka; return what ran, None when nothing did.
+    """Stop a Kafka; return what was running, or None.
 
     Args:
-        directory: As of :func:`recorded`.
+        directory: As in :func:`recorded`.
 
     Raises:
         SettingsError: The state file is damaged.
@@ -194,7 +194,7 @@ def stop(directory: Path | None = None) -> Running | None:
 
 @contextmanager
 def _alone(*directories: Path) -> Iterator[None]:
-    """Let one start or stop at a time act on directories, which are made."""
+    """Lock directories, which are created, so that only one start or stop runs at a time."""
     with ExitStack() as locks:
         for directory in sorted({each.resolve() for each in directories}):
             directory.mkdir(parents=True, exist_ok=True)
@@ -206,7 +206,7 @@ def _alone(*directories: Path) -> Iterator[None]:
 def _refuse_other(
     state: Running, nodes: int | None, directory: Path | None, *, registry: bool
 ) -> None:
-    """Raise when what runs is not what is asked for."""
+    """Raise if the running Kafka differs from the request."""
     if nodes is not None and nodes != state.nodes:
         differs = f"{state.nodes} nodes, not {nodes}"
     elif directory is not None and str(directory) != state.directory:
@@ -228,7 +228,7 @@ def _process(name: str, pid: int) -> BackgroundProcess:
 
 
 def _end(state: Running) -> None:
-    """End all processes and forget them; the registry first, brokers at the same time."""
+    """End all processes (registry first, then all brokers) and delete the state file."""
     processes.end_all([(p.pid, p.started) for p in state.processes], _STOP_SECONDS)
     for place in {DIRECTORY, Path(state.directory), Path(state.folder or DIRECTORY)}:
         other = recorded(place)
@@ -273,7 +273,7 @@ def _wait_for_registry(child: subprocess.Popen[bytes], url: str, log: Path) -> N
 
 
 def _answers(url: str) -> bool:
-    # No proxy from the environment: it is on this machine.
+    # No proxy from the environment: the address is on this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=1) as answer:

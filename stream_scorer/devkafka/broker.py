@@ -1,4 +1,4 @@
-"""One broker of a devkafka: its files, its process, and the signals that a fault test sends it."""
+"""One broker of a devkafka: its files, its process, and the signals that fault tests send it."""
 
 import signal
 import subprocess
@@ -22,12 +22,12 @@ class AddressInUseError(Exception):
 
 
 class Broker:
-    """A broker that runs, or did.
+    """A broker that runs, or has run.
 
     Args:
         node: Node id, also its index in ``DevKafka.brokers``.
         ports: Its ports.
-        command: What starts it.
+        command: Its start command.
         log: File of its log.
         detached: Whether it outlives this process.
     """
@@ -52,16 +52,16 @@ class Broker:
 
     @property
     def pid(self) -> int:
-        """Id of its process, the last one when it does not run."""
+        """Id of its process; of the last one if it does not run."""
         return self._running().pid
 
     @property
     def alive(self) -> bool:
-        """Whether its process is there, paused or not."""
+        """Whether its process exists, paused or not."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start the process; :meth:`wait_ready` says when it answers."""
+        """Start the process; :meth:`wait_ready` waits until it answers."""
         self._process = processes.start(
             self._command, self.log.with_suffix(".out"), detached=self._detached
         )
@@ -74,7 +74,7 @@ class Broker:
             UnavailableError: It ended, or does not answer in time.
         """
         deadline = time.monotonic() + seconds
-        # Its listeners open one after another, and a port that is taken ends it in between.
+        # Its listeners open one after the other; if a port is taken, it ends in between.
         waiting = [self.internal_address, self.address]
         while time.monotonic() < deadline:
             if not self.alive:
@@ -95,7 +95,7 @@ class Broker:
         self._running().send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a paused broker go on."""
+        """Resume a paused broker (SIGCONT)."""
         self._running().send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
@@ -105,7 +105,7 @@ class Broker:
         process.wait()
 
     def stop(self, seconds: float = _STOP_SECONDS) -> None:
-        """End it in good order (SIGTERM), or kill it after ``seconds``."""
+        """End it gracefully (SIGTERM), or kill it after ``seconds``."""
         self.terminate()
         try:
             self._running().wait(seconds)
@@ -113,14 +113,14 @@ class Broker:
             self.kill()
 
     def terminate(self) -> None:
-        """Ask it to end and return at once; a paused one goes on, so that it can."""
+        """Ask it to end and return immediately; a paused one is resumed so that it can."""
         self._running().terminate()
         self.resume()
 
     def restart(self) -> None:
-        """Stop it in good order if it runs, start it on the same ports, wait until it answers.
+        """Stop it gracefully if it runs, start it on the same ports, wait until it answers.
 
-        After a crash Kafka lets it in again only once the session of its last life has run out
+        After a crash, Kafka accepts it again only after its previous session has expired
         (``broker.session.timeout.ms``, 9 s).
         """
         if self.alive:
@@ -152,7 +152,7 @@ class Broker:
 def _brokers(address: str) -> set[int]:
     """Return the node ids that the broker at an address knows; none when it does not answer.
 
-    Each call asks with a new client: one that knows the cluster may ask another broker.
+    Each call uses a new client: one that knows the cluster may query another broker.
     """
     client = AdminClient(
         {
@@ -160,7 +160,7 @@ def _brokers(address: str) -> set[int]:
             "reconnect.backoff.ms": 20,
             "reconnect.backoff.max.ms": 100,
             "log_level": 0,
-            # A refused connection is what waiting looks like, nothing to report.
+            # Refused connections are expected while waiting.
             "error_cb": lambda _: None,
         }
     )

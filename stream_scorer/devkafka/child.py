@@ -1,4 +1,4 @@
-"""A process of ours beside this one: what it says, its health and metrics, and its end."""
+"""A child process: its output, health and metrics, and its end."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from stream_scorer.devkafka.processes import end_all, started_at
 
 
 class Started(Protocol):
-    """As much of ``subprocess.Popen`` as is needed."""
+    """The required part of ``subprocess.Popen``."""
 
     @property
     def pid(self) -> int:
@@ -40,7 +40,7 @@ class Child:
     """
 
     answer_seconds: ClassVar = 5.0
-    """How long its health and metrics are waited for."""
+    """Time limit for its health and metrics."""
 
     def __init__(self, process: Started, log: Path, port: int, said_from: int = 0) -> None:
         self._process = process
@@ -64,12 +64,12 @@ class Child:
 
     @property
     def said(self) -> str:
-        """What it wrote so far."""
+        """Its output so far."""
         return self._log.read_bytes()[self._said_from :].decode(errors="replace")
 
     @property
     def last(self) -> str:
-        """The last line that it wrote."""
+        """The last line of its output."""
         return (self.said.strip().splitlines() or ["no output"])[-1]
 
     @property
@@ -79,11 +79,11 @@ class Child:
         return int(status.split("VmRSS:")[1].split()[0]) * 1_024
 
     def ready(self) -> bool:
-        """Whether its readiness probe says so."""
+        """Whether its readiness probe reports ready."""
         return bool(self.health()["ready"])
 
     def live(self) -> bool:
-        """Whether its liveness probe says so."""
+        """Whether its liveness probe reports live."""
         try:
             self._get("/health/live")
         except urllib.error.HTTPError as error:
@@ -92,7 +92,7 @@ class Child:
         return True
 
     def health(self) -> dict[str, Any]:
-        """Return what its readiness probe says: ``ready``, ``reasons`` and ``degraded``."""
+        """Return the answer of its readiness probe: ``ready``, ``reasons`` and ``degraded``."""
         try:
             return dict(json.loads(self._get("/health/ready")))
         except urllib.error.HTTPError as error:
@@ -121,20 +121,20 @@ class Child:
             return bytes(answer.read())
 
     def send(self, number: signal.Signals) -> None:
-        """Send it a signal; nothing where it has ended."""
+        """Send it a signal; does nothing if it has ended."""
         if self.alive:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """End it as a crash would, and return when it is gone."""
+        """Kill it as a crash would, and return when it is gone."""
         self.send(signal.SIGKILL)
         self._process.wait()
 
     def stop(self, seconds: float) -> int:
-        """Have it end, or wait until it has; return its exit code.
+        """Stop it, or wait until it has ended; return its exit code.
 
         Args:
-            seconds: How long it may take after SIGTERM before it is killed.
+            seconds: Time limit after SIGTERM, before it is killed.
         """
         started = started_at(self.pid)
         if started is not None:

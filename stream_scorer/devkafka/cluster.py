@@ -26,8 +26,8 @@ from stream_scorer.settings import SCHEMAS_DIRECTORY
 _ATTEMPTS = 5
 _IDENTITY = "cluster.json"
 _TOOL_SECONDS = 120.0
-# Below the range that the kernel gives to outgoing connections: a client that keeps trying to
-# reach a broker that is down would otherwise, now and then, be given that broker's port.
+# Below the kernel's range for outgoing connections: otherwise a client that retries a broker that
+# is down could be given that broker's port.
 _PORT_RANGE = range(20_000, 30_000)
 _JAVA_OPTIONS = (
     # The collector with the fewest threads: broker, generator and scorer share the cores.
@@ -36,29 +36,29 @@ _JAVA_OPTIONS = (
     # The compression libraries are native; a newer Java warns of each use otherwise.
     "--enable-native-access=ALL-UNNAMED",
 )
-# Short-lived on few cores: the second compiler would take one of two for the first minute
-# (the demo drained 100 k events/s with it and 175 k without, p50 100 ms against 26).
+# For short runs on few cores: the second compiler would occupy one of two cores for the first
+# minute (the demo drained 100 k events/s with it and 175 k without, p50 100 ms instead of 26).
 _QUICK_OPTIONS = ("-XX:TieredStopAtLevel=1",)
-# They end before a better compiler would have paid off.
+# The tools end before a better compiler would pay off.
 _TOOL_OPTIONS = ("-Xmx256m", "-XX:TieredStopAtLevel=1")
 
 
 class DevKafka:
     """Kafka nodes that live as long as the context.
 
-    They are killed by the kernel when the thread that started them ends, however it ends, unless
+    The kernel kills them when the thread that started them ends, for whatever reason, unless
     ``detached``.
 
     Args:
-        nodes: 1 or 3 combined brokers and controllers; None is what the directory's data has, or 1.
-        directory: Where data, configuration and logs are kept; a later start finds the data. None
-            is a temporary folder that leaves at the end.
-        config: Further options for every server.properties; they win.
-        advertised: host:port by node (its index in ``brokers``) that clients are told, for a
-            proxy in front of it; ``brokers[i].address`` is where it really listens.
-        registry: Whether to serve the schema registry of the project's files beside it.
+        nodes: 1 or 3 combined brokers and controllers; None: as in the directory's data, or 1.
+        directory: Folder of data, configuration and logs; a later start finds the data. None is a
+            temporary folder that is deleted at the end.
+        config: Further options for every server.properties; they override.
+        advertised: host:port by node (its index in ``brokers``) that is advertised to clients, for
+            a proxy in front of it; ``brokers[i].address`` is where it really listens.
+        registry: Whether to serve the schema registry of the project's files with it.
         detached: Whether the brokers outlive this process.
-        quick: Whether Java leaves its second compiler out; False compiles as Kafka is shipped.
+        quick: Whether Java runs without its second compiler; False compiles as Kafka is shipped.
 
     Example::
 
@@ -100,7 +100,7 @@ class DevKafka:
 
     @property
     def directory(self) -> Path:
-        """Folder of everything that it keeps."""
+        """Folder of all its files."""
         if self._directory is None:
             raise UnavailableError("devkafka was not started", "use it in a with statement")
         return self._directory
@@ -112,17 +112,17 @@ class DevKafka:
 
     @property
     def bootstrap(self) -> str:
-        """host:port list for clients: what each broker advertises."""
+        """host:port list for clients: the brokers' advertised addresses."""
         return ",".join(self._advertised.get(b.node, b.address) for b in self.brokers)
 
     @property
     def internal_bootstrap(self) -> str:
-        """host:port list that never leads through an advertised proxy."""
+        """host:port list without advertised proxies."""
         return ",".join(broker.internal_address for broker in self.brokers)
 
     @property
     def registry_url(self) -> str:
-        """Where the schema registry answers."""
+        """URL of the schema registry."""
         if not self._registry_url:
             raise UnavailableError("devkafka has no registry", "ask for it: registry=True")
         return self._registry_url
@@ -140,7 +140,7 @@ class DevKafka:
             raise
 
     def stop(self) -> None:
-        """Stop all nodes; a temporary folder's data is thrown away with it."""
+        """Stop all nodes; a temporary folder is deleted with its data."""
         alive = [broker for broker in self.brokers if broker.alive]
         for broker in alive:
             if self._given is None:
@@ -157,7 +157,7 @@ class DevKafka:
         return self.directory / "tools.properties"
 
     def _java(self, logging: Path, *options: str) -> list[str]:
-        """Return the command of a JVM with Kafka's class path; the main class is to follow."""
+        """Return the command of a JVM with Kafka's class path, without the main class."""
         named = f"-Dlog4j2.configurationFile={logging}"
         return [find_java(), *self._java_options, *options, named, "-cp", classpath()]
 
@@ -197,7 +197,7 @@ class DevKafka:
             broker.wait_ready(len(ports))
 
     def _identity(self) -> tuple[str, list[Ports]]:
-        """Return the cluster's id and ports: those of the last start where they still are free."""
+        """Return the cluster's id and ports: those of the last start if they are still free."""
         path = self.directory / _IDENTITY
         kept = json.loads(path.read_text()) if path.exists() else {}
         has = len(kept.get("ports", []))
@@ -260,10 +260,10 @@ class DevKafka:
 
 
 def seed_registry(directory: Path) -> Path:
-    """Return the folder of a devkafka's own registry, at first a copy of the shipped schemas.
+    """Return the folder of a devkafka's own registry, initially a copy of the shipped schemas.
 
-    It stays with the data: the records there carry its ids, and what others register there must
-    not change the shipped files.
+    It stays with the data, because the records there contain its ids. Schemas that are registered
+    there must not change the shipped files.
     """
     own = directory / "registry"
     if not own.exists():
@@ -282,10 +282,10 @@ def seed(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         shipped = {path.name for path in SCHEMAS_DIRECTORY.iterdir()}
-        # What a copy that was broken off has left is copied again.
+        # An interrupted copy is repeated.
         if any(path.name == INDEX or path.name not in shipped for path in directory.iterdir()):
             return
-        # The index last: a copy that was broken off is not a registry.
+        # The index last: an interrupted copy is not a registry.
         for path in sorted(SCHEMAS_DIRECTORY.iterdir(), key=lambda path: path.name == INDEX):
             if path.is_file():
                 shutil.copyfile(path, directory / path.name)
@@ -301,7 +301,7 @@ def _numbers(ports: Ports) -> tuple[int, int, int]:
 
 def _is_free(port: int) -> bool:
     with closing(socket.socket()) as probe:
-        # As Kafka binds: connections of an earlier broker that linger do not count.
+        # As Kafka binds: lingering connections of an earlier broker do not matter.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -311,7 +311,7 @@ def _is_free(port: int) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that are free now; a server's log says when one was taken meanwhile."""
+    """Return ports that are free now; a server's log shows when one was taken meanwhile."""
     choice = random.SystemRandom()
     candidates = choice.sample(_PORT_RANGE, len(_PORT_RANGE))
     free: list[int] = []

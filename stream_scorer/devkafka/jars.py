@@ -1,8 +1,8 @@
 """Kafka's jars: fetched once, each pinned by its sha256, kept in the user's cache folder.
 
-``jars.lock`` lists them flat, so nothing walks a dependency graph here. Maven copies them when
-the machine has it (5 s); otherwise jgo does, in Python (20 s). What came is hashed either way.
-A warm start compares size and times with those of the last hashing and hashes only what differs.
+``jars.lock`` is a flat list, so no dependency graph is resolved here. Maven copies the jars if the
+machine has it (5 s); otherwise jgo downloads them in Python (20 s). In both cases they are hashed.
+A warm start compares size and times with those of the last hashing, and hashes only what differs.
 """
 
 import fcntl
@@ -60,7 +60,7 @@ def read_lock(lock: Path = LOCK) -> list[Jar]:
 
 
 def cache_directory() -> Path:
-    """Return the folder of the jars: ``$XDG_CACHE_HOME`` or ``~/.cache``, then ours."""
+    """Return the folder of the jars: in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "stream-scorer" / f"kafka-{KAFKA_VERSION}"
 
@@ -69,13 +69,13 @@ def classpath(directory: Path | None = None, lock: Path = LOCK) -> str:
     """Return the class path of exactly the pinned jars, fetched when missing.
 
     Args:
-        directory: Where they are kept; default :func:`cache_directory`.
+        directory: Folder of the jars; default :func:`cache_directory`.
         lock: The list that pins them.
 
     Raises:
         StreamScorerError: A jar is not the pinned one; names it.
-        UnavailableError: They are not here and cannot be fetched.
-        SettingsError: They are not here and the extra that fetches them is not installed.
+        UnavailableError: They are missing and cannot be fetched.
+        SettingsError: They are missing and the extra that fetches them is not installed.
     """
     directory = directory or cache_directory()
     jars = read_lock(lock)
@@ -98,7 +98,7 @@ def _alone(directory: Path) -> Iterator[None]:
 
 
 def _stamp(path: Path) -> list[int] | None:
-    """Return what changes when a file changes; the change time cannot be set back by hand."""
+    """Return a stamp that changes with the file; its change time cannot be set back by hand."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -125,7 +125,7 @@ def _digest(path: Path) -> str:
 
 
 def _refuse_other(jar: Jar, path: Path) -> None:
-    """Raise when a file is not the pinned one."""
+    """Raise if a file is not the pinned one."""
     if (found := _digest(path)) != jar.sha256:
         raise StreamScorerError(
             f"{path}: sha256 is {found}, pinned is {jar.sha256}",
@@ -134,7 +134,7 @@ def _refuse_other(jar: Jar, path: Path) -> None:
 
 
 def _verify(directory: Path, jars: Sequence[Jar]) -> None:
-    """Hash what has no record of the same stamp; write the record."""
+    """Hash jars without a record of the same stamp; write the record."""
     recorded = _recorded(directory)
     record = {}
     for jar in jars:
@@ -149,7 +149,7 @@ def _verify(directory: Path, jars: Sequence[Jar]) -> None:
 
 
 def _fetch(jars: Sequence[Jar], directory: Path) -> None:
-    """Bring jars into the folder; nothing unverified or half written gets its final name."""
+    """Fetch jars into the folder; only a complete and verified file gets its final name."""
     with tempfile.TemporaryDirectory(dir=directory, prefix=".fetch-") as name:
         staging = Path(name)
         here = [jar for jar in jars if _from_repository(jar, staging)]
@@ -162,7 +162,7 @@ def _fetch(jars: Sequence[Jar], directory: Path) -> None:
 
 
 def _from_repository(jar: Jar, staging: Path) -> bool:
-    """Copy a jar from the machine's own Maven repository when the right one is there."""
+    """Copy a jar from the machine's Maven repository if the right one is there."""
     repository = Path(os.environ.get("M2_REPO") or Path.home() / ".m2" / "repository")
     path = repository / jar.maven_path
     if not path.is_file() or _digest(path) != jar.sha256:
@@ -211,7 +211,7 @@ def _from_jgo(jars: Sequence[Jar], staging: Path) -> None:
         ) from error
     context = maven.MavenContext(
         repo_cache=staging / "repository",
-        # The caller's own repositories come first; without any, jgo's default is used.
+        # The caller's repositories come first; without any, jgo's default is used.
         remote_repos=dict(settings.repositories) or None,
         timeout=60,
     )

@@ -1,4 +1,4 @@
-"""Which Java runs Kafka: one that the machine has (17 or newer), else the one in a wheel."""
+"""Finds the Java for Kafka: the machine's (17 or newer), else the one in a wheel."""
 
 import functools
 import os

@@ -1,4 +1,4 @@
-"""What one node's files say: server.properties and the logging configuration."""
+"""The contents of one node's files: server.properties and the logging configuration."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ class Ports:
     """The three ports of one node.
 
     Attributes:
-        client: What clients are told, unless another address is advertised in its place.
+        client: For clients; the advertised address, unless another is advertised.
         internal: Between brokers, and for Kafka's own tools; never behind a proxy.
         controller: The quorum's.
     """
@@ -31,15 +31,15 @@ def properties(
 ) -> str:
     """Return the server.properties of a combined broker and controller.
 
-    What Kafka's defaults expect three nodes for is set to what ``len(ports)`` nodes can hold.
-    Durability is Kafka's own: replication and the page cache, no forced flush.
+    Defaults that need three nodes are changed to what ``len(ports)`` nodes support. Durability is
+    Kafka's own: replication and the page cache, no forced flush.
 
     Args:
         node: Node id, the index into ``ports``.
         ports: The ports of every node.
         data: Folder of the node's log segments.
-        advertised: host:port that clients are told; None is the node's own.
-        overrides: Further options, which win.
+        advertised: host:port that is advertised to clients; None is the node's own.
+        overrides: Further options, which override.
     """
     nodes, mine = len(ports), ports[node]
     replicas, in_sync = min(3, nodes), min(2, nodes)
@@ -66,7 +66,7 @@ def properties(
         "transaction.state.log.min.isr": in_sync,
         "share.coordinator.state.topic.replication.factor": replicas,
         "share.coordinator.state.topic.min.isr": in_sync,
-        # Fifty partitions each would only make the first use of a group or transaction slow.
+        # The default of fifty partitions slows down the first use of a group or transaction.
         "offsets.topic.num.partitions": 10,
         "transaction.state.log.num.partitions": 10,
         "share.coordinator.state.topic.num.partitions": 3,
@@ -77,7 +77,7 @@ def properties(
 
 
 def logging(log: Path) -> str:
-    """Return a log4j configuration: everything that a person may ask for, into one file."""
+    """Return a log4j configuration that writes all logs to one file."""
     return f"""\
 status=error
 appender.file.type=File

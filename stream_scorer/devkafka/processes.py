@@ -1,4 +1,4 @@
-"""Child processes that are ended by their own id and never outlive their owner unasked."""
+"""Child processes that are ended by their own id, and by default do not outlive their owner."""
 
 import os
 import signal
@@ -11,8 +11,8 @@ from pathlib import Path
 
 from stream_scorer.errors import SettingsError
 
-# Runs in the child before the program takes its place (same id). A preexec_fn would do the same
-# after a fork of this process with all its client threads, which may deadlock.
+# Runs in the child before it executes the program (same id). A preexec_fn would do the same after
+# a fork of this process with all its client threads, which may deadlock.
 _TIED = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)
@@ -60,9 +60,9 @@ def start(
 
 
 def started_at(pid: int) -> int | None:
-    """Return when a living process started, in clock ticks since boot; None when there is none.
+    """Return when a living process started, in clock ticks since boot; None if there is none.
 
-    The number tells a process from a later one that was given the same id.
+    The number distinguishes a process from a later one with the same id.
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -73,11 +73,11 @@ def started_at(pid: int) -> int | None:
 
 
 def end_all(members: Sequence[tuple[int, int]], seconds: float) -> None:
-    """Ask processes to end, kill what has not after a limit, return when all are gone.
+    """Ask processes to end, kill the rest after a time limit, return when all are gone.
 
     Args:
-        members: Id and :func:`started_at` of each; another process under an id is left alone.
-        seconds: How long they may take after SIGTERM.
+        members: Id and :func:`started_at` of each; another process with an id is left alone.
+        seconds: Time limit after SIGTERM.
     """
     for number, limit in ((signal.SIGTERM, seconds), (signal.SIGKILL, 10.0)):
         for pid, _ in _left(members):

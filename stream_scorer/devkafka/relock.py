@@ -1,6 +1,6 @@
-"""Make ``jars.lock`` anew: ``python -m stream_scorer.devkafka.relock > jars.lock``.
+"""Regenerates ``jars.lock``: ``python -m stream_scorer.devkafka.relock > jars.lock``.
 
-The only place that walks Maven's dependency graph; a start reads the flat list that this printed.
+Only this module resolves Maven's dependency graph; a start reads the resulting flat list.
 """
 
 import hashlib
@@ -16,13 +16,13 @@ _ROOTS = (
     f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}",
     f"org.apache.kafka:kafka-tools:{KAFKA_VERSION}",
 )
-# Binds slf4j to log4j: Kafka's archive has it, its Maven artifacts do not. What it needs is there
-# already; as a root it would bring its own idea of every other version.
+# Binds slf4j to log4j. Kafka's archive contains it, its Maven artifacts do not. Its dependencies
+# are already included; as a root it would change all other versions.
 _LOG_BINDING = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4"
 
 
 def lock_text() -> str:
-    """Resolve the roots and return the lock: a heading, then one ``coordinate sha256`` a line."""
+    """Resolve the roots and return the lock: a heading, then one ``coordinate sha256`` per line."""
     with tempfile.TemporaryDirectory() as directory:
         context = MavenContext(repo_cache=Path(directory), timeout=60)
         roots = [context.create_dependency(root) for root in _ROOTS]

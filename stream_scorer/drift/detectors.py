@@ -1,12 +1,12 @@
-"""Online detectors on window means: ADWIN, on a scale of its own, with a change that matters.
+"""Online detectors on window means: ADWIN on standardised values, with a minimum change.
 
 ADWIN (Bifet and Gavaldà, 2007; River's implementation) keeps a window of observations and drops
-its older part when two parts differ by more than chance allows. Its bound is made for values of
-about unit size, and of equal variance. So windows are pooled until an observation is the mean of
-:data:`LEAST_COUNT` transactions or more, a quiet night's hours together, and observations are
-standardised by the mean and deviation of the first :data:`BASELINE` ones. What ADWIN finds is
-reported when the means before and after the most likely place of the change differ by the signal's
-least relative change: with enough data, any difference is significant, and not every one matters.
+its older part when two parts differ by more than chance allows. Its bound assumes values of about
+unit size and equal variance. So windows are pooled until an observation is the mean of
+:data:`LEAST_COUNT` transactions or more (a quiet night's hours together), and observations are
+standardised by the mean and deviation of the first :data:`BASELINE` ones. A change is reported if
+the means before and after its most likely place differ by the signal's least relative change: with
+enough data any difference is significant, but not every one matters.
 """
 
 from collections.abc import Callable
@@ -19,22 +19,22 @@ from river.drift import ADWIN
 from stream_scorer.drift.windows import Window
 
 LEAST_COUNT: Final = 200
-"""Transactions behind one observation, at least."""
+"""Minimum number of transactions of one observation."""
 SETTLING: Final = 24
-"""Observations that are left out at first: the customers' histories are empty, the scores too."""
+"""Number of observations ignored at first, while the customers' histories are empty."""
 BASELINE: Final = 24
-"""Observations that give the scale."""
+"""Number of observations that determine mean and deviation."""
 HISTORY: Final = 1_024
-"""Observations in which the place of a change is looked for."""
+"""Number of observations in which the place of a change is searched."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """What is watched.
+    """A watched quantity.
 
     Attributes:
-        mean: Gives the mean over a window's transactions.
-        least_change: Relative change that is worth a report.
+        mean: Returns the mean over a window's transactions.
+        least_change: Smallest relative change that is reported.
     """
 
     mean: Callable[[Window], float]
@@ -75,7 +75,7 @@ class Drift:
         detector: Name of the detector.
         model: Model whose decisions were watched.
         version: Its version.
-        start: Start of the windows whose mean made the detector fire, ms since the epoch.
+        start: Start of the windows whose mean triggered the detector, ms since the epoch.
         end: Their end.
         value: Their mean.
         reference: Mean before the change.
@@ -100,7 +100,7 @@ class SignalDetector:
 
     Args:
         name: A key of :data:`SIGNALS`.
-        delta: ADWIN's confidence: the chance of a false alarm that it allows.
+        delta: ADWIN's confidence: the allowed probability of a false alarm.
     """
 
     def __init__(self, name: str, delta: float) -> None:
@@ -118,7 +118,7 @@ class SignalDetector:
         self._observations = 0
 
     def update(self, window: Window) -> Drift | None:
-        """Take the next closed window in; return the change that it reveals, if any."""
+        """Add the next closed window; return the change that it reveals, if any."""
         if self._pool is None:
             self._pool = Window(window.model, window.version, window.start, window.end)
         self._pool.end = window.end
@@ -153,9 +153,9 @@ class SignalDetector:
         return drift
 
     def _begin(self) -> None:
-        """Fix the scale, and let ADWIN see what gave it."""
+        """Set mean and deviation, and pass the observations so far to ADWIN."""
         self._center = float(np.mean(self._values))
-        # Equal values, such as rates of 0, have no deviation: any later one then counts in full.
+        # Equal values, such as rates of 0, have no deviation: then later values are not scaled.
         self._scale = float(np.std(self._values)) or 1.0
         adwin: Any = ADWIN  # River's classes carry no types
         self._adwin = adwin(delta=self._delta, clock=1)
@@ -174,6 +174,6 @@ class SignalDetector:
         sums = np.cumsum(values)
         left = sums[before - 1] / before
         right = (sums[-1] - sums[before - 1]) / after
-        # The split that leaves the least squared error behind.
+        # The split with the least squared error.
         best = int(np.argmax(before * after * (right - left) ** 2))
         return float(left[best]), float(right[best])

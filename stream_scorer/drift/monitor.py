@@ -1,12 +1,12 @@
-"""The monitor process: the scorers' summaries become drift events, exactly once.
+"""The monitor process: turns the scorers' summaries into drift events, exactly once.
 
-It runs the scorer's own transaction loop over the summaries topic: a drift event leaves in the
+It runs the scorer's transaction loop over the summaries topic: a drift event is published in the
 same transaction as the offsets of the summaries that revealed it. Its state is a fold over that
-topic; a start replays what is retained, silently, so that detectors keep their memory.
+topic; a start silently replays the retained summaries, so that detectors keep their memory.
 
-It reads no decisions: a summary carries the counts and sums of its transaction's decisions,
-published with them, so the means of score, amount and outcomes need nothing else. What needs
-single customers or labels would have to read the decisions.
+It reads no decisions: a summary contains the counts and sums of its transaction's decisions,
+published with them, which give the means of score, amount and outcomes. Signals that need single
+customers or labels would require the decisions.
 """
 
 import copy
@@ -39,20 +39,20 @@ from stream_scorer.settings import Settings
 from stream_scorer.telemetry import BatchCommitted, DriftDetected, Listener, RecordsSkipped
 
 _LINGER_SECONDS = 0.25
-"""Windows close by the hour: many summaries in one transaction cost the broker less."""
+"""Windows close by the hour, and many summaries in one transaction cost the broker less."""
 _UNREADABLE = "MALFORMED"
 _QUARANTINED = "INTERNAL"
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What a batch of summaries did.
+    """The result of a batch of summaries.
 
     Attributes:
-        before: The state to go back to.
+        before: The state before it.
         drifts: The changes that it revealed.
         skipped: Records that were not summaries.
-        quarantined: Records that were passed over because the computation fails for them.
+        quarantined: Records that were skipped because the computation fails for them.
     """
 
     before: DriftWatch
@@ -65,11 +65,11 @@ class MonitorWork:
     """Watches summaries for a transaction loop.
 
     Args:
-        fresh: Makes the watch that knows nothing yet.
-        registry: Knows the writers' schemas.
+        fresh: Makes an empty watch.
+        registry: Contains the writers' schemas.
         events: Encodes drift events.
-        topic: Where drift events go.
-        listener: Told of drifts and replays.
+        topic: Topic of the drift events.
+        listener: Notified of drifts and replays.
         replay_of: Opens a replay of (partition, end offset); None when nothing is retained.
         now_ms: The wall clock, ms since the epoch.
     """
@@ -93,10 +93,10 @@ class MonitorWork:
         self._watch = fresh()
         self._replays = Replays(replay_of, self._refold, listener)
 
-    # -- the summaries' partition comes and goes --------------------------------------------
+    # -- assignment of the summaries' partition ---------------------------------------------
 
     def assigned(self, offsets: dict[int, int]) -> None:
-        """Take the summaries over; the watch is rebuilt by a silent replay."""
+        """Add the summaries' partition; the watch is rebuilt by a silent replay."""
         self._watch = self._fresh()
         self._replays.begin(offsets)
 
@@ -106,11 +106,11 @@ class MonitorWork:
         self._replays.end(partitions)
 
     def restoring(self) -> bool:
-        """Whether the summaries are not handed to the loop yet."""
+        """Whether the summaries are still being replayed."""
         return self._replays.pending
 
     def restore(self) -> set[int]:
-        """Replay some summaries; return the partitions that are whole."""
+        """Replay some summaries; return the partitions whose state is complete."""
         ready, _ = self._replays.step()
         return ready
 
@@ -124,10 +124,10 @@ class MonitorWork:
         Args:
             raw: The batch.
             stages: Its stopwatch.
-            quarantined: Rows that are passed over.
+            quarantined: Rows that are skipped.
 
         Raises:
-            Paused: The registry is out of reach.
+            Paused: The registry does not answer.
         """
         before = copy.deepcopy(self._watch)
         try:
@@ -141,7 +141,7 @@ class MonitorWork:
         return Result(outgoing, Watched(before, tuple(drifts), skipped, len(quarantined)))
 
     def keep(self, result: Result[Watched], stages: Stages, raw: RawRecords) -> BatchCommitted:
-        """Say what was committed; the watch has moved on already."""
+        """Return the event of the commit; the watch is already updated."""
         watched = result.delta
         unreadable = watched.skipped.records if watched.skipped else 0
         rejected = {_UNREADABLE: unreadable, _QUARANTINED: watched.quarantined}
@@ -160,11 +160,11 @@ class MonitorWork:
         )
 
     def flush(self, partitions: set[int]) -> Sequence[Outgoing]:  # noqa: ARG002 see Work
-        """Leave nothing behind."""
+        """Return nothing: there is no state to flush."""
         return ()
 
     def undo(self, result: Result[Watched]) -> None:
-        """Go back to the state before the batch."""
+        """Restore the state before the batch."""
         self._watch = result.delta.before
 
     def _refold(self, raw: RawRecords) -> None:
@@ -176,7 +176,7 @@ class MonitorWork:
             raise
 
     def _fold(self, raw: RawRecords) -> tuple[list[Drift], RecordsSkipped | None]:
-        """Take summaries in; return the changes they reveal and what was not a summary."""
+        """Fold summaries; return the changes they reveal and records that were not summaries."""
         summaries: list[tuple[dict[str, Any], int]] = []
         skipped: RecordsSkipped | None = None
         for row, value in enumerate(raw.values):
@@ -191,7 +191,7 @@ class MonitorWork:
                 ) if skipped is None else replace(skipped, records=skipped.records + 1)  # fmt: skip
                 continue
             summaries.append((summary, int(raw.timestamp[row])))
-        # Nothing is folded before all of it could be read: a pause leaves no trace.
+        # Everything is decoded before anything is folded, so that a pause leaves no trace.
         drifts = [
             drift
             for summary, timestamp in summaries
@@ -231,7 +231,7 @@ def monitor_loop(
     listener: Listener,
     hook: Callable[[str], None] | None = None,
 ) -> TransactionLoop[Watched]:
-    """Wire a monitor.
+    """Make the loop of a monitor.
 
     Args:
         settings: Those of the process; see ``Settings.of_process``.
@@ -240,7 +240,7 @@ def monitor_loop(
         hook: Called with each step's name when it is over; a test raises from it.
 
     Raises:
-        StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
+        StreamScorerError: What keeps it from running; see the tree in ``errors``.
     """
     for signal in settings.monitor.signals:
         if signal not in SIGNALS:
@@ -288,7 +288,7 @@ def run_monitor(settings: Settings, deployment: Deployment) -> None:
     """Run a monitor until a signal ends it.
 
     Raises:
-        StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
+        StreamScorerError: What keeps it from running; see the tree in ``errors``.
     """
     own = settings.of_process("monitor")
     run_process(

@@ -1,4 +1,4 @@
-"""Summaries in, drifts out: windows, and a detector for each signal of each model version."""
+"""Turns summaries into drifts: windows, and a detector for each signal of each model version."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,7 +10,8 @@ from stream_scorer.drift.windows import Windows
 class DriftWatch:
     """A deterministic fold over the summaries; ``copy.deepcopy`` keeps a state to go back to.
 
-    A model version has detectors of its own: that another one scores otherwise is no drift.
+    Each model version has separate detectors: a difference between versions does not count as
+    drift.
 
     Args:
         signals: Keys of :data:`stream_scorer.drift.detectors.SIGNALS`.
@@ -29,11 +30,11 @@ class DriftWatch:
 
     @property
     def late(self) -> int:
-        """Decisions that came for windows which were closed already."""
+        """Number of decisions that arrived after their windows had closed."""
         return self._windows.late
 
     def update(self, summary: Mapping[str, Any], published_ms: int) -> list[Drift]:
-        """Take one summary in; return the changes that it reveals.
+        """Add one summary; return the changes that it reveals.
 
         Args:
             summary: A record of the summary schema.

@@ -1,11 +1,11 @@
-"""Merge the summaries' event-time windows over partitions and close them by watermark.
+"""Merges the summaries' event-time windows over partitions and closes them by watermark.
 
-A partition's watermark is the newest event time that its summaries told; a window closes when the
-smallest watermark of the active partitions has passed its end by the lateness. A partition that is
-read later than the others (a backlog comes partition by partition, in chunks) holds all windows
-until it has caught up. One whose watermark has stood still for :data:`IDLE_MS` does not: that is
-measured by the summaries' own Kafka timestamps and by no clock, so that reading the same summaries
-again closes the same windows at the same places.
+A partition's watermark is the newest event time of its summaries. A window closes when the smallest
+watermark of the active partitions has passed its end by the lateness. A partition that is read
+later than the others (a backlog arrives partition by partition, in chunks) keeps all windows open
+until it has caught up. A partition whose watermark has not moved for :data:`IDLE_MS` does not. That
+time is measured by the summaries' Kafka timestamps, not by a clock, so that reading the same
+summaries again closes the same windows at the same places.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,14 +14,14 @@ from datetime import datetime
 from typing import Any, Final
 
 IDLE_MS: Final = 60_000
-"""How long a partition's watermark may stand still before it holds no window any more."""
+"""If a partition's watermark does not move for this long, it no longer keeps windows open."""
 
 _SUMS: Final = ("count", "review", "block", "score_sum", "amount_minor_sum")
 
 
 @dataclass(slots=True)
 class Window:
-    """Decisions of one model whose event time lies in ``[start, end)``, ms since the epoch."""
+    """Decisions of one model with event times in ``[start, end)``, ms since the epoch."""
 
     model: str
     version: str
@@ -41,7 +41,7 @@ class Window:
 
 
 def milliseconds(value: datetime | int) -> int:
-    """Return a time of a record, decoded or as it was written, as ms since the epoch."""
+    """Return a record's time, decoded or not, as ms since the epoch."""
     return value if isinstance(value, int) else round(value.timestamp() * 1_000)
 
 
@@ -57,11 +57,11 @@ class Windows:
     """Open windows and watermarks: a fold over the summaries in the order of their topic.
 
     Args:
-        partitions: The input's partitions; one that was never heard of holds windows, too.
+        partitions: The input's partitions; one without any summary keeps windows open, too.
         lateness_ms: An event may be this much older than the newest one of its partition.
 
     Attributes:
-        late: Decisions that came for windows which were closed already.
+        late: Number of decisions that arrived after their windows had closed.
     """
 
     def __init__(self, partitions: Iterable[int], lateness_ms: int) -> None:
@@ -74,7 +74,7 @@ class Windows:
         self.late = 0
 
     def update(self, summary: Mapping[str, Any], published_ms: int) -> list[Window]:
-        """Take one summary in.
+        """Add one summary.
 
         Args:
             summary: A record of the summary schema.
@@ -114,7 +114,7 @@ class Windows:
         if not active or any(p.watermark is None for p in active):
             return []
         newest = min(p.watermark for p in active if p.watermark is not None)
-        # Never back: what has closed stays closed when an idle partition wakes up.
+        # Never backwards: closed windows stay closed when an idle partition becomes active again.
         self._passed = max(self._passed, newest - self._lateness_ms)
         closing = sorted(key for key, window in self._open.items() if window.end <= self._passed)
         return [self._open.pop(key) for key in closing]

@@ -1,1 +1,1 @@
-"""Consuming, producing and committing: the transaction loop's outside."""
+"""Consuming, producing and committing: the transaction loop's Kafka side."""

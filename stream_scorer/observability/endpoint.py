@@ -2,11 +2,11 @@
 
 ``/health/live``  200 while the loop makes progress and no batch hangs, else 503: restart it.
 ``/health/ready`` 200 while the process can do its work, else 503; the JSON body lists the reasons,
-and ``degraded`` lists what is served with less than it should have.
+and ``degraded`` lists what works only in part.
 ``/metrics``      the registry in Prometheus's or OpenMetrics' text format.
 
-With ``http.token``, metrics and the reasons in probes are for requests with
-``Authorization: Bearer TOKEN``; without it a probe is answered with its status alone.
+With ``http.token``, metrics and the reasons in probes require ``Authorization: Bearer TOKEN``;
+without it a probe is answered with its status alone.
 """
 
 import hmac
@@ -34,8 +34,8 @@ class Endpoint(Closing):
 
     Args:
         http: Address, certificate, token; port 0 picks a free one.
-        registry: What ``/metrics`` shows.
-        health: What the probes ask.
+        registry: The metrics.
+        health: The source of the probes' answers.
 
     Raises:
         SettingsError: The address cannot be bound, or the certificate cannot be used.
@@ -68,7 +68,7 @@ class Endpoint(Closing):
         return self._server.port
 
     def close(self) -> None:
-        """Stop serving and free the port; a request that hangs is not waited for."""
+        """Stop serving and free the port; does not wait for hanging requests."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -137,10 +137,10 @@ class _ProbeHandler(BoundedHandler):
 
 
 def _encoder(accepted: str) -> tuple[Any, str]:
-    """Return how metrics are written, and the content type, by an Accept header."""
+    """Return the metrics' encoder and content type for an Accept header."""
     try:
         encode, content_type = choose_encoder(accepted)
     except (TypeError, ValueError):
-        # The library compares versions, also where the header's is no number.
+        # The library compares versions, even if the header's is not a number.
         encode, content_type = choose_encoder("")
     return encode, content_type

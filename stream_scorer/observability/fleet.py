@@ -1,8 +1,8 @@
-"""Several workers behind one endpoint: their metrics with a ``worker`` label, probes for all.
+"""Several workers with one endpoint: their metrics with a ``worker`` label, probes for all.
 
-Workers report what their own registries hold, and the parent shows the last report of each. The
-client library's own way for several processes, files that they share, knows neither functions nor
-collectors of one's own, and lets no series go; see docs/adr/0020-workers-under-one-parent.md.
+Workers report the contents of their registries, and the parent shows each worker's last report. The
+client library's multi-process mode, with shared files, supports neither functions nor custom
+collectors, and never removes a series; see docs/adr/0020-workers-under-one-parent.md.
 """
 
 import threading
@@ -21,7 +21,7 @@ from stream_scorer.observability.metrics import ready_gauge
 from stream_scorer.observability.render import Renderer
 
 UNHEARD_SECONDS = 10.0
-"""A worker that has reported nothing for this long is not known to be ready."""
+"""A worker without a report for this long does not count as ready, seconds."""
 
 OF_THE_GROUP = frozenset(
     {
@@ -30,7 +30,7 @@ OF_THE_GROUP = frozenset(
         "stream_scorer_lag_stable_records",
     }
 )
-"""What every worker says alike, because it is the group's: shown once, without a worker."""
+"""Metrics of the group, the same for every worker: shown once, without a worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,10 @@ class WorkerReport:
     """What a worker says of itself.
 
     Attributes:
-        live: Whether its loop goes round.
-        silent_seconds: Since it last did.
+        live: Whether its loop makes progress.
+        silent_seconds: Since its last iteration.
         reasons: Why it is not ready; none when it is.
-        degraded: What it serves with less than it should have.
+        degraded: What works only in part.
         families: Its metrics.
     """
 
@@ -54,7 +54,7 @@ class WorkerReport:
 
 @dataclass(slots=True)
 class _Known:
-    """What is known of one worker; ``pid`` is None while it does not run."""
+    """What the parent knows about one worker; ``pid`` is None while it does not run."""
 
     pid: int | None = None
     since: float = 0.0
@@ -65,16 +65,16 @@ class _Known:
 
 
 class Fleet(Collector):
-    """Listens to the parent and to its workers, and answers for all: probes and metrics.
+    """Listens to the parent and to its workers, and provides probes and metrics for all.
 
-    Live: every worker that runs goes round. One that is down is the parent's to start again, and
-    no reason to restart the parent. Ready: every worker is up and ready.
+    Live: the loop of every running worker makes progress. If a worker is down, the parent restarts
+    it, so the parent need not be restarted. Ready: every worker is up and ready.
 
     Args:
-        workers: How many there are to be.
-        logger: Where lines go.
+        workers: Intended number of workers.
+        logger: The logger.
         clock: Seconds, monotonic.
-        heartbeat_seconds: A worker whose loop was last heard to go round longer ago is not live.
+        heartbeat_seconds: A worker whose loop has made no progress for longer is not live.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Fleet(Collector):
             self._render.apply(events.WorkerStarted.UP, 0, number)
 
     def __call__(self, event: events.Event) -> None:
-        """Take note of what the parent did or saw."""
+        """Note an event of the parent."""
         with self._lock:
             match event:
                 case events.WorkerStarted():
@@ -122,7 +122,7 @@ class Fleet(Collector):
     # -- probes -----------------------------------------------------------------------------
 
     def _silent(self, known: _Known) -> float:
-        """Return the seconds since the worker was last known to go round."""
+        """Return the seconds since the worker's last known progress."""
         if known.pid is None:
             return 0.0
         if known.report is None:
@@ -131,13 +131,13 @@ class Fleet(Collector):
 
     @property
     def silent_seconds(self) -> float:
-        """Seconds since the most silent of the running workers was last known to go round."""
+        """The longest time since the last known progress among running workers, seconds."""
         with self._lock:
             return max(self._silent(known) for known in self._known.values())
 
     @property
     def live(self) -> bool:
-        """Whether every running worker goes round."""
+        """Whether the loop of every running worker makes progress."""
         with self._lock:
             return all(
                 (known.report is None or known.report.live)
@@ -146,9 +146,9 @@ class Fleet(Collector):
             )
 
     def silent(self) -> list[int]:
-        """Return the workers that were ready once, and no longer go round, or hang in a batch.
+        """Return the workers that were ready once, but make no progress now, or hang in a batch.
 
-        Who has not been ready yet may be compiling or loading, at which no loop goes round.
+        Workers that have not been ready yet may be compiling or loading, without a running loop.
         """
         with self._lock:
             return [
@@ -179,7 +179,7 @@ class Fleet(Collector):
         return list(known.report.reasons)
 
     def degraded(self) -> list[str]:
-        """Return what is served with less than it should have, by worker."""
+        """Return what works only in part, by worker."""
         with self._lock:
             return [
                 f"worker {number}: {what}"
@@ -208,7 +208,7 @@ class Fleet(Collector):
         yield from self._own.collect()
 
     def describe(self) -> Iterable[Metric]:
-        """Return nothing: which metrics there are is the workers' to say."""
+        """Return nothing: the workers determine the metrics."""
         return []
 
 

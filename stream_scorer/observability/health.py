@@ -1,4 +1,4 @@
-"""Whether a process lives and is ready; ``observability/endpoint.py`` serves the answer."""
+"""Whether a process is alive and ready; ``observability/endpoint.py`` serves the answer."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ from typing import Protocol
 from stream_scorer import telemetry as events
 
 HEARTBEAT_SECONDS = 30.0
-"""A loop that has not come round for this long is not live."""
+"""A loop without progress for this long is not live, seconds."""
 
 _LACKING = {
     "input": "partition {}: history begins at offset {}, less than a horizon",
@@ -17,7 +17,7 @@ _LACKING = {
 
 
 class Probed(Protocol):
-    """What the probes ask: one process's :class:`Health`, or a whole fleet."""
+    """The source of the probes' answers: one process's :class:`Health`, or a fleet."""
 
     @property
     def silent_seconds(self) -> float: ...  # noqa: D102 see Health
@@ -30,14 +30,14 @@ class Probed(Protocol):
 class Health:
     """A listener that holds the conditions of liveness and readiness.
 
-    Ready needs: partitions assigned, or none left for it in its group
-    (:class:`~stream_scorer.telemetry.StandingBy`), a model loaded, every assigned partition's
-    state whole (the last :class:`~stream_scorer.telemetry.ReplayProgress` of the partition, which
-    also a partition without anything to replay gets, perhaps before it counts as assigned, or its
-    first commit) and, on a first run, its first offset committed, and no reason against it.
+    Ready needs all of this: partitions assigned, or none left for it in its group
+    (:class:`~stream_scorer.telemetry.StandingBy`); a model loaded; complete state of every assigned
+    partition; on a first run, its first offset committed; and no reason against it. A partition's
+    state is complete with its last :class:`~stream_scorer.telemetry.ReplayProgress`, or with its
+    first commit. The event also comes without a replay, possibly before the assignment.
 
     Args:
-        heartbeat_seconds: Alive is who called :meth:`heartbeat` within this.
+        heartbeat_seconds: The process is alive if :meth:`heartbeat` was called within this time.
         clock: Seconds, monotonic.
         needs_model: False for a process that works without a model.
     """
@@ -73,15 +73,15 @@ class Health:
         self._terminals = 0
 
     def heartbeat(self) -> None:
-        """Say that the loop went round once more."""
+        """Note one more iteration of the loop."""
         self._beat = self._clock()
 
     def model_loaded(self) -> None:
-        """Say that a verified model is in memory."""
+        """Note that a verified model is in memory."""
         self._model = True
 
     def __call__(self, event: events.Event) -> None:
-        """Take one event's effect on the conditions."""
+        """Apply one event to the conditions."""
         with self._lock:
             self._take(event)
 
@@ -197,12 +197,12 @@ class Health:
 
     @property
     def live(self) -> bool:
-        """Whether the loop went round within ``heartbeat_seconds`` and no batch hangs."""
+        """Whether the loop made progress within ``heartbeat_seconds`` and no batch hangs."""
         return not self._hung and self.silent_seconds <= self._heartbeat_seconds
 
     @property
     def ready(self) -> bool:
-        """Whether nothing keeps the process from its work."""
+        """Whether the process can do its work."""
         return not self.reasons()
 
     def reasons(self) -> list[str]:
@@ -234,7 +234,7 @@ class Health:
         return reasons
 
     def degraded(self) -> list[str]:
-        """Return what is served with less than it should have; empty when nothing is."""
+        """Return what works only in part; empty if there is none."""
         with self._lock:
             degraded = [
                 _LACKING[reason].format(partition, each.oldest_offset)

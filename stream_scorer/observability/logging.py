@@ -1,7 +1,7 @@
 """JSON lines on stderr through structlog, one logger per process and nothing global.
 
 Normal operation logs nothing: a line is for a person who must act. Every line has ``event``,
-``level``, ``timestamp`` (UTC) and what the process was bound to.
+``level``, ``timestamp`` (UTC) and the process's bound values.
 """
 
 import logging
@@ -22,9 +22,9 @@ def process_logger(
     """Return the logger of one process.
 
     Args:
-        process: What runs: scorer, monitor, ...
+        process: Kind of process: scorer, monitor, ...
         instance: Its stable name.
-        stream: Where lines go; default stderr.
+        stream: Where lines are written; default stderr.
     """
     wrapped = structlog.wrap_logger(
         structlog.WriteLogger(stream or sys.stderr),

@@ -1,4 +1,4 @@
-"""The metrics of a process, created from what the event classes in ``telemetry`` declare."""
+"""The metrics of a process, created from the declarations of the event classes in ``telemetry``."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -23,7 +23,7 @@ class ArrayHistogramCollector(Collector):
         name: Metric name, unit included.
         documentation: Help text.
         bounds: Upper bucket boundaries, ascending, without infinity.
-        registry: Where it is scraped from.
+        registry: The registry that is scraped.
 
     Example:
         >>> registry = CollectorRegistry()
@@ -50,13 +50,13 @@ class ArrayHistogramCollector(Collector):
         registry.register(self)
 
     def observe(self, values: ArrayLike) -> None:
-        """Count every value; a negative one counts as 0, because a clock ahead is no time travel.
+        """Count every value; a negative one, which comes from clocks that differ, counts as 0.
 
         Args:
-            values: Any sequence of floats; float64[n] is taken without a copy.
+            values: Any sequence of floats; float64[n] is used without a copy.
         """
         ages = np.maximum(np.asarray(values, np.float64), 0.0)
-        # A value equal to a boundary belongs to that boundary's bucket: le is "at most".
+        # A value equal to a boundary belongs to that boundary's bucket: le means "at most".
         buckets = self._bounds.searchsorted(ages, side="left")
         counts = np.bincount(buckets, minlength=len(self._counts))
         total = float(ages.sum())
@@ -69,7 +69,7 @@ class ArrayHistogramCollector(Collector):
         return [HistogramMetricFamily(self._name, self._documentation)]
 
     def collect(self) -> Iterable[Metric]:
-        """Return the buckets as they are now."""
+        """Return the current buckets."""
         with self._lock:
             cumulative = np.cumsum(self._counts).tolist()
             total = self._sum
@@ -84,7 +84,7 @@ def create_metric(metric: declared.Metric, registry: CollectorRegistry) -> Any:
 
     Args:
         metric: The declaration.
-        registry: Where it is scraped from; a second metric of its name there is refused.
+        registry: The registry that is scraped; it refuses a second metric of the same name.
     """
     name = f"stream_scorer_{metric.name}"
     match metric:
@@ -101,10 +101,10 @@ def create_metric(metric: declared.Metric, registry: CollectorRegistry) -> Any:
 
 
 def update_of(metric: Any, labels: tuple[str | int, ...]) -> Callable[[Any], None]:
-    """Return the function that takes the values of one series: adds, shows or observes them.
+    """Return the function that updates one series: adds, shows or observes a value.
 
     Args:
-        metric: What :func:`create_metric` returned.
+        metric: The result of :func:`create_metric`.
         labels: Values of its labels; empty for a metric without labels.
     """
     series = metric.labels(*labels) if labels else metric
@@ -118,7 +118,7 @@ def update_of(metric: Any, labels: tuple[str | int, ...]) -> Callable[[Any], Non
 
 
 def ready_gauge(registry: CollectorRegistry, *labels: str) -> Gauge:
-    """Declare the gauge of readiness; its owner says how it is read."""
+    """Declare the gauge of readiness; its owner sets its function."""
     return Gauge(
         "stream_scorer_ready", "1 while the process can do its work, else 0.", labels,
         registry=registry,

@@ -1,4 +1,4 @@
-"""Slow is not stuck: stuck is lag with a position that does not move."""
+"""Detects a stuck process: it has lag, and its position does not move. A slow one is not stuck."""
 
 import threading
 import time
@@ -19,15 +19,15 @@ from stream_scorer.telemetry import (
 
 
 class Progress:
-    """A listener that tells another one when there is lag and nothing moves.
+    """A listener that notifies another one when there is lag and nothing moves.
 
-    Only the process's own partitions count: another's lag is another's to catch up with. What a
-    look at lag does not tell of stays as it was last seen: no answer is neither lag nor movement.
+    Only the process's own partitions count; other processes catch up with theirs. If an observation
+    of lag has no value for a partition, the last one is kept: a missing answer shows neither lag
+    nor movement.
 
     Args:
-        listener: Told of :class:`~stream_scorer.telemetry.Stuck`, at every observation of lag
-            for as long as it lasts, and of :class:`~stream_scorer.telemetry.Moving` once it is
-            over.
+        listener: Notified with :class:`~stream_scorer.telemetry.Stuck` at every observation of lag
+            while it lasts, and with :class:`~stream_scorer.telemetry.Moving` once it is over.
         stuck_seconds: How long nothing may move.
         clock: Seconds, monotonic.
         together: Whether partitions wait for each other, as when topics are merged by time: then
@@ -46,14 +46,14 @@ class Progress:
         self._stuck_seconds = stuck_seconds
         self._clock = clock
         self._together = together
-        # Lag is observed on a thread of its own.
+        # Lag is observed on a separate thread.
         self._lock = threading.Lock()
         self._moved: dict[int, float] = {}
         self._caught_up: set[int] = set()
         self._stuck: set[int] = set()
 
     def __call__(self, event: Event) -> None:
-        """Take note of movement; judge when lag was observed."""
+        """Note movement; judge after an observation of lag."""
         with self._lock:
             told = self._take(event)
         if told is not None:
@@ -90,8 +90,8 @@ class Progress:
         return Moving() if was and not self._stuck else None
 
     def _judge(self, lag: LagObserved) -> Stuck | Moving | None:
-        # Offsets alone are no lag: markers of transactions and aborted records take some, and
-        # nobody is given a record there, so it has no age.
+        # Offsets alone do not mean lag: some belong to transaction markers and aborted records.
+        # These are never delivered, so they have no age.
         behind = {p for p, count in lag.to_stable.items() if count and lag.seconds.get(p, 1.0)}
         now = self._clock()
         ours, seen = self._moved.keys(), lag.to_stable.keys()

@@ -1,6 +1,6 @@
-"""Each event becomes its metrics and, where a person must act, its log line.
+"""Turns each event into its metrics and, if a person must act, its log line.
 
-What those are, the event's class declares: see ``telemetry.event``.
+The event's class declares both: see ``telemetry.event``.
 """
 
 import time
@@ -21,8 +21,8 @@ class Renderer:
     """A listener that keeps a process's metrics and writes its log.
 
     Args:
-        registry: Where the metrics are scraped from; a second set on the same one is refused.
-        logger: Where lines go; see ``observability.logging``.
+        registry: The registry that is scraped; it refuses a second set of the same metrics.
+        logger: The logger; see ``observability.logging``.
         clock: Seconds, monotonic; for the pause between repeated lines.
         kinds: The events that it renders.
     """
@@ -41,7 +41,7 @@ class Renderer:
         self._metrics = {
             metric: create_metric(metric, registry) for kind in kinds for metric in kind.metrics()
         }
-        # ``labels()`` takes a lock and builds strings each time; what it returns is kept.
+        # ``labels()`` takes a lock and builds strings each time, so its result is cached.
         self._series: dict[Metric, dict[tuple[str | int, ...], Callable[[Any], None]]] = {
             metric: {} for metric in self._metrics
         }
@@ -67,7 +67,7 @@ class Renderer:
 
         Args:
             metric: Declared by one of the ``kinds``.
-            value: What is added, shown or observed.
+            value: The value to add, show or observe.
             labels: Values of the metric's labels, in their order.
         """
         series = self._series[metric]

@@ -1,4 +1,4 @@
-"""What a supervisor does about a worker that left: start it again, and when, or end them all."""
+"""What a supervisor does about a worker that exited: restart it after a delay, or end them all."""
 
 import signal
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from stream_scorer.errors import StreamScorerError, UnavailableError
 
 FIRST_SECONDS = 0.5
-"""Before a worker that had run well is started again."""
+"""Delay before a worker that had run well is restarted, seconds."""
 MOST_SECONDS = 30.0
-"""Between two starts of a worker that leaves again and again."""
+"""Maximum delay between two starts of a worker that exits repeatedly, seconds."""
 STEADY_SECONDS = 60.0
-"""Who ran for this long had started well: its next end is a new story."""
+"""A worker that ran for this long had started well: the delays begin again."""
 UNFINISHED = StreamScorerError.exit_code
-"""A process that did not finish within ``scorer.shutdown_seconds``, or crashed."""
+"""Exit code of a process that crashed or did not finish within ``scorer.shutdown_seconds``."""
 SILENT = "silent"
-"""The cause of an end that the supervisor brought about: the worker's loop stood still."""
+"""The cause of an end by the supervisor: the worker's loop made no progress."""
 
 _AGAIN = frozenset({0, UNFINISHED, UnavailableError.exit_code})
 _ASKED = frozenset({0, -signal.SIGTERM, -signal.SIGINT})
@@ -22,25 +22,24 @@ _ASKED = frozenset({0, -signal.SIGTERM, -signal.SIGINT})
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """Start the worker again after ``seconds``."""
+    """Restart the worker after ``seconds``."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class EndAll:
-    """End the other workers in order and leave with ``code``: a restart would fix nothing."""
+    """End the other workers gracefully and exit with ``code``: a restart would not help."""
 
     code: int
 
 
 class Supervision:
-    """Decides, without a clock or a process of its own.
+    """The decision, without a clock or processes.
 
-    A worker that was killed, also for its silence, crashed, lost its broker or was ended by a
-    signal of somebody's own is started again; each time in a row after twice as long. Any other
-    exit code says that the same start would end the same way, or, of a fenced worker, that two
-    would duel for ever.
+    A worker that was killed (also for its silence), crashed, lost its broker or was ended by
+    someone's signal is restarted with exponential backoff. Any other exit code means that a restart
+    would end the same way, or, for a fenced worker, that two would fence each other for ever.
 
     Example:
         >>> supervision = Supervision()
@@ -54,7 +53,7 @@ class Supervision:
         self._in_a_row: dict[int, int] = {}
 
     def left(self, worker: int, exit_code: int, ran_seconds: float) -> Restart | EndAll:
-        """Say what to do about a worker that left unasked.
+        """Return what to do about a worker that exited without being asked to.
 
         Args:
             worker: Its number.
@@ -69,7 +68,7 @@ class Supervision:
 
 
 def cause_of(exit_code: int) -> str:
-    """Return what an exit code says, for logs and metrics; a small set.
+    """Return the meaning of an exit code, for logs and metrics; a small set.
 
     Example:
         >>> cause_of(-9), cause_of(5)
@@ -84,14 +83,14 @@ def cause_of(exit_code: int) -> str:
 
 
 def parting_code(asked: int, exit_codes: dict[int, int]) -> int:
-    """Return the parent's exit code when the workers that it asked to leave have left.
+    """Return the parent's exit code after the workers that it stopped have exited.
 
     Args:
-        asked: The code for which they were asked: 0 for a signal, else a worker's own.
-        exit_codes: Those of the workers that were asked, by number.
+        asked: The code for which they were stopped: 0 for a signal, else a worker's own.
+        exit_codes: Those of the stopped workers, by number.
 
     Returns:
-        ``asked`` if it is an error's own; else the most telling of the workers' codes.
+        ``asked`` if it is an error's own; else the most informative of the workers' codes.
     """
     if asked:
         return asked

@@ -1,4 +1,4 @@
-"""What every long-running process has: metrics, probes, lag, and an orderly end on a signal."""
+"""The parts of every long-running process: metrics, probes, lag, and a graceful end on a signal."""
 
 import gc
 import os
@@ -28,19 +28,19 @@ from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Event, Listener
 
 START_SECONDS = 900.0
-"""A start that takes longer (models are loaded, kernels compiled) does not count as alive."""
+"""A longer start (loading models, compiling kernels) does not count as alive, seconds."""
 _BEAT_SECONDS = 1.0
 
 
 class Loop(Protocol):
-    """What runs: a ``TransactionLoop``, or the controller's loop."""
+    """The loop that runs: a ``TransactionLoop``, or the controller's loop."""
 
     def run(self, heartbeat: Callable[[], None]) -> None: ...  # noqa: D102 see there
     def stop(self) -> None: ...  # noqa: D102
 
 
 Exposed = Callable[[CollectorRegistry, Health], AbstractContextManager[object]]
-"""Shows a process's metrics and health to the outside for as long as the context lasts."""
+"""Exposes a process's metrics and health while the context lasts."""
 
 
 def run_process(
@@ -58,18 +58,18 @@ def run_process(
     """Run a loop until a signal ends it.
 
     Args:
-        name: What runs, for the logs: scorer, monitor.
-        settings: How and where; ``kafka.group`` is the process's own group.
-        topic: What it consumes, as its group knows.
-        make: Wires the loop; ready is false until it returns.
-        exposed: How it is scraped and probed; None is an endpoint of its own, at ``http``.
+        name: Kind of process, for the logs: scorer, monitor.
+        settings: The settings; ``kafka.group`` is the process's own group.
+        topic: The topic that its group consumes.
+        make: Makes the loop; ready is false until it returns.
+        exposed: How it is scraped and probed; None: by its own endpoint, at ``http``.
         together: Whether its partitions wait for each other; see ``observability.progress``.
-        hangup: What SIGHUP asks for, safe in a signal handler; None leaves the signal as it is.
-        lagging: The topic in which its lag is watched, where that is another.
-        member: Whether it is a member of its group, where a newer process of its name is seen.
+        hangup: Called on SIGHUP, safe in a signal handler; None leaves the signal unhandled.
+        lagging: The topic whose lag is watched, if it is not ``topic``.
+        member: Whether it is a member of its group, where a newer process of its name is visible.
 
     Raises:
-        StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
+        StreamScorerError: What keeps it from running; see the tree in ``errors``.
     """
     refuse_unsafe(settings)
     registry = CollectorRegistry()
@@ -125,12 +125,12 @@ def run_process(
 
 
 def _settle_memory() -> None:
-    """Tell the collector of cycles what this process is like, once everything is loaded."""
-    # What was loaded stays: the collector need not walk it again.
+    """Adjust the garbage collector once everything is loaded."""
+    # Loaded objects stay: the collector need not traverse them again.
     gc.collect()
     gc.freeze()
-    # A batch is thousands of short-lived messages without cycles: looking through them every
-    # 700 allocations cost a tenth of the throughput.
+    # A batch makes thousands of short-lived messages without cycles: collecting every 700
+    # allocations cost a tenth of the throughput.
     gc.set_threshold(100_000, 50, 100)
 
 
@@ -140,12 +140,12 @@ def beating(
     every_seconds: float = _BEAT_SECONDS,
     most_seconds: float = START_SECONDS,
 ) -> Iterator[None]:
-    """Send a heartbeat while something else runs, which may be slow but not for ever.
+    """Send heartbeats while something else runs, which may be slow but not for ever.
 
     Args:
         heartbeat: Safe on another thread.
-        every_seconds: Between two of them.
-        most_seconds: After this none is sent any more.
+        every_seconds: Time between two of them.
+        most_seconds: After this time no more are sent.
     """
     over = threading.Event()
 
@@ -165,9 +165,9 @@ def beating(
 
 @contextmanager
 def asked_by_hangup(ask: Callable[[], object]) -> Iterator[None]:
-    """Turn SIGHUP into ``ask``, which must be safe in a signal handler."""
+    """Call ``ask`` on SIGHUP; it must be safe in a signal handler."""
     with handled({signal.SIGHUP: lambda *_: ask()}):
-        # A supervisor starts its workers with it blocked: none is killed before it can hear.
+        # A supervisor starts its workers with it blocked, so that it kills none before the handler.
         mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         try:
             yield
@@ -179,9 +179,9 @@ def asked_by_hangup(ask: Callable[[], object]) -> Iterator[None]:
 def stopped_by_signals(
     stop: Callable[[], None], listener: Listener, seconds: float
 ) -> Iterator[None]:
-    """Turn SIGTERM and SIGINT into ``stop``; leave hard when that takes longer than ``seconds``.
+    """Call ``stop`` on SIGTERM and SIGINT; exit hard when that takes longer than ``seconds``.
 
-    Leaving hard loses nothing: what is not committed is read again by the partition's next owner.
+    A hard exit loses nothing: the partition's next owner reads uncommitted records again.
     """
 
     def leave_hard() -> None:

@@ -1,4 +1,4 @@
-"""Signals: handlers for as long as a context, and what is told of one that ends the process."""
+"""Signals: handlers within a context, and the report of a signal that ends the process."""
 
 import signal
 import threading
@@ -13,7 +13,7 @@ Handler = Callable[[int, FrameType | None], object]
 
 @contextmanager
 def handled(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
-    """Have signals handled; those before are put back at the end. In the main thread only."""
+    """Handle signals within the context and then restore the handlers; only in the main thread."""
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
@@ -23,9 +23,9 @@ def handled(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
 
 
 def tell_of_stopping(number: int, listener: Listener) -> None:
-    """Tell why the process stops, from a thread; safe in a signal handler.
+    """Report why the process stops, from a thread; safe in a signal handler.
 
-    Not in the handler itself: the code that it interrupts may hold a lock that the listener takes.
+    Not in the handler itself: the code that it interrupts may hold a lock that the listener needs.
     """
     cause = Stopping(signal.Signals(number).name)
     threading.Thread(target=listener, args=(cause,), daemon=True).start()

@@ -1,4 +1,4 @@
-"""A signal that a command may ask for where it suits it, instead of one that cuts it off."""
+"""A stop signal that a command polls at suitable points, instead of being interrupted."""
 
 import signal
 from types import FrameType
@@ -6,15 +6,15 @@ from typing import Any, Self
 
 _ASKED_BY = (signal.SIGTERM, signal.SIGINT)
 _OF_A_SIGNAL = 128
-"""A shell's own exit codes for what a signal ended begin here."""
+"""A shell's exit codes for processes ended by a signal begin here."""
 
 
 class StopRequest:
-    """Whether SIGTERM or SIGINT has come, while the context lasts; one more ends the process.
+    """Whether SIGTERM or SIGINT was received within the context; a second one ends the process.
 
     Attributes:
-        name: Of the signal that came; empty before.
-        exit_code: What to leave with then: 130 after SIGINT, 143 after SIGTERM, as for a process
+        name: Of the received signal; empty before.
+        exit_code: Exit code to use then: 130 after SIGINT, 143 after SIGTERM, as for a process
             that the signal itself ended.
     """
 

@@ -1,4 +1,4 @@
-"""The parent of ``run --workers N``: starts workers, and starts those again that die or hang.
+"""The parent of ``run --workers N``: starts workers, and restarts those that die or hang.
 
 ::
 
@@ -7,7 +7,7 @@
       ├── worker 1   instance.1
       ⋮      │ health and metrics, once a second, through a pipe
 
-The parent computes nothing and talks to no broker, so that what can crash is the workers.
+The parent computes nothing and connects to no broker, so that only workers can crash.
 """
 
 import os
@@ -39,20 +39,20 @@ from stream_scorer.telemetry import WorkerLeft, WorkerStarted
 
 _ROUND_SECONDS = 0.1
 _GRACE_SECONDS = 2.0
-"""Beyond ``scorer.shutdown_seconds``, at which workers leave hard by themselves."""
+"""Time in addition to ``scorer.shutdown_seconds``, after which workers exit hard by themselves."""
 
 _SURE_SECONDS = 3.0
-"""A worker is found silent for this long before it is killed: this process may have stood still."""
+"""How long a worker must be silent before it is killed: this process may have been suspended."""
 
 Start = Callable[[int, connection.Connection], SpawnProcess]
 
 
 @dataclass(slots=True)
 class _Worker:
-    """One worker: its process while it runs, else when it is due.
+    """One worker: its process while it runs, else the time of its next start.
 
     Attributes:
-        silent: Since when it has been found silent; 0 while it is not.
+        silent: Since when it has been silent; 0 while it is not.
         killed: Whether it was killed for that.
     """
 
@@ -64,14 +64,14 @@ class _Worker:
 
 
 class Supervisor:
-    """Starts workers, watches them, and ends them in order.
+    """Starts workers, watches them, and ends them gracefully.
 
     Args:
         workers: How many.
         start: Starts the process of a worker, given its number and the pipe for its reports.
-        fleet: Told of starts, ends and reports.
-        shutdown_seconds: A worker that was asked to leave may take this long.
-        supervision: What to do about one that left.
+        fleet: Notified of starts, ends and reports.
+        shutdown_seconds: Time limit for a worker that was asked to stop.
+        supervision: Decides about workers that exited.
     """
 
     def __init__(
@@ -91,18 +91,18 @@ class Supervisor:
         self._hung_up = False
 
     def stop(self) -> None:
-        """End the workers in order; safe in a signal handler."""
+        """End the workers gracefully; safe in a signal handler."""
         self._stopping = True
 
     def hang_up(self) -> None:
-        """Pass SIGHUP on to every worker that runs; safe in a signal handler."""
+        """Pass SIGHUP on to every running worker; safe in a signal handler."""
         self._hung_up = True
 
     def run(self) -> int:
-        """Run until ``stop``, or until a worker leaves for a cause that no restart mends.
+        """Run until ``stop``, or until a worker exits for a reason that a restart does not fix.
 
         Returns:
-            The exit code: 0 when every worker left in order after ``stop``, else a worker's.
+            The exit code: 0 if every worker exited gracefully after ``stop``, else a worker's.
         """
         code = 0
         try:
@@ -127,21 +127,21 @@ class Supervisor:
             try:
                 self._start_one(number, worker)
             except OSError as error:
-                # No memory, no process ids, no descriptors: that may pass.
+                # Missing memory, process ids or descriptors may be temporary.
                 self._put_off(number, worker, f"not started: {error.strerror}", UNFINISHED)
 
     def _start_one(self, number: int, worker: _Worker) -> None:
         receiver, sender = connection.Pipe(duplex=False)
-        # It would take the mask off again when the first process is started.
+        # Otherwise it would unblock the signals when the first process is started.
         resource_tracker.ensure_running()
-        # Inherited: a worker hears of Ctrl-C at a terminal from its parent, as a SIGTERM, and not
-        # half-way through its imports; and a SIGHUP waits until it has a handler.
+        # Inherited: on Ctrl-C a worker gets SIGTERM from its parent instead of an interrupt halfway
+        # through its imports, and a SIGHUP waits until it has a handler.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
         try:
             worker.process = self._start(number, sender)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            # With the only sending end in the worker, its end is the end of the pipe.
+            # Only the worker has the sending end, so the pipe closes when the worker ends.
             sender.close()
         pid = worker.process.pid or 0
         self._fleet(WorkerStarted(number, pid))
@@ -162,7 +162,7 @@ class Supervisor:
             time.sleep(seconds)
 
     def _look(self) -> int:
-        """Take note of workers that left; return a code to leave with, or 0 to go on."""
+        """Note workers that exited; return a code to exit with, or 0 to continue."""
         for number, worker in self._workers.items():
             exit_code = _exit_code(worker)
             if exit_code is None or self._stopping:
@@ -174,7 +174,7 @@ class Supervisor:
         return 0
 
     def _end_silent(self) -> None:
-        """Kill workers whose loops stand still: they keep partitions that others could have."""
+        """Kill workers whose loops make no progress: others could have their partitions."""
         silent, now = self._fleet.silent(), time.monotonic()
         for number, worker in self._workers.items():
             if number not in silent or worker.process is None:
@@ -186,7 +186,7 @@ class Supervisor:
                 worker.process.kill()
 
     def _put_off(self, number: int, worker: _Worker, cause: str, exit_code: int) -> int:
-        """Say when a worker is started again; return a code to leave with when it is not."""
+        """Schedule a worker's restart; return a code to exit with if there is none."""
         ran = time.monotonic() - worker.started
         verdict = self._supervision.left(number, exit_code, ran)
         if isinstance(verdict, EndAll):
@@ -202,14 +202,14 @@ class Supervisor:
         self._hung_up = False
         for worker in self._workers.values():
             process = worker.process
-            # Who is not known to have ended is still this process's child, and its id no other's.
+            # A child that is not known to have ended still owns its process id.
             if process is not None and process.pid is not None and process.exitcode is None:
                 os.kill(process.pid, signal.SIGHUP)
 
     # -- the end ----------------------------------------------------------------------------
 
     def _end_all(self) -> dict[int, int]:
-        """Ask those that run to leave, kill who does not; return their exit codes."""
+        """Ask running workers to stop, kill those that do not; return their exit codes."""
         running = {n: w.process for n, w in self._workers.items() if w.process is not None}
         for process in running.values():
             process.terminate()
@@ -226,7 +226,7 @@ class Supervisor:
 
 
 def _exit_code(worker: _Worker) -> int | None:
-    """Return the exit code of a worker that has left, and let go of its process."""
+    """Return the exit code of a worker that has exited, and release its process."""
     if worker.process is None or worker.process.exitcode is None:
         return None
     code = worker.process.exitcode
@@ -235,9 +235,9 @@ def _exit_code(worker: _Worker) -> int | None:
 
 
 def _listen(reports: connection.Connection, number: int, pid: int, fleet: Fleet) -> None:
-    """Take a worker's reports until it ends, on a thread of its own.
+    """Receive a worker's reports until it ends, on a separate thread.
 
-    A worker that is stopped half-way through a report holds up this thread, and nothing else.
+    A worker that is stopped halfway through a report blocks only this thread.
     """
     with reports:
         while True:
@@ -251,13 +251,13 @@ def _listen(reports: connection.Connection, number: int, pid: int, fleet: Fleet)
 def supervised(
     settings: Settings, workers: int, start: Start, supervision: Supervision | None = None
 ) -> int:
-    """Run workers behind one endpoint until a signal; return the exit code.
+    """Run workers with one endpoint until a signal; return the exit code.
 
     Args:
         settings: The instance's: ``http`` and ``scorer.shutdown_seconds`` are the parent's.
         workers: How many.
         start: Starts a worker's process.
-        supervision: What to do about one that left.
+        supervision: Decides about workers that exited.
 
     Raises:
         SettingsError: The endpoint's address cannot be bound.

@@ -1,4 +1,4 @@
-"""What ties a child to its parent: it ends with it, reports to it, and says why it left."""
+"""Ties a child to its parent: it ends with the parent, reports to it, and exits with a reason."""
 
 import ctypes
 import os
@@ -19,20 +19,20 @@ from stream_scorer.observability.health import Health
 from stream_scorer.terminal_text import write_error
 
 REPORT_SECONDS = 1.0
-"""Between two reports: what the parent's probes and metrics tell is at most this old."""
+"""Time between two reports, the maximum age of the parent's probes and metrics, seconds."""
 
 _DIE_WITH_PARENT = 1
 """``PR_SET_PDEATHSIG`` of Linux's ``prctl``."""
 
 
 def tie_to(parent: int) -> None:
-    """Have the kernel kill this process when the parent's main thread ends.
+    """Make the kernel kill this process when the parent's main thread ends.
 
-    A SIGKILL and not a SIGTERM, because it also ends a worker that hangs. It is a crash like any
-    other: the broker aborts what is open, and the partitions go on elsewhere.
+    SIGKILL instead of SIGTERM also ends a worker that hangs. The effect is that of any crash: the
+    broker aborts open transactions, and other processes take over the partitions.
 
     Args:
-        parent: The parent's process id; if it has gone already, so does this process.
+        parent: The parent's process id; if it has already ended, this process ends too.
 
     Raises:
         SettingsError: The kernel is not Linux, so nothing would end this process.
@@ -48,13 +48,13 @@ def tie_to(parent: int) -> None:
 
 
 class Reporter(Closing):
-    """Tells the parent of health and metrics, from a thread of its own until closed.
+    """Reports health and metrics to the parent, from a separate thread until closed.
 
     Args:
-        parent: Where to.
+        parent: The parent's end of the pipe.
         registry: The metrics.
         health: The conditions.
-        every_seconds: Between two reports.
+        every_seconds: Time between two reports.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Reporter(Closing):
         self._thread.start()
 
     def close(self) -> None:
-        """Stop reporting. Does not wait: a parent that reads nothing must not keep a worker."""
+        """Stop reporting without waiting: a parent that does not read must not keep a worker."""
         self._closing.set()
 
     def _run(self) -> None:
@@ -94,7 +94,7 @@ class Reporter(Closing):
 
 
 def ended_in_one_line(name: str, run: Callable[[], None]) -> None:
-    """Run; an error of ours is one line, under the worker's name, and its own exit code."""
+    """Run; one of our errors becomes one line with the worker's name, and its own exit code."""
     try:
         run()
     except StreamScorerError as error:

@@ -1,6 +1,6 @@
-"""Rows of a file as JSON records that the same mapping reads from a topic.
+"""Converts a file's rows to JSON records that the same mapping reads from a topic.
 
-A record has what the row has at the paths of the mapping, and nothing else. Null is left out.
+A record has only the row's values at the paths of the mapping. Null is left out.
 """
 
 import json
@@ -27,13 +27,13 @@ _Tree = dict[str, "Path | _Tree"]
 
 
 class JsonRecords:
-    """Makes JSON records of rows.
+    """Makes JSON records from rows.
 
     Args:
-        mapping: By which the rows are read, and the records will be.
+        mapping: Reads the rows, and later the records.
 
     Raises:
-        SettingsError: No JSON record can be read as such a row; names the path.
+        SettingsError: A JSON record cannot represent such a row; names the path.
     """
 
     def __init__(self, mapping: EventMapping) -> None:
@@ -121,7 +121,7 @@ def _object(
 
 
 def _writer(part: LeafPart, rules: Sequence[FieldRule], path: Path, *, chosen: bool) -> _Text:
-    """Return what writes values of a kind; ``chosen``: whether ``where`` reads them."""
+    """Return the writer for values of a kind; ``chosen``: whether ``where`` reads them."""
     kind = part.wire.kind
     if kind == "decimal":
         scale = part.wire.scale
@@ -149,7 +149,7 @@ def _real(value: float, write: _Text, path: Path, *, chosen: bool) -> str | None
 
 
 def _writer_of_cells(rules: Sequence[FieldRule], path: Path, *, chosen: bool) -> _Text:
-    """Return what writes cells of a CSV file, whose rules say what they are."""
+    """Return the writer for cells of a CSV file, whose rules determine their kinds."""
     flags = any(rule.kind == "boolean" and not rule.table for rule in rules)
     numbers = any(rule.kind in _NUMBERS for rule in rules)
     if flags + numbers + (chosen or any(rule.kind == "string" or rule.table for rule in rules)) > 1:

@@ -1,4 +1,4 @@
-"""Feed transactions together with their labels, each label after a delay in event time.
+"""Sends transactions together with their labels, each label after a delay in event time.
 
 The simulated clock is the event time of the newest transaction sent. A label is sent as soon as
 the clock has passed its transaction's event time plus the delay: right before the first
@@ -27,11 +27,11 @@ class LabelEncoder:
     """Encodes the labels of labelled transactions.
 
     Args:
-        registry: Knows the id of our label schema.
+        registry: Contains the id of our label schema.
         delay_ms: A label became known this long after its transaction's event time.
 
     Raises:
-        SchemaError: The registry does not know the schema.
+        SchemaError: The registry does not have the schema.
         RegistryUnavailableError: It does not answer.
     """
 
@@ -50,14 +50,14 @@ class LabelEncoder:
 
 
 def due_before(event_time: Int64, delay_ms: int) -> Int64:
-    """Return the number of the transaction that each label goes right before.
+    """Return the number of the transaction before which each label is sent.
 
     Args:
         event_time: int64[n], ms, ascending.
         delay_ms: 0 or more.
 
     Returns:
-        int64[n], ascending; n where no transaction is later than the label is due.
+        int64[n], ascending; n if no transaction is later than the label is due.
     """
     return np.searchsorted(event_time, event_time + delay_ms, side="right").astype(np.int64)
 
@@ -67,11 +67,11 @@ class LabelledSender:
 
     Args:
         kafka: The cluster, and the labels topic's name.
-        registry: Knows the ids of both schemas.
+        registry: Contains the ids of both schemas.
         table: Labelled transactions with the simulator's columns, in time order.
         delay_ms: A label is due this long after its transaction's event time.
-        to_the_end: Whether labels that are due after the last transaction follow it; otherwise
-            they are not sent.
+        to_the_end: Whether labels that are due after the last transaction are sent after it;
+            otherwise they are not sent.
 
     Attributes:
         sent: Transactions sent so far.
@@ -102,7 +102,7 @@ class LabelledSender:
         self.labels = 0
 
     def __len__(self) -> int:
-        """Return how many transactions there are."""
+        """Return the number of transactions."""
         return len(self._table)
 
     @property
@@ -111,10 +111,10 @@ class LabelledSender:
         return self._table.slice(self.sent - 1, 1)
 
     def send(self, feed: Feed, count: int) -> None:
-        """Send the next ``count`` transactions, or those that are left, with the labels due.
+        """Send the next ``count`` transactions, or the remaining ones, with the labels due.
 
         Raises:
-            UnavailableError: The broker did not take a record in time.
+            UnavailableError: The broker did not accept a record in time.
             TransactionError: The broker refused a record.
         """
         for batch in self._table.slice(self.sent, count).to_batches(max_chunksize=_ROWS_AT_ONCE):
@@ -143,14 +143,14 @@ def send_with_labels(
 
     Args:
         kafka: The cluster, and the labels topic's name.
-        registry: Knows the ids of both schemas.
+        registry: Contains the ids of both schemas.
         table: Labelled transactions with the simulator's columns, in time order.
-        topic: Where the transactions go.
+        topic: Topic of the transactions.
         delay_ms: A label is due this long after its transaction's event time.
-        rate: Transactions per second; None: as fast as the broker takes them.
+        rate: Transactions per second; None: as fast as the broker accepts them.
 
     Returns:
-        How many labels were sent.
+        Number of labels sent.
 
     Raises:
         SettingsError: A topic does not exist.

@@ -1,4 +1,4 @@
-"""Feed a topic with transactions: columns in, Confluent-framed Avro out, at full speed or paced."""
+"""Sends transactions to a topic: columns in, Confluent-framed Avro out, at full speed or paced."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,14 +28,14 @@ class TransactionEncoder:
     """Encodes rows of transactions.
 
     Args:
-        registry: Knows the id of our transaction schema.
+        registry: Contains the id of our transaction schema.
 
     Attributes:
         schema: The columns of the transaction schema.
-        defaults: Values for columns that may be left out, by name.
+        defaults: Values of optional columns, by name.
 
     Raises:
-        SchemaError: The registry does not know the schema.
+        SchemaError: The registry does not have the schema.
         RegistryUnavailableError: It does not answer.
     """
 
@@ -54,18 +54,18 @@ class TransactionEncoder:
         """Return one payload for each of n rows.
 
         Args:
-            rows: Has at least the columns of :attr:`schema`, with its types; others are left out.
+            rows: Has at least the columns of :attr:`schema`, with its types; others are ignored.
         """
         return self._encoder.encode_batch(rows.select(self.schema.names)).to_list()
 
 
 @dataclass(frozen=True, slots=True)
 class FileRecords:
-    """What is sent of a file.
+    """The records of a file.
 
     Attributes:
         rows: Its transactions, in order.
-        encode: Gives the payload of each row.
+        encode: Returns the payload of each row.
     """
 
     rows: Iterator[pa.RecordBatch]
@@ -82,13 +82,13 @@ def records_of_file(
 
     Args:
         file: With our columns; or, if the plan has a mapping, with the columns that it names.
-        registry: Knows the id of our schema.
+        registry: Contains the id of our schema.
         plan: Of the file; None: it has our columns.
 
     Raises:
         SettingsError: The file cannot be read, or a row does not fit; names file, row, and column
-            or path. Or the mapping has what no record can have.
-        SchemaError: The registry does not know our schema.
+            or path. Or no record can have what the mapping names.
+        SchemaError: The registry does not have our schema.
         RegistryUnavailableError: It does not answer.
     """
     mapping = None if plan is None else plan.mapping
@@ -129,9 +129,9 @@ def open_feed(
 
     Args:
         kafka: The cluster.
-        registry: Knows the id of our transaction schema.
+        registry: Contains the id of our transaction schema.
         topic: Default: the settings' input topic.
-        rate: Records per second; None: as fast as the broker takes them.
+        rate: Records per second; None: as fast as the broker accepts them.
 
     Raises:
         SettingsError: The topic does not exist.

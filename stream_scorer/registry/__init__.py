@@ -1,1 +1,1 @@
-"""Avro definitions, their limits and compatibility, and the registries that keep them."""
+"""Avro definitions, their limits and compatibility, and the registries that store them."""

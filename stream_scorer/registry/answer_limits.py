@@ -1,7 +1,7 @@
-"""Limits for what a registry answers: its bytes, its time, its encoding.
+"""Limits for a registry's answers: their size, time and encoding.
 
-A registry is asked with confluent-kafka's client, which reads an answer to its end. So the limits
-are put around the stream that it reads from.
+Registries are queried with confluent-kafka's client, which reads an answer to its end. So the
+limits apply to the stream that it reads from.
 """
 
 import sys
@@ -11,23 +11,23 @@ from typing import Any, Final
 
 from confluent_kafka.schema_registry import SchemaRegistryClient
 
-# The binding's HTTP library has another name from one release to the next.
+# The name of the binding's HTTP library changes between releases.
 _httpx: Any = sys.modules[SchemaRegistryClient.__module__].httpx
 
 ANSWER_BYTES_MOST: Final = 2 * 1024 * 1024
-"""Of one answer's body: a schema of 256 KiB, escaped as JSON, fits."""
+"""Maximum size of an answer's body: a schema of 256 KiB, escaped as JSON, fits."""
 
 
 class AnswerRefusedError(Exception):
-    """The registry answered, and its answer is slower than the limits allow, or compressed."""
+    """The registry's answer is slower than the limits allow, or compressed."""
 
 
 class AnswerTooLargeError(AnswerRefusedError):
-    """The answer is larger than the limit. It would be so again: this is no outage."""
+    """The answer is larger than the limit. Not an outage: it would be too large again."""
 
 
 class _Bounded(_httpx.SyncByteStream):
-    """A body that ends with an error past the limits."""
+    """A body that raises an error past the limits."""
 
     def __init__(self, stream: Any, until: float) -> None:
         self._stream = stream
@@ -52,13 +52,13 @@ def bound_answers(client: SchemaRegistryClient, seconds: float) -> None:
 
     Args:
         client: Of a registry.
-        seconds: Within which a body must be complete.
+        seconds: Time limit for a complete body.
     """
     # The binding has no public way to its HTTP client.
     session: Any = client._rest_client.session  # noqa: SLF001 see above
 
     def bound(response: Any) -> None:
-        # A compressed answer could be small on the wire and without end in memory.
+        # A compressed answer could be small on the wire and unlimited in memory.
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise AnswerRefusedError("answer is compressed, which was not asked for")
         response.stream = _Bounded(response.stream, time.monotonic() + seconds)
@@ -68,5 +68,5 @@ def bound_answers(client: SchemaRegistryClient, seconds: float) -> None:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether a failure of the client means that no answer came."""
+    """Whether a failure of the client means that there was no answer."""
     return isinstance(error, _httpx.TransportError)

@@ -1,8 +1,8 @@
-"""Whether what one schema writes another can read, and if not, at which field and why.
+"""Whether one schema can read what another writes, and if not, at which field and why.
 
-The Avro specification's resolution rules. ``avro.compatibility`` knows them too, but loses the
-path inside unions, where most changes of ours happen (a field becomes optional or stops being so);
-a test holds the two verdicts equal.
+Implements the Avro specification's resolution rules. ``avro.compatibility`` implements them too,
+but loses the path inside unions, where most of our changes happen (a field becomes optional or
+stops being so). A test checks that both give the same verdict.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ class _Comparison:
         self.reader = reader
         self.writer = writer
         self.per_value = per_value
-        # Faults by names of a pair of records, with paths inside them; empty while one is compared.
+        # Faults by the names of two records, with paths inside them; empty during comparison.
         self.compared: dict[tuple[str, str], list[ReadingFault]] = {}
         self.left = _COMPARED_MOST
 
@@ -99,7 +99,7 @@ class _Comparison:
         )
 
     def logical(self, read: Any, written: Any, path: str) -> list[ReadingFault]:
-        """Only for our own reading: the specification ignores logical types."""
+        """Compare logical types; only for our own reading, as the specification ignores them."""
         reads, writes = self.reader.logical(read), self.writer.logical(written)
         if self.per_value and reads and writes and reads != writes:
             return [ReadingFault(path, f"written as {writes}, read as {reads}")]
@@ -108,7 +108,7 @@ class _Comparison:
     def written_union(self, read: Any, written: Any, path: str) -> list[ReadingFault]:
         branches = [self.compare(read, branch, path) for branch in written]
         if self.per_value and not all(branches):
-            # null alone matching is not enough: then no value at all could be read.
+            # A match of null alone is not enough: then no value could be read.
             values = [
                 faults
                 for faults, branch in zip(branches, written, strict=True)
@@ -123,7 +123,7 @@ class _Comparison:
         if any(not faults for _, faults in tried):
             return []
         writes = self.writer.kind(written)
-        # A branch of the same type says best what is wrong; else no branch takes the type.
+        # A branch of the same type gives the best reason; otherwise no branch accepts the type.
         for branch, faults in tried:
             if self.reader.kind(branch) == writes:
                 return faults
@@ -131,7 +131,7 @@ class _Comparison:
         return [ReadingFault(path, f"written as {writes}, read as one of {known}")]
 
     def record(self, read: Any, written: Any, path: str) -> list[ReadingFault]:
-        """Compare a pair of records once; later uses repeat its first fault, and never multiply."""
+        """Compare a pair of records once; later uses repeat its first fault only."""
         pair = (read["name"], written["name"])
         known = self.compared.get(pair)
         if known is not None:
@@ -166,7 +166,7 @@ class _Comparison:
 
 
 def _under(path: str, fault: ReadingFault) -> ReadingFault:
-    """Return a fault inside a record as one of what holds the record."""
+    """Return a fault inside a record as a fault of the enclosing schema."""
     if not path:
         return fault
     whole = f"{path}.{fault.path}" if fault.path else path
@@ -183,9 +183,9 @@ def incompatibilities(
     Args:
         reader: The schema that reads.
         writer: The schema that wrote.
-        per_value: Judge as decoding does: a fault only where every value fails (a union needs one
-            readable branch beside null, an enum one known symbol), an enum can be read as a
-            string, and logical types that differ do not match.
+        per_value: Judge as decoding does: a fault counts only if every value fails (a union needs
+            one readable branch besides null, an enum one known symbol), an enum can be read as a
+            string, and different logical types do not match.
 
     Raises:
         SchemaError: They are too entangled to be compared.
@@ -220,7 +220,7 @@ def check_mode(mode: str) -> str:
     """Return ``mode`` in capitals.
 
     Raises:
-        SchemaError: It is none of :data:`MODES`.
+        SchemaError: It is not one of :data:`MODES`.
     """
     if mode.upper() not in MODES:
         raise SchemaError(f"compatibility {mode!r}: unknown", f"use one of {', '.join(MODES)}")

@@ -1,4 +1,4 @@
-"""Parsed Avro schemas: the one form that the walk, the resolution and the checks work on."""
+"""Parsed Avro schemas: the form that the walk, the resolution and the checks use."""
 
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from stream_scorer.errors import SchemaError
 from stream_scorer.registry.limits import STANDARD, SchemaLimits, read_document, shown
 
 _WHY = 200
-"""Letters of a parser's error that are shown: it may repeat the schema."""
+"""Maximum number of letters of a parser's error that are shown: it may repeat the schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Definition:
     named: dict[str, Any]
 
     def expand(self, schema: Any) -> Any:
-        """Return the definition behind a name or ``{"type": X}``; other schemas as they are."""
+        """Return the definition of a name or of ``{"type": X}``; other schemas unchanged."""
         while True:
             if isinstance(schema, str) and schema in self.named:
                 schema = self.named[schema]
@@ -57,16 +57,16 @@ class Definition:
         return schema[1 - null], null
 
     def logical(self, schema: Any) -> str:
-        """Return the logical type's name, or nothing; of a union's only non-null branch too."""
+        """Return the logical type's name, or nothing; a union's only non-null branch counts."""
         optional = self.optional(schema)
         schema = self.expand(optional[0] if optional else schema)
         return str(schema.get("logicalType", "")) if isinstance(schema, dict) else ""
 
     def plain(self, types: AbstractSet[str] | None = None) -> "Definition":
-        """Return the same schema without logical types: values are what is on the wire.
+        """Return the same schema without logical types, so that values are as on the wire.
 
         Args:
-            types: Only without these; None: without any.
+            types: The logical types to remove; None: all.
         """
         return _parsed(_without_logical(self.root, types), "schema")
 
@@ -91,8 +91,8 @@ def parse_definition(text: str, what: str, limits: SchemaLimits = STANDARD) -> D
 
     Args:
         text: Avro schema in JSON.
-        what: Names the schema in the error.
-        limits: How large it may be.
+        what: The schema's name in errors.
+        limits: Size limits.
 
     Raises:
         SchemaError: The text is not JSON, not an Avro schema, or over a limit.
@@ -109,7 +109,7 @@ def _parsed(document: Any, what: str) -> Definition:
         raise SchemaError(f"{what}: unknown type {shown(error.name)}", "define it first") from error
     except MemoryError:
         raise
-    except Exception as error:  # fastavro raises whatever the document leads to
+    except Exception as error:  # fastavro's exceptions depend on the document
         why = str(error)[:_WHY]
         raise SchemaError(f"{what}: not an Avro schema: {why}", "fix the schema") from error
     definition = Definition(root, named)
@@ -118,7 +118,7 @@ def _parsed(document: Any, what: str) -> Definition:
 
 
 def _check(definition: Definition, schema: Any, what: str) -> None:
-    """Refuse unions that the specification forbids and the parser lets pass."""
+    """Refuse unions that the specification forbids but the parser accepts."""
     if isinstance(schema, list):
         _check_union(definition, schema, what)
     elif isinstance(schema, dict):

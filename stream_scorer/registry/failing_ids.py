@@ -1,4 +1,4 @@
-"""Ids for which a registry fails alone: an outage of one id must not stop a partition for ever."""
+"""Ids for which the registry fails while it works otherwise: one must not stop a partition."""
 
 import threading
 from collections.abc import Callable
@@ -6,17 +6,17 @@ from typing import Final
 
 _SECONDS: Final = 5.0
 _FAILURES_LEAST: Final = 3
-"""So long, and so often, an id must fail before the registry is asked whether it is well."""
+"""How long, and how often, an id must fail before the registry itself is checked."""
 _RECENTLY_SECONDS: Final = 60.0
-"""After one such id the next ones are judged at their first failure."""
+"""For this long after such an id, other ids are judged at their first failure."""
 _REMEMBERED: Final = 100
 
 
 class FailingIds:
-    """Counts, by id, the answers that were errors; any thread may ask.
+    """Counts, by id, the answers that were errors; thread-safe.
 
     Args:
-        answers_others: Asks the registry another question.
+        answers_others: Makes another query to the registry.
         clock: Seconds; only differences count.
     """
 
@@ -33,7 +33,7 @@ class FailingIds:
             self._failing.pop(schema_id, None)
 
     def alone(self, schema_id: int) -> bool:
-        """Count one failure; return whether it is the id's, and not the registry's."""
+        """Count one failure; return whether it concerns only the id, not the registry."""
         with self._lock:
             now = self._clock()
             since, failures = self._failing.pop(schema_id, (now, 0))

@@ -1,4 +1,4 @@
-"""Schemas from a Confluent-compatible registry, through confluent-kafka's own client."""
+"""Schemas from a Confluent-compatible registry, through confluent-kafka's client."""
 
 import contextlib
 import json
@@ -25,25 +25,25 @@ from stream_scorer.settings import Registry
 _UNKNOWN_CODES: Final = {40401, 40402, 40403, 40408}
 _REFUSED_STATUS: Final = {409, 422}
 _OUTAGE_STATUS: Final = {401, 403, 408, 429, 502, 503, 504}
-"""The registry, or what stands in front of it, answers for no id."""
+"""The registry, or a proxy in front of it, answers for no id."""
 _NEGATIVES_MAX: Final = 10_000
 _ID_MAX: Final = 2**31 - 1
-"""A registry numbers schemas from 1 with 32 bits and a sign."""
+"""A registry numbers schemas from 1 in a signed 32-bit integer."""
 _AT_ONCE: Final = 8
-"""Look-ups that are on their way at the same time."""
+"""Maximum number of simultaneous look-ups."""
 _REFERENCES_MAX: Final = 64
 _TEXT_BYTES_MOST: Final = 64 * 1024 * 1024
 
 
 class HttpRegistry:
-    """A registry over HTTP(S): answers are kept, and an id is asked for once at a time.
+    """A registry over HTTP(S): caches answers, and queries each id only once at a time.
 
-    The schemas used last are kept, up to 64 MiB of text; an unknown id for
-    ``negative_cache_seconds``; an outage is not kept. While one thread asks for an id, others that
-    want it wait for its answer.
+    Cached are the most recently used schemas, up to 64 MiB of text, and an unknown id for
+    ``negative_cache_seconds``; an outage is not cached. While one thread queries an id, others that
+    need it wait for its answer.
 
-    An id for which the registry answers with an error again and again, while it answers other
-    questions, is an unknown id and not an outage: it may not stop a partition for ever.
+    If the registry repeatedly answers one id with an error but still answers other queries, the id
+    counts as unknown. It does not count as an outage, which could stop a partition for ever.
 
     Args:
         registry: URL, credentials, CA file, limits.
@@ -65,7 +65,7 @@ class HttpRegistry:
         self._budget = LookupBudget(registry.lookups_per_second, registry.lookups_burst, clock)
         self._negative_seconds = registry.negative_cache_seconds
         self._clock = clock
-        # A pause of ours follows a failure: the client's own retries would only delay it.
+        # We pause after a failure: the client's own retries would only delay that.
         options: dict[str, Any] = {
             "url": registry.url, "timeout": registry.timeout_seconds, "max.retries": 0,
         }  # fmt: skip
@@ -85,7 +85,7 @@ class HttpRegistry:
                 f"setting registry.url: {error}", "name a URL such as https://registry:8081"
             ) from error
         bound_answers(self._client, registry.timeout_seconds)
-        # Whoever holds a source of schemas need not know that this one has connections.
+        # The owner of a source of schemas need not know that this one has connections.
         self._close = weakref.finalize(self, self._client.close)
         self._lock = threading.Lock()
         self._asked: dict[int, Future[str]] = {}
@@ -123,7 +123,7 @@ class HttpRegistry:
         return found | answers
 
     def _settled(self, schema_id: int) -> str | SchemaError | None:
-        """Return what is known of an id without a question; None if one is needed."""
+        """Return the known answer for an id; None if a query is needed."""
         with self._lock:
             text = self._texts.find(schema_id)
             if text is not None:
@@ -135,11 +135,11 @@ class HttpRegistry:
         return None
 
     def _ask_for(self, ids: Sequence[int]) -> dict[int, str | SchemaError]:
-        """Ask for several ids, some at the same time."""
+        """Query several ids, some at the same time."""
         if len(ids) <= 1:
             return {schema_id: self._answer(schema_id) for schema_id in ids}
         with ThreadPoolExecutor(min(_AT_ONCE, len(ids)), thread_name_prefix="registry") as pool:
-            # In order, and not further than an outage: the others would meet it, too.
+            # In order, and only up to an outage: later ids would meet it, too.
             pending = [pool.submit(self._answer, schema_id) for schema_id in ids]
             try:
                 return {
@@ -156,7 +156,7 @@ class HttpRegistry:
             return error.as_value()
 
     def _ask_again(self, ids: Sequence[int]) -> dict[int, str | SchemaError]:
-        """Ask for ids again that were unknown a moment ago, twice at most."""
+        """Query ids again that were unknown a moment ago, at most twice."""
         found: dict[int, str | SchemaError] = {}
         for seconds in WAITS:
             lacking = [each for each in ids if not isinstance(found.get(each), str)]
@@ -213,7 +213,7 @@ class HttpRegistry:
             raise SchemaError(f"subject {subject}: {error.what}", "register it by hand") from None
 
     def close(self) -> None:
-        """Close the connections; without it they close when nobody holds this object."""
+        """Close the connections; otherwise they close when this object is no longer referenced."""
         self._close()
 
     def history(self, subject: str) -> tuple[str, list[tuple[int, str]]]:
@@ -237,7 +237,7 @@ class HttpRegistry:
 
     def _raise_if_unknown(self, schema_id: int) -> None:
         if not 0 < schema_id <= _ID_MAX:
-            # Some registries answer such a question with an error that looks like an outage.
+            # Some registries answer such a query with an error that looks like an outage.
             raise SchemaError(f"schema id {schema_id}: no registry gives it", "see the producer")
         until, error = self._unknown.get(schema_id, (0.0, None))
         if error is None:
@@ -247,7 +247,7 @@ class HttpRegistry:
         del self._unknown[schema_id]
 
     def _remember_unknown(self, schema_id: int, error: SchemaError) -> None:
-        # Corrupt headers can name any id: what is remembered is bounded, the oldest leave.
+        # Corrupt headers can name any id, so the cache is bounded; the oldest entries are removed.
         while len(self._unknown) >= _NEGATIVES_MAX:
             del self._unknown[next(iter(self._unknown))]
         remembered = SchemaError(error.what, error.fix)
@@ -268,13 +268,13 @@ class HttpRegistry:
                 ) from error
             raise
         finally:
-            # The client would keep for ever what it was given, also what is refused here.
+            # The client would cache every answer for ever, also those that are refused here.
             self._client.clear_caches()
         self._failing.answered(schema_id)
         return text
 
     def _answers_others(self) -> bool:
-        """Whether the registry answers a question that is not about a schema."""
+        """Whether the registry answers a query that does not concern a schema."""
         try:
             self._ask("compatibility", self._client.get_compatibility)
         except (RegistryUnavailableError, _NotThereError):
@@ -282,9 +282,9 @@ class HttpRegistry:
         return True
 
     def _joined(self, what: str, schema: Schema) -> str:
-        """Return the schema's JSON with the definitions that it references written into it.
+        """Return the schema's JSON with the definitions that it references inserted.
 
-        One that cannot be joined is returned as it is: the decoder refuses its records alone.
+        If they cannot be inserted, the schema is unchanged: the decoder refuses only its records.
         """
         if schema.schema_type != "AVRO":
             raise SchemaError(f"{what}: is {schema.schema_type}, not Avro", "write Avro")
@@ -310,7 +310,7 @@ class HttpRegistry:
             self._collect(what, found, definitions)
 
     def _ask(self, what: str, call: Callable[..., Any], *arguments: object) -> Any:
-        """Call the registry; say who is at fault when it fails."""
+        """Call the registry; a failure names who is at fault."""
         try:
             return call(*arguments)
         except SchemaRegistryError as error:
@@ -334,7 +334,7 @@ class HttpRegistry:
             ) from error
         except AnswerTooLargeError as error:
             raise SchemaError(f"{what}: {error}", "make the schema shorter") from None
-        except Exception as error:  # its HTTP library's, which changes with the version
+        except Exception as error:  # from its HTTP library, which depends on the version
             outage = is_outage(error)
             kind = RegistryUnavailableError if outage else _AnsweredError
             raise kind(
@@ -344,11 +344,11 @@ class HttpRegistry:
 
 
 class _MissingError(SchemaError):
-    """The registry has no such id, and may have it a moment later."""
+    """The registry does not have the id now, but may have it a moment later."""
 
 
 class _AnsweredError(RegistryUnavailableError):
-    """The registry answered, but with an error that may be about this one question."""
+    """The registry answered with an error that may concern only this query."""
 
 
 def _may_come(answer: str | SchemaError) -> bool:
@@ -363,7 +363,7 @@ def _not_asked(schema_id: int) -> SchemaError:
 
 
 class _NotThereError(Exception):
-    """The registry answered that it has no such thing."""
+    """The registry answered that it does not have the requested object."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what)

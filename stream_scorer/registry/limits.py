@@ -1,9 +1,9 @@
-"""The limits that every schema is held to before it is compiled or given to a library.
+"""Limits that every schema must keep before it is compiled or given to a library.
 
-Whoever may register a schema chooses its text. A valid schema of a few kilobytes can keep a
-compiler busy for ever, and one that is almost Avro makes libraries raise whatever they like. So the
-text is measured first, then parsed, then walked once; what passes is small, and of the shape that
-the rest of the codec relies on. The walk takes time in proportion to the text.
+Anyone who may register a schema chooses its text. A valid schema of a few kilobytes can keep a
+compiler busy for ever, and an almost valid one can raise any exception in a library. So the text is
+measured first, then parsed, then walked once. The result is small and has the shape that the rest
+of the codec relies on. The walk takes time in proportion to the text.
 """
 
 import json
@@ -17,26 +17,26 @@ from stream_scorer.errors import SchemaError
 PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 _RESERVED: Final = PRIMITIVES | {"record", "error", "enum", "array", "map", "fixed", "union"}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# Possessive, with the end of the text in place of a closing quote: it never tries a place twice.
+# Possessive, and the end of the text may replace a closing quote: there is no backtracking.
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z|\\\Z)', re.DOTALL)
 _SHOWN: Final = 60
 _SYMBOL_MOST: Final = 16_384
-"""A batch has up to 100,000 rows, and Arrow counts the bytes of a column in 31 bits."""
+"""A batch has up to 100,000 rows, and Arrow uses 31 bits for a column's size in bytes."""
 _FIXED_MOST: Final = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaLimits:
-    """How large a schema may be.
+    """Size limits of a schema.
 
     Attributes:
         text_bytes: Bytes of its JSON in UTF-8.
-        depth: Levels of records, arrays, maps and unions inside each other.
-        fields: Fields of all its records together.
+        depth: Nesting levels of records, arrays, maps and unions.
+        fields: Fields of all its records in total.
         steps: Steps of the program that it compiles to.
         symbol_bytes: Bytes of an enum symbol.
-        read_symbol_bytes: Bytes of the longest symbols of all enums that are read, together: a
-            record has a byte for each of them, and a column its text.
+        read_symbol_bytes: Total bytes of the longest symbols of all enums that are read: each
+            takes one byte in a record, but its text in a column.
         name_bytes: Bytes of a name, namespace or alias.
         fixed_bytes: Bytes of a ``fixed``.
     """
@@ -52,7 +52,7 @@ class SchemaLimits:
 
     @classmethod
     def of(cls, plan: Plan) -> Self:
-        """Return the limits for records that a plan's sizes apply to."""
+        """Return the limits for records under a plan's sizes."""
         return cls(
             symbol_bytes=min(plan.string_bytes_max, _SYMBOL_MOST),
             fixed_bytes=min(plan.record_bytes_max, _FIXED_MOST),
@@ -66,9 +66,9 @@ def check_read_symbols(size: int, what: str, limits: SchemaLimits) -> None:
     """Check how many bytes of text one record's enum symbols can become.
 
     Args:
-        size: Bytes of the longest symbols of all enums that are read, together.
-        what: Names the schema in the error.
-        limits: How many there may be.
+        size: Total bytes of the longest symbols of all enums that are read.
+        what: The schema's name in errors.
+        limits: Contains the maximum.
 
     Raises:
         SchemaError: There are more.
@@ -82,18 +82,18 @@ def check_read_symbols(size: int, what: str, limits: SchemaLimits) -> None:
 
 
 def shown(value: object) -> str:
-    """Return a value as an error shows it: escaped, and not longer than a line."""
+    """Return a value as an error shows it: escaped, and at most a line long."""
     text = ascii(value)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
 def read_document(text: str, what: str, limits: SchemaLimits) -> Any:
-    """Parse the JSON of a schema and check its shape and its size.
+    """Parse the JSON of a schema and check its shape and size.
 
     Args:
-        text: Anything that claims to be an Avro schema.
-        what: Names the schema in the error.
-        limits: How large it may be.
+        text: Untrusted text.
+        what: The schema's name in errors.
+        limits: Size limits.
 
     Raises:
         SchemaError: It is not JSON, not of the shape of an Avro schema, or over a limit.
@@ -110,7 +110,7 @@ def _load(text: str, what: str, limits: SchemaLimits) -> Any:
         raise SchemaError(f"{what}: nested deeper than {limits.depth} types", "flatten it")
     try:
         document = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
-        # An escape can stand for half a character, which no text can hold.
+        # An escape can be half of a surrogate pair, which UTF-8 cannot encode.
         json.dumps(document, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise SchemaError(f"{what}: a text is not Unicode", "write whole characters") from None
@@ -120,7 +120,7 @@ def _load(text: str, what: str, limits: SchemaLimits) -> Any:
 
 
 def json_depth(text: str) -> int:
-    """Return how deep the text's brackets go, whether or not it is JSON."""
+    """Return the maximum nesting depth of the text's brackets; it need not be JSON."""
     depth = deepest = 0
     for bracket in re.findall(r"[\[\]{}]", _STRING.sub("", text)):
         depth += 1 if bracket in "[{" else -1
@@ -218,7 +218,7 @@ class _Walk:
         for symbol in (*symbols, schema.get("default", "A")):
             if not isinstance(symbol, str):
                 raise self._error(f"enum {shown(schema['name'])}: {shown(symbol)} is not a symbol")
-            # In characters first: a character has one byte or more.
+            # Characters first: a character has one byte or more.
             if max(len(symbol), len(symbol.encode())) > self._limits.symbol_bytes:
                 raise self._error(
                     f"enum {shown(schema['name'])}: a symbol is longer than "

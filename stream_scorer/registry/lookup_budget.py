@@ -1,8 +1,8 @@
-"""How many schema ids that nobody knows may be looked up, and when one is waited for.
+"""How many unknown schema ids may be looked up, and when a batch waits for one.
 
-A record may name any of four billion ids, so a producer could make the scorer ask its registry one
-question per record. Look-ups that fail are therefore paid for from a token bucket. Look-ups that
-succeed cost nothing: a registry holds a limited number of schemas, and each is asked for once.
+A record may name any of four billion ids, so a producer could cause one registry query per record.
+Failed look-ups are therefore limited by a token bucket. Successful look-ups are free: a registry
+has a limited number of schemas, and each is queried once.
 """
 
 import threading
@@ -13,23 +13,23 @@ WAITS: Final = (0.1, 0.3)
 """Seconds before the second and the third look-up of an id: a follower of the registry may not
 have a schema yet that its leader has just registered."""
 WAIT_EVERY_SECONDS: Final = 60.0
-"""A batch waits for such an id once in this time, so that records of known ids are delayed for
-0.7 % of it at most."""
+"""A batch waits for such an id at most once in this time, which delays records of known ids for at
+most 0.7 % of it."""
 WAITED_FOR: Final = 4
-"""Ids that share such a wait: those with the most records."""
+"""Number of ids that share such a wait: those with the most records."""
 _RESERVED: Final = WAITED_FOR * len(WAITS)
 _SHARE: Final = 0.01
-"""Of the time, in the long run, that batches may spend on look-ups that find nothing: a registry
-that is slow to answer is asked more rarely."""
+"""Maximum share of time that batches may spend on failed look-ups in the long run: a slow registry
+is queried less often."""
 _DEBT_SECONDS_MOST: Final = 300.0
 
 
 class LookupBudget:
-    """A token bucket for look-ups of unknown ids; any thread may ask.
+    """A token bucket for look-ups of unknown ids; thread-safe.
 
     Args:
-        rate: Tokens a second.
-        burst: Tokens when it is full, which it is at the start.
+        rate: Tokens per second.
+        burst: Maximum number of tokens; the bucket starts full.
         clock: Seconds; only differences count.
     """
 
@@ -43,7 +43,7 @@ class LookupBudget:
         self._waited: float | None = None
 
     def take(self, wanted: int) -> int:
-        """Take up to ``wanted`` tokens for first look-ups; those for a wait are left."""
+        """Take up to ``wanted`` tokens for first look-ups; those for a wait are reserved."""
         return self._take(wanted, min(_RESERVED, self._burst / 2))
 
     def take_again(self, wanted: int) -> int:
@@ -51,15 +51,15 @@ class LookupBudget:
         return self._take(wanted, 0.0)
 
     def give_back(self, tokens: int) -> None:
-        """Return the tokens of look-ups that found a schema, or that no registry answered."""
+        """Return the tokens of look-ups that found a schema, or that got no answer."""
         with self._lock:
             self._tokens = min(self._burst, self._tokens + tokens)
 
     def charge(self, seconds: float, tokens: int) -> None:
-        """Charge for the time that look-ups in vain took, where it is worth more than their tokens.
+        """Charge for the time of failed look-ups, if it is worth more than their tokens.
 
         Args:
-            seconds: That a batch waited for them.
+            seconds: How long a batch waited for them.
             tokens: Already paid.
         """
         with self._lock:
@@ -67,7 +67,7 @@ class LookupBudget:
             self._tokens -= more
 
     def may_wait(self) -> bool:
-        """Whether a batch may wait for an unknown id now; if so, none may for a while."""
+        """Whether a batch may wait for an unknown id now; if so, the next may not for a while."""
         with self._lock:
             now = self._clock()
             if self._waited is not None and now - self._waited < WAIT_EVERY_SECONDS:

@@ -1,8 +1,8 @@
-"""Which schemas are published: an id stands for ever for the bytes that were written with it.
+"""Published schemas: an id always means the schema with which its records were written.
 
 ``registry.lock.json`` keeps, by subject and version, each published schema without its docs. A
-file that is changed in place afterwards would make old records unreadable; it is refused, and the
-lock says which field was touched.
+later change of the file in place would make old records unreadable. It is refused, and the error
+names the changed field.
 """
 
 import json
@@ -28,7 +28,7 @@ def _without_docs(schema: Any) -> Any:
 
 
 def _difference(published: Any, now: Any, path: str) -> str | None:
-    """Return where two schemas differ first, or None."""
+    """Return the path of the first difference between two schemas, or None."""
     if published == now:
         return None
     if isinstance(published, dict) and isinstance(now, dict) and "fields" in published:
@@ -62,7 +62,7 @@ def _read(directory: Path) -> dict[str, Any]:
 
 
 def changed_in_place(registry: FileRegistry) -> list[str]:
-    """Return one line for each published schema whose file is another schema now."""
+    """Return one line for each published schema whose file contains another schema now."""
     lock = _read(registry.directory)
     found = []
     for entry in registry.entries:
@@ -80,7 +80,7 @@ def changed_in_place(registry: FileRegistry) -> list[str]:
 
 
 def publish(registry: FileRegistry) -> list[str]:
-    """Add what the lock does not have yet; return its names."""
+    """Add new schemas to the lock; return their names."""
     lock = _read(registry.directory)
     new = {
         f"{entry.subject}/{entry.version}": _without_docs(json.loads(entry.schema))

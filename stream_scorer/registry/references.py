@@ -1,4 +1,4 @@
-"""A schema that references others, written as one schema."""
+"""Combines a schema and the schemas that it references into one."""
 
 from typing import Any
 

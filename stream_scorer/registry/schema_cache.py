@@ -1,6 +1,6 @@
-"""What was prepared for schemas, by id: those used last, up to a total size.
+"""Caches what was prepared for schemas, by id, up to a total size; least recently used leave first.
 
-Somebody may register any number of schemas and send a record of each.
+The size is bounded because a client may register any number of schemas and send records of each.
 """
 
 from collections.abc import ItemsView
@@ -12,10 +12,10 @@ _MOST_BYTES: Final = 8 * 1024 * 1024
 
 
 class RecentSchemas(Generic[Prepared]):
-    """Keeps what was used last.
+    """A cache of the most recently used values.
 
     Args:
-        most_bytes: How large the texts of all kept schemas may be together.
+        most_bytes: Maximum total size of the cached schemas' texts.
     """
 
     def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
@@ -30,23 +30,23 @@ class RecentSchemas(Generic[Prepared]):
         return schema_id in self._values
 
     def items(self) -> ItemsView[int, Prepared]:
-        """Return what is kept, the one used last at the end."""
+        """Return the cached values, the most recently used last."""
         return self._values.items()
 
     def find(self, schema_id: int) -> Prepared | None:
-        """Return what is kept of an id, which is used now."""
+        """Return an id's cached value, and mark it as used."""
         value = self._values.pop(schema_id, None)
         if value is not None:
             self._values[schema_id] = value
         return value
 
     def keep(self, schema_id: int, value: Prepared, size: int) -> None:
-        """Keep a new one; let others go, those first that were not used for longest.
+        """Add a value; remove the least recently used ones if necessary.
 
         Args:
-            schema_id: Of what.
-            value: What was prepared.
-            size: Bytes of its text, about.
+            schema_id: Its id.
+            value: The prepared value.
+            size: Approximate bytes of its text.
         """
         self._sizes[schema_id] = size
         total = sum(self._sizes.values())

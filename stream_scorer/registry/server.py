@@ -1,8 +1,8 @@
-"""Confluent's schema registry API over the file registry, so that its own serializers work.
+"""Confluent's schema registry API over the file registry, so that its serializers work.
 
-For development: in production take a registry that is made for it. Avro only; schemas with
-references are refused (join them into one). Nothing is deleted, and nothing is registered unless
-the server is writable; beyond loopback that takes a token.
+For development only: in production use a real registry. It supports only Avro, and refuses schemas
+with references (combine them into one). It never deletes. It registers only if it is writable;
+beyond loopback that requires a token.
 """
 
 import base64
@@ -33,7 +33,7 @@ _JSON_TYPES: Final = {
 }  # fmt: skip
 _BODY_MAX: Final = 1 << 20
 _DEPTH_MAX: Final = 256
-"""Of nested lists and objects, in a body and in a schema."""
+"""Maximum nesting of lists and objects, in a body and in a schema."""
 _TOKEN_LEAST: Final = 16
 _SUBJECT_MOST: Final = 1_024
 
@@ -41,7 +41,7 @@ _Answer = Callable[["_Call"], Any]
 
 
 class _Call:
-    """One request: the parts that its path names, the query, the body."""
+    """One request: the named parts of its path, the query, the body."""
 
     def __init__(
         self, store: RegistryStore, parts: tuple[str, ...], query: dict[str, str], body: Any
@@ -67,7 +67,7 @@ class _Call:
         return str(self.body.get("compatibility", ""))
 
     def asks(self, name: str) -> bool:
-        """Tell whether the query switches something on."""
+        """Return whether the query switches something on."""
         return self.query.get(name, "").lower() == "true"
 
 
@@ -133,14 +133,14 @@ _ROUTES: Final[tuple[tuple[str, re.Pattern[str], _Answer], ...]] = tuple(
 
 
 def _number(text: str) -> int:
-    # Not what Python takes for a number: it knows other digits, and refuses very many.
+    # Not int(): Python accepts other digits, and raises for very long numbers.
     if not re.fullmatch("[0-9]{1,10}", text):
         raise RegistryError(404, "HTTP 404 Not Found")
     return int(text)
 
 
 class _MethodError(RegistryError):
-    """A path does not have the method; ``allowed`` are those that it has."""
+    """A path does not have the method; ``allowed`` are its methods."""
 
     def __init__(self, allowed: str) -> None:
         super().__init__(405, "HTTP 405 Method Not Allowed")
@@ -149,7 +149,7 @@ class _MethodError(RegistryError):
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """What a request asks for: who answers it, with the parts of its path and its query."""
+    """A parsed request: its handler, the parts of its path and its query."""
 
     method: str
     path: str
@@ -164,7 +164,7 @@ class _Request:
 
 
 def _asked(method: str, target: str) -> _Request:
-    """Return what a request asks for; HEAD asks for what GET does.
+    """Return the parsed request; HEAD is parsed as GET.
 
     Raises:
         RegistryError: The request is refused.
@@ -190,9 +190,9 @@ def _asked(method: str, target: str) -> _Request:
 
 
 def _part(name: str, quoted: str) -> str:
-    """Return a part of a path that has a name in its route: ``s`` is a subject."""
+    """Return a part of a path by its name in the route: ``s`` is a subject."""
     try:
-        # A part that is no UTF-8 must not stand for another one.
+        # Invalid UTF-8 must not be replaced, as it could then equal another name.
         text = unquote(quoted, errors="strict")
     except UnicodeDecodeError:
         raise RegistryError(422, "A part of the path is not UTF-8") from None
@@ -203,12 +203,12 @@ def _part(name: str, quoted: str) -> str:
     return text
 
 
-# Those that only look something up.
+# POST requests that only read.
 _READING_POST: Final = r"^(/subjects/[^/]+|/compatibility/.*)/?$"
 
 
 def _check_depth(text: bytes) -> None:
-    """Refuse JSON that nests too deep, before anything descends into it."""
+    """Refuse JSON that is nested too deeply, before it is parsed."""
     if json_depth(text.decode(errors="replace")) > _DEPTH_MAX:
         raise RegistryError(
             HTTPStatus.UNPROCESSABLE_ENTITY, f"JSON of more than {_DEPTH_MAX} levels"
@@ -217,7 +217,7 @@ def _check_depth(text: bytes) -> None:
 
 class _RegistryHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Head and body leave in two writes: without this the second waits for an acknowledgement.
+    # Head and body are two writes: otherwise the second waits for an acknowledgement.
     disable_nagle_algorithm = True
     store: ClassVar[RegistryStore]
     token: ClassVar[str | None]
@@ -232,10 +232,10 @@ class _RegistryHandler(BaseHTTPRequestHandler):
         super().handle_one_request()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the base class's name
-        """Say nothing: a request is normal operation."""
+        """Log nothing: a request is normal operation."""
 
     def __getattr__(self, name: str) -> Any:
-        """Serve every method, also those that no path has: the base class answers 501."""
+        """Serve every method, also unknown ones, for which the base class answers 501."""
         if name.startswith("do_"):
             return self._serve
         raise AttributeError(name)
@@ -268,7 +268,7 @@ class _RegistryHandler(BaseHTTPRequestHandler):
             self.wfile.write(payload)
 
     def _check_token(self) -> None:
-        """Refuse a request that may change something and does not bring the token."""
+        """Refuse a request that may change something and has no valid token."""
         if self.token is None:
             return
         kind, _, given = self.headers.get("Authorization", "").partition(" ")
@@ -288,7 +288,7 @@ class _RegistryHandler(BaseHTTPRequestHandler):
             raise RegistryError(HTTPStatus.LENGTH_REQUIRED, "A body needs a Content-Length")
         length = self.headers.get("Content-Length", "0")
         if not re.fullmatch("[0-9]{1,10}", length) or int(length) > _BODY_MAX:
-            # What is not read would be taken for the next request.
+            # An unread body would be taken for the next request.
             self.close_connection = True
             raise RegistryError(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body of at most {_BODY_MAX} bytes"
@@ -296,7 +296,7 @@ class _RegistryHandler(BaseHTTPRequestHandler):
         text = self.rfile.read(int(length))
         if not text:
             return {}
-        # A page in a browser can send any text to loopback, but not this type of it.
+        # A page in a browser can send any text to loopback, but not with this content type.
         kind = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if kind not in _JSON_TYPES:
             raise RegistryError(
@@ -313,17 +313,17 @@ class _RegistryHandler(BaseHTTPRequestHandler):
 
 
 class RegistryServer:
-    """Serves a directory of schemas until the context is left.
+    """Serves a directory of schemas until the context ends.
 
     Args:
         directory: The file registry.
         host: Address to bind.
         port: 0 picks a free one.
-        writable: Whether schemas are registered, in the directory; else that is refused.
-        token: What a request that writes has to bring; None asks for none.
+        writable: Whether schemas may be registered, in the directory.
+        token: Token that writing requests must have; None requires none.
 
     Raises:
-        SchemaError: The directory's files are not a registry.
+        SchemaError: The directory's files do not form a registry.
         SettingsError: The address cannot be bound, another server writes to the directory, or it
             would be writable beyond loopback without a token.
     """
@@ -373,7 +373,7 @@ class RegistryServer:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is reached from this machine alone."""
+    """Return whether an address is reachable only from this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

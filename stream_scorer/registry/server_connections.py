@@ -1,4 +1,4 @@
-"""The registry server's connections: a fixed number, each request within a time limit."""
+"""The registry server's connections: a limited number, each request with a time limit."""
 
 import io
 import socket
@@ -8,15 +8,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 CONNECTIONS_MOST: Final = 64
-"""Open connections, and with them threads; further ones are closed without an answer."""
+"""Maximum number of connections, and so of threads; others are closed without an answer."""
 REQUEST_SECONDS: Final = 20.0
-"""From the first byte of a request to its last."""
+"""Time limit from the first byte of a request to its last, seconds."""
 IDLE_SECONDS: Final = 60.0
-"""Until the first byte of a connection's next request."""
+"""Time limit for the first byte of a connection's next request, seconds."""
 
 
 class RegistryConnections(ThreadingHTTPServer):
-    """A thread for each connection, and at most :data:`CONNECTIONS_MOST` of them."""
+    """One thread per connection, and at most :data:`CONNECTIONS_MOST` of them."""
 
     daemon_threads = True
     block_on_close = False
@@ -45,11 +45,11 @@ class RegistryConnections(ThreadingHTTPServer):
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a client that went away or was too slow."""
+        """Log nothing about a client that disconnected or was too slow."""
 
 
 class RequestClock(io.RawIOBase):
-    """A connection's bytes; a request that is not read whole in time ends the connection."""
+    """A connection's bytes; the connection ends if a request is not complete in time."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -60,11 +60,11 @@ class RequestClock(io.RawIOBase):
         self._until = None
 
     def readable(self) -> bool:
-        """Whether it can be read: always."""
+        """Return True: it can always be read."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read what is there, within what is left of the time.
+        """Read the available bytes within the remaining time.
 
         Raises:
             TimeoutError: The request takes too long.
@@ -76,6 +76,6 @@ class RequestClock(io.RawIOBase):
         count = self._connection.recv_into(buffer)
         if self._until is None:
             self._until = time.monotonic() + REQUEST_SECONDS
-        # Answers are written to the same connection.
+        # Answers use the same connection.
         self._connection.settimeout(REQUEST_SECONDS)
         return count

@@ -1,4 +1,4 @@
-"""What the registry server knows: subjects, versions, ids and rules, on top of the files."""
+"""The registry server's data: subjects, versions, ids and rules, stored in the files."""
 
 import fcntl
 import hashlib
@@ -18,11 +18,11 @@ from stream_scorer.registry.sources import INDEX, FileRegistry, RegisteredVersio
 _LOCK: Final = ".registry.lock"
 _ENTRIES_MOST: Final = 10_000
 _NAME_MOST: Final = 160
-"""Characters of a subject in a file name, which has 255 at most."""
+"""Maximum length of the subject in a file name, which may have at most 255 characters."""
 
 
 class RegistryError(Exception):
-    """A refusal with Confluent's error code; the first three digits are the HTTP status."""
+    """A refusal with Confluent's error code, whose first three digits are the HTTP status."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -36,15 +36,15 @@ class RegistryError(Exception):
 
 
 class RegistryStore:
-    """Subjects and their versions; any thread may ask.
+    """Subjects and their versions; thread-safe.
 
     Args:
         directory: The file registry that it starts from.
-        writable: Whether schemas are registered, on disk; else that is refused. They never live in
-            memory alone: after a restart their ids would be given to other schemas.
+        writable: Whether schemas may be registered. They are always written to disk: otherwise
+            their ids would be given to other schemas after a restart.
 
     Raises:
-        SchemaError: The directory's files are not a registry.
+        SchemaError: The directory's files do not form a registry.
         SettingsError: Another server writes to the directory.
     """
 
@@ -68,7 +68,7 @@ class RegistryStore:
         return "READWRITE" if self._writable else "READONLY"
 
     def close(self) -> None:
-        """Let another server write to the directory."""
+        """Release the lock, so that another server may write to the directory."""
         if self._locked is not None:
             os.close(self._locked)
             self._locked = None
@@ -101,14 +101,14 @@ class RegistryStore:
         raise RegistryError(40402, f"Version {version} not found.")
 
     def by_id(self, schema_id: int) -> list[RegisteredVersion]:
-        """Return every version that has this id."""
+        """Return every version with this id."""
         found = [entry for entry in self._entries if entry.schema_id == schema_id]
         if not found:
             raise RegistryError(40403, f"Schema {schema_id} not found")
         return found
 
     def lookup(self, subject: str, schema: str) -> RegisteredVersion:
-        """Return the version of ``subject`` that is this schema."""
+        """Return the version of ``subject`` that equals this schema."""
         _check_schema(schema)
         for entry in self.versions(subject):
             if same_schema(entry.schema, schema):
@@ -116,7 +116,7 @@ class RegistryStore:
         raise RegistryError(40403, "Schema not found")
 
     def register(self, subject: str, schema: str) -> RegisteredVersion:
-        """Return this schema's version in ``subject``, made if it is new and compatible."""
+        """Return this schema's version in ``subject``; register it if it is new and compatible."""
         _check_schema(schema)
         with self._lock:
             earlier = [entry for entry in self._entries if entry.subject == subject]
@@ -139,24 +139,24 @@ class RegistryStore:
                 self._id(schema), subject, version, f"{_file_name(subject)}.v{version}.avsc", schema
             )
             entries = sorted([*self._entries, entry], key=lambda e: (e.subject, e.version))
-            # On disk before anybody is given the id.
+            # On disk before a client is given the id.
             _replace(self._directory / entry.file, json.dumps(json.loads(schema), indent=2))
             self._write(entries, self._level, self._levels)
             self._entries = entries
             return entry
 
     def compatible(self, subject: str, schema: str, version: str | None) -> list[Incompatibility]:
-        """Return what does not fit between a schema and one version, or all that its rule asks."""
+        """Return what does not fit between a schema and one version, or all of its rule."""
         _check_schema(schema)
         earlier = [self.version(subject, version)] if version else self.versions(subject)
         return verdicts(schema, [(e.version, e.schema) for e in earlier], self.level(subject))
 
     def level(self, subject: str | None = None) -> str:
-        """Return the rule that holds for a subject, or for all."""
+        """Return the rule that applies to a subject, or the default."""
         return self._levels.get(subject, self._level) if subject else self._level
 
     def own_level(self, subject: str) -> str:
-        """Return the rule that a subject has for itself."""
+        """Return the rule that is set for the subject itself."""
         if subject not in self._levels:
             raise RegistryError(
                 40408,
@@ -165,7 +165,7 @@ class RegistryStore:
         return self._levels[subject]
 
     def set_level(self, subject: str | None, level: str) -> str:
-        """Set the rule for a subject, or for all."""
+        """Set the rule for a subject, or the default."""
         try:
             level = check_mode(level)
         except SchemaError as error:
@@ -191,7 +191,7 @@ class RegistryStore:
         return max((entry.schema_id for entry in self._entries), default=0) + 1
 
     def _write(self, entries: list[RegisteredVersion], level: str, levels: dict[str, str]) -> None:
-        """Write the index, whole or not at all."""
+        """Write the index atomically."""
         index: dict[str, Any] = {"compatibility": level}
         if levels:
             index["subjects"] = levels
@@ -210,11 +210,11 @@ def _check_schema(schema: str) -> None:
 
 
 def _file_name(subject: str) -> str:
-    """Return a file name of its own for a subject, which may hold any character."""
+    """Return a unique file name for a subject, which may contain any character."""
     name = quote(subject, safe="")
     if len(name) <= _NAME_MOST:
         return name
-    # Longer than every name that is not cut: no other subject has it.
+    # Longer than every name that is not cut, so no other subject has it.
     return f"{name[:_NAME_MOST]}-{hashlib.sha256(subject.encode()).hexdigest()}"
 
 
@@ -236,7 +236,7 @@ def _replace(path: Path, text: str) -> None:
 
 
 def _lock(directory: Path) -> int:
-    """Return the lock of a directory that one server may write to."""
+    """Lock a directory, which only one server may write to; return the lock."""
     path = directory / _LOCK
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -1,4 +1,4 @@
-"""Where schemas come from: a directory of files, or a registry over HTTP."""
+"""Sources of schemas: a directory of files, or a registry over HTTP."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -15,23 +15,23 @@ INDEX: Final = "registry.json"
 
 
 class SchemaSource(Protocol):
-    """Gives schemas for ids, and ids for what we produce; any thread may ask."""
+    """Returns schemas for ids, and ids for the schemas that we produce; thread-safe."""
 
     def writer_schema(self, schema_id: int) -> str:
         """Return the schema's JSON.
 
         Raises:
             SchemaError: There is no such id.
-            RegistryUnavailableError: Nobody can tell just now.
+            RegistryUnavailableError: The registry does not answer now.
         """
         ...
 
     def id_for(self, subject: str, schema: str) -> int:
-        """Return the id under which ``schema`` is known in ``subject``.
+        """Return the id of ``schema`` in ``subject``.
 
         Raises:
-            SchemaError: It is not known there, or refused.
-            RegistryUnavailableError: Nobody can tell just now.
+            SchemaError: It is unknown there, or refused.
+            RegistryUnavailableError: The registry does not answer now.
         """
         ...
 
@@ -42,13 +42,13 @@ def look_up(
     """Return the schema of each id, or why there is none.
 
     Args:
-        source: Asked.
+        source: The source.
         ids: Those with the most records first.
-        budgeted: Whether a registry may leave ids out when it was asked for too many unknown ones:
-            for records that can be sent again, and not for those that were decided once.
+        budgeted: Whether ids may be left out after too many queries for unknown ones: only for
+            records that can be sent again, not for those that were decided before.
 
     Raises:
-        RegistryUnavailableError: Nobody can tell just now; nothing is returned.
+        RegistryUnavailableError: The registry does not answer now; nothing is returned.
     """
     if isinstance(source, HttpRegistry):
         return source.writer_schemas(ids, budgeted=budgeted)
@@ -76,10 +76,10 @@ class FileRegistry:
     """Schemas in a directory: ``registry.json`` gives each file its fixed id.
 
     Args:
-        directory: Holds ``registry.json`` and the files that it names.
+        directory: Contains ``registry.json`` and the files that it names.
 
     Attributes:
-        compatibility: The rule for every subject that has none of its own.
+        compatibility: The rule for every subject without its own rule.
         entries: All versions, by subject and version.
 
     Raises:
@@ -125,8 +125,8 @@ class FileRegistry:
     def id_for(self, subject: str, schema: str) -> int:
         """Return the schema's id; see :class:`SchemaSource`.
 
-        A subject without entries is that of a topic that bears another name here: any subject's
-        entry will do, for an id stands for one schema.
+        A subject without entries belongs to a topic that is renamed here. Then any subject's entry
+        is used, because an id always means the same schema.
         """
         own = [entry for entry in self.entries if entry.subject == subject]
         for entry in own or self.entries:
@@ -171,7 +171,7 @@ def read_schema(path: Path) -> str:
     """Read one schema file.
 
     Raises:
-        SchemaError: The file cannot be read or holds no Avro schema.
+        SchemaError: The file cannot be read or contains no Avro schema.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -184,39 +184,39 @@ def read_schema(path: Path) -> str:
 
 
 def same_schema(one: str, other: str) -> bool:
-    """Tell whether two schemas are the same JSON, whatever their white space and key order."""
+    """Return whether two schemas are the same JSON, ignoring white space and key order."""
     return one == other or bool(json.loads(one) == json.loads(other))
 
 
 def reader_schema(name: str, directory: Path = settings.SCHEMAS_DIRECTORY) -> str:
-    """Return the JSON of one of our own schemas.
+    """Return the JSON of one of our schemas.
 
     Args:
         name: The file's stem, such as ``transaction.v1``.
         directory: Where the files are.
 
     Raises:
-        SchemaError: There is no such file, or it holds no schema.
+        SchemaError: There is no such file, or it contains no schema.
     """
     return read_schema(directory / f"{name}.avsc")
 
 
 def narrowed(schema: str, wanted: Callable[[str], bool]) -> str:
-    """Return a record schema with some of its fields: who reads with it decodes no others.
+    """Return a record schema with only some of its fields, so that others are not decoded.
 
     Args:
         schema: JSON of a record.
-        wanted: Says of a field's name whether it stays.
+        wanted: Returns whether the field of a name stays.
     """
     record = json.loads(schema)
     return json.dumps({**record, "fields": [f for f in record["fields"] if wanted(f["name"])]})
 
 
 def open_registry(registry: settings.Registry) -> SchemaSource:
-    """Return the registry that the settings name: by URL, or else the directory's files.
+    """Return the registry of the settings: by URL, or else the directory's files.
 
     Raises:
-        SchemaError: The directory's files are not a registry.
+        SchemaError: The directory's files do not form a registry.
         SettingsError: The URL or CA file cannot be used.
     """
     return HttpRegistry(registry) if registry.url else FileRegistry(registry.directory)

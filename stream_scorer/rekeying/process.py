@@ -1,8 +1,8 @@
-"""The process of ``rekey``: one topic is copied to another that is keyed by the customer.
+"""The process of ``rekey``: copies one topic to another that is keyed by the customer.
 
 Records of one customer may be in any partition of the source. So one process reads all partitions,
-merged by Kafka timestamp, as the profiler does: the copies of a customer are in the order of time.
-Copies, dead letters and the next offsets of the source are in one transaction.
+merged by Kafka timestamp, as the profiler does: a customer's copies are ordered by time. Copies,
+dead letters and the next offsets of the source are in one transaction.
 """
 
 from collections.abc import Callable
@@ -36,21 +36,21 @@ def rekey_loop(
     listener: Listener,
     hook: Callable[[str], None] | None = None,
 ) -> TransactionLoop[Rekeyed]:
-    """Wire a copy.
+    """Make the loop of a copy.
 
     Args:
         settings: Those of the process; see ``Settings.of_process``.
         deployment: Its plan gives the mapping, its start the first run's beginning.
         source: Topic to copy.
         target: Topic of the copies; it exists.
-        listener: Receives everything that happens.
+        listener: Notified of every event.
         hook: Called with each step's name when it is over; a test raises from it.
 
     Raises:
         SettingsError: A topic does not exist, two of them are the same, or the target would not
             keep timestamps.
         OffsetsError: The group's offsets and the target do not belong together.
-        StreamScorerError: Whatever else keeps it from running; see the tree in ``errors``.
+        StreamScorerError: What else keeps it from running; see the tree in ``errors``.
     """
     kafka = settings.kafka
     letters = kafka.topics.dead_letters
@@ -63,8 +63,8 @@ def rekey_loop(
             f"topic {target} has message.timestamp.type LogAppendTime, and copies keep their time",
             "set it to CreateTime, or name another --target",
         )
-    # One transactional id for all: a process that starts fences the one that ran before. The last
-    # transaction of that one has ended when the committed offsets are read.
+    # One transactional id for all: a starting process fences an earlier one, so that its last
+    # transaction has ended before the committed offsets are read.
     producer = TransactionalProducer(
         kafka, kafka.group, listener, identity=command(kafka.group, _NAME)
     )
@@ -107,7 +107,7 @@ def run_rekey(settings: Settings, deployment: Deployment, source: str, target: s
         target: Topic of the copies.
 
     Raises:
-        StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
+        StreamScorerError: What keeps it from running; see the tree in ``errors``.
     """
     own = settings.of_process("rekey")
     run_process(

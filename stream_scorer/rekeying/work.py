@@ -1,4 +1,4 @@
-"""The work of ``rekey``: a batch of records becomes the same records, keyed by the customer."""
+"""The work of ``rekey``: turns a batch into the same records, keyed by the customer."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,13 +26,13 @@ _Refusal = tuple[int, RejectReason, str]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where records come from and go to.
+    """The topics of a copy.
 
     Attributes:
         source: Topic that is read.
-        partitions: How many partitions it has.
+        partitions: Number of its partitions.
         target: Topic of the copies.
-        dead_letters: Topic of the records without a customer that can be read.
+        dead_letters: Topic of the records without a readable customer.
         instance: Name of this process, for dead letters.
     """
 
@@ -43,15 +43,15 @@ class Route:
     instance: str
 
     def note(self) -> bytes:
-        """Return what each commit keeps next to the offsets: where the copies are."""
+        """Return the note that each commit keeps with the offsets: the target of the copies."""
         return f"{_NOTE} {self.target}".encode()
 
     def check(self, notes: Mapping[int, bytes], group: str) -> None:
         """Check that the group's offsets are those of copies in this target.
 
         Args:
-            notes: What the last commit kept, by partition.
-            group: Whose.
+            notes: The notes of the last commit, by partition.
+            group: The group.
 
         Raises:
             OffsetsError: They are those of another target, or of another program.
@@ -67,11 +67,11 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Rekeyed:
-    """What a batch came to.
+    """The result of a batch.
 
     Attributes:
         rejected: Dead letters by reason.
-        skipped: Records that are no transactions.
+        skipped: Records that are not transactions.
     """
 
     rejected: Mapping[str, int]
@@ -82,7 +82,7 @@ class RekeyWork:
     """Copies batches for a transaction loop; it has no state.
 
     Args:
-        route: Where from and to.
+        route: The topics.
         decoder: Reads the customers.
     """
 
@@ -93,7 +93,7 @@ class RekeyWork:
         self._notes = dict.fromkeys(range(route.partitions), route.note())
 
     def assigned(self, offsets: dict[int, int]) -> None:
-        """Take partitions over; each is ready at the next ``restore``."""
+        """Add partitions; each is ready at the next ``restore``."""
         self._given |= offsets.keys()
 
     def revoked(self, partitions: tuple[int, ...]) -> None:
@@ -101,26 +101,26 @@ class RekeyWork:
         self._given.difference_update(partitions)
 
     def restoring(self) -> bool:
-        """Whether partitions were given that are not handed to the loop yet."""
+        """Whether ``restore`` has partitions to return."""
         return bool(self._given)
 
     def restore(self) -> set[int]:
-        """Return the partitions that were given: there is nothing to restore."""
+        """Return the new partitions: there is nothing to restore."""
         given, self._given = self._given, set()
         return given
 
     def compute(
         self, raw: RawRecords, stages: Stages, quarantined: Mapping[int, str] = NO_ROWS
     ) -> Result[Rekeyed]:
-        """Return a batch's records under their customers' keys, and its dead letters.
+        """Return a batch's records with their customers as keys, and its dead letters.
 
         Args:
             raw: The batch.
             stages: Its stopwatch.
-            quarantined: Rows that become dead letters unread, each with what fails.
+            quarantined: Rows that become dead letters unread, each with its failure.
 
         Raises:
-            Paused: The registry is out of reach.
+            Paused: The registry does not answer.
         """
         try:
             events, rows, rejections = decode_without(
@@ -163,7 +163,7 @@ class RekeyWork:
         )  # fmt: skip
 
     def keep(self, result: Result[Rekeyed], stages: Stages, raw: RawRecords) -> BatchCommitted:
-        """Return what was committed."""
+        """Return the event of the commit."""
         return BatchCommitted(
             records=len(raw),
             outcomes={},
@@ -176,15 +176,15 @@ class RekeyWork:
         )
 
     def flush(self, partitions: set[int]) -> Sequence[Outgoing]:  # noqa: ARG002 see Work
-        """Leave nothing behind."""
+        """Return nothing: there is no state to flush."""
         return ()
 
     def undo(self, result: Result[Rekeyed]) -> None:
-        """Do nothing: a batch changes nothing."""
+        """Do nothing: a batch changes no state."""
 
 
 def _with_empty(rejections: Rejections, rows: Int64) -> Rejections:
-    """Return rejections and those of rows whose customer id is empty."""
+    """Add rejections for rows whose customer id is empty."""
     listed: list[_Refusal] = list(
         zip(rejections.rows.tolist(), rejections.reasons, rejections.details, strict=True)
     )
@@ -195,7 +195,7 @@ def _with_empty(rejections: Rejections, rows: Int64) -> Rejections:
 
 
 def _bytes_of(texts: pa.Array) -> BytesColumn:
-    """Return n strings, none of them null, as bytes."""
+    """Return n strings without nulls as bytes."""
     _, ends, data = texts.buffers()
     first = texts.offset
     offsets = np.frombuffer(ends, np.int32)[first : first + len(texts) + 1].astype(np.int64)

@@ -1,1 +1,1 @@
-"""What guards the process and proves what was done: so far, the audit log."""
+"""Protection of the process and its records: keys, signatures' JSON, and the audit log."""

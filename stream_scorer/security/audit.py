@@ -1,7 +1,7 @@
-"""The audit log: who did what, when, in lines that are chained by their hashes.
+"""The audit log: who did what and when, in lines that are chained by their hashes.
 
-A line is written under an exclusive lock and is on the disk when ``record`` returns. What a crash
-left of a line is never taken away: the next line says how many bytes there are, and their sha256.
+A line is written under an exclusive lock and is on disk when ``record`` returns. An incomplete line
+left by a crash is never removed: the next line contains its length in bytes and its sha256.
 """
 
 import hashlib
@@ -39,8 +39,8 @@ class _End:
     Attributes:
         number: Of its last line; 0 when there is none.
         hash: Of that line.
-        torn: What stands behind it and is no line.
-        unended: Whether the end of the last line, or of what is torn, is missing.
+        torn: The bytes after it that do not form a line.
+        unended: Whether the end of the last line, or of ``torn``, is missing.
     """
 
     number: int = 0
@@ -50,12 +50,12 @@ class _End:
 
 
 class AuditLog:
-    """Writes one host's audit log; several processes may at a time.
+    """Writes one host's audit log; several processes may write at the same time.
 
     Args:
-        path: The file that is written; its folder must exist.
+        path: The file; its folder must exist.
         key: Signs each line.
-        rotate_bytes: A file that is larger is full, and another one begun.
+        rotate_bytes: A larger file is full, and a new one is begun.
         now: The clock.
     """
 
@@ -83,13 +83,13 @@ class AuditLog:
         Args:
             action: What was done, as ``model.sign``.
             subject: To what, as ``fraud:1.1.0``.
-            details: Further values that JSON can hold.
-            actor: Who did it: ``key:ID``; None for the user that this process is of.
+            details: Further values that JSON can represent.
+            actor: Who did it: ``key:ID``; None for the user of this process.
 
         Raises:
-            AuditError: The log's last line is not as it was written.
+            AuditError: The log's last line was changed.
             UnavailableError: The log cannot be written.
-            ValueError: The line would be larger than 64 KiB, or is no JSON of one meaning.
+            ValueError: The line would be larger than 64 KiB, or is not unambiguous JSON.
         """
         deed = Deed(actor or user(), action, subject, details or {})
         try:
@@ -132,7 +132,7 @@ class AuditLog:
                     left = left[os.write(file, left) :]
                 os.fsync(file)
             except OSError:
-                # It was told to nobody, and is not to look like what a crash has torn.
+                # The write was not acknowledged, and must not look like the result of a crash.
                 os.ftruncate(file, size)
                 raise
         finally:
@@ -141,7 +141,7 @@ class AuditLog:
             sync_folder(self.path)
 
     def _end(self) -> _End:
-        """Return where the log ends: in its newest file that holds a line."""
+        """Return where the log ends: in its newest file that contains a line."""
         now = _End()
         for path in reversed(files_of(self.path)):
             end = _end_of(path)
@@ -153,10 +153,10 @@ class AuditLog:
 
 
 def _end_of(path: Path) -> _End:
-    """Return a file's last line and what stands behind it.
+    """Return a file's last line and the bytes after it.
 
     Raises:
-        AuditError: Its last line is whole and not what was written, or there is none for long.
+        AuditError: Its last line is complete but was changed, or there is none within reach.
     """
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
@@ -191,7 +191,7 @@ def _damaged(path: Path, why: str) -> AuditError:
 
 
 def user() -> str:
-    """Return whose process this is, as an actor: ``user:NAME``, by the system and no variable."""
+    """Return this process's user as an actor, ``user:NAME``; from the system, not a variable."""
     number = os.getuid()
     try:
         return f"user:{pwd.getpwuid(number).pw_name}"

@@ -1,4 +1,4 @@
-"""The audit log that the settings name: written by what changes a model, read by auditors."""
+"""The audit log of the settings: commands that change a model write it, auditors read it."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -18,10 +18,10 @@ _HASH = re.compile("[0-9a-f]{64}")
 
 
 class AuditTrail:
-    """Takes down who did what; without a log, nothing.
+    """Records who did what; without a log it records nothing.
 
     Args:
-        log: Where to.
+        log: The log.
     """
 
     def __init__(self, log: AuditLog | None = None) -> None:
@@ -40,7 +40,7 @@ class AuditTrail:
 
 
 def open_audit(audit: settings.Audit) -> AuditTrail:
-    """Return the log that is to be written; one that takes nothing where the settings name none.
+    """Return the log of the settings for writing; without one, a trail that records nothing.
 
     Raises:
         SettingsError: Its folder does not exist, or the key cannot be read.
@@ -61,16 +61,16 @@ def verify(
     expect: str | None = None,
     after: str | None = None,
 ) -> AuditVerification:
-    """Hold a log to what was written.
+    """Verify that a log is unchanged.
 
     Args:
-        audit: Which log, and whose signatures count.
-        file: Another log than the settings name.
+        audit: The log, and the keys whose signatures count.
+        file: Another log than that of the settings.
         expect: Hash of a line that was noted elsewhere.
-        after: Hash of the last line of what was archived.
+        after: Hash of the last archived line.
 
     Raises:
-        SettingsError: There is no such log, a hash is none, or a key cannot be read.
+        SettingsError: There is no such log, a hash is invalid, or a key cannot be read.
         UnavailableError: A file cannot be read.
     """
     for option, value in (("--expect", expect), ("--after", after)):
@@ -84,7 +84,7 @@ def verify(
 
 
 def refuse_faults(found: AuditVerification) -> None:
-    """Raise what a verification has found.
+    """Raise if a verification has found faults.
 
     Raises:
         AuditError: It names the first fault.
@@ -104,11 +104,11 @@ def shown(
     """Return the newest lines that fit, oldest first; whether they are whole, ``verify`` tells.
 
     Args:
-        audit: Which log.
-        file: Another log than the settings name.
+        audit: The log.
+        file: Another log than that of the settings.
         action: Only lines whose action is this, or begins with this and a full stop.
         subject: Only lines with this subject.
-        last: So many at most.
+        last: Maximum number of lines.
 
     Raises:
         SettingsError: There is no such log.

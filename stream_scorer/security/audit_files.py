@@ -1,7 +1,7 @@
-"""The files of an audit log: the one that is written, and those before it, in order.
+"""The files of an audit log: the current one, and the earlier ones in order.
 
-``audit.log`` is written. When it is full it becomes ``audit.log.N``, N being the number of its last
-line, in twelve digits; the next file's first line is chained to it.
+``audit.log`` is the current file. When it is full it is renamed to ``audit.log.N``, where N is the
+number of its last line in twelve digits. The next file's first line is chained to it.
 """
 
 import fcntl
@@ -15,17 +15,17 @@ _LOCK_MODE = 0o640
 
 
 def files_of(path: Path) -> list[Path]:
-    """Return the files of a log that are there, oldest first."""
+    """Return the existing files of a log, oldest first."""
     older = re.compile(re.escape(path.name) + r"\.[0-9]{12}")
     found = [each for each in path.parent.glob(f"{path.name}.*") if older.fullmatch(each.name)]
     return [*sorted(found), *([path] if path.exists() else [])]
 
 
 def full_name(path: Path, last: int) -> Path:
-    """Return what a full file is called.
+    """Return the name of a full file.
 
     Args:
-        path: Of the file that is written.
+        path: The current file.
         last: Number of its last line.
     """
     return path.with_name(f"{path.name}.{last:012}")
@@ -33,14 +33,14 @@ def full_name(path: Path, last: int) -> Path:
 
 @contextmanager
 def locked(path: Path, *, alone: bool) -> Iterator[None]:
-    """Hold a log while it is written or read; waits for who holds it.
+    """Lock a log for writing or reading; waits while another process has the lock.
 
-    The lock is a file of its own, as the log's own files are renamed.
+    The lock is a separate file, because the log's own files are renamed.
 
     Args:
-        path: Of the file that is written.
-        alone: Whether nobody may read meanwhile. A reader that finds no lock, and may make none,
-            goes without.
+        path: The current file.
+        alone: Whether the lock excludes readers. A reader that finds no lock file, and may not make
+            one, continues without.
 
     Raises:
         OSError: The lock cannot be made.
@@ -62,7 +62,7 @@ def locked(path: Path, *, alone: bool) -> Iterator[None]:
 
 
 def sync_folder(path: Path) -> None:
-    """Make names in a file's folder outlast a power cut."""
+    """Sync the entries of a file's folder, so that names survive a power cut."""
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)

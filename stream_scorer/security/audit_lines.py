@@ -1,8 +1,8 @@
-"""A line of the audit log: one deed, in JSON of one way to write it, chained to the line before.
+"""A line of the audit log: one action in canonical JSON, chained to the line before.
 
-A line's hash is the sha256 of all of it but the hash itself: of its number, the hash of the line
-before, what was done, and the signature if there is one. The signature is Ed25519 over the same
-without signature and hash, so it vouches for the whole log up to there.
+A line's hash is the sha256 of all its other fields: its number, the hash of the line before, the
+action, and the signature if there is one. The signature is Ed25519 over the same without signature
+and hash, so it covers the complete log up to there.
 """
 
 import base64
@@ -21,13 +21,13 @@ from stream_scorer.security.keys import key_id
 
 FORMAT = 1
 BEGINNING = "0" * 64
-"""What the first line has for the hash of the line before."""
+"""The first line's hash of the line before."""
 BYTES_MOST = 64 * 1024
 TORN = "audit.torn"
-"""The action of a line that tells of bytes that a crash left behind the line before."""
+"""The action of a line that records bytes left by a crash after the line before."""
 
 _SIGNED = b"stream-scorer audit line 1\n"
-"""Stands before what is signed, so that no signature of ours passes for one of something else."""
+"""Prefix of the signed bytes, so that a signature is not valid for another use of the key."""
 _HEX = 64
 _KEYS = frozenset(
     {
@@ -38,10 +38,10 @@ _KEYS = frozenset(
 
 
 class BadLineError(ValueError):
-    """Bytes that are no line of ours; says why.
+    """Bytes that are not a line of ours; the message is the reason.
 
     Attributes:
-        torn: Whether they may be the beginning of one that a crash cut off.
+        torn: Whether they may be the beginning of a line that a crash cut off.
     """
 
     def __init__(self, why: str, *, torn: bool = False) -> None:
@@ -54,10 +54,10 @@ class Deed:
     """What was done.
 
     Attributes:
-        actor: Who did it: ``user:NAME``, or ``key:ID`` of the key that it was done with.
+        actor: Who did it: ``user:NAME``, or ``key:ID`` of the key that was used.
         action: What, as ``model.sign``.
         subject: To what, as ``fraud:1.1.0``.
-        details: Further values that JSON can hold.
+        details: Further values that JSON can represent.
     """
 
     actor: str
@@ -71,12 +71,12 @@ class AuditLine:
     """One line of the log.
 
     Attributes:
-        number: 1 for the first one, and one more for each.
+        number: Consecutive, from 1.
         time: When, UTC, ISO 8601 with milliseconds.
         deed: What was done.
         previous: Hash of the line before; ``BEGINNING`` for the first.
         hash: Its own.
-        key_id: Of the key that has signed it; empty when none has.
+        key_id: Of the key that signed it; empty if it is not signed.
         data: Its bytes, without the line's end.
     """
 
@@ -106,11 +106,11 @@ def write(
         deed: What was done.
         number: Its number.
         previous: Hash of the line before.
-        time: When; aware of its zone.
+        time: When; with a time zone.
         key: Signs it.
 
     Raises:
-        ValueError: The deed is larger than 64 KiB, or its details are no JSON of one meaning.
+        ValueError: The line would be larger than 64 KiB, or its details are not unambiguous JSON.
     """
     stamp = time.astimezone(UTC).isoformat(timespec="milliseconds")
     content: dict[str, Any] = {
@@ -134,13 +134,13 @@ def read(data: bytes) -> AuditLine:
         data: Without the line's end.
 
     Raises:
-        BadLineError: It is none, is written in another way, or its hash does not fit it.
+        BadLineError: It is not a line, is not canonical, or its hash does not match.
     """
     try:
         return _read(data)
     except BadLineError as error:
         if error.torn and _is_line(data[:-1]):
-            # A crash leaves the beginning of a line, and never all of it with another end.
+            # A crash leaves the beginning of a line, never all of it with another end.
             raise BadLineError("is a whole line with another byte for its end") from None
         raise
 

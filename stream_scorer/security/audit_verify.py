@@ -1,4 +1,4 @@
-"""Whether an audit log is what was written: every byte, every line, in order, up to its end."""
+"""Verifies that an audit log is unchanged: every byte, every line, in order, up to its end."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,11 +23,11 @@ _TOLD = 20
 
 @dataclass(frozen=True, slots=True)
 class Signers:
-    """Whose signatures count.
+    """The keys whose signatures count.
 
     Attributes:
-        keys: By key id, the name that the settings give it and the key.
-        required: Whether every line must bear one.
+        keys: By key id, the key and its name in the settings.
+        required: Whether every line must be signed.
     """
 
     keys: Mapping[str, tuple[str, Ed25519PublicKey]] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Signers:
 
 @dataclass(frozen=True, slots=True)
 class AuditFault:
-    """What is wrong, and where."""
+    """A fault and its place."""
 
     file: str
     line: int
@@ -48,21 +48,21 @@ class AuditFault:
 
 @dataclass(slots=True)
 class AuditVerification:
-    """What a log is worth.
+    """The result of a verification.
 
     Attributes:
         files: Files that were read.
-        lines: Lines in them that are whole.
+        lines: Complete lines in them.
         newest: Number of the last one; 0 when there is none.
-        newest_hash: Its hash: note it elsewhere, and a cut-off end is found with it.
+        newest_hash: Its hash. If it is noted elsewhere, a removed end can be detected with it.
         signed: Lines with a verified signature, by the key's name.
-        unknown: Lines that a key has signed which the settings do not know.
+        unknown: Lines signed with a key that the settings do not know.
         unsigned: Lines without a signature.
-        torn: Where a crash left bytes, which the line behind them tells of.
-        open_end: Bytes behind the last line that no line tells of yet; the next one will.
-        behind: Lines behind the one whose hash was expected; None when none was.
-        faults: The first of what is wrong; empty when nothing is.
-        more: How many faults were found beside those.
+        torn: Places where a crash left bytes that the next line records.
+        open_end: Bytes after the last line that no line records yet; the next one will.
+        behind: Number of lines after the expected one; None if none was expected.
+        faults: The first faults; empty if there are none.
+        more: How many further faults were found.
     """
 
     files: int = 0
@@ -92,14 +92,14 @@ def verify(
     expect: str | None = None,
     after: str | None = None,
 ) -> AuditVerification:
-    """Read a log and hold each line to the one before.
+    """Read a log and check each line against the one before.
 
     Args:
-        path: The file that is written; those before it are found beside it.
-        signers: Whose signatures count.
-        expect: Hash of a line that was noted elsewhere and must be there.
-        after: Hash of the last line of what was archived, which the first one here follows; None
-            where the log must begin with line 1.
+        path: The current file; earlier ones are found next to it.
+        signers: The keys whose signatures count.
+        expect: Hash of a line that was noted elsewhere and must exist.
+        after: Hash of the last archived line, which the first one here follows; None if the log
+            must begin with line 1.
 
     Raises:
         OSError: A file cannot be read.
@@ -109,7 +109,7 @@ def verify(
 
 
 class _Reading:
-    """Goes through a log's files."""
+    """Reads a log's files."""
 
     def __init__(self, signers: Signers, expect: str | None, after: str | None) -> None:
         self._signers = signers
@@ -148,7 +148,7 @@ class _Reading:
             line = read(piece.removesuffix(b"\n"))
         except BadLineError as error:
             if error.torn:
-                # Whether a crash left it, the next line tells.
+                # The next line shows whether a crash left it.
                 self._gap += piece
             else:
                 self._found.note(path, number, str(error))
@@ -175,14 +175,14 @@ class _Reading:
         self._gap = b""
 
     def _end_gap(self, path: Path, number: int) -> None:
-        """What a crash has just torn has no line behind it yet, and begins as a line does."""
+        """Judge bytes at the end: after a crash no line follows, and they begin like one."""
         if b"\n" in self._gap or not self._gap.startswith(b"{"):
             self._fault_gap(path, number)
         else:
             self._found.open_end = len(self._gap)
 
     def _skip(self, lines: int) -> None:
-        """Pass over what is damaged: as many numbers at most went with it, and the chain."""
+        """Skip damaged bytes: at most so many line numbers, and the chain, are lost with them."""
         self._previous = None
         self._begun = True
         self._skipped += lines
@@ -251,7 +251,7 @@ def lines_of(path: Path) -> Iterator[AuditLine]:
 
 
 def _pieces(path: Path) -> Iterator[bytes]:
-    """Yield a file's lines with their ends; of one that is too long, piece by piece."""
+    """Yield a file's lines with their ends; a line that is too long in pieces."""
     with path.open("rb") as file:
         while piece := file.readline(BYTES_MOST + 1):
             yield piece

@@ -1,7 +1,7 @@
-"""JSON that is signed, read strictly: one meaning, or none; and the one way to write it.
+"""Strict parsing and canonical writing of the JSON that is signed.
 
-JSON says nothing of a key that stands twice, and readers differ in which one counts; so what one
-program checks may not be what another uses. Here such a document is none.
+JSON does not define the meaning of a duplicate key, and parsers differ in which value they use. So
+one program could check another value than the next one uses. Here duplicate keys are refused.
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any
 from stream_scorer.nesting import deeper_than
 
 _LEVELS_MOST = 200
-"""Whatever reads the document after this calls itself for each level."""
+"""Maximum nesting: later readers of the document recurse for each level."""
 _DEEPEST = f"nested deeper than {_LEVELS_MOST} levels"
 
 
@@ -21,8 +21,8 @@ def parse(data: bytes) -> dict[str, Any]:
         data: UTF-8, without a byte order mark.
 
     Raises:
-        ValueError: Not JSON, not an object, nested deeper than 200 levels, a key twice (also in
-            another case), NaN or infinity; says which.
+        ValueError: Not JSON, not an object, nested deeper than 200 levels, a duplicate key (also in
+            another case), NaN or infinity; the message names which.
     """
     try:
         document = json.loads(
@@ -38,7 +38,7 @@ def parse(data: bytes) -> dict[str, Any]:
 
 
 def canonical(document: dict[str, Any]) -> bytes:
-    r"""Return the one way to write a document: keys in order, no blanks, ASCII.
+    r"""Return the canonical form of a document: sorted keys, no blanks, ASCII.
 
     >>> canonical({"b": 1, "a": "é"})
     b'{"a":"\\u00e9","b":1}'

@@ -1,7 +1,7 @@
-"""Ed25519 keys that sign bundles and rollouts (RFC 8032), in the files that OpenSSL writes too.
+"""Ed25519 keys that sign bundles and rollouts (RFC 8032), in the file formats of OpenSSL.
 
-A private key is PKCS 8 in PEM, for its owner's eyes alone, encrypted if there is a passphrase. A
-public key is PEM, or the base64 of its 32 bytes.
+A private key is PKCS 8 in PEM, readable only by its owner, and encrypted if there is a passphrase.
+A public key is PEM, or the base64 of its 32 bytes.
 """
 
 import base64
@@ -29,7 +29,7 @@ _FOREIGN_EYES = stat.S_IRWXG | stat.S_IRWXO
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """What ``generate`` made: where the two files are, and what others are told."""
+    """The result of ``generate``: the paths of the two files, and the public part."""
 
     private: Path
     public: Path
@@ -39,7 +39,7 @@ class KeyPair:
 
 @dataclass(frozen=True, slots=True)
 class TrustedKey:
-    """A public key and whose it is."""
+    """A public key and its owner's name."""
 
     name: str
     key: Ed25519PublicKey
@@ -54,7 +54,7 @@ def generate(out: Path, passphrase: bytes | None = None) -> KeyPair:
     """Make a key pair: ``out`` (mode 0600) and ``out.pub``.
 
     Args:
-        out: Of the private key; neither file may exist.
+        out: Path of the private key; neither file may exist.
         passphrase: Encrypts the private key.
 
     Raises:
@@ -92,7 +92,7 @@ def _write_new(path: Path, data: bytes, mode: int) -> None:
 
 
 def signing_key(path: Path | None, passphrase: SecretStr | None) -> Ed25519PrivateKey | None:
-    """Return the private key that settings name; None where they name none.
+    """Return the private key of the settings; None if they name none.
 
     Raises:
         SettingsError: As :func:`read_private`.
@@ -107,11 +107,11 @@ def read_private(path: Path, passphrase: bytes | None = None) -> Ed25519PrivateK
     """Read a private key.
 
     Args:
-        path: PEM file that nobody but its owner may touch.
+        path: PEM file that only its owner may access.
         passphrase: Of an encrypted one.
 
     Raises:
-        SettingsError: Unreadable, readable by others, encrypted otherwise, or no Ed25519 key.
+        SettingsError: Unreadable, readable by others, wrong passphrase, or not an Ed25519 key.
     """
     what = f"key {path}"
     data = _read(path, what)
@@ -143,7 +143,7 @@ def read_private(path: Path, passphrase: bytes | None = None) -> Ed25519PrivateK
 
 
 def read_secret(path: Path, what: str) -> bytes:
-    """Read a file that nobody but its owner may touch.
+    """Read a file that only its owner may access.
 
     Args:
         path: The file.
@@ -161,7 +161,7 @@ def read_secret(path: Path, what: str) -> bytes:
 
 
 def read_passphrase(path: Path) -> bytes:
-    """Return a file's passphrase: all of it but a line's end.
+    """Return a file's passphrase: all of it except the final line end.
 
     Raises:
         SettingsError: Unreadable or empty.
@@ -170,7 +170,7 @@ def read_passphrase(path: Path) -> bytes:
 
 
 def passphrase_from(file: Path | None) -> bytes | None:
-    """Return a key's passphrase, from a file or else from its variable; None without either.
+    """Return a key's passphrase, from a file or else from its variable; None if there is neither.
 
     Raises:
         SettingsError: The file cannot be read, or one of them is empty.
@@ -184,10 +184,10 @@ def passphrase_from(file: Path | None) -> bytes | None:
 
 
 def passphrase_of(data: bytes, what: str) -> bytes:
-    """Return a passphrase without its line's end.
+    """Return a passphrase without its final line end.
 
     Raises:
-        SettingsError: Nothing is left.
+        SettingsError: It is empty.
     """
     text = data.removesuffix(b"\n").removesuffix(b"\r")
     if not text:
@@ -196,14 +196,14 @@ def passphrase_of(data: bytes, what: str) -> bytes:
 
 
 def read_public(value: str, what: str) -> Ed25519PublicKey:
-    """Return a public key from what a setting says.
+    """Return a public key from a setting's value.
 
     Args:
         value: PEM, base64 of 32 bytes, or the path of a file with either.
         what: The setting, for messages.
 
     Raises:
-        SettingsError: Unreadable, or no public Ed25519 key.
+        SettingsError: Unreadable, or not a public Ed25519 key.
     """
     found = _parsed(value.strip(), what)
     if found is None and not value.strip().startswith(_PEM):
@@ -219,11 +219,11 @@ def read_trusted(values: Mapping[str, str], setting: str) -> dict[str, TrustedKe
     """Return the keys of a setting by their ids; reads their files.
 
     Args:
-        values: As :func:`read_public` takes them, by name.
+        values: By name, as for :func:`read_public`.
         setting: The setting, for messages.
 
     Raises:
-        SettingsError: A key cannot be read, or stands there under two names.
+        SettingsError: A key cannot be read, or has two names.
     """
     keys: dict[str, TrustedKey] = {}
     for name, value in values.items():
@@ -236,7 +236,7 @@ def read_trusted(values: Mapping[str, str], setting: str) -> dict[str, TrustedKe
 
 
 def _parsed(text: str, what: str) -> Ed25519PublicKey | None:
-    """Return the key that a text is; None when it is none."""
+    """Return the key of a text; None if it is not a key."""
     if not text.startswith(_PEM):
         try:
             raw = base64.b64decode(text, validate=True)

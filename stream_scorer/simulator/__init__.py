@@ -1,4 +1,4 @@
-"""The published transaction simulator: a city of customers, their transactions, the frauds."""
+"""The published transaction simulator: a city's customers, their transactions, the frauds."""
 
 from stream_scorer.simulator.simulate import EPOCH, SCHEMA, simulate
 

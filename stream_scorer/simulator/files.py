@@ -1,6 +1,6 @@
-"""Simulated transactions into a file: Parquet, CSV or JSON lines, by the name's ending.
+"""Writes simulated transactions to a file: Parquet, CSV or JSON lines, by the name's ending.
 
-Times are UTC; text files spell them like ``2018-04-01T00:00:31.000Z``.
+Times are UTC; in text files they look like ``2018-04-01T00:00:31.000Z``.
 """
 
 import json
@@ -18,7 +18,7 @@ _ROWS_AT_A_TIME = 50_000
 
 
 def refuse_other_endings(path: Path) -> None:
-    """Refuse a file whose format the name does not tell.
+    """Refuse a file name without a known ending.
 
     Raises:
         SettingsError: Names the known endings.
@@ -28,11 +28,11 @@ def refuse_other_endings(path: Path) -> None:
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Write a table in the format that the file's name tells.
+    """Write a table in the format of the file's ending.
 
     Args:
         table: Transactions; ``event_time`` is a timestamp.
-        path: Where to; an existing file is replaced.
+        path: The file; an existing one is replaced.
 
     Raises:
         SettingsError: Unknown ending, or the file cannot be written.
@@ -56,7 +56,7 @@ def write_table(table: pa.Table, path: Path) -> None:
 def _spelled(table: pa.Table) -> pa.Table:
     """Return the table with its times as text."""
     at = table.schema.get_field_index("event_time")
-    # Arrow's %S carries the fraction that the column's unit has: milliseconds.
+    # Arrow's %S includes the fraction of the column's unit: milliseconds.
     return table.set_column(
         at, "event_time", pc.strftime(table.column(at), format="%Y-%m-%dT%H:%M:%SZ")
     )

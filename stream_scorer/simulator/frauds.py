@@ -1,9 +1,9 @@
-"""The three ways in which simulated transactions turn fraudulent; later ones overwrite earlier.
+"""The three ways in which simulated transactions become fraudulent; later ones overwrite earlier.
 
 1. A large amount: more than 220.
 2. A compromised terminal: each day two terminals, for 28 days every transaction on them.
-3. A leaked card: each day three customers, for 14 days a third of their transactions, and the
-   amounts of those are five times what they were.
+3. A leaked card: each day three customers, for 14 days a third of their transactions, with
+   amounts five times as large.
 """
 
 from random import Random
@@ -35,7 +35,7 @@ def commit_frauds(
         customers: How many customers exist.
         terminals: How many terminals exist.
         days: Days of the simulation; nothing new is compromised on the last one.
-        city: Which; 0 is the book's.
+        city: Number of the city; 0 is the book's.
     """
     day = ledger.second // DAY_SECONDS
     ledger.scenario[ledger.amount_minor > _LARGE_MINOR] = 1

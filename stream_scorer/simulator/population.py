@@ -1,8 +1,8 @@
-"""Customers and terminals of the simulated city: who they are and who can reach whom.
+"""Customers and terminals of the simulated city, and which terminals each customer can reach.
 
 Source: Le Borgne, Siblini, Lebichot, Bontempi, "Reproducible Machine Learning for Credit Card
-Fraud Detection — Practical Handbook". The streams are those of numpy's legacy global generator
-with the book's seeds, drawn from local ``RandomState`` objects: no global state is touched.
+Fraud Detection — Practical Handbook". The random streams are those of numpy's legacy global
+generator with the book's seeds, drawn from local ``RandomState`` objects without global state.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ _MOST_PER_DAY = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """Customers 0…c-1 and what each of them does.
+    """Customers 0…c-1 and their behaviour.
 
     Attributes:
         mean_amount: float64[c], mean of a customer's amounts; their deviation is half of it.
@@ -39,7 +39,7 @@ class Population:
 
 
 def seeded(number: int, city: int) -> int:
-    """Return the seed of a generator in a city: city 0 has the book's seeds, others their own.
+    """Return the seed of a generator in a city: city 0 has the book's seeds, others different ones.
 
     >>> seeded(7, 0)
     7
@@ -53,7 +53,7 @@ def populate(customers: int = CUSTOMERS, terminals: int = TERMINALS, city: int =
     Args:
         customers: How many customers; fewer are a prefix of more.
         terminals: How many terminals; fewer are a prefix of more.
-        city: Which; 0 is the book's.
+        city: Number of the city; 0 is the book's.
     """
     # One customer after the other draws x, y, mean amount, transactions per day.
     draws = np.random.RandomState(seeded(_CUSTOMER_SEED, city)).random_sample((customers, 4))

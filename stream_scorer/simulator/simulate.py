@@ -69,18 +69,18 @@ def simulate(
 ) -> pa.Table:
     """Simulate transactions from 2018-04-01 on.
 
-    Fewer days give the same times, customers, terminals and genuine amounts as the first days
-    of more; which leaked cards' transactions are frauds differs near the end.
+    Fewer days give the same times, customers, terminals and genuine amounts as the first days of
+    more; which transactions of leaked cards are frauds differs near the end.
 
     Args:
         days: How many days.
         customers: How many customers live in the city.
-        terminals: How many terminals stand in it.
-        city: Which city: 0 is the published one, each other number another draw of it all.
+        terminals: How many terminals are in it.
+        city: Number of the city: 0 is the published one, each other number another random draw.
 
     Returns:
-        Table with :data:`SCHEMA`, in time order; ``transaction_id`` is the row number. A caller
-        that wants column batches takes ``simulate(...).to_batches(max_chunksize=n)``.
+        Table with :data:`SCHEMA`, in time order; ``transaction_id`` is the row number. For column
+        batches, use ``simulate(...).to_batches(max_chunksize=n)``.
 
     Raises:
         SettingsError: Days, customers or terminals are too few, days too many, or no such city.

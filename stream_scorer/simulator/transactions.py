@@ -1,6 +1,6 @@
 """The simulated customers' transactions, before any fraud.
 
-Each customer has two streams of their own: the amounts and times come from numpy's legacy
+Each customer has two separate random streams: the amounts and times come from numpy's legacy
 generator, the terminal from the standard library's, both seeded with the customer's number (in
 another city, with that and the city's).
 """
@@ -68,12 +68,12 @@ def _one_customer(
 
 
 def spend(population: Population, days: int, city: int = 0) -> SimulatedTransactions:
-    """Let every customer shop for ``days`` days, all genuine.
+    """Simulate ``days`` days of every customer's transactions, all genuine.
 
     Args:
-        population: Who they are.
+        population: The customers.
         days: How many days; fewer days are a prefix of more.
-        city: Which; 0 is the book's.
+        city: Number of the city; 0 is the book's.
     """
     seconds: list[int] = []
     amounts: list[float] = []
@@ -97,7 +97,7 @@ def spend(population: Population, days: int, city: int = 0) -> SimulatedTransact
         second[order],
         np.repeat(np.arange(len(made)), made)[order],
         np.array(terminals, np.int64)[order],
-        # Rounding to cents is rounding half-even of the hundredfold, as numpy rounds decimals.
+        # Rounding to cents: the value times 100 is rounded half to even, as numpy rounds decimals.
         np.rint(np.array(amounts, np.float64) * 100).astype(np.int64)[order],
         np.zeros(len(second), np.int8),
     )

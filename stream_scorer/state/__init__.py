@@ -1,1 +1,1 @@
-"""Checkpoints of the rings: their format, their schedule, where they lie, how they come back."""
+"""Checkpoints of the rings: their format, schedule, storage and restore."""

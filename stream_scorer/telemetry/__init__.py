@@ -1,7 +1,7 @@
-"""What can happen while a process runs: plain data, one small class per event.
+"""The events of a running process: plain data, one small class per event.
 
-A class says next to its fields which metrics the event changes and which line it logs;
-``observability.render`` carries that out.
+Next to its fields, a class declares which metrics the event changes and which line it logs;
+``observability.render`` applies them.
 """
 
 # isort: off
@@ -29,7 +29,7 @@ from stream_scorer.telemetry.state import (
 from stream_scorer.telemetry.terminals import RolloutNotVisible, RowsSettled, TerminalsRead
 
 SUPERVISOR_EVENTS: tuple[type[Event], ...] = (WorkerStarted, WorkerLeft)
-"""Events of the parent of several workers, which has metrics of its own."""
+"""Events of the parent of several workers, which has separate metrics."""
 
 __all__ = [
     "EVENTS", "SUPERVISOR_EVENTS", "BatchAborted", "BatchCommitted", "BatchUnreadable",

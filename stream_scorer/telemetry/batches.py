@@ -28,7 +28,7 @@ _STAGE_BOUNDS = (0.0001, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2
 _BATCH_BOUNDS = (1, 5, 20, 50, 100, 250, 500, 1_000, 2_000, 5_000, 10_000, 50_000, 100_000)
 
 _ABORTS_IN_A_ROW = 3
-"""One abort fixes itself; this many without a commit between them need a person."""
+"""A single abort resolves itself; this many without a commit between them need a person."""
 
 _ABORTS = "Transactions keep aborting, producers are reborn, partitions are lost"
 _QUARANTINED = "Degraded: records quarantined, left out of a replay"
@@ -48,7 +48,7 @@ class BatchCommitted(Event):
     """One transaction was committed.
 
     Attributes:
-        records: Input records that it covers.
+        records: Its input records.
         outcomes: Decisions by outcome (APPROVE, REVIEW, BLOCK).
         model: The deciding model's name.
         version: Its version.
@@ -58,8 +58,8 @@ class BatchCommitted(Event):
         age_seconds: Per decision, seconds between the record's Kafka timestamp and the commit;
             any sequence of floats or float64[n], one observation per decision.
         next_offsets: The next input offset by partition.
-        others: What further models decided.
-        skipped: Records that are no transactions.
+        others: Decisions of further models.
+        skipped: Records that are not transactions.
     """
 
     records: int
@@ -128,7 +128,7 @@ class BatchCommitted(Event):
 
 @dataclass(frozen=True, slots=True)
 class BatchAborted(Event):
-    """A transaction was given up; state is as before it and its input will be read again."""
+    """A transaction was aborted; its state is undone and its input will be read again."""
 
     cause: str
     records: int
@@ -144,10 +144,10 @@ class BatchAborted(Event):
 
 @dataclass(frozen=True, slots=True)
 class RecordQuarantined(Event):
-    """The computation failed for one record each time; it was rejected, and that is committed.
+    """The computation always failed for one record; it was rejected, and that is committed.
 
     Attributes:
-        topic: Where the record is.
+        topic: The record's topic.
         partition: Its partition.
         offset: Its offset.
         error: What failed, and where in the code.
@@ -175,13 +175,13 @@ class RecordQuarantined(Event):
 
 @dataclass(frozen=True, slots=True)
 class BatchUnreadable(Event):
-    """A record batch is too large to be inflated; that it was passed over is committed.
+    """A record batch is too large to be decompressed; skipping it is committed.
 
     Attributes:
-        topic: Where it is.
+        topic: Its topic.
         partition: Its partition.
-        offset: Its first offset that was passed over.
-        records: How many offsets were.
+        offset: Its first skipped offset.
+        records: Number of skipped offsets.
     """
 
     topic: str
@@ -202,7 +202,7 @@ class BatchUnreadable(Event):
 
 @dataclass(frozen=True, slots=True)
 class ReplayLeftOut(Event):
-    """A silent replay fails for one record each time; the state was rebuilt without it.
+    """A silent replay always fails for one record; the state was rebuilt without it.
 
     Attributes:
         partition: The record's partition.
@@ -223,11 +223,11 @@ class ReplayLeftOut(Event):
 
 @dataclass(frozen=True, slots=True)
 class ComputationHung(Event):
-    """A batch is being computed for longer than ``scorer.hang_seconds``.
+    """A batch has been computed for longer than ``scorer.hang_seconds``.
 
     Attributes:
         seconds: For how long.
-        stack: Where the computing thread is, one line per frame, innermost last.
+        stack: Stack of the computing thread, one line per frame, innermost last.
     """
 
     seconds: float
@@ -249,7 +249,7 @@ class ComputationOver(Event):
     """The batch that hung has been computed after all, or failed."""
 
     def effects(self, history: History) -> Iterable[Effect]:
-        """Leave no line: the metric and the probe show it."""
+        """Log no line: the metric and the probe show it."""
         yield ComputationHung.HUNG, 0
 
 

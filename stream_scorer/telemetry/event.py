@@ -1,6 +1,6 @@
-"""What every event is made of: its metrics and its log line, as data.
+"""The base of every event: its metrics and its log line, as data.
 
-Nothing heavy is imported here, because nearly every folder imports the events.
+This module imports nothing heavy, because nearly every folder imports the events.
 """
 
 from abc import abstractmethod
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 
 class Metric:
-    """A metric, declared once, in the event class that it is about.
+    """A metric, declared once, in the class of its event.
 
     Label values are bounded: outcomes, stages, reject reasons, flags and results are closed sets;
     partitions, deployed versions, detectors and dependencies are few and chosen by an operator.
@@ -63,10 +63,10 @@ class Line:
         section: The section of docs/RUNBOOK.md that explains it.
         level: Its ``level``.
         fields: Its fields, in order; None: all attributes of the event.
-        per: Fields that tell one condition of its event class from another. A condition that
-            repeats is logged at most once a minute, with the count ``left_out``.
+        per: Fields that distinguish the conditions of its event class. A condition that repeats is
+            logged at most once a minute, with the count ``left_out``.
         limited: False: it is logged each time.
-        values: Values of fields that the event does not have, or has otherwise.
+        values: Values of fields that the event does not have, or that replace the event's.
     """
 
     event: str
@@ -78,7 +78,7 @@ class Line:
     values: Mapping[str, object] = field(default_factory=dict)
 
     def given(self, **values: object) -> "Line":
-        """Return the line with values that it does not take from the event."""
+        """Return the line with values that replace the event's."""
         return replace(self, values=values)
 
 
@@ -89,7 +89,7 @@ Effect = Line | tuple[Metric, Value | None, *tuple[str | int, ...]]
 
 @dataclass(slots=True)
 class History:
-    """What earlier events of a process left, for the later ones that depend on it.
+    """The state that earlier events of a process leave for later ones.
 
     Attributes:
         aborts: Transactions aborted since the last one was committed.
@@ -108,17 +108,17 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that metrics and logs should know of.
+    """Something for metrics and logs to show.
 
     A class declares its metrics and log lines as class attributes, next to its fields.
     """
 
     @abstractmethod
     def effects(self, history: History) -> Iterable[Effect]:
-        """Return what the event changes in metrics, and the line to log if a person must act.
+        """Return the event's changes of metrics, and a log line if a person must act.
 
         Args:
-            history: What earlier events of the process left; the event leaves its own there.
+            history: The state from earlier events of the process; the event updates it.
         """
 
     @classmethod

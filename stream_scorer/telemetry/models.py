@@ -10,7 +10,7 @@ _REFUSED = "Degraded: model … would be refused"
 
 @dataclass(frozen=True, slots=True)
 class ModelFailed(Event):
-    """The model raised; ``rows`` were decided by ``on_model_error``."""
+    """The model raised; ``on_model_error`` decided the ``rows``."""
 
     model: str
     version: str
@@ -29,15 +29,15 @@ class ModelFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class ModelVerified(Event):
-    """A deployed bundle's files were compared with what was loaded.
+    """A deployed bundle's files were compared with the loaded copy.
 
     Attributes:
         model: Its name.
         version: Its version.
         cause: Why now: ``start``, when it was loaded; ``signal``; ``time``; or
-            ``unload``, when no revision names it any more and it is watched no longer.
-        refusal: Why a start would refuse them now, though the loaded copy goes on; empty when
-            they are whole.
+            ``unload``, when no revision names it now and it is no longer watched.
+        refusal: Why a start would refuse the files now, though the loaded copy stays in use; empty
+            if they are intact.
     """
 
     model: str
@@ -72,7 +72,7 @@ class ModelVerified(Event):
     )
 
     def effects(self, history: History) -> Iterable[Effect]:
-        """Leave a line about what is refused, and one when it is whole again or somebody asked."""
+        """Log a line when the bundle is refused, and when it is intact again or a signal asked."""
         version, refused = (self.model, self.version), bool(self.refusal)
         yield self.REFUSED, refused, *version
         yield self.VERIFICATIONS, 1, self.cause, "refused" if refused else "whole"

@@ -20,12 +20,12 @@ _OWNED = (
     StateRestored.REPLAYED, ColdAccepted.COLD, CheckpointWritten.AGE, CheckpointWritten.CYCLE,
     ModelWarming.FEATURES, ModelWarming.UNTIL, RevisionActivated.ACTIVE,
 )  # fmt: skip
-"""What is shown of a partition only while the process owns it."""
+"""Metrics of a partition that are shown only while the process owns it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionsAssigned(Event):
-    """Partitions came to this process; ``fresh`` are those without a committed offset."""
+    """Partitions were assigned to this process; ``fresh`` are those without a committed offset."""
 
     partitions: tuple[int, ...]
     fresh: tuple[int, ...] = ()
@@ -42,18 +42,18 @@ class PartitionsAssigned(Event):
 
 @dataclass(frozen=True, slots=True)
 class FirstOffsetsCommitted(Event):
-    """Where a first run begins is committed: from now on a start needs no ``--from``."""
+    """The offsets of a first run are committed: from now on a start needs no ``--from``."""
 
     partitions: tuple[int, ...]
 
     def effects(self, history: History) -> Iterable[Effect]:
-        """Change nothing: the probe says it."""
+        """Change nothing: the probe shows it."""
         return ()
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionsRevoked(Event):
-    """Partitions left this process; ``lost`` when they had gone before it could finish."""
+    """Partitions left this process; ``lost`` if they had gone before it could finish."""
 
     partitions: tuple[int, ...]
     lost: bool = False
@@ -81,7 +81,7 @@ class PartitionsRevoked(Event):
 
 @dataclass(frozen=True, slots=True)
 class StandingBy(Event):
-    """Whether this process, which has no partitions, is one that the group has none for."""
+    """Whether this process rightly has no partitions, because the group has none for it."""
 
     spare: bool
 
@@ -90,7 +90,7 @@ class StandingBy(Event):
     )
 
     def effects(self, history: History) -> Iterable[Effect]:
-        """Leave no line: more instances than partitions is what somebody chose."""
+        """Log no line: more instances than partitions are an operator's choice."""
         yield self.STANDING_BY, self.spare
 
 
@@ -100,7 +100,7 @@ class LagObserved(Event):
 
     ``to_stable`` is measured against the last stable offset, ``to_high`` against the high
     watermark; a difference that stays is a hanging transaction upstream. ``seconds`` is the age
-    of the oldest record that is not committed.
+    of the oldest uncommitted record.
     """
 
     to_high: Mapping[int, int]
@@ -128,7 +128,7 @@ class LagObserved(Event):
             (self.TO_STABLE, self.to_stable),
             (self.SECONDS, self.seconds),
         ):
-            # A partition without a number is shown without one: an old number looks like news.
+            # A partition without a number is shown without one: an old number would look current.
             for partition in history.lagging - values.keys():
                 yield gauge, None, partition
             for partition, value in values.items():
@@ -141,8 +141,8 @@ class Stuck(Event):
     """There is lag, and the position of some partitions has not moved.
 
     Attributes:
-        seconds: For how long the longest of them has not.
-        partitions: Which; all are this process's.
+        seconds: For how long, at the longest.
+        partitions: Those of this process's partitions.
     """
 
     seconds: float
@@ -161,16 +161,16 @@ class Stuck(Event):
 
 @dataclass(frozen=True, slots=True)
 class Moving(Event):
-    """No partition is stuck any more."""
+    """No partition is stuck now."""
 
     def effects(self, history: History) -> Iterable[Effect]:
-        """Leave no line: nobody has to act."""
+        """Log no line: no action is needed."""
         yield Stuck.STUCK, 0
 
 
 @dataclass(frozen=True, slots=True)
 class KeyMisplaced(Event):
-    """A sampled record's key does not belong to its partition: upstream partitions otherwise.
+    """A sampled record's key is in the wrong partition: the upstream partitioner differs.
 
     Attributes:
         sampled: Keys that were compared since the last such event.
@@ -193,11 +193,11 @@ class KeyMisplaced(Event):
 
 @dataclass(frozen=True, slots=True)
 class KeyOfAnother(Event):
-    """A sampled record's key does not give the customer that its value has.
+    """A sampled record's key does not name the customer of its value.
 
     Attributes:
         sampled: Keys that were compared since the last such event.
-        others: Those that give another customer, or none.
+        others: Those that name another customer, or none.
     """
 
     sampled: int

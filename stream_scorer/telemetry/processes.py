@@ -1,4 +1,4 @@
-"""Events of processes: what they depend on, their own topics, their workers, their end."""
+"""Events of processes: their dependencies, their own topics, their workers, their end."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ _PAUSED = "Not ready: paused: registry"
 
 @dataclass(frozen=True, slots=True)
 class DependencyUnavailable(Event):
-    """A registry or broker cannot be reached; the process is paused and tries again."""
+    """A registry or broker cannot be reached; the process is paused and retries."""
 
     name: str
     detail: str
@@ -29,7 +29,7 @@ class DependencyUnavailable(Event):
 
 @dataclass(frozen=True, slots=True)
 class DependencyBack(Event):
-    """What was unavailable answers again."""
+    """A dependency that was unavailable answers again."""
 
     name: str
 
@@ -44,14 +44,14 @@ class DependencyBack(Event):
 
 @dataclass(frozen=True, slots=True)
 class RecordsSkipped(Event):
-    """Records of a topic of ours that are not of its family, or over its limits, were passed over.
+    """Records of one of our topics were skipped: not of its family, or over its limits.
 
     Attributes:
-        topic: Which topic, by its name in ``kafka.topics``.
+        topic: Its name in ``kafka.topics``.
         records: How many.
         partition: Of the first of them.
         offset: Of the first of them.
-        why: What is wrong with that one.
+        why: What is wrong with the first of them.
     """
 
     topic: str
@@ -87,12 +87,12 @@ class WorkerStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class WorkerLeft(Event):
-    """A worker left unasked.
+    """A worker exited without being asked to.
 
     Attributes:
         worker: Its number.
         cause: ``exit 1``, ``SIGKILL`` and the like.
-        again_seconds: It is started again after this; None: it is not, and the others end too.
+        again_seconds: Delay before its restart; None: it is not restarted, and the others end too.
     """
 
     worker: int
@@ -118,7 +118,7 @@ class WorkerLeft(Event):
 
 @dataclass(frozen=True, slots=True)
 class Stopping(Event):
-    """The process was asked to leave and is finishing its batch."""
+    """The process was asked to stop and is finishing its batch."""
 
     cause: str
 

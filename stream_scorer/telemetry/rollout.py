@@ -1,4 +1,4 @@
-"""Events of a rollout: its plan as processes follow it, and its controller."""
+"""Events of a rollout: its plan, as processes follow it, and its controller."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ _PLAN = "Revisions are loaded, refused, activated"
 _CONTROLLER = "Log lines of the rollout controller"
 
 _HOLDING = frozenset({"INVALID", "INCONCLUSIVE"})
-"""Verdicts that a person has to look at."""
+"""Verdicts that need a person's attention."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlanAwaited(Event):
-    """The control log holds no plan yet; ``over``: now it does."""
+    """The control log contains no plan yet; ``over``: now it does."""
 
     over: bool = False
 
@@ -31,7 +31,7 @@ class PlanAwaited(Event):
 
 @dataclass(frozen=True, slots=True)
 class RevisionLoaded(Event):
-    """What a revision of the plan names is ready to decide.
+    """The versions of a revision of the plan are ready to decide.
 
     Attributes:
         revision: Its number.
@@ -53,12 +53,12 @@ class RevisionLoaded(Event):
 
 @dataclass(frozen=True, slots=True)
 class RevisionRefused(Event):
-    """A revision of the plan cannot be used here, in a partition or at all.
+    """A revision of the plan cannot be used here, in one partition or in all.
 
     Attributes:
         revision: Its number.
         reason: Why.
-        partition: Where; None: everywhere.
+        partition: The partition; None: all.
     """
 
     revision: int
@@ -78,7 +78,7 @@ class RevisionRefused(Event):
 
 @dataclass(frozen=True, slots=True)
 class RevisionActivated(Event):
-    """From ``offset`` on a revision of the plan decides a partition; that is committed."""
+    """From ``offset`` on, a revision of the plan decides a partition; that is committed."""
 
     partition: int
     offset: int
@@ -96,14 +96,14 @@ class RevisionActivated(Event):
 
 @dataclass(frozen=True, slots=True)
 class RolloutEvidence(Event):
-    """A controller took records in.
+    """A controller read records.
 
     Attributes:
         waiting: Decisions that wait for their labels.
         labels: Labels that are kept.
-        full: Decisions and labels that were left out, because as many wait as may.
-        late_labels: Labels that came when their decision had matured.
-        unreadable: Records that were not what their topic holds.
+        full: Decisions and labels that were left out, because the maximum is waiting.
+        late_labels: Labels that arrived after their decision had matured.
+        unreadable: Records that do not belong in their topic.
     """
 
     waiting: int
@@ -135,7 +135,7 @@ class RolloutEvidence(Event):
 
 @dataclass(frozen=True, slots=True)
 class RolloutJudged(Event):
-    """A look was taken at a rollout.
+    """A rollout was judged in one look.
 
     Attributes:
         guard: ``fast`` or ``slow``.
@@ -181,7 +181,7 @@ class RolloutMoved(Event):
 
 @dataclass(frozen=True, slots=True)
 class RolloutHeld(Event):
-    """A controller wanted to write something to the control log, and could not."""
+    """A controller could not write to the control log."""
 
     kind: str
     refusal: str

@@ -10,7 +10,7 @@ _COLD = "The scorer left with exit code 10"
 
 @dataclass(frozen=True, slots=True)
 class ReplayProgress(Event):
-    """A partition's state is being rebuilt from the input by a silent replay."""
+    """A silent replay is rebuilding a partition's state from the input."""
 
     partition: int
     next_offset: int
@@ -28,13 +28,13 @@ class ReplayProgress(Event):
 
 @dataclass(frozen=True, slots=True)
 class StateIncomplete(Event):
-    """Less history is known of a partition than windows reach back: features lack it.
+    """A partition's known history is shorter than the windows, so features miss some of it.
 
     Attributes:
         partition: Input partition.
         oldest_offset: The oldest retained offset.
-        reasons: ``input`` where what was before it is not known; ``ring_cap`` where full rings
-            were kept with a smaller cap.
+        reasons: ``input`` if earlier input is unknown; ``ring_cap`` if full rings were kept with a
+            smaller cap.
     """
 
     partition: int
@@ -55,18 +55,18 @@ class StateIncomplete(Event):
 
 @dataclass(frozen=True, slots=True)
 class StateComplete(Event):
-    """No window of a partition reaches back to what was missing any more."""
+    """All windows of a partition now begin after the missing history."""
 
     partition: int
 
     def effects(self, history: History) -> Iterable[Effect]:
-        """Leave no line: nobody has to act."""
+        """Log no line: no action is needed."""
         yield StateIncomplete.INCOMPLETE, 0, self.partition
 
 
 @dataclass(frozen=True, slots=True)
 class StateRestored(Event):
-    """A partition's state is whole: its buckets were loaded and the input behind them replayed.
+    """A partition's state is complete: its buckets were loaded and the input after them replayed.
 
     Attributes:
         partition: Input partition.
@@ -92,14 +92,14 @@ class StateRestored(Event):
 
 @dataclass(frozen=True, slots=True)
 class ModelWarming(Event):
-    """A version that does not decide yet was judged by the histories that are kept for it.
+    """A version that does not decide yet was judged by the histories kept for it.
 
     Attributes:
         model: Its name.
         version: Its version.
         partition: Input partition.
-        features: Those that lack history; none when it could decide.
-        warm_from_ms: Event time from which on none does, ms.
+        features: Those with missing history; none if it could decide.
+        warm_from_ms: Event time from which none is missing, ms.
     """
 
     model: str
@@ -127,12 +127,12 @@ class ModelWarming(Event):
 
 @dataclass(frozen=True, slots=True)
 class ColdAccepted(Event):
-    """A model decides although some of its features lack history; ``--accept-cold`` says so.
+    """A model decides although features have missing history, because of ``--accept-cold``.
 
     Attributes:
         partition: Input partition.
-        features: Those that lack it.
-        warm_from_ms: Event time from which on they do not, ms.
+        features: Those with missing history.
+        warm_from_ms: Event time from which none is missing, ms.
     """
 
     partition: int
@@ -159,7 +159,7 @@ class CheckpointWritten(Event):
         buckets: How many.
         bytes: Their records' sizes.
         age_records: By partition, records that a restart would replay now.
-        cycle_seconds: By partition, how long the last whole cycle took, once there is one.
+        cycle_seconds: By partition, duration of the last complete cycle, once there is one.
     """
 
     buckets: int
@@ -191,7 +191,7 @@ class CheckpointWritten(Event):
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFailed(Event):
-    """Buckets could not be written; scoring goes on, and a restart would replay more."""
+    """Buckets could not be written; scoring continues, and a restart would replay more."""
 
     detail: str
 

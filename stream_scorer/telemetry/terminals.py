@@ -1,4 +1,4 @@
-"""Events of terminals' rows: published by the profiler, taken in by scorers."""
+"""Events of terminal profile rows: published by the profiler, read by scorers."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from stream_scorer.telemetry.event import Counter, Effect, Event, Gauge, History
 
 @dataclass(frozen=True, slots=True)
 class RowsSettled(Event):
-    """Terminals' rows were published in a committed transaction.
+    """Terminal profile rows were published in a committed transaction.
 
     Attributes:
         rows: How many.
-        watermark_ms: Every row up to here is out, event time in ms; None before the first.
+        watermark_ms: All rows up to this event time are published, ms; None before the first.
         pending: Rows that wait for their cut-off.
-        late_rows: Transactions that came when their row could no longer leave.
-        late_labels: Labels that changed nothing, by cause: ``delivered_late`` or ``after_cutoff``.
+        late_rows: Transactions that arrived when their row could no longer be published.
+        late_labels: Labels without effect, by cause: ``delivered_late`` or ``after_cutoff``.
     """
 
     rows: int
@@ -79,11 +79,11 @@ class RolloutNotVisible(Event):
 
 @dataclass(frozen=True, slots=True)
 class TerminalsRead(Event):
-    """A scorer took terminals' rows in.
+    """A scorer read terminal profile rows.
 
     Attributes:
         rows: How many it holds.
-        watermark_ms: It has every row up to here, event time in ms; None before the first.
+        watermark_ms: It has all rows up to this event time, ms; None before the first.
         left: Records of the topic that it still reads before it scores.
     """
 

@@ -1,14 +1,15 @@
-"""What decisions amount to per day, and how sure a budget of reviews is to hold.
+"""The decisions of a day in numbers, and how reliably a budget of reviews is kept.
 
-The number of reviews of a day varies. Were transactions independent, it would vary like a Poisson
-number, whose variance is its mean. The *Poisson share* is the mean over the variance of the daily
-numbers: at 100 % chance alone explains how the days differ; the rest is what the days have of
-their own, such as fraud that comes in waves.
+The number of reviews varies from day to day. If transactions were independent, it would have a
+Poisson distribution, whose variance is its mean. The *Poisson share* is the mean over the variance
+of the daily numbers. At 100 % chance alone explains the differences; the rest has causes that
+differ between days, such as fraud that comes in waves.
 
 A threshold that is chosen on D days, and then decides for H days, misses the budget by chance on
-both sides. With the daily variance v the relative error of the mean has the standard deviation
-sqrt(v / D + v / H) / budget, if the days are independent and the traffic stays as it is. So few
-days do not pin a small budget down: 40 reviews a day on 7 days are 280, and 1 / sqrt(280) is 6 %.
+both sides. With the daily variance v, the relative error of the mean has the standard deviation
+sqrt(v / D + v / H) / budget, if the days are independent and the traffic does not change. On
+few days a small budget is met only roughly: 40 reviews a day for 7 days are 280, an error of
+1 / sqrt(280), or 6 %.
 """
 
 import math
@@ -26,12 +27,12 @@ Int64 = NDArray[np.int64]
 UInt8 = NDArray[np.uint8]
 
 _TWO_SIGMA = 1.96
-"""Of a normal distribution 95 % is within so many standard deviations."""
+"""95 % of a normal distribution is within so many standard deviations."""
 
 
 @dataclass(frozen=True, slots=True)
 class DailyNumbers:
-    """How a number per day varies.
+    """Mean and variance of a daily number.
 
     Attributes:
         mean: Per day.
@@ -49,11 +50,11 @@ class DailyNumbers:
 
     @property
     def poisson_share(self) -> float:
-        """Share of the variance that chance explains; NaN where the days do not differ."""
+        """Share of the variance that chance explains; NaN if the days do not differ."""
         return self.mean / self.variance if self.variance > 0 else math.nan
 
     def likely_error(self, days: int, later: int) -> float:
-        """Return the relative error of the mean that 95 % of choices stay below.
+        """Return the bound of the relative error of the mean for 95 % of choices.
 
         Args:
             days: Days that the threshold was chosen on.
@@ -71,7 +72,7 @@ class DailyNumbers:
             later: Days for which it decides.
 
         Returns:
-            None where no number of days is enough: the later days alone vary more.
+            None if no number of days is enough: the later days alone vary more.
         """
         if not self.mean:
             return None
@@ -80,18 +81,18 @@ class DailyNumbers:
 
     @property
     def _spread(self) -> float:
-        # Few days may look more alike than chance allows.
+        # A few days may happen to be more alike than chance predicts.
         return max(self.variance, self.mean) if self.variance > 0 else self.mean
 
 
 @dataclass(frozen=True, slots=True)
 class DailyOutcomes:
-    """What decisions amount to; costs are in units of the currency.
+    """The outcomes of decisions in numbers; costs are in units of the currency.
 
     Attributes:
         reviews: Per day.
         blocks: Per day.
-        precision: Share of frauds among what is reviewed or blocked; NaN where nothing is.
+        precision: Share of frauds among reviewed or blocked transactions; NaN if there are none.
         recall: Share of the frauds that are reviewed or blocked; NaN without frauds.
         cost: Per day: missed frauds, reviews, blocked genuine transactions.
     """
@@ -105,11 +106,11 @@ class DailyOutcomes:
 
 @dataclass(frozen=True, slots=True)
 class JudgedDays:
-    """Transactions of some days, with what is needed to judge decisions.
+    """Transactions of some days, with labels and amounts to judge decisions.
 
     Attributes:
-        day: int64[n], place of each transaction's day, 0 ... days - 1.
-        days: How many days there are, those without a transaction included.
+        day: int64[n], index of each transaction's day, 0 ... days - 1.
+        days: Number of days, including those without a transaction.
         fraud: int64[n], 1 for fraud.
         amount: float64[n], in units of the currency.
     """
@@ -120,11 +121,11 @@ class JudgedDays:
     amount: Float64
 
     def judge(self, outcome: UInt8, costs: ThresholdCosts) -> DailyOutcomes:
-        """Return what decisions amount to.
+        """Return the outcomes of decisions in numbers.
 
         Args:
             outcome: uint8[n], values of :class:`Outcome`.
-            costs: What outcomes cost.
+            costs: Costs of the outcomes.
         """
         reviewed, blocked = outcome == Outcome.REVIEW, outcome == Outcome.BLOCK
         alerts, frauds = int((reviewed | blocked).sum()), int(self.fraud.sum())

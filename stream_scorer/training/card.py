@@ -1,6 +1,6 @@
-"""The model card: what a model is for, how good it is, and four pictures of that.
+"""The model card: a model's purpose and quality, with four pictures.
 
-Source: Mitchell et al., "Model Cards for Model Reporting" (2019), for what a card tells.
+Source: Mitchell et al., "Model Cards for Model Reporting" (2019), for the contents of a card.
 """
 
 import io
@@ -30,11 +30,11 @@ _DOTS_PER_INCH = 80
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What a card tells.
+    """The contents of a card.
 
     Attributes:
         label: NAME:VERSION.
-        kind: What was trained.
+        kind: Kind of model.
         features: Declarations in column order.
         thresholds: The decision policy.
         training: Split, quality, costs.
@@ -139,7 +139,7 @@ def _text(card: Card) -> str:
 
 
 def _asked(training: Training) -> list[str]:
-    """Return a paragraph on the days that were asked for and are not there, if there are any."""
+    """Return a paragraph on requested days without data, if there are any."""
     held = {"train": training.train, "validation": training.validation.period,
             "test": training.test.period}  # fmt: skip
     lacking = [
@@ -191,7 +191,7 @@ def _picture(card: Card) -> bytes:
     figure.suptitle(f"{card.label} on {card.training.test.period.first_day} to "
                     f"{card.training.test.period.last_day}")  # fmt: skip
     buffer = io.BytesIO()
-    # Without the library's version in it, the same picture has the same bytes more often.
+    # Without the library's version, the same picture more often has the same bytes.
     figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
     return buffer.getvalue()
 

@@ -1,8 +1,8 @@
-"""The labelled transactions that a model is trained on: read, put in order, folded to features.
+"""The labelled transactions for training: reads them, orders them, folds them into features.
 
-What the stream would reject is left out here too, and counted. Rows that lie further before an
-earlier one than the plan's lateness are refused, as in a batch: the stream would see other
-histories than the file tells.
+Transactions that the stream would reject are left out and counted. If a row is older than an
+earlier one by more than the plan's lateness, the file is refused, as in a batch: the stream would
+see other histories than this order gives.
 
 With a mapping in the plan, the rows are read by it, as batch jobs and the scorer do. The labels are
 the file's columns ``is_fraud`` and, if there, ``label_time``, or those that a job names.
@@ -52,13 +52,13 @@ def amounts_of(table: pa.Table) -> Int64:
 
 @dataclass(frozen=True, slots=True)
 class LabelledData:
-    """What a file holds for training; a accepted rows.
+    """A file's contents for training; a accepted rows.
 
     Attributes:
         table: The accepted transactions, in the order in which they were folded.
         time: int64[a], their event times, ms.
         features: float64[a, m], columns in manifest order.
-        rows: Transactions of the file.
+        rows: Number of transactions of the file.
         rejected: How many of them are left out, by reason.
     """
 
@@ -79,7 +79,7 @@ class LabelledRows:
     """The transactions of a file, in its order; n rows.
 
     Attributes:
-        table: With ``is_fraud`` and ``label_time``, null for a label that was known at once.
+        table: With ``is_fraud`` and ``label_time``; null for a label that was known immediately.
         number: int64[n], their row numbers in the file, from 0.
         rejected: How many further rows cannot be converted to the plan's currencies, by reason.
     """
@@ -92,7 +92,7 @@ class LabelledRows:
 def read_labelled(path: Path, plan: Plan, labels: EventMapping | None = None) -> LabelledRows:
     """Read transactions with ``is_fraud``, by the plan's mapping if it has one.
 
-    A column ``label_time`` may be there; a label without one counts as known at once.
+    The column ``label_time`` is optional; a label without a time counts as known immediately.
 
     Args:
         path: The file.
@@ -149,7 +149,7 @@ def _mapped(path: Path, plan: Plan, labels: EventMapping | None) -> LabelledRows
     batches, numbers, rejected = [], [np.empty(0, np.int64)], Counter[str]()
     for piece in reader.pieces(file):
         for row, fault in sorted(piece.faults.items()):
-            # These two are rejects of the stream for other files, too; the rest cannot be read.
+            # The stream also rejects rows with these two faults; others cannot be read.
             if fault.reason not in {RejectReason.CURRENCY, RejectReason.AMOUNT_TOO_LARGE}:
                 raise misfit_of(file, piece.first + row, fault)
             rejected[fault.reason.value] += 1
@@ -235,14 +235,14 @@ def _labels_of(file: InputFile, number: Int64, fields: Sequence[pa.Field]) -> di
 
 
 def _as_flags(raw: Column) -> Column:
-    """Return labels that are 0 or 1 as texts, which are read as false and true."""
+    """Return labels that are 0 or 1 as texts, which are parsed as false and true."""
     if isinstance(raw, list):
         return [str(value) if type(value) is int else value for value in raw]
     return raw.cast(pa.string()) if pa.types.is_integer(raw.type) else raw
 
 
 def known_frauds(table: pa.Table, by: Int64) -> Mask:
-    """Return bool[n], which rows were known to be frauds at the times ``by``, int64[n], ms."""
+    """Return bool[n]: which rows were known as frauds at the times ``by``, int64[n], ms."""
     labelled = table["label_time"].cast(pa.int64()).fill_null(np.iinfo(np.int64).min).to_numpy()
     known: Mask = table["is_fraud"].to_numpy() & (labelled <= by)
     return known
@@ -256,15 +256,15 @@ def take(
 
     Args:
         path: Labelled transactions.
-        features: What to compute.
+        features: The features to compute.
         plan: Validation limits, lateness, the terminals' delay and slack.
         sort: Whether to put the rows in the order of their times first.
         most_rejected: Share of the rows that may be left out, 0 to 1.
         labels: As in :func:`read_labelled`.
 
     Raises:
-        SettingsError: The file cannot be read, holds nothing, holds too much that is rejected, or
-            is out of order; names the row or the reasons.
+        SettingsError: The file cannot be read, is empty, has too many rejected rows, or is out of
+            order; names the row or the reasons.
     """
     found = read_labelled(path, plan, labels)
     table, count = found.table, len(found.table) + sum(found.rejected.values())
@@ -273,13 +273,13 @@ def take(
     if sort:
         table = _sorted(table)
     time = _times(table)
-    # What the profiler publishes of a terminal's transaction holds the label of its cut-off.
+    # The profiler publishes a terminal profile row with the label known at its cut-off.
     cut_off = time + plan.terminal_delay_ms - plan.terminal_slack_ms
     folded = fold(table, features, plan, known_frauds(table, cut_off))
     rejected = dict(Counter(found.rejected) + Counter(folded.rejected))
     _refuse_rejected(path, count, rejected, most_rejected)
     time = time[folded.rows]
-    # Sorted rows are in order, so none of them is named.
+    # Sorted rows are always in order, so this names no sorted row.
     number = found.number[folded.rows]
     refuse_disorder(time, plan, lambda row: f"data {path}: row {int(number[row]) + 1}", "the data")
     return LabelledData(table.take(folded.rows), time, folded.features, count, rejected)
@@ -291,7 +291,7 @@ def _times(table: pa.Table) -> Int64:
 
 
 def _sorted(table: pa.Table) -> pa.Table:
-    """Return the rows by event time; those of one time keep their order, as in a batch."""
+    """Return the rows by event time; rows of the same time keep their order, as in a batch."""
     time = _times(table)
     if (np.diff(time) >= 0).all():
         return table

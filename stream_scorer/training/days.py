@@ -1,8 +1,8 @@
-"""Which days a model is fitted on, its thresholds chosen on, and its quality told for.
+"""The days on which a model is fitted, its thresholds are chosen, and its quality is measured.
 
 On the first test day the labels of the last ``delay_days`` are not known yet, so neither fitting
-nor thresholds may use them. Cards that are known to be compromised are blocked in real life and
-would make a test easy; :func:`new_cards` is the handbook's rule that leaves them out.
+nor thresholds may use them. In practice, cards that are known to be compromised are blocked; in a
+test they would be too easy. :func:`new_cards` leaves them out by the handbook's rule.
 
 Source: Le Borgne, Siblini, Lebichot, Bontempi, "Reproducible Machine Learning for Credit Card
 Fraud Detection — Practical Handbook".
@@ -24,7 +24,7 @@ Int64 = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 KNOWN_DAYS = 7
-"""So many days of known labels before the test tell which cards are compromised."""
+"""Number of days of known labels before the test that determine which cards are compromised."""
 
 _EPOCH = date(1970, 1, 1)
 _FROM_END: Final = re.compile(r"end(?:-([0-9]{1,6}))?")
@@ -66,7 +66,7 @@ class Days:
         return f"{self.first}:{self.last}"
 
     def holds(self, day: Int64) -> Mask:
-        """Return bool[n], which of these day numbers lie in the range.
+        """Return bool[n]: which of these day numbers are in the range.
 
         Args:
             day: int64[n], days since 1970-01-01.
@@ -76,10 +76,10 @@ class Days:
 
 @dataclass(frozen=True, slots=True)
 class RelativeDays:
-    """A range of event days, some of them counted back from the last day of the data.
+    """A range of event days, some of them relative to the last day of the data.
 
     Attributes:
-        first: A day; or how many days it is before the last one of the data.
+        first: A day; or the number of days before the last one of the data.
         last: Likewise.
     """
 
@@ -90,7 +90,7 @@ class RelativeDays:
         """Return the range for data whose last day is ``end``.
 
         Raises:
-            SettingsError: Its last day is before its first one, or there are no such days.
+            SettingsError: Its last day is before its first one, or the days do not exist.
         """
         try:
             first, last = (
@@ -109,7 +109,7 @@ class RelativeDays:
         return Days(first, last)
 
     def __str__(self) -> str:
-        """Return the range as :func:`read_days` reads it."""
+        """Return the range in the syntax of :func:`read_days`."""
         return f"{_written(self.first)}:{_written(self.last)}"
 
 
@@ -152,8 +152,8 @@ class Split:
 
     Attributes:
         train: Days that the model is fitted on.
-        validation: Days that the thresholds are chosen on; they may lie before ``train``.
-        test: Days that the quality is told for.
+        validation: Days that the thresholds are chosen on; they may be before ``train``.
+        test: Days that the quality is measured on.
         delay_days: Days after which a label is known.
     """
 
@@ -163,10 +163,10 @@ class Split:
     delay_days: int = 7
 
     def check(self) -> None:
-        """Refuse overlapping ranges and labels that are not known when the test begins.
+        """Refuse overlapping ranges, and labels that are unknown when the test begins.
 
         Raises:
-            SettingsError: Names the range and the day that it may reach.
+            SettingsError: Names the range and the latest day that it may reach.
         """
         refuse_delay(self.delay_days)
         first, second = sorted((self.train, self.validation), key=lambda days: days.first)
@@ -192,10 +192,10 @@ class Split:
 
 
 def refuse_delay(days: int) -> None:
-    """Refuse a delay of labels that is less than none.
+    """Refuse a negative delay of labels.
 
     Raises:
-        SettingsError: It is.
+        SettingsError: It is negative.
     """
     if days < 0:
         raise SettingsError(f"delay {days}: less than 0 days", "raise --delay-days")
@@ -203,12 +203,12 @@ def refuse_delay(days: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RelativeSplit:
-    """A split of which some days are counted back from the last day of the data.
+    """A split with some days relative to the last day of the data.
 
     Attributes:
         train: As in :class:`Split`; so are the others.
         validation: Days that the thresholds are chosen on.
-        test: Days that the quality is told for.
+        test: Days that the quality is measured on.
         delay_days: Days after which a label is known.
     """
 
@@ -237,7 +237,7 @@ PROTOCOLS: dict[str, Split] = {
         validation=Days(date(2018, 7, 18), date(2018, 7, 24)),
         test=Days(date(2018, 8, 8), date(2018, 8, 14)),
     ),
-    # From the 38th day on: before, a window of 30 days behind a delay of 7 has no whole history.
+    # From the 38th day on: before it, a window of 30 days with a delay of 7 has incomplete history.
     "handbook-long": Split(
         train=Days(date(2018, 5, 8), date(2018, 7, 24)),
         validation=Days(date(2018, 7, 25), date(2018, 7, 31)),
@@ -247,12 +247,12 @@ PROTOCOLS: dict[str, Split] = {
 """The published split, and the longest one for the same test week."""
 
 LATEST: Final = "latest"
-"""The protocol whose days are the last ones of the data."""
+"""The protocol that uses the last days of the data."""
 _DELAY_DAYS: Final = 7
 
 
 def latest(delay_days: int) -> RelativeSplit:
-    """Return the split of the last week: before it the delay, a week, and a month to train on.
+    """Return the split that ends with a test week, after a month, a week and the delay.
 
     >>> str(latest(7).train), str(latest(7).validation), str(latest(7).test)
     ('end-50:end-21', 'end-20:end-14', 'end-6:end')
@@ -268,16 +268,16 @@ def latest(delay_days: int) -> RelativeSplit:
 
 
 def new_cards(card: pa.Array, day: Int64, fraud: Int64, split: Split) -> Mask:
-    """Return bool[n], the test rows of cards that are not known to be compromised.
+    """Return bool[n]: the test rows of cards that are not known to be compromised.
 
-    A card is left out from the first test day on which one of its frauds is known, if that lies
-    in the :data:`KNOWN_DAYS` known days before the test or later.
+    A card is left out from the first test day on which one of its frauds is known. The fraud must
+    be in the :data:`KNOWN_DAYS` known days before the test, or later.
 
     Args:
         card: n customer ids.
         day: int64[n], days since 1970-01-01.
         fraud: int64[n], 1 for fraud.
-        split: Gives test days and delay.
+        split: Contains test days and delay.
     """
     test = split.test.holds(day)
     known_by = day + split.delay_days + 1
@@ -302,17 +302,17 @@ def split_for(
     test: str | None,
     delay_days: int | None,
 ) -> Split | RelativeSplit:
-    """Return a protocol's split, with what is given in its place.
+    """Return a protocol's split, with the given parts replaced.
 
     Args:
         protocol: A key of :data:`PROTOCOLS`, or :data:`LATEST`.
-        train: As :func:`read_days` reads it, or None for the protocol's; so are the next two.
+        train: In the syntax of :func:`read_days`, or None for the protocol's; so are the next two.
         validation: Days that the thresholds are chosen on.
-        test: Days that the quality is told for.
+        test: Days that the quality is measured on.
         delay_days: Days after which a label is known.
 
     Raises:
-        SettingsError: Unknown protocol, or days that are no range.
+        SettingsError: Unknown protocol, or days that do not form a range.
     """
     if protocol not in PROTOCOLS and protocol != LATEST:
         known = ", ".join((*PROTOCOLS, LATEST))

@@ -1,4 +1,4 @@
-"""Which features to train on: the shipped list, or a file of declarations."""
+"""The features to train on: the shipped list, or a file of declarations."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ _WINDOWS = ("1d", "7d", "30d")
 
 
 def _handbook() -> Iterator[FeatureSpec]:
-    """Yield the handbook's features under its names."""
+    """Yield the handbook's features under their names there."""
     yield {"name": "TX_AMOUNT", "kind": "passthrough", "field": "amount"}
     yield {"name": "TX_DURING_WEEKEND", "kind": "weekend"}
     yield {"name": "TX_DURING_NIGHT", "kind": "night"}
@@ -37,7 +37,7 @@ FEATURES: tuple[FeatureSpec, ...] = tuple(_handbook())
 """The handbook's fifteen features."""
 
 CUSTOMER_FEATURES = FEATURES[:9]
-"""Those of them that need neither terminals nor labels: the event's own and the customer's."""
+"""Those that need neither terminals nor labels: the event's own and the customer's."""
 
 
 def read_features(path: Path | None, plan: Plan) -> tuple[tuple[FeatureSpec, ...], FeatureSet]:
@@ -47,10 +47,10 @@ def read_features(path: Path | None, plan: Plan) -> tuple[tuple[FeatureSpec, ...
         path: ``*.toml`` with tables ``[[features]]``, or ``*.json`` with a list of tables or an
             object that has it under ``features``, as a bundle's manifest does. None for
             :data:`FEATURES`.
-        plan: What the features are compiled for.
+        plan: The plan for which the features are compiled.
 
     Raises:
-        SettingsError: The file cannot be read or is no such list, or a feature is refused.
+        SettingsError: The file cannot be read or has another structure, or a feature is refused.
     """
     specs = FEATURES if path is None else _listed(path)
     source = "the default features" if path is None else f"features {path}"

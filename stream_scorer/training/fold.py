@@ -1,8 +1,8 @@
-"""Past transactions folded through the stream's own rings: the same features for training.
+"""Folds past transactions through the stream's own rings: the same features for training.
 
-No ring sees two customers, so customers are folded in groups, as many at a time as there are
-processors; then terminals likewise. What one group needs fits into a processor's cache, that of all
-does not.
+No ring has two customers, so customers are folded in groups, as many at a time as there are
+processors; then terminals likewise. A group's data fit into a processor's cache, those of all
+groups do not.
 """
 
 import os
@@ -36,8 +36,8 @@ Bool = NDArray[np.bool_]
 _T = TypeVar("_T")
 _N = TypeVar("_N", bound=np.generic)
 _ROWS_AT_A_TIME = 2**21
-# What the core reads of every event, beside what features name. The rest, and that is most of a
-# row, need not be copied.
+# The columns that the core reads of every event, in addition to those that features name. Most
+# others need not be copied.
 _READ = ["transaction_id", "event_time", "customer_id", "terminal_id", "amount_minor", "currency"]
 
 
@@ -48,7 +48,7 @@ class FeatureRows:
     Attributes:
         rows: int64[a], their row numbers, ascending.
         features: float64[a, m], columns in manifest order.
-        rejected: How many of the other rows there are, by reason.
+        rejected: Number of other rows, by reason.
     """
 
     rows: Int64
@@ -59,15 +59,15 @@ class FeatureRows:
 def fold(
     table: pa.Table, features: FeatureSet, plan: Plan, fraud: Bool | None = None
 ) -> FeatureRows:
-    """Compute features in the table's order, as the stream would see the rows arrive.
+    """Compute features in the table's order, as if the stream received the rows.
 
-    The terminals' history is that of the accepted rows, whole: none is degraded.
+    The terminals' history is that of all accepted rows, so no features are degraded.
 
     Args:
         table: n rows, columns of the transaction schema; further ones are ignored.
         features: The manifest's features, compiled.
-        plan: Validation limits; the record's timestamp is taken to be the event time.
-        fraud: bool[n], whether each row was known to be a fraud when its terminal's row was due:
+        plan: Validation limits; the event time is used as the record's timestamp.
+        fraud: bool[n], whether each row was known as a fraud when its terminal profile row was due:
             by the last label of at most event time + ``terminal_delay_ms`` - ``terminal_slack_ms``.
 
     Raises:
@@ -75,7 +75,7 @@ def fold(
     """
     if fraud is None and features.by_terminal:
         raise ValueError("features by terminal need labels")
-    # Amounts in the base currency are what rings add up.
+    # Rings add up amounts in the base currency.
     amount = [name for name in table.column_names if name == BASE_AMOUNT]
     batches = _batches(table, [*dict.fromkeys([*_READ, *amount, *features.reads])])
     starts = np.cumsum([0, *(batch.num_rows for batch in batches)]).tolist()
@@ -107,14 +107,14 @@ def fold(
 
 
 def _fold_group(parts: Sequence[TablePart], rings: Sequence[CustomerRings], number: int) -> None:
-    """Fold a group's rows, part by part: its rings stay in a processor's cache meanwhile."""
+    """Fold a group's rows, part by part, so that its rings stay in a processor's cache."""
     for part in parts:
         part.fold(number, rings[number])
 
 
 def _on_threads(work: Callable[[_T], None], pieces: Iterable[_T]) -> None:
     with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
-        # Taken one by one, so that what a thread raised is raised here.
+        # Iterated, so that a thread's exception is raised here.
         for _ in threads.map(work, pieces):
             pass
 
@@ -126,7 +126,7 @@ def _add_terminals(
     accepted: Bool,
     computed: Float64,
 ) -> None:
-    """Write the terminals' columns of accepted rows, and what is computed from them."""
+    """Write the terminals' columns of accepted rows, and the columns computed from them."""
     column, delayed = "terminal_id", features.delayed
     terminal = _joined([hashes_of(batch.column(column)) for batch in batches])
     time = _joined([_times(batch) for batch in batches])
@@ -149,7 +149,7 @@ def _add_terminals(
 def _recompute(
     batches: Sequence[pa.RecordBatch], features: FeatureSet, accepted: Bool, computed: Float64
 ) -> None:
-    """Write what is computed from terminals' columns; rows that were refused hold no numbers."""
+    """Write columns computed from terminals' columns; refused rows have no valid numbers."""
     first = 0
     for batch in batches:
         rows = first + np.flatnonzero(accepted[first : first + batch.num_rows])
@@ -163,7 +163,7 @@ def _recompute(
 def _batches(table: pa.Table, columns: list[str]) -> list[pa.RecordBatch]:
     """Return columns as one batch, or a few when a column of texts is larger than 2 GiB."""
     chosen = table.select(columns)
-    # What is in one piece already need not be copied.
+    # A single chunk need not be copied.
     whole = all(column.num_chunks <= 1 for column in chosen.columns)
     return (chosen if whole else chosen.combine_chunks()).to_batches()
 

@@ -1,7 +1,7 @@
-"""A part of a table on its way through the rings: judged, folded by groups of customers, completed.
+"""A part of a table: validated, folded by groups of customers, completed.
 
-Within a part rows are ordered by group, so that what the rings read of a group lies together; what
-they see is written to the row's own place in the table.
+Within a part, rows are ordered by group, so that the rings read a group's data from contiguous
+memory. Results are written to the row's own place in the table.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ _ROWS = 2**17
 
 
 class TablePart:
-    """Rows of a table that follow each other, and where what is found of them goes.
+    """Consecutive rows of a table, and where their results are written.
 
     Args:
         events: n rows.
@@ -37,7 +37,7 @@ class TablePart:
         accepted: bool[n], likewise.
 
     Attributes:
-        refused: uint8[r], why each row is that was refused: codes of ``core.events.validation``.
+        refused: uint8[r], the reason of each refused row: codes of ``core.events.validation``.
     """
 
     def __init__(self, events: EventBatch, computed: Float64, accepted: Bool) -> None:
@@ -47,7 +47,7 @@ class TablePart:
         self.refused = np.empty(0, np.uint8)
 
     def validate(self, plan: Plan, features: FeatureSet) -> None:
-        """Validate the rows and put together what each group needs."""
+        """Validate the rows and collect each group's data."""
         batch = validated(self._events, plan, features)
         self._order, begins = by_partition(group_of(self._events.hashes("customer_id")))
         self._begins = begins[np.minimum(np.arange(GROUPS + 1), len(begins) - 1)].tolist()
@@ -65,10 +65,10 @@ class TablePart:
         rings.release(journal)
 
     def complete(self, features: FeatureSet, later: Int64) -> None:
-        """Compute what neither rings nor terminals write.
+        """Compute the features that neither rings nor terminals write.
 
         Args:
-            features: What to compute.
+            features: The features.
             later: Columns of terminals, which are not known yet.
         """
         again = (self._verdict == DUPLICATE) & ~self._batch.refused
@@ -79,7 +79,7 @@ class TablePart:
             features.complete(self._events, self._computed)
             return
         self.refused = np.where(again, np.uint8(DUPLICATE_CODE), self._batch.codes)[refused]
-        # What stands in the rows that were refused may be anything.
+        # Refused rows may contain anything.
         rows = np.flatnonzero(self._accepted)
         out = self._computed[rows]
         features.complete(self._events.take(rows), out)

@@ -1,4 +1,4 @@
-"""A TOML file that says what ``train`` is told by its options; docs/TRAINING.md lists its keys."""
+"""A TOML file with the options of ``train``; docs/TRAINING.md lists its keys."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -76,7 +76,7 @@ _KEYS: Final[Mapping[str, tuple[_Check, str]]] = {
 
 
 def read_job_file(path: Path) -> dict[str, Any]:
-    """Return what a file says, by key: the options' names with ``_`` for ``-``.
+    """Return a file's values by key: the options' names with ``_`` for ``-``.
 
     Args:
         path: The file. Paths in it are relative to its folder.

@@ -1,6 +1,6 @@
-"""How well scores rank transactions and cards, what the decisions are worth, and how sure that is.
+"""Quality of scores and decisions: ranking of transactions and cards, value, and intervals.
 
-The intervals are of a bootstrap over cards, not rows, because a card's transactions are alike: a
+The intervals come from a bootstrap over cards, not rows, because a card's transactions are alike: a
 resample draws cards with replacement, and a card that is drawn twice counts as two.
 """
 
@@ -60,11 +60,11 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """What measures need beside the scores.
+    """Parameters of the measures.
 
     Attributes:
         thresholds: Where REVIEW and BLOCK begin.
-        costs: What outcomes cost.
+        costs: Costs of the outcomes.
         cards_per_day: The k of CP@k.
         resamples: Of the bootstrap, 0 for none.
     """
@@ -78,10 +78,10 @@ class Judging:
 def measures(rows: Scored, judging: Judging) -> tuple[dict[str, float], dict[str, Interval]]:
     """Return every measure of ``models.bundle.Quality`` by name, and its interval.
 
-    A measure without meaning there (the precision of blocks when none is blocked) is left out.
+    Undefined measures (the precision of blocks if none is blocked) are left out.
 
     Args:
-        rows: Both kinds must be there.
+        rows: With frauds and genuine transactions.
         judging: Thresholds, costs, k, resamples.
     """
     by_card = _card_precision(rows, judging)
@@ -94,7 +94,7 @@ def measures(rows: Scored, judging: Judging) -> tuple[dict[str, float], dict[str
         np.add.at(drawn, random.choice(cards, len(cards)), 1.0)
         weight = drawn[rows.card]
         if not weight[rows.fraud == 1].any():
-            continue  # without a fraud nothing can be ranked
+            continue  # ranking is undefined without a fraud
         for name, value in _measures(rows, judging, weight, by_card).items():
             if name in found:
                 resampled[name].append(value)
@@ -110,11 +110,11 @@ def measures(rows: Scored, judging: Judging) -> tuple[dict[str, float], dict[str
 def _measures(
     rows: Scored, judging: Judging, weight: Float64, card_precision: Callable[[Float64], float]
 ) -> dict[str, float]:
-    """Return the measures of rows that count ``weight`` times."""
+    """Return the measures of rows with a weight."""
     scores, fraud, total = rows.scores, rows.fraud, float(weight.sum())
     blocked = scores >= judging.thresholds.block
     alerted = scores >= judging.thresholds.review
-    # The default keeps of points on one line the ends alone; the best up to 1 % may lie between.
+    # By default only the ends of collinear points are kept; the best one up to 1 % may be between.
     false, true, _ = roc_curve(fraud, scores, sample_weight=weight, drop_intermediate=False)
     value = weight * rows.amount * fraud
     missed = weight * missed_cost(rows.amount, fraud, judging.costs)
@@ -146,7 +146,7 @@ def _measures(
 
 
 def calibration(rows: Scored, weight: Float64 | None = None) -> tuple[Float64, Float64, Float64]:
-    """Return mean score, share of frauds and weight of each bin that holds any, ascending.
+    """Return mean score, share of frauds and weight of each non-empty bin, ascending.
 
     There are :data:`CALIBRATION_BINS` bins of equal width. scikit-learn's ``calibration_curve``
     takes no weights, which the bootstrap needs.
@@ -170,16 +170,16 @@ def _calibration_error(rows: Scored, weight: Float64) -> float:
 
 
 def _card_precision(rows: Scored, judging: Judging) -> Callable[[Float64], float]:
-    """Return CP@k as a function of the rows' weights; what does not depend on them is done here.
+    """Return CP@k as a function of the rows' weights; the rest is computed here, once.
 
-    Source: the handbook. Per day the k cards with the highest score of that day; the share of them
-    that is defrauded on it; found cards are left out on later days; the mean over the days. Of
-    cards with equal scores the one of the lower number comes first.
+    Source: the handbook. Per day, the k cards with the highest score of that day are taken; CP@k is
+    the share of them that is defrauded on that day, averaged over the days. Found cards are left
+    out on later days. Of cards with equal scores, the one with the lower number comes first.
     """
     days: list[tuple[Int64, Int64, Int64]] = []
     for day in np.unique(rows.day):
         at = np.flatnonzero(rows.day == day)
-        # Ranked by score, then card; the first row of each card carries its highest score.
+        # Ranked by score, then card; the first row of each card has its highest score.
         ranked = at[np.lexsort((rows.card[at], -rows.scores[at]))]
         _, first = np.unique(rows.card[ranked], return_index=True)
         top = ranked[np.sort(first)]
@@ -193,7 +193,7 @@ def _card_precision(rows: Scored, judging: Judging) -> Callable[[Float64], float
         shares = []
         for top, card, defrauded in days:
             copies = np.where(left[card], weight[top], 0.0)
-            # So many copies of each card are among the k first.
+            # Number of copies of each card among the first k.
             taken = np.clip(k - (np.cumsum(copies) - copies), 0, copies)
             shares.append(float((taken * defrauded).sum()) / k)
             left[card[(taken > 0) & (defrauded == 1)]] = False

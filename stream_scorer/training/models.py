@@ -14,7 +14,7 @@ from sklearn.tree import DecisionTreeClassifier
 from stream_scorer.errors import SettingsError
 
 ESTIMATORS: dict[str, Callable[[], Any]] = {
-    # Early stopping would end before 100 iterations; the default turns it on by training size.
+    # Early stopping would end before 100 iterations; the default enables it by training size.
     "hist_gradient_boosting": lambda: HistGradientBoostingClassifier(
         early_stopping=False, random_state=0
     ),
@@ -33,7 +33,7 @@ def read_parameters(texts: Sequence[str]) -> dict[str, Any]:
         texts: Each ``NAME=VALUE``, the value in JSON, or a bare text.
 
     Raises:
-        SettingsError: One is not of this form, is endless, or stands twice.
+        SettingsError: One has another form, is not finite, or occurs twice.
     """
     found: dict[str, Any] = {}
     for text in texts:
@@ -47,17 +47,17 @@ def read_parameters(texts: Sequence[str]) -> dict[str, Any]:
         except (ValueError, RecursionError):
             found[name] = value
         if isinstance(found[name], float) and not math.isfinite(found[name]):
-            # A manifest is JSON, which has no such number.
+            # A manifest is JSON, which cannot represent it.
             raise SettingsError(f"parameter {text!r}: not a finite number", "write another")
     return found
 
 
 def make_model(kind: str, parameters: Mapping[str, Any]) -> Any:
-    """Return an estimator that is not fitted yet.
+    """Return an unfitted estimator.
 
     Args:
         kind: A key of :data:`ESTIMATORS`.
-        parameters: What differs from the defaults; scikit-learn checks the values when it fits.
+        parameters: Differences from the defaults; scikit-learn checks the values when it fits.
 
     Raises:
         SettingsError: Unknown kind or parameter.

@@ -1,4 +1,4 @@
-"""What the command tells of a training; the card tells more."""
+"""The command's summary of a training; the card contains more."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ from stream_scorer.models.bundles.bundle import Manifest
 
 
 def report(directory: Path, manifest: Manifest) -> dict[str, Any]:
-    """Return the training in one flat table; what the test cannot tell is None."""
+    """Return the training as one flat table; measures that the test cannot give are None."""
     training = manifest.training
     test, new = training.test, training.test_new_cards
     told = test.model_dump(mode="json", exclude={"period", "intervals"})

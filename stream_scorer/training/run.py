@@ -2,7 +2,7 @@
 
 Features come from the stream's own engine, so a model is trained on what it will be given. The
 days are split by date: the model is fitted on ``train``, its thresholds are chosen on
-``validation``, its quality is told on ``test``.
+``validation``, its quality is measured on ``test``.
 """
 
 import hashlib
@@ -66,14 +66,14 @@ class TrainingJob:
 
     Attributes:
         data: Labelled transactions.
-        model: A key of ``train_models.ESTIMATORS``.
+        model: A key of ``training.models.ESTIMATORS``.
         version: Of the bundle to write.
         name: Of the bundle to write.
-        store: Where bundles are.
-        split: Which days are for what; possibly counted back from the last day of the data.
+        store: Folder of the bundles.
+        split: The days of each step; possibly relative to the last day of the data.
         features: File of feature declarations, or None for the default ones.
-        parameters: Of the estimator, by name, beside the defaults.
-        costs: What outcomes cost.
+        parameters: Of the estimator, by name, where they differ from the defaults.
+        costs: Costs of the outcomes.
         cards_per_day: The k of CP@k.
         resamples: Of the bootstrap, 0 for no intervals.
         plan: Currency, limits, delays.
@@ -106,7 +106,7 @@ class _Rows:
     """The rows of one range of days; n rows.
 
     Attributes:
-        days: From the first to the last day that holds some.
+        days: From the first to the last day with rows.
         features: float64[n, m], C-contiguous.
         rows: Labels, amounts, cards and days; scores are 0 until there is a model.
         new_card: bool[n], which rows are of cards not known to be compromised.
@@ -142,7 +142,7 @@ def _parts(taken: LabelledData, order: TrainingJob, split: Split) -> tuple[_Rows
     """Cut out the three ranges of days."""
     accepted = taken.table
     day = taken.time // _DAY_MS
-    # Nothing that is learned after the test has begun may help to train; the test is told by all.
+    # Training may not use labels that are known only after the test has begun; the test uses all.
     begun = np.full(len(accepted), number_of(split.test.first) * _DAY_MS)
     tested = split.test.holds(day)
     fraud = np.where(tested, accepted["is_fraud"].to_numpy(), known_frauds(accepted, begun)).astype(
@@ -175,7 +175,7 @@ def _parts(taken: LabelledData, order: TrainingJob, split: Split) -> tuple[_Rows
 
 
 def _check(order: TrainingJob) -> None:
-    """Refuse what can be refused before the data are read."""
+    """Check the job before the data are read."""
     if isinstance(order.split, Split):
         order.split.check()
     else:
@@ -199,7 +199,7 @@ def _check(order: TrainingJob) -> None:
 
 
 def _split(order: TrainingJob, taken: LabelledData) -> Split:
-    """Return the days of the order, for these data."""
+    """Return the job's days for these data."""
     if isinstance(order.split, Split):
         return order.split
     if not len(taken.time):
@@ -216,10 +216,10 @@ def _told(
     order: TrainingJob, split: Split, taken: LabelledData, parts: tuple[_Rows, _Rows, _Rows],
     scored: tuple[Scored, Scored], judging: Judging,
 ) -> Training:  # fmt: skip
-    """Return where the model came from and how good it is."""
+    """Return the model's origin and quality."""
     training, validation, test = parts
     validated, tested = scored
-    # Where no fraud is left on new cards, nothing can be said of them.
+    # Without a fraud on new cards, their measures are undefined.
     new = tested.where(test.new_card)
     return Training(
         train=_period(training.days, training.fraud),
@@ -271,7 +271,7 @@ def train(order: TrainingJob) -> tuple[Path, Manifest]:
     split = _split(order, taken)
     parts = _parts(taken, order, split)
     training, validation, test = parts
-    # One thread: sums in another order would give another model on another machine.
+    # One thread: another order of summation would give another model on another machine.
     with threadpool_limits(1):
         try:
             model.fit(training.features, training.fraud)

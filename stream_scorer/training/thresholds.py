@@ -14,13 +14,13 @@ Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
 _DEARER = 0.01
-"""Share of the cost by which a pair of thresholds may be dearer that meets a budget better."""
+"""How much more a pair of thresholds may cost, as a share, if it meets a budget better."""
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 _MISSED = re.compile(rf"(?:(?:({_NUMBER})\*)?(amount)(?:\+({_NUMBER}))?|({_NUMBER}))")
 
 
 def read_costs(missed: str, review: float, false_block: float) -> ThresholdCosts:
-    """Return the costs that an order names.
+    """Return the costs from a job's options.
 
     Args:
         missed: Of a missed fraud: ``amount``, ``20``, ``0.8*amount`` or ``0.8*amount+20``.
@@ -28,7 +28,7 @@ def read_costs(missed: str, review: float, false_block: float) -> ThresholdCosts
         false_block: Of blocking a genuine transaction.
 
     Raises:
-        SettingsError: Not such a text, or a negative or endless number.
+        SettingsError: Another syntax, or a number that is negative or not finite.
     """
     match = _MISSED.fullmatch(missed.replace(" ", ""))
     if match is None:
@@ -54,12 +54,12 @@ def read_costs(missed: str, review: float, false_block: float) -> ThresholdCosts
 
 
 def missed_cost(amount: Float64, fraud: Int64, costs: ThresholdCosts) -> Float64:
-    """Return float64[n], what approving each transaction costs.
+    """Return float64[n], the cost of approving each transaction.
 
     Args:
         amount: float64[n], in units of the currency.
         fraud: int64[n], 1 for fraud.
-        costs: What outcomes cost.
+        costs: Costs of the outcomes.
     """
     missed: Float64 = fraud * (costs.missed_share * amount + costs.missed_fixed)
     return missed
@@ -67,14 +67,14 @@ def missed_cost(amount: Float64, fraud: Int64, costs: ThresholdCosts) -> Float64
 
 @dataclass(frozen=True, slots=True)
 class RankedScores:
-    """Scores as k possible thresholds, with what the transactions below each cost.
+    """Scores as k possible thresholds, with the cost of the transactions below each.
 
-    A pair of places (i, j), i <= j, is REVIEW from ``candidates[i]`` and BLOCK from
+    A pair of indices (i, j), i <= j, means REVIEW from ``candidates[i]`` and BLOCK from
     ``candidates[j]``: it reviews ``below[j] - below[i]`` transactions.
 
     Attributes:
         candidates: float64[k], ascending: the scores above 0 that occur, and 1.
-        below: int64[k], how many transactions do not reach each.
+        below: int64[k], number of transactions below each.
         to_review: float64[k], the part of a pair's cost that its REVIEW determines.
         to_block: float64[k], the part that its BLOCK determines.
     """
@@ -94,7 +94,7 @@ class RankedScores:
             scores: float64[n], 0 to 1.
             fraud: int64[n], 1 for fraud.
             amount: float64[n], in units of the currency.
-            costs: What outcomes cost.
+            costs: Costs of the outcomes.
         """
         candidates = np.unique(np.append(scores[scores > 0], 1.0))
         order = np.argsort(scores, kind="stable")
@@ -107,12 +107,12 @@ class RankedScores:
         return cls(candidates, below, missed - reviews, to_block)
 
     def cheapest(self) -> tuple[int, int]:
-        """Return the places of the pair that costs least; of several such, the highest.
+        """Return the indices of the cheapest pair; of several such, the highest.
 
-        All pairs are compared: the cost is a part of REVIEW's place and one of BLOCK's, so one pass
-        finds the best.
+        All pairs are compared: the cost is the sum of a part for REVIEW and a part for BLOCK, so
+        one pass finds the best.
         """
-        # The best REVIEW at or below each candidate for BLOCK: the last place of the running
+        # The best REVIEW at or below each candidate for BLOCK: the last index of the running
         # minimum.
         lowest = np.minimum.accumulate(self.to_review)
         places = np.where(self.to_review == lowest, np.arange(len(self.candidates)), 0)
@@ -122,16 +122,17 @@ class RankedScores:
 
     @property
     def most_reviews(self) -> int:
-        """How many transactions can be reviewed: what scores above 0 and below 1."""
+        """Maximum number of reviews: transactions with scores above 0 and below 1."""
         return int(self.below[-1] - self.below[0])
 
     def within(self, reviews: float) -> tuple[int, int]:
-        """Return the places of the pair that reviews a number of transactions.
+        """Return the indices of the pair that reviews a number of transactions.
 
-        Equal scores cannot be parted, so the number may not be met. Of the pairs that cost at most
-        1 % more than the number would if equal scores could be parted, it is the one that meets it
-        best; of several such, the cheapest, and then the highest. For each BLOCK, REVIEW is where
-        the number is met best; of two that are equally near, the one that reviews fewer.
+        Equal scores cannot be separated, so the number may not be met exactly. The cost of meeting
+        it exactly is estimated as if they could be. Of the pairs that cost at most 1 % more than
+        that, the result is the one that meets the number best; of several such, the cheapest, and
+        then the highest. For each BLOCK, REVIEW is where the number is met best; of two equally
+        near, the one that reviews fewer.
 
         Args:
             reviews: Transactions to review, 0 to ``most_reviews``.
@@ -157,7 +158,7 @@ class RankedScores:
 def choose_thresholds(
     scores: Float64, fraud: Int64, amount: Float64, costs: ThresholdCosts
 ) -> DecisionThresholds:
-    """Return the thresholds whose decisions cost least; of several such, the highest.
+    """Return the thresholds with the cheapest decisions; of several such, the highest.
 
     Candidates are the scores that occur, and 1; see :meth:`RankedScores.cheapest`.
 
@@ -165,7 +166,7 @@ def choose_thresholds(
         scores: float64[n], 0 to 1.
         fraud: int64[n], 1 for fraud.
         amount: float64[n], in units of the currency.
-        costs: What outcomes cost.
+        costs: Costs of the outcomes.
     """
     ranked = RankedScores.of(scores, fraud, amount, costs)
     review, block = ranked.cheapest()

@@ -1,4 +1,4 @@
-"""How many random examples a test looks at: all of them, or a share in the quick tier."""
+"""How many random examples a test tries: all of them, or a share in the quick tier."""
 
 import hypothesis
 

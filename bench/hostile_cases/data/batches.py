@@ -1,4 +1,4 @@
-"""Record batches that the client library refuses to inflate: which offsets are passed over."""
+"""Record batches that the client library refuses to decompress: which offsets are skipped."""
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ _END: Final = KafkaError(KafkaError._PARTITION_EOF, "end")  # noqa: SLF001 the s
 _OUTSIDE: Final = KafkaError(KafkaError._AUTO_OFFSET_RESET, "out of range")  # noqa: SLF001 the same
 
 Batch = tuple[int, int, bool]
-"""First offset, offset behind the batch, whether it is too large."""
+"""First offset, next offset after the batch, whether it is too large."""
 
 
 class _Partition:

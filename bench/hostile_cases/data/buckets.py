@@ -1,4 +1,4 @@
-"""Checkpoint records that a stranger may write: a restore reads them before it decides."""
+"""Checkpoint records from an untrusted writer: a restore reads them before it decides."""
 
 import json
 import struct
@@ -27,14 +27,14 @@ def ring(
     *, key: bytes = _CUSTOMER, length: int | None = None, newest: bytes = varint(2_000),
     count: int = 1, events: bytes | None = None,
 ) -> bytes:  # fmt: skip
-    """Return one customer's ring; each part may lie."""
+    """Return one customer's ring; each part may be false."""
     size = len(key) if length is None else length
     body = (varint(0) + varint(100) + b"\7" * 8) if events is None else events
     return varint(size) + key + newest + varint(count) + body
 
 
 def payload(rings: bytes, *, customers: int = 1, fields: bytes = b"\0") -> bytes:
-    """Return a bucket's payload with a true checksum, whatever it says."""
+    """Return a bucket's payload with a valid checksum, whatever its contents."""
     body = b"\1" + fields + varint(customers) + rings
     return body + zlib.crc32(body).to_bytes(4, "little")
 
@@ -163,7 +163,7 @@ def _payload(content: Callable[[], bytes], **changed: Any) -> Callable[[Place], 
 
 
 def _misfit(*, offset: int = 100, low: int = 0, **changed: Any) -> Callable[[Place], str]:
-    """Restore from a bucket that is whole and does not fit the group, the input or the program."""
+    """Restore from an intact bucket that does not fit the group, the input or the program."""
     return lambda place: restored(
         place, records_of(payload(ring()), **changed), offset=offset, low=low
     )
@@ -188,10 +188,10 @@ def _parts(*parts: Callable[[bytes], bytes] | None) -> Callable[[Place], str]:
 
 
 def _astray() -> bytes:
-    """Return a bucket of two rings, of which the numbers of the first one's events are damaged.
+    """Return a bucket of two rings; the first one's number of events is damaged.
 
-    A reader that goes on all the same, by the bytes that four events would have, comes to the
-    second ring, which is whole and ends where the bucket ends.
+    A reader that ignores the damage and continues after four events reaches the second ring, which
+    is intact and ends where the bucket ends.
     """
     import pyarrow as pa  # noqa: PLC0415 as the product
 

@@ -1,4 +1,4 @@
-"""Model bundles that a stranger may put into the model store."""
+"""Model bundles that an attacker may put into the model store."""
 
 import hashlib
 import io
@@ -135,7 +135,7 @@ def _saved(array: Any, shown: bytes = b"", instead: bytes = b"") -> bytes:
 
 def _long_member(archive: zipfile.ZipFile) -> None:
     """Say of the schema that it unpacks to 100 MB."""
-    archive.writestr("more.npy", b"")  # the directory is written anew
+    archive.writestr("more.npy", b"")  # the directory is written again
     archive.getinfo("schema.json").file_size = 100 << 20
 
 

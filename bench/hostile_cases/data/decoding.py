@@ -24,7 +24,7 @@ FIELDS = [
     {"name": "customer_id", "type": "string"}, {"name": "terminal_id", "type": "string"},
     {"name": "amount_minor", "type": "long"}, {"name": "currency", "type": "string"},
 ]  # fmt: skip
-"""The fields without a default, as a stranger's schema may write them."""
+"""The fields without a default, as another producer's schema may write them."""
 
 
 def schema_with(*fields: dict[str, Any], **changed: Any) -> str:

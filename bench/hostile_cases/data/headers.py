@@ -1,4 +1,4 @@
-"""Headers of records: how many there are, and what their names are made of."""
+"""Headers of records: their number, and the bytes of their names."""
 
 import time
 from collections.abc import Callable, Sequence

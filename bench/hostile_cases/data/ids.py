@@ -1,4 +1,4 @@
-"""Ids that a stranger constructs so that the product's public hash is one and the same."""
+"""Ids that an attacker constructs to have the same value of the product's public hash."""
 
 from typing import Any, Final
 

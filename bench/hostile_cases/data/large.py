@@ -1,4 +1,4 @@
-"""Records that have megabytes, which compressed are a few hundred bytes on the wire."""
+"""Records of megabytes that take a few hundred bytes on the wire, compressed."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,7 +8,7 @@ from bench.hostile_cases.case import Place, cases, entry
 from bench.hostile_cases.data.decoding import Source, body, framed, raw, schema_with
 
 _MOST: Final = 1_048_588
-"""What a topic accepts by default."""
+"""A topic's default maximum."""
 _LARGE: Final = 2_000_000
 _TRACE: Final = "traceparent"
 

@@ -1,4 +1,4 @@
-"""Plans and commands of rollouts that a stranger may write to the control log."""
+"""Plans and commands of rollouts that an attacker may write to the control log."""
 
 import json
 from base64 import b64encode

@@ -1,4 +1,4 @@
-"""Records that a stranger may send: bytes that are not what the schema says."""
+"""Records from an untrusted producer: bytes that do not match the schema."""
 
 from collections.abc import Callable
 from typing import Any, Final

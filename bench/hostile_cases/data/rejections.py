@@ -1,4 +1,4 @@
-"""Records of what was rejected, forged by a stranger who may write to the state topic."""
+"""Rejection records, forged by an attacker who may write to the state topic."""
 
 import struct
 import zlib
@@ -17,7 +17,7 @@ def _segment(
     offsets: bytes = zlib.compress(b"\7"), reasons: bytes = zlib.compress(_REASONS),
     number: int = 1, level: int = 0, sizes: tuple[int, int] | None = None,
 ) -> bytes:  # fmt: skip
-    """Return a segment with a true checksum, whatever it says."""
+    """Return a segment with a valid checksum, whatever its contents."""
     of_offsets, of_reasons = sizes or (len(offsets), len(reasons))
     body = struct.pack("<BBIqqIII", level, how, 0, first, end, count, of_offsets, of_reasons)
     body += offsets + reasons

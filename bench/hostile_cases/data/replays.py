@@ -1,4 +1,4 @@
-"""Dead letters that a stranger forges, and reads of topics with an end, on a real broker."""
+"""Dead letters that an attacker forges, and bounded reads of topics, on a real broker."""
 
 import os
 import time
@@ -16,7 +16,7 @@ Written = Sequence[tuple[bytes | None, list[tuple[str, bytes]]]]
 
 
 def settings_of_a_run() -> Any:
-    """Return settings with topics of their own on the run's broker."""
+    """Return settings with separate topics on the run's broker."""
     address = os.environ.get(BOOTSTRAP)
     if address is None:
         raise NotThereError("no broker was started")

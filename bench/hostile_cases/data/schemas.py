@@ -1,4 +1,4 @@
-"""Schemas that a stranger may register: not quite Avro, or valid Avro that costs too much."""
+"""Schemas that an attacker may register: not quite Avro, or valid Avro that costs too much."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Checkpoint records where they must carry a MAC, written by a stranger who has no key."""
+"""Checkpoint records where a MAC is required, written by an attacker without a key."""
 
 from collections.abc import Callable
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""Records that a stranger may write to this project's own topics."""
+"""Records that an attacker may write to this project's own topics."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -56,7 +56,7 @@ def _any(schema: str, content: bytes) -> Callable[[Place], str]:
 
 
 def _own(topic: str, change: Callable[[bytes], bytes | None]) -> Callable[[Place], str]:
-    """Decode bytes of our own schema after a change."""
+    """Decode changed bytes with one of our schemas."""
 
     def run(_: Place) -> str:
         source = Source()

@@ -1,4 +1,4 @@
-"""Folders of compiled code that others may write to: numba runs what it finds there."""
+"""Folders of compiled code that others may write to: numba runs the code that it finds there."""
 
 import importlib
 import os

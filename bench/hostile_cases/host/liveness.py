@@ -1,4 +1,4 @@
-"""Computations that do not come back."""
+"""Computations that do not return."""
 
 import threading
 from collections.abc import Callable

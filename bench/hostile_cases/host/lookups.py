@@ -1,4 +1,4 @@
-"""Schema ids that nobody knows, and a registry that answers badly."""
+"""Unknown schema ids, and a registry that answers badly."""
 
 import inspect
 import json
@@ -94,7 +94,7 @@ def _decoded(
 ) -> Callable[[Place], str]:
     """Decode records of unknown ids with a good one, over HTTP.
 
-    The text says how many questions were asked, and what became of the records.
+    The text contains the number of queries and the records' results.
     """
 
     def run(_: Place) -> str:

@@ -1,4 +1,4 @@
-"""Settings that leave a door open, where the mode is production."""
+"""Insecure settings in production mode."""
 
 from collections.abc import Callable
 from typing import Any, Final

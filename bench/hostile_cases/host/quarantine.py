@@ -1,4 +1,4 @@
-"""Records for which the computation fails each time."""
+"""Records for which the computation always fails."""
 
 from collections.abc import Callable, Collection, Mapping
 from types import SimpleNamespace

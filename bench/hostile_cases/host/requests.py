@@ -1,4 +1,4 @@
-"""Requests of a client that does not keep to HTTP, and the servers that are asked."""
+"""Requests of a client that violates HTTP, and the servers that receive them."""
 
 import contextlib
 import socket

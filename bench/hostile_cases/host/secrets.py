@@ -1,4 +1,4 @@
-"""Secrets: none is read from where others may see it, and none leaves in a text."""
+"""Secrets: none is read from where others may see it, and none is shown in a text."""
 
 import io
 import json

@@ -77,7 +77,7 @@ def _connected(settings: Any) -> Any:
 
 
 def _tail(what: str, *messages: _Message, decoded: dict[str, Any] | None = None) -> str:
-    """Run ``tail`` over records that lie in a topic."""
+    """Run ``tail`` over a topic's records."""
     tail = entry("stream_scorer.cli.tail")
     settings = entry("stream_scorer.settings", "Settings")()
     record = SimpleNamespace(decode=lambda _: decoded)

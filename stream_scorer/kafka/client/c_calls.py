@@ -1,4 +1,4 @@
-"""Compiled code's way to memory and functions that are known by their address only."""
+"""Lets compiled code read memory and call functions by address."""
 
 from llvmlite import ir
 from numba import types
@@ -11,7 +11,7 @@ _WORD = ir.IntType(64)
 
 
 def _answer(builder, arguments, result):
-    """Call the function at the first address with the other words."""
+    """Call the function at the first address with the other words as arguments."""
     kind = ir.FunctionType(result, [_WORD] * (len(arguments) - 1))
     return builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), list(arguments[1:]))
 

@@ -1,4 +1,4 @@
-"""A consumer of one topic whose records arrive as columns."""
+"""A consumer of one topic that returns records as columns."""
 
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
@@ -29,12 +29,12 @@ from stream_scorer.kafka.client.library import (
 from stream_scorer.ports import BytesColumn, Headers, Int64, RawRecords
 
 HEADERS_PER_POLL = 1_000_000
-"""What a batch of 25,000 records reaches with 40 headers each."""
+"""The number of headers of a batch of 25,000 records with 40 headers each."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConsumerError:
-    """An error event among the records, of one partition or (-1) of none."""
+    """An error event among the records; its partition is -1 if it concerns none."""
 
     partition: int
     offset: int
@@ -43,7 +43,7 @@ class ConsumerError:
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """What a poll brought."""
+    """The result of a poll."""
 
     records: RawRecords | None
     failures: tuple[ConsumerError, ...]
@@ -53,8 +53,8 @@ class GroupMetadata:
     """The member's identity for ``send_offsets_to_transaction``.
 
     Attributes:
-        address: The library's own object.
-        member: The member id that the group gave; empty outside a group.
+        address: Address of the library's own object.
+        member: The member id that the group assigned; empty outside a group.
         generation: The generation (under KIP-848, the member's epoch); negative outside a group.
     """
 
@@ -70,7 +70,7 @@ class GroupMetadata:
 
 @dataclass(frozen=True, slots=True)
 class Rebalance:
-    """What to call inside ``poll`` when partitions come, go, or were lost."""
+    """Callbacks inside ``poll`` for partitions that are assigned, revoked or lost."""
 
     assigned: Callable[[tuple[int, ...]], None]
     revoked: Callable[[tuple[int, ...]], None]
@@ -78,13 +78,11 @@ class Rebalance:
 
 
 class ColumnConsumer:
-    """Consumes one topic.
-
-    Not for several threads at once.
+    """Consumes one topic. Not thread-safe.
 
     Args:
         options: librdkafka's.
-        topic: What it consumes.
+        topic: The topic.
         headers_per_poll: After so many headers, those of a poll's other records are not read.
 
     Raises:
@@ -109,16 +107,16 @@ class ColumnConsumer:
             for name in ("message_timestamp", "message_headers", "header_cnt", "message_destroy")
         )
 
-    # -- membership and places --------------------------------------------------------------
+    # -- membership and offsets -------------------------------------------------------------
 
     def subscribe(self, rebalance: Rebalance) -> None:
-        """Join the group; partitions come and go inside ``poll``."""
+        """Join the group; partitions are assigned and revoked inside ``poll``."""
         self._rebalance = rebalance
         with places(self.topic, {-1: NO_OFFSET}) as listed:
             check(self._api.subscribe(self._client.handle, listed))
 
     def _on_rebalance(self, handle: int, code: int, listed: int, _: object) -> None:
-        """Tell; what is raised here is raised again by the poll that this happens in."""
+        """Call the rebalance callback; the poll that runs this raises its exception again."""
         told = self._rebalance
         if told is None:
             return
@@ -139,12 +137,12 @@ class ColumnConsumer:
             check(self._api.assign(self._client.handle, listed))
 
     def add(self, offsets: Mapping[int, int]) -> None:
-        """Take partitions that were assigned."""
+        """Add partitions that were assigned."""
         with places(self.topic, offsets) as listed:
             check_error(self._api.incremental_assign(self._client.handle, listed))
 
     def remove(self, partitions: Sequence[int]) -> None:
-        """Let go of partitions that were revoked."""
+        """Remove partitions that were revoked."""
         with places(self.topic, dict.fromkeys(partitions, NO_OFFSET)) as listed:
             check_error(self._api.incremental_unassign(self._client.handle, listed))
 
@@ -171,13 +169,13 @@ class ColumnConsumer:
             read_places(listed)
 
     def committed(self, partitions: Sequence[int], seconds: float) -> dict[int, int]:
-        """Return the group's committed offsets; NO_OFFSET where there is none."""
+        """Return the group's committed offsets; NO_OFFSET for a partition without one."""
         with places(self.topic, dict.fromkeys(partitions, NO_OFFSET)) as listed:
             check(self._api.committed(self._client.handle, listed, milliseconds(seconds)))
             return read_places(listed)
 
     def noted(self, partitions: Sequence[int], seconds: float) -> dict[int, tuple[int, bytes]]:
-        """Return (offset, note) where the group committed any."""
+        """Return (offset, note) of each partition with a committed offset."""
         with places(self.topic, dict.fromkeys(partitions, NO_OFFSET)) as listed:
             check(self._api.committed(self._client.handle, listed, milliseconds(seconds)))
             notes = read_notes(listed)
@@ -188,7 +186,7 @@ class ColumnConsumer:
             }
 
     def watermarks(self, partition: int, seconds: float) -> tuple[int, int]:
-        """Return a partition's (oldest offset, offset behind the newest)."""
+        """Return a partition's (oldest offset, newest offset + 1)."""
         low, high = ctypes.c_int64(), ctypes.c_int64()
         check(
             self._api.query_watermark_offsets(
@@ -203,11 +201,11 @@ class ColumnConsumer:
         return partition_count(self._client.handle, self.topic, seconds)
 
     def group_metadata(self) -> GroupMetadata:
-        """Return the member's identity in the group, as it is now."""
+        """Return the member's current identity in the group."""
         return GroupMetadata(self._api.consumer_group_metadata(self._client.handle))
 
     def member_id(self) -> str:
-        """Return the name that the group gave this member; empty while it has none."""
+        """Return the id that the group assigned to this member; empty while it has none."""
         address = self._api.memberid(self._client.handle)
         if not address:
             return ""
@@ -217,7 +215,7 @@ class ColumnConsumer:
             self._api.mem_free(self._client.handle, address)
 
     def close(self) -> None:
-        """Leave the group and free the client; a second time does nothing."""
+        """Leave the group and free the client; further calls do nothing."""
         if self._client.handle:
             self._api.consumer_close(self._client.handle)
             self._api.queue_destroy(self._queue)
@@ -228,17 +226,17 @@ class ColumnConsumer:
     def poll(self, maximum: int, wait: float, linger: float) -> Polled:
         """Wait for a record, and then for more.
 
-        Of a record, the first headers are read: at most 128, of at most 64 KiB. Once the records
-        before it had ``headers_per_poll`` headers, or 32 MiB of them were read, a record's headers
-        are not read.
+        Of each record, at most the first 128 headers of at most 64 KiB are read. They are not read
+        at all once the poll's earlier records had ``headers_per_poll`` headers, or once 32 MiB of
+        headers were read.
 
         Args:
-            maximum: Records at most.
+            maximum: Maximum number of records.
             wait: Seconds to wait for the first.
             linger: Seconds to wait for the others.
 
         Raises:
-            KafkaException: The client cannot go on.
+            KafkaException: The client cannot continue.
         """
         if len(self._messages) < maximum:
             self._messages = np.empty(maximum, np.int64)
@@ -266,7 +264,7 @@ class ColumnConsumer:
         return int(count)
 
     def _failures(self, messages: Int64) -> tuple[Int64, list[ConsumerError]]:
-        """Take the error events out."""
+        """Remove and return the error events."""
         kept, failures = [], []
         for message in messages.tolist():
             head = ctypes.cast(message, ctypes.POINTER(ctypes.c_int32))
@@ -275,7 +273,7 @@ class ColumnConsumer:
                 kept.append(message)
                 continue
             if code == FATAL:
-                # Which one it is, the client knows; the event says only that there is one.
+                # The event only reports a fatal error; the client knows which one.
                 self._client.note_fatal()
             else:
                 said = (self._api.message_errstr(message) or b"").decode(errors="replace")
@@ -308,7 +306,7 @@ class ColumnConsumer:
     def _headers(self, messages: Int64, traced: NDArray[np.bool_]) -> list[Headers]:
         """Read the headers of the messages that have any, and free those messages.
 
-        A name is text to its first NUL; bytes that are not UTF-8 become U+FFFD.
+        A name ends at its first NUL; bytes that are not UTF-8 become U+FFFD.
         """
         rows = np.flatnonzero(traced)
         chosen, counts = messages[rows], np.empty(len(rows), np.int64)

@@ -1,8 +1,8 @@
 """Compiled loops between the library's messages and columns; they run without the GIL.
 
-Messages are read where they are: ``rd_kafka_message_t`` and ``rd_kafka_vu_t`` are public and have
-the same layout in every version with this soname. Functions are called by address, so that the
-compiled code can be kept on disk.
+Messages are read in place: ``rd_kafka_message_t`` and ``rd_kafka_vu_t`` are public and have the
+same layout in every version with this soname. Functions are called by address, so that the compiled
+code can be cached on disk.
 """
 
 import numpy as np
@@ -26,26 +26,26 @@ MESSAGE_WORDS = 9
 
 ARGUMENTS = 7
 ARGUMENT_WORDS = 9
-"""Number of ``produceva``'s arguments, and the length of one in 64-bit words."""
+"""Number of arguments of ``produceva``, and the length of one in 64-bit words."""
 
-# Where a message has what.
+# Offsets of a message's fields in bytes.
 _ERR, _PARTITION, _PAYLOAD, _LENGTH, _KEY, _KEY_LENGTH, _OFFSET = 0, 16, 24, 32, 40, 48, 56
-# Its place as words, where we write one.
+# The same fields as word indices, for writing.
 _PARTITION_AT, _PAYLOAD_AT, _LENGTH_AT, _KEY_AT, _KEY_LENGTH_AT = 2, 3, 4, 5, 6
 _LOW_HALF = 0xFFFFFFFF
 
 TIMESTAMP_WORD = 7
-"""Where a message that is sent one by one has its time: in the place of the offset, which no
-message has before it is sent. 0 is the time of the call."""
+"""Word index of the time of a message that is sent individually; 0 means the time of the call. It
+is the word of the offset, which a message does not have before it is sent."""
 
 HEADERS_MOST = 128
-"""Headers of a record that are read; the ones after them are left out."""
+"""Maximum number of headers that are read of a record; further ones are left out."""
 HEADER_BYTES_MOST = 64 * 1024
-"""Bytes of a record's header names and values that are read."""
+"""Maximum number of bytes of header names and values that are read of a record."""
 BATCH_HEADER_BYTES_MOST = 32 * 1024 * 1024
-"""Bytes of header names and values that one poll copies."""
+"""Maximum number of bytes of header names and values that one poll copies."""
 HEADER_WORDS = 4
-"""Words that the reading of headers needs for answers: the list, name, value and size."""
+"""Number of words for the results of reading a header: the list, name, value and size."""
 
 
 @allocating
@@ -69,10 +69,10 @@ def take(
 ):  # fmt: skip
     """Copy messages without errors into columns and free those without headers to read.
 
-    The library parses all headers of a message at the first question for them. So no message is
-    asked after those before it had ``budget`` headers together.
+    The library parses all headers of a message at the first access. So a message's headers are not
+    read once the messages before it had ``budget`` headers in total.
 
-    Returns (null values, null keys, messages with headers); ``traced`` says which have headers.
+    Returns (null values, null keys, messages with headers); ``traced`` marks those with headers.
     """
     null_values = null_keys = with_headers = np.int64(0)
     value_at = key_at = np.int64(0)
@@ -112,7 +112,7 @@ def take(
 def measure_headers(messages, counts, scratch, headers_of, header_of, length_of):
     """Count the headers to read of each message, within the limits of a record and of a poll.
 
-    ``scratch`` is int64[HEADER_WORDS]. A record is left out at the first header over a limit.
+    ``scratch`` is int64[HEADER_WORDS]. Counting of a record stops at the first header over a limit.
 
     Returns (headers, bytes of all names, bytes of all values).
     """
@@ -175,7 +175,8 @@ def fill(
 ):
     """Write n messages (int64[n, MESSAGE_WORDS]) that point into columns.
 
-    The arrays of nulls and of partitions have n rows, or none for no null and no own partition.
+    The arrays of nulls and of partitions have n rows, or 0 rows if there are no nulls and no
+    explicit partitions.
     """
     value_base, key_base = value_data.ctypes.data, key_data.ctypes.data
     for row in range(len(messages)):
@@ -192,7 +193,7 @@ def fill(
 
 @allocating
 def error_of(messages):
-    """Return the first error among messages that were produced; 0 for none."""
+    """Return the first error among produced messages; 0 for none."""
     for row in range(len(messages)):
         code = messages[row, 0] & _LOW_HALF
         if code:
@@ -207,9 +208,9 @@ def send_with_headers(
 ):  # fmt: skip
     """Produce messages one by one with their headers; stop at an error.
 
-    ``arguments`` (int64[ARGUMENTS, ARGUMENT_WORDS]) holds topic, partition, value, key, flags, time
-    and headers, of which topic and flags are filled in already. Row i has ``counts[i]`` of the
-    headers, in order.
+    ``arguments`` (int64[ARGUMENTS, ARGUMENT_WORDS]) contains topic, partition, value, key, flags,
+    time and headers; topic and flags are already filled in. Row i has ``counts[i]`` of the headers,
+    in order.
 
     Returns the address of an error object; 0 for none.
     """
@@ -241,9 +242,9 @@ def send_with_headers(
 
 
 def compile_all() -> None:
-    """Compile every kernel for the types that the binding passes, and call none.
+    """Compile every kernel for the types that the binding passes, without calling any.
 
-    Otherwise, where code cannot be kept on disk, the first message of each process waits for it.
+    Otherwise, if code cannot be cached on disk, each process's first message waits for compilation.
     """
     words, rows = types.int64[::1], types.int64[:, ::1]
     nulls, numbers, address = types.bool_[::1], types.int32[::1], types.int64

@@ -1,8 +1,9 @@
-"""librdkafka's C API, of the very library that confluent-kafka brings and has loaded.
+"""librdkafka's C API, from the library that confluent-kafka contains and has loaded.
 
-confluent-kafka makes Python objects of every record, with the GIL held; that costs more than all
-that the scorer does with a record (docs/adr/0006-records-as-columns.md). So the hot path calls the
-library itself. Only its public, stable API is used; errors are confluent-kafka's own exceptions.
+confluent-kafka makes Python objects of every record while it holds the GIL. That costs more than
+all other work of the scorer on a record (docs/adr/0006-records-as-columns.md). So the hot path
+calls the library itself. It uses only the public, stable API, and raises confluent-kafka's
+exceptions.
 """
 
 import ctypes
@@ -142,7 +143,7 @@ class Library:
     """The loaded library; each function is an attribute without its prefix ``rd_kafka_``.
 
     Raises:
-        UnavailableError: confluent-kafka comes without it, or with one that is too old.
+        UnavailableError: confluent-kafka comes without the library, or with too old a version.
     """
 
     def __init__(self) -> None:
@@ -160,12 +161,12 @@ class Library:
         raise AttributeError(f"rd_kafka_{name} is not declared")
 
     def address(self, name: str) -> int:
-        """Return where a function is, for compiled code to call."""
+        """Return a function's address, for compiled code to call."""
         return int(ctypes.cast(getattr(self, name), pointer).value or 0)
 
     @cached_property
     def length_of(self) -> int:
-        """Where C's ``strlen`` is: a header's name ends at its first NUL."""
+        """Address of C's ``strlen``: a header's name ends at its first NUL."""
         return int(ctypes.cast(ctypes.CDLL(None).strlen, pointer).value or 0)
 
 
@@ -176,7 +177,7 @@ def library() -> Library:
 
 
 def _path() -> str:
-    """Return the file of the librdkafka that confluent-kafka has brought into this process."""
+    """Return the path of the librdkafka that confluent-kafka has loaded into this process."""
     for line in Path("/proc/self/maps").read_text().splitlines():
         path = line.partition("/")[2]
         if path.rpartition("/")[2].startswith("librdkafka"):
@@ -188,12 +189,12 @@ def _path() -> str:
 
 
 def milliseconds(seconds: float) -> int:
-    """Return seconds as the library takes them."""
+    """Return seconds as the library's milliseconds."""
     return max(0, round(seconds * 1_000))
 
 
 def check(code: int, what: str | None = None) -> None:
-    """Raise for a result that is no success.
+    """Raise for an error code.
 
     Raises:
         KafkaException: With the code.
@@ -226,7 +227,7 @@ def check_error(error: int | None) -> None:
 def places(
     topic: str, offsets: Mapping[int, int], notes: Mapping[int, bytes] | None = None
 ) -> Iterator[Any]:
-    """Lend offsets by partition as the library's list, with notes beside some of them."""
+    """Provide offsets by partition, some with notes, as a library list within the context."""
     api = library()
     listed = api.topic_partition_list_new(len(offsets))
     noted = []
@@ -235,14 +236,14 @@ def places(
             place = api.topic_partition_list_add(listed, topic.encode(), partition).contents
             place.offset = offset
             if notes and (note := notes.get(partition)):
-                # Lent as well: ``notes`` outlives the list.
+                # Borrowed as well: ``notes`` outlives the list.
                 place.metadata = ctypes.cast(ctypes.c_char_p(note), pointer)
                 place.metadata_size = len(note)
                 noted.append(place)
         yield listed
     finally:
         for place in noted:
-            # Ours, not the library's to free.
+            # The memory is ours; the library must not free it.
             place.metadata, place.metadata_size = None, 0
         api.topic_partition_list_destroy(listed)
 
@@ -251,7 +252,7 @@ def read_places(listed: Any) -> dict[int, int]:
     """Return offsets by partition.
 
     Raises:
-        KafkaException: A partition carries an error.
+        KafkaException: A partition has an error.
     """
     found: dict[int, int] = {}
     for number in range(listed.contents.count):
@@ -262,13 +263,13 @@ def read_places(listed: Any) -> dict[int, int]:
 
 
 def read_notes(listed: Any) -> dict[int, bytes]:
-    """Return the metadata that the broker keeps beside offsets, by partition, where it has any."""
+    """Return the metadata that the broker keeps with offsets, by partition, if there is any."""
     found: dict[int, bytes] = {}
     for number in range(listed.contents.count):
         place = listed.contents.elements[number]
         if place.metadata and place.metadata_size:
-            # It ends with its length, not with a zero. But who commits through the Python binding
-            # sends the zero, too, and nothing but it for an empty text.
+            # Its length is explicit, without a final zero. The Python binding, however, commits
+            # notes with a final zero, and an empty note as only that zero.
             note = ctypes.string_at(place.metadata, place.metadata_size).removesuffix(b"\0")
             if note:
                 found[place.partition] = note
@@ -279,7 +280,7 @@ def partition_count(client: int, topic: str, seconds: float) -> int:
     """Return how many partitions a topic has.
 
     Raises:
-        KafkaException: The cluster does not say.
+        KafkaException: The cluster does not answer.
     """
     api = library()
     answer = POINTER(_Metadata)()
@@ -297,9 +298,9 @@ def partition_count(client: int, topic: str, seconds: float) -> int:
 
 
 def new_topic(client: int, topic: str, options: Mapping[str, str]) -> int:
-    """Return a topic's handle, with the client's options but for these.
+    """Return a topic's handle, with the client's options except for these.
 
-    Those of the client's first handle of a topic hold for all.
+    The options of the client's first handle of a topic apply to all its handles.
 
     Raises:
         KafkaException: An option is refused.
@@ -312,12 +313,12 @@ def new_topic(client: int, topic: str, options: Mapping[str, str]) -> int:
             api.topic_conf_destroy(configuration)
             said = text.value.decode(errors="replace")
             raise KafkaException(KafkaError(KafkaError._INVALID_ARG, said))  # noqa: SLF001 the binding's own name
-    # The configuration is the library's now.
+    # The library owns the configuration now.
     return int(api.topic_new(client, topic.encode(), configuration))
 
 
 class LibraryClient:
-    """A client of the library and what its callbacks leave behind.
+    """A client of the library, with the state that its callbacks set.
 
     Args:
         kind: CONSUMER or PRODUCER.
@@ -325,7 +326,7 @@ class LibraryClient:
         rebalanced: For a consumer: called with (assigned, partition list's address).
 
     Raises:
-        KafkaException: An option is refused, alone or beside the others.
+        KafkaException: An option is refused, alone or together with the others.
     """
 
     def __init__(self, kind: int, options: Mapping[str, Any], rebalanced: Any = None) -> None:
@@ -342,7 +343,7 @@ class LibraryClient:
                 api.conf_destroy(configuration)
                 said = text.value.decode(errors="replace")
                 raise KafkaException(KafkaError(KafkaError._INVALID_ARG, said))  # noqa: SLF001 the binding's own name
-        # The library must not write to standard error; callbacks stay referenced while it lives.
+        # Nothing may be written to standard error; callbacks must stay referenced.
         self._callbacks = [FAILED(self._on_error)]
         api.conf_set_log_cb(configuration, None)
         api.conf_set_error_cb(configuration, self._callbacks[0])
@@ -354,7 +355,7 @@ class LibraryClient:
             refused = api.last_error()
             api.conf_destroy(configuration)
             said = text.value.decode(errors="replace")
-            # Options that do not go together are told apart from a machine without threads left.
+            # Distinguishes incompatible options from a machine that cannot start threads.
             raise KafkaException(KafkaError(refused, said))
 
     def _on_error(self, handle: int, code: int, reason: bytes, _: object) -> None:
@@ -369,18 +370,18 @@ class LibraryClient:
         self._fatal = KafkaError(code, text.value.decode(errors="replace"), fatal=True)
 
     def note_fatal(self) -> None:
-        """Take note that the library told of a fatal error otherwise: a consumer's polls do."""
+        """Note a fatal error that was reported without the callback, as a consumer's polls do."""
         self._note_fatal(self.handle)
 
     def raise_fatal(self) -> None:
-        """Raise a fatal error that was told meanwhile, once."""
+        """Raise a fatal error that was reported meanwhile, once."""
         fatal, self._fatal = self._fatal, None
         if fatal is not None:
             raise KafkaException(fatal)
 
     def destroy(self) -> None:
-        """Free the client; a second time does nothing."""
+        """Free the client; further calls do nothing."""
         handle, self.handle = self.handle, None
         if handle:
-            # A consumer was closed before; one with a fatal error cannot be, and waits for ever.
+            # Consumers were closed before, except after a fatal error: then closing never returns.
             self.api.destroy_flags(handle, _NO_CONSUMER_CLOSE)

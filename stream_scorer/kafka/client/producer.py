@@ -1,4 +1,4 @@
-"""A transactional producer that takes columns of records."""
+"""A transactional producer that sends columns of records."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -31,7 +31,7 @@ _ANSWER_SECONDS = 5.0
 _GRACE_SECONDS = 1.0
 _NONE = np.empty(0, np.bool_)
 _ANY_PARTITION = np.empty(0, np.int32)
-# Kinds of produceva's arguments: topic handle, partition, value, key, flags, time, headers.
+# Kinds of arguments of produceva: topic handle, partition, value, key, flags, time, headers.
 _KINDS = (2, 3, 4, 5, 7, 8, 10)
 _TOPIC, _FLAGS = 0, 4
 
@@ -41,7 +41,7 @@ class ColumnProducer:
 
     Args:
         options: librdkafka's; ``error_cb`` is called with a KafkaError inside ``poll``.
-        topic_options: By topic, those in which it differs.
+        topic_options: By topic, the options in which it differs.
 
     Raises:
         KafkaException: An option is refused.
@@ -77,15 +77,15 @@ class ColumnProducer:
     ) -> None:
         """Put a group's next offsets into the transaction; raises KafkaException.
 
-        A fatal ``_TIMED_OUT`` says that the library did not keep the limit; the client can only be
-        closed then.
+        A fatal ``_TIMED_OUT`` means that the library did not keep the time limit; the client can
+        then only be closed.
 
         Args:
-            topic: Whose offsets.
+            topic: The topic of the offsets.
             offsets: Next offset by partition.
             group: The group and this member of it.
-            seconds: How long the broker may take.
-            notes: The metadata that the broker keeps beside some of the offsets.
+            seconds: Time limit for the broker.
+            notes: The metadata that the broker keeps with some of the offsets.
         """
         handle = self._client.handle
 
@@ -107,7 +107,7 @@ class ColumnProducer:
             raise self._explained(error) from error
 
     def _explained(self, error: KafkaException) -> KafkaException:
-        """Return an error that says only that records were not delivered with what it is about."""
+        """Add the cause to an error that reports only that records were not delivered."""
         cause = error.args[0]
         if cause.code() == KafkaError._INCONSISTENT:  # noqa: SLF001 the binding's own name
             for topic in self._topics:
@@ -122,7 +122,7 @@ class ColumnProducer:
         return error
 
     def abort_transaction(self, seconds: float) -> None:
-        """Drop what is queued and abort; raises KafkaException."""
+        """Drop queued records and abort; raises KafkaException."""
         check_error(self._api.abort_transaction(self._client.handle, milliseconds(seconds)))
 
     def produce(
@@ -137,11 +137,11 @@ class ColumnProducer:
         """Put n records into the queue, in order.
 
         Args:
-            topic: Where to.
+            topic: The topic.
             values: n values.
             keys: n keys.
             partition: int32[n]; None lets the partitioner choose by key.
-            headers: n header lists; None where none has any.
+            headers: n header lists; None if none has any.
             timestamps: int64[n], ms since the epoch; None takes the time of this call.
 
         Raises:
@@ -161,7 +161,7 @@ class ColumnProducer:
         if partition is not None:
             self._know(topic)
         if headers is not None or timestamps is not None:
-            # The call for many takes neither.
+            # The call for many records supports neither.
             if timestamps is not None:
                 messages[:, kernels.TIMESTAMP_WORD] = timestamps
             self._produce_one_by_one(self._topic(topic), messages, headers or [None] * n)
@@ -193,7 +193,7 @@ class ColumnProducer:
         )  # fmt: skip
         if error:
             if listed_headers:
-                # They are the library's only once the record is.
+                # The library owns the headers only once the record is queued.
                 self._api.headers_destroy(listed_headers)
             code = self._api.error_code(error)
             if code == KafkaError._QUEUE_FULL:  # noqa: SLF001 the binding's own name
@@ -202,9 +202,9 @@ class ColumnProducer:
             check_error(error)
 
     def _know(self, topic: str) -> None:
-        """Ask for a topic's partitions, once.
+        """Request a topic's partitions, once.
 
-        Of a topic that it does not know yet, the library would put partition -1 into the
+        For a topic that it does not know yet, the library would put partition -1 into the
         transaction, which the broker refuses.
         """
         if topic in self._known:
@@ -230,23 +230,23 @@ class ColumnProducer:
         """Serve callbacks.
 
         Raises:
-            KafkaException: A fatal error was told.
+            KafkaException: A fatal error was reported.
         """
         self._api.poll(self._client.handle, milliseconds(seconds))
         self._client.raise_fatal()
 
     def flush(self, seconds: float) -> bool:
-        """Wait until each record was delivered or has failed; return whether it is so in time."""
+        """Wait until each record was delivered or has failed; return whether that was in time."""
         return not self._api.flush(self._client.handle, milliseconds(seconds))
 
     def purge(self) -> None:
-        """Drop what is queued and in flight; raises KafkaException."""
+        """Drop queued and in-flight records; raises KafkaException."""
         check(self._api.purge(self._client.handle, _PURGE_ALL))
 
     def close(self) -> None:
-        """Free the client; what is queued is lost. A second time does nothing.
+        """Free the client; queued records are lost. Further calls do nothing.
 
-        One whose call was left behind is freed when that has come back.
+        If a call was abandoned, the client is freed when that call returns.
         """
         if self._client.handle:
             self._bounded.end(self._free)

@@ -1,4 +1,4 @@
-"""Calls of the library that ignore their time limit, made where they can be left behind.
+"""Runs library calls that ignore their time limit on a thread, so that they can be abandoned.
 
 ``send_offsets_to_transaction`` takes a time limit and does not keep it while the group's
 coordinator cannot be found (docs/adr/0033-send-offsets-can-hang.md). The call cannot be cancelled,
@@ -16,13 +16,13 @@ Work = Callable[[], object]
 
 
 class BoundedCalls:
-    """Makes one client's calls on a thread of their own, one at a time.
+    """Makes one client's calls on a separate thread, one at a time.
 
     Args:
         name: Of the thread.
 
     Attributes:
-        left: Whether a call was given up. No further one can be made.
+        left: Whether a call was abandoned. No further call can be made then.
     """
 
     def __init__(self, name: str) -> None:
@@ -33,20 +33,20 @@ class BoundedCalls:
         self.left = False
 
     def call(self, work: Work, seconds: float) -> None:
-        """Do some work and wait for its end.
+        """Run some work on the thread and wait for its end.
 
         Args:
-            work: Whatever it uses must live for as long as it runs, which may be longer than this.
-            seconds: How long it may take.
+            work: What it uses must live as long as it runs, which may be longer than this call.
+            seconds: Time limit.
 
         Raises:
-            KafkaException: ``_TIMED_OUT``, and fatal to the client: it took longer, or an earlier
-                one did.
-            Exception: Whatever the work raises.
+            KafkaException: ``_TIMED_OUT``, and fatal to the client: this call or an earlier one
+                exceeded its limit.
+            Exception: What the work raises.
         """
         if not self.left:
             if self._thread is None:
-                # A daemon: a call that never comes back must not keep the process.
+                # A daemon: a call that never returns must not keep the process alive.
                 self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
                 self._thread.start()
             self._asked.put(work)
@@ -67,7 +67,7 @@ class BoundedCalls:
         )
 
     def end(self, free: Callable[[], Any]) -> None:
-        """Free the client: at once, or when the call that was left behind has come back."""
+        """Free the client: immediately, or when an abandoned call returns."""
         thread, self._thread = self._thread, None
         if thread is None:
             free()
@@ -88,7 +88,7 @@ class BoundedCalls:
                 work()
             except BaseException as error:  # noqa: BLE001 it is the caller's to handle
                 raised = error
-            # Neither the work nor its error may live on here until the next call.
+            # Neither the work nor its error may stay referenced until the next call.
             del work
             self._answered.put(raised)
             del raised

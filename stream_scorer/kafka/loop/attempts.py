@@ -6,11 +6,11 @@
                     │                                        │ committed: the note goes
                     └ 3: stop, name the offsets              └ the process dies: the note stays
 
-A process that is killed, or that a compiled kernel ends, says nothing. So before it computes its
-first batch of a partition, it commits a note beside the partition's offset, which does not move.
-After each death the batches that follow are smaller, until they have one record: then the
-committed offset is the record's own. Where that offset moves, the count of attempts begins anew:
-only deaths at the same record stop the group. See docs/adr/0067-attempts.md.
+A process that is killed, or that crashes in a compiled kernel, reports nothing. So before it
+computes its first batch of a partition, it commits a note with the partition's unchanged offset.
+After each crash the following batches are smaller, down to one record: then the committed offset
+is that record's. Whenever the committed offset moves, the count starts again, so that only crashes
+at the same record stop the group. See docs/adr/0067-attempts.md.
 """
 
 import json
@@ -21,20 +21,20 @@ import stream_scorer
 from stream_scorer.errors import CrashLoopError
 
 MOST_ATTEMPTS = 3
-"""Attempts without a commit after which no process begins a batch at that offset again."""
+"""After so many attempts without a commit, no process begins a batch at that offset again."""
 _RECORDS = (1 << 30, 64, 1)
-"""Records of a batch at most: no process has ended in these offsets, one has, more have."""
+"""Maximum number of records of a batch after no crash, one crash, more crashes at its offsets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What the broker keeps beside a partition's committed offset.
+    """The note that the broker keeps with a partition's committed offset.
 
     Attributes:
         attempts: Processes that began a batch at the committed offset and committed none.
         end: Next offset after the batch of the first of them.
-        level: How small the batches of the last of them were: 0, 1 or 2, an index of ``_RECORDS``.
-        version: Of the program that attempted it: another one begins anew.
+        level: Batch size of the last of them: 0, 1 or 2, an index of ``_RECORDS``.
+        version: Program version of the attempts; another version starts the count again.
     """
 
     attempts: int
@@ -43,12 +43,12 @@ class Note:
     version: str = stream_scorer.__version__
 
     def write(self) -> bytes:
-        """Return its bytes."""
+        """Return the note as bytes."""
         return json.dumps(asdict(self), separators=(",", ":")).encode()
 
     @classmethod
     def read(cls, text: bytes) -> "Note | None":
-        """Return what a note says; None where it is none of ours, or of another version.
+        """Parse a note; None if it is not ours, or of another version.
 
         >>> Note.read(Note(2, 17, 1).write())
         Note(attempts=2, end=17, level=1, version='0.1.0')
@@ -77,11 +77,11 @@ class Attempts:
         self._unmarked: set[int] = set()
 
     def begin(self, offsets: Mapping[int, int], notes: Mapping[int, bytes]) -> None:
-        """Take partitions over.
+        """Add partitions.
 
         Args:
             offsets: Their committed offsets.
-            notes: What the broker keeps beside them.
+            notes: The broker's notes with these offsets.
 
         Raises:
             CrashLoopError: Too many processes ended at one of them.
@@ -114,15 +114,15 @@ class Attempts:
         """Return the empty notes to commit for partitions that this process leaves alive.
 
         Args:
-            partitions: About to leave; those without a note are passed over.
+            partitions: About to leave; those without a note are ignored.
         """
         return {partition: b"" for partition in partitions if partition in self._noted}
 
     def most(self, maximum: int) -> int:
-        """Return how many records a batch may have.
+        """Return the maximum number of records of the next batch.
 
         Args:
-            maximum: Where nothing was attempted before.
+            maximum: The limit without earlier attempts.
         """
         if not self._noted:
             return maximum
@@ -148,13 +148,13 @@ class Attempts:
         return replace(before, attempts=before.attempts + 1, end=max(before.end, end))
 
     def marked(self, ends: Mapping[int, int]) -> None:
-        """The notes are committed."""
+        """Note that the marks are committed."""
         for partition in self._unmarked & ends.keys():
             self._noted[partition] = self._marked(partition, ends[partition])
             self._unmarked.discard(partition)
 
     def _staying(self, ends: Mapping[int, int]) -> dict[int, Note]:
-        """Return the notes that are not passed when these offsets are committed.
+        """Return the notes that stay valid when these offsets are committed.
 
         This process attempts the next batch too, and the attempts before it were at other offsets.
         """
@@ -165,10 +165,10 @@ class Attempts:
         }
 
     def carried(self, ends: Mapping[int, int]) -> dict[int, bytes]:
-        """Return the notes that stay when offsets are committed."""
+        """Return the notes to commit again together with these offsets."""
         return {partition: note.write() for partition, note in self._staying(ends).items()}
 
     def passed(self, ends: Mapping[int, int]) -> None:
-        """Offsets are committed: what ends before them is not suspected any more."""
+        """Note that offsets are committed: records before them are no longer suspected."""
         others = {p: note for p, note in self._noted.items() if p not in ends}
         self._noted = others | self._staying(ends)

@@ -1,7 +1,7 @@
-"""The control log and the activations: topics of one partition that are kept whole, for ever.
+"""The control log and the activations: topics of one partition with unlimited retention.
 
-Kafka has no compare-and-set. Who appends reads to the end behind its record, and finds there
-whether another writer came first.
+Kafka has no compare-and-set. A writer reads to the end after its own record, and finds out whether
+another writer came first.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class ControlRecord:
     """One record of such a topic.
 
     Attributes:
-        offset: Where it stands.
+        offset: Its offset.
         key: Its key; None for none.
         value: Its bytes; None for none.
     """
@@ -37,7 +37,7 @@ class ControlRecord:
 
 
 class KeptTopic:
-    """Reads such a topic from its first record on, committed records only.
+    """Reads such a topic from its first record; committed records only.
 
     Args:
         kafka: The cluster.
@@ -59,9 +59,10 @@ class KeptTopic:
             raise
 
     def to_end(self, *, stable: bool = True) -> Sequence[ControlRecord]:
-        """Return the records that have come since the last call, up to the end that there is now.
+        """Return the records since the last call, up to the current end.
 
-        What was read before an error is returned by the next call, of this or of :meth:`poll`.
+        What was read before an error is returned by the next call of this method or of
+        :meth:`poll`.
 
         Args:
             stable: As in :meth:`TopicFollower.mark_end`.
@@ -76,19 +77,19 @@ class KeptTopic:
         return self._released()
 
     def mark_end(self, *, stable: bool = True) -> None:
-        """Note the end that the topic has now; see :meth:`TopicFollower.mark_end`."""
+        """Note the topic's current end; see :meth:`TopicFollower.mark_end`."""
         self._follower.mark_end(stable=stable)
 
     @property
     def left(self) -> int:
-        """Offsets before the end that was noted."""
+        """Number of offsets before the noted end."""
         return self._follower.left
 
     def poll(self, wait: float) -> Sequence[ControlRecord]:
-        """Return the records that come within ``wait`` seconds, as soon as there are any.
+        """Return the records that arrive within ``wait`` seconds, as soon as there are any.
 
         Raises:
-            UnavailableError: The topic is gone or must not be read.
+            UnavailableError: The topic is gone or may not be read.
         """
         return self._released() or self._read(wait)
 
@@ -101,21 +102,21 @@ class KeptTopic:
         return held
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._follower.close()
 
 
 def append(kafka: Kafka, topic: str, value: bytes) -> int:
-    """Put one record at the topic's end, and return its offset once all replicas have it.
+    """Append one record, and return its offset once all replicas have it.
 
     Args:
         kafka: The cluster.
-        topic: Where it goes.
-        value: Its bytes.
+        topic: The topic.
+        value: The record's bytes.
 
     Raises:
         TransactionError: The broker refuses it.
-        UnavailableError: The broker does not answer; the record may be there or not.
+        UnavailableError: The broker does not answer; the record may or may not be there.
     """
     options = config.common(kafka) | {
         "client.id": f"{kafka.group}-rollout",

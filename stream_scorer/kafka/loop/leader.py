@@ -1,8 +1,8 @@
-"""Who of several processes acts: the member of a group that has a topic's only partition.
+"""Leader election: the member of a group that has a topic's only partition is the leader.
 
-The others are members, too, and stand by: when the one leaves, or dies, the group gives the
-partition to another. For a moment two may think that they are the one. So whoever acts must do it
-in a way in which the second is refused, as the control log does.
+The other members stand by. If the leader leaves or dies, the group gives the partition to another.
+For a moment two members may believe that they lead. So what a leader does must be refused when a
+second one does it, as the control log ensures.
 """
 
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ from stream_scorer.telemetry import Listener, PartitionsAssigned, PartitionsRevo
 
 
 class Leadership:
-    """A membership of a group that reads a topic of one partition, and fetches nothing of it.
+    """A membership of a group that reads a topic of one partition, but fetches no records.
 
     Rebalances happen inside :meth:`poll`.
 
     Args:
         kafka: The cluster; ``group`` and ``instance`` name the member.
         topic: Of one partition.
-        listener: Told when the partition comes and goes.
+        listener: Notified when the partition is assigned or revoked.
 
     Raises:
         SettingsError: The topic does not exist, or has several partitions.
@@ -40,7 +40,7 @@ class Leadership:
             )
         self._listener = listener
         self._leads = False
-        # Who leads has nothing to read: the partition is a token.
+        # The leader reads nothing: the partition is only a token.
         options = config.member(kafka) | {"auto.offset.reset": "latest"}
         self._consumer = Consumer(options)
         self._consumer.subscribe(
@@ -51,9 +51,9 @@ class Leadership:
         """Stay in the group, and return whether this member has the partition.
 
         Raises:
-            UnavailableError: The topic is gone, or must not be read.
+            UnavailableError: The topic is gone, or may not be read.
         """
-        # The partition is paused: what comes is the group's news, or an error.
+        # The partition is paused: only group events and errors arrive.
         message: Any = self._consumer.poll(0)
         if message is not None and message.error() and message.error().fatal():
             raise UnavailableError(
@@ -62,7 +62,7 @@ class Leadership:
         return self._leads
 
     def note(self, places: Mapping[tuple[str, int], int]) -> None:
-        """Let the group's committed offsets say how far this member has read, for lag alone.
+        """Commit how far this member has read as the group's offsets; they are used only for lag.
 
         Args:
             places: Next offset by topic and partition.
@@ -71,11 +71,11 @@ class Leadership:
         try:
             self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException:
-            # Nothing rests on it; the next one tells as much.
+            # Nothing depends on it; the next commit includes it.
             return
 
     def close(self) -> None:
-        """Leave the group, so that another leads at once."""
+        """Leave the group, so that another member leads immediately."""
         self._consumer.close()
 
     def _assigned(self, consumer: Consumer, came: list[TopicPartition]) -> None:
@@ -85,7 +85,7 @@ class Leadership:
         consumer.pause(came)
         self._leads = True
         self._listener(PartitionsAssigned((0,), ()))
-        # Nothing of the partition's is to be restored.
+        # The partition has no state to restore.
         self._listener(ReplayProgress(0, 0, 0))
 
     def _revoked(self, consumer: Consumer, gone: list[TopicPartition]) -> None:

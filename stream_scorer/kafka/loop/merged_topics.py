@@ -1,13 +1,14 @@
-"""The consumer of a process that reads whole topics alone and in one order.
+"""The consumer of a process that alone reads complete topics, in one order.
 
-Records of all partitions are merged by Kafka timestamp; on equal milliseconds those of the topic
-that is named first go first, then the lower partition. Nothing is handed out before a record that
-may still come: each partition has shown its next record, or its end and then left the others time.
-So what comes out does not depend on how fetches fell, and a restart goes on in the same order.
+Records of all partitions are merged by Kafka timestamp. For equal milliseconds the topic in
+``first`` comes first, then the lower partition. No record is returned while an earlier one may
+still arrive: each partition must have shown its next record, or have reached its end and then left
+the others time. So the order does not depend on the fetches, and a restart continues in the same
+order.
 
-There is no group to share the work with: the transactional id, which all of a group's processes
-have in common, fences an older process, and the offsets are committed in the group's name. A crash
-so costs no session timeout either.
+The work is not shared in a group. All processes of a group have the same transactional id, which
+fences an older process, and the offsets are committed in the group's name. So a crash costs no
+session timeout.
 """
 
 import time
@@ -32,7 +33,7 @@ from stream_scorer.ports import Int64, RawRecords, Start
 from stream_scorer.settings import Kafka
 
 _SETTLE_SECONDS = 0.25
-"""How long a record waits for those of partitions that have shown their end."""
+"""How long a record waits for partitions that have reached their end, seconds."""
 _BUFFERED = 50_000
 _ANSWER_SECONDS = 30.0
 _BREATH_SECONDS = 0.02
@@ -46,10 +47,10 @@ class _FetchedPartition:
     Attributes:
         topic: Its topic.
         number: Its number there.
-        next_offset: Behind what was handed out.
-        pieces: Records and when they came, monotonic seconds.
-        at_end: Whether the partition's end was reached behind them.
-        paused: Whether it fetches nothing for now.
+        next_offset: The next offset after the returned records.
+        pieces: Records and their time of arrival, monotonic seconds.
+        at_end: Whether the partition's end was reached after them.
+        paused: Whether fetching is paused.
     """
 
     topic: str
@@ -64,27 +65,27 @@ class _FetchedPartition:
 
 
 class MergedSource:
-    """Reads topics read-committed, in the order of their records' times; see the module.
+    """Reads topics read-committed, ordered by their records' times; see the module.
 
-    Partitions are numbered through: those of the first topic of ``topics``, then the next one's.
+    Partitions are numbered consecutively: by topic, in the order of ``topics``.
 
     Args:
         kafka: Cluster and time limits.
-        topics: What to read, the order of the partitions' numbers.
+        topics: The topics, in the order of the partitions' numbers.
         first: The topics in the order in which equal times are read.
-        group: In whose name offsets are committed.
-        start: Where a first run begins; None refuses to guess.
-        settle_seconds: How long a record waits for partitions that have shown their end.
-        begin: Where to begin, by topic and partition, for who keeps that elsewhere than in the
-            group; a partition that is not named is read from its beginning.
+        group: The group whose offsets are committed.
+        start: Where a first run begins; None refuses a first run.
+        settle_seconds: How long a record waits for partitions that have reached their end.
+        begin: Where to begin, by topic and partition, if that is not kept in the group; other
+            partitions are read from their beginning.
 
     Attributes:
         counts: Partitions by topic.
-        notes: What the last commit kept beside the offsets, by partition.
+        notes: The notes of the last commit, by partition.
 
     Raises:
-        OffsetsError: Nothing is committed and ``start`` does not say where to begin, or what is
-            committed lies outside the retained input.
+        OffsetsError: Nothing is committed and ``start`` is None, or a committed offset is outside
+            the retained input.
         SettingsError: A topic does not exist.
         UnavailableError: The broker does not answer.
     """
@@ -131,7 +132,7 @@ class MergedSource:
         self._events: list[Assigned | Revoked] = [Assigned(first_offsets, frozenset())]
         self._counted = time.monotonic()
 
-    # -- where it begins --------------------------------------------------------------------
+    # -- start ------------------------------------------------------------------------------
 
     def _bounds(self, spec: object) -> dict[int, int]:
         found = offsets(self._admin, self._kafka, self._places, spec, stable=spec is LATEST)
@@ -141,7 +142,7 @@ class MergedSource:
         if not committed:
             start = chosen_start(start, self.group, "offsets")
             return self._bounds(EARLIEST if start == "earliest" else LATEST)
-        # A partition that came to the topic since then is read from its beginning.
+        # A partition that was added since then is read from its beginning.
         begin = {p: committed.get(p, self.lows[p]) for p in self.lows}
         fix = "decide what to do about the gap, then start with another group"
         self._refuse_gaps(begin, f"group {self.group}: ", "committed", fix)
@@ -165,7 +166,7 @@ class MergedSource:
                 )
 
     def _committed(self, wanted: Sequence[int]) -> tuple[dict[int, int], dict[int, bytes]]:
-        """Return committed offsets and notes, where there are any."""
+        """Return committed offsets and notes, if there are any."""
         numbers = {self._places[p]: p for p in wanted}
         found, notes = {}, {}
         for topic, consumer in self._consumers.items():
@@ -174,50 +175,50 @@ class MergedSource:
                 found[numbers[topic, number]], notes[numbers[topic, number]] = at
         return found, notes
 
-    # -- what the loop calls ----------------------------------------------------------------
+    # -- called by the loop -----------------------------------------------------------------
 
     @property
     def rebalanced(self) -> bool:
-        """Whether the partitions were not handed over yet; they never leave."""
+        """Whether ``events`` was not called yet; partitions never leave."""
         return bool(self._events)
 
     def events(self) -> list[Assigned | Revoked]:
-        """Hand the partitions over, once."""
+        """Return all partitions as assigned, once."""
         events, self._events = self._events, []
         return events
 
     def owns(self, partition: int) -> bool:
-        """Whether there is such a partition: all are ours."""
+        """Whether the partition exists: all are ours."""
         return partition < len(self._partitions)
 
     def settled(self, partitions: Iterable[int]) -> set[int]:
-        """Return those of the partitions that there are: none ever leaves."""
+        """Return the existing ones of the partitions: none ever leaves."""
         return {partition for partition in partitions if self.owns(partition)}
 
     def interrupted(self, partitions: set[int]) -> bool:  # noqa: ARG002 see Source
-        """Return False: nothing is taken away."""
+        """Return False: no partition is revoked."""
         return False
 
     def wait_for_revocation(self, partitions: set[int]) -> bool:  # noqa: ARG002 see Source
-        """Return False: nothing is taken away."""
+        """Return False: no partition is revoked."""
         return False
 
     def has_successor(self) -> bool:
-        """Return True: it reads alone, so who commits for its group bears its name."""
+        """Return True: any other process that commits for its group has its name."""
         return True
 
     def poll(self, maximum: int, linger_seconds: float, wait: float) -> RawRecords | None:
-        """Return up to ``maximum`` records in order, or None when ``wait`` seconds bring none.
+        """Return up to ``maximum`` records in order; None if ``wait`` seconds bring none.
 
         Args:
-            maximum: Records at most.
+            maximum: Maximum number of records.
             linger_seconds: How long a batch that is not full waits for more.
-            wait: How long to wait for a first record that may be handed out.
+            wait: How long to wait for the first record.
 
         Raises:
-            OffsetsError: A partition's next offset is not retained any more.
+            OffsetsError: A partition's next offset is no longer retained.
             StateError: A topic has another number of partitions than at the start.
-            UnavailableError: A topic is gone or must not be read.
+            UnavailableError: A topic is gone or may not be read.
         """
         until = time.monotonic() + wait
         pieces: list[RawRecords] = []
@@ -237,15 +238,15 @@ class MergedSource:
         return None if not pieces else RawRecords.join(pieces)
 
     def serve(self, seconds: float) -> None:
-        """Let time pass; what is fetched meanwhile is kept."""
+        """Let time pass; records that are fetched meanwhile are kept."""
         self._fetch(1)
         time.sleep(seconds)
 
     def pause(self) -> None:
-        """Do nothing: what is not polled is not handed out, and buffers are bounded."""
+        """Do nothing: records are returned only by ``poll``, and buffers are bounded."""
 
     def resume(self, partitions: set[int] | None = None) -> None:
-        """Hand out records once all partitions were given here."""
+        """Return records once all partitions were given here."""
         self._held -= partitions or set()
 
     def seek(self, offsets: Mapping[int, int]) -> None:
@@ -262,7 +263,7 @@ class MergedSource:
         return self._committed(sorted(partitions))[0]
 
     def places(self, offsets: Mapping[int, int], notes: Mapping[int, bytes]) -> Sequence[Places]:
-        """Return offsets and notes under the topics that they belong to."""
+        """Return offsets and notes by topic."""
         found: dict[str, Places] = {}
         kept: dict[str, tuple[dict[int, int], dict[int, bytes]]] = {}
         for p, offset in offsets.items():
@@ -276,7 +277,7 @@ class MergedSource:
         return list(found.values())
 
     def positions(self) -> dict[tuple[str, int], int]:
-        """Return, by topic and partition, the offset behind what was handed out."""
+        """Return the next offset after the returned records, by topic and partition."""
         return {(p.topic, p.number): p.next_offset for p in self._partitions}
 
     def ends(self) -> dict[tuple[str, int], int]:
@@ -288,25 +289,25 @@ class MergedSource:
         return {self._places[p]: end for p, end in self._bounds(LATEST).items()}
 
     def reached(self, ends: Mapping[tuple[str, int], int]) -> bool:
-        """Return whether everything before the given ends was handed out."""
+        """Return whether all records before the given ends were returned."""
         return all(
             p.next_offset >= ends.get((p.topic, p.number), 0) or (p.at_end and not p.pieces)
             for p in self._partitions
         )
 
     def group_metadata(self) -> GroupMetadata:
-        """Return the group without a member for ``send_offsets_to_transaction``."""
+        """Return the group without a member, for ``send_offsets_to_transaction``."""
         return next(iter(self._consumers.values())).group_metadata()
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         for consumer in self._consumers.values():
             consumer.close()
 
     # -- fetching ---------------------------------------------------------------------------
 
     def _assign(self, topic: str) -> None:
-        """Forget what was fetched of a topic, and read on behind what was handed out."""
+        """Forget a topic's fetched records, and continue after the returned ones."""
         mine = [p for p in self._partitions if p.topic == topic]
         for partition in mine:
             partition.pieces.clear()
@@ -314,7 +315,7 @@ class MergedSource:
         self._consumers[topic].assign({p.number: p.next_offset for p in mine})
 
     def _fetch(self, maximum: int) -> None:
-        """Take what has arrived, and keep the buffers bounded."""
+        """Take the records that have arrived, and keep the buffers bounded."""
         now = time.monotonic()
         base = 0
         for topic, consumer in self._consumers.items():
@@ -333,7 +334,7 @@ class MergedSource:
             piece = raw.where(raw.partition == number)
             partition = self._partitions[base + number]
             partition.pieces.append((piece, now))
-            # The end's own event may stand before or behind these records in what was polled.
+            # The end event may come before or after these records in the poll.
             partition.at_end = any(
                 f.partition == number and f.offset > int(piece.offset[-1]) for f in failures
             )
@@ -370,7 +371,7 @@ class MergedSource:
             try:
                 found = consumer.partition_count(_ANSWER_SECONDS)
             except KafkaException:
-                return  # the broker is asked again; polling tells what is wrong
+                return  # the broker is asked again; polling reports what is wrong
             if found != self.counts[topic]:
                 raise StateError(
                     f"topic {topic} has {found} partitions now, and had {self.counts[topic]}",
@@ -380,7 +381,7 @@ class MergedSource:
     # -- merging ----------------------------------------------------------------------------
 
     def _take(self, most: int) -> RawRecords | None:
-        """Hand out what no record that may still come belongs before."""
+        """Return the records before which no other record can still arrive."""
         now = time.monotonic()
         times: list[Int64] = []
         begins, ends, free, at_end = [], [], [], []
@@ -416,13 +417,13 @@ class MergedSource:
             for p, wanted in zip(self._order, counts.tolist(), strict=True)
             for piece in self._drop(p, wanted)
         ]
-        # What is handed out lies closer together than what was looked at.
+        # The returned records are closer together than those that were examined.
         source = np.searchsorted(np.array(begins), order, side="right") - 1
         shift = np.cumsum(counts) - counts - np.array(begins)
         return RawRecords.join(pieces).take(order + shift[source])
 
     def _drop(self, p: int, count: int) -> list[RawRecords]:
-        """Let go of the first ``count`` buffered records of a partition, and return them."""
+        """Remove the first ``count`` buffered records of a partition, and return them."""
         partition = self._partitions[p]
         pieces = []
         while count:

@@ -1,17 +1,15 @@
 """The transactional producer: begin, send, commit with offsets, abort, and rebirth.
 
-librdkafka speaks version 1 of the transaction protocol, in which a delayed EndTxn request can end
-a *later* transaction of the same producer epoch. So after a commit or abort that raised a
-retriable error, took as long as ``socket.timeout.ms`` although it succeeded, or saw a transport
-error meanwhile, the producer is replaced before the next transaction begins: the new one's
-``init_transactions`` raises the epoch, and a late request of the old one is refused. After an
-abort it is replaced as well.
+librdkafka uses version 1 of the transaction protocol. In it, a delayed EndTxn request can end a
+*later* transaction of the same producer epoch. So the producer is replaced before the next
+transaction if a commit or abort raised a retriable error, took ``socket.timeout.ms`` although it
+succeeded, or saw a transport error. The new producer's ``init_transactions`` raises the epoch, so
+that a late request of the old one is refused. After an abort the producer is always replaced.
 
-A transaction that outlived ``transaction.timeout.ms`` because this process stood still was ended by
-the broker, which raises the epoch to do so; and so does a request for an epoch that this process
-had given up, when it arrives late. The client hears what a successor would make it hear; but what
-it knows of itself says that there need not be one (:mod:`~stream_scorer.kafka.membership.fencing`),
-and it is replaced, too.
+If this process was suspended for longer than ``transaction.timeout.ms``, the broker ends the open
+transaction and raises the epoch. So does a late request for an epoch that this process has
+abandoned. The client reports the same error as if another process had taken over. But this process
+knows about both causes (:mod:`~stream_scorer.kafka.membership.fencing`), and replaces the client.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -49,10 +47,10 @@ _INIT_SECONDS = 10.0
 
 
 class CommitUncertain(Exception):  # noqa: N818 an outcome that the loop handles, not a user's error
-    """The commit's answer was lost; the committed offsets tell whether it happened.
+    """The commit's answer was lost; the committed offsets show whether it happened.
 
     Attributes:
-        fenced: The epoch was raised meanwhile, perhaps by nobody else.
+        fenced: The epoch was raised meanwhile, possibly by this process itself.
     """
 
     def __init__(self, cause: str, *, fenced: bool = False) -> None:
@@ -61,7 +59,7 @@ class CommitUncertain(Exception):  # noqa: N818 an outcome that the loop handles
 
 
 class ProducerClient(Protocol):
-    """What the producer needs of a ``ColumnProducer``."""
+    """The part of ``ColumnProducer`` that the producer needs."""
 
     def init_transactions(self, seconds: float) -> None: ...  # noqa: D102 see ColumnProducer
     def begin_transaction(self) -> None: ...  # noqa: D102
@@ -90,15 +88,15 @@ class ProducerClient(Protocol):
 
 
 def cause_of(error: KafkaException) -> KafkaError:
-    """Return the KafkaError that an exception of the binding carries."""
+    """Return the KafkaError of an exception of the binding."""
     return error.args[0]
 
 
 def _first_cause(error: KafkaException, again: Callable[[], None]) -> KafkaException:
     """Return why a request was refused for the transaction's state.
 
-    What the broker refuses on another thread puts the transaction into a state that is all that
-    the next request's error names; the error of ``again`` tells what happened.
+    If the broker refuses something on another thread, the next request's error names only the
+    resulting state of the transaction; the error of ``again`` has the cause.
     """
     if cause_of(error).code() == KafkaError._STATE:  # noqa: SLF001 the binding's own name
         try:
@@ -109,15 +107,15 @@ def _first_cause(error: KafkaException, again: Callable[[], None]) -> KafkaExcep
 
 
 class TransactionalProducer:
-    """One producer under a stable transactional id, replaced when a late request could bite.
+    """One producer with a stable transactional id, replaced when a late request could do harm.
 
     Args:
         kafka: Cluster, instance name and time limits.
         group: Consumer group.
-        listener: Told of rebirths and outages.
-        make: Makes a client from its options; the real one unless a test puts a proxy in.
-        clock: Measures ages that the broker measures as well, so it counts suspension.
-        identity: Under which transactional id; that of the instance in the group by default.
+        listener: Notified of rebirths and outages.
+        make: Makes a client from its options; a test can insert a proxy.
+        clock: Measures ages that the broker measures as well, so it includes suspension.
+        identity: The transactional id; by default that of the instance in the group.
     """
 
     def __init__(
@@ -145,8 +143,8 @@ class TransactionalProducer:
         self._began = 0.0
         self._own_doing = OwnDoing(self._slow_seconds, self._timeout)
         self.births = 0
-        # Brokers that cannot even be connected to are more likely a wrong address at the start,
-        # and an outage later on.
+        # At the start, brokers that cannot be connected to usually mean a wrong address; later on
+        # they mean an outage.
         self._client = self._born(stop=lambda: self._transport_errors > 0)
 
     def _on_error(self, error: KafkaError) -> None:
@@ -154,7 +152,7 @@ class TransactionalProducer:
             self._transport_errors += 1
 
     def _born(self, stop: Callable[[], bool]) -> ProducerClient:
-        """Make a client and raise the epoch; waits for the broker until ``stop`` says no more."""
+        """Make a client and raise the epoch; waits for the broker until ``stop`` returns true."""
         client = self._make(self._options)
         down = False
         started, errors = self._clock(), self._transport_errors
@@ -166,7 +164,7 @@ class TransactionalProducer:
                 if cause.code() in _FENCED:
                     raise self.taken_over(cause.str()) from error
                 with suppress(KafkaException):
-                    # Serves error_cb; a fatal error, which it would raise again, is in hand.
+                    # Serves error_cb; a fatal error is already handled.
                     client.poll(0)
                 if not cause.retriable() or stop():
                     raise UnavailableError(
@@ -182,7 +180,7 @@ class TransactionalProducer:
         if down:
             self._listener(DependencyBack("kafka"))
         with suppress(KafkaException):
-            # Serves error_cb: a connection that broke meanwhile may have had the request on it.
+            # Serves error_cb: a connection that broke meanwhile may have carried the request.
             client.poll(0)
         self._own_doing.born(self._clock() - started, self._transport_errors - errors)
         self._transport_errors = 0
@@ -192,7 +190,7 @@ class TransactionalProducer:
         return client
 
     def taken_over(self, cause: str) -> FencedError:
-        """Return the error of who is fenced by another process."""
+        """Build the error to raise when another process has fenced this producer."""
         self._open = False
         return FencedError(
             f"transactional id {self.transactional_id} was taken over by another process ({cause})",
@@ -200,18 +198,18 @@ class TransactionalProducer:
         )
 
     def _fenced_itself(self) -> bool:
-        """Whether this process knows of something of its own that has raised its epoch."""
+        """Whether this process itself may have raised its epoch."""
         if not self._own_doing.explains(self._clock() - self._began if self._open else 0.0):
             return False
         self._suspicion = self._own_doing.cause
         return True
 
     def rebirth(self, cause: str, stop: Callable[[], bool] = lambda: False) -> None:
-        """Replace the client; the broker settles what the old one left open.
+        """Replace the client; the broker settles the old one's open transaction.
 
         Raises:
             FencedError: Another process runs under this transactional id.
-            UnavailableError: The brokers cannot be reached and ``stop`` said no more.
+            UnavailableError: The brokers cannot be reached and ``stop`` returned true.
         """
         old = self._client
         self._client = self._born(stop)
@@ -221,25 +219,25 @@ class TransactionalProducer:
         self._listener(ProducerReborn(cause))
 
     def settle(self, stop: Callable[[], bool] = lambda: False) -> None:
-        """End a transaction that the broker was never told the end of.
+        """End a transaction whose end the broker was never sent.
 
-        Its offsets are not stable: a consumer that is given partitions would wait for them until
-        the transaction's time limit, and this process is the only one that can end it before.
+        Its offsets are not stable: a consumer that is assigned partitions would wait for them until
+        the transaction's time limit, and only this process can end it earlier.
 
         Raises:
             FencedError: Another process runs under this transactional id.
-            UnavailableError: The brokers cannot be reached and ``stop`` said no more.
+            UnavailableError: The brokers cannot be reached and ``stop`` returned true.
         """
         if self._unsettled:
             self.rebirth(self._suspicion, stop)
 
     def begin(self, stop: Callable[[], bool] = lambda: False) -> None:
-        """Open a transaction, after a rebirth where the last one was suspicious."""
+        """Open a transaction, after a rebirth if the last one requires it."""
         try:
             self._client.poll(0)
         except KafkaException as error:
-            # A fatal error is told once more here, as after an abort that overtook the request
-            # which opens the transaction on the broker.
+            # A fatal error is reported here once more, for example after an abort that overtook the
+            # request which opens the transaction on the broker.
             cause = cause_of(error)
             if cause.code() in _FENCED and not self._fenced_itself():
                 raise self.taken_over(cause.str()) from error
@@ -256,7 +254,7 @@ class TransactionalProducer:
         self._open = True
 
     def send(self, outgoing: Outgoing) -> None:
-        """Hand records to the open transaction, in order.
+        """Queue records in the open transaction, in order.
 
         Raises:
             TransactionAborted: The client refused them; the transaction is aborted.
@@ -267,7 +265,7 @@ class TransactionalProducer:
                 outgoing.headers, outgoing.timestamps,
             )  # fmt: skip
         except KafkaException as error:
-            # None begins here: the open one is in the way, and the error says what ended it.
+            # No transaction begins here: one is open, and the error names what ended it.
             cause = _first_cause(error, self._client.begin_transaction)
             raise self.given_up(cause) from error
         except BufferError as error:
@@ -281,10 +279,10 @@ class TransactionalProducer:
         group: GroupMetadata,
         notes: Mapping[int, bytes] | None = None,
     ) -> None:
-        """Put the next input offsets, and notes beside them, into the open transaction.
+        """Put the next input offsets, with notes, into the open transaction.
 
         Raises:
-            TransactionAborted: The transaction is aborted; nothing of it will be seen.
+            TransactionAborted: The transaction is aborted; consumers will see nothing of it.
         """
         send = partial(
             self._client.send_offsets_to_transaction, topic, offsets, group, self._timeout, notes
@@ -298,7 +296,7 @@ class TransactionalProducer:
         """Commit the output together with the offsets.
 
         Raises:
-            TransactionAborted: It did not happen; nothing of the transaction will be seen.
+            TransactionAborted: It did not happen; consumers will see nothing of the transaction.
             CommitUncertain: It may have happened; ``rebirth`` and read the committed offsets.
             FencedError: Another process runs under this transactional id.
         """
@@ -309,7 +307,7 @@ class TransactionalProducer:
             cause = cause_of(error)
             if cause.code() in _FENCED:
                 if self._fenced_itself():
-                    # An earlier request of the same commit may have been in time all the same.
+                    # An earlier request of the same commit may still have been in time.
                     raise CommitUncertain(cause.str(), fenced=True) from error
                 raise self.taken_over(cause.str()) from error
             if cause.txn_requires_abort():
@@ -321,14 +319,14 @@ class TransactionalProducer:
             self._suspicion = "slow commit"
 
     def abort(self) -> None:
-        """Give the open transaction up; a rebirth is due before the next one begins.
+        """Abort the open transaction; a rebirth is due before the next one begins.
 
-        What an abort purges from the client's queue leaves a gap in the sequence numbers, for
-        which the broker would refuse the next transaction; and a late abort must not end it.
+        Records purged from the client's queue leave a gap in the sequence numbers, for which the
+        broker would refuse the next transaction. A late abort request must not end that one either.
         """
         self._suspicion = "abort"
         try:
-            # It purges the queue by itself and waits for what is in flight.
+            # It purges the queue and waits for what is in flight.
             self._client.abort_transaction(self._timeout)
         except KafkaException as error:
             cause = cause_of(error)
@@ -340,17 +338,17 @@ class TransactionalProducer:
             self._open = False
 
     def abort_open(self) -> None:
-        """Give up what is open, if anything is."""
+        """Abort the open transaction, if there is one."""
         if self._open:
             self.abort()
 
     def close(self) -> None:
-        """Leave; what is still open is aborted by its time limit, or by the next of this id."""
+        """Close; the time limit or the next process with this id ends an open transaction."""
         self._client.purge()
         self._client.close()
 
     def given_up(self, error: KafkaException) -> StreamScorerError | TransactionAborted:
-        """Abort after an error before the commit; return what the caller is to raise."""
+        """Abort after an error before the commit; return the error for the caller to raise."""
         cause = cause_of(error)
         if cause.code() in _FENCED:
             if not self._fenced_itself():

@@ -1,4 +1,4 @@
-"""One transaction: begin, records, offsets, commit, and what is left when an answer is lost."""
+"""One transaction: begin, records, offsets, commit, and the outcome when an answer is lost."""
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -21,10 +21,10 @@ def _no_lap(_: str) -> None:
 
 
 class Aborts:
-    """Counts what repeats: a batch that can never be published must not spin for ever.
+    """Counts aborts in a row, so that a batch that can never be published is not retried for ever.
 
     Args:
-        listener: Told of every abort.
+        listener: Notified of every abort.
     """
 
     def __init__(self, listener: Listener) -> None:
@@ -32,14 +32,14 @@ class Aborts:
         self._count = 0
 
     def over(self) -> None:
-        """Start anew: a batch was committed."""
+        """Reset the count: a batch was committed."""
         self._count = 0
 
     def note(self, error: TransactionAborted, records: int) -> None:
-        """Count an abort that is not the network's fault.
+        """Count an abort that the network did not cause.
 
         Raises:
-            TransactionError: It was one too many in a row.
+            TransactionError: There were too many in a row.
         """
         self._listener(BatchAborted(str(error), records))
         if error.network:
@@ -57,10 +57,10 @@ class Publisher:
     """Publishes records together with the input's next offsets.
 
     Args:
-        source: Whose offsets.
-        producer: Whose transactions.
-        listener: Told how an uncertain commit was settled.
-        stop: Asked, while something is waited for, whether to give up.
+        source: The input.
+        producer: The producer.
+        listener: Notified of the outcome of an uncertain commit.
+        stop: Called while waiting; true ends the wait.
     """
 
     def __init__(
@@ -87,18 +87,18 @@ class Publisher:
         """Send records with offsets; return whether they are committed.
 
         Args:
-            outgoing: What to send.
+            outgoing: The records.
             starts: The committed offset by partition.
-            ends: What it is to become.
-            records: How many input records this is, for what is told.
-            lap: Told when a stage is over: begin, send, offsets.
-            notes: What the broker is to keep beside offsets, by partition.
+            ends: The new offset by partition.
+            records: Number of input records, for reports.
+            lap: Called at the end of each stage: begin, send, offsets.
+            notes: Notes for the broker to keep with offsets, by partition.
 
         Raises:
-            TransactionAborted: They are not, and the transaction is aborted.
-            FencedError: Another process of this name goes on where this one stood still.
-            OffsetsError: The answer was lost and the committed offsets are none of the two, though
-                nobody else owns the partitions.
+            TransactionAborted: They are not committed; the transaction is aborted.
+            FencedError: Another process of this name took over while this one was suspended.
+            OffsetsError: The answer was lost and the committed offsets are neither starts nor ends,
+                though no other process owns the partitions.
         """
         try:
             self._producer.begin(self._stop)
@@ -133,12 +133,12 @@ class Publisher:
         """Find out whether a commit whose answer was lost has happened."""
         cause = str(uncertain)
         if uncertain.fenced:
-            # Nothing of the old transaction can come any more. Who stood still for long enough may
-            # have a successor of its name, which goes on; a rebirth would end that one.
+            # The old transaction can no longer change. A process that was suspended for long enough
+            # may have a successor of its name; a rebirth would fence that one.
             found = self._source.committed(set(ends))
             if found not in (starts, ends) and self._source.has_successor():
                 raise self._producer.taken_over(cause)
-        # The new producer's init_transactions ends the old transaction one way or the other.
+        # The new producer's init_transactions ends the old transaction in either case.
         self._producer.rebirth(cause, self._stop)
         found = self._source.committed(set(ends))
         ours = set(ends)
@@ -149,11 +149,11 @@ class Publisher:
                     f"batch's start {dict(starts)} nor its end {dict(ends)}",
                     "another process commits for this group; give it a separate group",
                 )
-            # A partition's next owner went on, so its offset says nothing about this batch. The
-            # transaction is atomic: the partitions that are still ours say what became of it.
+            # A partition's next owner has committed, so its offset does not show this batch's
+            # outcome. The transaction is atomic: the partitions that are still ours show it.
             before, ours = ours, self._source.settled(ours)
             if not ours or ours == before:
-                # All of them went, or are about to, inside a flush.
+                # All partitions left, or are about to, inside a flush.
                 self._listener(BatchAborted(cause, records))
                 return False
         self._listener(CommitSettled(committed=committed))

@@ -1,13 +1,13 @@
-"""Quarantine: a record for which the computation fails each time leaves its batch as rejected.
+"""Quarantine: a record for which the computation always fails is removed from its batch.
 
 ::
 
     a batch fails ──► undone, computed again ──► fails the same way ──► search ──► the one record
-                             │ passes: go on                              │
+                             │ passes: continue                             │
                              └ fails otherwise, 3 times: pause            └ rejected, batch again
 
-The search halves: of two prefixes of the batch, one that passes and one that fails, it computes the
-prefix in the middle, until they differ by one record. Every trial is undone. What is found is
+The search is a bisection between a prefix of the batch that passes and one that fails: it computes
+the prefix in the middle until the two differ by one record. Every trial is undone. The result is
 confirmed: the prefix that ends with the record fails once more, and passes without it. See
 docs/adr/0066-quarantine.md.
 """
@@ -27,24 +27,24 @@ from stream_scorer.kafka.reading.blamed_failures import (
 from stream_scorer.ports import Paused, RawRecords
 
 MOST_CHANGES = 3
-"""How often a batch may fail otherwise than the time before until it pauses."""
+"""How often a batch may fail differently from the time before until it pauses."""
 
 Delta = TypeVar("Delta")
 Trial = Callable[[RawRecords, Stages, Mapping[int, str]], Result[Delta]]
 
 
 class SearchBrokenOff(Exception):  # noqa: N818 an outcome that the loop handles, not a user's error
-    """The process stops, or a partition of the batch is another's by now."""
+    """The process stops, or a partition of the batch was revoked."""
 
 
 class Quarantine(Generic[Delta]):
-    """Computes batches that fail, without the records for which they do.
+    """Computes failing batches without the records that make them fail.
 
     Args:
-        trial: Computes records, given the rows that are rejected and why; a failed one leaves no
-            trace.
-        undo: Takes the result of a trial back.
-        go_on: Called before each trial; false: the search ends.
+        trial: Computes records, given the rejected rows and their reasons; leaves no trace if it
+            fails.
+        undo: Undoes the result of a trial.
+        go_on: Called before each trial; false ends the search.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class Quarantine(Generic[Delta]):
         self._in_a_row = 0
 
     def passed(self, records: int, quarantined: int) -> None:
-        """Take note of a committed batch.
+        """Note a committed batch.
 
         Args:
-            records: How many it had.
-            quarantined: How many of them it lost.
+            records: Number of its records.
+            quarantined: Number of its rejected records.
         """
         self._in_a_row = self._in_a_row + quarantined if records == quarantined else 0
 
@@ -81,8 +81,8 @@ class Quarantine(Generic[Delta]):
             Its result, and the rows that are rejected in it with what fails for each.
 
         Raises:
-            Paused: More records fail than may be lost, or the failures do not repeat.
-            SearchBrokenOff: It must not go on.
+            Paused: More records fail than may be rejected, or the failures do not repeat.
+            SearchBrokenOff: The search must end.
         """
         rejected: dict[int, str] = {}
         before, changes = kind_of(error), 0
@@ -102,10 +102,10 @@ class Quarantine(Generic[Delta]):
                 raise Paused("computation", f"a batch fails, each time otherwise; last {found}")
 
     def _refuse_more(self, raw: RawRecords, rejected: Mapping[int, str], error: str) -> None:
-        """Check that one more record may be lost.
+        """Check that one more record may be rejected.
 
         Raises:
-            Paused: It may not: then it is hardly the records' fault.
+            Paused: It may not: so many failures are hardly the records' fault.
         """
         more = len(rejected) + 1
         in_a_row = self._in_a_row + more if more == len(raw) else more
@@ -124,7 +124,7 @@ class Quarantine(Generic[Delta]):
             error: How it fails.
 
         Raises:
-            Paused: What fails does not repeat.
+            Paused: The failure does not repeat.
         """
         passes, fails = 0, len(raw)
         while fails - passes > 1:

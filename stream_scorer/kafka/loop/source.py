@@ -1,4 +1,4 @@
-"""The consumer of a transaction loop: batches in, rebalances as events between them."""
+"""The consumer of a transaction loop: returns batches, and rebalances as events between them."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,23 +24,23 @@ from stream_scorer.settings import Kafka
 _IDLE_SECONDS = 0.1
 _REQUEST_SECONDS = 30.0
 _SWEEP_SECONDS = 20.0
-# Longer than a heartbeat, whose answer says that the group has thrown the member out.
+# Longer than a heartbeat, whose answer reports that the group has expelled the member.
 _HEARING_SECONDS = 15.0
 _LOWS_SECONDS = 5.0
 
 
 class NotAMember(Exception):  # noqa: N818 an outcome that the loop handles, not a user's error
-    """This process is outside its group at the moment; it may not commit offsets."""
+    """This process is currently outside its group; it may not commit offsets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """Partitions came, paused.
+    """Partitions were assigned; they are paused.
 
     Attributes:
         offsets: Next input offset by partition.
         fresh: The partitions among them for which the group had no committed offset.
-        notes: What the broker keeps beside the committed offsets, by partition.
+        notes: The broker's notes with the committed offsets, by partition.
     """
 
     offsets: Mapping[int, int]
@@ -50,7 +50,7 @@ class Assigned:
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """Partitions left; ``lost`` when the group had already given them to others."""
+    """Partitions left; ``lost`` if the group had already given them to others."""
 
     partitions: tuple[int, ...]
     lost: bool
@@ -58,7 +58,7 @@ class Revoked:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Offsets of one topic, by its own partition numbers, and notes to keep beside some."""
+    """Offsets of one topic, by its own partition numbers, and notes for some of them."""
 
     topic: str
     offsets: Mapping[int, int]
@@ -66,7 +66,7 @@ class Places:
 
 
 class Source(Protocol):
-    """Where a transaction loop reads: partitions by number, paused until they are resumed.
+    """The input of a transaction loop: partitions by number, paused until they are resumed.
 
     :class:`KafkaSource` reads one topic as a group's member; see there.
     """
@@ -95,10 +95,10 @@ class Source(Protocol):
 
 
 class KafkaSource:
-    """Consumes one topic read-committed, cooperatively, without commits of its own.
+    """Consumes one topic read-committed, cooperatively, without committing.
 
-    A partition comes paused: its new owner restores what it needs and then calls ``resume``.
-    Rebalances happen inside ``poll`` and ``serve`` and are handed over by ``events``.
+    An assigned partition is paused: its new owner restores its state and then calls ``resume``.
+    Rebalances happen inside ``poll`` and ``serve``; ``events`` returns them.
 
     Args:
         kafka: Cluster and time limits.
@@ -110,7 +110,8 @@ class KafkaSource:
         UnavailableError: Under KIP-848, the topic cannot be read.
 
     Attributes:
-        before_revoke: Called inside ``poll`` with partitions that are to leave and still ours.
+        before_revoke: Called inside ``poll`` with partitions that are still ours but about to
+            leave.
     """
 
     def __init__(self, kafka: Kafka, topic: str, group: str, start: Start | None = None) -> None:
@@ -124,8 +125,8 @@ class KafkaSource:
         self._consumer = PassingConsumer(options, topic)
         if kafka.group_protocol == "consumer":
             self._reading.refuse_missing(self._consumer.partition_count, _REQUEST_SECONDS)
-        # Who was killed leaves a transaction open until its time limit and the broker's next sweep
-        # (10 s by default), and its offsets are not stable before.
+        # A killed process leaves a transaction open until its time limit and the broker's next
+        # sweep (10 s by default). Its offsets are not stable before.
         limit = kafka.transaction_timeout_ms / 1_000
         self._patience = max(_REQUEST_SECONDS, limit + _SWEEP_SECONDS)
         self._assigned: set[int] = set()
@@ -170,7 +171,7 @@ class KafkaSource:
             if fresh:
                 offsets |= self._first_offsets(fresh)
         except (KafkaException, StreamScorerError) as error:
-            # Nothing is taken, but the client must hear so: the rebalance would never end.
+            # Assign nothing, but answer the client, or the rebalance would never end.
             self._failure = error
             offsets = {}
         self._consumer.add(offsets)
@@ -203,10 +204,10 @@ class KafkaSource:
         self._drop_stashed(gone)
         self._events.append(Revoked(tuple(sorted(gone)), lost))
 
-    # -- what the loop calls ----------------------------------------------------------------
+    # -- called by the loop -----------------------------------------------------------------
 
     def events(self) -> list[Assigned | Revoked]:
-        """Hand over the rebalances since the last call, in order."""
+        """Return the rebalances since the last call, in order."""
         events, self._events = self._events, []
         return events
 
@@ -215,9 +216,9 @@ class KafkaSource:
         return partition in self._assigned
 
     def settled(self, partitions: Iterable[int]) -> set[int]:
-        """Return those partitions that are ours and of which no rebalance waits to be handed over.
+        """Return those of our partitions for which ``events`` has no rebalance to return.
 
-        Of the others, what the loop knows is old: somebody else may have gone on with them.
+        For the others, the loop's knowledge is old: another process may already have them.
         """
         waiting: set[int] = set()
         for event in self._events:
@@ -226,23 +227,23 @@ class KafkaSource:
 
     @property
     def rebalanced(self) -> bool:
-        """Whether there are rebalances that were not handed over yet."""
+        """Whether ``events`` has rebalances to return."""
         return bool(self._events)
 
     def interrupted(self, partitions: set[int]) -> bool:
-        """Whether a rebalance that was not handed over yet took one of the partitions away."""
+        """Whether a rebalance that ``events`` will return took one of the partitions away."""
         return any(
             isinstance(event, Revoked) and not partitions.isdisjoint(event.partitions)
             for event in self._events
         )
 
     def wait_for_revocation(self, partitions: set[int]) -> bool:
-        """Whether the group took one of the partitions away, as this process may not know yet.
+        """Wait until this process would know of a revocation; return whether one took a partition.
 
-        Waits until it would; nothing is left behind of what goes meanwhile.
+        What leaves meanwhile is not flushed.
         """
         if partitions <= self._leaving:
-            # Asked inside a poll, which must end before another says anything.
+            # Called inside a poll, which must end before another poll reports anything.
             return True
         flush, self.before_revoke = self.before_revoke, None
         until = time.monotonic() + _HEARING_SECONDS
@@ -256,28 +257,28 @@ class KafkaSource:
         return self.interrupted(partitions)
 
     def has_successor(self) -> bool:
-        """Whether another member of the group bears this one's name.
+        """Whether another member of the group has this one's name.
 
         Raises:
-            UnavailableError: The broker does not say.
+            UnavailableError: The broker does not answer.
         """
         members = groups.members(self._kafka, self.group)
-        # Asked for afterwards: who was thrown out joins again meanwhile, under a new id.
+        # Requested afterwards: an expelled member joins again meanwhile, under a new id.
         own = self._consumer.member_id()
         return any(name == self._name and member != own for member, name in members)
 
     def poll(self, maximum: int, linger_seconds: float, wait: float = _IDLE_SECONDS) -> (
         RawRecords | None
     ):  # fmt: skip
-        """Return up to ``maximum`` records, or None when there was nothing for ``wait`` seconds.
+        """Return up to ``maximum`` records, or None if there are none for ``wait`` seconds.
 
-        A backlog fills the batch at once; a batch that is still small waits for more, at most
+        A backlog fills the batch immediately; a batch that is not full waits for more, at most
         ``linger_seconds``.
 
         Raises:
-            OffsetsError: The committed offset lies outside the retained input, or is missing.
-            Paused: The group does not take this member yet.
-            UnavailableError: The topic does not exist or must not be read.
+            OffsetsError: The committed offset is outside the retained input, or is missing.
+            Paused: The group does not accept this member yet.
+            UnavailableError: The topic does not exist or may not be read.
         """
         if self._entry is not None:
             self._enter(self._entry, wait)
@@ -293,7 +294,7 @@ class KafkaSource:
         return self._live(stashed)
 
     def _enter(self, entry: GroupEntry, wait: float) -> None:
-        """Join the group, or wait a moment and say why not.
+        """Join the group, or wait a moment and raise the reason.
 
         Raises:
             Paused: It cannot be joined yet.
@@ -310,7 +311,7 @@ class KafkaSource:
             self._stash.append(found)
 
     def _poll(self, maximum: int, wait: float, linger: float) -> RawRecords | None:
-        """Return the records that a poll brought; raise what cannot be waited out."""
+        """Return the records of a poll; raise errors that waiting does not resolve."""
         try:
             polled = self._consumer.poll(maximum, wait, linger)
         except KafkaException as error:
@@ -344,7 +345,7 @@ class KafkaSource:
             try:
                 self._consumer.seek({partition: offset}, _REQUEST_SECONDS)
             except KafkaException:
-                # Not fetching yet, as just after a rebalance: assign it anew at that offset.
+                # Not fetching yet, as just after a rebalance: assign it again at that offset.
                 self._consumer.remove((partition,))
                 self._consumer.add({partition: offset})
                 if partition in self._paused:
@@ -363,7 +364,7 @@ class KafkaSource:
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
-        """Turn a request's failure into one line that says what cannot be read."""
+        """Turn a request's failure into one line that names what cannot be read."""
         try:
             yield
         except KafkaException as error:
@@ -372,13 +373,13 @@ class KafkaSource:
             ) from error
 
     def places(self, offsets: Mapping[int, int], notes: Mapping[int, bytes]) -> Sequence[Places]:
-        """Return offsets and notes under the topic that they belong to."""
+        """Return offsets and notes under the input topic."""
         return [Places(self.topic, offsets, notes)]
 
     def group_metadata(self) -> GroupMetadata:
         """Return the member's identity for ``send_offsets_to_transaction``.
 
-        The broker accepts offsets without generation and member from anyone (KIP-447 keeps that
+        The broker accepts offsets without generation and member from any client (KIP-447 keeps that
         for older clients), and librdkafka sends them so after the group has expelled this member.
         Another member may already have committed past them.
 
@@ -391,10 +392,10 @@ class KafkaSource:
         return identity
 
     def low_watermark(self, partition: int) -> int:
-        """Return the oldest retained offset of a partition, as of five seconds ago at most.
+        """Return the oldest retained offset of a partition, at most five seconds old.
 
-        All partitions of ours are asked for in one request, and not through the consumer, whose
-        requests wait behind those in which the broker waits for records.
+        One request covers all our partitions. It does not go through the consumer, whose requests
+        wait for fetches.
         """
         if partition not in self._lows or time.monotonic() > self._lows_until:
             wanted = [(self.topic, each) for each in {partition, *self._assigned}]
@@ -409,11 +410,11 @@ class KafkaSource:
             return self._consumer.partition_count(_REQUEST_SECONDS)
 
     def close(self) -> None:
-        """Leave the group; what is still assigned on the way out is not taken."""
+        """Leave the group; partitions that are assigned meanwhile are ignored."""
         self._closing = True
         self._consumer.close()
 
-    # -- what a poll brought ----------------------------------------------------------------
+    # -- the result of a poll ---------------------------------------------------------------
 
     def _raise_failure(self) -> None:
         failure, self._failure = self._failure, None
@@ -427,9 +428,9 @@ class KafkaSource:
             raise failure
 
     def _live(self, pieces: list[RawRecords]) -> RawRecords | None:
-        """Return records as one batch; None where there is none."""
+        """Return records as one batch; None if there is none."""
         if self._events:
-            # A rebalance came in between: what it took away, or restarted, is not ours to score.
+            # After a rebalance in between, revoked or restarted partitions are not ours to score.
             live = sorted(self._assigned - self._paused)
             pieces = [records.where(np.isin(records.partition, live)) for records in pieces]
             pieces = [records for records in pieces if len(records)]

@@ -1,4 +1,4 @@
-"""Where a thread that does not come back is in its code."""
+"""Where in the code a thread hangs."""
 
 import sys
 import traceback
@@ -10,13 +10,13 @@ _MOST_FRAMES = 40
 def stack_of(pool: ThreadPoolExecutor) -> str:
     """Return the stack of a pool's only thread, innermost call last.
 
-    A compiled kernel has no frames of its own: the last line is the call that entered it.
+    A compiled kernel has no Python frames: the last line is the call that entered it.
 
     Args:
         pool: With one worker.
 
     Returns:
-        One line per frame, such as ``core/rings/rings.py:161 fold``; empty where it has no thread.
+        One line per frame, such as ``core/rings/rings.py:161 fold``; empty without a thread.
     """
     frames = sys._current_frames()  # noqa: SLF001 the documented way to see another thread
     for thread in pool._threads:  # noqa: SLF001 the pool names its threads nowhere else

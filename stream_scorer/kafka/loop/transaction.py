@@ -9,8 +9,8 @@
                ├ revoked meanwhile: undo               └ fenced: leave and do not come back
                └ fails each time: the records that cause it are rejected (kafka/loop/quarantine.py)
 
-What is computed is a :class:`Work`: the scorer's, the profiler's, the monitor's. Nothing of an
-aborted batch stays, and nothing of a batch leaves the process before its own commit.
+The computation is a :class:`Work`: the scorer's, the profiler's, the monitor's. An aborted batch
+leaves no trace, and nothing of a batch leaves the process before its commit.
 """
 
 import time
@@ -54,23 +54,23 @@ _IDLE_SECONDS = 0.1
 _RETRY_SECONDS = 1.0
 _SERVE_SECONDS = 0.05
 _LONGEST_TURN_SECONDS = 1.0
-"""For how long at most partitions are restored before others are polled again."""
+"""Maximum time for which partitions are restored before others are polled again, seconds."""
 _LEAVE_SECONDS = 3.0
-"""For how long at most the last flush is tried again while the group rebalances."""
+"""Maximum time for which the last flush is retried while the group rebalances, seconds."""
 
 
 Delta = TypeVar("Delta")
 
 
 class TransactionLoop(Generic[Delta]):
-    """Runs a :class:`Work` over a source and a producer until it is told to stop.
+    """Runs a :class:`Work` over a source and a producer until it is stopped.
 
     Args:
         source: Input.
         producer: Output.
-        work: What to do with a batch.
+        work: Processes the batches.
         limits: Batch size and times.
-        listener: Told of everything that happens.
+        listener: Notified of every event.
         hook: Called with each step's name when it is over; a test raises from it.
     """
 
@@ -108,7 +108,7 @@ class TransactionLoop(Generic[Delta]):
         source.before_revoke = self._flush
 
     def stop(self) -> None:
-        """Finish the batch in hand, commit it and leave; safe in a signal handler."""
+        """Finish the current batch, commit it and leave; safe in a signal handler."""
         self._stopping = True
 
     @property
@@ -117,15 +117,15 @@ class TransactionLoop(Generic[Delta]):
         return self._stopping
 
     def _stop_asked(self) -> bool:
-        """Beat and say whether to stop; asked by whoever waits for the broker."""
+        """Send a heartbeat and return whether to stop; called while waiting for the broker."""
         self._heartbeat()
         return self._stopping
 
     def run(self, heartbeat: Callable[[], None] = lambda: None) -> None:
-        """Run until ``stop``; leaves the group and the broker clean on the way out.
+        """Run until ``stop``; leaves the group and closes transactions at the end.
 
         Args:
-            heartbeat: Called each time round, and while something is waited for.
+            heartbeat: Called in each iteration, and while waiting.
         """
         self._heartbeat = heartbeat
         try:
@@ -139,21 +139,21 @@ class TransactionLoop(Generic[Delta]):
             self._source.close()
 
     def _leave(self) -> None:
-        """Publish what was computed ahead, and leave the state behind as it is committed."""
+        """Publish what was computed ahead, and leave the committed state behind."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
             self._transact(ahead)
         self._say_kept()
-        # What left while something was waited for is another's: its offsets are not ours to set.
+        # Partitions that left during a wait are another process's: do not commit their offsets.
         self._rebalance()
         self._flush(tuple(self._positions), _LEAVE_SECONDS)
 
     def step(self) -> None:
-        """Do what is next: a rebalance, a step of restoring, or one transaction."""
+        """Do the next thing: a rebalance, a step of restoring, or one transaction."""
         self._producer.settle(self._stop_asked)
         batch, self._ahead = self._ahead, None
         if batch is None or (batch.future is None and not batch.unmarked):
-            # Nothing is being computed: state may change hands.
+            # Nothing is being computed, so state may change.
             self._rebalance()
         if batch is None:
             patience = _IDLE_SECONDS
@@ -183,7 +183,7 @@ class TransactionLoop(Generic[Delta]):
     def _look_ahead(self, batch: PolledBatch[Delta]) -> None:
         """With a backlog, poll the next batch and compute it while this one is committed.
 
-        It stands on a delta that is not committed yet; if that is given up, so is it.
+        It depends on an uncommitted delta; if that batch is aborted, so is this one.
         """
         full = len(batch.raw) >= self._limits.maximum_batch
         if not full or not self._limits.ahead or self._restoring or self._stopping:
@@ -194,7 +194,7 @@ class TransactionLoop(Generic[Delta]):
             ahead.polled = True
             ahead.unmarked = self._attempts.unmarked(ahead.ends)
             if ahead.unmarked:
-                # Its mark cannot be committed before what this batch has in hand is.
+                # Its mark cannot be committed before this batch's records are.
                 return
             ahead.future = self._pool.submit(self._work.compute, ahead.raw, ahead.stages)
 
@@ -204,7 +204,7 @@ class TransactionLoop(Generic[Delta]):
         return self._work.restoring() or bool(self._whole)
 
     def _restore_in_turn(self) -> None:
-        """Restore for as long as the last batch took: a backlog elsewhere must not outweigh it."""
+        """Restore for as long as the last batch took, so that a backlog does not delay it."""
         until = time.monotonic() + min(self._deciding_seconds, _LONGEST_TURN_SECONDS)
         self._deciding_seconds = 0.0
         while self._restore() and self._restoring:
@@ -212,7 +212,7 @@ class TransactionLoop(Generic[Delta]):
                 return
 
     def _restore(self) -> bool:
-        """Bring partitions that came a step nearer to being read; False: go on after a poll."""
+        """Do a step of restoring new partitions; False: continue after a poll."""
         try:
             self._whole |= self._work.restore()
         except Paused as pause:
@@ -229,7 +229,7 @@ class TransactionLoop(Generic[Delta]):
         return True
 
     def _rebalance(self) -> None:
-        """Carry out what happened inside polls, in order."""
+        """Handle the rebalances that happened inside polls, in order."""
         if self._source.rebalanced:
             self._say_kept()
         for event in self._source.events():
@@ -252,8 +252,8 @@ class TransactionLoop(Generic[Delta]):
     def _commit_first(self) -> bool:
         """Commit where a first run begins, so that the next start needs no ``--from``.
 
-        Not before the partitions are whole: what a restore refuses must leave no offset, or the
-        next start would not know that there was none. False: to be tried again after a poll.
+        This waits until the partitions are complete. A refused restore must not leave an offset, or
+        the next start would not know that there was none. False: retry after a poll.
         """
         offsets = {p: offset for p, offset in self._fresh.items() if p in self._whole}
         starts = dict.fromkeys(offsets, OFFSET_INVALID)
@@ -301,7 +301,7 @@ class TransactionLoop(Generic[Delta]):
         self._quarantine.passed(len(batch.raw), len(batch.quarantined))
         self._attempts.passed(batch.ends)
         batch.stages.finish()
-        # In the order of the pool: after what is being computed ahead, before what comes next.
+        # In the order of the pool: after the batch computed ahead, before the next one.
         self._say_kept()
         for row, why in sorted(batch.quarantined.items()):
             self._report_quarantined(batch.raw, row, why)
@@ -311,7 +311,7 @@ class TransactionLoop(Generic[Delta]):
             self._say_kept()
 
     def _mark(self, batch: PolledBatch[Delta]) -> bool:
-        """Commit that a first batch is begun, before it is; return whether it may be computed."""
+        """Commit a first batch's mark before computing it; return whether it may be computed."""
         if not self._attempts.unmarked(batch.ends):
             return True
         if not self._owns_all(batch.raw):
@@ -324,7 +324,7 @@ class TransactionLoop(Generic[Delta]):
         return True
 
     def _say_kept(self) -> None:
-        """Tell of the last commit once its delta is kept."""
+        """Report the last commit once its delta is kept."""
         kept, self._kept = self._kept, None
         if kept is not None:
             self._listener(self._result(kept))
@@ -332,7 +332,7 @@ class TransactionLoop(Generic[Delta]):
     def _publish(self, batch: PolledBatch[Delta]) -> bool:
         """Send a batch's result with its offsets; return whether it is committed."""
         if batch.result is None or not self._owns_all(batch.raw):
-            # A rebalance came while the next batch was polled.
+            # There was a rebalance while the next batch was polled.
             return False
         batch.stages.lap("wait")
         notes = batch.result.notes
@@ -344,19 +344,19 @@ class TransactionLoop(Generic[Delta]):
         )  # fmt: skip
 
     def _flush(self, partitions: tuple[int, ...], patience: float = 0.0) -> None:
-        """Publish what the work wants to leave behind of partitions that are about to go.
+        """Publish what the work leaves for partitions that are about to be revoked.
 
-        Called inside a poll, while the partitions are still ours, or on the way out. Nothing
-        depends on it: what is not written is worked out again by the partitions' next owner.
+        Called inside a poll, while the partitions are still ours, or at the end. Nothing depends on
+        it: the partitions' next owner computes again what is not written.
 
         Args:
-            partitions: Which.
-            patience: For how many seconds it is tried again; not inside a poll.
+            partitions: The partitions.
+            patience: For how many seconds it is retried; 0 inside a poll.
         """
         gone = self._settled(partitions)
         if not gone:
             return
-        # This process did not end in the batches that it leaves: they are no attempts.
+        # This process did not crash in the batches that it leaves: they do not count as attempts.
         notes = self._attempts.forgotten(gone)
         batch = self._current
         if batch is not None and not batch.computed:
@@ -364,7 +364,7 @@ class TransactionLoop(Generic[Delta]):
                 self._left_behind((), {p: gone[p] for p in notes}, notes)
             return
         if batch is not None and batch.result is not None:
-            # The state holds what is not committed; whoever polls gives the batch up.
+            # The state contains uncommitted changes; the caller of the poll aborts the batch.
             result, batch.result = batch.result, None
             self._undone(result)
         self._say_kept()
@@ -373,8 +373,8 @@ class TransactionLoop(Generic[Delta]):
         while (outgoing or notes) and not self._left_behind(outgoing, gone, notes):
             if time.monotonic() >= until:
                 return
-            # Others leave or come at the same time: their rebalance ends the generation that the
-            # offsets were sent with, and the next one is as good.
+            # If others leave or join at the same time, their rebalance ends the generation of the
+            # offsets; the next generation serves as well.
             self._source.pause()
             self._source.serve(_SERVE_SECONDS)
             if self._settled(gone) != gone:
@@ -427,7 +427,7 @@ class TransactionLoop(Generic[Delta]):
         self._result(self._pool.submit(self._work.undo, result))
 
     def _searching(self) -> bool:
-        """Whether to go on searching; stays in the group meanwhile."""
+        """Whether to continue searching; stays in the group meanwhile."""
         batch = self._current
         if batch is None or self._stop_asked():
             return False
@@ -453,7 +453,7 @@ class TransactionLoop(Generic[Delta]):
                     self._listener(BatchUnreadable(at.topic, number, offset, len(mine)))
 
     def _await(self, future: "Future[Result[Delta]]") -> Result[Delta]:
-        """Wait for a computation; one that is slow pauses its partitions and keeps polling."""
+        """Wait for a computation; a slow one pauses its partitions and keeps polling."""
         wait([future], timeout=self._limits.slow)
         if future.done():
             return future.result()
@@ -463,9 +463,9 @@ class TransactionLoop(Generic[Delta]):
         return future.result()
 
     def _result(self, future: "Future[Any]") -> Any:
-        """Return what the other thread made; where nothing may be polled, as inside a poll.
+        """Return the other thread's result where polling is not possible, as inside a poll.
 
-        It may have to compute the next batch first.
+        The other thread may have to compute the next batch first.
         """
         self._watch(future)
         return future.result()
@@ -504,7 +504,7 @@ class TransactionLoop(Generic[Delta]):
         return not self._source.interrupted(_partitions(raw))
 
     def _give_up(self, batch: PolledBatch[Delta]) -> None:
-        """Take a batch back, and first what was computed on top of it; read both again."""
+        """Abort a batch, after the one that was computed on top of it; read both again."""
         ahead, self._ahead = self._ahead, None
         ends = dict(batch.ends)
         if ahead is not None:
@@ -520,7 +520,7 @@ class TransactionLoop(Generic[Delta]):
         self._source.seek(self._settled(ends))
 
     def _settled(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Return the committed offsets of the partitions of which they are known for sure."""
+        """Return the committed offsets of those partitions for which they are certain."""
         return {p: self._positions[p] for p in self._source.settled(partitions)
                 if p in self._positions}  # fmt: skip
 

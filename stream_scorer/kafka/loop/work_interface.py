@@ -1,4 +1,4 @@
-"""What a transaction loop runs: batches in, records out, and a delta to keep or take back."""
+"""The interface of a transaction loop's work: batches in, records out, and a delta."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,12 +24,12 @@ NO_ROWS: Mapping[int, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Result(Generic[Delta]):
-    """What a batch came to.
+    """The result of a batch.
 
     Attributes:
         outgoing: Records to publish, in order.
-        delta: What ``keep`` or ``undo`` needs.
-        notes: What the broker is to keep beside each partition's committed offset. Where there are
+        delta: The argument of ``keep`` or ``undo``.
+        notes: Notes for the broker to keep with the partitions' committed offsets. If there are
             any, the offsets of all partitions are committed, not only those of the batch.
     """
 
@@ -60,7 +60,7 @@ class Stages:
             self._hook(stage)
 
     def finish(self) -> None:
-        """End the last stage, the commit, and note the wall clock's time, ms since the epoch."""
+        """End the last stage, the commit, and note the wall-clock time, ms since the epoch."""
         self.lap("commit")
         self.committed_ms = time.time_ns() // 1_000_000
 
@@ -75,10 +75,10 @@ class PolledBatch(Generic[Delta]):
         stages: Its stopwatch.
         polled: Whether the stage of polling is over.
         future: Its computation when it runs ahead.
-        result: What was computed.
+        result: The result of the computation.
         computed: Whether nothing is being computed.
         unmarked: Whether it was polled ahead and waits for the mark of its attempt.
-        quarantined: What fails of its records, by row; they are rejected in ``result``.
+        quarantined: The failure of each quarantined record, by row; ``result`` rejects them.
     """
 
     raw: RawRecords
@@ -93,10 +93,10 @@ class PolledBatch(Generic[Delta]):
 
 
 class Outage:
-    """Something that the work needs and cannot reach; said once, and once when it is back.
+    """A dependency that the work cannot reach; reported once, and once when it is back.
 
     Args:
-        listener: Told.
+        listener: Notified.
     """
 
     def __init__(self, listener: Listener) -> None:
@@ -104,14 +104,14 @@ class Outage:
         self._missing = ""
 
     def begin(self, pause: Paused) -> None:
-        """Say what is missing, unless it was said."""
+        """Report what is missing, unless it was reported."""
         if self._missing != pause.dependency:
             self.end()
             self._missing = pause.dependency
             self._listener(DependencyUnavailable(pause.dependency, str(pause)))
 
     def end(self) -> None:
-        """Say that it is back, if it was missing."""
+        """Report that it is back, if it was missing."""
         if self._missing:
             self._listener(DependencyBack(self._missing))
             self._missing = ""
@@ -121,7 +121,7 @@ class Work(Protocol[Delta]):
     """What a process does with each batch."""
 
     def assigned(self, offsets: dict[int, int]) -> None:
-        """Take partitions over; ``restore`` then brings their state to these offsets."""
+        """Add partitions; ``restore`` then brings their state to these offsets."""
         ...
 
     def revoked(self, partitions: tuple[int, ...]) -> None:
@@ -141,41 +141,41 @@ class Work(Protocol[Delta]):
     ) -> Result[Delta]:
         """Turn a batch into records; runs on another thread; may raise ``Paused``.
 
-        Whatever it raises, it leaves no trace. An exception that blames the records is found again
-        in trials, and the batch is computed once more without those that cause it; see
+        If it raises, it leaves no trace. For an exception that may be the records' fault, trials
+        find the records, and the batch is computed once more without them; see
         ``kafka.loop.quarantine``.
 
         Args:
             raw: The batch.
             stages: Its stopwatch.
-            quarantined: Rows that must be rejected unread, each with what fails for it.
+            quarantined: Rows that must be rejected unread, each with its failure.
         """
         ...
 
     def keep(self, result: Result[Delta], stages: Stages, raw: RawRecords) -> BatchCommitted:
-        """The batch is committed: keep its delta, on the thread of ``compute``."""
+        """Keep the delta of a committed batch, on the thread of ``compute``."""
         ...
 
     def flush(self, partitions: set[int]) -> Sequence[Outgoing]:
-        """Return what to leave behind of partitions that are about to go.
+        """Return the records to leave for partitions that are about to be revoked.
 
-        Runs on the thread of ``compute`` when every batch is kept or undone; it is published
-        with the partitions' committed offsets, and if that fails nothing is lost.
+        Runs on the thread of ``compute`` when every batch is kept or undone. The records are
+        published with the partitions' committed offsets; if that fails, nothing is lost.
         """
         ...
 
     def undo(self, result: Result[Delta]) -> None:
-        """The batch is given up: take its delta back; runs on the thread of ``compute``."""
+        """Undo the delta of an aborted batch; runs on the thread of ``compute``."""
         ...
 
 
 @dataclass(slots=True)
 class LoopLimits:
-    """How the loop sizes and times its batches; seconds.
+    """Batch sizes and time limits of the loop; seconds.
 
-    ``ahead`` says whether the work can be computed on a batch that is not committed yet. A batch
-    that is computed for longer than ``hang`` is reported as hung. ``guarded`` counts the processes
-    that end in the same batch (``kafka.loop.attempts``); only for work that notes nothing itself.
+    ``ahead``: whether the work can compute on top of a batch that is not committed yet. ``hang``: a
+    computation that takes longer is reported as hung. ``guarded``: whether processes that end in
+    the same batch are counted (``kafka.loop.attempts``); only for work that commits no notes.
     """
 
     maximum_batch: int = 25_000

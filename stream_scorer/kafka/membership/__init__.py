@@ -1,1 +1,1 @@
-"""A process as a member of its group: its names, its fencing, and where it stands by."""
+"""A process as a member of its group: its names, its fencing, and its standby."""

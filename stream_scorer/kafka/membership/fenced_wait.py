@@ -1,10 +1,10 @@
-"""A fenced process that an orchestrator would restart: it stays out while the newer one runs.
+"""Keeps a fenced process that an orchestrator restarts out of the group while the newer one runs.
 
-Two processes of one name fence each other, the one that started later the other. An orchestrator
-that restarts everything makes that a duel without end. So a fenced process with a
-``kafka.fenced_file`` notes there that it was fenced, and waits outside the group until the group
-has had no member of its name for a while. Restarted meanwhile, it finds the note and waits again,
-before it touches the transactional id. A new pod has no note: it starts, and fences the older one.
+Two processes of one name fence each other: the one that starts later fences the other. An
+orchestrator that restarts both makes this endless. So a fenced process with a
+``kafka.fenced_file`` writes a note there, and waits outside the group until the group has had no
+member of its name for a while. If it is restarted meanwhile, it finds the note and waits again,
+before it uses the transactional id. A new pod has no note: it starts, and fences the older one.
 """
 
 import threading
@@ -34,24 +34,24 @@ _NOTE = "Fenced by a newer process of the same name; see docs/RELIABILITY.md.\n"
 _DEPENDENCY = "group"
 
 Describe = Callable[[str], ConsumerGroupDescription | None]
-"""Returns what the broker says of a group; raises UnavailableError."""
+"""Returns the broker's description of a group; raises UnavailableError."""
 
 
 class StayingOut:
     """Remembers that this process was fenced, and waits until the newer one is gone.
 
-    A listener that hears which partitions this process has.
+    A listener for this process's partitions.
 
     Args:
         kafka: The cluster, the group, this process's name in it, and ``fenced_file``; without
-            that it does nothing.
-        listener: Told that this process waits, and that it has lost its partitions.
-        heartbeat: Called while it waits: a process that waits is alive.
+            the file it does nothing.
+        listener: Notified that this process waits, and that it has lost its partitions.
+        heartbeat: Called while it waits: a waiting process is alive.
         stopped: Set when this process is to end.
         member: Whether processes of this name are members of the group. One that is not, such as
-            the profiler, cannot be seen there: a fenced one then waits until it is stopped, and
-            notes nothing.
-        describe: Asks the broker.
+            the profiler, cannot be seen there: when fenced, it waits until it is stopped, and
+            writes no note.
+        describe: Queries the broker.
         clock: Seconds, monotonic.
 
     Attributes:
@@ -87,7 +87,7 @@ class StayingOut:
             )
 
     def __call__(self, event: Event) -> None:
-        """Take note of partitions that came or left."""
+        """Note partitions that were assigned or revoked."""
         match event:
             case PartitionsAssigned():
                 self._assigned.update(event.partitions)
@@ -97,16 +97,16 @@ class StayingOut:
                 pass
 
     def around(self, run: Callable[[], None]) -> None:
-        """Run a process; without ``kafka.fenced_file`` this is all.
+        """Run a process; without ``kafka.fenced_file`` do nothing else.
 
-        With it, a process that an earlier run noted as fenced waits first, and one that is fenced
-        waits before it leaves. A process that is stopped while it waits leaves in order.
+        With it, a process that finds the note of an earlier run waits first, and a process that is
+        fenced waits before it leaves. A process that is stopped while it waits exits normally.
 
         Args:
             run: Until the process ends.
 
         Raises:
-            FencedError: The process was fenced, and by now no other of its name is there.
+            FencedError: The process was fenced, and no other of its name is there now.
             SettingsError: The file cannot be written.
         """
         noted = self._file is not None and self._member and self._file.is_file()
@@ -140,7 +140,7 @@ class StayingOut:
         """Wait until the group has had no member of this name for ``gone_seconds``.
 
         Returns:
-            Whether it is so, and the note removed; False when this process is to end.
+            True if so, with the note removed; False if this process is to end.
         """
         self._listener(
             DependencyUnavailable(
@@ -162,7 +162,7 @@ class StayingOut:
         return False
 
     def _is_there(self, ask: Describe) -> bool:
-        """Whether a member of this name is in the group, or the broker does not say."""
+        """Whether a member of this name is in the group, or the broker does not answer."""
         try:
             found = ask(self._kafka.group)
         except UnavailableError:

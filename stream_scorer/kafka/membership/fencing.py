@@ -1,24 +1,23 @@
-"""Whether a producer that was fenced has done so to itself, or another process has.
+"""Whether a fenced producer has fenced itself, or another process has.
 
-The broker gives both the same answer: the epoch is higher than the client's. But a process knows
-two things that raise it without anybody else: a transaction that is open for longer than
-``transaction.timeout.ms``, and a request for an epoch of its own whose answer never came and which
-may arrive at any time.
+The broker gives the same answer in both cases: the epoch is higher than the client's. But a process
+knows two causes in itself: a transaction that is open for longer than ``transaction.timeout.ms``,
+and an earlier request for an epoch whose answer never came, and which may arrive at any time.
 """
 
-# Connections break by the dozen while brokers are away, and few of them lose a request.
+# Connections break by the dozen while brokers are down, and few of them lose a request.
 _MOST_LATE = 5
 
 
 class OwnDoing:
-    """What this process knows of itself that can have raised its epoch.
+    """What this process knows that can have raised its own epoch.
 
     Args:
-        request_seconds: How long a request's answer is waited for.
+        request_seconds: Time limit for a request's answer.
         transaction_seconds: How long the broker keeps a transaction open.
 
     Attributes:
-        cause: What it was this time; empty where nothing of its own is known.
+        cause: The cause this time; empty if none is known.
     """
 
     def __init__(self, request_seconds: float, transaction_seconds: float) -> None:
@@ -28,7 +27,7 @@ class OwnDoing:
         self.cause = ""
 
     def born(self, seconds: float, broken: int) -> None:
-        """Note that an epoch was asked for until it came.
+        """Note that a new epoch was requested and received.
 
         Args:
             seconds: How long that took.
@@ -39,11 +38,11 @@ class OwnDoing:
         self.cause = ""
 
     def explains(self, age: float) -> bool:
-        """Whether it explains that the epoch was raised.
+        """Return whether this process itself explains that its epoch was raised.
 
-        If another process did it all the same, this one fences that one, whose transaction is
-        younger. A late request explains one time only: two processes of one name do not take turns
-        for ever.
+        If another process raised it after all, this one fences that one, whose transaction is
+        younger. A late request is an explanation only once, so that two processes of one name do
+        not fence each other for ever.
 
         Args:
             age: Seconds since the open transaction began; 0 when none is open.

@@ -1,9 +1,9 @@
-"""Whether a group can be entered: under KIP-848 not while classic members are in it.
+"""Whether a group can be joined: under KIP-848, not while it has classic members.
 
-The broker would make theirs a group of the new kind with them in it, but not where an assignment
-carries an assignor's own data, and librdkafka's cooperative-sticky puts some there. The newcomer is
-answered GROUP_ID_NOT_FOUND, which ends its client for good. So it looks first, and waits until the
-last of them has left.
+The broker could convert the classic group to the new kind together with its members. It does not
+if an assignment contains an assignor's own data, as that of librdkafka's cooperative-sticky does.
+A new member then gets GROUP_ID_NOT_FOUND, which is fatal to its client. So it checks first, and
+waits until the last classic member has left.
 """
 
 import time
@@ -21,16 +21,16 @@ from stream_scorer.settings import Kafka
 _ASK_SECONDS = 1.0
 
 Describe = Callable[[str], ConsumerGroupDescription | None]
-"""Returns what the broker says of a group; raises UnavailableError."""
+"""Returns the broker's description of a group; raises UnavailableError."""
 
 
 class GroupEntry:
-    """Looks into a group before it is joined, at most once a second.
+    """Checks a group before it is joined, at most once a second.
 
     Args:
         kafka: The cluster.
         group: The group.
-        describe: Asks the broker.
+        describe: Queries the broker.
         clock: Seconds, monotonic.
     """
 

@@ -1,4 +1,4 @@
-"""A process that was given no partition: does it stand by, or is something wrong?"""
+"""Whether a process without partitions is on standby, or something is wrong."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -26,15 +26,15 @@ _ASK_SECONDS = 1.0
 def spare(
     group: ConsumerGroupDescription | None, member: str, topic: str, numbers: Iterable[int]
 ) -> bool:
-    """Return whether a member is one that its group has nothing for, and that is as it should be.
+    """Return whether a member rightly has no partition.
 
-    It is when the group is stable, knows the member, and others have every partition: a partition
-    that is still on its way to somebody is nobody's.
+    It is on standby if the group is stable, knows the member, and others have every partition. A
+    partition that is being moved to another member does not count as assigned.
 
     Args:
-        group: What the broker says of the group; None where it does not know it.
+        group: The broker's description of the group; None if it does not know the group.
         member: The member's client id.
-        topic: What the group reads.
+        topic: The topic that the group reads.
         numbers: The topic's partitions.
     """
     if group is None or group.state != ConsumerGroupState.STABLE:
@@ -51,15 +51,15 @@ def spare(
 
 
 class Standby:
-    """Tells whether a process without partitions stands by; asks the broker only while it has none.
+    """Reports whether a process without partitions is on standby; queries the broker only then.
 
-    A listener that hears of partitions, with a thread of its own for as long as its context lasts.
+    A listener for changes of partitions, with a separate thread while its context lasts.
 
     Args:
         kafka: The cluster, the group, and this process's name in it.
-        topic: What it reads.
-        listener: Told of :class:`~stream_scorer.telemetry.StandingBy` after each question.
-        every_seconds: Between two questions.
+        topic: The topic that it reads.
+        listener: Notified with :class:`~stream_scorer.telemetry.StandingBy` after each query.
+        every_seconds: Time between two queries.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Standby:
         self._thread = threading.Thread(target=self._run, name="standby", daemon=True)
 
     def __call__(self, event: Event) -> None:
-        """Take note of partitions that came or left."""
+        """Note partitions that were assigned or revoked."""
         with self._lock:
             match event:
                 case PartitionsAssigned():
@@ -106,7 +106,7 @@ class Standby:
                 found = False
             with self._lock:
                 if not self._assigned:
-                    # Under the lock: that partitions came is told after this, not in between.
+                    # Under the lock, so that a later assignment is reported after this.
                     self._listener(StandingBy(found))
 
     def _question(self) -> Callable[[], bool]:

@@ -1,11 +1,11 @@
-"""Transactional ids, such that no two processes of different names share one.
+"""Transactional ids that no two processes of different names share.
 
-A broker keeps one namespace of transactional ids for all groups, and a second producer of an id
-fences the first. ``GROUP:INSTANCE`` can be read in one way only: an instance name holds letters,
-digits, ``.``, ``_`` and ``-``, so the last colon ends the group, whatever the group is called. A
-worker is ``INSTANCE/NUMBER``, and a command is ``@NAME``; neither can be an instance's name.
+A broker has one namespace of transactional ids for all groups, and a second producer of an id
+fences the first. ``GROUP:INSTANCE`` is unambiguous: an instance name consists of letters, digits,
+``.``, ``_`` and ``-``, so the last colon ends the group, whatever its name. A worker is
+``INSTANCE/NUMBER``, and a command is ``@NAME``; neither can be an instance's name.
 
-Versions up to 0.1 wrote ``GROUP-INSTANCE``, ``INSTANCE.NUMBER`` and ``GROUP-NAME``: group ``a-b``
+Versions up to 0.1 used ``GROUP-INSTANCE``, ``INSTANCE.NUMBER`` and ``GROUP-NAME``: group ``a-b``
 with instance ``c`` and group ``a`` with instance ``b-c`` fenced each other.
 """
 
@@ -33,8 +33,8 @@ class Identity:
     """A process's transactional id.
 
     Attributes:
-        current: The id that it uses.
-        former: The id that earlier versions gave to the same process.
+        current: The id in use.
+        former: The id of the same process in earlier versions.
 
     Example:
         >>> instance("a-b", "c").current, instance("a", "b-c").current, instance("a", "b/0").current
@@ -53,7 +53,7 @@ def instance(group: str, name: str) -> Identity:
 
 
 def command(group: str, name: str) -> Identity:
-    """Return the identity that all processes share which do the same thing for a group."""
+    """Return the identity of all processes that run the same command for a group."""
     return Identity(f"{group}:@{name}", f"{group}-{name}")
 
 
@@ -70,13 +70,13 @@ def fence_former(
 ) -> None:
     """End a process of an earlier version that still runs under the former id.
 
-    Its open transaction is aborted, and its next one is refused. It happens at every start, so that
-    it holds after a downgrade as well. A client that may not use the former id can have left no
-    process under it, so missing rights are no error.
+    Its open transaction is aborted, and its next one is refused. This happens at every start, so it
+    also works after a downgrade. A client that may not use the former id cannot have left a process
+    under it, so missing rights are not treated as an error.
 
     Args:
         kafka: The cluster.
-        identity: Whose.
+        identity: The identity with the former id.
         make: Makes a client from its options.
         clock: Seconds, monotonic.
 
@@ -92,12 +92,12 @@ def fence_former(
             pass
     finally:
         with suppress(KafkaException):
-            # Fenced itself meanwhile, by another start.
+            # Another start has fenced it meanwhile.
             client.close()
 
 
 def _fenced(client: _Client, identity: Identity, *, patient: bool) -> bool:
-    """Raise the epoch once; return False where that is to be tried again."""
+    """Raise the epoch once; return False if that is to be retried."""
     try:
         client.init_transactions(_INIT_SECONDS)
     except KafkaException as error:

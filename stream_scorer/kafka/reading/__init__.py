@@ -1,1 +1,1 @@
-"""Reading topics outside of the loop: to an end, on and on, or again."""
+"""Reading topics outside the loop: to an end, continuously, or again."""

@@ -1,4 +1,4 @@
-"""Which failures of a computation may be the fault of its records, and how they are named."""
+"""Which failures of a computation may be the fault of its records, and their names."""
 
 import traceback
 from pathlib import Path
@@ -18,14 +18,14 @@ _OURS = Path(__file__).parents[2]
 
 
 def blames_records(error: BaseException) -> bool:
-    """Whether a failure of the computation may be the fault of its records.
+    """Return whether a failure of the computation may be the fault of its records.
 
-    Never: no memory, the operating system, an outage (``Paused``), an aborted transaction, what
-    Kafka's client raises, and our own errors, each of which says what is wrong and has an exit
-    code.
+    Never: out of memory, an error of the operating system, an outage (``Paused``), an aborted
+    transaction, an exception of Kafka's client, and our own errors, which have their own message
+    and exit code.
 
     Args:
-        error: What the computation raised.
+        error: The exception of the computation.
     """
     others = (
         Paused, StreamScorerError, TransactionAborted, MemoryError, OSError, KafkaException,
@@ -34,10 +34,10 @@ def blames_records(error: BaseException) -> bool:
 
 
 def kind_of(error: BaseException) -> str:
-    """Return what failed and where, without the error's text, which may hold values of the record.
+    """Return what failed and where, without the error's text, which may contain record values.
 
     Args:
-        error: What the computation raised.
+        error: The exception of the computation.
 
     Returns:
         Such as ``ValueError at core/decision/policy.py:31``.

@@ -1,7 +1,7 @@
-"""Produce transactions from columns, as an upstream team would: Avro, keyed, partitioned by key.
+"""Produces transactions from columns as an upstream team would: Avro, keyed, partitioned by key.
 
-The key is the customer id in UTF-8 and the partitioner ``murmur2_random``, which is the Java
-client's, so that a customer's records are in one partition whoever produces them.
+The key is the customer id in UTF-8. The partitioner is ``murmur2_random``, as in the Java client,
+so that a customer's records are in one partition whichever client produces them.
 """
 
 import time
@@ -20,7 +20,7 @@ from stream_scorer.ports import Int64
 from stream_scorer.settings import Kafka
 
 Encode = Callable[[pa.RecordBatch], Sequence[bytes]]
-"""Turns rows with the schema's columns into Confluent-framed payloads, one for each row."""
+"""Turns rows with the schema's columns into Confluent-framed payloads, one per row."""
 
 KEY_COLUMN = "customer_id"
 _ROWS_AT_ONCE = 5_000
@@ -34,14 +34,14 @@ _FLUSH_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Riders:
-    """r records for another topic, to be handed over in between n records of a feed.
+    """r records for another topic, to be sent between the n records of a feed.
 
     Attributes:
-        topic: Where they go; must exist.
+        topic: Their topic; must exist.
         keys: r keys.
         values: r payloads.
-        before: int64[r], ascending, 0 to n: each goes right before the feed's record of this
-            number and bears its Kafka timestamp; n stands for behind the last.
+        before: int64[r], ascending, 0 to n: each is sent right before the feed's record of this
+            number, with the same Kafka timestamp; n means after the last record.
     """
 
     topic: str
@@ -55,7 +55,7 @@ Outgoing = tuple[str, bytes | None, bytes | None, int]
 
 
 def options(kafka: Kafka, linger_ms: float) -> dict[str, Any]:
-    """Return the options of an idempotent, not transactional producer with large batches."""
+    """Return the options of an idempotent, non-transactional producer with large batches."""
     return config.common(kafka) | {
         "client.id": f"{kafka.group}-feed",
         "enable.idempotence": True,
@@ -72,7 +72,7 @@ def options(kafka: Kafka, linger_ms: float) -> dict[str, Any]:
 
 
 class Pace:
-    """A schedule: record i is due at start + i / rate, whatever happened before.
+    """A schedule: record i is due at start + i / rate, independent of earlier delays.
 
     Args:
         rate: Records per second.
@@ -94,7 +94,7 @@ class Pace:
 
     @property
     def next_seconds(self) -> float:
-        """Seconds until the next record is due; 0 or less when it is."""
+        """Seconds until the next record is due; 0 or less if it is due now."""
         return self._start + self._given / self._rate - self._clock()
 
 
@@ -104,8 +104,8 @@ class Feed:
     Args:
         kafka: The cluster.
         encode: Columns to payloads, with the transaction schema's registered id.
-        topic: Where they go; must exist.
-        rate: Records per second; None: as fast as the broker takes them. The schedule starts with
+        topic: The topic; must exist.
+        rate: Records per second; None: as fast as the broker accepts them. The schedule starts with
             the first record, and a record's Kafka timestamp is its scheduled time.
 
     Raises:
@@ -126,13 +126,13 @@ class Feed:
         self.sent = 0
 
     def send(self, rows: pa.Table | pa.RecordBatch) -> None:
-        """Send rows in their order; columns beside those of the schema are left out.
+        """Send rows in their order; columns that are not in the schema are left out.
 
         Args:
-            rows: Transactions by column; ``customer_id`` must be there.
+            rows: Transactions by column; ``customer_id`` is required.
 
         Raises:
-            UnavailableError: The broker did not take a record in time.
+            UnavailableError: The broker did not accept a record in time.
             TransactionError: The broker refused a record.
         """
         table = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
@@ -147,13 +147,13 @@ class Feed:
         values: Sequence[bytes | None],
         riders: Riders | None = None,
     ) -> None:
-        """Send payloads as they are, on the same schedule; raises like :meth:`send`.
+        """Send payloads unchanged, on the same schedule; raises like :meth:`send`.
 
         Args:
-            keys: n keys.
+            keys: n keys, n >= 1.
             values: n payloads.
-            riders: Go in between, in exactly their places; only the n, which must be at least
-                one, count for the schedule.
+            riders: Sent between them, exactly in their places; only the n records count for the
+                schedule.
         """
         if self._rate is None and riders is None:
             self._produce_now(keys, values)
@@ -167,7 +167,7 @@ class Feed:
             at = behind
 
     def _schedule(self, count: int) -> Iterator[Int64]:
-        """Yield the Kafka timestamps of ``count`` records, those that are due at a time."""
+        """Yield the Kafka timestamps of ``count`` records, as they become due."""
         if self._rate is None:
             yield np.zeros(count, np.int64)
             return
@@ -188,15 +188,15 @@ class Feed:
         self._refuse_failure()
 
     def _produce_now(self, keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> None:
-        """Hand over many records in one call: half the cost of one by one, timestamp now."""
+        """Send many records in one call: half the cost of single calls, timestamp now."""
         for at in range(0, len(values), _ROWS_AT_ONCE):
             part = slice(at, at + _ROWS_AT_ONCE)
             messages: list[dict[str, Any]] = [
                 {"key": key, "value": value}
                 for key, value in zip(keys[part], values[part], strict=True)
             ]
-            # Room first: a queue that fills half-way could let a customer's later record pass an
-            # earlier one that has to be handed over again.
+            # Make room first: if the queue fills up in between, a customer's later record could
+            # overtake an earlier one that has to be sent again.
             while len(self._producer) > _QUEUE - len(messages):
                 self._producer.poll(_ROOM_SECONDS)
                 self._refuse_failure()
@@ -210,7 +210,7 @@ class Feed:
             self._refuse_failure()
 
     def _produce_at(self, records: Iterable[Outgoing]) -> None:
-        """Hand over records one by one: the call for many takes neither topics nor timestamps."""
+        """Send records one by one: the call for many supports neither topics nor timestamps."""
         for topic, key, value, timestamp in records:
             while len(self._producer) >= _QUEUE:
                 self._producer.poll(_ROOM_SECONDS)
@@ -256,7 +256,7 @@ def _merged(
     riders: Riders | None,
     first: int,
 ) -> Iterator[Outgoing]:
-    """Yield the records from ``first`` on, one for each time, and the riders between them."""
+    """Yield the records from ``first`` on, one per time, and the riders between them."""
     behind = first + len(times)
     if riders is None:
         riders = Riders("", (), (), np.empty(0, np.int64))

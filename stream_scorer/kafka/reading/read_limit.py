@@ -1,8 +1,7 @@
-"""The limit of a read that has an end: it reaches the end, or it ends with an error.
+"""A bounded read reaches its end, or fails.
 
-A read that has an end knows, when it begins, the offset at which each partition ends. It stops at
-those offsets and nowhere before: that no record came for a while says nothing about the topic on a
-busy machine.
+Such a read knows at its start the offset at which each partition ends, and stops only there. On a
+busy machine, a while without records does not mean that the topic has no more.
 """
 
 from collections.abc import Mapping
@@ -10,17 +9,17 @@ from collections.abc import Mapping
 from stream_scorer.errors import UnavailableError
 
 STALLED_SECONDS = 30.0
-"""How long a read may wait without gaining an offset."""
+"""How long a read may wait without progress, seconds."""
 
 
 class ReadLimit:
-    """Ends a read with an error when it has gained no offset for 30 s.
+    """Ends a read with an error when it has made no progress for 30 s.
 
-    Only the seconds that the read waits for the broker count. What its caller does with the records
-    meanwhile takes none of them.
+    Only the time that the read waits for the broker counts, not the time that its caller spends on
+    the records.
 
     Args:
-        topic: What is read.
+        topic: The topic.
         ends: By partition, the offset at which the read ends.
     """
 
@@ -31,14 +30,14 @@ class ReadLimit:
         self._waited = 0.0
 
     def note(self, positions: Mapping[int, int], waited: float) -> None:
-        """Note how far the read is after a poll.
+        """Note the read's progress after a poll.
 
         Args:
             positions: By partition, the next offset; a partition that is missing is at its end.
-            waited: How long the poll waits when nothing comes, s.
+            waited: How long the poll waits when there are no records, s.
 
         Raises:
-            UnavailableError: No offset was gained for 30 s.
+            UnavailableError: There was no progress for 30 s.
         """
         behind = {p: end for p, end in self._ends.items() if positions.get(p, end) < end}
         left = sum(end - positions[p] for p, end in behind.items())

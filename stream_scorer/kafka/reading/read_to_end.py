@@ -1,8 +1,8 @@
-"""Read a topic read-committed, up to the end that it had when the reading began, or for ever.
+"""Reads a topic read-committed, up to its end at the start of the read, or continuously.
 
-A bounded read ends at offsets: at the record before the end, or at the partition-end event when
-aborted records or transaction markers are there. Where it cannot get to the end it raises. A record
-that cannot be inflated comes without key and value; see ``unreadable_batches``.
+A bounded read ends at offsets: at the record before the end, or at the partition-end event if
+aborted records or transaction markers are there. If it cannot reach the end, it raises. A record
+that cannot be decompressed has neither key nor value; see ``unreadable_batches``.
 """
 
 from collections import Counter
@@ -31,9 +31,9 @@ _TURN_SECONDS = 0.05
 _RECORDS_AT_ONCE = 1_000
 
 _ONE_OF_SEVERAL = {
-    # What none of them takes yet is held for all.
+    # Records that no partition's reader has taken yet are held for all.
     "queued.max.messages.kbytes": 8_192,
-    # How long the broker waits for more before it says that there is none.
+    # How long the broker waits for more before it answers that there is none.
     "fetch.wait.max.ms": 5,
 }
 
@@ -50,10 +50,10 @@ def read(
     Args:
         kafka: The cluster.
         topic: An existing topic.
-        start: First offset by partition; a partition that is not listed is not read.
-        end: Next offset after the last one by partition. Where it is after the last stable offset,
-            the open transactions before it are waited for.
-        stop: Asked while the broker is waited for whether to end before the end.
+        start: First offset by partition; other partitions are not read.
+        end: Next offset after the last one by partition. If it is after the last stable offset,
+            the read waits for the open transactions before it.
+        stop: Called while waiting for the broker; true ends the read early.
 
     Raises:
         UnavailableError: No offset could be read for 30 s; all that could be read was yielded.
@@ -67,7 +67,7 @@ def read(
     try:
         consumer.assign([TopicPartition(topic, p, at) for p, at in sorted(positions.items())])
         while positions and not stop():
-            # Not one call for all: it would wait out its time for what the last ones lack.
+            # Not one call for all, which would wait the full time for the last ones.
             first: Any = consumer.poll(_POLL_SECONDS)
             messages = [] if first is None else [first, *consumer.consume(_RECORDS_AT_ONCE, 0)]
             for message in messages:
@@ -99,8 +99,8 @@ def read(
 class Readers:
     """Consumers that read one partition after another, several of them in turns.
 
-    One that has read a partition to its end knows the cluster, and begins with the next at once; a
-    new one takes some hundred milliseconds, of which it works in few.
+    A consumer that has read a partition to its end knows the cluster, and begins with the next
+    immediately. A new one takes some hundred milliseconds, most of them waiting.
 
     Args:
         kafka: The cluster.
@@ -125,10 +125,10 @@ class Readers:
     def read(self, partition: int) -> Iterator[list[Any]]:
         """Yield the committed messages of an existing partition, in order, some at a time.
 
-        At first it yields none, for it connects then, and the caller may have other things to do.
-        It ends at the end that the partition has when the broker first says that there is no more,
-        open transactions included: what they hold is waited for. A transaction that was committed
-        before the reading began is therefore read, even where its marker is still on its way.
+        While it connects, it yields empty lists, so that the caller can do other work. It ends at
+        the partition's end when the broker first reports that there is no more. That end includes
+        open transactions, and the read waits for their records. So it also reads a transaction that
+        was committed before the read began, but whose marker is not written yet.
 
         Raises:
             UnavailableError: The broker sent nothing for 30 s, or refuses, or a transaction
@@ -141,7 +141,7 @@ class Readers:
         try:
             consumer.assign([TopicPartition(self._topic, partition, OFFSET_BEGINNING)])
             yield []
-            # Only our own waits count, not what the caller does meanwhile.
+            # Only our own waits count, not the caller's work in between.
             waited = 0.0
             while not ended:
                 first: Any = consumer.poll(_TURN_SECONDS)
@@ -162,9 +162,9 @@ class Readers:
                             continue
                         _refuse(self._kafka, message.error())
                         if message.partition() != partition:
-                            continue  # an event of the partition before this one ends nothing
+                            continue  # an event of the previous partition does not matter
                         if end is None:
-                            # As of the fetch that found no more, and with open transactions.
+                            # As of the last fetch, with open transactions.
                             _, end = consumer.get_watermark_offsets(place, cached=True)
                     ended = end is not None and _next(message) >= end
                 yield [message for message in found if not message.error()]
@@ -175,9 +175,9 @@ class Readers:
                 consumer.close()
 
     def _passed(self, consumer: Consumer, partition: int, message: Any) -> bool:
-        """Get past a batch that cannot be inflated; whether an error event is of one.
+        """Skip a batch that cannot be decompressed; return whether an error event reports one.
 
-        It is left out: what is kept in the topics that are read this way is never so large.
+        It is left out: records in the topics that are read this way are never so large.
         """
         if not cannot_inflate(message.error()):
             return False
@@ -196,7 +196,7 @@ class Readers:
         return Consumer(options | _ONE_OF_SEVERAL)
 
     def close(self) -> None:
-        """Let go of the connections that nobody reads with; who reads again makes new ones."""
+        """Close the idle connections; another read opens new ones."""
         self._ends.close()
         while self._idle:
             self._idle.pop().close()
@@ -205,12 +205,13 @@ class Readers:
 def read_all(kafka: Kafka, topic: str) -> Iterator[Any]:
     """Yield every committed message of the records that the topic holds now.
 
-    A transaction that is open now is waited for. A scorer's offsets are visible a moment before its
-    outputs are: a read to the last stable offset would miss what was just reported as committed.
+    The read waits for open transactions. A scorer's offsets are visible a moment before its
+    outputs: a read to the last stable offset would miss outputs that were just reported as
+        committed.
 
     Raises:
         SettingsError: The topic does not exist.
-        UnavailableError: The broker does not answer, or a transaction stays open for 30 s; what
+        UnavailableError: The broker does not answer, or a transaction stays open for 30 s; all that
             could be read was yielded.
     """
     return read(kafka, topic, *bounds(kafka, topic, stable=False))
@@ -219,8 +220,8 @@ def read_all(kafka: Kafka, topic: str) -> Iterator[Any]:
 def newest(kafka: Kafka, topic: str, count: int) -> Iterator[Any]:
     """Yield the newest ``count`` committed messages by timestamp, oldest first.
 
-    Reads backwards in growing steps, because markers and aborted records take offsets too. Open
-    transactions are waited for as in :func:`read_all`.
+    Reads backwards in growing steps, because markers and aborted records take offsets too. Waits
+    for open transactions as :func:`read_all` does.
 
     Raises:
         SettingsError: The topic does not exist.
@@ -244,7 +245,7 @@ def newest(kafka: Kafka, topic: str, count: int) -> Iterator[Any]:
 def _read_as_far_as_possible(
     kafka: Kafka, topic: str, start: Mapping[int, int], end: Mapping[int, int]
 ) -> tuple[list[Any], UnavailableError | None]:
-    """Return the messages of a bounded read, and the error that ended it before its end, if any."""
+    """Return the messages of a bounded read, and the error that ended it early, if any."""
     found: list[Any] = []
     try:
         found.extend(read(kafka, topic, start, end))
@@ -256,13 +257,13 @@ def _read_as_far_as_possible(
 def follow(
     kafka: Kafka, topic: str, start: Mapping[int, int], stop: Callable[[], bool]
 ) -> Iterator[Any]:
-    """Yield committed messages from ``start`` on as they come, until the caller stops.
+    """Yield committed messages from ``start`` on as they arrive, until the caller stops.
 
     Args:
         kafka: The cluster.
         topic: An existing topic.
         start: First offset by partition.
-        stop: Asked ten times a second, and before each message, whether to end.
+        stop: Called ten times a second, and before each message; true ends the read.
 
     Raises:
         UnavailableError: The broker is gone.
@@ -293,11 +294,11 @@ def follow(
 
 
 def _next(message: Any) -> int:
-    """Return the next offset: a record's own + 1, or where a partition's end was reached."""
+    """Return the next offset: a record's own + 1, or the partition's end."""
     return int(message.offset()) + (message.error() is None)
 
 
 def _refuse(kafka: Kafka, error: Any) -> None:
-    """Raise for everything but the event that a partition's end was reached."""
+    """Raise for every error event except a partition's end."""
     if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 the binding's public constant
         raise unreachable(kafka, error.str()) from KafkaException(error)

@@ -25,27 +25,27 @@ _UNREADABLE = frozenset(
     }
 )
 STEP_SECONDS = 0.05
-"""How long a step of a replay waits for records."""
+"""How long a step of a replay waits for records, seconds."""
 
 
 class PartitionReplay(Protocol):
-    """What brings one partition's state to an offset, step by step.
+    """Brings one partition's state to an offset, step by step.
 
     Attributes:
         partition: Input partition.
-        next_offset: Where the replay stands.
-        end: The offset at which live reading goes on.
+        next_offset: The replay's next offset.
+        end: The offset at which live reading continues.
     """
 
     @property
-    def partition(self) -> int: ...  # noqa: D102 said above
+    def partition(self) -> int: ...  # noqa: D102 see above
     @property
     def next_offset(self) -> int: ...  # noqa: D102
     @property
     def end(self) -> int: ...  # noqa: D102
 
     def step(self) -> RawRecords | None:
-        """Return some records before ``end``, or None when a short while brought none."""
+        """Return some records before ``end``, or None if there were none for a short while."""
         ...
 
     @property
@@ -54,12 +54,12 @@ class PartitionReplay(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         ...
 
 
 class Consumers:
-    """Consumers of replays; one that has done with a partition goes on with another.
+    """Consumers of replays; after one partition, a consumer is used for another.
 
     Args:
         kafka: Cluster.
@@ -67,37 +67,37 @@ class Consumers:
     """
 
     def __init__(self, kafka: Kafka, topic: str) -> None:
-        # What is deleted under our hands must not be passed over in silence.
+        # Records that are deleted during the read must not be skipped silently.
         self._options = config.reader(kafka, f"{kafka.group}-replay")
         self._options["auto.offset.reset"] = "error"
         self._topic = topic
         self._idle: list[PassingConsumer] = []
 
     def take(self) -> PassingConsumer:
-        """Return one that is assigned nothing."""
+        """Return a consumer without an assignment."""
         return self._idle.pop() if self._idle else PassingConsumer(self._options, self._topic)
 
     def put(self, consumer: PassingConsumer) -> None:
-        """Take one back."""
+        """Take a consumer back."""
         consumer.assign({})
         self._idle.append(consumer)
 
     def close(self) -> None:
-        """Let go of the connections of those that are idle."""
+        """Close the connections of the idle consumers."""
         while self._idle:
             self._idle.pop().close()
 
 
 class InputReplay:
-    """One partition's input from ``first`` up to, not including, ``end``.
+    """One partition's input of ``[first, end)``.
 
     Args:
         kafka: Cluster.
         topic: Input topic.
         partition: Its partition.
         first: First offset to return; retained.
-        end: The offset at which live reading goes on.
-        consumers: Where its consumer comes from and goes to; None: it has one of its own.
+        end: The offset at which live reading continues.
+        consumers: The pool of its consumer; None: it makes a separate one.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class InputReplay:
         self._consumer.assign({partition: first})
 
     def step(self) -> RawRecords | None:
-        """Return some records before ``end``, or None when a short while brought none.
+        """Return some records before ``end``, or None if there were none for a short while.
 
         Raises:
             StateError: The input was deleted meanwhile.
@@ -131,7 +131,7 @@ class InputReplay:
     def _judge(self, failure: ConsumerError) -> None:
         error = failure.error
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 the binding's own name
-            # Control records and aborted records may fill the rest up to the end.
+            # The rest up to the end may be control records and aborted records.
             self.next_offset = max(self.next_offset, failure.offset)
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 the binding's own name
             raise StateError(
@@ -151,7 +151,7 @@ class InputReplay:
         return self.next_offset >= self.end
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         if self._consumers is None:
             self._consumer.close()
         else:
@@ -164,16 +164,16 @@ Opened = TypeVar("Opened", bound=PartitionReplay)
 class Replays(Generic[Opened]):
     """The replays of the partitions that a process is taking over, step by step.
 
-    A few take turns, so that while one waits for its connection another has something to do. One
-    that holds much goes on alone: what is held at once stays bounded.
+    A few take turns, so that one can work while another waits for its connection. A replay that
+    holds much memory continues alone, so that the memory in use is bounded.
 
     Args:
-        open_replay: Opens the replay of (partition, end offset); None when there is nothing.
-        fold: Takes replayed records into the state; may raise to be given them again later. What
-            it raises leaves no trace.
-        listener: Told of progress.
+        open_replay: Opens the replay of (partition, end offset); None if nothing is to be replayed.
+        fold: Folds replayed records into the state. It may raise without a trace, and gets the same
+            records again later.
+        listener: Notified of progress.
         at_once: How many take turns.
-        alone: Whether a replay holds so much that the others stand still until it holds less.
+        alone: Whether a replay holds so much that the others wait until it holds less.
     """
 
     def __init__(
@@ -196,7 +196,7 @@ class Replays(Generic[Opened]):
         self._ready: set[int] = set()
 
     def begin(self, offsets: Mapping[int, int]) -> None:
-        """Take partitions over; their state is to reach these offsets."""
+        """Add partitions; their state is to reach these offsets."""
         for partition, offset in offsets.items():
             replay = self._open(partition, offset)
             if replay is None:
@@ -206,7 +206,7 @@ class Replays(Generic[Opened]):
                 self._running[partition] = replay
 
     def end(self, partitions: tuple[int, ...]) -> None:
-        """Give up the replays of partitions that left."""
+        """Abandon the replays of partitions that left."""
         for partition in partitions:
             self._ready.discard(partition)
             self._unfolded.pop(partition, None)
@@ -217,14 +217,14 @@ class Replays(Generic[Opened]):
 
     @property
     def pending(self) -> bool:
-        """Whether some partition is not handed out by ``step`` yet."""
+        """Whether ``step`` has not returned all partitions yet."""
         return bool(self._running or self._ready)
 
     def step(self) -> tuple[set[int], Opened | None]:
         """Replay some records of one partition.
 
         Returns:
-            (partitions whose state is whole, the replay that ended in this step).
+            (partitions whose state is complete, the replay that ended in this step).
         """
         ended = None
         if self._running:
@@ -242,9 +242,9 @@ class Replays(Generic[Opened]):
         return ready, ended
 
     def _fold_pieces(self, partition: int, pieces: list[RawRecords]) -> None:
-        """Fold pieces in order; one that fails is halved, down to the record that is left out.
+        """Fold pieces in order; a failing one is halved, down to the record that is left out.
 
-        What is raised leaves the rest in ``pieces``.
+        If it raises, ``pieces`` holds the rest.
 
         Raises:
             Paused: More records of the replay fail than may be left out.
@@ -280,7 +280,7 @@ class Replays(Generic[Opened]):
         self._listener(ReplayLeftOut(partition, int(record.offset[0]), kind_of(error)))
 
     def _next(self) -> tuple[int, Opened]:
-        """Return the partition and the replay whose turn it is."""
+        """Return the next partition in turn, and its replay."""
         begun = list(islice(self._running.items(), self._at_once))
         for partition, replay in begun:
             if self._alone(replay):

@@ -1,4 +1,4 @@
-"""A topic that is read whole by everybody who needs it: read committed, without a group."""
+"""Reads a complete topic, read-committed and without a group."""
 
 from confluent_kafka import KafkaError
 
@@ -17,13 +17,13 @@ class TopicFollower:
 
     Args:
         kafka: Cluster.
-        topic: What to read.
-        reader: What for: a part of the client's name.
+        topic: The topic.
+        reader: The purpose: a part of the client's name.
 
     Attributes:
         topic: The topic.
         partitions: Its partitions.
-        first: The offset of the oldest record that each has now.
+        first: The offset of each partition's oldest record at the start.
 
     Raises:
         SettingsError: The topic does not exist.
@@ -42,11 +42,11 @@ class TopicFollower:
         self._consumer.assign(self._next)
 
     def mark_end(self, *, stable: bool = True) -> None:
-        """Note the end that the topic has now.
+        """Note the topic's current end.
 
         Args:
-            stable: Whether that is what can be read by now; otherwise what is behind it, in
-                transactions that are not over, is waited for.
+            stable: Whether that is the last stable offset. Otherwise it is the high watermark, and
+                reading up to it waits for open transactions.
 
         Raises:
             UnavailableError: The broker does not answer.
@@ -55,7 +55,7 @@ class TopicFollower:
         self._limit = ReadLimit(self.topic, self._end)
 
     def partitions_now(self) -> tuple[int, ...]:
-        """Return the partitions that the topic has now, whether or not they are read.
+        """Return the topic's current partitions, whether or not they are read.
 
         Raises:
             UnavailableError: The broker does not answer.
@@ -64,26 +64,26 @@ class TopicFollower:
 
     @property
     def left(self) -> int:
-        """Offsets before the end that was noted."""
+        """Number of offsets before the noted end."""
         return sum(max(end - self._next.get(p, end), 0) for p, end in self._end.items())
 
     def poll(self, maximum: int, wait: float) -> RawRecords | None:
-        """Return up to ``maximum`` records, or None when ``wait`` seconds bring none.
+        """Return up to ``maximum`` records, or None if there are none for ``wait`` seconds.
 
         Raises:
-            UnavailableError: The topic is gone or must not be read.
+            UnavailableError: The topic is gone or may not be read.
         """
         polled = self._consumer.poll(maximum, wait, 0.0)
         raw = polled.records
         if raw is not None:
             self._next |= raw.next_offsets()
-        # The end that is told with records lies behind them.
+        # An end event among records means the end after them.
         for failure in polled.failures:
             self._judge(failure)
         return raw
 
     def poll_to_end(self, maximum: int, wait: float) -> RawRecords | None:
-        """Poll for a caller that reads to the end that was noted and has nothing else to do.
+        """Poll for a caller that reads to the noted end and has nothing else to do.
 
         Raises:
             UnavailableError: As :meth:`poll`; or no offset could be read for 30 s.
@@ -95,11 +95,11 @@ class TopicFollower:
     def _judge(self, failure: ConsumerError) -> None:
         code = failure.error.code()
         if code == KafkaError._PARTITION_EOF:  # noqa: SLF001 the binding's own name
-            # Transaction markers and aborted records may fill the rest up to the end.
+            # The rest up to the end may be transaction markers and aborted records.
             self._next[failure.partition] = max(self._next[failure.partition], failure.offset)
         else:
             refuse_unreadable(self.topic, failure)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._consumer.close()

@@ -1,12 +1,12 @@
-"""Record batches that the client library refuses to inflate, and how a reader gets past them.
+"""Record batches that the client library refuses to decompress, and how a reader skips them.
 
-A batch has one producer, who may compress zeros a thousandfold. librdkafka inflates a zstd batch up
-to ``receive.message.max.bytes`` (100 MB) and answers every fetch inside a larger one with an error
-that names the batch's first offset, for ever. Where the batch ends, the error does not say. So it
-is searched for: a fetch before the end gets the same error again, one behind it does not.
+A batch comes from one producer, which may compress zeros a thousandfold. librdkafka decompresses a
+zstd batch up to ``receive.message.max.bytes`` (100 MB). It answers every fetch inside a larger one
+with an error that names the batch's first offset, for ever, but not its end. So the end is searched
+for: a fetch before the end gets the same error again, a fetch after it does not.
 
-No record that can be read is passed over: the search ends at the first offset at which the batch is
-not met again.
+No readable record is skipped: the search ends at the first offset at which the error no longer
+occurs.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,11 +42,11 @@ _MEMBERS_ONLY = frozenset(
 
 
 class BatchEnds:
-    """Finds the ends of batches that cannot be inflated.
+    """Finds the ends of batches that cannot be decompressed.
 
     Args:
         options: librdkafka's, of the reader that met the batch.
-        topic: What it reads.
+        topic: The topic.
     """
 
     def __init__(self, options: Mapping[str, Any], topic: str) -> None:
@@ -55,7 +55,7 @@ class BatchEnds:
             "enable.partition.eof": True,
             "auto.offset.reset": "error",
             "fetch.error.backoff.ms": 10,
-            # One batch is wanted.
+            # Only one batch is needed.
             "queued.min.messages": 1,
             "max.partition.fetch.bytes": 1_024,
         }
@@ -64,10 +64,10 @@ class BatchEnds:
         self._found: dict[int, tuple[int, int]] = {}
 
     def end(self, partition: int, base: int) -> int:
-        """Return the offset behind a batch; its own first offset if it can be read after all.
+        """Return the next offset after a batch; its own first offset if it can be read after all.
 
         Args:
-            partition: Where it is.
+            partition: Its partition.
             base: Its first offset.
 
         Raises:
@@ -116,21 +116,21 @@ class BatchEnds:
         )
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         if self._consumer is not None:
             self._consumer.close()
             self._consumer = None
 
 
 class PassingConsumer(ColumnConsumer):
-    """A consumer in which a record that cannot be inflated is one without key and value.
+    """A consumer that returns a record that cannot be decompressed without key and value.
 
-    Such records are marked (:attr:`RawRecords.unreadable`), come in their order, and are never more
-    than a poll may return. It does not matter at which of them a reader begins or stops.
+    Such records are marked (:attr:`RawRecords.unreadable`), arrive in order, and count for a poll's
+    maximum. A reader may begin or stop at any of them.
 
     Args:
         options: librdkafka's.
-        topic: What it consumes.
+        topic: The topic.
         headers_per_poll: As of :class:`ColumnConsumer`.
 
     Raises:
@@ -151,13 +151,13 @@ class PassingConsumer(ColumnConsumer):
         self._from = dict(offsets)
 
     def add(self, offsets: Mapping[int, int]) -> None:
-        """Take partitions that were assigned."""
+        """Add partitions that were assigned."""
         super().add(offsets)
         self._from |= offsets
         self._moved |= offsets.keys()
 
     def remove(self, partitions: Sequence[int]) -> None:
-        """Let go of partitions that were revoked."""
+        """Remove partitions that were revoked."""
         super().remove(partitions)
         for partition in partitions:
             self._from.pop(partition, None)
@@ -176,7 +176,7 @@ class PassingConsumer(ColumnConsumer):
         """Wait for a record, and then for more; see :class:`ColumnConsumer`.
 
         Raises:
-            KafkaException: The client cannot go on.
+            KafkaException: The client cannot continue.
         """
         self._moved.clear()
         polled = super().poll(maximum, wait, linger)
@@ -188,13 +188,13 @@ class PassingConsumer(ColumnConsumer):
             if not cannot_inflate(failure.error):
                 others.append(failure)
             elif (place := failure.partition) in self._from and place not in self._moved:
-                # What is not passed now, the next fetch meets again.
+                # If this fails, the next fetch meets the batch again.
                 with suppress(KafkaException, UnavailableError):
                     pieces += self._passed(failure, maximum - sum(map(len, pieces)))
         return Polled(RawRecords.join(pieces) if pieces else None, tuple(others))
 
     def _passed(self, failure: ConsumerError, most: int) -> list[RawRecords]:
-        """Get past a batch, or past as much of it as may be returned."""
+        """Skip a batch, or as much of it as may be returned."""
         partition, base = failure.partition, failure.offset
         first = max(base, self._from[partition])
         end = min(self._ends.end(partition, base), first + most)
@@ -204,13 +204,13 @@ class PassingConsumer(ColumnConsumer):
         return [unread(partition, first, end)]
 
     def close(self) -> None:
-        """Leave the group and free the client; a second time does nothing."""
+        """Leave the group and free the client; further calls do nothing."""
         self._ends.close()
         super().close()
 
 
 def unread(partition: int, first: int, end: int) -> RawRecords:
-    """Return the records of ``[first, end)`` as what stands in for them."""
+    """Return the records of ``[first, end)``, marked as unreadable."""
     n = end - first
     return RawRecords(
         BytesColumn.nulls(n),
@@ -225,14 +225,14 @@ def unread(partition: int, first: int, end: int) -> RawRecords:
 
 @dataclass(frozen=True, slots=True)
 class UnreadMessage:
-    """Stands in for a ``confluent_kafka.Message`` that cannot be inflated: null key and value."""
+    """Replaces a ``confluent_kafka.Message`` that cannot be decompressed: null key and value."""
 
     _topic: str
     _partition: int
     _offset: int
 
     def topic(self) -> str:
-        """Return where it is."""
+        """Return its topic."""
         return self._topic
 
     def partition(self) -> int:
@@ -253,14 +253,14 @@ class UnreadMessage:
         """Return None."""
 
     def error(self) -> None:
-        """Return None: readers go on."""
+        """Return None, so that readers continue."""
 
     def timestamp(self) -> tuple[int, int]:
-        """Return that it has none."""
+        """Return that it has no timestamp."""
         return 0, NO_TIME
 
 
 def unread_messages(topic: str, partition: int, first: int, end: int) -> Iterator[Any]:
-    """Yield what stands in for the messages of ``[first, end)``."""
+    """Yield the replacements for the messages of ``[first, end)``."""
     for offset in range(first, end):
         yield UnreadMessage(topic, partition, offset)

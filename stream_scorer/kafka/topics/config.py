@@ -21,8 +21,8 @@ def common(kafka: Kafka) -> dict[str, Any]:
         "socket.nagle.disable": True,
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1_000,
-        # After a commit the coordinator answers CONCURRENT_TRANSACTIONS for a moment; the
-        # default of 100 ms would be the latency of every transaction (99 ms against 4.6 ms).
+        # After a commit the coordinator answers CONCURRENT_TRANSACTIONS for a moment. The default
+        # of 100 ms would be the latency of every transaction (99 ms instead of 4.6 ms).
         "retry.backoff.ms": 1,
         "retry.backoff.max.ms": 5,
         "log_level": 0,
@@ -36,7 +36,7 @@ def common(kafka: Kafka) -> dict[str, Any]:
 
 
 def member_name(kafka: Kafka, group: str | None = None) -> str:
-    """Return what a process is called in a group: its client id, and as a static member its name.
+    """Return a process's name in a group: its client id and, for a static member, its instance id.
 
     It need only be unique in the group; for a transactional id see ``identity``.
     """
@@ -44,7 +44,7 @@ def member_name(kafka: Kafka, group: str | None = None) -> str:
 
 
 def consumer(kafka: Kafka, group: str | None = None) -> dict[str, Any]:
-    """Return the options of a transaction loop's consumer: read committed, no own commits."""
+    """Return the options of a transaction loop's consumer: read committed, no auto-commit."""
     return common(kafka) | {
         "group.id": group or kafka.group,
         "client.id": member_name(kafka, group),
@@ -56,8 +56,8 @@ def consumer(kafka: Kafka, group: str | None = None) -> dict[str, Any]:
         "fetch.min.bytes": 1,
         "fetch.wait.max.ms": 100,
         "fetch.error.backoff.ms": 50,
-        # With its queue full, librdkafka fetches nothing for this long; its default of 1,000 ms
-        # is longer than it takes us to empty the queue (118 k against 138 k events/s).
+        # With a full queue, librdkafka does not fetch for this long. Its default of 1,000 ms is
+        # longer than we take to empty the queue (118 k instead of 138 k events/s).
         "fetch.queue.backoff.ms": 10,
         "queued.min.messages": 100_000,
         "queued.max.messages.kbytes": 65_536,
@@ -66,13 +66,13 @@ def consumer(kafka: Kafka, group: str | None = None) -> dict[str, Any]:
 
 
 def member(kafka: Kafka, group: str | None = None) -> dict[str, Any]:
-    """Return the options of a consumer that joins its group, and is given partitions there."""
+    """Return the options of a consumer that joins its group to be assigned partitions."""
     options = consumer(kafka, group) | {"group.protocol": kafka.group_protocol}
     if kafka.static_membership:
         options["group.instance.id"] = options["client.id"]
     if kafka.group_protocol == "classic":
-        # Under KIP-848 sessions, heartbeats and assignment are the broker's to say, and
-        # librdkafka refuses them; partitions come and go one by one there by themselves.
+        # Under KIP-848 the broker determines sessions, heartbeats and assignment, and librdkafka
+        # refuses these options; rebalances are always incremental there.
         options |= {
             "partition.assignment.strategy": "cooperative-sticky",
             "session.timeout.ms": kafka.session_timeout_ms,
@@ -87,16 +87,16 @@ def producer(kafka: Kafka, transactional_id: str) -> dict[str, Any]:
         "transactional.id": transactional_id,
         "client.id": transactional_id,
         "transaction.timeout.ms": kafka.transaction_timeout_ms,
-        # A topic that is gone is told within the transaction, not waited for until its end: the
-        # next producer would wait from the beginning.
+        # A missing topic is reported within the transaction, not at its end, when the next producer
+        # would wait from the beginning.
         "topic.metadata.propagation.max.ms": min(kafka.transaction_timeout_ms // 3, 5_000),
         "enable.idempotence": True,
         "acks": "all",
         "linger.ms": 1,
         "compression.type": "lz4",
-        # As the transactions are partitioned, so that both join by customer without a shuffle.
+        # The same partitioner as for transactions, so that both join by customer without a shuffle.
         "partitioner": "murmur2_random",
-        # Everything of one transaction fits the queue: a batch is bounded and flushed by commit.
+        # All records of a transaction fit the queue: batches are bounded and flushed by commit.
         "queue.buffering.max.messages": 1_000_000,
         "queue.buffering.max.kbytes": 1_048_576,
         "batch.num.messages": 100_000,
@@ -106,13 +106,13 @@ def producer(kafka: Kafka, transactional_id: str) -> dict[str, Any]:
 
 def topics(kafka: Kafka) -> dict[str, dict[str, str]]:
     """Return, by topic, the options in which a producer's differ."""
-    # A checkpoint is hashes for the most part: LZ4 takes longer than the dump and saves nothing,
-    # and the broker reads it again.
+    # A checkpoint is mostly hashes: LZ4 takes longer than the dump and saves nothing, and the
+    # broker decompresses it again.
     return {kafka.topics.state: {"compression.codec": "none"}}
 
 
 def reader(kafka: Kafka, group: str) -> dict[str, Any]:
-    """Return the options of a plain read-committed reader that assigns its own partitions."""
+    """Return the options of a plain read-committed reader that assigns partitions to itself."""
     return common(kafka) | {
         "group.id": group,
         "isolation.level": "read_committed",
@@ -125,9 +125,9 @@ def reader(kafka: Kafka, group: str) -> dict[str, Any]:
 
 
 def refused_option(error: KafkaException) -> SettingsError | None:
-    """Return what the user is told of an option in ``kafka.client`` that the library refused.
+    """Return the user's error for an option in ``kafka.client`` that the library refused.
 
-    Only librdkafka knows its options, and tells when the first client is made.
+    Only librdkafka knows its options, and it reports them when the first client is made.
 
     Returns:
         None for any other failure.
@@ -135,5 +135,5 @@ def refused_option(error: KafkaException) -> SettingsError | None:
     cause = error.args[0]
     if cause.code() != KafkaError._INVALID_ARG:  # noqa: SLF001 the binding's own name
         return None
-    # What it says of a range ends with a line's end.
+    # The message about a range ends with a newline.
     return SettingsError(f"setting kafka.client: {cause.str().strip()}", "correct the option")

@@ -1,4 +1,4 @@
-"""What a consumer's errors are to its user: which wait, and which end the process with what."""
+"""What a consumer's errors mean to its user: which to wait out, and which end the process."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,19 +27,19 @@ _REFUSED = frozenset({KafkaError.INCONSISTENT_GROUP_PROTOCOL, KafkaError.GROUP_M
 
 
 def cannot_inflate(error: KafkaError) -> bool:
-    """Whether an error event says that a record batch is larger than may be inflated.
+    """Return whether an error event reports a record batch too large to decompress.
 
-    No waiting mends it: every fetch inside the batch gets it again; see
+    Waiting does not help: every fetch inside the batch gets it again; see
     ``kafka/reading/unreadable_batches.py``. The event's offset is the first of the batch.
     """
     return bool(error.code() == KafkaError._BAD_COMPRESSION)  # noqa: SLF001 the binding's own name
 
 
 def refuse_unreadable(topic: str, failure: ConsumerError) -> None:
-    """Check an error event of a reader without a group: most of them pass by waiting.
+    """Check an error event of a reader without a group; most of them resolve themselves.
 
     Args:
-        topic: What is read.
+        topic: The topic.
         failure: The event.
 
     Raises:
@@ -54,7 +54,7 @@ def refuse_unreadable(topic: str, failure: ConsumerError) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Who reads what.
+    """A consumer's topic, group and name.
 
     Attributes:
         topic: The input topic.
@@ -67,7 +67,7 @@ class Reading:
     member: str
 
     def judge(self, failure: ConsumerError) -> StreamScorerError | None:
-        """Return what an error event means; None where waiting mends it."""
+        """Return what an error event means; None if waiting resolves it."""
         error = failure.error
         code = error.code()
         if code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 the binding's own name
@@ -91,23 +91,23 @@ class Reading:
         )
 
     def refused(self, failure: ConsumerError) -> str:
-        """Return why the group does not take this member now; empty for any other failure.
+        """Return why the group does not accept this member now; empty for any other failure.
 
-        The client asks again and again, and the group takes it once others have left.
+        The client retries, and the group accepts it once others have left.
         """
         if failure.error.code() not in _REFUSED:
             return ""
         return f"group {self.group} does not take member {self.member}: {failure.error.str()}"
 
     def refuse_missing(self, count: Callable[[float], int], seconds: float) -> None:
-        """Check that the topic is there: under KIP-848 a member waits for it without a word.
+        """Check that the topic exists: under KIP-848 a member waits for it silently.
 
         Args:
-            count: Asks the broker for the number of its partitions.
-            seconds: How long that may take.
+            count: Queries the broker for its number of partitions.
+            seconds: Time limit.
 
         Raises:
-            UnavailableError: It does not exist, may not be read, or the broker does not say.
+            UnavailableError: It does not exist, may not be read, or the broker does not answer.
         """
         try:
             count(seconds)

@@ -1,4 +1,4 @@
-"""Where a group without committed offsets begins: where its operator says, and nowhere else."""
+"""Where a group without committed offsets begins: only where its operator chooses."""
 
 from stream_scorer.errors import OffsetsError
 from stream_scorer.ports import Start
@@ -8,9 +8,9 @@ def chosen_start(start: Start | None, group: str, missing: str) -> Start:
     """Return where the group begins.
 
     Args:
-        start: What the operator chose with ``--from``.
+        start: The operator's choice with ``--from``.
         group: The consumer group.
-        missing: What has no committed offset, for the error.
+        missing: What has no committed offset, for the error message.
 
     Raises:
         OffsetsError: The operator chose nothing.

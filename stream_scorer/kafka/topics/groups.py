@@ -15,10 +15,10 @@ from stream_scorer.kafka.topics.offsets import ANSWER_SECONDS, admin, unreachabl
 from stream_scorer.settings import Kafka
 
 SETTLE_SECONDS = 30.0
-"""How long a group's coordinator that moves is waited for."""
+"""How long to wait for a group's moving coordinator, seconds."""
 _BREATH_SECONDS = 0.02
 _NEVER_SECONDS = 3_600.0
-"""The longest that librdkafka takes."""
+"""The maximum that librdkafka accepts."""
 COORDINATION = frozenset(
     {
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
@@ -26,18 +26,18 @@ COORDINATION = frozenset(
         KafkaError.NOT_COORDINATOR,
     }
 )
-"""Errors of a group whose coordinator moves, or is not elected yet; waiting mends them."""
+"""Errors of a group whose coordinator moves, or is not elected yet; waiting resolves them."""
 _Answer = TypeVar("_Answer")
 
 
 def settled(ask: Callable[[], _Answer], seconds: float = SETTLE_SECONDS) -> _Answer:
-    """Return the answer to a question about a group, asked again while its coordinator moves.
+    """Return the answer to a query about a group, repeated while its coordinator moves.
 
     A group's coordinator is elected a moment after a cluster has started.
 
     Args:
-        ask: Asks once.
-        seconds: How long a coordinator that moves is waited for.
+        ask: Queries once.
+        seconds: How long to wait for a moving coordinator.
 
     Raises:
         KafkaException: The broker does not answer, or not in that time.
@@ -53,11 +53,11 @@ def settled(ask: Callable[[], _Answer], seconds: float = SETTLE_SECONDS) -> _Ans
 
 
 def refuse_members(kafka: Kafka) -> None:
-    """Check that nobody is in the group, so that nobody's state moves meanwhile.
+    """Check that the group has no members, so that no process changes its state meanwhile.
 
     Raises:
         StateError: It has members.
-        UnavailableError: The broker does not say.
+        UnavailableError: The broker does not answer.
     """
     names = sorted(name for _, name in members(kafka, kafka.group))
     if names:
@@ -71,24 +71,24 @@ def members(kafka: Kafka, group: str) -> list[tuple[str, str]]:
     """Return (member id, name) of each of a group's members.
 
     Raises:
-        UnavailableError: The broker does not say.
+        UnavailableError: The broker does not answer.
     """
     found = Groups(kafka).described(group)
     return [(each.member_id, each.client_id) for each in found.members] if found else []
 
 
 class Groups:
-    """What the broker says of groups, asked one question at a time.
+    """Queries the broker about groups, one query at a time.
 
-    librdkafka ends the process (``rd_kafka_enq_once_del_source_return``, librdkafka#4605) when an
-    admin request's own time limit passes while the request is on its way. So none has a limit that
-    passes: who waits gives up by itself, and asks again by another client.
+    librdkafka aborts the process (``rd_kafka_enq_once_del_source_return``, librdkafka#4605) when an
+    admin request's own time limit passes while the request is in flight. So requests have no such
+    limit: the caller stops waiting, and makes the next query with another client.
 
     Args:
         kafka: The cluster.
 
     Attributes:
-        client: By whom is asked; another one after each question that was given up.
+        client: The admin client; replaced after each abandoned query.
     """
 
     def __init__(self, kafka: Kafka) -> None:
@@ -98,14 +98,14 @@ class Groups:
     def described(
         self, group: str, seconds: float = SETTLE_SECONDS
     ) -> ConsumerGroupDescription | None:
-        """Return what the broker says of a group; None where it knows none of that name.
+        """Return the broker's description of a group; None if it does not know the group.
 
         Args:
             group: The group.
-            seconds: How long a coordinator that moves is waited for.
+            seconds: How long to wait for a moving coordinator.
 
         Raises:
-            UnavailableError: The broker does not say.
+            UnavailableError: The broker does not answer.
         """
         try:
             return settled(lambda: self._answer(group), seconds)
@@ -161,12 +161,12 @@ def committed(
 def noted(
     consumer: ColumnConsumer, group: str, partitions: Sequence[int]
 ) -> dict[int, tuple[int, bytes]]:
-    """Return the group's stable (offset, note) of those partitions that it has committed.
+    """Return the group's stable (offset, note) of the partitions with a committed offset.
 
     Waits while an open transaction holds them.
 
     Raises:
-        UnavailableError: The broker does not say.
+        UnavailableError: The broker does not answer.
     """
     if not partitions:
         return {}

@@ -1,4 +1,4 @@
-"""A rolling sample of keys: whether they give the customer, and a customer has one partition.
+"""Samples keys: whether they match the customer, and each customer is in one partition.
 
 Otherwise a customer's history is split between partitions, and each part is too short.
 """
@@ -17,15 +17,15 @@ from stream_scorer.telemetry import KeyMisplaced, KeyOfAnother, Listener
 
 _SAMPLE_EVERY = 64
 _REMEMBERED = 1_024
-"""Customers whose partition is remembered, where the key alone does not tell it."""
+"""Number of customers whose partition is remembered, if the key does not determine it."""
 
 
 class KeySample:
-    """Takes one key of each batch, and judges some of them at a time.
+    """Takes one key of each batch, and judges several together.
 
     Args:
-        listener: Told how many of the sampled keys do not belong to their partition, and how many
-            give another customer than the record's value.
+        listener: Notified how many of the sampled keys are in the wrong partition, and how many
+            name another customer than the record's value.
         customers_of: Reads the customers from keys by a plan; see ``codec.records.record_key``.
     """
 
@@ -50,9 +50,9 @@ class KeySample:
         Args:
             raw: The batch.
             decoded: Its transactions, in one or more parts.
-            partitions: How many the input has.
-            plan: Says how the key gives the customer. If the key is the customer's id, its hash
-                gives the partition; else the partitions of some customers are compared.
+            partitions: Number of partitions of the input.
+            plan: Determines how the key contains the customer. If the key is the customer's id, its
+                hash gives the partition; otherwise the partitions of some customers are compared.
         """
         rule = mapping_in(plan.events).key
         if rule != self._rule:
@@ -94,7 +94,7 @@ class CustomerPartitions:
     """Remembers the partitions of some customers, and counts their events in other partitions.
 
     Args:
-        most: How many customers.
+        most: Maximum number of customers.
     """
 
     def __init__(self, most: int) -> None:
@@ -105,7 +105,7 @@ class CustomerPartitions:
         self._elsewhere = 0
 
     def take(self, events: EventBatch) -> None:
-        """Compare the events of customers that are remembered; remember the last one's."""
+        """Compare the events of remembered customers; remember the last event's customer."""
         if not len(events):
             return
         hashes = events.hashes("customer_id")

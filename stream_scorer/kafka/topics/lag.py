@@ -1,9 +1,9 @@
-"""How far a group is behind, from its committed offsets and the broker's own ends.
+"""A group's lag, from its committed offsets and the broker's end offsets.
 
-A transactional producer commits the group's offsets, so the consumer's own idea of its lag is
-wrong; and a group whose process is dead has no idea at all. Both ends matter: records behind the
-last stable offset cannot be read yet, and a stable end that stays below the high watermark is a
-transaction upstream that nobody ends.
+A transactional producer commits the group's offsets, so the consumer's own lag is wrong; and a
+group whose process is dead has none. Both ends matter. Records after the last stable offset cannot
+be read yet. If the stable end stays below the high watermark, an upstream transaction was never
+ended.
 """
 
 import threading
@@ -29,16 +29,16 @@ from stream_scorer.telemetry import LagObserved, Listener
 
 @dataclass(frozen=True, slots=True)
 class PartitionLag:
-    """How far a group is behind in one partition.
+    """A group's lag in one partition.
 
     Attributes:
         topic: The topic.
         partition: The partition.
-        committed: The next offset that the group will read; None when it never committed.
+        committed: The next offset that the group will read; None if it never committed.
         start: First retained offset.
-        stable: Last stable offset: behind it a transaction is still open.
+        stable: Last stable offset: after it, a transaction is still open.
         high: High watermark.
-        seconds: Age of the oldest record that is not committed; None when it was not asked for.
+        seconds: Age of the oldest record that is not committed; None if it was not requested.
     """
 
     topic: str
@@ -70,13 +70,13 @@ class PartitionLag:
 
 
 class LagReader:
-    """Reads the lag of one group, as often as asked.
+    """Reads the lag of one group repeatedly.
 
     Args:
         kafka: The cluster.
         group: The consumer group.
         topic: The topic that it reads; None: every topic in which it committed or has a member.
-        settle_seconds: How long a read waits for a group's coordinator that moves.
+        settle_seconds: How long a read waits for a group's moving coordinator.
     """
 
     def __init__(
@@ -91,9 +91,9 @@ class LagReader:
         self._group = group
         self._topic = topic
         self._groups = Groups(kafka)
-        # They never join. The admin client's own calls for offsets end the process when brokers go:
-        # those of a group with a segmentation fault (librdkafka#5040), those of topics with a
-        # failed assertion (librdkafka#4605).
+        # These consumers never join. The admin client's calls for offsets crash the process when
+        # brokers go down: those of a group with a segmentation fault (librdkafka#5040), those of
+        # topics with a failed assertion (librdkafka#4605).
         options = config.reader(kafka, group)
         self._member = Consumer(options | {"isolation.level": "read_uncommitted"})
         self._reader = Consumer(options | {"isolation.level": "read_committed"})
@@ -108,7 +108,7 @@ class LagReader:
             SettingsError: The group or the topic is unknown.
             UnavailableError: The broker does not answer.
         """
-        # The topics' listing also fails fast when no broker is there.
+        # Listing the topics also fails fast if there is no broker.
         named = [self._topic] if self._topic else None
         client = self._groups.client
         known = partitions(client, self._kafka, named)
@@ -141,8 +141,8 @@ class LagReader:
     def _committed(self, known: Mapping[str, Sequence[int]]) -> dict[tuple[str, int], int]:
         """Return the last committed offsets in the given topics.
 
-        Not only stable ones: those are refused while any transaction of the group is open, which
-        under load is nearly always; an open transaction's offsets are not in the answer anyway.
+        Not only stable ones: those are refused while any transaction of the group is open, which is
+        nearly always under load. An open transaction's offsets are not in the answer anyway.
         """
         wanted = [TopicPartition(topic, p) for topic, numbers in known.items() for p in numbers]
         try:
@@ -169,7 +169,7 @@ class LagReader:
     def _with_seconds(self, lags: list[PartitionLag]) -> list[PartitionLag]:
         behind = {(lag.topic, lag.partition): lag._from for lag in lags if lag.to_stable}  # noqa: SLF001 same module
         times = _first_times(self._kafka, behind, "read_committed")
-        # What an open transaction hides has an age too: nobody can read it meanwhile.
+        # Records of an open transaction have an age too: they cannot be read meanwhile.
         hidden = {
             (lag.topic, lag.partition): max(lag.stable, lag._from)  # noqa: SLF001 same module
             for lag in lags
@@ -198,7 +198,7 @@ def _first_times(
         return {}
     options = config.reader(kafka, f"{kafka.group}-reader") | {
         "isolation.level": isolation,
-        # One record is wanted: fetch no more than one record batch.
+        # Only one record is needed: do not fetch more than one record batch.
         "queued.min.messages": 1,
         "max.partition.fetch.bytes": 1_024,
     }
@@ -232,14 +232,14 @@ class LagWatch(Closing):
     Args:
         kafka: The cluster.
         topic: The input topic.
-        listener: Gets a :class:`~stream_scorer.telemetry.LagObserved` each time.
-        every_seconds: Pause between two observations.
+        listener: Notified with a :class:`~stream_scorer.telemetry.LagObserved` each time.
+        every_seconds: Time between two observations.
     """
 
     def __init__(
         self, kafka: Kafka, topic: str, listener: Listener, every_seconds: float = 5.0
     ) -> None:
-        # It looks again soon, and closing it must not wait long.
+        # It retries soon, and closing must not wait long.
         self._reader = LagReader(kafka, kafka.group, topic, settle_seconds=0.0)
         self._listener = listener
         self._every_seconds = every_seconds

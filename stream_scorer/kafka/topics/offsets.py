@@ -1,4 +1,4 @@
-"""What the broker says of topics and their offsets, with our errors for what it cannot say."""
+"""The broker's topics and offsets, with our errors for failed requests."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -12,14 +12,14 @@ from stream_scorer.kafka.topics import config
 from stream_scorer.settings import Kafka
 
 ANSWER_SECONDS = 5.0
-"""How long a command waits for the broker's answer before it gives up."""
+"""How long a command waits for the broker's answer, seconds."""
 
 _ELECTION = frozenset(
     {
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
-        # We have heard of a leader before the broker has, or after it.
+        # We know of a leader before the broker does, or after it.
         KafkaError.UNKNOWN_LEADER_EPOCH,
         KafkaError.FENCED_LEADER_EPOCH,
     }
@@ -52,7 +52,7 @@ def partitions(
         UnavailableError: The broker does not answer.
     """
     try:
-        # All topics: a request that names one may create it on a broker that creates by itself.
+        # All topics: naming one may create it on a broker with automatic creation.
         known = client.list_topics(timeout=ANSWER_SECONDS).topics
     except KafkaException as error:
         raise unreachable(kafka, error.args[0].str()) from error
@@ -79,7 +79,7 @@ def offsets(
 
     Args:
         client: From :func:`admin`.
-        kafka: For the error's text.
+        kafka: For the error message.
         wanted: Topics and partitions.
         spec: :data:`EARLIEST` or :data:`LATEST`.
         stable: Whether the latest is the last stable offset instead of the high watermark.
@@ -114,7 +114,7 @@ def bounds(
 
     Args:
         kafka: The cluster.
-        topic: Which.
+        topic: The topic.
         stable: Whether the end is the last stable offset instead of the high watermark.
 
     Raises:

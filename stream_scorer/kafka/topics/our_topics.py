@@ -1,4 +1,4 @@
-"""Our topics: what each needs, creating those that are missing, leaving those that are there."""
+"""Our topics: the needs of each; creates missing ones, leaves existing ones unchanged."""
 
 import time
 from collections.abc import Sequence
@@ -21,23 +21,23 @@ from stream_scorer.settings import Kafka
 
 PARTITIONS = 4
 INPUT_DAYS = 31
-"""How long the input is kept by default, since a history is rebuilt from it.
+"""How long the input is kept by default: a history is rebuilt from it.
 
-The longest window of the shipped models is 30 days; the lateness comes on top."""
-# What a decision or dead letter may need beyond its input: metadata, features, headers.
+The longest window of the shipped models is 30 days; the lateness is added to it."""
+# What a decision or dead letter may need in addition to its input: metadata, features, headers.
 HEADROOM_BYTES = 65_536
 _SECONDS = 15.0
 _LEADER_SECONDS = 60.0
-"""How long leaders of new partitions are waited for: a broker elects hundreds of them in turn."""
-# Only the newest record of a bucket counts, and a restore reads all that is there: small segments
-# and an eager cleaner keep it near the size of the state.
+"""How long to wait for new partitions' leaders: a broker elects hundreds one after the other."""
+# Only the newest record of a bucket counts, and a restore reads the complete topic: small segments
+# and frequent compaction keep it near the size of the state.
 COMPACTED = {
     "cleanup.policy": "compact",
     "min.cleanable.dirty.ratio": "0.2",
     "segment.bytes": str(64 * 2**20),
 }
 _FOR_EVER = -1
-# What a restore and an auditor read from its beginning, years later.
+# A restore and an auditor read these topics from the beginning, years later.
 _KEPT_WHOLE = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 _RETENTION = "retention.ms"
 _MAXIMUM = "max.message.bytes"
@@ -53,17 +53,17 @@ _UNREACHABLE = {
 
 @dataclass(frozen=True, slots=True)
 class TopicReport:
-    """What became of one topic.
+    """The result for one topic.
 
     Attributes:
         name: Topic.
-        partitions: What it has.
-        wanted: What was asked for; a topic that exists is left as it is.
+        partitions: Its number of partitions.
+        wanted: The requested number; an existing topic is left unchanged.
         created: Whether it was missing.
         maximum_bytes: Its largest accepted record batch.
         wanted_bytes: The least that it needs so that every input record's outcome fits.
         retention_ms: How long it keeps a record; -1 for ever.
-        wanted_retention_ms: How long it should, at least: 0 where that is not ours to say.
+        wanted_retention_ms: How long it should keep a record, at least; 0 without a requirement.
     """
 
     name: str
@@ -77,7 +77,7 @@ class TopicReport:
 
     @property
     def remark(self) -> str:
-        """What a person should know of it; empty when all is as asked."""
+        """A remark for the operator; empty if all is as requested."""
         remarks = []
         if self.partitions != self.wanted:
             remarks.append(f"has {self.partitions} partitions, not {self.wanted}; left as it is")
@@ -101,18 +101,18 @@ def create_topics(
     kafka: Kafka, partitions: int = PARTITIONS, replication: int = -1,
     lookback_days: int | None = None, input_days: int = INPUT_DAYS,
 ) -> list[TopicReport]:  # fmt: skip
-    """Create those of our topics that are missing and report all of them.
+    """Create our missing topics, and report all of our topics.
 
     Args:
         kafka: The cluster and the topics' names.
         partitions: Partitions of topics that scale with the input; summaries, drift events, the
             control log and its activations have one.
         replication: Copies of each partition; -1 takes the cluster's default.
-        lookback_days: How far any model looks back at terminals, delay and longest window
-            together. Their rows are then kept for so long beside the input's retention, which a
-            scorer may be behind; None: for ever.
+        lookback_days: How far any model looks back at terminals: delay plus longest window. Their
+            rows are kept for this time in addition to the input's retention, as a scorer may lag
+            by that retention; None: for ever.
         input_days: How long an input topic that is created keeps its records, at least: the longest
-            window of any model and the lateness. An existing one is left as it is and reported.
+            window of any model and the lateness. An existing one is reported, not changed.
 
     Raises:
         SettingsError: The cluster refuses the name, the partitions or the replication.
@@ -131,7 +131,7 @@ def create_topics(
     wanted = scaled | dict.fromkeys((topics.summaries, topics.drift_events, *whole), 1)
     in_sync = {"min.insync.replicas": "2"} if replication > _ALWAYS_IN_SYNC else {}
 
-    # The input first: its limit, which an existing topic may have raised, decides the others'.
+    # The input first: its size limit, which an existing topic may have raised, decides the others'.
     plain = [topics.transactions, topics.labels, topics.summaries, topics.drift_events]
     wide = [topics.decisions, topics.dead_letters, topics.shadow_scores]
     created = _create(admin, [NewTopic(t, wanted[t], replication, config=in_sync) for t in plain])
@@ -149,7 +149,7 @@ def create_topics(
             for t in wide
         ],
     )
-    # Kafka counts retention from when a row was published, which is the slack before it is needed.
+    # Kafka counts retention from a row's publication, which is the slack before it is needed.
     kept = _FOR_EVER
     if lookback_days is not None and of_input[_RETENTION] != _FOR_EVER:
         kept = of_input[_RETENTION] + lookback_days * _DAY_MS
@@ -163,7 +163,7 @@ def create_topics(
     found = _partitions(admin, list(wanted))
     configured = _configured(admin, list(wanted))
     configured[topics.transactions] = of_input
-    # Without a lookback nothing is known but that the input's own length is too short.
+    # Without a lookback it is only known that the input's retention is too short.
     owed = dict.fromkeys(whole, _FOR_EVER)
     owed[topics.transactions] = input_ms
     owed[topics.terminal_profiles] = kept if lookback_days is not None else of_input[_RETENTION]
@@ -178,7 +178,7 @@ def create_topics(
 
 
 def largest_record(kafka: Kafka, topic: str) -> int | None:
-    """Return a topic's ``max.message.bytes``; None where the cluster does not say it."""
+    """Return a topic's ``max.message.bytes``; None if the cluster does not report it."""
     try:
         return _configured(AdminClient(common(kafka)), [topic])[topic][_MAXIMUM]
     except StreamScorerError:
@@ -270,7 +270,7 @@ def _configured(admin: AdminClient, names: Sequence[str]) -> dict[str, dict[str,
                     name: int(entries[name].value) for name in (_MAXIMUM, _RETENTION)
                 }
             except KafkaException as error:
-                # Any broker may be asked, and one may not know a new topic yet.
+                # Any broker may be queried, and one may not know a new topic yet.
                 new = error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
                 if not new or time.monotonic() > deadline:
                     raise _refused(f"topic {resource.name}", error) from error

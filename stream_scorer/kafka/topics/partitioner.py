@@ -1,4 +1,4 @@
-"""Which partition a key belongs to, as Kafka's own default partitioner says."""
+"""The partition of a key, by Kafka's default partitioner."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,7 @@ _MASK = 0xFFFFFFFF
 
 
 def murmur2(key: bytes) -> int:
-    """Return the 32-bit murmur2 hash that Kafka's clients partition with."""
+    """Return the 32-bit murmur2 hash that Kafka's clients use for partitioning."""
     h = _SEED ^ len(key)
     whole = len(key) & ~3
     for at in range(0, whole, 4):

@@ -16,14 +16,14 @@ def keeps_timestamps(kafka: Kafka, topic: str) -> bool:
 
     Args:
         kafka: The cluster.
-        topic: An existing topic. Without the right to read its configuration, it counts as one that
-            does, as is Kafka's default.
+        topic: An existing topic. Without the right to read its configuration, Kafka's default is
+            assumed: it keeps them.
 
     Raises:
         UnavailableError: The broker does not answer.
     """
     asked = ConfigResource(ResourceType.TOPIC, topic)
-    client = admin(kafka)  # its end would be that of what it was asked
+    client = admin(kafka)  # keeps the client alive until the result is there
     try:
         entries = client.describe_configs([asked], request_timeout=_SECONDS)[asked].result()
     except KafkaException as error:

@@ -1,1 +1,1 @@
-"""What is kept of the state, as bytes, and the rules that it must keep."""
+"""The byte formats of the checkpoint, and the consistency rules for a restore."""

@@ -1,15 +1,14 @@
-"""The bytes of a bucket's file: its records, and a checksum behind those that carry none.
+"""The bytes of a bucket's file: its records, then a checksum if the records have none.
 
 ::
 
-    record    length uint32, then so many bytes                     as many as there are
-    checksum  8 uint32, "SCRC", CRC-32 uint32 of all before it      little-endian; format 1 alone
+    record    length uint32, then so many bytes                     one or more
+    checksum  8 uint32, "SCRC", CRC-32 uint32 of all before it      little-endian; format 1 only
 
-Records of format 2 carry the checksum of their bucket and need no other; see ``formats``. Those of
-format 1 cover their payload alone, so the file's checksum covers their headers. Files from before
-there was one end behind their last record and are read as they are. A reader from then takes it for
-one more record, a part that no header counts, and passes it over: versions may change in either
-direction.
+Records of format 2 contain the checksum of their bucket; see ``formats``. Those of format 1 cover
+only their payload, so the file's checksum covers their headers. Files of versions that wrote no
+file checksum end after their last record, and are still read. Those versions read the checksum as
+one more record, a part that no header counts, and skip it. So upgrades and downgrades both work.
 """
 
 import zlib
@@ -22,11 +21,11 @@ _LENGTH_BYTES = 4
 _NAME = b"SCRC"
 _CHECKSUM_BYTES = len(_NAME) + 4
 _RECORD = b"SCKP"
-"""What each record begins with; see ``formats``."""
+"""The first bytes of each record; see ``formats``."""
 
 
 def pack(values: Sequence[bytes]) -> bytes:
-    """Return the file that holds some records; at least one.
+    """Return the file that holds the given records; at least one.
 
     >>> unpack(pack([b"SCKP one", b"SCKP two"]))
     [b'SCKP one', b'SCKP two']
@@ -42,10 +41,10 @@ def _behind_its_length(value: bytes) -> bytes:
 
 
 def unpack(data: bytes) -> list[bytes]:
-    """Return the records of a file; those of format 2 are still to be checked, by their bucket.
+    """Return the records of a file. Those of format 2 are checked later, per bucket.
 
     Raises:
-        ValueError: It is damaged or cut off.
+        ValueError: The file is damaged or truncated.
     """
     if not data:
         raise ValueError("the file is empty")

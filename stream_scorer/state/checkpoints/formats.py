@@ -5,17 +5,17 @@ A record's value is, little-endian::
     format 1   "SCKP", 1 uint16, length uint32,                   header, payload
     format 2   "SCKP", 2 uint16, length uint32, checksum uint32,  header, payload
 
-The header is JSON without spaces, keys sorted; the payload is the part's share of what the rings
-gave (their own header names the stored fields). Format 1 has no names for the rings' cap and the
-unit of their amounts. They lie in ``since``, behind an ``@`` that no reason begins with, as
-numbers that a reader who does not know them takes for times long past, and so for nothing:
-``@cap`` gives the cap, the name ``@unit=EUR/2`` the unit. Format 2 names both.
+The header is JSON without spaces, with sorted keys. The payload is this part's share of the dumped
+rings (their own header names the stored fields). Format 2 has fields for the rings' cap and for the
+unit of their amounts. Format 1 has none, so they are entries of ``since``: ``@cap`` has the cap as
+its value, and the name ``@unit=EUR/2`` contains the unit. No reason begins with ``@``. An old
+reader takes the values for times in the distant past, and ignores them.
 
-The checksum is the CRC-32 (of zlib, gzip and Ethernet) of the whole bucket, and every part of the
-bucket carries it: the header of part 0, then the payload's last four bytes, then the rest of the
-payload. Not in their own order, because a payload ends with its own CRC-32, and the CRC of bytes
-that end with their CRC is the same for all of them: one sound payload in another's place would
-not be seen.
+The checksum is the CRC-32 (of zlib, gzip and Ethernet) of the complete bucket; every part of the
+bucket contains it. It covers, in this order: the header of part 0, the payload's last four bytes,
+the rest of the payload. The payload ends with its own CRC-32, and the CRC of any bytes followed by
+their CRC is a constant. In the natural order, the checksum would therefore not detect one valid
+payload in another's place.
 """
 
 import itertools
@@ -34,12 +34,12 @@ Record = tuple[bytes, bytes]
 PLAIN, CHECKED = 1, 2
 FORMATS = (PLAIN, CHECKED)
 FORMAT = CHECKED
-"""What is written unless the setting ``state.write_format`` says otherwise."""
+"""The format that is written by default; see the setting ``state.write_format``."""
 PART_BYTES = 900_000
 """Payload bytes of one record; with header and batch overhead below Kafka's usual 1 MiB."""
 HEADER_BYTES_MOST = 64 * 1024
 REASONS_MOST = 512
-"""Reasons why a bucket's history is missing: three, and one for each stored field."""
+"""Reasons why a bucket's history is missing: these three, and the name of each stored field."""
 
 _MAGIC = b"SCKP"
 _PREFIX = struct.Struct("<4sHI")
@@ -54,9 +54,9 @@ _NAMES = {
 _ASIDE = "@"
 _COUNT_MOST = 1 << 62
 _TIME_FARTHEST = 1 << 60
-"""No time lies farther from 1970, ms, so that no sum or difference of two overflows."""
+"""Maximum distance of a time from 1970, ms, so that sums and differences cannot overflow."""
 _SINCE_FARTHEST = 1 << 62
-"""Nor a time less a horizon, which is what may be written as a reason's."""
+"""Limit of a reason's time, ms: a time minus a horizon."""
 _TEXT_LONGEST = 256
 _SHOWN = 60
 _CAP = "@cap"
@@ -64,7 +64,7 @@ _UNIT = "@unit="
 
 
 class Keys(Protocol):
-    """Whose records they are: it names each, and seals it."""
+    """The owner of the records: makes each record's key and its MAC."""
 
     @property
     def seal(self) -> RecordMac: ...  # noqa: D102 see Owner
@@ -79,16 +79,16 @@ class Bucket:
     Attributes:
         partition: Input partition.
         bucket: Number of the bucket, below :data:`~stream_scorer.core.rings.rings.BUCKETS`.
-        offset: The partition's next input offset when it was dumped.
-        partitions: How many partitions the input had.
-        engine: Version of the meaning of features.
+        offset: The partition's next input offset when the bucket was dumped.
+        partitions: Number of partitions of the input.
+        engine: Version of the rules by which features are computed.
         watermark: Newest accepted event time of the partition before ``offset``, ms.
         horizon: How long rings remembered, ms.
-        since: By reason why history is missing, from which event time on it is whole, ms; see
+        since: By reason why history is missing, the event time (ms) from which it is complete; see
             ``history``.
-        payload: What the rings gave; empty for an empty bucket.
-        cap: How many events a ring held at most; 0 where the record does not say.
-        unit: What amounts are counted in, as :attr:`Plan.unit`; empty where it does not say.
+        payload: The dumped rings; empty for an empty bucket.
+        cap: Maximum number of events of a ring; 0 if the record does not contain it.
+        unit: Unit of the amounts, as :attr:`Plan.unit`; empty if the record does not contain it.
         format: Number of the format that it was read in, or is to be written in.
     """
 
@@ -107,11 +107,11 @@ class Bucket:
 
     @property
     def checked(self) -> bool:
-        """Whether the checksum that came with it covers its payload, once it was read."""
+        """Whether the checksum of the record that was read covers the payload."""
         return self.format == CHECKED
 
     def records(self, owner: Keys) -> list[Record]:
-        """Return the bucket as (key, value) records, all of one transaction."""
+        """Return the bucket as (key, value) records, to be written in one transaction."""
         keys = (owner.key(self.partition, self.bucket, part) for part in itertools.count())
         return [
             (key, owner.seal.close(key, value))
@@ -120,18 +120,18 @@ class Bucket:
 
 
 class UnknownFormatError(ValueError):
-    """A record is of a format that this version does not know: a later version wrote it."""
+    """A record has an unknown format: a later version wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
 class BucketPart:
-    """One record of a bucket, as it was read.
+    """One record of a bucket, as read.
 
     Attributes:
         format: One of ``FORMATS``.
-        header: What the bucket is, with ``cap`` and ``unit`` in every format.
-        checksum: What the whole bucket's is to be; None in format 1.
-        head: The header's bytes, which part 0's lends to the checksum.
+        header: The bucket's description, with ``cap`` and ``unit`` in every format.
+        checksum: Expected checksum of the complete bucket; None in format 1.
+        head: The header's bytes; the checksum covers those of part 0.
         payload: The part's share.
     """
 
@@ -142,13 +142,13 @@ class BucketPart:
     payload: bytes
 
     def continues(self, first: "BucketPart") -> bool:
-        """Return whether this is a further part of the dump that part 0 is of."""
+        """Return whether this is a further part of the dump to which part 0 belongs."""
         same = (self.format, self.checksum) == (first.format, first.checksum)
         return same and self.header | {"part": 0} == first.header
 
 
 def values(bucket: Bucket) -> list[bytes]:
-    """Return a bucket as the values of its records, part by part, in its own format."""
+    """Return a bucket as the values of its records, one per part, in its own format."""
     payload = bucket.payload
     parts = max(-(-len(payload) // PART_BYTES), 1)
     tail = _tail(bucket)
@@ -156,7 +156,7 @@ def values(bucket: Bucket) -> list[bytes]:
     checksum = b""
     found = []
     for part in range(parts):
-        # Written out: it is made some thousand times a second.
+        # Not json.dumps: this runs some thousand times a second.
         cap = f'"cap":{bucket.cap},' if checked else ""
         head = (
             f'{{"bucket":{bucket.bucket},"buckets":{BUCKETS},"bytes":{len(payload)},{cap}'
@@ -172,7 +172,7 @@ def values(bucket: Bucket) -> list[bytes]:
 
 
 def _tail(bucket: Bucket) -> str:
-    """Return the end of a header, which is the same in all parts."""
+    """Return the end of a header, which all parts share."""
     noted, unit = dict(bucket.since), ""
     if bucket.format == CHECKED:
         unit = f'"unit":{json.dumps(bucket.unit)},'
@@ -186,7 +186,7 @@ def _tail(bucket: Bucket) -> str:
 
 
 def covers_itself(value: bytes) -> bool:
-    """Return whether a record carries its bucket's checksum: all do but those of format 1.
+    """Return whether a record contains its bucket's checksum; only those of format 1 do not.
 
     >>> covers_itself(b"SCKP" + bytes([1, 0])), covers_itself(b"SCKP" + bytes([2, 0]))
     (False, True)
@@ -195,7 +195,7 @@ def covers_itself(value: bytes) -> bool:
 
 
 def checksum_of(head: bytes, payload: bytes) -> int:
-    """Return the checksum of a bucket by its part 0's header and its whole payload.
+    """Return the checksum of a bucket from the header of part 0 and the complete payload.
 
     >>> hex(checksum_of(b"{}", b"rings"))
     '0x7ce5373c'
@@ -205,10 +205,10 @@ def checksum_of(head: bytes, payload: bytes) -> int:
 
 
 def refuse_changed(first: BucketPart, payload: bytes) -> None:
-    """Check a whole bucket against its checksum, where its format has one.
+    """Check a complete bucket against its checksum, if its format has one.
 
     Raises:
-        ValueError: They do not match; says both.
+        ValueError: The checksums differ; the message shows both.
     """
     if first.checksum is None:
         return
@@ -221,11 +221,11 @@ def refuse_changed(first: BucketPart, payload: bytes) -> None:
 
 
 def parse(value: bytes, partition: int, bucket: int, part: int) -> BucketPart:
-    """Read the value of a record by the place that its key names.
+    """Read the value of a record and check it against the partition, bucket and part of its key.
 
     Raises:
         UnknownFormatError: A later version wrote it.
-        ValueError: It is damaged, or another place's.
+        ValueError: It is damaged, or belongs to another key.
     """
     where = f"bucket {bucket} part {part}"
     if len(value) < _PREFIX.size:
@@ -263,14 +263,14 @@ def parse(value: bytes, partition: int, bucket: int, part: int) -> BucketPart:
 
 
 def _apart(noted: "Mapping[str, int]") -> dict[str, Any]:
-    """Return since, cap and unit of what stands in a sound header's ``since`` of format 1."""
+    """Split ``since`` of a valid header of format 1 into since, cap and unit."""
     units = [name.removeprefix(_UNIT) for name in noted if name.startswith(_UNIT)]
     since = {name: ms for name, ms in noted.items() if not name.startswith(_ASIDE)}
     return {"since": since, "cap": noted.get(_CAP, 0), "unit": next(iter(units), "")}
 
 
 def _fault(header: Any, number: int) -> str:  # noqa: PLR0911 one check after the other
-    """Return what is wrong with a header of a format; empty when nothing is."""
+    """Return what is wrong with a header of the given format; empty if it is valid."""
     if not isinstance(header, dict) or header.keys() != _NAMES[number]:
         return "the header's names are not this format's"
     for name in (*_COUNTS, "cap") if number == CHECKED else _COUNTS:
@@ -289,7 +289,7 @@ def _fault(header: Any, number: int) -> str:  # noqa: PLR0911 one check after th
 
 
 def _fault_of_since(since: Any, number: int) -> str:
-    """Return what is wrong with a header's ``since``; empty when nothing is."""
+    """Return what is wrong with a header's ``since``; empty if it is valid."""
     if (
         not isinstance(since, dict)
         or len(since) > REASONS_MOST
@@ -308,7 +308,7 @@ def _fault_of_since(since: Any, number: int) -> str:
 
 
 def _is_name(text: Any, *, empty: bool = False) -> bool:
-    """Tell whether a header's text may be shown: short, printable ASCII."""
+    """Return whether a header's text may be shown: short, printable ASCII."""
     return (
         type(text) is str
         and len(text) <= _TEXT_LONGEST
@@ -319,6 +319,6 @@ def _is_name(text: Any, *, empty: bool = False) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """Return a value of a header as a message says it, cut to a line."""
+    """Return a header's value as a message shows it, cut to a line."""
     text = ascii(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

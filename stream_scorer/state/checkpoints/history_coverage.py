@@ -1,16 +1,16 @@
-"""Since when the histories are whole, and so which features may be believed.
+"""Since when the histories are complete, and which features may therefore be used.
 
-Rings hold raw events, so a new aggregate over stored fields needs no backfill. History is missing
-for four reasons, each with the event time behind which it is whole:
+Rings hold raw events, so a new aggregate over stored fields needs no backfill. History can be
+missing for four reasons. Each has the event time after which history is complete:
 
-- ``input``: the input's beginning was deleted before anyone folded it; see ``beginning``;
-- ``ring_cap``: full rings were kept with a smaller cap than holds now;
+- ``input``: the input's beginning was deleted before it was folded; see ``beginning``;
+- ``ring_cap``: full rings were kept with a smaller cap than now;
 - ``horizon``: the rings were kept for a shorter horizon than is needed now;
 - the name of a field: the rings were kept without it.
 
-A feature is covered once its window lies behind all that concern it. Until then its value is not
-what it would be with the whole history, and nobody could tell by looking at it. The first two are
-no matter of the model that decides: it is served, and health says that it is degraded.
+A feature is covered once its window begins after the times of all reasons that concern it. Until
+then its value differs from that with complete history, and the value alone does not show it. The
+first two reasons do not depend on the deciding model: it decides, and health reports *degraded*.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,14 +27,14 @@ INPUT = "input"
 CAP = "ring_cap"
 HORIZON = "horizon"
 DEGRADING = (INPUT, CAP)
-"""Reasons that no model can be blamed for: it decides all the same, and health says so."""
+"""Reasons that do not depend on the model: it decides anyway, and health reports *degraded*."""
 
 NOT_YET = 1 << 60
 """The time of ``INPUT`` before it is known where history begins."""
 
 
 class HistoryNeed(Protocol):
-    """What a feature needs of the rings.
+    """What a feature needs from the rings.
 
     Attributes:
         window_ms: How far back it looks; 0 for the event alone.
@@ -42,7 +42,7 @@ class HistoryNeed(Protocol):
     """
 
     @property
-    def window_ms(self) -> int: ...  # noqa: D102 said above
+    def window_ms(self) -> int: ...  # noqa: D102 see above
     @property
     def fields(self) -> tuple[str, ...]: ...  # noqa: D102
 
@@ -53,8 +53,8 @@ class Coverage:
 
     Attributes:
         name: The feature's name.
-        covered: Whether it is, at the watermark.
-        covered_from: Event time in ms from which on it is; None when it always was.
+        covered: Whether it is covered, at the watermark.
+        covered_from: Event time from which it is covered, ms; None if it always was.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Coverage:
 
 
 def merged(sinces: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """Return, by reason, the latest time.
+    """Return the latest time of each reason.
 
     >>> merged([{"mcc": 5}, {"mcc": 7, "input": 1}])
     {'mcc': 7, 'input': 1}
@@ -78,7 +78,7 @@ def merged(sinces: Iterable[Mapping[str, int]]) -> dict[str, int]:
 def since_of(
     buckets: Iterable[Bucket], fields: Sequence[str], retention: Retention
 ) -> dict[str, int]:
-    """Return since when loaded buckets are whole for rings with these fields that remember so much.
+    """Return since when loaded buckets are complete for rings with these fields and this horizon.
 
     Raises:
         ValueError: A payload is damaged.
@@ -87,8 +87,8 @@ def since_of(
     for bucket in buckets:
         found.append(bucket.since)
         if bucket.horizon < retention.horizon_ms and bucket.watermark > NEVER:
-            # Of a customer whose newest event is the partition's newest, nothing older is left;
-            # of every other, more is. Whose ring has left whole may have left an empty bucket.
+            # The customer with the partition's newest event has nothing older left; others have
+            # more. A bucket is empty if its rings were all evicted.
             found.append({HORIZON: bucket.watermark - bucket.horizon})
         if not bucket.payload:
             continue
@@ -103,14 +103,14 @@ def since_of(
 
 
 def _cut_short(bucket: Bucket) -> dict[str, int]:
-    """Say since when the rings are whole that were full, and so may have let events go."""
+    """Return since when full rings, which may have evicted events, are complete."""
     rings = columns_of(bucket.payload)
     full = np.flatnonzero(np.diff(rings.first) >= bucket.cap)
     return {CAP: int(rings.time[rings.first[full]].max())} if len(full) else {}
 
 
 def outlived(since: Mapping[str, int], watermark: int, horizon_ms: int) -> dict[str, int]:
-    """Return the reasons that still matter: no window reaches back behind the others any more."""
+    """Return the reasons that still matter: some window begins before their time."""
     return {reason: ms for reason, ms in since.items() if watermark - horizon_ms < ms}
 
 
@@ -120,7 +120,7 @@ def history(
     watermark: int,
     lateness_ms: int,
 ) -> list[Coverage]:
-    """Say of each feature whether its window is covered, and otherwise from when on it will be.
+    """Return for each feature whether its window is covered, or when it will be.
 
     Args:
         features: (name, what it needs).

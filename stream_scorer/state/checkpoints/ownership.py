@@ -1,17 +1,17 @@
 """The checkpoint: one customer bucket of one input partition, as records of a store.
 
 A bucket is labelled with the partition's next input offset at the moment when it was dumped, so
-that it is a pure function of the input before that offset. Buckets of one partition carry
-different labels; a replay that lets an event touch only buckets that do not know it yet brings
-them all to one offset.
+that it is a pure function of the input before that offset. Buckets of one partition have different
+labels. A replay folds each event only into the buckets that do not contain it yet, and so brings
+all buckets to one offset.
 
-A record's key is ``GROUP/TOPIC/PARTITION/BUCKET/PART``, UTF-8, numbers in decimal; its value is
-in one of the formats of ``formats``. A large bucket takes several parts, written in one
-transaction; part 0 says how many count. An emptied bucket is a record without payload: its label
-still moves on, which a tombstone could not say.
+A record's key is ``GROUP/TOPIC/PARTITION/BUCKET/PART``, UTF-8, numbers in decimal. Its value has
+one of the formats of ``formats``. A large bucket has several parts, written in one transaction;
+part 0 contains their number. An emptied bucket is a record without payload, which still updates
+the label; a tombstone could not.
 
-The reader is strict: what it does not know exactly, it refuses. Each record says its format by a
-number, so a store may hold buckets of several.
+The reader is strict: it refuses what it does not know exactly. Each record contains the number of
+its format, so a store may hold buckets of several formats.
 """
 
 import re
@@ -31,19 +31,19 @@ from stream_scorer.state.checkpoints.rejected_segments import StoredSegment
 
 _REJECTED = "rejected"
 
-# One number has one spelling, so that no two keys name one place.
+# One spelling per number, so that no two keys mean the same bucket.
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,9}")
 _OFFSET = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose state it is: a group's, of one input topic.
+    """The owner of the state: a consumer group and its input topic.
 
     Attributes:
         group: The consumer group.
         topic: The input.
-        seal: The keys that its records are sealed with; see ``seal``.
+        seal: The keys for its records' MACs; see ``record_mac``.
     """
 
     group: str
@@ -59,7 +59,7 @@ class Owner:
         return f"{self.group}/{self.topic}/{partition}/{bucket}/{part}".encode()
 
     def rejected_key(self, partition: int, first: int) -> bytes:
-        """Return the key of what was rejected from an offset on; no version takes it for a bucket.
+        """Return the key of a rejected segment; no version reads it as a bucket.
 
         >>> Owner("g", "t").rejected_key(3, 170), Owner("g", "t").place(b"g/t/3/rejected/170")
         (b'g/t/3/rejected/170', None)
@@ -67,12 +67,12 @@ class Owner:
         return f"{self.group}/{self.topic}/{partition}/{_REJECTED}/{first}".encode()
 
     def rejection(self, kept: StoredSegment) -> Record:
-        """Return the record of a segment of rejections, sealed."""
+        """Return the record of a rejected segment, with its MAC."""
         key = self.rejected_key(kept.partition, kept.first)
         return key, self.seal.close(key, kept.value)
 
     def rejected(self, key: bytes) -> tuple[int, int] | None:
-        """Return (partition, first offset) of such a key of ours; None for any other.
+        """Return (partition, first offset) of this owner's rejected segment; None for other keys.
 
         >>> Owner("g", "t").rejected(b"g/t/3/rejected/170"), Owner("g", "t").rejected(b"g/t/3/1/0")
         ((3, 170), None)
@@ -86,7 +86,7 @@ class Owner:
         return int(partition), int(first)
 
     def place(self, key: bytes) -> tuple[int, int, int] | None:
-        """Return (partition, bucket, part) of a key of ours; None for another owner's.
+        """Return (partition, bucket, part) of this owner's key; None for another owner's.
 
         >>> Owner("g", "t").place(b"g/t/3/17/0"), Owner("a/g", "t").place(b"g/t/3/17/0")
         ((3, 17, 0), None)
@@ -99,10 +99,10 @@ class Owner:
 
 
 class Assembly:
-    """Puts one partition's records together to buckets; later records of a key replace earlier.
+    """Assembles one partition's records into buckets; later records of a key replace earlier ones.
 
     Args:
-        owner: Whose state; other owners' records are passed over.
+        owner: The owner of the state; other owners' records are ignored.
         partition: Input partition.
     """
 
@@ -112,7 +112,7 @@ class Assembly:
         self._values: dict[tuple[int, int], bytes | SealError] = {}
 
     def add(self, records: Iterable[tuple[bytes | None, bytes | None]]) -> None:
-        """Take records in the store's order."""
+        """Add records in the store's order."""
         for key, value in records:
             place = self._owner.place(key or b"")
             if place is None or place[0] != self._partition:
@@ -124,17 +124,17 @@ class Assembly:
                 self._values[at] = opened(self._owner.seal, key or b"", value)
 
     def buckets(self) -> dict[int, Bucket]:
-        """Hand over the buckets by number; the assembly is empty then.
+        """Return the buckets by number, and empty the assembly.
 
         Raises:
             SealError: A record's MAC is missing or wrong.
             UnknownFormatError: A later version wrote a record.
-            ValueError: A record is damaged, does not match its checksum, or lacks its other parts.
+            ValueError: A record is damaged, contradicts its checksum, or a part is missing.
         """
         records, self._values = self._values, {}
         found = {}
         for bucket in sorted({bucket for bucket, _ in records}):
-            # Taken away, so that no payload is held twice for longer than it takes to copy it.
+            # Popped, so that each payload exists twice only while it is copied.
             first = records.pop((bucket, 0), None)
             if first is None:
                 raise ValueError(f"bucket {bucket}: part 0 is missing")
@@ -164,10 +164,10 @@ class Assembly:
 
 
 def opened(seal: RecordMac, key: bytes, value: bytes) -> bytes | SealError:
-    """Return what is inside of a record; instead of one whose MAC is wrong, the error.
+    """Return the value inside a record; if its MAC is wrong, the error instead.
 
-    Who reads a store keeps what this returns until the last record: a later one may replace it,
-    and what somebody without a key wrote must take no memory until then.
+    A reader keeps the result until it has read the last record, because a later record may replace
+    this one. The error instead of the value keeps forged values out of memory until then.
     """
     try:
         return seal.open(key, value)
@@ -176,7 +176,7 @@ def opened(seal: RecordMac, key: bytes, value: bytes) -> bytes | SealError:
 
 
 def _parsed(value: bytes | SealError, partition: int, bucket: int, part: int) -> BucketPart:
-    """Read what is inside of a record.
+    """Parse the value inside a record.
 
     Raises:
         SealError: Its MAC was missing or wrong.

@@ -1,14 +1,13 @@
-"""A MAC on every record of a state store: who may write there, but has no key, can forge none.
+"""A MAC on every record of a state store, so that a writer without a key cannot forge records.
 
-A sealed value is, little-endian::
+A value with a MAC is, little-endian::
 
-    "SMAC", 1 uint16, key's id 8 bytes, HMAC-SHA256 32 bytes, the value itself
+    "SMAC", 1 uint16, key's id 8 bytes, HMAC-SHA256 32 bytes, the inner value
 
-It is the outermost layer: what a value means, and in which format it is, is the business of what
-stands behind. The MAC covers a name of this use, the record's key and the whole value, so a value
-is no other key's, and no other group's or topic's, whose names the key holds. An earlier value of
-the same key is still one that was sealed: it costs a longer replay, as its label says what it
-knows.
+The MAC is the outermost layer, independent of the inner value's meaning and format. It covers a
+name of this use, the record's key and the complete inner value. The key contains group and topic,
+so a value is not valid under another key, group or topic. An earlier value of the same key is
+still valid. Restoring it costs only a longer replay, because its label states its input offset.
 """
 
 import base64
@@ -37,22 +36,22 @@ class SealError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RecordMac:
-    """The keys of a state store.
+    """The MAC keys of a state store.
 
     Attributes:
-        keys: By id, the secrets; what is written is sealed with the first.
-        required: Whether a record without a MAC is refused; one that is wrong always is.
+        keys: The secrets by id; records are written with the first.
+        required: Whether a record without a MAC is refused; a wrong MAC always is.
     """
 
     keys: Mapping[bytes, bytes] = field(default_factory=dict)
     required: bool = True
 
     def close(self, key: bytes, value: bytes) -> bytes:
-        """Return the value of a record as it is written; as it is without keys.
+        """Return a record's value with its MAC; without keys, the value itself.
 
         Args:
-            key: The record's.
-            value: What it is to hold.
+            key: The record's key.
+            value: The inner value.
 
         >>> open_seal = RecordMac()
         >>> open_seal.close(b"g/t/0/0/0", b"SCKP")
@@ -64,12 +63,12 @@ class RecordMac:
         return value
 
     def open(self, key: bytes, value: bytes) -> bytes:
-        """Return the value inside of a record that was read.
+        """Check a record that was read, and return its inner value.
 
-        Without keys nothing is checked: a sealed value is taken like another.
+        Without keys nothing is checked: the inner value is returned with or without a MAC.
 
         Raises:
-            SealError: The MAC is missing, wrong, or made with a key that is not known.
+            SealError: The MAC is missing, wrong, or made with an unknown key.
         """
         if not self.keys:
             return bare(value)
@@ -92,11 +91,11 @@ class RecordMac:
 
 
 OPEN = RecordMac()
-"""No keys: nothing is sealed, and nothing is checked."""
+"""No keys: values get no MAC, and nothing is checked."""
 
 
 def bare(value: bytes) -> bytes:
-    """Return the value inside of a record, whose MAC is not looked at.
+    """Return the inner value of a record without checking its MAC.
 
     >>> bare(b"SCKP"), bare(b"SMAC" + bytes(42) + b"SCKP")
     (b'SCKP', b'SCKP')
@@ -105,14 +104,14 @@ def bare(value: bytes) -> bytes:
 
 
 def read_seal(path: Path | None, *, required: bool) -> RecordMac:
-    """Return the keys of a file; none where no file is named.
+    """Return the keys of a file; no keys without a file.
 
     Args:
-        path: One key a line, hex or base64 of 32 bytes or more: the first seals, all open.
+        path: One key per line, hex or base64 of 32 bytes or more: the first writes, all read.
         required: As in :class:`RecordMac`.
 
     Raises:
-        SettingsError: The file cannot be read, others may read it, or it holds no such key.
+        SettingsError: The file cannot be read, others may read it, or it contains no valid key.
     """
     if path is None:
         return OPEN

@@ -1,9 +1,9 @@
-"""What was rejected, as records of the state topic: segments of source offsets and reasons.
+"""Rejections as records of the state topic: segments of source offsets and reasons.
 
-A rejection is history: whoever folds the input again must pass over what was rejected then, even
-where today's plan and registry would accept it. So each transaction that rejects writes a segment
-for each partition that it rejects records of. Its key is ``GROUP/TOPIC/PARTITION/rejected/FIRST``,
-which a version without segments passes over; FIRST is the first rejected offset. Its value is,
+A rejection is part of the history. A replay must skip the records that were rejected then, even if
+today's plan and registry would accept them. So each transaction that rejects records writes one
+segment for each partition with rejections. Its key is ``GROUP/TOPIC/PARTITION/rejected/FIRST``,
+where FIRST is the first rejected offset; versions without segments ignore it. Its value is,
 little-endian::
 
     "SREJ", 1 uint16, checksum uint32 (CRC-32 of all that follows),
@@ -12,14 +12,14 @@ little-endian::
     offsets (zlib), reasons (zlib)
 
 ``end`` is the last rejected offset + 1, ``count`` the number of rejected offsets. Offsets are
-either a bitmap of [first, end), first offset in the lowest bit, or the lengths of its runs as
-int64, rejected and other in turn; whichever is smaller. Reasons are JSON: ``[names, codes]``, where
+either a bitmap of [first, end), first offset in the lowest bit, or its run lengths as int64,
+rejected and other alternating; whichever is smaller. Reasons are JSON: ``[names, codes]``, where
 ``codes`` gives each rejected offset's index in ``names`` as run lengths ``[code, length, ...]``,
-or ``[names, null, counts]`` where naming each would take more than a bit for each offset.
+or ``[names, null, counts]`` if ``codes`` would take more than one bit for each offset.
 
-Small segments are merged (:func:`merged`): the result has the key of the first of them, and the
-transaction that writes it takes the others' keys away. Two segments that overlap mean their union,
-so a reader that sees both the parts and the result reads the same.
+Small segments are merged (:func:`merged`). The result has the key of the first of them; the same
+transaction deletes the keys of the others. Two overlapping segments mean their union, so a reader
+that sees both the parts and the result gets the same offsets.
 """
 
 import json
@@ -37,14 +37,14 @@ from stream_scorer.state.checkpoints.formats import UnknownFormatError
 Int64 = NDArray[np.int64]
 
 MOST_REJECTED = 1 << 20
-"""Rejected offsets of one segment, at most."""
+"""Maximum number of rejected offsets of one segment."""
 MOST_SPAN = 1 << 23
-"""Offsets that one bitmap covers, at most: 1 MiB before compression."""
+"""Maximum number of offsets that one bitmap covers: 1 MiB before compression."""
 _MOST_REASON_RUNS = 65_536
 _MOST_NAMES, _MOST_NAME_LETTERS = 256, 16_384
-"""Reasons of one segment, and their letters together. Those that we write have 40 letters each."""
+"""Maximum number of reasons of one segment, and of their letters. Ours have up to 40 letters."""
 _MOST_LEVEL = 8
-"""Sixteen of a level become one of the next, so the largest segment has level 5."""
+"""Sixteen segments of a level become one of the next, so the largest segment has level 5."""
 _VARIOUS = "VARIOUS"
 
 _MAGIC = b"SREJ"
@@ -60,9 +60,9 @@ class RejectedSegment:
 
     Attributes:
         partition: Input partition.
-        offsets: int64[n], ascending, one at least.
-        names: Reasons that occur.
-        codes: int64[n], each offset's index in ``names``; None where only counts are kept.
+        offsets: int64[n], ascending, n >= 1.
+        names: The reasons that occur.
+        codes: int64[n], each offset's index in ``names``; None if only counts are kept.
         counts: How often each of ``names`` occurs.
         level: How often its records were merged.
     """
@@ -86,7 +86,7 @@ class RejectedSegment:
 
     @property
     def span(self) -> int:
-        """Offsets from the first to the last."""
+        """Number of offsets from the first to the last."""
         return self.end - self.first
 
 
@@ -95,12 +95,12 @@ def segment(partition: int, offsets: Int64, reasons: Sequence[str]) -> RejectedS
 
     Args:
         partition: Input partition.
-        offsets: int64[n], ascending and distinct, one at least.
+        offsets: int64[n], ascending and distinct, n >= 1.
         reasons: n reasons.
     """
     names = tuple(sorted(set(reasons)))
     if _too_many(names):
-        # A dead letter of another client names any: see `state/commands/adopt.py`.
+        # A dead letter of another client may name any reason: see `state/commands/adopt.py`.
         names, reasons = (_VARIOUS,), [_VARIOUS] * len(reasons)
     place = {name: code for code, name in enumerate(names)}
     codes = np.array([place[reason] for reason in reasons], np.int64)
@@ -112,7 +112,7 @@ def merged(parts: Sequence[RejectedSegment]) -> RejectedSegment | None:
     """Return the union of segments of one partition, one level up; None where it is too large.
 
     Args:
-        parts: Two at least, by first offset.
+        parts: Two or more, ordered by first offset.
     """
     names = tuple(sorted({name for part in parts for name in part.names}))
     every = np.concatenate([part.offsets for part in parts])
@@ -121,7 +121,7 @@ def merged(parts: Sequence[RejectedSegment]) -> RejectedSegment | None:
     if len(offsets) > MOST_REJECTED or int(offsets[-1]) - int(offsets[0]) >= MOST_SPAN:
         return None
     if level > _MOST_LEVEL or _too_many(names):
-        # Another client wrote one of them: what is written must be readable.
+        # Another client wrote one of them: every written segment must be readable.
         return None
     counts: Counter[str] = Counter()
     for part in parts:
@@ -142,7 +142,7 @@ def merged(parts: Sequence[RejectedSegment]) -> RejectedSegment | None:
 
 
 def _too_many(names: Sequence[str]) -> bool:
-    """Whether no segment has so many reasons, or such long ones."""
+    """Whether a segment cannot hold so many reasons, or such long ones."""
     return len(names) > _MOST_NAMES or sum(map(len, names)) > _MOST_NAME_LETTERS
 
 
@@ -184,7 +184,7 @@ def _encoded_reasons(made: RejectedSegment, room: int) -> bytes:
         return counts
     pairs = np.stack([made.codes[starts], lengths], axis=1).ravel().tolist()
     each = _json([list(made.names), pairs])
-    # Of a single transaction each is named; what is kept for long is merged.
+    # A segment of a single transaction names each reason; merged segments are kept long.
     return each if made.level == 0 or len(each) <= max(room, len(counts)) else counts
 
 
@@ -194,13 +194,13 @@ def _json(value: object) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class StoredSegment:
-    """A segment as it is kept: checked and described, not decoded.
+    """A segment as stored: checked and described, not decoded.
 
     Attributes:
         partition: Input partition.
         first: The first rejected offset.
         end: The last one + 1.
-        count: How many there are.
+        count: Number of rejected offsets.
         level: How often its records were merged.
         value: The record's value.
     """
@@ -223,7 +223,7 @@ class StoredSegment:
         """Return its offsets and reasons.
 
         Raises:
-            ValueError: It does not hold what its header promises.
+            ValueError: The content contradicts the header.
         """
         _, how, _, _, _, _, of_places, of_reasons = _header(self.value)
         at = _PREFIX.size + _HEADER.size
@@ -239,11 +239,11 @@ def _header(value: bytes) -> tuple[int, ...]:
 
 
 def parse(value: bytes, partition: int, first: int) -> StoredSegment:
-    """Check the value of a record by the place that its key names.
+    """Read the value of a record and check it against the partition and offset of its key.
 
     Raises:
         UnknownFormatError: A later version wrote it.
-        ValueError: It is damaged, or another place's.
+        ValueError: It is damaged, or belongs to another key.
     """
     where = f"rejections from offset {first}"
     if len(value) < _PREFIX.size:
@@ -277,16 +277,16 @@ def _offsets_of(kept: StoredSegment, how: int, data: bytes) -> Int64:
     span = kept.end - kept.first
     if how == _BITMAP:
         bitmap = np.frombuffer(_inflated(kept, data, -(-span // 8)), np.uint8)
-        # One that is too short has zeros instead, so not the last offset.
+        # A bitmap that is too short is padded with zeros, so the last offset is missing.
         bits = np.unpackbits(bitmap, count=span, bitorder="little")
         offsets = np.flatnonzero(bits) + kept.first
     else:
-        # n rejected offsets are at most n runs, and n - 1 between them.
+        # n rejected offsets have at most n runs, and n - 1 between them.
         raw = _inflated(kept, data, 8 * (2 * kept.count - 1))
         lengths = np.frombuffer(raw[: len(raw) // 8 * 8], "<i8").astype(np.int64)
         rejected = lengths[0::2]
         fits = len(lengths) % 2 == 1 and ((lengths > 0) & (lengths <= span)).all()
-        # Each first, so that the sum cannot overflow.
+        # Each length is checked first, so that the sum cannot overflow.
         if not fits or (rejected > kept.count).any() or int(rejected.sum()) != kept.count:
             raise _contradicts(kept)
         begins = kept.first + np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)[1::2]])
@@ -314,7 +314,7 @@ def _reasons_of(
         runs, lengths = pairs[0::2], pairs[1::2]
         if pairs.ndim != 1 or len(pairs) % 2 or not ((runs >= 0) & (runs < len(names))).all():
             raise _contradicts(kept)
-        # Each first, so that the sum cannot overflow.
+        # Each length is checked first, so that the sum cannot overflow.
         fits = ((lengths > 0) & (lengths <= kept.count)).all()
         if not fits or int(lengths.sum()) != kept.count:
             raise _contradicts(kept)
@@ -325,16 +325,16 @@ def _reasons_of(
 
 
 def _reason_bytes_most(count: int) -> int:
-    """Return how much JSON the reasons of so many offsets are, at most.
+    """Return the maximum size in bytes of the reasons' JSON for so many offsets.
 
-    A letter is up to 12 bytes in JSON, and a run 12: a code and a length, each with its comma. The
-    largest batch has 100,000 records, and what was merged has fewer runs.
+    In JSON, a letter takes up to 12 bytes, and a run (code and length, with commas) as well. The
+    largest batch has 100,000 records; merged segments have fewer runs.
     """
     return 12 * (_MOST_NAME_LETTERS + 4 * _MOST_NAMES) + 16 * min(count, 2 * _MOST_REASON_RUNS)
 
 
 def _inflated(kept: StoredSegment, data: bytes, most: int) -> bytes:
-    """Decompress bytes of which no more than ``most`` can come."""
+    """Decompress bytes; the result may have at most ``most`` bytes."""
     opened = zlib.decompressobj()
     try:
         found = opened.decompress(data, most + 1)

@@ -1,9 +1,9 @@
-"""What a restore may stand on: the rules that a partition's buckets must keep, or it stops.
+"""Consistency checks for a restore of a partition.
 
-A partition's state at offset N is its buckets, and the input from the oldest label to N folded
-into those buckets that do not know it yet. That holds only if nothing between is missing, and if
-who reads means the same as who wrote; where it may not hold, the process stops with the command
-that resolves it, because a decision on a wrong history looks like any other.
+A partition's state at offset N is its buckets, plus the input from the oldest label to N, folded
+into those buckets that do not contain it yet. This requires that no input in between is missing,
+and that reader and writer use the same engine version. If a check fails, the process stops and
+names the command that fixes it, because a decision on a wrong history looks like any other.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,13 +20,13 @@ from stream_scorer.state.checkpoints.schedule import UNWRITTEN
 
 Int64 = NDArray[np.int64]
 REBUILD = "with every scorer of the group stopped: stream-scorer state rebuild"
-"""What mends a checkpoint that is damaged."""
+"""The command that fixes a damaged checkpoint."""
 _REPARTITION = "with every scorer of the group stopped: stream-scorer state repartition"
 
 
 @dataclass(frozen=True, slots=True)
 class Takeover:
-    """A partition that comes to a process.
+    """A partition that a process takes over.
 
     Attributes:
         topic: The input.
@@ -35,9 +35,9 @@ class Takeover:
         offset: Where live reading begins.
         fresh: Whether the group had no committed offset for it.
         low: The oldest retained offset.
-        engine: Version of the meaning of features here.
-        unit: What amounts are counted in here; empty where that does not matter.
-        group: The consumer group whose offset that is.
+        engine: This process's version of the rules by which features are computed.
+        unit: This process's unit of amounts; empty if it does not matter.
+        group: The consumer group of the offset.
     """
 
     topic: str
@@ -52,12 +52,12 @@ class Takeover:
 
     @property
     def name(self) -> str:
-        """What errors call it."""
+        """Its name in error messages."""
         return f"checkpoint of {self.topic} partition {self.partition}"
 
 
 def labels_of(buckets: Iterable[Bucket]) -> Int64:
-    """Return int64[BUCKETS]: each bucket's offset; -1 where there is none."""
+    """Return int64[BUCKETS]: each bucket's offset; -1 for a missing bucket."""
     labels = np.full(BUCKETS, UNWRITTEN, np.int64)
     for bucket in buckets:
         labels[bucket.bucket] = bucket.offset
@@ -65,16 +65,16 @@ def labels_of(buckets: Iterable[Bucket]) -> Int64:
 
 
 def gone(labels: Int64) -> list[int]:
-    """Return the buckets that were written once and are not there any more.
+    """Return the buckets that were written once but no longer exist.
 
-    Buckets are written in order, round after round. So before the first round is over those that
-    exist stand before those that do not, and none is older than the one before it. Anything else
-    shows that a bucket is gone. Only of the last ones it cannot be told, while no older bucket
-    stands behind a newer one. A file store that failed in the first round looks as if some were
-    gone, until it is tried again.
+    Buckets are written in order, round after round. During the first round, the existing buckets
+    come before the missing ones, and none is older than the one before it. Any other pattern shows
+    that a bucket is gone. Missing buckets at the end cannot be detected unless an older bucket
+    comes after a newer one. After a failed write in the first round, a file store looks as if
+    buckets were gone, until the write is retried.
 
     Args:
-        labels: int64[BUCKETS], offset of each bucket; -1 where there is none.
+        labels: int64[BUCKETS], offset of each bucket; -1 for a missing bucket.
 
     >>> labels = np.full(BUCKETS, UNWRITTEN, np.int64)
     >>> labels[[0, 1, 3]] = 7, 7, 9
@@ -90,7 +90,7 @@ def gone(labels: Int64) -> list[int]:
 
 
 def replay_start(labels: Int64, low: int) -> int:
-    """Return where the replay begins; a bucket without a record needs all that is retained."""
+    """Return where the replay begins; a bucket without a record needs all retained input."""
     return max(int(labels.min()), low)
 
 
@@ -98,8 +98,8 @@ def refuse_misfit(taken: Takeover, buckets: Mapping[int, Bucket]) -> None:
     """Check that the buckets, the input and the group's offset fit together.
 
     Raises:
-        OffsetsError: Input that the group has not decided is retained no more.
-        StateError: They do not; names the command that resolves it.
+        OffsetsError: Input that the group has not decided is no longer retained.
+        StateError: They do not fit; the message names the command that resolves it.
     """
     for bucket in buckets.values():
         refuse_layout(taken, bucket.partitions)
@@ -129,7 +129,7 @@ def refuse_misfit(taken: Takeover, buckets: Mapping[int, Bucket]) -> None:
                 f"set the offsets forward again, or, to decide those records again, {REBUILD}",
             )
         if taken.offset < taken.low:
-            # What the group has not decided is gone: more than history.
+            # Undecided input is gone, not only history.
             raise OffsetsError(
                 f"{taken.name}: the group's committed offset {taken.offset} is outside the "
                 f"retained input, whose oldest is {taken.low}",
@@ -144,14 +144,14 @@ def refuse_misfit(taken: Takeover, buckets: Mapping[int, Bucket]) -> None:
 
 
 def refuse_rejected(taken: Takeover, end: int) -> None:
-    """Check that what was rejected lies before the group's offset: it was committed with it.
+    """Check that all rejections come before the group's offset, as both are committed together.
 
     Args:
-        taken: What is taken over.
-        end: The last rejected offset + 1; 0 where there is none.
+        taken: The partition that is taken over.
+        end: The last rejected offset + 1; 0 without rejections.
 
     Raises:
-        StateError: It does not: the offset was set back, or is not there any more.
+        StateError: They do not: the offset was set back, or no longer exists.
     """
     if end and taken.fresh:
         raise StateError(
@@ -169,7 +169,7 @@ def refuse_rejected(taken: Takeover, end: int) -> None:
 
 
 def refuse_layout(taken: Takeover, partitions: int) -> None:
-    """Check that the input had as many partitions when a bucket was written.
+    """Check that the input had the same number of partitions when a bucket was written.
 
     Raises:
         StateError: It had not: customers have moved between partitions since.

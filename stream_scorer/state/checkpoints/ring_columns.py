@@ -1,6 +1,6 @@
 """A bucket's payload as columns: for the commands that show, compare, export and move rings.
 
-The scorer itself loads payloads into its rings; see ``core.rings.payload`` for the bytes.
+The scorer itself loads payloads into its rings; see ``core.rings.payload`` for the format.
 """
 
 import zlib
@@ -32,7 +32,7 @@ class CustomerColumns:
         hash: uint64[e], of the transaction id.
         fields: By name, int64[e]: the further stored fields.
         raw: c byte strings, each ring as the payload holds it.
-        header: What stands before the rings.
+        header: The bytes before the rings.
     """
 
     customers: list[bytes]
@@ -63,7 +63,7 @@ class CustomerColumns:
                 yield customer, tuple(column[start:end].tobytes() for column in columns)
 
     def payload(self, customers: list[int]) -> bytes:
-        """Return a payload of the given customers alone, by their numbers, ascending."""
+        """Return a payload of only the given customers (their numbers, ascending)."""
         if not customers:
             return b""
         body = self.header + _varint(len(customers)) + b"".join(self.raw[i] for i in customers)
@@ -91,14 +91,14 @@ class Events(NamedTuple):
 def united(
     columns: Sequence[CustomerColumns], customers: Sequence[Sequence[tuple[int, int]]]
 ) -> Events:
-    """Return the events of customers who have several rings, each customer's in the order of time.
+    """Return the events of customers with several rings, each customer's ordered by time.
 
-    What arrived first of two events of one millisecond is known within a ring alone: between two
-    rings the order of the rings decides.
+    Within a ring, events of the same millisecond are in order of arrival. Between two rings that
+    order is unknown: the order of the rings decides.
 
     Args:
         columns: Payloads with the same fields.
-        customers: Per customer, where the rings are: (number of the payload, number in it).
+        customers: For each customer its rings: (number of the payload, number in the payload).
     """
     names = list(next((each.fields for each in columns if each.customers), {}))
     rows, pieces = [], []
@@ -122,7 +122,7 @@ def _columns(columns: CustomerColumns, row: int, names: Sequence[str]) -> Int64:
 
 
 def stored_fields(payload: bytes) -> tuple[str, ...]:
-    """Return the names of the further fields that a payload's rings hold.
+    """Return the names of the further stored fields of a payload's rings.
 
     Raises:
         ValueError: They are damaged.
@@ -134,13 +134,13 @@ def columns_of(payload: bytes) -> CustomerColumns:
     """Read a payload.
 
     Raises:
-        ValueError: It is damaged or of another version; nothing is allocated by its lengths then.
+        ValueError: It is damaged or of another version; its lengths are not trusted then.
     """
     if not payload:
         none = np.empty(0, np.int64)
         return CustomerColumns([], np.zeros(1, np.int64), none, none, none, none.view(np.uint64),
                            {}, [], b"")  # fmt: skip
-    # The kernels below do not check: what they are given is what this has found sound.
+    # The kernels below do not check: they only get payloads that passed this check.
     rings = bucket_payload.sound(payload)
     data, at, names = rings.data, rings.start, rings.fields
     body = payload[:-_CHECKSUM_BYTES]
@@ -190,7 +190,7 @@ def _unzigzag(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 nu
 
 @allocating
 def _count(data, at, fields):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 numba infers them
-    """Return (customers, events) of rings that are sound."""
+    """Return (customers, events) of valid rings."""
     customers, at = _read(data, at)
     events = np.int64(0)
     for _ in range(customers):

@@ -1,12 +1,12 @@
 """The rolling checkpoint's schedule: which buckets are written with which batch.
 
-Partitions take turns, one with each batch, because a transaction's commit costs a marker for every
-partition in it. In each the buckets go round in order, so that the oldest is always the next. What
-is written is paid for by the events of the batch, in bytes, whatever the state's size: the cost is
-bounded, and the cycle grows with the state. A bucket may overdraw the account; the next events pay
-it back. On a quiet topic a few buckets per second are free.
+Partitions take turns, one per batch, because a transaction's commit writes a marker to every
+partition in it. Within a partition, buckets are written in a fixed cycle, so that the oldest is
+always next. The number of written bytes depends on the batch's events, not on the state's size:
+the cost is bounded, and a larger state has a longer cycle. A bucket may overdraw the account; the
+next events pay it back. On a quiet topic a few buckets per second are free.
 
-A turn that is undone counts as not written: the cursors and the account go back.
+Undoing a turn marks it as not written: cursors and account are reset.
 """
 
 import time
@@ -19,25 +19,25 @@ from numpy.typing import NDArray
 from stream_scorer.core.rings.rings import BUCKETS
 
 BUCKET_BYTES = 4_000
-"""What a bucket costs beside its payload, in bytes: dump, header, record."""
+"""Cost of a bucket in addition to its payload, in bytes: dump, header, record."""
 
 UNWRITTEN = -1
 
 
 @dataclass(slots=True, eq=False)
 class Held:
-    """A partition whose state is whole.
+    """A partition with complete state.
 
     Attributes:
         partition: Its number.
-        position: Its next input offset, as the rings stand.
+        position: The rings' next input offset.
         origin: The oldest offset from which its state could be replayed without a checkpoint.
         labels: int64[BUCKETS], offset of each bucket's newest committed record; -1 for none.
-        cursor: The bucket that is next.
-        failures: How often the store did not take a turn; what was taken before the last time is
-            behind the cursor.
-        began: When the present cycle began, seconds.
-        cycle_seconds: How long the last whole cycle took; 0 before its end.
+        cursor: The next bucket.
+        failures: Number of failed turns. Buckets of turns before the last failure come after
+            the cursor.
+        began: When the current cycle began, seconds.
+        cycle_seconds: Duration of the last complete cycle; 0 before its end.
     """
 
     partition: int
@@ -51,7 +51,7 @@ class Held:
 
     @property
     def age(self) -> int:
-        """Records that a restart would replay: from the oldest label to the position."""
+        """Number of records that a restart would replay: from the oldest label to the position."""
         return max(self.position - max(int(self.labels.min()), self.origin), 0)
 
 
@@ -69,7 +69,7 @@ class Written:
 
 @dataclass(slots=True)
 class Turn:
-    """What was written with one batch, and how the schedule stood before it."""
+    """The buckets written with one batch, and the schedule's state before it."""
 
     written: list[Written] = field(default_factory=list)
     account: float = 0.0
@@ -79,11 +79,11 @@ class Turn:
 
 
 class Schedule:
-    """Whose turn it is.
+    """Decides which buckets are written next.
 
     Args:
-        bytes_per_event: What an event of the input pays; 0 pays for nothing.
-        buckets_per_second: Buckets that are free in a quiet second.
+        bytes_per_event: Bytes that each input event adds to the account; may be 0.
+        buckets_per_second: Free buckets in a quiet second.
         clock: Seconds, monotonic.
     """
 
@@ -103,20 +103,20 @@ class Schedule:
         self.held: dict[int, Held] = {}
 
     def add(self, partition: int, position: int, origin: int, labels: NDArray[np.int64]) -> None:
-        """Begin to write a partition, with its oldest bucket."""
+        """Add a partition to the schedule, beginning with its oldest bucket."""
         held = Held(partition, position, origin, labels.copy(), began=self._clock())
         held.cursor = int(labels.argmin())
         self.held[partition] = held
 
     def remove(self, partition: int) -> None:
-        """Write a partition no more."""
+        """Remove a partition from the schedule."""
         self.held.pop(partition, None)
 
     def take(self, events: int, write: Callable[[Held, int], tuple[int, int]]) -> Turn:
-        """Write the buckets whose turn it is.
+        """Write the next buckets.
 
         Args:
-            events: Events of the batch that pays.
+            events: Number of events of the batch.
             write: Writes a bucket of a partition; returns (records, bytes).
         """
         turn = Turn(account=self._account, free=self._free, next_partition=self._next)
@@ -140,11 +140,11 @@ class Schedule:
             self._fill(turn, held, write)
             if turn.written or (self._account <= 0 and self._free < 1):
                 return
-        # Nothing is due: what was not needed is not saved up.
+        # Nothing is due: unused budget is not saved.
         self._account = min(self._account, 0.0)
 
     def _fill(self, turn: Turn, held: Held, write: Callable[[Held, int], tuple[int, int]]) -> None:
-        """Write what is due of a partition, until it is paid for or once round."""
+        """Write what is due of a partition, until the account is used up or the cycle ends."""
         while self._account > 0 or self._free >= 1:
             bucket = held.cursor
             round_over = bool(turn.written) and turn.written[0].bucket == bucket
@@ -158,7 +158,7 @@ class Schedule:
             self._free = max(self._free - 1, 0.0)
 
     def advance(self, turn: Turn, positions: Mapping[int, int]) -> None:
-        """The batch of a turn was folded: the rings stand at these offsets now."""
+        """Note that a turn's batch was folded: the rings are at these offsets now."""
         for partition, position in positions.items():
             held = self.held.get(partition)
             if held is not None:
@@ -166,7 +166,7 @@ class Schedule:
                 held.position = position
 
     def keep(self, turn: Turn) -> None:
-        """The turn's buckets are safe in the store."""
+        """Note that the turn's buckets are safe in the store."""
         for each in turn.written:
             each.held.labels[each.bucket] = each.label
             if each.bucket == 0:
@@ -175,12 +175,12 @@ class Schedule:
                 each.held.began = now
 
     def failed(self, turn: Turn) -> None:
-        """The store did not take the turn's buckets: they are next again."""
+        """Note that the store did not write the turn's buckets: they are next again."""
         for held in self._go_back(turn):
             held.failures += 1
 
     def undo(self, turn: Turn) -> None:
-        """The turn's buckets were not written; turns are undone newest first."""
+        """Note that the turn's buckets were not written; turns are undone newest first."""
         self._go_back(turn)
         for held, position in turn.positions:
             held.position = position
@@ -188,10 +188,10 @@ class Schedule:
         self._next = turn.next_partition
 
     def _go_back(self, turn: Turn) -> set[Held]:
-        """Begin with the turn's buckets again, unless those of an older turn failed since.
+        """Move the cursor back to the turn's buckets, unless an older turn has failed since.
 
         Returns:
-            The partitions in which that is so.
+            The partitions whose cursor was moved.
         """
         back = [each for each in turn.written if each.failures == each.held.failures]
         for each in reversed(back):

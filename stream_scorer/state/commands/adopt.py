@@ -1,9 +1,9 @@
-"""Rejections that no segment remembers, found again in the dead letters: for ``state rebuild``.
+"""Rejections without a segment, recovered from the dead letters: for ``state rebuild``.
 
-A version that wrote no segments has left dead letters. A dead letter is anybody's who may write to
-its topic, so it counts as evidence only where all of this holds: the input retains the record that
-it names, with the same value, key and headers; no decision was published of that record; and the
-decisions of that time are still there, so that one would be seen.
+A version that wrote no segments has left dead letters. Any client with write access can write a
+dead letter, so it is evidence only if all of this holds: the input retains the record that it
+names, with the same value, key and headers; no decision for that record was published; and the
+decisions of that time are still retained, so that one would be found.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,18 +25,18 @@ from stream_scorer.state.partitions.rejected_offsets import Rejected
 _AT_ONCE = 10_000
 
 Found = dict[int, dict[int, str]]
-"""By partition and offset, the reason."""
+"""The reason, by partition and offset."""
 
 
 def rejected_by_letters(
     settings: Settings, retained: Mapping[int, tuple[int, int]], known: Mapping[int, Rejected]
 ) -> Found:
-    """Return the rejections that dead letters alone give evidence of.
+    """Return the rejections for which only dead letters are evidence.
 
     Args:
         settings: The cluster, its topics, the registry.
         retained: By partition, the first and the end offset of the input that is folded.
-        known: By partition, what segments remember.
+        known: By partition, the rejections in segments.
 
     Raises:
         SettingsError: A topic does not exist.
@@ -77,7 +77,7 @@ def _candidates(
 
 
 def _undecided(settings: Settings, found: Found) -> Found:
-    """Leave out what was decided, and what may have been as decisions of then are deleted."""
+    """Leave out decided records, and those whose decisions may have been deleted."""
     first, _ = bounds(settings.kafka, settings.kafka.topics.decisions)
     whole = not any(first.values())
     oldest: dict[int, int] = {}
@@ -97,7 +97,7 @@ def _undecided(settings: Settings, found: Found) -> Found:
 
 
 def _decided(settings: Settings) -> Iterable[tuple[int, np.typing.NDArray[np.int64]]]:
-    """Yield partitions of the input with offsets of it that were decided."""
+    """Yield partitions of the input with offsets of decided records."""
     topic = settings.kafka.topics.transactions
     for every in recorded(settings, open_registry(settings.registry), lambda *_: None):
         records = every.records.filter(pc.equal(every.records.column("source_topic"), topic))

@@ -1,4 +1,4 @@
-"""A group's checkpoint for the ``state`` commands, and those that show it."""
+"""A group's checkpoint for the ``state`` commands, and the commands that show it."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -29,16 +29,16 @@ _READINGS = 3
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A group's checkpoint and the input that it is of.
+    """A group's checkpoint and its input.
 
     Attributes:
         settings: Cluster, group, store.
-        owner: Whose state.
-        store: Where it lies.
-        state_topic: Where what was rejected lies, wherever the buckets do.
+        owner: The owner of the state.
+        store: The store of the buckets.
+        state_topic: The topic of the rejections, wherever the buckets are.
         count: How many partitions the input has.
         low: Oldest retained offset by partition.
-        committed: The group's offsets by partition, where it has one.
+        committed: The group's offsets by partition, if it has one.
     """
 
     settings: Settings
@@ -51,7 +51,7 @@ class Checkpoint:
     _rejected: dict[int, Rejected] = field(default_factory=dict, repr=False)
 
     def takeover(self, partition: int, partitions: int | None = None) -> Takeover:
-        """Return what a scorer that takes a partition over would know."""
+        """Return what a scorer that takes over the partition would know."""
         return Takeover(
             self.owner.topic, partition, partitions or self.count,
             self.committed.get(partition, -1), partition not in self.committed,
@@ -74,11 +74,11 @@ class Checkpoint:
                     rejected.add(records)
                 found = assembly.buckets()
                 if self.store is self.state_topic:
-                    # Read in one go with the buckets: what they are as of is known here.
+                    # Read right after the buckets, so that their offset is known here.
                     rejected.settle()
                     self._rejected[partition] = rejected
             except ValueError as error:
-                # Compaction may take a part away that a scorer has just written anew.
+                # Compaction may delete a part that a scorer has just replaced.
                 if reading == _READINGS - 1:
                     raise damaged(self.takeover(partition), error) from error
             else:
@@ -86,7 +86,7 @@ class Checkpoint:
         raise AssertionError
 
     def rejected(self, partition: int) -> Rejected:
-        """Return what was rejected of a partition; where buckets were read, as of then or later.
+        """Return a partition's rejections; after buckets were read, as of that moment or later.
 
         Raises:
             SettingsError: The state topic does not exist.
@@ -104,7 +104,7 @@ class Checkpoint:
     def readable_rejections(
         self, partition: int, *, forgive: bool = True
     ) -> tuple[Rejected, list[int]]:
-        """Return what can be read of a partition's rejections, and where a segment cannot.
+        """Return the readable rejections of a partition, and the offsets of unreadable segments.
 
         Raises:
             SettingsError: The state topic does not exist.
@@ -142,17 +142,17 @@ class PartitionCheckpoint:
 
     Attributes:
         partition: Input partition.
-        buckets: How many there are.
-        customers: Rings in them.
-        events: Events in the rings.
-        bytes: Their payloads' size.
-        oldest: Oldest label: a restart replays from there.
+        buckets: Number of buckets.
+        customers: Number of rings in them.
+        events: Number of events in the rings.
+        bytes: Size of their payloads.
+        oldest: Oldest label, where a replay begins.
         newest: Newest label.
         committed: The group's offset.
         lag: Records between the oldest label and the group's offset.
         partitions: How many partitions the input had.
-        engine: Version of the meaning of features.
-        formats: How many buckets there are of each format of the records, by its number.
+        engine: Version of the rules by which features are computed.
+        formats: Number of buckets by format number.
         watermark: Newest accepted event time, ms.
     """
 

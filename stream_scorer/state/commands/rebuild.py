@@ -1,4 +1,4 @@
-"""``state rebuild``: the checkpoint anew, from the input alone."""
+"""``state rebuild``: build the checkpoint again from the input alone."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,14 +28,13 @@ class Rebuilt:
     Attributes:
         partition: Input partition.
         first: Where the retained input begins.
-        offset: The group's offset, which every bucket is as of; None where the group has none,
-            and so nothing was written.
-        customers: Rings in it.
-        unreadable_rejections: Segments of rejected records that were taken away, as they are
-            damaged or a later version's: their records were judged as today's plan and registry
-            judge them.
-        adopted_rejections: Records of which no segment said that they were rejected, and a dead
-            letter with their bytes did: a version without segments rejected them.
+        offset: The group's offset, which is every bucket's label; None if the group has none: then
+            nothing was written.
+        customers: Number of rings.
+        unreadable_rejections: Number of deleted segments that were damaged or a later version's.
+            Today's plan and registry judge their records.
+        adopted_rejections: Number of records for which no segment, but a dead letter with the same
+            bytes shows a rejection: a version without segments rejected them.
     """
 
     partition: int
@@ -49,14 +48,14 @@ class Rebuilt:
 def rebuild(checkpoint: Checkpoint, deployment: Deployment) -> list[Rebuilt]:
     """Build the checkpoint again from the retained input, up to the group's offsets.
 
-    Partition after partition: however long the input takes to read, only the writing of one
-    partition lies in one transaction. Cut off, it may be run again.
+    The input of a partition may take long to read, but its transaction covers only the writing.
+    Partitions are written one after the other, and an interrupted rebuild can be run again.
 
     Raises:
         StateError: The group has members.
-        OffsetsError: An offset of the group lies outside the retained input.
-        UnavailableError: The broker or the store does not answer; of the partition that it stood
-            at, nothing is written in a topic.
+        OffsetsError: An offset of the group is outside the retained input.
+        UnavailableError: The broker or the store does not answer; nothing of the current partition
+            is written in a topic.
     """
     refuse_members(checkpoint.settings.kafka)
     for partition, offset in checkpoint.committed.items():
@@ -85,13 +84,13 @@ def rebuild(checkpoint: Checkpoint, deployment: Deployment) -> list[Rebuilt]:
 
 @dataclass(slots=True)
 class _Rejections:
-    """What was rejected of a partition up to the group's offset.
+    """The rejections of a partition up to the group's offset.
 
     Attributes:
-        rejected: What is known of it.
-        changed: Records that bring the state topic to it.
-        unreadable: How many segments could not be read.
-        adopted: How many rejections only dead letters told of.
+        rejected: The known rejections.
+        changed: Records that update the state topic accordingly.
+        unreadable: Number of unreadable segments.
+        adopted: Number of rejections for which only dead letters are evidence.
     """
 
     rejected: Rejected
@@ -105,7 +104,7 @@ def _rejections(checkpoint: Checkpoint, partition: int) -> _Rejections:
         rejected, unreadable = checkpoint.readable_rejections(partition)
     except ValueError as error:
         raise damaged(checkpoint.takeover(partition), error) from error
-    # What lies past the offset is to be judged anew: the offset was set back.
+    # The offset was set back: records after it are to be judged again.
     changed = rejected.without(checkpoint.committed[partition])
     key = checkpoint.owner.rejected_key
     changed += [(key(partition, first), None) for first in unreadable]
@@ -117,8 +116,8 @@ def _rebuild(
 ) -> Rebuilt:
     low, offset = checkpoint.low[partition], checkpoint.committed.get(partition)
     if offset is None or history is None:
-        # What is there would keep the group's first run from starting.
-        # What was rejected goes, too: without an offset, all of it is to be judged anew.
+        # An existing file would keep the group's first run from starting. Rejections are deleted
+        # too: without an offset, all records are to be judged again.
         if isinstance(checkpoint.store, FileStore):
             checkpoint.store.clear(partition)
         _publish(checkpoint, partition, iter([_removals(checkpoint, partition)]))

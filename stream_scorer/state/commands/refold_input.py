@@ -1,4 +1,4 @@
-"""What folds the input again, each record read by the mapping that decided its offset."""
+"""Folds the input again, each record read with the mapping that decided its offset."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,13 @@ from stream_scorer.state.partitions.refold import Refolding
 
 
 def open_refolding(settings: Settings, deployment: Deployment) -> Refolding:
-    """Return what folds the input into rings as the scorers of a cluster did.
+    """Return an object that folds the input into rings as the cluster's scorers did.
 
     Args:
         settings: The cluster, the input, the registry.
-        deployment: Whose features say what rings remember. Its plan reads what was decided before
-            the first activation of a partition. Without a plan of its own, the newest that was
-            activated anywhere says what all models share.
+        deployment: Its features determine what rings remember. Its plan reads what was decided
+            before the first activation of a partition. If it has no plan, the newest activated plan
+            determines what all models share.
 
     Raises:
         RolloutError: The control log or the activations are not complete.

@@ -1,4 +1,4 @@
-"""``state repartition``: the customers' rings go where the input's present partitions have them."""
+"""``state repartition``: move the customers' rings to the partitions of the enlarged input."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -37,18 +37,18 @@ from stream_scorer.state.stores.topic_store import publish
 
 @dataclass(frozen=True, slots=True)
 class Repartitioned:
-    """What became of a checkpoint whose input has more partitions now.
+    """The result for a checkpoint whose input has more partitions now.
 
     Attributes:
-        before: Partitions that it was written for.
-        after: Partitions that the input has.
-        customers: Customers in it.
-        moved: Those of whom something lay in a partition that is not theirs now.
-        merged: Those who had rings in several partitions: their events are in one ring now, in
-            the order of time, each transaction id once.
-        stranded: Records that are not decided yet and lie in a partition that is not their
-            customer's any more: they will be decided without the history, and the customer's
-            later history will lack them until the next repartition.
+        before: Number of partitions that it was written for.
+        after: Number of partitions of the input.
+        customers: Number of customers.
+        moved: Customers that had a ring in a partition that is not theirs now.
+        merged: Customers that had rings in several partitions. Their events are in one ring now,
+            ordered by time, each transaction id once.
+        stranded: Undecided records in a partition that is no longer their customer's. They will be
+            decided without the history, and the later history will not contain them until the
+            next repartition.
     """
 
     before: int
@@ -63,8 +63,8 @@ def repartition(checkpoint: Checkpoint, deployment: Deployment) -> Repartitioned
     """Assign the customers to the input's present partitions, as its producers do.
 
     The old partitions' state is first brought to the group's offsets. New partitions begin with
-    their oldest record, and the group gets an offset there. All is written at once, or nothing;
-    where files were being put in place when it was cut off, it goes on with that.
+    their oldest record, and the group gets an offset there. All is written together, or nothing. If
+    an earlier run was interrupted while it moved files into place, this run finishes that.
 
     Raises:
         StateError: The group has members, or the old checkpoint does not fit the old input.
@@ -77,7 +77,7 @@ def repartition(checkpoint: Checkpoint, deployment: Deployment) -> Repartitioned
         files.finish()
         return Repartitioned(**json.loads(note))
     before, after = _written_for(checkpoint), checkpoint.count
-    # What was rejected is written there, wherever the buckets lie.
+    # Rejections are written there, wherever the buckets are.
     grow(kafka, checkpoint.state_topic.topic, after)
     folding = open_refolding(checkpoint.settings, deployment)
     old = folding.rings()
@@ -105,25 +105,25 @@ def repartition(checkpoint: Checkpoint, deployment: Deployment) -> Repartitioned
         publish(kafka, store.topic, written(), offsets)
         return report()
     files.stage(written())
-    # In between a run stops, as the files still tell of the old partitions.
+    # If a run starts in between, it stops, because the files still have the old partitions.
     publish(kafka, "", iter(()), offsets)
     files.place(json.dumps(asdict(report())).encode())
     return report()
 
 
 class _Moving:
-    """Gives the rings of the new partitions, bucket by bucket.
+    """Returns the rings of the new partitions, bucket by bucket.
 
     Args:
-        folding: Makes rings, and folds the events of those who had several.
+        folding: Makes rings, and folds the events of customers with several rings.
         old: The old partitions' rings.
-        before: How many partitions there were.
-        after: How many there are.
+        before: Number of old partitions.
+        after: Number of new partitions.
 
     Attributes:
-        customers: Customers given so far.
-        moved: Those of them who lay elsewhere.
-        merged: Those of them who had several rings.
+        customers: Customers returned so far.
+        moved: Those of them that had a ring in another partition.
+        merged: Those of them that had several rings.
     """
 
     def __init__(self, folding: Refolding, old: PartitionRings, before: int, after: int) -> None:
@@ -134,9 +134,9 @@ class _Moving:
         self.customers = self.moved = self.merged = 0
 
     def of(self, number: int) -> list[CustomerRings]:
-        """Return, by new partition, rings that hold the customers of one bucket alone.
+        """Return, by new partition, rings with the customers of one bucket only.
 
-        Their watermark is the newest event time among these.
+        Their watermark is the newest event time in the bucket.
         """
         columns = [
             columns_of(self._old.of(partition).dump(number)) for partition in range(self._before)
@@ -201,7 +201,7 @@ def _written_for(checkpoint: Checkpoint) -> int:
 def _bring_up(
     checkpoint: Checkpoint, folding: Refolding, rings: PartitionRings, partition: int, before: int
 ) -> dict[str, int]:
-    """Bring an old partition's rings to the group's offset; return since when they are whole."""
+    """Bring an old partition's rings to the group's offset; return since when they are complete."""
     buckets = checkpoint.buckets(partition)
     if not buckets and partition not in checkpoint.committed:
         return {}
@@ -232,7 +232,7 @@ def _bring_up(
 
 
 def _stranded(checkpoint: Checkpoint, offsets: Mapping[int, int], before: int) -> int:
-    """Count the undecided records that lie in a partition that is not their key's any more."""
+    """Count the undecided records in a partition that is no longer their key's."""
     kafka, topic = checkpoint.settings.kafka, checkpoint.owner.topic
     _, end = bounds(kafka, topic)
     start = {p: offsets[p] for p in range(before)}

@@ -1,4 +1,4 @@
-"""``state verify``: the checkpoint against what its input makes of it."""
+"""``state verify``: compare the checkpoint with the state computed from its input."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ class PartitionComparison:
         partition: Input partition.
         buckets: Buckets compared.
         differing: Those that differ.
-        replayed: Input records that were read.
-        events: Remembered events in the checkpoint that could be compared.
-        since: Event time in ms up to which nothing could be compared, as the input before is
-            deleted; None where all is there.
-        blind: Why nothing could be compared; empty where something was.
-        missing: Buckets that were written once and are not there any more.
+        replayed: Number of input records that were read.
+        events: Number of comparable events in the checkpoint.
+        since: Event time in ms up to which nothing could be compared, because earlier input is
+            deleted; None with complete input.
+        blind: Why nothing could be compared; empty if something was.
+        missing: Buckets that were written once but no longer exist.
     """
 
     partition: int
@@ -46,8 +46,8 @@ class PartitionComparison:
 def verify(checkpoint: Checkpoint, deployment: Deployment) -> list[PartitionComparison]:
     """Compute the state from the input again and compare it, bucket by bucket.
 
-    Each bucket is compared as of its own label. Events so old that eviction may have taken their
-    ring away are left out, and where the input's beginning is deleted, what only it can tell.
+    Each bucket is compared as of its label. Two kinds of events are left out: those so old that
+    their ring may have been evicted, and those that depend on deleted input.
 
     Raises:
         StateError: A bucket is damaged or needs input that is deleted.
@@ -60,7 +60,7 @@ def verify(checkpoint: Checkpoint, deployment: Deployment) -> list[PartitionComp
 def _verify(checkpoint: Checkpoint, folding: Refolding, partition: int) -> PartitionComparison:
     buckets = checkpoint.buckets(partition)
     if not buckets:
-        # Before its first bucket a partition is taken over without an offset, or not at all.
+        # A partition without a bucket and without an offset has not been taken over yet.
         blind = "it has no bucket" if checkpoint.committed.get(partition) else ""
         return PartitionComparison(partition, 0, (), 0, 0, None, blind)
     labels = labels_of(buckets.values())
@@ -92,7 +92,7 @@ def _verify(checkpoint: Checkpoint, folding: Refolding, partition: int) -> Parti
             differing.append(number)
     return PartitionComparison(
         partition, len(buckets), tuple(differing), max(end - low, 0), compared, since,
-        # With all of the input there, empty rings are what it makes; else they are no evidence.
+        # With complete input, empty rings are a valid result; otherwise they are not evidence.
         "" if compared or differing or since is None else _blind(low, since),
         tuple(gone(labels)),
     )  # fmt: skip
@@ -105,10 +105,10 @@ def _blind(low: int, since: int) -> str:
 
 
 def refuse_differences(verifications: Iterable[PartitionComparison]) -> None:
-    """Raise where something differs, is gone, or could not be compared: that is no pass.
+    """Raise if something differs, is gone, or could not be compared.
 
     Raises:
-        StateError: It names the buckets, or the partitions and why.
+        StateError: It names the buckets, or the partitions with the reason.
     """
     told = list(verifications)
     differing = [f"{v.partition}/{number}" for v in told for number in v.differing]

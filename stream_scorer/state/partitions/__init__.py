@@ -1,1 +1,1 @@
-"""A partition's state while a process has it: restored, kept, written."""
+"""The state of a process's partitions: restore, tracking, checkpoints."""

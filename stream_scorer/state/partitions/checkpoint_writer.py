@@ -1,12 +1,11 @@
 """The scorer's rolling checkpoint: a few buckets with every batch, as of the batch before it.
 
-Where records ride, they are part of the new batch's transaction, and an abort drops both. A file
-store is written to after the commit, on a thread of its own: a bucket's label is then never past
-the committed offset, and a slow store slows nobody.
+With transactional records, the buckets are part of the new batch's transaction; an abort drops
+both. A file store is written after the commit, on a separate thread. So a bucket's label is never
+past the committed offset, and a slow store does not delay batches.
 
-Once a partition has left, no bucket of it is put in a file store any more: its next owner writes
-there. Only the put in flight cannot be called back; see ``state/stores/file_store.py`` for what it
-can do.
+Once a partition has left, this process writes no more files for it, because its next owner does.
+Only the put in flight cannot be stopped; ``state/stores/file_store.py`` describes its effect.
 """
 
 import time
@@ -34,12 +33,12 @@ _FLUSH_BYTES = 32_000_000
 _FLUSH_SECONDS = 2.0
 
 Dumped = tuple[Held, list[Record]]
-"""A bucket's records, and the partition that they are of."""
+"""A bucket's records and their partition."""
 
 
 @dataclass(slots=True)
 class Share:
-    """What one batch carries of the checkpoint."""
+    """The part of the checkpoint that is written with one batch."""
 
     turn: Turn
     buckets: list[Dumped] = field(default_factory=list)
@@ -53,20 +52,19 @@ def dump(
 ) -> Bucket:  # fmt: skip
     """Return one bucket of a partition's rings.
 
-    Its watermark knows the batches whose commit is not known yet, too: the rings hold their
-    events, and a bucket is as of an offset, not of a commit. Were it older than what it holds, a
-    restore would take a field for known before it was, and rings would leave later than in a
-    replay.
+    Its watermark includes batches that are not known to be committed: the rings hold their events,
+    and a bucket is as of an offset, not of a commit. If the watermark were older than the events, a
+    restore would count a field as known too early, and would evict rings later than a replay does.
 
     Args:
         rings: The partition's.
         partition: Its number.
         number: The bucket's.
-        offset: The partition's next input offset, as the rings stand.
-        partitions: How many the input has.
-        since: By reason why history is missing, from which event time on it is whole, ms.
+        offset: The rings' next input offset of the partition.
+        partitions: Number of partitions of the input.
+        since: By reason why history is missing, the event time (ms) from which it is complete.
         write_format: Number of the format that it is to be written in.
-        newest: Newest accepted event time of the partition, where the rings know less.
+        newest: Newest accepted event time of the partition, if the rings do not contain it.
     """
     retention = rings.retention
     return Bucket(
@@ -77,14 +75,14 @@ def dump(
 
 
 class Checkpoints:
-    """Writes the rings of whole partitions, bucket by bucket; all on the compute thread.
+    """Writes the rings of complete partitions, bucket by bucket; all on the compute thread.
 
     Args:
         store: Where to.
-        owner: Whose state.
-        rings: What is written.
-        schedule: Whose turn it is.
-        listener: Told of what is safe and what failed.
+        owner: The owner of the state.
+        rings: The rings that are written.
+        schedule: Decides which buckets are next.
+        listener: Notified of written and failed buckets.
         clock: Seconds, monotonic.
         write_format: Number of the format that buckets are written in.
     """
@@ -121,32 +119,32 @@ class Checkpoints:
         labels: NDArray[np.int64],
         since: Mapping[str, int],
     ) -> None:
-        """Begin to write a partition whose state is whole.
+        """Begin to write a partition whose state is complete.
 
         Args:
             partition: Its number.
-            partitions: How many the input has.
+            partitions: Number of partitions of the input.
             position: Its next input offset.
             origin: The input's oldest retained offset.
             labels: int64[BUCKETS], offsets of the buckets in the store; -1 for none.
-            since: By reason why history is missing, from which event time on it is whole, ms.
+            since: By reason why history is missing, the event time (ms) from which it is complete.
         """
         self._partitions = partitions
         self._since[partition] = since
         self._schedule.add(partition, position, origin, labels)
 
     def lacks(self, partition: int, since: Mapping[str, int]) -> None:
-        """From now on the reasons why a partition's history is missing are these; see ``start``."""
+        """Replace the reasons why a partition's history is missing; see ``start``."""
         if partition in self._since:
             self._since[partition] = since
 
     def stop(self, partition: int) -> None:
-        """Write a partition no more."""
+        """Stop writing a partition."""
         self._schedule.remove(partition)
         self._since.pop(partition, None)
 
     def take(self, events: int) -> Share:
-        """Dump the buckets whose turn it is, before a batch of ``events`` is folded."""
+        """Dump the buckets that are next, before a batch of ``events`` is folded."""
         share = Share(Turn())
         self._collect()
         if len(self._writing) >= _MOST_UNWRITTEN or self._clock() < self._retry_at:
@@ -163,11 +161,11 @@ class Checkpoints:
         return share
 
     def advance(self, share: Share, positions: Mapping[int, int]) -> None:
-        """The batch is folded: its partitions stand at these offsets."""
+        """Note that the batch is folded: its partitions are at these offsets."""
         self._schedule.advance(share.turn, positions)
 
     def keep(self, share: Share) -> None:
-        """The batch of a share is committed."""
+        """Note that the batch of a share is committed."""
         if not share.turn.written:
             return
         if self._store.transactional:
@@ -176,18 +174,18 @@ class Checkpoints:
             self._writing.append((share, self._pool.submit(self._write, share)))
 
     def undo(self, share: Share) -> None:
-        """The batch of a share is given up, and its buckets with it."""
+        """Note that the batch of a share was aborted, and its buckets with it."""
         self._schedule.undo(share.turn)
 
     def flush(self, partitions: set[int]) -> tuple[Outgoing, ...]:
-        """Dump what the given partitions' checkpoints lack, oldest first, and write them no more.
+        """Dump the outdated buckets of the given partitions, oldest first, and stop writing them.
 
-        Nothing may be in flight. The new owner's replay then begins later, or falls away. One
-        deadline holds for all of it; what does not fit is left to that replay.
+        Nothing may be in flight. The new owner's replay then begins later, or is not needed. One
+        deadline covers all of it; buckets that do not fit are left to that replay.
 
         Returns:
-            What is to be published in a transaction; nothing where the store is a file store,
-            which has it already.
+            What is to be published in a transaction; nothing with a file store, which is already
+            written.
         """
         until = self._clock() + _FLUSH_SECONDS
         due = self._due(partitions, until)
@@ -201,7 +199,7 @@ class Checkpoints:
         return self._outgoing(dumped) if dumped else ()
 
     def _due(self, partitions: set[int], until: float) -> Iterator[Dumped]:
-        """Dump the buckets that the store lacks of some partitions, oldest first, within bounds."""
+        """Dump the outdated buckets of some partitions, oldest first, within bounds."""
         leaving = [held for p, held in sorted(self._schedule.held.items()) if p in partitions]
         size = 0
         for step in range(BUCKETS):
@@ -216,7 +214,7 @@ class Checkpoints:
                 yield held, records
 
     def _put_at_once(self, due: Iterator[Dumped], until: float) -> None:
-        """Put buckets in the file store before all else that waits for it, up to a deadline."""
+        """Cancel the waiting writes and put buckets in the file store, up to a deadline."""
         for share, _ in self._writing:
             share.given_up = True
         if not self._waited([future for _, future in self._writing], until):
@@ -234,7 +232,7 @@ class Checkpoints:
                 return
 
     def _waited(self, futures: Sequence[Future[Any]], until: float) -> bool:
-        """Wait for all futures; return whether they are done in time."""
+        """Wait for all futures; return whether they completed in time."""
         return not wait(futures, max(until - self._clock(), 0.0)).not_done
 
     def _dump(self, held: Held, bucket: int) -> list[Record]:
@@ -256,7 +254,7 @@ class Checkpoints:
         )
 
     def _write(self, share: Share) -> bool:
-        """Put a share's buckets in the file store; return whether all are there."""
+        """Put a share's buckets in the file store; return whether all were written."""
         for held, records in share.buckets:
             if share.given_up or self._schedule.held.get(held.partition) is not held:
                 return False
@@ -264,7 +262,7 @@ class Checkpoints:
         return True
 
     def _collect(self) -> None:
-        """Take note of what the file store has, or has not, taken."""
+        """Note which buckets the file store has written, and which failed."""
         while self._writing and self._writing[0][1].done():
             share, future = self._writing.pop(0)
             try:

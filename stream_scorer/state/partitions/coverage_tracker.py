@@ -1,4 +1,4 @@
-"""Since when the histories of the partitions held are whole, told while they are not."""
+"""Tracks since when the histories of the held partitions are complete, and reports gaps."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ Int64 = NDArray[np.int64]
 
 @dataclass(slots=True)
 class _Lacking:
-    """A partition whose history is not whole yet.
+    """A partition whose history is not complete yet.
 
     Attributes:
-        since: By reason why history is missing, from which event time on it is whole, ms.
-        beginning: Sees the first events, until it is known where the input's history begins.
+        since: By reason why history is missing, the event time (ms) from which it is complete.
+        beginning: Collects the first events until the beginning of the input's history is known.
         oldest_offset: The input's oldest retained offset.
     """
 
@@ -31,16 +31,16 @@ class _Lacking:
 
     @property
     def degrading(self) -> tuple[str, ...]:
-        """The reasons for which decisions are made with less than they should have."""
+        """The reasons for which decisions are made on incomplete history."""
         return tuple(reason for reason in DEGRADING if reason in self.since)
 
 
 class Histories:
-    """Keeps each partition's reasons until the watermark has left them behind.
+    """Keeps each partition's reasons until the watermark has passed them.
 
     Args:
-        listener: Told where history is missing, and where no longer.
-        changed: Told of a partition's reasons, for its checkpoint.
+        listener: Notified when history is missing, and when it no longer is.
+        changed: Notified of a partition's reasons, for its checkpoint.
     """
 
     def __init__(
@@ -53,11 +53,11 @@ class Histories:
     def begin(
         self, partition: int, since: dict[str, int], beginning: Beginning, oldest_offset: int
     ) -> None:
-        """A partition's state is whole, up to what these reasons say.
+        """Begin with a partition whose state is complete except for these reasons.
 
         Args:
             partition: Input partition.
-            since: By reason why history is missing, from which event time on it is whole, ms.
+            since: By reason why history is missing, the event time (ms) from which it is complete.
             beginning: What the replay has seen of the input's beginning.
             oldest_offset: The input's oldest retained offset.
         """
@@ -69,24 +69,24 @@ class Histories:
             self._listener(StateIncomplete(partition, oldest_offset, lacking.degrading))
 
     def end(self, partition: int) -> None:
-        """A partition left."""
+        """Forget a partition that left."""
         self._lacking.pop(partition, None)
 
     def since(self, partition: int) -> Mapping[str, int]:
-        """Return by reason why history is missing, from which event time on it is whole, ms."""
+        """Return, by reason why history is missing, the event time (ms) that completes it."""
         lacking = self._lacking.get(partition)
         return lacking.since if lacking is not None else {}
 
     def committed(
         self, partition: int, rings: CustomerRings, events: EventBatch, accepted: Int64
     ) -> None:
-        """A batch was committed.
+        """Note that a batch was committed.
 
         Args:
-            partition: One of those that it changed.
+            partition: One of the partitions that it changed.
             rings: Their rings, with the batch.
             events: n transactions, of all partitions.
-            accepted: int64[a], those that were accepted.
+            accepted: int64[a], the accepted ones.
         """
         lacking = self._lacking.get(partition)
         if lacking is None:

@@ -1,4 +1,4 @@
-"""Whether a model may decide on the histories that a partition came with."""
+"""Whether a model may decide with the histories that a partition was restored with."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,23 +12,23 @@ from stream_scorer.telemetry import ColdAccepted, Listener, ModelWarming
 
 @dataclass(frozen=True, slots=True)
 class _Cold:
-    """Features that lack history, and the event time from which on none does, ms."""
+    """Features with missing history, and the event time from which none is missing, ms."""
 
     names: tuple[str, ...]
     warm_from: int
 
 
 class Warmth:
-    """Judges the histories of each partition that is whole.
+    """Judges the histories of each partition whose state is complete.
 
-    What the input itself lacks, or what a smaller cap let go, is no matter of the model: it is
-    served, and health says that it is degraded. What rings were kept without, for the version that
-    decided before, is.
+    History that is missing because of the input or a smaller cap does not depend on the model: it
+    decides, and health reports *degraded*. What the rings did not store for the version that
+    decided before does depend on the model.
 
     Args:
-        listener: Told where a model decides without history, and how far the next version is.
-        accept_cold: Whether it may decide without history.
-        warming: A version whose fields and windows are kept meanwhile.
+        listener: Notified when a model decides without history, and of the next version's progress.
+        accept_cold: Whether a model may decide without history.
+        warming: The next version, whose fields and windows are already kept.
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class Warmth:
 
         Args:
             partition: Input partition.
-            since: By reason why history is missing, from which event time on it is whole, ms.
+            since: By reason why history is missing, the event time (ms) from which it is complete.
             watermark: Newest accepted event time, ms.
-            model: The one that decides; None: nothing has decided here yet, and what will is
-                judged before it does.
+            model: The deciding model. None: nothing has decided here yet, and the first model is
+                judged before it decides.
 
         Raises:
-            NotWarmError: Features lack history; says which, and from when on they do not.
+            NotWarmError: History is missing; names the features, and the time from which it is not.
         """
         kept = {reason: ms for reason, ms in since.items() if reason not in DEGRADING}
         if self._warming is not None:
@@ -83,9 +83,9 @@ class Warmth:
 
         Args:
             partition: Input partition.
-            since: As ``judge`` takes it, by now.
+            since: As in ``judge``, but current.
             watermark: Newest accepted event time, ms.
-            models: Which.
+            models: The further models.
         """
         if self._accept_cold:
             return ""

@@ -1,4 +1,4 @@
-"""The retained input, folded into rings again as the scorer does it: for the ``state`` commands."""
+"""Folds the retained input into rings again, as the scorer does: for the ``state`` commands."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -23,7 +23,7 @@ from stream_scorer.state.checkpoints.ring_columns import Events
 from stream_scorer.state.partitions.rejected_offsets import Rejected
 
 PlansAt = Callable[[int, int, int], Sequence[tuple[int, Plan | None]]]
-"""Returns which plans read a partition between two offsets: (first offset, plan), ascending.
+"""Returns the plans for a partition between two offsets: (first offset, plan), ascending.
 
 None is the deployment's own plan.
 """
@@ -34,8 +34,8 @@ class Refolding:
 
     Args:
         settings: The cluster, the input, the registry.
-        deployment: Whose features say what rings remember.
-        plans_at: By which mapping each record was decided; all by the deployment's without it.
+        deployment: Its features determine what rings remember.
+        plans_at: Returns the mapping that decided each record; default: the deployment's for all.
         shared: What all models share now; None: the deployment's plan.
     """
 
@@ -68,13 +68,12 @@ class Refolding:
         rejected: Rejected,
         keep: Callable[[EventBatch], EventBatch] = lambda events: events,
     ) -> None:
-        """Fold a partition's input of ``[first, end)``, of each chunk the events that are kept.
+        """Fold a partition's input of ``[first, end)``, keeping some events of each chunk.
 
-        What was rejected is not decoded again, and not folded. ``beginning`` has then seen all
-        others, kept or not.
+        Rejected records are neither decoded nor folded. ``beginning`` sees all others, kept or not.
 
         Raises:
-            StateError: What was rejected cannot be read.
+            StateError: The rejections cannot be read.
             UnavailableError: No offset could be read for 30 s.
         """
         self.beginning = Beginning()
@@ -91,10 +90,9 @@ class Refolding:
                 rings.release(refold(keep(events), rings, self._plan, self._model.features))
 
     def insert(self, rings: CustomerRings, events: Events) -> None:
-        """Fold events that were accepted once, each customer's in the order of time.
+        """Fold events that were accepted earlier, each customer's ordered by time.
 
-        So whatever a ring does with its events, it does with these: the cap, the horizon, and a
-        transaction id that it holds already.
+        The usual rules of a ring apply: the cap, the horizon, and duplicate transaction ids.
         """
         n = len(events.time)
         order = np.arange(n)
@@ -108,7 +106,7 @@ class Refolding:
         rings.release(journal)
 
     def complete_since(self, low: int) -> dict[str, int]:
-        """Return, after ``fold`` from the oldest retained offset, since when history is whole."""
+        """Return since when history is complete after ``fold`` from the oldest retained offset."""
         if low == 0:
             return {}
         return {INPUT: self.beginning.whole_from(self.retention.lateness_ms)}
@@ -117,10 +115,10 @@ class Refolding:
 def others_of(
     rejected: Rejected, raw: RawRecords, kafka: Kafka, partition: int
 ) -> RawRecords | None:
-    """Return those records of a partition that were not rejected; None where none is left.
+    """Return the records of a partition that were not rejected; None if none is left.
 
     Raises:
-        StateError: What was rejected cannot be read.
+        StateError: The rejections cannot be read.
     """
     try:
         return rejected.others(raw)
@@ -132,7 +130,7 @@ def others_of(
 
 
 def input_of(kafka: Kafka, partition: int, first: int, end: int) -> Iterator[RawRecords]:
-    """Yield the input of a partition, from ``first`` up to, not including, ``end``.
+    """Yield the input of a partition in ``[first, end)``.
 
     Raises:
         StateError: It is deleted meanwhile.

@@ -1,4 +1,4 @@
-"""What was rejected of one partition, as whoever folds its input again asks for it."""
+"""The rejections of one partition, for a replay of its input."""
 
 from collections.abc import Iterable, Mapping
 
@@ -21,16 +21,16 @@ _AT_ONCE = 65_536
 
 
 class Rejected:
-    """What was rejected of one partition, collected from its records of the state topic.
+    """The rejections of one partition, collected from its records of the state topic.
 
-    A segment is decoded when a replay comes to its offsets, and one is held decoded at a time.
+    A segment is decoded when a replay reaches its offsets; only one is decoded at a time.
 
     Args:
-        owner: Whose state; other records are passed over.
+        owner: The owner of the state; other owners' records are ignored.
         partition: Input partition.
 
     Attributes:
-        segments: What was kept, by first offset; filled by ``settle``.
+        segments: The stored segments, by first offset; filled by ``settle``.
     """
 
     def __init__(self, owner: Owner, partition: int) -> None:
@@ -42,7 +42,7 @@ class Rejected:
         self.segments: tuple[StoredSegment, ...] = ()
 
     def add(self, records: StoredRecords) -> None:
-        """Take records in the store's order; later records of a key replace earlier."""
+        """Add records in the store's order; later records of a key replace earlier ones."""
         for key, value in records:
             place = self._owner.rejected(key or b"")
             if place is None or place[0] != self._partition:
@@ -56,7 +56,7 @@ class Rejected:
         """Check all segments once every record was added.
 
         Args:
-            forgive: Whether to leave out what cannot be read.
+            forgive: Whether to leave out unreadable segments.
 
         Returns:
             First offsets of the segments that were left out.
@@ -92,11 +92,11 @@ class Rejected:
 
     @property
     def end(self) -> int:
-        """The last rejected offset + 1; 0 where there is none."""
+        """The last rejected offset + 1; 0 without rejections."""
         return int(self._end.max()) if len(self._end) else 0
 
     def among(self, offsets: Int64) -> NDArray[np.bool_] | None:
-        """Return bool[n]: which offsets were rejected; None for none of them.
+        """Return bool[n]: which offsets were rejected; None if none was.
 
         Args:
             offsets: int64[n], ascending.
@@ -116,10 +116,10 @@ class Rejected:
         return found if found is not None and found.any() else None
 
     def others(self, raw: RawRecords) -> RawRecords | None:
-        """Return those records of the partition that were not rejected; None where none is left.
+        """Return the records that were not rejected; None if none is left.
 
         Args:
-            raw: Records of the partition alone, in the order of their offsets.
+            raw: Records of this partition only, ordered by offset.
 
         Raises:
             ValueError: A segment is damaged.
@@ -130,9 +130,9 @@ class Rejected:
         return None if rejected.all() else raw.where(~rejected)
 
     def reason(self, offset: int) -> str:
-        """Return why an offset was rejected: several joined by ``/`` where only counts are kept.
+        """Return why an offset was rejected; empty if it was not.
 
-        Empty where it was not rejected.
+        Several reasons are joined by ``/`` if only their counts are kept.
 
         Raises:
             ValueError: A segment is damaged.
@@ -152,10 +152,10 @@ class Rejected:
         return self._decoded[number]
 
     def adopt(self, reasons: Mapping[int, str]) -> list[tuple[bytes, bytes | None]]:
-        """Remember further rejections; return the records that say so.
+        """Add further rejections; return the records to write.
 
         Args:
-            reasons: By offset that no segment holds, its reason.
+            reasons: The reason by offset; no segment holds these offsets.
         """
         offsets = np.array(sorted(reasons), np.int64)
         more = []
@@ -167,9 +167,9 @@ class Rejected:
         return [self._owner.rejection(kept) for kept in more]
 
     def without(self, first: int) -> list[tuple[bytes, bytes | None]]:
-        """Return the records that take away what was rejected from an offset on.
+        """Return the records that delete the rejections from an offset on.
 
-        Those offsets are to be judged anew, as after the group's offset was set back.
+        These offsets are to be judged again, for example after the group's offset was set back.
 
         Raises:
             ValueError: A segment is damaged.

@@ -1,8 +1,8 @@
-"""Rejections as the scorer writes them: in the transaction of the batch that rejects.
+"""Writes the scorer's rejections, in the transaction of the batch that rejects.
 
-A batch that rejects nothing writes nothing. Segments are merged by sixteens of one level, so that
-a partition holds few of them, and what is older than the oldest retained input is taken away; both
-happen in the transaction of a batch that rejects something anyway.
+A batch without rejections writes nothing. Sixteen segments of one level are merged into one, so
+that a partition holds few. Segments before the oldest retained input are deleted. Both happen in
+the transaction of a batch that has rejections.
 """
 
 import time
@@ -26,21 +26,21 @@ from stream_scorer.state.checkpoints.rejected_segments import (
 from stream_scorer.state.checkpoints.restore_rules import REBUILD
 
 MERGED_AT_ONCE = 16
-"""Segments of one level that become one of the next."""
+"""Number of segments of one level that are merged into one of the next."""
 _ASK_SECONDS = 600.0
-"""How long the oldest retained offset is taken for what it was."""
+"""How long a value of the oldest retained offset is used, seconds."""
 
 _Record = tuple[int, bytes, bytes | None]
 
 
 @dataclass(slots=True)
 class Noted:
-    """What one batch carries of its rejections, and what was kept before it.
+    """The rejections of one batch, and the segments before it.
 
     Attributes:
-        outgoing: To be published with the batch; empty where it rejects nothing.
-        before: By partition that it changed, the segments before it.
-        after: And with it.
+        outgoing: To be published with the batch; empty without rejections.
+        before: The segments before the batch, by partition that it changed.
+        after: The segments after it.
     """
 
     outgoing: tuple[Outgoing, ...] = ()
@@ -51,14 +51,14 @@ class Noted:
 class RejectionLog:
     """Turns the rejections of each batch into records of the state topic.
 
-    Runs on the compute thread, batch after batch; one may be computed before the commit of its
-    predecessor is known, and batches are undone newest first.
+    Runs on the compute thread, batch after batch. A batch may be computed before the commit of its
+    predecessor is known; batches are undone newest first.
 
     Args:
         topic: The state topic, whose partitions are numbered as the input's.
-        owner: Whose state.
-        oldest: Returns the oldest retained offset of an input partition; asked on a thread of its
-            own, and seldom.
+        owner: The owner of the state.
+        oldest: Returns the oldest retained offset of an input partition; called rarely, on a
+            separate thread.
         clock: Seconds, monotonic.
     """
 
@@ -80,11 +80,11 @@ class RejectionLog:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="oldest-offset")
 
     def start(self, partition: int, segments: Sequence[StoredSegment], low: int) -> None:
-        """Begin with a partition whose state is restored.
+        """Add a partition whose state is restored.
 
         Args:
             partition: Input partition.
-            segments: What is kept of it, by first offset.
+            segments: Its stored segments, by first offset.
             low: The input's oldest retained offset.
         """
         self._segments[partition] = tuple(segments)
@@ -97,7 +97,7 @@ class RejectionLog:
             held.pop(partition, None)
 
     def take(self, raw: RawRecords, rows: Sequence[int], reasons: Sequence[str]) -> Noted:
-        """Note the rejections of a batch.
+        """Record the rejections of a batch.
 
         Args:
             raw: The batch.
@@ -126,25 +126,25 @@ class RejectionLog:
         return noted
 
     def undo(self, noted: Noted) -> None:
-        """The batch is given up: what it wrote is not there."""
+        """Undo the changes of a batch that was aborted."""
         for partition, before in noted.before.items():
-            # Not where it left and came back since: then it was read from the topic.
+            # If the partition left and came back since, its segments were read from the topic.
             if self._segments.get(partition) is noted.after[partition]:
                 self._segments[partition] = before
 
     def _add(
         self, partition: int, offsets: NDArray[np.int64], reasons: Sequence[str]
     ) -> list[_Record]:
-        """Add segments of a batch's rejections; return the records that make it so."""
+        """Add segments of a batch's rejections; return the records to write."""
         low = self._retained_from(partition)
         before = {kept.first: kept for kept in self._segments.get(partition, ())}
         segments = [kept for kept in before.values() if kept.end > low]
-        # No batch has more records than a segment may hold.
+        # A batch never has more records than a segment may hold.
         segments.append(StoredSegment.of(segment(partition, offsets, reasons)))
         try:
             full = _merge(segments)
         except ValueError as error:
-            # It was written by another client: one that we wrote can be read.
+            # Another client wrote it: our own segments can be read.
             raise StateError(
                 f"rejections of {self._owner.topic} partition {partition}: {error}", REBUILD
             ) from error
@@ -155,7 +155,7 @@ class RejectionLog:
             if kept.first not in before or before[kept.first].end != kept.end
         ]  # fmt: skip
         if full:
-            # As large as they get: from now on only where they are is needed.
+            # They have the maximum size: from now on only their location is needed.
             segments[-MERGED_AT_ONCE:] = [
                 replace(kept, value=b"") for kept in segments[-MERGED_AT_ONCE:]
             ]
@@ -167,7 +167,7 @@ class RejectionLog:
         ]
 
     def _retained_from(self, partition: int) -> int:
-        """Return the oldest retained offset as it was last known, and ask again now and then."""
+        """Return the last known oldest retained offset, and refresh it now and then."""
         asking = self._asking.get(partition)
         if asking is not None and asking.done():
             del self._asking[partition]
@@ -182,10 +182,10 @@ class RejectionLog:
 
 
 def _merge(segments: list[StoredSegment]) -> bool:
-    """Merge the last segments, level after level, while sixteen of a level are side by side.
+    """Merge the last segments, level after level, while there are sixteen of a level in a row.
 
     Returns:
-        Whether the last sixteen together are more than one segment may hold.
+        Whether the last sixteen together exceed the size of a segment.
     """
     while len(segments) >= MERGED_AT_ONCE:
         last = segments[-MERGED_AT_ONCE:]

@@ -1,7 +1,7 @@
-"""A partition's state comes back: its buckets from the store, then the input behind them.
+"""Restores a partition's state: its buckets from the store, then the input after them.
 
-Seen from outside it is one replay (``kafka/reading/replay.py``), so partitions come back a few at a
-time while the loop goes on with those that are whole.
+To the caller it is one replay (``kafka/reading/replay.py``). Partitions are restored a few at a
+time while the loop continues with the complete ones.
 """
 
 import time
@@ -38,14 +38,14 @@ from stream_scorer.state.partitions.rejected_offsets import Rejected
 _STEP_SECONDS = 0.05
 
 AT_ONCE = 8
-"""How many partitions come back in turns: the wait for one's connection is another's time."""
+"""How many partitions are restored in turns, so that waiting for one uses another's time."""
 _MUCH_BYTES = 8_000_000
 _MUCH_INPUT = 20_000
-"""What a partition holds, or has left to read, that comes back alone."""
+"""A partition that holds this much, or has so much left to read, is restored alone."""
 
 
 class Input(Protocol):
-    """What a restore asks of the input; ``KafkaSource`` answers."""
+    """What a restore needs to know about the input; implemented by ``KafkaSource``."""
 
     def low_watermark(self, partition: int) -> int:
         """Return the oldest retained offset."""
@@ -62,16 +62,16 @@ class Input(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What the checkpoint gave.
+    """The result of reading the checkpoint.
 
     Attributes:
-        labels: int64[BUCKETS], offset of each bucket; -1 where there was none.
+        labels: int64[BUCKETS], offset of each bucket; -1 for a missing bucket.
         low: The input's oldest retained offset.
         first: Where the replay begins.
-        watermark: Newest event time that the buckets knew of.
-        since: By reason why history is missing, from which event time on it is whole, ms.
-        rejected: What was rejected of the partition so far.
-        taken: What was taken over.
+        watermark: Newest event time of the buckets.
+        since: By reason why history is missing, the event time (ms) from which it is complete.
+        rejected: The partition's rejections so far.
+        taken: The partition that was taken over.
     """
 
     labels: NDArray[np.int64]
@@ -84,14 +84,14 @@ class Restored:
 
     @property
     def buckets(self) -> int:
-        """How many buckets there were."""
+        """Number of buckets that were read."""
         return int((self.labels != UNWRITTEN).sum())
 
     def others(self, raw: RawRecords) -> RawRecords | None:
-        """Return those of replayed records that were not rejected; None where none is left.
+        """Return the replayed records that were not rejected; None if none is left.
 
         Raises:
-            StateError: What was rejected cannot be read.
+            StateError: The rejections cannot be read.
         """
         try:
             return self.rejected.others(raw)
@@ -99,7 +99,7 @@ class Restored:
             raise damaged(self.taken, error) from error
 
     def unknown(self, events: EventBatch) -> EventBatch:
-        """Return those of replayed events that their buckets do not know yet."""
+        """Return the replayed events that their buckets do not contain yet."""
         newest = int(self.labels.max())
         if not len(events) or newest <= int(events.offset[0]):
             return events
@@ -109,15 +109,15 @@ class Restored:
 
 
 class CheckpointedReplay:
-    """Loads one partition's buckets, then replays the input behind them.
+    """Loads one partition's buckets, then replays the input after them.
 
     Args:
-        taken: Says what is taken over, as of now; asked again when the buckets are read.
-        owner: Whose state.
-        store: Where the buckets lie.
-        topic: Where the rejections lie.
+        taken: Returns the current takeover; called again when the buckets are read.
+        owner: The owner of the state.
+        store: The store of the buckets.
+        topic: The topic of the rejections.
         sample: Returns one record of each partition in the store that holds any.
-        rings: Where they are loaded to.
+        rings: Where the buckets are loaded.
         open_input: Opens the input of (first offset, end offset).
         begun: The partitions whose replays have begun and are not closed; all share it.
         rest: Called when the last of these is closed.
@@ -154,12 +154,12 @@ class CheckpointedReplay:
         self._reading: Iterator[StoredRecords] | None = None
         self._loading: list[Bucket] | None = None
         self._input: InputReplay | None = None
-        # Until it is known where the replay begins, all that is retained is to be replayed.
+        # Until the replay's beginning is known, all retained input counts.
         self._low = min(start.low, self.end - 1)
 
     @property
     def next_offset(self) -> int:
-        """Where the replay stands."""
+        """The replay's next offset."""
         if self._input is not None:
             return self._input.next_offset
         return self.end if self.done else self._low
@@ -173,7 +173,7 @@ class CheckpointedReplay:
 
     @property
     def alone(self) -> bool:
-        """Whether it holds, or has to read, so much that others had better wait."""
+        """Whether it holds, or has to read, so much that other partitions should wait."""
         if self._input is not None:
             return self._input.end - self._input.next_offset > _MUCH_INPUT
         return self._held_bytes > _MUCH_BYTES
@@ -196,7 +196,7 @@ class CheckpointedReplay:
         return None
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         if self._input is not None:
             self._input.close()
         self._reading = None
@@ -248,18 +248,18 @@ class CheckpointedReplay:
         )  # fmt: skip
 
     def _records(self) -> Iterator[StoredRecords]:
-        """Yield what is stored of the partition: its buckets, and what was rejected of it."""
+        """Yield the partition's stored records: its buckets and its rejections."""
         yield from self._store.read(self.partition)
         if self._topic is not self._store:
             yield from self._topic.read(self.partition)
 
     def _refuse_moved(self, taken: Takeover) -> None:
-        """A partition without a bucket of its own may be one that was added since."""
+        """Refuse a partition without buckets if the input had fewer partitions before."""
         for key, value in self._sample():
             try:
                 partitions = partitions_of(self._owner, key or b"", value or b"")
             except ValueError:
-                continue  # its own partition's restore tells
+                continue  # its own partition's restore reports it
             refuse_layout(taken, partitions)
 
     def _load(self, buckets: list[Bucket]) -> None:
@@ -277,17 +277,17 @@ class CheckpointedReplay:
 
 
 class Restoration:
-    """Opens the replay of each partition that comes.
+    """Opens the replay of each partition that is taken over.
 
     Args:
         topic: The input.
-        source: Answers for the input.
-        owner: Whose state.
-        store: Where the buckets lie.
-        rings: Where they are loaded to.
+        source: Answers questions about the input.
+        owner: The owner of the state.
+        store: The store of the buckets.
+        rings: Where they are loaded.
         open_input: Opens the input of (partition, first offset, end offset).
-        rest: Called when no partition is coming back any more: connections may go.
-        rejections: Where what was rejected lies; None where the buckets do.
+        rest: Called when no partition is being restored: connections may be closed.
+        rejections: The topic of the rejections; None if the buckets are there, too.
     """
 
     def __init__(
@@ -323,7 +323,7 @@ class Restoration:
         self._sample = None
 
     def _sampled(self) -> StoredRecords:
-        """Sample the store once for all partitions that came together: it tells one layout."""
+        """Sample the store once for all partitions that came together: their layout is the same."""
         if self._sample is None:
             self._sample = self._store.sample()
         return self._sample

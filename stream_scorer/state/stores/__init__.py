@@ -1,1 +1,1 @@
-"""Where checkpoints are kept."""
+"""The stores of the checkpoints."""

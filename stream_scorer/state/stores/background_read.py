@@ -1,4 +1,4 @@
-"""A read that may block for long, for a loop that must not: on a thread, with a deadline."""
+"""Runs a read that may block for long on a thread with a deadline, for a loop that must not."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ from stream_scorer.errors import UnavailableError
 from stream_scorer.ports import StoredRecords
 
 ANSWER_SECONDS = 60.0
-"""A store that gives nothing for so long does not answer."""
+"""A store that returns nothing for so long counts as not answering."""
 _TURN_SECONDS = 0.01
 
 _Answer = StoredRecords | BaseException | None
@@ -18,17 +18,17 @@ _Answer = StoredRecords | BaseException | None
 def in_background(
     read: Callable[[], Iterator[StoredRecords]], late: Callable[[float], UnavailableError]
 ) -> Iterator[StoredRecords]:
-    """Yield what a read yields; an empty list for each moment in which there is nothing yet.
+    """Yield what a read yields; an empty list whenever there is nothing yet.
 
-    The read runs on a thread of its own, one step for each that is asked for. A step that never
-    ends keeps its thread until the process ends, and nothing else.
+    The read runs on a separate thread, one step per request. A step that never ends occupies only
+    that thread, until the process ends.
 
     Args:
         read: Yields some records at a time, and may block.
-        late: Returns the error for a read that gave nothing for so many seconds.
+        late: Returns the error for a read that returned nothing for so many seconds.
 
     Raises:
-        UnavailableError: The read gave nothing for ``ANSWER_SECONDS``.
+        UnavailableError: The read returned nothing for ``ANSWER_SECONDS``.
         BaseException: What the read raises.
     """
     asked: SimpleQueue[bool] = SimpleQueue()

@@ -1,17 +1,17 @@
-"""Checkpoints as files behind any fsspec URL: a directory, S3, Google Cloud Storage, ...
+"""Checkpoints as files at any fsspec URL: a directory, S3, Google Cloud Storage, ...
 
-One file is one bucket, replaced in one piece: written beside its place and moved there where
-files are files, put whole where they are objects.
+One file is one bucket and is replaced atomically: a file is written next to its place and moved
+there; an object is put in one piece.
 
-A put that hangs can end when its partition is another process's already. Where files are moved into
-place, that process has taken the unfinished file away when it wrote its first own, so the move
-fails. An object then replaces a newer one, which costs a longer replay: its label says what it
-knows, and the next cycle writes the bucket again.
+A put that hangs may end when another process already owns its partition. With files, the new
+owner deletes unfinished files before it writes its first, so the move fails. An object then
+replaces a newer one. This costs a longer replay, because its label states its input offset; the
+next cycle writes the bucket again.
 
-All files at once are replaced in two steps. First they are *staged*: written beside their places,
-where nobody reads them. Then a file ``placing`` says so, they are moved, and it is removed. Whoever
-is cut off before has changed nothing; whoever is cut off behind leaves that file, readers refuse,
-and what is still staged is moved by the next who calls ``finish``.
+All files together are replaced in two steps. First they are *staged*: written next to their places,
+where no process reads them. Then a marker file ``placing`` is written, they are moved, and the
+marker is removed. An interruption before the marker changes nothing. After it, the marker remains:
+readers refuse, and the next call of ``finish`` moves the files that are still staged.
 """
 
 import re
@@ -32,7 +32,7 @@ _UNFINISHED = ".unfinished"
 _STAGED = ".staged"
 _PLACING = "placing"
 FILE_BYTES_MOST = 1 << 30
-"""A bucket is one of 1,024 of its partition: larger files hold something else."""
+"""Maximum size of a file in bytes. A bucket is one of 1,024 of its partition, so it is smaller."""
 _NAME = re.compile(r"[0-9]{4}")
 _PARTITION = re.compile(r"0|[1-9][0-9]{0,9}")
 
@@ -42,11 +42,11 @@ class FileStore:
 
     Args:
         url: fsspec URL of a directory.
-        owner: Whose state.
+        owner: The owner of the state.
 
     Raises:
-        SettingsError: The URL's protocol is unknown, its package is not installed, or no
-            checkpoint can lie there.
+        SettingsError: The URL's protocol is unknown, its package is not installed, or it cannot
+            hold a checkpoint.
         UnavailableError: The place cannot be reached.
     """
 
@@ -58,9 +58,9 @@ class FileStore:
         self._files, root = self._url.open()
         self._owner = owner
         self._root = "/".join((root.rstrip("/"), quote(owner.group, ""), quote(owner.topic, "")))
-        # Objects appear whole by themselves.
+        # Objects are written atomically.
         self._moves = "file" in protocols(self._files)
-        # Two processes that write one bucket at a time must not write one unfinished file.
+        # Two processes that write the same bucket must not write the same unfinished file.
         self._unfinished = f".{uuid4().hex[:8]}{_UNFINISHED}"
         self._prepared: set[int] = set()
 
@@ -76,7 +76,7 @@ class FileStore:
 
     def _read(self, partition: int) -> Iterator[StoredRecords]:
         self._refuse_half()
-        # Whoever takes a partition over reads it first.
+        # A process that takes over a partition reads it first.
         self._prepared.discard(partition)
         with self._asking():
             names = self._names(partition)
@@ -89,7 +89,7 @@ class FileStore:
             ]
 
     def sample(self) -> StoredRecords:
-        """Return one record of each partition whose first file is whole.
+        """Return one record of each partition whose first file is complete.
 
         A slow store is waited for.
 
@@ -113,7 +113,7 @@ class FileStore:
                     yield self._records(partition, name, data)[:1]
 
     def write(self, partition: int, records: Sequence[tuple[bytes, bytes | None]]) -> None:
-        """Put records in place; a bucket's records become one file, and none where all are null.
+        """Write records. Those of a bucket become one file; it is deleted if all values are null.
 
         Raises:
             UnavailableError: The store does not answer.
@@ -137,13 +137,13 @@ class FileStore:
             for name in self._names(partition):
                 self._files.rm_file(f"{self._root}/{partition}/{name}")
 
-    # -- all files at once ------------------------------------------------------------------
+    # -- all files together -----------------------------------------------------------------
 
     def stage(self, records: Iterable[tuple[int, Sequence[tuple[bytes, bytes]]]]) -> None:
-        """Write whole buckets of (partition, records) beside their places; ``place`` moves them.
+        """Write the complete buckets of (partition, records) next to their places, for ``place``.
 
         Raises:
-            UnavailableError: The store does not answer; what is read is as before.
+            UnavailableError: The store does not answer; readers still see the old files.
         """
         self.discard()
         known: set[int] = set()
@@ -156,10 +156,10 @@ class FileStore:
                     self._files.pipe_file(f"{self._root}/{partition}/{name}{_STAGED}", data)
 
     def place(self, note: bytes) -> None:
-        """Move all that is staged to its place.
+        """Move all staged files to their places.
 
         Args:
-            note: What ``placing`` gives to whoever finishes it, should this be cut off.
+            note: ``placing`` returns it to the process that finishes an interrupted move.
 
         Raises:
             UnavailableError: The store does not answer; readers refuse until it is finished.
@@ -169,7 +169,7 @@ class FileStore:
         self.finish()
 
     def placing(self) -> bytes | None:
-        """Return the note of a ``place`` that was cut off; None where none was.
+        """Return the note of an interrupted ``place``; None without one.
 
         Raises:
             UnavailableError: The store does not answer.
@@ -180,7 +180,7 @@ class FileStore:
             return bytes(self._files.cat_file(path)) if self._files.exists(path) else None
 
     def finish(self) -> None:
-        """Move what is still staged to its place.
+        """Move the files that are still staged to their places.
 
         Raises:
             UnavailableError: The store does not answer; readers refuse until it is finished.
@@ -191,7 +191,7 @@ class FileStore:
             self._files.rm_file(f"{self._root}/{_PLACING}")
 
     def discard(self) -> None:
-        """Remove what is staged, placing or not.
+        """Delete staged files, even if they were being moved into place.
 
         Raises:
             UnavailableError: The store does not answer.
@@ -218,9 +218,9 @@ class FileStore:
         return sorted(int(name) for name in self._listed(self._root) if _PARTITION.fullmatch(name))
 
     def _prepare(self, partition: int) -> None:
-        """Before a partition's first file, make its directory, rid of what another left unfinished.
+        """Make a partition's directory before its first file, and delete others' unfinished files.
 
-        What comes of a put that hangs or was killed is then nobody's.
+        A put that hangs or was killed then has no file to move.
         """
         if partition in self._prepared:
             return
@@ -239,7 +239,7 @@ class FileStore:
         return sorted(filter(_NAME.fullmatch, names))
 
     def _bytes_of(self, partition: int, name: str) -> bytes:
-        """Return a file's bytes; its size is looked at first.
+        """Return a file's bytes, after a check of its size.
 
         Raises:
             ValueError: It is larger than any bucket.
@@ -255,7 +255,7 @@ class FileStore:
         return bytes(data)
 
     def _staged(self) -> list[str]:
-        """Return the paths of all files that are staged."""
+        """Return the paths of all staged files."""
         return [
             f"{self._root}/{partition}/{name}"
             for partition in self._partitions()
@@ -270,7 +270,7 @@ class FileStore:
         return [path.rstrip("/").rsplit("/", 1)[-1] for path in self._files.ls(directory, False)]
 
     def _put(self, path: str, data: bytes) -> None:
-        """Write a file that appears in one piece."""
+        """Write a file atomically."""
         if self._moves:
             self._files.pipe_file(path + self._unfinished, data)
             self._files.mv(path + self._unfinished, path)
@@ -278,7 +278,7 @@ class FileStore:
             self._files.pipe_file(path, data)
 
     def _data(self, records: Iterable[tuple[bytes, bytes | None]]) -> dict[str, bytes]:
-        """Return what the files hold that records are, by name; nothing where all are null."""
+        """Return the files' bytes by name for records; nothing if all are null."""
         values: dict[str, list[bytes]] = {}
         for key, value in records:
             _, bucket, _ = self._owner.place(key) or (0, 0, 0)
@@ -304,6 +304,6 @@ class FileStore:
             with self._url.asking():
                 yield
         except UnavailableError:
-            # A directory that was made may be gone.
+            # A directory may have been deleted since.
             self._prepared.clear()
             raise

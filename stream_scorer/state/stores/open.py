@@ -1,4 +1,4 @@
-"""Where the checkpoint of a group lies: a folder or bucket, or the state topic."""
+"""Opens the store of a group's checkpoint: a folder, an object store, or the state topic."""
 
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Settings
@@ -10,7 +10,7 @@ from stream_scorer.telemetry import Listener
 
 
 def owner_of(settings: Settings) -> Owner:
-    """Return whose checkpoint it is, with the keys that its records are sealed with.
+    """Return the owner of the checkpoint, with the MAC keys of its records.
 
     Raises:
         SettingsError: The keys cannot be read.
@@ -43,6 +43,6 @@ def topic_of(
 ) -> TopicStore:
     """Return the state topic: what was rejected lies there, wherever the buckets do.
 
-    Only there a rejection can be written in the transaction of the batch that rejects.
+    Only a topic can be written in the transaction of the batch that rejects.
     """
     return store if isinstance(store, TopicStore) else TopicStore(settings.kafka, owner, listener)

@@ -1,7 +1,7 @@
-"""Checkpoints in a compacted topic, each record in the partition that its input has.
+"""Checkpoints in a compacted topic, each record in the partition of its input partition's number.
 
-The scorer publishes them in its own transaction; a reader is given what was committed, up to the
-high watermark of the moment in which it begins. It waits while a transaction below that is open.
+The scorer publishes them in its own transaction. A reader gets the committed records, up to the
+high watermark at its start. It waits while a transaction before that offset is open.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,11 +23,11 @@ _TRANSACTION_MS = 900_000
 _SECONDS = 30.0
 
 _LOOK_BACK = 200
-"""Records at a partition's end that are read first in search of its newest bucket."""
+"""Number of records at a partition's end that are read first to find its newest bucket."""
 
 
 class TopicStore:
-    """The records of one group's state of one input in ``kafka.topics.state``.
+    """The state records of one group and input in ``kafka.topics.state``.
 
     Args:
         kafka: The cluster, the topics' names, the group.
@@ -46,7 +46,7 @@ class TopicStore:
         self._readers = Readers(kafka, self.topic, self._left_out)
 
     def refuse_layout(self) -> None:
-        """Check that the topic has a partition for each of the input.
+        """Check that the topic has as many partitions as the input.
 
         Raises:
             StateError: It has another number of partitions.
@@ -74,7 +74,7 @@ class TopicStore:
             UnavailableError: The broker does not answer.
         """
         if partition not in self._partitions:
-            # They only ever grow.
+            # The number of partitions never decreases.
             self._partitions = partitions(admin(self._kafka), self._kafka, [self.topic])[self.topic]
         if partition not in self._partitions:
             return
@@ -90,13 +90,13 @@ class TopicStore:
         self._listener(RecordsSkipped("state", records, partition, offset, why))
 
     def rest(self) -> None:
-        """Let go of the connections until the next partition is read."""
+        """Close the connections until the next partition is read."""
         self._readers.close()
 
     def sample(self) -> StoredRecords:
         """Return the newest record of each partition that holds any.
 
-        Older ones may tell of a layout that was replaced: compaction takes its time.
+        Older ones may have a replaced layout that is not compacted yet.
 
         Raises:
             UnavailableError: The broker does not answer.
@@ -105,7 +105,7 @@ class TopicStore:
         found: dict[int, tuple[bytes | None, bytes | None]] = {}
         left, span = set(first), _LOOK_BACK
         while left:
-            # All that are left at once: a reader for each would take longer than what it reads.
+            # All remaining partitions together: starting a reader takes longer than the reading.
             start = {partition: max(first[partition], end[partition] - span) for partition in left}
             for message in read(self._kafka, self.topic, start, end):
                 place = self._owner.place(message.key() or b"")
@@ -116,7 +116,7 @@ class TopicStore:
         return [found[partition] for partition in sorted(found)]
 
     def write(self, partition: int, records: Sequence[tuple[bytes, bytes | None]]) -> None:
-        """Put one partition's records in one transaction of their own.
+        """Write one partition's records in a separate transaction.
 
         Raises:
             UnavailableError: The broker does not answer or refuses them.
@@ -130,12 +130,12 @@ def publish(
     records: Iterable[tuple[int, Sequence[tuple[bytes, bytes | None]]]],
     offsets: Mapping[int, int],
 ) -> None:
-    """Write records, and set the group's input offsets, all in one transaction.
+    """Write records, and set the group's input offsets, in one transaction.
 
     Args:
         kafka: The cluster and the group; the group has no members.
-        topic: Where the records go.
-        records: (partition, records) pairs; a null value takes a key's record away.
+        topic: The records' topic.
+        records: (partition, records) pairs; a null value deletes a key's record.
         offsets: Next input offsets by partition of the input.
 
     Raises:

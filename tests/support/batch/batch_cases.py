@@ -1,4 +1,4 @@
-"""What the tests of the batch job share: transactions, orders, and what the core says of them."""
+"""Shared by the tests of the batch job: transactions, orders, and the core's decisions on them."""
 
 import io
 import json
@@ -34,7 +34,7 @@ def transactions(days: int = 45, customers: int = 40) -> pa.Table:
 
 
 def write(table: pa.Table, path: Path) -> Path:
-    """Write transactions in the format that the name tells, Avro too."""
+    """Write transactions in the format of the name's ending, Avro too."""
     if path.suffix != ".avro":
         write_table(table, path)
         return path

@@ -1,4 +1,4 @@
-"""What the tests of terminals and labels in a batch job share."""
+"""Shared by the tests of terminals and labels in a batch job."""
 
 from datetime import date
 from pathlib import Path

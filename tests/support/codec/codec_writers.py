@@ -1,4 +1,4 @@
-"""What a decoder prepares for a writer's schema."""
+"""The decoder's preparation for a writer's schema."""
 
 from typing import Any
 

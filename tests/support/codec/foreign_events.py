@@ -1,4 +1,4 @@
-"""The same transactions as a stranger's topic would have them, and the mapping of their records."""
+"""The same transactions in the format of a foreign topic, and the mapping of their records."""
 
 import io
 import json
@@ -16,7 +16,7 @@ from tests.support.faults.reference_run import Record
 
 FOREIGN_ID, RENAMED_ID = 501, 502
 _CUT = 3
-"""Bytes that a malformed record of the reference run lacks; they were zeros: nulls."""
+"""Bytes missing from a malformed record of the reference run; they were zeros: nulls."""
 
 SCHEMA: dict[str, Any] = {
     "type": "record", "name": "Payment", "namespace": "other", "fields": [
@@ -85,9 +85,9 @@ def time_of(record: Record) -> int:
 
 
 def foreign(record: Record, *, renamed: bool = False) -> Record:
-    """Return the stranger's record of a transaction, perhaps of the later version of the schema.
+    """Return the foreign record of a transaction, optionally of the later version of the schema.
 
-    What is no transaction stays as it is.
+    A record that is not a transaction is unchanged.
     """
     value = record.value
     if value is None or record.bad == "FRAMING":
@@ -111,7 +111,7 @@ def foreign(record: Record, *, renamed: bool = False) -> Record:
 
 
 def other(record: Record) -> Record:
-    """Return a record of the stranger's that is no transaction: a deletion."""
+    """Return a foreign record that is not a transaction: a deletion."""
     return Record(record.key, _encoded({"op": "d", "ts": 0, "after": None}), record.bad)
 
 

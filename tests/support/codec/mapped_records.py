@@ -1,4 +1,4 @@
-"""Random schemas of others, mappings for them, and records whose transactions are known."""
+"""Random foreign schemas, mappings for them, and records whose transactions are known."""
 
 import io
 import json

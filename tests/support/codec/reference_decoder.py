@@ -1,4 +1,4 @@
-"""The way of decoding that every other one is held to."""
+"""The reference decoder with which every other one is compared."""
 
 from stream_scorer.codec.reading.decode import ColumnDecoder, Writer
 

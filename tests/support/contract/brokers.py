@@ -1,4 +1,4 @@
-"""Where the contract of transactions is held: the fake broker of the unit tests, or a real one."""
+"""The brokers for the contract of transactions: the unit tests' fake broker, or a real one."""
 
 import time
 from collections.abc import Callable, Mapping

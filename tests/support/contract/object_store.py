@@ -1,4 +1,4 @@
-"""A real S3 API on the loopback, which can be told to be slow, to fail, or to send half a file."""
+"""A real S3 API on the loopback that can be made slow, fail, or send half a file."""
 
 import logging
 import threading

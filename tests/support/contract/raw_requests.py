@@ -1,7 +1,7 @@
-"""Single requests of the transaction protocol, version 1, as bytes on a socket of their own.
+"""Single requests of the transaction protocol, version 1, as bytes on a separate socket.
 
-No client comes between: what a client would never send twice, too late or under a foreign name can
-be sent here. The frames are those of https://kafka.apache.org/protocol.
+There is no client in between, so a test can send what no client would: twice, too late or under
+another's name. The frames are those of https://kafka.apache.org/protocol.
 """
 
 import socket

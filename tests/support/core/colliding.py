@@ -1,4 +1,4 @@
-"""Ids that anyone can construct so that ``hash_bytes`` is the same for all of them."""
+"""Constructed ids with the same ``hash_bytes``, as anyone can make them."""
 
 import itertools
 import string

@@ -40,7 +40,7 @@ def event(number: int = 0, **changes: Any) -> dict[str, Any]:
 
 
 def batch(rows: Sequence[Mapping[str, Any]], extras: Mapping[str, str] | None = None) -> EventBatch:
-    """Return rows as columns; ``extras`` says the type of each extra field that they have."""
+    """Return rows as columns; ``extras`` has the type of each of their extra fields."""
     kinds = FIELDS | {name: EXTRA_TYPES[kind] for name, kind in (extras or {}).items()}
     columns = {name: pa.array([row[name] for row in rows], kind) for name, kind in kinds.items()}
     return EventBatch(

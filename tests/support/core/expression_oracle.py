@@ -1,4 +1,4 @@
-"""Expressions by Python's own evaluation, over numbers with the rules of docs/FEATURES.md."""
+"""Expressions evaluated by Python, over numbers with the rules of docs/FEATURES.md."""
 
 import ast
 import math

@@ -63,8 +63,8 @@ class FeatureOracle:
             return "late", self._features(row, [e for e in events if e["event_time"] <= time])
         newest = max(newest, time)
         verdict = "capped" if len(events) >= self._plan.ring_cap else "added"
-        # A stable sort: among equal times, the one that arrived later stands later. The newest
-        # stay; the event itself may be the oldest, and then it leaves.
+        # A stable sort: among equal times, the later arrival is last. The newest events stay; the
+        # event itself may be the oldest, and then it is evicted.
         events = sorted([*events, row], key=lambda known: int(known["event_time"]))
         events = events[-self._plan.ring_cap :]
         self.rings[customer] = newest, events

@@ -1,4 +1,4 @@
-"""Feature lists for tests: one as a fraud team would write it, one that uses every kind and key."""
+"""Feature lists for tests: a typical one of a fraud team, and one with every kind and key."""
 
 from typing import Any
 
@@ -73,7 +73,7 @@ EVERY_KIND: list[dict[str, Any]] = [
     {"name": "to_usual", "kind": "expression",
      "value": "log(amount / max(coalesce(usual, amount), 0.01))"},
 ]  # fmt: skip
-"""Every kind with every key that it may have."""
+"""Every kind with all its optional keys."""
 
 
 EXTRAS = {

@@ -1,4 +1,4 @@
-"""Rings in plain Python, written from the rules alone: slow, obvious, the tests' authority."""
+"""Rings in plain Python, written from the rules alone: slow, obvious, the tests' reference."""
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
@@ -66,7 +66,7 @@ class OracleRings:
             ring.events = [known for known in ring.events if known.time > edge]
             if len(ring.events) >= self._retention.cap:
                 verdict = CAPPED
-            # A stable sort: among equal times, the one that arrived later stands later.
+            # A stable sort: among equal times, the later arrival is last.
             ring.events = sorted([*ring.events, event], key=lambda known: known.time)
             # The newest stay; the event itself may be the oldest, and then it leaves.
             ring.events = ring.events[-self._retention.cap :]
@@ -173,7 +173,7 @@ def check_blocks(rings: CustomerRings) -> None:
 
 
 def check_table(rings: CustomerRings) -> None:
-    """Every customer is found, nobody else is in the table, every bucket's list is whole."""
+    """Check that the table has exactly the customers, and that every bucket's list is intact."""
     store = rings._store
     slots = store.slots[: int(store.counters[SLOTS])]
     live = np.flatnonzero(slots["length"] != NOBODY).tolist()
@@ -211,7 +211,7 @@ def raw(rings: CustomerRings, *, without_table: bool = False) -> dict[str, bytes
         del found["table"]
     found["tags"] = store.tags[: int(counters[UNITS])].tobytes()
     for name in SLOT.names or ():
-        # A slot that nobody has is one of a list, and nothing else.
+        # A slot without a customer is in exactly one free list.
         of_all = name in ("length", "following")
         found[name] = (slots if of_all else slots[slots["length"] != NOBODY])[name].tobytes()
     cells, ids = [], []

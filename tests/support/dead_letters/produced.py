@@ -1,4 +1,4 @@
-"""Dead letters one by one, as a producer sends them."""
+"""Dead letters as individual records, as a producer sends them."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,6 +1,6 @@
-"""Asks a broker for a group, its lag and topics, over and over; run by test_questions.
+"""Queries a broker for a group, its lag and topics, repeatedly; run by test_questions.
 
-``BOOTSTRAP TOPIC``: writes a line ``answered`` or ``refused`` for each round of questions.
+``BOOTSTRAP TOPIC``: writes a line ``answered`` or ``refused`` for each round of queries.
 """
 
 import sys

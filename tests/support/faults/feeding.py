@@ -13,11 +13,11 @@ PER_SECOND = 400
 
 
 class SteadyFeed(threading.Thread):
-    """Produces records at a steady pace until it is told that it is enough.
+    """Produces records at a steady pace until it is stopped.
 
     Args:
-        kafka: Where to.
-        records: What, in this order.
+        kafka: The cluster.
+        records: The records, in this order.
     """
 
     def __init__(self, kafka: Kafka, records: tuple[Record, ...]) -> None:

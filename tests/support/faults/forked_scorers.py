@@ -1,8 +1,8 @@
-"""Scorers without the seconds that their imports take: forked off a process that has done them.
+"""Scorers without the seconds of their imports: forked from a process that has imported already.
 
-Each is a process of its own with its own id, session, environment, output and end; what it runs
-from ``main`` on is what the installed command runs. What depends on how a process begins is tested
-with ``ScorerProcess(..., fresh=True)``, and so is the suite of faults.
+Each is a separate process with its own id, session, environment, output and end. From ``main`` on
+it runs what the installed command runs. Tests of a process's start use
+``ScorerProcess(..., fresh=True)``, and so does the fault suite.
 """
 
 import ctypes
@@ -130,7 +130,7 @@ def _die_with(owner: int) -> None:
 
 
 def _become(order: Mapping[str, Any]) -> None:
-    """Be the process that was ordered, but for what it runs."""
+    """Set up the requested process, without running it."""
     os.setsid()
     with Path(os.devnull).open("rb") as nothing, Path(order["output"]).open("ab") as output:
         os.dup2(nothing.fileno(), 0)

@@ -1,4 +1,4 @@
-"""What the network between clients and a broker is like: slow, narrow, or swallowing frames."""
+"""The conditions of the network between clients and a broker: slow, narrow, or losing frames."""
 
 import asyncio
 import time
@@ -9,18 +9,18 @@ _STEP_SECONDS = 0.05
 
 @dataclass(slots=True)
 class Counters:
-    """What a proxy has done to its connections since it began, in frames unless said otherwise.
+    """What a proxy has done to its connections since its start, in frames unless noted otherwise.
 
     Attributes:
         delayed: Delayed by the latency.
         throttled_bytes: Bytes that waited for bandwidth.
-        swallowed: Fallen into the black hole, requests and answers.
+        swallowed: Lost in the black hole, requests and answers.
         cut: Requests of a kind whose path is cut.
         held: Requests kept back.
-        dropped: Requests and answers forgotten.
-        released: Requests that were kept back, sent on.
-        reset: Connections broken.
-        half_open: Connections whose broker's side is gone and whose client was not told.
+        dropped: Requests and answers dropped.
+        released: Requests that were kept back and then sent.
+        reset: Connections reset.
+        half_open: Connections closed on the broker's side without notice to the client.
     """
 
     delayed: int = 0
@@ -40,13 +40,13 @@ class Counters:
 
 @dataclass(slots=True)
 class Weather:
-    """The state of the network; changed at any time.
+    """The state of the network; may be changed at any time.
 
     Attributes:
-        latency_seconds: How long each frame is on its way, in each direction.
-        bytes_per_second: How much passes in each direction of each connection; 0 is no limit.
-        black_hole: Whether every frame is swallowed while connections stay.
-        cut: API keys of the requests that do not pass, as when only their path is down.
+        latency_seconds: How long each frame takes in each direction.
+        bytes_per_second: Bandwidth in each direction of each connection; 0 is unlimited.
+        black_hole: Whether every frame is lost while connections stay open.
+        cut: API keys of requests that do not pass, as if only their path were down.
     """
 
     latency_seconds: float = 0.0
@@ -61,12 +61,12 @@ class Weather:
 
 
 class Lane:
-    """One direction of a connection: frames leave in order, each when its time has come.
+    """One direction of a connection: sends frames in order, each at its time.
 
     Args:
-        writer: Where they leave to.
-        weather: What the network is like.
-        counters: Told what was done.
+        writer: Where frames are written.
+        weather: The network's conditions.
+        counters: Updated for each frame.
     """
 
     def __init__(self, writer: asyncio.StreamWriter, weather: Weather, counters: Counters) -> None:
@@ -96,7 +96,7 @@ class Lane:
             await self._writer.drain()
 
     async def _squeeze(self, size: float) -> None:
-        """Wait as long as so many bytes take, or until there is no limit any more."""
+        """Wait as long as so many bytes take, or until the limit is removed."""
         while size > 0 and (rate := self._weather.bytes_per_second):
             await asyncio.sleep(min(size / rate, _STEP_SECONDS))
             size -= rate * _STEP_SECONDS

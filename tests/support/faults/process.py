@@ -1,4 +1,4 @@
-"""A scorer as its operator runs it: a process of its own, told by environment variables."""
+"""A scorer as its operator runs it: a separate process, configured by environment variables."""
 
 import subprocess
 import sys
@@ -22,12 +22,12 @@ _SECONDS = 90.0
 def wait_until(
     condition: Callable[[], bool], what: str | Callable[[], str], seconds: float = _SECONDS
 ) -> None:
-    """Poll a condition until it holds; fail when it does not in time.
+    """Poll a condition until it holds; fail if it does not in time.
 
     Args:
-        condition: What to wait for.
-        what: What to call it; a call where it says how things stand by then.
-        seconds: For how long.
+        condition: The condition.
+        what: Its name; or a call that returns it together with the current state.
+        seconds: Time limit.
     """
     deadline = time.monotonic() + seconds
     while not condition():
@@ -115,14 +115,14 @@ class ScorerProcess(Child):
         return list(self.health()["degraded"])
 
     def metric(self, name: str, **labels: str) -> float | None:
-        """Return what a sample of its metrics says; None when there is none."""
+        """Return the value of a sample of its metrics; None without one."""
         for sample in self.samples(name):
             if labels.items() <= sample.labels.items():
                 return float(sample.value)
         return None
 
     def wait_ready(self) -> None:
-        """Wait until its probe says that it works."""
+        """Wait until its probe reports ready."""
 
         def ready() -> bool:
             assert self.alive, f"left with {self.ended()}: {self.said}"

@@ -1,9 +1,9 @@
 """A proxy for the Kafka protocol that can hold, drop and release single requests and answers.
 
-Beside that it makes weather: latency, bandwidth, a black hole, resets, half-open connections; and
-it counts what it did.
+It also simulates latency, bandwidth, a black hole, resets and half-open connections, and counts
+what it did.
 
-A broker that advertises the proxy's address is reached through it alone. Frames are a length of
+A broker that advertises the proxy's address is reached only through it. Frames are a length of
 four bytes and a body; a request's body begins with its API key, version and correlation id, an
 answer's with the correlation id of its request.
 """
@@ -67,14 +67,14 @@ class Fault:
 
 
 class Proxy:
-    """Stands in front of one broker, on its own thread, as long as the context.
+    """Proxies one broker, on a separate thread, as long as the context lasts.
 
     Args:
         port: Where it listens.
 
     Attributes:
         upstream: host:port of the broker; set before the first connection.
-        weather: What the network is like; change it at any time.
+        weather: The network's conditions; change them at any time.
         counters: What was done so far.
     """
 
@@ -128,7 +128,7 @@ class Proxy:
         self._call(self._forget(fault))
 
     def calm(self) -> None:
-        """Do nothing more to anybody."""
+        """Reset the network conditions and remove all faults."""
         self.weather.become(Weather())
         for fault in list(self._faults):
             self.forget(fault)
@@ -143,7 +143,7 @@ class Proxy:
 
     async def _release(self, fault: Fault) -> None:
         while any(writer in self._links.values() for (_, writer), _ in fault.held):
-            # Until its client is gone, the answer is for somebody else to read.
+            # Until its client is gone, the answer would go to another request.
             self._parted.clear()
             await self._parted.wait()
         self._faults.remove(fault)
@@ -193,7 +193,7 @@ class Proxy:
         try:
             broker = await asyncio.open_connection(host, int(port))
         except (OSError, ValueError):
-            # There is no broker yet, or none any more.
+            # There is no broker now.
             writer.transport.abort()
             return
         asked: dict[int, int] = {}

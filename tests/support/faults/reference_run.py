@@ -1,7 +1,7 @@
-"""What every fault is measured against: one input, a scorer over it, and all that it leaves.
+"""The reference for every fault: one input, a scorer over it, and all its results.
 
-The input lies at the same partitions and offsets in every run, so two runs are compared record
-by record: output by source coordinates, committed offsets, and the customers' rings.
+The input has the same partitions and offsets in every run, so two runs are compared record by
+record: output by source coordinates, committed offsets, and the customers' rings.
 """
 
 import io
@@ -39,7 +39,7 @@ DEADLINE_SECONDS = 60.0
 _DAY_MS = 86_400_000
 _ROWS_AT_ONCE = 5_000
 
-# By when and by whom a decision was made is no part of what was decided.
+# When and by which process a decision was made does not belong to its content.
 _ASIDE = ("decided_at", "source_topic", "source_partition", "source_offset")
 
 Coordinates = tuple[int, int]
@@ -146,7 +146,7 @@ def outputs(kafka: Kafka) -> tuple[str, str]:
 
 
 def open_spans(kafka: Kafka) -> list[Span]:
-    """Return (topic, partition, first, end) of outputs that lie in an open transaction."""
+    """Return (topic, partition, first, end) of outputs in an open transaction."""
     client = admin(kafka)
     wanted = [(topic, p) for topic in outputs(kafka) for p in range(PARTITIONS)]
     high = offsets(client, kafka, wanted, LATEST)
@@ -230,11 +230,11 @@ def same(found: Outcome, expected: Outcome) -> None:
 
 
 class Heard:
-    """A listener that keeps what it heard and says when the input's end is committed.
+    """A listener that keeps its events and reports when the input's end is committed.
 
     Args:
         ends: The input's end offset by partition.
-        told: Told of each event after that.
+        told: Called with each event after that.
     """
 
     def __init__(
@@ -273,19 +273,19 @@ def scored(
     model_timeout_ms: int = 1_000,
     models: Models | None = None,
 ) -> tuple[Outcome, Heard]:
-    """Run a scorer in this thread until the input's end is committed; return what it left.
+    """Run a scorer in this thread until the input's end is committed; return its results.
 
     Args:
         kafka: Topics with the input in them.
         ends: The input's end offset by partition.
         hook: Called when a stage of the loop is over.
-        told: Told of everything that happens.
-        batch: Records per transaction at most.
-        deployment: What to run; default: the shipped model that asks for
-            no terminals, from the earliest record.
-        registry: Where schemas come from; default: the shipped files.
-        model_timeout_ms: From when on a batch counts as slow.
-        models: Where bundles lie; default: those that are shipped.
+        told: Called with each event.
+        batch: Maximum number of records per transaction.
+        deployment: What to run; default: the shipped model without terminal features, from the
+            earliest record.
+        registry: Source of the schemas; default: the shipped files.
+        model_timeout_ms: From this time on a batch counts as slow.
+        models: Folder of the bundles; default: the shipped ones.
     """
     settings = Settings(
         kafka=kafka,

@@ -1,9 +1,9 @@
-"""A broker in memory, as far as transactions go: logs, their markers, coordinators, and a clock.
+"""A broker in memory, for transactions only: logs, their markers, coordinators, and a clock.
 
 It answers as Apache Kafka 4 answers a client of version 1 of the transaction protocol;
-tests/contract/test_transactions.py holds it to that. Requests are its methods; a refusal is raised
-as :class:`Refused`. Nothing happens by itself: time passes when the clock is moved, and then the
-transactions that are too old are ended.
+tests/contract/test_transactions.py checks this. Requests are its methods; a refusal is raised as
+:class:`Refused`. Nothing happens by itself: a test moves the clock, and then transactions that are
+too old are ended.
 """
 
 from collections import defaultdict
@@ -34,7 +34,7 @@ class Refused(Exception):  # noqa: N818 an answer, not a user's error
 
 
 class Clock:
-    """Time as the processes under test and the broker see it; stands in for the module ``time``.
+    """The time of the processes under test and of the broker; replaces the module ``time``.
 
     Attributes:
         now: The broker's time, which suspension does not stop.
@@ -188,7 +188,7 @@ class Group:
         return next((name for name, held in self.members.items() if partition in held), None)
 
     def validate(self, member: str, generation: int) -> None:
-        """Refuse offsets of who is no member, or is one of another generation."""
+        """Refuse offsets of a process that is not a member, or is one of another generation."""
         if generation < 0 and not member:
             return  # As from clients that know no groups.
         if member not in self.members:
@@ -233,8 +233,8 @@ class Broker:
     def init_producer_id(self, name: str, timeout: float, who: str = "") -> tuple[int, int]:
         """Return (producer id, epoch), higher than any before.
 
-        An open transaction is aborted first, under an epoch that no client has, and the asker is
-        told to come again.
+        An open transaction is aborted first, under an epoch that no client has, and the client is
+        refused so that it retries.
         """
         known = self.transactions.get(name)
         self.births.append((name, who))
@@ -276,7 +276,7 @@ class Broker:
         known.groups.add(group)
 
     def end_txn(self, name: str, producer: int, epoch: int, *, committed: bool) -> None:
-        """End the transaction; asking again for what was done is no error."""
+        """End the transaction; repeating a request that was carried out is not an error."""
         known = self._checked(name, producer, epoch)
         if known.state == "ongoing":
             self._end(known, committed=committed)

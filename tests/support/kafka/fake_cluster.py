@@ -1,4 +1,4 @@
-"""A cluster of fake clients: what a real producer would do, as a test scripts it."""
+"""A cluster of fake clients that do what a test scripts."""
 
 import time
 from typing import Any

@@ -1,7 +1,7 @@
-"""A member of a group, on the fake broker; stands in for ``ColumnConsumer``.
+"""A member of a group, on the fake broker; replaces ``ColumnConsumer``.
 
-Partitions come, go and are lost inside ``poll``, one rebalance at a time. tests/contract/
-test_transactions.py holds it, where transactions are concerned, to the real one's contract.
+Partitions are assigned, revoked and lost inside ``poll``, one rebalance at a time. For
+transactions, tests/contract/test_transactions.py checks it against the real one's contract.
 """
 
 from collections.abc import Mapping, Sequence
@@ -88,7 +88,7 @@ class FakeConsumer:
             told.assigned(come)
 
     def _share_out(self) -> None:
-        """Give each partition that nobody is to have to whoever has fewest."""
+        """Give each partition without a future owner to the member with the fewest."""
         group = self._group
         for partition in range(self._broker.partitions(self.topic)):
             if partition not in group.wanted:

@@ -1,6 +1,6 @@
-"""What lies between a fake producer and the fake broker: it loses, holds, repeats and stands still.
+"""The network between a fake producer and the fake broker: loses, holds and repeats requests.
 
-A request that is held arrives when the test lets it, be its client still there or not.
+A request that is held arrives when the test releases it, whether its client still exists or not.
 """
 
 from collections.abc import Callable
@@ -28,12 +28,12 @@ class Fault:
 
     Attributes:
         api: Which request.
-        kind: What happens to it. ``released``: what was held arrives before it. ``stood still``:
-            the client stands still before it.
-        sign: What the client is told of it: that its connection broke, or that an answer was
-            waited for and the connection given up, or nothing but the time that it took.
-        times: To how many in a row.
-        still: What happens while it stands still.
+        kind: What happens to it. ``released``: a held request arrives before it. ``stood still``:
+            the client is suspended before it.
+        sign: What the client sees of it: a broken connection, or a connection closed after waiting
+            for an answer, or only the time that it took.
+        times: How many requests in a row.
+        still: What happens while the client is suspended.
     """
 
     api: Api
@@ -45,14 +45,14 @@ class Fault:
 
 @dataclass(slots=True)
 class Network:
-    """One process's way to the broker.
+    """One process's connection to the broker.
 
     Attributes:
-        clock: Moved while an answer is waited for.
+        clock: Moved while waiting for an answer.
         held: Requests that were held, of all processes.
         plan: What happens to the next requests.
-        eager: Whether records are sent at once, or when the transaction is committed.
-        errors: What the client is to be told when it is served.
+        eager: Whether records are sent immediately, or when the transaction is committed.
+        errors: Errors for the client's next call that serves callbacks.
         fired: What happened so far.
     """
 

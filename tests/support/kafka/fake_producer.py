@@ -1,6 +1,6 @@
-"""A transactional producer as librdkafka is one, on the fake broker.
+"""A transactional producer with librdkafka's behaviour, on the fake broker.
 
-It stands in for ``ColumnProducer``; tests/contract/test_transactions.py holds both to one contract.
+It replaces ``ColumnProducer``; tests/contract/test_transactions.py checks both for one contract.
 """
 
 import zlib
@@ -69,14 +69,14 @@ class FakeProducer:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "timed out", False, True))
 
     def _end_with(self, code: int) -> KafkaException:
-        """The client cannot go on; return what says so."""
+        """Note that the client cannot continue; return the error."""
         code = KafkaError._FENCED if code in _FENCED else code
         self._fatal = KafkaError(code, KafkaError(code).str(), True)
         self._fatal_told = False
         return KafkaException(self._fatal)
 
     def _fail(self, code: int) -> KafkaException:
-        """The transaction must be aborted; return what says so."""
+        """Note that the transaction must be aborted; return the error."""
         self._failed = KafkaError(code, KafkaError(code).str(), False, False, True)
         return KafkaException(self._failed)
 
@@ -125,7 +125,7 @@ class FakeProducer:
             self._flush()
 
     def _flush(self) -> None:
-        """Send what is queued; what goes wrong is told by the next call."""
+        """Send what is queued; the next call reports errors."""
         while self._queue and self._failed is None and self._fatal is None:
             place, messages = self._queue[0]
             try:

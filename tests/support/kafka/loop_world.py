@@ -1,6 +1,6 @@
-"""Whole processes around a fake broker: the real loop, source and producer, and a plain work.
+"""Complete processes around a fake broker: the real loop, source and producer, and a plain work.
 
-Only the clients under :class:`KafkaSource` and :class:`TransactionalProducer` are fakes, and time.
+Only the clients under :class:`KafkaSource` and :class:`TransactionalProducer`, and time, are fakes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -109,10 +109,10 @@ def _rejected(offset: int) -> int:
 
 
 class Process:
-    """One process: it is born, steps, and ends by itself, in good order, or killed.
+    """One process: it starts, steps, and ends by itself, gracefully, or killed.
 
     Attributes:
-        ended: Why it left by itself; None while it runs.
+        ended: Why it ended by itself; None while it runs.
     """
 
     def __init__(self, world: "World", number: int, instance: str) -> None:
@@ -127,7 +127,7 @@ class Process:
         self._clients: list[FakeProducer] = []
 
     def start(self) -> None:
-        """Come to life, or end at once."""
+        """Start, or end immediately."""
         kafka = Kafka(
             bootstrap="b:1", group=GROUP, instance=self.instance,
             socket_timeout_ms=SOCKET_SECONDS * 1_000,
@@ -168,12 +168,12 @@ class Process:
             self.stepping = False
 
     def leave(self) -> None:
-        """End in good order, as at SIGTERM."""
+        """End gracefully, as on SIGTERM."""
         self.loop.stop()
         self.loop.run()
 
     def kill(self) -> None:
-        """End at once: nobody is told."""
+        """End immediately, without any notice."""
         self.loop._pool.shutdown()
 
     @property
@@ -193,7 +193,7 @@ class Process:
         )
 
     def reads(self, partition: int) -> bool:
-        """Whether it decides what comes in a partition, unless the group says otherwise."""
+        """Whether it decides a partition's records, unless the group assigns it to another."""
         known = self._world.broker.groups[GROUP]
         mine = known.members.get(self.member, set())
         return (
@@ -209,7 +209,7 @@ class Process:
         births = self._world.broker.births
         own = max(n for n, birth in enumerate(births) if birth == (name, self.who))
         return any(each == name and who != self.who for each, who in births[own + 1 :]) or (
-            # Or before a request of its own that came late.
+            # Or before a request of the same process that came late.
             self._clients[-1].identity[1] < self._world.broker.transactions[name].epoch
             and any(each == name and who != self.who for each, who in births[:own])
         )
@@ -271,7 +271,7 @@ class World:
         Network(self.clock, self.held).release()
 
     def start(self, instance: str) -> Process:
-        """Start a process; it may end at once."""
+        """Start a process; it may end immediately."""
         process = Process(self, self.started, instance)
         self.started += 1
         process.start()
@@ -297,10 +297,10 @@ class World:
         return {partition: max(offset, 0) for partition, offset in found.items()}
 
     def check(self) -> None:
-        """What a reader of committed records sees is the input up to the offsets, once, in order.
+        """Check that a read-committed reader sees the input up to the offsets, once, in order.
 
-        Whether a transaction's records are seen before its offsets hold is the reader's: both
-        become so with its end, here at once.
+        Whether it sees a transaction's records before its offsets is up to the reader: both become
+        visible with the transaction's end, here at the same time.
         """
         seen: dict[int, list[int]] = {p: [] for p in range(PARTITIONS)}
         committed_all: list[tuple[bytes | None, bytes | None]] = []

@@ -1,4 +1,4 @@
-"""Small bundles, and the hands of someone who may write to where they lie."""
+"""Small bundles, and changes by an attacker with write access to their folder."""
 
 import hashlib
 import json

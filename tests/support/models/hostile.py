@@ -1,4 +1,4 @@
-"""What somebody may do to a signed bundle who may write to where it lies, each a function."""
+"""Attacks on a signed bundle by a client with write access to its folder, each a function."""
 
 import io
 import json
@@ -105,7 +105,7 @@ def model_is(make: Callable[[Scene], bytes]) -> Deed:
 
 
 def members(change: Callable[[str, bytes], list[tuple[str, bytes]]]) -> Deed:
-    """Write the skops file anew, each member as ``change`` gives it."""
+    """Write the skops file again, each member as ``change`` returns it."""
 
     def make(scene: Scene) -> bytes:
         out = io.BytesIO()

@@ -1,7 +1,7 @@
-"""The table of docs/MODELS.md: what somebody did, how, and the reason that it is refused with.
+"""The table of docs/MODELS.md: what an attacker did, how, and the reason of the refusal.
 
-Where it says "signed", it was signed again by the trusted key: what is refused then is refused for
-what it is, whoever vouches for it.
+"signed" means that the trusted key signed it again: then it is refused for its content, whoever
+signed it.
 """
 
 import pickle
@@ -98,7 +98,7 @@ HOSTILE: tuple[tuple[str, Deed, str], ...] = (
         written("signature.json", b'{"key_id":"a","key_id":"b"}'),
         "signature.json: the key 'key_id' is there twice",
     ),
-    # What lies in the folder.
+    # Files in the folder.
     ("a file that is not listed", written("notes.txt"), "notes.txt is not in the manifest"),
     (
         "the model a second time, in capitals",
@@ -144,7 +144,7 @@ HOSTILE: tuple[tuple[str, Deed, str], ...] = (
         lambda s: large(s.bundle / "signature.json", 1 << 20),
         "signature.json is larger than 64 KiB",
     ),
-    # What the manifest says.
+    # Contents of the manifest.
     (
         "a manifest that is not JSON",
         manifest_text(lambda text: f"not {text}"),

@@ -1,4 +1,4 @@
-"""A supervisor over workers that do as they are told; run as a program by test_supervisor.
+"""A supervisor over workers with scripted behaviour; run as a program by test_supervisor.
 
 ``FOLDER PORT ACT...``: each worker writes its process id to ``FOLDER/NUMBER-START`` and then does
 its act: ``run`` until SIGTERM, ``hang`` (once, when it has been ready), ``finish`` (leave a mark

@@ -30,7 +30,7 @@ class Here(Tree):
     def run(self, *words: str) -> str:
         """Return what a command prints; raises what it raises."""
         if words[0] == "kafka":
-            # The Kafka outlives the process that starts it, so that is a process of its own.
+            # A separate process, because the Kafka outlives the process that starts it.
             return super().run(*words)
         done = CliRunner().invoke(app, list(words), env=self.variables)
         if done.exception is not None:

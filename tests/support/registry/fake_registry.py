@@ -1,4 +1,4 @@
-"""A registry of which a test says each answer, over real HTTP."""
+"""A registry whose answers a test scripts, over real HTTP."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""Schemas that nobody writes by accident: valid ones that cost much, and some that are not Avro."""
+"""Schemas that are never written by accident: valid ones that cost much, and some almost Avro."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Decisions as the scorer publishes them, and the hands of someone who alters them."""
+"""Decisions as the scorer publishes them, and changes by an attacker."""
 
 from functools import cache
 from typing import Any

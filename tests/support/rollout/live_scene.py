@@ -108,7 +108,7 @@ def scene(
     days: int,
     tmp_path: Path,
 ) -> Iterator[Scene]:
-    """Return a scene on topics of its own; a test's file has the fixtures models and days."""
+    """Return a scene on separate topics; a test's file has the fixtures models and days."""
     kafka = kafka_topics(kafka_settings(session_timeout_ms=6_000))
     made = Scene(kafka, models, tmp_path, days)
     yield made

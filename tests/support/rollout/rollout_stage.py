@@ -1,4 +1,4 @@
-"""A rollout's topics by hand: decisions, shadow scores, summaries and labels in one order."""
+"""A rollout's topics in memory: decisions, shadow scores, summaries and labels in one order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""A scorer's work whose loop a test plays by hand, on records that tests make up."""
+"""A scorer's work, driven by a test in place of the loop, on records that tests make up."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""fsspec file systems whose puts take long, or hang until a test lets them go on."""
+"""fsspec file systems whose puts take long, or hang until a test releases them."""
 
 import threading
 import time
@@ -41,7 +41,7 @@ class SlowObjects(MemoryFileSystem):
 
 
 GOES_ON = threading.Event()
-"""One put hangs until this is set; others go on meanwhile."""
+"""One put hangs until this is set; others continue meanwhile."""
 
 HANGS = threading.Event()
 """It does."""

@@ -28,7 +28,7 @@ from tests.support.faults.reference_run import PARTITIONS, Record, transaction_c
 from tests.support.state.stage import Life
 
 UNKNOWN, INCOMPATIBLE = 77, 78
-"""Schema ids that the broken registry does not know, or knows without a field that we need."""
+"""Schema ids that the broken registry does not know, or knows without a required field."""
 
 FIXABLE = (
     "UNKNOWN_SCHEMA", "INCOMPATIBLE_SCHEMA", "TOO_LARGE", "AMOUNT_TOO_LARGE", "TIME_AHEAD",
@@ -163,7 +163,7 @@ def ends_of(kafka: Kafka) -> dict[int, int]:
 
 
 def beside(kafka: Kafka, create: Callable[..., Kafka], other: Kafka) -> Kafka:
-    """Return another group of the same input, with outputs of its own."""
+    """Return another group of the same input, with separate outputs."""
     topics = other.topics.model_copy(update={"transactions": kafka.topics.transactions})
     return create(other.model_copy(update={"topics": topics}))
 

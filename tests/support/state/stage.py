@@ -25,7 +25,7 @@ from tests.support.faults.reference_run import (
 )
 
 GENEROUS = 10_000.0
-"""Bytes per event with which a whole cycle takes some two thousand records."""
+"""Bytes per event with which a complete cycle takes some two thousand records."""
 
 
 class Crash(BaseException):
@@ -52,14 +52,14 @@ def leavers(days: int = 60, customers: int = 160) -> tuple[Record, ...]:
 
 @dataclass(slots=True)
 class Life:
-    """What one run of a scorer left.
+    """The results of one run of a scorer.
 
     Attributes:
         heard: Its events.
         work: Its work, as it ended.
         crashed: Whether it crashed.
-        at_restore: What was remembered of each partition the moment that it was whole; of
-            :func:`restored_only` alone.
+        at_restore: The rings of each partition at the moment when its state was complete; only from
+            :func:`restored_only`.
     """
 
     heard: Heard
@@ -127,9 +127,9 @@ def live(
 def restored_only(
     settings: Settings, partitions: int = PARTITIONS, deployment: Deployment | None = None
 ) -> Life:
-    """Run a scorer until every partition is whole.
+    """Run a scorer until every partition's state is complete.
 
-    One that is whole before the others may go on meanwhile, where the input does.
+    A partition that is complete before the others may continue meanwhile, if it has input.
     """
     heard = Heard({})
     at_restore: dict[int, Any] = {}

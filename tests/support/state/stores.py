@@ -1,4 +1,4 @@
-"""A checkpoint store in memory, and one that can be told to fail."""
+"""A checkpoint store in memory, and one that can be made to fail."""
 
 from collections.abc import Iterator, Sequence
 

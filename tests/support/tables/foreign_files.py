@@ -1,4 +1,4 @@
-"""Transactions in our own columns, and the same ones as files of a stranger's columns."""
+"""Transactions in our own columns, and the same ones as files with foreign columns."""
 
 import json
 import random

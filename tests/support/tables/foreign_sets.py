@@ -1,4 +1,4 @@
-"""The strangers' topics of the bench with labels: as files, and as records of a topic."""
+"""The bench's foreign topics with labels: as files, and as records of a topic."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Transactions and labels for the profiler, the rows that it must make of them, and runs of it."""
+"""Transactions and labels for the profiler, the rows that it must publish, and runs of it."""
 
 import json
 import time
@@ -35,7 +35,7 @@ HOLD = PLAN.terminal_delay_ms - PLAN.terminal_slack_ms
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One record: a transaction, or a label where ``fraud`` says what it tells."""
+    """One record: a transaction, or a label if ``fraud`` is set."""
 
     number: int
     event_time: int
@@ -126,7 +126,7 @@ def rows_of(kafka: Kafka) -> tuple[list[Row], int]:
         found.append((row["terminal_id"], at, row["fraud"]))
     assert len(set(coordinates)) == len(coordinates), "a transaction has two rows"
     watermark = min(marks.values())
-    # Every partition is told in the same transaction.
+    # The watermark of every partition is published in the same transaction.
     assert set(marks.values()) == {watermark}
     assert all(at <= watermark for _, at, _ in found)
     return sorted(found), watermark
@@ -152,7 +152,7 @@ def profiled(
     """Run a profiler in this thread until it has committed so many records.
 
     Returns:
-        What it told.
+        Its events.
     """
     told: list[Event] = []
     loop = profiler_loop(

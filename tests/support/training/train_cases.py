@@ -1,4 +1,4 @@
-"""What to train in tests: days of the small city, and an order that is quick."""
+"""Training jobs for tests: days of the small city, and an order that is quick."""
 
 from datetime import date
 from pathlib import Path
