@@ -183,7 +183,7 @@ def test_the_draft_of_columns_with_brackets_works(tmp_path: Path) -> None:
     assert (found.transactions, [each.key for each in found.fields if each.why]) == (1, [])
 
 
-def test_the_draft_of_a_parquet_file_has_the_units_of_further_times(tmp_path: Path) -> None:
+def test_a_draft_of_parquet_has_the_units_of_further_times(tmp_path: Path) -> None:
     path = tmp_path / "payments.parquet"
     times = {"paid_at": pa.timestamp("ms", "UTC"), "seen": pa.timestamp("us"), "due": pa.date32()}
     columns = {name: pa.array([1], pa.int64()).cast(kind) if name != "due" else pa.array([1], kind)

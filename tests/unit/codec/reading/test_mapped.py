@@ -248,7 +248,7 @@ def test_where_refuses_to_compare_other_types_with_a_value(kind: Any, value: Any
         assert detail.endswith("; where can only compare it with null")
 
 
-def test_the_fields_inside_of_a_record_that_where_compares_are_stored_by_the_walk() -> None:
+def test_the_walk_stores_what_is_inside_of_a_compared_record() -> None:
     row = {"type": "record", "name": "Row", "fields": [
         {"name": "id", "type": "string"}, {"name": "ts", "type": "long"},
         {"name": "tags", "type": ["null", {"type": "array", "items": "string"}]},
@@ -533,7 +533,7 @@ def test_amounts_of_the_base_currency_follow_the_rates() -> None:
 
 
 @pytest.mark.parametrize("decoder", [MappedDecoder, FastavroDecoder])
-def test_a_field_that_one_record_of_a_union_does_not_have_is_null(
+def test_a_field_that_one_of_several_records_has_may_be_null(
     decoder: type[MappedDecoder],
 ) -> None:
     card = {"type": "record", "name": "Card", "fields": [{"name": "x", "type": "string"}]}

@@ -40,7 +40,7 @@ def test_the_deviation_of_longs_is_that_of_exact_arithmetic(values: list[int]) -
     assert of_longs(STDDEV, values) == pytest.approx(math.sqrt(variance), rel=1e-15)
 
 
-def test_the_deviation_of_doubles_that_differ_little_keeps_its_digits() -> None:
+def test_the_deviation_of_similar_doubles_keeps_its_digits() -> None:
     values = [1e9 + step / 1024 for step in (0, 1, 5, 2, 7)]
     mean = sum(map(Fraction, values), Fraction(0)) / len(values)
     variance = sum(((Fraction(value) - mean) ** 2 for value in values), Fraction(0)) / len(values)
