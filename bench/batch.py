@@ -175,7 +175,7 @@ def measure(directory: Path, rounds: int, customers: int) -> dict[str, Any]:
     source = directory / "days.parquet"
     pq.write_table(transactions, source, row_group_size=200_000)
     pq.write_table(transactions.slice(0, _WARM_UP_ROWS), directory / "first.parquet")
-    # What is compiled on first use falls into no measurement.
+    # Compilation on first use is not measured.
     for name in ("warm.parquet", "warm.avro"):
         job(directory / "first.parquet", directory / name, _SIMPLE)
     first = directory / "first.parquet"

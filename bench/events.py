@@ -58,7 +58,7 @@ class Comparison:
         return self._arena.start(entry)
 
     def drain(self, scorer: Contender, records: int) -> list[Any]:
-        """Let a scorer decide a topic of so many records; return its decisions' messages."""
+        """Run a scorer over a topic of so many records; return its decisions' messages."""
         scorer.wait_ready()
         scorer.go()
         self._arena.wait_committed(scorer, records, _START_SECONDS + records / _LEAST_RATE)
@@ -73,7 +73,7 @@ class Comparison:
 
 
 def compare(arena: Arena, made: Comparison, each: ForeignSet, rows: pa.Table) -> dict[str, Any]:
-    """Decide a stranger's topic and the same transactions in our schema; return what is equal."""
+    """Decide a foreign topic and the same transactions in our schema; return their comparison."""
     theirs = _fed(arena, each.name, each.records(rows))
     ours = _fed(arena, f"{each.name}-ours", traffic.clean(_ours(each, rows), arena.registry))
     mapped = made.drain(made.start(each.name, each.name), theirs)

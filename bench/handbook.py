@@ -189,7 +189,7 @@ def main() -> int:
     features = compile_features(FEATURES, plan)
     # The published data's labels have no time: they count as known immediately.
     fraud = transactions["is_fraud"].to_numpy()
-    # What is compiled on first use falls into no measurement.
+    # Compilation on first use is not measured.
     fold(transactions.slice(0, _WARM_UP_ROWS), features, plan, fraud[:_WARM_UP_ROWS])
     theirs = frame(transactions)
     ways = {name: partial(way, theirs) for name, way in WAYS.items()}

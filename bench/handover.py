@@ -87,7 +87,7 @@ class Instance:
 
 
 class SteadyInput(threading.Thread):
-    """Sends what the customers do next at a steady rate until it is stopped.
+    """Sends the customers' next events at a steady rate until it is stopped.
 
     Args:
         arena: Where to.
@@ -211,7 +211,7 @@ class Change:
         time.sleep(self._settle)
 
     def count(self) -> Counted:
-        """Read what the broker has, and count."""
+        """Read the broker's records, and count."""
         arrived = {
             (message.partition(), message.offset()): message.timestamp()[1]
             for message in self._arena.outputs(_SOURCE)

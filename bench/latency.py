@@ -41,7 +41,7 @@ def row_number(value: bytes) -> int | None:
 
 
 class Reader:
-    """A live reader that notes when it was handed each record."""
+    """A live reader that notes when it received each record."""
 
     def __init__(self, arena: Arena, topic: str) -> None:
         self._consumer = Consumer(

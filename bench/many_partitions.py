@@ -116,12 +116,12 @@ class Crowd:
 
 
 def measure(partitions: int, backlog: int, *, quick: bool) -> dict[str, Any]:
-    """Let one worker decide a backlog, then restart it with another; return the report.
+    """Run one worker over a backlog, then restart it with another; return the report.
 
     Args:
         partitions: Of the input.
-        backlog: Events that are there before it starts; half as many when it is restarted.
-        quick: Whether Kafka starts sooner and is slower.
+        backlog: Number of events before it starts; half as many when it is restarted.
+        quick: Whether Kafka starts sooner but is slower.
     """
     with Arena(partitions, quick=quick) as arena:
         crowd = Crowd(arena, max(backlog // _EVENTS_EACH, _LEAST_KEYS * partitions))

@@ -58,7 +58,7 @@ _BY_TERMINAL = "TERMINAL_ID_"
 
 
 def in_memory(traffic: Traffic, settings: Settings, plan_file: Path) -> tuple[Outcomes, int]:
-    """Score all rows with one call of the core; count the events that its rings have let go."""
+    """Score all rows with one call of the core; count the events that its rings have evicted."""
     model, plan = load_model(settings, Deployment(MODEL, plan_file))
     decoder = open_decoder(open_registry(settings.registry), plan)
     n = len(traffic.keys)

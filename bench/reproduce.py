@@ -42,7 +42,7 @@ _COUNTS = (
 
 
 def decide(arena: Arena, events: int) -> Followed:
-    """Let a scorer decide, killed in the middle; return what followed the log."""
+    """Run a scorer that is killed in the middle; return it with its control log."""
     table = traffic.transactions(events)
     arena.feed(_SOURCE, traffic.clean(table, arena.registry))
     times = [
@@ -69,7 +69,7 @@ def decide(arena: Arena, events: int) -> Followed:
 
 
 def reproduced(settings: Settings, depth: Depth) -> Reproduction:
-    """Return what a reproduction of everything finds."""
+    """Return the result of reproducing everything."""
     return reproduce(settings, Question(depth, 0, _FAR_MS), lambda *_: None)
 
 

@@ -79,13 +79,13 @@ def tally(streamed: Stream) -> Tallies:
 
 
 def fast_rollout(streamed: Stream, tallies: Tallies, alert: Bool, candidate: Bool) -> Ended:
-    """Roll a candidate out until the guard ends it or the days do.
+    """Roll a candidate out until the guard ends it, or the days end.
 
     Args:
         streamed: The events.
         tallies: Their looks.
-        alert: bool[n], what the champion does not approve.
-        candidate: bool[n], what the candidate does not.
+        alert: bool[n], events that the champion does not approve.
+        candidate: bool[n], events that the candidate does not approve.
     """
     alerts = np.where(tallies.canary, candidate, alert)
     sums = {
@@ -144,10 +144,10 @@ def _z_test(sample: Sample) -> float:
 
 
 def overlooking(streamed: Stream, alert: Bool, per_transaction: float, seed: int) -> Bool:
-    """Return bool[n], alerts of a candidate that is blind to the frauds of half the customers.
+    """Return bool[n], alerts of a candidate that overlooks frauds of half the customers.
 
-    It overlooks as many of them as it takes to cost so much more per transaction, at any time: not
-    only in the end, so that a promotion at whatever look is a false one.
+    It overlooks as many of them as cost the given amount more per transaction. This holds at any
+    time, not only at the end, so that a promotion at any look is a false one.
     """
     blind = np.random.default_rng(seed).random(int(streamed.customer.max()) + 1) < 0.5
     found = np.flatnonzero(alert & streamed.fraud & blind[streamed.customer])
@@ -162,7 +162,7 @@ def overlooking(streamed: Stream, alert: Bool, per_transaction: float, seed: int
 
 @dataclass(frozen=True, slots=True)
 class Maturing:
-    """The looks at matured transactions: each has what was old enough by then, in time order.
+    """The looks at matured transactions: each has those that were old enough, in time order.
 
     Attributes:
         tallies: Of the matured, by look.

@@ -170,7 +170,7 @@ def _judged(arena: Arena, followed: Followed, ends: Mapping[int, int]) -> dict[s
 def moved(
     found: Decisions, begun: Sequence[Begun], told: Sequence[Said], kind: CommandKind
 ) -> dict[str, Any]:
-    """Return what the rollout that ended with a command of this kind came to."""
+    """Return the result of the rollout that ended with a command of this kind."""
     (move,) = (said for said in told if said.kind is kind)
     before = told[: told.index(move)]
     plan = next(said for said in reversed(before) if said.kind is CommandKind.PLAN)

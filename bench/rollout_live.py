@@ -57,7 +57,7 @@ _COMMAND_SECONDS = 20.0
 
 
 def roll_out(arena: Arena, per_second: int, seconds: float) -> dict[str, Any]:
-    """Roll a version out and back under load; return what the broker has of it."""
+    """Roll a version out and back under load; return the broker's records of it."""
     both = {CHAMPION: OLD, CANARY: NEW}
     alone, three = {CHAMPION: OLD}, {**both, CONTROL: OLD}
     colours = {"blue": OLD, "green": NEW}

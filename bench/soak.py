@@ -45,7 +45,7 @@ _ERROR_LENGTH = 1_000
 
 
 class Watch(threading.Thread):
-    """Notes once a second what the bystander's process has.
+    """Records once a second the resources of the bystander's process.
 
     Args:
         stage: Whose bystander.
@@ -103,7 +103,7 @@ def drawn(seed: int, names: tuple[str, ...]) -> Iterator[str]:
 
 
 def soak(seconds: float, seed: int, names: tuple[str, ...]) -> dict[str, Any]:
-    """Do faults for some seconds, and judge; return the report."""
+    """Apply faults for some seconds, and judge; return the report."""
     happened: Counter[str] = Counter()
     failed: dict[str, str] = {}
     verdict: Verdict | None = None
@@ -149,7 +149,7 @@ def soak(seconds: float, seed: int, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _done_to(stage: Endurance, name: str) -> str:
-    """Do one kind; return what went wrong, empty where nothing did."""
+    """Apply one kind; return what went wrong, or an empty text."""
     before = len(stage.proofs)
     try:
         KINDS[name].act(stage)
@@ -177,7 +177,7 @@ def _counts(verdict: Verdict) -> dict[str, Any]:
 
 
 def _say(second: float, name: str, stage: Endurance, error: str) -> None:
-    """Tell how far it is."""
+    """Print the progress."""
     state = f"FAILED {error}" if error else f"resumed in {stage.resume_seconds:.1f} s"
     sys.stderr.write(f"{second:7.0f} s  {name}: {state}\n")
     sys.stderr.flush()

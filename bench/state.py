@@ -63,7 +63,7 @@ class Race:
     Args:
         arena: Where.
         sizes: What to measure.
-        paid: Checkpoint bytes that an event pays for; None takes the default.
+        paid: Checkpoint bytes per event; None takes the default.
     """
 
     def __init__(self, arena: Arena, sizes: list[Size], paid: float | None) -> None:
@@ -100,7 +100,7 @@ class Race:
             runner.start()
 
     def restore(self) -> None:
-        """Let the scorers restore their checkpoints, one after the other, and weigh them."""
+        """Restore the scorers' checkpoints, one after the other, and measure their memory."""
         known = machine_code()
         self._empty.restore()
         if not known or machine_code() != known:
@@ -117,7 +117,7 @@ class Race:
                 say(f"{runner.entry.name}: {seconds:.1f} s, {memory} bytes")
 
     def run(self, rounds: int) -> None:
-        """Warm all up, then let them take turns."""
+        """Warm all of them up, then measure them in turns."""
         for size, runners in self._pairs:
             self._round(size, runners, _WARM_UP_EVENTS)
         before = [runners[0].total("checkpoint_buckets_total") for _, runners in self._pairs]
@@ -126,7 +126,7 @@ class Race:
             for turn in range(len(self._pairs)):
                 size, runners = self._pairs[(number + turn) % len(self._pairs)]
                 events = round_events(size, PARTITIONS, self._paid, rounds)
-                # Who is first finds the broker busy with what was just sent: they take turns.
+                # The first one finds the broker busy with the new records, so the order alternates.
                 self._round(size, runners[:: 1 if number % 2 == 0 else -1], events)
                 size.events += events
         for (size, runners), written in zip(self._pairs, before, strict=True):

@@ -42,7 +42,7 @@ _INPUT = {"one_percent_malformed": "spoilt", "mixed_writer_schemas": "mixed"}
 
 @dataclass(slots=True)
 class Measured:
-    """What all rounds gave, by row."""
+    """The results of all rounds, by row."""
 
     rates: dict[str, list[float]] = field(default_factory=lambda: {row: [] for row in ROWS})
     sizes: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Race:
     def line_up(self, number: int, rows: tuple[str, ...]) -> list[Starter]:
         """Start the processes of a round, which then wait.
 
-        What their start costs falls into no measurement.
+        Their start is not measured.
         """
         starters = [
             Starter(
@@ -117,7 +117,7 @@ class Race:
         return arena.start(entry)
 
     def _measure(self, starter: Starter) -> None:
-        """Let a contender drain its input; count and weigh what it made of it."""
+        """Run a contender until its input is drained; count its outputs, and measure."""
         arena, row, contender = self._arena, starter.row, starter.contender
         if starter.monitor is not None:
             starter.monitor.go()
@@ -158,8 +158,8 @@ def measure(events: int, rounds: int) -> Measured:
     """Feed the inputs and run all rounds."""
     with Arena() as arena:
         race = Race(arena, events, arena.directory / "models")
-        # A broker that has just started compiles what it does: laps that do not count. A full run
-        # takes the time for laps of every row, since each makes it do something else.
+        # A broker that has just started compiles its code: such laps do not count. A full run has
+        # laps for every row, since each uses other code of the broker.
         laps = [("floor",), *[ROWS] * _WARM_UP_ROUNDS] if rounds > 1 else [("floor",)]
         starters = race.line_up(0, laps[0])
         table = traffic.transactions(events)

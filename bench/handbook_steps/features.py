@@ -116,7 +116,7 @@ def main() -> int:
     transactions, plan = simulate(DAYS), Plan()
     features = compile_features(CUSTOMER_FEATURES, plan)
     theirs = frame(transactions)
-    # What is compiled on first use falls into no measurement.
+    # Compilation on first use is not measured.
     fold(transactions.slice(0, _WARM_UP_ROWS), features, plan)
     ways = {name: partial(way, theirs) for name, way in WAYS.items()}
     ours = fold(transactions, features, plan)

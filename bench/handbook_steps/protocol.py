@@ -76,8 +76,8 @@ def split(rows: Rows) -> tuple[Rows, Rows]:
 def card_precision(rows: Rows, scores: Float64, cards: int = CARDS_A_DAY) -> list[float]:
     """Return for each day the share of defrauded cards among those with the highest scores.
 
-    A card's score is the highest of its day's transactions. A card that was found is not looked at
-    again on later days. Where scores are equal the card with the lower number goes first.
+    A card's score is the highest of its day's transactions. A card that was found is
+    ignored on later days. Of cards with equal scores, the one with the lower number is first.
     """
     found = np.empty(0, np.int64)
     shares = []
@@ -96,7 +96,7 @@ def card_precision(rows: Rows, scores: Float64, cards: int = CARDS_A_DAY) -> lis
 
 
 def fit(name: str, training: Rows) -> Pipeline:
-    """Return a fitted model behind a standard scaling."""
+    """Return a fitted model with standard scaling before it."""
     return make_pipeline(StandardScaler(), MODELS[name]()).fit(training.features, training.fraud)
 
 

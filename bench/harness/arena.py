@@ -43,7 +43,7 @@ class Arena:
 
     Args:
         partitions: Of input topics and of their outputs.
-        quick: Whether Kafka starts sooner and is slower: where speed is not what is measured.
+        quick: Whether Kafka starts sooner but is slower: if speed is not measured.
     """
 
     def __init__(self, partitions: int = PARTITIONS, *, quick: bool = False) -> None:
@@ -53,7 +53,7 @@ class Arena:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self.directory = Path(stack.enter_context(tempfile.TemporaryDirectory("-bench")))
-            # A bench measures the defaults, whatever this shell is set up for.
+            # A bench measures the defaults, not this shell's settings.
             names = [name for name in os.environ if name.startswith("STREAM_SCORER_")]
             stack.callback(os.environ.update, {name: os.environ.pop(name) for name in names})
             schemas = registry_with_writers(self.directory / "schemas")
@@ -127,7 +127,7 @@ class Arena:
             command: Arguments of ``bench/harness/contender.py``.
             store: Model store; None takes the shipped one.
             outputs: Prefix of its output topics; None takes the name.
-            probed: Whether its probe and its metrics are to be asked.
+            probed: Whether its probe and its metrics will be read.
             tables: Further settings by group; ``kafka`` is merged with the settings made here.
         """
         kafka = {"bootstrap": self.settings.kafka.bootstrap, "group": name}
@@ -179,7 +179,7 @@ class Arena:
         if reader is None:
             # It never joins. The admin client's own call ends the process with a segmentation
             # fault when the coordinator moves (librdkafka#5040).
-            # What an open transaction is about to commit must not be waited for.
+            # Do not wait for an open transaction to commit its offsets.
             options = {"group.id": group, "isolation.level": "read_uncommitted"}
             reader = Consumer(common(self.settings.kafka) | options)
             self._readers[group] = reader
@@ -191,7 +191,7 @@ class Arena:
         try:
             found = reader.committed(places, timeout=_ANSWER_SECONDS)
         except KafkaException:
-            # The coordinator of a new group is chosen a moment after it is asked for.
+            # The coordinator of a new group is elected a moment after the first request.
             return -1
         known = [place.offset for place in found if place.error is None and place.offset >= 0]
         return sum(known) if known else -1
@@ -223,7 +223,7 @@ class Arena:
     def wait_committed(self, runner: Contender, total: int, seconds: float) -> None:
         """Return when a contender has committed ``total`` input records; 0: when it has joined.
 
-        It asks for one number ten times a second, so as not to take part in the race.
+        It reads one number ten times a second, so as not to disturb the measurement.
         """
         kafka = runner.entry.settings.kafka
         topics = kafka.topics.transactions, kafka.topics.summaries
@@ -270,5 +270,5 @@ class Arena:
         return self._kafka.directory / f"node-{self._kafka.brokers[0].node}" / "data"
 
     def stored_bytes(self, topic: str) -> int:
-        """Return what a topic takes on the broker's disk: compressed, with all overhead."""
+        """Return a topic's bytes on the broker's disk: compressed, with all overhead."""
         return sum(file.stat().st_size for file in self.data.glob(f"{topic}-*/*.log"))

@@ -18,7 +18,7 @@ READY = "ready"
 
 
 def _chosen(kind: str, arguments: list[str]) -> Callable[[], None]:
-    """Import what a kind needs, and no more: it would cost the lean ones garbage collections."""
+    """Import only what a kind needs: more would cost the small ones garbage collections."""
     if kind in {"floor", "handwritten"}:
         # scikit-learn's threads spin at their barriers by default: next to a busy core the
         # hand-written loop then fell from 79,000 to 8,000 events a second.

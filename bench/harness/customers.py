@@ -59,7 +59,7 @@ def partitions_of(count: int, partitions: int) -> NDArray[np.int32]:
 
 
 def events(customers: pa.StringArray, numbers: Int64, time_ms: Int64) -> pa.RecordBatch:
-    """Return n transactions; what is not given follows from the first one's number.
+    """Return n transactions; the other fields follow from the first one's number.
 
     Args:
         customers: n ids.
@@ -115,7 +115,7 @@ def fill(where: NDArray[np.int32], features: FeatureSet, plan: Plan) -> Partitio
 
     Args:
         where: int32[c], each customer's partition.
-        features: Say what rings observe.
+        features: Determine what rings remember.
         plan: Validation limits.
     """
     rings = PartitionRings(features)
@@ -134,7 +134,7 @@ def fill(where: NDArray[np.int32], features: FeatureSet, plan: Plan) -> Partitio
                 raise SystemExit(f"history: {seen.rejections.details[0]}")
 
     with ThreadPoolExecutor(2) as threads:
-        # Taken one by one, so that what a thread raised is raised here.
+        # Iterated, so that a thread's exception is raised here.
         for _ in threads.map(fill_partition, range(int(where.max(initial=0)) + 1)):
             pass
     return rings

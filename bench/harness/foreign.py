@@ -127,10 +127,10 @@ gift = {path = "basket.gift", type = "boolean", optional = true}
 
 @dataclass(frozen=True, slots=True)
 class ForeignSet:
-    """A stranger's topic.
+    """A foreign topic.
 
     Attributes:
-        name: What it is like.
+        name: Its kind.
         events: Text of events.toml.
         record: A transaction, given its number and row, as the topic's record.
         encode: A record as bytes.
@@ -159,7 +159,7 @@ class ForeignSet:
         return made
 
     def records(self, table: pa.Table) -> Iterator[tuple[list[bytes], list[bytes | None]]]:
-        """Yield (keys, payloads) of the stranger's topic."""
+        """Yield (keys, payloads) of the topic."""
         number = 0
         for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
             keys: list[bytes] = []
@@ -290,7 +290,7 @@ SETS: Final = (
 
 
 def add_schemas(directory: Path) -> None:
-    """Add the strangers' schemas to a file registry."""
+    """Add the foreign schemas to a file registry."""
     index = json.loads((directory / INDEX).read_text(encoding="utf-8"))
     for number, name, schema in (
         (_CARDS_ID, "cards", _CARDS), (_ENVELOPES_ID, "envelopes", _ENVELOPES),

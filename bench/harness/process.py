@@ -27,7 +27,7 @@ class Entry:
         name: Unique in this arena; prefix of its topics and name of its group.
         command: Arguments of ``bench/harness/contender.py``.
         settings: As the process will read them.
-        environment: What makes it read them so.
+        environment: The settings as environment variables.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Contender(Child):
     """A contender's process, waiting for ``go``.
 
     Args:
-        entry: What it is.
+        entry: Its description.
         log: File of its output.
     """
 
@@ -62,15 +62,15 @@ class Contender(Child):
 
     @property
     def ready_at(self) -> float:
-        """When its imports were done, seconds since the epoch; asked before ``go``."""
+        """When its imports were done, seconds since the epoch; read before ``go``."""
         return self._log.stat().st_mtime
 
     def go(self) -> None:
-        """Let it begin."""
+        """Start its work."""
         self.send(signal.SIGUSR1)
 
     def begin(self) -> None:
-        """Let it begin as soon as its imports are done."""
+        """Start its work as soon as its imports are done."""
         self.wait_ready()
         self.go()
 

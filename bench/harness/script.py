@@ -25,7 +25,7 @@ Gate = tuple[str, Any, str, Any]
 
 
 class Number(NamedTuple):
-    """A number that a bench is run with.
+    """A numeric parameter of a bench.
 
     Attributes:
         full: Its value; None has no default, and the option takes a float.
@@ -83,7 +83,7 @@ class Script:
         Args:
             document: The report; ``missed`` is added to it.
             failed: One line for each failed gate.
-            shown: What a person reads.
+            shown: Tables and lines for a person.
         """
         console = Console(width=_WIDTH, highlight=False, markup=False)
         for each in shown:

@@ -107,7 +107,7 @@ class Runner:
         return size
 
     def start(self) -> None:
-        """Start the process; it waits behind its imports."""
+        """Start the process; it waits after its imports."""
         if self._contender is None:
             self._started = time.time()
             self._contender = self._arena.start(self.entry)
@@ -120,7 +120,7 @@ class Runner:
         return self._contender
 
     def restore(self) -> float:
-        """Let it begin; return the seconds from its start until its state is complete.
+        """Start its work; return the seconds from its start until its state is complete.
 
         The time in which it waits for its turn after its imports does not count.
         """

@@ -37,7 +37,7 @@ class Case:
     """One attack.
 
     Attributes:
-        name: Unique: door, then what is done.
+        name: Unique: door, then the attack.
         item: Number of the item that the attack belongs to; see ``ITEMS``.
         rule: Key of the documented rule in ``rules.RULES``.
         expected: Regular expression that the outcome begins with.
@@ -68,7 +68,7 @@ class Case:
 Row = (
     tuple[str, str, str, Callable[[Place], str]] | tuple[str, str, str, Callable[[Place], str], str]
 )
-"""What is done, and the case's ``rule``, ``expected``, ``run`` and, in some, ``words``."""
+"""The attack, and the case's ``rule``, ``expected``, ``run`` and, in some, ``words``."""
 
 
 def cases(door: str, item: int, *rows: Row) -> tuple[Case, ...]:
@@ -90,7 +90,7 @@ class Bomb:
 
 
 def entry(module: str, *names: str) -> Any:
-    """Return a module of the product, or what it has under a name.
+    """Return a module of the product, or the object of a name in it.
 
     Raises:
         NotThereError: The tree under test has no such module or name.

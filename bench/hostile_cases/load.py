@@ -45,7 +45,7 @@ def attacks() -> list[Attack]:
 
 
 def registry(files: FileRegistry, strangers: Sequence[str]) -> AbstractContextManager[str]:
-    """Serve the shipped schemas and those of strangers; the context is the URL."""
+    """Serve the shipped schemas and the attackers'; the context returns the URL."""
 
     class Handler(Answering):
         protocol_version = "HTTP/1.1"
@@ -85,7 +85,7 @@ class Stranger(threading.Thread):
     Args:
         arena: Where.
         topic: The input.
-        values: What is sent, one after another; with them go records of unknown ids.
+        values: Sent one after another, together with records of unknown ids.
     """
 
     def __init__(self, arena: Arena, topic: str, values: Sequence[bytes | None]) -> None:

@@ -90,7 +90,7 @@ class Check:
 
     @property
     def name(self) -> str:
-        """What ``OTHERS`` calls it."""
+        """Its name in ``OTHERS``."""
         return f"{self.file}: {' '.join(self.text.split())}"
 
     def __str__(self) -> str:
@@ -122,7 +122,7 @@ def _of(package: Path, file: str) -> Iterator[Check]:
 
 
 def _compiled(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yield what is in kernels."""
+    """Yield the nodes that are in kernels."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             names = (each.id for each in node.decorator_list if isinstance(each, ast.Name))
@@ -189,7 +189,7 @@ def mutate(
                 if not each["expected"] and each["kind"] != "not there"
             ]  # fmt: skip
             path.write_text(text, encoding="utf-8")
-            # What was compiled of the file before is then still good.
+            # Then the file's compiled code is still valid.
             _restore_times(path, before)
             (noticed if found else missed).append(str(check))
             say(f"{check}: {found[0]['name'] if found else 'NOT NOTICED'}")

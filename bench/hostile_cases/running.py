@@ -42,12 +42,12 @@ _EXIT = 0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one case did.
+    """The outcome of one case.
 
     Attributes:
         name: The case's.
         kind: See the module.
-        text: What it saw, or what ended it; the beginning of it.
+        text: Its observation, or what ended it; possibly cut.
         expected: Whether the text is the documented one.
         ms: Processor time.
         peak_mb: Memory beyond that of the warm process.
@@ -127,7 +127,7 @@ class _Running:
         return time.monotonic() - self.began > WALL_SECONDS_MOST
 
     def ended(self) -> Outcome:
-        """Wait for its end, which has come or is brought about; return what it did."""
+        """Wait for its end, or end it; return its outcome."""
         said = b""
         if self.late:
             with contextlib.suppress(ProcessLookupError):
@@ -160,10 +160,10 @@ def _resident() -> int:
 
 
 def run(cases: Iterable[Case], root: Path, jobs: int, *, exactly: bool = True) -> Iterator[Outcome]:
-    """Run cases, some at a time; yield what each did, in the order in which they end.
+    """Run cases, some at a time; yield their outcomes in the order in which they end.
 
     Args:
-        cases: What to run.
+        cases: The cases.
         root: The root of the tree under test.
         jobs: How many at a time.
         exactly: Whether an outcome must have the case's own words, too.

@@ -50,7 +50,7 @@ class Batch:
         self._count = len(rows)
 
     def run(self, width: int) -> Outcomes:
-        """Return what the job made of the rows."""
+        """Run the job; return the rows' outcomes."""
         job = self._arena.start(self._entry)
         job.begin()
         until(lambda: job.ended() is not None, "the batch job has ended", _SECONDS)

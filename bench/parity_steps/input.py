@@ -201,7 +201,7 @@ def build(events: int) -> Input:
 
 
 def _population(table: pa.Table) -> tuple[_Rows, _Rows]:
-    """Return the simulated rows that are kept, and what comes of customers who have left."""
+    """Return the simulated rows that are kept, and the later rows of customers who have left."""
     time = table.column("event_time").cast(pa.int64()).to_numpy()
     customer = table.column("customer_id").cast(pa.int64()).to_numpy()
     identity = table.column("transaction_id").to_numpy().astype("U40")

@@ -65,7 +65,7 @@ class Killed:
         self._running = dict[str, Contender]()
 
     def run(self, width: int) -> Run:
-        """Go through it all; return what is left."""
+        """Run all steps; return the result."""
         self._begins("profiler")
         self._begins("first")
         self._until(lambda: sum(map(len, self._members().values())) == PARTITIONS, "first member")
@@ -93,12 +93,12 @@ class Killed:
         return left
 
     def _begins(self, name: str) -> None:
-        """Let a process begin."""
+        """Start a process's work."""
         self._running[name] = self._waiting.pop(name)
         self._running[name].begin()
 
     def _joins(self, name: str, known: set[str], gone: str = "") -> None:
-        """Let a scorer begin; return when it and the others share all partitions."""
+        """Start a scorer's work; return when it and the others share all partitions."""
         before = self._feeder.sent
         self._begins(name)
 
@@ -133,7 +133,7 @@ class Killed:
             process.refuse_death()
             if self._arena.open_transactions(topic) & owned:
                 process.freeze()
-                # What the coordinator had in hand already is over a moment later.
+                # Requests that the coordinator was already handling are over a moment later.
                 time.sleep(GLANCE_SECONDS)
                 opened = self._arena.open_transactions(topic) & owned
                 if opened:

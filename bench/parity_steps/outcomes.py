@@ -29,15 +29,15 @@ KEPT = 0xFF & ~int(Flag.LATE_DECISION)
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """What became of n input rows; row i of each array belongs to input row i.
+    """The outcomes of n input rows; row i of each array belongs to input row i.
 
     Attributes:
-        count: int64[n], decisions and dead letters together; 1 where all is well.
-        features: float64[n, m], zeros where there is no decision.
+        count: int64[n], decisions and dead letters together; 1 is correct.
+        features: float64[n, m], zeros without a decision.
         score: float64[n], likewise.
-        decision: int64[n], a value of ``Outcome``; -1 where there is none.
+        decision: int64[n], a value of ``Outcome``; -1 for none.
         flags: int64[n], bits of ``Flag`` without LATE_DECISION.
-        reason: n reject reasons; empty where there is no dead letter.
+        reason: n reject reasons; empty without a dead letter.
     """
 
     count: Int64
@@ -153,7 +153,7 @@ def published(
     payloads: Sequence[bytes],
     width: int,
 ) -> tuple[Outcomes, int]:
-    """Return what the messages say of each row, and how many name a place that is not theirs.
+    """Return each row's outcome by the messages, and how many name a wrong place.
 
     Args:
         decisions: Messages of the decisions topic.
@@ -196,12 +196,12 @@ def _row(rows: Sequence[Sequence[int]], partition: int, offset: int) -> int | No
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """What a way made of the rows that it was given.
+    """The outcomes of one way for its rows.
 
     Attributes:
         outcomes: Of n rows.
-        given: bool[n], the rows that it was given.
-        asked: bool[n], those that are to be as the reference.
+        given: bool[n], the rows that it received.
+        asked: bool[n], those that must equal the reference.
     """
 
     outcomes: Outcomes
@@ -222,14 +222,14 @@ class Way:
 def report(
     reference: Outcomes, ways: Mapping[str, Way], compared: Bool, late: Bool, terminals: Bool
 ) -> dict[str, Any]:
-    """Return the counts of rows in which all ways are as the reference.
+    """Return the counts of rows in which all ways equal the reference.
 
     Args:
-        reference: What should be.
-        ways: What is, by name.
-        compared: bool[n], the rows that are to be equal.
-        late: bool[n], the rows that are to be equal in what does not hang on terminals: what they
-            see of those is what is left.
+        reference: The expected outcomes.
+        ways: The actual ones, by name.
+        compared: bool[n], the rows that must be equal.
+        late: bool[n], the rows that must be equal except for features by terminal, of which they
+            see only the remaining rows.
         terminals: bool[m], the features by terminal.
     """
     by_way = {name: unlike(reference, way.outcomes) for name, way in ways.items()}

@@ -51,7 +51,7 @@ class Traffic:
         return list(self.rows.table.column("transaction_id").to_pylist())
 
     def riders(self, topic: str, first: int, behind: int) -> Riders:
-        """Return the labels that go with the transactions from ``first`` to before ``behind``."""
+        """Return the labels that are sent with the transactions of [``first``, ``behind``)."""
         end = behind + 1 if behind == len(self.keys) else behind
         part = slice(*np.searchsorted(self.labels.before, [first, end]).tolist())
         before = self.labels.before[part] - first
@@ -60,7 +60,7 @@ class Traffic:
 
 @dataclass(slots=True)
 class Run:
-    """What a way left, and what happened meanwhile."""
+    """The result of a way, and its events meanwhile."""
 
     outcomes: Outcomes
     happened: dict[str, Any] = field(default_factory=dict)
@@ -83,9 +83,9 @@ def encoded(rows: Input, labels: Labels, settings: Settings) -> Traffic:
 
 
 class Feeder(threading.Thread):
-    """Sends the input: as fast as it can, or at a pace up to where it may, and slowly from there.
+    """Sends the input as fast as it can, or at a pace up to its current share, then slowly.
 
-    So records flow for as long as something takes that is to happen meanwhile.
+    So records continue to flow until the events that are to happen meanwhile are over.
 
     Args:
         traffic: What is sent.
@@ -123,19 +123,19 @@ class Feeder(threading.Thread):
             pace = (self._rate or 0) if free else (self._rate or 0) / _SLOWER
             until = due + _FED_AT_ONCE / pace
             left = until - time.monotonic()
-            # The very last ones wait for whoever holds the rest back.
+            # The last ones wait until ``finish`` releases the rest.
             if left <= 0 and (free or share < 1):
                 return max(until, time.monotonic() - _FED_AT_ONCE / pace)
             if self._freed.wait(max(left, GLANCE_SECONDS)):
                 self._freed.clear()
 
     def free(self, share: float) -> None:
-        """Let it send a share of the input at its pace."""
+        """Allow it to send a share of the input at its pace."""
         self._free = share
         self._freed.set()
 
     def finish(self) -> None:
-        """Let it send the rest; return when that is done."""
+        """Allow it to send the rest; return when that is done."""
         self.free(1.0)
         self.join()
 
@@ -149,7 +149,7 @@ def profiler_entry(arena: Arena, name: str, way: str, plan: Path) -> Entry:
 
 
 def read(arena: Arena, traffic: Traffic, entry: Entry, partitions: int, width: int) -> Run:
-    """Return what a stream has published, and how many customers its checkpoint has not."""
+    """Return a stream's results, and how many customers are missing in its checkpoint."""
     kafka = entry.settings.kafka
     outcomes, strange = published(
         arena.outputs(kafka.topics.decisions), arena.outputs(kafka.topics.dead_letters),
@@ -196,7 +196,7 @@ class Undisturbed:
         create_topics(self._entry.settings.kafka, 1)
 
     def run(self, width: int) -> Run:
-        """Let them drain the input."""
+        """Run both until the input is drained."""
         arena, traffic = self._arena, self._traffic
         processes = [arena.start(self._profiling), arena.start(self._entry)]
         feeder = Feeder(traffic, self._entry.settings)
@@ -227,7 +227,7 @@ class Undisturbed:
 
 
 def _late_labels(profiler: Contender) -> dict[str, int]:
-    """Return what a profiler counts of labels that changed no row, by cause."""
+    """Return a profiler's counts of labels without effect, by cause."""
     return {each.labels["cause"]: int(each.value) for each in profiler.metric("labels_late_total")}
 
 

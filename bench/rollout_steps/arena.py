@@ -118,7 +118,7 @@ def records_of(entry: Entry, topic: str) -> Iterator[RawRecords]:
 
 
 def columns_of(arena: Arena, entry: Entry, topic: str, schema: str) -> pa.Table:
-    """Return what is needed here of a topic's records."""
+    """Return the required columns of a topic's records."""
     needed = narrowed(reader_schema(schema), _NEEDED.__contains__)
     decoder = ColumnDecoder(arena.registry, needed, UNLIMITED)
     return pa.Table.from_batches(

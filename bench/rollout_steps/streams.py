@@ -120,7 +120,7 @@ def _slow_calls(random: np.random.Generator, slots: int) -> Bool:
 
 
 def costs(stream: Stream, alert: Bool) -> Float64:
-    """Return float64[n], bounded cost of decisions; what is not approved from ``block`` on, blocks.
+    """Return float64[n], bounded cost of decisions; alerts with scores from ``block`` on block.
 
     Args:
         stream: The events.
@@ -157,11 +157,11 @@ class Tallies:
         return found
 
     def sample(self, sums: Float64, look: int, joined: Int64) -> Sample:
-        """Return what each pair did from the look after which it joined to another look.
+        """Return each pair's sums from the look after which it joined to another look.
 
         Args:
             sums: From :meth:`sums`.
-            look: Looks before the end; 1 for what the first one sees.
+            look: Number of looks until the end; 1 for the first one.
             joined: int64[s], looks that had been taken when each stage began.
         """
         stage = np.repeat(

@@ -36,8 +36,8 @@ class Partition:
     """One input partition, record by record in the order of its offsets.
 
     Attributes:
-        arrived: int64[n], when the broker was given each record, ms.
-        decided: int64[n], when the broker was given the decision on each, ms.
+        arrived: int64[n], when the broker received each record, ms.
+        decided: int64[n], when the broker received the decision on each, ms.
     """
 
     arrived: Int64
@@ -62,7 +62,7 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What became of the input.
+    """The outcomes of the input.
 
     Attributes:
         records: Input records.
@@ -81,8 +81,8 @@ def counted(arrived: Mapping[Source, int], outcomes: Iterable[tuple[Source, int]
     """Count outcomes by source coordinates and pair their times with the input's.
 
     Args:
-        arrived: By source, when the broker was given the record, ms.
-        outcomes: (source, when the broker was given the outcome, ms), in any order.
+        arrived: By source, when the broker received the record, ms.
+        outcomes: (source, when the broker received the outcome, ms), in any order.
 
     Raises:
         ValueError: An outcome has a source that is not in the input.

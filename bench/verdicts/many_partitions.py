@@ -57,7 +57,7 @@ class Drain:
         return len(every) / max(float(every.max() - every.min()) / 1_000, 1e-3)
 
     def memory(self) -> dict[str, float]:
-        """Return median, most, and fitted growth of memory behind the warm-up."""
+        """Return median, maximum, and fitted growth of memory after the warm-up."""
         kept = self.seconds >= self.seconds[0] + WARM_UP_SHARE * np.ptp(self.seconds)
         median, rise = float(np.median(self.rss[kept])), growth(self.seconds[kept], self.rss[kept])
         return {

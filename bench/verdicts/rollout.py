@@ -18,7 +18,7 @@ FALSE = {
     "promotions_at_delta_in_shadow": "bad_runs",
     "rollbacks_of_equal": "aa_runs",
 }
-"""What must be rare, and among what."""
+"""Events that must be rare, and the events among which they are counted."""
 MOST_FALSE = 0.01
 LEAST_PROMOTED = 0.5
 MOST_EVENTS = 100_000
@@ -30,9 +30,9 @@ def report(
     """Return the report.
 
     Args:
-        runs: What became of the champion itself and of costlier candidates, by city.
-        louder: What became of candidates that alert twice as often.
-        delta: What candidates may cost more, in units of the currency per transaction.
+        runs: Results of the champion itself and of costlier candidates, by city.
+        louder: Results of candidates that alert twice as often.
+        delta: How much more candidates may cost, in units of the currency per transaction.
     """
 
     def count(name: str, verdict: Verdict) -> int:

@@ -48,7 +48,7 @@ class Decisions:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A revision began at an offset of a partition; the broker was given that at ``at_ms``."""
+    """A revision began at an offset of a partition; the broker received that at ``at_ms``."""
 
     partition: int
     offset: int
@@ -63,7 +63,7 @@ class Stage:
     Attributes:
         name: For people.
         revision: Its number.
-        share: The canary's share of customers; None where there is none.
+        share: The canary's share of customers; None without one.
         arms: NAME:VERSION by each arm that may decide.
     """
 
@@ -74,7 +74,7 @@ class Stage:
 
 
 def least_rate(per_second: int) -> int:
-    """Return the events/s that must be decided of an input of so many."""
+    """Return the minimum rate of decisions, events/s, for a rate of input."""
     return LEAST_RATE if per_second > LEAST_RATE else int(0.8 * per_second)
 
 

@@ -22,7 +22,7 @@ _BINS = 200
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a process had at a moment.
+    """A process's resources at a moment.
 
     Attributes:
         pid: Which process.
@@ -50,9 +50,9 @@ def longest_life(samples: Sequence[Sample]) -> list[Sample]:
 def growth(seconds: Float64, values: Float64) -> float:
     """Return how much a line through the values rises from the first second to the last.
 
-    The line is Theil and Sen's, the median of the slopes between all pairs: what a restore or a
-    reconnect needs for some seconds does not tilt it. It is fitted to medians of equal spans of
-    time, so that a day costs no more than an hour.
+    The line is Theil and Sen's, the median of the slopes between all pairs: a peak of some seconds
+    during a restore or reconnect does not tilt it. It is fitted to medians of equal spans of time,
+    so that a day costs no more than an hour.
 
     Args:
         seconds: float64[n], ascending, n >= 2.
@@ -75,7 +75,7 @@ def growth(seconds: Float64, values: Float64) -> float:
 
 
 def watched(samples: Sequence[Sample], seconds: float) -> dict[str, Any]:
-    """Return what the longest-lived process needed after the warm-up.
+    """Return the resources of the longest-lived process after the warm-up.
 
     Args:
         samples: Of all processes, in order.

@@ -61,7 +61,7 @@ def records_of(
 
 
 class _Store:
-    """A checkpoint store that holds what a stranger wrote."""
+    """A checkpoint store with an attacker's records."""
 
     transactional = True
     topic = "state"
@@ -77,10 +77,10 @@ class _Store:
 
 
 class _Input:
-    """An input of which nothing is left to replay.
+    """An input with nothing left to replay.
 
     Args:
-        offset: What the group has committed; -1 for nothing.
+        offset: The group's committed offset; -1 for none.
         low: The oldest offset that is retained.
     """
 
@@ -125,14 +125,14 @@ def restored(
     offset: int = 100,
     low: int = 0,
 ) -> str:
-    """Restore a partition from a stranger's records; return what came of it.
+    """Restore a partition from an attacker's records; return the result.
 
     Args:
         place: Where the case runs.
-        records: What the store holds.
+        records: The store's records.
         look: Called with the replay when its buckets are loaded.
-        seal: The keys that records must be sealed with.
-        offset: What the group has committed; -1 for nothing.
+        seal: The MAC keys of the records.
+        offset: The group's committed offset; -1 for none.
         low: The oldest offset of the input that is retained.
     """
     rings = entry("stream_scorer.core.decision.observe", "PartitionRings")(_features(place))

@@ -134,7 +134,7 @@ def _saved(array: Any, shown: bytes = b"", instead: bytes = b"") -> bytes:
 
 
 def _long_member(archive: zipfile.ZipFile) -> None:
-    """Say of the schema that it unpacks to 100 MB."""
+    """Declare that the schema unpacks to 100 MB."""
     archive.writestr("more.npy", b"")  # the directory is written again
     archive.getinfo("schema.json").file_size = 100 << 20
 
@@ -241,7 +241,7 @@ def _text(text: Callable[[str], str]) -> Any:
 
 
 def _bomb_member(archive: zipfile.ZipFile) -> None:
-    """Say of a member of a few bytes that it unpacks to 4 GB."""
+    """Declare that a member of a few bytes unpacks to 4 GB."""
     archive.writestr("big.npy", b"\0" * 100)
     archive.infolist()[-1].file_size = 2**32 - 2
 

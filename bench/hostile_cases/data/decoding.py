@@ -56,15 +56,15 @@ def body(transaction_id: bytes = b"h-1", *, front: bytes = b"", amount: int = 1_
 
 
 def framed(content: bytes, schema_id: int = HOSTILE_ID) -> bytes:
-    """Return content behind Confluent's header."""
+    """Return content with Confluent's header."""
     return b"\0" + schema_id.to_bytes(4, "big") + content
 
 
 class Source:
-    """The shipped schemas, and a stranger's under ``HOSTILE_ID``.
+    """The shipped schemas, and an attacker's under ``HOSTILE_ID``.
 
     Args:
-        stranger: Text of the stranger's schema.
+        stranger: Text of the attacker's schema.
     """
 
     def __init__(self, stranger: str = "") -> None:
@@ -138,7 +138,7 @@ def decoded(value: bytes | None, schema: str = "", **plan: Any) -> str:
 
 
 def batch_decoded(values: list[bytes | None], schema: str) -> str:
-    """Decode a batch of a stranger's schema; return how many records were decoded or refused.
+    """Decode a batch of an attacker's schema; return how many records were decoded or refused.
 
     The text has a count for each answer: ``decoded``, or the reject reason and its detail.
     """
@@ -156,7 +156,7 @@ def batch_decoded(values: list[bytes | None], schema: str) -> str:
 
 @dataclass(frozen=True)
 class Attack:
-    """A record of a stranger's schema; called, it is decoded.
+    """A record of an attacker's schema; calling it decodes the record.
 
     Attributes:
         schema: Returns the schema's text.

@@ -12,7 +12,7 @@ _SPECS: Final = [{"name": "n", "kind": "count", "window": "1m"}]
 
 
 def _spread(what: str, count: int, owner: Any) -> str:
-    """Tell whether what an owner's hash table holds is spread, by the longest run of places."""
+    """Report whether an owner's hash table is evenly filled, by its longest run of used slots."""
     table = owner._store.table  # noqa: SLF001 only how long a search takes shows it outside
     free = np.flatnonzero(np.tile(np.asarray(table), 2) < 0)
     run = int(np.diff(free).max()) - 1

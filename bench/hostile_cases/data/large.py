@@ -26,7 +26,7 @@ def _only(sent: Any) -> tuple[bytes | None, bytes | None, list[tuple[str, bytes 
 
 
 def _letter(value: bytes, key: bytes = b"k", headers: Any = None) -> Callable[[Place], str]:
-    """Write the dead letter of one record; return what it leaves out, and whether it fits."""
+    """Write the dead letter of one record; return its omitted parts, and whether it fits."""
 
     def run(_: Place) -> str:
         form = entry("stream_scorer.dead_letters.format")

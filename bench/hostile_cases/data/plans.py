@@ -114,7 +114,7 @@ def _body(text: str) -> Callable[[_Log], Any]:
 
 
 def _signed(**changed: Any) -> Callable[[_Log], Any]:
-    """Return a command with other fields, signed by a stranger."""
+    """Return a command with other fields, signed by an untrusted key."""
 
     def make(log: _Log) -> Any:
         made = replace(log.command("step", {"stage": 1}, log.stranger), **changed)

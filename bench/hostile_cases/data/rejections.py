@@ -27,7 +27,7 @@ def _segment(
 def _with(
     value: Callable[[], bytes], key: bytes = b"g/t/0/rejected/40", **group: int
 ) -> Callable[[Place], str]:
-    """Restore a good bucket next to a stranger's segment; replay records of offsets 40 to 42."""
+    """Restore a good bucket with an attacker's segment; replay records of offsets 40 to 42."""
 
     def run(place: Place) -> str:
         entry("stream_scorer.state.checkpoints.rejected_segments")

@@ -31,7 +31,7 @@ def _fixed(size: Any) -> str:
 
 
 def _leak(_: Place) -> str:
-    """Let a record carry the transaction id of the record before it out as its own."""
+    """Try to make a record return the previous record's transaction id as its own."""
     back = len(Source().good("before"))
     fixed = [_field({"type": "fixed", "name": f"F{n}", "size": size}, f"f{n}")
              for n, size in enumerate((-back, back - len(text(b"before"))))]  # fmt: skip
@@ -107,7 +107,7 @@ def _symbols_body() -> bytes:
 
 
 def _batch_of_symbols(letters: int) -> Callable[[Place], str]:
-    """Let a batch of the default size have 20 bytes a record, and symbols of so many letters."""
+    """Make a batch of the default size with 20 bytes a record, and symbols of so many letters."""
     return lambda _: batch_decoded([framed(_symbols_body())] * 25_000, _all_symbols(letters))
 
 

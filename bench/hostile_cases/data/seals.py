@@ -17,9 +17,9 @@ def _seal(secret: bytes = _KEY) -> Any:
 
 
 def _forged(change: Callable[[bytes, bytes], bytes]) -> Callable[[Place], str]:
-    """Restore with a key from a good bucket whose sealed records were changed.
+    """Restore with a key from a good bucket whose records were changed after their MAC was made.
 
-    ``change`` is given a record's key and its value without a MAC.
+    ``change`` gets a record's key and its value without a MAC.
     """
 
     def run(place: Place) -> str:

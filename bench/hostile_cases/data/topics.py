@@ -27,14 +27,14 @@ def _codec(topic: str, source: Source) -> Any:
 
 
 def _with_field(topic: str, kind: Any) -> str:
-    """Return the topic's schema with one more field in front, as a stranger may register it."""
+    """Return the topic's schema with one more field in front, as an attacker may register it."""
     own = _schema(topic)
     own["fields"] = [{"name": "hostile", "type": kind}, *own["fields"]]
     return json.dumps(own)
 
 
 def _read(topic: str, schema: Callable[[], str], content: bytes) -> Callable[[Place], str]:
-    """Decode a record of a stranger's schema as the reader of a topic does."""
+    """Decode a record of an attacker's schema as the reader of a topic does."""
 
     def run(_: Place) -> str:
         source = Source(schema())

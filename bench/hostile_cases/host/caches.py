@@ -30,7 +30,7 @@ def _kernel(folder: Path) -> Any:
 def _planted(spoil: Callable[[Path, Path], object]) -> Callable[[Place], str]:
     """Plant a pickle where numba looks for code, then use a kernel.
 
-    ``spoil`` is given the chosen folder and the planted file.
+    ``spoil`` gets the chosen folder and the planted file.
     """
 
     def run(place: Place) -> str:
@@ -67,7 +67,7 @@ def _owned(chosen: Path, file: Path) -> None:
 
 
 def _stamped(_: Place) -> str:
-    """Look at what the walk's kept code depends on."""
+    """Check what the walk's cached code depends on."""
     walk = entry("stream_scorer.codec.reading.decode_kernel", "walk")
     stamp = walk._cache._cache_file._source_stamp  # noqa: SLF001 numba has no public way
     return "all files" if isinstance(stamp, str) else "its own file alone"

@@ -22,7 +22,7 @@ Answer = Callable[[Answering], None]
 
 @contextmanager
 def _registry(answer: Answer) -> Iterator[tuple[str, list[str]]]:
-    """Serve the shipped schemas, and ``answer`` for ids from 900 on; note what is asked for."""
+    """Serve the shipped schemas, and ``answer`` for ids from 900 on; record the requests."""
     requests: list[str] = []
     source = Source()
 

@@ -15,7 +15,7 @@ _HEALTH: Final = SimpleNamespace(
 
 
 def _serving(case: Callable[[int], str], **http: Any) -> Callable[[Place], str]:
-    """Run a case against an endpoint; it is given the port."""
+    """Run a case against an endpoint; the case gets the port."""
 
     def run(place: Place) -> str:
         if not set(http) <= set(entry("stream_scorer.settings", "Http").model_fields):

@@ -43,7 +43,7 @@ def _open(place: Place, directory: Path, **options: Any) -> Any:
 
 
 def _served(case: Callable[[int], str], **options: Any) -> Callable[[Place], str]:
-    """Run a case against a server of a copy of the shipped schemas; it is given the port."""
+    """Run a case against a server of a copy of the shipped schemas; the case gets the port."""
 
     def run(place: Place) -> str:
         with _open(place, place.folder / "registry", **options) as server:

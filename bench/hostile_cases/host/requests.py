@@ -25,7 +25,7 @@ def endpoint(health: Any, **http: Any) -> Any:
 
 
 class Answering(BaseHTTPRequestHandler):
-    """Answers requests without a log; ``path`` is given without the query."""
+    """Answers requests without a log; ``path`` does not contain the query."""
 
     def get(self, path: str) -> None:
         """Answer a GET."""
@@ -83,7 +83,7 @@ def asked(port: int, data: bytes, *, wait: float = 10.0, source: str = "127.0.0.
 
 
 def answer(connection: socket.socket) -> bytes:
-    """Return what a connection still brings, up to its end or the time limit."""
+    """Return the rest of a connection's bytes, up to its end or the time limit."""
     found = b""
     with contextlib.suppress(OSError):
         while piece := connection.recv(1 << 16):

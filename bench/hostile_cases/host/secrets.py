@@ -62,7 +62,7 @@ def _with_secret(secret: str = _SECRET) -> None:
 
 
 def _told(say: Callable[[str], str], text: str, secret: str = _SECRET) -> Callable[[Place], str]:
-    """Let a text that quotes a secret leave through one door."""
+    """Send a text that quotes a secret through one door."""
 
     def run(_: Place) -> str:
         _with_secret(secret)

@@ -48,7 +48,7 @@ def letter(**changed: bytes) -> list[tuple[str, bytes]]:
 
 
 def _printed(print_it: Callable[[], object]) -> str:
-    """Return what a command prints: how many lines, and whether a terminal obeys any of it."""
+    """Report a command's output: how many lines, and whether it has terminal commands."""
     out = io.StringIO()
     with mock.patch.object(sys, "stdout", out), mock.patch.object(sys, "stderr", out):
         try:

@@ -29,7 +29,7 @@ SETTINGS = load_settings({})
 
 
 def transactions(days: int = 45, customers: int = 40) -> pa.Table:
-    """Simulated transactions with whole columns, as an upstream team's file has them."""
+    """Simulated transactions with all columns, as an upstream team's file has them."""
     return simulate(days=days, customers=customers)
 
 

@@ -8,5 +8,5 @@ from stream_scorer.codec.reading.decode import ColumnDecoder
 
 
 def writer_of(decoder: ColumnDecoder, schema_id: int) -> Any:
-    """Return what a decoder has ready for an id, or why it has nothing."""
+    """Return a decoder's preparation for an id, or why it has none."""
     return decoder._writers_of([(schema_id, np.arange(1))], budgeted=False)[schema_id]

@@ -123,7 +123,7 @@ def _encoded(value: dict[str, Any], *, renamed: bool = False) -> bytes:
 
 
 def plan_of_foreign(folder: Path) -> Path:
-    """Return a plan's folder: the shipped plan with the stranger's mapping."""
+    """Return a plan's folder: the shipped plan with the foreign mapping."""
     made = folder / "plan"
     made.mkdir()
     shipped = MODELS_DIRECTORY / "fraud" / "plan.toml"
@@ -133,7 +133,7 @@ def plan_of_foreign(folder: Path) -> Path:
 
 
 def with_foreign_schema(folder: Path) -> Path:
-    """Return a copy of the shipped schemas, in which the stranger's has its id."""
+    """Return a copy of the shipped schemas, in which the foreign one has its id."""
     directory = folder / "schemas"
     shutil.copytree(SCHEMAS_DIRECTORY, directory)
     index = json.loads((directory / "registry.json").read_text(encoding="utf-8"))

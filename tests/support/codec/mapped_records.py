@@ -145,13 +145,13 @@ EXTRAS = {"x_text": "string", "x_long": "long", "x_double": "double", "x_flag": 
 
 @dataclass
 class Case:
-    """A schema, a mapping for it in Avro and in JSON, and records with what they are.
+    """A schema, a mapping for it in Avro and in JSON, and records with their results.
 
     Attributes:
         schema: The writer schema.
         events: The mapping's table, for Avro; for JSON only ``record.format`` differs.
-        records: (as fastavro writes it, as JSON, what it is: a row by column, None for one that
-            must be rejected, "skipped").
+        records: (as fastavro writes it, as JSON, result: a row by column, None for a reject,
+            or "skipped").
         spoiled: Whether the schema has a union that keeps the walk from storing.
     """
 

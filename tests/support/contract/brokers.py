@@ -53,22 +53,22 @@ class Ground(Protocol):
     def requests(self) -> Requests: ...
 
     def producer(self, name: str, timeout: float = 60.0) -> ProducerClient:
-        """Return a client that is not born yet."""
+        """Return a client that has no epoch yet."""
         ...
 
     def member(self, partitions: int) -> Any:
-        """Return a consumer that has joined the group and is given so many partitions."""
+        """Return a consumer that has joined the group and has so many partitions."""
         ...
 
     def visible(self, count: int = 0) -> list[bytes]:
-        """Return the values that a reader of committed records is given, at least ``count``.
+        """Return the values that a read-committed reader gets, at least ``count``.
 
-        A broker may answer a commit before its markers are in the partitions: they are waited for.
+        A broker may answer a commit before its markers are written, so this waits for them.
         """
         ...
 
     def outlive(self, seconds: float) -> None:
-        """Let time pass until the broker has ended what was open for so long."""
+        """Let time pass until the broker has ended transactions that were open for so long."""
         ...
 
 
@@ -196,7 +196,7 @@ class KafkaGround:
         return found
 
     def outlive(self, seconds: float) -> None:
-        """Wait until a reader is given what comes behind the open transaction."""
+        """Wait until a reader gets the records after the open transaction."""
         del seconds
         behind = self.producer(f"{self._kafka.group}-behind")
         behind.init_transactions(_SECONDS)

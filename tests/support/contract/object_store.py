@@ -59,7 +59,7 @@ class _Conditions:
         if not (weather.halved and of_object and environ["REQUEST_METHOD"] == "GET"):
             return list(body)
         whole = b"".join(body)
-        # The length that was promised is the whole one's: the connection ends before it.
+        # The header has the complete length: the connection ends before it.
         return [whole[: len(whole) // 2]]
 
 

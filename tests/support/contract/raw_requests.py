@@ -90,7 +90,7 @@ class RawRequests:
         self, key: str, kind: int, api: int, version: int, body: bytes, at: int, *,
         tags: bool = False,
     ) -> bytes:  # fmt: skip
-        """Return the answer behind its correlation id; asks until it is no longer too early."""
+        """Return the answer after its correlation id; repeats a request that comes too early."""
         until = time.monotonic() + _SECONDS
         while True:
             answer = _exchange(self._coordinator(key, kind), api, version, body, tags=tags)

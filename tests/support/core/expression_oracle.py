@@ -96,7 +96,7 @@ def value_of(text: str, numbers: Mapping[str, float]) -> float:
 
     Args:
         text: One of the tests' own: Python evaluates it.
-        numbers: What its names stand for; the same as in ``text``.
+        numbers: The values of its names; the same as in ``text``.
     """
     names = {name: _checked(value) for name, value in numbers.items()}
     known = {**names, **_FUNCTIONS, "Real": Real}
@@ -111,7 +111,7 @@ def _compiled(text: str) -> CodeType:
 
 
 class _Wrapping(ast.NodeTransformer):
-    """Makes each number one of ours: Python's own raise where a result is not finite."""
+    """Replaces each number by our type: Python's own raises if a result is not finite."""
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
         number = ast.Constant(float(node.value))  # type: ignore[arg-type] # the tests' are numbers

@@ -53,7 +53,7 @@ class FeatureOracle:
         customer, time = row["customer_id"], row["event_time"]
         newest, events = self.rings.get(customer, (time, []))
         edge = max(newest, time) - self._horizon - self._plan.lateness_ms
-        # What is past the horizon is forgotten, whether or not the ring has left.
+        # Events past the horizon are evicted, whether or not the ring was.
         events = [known for known in events if known["event_time"] > edge]
         if any(known["transaction_id"] == row["transaction_id"] for known in events):
             return "duplicate", []

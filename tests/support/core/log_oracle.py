@@ -21,7 +21,7 @@ def _double(bits: int) -> float:
 
 
 def log(x: float) -> float:
-    """Return the logarithm by the fixed order of operations; NaN where there is none."""
+    """Return the logarithm by the fixed order of operations; NaN if it is undefined."""
     if not x > 0 or math.isinf(x):
         return math.nan
     k = 0

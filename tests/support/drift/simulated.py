@@ -31,7 +31,7 @@ def transactions(days: int) -> pa.Table:
 
 
 def changed(table: pa.Table, day: int, factor: float, of_ten: int) -> pa.Table:
-    """Let the amounts of ``of_ten`` customers of ten grow by ``factor`` from ``day`` on."""
+    """Multiply the amounts of ``of_ten`` customers of ten by ``factor`` from ``day`` on."""
     times = table["event_time"].cast(pa.int64()).to_numpy()
     customers = table["customer_id"].cast(pa.int64()).to_numpy()
     amounts = table["amount_minor"].to_numpy()
@@ -68,7 +68,7 @@ def windows(made: Sequence[dict[str, Any]]) -> list[Window]:
 
 
 def watch(closed: Sequence[Window], signal: str, delta: float = 0.0005) -> list[Drift]:
-    """Return what a detector finds in windows."""
+    """Return the changes that a detector finds in windows."""
     detector = SignalDetector(signal, delta)
     found = (detector.update(window) for window in closed)
     return [drift for drift in found if drift is not None]

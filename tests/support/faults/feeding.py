@@ -44,12 +44,12 @@ class SteadyFeed(threading.Thread):
         producer.flush(30)
 
     def stop(self) -> tuple[Record, ...]:
-        """Stop; return what was sent."""
+        """Stop; return the sent records."""
         self._enough.set()
         self.join()
         return tuple(self.sent)
 
     @property
     def ends(self) -> dict[int, int]:
-        """The end offset of each partition, by what was sent."""
+        """The end offset of each partition, by the sent records."""
         return {p: sum(record.partition == p for record in self.sent) for p in range(PARTITIONS)}

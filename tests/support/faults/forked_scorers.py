@@ -61,7 +61,7 @@ class Forked:
 class ForkServer:
     """Forks scorers; one for a test process, started when the first is asked for.
 
-    It ends when this process does, however that ends, and its children with it.
+    It and its children end when this process ends, for whatever reason.
     """
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ def fork_server() -> ForkServer:
 
 
 def _orders(channel: socket.socket) -> dict[str, Any]:
-    """Fork at each order; return in the child what it is to be. The parent ends in here."""
+    """Fork at each order; return the order in the child. The parent never returns."""
     owner = os.getpid()
     with channel, channel.makefile("rwb") as lines:
         for line in lines:

@@ -54,8 +54,8 @@ class ScorerProcess(Child):
         output: File that its standard output and error are appended to.
         arguments: Command-line arguments after the command.
         variables: Further environment variables.
-        command: What of us runs.
-        program: The program that is given command and arguments; default: ours.
+        command: Our command.
+        program: The program that gets command and arguments; default: ours.
         follow: Whether a scorer without ``--model`` is to follow the rollout.
         fresh: Whether it is started as installed, imports and all; so is any with workers.
     """
@@ -72,7 +72,7 @@ class ScorerProcess(Child):
         fresh: bool = False,
     ) -> None:
         if command == "run" and "--model" not in arguments and not follow:
-            # The one that asks for no terminals, so that a test needs no profiler.
+            # The version without terminal features, so that a test needs no profiler.
             arguments = (*arguments, "--model", "fraud:1.0.0")
         port = free_ports(1)[0]
         told = {
@@ -91,7 +91,7 @@ class ScorerProcess(Child):
 
     @property
     def said(self) -> str:
-        """What it wrote so far, without the line that it is not in production mode."""
+        """Its output so far, without the line that it is not in production mode."""
         lines = super().said.splitlines(keepends=True)
         return "".join(line for line in lines if _MODE not in line)
 
@@ -111,7 +111,7 @@ class ScorerProcess(Child):
         return body["ready"], body["reasons"]
 
     def degraded(self) -> list[str]:
-        """Return what it serves with less than it should have."""
+        """Return what works only in part."""
         return list(self.health()["degraded"])
 
     def metric(self, name: str, **labels: str) -> float | None:

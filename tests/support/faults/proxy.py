@@ -45,16 +45,16 @@ class Api(IntEnum):
 
 @dataclass(slots=True)
 class Fault:
-    """Something that is done to the next frames of a kind.
+    """A fault for the next frames of a kind.
 
     Attributes:
         api: Which requests, or the answers to them.
         direction: Which of both.
         action: ``drop`` forgets a frame; ``hold`` keeps a request until :meth:`Proxy.release`.
-        left: How many frames it is still done to.
-        after: How many frames of the kind still pass before.
-        hit: Set once it was done.
-        held: Requests that are kept, with the connection that they go to.
+        left: How many frames it still applies to.
+        after: How many frames of the kind still pass before it.
+        hit: Set once it was applied.
+        held: Requests that are kept, with their connections.
     """
 
     api: Api
@@ -102,7 +102,7 @@ class Proxy:
         *,
         after: int = 0,
     ) -> Fault:
-        """Do something to the next frames of a kind, once some have passed."""
+        """Add a fault for the next frames of a kind, once some have passed."""
         made = Fault(api, direction, action, times, after)
         self._call(self._arm(made))
         return made
@@ -120,11 +120,11 @@ class Proxy:
         self._call(self._reset())
 
     def half_open(self) -> None:
-        """Break the broker's side of every connection and let no client know."""
+        """Close the broker's side of every connection without notice to the clients."""
         self._call(self._break_upstream())
 
     def forget(self, fault: Fault) -> None:
-        """Do a fault to no further frame; what it holds is lost."""
+        """Remove a fault; its held requests are lost."""
         self._call(self._forget(fault))
 
     def calm(self) -> None:
@@ -207,7 +207,7 @@ class Proxy:
                 both.create_task(there.run())
                 both.create_task(back.run())
         except* (OSError, asyncio.IncompleteReadError):
-            pass  # One side is gone: so is the other, but for what is held.
+            pass  # If one side is gone, so is the other, except for held requests.
         finally:
             del self._links[writer]
             self._parted.set()
@@ -317,7 +317,7 @@ def _busy(api: Api, answer: bytes) -> bool:
 
 
 async def _ignore(reader: asyncio.StreamReader) -> None:
-    """Take what a client sends, and say nothing, until it gives up."""
+    """Read what a client sends without answering, until it disconnects."""
     with suppress(OSError):
         while await reader.read(65_536):
             pass

@@ -57,7 +57,7 @@ class Record:
 
     @property
     def partition(self) -> int:
-        """Where it goes."""
+        """Its partition."""
         return partition_of(self.key, PARTITIONS)
 
 
@@ -155,7 +155,7 @@ def open_spans(kafka: Kafka) -> list[Span]:
 
 
 def outcome(kafka: Kafka, work: ScoringWork | None = None) -> Outcome:
-    """Read what is visible to a read-committed reader, and the group's offsets."""
+    """Read the records that a read-committed reader sees, and the group's offsets."""
     decisions: dict[Coordinates, dict[str, Any]] = {}
     dead_letters: dict[Coordinates, tuple[Any, ...]] = {}
     doubled: list[Coordinates] = []
@@ -257,7 +257,7 @@ class Heard:
         return all(self.positions.get(p, 0) >= end for p, end in self._ends.items())
 
     def of(self, kind: type[Event]) -> list[Any]:
-        """Return what was heard of a kind."""
+        """Return the events of a kind."""
         return [event for event in self.events if isinstance(event, kind)]
 
 

@@ -73,7 +73,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Log:
-    """A partition: its entries, and what it knows of each producer: epoch and next sequence."""
+    """A partition: its entries, and each producer's epoch and next sequence."""
 
     entries: list[Entry] = field(default_factory=list)
     epochs: dict[int, int] = field(default_factory=dict)
@@ -116,7 +116,7 @@ class Log:
         )
 
     def visible(self, start: int = 0) -> list[tuple[int, Message]]:
-        """Return (offset, message) of what such a reader is given from an offset on."""
+        """Return (offset, message) of the records that such a reader gets from an offset on."""
         return [
             (offset, entry.message)
             for offset, entry in enumerate(self.entries[: self.stable_end()])
@@ -126,7 +126,7 @@ class Log:
 
 @dataclass(slots=True)
 class Transactional:
-    """What the coordinator knows of a transactional id."""
+    """The coordinator's state of a transactional id."""
 
     producer: int
     timeout: float
@@ -141,10 +141,9 @@ class Transactional:
 class Group:
     """A consumer group: its members' partitions, its generation, and its offsets.
 
-    ``asked_for`` is what a member had been asked to give up when it was thrown out. ``unaware``
-    holds those that were thrown out and have not heard of it.
-    ``pending`` holds offsets by producer until its transaction is over; ``epochs`` is what the
-    offsets' own log knows of each.
+    ``asked_for`` has the partitions that an expelled member had been asked to release. ``unaware``
+    has the expelled members that do not know it yet. ``pending`` has offsets by producer until its
+    transaction is over; ``epochs`` has each producer's epoch in the offsets' own log.
     """
 
     generation: int = 0
@@ -201,10 +200,10 @@ class Broker:
     """One broker that leads and coordinates everything.
 
     Args:
-        clock: Its time; whoever moves it lets the broker end what is too old.
+        clock: Its time; moving it makes the broker end transactions that are too old.
 
     Attributes:
-        births: (transactional id, who asked) of each epoch that was raised for a client.
+        births: (transactional id, client) of each epoch that was raised for a client.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -297,7 +296,7 @@ class Broker:
         known.places, known.groups = set(), set()
 
     def _end_old(self) -> None:
-        """Abort what is open for longer than it may be, under an epoch that no client has."""
+        """Abort transactions past their time limit, under an epoch that no client has."""
         for known in self.transactions.values():
             if known.state == "ongoing" and self.clock.now - known.began > known.timeout:
                 known.epoch += 1
@@ -357,7 +356,7 @@ class Broker:
         known.pending.setdefault(producer, {}).update(offsets)
 
     def committed(self, group: str, places: Iterable[Place]) -> dict[Place, int] | None:
-        """Return stable offsets, NO_OFFSET where there is none; None: ask again."""
+        """Return stable offsets, NO_OFFSET for none; None: retry."""
         known = self.groups[group]
         wanted = list(places)
         if any(place in pending for pending in known.pending.values() for place in wanted):

@@ -34,11 +34,11 @@ TOO_LARGE = failure(KafkaError.MSG_SIZE_TOO_LARGE)
 
 
 class Cluster:
-    """Makes clients that do as scripted, and keeps what was asked of them.
+    """Makes scripted clients, and records their calls.
 
     Attributes:
         calls: (number of the client, method) in order.
-        raises: What a method raises the next times that it is called.
+        raises: The exceptions of a method's next calls.
         slow: Methods that take longer than a request may.
     """
 

@@ -20,7 +20,7 @@ _ASK_AGAIN_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class FakeGroupMetadata:
-    """Who a member is when it is asked."""
+    """A member's identity at the time of the call."""
 
     group: str
     member: str
@@ -31,9 +31,9 @@ class FakeConsumer:
     """A client that consumes one topic.
 
     Args:
-        broker: Whose.
+        broker: The fake broker.
         options: As ``ColumnConsumer`` takes them.
-        topic: What it consumes.
+        topic: The topic.
     """
 
     def __init__(self, broker: Broker, options: Mapping[str, Any], topic: str) -> None:
@@ -57,7 +57,7 @@ class FakeConsumer:
         return self.member
 
     def _rebalance(self) -> None:
-        """Tell of what happened to the group; what is raised meanwhile comes out of ``poll``."""
+        """Call the rebalance callbacks; ``poll`` raises their exceptions."""
         told, group = self._told, self._group
         if told is None:
             return
@@ -151,7 +151,7 @@ class FakeConsumer:
         self._told = None
 
     def poll(self, maximum: int, wait: float, _: float) -> Polled:
-        # What was fetched before a rebalance is handed out with what comes behind it.
+        # Records fetched before a rebalance are returned together with later ones.
         rows = self._fetch(maximum)
         self._rebalance()
         rows += self._fetch(maximum - len(rows))
@@ -172,7 +172,7 @@ class FakeConsumer:
         )
 
     def _fetch(self, maximum: int) -> list[tuple[int, int, Message]]:
-        """Return (partition, offset, message) of what is next."""
+        """Return (partition, offset, message) of the next records."""
         rows: list[tuple[int, int, Message]] = []
         for partition in sorted(self._positions.keys() - self._paused):
             self._fetching.add(partition)

@@ -68,8 +68,8 @@ class Network:
 
         Args:
             api: Its kind.
-            ask: What the broker does with it.
-            wait: Seconds that an answer is waited for.
+            ask: Carries it out on the broker.
+            wait: Time limit for the answer, seconds.
 
         Raises:
             Refused: The answer is an error.
@@ -110,7 +110,7 @@ class Network:
             self.errors.append(KafkaError(KafkaError._TIMED_OUT))
 
     def release(self) -> None:
-        """Let everything arrive that was held; the answers go nowhere."""
+        """Deliver all held requests; their answers are lost."""
         held = self.held[:]
         self.held.clear()
         for ask in held:

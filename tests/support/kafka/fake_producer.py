@@ -213,7 +213,7 @@ class FakeProducer:
             raise KafkaException(self._fatal)
         self._state(open_=True)
         for place, messages in self._queue:
-            # Their numbers were given out: what comes next leaves a gap behind them.
+            # Their sequence numbers are used up: the next records leave a gap after them.
             self._sequences[place] = self._sequences.get(place, 0) + len(messages)
         self._queue.clear()
         self._end(committed=False, seconds=seconds)

@@ -55,7 +55,7 @@ class Folding:
         self._coming |= offsets.keys()
 
     def fold(self, end: int) -> list[int]:
-        """Return what the state is before an offset; a rejected record is below zero."""
+        """Return the state before an offset; a rejected record is negative."""
         return [_rejected(at) if self._poisons(at) else at for at in range(end)]
 
     def revoked(self, partitions: tuple[int, ...]) -> None:
@@ -154,7 +154,7 @@ class Process:
         return self._clients[-1]
 
     def step(self, work: Callable[[], None] | None = None) -> None:
-        """Do one step of the loop, or what is given; an error of ours ends the process."""
+        """Do one step of the loop, or the given work; one of our errors ends the process."""
         self.stepping = True
         try:
             (work or self.loop.step)()
@@ -183,7 +183,7 @@ class Process:
 
     @property
     def has_reasons(self) -> bool:
-        """Whether it will be born again, or knows what else may raise its epoch."""
+        """Whether it will raise its epoch again, or knows of another cause that may."""
         producer = self.producer
         return bool(
             producer._suspicion
@@ -267,7 +267,7 @@ class World:
         )
 
     def release(self) -> None:
-        """Let everything arrive that is held."""
+        """Deliver all held requests."""
         Network(self.clock, self.held).release()
 
     def start(self, instance: str) -> Process:
@@ -280,7 +280,7 @@ class World:
         return process
 
     def step(self, process: Process, work: Callable[[], None] | None = None) -> None:
-        """Let a process do something; it is gone if it ended meanwhile."""
+        """Run a step of a process; it is removed if it ended meanwhile."""
         process.step(work)
         if process.ended is not None:
             self.running.remove(process)
@@ -291,7 +291,7 @@ class World:
     # -- what must be so --------------------------------------------------------------------
 
     def committed(self) -> dict[int, int]:
-        """Return the group's committed offsets, 0 where there is none."""
+        """Return the group's committed offsets, 0 for none."""
         offsets = self.broker.groups[GROUP].offsets
         found = {p: offsets.get((INPUT, p), NO_OFFSET) for p in range(PARTITIONS)}
         return {partition: max(offset, 0) for partition, offset in found.items()}
@@ -322,7 +322,7 @@ class World:
             self._check_state(process)
 
     def _check_state(self, process: Process) -> None:
-        """A process's state is what it knows to be committed, and what it computed ahead of it."""
+        """Check that a process's state is the known committed input plus what it computed ahead."""
         if process.stepping:
             return
         ahead = process.loop._ahead
@@ -333,7 +333,7 @@ class World:
             assert process.work.state[partition] == process.work.fold(end), process.who
 
     def settle(self, steps: int = 60) -> None:
-        """Let what was held arrive and no more go wrong: the rest of the input is decided."""
+        """Deliver held requests and end all faults: the rest of the input is decided."""
         for process in self.running:
             process.network.plan.clear()
         self.release()

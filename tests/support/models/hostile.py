@@ -44,7 +44,7 @@ class Scene:
         return Bomb(self.store / "fired")
 
     def seal(self, key: Ed25519PrivateKey | None = None, bundle: Path | None = None) -> None:
-        """Sign as ``models sign`` does, without looking at what is signed."""
+        """Sign as ``models sign`` does, without checking the content."""
         at = bundle or self.bundle
         data = (at / "manifest.json").read_bytes()
         signed = bundle_signature.sign(read_manifest(at), data, key or self.trusted)

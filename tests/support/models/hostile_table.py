@@ -33,7 +33,7 @@ from tests.support.models.hostile import (
 )
 
 HOSTILE: tuple[tuple[str, Deed, str], ...] = (
-    # What the signature and the hashes find.
+    # Found by the signature and the hashes.
     (
         "a flipped byte in the model",
         lambda s: flip(s.bundle / "model.skops"),
@@ -242,7 +242,7 @@ HOSTILE: tuple[tuple[str, Deed, str], ...] = (
         then_signed(golden_off),
         "golden vectors: a raw score is off",
     ),
-    # What the model file holds.
+    # Contents of the model file.
     (
         "a pickle in the model's place, signed",
         model_is(lambda s: pickle.dumps(s.bomb)),

@@ -28,7 +28,7 @@ class Here(Tree):
         super().__init__(ROOT, folder)
 
     def run(self, *words: str) -> str:
-        """Return what a command prints; raises what it raises."""
+        """Return a command's output; raises its exceptions."""
         if words[0] == "kafka":
             # A separate process, because the Kafka outlives the process that starts it.
             return super().run(*words)

@@ -17,7 +17,7 @@ BASE: Final[list[dict[str, Any]]] = [
 
 
 def transaction(*more: Any, first: bool = False) -> str:
-    """Return a schema that reads as a transaction, with fields before or behind the known ones."""
+    """Return a schema that reads as a transaction, with fields before or after the known ones."""
     fields = [*more, *BASE] if first else [*BASE, *more]
     return json.dumps({"type": "record", "name": "Transaction", "namespace": "u", "fields": fields})
 
@@ -60,7 +60,7 @@ def enum(*symbols: Any) -> dict[str, Any]:
 
 
 def refused() -> Iterator[tuple[str, str]]:  # noqa: PLR0915 a line per case
-    """Yield (what it is, text) of schemas that no record may be read with."""
+    """Yield (description, text) of schemas that no record may be read with."""
     sizes: tuple[Any, ...] = (
         -1,
         -2,
@@ -155,7 +155,7 @@ def refused() -> Iterator[tuple[str, str]]:  # noqa: PLR0915 a line per case
 
 
 def accepted() -> Iterator[tuple[str, str]]:
-    """Yield (what it is, text) of schemas that are odd, and cost little."""
+    """Yield (description, text) of schemas that are odd, and cost little."""
     yield "60 doubling types", transaction(field(doubling(30)))
     yield "31 optional arrays", transaction(field(nested(31)))
     yield "fixed of size 0", transaction(field(fixed(0)))

@@ -41,7 +41,7 @@ def events(count: int = 4_000) -> EventBatch:
 
 
 def published(by: Model | None = None) -> pa.RecordBatch:
-    """Return what a scorer publishes, as a reader of the topic decodes it."""
+    """Return a scorer's decisions as a reader of the topic decodes them."""
     deciding = by or model()
     scored = score(events(), PartitionRings(deciding.features), PLAN, deciding)
     registry, schema = FileRegistry(SCHEMAS_DIRECTORY), reader_schema("decision.v2")

@@ -21,7 +21,7 @@ FILES = FileRegistry(SCHEMAS_DIRECTORY)
 
 
 class Scene:
-    """A cluster's topics, a control log that this test writes, and what it fed.
+    """A cluster's topics, a control log that this test writes, and the input that it sent.
 
     Args:
         kafka: The cluster and the topics.
@@ -58,14 +58,14 @@ class Scene:
         self._fed = number
 
     def decided(self) -> Outcome:
-        """Return what is decided once all that was fed is."""
+        """Return the decisions once all sent input is decided."""
         wait_until(lambda: len(self.seen()) >= self._fed, "all is decided")
         found = self.outcome()
         everything_once(found, self.records[: self._fed])
         return found
 
     def outcome(self) -> Outcome:
-        """Return what is decided so far."""
+        """Return the decisions so far."""
         return outcome(self.kafka)
 
     def seen(self) -> list[Any]:

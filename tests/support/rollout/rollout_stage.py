@@ -95,7 +95,7 @@ def rollout(
     shared: dict[str, Any] | None = None,
     **guard: Any,
 ) -> Commands:
-    """Return the log of a canary: a plan, its controller's key, and what it is judged by."""
+    """Return the log of a canary: a plan, its controller's key, and its guard."""
     rules = {"first_look": 40, "least_events": 20, "maturity_seconds": 3_600, **guard}
     writer = Writer()
     entry = writer.start(
@@ -112,7 +112,7 @@ def rollout(
 
 @dataclass
 class Topics:
-    """Records behind one another, in the order in which they were made."""
+    """Records one after another, in the order in which they were made."""
 
     routing: Routing
     rows: list[tuple[str, int, bytes | None, int, Headers]] = field(default_factory=list)
@@ -214,7 +214,7 @@ class Topics:
 
 
 def customers(routing: Routing, arm: str, count: int) -> list[str]:
-    """Return so many customers that a routing puts into an arm, of the first thousand."""
+    """Return ``count`` customers that a routing puts into an arm, of the first thousand."""
     (held,) = (s for s in routing.slices if s.arm == arm)
     pool = [str(number) for number in range(1, 1_001)]
     where = buckets(pool, routing.salt)
@@ -226,7 +226,7 @@ def customers(routing: Routing, arm: str, count: int) -> list[str]:
 def louder(topics: Topics, factor: int, first: int = 0, *, every: int = 0) -> Topics:
     """Put decisions of both arms, of which the canary's are alerts ``factor`` times as often.
 
-    Every so many decisions are frauds, by labels that come with them; 0: there are no labels.
+    One in ``every`` decisions is a fraud, by a label that comes with it; 0: no labels.
     """
     people = {arm: customers(topics.routing, arm, 80) for arm in (CANARY_ARM, CONTROL)}
     for turn in range(first, first + 40):

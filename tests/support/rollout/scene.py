@@ -44,7 +44,7 @@ def plan(base: dict[str, Any] | None = None, **changed: Any) -> RolloutPlan:
 
 
 class Writer:
-    """Writes commands behind one another, and folds them as it goes."""
+    """Writes commands one after another, and folds each of them."""
 
     def __init__(self, authority: Authority = SIGNED) -> None:
         self.log = Log(authority)

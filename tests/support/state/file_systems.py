@@ -19,7 +19,7 @@ class Objects(MemoryFileSystem):
 
 
 class SlowObjects(MemoryFileSystem):
-    """Objects in memory, each of which takes a while to put.
+    """Objects in memory, each of which is slow to put.
 
     Attributes:
         seconds: How long.

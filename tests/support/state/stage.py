@@ -73,12 +73,12 @@ class Life:
         return {each.partition: each for each in self.heard.of(StateRestored)}
 
     def rings(self) -> dict[int, Any]:
-        """Return what is remembered, after everyone has left whose time has come."""
+        """Return the rings, after all due customers were evicted."""
         partitions = self.work.rings.partitions()
         return {partition: _remembered(self.work, partition) for partition in partitions}
 
     def outcome(self, kafka: Kafka) -> Outcome:
-        """Return what is visible of it, and what is remembered."""
+        """Return its visible results, and the rings."""
         found = outcome(kafka)
         found.rings = self.rings()
         return found

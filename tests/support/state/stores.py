@@ -10,7 +10,7 @@ class MemoryStore:
     """Keeps every record ever written, oldest first, as a topic does.
 
     Attributes:
-        samples: How often one was asked for.
+        samples: How often ``sample`` was called.
     """
 
     def __init__(self, *, transactional: bool = True) -> None:

@@ -112,7 +112,7 @@ def drawn(count: int, seed: int = 1, currencies: tuple[str, ...] = ("EUR",)) -> 
 
 
 def foreign_rows(ours: pa.RecordBatch, seed: int = 1) -> list[dict[str, Any]]:
-    """Return the stranger's records of transactions, and some that are none: ``op`` is d."""
+    """Return foreign records of transactions, and some that are not: their ``op`` is d."""
     chance = random.Random(seed)  # noqa: S311 a choice of rows, no secret
     theirs: list[dict[str, Any]] = []
     times = ours.column("event_time").cast(pa.int64()).to_pylist()
@@ -155,10 +155,10 @@ THEIRS = pa.schema([("op", pa.string()), ("ts", pa.float64()), ("after", _AFTER)
 
 
 def write_foreign(rows: list[dict[str, Any]], path: Path, **labels: list[Any]) -> Path:
-    """Write the stranger's records as a file of the kind that its ending names.
+    """Write foreign records as a file of the kind of its ending.
 
     Args:
-        rows: What ``foreign_rows`` returned.
+        rows: The result of ``foreign_rows``.
         path: The file.
         labels: Further columns, in the kinds other than Avro.
     """

@@ -44,7 +44,7 @@ _OF_SET: Final[dict[str, tuple[dict[str, Any], ...]]] = {
 
 
 def set_of(name: str) -> ForeignSet:
-    """Return a stranger's topic, whose mapping has extra fields."""
+    """Return a foreign topic, whose mapping has extra fields."""
     each = next(each for each in SETS if each.name == name)
     more = _MORE.get(name)
     events = each.events.replace("[rates]", f"{more}\n[rates]") if more else each.events

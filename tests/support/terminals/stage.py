@@ -104,7 +104,7 @@ Row = tuple[str, int, bool]
 
 
 def rows_of(kafka: Kafka) -> tuple[list[Row], int]:
-    """Return the published rows and the watermark, held to the topic's promises."""
+    """Return the published rows and the watermark, after checks of the topic's guarantees."""
     reader = RecordReader(Settings(kafka=kafka).registry)
     found: list[Row] = []
     coordinates: list[tuple[int, int]] = []
