@@ -35,7 +35,7 @@ def send(kafka: Kafka, topic: str, *values: bytes) -> None:
     """Send values as one batch."""
     producer = Producer(
         {
-            "bootstrap.servers": kafka.bootstrap, "compression.type": "zstd", "linger.ms": 500,
+            "bootstrap.servers": kafka.bootstrap, "compression.type": "zstd", "linger.ms": 60_000,
             "message.max.bytes": 1_000_000_000, "batch.size": 1_000_000_000,
             "queue.buffering.max.kbytes": 2_000_000,
         }
