@@ -16,7 +16,7 @@ from tests.support.effort import examples
 EUROS, DOLLARS = Plan(), Plan(currencies={"USD": 2})
 
 
-def test_plans_that_read_alike_share_a_decoder_and_are_compared_once(
+def test_plans_that_read_alike_share_a_decoder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     compared = 0
