@@ -76,12 +76,11 @@ def test_five_kills_in_open_transactions_double_and_lose_nothing(
     try:
         for number in range(KILLS):
             first = ("--from", "earliest") if number == 0 else ()
-            begun = committed(ours)
             with ScorerProcess(ours, tmp_path / f"{number}.log", *first) as scorer:
                 scorer.wait_ready()
                 # Until then there are transactions that write nothing: where a first run begins,
                 # and the mark of each partition's first batch.
-                wait_until(partial(further, ours, begun), "a batch of each partition")
+                wait_until(partial(further, ours, committed(ours)), "a batch of each partition")
                 behind.kill_in_a_transaction(scorer)
             told = run_tool(
                 behind.kafka, _TOOL, "--bootstrap-server", "{bootstrap}",
