@@ -54,4 +54,6 @@ def test_seeded_faults_of_outputs_are_caught(ground: Ground, tmp_path: Path) -> 
 
 @pytest.mark.thorough
 def test_a_late_commit_duplicates_without_the_rebirth_rule(ground: Ground, tmp_path: Path) -> None:
-    assert "duplicates" in rebirth_off_fails(ground, SEED, tmp_path / "without")
+    wrong = rebirth_off_fails(ground, SEED, tmp_path / "without")
+    # The next start finds it first if the part that was committed too early has rejections.
+    assert "duplicates" in wrong or "was rejected, and the group's committed offset" in wrong

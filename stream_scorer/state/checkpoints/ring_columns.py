@@ -45,17 +45,9 @@ class CustomerColumns:
     raw: list[bytes]
     header: bytes
 
-    def events(
-        self, since: int, names: Sequence[str] | None = None
-    ) -> Iterator[tuple[bytes, tuple[bytes, ...]]]:
-        """Yield, by customer, the events newer than ``since`` in a form that can be compared.
-
-        Args:
-            since: Event time, ms.
-            names: Of the further fields that count; None: all.
-        """
-        counted = self.fields if names is None else names
-        columns = [self.time, self.amount, self.hash, *(self.fields[name] for name in counted)]
+    def events(self, since: int) -> Iterator[tuple[bytes, tuple[bytes, ...]]]:
+        """Yield, by customer, the events newer than ``since`` in a form that can be compared."""
+        columns = [self.time, self.amount, self.hash, *self.fields.values()]
         for number, customer in enumerate(self.customers):
             start, end = self.first[number], self.first[number + 1]
             start += np.searchsorted(self.time[start:end], since, side="right")

@@ -85,10 +85,7 @@ def _verify(checkpoint: Checkpoint, folding: Refolding, partition: int) -> Parti
         expected = rings.dump(number)
         if expected == bucket.payload:
             continue
-        own = columns_of(expected)
-        # Rings may keep fields for other versions or mappings, and some not from the beginning.
-        names = [each for each in own.fields if each in columns.fields and each not in bucket.since]
-        if dict(columns.events(edge, names)) != dict(own.events(edge, names)):
+        if dict(columns.events(edge)) != dict(columns_of(expected).events(edge)):
             differing.append(number)
     return PartitionComparison(
         partition, len(buckets), tuple(differing), max(end - low, 0), compared, since,
