@@ -32,7 +32,7 @@ BATCH = 60
 def feed_bomb(kafka: Kafka, partition: int) -> None:
     """Send 150 MB of zeros as one record batch of a few KB."""
     options = {
-        "compression.type": "zstd", "linger.ms": 500, "batch.size": 1_000_000_000,
+        "compression.type": "zstd", "linger.ms": 60_000, "batch.size": 1_000_000_000,
         "queue.buffering.max.kbytes": 2_000_000, "message.max.bytes": 1_000_000_000,
     }  # fmt: skip
     producer = Producer(config.common(kafka) | options)
