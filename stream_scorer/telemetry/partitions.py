@@ -212,3 +212,11 @@ class KeyOfAnother(Event):
         yield self.OTHERS, self.others
         if self.others:
             yield self.LINE
+
+
+def follow_assignment(assigned: set[int], event: Event) -> None:
+    """Change a set of assigned partitions as an event reports; other events change nothing."""
+    if isinstance(event, PartitionsAssigned):
+        assigned.update(event.partitions)
+    elif isinstance(event, PartitionsRevoked):
+        assigned.difference_update(event.partitions)

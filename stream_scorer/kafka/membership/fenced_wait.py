@@ -23,9 +23,9 @@ from stream_scorer.telemetry import (
     DependencyUnavailable,
     Event,
     Listener,
-    PartitionsAssigned,
     PartitionsRevoked,
 )
+from stream_scorer.telemetry.partitions import follow_assignment
 
 _ASK_SECONDS = 1.0
 _LEAST_GONE_SECONDS = 15.0
@@ -88,13 +88,7 @@ class StayingOut:
 
     def __call__(self, event: Event) -> None:
         """Note partitions that were assigned or revoked."""
-        match event:
-            case PartitionsAssigned():
-                self._assigned.update(event.partitions)
-            case PartitionsRevoked():
-                self._assigned.difference_update(event.partitions)
-            case _:
-                pass
+        follow_assignment(self._assigned, event)
 
     def around(self, run: Callable[[], None]) -> None:
         """Run a process; without ``kafka.fenced_file`` do nothing else.

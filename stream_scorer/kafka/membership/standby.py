@@ -15,10 +15,9 @@ from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import (
     Event,
     Listener,
-    PartitionsAssigned,
-    PartitionsRevoked,
     StandingBy,
 )
+from stream_scorer.telemetry.partitions import follow_assignment
 
 _ASK_SECONDS = 1.0
 
@@ -77,13 +76,7 @@ class Standby:
     def __call__(self, event: Event) -> None:
         """Note partitions that were assigned or revoked."""
         with self._lock:
-            match event:
-                case PartitionsAssigned():
-                    self._assigned.update(event.partitions)
-                case PartitionsRevoked():
-                    self._assigned.difference_update(event.partitions)
-                case _:
-                    pass
+            follow_assignment(self._assigned, event)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -26,7 +26,7 @@ from tests.support.codec.foreign_events import (
     with_foreign_schema,
 )
 from tests.support.faults.process import environment, wait_until
-from tests.support.faults.reference_run import Record, feed, scored, transaction_codec
+from tests.support.faults.reference_run import Outcome, Record, feed, scored, transaction_codec
 from tests.support.models.noise_bundles import AMOUNT, write
 from tests.support.reproduce.retelling import DEPTHS, EVER, silent
 from tests.support.rollout.live_scene import Scene, awaits, by_revision, scene
@@ -71,12 +71,7 @@ def test_a_renamed_field_is_read_by_the_mapping_of_its_offset(
         scene.feed_until(rest)
         wait_until(lambda: len(scene.activations()) > len(begun(scene, first)), "it begins")
         process.kill()
-    with scene.scorer("second") as process:
-        process.wait_ready()
-        scene.feed_until(len(ours))
-        found = scene.decided()
-        process.send(signal.SIGTERM)
-        assert process.wait() == 0, process.said
+    found = decided_after_a_kill(scene, len(ours))
     verified(scene)
     profiled_alike(scene, native, Registry(directory=directory))
     by_revision(scene, found)
@@ -150,12 +145,7 @@ def test_an_extra_field_with_another_definition_is_warmed(
         scene.feed_until(half)
         assert {d["plan_revision"] for d in scene.decided().decisions.values()} == {first}
         process.kill()
-    with scene.scorer("second") as process:
-        process.wait_ready()
-        scene.feed_until(len(ours))
-        found = scene.decided()
-        process.send(signal.SIGTERM)
-        assert process.wait() == 0, process.said
+    found = decided_after_a_kill(scene, len(ours))
     by_revision(scene, found)
     counts = Counter(d["plan_revision"] for d in found.decisions.values())
     assert counts.keys() == {first, second}
@@ -167,6 +157,17 @@ def test_an_extra_field_with_another_definition_is_warmed(
     reproduced = reproduce(settings, Question(first_ms=EVER, depth="input"), silent)
     reproduced.refuse()
     assert reproduced.equal == reproduced.chosen == len(found.decisions)
+
+
+def decided_after_a_kill(scene: Scene, count: int) -> Outcome:
+    """Decide everything up to a number of records with a new process, and let it end."""
+    with scene.scorer("second") as process:
+        process.wait_ready()
+        scene.feed_until(count)
+        found = scene.decided()
+        process.send(signal.SIGTERM)
+        assert process.wait() == 0, process.said
+    return found
 
 
 def verified(scene: Scene) -> None:
