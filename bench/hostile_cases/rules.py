@@ -32,6 +32,7 @@ RULES: Final[dict[str, tuple[str, str]]] = {
     "fixed": (_RECORDS, "`fixed` of 0 to `record_bytes_max` bytes"),
     "limits": (_RECORDS, "text ≤ 256 KiB, 64 nested types, 2,048 fields, 65,536 compiled steps"),
     "steps": (_RECORDS, "A record of b bytes takes at most 64 b + 4,096 steps"),
+    "wide": (_RECORDS, "the unions of such a schema have at most 128 types"),
     "symbols": (_RECORDS, "have more than 1,024 bytes together"),
     "depth": (_RECORDS, "64 nested types"),
     "prepare": (_RECORDS, "an error occurs while it is prepared, only *its own* records"),

@@ -39,6 +39,8 @@ class SchemaLimits:
             takes one byte in a record, but its text in a column.
         name_bytes: Bytes of a name, namespace or alias.
         fixed_bytes: Bytes of a ``fixed``.
+        decoded_branches: Branches of a union in a schema whose records fastavro decodes: its time
+            for a value of a union grows with them.
     """
 
     text_bytes: int = 256 * 1024
@@ -49,6 +51,7 @@ class SchemaLimits:
     read_symbol_bytes: int = 1_024
     name_bytes: int = 256
     fixed_bytes: int = 65_536
+    decoded_branches: int = 128
 
     @classmethod
     def of(cls, plan: Plan) -> Self:
@@ -79,6 +82,33 @@ def check_read_symbols(size: int, what: str, limits: SchemaLimits) -> None:
             f"more than {limits.read_symbol_bytes}",
             "shorten the symbols, or write strings",
         )
+
+
+def check_decoded_unions(schema: Any, what: str, limits: SchemaLimits) -> None:
+    """Check the unions of a schema whose records fastavro decodes.
+
+    Args:
+        schema: Any part of a document that :func:`read_document` returned.
+        what: The schema's name in errors.
+        limits: Contains the maximum.
+
+    Raises:
+        SchemaError: A union has more branches.
+    """
+    parts: list[Any] = []
+    if isinstance(schema, list):
+        if len(schema) > limits.decoded_branches:
+            raise SchemaError(
+                f"{what}: a union of {len(schema)} types, where at most {limits.decoded_branches} "
+                "can be decoded",
+                "split the union",
+            )
+        parts = schema
+    elif isinstance(schema, dict):
+        parts = [schema[key] for key in ("type", "items", "values") if key in schema]
+        parts += [field["type"] for field in schema.get("fields", ())]
+    for part in parts:
+        check_decoded_unions(part, what, limits)
 
 
 def shown(value: object) -> str:

@@ -17,6 +17,7 @@ import fastavro
 
 from stream_scorer.errors import SchemaError
 from stream_scorer.registry.definition import Definition, parse_definition
+from stream_scorer.registry.limits import STANDARD, check_decoded_unions
 from stream_scorer.tables.pieces import PIECE_ROWS, DamagedError, Piece
 
 _ERRORS = (
@@ -71,6 +72,7 @@ def avro_definition(stream: BinaryIO) -> Definition:
         header: Any = fastavro.schemaless_reader(stream, _HEADER, None)
         # Before fastavro parses it: see docs/SECURITY.md, "Schemas and records".
         definition = parse_definition(header["meta"][_SCHEMA].decode(), "its Avro schema")
+        check_decoded_unions(definition.root, "its Avro schema", STANDARD)
         head = io.BytesIO()
         fastavro.schemaless_writer(head, _HEADER, header)
         schema: Any = fastavro.reader(_Joined(head.getvalue(), stream)).writer_schema  # type: ignore[arg-type]
@@ -86,7 +88,7 @@ def avro_definition(stream: BinaryIO) -> Definition:
 def plain_records(stream: BinaryIO, definition: Definition) -> Iterator[Any]:
     """Yield a file's records as values without logical types.
 
-    A record of a union that has several types is a pair of its name and itself.
+    A record of a union is a pair of its name and itself.
 
     Args:
         stream: From its beginning.
@@ -104,7 +106,7 @@ def plain_records(stream: BinaryIO, definition: Definition) -> Iterator[Any]:
         fastavro.schemaless_writer(head, _HEADER, {**header, "meta": meta})
         records: Any = fastavro.reader(
             _Joined(head.getvalue(), stream),  # type: ignore[arg-type]
-            return_record_name=True, return_record_name_override=True,
+            return_record_name=True,
             handle_unicode_errors="surrogateescape",
         )  # fmt: skip
         for record in records:

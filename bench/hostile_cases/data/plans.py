@@ -206,6 +206,12 @@ CASES: Final = (
          _planned(lambda p: p.update(ramp=[{"percent": float("nan")}]))),
         ("a share of 10^400", "plans", _REFUSED,
          _planned(lambda p: p.update(ramp=[{"percent": 10**400}]))),
+        ("a policy whose review is 10^400", "plans", _REFUSED, _planned(lambda p: p.update(
+             shared={"policy": {"default": {"review": 10**400, "block": 1}}})), "0 < review"),
+        ("a policy whose block is 10^400", "plans", _REFUSED, _planned(lambda p: p.update(
+             shared={"policy": {"default": {"review": 0.1, "block": 10**400}}})), "0 < review"),
+        ("plan.toml with a review of 10^400", "plans", _REFUSED,
+         _shared("[policy.default]\nreview = 1" + "0" * 400 + "\nblock = 1"), "0 < review"),
         ("a salt of 10 MB", "plans", _REFUSED, _planned(lambda p: p.update(salt="s" * 10_000_000))),
         ("a version that climbs", "plans", _REFUSED,
          _planned(lambda p: p["versions"].update(canary="../../etc:0.0.1"))),

@@ -299,6 +299,15 @@ def _mapped(hostile: Callable[[Source], bytes | None], schema: str = "", form: s
     return run
 
 
+def _wide(types: int) -> str:
+    """Return the schema of a label that fastavro decodes, with values of so many types beside."""
+    schema = json.loads(_HOLLOW)
+    fixed = ({"type": "fixed", "name": f"F{n}", "size": 0} for n in range(1, types))
+    schema["fields"][0]["type"]["items"] = ["null", *fixed]
+    schema["fields"][1]["type"] = ["string", "long"]
+    return json.dumps(schema)
+
+
 _MAPPED_LABEL: Final = r"1 label at row \[1\], 1 refused: [A-Z_]+: "
 
 _MAPPED_LABELS: Final = cases(
@@ -326,6 +335,9 @@ _MAPPED_LABELS: Final = cases(
     ("2^30 items of no byte", "labels", _MAPPED_LABEL, _mapped(
          lambda _: framed(number(2**30) + number(0) + b"\0" * 9), _HOLLOW, "avro"
      )),
+    ("a union of 129 types beside it", "wide", _MAPPED_LABEL, _mapped(
+         lambda _: framed(number(20_000) + number(128) * 20_000 + b"\0" * 9), _wide(129), "avro"
+     ), "a union of 129 types, where at most 128 can be decoded"),
     ("a schema without the verdict", "labels", _MAPPED_LABEL, _mapped(
          lambda _: framed(text(b"a") * 4), json.dumps(
              {"type": "record", "name": "Other", "fields": [{"name": "x", "type": "string"}]}

@@ -35,7 +35,7 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import SchemaError
 from stream_scorer.ports import BytesColumn, Int64, RawRecords
 from stream_scorer.registry.definition import parse_definition
-from stream_scorer.registry.limits import SchemaLimits, check_read_symbols
+from stream_scorer.registry.limits import SchemaLimits, check_decoded_unions, check_read_symbols
 from stream_scorer.registry.schema_cache import RecentSchemas
 from stream_scorer.registry.sources import SchemaSource, look_up, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY
@@ -285,6 +285,8 @@ class ColumnDecoder:
         check_read_symbols(size, f"schema id {schema_id}", self._limits)
         plain = definition.plain()
         projection = resolve.project(definition, self._reader)
+        if not projection:
+            check_decoded_unions(definition.root, f"schema id {schema_id}", self._limits)
         return Writer(
             compile_walk(plain, projection.kept if projection else None, self._limits.steps),
             fastavro.parse_schema(plain.root, _force=True),

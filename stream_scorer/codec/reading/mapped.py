@@ -46,7 +46,7 @@ from stream_scorer.core.normalising.leaves import COMPARED, misfit
 from stream_scorer.core.normalising.normalise import BaseAmounts, Normaliser
 from stream_scorer.ports import BytesColumn, Int64, RawRecords
 from stream_scorer.registry.definition import Definition, parse_definition
-from stream_scorer.registry.limits import check_read_symbols
+from stream_scorer.registry.limits import check_decoded_unions, check_read_symbols
 from stream_scorer.registry.sources import SchemaSource, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
@@ -215,6 +215,8 @@ class MappedDecoder(ColumnDecoder):
         size = sum(place.symbol_bytes for place in places.values())
         check_read_symbols(size, f"schema id {schema_id}", self._limits)
         stored = self._stored(places)
+        if not stored:
+            check_decoded_unions(definition.root, f"schema id {schema_id}", self._limits)
         plain = definition.plain()
         return _MappedWriter(
             compile_walk(plain, None, self._limits.steps, stored.tree if stored else None),
@@ -343,9 +345,8 @@ def _misfit_of_clause(clause: Clause, place: Found) -> str:
 
 def _leaves_by_path(writer: _MappedWriter, body: BinaryIO) -> list[Leaf]:
     """Decode a record with fastavro and take its value at each path of the mapping."""
-    record: Any = fastavro.schemaless_reader(
-        body, writer.schema, None, return_record_name=True, return_record_name_override=True
-    )
+    # Without return_record_name_override, which compares every branch of a union for each value.
+    record: Any = fastavro.schemaless_reader(body, writer.schema, None, return_record_name=True)
     return [None if taker is None else taker(record) for taker in writer.takers]
 
 

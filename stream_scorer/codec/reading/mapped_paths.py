@@ -72,61 +72,85 @@ def find(definition: Definition, path: Path) -> Found:
         definition: With its logical types.
         path: Names of fields, from the root.
     """
-    return _find(definition, definition.root, path, ())
+    return _Search(definition, path).at(definition.root, 0)
 
 
-def _find(definition: Definition, schema: Any, names: Path, at: Path) -> Found:  # noqa: PLR0911 a line for each kind
-    schema = definition.expand(schema)
-    kind = definition.kind(schema)
-    if kind == "union":
-        return _find_in_union(definition, schema, names, at)
-    if kind in {"record", "error"}:
-        if not names:
-            return Found((STRUCTURE,), why=_said(at, "is a record, not a single value"))
-        for entry in schema["fields"]:
-            if entry["name"] == names[0]:
-                return _find(definition, entry["type"], names[1:], (*at, names[0]))
-        return Found(
-            why=_said((*at, names[0]), "the writer schema has no such field"), missing=True
-        )
-    if kind in {"array", "map"}:
+class _Search:
+    """Looks up a path, and each record type once at each of its names.
+
+    Otherwise unions of records on the way would multiply: n branches at each of d names are n^d.
+    """
+
+    def __init__(self, definition: Definition, path: Path) -> None:
+        self._definition = definition
+        self._path = path
+        self._known: dict[tuple[int, int], Found] = {}
+
+    def at(self, schema: Any, depth: int) -> Found:  # noqa: PLR0911 a line for each kind
+        """Return what a type has at the names of the path from ``depth`` on."""
+        schema = self._definition.expand(schema)
+        kind = self._definition.kind(schema)
+        if kind == "union":
+            return self._union(schema, depth)
+        names, at = self._path[depth:], self._path[:depth]
+        if kind in {"record", "error"}:
+            if not names:
+                return Found((STRUCTURE,), why=_said(at, "is a record, not a single value"))
+            key = id(schema), depth
+            if key not in self._known:
+                self._known[key] = self._record(schema, depth)
+            return self._known[key]
+        if kind in {"array", "map"}:
+            if names:
+                return Found(why=_said(at, f"a path cannot go through {_A[kind]}"))
+            return Found((STRUCTURE,), why=_said(at, f"is {_A[kind]}, not a single value"))
+        if kind == "null":
+            return Found(nullable=True, walked=False)
         if names:
-            return Found(why=_said(at, f"a path cannot go through {_A[kind]}"))
-        return Found((STRUCTURE,), why=_said(at, f"is {_A[kind]}, not a single value"))
-    if kind == "null":
-        return Found(nullable=True, walked=False)
-    if names:
-        return Found(why=_said(at, f"is a {kind}, and has no field {shown(names[0])}"))
-    wire = wire_of(schema, kind)
-    texts = tuple(schema["symbols"]) if kind == "enum" else ()
-    return Found((wire,), texts=texts, symbol_bytes=longest(texts))
+            return Found(why=_said(at, f"is a {kind}, and has no field {shown(names[0])}"))
+        wire = wire_of(schema, kind)
+        texts = tuple(schema["symbols"]) if kind == "enum" else ()
+        return Found((wire,), texts=texts, symbol_bytes=longest(texts))
+
+    def _record(self, schema: Any, depth: int) -> Found:
+        for entry in schema["fields"]:
+            if entry["name"] == self._path[depth]:
+                return self.at(entry["type"], depth + 1)
+        why = _said(self._path[: depth + 1], "the writer schema has no such field")
+        return Found(why=why, missing=True)
+
+    def _union(self, schema: Any, depth: int) -> Found:  # noqa: PLR0911 likewise
+        definition, at = self._definition, self._path[:depth]
+        optional = definition.optional(schema)
+        if optional:
+            inner = self.at(optional[0], depth)
+            return replace(inner, nullable=True)
+        branches = [branch for branch in schema if definition.kind(branch) != "null"]
+        if "map" in map(definition.kind, branches) and "record" in map(definition.kind, branches):
+            return Found(why=_said(at, _ALIKE))
+        found = [self.at(branch, depth) for branch in branches]
+        good = [each for each in found if not each.why]
+        if not good:
+            if found:
+                told = max(found, key=lambda each: (bool(each.wires), each.missing))
+                return replace(told, nullable=len(branches) < len(schema), walked=False)
+            return Found(nullable=True, walked=False)
+        wires = tuple(dict.fromkeys(wire for each in good for wire in each.wires))
+        if len(wires) > _MOST_WIRES:
+            return Found(why=_said(at, f"has more than {_MOST_WIRES} kinds of values"))
+        leaves = {_PYTHON[wire.kind] for wire in wires}
+        if depth == len(self._path) and len(leaves) < len(wires):
+            return Found(why=_said(at, _ALIKE))
+        nullable = len(branches) < len(schema) or any(
+            each.nullable or each.missing for each in found
+        )
+        size = max(each.symbol_bytes for each in good)
+        return Found(wires, nullable, walked=False, symbol_bytes=size)
 
 
+_ALIKE: Final = "a union of types that decoded values do not tell apart"
+_MOST_WIRES: Final = 64
 _A: Final = {"array": "an array", "map": "a map"}
-
-
-def _find_in_union(definition: Definition, schema: Any, names: Path, at: Path) -> Found:
-    optional = definition.optional(schema)
-    if optional:
-        inner = _find(definition, optional[0], names, at)
-        return replace(inner, nullable=True)
-    branches = [branch for branch in schema if definition.kind(branch) != "null"]
-    if "map" in map(definition.kind, branches) and "record" in map(definition.kind, branches):
-        return Found(why=_said(at, "a union of types that decoded values do not tell apart"))
-    found = [_find(definition, branch, names, at) for branch in branches]
-    good = [each for each in found if not each.why]
-    if not good:
-        if found:
-            told = max(found, key=lambda each: (bool(each.wires), each.missing))
-            return replace(told, nullable=len(branches) < len(schema), walked=False)
-        return Found(nullable=True, walked=False)
-    wires = tuple(dict.fromkeys(wire for each in good for wire in each.wires))
-    leaves = {_PYTHON[wire.kind] for wire in wires}
-    if not names and len(leaves) < len(wires):
-        return Found(why=_said(at, "a union of types that decoded values do not tell apart"))
-    nullable = len(branches) < len(schema) or any(each.nullable or each.missing for each in found)
-    size = max(each.symbol_bytes for each in good)
-    return Found(wires, nullable, walked=False, symbol_bytes=size)
 
 
 def _said(path: Path, why: str) -> str:
@@ -203,7 +227,7 @@ Leaf = tuple[Any, Wire] | None
 Taker = Callable[[Any], Leaf]
 """Takes the value at a path from a record that fastavro has decoded without logical types.
 
-A record of a union that has several is a pair of its name and itself there.
+A record of a union is a pair of its name and itself there.
 """
 
 
@@ -214,50 +238,66 @@ def taker_of(definition: Definition, path: Path) -> Taker:
         definition: The writer schema, with its logical types.
         path: Which :func:`find` has found.
     """
-    return _taker(definition, definition.root, path)
-
-
-def _taker(definition: Definition, schema: Any, names: Path) -> Taker:
-    schema = definition.expand(schema)
-    if isinstance(schema, list):
-        return _taker_of_union(definition, schema, names)
-    kind = definition.kind(schema)
-    if kind == "null":
-        return lambda _: None
-    if kind in {"record", "error"} and names:
-        entry = next((each for each in schema["fields"] if each["name"] == names[0]), None)
-        if entry is None:
-            return lambda _: None  # of a union, in which another record has the field
-        name, below = names[0], _taker(definition, entry["type"], names[1:])
-        return lambda record: below(record[name])
-    if names or kind not in _KINDS:
-        return _structure
-    wire = wire_of(schema, kind)
-    return lambda value: (value, wire)
+    return _Takers(definition, path).at(definition.root, 0)
 
 
 def _structure(_: Any) -> Leaf:
     return b"", STRUCTURE
 
 
-def _taker_of_union(definition: Definition, schema: list[Any], names: Path) -> Taker:
-    named: dict[str, Taker] = {}
-    by_type: dict[type, Taker] = {}
-    for use in schema:
-        branch = definition.expand(use)
-        below = _taker(definition, branch, names)
-        by_type.setdefault(_TYPES[definition.kind(branch)], below)
-        if isinstance(branch, dict) and "name" in branch:
-            named[branch["name"]] = below
+class _Takers:
+    """Makes what takes the value at a path; each record type once at each name, as in _Search."""
 
-    def take(value: Any) -> Leaf:
-        if value is None:
-            return None
-        if type(value) is tuple:
-            return named[value[0]](value[1])
-        return by_type.get(type(value), _structure)(value)
+    def __init__(self, definition: Definition, path: Path) -> None:
+        self._definition = definition
+        self._path = path
+        self._known: dict[tuple[int, int], Taker] = {}
 
-    return take
+    def at(self, schema: Any, depth: int) -> Taker:
+        """Return what takes it from a value of a type, by the names from ``depth`` on."""
+        schema = self._definition.expand(schema)
+        if isinstance(schema, list):
+            return self._union(schema, depth)
+        kind = self._definition.kind(schema)
+        if kind == "null":
+            return lambda _: None
+        below = depth < len(self._path)
+        if kind in {"record", "error"} and below:
+            key = id(schema), depth
+            if key not in self._known:
+                self._known[key] = self._record(schema, depth)
+            return self._known[key]
+        if below or kind not in _KINDS:
+            return _structure
+        wire = wire_of(schema, kind)
+        return lambda value: (value, wire)
+
+    def _record(self, schema: Any, depth: int) -> Taker:
+        name = self._path[depth]
+        entry = next((each for each in schema["fields"] if each["name"] == name), None)
+        if entry is None:
+            return lambda _: None  # of a union, in which another record has the field
+        below = self.at(entry["type"], depth + 1)
+        return lambda record: below(record[name])
+
+    def _union(self, schema: list[Any], depth: int) -> Taker:
+        named: dict[str, Taker] = {}
+        by_type: dict[type, Taker] = {}
+        for use in schema:
+            branch = self._definition.expand(use)
+            below = self.at(branch, depth)
+            by_type.setdefault(_TYPES[self._definition.kind(branch)], below)
+            if isinstance(branch, dict) and "name" in branch:
+                named[branch["name"]] = below
+
+        def take(value: Any) -> Leaf:
+            if value is None:
+                return None
+            if type(value) is tuple:
+                return named[value[0]](value[1])
+            return by_type.get(type(value), _structure)(value)
+
+        return take
 
 
 _TYPES: Final = {

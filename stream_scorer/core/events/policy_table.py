@@ -162,13 +162,14 @@ def _limits(where: str, table: Mapping[str, Any], *others: str) -> Limits:
             raise ValueError(f"{where}{key}: is missing; give review and block")
         if type(table[key]) not in (int, float):
             raise ValueError(f"{where}{key}: must be a number, not {table[key]!r:.100}")
-    review, block = float(table["review"]), float(table["block"])
-    if not 0.0 < review <= block <= 1.0:
+    review, block = table["review"], table["block"]
+    # Before the conversion: a whole number may be too large for a float.
+    if not 0 < review <= block <= 1:
         raise ValueError(
-            f"{where}review: 0 < review <= block <= 1 does not hold for review {review} and block "
-            f"{block}"
+            f"{where}review: 0 < review <= block <= 1 does not hold for review {review!r:.100} and "
+            f"block {block!r:.100}"
         )
-    return review, block
+    return float(review), float(block)
 
 
 def _outcome(value: Any) -> Outcome:

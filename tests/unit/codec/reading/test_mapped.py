@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -602,3 +603,45 @@ def test_a_mapped_record_with_a_long_key_is_too_large(form: str) -> None:
     assert (found.offset.tolist(), rows.tolist()) == ([0, 2], [0, 2])
     assert rejections.rows.tolist() == [1]
     assert rejections.reasons == (RejectReason.TOO_LARGE,)
+
+
+def test_unions_of_records_on_the_way_do_not_multiply() -> None:
+    # 20 records at each of five names: 20^5 ways to the value, and 100 record types.
+    kinds: list[Any] = [
+        {"type": "record", "name": f"L{number}", "fields": [{"name": "value", "type": "string"}]}
+        for number in range(20)
+    ]
+    fields: list[tuple[str, Any]] = []
+    for level in range(4):
+        fields.append((f"first{level}", ["null", *kinds]))
+        names = [kind["name"] for kind in kinds]
+        kinds = [
+            {"type": "record", "name": f"L{level}_{number}", "fields": [
+                {"name": f"n{level}", "type": names}]}
+            for number in range(20)
+        ]  # fmt: skip
+    text = schema_of(*PAYMENT[:4], *fields, ("top", kinds))
+    path = "top.n3.n2.n1.n0.value"
+    source = Schemas(text)
+    begun = time.thread_time()
+    decoder = MappedDecoder(mapping({"device_id": path}), source, PLAN)
+    assert not isinstance(writer_of(decoder, 1), str)
+    assert time.thread_time() - begun < 2.0
+    record = dict(GOOD) | {f"first{level}": None for level in range(4)}
+    inner: Any = ("L7", {"value": "found"})
+    for level in range(4):
+        inner = (f"L{level}_{level}", {f"n{level}": inner})
+    del record["shop"]
+    decoded = decoder.decode([source.payload(1, record | {"top": inner})])
+    assert rows_of(decoded)[0]["device_id"] == "found"
+
+
+@pytest.mark.parametrize("branches", [128, 129])
+@pytest.mark.parametrize("several", [["string", "long"], "string"])
+def test_a_wide_union_is_refused_where_fastavro_decodes(branches: int, several: Any) -> None:
+    wide = ["null", *({"type": "fixed", "name": f"F{n}", "size": 1} for n in range(1, branches))]
+    text = schema_of(*PAYMENT[:4], ("shop", several), ("unread", {"type": "array", "items": wide}))
+    writer = writer_of(MappedDecoder(mapping({"device_id": "shop"}), Schemas(text), PLAN), 1)
+    refused = several != "string" and branches == 129
+    assert isinstance(writer, str) == refused
+    assert not refused or "a union of 129 types, where at most 128 can be decoded" in writer

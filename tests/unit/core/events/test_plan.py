@@ -2,12 +2,20 @@
 
 import dataclasses
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from stream_scorer.core.events.plan import Plan, parse_plan
+from stream_scorer.core.events.plan import Plan, parse_plan, plan_from, table_of
+from stream_scorer.core.mapping.mapping import parse_events
 from stream_scorer.settings import MODELS_DIRECTORY
+from tests.support.tables.foreign_files import EVENTS, RATES
+
+HOSTILE: tuple[Any, ...] = (
+    None, True, -1, 10**400, -(10**400), 2**63, 2**53 + 1, 1e308, -0.0, float("nan"), "",
+    "1e999999", "1/0", "\ud800", "x" * 100_000, [], [[]], {}, {"": 0}, {"path": []},
+)  # fmt: skip
 
 
 def test_missing_keys_have_their_defaults() -> None:
@@ -125,3 +133,45 @@ def test_impossible_extra_fields_are_refused_by_name(extras: Any, message: str) 
     with pytest.raises(ValueError, match=re.escape(message)) as refused:
         Plan(extras=extras)
     assert "\n" not in str(refused.value)
+
+
+def places(part: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the way to each value of a document, and to each of its tables and lists."""
+    if at:
+        yield at
+    if isinstance(part, dict):
+        inside: Any = part.items()
+    else:
+        inside = enumerate(part) if isinstance(part, list) else ()
+    for key, value in inside:
+        yield from places(value, (*at, key))
+
+
+def with_value(part: Any, at: tuple[Any, ...], value: Any) -> Any:
+    """Return a document with another value at a place."""
+    if not at:
+        return value
+    changed = dict(part) if isinstance(part, dict) else list(part)
+    changed[at[0]] = with_value(part[at[0]], at[1:], value)
+    return changed
+
+
+def test_any_value_at_any_place_raises_nothing_but_value_errors() -> None:
+    policy = {
+        "default": {"review": 0.2, "block": 1}, "on_model_error": "REVIEW",
+        "segment": [{"when": {"mcc": ["1"], "amount_above": 5}, "review": 0.1, "block": 0.2}],
+        "budget": {"reviews_per_day": 4},
+    }  # fmt: skip
+    events = parse_events(EVENTS + RATES)
+    good = table_of(plan_from({"events": events, "currencies": {"EUR": 2, "USD": 2}}))
+    good["policy"] = policy
+    assert plan_from(good).policy == policy
+    refused = 0
+    for at in places(good):
+        for value in HOSTILE:
+            try:
+                plan_from(with_value(good, at, value))
+            except ValueError as error:
+                refused += 1
+                assert "\n" not in str(error), (at, value)  # noqa: PT017 which is not the last one
+    assert refused > 1_000

@@ -129,6 +129,14 @@ def test_64_segments_fit_and_65_do_not() -> None:
             + SEGMENT + "{mcc = '2', amount_above = 7, amount_below = 9}",
             "policy: segment 2: when: never counts, because what fits it also fits segment 1",
         ),
+        (
+            "[default]\nreview = 1" + "0" * 400 + "\nblock = 1",
+            "policy: default: review: 0 < review <= block <= 1 does not hold for review 1000000000",
+        ),
+        (
+            "[default]\nreview = 0.1\nblock = 1" + "0" * 400,
+            "policy: default: review: 0 < review <= block <= 1 does not hold for review 0.1 and b",
+        ),
         ("budget = 400", "policy: budget: must be a table, not 400"),
         ("[budget]", "policy: budget: reviews_per_day: is missing"),
         ("[budget]\nreviews_per_day = 0", "policy: budget: reviews_per_day: must be a number a"),
