@@ -378,12 +378,15 @@ def test_a_policy_changes_with_a_plan_and_with_nothing_else(writer: Writer) -> N
     assert writer.routing.shared.policy == {}
 
 
-def test_a_number_too_large_for_a_float_is_refused_as_any_other(writer: Writer) -> None:
-    for default in ({"review": 10**400, "block": 1}, {"review": 0.1, "block": 10**400}):
-        body = plan().model_dump(mode="json") | {"shared": {"policy": {"default": default}}}
-        refused = writer.refusal("plan", **body)
-        assert refused.startswith("shared: policy: default: review: 0 < review <= block <= 1 does")
-    assert writer.start().accepted
+@pytest.mark.parametrize("default", [(10**400, 1), (0.1, 10**400)])
+def test_a_number_too_large_for_a_float_is_refused(default: tuple[float, float]) -> None:
+    writer = Writer(Authority())
+    body = plan().model_dump(mode="json")
+    body["shared"] = {"policy": {"default": dict(zip(("review", "block"), default, strict=True))}}
+    command = replace(writer.make("plan", None, **plan().model_dump(mode="json")),
+                      body=canonical(body).decode())  # fmt: skip
+    refused = writer.take(command).refused
+    assert refused.startswith("shared: policy: default: review: 0 < review <= block <= 1 does not")
 
 
 def test_of_two_writers_one_wins(writer: Writer) -> None:
