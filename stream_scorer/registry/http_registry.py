@@ -33,6 +33,8 @@ _AT_ONCE: Final = 8
 """Maximum number of simultaneous look-ups."""
 _REFERENCES_MAX: Final = 64
 _TEXT_BYTES_MOST: Final = 64 * 1024 * 1024
+_QUOTED_MOST: Final = 300
+"""Characters of a text of the registry's that an error quotes; errors of unknown ids are kept."""
 
 
 class HttpRegistry:
@@ -287,7 +289,7 @@ class HttpRegistry:
         If they cannot be inserted, the schema is unchanged: the decoder refuses only its records.
         """
         if schema.schema_type != "AVRO":
-            raise SchemaError(f"{what}: is {schema.schema_type}, not Avro", "write Avro")
+            raise SchemaError(f"{what}: is {_quoted(schema.schema_type)}, not Avro", "write Avro")
         if not schema.references:
             return str(schema.schema_str)
         definitions: dict[str, Any] = {}
@@ -318,7 +320,8 @@ class HttpRegistry:
                 raise _NotThereError(f"not in the registry {self._url}") from None
             if error.http_status_code in _REFUSED_STATUS:
                 raise SchemaError(
-                    f"{what}: refused by the registry: {error.error_message}", "fix the schema"
+                    f"{what}: refused by the registry: {_quoted(error.error_message)}",
+                    "fix the schema",
                 ) from error
             if error.http_status_code in {401, 403}:
                 raise RegistryUnavailableError(
@@ -338,9 +341,13 @@ class HttpRegistry:
             outage = is_outage(error)
             kind = RegistryUnavailableError if outage else _AnsweredError
             raise kind(
-                f"registry {self._url}: {str(error) or type(error).__name__}",
+                f"registry {self._url}: {_quoted(error) or type(error).__name__}",
                 "check registry.url and the registry",
             ) from error
+
+
+def _quoted(said: object) -> str:
+    return str(said)[:_QUOTED_MOST]
 
 
 class _MissingError(SchemaError):

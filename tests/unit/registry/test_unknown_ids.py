@@ -1,6 +1,7 @@
 """Unknown schema ids: how often a registry is asked, and what waits for its answers."""
 
 import gc
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -306,6 +307,43 @@ def test_an_answer_that_drips_is_not_waited_for() -> None:
         registry = HttpRegistry(Registry(url=url, timeout_seconds=0.3))
         with pytest.raises(RegistryUnavailableError, match="not complete within"):
             registry.writer_schema(7)
+
+
+@pytest.mark.parametrize("sent", [b"HTTP/1.1 100 Continue\r\n\r\n", b"X-Slow: 1\r\n", b"a"])
+def test_a_head_that_drips_is_not_waited_for(sent: bytes) -> None:
+    over = threading.Event()
+
+    def drip(request: BaseHTTPRequestHandler) -> Reply:
+        if request.path == "/config":
+            return 200, {"compatibilityLevel": "FULL"}
+        if not sent.startswith(b"HTTP"):
+            request.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        with suppress(ConnectionError):
+            while not over.wait(0.02):
+                request.wfile.write(sent)
+        request.close_connection = True
+        return 200, b""
+
+    with answering(drip) as url:
+        registry = HttpRegistry(Registry(url=url, timeout_seconds=0.3))
+        begun = time.monotonic()
+        with pytest.raises(RegistryUnavailableError, match="not complete within"):
+            registry.writer_schema(7)
+        assert time.monotonic() - begun < 20
+        over.set()
+
+
+def test_texts_of_the_registry_are_cut_before_they_are_kept() -> None:
+    long = "m" * 1_900_000
+    replies: dict[int, Reply] = {
+        7: (422, {"error_code": 42201, "message": long}),
+        8: (200, {"schema": "x", "schemaType": long}),
+    }
+    with answering(Asked(replies.__getitem__)) as url:
+        registry = HttpRegistry(Registry(url=url))
+        for _ in range(2):
+            found = look_up(registry, list(replies))
+            assert [len(str(found[each])) < 500 for each in replies] == [True, True]
 
 
 def test_a_schema_with_too_many_references_is_left_unchanged() -> None:
