@@ -71,7 +71,7 @@ class DecodedColumns:
     Attributes:
         records: The decoded records, in the reader schema's fields.
         rows: int64, their row numbers in the input, ascending.
-        rejections: The rejected rows. By default all rows that are not decoded.
+        rejections: The rejected rows. With a mapping, all remaining rows are skipped ones.
     """
 
     records: pa.RecordBatch
@@ -276,7 +276,7 @@ class ColumnDecoder:
             return error.what[:_WHY_MOST]
         except MemoryError:
             raise
-        except Exception as error:  # noqa: BLE001 a schema must not be able to stop us
+        except Exception as error:  # noqa: BLE001 no schema may stop the process
             return f"schema id {schema_id}: cannot be prepared: {type(error).__name__}"
 
     def _ready(self, schema_id: int, text: str) -> Writer | str:
@@ -410,7 +410,7 @@ def decode_each(
             )
         except MemoryError:
             raise
-        except Exception as error:  # noqa: BLE001 fastavro raises whatever the bytes lead to
+        except Exception as error:  # noqa: BLE001 fastavro may raise anything for invalid bytes
             refused.append(
                 (row, RejectReason.MALFORMED, f"cannot be decoded: {type(error).__name__}")
             )

@@ -132,7 +132,7 @@ class DecisionDecoder:
             record: Any = fastavro.schemaless_reader(body, writer.schema, writer.reader)
         except MemoryError:
             raise
-        except Exception as error:  # noqa: BLE001 fastavro raises whatever the bytes lead to
+        except Exception as error:  # noqa: BLE001 fastavro may raise anything for invalid bytes
             return f"cannot be decoded: {type(error).__name__}"
         lists = {name: record.get(name) for name in _LISTS}
         return lists if writer.explains else lists | {EXPLANATIONS: None}

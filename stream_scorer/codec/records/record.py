@@ -121,7 +121,7 @@ class RecordDecoder:
                 record = self._timed(record)
         except MemoryError:
             raise
-        except Exception as error:  # fastavro raises whatever the bytes lead to
+        except Exception as error:  # fastavro may raise anything for invalid bytes
             raise RecordError(
                 f"record: cannot be decoded with schema id {schema_id}: "
                 f"{shown(repr(error))}", "see its producer",
@@ -140,7 +140,7 @@ class RecordDecoder:
                 known = _RecordWriter(error.what[:_WHY_MOST])
             except MemoryError:
                 raise
-            except Exception as error:  # noqa: BLE001 a schema must not be able to stop us
+            except Exception as error:  # noqa: BLE001 no schema may stop the process
                 known = _RecordWriter(
                     f"schema id {schema_id}: cannot be prepared: {shown(repr(error))}"
                 )

@@ -19,7 +19,7 @@ class ShadowEncoder:
         self._source_topic = Constant(source_topic)
 
     def encode(self, shadowed: ShadowScores) -> BytesColumn:
-        """Encode the scores of a rows, row for row."""
+        """Encode the scores, row for row."""
         events = shadowed.events
         records = events.records
         return self._encoder.encode(

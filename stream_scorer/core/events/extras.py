@@ -46,7 +46,7 @@ def check_extras(extras: object) -> None:
             the message names it.
     """
     if not isinstance(extras, Mapping):
-        raise ValueError("extras: must be a table of name = type")  # noqa: TRY004 as the rest
+        raise ValueError("extras: must be a table of name = type")  # noqa: TRY004 all errors of a plan are ValueErrors
     if len(extras) > MOST_EXTRAS:
         raise ValueError(f"extras: at most {MOST_EXTRAS} fields, not {len(extras)}")
     for name, kind in extras.items():

@@ -301,4 +301,4 @@ def _check_keys(table: Mapping[str, Any]) -> None:
 
 def _check_table(key: str, value: Any) -> None:
     if not isinstance(value, dict):
-        raise ValueError(f"{key}: must be a table, not {value!r}")  # noqa: TRY004 as the rest
+        raise ValueError(f"{key}: must be a table, not {value!r}")  # noqa: TRY004 all errors of a plan are ValueErrors

@@ -182,7 +182,7 @@ class _ExpressionReader:
             raise ValueError(f"value: {name}() takes no named arguments")
         if name in _OF_ONE and len(node.args) != 1:
             raise ValueError(f"value: {name}() takes one argument, not {len(node.args)}")
-        if name in _OF_SEVERAL and len(node.args) < 2:  # noqa: PLR2004 of one it is that one
+        if name in _OF_SEVERAL and len(node.args) < 2:  # noqa: PLR2004 with one argument there is nothing to do
             raise ValueError(f"value: {name}() takes two or more arguments, not {len(node.args)}")
         return Operation(name, tuple(self.read(argument) for argument in node.args))
 
@@ -207,7 +207,7 @@ def _number(value: object) -> float:
 
 def _short(value: object) -> str:
     told = repr(value)
-    return told if len(told) <= 40 else f"{told[:37]}..."  # noqa: PLR2004 what a line can take
+    return told if len(told) <= 40 else f"{told[:37]}..."  # noqa: PLR2004 so that it fits a line
 
 
 def names(node: Node) -> Iterator[str]:

@@ -87,7 +87,7 @@ def _folder_of(sources: Path) -> Path | None:
     beside = sources / "__pycache__"
     if _made(beside) is None and fault_of(beside) is None and os.access(beside, os.W_OK):
         return beside
-    with contextlib.suppress(RuntimeError):  # a user without a home
+    with contextlib.suppress(RuntimeError):  # this user has no home folder
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         own = cache / "stream-scorer" / "kernels" / name
         if _made(own) is None and fault_of(own) is None:

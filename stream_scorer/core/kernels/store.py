@@ -57,7 +57,7 @@ class RingStore(NamedTuple):
         key_words: The same memory as int64.
         free_keys: int64[KEY_CLASSES], first free piece of each class of length.
         words: int64[w], the pool of blocks.
-        times: The same memory as the type of times: uint32, or int64.
+        times: The same memory as uint32 or int64, the type of times.
         tags: uint8[u], for each unit of the pool 1 + the class of the free block that begins there.
         free: int64[SIZE_CLASSES], first free block of each class of size.
         key: uint64[2], key of the hashes by which customers are found; it affects no result.

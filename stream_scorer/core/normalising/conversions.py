@@ -24,7 +24,7 @@ from stream_scorer.core.normalising.leaves import LeafPart, Wire
 Int64 = NDArray[np.int64]
 UInt8 = NDArray[np.uint8]
 Converted = tuple[pa.Array, UInt8]
-"""n values, null where a value has a fault; and uint8[n], a :class:`Fault` or SOUND for each."""
+"""n values, and uint8[n]: SOUND or a :class:`Fault` for each; a faulty value has no meaning."""
 
 
 class Fault(IntEnum):

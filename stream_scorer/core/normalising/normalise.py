@@ -114,7 +114,7 @@ class Normaliser:
         return Normalised(records, rows[good], faults.refused(rows))
 
     def _columns(self, leaves: Leaves, count: int) -> tuple[list[pa.Array], "_Faults"]:
-        """Return all columns, null or zero at rows with a fault."""
+        """Return all columns; at a row with a fault the value has no meaning."""
         faults = _Faults(count)
         done: dict[str, pa.Array] = {}
         # The exponent of an amount depends on its currency, which therefore comes first.

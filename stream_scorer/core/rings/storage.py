@@ -166,6 +166,6 @@ def _zeros(size: int, dtype: np.dtype[_T]) -> NDArray[_T]:
         return np.zeros(size, dtype)
     pages = mmap.mmap(-1, length)
     if length >= _HUGE_PAGES and hasattr(mmap, "MADV_HUGEPAGE"):
-        with suppress(OSError):  # a kernel without them
+        with suppress(OSError):  # a kernel without huge pages
             pages.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(pages, dtype)

@@ -85,11 +85,11 @@ def read(data: bytes, feature_count: int, label: str) -> GoldenRows:
             np.array(document[name], np.float64) for name in ("features", "scores", "raw")
         )
         if len(scores) == 0 or features.shape != (len(scores), feature_count):
-            raise ValueError("rows and scores do not fit the model")  # noqa: TRY301 one way out
+            raise ValueError("rows and scores do not fit the model")  # noqa: TRY301 one handler for all faults
         if raw.shape != scores.shape:
-            raise ValueError("raw and scores differ in length")  # noqa: TRY301 one way out
+            raise ValueError("raw and scores differ in length")  # noqa: TRY301 one handler for all faults
         if not (np.isfinite(scores).all() and np.isfinite(raw).all()):
-            raise ValueError("a score is not a number")  # noqa: TRY301 one way out
+            raise ValueError("a score is not a number")  # noqa: TRY301 one handler for all faults
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ModelError(
             f"bundle {label}: golden.json is not a golden file ({error})", "train the bundle again"

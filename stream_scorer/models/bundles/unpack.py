@@ -51,7 +51,7 @@ def unpack(data: bytes, bundle: str, trust: Trust) -> object:
     trusted = trust.types | TRUSTED_TYPES
     try:
         if not data.startswith(_ZIP):
-            raise zipfile.BadZipFile  # noqa: TRY301 one way out
+            raise zipfile.BadZipFile  # noqa: TRY301 one handler for all faults
         # Before the directory is read, which takes half a kilobyte for each entry.
         if data.count(_ENTRY) > _MEMBERS_MOST:
             raise ModelError(

@@ -181,7 +181,7 @@ def choose_thresholds_by(settings: Settings, job: ThresholdJob) -> dict[str, Any
         }  # fmt: skip
     _write(job.out, policy_text(policy, _comment(document, job)))
     if find_spec("matplotlib") is not None:
-        from stream_scorer.models.commands.threshold_picture import (  # noqa: PLC0415 it is optional
+        from stream_scorer.models.commands.threshold_picture import (  # noqa: PLC0415 matplotlib is optional
             picture_of,
         )
 

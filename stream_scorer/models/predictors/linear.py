@@ -115,7 +115,7 @@ class LinearPredictor:
         return self._weight * ((rows - self._mean) / self._scale), base
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return everything that a score depends on."""
+        """Return everything that a score or an attribution depends on."""
         return {
             "weight": self._weight,
             "intercept": np.array([self._intercept]),
