@@ -1,1 +1,1 @@
-"""Bytes to columns and back, and the schemas that say how."""
+"""Bytes to columns and back, by schemas of the registry."""

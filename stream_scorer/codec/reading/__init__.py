@@ -1,1 +1,1 @@
-"""Avro bytes become columns."""
+"""Bytes become columns: Avro and JSON, by this project's schemas or by a mapping of events.toml."""

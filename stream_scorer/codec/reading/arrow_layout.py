@@ -1,4 +1,4 @@
-"""The memory that a walk stores its columns into, and the Arrow arrays over it."""
+"""The memory into which a walk stores its columns, and the Arrow arrays over it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _TEXT_MOST: Final = np.iinfo(np.int32).max
 
 
 def longest(texts: Iterable[str | None]) -> int:
-    """Return how many bytes the longest text has; None and no text at all have none."""
+    """Return the number of bytes of the longest text; None counts as empty; 0 without texts."""
     return max((len((text or "").encode()) for text in texts), default=0)
 
 
@@ -31,12 +31,13 @@ class StoredColumn:
     """A column that the walk stores.
 
     Attributes:
-        number: Its number among the stored ones, which stand in the reader's order.
+        number: Its number among the stored columns, which are in the reader's order.
         name: The reader's field.
-        kind: How it is held: one of the walk's kinds.
+        kind: How it is stored: one of the kinds in ``opcodes``.
         type: Its Arrow type.
-        nullable: Whether the writer may send null and the reader takes it.
-        texts: For a written enum, what is stored for each symbol; None is unknown to the reader.
+        nullable: Whether the writer may send null and the reader accepts it.
+        texts: For an enum of the writer, what is stored for each symbol; None if the reader does
+            not know it.
     """
 
     number: int
@@ -48,18 +49,18 @@ class StoredColumn:
 
     @property
     def place(self) -> tuple[int, int]:
-        """Its number and how it is held."""
+        """Its number and kind."""
         return self.number, self.kind
 
     def sizes(self, rows: int, size: int) -> tuple[int, int, int]:
-        """Return how many bytes validity, values and data take at most; -1 where there is none.
+        """Return the maximum bytes of validity, values and data; -1 for a missing part.
 
         Args:
-            rows: How many rows there are.
+            rows: Number of rows.
             size: Bytes of all payloads.
 
         Raises:
-            OverflowError: The data may be more than Arrow's ends can name.
+            OverflowError: The data may exceed the range of Arrow's offsets.
         """
         bits = rows // 8 + 1
         validity = bits if self.nullable else -1
@@ -69,7 +70,7 @@ class StoredColumn:
         if self.kind != opcodes.TEXT:
             return validity, values, -1
         if self.texts:
-            # A symbol may be longer than the number that stands for it.
+            # A symbol may be longer than its encoded number.
             size = rows * longest(self.texts)
         if size > _TEXT_MOST:
             raise OverflowError(f"{self.name}: {size} bytes in one batch; poll fewer records")
@@ -81,13 +82,13 @@ class Layout:
 
     Args:
         kept: The columns.
-        rows: The most rows there can be.
+        rows: Maximum number of rows.
         size: Bytes of all payloads.
 
     Attributes:
         arena: uint8, all parts of all columns, not initialised.
-        regions: int64[c, 6], where validity, values and data of a column begin in it, -1 for
-            nowhere, and how many bytes each has.
+        regions: int64[c, 6], where in it a column's validity, values and data begin (-1 for a
+            missing part), and how many bytes each has.
 
     Raises:
         OverflowError: The payloads are too large for Arrow's columns.
@@ -110,7 +111,7 @@ class Layout:
         self.regions = np.array(whole, np.int64).reshape(-1, 6)
 
     def columns(self, rows: int) -> list[pa.Array]:
-        """Return the columns once ``rows`` rows are stored; they keep the memory alive."""
+        """Return the columns after ``rows`` rows were stored; they keep the memory alive."""
         whole: Any = pa.py_buffer(self.arena)
         return [
             pa.Array.from_buffers(

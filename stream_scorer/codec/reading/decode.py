@@ -1,12 +1,12 @@
-"""Confluent-framed Avro to columns: a fast way for most writer schemas, a sure way for all.
+"""Confluent-framed Avro to columns: a compiled fast path, fastavro as the fallback.
 
-Every payload is walked (the rules stand in :mod:`stream_scorer.codec.reading.decode_program`), so
-both ways refuse the same records. The fast way stores the reader's columns in that walk; the sure
-one gives the sound bytes to fastavro, record by record, for writer schemas in which a field that
-the reader wants is more than a single value, perhaps optional. Both read plain numbers, without
-logical types: a long is a long, whether or not a date can hold it. A value that the bytes give
-soundly and the reader schema cannot take (null where none goes, an unknown symbol) is
-INCOMPATIBLE_SCHEMA for that record alone.
+Every payload is walked (:mod:`stream_scorer.codec.reading.decode_program` lists the rules), so both
+paths refuse the same records. The fast path stores the reader's columns during that walk. The
+fallback gives the checked bytes to fastavro, record by record. It is for writer schemas in which a
+field of the reader is more than a single value that may be optional. Both read plain numbers,
+without logical types: a long is a long, whether or not a date can represent it. If the bytes are
+valid, but the reader schema cannot take a value (null where null is not allowed, an unknown
+symbol), only that record is rejected, as INCOMPATIBLE_SCHEMA.
 """
 
 import io
@@ -51,12 +51,13 @@ _REFUSED_BYTES: Final = 1_024
 _WHY_MOST: Final = 300
 _PUBLISHED: Final = ("transaction_id", "customer_id", "terminal_id", "currency", "channel")
 PUBLISHED_BYTES_MAX: Final = 800_000
-"""Bytes of a record's key and of the texts that its decision and its shadow scores copy, at most.
-The rest of a decision is the scorer's own: 8 bytes a feature, three explanations, names, and
-trace headers of at most 8 KiB. Together that stays below what a producer sends."""
+"""Maximum bytes of a record's key and of the texts that its decision and its shadow scores copy.
+The rest of a decision is the scorer's own: 8 bytes for each feature, three explanations, names, and
+trace headers of at most 8 KiB. Together that is less than the maximum size of a producer's message.
+"""
 _TOGETHER: Final = f"key and texts are longer than {PUBLISHED_BYTES_MAX} bytes together"
 UNLIMITED: Final = Plan(record_bytes_max=1 << 30, string_bytes_max=1 << 30, array_items_max=1 << 30)
-"""For records that this project wrote: a plan's sizes are what strangers are held to."""
+"""For records that this project wrote; a plan's limits are for records of other clients."""
 
 Refusal = tuple[int, RejectReason, str]
 Piece = tuple[Int64, pa.RecordBatch]
@@ -65,12 +66,12 @@ _Record = TypeVar("_Record")
 
 @dataclass(frozen=True, slots=True)
 class DecodedColumns:
-    """What n payloads gave.
+    """The result for n payloads.
 
     Attributes:
-        records: The good ones, in the reader schema's fields.
+        records: The decoded records, in the reader schema's fields.
         rows: int64, their row numbers in the input, ascending.
-        rejections: All other rows.
+        rejections: The rejected rows. With a mapping, all remaining rows are skipped ones.
     """
 
     records: pa.RecordBatch
@@ -80,7 +81,7 @@ class DecodedColumns:
 
 @dataclass(slots=True)
 class Writer:
-    """A writer schema, ready to decode with."""
+    """A writer schema that is prepared for decoding; without a projection fastavro decodes."""
 
     program: DecodeProgram
     schema: Any
@@ -93,12 +94,13 @@ class ColumnDecoder:
     """Decodes batches of payloads into columns of one reader schema.
 
     Args:
-        source: Gives writer schemas by id.
-        reader_schema: JSON of a record of single values, each perhaps optional.
-        plan_limits: Gives the limits on record, string and array size.
+        source: Returns writer schemas by id.
+        reader_schema: JSON of a record whose fields are single values or arrays of simple values,
+            possibly optional.
+        plan_limits: The limits on record, string and array size.
 
     Raises:
-        SchemaError: The reader schema is no such record.
+        SchemaError: The reader schema is not such a record.
     """
 
     def __init__(self, source: SchemaSource, reader_schema: str, plan_limits: Plan) -> None:
@@ -114,14 +116,15 @@ class ColumnDecoder:
     def decode(
         self, values: BytesColumn | Iterable[bytes | None], *, budgeted: bool = False
     ) -> DecodedColumns:
-        """Decode n payloads; null is a null value.
+        """Decode n payloads; a null value is rejected as EMPTY.
 
         Args:
             values: The payloads.
-            budgeted: As in :func:`~stream_scorer.registry.sources.look_up`.
+            budgeted: As for :func:`~stream_scorer.registry.sources.look_up`.
 
         Raises:
-            RegistryUnavailableError: A writer schema cannot be had just now; nothing is decoded.
+            RegistryUnavailableError: A writer schema is unavailable at the moment; nothing is
+                decoded.
         """
         if not isinstance(values, BytesColumn):
             values = BytesColumn.of(values)
@@ -181,7 +184,7 @@ class ColumnDecoder:
         pieces: list[Piece],
         refused: list[Refusal],
     ) -> None:
-        """Make the reader's columns of rows that the walk passed."""
+        """Add the reader's columns of the rows that the walk accepted."""
         if writer.projection is None:
             self._sure(writer, rows, framed, pieces, refused)
         else:
@@ -220,10 +223,10 @@ class ColumnDecoder:
     def _writers_of(
         self, groups: list[tuple[int, Int64]], *, budgeted: bool
     ) -> dict[int, Writer | str | SchemaError]:
-        """Return each id's writer schema, or why it does not resolve to ours, or is unknown."""
+        """Return the prepared schema of each id, or why it does not resolve or is unknown."""
         found: dict[int, Writer | str | SchemaError] = {}
         new: list[tuple[int, Int64]] = []
-        # The schema of the most records is used last, and so is the last to be forgotten.
+        # The schema of the most records is used last, so it is the last one to be forgotten.
         groups = sorted(groups, key=lambda group: len(group[1]))
         for schema_id, rows in groups:
             known = self._writers.find(schema_id)
@@ -243,7 +246,7 @@ class ColumnDecoder:
     def _prepared(
         self, texts: Mapping[int, str | SchemaError], *, budgeted: bool
     ) -> dict[int, Writer | str | SchemaError]:
-        """Prepare schemas that are new here, the shortest first."""
+        """Prepare new schemas, the shortest first, within the budget if there is one."""
         found: dict[int, Writer | str | SchemaError] = {}
         self._budget.begin()
         for schema_id, text in sorted(
@@ -259,21 +262,21 @@ class ColumnDecoder:
         return found
 
     def _kept(self, schema_id: int, text: str) -> Writer | str:
-        """Prepare a schema that is new here, and keep it."""
+        """Prepare a new schema and keep it."""
         prepared = self._prepare(schema_id, text)
         size = _REFUSED_BYTES if isinstance(prepared, str) else len(text)
         self._writers.keep(schema_id, prepared, size)
         return prepared
 
     def _prepare(self, schema_id: int, text: str) -> Writer | str:
-        """Return a schema ready to decode with, or why it cannot be; never raises for its text."""
+        """Return a prepared schema, or why it cannot be; no text of a schema raises an error."""
         try:
             return self._ready(schema_id, text)
         except SchemaError as error:
             return error.what[:_WHY_MOST]
         except MemoryError:
             raise
-        except Exception as error:  # noqa: BLE001 a schema must not be able to stop us
+        except Exception as error:  # noqa: BLE001 no schema may stop the process
             return f"schema id {schema_id}: cannot be prepared: {type(error).__name__}"
 
     def _ready(self, schema_id: int, text: str) -> Writer | str:
@@ -300,9 +303,9 @@ class TransactionDecoder:
     """Decodes polled records into transactions.
 
     Args:
-        source: Gives writer schemas by id.
-        plan: Gives the limits on sizes.
-        directory: Holds our own schemas.
+        source: Returns writer schemas by id.
+        plan: The limits on sizes.
+        directory: The folder of this project's schemas.
     """
 
     def __init__(
@@ -318,13 +321,14 @@ class TransactionDecoder:
 
         Args:
             raw: The records.
-            budgeted: As in :func:`~stream_scorer.registry.sources.look_up`.
+            budgeted: As for :func:`~stream_scorer.registry.sources.look_up`.
 
         Returns:
             (m transactions in input order, int64[m] their row numbers, all other rows).
 
         Raises:
-            RegistryUnavailableError: A writer schema cannot be had just now; nothing is decoded.
+            RegistryUnavailableError: A writer schema is unavailable at the moment; nothing is
+                decoded.
         """
         return with_sources(self._decoder.decode(raw.values, budgeted=budgeted), raw, self._plan)
 
@@ -332,11 +336,11 @@ class TransactionDecoder:
 def with_sources(
     decoded: DecodedColumns, raw: RawRecords, plan: Plan
 ) -> tuple[EventBatch, Int64, Rejections]:
-    """Return what the payloads of ``raw`` gave as :meth:`TransactionDecoder.decode` does.
+    """Return the decoded payloads of ``raw`` as :meth:`TransactionDecoder.decode` does.
 
-    A decision copies the record's key and some of its texts. So a record whose key is longer than
-    ``record_bytes_max``, or whose key and texts could make a decision too large to be published,
-    is rejected as TOO_LARGE.
+    A decision copies the record's key and some of its texts. So a record is rejected as TOO_LARGE
+    if its key is longer than ``record_bytes_max``, or if key and texts could make the decision too
+    large to be published.
     """
     decoded = _without_large(decoded, raw.keys, plan)
     rows = decoded.rows
@@ -377,7 +381,7 @@ def _without_large(decoded: DecodedColumns, keys: BytesColumn, plan: Plan) -> De
 
 
 def _lengths(texts: pa.Array) -> Int64:
-    """Return int64[n], bytes of n texts; a null has none."""
+    """Return int64[n]: the bytes of n texts; 0 for null."""
     found = pc.fill_null(pc.binary_length(texts.cast(pa.large_string())), 0)
     return found.to_numpy(zero_copy_only=False)
 
@@ -388,13 +392,14 @@ def decode_each(
     """Decode rows one by one, with fastavro.
 
     Args:
-        decode: Reads one record; what it raises refuses the row, except for ``MemoryError``.
+        decode: Reads one record. If it raises an error other than ``MemoryError``, the row is
+            refused.
         rows: int64, the rows.
-        framed: Has their bytes.
-        refused: Gets those rows that cannot be decoded.
+        framed: The payloads.
+        refused: The rows that cannot be decoded are added to it.
 
     Returns:
-        int64, the other rows, and what ``decode`` returned for each.
+        int64, the other rows; and the result of ``decode`` for each.
     """
     good: list[int] = []
     found: list[_Record] = []
@@ -407,7 +412,7 @@ def decode_each(
             )
         except MemoryError:
             raise
-        except Exception as error:  # noqa: BLE001 fastavro raises whatever the bytes lead to
+        except Exception as error:  # noqa: BLE001 fastavro may raise anything for invalid bytes
             refused.append(
                 (row, RejectReason.MALFORMED, f"cannot be decoded: {type(error).__name__}")
             )
@@ -425,7 +430,7 @@ def _not_prepared(schema_id: int) -> SchemaError:
 
 
 def _by_id(ids: Int64, rows: Int64) -> list[tuple[int, Int64]]:
-    """Group rows by schema id; rows stay ascending inside a group."""
+    """Group rows by schema id; rows are ascending in each group."""
     groups: list[tuple[int, Int64]] = []
     own = ids[rows]
     while len(rows):
@@ -438,7 +443,7 @@ def _by_id(ids: Int64, rows: Int64) -> list[tuple[int, Int64]]:
 
 
 def _by_many_ids(own: Int64, rows: Int64) -> list[tuple[int, Int64]]:
-    """Group by sorting: what corrupt headers name is many ids of a row each."""
+    """Group rows by sorting: corrupt headers name many ids, each in one row."""
     found, group, counts = np.unique(own, return_inverse=True, return_counts=True)
     order = np.argsort(group, kind="stable")
     parts = np.split(rows[order], np.cumsum(counts)[:-1])
@@ -446,7 +451,7 @@ def _by_many_ids(own: Int64, rows: Int64) -> list[tuple[int, Int64]]:
 
 
 def rejections_of(refused: list[Refusal]) -> Rejections:
-    """Return refusals by row; the list is sorted."""
+    """Return refusals in the order of their rows; the list itself is sorted, too."""
     if not refused:
         return Rejections.none()
     refused.sort(key=lambda refusal: refusal[0])

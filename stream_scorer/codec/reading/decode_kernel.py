@@ -1,8 +1,8 @@
-"""The kernel that reads Confluent-framed Avro in place: no allocation per record, no GIL.
+"""The kernel that reads Confluent-framed Avro in place: no allocation for a record, no GIL.
 
-One walk checks the bytes and stores the fields that the program names into columns laid out as
-Arrow has them. Positions inside the walk are addresses. Bytes are loaded as words where a word lies
-inside the batch's buffer; what stands behind the record in such a word has no effect.
+One walk checks the bytes, and stores the fields that the program names into columns in Arrow's
+layout. Positions during the walk are addresses. Bytes are loaded as words if the word is inside the
+batch's buffer; bytes after the record in such a word have no effect.
 """
 
 from typing import Final
@@ -107,26 +107,28 @@ def walk(  # noqa: C901, PLR0912, PLR0915 one loop with a branch per operation
     position: Int64,
     where: Int64,
 ) -> int:
-    """Walk the given rows; store the good ones, one after the other.
+    """Walk the given rows and store the good ones, one after the other.
 
     Args:
         data: All payloads.
-        offsets: int64[n + 1], where each begins.
-        rows: int64[r], which to walk.
-        code: int64[k, 5]: operation, two operands, column, how that holds it.
-        symbols: int64[s, 2], start and size in ``symbol_text``; size -1 is unknown to the reader.
-        symbol_text: The symbols back to back, and some bytes to spare.
-        string_max: Most bytes of a string.
-        items_max: Most items of an array or map.
-        steps_per_byte: A record of b bytes takes this times b, and STEPS_BASE more, steps at most.
+        offsets: int64[n + 1], where each payload begins.
+        rows: int64[r], the rows to walk.
+        code: int64[k, 5]: operation, two operands, number and kind of the column.
+        symbols: int64[s, 2], start and size in ``symbol_text``; size -1 if the reader does not know
+            the symbol.
+        symbol_text: The symbols one after the other, and some spare bytes.
+        string_max: Maximum bytes of a string.
+        items_max: Maximum items of an array or map.
+        steps_per_byte: A payload of b bytes takes at most this times b, plus STEPS_BASE, steps.
         arena: The columns' memory, large enough for r rows of these payloads.
-        regions: int64[c, 6], where in it a column's parts begin, -1 for nowhere, and their sizes.
-        status: uint8[r], what a row fails with; 0 is good.
-        position: int64[r], a refused row's failing byte in its payload.
-        where: int64[r], its failing step.
+        regions: int64[c, 6], where in it the parts of a column begin (-1 for none), and their
+            sizes.
+        status: uint8[r], written: the fault of each row; 0 is good.
+        position: int64[r], written: the byte of its payload at which a refused row fails.
+        where: int64[r], written: the step at which it fails.
 
     Returns:
-        Number of good rows, which are the columns' length.
+        The number of good rows, which is the columns' length.
     """
     left = np.empty(_DEPTH_MAX, np.int64)  # items left in the block; a call's return step
     total = np.empty(_DEPTH_MAX, np.int64)  # items of all blocks so far
@@ -157,9 +159,9 @@ def walk(  # noqa: C901, PLR0912, PLR0915 one loop with a branch per operation
         depth = 0
         level = 0
         failed = 0
-        # Every other step takes a byte or more, so this bounds all steps of the record.
+        # Every step that is not counted takes at least one byte, so this bounds all steps.
         spare = STEPS_BASE + (steps_per_byte - 1) * (end - start)
-        # What the reader cannot take counts once the bytes are known to be sound.
+        # A value that the reader cannot take counts only if all bytes are valid.
         refused = _NONE
         refused_step = np.int64(0)
         refused_why = 0
@@ -307,7 +309,7 @@ def walk(  # noqa: C901, PLR0912, PLR0915 one loop with a branch per operation
                         if block_end[depth - 1] >= 0 and block_end[depth - 1] != at:
                             failed = BLOCK
                             break
-                    # Here step is that of ITEMS, and a block's header is next.
+                    # Here step is that of ITEMS, and the header of a block follows.
                     count, at, failed = varint(at, end, limit)
                     if failed != 0:
                         break

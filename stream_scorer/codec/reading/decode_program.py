@@ -1,19 +1,22 @@
-"""What strict Avro bytes are: a walk over the wire that every record passes.
+"""The program of a walk over Avro bytes, and the rules that every record must follow.
 
-The same walk stores the fields that the reader wants into columns, where it can.
+The same walk stores the fields of the reader into columns, if the schema allows it. The kernel that
+executes it is in ``decode_kernel``.
 
-The rules, in one place for both ways of decoding:
+The rules, for both ways of decoding:
 
 - Varints are in their shortest form; an int fits 32 bits, a long 64.
-- A boolean is the byte 0 or 1; strings and map keys are UTF-8 (no surrogates, no over-long forms).
-- Lengths, union branches and enum indices are inside their range.
-- A negative block count carries the block's size, and the size is true.
-- Strings and bytes, and the items of an array or map over all its blocks, keep to the plan's
-  limits; nesting goes 64 deep at most.
-- A record of b bytes takes 64 b + 4,096 steps at most: items of no bytes are not free.
-- Nothing is left behind the record.
+- A boolean is the byte 0 or 1. Strings and map keys are UTF-8 (no surrogates, no over-long forms).
+- Lengths, union branches and enum indices are in their ranges.
+- A negative block count is followed by the block's size, which must be correct.
+- Strings, bytes, and the items of an array or map over all its blocks are within the plan's limits.
+  Values are nested at most 64 deep.
+- A payload of b bytes takes at most 64 b + 4,096 steps, because items without bytes take time, too.
+  If fastavro decodes it, the limit is 4 b + 4,096; for a single record (``records.record``) it is
+  2 b + 4,096.
+- No bytes are left after the record.
 
-A long with a time as its logical type may hold any value here; validation judges times.
+A long with a time as its logical type may have any value here; validation checks times.
 """
 
 from collections.abc import Iterator, Mapping
@@ -70,13 +73,14 @@ _UNRESOLVED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class DecodeProgram:
-    """A writer schema as the walk executes it.
+    """A writer schema as a program for the walk.
 
     Attributes:
-        code: int64[k, 5], one row per step: operation, two operands, column, how that holds it.
+        code: int64[k, 5], one row for each step: operation, two operands, number and kind of the
+            column.
         paths: k field paths, for messages.
-        symbols: int64[s, 2], start and size of what is stored for a symbol; -1 is nothing.
-        symbol_text: What is stored for symbols, and bytes to spare.
+        symbols: int64[s, 2], start and size of the text of a symbol; size -1 if there is none.
+        symbol_text: The texts of symbols, and spare bytes.
         kept: The columns that the walk stores.
 
     Raises:
@@ -93,7 +97,7 @@ class DecodeProgram:
         check_program(self.code, self.symbols, self.symbol_text, self.kept)
 
     def verdict(self, status: int, step: int, position: int) -> tuple[RejectReason, str]:
-        """Return the reason and a text for a record that the walk refused."""
+        """Return the reject reason and a text for a record that the walk refused."""
         unresolved = _UNRESOLVED.get(status)
         if unresolved:
             name = self.kept[self.code[step, 3]].name
@@ -108,15 +112,15 @@ class Framed:
     """n payloads in one buffer.
 
     Attributes:
-        data: uint8, all payloads back to back.
-        offsets: int64[n + 1], where each begins.
+        data: uint8, all payloads, one after the other.
+        offsets: int64[n + 1], where each payload begins.
     """
 
     data: NDArray[np.uint8]
     offsets: Int64
 
     def size(self, rows: Int64) -> int:
-        """Return how many bytes the given rows have together."""
+        """Return the number of bytes of the given rows."""
         if len(rows) == len(self.offsets) - 1:
             return int(self.offsets[-1] - self.offsets[0])
         return int((self.offsets[rows + 1] - self.offsets[rows]).sum())
@@ -127,22 +131,22 @@ class Framed:
 
 
 def frame(values: BytesColumn) -> Framed:
-    """Return payloads as the walk takes them; a null is empty."""
+    """Return payloads as the walk takes them; a null is an empty payload."""
     framed = Framed(values.data.view(), values.offsets.view())
-    # Buffers may be written or not; a second kind would compile the walk anew.
+    # All buffers become read-only: with a second array type numba would compile the walk again.
     framed.data.flags.writeable = framed.offsets.flags.writeable = False
     return framed
 
 
 @dataclass(slots=True)
 class _Symbols:
-    """What is stored for the symbols of all enums."""
+    """The texts that are stored for the symbols of all enums."""
 
     places: list[tuple[int, int]] = field(default_factory=list)
     text: bytearray = field(default_factory=bytearray)
 
     def add(self, texts: tuple[str | None, ...]) -> int:
-        """Add one enum's; return the number of its first."""
+        """Add the texts of one enum; return the number of its first symbol."""
         first = len(self.places)
         for text in texts:
             encoded = b"" if text is None else text.encode()
@@ -152,10 +156,10 @@ class _Symbols:
 
 
 PathTree: TypeAlias = "dict[str, PathTree | StoredColumn]"
-"""By name of a field, the column that holds it, or the same for the fields inside of it.
+"""For each field name the column that holds it, or a tree for the fields of the record in it.
 
-Under ``PRESENCE``, which is the name of no field, a column holds whether the value itself is there:
-as text of no bytes, or null.
+The key ``PRESENCE``, which is not the name of any field, has a column that stores whether the value
+itself is present: as an empty text, or null.
 """
 PRESENCE: Final = ""
 
@@ -220,9 +224,9 @@ class _Compiler:
         self.keeping = None
 
     def wanted(self, schema: Any, path: str, below: "PathTree | StoredColumn") -> None:
-        """Compile a value that is stored, or has values inside of it that are.
+        """Compile a value that is stored, or that contains values that are stored.
 
-        A record on the way is compiled in place, also where its type was used before: code that is
+        A record on the way is compiled in place, even if its type was used before: code that is
         called from several places cannot store.
         """
         optional = self.definition.optional(schema)
@@ -260,13 +264,13 @@ class _Compiler:
         self.level -= 1
 
     def note(self, path: str, operation: int, column: StoredColumn) -> None:
-        """Emit a step without bytes for a column."""
+        """Emit a step for a column that reads no bytes."""
         self.keeping = column
         self.emit(path, operation)
         self.keeping = None
 
     def note_presence(self, path: str, column: StoredColumn) -> None:
-        """Emit the steps that store a text of no bytes."""
+        """Emit the steps that store an empty text."""
         if column.nullable:
             self.note(path, opcodes.PRESENT, column)
         self.note(path, opcodes.FIXED, column)
@@ -277,7 +281,7 @@ class _Compiler:
         if kind in _SIMPLE:
             self.emit(path, _SIMPLE[kind])
         elif kind == "null":
-            # No bytes, but a step: what takes fastavro a value is counted here.
+            # No bytes, but a step: each value takes fastavro time.
             self.emit(path, opcodes.SKIP, 0)
         elif kind == "fixed":
             stored = opcodes.FIXED if self.keeping else opcodes.SKIP
@@ -302,16 +306,16 @@ class _Compiler:
             self.patch(start, len(self.code))
 
     def record(self, schema: Any, path: str) -> None:
-        """Compile a record type where it is used first; from then on it is called.
+        """Compile a record type in place at its first use; later uses call it.
 
-        Types that contain the one before twice would double the code each time.
+        Otherwise types that each contain the previous one twice would double the code each time.
         """
         name = schema["name"]
         if name in self.used:
             self.calls.append((self.emit(path, opcodes.CALL, second=self.level + 1), name))
             return
         self.used.add(name)
-        # No bytes, but a step: each takes fastavro a dictionary.
+        # No bytes, but a step: fastavro makes a dictionary for each record.
         self.emit(path, opcodes.SKIP, 0)
         self.level += 1
         for entry in schema["fields"]:
@@ -339,7 +343,7 @@ class _Compiler:
 
     def finish(self) -> DecodeProgram:
         self.emit("", opcodes.END)
-        # A type that is called has its own copy of the fields, ended by a return.
+        # A type that is called has a separate copy of its fields, which ends with a return.
         while self.calls:
             step, name = self.calls.pop()
             if name not in self.entries:
@@ -358,7 +362,7 @@ class _Compiler:
 
 
 def _inside(path: str, name: str) -> str:
-    """Return the path of a field; a long one is cut, for it is only there for messages."""
+    """Return the path of a field; a long one is cut, because it is only for messages."""
     if not path:
         return name
     return f"{path}.{name}" if len(path) <= _PATH_MOST else f"{path[:_PATH_MOST]}....{name}"
@@ -370,17 +374,17 @@ def compile_walk(
     steps: int = STANDARD.steps,
     tree: "PathTree | None" = None,
 ) -> DecodeProgram:
-    """Turn a writer schema into the program that the walk executes.
+    """Compile a writer schema into the program of a walk.
 
     Args:
         definition: The writer schema.
-        kept: By number of a field of its root, the column that holds it.
-        steps: How long the program may be.
-        tree: The columns that hold values at paths; records alone, perhaps optional, are on the way
-            to them, and a column is nullable where the value or one of those is optional.
+        kept: The columns of fields of the root, by the field's number.
+        steps: Maximum number of steps of the program.
+        tree: The columns of values at paths. Only records, possibly optional, may be on the way to
+            them. A column is nullable if the value or one of those records is optional.
 
     Raises:
-        SchemaError: It would be longer.
+        SchemaError: The program would be longer.
     """
     compiler = _Compiler(definition, kept or {}, steps, tree or {})
     compiler.root()
@@ -389,14 +393,14 @@ def compile_walk(
 
 @dataclass(frozen=True, slots=True)
 class Walked:
-    """What a walk over r rows found.
+    """The result of a walk over r rows.
 
     Attributes:
-        good: How many rows are good.
-        status: uint8[r], 0 is good.
-        position: int64[r], a refused row's failing byte of the payload.
-        step: int64[r], a refused row's failing step.
-        columns: What was stored of the good rows, a column for each that the program keeps.
+        good: Number of good rows.
+        status: uint8[r], the fault of each row; 0 is good.
+        position: int64[r], the byte of its payload at which a refused row fails.
+        step: int64[r], the step at which it fails.
+        columns: The columns of the good rows, one for each that the program keeps.
     """
 
     good: int
@@ -417,10 +421,10 @@ def check(
 
     Args:
         framed: The payloads.
-        rows: int64[r], which to walk.
-        program: Of their schema.
+        rows: int64[r], the rows to walk.
+        program: The program of their schema.
         plan: Gives the limits on strings and items.
-        steps_per_byte: A record of b bytes takes this times b, and 4,096 more, steps at most.
+        steps_per_byte: A payload of b bytes takes at most this times b, plus 4,096, steps.
 
     Raises:
         OverflowError: The payloads are too large for Arrow's columns.

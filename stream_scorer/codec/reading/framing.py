@@ -1,6 +1,6 @@
 """The kernel that reads the headers of Confluent-framed payloads.
 
-It keeps the GIL: 3 ns a payload are over before a busy thread would give it back.
+It keeps the GIL: at 3 ns a payload it is too short to release it.
 """
 
 from typing import Final
@@ -21,10 +21,17 @@ _HEADER: Final = 5
 def frames(
     data: Bytes, offsets: Int64, record_max: int, status: Bytes, ids: Int64
 ) -> tuple[int, bool]:
-    """Read the header of n payloads into ``status`` and ``ids`` (-1 where there is none).
+    """Read the headers of n payloads.
+
+    Args:
+        data: All payloads.
+        offsets: int64[n + 1], where each payload begins.
+        record_max: Maximum bytes of a payload.
+        status: uint8[n], written: 0, EMPTY, OVERSIZE or FRAMING.
+        ids: int64[n], written: the schema ids; -1 for a bad payload.
 
     Returns:
-        (number of bad payloads, whether all good ones carry one id).
+        (number of bad payloads, whether all good ones have the same id).
     """
     bad = 0
     uniform = True

@@ -1,8 +1,8 @@
-"""JSON records to raw leaves: one at a time, within limits, every number as its text.
+"""JSON records to raw leaves: one record at a time, within limits, each number as its text.
 
-Plain JSON in UTF-8, or Confluent's framing of JSON Schema (magic byte 0 and a schema id in front,
-which is not looked up: a JSON record names its own fields). A key that an object has twice spoils
-the record, since readers would disagree about it.
+A record is JSON in UTF-8. It may have Confluent's framing of JSON Schema: magic byte 0 and a schema
+id, which is not looked up, because a JSON record names its own fields. A record with a duplicate
+key is refused, because readers would differ in which value they use.
 """
 
 import json
@@ -24,11 +24,11 @@ _BOOLEAN: Final = Wire("boolean")
 Leaf = tuple[Any, Wire] | None
 
 
-class JsonRefusal(Exception):  # noqa: N818 what is wrong with a record, not a user's error
+class JsonRefusal(Exception):  # noqa: N818 a fault of one record, not an error for users
     """A record is refused.
 
     Attributes:
-        reason: Why.
+        reason: The reject reason.
         detail: A text for the reader of the dead letter.
     """
 
@@ -45,25 +45,25 @@ class _Number(str):
 
 
 def leaves_of(body: bytes, paths: Sequence[Path], string_max: int) -> list[Leaf]:
-    """Return the value at each path of a record, and its kind; None for null and for no such key.
+    """Return the value at each path of a record with its kind; None for null and for a missing key.
 
     Args:
-        body: A record, framed or not, whose size was judged before.
+        body: A record, framed or not, whose size was checked before.
         paths: Names of keys, from the root.
-        string_max: Most bytes of a string at a path.
+        string_max: Maximum bytes of a string at a path.
 
     Raises:
-        JsonRefusal: It is not a JSON object in UTF-8, or over a limit.
+        JsonRefusal: It is not a JSON object in UTF-8, or exceeds a limit.
     """
     document = document_of(body)
     return [leaf_at(document, path, string_max) for path in paths]
 
 
 def document_of(body: bytes) -> dict[str, Any]:
-    """Return a record's object; a number is its text, of a class that is not ``str`` itself.
+    """Return a record's object; a number is its text, in a subclass of ``str``.
 
     Raises:
-        JsonRefusal: As :func:`leaves_of`.
+        JsonRefusal: As for :func:`leaves_of`.
     """
     if body[:1] == b"\0":
         if len(body) < HEADER_BYTES:
@@ -92,7 +92,7 @@ def document_of(body: bytes) -> dict[str, Any]:
 
 
 def leaf_at(document: dict[str, Any], path: Path, string_max: int) -> Leaf:
-    """Return the value at a path of an object, and its kind; see :func:`leaves_of`."""
+    """Return the value at a path of an object, with its kind; see :func:`leaves_of`."""
     value: Any = document
     for name in path:
         if value is None:

@@ -1,7 +1,8 @@
-"""Users' own records to transactions, by a mapping of events.toml.
+"""Users' own records to transactions or labels, by a mapping of events.toml.
 
-Two steps: the leaves at the mapped paths (by the walk, by fastavro where a schema cannot be walked
-that way, or from JSON), then :mod:`stream_scorer.core.normalising`, which is the same for all.
+First the leaves at the mapped paths are read: by the walk, by fastavro if a schema does not allow
+that, or from JSON. Then :mod:`stream_scorer.core.normalising` converts them, in the same way for
+all formats.
 """
 
 from collections.abc import Iterable
@@ -54,15 +55,15 @@ _WHY_MOST: Final = 300
 
 
 class EventDecoder(Protocol):
-    """Decodes polled records into transactions; what the transaction loop asks for."""
+    """Decodes polled records into transactions; the interface that the transaction loop needs."""
 
     def decode(
         self, raw: RawRecords, *, budgeted: bool = False
     ) -> tuple[EventBatch, Int64, Rejections]:
         """Decode n records, as :meth:`TransactionDecoder.decode` does.
 
-        A row that is neither decoded nor rejected is skipped: ``[record] where`` does not choose it
-        (:func:`skipped_rows`).
+        A row that is neither decoded nor rejected is skipped, because ``[record] where`` does not
+        choose it; see :func:`skipped_rows`.
         """
         ...
 
@@ -84,10 +85,10 @@ def open_decoder(
     """Return the decoder of a plan's records.
 
     Args:
-        source: Gives writer schemas by id.
-        plan: Gives the mapping, currencies and the limits on sizes. Without a mapping, or with one
-            without fields, records have our own schema.
-        directory: Holds our own schemas.
+        source: Returns writer schemas by id.
+        plan: The mapping, currencies and limits on sizes. Without a mapping, or with one without
+            fields, records have our own schema.
+        directory: The folder of this project's schemas.
     """
     mapping = plan.mapping
     if mapping is None:
@@ -105,14 +106,14 @@ def open_label_decoder(
 ) -> PayloadDecoder:
     """Return the decoder of the labels topic.
 
-    Its columns are ``transaction_id``, ``event_time``, ``is_fraud``, ``label_time`` (may be null)
-    and, unless a mapping leaves it out, ``customer_id``.
+    Its columns include ``transaction_id``, ``is_fraud``, ``label_time`` (may be null) and, unless a
+    mapping leaves them out, ``event_time`` and ``customer_id``.
 
     Args:
-        source: Gives writer schemas by id.
-        plan: Gives the mapping of labels and the limits on sizes. Without such a mapping, records
-            have our own schema.
-        directory: Holds our own schemas.
+        source: Returns writer schemas by id.
+        plan: The mapping of labels and the limits on sizes. Without such a mapping, records have
+            our own schema.
+        directory: The folder of this project's schemas.
     """
     labels = plan.labels
     if labels is None:
@@ -123,7 +124,7 @@ def open_label_decoder(
 
 
 def skipped_rows(count: int, rows: Int64, rejections: Rejections) -> Int64:
-    """Return int64, the rows of ``count`` that are neither decoded nor rejected."""
+    """Return int64: which of ``count`` rows are neither decoded nor rejected."""
     left = np.ones(count, np.bool_)
     left[rows] = False
     left[rejections.rows] = False
@@ -131,7 +132,7 @@ def skipped_rows(count: int, rows: Int64, rejections: Rejections) -> Int64:
 
 
 class _Mapped:
-    """Columns with the records' sources."""
+    """Adds the records' partitions, offsets and timestamps to decoded columns."""
 
     def __init__(self, columns: PayloadDecoder, plan: Plan) -> None:
         self._columns = columns
@@ -145,7 +146,7 @@ class _Mapped:
 
 
 class _Converting:
-    """Records of our own schema, with amounts in the base currency."""
+    """Records of this project's schema, with amounts converted to the base currency."""
 
     def __init__(self, native: TransactionDecoder, mapping: EventMapping, plan: Plan) -> None:
         self._native = native
@@ -169,20 +170,20 @@ class _Converting:
 
 @dataclass(slots=True)
 class _MappedWriter(Writer):
-    """A writer schema whose leaves are taken; ``stored`` is None where fastavro decodes."""
+    """A writer schema for taking leaves; ``stored`` is None if fastavro decodes."""
 
     stored: StoredPaths | None = None
     takers: tuple[Taker | None, ...] = ()
 
 
 class MappedDecoder(ColumnDecoder):
-    """Decodes batches of Confluent-framed Avro of any schema into transactions, by a mapping.
+    """Decodes batches of Confluent-framed Avro of any schema by a mapping.
 
     Args:
-        mapping: With rules for all fields.
-        source: Gives writer schemas by id.
-        plan: Gives currencies and limits.
-        directory: Holds our own schemas.
+        mapping: With a rule for each column.
+        source: Returns writer schemas by id.
+        plan: Currencies and limits.
+        directory: The folder of this project's schemas.
     """
 
     def __init__(
@@ -255,11 +256,11 @@ class MappedDecoder(ColumnDecoder):
 
 
 class JsonDecoder:
-    """Decodes batches of JSON records into transactions, by a mapping; see ``json_records``.
+    """Decodes batches of JSON records by a mapping; see ``json_records``.
 
     Args:
-        mapping: With rules for all fields.
-        plan: Gives currencies and limits.
+        mapping: With a rule for each column.
+        plan: Currencies and limits.
     """
 
     def __init__(self, mapping: EventMapping, plan: Plan) -> None:
@@ -272,11 +273,11 @@ class JsonDecoder:
     def decode(
         self, values: BytesColumn | Iterable[bytes | None], *, budgeted: bool = False
     ) -> DecodedColumns:
-        """Decode n payloads; null is a null value.
+        """Decode n payloads; a null value is skipped if there is a ``where``, otherwise rejected.
 
         Args:
             values: The payloads.
-            budgeted: Without effect: no schema is asked for.
+            budgeted: Has no effect, because no schema is looked up.
         """
         del budgeted
         refused: list[Refusal] = []
@@ -308,10 +309,10 @@ class JsonDecoder:
 
 
 def refusals_of(mapping: EventMapping, places: dict[Path, Found]) -> list[str]:
-    """Return why no record of a writer schema can become a transaction; empty if some can.
+    """Return why no record of a writer schema can be mapped; empty if some can.
 
     Args:
-        mapping: With rules for all fields.
+        mapping: With a rule for each column.
         places: What the schema has at each path of the mapping.
     """
     found = []
@@ -333,7 +334,7 @@ def refusals_of(mapping: EventMapping, places: dict[Path, Found]) -> list[str]:
 
 
 def _misfit_of_clause(clause: Clause, place: Found) -> str:
-    """Return why a condition can never be judged, or nothing."""
+    """Return why a condition can never be evaluated; empty if it can."""
     kinds = [wire.kind for wire in place.wires]
     if not kinds:
         return place.why
@@ -357,7 +358,7 @@ def _takers(definition: Definition, places: dict[Path, Found]) -> tuple[Taker | 
 
 
 def _without_tombstones(decoded: DecodedColumns, values: BytesColumn) -> DecodedColumns:
-    """Skip null values: ``where`` chooses none of them."""
+    """Skip null values, which ``where`` does not choose."""
     rejections = decoded.rejections
     null = values.null
     told = [

@@ -1,9 +1,9 @@
 """The paths of a mapping in a writer schema: what is there, and how its values are taken.
 
-The walk stores the leaves of a schema in which only records, perhaps optional, are on the way to a
-value, and a value is of one type, perhaps optional. Of a record, an array or a map it stores
-whether it is there. Where a union has more types, fastavro decodes the record, and the same leaves
-are taken from it. No path goes through an array or a map.
+The walk can store the leaves of a schema if only records, possibly optional, are on the way to a
+value, and the value has one type, possibly optional. For a record, an array or a map it stores
+whether it is there. If a union has more types, fastavro decodes the record, and the same leaves are
+taken from the result. No path goes through an array or a map.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -46,14 +46,14 @@ class Found:
     """What a writer schema has at a path.
 
     Attributes:
-        wires: The kinds of its values; none: the path is not there, or always null.
+        wires: The kinds of its values; empty if the path is not there, or is always null.
         nullable: Whether null is possible there.
         walked: Whether the walk can store it.
-        texts: For an enum, its symbols.
+        texts: The symbols of an enum.
         why: Why the path is not there, cannot be read at all, or is not a single value. In the last
             case there are ``wires``, and ``where`` can compare it with null.
-        missing: Whether only a field of that name is not there.
-        symbol_bytes: Bytes of the longest symbol of an enum, alone or in a union.
+        missing: Whether the reason is a missing field.
+        symbol_bytes: Bytes of the longest symbol of an enum, also of one in a union.
     """
 
     wires: tuple[Wire, ...] = ()
@@ -66,10 +66,10 @@ class Found:
 
 
 def find(definition: Definition, path: Path) -> Found:
-    """Look up a path in a writer schema.
+    """Find what a writer schema has at a path.
 
     Args:
-        definition: With its logical types.
+        definition: The writer schema, with its logical types.
         path: Names of fields, from the root.
     """
     return _Search(definition, path).at(definition.root, 0)
@@ -158,11 +158,11 @@ def _said(path: Path, why: str) -> str:
 
 
 def wire_of(schema: Any, kind: str) -> Wire:
-    """Return what values of a single type are."""
+    """Return the kind of the values of a type that is not a union."""
     logical = str(schema.get("logicalType", "")) if isinstance(schema, dict) else ""
     if kind in {"bytes", "fixed"} and logical == "decimal":
         scale = schema.get("scale", 0)
-        # The specification: a logical type that is not valid is ignored.
+        # By Avro's specification, an invalid logical type is ignored.
         if type(scale) is int and scale >= 0:
             return Wire("decimal", scale)
     if kind in {"int", "long"} and logical in _UNITS:
@@ -177,14 +177,14 @@ class StoredPaths:
 
     Attributes:
         tree: The columns by path.
-        columns: Path and kind of each column, in order.
+        columns: Path and kind of each column, in the order of the columns.
     """
 
     tree: PathTree = field(default_factory=dict)
     columns: list[tuple[Path, Wire]] = field(default_factory=list)
 
     def leaves(self, stored: Sequence[pa.Array], paths: Sequence[Path]) -> Leaves:
-        """Return the leaves at ``paths``, given the columns that the walk stored."""
+        """Return the leaves at ``paths`` from the columns that the walk stored."""
         found: dict[Path, Sequence[LeafPart]] = dict.fromkeys(paths, ())
         for (path, wire), column in zip(self.columns, stored, strict=True):
             found[path] = (LeafPart(wire, column),)
@@ -192,10 +192,10 @@ class StoredPaths:
 
 
 def stored_paths(places: Mapping[Path, Found]) -> StoredPaths | None:
-    """Plan how the walk stores leaves, or return None where fastavro must decode.
+    """Plan how the walk stores leaves; return None if fastavro must decode.
 
     Args:
-        places: What the writer schema has at each path; ``missing`` ones are null.
+        places: What the writer schema has at each path; one that is ``missing`` is null.
     """
     planned = StoredPaths()
     for path, place in places.items():
@@ -225,18 +225,18 @@ def stored_paths(places: Mapping[Path, Found]) -> StoredPaths | None:
 Leaf = tuple[Any, Wire] | None
 """A value and its kind; None is null."""
 Taker = Callable[[Any], Leaf]
-"""Takes the value at a path from a record that fastavro has decoded without logical types.
+"""Takes the value at a path from a record that fastavro decoded without logical types.
 
-A record of a union is a pair of its name and itself there.
+In such a record, a record of a union is a pair of its name and itself.
 """
 
 
 def taker_of(definition: Definition, path: Path) -> Taker:
-    """Return what takes the value at a path.
+    """Return the function that takes the value at a path.
 
     Args:
         definition: The writer schema, with its logical types.
-        path: Which :func:`find` has found.
+        path: A path that :func:`find` has found.
     """
     return _Takers(definition, path).at(definition.root, 0)
 
@@ -307,7 +307,7 @@ _TYPES: Final = {
 
 
 def parts_of(values: Sequence[Leaf]) -> Sequence[LeafPart]:
-    """Return n values at a path, each with its kind, as parts of one kind."""
+    """Return n values at a path, each with its kind, as parts with one kind each."""
     kinds: dict[Wire, list[int]] = {}
     for row, found in enumerate(values):
         if found is not None:

@@ -1,4 +1,4 @@
-"""How long a scorer may prepare schemas that are new to it, so that good records need not wait.
+"""The time in which a scorer may prepare new schemas, so that good records are not delayed.
 
 A schema within its limits takes up to 0.1 s to prepare, and a producer may name many in one batch.
 """
@@ -10,17 +10,17 @@ from typing import Final
 RATE: Final = 0.05
 """Share of the time that may be spent in the long run."""
 BURST_SECONDS: Final = 2.0
-"""As at a start, when every schema is new."""
+"""CPU seconds that may be spent in one go, for example after a start, when every schema is new."""
 BATCH_SECONDS: Final = 0.02
-"""What each batch may take in any case: enough for some ten schemas of common size."""
+"""CPU seconds that each batch may always spend: enough for about ten schemas of usual size."""
 
 
 class PreparationBudget:
     """A token bucket of CPU seconds, for one thread.
 
     Args:
-        clock: Seconds; only differences count.
-        cpu: CPU seconds of the calling thread.
+        clock: Returns seconds; only differences matter.
+        cpu: Returns the CPU seconds of the calling thread.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class PreparationBudget:
         self._most = 0.0
 
     def begin(self) -> None:
-        """Begin with the schemas of a batch."""
+        """Begin to prepare the schemas of a batch."""
         now = self._clock()
         self._left = min(BURST_SECONDS, self._left + (now - self._filled) * RATE)
         self._filled = now
@@ -44,9 +44,9 @@ class PreparationBudget:
         self._most = max(self._left, BATCH_SECONDS)
 
     def is_spent(self) -> bool:
-        """Whether the batch may prepare no further schema."""
+        """Whether the batch may prepare no more schemas."""
         return self._cpu() - self._began >= self._most
 
     def end(self) -> None:
-        """Take what the batch has spent."""
+        """Subtract what the batch has spent."""
         self._left = max(self._left - (self._cpu() - self._began), 0.0)

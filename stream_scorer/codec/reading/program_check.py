@@ -1,9 +1,9 @@
-"""Whether a program may run: the walk reads and writes memory by what stands in it, unchecked.
+"""Check a program before it runs: the walk accesses memory by its contents, without checks.
 
-The kernel trusts its code array for where it jumps and which column it stores into. So every array
-is checked here, whatever it was compiled from: no step leads out of the code, no symbol lies
-outside the text, and each column is stored exactly once for each record that is kept, by an
-operation that its memory was laid out for.
+The kernel trusts the code array: it determines the targets of jumps and the columns that are
+stored. So every array is checked here, whatever it was compiled from: no step leads out of the
+code, no symbol is outside the text, and each column is stored exactly once for each record that is
+kept, by an operation that fits the layout of its memory.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ _LAST: Final = (o.END, o.RETURN, o.JUMP)
 def check_program(
     code: Int64, symbols: Int64, symbol_text: NDArray[np.uint8], kept: Sequence[StoredColumn]
 ) -> None:
-    """Check a program; ``decode_program.Program`` describes its parts.
+    """Check a program; ``decode_program.DecodeProgram`` describes its parts.
 
     Raises:
         ValueError: It could lead the walk outside its memory, or leave a column unwritten.
@@ -105,7 +105,7 @@ def _check_columns(code: Int64, at: Int64, symbols: Int64, kept: Sequence[Stored
     require(sorted(column[writing].tolist()) == list(range(len(kept))), "a column written once")
     ends = np.flatnonzero(operation == o.END)
     require(not len(writing) or (len(ends) == 1 and writing.max() < ends[0]), "columns on the way")
-    # No forward jump may pass over a step that stores, and no loop may repeat it.
+    # No forward jump may skip a step that stores, and no loop may repeat it.
     passed = np.zeros(len(code) + 1, np.int64)
     jumps = np.isin(operation, (o.JUMP, o.ITEMS)) & (first > at)
     np.add.at(passed, at[jumps] + 1, 1)
@@ -123,7 +123,7 @@ def _check_columns(code: Int64, at: Int64, symbols: Int64, kept: Sequence[Stored
 
 
 def _check_text(step: Int64, symbols: Int64, column: StoredColumn) -> None:
-    """Check that a text's memory was laid out for what is written into it."""
+    """Check that the memory of a text is large enough for what is written to it."""
     if column.kind != o.TEXT:
         return
     if step[0] != o.ENUM:

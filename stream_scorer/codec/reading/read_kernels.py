@@ -1,6 +1,6 @@
-"""What a walk does with one value: read it from the wire, judge it, put it into a column.
+"""How a walk reads one value from the wire, checks it, and stores it into a column.
 
-Positions are addresses; rows are numbered inside the column.
+Positions are addresses; rows are numbered in the column.
 """
 
 from typing import Final
@@ -34,10 +34,10 @@ _WORD: Final = 8
 
 @numeric
 def varint(at: Number, end: Number, limit: Number):  # type: ignore[no-untyped-def] # noqa: ANN201, PLR0911 numba types it
-    """Return (zigzag-decoded value, next position, status); on failure the position stays.
+    """Return (zigzag-decoded value, next position, status); after a failure the position is ``at``.
 
-    Up to eight bytes are read as one word if it ends before ``limit``: the bits above the lowest
-    clear continuation bit are dropped, and the groups of seven are pushed together.
+    If a word ends before ``limit``, up to eight bytes are read as one word. The bits after the
+    first byte without continuation bit are dropped, and the groups of seven bits are joined.
     """
     if at >= end:
         return np.int64(0), at, TRUNCATED
@@ -70,7 +70,7 @@ def varint(at: Number, end: Number, limit: Number):  # type: ignore[no-untyped-d
         byte = load_byte(at + k)
         value |= np.uint64(byte & 0x7F) << np.uint64(7 * k)
         if byte < 0x80:  # noqa: PLR2004 the last byte
-            # A last byte of 0 pads; the tenth has room for one bit of the 64.
+            # A last byte of 0 is padding. The tenth byte has only one of the 64 bits.
             if k > 0 and (byte == 0 or (k == _VARINT_BYTES - 1 and byte > 1)):
                 return np.int64(0), at, VARINT
             return _unfolded(value), at + k + 1, 0
@@ -79,13 +79,13 @@ def varint(at: Number, end: Number, limit: Number):  # type: ignore[no-untyped-d
 
 @numeric
 def _unfolded(value: np.uint64) -> np.int64:
-    """Undo the zigzag: 0, 1, 2, 3 are 0, -1, 1, -2."""
+    """Return the number that a zigzag code encodes: 0, 1, 2, 3 are 0, -1, 1, -2."""
     return np.int64(value >> np.uint64(1)) ^ -np.int64(value & np.uint64(1))
 
 
 @numeric
 def ascii_only(at: Number, end: Number) -> bool:
-    """Tell whether no byte has its high bit set."""
+    """Return whether no byte has its high bit set."""
     seen = np.uint64(0)
     while at + _WORD <= end:
         seen |= load_word(at)
@@ -98,7 +98,7 @@ def ascii_only(at: Number, end: Number) -> bool:
 
 @numeric
 def utf8(at: Number, end: Number) -> bool:  # noqa: C901, PLR0912 the table's rows
-    """Tell whether the bytes are UTF-8 as the Unicode standard's table 3-7 has it."""
+    """Return whether the bytes are UTF-8 by table 3-7 of the Unicode standard."""
     while at < end:
         byte = load_byte(at)
         if byte < 0x80:  # noqa: PLR2004
@@ -132,7 +132,7 @@ def utf8(at: Number, end: Number) -> bool:  # noqa: C901, PLR0912 the table's ro
 
 @numeric
 def put_bit(bits: Number, row: Number, on: bool) -> None:  # noqa: FBT001 it is the value
-    """Set or clear a row's bit; the bits behind it may be anything."""
+    """Set or clear a row's bit; the bits after it may have any value."""
     place = bits + (row >> 3)
     mask = 1 << (row & 7)
     byte = np.int64(load_byte(place))
@@ -141,7 +141,7 @@ def put_bit(bits: Number, row: Number, on: bool) -> None:  # noqa: FBT001 it is 
 
 @numeric
 def put_number(values: Number, row: Number, kind: Number, value: Number) -> None:
-    """Put a whole number as a column of ``kind`` holds it."""
+    """Store an integer into a column of ``kind``."""
     if kind == INT64:
         store(values + 8 * row, value)
     elif kind == INT32:
@@ -149,13 +149,13 @@ def put_number(values: Number, row: Number, kind: Number, value: Number) -> None
     elif kind == FLOAT64:
         store(values + 8 * row, np.float64(value))
     elif kind == FLOAT32:
-        # By way of double, as a Python float goes: rounded twice, in every way of decoding.
+        # Through a double, as with a Python float: rounded twice, in both ways of decoding.
         store(values + 4 * row, np.float32(np.float64(value)))
 
 
 @numeric
 def put_null(values: Number, row: Number, kind: Number) -> None:
-    """Give a null's place a value, which nobody reads: an empty text, a zero."""
+    """Store a value for a null, which is never read: an empty text, or zero."""
     if kind == TEXT:
         store(values + 4 * row + 4, load_int32(values + 4 * row))
     elif kind == BIT:

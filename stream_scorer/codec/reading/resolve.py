@@ -1,9 +1,10 @@
 """How values of a writer schema become columns of the reader schema.
 
-Avro's rules: fields match by name or the reader's alias; a missing one takes its default; numbers
-widen; a union's branch and an enum's symbol are judged per record. Beyond them, an enum is read as
-a string where the reader has a string, and two different logical types of one name (milliseconds
-against microseconds) do not match, for the values would mean something else.
+Avro's rules apply: fields match by name or by the reader's alias; a missing field takes its
+default; numbers are widened; a union's branch and an enum's symbol are judged for each record.
+There are two more rules. An enum is read as a string if the reader has a string. Two different
+logical types with one base name (milliseconds and microseconds) do not match, because the values
+would mean something else.
 """
 
 from collections.abc import Sequence
@@ -56,7 +57,7 @@ _HOLDS: Final = {
 
 
 def arrow_type(definition: Definition, schema: Any) -> pa.DataType:
-    """Return the Arrow type that holds values of a reader's field; nullability aside."""
+    """Return the Arrow type for values of a reader's field, regardless of nullability."""
     optional = definition.optional(schema)
     if optional:
         schema = optional[0]
@@ -82,7 +83,7 @@ def arrow_schema(definition: Definition) -> pa.Schema:
     """Return the columns of a reader schema.
 
     Raises:
-        SchemaError: The schema is no record, or a field has no column type.
+        SchemaError: The schema is not a record, or a field has no column type.
     """
     if definition.kind(definition.root) != "record":
         raise SchemaError("reader schema: not a record", "wrap it in one")
@@ -90,7 +91,7 @@ def arrow_schema(definition: Definition) -> pa.Schema:
 
 
 def writer_field(written: dict[str, int], field: Any) -> int | None:
-    """Return the position of a reader's field among the written ones, by name or alias."""
+    """Return the position of the written field for a reader's field, by name or alias, or None."""
     for name in (field["name"], *field.get("aliases", ())):
         if name in written:
             return written[name]
@@ -102,9 +103,9 @@ class Projection:
     """How the fields of a writer schema become the reader's columns, stored by the walk itself.
 
     Attributes:
-        schema: The columns that come out.
-        kept: By number of a written field, the column that holds it.
-        defaults: For each column that comes out, its default as Arrow has it; None: it is written.
+        schema: The resulting columns.
+        kept: The column of each stored field of the writer, by the field's number.
+        defaults: For each resulting column its default, as an Arrow scalar; None if it is written.
     """
 
     schema: pa.Schema
@@ -112,7 +113,7 @@ class Projection:
     defaults: tuple[pa.Scalar | None, ...]
 
     def apply(self, stored: Sequence[pa.Array], count: int) -> pa.RecordBatch:
-        """Return the columns of ``count`` rows, given those that the walk stored."""
+        """Return the columns of ``count`` rows, from those that the walk stored."""
         following = iter(stored)
         columns = [
             next(following) if default is None else pa.repeat(default, count)
@@ -122,11 +123,11 @@ class Projection:
 
 
 def project(writer: Definition, reader: Definition) -> Projection | None:
-    """Plan how the walk stores the reader's columns, or return None where fastavro must decode.
+    """Plan how the walk stores the reader's columns; return None if fastavro must decode.
 
     Args:
         writer: Compatible with ``reader`` (see :func:`refusals`).
-        reader: A record whose columns :func:`arrow_schema` knows.
+        reader: A record with columns by :func:`arrow_schema`.
     """
     if writer.kind(writer.root) != "record":
         return None
@@ -144,7 +145,7 @@ def project(writer: Definition, reader: Definition) -> Projection | None:
             defaults.append(pa.scalar(entry["default"], kind))
             continue
         held = _held(writer, fields[source], reader, entry, kind)
-        # Two of the reader's fields may want one written field, by name and by alias.
+        # Two fields of the reader may match one written field, by name and by alias.
         if held is None or source in kept:
             return None
         optional = writer.optional(fields[source]["type"]) and reader.optional(entry["type"])
@@ -155,7 +156,7 @@ def project(writer: Definition, reader: Definition) -> Projection | None:
 
 
 def _inner(definition: Definition, entry: Any) -> Any:
-    """Return a field's type behind its null."""
+    """Return a field's type without null."""
     optional = definition.optional(entry["type"])
     return optional[0] if optional else entry["type"]
 
@@ -163,7 +164,7 @@ def _inner(definition: Definition, entry: Any) -> Any:
 def _held(
     writer: Definition, written: Any, reader: Definition, read: Any, kind: pa.DataType
 ) -> int | None:
-    """Return how a column of Arrow type ``kind`` holds a written field, or None."""
+    """Return the kind of a column of Arrow type ``kind`` for a written field, or None."""
     source = writer.kind(_inner(writer, written))
     if reader.kind(_inner(reader, read)) not in _WIDER.get(source, ()):
         return None
@@ -174,7 +175,7 @@ def _held(
 def _texts(
     writer: Definition, written: Any, reader: Definition, read: Any
 ) -> tuple[str | None, ...]:
-    """Return what the reader has for each symbol of a written enum; None for one unknown to it."""
+    """Return the reader's text for each symbol of a written enum; None for an unknown symbol."""
     inner = writer.expand(_inner(writer, written))
     if writer.kind(inner) != "enum":
         return ()
@@ -187,11 +188,11 @@ def _texts(
 
 
 def read_symbol_bytes(writer: Definition, reader: Definition) -> int:
-    """Return how many bytes of text one record's enum symbols can give the reader's columns.
+    """Return the maximum bytes of text that a record's enum symbols give the reader's columns.
 
     Args:
         writer: Compatible with ``reader`` (see :func:`refusals`).
-        reader: A record whose columns :func:`arrow_schema` knows.
+        reader: A record with columns by :func:`arrow_schema`.
     """
     if writer.kind(writer.root) != "record":
         return 0
@@ -213,7 +214,7 @@ def column(field: pa.Field, records: Sequence[dict[str, Any]]) -> pa.Array:
     """Return one field of decoded records as a column."""
     values = [record[field.name] for record in records]
     if pa.types.is_binary(field.type):
-        # A default for bytes stands in the schema as text, one character a byte.
+        # In a schema, a default for bytes is text with one character for each byte.
         values = [v.encode("iso-8859-1") if isinstance(v, str) else v for v in values]
     return pa.array(values, field.type)
 
@@ -227,10 +228,10 @@ def refusals(writer: Definition, reader: Definition) -> list[str]:
 
 
 def adapted(reader: Definition, writer: Definition) -> Any:
-    """Return the reader's root with the writer's enums in the place of the reader's strings.
+    """Return the reader's root, with the writer's enums in place of the reader's strings.
 
-    fastavro, as the specification, matches an enum with an enum only; read with the writer's own
-    enum, it gives the symbol, which is the string.
+    By the specification, and in fastavro, an enum only matches an enum. Read with the writer's
+    enum, fastavro returns the symbol, which is the string.
     """
     if reader.kind(reader.root) != "record" or writer.kind(writer.root) != "record":
         return reader.root

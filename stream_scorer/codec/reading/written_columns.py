@@ -1,8 +1,8 @@
-"""Which columns a program has written, on every way through it.
+"""Check that a program with optional records writes each column once, on every way through it.
 
 A program that stores values inside of optional records writes a column in one of two places. So
-each way from the first step to the end is followed: wherever two ways meet, both must have written
-the same columns, and at the end all of them.
+each way from the first step to the end is followed. If two ways meet, both must have written the
+same columns; at the end all columns must be written.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ _WRITES: Final = frozenset(
 
 
 def require(held: bool, what: str) -> None:  # noqa: FBT001 it is the condition
-    """Refuse a program that does not have something.
+    """Refuse a program if a condition does not hold; ``what`` names what is missing.
 
     Raises:
         ValueError: ``held`` is false.
@@ -30,14 +30,14 @@ def require(held: bool, what: str) -> None:  # noqa: FBT001 it is the condition
 
 
 def check_ways(code: Int64, kept: Sequence[StoredColumn]) -> None:
-    """Check that each column, and its bit of validity, is written once on every way to the end.
+    """Check that each column, and its validity bit, is written once on every way to the end.
 
     Args:
         code: int64[k, 5]; the targets of its steps are inside of it.
         kept: The columns.
 
     Raises:
-        ValueError: One is not.
+        ValueError: A column is not.
     """
     operation = code[:, 0]
     ends = np.flatnonzero(operation == o.END)
@@ -47,7 +47,7 @@ def check_ways(code: Int64, kept: Sequence[StoredColumn]) -> None:
     columns = len(kept)
     nullable = sum(1 << (columns + column.number) for column in kept if column.nullable)
     complete = ((1 << columns) - 1) | nullable
-    # Two bits a column: its value, and its validity where it has one.
+    # Two bits for each column: its value, and its validity if it has one.
     written: list[int | None] = [None] * (end + 1)
     written[0] = 0
     steps = code[: end + 1].tolist()
@@ -61,9 +61,9 @@ def check_ways(code: Int64, kept: Sequence[StoredColumn]) -> None:
         if kind == o.END:
             require(before == complete, "columns on every way")
         for target, state in _following(at, kind, first, second, before, after):
-            # Null in place of an optional value is that value.
+            # A null in place of an optional value is written, too.
             if kind == o.OPTIONAL and holding != o.DROPPED and target == second:
-                state |= 1 << column  # noqa: PLW2901 the one way on which it is written
+                state |= 1 << column  # noqa: PLW2901 the only way on which it is written
             require(target <= end, "columns on the way")
             if target <= at:
                 require(written[target] == state, "columns outside loops")
@@ -74,11 +74,11 @@ def check_ways(code: Int64, kept: Sequence[StoredColumn]) -> None:
 
 
 def _after(before: int, kind: int, column: int, columns: int, nullable: int) -> int:
-    """Return what is written after a step that names a column."""
+    """Return what is written after a step for a column."""
     value, validity = 1 << column, (1 << (columns + column)) & nullable
     if kind in _WRITES:
         adds = value
-        # A value that is optional, or inside of an optional record, has had its bit written.
+        # The bit of a value that is optional, or in an optional record, was written before it.
         require(not validity or bool(before & validity), "validity before a value")
     elif kind == o.ABSENT:
         adds = value | validity
@@ -91,7 +91,7 @@ def _after(before: int, kind: int, column: int, columns: int, nullable: int) -> 
 def _following(
     at: int, kind: int, first: int, second: int, before: int, after: int
 ) -> Iterable[tuple[int, int]]:
-    """Yield each step that may follow, and what is written before it."""
+    """Yield each step that may follow, with what is written before it."""
     if kind in (o.END, o.RETURN):
         return
     if kind in (o.JUMP, o.NEXT):
@@ -108,7 +108,7 @@ def _following(
 
 
 def _check_called(code: Int64, end: int) -> None:
-    """Check that what is called is behind the end, stays there, and stores nothing."""
+    """Check that called code is after the end, stays there, and stores nothing."""
     behind = code[end + 1 :]
     operation, first, second = behind[:, 0], behind[:, 1], behind[:, 2]
     require(bool((behind[:, 4] == o.DROPPED).all()), "columns on the way")

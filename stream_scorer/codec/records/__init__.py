@@ -1,1 +1,1 @@
-"""Records of our own schemas, one at a time or as columns."""
+"""Records: decisions and transactions in batches, other records one at a time."""

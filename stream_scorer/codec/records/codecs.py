@@ -13,7 +13,7 @@ from stream_scorer.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Codecs:
-    """How bytes become columns and back."""
+    """The decoders and encoders of a scorer."""
 
     transactions: EventDecoders
     decisions: DecisionEncoder
@@ -22,7 +22,7 @@ class Codecs:
 
 
 def open_codecs(settings: Settings, registry: SchemaSource) -> Codecs:
-    """Make the codecs of our schemas under the registry's ids."""
+    """Return the codecs of our schemas, with the registry's ids for them."""
     topics = settings.kafka.topics
     directory = settings.registry.directory
     decision, summary, shadow = (

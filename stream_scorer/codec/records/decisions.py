@@ -1,8 +1,8 @@
 """Decisions of every version of their schema, as columns.
 
-The kernel that decodes columns holds no lists, and fastavro is many times slower where it resolves
-a schema. So a batch is judged and decoded by that kernel first, and the lists of the records that
-pass are read by their writer's schema alone.
+The compiled path cannot decode lists, and fastavro is many times slower if it resolves a schema. So
+a batch is checked and decoded by the compiled path first. Then fastavro reads the lists of the
+accepted records, by the writer's schema alone if possible.
 """
 
 import io
@@ -27,7 +27,7 @@ from stream_scorer.settings import SCHEMAS_DIRECTORY
 NEWEST: Final = "decision.v2"
 """The schema that scorers of this release write."""
 EXPLANATIONS: Final = "explanations"
-"""A field that is null in a decision that was published as version 1."""
+"""A field that is null in a decision of version 1."""
 EXPLANATION: Final = pa.struct(
     [
         ("feature", pa.string()), ("value", pa.float64()), ("contribution", pa.float64()),
@@ -42,12 +42,12 @@ _LISTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class _DecisionWriter:
-    """A writer schema, ready to read lists with; or why it is refused.
+    """A writer schema that is prepared for reading lists, or the reason why it is refused.
 
     Attributes:
-        refusal: Empty: it is a decision's.
-        schema: Parsed.
-        reader: What its values are turned into; None where they need no turning.
+        refusal: Why it is not that of a decision; empty if it is.
+        schema: The parsed writer schema.
+        reader: The schema to resolve to; None if the lists have our types.
         explains: Whether it has explanations.
     """
 
@@ -58,11 +58,11 @@ class _DecisionWriter:
 
 
 class DecisionDecoder:
-    """Decodes decisions. Not for several threads at once.
+    """Decodes decisions. It must not be used by several threads at the same time.
 
     Args:
-        source: Gives writer schemas by id.
-        directory: Holds our own schemas.
+        source: Returns writer schemas by id.
+        directory: The folder of this project's schemas.
 
     Raises:
         SchemaError: The directory has no decision schema.
@@ -81,13 +81,14 @@ class DecisionDecoder:
     def decode(self, values: BytesColumn) -> DecodedColumns:
         """Decode n payloads into the fields of the newest schema, lists last.
 
-        A field that a record of version 1 lacks has its default, and ``explanations`` is null.
+        A field that is missing in a record of version 1 has its default; ``explanations`` is null.
 
         Args:
             values: The payloads, in Confluent framing.
 
         Raises:
-            RegistryUnavailableError: A writer schema cannot be had just now; nothing is decoded.
+            RegistryUnavailableError: A writer schema is unavailable at the moment; nothing is
+                decoded.
         """
         decoded = self._columns.decode(values)
         refused = list(
@@ -117,7 +118,7 @@ class DecisionDecoder:
         return DecodedColumns(records, rows, _rejections(refused))
 
     def _lists(self, payload: bytes) -> dict[str, Any] | str:
-        """Return the lists of a record that the walk has passed, or why it is refused."""
+        """Return the lists of a record that the compiled path accepted, or why it is refused."""
         schema_id = int.from_bytes(payload[1:HEADER_BYTES], "big")
         writer = self._writers.find(schema_id)
         if writer is None:
@@ -131,13 +132,13 @@ class DecisionDecoder:
             record: Any = fastavro.schemaless_reader(body, writer.schema, writer.reader)
         except MemoryError:
             raise
-        except Exception as error:  # noqa: BLE001 fastavro raises whatever the bytes lead to
+        except Exception as error:  # noqa: BLE001 fastavro may raise anything for invalid bytes
             return f"cannot be decoded: {type(error).__name__}"
         lists = {name: record.get(name) for name in _LISTS}
         return lists if writer.explains else lists | {EXPLANATIONS: None}
 
     def _prepared(self, written: Definition) -> _DecisionWriter:
-        # Plain: a time or a decimal takes long to build, and none is asked for here.
+        # Without logical types: times and decimals take long to build, and are not needed here.
         plain = written.plain()
         theirs, ours = plain.root, self._ours.root
         faults = incompatibilities(self._ours, plain)
@@ -145,7 +146,7 @@ class DecisionDecoder:
             return _DecisionWriter(f"does not read as {ours['name']}: {faults[0]}")
         types = {field["name"]: field["type"] for field in theirs["fields"]}
         own = {field["name"]: field["type"] for field in ours["fields"]}
-        # Lists of the same types need no turning.
+        # Lists of the same types need no resolution.
         as_ours = all(types[each] == own[each] for each in _LISTS if each in types)
         as_ours &= {"reasons", "flags"} <= types.keys()
         schema = fastavro.parse_schema(theirs, _force=True)

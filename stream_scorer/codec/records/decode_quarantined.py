@@ -1,6 +1,6 @@
-"""Records of a batch that are rejected before they are decoded.
+"""Decode a batch of which some records are rejected without being decoded.
 
-They failed the computation, or the client refuses to inflate them.
+These are records for which the computation failed, or whose record batch is too large to inflate.
 """
 
 from collections.abc import Mapping
@@ -27,16 +27,16 @@ def decode_without(
     """Decode a batch, of which some rows are rejected as ``INTERNAL`` or ``UNREADABLE``.
 
     Args:
-        decoder: Reads the others.
+        decoder: Decodes the others.
         raw: n records.
-        quarantined: Rows that are ``INTERNAL``, each with what fails for it.
-        budgeted: As in :func:`~stream_scorer.registry.sources.look_up`.
+        quarantined: Rows that are ``INTERNAL``, each with the error.
+        budgeted: As for :func:`~stream_scorer.registry.sources.look_up`.
 
     Returns:
-        (m transactions in input order, int64[m] their rows, all other rows).
+        (m transactions in input order, int64[m] their rows, all rejected rows).
 
     Raises:
-        RegistryUnavailableError: A writer schema cannot be had just now; nothing is decoded.
+        RegistryUnavailableError: A writer schema is unavailable at the moment; nothing is decoded.
     """
     rejected = {row: (RejectReason.INTERNAL, why) for row, why in quarantined.items()}
     if raw.unreadable is not None:

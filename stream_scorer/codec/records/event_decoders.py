@@ -1,4 +1,4 @@
-"""The decoders of the mappings that are in use: one for each, since a rollout may change it."""
+"""The decoders of the mappings in use: one for each mapping, because a rollout may change it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,15 +17,15 @@ from stream_scorer.registry.sources import SchemaSource
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
 _KEPT: Final = 8
-"""Plans whose decoders are kept."""
+"""Maximum number of plans whose decoders are kept."""
 
 
 class EventDecoders:
     """Decodes records by the mapping of a plan.
 
     Args:
-        source: Gives writer schemas by id.
-        directory: Holds our own schemas.
+        source: Returns writer schemas by id.
+        directory: The folder of this project's schemas.
     """
 
     def __init__(self, source: SchemaSource, directory: Directory = SCHEMAS_DIRECTORY) -> None:
@@ -34,10 +34,10 @@ class EventDecoders:
         self._open: list[tuple[Plan, EventDecoder]] = []
 
     def of(self, plan: Plan) -> EventDecoder:
-        """Return the decoder of a plan's mapping; the same one where plans read alike."""
+        """Return the decoder of a plan's mapping; plans that read alike share one."""
         found = next((each for each in self._open if each[0] is plan), None)
         if found is None:
-            # Comparing two mappings takes long where they have many rates.
+            # Comparing two mappings with many rates takes long.
             alike = (decoder for known, decoder in self._open if known.reads_as(plan))
             decoder = next(alike, None) or open_decoder(self._source, plan, self._directory)
             found = plan, decoder
@@ -47,12 +47,12 @@ class EventDecoders:
     def decode(
         self, raw: RawRecords, plan: Plan, read_by: Mapping[str, Plan]
     ) -> tuple[EventBatch, Int64, Rejections]:
-        """Decode n records at any cost, as :meth:`EventDecoder.decode` does.
+        """Decode n records without a time budget, as :meth:`EventDecoder.decode` does.
 
         Args:
             raw: The records.
-            plan: Whose mapping reads them.
-            read_by: As in :func:`with_fields`.
+            plan: The plan whose mapping reads them.
+            read_by: As for :func:`with_fields`.
         """
         events, rows, undecodable = self.of(plan).decode(raw)
 
@@ -71,15 +71,16 @@ def with_fields(
 ) -> EventBatch:
     """Return events with a column for each field that rings keep and their mapping does not define.
 
-    So rings keep a field as each plan defines it, whichever plan decides. The value is null where
-    the plan that defines the field cannot read the record.
+    So rings keep a field as each plan defines it, whichever plan decides. The value is null if the
+    plan that defines the field cannot read the record.
 
     Args:
         events: n transactions.
-        rows: int64[n], their records' rows, ascending.
-        plan: Whose mapping read them.
+        rows: int64[n], the rows of their records, ascending.
+        plan: The plan whose mapping read them.
         read_by: Extra fields that rings keep, each with a plan that defines it.
-        read: Returns what another plan reads of the same records, and its rows, ascending.
+        read: Returns the events that another plan reads from the same records, and their rows,
+            ascending.
     """
     if not read_by or all(other.reads_as(plan) for other in read_by.values()):
         return events
@@ -98,7 +99,7 @@ def with_fields(
 
 
 def _rows_in(places: Int64, rows: Int64) -> pa.Array:
-    """Return int64[n], where each of n rows is among ``places``; null where it is not."""
+    """Return int64[n]: the place of each of n rows in ``places``; null if it is not there."""
     at = np.searchsorted(places, rows)
     there = np.zeros(len(rows), np.bool_)
     inside = at < len(places)
@@ -109,11 +110,11 @@ def _rows_in(places: Int64, rows: Int64) -> pa.Array:
 def by_mapping(
     raw: RawRecords, timeline: Sequence[tuple[int, Plan]]
 ) -> Iterator[tuple[Plan, RawRecords]]:
-    """Yield the records of a partition in order, in parts that one mapping reads.
+    """Yield the records of a partition in parts, each with a plan whose mapping reads it.
 
     Args:
-        raw: Of one partition.
-        timeline: As in :func:`rows_by_mapping`.
+        raw: Records of one partition.
+        timeline: As for :func:`rows_by_mapping`.
     """
     for plan, rows in rows_by_mapping(raw.offset, timeline):
         yield plan, raw if len(rows) == len(raw) else raw.take(rows)
@@ -122,14 +123,16 @@ def by_mapping(
 def rows_by_mapping(
     offset: Int64, timeline: Sequence[tuple[int, Plan]]
 ) -> list[tuple[Plan, Int64]]:
-    """Return which records of a partition one mapping reads.
+    """Return which records of a partition are read by which mapping.
 
     Args:
         offset: int64[n], of the records.
-        timeline: (first offset, plan from there on), ascending; the first is not after the records.
+        timeline: (first offset, plan from there on), ascending; the first offset is not after any
+            of the records.
 
     Returns:
-        (a plan that reads some, int64[k], their places), in the order of the timeline.
+        (plan, int64[k] indices of the records that its mapping reads), in the timeline's order.
+        Consecutive plans that read alike are one part.
     """
     at = np.searchsorted([begin for begin, _ in timeline[1:]], offset, "right")
     parts: list[tuple[Plan, list[Int64]]] = []

@@ -1,10 +1,11 @@
-"""Single records as dictionaries: summaries, labels, drift events, and what the CLI shows.
+"""Single records as dictionaries: summaries, labels, drift events, and records for the CLI.
 
-Whoever may write to a topic chooses the bytes, and the schema that they name. So a record is walked
-within limits before fastavro builds it (see :mod:`stream_scorer.codec.reading.decode_program`), and
-what reads a topic of ours takes records of that topic's family only: of a writer schema with the
-same full name that ours can read. They come out with our fields, of our types, whatever else was
-written: bytes are read without the writer's logical types, and times are made by ours.
+Any client that may write to a topic chooses the bytes, and the schema that they name. So a record
+is walked within limits before fastavro decodes it (see
+:mod:`stream_scorer.codec.reading.decode_program`). A reader of one of our topics accepts only
+records of that topic's family: the writer schema must have the same full name, and our schema must
+be able to read it. The result always has our fields and our types: bytes are read without the
+writer's logical types, and times are converted by ours.
 """
 
 import io
@@ -33,9 +34,9 @@ from stream_scorer.registry.schema_cache import RecentSchemas
 from stream_scorer.registry.sources import SchemaSource
 
 RECORD_BYTES: Final = 1_048_576 + 65_536
-"""The largest message that this program's producers write."""
+"""Maximum size of a message that this program's producers write."""
 STEPS_PER_BYTE: Final = 2
-"""Fewer than a batch may take: here each value becomes an object."""
+"""Fewer than for a batch: here each value becomes an object."""
 _SIZES: Final = Plan(
     record_bytes_max=RECORD_BYTES, string_bytes_max=RECORD_BYTES, array_items_max=65_536
 )
@@ -51,7 +52,7 @@ class RecordError(StreamScorerError):
 
 @dataclass(frozen=True, slots=True)
 class _RecordWriter:
-    """A writer schema, ready to decode with; or why it is refused."""
+    """A writer schema that is prepared for decoding, or the reason why it is refused."""
 
     refusal: str
     program: DecodeProgram | None = None
@@ -59,13 +60,13 @@ class _RecordWriter:
 
 
 class RecordDecoder:
-    """Decodes records one by one, within limits. Not for several threads at once.
+    """Decodes records one by one, within limits. A decoder must only be used by one thread.
 
     Args:
-        source: Gives writer schemas by id.
-        schema: JSON of the record schema whose family is read; its fields come out. None: records
-            of any schema, with the fields that their writers named.
-        own_id: The id of ``schema``, which is never asked for.
+        source: Returns writer schemas by id.
+        schema: JSON of the schema whose family is read; the result has its fields. None: records of
+            any schema, with the fields of their writers.
+        own_id: The id of ``schema``, which is never looked up.
 
     Raises:
         SchemaError: The schema cannot be parsed.
@@ -86,12 +87,12 @@ class RecordDecoder:
         self._writers: RecentSchemas[_RecordWriter] = RecentSchemas()
 
     def decode(self, value: bytes | None) -> dict[str, Any]:
-        """Return a record's fields; times are datetimes in UTC.
+        """Return a record's fields; times are datetimes in UTC if the decoder has a schema.
 
         Raises:
-            RecordError: There are no bytes, or they are not one framed record within the limits, of
-                the schema that they name.
-            SchemaError: The registry has no such schema.
+            RecordError: There are no bytes, or they are not one framed record of the named schema
+                within the limits.
+            SchemaError: The registry does not have the schema.
             RegistryUnavailableError: The registry cannot be reached.
         """
         if value is None:
@@ -120,7 +121,7 @@ class RecordDecoder:
                 record = self._timed(record)
         except MemoryError:
             raise
-        except Exception as error:  # fastavro raises whatever the bytes lead to
+        except Exception as error:  # fastavro may raise anything for invalid bytes
             raise RecordError(
                 f"record: cannot be decoded with schema id {schema_id}: "
                 f"{shown(repr(error))}", "see its producer",
@@ -139,7 +140,7 @@ class RecordDecoder:
                 known = _RecordWriter(error.what[:_WHY_MOST])
             except MemoryError:
                 raise
-            except Exception as error:  # noqa: BLE001 a schema must not be able to stop us
+            except Exception as error:  # noqa: BLE001 no schema may stop the process
                 known = _RecordWriter(
                     f"schema id {schema_id}: cannot be prepared: {shown(repr(error))}"
                 )
@@ -151,13 +152,13 @@ class RecordDecoder:
         refusal = self._refusal(definition)
         if refusal:
             return _RecordWriter(f"{what}: {refusal}"[:_WHY_MOST])
-        # The walk reads what is on the wire. A decimal of a megabyte would take minutes to build.
+        # The walk only reads what is on the wire. A decimal of a megabyte would take minutes.
         built = definition.plain() if self._ours else definition.plain(_DECIMAL)
         program = compile_walk(definition.plain(), steps=_LIMITS.steps)
         return _RecordWriter("", program, fastavro.parse_schema(built.root, _force=True))
 
     def _refusal(self, written: Definition) -> str:
-        """Return why a writer schema is not of the family, or nothing."""
+        """Return why a writer schema is not of the family; empty if it is."""
         if self._ours is None:
             return ""
         ours, theirs = self._ours.root, written.expand(written.root)
@@ -169,11 +170,11 @@ class RecordDecoder:
 
 
 def _timed(definition: Definition, schema: Any) -> Callable[[Any], Any] | None:
-    """Return what makes datetimes of a value's milliseconds; None where the schema has no times."""
+    """Return a function that makes datetimes of a value's ms; None if the schema has no times."""
     schema = definition.expand(schema)
     kind = definition.kind(schema)
     if kind == "union":
-        # Our unions are a type or null.
+        # Our unions have one type and null.
         made = [convert for branch in schema if (convert := _timed(definition, branch))]
         return (lambda value: None if value is None else made[0](value)) if made else None
     if definition.logical(schema) == "timestamp-millis":
@@ -193,10 +194,10 @@ def _timed(definition: Definition, schema: Any) -> Callable[[Any], Any] | None:
 
 
 class RecordCodec:
-    """Encodes with one schema, and decodes records of its family.
+    """Encodes records with one schema, and decodes records of its family.
 
     Args:
-        schema_id: The id that goes in front of what is encoded.
+        schema_id: The id in the header of encoded records.
         schema: JSON of the schema.
 
     Raises:
@@ -212,7 +213,7 @@ class RecordCodec:
         self._decoder: RecordDecoder | None = None
 
     def encode(self, record: dict[str, Any]) -> bytes:
-        """Return the record in Confluent framing; times may be ms since the epoch or datetimes.
+        """Return the record in Confluent framing; times are ms since the epoch or datetimes.
 
         Raises:
             RecordError: A field is missing or does not fit the schema.

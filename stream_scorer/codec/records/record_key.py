@@ -1,4 +1,4 @@
-"""Which customer a record's key names, by ``[key]`` of events.toml."""
+"""The customer that a record's key names, by ``[key]`` of events.toml."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,11 +18,11 @@ _Reader = Callable[[Sequence[bytes | None]], list[str | None]]
 
 
 class KeyReader:
-    """Reads the customers from keys, by the mapping of a plan.
+    """Reads the customers' ids from keys, by the mapping of a plan.
 
     Args:
-        source: Gives writer schemas of Avro keys by id.
-        directory: Holds our own schemas.
+        source: Returns writer schemas of Avro keys by id.
+        directory: The folder of this project's schemas.
     """
 
     def __init__(self, source: SchemaSource, directory: Path = SCHEMAS_DIRECTORY) -> None:
@@ -31,14 +31,14 @@ class KeyReader:
         self._open: tuple[Plan, _Reader] | None = None
 
     def __call__(self, keys: Sequence[bytes | None], plan: Plan) -> list[str | None]:
-        """Return for each key the customer's id; None where the key gives none.
+        """Return the customer's id of each key; None if it cannot be read.
 
         Args:
             keys: n keys, null for a record without one.
-            plan: Gives ``[key]`` and the limits on sizes.
+            plan: ``[key]`` and the limits on sizes.
 
         Raises:
-            RegistryUnavailableError: A writer schema cannot be had just now.
+            RegistryUnavailableError: A writer schema is unavailable at the moment.
         """
         if self._open is None or self._open[0] is not plan:
             self._open = plan, _open(self._source, plan, self._directory)
@@ -46,11 +46,11 @@ class KeyReader:
 
 
 def refuse_unkeyed(plan: Plan, topic: str) -> None:
-    """Refuse a plan that says that the topic is not keyed by the customer.
+    """Refuse a plan that states that the topic is not keyed by the customer.
 
     Args:
-        plan: Of a process that needs all records of a customer in one partition.
-        topic: What it reads.
+        plan: The plan of a process that needs all records of a customer in one partition.
+        topic: The topic that it reads.
 
     Raises:
         SettingsError: ``[key]`` has ``customer = "none"``.

@@ -1,4 +1,4 @@
-"""Single records for people: what a topic's bytes say, by the schemas of the settings' registry."""
+"""Single records for people: decoded by the schemas of the registry in the settings."""
 
 from typing import Any
 
@@ -8,12 +8,13 @@ from stream_scorer.registry.sources import open_registry, reader_schema
 
 
 class RecordReader:
-    """Decodes records one by one, with the fields that their writers gave them.
+    """Decodes records one by one.
 
     Args:
-        registry: Knows the writers' schemas.
-        family: Name of the one schema of ours whose records are read, such as ``decision.v1``;
-            they have its fields. None: records of any schema.
+        registry: Where the writers' schemas are.
+        family: Name of the one schema of this project whose records are read, such as
+            ``decision.v1``; the result has its fields. None: records of any schema, with the fields
+            of their writers.
 
     Raises:
         SchemaError: The registry's files cannot be read.
@@ -27,8 +28,8 @@ class RecordReader:
         """Return the record's fields.
 
         Raises:
-            RecordError: The bytes are not one framed record of the schema that they name.
-            SchemaError: The registry does not know the schema.
+            RecordError: The bytes are not one framed record of the named schema.
+            SchemaError: The registry does not have the schema.
             RegistryUnavailableError: The registry does not answer.
         """
         return self._decoder.decode(value)

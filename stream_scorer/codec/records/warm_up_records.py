@@ -1,4 +1,4 @@
-"""Made-up records, to compile and touch everything before the first event."""
+"""Made-up records for the warm-up, which compiles and touches everything before the first event."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,13 +18,13 @@ from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
 EVENT_TIME_MS = 1_600_000_000_000
-"""When the first of them happened, ms since the epoch."""
+"""Event time of made-up transactions by default, ms since the epoch."""
 _NOW_MS = 1_700_000_000_000
 _VALUES: Final = {STRING: "a", DOUBLE: 1.5, LONG: 1, BOOLEAN: True, TIMESTAMP: EVENT_TIME_MS}
 
 
 def made_up_transactions(plan: Plan, count: int, later_ms: int = 0) -> list[bytes]:
-    """Return ``count`` transactions of seven customers, in bytes; ``later_ms`` moves their time."""
+    """Return ``count`` encoded transactions of seven customers; ``later_ms`` moves their times."""
     return _encoded(
         "transaction",
         [
@@ -42,7 +42,7 @@ def made_up_transactions(plan: Plan, count: int, later_ms: int = 0) -> list[byte
 
 
 def made_up_labels(count: int) -> list[bytes]:
-    """Return labels of as many of these transactions, in bytes."""
+    """Return encoded labels of the first ``count`` made-up transactions."""
     return _encoded(
         "label",
         [
@@ -59,7 +59,7 @@ def made_up_labels(count: int) -> list[bytes]:
 
 
 def with_extras(events: EventBatch, plan: Plan) -> EventBatch:
-    """Return made-up events with the columns that a plan's mapping adds: no value is null."""
+    """Return made-up events with the columns that a plan's mapping adds, without nulls."""
     records, count = events.records, len(events)
     for name, kind in plan.extras.items():
         column = pa.array([_VALUES[kind]] * count, COLUMN_TYPES[kind])
@@ -77,7 +77,7 @@ def _encoded(name: str, records: Sequence[dict[str, Any]]) -> list[bytes]:
 
 
 def as_polled(values: Sequence[bytes], partition: NDArray[np.int32] | None = None) -> RawRecords:
-    """Return values as a poll returns them, without keys; partition 0 unless int32[n] says else."""
+    """Return values as a poll returns them, without keys; ``partition`` is int32[n], 0 if None."""
     count = len(values)
     return RawRecords(
         values=BytesColumn.of(values),
@@ -85,6 +85,6 @@ def as_polled(values: Sequence[bytes], partition: NDArray[np.int32] | None = Non
         headers=None,
         partition=np.zeros(count, np.int32) if partition is None else partition,
         offset=np.arange(count, dtype=np.int64),
-        # Far ahead of the events: none is too early.
+        # Far after the events, so that no event time is ahead of it.
         timestamp=np.full(count, _NOW_MS, np.int64),
     )

@@ -1,7 +1,7 @@
 """Columns to Confluent-framed Avro.
 
-fastavro takes 7 µs a decision, so a small program per batch drives one kernel over the columns
-(docs/adr/0003-own-encoder.md).
+fastavro takes 7 µs for a decision. So a small program for each batch drives one kernel over the
+columns (docs/adr/0003-own-encoder.md).
 """
 
 import io
@@ -33,14 +33,14 @@ _WHOLE: Final = frozenset({"int", "long", "enum"})
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """One value for all rows, of any Avro type."""
+    """One value of any Avro type for all rows."""
 
     value: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Few values of any Avro type, perhaps encoded before, and int[n]: which each row has."""
+    """A choice for each row: few values of any Avro type, or their encoded pieces, and int[n]."""
 
     index: NDArray[Any]
     values: Sequence[Any] | Pieces
@@ -52,7 +52,7 @@ class Items:
 
     Attributes:
         ends: int64[n + 1]; row i has the items ``ends[i]`` to ``ends[i + 1]`` - 1.
-        columns: The items' fields, each a :data:`Column` with a value per item.
+        columns: The items' fields, each a :data:`Column` with one value for each item.
     """
 
     ends: NDArray[np.int64]
@@ -67,13 +67,13 @@ class _Field:
     """A field of the schema, looked up once.
 
     Attributes:
-        path: Its name; behind that of the array, for a field of an array's items.
-        schema: Its type, without names that are defined elsewhere.
-        inner: Its type behind its null.
-        null: Position of null; None where it takes none.
+        path: Its name; for a field of an array's items, the array's path, a dot and its name.
+        schema: Its type, in which all names are defined.
+        inner: Its type without null.
+        null: Position of null in the union; None if null is not allowed.
         kind: Avro type of ``inner``.
         default: Its default, or None.
-        items: Fields of the records that an array holds; empty for all else.
+        items: Fields of the records in an array; empty for every other type.
     """
 
     path: str
@@ -93,7 +93,7 @@ class _Field:
     def of(cls, definition: Definition, entry: Any, path: str) -> "_Field":
         inner, null = definition.optional(entry["type"]) or (entry["type"], None)
         inner = definition.expand(inner)
-        # fastavro is given the field's type alone, where a name would stand for nothing.
+        # fastavro gets the field's type alone, where a name would not be defined.
         schema = inner if null is None else [inner]
         if null is not None:
             schema.insert(null, "null")
@@ -108,11 +108,11 @@ class ColumnEncoder:
     """Encodes columns as records of one schema.
 
     Args:
-        schema_id: The id that goes in front of each record; None: nothing does.
+        schema_id: The id in each record's header; None: records have no header.
         schema: JSON of a record schema.
 
     Raises:
-        SchemaError: The schema is no record.
+        SchemaError: The schema is not a record.
     """
 
     def __init__(self, schema_id: int | None, schema: str) -> None:
@@ -128,12 +128,12 @@ class ColumnEncoder:
 
         Args:
             columns: By field name: a :class:`Constant`, a :class:`Choice`, :class:`Items`, an
-                Arrow array, a numpy column, or (for bytes) a numpy matrix with a row per record.
-                A field without a column takes its default.
-            count: Rows.
+                Arrow array, a numpy column, or (for bytes) a numpy matrix with a row for each
+                record. A field without a column has its default.
+            count: Number of rows.
 
         Raises:
-            ValueError: A column does not fit its field; names the field.
+            ValueError: A column does not fit its field; the message names the field.
         """
         if not count:
             return BytesColumn.of(())
@@ -158,7 +158,7 @@ class ColumnEncoder:
                 raise ValueError(f"{name}: {error}") from error
 
     def pieces(self, name: str, values: Sequence[Any]) -> Pieces:
-        """Encode values of one field once, for the :class:`Choice` of many batches."""
+        """Encode values of one field once, to use them in a :class:`Choice` of many batches."""
         return self._pieces(self._fields[name], values)
 
     def item_pieces(self, name: str, field: str, values: Sequence[Any]) -> Pieces:
@@ -169,7 +169,7 @@ class ColumnEncoder:
         return Pieces.of(self._value(entry, value) for value in values)
 
     def encode_batch(self, records: pa.RecordBatch) -> BytesColumn:
-        """Encode a record batch whose columns have the fields' names."""
+        """Encode a record batch whose columns have the names of the fields."""
         columns = dict(zip(records.schema.names, records.columns, strict=True))
         return self.encode(columns, len(records))
 
@@ -212,14 +212,14 @@ class ColumnEncoder:
             self._fill(batch, entry.items, column.columns)
 
     def _value(self, entry: _Field, value: Any) -> bytes:
-        """Encode one value with fastavro; texts, whole numbers and lists of texts once."""
+        """Encode one value with fastavro; texts, integers and lists of texts are cached."""
         kind = type(value)
         if value is None or kind is str or kind is int:
             key = (entry.path, kind, value)
         elif kind in {list, tuple} and all(type(part) is str for part in value):
             key = (entry.path, list, tuple(value))
         else:
-            # Equal is not the same here: 1.0 and 1, or 0.0 and -0.0, are other bytes.
+            # Equal values may have different bytes: 1.0 and 1, or 0.0 and -0.0.
             return self._fresh(entry.schema, value)
         known = self._encoded.get(key)
         if known is None:
@@ -265,14 +265,14 @@ def _check_range(entry: _Field, column: NDArray[Any]) -> None:
 
 
 def _valid(column: pa.Array | NDArray[Any]) -> NDArray[Any]:
-    """Return where a column is not null."""
+    """Return n booleans or uint8: whether each value is not null."""
     if isinstance(column, pa.Array):
         return np.asarray(column.is_valid().to_numpy(zero_copy_only=False))
     return np.ones(len(column), np.uint8)
 
 
 def _numpy(column: pa.Array) -> NDArray[Any]:
-    """Return an Arrow column of numbers, times or booleans; a null holds anything."""
+    """Return an Arrow column of numbers, times or booleans as numpy; a null has any value."""
     kind = column.type
     if pa.types.is_timestamp(kind) or pa.types.is_time64(kind):
         column = column.view(pa.int64())
@@ -284,7 +284,7 @@ def _numpy(column: pa.Array) -> NDArray[Any]:
 
 
 _OUTCOMES: Final = (*(outcome.name for outcome in Outcome), None)
-"""By value, that of NO_OUTCOME last."""
+"""The outcomes by value; the last one is that of NO_OUTCOME."""
 _FLAGS: Final = tuple(
     tuple(flag.name.lower() for flag in Flag if flag.value & bits and flag.name)
     for bits in range(1 << len(Flag))
@@ -292,7 +292,7 @@ _FLAGS: Final = tuple(
 
 
 def _times(values: NDArray[np.int64] | None) -> Column:
-    """Return times, ms, NEVER as null."""
+    """Return times, ms, with null in place of NEVER."""
     if values is None:
         return Constant(None)
     never = values == NEVER
@@ -302,7 +302,7 @@ def _times(values: NDArray[np.int64] | None) -> Column:
 
 
 def without_nulls(column: pa.Array) -> pa.Array:
-    """Return a column of texts in which null is the empty text."""
+    """Return a column of texts with empty texts in place of nulls."""
     return column.fill_null("") if column.null_count else column
 
 
@@ -313,7 +313,7 @@ class DecisionEncoder:
         schema_id: The decision schema's id; None for records without a header.
         schema: The decision schema.
         source_topic: Topic of the transactions.
-        engine: Version of the feature semantics.
+        engine: Version of the meaning of features.
     """
 
     def __init__(self, schema_id: int | None, schema: str, source_topic: str, engine: int) -> None:
@@ -336,9 +336,9 @@ class DecisionEncoder:
         """Encode n decisions, row for row.
 
         Args:
-            decisions: What was decided.
-            decided_at_ms: When, in ms since the epoch.
-            others: Columns by field name that take the place of these, or fill further fields.
+            decisions: The decisions.
+            decided_at_ms: When they were made, ms since the epoch.
+            others: Columns by field name that replace the usual ones, or fill further fields.
         """
         events = decisions.events
         records = events.records
@@ -376,7 +376,7 @@ class DecisionEncoder:
     def _explained(
         self, explanations: Explanations | None, features: NDArray[np.float64]
     ) -> Column:
-        """Return the items of the explanations of n rows with features float64[n, m]."""
+        """Return the explanations of n rows as items; ``features`` is float64[n, m]."""
         if explanations is None or not len(explanations):
             return Constant([])
         items = explanation_items(explanations, features)
@@ -394,7 +394,7 @@ class DecisionEncoder:
         )
 
     def _reasons_of(self, decisions: DecisionBatch) -> Choice:
-        """Return each row's reason codes; lists of codes met before are not encoded again."""
+        """Return each row's reason codes; lists of codes that occurred before are cached."""
         known = self._reasons
         if len(known) > _REASONS_MAX:
             known.clear()

@@ -1,4 +1,4 @@
-"""The columns of one batch as the writing kernel takes them."""
+"""The columns of one batch as operations for the writing kernel."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,13 +13,13 @@ from stream_scorer.codec.writing import write_kernel
 from stream_scorer.core.kernels.memory import SLACK, pinned
 from stream_scorer.ports import BytesColumn, Int64
 
-_LENGTH_BYTES: Final = 5  # most that the length of an Arrow text takes
+_LENGTH_BYTES: Final = 5  # maximum for the length of an Arrow text
 _LITTLE: Final = "<f8"
 
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """Ready-made bytes, back to back.
+    """Encoded byte strings, one after the other.
 
     Attributes:
         data: All of them.
@@ -31,7 +31,7 @@ class Pieces:
 
     @classmethod
     def of(cls, encoded: Iterable[bytes]) -> Self:
-        """Put byte strings back to back."""
+        """Join byte strings."""
         pieces = list(encoded)
         sizes = np.fromiter(map(len, pieces), np.int64, len(pieces))
         return cls(b"".join(pieces), np.stack((np.cumsum(sizes) - sizes, sizes), axis=1))
@@ -39,7 +39,11 @@ class Pieces:
 
 @dataclass(slots=True)
 class PackedBatch:
-    """The columns of one batch, as operations on their addresses."""
+    """The columns of one batch, as operations with the columns' addresses.
+
+    ``count`` is the number of rows, or of items inside of :meth:`items`; ``room`` is the number of
+    bytes that the output may need.
+    """
 
     count: int
     room: int = SLACK
@@ -50,7 +54,7 @@ class PackedBatch:
     _held: list[Any] = field(default_factory=list)  # what the addresses point into
 
     def constant(self, encoded: bytes) -> None:
-        """Add the same bytes to every row, joined to a constant right before."""
+        """Add the same bytes to every row; a constant directly before it is joined with it."""
         start, size = len(self._pieces), len(encoded)
         if self._code and self._code[-1][0] == write_kernel.PIECE:
             _, start, before, _ = self._code.pop()
@@ -63,7 +67,7 @@ class PackedBatch:
         """Add each row's choice.
 
         Raises:
-            ValueError: A row chooses what is not there.
+            ValueError: There is not one choice for each row, or a choice does not exist.
         """
         index = np.ascontiguousarray(index, np.int64)
         if index.shape != (self.count,):
@@ -77,7 +81,7 @@ class PackedBatch:
         self._pieces += pieces.data
 
     def longs(self, column: NDArray[Any]) -> None:
-        """Add whole numbers."""
+        """Add integers."""
         self._column(write_kernel.LONG, column, np.int64, write_kernel.VARINT_BYTES)
 
     def booleans(self, column: NDArray[Any]) -> None:
@@ -89,7 +93,7 @@ class PackedBatch:
         self._column(write_kernel.DOUBLE, column, _LITTLE, 8)
 
     def text(self, column: pa.Array) -> None:
-        """Add an Arrow string or binary column; what a null holds is not written."""
+        """Add an Arrow string or binary column; the bytes of a null are not written."""
         _, offsets, data = column.buffers()
         ends = np.frombuffer(offsets, np.int32)[column.offset :]
         size, used = data.size if data else 0, int(ends[self.count])
@@ -100,7 +104,7 @@ class PackedBatch:
         self.room += int(ends[self.count]) - int(ends[0]) + self.count * _LENGTH_BYTES
 
     def rows(self, matrix: NDArray[Any]) -> None:
-        """Add the rows of a matrix as bytes, little-endian."""
+        """Add the rows of a matrix as bytes, in little-endian order."""
         ordered = np.ascontiguousarray(matrix, matrix.dtype.newbyteorder("<"))
         width = ordered.shape[1] * ordered.itemsize
         self.constant(_length(width))
@@ -109,19 +113,19 @@ class PackedBatch:
         self.room += self.count * width
 
     def optional(self, valid: NDArray[Any], null: int) -> None:
-        """Add the union branch in front of the next column."""
+        """Add the union branch of the next column: ``valid`` per row, and null's position."""
         self._column(write_kernel.OPTIONAL, valid, np.uint8, 1, null)
 
     @contextmanager
     def items(self, ends: Int64) -> Iterator[None]:
-        """Add each row's items of an array, whose columns are added inside of the ``with`` block.
+        """Add each row's items of an array; their columns are added in the ``with`` block.
 
         Args:
             ends: int64[n + 1]; row i has the items ``ends[i]`` to ``ends[i + 1]`` - 1.
         """
         place, rows = len(self._code), self.count
         address = self._address(ends)
-        # In front of a row's items is their count, behind them an end.
+        # A row's items follow their count and are followed by an end.
         self.room += rows * (write_kernel.VARINT_BYTES + 1)
         self._code.append((write_kernel.ITEMS, address, 0, 0))
         self.count = int(ends[-1])
@@ -134,7 +138,7 @@ class PackedBatch:
         self._code.append((write_kernel.NEXT, steps, 0, 0))
 
     def write(self) -> BytesColumn:
-        """Run the kernel."""
+        """Run the kernel and return the encoded rows."""
         out = np.empty(self.room, np.uint8)
         offsets = np.empty(self.count + 1, np.int64)
         write_kernel.write(
@@ -150,19 +154,19 @@ class PackedBatch:
     def _column(
         self, operation: int, column: NDArray[Any], kind: Any, most: int, null: int = 0
     ) -> None:
-        """Add a column of ``kind`` that takes at most so many bytes a row."""
+        """Add a column of type ``kind`` that takes at most ``most`` bytes for each row."""
         own = np.ascontiguousarray(column, kind)
         self._code.append((operation, self._address(own), null, 0))
         self.room += self.count * most
 
     def _address(self, column: NDArray[Any]) -> int:
-        """Return where a contiguous column lies, and keep it there."""
+        """Return the address of a contiguous column, which is kept alive."""
         self._held.append(column)
         return pinned(int(column.__array_interface__["data"][0]), column.nbytes)
 
 
 def _length(size: int) -> bytes:
-    """Return a length as a varint."""
+    """Return a length as a zigzag varint."""
     left = size << 1
     encoded = bytearray()
     while left > 0x7F:  # noqa: PLR2004 seven bits a byte

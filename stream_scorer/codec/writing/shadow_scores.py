@@ -1,4 +1,4 @@
-"""What shadows would have decided, as bytes."""
+"""Encode what shadows would have decided."""
 
 from stream_scorer.codec.writing.encode import ColumnEncoder, Constant
 from stream_scorer.core.decision.decide_batch import ShadowScores
@@ -19,7 +19,7 @@ class ShadowEncoder:
         self._source_topic = Constant(source_topic)
 
     def encode(self, shadowed: ShadowScores) -> BytesColumn:
-        """Encode a rows, row for row."""
+        """Encode the scores, row for row."""
         events = shadowed.events
         records = events.records
         return self._encoder.encode(

@@ -1,4 +1,4 @@
-"""The kernel that turns columns into Confluent-framed Avro, one buffer for the whole batch."""
+"""The kernel that writes columns as Confluent-framed Avro, into one buffer for the batch."""
 
 from typing import Final
 
@@ -23,30 +23,30 @@ from stream_scorer.ports import Int64
 
 Bytes = NDArray[np.uint8]
 
-# Operations: what is written next, and its operands. A column is named by its address.
-PIECE: Final = 0  # ready-made bytes, the same in every row: where in the pieces, size
-CHOICE: Final = 1  # the row's choice of the ready-made spans: int64[n], number of the first span
+# Operations: what is written next, and its operands. A column is given by its address.
+PIECE: Final = 0  # encoded bytes, the same in every row: start in the pieces, size
+CHOICE: Final = 1  # the row's choice of the encoded spans: int64[n], number of the first span
 LONG: Final = 2  # int64[n]
 BOOLEAN: Final = 3  # uint8[n], 0 or 1
 DOUBLE: Final = 4  # float64[n]
-TEXT: Final = 5  # string or bytes: int32[n + 1] ends, data, end of the data
-MATRIX: Final = 6  # bytes, the same number in every row: data, bytes a row, end of the data
-OPTIONAL: Final = 7  # uint8[n] validity, position of null. Skips the next operation at null
-ITEMS: Final = 8  # an array: int64[n + 1] ends of the rows' items, operations of an item, of which
-NEXT: Final = 9  # this is the last: how many are before it. Their columns have a row per item
+TEXT: Final = 5  # string or bytes: int32[n + 1] offsets, data, end of the data
+MATRIX: Final = 6  # bytes, the same number in every row: data, bytes in a row, end of the data
+OPTIONAL: Final = 7  # uint8[n] validity, position of null; a null skips the next operation
+ITEMS: Final = 8  # an array: int64[n + 1] ends of the rows' items, number of operations of an item
+NEXT: Final = 9  # the last of them: how many are before it. Their columns have a value per item
 
 VARINT_BYTES: Final = 10
 
 
 @numeric
 def _put_long(at: Number, value: Number) -> Number:
-    """Write a zigzag varint; up to eight bytes go out as one word. Return the address behind it."""
+    """Write a zigzag varint, up to eight bytes as one word; return the address after it."""
     left = (np.uint64(value) << np.uint64(1)) ^ np.uint64(value >> 63)
     if left < np.uint64(0x80):
         store(at, np.uint8(left))
         return at + 1
     if left >> np.uint64(56) == 0:
-        # Spread groups of seven bits, by halves, and set the continuation bit of all but the last.
+        # Spread the groups of seven bits; all but the last get the continuation bit.
         word = (left & np.uint64(0x000000000FFFFFFF)) | (
             (left & np.uint64(0x00FFFFFFF0000000)) << np.uint64(4)
         )
@@ -74,12 +74,12 @@ def write(  # noqa: C901, PLR0912, PLR0915 one loop with a branch per operation
     """Write ``count`` rows into ``out``; row i is ``out[out_offsets[i]:out_offsets[i + 1]]``.
 
     Args:
-        count: Rows.
+        count: Number of rows.
         code: int64[k, 4]: operation, operands.
-        pieces: The ready-made bytes.
-        spans: int64[s, 2], start and size in ``pieces`` of what a choice may be.
-        out: Has room for the most that the columns can take, and the slack that copies need.
-        out_offsets: int64[count + 1].
+        pieces: The encoded bytes.
+        spans: int64[s, 2], start and size in ``pieces`` of each possible choice.
+        out: Written; has room for the largest possible rows and the slack that copies need.
+        out_offsets: int64[count + 1], written.
     """
     ready = address(pieces)
     ready_limit = ready + len(pieces)

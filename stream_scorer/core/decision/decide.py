@@ -1,4 +1,8 @@
-"""Rows that have met the rings, and a model: what it decides of them, and why."""
+"""Decide observed rows with one model: score, outcome, reasons and explanations.
+
+The rows come from :mod:`~stream_scorer.core.decision.observe`. Which model decides which row is up
+to :mod:`~stream_scorer.core.decision.decide_batch`.
+"""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,15 +29,15 @@ Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 MODEL_ERROR = "MODEL_ERROR"
 FEWEST_ROWS = 100
-"""Rows of which ``Plan.model_error_share`` is reckoned where a batch has fewer."""
+"""Minimum denominator of ``Plan.model_error_share``: a smaller batch counts as this many rows."""
 
 
-class ModelFailure(Exception):  # noqa: N818 it says what happened, as ours all do in this room
-    """The model failed for more of a batch than the plan lets pass.
+class ModelFailure(Exception):  # noqa: N818 the name states what happened
+    """The model failed for a larger share of a batch than the plan allows.
 
     Attributes:
-        rows: Rows for which it failed.
-        error: The first error's text.
+        rows: Number of rows for which it failed.
+        error: Text of the first error.
     """
 
     def __init__(self, rows: int, error: str) -> None:
@@ -50,9 +54,10 @@ class Model:
         name: Its name.
         version: Its version.
         predictor: Scores rows.
-        features: What it needs, compiled.
-        thresholds: Where REVIEW and BLOCK begin, unless the plan's policy says so.
-        on_model_error: The outcome of rows for which the predictor fails, likewise.
+        features: The features that it needs, compiled.
+        thresholds: Where REVIEW and BLOCK begin. The plan's policy can replace them.
+        on_model_error: Outcome of rows for which the predictor fails. The plan's policy can replace
+            it.
     """
 
     name: str
@@ -65,12 +70,12 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class ObservedRows:
-    """Accepted transactions and what they saw: what a model is asked with.
+    """Accepted transactions and their observed values: the input of a model.
 
     Attributes:
         events: k transactions.
         flags: uint8[k], bits of :class:`Flag`.
-        observed: float64[k, w], what they saw of their rings and terminals.
+        observed: float64[k, w], what they see of their rings and terminals.
     """
 
     events: EventBatch
@@ -90,18 +95,18 @@ def decide_rows(
         None],
     stage: str = "score",
 ) -> tuple[DecisionBatch, "Answers"]:  # fmt: skip
-    """Decide rows that have met the rings.
+    """Decide observed rows with one model.
 
     Args:
         rows: k transactions.
-        model: Decides.
+        model: The model that decides.
         plan: What all models share.
-        terminals: What was known of terminals.
-        lap: Told when a stage is over.
-        stage: Name of the stage in which the model is asked.
+        terminals: The known rows of terminals.
+        lap: Called with the name of each finished stage.
+        stage: Name of the stage in which the model scores.
 
     Returns:
-        The decisions, and what the model made of the rows.
+        The decisions, and the model's results for the rows.
     """
     features = model.features.compute(rows.events, rows.observed)
     lap("features")
@@ -122,17 +127,19 @@ def decide_rows(
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a model makes of n rows of features.
+    """The results of a model for n rows of features.
 
     Attributes:
-        score: float64[n]; NaN for those that it failed for.
+        score: float64[n]; NaN for rows for which it failed.
         outcome: uint8[n], values of :class:`Outcome`.
-        reasons: Of rows that have any.
-        failed: bool[n], for which it failed: they have the policy's ``on_model_error``.
-        failure: The first failure's text.
-        model_outcome: uint8[n], what the model's own thresholds say, NO_OUTCOME where it failed;
-            None where that is ``outcome`` in every row.
-        explanations: Of the rows in ``reasons``; None where there are none.
+        reasons: Reason codes by row, for rows whose outcome by score is not APPROVE, and
+            ``MODEL_ERROR`` for rows for which the model failed.
+        failed: bool[n], rows for which it failed. Their outcome is the policy's ``on_model_error``.
+        failure: Text of the first failure; empty if there is none.
+        model_outcome: uint8[n], the outcome by the model's own thresholds, NO_OUTCOME where it
+            failed; None if it equals ``outcome`` in every row.
+        explanations: Of the rows in ``reasons`` for which the model did not fail; None if there are
+            none.
     """
 
     score: Float64
@@ -148,15 +155,15 @@ def answers(
     model: Model, features: Float64, scores: Float64, failed: NDArray[np.bool_], policy: RowPolicy,
     failure: str = "",
 ) -> Answers:  # fmt: skip
-    """Decide rows by their scores, and say why.
+    """Return outcomes, reasons and explanations for scored rows.
 
     Args:
-        model: Scored them.
+        model: The model that scored them.
         features: float64[n, m], columns in manifest order.
         scores: float64[n]; NaN where it failed.
         failed: bool[n].
-        policy: What becomes of them.
-        failure: The first failure's text.
+        policy: Thresholds, and the outcome of failed rows.
+        failure: Text of the first failure.
     """
     outcome = decide(scores, policy.thresholds)
     same = policy.thresholds is model.thresholds
@@ -164,8 +171,8 @@ def answers(
     explanations: Explanations | None = None
     try:
         reasons, explanations = _reasons(model, features, outcome, failed)
-    except Exception as error:  # noqa: BLE001 as foreign as its scores
-        # What cannot be explained is as good as not scored.
+    except Exception as error:  # noqa: BLE001 a model is foreign code: it may raise anything
+        # A row that cannot be explained counts as one for which the model failed.
         failure = failure or f"{type(error).__name__}: {error}"
         failed = failed | (outcome != Outcome.APPROVE)
         scores = np.where(failed, np.nan, scores)
@@ -186,19 +193,23 @@ def _terminal_watermark(
 
 
 def refuse_failure(failed: NDArray[np.bool_], failure: str, plan: Plan) -> None:
-    """Refuse decisions of a model that failed for more of its rows than the plan lets pass.
+    """Refuse the decisions of a model that failed for a larger share of rows than the plan allows.
 
     Raises:
-        ModelFailure: It did.
+        ModelFailure: The share is larger.
     """
     rows = int(failed.sum())
-    # A batch of one has a share of one: by itself a bad row would stop a quiet topic for ever.
+    # In a batch of one, a bad row has a share of one, and would stop a quiet topic forever.
     if rows > plan.model_error_share * max(len(failed), FEWEST_ROWS):
         raise ModelFailure(rows, failure)
 
 
 def model_scores(predictor: Predictor, features: Float64) -> tuple[Float64, NDArray[np.bool_], str]:
-    """Return (scores, rows that failed, first error); one bad row costs only itself."""
+    """Return scores (NaN where they failed), the failed rows and the first error, for n rows.
+
+    If the predictor raises for the batch, each row is scored alone, so that a bad row fails alone.
+    A score outside 0 to 1 is a failure, too.
+    """
     failure = ""
     try:
         scores = np.asarray(predictor.scores(features), np.float64)

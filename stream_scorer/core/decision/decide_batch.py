@@ -1,8 +1,8 @@
-"""A batch under a routing: each arm decides its rows, shadows score all of them.
+"""Decide a batch under a routing: each arm decides its rows, and shadows score all of them.
 
-Whatever the arms do, a batch meets the rings once. An arm of another version than the champion's
-that fails for a row loses that row to the champion in the same batch; the decision is flagged
-``fallback``.
+A batch is folded into the rings once, whatever the arms do. If an arm of another version than the
+champion's fails for a row, the champion decides that row in the same batch, and the decision is
+flagged ``fallback``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +35,7 @@ _INSTEAD = "score:fallback"
 
 @dataclass(frozen=True, slots=True)
 class ModelErrors:
-    """A version failed for some rows; ``error`` is the first failure's text."""
+    """A version failed for ``rows`` rows; ``error`` is the text of the first failure."""
 
     version: Version
     rows: int
@@ -44,13 +44,14 @@ class ModelErrors:
 
 @dataclass(frozen=True, slots=True)
 class ArmDecisions:
-    """What one model decided.
+    """The decisions of one model for an arm.
 
     Attributes:
         decisions: k decisions.
-        rows: int64[k], their rows of the batch, ascending.
-        stage: Name of the stage in which the model was asked.
-        failure: Of the model; or, where these are flagged ``fallback``, of the arm's own.
+        rows: int64[k], their row numbers in the batch, ascending.
+        stage: Name of the stage in which the model scored.
+        failure: Errors of the arm's model for these rows, also if the champion decided in its place
+            (decisions that are flagged ``fallback``); None if there are none.
     """
 
     decisions: DecisionBatch
@@ -61,20 +62,21 @@ class ArmDecisions:
 
 @dataclass(frozen=True, slots=True)
 class ShadowScores:
-    """What a shadow would have decided for the accepted rows of a batch.
+    """What a shadow would have decided for a batch's a accepted rows.
 
     Attributes:
-        arm: Its name.
-        model: The scored model's name.
-        version: Its version.
+        arm: The shadow's name.
+        model: Name of its model.
+        version: Version of its model.
         plan_revision: The revision that was active.
         events: a transactions.
         score: float64[a]; NaN where it failed.
-        outcome: uint8[a], by the policy, or its own thresholds; ``on_model_error`` where it failed.
+        outcome: uint8[a], by the plan's policy or the model's thresholds; ``on_model_error`` where
+            it failed.
         failed: bool[a].
-        decided_score: float64[a], of the decision that was published.
-        decided_outcome: uint8[a], likewise.
-        failure: What it failed for.
+        decided_score: float64[a], score of the published decision.
+        decided_outcome: uint8[a], outcome of the published decision.
+        failure: Its errors; None if there are none.
     """
 
     arm: str
@@ -92,14 +94,14 @@ class ShadowScores:
 
 @dataclass(frozen=True, slots=True)
 class DecidedBatch:
-    """What a routing makes of one batch.
+    """The decisions of all arms for one batch.
 
     Attributes:
         accepted: int64[a], the accepted rows of the batch, ascending.
-        decided: By model and arm, one at least; each accepted row is in one of them.
-        shadowed: One per shadow.
-        rejections: The other rows.
-        journals: State delta by partition.
+        decided: By model and arm, at least one; each accepted row is in exactly one of them.
+        shadowed: One for each shadow.
+        rejections: The rows that are not accepted.
+        journals: The changes to the rings, by partition.
     """
 
     accepted: Int64
@@ -115,28 +117,27 @@ def decide_batch(
 ) -> DecidedBatch:  # fmt: skip
     """Decide a batch.
 
-    Where several arms decide, each asks its model in a stage of its own, ``score:ARM``, for those
-    whom chance sent there, and in another for those whom an override did. Which is asked first
-    depends on the batch's first offset: the order alternates, so that no arm
-    always benefits from a warm cache.
+    With several arms or shadows, each model scores in a separate stage: ``score:ARM`` for the rows
+    of the arm's buckets, ``score:ARM:override`` for rows that an override sent there. The batch's
+    first offset determines which arm scores first: the order alternates, so that no arm always
+    benefits from a warm cache.
 
     Args:
         events: n rows in arrival order.
-        rings: Changed; ``journals`` say how.
-        routing: Who decides what, and what all share.
-        models: The version of each arm; they share their engine with the rings.
-        lap: Told when a stage is over.
-        terminals: What is known of terminals; without it a
-            model that uses them decides as for unknown terminals, and its decisions are flagged
-            ``degraded``.
+        rings: Changed as ``journals`` describes.
+        routing: Which arm decides which rows, and what all arms share.
+        models: The model of each version in the routing; all share an engine with the rings.
+        lap: Called with the name of each finished stage.
+        terminals: The known rows of terminals. Without it, a model that uses them decides as for
+            unknown terminals, and its decisions are flagged ``degraded``.
 
     Raises:
-        ModelFailure: The champion failed for too many rows; the rings are as before.
+        ModelFailure: The champion failed for too many rows; the rings are unchanged.
     """
     terminals = TerminalTable() if terminals is None else terminals
     by_arm = {arm: models[version] for arm, version in routing.versions.items()}
     asked = [by_arm[arm] for arm in (*routing.arms, *routing.shadows)]
-    # Whether the terminals' history is complete is reported for the models that use it.
+    # Rows are flagged as degraded for the first of these models that uses terminals.
     terminal_model = next((m for m in asked if m.features.by_terminal), by_arm[CHAMPION])
     seen = observe(events, rings, routing.shared, terminal_model.features, lap, terminals)
     try:
@@ -168,18 +169,18 @@ def decide_alone(
     events: EventBatch, rings: PartitionRings, model: Model, plan: Plan,
     lap: Callable[[str], None] = lambda _: None, terminals: TerminalTable | None = None,
 ) -> DecidedBatch:  # fmt: skip
-    """Decide a batch by one model: :func:`decide_batch` under a routing without a rollout.
+    """Decide a batch with one model: :func:`decide_batch` under a routing without a rollout.
 
     Args:
         events: n rows in arrival order.
-        rings: Changed; ``journals`` say how.
-        model: Decides.
+        rings: Changed as ``journals`` describes.
+        model: The model that decides.
         plan: Currencies, limits, lateness.
-        lap: Called when a stage is over.
-        terminals: What is known of terminals; see :func:`decide_batch`.
+        lap: Called with the name of each finished stage.
+        terminals: The known rows of terminals; see :func:`decide_batch`.
 
     Raises:
-        ModelFailure: The model failed for too many rows; the rings are as before.
+        ModelFailure: The model failed for too many rows; the rings are unchanged.
     """
     version = Version(model.name, model.version)
     routing = Routing.alone(version, plan)
@@ -188,7 +189,7 @@ def decide_alone(
 
 @dataclass(frozen=True, slots=True)
 class _ArmRows:
-    """Rows that go to an arm by chance, or that an override sent there."""
+    """Rows that an arm decides, either by their buckets or by an override."""
 
     arm: str
     rows: Int64
@@ -197,7 +198,7 @@ class _ArmRows:
 
     @property
     def stage(self) -> str:
-        """Name of the stage in which its model is asked; calls that chance made stand alone."""
+        """Name of the stage in which the model scores; rows of overrides have a separate one."""
         return f"score:{self.arm}:override" if self.overridden else f"score:{self.arm}"
 
 
@@ -220,7 +221,7 @@ def _decide(
     part: _ArmRows, rows: ObservedRows, routing: Routing, by_arm: Mapping[str, Model],
     terminals: TerminalTable, lap: Callable[[str], None], stage: str,
 ) -> list[ArmDecisions]:  # fmt: skip
-    """Return what an arm decides of its rows, and what the champion does in its place."""
+    """Return an arm's decisions, and the champion's for rows for which the arm's model failed."""
     mine = rows if len(part.rows) == len(rows) else rows.take(part.rows)
     model, champion = by_arm[part.arm], by_arm[CHAMPION]
     decisions, found = _by(mine, part, routing, model, terminals, lap, stage)

@@ -1,8 +1,8 @@
-"""Observe: a batch of events meets the rings and the terminals, before a model is asked.
+"""Observe a batch: validate it, fold it into the rings, and read rings and terminals.
 
-Pure but for the rings, whose every change is journalled: ``ObservedBatch.journals`` is the state
-delta, kept by ``release`` and taken back by ``undo``. It has no clock; ``lap`` is called with the
-name of each finished stage, so that a caller can time them.
+This comes before any model scores. The only state is the rings. Each change to them is recorded in
+``ObservedBatch.journals``: ``release`` keeps it, ``undo`` reverts it. There is no clock: ``lap`` is
+called with the name of each finished stage, so that a caller can time the stages.
 """
 
 from collections.abc import Callable
@@ -28,10 +28,10 @@ UInt8 = NDArray[np.uint8]
 
 
 class PartitionRings:
-    """The rings of all partitions that a process holds.
+    """The rings of all partitions that are assigned to a process.
 
     Args:
-        features: Features of one manifest; all sets that share their engine can read the rings.
+        features: The features of one manifest. All sets with the same engine can read the rings.
     """
 
     def __init__(self, features: FeatureSet) -> None:
@@ -39,7 +39,7 @@ class PartitionRings:
         self._partitions: dict[int, CustomerRings] = {}
 
     def of(self, partition: int) -> CustomerRings:
-        """Return a partition's rings; empty ones when it is new."""
+        """Return the rings of a partition; a new partition has empty ones."""
         rings = self._partitions.get(partition)
         if rings is None:
             engine = self._engine
@@ -48,13 +48,13 @@ class PartitionRings:
         return rings
 
     def adopt(self, features: FeatureSet) -> None:
-        """Compute what other features ask, from the rings as they are.
+        """Compute other features from now on; the rings stay as they are.
 
         Args:
             features: Of an engine that these rings can serve.
 
         Raises:
-            ValueError: They cannot; says what they lack.
+            ValueError: The rings cannot serve it; the message states what is missing.
         """
         engine = features.engine
         if engine is self._computed:
@@ -67,21 +67,21 @@ class PartitionRings:
             rings.run(engine.program)
 
     def drop(self, partition: int) -> None:
-        """Forget a partition that left this process."""
+        """Delete the rings of a partition that is no longer assigned."""
         self._partitions.pop(partition, None)
 
     def partitions(self) -> tuple[int, ...]:
-        """Return the partitions held, ascending."""
+        """Return the partitions that have rings, ascending."""
         return tuple(sorted(self._partitions))
 
     def undo(self, journals: dict[int, Journal]) -> None:
-        """Take a batch back, in every partition that has been held ever since."""
+        """Undo a batch in every partition that has kept its rings since the batch."""
         for partition, journal in journals.items():
             if self._partitions.get(partition) is journal.rings:
                 journal.rings.undo(journal)
 
     def release(self, journals: dict[int, Journal]) -> None:
-        """Keep a batch, likewise."""
+        """Keep a batch's changes, in the same partitions as ``undo``."""
         for partition, journal in journals.items():
             if self._partitions.get(partition) is journal.rings:
                 journal.rings.release(journal)
@@ -89,12 +89,12 @@ class PartitionRings:
 
 @dataclass(frozen=True, slots=True)
 class ValidatedBatch:
-    """A batch before it meets the rings: what each row is by itself.
+    """A batch before it is folded into the rings: each row judged without history.
 
     Attributes:
-        columns: What rings read of its n rows.
-        codes: uint8[n], 0 or the code of the rule that a row breaks; see ``validation``.
-        refused: bool[n], whether it breaks one.
+        columns: What the rings read of the n rows.
+        codes: uint8[n], 0 or the code of the first rule that a row breaks; see ``validation``.
+        refused: bool[n], whether a row breaks a rule.
     """
 
     columns: RingColumns
@@ -118,8 +118,8 @@ def validated(events: EventBatch, plan: Plan, features: FeatureSet) -> Validated
 
     Args:
         events: n rows.
-        plan: Currencies, limits.
-        features: What the rings keep.
+        plan: Currencies and limits.
+        features: Determine which fields the rings keep.
     """
     codes = validate(events, plan)
     return ValidatedBatch(RingColumns.of(events, features.engine.kept(events)), codes, codes != 0)
@@ -127,15 +127,15 @@ def validated(events: EventBatch, plan: Plan, features: FeatureSet) -> Validated
 
 @dataclass(frozen=True, slots=True)
 class ObservedBatch:
-    """A batch folded into the rings: what is known before the model is asked.
+    """A batch that is folded into the rings, before a model scores it.
 
     Attributes:
         events: n rows.
         accepted: int64[a], the accepted rows of the batch, ascending.
         rejections: The other rows.
-        journals: State delta by partition.
+        journals: The changes to the rings, by partition.
         flags: uint8[n], bits of :class:`Flag`.
-        observed: float64[n, k], what accepted rows see of their rings and terminals.
+        observed: float64[n, w], what accepted rows see of their rings and terminals.
     """
 
     events: EventBatch
@@ -146,7 +146,7 @@ class ObservedBatch:
     observed: Float64
 
     def rows(self) -> ObservedRows:
-        """Return the accepted rows of the batch."""
+        """Return the accepted rows."""
         every = ObservedRows(self.events, self.flags, self.observed)
         return every if len(self.accepted) == len(self.events) else every.take(self.accepted)
 
@@ -158,16 +158,16 @@ def _no_lap(_: str) -> None:
 def refold(
     events: EventBatch, rings: PartitionRings, plan: Plan, features: FeatureSet
 ) -> dict[int, Journal]:
-    """Fold a batch as ``observe`` does, and compute nothing of what its events see.
+    """Fold a batch into the rings as ``observe`` does, without computing any features.
 
     Args:
         events: n rows in arrival order.
         rings: Changed.
         plan: Currencies, limits, lateness.
-        features: What the rings keep.
+        features: Determine which fields the rings keep.
 
     Returns:
-        The state delta by partition.
+        The changes to the rings, by partition.
     """
     batch, verdict = validated(events, plan, features), np.empty(len(events), np.uint8)
     journals: dict[int, Journal] = {}
@@ -186,15 +186,16 @@ def observe(
 ) -> ObservedBatch:  # fmt: skip
     """Validate a batch, fold it into the rings, and compute what its events see there.
 
-    Rows whose terminals' history is not complete are flagged ``degraded``.
+    A row is flagged ``degraded`` if the history of its terminal is incomplete and the features use
+    it.
 
     Args:
         events: n rows in arrival order.
-        rings: Changed; the journals say how.
+        rings: Changed as the journals describe.
         plan: Currencies, limits, lateness.
-        features: What to compute; it shares its engine with the rings.
-        lap: Called when a stage is over.
-        terminals: What is known of terminals; without it their columns hold NaN.
+        features: What to compute; they share an engine with the rings.
+        lap: Called with the name of each finished stage.
+        terminals: The known rows of terminals; without it the columns of terminals are NaN.
     """
     n = len(events)
     batch = validated(events, plan, features)
@@ -233,7 +234,10 @@ def observe(
 def _see_terminals(
     events: EventBatch, features: FeatureSet, terminals: TerminalTable | None, observed: Float64
 ) -> NDArray[np.bool_] | None:
-    """Write what events see of their terminals; return which see less than the features ask."""
+    """Write the columns of terminals; return the rows whose terminal's history is incomplete.
+
+    None: no feature uses terminals, or there is no table.
+    """
     delayed = features.engine.delayed
     if terminals is None:
         observed[:, features.engine.width - len(delayed) :] = np.nan
@@ -248,7 +252,7 @@ def _see_terminals(
 
 
 def rows_by(partition: NDArray[np.int32]) -> list[tuple[int, Int64]]:
-    """Return each partition's rows in arrival order, partitions ascending."""
+    """Return the rows of each partition that has any, in arrival order, partitions ascending."""
     if not len(partition):
         return []
     rows, begins = by_partition(partition)

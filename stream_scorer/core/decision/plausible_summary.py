@@ -1,4 +1,7 @@
-"""Whether a summary may be one: whoever writes to its topic chooses every number in it."""
+"""Plausibility checks for summaries: any client that may write to their topic chooses the numbers.
+
+A reader calls them before it adds a summary's counts to others.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -8,13 +11,13 @@ _COUNT_MOST: Final = 2**31
 
 
 def refuse_implausible(summary: Mapping[str, Any]) -> None:
-    """Refuse counts that no batch can have, before they are added to those that are true.
+    """Refuse counts that no batch can have.
 
     Args:
         summary: A record of the summary schema.
 
     Raises:
-        ValueError: The counts do not fit together; says which.
+        ValueError: The counts contradict each other; the message names which.
     """
     counts = [summary.get("records", 0), summary.get("skipped", 0)]
     for name in ("rejected", "flagged"):
@@ -36,14 +39,14 @@ def _refuse_window(window: Mapping[str, Any]) -> None:
         raise ValueError(f"summary: a window of {count} decisions does not add up")
     if min(window["review"], window["block"]) < 0:
         raise ValueError("summary: a window of fewer decisions than none")
-    # Scores lie between 0 and 1, and those that are no number are left out; the sum is rounded.
-    # NaN is less than nothing and more than nothing: it must not pass.
+    # A score is between 0 and 1, and NaN is not added. The sum is rounded. A sum that is NaN fails
+    # this comparison, too.
     if not abs(window["score_sum"]) <= count + 1:
         raise ValueError(f"summary: {count} scores cannot have the sum {window['score_sum']}")
     least, most = window["amount_minor_min"], window["amount_minor_max"]
     if not count * least <= window["amount_minor_sum"] <= count * most:
         raise ValueError(f"summary: {count} amounts of {least} to {most} cannot have that sum")
-    # A score that is no number is in no bin.
+    # A score that is NaN is in no bin.
     for name, exact in (("score_bins", False), ("amount_bins", True)):
         bins = window[name]
         if bins and (min(bins) < 0 or sum(bins) > count or (exact and sum(bins) < count)):

@@ -1,8 +1,9 @@
-"""The decision policy: where REVIEW and BLOCK begin, for each row, and what a model error means.
+"""The decision policy: thresholds of each row, and the outcome where the model fails.
 
-A policy has at most 64 segments, so those that fit a row are the bits of one number: each field
-contributes the bits of the segments that its value fits, all of them are joined by AND, and the
-lowest bit that is left is the first segment that fits. The cost does not grow with the segments.
+A policy has at most 64 segments, so a set of segments is a 64-bit number. For each field that
+segments name, a table gives the segments that a value fits. The sets of all fields are combined
+with AND; the lowest bit that is left is the first segment that fits. So the cost depends on the
+number of fields, not on the number of segments.
 """
 
 import json
@@ -28,11 +29,11 @@ class Thresholds:
     """Scores from which a transaction is reviewed or blocked; 0 < review <= block <= 1.
 
     Attributes:
-        review: Least score of REVIEW.
-        block: Least score of BLOCK; equal to ``review``, nothing is reviewed.
+        review: Lowest score of REVIEW.
+        block: Lowest score of BLOCK; if it equals ``review``, nothing is reviewed.
 
     Raises:
-        ValueError: Out of that order or range, or not a number.
+        ValueError: A value is out of range or order, or not a number.
     """
 
     review: float
@@ -48,7 +49,7 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class RowThresholds:
-    """Thresholds row by row; each pair is one of :class:`Thresholds`.
+    """Thresholds of n rows; each pair fulfils the rule of :class:`Thresholds`.
 
     Attributes:
         review: float64[n].
@@ -61,11 +62,11 @@ class RowThresholds:
 
 @dataclass(frozen=True, slots=True)
 class RowPolicy:
-    """What becomes of n rows.
+    """Thresholds and error outcome of n rows.
 
     Attributes:
-        thresholds: Where REVIEW and BLOCK begin, for all rows or by row.
-        on_model_error: Outcome of rows that the model fails for.
+        thresholds: Where REVIEW and BLOCK begin, one pair for all rows or one for each row.
+        on_model_error: Outcome of rows for which the model fails.
     """
 
     thresholds: Thresholds | RowThresholds
@@ -76,8 +77,8 @@ def decide(scores: Float64, thresholds: Thresholds | RowThresholds) -> NDArray[n
     """Return uint8[n], values of :class:`Outcome`; a score equal to a threshold reaches it.
 
     Args:
-        scores: float64[n]; NaN approves, so a caller must overrule rows that have no score.
-        thresholds: Where REVIEW and BLOCK begin, for all rows or by row.
+        scores: float64[n]. NaN gives APPROVE, so a caller must replace the outcome of such rows.
+        thresholds: Where REVIEW and BLOCK begin, one pair for all rows or one for each row.
 
     >>> decide(np.array([0.1, 0.5, 0.9]), Thresholds(review=0.5, block=0.8)).tolist()
     [0, 1, 2]
@@ -91,13 +92,13 @@ def decide(scores: Float64, thresholds: Thresholds | RowThresholds) -> NDArray[n
 def policy_for(
     events: EventBatch, plan: Plan, thresholds: Thresholds, on_model_error: Outcome
 ) -> RowPolicy:
-    """Return what becomes of rows that a model scores.
+    """Return the policy of transactions that a model scores.
 
     Args:
         events: n transactions.
-        plan: Its policy comes first.
-        thresholds: The bundle's, for what the policy leaves open.
-        on_model_error: Likewise.
+        plan: The values of its policy take precedence.
+        thresholds: The bundle's thresholds, for what the policy does not set.
+        on_model_error: The bundle's outcome of failed rows, likewise.
     """
     if not plan.policy:
         return RowPolicy(thresholds, on_model_error)
@@ -106,7 +107,7 @@ def policy_for(
     default = _default(compiled.table, thresholds)
     if not compiled.table.segments:
         return RowPolicy(default, error)
-    # No segment is place -1, the last one.
+    # The place of no segment is -1: the last entry, which is the default.
     place = compiled.first_fitting(events)
     review = np.append(compiled.review, default.review)
     block = np.append(compiled.block, default.block)
@@ -114,11 +115,11 @@ def policy_for(
 
 
 def fits_no_segment(events: EventBatch, plan: Plan) -> NDArray[np.bool_]:
-    """Return bool[n], which transactions have the policy's default thresholds, or the bundle's.
+    """Return bool[n]: which transactions fit no segment, so that the default thresholds apply.
 
     Args:
         events: n transactions.
-        plan: Has the policy.
+        plan: The plan with the policy.
     """
     compiled = _compiled_for(plan)
     if not compiled.table.segments:
@@ -130,8 +131,8 @@ def possible_thresholds(plan: Plan, thresholds: Thresholds) -> Iterator[Threshol
     """Yield the thresholds that a transaction may have under a plan: segments', then the default.
 
     Args:
-        plan: Its policy comes first.
-        thresholds: The bundle's.
+        plan: The values of its policy take precedence.
+        thresholds: The bundle's thresholds.
     """
     table = _compiled_for(plan).table
     for segment in table.segments:
@@ -140,11 +141,11 @@ def possible_thresholds(plan: Plan, thresholds: Thresholds) -> Iterator[Threshol
 
 
 def error_outcome(plan: Plan, on_model_error: Outcome) -> Outcome:
-    """Return the outcome of rows that a model fails for.
+    """Return the outcome of rows for which a model fails.
 
     Args:
-        plan: Its policy comes first.
-        on_model_error: What the bundle says.
+        plan: The value of its policy takes precedence.
+        on_model_error: The bundle's value.
     """
     said = _compiled_for(plan).table.on_model_error
     return on_model_error if said is None else said
@@ -159,9 +160,10 @@ class _Column:
     """A field that segments name.
 
     Attributes:
-        name: Of the field.
-        values: k values that they name.
-        bits: uint64[k + 1], which segments fit each value; the last is for all others and null.
+        name: Name of the field.
+        values: The k values that segments name.
+        bits: uint64[k + 1], the segments that fit each value; the last entry is for all other
+            values and null.
     """
 
     name: str
@@ -169,7 +171,7 @@ class _Column:
     bits: UInt64
 
     def fitting(self, events: EventBatch) -> UInt64:
-        """Return uint64[n], the segments that each row fits by this field."""
+        """Return uint64[n]: the segments that each row fits by this field."""
         column = events.records.column(self.name)
         place = pc.index_in(column, self.values.cast(column.type)).fill_null(len(self.values))
         return self.bits[place.to_numpy(zero_copy_only=False)]
@@ -177,13 +179,14 @@ class _Column:
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    """A policy whose segments are bits.
+    """A policy whose s segments are bits.
 
     Attributes:
-        table: What it says.
-        columns: Fields that its s segments name.
-        edges: int64[e], ascending: minor units at which segments begin or end.
-        bits: uint64[e + 1], the segments that fit below the first edge, from the first edge on, ...
+        table: The policy's table.
+        columns: The fields that segments name.
+        edges: int64[e], ascending: the amounts, in minor units, at which segments begin or end.
+        bits: uint64[e + 1], the segments that fit an amount below the first edge, from the first
+            edge on, and so on.
         review: float64[s].
         block: float64[s].
     """
@@ -196,7 +199,7 @@ class _Compiled:
     block: Float64
 
     def first_fitting(self, events: EventBatch) -> NDArray[np.int64]:
-        """Return int64[n], the place of the first segment that fits each row; -1 for none."""
+        """Return int64[n]: the number of the first segment that fits each row; -1 for none."""
         if len(self.edges):
             amounts = events.amounts
             left = self.bits[np.searchsorted(self.edges, amounts, "right")]
@@ -219,7 +222,7 @@ def _compile(text: str, exponent: int, extras: tuple[tuple[str, str], ...]) -> _
     table = read_policy(json.loads(text), exponent, dict(extras))
     segments = table.segments
     names = dict.fromkeys(name for segment in segments for name in segment.values)
-    # A segment begins one minor unit past ``above`` and ends at ``below``.
+    # A segment begins one minor unit above ``above`` and ends before ``below``.
     edges = sorted(
         {s.above + 1 for s in segments if s.above >= 0}
         | {s.below for s in segments if s.below is not None}

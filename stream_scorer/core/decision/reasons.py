@@ -1,4 +1,4 @@
-"""Reason codes and explanations: the features that spoke most for fraud."""
+"""Reason codes and explanations: the features that raised a score most."""
 
 from dataclasses import dataclass
 
@@ -12,24 +12,24 @@ Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
 REASONS_MOST = 3
-"""Reasons of a decision."""
+"""Maximum number of reasons of a decision."""
 
 
 def top_reasons(
     attributions: Float64, names: tuple[str, ...], count: int = REASONS_MOST
 ) -> list[tuple[str, ...]]:
-    """Return, per row, the names with the largest positive contributions, most weighty first.
+    """Return, for each row, the names with the largest positive contributions, largest first.
 
-    Equal contributions keep the order of the manifest; what speaks for a genuine transaction, or
-    for nothing, is no reason.
+    Equal contributions keep the order of the manifest. A feature whose contribution is 0 or less is
+    left out.
 
     Args:
         attributions: float64[n, m], contributions to the raw score.
         names: m feature names in manifest order.
-        count: Reasons per row at most.
+        count: Maximum number of reasons of a row.
 
     Raises:
-        ValueError: There are not as many names as columns.
+        ValueError: The number of names is not the number of columns.
 
     >>> top_reasons(np.array([[0.1, -2.0, 0.7]]), ("amount", "night", "count"))
     [('count', 'amount')]
@@ -42,16 +42,16 @@ def top_reasons(
 def explain(
     attributions: Float64, rows: Int64, names: tuple[str, ...], texts: tuple[str, ...]
 ) -> tuple[dict[int, tuple[str, ...]], Explanations]:
-    """Return the reasons of rows, and how much each of them contributed.
+    """Return the reasons of rows, and the contribution of each reason.
 
     Args:
         attributions: float64[k, m], contributions to the raw score.
-        rows: int64[k], ascending: where these rows are in their batch.
+        rows: int64[k], the row numbers in the batch, ascending.
         names: m feature names in manifest order.
-        texts: m templates of the features' texts.
+        texts: m templates of the features' texts; empty for none.
 
     Raises:
-        ValueError: There are not as many names as columns.
+        ValueError: The number of names is not the number of columns.
     """
     order, largest, positive = _top(attributions, names, REASONS_MOST)
     named = np.array(names, object)[order]
@@ -70,11 +70,11 @@ class ExplanationItems:
 
     Attributes:
         ends: int64[n + 1]; row i has the items ``ends[i]`` to ``ends[i + 1]`` - 1.
-        feature: int64[e], places in ``names``.
-        names: Of the features.
+        feature: int64[e], indices into ``names``.
+        names: The features' names.
         value: float64[e], the features' values.
-        contribution: float64[e].
-        text: e texts for people; None where all are empty.
+        contribution: float64[e], contributions to the raw score.
+        text: e texts for people; None if all are empty.
     """
 
     ends: Int64
@@ -90,7 +90,7 @@ def explanation_items(explanations: Explanations, features: Float64) -> Explanat
 
     Args:
         explanations: Of n rows.
-        features: float64[n, m].
+        features: float64[n, m], the rows' features.
     """
     names, feature = explanations.names, explanations.feature
     value = features[explanations.row, feature]
@@ -108,10 +108,11 @@ def explanation_items(explanations: Explanations, features: Float64) -> Explanat
 
 
 def _top(attributions: Float64, names: tuple[str, ...], count: int) -> tuple[Int64, Float64, Int64]:
-    """Return each row's columns by contribution and these contributions, and how many count.
+    """Return the columns with the largest contributions of each row, and these contributions.
 
     Returns:
-        int64[n, c]; float64[n, c]; int64[n], of how many the contribution is greater than 0.
+        Columns int64[n, c], contributions float64[n, c], largest first, and int64[n], how many of a
+        row's contributions are greater than 0. c is ``count``, or m if that is smaller.
     """
     if attributions.ndim != 2 or attributions.shape[1] != len(names):  # noqa: PLR2004 n and m
         raise ValueError(f"attributions of shape {attributions.shape} for {len(names)} names")

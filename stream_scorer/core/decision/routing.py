@@ -1,15 +1,15 @@
-"""Routing: which arm of a rollout decides a transaction; a pure function of customer and plan.
+"""Routing: which arm of a rollout decides a transaction; a pure function of transaction and plan.
 
 A customer's *rollout bucket* is a salted hash of the id, 0 ... 9,999. A routing gives each arm a
-range of buckets: the canary takes them from the front, its control slice from the end, so bucket j
-and bucket 9,999 - j are a pair, and a ramp only adds customers. An override puts customers, or
-transactions of a currency or channel, into an arm by name; chance has no part in that, so they are
-no evidence.
+range of buckets. The canary's range begins at 0, the control's ends at 9,999. So bucket j and
+bucket 9,999 - j are a pair, and a ramp only adds customers. An override sends customers, or
+transactions of a currency or channel, to an arm by name. Such transactions are not assigned by
+chance, so they are not evidence.
 
 The salt is hashed to 64 bits (the first eight bytes of its SHA-256, little-endian), added to the
 64-bit hash of the customer's id (``kernels.hashing``), and mixed by the finaliser of SplitMix64
-(Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014); the bucket is the rest
-after division by 10,000.
+(Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014). The bucket is the
+remainder of a division by 10,000.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ class Version:
     """A model version.
 
     Attributes:
-        name: Model.
+        name: The model's name.
         version: Its version.
     """
 
@@ -54,7 +54,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """The buckets ``first`` ... ``end`` - 1 belong to an arm."""
+    """The range of buckets of an arm: ``first`` ... ``end`` - 1."""
 
     arm: str
     first: int
@@ -67,8 +67,8 @@ class Override:
 
     Attributes:
         field: One of ``OVERRIDE_FIELDS``.
-        values: Which values.
-        arm: Where they go.
+        values: The values.
+        arm: The arm.
     """
 
     field: str
@@ -78,20 +78,22 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """What one revision of the plan says: who decides what.
+    """One revision of the plan: which arm decides which transactions.
 
     Attributes:
-        revision: Number of the revision; 0 is a plan file.
-        versions: The version behind each arm; ``champion`` is always one of them.
+        revision: Number of the revision; that of a plan file is 0 by default.
+        versions: The version of each arm; ``champion`` is always one of them.
         slices: Ranges of buckets, ascending, that cover all 10,000.
-        overrides: The first one that fits counts.
-        shadows: Arms that score everything and decide nothing; in no slice and no override.
-        salt: Of the customers' buckets.
-        shared: What all arms share.
-        effective_at: Event time, ms, of the first transaction that it is for; None: next offset.
+        overrides: The first one that fits applies.
+        shadows: Arms that score every transaction and decide none. They are in no slice and in no
+            override.
+        salt: Salt of the customers' buckets.
+        shared: The plan that all arms share.
+        effective_at: Event time, ms, of the first transaction that this revision may decide; None:
+            it may decide from the next offset on.
 
     Raises:
-        ValueError: Slices overlap or leave a gap, or an arm has no version; names it.
+        ValueError: Slices overlap or leave a gap, or an arm has no version; the message names it.
     """
 
     revision: int
@@ -130,22 +132,22 @@ class Routing:
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """The arms that decide: those of the slices in order, then further ones of overrides."""
+        """The arms that decide: those of the slices in order, then those of overrides alone."""
         return tuple(dict.fromkeys([s.arm for s in self.slices] + [o.arm for o in self.overrides]))
 
     def share(self, arm: str) -> float:
-        """Return the share of buckets that an arm has: the chance of a customer to be in it."""
+        """Return an arm's share of the buckets: the probability that a customer is in it."""
         return sum(s.end - s.first for s in self.slices if s.arm == arm) / BUCKETS
 
 
 def canary_slices(buckets: int) -> tuple[Slice, ...]:
-    """Return the slices of a canary with so many buckets, and of its control.
+    """Return the slices of a canary with a number of buckets, and of its control.
 
-    The control is as large as the canary while there is room for both; above half, all that is left
-    is the champion's alone.
+    The control has as many buckets as the canary, if both fit. If the canary has more than half of
+    them, there is no control, and the other buckets are the champion's.
 
     Args:
-        buckets: 0 ... 10,000.
+        buckets: Those of the canary, 0 ... 10,000.
 
     >>> [(s.arm, s.first, s.end) for s in canary_slices(500)]
     [('canary', 0, 500), ('champion', 500, 9500), ('control', 9500, 10000)]
@@ -176,11 +178,11 @@ def split_slices(shares: Mapping[str, int]) -> tuple[Slice, ...]:
 
 
 def salted_buckets(customer: NDArray[np.uint64], salt: str) -> Int64:
-    """Return int64[n], each customer's bucket.
+    """Return int64[n]: each customer's rollout bucket.
 
     Args:
         customer: uint64[n], hashes of the ids (``kernels.hashing.hash_strings``).
-        salt: Of the rollout.
+        salt: Salt of the rollout.
     """
     salted = np.uint64(int.from_bytes(hashlib.sha256(salt.encode()).digest()[:8], "little"))
     with np.errstate(over="ignore"):
@@ -192,11 +194,11 @@ def salted_buckets(customer: NDArray[np.uint64], salt: str) -> Int64:
 
 @dataclass(frozen=True, slots=True)
 class Routed:
-    """Where the rows of a batch go.
+    """The arms of the rows of a batch.
 
     Attributes:
         arm: uint8[n], index into ``Routing.arms``.
-        overridden: bool[n], whether an override sent it there.
+        overridden: bool[n], whether an override sent the row to its arm.
     """
 
     arm: NDArray[np.uint8]
@@ -233,7 +235,7 @@ def route(routing: Routing, events: EventBatch, customer: NDArray[np.uint64]) ->
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """From ``offset`` on, a partition's records are decided by a revision."""
+    """A revision decides the records of a partition from ``offset`` on."""
 
     partition: int
     offset: int
@@ -241,14 +243,14 @@ class Activation:
 
 
 def due_at(routing: Routing, offset: Int64, event_time: Int64, next_offset: int) -> int | None:
-    """Return from which offset of a batch of one partition a revision may decide; None: none.
+    """Return the offset from which a revision may decide a partition's records; None for no record.
 
     Args:
-        routing: Was known before the batch was polled.
+        routing: A revision that was known before the batch was polled.
         offset: int64[m], of the partition's valid transactions in the batch, ascending, as the
             revision's own mapping reads them.
-        event_time: int64[m], ms, likewise.
-        next_offset: Of the batch's first record of the partition, valid or not.
+        event_time: int64[m], their event times, ms.
+        next_offset: Offset of the partition's first record in the batch, valid or not.
     """
     if routing.effective_at is None:
         return next_offset
@@ -257,14 +259,14 @@ def due_at(routing: Routing, offset: Int64, event_time: Int64, next_offset: int)
 
 
 def activated(due: Sequence[int | None]) -> list[tuple[int, int]]:
-    """Return where pending revisions become active inside a batch of one partition.
+    """Return the offsets at which pending revisions become active in a batch of one partition.
 
     Args:
-        due: Of each revision that is not active there, ascending, what ``due_at`` gives.
+        due: What ``due_at`` returned for each pending revision, revisions ascending.
 
     Returns:
-        (offset, place in ``due``), both ascending. A revision that a later one overtakes at
-        the same offset, or before it, is left out.
+        (offset, index into ``due``), both ascending. A revision is left out if a later one becomes
+        active at the same offset or before it.
     """
     found: list[tuple[int, int]] = []
     for place, at in enumerate(due):

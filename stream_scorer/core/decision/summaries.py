@@ -25,7 +25,7 @@ from stream_scorer.core.events.batch import DecisionBatch, Flag, Outcome, Reject
 Int64 = NDArray[np.int64]
 
 MOST_WINDOWS = 4_000
-"""Windows of one record; each takes 60 to 230 bytes, and a broker takes 1 MiB."""
+"""Maximum number of windows in a record. Each takes 60 to 230 bytes; a broker accepts 1 MiB."""
 
 
 def summarize(
@@ -35,20 +35,20 @@ def summarize(
     rejected: Sequence[RejectReason],
     skipped: int = 0,
 ) -> list[list[dict[str, Any]]]:
-    """Return the summary of a batch as records of the summary schema, by batch of decisions.
+    """Return the summary of a batch: for each batch of decisions, records of the summary schema.
 
-    There is one for each batch of decisions, and more where one has very many windows: a broker
-    takes no record of any size; its last one carries its flags. The last of all carries the counts
-    of the whole batch and its sources: a reader that closes windows by the sources' watermarks has
-    then seen all of its windows.
+    A batch of decisions has one record, or several if it has more than ``MOST_WINDOWS`` windows,
+    because a broker limits the size of a record. The last record of a batch of decisions has its
+    flags. The very last record has the counts and sources of the complete batch: a reader that
+    closes windows by the sources' watermarks has then seen all windows.
 
     Args:
         partition: int32[r], of every input record, decoded or not.
         offset: int64[r], likewise.
-        decided: What was decided, by arm and model, and how wide its event-time windows are, ms;
-            one at least.
+        decided: The decisions by arm and model, at least one batch, each with the width of its
+            event-time windows in ms.
         rejected: The reason of each dead letter.
-        skipped: Records that are no transactions.
+        skipped: Number of records that are not transactions.
     """
     found: list[list[dict[str, Any]]] = []
     for decisions, window_ms in decided:
@@ -107,7 +107,7 @@ def _windows(decisions: DecisionBatch, window_ms: int) -> list[dict[str, Any]]:
 def _sources(
     partition: NDArray[np.int32], offset: Int64, decided: Sequence[DecisionBatch]
 ) -> list[dict[str, int]]:
-    """Return by partition what was read of it, and its newest accepted event time."""
+    """Return, for each partition, the offsets that were read and the newest accepted event time."""
     newest: dict[int, int] = {}
     for decisions in decided:
         time, of = decisions.events.int64("event_time"), decisions.events.partition
@@ -128,7 +128,7 @@ def _sources(
 
 
 def flag_counts(decisions: DecisionBatch) -> dict[str, int]:
-    """Return the number of decisions by flag, flags without one left out."""
+    """Return the number of decisions by flag; flags that no decision has are left out."""
     if not decisions.flags.any():
         return {}
     counts = {
@@ -138,6 +138,6 @@ def flag_counts(decisions: DecisionBatch) -> dict[str, int]:
 
 
 def outcome_counts(decisions: DecisionBatch) -> dict[str, int]:
-    """Return the number of decisions by outcome, those without one included."""
+    """Return the number of decisions by outcome, including outcomes with no decision."""
     counts = np.bincount(decisions.outcome, minlength=len(Outcome)).tolist()
     return {outcome.name: counts[outcome] for outcome in Outcome}

@@ -1,4 +1,4 @@
-"""The counts of a batch by partition and event-time window; see ``core.decision.summaries``."""
+"""The kernel that counts a batch by partition and event-time window; see ``decision.summaries``."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from stream_scorer.core.kernels.compiled import allocating
 SCORE_BINS = 10
 AMOUNT_BINS = 32
 
-# Columns of a window's counts.
+# Columns of a window's counts; the bins of scores and of amounts follow.
 (
     WINDOW_PARTITION,
     WINDOW_START,
@@ -25,7 +25,16 @@ WINDOW_WIDTH = AMOUNT_AT + AMOUNT_BINS
 
 @allocating
 def count_windows(partition, time, amount, score, outcome, width):
-    """Return (int64[k, WINDOW_WIDTH], score sums float64[k]), windows in order of appearance."""
+    """Return (int64[k, WINDOW_WIDTH], score sums float64[k]), windows in order of appearance.
+
+    Args:
+        partition: int32[n].
+        time: int64[n], event times, ms.
+        amount: int64[n], minor units, not negative.
+        score: float64[n]; NaN is in no bin and in no sum.
+        outcome: uint8[n].
+        width: Width of the windows, ms.
+    """
     n = len(time)
     rows = np.zeros((16, WINDOW_WIDTH), np.int64)
     sums = np.zeros(16, np.float64)
@@ -41,7 +50,7 @@ def count_windows(partition, time, amount, score, outcome, width):
         ):
             found = last
         else:
-            # Event times are nearly sorted: the window is among the newest.
+            # Event times are nearly sorted, so the window is usually among the newest.
             for k in range(used - 1, -1, -1):
                 if rows[k, WINDOW_START] == start and rows[k, WINDOW_PARTITION] == partition[i]:
                     found = k

@@ -1,1 +1,1 @@
-"""What a transaction is, and when it is valid."""
+"""Transactions: their fields and columns, the plan, and when a transaction is valid."""

@@ -1,4 +1,7 @@
-"""The columns that the core takes and gives: events in, decisions out."""
+"""The core's input and output as columns: batches of events, rejections, decisions.
+
+The enums have the values of the Avro schemas, so they are in the same order.
+"""
 
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, IntFlag, StrEnum
@@ -16,7 +19,7 @@ Int64 = NDArray[np.int64]
 
 
 class Outcome(IntEnum):
-    """What is decided for a transaction; the order is that of the Avro enum."""
+    """What is decided for a transaction, in the order of the Avro enum."""
 
     APPROVE = 0
     REVIEW = 1
@@ -24,28 +27,28 @@ class Outcome(IntEnum):
 
 
 class Flag(IntFlag):
-    """What a reader must know beside a decision; the record carries the lower-case names."""
+    """What a reader must know in addition to a decision; records have the lower-case names."""
 
     LATE = 1  # past the lateness bound: decided, not added to the customer's ring
     DEGRADED = 2  # decided without everything that the features need
     FALLBACK = 4  # decided by the champion because the routed arm failed
     LATE_DECISION = 8  # published later than the plan's limit after the event's Kafka timestamp
-    CAPPED = 16  # the customer's ring was full; the oldest, perhaps this event, left
+    CAPPED = 16  # the ring was full; its oldest event, possibly this one, was evicted
 
 
 NO_OUTCOME: Final = len(Outcome)
-"""In the place of an outcome: the model failed for the row, so its thresholds say nothing."""
+"""In place of an outcome: the model failed for the row, so its thresholds give none."""
 
 
 class RejectReason(StrEnum):
-    """Why a record went to the dead-letter topic instead of being decided."""
+    """Why a record was sent to the dead-letter topic instead of being decided."""
 
     EMPTY = "EMPTY"  # null or zero-length value
     FRAMING = "FRAMING"  # not Confluent wire format: magic byte or schema id missing
     UNKNOWN_SCHEMA = "UNKNOWN_SCHEMA"  # the registry has no such id
     INCOMPATIBLE_SCHEMA = "INCOMPATIBLE_SCHEMA"  # the writer schema does not resolve to ours
     MALFORMED = "MALFORMED"  # the bytes do not decode with the writer schema
-    TRAILING_BYTES = "TRAILING_BYTES"  # bytes are left behind the record
+    TRAILING_BYTES = "TRAILING_BYTES"  # bytes are left after the record
     TOO_LARGE = "TOO_LARGE"  # record, string or array over the plan's limits
     MAPPING = "MAPPING"  # a value at a path of events.toml cannot become our field
     ID_EMPTY = "ID_EMPTY"  # transaction, customer or terminal id is empty
@@ -56,7 +59,7 @@ class RejectReason(StrEnum):
     TIME_AHEAD = "TIME_AHEAD"  # too far ahead of the record's Kafka timestamp
     DUPLICATE = "DUPLICATE"  # its transaction id is already in the customer's ring
     UNREADABLE = "UNREADABLE"  # its record batch is too large to be inflated
-    INTERNAL = "INTERNAL"  # the computation fails for it each time: a defect of ours
+    INTERNAL = "INTERNAL"  # the computation fails for it each time: a defect of this program
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +86,13 @@ class EventBatch:
         return int(self.records.num_rows)
 
     def hashes(self, name: str) -> NDArray[np.uint64]:
-        """Return uint64[n], the hashes of a string column; computed once per batch."""
+        """Return uint64[n], the hashes of a string column; computed once for a batch."""
         if name not in self._hashes:
             self._hashes[name] = hashes_of(self.records.column(name))
         return self._hashes[name]
 
     def int64(self, name: str) -> Int64:
-        """Return a long or timestamp column as int64[n] without a copy (no nulls allowed)."""
+        """Return a long or timestamp column without nulls as int64[n], without a copy."""
         column = self.records.column(name)
         return np.frombuffer(column.buffers()[1], np.int64)[
             column.offset : column.offset + len(column)
@@ -97,7 +100,7 @@ class EventBatch:
 
     @property
     def amounts(self) -> Int64:
-        """int64[n], amounts in minor units of the plan's currency, which rings and features use."""
+        """int64[n], amounts in minor units of the plan's currency, as rings and features use it."""
         converted = BASE_AMOUNT in self.records.schema.names
         return self.int64(BASE_AMOUNT if converted else "amount_minor")
 
@@ -116,9 +119,9 @@ class Rejections:
     """Rows of a batch that are not decided.
 
     Attributes:
-        rows: int64[r], row numbers in the batch they were found in, ascending.
+        rows: int64[r], row numbers in the batch in which they were found, ascending.
         reasons: r reasons.
-        details: r short texts for the reader of the dead letter; no field values.
+        details: r short texts for the reader of the dead letter, without field values.
     """
 
     rows: Int64
@@ -136,12 +139,12 @@ class Rejections:
 
 @dataclass(frozen=True, slots=True)
 class Explanations:
-    """What raised the scores of a batch's rows: e contributions, those of a row together.
+    """Why the scores of a batch's rows were raised: e contributions, grouped by row.
 
     Attributes:
-        row: int64[e], rows of the batch, ascending; inside a row the largest contribution first.
+        row: int64[e], rows of the batch, ascending; within a row the largest contribution is first.
         feature: int64[e], columns of the features, in manifest order.
-        contribution: float64[e], to the raw score; greater than 0.
+        contribution: float64[e], contributions to the raw score; greater than 0.
         names: m names of the features.
         texts: m templates of their texts (``core.features.texts``); empty for none.
     """
@@ -156,7 +159,12 @@ class Explanations:
         return len(self.row)
 
     def take(self, rows: Int64, count: int) -> "Explanations":
-        """Return those of the given rows, ascending, of a batch of ``count``."""
+        """Return the explanations of the given rows, numbered by their places in ``rows``.
+
+        Args:
+            rows: int64[r], row numbers of the batch, ascending.
+            count: Rows of the batch.
+        """
         place = np.full(count, -1)
         place[rows] = np.arange(len(rows))
         at = place[self.row]
@@ -176,18 +184,20 @@ class DecisionBatch:
         outcome: uint8[n], values of :class:`Outcome`.
         flags: uint8[n], bits of :class:`Flag`.
         features: float64[n, m], columns in manifest order.
-        reasons: For each row whose outcome is not APPROVE, its reason codes, most weighty first.
-        model: Deciding model's name.
+        reasons: For each row whose outcome is not APPROVE, its reason codes, largest contribution
+            first; ``MODEL_ERROR`` for each row for which the model failed.
+        model: Name of the deciding model.
         version: Its version.
         arm: Rollout arm.
         plan_revision: Revision of the plan that was active.
         propensity: Probability with which this arm was chosen.
         terminal_watermark: int64[n], ms, newest time of terminal rows that could be used, NEVER for
-            none; None when the model uses none.
-        model_outcome: uint8[n], what the model's own thresholds say, NO_OUTCOME where it failed;
-            None where that is ``outcome`` in every row.
+            none; None if the model uses none.
+        model_outcome: uint8[n], the outcome by the model's own thresholds, NO_OUTCOME where it
+            failed; None if it equals ``outcome`` in every row.
         policy_revision: Revision of the plan whose policy decided; None: ``plan_revision``.
-        explanations: Of the rows in ``reasons``, in the same order; None where there are none.
+        explanations: Of the rows in ``reasons`` for which the model did not fail, in the same
+            order; None if there are none.
     """
 
     events: EventBatch
@@ -211,7 +221,7 @@ class DecisionBatch:
 
     @property
     def own_outcome(self) -> NDArray[np.uint8]:
-        """uint8[n], what the model's own thresholds say; NO_OUTCOME where it failed."""
+        """uint8[n], the outcome by the model's own thresholds; NO_OUTCOME where it failed."""
         return self.outcome if self.model_outcome is None else self.model_outcome
 
     @property

@@ -1,4 +1,4 @@
-"""Local time from event times, without a clock: offsets of a zone by the instants they begin."""
+"""Local time of event times, without a clock: a zone's UTC offsets and when each begins."""
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -12,12 +12,12 @@ Int64 = NDArray[np.int64]
 _SECOND_MS = 1_000
 _DAY_S = 86_400
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# What holds then holds ever after: Python's dates end two years later.
+# The offset at the end of this year applies to later years, too: Python's dates end with 9999.
 _LAST_YEAR = 9997
 
 
 def local_ms(event_time: Int64, zone: str) -> Int64:
-    """Return the zone's wall clock at each time, as if it were UTC.
+    """Return the local time of each event time, as ms since the epoch as if it were UTC.
 
     Args:
         event_time: int64[n], ms since the epoch, UTC, of the years 1970 to 9999.
@@ -34,7 +34,7 @@ def local_ms(event_time: Int64, zone: str) -> Int64:
 
 @lru_cache(maxsize=1024)
 def _offsets(zone: str, year: int) -> tuple[Int64, Int64]:
-    """Return (instants from which offsets hold, the offsets), ms, for a year of UTC."""
+    """Return (start times of offsets, the offsets), both int64, ms, for a year in UTC."""
     tz = ZoneInfo(zone)
 
     def offset(second: int) -> int:

@@ -1,4 +1,7 @@
-"""Extra fields of a plan: further fields of the user's record, by name and type."""
+"""Extra fields of a plan: further fields of the user's record, by name and type.
+
+Where they are in a record is the matter of :mod:`~stream_scorer.core.mapping.mapping`.
+"""
 
 import re
 from collections.abc import Mapping
@@ -18,7 +21,7 @@ COLUMN_TYPES = {
     STRING: pa.string(), DOUBLE: pa.float64(), LONG: pa.int64(), BOOLEAN: pa.bool_(),
     TIMESTAMP: pa.timestamp("ms"),
 }  # fmt: skip
-"""Types of their columns."""
+"""Arrow types of their columns."""
 
 MOST_EXTRAS = 64
 
@@ -29,21 +32,21 @@ _TAKEN = frozenset(
         "currency", "channel", "mcc", "country", "card_present", "device_id",
     }
 )  # fmt: skip
-"""Fields of the transaction schema, and what features call the amount."""
+"""The fields of the transaction schema, and ``amount``, the name of the amount in features."""
 
 
 def check_extras(extras: object) -> None:
-    """Refuse extra fields that events cannot have.
+    """Refuse a table of extra fields that is not valid.
 
     Args:
         extras: Type by name.
 
     Raises:
-        ValueError: Not a table, more than 64, a name that is not one or is taken, or an unknown
-            type; names it.
+        ValueError: Not a table, more than 64 fields, an invalid or taken name, or an unknown type;
+            the message names it.
     """
     if not isinstance(extras, Mapping):
-        raise ValueError("extras: must be a table of name = type")  # noqa: TRY004 as the rest
+        raise ValueError("extras: must be a table of name = type")  # noqa: TRY004 all errors of a plan are ValueErrors
     if len(extras) > MOST_EXTRAS:
         raise ValueError(f"extras: at most {MOST_EXTRAS} fields, not {len(extras)}")
     for name, kind in extras.items():

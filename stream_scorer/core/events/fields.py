@@ -1,12 +1,12 @@
-"""The event's fields that features may name, and how rings keep those that they need.
+"""The event's fields that features may name, and the values that rings keep of them.
 
-A kept value is 64 bits. A string is kept as the hash of its bytes, a boolean as one of two numbers.
-A number is kept exactly: its bits, exclusive-or one constant for each type, so that the two codes
-below are no number's. Null is a value of its own; an event that was stored without the field has
-none.
+A kept value has 64 bits. A string is kept as the hash of its bytes, a boolean as one of two
+numbers. A number is kept exactly: its bits, exclusive-or a constant for each type, so that no
+number has one of the two codes ``MISSING`` and ``NULL``. An event that was stored without the field
+has ``MISSING``, which is different from null.
 
-Two things count as null: a double that is not finite, and the two smallest longs, -2^63 and
--2^63 + 1, whose codes are taken.
+Two kinds of values count as null: a double that is not finite, and the two smallest longs, -2^63
+and -2^63 + 1, which would have those codes.
 """
 
 import hashlib
@@ -34,10 +34,10 @@ EVENT_TIME = "event_time"
 BOOLEANS = ("card_present",)
 STRINGS = ("terminal_id", "channel", "mcc", "country", "device_id")
 STORABLE = (*STRINGS, *BOOLEANS)
-"""Fields of the transaction schema that rings can keep, apart from time, amount and id's hash."""
+"""Fields of the transaction schema that rings can keep, in addition to time, amount and id hash."""
 
 NUMBERS = (LONG, DOUBLE, TIMESTAMP)
-"""Types of extra fields whose values are added up."""
+"""Types of extra fields that are aggregated as numbers."""
 
 MISSING = 0
 """Kept value of an event that was stored without the field."""
@@ -55,11 +55,11 @@ class Field:
     """A field of the event.
 
     Attributes:
-        name: Its column in ``EventBatch.records``; ``amount`` for the amount in units.
+        name: Its column in ``EventBatch.records``; ``amount`` is the amount in units.
         type: One of ``extras.TYPES``; ``amount`` for the amount.
-        stored: What rings and checkpoints call it. For an extra field it holds the type and a
-            digest of the definition in events.toml: with another of these it is another field,
-            without history.
+        stored: Its name in rings and checkpoints. For an extra field, this includes the type and a
+            digest of the definition in events.toml. A field with another type or definition is a
+            different field, without history.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Field:
 
 
 def fields_of(plan: Plan) -> dict[str, Field]:
-    """Return the fields that features may name, by name: ours first, then the plan's extras."""
+    """Return the fields that features may name, by name: the schema's, then the plan's extras."""
     ours = [
         Field(AMOUNT, AMOUNT, AMOUNT),
         Field(EVENT_TIME, TIMESTAMP, EVENT_TIME),
@@ -83,7 +83,7 @@ def fields_of(plan: Plan) -> dict[str, Field]:
 
 
 def _digest(definition: object) -> str:
-    """Return what tells an extra field's definition from another; nothing if there is none."""
+    """Return a suffix that identifies an extra field's definition; empty if there is none."""
     if definition is None:
         return ""
     text = json.dumps(definition, sort_keys=True)
@@ -91,7 +91,7 @@ def _digest(definition: object) -> str:
 
 
 def field_text(stored: str) -> str:
-    """Return a stored field for people.
+    """Return the name of a stored field for people.
 
     >>> field_text("gross:double:0123456789abcdef")
     'gross (double) as this events.toml defines it'
@@ -101,28 +101,29 @@ def field_text(stored: str) -> str:
 
 
 def _stored(stored: str) -> Field:
-    """Return the field that rings call so."""
+    """Return the field with this name in rings."""
     name, kind, *_ = [*stored.split(":"), ""]
     return Field(name, kind or (BOOLEAN if name in BOOLEANS else STRING), stored)
 
 
 def in_order(stored: Iterable[str]) -> tuple[str, ...]:
-    """Return names of stored fields in the order in which rings keep them, each once."""
+    """Return the names of stored fields in the order in which rings keep them, without repeats."""
     found = set(stored)
     ours = [name for name in STORABLE if name in found]
     return (*ours, *sorted(found.difference(STORABLE)))
 
 
 def columns_of(stored: Iterable[str]) -> tuple[str, ...]:
-    """Return the columns of events that stored fields are read from."""
+    """Return the columns of events from which stored fields are read."""
     return tuple(_stored(name).name for name in stored)
 
 
 def kept_values(events: EventBatch, names: Sequence[str]) -> Int64:
     """Return int64[f, n], what rings keep of the named fields.
 
-    A field is read from the column of its stored name, if there is one: the mapping that read the
-    events does not define it so. Otherwise it is read from the column of its name.
+    If there is a column with a field's stored name, the field is read from it: the mapping that
+    read the events defines the field in another way. Otherwise it is read from the column with its
+    name.
 
     Args:
         events: n transactions.
@@ -150,7 +151,7 @@ def kept_values(events: EventBatch, names: Sequence[str]) -> Int64:
 
 
 def kept_value(value: str | bool) -> int:  # noqa: FBT001 a value, not a switch
-    """Return what rings keep of a text or a boolean.
+    """Return the kept value of a text or a boolean.
 
     >>> kept_value(True)
     3
@@ -163,10 +164,9 @@ def kept_value(value: str | bool) -> int:  # noqa: FBT001 a value, not a switch
 
 
 def numbers(events: EventBatch, field: Field) -> Float64:
-    """Return float64[n], a field that is not a text, NaN for null.
+    """Return float64[n], a field that is not a text; NaN for null.
 
-    A boolean is 1 or 0, a time counts in seconds since 1970, a long is rounded to the nearest
-    double.
+    A boolean is 1 or 0. A time is in seconds since 1970. A long is rounded to the nearest double.
     """
     column = events.records.column(field.name)
     if field.type == BOOLEAN:
@@ -187,7 +187,7 @@ def _keep_hashes(row: Int64, hashes: NDArray[np.uint64]) -> None:
 
 
 def _values(column: pa.Array, kind: str) -> tuple[NDArray[Any], Bool | None]:
-    """Return float64[n] or int64[n], ms for times, and which of them are null, if any."""
+    """Return float64[n] or int64[n] (times in ms), and which of them are null; None for no null."""
     null = _nulls(column)
     values = column if kind == DOUBLE else column.cast(pa.int64())
     found: NDArray[Any] = values.fill_null(0).to_numpy()

@@ -1,4 +1,7 @@
-"""The plan: what may change a decision and is shared by all models."""
+"""The plan: everything that may change a decision and is shared by all models.
+
+Here it is checked and converted from and to tables. Files are read by ``models.stores``.
+"""
 
 import re
 from collections.abc import Mapping
@@ -35,35 +38,38 @@ _RANGES = {
 }
 
 PARTS = {"policy.toml": "policy", "events.toml": "events"}
-"""Further files of a plan that is a folder, and the key whose table each holds."""
+"""Further files of a plan that is a folder, and the attribute with the table of each."""
 
 _TABLES = frozenset({*PARTS.values(), "extras"})
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What all model versions share while they decide; times in milliseconds.
+    """What all model versions share when they decide; times in milliseconds.
 
     Attributes:
-        revision: Number of this plan; 0 is the file that ``run --plan`` names.
-        currencies: Accepted ISO 4217 codes and their exponent (minor units = 10^exponent).
-        lateness_ms: An event up to this much older than the customer's newest still enters the
-            ring; an older one is decided, flagged ``late`` and not added.
-        ahead_ms: An event time may lie this far after the record's Kafka timestamp.
-        ring_cap: Events that a customer's ring holds at most.
-        late_decision_ms: A decision later than this after the event's Kafka timestamp is flagged.
+        revision: Number of this plan; 0 for the file that ``run --plan`` names.
+        currencies: Accepted ISO 4217 codes and their exponents (1 unit = 10^exponent minor units).
+        lateness_ms: An event that is older than the customer's newest event by more than this is
+            decided and flagged ``late``, but not added to the ring.
+        ahead_ms: Maximum time by which an event time may be after the record's Kafka timestamp.
+        ring_cap: Maximum number of events in a customer's ring.
+        late_decision_ms: A decision that is later than this after the event's Kafka timestamp is
+            flagged.
         amount_minor_max: Largest accepted amount in minor units.
         record_bytes_max: Largest accepted payload in bytes.
         string_bytes_max: Longest accepted string or bytes value in bytes.
         array_items_max: Longest accepted array or map in items.
-        model_error_share: Where the model fails for a larger share of a batch (of 100 rows, where
-            it has fewer), the scorer pauses instead of deciding.
-        summary_window_ms: Width of the event-time windows that summaries count in.
-        terminal_delay_ms: Features by terminal see what lies at least this long before the event.
-        terminal_slack_ms: A terminal's row is published so much earlier than it is first needed,
-            with the last label known by then; more than lateness and the profiler's lag.
-        terminal_wait_ms: A batch waits so long for rows that are late, and is then decided all the
-            same, flagged ``degraded``.
+        model_error_share: If the model fails for a larger share of a batch, the scorer pauses
+            instead of deciding. A batch of fewer than 100 rows counts as 100.
+        summary_window_ms: Width of the event-time windows in summaries.
+        terminal_delay_ms: Terminal features use only rows that are at least this much older than
+            the event.
+        terminal_slack_ms: A fraud label counts if it is known by event time + delay - slack. The
+            terminal's row is published ``lateness_ms`` later. The slack must be longer than the
+            lateness plus the profiler's lag.
+        terminal_wait_ms: Maximum time for which a batch waits for late rows of terminals. Then it
+            is decided without them and flagged ``degraded``.
         policy: The table of policy.toml, see ``policy_table``; empty: the bundles' thresholds.
         events: The table of events.toml: where each field is in a user's record
             (:mod:`~stream_scorer.core.mapping.mapping`); empty: records have our own schema.
@@ -147,16 +153,16 @@ class Plan:
 
     @property
     def exponent(self) -> int:
-        """Exponent of :attr:`currency`: amount = minor units / 10^exponent."""
+        """Exponent of :attr:`currency`: amount in units = minor units / 10^exponent."""
         return self.currencies[self.currency]
 
     @property
     def mapping(self) -> EventMapping | None:
-        """Where the fields are in a user's record; None: records have our own schema."""
+        """Where the fields are in a user's record; None if records have our own schema."""
         return mapping_of(self.events) if self.events else None
 
     def reads_as(self, other: "Plan") -> bool:
-        """Whether another plan reads transactions in the same way."""
+        """Whether another plan reads the same transactions from the same records."""
         return self is other or (
             _of_transactions(self.events) == _of_transactions(other.events)
             and self.currencies == other.currencies
@@ -164,13 +170,13 @@ class Plan:
 
     @property
     def labels(self) -> EventMapping | None:
-        """Where the fields of a label are in a user's record; None: it has our own schema."""
+        """Where a label's fields are in a user's record; None if labels have our own schema."""
         mapping = self.mapping
         return None if mapping is None else mapping.labels
 
     @property
     def label_identity(self) -> LabelIdentity:
-        """What says which transaction a label is of."""
+        """The fields by which a label names its transaction."""
         return LabelIdentity() if self.labels is None else self.labels.label_identity
 
     @property
@@ -181,7 +187,7 @@ class Plan:
 
     @property
     def unit(self) -> str:
-        """What rings count amounts in: currency and exponent.
+        """The unit of amounts in rings: currency and exponent.
 
         >>> Plan().unit
         'EUR/2'
@@ -190,7 +196,7 @@ class Plan:
 
 
 def _of_transactions(events: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a table of events.toml without what it says of labels."""
+    """Return a table of events.toml without its section ``labels``."""
     return {name: value for name, value in events.items() if name != "labels"}
 
 
@@ -198,12 +204,12 @@ def parse_plan(text: str, parts: Mapping[str, str] | None = None) -> Plan:
     """Read a plan from TOML.
 
     Args:
-        text: TOML with the attributes of :class:`Plan` at top level.
-        parts: Texts of its further files by name, those of :data:`PARTS`.
+        text: TOML with the attributes of :class:`Plan` at the top level.
+        parts: Texts of its further files by name (those of :data:`PARTS`).
 
     Raises:
-        ValueError: An unknown key, a value of the wrong type or out of range; names the key, and
-            the file that is not TOML.
+        ValueError: A file is not TOML, a key is unknown, or a value has the wrong type or is out of
+            range; the message names the file or the key.
     """
     return plan_from(parse_tables(text, parts))
 
@@ -212,11 +218,11 @@ def parse_tables(text: str, parts: Mapping[str, str] | None = None) -> dict[str,
     """Return the table that :func:`plan_from` reads, unchecked.
 
     Args:
-        text: As of :func:`parse_plan`.
-        parts: Likewise.
+        text: As in :func:`parse_plan`.
+        parts: As in :func:`parse_plan`.
 
     Raises:
-        ValueError: A file is not TOML, or a table is in two of them; names it.
+        ValueError: A file is not TOML, or a table is in two files; the message names it.
     """
     table = _toml(text, "")
     for name, part in (parts or {}).items():
@@ -235,12 +241,12 @@ def _toml(text: str, where: str) -> dict[str, Any]:
 
 
 def table_of(plan: Plan) -> dict[str, Any]:
-    """Return a plan as plain data, as :func:`plan_from` reads it.
+    """Return a plan as plain data, which :func:`plan_from` accepts.
 
-    Parts that the plan does not have are left out, so that earlier versions read it, too.
+    Empty tables are left out, so that earlier versions can read it, too.
 
     Args:
-        plan: Any.
+        plan: The plan.
     """
     return {
         name: value
@@ -250,13 +256,14 @@ def table_of(plan: Plan) -> dict[str, Any]:
 
 
 def plan_from(table: Mapping[str, Any]) -> Plan:
-    """Return the plan that a table of its attributes says.
+    """Return the plan with the attributes of a table.
 
     Args:
-        table: Attributes of :class:`Plan` by name; what is not there has its default.
+        table: Attributes of :class:`Plan` by name; the others have their defaults.
 
     Raises:
-        ValueError: An unknown key, a value of the wrong type or out of range; names the key.
+        ValueError: A key is unknown, or a value has the wrong type or is out of range; the message
+            names the key.
     """
     _check_keys(table)
     for key, value in table.items():
@@ -278,7 +285,7 @@ def plan_from(table: Mapping[str, Any]) -> Plan:
 
 
 def _extras_of(events: Mapping[str, Any]) -> dict[str, str]:
-    """Return the extra fields of a table of events.toml."""
+    """Return the extra fields that a table of events.toml defines, type by name."""
     try:
         return mapping_of(events).extra_types
     except ValueError as error:
@@ -294,4 +301,4 @@ def _check_keys(table: Mapping[str, Any]) -> None:
 
 def _check_table(key: str, value: Any) -> None:
     if not isinstance(value, dict):
-        raise ValueError(f"{key}: must be a table, not {value!r}")  # noqa: TRY004 as the rest
+        raise ValueError(f"{key}: must be a table, not {value!r}")  # noqa: TRY004 all errors of a plan are ValueErrors

@@ -1,7 +1,7 @@
-"""The table of policy.toml, checked: thresholds by segment, and what a model error means.
+"""The table of policy.toml, checked: thresholds by segment, and the outcome of a model error.
 
 The table is plain data inside the plan; here it becomes numbers. Amounts are written in units of
-the currency and kept as whole minor units, so that comparing them is exact::
+the currency and kept as whole minor units, so that comparisons are exact::
 
     on_model_error = "REVIEW"
     [default]
@@ -23,31 +23,31 @@ from typing import Any
 from stream_scorer.core.events.batch import Outcome
 
 SEGMENTS_MOST = 64
-"""Segments of one policy; the core gives each a bit of a 64-bit number."""
+"""Maximum number of segments of a policy; the core gives each one bit of a 64-bit number."""
 VALUES_MOST = 1_000
-"""Values that the segments of one policy name, all together."""
+"""Maximum number of values that all segments of a policy name together."""
 VALUE_LONGEST = 256
-"""Characters of one value."""
+"""Maximum number of characters of a value."""
 
 STRING_FIELDS = ("channel", "mcc", "country")
-"""The transaction's own fields that a segment may name, beside extras."""
+"""The transaction schema's fields that a segment may name, in addition to amount and extras."""
 _AMOUNTS = ("amount_above", "amount_below")
 _KEYS = ("default", "segment", "on_model_error", "budget")
 _INT64 = 2**63 - 1
 
 Limits = tuple[float, float]
-"""Scores where REVIEW and BLOCK begin; 0 < review <= block <= 1."""
+"""The scores at which REVIEW and BLOCK begin; 0 < review <= block <= 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Transactions that have thresholds of their own.
+    """A group of transactions that has separate thresholds.
 
     Attributes:
-        values: By field, the values of which a transaction has one; null is none of them. The
-            values of a boolean field are one boolean.
-        above: Minor units that the amount exceeds; -1 for any.
-        below: Minor units that it is less than; None for any.
+        values: For each field, the values that fit; null does not fit. A boolean field has exactly
+            one value.
+        above: Amounts that fit are greater than this, in minor units; -1 for any.
+        below: Amounts that fit are less than this, in minor units; None for any.
         limits: Where REVIEW and BLOCK begin.
     """
 
@@ -57,7 +57,7 @@ class Segment:
     limits: Limits
 
     def holds_amount(self, minor: int) -> bool:
-        """Whether an amount, in minor units, is one of this segment's."""
+        """Whether an amount, in minor units, fits this segment."""
         return minor > self.above and (self.below is None or minor < self.below)
 
     def covers(self, other: "Segment") -> bool:
@@ -73,13 +73,13 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class PolicyTable:
-    """What a policy says.
+    """A policy, as numbers.
 
     Attributes:
-        default: Thresholds of what fits no segment; None: those of the bundle that scores.
-        segments: The first that fits counts.
-        on_model_error: Outcome of rows that a model fails for; None: what the bundle says.
-        reviews_per_day: The budget; no decision depends on it. None: there is none.
+        default: Thresholds of transactions that fit no segment; None: those of the bundle.
+        segments: The first one that fits applies.
+        on_model_error: Outcome of rows for which a model fails; None: the bundle's.
+        reviews_per_day: The budget; None if there is none. No decision depends on it.
     """
 
     default: Limits | None = None
@@ -91,15 +91,16 @@ class PolicyTable:
 def read_policy(
     table: Mapping[str, Any], exponent: int, extras: Mapping[str, str] | None = None
 ) -> PolicyTable:
-    """Return what a policy's table says.
+    """Return the policy of a table.
 
     Args:
         table: As TOML or JSON has it; empty for no policy.
-        exponent: Of the currency that amounts are in: minor units = units x 10^exponent.
-        extras: The plan's extra fields, name -> type.
+        exponent: Of the currency of the amounts: minor units = units x 10^exponent.
+        extras: The plan's extra fields, type by name.
 
     Raises:
-        ValueError: A key that is unknown, missing or wrong; one line that names it.
+        ValueError: A key is unknown or missing, or its value is not valid; the message is one line
+            that names the key.
     """
     _refuse_unknown("", table, _KEYS)
     default = outcome = None
@@ -193,7 +194,7 @@ def _budget(table: Mapping[str, Any]) -> float | None:
 
 
 def _minor(where: str, when: Mapping[str, Any], key: str, exponent: int) -> int | None:
-    """Return an amount in minor units; None where it is not given."""
+    """Return an amount in minor units; None if the key is missing."""
     if key not in when:
         return None
     value, named = when[key], f"{where}when.{key}: "
@@ -201,7 +202,7 @@ def _minor(where: str, when: Mapping[str, Any], key: str, exponent: int) -> int 
         raise ValueError(f"{named}must be an amount, not {value!r:.100}")
     if not 0 <= value <= _INT64:
         raise ValueError(f"{named}must be between 0 and what 64 bits hold, not {value!r:.100}")
-    # What was written, not the float that is nearest to it.
+    # The decimal that was written, not the float that is nearest to it.
     minor = Decimal(repr(value)).scaleb(exponent)
     if minor != minor.to_integral_value():
         raise ValueError(f"{named}{value!r} is not a whole number of minor units, 1/{10**exponent}")
@@ -228,13 +229,13 @@ def _strings(where: str, wanted: Any) -> tuple[str, ...]:
 
 def _boolean(where: str, wanted: Any) -> tuple[bool]:
     if not isinstance(wanted, bool):
-        raise ValueError(f"{where}must be true or false, not {wanted!r:.100}")  # noqa: TRY004 a plan's errors are ValueErrors
+        raise ValueError(f"{where}must be true or false, not {wanted!r:.100}")  # noqa: TRY004 all errors of a plan are ValueErrors
     return (wanted,)
 
 
 def _table(where: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"{where}: must be a table, not {value!r:.100}")  # noqa: TRY004 likewise
+        raise ValueError(f"{where}: must be a table, not {value!r:.100}")  # noqa: TRY004 the same
     return value
 
 

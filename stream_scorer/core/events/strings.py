@@ -1,4 +1,4 @@
-"""Arrow strings as numpy arrays, and as 64-bit hashes."""
+"""Arrow string columns as numpy arrays, and as 64-bit hashes."""
 
 import numpy as np
 import pyarrow as pa

@@ -1,4 +1,7 @@
-"""Validation of decoded transactions: one reason code per rejected row, over columns."""
+"""Validation of decoded transactions: a reason code for each rejected row.
+
+Each row is judged without history. Duplicates are found by the rings.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -15,7 +18,7 @@ from stream_scorer.core.mapping.mapping import mapping_in, required_ids
 
 UInt8 = NDArray[np.uint8]
 
-# 9999-12-31T23:59:59.999Z: what the date types of all our readers can hold.
+# 9999-12-31T23:59:59.999Z: the latest time that the date types of all our readers can represent.
 LATEST_MS = 253_402_300_799_999
 
 ACCEPTED = 0
@@ -49,15 +52,15 @@ _COLUMNS = {
     RejectReason.AMOUNT_TOO_LARGE: ("amount_minor",),
     RejectReason.DUPLICATE: ("transaction_id",),
 }
-"""The columns that a reason is about; that of ids is about all that are required."""
+"""The columns that a reason concerns. ``ID_EMPTY`` concerns all required ids."""
 
 
 def reason_of(code: int, events: Mapping[str, Any] | None = None) -> tuple[RejectReason, str]:
-    """Return the reason and a sentence for the reader of the dead letter.
+    """Return the reason of a code, and a sentence for the reader of the dead letter.
 
     Args:
-        code: Of a rejected row.
-        events: Table ``events`` of the plan; the sentence then begins with the paths of its values.
+        code: The code of a rejected row.
+        events: Table ``events`` of the plan; the sentence then begins with the paths of the values.
     """
     reason = _CODES[code - 1]
     rules = mapping_in(events).fields if events else ()
@@ -67,7 +70,7 @@ def reason_of(code: int, events: Mapping[str, Any] | None = None) -> tuple[Rejec
 
 
 def validate(events: EventBatch, plan: Plan) -> UInt8:
-    """Judge each row by itself; DUPLICATE needs memory and is found by the rings.
+    """Judge each row without history; DUPLICATE is found by the rings.
 
     Args:
         events: n decoded transactions.

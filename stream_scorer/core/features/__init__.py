@@ -1,1 +1,1 @@
-"""Declared features, compiled."""
+"""Declared features: reading them, compiling them, and computing those that need no ring."""

@@ -1,9 +1,9 @@
-"""Declared features: a manifest's list becomes an engine that computes it.
+"""Compile the feature list of a manifest into an engine that computes it.
 
-A manifest lists features in order, each a table with a unique ``name`` and a ``kind``; the kinds
+A manifest lists features in order. Each is a table with a unique ``name`` and a ``kind``; the kinds
 are in ``kinds``. Several manifests can share one engine: its rings then keep the union of what they
-need, and each manifest's features are bit for bit what they would be alone, for every feature says
-itself how far back it looks.
+need. Each feature defines how far back it looks, so its values are bit-identical to those with an
+engine for its manifest alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -67,16 +67,16 @@ Int64 = NDArray[np.int64]
 Spec = Mapping[str, object]
 
 ENGINE = 1
-"""Version of the meaning of features; it changes when a kind computes something else."""
+"""Version of the meaning of features. It changes if a kind computes something else."""
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a feature needs of the rings.
+    """The history that a feature needs.
 
     Attributes:
-        window_ms: How far back it looks, 0 for the event alone.
-        fields: Further fields that must be stored.
+        window_ms: How far back it looks; 0 if it reads the event alone.
+        fields: Further fields that the rings must keep.
     """
 
     window_ms: int
@@ -85,16 +85,16 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What the rings keep and compute for all manifests that share it.
+    """What the rings keep and compute for all manifests that share them.
 
     Attributes:
-        retention: How long and how much rings remember.
-        fields: Further fields that they store.
-        program: The operations over them; each writes one column, the filtered ones behind
-            the others.
-        delayed: The operations over terminals; their columns stand behind.
-        read_by: For each of the fields that is an extra one, a plan whose mapping reads it. Fields
-            of one name, of plans that define it in different ways, are different fields.
+        retention: For how long rings keep events, and how many.
+        fields: Further fields that they keep.
+        program: The operations over them. Each writes one column; those of the filtered operations
+            come last.
+        delayed: The operations over terminals; their columns follow those over rings.
+        read_by: For each of the fields that is an extra field, a plan whose mapping reads it. If
+            two plans define a field of the same name differently, these are two fields.
     """
 
     retention: Retention
@@ -105,19 +105,19 @@ class Engine:
 
     @property
     def width(self) -> int:
-        """How many columns all operations write."""
+        """Number of columns that all operations write."""
         return self.over_rings + len(self.delayed)
 
     @property
     def over_rings(self) -> int:
-        """How many columns the operations over rings write."""
+        """Number of columns that the operations over rings write."""
         return len(self.program.operations) + len(self.program.filtered)
 
     def lacks(self, other: "Engine") -> str:
-        """Return why rings that were made for this engine cannot serve another; empty: they can.
+        """Return why rings that were made for this engine cannot serve another; empty if they can.
 
         Args:
-            other: Compiled under a plan that the state may rest on as on this one's.
+            other: Compiled under a plan that may use the same state as this engine's plan.
         """
         mine, its = self.retention, other.retention
         if (mine.lateness_ms, mine.cap, mine.unit) != (its.lateness_ms, its.cap, its.unit):
@@ -141,17 +141,17 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class FeatureSet:
-    """The features of one manifest, ready to compute.
+    """The compiled features of one manifest.
 
     Attributes:
         names: m names in manifest order.
-        texts: m templates of texts for people, empty for none; no part of the identities.
+        texts: m templates of texts for people, empty for none; they are not part of the identities.
         identities: sha256 of each feature's definition. Equal ones compute the same for every event
-            that is not late. What a late one sees ends where its manifest's longest window ends
-            (``Windowed.memory_ms``), so there equal ones of two manifests may differ. The memory is
-            no part of the definition: a longer window would make every feature another.
-        needs: What each feature needs of the rings.
-        engine: What the rings do, perhaps for other manifests too.
+            that is not late. For a late event, a feature sees back to its manifest's longest window
+            (``Windowed.memory_ms``), so equal ones of two manifests may differ. This memory is not
+            part of the definition: a longer window would change every feature.
+        needs: The history that each feature needs.
+        engine: The engine, which other manifests may share.
     """
 
     names: tuple[str, ...]
@@ -166,12 +166,12 @@ class FeatureSet:
 
     @property
     def retention(self) -> Retention:
-        """What rings remember."""
+        """For how long rings keep events, and how many."""
         return self.engine.retention
 
     @property
     def need(self) -> Need:
-        """What these features need together."""
+        """The history that these features need together."""
         fields = {field for need in self.needs for field in need.fields}
         return Need(
             max(need.window_ms for need in self.needs),
@@ -180,12 +180,12 @@ class FeatureSet:
 
     @property
     def by_terminal(self) -> bool:
-        """Whether any of these features needs to know the event's terminal."""
+        """Whether any of these features is computed from the event's terminal."""
         return any(feature.at_terminal is not None for feature in self._features)
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Columns of events that rings or features read beside time, amount and ids."""
+        """Columns of events that rings or features read, in addition to time, amount and ids."""
         stored = columns_of(self.engine.fields)
         return in_order([*stored, *(name for f in self._features for name in f.reads)])
 
@@ -194,7 +194,7 @@ class FeatureSet:
 
         Args:
             events: n accepted transactions.
-            observed: float64[n, engine.width], what rings and terminals wrote for them.
+            observed: float64[n, engine.width], what the operations wrote for them.
         """
         out = np.empty((len(events), len(self._features)), np.float64)
         copy_columns(observed, self._observed, out, self._places)
@@ -202,11 +202,11 @@ class FeatureSet:
         return out
 
     def complete(self, events: EventBatch, out: Float64) -> None:
-        """Compute what neither rings nor terminals write, whose columns are in ``out`` already.
+        """Compute the features that no operation writes; the columns of operations are in ``out``.
 
         Args:
             events: n accepted transactions.
-            out: float64[n, m], their features, changed.
+            out: float64[n, m], their features; changed.
         """
         seen = DirectColumns(events, events.amounts / self._scale, out)
         for column, feature in enumerate(self._features):
@@ -215,7 +215,7 @@ class FeatureSet:
 
     @property
     def direct(self) -> RingProgram:
-        """The operations over rings, writing straight into these features' own columns."""
+        """The operations over rings that write directly to these features' columns."""
         program = self.engine.program
         first = len(program.operations)
         mine = self._observed < first
@@ -235,7 +235,7 @@ class FeatureSet:
 
     @property
     def delayed(self) -> Delayed:
-        """The operations over terminals that write these features' own columns."""
+        """The operations over terminals that write directly to these features' columns."""
         rows, first = self.engine.delayed.operations, self.engine.over_rings
         mine = self._observed >= first
         operations = rows[self._observed[mine] - first]
@@ -244,7 +244,7 @@ class FeatureSet:
 
     @property
     def recomputed(self) -> tuple[int, ...]:
-        """Columns that are computed from terminals' columns."""
+        """Columns that are computed from terminals' columns, directly or through other features."""
         stale = {at for at, f in enumerate(self._features) if f.at_terminal is not None}
         found = []
         for column, feature in enumerate(self._features):
@@ -254,11 +254,11 @@ class FeatureSet:
         return tuple(found)
 
     def recompute(self, events: EventBatch, out: Float64) -> None:
-        """Compute anew what is computed from terminals, whose columns are now in ``out``.
+        """Compute the :attr:`recomputed` columns again; the columns of terminals are in ``out``.
 
         Args:
             events: n accepted transactions.
-            out: float64[n, m], their features, changed.
+            out: float64[n, m], their features; changed.
         """
         seen = DirectColumns(events, events.amounts / self._scale, out)
         for column in self.recomputed:
@@ -271,12 +271,13 @@ def compile_features(specs: Sequence[Spec], plan: Plan) -> FeatureSet:
     """Compile a manifest's feature list.
 
     Args:
-        specs: Tables with ``name``, ``kind`` and the kind's own keys, in model order.
-        plan: Gives lateness, ring cap, currency and the terminals' delay.
+        specs: Tables with ``name``, ``kind`` and the keys of the kind, in model order.
+        plan: Gives lateness, ring cap, currency, extra fields and the terminals' delay.
 
     Raises:
-        ValueError: Empty list, unknown kind, key or field, double name, window without bound, a
-            terminal without its delay; the message names the feature and what is known.
+        ValueError: The list is empty; a kind, key or field is unknown; a name is repeated; a window
+            has no bound; or the terminals' delay is missing. The message names the feature and the
+            known values.
     """
     return compile_union([specs], plan)[0]
 
@@ -286,13 +287,14 @@ def compile_union(manifests: Sequence[Sequence[Spec]], plan: Plan) -> tuple[Feat
 
     Args:
         manifests: The feature list of each.
-        plan: Gives lateness, ring cap, currency and the terminals' delay.
+        plan: Gives lateness, ring cap, currency, extra fields and the terminals' delay.
 
     Returns:
-        One set per manifest. All have the same engine: rings made for it serve each of them.
+        One set for each manifest. All have the same engine, so rings that are made for it serve
+        each of them.
 
     Raises:
-        ValueError: As ``compile_features``.
+        ValueError: As for ``compile_features``.
     """
     return compile_together([(specs, plan) for specs in manifests])
 
@@ -300,24 +302,24 @@ def compile_union(manifests: Sequence[Sequence[Spec]], plan: Plan) -> tuple[Feat
 def compile_together(
     manifests: Sequence[tuple[Sequence[Spec], Plan]], rings: Engine | None = None
 ) -> tuple[FeatureSet, ...]:
-    """Compile manifests into one engine, each under the plan by which its events are read.
+    """Compile manifests into one engine, each with the plan by which its events are read.
 
     Args:
-        manifests: (feature list, plan), one at least. The plans agree in all that the state
+        manifests: (feature list, plan), at least one. The plans agree in everything that the state
             depends on.
-        rings: The engine that the rings were made for, if there are rings: the fields that they
-            keep are kept by the new engine, too.
+        rings: The engine for which the rings were made, if there are rings. The new engine keeps
+            the fields that they keep, too.
 
     Returns:
-        One set per manifest, as :func:`compile_union` does.
+        One set for each manifest, as from :func:`compile_union`.
 
     Raises:
-        ValueError: As ``compile_features``.
+        ValueError: As for ``compile_features``.
     """
     read = [_read(specs, plan) for specs, plan in manifests]
     plan = manifests[-1][1]
     every = [feature for _, _, features in read for feature in features]
-    # What is alike is computed once.
+    # Equal operations are computed once.
     distinct = dict.fromkeys(f.windowed for f in every if f.windowed is not None)
     over_rings = tuple(sorted(distinct, key=lambda operation: operation.filtered))
     at_terminals = tuple(dict.fromkeys(f.at_terminal for f in every if f.at_terminal is not None))
@@ -351,7 +353,7 @@ def _read_by(
     manifests: Sequence[tuple[Sequence[Spec], Plan]],
     read: Sequence[tuple[tuple[str, ...], tuple[str, ...], tuple[Feature, ...]]],
 ) -> dict[str, Plan]:
-    """Return the plan that reads each extra field; of several the last."""
+    """Return a plan that reads each extra field; if there are several, the last one."""
     return {
         stored: plan
         for (_, plan), (_, _, features) in zip(manifests, read, strict=True)
@@ -363,7 +365,7 @@ def _read_by(
 
 
 def _observed_by(feature: Feature) -> Windowed | AtTerminal | None:
-    """Return the operation whose column the feature is, if any."""
+    """Return the operation that writes the feature's column; None if none does."""
     return feature.windowed if feature.windowed is not None else feature.at_terminal
 
 
@@ -416,7 +418,7 @@ def _check_keys(name: str, kind: str, spec: Spec) -> None:
 
 
 def _names_terminal(spec: Spec) -> bool:
-    """Whether a declaration needs an event's terminal."""
+    """Return whether a declaration needs the event's terminal."""
     key, where = spec.get("key"), spec.get("where")
     keys = key if isinstance(key, list) else [key]
     conditions = list(where) if isinstance(where, Mapping) else []
@@ -428,7 +430,7 @@ def _identity(feature: Feature) -> str:
 
 
 def _needs(features: tuple[Feature, ...]) -> tuple[Need, ...]:
-    """Return what each feature needs, itself and through the features before it."""
+    """Return the needs of each feature, with those of the features that it is computed from."""
     needs: list[Need] = []
     for feature in features:
         parts = [needs[operand] for operand in feature.operands]
@@ -444,7 +446,7 @@ def _needs(features: tuple[Feature, ...]) -> tuple[Need, ...]:
 
 
 def _delayed(operations: tuple[AtTerminal, ...], first: int, plan: Plan) -> Delayed:
-    """Return the operations over terminals, which write columns from ``first`` on."""
+    """Return the operations over terminals; they write the columns from ``first`` on."""
     windows = sorted({operation.window_ms for operation in operations})
     rows = [
         (operation.kind, windows.index(operation.window_ms), first + at)
@@ -523,17 +525,17 @@ def _engine(
 
 
 def _column(operation: Windowed, fields: tuple[str, ...]) -> int:
-    """Return the column of a ring that an operation reads."""
+    """Return the column of a ring from which an operation reads its values."""
     return AMOUNTS if operation.field == AMOUNT else FIRST_FIELD + fields.index(operation.field)
 
 
 def _type(operation: Windowed) -> int:
-    """Return the type of the values that an operation reads, by its number in ``observing``."""
+    """Return the type of an operation's values, by its number in ``kernels.observing``."""
     if operation.number in NUMBERS:
         return REAL if operation.number == DOUBLE else WHOLE
     return CODE if operation.kind in (DISTINCT, FIRST) else MINOR
 
 
 def _memories(operations: Sequence[Windowed], plan: Plan) -> Int64:
-    """Return int64[k], ms, how far back from a ring's newest each operation sees."""
+    """Return int64[k], ms: how far back from a ring's newest event each operation sees."""
     return np.array([o.memory_ms + plan.lateness_ms for o in operations], np.int64)

@@ -1,4 +1,4 @@
-"""One feature's table in a manifest, read with refusals that name the feature and what is known."""
+"""Read one feature's table of a manifest. Each error names the feature and the known values."""
 
 import math
 import re
@@ -20,28 +20,28 @@ _MOST_EVENTS = 2**20
 _LONGEST_NAME = 200
 _LONGEST_TEXT = 1_024
 _LARGEST_NUMBER = float(np.finfo(np.float32).max)
-# These files are another zone on every machine, or none.
+# These files describe another time zone on each machine, or none.
 _NO_ZONES = frozenset({"Factory", "localtime"})
 CUSTOMER = "customer_id"
 TERMINAL = "terminal_id"
 
 
 def refusal(name: object, text: str) -> ValueError:
-    """Return the error that refuses a feature."""
+    """Return the error that refuses a feature; ``text`` states why."""
     return ValueError(f"feature {name}: {text}")
 
 
 @cache
 def _zones() -> frozenset[str]:
-    """Return the names of the zones that mean the same everywhere."""
+    """Return the names of the time zones that are the same on every machine."""
     return frozenset(available_timezones()) - _NO_ZONES
 
 
 def feature_name(table: Mapping[str, object]) -> str:
-    """Return a feature's name, which stands in headings, logs and one-line errors.
+    """Return a feature's name. It appears in headings, logs and one-line errors.
 
     Raises:
-        ValueError: There is none, or it cannot stand there.
+        ValueError: It is missing, too long, or not printable.
     """
     name = table.get("name")
     if not isinstance(name, str) or not name:
@@ -55,7 +55,7 @@ def feature_name(table: Mapping[str, object]) -> str:
 
 
 def length_ms(name: object, value: object, what: str = "window") -> int:
-    """Return the length of a window, or of what is named, in ms.
+    """Return the length of a window in ms; ``what`` names another length in the error.
 
     Raises:
         ValueError: It is not a bounded length, or longer than 400 days.
@@ -70,14 +70,14 @@ def length_ms(name: object, value: object, what: str = "window") -> int:
 
 
 def is_by_terminal(table: Mapping[str, object]) -> bool:
-    """Tell whether a feature's table has the terminal alone for its key."""
+    """Return whether the key of a feature's table is the terminal alone."""
     return table.get("key") in (TERMINAL, [TERMINAL], (TERMINAL,))
 
 
 def declared_plan(tables: Sequence[Mapping[str, object]]) -> Plan:
-    """Return the default plan with the terminals' delay and the extra fields that features name.
+    """Return the default plan, with the terminals' delay and the extra fields that features name.
 
-    With it a feature list can be judged before the plan is known under which it decides.
+    With it, a feature list can be checked before it is known under which plan it decides.
 
     Args:
         tables: The features' tables.
@@ -105,12 +105,12 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _is_no_text(text: str) -> bool:
-    """Tell whether a string holds half of a pair of surrogates."""
+    """Return whether a string contains half of a surrogate pair."""
     return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _spelt(length: int) -> str:
-    """Return a length in ms as a manifest would say it."""
+    """Return a length in ms in the syntax of manifests."""
     unit = next(u for u in reversed(_UNITS_MS) if length % _UNITS_MS[u] == 0 or u == "s")
     whole = length % _UNITS_MS[unit] == 0
     return f"{length // _UNITS_MS[unit]}{unit}" if whole else f"{length} ms"
@@ -123,8 +123,8 @@ class Declaration:
     Attributes:
         name: The feature's name.
         table: The table itself.
-        longest_ms: The longest window of the manifest, ms, 0 when there is none: how far a feature
-            without one looks back.
+        longest_ms: The longest window of the manifest, ms, 0 if there is none. A feature without a
+            window looks back as far.
         plan: What all models share.
     """
 
@@ -138,7 +138,11 @@ class Declaration:
         return refusal(self.name, text)
 
     def window_ms(self) -> int:
-        """Return how far back the feature looks, ms."""
+        """Return how far back the feature looks, ms.
+
+        Raises:
+            ValueError: There is no window, neither in this table nor in the manifest.
+        """
         if "window" in self.table:
             return length_ms(self.name, self.table["window"])
         if not self.longest_ms:
@@ -147,7 +151,7 @@ class Declaration:
         return self.longest_ms
 
     def last(self) -> int:
-        """Return how many of the newest events count, 0 for all."""
+        """Return how many of the newest events are used; 0 for all."""
         value = self.table.get("last", 0)
         if "last" in self.table and (type(value) is not int or not 0 < value <= _MOST_EVENTS):
             raise self.refuse(f"last {value!r} is not a number of events; write 1 or more, "
@@ -155,7 +159,10 @@ class Declaration:
         return int(value) if isinstance(value, int) else 0
 
     def key(self) -> str | None:
-        """Return the field that must be the event's own beside the customer, if any."""
+        """Return the field that counted events share with the event, by its stored name.
+
+        It applies in addition to the customer. None: the customer is the only key.
+        """
         value = self.table.get("key", CUSTOMER)
         if value in (CUSTOMER, [CUSTOMER], (CUSTOMER,)):
             return None
@@ -173,14 +180,14 @@ class Declaration:
         return texts[others[0]].stored
 
     def exclude_self(self) -> bool:
-        """Tell whether the event itself is left out of its window."""
+        """Return whether the event itself is left out of its window."""
         value = self.table.get("exclude_self", False)
         if not isinstance(value, bool):
             raise self.refuse(f"exclude_self must be true or false, not {value!r}")
         return value
 
     def where(self) -> tuple[str, int] | None:
-        """Return (field as rings call it, kept value) that counted events must have, if any."""
+        """Return (stored field, kept value) that counted events must have, or None."""
         if "where" not in self.table:
             return None
         value = self.table["where"]
@@ -201,14 +208,15 @@ class Declaration:
         return field.stored, kept_value(wanted)
 
     def by_terminal(self) -> bool:
-        """Tell whether the feature is about the event's terminal, whoever the customers are."""
+        """Return whether the feature aggregates the event's terminal, over all customers."""
         return is_by_terminal(self.table)
 
     def delayed_window_ms(self) -> int:
-        """Return the length of a terminal's window, ms; it ends the plan's delay before the event.
+        """Return the length of a terminal's window, ms. It ends the plan's delay before the event.
 
         Raises:
-            ValueError: The delay is not given, or not the plan's; the slack leaves no time.
+            ValueError: The delay is missing or not the plan's; the slack is not more than the
+                lateness; there is a ``last``; or the window is missing.
         """
         plan = self.plan
         if "delay" not in self.table:
@@ -230,11 +238,11 @@ class Declaration:
         return length_ms(self.name, self.table["window"])
 
     def fields(self) -> list[Field]:
-        """Return the fields of an event that features may name, but for its time."""
+        """Return the fields of an event that features may name, except for its time."""
         return [field for field in fields_of(self.plan).values() if field.name != EVENT_TIME]
 
     def field(self, *types: str) -> Field:
-        """Return the field that the feature is about, one of the given types."""
+        """Return the field that the table names, which must have one of the given types."""
         value = self.table["field"]
         fields = {field.name: field for field in self.fields()}
         known = [name for name, field in fields.items() if field.type in types]
@@ -245,9 +253,9 @@ class Declaration:
         return fields[value]
 
     def number(self, key: str, default: float) -> float:
-        """Return a number that models can read; the default, which may be NaN, where none is given.
+        """Return a number that a model can read; without the key, the default, which may be NaN.
 
-        NaN cannot be given: a manifest is JSON, which has none.
+        NaN cannot be given: a manifest is JSON, which has no NaN.
         """
         if key not in self.table:
             return default
@@ -261,7 +269,7 @@ class Declaration:
         return float(value)
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """Return a list of different strings."""
+        """Return the key's list of different strings."""
         value = self.table[key]
         if (
             not isinstance(value, list | tuple)

@@ -1,8 +1,8 @@
-"""Expressions over columns: a program for a small stack, run over some rows at a time.
+"""Compute expressions over columns: a program for a stack machine, run over several rows at a time.
 
-A step is a row of int64: its code, and for a leaf which constant, field or feature it is. Every
-step takes its operands from the stack and leaves one result there. A result that is not finite is
-NaN, always the same one, so that every target gives the same bits.
+A step is a row of int64: its code, and for a leaf the number of its constant, field or feature.
+Each step takes its operands from the stack and leaves one result there. A result that is not
+finite becomes the same NaN, so that every target gives the same bits.
 """
 
 from typing import Final
@@ -19,7 +19,7 @@ LESS, LESS_EQUAL, GREATER, GREATER_EQUAL, EQUAL, UNEQUAL = range(13, 19)
 STEP_WIDTH = 2
 
 ROWS: Final = 128
-"""Rows that are computed together."""
+"""Number of rows that are computed together."""
 
 
 @numeric
@@ -30,7 +30,7 @@ def finite(value):
 
 @numeric
 def unary(code, stack, top, rows):
-    """Replace the top of the stack by what a code makes of it."""
+    """Replace the top of the stack by the result of an operation of one operand."""
     for c in range(np.uint64(rows)):
         value = stack[top, c]
         if code == NEGATE:
@@ -44,7 +44,7 @@ def unary(code, stack, top, rows):
 
 @numeric
 def binary(code, stack, top, rows):  # noqa: C901, PLR0912 one line per code
-    """Replace the two upper rows of the stack by what a code makes of them."""
+    """Replace row ``top`` of the stack by the result of an operation over it and the row above."""
     for c in range(np.uint64(rows)):
         left = stack[top, c]
         right = stack[top + 1, c]
@@ -57,7 +57,7 @@ def binary(code, stack, top, rows):  # noqa: C901, PLR0912 one line per code
         elif code == DIVIDE:
             value = left / right
         elif code == LEAST:
-            value = right if right < left else left  # noqa: FURB136 equal ones are the left
+            value = right if right < left else left  # noqa: FURB136 the left one if they are equal
         elif code == MOST:
             value = right if right > left else left  # noqa: FURB136 the same
         elif code == COALESCE:
@@ -80,14 +80,14 @@ def binary(code, stack, top, rows):  # noqa: C901, PLR0912 one line per code
 
 @numeric
 def evaluate(program, constants, fields, out, column, stack):
-    """Write an expression's value for each row to a column of ``out``.
+    """Write an expression's value of each row to a column of ``out``.
 
     Args:
         program: int64[p, STEP_WIDTH].
         constants: float64[k].
         fields: float64[f, n].
-        out: float64[n, m]; features are read from it.
-        column: Where the value goes.
+        out: float64[n, m]; features are read from it, and the value is written to it.
+        column: The column to write.
         stack: float64[d, ROWS], as deep as the program needs.
     """
     for first in range(0, len(out), ROWS):

@@ -1,8 +1,8 @@
-"""Expressions of a feature list: text, a tree of known operations, and its program.
+"""Expressions of a feature list: from text to a tree of known operations, and to its program.
 
-The text is an expression of Python's grammar. Python's parser reads it, nothing runs it: each node
-is one of a few that are known here, or the expression is refused. A tree's canonical form has no
-blanks, parentheses or names of features, so that equal computations are equal.
+The text is an expression in Python's grammar. It is parsed by Python's parser, but never executed.
+Each node must be one of a few known ones; otherwise the expression is refused. A tree's canonical
+form has no blanks, parentheses or names of features, so that equal computations are equal.
 """
 
 import ast
@@ -39,7 +39,7 @@ from stream_scorer.core.features.expression_kernels import (
 
 MOST_NODES = 64
 LONGEST = 1_000
-"""Characters of an expression at most."""
+"""Maximum number of characters of an expression."""
 
 _TOKENS = re.compile(
     r"(?: +|(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?![A-Za-z0-9_.])"
@@ -78,7 +78,7 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operation over operands.
+    """An operation.
 
     Attributes:
         name: ``+ - * /``, a comparison, ``negate``, or one of :data:`FUNCTIONS`.
@@ -94,12 +94,12 @@ Node = Number | Name | Operation
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A tree for ``expression_kernels``.
+    """A tree as a program for ``expression_kernels``.
 
     Attributes:
         steps: int64[p, STEP_WIDTH].
         constants: float64[k].
-        depth: Rows of the stack.
+        depth: Number of rows of the stack that it needs.
     """
 
     steps: NDArray[np.int64]
@@ -111,7 +111,7 @@ def parse(text: object) -> Node:
     """Return the tree of an expression.
 
     Raises:
-        ValueError: Not an expression of the known nodes, or too large; one line.
+        ValueError: It is not an expression of known nodes, or too large; the message is one line.
     """
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"value {_short(text)} is not an expression; write it as a text")
@@ -133,7 +133,7 @@ def parse(text: object) -> Node:
 
 
 class _ExpressionReader:
-    """Counts the nodes as it goes down, so that nothing deeper is ever visited."""
+    """Counts the nodes while it descends, so that it never descends too far."""
 
     def __init__(self) -> None:
         self._nodes = 0
@@ -182,7 +182,7 @@ class _ExpressionReader:
             raise ValueError(f"value: {name}() takes no named arguments")
         if name in _OF_ONE and len(node.args) != 1:
             raise ValueError(f"value: {name}() takes one argument, not {len(node.args)}")
-        if name in _OF_SEVERAL and len(node.args) < 2:  # noqa: PLR2004 of one it is that one
+        if name in _OF_SEVERAL and len(node.args) < 2:  # noqa: PLR2004 with one argument there is nothing to do
             raise ValueError(f"value: {name}() takes two or more arguments, not {len(node.args)}")
         return Operation(name, tuple(self.read(argument) for argument in node.args))
 
@@ -207,7 +207,7 @@ def _number(value: object) -> float:
 
 def _short(value: object) -> str:
     told = repr(value)
-    return told if len(told) <= 40 else f"{told[:37]}..."  # noqa: PLR2004 what a line can take
+    return told if len(told) <= 40 else f"{told[:37]}..."  # noqa: PLR2004 so that it fits a line
 
 
 def names(node: Node) -> Iterator[str]:
@@ -224,7 +224,7 @@ def canonical(node: Node, of_name: Callable[[str], object]) -> object:
 
     Args:
         node: The tree.
-        of_name: Says what a name stands for.
+        of_name: Returns what a name refers to, as plain data.
     """
     if isinstance(node, Number):
         return {"number": repr(node.value)}
@@ -239,13 +239,13 @@ def program(node: Node, fields: Sequence[str], features: Mapping[str, int]) -> P
     Args:
         node: The tree.
         fields: Names of the fields, in the order of their columns.
-        features: Columns of the features by name; a name that is in both is the feature's.
+        features: Columns of the features by name. A name that is in both refers to the feature.
     """
     steps: list[tuple[int, int]] = []
     constants: list[float] = []
 
     def visit(node: Node) -> int:
-        """Add the steps of a node; return how many rows of the stack it needs."""
+        """Add the steps of a node; return the number of rows of the stack that it needs."""
         if isinstance(node, Number):
             steps.append((CONSTANT, len(constants)))
             constants.append(node.value)

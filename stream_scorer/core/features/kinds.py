@@ -1,8 +1,8 @@
-"""The kinds of features: each is one function here and its line of registration.
+"""The kinds of features: each is a function here that is registered under its name.
 
-A kind turns a checked table of the manifest into a :class:`Feature`: an operation over the
-customer's ring, whose loop is in ``kernels.aggregates``, one over the terminal's delayed history,
-in ``kernels.terminals``, or a function over the batch's columns.
+A kind turns a checked table of the manifest into a :class:`Feature`. That is an operation over the
+customer's ring (its loop is in ``kernels.aggregates``), an operation over the terminal's delayed
+history (``kernels.terminals``), or a function over the batch's columns.
 """
 
 import hashlib
@@ -57,15 +57,15 @@ class Windowed:
 
     Attributes:
         kind: Its number in ``kernels.aggregates``.
-        field: What is aggregated, as rings call it.
+        field: The field that is aggregated, by its stored name.
         window_ms: How far back it looks.
-        last: The newest so many events, 0 for all.
-        key: The field that must be the event's own beside the customer.
-        missing: What stands where there is no answer.
-        memory_ms: The longest window of its manifest: a late event sees no farther back from the
-            customer's newest than this and the lateness, whatever else the rings keep.
+        last: Maximum number of newest events that it uses; 0 for all.
+        key: The field, in addition to the customer, that counted events share with the event.
+        missing: Its value if there is no result.
+        memory_ms: The longest window of its manifest. A late event sees back from the customer's
+            newest event by this and the lateness, whatever else the rings keep.
         number: Type of the numbers that are aggregated.
-        where: A field, as rings call it, and the kept value that counted events must have.
+        where: A field, by its stored name, and the kept value that counted events must have.
         exclude_self: Whether the event itself is left out.
     """
 
@@ -92,7 +92,7 @@ class Windowed:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The further fields that it reads."""
+        """The further fields that it reads, by their stored names."""
         of_where = None if self.where is None else self.where[0]
         named = (self.field, self.key, of_where)
         return tuple(field for field in named if field is not None and field != AMOUNT)
@@ -104,7 +104,7 @@ class AtTerminal:
 
     Attributes:
         kind: Its number in ``kernels.terminals``.
-        window_ms: How long the window is.
+        window_ms: Length of the window.
     """
 
     kind: int
@@ -113,12 +113,12 @@ class AtTerminal:
 
 @dataclass(frozen=True, slots=True)
 class DirectColumns:
-    """What a feature reads that needs no ring.
+    """The columns that a feature without an operation is computed from.
 
     Attributes:
         events: n accepted transactions.
         amount: float64[n], in units of the currency.
-        out: float64[n, m], the manifest's columns, those before this feature's written.
+        out: float64[n, m], the manifest's columns; those before this feature's are written.
     """
 
     events: EventBatch
@@ -131,14 +131,15 @@ class Feature:
     """One compiled feature.
 
     Attributes:
-        meaning: Its canonical definition; the name is no part of it, nor is the memory, which only
-            a late event can tell.
+        meaning: Its canonical definition. It has neither the name nor the memory, which affects
+            late events only.
         windowed: The operation over the ring, or None.
         at_terminal: The operation over the terminal, or None.
-        compute: Without an operation: takes the columns and writes the one of this number.
+        compute: For a feature without an operation: reads the columns, and writes the column with
+            the given number.
         operands: Positions of the features that it is computed from.
-        reads: Columns of the event that ``compute`` reads, but for amount and time.
-        size: How many definitions its meaning holds, each as often as it is in there.
+        reads: Columns of the event that ``compute`` reads, except for amount and time.
+        size: Number of definitions in its meaning; one that occurs twice counts twice.
     """
 
     meaning: Mapping[str, object]
@@ -152,7 +153,7 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """The features that stand before one in its manifest, and the names of those behind."""
+    """The features before one in its manifest, and the names of itself and of those after it."""
 
     features: tuple[Feature, ...]
     positions: Mapping[str, int]
@@ -164,7 +165,7 @@ Build = Callable[[Declaration, Earlier], Feature]
 
 @dataclass(frozen=True, slots=True)
 class FeatureKind:
-    """A registered kind: the keys that its table must and may have, and what builds it."""
+    """A registered kind: the keys that its table must have and may have, and its function."""
 
     needs: tuple[str, ...]
     may: tuple[str, ...]
@@ -186,18 +187,18 @@ _WINDOWED = ("window", "last", "key", "exclude_self", "where")
 _NUMERIC = (*_WINDOWED, "missing")
 _AMOUNT = Field(AMOUNT, AMOUNT, AMOUNT)
 _MOST_NESTED = 1_000
-"""Definitions in the meaning of a ratio at most: two operands each can double them every time."""
+"""Maximum number of definitions in a ratio's meaning: two operands could double it each time."""
 
 
 def digest(meaning: Mapping[str, object]) -> str:
-    """Return the sha256 of a definition's canonical form."""
+    """Return the sha256 of a definition's canonical form, in hexadecimal digits."""
     return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
 
 
 def _over_ring(
     declared: Declaration, kind: int, field: Field = _AMOUNT, missing: float = math.nan
 ) -> Feature:
-    """Return an operation over the ring, its window, key and options as declared."""
+    """Return an operation over the ring, with the declared window, key and options."""
     if not {"window", "last"} & declared.table.keys() and kind not in (SINCE, FIRST):
         raise declared.refuse(
             f"kind {declared.table['kind']} needs the key 'window' or 'last', or both"
@@ -211,7 +212,7 @@ def _over_ring(
         "kind": declared.table["kind"], "field": field.stored, "window_ms": windowed.window_ms,
         "last": windowed.last, "key": windowed.key, "missing": repr(missing),
     }  # fmt: skip
-    # Definitions without these options mean what they meant before there were any.
+    # Without these options a definition has the digest that it had before the options existed.
     if windowed.where is not None:
         meaning["where"] = windowed.where
     if windowed.exclude_self:
@@ -220,7 +221,7 @@ def _over_ring(
 
 
 def _over_numbers(declared: Declaration, kind: int) -> Feature:
-    """Return an operation over the numbers of a window, which may hold none."""
+    """Return an operation over the numbers of a window; the window may have no numbers."""
     field = declared.field(AMOUNT, *NUMBERS)
     if "missing" not in declared.table:
         return _over_ring(declared, kind, field)
@@ -231,7 +232,7 @@ def _over_numbers(declared: Declaration, kind: int) -> Feature:
 
 
 def _over_terminal(declared: Declaration, kind: int) -> Feature:
-    """Return an operation over the terminal's history, behind the plan's delay."""
+    """Return an operation over the terminal's history; its window ends the plan's delay earlier."""
     window_ms = declared.delayed_window_ms()
     meaning = {
         "kind": declared.table["kind"], "key": TERMINAL, "window_ms": window_ms,
@@ -348,7 +349,7 @@ def _categorical(declared: Declaration, _: Earlier) -> Feature:
 
 
 def _numbers(column: pa.Array, missing: float) -> Float64:
-    """Return a column of numbers as float64[n], nulls replaced."""
+    """Return a column of numbers as float64[n], with nulls replaced."""
     return np.array(column.cast(pa.float64()).fill_null(missing), np.float64)
 
 
@@ -381,7 +382,7 @@ def _ratio(declared: Declaration, earlier: Earlier) -> Feature:
 
 
 def _operand(declared: Declaration, earlier: Earlier, key: str) -> int:
-    """Return the position of the feature that a key names."""
+    """Return the position of the feature that a key names; it must be before this one."""
     name = declared.table[key]
     if isinstance(name, str) and name in earlier.positions:
         return earlier.positions[name]
@@ -412,7 +413,7 @@ def _expression(declared: Declaration, earlier: Earlier) -> Feature:
 
     def stands_for(name: str) -> object:
         if name in features:
-            # Its digest alone: a feature may be named often, by features that are named often.
+            # Only its digest: nested definitions would otherwise grow exponentially.
             return {"feature": digest(earlier.features[features[name]].meaning)}
         return {"field": fields[name].stored}
 
@@ -432,7 +433,7 @@ def _expression(declared: Declaration, earlier: Earlier) -> Feature:
 
 
 def _numbers_of(seen: DirectColumns, field: Field) -> Float64:
-    """Return float64[n], a field of the events as expressions read it."""
+    """Return float64[n], a field of the events as expressions read it: times are in seconds."""
     if field.name == AMOUNT:
         return seen.amount
     if field.name == EVENT_TIME:
@@ -441,7 +442,7 @@ def _numbers_of(seen: DirectColumns, field: Field) -> Float64:
 
 
 def _unknown(name: str, declared: Declaration, earlier: Earlier, fields: list[str]) -> str:
-    """Return why an expression cannot name something."""
+    """Return why an expression cannot use a name."""
     if name in earlier.later:
         return f"value: {name!r} is at or after it; features before it: " + (
             ", ".join(earlier.positions) or "none"

@@ -1,4 +1,4 @@
-"""The natural logarithm, with the same bits on every target.
+"""The natural logarithm, bit-identical on every target.
 
 The method and its constants are those of fdlibm's e_log.c:
 
@@ -6,10 +6,10 @@ The method and its constants are those of fdlibm's e_log.c:
     Microsystems, Inc. business. Permission to use, copy, modify, and distribute this software is
     freely granted, provided that this notice is preserved.
 
-x = 2^k (1 + f) with 1 + f between sqrt(2)/2 and sqrt(2), log(1 + f) = f - s (f - R) with s =
-f / (2 + f), and R is a polynomial in s^2. The operations and their order are fixed: additions,
+x = 2^k (1 + f), where 1 + f is between sqrt(2)/2 and sqrt(2). log(1 + f) = f - s (f - R), where s =
+f / (2 + f) and R is a polynomial in s^2. The operations and their order are fixed: additions,
 subtractions, multiplications and one division of IEEE 754, each rounded, none fused with another.
-So an implementation in another language that does the same gives the same bits.
+So an implementation in another language that performs them gives the same bits.
 
 The error is less than 1 ulp; measured: see ``tests/unit/core/features/test_logarithm_kernels.py``.
 """
@@ -34,7 +34,7 @@ _SMALLEST_NORMAL = 2.2250738585072014e-308
 _LARGEST = 1.7976931348623157e308
 
 _ROOT = np.int64(0x3FE6A09E)
-"""High word of sqrt(2)/2."""
+"""High 32 bits of sqrt(2)/2."""
 
 _ONE = np.int64(0x3FF00000)
 _FRACTION = np.int64(0x000FFFFF)
@@ -44,7 +44,7 @@ _EXPONENT_OF_ONE = np.int64(0x3FF)
 
 @numeric
 def log(x):
-    """Return the natural logarithm of a float64; NaN unless it is finite and more than 0."""
+    """Return the natural logarithm of a float64; NaN unless x is finite and greater than 0."""
     if not 0.0 < x <= _LARGEST:
         return np.nan
     k = np.int64(0)

@@ -1,7 +1,7 @@
-"""Texts that explain a feature to people: ``"{value} payments in the last hour"``.
+"""Texts that explain a feature's value to people: ``"{value} payments in the last hour"``.
 
-A manifest gives a feature a template under the key ``text``. It changes no score and no feature,
-and is no part of a feature's identity.
+A manifest gives a feature a template under the key ``text``. It changes neither feature nor score,
+and is not part of a feature's identity.
 """
 
 import math
@@ -12,7 +12,7 @@ from functools import lru_cache
 from stream_scorer.core.features.declarations import refusal
 
 TEXT = "text"
-"""The key of a feature's table, whatever its kind."""
+"""The key of the template in a feature's table, for every kind."""
 LONGEST_TEXT = 200
 _KEPT_MOST = 4_096
 _PLACEHOLDER = re.compile(r"\{(value|name)\}")
@@ -21,11 +21,11 @@ _LARGE = 1_000.0
 
 
 def feature_text(name: str, table: Mapping[str, object]) -> str:
-    """Return a feature's template; empty where its table has none.
+    """Return a feature's template; empty if its table has none.
 
     Raises:
         ValueError: It is not a printable text of at most 200 characters, or has a brace that is
-            not part of ``{value}`` or ``{name}``; names the feature.
+            not part of ``{value}`` or ``{name}``; the message names the feature.
     """
     text = table.get(TEXT, "")
     if not isinstance(text, str):
@@ -42,7 +42,7 @@ def feature_text(name: str, table: Mapping[str, object]) -> str:
 
 
 def filled(template: str, name: str, value: float) -> str:
-    """Return a template with a feature's name and value in it.
+    """Return a template with the feature's name and value filled in.
 
     >>> filled("{value} payments in the last hour", "COUNT_1H", 5.0)
     '5 payments in the last hour'
@@ -52,13 +52,13 @@ def filled(template: str, name: str, value: float) -> str:
 
 @lru_cache(_KEPT_MOST)
 def _around(template: str, name: str) -> tuple[str, ...]:
-    """Return what is around the values in a template."""
+    """Return the parts of a template before, between and after its values."""
     parts = [part.replace("{name}", name) for part in template.split("{value}")]
     return tuple(parts)
 
 
 def number_text(value: float) -> str:
-    """Return a feature's value as people read it; NaN is ``unknown``.
+    """Return a feature's value as text for people; NaN is ``unknown``.
 
     >>> [number_text(each) for each in (5.0, 1234.5, 0.123456, float("nan"), 1e300)]
     ['5', '1234.50', '0.1235', 'unknown', '1e+300']

@@ -1,6 +1,6 @@
-"""Extra fields that a feature list names, for a list that is judged without its plan.
+"""Find the extra fields of a feature list, to check the list without its plan.
 
-The plan declares the extra fields and their types. Without it, each unknown field has a type that
+A plan declares the extra fields and their types. Without it, each unknown field gets a type that
 fits all its uses, if there is one.
 """
 
@@ -29,16 +29,16 @@ _ORDER = (STRING, DOUBLE, *TYPES)
 
 
 def extras_named(tables: Sequence[Mapping[str, object]]) -> dict[str, str]:
-    """Return the names that can only be those of extra fields, and a type that fits their uses.
+    """Return the names that can only be extra fields, each with a type that fits its uses.
 
     Args:
-        tables: The features' tables, which may be wrong in any way.
+        tables: The features' tables, which may be invalid in any way.
     """
     found: dict[str, frozenset[str]] = {}
     features = {table["name"] for table in tables if isinstance(table.get("name"), str)}
     for table in tables:
         for name, fitting in _uses(table, features):
-            # Where no type fits all uses, the later one is refused by the type of the first.
+            # If no type fits all uses, the feature with the later use is refused for its type.
             found[name] = found.get(name, fitting) & fitting or found[name]
     extras: dict[str, str] = {}
     for name, fitting in found.items():
@@ -55,7 +55,7 @@ def extras_named(tables: Sequence[Mapping[str, object]]) -> dict[str, str]:
 def _uses(
     table: Mapping[str, object], features: set[object]
 ) -> Iterator[tuple[str, frozenset[str]]]:
-    """Yield the names of fields in a feature's table, and the types that each may have."""
+    """Yield the names of fields in a feature's table, each with the types that it may have."""
     kind, field, key = table.get("kind"), table.get("field"), table.get("key")
     if isinstance(kind, str) and isinstance(field, str) and kind in _BY_KIND:
         yield field, _BY_KIND[kind]

@@ -1,14 +1,15 @@
-"""What kinds of features compute over the values of an event's window: one function each.
+"""The aggregates over the events of a window: one function for each kind.
 
-``values[first:last]`` are int64 values of the window's events, at least one. All but amounts are
-64-bit hashes. No function of ``aggregate`` looks at their order.
+``values[first:last]`` are int64 values of the window's events, at least one. They are amounts in
+minor units or kept values (``core.events.fields``). The result of ``aggregate`` does not depend on
+their order.
 
-``whole`` and ``real`` are for values of any further field, newest first. They read doubles from the
-last to the first, so that those are always added oldest first: no result depends on how a ring came
-to be.
+``whole`` and ``real`` take the values that a filtered operation has chosen, newest first. They read
+doubles from the last to the first, so that doubles are always added oldest first: no result depends
+on how a ring was built.
 
-Loops count in unsigned numbers: numba lets a signed index count from the end, which costs a test
-per element and keeps the loop from being vectorised.
+Loops count in unsigned numbers. For a signed index numba also supports counting from the end, which
+costs a test for each element and prevents vectorisation.
 """
 
 import math
@@ -20,18 +21,18 @@ from stream_scorer.core.kernels.hashing import place_of
 from stream_scorer.core.kernels.memory import double_of
 
 COUNT, SUM, MEAN, LEAST, MOST, MEDIAN, DISTINCT, SINCE, FIRST, STDDEV = range(10)
-"""The last two are those of filtered operations alone; see ``observing``."""
+"""The last two belong to filtered operations only; see ``observing``."""
 
 _LOW = np.int64(0xFFFFFFFF)
 _HIGH = 4294967296.0
 
 _MOST_ROUNDS = 32
-"""Of quickselect; amounts as they come need about eight for a ring of 4,096."""
+"""Maximum number of quickselect rounds; for a ring of 4,096 usual amounts take about eight."""
 
 
 @inlined
 def aggregate(kind, values, first, last, scale, scratch):  # noqa: PLR0911 one line per kind
-    """Return what a kind computes, as float64; amounts in units: minor units / scale."""
+    """Return the result of a kind as float64; amounts in units: minor units / scale."""
     if kind == COUNT:
         return np.float64(last - first)
     if kind == SUM:
@@ -91,10 +92,10 @@ def median(values, first, last, scale, copy):
 
 @kernel
 def select(values, n, rank):
-    """Return the value of a rank; those before it then stand before its place.
+    """Return the value of a rank, 0 for the lowest; ``values[:rank]`` are then the lower ones.
 
-    Quickselect without branches in its inner loop; equal values are set apart, so that many of
-    them cost no more. Values in an order made to spoil its pivots are sorted after some rounds.
+    Quickselect without branches in its inner loop. Equal values are separated, so that many of them
+    cost no more. If an adversarial order spoils the pivots, the rest is sorted after some rounds.
     """
     low = np.uint64(0)
     high = np.uint64(n)
@@ -127,7 +128,7 @@ def select(values, n, rank):
 
 @kernel
 def _sort(values, first, count):
-    """Order ``count`` values from ``first`` on; heapsort."""
+    """Sort ``count`` values from ``first`` on, by heapsort."""
     for top in range(count // 2 - 1, -1, -1):
         _sift(values, first, top, count)
     for last in range(count - 1, 0, -1):
@@ -137,7 +138,7 @@ def _sort(values, first, count):
 
 @kernel
 def _sift(values, first, top, count):
-    """Let the value at ``top`` of a heap sink to its place."""
+    """Move the value at ``top`` of a heap down to its place."""
     value = values[first + top]
     while 2 * top + 1 < count:
         child = first + 2 * top + 1
@@ -152,10 +153,10 @@ def _sift(values, first, top, count):
 
 @inlined
 def distinct(values, first, last, scratch):
-    """Return how many different values there are; 0, a value that was not stored, is none.
+    """Return the number of different values, except 0, which is a value that was not stored.
 
-    ``marks`` is a hash table, ``stamps`` says which places this call has filled; its last entry
-    counts the calls.
+    ``marks`` is a hash table. ``stamps`` has the number of the call that filled each place; its
+    last entry counts the calls.
     """
     marks, stamps, places = scratch.marks, scratch.stamps, scratch.places
     mask = np.uint64(len(marks) - 1)
@@ -181,8 +182,8 @@ def distinct(values, first, last, scratch):
 def exact_sum(values, count):
     """Return the exact sum of int64 values, rounded once, to the nearest float64.
 
-    The halves' sums fit into 53 bits for the most events that a ring can hold, so that both are
-    exact as float64 and only their addition rounds.
+    The upper and lower halves are added separately. Their sums fit into 53 bits for the largest
+    ring, so both are exact as float64, and only their addition rounds.
     """
     high = np.int64(0)
     low = np.int64(0)
@@ -195,7 +196,7 @@ def exact_sum(values, count):
 @inlined
 def whole_difference(value, base):
     """Return value - base of int64 values, rounded once, to the nearest float64."""
-    # A difference may have 64 bits.
+    # A difference may need 64 bits.
     if value < base:
         return -np.float64(np.uint64(base) - np.uint64(value))
     return np.float64(np.uint64(value) - np.uint64(base))
@@ -203,9 +204,9 @@ def whole_difference(value, base):
 
 @inlined
 def whole_deviation(values, count):
-    """Return the standard deviation of a population of int64 values, in two passes.
+    """Return the population standard deviation of int64 values, in two passes.
 
-    Both add differences from the oldest value, so that it is 0 if all values are equal.
+    Both passes add differences from the oldest value, so that it is 0 if all values are equal.
     """
     base = values[count - 1]
     mean = 0.0
@@ -221,7 +222,10 @@ def whole_deviation(values, count):
 
 @inlined
 def whole_median(values, count, copy):
-    """Return the middle one of int64 values, or the mean of the two middle ones."""
+    """Return the middle one of int64 values, or the mean of the two middle ones.
+
+    ``copy`` is overwritten.
+    """
     for c in range(np.uint64(count)):
         copy[c] = values[c]
     middle = count >> 1
@@ -235,7 +239,7 @@ def whole_median(values, count, copy):
 
 @inlined
 def real_sum(values, count):
-    """Return the sum of doubles, added from the last to the first."""
+    """Return the sum of doubles, given as bits, added from the last to the first."""
     found = 0.0
     for c in range(count - 1, -1, -1):
         found += double_of(values[c])
@@ -244,7 +248,7 @@ def real_sum(values, count):
 
 @inlined
 def real_deviation(values, count):
-    """Return the standard deviation of a population of doubles, as ``whole_deviation`` does."""
+    """Return the population standard deviation of doubles, as ``whole_deviation`` does."""
     base = double_of(values[count - 1])
     mean = 0.0
     for c in range(count - 1, -1, -1):
@@ -259,7 +263,7 @@ def real_deviation(values, count):
 
 @inlined
 def ordered(bits):
-    """Return a number for a double's bits, or the bits for it: they are in the doubles' order.
+    """Return an int64 in the order of the doubles for a double's bits; the function is its inverse.
 
     -0.0 is less than 0.0.
     """
@@ -268,7 +272,7 @@ def ordered(bits):
 
 @inlined
 def real_rank(kind, values, count, copy):
-    """Return the smallest, the largest or the middle double."""
+    """Return the smallest, the largest or the middle one of doubles, given as bits."""
     for c in range(np.uint64(count)):
         copy[c] = ordered(values[c])
     if kind == LEAST:
@@ -283,14 +287,14 @@ def real_rank(kind, values, count, copy):
     above = double_of(ordered(upper))
     mean = (lower + above) / 2.0
     if math.isinf(mean):
-        # Half of numbers this large is exact.
+        # Halving numbers of this size is exact.
         mean = lower / 2.0 + above / 2.0
     return mean
 
 
 @kernel
 def whole(kind, values, count, copy):
-    """Return what a kind computes of int64 values, at least one."""
+    """Return the result of a kind over int64 values, at least one."""
     if kind == SUM:
         return exact_sum(values, count)
     if kind == MEAN:
@@ -306,7 +310,7 @@ def whole(kind, values, count, copy):
 
 @kernel
 def real(kind, values, count, copy):
-    """Return what a kind computes of doubles, given as bits, at least one."""
+    """Return the result of a kind over doubles, given as bits, at least one."""
     if kind == SUM:
         return real_sum(values, count)
     if kind == MEAN:

@@ -1,12 +1,12 @@
-"""The pool of blocks that rings lie in: a buddy allocator whose every step can be undone.
+"""The pool of blocks for rings: a buddy allocator in which each step can be undone.
 
-A unit is a block of SMALLEST events; a block of class k is 2^k units and begins at a multiple of
-its size. Two free buddies are never apart, and the last block before the end of the used part is
-never free. So ``release`` right after ``allocate`` leaves every list as it was.
+A unit is a block of SMALLEST events. A block of class k has 2^k units and begins at a multiple of
+its size. Two free buddies are always merged, and the last block of the used part is never free. So
+``release`` right after ``allocate`` leaves every list unchanged.
 
-Within a block the columns follow each other: times, for each event the sum of the amounts before
-it, hashes, further fields. A time is its
-lower 32 bits where the horizon allows, for the newest one tells the rest: half a word, else one.
+The columns of a ring follow each other in its block: times, for each event the sum of the amounts
+before it, hashes, further fields. If the horizon allows, only the lower 32 bits of a time are kept,
+in half a word: the rest follows from the newest time. Otherwise a time takes one word.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ SIZE_CLASSES = 40
 
 @kernel
 def size_class(capacity):
-    """Return the class of a block for that many events."""
+    """Return the class of a block for ``capacity`` events."""
     number = np.int64(0)
     while (np.int64(SMALLEST) << number) < capacity:
         number += 1
@@ -53,7 +53,7 @@ def _remove(words, unit_words, free, tags, unit, number):
 
 @kernel
 def can_allocate(store, number):
-    """Tell whether a block of a class is free or the pool long enough for one more."""
+    """Return whether a block of a class is free, or the pool has room for one more."""
     for larger in range(number, SIZE_CLASSES):
         if store.free[larger] >= 0:
             return True
@@ -64,7 +64,7 @@ def can_allocate(store, number):
 
 @kernel
 def allocate(store, unit_words, number):
-    """Return the first unit of a block of a class; there must be room."""
+    """Allocate a block of a class and return its first unit; ``can_allocate`` must be true."""
     words = store.words
     free = store.free
     tags = store.tags
@@ -91,7 +91,7 @@ def allocate(store, unit_words, number):
 
 @kernel
 def release(store, unit_words, unit, number):
-    """Give a block back."""
+    """Free the block of a class that begins at ``unit``."""
     words = store.words
     free = store.free
     tags = store.tags
@@ -104,7 +104,7 @@ def release(store, unit_words, unit, number):
         _remove(words, unit_words, free, tags, buddy, number)
         unit = min(unit, buddy)
         number += 1
-    # The used part ends where its last used block does.
+    # The used part now ends with its last used block.
     step = np.int64(1)
     below = np.int64(0)
     used = unit

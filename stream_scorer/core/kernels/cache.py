@@ -1,17 +1,17 @@
-"""Where compiled kernels are kept on disk, and which folders are refused for it.
+"""Where compiled kernels are stored on disk, and which folders are refused.
 
-Compiled code that is loaded again is run, and numba keeps it in pickles, which run code too. So
-whoever can write to the folder can run code as this user, and a folder that other users may write
-to is never read.
+Loaded machine code is executed, and numba stores it in pickles, which can execute code, too. So
+anyone who can write to the folder can run code as this user. A folder that other users may write to
+is never read.
 
-The folder is, the first that is possible:
+The folder is the first possible one of these:
 
-1. ``NUMBA_CACHE_DIR``. It may be read-only: what it lacks is compiled at each start. One that
-   others may write to is an error, because somebody has chosen it.
-2. ``__pycache__`` beside the source file.
-3. ``stream-scorer/kernels`` in the user's cache folder (``XDG_CACHE_HOME`` or ``~/.cache``), made
-   with mode 0700.
-4. None: each process compiles for itself.
+1. ``NUMBA_CACHE_DIR``. It may be read-only: kernels that are missing there are compiled at each
+   start. If others may write to it, that is an error, because it was chosen explicitly.
+2. ``__pycache__`` next to the source file.
+3. ``stream-scorer/kernels`` in the user's cache folder (``XDG_CACHE_HOME`` or ``~/.cache``),
+   created with mode 0700.
+4. None: each process compiles the kernels again.
 """
 
 import contextlib
@@ -36,13 +36,14 @@ _VARIABLE = "NUMBA_CACHE_DIR"
 
 
 def attach(dispatcher: Any) -> None:
-    """Keep the machine code of a compiled function until a file that it may hold code of changes.
+    """Store the machine code of a compiled function until a source file that it includes changes.
 
     Args:
-        dispatcher: What ``numba.njit`` returned.
+        dispatcher: The result of ``numba.njit``.
 
     Raises:
-        SettingsError: ``NUMBA_CACHE_DIR`` names a folder that other users may write to.
+        SettingsError: ``NUMBA_CACHE_DIR`` is a folder that other users may write to, or it cannot
+            be created.
     """
     folder = _folder_of(Path(dispatcher.py_func.__code__.co_filename).parent)
     dispatcher._cache = (  # noqa: SLF001 there is no public way
@@ -52,10 +53,10 @@ def attach(dispatcher: Any) -> None:
 
 @functools.cache
 def stamp(folder: Path) -> str:
-    """Return a digest of all files whose code a kernel in a folder may hold.
+    """Return a digest of all files whose code a kernel in a folder may include.
 
-    numba looks at a kernel's own file alone, but a kernel holds the code and the constants of what
-    it calls in other files: those of its own folder, and those of this one.
+    numba only checks a kernel's own file. But a kernel includes the code and the constants of the
+    functions that it calls in other files: those of the kernel's folder, and those of this one.
     """
     digest = hashlib.sha256()
     for place in dict.fromkeys((_HERE, folder)):
@@ -66,9 +67,9 @@ def stamp(folder: Path) -> str:
 
 @functools.cache
 def _folder_of(sources: Path) -> Path | None:
-    """Return where the kernels of one source folder are kept; None for nowhere."""
+    """Return the folder for the kernels of a source folder; None for no folder."""
     name = f"{sources.name}_{hashlib.sha256(os.fsencode(sources)).hexdigest()[:40]}"
-    if config.CACHE_DIR:  # type: ignore[attr-defined] # numba sets it as it is imported
+    if config.CACHE_DIR:  # type: ignore[attr-defined] # numba sets it when it is imported
         chosen = Path(config.CACHE_DIR)  # type: ignore[attr-defined] # the same
         folder = chosen / name
         unmade = _made(folder)
@@ -86,7 +87,7 @@ def _folder_of(sources: Path) -> Path | None:
     beside = sources / "__pycache__"
     if _made(beside) is None and fault_of(beside) is None and os.access(beside, os.W_OK):
         return beside
-    with contextlib.suppress(RuntimeError):  # a user without a home
+    with contextlib.suppress(RuntimeError):  # this user has no home folder
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         own = cache / "stream-scorer" / "kernels" / name
         if _made(own) is None and fault_of(own) is None:
@@ -95,7 +96,7 @@ def _folder_of(sources: Path) -> Path | None:
 
 
 def _made(folder: Path) -> str | None:
-    """Make a folder for this user alone where there is none; return why it cannot be."""
+    """Create a folder with mode 0700 if there is none; return why that is impossible, or None."""
     try:
         with contextlib.suppress(FileExistsError):
             for each in reversed([folder, *folder.parents]):
@@ -107,11 +108,11 @@ def _made(folder: Path) -> str | None:
 
 
 def fault_of(folder: Path) -> str | None:
-    """Return why code must not be loaded from a folder; None where nothing speaks against it.
+    """Return why code must not be loaded from a folder; None if it may be.
 
-    Neither the folder, nor what is kept in it, nor a folder on the way to it may be another
-    user's, or writable for others. Root is no other user. On the way, a folder with the sticky
-    bit, as /tmp has it, is taken: nobody can replace in it what is ours.
+    The folder, the kernels in it and the folders above it must belong to this user or root, and
+    must not be writable for others. A folder above it that has the sticky bit, such as /tmp, is
+    accepted: other users cannot replace our entries there.
     """
     try:
         real = folder.resolve(strict=True)
@@ -122,7 +123,7 @@ def fault_of(folder: Path) -> str | None:
         with os.scandir(real) as entries:
             for entry in entries:
                 if entry.name.endswith(_KEPT):
-                    # A link is not followed: what it leads to may change.
+                    # A link is refused: its target may change.
                     fault = _fault_of_status(entry.stat(follow_symlinks=False), on_the_way=False)
                     if fault is not None:
                         return f"{entry.path} {fault}"
@@ -147,7 +148,7 @@ def _fault_of_status(status: os.stat_result, *, on_the_way: bool) -> str | None:
 
 @functools.cache
 def _is_private(group: int) -> bool:
-    """Tell whether a group is this user's own and has no other member, as many systems make one."""
+    """Return whether a group is this user's own without other members, as on many systems."""
     try:
         named = grp.getgrgid(group)
         own = pwd.getpwuid(os.geteuid())
@@ -157,7 +158,7 @@ def _is_private(group: int) -> bool:
 
 
 class _Locator(_CacheLocator):
-    """Tells numba the folder, and when what is kept there is stale."""
+    """Gives numba the folder, and a stamp that changes when the stored code is stale."""
 
     def __init__(self, function: Callable[..., Any], file: str) -> None:
         self._sources = Path(file).parent
@@ -170,8 +171,8 @@ class _Locator(_CacheLocator):
         return stamp(self._sources)
 
     def get_disambiguator(self) -> str:
-        # In the files' names: an index of other sources is not even opened. Its pickle may name a
-        # class that is not there any more, and numba loads it before it compares the stamps.
+        # A part of the file names, so that an index of other sources is not opened. Its pickle may
+        # name a class that no longer exists, and numba loads it before it compares the stamps.
         return f"{self._line}-{self.get_source_stamp()[:16]}"
 
     @classmethod
@@ -180,13 +181,13 @@ class _Locator(_CacheLocator):
 
 
 class _Implementation(CompileResultCacheImpl):
-    _locator_classes = (_Locator,)  # type: ignore[assignment] # it is only read
+    _locator_classes = (_Locator,)  # type: ignore[assignment] # numba only reads it
 
 
 class _Kept(FunctionCache):
     _impl_class = _Implementation
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep code; a folder that is full or read-only costs another compilation alone."""
+        """Store code; a full or read-only folder only costs another compilation."""
         with contextlib.suppress(OSError):
             super().save_overload(sig, data)

@@ -1,8 +1,8 @@
-"""A ring's cells as bits: which of them are in use, and which hold an old time, 64 at a time.
+"""A ring's cells as bits: which are in use, and which have an old time, 64 at a time.
 
-A ring of a few hundred cells is compared whole, and what its unused cells hold is masked away: a
-loop over the used ones alone has a beginning and an end that no vector fits, and those cost more
-than all the rest.
+In a ring of a few hundred cells all cells are compared, and the results of unused cells are masked.
+A loop over the used cells alone would begin and end in the middle of a vector, which costs more
+than everything else.
 """
 
 import numpy as np
@@ -13,17 +13,17 @@ from numba.extending import intrinsic
 from stream_scorer.core.kernels.compiled import inlined
 
 MOST_CELLS = 256
-"""Rings with more cells are searched."""
+"""Rings with more cells use a binary search instead."""
 
 _WORD = 64
 
 _LINE = 64
-"""Bytes that are compared at once: the smallest block is longer."""
+"""Number of bytes that are compared together; the smallest block is longer."""
 
 
 @intrinsic
 def _aged(_, times, at, newest, first, second, third, fourth):  # noqa: ARG001
-    """Return bits of the cells from ``times[at]`` on that are so old, for each of four ages."""
+    """Return, for each of four ages, bits of the cells from ``times[at]`` on that are as old."""
 
     def generate(context, builder, signature, arguments):
         width = context.get_value_type(signature.args[0].dtype)
@@ -63,7 +63,7 @@ def _aged(_, times, at, newest, first, second, third, fourth):  # noqa: ARG001
 
 @intrinsic
 def _lanes(_, times):
-    """Return how many cells ``_aged`` compares."""
+    """Return the number of cells that ``_aged`` compares."""
 
     def generate(context, builder, signature, arguments):  # noqa: ARG001 numba's protocol
         width = context.get_value_type(signature.args[0].dtype)
@@ -74,7 +74,7 @@ def _lanes(_, times):
 
 @intrinsic
 def _ones(_, word):
-    """Return how many bits of a uint64 are set."""
+    """Return the number of bits that are set."""
 
     def generate(context, builder, signature, arguments):  # noqa: ARG001 numba's protocol
         return builder.ctpop(arguments[0])
@@ -84,7 +84,7 @@ def _ones(_, word):
 
 @inlined
 def mark_used(used, head, count, capacity):
-    """Write bits of the cells that hold events, 64 cells a word; at most MOST_CELLS cells."""
+    """Write bits of the cells that hold events, 64 cells in a word; at most MOST_CELLS cells."""
     straight = min(head + count, capacity)
     behind = head + count - straight
     for first in range(0, capacity, _WORD):
@@ -95,17 +95,18 @@ def mark_used(used, head, count, capacity):
 
 @inlined
 def _below(cells):
-    """Return bits of the cells before a place in a word, which may lie outside of it."""
+    """Return bits of the cells before a place, which may be outside of the word."""
     some = min(max(cells, np.int64(0)), np.int64(_WORD))
-    # No shift may be as long as the word.
+    # Shifting by the length of the word is undefined, so it is done in two steps.
     return (np.uint64(1) << np.uint64(some >> 1) << np.uint64(some - (some >> 1))) - np.uint64(1)
 
 
 @inlined
 def count_aged(times, base, capacity, used, newest, ages, found):
-    """Write how many used cells hold a time at least so long before the newest, for each age.
+    """Write, for each age, the number of used cells whose time is at least that much older.
 
-    There are a multiple of four ages, each of which a cell can tell.
+    Ages are relative to the newest event. Their number is a multiple of four, and each fits into
+    the type of the times.
     """
     lanes = _lanes(times)
     for group in range(0, len(ages), 4):

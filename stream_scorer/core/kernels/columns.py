@@ -1,4 +1,4 @@
-"""Kernels over a batch's columns: rows by partition, and the calendar."""
+"""Kernels over the columns of a batch: rows by partition, the calendar, and copies of columns."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from stream_scorer.core.kernels.compiled import allocating, kernel
 
 _HOUR_MS = 3_600_000
 _DAY_MS = 86_400_000
-# 1970-01-01 was a Thursday: day 0 is weekday 3 when Monday is 0.
+# 1970-01-01 was a Thursday, which is weekday 3 if Monday is 0.
 _FIRST_WEEKDAY = 3
 
 HOUR, DAY, WEEKEND, NIGHT = range(4)
@@ -16,9 +16,9 @@ _LAST_NIGHT_HOUR = 6
 
 @allocating
 def by_partition(partition):
-    """Return (int64[n] rows, partition by partition; int64[p+1] where each partition begins).
+    """Return (rows by partition int64[n], where each partition begins int64[p + 1]).
 
-    Partitions come in ascending order, their rows in the order of arrival.
+    Partitions are in ascending order, and the rows of each are in the order of arrival.
     """
     n = len(partition)
     most = np.int64(-1)
@@ -39,7 +39,7 @@ def by_partition(partition):
 
 @kernel
 def read_calendar(local, what, out, column):
-    """Write hour, day of the week (Monday 0), weekend or night of local times, ms, to a column."""
+    """Write hour, weekday (Monday is 0), weekend or night of local times, ms, to a column."""
     for i in range(len(local)):
         days = local[i] // _DAY_MS
         hour = (local[i] - days * _DAY_MS) // _HOUR_MS
@@ -56,7 +56,7 @@ def read_calendar(local, what, out, column):
 
 @kernel
 def copy_columns(observed, sources, out, places):
-    """Copy columns of one matrix to places in another."""
+    """Copy the columns ``sources`` of one matrix to the columns ``places`` of another."""
     for i in range(len(observed)):
         for j in range(len(sources)):
             out[i, places[j]] = observed[i, sources[j]]

@@ -1,8 +1,8 @@
-"""How kernels are compiled and kept on disk, and the hint that fetches memory ahead.
+"""How kernels are compiled and stored on disk, and a hint that prefetches memory.
 
-Every kernel of the package is compiled by a decorator of this module. ``cache`` says where the
-machine code is kept, and until when. ``make test-bounds`` puts other decorators in the place of
-these, which check every access; see ``tests/bounds``.
+Every kernel of the package is compiled by a decorator of this module. ``cache`` determines where
+the machine code is stored, and until when. ``make test-bounds`` replaces these decorators by others
+that check every access; see ``tests/bounds``.
 """
 
 import numba
@@ -16,40 +16,40 @@ from stream_scorer.core.kernels import cache
 def kernel(function):
     """Compile a function that allocates nothing.
 
-    Without allocations there is nothing to count references of, which costs more than most loops.
+    Then there are no references to count, which would cost more than most loops.
     """
     return _compile(function, _nrt=False)
 
 
 def inlined(function):
-    """Compile a function into each kernel that calls it: handing arrays over costs more."""
+    """Compile a function into each kernel that calls it: passing arrays costs more."""
     return _compile(function, _nrt=False, forceinline=True)
 
 
 def allocating(function):
-    """Compile a function that makes arrays."""
+    """Compile a function that allocates arrays."""
     return _compile(function)
 
 
 def numeric(function):
-    """Compile a function whose divisions by zero give what numpy gives, and raise nothing."""
+    """Compile a function whose divisions by zero give numpy's results instead of raising."""
     return _compile(function, error_model="numpy")
 
 
 def brief(function):
-    """Compile a function that keeps the GIL: it is over before a busy thread would give it back."""
+    """Compile a function that keeps the GIL, because it is too short to release it."""
     return _compile(function, nogil=False)
 
 
-def _compile(function, **options):  # noqa: ANN003 numba's own
+def _compile(function, **options):  # noqa: ANN003 numba's options
     compiled = numba.njit(**{"nogil": True, **options})(function)
     cache.attach(compiled)
     return compiled
 
 
 @intrinsic
-def prefetch(_, array, index):  # noqa: ARG001 the types alone matter here
-    """Ask for the cache line of an array's element ahead of its use; contiguous arrays."""
+def prefetch(_, array, index):  # noqa: ARG001 only the types matter here
+    """Fetch the cache line of an element of a contiguous array before it is used."""
 
     def generate(context, builder, signature, arguments):
         data = cgutils.create_struct_proxy(signature.args[0])(context, builder, arguments[0]).data

@@ -1,4 +1,4 @@
-"""Kernels that write a bucket's rings as bytes and read them again; see ``core.rings.payload``."""
+"""Kernels that write the rings of a bucket as bytes and read them; see ``core.rings.payload``."""
 
 import numpy as np
 
@@ -8,25 +8,25 @@ from stream_scorer.core.kernels.hashing import BUCKET_SHIFT, hash_bytes, placed_
 from stream_scorer.core.kernels.memory import HIGH_BITS, SLACK, address, low_bytes, store
 from stream_scorer.core.kernels.store import bucket_slots, enter, find, has_room
 
-# What is wrong with a payload.
+# The faults of a payload; SOUND is none.
 SOUND, CUT_OFF, IMPOSSIBLE, UNORDERED, PRESENT, ELSEWHERE = range(6)
 
 _FARTHEST = np.int64(1) << 60
-"""No time lies farther from 1970, ms, so that no difference of two overflows."""
+"""Maximum distance of a time from 1970, ms, so that no difference of two times overflows."""
 
 MOST_EVENTS = np.int64(1) << 30
 _VARINT = 10
-"""Bytes of the longest varint."""
+"""Maximum number of bytes of a varint."""
 _FIVE_GROUPS = np.uint64(1 << 35)
-"""From here on a varint has more than five bytes."""
+"""A varint of this number or more has more than five bytes."""
 
 
 @inlined
 def _write(at, value):
-    """Write a varint at an address, whose next SLACK bytes may be overwritten; return its end."""
+    """Write a varint at an address and return its end; the next SLACK bytes may be overwritten."""
     rest = np.uint64(value)
     if rest < _FIVE_GROUPS:
-        # The groups of seven bits are spread over a word, which is stored whole.
+        # The groups of seven bits are spread over a word, which is stored in one step.
         word = (
             (rest & np.uint64(0x7F))
             | ((rest & np.uint64(0x7F << 7)) << np.uint64(1))
@@ -52,9 +52,9 @@ def _write(at, value):
 
 @kernel
 def _read(data, at, end):
-    """Return (value, next place); the place is -1 when no varint of 64 bits stands there.
+    """Return (value, next place); the place is -1 if there is no varint of 64 bits.
 
-    From the place -1 nothing is read: what follows a failed read fails as well.
+    With the place -1 nothing is read, so that reads after a failed one fail, too.
     """
     if at < 0:
         return np.int64(0), np.int64(-1)
@@ -68,7 +68,7 @@ def _read(data, at, end):
             return np.int64(0), np.int64(-1)
         value |= (byte & np.uint64(0x7F)) << np.uint64(7 * k)
         if byte < np.uint64(0x80):
-            # One value has one spelling.
+            # Each value has only one valid encoding.
             if byte == np.uint64(0) and k > 0:
                 return np.int64(0), np.int64(-1)
             return np.int64(value), np.int64(at)
@@ -95,7 +95,7 @@ def _read_word(data, at):
 
 @kernel
 def _compare(left, left_at, left_length, right, right_at, right_length):
-    """Return -1, 0 or 1 as the left bytes stand before, at or behind the right ones."""
+    """Return -1, 0 or 1 if the left bytes sort before, equal to or after the right ones."""
     for b in range(min(left_length, right_length)):
         if left[left_at + b] != right[right_at + b]:
             return -1 if left[left_at + b] < right[right_at + b] else 1
@@ -106,7 +106,7 @@ def _compare(left, left_at, left_length, right, right_at, right_length):
 
 @allocating
 def ordered_slots(store, bucket):
-    """Return int64[k], the slots of a bucket by hash and id."""
+    """Return int64[k]: the slots of a bucket, ordered by hash and id."""
     found = bucket_slots(store.slots, store.heads, bucket)
     hashes = np.empty(len(found), np.uint64)
     for k in range(len(found)):
@@ -125,7 +125,7 @@ def ordered_slots(store, bucket):
 
 @kernel
 def _order_by_id(store, order, first, count):
-    """Order some slots by their ids; heapsort, for whoever wants can make thousands of them."""
+    """Sort slots by id, with heapsort: anyone can create thousands of ids with equal hashes."""
     for top in range(count // 2 - 1, -1, -1):
         _sift(store, order, first, top, count)
     for last in range(count - 1, 0, -1):
@@ -135,7 +135,7 @@ def _order_by_id(store, order, first, count):
 
 @kernel
 def _sift(store, order, first, top, count):
-    """Let the slot at ``top`` of a heap sink to its place."""
+    """Move the slot at ``top`` of a heap down to its place."""
     slot = order[first + top]
     while 2 * top + 1 < count:
         child = 2 * top + 1
@@ -150,16 +150,16 @@ def _sift(store, order, first, top, count):
 
 @kernel
 def _precedes(store, left, right):
-    """Tell whether one slot's id stands before another's."""
+    """Return whether one slot's id sorts before another's."""
     one, other = store.slots[left], store.slots[right]
     return _compare(store.keys, one.key, one.length, store.keys, other.key, other.length) < 0
 
 
 @kernel
 def dump_rings(store_of, shape, order, out):
-    """Write rings in the given order; ``out`` is as long as ``most_bytes`` says.
+    """Write rings in the given order and return the number of bytes.
 
-    Returns the bytes written.
+    ``out`` has at least as many bytes as ``most_bytes`` returns.
     """
     half, unit_words, fields, age_mask = shape[0], shape[1], shape[2], shape[3]
     words = store_of.words
@@ -204,7 +204,7 @@ def dump_rings(store_of, shape, order, out):
 
 @kernel
 def most_bytes(store, shape, order):
-    """Return how many bytes ``dump_rings`` may write to at most."""
+    """Return the maximum number of bytes that ``dump_rings`` may write to, slack included."""
     most = np.int64(_VARINT + SLACK)
     for k in range(len(order)):
         ring = store.slots[order[k]]
@@ -215,9 +215,10 @@ def most_bytes(store, shape, order):
 
 @kernel
 def check_rings(store, data, start, end, fields, bucket):  # noqa: C901, PLR0911 one check after the other
-    """Say whether the bytes are rings in order, none of which is present: one of the codes.
+    """Return SOUND if the bytes are valid rings in order; otherwise the code of the first fault.
 
-    A customer whose bucket is another than ``bucket`` is refused; -1 takes them all.
+    A customer who is in the store already is a fault. So is a customer of another bucket than
+    ``bucket``; -1 accepts every bucket.
     """
     customers, at = _read(data, start, end)
     if at < 0 or customers < 1 or customers > end - start:
@@ -267,11 +268,14 @@ def check_rings(store, data, start, end, fields, bucket):  # noqa: C901, PLR0911
 def load_rings(  # noqa: C901, PLR0915 one column after the other
     store, shape, limits, data, at, left, column_of, missing, field_count
 ):
-    """Add rings that were checked; stop in front of the first that needs a larger array.
+    """Add checked rings; stop before the first one that needs larger arrays.
 
-    ``column_of`` says for each field of ours which one of the payload's it is, or -1. At
-    first ``left`` is -1. Returns (next place, rings left, length of the id and events of the ring
-    that found no room).
+    ``column_of`` gives for each of our fields its column in the payload, where column 0 are the
+    hashes of the transaction ids; -1 if the payload does not have the field. In the first call
+    ``left`` is -1.
+
+    Returns (next place, rings left, length of the id and number of events of the ring that did not
+    fit).
     """
     half, unit_words, fields = shape[0], shape[1], shape[2]
     horizon, cap = limits[1], limits[2]
@@ -286,7 +290,7 @@ def load_rings(  # noqa: C901, PLR0915 one column after the other
         coded, at = _read(data, at + length, end)
         newest = _unzigzag(coded)
         count, at = _read(data, at, end)
-        # What no event can see any more stays behind.
+        # Events that no later event can see are left out.
         kept = np.int64(0)
         time = newest
         place = at
@@ -317,7 +321,7 @@ def load_rings(  # noqa: C901, PLR0915 one column after the other
             step, place = _read(data, place, end)
             time -= step
             store.times[base + kept - 1 - c] = time
-        # Only differences of the sums tell anything, so they may as well end in zero.
+        # Only differences of the sums are used, so they may end with zero.
         behind = np.int64(0)
         for c in range(count):
             coded, at = _read(data, at, end)

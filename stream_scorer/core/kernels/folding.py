@@ -1,4 +1,4 @@
-"""The kernel that folds events into rings and journals what it changes."""
+"""The kernel that folds events into rings, journals the changes, and computes the features."""
 
 import numpy as np
 
@@ -25,14 +25,15 @@ from stream_scorer.core.kernels.store import (
     is_of,
 )
 
-# What the kernel says of a row.
+# The result for a row.
 ADDED, DUPLICATE, LATE, CAPPED = 0, 1, 2, 3
 
-# Columns of the journal, one row per event that changed a ring. Behind OLD lies what the event's
-# cell held before: time, amount, hash, further fields.
+# Columns of the journal, one row for each event that changed a ring. From OLD on: the former values
+# of the event's cell, which are time, sum of amounts, hash, further fields.
 SLOT_HOW, BLOCK, CAPACITY_HEAD, COUNT_POSITION, NEWEST, TOUCHED, OLD = range(7)
 JOURNAL_WIDTH = OLD + 3
-# Bits beside the slot's number: how the slot was made (three), and whether the ring moved.
+# Lower bits of SLOT_HOW, below the slot's number: how the slot was made (three bits, see
+# ``enter``), and whether the ring moved.
 HOW, MOVED, HOW_BITS = 7, 8, 4
 
 _LINE_NUMBERS = 8
@@ -41,13 +42,13 @@ MAX = np.iinfo(np.int64).max
 
 @inlined
 def pack(high, low):
-    """Return two non-negative numbers of 31 bits as one."""
+    """Return two non-negative numbers of 31 bits as one number."""
     return (np.int64(high) << np.int64(32)) | np.int64(low)
 
 
 @kernel
 def move_ring(store, shape, block, capacity, head, count, new_block, new_capacity):
-    """Copy a ring's events to the beginning of another block."""
+    """Copy a ring's events to the beginning of a new block."""
     words = store.words
     times = store.times
     half, unit_words, fields = shape[0], shape[1], shape[2]
@@ -69,10 +70,10 @@ def move_ring(store, shape, block, capacity, head, count, new_block, new_capacit
 def fetch_ahead(
     store, shape, rows, places, start, end, key_hash, observed, hints
 ):  # fmt: skip
-    """Fetch what some rows and their rings need, so that the misses overlap.
+    """Prefetch the memory for some rows and their rings, so that the cache misses overlap.
 
-    First all places in the table, then all slots, then all rings. ``hints`` says where each
-    customer may be found, or -1.
+    First all places of the table, then all slots, then all rings. ``hints`` gets the slot that each
+    customer probably has, or -1.
     """
     half, unit_words, fields = shape[0], shape[1], shape[2]
     slots = store.slots
@@ -104,17 +105,18 @@ def fetch_ahead(
 
 
 @kernel
-def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting it would copy state
+def fold_rows(  # noqa: C901, PLR0912, PLR0915 one loop over the rows; splitting it would copy state
     store, shape, limits, program, scratch, rows, places, start_row, skip, key_offsets, key_data,
     key_hash, id_hash, time, amount, extras, batch_number, journal, journal_at, verdict, observed,
     filtered,
 ):  # fmt: skip
-    """Fold rows into the rings; stop in front of the first row that needs a larger array.
+    """Fold rows into the rings; stop before the first row that needs larger arrays.
 
-    ``observed`` gets what each event sees, in the rows that ``places`` names. ``filtered`` is None
-    if the program has no filtered operations. The kernel is then compiled without them: a call that
-    never happens costs 3 % here. Returns (next row index, journal length, newest accepted event
-    time).
+    The features of row ``rows[k]`` are written to row ``places[k]`` of ``observed``. ``filtered``
+    is None if the program has no filtered operations. The kernel is then compiled without them: a
+    call that never happens costs 3 % here.
+
+    Returns (next index in ``rows``, journal length, newest accepted event time).
     """
     half, unit_words, fields, age_mask = shape[0], shape[1], shape[2], shape[3]
     lateness, horizon, cap = limits[0], limits[1], limits[2]
@@ -148,7 +150,7 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
                 slot = find(table, slots, keys, h, key_data, key_from, key_to)
             was_new = slot < 0
             if was_new:
-                # Room is asked for before anything changes: a stop leaves nothing half done.
+                # Room is checked before anything changes, so a stop leaves nothing half done.
                 if not has_room(store, key_to - key_from) or not can_allocate(store, 0):
                     return k, journal_at, newest_of_all
                 count = np.int64(0)
@@ -173,14 +175,14 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
             old_head = head
             ring_mask = capacity - 1
             base = (block * unit_words) << half
-            # How many events stand at or before this one, and how many are older than each window.
+            # Number of events at or before this one, and for each window the number of older ones.
             position = np.int64(0)
             if was_new:
                 for w in range(len(windows)):
                     lows[w] = 0
             else:
-                # What no admissible event can see any more leaves, and first: whether a ring that
-                # is past its horizon is still there must not decide what a duplicate is.
+                # Events that no admissible event can see are evicted first: a duplicate must not
+                # depend on whether a ring past its horizon is still in memory.
                 ahead = t - newest
                 ages[len(windows)] = max(horizon - max(ahead, np.int64(0)), np.int64(0))
                 for w in range(len(windows)):
@@ -202,12 +204,12 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
                 count -= left
                 if ahead < 0:
                     position = older(times, base, head, ring_mask, count, newest, age_mask, -ahead)
-                # A transaction id that the ring holds is a duplicate and touches nothing.
+                # If the ring has the transaction id, the event is a duplicate and changes nothing.
                 identity = np.int64(id_hash[i])
                 first = amounts + capacity
                 seen = False
                 if small:
-                    # A cell that is not in use may hold it too; that is seldom.
+                    # Unused cells are compared, too. A match there is rare, and is checked below.
                     for c in range(np.uint64(first), np.uint64(first + capacity)):
                         seen |= words[c] == identity
                 if seen or not small:
@@ -223,11 +225,11 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
             newest_of_all = max(newest_of_all, t)
             before = np.int64(0)
             if not was_new and t < newest - lateness:
-                # Too late to be remembered: sees what is at or before it, and itself.
+                # Too late to be added: it sees itself and the events at or before it.
                 verdict[i] = LATE
                 before = sum_before(words, amounts, head, ring_mask, count, total, position)
             elif count >= cap and position == 0:
-                # Of the full ring and this event, this is the oldest: it is the one that leaves.
+                # The ring is full, and this event is older than all of it: it is not added.
                 verdict[i] = CAPPED
             else:
                 verdict[i] = ADDED
@@ -261,7 +263,7 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
                 if was_new:
                     slot, made = enter(store, h, key_data, key_from, key_to)
                     how |= made
-                # The tail's cell may be one that has just left at the head.
+                # The tail's cell may be one that was just evicted at the head.
                 tail = (head + count) & ring_mask
                 entry = journal[journal_at]
                 journal_at += 1
@@ -273,7 +275,7 @@ def fold_rows(  # noqa: C901, PLR0912, PLR0915 one pass over the rows; splitting
                 entry[OLD] = np.int64(times[base + tail])
                 for column in range(2 + fields):
                     entry[OLD + 1 + column] = words[amounts + column * capacity + tail]
-                # Open a gap at the event's place in time; arrival decides among equal times.
+                # Open a gap at the event's place in time; equal times are in order of arrival.
                 before = total
                 to = tail
                 for gap in range(count, position, -1):

@@ -1,8 +1,9 @@
-"""64-bit hashes of strings, and where a hash table places what it holds.
+"""64-bit hashes of strings, and where a hash table places its entries.
 
-``hash_bytes`` is the same everywhere: it decides a customer's bucket and arm. Anyone can construct
-strings that it hashes alike, so hash tables do not place by it. They have a random key, which no
-result depends on: customers are placed by ``keyed_hash`` of the id, numbers by ``place_of``.
+``hash_bytes`` is the same in every process: it determines a customer's bucket and arm. Anyone can
+construct strings with equal hashes, so hash tables do not use it for places. They use a random key
+that affects no result: a customer's place is given by ``keyed_hash`` of the id, a number's by
+``place_of``.
 """
 
 import secrets
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from stream_scorer.core.kernels.compiled import allocating, inlined, kernel
 
 BUCKETS = 1024
-"""A customer's bucket is the top ten bits of the hash of its id."""
+"""Number of buckets; a customer's bucket is the top ten bits of the hash of the id."""
 
 BUCKET_SHIFT = np.uint64(54)
 _BELOW_BUCKET = np.uint64((1 << 54) - 1)
@@ -22,22 +23,22 @@ _WORD = 8
 
 
 def random_key() -> NDArray[np.uint64]:
-    """Return uint64[2], a key for ``keyed_hash`` that nobody else knows."""
+    """Return uint64[2]: a random secret key for ``keyed_hash``."""
     return np.frombuffer(secrets.token_bytes(16), np.uint64)
 
 
 def random_places(size: int) -> NDArray[np.uint64]:
-    """Return uint64[2], an odd multiplier that nobody else knows, and a shift, for ``place_of``.
+    """Return uint64[2]: a random secret odd multiplier, and a shift, for ``place_of``.
 
     Args:
-        size: Places of the table, a power of two, 2 at least.
+        size: Number of places of the table, a power of two, at least 2.
     """
     return np.array([secrets.randbits(64) | 1, 65 - size.bit_length()], np.uint64)
 
 
 @inlined
 def hash_bytes(data, start, end):
-    """64-bit FNV-1a with the finaliser of MurmurHash3, so that all bits are well mixed."""
+    """Return the 64-bit FNV-1a hash, mixed by the finaliser of MurmurHash3."""
     h = np.uint64(0xCBF29CE484222325)
     for i in range(start, end):
         h = (h ^ np.uint64(data[i])) * np.uint64(0x100000001B3)
@@ -51,7 +52,7 @@ def hash_bytes(data, start, end):
 
 @allocating
 def hash_strings(offsets, data):
-    """Return uint64[n]: a hash of each string of an Arrow column (offsets int32[n+1], data)."""
+    """Return uint64[n]: the hash of each string of an Arrow column (offsets int32[n+1], data)."""
     n = len(offsets) - 1
     out = np.empty(n, np.uint64)
     for i in range(n):
@@ -61,14 +62,14 @@ def hash_strings(offsets, data):
 
 @inlined
 def place_of(number, places):
-    """Return where a table of 2^k places looks for a 64-bit number first.
+    """Return the place at which a table of 2^k places first looks for a 64-bit number.
 
     Multiply-shift (Dietzfelbinger and others, 1997): for any two numbers at most one odd multiplier
-    in 2^(k-1) gives them the same place, so nobody can choose numbers that collide.
+    in 2^(k-1) gives them the same place, so numbers that collide cannot be chosen on purpose.
 
     Args:
         number: uint64.
-        places: As ``random_places`` gives it.
+        places: From ``random_places``.
     """
     return (number * places[0]) >> places[1]
 
@@ -95,12 +96,12 @@ def _sip_round(a, b, c, d):
 
 @inlined
 def keyed_hash(data, start, end, key):
-    """SipHash-1-3 of ``data[start:end]`` (Aumasson and Bernstein, 2012), 64 bits.
+    """Return SipHash-1-3 of ``data[start:end]`` (Aumasson and Bernstein, 2012), 64 bits.
 
     Args:
         data: uint8[b].
         start: First byte.
-        end: Behind the last byte.
+        end: One past the last byte.
         key: uint64[2].
     """
     a = key[0] ^ np.uint64(0x736F6D6570736575)
@@ -132,13 +133,13 @@ def keyed_hash(data, start, end, key):
 
 @inlined
 def placed_hash(h, data, start, end, key):
-    """Return the hash by which rings find an id: its bucket as in ``h``, all other bits keyed.
+    """Return the hash by which rings find an id: the bucket of ``h``, and keyed bits below it.
 
     Args:
         h: ``hash_bytes`` of the id ``data[start:end]``.
         data: uint8[b].
         start: First byte.
-        end: Behind the last byte.
+        end: One past the last byte.
         key: uint64[2].
     """
     return (h & ~_BELOW_BUCKET) | (keyed_hash(data, start, end, key) & _BELOW_BUCKET)
@@ -146,7 +147,7 @@ def placed_hash(h, data, start, end, key):
 
 @kernel
 def place_strings(rows, offsets, data, hashes, key, out):
-    """Write ``placed_hash`` of the given strings of an Arrow column to their places in ``out``."""
+    """Write ``placed_hash`` of the strings ``rows`` of an Arrow column to those rows of ``out``."""
     for k in range(len(rows)):
         i = rows[k]
         out[i] = placed_hash(hashes[i], data, offsets[i], offsets[i + 1], key)

@@ -1,13 +1,13 @@
 """Unaligned loads and stores at an address, for the kernels that copy bytes.
 
-A loop over uint8 takes a step a byte, and a call of memcpy takes longer than most of our strings
-do. So bytes are copied in words of eight, and a short run in two of them, whatever its length:
-every buffer that is written has :data:`SLACK` bytes to spare, and no word is loaded that reaches
-behind the source's buffer. Little-endian machines only.
+A loop over uint8 takes a step for each byte, and a call of memcpy takes longer than most of our
+strings do. So bytes are copied in words of eight, and a short run in two words, whatever its
+length. Every buffer that is written has :data:`SLACK` bytes to spare, and no word is loaded that
+extends past the source's buffer. Little-endian machines only.
 
-Addresses come from arrays that the caller keeps alive. ``window``, ``within`` and ``pinned`` say
-what may be touched through an address: they cost nothing and change nothing here, and are what
-``make test-bounds`` holds every load, store and copy to.
+Addresses come from arrays that the caller keeps alive. ``window``, ``within`` and ``pinned``
+declare which bytes an address may access. They have no cost and no effect here; ``make
+test-bounds`` checks every load, store and copy against them.
 """
 
 from typing import Any, Final, TypeAlias
@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from stream_scorer.core.kernels.compiled import numeric
 
 SLACK: Final = 16
-"""Bytes behind the end of a written buffer that a copy may overwrite."""
+"""Number of bytes after the end of a written buffer that a copy may overwrite."""
 
 Number: TypeAlias = int | np.int64
 """An int64 in a kernel."""
@@ -39,7 +39,7 @@ def _typed_address(typing_context, array):  # noqa: ARG001 numba's protocol
 
 
 def _loading(result: Any) -> Any:
-    """Return the typing of a load of one ``result`` (a numba type)."""
+    """Return the typing function of a load of one ``result`` (a numba type)."""
 
     def typed(typing_context, at):  # noqa: ARG001 numba's protocol
         def generate(context, builder, signature, arguments):  # noqa: ARG001 numba's protocol
@@ -52,7 +52,7 @@ def _loading(result: Any) -> Any:
 
 
 def _recast(result: Any) -> Any:
-    """Return the typing of the same 64 bits as a ``result`` (a numba type)."""
+    """Return the typing function that reinterprets 64 bits as a ``result`` (a numba type)."""
 
     def typed(typing_context, value):  # noqa: ARG001 numba's protocol
         def generate(context, builder, signature, arguments):  # noqa: ARG001 numba's protocol
@@ -75,7 +75,7 @@ def _typed_store(typing_context, at, value):  # noqa: ARG001 numba's protocol
 
 
 def _typed_bits(typing_context, word):  # noqa: ARG001 numba's protocol
-    """Return how many low bits of a non-zero uint64 are zero."""
+    """Return the number of low bits of a non-zero uint64 that are zero."""
 
     def generate(context, builder, signature, arguments):  # noqa: ARG001 numba's protocol
         return builder.cttz(arguments[0], context.get_constant(types.boolean, 1))
@@ -84,7 +84,7 @@ def _typed_bits(typing_context, word):  # noqa: ARG001 numba's protocol
 
 
 def _typed_leading(typing_context, word):  # noqa: ARG001 numba's protocol
-    """Return how many high bits of a non-zero uint64 are zero."""
+    """Return the number of high bits of a non-zero uint64 that are zero."""
 
     def generate(context, builder, signature, arguments):  # noqa: ARG001 numba's protocol
         return builder.ctlz(arguments[0], context.get_constant(types.boolean, 1))
@@ -93,9 +93,9 @@ def _typed_leading(typing_context, word):  # noqa: ARG001 numba's protocol
 
 
 def _typed_window(typing_context, at, size, limit):  # noqa: ARG001 numba's protocol
-    """Return an address through which ``size`` bytes from there on may be read and written.
+    """Return an address from which ``size`` bytes may be read and written.
 
-    Words may be loaded up to ``limit``; what they hold behind those bytes must have no effect.
+    Words may be loaded up to ``limit``; the bytes after those ``size`` must not affect a result.
     """
 
     def generate(context, builder, signature, arguments):  # noqa: ARG001 numba's protocol
@@ -117,9 +117,9 @@ def pinned(at: int, size: int, spare: int = 0) -> int:
     """Return an address for a kernel's program.
 
     Args:
-        at: Where a buffer begins that the caller keeps alive.
-        size: How many bytes the kernel may read there.
-        spare: How many behind them a word may reach into.
+        at: The beginning of a buffer that the caller keeps alive.
+        size: Number of bytes that the kernel may read there.
+        spare: Number of bytes after them that a word may extend into.
     """
     del size, spare
     return at
@@ -155,17 +155,17 @@ def copy(target: Number, source: Number, size: Number, limit: Number) -> np.uint
     """Copy ``size`` bytes between addresses; up to :data:`SLACK` bytes more may be overwritten.
 
     Args:
-        target: Where to; ``size + SLACK`` bytes are writable.
-        source: Where from; ``size`` bytes are readable.
-        size: How many, zero or more.
-        limit: The address behind the last readable byte of the source's buffer.
+        target: Address to write to; ``size + SLACK`` bytes are writable.
+        source: Address to read from; ``size`` bytes are readable.
+        size: Number of bytes, zero or more.
+        limit: The address after the last readable byte of the source's buffer.
 
     Returns:
         All words of the source ORed: a bit of :data:`HIGH_BITS` is set if a byte is not ASCII.
     """
     seen = np.uint64(0)
     if size <= 2 * _WORD and source + 2 * _WORD <= limit:
-        # Most strings, and without a branch on their length.
+        # Most strings take this way, which does not branch on their length.
         first = load_word(source)
         second = load_word(source + _WORD)
         store(target, first)
@@ -178,7 +178,7 @@ def copy(target: Number, source: Number, size: Number, limit: Number) -> np.uint
         seen |= word
         done += _WORD
     if size >= _WORD:
-        # The last word ends with the run and repeats some of the one before.
+        # The last word ends with the run and overlaps the one before.
         word = load_word(source + size - _WORD)
         store(target + size - _WORD, word)
         return seen | word

@@ -1,13 +1,14 @@
 """What an event sees of its ring: where its windows begin, and the features over them.
 
-An operation is a row of int64: KIND of ``aggregates``; WINDOW, an index into the windows; LAST, the
-newest so many events, 0 for all; KEY, the further field that must be the event's, or -1; COLUMN of
-the values, 0 for amounts, 2 + f for further field f; OUT, the column that it writes.
+An operation is a row of int64. KIND is a kind of ``aggregates``; WINDOW an index into the windows;
+LAST the number of newest events that are used, 0 for all; KEY the further field in which counted
+events equal the event, or -1; COLUMN the column of the values, 0 for amounts, 2 + f for further
+field f; OUT the column that is written.
 
-A filtered operation chooses events by a second field, leaves the event itself out, or reads numbers
-that are no amounts. Its row goes on: WHERE, the further field that must be WANTED, or -1; TYPE of
-the values; WITHOUT, 1 to leave the event itself out. It is computed apart, so that the other
-operations stay fast.
+A filtered operation selects events by a second field, leaves the event itself out, or reads numbers
+other than amounts. Its row continues: WHERE is the further field that must equal WANTED, or -1;
+TYPE the type of the values; WITHOUT 1 to leave the event itself out. Filtered operations are
+computed separately, so that the others stay fast.
 """
 
 from typing import NamedTuple
@@ -36,19 +37,19 @@ WHERE, WANTED, TYPE, WITHOUT = range(OPERATION_WIDTH, OPERATION_WIDTH + 4)
 FILTERED_WIDTH = OPERATION_WIDTH + 4
 
 MINOR, WHOLE, REAL, CODE = range(4)
-"""Types of values: amounts, longs and times, doubles, and kept values as they are."""
+"""Types of values: amounts, longs and times, doubles, and kept values without conversion."""
 
 LONG_CODE = np.int64(np.iinfo(np.int64).min)
-"""A long is kept exclusive-or this."""
+"""A long is kept exclusive-or this constant."""
 
 DOUBLE_CODE = np.int64(0x7FF8000000000002)
-"""A double's bits are kept exclusive-or this; the codes 0 and 1 are then those of NaNs."""
+"""A double's bits are kept exclusive-or this constant; 0 and 1 are then codes of NaNs."""
 
 _NULL = np.uint64(1)
 _ALL = np.int64(np.iinfo(np.int64).max)
 
 CHUNK = 16
-"""Rows whose memory is fetched together."""
+"""Number of rows whose memory is prefetched together."""
 
 AMOUNTS, FIRST_FIELD = 0, 2
 _MILLISECONDS = 1_000.0
@@ -60,15 +61,15 @@ class RingProgram(NamedTuple):
     Attributes:
         operations: int64[k, OPERATION_WIDTH].
         windows: int64[w], ms, ascending, no two alike.
-        memories: int64[k], ms: what is older than the newest by as much is forgotten for an
-            operation, even where others keep it. Only late events look so far back.
-        missing: float64[k], what an operation without an answer writes.
+        memories: int64[k], ms: an operation does not use events that are older than the newest by
+            this or more, even if the ring keeps them. It only affects late events.
+        missing: float64[k], what an operation without a result writes.
         scale: float64[1], minor units per unit of the currency.
-        line: bool[1], whether any operation needs each of the amounts and not their sum alone.
+        line: bool[1], whether an operation needs each of the amounts, not only their sum.
         filtered: int64[f, FILTERED_WIDTH], the filtered operations.
         filtered_memories: int64[f], as ``memories``.
         filtered_missing: float64[f], as ``missing``.
-        filtered_scales: float64[f], what a kept number is divided by.
+        filtered_scales: float64[f], the divisor of kept numbers.
     """
 
     operations: NDArray[np.int64]
@@ -84,20 +85,20 @@ class RingProgram(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Room to compute in; it holds nothing between two events.
+    """Memory to compute in; apart from the call counter in ``stamps`` it keeps nothing.
 
     Attributes:
-        hints: int64[CHUNK], where their customers may be found.
-        lows: int64[more than w], how many of its ring's events are older than each of an event's
-            windows.
-        ages: int64[the same], how far those begin before the newest.
-        used: uint64[MOST_CELLS / 64], bits of the cells of its ring that hold events.
+        hints: int64[CHUNK], the slots that the customers of a chunk probably have.
+        lows: int64[at least w + 1], the number of events of a ring that are older than each of an
+            event's windows; then the number of those beyond the horizon.
+        ages: int64[as long as ``lows``], how far these begin before the newest event, ms.
+        used: uint64[MOST_CELLS / 64], bits of the cells of a ring that hold events.
         line: int64[cap + 1], amounts.
-        chosen: int64[cap + 1], values of the events that an operation chooses.
+        chosen: int64[cap + 1], values of the events that an operation selects.
         copy: int64[cap + 1].
         marks: int64[2^k], more than twice the cap.
         stamps: int64[2^k + 1].
-        places: uint64[2], where ``marks`` holds a value (``hashing.random_places``).
+        places: uint64[2], determines where ``marks`` holds a value (``hashing.random_places``).
     """
 
     hints: NDArray[np.int64]
@@ -117,7 +118,7 @@ def older(times, base, head, mask, end, newest, age_mask, age):
     """Return how many of the first ``end`` events are at least ``age`` older than the newest."""
     low = np.int64(0)
     left = np.int64(end)
-    # Without a branch on what is found, which nobody could foretell.
+    # Without a branch on the comparison, which could not be predicted.
     while left > 0:
         half = (left + 1) >> 1
         cell = base + ((head + low + half - 1) & mask)
@@ -128,7 +129,7 @@ def older(times, base, head, mask, end, newest, age_mask, age):
 
 @inlined
 def sum_before(words, amounts, head, mask, count, total, position):
-    """Return the sum of the amounts of all events that ever stood before a position of a ring."""
+    """Return the sum of the amounts of all events before a position, evicted ones included."""
     if position == count:
         return total
     return words[amounts + ((head + position) & mask)]
@@ -136,7 +137,10 @@ def sum_before(words, amounts, head, mask, count, total, position):
 
 @inlined
 def gather_amounts(words, amounts, head, mask, low, end, before, target):
-    """Copy the amounts of events ``low`` … ``end`` - 1; ``before`` is the sum of all before end."""
+    """Copy the amounts of events ``low`` … ``end`` - 1.
+
+    ``before`` is the sum of the amounts of all events before the event ``end``.
+    """
     if low >= end:
         return
     gather(words, amounts, head, mask, low, end, target)
@@ -181,7 +185,7 @@ def count_equal(words, column, head, mask, low, end, value):
 
 @inlined
 def choose(words, keys, value, column, head, mask, low, end, most, target):
-    """Copy values of a column where ``keys`` has a value, newest first, at most so many."""
+    """Copy values of a column where ``keys`` equals ``value``, newest first, at most ``most``."""
     found = np.int64(0)
     position = end - 1
     while position >= low and found < most:
@@ -194,7 +198,10 @@ def choose(words, keys, value, column, head, mask, low, end, most, target):
 
 @inlined
 def choose_amounts(words, keys, value, amounts, head, mask, low, end, before, most, target):
-    """Copy amounts likewise; ``before`` is the sum of all amounts before the event ``end``."""
+    """Copy amounts in the same way.
+
+    ``before`` is the sum of the amounts of all events before the event ``end``.
+    """
     found = np.int64(0)
     position = end - 1
     while position >= low and found < most:
@@ -212,10 +219,10 @@ def observe(  # noqa: C901, PLR0912, PLR0915 the same values in all its branches
     words, times, base, amounts, head, capacity, end, newest, age_mask, t, amount, before, extras,
     i, place, late, program, scratch, observed,
 ):  # fmt: skip
-    """Write the features of event i, which stands behind the first ``end`` events of its ring.
+    """Write the features of event i, which follows the first ``end`` events of its ring.
 
-    They go to the row ``place``. ``before`` is the sum of all amounts before it, and
-    ``scratch.lows`` is filled.
+    They are written to row ``place``. ``before`` is the sum of all amounts before the event.
+    ``scratch.lows`` must be filled.
     """
     operations = program.operations
     memories = program.memories
@@ -300,9 +307,9 @@ def observe_filtered(  # noqa: C901, PLR0912, PLR0915 the same values in all its
     words, times, base, amounts, head, capacity, end, newest, age_mask, t, amount, before, extras,
     i, place, late, program, scratch, observed,
 ):  # fmt: skip
-    """Write what the filtered operations compute for event i; it takes the same as ``observe``.
+    """Write the results of the filtered operations for event i, with the parameters of ``observe``.
 
-    Values are gathered newest first, nulls left out.
+    Values are gathered newest first; nulls are left out.
     """
     operations = program.filtered
     lows = scratch.lows

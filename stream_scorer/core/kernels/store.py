@@ -1,8 +1,9 @@
-"""The arrays that hold a partition's rings, and the hash table that finds a customer in them.
+"""The arrays of a partition's rings, and the hash table that finds a customer in them.
 
-``slots`` has one record of 64 bytes, a cache line, per customer. The ``table`` holds, per place,
-31 bits of the hash and a slot's number, or EMPTY. Each bucket's slots form a doubly linked list.
-Ids lie in ``keys``, in pieces of eight bytes; pieces that are free again form a list per length.
+``slots`` has one record of 64 bytes, a cache line, for each customer. Each place of the ``table``
+has 31 bits of the hash and a slot's number, or EMPTY. The slots of a bucket form a doubly linked
+list. Ids are stored in ``keys``, in pieces of eight bytes; free pieces form one list for each class
+of length.
 """
 
 from typing import NamedTuple
@@ -16,27 +17,27 @@ from stream_scorer.core.kernels.hashing import BUCKET_SHIFT
 NEVER = np.iinfo(np.int64).min
 EMPTY = -1
 NOBODY = -1
-"""Length of the key in a slot that nobody has."""
+"""Length of the key in a slot without a customer."""
 
 SLOT = np.dtype(
     [
         ("hash", np.uint64),  # placed_hash of the id
         ("key", np.int64),  # where the id begins in ``keys``
         ("newest", np.int64),  # newest accepted event time, ms
-        ("total", np.int64),  # of all amounts that ever came, or from any start; it may wrap
+        ("total", np.int64),  # of the amounts of all events, from any first value; it may wrap
         ("block", np.int32),  # first unit of the ring's block
         ("touched", np.uint32),  # lower bits of the number of the last batch that changed it
         ("length", np.int32),  # of the id
         ("capacity", np.int32),  # events that the block holds
-        ("head", np.int32),  # where the oldest event is
+        ("head", np.int32),  # cell of the oldest event
         ("count", np.int32),
-        ("following", np.int32),  # in the bucket, or in the list of free slots
+        ("following", np.int32),  # slot, in the bucket or in the list of free slots
         ("preceding", np.int32),
     ]
 )
 
 # Entries of the counters: slots ever used, first free slot, customers, bytes of keys ever used,
-# units of the pool in use or in the gaps of its use.
+# units of the pool up to the end of the last used block.
 SLOTS, FREE_SLOT, CUSTOMERS, KEY_BYTES, UNITS = range(5)
 COUNTERS = 5
 
@@ -45,7 +46,7 @@ KEY_CLASSES = EXACT_PIECES + 32
 
 
 class RingStore(NamedTuple):
-    """Arrays of one partition; see ``windows.CustomerRings``.
+    """Arrays of one partition; see ``core.rings.rings.CustomerRings``.
 
     Attributes:
         counters: int64[COUNTERS].
@@ -53,13 +54,13 @@ class RingStore(NamedTuple):
         slots: SLOT[s].
         heads: int32[BUCKETS], first slot of each bucket's list.
         keys: uint8[b].
-        key_words: The same as int64.
-        free_keys: int64[KEY_CLASSES], first free piece per class of length.
+        key_words: The same memory as int64.
+        free_keys: int64[KEY_CLASSES], first free piece of each class of length.
         words: int64[w], the pool of blocks.
-        times: The same as the type of times: uint32, or int64.
-        tags: uint8[u], per unit of the pool: 1 + class of the free block that begins there.
-        free: int64[SIZE_CLASSES], first free block per class of size.
-        key: uint64[2], of the hashes by which customers are found; it changes no result.
+        times: The same memory as uint32 or int64, the type of times.
+        tags: uint8[u], for each unit of the pool 1 + the class of the free block that begins there.
+        free: int64[SIZE_CLASSES], first free block of each class of size.
+        key: uint64[2], key of the hashes by which customers are found; it affects no result.
     """
 
     counters: NDArray[np.int64]
@@ -78,13 +79,13 @@ class RingStore(NamedTuple):
 
 @inlined
 def table_entry(h, slot):
-    """Return what the table holds of a slot."""
+    """Return the table's entry for a slot."""
     return np.int64((h >> np.uint64(33)) << np.uint64(32)) | np.int64(slot)
 
 
 @kernel
 def place(table, h, slot):
-    """Enter a slot that the table does not hold."""
+    """Add a slot that is not in the table."""
     mask = np.uint64(len(table) - 1)
     at = h & mask
     while table[at] != EMPTY:
@@ -94,7 +95,7 @@ def place(table, h, slot):
 
 @kernel
 def place_all(table, slots, used):
-    """Fill an empty table with all slots that somebody has."""
+    """Add all slots with a customer to an empty table."""
     for slot in range(used):
         if slots[slot].length != NOBODY:
             place(table, slots[slot].hash, slot)
@@ -102,7 +103,7 @@ def place_all(table, slots, used):
 
 @kernel
 def displace(table, slots, h, slot):
-    """Take a slot out of the table, so that every other is found as before."""
+    """Remove a slot from the table so that all others are still found."""
     mask = np.uint64(len(table) - 1)
     entry = table_entry(h, slot)
     hole = h & mask
@@ -111,7 +112,7 @@ def displace(table, slots, h, slot):
     at = (hole + np.uint64(1)) & mask
     while table[at] != EMPTY:
         home = slots[table[at] & np.int64(0x7FFFFFFF)].hash & mask
-        # It may move into the hole unless its search begins behind it.
+        # The entry may move into the hole unless its search begins after the hole.
         if ((at - home) & mask) >= ((at - hole) & mask):
             table[hole] = table[at]
             hole = at
@@ -136,7 +137,7 @@ def find(table, slots, keys, h, data, start, end):
 
 @inlined
 def is_of(slots, keys, slot, h, data, start, end):
-    """Tell whether a slot is that of the id ``data[start:end]``."""
+    """Return whether a slot is that of the id ``data[start:end]``."""
     ring = slots[slot]
     if ring.hash != h or np.int64(ring.length) != np.int64(end) - np.int64(start):
         return False
@@ -149,7 +150,7 @@ def is_of(slots, keys, slot, h, data, start, end):
 
 @kernel
 def key_class(length):
-    """Return (class, bytes) of the piece that an id of a length takes."""
+    """Return (class, bytes) of the piece for an id of a length."""
     pieces = max((np.int64(length) + 7) >> 3, np.int64(1))
     if pieces <= EXACT_PIECES:
         return pieces - 1, pieces << 3
@@ -163,7 +164,7 @@ def key_class(length):
 
 @kernel
 def has_room(store, key_length):
-    """Tell whether slots, table and keys take one more customer."""
+    """Return whether slots, table and keys have room for one more customer."""
     number, size = key_class(key_length)
     counters = store.counters
     return (
@@ -180,7 +181,7 @@ FRESH, REUSED_SLOT, REUSED_KEY = 1, 2, 4
 def enter(store, h, data, start, end):
     """Give a new customer a slot without a ring; there must be room.
 
-    Returns (slot, how it was made: FRESH with REUSED_SLOT and REUSED_KEY).
+    Returns (slot, how it was made: FRESH, possibly with REUSED_SLOT and REUSED_KEY).
     """
     counters = store.counters
     slots = store.slots
@@ -227,7 +228,10 @@ def enter(store, h, data, start, end):
 
 @kernel
 def leave(store, slot, how):
-    """Undo ``enter``; whoever leaves long after says REUSED_SLOT | REUSED_KEY."""
+    """Undo ``enter``, given its second result.
+
+    To remove a customer later, pass REUSED_SLOT | REUSED_KEY: the slot and the key become free.
+    """
     counters = store.counters
     slots = store.slots
     ring = slots[slot]

@@ -1,8 +1,8 @@
-"""The delayed history of terminals: rows in time order, and what lies in a window of them.
+"""The delayed history of terminals: rows in time order, and the counts in a window of them.
 
-``slots`` has one record per terminal; its rows lie together in ``cells``, oldest first, each the
-event time and how many frauds there are up to it. So a window is two searches and a subtraction.
-Room that a terminal has outgrown is taken back when all rows are packed anew.
+``slots`` has one record for each terminal. Its rows are together in ``cells``, oldest first. Each
+has the event time and the number of frauds up to it. So a window takes two searches and a
+subtraction. Cells that a terminal has outgrown are free again after all rows are packed.
 """
 
 from typing import NamedTuple
@@ -21,7 +21,7 @@ OPERATION_WIDTH = 3
 TIME, FRAUDS = range(2)
 CELL_WIDTH = 2
 
-# Entries of the counters: terminals, cells handed out, rows held.
+# Entries of the counters: terminals, cells in use or outgrown, rows.
 TERMINALS, CELLS, ROWS = range(3)
 COUNTERS = 3
 
@@ -29,10 +29,10 @@ TERMINAL = np.dtype(
     [
         ("hash", np.uint64),
         ("first", np.int64),  # its first cell
-        ("room", np.int64),  # how many cells it has
+        ("room", np.int64),  # number of its cells
         ("head", np.int64),  # where in them the oldest row is
         ("count", np.int64),
-        ("before", np.int64),  # frauds among the rows that left
+        ("before", np.int64),  # frauds among the rows that were evicted
     ]
 )
 _LEAST_ROOM = 4
@@ -45,7 +45,7 @@ class TerminalStore(NamedTuple):
     Attributes:
         counters: int64[COUNTERS].
         table: int32[2^k], slots, or EMPTY.
-        places: uint64[2], where the table holds a hash (``hashing.random_places``).
+        places: uint64[2], determines where the table holds a hash (``hashing.random_places``).
         slots: TERMINAL[s].
         cells: int64[c, CELL_WIDTH].
     """
@@ -81,9 +81,9 @@ def _place(table, places, h, slot):
 
 @inlined
 def up_to(cells, low, high, time):
-    """Return how far cells ``low`` … ``high`` - 1 lie at or before a time: the first that do not.
+    """Return the first of the cells ``low`` … ``high`` - 1 that is after a time, or ``high``.
 
-    The search has no branch to mispredict: each step halves what is left, whatever it finds.
+    The search has no branch to mispredict: each step halves the range, whatever the comparison.
     """
     length = high - low
     while length > 0:
@@ -95,9 +95,9 @@ def up_to(cells, low, high, time):
 
 @inlined
 def walk_to(cells, first, last, cursors, slot, column, time):
-    """Return what ``up_to`` does, from where the terminal's last search ended.
+    """Return the same as ``up_to``, starting where the terminal's last search ended.
 
-    Where times ascend it is a step or two; after a few it searches.
+    If times ascend, that takes a step or two. After a few steps it searches.
     """
     at = first + np.int64(cursors[slot, column])
     steps = 0
@@ -115,13 +115,13 @@ def walk_to(cells, first, last, cursors, slot, column, time):
 
 @inlined
 def packed_room(count):
-    """Return how many cells a terminal is given: rows that leave make room for as many more."""
+    """Return the number of cells for a terminal with ``count`` rows: about twice as many."""
     return max(np.int64(_LEAST_ROOM), 2 * (count + 1))
 
 
 @kernel
 def _make_room(store, slot):
-    """Make room for one more row of a terminal; tell whether there was any."""
+    """Make room for one more row of a terminal; return whether that was possible."""
     history = store.slots[slot]
     cells = store.cells
     old = history.first + history.head
@@ -144,10 +144,10 @@ def _make_room(store, slot):
 
 @kernel
 def add_rows(store, start, hashes, times, frauds, edge):
-    """Add rows from ``start`` on, each in its place in time; those at or before the edge are none.
+    """Add rows from ``start`` on, each at its place in time; skip those at or before the edge.
 
     Returns:
-        The row for which there is no room, or how many rows there are.
+        The index of the first row without room, or the number of rows.
     """
     counters = store.counters
     slots = store.slots
@@ -192,7 +192,7 @@ def add_rows(store, start, hashes, times, frauds, edge):
 
 @kernel
 def evict_rows(store, edge):
-    """Let rows at or before the edge go."""
+    """Evict rows at or before the edge."""
     cells = store.cells
     for slot in range(store.counters[TERMINALS]):
         history = store.slots[slot]
@@ -207,7 +207,7 @@ def evict_rows(store, edge):
 
 @kernel
 def measure_packed(store):
-    """Return (terminals that have rows, cells that all rows take when they are packed)."""
+    """Return (terminals that have rows, cells that all rows need after packing)."""
     terminals = np.int64(0)
     needed = np.int64(0)
     for slot in range(store.counters[TERMINALS]):
@@ -220,7 +220,7 @@ def measure_packed(store):
 
 @kernel
 def pack(store, target):
-    """Copy what has rows into an empty store that is large enough."""
+    """Copy the terminals that have rows into an empty store that is large enough."""
     counters = target.counters
     for slot in range(store.counters[TERMINALS]):
         history = store.slots[slot]
@@ -262,23 +262,24 @@ def observe_rows(
 ):
     """Write what each event sees of its terminal: rows of (t - delay - window, t - delay].
 
-    Rows past the watermark, and those at or before the edge, are not seen.
+    Rows after the watermark and rows at or before the edge are not seen.
 
     Args:
         store: The table's arrays.
         hashes: uint64[n], of the terminals' ids.
-        times: int64[n], ms.
+        times: int64[n], event times, ms.
         delay: ms.
         windows: int64[w], ms, ascending.
         operations: int64[k, OPERATION_WIDTH].
         watermark: ms.
         edge: ms.
-        counts: float64[w], room to compute in.
+        counts: float64[w], memory to compute in.
         frauds: float64[w], likewise.
-        cursors: int32[terminals, 1 + w], zeros to walk from event to event of a terminal, which
-            is faster where they come in time order; without rows, to search for each.
-        rows: int64[n], where each event stands in ``out``.
-        out: float64[k, m], the operations' columns are written.
+        cursors: int32[terminals, 1 + w], zeros: the search for an event begins at the last one of
+            its terminal, which is faster if events are in time order. Without rows, each search is
+            independent.
+        rows: int64[n], the row of each event in ``out``.
+        out: float64[r, m]; the operations' columns are written.
     """
     cells = store.cells
     slots = store.slots

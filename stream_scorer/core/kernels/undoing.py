@@ -1,4 +1,4 @@
-"""The kernels that take batches back, keep them for good, and let whole rings go."""
+"""The kernels that undo batches, release the memory of committed ones, and evict complete rings."""
 
 import numpy as np
 
@@ -24,7 +24,7 @@ _LOW = np.int64(0xFFFFFFFF)
 
 @kernel
 def undo_rows(store, shape, journal, length):
-    """Take the journalled changes back, newest first."""
+    """Undo the journalled changes, newest first."""
     half, unit_words, fields = shape[0], shape[1], shape[2]
     slots = store.slots
     words = store.words
@@ -40,8 +40,8 @@ def undo_rows(store, shape, journal, length):
         count = np.int64(ring.count)
         base = (block * unit_words) << half
         amounts = block * unit_words + (capacity >> half)
-        # Close the gap, then put back what the tail's cell held. A sum before an event that came
-        # later holds this one's amount.
+        # Close the gap, then restore the tail's cell. The sums of later events include this one's
+        # amount.
         first = entry[COUNT_POSITION] & _LOW
         amount = sum_before(words, amounts, head, mask, count, ring.total, first + 1)
         amount -= words[amounts + ((head + first) & mask)]
@@ -74,7 +74,7 @@ def undo_rows(store, shape, journal, length):
 
 @kernel
 def release_blocks(store, shape, journal, length):
-    """After a commit: give back the blocks that rings have outgrown."""
+    """Free the blocks that rings have outgrown, after a commit."""
     for j in range(length):
         entry = journal[j]
         if entry[SLOT_HOW] & MOVED and entry[BLOCK] >= 0:
@@ -83,10 +83,10 @@ def release_blocks(store, shape, journal, length):
 
 @kernel
 def evict_rings(store, shape, cursor, most, edge, oldest_open):
-    """Let rings go whose newest event is older than ``edge``.
+    """Evict rings whose newest event is older than ``edge``.
 
-    Looks at ``most`` slots from ``cursor`` on; what a batch from ``oldest_open`` on has touched
-    stays. Returns (next cursor, rings that left).
+    At most ``most`` slots are examined, from ``cursor`` on. A ring that a batch with the number
+    ``oldest_open`` or a later one has touched is not evicted. Returns (next cursor, evicted rings).
     """
     slots = store.slots
     counters = store.counters

@@ -1,1 +1,1 @@
-"""events.toml: where a user's record has our fields, checked; and the rates of its currencies."""
+"""The mapping in events.toml, checked: where a record has our fields, and its currencies' rates."""

@@ -9,7 +9,7 @@ from stream_scorer.core.kernels.compiled import numeric
 READ: Final = 0
 NOT_A_TIME: Final = 1
 NO_OFFSET: Final = 2
-"""A time without a UTC offset, where none is assumed."""
+"""The status of a time without a UTC offset, if none is assumed."""
 
 _LONGEST: Final = 40
 _FRACTION_MOST: Final = 9
@@ -17,7 +17,7 @@ _FRACTION_MOST: Final = 9
 
 @numeric
 def _digits(data, at, end, count):
-    """Return the number of ``count`` digits, or -1 where they are not there."""
+    """Return the number that ``count`` digits give, or -1 if there are fewer digits."""
     if at + count > end:
         return np.int64(-1)
     number = np.int64(0)
@@ -31,9 +31,9 @@ def _digits(data, at, end, count):
 
 @numeric
 def _days(year, month, day):
-    """Return days since 1970-01-01 of a date of the Gregorian calendar, or -1e9 for no date.
+    """Return days since 1970-01-01 of a date in the Gregorian calendar, or -1e9 for no date.
 
-    Howard Hinnant's ``days_from_civil``.
+    The algorithm is Howard Hinnant's ``days_from_civil``.
     """
     none = np.int64(-1_000_000_000)
     if year < 1 or month < 1 or month > 12 or day < 1:  # noqa: PLR2004
@@ -132,7 +132,7 @@ def read_times(offsets, data, assume_utc, times, status):
         offsets: int32[n + 1], where each text begins.
         data: uint8, the texts.
         assume_utc: Whether a time without an offset is UTC.
-        times: int64[n], written: ms since the epoch, rounded down; 0 where there is none.
+        times: int64[n], written: ms since the epoch, rounded down; 0 for a text that is not a time.
         status: uint8[n], written: READ, NOT_A_TIME or NO_OFFSET.
     """
     for row in range(len(times)):

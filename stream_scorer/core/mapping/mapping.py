@@ -1,9 +1,9 @@
 """events.toml: where each of our fields, and each extra field, is in a user's record.
 
-Its section ``labels`` says the same of the records of the labels topic.
+Its section ``labels`` does the same for the records of the labels topic.
 
-The table is part of the plan, since it may change a decision. :func:`mapping_of` turns it into an
-:class:`EventMapping`, which the decoders and ``core.normalising`` follow.
+The table is part of the plan, because it may change a decision. :func:`mapping_of` turns it into an
+:class:`EventMapping`, which the decoders and ``core.normalising`` apply. No record is read here.
 docs/YOUR_DATA.md describes each key.
 """
 
@@ -53,7 +53,7 @@ _REQUIRED: Final = ("transaction_id", "event_time", "customer_id", "amount", "cu
 _NULLABLE: Final = frozenset({"mcc", "country", "card_present", "device_id"})
 _UNMAPPED: Final = {"terminal_id": "", "channel": "UNKNOWN"}
 _OWN: Final = frozenset({"transaction_id", "event_time", "customer_id", "amount"})
-"""Fields that no constant or default may stand for: records would be taken for one another."""
+"""Fields without constant or default: records could no longer be distinguished."""
 
 TIME_UNITS: Final = ("s", "ms", "us", "ns", "iso8601")
 AMOUNT_UNITS: Final = ("minor", "major")
@@ -83,10 +83,10 @@ _FLAGS: Final = {
     for flag, texts in ((True, "1 true True TRUE"), (False, "0 false False FALSE"))
     for text in texts.split()
 }
-"""What ``is_fraud`` is read from where its rule has no table."""
+"""The values of ``is_fraud`` that are accepted if its rule has no table."""
 
 BASE_AMOUNT: Final = "base_amount_minor"
-"""Column of amounts in minor units of the base currency; there where the mapping has rates."""
+"""Column of amounts in minor units of the base currency; it exists if the mapping has rates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +97,18 @@ class FieldRule:
         key: The key in events.toml, such as ``fields.amount``; for messages.
         column: The column's name.
         kind: string, double, long, boolean, timestamp or amount.
-        path: Where the value is; None where ``constant`` is the value of every record.
-        constant: Text or boolean; None with a path, or for null.
-        nullable: Whether the column may hold null.
-        optional: Whether a writer schema may lack the path; the value is null then.
-        default: In place of null; None: there is none.
-        table: What stands for each text that the record has; empty: the text itself.
-        unknown: In place of a text that is not in the table; None: the record is rejected.
+        path: Where the value is; None if ``constant`` is the value of every record.
+        constant: Text or boolean; None if there is a path, or for null.
+        nullable: Whether the column may contain null.
+        optional: Whether the path may be missing in a writer schema; the value is then null.
+        default: Replaces null; None if there is no default.
+        table: The value for each text in a record; empty: the text itself is the value.
+        unknown: The value for a text that is not in the table; None: the record is rejected.
         unit: Of an amount or a time; empty: that of the writer's logical type.
-        half_even: Whether digits beyond the currency's exponent are rounded, not rejected.
-        utc: Whether a time without an offset is UTC; else it is rejected.
-        since_ms: Added to a time: where its count begins, ms since the epoch.
+        half_even: Whether digits beyond the currency's exponent are rounded; otherwise the record
+            is rejected.
+        utc: Whether a time without an offset is in UTC; otherwise the record is rejected.
+        since_ms: Added to a time: the start of its count, ms since the epoch.
     """
 
     key: str
@@ -127,18 +128,18 @@ class FieldRule:
 
     @property
     def place(self) -> str:
-        """The path as people read it."""
+        """The path, as text for people."""
         return dotted(self.path or ())
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRule:
-    """How a record's key gives the customer.
+    """How a record's key gives the customer's id.
 
     Attributes:
         kind: ``raw`` (the key is the customer's id in UTF-8), ``path`` or ``none``.
-        path: Where the id is in the key.
-        format: avro or json; of a key with a path.
+        path: Where the id is in the key; only for ``path``.
+        format: Of a key with a path: avro or json.
     """
 
     kind: str = "raw"
@@ -148,11 +149,11 @@ class KeyRule:
 
 @dataclass(frozen=True, slots=True)
 class LabelIdentity:
-    """What says which transaction a label is of, in addition to the transaction's id.
+    """The fields by which a label names its transaction, in addition to the transaction's id.
 
     Attributes:
-        by_customer: Whether the customer does.
-        by_time: Whether the event time does. Otherwise a label has the time when it became known.
+        by_customer: Whether it names the customer.
+        by_time: Whether it names the event time. If it does not, it has a label time.
     """
 
     by_customer: bool = True
@@ -161,19 +162,19 @@ class LabelIdentity:
 
 @dataclass(frozen=True, slots=True)
 class EventMapping:
-    """How a user's record becomes a transaction.
+    """How a user's record becomes a transaction, or a label.
 
     Attributes:
         format: avro or json.
-        where: Conditions that make a record a transaction; empty: each one is.
+        where: Conditions that choose the records to use; empty: all are used.
         fields: A rule for each column of the transaction schema, in its order; empty: records
-            have our own schema.
+            have our own schema. For labels, a rule for each column of a label.
         extras: A rule for each extra column, by name.
         key: How the key gives the customer.
         rates: The table of rates; empty: amounts are not converted.
-        labels: How a record of the labels topic becomes a label, a rule for each column; None:
-            such records have our own schema.
-        where_key: The key of ``where`` in events.toml; for messages.
+        labels: How a record of the labels topic becomes a label; None: such records have our own
+            schema.
+        where_key: The key of ``where`` in events.toml, for messages.
     """
 
     format: str
@@ -192,7 +193,7 @@ class EventMapping:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The paths that are read, each once."""
+        """The paths that are read, without repeats."""
         named = [rule.path for rule in self.rules if rule.path is not None]
         return tuple(dict.fromkeys(named + [clause.path for clause in self.where]))
 
@@ -203,22 +204,22 @@ class EventMapping:
 
     @property
     def label_identity(self) -> LabelIdentity:
-        """What the labels of a mapping of labels name."""
+        """The fields by which labels name their transactions, for a mapping of labels."""
         columns = {rule.column for rule in self.fields}
         return LabelIdentity("customer_id" in columns, "event_time" in columns)
 
     @property
     def has_terminals(self) -> bool:
-        """Whether each transaction has a terminal; else ``terminal_id`` may be empty."""
+        """Whether each transaction has a terminal; otherwise ``terminal_id`` may be empty."""
         rule = next((rule for rule in self.fields if rule.column == "terminal_id"), None)
         return rule is None or "" not in (rule.constant, rule.default)
 
 
 def parse_events(text: str) -> dict[str, Any]:
-    """Read events.toml; return its table, which :func:`mapping_of` accepts.
+    """Read events.toml and return its table, which :func:`mapping_of` accepts.
 
     Raises:
-        ValueError: It is not TOML, or the mapping is not valid; names the key.
+        ValueError: It is not TOML, or the mapping is not valid; the message names the key.
     """
     table = parse_toml(text)
     mapping_of(table)
@@ -232,7 +233,7 @@ def mapping_of(table: Mapping[str, Any]) -> EventMapping:
         table: Plain data: tables, lists, texts, numbers and booleans.
 
     Raises:
-        ValueError: A key is unknown or missing, or its value is not valid; names the key.
+        ValueError: A key is unknown or missing, or its value is not valid; the message names it.
     """
     if not isinstance(table, Mapping):
         raise ValueError(f"events: must be a table, not {shown(table)}")  # noqa: TRY004 the plan's errors are ValueErrors
@@ -240,7 +241,7 @@ def mapping_of(table: Mapping[str, Any]) -> EventMapping:
 
 
 class _Same:
-    """A table that adds nothing to the identity of its canonical text."""
+    """A table that is not part of the cache's key: its canonical text is."""
 
     def __init__(self, table: Mapping[str, Any]) -> None:
         self.table = table
@@ -272,12 +273,12 @@ def _mapping_of(text: str, source: _Same) -> EventMapping:  # noqa: ARG001 the t
 def check_with_plan(
     mapping: EventMapping, currencies: Mapping[str, int], extras: Mapping[str, str] | None = None
 ) -> None:
-    """Check what a mapping says against the rest of its plan.
+    """Check a mapping against the rest of its plan.
 
     Args:
-        mapping: Of the plan.
-        currencies: Exponents by code, of the plan.
-        extras: Types by name, of the plan; None: not compared.
+        mapping: The plan's mapping.
+        currencies: The plan's currencies, exponents by code.
+        extras: The plan's extra fields, types by name; None: they are not compared.
 
     Raises:
         ValueError: A currency is not listed, rates are missing or invalid, or extras differ.
@@ -344,7 +345,7 @@ def _extras(table: object) -> tuple[FieldRule, ...]:
 
 
 def _read_from(table: Mapping[str, Any], section: str) -> tuple[str, tuple[Clause, ...]]:
-    """Return the format of records, and which of them count."""
+    """Return the format of records, and the conditions that choose among them."""
     format_ = choice_of(table.get("format", "avro"), f"{section}.format", ("avro", "json"))
     where = clauses_of(table["where"], f"{section}.where") if "where" in table else ()
     return format_, where
@@ -371,7 +372,7 @@ def _labels(table: object) -> EventMapping:
 
 
 def _check_units(format_: str, rules: Iterable[FieldRule]) -> None:
-    """Refuse times that no JSON record could give."""
+    """Refuse times without a unit if records are JSON, which has no logical types."""
     for rule in rules:
         timed = rule.kind == "timestamp" and rule.path is not None
         if timed and format_ == "json" and not rule.unit:
@@ -382,13 +383,13 @@ def _check_units(format_: str, rules: Iterable[FieldRule]) -> None:
 
 
 def training_labels(table: object) -> EventMapping:
-    """Return where training data have their labels: the table ``labels`` of a training job.
+    """Return the rules for the labels of training data: the table ``labels`` of a training job.
 
     Args:
         table: A rule for ``is_fraud``, ``label_time`` or both, as in ``labels`` of events.toml.
 
     Raises:
-        ValueError: A key is unknown, or its value is not valid; names the key.
+        ValueError: A key is unknown, or its value is not valid; the message names the key.
     """
     named = table_of(table, "labels", TRAINING_LABELS)
     if not named:
@@ -520,12 +521,14 @@ _recent: tuple[tuple[Mapping[str, Any], EventMapping], ...] = ()
 
 
 def mapping_in(events: Mapping[str, Any]) -> EventMapping:
-    """Return the mapping of a plan's table ``events``; as quick as it is asked for each batch.
+    """Return the mapping of a plan's table ``events``.
+
+    It is cached by the table's identity, because it is needed for each batch.
 
     Args:
-        events: Checked; not changed any more. Empty: records have our own schema.
+        events: Checked, and never changed afterwards. Empty: records have our own schema.
     """
-    global _recent  # noqa: PLW0603 a cache by identity; each assignment is one step
+    global _recent  # noqa: PLW0603 a cache by identity; each assignment is atomic
     if not events:
         return _NATIVE
     for known, mapping in _recent:

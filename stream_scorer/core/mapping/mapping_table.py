@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 Path = tuple[str, ...]
-"""The names that lead from a record to one of its values."""
+"""The names of fields that lead from a record to one of its values."""
 
 PATH_DEPTH: Final = 16
 NAME_BYTES: Final = 256
@@ -17,7 +17,7 @@ _SHOWN: Final = 40
 
 
 def shown(value: object) -> str:
-    """Return a value as an error shows it: escaped, and not longer than a line.
+    """Return a value as text for an error: escaped, at most 40 characters.
 
     >>> shown("b" * 60)
     "'bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb..."
@@ -40,7 +40,7 @@ def canonical(table: Mapping[str, Any]) -> str:
 
 
 def _plain(value: object, key: str, depth: int) -> None:
-    """Check that a value can go through JSON and come back as it was."""
+    """Check that a value is unchanged after it is written as JSON and read again."""
     if depth == 0:
         raise ValueError(f"{key}: nested deeper than {_DOCUMENT_DEPTH} tables")
     if isinstance(value, dict):
@@ -68,7 +68,7 @@ def _encodable(text: str, key: str) -> None:
 
 
 def table_of(value: object, key: str, known: Collection[str]) -> Mapping[str, Any]:
-    """Return a value that is a table with no unknown key.
+    """Return a value if it is a table without unknown keys.
 
     Raises:
         ValueError: It is not.
@@ -84,7 +84,7 @@ def table_of(value: object, key: str, known: Collection[str]) -> Mapping[str, An
 
 
 def choice_of(value: object, key: str, choices: Collection[str]) -> str:
-    """Return a value that is one of some words.
+    """Return a value if it is one of the given words.
 
     Raises:
         ValueError: It is not.
@@ -95,7 +95,7 @@ def choice_of(value: object, key: str, choices: Collection[str]) -> str:
 
 
 def text_of(value: object, key: str, least: int = 1) -> str:
-    """Return a value that is text of a limited length.
+    """Return a value if it is text of a limited length.
 
     Raises:
         ValueError: It is not.
@@ -108,7 +108,7 @@ def text_of(value: object, key: str, least: int = 1) -> str:
 
 
 def flag_of(value: object, key: str) -> bool:
-    """Return a value that is true or false.
+    """Return a value if it is true or false.
 
     Raises:
         ValueError: It is not.
@@ -119,7 +119,7 @@ def flag_of(value: object, key: str) -> bool:
 
 
 def path_of(value: object, key: str) -> Path:
-    """Return the names of a dotted path, or of a list of names (which may contain dots, brackets).
+    """Return the names of a dotted path, or of a list of names (with dots or brackets in them).
 
     >>> path_of("txn.id", "fields.transaction_id")
     ('txn', 'id')
@@ -129,7 +129,7 @@ def path_of(value: object, key: str) -> Path:
     ('amount [EUR]',)
 
     Raises:
-        ValueError: It is neither, a name is empty or too long, or there are too many.
+        ValueError: It is neither; a name is empty or too long; or there are too many names.
     """
     if isinstance(value, str):
         names = value.split(".")
@@ -153,7 +153,7 @@ def path_of(value: object, key: str) -> Path:
 
 
 def dotted(path: Path) -> str:
-    """Return a path as people read it.
+    """Return a path as text for people.
 
     >>> dotted(("txn", "id"))
     'txn.id'

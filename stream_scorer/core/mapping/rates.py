@@ -1,7 +1,7 @@
 """Amounts of several currencies in minor units of one: integer ratios by date, rounded half-even.
 
-The rate of an event is a function of its time and the plan alone. All arithmetic is on whole
-numbers, so that every way of scoring computes the same minor units.
+The rate of an event depends on its time and the plan only. All arithmetic is on integers, so every
+way of scoring computes the same minor units.
 """
 
 import re
@@ -23,7 +23,7 @@ Int64 = NDArray[np.int64]
 UInt8 = NDArray[np.uint8]
 
 RATE_ENTRIES: Final = 4_096
-"""Dated rates of all currencies together."""
+"""Maximum number of dated rates of all currencies together."""
 RATIO_MOST: Final = 2**31 - 1
 """Largest numerator and denominator between minor units, in lowest terms."""
 _EXPONENT_MOST: Final = 4
@@ -33,7 +33,7 @@ _DECIMAL: Final = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 CONVERTED, NO_CURRENCY, NO_RATE, OVERFLOW = range(4)
-"""What became of an amount."""
+"""The result for an amount."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Rates:
     Attributes:
         base: The base currency.
         currencies: c codes in order.
-        starts: For each currency, int64[d], the times (ms) from which a rate holds, ascending.
+        starts: For each currency, int64[d]: the times, ms, from which each rate applies, ascending.
         numerators: For each, int64[d]: base minor units for ``denominators`` minor units.
         denominators: For each, int64[d].
     """
@@ -59,13 +59,13 @@ def rates_of(table: Mapping[str, Any], currencies: Mapping[str, int]) -> Rates:
     """Read the table ``[rates]`` of events.toml.
 
     Args:
-        table: ``base``, and for each other currency a table of date = rate. A rate is what one
-            unit of the currency is worth in units of the base: ``"91/100"`` or ``"0.91"``. It
-            holds from its date (or UTC time) until the next one.
-        currencies: Exponents by code, of the plan.
+        table: ``base``, and for each other currency a table of date = rate. A rate is the value of
+            one unit of the currency in units of the base: ``"91/100"`` or ``"0.91"``. It applies
+            from its date (or UTC time) until the next one.
+        currencies: The plan's currencies, exponents by code.
 
     Raises:
-        ValueError: A rate is missing, zero, out of range or not a ratio; names the key.
+        ValueError: A rate is missing, zero, out of range or not a ratio; the message names the key.
     """
     base = table.get("base")
     if not isinstance(base, str) or base not in currencies:
@@ -91,7 +91,7 @@ def rates_of(table: Mapping[str, Any], currencies: Mapping[str, int]) -> Rates:
 
 
 def _of_base() -> tuple[Int64, Int64, Int64]:
-    """Return the rate that the base has at any time: 1."""
+    """Return the rate of the base currency: 1 at any time."""
     return np.array([np.iinfo(np.int64).min]), np.array([1]), np.array([1])
 
 
@@ -155,13 +155,13 @@ def base_minor(
     """Convert amounts to minor units of the base currency, rounded half-even.
 
     Args:
-        rates: Of the plan.
+        rates: The plan's rates.
         amount_minor: int64[n], minor units of each event's currency.
         currency: n codes.
         event_time: int64[n], ms since the epoch, UTC.
 
     Returns:
-        (int64[n], 0 where there is none; uint8[n], CONVERTED, NO_CURRENCY, NO_RATE or OVERFLOW).
+        (int64[n], 0 without a result; uint8[n], CONVERTED, NO_CURRENCY, NO_RATE or OVERFLOW).
     """
     codes = pc.index_in(currency, pa.array(rates.currencies, pa.string())).fill_null(-1)
     which = codes.to_numpy(zero_copy_only=False)
@@ -181,14 +181,14 @@ def base_minor(
 
 
 def scaled_half_even(values: Int64, above: Int64, below: Int64) -> tuple[Int64, NDArray[np.bool_]]:
-    """Return values x above / below, rounded half-even, and where they fit 64 bits (else 0).
+    """Return values x above / below, rounded half-even, and whether each fits 64 bits (else 0).
 
     Args:
         values: int64[n].
         above: int64[n], 1 to ``RATIO_MOST``.
-        below: int64[n], the same.
+        below: int64[n], likewise.
     """
-    # value = complete x below + rest with 0 <= rest < below, so no product exceeds 62 bits but one.
+    # value = complete x below + rest, 0 <= rest < below. Only complete x above may exceed 62 bits.
     complete, rest = np.divmod(values, below)
     part, left = np.divmod(rest * above, below)
     most = (_INT64 - RATIO_MOST) // above

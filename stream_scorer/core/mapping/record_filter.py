@@ -1,4 +1,7 @@
-"""``[record] where``: which records of a topic are transactions; the others are skipped."""
+"""``[record] where``: conditions that choose which records of a topic are used.
+
+The others are skipped: they are neither decided nor rejected.
+"""
 
 import re
 from collections.abc import Mapping
@@ -19,13 +22,14 @@ _TOKEN: Final = re.compile(r'\s*(==|!=|[\[\],]|"(?:[^"\\]|\\["\\])*"|[A-Za-z0-9_
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """One condition: the value at a path is, or is not, among some values.
+    """One condition: the value at a path is, or is not, one of some values.
 
     Attributes:
         path: Where the value is.
-        values: Texts that it is compared with; a number as decimal text, a boolean as true, false.
-        null: Whether null is among the values.
-        negated: Whether the record is a transaction where the value is not among them.
+        values: Texts to compare with; a number is compared as decimal text, a boolean as true or
+            false.
+        null: Whether null is one of the values.
+        negated: Whether the condition is met if the value is not one of them.
     """
 
     path: Path
@@ -41,7 +45,7 @@ def clauses_of(value: object, key: str) -> tuple[Clause, ...]:
     ('op',)
 
     Raises:
-        ValueError: It is not of this form, or over a limit; names the key.
+        ValueError: It does not have this form, or is over a limit; the message names the key.
     """
     words = _words(text_of(value, key), key)
     clauses: list[Clause] = []
@@ -116,7 +120,7 @@ def chosen(
 
     Args:
         clauses: The conditions.
-        texts: For each path, n values as text; None is null, and any other object equals no text.
+        texts: For each path, n values as text. None is null; any other object equals no text.
         count: n.
     """
     met = np.ones(count, np.bool_)

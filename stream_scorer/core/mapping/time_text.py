@@ -1,4 +1,4 @@
-"""ISO 8601 times as milliseconds: one text at a time. A column of them is read by a kernel."""
+"""ISO 8601 times as milliseconds, one text at a time; columns are read by ``iso_time_kernels``."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from stream_scorer.core.mapping.iso_time_kernels import READ, read_times
 
 
 def milliseconds_of(text: str) -> int | None:
-    """Return ms since the epoch of a time with a UTC offset, or None where it is not one.
+    """Return a time with a UTC offset as ms since the epoch; None if the text is not such a time.
 
     >>> milliseconds_of("1970-01-01T00:00:01.5Z")
     1500

@@ -1,1 +1,1 @@
-"""Raw leaves of users' records to the columns of our transactions."""
+"""Raw leaves of users' records become the columns of our transactions."""

@@ -1,4 +1,8 @@
-"""One column of raw leaves to one column of ours, for each kind of column."""
+"""Conversions from one column of raw leaves to one of our columns, for each kind of column.
+
+Each gives the column and a fault for each value that cannot be converted. Which rows are rejected
+for it is up to ``normalise``.
+"""
 
 from collections.abc import Callable
 from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
@@ -20,11 +24,11 @@ from stream_scorer.core.normalising.leaves import LeafPart, Wire
 Int64 = NDArray[np.int64]
 UInt8 = NDArray[np.uint8]
 Converted = tuple[pa.Array, UInt8]
-"""n values, null where there is none, and uint8[n], a :class:`Fault` or SOUND for each."""
+"""n values, and uint8[n]: SOUND or a :class:`Fault` for each; a faulty value has no meaning."""
 
 
 class Fault(IntEnum):
-    """Why a value cannot become one of ours."""
+    """Why a value cannot be converted."""
 
     NULL = 1
     KIND = 2
@@ -59,7 +63,7 @@ TOLD: Final = {
     Fault.TIME_RANGE: (RejectReason.TIME_INVALID, "more than 64 bits of milliseconds"),
     Fault.NOT_WHOLE: (RejectReason.MAPPING, "not a whole number of 64 bits"),
 }
-"""Reason and text of each fault; ``{}`` is the column."""
+"""Reason and text of each fault; ``{}`` is the column's name."""
 
 _OF_SCALING: Final = np.zeros(decimals.NO_EXPONENT + 1, np.uint8)
 _OF_SCALING[decimals.NOT_A_NUMBER] = Fault.NOT_A_NUMBER
@@ -71,9 +75,9 @@ _OF_SCALING[decimals.NO_EXPONENT] = Fault.CURRENCY
 _OF_TIMES: Final = np.array([SOUND, Fault.NOT_A_TIME, Fault.NO_OFFSET], np.uint8)
 
 _DIGITS_MOST: Final = 40
-"""Significant digits of a large decimal that is scaled; more are more than 64 bits, or too fine."""
+"""Maximum decimal exponent of a scaled number that is computed; larger ones overflow 64 bits."""
 _BITS_MOST: Final = 2_048
-"""Bits of a decimal that is computed with; with more it is beyond doubles at any scale."""
+"""Maximum bits of a decimal that is computed; a larger one is too large at any scale."""
 _INT64: Final = 2**63 - 1
 _TO_MS: Final = {"s": 3, "ms": 0, "us": -3, "ns": -6}
 _EXACT_DOUBLE: Final = 2**53
@@ -85,7 +89,7 @@ _WHOLE: Final = r"^(0|-?[1-9][0-9]{0,18})$"
 
 
 def text(rule: FieldRule, part: LeafPart, _: Int64) -> Converted:
-    """Text, an enum's symbol, or a whole number as decimal text; by the rule's table if it has one.
+    """Convert text, an enum's symbol or an integer to text, by the rule's table if it has one.
 
     Args:
         rule: Of a column of strings.
@@ -97,7 +101,7 @@ def text(rule: FieldRule, part: LeafPart, _: Int64) -> Converted:
 
 
 def boolean(rule: FieldRule, part: LeafPart, _: Int64) -> Converted:
-    """A boolean, or what the rule's table has for a text or number; arguments as of ``text``."""
+    """Convert a boolean, or by the rule's table a text or number; arguments as for ``text``."""
     if rule.table:
         return _by_table(rule, *_as_text(part), pa.bool_())
     if part.wire.kind == "cell":
@@ -109,19 +113,20 @@ def boolean(rule: FieldRule, part: LeafPart, _: Int64) -> Converted:
 
 
 def amount(rule: FieldRule, part: LeafPart, exponents: Int64) -> Converted:
-    """A number in major or minor units to whole minor units.
+    """Convert a number in major or minor units to minor units.
 
     Args:
         rule: Of the amount.
         part: n values.
-        exponents: int64[n], digits after the point in each row's currency; 0 for minor units.
+        exponents: int64[n], digits after the decimal point in each row's currency; 0 if the number
+            is in minor units.
     """
     mode = decimals.HALF_EVEN if rule.half_even else decimals.EXACT
     return _scaled(part, exponents, mode)
 
 
 def time(rule: FieldRule, part: LeafPart, _: Int64) -> Converted:
-    """A count of seconds or parts of them, or ISO 8601, to milliseconds, rounded down.
+    """Convert a count of s, ms, us or ns, or ISO 8601, to milliseconds, rounded down.
 
     Args:
         rule: Of a time.
@@ -147,8 +152,8 @@ def time(rule: FieldRule, part: LeafPart, _: Int64) -> Converted:
     return _column(times, part.values, codes, pa.timestamp("ms"))
 
 
-def whole(rule: FieldRule, part: LeafPart, _: Int64) -> Converted:  # noqa: ARG001 one signature for all kinds
-    """A whole number of 64 bits; arguments as of ``text``."""
+def whole(rule: FieldRule, part: LeafPart, _: Int64) -> Converted:  # noqa: ARG001 all kinds have one signature
+    """Convert an integer of 64 bits; arguments as for ``text``."""
     if part.wire.kind not in {"number", "cell"}:
         return part.values, _sound(part.values)
     good = _is_whole(part.values)
@@ -162,7 +167,7 @@ def whole(rule: FieldRule, part: LeafPart, _: Int64) -> Converted:  # noqa: ARG0
 
 
 def real(rule: FieldRule, part: LeafPart, _: Int64) -> Converted:
-    """A double, rounded once from what was written; arguments as of ``text``."""
+    """Convert a number to a double, rounded once; arguments as for ``text``."""
     if part.wire.kind == "cell":
         good = pc.match_substring_regex(part.values, _DECIMAL)
         short = pc.less_equal(pc.binary_length(part.values), decimals.TEXT_MOST)
@@ -196,7 +201,7 @@ def _sound(values: pa.Array) -> UInt8:
 
 
 def _as_text(part: LeafPart) -> Converted:
-    """Return values as text; a JSON number that is not whole has a fault."""
+    """Return values as text; a JSON number that is not an integer has a fault."""
     if part.wire.kind in {"text", "cell"}:
         return part.values, _sound(part.values)
     if part.wire.kind != "number":
@@ -213,7 +218,7 @@ def _is_whole(texts: pa.Array) -> pa.Array:
 
 
 def _integers(texts: pa.Array) -> pa.Array:
-    """Return whole numbers of at most 19 digits as int64; null where they are more than 64 bits."""
+    """Return integers of at most 19 digits as int64; null for those of more than 64 bits."""
     numbers = [None if each is None else int(each) for each in texts.to_pylist()]
     fitting = [
         each if each is not None and -_INT64 - 1 <= each <= _INT64 else None for each in numbers
@@ -235,13 +240,13 @@ def _by_table(rule: FieldRule, values: pa.Array, codes: UInt8, kind: pa.DataType
 
 
 def _scaled(part: LeafPart, exponents: Int64, mode: int) -> Converted:
-    """Return values x 10^exponent as int64."""
+    """Return values x 10^exponent as int64, with the faults."""
     values, kind = part.values, part.wire.kind
     count = len(values)
     out = np.empty(count, np.int64)
     status = np.empty(count, np.uint8)
     if kind == "decimal":
-        # An exponent that is not known stays so.
+        # An unknown exponent must remain recognisable.
         known = exponents != decimals.UNKNOWN
         exponents = np.where(known, exponents - part.wire.scale, exponents)
     if kind == "long":
@@ -262,11 +267,11 @@ def _scaled(part: LeafPart, exponents: Int64, mode: int) -> Converted:
 
 
 def _large(part: LeafPart, row: int, exponent: int, mode: int) -> tuple[int, int]:
-    """Scale one value that is beyond the kernels' arithmetic."""
+    """Return (number, status) of one value that is beyond the kernels' arithmetic."""
     value = part.values[row].as_py()
     if part.wire.kind == "decimal":
         integer = int.from_bytes(value, "big", signed=True)
-        # Not by the length: bytes in front may only repeat the sign.
+        # The number of bytes does not count: leading bytes may only repeat the sign.
         number = Decimal(integer) if integer.bit_length() <= _BITS_MOST else None
     elif part.wire.kind == "float":
         number = Decimal(str(np.float32(value)))
@@ -290,7 +295,7 @@ _CONTEXT: Final = Context(prec=1_000, Emax=999_999, Emin=-999_999)
 
 
 def _real_decimals(part: LeafPart) -> Converted:
-    """Return decimals as the doubles that are nearest to them."""
+    """Return decimals as the nearest doubles."""
     values: list[float | None] = []
     codes = _sound(part.values)
     scale = part.wire.scale
@@ -313,13 +318,13 @@ def _real_decimals(part: LeafPart) -> Converted:
 
 
 def _column(found: Int64, values: pa.Array, codes: UInt8, kind: pa.DataType) -> Converted:
-    """Return numbers as a column that is null where ``values`` is."""
+    """Return numbers as a column that is null where ``values`` is null."""
     column = pa.Array.from_buffers(kind, len(found), [None, pa.py_buffer(found)])
     return _nulled(column, values, codes)
 
 
 def _nulled(column: pa.Array, values: pa.Array, codes: UInt8) -> Converted:
-    """Return a column with null, and no fault, where ``values`` is null."""
+    """Return a column that is null, without a fault, where ``values`` is null."""
     if not values.null_count:
         return column, codes
     null = values.is_null()

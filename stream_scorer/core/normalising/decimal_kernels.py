@@ -1,10 +1,10 @@
-"""Kernels that scale numbers to whole units: value x 10^exponent, exactly or rounded as stated.
+"""Kernels that scale numbers to integers: value x 10^exponent, exact or rounded as stated.
 
-A double stands for its shortest decimal that reads back as it (what ``repr`` prints), a float for
-the shortest that reads back as a float. Where m / 10^e, correctly rounded, is the double itself and
-m has at most 15 digits, that decimal is m / 10^e, because no two decimals of 15 digits are the same
-double; and rounding keeps order, so that a comparison of the doubles is one of the decimals. Larger
-values are left to the caller, who has whole numbers of any size.
+A double represents the shortest decimal that reads back as it (what ``repr`` prints), a float the
+shortest that reads back as a float. If m has at most 15 digits and m / 10^e, correctly rounded, is
+the double itself, that decimal is m / 10^e, because no two decimals of 15 digits are the same
+double. Rounding keeps the order, so comparing the doubles compares the decimals. Larger values are
+left to the caller, which has integers of any size.
 """
 
 from typing import Final
@@ -16,7 +16,7 @@ from stream_scorer.core.kernels.compiled import numeric
 EXACT: Final = 0
 HALF_EVEN: Final = 1
 FLOOR: Final = 2
-"""What happens to digits beyond the last one that is kept: refused, rounded, dropped."""
+"""Modes for digits after the last one that is kept: refused, rounded, dropped."""
 
 SCALED: Final = 0
 NOT_A_NUMBER: Final = 1
@@ -25,11 +25,11 @@ NEGATIVE_ZERO: Final = 3
 DIGITS: Final = 4
 OVERFLOW: Final = 5
 LARGE: Final = 6
-"""Beyond these kernels' arithmetic: the caller computes it."""
+"""Status of a value that is beyond these kernels' arithmetic; the caller computes it."""
 NO_EXPONENT: Final = 7
 
 UNKNOWN: Final = -32_768
-"""In place of an exponent that is not known."""
+"""In place of an unknown exponent."""
 
 TEXT_MOST: Final = 64
 _SURE_DOUBLE: Final = 1e15
@@ -41,7 +41,7 @@ _DIGITS_MOST: Final = 19
 
 @numeric
 def _scaled(value, exponent, mode):  # noqa: PLR0911 a line for each case
-    """Return (value x 10^exponent, status) of a whole number."""
+    """Return (value x 10^exponent, status) of an integer."""
     if exponent >= 0:
         if value == 0:
             return value, SCALED
@@ -68,7 +68,7 @@ def _scaled(value, exponent, mode):  # noqa: PLR0911 a line for each case
 
 @numeric
 def scale_longs(values, exponents, mode, out, status):
-    """Scale int64[n] by 10^exponent of each row into ``out`` and ``status``."""
+    """Scale int64[n] by 10^exponent of each row; write ``out`` int64[n] and ``status`` uint8[n]."""
     for row in range(len(values)):
         if exponents[row] == UNKNOWN:
             out[row], status[row] = 0, NO_EXPONENT
@@ -78,9 +78,9 @@ def scale_longs(values, exponents, mode, out, status):
 
 @numeric
 def scale_decimals(offsets, data, exponents, mode, out, status):
-    """Scale big-endian two's complement numbers (Avro's decimals) as ``scale_longs`` does.
+    """Scale big-endian two's complement numbers (Avro decimals) as ``scale_longs`` does.
 
-    The exponent of a row is the one that is wanted less the decimal's scale.
+    The caller has subtracted the decimal's scale from each exponent.
     """
     for row in range(len(out)):
         at, end = np.int64(offsets[row]), np.int64(offsets[row + 1])
@@ -93,7 +93,7 @@ def scale_decimals(offsets, data, exponents, mode, out, status):
             continue
         negative = data[at] >= 128  # noqa: PLR2004 the sign's bit
         fill = 255 if negative else 0
-        # Bytes in front that only repeat the sign have no effect.
+        # Leading bytes that only repeat the sign have no effect.
         while end - at > 1 and data[at] == fill and (data[at + 1] >= 128) == negative:  # noqa: PLR2004
             at += 1
         if end - at > 8:  # noqa: PLR2004 64 bits
@@ -107,7 +107,10 @@ def scale_decimals(offsets, data, exponents, mode, out, status):
 
 @numeric
 def scale_doubles(values, single, exponents, mode, out, status):  # noqa: C901, PLR0912 cases in order
-    """Scale float64[n] by 10^exponent, 0 to 18, of each row; ``single``: they were floats."""
+    """Scale float64[n] as ``scale_longs`` does; ``single``: they were floats.
+
+    A row with another exponent than 0 to 15 is LARGE.
+    """
     sure = _SURE_FLOAT if single else _SURE_DOUBLE
     for row in range(len(values)):
         value = values[row]
@@ -124,7 +127,7 @@ def scale_doubles(values, single, exponents, mode, out, status):  # noqa: C901, 
         else:
             scale = np.float64(_POWERS[exponent])
             product = value * scale
-            # One digit more is compared with below.
+            # One digit of margin: the comparison below uses one more.
             if not abs(product) < sure / 10:
                 status[row] = LARGE
                 continue
@@ -221,7 +224,7 @@ def _text(data, at, end, exponent, mode):  # noqa: C901, PLR0911, PLR0912, PLR09
         more = complete + 1 < count
         up = following > 5 or (following == 5 and (more or value & 1 == 1))  # noqa: PLR2004
     if up:
-        # Not afterwards: compiled code takes a sum to have no overflow.
+        # Checked first: compiled code assumes that a sum does not overflow.
         if value == _INT64:
             return zero, OVERFLOW
         value += 1

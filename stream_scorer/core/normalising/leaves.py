@@ -1,4 +1,7 @@
-"""Raw leaves: the values at a mapping's paths as a record has them."""
+"""Raw leaves: the values at a mapping's paths as they are in a record, and which can be converted.
+
+The decoders of ``codec`` produce them, ``normalise`` converts them.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,14 +21,13 @@ SCALE_MOST: Final = 38
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """What a value is on the wire, as far as its meaning depends on it.
+    """The kind of a value in a record, as far as the value's meaning depends on it.
 
     Attributes:
-        kind: boolean, long (int, too), float, double, text (enums, too), number (a JSON number,
-            as its text), cell (a value of a CSV file: text, or what the rule reads in it),
-            decimal; or bytes and structure (a record, an array or a map), which become nothing of
-            ours.
-        scale: Of a decimal: digits after the point.
+        kind: boolean, long (also for int), float, double, text (also for enums), number (a JSON
+            number, as its text), cell (a value of a CSV file: text that the rule interprets) or
+            decimal; or bytes or structure (a record, an array or a map), which cannot be converted.
+        scale: Of a decimal: digits after the decimal point.
         unit: Of a long with a time as its logical type: ms, us, ns, date or time.
         local: Whether such a time has no time zone.
     """
@@ -37,7 +39,7 @@ class Wire:
 
     @property
     def type(self) -> pa.DataType:
-        """The Arrow type that holds such values."""
+        """The Arrow type of such values."""
         return _TYPES[self.kind]
 
 
@@ -48,10 +50,10 @@ _TYPES: Final = {
 }  # fmt: skip
 
 STRUCTURE: Final = Wire("structure")
-"""The kind of what is not a single value."""
+"""The kind of a record, an array or a map."""
 
 COMPARED: Final = frozenset({"text", "number", "cell", "long", "boolean"})
-"""Kinds that ``where`` compares with a value; any other is null or not, and equals no value."""
+"""Kinds that ``where`` compares with values; a value of another kind is null or equals none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class LeafPart:
 
     Attributes:
         wire: Their kind.
-        values: m values of ``wire.type``, some perhaps null.
+        values: m values of ``wire.type``, possibly with nulls.
         rows: int64[m], their rows; None: all rows in order.
     """
 
@@ -72,7 +74,7 @@ class LeafPart:
         """Return the values of some rows.
 
         Args:
-            place: int64[n], each row's new number, -1 for one that goes.
+            place: int64[n], each row's new number, or -1 if it is left out.
         """
         now = place if self.rows is None else place[self.rows]
         kept = np.flatnonzero(now >= 0)
@@ -80,11 +82,11 @@ class LeafPart:
 
 
 Leaves = Mapping[Path, Sequence[LeafPart]]
-"""For each path of a mapping its values, in parts of one kind; a row that is in none is null."""
+"""For each path of a mapping its values, in parts of one kind; a row in none of them is null."""
 
 
 def misfit(rule: FieldRule, wire: Wire) -> str:
-    """Return why values of a kind can never become the rule's column, or nothing."""
+    """Return why values of a kind can never become the rule's column; empty if they can."""
     kind = "a time" if wire.kind == "long" and wire.unit else f"a {wire.kind}"
     if wire.kind == "decimal" and not 0 <= wire.scale <= SCALE_MOST:
         return f"is a decimal of scale {wire.scale}, and at most {SCALE_MOST} is read"
@@ -94,7 +96,7 @@ def misfit(rule: FieldRule, wire: Wire) -> str:
 
 
 _NAMED: Final = frozenset({"text", "long", "number", "boolean", "cell"})
-"""Kinds that a table can have entries for."""
+"""Kinds for which a table can have entries."""
 _SOURCES: Final = {
     "string": frozenset({"text", "long", "number", "cell"}),
     "boolean": frozenset({"boolean", "cell"}),

@@ -1,4 +1,4 @@
-"""Raw leaves to the columns of our transactions: exact, and each fault spoils its record alone."""
+"""Convert raw leaves to the columns of our transactions; a fault only rejects its own record."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,17 +45,17 @@ _RATE_FAULTS: Final = {
 """Reason, column whose path begins the text, and text of each fault."""
 
 Refusal = tuple[int, RejectReason, str]
-"""Row, reason and a text for the reader of the dead letter; no field values."""
+"""Row, reason, and a text without field values for the reader of the dead letter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Normalised:
-    """What n rows of raw leaves gave.
+    """The result for n rows of raw leaves.
 
     Attributes:
-        records: The good ones, in the columns of :attr:`Normaliser.schema`.
+        records: The valid rows, in the columns of :attr:`Normaliser.schema`.
         rows: int64, their row numbers among the n, ascending.
-        refused: The rejected ones, ascending by row. All other rows are skipped by ``where``.
+        refused: The rejected rows, ascending. All other rows are skipped by ``where``.
     """
 
     records: pa.RecordBatch
@@ -64,16 +64,16 @@ class Normalised:
 
 
 class Normaliser:
-    """Makes transactions of raw leaves, by one mapping.
+    """Makes transactions, or labels, from raw leaves by one mapping.
 
     Args:
-        mapping: With rules for all fields.
-        currencies: Exponents by code, of the plan.
-        most: The plan's ``amount_minor_max``, which amounts in the base currency keep to as well.
+        mapping: With a rule for each column.
+        currencies: The plan's currencies, exponents by code.
+        most: The plan's ``amount_minor_max``, which is also the limit in the base currency.
 
     Attributes:
-        schema: The columns that come out: the transaction schema's, the extras by name, and the
-            amount in the base currency if the mapping has rates.
+        schema: The resulting columns: those of the mapping's rules, and the amount in the base
+            currency if the mapping has rates.
 
     Raises:
         ValueError: The mapping's rates do not fit the currencies.
@@ -114,10 +114,10 @@ class Normaliser:
         return Normalised(records, rows[good], faults.refused(rows))
 
     def _columns(self, leaves: Leaves, count: int) -> tuple[list[pa.Array], "_Faults"]:
-        """Return all columns, null or zero where they have a fault."""
+        """Return all columns; at a row with a fault the value has no meaning."""
         faults = _Faults(count)
         done: dict[str, pa.Array] = {}
-        # An amount's exponent is that of its currency.
+        # The exponent of an amount depends on its currency, which therefore comes first.
         ordered = sorted(self._mapping.rules, key=lambda rule: rule.kind == "amount")
         exponents = np.empty(0, np.int64)
         for rule in ordered:
@@ -152,14 +152,14 @@ class Normaliser:
         return column
 
     def _exponents_of(self, rule: FieldRule, currency: pa.Array, count: int) -> Int64:
-        """Return int64[n]: the exponent that each row's amount is scaled by."""
+        """Return int64[n]: the exponent by which each row's amount is scaled."""
         if rule.unit == "minor":
             return np.zeros(count, np.int64)
         index = pc.index_in(currency, self._codes).fill_null(-1).to_numpy(zero_copy_only=False)
         return self._exponents[index]
 
     def _chosen(self, leaves: Leaves, rows: Int64) -> tuple[Leaves, Int64]:
-        """Return the leaves of the rows that the mapping's conditions choose."""
+        """Return the leaves of the rows that the mapping's conditions choose, and these rows."""
         where = self._mapping.where
         texts = {clause.path: _texts(leaves[clause.path], len(rows)) for clause in where}
         inside = chosen(where, texts, len(rows))
@@ -177,8 +177,8 @@ class BaseAmounts:
 
     Args:
         mapping: With rates.
-        currencies: Exponents by code, of the plan.
-        most: The plan's ``amount_minor_max``, which they keep to as well.
+        currencies: The plan's currencies, exponents by code.
+        most: The plan's ``amount_minor_max``, which is also the limit in the base currency.
 
     Raises:
         ValueError: The mapping's rates do not fit the currencies.
@@ -202,7 +202,7 @@ class BaseAmounts:
             records: n transactions.
 
         Returns:
-            (the good ones with the column, their row numbers among the n, the rejected ones).
+            (the valid ones with the column, their row numbers among the n, the rejected ones).
         """
         faults = _Faults(records.num_rows)
         named = {name: records.column(name) for name in ("event_time", "amount_minor", "currency")}
@@ -213,7 +213,7 @@ class BaseAmounts:
         return records.take(pa.array(good)) if refused else records, good, refused
 
     def column(self, columns: Mapping[str, pa.Array], faults: "_Faults") -> pa.Array:
-        """Return the column, and note the rows that have no amount in the base currency."""
+        """Return the column, and record a fault for each row without an amount in the base."""
         times = columns["event_time"].cast(pa.int64()).to_numpy(zero_copy_only=False)
         amounts = columns["amount_minor"].to_numpy(zero_copy_only=False)
         values, status = base_minor(self._rates, amounts, columns["currency"], times)
@@ -232,7 +232,7 @@ class _Faults:
         self.any = False
 
     def add(self, rule: FieldRule, codes: NDArray[np.uint8]) -> None:
-        """Note the rows of a column that are not SOUND."""
+        """Record a fault for the rows of a column that are not ``SOUND``."""
         if not codes.any():
             return
         for code in np.unique(codes[codes != SOUND]).tolist():
@@ -240,7 +240,7 @@ class _Faults:
             self.tell(codes == code, (reason, f"{rule.place}: {text.format(rule.column)}"))
 
     def tell(self, rows: NDArray[np.bool_], told: tuple[RejectReason, str]) -> None:
-        """Note rows (bool[n]) that had no fault before."""
+        """Record a fault for rows (bool[n]), unless they have one already."""
         new = rows & (self.code == 0)
         if new.any():
             self.any = True
@@ -248,7 +248,7 @@ class _Faults:
             self.code[new] = len(self._told)
 
     def refused(self, rows: Int64) -> list[Refusal]:
-        """Return the rows that have a fault, by their numbers in ``rows``."""
+        """Return the rows with a fault, by their numbers in ``rows``."""
         bad = np.flatnonzero(self.code).tolist()
         return [(int(rows[row]), *self._told[int(self.code[row]) - 1]) for row in bad]
 
@@ -256,7 +256,7 @@ class _Faults:
 def _converted(
     rule: FieldRule, part: LeafPart, exponents: Int64
 ) -> tuple[pa.Array, NDArray[np.uint8]]:
-    """Return a part as the rule's column, and a fault for each of its rows."""
+    """Return a part as the rule's column, and the fault of each of its rows."""
     if misfit(rule, part.wire):
         count = len(part.values)
         return (
@@ -288,7 +288,7 @@ def _joined(
 
 
 def _texts(parts: Sequence[LeafPart], count: int) -> NDArray[np.object_]:
-    """Return the values at a path as text; None for null, ``_NO_TEXT`` for what has no text."""
+    """Return the values at a path as text; None for null, ``_NO_TEXT`` for a value without text."""
     found = np.full(count, None, object)
     for part in parts:
         if part.wire.kind not in COMPARED:
@@ -303,7 +303,7 @@ def _texts(parts: Sequence[LeafPart], count: int) -> NDArray[np.object_]:
 
 
 _NO_TEXT: Final = object()
-"""Stands for a value that is there and equals no text."""
+"""Represents a value that is not null and equals no text."""
 
 
 def _filling(kind: pa.DataType) -> pa.Scalar:

@@ -1,1 +1,1 @@
-"""The customers' history."""
+"""The customers' history in memory, and its bytes in a checkpoint."""

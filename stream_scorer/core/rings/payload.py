@@ -1,18 +1,21 @@
-"""The bytes of a bucket: all its rings, a pure function of their meaning.
+"""The bytes of a bucket: all its rings, as a pure function of their content.
 
     version         1 byte
-    fields          1 byte: how many; per field 1 byte: length, and its name in ASCII
+    fields          1 byte: how many; for each field 1 byte: length, and its name in ASCII
     rings           see below
-    CRC-32          4 bytes, little-endian, of all before it
+    CRC-32          4 bytes, little-endian, of everything before it
 
-A number is a varint, a signed one in zigzag. Rings stand in the order of (hash, bytes) of
+A number is a varint; a signed one is encoded as zigzag. Rings are in the order of (hash, bytes) of
 the customer's id:
 
-    how many rings
-    per ring: length of the id, the id's bytes, newest accepted event time (ms, signed), events;
-              then column by column, newest event first: ms back from the one before (the first:
-              from the newest time), amounts (minor units, signed), hashes of the transaction
-              ids (8 bytes, little-endian), and per field its 64-bit values likewise
+    number of rings
+    for each ring: length of the id, the id's bytes, newest accepted event time (ms, signed),
+              number of events; then column by column, newest event first: ms back from the previous
+              entry (the first: from the newest time), amounts (minor units, signed), hashes of the
+              transaction ids (8 bytes, little-endian), and for each field its 64-bit values
+              likewise
+
+Where the bytes are stored, and when, is up to ``state.checkpoints``.
 """
 
 import zlib
@@ -48,16 +51,16 @@ _FAULTS = {
     ELSEWHERE: "it holds a customer of another bucket",
 }
 ANY_BUCKET = -1
-"""Rings of any customers, as files of events have them: not those of one bucket alone."""
+"""Accepts customers of every bucket, as in files of events, which do not have one bucket only."""
 
 
 class PayloadRings(NamedTuple):
-    """The rings of a payload that is whole.
+    """The checked rings of a payload.
 
     Attributes:
         data: uint8[b], the payload without its checksum.
-        start: Where the rings begin in it.
-        fields: Names of the stored fields, in the order of its columns.
+        start: Where in it the rings begin.
+        fields: Names of the stored fields, in the order of the payload's columns.
     """
 
     data: NDArray[np.uint8]
@@ -66,11 +69,11 @@ class PayloadRings(NamedTuple):
 
 
 def write(store: RingStore, shape: Int64, fields: tuple[str, ...], bucket: int) -> bytes:
-    """Return a bucket's rings as bytes; none when it has no customer.
+    """Return the rings of a bucket as bytes; no bytes if it has no customer.
 
     Args:
         store: The partition's arrays.
-        shape: As the kernels take it.
+        shape: As ``storage.shape_of`` returns it.
         fields: Names of the stored fields.
         bucket: 0 … BUCKETS-1.
     """
@@ -88,21 +91,21 @@ def write(store: RingStore, shape: Int64, fields: tuple[str, ...], bucket: int) 
 def read(
     store: RingStore, payload: bytes, *, checked: bool = False, bucket: int = ANY_BUCKET
 ) -> PayloadRings:
-    """Check a payload against itself and the rings that are there; nothing is changed.
+    """Check a payload, also against the rings of the store; nothing is changed.
 
-    Every length is held to the bytes that are left before anything is allocated by it, and every
-    ring is read once in full, so that the kernels that follow need not check again.
+    Every length is compared with the bytes that are left before memory is allocated for it. Every
+    ring is read in full, so that the kernels that load it need not check again.
 
     Args:
         store: The partition's arrays.
-        payload: What ``write`` gave, of this version.
-        checked: Whether somebody has made sure that these are the bytes that were written, so that
-            their checksum need not be computed once more.
-        bucket: The only bucket whose customers it may hold.
+        payload: From ``write``, of this version.
+        checked: Whether the caller has verified that these are the bytes that were written, so that
+            their checksum is not computed again.
+        bucket: The only bucket whose customers it may contain.
 
     Raises:
-        ValueError: The bytes are damaged, of another version, or hold a customer who is here or
-            whose bucket is another.
+        ValueError: The bytes are damaged or of another version, or contain a customer who is in the
+            store already or belongs to another bucket.
     """
     if len(payload) < 2 + _CHECKSUM_BYTES:
         raise ValueError("bucket: the bytes are cut off")
@@ -120,22 +123,22 @@ def read(
 
 
 def sound(payload: bytes) -> PayloadRings:
-    """Check a payload against itself alone.
+    """Check a payload without a store.
 
     Raises:
-        ValueError: As :func:`read`.
+        ValueError: As for :func:`read`.
     """
     return read(new_store(shape_of(1, 0)), payload)
 
 
 def field_names(body: bytes) -> tuple[tuple[str, ...], int]:
-    """Return the names of the stored fields and where they end.
+    """Return the names of the stored fields, and the place after the last one.
 
     Args:
         body: A payload, or the beginning of one.
 
     Raises:
-        ValueError: They are cut off, not ASCII, or two are alike.
+        ValueError: They are cut off or not ASCII, or a name occurs twice.
     """
     names: list[str] = []
     at = 2

@@ -1,13 +1,13 @@
-"""Rings: what the core remembers of each customer, and the kernel that folds events into them.
+"""Rings: the recent events of each customer of a partition, in memory.
 
-A ring holds a customer's recent accepted events in the order (event time, arrival) as parallel
-columns: event time in ms, the sum of all amounts before it in minor units, 64-bit hash of the
-transaction id, and a 64-bit value for each further field that a feature needs. Rings lie in blocks
-of one growable pool; a block's size is a power of two. Sums are exact, because amounts are
-integers.
+A ring has a customer's recent accepted events in the order (event time, arrival) as parallel
+columns: event time in ms, the sum of all amounts before it in minor units, the 64-bit hash of the
+transaction id, and a 64-bit value for each further field that a feature needs. Rings are stored in
+blocks of one growable pool; the size of a block is a power of two. Sums are exact, because amounts
+are integers.
 
-Every change is journalled, so that an aborted batch is undone in reverse, event by event, and
-leaves the rings as they were before it.
+Every change is journalled. An aborted batch is undone in reverse order, event by event, which
+restores the rings as they were before it. The loops are in ``core.kernels``.
 """
 
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ UInt8 = NDArray[np.uint8]
 
 
 _SPARE_BYTES = 2**20
-"""A longer journal's memory is given back."""
+"""The memory of a longer journal is freed instead of kept for the next one."""
 
 
 def bucket_of(customer_id: pa.Array) -> NDArray[np.int32]:
@@ -59,7 +59,7 @@ def bucket_of(customer_id: pa.Array) -> NDArray[np.int32]:
 
 @dataclass(frozen=True, slots=True)
 class RingColumns:
-    """What rings read of n events.
+    """The columns that rings read of n events.
 
     Attributes:
         customer_id: n strings.
@@ -79,7 +79,7 @@ class RingColumns:
 
     @classmethod
     def of(cls, events: EventBatch, kept: Int64) -> "RingColumns":
-        """Return the columns of a batch; ``kept`` as above."""
+        """Return the columns of a batch; ``kept`` is int64[f, n]."""
         return cls(
             events.records.column("customer_id"), events.hashes("customer_id"),
             events.hashes("transaction_id"), events.int64("event_time"),
@@ -96,14 +96,14 @@ class RingColumns:
 
 @dataclass(slots=True)
 class Journal:
-    """What one batch changed in one partition's rings; it ends by ``release`` or ``undo``.
+    """The changes of one batch to one partition's rings; ``release`` or ``undo`` ends it.
 
     Attributes:
-        rings: Whose it is.
-        number: Batches are numbered as they come.
-        entries: int64[r, width], one row per event that changed a ring.
-        length: Rows of it that are written.
-        newest: Newest accepted event time, ms; NEVER when nothing was accepted.
+        rings: The partition's rings.
+        number: Batches are numbered in their order.
+        entries: int64[r, width], one row for each event that changed a ring.
+        length: Number of rows that are written.
+        newest: Newest accepted event time, ms; NEVER if nothing was accepted.
     """
 
     rings: "CustomerRings"
@@ -115,13 +115,15 @@ class Journal:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long and how much rings remember; lengths in ms.
+    """For how long rings keep events, and how many; lengths in ms.
 
     Attributes:
-        lateness_ms: An event older than the customer's newest by more than this is not added.
-        horizon_ms: Longest window plus lateness: older events leave.
-        cap: Events per customer at most.
-        unit: What amounts are counted in, as :attr:`Plan.unit` says; it changes no sum.
+        lateness_ms: An event that is older than the customer's newest event by more than this is
+            not added.
+        horizon_ms: Longest window plus lateness; an event that is older than the customer's newest
+            event by this or more is evicted.
+        cap: Maximum number of events of a customer.
+        unit: The unit of amounts, as in :attr:`Plan.unit`; it does not affect sums.
     """
 
     lateness_ms: int
@@ -134,13 +136,13 @@ class CustomerRings:
     """The rings of one input partition.
 
     Args:
-        retention: How long and how much to remember.
-        program: What each event is to see of its ring.
+        retention: For how long to keep events, and how many.
+        program: The features to compute for each event.
         fields: Names of the further fields that are stored.
 
     Attributes:
-        watermark: Newest accepted event time of the batches that were released, ms; NEVER when
-            there is none. A restore sets it.
+        watermark: Newest accepted event time of the released batches, ms; NEVER if there is none. A
+            restore sets it.
     """
 
     def __init__(
@@ -164,7 +166,7 @@ class CustomerRings:
         """Compute another program from now on; the rings stay as they are.
 
         Args:
-            program: Looks no further back than the rings do, at fields that they store.
+            program: It looks back no further than the rings, and reads only fields that they store.
         """
         self._program = program
         self._silent = program._replace(
@@ -178,7 +180,7 @@ class CustomerRings:
 
     @property
     def newest(self) -> int:
-        """Newest accepted event time that the rings know, ms: of open batches too; or NEVER."""
+        """Newest accepted event time, ms, also of open batches; NEVER if there is none."""
         return max([self.watermark, *(journal.newest for journal in self._open.values())])
 
     def fold(
@@ -190,16 +192,17 @@ class CustomerRings:
         observed: NDArray[np.float64] | None,
         places: Int64 | None = None,
     ) -> Journal:
-        """Add the given rows, in order, and compute what each sees.
+        """Add the given rows, in order, and compute what each one sees.
 
         Args:
             rows: int64[r], the rows of this partition, in arrival order.
             columns: Of n events.
             skip: bool[n], rows that are rejected already.
-            verdict: uint8[n], written: ADDED, DUPLICATE, LATE or CAPPED.
-            observed: float64[n, k], written but for duplicates: what the program computes; None
-                computes nothing.
-            places: int64[r], where in ``observed`` each of the rows goes, if not to its own number.
+            verdict: uint8[n], written for the rows that are not skipped: ADDED, DUPLICATE, LATE or
+                CAPPED.
+            observed: float64[n, k], what the program computes, written for each of these rows that
+                is not a duplicate; None: nothing is computed.
+            places: int64[r], the row in ``observed`` for each of ``rows``; None: the same row.
 
         Returns:
             The journal of this batch's changes.
@@ -234,41 +237,41 @@ class CustomerRings:
                 key_length = int(offsets[row + 1] - offsets[row])
                 self._store = with_room(self._store, self._shape, key_length, self.retention.cap)
         except BaseException:
-            # Such as no memory for more room: what was folded before goes, too.
+            # For example, if there is no memory to grow: the rows so far are undone, too.
             self.undo(journal)
             raise
 
     def undo(self, journal: Journal) -> None:
-        """Take a batch back; the rings are then as they were before it.
+        """Undo a batch; the rings are then as they were before it.
 
-        Of two open batches the newer one goes first.
+        If several batches are open, the newest must be undone first.
         """
         del self._open[journal.number]
         undo_rows(self._store, self._shape, journal.entries, journal.length)
         self._keep(journal.entries)
 
     def release(self, journal: Journal) -> None:
-        """After the batch's commit: what only its undo needed may be used again."""
+        """End a batch after its commit: memory that only its undo needed is free again."""
         del self._open[journal.number]
         release_blocks(self._store, self._shape, journal.entries, journal.length)
         self._keep(journal.entries)
         self.watermark = max(self.watermark, journal.newest)
 
     def _keep(self, entries: Int64) -> None:
-        """Keep the memory of a journal for the next: to get it anew costs as much as the fold."""
+        """Keep a journal's memory for the next one: allocating it costs as much as the fold."""
         if len(self._spare) < len(entries) and entries.nbytes <= _SPARE_BYTES:
             self._spare = entries
 
     def evict(self, most: int) -> int:
-        """Let whole rings go that the watermark has passed by the horizon and the lateness.
+        """Evict rings that the watermark has passed by more than the horizon and the lateness.
 
-        What an open batch has touched stays. Call it between batches.
+        A ring that an open batch has touched is not evicted. Call it between batches.
 
         Args:
-            most: Customers to look at; the next call goes on where this one ends.
+            most: Number of slots to examine; the next call continues where this one ends.
 
         Returns:
-            How many customers left.
+            Number of customers that were evicted.
         """
         if self.watermark == NEVER:
             return 0
@@ -282,35 +285,35 @@ class CustomerRings:
     # -- checkpoints ------------------------------------------------------------------------
 
     def dump(self, bucket: int) -> bytes:
-        """Return all rings of a bucket as bytes; see ``payload``. An empty bucket gives none.
+        """Return the rings of a bucket as bytes (see ``payload``); no bytes for an empty bucket.
 
-        The bytes tell nothing of the layout in memory: equal rings give equal bytes.
+        The bytes do not depend on the layout in memory: equal rings give equal bytes.
 
         Args:
             bucket: 0 … BUCKETS-1.
 
         Raises:
-            ValueError: There is no such bucket.
+            ValueError: The number is out of range.
         """
         return bucket_payload.write(self._store, self._shape, self.fields, _checked(bucket))
 
     def load(
         self, payload: bytes, *, checked: bool = False, bucket: int = bucket_payload.ANY_BUCKET
     ) -> None:
-        """Add the rings of a bucket that ``dump`` gave.
+        """Add the rings of a bucket from the bytes of ``dump``.
 
-        Fields that the payload lacks are MISSING, those that are not stored here are dropped; so
-        are events beyond the horizon and the cap.
+        A field that the payload does not have is MISSING. A field that is not stored here is
+        dropped, and so are events beyond the horizon and the cap.
 
         Args:
-            payload: What ``dump`` gave; no bytes are no customers.
-            checked: Whether somebody has made sure that these are the bytes that were written.
-            bucket: The only bucket whose customers it may hold.
+            payload: From ``dump``; empty if there are no customers.
+            checked: Whether the caller has verified that these are the bytes that were written.
+            bucket: The only bucket whose customers it may contain.
 
         Raises:
-            ValueError: The bytes are damaged, or hold a customer who is here or whose bucket is
-                another; nothing is changed.
-            RuntimeError: A batch is open: its undo would not find the rings as it left them.
+            ValueError: The bytes are damaged, or contain a customer who is here already or belongs
+                to another bucket; nothing is changed.
+            RuntimeError: A batch is open: it could not be undone afterwards.
         """
         if self._open:
             raise RuntimeError("rings are loaded while a batch is open")
@@ -333,7 +336,7 @@ class CustomerRings:
     def events(self) -> Iterator[tuple[bytes, Int64, Int64, NDArray[np.uint64]]]:
         """Yield each customer's (id, times, amounts, hashes), in the order of the ids.
 
-        This is the rings' meaning without their layout: equal rings yield equal sequences.
+        This is the content of the rings without their layout: equal rings yield equal sequences.
         """
         store = self._store
         slots = store.slots[: int(store.counters[SLOTS])]

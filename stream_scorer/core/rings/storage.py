@@ -1,8 +1,8 @@
-"""The arrays behind a partition's rings: how they begin and how they grow.
+"""The arrays of a partition's rings: how they are created and how they grow.
 
-New arrays are zeros that nobody has written: they take no memory before they are used. Large ones
-are asked of the system itself: the heap would hand out memory that was used before, and write the
-zeros.
+New arrays consist of zeros that were never written, so they take no memory before they are used.
+Large ones come directly from the operating system: the heap could return used memory, and would
+have to write the zeros.
 """
 
 import mmap
@@ -35,23 +35,23 @@ Int64 = NDArray[np.int64]
 _T = TypeVar("_T", bound=np.generic)
 
 _SHORT_HORIZON_MS = 2**32
-"""Below this horizon the lower 32 bits of a time tell it, for the ring's newest is known."""
+"""With a shorter horizon the lower 32 bits of a time suffice: the ring's newest time is known."""
 
 _OWN_PAGES = 1 << 20
 _HUGE_PAGES = 16 << 20
-"""Bytes from which on an array has pages of its own, and huge ones, each of two megabytes."""
+"""Sizes in bytes from which an array has separate pages, and huge pages of two megabytes."""
 
 
 def shape_of(horizon_ms: int, fields: int) -> Int64:
-    """Return how rings lie in the pool.
+    """Return the layout of rings in the pool.
 
     Args:
-        horizon_ms: No event is older than its ring's newest by more than this.
-        fields: How many further fields are stored.
+        horizon_ms: No event is older than its ring's newest event by more than this.
+        fields: Number of further fields that are stored.
 
     Returns:
-        int64[4]: whether a time takes half a word (1) or one (0); words per unit of the pool;
-        the fields; the bits that tell a time's distance from the newest.
+        int64[4]: whether a time takes half a word (1) or one word (0); words in a unit of the
+        pool; the number of fields; the mask of a time's distance from the newest time.
     """
     short = horizon_ms < _SHORT_HORIZON_MS
     unit_words = SMALLEST * (2 + fields) + (SMALLEST // 2 if short else SMALLEST)
@@ -62,7 +62,7 @@ def new_store(shape: Int64) -> RingStore:
     """Return the arrays of a partition without customers.
 
     Args:
-        shape: As ``shape_of`` gives it.
+        shape: From ``shape_of``.
     """
     counters = np.zeros(COUNTERS, np.int64)
     counters[FREE_SLOT] = -1
@@ -85,13 +85,13 @@ def new_store(shape: Int64) -> RingStore:
 
 
 def new_scratch(cap: int, windows: int) -> Scratch:
-    """Return room to compute in.
+    """Return the memory in which a fold computes.
 
     Args:
-        cap: Events of the longest ring.
-        windows: How many windows there are.
+        cap: Maximum number of events of a ring.
+        windows: Number of windows.
     """
-    # One for each window and one for the horizon, four at a time.
+    # One for each window and one for the horizon, rounded up to a multiple of four.
     marks = (windows + 4) // 4 * 4
     places = 1 << (2 * (cap + 1)).bit_length()
     return Scratch(
@@ -109,13 +109,13 @@ def new_scratch(cap: int, windows: int) -> Scratch:
 
 
 def with_room(store: RingStore, shape: Int64, key_length: int, events: int) -> RingStore:
-    """Return a store in which each array is long enough for one more customer or ring.
+    """Return a store in which each array has room for one more customer or ring.
 
     Args:
-        store: The arrays so far.
-        shape: As ``shape_of`` gives it.
+        store: The current arrays.
+        shape: From ``shape_of``.
         key_length: Bytes of the customer's id.
-        events: Events that the ring may hold.
+        events: Number of events that the ring may have.
     """
     counters = store.counters
     if counters[FREE_SLOT] < 0 and counters[SLOTS] >= len(store.slots):
@@ -130,7 +130,7 @@ def with_room(store: RingStore, shape: Int64, key_length: int, events: int) -> R
     if counters[KEY_BYTES] + key_size > len(store.keys):
         keys = _grown(store.keys, len(store.keys) + len(store.keys) // 16 * 8 + key_size)
         store = store._replace(keys=keys, key_words=keys.view(np.int64))
-    # A block of the largest size, wherever it must begin.
+    # Room for the block and for the gap before it: it begins at a multiple of its size.
     largest = 2 << int(size_class(events))
     units = len(store.tags)
     if int(counters[UNITS]) + largest > units:
@@ -147,7 +147,7 @@ def _times(words: Int64, shape: Int64) -> NDArray[Any]:
 
 
 def _slots(size: int) -> NDArray[np.void]:
-    """Return slots, each in one cache line; those that nobody has are never read."""
+    """Return slots, each in one cache line; a slot without a customer is never read."""
     line = SLOT.itemsize
     memory = _zeros((size + 1) * line, np.dtype(np.uint8))
     skip = -memory.ctypes.data % line
@@ -166,6 +166,6 @@ def _zeros(size: int, dtype: np.dtype[_T]) -> NDArray[_T]:
         return np.zeros(size, dtype)
     pages = mmap.mmap(-1, length)
     if length >= _HUGE_PAGES and hasattr(mmap, "MADV_HUGEPAGE"):
-        with suppress(OSError):  # a kernel without them
+        with suppress(OSError):  # a kernel without huge pages
             pages.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(pages, dtype)

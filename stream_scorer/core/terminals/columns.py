@@ -1,4 +1,4 @@
-"""Transactions and labels as the columns that their rows are settled from."""
+"""Transactions and labels as columns, from which the rows of terminals are settled."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,17 +17,17 @@ UInt64 = NDArray[np.uint64]
 Bool = NDArray[np.bool_]
 
 _EARLY_MS = 86_400_000
-"""So much earlier than its transaction a label may be known: many have only a day."""
+"""A label may be known this much before its transaction: many labels only have a date."""
 _LATEST_MS = 2**62
 
 
 OURS = LabelIdentity()
-"""What labels of our own schema name."""
+"""The fields by which labels of this project's schema name their transactions."""
 
 
 @dataclass(frozen=True, slots=True)
 class PendingTransactions:
-    """n transactions whose label is not settled, or was not before they left.
+    """n transactions: pending, or with a label that was just settled.
 
     Attributes:
         match: uint64[n], hash of the transaction id, and of customer and event time if labels
@@ -35,8 +35,8 @@ class PendingTransactions:
         identity: uint64[n], hash of customer, transaction id and partition.
         event_time: int64[n], ms.
         terminal_id: n strings.
-        partition: int32[n], source.
-        offset: int64[n], source.
+        partition: int32[n], source partition.
+        offset: int64[n], source offset.
     """
 
     match: UInt64
@@ -63,12 +63,12 @@ class Labels:
 
     Attributes:
         match: uint64[n], as :attr:`PendingTransactions.match`.
-        event_time: int64[n], their transactions' event times, ms. Where labels do not name them, a
-            time that these are not after: until then a label is kept.
+        event_time: int64[n], event times of their transactions, ms. If labels do not name them: a
+            time that these are not after, until which a label is kept.
         label_time: int64[n], when they became known, ms.
         fraud: bool[n].
-        partition: int32[n], source.
-        offset: int64[n], source.
+        partition: int32[n], source partition.
+        offset: int64[n], source offset.
     """
 
     match: UInt64
@@ -90,11 +90,11 @@ class Labels:
 
 
 def rows_of(events: EventBatch, identity: LabelIdentity = OURS) -> PendingTransactions:
-    """Return valid transactions as rows.
+    """Return valid transactions as pending ones.
 
     Args:
         events: The transactions.
-        identity: What labels name of them.
+        identity: The fields by which labels name them.
     """
     records = events.records
     time = events.int64("event_time")
@@ -116,13 +116,13 @@ def labels_of(
     offset: Int64,
     identity: LabelIdentity = OURS,
 ) -> Labels:
-    """Return decoded labels.
+    """Return decoded labels as columns.
 
     Args:
         records: n labels; see :func:`label_times`.
-        partition: int32[n], source.
-        offset: int64[n], source.
-        identity: What they name of their transaction.
+        partition: int32[n], source partition.
+        offset: int64[n], source offset.
+        identity: The fields by which they name their transactions.
     """
     time, label_time = label_times(records, identity)
     fraud = np.asarray(records.column("is_fraud").to_numpy(zero_copy_only=False), np.bool_)
@@ -132,11 +132,11 @@ def labels_of(
 def label_times(records: pa.RecordBatch, identity: LabelIdentity) -> tuple[Int64, Int64]:
     """Return the event times of the labelled transactions, and when their labels became known.
 
-    Where labels do not name the event time, it is :func:`kept_until` instead.
+    If labels do not name the event time, :func:`kept_until` replaces it.
 
     Args:
-        records: n labels. One without a label time is known since its transaction.
-        identity: What they name of their transaction.
+        records: n labels. A label without a label time is known since its transaction.
+        identity: The fields by which they name their transactions.
 
     Returns:
         Two int64[n], ms.
@@ -150,7 +150,7 @@ def label_times(records: pa.RecordBatch, identity: LabelIdentity) -> tuple[Int64
 
 
 def kept_until(label_time: Int64) -> Int64:
-    """Return int64[n]: times that the event times of labelled transactions are not after.
+    """Return int64[n], ms: times that the event times of labelled transactions are not after.
 
     Args:
         label_time: int64[n], when the labels became known, ms.
@@ -160,12 +160,12 @@ def kept_until(label_time: Int64) -> Int64:
 
 
 def match_of(records: pa.RecordBatch, event_time: Int64, identity: LabelIdentity) -> UInt64:
-    """Return uint64[n]: hashes by which labels and transactions find each other.
+    """Return uint64[n]: hashes that are equal for a label and its transaction.
 
     Args:
         records: n labels or transactions.
         event_time: int64[n], ms.
-        identity: What labels name of their transaction, in addition to its id.
+        identity: The fields by which labels name their transactions, in addition to the id.
     """
     named = _hashes(records) if identity.by_customer else _hash(records, "transaction_id")
     return _with_time(named, event_time, identity)
@@ -176,13 +176,13 @@ def _with_time(named: UInt64, event_time: Int64, identity: LabelIdentity) -> UIn
 
 
 def last_in_time(match: UInt64, known: Int64, wanted: UInt64, limit: Int64) -> Int64:
-    """Return int64[n]: for each of n transactions the place of its last label in time, or -1.
+    """Return int64[n]: the index of the last label in time of each transaction, or -1.
 
     Args:
         match: uint64[m], of labels, ascending.
         known: int64[m], when they became known, ms; ascending for equal matches.
         wanted: uint64[n], of transactions.
-        limit: int64[n], up to when a label of each is in time, ms.
+        limit: int64[n], the latest label time that is in time for each transaction, ms.
     """
     first = np.searchsorted(match, wanted, side="left").astype(np.int64)
     low, high = first, np.searchsorted(match, wanted, side="right").astype(np.int64)

@@ -1,11 +1,13 @@
-"""What is known of terminals: a row for each of their transactions, fraud or not, some days late.
+"""The history of terminals: a row for each of their transactions, fraud or not, some days late.
 
-No process sees a terminal's whole history in its own input, which is partitioned by customer. So
-the rows come from elsewhere, each once, and only when its label is settled. The table's *watermark*
-says how far it is whole: every row up to it is in, and none follows.
+A process cannot see a terminal's complete history in its own input, which is partitioned by
+customer. So the rows come from elsewhere, each one once, and only when its label is settled. The
+table's *watermark* states how far it is complete: every row up to it is in the table, and no such
+row follows.
 
-An event at t sees the rows of (t - delay - window, t - delay]. What lies later is never seen, so it
-does not matter how far the table is ahead of the event, nor in what pieces it came.
+An event at t sees the rows of (t - delay - window, t - delay]. Later rows are never seen. So the
+result does not depend on how far the table is ahead of the event, nor on the pieces in which the
+rows arrived.
 """
 
 from dataclasses import dataclass
@@ -43,10 +45,10 @@ class Delayed:
     """The operations over terminals of all manifests that share an engine.
 
     Attributes:
-        operations: int64[k, 3]: the kind, the window's number, the column that is written.
+        operations: int64[k, 3]: the kind, the index of the window, the column that is written.
         windows: int64[w], ms, ascending.
         delay_ms: How long before the event the windows end.
-        lateness_ms: The plan's.
+        lateness_ms: The plan's lateness.
     """
 
     operations: Int64
@@ -59,20 +61,20 @@ class Delayed:
 
     @property
     def longest_ms(self) -> int:
-        """How long before the event the longest window begins; 0 when there is none."""
+        """How long before the event the longest window begins, ms; 0 if there is no window."""
         return self.delay_ms + int(self.windows[-1]) if len(self.windows) else 0
 
     @property
     def memory_ms(self) -> int:
-        """How far behind the slowest partition's watermark a row may leave.
+        """How long rows must be kept before the slowest partition's watermark, ms.
 
-        ``table.evict(slowest - memory_ms)`` takes nothing that an event in time can see.
+        ``table.evict(slowest - memory_ms)`` evicts no row that an event in time can see.
         """
         return self.longest_ms + self.lateness_ms
 
 
 class TerminalTable:
-    """Rows of terminals, in time order; an id is known by its 64-bit hash.
+    """Rows of terminals, in time order; a terminal is identified by the 64-bit hash of its id.
 
     >>> table = TerminalTable()
     >>> table.add(pa.array(["x", "x"]), np.array([1_000, 2_000]), np.array([True, False]))
@@ -87,12 +89,12 @@ class TerminalTable:
         self._added = 0
 
     def __len__(self) -> int:
-        """Return how many rows are held."""
+        """Return the number of rows."""
         return int(self._store.counters[ROWS])
 
     @property
     def watermark(self) -> int:
-        """Every row up to here is in the table, ms; NEVER at first."""
+        """Every row up to this event time is in the table, ms; NEVER at first."""
         return self._watermark
 
     @watermark.setter
@@ -105,16 +107,16 @@ class TerminalTable:
 
     @property
     def edge(self) -> int:
-        """Rows up to here have left, ms; NEVER at first."""
+        """Rows up to this event time were evicted, ms; NEVER at first."""
         return self._edge
 
     def add(self, terminal_id: pa.Array, event_time: Int64, fraud: Bool) -> None:
-        """Add rows, in any order; those that ``evict`` would take are passed over.
+        """Add rows, in any order; rows at or before the edge are ignored.
 
         Args:
             terminal_id: n strings.
             event_time: int64[n], ms.
-            fraud: bool[n], as the label said at the cut-off.
+            fraud: bool[n], by the label at the cut-off.
         """
         self.add_hashed(hashes_of(terminal_id), event_time, fraud)
 
@@ -127,10 +129,10 @@ class TerminalTable:
         self._added += len(terminal)
 
     def as_of(self, watermark: int) -> "TerminalTable":
-        """Return a table that knows these rows up to an earlier watermark alone, to be asked only.
+        """Return a table with the rows up to an earlier watermark, which must only be read.
 
         Args:
-            watermark: Event time, ms; one that is later than this table's makes no difference.
+            watermark: Event time, ms; a time after this table's watermark makes no difference.
         """
         earlier = TerminalTable()
         earlier._store, earlier._edge = self._store, self._edge
@@ -138,12 +140,13 @@ class TerminalTable:
         return earlier
 
     def evict(self, edge_ms: int) -> None:
-        """Let the rows up to an edge go: no event sees them any more.
+        """Evict the rows up to an edge: no event sees them afterwards.
 
-        Their memory is given back once as many rows have come as an eighth of those held.
+        They are removed once as many rows were added as an eighth of those in the table. Their
+        memory is free again when all rows are packed.
 
         Args:
-            edge_ms: Event time; an earlier one than before changes nothing.
+            edge_ms: Event time; an edge before the current one changes nothing.
         """
         self._edge = max(self._edge, edge_ms)
         if self._added * _SWEEP_SHARE >= len(self):
@@ -156,14 +159,14 @@ class TerminalTable:
         """Write what events see of their terminals.
 
         Args:
-            delayed: What to compute.
+            delayed: The operations.
             terminal_id: n strings.
             event_time: int64[n], ms.
             observed: float64[n, k]; the operations' columns are written.
 
         Returns:
-            bool[n]: whether the table lacks rows of an event's windows, because they have not come
-            yet or have left already.
+            bool[n]: whether rows of the event's windows are missing, because they have not arrived
+            yet or were evicted already.
         """
         terminal = hashes_of(terminal_id)
         return self.observe_hashed(
@@ -182,8 +185,8 @@ class TerminalTable:
     ) -> Bool:
         """Do the same for terminals given as uint64[n] hashes of their ids.
 
-        Event i is written to row ``rows[i]``. What is written does not depend on ``in_order``: it
-        says that there are many events in about the order of their times, which saves searches.
+        Event i is written to row ``rows[i]``. ``in_order`` states that there are many events,
+        approximately in time order. That saves searches, and does not change what is written.
         """
         windows = delayed.windows
         terminals = int(self._store.counters[TERMINALS]) if in_order else 0
@@ -197,16 +200,16 @@ class TerminalTable:
 
 
 def used_up_to(table: TerminalTable, delayed: Delayed, event_time: Int64) -> Int64:
-    """Return int64[n], the newest time of rows that each event could see; NEVER for none, ms.
+    """Return int64[n], ms: the newest time of rows that each event could see; NEVER for none.
 
-    It is the event's own time less the delay, unless the table was behind: so it does not tell how
-    far ahead the table was, which is another in each run.
+    That is the event time less the delay, or the table's watermark if that is earlier. So it does
+    not depend on how far the table was ahead, which differs in each run.
     """
     return np.minimum(event_time - delayed.delay_ms, table.watermark)
 
 
 def _new_store(terminals: int, cells: int) -> TerminalStore:
-    """Return an empty store with room for more than as many of each."""
+    """Return an empty store with room for more terminals and cells than given."""
     slots = 64 + 2 * terminals
     places = 1 << (2 * slots - 1).bit_length()
     return TerminalStore(
@@ -219,7 +222,7 @@ def _new_store(terminals: int, cells: int) -> TerminalStore:
 
 
 def _with_room(store: TerminalStore) -> TerminalStore:
-    """Return a store in which all rows are packed and there is room again."""
+    """Return a store in which all rows are packed and new ones have room."""
     terminals, cells = measure_packed(store)
     target = _new_store(int(terminals), int(cells))
     pack(store, target)

@@ -1,13 +1,13 @@
-"""What becomes of transactions and labels: one row per transaction, once its label is settled.
+"""Settle labels: one row for each transaction, once its fraud label is final.
 
-A row (terminal, event time e, fraud or not) leaves when the *watermark* W reaches e. W follows the
-event times that were seen, ``hold`` (the delay less the slack) and the lateness behind, as of the
-slowest partition that is not idle. A row takes the last label that was known at e + hold; a label
-that comes when its row has left changes nothing. So a row never changes.
+A row (terminal, event time e, fraud or not) leaves when the *watermark* W reaches e. W is the
+newest event time of the slowest partition that is not idle, minus ``hold`` (the delay less the
+slack) and the lateness. A row takes the last label that was known at e + hold. A label that arrives
+after its row has left changes nothing. So a row never changes.
 
-The state between two batches is a function of the records before them and of W alone: what is
-pending is what lies after W. It needs no order among partitions, so a restart rebuilds it from the
-records themselves, one partition after the other.
+The state between two batches depends only on the records before them and on W: everything after W
+is pending. It does not depend on the order among partitions, so a restart rebuilds it from the
+records, one partition after the other.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,20 +30,21 @@ Bool = NDArray[np.bool_]
 NEVER = -(2**62)
 """Before every time, ms."""
 IDLE_MS = 60_000
-"""A partition whose records are this much older than the newest, by Kafka's time, is idle."""
+"""A partition is idle if its newest Kafka timestamp is this much before the newest of all, ms."""
 NOWHERE = 2**62
-"""Behind every offset."""
+"""After every offset."""
 _BUCKET_MS = 600_000
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """How far the input has come.
+    """How far the input has been read.
 
     Attributes:
-        newest: int64[p], newest event time by partition of the transactions, ms; NEVER at first.
-        heard: int64[p], newest Kafka timestamp likewise.
-        watermark: Rows up to here are out, ms.
+        newest: int64[p], newest event time of the transactions of each partition, ms; NEVER at
+            first.
+        heard: int64[p], newest Kafka timestamp of each partition, ms; NEVER at first.
+        watermark: Rows up to this event time have left, ms.
     """
 
     newest: Int64
@@ -52,18 +53,18 @@ class Clock:
 
     @classmethod
     def new(cls, partitions: int) -> "Clock":
-        """Return the clock of an input of which nothing was seen."""
+        """Return the clock of an input before the first record."""
         never = np.full(partitions, NEVER)
         return cls(never, never.copy())
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """n rows that leave, by event time, partition and offset.
+    """n rows that leave, in the order of event time, partition and offset.
 
     Attributes:
         rows: The transactions.
-        fraud: bool[n], what the last label in time said; False without one.
+        fraud: bool[n], by the last label in time; False without one.
     """
 
     rows: PendingTransactions
@@ -75,12 +76,12 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a batch held that no row tells of.
+    """Counts of what a batch contained without an effect on a row.
 
     Attributes:
-        duplicates: Transactions that were there before.
-        late_rows: Transactions whose row could no longer leave.
-        late_labels: Labels that came when their row had left.
+        duplicates: Transactions that repeat an earlier one.
+        late_rows: Transactions that came after the watermark had passed their row.
+        late_labels: Labels that came after their row had left.
         after_cutoff: Labels that became known after their row's cut-off.
     """
 
@@ -92,7 +93,7 @@ class Counts:
 
 @dataclass(slots=True)
 class _Bucket:
-    """What is pending of ten minutes of event time."""
+    """The pending transactions and labels of ten minutes of event time."""
 
     rows: list[PendingTransactions] = field(default_factory=list)
     labels: list[Labels] = field(default_factory=list)
@@ -100,16 +101,16 @@ class _Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """What a batch comes to; nothing has changed yet.
+    """The result of a batch; the state has not changed yet.
 
     Attributes:
-        settled: What leaves.
-        clock: How far the input has come.
-        counts: What no row tells of.
-        first: int64[p + l], by source partition (those of labels behind those of transactions) the
-            oldest offset of what stays pending; ``NOWHERE`` for none.
-        rows: Further rows that stay.
-        labels: Further labels that stay.
+        settled: The rows that leave.
+        clock: How far the input has been read.
+        counts: What had no effect on a row.
+        first: int64[p + l], for each source partition (those of labels after those of transactions)
+            the oldest offset that stays pending; ``NOWHERE`` for none.
+        rows: The batch's transactions that stay.
+        labels: The batch's labels that stay.
     """
 
     settled: Settled
@@ -121,15 +122,16 @@ class Folded:
 
 
 class Pending:
-    """Transactions and labels whose rows have not left.
+    """Transactions whose rows have not left, and their labels.
 
-    ``fold`` changes nothing, ``keep`` does: a batch that is given up needs no undoing.
+    ``fold`` changes nothing, and ``keep`` applies its result. So an aborted batch needs no undo.
 
     Args:
-        partitions: Of the transactions.
-        sources: Of transactions and labels together.
-        hold_ms: From a transaction to its cut-off: the delay less the slack.
-        lateness_ms: How far the watermark stays behind the newest event, beside that.
+        partitions: Number of partitions of the transactions.
+        sources: Number of partitions of transactions and labels together.
+        hold_ms: Time from a transaction to its cut-off: the delay less the slack.
+        lateness_ms: How much earlier than the newest event time the watermark is, in addition to
+            ``hold_ms``.
         by_time: Whether labels name the event times of their transactions.
     """
 
@@ -147,11 +149,11 @@ class Pending:
         self._firsts: dict[int, Int64] = {}
 
     def __len__(self) -> int:
-        """Return how many rows are pending."""
+        """Return the number of pending rows."""
         return len(self._known)
 
     def remember(self, rows: PendingTransactions, labels: Labels) -> None:
-        """Take in what a replay brings; what has left before is passed over."""
+        """Add the records of a replay; those up to the watermark are ignored."""
         watermark = self.clock.watermark
         fresh, _ = self._fresh(rows.take(np.flatnonzero(rows.event_time > watermark)))
         self._store(
@@ -166,11 +168,11 @@ class Pending:
         labels: Labels,
         label_order: Int64,
     ) -> Folded:
-        """Take a batch in.
+        """Return the result of a batch, without changing the state.
 
         Args:
             rows: n valid transactions in the order of the merged input.
-            timestamp: int64[n], their Kafka timestamps.
+            timestamp: int64[n], their Kafka timestamps, ms.
             row_order: int64[n], their places in the merged batch, ascending.
             labels: m labels in the same order.
             label_order: int64[m], their places, ascending.
@@ -188,7 +190,7 @@ class Pending:
         alive = fresh.event_time > marks[self._places(fresh, rows)]
         late_rows = len(fresh) - int(alive.sum())
         fresh = fresh.take(np.flatnonzero(alive))
-        # A label sees the watermark of the transactions before it.
+        # The watermark for a label is that of the transactions before it.
         stand = np.append(before.watermark, marks)[np.searchsorted(row_order, label_order)]
         open_ = labels.event_time > stand
         late_labels = len(labels) - int(open_.sum())
@@ -202,7 +204,7 @@ class Pending:
         return Folded(settled, clock, counts, first, stay, stay_labels)
 
     def keep(self, folded: Folded) -> None:
-        """Make a folded batch the state."""
+        """Apply the result of a batch to the state."""
         self.clock = folded.clock
         gone = folded.settled.rows
         for identity, time in zip(gone.identity.tolist(), gone.event_time.tolist(), strict=True):
@@ -214,10 +216,11 @@ class Pending:
     # -- what is new ------------------------------------------------------------------------
 
     def _fresh(self, rows: PendingTransactions) -> tuple[PendingTransactions, int]:
-        """Return the rows that are no duplicates, and how many are.
+        """Return the rows that are not duplicates, and the number of duplicates.
 
-        A duplicate is the same transaction of the same customer again, with the event time that it
-        had or an earlier one. (A later one would need a memory of rows that have left.)
+        A duplicate is the same transaction of the same customer in the same partition, with the
+        event time of the first one or an earlier one. (To find one with a later event time, rows
+        that have left would have to be remembered.)
         """
         known, met = self._known, dict[int, int]()
         kept = []
@@ -236,7 +239,7 @@ class Pending:
 
     @staticmethod
     def _places(fresh: PendingTransactions, rows: PendingTransactions) -> Int64:
-        """Return where the fresh rows, which are some of the rows in their order, were."""
+        """Return the indices in ``rows`` of the fresh rows, which are some of them in order."""
         if len(fresh) == len(rows):
             return np.arange(len(rows))
         # Source coordinates are unique in a batch and keep their order within a partition.
@@ -252,7 +255,7 @@ class Pending:
     def _in_time(self, labels: Labels) -> Labels:
         """Return the labels that were known at their row's cut-off.
 
-        Labels that do not name their row's time are judged when the row leaves.
+        If labels do not name the event time, all are returned: they are judged when the row leaves.
         """
         if not self._by_time:
             return labels
@@ -263,13 +266,14 @@ class Pending:
     def _settle(
         self, fresh: PendingTransactions, in_time: Labels, stand: Int64, watermark: int
     ) -> Settled:
-        """Return the rows up to the watermark with what the last label says of each.
+        """Return the rows up to the watermark, each with its last label.
 
         Args:
             fresh: The batch's own rows.
             in_time: The batch's own labels.
-            stand: int64[m], where labels do not name their row's time: the watermark before each.
-            watermark: After the batch.
+            stand: int64[m], the watermark before each label; only used if labels do not name the
+                event time.
+            watermark: The watermark after the batch.
         """
         rows = [fresh, *(r for n in self._reached(watermark) for r in self._buckets[n].rows)]
         leaving = joined_rows([r.take(np.flatnonzero(r.event_time <= watermark)) for r in rows])
@@ -281,7 +285,7 @@ class Pending:
         return Settled(leaving, _verdicts(leaving, joined_labels(labels)))
 
     def _reached(self, watermark: int) -> list[int]:
-        """Return the buckets in which something may lie up to the watermark, ascending."""
+        """Return the buckets that may have something up to the watermark, ascending."""
         edge = watermark // _BUCKET_MS
         return sorted(number for number in self._buckets if number <= edge)
 
@@ -340,7 +344,7 @@ class Pending:
 
 
 def _by_bucket(event_time: Int64) -> Iterator[tuple[int, Int64]]:
-    """Yield each bucket's members, in their order."""
+    """Yield each bucket with the indices of its members, in their order."""
     bucket = event_time // _BUCKET_MS
     order = np.argsort(bucket, kind="stable")
     if not len(order):
@@ -351,14 +355,14 @@ def _by_bucket(event_time: Int64) -> Iterator[tuple[int, Int64]]:
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Told:
-    """A label that does not name its row's time; the newest one is the last in order.
+    """A label that does not name the event time; the newest label is the last one in order.
 
     Attributes:
         label_time: When it became known, ms.
-        partition: Source.
-        offset: Source.
-        fraud: What it says.
-        until: It is kept until then, ms: for rows that are not after that.
+        partition: Source partition.
+        offset: Source offset.
+        fraud: Whether the transaction was a fraud.
+        until: It is kept until this event time, ms: it counts for rows that are not after it.
     """
 
     label_time: int
@@ -369,7 +373,7 @@ class _Told:
 
 
 class _LabelsByTransaction:
-    """Pending labels that do not name their row's time, by what they are of."""
+    """Pending labels that do not name the event time, by the hash of their transaction."""
 
     def __init__(self) -> None:
         self._labels: dict[int, list[_Told]] = {}
@@ -379,15 +383,15 @@ class _LabelsByTransaction:
             self._labels.setdefault(match, []).append(told)
 
     def verdicts(self, rows: PendingTransactions, fresh: Labels, stand: Int64, hold: int) -> Bool:
-        """Return bool[n]: what the last label says of each row that leaves.
+        """Return bool[n]: whether each row that leaves is a fraud by its last label.
 
-        A label counts for a row that had not left when it came, wherever a batch ended.
+        A label counts if the row had not left when it arrived, wherever batches ended.
 
         Args:
             rows: n rows.
-            fresh: m labels of the batch in which they leave, not added yet.
-            stand: int64[m], the watermark before each of these.
-            hold: From a row to its cut-off, ms.
+            fresh: m labels of the batch in which they leave, which are not added yet.
+            stand: int64[m], the watermark before each of these labels.
+            hold: Time from a row to its cut-off, ms.
         """
         new: dict[int, list[tuple[int, _Told]]] = {}
         for (match, told), before in zip(_told(fresh), stand.tolist(), strict=True):
@@ -402,7 +406,7 @@ class _LabelsByTransaction:
         return found
 
     def forget(self, labels: Sequence[Labels], watermark: int) -> None:
-        """Forget those of some labels that are kept until ``watermark`` at most."""
+        """Remove those of some labels that are kept no longer than until ``watermark``."""
         gone = {
             match for each in labels for match in each.match[each.event_time <= watermark].tolist()
         }
@@ -424,7 +428,7 @@ def _told(labels: Labels) -> Iterator[tuple[int, _Told]]:
 
 
 def _verdicts(rows: PendingTransactions, labels: Labels) -> Bool:
-    """Return bool[n]: what the last label of each row says; of two known at once, the later one."""
+    """Return bool[n]: the last label of each row; of equal label times the later label."""
     if not len(labels) or not len(rows):
         return np.zeros(len(rows), np.bool_)
     order = np.lexsort((labels.offset, labels.partition, labels.label_time, labels.match))

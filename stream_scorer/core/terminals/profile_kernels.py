@@ -1,4 +1,4 @@
-"""The loops of the profiler: a merge by time, and the watermark that moves with it."""
+"""The loops of the profiler: a merge by time, the watermark that moves with it, and a hash."""
 
 import numpy as np
 
@@ -9,19 +9,19 @@ NONE_AFTER = np.int64(2**63 - 1)
 
 @kernel
 def merge(timestamp, begins, ends, free, at_end, most, order):
-    """Merge sources by their records' times; on equal times the first source goes first.
+    """Merge sources by the times of their records; at equal times the first source comes first.
 
     Args:
-        timestamp: int64[n], all sources' records one behind the other.
-        begins: int64[s], where each source's records begin; moved to what is left.
+        timestamp: int64[n], the records of all sources, one source after the other.
+        begins: int64[s], where each source's records begin; moved to the first one that is left.
         ends: int64[s], where they end.
-        free: int64[s], up to where a record need not wait for a source that has nothing.
-        at_end: bool[s], whether a source without records has none to give.
-        most: Records to take at most.
+        free: int64[s], records before this index need not wait for a source without records.
+        at_end: bool[s], whether a source without records has reached its end.
+        most: Maximum number of records to take.
         order: int64[most], written: the records in their order.
 
     Returns:
-        How many records were taken: none is taken before one that may still come.
+        The number of records taken. None is taken before one that may still arrive.
     """
     count = 0
     while count < most:
@@ -51,13 +51,13 @@ def advance(partition, event_time, timestamp, newest, heard, behind, idle, water
     Args:
         partition: int32[n].
         event_time: int64[n], ms.
-        timestamp: int64[n], Kafka's, ms.
-        newest: int64[p], newest event time by partition; moved.
-        heard: int64[p], newest Kafka timestamp by partition; moved.
-        behind: How far the watermark stays behind event time, ms.
-        idle: A partition that has been silent for longer holds nothing back, ms.
-        watermark: Where it stands, ms.
-        out: int64[n], written: where it stands after each.
+        timestamp: int64[n], Kafka timestamps, ms.
+        newest: int64[p], newest event time of each partition; updated.
+        heard: int64[p], newest Kafka timestamp of each partition; updated.
+        behind: How much earlier than the event times the watermark is, ms.
+        idle: A partition that was silent for longer does not delay the watermark, ms.
+        watermark: The watermark before the first transaction, ms.
+        out: int64[n], written: the watermark after each transaction.
     """
     clock = np.int64(-(2**62))
     for p in range(len(heard)):
@@ -77,7 +77,7 @@ def advance(partition, event_time, timestamp, newest, heard, behind, idle, water
 
 @allocating
 def mixed(left, right):
-    """Return uint64[n]: one hash of two (uint64[n], int64[n] or uint64[n])."""
+    """Return uint64[n]: one hash of two columns (uint64[n], and int64[n] or uint64[n])."""
     out = np.empty(len(left), np.uint64)
     for i in range(len(left)):
         h = left[i] ^ (np.uint64(right[i]) * np.uint64(0x9E3779B97F4A7C15))

@@ -1,1 +1,1 @@
-"""Bundles: sign, verify, load and write them."""
+"""Bundles: read, verify, load, sign and write them."""

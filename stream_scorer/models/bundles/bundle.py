@@ -1,9 +1,9 @@
-"""A model bundle's manifest: everything that may change a decision, and where it came from.
+"""A model bundle's manifest: everything that may change a decision, and the origin of the model.
 
 A bundle is a directory ``NAME/VERSION/`` with ``manifest.json``, ``model.skops`` (the fitted
-scikit-learn model) and ``golden.json`` (rows and their scores). The model card is for people:
-``card.md`` and its picture ``card.png``, both or none. Whatever is there is listed in the manifest
-with its sha256, and nothing else may be there but ``signature.json`` (see ``signature.py``).
+scikit-learn model) and ``golden.json`` (rows and their scores). It may have a model card for
+people: ``card.md`` and its picture ``card.png``, both or none. The manifest lists the sha256 of
+each of these files. The only other file is ``signature.json`` (see ``bundle_signature``).
 """
 
 import hashlib
@@ -56,7 +56,7 @@ class _ManifestPart(BaseModel):
 
 
 class DecisionThresholds(_ManifestPart):
-    """Scores from which a transaction is reviewed or blocked, and the rule that chose them."""
+    """The scores from which a transaction is reviewed or blocked, and the rule that chose them."""
 
     review: Annotated[float, Field(gt=0, le=1)]
     block: Annotated[float, Field(gt=0, le=1)]
@@ -69,7 +69,7 @@ class DecisionThresholds(_ManifestPart):
 
 
 class Libraries(_ManifestPart):
-    """Versions that the model was trained and saved with."""
+    """Versions of the libraries with which the model was trained and saved."""
 
     scikit_learn: str
     skops: str
@@ -77,9 +77,10 @@ class Libraries(_ManifestPart):
 
 
 class Period(_ManifestPart):
-    """A range of event days, both included, and what it held.
+    """A range of event days, both included, and what it contained.
 
-    Its first and last day hold transactions: it is what was there of the days that were asked for.
+    The first and the last day have transactions: these are the days that were found among those
+    that were requested.
     """
 
     first_day: date
@@ -89,33 +90,33 @@ class Period(_ManifestPart):
 
 
 class Interval(_ManifestPart):
-    """Between which values 95 % of the bootstrap's resamples lie."""
+    """The 95 % interval of the bootstrap's resamples."""
 
     low: float
     high: float
 
 
 class Quality(_ManifestPart):
-    """How the model ranks the days of ``period``, and what its thresholds do there.
+    """The quality of the model, and of its thresholds, on the days of ``period``.
 
-    What has a default, format 1 has not had from its beginning: version 1.0.0 lacks it.
+    Attributes with a default were added to format 1 later; version 1.0.0 does not have them.
 
     Attributes:
-        period: The days and what they held.
+        period: The days and what they contained.
         auc: Area under the ROC curve.
-        average_precision: Area under the precision-recall curve, by steps.
+        average_precision: Area under the precision-recall curve, as a step function.
         review_or_block_rate: The alert rate: share of transactions that are not approved.
         block_rate: Share of transactions that are blocked.
-        block_precision: Share of those that are frauds.
+        block_precision: Share of frauds among the blocked transactions.
         card_precision: CP@k, mean over the days.
-        recall_at_1_percent_fpr: Share of frauds above the score that 1 % of the genuine reach.
+        recall_at_1_percent_fpr: Recall at a false-positive rate of at most 1 %.
         value_recall: Share of the frauds' value that is not approved.
-        cost_saved: Units of the currency that the decisions save beside approving everything.
-        cost_saved_share: The same as a share of what approving everything costs.
-        brier: Mean squared distance between score and outcome.
-        calibration_error: Mean distance between score and share of frauds over ten bins of equal
-            width, by their transactions.
-        intervals: By measure.
+        cost_saved: Costs saved, compared with approving everything, in units of the currency.
+        cost_saved_share: The same as a share of the costs of approving everything.
+        brier: Brier score: mean squared difference between score and fraud label.
+        calibration_error: Mean absolute difference between score and share of frauds over ten bins
+            of equal width, weighted by their transactions.
+        intervals: The intervals, by measure.
     """
 
     period: Period
@@ -135,13 +136,13 @@ class Quality(_ManifestPart):
 
 
 class ThresholdCosts(_ManifestPart):
-    """What outcomes cost, in units of the currency; the thresholds make the sum least.
+    """The costs of outcomes, in units of the currency; the thresholds minimise their sum.
 
     Attributes:
-        missed_share: Of an approved fraud's amount, the share that is lost.
-        missed_fixed: What every approved fraud costs beside that.
-        review: What a review costs.
-        false_block: What blocking a genuine transaction costs.
+        missed_share: The share of an approved fraud's amount that is lost.
+        missed_fixed: The cost of each approved fraud, in addition to that.
+        review: The cost of a review.
+        false_block: The cost of blocking a genuine transaction.
     """
 
     missed_share: Annotated[float, Field(ge=0)] = 1.0
@@ -157,25 +158,25 @@ class ThresholdCosts(_ManifestPart):
 
 
 class Training(_ManifestPart):
-    """Where the model came from; changes no decision.
+    """The origin of the model; it changes no decision.
 
     Attributes:
-        train: Days that it was fitted on.
-        validation: Days that the thresholds were chosen on.
-        test: Days that the quality is told for.
+        train: The days on which it was fitted.
+        validation: The days on which the thresholds were chosen.
+        test: The days on which the quality was measured.
         test_new_cards: The same days without the cards that were known to be compromised.
-        delay_days: Days after which a label is known: the last one used lies further before the
-            test.
+        delay_days: Days until a label is known. All days that were used for fitting and for the
+            thresholds are more than this before the first test day.
         cards_per_day: The k of CP@k.
-        costs: What the thresholds were chosen with.
-        resamples: Of the bootstrap.
+        costs: The costs with which the thresholds were chosen.
+        resamples: Number of resamples of the bootstrap.
         source: Name of the data file.
-        asked: ``FIRST:LAST`` day that was asked for, by ``train``, ``validation`` and ``test``; the
-            periods tell what was there.
-        rows: Transactions of the data, of whatever day.
+        asked: The requested days as ``FIRST:LAST``, by ``train``, ``validation`` and ``test``; the
+            periods have the days that were found.
+        rows: Number of transactions of the data, on all days.
         rejected: How many of them were left out, as the stream would reject them, by reason.
         data_sha256: Of the data file.
-        trained_at: When; changes with each training.
+        trained_at: The time of the training; it differs for each training.
     """
 
     train: Period
@@ -195,7 +196,7 @@ class Training(_ManifestPart):
 
 
 def _plain_names(files: dict[str, str]) -> dict[str, str]:
-    """Refuse names that lead out of the folder, or that some file systems take for another."""
+    """Refuse names that lead out of the folder, or that some file systems treat as another name."""
     for name in files:
         if _NAME.fullmatch(name) is None:
             raise ValueError(f"{name!r} is not a plain file name")
@@ -203,27 +204,27 @@ def _plain_names(files: dict[str, str]) -> dict[str, str]:
 
 
 class Manifest(_ManifestPart):
-    """What ``manifest.json`` holds.
+    """The content of ``manifest.json``.
 
     Attributes:
         format: Version of this format.
         name: Model name.
         version: Semantic version, MAJOR.MINOR.PATCH.
-        kind: What was trained.
-        engine: Version of the feature semantics that it was trained on.
-        features: Declarations in column order; their meaning lives in ``core.features.compile``.
-        thresholds: The decision policy.
-        on_model_error: The outcome of a row that the model fails for.
+        kind: Kind of the model.
+        engine: Version of the meaning of features with which it was trained.
+        features: Declarations in column order; ``core.features.compile`` defines their meaning.
+        thresholds: Where REVIEW and BLOCK begin.
+        on_model_error: Outcome of rows for which the model fails.
         parameters: The estimator's parameters.
-        libraries: Versions that it was trained and saved with.
-        files: sha256 of every other file: model, golden vectors, and the card if there is one.
-        content_hash: sha256 over what may change a decision: model arrays, parameters, kind,
-            engine, features, thresholds, on_model_error. Two trainings on the same data agree
-            in it, whatever they are called and whenever they ran.
-        training: Where it came from.
-        licence: Under which the model may be used; None where nobody has said.
-        reference: How features and score were distributed on the training days. Neither is part
-            of the content hash; bundles of earlier releases lack both.
+        libraries: Versions of the libraries with which it was trained and saved.
+        files: sha256 of every other file: model, golden rows, and the card if there is one.
+        content_hash: sha256 of what may change a decision: model arrays, parameters, kind, engine,
+            features, thresholds, on_model_error. Two trainings on the same data have the same one,
+            whatever the names, versions and times.
+        training: The origin of the model.
+        licence: Under which the model may be used; None if that is not stated.
+        reference: Distributions of features and score on the training days. Neither licence nor
+            reference is part of the content hash; bundles of earlier releases have neither.
     """
 
     format: Literal[1] = FORMAT
@@ -244,17 +245,17 @@ class Manifest(_ManifestPart):
 
     @property
     def label(self) -> str:
-        """The bundle's name in messages."""
+        """The bundle's name in messages: NAME:VERSION."""
         return f"{self.name}:{self.version}"
 
     @property
     def policy(self) -> Thresholds:
-        """The thresholds as the core takes them."""
+        """The thresholds, for the core."""
         return Thresholds(self.thresholds.review, self.thresholds.block)
 
     @property
     def error_outcome(self) -> Outcome:
-        """What rows get that the model fails for."""
+        """Outcome of rows for which the model fails."""
         return Outcome[self.on_model_error]
 
 
@@ -262,7 +263,8 @@ def read_manifest(folder: Path | Folder) -> Manifest:
     """Read and check a bundle's manifest.
 
     Raises:
-        ModelError: Missing, not JSON, or not a manifest of this format; names the field.
+        ModelError: It is missing, not JSON, or not a manifest of this format; the message names the
+            field.
     """
     place = LocalFolder(folder) if isinstance(folder, Path) else folder
     return parse_manifest(place.read(MANIFEST, MANIFEST_BYTES_MOST), place.shown)
@@ -273,10 +275,11 @@ def parse_manifest(data: bytes, shown: str) -> Manifest:
 
     Args:
         data: The file.
-        shown: Where the bundle lies, for messages.
+        shown: Where the bundle is, for messages.
 
     Raises:
-        ModelError: Not JSON of one meaning, or not a manifest of this format; names the field.
+        ModelError: It is not JSON, has duplicate keys, or is not a manifest of this format; the
+            message names the field.
     """
     what = f"bundle {shown}: {MANIFEST}"
     try:
@@ -303,11 +306,11 @@ def content_hash(
     """Return the sha256 of what may change a decision; see :class:`Manifest`.
 
     Args:
-        kind: As in the manifest; so are the next five.
-        engine: Version of the feature semantics.
+        kind: As in the manifest, like the next five.
+        engine: Version of the meaning of features.
         features: Declarations in column order.
-        thresholds: Where REVIEW and BLOCK begin; the rule's text does not count.
-        on_model_error: Outcome of failing rows.
+        thresholds: Where REVIEW and BLOCK begin; the text of their rule is not included.
+        on_model_error: Outcome of rows for which the model fails.
         parameters: The estimator's parameters.
         arrays: The predictor's ``arrays()``.
     """

@@ -1,9 +1,9 @@
-"""A bundle's signature: ``signature.json`` beside the manifest, Ed25519 over every file's sha256.
+"""A bundle's signature: ``signature.json`` next to the manifest, Ed25519 over all files' sha256.
 
-What is signed is not the file but a statement that is computed from the bundle at hand: its name
-and version, the key's id, and the sha256 of each file, the manifest's own included. So a signature
-of another version, or of other files, fits nothing; and as it lies beside the manifest, signing
-changes neither manifest nor content hash.
+What is signed is a statement that is computed from the bundle: its name and version, the key's id,
+and the sha256 of each file, the manifest included. So a signature of another version, or of other
+files, is invalid here. Because it is a separate file, signing changes neither manifest nor content
+hash.
 """
 
 import base64
@@ -28,11 +28,11 @@ SIGNATURE = "signature.json"
 BYTES_MOST = 64 * 1024
 ALGORITHM = "Ed25519"
 _SIGNED = b"stream-scorer bundle signature 1\n"
-"""Stands before what is signed, so that no signature of ours passes for one of something else."""
+"""Precedes what is signed, so that a signature of something else is not valid for a bundle."""
 
 
 class _BundleSignature(BaseModel):
-    """What ``signature.json`` holds."""
+    """The content of ``signature.json``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -46,12 +46,12 @@ class _BundleSignature(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class BundleSigner:
-    """Who signed a bundle.
+    """The signer of a bundle.
 
     Attributes:
-        key_id: Of the key that the signature names.
-        name: Under which the settings trust it, the signature being verified; None for a key that
-            they do not know, whose signature says nothing.
+        key_id: Id of the key that the signature names.
+        name: The key's name in the settings; the signature is then verified. None for a key that
+            the settings do not have; the signature is then not verified.
     """
 
     key_id: str
@@ -62,17 +62,17 @@ class BundleSigner:
 
 
 def hashes(manifest: Manifest, manifest_bytes: bytes) -> dict[str, str]:
-    """Return the sha256 of every file of a bundle but the signature, from its manifest."""
+    """Return the sha256 of every file of a bundle except the signature, from its manifest."""
     return {**manifest.files, MANIFEST: hashlib.sha256(manifest_bytes).hexdigest()}
 
 
 def sign(manifest: Manifest, manifest_bytes: bytes, key: Ed25519PrivateKey) -> bytes:
-    """Return the signature file of a bundle whose files are what its manifest says.
+    """Return the signature file of a bundle whose files have the hashes of its manifest.
 
     Args:
-        manifest: The bundle's.
-        manifest_bytes: As they are in its file.
-        key: Whose signature it is.
+        manifest: The bundle's manifest.
+        manifest_bytes: The bytes of its file.
+        key: The key that signs.
     """
     files = hashes(manifest, manifest_bytes)
     signer = key_id(key.public_key())
@@ -91,20 +91,20 @@ def sign(manifest: Manifest, manifest_bytes: bytes, key: Ed25519PrivateKey) -> b
 def check(
     data: bytes | None, manifest: Manifest, manifest_bytes: bytes, trust: Trust
 ) -> BundleSigner | None:
-    """Hold a signature to the bundle at hand.
+    """Verify a bundle's signature.
 
     Args:
         data: ``signature.json``; None for a bundle that has none.
-        manifest: The bundle's.
-        manifest_bytes: As they are in its file.
-        trust: Whose signatures count, and whether there must be one.
+        manifest: The bundle's manifest.
+        manifest_bytes: The bytes of its file.
+        trust: The trusted keys, and whether a signature is required.
 
     Returns:
-        Who signed it; None for an unsigned bundle.
+        The signer; None for an unsigned bundle.
 
     Raises:
-        ModelError: Malformed, of another bundle, of other files, wrong; or, where a signature is
-            required, none or by an unknown key.
+        ModelError: The signature is malformed, of another bundle, of other files, or wrong; or a
+            signature is required and there is none, or its key is unknown.
     """
     label = f"bundle {manifest.label}"
     if data is None:

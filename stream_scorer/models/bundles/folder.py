@@ -1,4 +1,4 @@
-"""Where a bundle's files lie, and how they are read: whole, bounded, and never through a link."""
+"""The folder of a bundle, and how its files are read: completely, bounded, never through a link."""
 
 import errno
 import os
@@ -21,14 +21,14 @@ class Folder(Protocol):
 
     @property
     def expected(self) -> str | None:
-        """``NAME:VERSION`` that the store keeps here; None where nobody said so."""
+        """``NAME:VERSION`` of the bundle that the store keeps here; None if that is not known."""
         ...
 
     def names(self) -> frozenset[str]:
-        """Return the name of everything that lies there.
+        """Return the names of everything in the folder.
 
         Raises:
-            ModelError: It is no folder, or cannot be read.
+            ModelError: It is not a folder, or cannot be read.
             UnavailableError: The store does not answer.
         """
         ...
@@ -37,24 +37,24 @@ class Folder(Protocol):
         """Return one file's bytes.
 
         Args:
-            name: In the folder.
-            most: A file of more bytes is refused.
-            digest: The sha256 that it should have, by which a copy may be found nearer; who asks
-                compares it all the same.
+            name: The file's name in the folder.
+            most: Maximum bytes; a larger file is refused.
+            digest: The expected sha256. A cached copy with this hash may be returned; the caller
+                still has to compare it.
 
         Raises:
-            ModelError: Not there, no regular file, or too large.
+            ModelError: The file is missing, not a regular file, or too large.
             UnavailableError: The store does not answer.
         """
         ...
 
 
 class LocalFolder:
-    """A folder of this machine.
+    """A folder on this machine.
 
     Args:
-        path: ``NAME/VERSION``, itself no link.
-        expected: As in :class:`Folder`.
+        path: ``NAME/VERSION``; it must not be a link itself.
+        expected: As for :class:`Folder`.
     """
 
     def __init__(self, path: Path, expected: str | None = None) -> None:
@@ -68,23 +68,23 @@ class LocalFolder:
 
     @property
     def expected(self) -> str | None:
-        """As in :class:`Folder`."""
+        """As for :class:`Folder`."""
         return self._expected
 
     def names(self) -> frozenset[str]:
-        """Return the name of everything that lies there, links and folders too."""
+        """Return the names of everything in the folder, including links and folders."""
         folder = self._opened()
         try:
-            return frozenset(os.listdir(folder))  # noqa: PTH208 of what was opened, not of a path
+            return frozenset(os.listdir(folder))  # noqa: PTH208 of an open descriptor, not a path
         finally:
             os.close(folder)
 
     def read(self, name: str, most: int, digest: str | None = None) -> bytes:
-        """Return one regular file's bytes."""
-        del digest  # nothing is nearer
+        """Return the bytes of a regular file."""
+        del digest  # there is no copy
         folder = self._opened(name)
         try:
-            # What is no file must not hold the process up: a pipe without a writer would.
+            # Other kinds of files must not block the process, as a pipe without a writer would.
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             file = os.open(name, flags, dir_fd=folder)
         except OSError as error:
@@ -106,7 +106,7 @@ class LocalFolder:
         return data
 
     def _opened(self, name: str = "") -> int:
-        """Return the folder itself, opened, so that nobody puts another in its place meanwhile."""
+        """Return a descriptor of the folder, so that it cannot be replaced while it is read."""
         try:
             return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
@@ -127,7 +127,7 @@ class LocalFolder:
 
 
 def refused_kind(shown: str, name: str) -> ModelError:
-    """Return the error for a folder, a pipe or a device where a file should be."""
+    """Return the error for a folder, a pipe or a device in place of a file."""
     return ModelError(f"bundle {shown}: {name} is not a regular file", "copy the file itself")
 
 

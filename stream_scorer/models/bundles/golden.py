@@ -1,9 +1,10 @@
-"""Golden vectors: rows and scores that a bundle must reproduce before it may decide.
+"""Golden rows: rows and scores that a bundle must reproduce whenever it is loaded.
 
-Written at training from scikit-learn's own ``predict_proba``, checked at every load. A tree
-model must give its raw scores (sums in a fixed order, so the same on every machine) bit for bit;
-their probabilities pass through the C library's ``exp``, which may differ in the last bit from
-machine to machine, so they are held to 1e-15. A linear model is held to 1e-12.
+They are written at training, from scikit-learn's own ``predict_proba``. A tree model must give its
+raw scores bit for bit: they are sums in a fixed order, so they are the same on every machine. Their
+probabilities go through the C library's ``exp``, whose last bit may differ between machines; their
+tolerance is 1e-15. For a linear model both tolerances are 1e-12. Attributions must add up to the
+raw score within 1e-9. Tolerances are relative for values above 1.
 """
 
 import json
@@ -25,7 +26,7 @@ _ATTRIBUTION_TOLERANCE = 1e-9
 
 
 def choose(features: Float64, scores: Float64) -> Float64:
-    """Return up to :data:`ROWS` of the rows, evenly spread over the range of scores.
+    """Return at most :data:`ROWS` of the rows, evenly spread over their ranks by score.
 
     Args:
         features: float64[n, m].
@@ -37,12 +38,12 @@ def choose(features: Float64, scores: Float64) -> Float64:
 
 
 def write(features: Float64, scores: Float64, predictor: Predictor) -> bytes:
-    """Return the file: rows, scikit-learn's scores, and the predictor's raw scores.
+    """Return the golden file: rows, scikit-learn's scores, and the predictor's raw scores.
 
     Args:
         features: float64[n, m].
         scores: float64[n], the trained model's ``predict_proba[:, 1]``.
-        predictor: Gives the raw scores.
+        predictor: Computes the raw scores.
     """
     document = {
         "features": features.tolist(),
@@ -54,12 +55,12 @@ def write(features: Float64, scores: Float64, predictor: Predictor) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class GoldenRows:
-    """What a golden file holds.
+    """The content of a golden file.
 
     Attributes:
         features: float64[n, m].
-        scores: float64[n], scikit-learn's.
-        raw: float64[n], the predictor's.
+        scores: float64[n], from scikit-learn.
+        raw: float64[n], from the predictor.
     """
 
     features: Float64
@@ -68,15 +69,15 @@ class GoldenRows:
 
 
 def read(data: bytes, feature_count: int, label: str) -> GoldenRows:
-    """Return what a golden file holds.
+    """Return the content of a golden file.
 
     Args:
         data: The file.
-        feature_count: Of the model.
+        feature_count: Number of features of the model.
         label: The bundle, for messages.
 
     Raises:
-        ModelError: The file is no golden file of such a model.
+        ModelError: It is not a golden file of such a model.
     """
     try:
         document: dict[str, Any] = json.loads(data)
@@ -84,11 +85,11 @@ def read(data: bytes, feature_count: int, label: str) -> GoldenRows:
             np.array(document[name], np.float64) for name in ("features", "scores", "raw")
         )
         if len(scores) == 0 or features.shape != (len(scores), feature_count):
-            raise ValueError("rows and scores do not fit the model")  # noqa: TRY301 one way out
+            raise ValueError("rows and scores do not fit the model")  # noqa: TRY301 one handler for all faults
         if raw.shape != scores.shape:
-            raise ValueError("raw and scores differ in length")  # noqa: TRY301 one way out
+            raise ValueError("raw and scores differ in length")  # noqa: TRY301 one handler for all faults
         if not (np.isfinite(scores).all() and np.isfinite(raw).all()):
-            raise ValueError("a score is not a number")  # noqa: TRY301 one way out
+            raise ValueError("a score is not a number")  # noqa: TRY301 one handler for all faults
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ModelError(
             f"bundle {label}: golden.json is not a golden file ({error})", "train the bundle again"
@@ -97,16 +98,16 @@ def read(data: bytes, feature_count: int, label: str) -> GoldenRows:
 
 
 def check(data: bytes, predictor: Predictor, label: str, *, linear: bool) -> None:
-    """Hold a predictor to a golden file.
+    """Compare a predictor with a golden file.
 
     Args:
         data: The file.
-        predictor: What was loaded.
+        predictor: The loaded predictor.
         label: The bundle, for messages.
         linear: Whether the model is linear, which widens the tolerance.
 
     Raises:
-        ModelError: The file is no golden file, or a score differs; says by how much.
+        ModelError: It is not a golden file, or a score differs; the message states by how much.
     """
     rows = read(data, predictor.feature_count, label)
     features, scores, raw = rows.features, rows.scores, rows.raw

@@ -1,10 +1,10 @@
 """From a bundle's directory to a predictor: verify first, then load.
 
-Nothing is read as a model before its hash is right; each file is read once, so that what was
-verified is what is loaded. Nothing in a bundle can widen what may be loaded: the trusted types
-are this program's list and the settings', never the file's. scikit-learn promises nothing across
-versions, so the installed MAJOR.MINOR must be the bundle's; patch releases may differ, because
-the content hash and the golden vectors then show whether anything changed.
+No file is used before its hash was compared. Each file is read once, so that the bytes that were
+verified are the bytes that are loaded. A bundle cannot extend the set of trusted types: they are
+this program's list and those of the settings. scikit-learn promises nothing across versions, so the
+installed MAJOR.MINOR must be the bundle's. Patch releases may differ, because content hash and
+golden rows show whether anything changed.
 """
 
 from collections.abc import Sequence
@@ -46,10 +46,10 @@ class Bundle:
     """A verified bundle.
 
     Attributes:
-        seal: What it says of itself, and who vouches for it.
+        seal: Its manifest, and its signer.
         predictor: Scores rows.
         folder: Where it was loaded from.
-        trust: By which it was verified, and is again.
+        trust: What it was verified by, also when it is verified again.
     """
 
     seal: BundleContents
@@ -59,11 +59,11 @@ class Bundle:
 
     @property
     def manifest(self) -> Manifest:
-        """What it says of itself."""
+        """The bundle's manifest."""
         return self.seal.manifest
 
     def model(self, plan: Plan) -> Model:
-        """Return the model as the core takes it.
+        """Return the model for the core.
 
         Raises:
             ModelError: The plan and the feature list do not fit together.
@@ -72,7 +72,7 @@ class Bundle:
 
 
 def models_of(bundles: Sequence[Bundle], plan: Plan) -> tuple[Model, ...]:
-    """Return models as the core takes them, all computed from the same rings.
+    """Return models for the core, all computed from the same rings.
 
     Raises:
         ModelError: The plan and a feature list do not fit together.
@@ -83,11 +83,11 @@ def models_of(bundles: Sequence[Bundle], plan: Plan) -> tuple[Model, ...]:
 def models_under(
     asked: Sequence[tuple[Bundle, Plan]], rings: Engine | None = None
 ) -> tuple[Model, ...]:
-    """Return models as the core takes them, each under its own plan, computed from the same rings.
+    """Return models for the core, each under its own plan, all computed from the same rings.
 
     Args:
         asked: Bundles, each with the plan by which its events are read.
-        rings: The engine that the rings were made for, if there are rings.
+        rings: The engine for which the rings were made, if there are rings.
 
     Raises:
         ModelError: A plan and a feature list do not fit together.
@@ -128,12 +128,12 @@ def load_bundle(folder: Path | Folder, trust: Trust = ANY) -> Bundle:
 
     Args:
         folder: ``NAME/VERSION``.
-        trust: Whose signatures count, whether there must be one, and which types a skops file may
-            hold beside :data:`TRUSTED_TYPES`.
+        trust: The trusted keys, whether a signature is required, and which types a skops file may
+            contain in addition to ``unpack.TRUSTED_TYPES``.
 
     Raises:
-        ModelError: Anything is missing, extra, altered, unsigned though it must be, untrusted, of
-            another version, or does not score as it did at training.
+        ModelError: A file is missing, extra or altered; the bundle is not signed although that is
+            required, is not trusted, is of another version, or does not score as at training.
         UnavailableError: The store does not answer.
     """
     place = LocalFolder(folder) if isinstance(folder, Path) else folder
@@ -151,14 +151,15 @@ def load_bundle(folder: Path | Folder, trust: Trust = ANY) -> Bundle:
 
 
 def verify_again(bundle: Bundle) -> None:
-    """Compare the files of a loaded bundle, where they lie, with what was loaded.
+    """Compare the files of a loaded bundle, in their store, with what was loaded.
 
-    As the manifest is the one that was loaded and names each file's sha256, what passes would load
-    as it did. One file is in memory at a time. Its signature is verified as at a start.
+    The manifest must be the one that was loaded. It has the sha256 of each file, so a bundle that
+    passes would load as before. One file at a time is in memory. The signature is verified as at
+    the start.
 
     Raises:
-        ModelError: Anything is missing, extra, altered, or no longer signed though it must be; or
-            it is whole and another bundle.
+        ModelError: A file is missing, extra or altered; the bundle is no longer signed although
+            that is required; or it is a valid bundle, but another one.
         UnavailableError: The store does not answer.
     """
     seal = read_seal(bundle.folder, bundle.trust)
@@ -175,7 +176,7 @@ def predictor_of(model: object, manifest: Manifest) -> FittedPredictor:
     """Return a model's predictor.
 
     Raises:
-        ModelError: Not a model of the known kinds, or not of the manifest's kind and features.
+        ModelError: The model is not of a known kind, or not of the manifest's kind and features.
     """
     label = f"bundle {manifest.label}"
     try:
@@ -200,17 +201,17 @@ def check_version(manifest: Manifest) -> None:
     """Refuse a bundle of another engine or of another MAJOR.MINOR of scikit-learn.
 
     Raises:
-        ModelError: Names the versions.
+        ModelError: The versions differ; the message names them.
     """
     check_engine(manifest)
     _check_scikit_learn(manifest)
 
 
 def check_engine(manifest: Manifest) -> None:
-    """Refuse other feature semantics, and features that this engine lacks.
+    """Refuse another meaning of features, and features that this engine does not have.
 
     Raises:
-        ModelError: Names the engine's version or the feature.
+        ModelError: The message names the engine's version or the feature.
     """
     if manifest.engine != ENGINE:
         raise ModelError(
@@ -226,10 +227,10 @@ def check_features(manifest: Manifest, plan: Plan | None) -> None:
 
     Args:
         manifest: Lists the features.
-        plan: None judges the list alone: under which plan it decides is not known yet.
+        plan: None checks the list alone, if the plan under which it decides is not known yet.
 
     Raises:
-        ModelError: Names the feature.
+        ModelError: They do not; the message names the feature.
     """
     try:
         compile_features(manifest.features, plan or declared_plan(manifest.features))
@@ -249,7 +250,7 @@ def _check_scikit_learn(manifest: Manifest) -> None:
 
 
 def _check_agreement(manifest: Manifest, model: object, predictor: FittedPredictor) -> None:
-    """Refuse a model that is not what the manifest says."""
+    """Refuse a model that does not agree with its manifest."""
     label = f"bundle {manifest.label}"
     parameters = parameters_of(model)
     if manifest.parameters != parameters:

@@ -1,7 +1,7 @@
 """The signature of a plan: ``plan.toml.sig`` next to it, Ed25519 over the sha256 of its files.
 
-One signature covers all files of a plan that is a folder, so that none can be exchanged for one of
-another plan, added or removed.
+One signature covers all files of a plan that is a folder. So no file can be added, removed, or
+replaced by one of another plan.
 """
 
 import base64
@@ -24,12 +24,12 @@ from stream_scorer.security.keys import key_id
 SUFFIX = ".sig"
 BYTES_MOST = 4 * 1024
 _SIGNED = b"stream-scorer plan signature 1\n"
-"""In front of what is signed, so that no other signature of ours passes for a plan's."""
+"""Precedes what is signed, so that a signature of something else is not valid for a plan."""
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class _PlanSignature(BaseModel):
-    """What the file holds."""
+    """The content of the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -43,9 +43,9 @@ def sign_plan(text: str, key: Ed25519PrivateKey, parts: Mapping[str, str] = _NON
     """Return the signature file of a plan.
 
     Args:
-        text: Of the plan file.
-        key: Signs.
-        parts: Texts of the plan's further files by name.
+        text: The plan file.
+        key: The key that signs.
+        parts: The plan's further files, texts by name.
     """
     signer = key_id(key.public_key())
     document = {
@@ -63,14 +63,15 @@ def check_plan(
     """Return the name of the trusted key that signed a plan.
 
     Args:
-        text: Of the plan file.
-        signature: The file next to it; None where there is none.
-        trust: Whose signatures count.
+        text: The plan file.
+        signature: The file next to it; None if there is none.
+        trust: The trusted keys.
         what: Names the plan in the error.
-        parts: Texts of the plan's further files by name.
+        parts: The plan's further files, texts by name.
 
     Raises:
-        SettingsError: It is not signed, by no trusted key, or is not what was signed.
+        SettingsError: It is not signed, its key is not trusted, or its files are not those that
+            were signed.
     """
     sign = "sign it: stream-scorer models sign-plan FILE --key FILE"
     if signature is None:

@@ -1,7 +1,7 @@
-"""Reference statistics: how features and score were distributed on the training days.
+"""Reference statistics: the distributions of features and score on the training days.
 
-They change no decision, and are no part of the content hash. Who watches a stream compares what it
-sees with them, bin by bin.
+They change no decision, and are not part of the content hash. Drift detection compares a stream
+with them, bin by bin.
 """
 
 from collections.abc import Sequence
@@ -16,16 +16,16 @@ Float64 = NDArray[np.float64]
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 
 BINS = 20
-"""Bins at most: as many as there are quantiles that differ."""
+"""Maximum number of bins; equal quantiles share a bin."""
 
 
 class ReferenceHistogram(BaseModel):
-    """Values by bins: up to the first edge, between each two, and above the last.
+    """Counts of values in bins: up to the first edge, between two edges, and above the last one.
 
     Attributes:
-        edges: b - 1 numbers, ascending; a value equal to an edge lies below it.
-        counts: b numbers.
-        missing: Values that are no number.
+        edges: b - 1 numbers, ascending; a value that equals an edge is in the bin below it.
+        counts: b counts.
+        missing: Number of values that are NaN.
 
     >>> told = ReferenceHistogram(edges=(1.0, 2.0), counts=(2, 0, 1), missing=0)
     >>> told.of(np.array([0.0, 1.0, 5.0, np.nan])).counts
@@ -47,7 +47,7 @@ class ReferenceHistogram(BaseModel):
         return self
 
     def of(self, values: Float64) -> "ReferenceHistogram":
-        """Return how other values lie in these bins.
+        """Return the histogram of other values with the same bins.
 
         Args:
             values: float64[n]; NaN is counted as missing.
@@ -56,12 +56,12 @@ class ReferenceHistogram(BaseModel):
 
 
 class Reference(BaseModel):
-    """The training days' distributions.
+    """The distributions on the training days.
 
     Attributes:
-        rows: Transactions of the training days.
+        rows: Number of transactions of the training days.
         features: By the feature's name.
-        score: Of the model on the days that it was fitted on.
+        score: The model's scores on the days on which it was fitted.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -72,7 +72,7 @@ class Reference(BaseModel):
 
 
 def reference_of(names: Sequence[str], features: Float64, scores: Float64) -> Reference:
-    """Describe the training days.
+    """Return the distributions on the training days.
 
     Args:
         names: m names, in column order.
@@ -84,15 +84,15 @@ def reference_of(names: Sequence[str], features: Float64, scores: Float64) -> Re
 
 
 def histogram(values: Float64) -> ReferenceHistogram:
-    """Return a histogram whose bins hold about as many values each, where values differ.
+    """Return a histogram whose bins have about equal counts, if values differ.
 
     Args:
-        values: float64[n]; infinite ones lie in the outer bins, NaN is counted as missing.
+        values: float64[n]; infinite ones are in the outer bins, NaN is counted as missing.
     """
     numbers = values[np.isfinite(values)]
     edges: tuple[float, ...] = ()
     if len(numbers):
-        # Each edge is a value that is there, so that few distinct values have a bin each.
+        # Each edge is one of the values, so that a few distinct values get a bin each.
         shares = np.arange(1, BINS) / BINS
         found = np.unique(np.quantile(numbers, shares, method="inverted_cdf"))
         edges = tuple(found[found < numbers.max()].tolist())

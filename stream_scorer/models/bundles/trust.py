@@ -1,6 +1,6 @@
-"""What a process trusts: whose signatures, and which types inside a model file.
+"""What a process trusts: the keys of signatures, and the types inside a model file.
 
-All of it is this program's or the settings'. Nothing in a bundle can widen it.
+All of it comes from this program or its settings. A bundle cannot extend it.
 """
 
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ class Trust:
     """What may be loaded.
 
     Attributes:
-        types: Types that a skops file may hold beside the program's own list.
-        keys: Whose signatures count, by key id.
-        required: Whether a bundle without such a signature is refused.
+        types: Types that a skops file may contain in addition to the program's own list.
+        keys: The trusted keys, by key id.
+        required: Whether a bundle without a signature by one of them is refused.
     """
 
     types: frozenset[str] = frozenset()
@@ -26,14 +26,14 @@ class Trust:
 
 
 ANY = Trust()
-"""Unsigned bundles too; only the program's own types."""
+"""Accepts unsigned bundles, and only the program's own types."""
 
 
 def trust_of(models: settings.Models) -> Trust:
-    """Return what the settings trust; reads the key files.
+    """Return what the settings trust; this reads the key files.
 
     Raises:
-        SettingsError: A key cannot be read, or stands there under two names.
+        SettingsError: A key cannot be read, or has two names.
     """
     keys = read_trusted(models.trusted_keys, "models.trusted_keys")
     return Trust(frozenset(models.trusted_types), keys, models.require_signature)

@@ -1,4 +1,4 @@
-"""From the bytes of a skops file to a fitted model, if it consists of nothing but what we know."""
+"""From the bytes of a skops file to a fitted model, if it consists of known types only."""
 
 import io
 import json
@@ -22,8 +22,8 @@ TRUSTED_TYPES = frozenset(
         "sklearn.tree._tree.Tree",
     }
 )
-"""Types beyond skops's own list that models of the known kinds consist of, under any scikit-learn
-that we take; skops's list follows what the installed one makes public."""
+"""Types in models of the known kinds, in addition to skops's own list, for every supported version
+of scikit-learn. skops's list contains what the installed version makes public."""
 
 _ZIP = b"PK\x03\x04"
 _SCHEMA = "schema.json"
@@ -31,28 +31,28 @@ _UNPACKED_BYTES_MOST = 1024 * 1024 * 1024
 _SCHEMA_BYTES_MOST = 64 * 1024 * 1024
 _MEMBERS_MOST = 65_536
 _OBJECTS_MOST = 500_000
-"""Of a file's schema; each takes skops some kilobytes while it is read."""
+"""Maximum number of objects in a file's schema; skops takes some kilobytes to read each one."""
 _ENTRY = b"PK\x01\x02"
-"""What each member's entry in the archive's directory begins with."""
+"""The beginning of each member's entry in the archive's directory."""
 
 
 def unpack(data: bytes, bundle: str, trust: Trust) -> object:
-    """Return the model inside a skops file, after looking at what the file consists of.
+    """Return the model in a skops file, after checking what the file consists of.
 
     Args:
-        data: The file, verified.
+        data: The verified file.
         bundle: NAME:VERSION, for messages.
-        trust: Which types it may hold beside :data:`TRUSTED_TYPES`.
+        trust: The types that it may contain in addition to :data:`TRUSTED_TYPES`.
 
     Raises:
-        ModelError: No skops file, or one that holds what no model of ours does.
+        ModelError: It is not a skops file, or contains something that our models do not have.
     """
     label = f"bundle {bundle}"
     trusted = trust.types | TRUSTED_TYPES
     try:
         if not data.startswith(_ZIP):
-            raise zipfile.BadZipFile  # noqa: TRY301 one way out
-        # Before the directory is read, which takes half a kilobyte an entry.
+            raise zipfile.BadZipFile  # noqa: TRY301 one handler for all faults
+        # Before the directory is read, which takes half a kilobyte for each entry.
         if data.count(_ENTRY) > _MEMBERS_MOST:
             raise ModelError(
                 f"{label}: {MODEL} holds more than {_MEMBERS_MOST} members", "train a smaller model"
@@ -92,10 +92,10 @@ def unpack(data: bytes, bundle: str, trust: Trust) -> object:
 
 
 def _refuse_lengths(data: bytes) -> None:
-    """Refuse arrays whose shape is not that of their bytes: they are allocated by their shape.
+    """Refuse arrays whose shape does not fit their bytes: memory is allocated by the shape.
 
     Raises:
-        ValueError: Names the member.
+        ValueError: The message names the member.
     """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for member in archive.infolist():
@@ -120,15 +120,16 @@ def _refuse_lengths(data: bytes) -> None:
 
 
 def _refuse_growth(data: bytes) -> None:
-    """Refuse a schema that names more than it holds.
+    """Refuse a schema that refers to more objects or arrays than it contains.
 
-    skops takes an object that has the id of an earlier one for that one, and walks through it once
-    more. What it writes has all of an object wherever it is mentioned. So where all mentions of an
-    id have as many objects, what is walked through is no more than the text, and nothing is part
-    of itself. A member is read again for each object that names it and is not an earlier one.
+    If an object has the id of an earlier one, skops uses the earlier one, and walks through it
+    again. In files of skops every mention of an object is complete. So if all mentions of an id
+    have the same number of objects, the walk is no longer than the text, and no object contains
+    itself. A member is read again for each object that names it, unless the object is an earlier
+    one.
 
     Raises:
-        ValueError: Says what grows.
+        ValueError: The message names what is too large.
     """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         bytes_of = {member.filename: member.file_size for member in archive.infolist()}
@@ -159,7 +160,7 @@ def _refuse_growth(data: bytes) -> None:
 
 
 def _guarded(label: str, read: Callable[[], Any]) -> Any:
-    """Turn whatever skops raises on a malformed file into one line of ours."""
+    """Convert any error of skops for a malformed file to a ModelError of one line."""
     try:
         return read()
     except Exception as error:

@@ -1,7 +1,7 @@
-"""Whether a bundle is whole, unaltered and signed; nothing of it is more than bytes and JSON here.
+"""Verify that a bundle is complete, unaltered and signed; its files are only bytes and JSON here.
 
-The order is that of trust: the manifest names the files, the signature seals the manifest with
-those names, and only then is a file read.
+The manifest names the files, the signature seals the manifest with these names, and only then is
+a file read.
 """
 
 import hashlib
@@ -28,17 +28,17 @@ from stream_scorer.models.bundles.trust import Trust
 _PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".p", ".dill", ".cloudpickle"})
 _MODEL_BYTES_MOST = 512 * 1024 * 1024
 _FILE_BYTES_MOST = 16 * 1024 * 1024
-"""Of golden rows, card and plots: JSON is up to forty times as large once it is read."""
+"""Maximum bytes of golden rows, card and plots; JSON takes up to forty times as much in memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class BundleContents:
-    """What a bundle says of its files, and who vouches for it.
+    """The manifest and the signer of a bundle.
 
     Attributes:
-        manifest: What it says of itself.
-        manifest_bytes: The same as it lies there.
-        signer: Who signed it; None for an unsigned one.
+        manifest: The manifest.
+        manifest_bytes: The bytes of its file.
+        signer: The signer; None for an unsigned bundle.
     """
 
     manifest: Manifest
@@ -47,15 +47,15 @@ class BundleContents:
 
 
 def read_seal(folder: Folder, trust: Trust) -> BundleContents:
-    """Read a bundle's manifest and signature, and look at which files are there.
+    """Read a bundle's manifest and signature, and check which files are there.
 
     Args:
-        folder: Where it lies.
-        trust: Whose signatures count, and whether there must be one.
+        folder: The bundle's folder.
+        trust: The trusted keys, and whether a signature is required.
 
     Raises:
-        ModelError: The manifest is none, or another bundle's; a file is missing or not in it; the
-            signature is refused.
+        ModelError: The manifest is invalid or another bundle's, a file is missing or not in it, or
+            the signature is refused.
         UnavailableError: The store does not answer.
     """
     data = folder.read(MANIFEST, MANIFEST_BYTES_MOST)
@@ -77,12 +77,12 @@ def verified_files(
     """Yield each listed file's name and bytes after comparing their hash.
 
     Args:
-        folder: Where the bundle lies.
+        folder: The bundle's folder.
         seal: From :func:`read_seal`.
-        near: Whether a copy of a remote file will do, its hash being right.
+        near: Whether a cached copy of a remote file may be used.
 
     Raises:
-        ModelError: A file is none, too large, or has another hash.
+        ModelError: A file cannot be read, is too large, or has another hash.
         UnavailableError: The store does not answer.
     """
     for name, digest in seal.manifest.files.items():
@@ -98,7 +98,7 @@ def verified_files(
 
 
 def _refuse_names(present: frozenset[str], manifest: Manifest) -> None:
-    """Refuse a manifest that lists other files than bundles have, and what it does not list."""
+    """Refuse a manifest with other files than bundles have, and files that it does not list."""
     label = f"bundle {manifest.label}"
     listed = frozenset(manifest.files)
     if listed not in (frozenset({MODEL, GOLDEN}), frozenset({MODEL, GOLDEN, CARD, PLOTS})):

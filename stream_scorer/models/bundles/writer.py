@@ -1,4 +1,4 @@
-"""From a fitted model to a bundle on disk, whole or not at all."""
+"""From a fitted model to a bundle on disk, which appears complete or not at all."""
 
 import hashlib
 import re
@@ -48,12 +48,12 @@ class Candidate:
         version: Semantic version.
         model: The fitted estimator.
         features: Declarations in column order.
-        thresholds: The decision policy.
-        training: Where it came from.
-        on_model_error: Outcome of rows that the model fails for.
+        thresholds: Where REVIEW and BLOCK begin.
+        training: The origin of the model.
+        on_model_error: Outcome of rows for which the model fails.
         card: The model card's files by name, or none.
         licence: Under which it may be used.
-        reference: How features and score were distributed on the training days.
+        reference: Distributions of features and score on the training days.
     """
 
     name: str
@@ -72,9 +72,9 @@ def write_bundle(store: Path, candidate: Candidate, rows: Float64) -> Path:
     """Write ``store/NAME/VERSION/``.
 
     Args:
-        store: Model store; made if need be.
-        candidate: What to write.
-        rows: float64[n, m], feature rows from which the golden vectors are taken.
+        store: Model store; created if it does not exist.
+        candidate: The model to write.
+        rows: float64[n, m], feature rows from which the golden rows are chosen.
 
     Returns:
         The bundle's directory.
@@ -129,9 +129,9 @@ def write_bundle(store: Path, candidate: Candidate, rows: Float64) -> Path:
 
 
 def _place(directory: Path, files: dict[str, bytes]) -> None:
-    """Write the files beside the directory's place, then move them there in one step."""
+    """Write the files next to the directory's place, then move them there in one step."""
     directory.parent.mkdir(parents=True, exist_ok=True)
-    # The name of a bundle in the making is no version, so that no store lists it.
+    # The name of an unfinished bundle is not a version, so no store lists it.
     making = Path(tempfile.mkdtemp(prefix=".making-", dir=directory.parent))
     try:
         for name, data in files.items():
@@ -144,15 +144,15 @@ def _place(directory: Path, files: dict[str, bytes]) -> None:
 
 
 def refuse_unwritable(directory: Path) -> None:
-    """Refuse a place where a bundle cannot be written; leave nothing there.
+    """Refuse a place where a bundle cannot be written; nothing is left there.
 
-    Permissions alone do not tell: a file system may be read-only, or take no directories.
+    Permissions are not enough: a file system may be read-only, or not allow directories.
 
     Args:
-        directory: Of the bundle; it need not exist, nor do those above it.
+        directory: The bundle's directory; neither it nor its parents need to exist.
 
     Raises:
-        ModelError: Names the directory and why.
+        ModelError: The message names the directory and the cause.
     """
     above = directory.parent
     while not above.exists() and above != above.parent:
@@ -171,7 +171,7 @@ def _unwritable(directory: Path, error: OSError) -> ModelError:
 
 
 def new_directory(store: Path, name: str, version: str) -> Path:
-    """Return where a new bundle goes; versions never change, so it must not be there yet.
+    """Return the directory of a new bundle. It must not exist, because versions never change.
 
     Raises:
         ModelError: The name or version is malformed, or the directory exists.

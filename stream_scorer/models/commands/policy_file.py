@@ -10,7 +10,7 @@ def policy_text(policy: Mapping[str, Any], comment: Sequence[str] = ()) -> bytes
 
     Args:
         policy: A table that ``core.events.policy_table`` accepts.
-        comment: Lines in front.
+        comment: Lines at the beginning, without ``#``.
 
     >>> policy_text({"default": {"review": 0.1, "block": 1}, "on_model_error": "BLOCK"})
     b'on_model_error = "BLOCK"\n\n[default]\nreview = 0.1\nblock = 1\n'
@@ -41,5 +41,5 @@ def _line(key: str, value: Any) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(_line(key, each) for key, each in value.items()) + "}"
-    # What is printable, a number, a boolean or a list of them is written alike in TOML and JSON.
+    # Printable texts, numbers, booleans and lists of them are written alike in TOML and JSON.
     return json.dumps(value, ensure_ascii=False)

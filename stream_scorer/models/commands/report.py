@@ -1,4 +1,4 @@
-"""What the ``models`` commands tell of bundles: documents of plain values."""
+"""The documents of plain values that the ``models`` commands print about bundles."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,14 +15,14 @@ from stream_scorer.models.stores.store import Stored, find
 from stream_scorer.settings import Settings
 
 _JUDGED = ("validation", "test", "test_new_cards")
-"""Keys of ``training`` that hold days and how the model ranks them."""
+"""Keys of ``training`` with a period and the model's quality in it."""
 
 
 def verified(settings: Settings, reference: str) -> dict[str, Any]:
-    """Load a bundle as a scorer would, and tell who vouches for it.
+    """Load a bundle as a scorer does, and report its signer.
 
     Args:
-        settings: Where it is, and who and what is trusted.
+        settings: The store, and what is trusted.
         reference: NAME or NAME:VERSION.
 
     Raises:
@@ -42,9 +42,9 @@ def verified(settings: Settings, reference: str) -> dict[str, Any]:
 
 
 def listed(settings: Settings) -> list[dict[str, Any]]:
-    """Tell of every bundle in the store, by its manifest and signature; its files are not read.
+    """Report every bundle in the store from its manifest and signature; its files are not read.
 
-    One that is refused is told with the reason.
+    A bundle that is refused is listed with the reason.
 
     Raises:
         ModelError: The store does not exist.
@@ -75,14 +75,14 @@ def _entry(folder: Folder, trust: Trust, stored: Stored) -> dict[str, Any]:
 
 
 def shown(settings: Settings, reference: str) -> dict[str, Any]:
-    """Tell what a bundle says of itself, and who vouches for it.
+    """Report a bundle's manifest and signer.
 
     Args:
-        settings: Where it is, and whose signature counts.
+        settings: The store, and what is trusted.
         reference: NAME or NAME:VERSION.
 
     Returns:
-        ``signature``, ``signed_by``, ``key_id``, ``store``, and ``manifest`` whole.
+        ``store``, ``signature``, ``signed_by``, ``key_id``, and the complete ``manifest``.
 
     Raises:
         ModelError: Its manifest or signature is refused.
@@ -99,18 +99,18 @@ def shown(settings: Settings, reference: str) -> dict[str, Any]:
 
 
 def compared(settings: Settings, old: str, new: str) -> dict[str, Any]:
-    """Tell in what two versions differ.
+    """Report the differences between two versions.
 
     Args:
-        settings: Where they are, and whose signatures count.
+        settings: The store, and what is trusted.
         old: NAME:VERSION.
         new: The other one.
 
     Returns:
-        ``features`` as ``added``, ``removed`` and ``changed`` names and whether they are
-        ``reordered``; and by ``thresholds``, ``parameters``, ``metrics``, ``training``,
-        ``libraries`` and ``bundle`` what differs as ``{key: [old, new]}``. Equal versions have
-        ``same_decisions``: their content hashes agree.
+        ``old`` and ``new``: the labels. ``same_decisions``: whether the content hashes are equal.
+        ``features``: the names that were ``added``, ``removed`` and ``changed``, and whether they
+        were ``reordered``. ``thresholds``, ``parameters``, ``metrics``, ``training``,
+        ``libraries`` and ``bundle``: the differences as ``{key: [old, new]}``.
 
     Raises:
         ModelError: A manifest or signature is refused.
@@ -146,7 +146,7 @@ def compared(settings: Settings, old: str, new: str) -> dict[str, Any]:
 
 
 def as_rows(document: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Return what :func:`shown` tells as rows of a table: one for each value, one for a feature."""
+    """Return :func:`shown`'s result as table rows: one for each value, feature and histogram."""
     manifest = dict(document["manifest"])
     features = {
         f"feature {number}": feature for number, feature in enumerate(manifest.pop("features"), 1)
@@ -158,7 +158,7 @@ def as_rows(document: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _told(reference: Mapping[str, Any] | None) -> dict[str, str]:
-    """Return a line for each histogram of a manifest: its bins' shares, between their edges."""
+    """Return a line for each histogram of a manifest's reference statistics, by its name."""
     if reference is None:
         return {}
     parts = {**reference["features"], "score": reference["score"]}
@@ -166,7 +166,7 @@ def _told(reference: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def _bins(histogram: Mapping[str, Any]) -> str:
-    """Return shares and edges in their order: 50% [1] 25% [2] 25%.
+    """Return the shares of a histogram's bins with the edges between them.
 
     >>> _bins({"edges": [1.0, 2.5], "counts": [2, 1, 1], "missing": 3})
     '50% [1] 25% [2.5] 25%, 3 missing'
@@ -181,7 +181,7 @@ def _bins(histogram: Mapping[str, Any]) -> str:
 
 
 def difference_rows(document: Mapping[str, Any]) -> list[list[Any]]:
-    """Return what :func:`compared` tells as rows of a table: what, old, new."""
+    """Return the result of :func:`compared` as rows of a table: what, old, new."""
     features = document["features"]
     rows: list[list[Any]] = [
         *([f"feature {name}", "", "added"] for name in features["added"]),
@@ -199,7 +199,7 @@ def difference_rows(document: Mapping[str, Any]) -> list[list[Any]]:
 
 
 def _metrics(manifest: dict[str, Any]) -> dict[str, Any]:
-    """Return the measures of validation and test days, without days and intervals."""
+    """Return the measures of validation and test days, without periods and intervals."""
     return {
         period: {
             name: value
@@ -211,14 +211,14 @@ def _metrics(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _data(manifest: dict[str, Any]) -> dict[str, Any]:
-    """Return which data it was trained and judged on, and what was asked of them."""
+    """Return the training data and parameters, with the periods in place of the measures."""
     training = manifest["training"]
     judged = {period: (training[period] or {}).get("period") for period in _JUDGED}
     return {**training, **judged}
 
 
 def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested tables as one, keys joined by dots."""
+    """Return nested tables as one table, with keys joined by dots."""
     flat: dict[str, Any] = {}
     for key, value in document.items():
         if isinstance(value, Mapping):
@@ -229,19 +229,19 @@ def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Return {key: [old, new]} of what differs; what one of them lacks is None there."""
+    """Return {key: [old, new]} of the differences; None where a key is missing."""
     keys = list(dict.fromkeys([*old, *new]))
     return {key: [old.get(key), new.get(key)] for key in keys if old.get(key) != new.get(key)}
 
 
 def _moment(manifest: Manifest) -> str | None:
-    """Return when it was trained, ISO 8601; bundles of earlier releases do not say."""
+    """Return the time of the training in ISO 8601; None for bundles of earlier releases."""
     moment = manifest.training.trained_at
     return None if moment is None else moment.isoformat()
 
 
 def _signed(signer: BundleSigner | None) -> dict[str, Any]:
-    """Return who signed a bundle: a trusted name, an unknown key, or no signer."""
+    """Return a bundle's signer: a trusted name, an unknown key, or none."""
     if signer is None:
         return {"signature": "none", "signed_by": None, "key_id": None}
     state = "unknown key" if signer.name is None else "trusted"

@@ -1,4 +1,7 @@
-"""Signing a bundle: loaded as a scorer would, then sealed with an operator's key."""
+"""Make keys, and sign bundles and plans with them; each action is written to the audit log.
+
+A bundle is first loaded as a scorer loads it, so that only a valid one is signed.
+"""
 
 import hashlib
 import os
@@ -24,20 +27,20 @@ _MODE = 0o644
 
 
 def generate(settings: Settings, out: Path, passphrase: bytes | None) -> KeyPair:
-    """Make a key pair, and take down who did.
+    """Make a key pair and record that in the audit log.
 
     Args:
-        settings: Where the audit log is.
-        out: Of the private key; neither file may exist.
-        passphrase: Encrypts the private key.
+        settings: The audit log.
+        out: File of the private key; neither key file may exist.
+        passphrase: Encrypts the private key; None: it is not encrypted.
 
     Raises:
         SettingsError: A file exists already, or cannot be written.
-        UnavailableError: The audit log cannot be written; the keys are there all the same.
+        UnavailableError: The audit log cannot be written; the keys exist nevertheless.
     """
     audit = open_audit(settings.audit)
     made = keys.generate(out, passphrase)
-    # What it is called is known only now.
+    # The key's id is only known now.
     audit.record("key.generate", made.key_id, {"encrypted": passphrase is not None})
     return made
 
@@ -48,19 +51,19 @@ def sign(
     """Verify a bundle and sign it.
 
     Args:
-        settings: Where it is, and which types it may hold.
+        settings: The store, the trusted types and keys, and the audit log.
         reference: NAME:VERSION.
-        key_file: Whose signature it is.
+        key_file: The private key that signs.
         passphrase: Of the key.
-        replace: Whether a signature that is there already is to go.
+        replace: Whether an existing signature is replaced.
 
     Returns:
-        The bundle's label, and who has signed it, by the name that the settings give the key.
+        The bundle's label, and its signer, with the name of the key in the settings.
 
     Raises:
-        ModelError: No whole version is named, the bundle does not load, is signed already, or
+        ModelError: The reference has no version, the bundle does not load, is signed already, or
             cannot be written to.
-        SettingsError: The key cannot be read, or the store is no folder.
+        SettingsError: The key cannot be read, or the store is not a folder.
         UnavailableError: The audit log cannot be written; nothing is signed.
     """
     if ":" not in reference:
@@ -76,10 +79,10 @@ def sign(
     if SIGNATURE in folder.names():
         if not replace:
             raise ModelError(f"bundle {reference}: is signed already", "give --replace")
-        # What is replaced may be of other files; the bundle has to be whole without it.
+        # The old signature may be of other files; the bundle must be valid without it.
         folder = _Bare(folder.path, folder.expected)
     bundle = load_bundle(folder, Trust(types=trust.types))
-    # What was loaded is what is signed, whatever lies there by now.
+    # The loaded manifest is signed, whatever is in the folder by now.
     seal = bundle.seal
     signed = bundle_signature.sign(seal.manifest, seal.manifest_bytes, key)
     signer = key_id(key.public_key())
@@ -88,7 +91,7 @@ def sign(
         "key_id": signer, "content_hash": manifest.content_hash, "replace": replace,
         "manifest_sha256": hashlib.sha256(seal.manifest_bytes).hexdigest(),
     }  # fmt: skip
-    # Before it is done: nothing is signed that the log does not know of.
+    # Recorded first, so that every signature is in the log.
     audit.record("model.sign", manifest.label, deed)
     try:
         _place(folder.path, signed)
@@ -102,10 +105,11 @@ def sign(
 def sign_plan_file(
     settings: Settings, plan: Path, key_file: Path, passphrase: bytes | None
 ) -> Path:
-    """Check a plan, a file or a folder, and sign it; return the signature's file.
+    """Check a plan (a file or a folder) and sign it; return the signature's file.
 
     Raises:
-        SettingsError: The plan or the key cannot be read, or the plan says something impossible.
+        SettingsError: The plan or the key cannot be read, the plan is not valid, or the signature
+            cannot be written.
         UnavailableError: The audit log cannot be written; nothing is signed.
     """
     key = read_private(key_file, passphrase)
@@ -137,9 +141,9 @@ class _Bare(LocalFolder):
 
 
 def _place(folder: Path, data: bytes) -> None:
-    """Put the signature there in one step; a scorer that looks never sees a part of it."""
+    """Write the signature in one step, so that a scorer never reads a part of it."""
     try:
-        # Beside the folder, in which nothing strange may lie, not even for a moment.
+        # Next to the folder, because no other file may be in it, not even for a moment.
         handle, name = tempfile.mkstemp(prefix=".signing-", dir=folder.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(data)

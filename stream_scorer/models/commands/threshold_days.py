@@ -1,4 +1,4 @@
-"""The days of labelled data that thresholds are chosen on, and those that they are checked on."""
+"""The days of labelled data on which thresholds are chosen, and those on which they are checked."""
 
 import math
 from dataclasses import dataclass
@@ -29,18 +29,18 @@ _DAY_MS = 86_400_000
 _FEWEST_DAYS = 7
 """If fewer days have their complete history, all days are used, and that is reported."""
 _READ = ("amount_minor", BASE_AMOUNT, *STRING_FIELDS)
-"""What policies read of a transaction, apart from extra fields."""
+"""The columns of a transaction that policies read, apart from extra fields."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredDays:
-    """Scored transactions of some days: what thresholds are chosen on, or checked by.
+    """Scored transactions of some days, on which thresholds are chosen or checked.
 
     Attributes:
         events: n transactions.
         scores: float64[n].
         judged: Their days, labels and amounts.
-        held: The first and the last day.
+        held: The range from the first to the last day.
     """
 
     events: EventBatch
@@ -49,23 +49,23 @@ class ScoredDays:
     held: Days
 
     def outcomes(self, plan: Plan, model: Model) -> UInt8:
-        """Return uint8[n], what a plan decides."""
+        """Return uint8[n], the outcomes under a plan."""
         policy = policy_for(self.events, plan, model.thresholds, model.on_model_error)
         return decide(self.scores, policy.thresholds)
 
 
 class DaySelection:
-    """Which days of labelled data are for what; the model's training days are for nothing.
+    """Selects days of labelled data; the model's training days are never selected.
 
     Args:
         data: The transactions.
-        asked: Days to choose on; None: all that have their complete history.
-        check_days: So many days after them are for the check.
-        model: Its longest window is how much history a day needs.
-        manifest: Names the days that the model was fitted on.
+        asked: Days on which to choose thresholds; None: all days with their complete history.
+        check_days: Number of days after them for the check.
+        model: Its longest window determines how much history a day needs.
+        manifest: Names the days on which the model was fitted.
 
     Attributes:
-        chosen: bool[n], the transactions to choose thresholds on.
+        chosen: bool[n], the transactions on which thresholds are chosen.
 
     Raises:
         SettingsError: No day is left.
@@ -101,14 +101,14 @@ class DaySelection:
         self._chosen_days = Days.of(self._day[held])
 
     def after(self) -> Mask:
-        """Return bool[n], the transactions of the days that the choice is checked on."""
+        """Return bool[n]: the transactions of the days on which the choice is checked."""
         last = number_of(self._chosen_days.last)
         later: Mask = (self._day > last) & (self._day <= last + self._check_days)
         later &= ~self._fitted.holds(self._day)
         return later
 
     def scored(self, rows: Mask, data: LabelledData, scores: Float64, plan: Plan) -> ScoredDays:
-        """Return the transactions of some days, the model's training days left out."""
+        """Return the scored transactions of ``rows``; training days between them do not count."""
         held = Days.of(self._day[rows])
         numbers = np.arange(number_of(held.first), number_of(held.last) + 1)
         numbers = numbers[~self._fitted.holds(numbers)]
@@ -124,7 +124,7 @@ class DaySelection:
         return ScoredDays(events, scores[rows], judged, held)
 
     def told(self) -> dict[str, Any]:
-        """Return the days for the report."""
+        """Return the chosen days, for the report."""
         numbers = np.unique(self._day[self.chosen])
         fitted = self._fitted
         overlap = (self._wanted.holds(self._day) & fitted.holds(self._day)).any()

@@ -1,4 +1,4 @@
-"""The picture of ``models thresholds``: what thresholds amount to, by the number of reviews."""
+"""The picture of ``models thresholds``: the effects of thresholds, by the number of reviews."""
 
 import io
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ def picture_of(document: Mapping[str, Any], currency: str) -> bytes:
 
     Args:
         document: The report, with its curve.
-        currency: Of the costs.
+        currency: The unit of the costs.
     """
     figure = Figure(figsize=(10, 8), layout="constrained")
     axes = figure.subplots(2, 2)

@@ -1,6 +1,7 @@
-"""``models thresholds``: thresholds of a trained version, from data and a budget of reviews.
+"""``models thresholds``: choose thresholds of a trained version from data and a review budget.
 
-No model is trained and no bundle changes: the thresholds go into a policy.toml, a part of the plan.
+No model is trained and no bundle changes: the thresholds are written to a policy.toml, which is a
+part of the plan.
 """
 
 import math
@@ -49,21 +50,22 @@ _COSTS = {"missed": "amount", "review": "5", "false_block": "25"}
 
 @dataclass(frozen=True, slots=True)
 class ThresholdJob:
-    """What to choose thresholds from.
+    """The parameters of a choice of thresholds.
 
     Attributes:
         model: NAME:VERSION.
         data: Labelled transactions, as for training.
-        out: The policy.toml to write; the picture is next to it.
-        plan: Plan file or folder; None takes the plan beside the model's versions.
-        budget: Reviews per day; None takes the budget of the plan's policy, or, without one, what
-            costs least.
-        costs: What outcomes cost.
-        days: Days to choose on; None takes all that have their complete history.
-        check_days: So many days after them show how well the choice holds.
-        sort: Whether the data may be out of order, and are sorted.
-        most_rejected: Share of the data that may be left out because the stream would reject it.
-        replace: Whether files that exist are written over.
+        out: The policy.toml to write; the picture is written next to it.
+        plan: Plan file or folder; None: the plan next to the model's versions.
+        budget: Reviews per day; None: the budget of the plan's policy, or, if it has none, the
+            thresholds with the lowest cost are chosen.
+        costs: The costs of outcomes.
+        days: Days on which to choose; None: all days with their complete history.
+        check_days: Number of days after them on which the choice is checked.
+        sort: Whether the data may be out of order; they are then sorted.
+        most_rejected: Maximum share of the data that may be left out because the stream would
+            reject it.
+        replace: Whether existing files are overwritten.
         labels: Where the data have their labels; None: in ``is_fraud`` and ``label_time``.
     """
 
@@ -82,10 +84,10 @@ class ThresholdJob:
 
 
 def read_budget(text: str) -> float:
-    """Return the reviews per day of ``400/day``.
+    """Return the number of reviews per day in a text such as ``400/day``.
 
     Raises:
-        SettingsError: Not such a text, or none a day.
+        SettingsError: It is not such a text, or the number is 0.
     """
     match = _BUDGET.fullmatch(text.replace(" ", ""))
     if match is None or not 0 < float(match[1]) < math.inf:
@@ -94,10 +96,10 @@ def read_budget(text: str) -> float:
 
 
 def read_cost_list(text: str) -> ThresholdCosts:
-    """Return the costs of ``missed=0.8*amount+20,review=5,false_block=25``; each may be left out.
+    """Return the costs in ``missed=0.8*amount+20,review=5,false_block=25``; each part is optional.
 
     Raises:
-        SettingsError: Not such a text, or a cost that is impossible; names it.
+        SettingsError: It is not such a text, or a cost is impossible; the message names it.
     """
     given = dict(_COSTS)
     for part in filter(None, text.split(",")):
@@ -120,14 +122,15 @@ def read_cost_list(text: str) -> ThresholdCosts:
 
 
 def choose_thresholds_by(settings: Settings, job: ThresholdJob) -> dict[str, Any]:
-    """Score data, choose thresholds, and write policy.toml and, with matplotlib, its picture.
+    """Choose thresholds on scored data; write policy.toml and, with matplotlib, its picture.
 
     Returns:
         The report, as plain data.
 
     Raises:
         ModelError: The bundle is missing or refused.
-        SettingsError: Data or plan are refused, the budget cannot be met, or a file exists.
+        SettingsError: Data or plan are refused, the model fails for a transaction, the budget
+            cannot be met, or a file exists or cannot be written.
         UnavailableError: The store does not answer.
     """
     picture = job.out.with_suffix(".png")
@@ -178,7 +181,7 @@ def choose_thresholds_by(settings: Settings, job: ThresholdJob) -> dict[str, Any
         }  # fmt: skip
     _write(job.out, policy_text(policy, _comment(document, job)))
     if find_spec("matplotlib") is not None:
-        from stream_scorer.models.commands.threshold_picture import (  # noqa: PLC0415 it is optional
+        from stream_scorer.models.commands.threshold_picture import (  # noqa: PLC0415 matplotlib is optional
             picture_of,
         )
 
@@ -190,10 +193,11 @@ def choose_thresholds_by(settings: Settings, job: ThresholdJob) -> dict[str, Any
 def _choose(
     fitted: ScoredDays, plan: Plan, costs: ThresholdCosts, budget: float | None
 ) -> tuple[float, float]:
-    """Return the thresholds of what fits no segment of the plan's policy.
+    """Return the thresholds of transactions that fit no segment of the plan's policy.
 
     Raises:
-        SettingsError: The budget is more than there is, or less than the segments review alone.
+        SettingsError: The budget is higher than the number of transactions that can be reviewed, or
+            lower than the reviews of the segments alone.
     """
     left = fits_no_segment(fitted.events, plan)
     judged, scores = fitted.judged, fitted.scores
@@ -220,7 +224,7 @@ def _choose(
 
 
 def _reviews_of_segments(fitted: ScoredDays, plan: Plan, left: Mask) -> int:
-    # Whatever the default is: it is not theirs.
+    # Transactions of segments do not depend on the default.
     any_default = Thresholds(1.0, 1.0)
     policy = policy_for(fitted.events, plan, any_default, Outcome.REVIEW)
     return int((decide(fitted.scores, policy.thresholds)[~left] == Outcome.REVIEW).sum())
@@ -229,7 +233,7 @@ def _reviews_of_segments(fitted: ScoredDays, plan: Plan, left: Mask) -> int:
 def _curve(
     fitted: ScoredDays, plan: Plan, model: Model, costs: ThresholdCosts
 ) -> Iterator[dict[str, Any]]:
-    """Yield what the cheapest thresholds of some budgets amount to, by ascending budget."""
+    """Yield the results of the cheapest thresholds of some budgets, by ascending budget."""
     left = fits_no_segment(fitted.events, plan)
     judged, scores = fitted.judged, fitted.scores
     ranked = RankedScores.of(scores[left], judged.fraud[left], judged.amount[left], costs)
@@ -251,7 +255,7 @@ def _curve(
 
 
 def _steps(least: float, most: float) -> list[float]:
-    """Return numbers of reviews at equal ratios; none where nothing can be reviewed."""
+    """Return numbers of reviews with equal ratios; none if nothing can be reviewed."""
     return np.geomspace(min(least, most), most, _POINTS).tolist() if most > 0 else []
 
 
@@ -268,7 +272,7 @@ def _figures(found: DailyOutcomes) -> dict[str, Any]:
 
 
 def _certainty(found: DailyOutcomes, days: int, later: int, budget: float | None) -> dict[str, Any]:
-    """Return how far the mean of later days may be from the budget by chance."""
+    """Return how much the mean of later days may differ from the budget by chance."""
     if budget is None or later < 1:
         return {"likely_error": None, "days_needed": None}
     return {
@@ -278,7 +282,7 @@ def _certainty(found: DailyOutcomes, days: int, later: int, budget: float | None
 
 
 def _ties(fitted: ScoredDays, plan: Plan, review: float, budget: float | None) -> dict[str, Any]:
-    """Return how many transactions a day have the very score at which REVIEW begins."""
+    """Return how many transactions a day have exactly the score at which REVIEW begins."""
     if budget is None:
         return {"tied_per_day": None}
     left = fits_no_segment(fitted.events, plan)

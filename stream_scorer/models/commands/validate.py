@@ -1,8 +1,8 @@
-"""Scoring a bundle's golden rows again with the libraries of this environment.
+"""Score a bundle's golden rows again with the libraries of this environment.
 
-A scorer loads a bundle only under the scikit-learn that it was made with. Here another version may
-look at it, so that an upgrade is known to change no decision before it is made. With the libraries
-of the bundle the predictor's sums must have the same bits; with others no decision may flip.
+A scorer only loads a bundle under the scikit-learn version with which it was made. Here another
+version may load it, to find out before an upgrade whether it changes a decision. With the bundle's
+libraries the predictor's sums must have the same bits; with others no decision may change.
 """
 
 import platform
@@ -30,19 +30,19 @@ Float64 = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """How golden rows score here.
+    """The results of scoring golden rows here.
 
     Attributes:
         model: NAME:VERSION.
-        rows: Golden rows.
-        same_libraries: Whether scikit-learn, skops and numpy are the bundle's.
+        rows: Number of golden rows.
+        same_libraries: Whether scikit-learn, skops and numpy have the bundle's versions.
         made_with: The bundle's libraries.
         installed: Those of this environment, with Python and processor.
-        raw_equal: Rows whose raw score (log-odds of boosting, mean of a forest, a linear sum) has
-            the same bits.
-        scores_equal: Rows whose score has the bits of scikit-learn's at training.
-        largest_difference: Of a score.
-        flips: Rows that would be decided otherwise.
+        raw_equal: Number of rows whose raw score (log-odds of boosting, mean of a forest, a linear
+            sum) has the same bits.
+        scores_equal: Number of rows whose score has the same bits as scikit-learn's at training.
+        largest_difference: Largest difference of a score.
+        flips: Number of rows with another decision.
     """
 
     model: str
@@ -57,12 +57,12 @@ class Validation:
 
     @property
     def promise(self) -> str:
-        """What is held: ``bits`` with the bundle's libraries, ``decisions`` with others."""
+        """What is guaranteed: ``bits`` with the bundle's libraries, ``decisions`` with others."""
         return "bits" if self.same_libraries else "decisions"
 
     @property
     def broken(self) -> str:
-        """Why the promise does not hold; empty when it does."""
+        """Why the guarantee does not hold; empty if it does."""
         if self.flips:
             return f"{self.flips} of {self.rows} golden rows are decided otherwise"
         if self.same_libraries and self.raw_equal < self.rows:
@@ -77,12 +77,12 @@ def validate(settings: Settings, reference: str) -> Validation:
     """Score a bundle's golden rows again.
 
     Args:
-        settings: Where it is, and who and what is trusted.
+        settings: The store, and what is trusted.
         reference: NAME or NAME:VERSION.
 
     Raises:
-        ModelError: It is refused: by its files, its signature, its types, or as the installed
-            scikit-learn makes no such model of it.
+        ModelError: It is refused because of its files, signature or types, or because the installed
+            scikit-learn cannot make a model of its kind from it.
         SettingsError: A trusted key cannot be read.
         UnavailableError: The store does not answer.
     """
@@ -115,10 +115,10 @@ def validate(settings: Settings, reference: str) -> Validation:
 
 
 def refuse_broken(found: Validation) -> None:
-    """Raise what a validation has found.
+    """Refuse a validation whose guarantee does not hold.
 
     Raises:
-        ModelError: The promise does not hold; says for how many rows.
+        ModelError: It does not hold; the message states for how many rows.
     """
     if found.broken:
         raise ModelError(

@@ -1,1 +1,1 @@
-"""scikit-learn's bits without its cost."""
+"""Predictors: the scores of scikit-learn, computed by kernels at a fraction of its cost."""

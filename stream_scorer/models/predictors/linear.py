@@ -1,8 +1,8 @@
-"""Logistic regression with a dot product of its own: the same bits in a batch of any size.
+"""Logistic regression with its own dot product: a row has the same bits in a batch of any size.
 
-scikit-learn multiplies through BLAS, whose order of addition depends on the batch: 30 to 50 % of
-the scores of single rows differ from the same rows' in a batch of 5,000 in the last bits. Here a
-row's products are added in the order of the features.
+scikit-learn multiplies with BLAS, whose order of addition depends on the batch: for 30 to 50 % of
+single rows the last bits of the score differ from those in a batch of 5,000. Here a row's products
+are added in the order of the features.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ Float64 = NDArray[np.float64]
 
 @numeric
 def _log_odds(rows, shift, scale, weight, intercept, out):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 numba types them
-    """Write to ``out`` the intercept plus weight * (row - shift) / scale, feature by feature."""
+    """Write the intercept plus the sum of weight * (row - shift) / scale to ``out``, by feature."""
     for row in range(rows.shape[0]):
         total = 0.0
         for k in range(rows.shape[1]):
@@ -29,10 +29,10 @@ def _log_odds(rows, shift, scale, weight, intercept, out):  # type: ignore[no-un
 
 
 def _fitted(name: str, values: Any, shape: tuple[int, ...]) -> Float64:
-    """Return a fitted array as the kernel takes it, which reads as far as the features go.
+    """Return a fitted array for the kernel, which reads as many values as there are features.
 
     Raises:
-        ModelError: It is of another shape, or not of finite numbers.
+        ModelError: It has another shape, or a value that is not finite.
     """
     if np.shape(values) != shape:
         raise ModelError(
@@ -46,17 +46,18 @@ def _fitted(name: str, values: Any, shape: tuple[int, ...]) -> Float64:
 
 
 class LinearPredictor:
-    """Logistic regression, behind a standard scaler or not.
+    """Logistic regression, with or without a standard scaler before it.
 
-    Attributions are coefficient * (x - mean), the mean being the scaler's; without a scaler the
-    model knows no mean, and deviations are from 0.
+    Attributions are coefficient * (x - mean) / scale, with the scaler's mean and scale. Without a
+    scaler the mean is 0 and the scale is 1.
 
     Args:
         model: Fitted binary ``LogisticRegression``.
-        scaler: Fitted ``StandardScaler`` in front of it, if any.
+        scaler: The fitted ``StandardScaler`` before it, if any.
 
     Raises:
-        ModelError: An array does not fit the number of features.
+        ModelError: An array does not fit the number of features, a value in it is not finite, or a
+            scale is 0.
     """
 
     def __init__(self, model: Any, scaler: Any = None) -> None:
@@ -76,7 +77,7 @@ class LinearPredictor:
             raise ModelError("model: its scale_ holds a zero", "train the model again")
 
     def scores(self, features: Float64) -> Float64:
-        """Return float64[n]: the probability of fraud; within 1e-12 of scikit-learn's.
+        """Return float64[n]: the probability of fraud, within 1e-12 of scikit-learn's.
 
         Raises:
             ModelError: A value is missing or infinite.
@@ -102,13 +103,19 @@ class LinearPredictor:
         return out
 
     def attributions(self, features: Float64) -> tuple[Float64, float]:
-        """Return (float64[n, m], base): coefficient * (x - mean), and the mean row's log-odds."""
+        """Return (float64[n, m], base): the attributions, and the log-odds of the mean row.
+
+        The attributions of a row and the base add up to its log-odds.
+
+        Raises:
+            ModelError: The rows do not fit the model.
+        """
         rows = checked(features, self.feature_count)
         base = float(self.raw(self._mean.reshape(1, -1))[0])
         return self._weight * ((rows - self._mean) / self._scale), base
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return everything that a score depends on."""
+        """Return everything that a score or an attribution depends on."""
         return {
             "weight": self._weight,
             "intercept": np.array([self._intercept]),

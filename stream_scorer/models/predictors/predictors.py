@@ -1,10 +1,11 @@
 """From a fitted scikit-learn model to the predictor that the stream, files and requests share.
 
-One code path scores one row or a batch and gives a row the same bits in either. For trees they
-are the bits of ``predict_proba(...)[:, 1]``: leaves are added in tree order, starting at the
-baseline, then ``scipy.special.expit`` (boosting) or the division by their number (forests).
+The same code scores one row or a batch, and a row has the same bits in both. For trees these are
+the bits of ``predict_proba(...)[:, 1]``: the leaves' values are added in the order of the trees,
+starting at the baseline; then ``scipy.special.expit`` is applied (boosting), or the sum is divided
+by the number of trees (forests).
 
-Measured on one thread, 9 features, µs per row, scikit-learn 1.9 in the same process:
+Measured on one thread, 9 features, µs for a row, scikit-learn 1.9 in the same process:
 
 ======================================  ===========  ===========  ==============
 model                                   one row      5,000 rows   sklearn, 5,000
@@ -12,7 +13,7 @@ model                                   one row      5,000 rows   sklearn, 5,000
 HistGradientBoosting, 100 trees of 31   2.5 (498)    0.37         2.3
 random forest, 100 trees of up to 846   23 (3,844)   5.5          8.2
 decision tree, unlimited                2.3 (85)     0.07         0.10
-logistic regression behind a scaler     2.9 (248)    0.016        0.08
+logistic regression after a scaler      2.9 (248)    0.016        0.08
 ======================================  ===========  ===========  ==============
 
 In brackets: scikit-learn for one row.
@@ -51,7 +52,7 @@ KNOWN = (
 
 
 class FittedPredictor(Predictor, Protocol):
-    """A predictor that can also say what its scores depend on."""
+    """A predictor that also gives the arrays that its scores depend on."""
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return every array that a score depends on, by name."""
@@ -61,11 +62,12 @@ class FittedPredictor(Predictor, Protocol):
 class TreePredictor:
     """A boosted ensemble or a forest.
 
-    Small trees (at most 64 leaves) are looked up in leaf masks, larger ones are walked.
+    If no tree has more than 64 leaves and the tables are not too large, leaf masks are used;
+    otherwise the trees are walked.
 
     Args:
         trees: The ensemble.
-        boosted: Whether the sum is log-odds; otherwise the score is the mean of the trees.
+        boosted: Whether the sum is the log-odds; otherwise the score is the mean of the trees.
     """
 
     def __init__(self, trees: TreeEnsemble, *, boosted: bool) -> None:
@@ -85,7 +87,7 @@ class TreePredictor:
         return raw
 
     def raw(self, features: Float64) -> Float64:
-        """Return float64[n]: log-odds of a boosted ensemble, the mean of a forest."""
+        """Return float64[n]: the log-odds of a boosted ensemble, or the mean of a forest."""
         rows = checked(features, self.feature_count)
         trees, masks = self._trees, self._masks
         out = np.empty(len(rows))
@@ -101,10 +103,11 @@ class TreePredictor:
         return out
 
     def attributions(self, features: Float64) -> tuple[Float64, float]:
-        """Return (float64[n, m], base): path attribution, the sum over trees (forests: the mean).
+        """Return (float64[n, m], base): path attributions, summed over trees (forests: their mean).
 
-        Going down a tree, each step's change of the node's value is the split feature's; an
-        inner node's value is the mean of its leaves weighted by training rows.
+        On the way down a tree, each change of the node's value is attributed to the split's
+        feature. The value of an inner node is the mean of its leaves, weighted by training rows.
+        The attributions of a row and the base add up to its raw score.
         """
         rows = checked(features, self.feature_count)
         out = np.zeros(rows.shape)
@@ -127,14 +130,14 @@ class TreePredictor:
 def predictor_for(model: object) -> FittedPredictor:
     """Return the predictor of a fitted binary classifier.
 
-    What came from a file may be of a known type and hold anything.
+    A model that was loaded from a file may be of a known type and still contain anything.
 
     Args:
         model: One of :data:`KNOWN`; class 1 is fraud.
 
     Raises:
-        ModelError: Another kind, not fitted, not binary, or with other arrays than a fitted one
-            has; names what is known.
+        ModelError: It is of another kind, not fitted, not binary, or has other arrays than a fitted
+            one. For another kind the fix names the known ones.
     """
     try:
         return _predictor_for(model)

@@ -1,4 +1,4 @@
-"""The rows that kernels take: float64, C-contiguous, as wide as the model."""
+"""Checks of the rows for kernels: float64, C-contiguous, with the model's number of features."""
 
 from typing import Any, Final
 
@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from stream_scorer.errors import ModelError
 
 FEATURES_MOST: Final = np.iinfo(np.int16).max
-"""A tree's node names its feature by 16 bits."""
+"""Maximum number of features: a tree's node has 16 bits for its feature."""
 
 
 def feature_count_of(model: Any) -> int:
-    """Return how many features a fitted model takes.
+    """Return the number of features of a fitted model.
 
     Raises:
-        ModelError: None, or more than a kernel can name.
+        ModelError: It is 0, or more than a kernel supports.
     """
     count = int(model.n_features_in_)
     if not 0 < count <= FEATURES_MOST:
@@ -26,14 +26,14 @@ def feature_count_of(model: Any) -> int:
 
 
 def checked(features: NDArray[np.float64], feature_count: int) -> NDArray[np.float64]:
-    """Return the rows as the kernels were compiled for; a copy only where it must be.
+    """Return the rows in the form for which the kernels were compiled, copied only if necessary.
 
     Args:
         features: float64[n, m].
-        feature_count: What m must be.
+        feature_count: The required m.
 
     Raises:
-        ModelError: Not two-dimensional, or of another width.
+        ModelError: They are not two-dimensional, or m differs.
     """
     if features.ndim != 2 or features.shape[1] != feature_count:  # noqa: PLR2004 rows and columns
         raise ModelError(

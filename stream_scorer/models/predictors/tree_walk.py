@@ -1,8 +1,8 @@
 """Kernels that walk a tree ensemble node by node: sums of large trees, and attributions.
 
-Trees are taken in blocks of rows so that one tree's nodes stay in the cache, and four rows walk
-a tree side by side so that one's memory latency hides behind the others'. A row still adds its
-leaves in tree order, so neither changes a bit of its sum.
+Rows are taken in blocks, so that the nodes of one tree stay in the cache. Four rows walk a tree
+together, so that their memory latencies overlap. Each row still adds its leaves in tree order, so
+neither affects a bit of its sum.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stream_scorer.core.kernels.compiled import numeric
 from stream_scorer.models.predictors.trees import TreeEnsemble
 
-# One node in 16 bytes; the right child stands behind the left one; feature -1 is a leaf.
+# A node has 16 bytes. Its right child follows the left one. The feature of a leaf is -1.
 NODE = np.dtype(
     [("threshold", np.float64), ("left", np.int32), ("feature", np.int16), ("missing", np.int16)]
 )
@@ -21,8 +21,8 @@ def lay_out(trees: TreeEnsemble) -> tuple[TreeEnsemble, NDArray[np.void]]:
     """Number the nodes breadth-first, so that siblings are neighbours.
 
     Returns:
-        The same ensemble in that numbering, and its nodes as :data:`NODE` [k]; ``missing`` is
-        the step from the left child (0 or 1) that a missing value takes.
+        The same ensemble in that numbering, and its nodes as NODE[k]; ``missing`` is the child, 0
+        for left or 1 for right, to which a missing value goes.
     """
     order: list[int] = []
     for root in trees.roots:
@@ -60,15 +60,15 @@ def _step(node, value):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 n
 
 @numeric
 def sums(rows, nodes, value, roots, baseline, out):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201 numba types them
-    """Write to ``out`` (float64[n]) the baseline plus the leaf values in tree order.
+    """Write the baseline plus the leaf values in tree order to ``out`` (float64[n]).
 
     Args:
         rows: float64[n, m].
         nodes: NODE[k].
         value: float64[k].
         roots: int32[t].
-        baseline: What a sum starts at.
-        out: float64[n].
+        baseline: The start value of a sum.
+        out: float64[n], written.
     """
     n = rows.shape[0]
     out[:] = baseline
@@ -107,7 +107,7 @@ def sums(rows, nodes, value, roots, baseline, out):  # type: ignore[no-untyped-d
 
 @numeric
 def attribute(rows, nodes, value, roots, out):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201 numba types them
-    """Add to ``out`` (float64[n, m], zeros) each step's change of value at its split feature."""
+    """Add the change of value at each step to ``out`` (float64[n, m], zeros), at its feature."""
     for row in range(rows.shape[0]):
         for root in roots:
             at = root

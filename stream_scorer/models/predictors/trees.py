@@ -1,4 +1,4 @@
-"""Fitted tree ensembles of scikit-learn as flat arrays that every tree predictor starts from."""
+"""Fitted tree ensembles of scikit-learn as checked flat arrays, from which predictors are built."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,27 +12,27 @@ from stream_scorer.models.predictors.rows import feature_count_of
 Float64 = NDArray[np.float64]
 
 NODES_MOST: Final = 1 << 22
-"""Nodes of all trees together: an int32 names each, and the tables are made node by node."""
+"""Maximum nodes of all trees: an int32 is a node's number, and tables are built node by node."""
 
 
 @dataclass(frozen=True, slots=True)
 class TreeEnsemble:
-    """Trees whose leaf values are added in order, starting at ``baseline``.
+    """Trees whose leaf values are added in their order, starting at ``baseline``.
 
-    A row at an inner node goes left when its value is missing and ``missing_left`` says so, or
-    when value <= threshold. Nodes of one tree lie together, the root first.
+    At an inner node a row goes left if value <= threshold; a missing value goes left if
+    ``missing_left`` is set. The nodes of one tree are together, the root first.
 
     Attributes:
-        feature: int32[k], split feature; -1 is a leaf.
+        feature: int32[k], split feature; -1 for a leaf.
         threshold: float64[k].
-        left: int32[k], left child's node number; a leaf points at itself.
-        right: int32[k].
+        left: int32[k], number of the left child; a leaf has its own number.
+        right: int32[k], number of the right child; a leaf has its own number.
         missing_left: bool[k].
-        value: float64[k]; of an inner node, the mean of its leaves weighted by ``cover``.
-        cover: float64[k], training rows (by weight, where the model keeps weights).
-        roots: int32[t], node number of each tree's root.
-        baseline: What the sum starts at.
-        feature_count: Features that the model was trained with.
+        value: float64[k]; for an inner node the mean of its leaves, weighted by ``cover``.
+        cover: float64[k], training rows (by weight, if the model keeps weights).
+        roots: int32[t], number of each tree's root.
+        baseline: The start value of the sum.
+        feature_count: Number of features with which the model was trained.
     """
 
     feature: NDArray[np.int32]
@@ -58,7 +58,10 @@ def _with_inner_means(
     left: NDArray[np.int32],
     right: NDArray[np.int32],
 ) -> Float64:
-    """Give each inner node the cover-weighted mean of its leaves; children come after parents."""
+    """Return values in which each inner node has the cover-weighted mean of its leaves.
+
+    Children must come after their parents.
+    """
     value = leaf_value.copy()
     for node in range(len(value) - 1, -1, -1):
         a, b = left[node], right[node]
@@ -68,15 +71,15 @@ def _with_inner_means(
 
 
 def double_thresholds(threshold: Float64) -> Float64:
-    """Return thresholds that do to float64 rows what the given ones do to rows in float32.
+    """Return thresholds for float64 rows that split like the given ones for float32 rows.
 
     scikit-learn's decision trees round a row to float32 (half to even) before they compare. So
-    ``float32(x) <= threshold`` holds up to the middle between the largest float32 at or below
-    the threshold and its neighbour above, the middle itself included when it rounds down.
+    ``float32(x) <= threshold`` holds up to the middle between the largest float32 at or below the
+    threshold and the next float32 above. The middle is included if it rounds down.
 
     Args:
-        threshold: float64[k], within float32's range, as those of trees fitted to float32 are;
-            infinite ones stay as they are.
+        threshold: float64[k], within float32's range, as in trees that are fitted to float32 rows;
+            infinite ones are returned unchanged.
     """
     with np.errstate(over="ignore"):
         below = threshold.astype(np.float32)
@@ -97,9 +100,10 @@ def _refuse_malformed(
     sizes: NDArray[np.int64],
     feature_count: int,
 ) -> None:
-    """Refuse nodes that a kernel could walk out of: they come from a file.
+    """Refuse nodes, which come from a file, that would lead a kernel out of its arrays.
 
-    Children are judged as wide as they came, before anything is counted or allocated by them.
+    Numbers of children are checked in their own type, before anything is counted or allocated by
+    them.
     """
     inner = np.flatnonzero(~leaf)
     past = np.repeat(roots + sizes, sizes)[inner]
@@ -109,7 +113,7 @@ def _refuse_malformed(
         all(column.dtype.kind in "iu" for column in (feature, left, right)),
         "numbers of nodes or features that are not integers",
     )
-    # Numbers of a whole tree at most, so that no shift of them wraps.
+    # They must be below the maximum number of nodes, so that no addition to them overflows.
     for children in (left, right):
         _refuse_unless(bool((children <= NODES_MOST).all()), "a child outside its tree")
         _refuse_unless(bool((children >= 0).all()), "a child before its parent")
@@ -134,14 +138,14 @@ def _refuse_unless(holds: bool, what: str) -> None:  # noqa: FBT001 it is the co
 
 
 def _refuse_many(nodes: int) -> None:
-    """Refuse so many nodes: before they are copied, as one tree may be there many times."""
+    """Refuse too many nodes before they are copied: the same tree may be listed many times."""
     _refuse_unless(nodes <= NODES_MOST, f"more than {NODES_MOST} nodes")
 
 
 def _assemble(
     trees: list[dict[str, NDArray[Any]]], baseline: float, feature_count: int
 ) -> TreeEnsemble:
-    """Join trees that number their own nodes from 0."""
+    """Join trees whose nodes are numbered from 0 in each tree, and check them."""
     sizes = np.array([len(tree["feature"]) for tree in trees], np.int64)
     _refuse_unless(len(sizes) > 0 and sizes.min() > 0, "a tree without a node")
     _refuse_many(int(sizes.sum()))
@@ -178,7 +182,7 @@ def from_hist_gradient_boosting(model: Any) -> TreeEnsemble:
     """Flatten a fitted binary ``HistGradientBoostingClassifier``.
 
     Raises:
-        ModelError: It has more than two classes or splits on categories.
+        ModelError: It splits on categories, or is malformed.
     """
     if model.is_categorical_ is not None:
         raise ModelError(
@@ -210,11 +214,15 @@ def from_hist_gradient_boosting(model: Any) -> TreeEnsemble:
 
 
 def from_decision_trees(models: list[Any]) -> TreeEnsemble:
-    """Flatten fitted binary decision trees; the value of a leaf is its share of class 1."""
+    """Flatten fitted binary decision trees; the value of a leaf is its share of class 1.
+
+    Raises:
+        ModelError: There is no tree, or one is malformed.
+    """
     trees, count = [], 0
     for model in models:
         tree = model.tree_
-        # scikit-learn makes its arrays as long as the first says, over memory for the second.
+        # scikit-learn makes its arrays as long as the first number, over memory for the second.
         _refuse_unless(0 < tree.node_count <= tree.capacity, "fewer nodes than they say")
         count += tree.node_count
         _refuse_many(count)

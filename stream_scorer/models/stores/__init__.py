@@ -1,1 +1,1 @@
-"""Where bundles lie, and what is deployed of them."""
+"""Stores of bundles, and which of them is deployed."""

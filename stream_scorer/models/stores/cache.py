@@ -1,8 +1,8 @@
-"""Files that came from a remote store, kept by their sha256 in a folder for this user alone.
+"""Files of a remote store, cached by their sha256 in a folder for this user alone.
 
-A file enters after its hash was compared, and leaves only if the hash is still right; so a copy is
-never older or other than what was asked for, whoever else writes there, and any of them may be
-deleted at any time.
+A file is stored after its hash was compared, and returned only if the hash is still right. So a
+copy always has the requested content, even if others write to the folder. Any file may be deleted
+at any time.
 """
 
 import contextlib
@@ -21,17 +21,17 @@ class FileCache:
     """A folder of files by hash.
 
     Args:
-        directory: Made if need be, mode 0700.
+        directory: Created with mode 0700 if it does not exist.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def prepare(self) -> None:
-        """Make the folder.
+        """Create the folder if it does not exist, and check who may access it.
 
         Raises:
-            SettingsError: It cannot be made, is another user's, or others may look into it.
+            SettingsError: It cannot be created, belongs to another user, or others may access it.
         """
         what = f"setting models.cache: {self._directory}"
         try:
@@ -47,7 +47,7 @@ class FileCache:
             )
 
     def get(self, digest: str, most: int) -> bytes | None:
-        """Return a file whose hash is right; None if there is none."""
+        """Return a file with this hash and at most ``most`` bytes; None if there is none."""
         try:
             with (self._directory / digest).open("rb") as file:
                 data = file.read(most + 1)
@@ -58,7 +58,7 @@ class FileCache:
         return data if hashlib.sha256(data).hexdigest() == digest else None
 
     def put(self, digest: str, data: bytes) -> None:
-        """Keep a file whose hash is right; a full disk only costs another download."""
+        """Store a file if its hash is right; a full disk only costs another download."""
         if hashlib.sha256(data).hexdigest() != digest:
             return
         with contextlib.suppress(OSError):

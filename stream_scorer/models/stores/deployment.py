@@ -1,4 +1,4 @@
-"""What is deployed: its model, its plan, and the versions that are loaded for it."""
+"""The deployment: which model decides under which plan, and loading both."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,16 +25,17 @@ from stream_scorer.settings import PRODUCTION, Settings
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What is deployed: which model decides under which plan, and where a first run begins.
+    """Which model decides under which plan, and where a first run begins.
 
     Attributes:
         model: NAME or NAME:VERSION.
-        plan: Plan file, or folder that holds ``plan.toml`` and its parts; None takes the plan
-            beside the model's versions.
-        start: Where a group's first run begins; None refuses to guess.
-        accept_cold: Whether features may decide that lack history.
-        warm: NAME or NAME:VERSION whose fields and windows are kept too; it does not decide.
-        follow: Whether the control log says what is deployed, instead of ``model`` and ``plan``.
+        plan: Plan file, or folder with ``plan.toml`` and its parts; None: the plan next to the
+            model's versions.
+        start: Where a group's first run begins; None: a first run is refused.
+        accept_cold: Whether features may decide whose history is incomplete.
+        warm: NAME or NAME:VERSION of a version that is warmed: its fields and windows are kept,
+            too, but it does not decide.
+        follow: Whether the control log determines the deployment instead of ``model`` and ``plan``.
     """
 
     model: str = "fraud"
@@ -47,12 +48,12 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class PlanFiles:
-    """The files of a plan, unchecked.
+    """The unchecked files of a plan.
 
     Attributes:
-        path: Its plan file.
-        text: What that holds.
-        parts: Texts of its further files by name; without any for a file alone.
+        path: The plan file.
+        text: Its text.
+        parts: Texts of the further files by name; empty for a single file.
     """
 
     path: Path
@@ -60,10 +61,10 @@ class PlanFiles:
     parts: dict[str, str]
 
     def plan(self) -> Plan:
-        """Return the plan that they say.
+        """Return the plan in these files.
 
         Raises:
-            SettingsError: They say something impossible; names path and key.
+            SettingsError: It is not valid; the message names path and key.
         """
         try:
             return parse_plan(self.text, self.parts)
@@ -79,8 +80,8 @@ def plan_files(path: Path) -> PlanFiles:
         path: The plan file; or a folder with ``plan.toml`` and its parts, such as ``policy.toml``.
 
     Raises:
-        SettingsError: A file cannot be read; or a ``plan.toml`` is named alone and has parts next
-            to it, which would count for nothing.
+        SettingsError: A file cannot be read; or a ``plan.toml`` is named alone although it has
+            parts next to it, which would have no effect.
     """
     if path.is_dir():
         return PlanFiles(
@@ -101,11 +102,11 @@ def load_plan(path: Path, trust: Trust | None = None) -> Plan:
 
     Args:
         path: The plan file, or a folder; see :func:`plan_files`.
-        trust: Whose signature it needs; None for none.
+        trust: The keys by one of which it must be signed; None: it need not be signed.
 
     Raises:
-        SettingsError: It cannot be read, is not signed, or says something impossible; names file
-            and key.
+        SettingsError: It cannot be read, is not signed, or is not valid; the message names file and
+            key.
     """
     files = plan_files(path)
     if trust is not None:
@@ -114,21 +115,22 @@ def load_plan(path: Path, trust: Trust | None = None) -> Plan:
 
 
 def plan_trust(settings: Settings) -> Trust | None:
-    """Return whose signature a plan needs: in production one of those that bundles need."""
+    """Return the keys by which a plan must be signed: in production, those for bundles."""
     return trust_of(settings.models) if settings.mode == PRODUCTION else None
 
 
 def plan_of(store: BundleStore, model: str, path: Path | None, trust: Trust | None = None) -> Plan:
-    """Read a plan, or without a path the one that lies beside a model's versions.
+    """Read a plan; without a path, the one next to a model's versions.
 
     Args:
-        store: Of the models.
-        model: Its name.
+        store: The store of the models.
+        model: The model's name.
         path: The plan file or folder.
-        trust: Whose signature it needs; None for none.
+        trust: The keys by one of which it must be signed; None: it need not be signed.
 
     Raises:
-        SettingsError: It cannot be read or says something impossible; names file and key.
+        SettingsError: It cannot be read, is not signed, or is not valid; the message names file and
+            key.
         UnavailableError: The store does not answer.
     """
     if path is not None:
@@ -144,7 +146,13 @@ def plan_of(store: BundleStore, model: str, path: Path | None, trust: Trust | No
 
 
 def deployed_plan(settings: Settings, deployment: Deployment) -> Plan:
-    """Return the plan of a deployment, for a process that loads no model; raises as ``plan_of``."""
+    """Return the plan of a deployment, for a process that loads no model.
+
+    Raises:
+        ModelError: The store does not have the model.
+        SettingsError: As for :func:`plan_of`.
+        UnavailableError: The store does not answer.
+    """
     store = open_store(settings.models)
     model = choose(store, deployment.model).name
     return plan_of(store, model, deployment.plan, plan_trust(settings))
@@ -152,7 +160,7 @@ def deployed_plan(settings: Settings, deployment: Deployment) -> Plan:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What was deployed, verified and compiled for the same rings."""
+    """The verified deployment; ``model`` and ``warming`` are compiled for the same rings."""
 
     model: Model
     plan: Plan
@@ -161,11 +169,12 @@ class Loaded:
 
 
 def load_models(settings: Settings, deployment: Deployment) -> Loaded:
-    """Load and verify the deployed model, its plan, and the version that is to be warmed.
+    """Load and verify the deployed model, its plan, and the version to warm.
 
     Raises:
         ModelError: A bundle is missing or refused.
-        SettingsError: The plan is refused.
+        SettingsError: The plan or the settings are refused.
+        UnavailableError: The store does not answer.
     """
     trust, store = trust_of(settings.models), open_store(settings.models)
     chosen = choose(store, deployment.model)
@@ -179,6 +188,6 @@ def load_models(settings: Settings, deployment: Deployment) -> Loaded:
 
 
 def load_model(settings: Settings, deployment: Deployment) -> tuple[Model, Plan]:
-    """Load the deployed model and its plan alone; raises like :func:`load_models`."""
+    """Load the deployed model and its plan only; raises like :func:`load_models`."""
     loaded = load_models(settings, deployment)
     return loaded.model, loaded.plan

@@ -1,8 +1,8 @@
 """A store of bundles behind any fsspec URL: S3, Google Cloud Storage, HTTP, memory, ...
 
-Manifest, signature and the list of files are read from the store each time; the other files may
-come from a private copy with the manifest's hash. What the store says is verified like what lies in
-a folder, and nothing of it is more than bytes before that.
+Manifest, signature and the list of files are read from the store each time. The other files may
+come from a private cache, by the hash in the manifest. Everything is verified as in a local folder,
+and is only bytes before that.
 """
 
 from collections.abc import Iterator
@@ -33,12 +33,12 @@ _CACHE = Path("~/.cache/stream-scorer/models")
 
 
 def open_store(models: settings.Models) -> BundleStore:
-    """Return the store that the settings name.
+    """Return the store in the settings.
 
     Raises:
-        SettingsError: The URL means nothing, its package is missing, or the cache is no private
+        SettingsError: The URL is not valid, its package is missing, or the cache is not a private
             folder.
-        UnavailableError: The place cannot be reached.
+        UnavailableError: The store cannot be reached.
     """
     if not models.url:
         return FolderStore(models.directory)
@@ -55,7 +55,7 @@ def open_store(models: settings.Models) -> BundleStore:
 
 
 class _FileSystem:
-    """A file system that is asked for bytes, and whatever it makes of that in one line."""
+    """A file system whose errors become one-line errors of this program."""
 
     def __init__(self, url: FileUrl, files: Any) -> None:
         self._url = url
@@ -63,11 +63,11 @@ class _FileSystem:
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Turn what a file system's library raises into one line.
+        """Convert the errors of a file system's library.
 
         Raises:
-            FileNotFoundError: As it is, like IsADirectoryError: the caller knows what it means.
-            UnavailableError: Whatever else.
+            FileNotFoundError: Unchanged, like IsADirectoryError: the caller handles it.
+            UnavailableError: For every other error.
         """
         try:
             yield
@@ -77,7 +77,7 @@ class _FileSystem:
             raise self._url.unavailable(error) from error
 
     def entries(self, path: str) -> dict[str, str]:
-        """Return the kind of what lies in a folder by name, as the store has it now."""
+        """Return the names and kinds of the entries of a folder, as the store has them now."""
         with self.asking():
             self._files.invalidate_cache()
             found = self._files.ls(path, detail=True)
@@ -85,15 +85,15 @@ class _FileSystem:
         names = {}
         for entry in found:
             name = str(entry["name"]).rstrip("/").lstrip("/")
-            # Some stores list a folder's own marker in it.
+            # Some stores list an entry for the folder itself.
             if name != at:
                 names[name.rpartition("/")[2]] = str(entry["type"])
         return names
 
     def read(self, path: str, most: int) -> bytes | None:
-        """Return a file's bytes, as the store has it now; None if it has more than ``most``."""
+        """Return a file's bytes, as the store has it now; None if there are more than ``most``."""
         with self.asking():
-            # S3 refuses to read an object by the version that was listed before it was replaced.
+            # With a stale listing, S3 refuses to read an object that was replaced since.
             self._files.invalidate_cache()
             with self._files.open(path, "rb") as file:
                 data = bytes(file.read(most + 1))
@@ -104,10 +104,10 @@ class UrlStore:
     """A store behind a URL.
 
     Args:
-        url: What may be said of it.
+        url: The URL, for messages.
         files: The fsspec file system.
-        root: The path of ``NAME/VERSION/`` in it.
-        cache: Of verified files.
+        root: The path in it that contains ``NAME/VERSION/``.
+        cache: The cache of verified files.
     """
 
     def __init__(self, url: FileUrl, files: Any, root: str, cache: FileCache) -> None:
@@ -123,10 +123,11 @@ class UrlStore:
         return self._url.shown
 
     def bundles(self) -> list[Stored]:
-        """Return what is there, by name and ascending version."""
+        """Return the bundles in the store, by name and ascending version."""
         with self._place.asking():
             self._files.invalidate_cache()
-            # By default a folder that cannot be listed counts as empty: an outage as no bundles.
+            # By default fsspec treats a folder that cannot be listed as empty: an outage would look
+            # like a store without bundles.
             try:
                 found = self._files.find(self._root, maxdepth=_DEPTH, on_error="raise")
             except FileNotFoundError:
@@ -136,13 +137,13 @@ class UrlStore:
         return stored_under((name, version) for name, version, file in parts if file == MANIFEST)
 
     def folder(self, stored: Stored) -> "RemoteFolder":
-        """Return where a bundle's files are."""
+        """Return a bundle's folder."""
         path = f"{self._root}/{stored.name}/{stored.version}"
         shown = f"{self.shown.rstrip('/')}/{stored.name}/{stored.version}"
         return RemoteFolder(self._place, path, shown, stored.label, self._cache)
 
     def plan(self, name: str) -> str:
-        """Return the text of ``plan.toml`` beside a model's versions."""
+        """Return the text of ``plan.toml`` next to a model's versions."""
         text = self._plan_text(name, PLAN)
         if text is None:
             what = f"plan {self.shown.rstrip('/')}/{name}/{PLAN}"
@@ -155,7 +156,7 @@ class UrlStore:
         return {part: text for part, text in found.items() if text is not None}
 
     def _plan_text(self, name: str, file: str) -> str | None:
-        """Return the text of one file of a plan; None where it is not there."""
+        """Return the text of one file of a plan; None if it does not exist."""
         what = f"plan {self.shown.rstrip('/')}/{name}/{file}"
         try:
             data = self._place.read(f"{self._root}/{name}/{file}", PLAN_BYTES_MOST)
@@ -169,7 +170,7 @@ class UrlStore:
             raise SettingsError(f"{what}: {error}", "correct the file") from error
 
     def plan_signature(self, name: str) -> bytes | None:
-        """Return the signature file next to ``plan.toml``."""
+        """Return the signature file next to ``plan.toml``; None if there is none."""
         try:
             return self._place.read(f"{self._root}/{name}/{PLAN}{SUFFIX}", BYTES_MOST)
         except FileNotFoundError:
@@ -181,10 +182,10 @@ class RemoteFolder:
 
     Args:
         place: The file system.
-        path: The folder in it.
+        path: The folder's path in it.
         shown: The folder's URL, for messages.
         expected: ``NAME:VERSION``.
-        cache: Of verified files.
+        cache: The cache of verified files.
     """
 
     def __init__(
@@ -203,11 +204,11 @@ class RemoteFolder:
 
     @property
     def expected(self) -> str:
-        """Which bundle the store keeps here."""
+        """``NAME:VERSION`` of the bundle that the store keeps here."""
         return self._expected
 
     def names(self) -> frozenset[str]:
-        """Return the name of everything that lies there, folders too."""
+        """Return the names of the files in the folder; an entry that is not a file is refused."""
         try:
             found = self._place.entries(self._path)
         except FileNotFoundError as error:
@@ -218,7 +219,7 @@ class RemoteFolder:
         return frozenset(found)
 
     def read(self, name: str, most: int, digest: str | None = None) -> bytes:
-        """Return one file's bytes, from the cache if a digest is given and it has them."""
+        """Return a file's bytes; from the cache if a digest is given and the cache has it."""
         kept = self._cache.get(digest, most) if digest else None
         if kept is not None:
             return kept

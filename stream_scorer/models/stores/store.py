@@ -1,4 +1,7 @@
-"""Where bundles live: ``NAME/VERSION/`` in a folder, or behind a URL (see ``remote.py``)."""
+"""Stores of bundles: ``NAME/VERSION/`` in a folder, or behind a URL (see ``remote``).
+
+Plans next to the versions are read here, too. Nothing is verified or parsed.
+"""
 
 import errno
 import os
@@ -23,19 +26,19 @@ _VERSION = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}")
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One bundle in the store."""
+    """The name and version of a bundle in a store."""
 
     name: str
     version: str
 
     @property
     def label(self) -> str:
-        """The bundle's name in messages."""
+        """The bundle's name in messages: NAME:VERSION."""
         return f"{self.name}:{self.version}"
 
     @property
     def order(self) -> tuple[str, tuple[int, ...]]:
-        """What bundles are sorted by: name, then version as numbers."""
+        """The key by which bundles are sorted: name, then version as numbers."""
         return self.name, tuple(int(part) for part in self.version.split("."))
 
 
@@ -48,7 +51,7 @@ class BundleStore(Protocol):
         ...
 
     def bundles(self) -> list[Stored]:
-        """Return what is there, by name and ascending version.
+        """Return the bundles in the store, by name and ascending version.
 
         Raises:
             ModelError: The store does not exist.
@@ -57,30 +60,30 @@ class BundleStore(Protocol):
         ...
 
     def folder(self, stored: Stored) -> Folder:
-        """Return where a bundle's files are; nothing is read yet."""
+        """Return a bundle's folder; nothing is read yet."""
         ...
 
     def plan(self, name: str) -> str:
-        """Return the text of ``plan.toml`` beside a model's versions.
+        """Return the text of ``plan.toml`` next to a model's versions.
 
         Raises:
-            PlanMissingError: It is not there.
+            PlanMissingError: It does not exist.
             SettingsError: It cannot be read.
             UnavailableError: The store does not answer.
         """
         ...
 
     def plan_parts(self, name: str) -> dict[str, str]:
-        """Return the texts of the plan's further files by name; those that are not there are not.
+        """Return the texts of the plan's further files by name; missing files are left out.
 
         Raises:
-            SettingsError: One is no text.
+            SettingsError: A file cannot be read, or is not text.
             UnavailableError: The store does not answer.
         """
         ...
 
     def plan_signature(self, name: str) -> bytes | None:
-        """Return the signature file next to ``plan.toml``; None where there is none.
+        """Return the signature file next to ``plan.toml``; None if there is none.
 
         Raises:
             UnavailableError: The store does not answer.
@@ -89,14 +92,14 @@ class BundleStore(Protocol):
 
 
 class PlanMissingError(SettingsError):
-    """There is no plan file at a path; other than a file that cannot be read."""
+    """There is no plan file at a path; a file that cannot be read is a plain SettingsError."""
 
 
 class FolderStore:
-    """A store in a folder of this machine.
+    """A store in a folder on this machine.
 
     Args:
-        directory: Holds ``NAME/VERSION/``.
+        directory: Contains ``NAME/VERSION/``.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -108,7 +111,7 @@ class FolderStore:
         return str(self.directory)
 
     def bundles(self) -> list[Stored]:
-        """Return what is there, by name and ascending version."""
+        """Return the bundles in the store, by name and ascending version."""
         if not self.directory.is_dir():
             raise ModelError(f"model store {self.shown}: no such directory", "set models.directory")
         return stored_under(
@@ -117,11 +120,11 @@ class FolderStore:
         )
 
     def folder(self, stored: Stored) -> LocalFolder:
-        """Return where a bundle's files are."""
+        """Return a bundle's folder."""
         return LocalFolder(self.directory / stored.name / stored.version, stored.label)
 
     def plan(self, name: str) -> str:
-        """Return the text of ``plan.toml`` beside a model's versions."""
+        """Return the text of ``plan.toml`` next to a model's versions."""
         return read_plan_text(self.directory / name / PLAN, stored=True)
 
     def plan_parts(self, name: str) -> dict[str, str]:
@@ -129,7 +132,7 @@ class FolderStore:
         return read_plan_parts(self.directory / name)
 
     def plan_signature(self, name: str) -> bytes | None:
-        """Return the signature file next to ``plan.toml``."""
+        """Return the signature file next to ``plan.toml``; None if there is none."""
         return read_signature(self.directory / name / PLAN)
 
 
@@ -137,18 +140,18 @@ def read_plan_text(path: Path, *, stored: bool = False) -> str:
     """Return the text of one file of a plan.
 
     Args:
-        path: Of the file.
-        stored: Whether it is in a folder, where others may write: it must be a regular file. A
-            pipe that a user names as ``--plan <(...)`` is read.
+        path: The file.
+        stored: Whether it is in a folder to which others may write; it must then be a regular file.
+            Otherwise it may be a pipe, as in ``--plan <(...)``.
 
     Raises:
-        PlanMissingError: It is not there.
-        SettingsError: It cannot be read, is larger than 1 MiB, or is no text.
+        PlanMissingError: It does not exist.
+        SettingsError: It cannot be read, is larger than 1 MiB, or is not text.
     """
     try:
         return small_text(path, stored=stored)
     except OSError as error:
-        # A link to nothing is a file that cannot be read.
+        # A link without a target is a file that cannot be read.
         kind = SettingsError if os.path.lexists(path) else PlanMissingError
         raise kind(f"plan {path}: {error.strerror}", "name a file: --plan") from error
     except ValueError as error:
@@ -159,12 +162,12 @@ def small_text(path: Path, *, stored: bool = False) -> str:
     """Return the text of a file that users write by hand, with Unix line ends.
 
     Args:
-        path: Of the file.
+        path: The file.
         stored: Whether it must be a regular file; see :func:`read_plan_text`.
 
     Raises:
         OSError: It cannot be read.
-        ValueError: It is larger than 1 MiB, or is no text.
+        ValueError: It is larger than 1 MiB, or is not text.
     """
     data = _stored_bytes(path, PLAN_BYTES_MOST + 1) if stored else _bytes(path)
     if len(data) > PLAN_BYTES_MOST:
@@ -176,7 +179,7 @@ def read_plan_parts(folder: Path) -> dict[str, str]:
     """Return the texts of the further files of a plan that is a folder, by name.
 
     Raises:
-        SettingsError: One cannot be read, or is no text.
+        SettingsError: A file cannot be read, or is not text.
     """
     return {
         name: read_plan_text(folder / name, stored=True)
@@ -186,7 +189,7 @@ def read_plan_parts(folder: Path) -> dict[str, str]:
 
 
 def read_signature(plan: Path) -> bytes | None:
-    """Return the signature file next to a plan file; None where there is none."""
+    """Return the signature file next to a plan file; None if it cannot be read."""
     try:
         return _stored_bytes(plan.with_name(plan.name + SUFFIX), BYTES_MOST)
     except OSError:
@@ -199,10 +202,10 @@ def _bytes(path: Path) -> bytes:
 
 
 def _stored_bytes(path: Path, most: int) -> bytes:
-    """Return the first bytes of a regular file; a pipe without a writer would hold the process up.
+    """Return the first bytes of a regular file; a pipe without a writer would block the process.
 
     Raises:
-        OSError: It cannot be read, or is something else.
+        OSError: It cannot be read, or is not a regular file.
     """
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(file, "rb") as opened:
@@ -212,27 +215,27 @@ def _stored_bytes(path: Path, most: int) -> bytes:
 
 
 def stored_under(places: Iterable[tuple[str, str]]) -> list[Stored]:
-    """Return those of (folder, folder in it) that are named as bundles are, in order."""
+    """Return the bundles among (folder, folder in it), by the form of the version, in order."""
     found = [Stored(name, version) for name, version in places if _VERSION.fullmatch(version)]
     return sorted(found, key=lambda stored: stored.order)
 
 
 def find(store: BundleStore, reference: str) -> Folder:
-    """Return where a bundle lies.
+    """Return the folder of a bundle.
 
     Args:
-        store: Of bundles.
+        store: The store.
         reference: ``NAME:VERSION``, or ``NAME`` for the highest version.
 
     Raises:
-        ModelError: Not a reference, or no such bundle.
+        ModelError: It is not a reference, or there is no such bundle.
         UnavailableError: The store does not answer.
     """
     return store.folder(choose(store, reference))
 
 
 def choose(store: BundleStore, reference: str) -> Stored:
-    """Return which bundle a reference means; see :func:`find`."""
+    """Return the bundle that a reference names; see :func:`find`."""
     match = _REFERENCE.fullmatch(reference)
     if match is None:
         raise ModelError(f"model {reference!r}: not a reference", "write NAME or NAME:1.2.3")
