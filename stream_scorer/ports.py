@@ -116,8 +116,8 @@ class RawRecords:
         partition: int32[n].
         offset: int64[n].
         timestamp: int64[n], the record's Kafka timestamp in ms since the epoch.
-        unreadable: bool[n], records that the client refuses to inflate: null stands in for their
-            keys and values; None when none is.
+        unreadable: bool[n], records that the client refuses to inflate: their keys and values are
+            null; None when none is.
     """
 
     values: BytesColumn
