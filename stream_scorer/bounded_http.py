@@ -1,7 +1,7 @@
-"""An HTTP server that a stranger cannot fill: threads, time and bytes are limited.
+"""An HTTP server that untrusted clients cannot exhaust: threads, time and bytes are limited.
 
-It is the frame of the small servers in this package, which run inside a process that has other
-work to do. Each connection serves one request.
+It is the base of the small servers in this package, which run inside a process with other work.
+Each connection serves one request.
 
 ====================== ===========================================================
 limit                  what happens past it
@@ -29,7 +29,7 @@ from typing import Any, Final
 THREADS: Final = 8
 """Requests that are served at the same time."""
 PER_ADDRESS: Final = 4
-"""Of these, for one address: a client that hangs leaves room for the others."""
+"""Of these, for one address, so that a client that hangs leaves room for others."""
 SECONDS: Final = 5.0
 """From the connection to the last byte of the answer."""
 HEAD_BYTES: Final = 16_384
@@ -67,9 +67,10 @@ class TlsFiles:
         return context
 
     def wrap(self, connection: socket.socket) -> ssl.SSLSocket:
-        """Return a connection's TLS side; its handshake is still to be done.
+        """Return a TLS socket over a connection; the caller does the handshake.
 
-        While new files are written they may not fit each other; until they do, the old ones serve.
+        While new files are written, certificate and key may not fit each other. Until they do, the
+        old ones are used.
         """
         try:
             seen = self._stamp()
@@ -87,7 +88,8 @@ class _Open:
     """A connection that a thread serves.
 
     Attributes:
-        address: Whose place it takes; None: its time was up, and the place is free again.
+        address: The client's address; None: its time is up, and it no longer counts for the
+            address.
         end: When its time is up, by the monotonic clock, in seconds.
     """
 
@@ -129,7 +131,7 @@ class BoundedServer(socketserver.TCPServer):
         return int(self.server_address[1])
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection in a thread of its own, or close it where there is no room."""
+        """Serve a connection in its own thread, or close it if a limit is reached."""
         address = str(client_address[0])
         with self._lock:
             taken = sum(each.address == address for each in self._open.values())
@@ -167,7 +169,8 @@ class BoundedServer(socketserver.TCPServer):
         with self._lock:
             late = [connection for connection, each in self._open.items() if each.end < now]
             for connection in late:
-                # Before the client sees the end, and not only when the thread does.
+                # Its place is free before the client sees the end, and not only when the thread
+                # does.
                 self._open[connection].address = None
         for connection in late:
             # It may be closed already.
@@ -180,8 +183,8 @@ class _Head(io.RawIOBase):
     """What a client sends, up to a limit.
 
     Args:
-        connection: Where from.
-        most: Bytes.
+        connection: The client's.
+        most: The limit, bytes.
     """
 
     def __init__(self, connection: socket.socket, most: int) -> None:
@@ -205,7 +208,7 @@ class BoundedHandler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.0"
     request_bytes_max = HEAD_BYTES
-    """Head and body together; a subclass that takes bodies says more."""
+    """Limit of head and body together; a subclass that accepts bodies has a larger one."""
     requestline = command = ""
     request_version = "HTTP/1.0"
 
@@ -242,7 +245,7 @@ class BoundedHandler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def version_string(self) -> str:
-        """Return what the ``Server`` field says: no versions."""
+        """Return the ``Server`` field, without versions."""
         return "stream-scorer"
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 http.server's name

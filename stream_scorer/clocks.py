@@ -1,13 +1,12 @@
-"""Which clock measures what: a suspended machine stops one of them.
+"""Which clock is used for what: only one of them stops while the machine is suspended.
 
-On Linux, ``time.monotonic`` stands still while the machine is suspended, and the brokers' clocks do
-not. So:
+On Linux, ``time.monotonic`` stops while the machine is suspended; the brokers' clocks do not. So:
 
-- **An age that a broker judges as well** counts suspension: how long a transaction has been open,
-  how long a request was under way. :func:`since_boot`.
+- **An age that a broker measures, too,** includes suspension: the age of a transaction, the
+  duration of a request. :func:`since_boot`.
 - **A wait of this process** does not: a retry, a heartbeat, the time in which a worker must report,
-  the time in which the group's answer arrives. After a suspension everyone gets the rest of their
-  time. ``time.monotonic``.
+  the time in which the group's answer arrives. After a suspension, each has the rest of its time.
+  ``time.monotonic``.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""What is closed at the end of a ``with`` block, whatever ends it."""
+"""The base class of what a ``with`` block closes at its end."""
 
 from abc import ABC, abstractmethod
 from typing import Self
@@ -9,7 +9,7 @@ class Closing(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Give back what is held."""
+        """Release what is held."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""The errors that a user can meet, and the exit code that each leaves with.
+"""The errors that a user can see, and the exit code of each.
 
 ::
 
@@ -12,10 +12,10 @@
     ├── OffsetsError                 7   committed offsets and retained input do not fit together
     ├── TransactionError             8   the broker refused in a way that no retry fixes
     ├── StateError                   9   the checkpoint does not fit input, group or engine
-    ├── NotWarmError                10   the model's features lack history, until a date
-    ├── RolloutError                11   a rollout command is refused, or its log is not whole
+    ├── NotWarmError                10   history is missing for the model's features
+    ├── RolloutError                11   a rollout command is refused, or its log is not complete
     ├── AuditError                  12   the audit log is not what was written
-    ├── ReproductionError           13   past decisions are not what they are recomputed to be
+    ├── ReproductionError           13   past decisions differ from the recomputed ones
     └── CrashLoopError              14   processes end each time they compute the same records
 """
 
@@ -41,10 +41,11 @@ class StreamScorerError(Exception):
         self.fix = fix
 
     def as_value(self) -> Self:
-        """Drop the traceback and the context, and return the error, to be kept and not raised.
+        """Return the error without traceback and context, to be stored and not raised.
 
-        A traceback keeps alive every frame on its way, and all that these frames hold: of an answer
-        kept in a batch, the batch itself, in a circle that only the garbage collector ends.
+        A traceback refers to every frame on its way, and so to all objects in these frames. If the
+        error is stored in a batch, that includes the batch: a cycle that only the garbage collector
+        frees.
         """
         self.__context__ = None
         return self.with_traceback(None)
@@ -103,7 +104,7 @@ class StateError(StreamScorerError):
 
 
 class NotWarmError(StreamScorerError):
-    """The model's features lack history, and nobody has accepted that."""
+    """History is missing for the model's features, and that was not accepted."""
 
     exit_code = 10
 
@@ -115,13 +116,13 @@ class RolloutError(StreamScorerError):
 
 
 class AuditError(StreamScorerError):
-    """The audit log is not what was written: altered, cut, reordered, or signed by nobody known."""
+    """The audit log is not what was written: altered, cut, reordered, or with an unknown key."""
 
     exit_code = 12
 
 
 class ReproductionError(StreamScorerError):
-    """Past decisions differ from what they are recomputed to be, or cannot be recomputed."""
+    """Past decisions differ from the recomputed ones, or cannot be recomputed."""
 
     exit_code = 13
 

@@ -1,8 +1,8 @@
-"""From a setting's URL to a file system, or to one line that says why not.
+"""Opens the file system of a setting's URL; a failure is an error of one line.
 
-Whatever a file system's library makes of a URL that it does not like comes out as one of two
-errors: the place cannot be reached now, or the setting is wrong. What opens and yet cannot be used
-is refused as well. Secrets that stand in a URL appear in no message.
+The exceptions of a file system's library become one of two errors: the store cannot be reached now,
+or the setting is wrong. A URL that can be opened but not used is refused, too. Secrets in a URL
+appear in no message.
 """
 
 import re
@@ -28,12 +28,12 @@ S3_LIMITS: Final[dict[str, Any]] = {
 
 
 class FileUrl:
-    """A URL of a directory, and what may be said of it.
+    """A URL of a directory, and its form for messages.
 
     Args:
-        url: As it stands in the setting.
+        url: The value of the setting.
         setting: Its name.
-        holds: What lies there, in the plural.
+        holds: What is stored there, in the plural.
 
     Attributes:
         shown: The URL without user, password and query.
@@ -57,9 +57,9 @@ class FileUrl:
             lasting: Whether what is written there must outlive the process.
 
         Raises:
-            SettingsError: The URL means nothing, its package is missing, or nothing of ours can
-                lie there.
-            UnavailableError: The place cannot be reached.
+            SettingsError: The URL is not valid, its package is missing, or it is not suitable for
+                our files.
+            UnavailableError: The store cannot be reached.
         """
         if "::" in self._url:
             raise self._wrong(
@@ -72,7 +72,7 @@ class FileUrl:
             files, path = fsspec.core.url_to_fs(self._url, **self._limits())
         except OSError as error:
             raise self.unavailable(error) from error
-        except Exception as error:  # any library may stand behind a URL, with errors of its own
+        except Exception as error:  # a URL may use any library, with its own errors
             raise self._wrong(self._text(error), "correct it") from error
         if lasting and "memory" in protocols(files):
             raise self._wrong(
@@ -85,7 +85,7 @@ class FileUrl:
     def _limits(self) -> dict[str, Any]:
         """Return options by which a store that accepts a request and never answers is an error.
 
-        Configuration of fsspec's own takes precedence.
+        fsspec's own configuration takes precedence.
         """
         if self._url.partition("://")[0] not in {"s3", "s3a"}:
             return {}
@@ -95,10 +95,10 @@ class FileUrl:
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Turn what a file system raises, when it is asked for something, into one line.
+        """Convert the exceptions of a file system to errors of one line.
 
         Raises:
-            UnavailableError: It does not answer, or cannot do what is asked.
+            UnavailableError: It does not answer, or the operation fails.
         """
         try:
             yield
@@ -108,7 +108,7 @@ class FileUrl:
             raise self.unavailable(error) from error
 
     def unavailable(self, error: Exception) -> UnavailableError:
-        """Return the error for a store that does not do what it is asked for."""
+        """Return the error for a store whose operation failed."""
         return UnavailableError(
             f"{self._holds} at {self.shown}: {self._text(error)}",
             f"check the store and the setting {self._setting}",
@@ -133,8 +133,8 @@ class FileUrl:
 def of_the_store(error: Exception) -> bool:
     """Return whether a store, or the library that speaks to it, raised an error.
 
-    A cloud's library has error classes of its own, which are no ``OSError``. Python's other
-    classes, such as ``TypeError``, are a defect of ours or of the library.
+    A cloud's library has its own error classes, which are not ``OSError``. Python's other classes,
+    such as ``TypeError``, are a defect of ours or of the library.
     """
     if isinstance(error, StreamScorerError):
         return False

@@ -1,10 +1,10 @@
-"""The way on for a group whose next input is gone: the commands, as an error's line names them."""
+"""The fix for a group whose next input was deleted: the commands, for the line of an error."""
 
 
 def past_the_gap(group: str, topic: str, partition: int) -> str:
-    """Return what sets one partition's offset to the oldest retained record, and what comes then.
+    """Return how to set one partition's offset to the oldest retained record, and the next step.
 
-    Only that partition: set back with it, the others would be decided again.
+    Only that partition's: if all offsets were reset, the other partitions would be decided again.
     """
     return (
         "decide what to do about the gap, then, with every member of the group stopped: "

@@ -1,7 +1,7 @@
-"""Documents that nest too deep are refused before anything descends into them.
+"""Refuses documents that are nested too deeply, before recursive functions process them.
 
-Readers of TOML and JSON, and whatever walks over what they return, call themselves once for each
-level. A text of a few kilobytes has thousands of levels.
+Readers of TOML and JSON, and functions that process their results, call themselves once per level.
+A text of a few kilobytes can have thousands of levels.
 """
 
 import re
@@ -11,8 +11,8 @@ from typing import Any, Final
 LEVELS_MOST: Final = 64
 """Of tables and lists inside each other in a TOML file; no file of ours has more than ten."""
 
-# Strings and comments, in which dots mean nothing. Possessive, and a string that does not end goes
-# to the end of the text: no place is tried twice.
+# Strings and comments, in which dots have no meaning. Quantifiers are possessive, and an
+# unterminated string extends to the end of the text, so that no position is tried twice.
 _QUOTED: Final = re.compile(
     r'"""(?:[^"\\]|\\.?|"(?!""))*+"{0,5}|'
     r"'''(?:[^']|'(?!''))*+'{0,5}|"
@@ -28,9 +28,9 @@ def parse_toml(text: str) -> dict[str, Any]:
     """Return a TOML document.
 
     Raises:
-        ValueError: Not TOML, or nested deeper than :data:`LEVELS_MOST`; says which, in one line.
+        ValueError: Not TOML, or nested deeper than :data:`LEVELS_MOST`; the message is one line.
     """
-    # tomllib takes time with the square of the parts of a dotted key: an hour for 1 MiB.
+    # tomllib's time grows with the square of a dotted key's parts: an hour for 1 MiB.
     deep = _LONG_KEY.search(_QUOTED.sub("_", text)) is not None
     try:
         table = {} if deep else tomllib.loads(text)
@@ -44,7 +44,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def deeper_than(levels: int, document: Any) -> bool:
-    """Return whether lists and tables in a document are inside each other more often than that.
+    """Return whether the lists and tables of a document are nested deeper than a limit.
 
     Args:
         levels: The limit; a table of plain values has one level.

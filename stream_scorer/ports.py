@@ -46,10 +46,10 @@ class BytesColumn:
 
     @classmethod
     def joined(cls, parts: "Sequence[BytesColumn]") -> Self:
-        """Put columns behind one another.
+        """Concatenate columns.
 
         Args:
-            parts: One at least.
+            parts: At least one.
         """
         data = [part.data[part.offsets[0] : part.offsets[-1]] for part in parts]
         ends = np.cumsum([0, *(len(each) for each in data)])
@@ -116,8 +116,8 @@ class RawRecords:
         partition: int32[n].
         offset: int64[n].
         timestamp: int64[n], the record's Kafka timestamp in ms since the epoch.
-        unreadable: bool[n], records that the client refuses to inflate: null stands in for their
-            keys and values; None when none is.
+        unreadable: bool[n], records that the client refuses to inflate: their keys and values are
+            null; None when none is.
     """
 
     values: BytesColumn
@@ -162,7 +162,7 @@ class RawRecords:
         return replace(self, partition=np.full(len(self), number, np.int32))
 
     def without(self, rows: Collection[int]) -> tuple[Self, Int64]:
-        """Return the other rows, and where they are in this."""
+        """Return the other rows, and int64[k], their row numbers here."""
         kept = np.ones(len(self), np.bool_)
         kept[list(rows)] = False
         return self.where(kept), np.flatnonzero(kept)
@@ -192,7 +192,7 @@ class RawRecords:
         )
 
     def next_offsets(self) -> dict[int, int]:
-        """Return, by partition, the offset behind its newest record."""
+        """Return the next offset of each partition (last offset + 1)."""
         return {
             p: int(self.offset[self.partition == p].max()) + 1 for p in set(self.partition.tolist())
         }
@@ -203,7 +203,7 @@ class Outgoing:
     """n records for one topic, as columns.
 
     Attributes:
-        topic: Where to.
+        topic: The topic.
         values: n values.
         keys: n keys.
         headers: n header lists; None means that none has any.
@@ -223,7 +223,7 @@ class Paused(Exception):  # noqa: N818 an outcome that the loop handles, not a u
     """The work cannot be done now, through no fault of the batch; the loop waits and retries.
 
     Attributes:
-        dependency: What is missing: ``registry``, ``model``.
+        dependency: What is missing, such as ``registry`` or ``model``.
     """
 
     def __init__(self, dependency: str, detail: str) -> None:
@@ -232,11 +232,11 @@ class Paused(Exception):  # noqa: N818 an outcome that the loop handles, not a u
 
 
 class TransactionAborted(Exception):  # noqa: N818 an outcome that the loop handles, not a user's error
-    """The open transaction was given up and nothing of it will be seen.
+    """The open transaction was aborted; no consumer sees any of it.
 
     Attributes:
-        network: The cause was the way to the broker, so that trying again is right.
-        too_large: The client or the broker refused a record for its size.
+        network: Whether the cause was the connection to the broker, so that a retry can succeed.
+        too_large: Whether the client or the broker refused a record for its size.
     """
 
     def __init__(self, cause: str, *, network: bool, too_large: bool = False) -> None:
@@ -246,11 +246,11 @@ class TransactionAborted(Exception):  # noqa: N818 an outcome that the loop hand
 
 
 StoredRecords = Sequence[tuple[bytes | None, bytes | None]]
-"""(key, value) pairs in the order of a store; a null value takes the key's record away."""
+"""(key, value) pairs in the order of a store; a null value deletes the key's record."""
 
 
 class CheckpointStore(Protocol):
-    """Where the buckets of one group's state of one input lie, as records by key.
+    """The store of the buckets of one group's state for one input, as records by key.
 
     Attributes:
         transactional: Whether the scorer publishes records in its own transaction, so that they
@@ -264,16 +264,16 @@ class CheckpointStore(Protocol):
     def read(self, partition: int) -> Iterator[StoredRecords]:
         """Yield the records of an input partition, oldest first, some at a time.
 
-        An empty list says that there is nothing yet: a loop goes on meanwhile.
+        An empty list means that nothing has arrived yet, so that the caller can do other work.
         """
         ...
 
     def sample(self) -> StoredRecords:
-        """Return one record of each partition that holds any."""
+        """Return one record of each partition that has any."""
         ...
 
     def write(self, partition: int, records: Sequence[tuple[bytes, bytes | None]]) -> None:
-        """Put records in their keys' places, null values take them away; safe on return."""
+        """Write records by key; null values delete them. They are durable on return."""
         ...
 
 

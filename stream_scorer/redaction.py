@@ -18,7 +18,7 @@ _LEAST_CHARACTERS: Final = 6
 _NAME: Final = re.compile(
     r"passw|passphrase|secret|token|credential|private_?key|authorization", re.IGNORECASE
 )
-# Most texts contain none of these, and then nothing more is looked for.
+# Most texts contain none of these, and need no further search.
 _HINT: Final = re.compile(r"://|passw|passphrase|secret|token", re.IGNORECASE)
 _ADDRESS: Final = re.compile(r"(?<=://)[^/\s]*(?=@)")
 # Not the name of a setting, a variable or a file in a message of ours: its reason follows it.
@@ -61,7 +61,7 @@ def remember(secret: str) -> None:
 def redacted(text: str) -> str:
     """Return a text with every secret in it masked."""
     if not _ESCAPES.isdisjoint(text):
-        # First: what a shorter secret leaves of a longer one would not be found any more.
+        # First: once a shorter secret is masked, a longer one that contains it would not be found.
         for pattern in _escaped.values():
             text = pattern.sub(MASK, text)
     for secret in _known:
@@ -73,7 +73,7 @@ def redacted(text: str) -> str:
 
 
 def _escaped_forms(secret: str) -> re.Pattern[str]:
-    """Return what matches a secret with any of its characters escaped.
+    """Return a pattern that matches a secret with any of its characters escaped.
 
     By Python (``repr``, ``ascii``, also of bytes), JSON or C; percent-encoded with any set of safe
     characters; or by two of these, one after the other.
@@ -82,7 +82,8 @@ def _escaped_forms(secret: str) -> re.Pattern[str]:
     for character, run in groupby(secret):
         count = len(list(run))
         if character == "\\":
-            # Several lengths of the whole run: matched one by one, a run could be cut many ways.
+            # The complete run, by its possible lengths: matched one by one, it could be split in
+            # many ways.
             whole = "|".join(rf"\\{{{count * times}}}" for times in (4, 2, 1))
             parts.append(f"(?:{whole}|(?:{_escapes(character)}){{{count}}})")
         elif character.isascii() and character.isalnum():

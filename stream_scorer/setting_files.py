@@ -1,4 +1,4 @@
-"""The files that settings are read from: TOML, and a secret each."""
+"""Reads settings from files: a TOML file, and files that contain one secret each."""
 
 import os
 import re
@@ -34,7 +34,7 @@ def secret_files(variable: str) -> dict[str, Any]:
         )
     table: dict[str, Any] = {}
     for path in sorted(Path(directory).iterdir()):
-        # Mounted secrets keep their versions beside them under names that start with two dots.
+        # Mounted secrets have their versions next to them, with names that start with two dots.
         if path.name.startswith("..") or not path.is_file():
             continue
         *groups, name = path.name.lower().split("__")
@@ -58,7 +58,7 @@ def _secret(path: Path) -> str:
             f"secret file {path}: {error.strerror}", "fix the file's permissions"
         ) from error
     except UnicodeDecodeError:
-        # Not chained: the cause holds the secret.
+        # Not chained: the cause contains the secret.
         raise SettingsError(f"secret file {path}: not UTF-8 text", "write it as text") from None
 
 

@@ -1,7 +1,7 @@
 """The settings tree: how and where a process runs.
 
-A decision depends on the input, the model and the plan. Of the settings only those that name the
-model, the plan or the schemas (``models.*``, ``rollout.*``, ``registry.*``) say which these are.
+A decision depends on the input, the model and the plan. Only the settings that name the model, the
+plan or the schemas (``models.*``, ``rollout.*``, ``registry.*``) determine which these are.
 
 Sources, later wins: defaults, the TOML file named by ``--config`` or ``STREAM_SCORER_CONFIG``,
 environment variables (``STREAM_SCORER_KAFKA__BOOTSTRAP=...``), secret files
@@ -53,8 +53,9 @@ _PREFIX = "STREAM_SCORER_"
 _CONFIG_VARIABLE = "STREAM_SCORER_CONFIG"
 _SECRETS_VARIABLE = "STREAM_SCORER_SECRETS_DIR"
 PASSPHRASE_VARIABLE = "STREAM_SCORER_KEY_PASSPHRASE"  # noqa: S105 the name of a variable
-"""Of the key that `models keygen` makes or `models sign` reads; no setting, as nothing that runs
-needs it."""
+"""Variable of the passphrase for `models keygen` and `models sign`. It is not a setting, as no
+running process needs it.
+"""
 _VARIABLES = frozenset({_CONFIG_VARIABLE, _SECRETS_VARIABLE, PASSPHRASE_VARIABLE})
 
 # The file of the load under way: pydantic-settings builds its sources from the class alone.
@@ -63,7 +64,7 @@ _CONFIG: ContextVar[str | None] = ContextVar("config", default=None)
 _DAY_MS = 86_400_000
 _HOSTNAME = "@hostname"
 _SOCKET_SLACK_MS = 100
-"""By how much a request may outlast a transaction: librdkafka's own limit."""
+"""How much longer than a transaction a request may take: librdkafka's own limit."""
 
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
@@ -71,7 +72,7 @@ ClientOption = str | int | float | bool | SecretStr
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
-# What the loop's guarantees and the other settings stand on is not for `kafka.client` to say.
+# `kafka.client` cannot set what the loop's guarantees and the other settings depend on.
 _OWN_OPTIONS = {
     "bootstrap.servers": "set kafka.bootstrap",
     "metadata.broker.list": "set kafka.bootstrap",
@@ -110,7 +111,7 @@ class _Group(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_truth(cls, value: Any, info: ValidationInfo) -> Any:
-        """True is not 1 where a number is meant; variables are text and stay what they say."""
+        """Refuse a truth value for a number; environment variables are text, and unaffected."""
         name = info.field_name or ""
         if isinstance(value, bool) and cls.model_fields[name].annotation in (int, float):
             raise ValueError("Input should be a number")
@@ -239,7 +240,7 @@ class Kafka(_Group):
 
     @model_validator(mode="after")
     def _keep_to_what_librdkafka_takes(self) -> Self:
-        """Refuse by their own names what it would refuse by its names, when a client is made."""
+        """Refuse early, by the settings' names, what librdkafka refuses when a client is made."""
         if self.socket_timeout_ms > self.transaction_timeout_ms + _SOCKET_SLACK_MS:
             raise ValueError(
                 f"socket_timeout_ms ({self.socket_timeout_ms}) must be at most "
@@ -474,7 +475,7 @@ class Models(_Group):
 
 
 class Rollout(_Group):
-    """Whose commands count in the control log."""
+    """The keys whose commands in the control log are accepted."""
 
     operator_keys: dict[KeyName, str] = Field(
         default_factory=dict,
@@ -523,7 +524,7 @@ class Monitor(_Group):
 
 
 class Controller(_Group):
-    """Who judges a rollout, and moves it as its plan allows."""
+    """The process that judges a rollout, and moves it as its plan allows."""
 
     group: str = Field(
         "stream-scorer-controller", min_length=1, description="consumer group of the controller"
@@ -558,7 +559,7 @@ class Controller(_Group):
 
 
 class Profiler(_Group):
-    """Terminals' rows from transactions and labels."""
+    """The process that computes terminal profile rows from transactions and labels."""
 
     group: str = Field(
         "stream-scorer-profiler", min_length=1, description="consumer group of the profiler"
@@ -588,7 +589,7 @@ class Replay(_Group):
 
 
 class Audit(_Group):
-    """Who did what, in a log that shows whether it was altered."""
+    """The log of actions and their actors, which shows whether it was altered."""
 
     path: Path | None = Field(
         None,
@@ -632,7 +633,7 @@ class Audit(_Group):
 
 
 class Settings(BaseSettings):
-    """Everything that says how and where a process runs."""
+    """All settings: how and where a process runs."""
 
     model_config = SettingsConfigDict(
         env_prefix=_PREFIX,
@@ -662,7 +663,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _poll_while_a_batch_is_scored(self) -> Self:
-        """Until a batch counts as slow nobody polls, and its transaction takes time, too."""
+        """Nothing is polled until a batch counts as slow, and its transaction takes time, too."""
         patience, interval = self.scorer.model_timeout_ms, self.kafka.max_poll_interval_ms
         if patience >= interval / 2:
             raise ValueError(
@@ -673,7 +674,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _slow_before_hung(self) -> Self:
-        """Whether a batch hangs is looked at once it is slow."""
+        """A batch is checked for hanging only after it counts as slow."""
         slow, hang = self.scorer.model_timeout_ms / 1_000, self.scorer.hang_seconds
         if hang <= slow:
             raise ValueError(
@@ -684,10 +685,11 @@ class Settings(BaseSettings):
 
     @property
     def heartbeat_seconds(self) -> float:
-        """How long a loop may take to come round before it counts as dead.
+        """How long an iteration of a loop may take before the loop counts as dead.
 
-        It waits without a word until a batch counts as slow, and then for the broker to take the
-        offsets and to end the transaction, each as long as a transaction may take.
+        A loop waits without a heartbeat until a batch counts as slow. It then waits for the broker
+        to accept the offsets and to end the transaction, each for as long as a transaction may
+        take.
         """
         waits_ms = self.scorer.model_timeout_ms + 2 * self.kafka.transaction_timeout_ms
         return max(self.scorer.stuck_seconds, waits_ms / 1_000 + 30.0)
@@ -752,7 +754,7 @@ def load_settings(
             raise SettingsError(
                 f"setting {where}: unknown key", "see docs/CONFIGURATION.md"
             ) from None
-        # What settings of several groups say of each other has no place in any; it names both.
+        # A rule between several groups has no setting as its location; its message names both.
         what = f"setting {where}" if where else "settings"
         raise SettingsError(f"{what}: {first['msg']}", "correct the value") from None
     except PydanticSettingsError as error:
@@ -764,7 +766,7 @@ def load_settings(
 
 
 def remember_secrets(settings: BaseModel) -> None:
-    """Have every secret of the settings masked wherever it would appear."""
+    """Mask every secret of the settings wherever it would appear."""
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         if isinstance(value, BaseModel):

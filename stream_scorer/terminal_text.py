@@ -1,7 +1,7 @@
 """Text from topics, files and servers, made safe for a terminal.
 
-A terminal obeys what it is sent: escape sequences move the cursor, set the clipboard (OSC 52) or
-rename the window. Text that comes from outside is printed with such characters escaped.
+A terminal executes what it receives: escape sequences move the cursor, set the clipboard (OSC 52)
+or rename the window. Text that comes from outside is printed with such characters escaped.
 """
 
 import sys

@@ -62,7 +62,7 @@ class PartWriter(Protocol):
         """Complete the output from all parts and sync it to disk; may be repeated after a crash.
 
         Args:
-            told: Called now and then with (decisions merged, decisions in total).
+            told: Called from time to time with (decisions merged, decisions in total).
         """
         ...
 

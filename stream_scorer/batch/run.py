@@ -80,7 +80,7 @@ def run_batch(
     Args:
         settings: The models' folder, and the trusted signers and models.
         order: What to score.
-        told: Called now and then with the job's progress.
+        told: Called from time to time with the job's progress.
 
     Raises:
         SettingsError: Input or output cannot be used; nothing exists under the output's name.

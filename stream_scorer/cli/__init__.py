@@ -8,7 +8,7 @@ _INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command line; who interrupts it, even while it loads, is shown no stack trace."""
+    """Run the command line; an interrupt, even while it loads, shows no stack trace."""
     try:
         from stream_scorer.cli.main import main as run  # noqa: PLC0415 loading takes a second
 

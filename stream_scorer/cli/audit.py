@@ -1,4 +1,4 @@
-"""``stream-scorer audit``: what the audit log says, and whether it is what was written."""
+"""``stream-scorer audit``: shows the audit log, and verifies that it is intact."""
 
 from dataclasses import asdict
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``stream-scorer demo``: the whole pipe on a real Kafka, and a verdict on it from outside."""
+"""``stream-scorer demo``: the complete pipeline on a real Kafka, with an independent verdict."""
 
 import json
 from typing import Annotated, Self

@@ -1,7 +1,7 @@
 """The command tree: each group lives in its own file and is added here by one line.
 
-A file is imported when its command is called: all of them take three seconds to load, and who
-asks for a broker's state needs no model.
+A file is imported when its command is called: all of them take three seconds to load, and a command
+that asks for a broker's state needs no model.
 """
 
 import sys

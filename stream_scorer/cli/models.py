@@ -1,4 +1,4 @@
-"""``stream-scorer models``: what is in the store, who signed it, and whether it is sound."""
+"""``stream-scorer models``: shows and verifies the bundles in the store, and their signers."""
 
 from collections.abc import Mapping
 from dataclasses import asdict

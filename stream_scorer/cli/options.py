@@ -208,7 +208,7 @@ def expanded(function: Callable[..., None]) -> Callable[..., None]:
 
 
 class CommandGroup(typer.Typer):
-    """A group of commands that take :class:`Options`, of the group or of their own.
+    """A group of commands that take :class:`Options`, the group's or their own.
 
     Args:
         text: What the group is for.

@@ -50,7 +50,7 @@ _BETWEEN = 2
 _KEY, _WORD = 40, 24
 """Length up to which a word is not cut, in the first column and in the others."""
 _WHOLE_FROM = 1_000
-"""A float from here on has no digits behind the point."""
+"""A float from here on is printed without decimals."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -79,7 +79,7 @@ def _milliseconds(text: str | None, option: str) -> int | None:
 
 
 class _Progress:
-    """Tells a person who waits how far it is, now and then."""
+    """Prints the progress from time to time, for a person who waits."""
 
     def __init__(self) -> None:
         self._next = time.monotonic() + _EVERY_SECONDS

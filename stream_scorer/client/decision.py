@@ -14,9 +14,9 @@ class Explanation:
 
     Attributes:
         feature: Its name.
-        value: Its value; NaN where it is missing.
+        value: Its value; NaN if it is missing.
         contribution: How much it raised the model's raw score.
-        text: For people; empty where the model has no template for the feature.
+        text: For people; empty if the model has no template for the feature.
     """
 
     feature: str
@@ -29,7 +29,7 @@ class Explanation:
 class Decision:
     """A decision, as ``schemas/decision.v2.avsc`` describes its fields.
 
-    A decision that was published as version 1 has None for what that version lacks.
+    A decision that was published as version 1 has None for fields which that version does not have.
 
     Attributes:
         transaction_id: Id of the transaction.
@@ -37,27 +37,27 @@ class Decision:
         terminal_id: Its terminal; empty without one.
         event_time: When it happened, UTC.
         decided_at: When it was decided, UTC.
-        score: Probability of fraud, 0 to 1; NaN where the model failed.
+        score: Probability of fraud, 0 to 1; NaN if the model failed.
         outcome: ``APPROVE``, ``REVIEW`` or ``BLOCK``: the field ``decision``.
         reasons: On REVIEW and BLOCK, names of the features that raised the score most, or
             ``MODEL_ERROR``.
-        flags: What to know about the decision, such as ``late``.
+        flags: Remarks on the decision, such as ``late``.
         model: Name of the model that decided.
         model_version: Its version.
         arm: Arm of the rollout.
         plan_revision: Revision of the plan.
-        propensity: Probability with which the customer came into this arm.
+        propensity: Probability with which the customer gets this arm.
         engine: Version of the feature semantics.
         features: The model's features by name, in its order. Without a model store their names are
             ``feature_0``, ``feature_1`` and so on.
-        terminal_watermark: Newest event time of terminal profiles that counted, UTC.
+        terminal_watermark: Newest event time of the terminal profile rows that could be used, UTC.
         source_topic: Topic of the transaction.
         source_partition: Its partition.
         source_offset: Its offset; with topic and partition it identifies the decision.
         amount_minor: Amount in minor units of the currency; None: version 1.
         currency: ISO 4217 code; None: version 1.
         channel: Such as ``POS`` or ``ECOM``; None: version 1.
-        model_outcome: What the model's own thresholds say; None: the model failed, or version 1.
+        model_outcome: Outcome by the model's own thresholds; None: the model failed, or version 1.
         calibrated_score: Calibrated probability; None: the model has no calibration.
         policy_revision: Revision of the plan whose policy decided; None: version 1.
         explanations: On REVIEW and BLOCK, one for each reason; None: version 1.
@@ -102,7 +102,7 @@ def decisions_of(
     """Yield n decisions.
 
     Args:
-        records: Columns of the decision schema, but for the features, and ``partition`` and
+        records: Columns of the decision schema, except for the features, and ``partition`` and
             ``offset`` of the topic.
         features: n rows by name.
     """

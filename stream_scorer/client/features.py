@@ -16,7 +16,7 @@ from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import find
 
 PREFIX = "features."
-"""In front of the name of a feature's Arrow column."""
+"""Prefix of the name of a feature's Arrow column."""
 _FLOAT_BYTES = 8
 _VERSIONS_MOST = 1_000
 
@@ -42,7 +42,7 @@ class FeatureNames:
 
         Args:
             label: NAME:VERSION.
-            width: Features that its decisions have.
+            width: Number of features that its decisions have.
 
         Raises:
             ModelError: The version is not in the store, is refused, or has another number of
@@ -52,7 +52,7 @@ class FeatureNames:
         if self._store is None or self._trust is None:
             return tuple(f"feature_{at}" for at in range(width))
         if label not in self._known:
-            # Whoever writes to the topic may name any number of versions.
+            # Records of the topic may name any number of versions.
             if len(self._known) >= _VERSIONS_MOST:
                 self._known.clear()
             manifest = read_seal(find(self._store, label), self._trust).manifest

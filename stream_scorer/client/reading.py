@@ -24,7 +24,7 @@ class PartitionReader:
 
     Args:
         kafka: The cluster.
-        topic: What is read.
+        topic: The topic.
         start: First offset by partition; a partition that is not listed is not read.
 
     Raises:
@@ -36,7 +36,7 @@ class PartitionReader:
         self._topic = topic
         self._next = dict(start)
         options = config.reader(kafka, f"{kafka.group}-client")
-        # What retention deletes under the reader's hands is reported, not passed over.
+        # What retention deletes before it is read is reported, not skipped.
         options["auto.offset.reset"] = "error"
         try:
             self._consumer = PassingConsumer(options, topic)
@@ -50,7 +50,7 @@ class PartitionReader:
         Args:
             ends: Next offset after the last one by partition. Open transactions before it are
                 waited for.
-            maximum: Records at a time.
+            maximum: Maximum number of records at a time.
 
         Raises:
             UnavailableError: No offset could be read for 30 s; or the topic cannot be read.
@@ -64,11 +64,11 @@ class PartitionReader:
                 yield from _before(raw, ends)
 
     def follow(self, stop: Callable[[], bool], maximum: int) -> Iterator[RawRecords]:
-        """Yield committed records as they come, until ``stop`` returns true.
+        """Yield committed records as they arrive, until ``stop`` returns true.
 
         Args:
-            stop: Called ten times a second while nothing comes, and after each batch.
-            maximum: Records at a time.
+            stop: Called ten times a second while nothing arrives, and after each batch.
+            maximum: Maximum number of records at a time.
 
         Raises:
             UnavailableError: The topic cannot be read.
@@ -85,7 +85,7 @@ class PartitionReader:
             raise unreachable(self._kafka, error) from error
         if polled.records is not None:
             self._next |= polled.records.next_offsets()
-        # An end that is reported together with records is behind them.
+        # An end that is reported together with records is after them.
         for failure in polled.failures:
             self._judge(failure)
         return polled.records
@@ -112,7 +112,7 @@ class PartitionReader:
 
 
 def _before(raw: RawRecords, ends: Mapping[int, int]) -> Iterator[RawRecords]:
-    """Yield those of some records that are before the ends, if there are any."""
+    """Yield the records that are before the ends, if there are any."""
     end = np.zeros(max(ends) + 1, np.int64)
     end[list(ends)] = list(ends.values())
     wanted = raw.where(raw.offset < end[raw.partition])

@@ -1,4 +1,4 @@
-"""The decisions topic: everything that it holds now, or what comes."""
+"""Reads the decisions topic: all decisions that it has now, or new ones as they arrive."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -111,8 +111,8 @@ class DecisionTopic:
 
         Args:
             start: Where to begin; a partition that a mapping does not list is not read.
-            follow: Whether to continue with what comes, until ``stop``; otherwise the read ends at
-                the end that the topic has now.
+            follow: Whether to continue with new decisions, until ``stop``; otherwise the read ends
+                at the end that the topic has now.
             stop: With ``follow``: called ten times a second; true ends the read.
 
         Raises:
@@ -144,7 +144,7 @@ class DecisionTopic:
             start: As in :meth:`records`.
             follow: As in :meth:`records`.
             stop: As in :meth:`records`.
-            rows: Rows of a batch at most.
+            rows: Maximum number of rows in a batch.
 
         Raises:
             StreamScorerError: As :meth:`records`.
@@ -161,7 +161,7 @@ class DecisionTopic:
             )
 
     def table(self, *, start: Start = "earliest") -> pa.Table:
-        """Return all decisions that the topic holds now; raises as :meth:`records`.
+        """Return all decisions that the topic has now; raises as :meth:`records`.
 
         Args:
             start: As in :meth:`records`.
@@ -185,7 +185,7 @@ class DecisionTopic:
     def _decoded(
         self, start: Start, stop: Callable[[], bool] | None, maximum: int
     ) -> Iterator[pa.RecordBatch]:
-        """Yield decisions with their places; without ``stop``, to the end that there is now."""
+        """Yield decisions with their offsets; without ``stop``, to the topic's current end."""
         first, end = bounds(self._kafka, self._topic, stable=False)
         reader = PartitionReader(self._kafka, self._topic, self._begin(start, first, end))
         try:
@@ -254,7 +254,7 @@ def _with_times(records: pa.RecordBatch) -> NDArray[np.bool_]:
 def _finished(
     records: pa.RecordBatch, partition: NDArray[np.int32], offset: NDArray[np.int64]
 ) -> pa.RecordBatch:
-    """Return decisions with times in UTC, nulls for what version 1 lacks, and their places."""
+    """Return decisions with times in UTC, offsets, and nulls for what version 1 does not have."""
     first = records.column(EXPLANATIONS).is_null()
     columns = dict(_pairs(records))
     for name in _TIMES:

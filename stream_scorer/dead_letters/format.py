@@ -241,7 +241,7 @@ def _omitted_parts(text: bytes | None) -> dict[str, int | None] | None:
 
 
 def shortened(detail: str) -> str:
-    """Return a detail for a header: whole characters, at most 512 bytes.
+    """Return a detail for a header: complete characters, at most 512 bytes.
 
     A record, or the schema that it names, determines parts of its text.
     """

@@ -91,7 +91,7 @@ class Display(Protocol):
 
 @dataclass(slots=True)
 class _VerifierThread:
-    """Runs a verifier on a thread of its own, so that it reads while this one sends."""
+    """Runs a verifier on a separate thread, so that it reads while this one sends."""
 
     verifier: Verifier
     failure: BaseException | None = None

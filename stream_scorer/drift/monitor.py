@@ -234,9 +234,9 @@ def monitor_loop(
     """Make the loop of a monitor.
 
     Args:
-        settings: Those of the process; see ``Settings.of_process``.
+        settings: Settings of the process; see ``Settings.of_process``.
         deployment: Its plan gives the lateness, its start the first run's beginning.
-        listener: Told of everything that happens.
+        listener: Notified of all events.
         hook: Called with each step's name when it is over; a test raises from it.
 
     Raises:

@@ -95,7 +95,7 @@ class Windows:
 
     def _move(self, number: int, watermark: int) -> None:
         known = self._partitions.setdefault(number, _PartitionWatermark(None, self._now))
-        # The epoch stands for a batch without any accepted event.
+        # A batch without any accepted event has the epoch.
         if watermark > (known.watermark or 0):
             known.watermark, known.moved = watermark, self._now
 

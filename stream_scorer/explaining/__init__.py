@@ -1,1 +1,1 @@
-"""``events explain``: what of a user's records fits a mapping, and a draft of one."""
+"""``events explain``: reports which of a user's records fit a mapping, and drafts one."""

@@ -37,7 +37,7 @@ _CHANNELS: Final = (
 )  # fmt: skip
 _OURS: Final = frozenset({"POS", "ECOM", "ATM", "MOTO", "UNKNOWN"})
 _LABEL: Final = re.compile("fraud|label|chargeback")
-"""What is known only later, so that no feature may use it."""
+"""Names of what is known only later, so that no feature may use it."""
 _MINOR: Final = re.compile("minor|cents|pence")
 _OFFSET: Final = re.compile(r"(Z|[+-][0-9]{2}:?[0-9]{2})$")
 _CHANNELS_MOST: Final = 20
@@ -51,14 +51,14 @@ _EXTRA_TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A guess.
+    """A guessed mapping.
 
     Attributes:
-        table: What events.toml is to contain; perhaps without fields that must be there.
+        table: The content of events.toml; required fields may be missing.
         missing: Required fields for which nothing was found.
         doubts: By field, what a person should check.
         others: Further values that could be extra fields: name and rule.
-        stub: Whether a person has to write the rates; those of ``table`` only show what fits.
+        stub: Whether a person must write the rates; those of ``table`` only make the plan valid.
     """
 
     table: dict[str, Any]
@@ -83,8 +83,8 @@ def guess(
         format_: avro or json.
         paths: What the records have at each path.
         values: Some values at each path, for the unit of times.
-        currency: Stands for all records where none is found.
-        rates: Of the plan; the draft keeps them.
+        currency: The currency of all records, if none is found.
+        rates: The plan's rates, which the draft keeps.
         stub: Whether they are those of :func:`stub_of_rates`.
     """
     record: dict[str, Any] = {"format": format_}
@@ -140,7 +140,7 @@ def _best(name: str, paths: Mapping[Path, Found], used: set[Path]) -> Path | Non
 
 
 def _only(name: str, paths: Mapping[Path, Found], used: set[Path]) -> Path | None:
-    """Return the one path whose type says that it is the time, or the amount."""
+    """Return the only path whose type is that of a time, or of an amount."""
     kinds: dict[str, Callable[[Wire], bool]] = {
         "event_time": lambda wire: wire.unit in {"ms", "us", "ns"},
         "amount": lambda wire: wire.kind == "decimal",
@@ -216,7 +216,7 @@ def _time(
 
 
 def _typed_time(format_: str, wire: Wire) -> dict[str, Any]:
-    """Return what a rule says of a time whose type has a unit; JSON has no such type."""
+    """Return the keys of a rule for a time whose type has a unit; JSON has no such type."""
     unit = {"unit": wire.unit} if format_ == "json" else {}
     return unit | ({"zone": "UTC"} if wire.local else {})
 
@@ -266,7 +266,7 @@ def _others(
 
 
 def dotted_or_list(path: Path) -> str | list[str]:
-    """Return a path as events.toml has it."""
+    """Return a path in the form of events.toml."""
     plain = not any(mark in name for name in path for mark in ".[]")
     return ".".join(path) if plain else list(path)
 

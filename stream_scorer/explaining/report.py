@@ -1,4 +1,4 @@
-"""What of a sample fits a mapping, and why the rest does not."""
+"""Reports which records of a sample fit a mapping, and why the others do not."""
 
 import json
 from collections import Counter
@@ -25,13 +25,13 @@ _STRING_MOST: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class FieldReport:
-    """What a rule finds.
+    """The report on a rule.
 
     Attributes:
         key: The key of events.toml.
-        source: The path, or the constant, as people read it.
-        kind: What the records have there.
-        why: Why it does not fit; empty where it fits.
+        source: The path, or the constant, for people.
+        kind: The types of the records' values there.
+        why: Why it does not fit; empty if it fits.
     """
 
     key: str
@@ -42,13 +42,13 @@ class FieldReport:
 
 @dataclass(frozen=True, slots=True)
 class MappingReport:
-    """What a mapping makes of a sample.
+    """The report on a mapping and a sample.
 
     Attributes:
         fields: One for each rule that reads something.
         records: How many records there are.
         transactions: How many records became transactions, or labels.
-        skipped: How many ``where`` does not choose.
+        skipped: How many are skipped by ``where``.
         rejected: (reason, detail, how many), most first.
         keyed: How many transactions have a key that gives the customer's id; None for a file and
             for labels.
@@ -67,7 +67,7 @@ def with_mapping(plan: Plan, table: dict[str, Any]) -> Plan:
 
     Args:
         plan: Gives currencies and limits.
-        table: Of events.toml.
+        table: Table of events.toml.
 
     Raises:
         ValueError: The mapping is not valid, or does not fit the currencies; names the key.
@@ -82,7 +82,7 @@ def explain(
 
     Args:
         plan: From :func:`with_mapping`.
-        sample: Of a topic or a file.
+        sample: Records of a topic or a file.
         labels: The plan's mapping of labels, if the sample has labels.
 
     Raises:
@@ -146,8 +146,8 @@ def draft_of(sample: RecordSample | TableSample, plan: Plan, *, stub: bool = Fal
     """Guess a mapping for a sample.
 
     Args:
-        sample: Of a topic or a file.
-        plan: Its currency stands for all records where none is found; the draft keeps its rates.
+        sample: Records of a topic or a file.
+        plan: Its currency is that of all records, if none is found; the draft keeps its rates.
         stub: Whether its rates are those of ``stub_of_rates``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Records of a topic or a file to look at: their format, their schemas, and what they contain."""
+"""Samples of the records of a topic or a file: their format, schemas and content."""
 
 import io
 import json
@@ -23,7 +23,7 @@ from stream_scorer.tables.pieces import DamagedError
 
 PATHS_MOST: Final = 2_048
 EXAMPLES: Final = 1_000
-"""Values that a draft looks at."""
+"""Number of values that a draft looks at."""
 _STRING_MOST: Final = 1 << 20
 _HEADER: Final = 5
 _KEY_SCHEMAS: Final = 16
@@ -69,7 +69,7 @@ def sample_of(values: Sequence[bytes | None], keys: Sequence[bytes | None], sour
     Args:
         values: n payloads.
         keys: n keys.
-        source: Knows the schemas.
+        source: Has the schemas.
 
     Raises:
         SchemaError: No record is JSON or Avro of a known schema.
@@ -144,7 +144,7 @@ def sample_of_file(path: File, count: int) -> RecordSample:
 
 def _container(stream: Any, count: int) -> RecordSample:
     data = stream.read(_FILE_BYTES)
-    avro_names(io.BytesIO(data))  # its schema is held to limits before fastavro parses it
+    avro_names(io.BytesIO(data))  # checks the limits of the schema before fastavro parses it
     reader: Any = fastavro.reader(io.BytesIO(data))
     text = json.dumps(reader.metadata["avro.schema"]) if not isinstance(
         reader.metadata["avro.schema"], str
@@ -163,7 +163,7 @@ def _container(stream: Any, count: int) -> RecordSample:
 def paths_of(sample: RecordSample) -> dict[Path, Found]:
     """Return what the records have at each path to a single value.
 
-    Of Avro, the schema of most records counts; of JSON, all records.
+    For Avro, the schema of most records is used; for JSON, all records are.
 
     Raises:
         SchemaError: The schema is not Avro, or over a limit.
@@ -177,7 +177,7 @@ def paths_of(sample: RecordSample) -> dict[Path, Found]:
 
 
 def documents(values: Iterable[bytes | None]) -> list[dict[str, Any]]:
-    """Return those of JSON records that can be read."""
+    """Return the JSON records that can be read."""
     found = []
     for value in values:
         try:

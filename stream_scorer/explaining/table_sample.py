@@ -1,4 +1,4 @@
-"""The first rows of a CSV or Parquet file: columns, and what a mapping makes of them."""
+"""Samples of the first rows of a CSV or Parquet file: columns, and the result of a mapping."""
 
 import re
 from collections import Counter
@@ -29,11 +29,11 @@ _FLAGS: Final = frozenset({"true", "false"})
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What a mapping made of the rows.
+    """The result of a mapping of the rows.
 
     Attributes:
         transactions: How many rows became transactions.
-        skipped: How many ``where`` does not choose.
+        skipped: How many are skipped by ``where``.
         rejected: How many were rejected, by reason and detail.
     """
 
@@ -50,7 +50,7 @@ class TableSample:
         file: CSV or Parquet.
         names: Its columns.
         rows: How many rows are looked at.
-        values: By column some values, as strict JSON holds them; for a draft.
+        values: By column some values, in types of strict JSON, for a draft.
     """
 
     file: InputFile
@@ -92,7 +92,7 @@ class TableSample:
 
         Args:
             plan: Gives currencies and limits.
-            mapping: Of transactions or labels.
+            mapping: Mapping of transactions or labels.
 
         Raises:
             SettingsError: None of the rows can become a transaction; names the path.
@@ -125,8 +125,8 @@ def table_sample(path: File, count: int) -> TableSample:
     """Return the first rows of a CSV or Parquet file.
 
     Args:
-        path: Of the file.
-        count: How many rows at most.
+        path: The file.
+        count: Maximum number of rows.
 
     Raises:
         SettingsError: It cannot be read, is damaged, or has a column twice.

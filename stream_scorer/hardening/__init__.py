@@ -1,1 +1,1 @@
-"""What a production system may not do without."""
+"""Finds what is unsafe in production."""

@@ -1,4 +1,4 @@
-"""What is unsafe in a cluster: the settings of our topics, and whether anybody may do anything."""
+"""Finds what is unsafe in a cluster: settings of our topics, and missing access control."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -101,13 +101,13 @@ def _takes_any_time(values: Mapping[str, str]) -> bool:
 
 
 def _of_access(client: Any, broker: int) -> Iterator[Finding]:
-    """Yield whether the cluster has access control, as far as it says so to this user."""
-    # Asked for ACLs, librdkafka gives an empty list with an authorizer and without one.
+    """Yield a finding if the cluster shows this user that it has no access control."""
+    # librdkafka returns an empty list of ACLs, with an authorizer and without one.
     asked = ConfigResource(ResourceType.BROKER, str(broker))
     try:
         values = client.describe_configs([asked], request_timeout=_SECONDS)[asked].result()
     except KafkaException as error:
-        # A user that may not read it has shown that there is an authorizer.
+        # If the user may not read it, there is an authorizer.
         if error.args[0].code() == KafkaError.CLUSTER_AUTHORIZATION_FAILED:
             return
         raise

@@ -1,4 +1,4 @@
-"""What a production system may not do without: one rule, one finding, one fix each.
+"""Finds settings that are unsafe in production; each rule has a finding and a fix.
 
 ``mode = "production"`` refuses to run while the settings have a finding; ``security check`` lists
 those of the settings and of the cluster.
@@ -56,7 +56,7 @@ class Finding:
 
 
 def refuse_unsafe(settings: Settings) -> None:
-    """Refuse settings that have a finding, where the mode is production.
+    """Refuse settings that have a finding, if the mode is production.
 
     Raises:
         SettingsError: Names the first finding and its fix, and how many more there are.
@@ -132,7 +132,7 @@ def _of_endpoint(http: Http) -> Iterator[Finding]:
 def _of_kafka(kafka: Kafka) -> Iterator[Finding]:
     chosen = str(kafka.client.get("security.protocol", "plaintext"))
     far = [each for each in kafka.bootstrap.split(",") if each and not _is_near(_host(each))]
-    # An address may name a protocol of its own.
+    # An address may name its own protocol.
     protocols = {address: (address.rpartition("://")[0] or chosen).upper() for address in far}
     far = [address for address, protocol in protocols.items() if not protocol.endswith("SSL")]
     if far:
@@ -160,7 +160,7 @@ def _of_kafka(kafka: Kafka) -> Iterator[Finding]:
 
 
 def _of_oauth(kafka: Kafka) -> Iterator[Finding]:
-    """Yield what is unsafe in where tokens for the brokers come from."""
+    """Yield what is unsafe in the source of the tokens for the brokers."""
     for option in _TOKEN_URLS:
         value = kafka.client.get(option, "")
         url = str(value.get_secret_value() if isinstance(value, SecretStr) else value)
@@ -215,7 +215,7 @@ def _has_plaintext_option(url: str) -> bool:
         plain = value.strip().lower()
         if name.lower() == "scheme" and plain == "http":
             return True
-        # Without a scheme of its own, an endpoint has that of the store.
+        # Without its own scheme, an endpoint has that of the store.
         endpoint = name.lower() in {"endpoint_override", "endpoint_url", "endpoint"}
         if endpoint and "://" in plain and _is_plaintext(plain):
             return True

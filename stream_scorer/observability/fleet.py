@@ -35,7 +35,7 @@ OF_THE_GROUP = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class WorkerReport:
-    """What a worker says of itself.
+    """What a worker reports about itself.
 
     Attributes:
         live: Whether its loop makes progress.

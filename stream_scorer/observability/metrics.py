@@ -14,7 +14,7 @@ from stream_scorer.telemetry import event as declared
 
 
 class ArrayHistogramCollector(Collector):
-    """A classic histogram that takes a whole batch of observations at once.
+    """A classic histogram that takes a batch of observations in one call.
 
     prometheus-client counts one observation per call (about 1 µs); here a batch of n costs one
     binary search over the boundaries in numpy.

@@ -1,1 +1,1 @@
-"""Past decisions, recomputed."""
+"""Recomputes past decisions, and compares them with the published ones."""

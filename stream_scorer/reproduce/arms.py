@@ -1,4 +1,4 @@
-"""Who should have decided: the arms of the routing that was active at a decision's offset."""
+"""The arms that should have decided, by the routing that was active at a decision's offset."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
 RoutingAt = Callable[[int, int], Routing | None]
-"""Which routing was active at (partition, offset); None: a pinned model's, revision 0."""
+"""Returns the routing that was active at (partition, offset); None: a version was pinned."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arms:
-    """Who should have decided n rows.
+    """The arms that should have decided n rows.
 
     Attributes:
         arm: n names.
         version: int64[n], index into ``versions``.
-        versions: Those that decide.
-        revision: Of the plan.
+        versions: The versions that decide.
+        revision: Revision of the plan.
         propensity: float64[n].
-        fallback: bool[n], where the champion is known to have stepped in, and could.
+        fallback: bool[n], whether the champion decided instead, by the recorded flag.
     """
 
     arm: pa.Array
@@ -43,18 +43,18 @@ class Arms:
 def routings(
     routing_at: RoutingAt, partition: int, first: int, end: int
 ) -> Iterator[tuple[int, int, Routing | None]]:
-    """Yield what was active between two offsets: (first, offset behind, routing), ascending.
+    """Yield (first offset, end offset, active routing) between two offsets, ascending.
 
     Args:
-        routing_at: Asked as few times as possible.
-        partition: Of the input.
+        routing_at: Called as few times as possible.
+        partition: Partition of the input.
         first: First offset.
-        end: The offset behind the last.
+        end: The offset after the last.
     """
     while first < end:
         routing = routing_at(partition, first)
         same, other = first, end
-        # Revisions only ever ascend, so where the next one begins is a search.
+        # Revisions only ascend, so a binary search finds where the next one begins.
         if routing_at(partition, end - 1) is routing:
             same = end - 1
         while other - same > 1:
@@ -74,14 +74,14 @@ def arms_of(
     routing: Routing | None,
     revision: int,
 ) -> Arms:
-    """Return who should have decided.
+    """Return the arms that should have decided.
 
     Args:
-        decisions: n decisions; under revision 0 the version that they name was the champion.
+        decisions: n decisions; without a routing, the version that they name was the champion.
         events: Their transactions.
-        flags: int64[n], recorded bits of :class:`Flag`: the champion is known to have stepped in.
-        routing: What was active; None: revision 0.
-        revision: Of the plan file, without a routing.
+        flags: int64[n], recorded bits of :class:`Flag`; ``FALLBACK``: the champion decided instead.
+        routing: The active routing; None: a version was pinned.
+        revision: Revision of the plan file, for decisions without a routing.
     """
     n = len(decisions)
     if routing is None:
@@ -98,11 +98,11 @@ def arms_of(
     by_arm = [routing.versions[arm] for arm in routing.arms]
     versions = tuple(dict.fromkeys([*by_arm, champion]))
     place = np.array([versions.index(each) for each in by_arm])[routed.arm]
-    # For its own version nobody steps in: such a flag is taken as given nowhere.
+    # The champion cannot replace its own version: such a flag is not taken as given.
     fallback = ((flags & int(Flag.FALLBACK)) != 0) & (place != versions.index(champion))
     place[fallback] = versions.index(champion)
     share = np.array([routing.share(arm) for arm in routing.arms])[routed.arm]
-    # Whom an override sent there was not sent by chance.
+    # An override does not choose by chance.
     share[routed.overridden] = 1.0
     arm = pa.array(routing.arms).take(pa.array(routed.arm))
     return Arms(arm, place, versions, routing.revision, share, fallback)

@@ -1,4 +1,4 @@
-"""What was published against what is recomputed, bit for bit, field for field."""
+"""Compares published decisions with recomputed ones, field by field and bit by bit."""
 
 import math
 import platform
@@ -34,30 +34,30 @@ _SINCE_2 = frozenset(
         "policy_revision", EXPLANATIONS,
     }
 )  # fmt: skip
-"""Fields that a decision of version 1 lacks."""
+"""Fields that a decision of version 1 does not have."""
 _FLOATS = frozenset({"score", "propensity"})
 _TIMES = frozenset({"event_time", "terminal_watermark"})
 _ARITHMETIC = ("avx", "fma", "neon", "sse", "sve")
-"""Beginnings of the names of instructions that sums may be computed with."""
+"""Prefixes of the names of instruction sets with which sums may be computed."""
 _UNKNOWN_FLAG = 1 << 40
 _FLAGS = {str(flag.name).lower(): int(flag) for flag in Flag}
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What is recomputed for some recorded decisions, row for row.
+    """The recomputed values of n recorded decisions, row by row.
 
     Attributes:
         columns: By field, one value for all rows or a column: texts, int64[n], float64[n].
         outcome: uint8[n], values of :class:`Outcome`.
-        reasons: Of rows that have any.
-        features: float64[n, m], where they are recomputed; None where they are taken as given.
-        flags: int64[n], bits of :class:`Flag`; None where they are taken as given.
-        names: Of the features.
-        model_outcome: uint8[n], what the model's own thresholds say, NO_OUTCOME where it failed;
-            None where that is ``outcome`` in every row.
-        explanations: Of the rows in ``reasons``; None where there are none.
-        values: float64[n, m], the features whose values they have.
+        reasons: By row, for rows that have any.
+        features: float64[n, m], if they are recomputed; None if they are taken as given.
+        flags: int64[n], bits of :class:`Flag`; None if they are taken as given.
+        names: Names of the features.
+        model_outcome: uint8[n], outcomes by the model's own thresholds, NO_OUTCOME where it failed;
+            None if they are ``outcome`` in every row.
+        explanations: Explanations of the rows in ``reasons``; None if there are none.
+        values: float64[n, m], the features for the values in the explanations.
     """
 
     columns: Mapping[str, Any]
@@ -75,19 +75,19 @@ class Expected:
         cls, made: Answers, columns: Mapping[str, Any], names: tuple[str, ...], values: Float64,
         features: Float64 | None, flags: Int64 | None = None,
     ) -> "Expected":  # fmt: skip
-        """Return what a model answers when it is asked again."""
+        """Return the expected values of a model's new answers."""
         return cls(
             columns, made.outcome, made.reasons, features, flags, names, made.model_outcome,
             made.explanations, values,
         )  # fmt: skip
 
     def own_outcome(self) -> pa.Array:
-        """Return the names of what the models' thresholds say; null where they failed."""
+        """Return the names of the outcomes by the models' thresholds; null where they failed."""
         own = self.outcome if self.model_outcome is None else self.model_outcome
         return pa.array([*(outcome.name for outcome in Outcome), None]).take(pa.array(own))
 
     def explained(self) -> list[list[dict[str, Any]]]:
-        """Return each row's explanations as the record has them."""
+        """Return each row's explanations in the form of the record."""
         if self.explanations is None or self.values is None:
             return [[] for _ in self.outcome]
         items = explanation_items(self.explanations, self.values)
@@ -107,26 +107,28 @@ class Expected:
 
 @dataclass(slots=True)
 class Reproduction:
-    """How past decisions compare with what they are recomputed to be.
+    """The result of a comparison of past decisions with recomputed ones.
 
     Attributes:
         depth: ``recorded``: from the recorded features; ``input``: from the input.
-        read: Decisions that the topic held.
-        chosen: Those that were asked for.
-        equal: Those of them that are equal in every field that is recomputed.
-        differing: Those that are not.
-        fields: By field, decisions that differ in it.
+        read: Number of decisions that were read from the topic.
+        chosen: Number of requested decisions.
+        equal: Number of those that are equal in every recomputed field.
+        differing: Number of those that are not.
+        fields: By field, number of decisions that differ in it.
         missing: Accepted transactions without a decision.
-        unexpected: Decisions of what the input does not hold, or would be rejected.
-        doubled: Decisions of a source offset that has one before.
+        unexpected: Decisions of transactions that are not in the input, or are rejected.
+        doubled: Further decisions of a source offset that already has one.
         not_compared: Decisions that could not be recomputed.
-        missing_bundles: By model version that cannot be loaded, why.
-        removed: What retention removed that would be needed.
-        given: What was taken as recorded: decisions that the model failed for, or that the champion
-            took over.
+        missing_bundles: By model version that cannot be loaded, the reason.
+        removed: What would be needed, but was removed by retention.
+        given: What was taken as recorded, with the number of decisions: model errors, fallbacks to
+            the champion, segments, and evicted terminal rows.
         models: Decisions by model version.
-        examples: The first differences: where, in which field, what was recorded and recomputed.
-        libraries: The versions here. Bits are promised for those of the scorer, on its processor.
+        examples: The first differences: the source, the field, the recorded and the recomputed
+            value.
+        libraries: The versions here. Bit-identical results are promised only for the scorer's
+            versions and processor.
     """
 
     depth: str
@@ -156,11 +158,11 @@ class Reproduction:
         return asdict(self)
 
     def compare(self, recorded: pa.RecordBatch, expected: Expected) -> None:
-        """Compare n recorded decisions with what is recomputed for them, and count.
+        """Compare n recorded decisions with their recomputed values, and count the results.
 
         Args:
             recorded: Fields of the newest decision schema; see ``decisions.Published``.
-            expected: Row for row.
+            expected: Their recomputed values.
         """
         wrong: dict[str, Bool] = {}
         for name, values in expected.columns.items():
@@ -228,10 +230,10 @@ class Reproduction:
             self.examples.append({**place, "field": name, **told})
 
     def refuse(self) -> None:
-        """Raise unless every decision that was asked for was recomputed and is equal.
+        """Raise an error unless every requested decision was recomputed and is equal.
 
         Raises:
-            ReproductionError: It says what was found, the worst first.
+            ReproductionError: Names what was found, the worst first.
         """
         fix = "see the differences: --json"
         if self.differing or self.missing or self.unexpected or self.doubled:
@@ -283,7 +285,7 @@ def whole_numbers(column: pa.Array) -> Int64:
 
 
 def libraries() -> dict[str, str]:
-    """Return what the bits of a score depend on beside the bundle."""
+    """Return what the bits of a score depend on, in addition to the bundle."""
     features = llvmlite.binding.get_host_cpu_features()
     instructions = sorted(n for n, has in features.items() if has and n.startswith(_ARITHMETIC))
     return {
@@ -308,7 +310,7 @@ def _differs(name: str, column: pa.Array, values: Any) -> Bool:
         return np.asarray(whole_numbers(column) != np.asarray(values, np.int64), np.bool_)
     unlike = pc.not_equal(column, values)
     if column.null_count or unlike.null_count:
-        # One null differs from any value, and not from another null.
+        # A null differs from any value, but not from another null.
         nulls = pc.not_equal(column.is_null(), pc.is_null(values))
         unlike = pc.coalesce(unlike, nulls)
     return np.asarray(unlike.to_numpy(zero_copy_only=False), np.bool_)
@@ -345,10 +347,10 @@ def feature_rows(column: pa.Array, width: int) -> tuple[Float64, Bool]:
 
     Args:
         column: n byte strings.
-        width: Numbers that each should hold.
+        width: Number of features that each should have.
 
     Returns:
-        float64[k, width] of the k rows that hold so many; bool[n], which these are.
+        float64[k, width] of the k rows that have so many; bool[n], which rows these are.
     """
     lengths = pc.binary_length(column).to_numpy(zero_copy_only=False)
     right = np.asarray(lengths == 8 * width, np.bool_)
@@ -357,7 +359,7 @@ def feature_rows(column: pa.Array, width: int) -> tuple[Float64, Bool]:
 
 
 def _plain(value: object) -> object:
-    """Return what JSON can hold, which knows neither NaN nor infinity."""
+    """Return a value for JSON, which has neither NaN nor infinity."""
     if isinstance(value, list):
         return [_plain(each) for each in value]
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Past decisions read back as columns, and put aside by the input that they are of."""
+"""Reads past decisions as columns, and stores them in files by their source."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,18 +25,18 @@ _POLL_SECONDS: Final = 0.1
 _BLOCK: Final = 65_536
 
 Progress = Callable[[str, int, int], None]
-"""Told what is read, how many offsets of it are done, and how many there are."""
+"""Called with the name of what is read, the number of offsets that are done, and their total."""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """n decisions as they lie in the topic.
+    """n decisions in the order of the topic.
 
     Attributes:
-        records: Fields of the newest decision schema. What a record of version 1 lacks has its
-            default there, and ``explanations`` is null.
-        partition: int32[n], of the topic.
-        cut: Its partitions whose beginning is deleted.
+        records: Fields of the newest decision schema. Fields that a record of version 1 does not
+            have are their defaults, and ``explanations`` is null.
+        partition: int32[n], their partitions of the topic.
+        cut: The topic's partitions whose beginning was deleted.
     """
 
     records: pa.RecordBatch
@@ -45,10 +45,11 @@ class Published:
 
 
 class Seen:
-    """Between which source offsets each transaction should have its decision in the topic.
+    """The source offsets between which each transaction should have a decision in the topic.
 
-    Where retention has taken the beginning of some of the topic's partitions, but of others less,
-    what is before the latest of these beginnings may have been decided.
+    Retention may have deleted the beginnings of some partitions of the topic. Before the latest of
+    the remaining beginnings, a decision may have been deleted, so that it does not count as
+    missing.
 
     Args:
         topic: The input.
@@ -61,7 +62,7 @@ class Seen:
         self._cut: frozenset[int] = frozenset()
 
     def add(self, published: Published) -> None:
-        """Take decisions, in the order of the topic's partitions."""
+        """Add decisions, in the order of the topic's partitions."""
         ours = np.asarray(
             pc.equal(published.records.column("source_topic"), self._topic).to_numpy(
                 zero_copy_only=False
@@ -80,17 +81,17 @@ class Seen:
             self._last[source] = max(self._last.get(source, first), int(mine.max()))
 
     def bounds(self, source: int) -> tuple[int, int]:
-        """Return the first and the last offset of an input partition that has any decision."""
+        """Return the first and the last offset of an input partition that has a decision."""
         firsts = {p: first for (p, s), first in self._first.items() if s == source}
         cut = [first for p, first in firsts.items() if p in self._cut]
         return max(cut) if cut else min(firsts.values()), self._last[source]
 
 
 class Beginnings:
-    """From when on each partition of the decisions topic is there.
+    """The beginnings of the decisions topic's partitions.
 
     Args:
-        firsts: By partition, the offset of the first record that is retained; 0 for all of it.
+        firsts: By partition, the offset of the first retained record; 0 if nothing was deleted.
     """
 
     def __init__(self, firsts: Mapping[int, int]) -> None:
@@ -98,7 +99,7 @@ class Beginnings:
         self._since: dict[int, int] = {}
 
     def add(self, published: Published) -> None:
-        """Take decisions, in the order of the topic's partitions."""
+        """Add decisions, in the order of the topic's partitions."""
         for partition in self._cut.keys() - self._since.keys():
             rows = np.flatnonzero(published.partition == partition)
             if len(rows):
@@ -106,10 +107,10 @@ class Beginnings:
                 self._since[partition] = int(times[rows[0]])
 
     def removed(self, first_ms: int | None) -> list[str]:
-        """Say what retention took of what is asked for, by partition.
+        """Return what retention deleted of the requested decisions, by partition.
 
         Args:
-            first_ms: Event time from which all is asked for; None: from the beginning.
+            first_ms: Event time from which all are requested; None: from the beginning.
         """
         return [
             f"the decisions of partition {partition} before offset {first}"
@@ -119,13 +120,13 @@ class Beginnings:
 
 
 class DecidedOffsets:
-    """Which source offsets have a decision: a bit map, for a million offsets a megabyte."""
+    """Which source offsets have a decision: one byte per offset, a megabyte per million offsets."""
 
     def __init__(self) -> None:
         self._blocks: dict[tuple[str, int, int], NDArray[np.bool_]] = {}
 
     def again(self, decisions: pa.RecordBatch) -> NDArray[np.int64]:
-        """Take decisions; return the rows of those whose offset has one already."""
+        """Add decisions; return the rows of those whose offset already has one."""
         sources = whole_numbers(decisions.column("source_partition"))
         offsets = whole_numbers(decisions.column("source_offset"))
         topics = decisions.column("source_topic").dictionary_encode()
@@ -151,7 +152,7 @@ class DecisionReader:
 
     Args:
         settings: The registry, and the topic's name for messages.
-        registry: Knows the writers' schemas.
+        registry: Has the writers' schemas.
     """
 
     def __init__(self, settings: Settings, registry: SchemaSource) -> None:
@@ -162,8 +163,8 @@ class DecisionReader:
         """Return n decisions, row for row.
 
         Raises:
-            RegistryUnavailableError: A writer's schema cannot be had.
-            SchemaError: A record is no decision.
+            RegistryUnavailableError: A writer's schema cannot be fetched.
+            SchemaError: A record is not a decision.
         """
         decoded = self._decoder.decode(raw.values)
         if len(decoded.rejections):
@@ -177,10 +178,10 @@ class DecisionReader:
 
 
 def recorded(settings: Settings, registry: SchemaSource, progress: Progress) -> Iterator[Published]:
-    """Yield the decisions that the topic holds now, some thousand at a time.
+    """Yield the decisions that the topic has now, some thousand at a time.
 
     Raises:
-        SchemaError: A record is no decision.
+        SchemaError: A record is not a decision.
         SettingsError: The topic does not exist.
         UnavailableError: No offset could be read for 30 s.
     """
@@ -211,10 +212,10 @@ def by_version(decisions: pa.RecordBatch) -> Iterator[tuple[Version, NDArray[np.
 
 
 class Spool:
-    """Decisions put aside in files, by source partition and some ten thousand offsets.
+    """Decisions in temporary files, by source partition and block of 65,536 offsets.
 
     Args:
-        folder: An empty one.
+        folder: An empty folder.
 
     Attributes:
         first_offsets: By source partition and version, the first source offset that it decided.
@@ -231,7 +232,7 @@ class Spool:
         self.earliest: dict[int, int] = {}
 
     def add(self, decisions: pa.RecordBatch) -> None:
-        """Put decisions aside."""
+        """Write decisions to files."""
         partitions = whole_numbers(decisions.column("source_partition"))
         offsets = whole_numbers(decisions.column("source_offset"))
         times = whole_numbers(decisions.column("event_time"))
@@ -258,16 +259,16 @@ class Spool:
 
     @property
     def versions(self) -> set[Version]:
-        """Versions that decided any."""
+        """The versions that decided any of them."""
         return {version for _, version in self.first_offsets}
 
     @property
     def partitions(self) -> tuple[int, ...]:
-        """Source partitions of which there are any, ascending."""
+        """Source partitions that have decisions, ascending."""
         return tuple(sorted(self._files))
 
     def bounds(self, partition: int) -> tuple[int, int]:
-        """Return the first source offset of a partition, and the one behind the last."""
+        """Return the first source offset of a partition, and the one after the last."""
         return self._first[partition], self._last[partition] + 1
 
     def between(self, partition: int, first: int, end: int) -> pa.RecordBatch:

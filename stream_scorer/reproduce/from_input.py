@@ -1,8 +1,8 @@
-"""Past decisions recomputed from the input: folded as the scorer did, and decided again.
+"""Recomputes past decisions from the input: folds it as the scorer did, and decides again.
 
-Each partition's retained input is folded into empty rings, from what the oldest decision that is
-asked for can see. Terminals' rows come from their topic; which of them a decision could use, it
-says itself (``terminal_watermark``).
+Each partition's retained input is folded into empty rings, from the oldest event that a requested
+decision can see. Terminal profile rows are read from their topic. Each decision has the watermark
+of the rows that it could use (``terminal_watermark``).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -59,12 +59,12 @@ class InputReproduction:
 
     Args:
         settings: The cluster, the input, the registry.
-        plan: What all models shared.
+        plan: The plan that all models shared.
         spool: The decisions.
-        bundles: Their versions.
-        found: Counts.
-        routing_at: Which routing was active where.
-        plans: Whose policy decided where none was.
+        bundles: Loads their versions.
+        found: Counts the results.
+        routing_at: Returns the routing that was active at an offset.
+        plans: The plans whose policy was used without a routing.
         warm: NAME or NAME:VERSION that was kept warm.
 
     Raises:
@@ -110,7 +110,7 @@ class InputReproduction:
             self._terminals = RecordedTerminals(settings, registry, plan, delayed, oldest)
 
     def _routed(self) -> list[Routing]:
-        """Return the routings that were active between the decisions."""
+        """Return the routings that were active between each partition's first and last decision."""
         found = {
             routing.revision: routing
             for partition in self._spool.partitions
@@ -124,7 +124,7 @@ class InputReproduction:
     def _compiled(
         self, loaded: Mapping[Version, Bundle], beside: Sequence[Bundle]
     ) -> dict[tuple[int, Version], Model]:
-        """Return each version under each of the plans, by the plan's number, for the same rings.
+        """Return each version, compiled for each plan that it fits, by (plan's number, version).
 
         Raises:
             ModelError: A version does not fit any of the plans.
@@ -157,7 +157,7 @@ class InputReproduction:
         return found
 
     def _number(self, plan: Plan) -> int:
-        """Return the number of the plan that gives features the same meaning as another."""
+        """Return the number of the plan by which features mean the same as by the given one."""
         return next(at for at, each in enumerate(self._plans_of) if _same_fields(each, plan))
 
     def compare(
@@ -170,11 +170,11 @@ class InputReproduction:
         """Fold a partition's input and compare its decisions.
 
         Args:
-            partition: Of the input.
-            seen: Source offsets of the first and last decision that the topic holds of it: what
-                lies between and has none is missing; None: none can be missing.
-            asks: Which event times are asked for.
-            progress: Told how far it is.
+            partition: Partition of the input.
+            seen: Source offsets of the first and last decision that the topic has of it: a
+                transaction between them without a decision is missing; None: none can be missing.
+            asks: Returns which event times are requested.
+            progress: Called with the progress.
         """
         first, end = self._spool.bounds(partition)
         low, high = self._low.get(partition, 0), self._high.get(partition, 0)
@@ -193,7 +193,7 @@ class InputReproduction:
         rings, beginning, done = PartitionRings(model.features), Beginning(), low
         rejected = self._rejections(partition)
         for reading, polled in self._by_mapping(partition, low, min(end, high)):
-            # What was rejected then is not asked what it would be today.
+            # Records that were rejected then are skipped: today they might be accepted.
             left = others_of(rejected, polled, self._kafka, partition)
             raw = polled.where(np.zeros(len(polled), np.bool_)) if left is None else left
             every, _, _ = self._decoders.decode(raw, reading, read_by)
@@ -227,7 +227,7 @@ class InputReproduction:
     def _by_mapping(
         self, partition: int, first: int, end: int
     ) -> Iterator[tuple[Plan, RawRecords]]:
-        """Yield the input of a partition in parts that one mapping reads, with its plan."""
+        """Yield a partition's input in parts that one mapping decodes, with its plan."""
         timeline = [
             (begin, self._plan if routing is None else routing.shared)
             for begin, _, routing in routings(self._routing_at, partition, first, end)
@@ -236,9 +236,9 @@ class InputReproduction:
             yield from by_mapping(polled, timeline)
 
     def _rejections(self, partition: int) -> Rejected:
-        """Return what the scorer's group rejected of a partition.
+        """Return the records of a partition that the scorer's group rejected.
 
-        Without the state topic that is nothing: no scorer that writes it there has run.
+        Without the state topic there are none: no scorer that writes rejections there has run.
 
         Raises:
             StateError: A record is damaged.
@@ -262,7 +262,7 @@ class InputReproduction:
     def _judge(
         self, piece: "_Piece", seen: tuple[int, int] | None, asks: Callable[[Int64], Bool]
     ) -> None:
-        """Compare the decisions of a piece of the input with what it makes."""
+        """Compare the decisions of a piece of the input with the recomputed ones."""
         decisions = self._spool.between(piece.partition, piece.first, piece.end)
         covered = self._covered(decisions, piece.covered_from)
         blind = len(decisions) - len(covered)
@@ -289,7 +289,7 @@ class InputReproduction:
             self._miss(piece, accepted[wanted])
 
     def _covered(self, decisions: pa.RecordBatch, covered_from: int) -> Int64:
-        """Return the rows whose windows lie in what is retained."""
+        """Return the rows whose windows are covered by the retained input and rows."""
         times = whole_numbers(decisions.column("event_time"))
         covered = times >= covered_from
         if self._terminals is not None:
@@ -297,7 +297,7 @@ class InputReproduction:
         return np.flatnonzero(covered)
 
     def _refuse(self, decisions: pa.RecordBatch, rows: Int64, piece: "_Piece | None") -> None:
-        """Note decisions of what the input does not hold, or has rejected."""
+        """Note decisions whose transaction is not in the input, or is rejected."""
         self._found.unexpected += len(rows)
         offsets = whole_numbers(decisions.column("source_offset"))
         for row in rows.tolist():
@@ -327,7 +327,7 @@ class InputReproduction:
     def _decide(
         self, decisions: pa.RecordBatch, piece: "_Piece", rows: Int64, routing: Routing | None
     ) -> None:
-        """Compare decisions with what the rows of the piece should become under a routing."""
+        """Compare decisions with what a routing decides for the given rows of the piece."""
         events = piece.events.take(rows)
         flags, observed = piece.folded.flags[rows].astype(np.int64), piece.folded.observed[rows]
         recorded_flags = flag_bits(decisions.column("flags"))
@@ -376,13 +376,13 @@ class InputReproduction:
     def _see_terminals(
         self, decisions: pa.RecordBatch, events: EventBatch, observed: Float64
     ) -> tuple[Bool, Int64]:
-        """Write what events saw of terminals; return which lacked rows, and up to when they saw."""
+        """Write what events saw of terminals; return whose rows were missing, and watermarks."""
         if self._terminals is None:
             return np.zeros(len(events), np.bool_), np.full(len(events), NEVER)
         recorded = whole_numbers(decisions.column("terminal_watermark"))
         degraded = flag_bits(decisions.column("flags")) & int(Flag.DEGRADED) != 0
         seen = self._terminals.observe(events, recorded, observed)
-        # Rows may have left before an event that came too late for them: who was there must know.
+        # Rows may have been evicted before a very late event: only the recorded flag shows that.
         left = degraded & ~seen.lacking
         self._found.count(self._found.given, "terminals' rows had left", int(left.sum()))
         return seen.lacking | left, seen.watermark
@@ -390,16 +390,16 @@ class InputReproduction:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """Some input of a partition, and what became of it.
+    """Some input of a partition, and the result of its fold.
 
     Attributes:
-        partition: Of the input.
-        first: Decisions of the offsets from here
-        end: up to here are compared.
+        partition: Partition of the input.
+        first: First offset whose decision is compared.
+        end: The offset after the last one.
         events: Its transactions.
-        folded: What the rings made of them.
-        covered_from: Event time, ms, from which on windows lie in what is retained.
-        rejected: What was rejected of the partition.
+        folded: The result of the fold.
+        covered_from: Event time, ms, from which windows are covered by the retained input.
+        rejected: The rejected records of the partition.
     """
 
     partition: int
@@ -412,7 +412,7 @@ class _Piece:
 
 
 def _same_fields(one: Plan, other: Plan) -> bool:
-    """Whether features mean the same under two plans, which share all that the state rests on."""
+    """Whether features mean the same by two plans that share all on which state depends."""
     return (
         one.extras == other.extras
         and one.events.get("extra") == other.events.get("extra")
@@ -421,7 +421,7 @@ def _same_fields(one: Plan, other: Plan) -> bool:
 
 
 def _differing(plans: Sequence[Plan]) -> list[Plan]:
-    """Return plans without those under which features mean the same as under an earlier one."""
+    """Return plans without those by which features mean the same as by an earlier one."""
     found: list[Plan] = []
     for plan in plans:
         if not any(_same_fields(each, plan) for each in found):

@@ -1,4 +1,4 @@
-"""Under which plan past decisions were made: its policy has the thresholds."""
+"""The plans under which past decisions were made; their policies have the thresholds."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,9 +27,9 @@ class RecordedPlans:
     """The plan of each revision: the control log's, else the plan file's.
 
     Args:
-        store: Of the models; the plan file is next to their versions.
-        path: Plan file or folder in its place.
-        revisions: What each revision of the control log means.
+        store: Store of the models; the plan file is next to their versions.
+        path: Plan file or folder that replaces it.
+        revisions: The routing of each revision of the control log.
     """
 
     def __init__(
@@ -52,17 +52,17 @@ class RecordedPlans:
         return self.pinned(model) if routing is None else routing.shared
 
     def pinned(self, model: str) -> Plan:
-        """Return the plan of what was decided without a control log.
+        """Return the plan of decisions that were made without a control log.
 
-        Without a file next to the model's versions it is the default plan: a cluster that always
-        followed the control log needs no such file.
+        If there is no file next to the model's versions, it is the default plan: a cluster that
+        always followed the control log needs no such file.
 
         Args:
             model: The model's name.
 
         Raises:
-            SettingsError: The plan cannot be read or says something impossible, or there is none at
-                the given path.
+            SettingsError: The plan cannot be read or is not valid, or there is none at the given
+                path.
             UnavailableError: The store does not answer.
         """
         if model not in self._pinned:
@@ -78,18 +78,19 @@ class RecordedPlans:
 def recorded_policy(
     decisions: pa.RecordBatch, model: Model, plan: Plan
 ) -> tuple[RowPolicy, NDArray[np.bool_]]:
-    """Return the policy of decisions whose transactions are not at hand.
+    """Return the policy of decisions whose transactions are not available.
 
-    A decision does not carry all that segments ask for. So each gets the first thresholds of the
-    policy by which its score gives its outcome; where there are none, the default ones.
+    A decision does not have all fields that determine its segment. So each gets the default
+    thresholds, if its score results in its outcome by them; otherwise those of the first segment by
+    which it does; if there are none, the default ones.
 
     Args:
         decisions: n decisions.
-        model: Scored them.
-        plan: Of their revision.
+        model: The model that scored them.
+        plan: The plan of their revision.
 
     Returns:
-        The policy; bool[n], where the segment makes a difference and was taken from the outcome.
+        The policy; bool[n], whether the outcome depends on the segment, which was taken from it.
     """
     error = error_outcome(plan, model.on_model_error)
     *segments, default = possible_thresholds(plan, model.thresholds)

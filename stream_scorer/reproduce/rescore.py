@@ -1,4 +1,4 @@
-"""A recorded model version asked again: scores, outcomes and reasons of features."""
+"""Scores features again with a recorded model version: scores, outcomes and reasons."""
 
 import numpy as np
 import pyarrow as pa
@@ -18,14 +18,14 @@ Bool = NDArray[np.bool_]
 
 
 class Bundles:
-    """Loads each recorded version once, verified as a scorer would.
+    """Loads each recorded version once, verified as in a scorer.
 
     Args:
-        store: Where they lie.
-        trust: Whose signatures count.
+        store: The store of the bundles.
+        trust: The accepted signatures.
 
     Attributes:
-        refused: By version that cannot be loaded, why.
+        refused: By version that cannot be loaded, the reason.
     """
 
     def __init__(self, store: BundleStore, trust: Trust) -> None:
@@ -36,7 +36,7 @@ class Bundles:
         self.refused: dict[str, str] = {}
 
     def bundle(self, version: Version) -> Bundle | None:
-        """Return a version's bundle; None where it is missing or refused.
+        """Return a version's bundle; None if it is missing or refused.
 
         Raises:
             UnavailableError: The store does not answer.
@@ -52,7 +52,7 @@ class Bundles:
         return self._loaded[version]
 
     def named(self, reference: str) -> Bundle:
-        """Return a bundle that a person named.
+        """Return the bundle that the user named.
 
         Raises:
             ModelError: It is missing or refused.
@@ -61,7 +61,7 @@ class Bundles:
         return load_bundle(find(self._store, reference), self._trust)
 
     def model(self, version: Version) -> Model | None:
-        """Return a version as the core takes it, to be asked about features that are there."""
+        """Return a version's model, for features that are computed already; None without one."""
         bundle = self.bundle(version)
         if bundle is not None and version not in self._models:
             self._models[version] = bundle.model(declared_plan(bundle.manifest.features))
@@ -72,10 +72,11 @@ def ask(model: Model, features: Float64, failed: Bool, policy: RowPolicy) -> Ans
     """Score rows and decide them as the scorer does.
 
     Args:
-        model: Scores them.
+        model: The model.
         features: float64[n, m], columns in manifest order.
-        failed: bool[n], rows that the model is known to have failed for: it is not asked for them.
-        policy: What becomes of them.
+        failed: bool[n], rows for which the model failed, by their decisions: it is not called for
+            them.
+        policy: Thresholds, and the outcome of failed rows.
     """
     score = np.full(len(features), np.nan)
     asked = np.flatnonzero(~failed)
@@ -84,7 +85,7 @@ def ask(model: Model, features: Float64, failed: Bool, policy: RowPolicy) -> Ans
 
 
 def model_errors(reasons: pa.Array) -> Bool:
-    """Return bool[n]: which recorded decisions say that the model failed for them."""
+    """Return bool[n]: for which recorded decisions the model failed."""
     told = pa.array([[MODEL_ERROR]], reasons.type)[0].as_py()
     failed = np.zeros(len(reasons), np.bool_)
     offsets = np.asarray(reasons.offsets)

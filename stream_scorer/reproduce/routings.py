@@ -1,4 +1,4 @@
-"""Which routing decided at an offset: the control log says what it means, the activations where."""
+"""The routing at each offset: the activations have its revision, the control log its meaning."""
 
 from bisect import bisect_right
 
@@ -12,16 +12,16 @@ from stream_scorer.settings import Settings
 
 
 class RecordedRoutings:
-    """The activations of a cluster, with what each revision means.
+    """The activations of a cluster, with the routing of each revision.
 
     Without the topics, or before a partition's first activation, there is no routing: scorers ran
-    with a pinned model, under revision 0.
+    with a pinned version.
 
     Args:
         settings: The cluster, the registry, and whose commands count.
 
     Raises:
-        RolloutError: A log is not whole, or a later program wrote there.
+        RolloutError: A log is not complete, or a newer version wrote there.
         UnavailableError: Broker or registry do not answer.
     """
 
@@ -54,26 +54,26 @@ class RecordedRoutings:
             )  # fmt: skip
 
     def at(self, partition: int, offset: int) -> Routing | None:
-        """Return what was active at an offset of the input; None before the first activation."""
+        """Return the active routing at an offset of the input; None before the first activation."""
         offsets, revisions = self._timelines.get(partition, ((), ()))
         place = bisect_right(offsets, offset)
         return self._routings[revisions[place - 1]] if place else None
 
     @property
     def newest(self) -> Routing | None:
-        """The last revision that decided anywhere; what all arms share holds for all before it."""
+        """The routing of the newest revision that decided anywhere; None if none did."""
         told = [revisions[-1] for _, revisions in self._timelines.values()]
         return self._routings[max(told)] if told else None
 
 
 def recorded_revisions(settings: Settings) -> dict[int, Routing]:
-    """Return what each revision of the control log means; nothing where there is no log.
+    """Return the routing of each revision of the control log; empty if there is no log.
 
     Args:
         settings: The cluster, the registry, and whose commands count.
 
     Raises:
-        RolloutError: The log is not whole, or a later program wrote there.
+        RolloutError: The log is not complete, or a newer version wrote there.
         UnavailableError: Broker or registry do not answer.
     """
     if not _there(settings, settings.kafka.topics.rollout):

@@ -1,8 +1,8 @@
-"""``reproduce``: past decisions of the decisions topic, recomputed.
+"""``reproduce``: recomputes past decisions of the decisions topic.
 
-At depth ``recorded`` a decision's score, outcome and reasons are recomputed from the features that
-it carries, by the bundle of the version that it names. At depth ``input`` its features, flags and
-arm are recomputed, too, from the input (``reproducing_input``).
+At depth ``recorded``, a decision's score, outcome and reasons are recomputed from its recorded
+features, by the bundle of the version that it names. At depth ``input``, its features, flags and
+arm are recomputed, too, from the input (``from_input``).
 """
 
 import tempfile
@@ -54,21 +54,21 @@ _ROWS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Which decisions are to be reproduced, and how deep.
+    """The decisions to reproduce, and the depth.
 
     Attributes:
         depth: ``recorded`` or ``input``.
         first_ms: Event time of the first; None: from the beginning.
-        end_ms: Event time behind the last; None: to the end.
+        end_ms: Event time after the last; None: to the end.
         transaction: Only this transaction's.
-        limit: So many at most, in the order of the topic.
-        plan: Plan file or folder; None takes what the control log's plans share or, without one,
-            the plan beside the model's versions. Depth ``recorded`` needs its policy alone.
+        limit: Maximum number of decisions, in the order of the topic.
+        plan: Plan file or folder; None: what the control log's plans share or, without one, the
+            plan next to the model's versions. Depth ``recorded`` needs only its policy.
         warm: NAME or NAME:VERSION that was kept warm (``run --warm``), for depth ``input``.
 
     Raises:
-        SettingsError: Neither a time nor a transaction is asked for, or the end lies before the
-            beginning.
+        SettingsError: Neither a time nor a transaction is given, the end is not after the
+            beginning, or ``warm`` is given for depth ``recorded``.
     """
 
     depth: Depth = "recorded"
@@ -95,11 +95,11 @@ class Question:
 
     @property
     def whole(self) -> bool:
-        """Whether all decisions of a time are asked for, so that one can be missing."""
+        """Whether all decisions of a time are requested, so that one can be missing."""
         return self.transaction is None and self.limit is None
 
     def chosen(self, decisions: pa.RecordBatch) -> pa.RecordBatch:
-        """Return those that are asked for, the limit aside."""
+        """Return the requested decisions, without regard to the limit."""
         times = whole_numbers(decisions.column("event_time"))
         fits = self.asks(times)
         if self.transaction is not None:
@@ -108,7 +108,7 @@ class Question:
         return decisions if fits.all() else decisions.take(pa.array(np.flatnonzero(fits)))
 
     def asks(self, times: np.typing.NDArray[np.int64]) -> np.typing.NDArray[np.bool_]:
-        """Return bool[n]: which event times, ms, are asked for."""
+        """Return bool[n]: which event times, ms, are requested."""
         fits = np.ones(len(times), np.bool_)
         if self.first_ms is not None:
             fits &= times >= self.first_ms
@@ -126,11 +126,11 @@ def reproduce(
 
     Args:
         settings: The cluster, the topics, the registry, the store of bundles.
-        question: Which, and how deep.
-        progress: Told how far it is.
+        question: Which decisions, and the depth.
+        progress: Called with the progress.
 
     Raises:
-        RolloutError: The control log or the activations are not whole.
+        RolloutError: The control log or the activations are not complete.
         SettingsError: A topic or plan does not exist.
         UnavailableError: The broker or the store does not answer.
     """
@@ -165,9 +165,9 @@ def _asked(
     progress: Progress,
     seen: Seen | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """Yield decisions that are asked for, some thousand at a time, and count them.
+    """Yield the requested decisions, some thousand at a time, and count them.
 
-    ``seen`` is given all of them.
+    All decisions, requested or not, are added to ``seen``.
     """
     decided = DecidedOffsets()
     firsts, _ = bounds(settings.kafka, settings.kafka.topics.decisions)
@@ -199,13 +199,13 @@ def _asked(
 def compare_recorded(
     decisions: pa.RecordBatch, bundles: Bundles, plans: RecordedPlans, found: Reproduction
 ) -> None:
-    """Recompute decisions from the features that they carry.
+    """Recompute decisions from their recorded features.
 
     Args:
         decisions: As published.
-        bundles: Where their versions are.
-        plans: Those of their revisions.
-        found: Counts.
+        bundles: Loads their versions.
+        plans: The plans of their revisions.
+        found: Counts the results.
     """
     for version, revision, rows in _by_version_and_revision(decisions):
         mine = decisions.take(pa.array(rows))
@@ -227,7 +227,7 @@ def compare_recorded(
             "score": made.score, "engine": np.full(len(mine), ENGINE),
             "calibrated_score": pa.nulls(len(mine), pa.float64()),
         }  # fmt: skip
-        # What has another number of features is compared with any, and so differs.
+        # A decision with another number of features is compared with these, and so differs.
         stated = None if right.all() else features
         found.compare(
             mine,
@@ -246,7 +246,7 @@ def _by_version_and_revision(
 
 
 def count_fallbacks(decisions: pa.RecordBatch, found: Reproduction) -> None:
-    """Count the decisions of a champion in another's place."""
+    """Count the decisions that the champion made instead of another arm."""
     fallback = flag_bits(decisions.column("flags")) & int(Flag.FALLBACK)
     found.count(found.given, "fallback", int(np.count_nonzero(fallback)))
 

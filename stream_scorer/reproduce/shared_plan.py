@@ -1,4 +1,4 @@
-"""What all models shared when past decisions were made: from the control log, or a plan file."""
+"""The plan that all models shared when past decisions were made: from control log or plan file."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,21 +19,22 @@ def shared_plan(
     newest: Routing | None,
     routing_at: RoutingAt,
 ) -> Plan:
-    """Return what all models shared; its revision is that of decisions without a routing.
+    """Return the plan that all models shared; its revision is that of decisions without a routing.
 
-    A plan file is read where ``path`` names one, and for decisions before the first activation of
+    A plan file is read if ``path`` names one, and for decisions before the first activation of
     their partition. A cluster that always followed a rollout needs none.
 
     Args:
-        store: Of the models.
-        path: Plan file; None takes what ``newest`` shares or, without it, ``plan.toml`` next to the
+        store: Store of the models.
+        path: Plan file; None: what ``newest`` shares or, without it, ``plan.toml`` next to the
             model's versions.
         spool: The decisions, at least one.
-        newest: The last routing that was active anywhere; None: none ever was.
-        routing_at: Which routing was active where.
+        newest: The newest routing that was active anywhere; None if none was.
+        routing_at: Returns the routing that was active at an offset.
 
     Raises:
-        SettingsError: A plan file is needed and cannot be read, or it is not known which one held.
+        SettingsError: A plan file is needed and cannot be read, or it is not known which one was
+            used.
         UnavailableError: The store does not answer.
     """
     if path is not None:

@@ -1,4 +1,4 @@
-"""Terminals' rows as past decisions could see them: up to the watermark that each has recorded."""
+"""Terminal profile rows as past decisions saw them: up to the watermark that each has recorded."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ class SeenTerminals:
     """What events could see of terminals.
 
     Attributes:
-        lacking: bool[n], which of them lacked rows that had not come yet.
+        lacking: bool[n], for which of them rows had not arrived yet.
         watermark: int64[n], the newest time of rows that each could see, ms; NEVER for none.
     """
 
@@ -37,18 +37,18 @@ class SeenTerminals:
 
 
 class RecordedTerminals:
-    """The topic of terminals' rows, read whole.
+    """The complete topic of terminal profile rows.
 
     Args:
         settings: The cluster and the topic.
-        registry: Knows the rows' schemas.
+        registry: Has the rows' schemas.
         plan: Limits of the decoder.
-        delayed: What decisions saw of terminals.
-        oldest_ms: Rows up to here are passed over.
+        delayed: The operations over terminals.
+        oldest_ms: Rows up to this event time are ignored.
 
     Attributes:
-        covered_from: Event time from which on no deleted row could be seen, ms; NEVER where none is
-            deleted.
+        covered_from: Event time from which decisions could see no deleted row, ms; NEVER if none
+            was deleted.
 
     Raises:
         SettingsError: The topic does not exist.
@@ -77,16 +77,16 @@ class RecordedTerminals:
         self.covered_from = int(NEVER)
         for partition, low in topic.first.items():
             if low:
-                # Up to its first watermark rows may be among what is deleted, and behind it none.
+                # Rows up to the first retained watermark may have been deleted, later ones not.
                 whole_from = reading.first_marks.get(partition, NOT_YET)
                 self.covered_from = max(self.covered_from, whole_from + delayed.longest_ms)
 
     def observe(self, events: EventBatch, recorded: Int64, observed: Float64) -> SeenTerminals:
-        """Write what events saw of their terminals.
+        """Compute what events saw of their terminals.
 
         Args:
             events: n transactions.
-            recorded: int64[n], the watermark that each decision has recorded, ms; NEVER for none.
+            recorded: int64[n], the recorded watermark of each decision, ms; NEVER if it has none.
             observed: float64[n, k]; the operations' columns are written.
         """
         times = events.int64("event_time")

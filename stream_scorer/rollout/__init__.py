@@ -1,1 +1,1 @@
-"""Rollout: evidence on a new model version, and the verdicts that follow from it."""
+"""Rollouts of model versions: plans, control log, evidence, controller and commands."""

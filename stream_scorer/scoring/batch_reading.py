@@ -1,4 +1,4 @@
-"""A batch of records, decoded by the mapping of each revision that may decide them."""
+"""Decodes a batch of records by the mapping of each revision that may decide them."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,12 +13,13 @@ from stream_scorer.rollout.log.activation import DecodedRecords
 
 
 class BatchReading:
-    """Decodes one batch, by each mapping once.
+    """Decodes one batch, once for each mapping.
 
     Args:
         decoders: A decoder for each mapping.
         raw: n records.
-        quarantined: Rows that are rejected as ``INTERNAL`` unread, each with what fails for it.
+        quarantined: Rows that are rejected as ``INTERNAL`` without being decoded, each with its
+            failure.
         read_by: Extra fields that rings keep, each with a plan that defines it.
     """
 
@@ -34,10 +35,10 @@ class BatchReading:
         self._completed: dict[EventDecoder, DecodedRecords] = {}
 
     def __call__(self, plan: Plan) -> DecodedRecords:
-        """Return what a plan's mapping makes of the batch.
+        """Return the batch, decoded by a plan's mapping.
 
         Raises:
-            RegistryUnavailableError: A writer schema cannot be had just now.
+            RegistryUnavailableError: A writer schema cannot be fetched now.
         """
         decoder = self._decoders.of(plan)
         if decoder not in self._completed:

@@ -1,7 +1,7 @@
-"""Deployed bundles are verified again while they decide: at a signal, and from time to time.
+"""Verifies the bundles of a running scorer again: at a signal, and periodically.
 
-Whatever comes of it, the copy in memory goes on, as it was verified when it was loaded. What is
-told is whether the next start would be refused.
+The copy in memory continues to decide, whatever the result: it was verified when it was loaded. The
+result shows whether the next start would be refused.
 """
 
 import threading
@@ -14,54 +14,54 @@ from stream_scorer.telemetry import Listener, ModelVerified
 
 
 class BundleWatch(Closing):
-    """Verifies bundles on a thread of its own, until closed.
+    """Verifies bundles on a separate thread, until closed.
 
     Args:
-        every_seconds: Between two times; 0: only when asked.
+        every_seconds: Interval between two verifications; 0: only on request.
     """
 
     def __init__(self, every_seconds: float) -> None:
         self._every_seconds = every_seconds or None
-        # Its put is made for signal handlers, which may interrupt another put.
+        # Its ``put`` is reentrant: a signal handler may interrupt another ``put``.
         self._asked: SimpleQueue[bool] = SimpleQueue()
         self._bundles: tuple[Bundle, ...] = ()
 
     def ask(self) -> None:
-        """Have them verified now; safe in a signal handler, and before :meth:`begin`."""
+        """Request a verification now; safe in a signal handler, and before :meth:`begin`."""
         self._asked.put(True)
 
     def begin(self, listener: Listener) -> None:
-        """Begin to verify what :meth:`add` gives.
+        """Start to verify the bundles of :meth:`add`.
 
         Args:
-            listener: Told of each time, by bundle.
+            listener: Notified of each verification of a bundle.
         """
         threading.Thread(
             target=self._run, args=(listener,), name="bundle-watch", daemon=True
         ).start()
 
     def add(self, bundle: Bundle, listener: Listener) -> None:
-        """Take a bundle over that has just been loaded; safe from any thread.
+        """Add a bundle that has just been loaded; safe from any thread.
 
         Args:
-            bundle: Whose files.
-            listener: Told that it is whole.
+            bundle: The bundle.
+            listener: Notified that the bundle is valid.
         """
         listener(ModelVerified(bundle.manifest.name, bundle.manifest.version, "start"))
         self._bundles = (*self._bundles, bundle)
 
     def remove(self, bundle: Bundle, listener: Listener) -> None:
-        """Verify a bundle no longer, since it was unloaded; safe from any thread.
+        """Stop verifying a bundle that was unloaded; safe from any thread.
 
         Args:
-            bundle: Which.
-            listener: Told, so that nothing remains said against it.
+            bundle: The bundle.
+            listener: Notified, so that no failure of the bundle remains reported.
         """
         self._bundles = tuple(each for each in self._bundles if each is not bundle)
         listener(ModelVerified(bundle.manifest.name, bundle.manifest.version, "unload"))
 
     def close(self) -> None:
-        """End it. Does not wait: a store that hangs must not keep the process."""
+        """End the thread, without a wait: a store that hangs must not keep the process alive."""
         self._asked.put(False)
 
     def _run(self, listener: Listener) -> None:
@@ -78,11 +78,11 @@ class BundleWatch(Closing):
 
 
 def _refusal(bundle: Bundle) -> str:
-    """Return why a bundle's files are not what was loaded; empty when they are."""
+    """Return why a bundle's files differ from what was loaded; empty if they do not."""
     try:
         verify_again(bundle)
     except ModelError as error:
         return str(error)
-    except Exception as error:  # noqa: BLE001 whatever keeps it from being verified is no pass
+    except Exception as error:  # noqa: BLE001 any error is a failed verification
         return f"bundle {bundle.manifest.label}: {type(error).__name__}: {error}"
     return ""

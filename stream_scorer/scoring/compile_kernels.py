@@ -1,7 +1,8 @@
-"""Compile all kernels that a scorer and a profiler run, and exit.
+"""Compiles all kernels that a scorer and a profiler run, and exits.
 
-``python -m stream_scorer.scoring.compile_kernels``. An image calls it when it is built, so that the
-code is kept in a folder that nobody can write to when the image runs; see ``core.kernels.cache``.
+``python -m stream_scorer.scoring.compile_kernels``. It is called when an image is built. So the
+compiled code is in the image, in a folder that is read-only when the image runs; see
+``core.kernels.cache``.
 """
 
 from stream_scorer.codec.records.codecs import open_codecs
@@ -15,7 +16,7 @@ from stream_scorer.terminals.warm_up import warm_profiler
 
 
 def main() -> None:
-    """Send made-up transactions through the model that is shipped with the package."""
+    """Run made-up transactions through the model that is shipped with the package."""
     settings = Settings()
     model, plan = load_model(settings, Deployment())
     directory = settings.registry.directory

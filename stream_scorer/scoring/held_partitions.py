@@ -1,7 +1,7 @@
-"""The partitions that a scorer holds: taken over, restored, followed, and left.
+"""The state of a scorer's assigned partitions, from assignment through restore to revocation.
 
-A partition is ready when its rings are restored, the revision that decided it last is known, and
-the terminals' rows that its events may see have been read.
+A partition is ready when its rings are restored, the revision that decided its last record is
+known, and the terminal profile rows that its next events need have been read.
 """
 
 from dataclasses import dataclass, field
@@ -29,14 +29,15 @@ from stream_scorer.terminals.follower import TerminalFollower
 
 @dataclass(frozen=True, slots=True)
 class HeldState:
-    """The state of the partitions that a scorer holds, and what reads and writes it.
+    """The state of the assigned partitions, with the objects that restore, write and judge it.
 
     Attributes:
         rings: The customers' histories.
-        restoration: Restores the state of partitions that are assigned.
-        checkpoints: Writes it, a little with each batch.
-        rejections: Writes which records were rejected, with the batch that rejects them.
-        warmth: Decides whether a model may use it.
+        restoration: Restores the state of each newly assigned partition.
+        checkpoints: Writes the rings to the checkpoint, a few buckets with each batch.
+        rejections: Writes the offsets and reasons of rejected records, in the transaction of their
+            batch.
+        warmth: Decides whether a model may use a partition's histories.
     """
 
     rings: PartitionRings
@@ -51,9 +52,9 @@ class _Restoring:
     """A partition whose state is being restored.
 
     Attributes:
-        replay: Restores it.
-        beginning: What the replayed input shows of where the history begins.
-        timeline: (first offset, the plan that decided from there), ascending; empty: not known yet.
+        replay: Loads its checkpoint and replays the input after it.
+        beginning: Collects the first replayed events, which show where the history begins.
+        timeline: (first offset, the plan that decided from there), ascending; empty: not read yet.
     """
 
     replay: CheckpointedReplay
@@ -62,15 +63,16 @@ class _Restoring:
 
 
 class HeldPartitions:
-    """Takes partitions over and brings each to where it may be decided.
+    """Takes over partitions and restores each until it can be decided.
 
     Args:
         versions: The models, and the plan.
-        decoders: Read the input again, each by a mapping.
+        decoders: Decode the replayed input, each by a mapping.
         state: The partitions' state.
-        listener: Receives what happens to partitions.
-        terminals: Reads terminals' rows; None where no model uses any.
-        recorded: Which revision decided what; None where one version is pinned.
+        listener: Notified of restored partitions and of the revisions that decide them.
+        terminals: Reads the terminal profile rows; None if no model uses them.
+        recorded: The activations: which revision decided which offsets; None if one version is
+            pinned.
 
     Attributes:
         state: The partitions' state.
@@ -106,7 +108,7 @@ class HeldPartitions:
         self._marked = False
 
     def assigned(self, offsets: dict[int, int]) -> None:
-        """Take partitions over; their rings come back from the checkpoint and the input."""
+        """Take over partitions; begin to restore their rings from the checkpoint and the input."""
         self.state.restoration.expect(set(offsets))
         if self.recorded is not None and offsets:
             self._unsure |= offsets
@@ -131,25 +133,27 @@ class HeldPartitions:
             self._restored.discard(partition)
 
     def restoring(self) -> bool:
-        """Whether some partition is not handed to the loop yet."""
+        """Whether some partition is not ready yet."""
         return self._replays.pending or bool(self._restored) or bool(self._unsure)
 
     def restore(self) -> set[int]:
-        """Take one partition a step nearer to being whole; return those that are.
+        """Do one step of restoring; return the partitions that are ready now.
 
         Raises:
-            Paused: The checkpoint store or the registry is out of reach.
-            StateError: The checkpoint does not fit the input; names what resolves it.
-            NotWarmError: The model's features lack history; says until when.
+            Paused: The checkpoint store, the registry or the broker is unavailable, or a plan is
+                not read yet.
+            StateError: The checkpoint does not fit the input; names the fix.
+            NotWarmError: History is missing for the model's features; names the time from which it
+                is complete.
         """
-        # Which revision decided a record says by which mapping a replay reads it.
+        # A replay decodes each record by the mapping of the revision that decided it.
         if not self._sure():
             return set()
         ready, ended = self._replays.step()
         if ended is not None:
             self._whole(ended)
         self._restored |= ready
-        # Only when all are whole it is known which of terminals' rows the next events may see.
+        # The rows that the next events need are known only when all rings are restored.
         if self.terminals is not None and (self._replays.pending or not self.terminals.catch_up()):
             return set()
         ready, self._restored = self._restored, set()
@@ -158,7 +162,7 @@ class HeldPartitions:
         return ready
 
     def _judge(self, partition: int) -> None:
-        """Refuse a partition whose history does not serve the version that decides it."""
+        """Refuse a partition if history is missing for the version that decides it."""
         fleet = self._versions.fleet
         active = self.activations.active(partition)
         routing = fleet.newest if fleet.pinned else fleet.of(active)
@@ -171,7 +175,7 @@ class HeldPartitions:
         )
 
     def _sure(self) -> bool:
-        """Whether it is known which revision decided last what came."""
+        """Read the activations; return whether the last revision of each new partition is known."""
         if self.recorded is None or not self._unsure:
             return True
         try:
@@ -196,10 +200,10 @@ class HeldPartitions:
         return opened
 
     def _refold(self, raw: RawRecords) -> None:
-        """Take replayed records of one partition into the rings that do not know them yet.
+        """Fold replayed records of one partition into the rings that do not contain them yet.
 
-        What was rejected then is passed over before it is decoded: a decoder that cannot take it
-        is not asked again, and what today's plan and registry would make of it does not matter.
+        Records that were rejected are skipped before they are decoded. So a record that crashed the
+        decoder does not reach it again, and a newer plan or registry cannot accept it.
         """
         partition = int(raw.partition[0])
         restoring = self._restoring[partition]
@@ -232,12 +236,12 @@ class HeldPartitions:
             if revision not in plans:
                 self._versions.need(revision)
                 raise Paused("plan", f"revision {revision} is not read here yet")
-        # Before the first activation a version was pinned, by a plan that nothing records.
+        # Before the first activation a version was pinned, by a plan that is not recorded.
         oldest = plans[told[0][1]] if told else self._versions.fleet.routings[0].shared
         return [(0, oldest), *((offset, plans[revision]) for offset, revision in told)]
 
     def _whole(self, ended: CheckpointedReplay) -> None:
-        """A partition's state is as of its committed offset: from now on it is written."""
+        """Begin to write a partition whose state is now complete up to its committed offset."""
         partition = ended.partition
         beginning = self._restoring.pop(partition).beginning
         restored = ended.restored
@@ -259,7 +263,7 @@ class HeldPartitions:
         )  # fmt: skip
 
     def _lacking(self, partition: int, routing: Routing) -> str:
-        """Return why a partition's history does not serve a routing."""
+        """Return why history is missing for a routing in a partition; empty if none is."""
         models = self._versions.fleet.models[routing.revision]
         return self.state.warmth.lacking(
             partition,

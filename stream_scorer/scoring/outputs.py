@@ -1,4 +1,4 @@
-"""What was decided of a batch becomes records: decisions, dead letters and the summary."""
+"""Encodes the results of a batch: decisions, shadow scores, dead letters and summaries."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,29 +19,29 @@ from stream_scorer.settings import Topics
 Int64 = NDArray[np.int64]
 
 TRACE_HEADERS = frozenset({"traceparent", "tracestate", "baggage", "b3"})
-"""Headers of a transaction that its decision carries on: W3C Trace Context, Baggage, B3."""
+"""Headers that a decision copies from its transaction: W3C Trace Context, Baggage, B3."""
 TRACE_BYTES_MAX: Final = 8_192
-"""Names and values of the trace headers of one decision, at most; what W3C asks for of baggage."""
+"""Maximum bytes of the trace headers of one decision, names included; the limit of W3C Baggage."""
 
 
 @dataclass(frozen=True, slots=True)
 class PieceDecisions:
-    """A piece of a batch, decided.
+    """The decisions of a piece of a batch.
 
     Attributes:
-        piece: Which events of the decoded batch, by which revision.
-        made: What the core made of them.
+        piece: The events, and the revision that decides them.
+        made: The decisions, shadow scores and rejections.
     """
 
     piece: BatchPiece
     made: DecidedBatch
 
     def places(self, rows: Int64) -> Int64:
-        """Return where rows of the piece are in the decoded batch."""
+        """Return the rows of the decoded batch that are the given rows of the piece."""
         return rows if self.piece.rows is None else self.piece.rows[rows]
 
     def marked(self, decided_at_ms: int) -> "PieceDecisions":
-        """Return it with the flag on decisions that come too late."""
+        """Return it with the flag ``LATE_DECISION`` on decisions that were made too late."""
         limit = self.piece.routing.shared.late_decision_ms
         decided = []
         for part in self.made.decided:
@@ -56,12 +56,12 @@ class PieceDecisions:
 
 @dataclass(frozen=True, slots=True)
 class DecodedBatch:
-    """A batch of records and what could be decoded of it.
+    """A batch of records, and which of them were decoded.
 
     Attributes:
         raw: r records.
-        rows: int64[n], the records behind the decoded events.
-        undecodable: The others.
+        rows: int64[n], the rows of the decoded events in ``raw``.
+        undecodable: Records that could not be decoded. All others were skipped.
     """
 
     raw: RawRecords
@@ -70,13 +70,13 @@ class DecodedBatch:
 
     @property
     def skipped(self) -> int:
-        """How many of the records are no transactions (``[record] where`` of events.toml)."""
+        """How many records are not transactions (``[record] where`` of events.toml)."""
         return len(self.raw) - len(self.rows) - len(self.undecodable)
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedRows:
-    """The records of a batch that are not decided.
+    """The rejected records of a batch.
 
     Attributes:
         rows: r row numbers in the batch, ascending.
@@ -88,7 +88,7 @@ class RejectedRows:
 
 
 class Outcomes:
-    """Encodes what was decided.
+    """Encodes the results of batches.
 
     Args:
         codecs: Columns to bytes.
@@ -115,7 +115,8 @@ class Outcomes:
             return []
         value, place, raw = values[0], places[0], batch.raw
         if len(values) > 1:
-            # Of one customer an override or a failing arm may decide some: the order is kept.
+            # Several arms may decide for one customer (overrides, a failing arm): restore the
+            # order.
             place = np.concatenate(places)
             order = np.argsort(place)
             value, place = BytesColumn.joined(values).take(order), place[order]
@@ -125,7 +126,7 @@ class Outcomes:
     def shadow_scores(
         self, batch: DecodedBatch, scored: Sequence[PieceDecisions]
     ) -> list[Outgoing]:
-        """Return what shadows would have decided; they never reach the decisions."""
+        """Return the shadows' scores; they are never published as decisions."""
         found = []
         for each in scored:
             if each.made.shadowed and len(each.made.accepted):
@@ -139,7 +140,7 @@ class Outcomes:
     def dead_letters(
         self, batch: DecodedBatch, scored: Sequence[PieceDecisions]
     ) -> tuple[list[Outgoing], RejectedRows]:
-        """Return the dead letters in the order of their records, and what they are of."""
+        """Return the dead letters in the order of their records, and the rejected rows."""
         rejected = _rejected(batch, scored)
         if not rejected:
             return [], RejectedRows()
@@ -156,10 +157,10 @@ class Outcomes:
         self, batch: DecodedBatch, scored: Sequence[PieceDecisions], rejected:
         Sequence[RejectReason], seconds: Mapping[str, float],
     ) -> Outgoing:  # fmt: skip
-        """Return the summary.
+        """Return the summaries of a batch.
 
-        Timings stay outside the payload, which is a pure function of the batch: each arm's record
-        carries how long its model was asked, and the last one all stages.
+        Timings are headers, so that the payload is a pure function of the batch. The last record of
+        each arm has the seconds of its model call; the last record of all has those of every stage.
         """
         parts = list(_parts(scored))
         told = summarize(
@@ -195,7 +196,7 @@ def _parts(scored: Sequence[PieceDecisions]) -> Iterator[tuple[PieceDecisions, A
 def _rejected(
     batch: DecodedBatch, scored: Sequence[PieceDecisions]
 ) -> list[tuple[int, RejectReason, str]]:
-    """Merge both kinds of rejection in the order of the raw records."""
+    """Return undecodable and invalid records in the order of the batch."""
     undecodable = batch.undecodable
     merged = list(
         zip(undecodable.rows.tolist(), undecodable.reasons, undecodable.details, strict=True)
@@ -208,7 +209,7 @@ def _rejected(
 
 
 def _trace_headers(headers: Sequence[Headers] | None, rows: Int64) -> list[Headers] | None:
-    """Return what decisions carry on; None when no transaction of the batch is traced."""
+    """Return the trace headers of each decision; None if no transaction of the batch has any."""
     if headers is None:
         return None
     kept = [_traced(headers[row]) for row in rows.tolist()]
@@ -216,7 +217,7 @@ def _trace_headers(headers: Sequence[Headers] | None, rows: Int64) -> list[Heade
 
 
 def _traced(headers: Headers) -> list[tuple[str, bytes | None]]:
-    """Return a record's trace headers, without those that would exceed the limit together."""
+    """Return a record's trace headers, without those that exceed what is left of the limit."""
     kept: list[tuple[str, bytes | None]] = []
     left = TRACE_BYTES_MAX
     for name, value in headers or ():

@@ -1,4 +1,4 @@
-"""The scorer process: settings, a model and a plan become a running transaction loop."""
+"""The scorer process: builds a transaction loop from settings, models and a plan, and runs it."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -60,10 +60,10 @@ def scorer_loop(
     Args:
         settings: How and where to run.
         deployment: What is deployed.
-        listener: Told of everything that happens.
+        listener: Notified of all events.
         hook: Called with each step's name when it is over; a test raises from it.
-        watch: Given the bundles, to verify them again.
-        followed: Given what ends following the control log.
+        watch: Receives the bundles, to verify them again.
+        followed: Receives the callbacks that stop following the control log.
     """
     registry = open_registry(settings.registry)
     deployed = (
@@ -116,7 +116,7 @@ def scorer_loop(
     if watch is not None:
         watch.begin(listener)
     if isinstance(deployed.versions, LiveVersions):
-        # Another thread's: an encoder remembers what it has encoded.
+        # For the loader's thread: an encoder has a cache, which is not shared between threads.
         others = open_codecs(settings, registry)
         deployed.versions.begin(lambda model, plan: warm(others, model, plan))
     return loop, work
@@ -124,7 +124,7 @@ def scorer_loop(
 
 @dataclass(frozen=True, slots=True)
 class _Deployed:
-    """Who decides, and what is warmed beside."""
+    """The versions that decide, and the version that is warming."""
 
     versions: Pinned | LiveVersions
     warming: Model | None
@@ -145,7 +145,7 @@ def _followed(
     settings: Settings, deployment: Deployment, registry: SchemaSource, listener: Listener,
     watch: BundleWatch | None, followed: ExitStack | None,
 ) -> _Deployed:  # fmt: skip
-    """Wait for a plan, and load what it names."""
+    """Wait for a rollout plan, and load its versions."""
     recorded = ActivationLog(settings, registry, listener)
     recorded.mark_end()
     while not recorded.read():
@@ -172,7 +172,7 @@ def restoration_of(
         PartitionRings,
     state_topic: TopicStore,
 ) -> Restoration:  # fmt: skip
-    """Return what brings partitions' state back; its connections last as long as it has to do."""
+    """Return what restores partitions' state; it closes its connections when all are restored."""
     kafka, topic = settings.kafka, settings.kafka.topics.transactions
     consumers = Consumers(kafka, topic)
 
@@ -194,7 +194,7 @@ def follower_of(
     rings: PartitionRings,
     listener: Listener,
 ) -> TerminalFollower | None:
-    """Return what brings terminals' rows, where a model asks for them.
+    """Return what reads the terminal profile rows; None if no model uses them.
 
     Raises:
         SettingsError: Their topic does not exist.
@@ -210,15 +210,15 @@ def follower_of(
 
 
 def run_scorer(settings: Settings, deployment: Deployment, exposed: Exposed | None = None) -> None:
-    """Run a scorer until a signal ends it; SIGHUP has its bundle verified again.
+    """Run a scorer until a signal ends it; SIGHUP verifies its bundles again.
 
     Args:
         settings: How and where to run.
         deployment: What is deployed.
-        exposed: How it is scraped and probed; None is an endpoint of its own.
+        exposed: Serves its metrics and probes; None: a separate HTTP endpoint.
 
     Raises:
-        StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
+        StreamScorerError: It cannot run; see the tree in ``errors``.
     """
     with BundleWatch(settings.models.verify_seconds) as watch, ExitStack() as followed:
         run_process(

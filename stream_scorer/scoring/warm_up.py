@@ -1,4 +1,4 @@
-"""Compile and touch all that a scorer uses before the first event, so that it need not wait."""
+"""Runs everything that a scorer uses once, so that no event waits for compilation."""
 
 import numpy as np
 import pyarrow as pa
@@ -26,12 +26,12 @@ from stream_scorer.settings import SCHEMAS_DIRECTORY
 
 
 def warm(codecs: Codecs, model: Model, plan: Plan) -> None:
-    """Send made-up transactions through decode, core and encode; nothing of them stays.
+    """Run made-up transactions through decode, core and encode; no state of them remains.
 
     Args:
         codecs: Bytes to columns and back.
         model: The deployed model.
-        plan: What all models share.
+        plan: The plan that all models share.
     """
     rings = PartitionRings(model.features)
     terminals = TerminalTable()
@@ -52,7 +52,7 @@ def warm(codecs: Codecs, model: Model, plan: Plan) -> None:
 
 
 def _events(decoder: TransactionDecoder, raw: RawRecords, plan: Plan, model: Model) -> EventBatch:
-    """Return made-up events with all that a plan's mapping reads and the model's rings keep."""
+    """Return made-up events with all fields that the plan's mapping reads or the rings keep."""
     events, rows, _ = decoder.decode(raw)
 
     def read(other: Plan) -> tuple[EventBatch, Int64]:
@@ -64,7 +64,7 @@ def _events(decoder: TransactionDecoder, raw: RawRecords, plan: Plan, model: Mod
 def _warm_checkpoints(
     decoder: TransactionDecoder, raw: RawRecords, plan: Plan, model: Model
 ) -> None:
-    """Keep a batch, dump its rings, load them into others, and let them go."""
+    """Fold a batch, dump its rings, load them into other rings, and evict them."""
     first, second = PartitionRings(model.features), PartitionRings(model.features)
     events = _events(decoder, raw, plan, model)
     first.release(observe(events, first, plan, model.features).journals)

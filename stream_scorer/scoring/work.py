@@ -1,4 +1,4 @@
-"""The scorer's work: a batch of transactions becomes decisions, dead letters and a summary."""
+"""The scorer's work: computes the decisions, dead letters and summaries of each batch."""
 
 import time
 from collections import Counter
@@ -36,12 +36,12 @@ from stream_scorer.telemetry import (
 Int64 = NDArray[np.int64]
 
 _EVICTED_AT_ONCE = 256
-"""Customers per batch and partition that are looked at for leaving."""
+"""Customers per batch and partition that are checked for eviction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """What keeping or undoing a batch needs."""
+    """What is needed to keep or undo a batch."""
 
     scored: tuple[PieceDecisions, ...]
     cut: BatchPlan
@@ -52,15 +52,15 @@ class Scoring:
 
 
 class ScoringWork:
-    """Decides batches for a transaction loop, and keeps or takes back what they changed.
+    """Decides batches for a transaction loop, and keeps or undoes their changes.
 
     Args:
-        held: The partitions.
+        held: The assigned partitions.
         versions: The models, and the plan.
         codecs: Bytes to columns and back.
-        outputs: What was decided, as records.
+        outputs: Encodes the results as records.
         sample: Checks some of the keys.
-        listener: Receives model failures.
+        listener: Notified of model failures, and of revisions that begin or are refused.
         now_ms: The wall clock, ms since the epoch.
     """
 
@@ -84,7 +84,7 @@ class ScoringWork:
         self.rings = held.state.rings
 
     def assigned(self, offsets: dict[int, int]) -> None:
-        """Take partitions over; see :class:`HeldPartitions`."""
+        """Take over partitions; see :class:`HeldPartitions`."""
         self._held.assigned(offsets)
 
     def revoked(self, partitions: tuple[int, ...]) -> None:
@@ -92,20 +92,22 @@ class ScoringWork:
         self._held.revoked(partitions)
 
     def flush(self, partitions: set[int]) -> Sequence[Outgoing]:
-        """Return what the checkpoint of partitions that are about to leave lacks, bounded."""
+        """Return the outdated checkpoint buckets of partitions that will leave, within bounds."""
         return self._held.state.checkpoints.flush(partitions)
 
     def restoring(self) -> bool:
-        """Whether some partition is not handed to the loop yet."""
+        """Whether some partition is not ready yet."""
         return self._held.restoring()
 
     def restore(self) -> set[int]:
         """Do a step of restoring; return the partitions that are ready now.
 
         Raises:
-            Paused: The checkpoint store or the registry is out of reach.
-            StateError: The checkpoint does not fit the input; names what resolves it.
-            NotWarmError: The model's features lack history; says until when.
+            Paused: The checkpoint store, the registry or the broker is unavailable, or a plan is
+                not read yet.
+            StateError: The checkpoint does not fit the input; names the fix.
+            NotWarmError: History is missing for the model's features; names the time from which it
+                is complete.
         """
         return self._held.restore()
 
@@ -117,10 +119,12 @@ class ScoringWork:
         Args:
             raw: The batch.
             stages: Its stopwatch.
-            quarantined: Rows that are rejected as ``INTERNAL`` unread, each with what fails.
+            quarantined: Rows that are rejected as ``INTERNAL`` without being decoded, each with its
+                failure.
 
         Raises:
-            Paused: The registry is out of reach, or the model fails for too many rows.
+            Paused: The registry is unavailable, a revision is not ready, or the model fails for too
+                many rows.
         """
         fleet = self._versions.fleet
         reading = BatchReading(self._codecs.transactions, raw, quarantined, fleet.read_by)
@@ -134,7 +138,7 @@ class ScoringWork:
             cut = self._held.activations.cut(raw, reading, fleet)
         except RegistryUnavailableError as error:
             raise Paused("registry", str(error)) from error
-        # As the batch before this one left the rings.
+        # Before this batch changes the rings.
         share = self._share(raw, cut)
         scored: list[PieceDecisions] = []
         try:
@@ -180,7 +184,7 @@ class ScoringWork:
         share: Share,
         stages: Stages,
     ) -> Result[Scoring]:
-        """Encode what was decided."""
+        """Encode the results."""
         decided_at = self._now_ms()
         scored = tuple(each.marked(decided_at) for each in scored)
         outgoing = [*share.outgoing, *self._outputs.decisions(batch, scored, decided_at)]
@@ -193,13 +197,13 @@ class ScoringWork:
         reasons = rejected.reasons
         outgoing.append(self._outputs.summary(batch, scored, reasons, stages.seconds))
         stages.lap("summarize")
-        # Last: nothing fails behind it, so only a computed batch has to take it back.
+        # Last: nothing can fail after it, so only ``undo`` reverses it.
         noted = self._held.state.rejections.take(batch.raw, rejected.rows, reasons)
         outgoing += noted.outgoing
         return Result(outgoing, Scoring(scored, cut, share, noted, reasons, batch.skipped))
 
     def keep(self, result: Result[Scoring], stages: Stages, raw: RawRecords) -> BatchCommitted:
-        """Keep the rings' changes and say what was committed."""
+        """Keep the rings' changes; return the event that reports the commit."""
         scored = result.delta.scored
         touched: set[int] = set()
         for each in scored:
@@ -251,7 +255,7 @@ class ScoringWork:
         )
 
     def undo(self, result: Result[Scoring]) -> None:
-        """Take the rings' changes back."""
+        """Undo the changes of a batch."""
         delta = result.delta
         self._held.state.rejections.undo(delta.noted)
         self._take_back(delta.scored, delta.cut, delta.share)

@@ -23,13 +23,14 @@ def run_worker(
 
     Args:
         parent: The parent's process id.
-        pipe: Where reports go.
+        pipe: To the supervisor, for reports.
         number: Which worker this is; part of its stable name.
-        settings: The instance's.
+        settings: Settings of the instance.
         deployment: What is deployed.
 
     Raises:
-        SystemExit: With the exit code of the error that ended it, which it has said in one line.
+        SystemExit: With the exit code of the error that ended it, after a line on stderr that names
+            the error.
     """
     own = settings.model_copy(update={"kafka": settings.kafka.worker(number)})
 
@@ -49,10 +50,10 @@ def run_supervisor(settings: Settings, deployment: Deployment, workers: int) -> 
     Args:
         settings: As for :func:`~stream_scorer.scoring.process.run_scorer`.
         deployment: The same for all.
-        workers: How many; more than the input has partitions stand by.
+        workers: Number of processes. Those beyond the number of input partitions are standbys.
 
     Raises:
-        SystemExit: With the exit code of a worker that is not started again.
+        SystemExit: With the exit code of a worker that is not restarted.
         StreamScorerError: The endpoint's address cannot be bound.
     """
     context = get_context("spawn")

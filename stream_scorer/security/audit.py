@@ -84,7 +84,7 @@ class AuditLog:
             action: What was done, as ``model.sign``.
             subject: To what, as ``fraud:1.1.0``.
             details: Further values that JSON can represent.
-            actor: Who did it: ``key:ID``; None for the user of this process.
+            actor: The person who did it, as ``key:ID``; None for the user of this process.
 
         Raises:
             AuditError: The log's last line was changed.

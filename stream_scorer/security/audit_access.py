@@ -101,7 +101,7 @@ def refuse_faults(found: AuditVerification) -> None:
 def shown(
     audit: settings.Audit, file: Path | None, action: str | None, subject: str | None, last: int
 ) -> list[AuditLine]:
-    """Return the newest lines that fit, oldest first; whether they are whole, ``verify`` tells.
+    """Return the newest matching lines, oldest first, without verification; see ``verify``.
 
     Args:
         audit: The log.

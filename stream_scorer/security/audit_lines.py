@@ -54,7 +54,7 @@ class Deed:
     """What was done.
 
     Attributes:
-        actor: Who did it: ``user:NAME``, or ``key:ID`` of the key that was used.
+        actor: The person who did it: ``user:NAME``, or ``key:ID`` of the key that was used.
         action: What, as ``model.sign``.
         subject: To what, as ``fraud:1.1.0``.
         details: Further values that JSON can represent.
@@ -128,7 +128,7 @@ def write(
 
 
 def read(data: bytes) -> AuditLine:
-    """Read a line and hold it to its own hash.
+    """Read a line and check it against its own hash.
 
     Args:
         data: Without the line's end.
@@ -186,7 +186,7 @@ def _read(data: bytes) -> AuditLine:
 
 
 def signed_by(line: AuditLine, key: Ed25519PublicKey) -> bool:
-    """Say whether a line that names a key bears its signature."""
+    """Return whether a line that names a key has its signature."""
     content = parse(line.data)
     content.pop("hash")
     try:

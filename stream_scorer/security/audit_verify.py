@@ -182,7 +182,7 @@ class _Reading:
             self._found.open_end = len(self._gap)
 
     def _skip(self, lines: int) -> None:
-        """Skip damaged bytes: at most so many line numbers, and the chain, are lost with them."""
+        """Skip damaged bytes, with which the chain and up to ``lines`` line numbers are lost."""
         self._previous = None
         self._begun = True
         self._skipped += lines
@@ -237,7 +237,7 @@ class _Reading:
 
 
 def lines_of(path: Path) -> Iterator[AuditLine]:
-    """Yield the lines of a log that are whole, oldest first, unverified among themselves.
+    """Yield the complete lines of a log, oldest first, without verification of their chain.
 
     Raises:
         OSError: A file cannot be read.

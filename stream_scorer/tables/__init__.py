@@ -1,1 +1,1 @@
-"""Files as checked columns."""
+"""Reads files of rows as checked columns."""

@@ -1,4 +1,4 @@
-"""Arrow columns as raw leaves: what a Parquet or CSV file has at the paths of a mapping."""
+"""Raw leaves from Arrow columns: the values of a Parquet or CSV file at the paths of a mapping."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -20,7 +20,7 @@ def cells_of(names: Sequence[str], paths: Sequence[Path]) -> dict[Path, Found]:
 
     Args:
         names: The file's columns.
-        paths: Of the mapping.
+        paths: Paths of the mapping.
     """
     return {
         path: Found((CELL,), nullable=True)
@@ -34,8 +34,8 @@ def find_column(schema: pa.Schema, path: Path) -> Found:
     """Return what a Parquet file has at a path.
 
     Args:
-        schema: Of the file.
-        path: Names of columns and of the fields in them, from the outermost.
+        schema: Schema of the file.
+        path: Name of the column, and of the nested fields in it, from the outermost.
     """
     kind: pa.DataType = pa.struct(list(schema))
     for depth, name in enumerate(path):
@@ -70,7 +70,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 def wire_of(kind: pa.DataType) -> Wire:
-    """Return what values of an Arrow type are; other single values are bytes, too."""
+    """Return the wire type of an Arrow type's values; other single values are bytes."""
     if pa.types.is_decimal(kind):
         return Wire("decimal", kind.scale)
     if pa.types.is_timestamp(kind):
@@ -93,11 +93,11 @@ _WIRES: Final[tuple[tuple[Callable[[pa.DataType], bool], Wire], ...]] = (
 
 
 def leaf_of_column(columns: Mapping[str, pa.Array], path: Path) -> Sequence[LeafPart]:
-    """Return the values at a path of a Parquet file; null where a struct on the way is null.
+    """Return the values at a path of a Parquet file; null if a struct on the path is null.
 
     Args:
         columns: The file's columns by name; the path was found in their schema.
-        path: From the outermost.
+        path: Names from the outermost.
     """
     values = _storage(columns[path[0]])
     for name in path[1:]:
@@ -124,11 +124,11 @@ def _storage(values: pa.Array) -> pa.Array:
 
 
 def _as_wire(wire: Wire, values: pa.Array) -> pa.Array:
-    """Return values as the type that holds them as raw leaves."""
+    """Return values in the Arrow type that raw leaves of this wire type have."""
     if wire.kind == "decimal":
         return _big_endian(values)
     if pa.types.is_date(values.type):
-        # Days, as Avro's dates; Arrow has no direct way to 64 bits.
+        # Days, as Avro's dates; Arrow has no direct cast to 64 bits.
         return values.cast(pa.date32()).cast(pa.int32()).cast(wire.type)
     if pa.types.is_time32(values.type):
         return values.cast(pa.int32()).cast(wire.type)

@@ -1,9 +1,9 @@
-"""Avro container files as pieces of raw columns.
+"""Reads Avro container files as pieces of raw columns.
 
-fastavro ends a file at the first time that is no date of Python's (its years are 1 to 9999), and at
-the first text that is not UTF-8. Here each is a value of its row: times are read as the numbers
-that they are, for which the logical types leave the header, and foreign bytes as halves of
-surrogate pairs, which no text holds.
+fastavro stops at the first time that is outside of Python's dates (years 1 to 9999), and at the
+first text that is not UTF-8. Here each is a value of its row. Times are read as their numbers, by
+removing their logical types from the header; invalid UTF-8 is read as lone surrogates, which no
+valid text has.
 """
 
 import io
@@ -29,7 +29,7 @@ _TIMES = {
     for unit, over in (("millis", 1), ("micros", 1_000), ("nanos", 1_000_000))
     for local in ("", "local-")
 }
-"""Logical types of times, and what a millisecond is in their unit."""
+"""Logical types of times, and how many of their units a millisecond has."""
 _HEADER: Final[Any] = fastavro.parse_schema(
     {
         "type": "record",
@@ -41,7 +41,7 @@ _HEADER: Final[Any] = fastavro.parse_schema(
         ],
     }
 )
-"""The head of a container file, as the Avro specification has it."""
+"""The header of a container file, by the Avro specification."""
 _SCHEMA = "avro.schema"
 
 
@@ -61,7 +61,7 @@ def avro_names(stream: BinaryIO) -> list[str]:
     """Return the fields of a file.
 
     Raises:
-        DamagedError: It is no container, or one of something else than records.
+        DamagedError: It is not a container, or is one of other values than records.
     """
     return [entry["name"] for entry in avro_definition(stream).root["fields"]]
 
@@ -95,7 +95,7 @@ def plain_records(stream: BinaryIO, definition: Definition) -> Iterator[Any]:
         definition: What ``avro_definition`` returned.
 
     Raises:
-        DamagedError: The file breaks off, or is damaged.
+        DamagedError: The file is truncated or damaged.
     """
     row = 0
     try:
@@ -117,7 +117,7 @@ def plain_records(stream: BinaryIO, definition: Definition) -> Iterator[Any]:
 
 
 def broken_off(row: int, error: Exception) -> DamagedError:
-    """Return the error of a container file that can be read up to a row only."""
+    """Return the error for a container file that can be read only up to a row."""
     return DamagedError(
         f"the Avro container breaks off or is damaged after row {row}: "
         f"{type(error).__name__}: {error}"
@@ -128,11 +128,11 @@ def avro_pieces(stream: BinaryIO, names: list[str], _: int, __: int) -> Iterator
     """Yield a file's rows from its beginning.
 
     Args:
-        stream: Of what ``avro_names`` has passed, from its beginning.
+        stream: A file that ``avro_names`` accepts, from its beginning.
         names: Fields to read; the file has them.
 
     Raises:
-        DamagedError: It breaks off, or is damaged.
+        DamagedError: It is truncated or damaged.
     """
     at = 0
     try:
@@ -151,7 +151,7 @@ def avro_pieces(stream: BinaryIO, names: list[str], _: int, __: int) -> Iterator
 
 
 def _with_numbers(stream: BinaryIO, names: list[str]) -> tuple[_Joined, dict[str, int]]:
-    """Return the file with times as numbers, and what a millisecond is in each such field."""
+    """Return the file with times as numbers, and the units per millisecond of each such field."""
     header: Any = fastavro.schemaless_reader(stream, _HEADER, None)
     schema = json.loads(header["meta"][_SCHEMA])
     finer = {
@@ -166,7 +166,7 @@ def _with_numbers(stream: BinaryIO, names: list[str]) -> tuple[_Joined, dict[str
 
 
 def _as_number(entry: dict[str, Any]) -> int:
-    """Let a field's times be read as numbers; return what a millisecond is in them, 0 for none."""
+    """Make a field's times plain numbers; return their units per millisecond, or 0."""
     kinds = entry["type"] if isinstance(entry["type"], list) else [entry["type"]]
     for kind in kinds:
         if isinstance(kind, dict) and kind.get("logicalType") in _TIMES:

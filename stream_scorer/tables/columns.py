@@ -1,8 +1,8 @@
-"""Columns as files give them, brought to a schema's types; values that do not fit are told by row.
+"""Converts columns of files to a schema's types, and finds the rows whose values do not fit.
 
-A column is an Arrow array where the file has types of its own (Parquet; CSV: texts), and a list of
-Python values where each row speaks for itself (JSON lines, Avro). Whether a value fits depends on
-that value alone, never on its neighbours.
+A column is an Arrow array if the file's columns have types (Parquet; CSV: texts), and a list of
+Python values if each row has its own types (JSON lines, Avro). Whether a value fits depends on that
+value alone, never on its neighbours.
 """
 
 import json
@@ -65,7 +65,7 @@ def fit(column: Column, target: pa.DataType) -> tuple[pa.Array, list[int]]:
         if foreign:
             mask = np.zeros(len(fitted), np.bool_)
             mask[foreign] = True
-            # By place: what is taken from a text that is no UTF-8 would be none, either.
+            # By index: a text that is computed from invalid UTF-8 would be invalid, too.
             fitted = fitted.take(pa.array(np.arange(len(fitted)), mask=mask))
             bad = sorted({*bad, *foreign})
     return fitted, bad
@@ -91,8 +91,8 @@ def _fit_values(values: list[Any], target: pa.DataType) -> tuple[pa.Array, list[
         try:
             return fit(pa.array(values, _TYPES.get(kind)), target)
         except (*ERRORS, UnicodeError, OverflowError):
-            pass  # one value is too large for its type, or no text: value by value
-    # What fits, kind after kind, and where each row's value stands in it.
+            pass  # one value is too large for its type, or not a valid text: value by value
+    # The values that fit, type after type, and the index of each row's value in them.
     parts, bad = [], []
     place = np.zeros(len(values), np.int64)
     nothing = np.ones(len(values), np.bool_)
@@ -115,20 +115,20 @@ def _fit_kind(values: list[Any], kind: type, target: pa.DataType) -> tuple[pa.Ar
     held = [value if _holds(value) else None for value in values]
     try:
         column, bad = fit(pa.array(held, _TYPES.get(kind)), target)
-    except (*ERRORS, UnicodeError, OverflowError):  # no Arrow type is theirs, so none of ours
+    except (*ERRORS, UnicodeError, OverflowError):  # no Arrow type has these values
         return pa.nulls(len(values), target), list(range(len(values)))
     return column, sorted({*bad, *(row for row, value in enumerate(held) if value is None)})
 
 
 def _holds(value: object) -> bool:
-    """Whether Arrow holds a value: no integer over 64 bits, no half of a surrogate pair."""
+    """Whether Arrow can have a value: not an integer over 64 bits, not a lone surrogate."""
     if isinstance(value, str):
         return is_unicode(value)
     return not isinstance(value, int) or _LEAST <= value <= _MOST
 
 
 def is_unicode(text: str) -> bool:
-    """Whether a text has a form in UTF-8: half of a surrogate pair has none."""
+    """Whether a text can be encoded in UTF-8: a lone surrogate cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -150,7 +150,7 @@ def _salvaged(column: pa.Array, target: pa.DataType) -> tuple[pa.Array, list[int
 
 
 def rows_not_utf8(texts: pa.Array) -> list[int]:
-    """Return the rows whose text is not UTF-8; Parquet files may hold such, and Arrow lets them."""
+    """Return the rows whose text is not UTF-8; Parquet may have such, and Arrow accepts them."""
     offsets, data = string_views(texts)
     used = data[int(offsets[0]) : int(offsets[-1])]
     if not len(used) or int(used.max()) < _ASCII_END:
@@ -201,7 +201,7 @@ def _times(column: pa.Array, target: pa.DataType) -> pa.Array:
         times = pc.if_else(numbers, none, zoned).cast(pa.timestamp("us", "UTC"))
         column = pc.coalesce(milliseconds, times.cast(_MILLISECONDS, safe=False))
     if pa.types.is_timestamp(column.type):
-        # Finer times are cut to the millisecond, as every Avro producer does.
+        # Finer times are truncated to the millisecond, as every Avro producer does.
         column = column.cast(pa.timestamp("ms", column.type.tz), safe=False).cast(pa.int64())
     elif pa.types.is_null(column.type) or _is_number(column.type):
         column = column.cast(pa.int64())
@@ -222,7 +222,7 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def as_read(column: Column, row: int) -> Any:
-    """Return a value as it was read, as JSON holds it: a timestamp as milliseconds."""
+    """Return a value as it was read, in a type of JSON: a timestamp as milliseconds."""
     if isinstance(column, list):
         return plain(column[row])
     one = column.slice(row, 1)
@@ -236,15 +236,15 @@ def as_read(column: Column, row: int) -> Any:
         return scalar.as_buffer().to_pybytes().decode(errors="backslashreplace")
     try:
         return plain(scalar.as_py())
-    except (OverflowError, ValueError):  # a date that Python has no number for
+    except (OverflowError, ValueError):  # a date outside of Python's range
         return f"a {scalar.type}"
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """Return a value as strict JSON holds it.
+    """Return a value as one of strict JSON.
 
-    What JSON has no form for is a text: NaN and infinities, bytes, dates, what is nested too
-    deeply; half a surrogate pair is written as an escape.
+    What JSON cannot represent becomes a text: NaN and infinities, bytes, dates, and what is nested
+    too deeply. A lone surrogate is written as an escape.
     """
     if isinstance(value, dict | list) and depth < _DEEPEST:
         if isinstance(value, list):

@@ -1,8 +1,8 @@
 """Files of rows: found by name, glob or URL, and opened as pieces of columns.
 
-Parquet, CSV, JSON lines and Avro container files, by the ending of the name. Each is read in
-pieces (``tables/formats.py``), from any row on, so that memory stays bounded and a resumed job
-reads no row twice.
+Parquet, CSV, JSON lines and Avro container files, by the ending of the name. Each is read in pieces
+(``tables/formats.py``), from any row on, so that memory stays bounded and a resumed job gets no row
+twice.
 """
 
 import csv
@@ -34,11 +34,11 @@ class InputFile:
     """One file of the input.
 
     Attributes:
-        name: Its path or URL, without credentials: what decisions and errors call it.
+        name: Its path or URL, without credentials, as in decisions and errors.
         path: Its path in ``files``.
         files: The fsspec file system.
         size: Bytes.
-        mark: What changes when its content does: the time of the last change, or its ETag.
+        mark: A value that changes when its content does: the time of the last change, or its ETag.
     """
 
     name: str
@@ -62,8 +62,8 @@ def find_files(pattern: str) -> list[InputFile]:
     """Return the files of a path, a glob or an fsspec URL, in the order of their names.
 
     Raises:
-        SettingsError: There is none, it is a directory, the protocol is unknown, or a file's
-            ending is.
+        SettingsError: There is none, it is a directory, the protocol or a file's ending is unknown,
+            or a file's name is not UTF-8.
         UnavailableError: The store does not answer.
     """
     told = without_credentials(pattern)
@@ -119,7 +119,7 @@ def _refuse_kind(file: InputFile, *, regular: bool) -> None:
 
 
 def columns_of(file: InputFile, known: Sequence[str]) -> list[str] | None:
-    """Return which of the known columns a file has; None where each row says it for itself.
+    """Return which of the known columns a file has; None if each row has its own.
 
     Raises:
         SettingsError: It cannot be read, or has one of them twice.
@@ -169,7 +169,7 @@ def read_pieces(file: InputFile, known: Sequence[str], first: int) -> Iterator[P
 
 @contextmanager
 def reading(file: InputFile) -> Iterator[None]:
-    """Turn what a reader raises into one line that names the file."""
+    """Convert a reader's exceptions to errors of one line that name the file."""
     try:
         with _asking(file.name):
             yield
@@ -191,12 +191,12 @@ def _asking(name: str) -> Iterator[None]:
         raise SettingsError(f"{name}: {error.strerror or error}", "name a readable file") from error
     except OSError as error:
         what = " ".join((error.strerror or str(error)).split())
-        # So Arrow says that bytes do not unpack; every other error is the store's.
+        # Arrow raises this if bytes cannot be decompressed; every other one is the store's.
         if type(error) is OSError and error.errno is None:
             raise SettingsError(f"{name}: {what}", "it is damaged: write it again") from error
         raise UnavailableError(f"{name}: {what}", "try again") from error
     except Exception as error:
-        # A cloud's library has error classes of its own; those of readers are about the file.
+        # A cloud's library has its own error classes; those of readers are about the file.
         library = type(error).__module__.partition(".")[0]
         if isinstance(error, ValueError) or library in _READERS or not of_the_store(error):
             raise

@@ -1,7 +1,7 @@
-"""Parquet, CSV, JSON lines and Avro container files as pieces of raw columns, from any row on.
+"""Reads Parquet, CSV, JSON lines and Avro container files as pieces of raw columns.
 
-A row that cannot be read is a fault of its piece where the format goes on behind it: a line that is
-no JSON, a CSV row with too many or too few values.
+A row that cannot be read is a fault of its piece if the rows after it can be read: a line that is
+not JSON, a CSV row with too many or too few values.
 """
 
 import codecs
@@ -31,7 +31,7 @@ class Format:
     """How a kind of file is read.
 
     Attributes:
-        names: Returns a file's columns; None where each row says them for itself.
+        names: Returns a file's columns; None if each row has its own.
         pieces: Yields a file's rows: (stream, columns to read, first row that is needed, bytes of
             the file). A piece may begin before that row.
     """
@@ -45,7 +45,7 @@ def _parquet_names(stream: BinaryIO) -> list[str]:
 
 
 def _parquet(stream: BinaryIO, names: list[str], first: int, size: int) -> Iterator[Piece]:
-    # Not buffered ahead: whole column chunks would be held.
+    # No pre-buffering: it would hold complete column chunks in memory.
     with pq.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20) as file:
         groups = file.metadata.num_row_groups
         at = group = 0
@@ -63,14 +63,14 @@ def _parquet(stream: BinaryIO, names: list[str], first: int, size: int) -> Itera
 
 
 def _csv_names(stream: BinaryIO) -> list[str]:
-    # The header alone: a text reader would read ahead.
+    # Only the header: a text reader would read ahead.
     line = stream.readline().decode("utf-8-sig")
     names: list[str] = next(csv.reader([line]), [])
     return names
 
 
 _FOREIGN = "\ufdd0"
-"""Stands before a byte that is not UTF-8, in hex. Unicode assigns it to no character, for ever."""
+"""Prefix of a byte that is not UTF-8, in hex. Unicode never assigns it to a character."""
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
@@ -84,17 +84,17 @@ codecs.register_error("stream-scorer-escape", _escape)
 
 
 class _Utf8:
-    """A stream of bytes whose foreign ones are escaped, so that one of them costs one row.
+    """A stream of bytes in which invalid UTF-8 is escaped, so that it costs only its row.
 
     Arrow refuses a complete CSV file for one text that is not UTF-8. ``check_utf8=False`` accepts
     such texts as values. But pyarrow decodes a ragged row strictly before it calls the handler of
     invalid rows, so one such row would still end the file.
 
     Args:
-        stream: Read from its place on.
+        stream: Read from its current position on.
 
     Attributes:
-        escaped: Whether anything was.
+        escaped: Whether anything was escaped.
     """
 
     closed = False
@@ -107,7 +107,7 @@ class _Utf8:
         self._ended = False
 
     def read(self, size: int) -> bytes:
-        """Return ``size`` bytes; less at the end only, for Arrow takes what it gets for a block."""
+        """Return ``size`` bytes, fewer only at the end: Arrow takes what it gets for a block."""
         while len(self._ready) < size and not self._ended:
             data = self._stream.read(size - len(self._ready))
             self._ended = not data
@@ -123,7 +123,7 @@ class _Utf8:
 
 
 def _csv(stream: BinaryIO, names: list[str], _: int, __: int) -> Iterator[Piece]:
-    # In one thread Arrow tells a ragged row's number: from 1, the header included, in order.
+    # With one thread, Arrow reports the number of a ragged row: from 1, with the header, in order.
     options = pa_csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK_BYTES)
     ragged: list[tuple[int, str, str]] = []
 
@@ -154,7 +154,7 @@ def _csv(stream: BinaryIO, names: list[str], _: int, __: int) -> Iterator[Piece]
 def _with_ragged(
     first: int, columns: dict[str, pa.Array], rows: int, ragged: list[tuple[int, str, str]]
 ) -> Piece:
-    """Return a piece with the rows that Arrow left out; those behind it stay in ``ragged``."""
+    """Return a piece with the rows that Arrow left out; those after it stay in ``ragged``."""
     faults: dict[int, tuple[str, object]] = {}
     while ragged and ragged[0][0] <= first + rows + len(faults):
         number, what, text = ragged.pop(0)
@@ -168,7 +168,7 @@ def _with_ragged(
 
 
 def _tell_foreign(piece: Piece) -> None:
-    """Make faults of the rows that hold escaped bytes."""
+    """Add faults for the rows that have escaped bytes."""
     for name, column in piece.columns.items():
         for row in np.flatnonzero(pc.match_substring(column, _FOREIGN).fill_null(False)):
             values = {each: as_read(texts, int(row)) for each, texts in piece.columns.items()}

@@ -18,9 +18,9 @@ class RowFault:
     """Why a row cannot be read.
 
     Attributes:
-        reason: As of a record of the stream.
+        reason: The reason, as for a record of the stream.
         detail: What is wrong.
-        shown: The row, as strict JSON holds it.
+        shown: The row, as values of strict JSON.
     """
 
     reason: RejectReason
@@ -43,8 +43,8 @@ class LeafPiece:
         first: Number of the first row in its file, from 0.
         rows: How many rows.
         leaves: For each path of the mapping its values.
-        faults: Rows that cannot be read, by place in the piece; their leaves do not count.
-        read: Bytes of the file up to the piece's end, about.
+        faults: Rows that cannot be read, by index in the piece; their leaves do not count.
+        read: Bytes of the file up to the piece's end, approximately.
     """
 
     first: int
@@ -65,12 +65,12 @@ class LeafPiece:
         """Return the leaves of some rows.
 
         Args:
-            place: int64[n], each row's new number, -1 for one that is left out.
+            place: int64[n], each row's new number; -1 if it is left out.
         """
         return {path: [part.taken(place) for part in parts] for path, parts in self.leaves.items()}
 
     def shown(self, row: int) -> dict[str, Any]:
-        """Return a row's values by dotted path, as strict JSON holds them."""
+        """Return a row's values by dotted path, as values of strict JSON."""
         return {
             dotted(path): next(filter(None, (_shown(part, row) for part in parts)), [None])[0]
             for path, parts in self.leaves.items()

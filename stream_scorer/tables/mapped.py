@@ -1,7 +1,7 @@
-"""Files of users' own rows as transactions, by the plan's mapping: with the bits of the stream.
+"""Reads files of users' own rows as transactions, by the plan's mapping.
 
-A file gives raw leaves (``arrow_leaves``, ``record_leaves``); ``core.normalising``, which the
-stream uses as well, makes transactions of them.
+Files are read as raw leaves (``arrow_leaves``, ``record_leaves``). ``core.normalising`` converts
+them to transactions, as in the stream, so that both are bit-identical.
 """
 
 from collections.abc import Iterator, Sequence
@@ -46,17 +46,17 @@ _AVRO: Final = ".avro"
 
 @dataclass(frozen=True, slots=True)
 class MappedPiece:
-    """What n consecutive rows of a file gave.
+    """n consecutive rows of a file, after the mapping.
 
     Attributes:
         first: Number of the first row in its file, from 0.
         rows: n.
-        records: What was read, in the columns of :attr:`MappedReader.schema`.
-        good: int64, their row numbers in the piece, ascending.
-        faults: The rejected ones, by row. The other rows are skipped by ``where``.
+        records: k accepted rows, in the columns of :attr:`MappedReader.schema`.
+        good: int64[k], their row numbers in the piece, ascending.
+        faults: The rejected rows. All other rows are skipped by ``where``.
         leaves: For each path of the mapping its values in all rows.
         times: Event times of rejected rows, ms, where they can be read.
-        read: Bytes of the file up to the piece's end, about.
+        read: Bytes of the file up to the piece's end, approximately.
     """
 
     first: int
@@ -84,12 +84,12 @@ class MappedReader:
 
     def __init__(self, plan: Plan, mapping: EventMapping | None = None) -> None:
         mapping = mapping or plan.mapping
-        assert mapping is not None and mapping.fields  # noqa: S101, PT018 the caller asks
+        assert mapping is not None and mapping.fields  # noqa: S101, PT018 the caller checks
         self._mapping = mapping
         self._plan = plan
         normaliser = partial(Normaliser, currencies=plan.currencies, most=plan.amount_minor_max)
         self._normaliser = normaliser(mapping)
-        # Also of a row that is rejected for another value, the time says which day it is of.
+        # The event time of a row that is rejected for another value shows the day of the row.
         times = tuple(rule for rule in mapping.fields if rule.column == "event_time")
         self._timing = (
             normaliser(EventMapping("", (), times, (), mapping.key, {})) if times else None
@@ -97,7 +97,7 @@ class MappedReader:
         self.schema = self._normaliser.schema
 
     def check(self, file: InputFile) -> None:
-        """Look at a file's columns.
+        """Check a file's columns.
 
         Raises:
             SettingsError: It cannot be read, or none of its rows can become a transaction; names
@@ -121,7 +121,7 @@ class MappedReader:
                     yield self._normal(piece.after(skip) if skip > 0 else piece)
 
     def _places(self, file: InputFile) -> dict[Path, Found]:
-        """Return what a file has at each path; nothing if each row says it for itself."""
+        """Return what a file has at each path; empty if each row has its own fields."""
         paths = self._mapping.paths
         if file.ending == _CSV:
             names = columns_of(file, list(map(dotted, paths)))
@@ -177,7 +177,7 @@ class MappedReader:
         return self._within_limits(found)
 
     def _within_limits(self, piece: LeafPiece) -> LeafPiece:
-        """Find the rows that have a string of more bytes than the plan allows."""
+        """Add faults for the rows that have a string of more bytes than the plan allows."""
         most = self._plan.string_bytes_max
         for path, parts in piece.leaves.items():
             for part in parts:
@@ -222,7 +222,7 @@ class MappedReader:
 
 
 def _utf8(part: LeafPart, path: Path, faults: dict[int, RowFault]) -> LeafPart:
-    """Take out the texts that are not UTF-8; Parquet files may have such."""
+    """Replace texts that are not UTF-8 by null, with faults; Parquet files may have such."""
     if part.wire.kind != "text":
         return part
     foreign = rows_not_utf8(part.values)
@@ -250,12 +250,12 @@ def read_mapped(file: InputFile, reader: MappedReader) -> Iterator[MappedPiece]:
 
 
 def misfit_of(file: InputFile, row: int, fault: RowFault, what: str = "") -> SettingsError:
-    """Return the error of a row, numbered from 0, that must fit and does not.
+    """Return the error for a row, numbered from 0, that does not fit.
 
     Args:
-        file: Holds it.
+        file: The file.
         row: Its number.
         fault: What is wrong with it.
-        what: Goes before the file's name.
+        what: Text before the file's name.
     """
     return SettingsError(f"{what}{file.name}: row {row + 1}: {fault.detail}", "correct the row")

@@ -1,4 +1,4 @@
-"""The order that files must have: what the stream would get too late is refused."""
+"""The order that files must have: rows that would be late in the stream are refused."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,13 +15,13 @@ Int64 = NDArray[np.int64]
 def refuse_disorder(
     time: Int64, plan: Plan, named: Callable[[int], str], what: str, before: int = 0
 ) -> int:
-    """Refuse rows that lie further before an earlier one than the plan's lateness.
+    """Refuse rows whose event time is before an earlier row's by more than the plan's lateness.
 
     Args:
         time: int64[n], event times of accepted rows in their order, ms; at least one.
         plan: Gives the lateness.
-        named: Returns what the error calls the row at a place.
-        what: What is to be sorted: the input, the data.
+        named: Returns the name of the row at an index, for the error.
+        what: What the error asks to sort: the input, the data.
         before: Newest event time of the rows before these, ms.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What the readers of all kinds of files give: some rows at a time, as they were read."""
+"""The result of the readers of all kinds of files: some rows at a time, as they were read."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ PIECE_ROWS = 20_000
 
 
 class DamagedError(Exception):
-    """A file is not what its name says."""
+    """A file is damaged, or is not what its name promises."""
 
 
 @dataclass(slots=True)
@@ -20,9 +20,9 @@ class Piece:
         first: Number of the first row in its file, from 0.
         columns: Raw columns by name.
         rows: How many rows.
-        faults: Rows that could not be read, by place in the piece: what is wrong, and what is
-            there: the text, or texts by name.
-        read: Bytes of the file that are behind it, about.
+        faults: Rows that could not be read, by index in the piece: what is wrong, and the row's
+            text, or its texts by name.
+        read: Bytes of the file that were read up to its end, approximately.
     """
 
     first: int
@@ -32,7 +32,7 @@ class Piece:
     read: int = 0
 
     def behind(self, skip: int) -> "Piece":
-        """Return what stands behind the first ``skip`` rows."""
+        """Return the rows after the first ``skip``."""
         return Piece(
             self.first + skip,
             {name: column[skip:] for name, column in self.columns.items()},

@@ -1,4 +1,4 @@
-"""Records of JSON lines and Avro container files as raw leaves, one record at a time."""
+"""Raw leaves from the records of JSON lines and Avro container files, one record at a time."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -22,9 +22,9 @@ def json_leaves(
 
     Args:
         stream: From its beginning.
-        paths: Of the mapping.
-        record_max: Most bytes of a line.
-        string_max: Most bytes of a string at a path.
+        paths: Paths of the mapping.
+        record_max: Maximum bytes of a line.
+        string_max: Maximum bytes of a string at a path.
     """
     at = 0
     while lines := list(islice(stream, PIECE_ROWS)):
@@ -63,10 +63,10 @@ def avro_leaves(
     Args:
         stream: From its beginning.
         definition: What ``avro_definition`` returned.
-        paths: Of the mapping; a field that the schema has not is null.
+        paths: Paths of the mapping; a field that the schema does not have is null.
 
     Raises:
-        DamagedError: It breaks off, or is damaged.
+        DamagedError: It is truncated or damaged.
     """
     places = find_fields(definition, paths)
     takers = [None if places[path].missing else taker_of(definition, path) for path in paths]
@@ -80,7 +80,7 @@ def avro_leaves(
 
 
 def _not_utf8(paths: Sequence[Path], found: list[list[Leaf]]) -> dict[int, RowFault]:
-    """Take out the texts that are not UTF-8, and return the rows that have one."""
+    """Replace texts that are not UTF-8 by null, and return the rows that have one."""
     faults: dict[int, RowFault] = {}
     for row, leaves in enumerate(found):
         for number, leaf in enumerate(leaves):

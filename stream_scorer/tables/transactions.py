@@ -1,6 +1,6 @@
-"""Transactions of one local file, in batches, so that memory stays bounded.
+"""Reads the transactions of one local file, in batches, so that memory stays bounded.
 
-Columns are matched by name; others are left out. A value that does not fit is one error that names
+Columns are matched by name; others are left out. A value that does not fit is an error that names
 file, row (from 1; a JSON row is its line) and column. Times are ISO 8601 (UTC) or milliseconds.
 """
 
@@ -25,8 +25,8 @@ def read_transactions(
 
     Args:
         path: Parquet, CSV, Avro or JSON lines, by the ending of its name.
-        schema: Columns to give.
-        defaults: Values for columns that the file may lack.
+        schema: Columns to return.
+        defaults: Values for columns that may be missing in the file.
 
     Raises:
         SettingsError: The file cannot be read, or a row does not fit; names file, row, column.
@@ -51,10 +51,10 @@ def conform(
     Args:
         file: The piece's file.
         piece: Has each column that has no default.
-        schema: Columns to give.
+        schema: Columns to return.
         defaults: Values for columns that the piece does not have, and for empty values of columns
             that are not nullable.
-        what: Goes before the file's name in errors.
+        what: Text before the file's name in errors.
 
     Raises:
         SettingsError: A row does not fit; names file, row, column.

@@ -59,7 +59,7 @@ class RowsSettled(Event):
 
 @dataclass(frozen=True, slots=True)
 class RolloutNotVisible(Event):
-    """The profiler cannot follow a rollout: its plan file says how all records are read.
+    """The profiler cannot follow a rollout: all records are decoded by its plan file's mapping.
 
     Attributes:
         topics: Topics of the rollout that do not exist, or that it may not describe.

@@ -1,1 +1,1 @@
-"""The profiler, and the scorer's follower of its rows."""
+"""The profiler, and the scorer's follower of its terminal profile rows."""

@@ -1,11 +1,10 @@
-"""The scorer's side of terminals' rows: follow their topic, wait for what is late, say what lacks.
+"""Follows the topic of terminal profile rows in a scorer, and waits for late rows.
 
-Rows are only ever added and never change, so a transaction that is given up takes nothing back, and
-every scorer may read at its own pace. What counts is the watermark: the least of those that the
-topic's partitions bear.
+Rows are only added and never change. So an aborted transaction undoes nothing here, and every
+scorer reads at its own pace. The watermark is the lowest one of the topic's partitions.
 
-Rows that no event of the partitions held can see leave. A partition that is taken over may be
-behind them all, by what its former owner left undone: then the topic is read once more
+Rows that no event of the assigned partitions can see are evicted. A partition that is taken over
+may need evicted rows, if its former owner had a lag. Then the topic is read again
 (docs/adr/0017-rows-read-again.md).
 """
 
@@ -40,17 +39,17 @@ _NEVER = int(NEVER)
 
 
 class TerminalReading:
-    """A table, and how far the topic is read into it.
+    """A table of rows, and the reader of the topic that fills it.
 
-    A record that is not a row is passed over: it adds no row and moves no watermark.
+    A record that cannot be decoded is skipped: it adds no row and moves no watermark.
 
     Args:
-        topic: Where the rows come from.
-        decoder: Reads them.
-        listener: Told of records that are not rows.
+        topic: Reads the rows' topic.
+        decoder: Decodes the rows.
+        listener: Notified of skipped records.
 
     Attributes:
-        first_marks: The first watermark of each partition that bears any, ms.
+        first_marks: The first watermark of each partition that has one, ms.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class TerminalReading:
         self.first_marks: dict[int, int] = {}
 
     def step(self, wait: float) -> bool:
-        """Take in what has come within ``wait`` seconds; return whether that was anything."""
+        """Add the records that arrive within ``wait`` seconds; return whether there were any."""
         raw = self.topic.poll(_RECORDS, wait)
         if raw is not None:
             self._add(raw)
@@ -108,10 +107,10 @@ class TerminalReading:
         self.table.watermark = max(self.table.watermark, min(self._marks.values()))
 
     def _true_marks(self, raw: RawRecords, marks: Int64, counts: Int64) -> Int64:
-        """Return the watermarks of as many partitions as are read.
+        """Return the watermarks that do not name more partitions than the topic has.
 
         Raises:
-            StateError: The topic has more partitions now, and so rows that are not read.
+            StateError: The topic has more partitions now, so some rows are not read.
         """
         now = len(self.topic.partitions_now())
         if now > len(self._marks):
@@ -134,15 +133,15 @@ class TerminalReading:
 
 
 class TerminalFollower:
-    """Keeps a table of terminals as the topic of their rows has it.
+    """Keeps a table of the rows in the topic.
 
     Args:
-        open_topic: Opens where the rows come from, at its oldest row.
-        decoder: Reads them.
-        plan: Says how long a batch waits.
-        delayed: What events see of terminals.
-        rings: The customers' histories: rows leave behind their slowest partition.
-        listener: Told what was read and when rows are late.
+        open_topic: Opens the rows' topic, at its oldest record.
+        decoder: Decodes the rows.
+        plan: Gives the maximum wait of a batch, and the limit of event times.
+        delayed: The windows and the delay of terminal features.
+        rings: The customers' histories; their slowest partition determines which rows are evicted.
+        listener: Notified of what was read, and when rows are late.
     """
 
     def __init__(
@@ -176,14 +175,14 @@ class TerminalFollower:
         return self._live.table
 
     def give_up_when(self, stopping: Callable[[], bool]) -> None:
-        """Ask this, while something is waited for, whether to give up."""
+        """Set a function that ends a wait by returning True."""
         self._stopping = stopping
 
     def begin(self, partitions: Iterable[int]) -> None:
-        """Have ``catch_up`` read to the end that the topic has now.
+        """Make ``catch_up`` read to the end that the topic has now.
 
         Args:
-            partitions: Those that were taken over.
+            partitions: Partitions that were taken over.
         """
         self._forget_coming()
         self._taken |= frozenset(partitions)
@@ -191,12 +190,12 @@ class TerminalFollower:
         self._tell()
 
     def catch_up(self) -> bool:
-        """Read some rows; return whether all are read that there were at ``begin``.
+        """Read some rows; return whether all rows that existed at ``begin`` are read.
 
-        Call it when all partitions' rings are whole: they tell which rows are needed. Until it
-        returns True the table serves the partitions that are read already.
+        Call it when all partitions' rings are restored: they determine which rows are needed. Until
+        it returns True, the table serves the partitions that were ready before.
         """
-        # Whoever waits for this is not idle, however long it takes.
+        # A partition that waits for this is not idle, however long it takes.
         self._moved.clear()
         if self._coming is None and (needed := self._needed_again()) is not None:
             self._coming = self._open()
@@ -215,9 +214,9 @@ class TerminalFollower:
         return True
 
     def _needed_again(self) -> int | None:
-        """Return behind which time rows are needed that have left; None when none is.
+        """Return the time after which evicted rows are needed again; None if none are.
 
-        A partition of which nothing is known has a beginning to come, and what is new is not old.
+        A partition without any event yet needs none: its first events will be new.
         """
         marks = [self._rings.of(p).watermark for p in self._taken & {*self._rings.partitions()}]
         edge = min((mark for mark in marks if mark != _NEVER), default=None)
@@ -226,11 +225,11 @@ class TerminalFollower:
         return edge - self._delayed.memory_ms
 
     def wait_for(self, events: EventBatch) -> None:
-        """Read what has come, and wait for the rows that events need, but not for ever.
+        """Read new rows, and wait for the rows that events need, up to a limit.
 
-        Once that was in vain, no batch waits again before the rows have come that are missing: the
-        table as it is decides, and the decisions say so. A profiler that is behind and moves would
-        else hold up every batch.
+        After a wait without success, no batch waits again until the missing rows have arrived. The
+        batches are decided with the rows that are there, and their decisions are flagged. Otherwise
+        a profiler with a lag would delay every batch.
         """
         self._read(self._live, 0.0)
         self._forget_missing()
@@ -245,9 +244,9 @@ class TerminalFollower:
         self._judge(events, needed)
 
     def evict(self) -> None:
-        """Let rows go that no event can see any more, of the slowest partition that is not idle.
+        """Evict rows that no event can see, by the slowest partition that is not idle.
 
-        A partition without a record for a minute has none that would be old: its next one is new.
+        A partition without a record for a minute is idle: its next record will be new.
         """
         now = time.monotonic()
         slowest = None
@@ -263,7 +262,7 @@ class TerminalFollower:
             self.table.evict(slowest - self._delayed.memory_ms)
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._forget_coming()
         self._live.topic.close()
 
@@ -276,9 +275,9 @@ class TerminalFollower:
             self._coming = None
 
     def _needed(self, events: EventBatch, asking: NDArray[np.bool_]) -> int:
-        """Return up to where rows must be in for those that ask; NEVER where none does."""
+        """Return the time up to which the ``asking`` events need rows; NEVER if none does."""
         when = events.int64("event_time")
-        # A time that validation refuses must not be waited for.
+        # Do not wait for a time that validation refuses.
         sane = when[asking & (when <= events.timestamp + self._ahead_ms)]
         return int(sane.max()) - self._delayed.delay_ms if len(sane) else _NEVER
 
@@ -286,7 +285,7 @@ class TerminalFollower:
         return self.table.watermark < needed
 
     def _forget_missing(self) -> None:
-        """Forget what has come, and what partitions missed that are held no more."""
+        """Forget rows that have arrived, and those of partitions that are no longer assigned."""
         if self._missing:
             held = set(self._rings.partitions())
             self._missing = {
@@ -296,9 +295,9 @@ class TerminalFollower:
             }
 
     def _judge(self, events: EventBatch, needed: int) -> None:
-        """Note which partitions' events miss rows, and tell when that begins and ends.
+        """Note which partitions' events miss rows, and report when that begins and ends.
 
-        A partition's newest events tell whether it misses any: an older partition's say nothing of
+        Only a partition's own newest events count: a slower partition's events show nothing about
         it, and a single event that was far ahead is forgotten with the next ones.
         """
         if self._missing or self._short(needed):

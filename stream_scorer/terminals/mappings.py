@@ -1,8 +1,8 @@
-"""By which mapping the profiler reads each record: the one by which scorers decide its offset.
+"""Chooses the mapping by which the profiler decodes each record: the scorers' at its offset.
 
-The control log says what each revision means, and the activations where it begins. While a revision
-with another mapping is not active in a partition, only the scorers know whose mapping holds there.
-So the profiler then reads no further than they have committed.
+The control log has the mapping of each revision, and the activations have the offsets where it
+begins. While a revision with another mapping is not active in a partition, only the scorers know
+where it will begin. So the profiler then reads only what they have committed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,30 +25,30 @@ from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Listener, RolloutNotVisible
 
 Part = tuple[Plan, EventDecoder, Int64]
-"""A plan, what reads by its mapping, and int64[k], the rows of a batch that it reads."""
+"""A plan, the decoder of its mapping, and int64[k], the rows of a batch that it decodes."""
 PartsOf = Callable[[RawRecords], Sequence[Part]]
 
 
 class ActivationTimelines(Protocol):
-    """Where revisions begin; an :class:`ActivationLog`."""
+    """Where revisions begin; implemented by :class:`ActivationLog`."""
 
     def timeline(self, partition: int) -> list[tuple[int, int]]:
         """Return (first offset, revision) of a partition, ascending."""
         ...
 
     def read_all(self) -> None:
-        """Read to the end that there is now."""
+        """Read to the end that the topic has now."""
         ...
 
 
 class FollowedMappings:
-    """Parts a batch of transactions by the mappings that read it.
+    """Splits a batch of transactions by the mappings that decode it.
 
     Args:
-        plan: The plan file: it reads what was decided before the first activation of a partition.
-        routings: Returns by revision what is known of the control log, and reads on.
+        plan: The plan file; its mapping decodes the records before a partition's first activation.
+        routings: Reads on in the control log, and returns the routing of each known revision.
         activations: Where revisions begin.
-        committed: Returns the scorers' next offset of each of some partitions that has one.
+        committed: Returns the scorers' committed offsets of the given partitions that have one.
         decoders: A decoder for each mapping.
     """
 
@@ -67,9 +67,9 @@ class FollowedMappings:
         """Return the parts of n transactions; each row is in one.
 
         Raises:
-            Paused: Scorers have not decided all of them yet, and may read some by a new mapping; or
-                the control log cannot be read, or only later.
-            RegistryUnavailableError: A writer schema cannot be had just now.
+            Paused: Scorers have not decided all of them yet, and may decode some by a new mapping;
+                or the control log is unavailable, or is not read far enough.
+            RegistryUnavailableError: A writer schema cannot be fetched now.
         """
         try:
             return self._parts(raw)
@@ -82,7 +82,8 @@ class FollowedMappings:
         routings = self._routings()
         ends = raw.next_offsets()
         if waiting := [each for each in ends if self._may_begin(each, raw, routings)]:
-            # First the offsets: what begins before them is in the activations that are read then.
+            # The offsets first: the activations that are read after them have all that begins
+            # before them.
             committed = self._committed(waiting)
             self._activations.read_all()
             for partition in waiting:
@@ -109,7 +110,7 @@ class FollowedMappings:
         """Return (first offset, the plan that decides from there), ascending.
 
         Raises:
-            Paused: A revision is active that the control log was not read up to.
+            Paused: The control log is not read up to a revision that is active.
         """
         begun = self._activations.timeline(partition)
         if missing := [revision for _, revision in begun if revision not in routings]:
@@ -121,8 +122,8 @@ class FollowedMappings:
     ) -> bool:  # fmt: skip
         """Whether a revision with another mapping may begin in a batch of a partition.
 
-        One with an event time begins at a record that its own mapping reads with such a time. In a
-        partition without any, the first record begins one.
+        A revision with ``effective_at`` begins at a record that has such an event time by its own
+        mapping. In a partition without activations, one begins at the first record.
         """
         begun = self._activations.timeline(partition)
         last = begun[-1][1] if begun else -1
@@ -138,7 +139,7 @@ class FollowedMappings:
         return any(self._reaches(mine, routing) for routing in later)
 
     def _reaches(self, raw: RawRecords, routing: Routing) -> bool:
-        """Whether a record has, by a revision's own mapping, the time at which it begins."""
+        """Whether a record has, by a revision's own mapping, an event time at which it begins."""
         events, _, _ = self._decoders.of(routing.shared).decode(raw, budgeted=True)
         return bool((events.int64("event_time") >= (routing.effective_at or 0)).any())
 
@@ -146,17 +147,17 @@ class FollowedMappings:
 def followed_mappings(
     settings: Settings, registry: SchemaSource, scorers: str, plan: Plan, listener: Listener
 ) -> PartsOf | None:
-    """Return what parts the profiler's batches; None where no control log can be seen.
+    """Return what splits the profiler's batches; None if the rollout's topics are not visible.
 
     Args:
         settings: The cluster, and whose commands count.
-        registry: The profiler's own: all its look-ups have one budget.
+        registry: The profiler's own, so that all its look-ups have one budget.
         scorers: The scorers' consumer group.
         plan: The plan file.
-        listener: Receives which of the rollout's topics the broker does not show.
+        listener: Notified of the rollout's topics that the broker does not show.
 
     Raises:
-        RolloutError: A log is not complete, or a later program wrote there.
+        RolloutError: A log is not complete, or a newer version wrote there.
         UnavailableError: Broker or registry do not answer.
     """
     kafka, topics = settings.kafka, settings.kafka.topics

@@ -1,8 +1,8 @@
-"""The profiler process: settings and a plan become a loop that settles terminals' rows.
+"""The profiler process: builds and runs the loop that publishes terminal profile rows.
 
-It runs the scorer's own transaction loop over transactions and labels merged by time. A batch's
-rows, the watermark, the next input offsets and, beside them, what a restart needs to know leave in
-one transaction.
+It runs the scorer's own transaction loop over transactions and labels, merged by time. One
+transaction publishes a batch's rows and the watermark, and commits the next input offsets with the
+notes that a restart needs.
 """
 
 from collections.abc import Callable
@@ -30,12 +30,12 @@ from stream_scorer.terminals.profiler_work import Decoders, Profiled, ProfilerWo
 from stream_scorer.terminals.warm_up import warm_profiler
 
 _LINGER_SECONDS = 0.25
-"""Rows are due a day later: many of them in one transaction cost the broker less."""
+"""Rows are first used a day later or so, and large transactions cost the broker less."""
 _ONE = "one"
 
 
 class _Numbered(InputReplay):
-    """A replay whose records bear the number that the merged source gives their partition."""
+    """A replay whose records have the partition numbers of the merged source."""
 
     def __init__(
         self, kafka: Kafka, topic: str, number: int, partition: int, first: int, end: int
@@ -55,18 +55,18 @@ def profiler_loop(
     hook: Callable[[str], None] | None = None,
     scorers: str = "",
 ) -> TransactionLoop[Profiled]:
-    """Wire a profiler.
+    """Build the loop of a profiler.
 
     Args:
-        settings: Those of the process; see ``Settings.of_process``.
-        deployment: Its plan gives delays and limits, its start the first run's beginning.
-        listener: Told of everything that happens.
+        settings: Settings of the process; see ``Settings.of_process``.
+        deployment: Gives the plan, and where the first run begins.
+        listener: Notified of all events.
         hook: Called with each step's name when it is over; a test raises from it.
-        scorers: The scorers' consumer group: each record is read by the mapping by which they
+        scorers: The scorers' consumer group: each record is decoded by the mapping by which they
             decide it. Empty: by the mapping of the plan file.
 
     Raises:
-        StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
+        StreamScorerError: It cannot run; see the tree in ``errors``.
     """
     kafka, topics = settings.kafka, settings.kafka.topics
     plan = deployed_plan(settings, deployment)
@@ -79,12 +79,12 @@ def profiler_loop(
         schema, topics.terminal_profiles, len(out),
     )  # fmt: skip
     warm_profiler(rows, plan)
-    # One transactional id for all: whoever starts fences who ran before, whose last transaction is
-    # settled when the committed offsets are read.
+    # One transactional id for all profilers: a start fences the previous one, so that its last
+    # transaction is completed before the committed offsets are read.
     only = command(kafka.group, _ONE)
     producer = TransactionalProducer(kafka, kafka.group, listener, identity=only)
     fence_former(kafka, only)
-    # A label counts for a transaction of the same millisecond: it cannot be older than that.
+    # At equal times labels come first: a label counts for a transaction of the same millisecond.
     source = MergedSource(
         kafka, (topics.transactions, topics.labels), (topics.labels, topics.transactions),
         kafka.group, deployment.start,
@@ -132,7 +132,7 @@ def run_profiler(settings: Settings, deployment: Deployment) -> None:
     """Run a profiler until a signal ends it.
 
     Raises:
-        StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
+        StreamScorerError: It cannot run; see the tree in ``errors``.
     """
     own = settings.of_process("profiler")
     run_process(

@@ -1,7 +1,7 @@
-"""The profiler's work: a batch of transactions and labels becomes terminals' rows.
+"""The profiler's work: computes terminal profile rows from batches of transactions and labels.
 
-What is pending lies in memory; a start rebuilds it by a silent replay from the oldest offset that
-is still needed, which each commit notes (docs/adr/0010-terminal-rows.md).
+What is pending is in memory. A start rebuilds it by a silent replay from the oldest offset that is
+still needed, which each commit stores (docs/adr/0010-terminal-rows.md).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -44,7 +44,7 @@ _LATE, _AFTER = "delivered_late", "after_cutoff"
 
 @dataclass(frozen=True, slots=True)
 class Profiled:
-    """What keeping a batch needs."""
+    """What is needed to keep a batch."""
 
     folded: Folded
     rejected: dict[str, int]
@@ -53,13 +53,13 @@ class Profiled:
 
 @dataclass(frozen=True, slots=True)
 class _Note:
-    """What a commit keeps beside a partition's offset.
+    """What a commit stores with a partition's offset.
 
     Attributes:
-        first: Oldest offset of what is pending.
+        first: Oldest pending offset.
         newest: Newest event time, ms.
         heard: Newest Kafka timestamp, ms.
-        watermark: Rows up to here are out, ms.
+        watermark: Rows up to this event time are published, ms.
     """
 
     first: int
@@ -89,7 +89,7 @@ class RowEncoder:
     Args:
         schema_id: The row schema's id.
         schema: The row schema.
-        topic: Where rows go.
+        topic: The rows' topic.
         partitions: How many partitions it has.
     """
 
@@ -99,7 +99,7 @@ class RowEncoder:
         self._partitions = partitions
 
     def encode(self, settled: Settled, watermark: int) -> Outgoing:
-        """Return rows, each in its terminal's partition, and behind them a watermark in each."""
+        """Return rows, each in its terminal's partition, followed by a watermark in each one."""
         rows = settled.rows
         count, marks = len(rows), self._partitions
         values = self._encoder.encode(
@@ -135,12 +135,12 @@ class RowEncoder:
 
 @dataclass(frozen=True, slots=True)
 class Decoders:
-    """How bytes become columns.
+    """Decoders of bytes to columns.
 
     Attributes:
-        transactions: Reads by the plan's own mapping.
-        labels: Reads labels.
-        parts_of: Parts transactions by the mappings that read them; None: the plan's reads all.
+        transactions: Decodes transactions by the plan's own mapping.
+        labels: Decodes labels.
+        parts_of: Splits transactions by the mappings that decode them; None: by the plan's only.
     """
 
     transactions: EventDecoder
@@ -150,15 +150,15 @@ class Decoders:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What a batch of records gave.
+    """A decoded batch.
 
     Attributes:
         rows: n valid transactions.
         row_order: int64[n], their places in the batch, ascending.
         labels: m labels.
         label_order: int64[m], their places, ascending.
-        rejected: How many records are neither, by reason.
-        skipped: Records that the mapping's conditions do not choose.
+        rejected: Number of rejected records by reason.
+        skipped: Number of records that are skipped by a mapping's conditions.
     """
 
     rows: PendingTransactions
@@ -170,18 +170,18 @@ class _Read:
 
 
 class ProfilerWork:
-    """Settles terminals' rows for a transaction loop.
+    """Computes terminal profile rows for a transaction loop.
 
-    Partitions from ``partitions`` on are those of the labels.
+    Partition numbers from ``partitions`` on are those of the labels.
 
     Args:
         plan: Delay, slack, lateness, limits.
-        partitions: Of the transactions.
-        sources: Of transactions and labels together.
-        decoders: Bytes to columns.
-        rows: Columns to bytes.
-        notes: What the last commit kept beside the offsets.
-        listener: Told of rows and replays.
+        partitions: Number of partitions of the transactions.
+        sources: Number of partitions of transactions and labels together.
+        decoders: Decode bytes to columns.
+        rows: Encodes columns to bytes.
+        notes: What the last commit stored with the offsets.
+        listener: Notified of rows and replays.
         replay_of: Opens a replay of (partition, first offset, end offset).
     """
 
@@ -213,7 +213,7 @@ class ProfilerWork:
         self._replays = Replays(self._open, self._remember, listener)
 
     def _resume(self, notes: dict[int, bytes]) -> None:
-        """Put the clock where the last commit left it."""
+        """Set the clock as of the last commit."""
         if not notes:
             return
         newest = np.full(self._partitions, NEVER)
@@ -230,21 +230,22 @@ class ProfilerWork:
     # -- the start --------------------------------------------------------------------------
 
     def assigned(self, offsets: dict[int, int]) -> None:
-        """Take the partitions over; what is pending is rebuilt by a silent replay."""
+        """Take over the partitions; what is pending is rebuilt by a silent replay."""
         self._replays.begin(offsets)
 
     def revoked(self, partitions: tuple[int, ...]) -> None:
-        """Do nothing: partitions never leave."""
+        """Do nothing: partitions are never revoked."""
 
     def restoring(self) -> bool:
-        """Whether what is pending is not whole yet."""
+        """Whether what is pending is not complete yet."""
         return self._replays.pending
 
     def restore(self) -> set[int]:
-        """Replay some records; return the partitions that are whole.
+        """Replay some records; return the partitions that are complete.
 
         Raises:
-            Paused: The registry is out of reach.
+            Paused: The registry or the control log is unavailable, or scorers have not decided the
+                records yet.
         """
         ready, _ = self._replays.step()
         return ready
@@ -254,7 +255,7 @@ class ProfilerWork:
         return self._replay_of(partition, first, end) if first < end else None
 
     def _remember(self, raw: RawRecords) -> None:
-        # Without the budget: what was read once must not depend on how busy the registry is.
+        # Without a budget of look-ups: a record that was decoded before must be decoded again.
         read = self._decode(raw, budgeted=False)
         self.pending.remember(read.rows, read.labels)
 
@@ -268,10 +269,12 @@ class ProfilerWork:
         Args:
             raw: The batch.
             stages: Its stopwatch.
-            quarantined: Rows that are passed over.
+            quarantined: Rows that are rejected as ``INTERNAL`` without being decoded, each with its
+                failure.
 
         Raises:
-            Paused: The registry is out of reach.
+            Paused: The registry or the control log is unavailable, or scorers have not decided the
+                records yet.
         """
         read = self._readable(raw, quarantined)
         stages.lap("decode")
@@ -289,7 +292,7 @@ class ProfilerWork:
         )
 
     def _readable(self, raw: RawRecords, quarantined: Mapping[int, str]) -> _Read:
-        """Return what ``_decode`` does of the rows that are not passed over."""
+        """Return the batch, decoded without its quarantined rows."""
         if not quarantined:
             return self._decode(raw, budgeted=True)
         readable, kept = raw.without(quarantined)
@@ -301,10 +304,11 @@ class ProfilerWork:
         )  # fmt: skip
 
     def _decode(self, raw: RawRecords, *, budgeted: bool) -> _Read:
-        """Read transactions and labels.
+        """Decode transactions and labels.
 
         Raises:
-            Paused: The registry is out of reach.
+            Paused: The registry or the control log is unavailable, or scorers have not decided the
+                records yet.
         """
         paid = np.flatnonzero(raw.partition < self._partitions)
         told = np.flatnonzero(raw.partition >= self._partitions)
@@ -323,7 +327,7 @@ class ProfilerWork:
         labels = labels_of(
             decoded.records, raw.partition[of_label], raw.offset[of_label], self._identity
         )
-        # As a transaction's: a label from the future would be kept, and replayed, until then.
+        # As for a transaction: a label from the future would be kept, and replayed, until then.
         when = labels.event_time if self._identity.by_time else labels.label_time
         ahead = when > raw.timestamp[of_label] + self._plan.ahead_ms
         if ahead.any():
@@ -338,7 +342,7 @@ class ProfilerWork:
     ) -> tuple[PendingTransactions, Int64, int]:
         """Return valid transactions with their rows in ``raw``, and how many are skipped.
 
-        Those that are neither are counted by reason.
+        Rejected records are counted by reason in ``rejected``.
         """
         decoders = self._decoders
         parts: Sequence[Part] = [(self._plan, decoders.transactions, np.arange(len(raw)))]
@@ -368,7 +372,7 @@ class ProfilerWork:
         ends = raw.next_offsets()
         notes = {}
         for partition in range(self._sources):
-            # Nothing pending: nothing before what is read next is needed.
+            # If nothing is pending, nothing before the next offset is needed.
             oldest = first[partition] if first[partition] < NOWHERE else -1
             newest = heard = NEVER
             if partition < self._partitions:
@@ -379,7 +383,7 @@ class ProfilerWork:
         return notes
 
     def keep(self, result: Result[Profiled], stages: Stages, raw: RawRecords) -> BatchCommitted:
-        """Make the batch the state and say what was committed."""
+        """Make the batch a part of the state; return the event that reports the commit."""
         folded = result.delta.folded
         self.pending.keep(folded)
         counts, watermark = folded.counts, folded.clock.watermark
@@ -407,7 +411,7 @@ class ProfilerWork:
         )
 
     def flush(self, partitions: set[int]) -> Sequence[Outgoing]:  # noqa: ARG002 see Work
-        """Leave nothing behind."""
+        """Return nothing: there is no checkpoint to complete."""
         return ()
 
     def undo(self, result: Result[Profiled]) -> None:

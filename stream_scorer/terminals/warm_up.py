@@ -1,4 +1,4 @@
-"""Compile and touch everything of a profiler once before the first event."""
+"""Runs everything that a profiler uses once, so that no event waits for compilation."""
 
 import numpy as np
 
@@ -18,10 +18,10 @@ from stream_scorer.terminals.profiler_work import Decoders, ProfilerWork, RowEnc
 
 
 def warm_profiler(rows: RowEncoder, plan: Plan) -> None:
-    """Take made-up transactions and labels through all that a profiler does; nothing is kept.
+    """Run made-up transactions and labels through the profiler's work; no state of them remains.
 
     Args:
-        rows: Rows to bytes.
+        rows: Encodes rows to bytes.
         plan: Delay, slack, lateness, limits.
     """
     schemas = FileRegistry(SCHEMAS_DIRECTORY)
@@ -30,10 +30,10 @@ def warm_profiler(rows: RowEncoder, plan: Plan) -> None:
         ColumnDecoder(schemas, reader_schema("label.v1", SCHEMAS_DIRECTORY), plan),
     )
     settles = plan.terminal_delay_ms - plan.terminal_slack_ms + plan.lateness_ms
-    # Columns that were taken apart are others to a compiler: with a duplicate, and none at all.
+    # Selected rows have other array types for a compiler: cover a duplicate, and no rows at all.
     for paid, labels in ((1, 1), (300, 300), (300, 0), (0, 300)):
         first = made_up_transactions(plan, paid)
-        # The later ones let the rows of the others leave.
+        # The later ones move the watermark, so that the rows of the others are published.
         later = made_up_transactions(plan, paid, settles)
         twice = first[:1] if labels == 0 else []
         values = [*first, *later, *twice, *made_up_labels(labels)]

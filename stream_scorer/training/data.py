@@ -114,7 +114,7 @@ def read_labelled(path: Path, plan: Plan, labels: EventMapping | None = None) ->
 
 
 def _own(path: Path, plan: Plan, others: Sequence[str]) -> LabelledRows:
-    """Read a file of our own columns, apart from some."""
+    """Read a file with our own columns, except for some."""
     mapping = plan.mapping
     every = [*SCHEMA, _LABEL_TIME]
     labelled = pa.schema([field for field in every if field.name not in others])

@@ -79,7 +79,7 @@ class TrainingJob:
         plan: Currency, limits, delays.
         sort: Whether the data may be out of order, and are sorted.
         most_rejected: Share of the data that may be left out because the stream would reject it.
-        licence: Under which the model may be used; None says nothing.
+        licence: Licence of the model; None: not stated.
         labels: Where the data have their labels; None: in ``is_fraud`` and ``label_time``.
     """
 

@@ -139,7 +139,7 @@ class TransactionLoop(Generic[Delta]):
             self._source.close()
 
     def _leave(self) -> None:
-        """Publish what was computed ahead, and leave the committed state behind."""
+        """Publish what was computed ahead, and flush the committed state."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
             self._transact(ahead)

@@ -1,4 +1,4 @@
-"""A batch of a rollout's topics, taken apart, and what of it waits for labels."""
+"""Decodes a batch of a rollout's topics, and selects the decisions that wait for labels."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,12 +13,12 @@ from stream_scorer.rollout.evidence.bucket_counts import Decisions, Placed, Shad
 from stream_scorer.rollout.evidence.label_rows import NO_OUTCOME, LabelColumns, PendingDecisions
 
 Call = tuple[str, float | None, int]
-"""Of a summary: arm, seconds that its rows took, and how many they are."""
+"""Of a summary: arm, duration of its model call in seconds, and number of decisions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """Which partitions the merged source numbers how.
+    """How the merged source numbers the partitions of its topics.
 
     Attributes:
         topics: The topics in the order of their numbers: decisions, shadow scores, summaries,
@@ -43,20 +43,20 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ControllerBatch:
-    """A decoded batch; all places are those of its records, ascending.
+    """A decoded batch. Places are row numbers of its records, ascending.
 
     Attributes:
-        size: Records.
+        size: Number of records.
         decisions: n decisions.
         decided: Their transactions.
-        partition: int32[n], the decisions' own.
-        timestamp: int64[n], theirs, ms.
-        shadows: What shadows scored.
+        partition: int32[n], partitions of the decisions' records.
+        timestamp: int64[n], Kafka timestamps of the decisions' records, ms.
+        shadows: Shadow scores.
         shadowed: Their transactions.
         told: m labels.
         told_at: int64[m], their places.
-        timings: Of summaries.
-        unreadable: Records that were none of these.
+        timings: The summaries' timings.
+        unreadable: Number of records that could not be decoded.
     """
 
     size: int
@@ -79,18 +79,18 @@ def decode(
     routings: Callable[[int], Mapping[int, Routing]],
     minor_per_unit: int,
 ) -> ControllerBatch:
-    """Take a batch apart.
+    """Decode a batch.
 
     Args:
         raw: Records in the order in which they count.
-        numbers: Which partition is whose.
-        columns: Bytes to columns.
+        numbers: Numbering of the partitions.
+        columns: Decodes bytes to columns.
         routings: Returns the known revisions, up to the given one at least.
         minor_per_unit: Minor units in a unit of the currency.
 
     Raises:
-        ModelError: A version decided that has no feature of the amount.
-        RegistryUnavailableError: A writer schema cannot be had just now.
+        ModelError: A deciding version has no feature of the amount.
+        RegistryUnavailableError: A writer schema cannot be fetched now.
     """
     decided, shadowed, summed, labelled = numbers.split(raw)
     decisions, source, bad = columns.decisions(_rows(raw, decided), routings, minor_per_unit)
@@ -107,16 +107,17 @@ def decode(
 
 
 def rows_asked(calls: Sequence[Call], arm: str, seconds: Mapping[str, float]) -> int:
-    """Return for how many rows an arm's model was asked, where chance had sent them there.
+    """Return for how many rows of an arm's buckets its model was called.
 
-    A summary tells how long its own rows took; those of the same call tell the same, to the
-    microsecond. Rows of an override took another call. Where the model failed, the champion stood
-    in; those rows were asked for, too. A summary too long for one record tells only in the last.
+    Each summary has the duration of the model call for its rows; summaries of the same call have
+    the same duration, to the microsecond. Rows of an override belong to another call. If the model
+    failed, the champion decided instead; these rows count, too. If a summary has several records,
+    only the last one has the duration.
 
     Args:
-        calls: Of one transaction, in order.
-        arm: Whose.
-        seconds: By stage, of the whole transaction.
+        calls: Of one Kafka transaction, in order.
+        arm: The arm.
+        seconds: Durations of the Kafka transaction, by stage.
     """
     own = {seconds.get(f"score:{arm}"), seconds.get("score:fallback")} - {None}
     rows = before = 0
@@ -133,7 +134,7 @@ def rows_asked(calls: Sequence[Call], arm: str, seconds: Mapping[str, float]) ->
 def waiting(
     decisions: Decisions, source: SourceColumns, rows: slice, placed: Placed, mine: Int64, unit: int
 ) -> PendingDecisions:
-    """Return the decisions that a pair waits for."""
+    """Return the decisions at ``mine``, which wait for labels."""
     n = len(mine)
     return PendingDecisions(
         source.key[rows][mine], source.event_time[rows][mine], source.partition[rows][mine],
@@ -146,7 +147,7 @@ def waiting(
 def waiting_in_shadow(
     shadows: Shadowed, source: SourceColumns, rows: slice, placed: Placed, mine: Int64, unit: int
 ) -> PendingDecisions:
-    """Return what champion and shadow both scored."""
+    """Return the transactions at ``mine`` that champion and shadow both scored, likewise."""
     return PendingDecisions(
         source.key[rows][mine], source.event_time[rows][mine], source.partition[rows][mine],
         source.offset[rows][mine], placed.side[mine], placed.pair[mine],
@@ -155,13 +156,13 @@ def waiting_in_shadow(
 
 
 def span(places: Int64, at: int, stop: int) -> slice:
-    """Return which of ascending places lie from ``at`` up to ``stop``."""
+    """Return the slice of ascending places from ``at`` to ``stop`` - 1."""
     begin, end = np.searchsorted(places, [at, stop]).tolist()
     return slice(begin, end)
 
 
 def _placed_in(source: SourceColumns, rows: Int64) -> SourceColumns:
-    """Return a source with its places in the whole batch."""
+    """Return a source with its places in the complete batch."""
     return SourceColumns(
         rows[source.row], source.key, source.event_time, source.partition, source.offset
     )

@@ -1,8 +1,8 @@
-"""Records of decisions, shadow scores, labels and summaries as the columns of a rollout's evidence.
+"""Decodes decisions, shadow scores, labels and summaries to the columns of a rollout's evidence.
 
-Of a decision only what evidence needs is decoded: no text beside the ids, no lists. So an error
-shows as what it leads to: no score (reason ``MODEL_ERROR``), or a canary's decision by a version
-that is not the canary's (flag ``fallback``). The amount is the model's own feature of it.
+Only the fields that evidence needs are decoded, and no lists. So an error is recognised by its
+effect: there is no score (reason ``MODEL_ERROR``), or another version than the canary's decided for
+the canary (flag ``fallback``). The amount is the model's feature of it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -55,15 +55,15 @@ _VERSIONS_MOST: Final = 1_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceColumns:
-    """Which transactions n rows are of.
+    """The transactions of n rows.
 
     Attributes:
         row: int64[n], place in the batch, ascending.
-        key: uint64[n], hash of customer and transaction id. Where labels do not name the customer,
-            of the id and the event time; or of the id alone.
+        key: uint64[n], hash of customer and transaction id. If labels do not name the customer, it
+            is of the transaction id and the event time, or of the id alone.
         event_time: int64[n], ms.
-        partition: int32[n], of the transaction; of the record, where that is a label.
-        offset: int64[n], likewise.
+        partition: int32[n], source partition of the transaction.
+        offset: int64[n], its source offset.
     """
 
     row: Int64
@@ -78,16 +78,16 @@ class SourceColumns:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """The summary of one arm's part of a transaction, and what its headers say.
+    """The summary of one arm in a Kafka transaction, with the timings in its headers.
 
     Attributes:
         row: Place in the batch.
         timestamp: Kafka's, ms.
-        arm: Who decided.
+        arm: The arm that decided.
         revision: Of the plan.
-        count: Decisions.
-        last: Whether it is the transaction's last, whose headers tell of all stages.
-        seconds: By stage.
+        count: Number of decisions.
+        last: Whether it is the last of the Kafka transaction, whose headers have all stages.
+        seconds: Durations by stage.
     """
 
     row: int
@@ -100,11 +100,11 @@ class Timings:
 
 
 class EvidenceColumns:
-    """Decodes what a rollout's evidence rests on.
+    """Decodes the records from which a rollout's evidence is computed.
 
     Args:
-        registry: Knows the writers' schemas.
-        directory: Holds our own schemas.
+        registry: Has the writers' schemas.
+        directory: Contains our own schemas.
         manifest_of: Returns the manifest of NAME:VERSION.
     """
 
@@ -127,16 +127,16 @@ class EvidenceColumns:
         self._shadows = decoder("shadow-score.v1", _SHADOW)
         self._directory = directory
         self.read_labels_by(Plan())
-        # Decoding goes by the writer's schema; the codec's own is what it would encode with.
+        # Decoding uses the writer's schema; the codec's own is only for encoding.
         self._summaries = RecordCodec(1, reader_schema("summary.v3", directory))
 
     def read_labels_by(self, plan: Plan) -> None:
-        """Read labels by a plan's mapping of them from now on, and within its limits.
+        """Decode labels by a plan's mapping of labels from now on, within its limits.
 
         Args:
-            plan: What the arms of the rollout share.
+            plan: The plan that the arms of the rollout share.
         """
-        # Others write labels, too: they are held to the limits of what strangers send.
+        # Other programs write labels, too, so the limits for untrusted records apply.
         mapped = plan if plan.labels is not None else Plan()
         self._labels = open_label_decoder(self._registry, mapped, self._directory)
         self._identity = plan.label_identity
@@ -144,7 +144,7 @@ class EvidenceColumns:
     def decisions(
         self, raw: RawRecords, routings: Callable[[int], Mapping[int, Routing]], minor_per_unit: int
     ) -> tuple[Decisions, SourceColumns, int]:
-        """Return decisions, where they come from, and how many records were none.
+        """Return decisions, their sources, and the number of records that are not decisions.
 
         Args:
             raw: Records of the decisions topic.
@@ -152,8 +152,8 @@ class EvidenceColumns:
             minor_per_unit: Minor units in a unit of the currency.
 
         Raises:
-            ModelError: A version of a revision has no feature of the amount, or is not there.
-            RegistryUnavailableError: A writer schema cannot be had just now.
+            ModelError: A version of a revision has no feature of the amount, or is missing.
+            RegistryUnavailableError: A writer schema cannot be fetched now.
         """
         decoded = self._decisions.decode(raw.values)
         records = decoded.records
@@ -184,14 +184,14 @@ class EvidenceColumns:
     def shadows(
         self, raw: RawRecords, routings: Callable[[int], Mapping[int, Routing]]
     ) -> tuple[Shadowed, SourceColumns, int]:
-        """Return what shadows scored, likewise; amounts are in the plan's base currency.
+        """Return shadow scores, likewise; amounts are in the plan's base currency.
 
         Args:
             raw: Records of the shadow scores' topic.
-            routings: As of :meth:`decisions`.
+            routings: As for :meth:`decisions`.
 
         Raises:
-            RegistryUnavailableError: A writer schema cannot be had just now.
+            RegistryUnavailableError: A writer schema cannot be fetched now.
         """
         decoded = self._shadows.decode(raw.values)
         records = decoded.records
@@ -207,11 +207,11 @@ class EvidenceColumns:
         return shadowed, self._source(decoded), len(raw) - len(records)
 
     def labels(self, raw: RawRecords, first: int) -> tuple[LabelColumns, Int64, int]:
-        """Return labels, their places in the batch, and how many records were none.
+        """Return labels, their places in the batch, and the number of records that are not labels.
 
         Args:
             raw: Records of the labels topic; those that a mapping of labels skips are not counted.
-            first: Number of its first partition among all that are read.
+            first: Number of the topic's first partition in the merged source.
         """
         decoded = self._labels.decode(raw.values)
         records, rows = decoded.records, decoded.rows
@@ -224,7 +224,7 @@ class EvidenceColumns:
         return told, rows, len(decoded.rejections.rows)
 
     def timings(self, raw: RawRecords) -> tuple[list[Timings], int]:
-        """Return what summaries and their headers say, and how many records were none."""
+        """Return the timings of summaries, and the number of records that are not summaries."""
         found: list[Timings] = []
         for row, value in enumerate(raw.values):
             try:
@@ -260,12 +260,12 @@ class EvidenceColumns:
         return key
 
     def _place(self, label: str, *, named: bool) -> tuple[int, int]:
-        """Return which of its features is a version's amount, and how many it has.
+        """Return the index of a version's feature of the amount, and its number of features.
 
         Args:
             label: NAME:VERSION.
-            named: Whether a revision names it. Other decisions may be another client's: where their
-                version cannot be had or has no amount, they are not readable.
+            named: Whether a revision names it. Decisions of other versions may be another client's:
+                if their version cannot be loaded or has no amount, they are unreadable.
         """
         found = self._amounts.get(label)
         if found is not None and (found != _UNREADABLE or not named):
@@ -300,7 +300,7 @@ def _place_of_amount(label: str, specs: Sequence[Mapping[str, Any]]) -> tuple[in
 def _in_base(records: pa.RecordBatch, revision: Int64, known: Mapping[int, Routing]) -> Int64:
     """Return int64[n], amounts in the base currency of each row's plan; 0 without a rate.
 
-    Shadow scores have the transaction's own currency.
+    Shadow scores have amounts in the transaction's currency.
     """
     amount = _int64(records, "amount_minor").copy()
     for number in np.unique(revision).tolist():
@@ -320,7 +320,7 @@ def _in_base(records: pa.RecordBatch, revision: Int64, known: Mapping[int, Routi
 def _amounts(
     features: pa.Array, places: Sequence[tuple[int, int]], which: Int64
 ) -> tuple[Float64, NDArray[np.bool_]]:
-    """Return float64[n], amounts, and bool[n], where the features have their model's size."""
+    """Return float64[n], amounts, and bool[n], whether they could be read and are finite."""
     offsets, data = string_views(features)
     begins, sizes = offsets[:-1].astype(np.int64), np.diff(offsets)
     of = np.array(places, np.int64).reshape(-1, 2)
@@ -380,7 +380,7 @@ def _text(records: pa.RecordBatch, name: str) -> NDArray[np.str_]:
 
 
 def _seconds(headers: Headers) -> dict[str, float]:
-    """Return durations by stage; what is no number is left out."""
+    """Return durations by stage; values that are not numbers are left out."""
     found = {}
     for name, value in headers or ():
         if name.startswith(_SECONDS) and value is not None:

@@ -1,8 +1,8 @@
-"""What to do with a rollout, given how far it has come and what its guards say: a pure function.
+"""The controller's next action: a pure function of the rollout's state and the guards' verdicts.
 
-Nothing moves but on a verdict that lets it: a step on CONTINUE, a promotion on CONTINUE and
-PROMOTE, a rollback on ROLL_BACK. Everything else holds. What the plan does not let its controller
-do is not done; what a person approves first is proposed.
+A step requires CONTINUE, a promotion CONTINUE and PROMOTE, a rollback ROLL_BACK. In all other cases
+the controller holds. It does not do what the plan does not allow, and it proposes what a person
+approves first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,20 +35,20 @@ from stream_scorer.rollout.plan.rollout_state import RolloutState
 from stream_scorer.rollout.plan.strict_parsing import StrictModel, read
 
 IN_SHADOW = "in_shadow"
-"""Name of the number that says whether a verdict was given in shadow: 1, or as a canary: 0."""
+"""Name of the number in a verdict that is 1 for a judgement in shadow, and 0 as a canary."""
 
 _REASON_MOST = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class RolloutProgress:
-    """How far the routing that decides now has come.
+    """The progress of the current routing.
 
     Attributes:
         clock_ms: Watermark of event time.
-        since: When its revision began to decide; None where it has not.
+        since: When its revision began to decide; None if it has not.
         fast: Last judgement without labels, in the way in which this revision is judged; or in the
-            other one, where that alone shows harm.
+            other way, if only that one shows harm.
         slow: Last judgement with labels, likewise.
     """
 
@@ -60,14 +60,14 @@ class RolloutProgress:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What to do.
+    """The next action.
 
     Attributes:
         kind: ``STEP``, ``PROMOTE`` or ``ROLLBACK``; None: hold.
-        body: Of that command.
-        propose: Whether a person is to be asked.
+        body: Body of that command.
+        propose: Whether it is only proposed, for a person to approve.
         reasons: Why, or why not; one line each.
-        numbers: Of the judgement that it rests on.
+        numbers: Numbers of the judgement on which it is based.
     """
 
     kind: CommandKind | None
@@ -95,17 +95,17 @@ class Action:
 
 
 def progress_of(gathering: Gathering, revision: int, clock_ms: int) -> RolloutProgress:
-    """Return how far a revision has come.
+    """Return the progress of a revision.
 
     Args:
-        gathering: What was gathered.
-        revision: Of the routing that decides now.
+        gathering: The evidence.
+        revision: Revision of the current routing.
         clock_ms: Watermark of event time.
     """
     way = gathering.way_of(revision)
     if way is None:
         return RolloutProgress(clock_ms, gathering.since.get(revision))
-    # The labels of what was scored in shadow come when the candidate is a canary already.
+    # Labels of transactions that were scored in shadow arrive when the candidate is a canary.
     other = CANARY_WAY if way == SHADOW_WAY else SHADOW_WAY
 
     def last(guard: str) -> Judged | None:
@@ -124,11 +124,11 @@ def decide(
     progress: RolloutProgress,
     asked: Mapping[CommandKind, Mapping[str, int]] | None = None,
 ) -> Action:
-    """Return what to do now.
+    """Return the next action.
 
     Args:
-        state: What the control log comes to.
-        progress: What the stream has shown.
+        state: The state of the control log.
+        progress: The progress of the current routing.
         asked: From :func:`asked_at`.
     """
     plan = state.plan
@@ -141,7 +141,7 @@ def decide(
             f"strategy {plan.strategy} with {len(plan.candidates)} candidates is not judged"
         )
     judged = [each for each in (progress.fast, progress.slow) if each is not None]
-    # A rollback needs no stage of its own: what harm was shown is shown.
+    # A rollback does not depend on the stage: harm that was shown stays shown.
     wanted = _rolled_back(judged) or _held(state, judged) or _onward(state, plan, progress)
     if wanted.kind is None or wanted.body is None:
         return wanted
@@ -149,12 +149,12 @@ def decide(
 
 
 def candidate_of(plan: RolloutPlan) -> str | None:
-    """Return the one arm that is judged against the champion; None where there is no such arm."""
+    """Return the arm that is judged against the champion; None unless there is one candidate."""
     return plan.judged if len(plan.candidates) == 1 else None
 
 
 def trial_of(state: RolloutState) -> Trial | None:
-    """Return what the rollout of a control log is judged by; None where nothing is judged."""
+    """Return the rules by which the current rollout is judged; None if nothing is judged."""
     plan = state.plan
     if plan is None or not state.running or (candidate := candidate_of(plan)) is None:
         return None
@@ -176,7 +176,7 @@ def trial_of(state: RolloutState) -> Trial | None:
 
 
 def verdict_due(state: RolloutState, judged: Judged) -> VerdictGiven | None:
-    """Return what is to be written of a judgement; None where the log has it, or a later one."""
+    """Return the verdict to write for a judgement; None if the log has it, or a later one."""
     judgement = judged.judgement
     numbers = {**judgement.numbers, IN_SHADOW: float(judged.way == SHADOW_WAY)}
     told = state.verdicts.get(judged.guard)
@@ -197,12 +197,12 @@ def verdict_due(state: RolloutState, judged: Judged) -> VerdictGiven | None:
 def asked_at(
     entries: Sequence[FoldedRecord], plan_revision: int
 ) -> dict[CommandKind, dict[str, int]]:
-    """Return, by what was proposed in a rollout, the looks that were in the log by then.
+    """Return, by kind of proposal in a rollout, the looks that were in the log at that time.
 
-    Who was asked, and answered, is not asked again about the same looks.
+    A proposal that was answered is not repeated for the same looks.
 
     Args:
-        entries: Of the control log.
+        entries: Entries of the control log.
         plan_revision: Sequence number of the rollout's plan.
     """
     looks: dict[str, int] = {}
@@ -216,7 +216,7 @@ def asked_at(
         elif isinstance(entry.body, Propose):
             asked[CommandKind(entry.body.kind)] = dict(looks)
         elif command.kind in {CommandKind.STEP, CommandKind.APPROVE}:
-            # Another stage is another question.
+            # Proposals of an earlier stage do not count.
             asked = {}
     return asked
 
@@ -226,7 +226,7 @@ def _hold(*reasons: str) -> Action:
 
 
 def _rolled_back(judged: Sequence[Judged]) -> Action | None:
-    """Return a rollback if harm is shown, by arms that can be compared."""
+    """Return a rollback if harm is shown and the arms can be compared."""
     if any(each.judgement.verdict is Verdict.INVALID for each in judged):
         return None
     for each in judged:
@@ -238,7 +238,7 @@ def _rolled_back(judged: Sequence[Judged]) -> Action | None:
 
 
 def _held(state: RolloutState, judged: Sequence[Judged]) -> Action | None:
-    """Return why nothing goes on, if something forbids it."""
+    """Return a hold with its reason, if something forbids the rollout to advance."""
     if state.paused:
         return _hold("the rollout is paused")
     if state.pending is not None:
@@ -272,7 +272,7 @@ def _onward(state: RolloutState, plan: RolloutPlan, progress: RolloutProgress) -
 
 
 def _promotion(plan: RolloutPlan, slow: Judged | None, *, at_end: bool) -> Action | None:
-    """Return a promotion if the slow guard says so; in shadow it lets a ramp begin, no more."""
+    """Return a promotion if the slow guard allows it; in shadow only without further stages."""
     arm = candidate_of(plan)
     if slow is None or arm is None or slow.judgement.verdict is not Verdict.PROMOTE:
         return None
@@ -286,12 +286,12 @@ def _promotion(plan: RolloutPlan, slow: Judged | None, *, at_end: bool) -> Actio
 def _lacking(
     state: RolloutState, plan: RolloutPlan, since: Since, clock_ms: int, fast: Judged
 ) -> str:
-    """Return what a stage lacks before the next may begin; empty for nothing."""
+    """Return what is missing before the next stage may begin; empty if nothing is."""
     least_ms = plan.ramp[state.stage].least_seconds * 1_000
     if clock_ms - since.clock_ms < least_ms:
         lasted = (clock_ms - since.clock_ms) // 1_000
         return f"has lasted {lasted} s, less than {least_ms // 1_000}"
-    # Above half of the customers there is no control, and so nothing that lets it go on.
+    # Above half of the customers there is no control, so no events are counted and no step is due.
     count = min(since.canary, since.control)
     if count < plan.guard.least_events:
         return f"has {count} events in an arm, fewer than {plan.guard.least_events}"
@@ -301,7 +301,7 @@ def _lacking(
 def _within_limits(
     state: RolloutState, wanted: Action, judged: Sequence[Judged], asked: Mapping[str, int] | None
 ) -> Action:
-    """Return the action as the plan lets it be done: by itself, by asking, or not at all."""
+    """Return the action as the plan allows it: directly, as a proposal, or not at all."""
     plan, kind, body = state.plan, wanted.kind, wanted.body
     if plan is None or plan.controller is None or kind is None or body is None:
         return _hold("the plan names no controller")
@@ -315,7 +315,7 @@ def _within_limits(
     if pending is not None and (
         kind is not CommandKind.ROLLBACK or pending.kind is CommandKind.ROLLBACK
     ):
-        # What harm asks for takes the place of a step that nobody has answered yet.
+        # Only a rollback replaces another proposal that has no answer yet.
         return _hold(f"a {pending.kind} waits for an answer", *wanted.reasons)
     if asked is not None and all(each.look <= asked.get(each.guard, 0) for each in judged):
         return _hold(f"the {kind} was proposed, and nothing was looked at since", *wanted.reasons)

@@ -1,9 +1,9 @@
-"""The controller's fold: batches of merged records become a rollout's evidence, and then commands.
+"""The controller's fold: from batches of merged records to a rollout's evidence, and commands.
 
-What a batch does, it does in the order of its records: it is cut behind each record at which a look
-is due or the watermark enters another ten minutes of event time, when decisions mature. So the
-state is a function of the records alone. It lies in memory and in one file, with the places up to
-which the topics were read.
+A batch is processed in the order of its records. It is split after each record at which a look is
+due, or at which the watermark enters another ten minutes of event time, when decisions mature. So
+the state is a function of the records alone. It is in memory and in one file, with the next offsets
+of the topics.
 """
 
 import json
@@ -58,29 +58,29 @@ _NOTHING: Final = "nothing is judged"
 
 
 class Commands(Protocol):
-    """What is known of the control log; ``rollout.log.control_log.ControlLog``."""
+    """The control log; implemented by ``rollout.log.control_log.ControlLog``."""
 
     @property
     def log(self) -> Log:
-        """What was read so far comes to."""
+        """The fold of the records that were read."""
         ...
 
     def refresh(self) -> RolloutState:
-        """Read to the end that there is now."""
+        """Read to the end that the topic has now."""
         ...
 
 
 class Controlling:
-    """Folds the topics of a rollout, and says what is to be written to the control log.
+    """Folds the topics of a rollout, and returns what to write to the control log.
 
     Args:
         commands: The control log.
-        columns: Bytes to columns.
-        numbers: Of the partitions.
-        file: Where the state lies; None for memory alone.
+        columns: Decodes bytes to columns.
+        numbers: Numbering of the partitions.
+        file: File of the state; None: only in memory.
         slack_ms: How much longer labels may take to arrive than the plan's maturity.
-        most_rows: Decisions that wait for labels at most, and labels that wait.
-        listener: Told of judgements, and of what waits.
+        most_rows: Maximum number of decisions that wait for labels, and of labels.
+        listener: Notified of judgements, and of the numbers of waiting rows.
 
     Raises:
         StateError: The file is damaged, or another process has it.
@@ -136,11 +136,11 @@ class Controlling:
         return self._watermark
 
     def places(self) -> dict[tuple[str, int], int]:
-        """Return where to read on, by topic and partition; empty in a new file."""
+        """Return the next offset by topic and partition; empty for a new file."""
         return self._joined.places()
 
     def close(self) -> None:
-        """Let go of the file; what is not committed is read again."""
+        """Close the file; what is not committed will be read again."""
         if self._join is not None:
             self._join.close()
             self._join = None
@@ -148,7 +148,7 @@ class Controlling:
     # -- the control log ----------------------------------------------------------------------
 
     def _follow(self, state: RolloutState) -> None:
-        """Take note of the revisions there are; another rollout is begun anew."""
+        """Follow the current revisions; for another rollout, begin with new evidence."""
         log = self._commands.log
         self._followed = state.sequence
         identity = self._name(state)
@@ -175,15 +175,15 @@ class Controlling:
             self._gathering.follow(log.routings)
 
     def _name(self, state: RolloutState) -> str:
-        """Return what the state of a rollout belongs to: the record that began it."""
+        """Return the identity of the rollout's state: the hash of the record that began it."""
         if trial_of(state) is None:
             return _NOTHING
         return self._commands.log.accepted(state.plan_revision).hash.hex()
 
     def due(self) -> tuple[bytes, list[VerdictGiven], Action]:
-        """Return the head that was looked at, the verdicts that are lacking, and what else is due.
+        """Return the head of the log, the verdicts that are missing there, and the next action.
 
-        What is written rests on that head: see ``expected`` of :meth:`ControlLog.append`.
+        They are based on that head: see ``expected`` of :meth:`ControlLog.append`.
         """
         state = self._commands.refresh()
         self._follow(state)
@@ -198,15 +198,16 @@ class Controlling:
     # -- batches ------------------------------------------------------------------------------
 
     def fold(self, raw: RawRecords) -> None:
-        """Take records in; nothing of it is kept before :meth:`commit`. Raises as the two below."""
+        """Decode and count records; :meth:`commit` stores them. Raises as the next two methods."""
         self.take(self.decode(raw))
 
     def decode(self, raw: RawRecords) -> ControllerBatch:
-        """Take records apart; nothing is counted yet, so who fails may try again.
+        """Decode records. Nothing is counted yet, so a failed call may be repeated.
 
         Raises:
-            ModelError: A version decided that has no feature of the amount.
-            UnavailableError: A writer schema, or the control log, cannot be had just now.
+            ModelError: A deciding version has no feature of the amount.
+            UnavailableError: A writer schema cannot be fetched now, or the control log cannot be
+                read.
         """
         minor = 100 if self._trial is None else self._trial.minor_per_unit
         return decode(raw, self._numbers, self._columns, self._routings, minor)
@@ -215,8 +216,8 @@ class Controlling:
         """Count a batch.
 
         Raises:
-            UnavailableError: The file cannot be written; what was folded since the last commit
-                must be read again, by a process that begins anew.
+            UnavailableError: The file cannot be written. The process must restart, and read again
+                from the last commit.
         """
         self._unreadable += batch.unreadable
         before, marks = self._watermark, self._advance(batch)
@@ -239,7 +240,7 @@ class Controlling:
         self._tell()
 
     def commit(self, places: Mapping[tuple[str, int], int]) -> None:
-        """Keep everything up to these places.
+        """Store the state as of these offsets.
 
         Args:
             places: Next offset by topic and partition.
@@ -258,17 +259,17 @@ class Controlling:
         self._joined.commit(places, notes)
 
     def _routings(self, revision: int) -> Mapping[int, Routing]:
-        """Return the known revisions; one that is news is read from the log first."""
+        """Return the known revisions; read the log first if ``revision`` is not known."""
         log = self._commands.log
         if revision > max(log.routings, default=0):
             self._commands.refresh()
-        # Also what was read, or written, since the last batch: its rows count from the first.
+        # Follow what was read or written since the last batch, before its first rows are counted.
         if log.state.sequence != self._followed:
             self._follow(log.state)
         return log.routings
 
     def _advance(self, batch: ControllerBatch) -> Int64:
-        """Return int64[n], the watermark behind each decision."""
+        """Return int64[n], the watermark after each decision."""
         lateness = (self._commands.log.state.shared or Plan()).lateness_ms
         marks = np.empty(len(batch.decided), np.int64)
         advance(
@@ -278,7 +279,7 @@ class Controlling:
         return marks
 
     def _counted(self, batch: ControllerBatch) -> dict[str, Int64]:
-        """Return, by way, the places of the transactions that its looks are counted by."""
+        """Return, by way, the places of the transactions that count towards its looks."""
         gathering = self._gathering
         if gathering is None:
             return {}
@@ -290,7 +291,7 @@ class Controlling:
         }
 
     def _due(self, counted: Mapping[str, Int64], at: int) -> list[int]:
-        """Return behind which rows the next looks are due, if they are in the batch."""
+        """Return the places after the rows of this batch at which the next looks are due."""
         edges = []
         for way, rows in counted.items():
             place = int(np.searchsorted(rows, at))
@@ -299,7 +300,7 @@ class Controlling:
         return edges
 
     def _take(self, batch: ControllerBatch, marks: Int64, at: int, stop: int) -> None:
-        """Count the rows of a batch from ``at`` up to ``stop``."""
+        """Count the rows of a batch from ``at`` to ``stop`` - 1."""
         gathering, join = self._gathering, self._joined
         if gathering is None:
             return
@@ -333,7 +334,7 @@ class Controlling:
         return 100 if self._trial is None else self._trial.minor_per_unit
 
     def _time(self, gathering: Gathering, told: Timings) -> None:
-        """Count a transaction's calls once its last summary is there; see :func:`rows_asked`."""
+        """Count the calls of a Kafka transaction at its last summary; see :func:`rows_asked`."""
         self._calls.append((told.arm, told.seconds.get("score"), told.count))
         if not told.last or self._trial is None:
             return
@@ -344,7 +345,7 @@ class Controlling:
                 gathering.call(side, told.revision, told.timestamp, asked, rows)
 
     def _tell(self) -> None:
-        """Tell what waits, and what was left out since the last time."""
+        """Report how many rows wait, and how many were left out since the last report."""
         join = self._joined
         passed, bad = join.take_passed(), self._unreadable
         self._unreadable = 0

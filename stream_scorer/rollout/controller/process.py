@@ -1,8 +1,8 @@
-"""The controller process: judges the rollout that the control log describes, and moves it.
+"""The controller process: judges the rollout of the control log, and moves it.
 
-Every instance folds the same topics into a file of its own; the one that its group lets lead writes
-to the control log. So a standby that takes over knows what its predecessor knew. Two that think
-that they lead cannot both be heard: the log takes the first command and refuses the second.
+Every instance folds the same topics into its own file. The leader of the group writes to the
+control log. So a standby that takes over has the state of its predecessor. If two instances both
+act as the leader, the log accepts the first command and refuses the second.
 """
 
 import time
@@ -41,18 +41,18 @@ _ACT_SECONDS = 1.0
 _RETRY_SECONDS = 1.0
 _NOTHING: RawRecords | None = None
 _MARGIN_MS = 3_600_000
-"""By how much the clock of who began the rollout may be ahead of the scorers'."""
+"""How far the clock of the command that began the rollout may be ahead of the scorers', ms."""
 
 
 class ControllerLoop:
-    """Folds, and acts while it leads.
+    """Folds the topics, and acts while it is the leader.
 
     Args:
-        settings: Those of the process; see ``Settings.of_process``.
-        listener: Told of everything that happens.
+        settings: Settings of the process; see ``Settings.of_process``.
+        listener: Notified of all events.
 
     Raises:
-        StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
+        StreamScorerError: It cannot run; see the tree in ``errors``.
     """
 
     def __init__(self, settings: Settings, listener: Listener) -> None:
@@ -96,7 +96,7 @@ class ControllerLoop:
         self._committed = self._acted = self._tried = time.monotonic()
 
     def _beginning(self, kafka: Kafka, found: dict[str, list[int]]) -> dict[tuple[str, int], int]:
-        """Return where a new file begins: where the rollout began, or at the end without one."""
+        """Return where a new file begins: at the rollout's beginning, or without one at the end."""
         places = [(topic, number) for topic, numbers in found.items() for number in numbers]
         client = admin(kafka)
         ends = offsets(client, kafka, places, OffsetSpec.latest(), stable=True)
@@ -111,7 +111,7 @@ class ControllerLoop:
     # -- the loop -----------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """Keep what was folded, and leave; safe in a signal handler."""
+        """Commit what was folded, and end; safe in a signal handler."""
         self._stopping = True
 
     def run(self, heartbeat: Callable[[], None] = lambda: None) -> None:
@@ -125,11 +125,11 @@ class ControllerLoop:
             self.close()
 
     def close(self) -> None:
-        """Let go of file and connections; what is not committed is read again."""
+        """Close file and connections; what is not committed will be read again."""
         self._opened.close()
 
     def step(self) -> None:
-        """Fold what there is, keep it now and then, and act if it is time to."""
+        """Fold the next records, commit if it is due, and act if it is due."""
         leads = self._leadership.poll()
         self._fold()
         now = time.monotonic()
@@ -168,7 +168,7 @@ class ControllerLoop:
         self._raw = None
 
     def _commit(self) -> None:
-        """Keep what was folded."""
+        """Commit what was folded."""
         if self._raw is not None or not self._folded:
             return
         places = self._source.positions()
@@ -188,16 +188,16 @@ class ControllerLoop:
         self._committed = time.monotonic()
 
     def _caught_up(self) -> bool:
-        """Whether all that there was when this process began to lead is folded."""
+        """Whether all records that existed when this process became the leader are folded."""
         if self._behind is None:
             self._behind = self._source.ends()
         return self._source.reached(self._behind)
 
     def act(self) -> None:
-        """Write what is due to the control log; if that has moved meanwhile, the next call looks.
+        """Write what is due to the control log; after another command, the next call decides again.
 
         Raises:
-            UnavailableError: It cannot be read or written.
+            UnavailableError: The control log cannot be read or written.
         """
         self._commit()
         head, verdicts, action = self._controlling.due()
@@ -210,7 +210,7 @@ class ControllerLoop:
             self._listener(RolloutMoved(kind.value, action.propose, action.told))
 
     def _said(self, kind: CommandKind, body: StrictModel, head: bytes) -> bool:
-        """Write one command that was decided on at ``head``; return whether it counts."""
+        """Write one command that was decided at ``head``; return whether it was accepted."""
         plan = self._log.log.state.plan
         named = plan.controller.key_id if plan and plan.controller else ""
         if named and (self._key is None or key_id(self._key.public_key()) != named):
@@ -219,7 +219,7 @@ class ControllerLoop:
             return False
         subject = plan.name if plan else ""
         actor = f"key:{named}" if named else None
-        # Before it is done: nothing is written that the audit log does not know of.
+        # The audit log comes first: it has every command that is written.
         said = body.model_dump(mode="json")
         self._audit.record(f"rollout.{kind.value}", subject, said, actor)
         try:
@@ -246,7 +246,7 @@ def run_controller(settings: Settings) -> None:
     """Run a controller until a signal ends it.
 
     Raises:
-        StreamScorerError: Whatever keeps it from running; see the tree in ``errors``.
+        StreamScorerError: It cannot run; see the tree in ``errors``.
     """
     own = settings.of_process("controller")
     topics = own.kafka.topics

@@ -1,25 +1,24 @@
-"""Evidence that two arms differ, valid at every look although a customer's events hang together.
+"""Evidence that two arms differ, valid at every look although a customer's events are correlated.
 
-The unit is the hash bucket. The salt puts the buckets in an order; bucket j of the canary and
-bucket j of the control slice are a pair. If the arm makes no difference, the salt might as well
-have swapped the two: given what both buckets do, *before, now and later*, which of them is the
-canary's is a fair coin, one coin per pair. So at one look the difference of a pair has a random
-sign, and with h the hypothesised effect undone
+The unit is the hash bucket. The salt orders the buckets; bucket j of the canary and bucket j of the
+control slice are a pair. If the arm makes no difference, the salt could equally have swapped the
+two. So given the data of both buckets, *before, now and later*, a fair coin per pair determines
+which of them is the canary's. At one look, the difference D_j of a pair, without the hypothesised
+effect, therefore has a random sign, and
 
     E = mean over s of  prod over j of  exp(s D_j) / cosh(s D_j)
 
-has expectation 1 for any scales s that do not know the coins: (e^x + e^-x) / 2 cosh x = 1. Nothing
-is assumed of the distribution, and nothing need be bounded. (Sign symmetry: de la Peña, "A general
-class of exponential inequalities", 1999, by whom exp(s D - s^2 D^2 / 2), which is smaller; mixtures
-over s: Robbins, 1970; as tests by betting: Howard, Ramdas, McAuliffe, Sekhon, "Time-uniform
-Chernoff bounds", 2020; Waudby-Smith and Ramdas, "Estimating means of bounded random variables by
-betting", 2024.)
+has expectation 1 for any scales s that are independent of the coins: (e^x + e^-x) / 2 cosh x = 1.
+No distribution and no bound is assumed. (Sign symmetry: de la Peña, "A general class of exponential
+inequalities", 1999, with the smaller exp(s D - s^2 D^2 / 2); mixtures over s: Robbins, 1970; tests
+by betting: Howard, Ramdas, McAuliffe, Sekhon, "Time-uniform Chernoff bounds", 2020; Waudby-Smith
+and Ramdas, "Estimating means of bounded random variables by betting", 2024.)
 
-From look to look the same coins are seen again, because heavy customers stay heavy. So evidence of
-successive looks must not be multiplied. It is added, with weights that sum to 1: the sum's
-expectation is at most 1 at the end of time, it never falls, and so it is an e-process whatever
-hangs together (Vovk and Wang, "E-values: calibration, combination and applications", 2021). All
-that is asked is that the arms do not decide *when* the looks are taken.
+Successive looks see the same coins, because heavy customers stay heavy. So their evidence must not
+be multiplied. It is added, with weights that sum to 1. The sum never decreases, and the expectation
+of its limit is at most 1. So it is an e-process under any dependence (Vovk and Wang, "E-values:
+calibration, combination and applications", 2021). The only requirement is that the arms do not
+determine *when* the looks are taken.
 """
 
 import math
@@ -35,24 +34,24 @@ Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
 GROWTH: Final = 1.2
-"""A look is due when so many times more decisions have been made than at the look before."""
+"""A look is due when the number of decisions has grown by this factor since the look before."""
 _HEAD: Final = 10
 _SCALES: Final = 2.0 ** np.arange(1, -9, -1)
 _FARTHEST: Final = 2.0**40
 _EXACT: Final = 1e-3
 _ROUNDING: Final = 1e-9
-"""Of the sums and of what is expected of them: far above rounding, far below any harm."""
+"""Relative size below which a difference counts as rounding; any harm is far larger."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """What m pairs of units did since each pair joined, in the order in which pairs join.
+    """Sums and counts of m pairs of units, each since it joined, in the order in which pairs join.
 
     Attributes:
-        canary: float64[m], sum of what is compared (alerts, amounts, costs) in the canary's unit.
-        control: float64[m], the same in the control's.
-        canary_count: float64[m], what the sum is per: events, or rows.
-        control_count: The same of the control.
+        canary: float64[m], sum of what is compared (alerts, amounts, costs) for the canary's unit.
+        control: float64[m], the same for the control's.
+        canary_count: float64[m], the denominator for the canary's unit: events, or rows.
+        control_count: float64[m], the same for the control's.
         stage: int64[m], ascending: the stage of the ramp at which the pair joined.
 
     Raises:
@@ -106,12 +105,12 @@ class Sample:
 
 
 def look_number(decisions: int, first: int) -> int:
-    """Return how many looks are due: at ``first`` decisions, and each :data:`GROWTH` times more.
+    """Return how many looks are due: one at ``first`` decisions, each next at GROWTH times more.
 
     Args:
-        decisions: Of the whole stream since the rollout began, whatever their arm: a clock that
-            ran by one arm's events would let the arms choose the looks.
-        first: Decisions of the first look, at least 1.
+        decisions: Of all arms since the rollout began. If one arm's decisions were counted, the
+            arms would determine when the looks are taken.
+        first: Number of decisions at the first look, at least 1.
 
     >>> look_number(999, 1_000), look_number(1_000, 1_000), look_number(1_500, 1_000)
     (0, 1, 3)
@@ -122,7 +121,7 @@ def look_number(decisions: int, first: int) -> int:
 
 
 def weight(look: int) -> float:
-    """Return the look's share of all evidence; over 1, 2, 3, ... the shares sum to 1.
+    """Return the weight of a look's evidence; the weights of looks 1, 2, 3, ... sum to 1.
 
     >>> round(weight(1), 3), round(sum(map(weight, range(1, 100_000))), 3)
     (0.091, 1.0)
@@ -131,12 +130,12 @@ def weight(look: int) -> float:
 
 
 def differences(sample: Sample) -> Float64:
-    """Return float64[m]: how far each pair's canary lies above its control, beyond its counts.
+    """Return float64[m]: the excess of each pair's canary over its control, given their counts.
 
     D = (x_canary - r n_canary) - (x_control - r n_control) with the pooled rate r, as for ratios of
     sums (the delta method; Deng, Knoblich, Lu, "Applying the delta method in metric analytics",
-    2018). r is pooled over the pairs that had joined by the pair's own stage: it does not change
-    when a pair's arms are swapped, and knows nothing of those that joined later.
+    2018). r is pooled over the pairs that joined up to the pair's own stage. So it does not change
+    when a pair's arms are swapped, and does not depend on pairs that joined later.
     """
     total = np.cumsum(sample.canary + sample.control)
     count = np.cumsum(sample.canary_count + sample.control_count)
@@ -146,33 +145,34 @@ def differences(sample: Sample) -> Float64:
             rate[members] = total[members.stop - 1] / count[members.stop - 1]
     expected_canary, expected_control = rate * sample.canary_count, rate * sample.control_count
     found = (sample.canary - expected_canary) - (sample.control - expected_control)
-    # What the sums' own rounding leaves is no difference, and scales would make one of it.
+    # Rounding errors of the sums count as 0, because the scales would magnify them.
     size = np.abs(sample.canary) + np.abs(sample.control)
     size += np.abs(expected_canary) + np.abs(expected_control)
     return np.where(np.abs(found) > _ROUNDING * size, found, 0.0)
 
 
 def log_evidence(difference: Float64, stage: Int64) -> float:
-    """Return log E of "differences lie above 0" at one look.
+    """Return log E of "differences are above 0" at one look.
 
-    The scales are measured in the root mean square of the first stage that holds a difference, so
-    a stage's bets never know its own or later coins.
+    The unit of the scales is the root mean square of the first stage that has a difference. So the
+    bets of a stage do not depend on its own or later coins.
 
     Args:
-        difference: float64[m], of which each has an equally likely opposite under the hypothesis.
+        difference: float64[m]; under the hypothesis, each could equally likely have the opposite
+            sign.
         stage: int64[m], ascending.
     """
     return _log_mean_bet(difference, _unit(difference, stage))
 
 
 def log_evidence_either(difference: Float64, stage: Int64) -> float:
-    """Return log E of "differences lie above 0, or below": the mean of both sides' evidence."""
+    """Return log E of "differences are above 0, or below": the mean of both sides' evidence."""
     unit = _unit(difference, stage)
     return _log_mean(np.array([_log_mean_bet(difference, unit), _log_mean_bet(-difference, unit)]))
 
 
 def effective_pairs(difference: Float64) -> float:
-    """Return among how many equal pairs the differences would be spread: (sum D^2)^2 / sum D^4.
+    """Return the effective number of pairs: (sum D^2)^2 / sum D^4; m for m equal differences.
 
     >>> effective_pairs(np.array([1.0, -1.0, 1.0])), effective_pairs(np.array([1.0, 0.0, 0.0]))
     (3.0, 1.0)
@@ -185,19 +185,19 @@ def effective_pairs(difference: Float64) -> float:
 
 
 def least_effect(sample: Sample, bound: float) -> float:
-    """Return the largest effect that the evidence refutes from below.
+    """Return the lower bound of the effect: the largest one that the evidence refutes.
 
-    The effect is control rate - canary rate, a benefit where sums are costs. Whoever hypothesises
-    an effect of t adds t per count to the canary's sums, and has undone it. Rate and scales stay
-    those of ``sample``, so that the evidence falls as t grows and one root is to be found.
+    The effect is control rate - canary rate: a benefit if the sums are costs. To test an effect of
+    t, t per count is added to the canary's sums. Rate and scales stay those of ``sample``, so that
+    the evidence decreases as t grows, and there is one root.
 
     Args:
-        sample: With the effect undone that is to be decided on exactly.
+        sample: Shifted by the effect for which the bound must be exact.
         bound: log E from which a hypothesis is refuted.
 
     Returns:
-        t with log E = bound, to be added to what was undone, within a thousandth of its
-        standard deviation; -inf if no effect is refuted.
+        t with log E = bound, relative to that shift, within a thousandth of its standard deviation;
+        -inf if no effect is refuted.
     """
     difference = -differences(sample)
     unit = _unit(difference, sample.stage)
@@ -215,7 +215,7 @@ def least_effect(sample: Sample, bound: float) -> float:
     step = spread
     while not refuted(low):
         high, low, step = low, low - step, 2 * step
-        # Beyond so many deviations every pair points one way: there are too few of them.
+        # At so many deviations all pairs have the same sign: there are too few of them.
         if step > _FARTHEST * spread:
             return -math.inf
     while high - low > _EXACT * spread:
@@ -225,7 +225,7 @@ def least_effect(sample: Sample, bound: float) -> float:
 
 
 def _stages(stage: Int64) -> Iterator[slice]:
-    """Yield the pairs of each stage."""
+    """Yield the slice of each stage's pairs."""
     edges = np.flatnonzero(np.diff(stage)) + 1
     starts = [0, *edges.tolist(), len(stage)] if len(stage) else [0]
     for first, stop in pairwise(starts):
@@ -233,7 +233,7 @@ def _stages(stage: Int64) -> Iterator[slice]:
 
 
 def _unit(difference: Float64, stage: Int64) -> float:
-    """Return the root mean square of the first stage that holds a difference, else 0."""
+    """Return the root mean square of the first stage that has a difference, else 0."""
     for members in _stages(stage):
         largest = float(np.abs(difference[members]).max(initial=0.0))
         if largest > 0:

@@ -1,8 +1,8 @@
-"""What each bucket did since it joined a rollout, counted in whole numbers.
+"""Counts of each bucket since it joined a rollout, in whole numbers.
 
-In a canary, bucket j of the canary and bucket 9,999 - j of the control are pair j. In a shadow each
-bucket is a pair of its own, with what the candidate would have decided and what was decided. Sums
-are whole numbers, so that they are the same in whatever pieces the rows came.
+In a canary, bucket j of the canary and bucket 9,999 - j of the control are pair j. In shadow, each
+bucket is a pair: the candidate's outcomes and the published ones. Sums are whole numbers, so that
+they do not depend on the pieces in which rows arrive.
 """
 
 import json
@@ -23,7 +23,7 @@ Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 CANARY_SIDE, CONTROL_SIDE, NO_SIDE = 0, 1, 2
-"""Which arm of a pair a row counts for; a row of no side counts for the stream alone."""
+"""The side of a pair for which a row counts; a row of no side counts towards the looks only."""
 _APPROVE: Final = 0
 _COUNT, _ERRORS, _ALERTS, _APPROVED = range(4)
 _SUMS: Final = 4
@@ -38,10 +38,10 @@ class Decisions:
         arm: n names.
         revision: int64[n], of the plan that decided.
         propensity: float64[n]; 1 where an override chose the arm.
-        outcome: uint8[n], values of ``core.batch.Outcome``.
+        outcome: uint8[n], values of ``core.events.batch.Outcome``.
         amount_minor: int64[n].
         error: bool[n], whether the arm's model failed for the row: the champion decided in the
-            canary's place (flag ``fallback``), or nobody's score did (reason ``MODEL_ERROR``).
+            canary's place (flag ``fallback``), or there was no score (reason ``MODEL_ERROR``).
     """
 
     customer: UInt64
@@ -71,10 +71,10 @@ class Shadowed:
         customer: uint64[n], as :attr:`Decisions.customer`.
         arm: n names of shadows.
         revision: int64[n].
-        outcome: uint8[n], what the shadow would have decided.
+        outcome: uint8[n], the shadow's outcome.
         error: bool[n], whether the shadow failed.
-        decided: uint8[n], what was decided.
-        decided_error: bool[n], whether that model failed.
+        decided: uint8[n], the published outcome.
+        decided_error: bool[n], whether the model of that outcome failed.
         amount_minor: int64[n].
     """
 
@@ -100,7 +100,7 @@ class Shadowed:
 
 
 def paired(routing: Routing) -> int:
-    """Return how many pairs a routing compares: a control as large as the canary, or none.
+    """Return how many pairs a routing compares: the canary's size if the control's is equal.
 
     >>> from stream_scorer.core.decision.routing import CHAMPION, Version, canary_slices
     >>> versions = dict.fromkeys((CHAMPION, CANARY, CONTROL), Version("fraud", "1"))
@@ -114,11 +114,11 @@ def paired(routing: Routing) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Placed:
-    """Where rows count.
+    """The pair and side for which n rows count.
 
     Attributes:
         side: uint8[n], one of ``CANARY_SIDE``, ``CONTROL_SIDE``, ``NO_SIDE``.
-        pair: int64[n]; 0 where there is no side.
+        pair: int64[n]; 0 for ``NO_SIDE``.
     """
 
     side: UInt8
@@ -128,13 +128,13 @@ class Placed:
 def place(rows: Decisions, salt: str, pairs: Mapping[int, int]) -> Placed:
     """Return the pair and side that each decision counts for.
 
-    A row counts where its plan compares its bucket, its arm is the one that its bucket has there,
-    and chance put it there: whom an override sent somewhere has a propensity of 1.
+    A row counts if its revision compares its bucket, its arm is that of the bucket, and the arm was
+    chosen by the bucket. If an override chose it, the propensity is 1.
 
     Args:
         rows: n decisions.
         salt: Of the rollout.
-        pairs: By revision, how many pairs it compares.
+        pairs: Number of pairs that are compared, by revision.
     """
     bucket = salted_buckets(rows.customer, salt)
     known, where = np.unique(rows.revision, return_inverse=True)
@@ -151,8 +151,8 @@ class Tallies:
     """Sums by side and pair.
 
     Args:
-        pairs: How many there may be.
-        found: int64[4, 2, pairs] to go on with.
+        pairs: Maximum number of pairs.
+        found: int64[4, 2, pairs], sums to continue from; None: zeros.
     """
 
     def __init__(self, pairs: int, found: Int64 | None = None) -> None:
@@ -161,7 +161,7 @@ class Tallies:
     def add(
         self, side: UInt8, pair: Int64, outcome: UInt8, amount_minor: Int64, error: Bool
     ) -> None:
-        """Count rows, each for its side of its pair; those of no side count nothing.
+        """Count rows, each for its side of its pair; rows of no side are ignored.
 
         Args:
             side: uint8[n].
@@ -179,10 +179,10 @@ class Tallies:
         np.add.at(self.found[_APPROVED], at, np.where(approved, amount_minor[mine], 0))
 
     def samples(self, stage: Int64, minor_per_unit: int) -> dict[str, Sample]:
-        """Return the samples of the guards that bucket by bucket compare.
+        """Return the samples of the guards that compare buckets.
 
         Args:
-            stage: int64[m], of the pairs 0 ... m - 1.
+            stage: int64[m], stage of each of the pairs 0 ... m - 1.
             minor_per_unit: Minor units in a unit of the currency.
         """
         found = self.found[:, :, : len(stage)].astype(np.float64)
@@ -198,10 +198,10 @@ class Tallies:
 class Slots:
     """Timed calls by time slot and side; a slot is a pair.
 
-    There are at most 4,096 slots: where there would be more, each two neighbours become one.
+    There are at most 4,096 slots: if there would be more, each two neighbours are merged.
 
     Args:
-        width_ms: Of a slot.
+        width_ms: Width of a slot.
         found: By slot's number: slow calls and calls of the canary's side, then of the control's.
     """
 
@@ -239,20 +239,20 @@ class Slots:
         return Sample(slow_canary, slow_control, canary, control, np.zeros(len(counts), np.int64))
 
     def plain(self) -> dict[str, Any]:
-        """Return the slots as JSON takes them."""
+        """Return the slots as plain data for JSON."""
         return {"width_ms": self._width, "found": sorted([n, *c] for n, c in self._found.items())}
 
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> "Slots":
-        """Return what :meth:`plain` told."""
+        """Return the slots of a result of :meth:`plain`."""
         return cls(told["width_ms"], {number: counts for number, *counts in told["found"]})
 
 
 def stages_of(pairs: Mapping[int, int]) -> Int64:
-    """Return int64[m], at which stage each pair joined: the first revision that compares it is 0.
+    """Return int64[m], the stage at which each pair joined; 0 is the first revision with pairs.
 
     Args:
-        pairs: By revision, in whatever order, how many pairs it compares.
+        pairs: Number of pairs that are compared, by revision, in any order.
 
     >>> stages_of({4: 2, 7: 5, 9: 0}).tolist()
     [0, 0, 1, 1, 1]
@@ -264,8 +264,8 @@ def stages_of(pairs: Mapping[int, int]) -> Int64:
 
 
 def written(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """Return plain data and arrays as bytes: a line of JSON, then the arrays' own."""
-    # The names come back sorted.
+    """Return plain data and arrays as bytes: a line of JSON, then the arrays' bytes."""
+    # ``sort_keys`` sorts the names, and the arrays must be in the same order.
     ordered = dict(sorted(arrays.items()))
     told = {name: (array.dtype.str, array.shape) for name, array in ordered.items()}
     line = json.dumps({"arrays": told, **header}, sort_keys=True, allow_nan=False)

@@ -1,10 +1,10 @@
-"""What a rollout has shown so far: a pure fold over decisions, timed calls and matured rows.
+"""The evidence on a rollout: a pure fold over decisions, timed calls and matured rows.
 
-A rollout is judged in two ways, each with counters and evidence of its own: as a *canary*, pair by
-pair of buckets, and in *shadow*, where both models have scored the same transactions. Looks are due
-by the number of transactions of the whole stream. Who folds asks :meth:`Gathering.until_look` and
-takes a look right behind the row at which it is due: so the same rows give the same evidence in
-whatever pieces they come.
+A rollout is judged in two ways, each with separate counts and evidence: as a *canary*, by pairs of
+buckets, and in *shadow*, where both models score the same transactions. Looks are due by the number
+of transactions of all arms. The caller asks :meth:`Gathering.until_look`, and takes a look directly
+after the row at which it is due. So the same rows give the same evidence, in whatever pieces they
+arrive.
 """
 
 import math
@@ -55,7 +55,7 @@ Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 IN_SHADOW: Final = 3
-"""Beside the sides of a canary and none: what a row counts for that both models have scored."""
+"""In addition to the sides of a canary and none: the side of a row that both models have scored."""
 _REVIEW, _BLOCK = 1, 2
 
 
@@ -63,10 +63,10 @@ class Gathering:
     """The evidence on one rollout.
 
     Args:
-        trial: What it is judged by.
+        trial: The rules by which it is judged.
 
     Attributes:
-        since: By revision that has decided, when it began.
+        since: By revision that has decided, when it began and its counts.
     """
 
     def __init__(self, trial: Trial) -> None:
@@ -77,10 +77,10 @@ class Gathering:
         self.since: dict[int, Since] = {}
 
     def follow(self, routings: Mapping[int, Routing]) -> None:
-        """Take note of the rollout's revisions; those of others are passed over.
+        """Set the rollout's revisions; those of other rollouts are ignored.
 
         Args:
-            routings: By revision; must be complete before a row of that revision comes.
+            routings: By revision; a revision must be included before one of its rows is counted.
         """
         own = {r: routing for r, routing in routings.items() if r >= self._trial.began}
         self._pairs = {revision: paired(routing) for revision, routing in own.items()}
@@ -88,11 +88,11 @@ class Gathering:
         self._shadow = frozenset(shadows)
 
     def last(self, way: str, guard: str) -> Judged | None:
-        """Return the last judgement."""
+        """Return the last judgement; None before the first."""
         return self._ways[way].last.get(guard)
 
     def way_of(self, revision: int) -> str | None:
-        """Return how a revision's decisions are judged; None where nothing is compared."""
+        """Return the way in which a revision's decisions are judged; None if none is compared."""
         if revision in self._shadow:
             return SHADOW_WAY
         begun = any(pairs and r <= revision for r, pairs in self._pairs.items())
@@ -105,10 +105,11 @@ class Gathering:
 
         Args:
             rows: n decisions, in the order of the stream.
-            clock_ms: int64[n], watermark of event time behind each.
+            clock_ms: int64[n], watermark of event time after each.
 
         Returns:
-            Where each counts in the canary; those of ``NO_SIDE`` count for the stream alone.
+            The pair and side of each in the canary; rows of ``NO_SIDE`` count towards the looks
+            only.
         """
         placed = place(rows, self._trial.salt, self._pairs)
         self._begin(rows.revision, clock_ms)
@@ -128,14 +129,14 @@ class Gathering:
         return np.asarray(revision >= min(begun, default=2**62), np.bool_)
 
     def shadow(self, rows: Shadowed, clock_ms: Int64) -> Placed:
-        """Count what champion and shadow both scored.
+        """Count transactions that champion and shadow both scored.
 
         Args:
             rows: n transactions, in the order of the stream.
-            clock_ms: int64[n], watermark of event time behind each.
+            clock_ms: int64[n], watermark of event time after each.
 
         Returns:
-            Side ``IN_SHADOW`` and the bucket of each row that counts.
+            Side ``IN_SHADOW`` and the bucket of each row that counts; ``NO_SIDE`` for the others.
         """
         mine = self.counted_in_shadow(rows)
         bucket = salted_buckets(rows.customer, self._trial.salt)
@@ -161,14 +162,14 @@ class Gathering:
         return np.asarray(known & (rows.arm == self._trial.candidate), np.bool_)
 
     def call(self, side: int, revision: int, timestamp: int, seconds: float, rows: int) -> None:
-        """Count one timed call of an arm, where its revision compares arms.
+        """Count one timed model call of an arm, if its revision compares arms.
 
         Args:
             side: ``CANARY_SIDE`` or ``CONTROL_SIDE``.
-            revision: Of the plan.
+            revision: Revision of the plan.
             timestamp: Kafka's, ms.
             seconds: How long it took.
-            rows: For how many transactions.
+            rows: Number of transactions.
         """
         if self._pairs.get(revision, 0) and rows:
             slow = seconds * 1e6 > self._trial.slow_call_us * rows
@@ -184,10 +185,10 @@ class Gathering:
             arm: uint8[n], side, or ``IN_SHADOW``.
             pair: int64[n].
             amount: float64[n], in units of the currency.
-            outcome: uint8[n], what was decided.
-            shadow: uint8[n], what the shadow would have decided.
+            outcome: uint8[n], the published outcome.
+            shadow: uint8[n], the shadow's outcome.
             fraud: bool[n].
-            others: Matured decisions of the stream beside these.
+            others: Number of further matured decisions.
         """
 
         def cost(rows: Int64, decided: UInt8) -> Float64:
@@ -218,7 +219,7 @@ class Gathering:
         return due_at(found.fast.look + 1, self._trial.first_look) - found.seen
 
     def look(self, way: str, clock_ms: int) -> Judged | None:
-        """Take a fast look if one is due."""
+        """Take a fast look and return it; None if none is due."""
         found = self._ways[way]
         look = look_number(found.seen, self._trial.first_look)
         if look <= found.fast.look:
@@ -235,9 +236,10 @@ class Gathering:
         return self._judged(found, FAST, look, clock_ms, judgement)
 
     def look_slow(self, way: str, clock_ms: int) -> Judged | None:
-        """Take a slow look if one is due, or if the deadline has passed since the last.
+        """Take a slow look if one is due, or if the deadline has passed since the last; else None.
 
-        The first one behind the deadline may still promote; those after it find harm, and no more.
+        The first look after the deadline can still promote. Later ones can confirm that promotion
+        or find harm, but cannot promote.
         """
         found = self._ways[way]
         look = look_number(found.matured, self._trial.first_look)
@@ -270,7 +272,7 @@ class Gathering:
         return self.way_of(max(self.since, default=-1))
 
     def _stage(self, way: str) -> Int64:
-        """Return int64[m], when each pair joined, of those that a revision that has decided has."""
+        """Return int64[m], the stage of each pair of the revisions that have decided."""
         if way == SHADOW_WAY:
             return np.zeros(BUCKETS, np.int64)
         return stages_of({r: self._pairs.get(r, 0) for r in self.since})
@@ -288,7 +290,7 @@ class Gathering:
         return zlib.compress(written(header, arrays), 1)
 
     def restore(self, data: bytes) -> None:
-        """Go on from what :meth:`dump` returned, of the same trial."""
+        """Load the state that :meth:`dump` returned for the same trial."""
         header, arrays = read_back(zlib.decompress(data))
         for name, told in header["ways"].items():
             self._ways[name] = Way.read(name, told, arrays)
@@ -296,7 +298,7 @@ class Gathering:
 
 
 def due_at(look: int, first: int) -> int:
-    """Return the fewest transactions at which ``look_number`` is ``look`` or more.
+    """Return the smallest number of transactions with a ``look_number`` of at least ``look``.
 
     >>> due_at(1, 1_000), due_at(2, 1_000), look_number(due_at(9, 7), 7)
     (1000, 1200, 9)

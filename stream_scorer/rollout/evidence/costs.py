@@ -1,4 +1,4 @@
-"""What decisions cost once the labels are known, each bounded."""
+"""Costs of decisions whose labels are known; each cost is bounded."""
 
 import math
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ class BoundedCosts:
     """Costs of single decisions, in units of the currency; all 0 or more.
 
     Attributes:
-        most: No transaction costs more: so no single fraud decides a rollout.
-        missed_share: Of an approved fraud's amount, the share that is lost.
-        missed_fixed: What every approved fraud costs beside that.
-        review: What a review costs; a reviewed fraud is taken to be found.
-        false_block: What blocking a genuine transaction costs.
+        most: Upper bound of each cost, so that no single fraud decides a rollout.
+        missed_share: Share of an approved fraud's amount that is lost.
+        missed_fixed: Fixed cost of every approved fraud, in addition.
+        review: Cost of a review; a reviewed fraud counts as found.
+        false_block: Cost of blocking a genuine transaction.
     """
 
     most: float
@@ -36,13 +36,13 @@ class BoundedCosts:
                 raise ValueError(f"{name}: must be 0 or more, not {getattr(self, name)}")
 
     def of(self, amount: Float64, fraud: Bool, review: Bool, block: Bool) -> Float64:
-        """Return float64[n], what each decision costs.
+        """Return float64[n], the cost of each decision.
 
         Args:
             amount: float64[n], in units of the currency.
             fraud: bool[n], by the matured label.
             review: bool[n], whether the decision was REVIEW.
-            block: bool[n], whether it was BLOCK; what is neither was approved.
+            block: bool[n], whether it was BLOCK; the rest was approved.
 
         >>> yes, no = np.array([True]), np.array([False])
         >>> costs = BoundedCosts(most=200)

@@ -1,7 +1,8 @@
-"""The guard of a rollout: fast guards without labels, a slow guard with matured ones.
+"""The guards of a rollout: fast guards without labels, and a slow guard with matured labels.
 
-Pure functions: samples and the evidence so far in, a judgement and the evidence up to now out. What
-they promise, and what not, is told in docs/ROLLOUT.md; the mathematics is in ``evidence``.
+Pure functions: they take samples and the evidence so far, and return a judgement and the new
+evidence. docs/ROLLOUT.md states what they guarantee and what they do not; ``anytime_bounds`` has
+the mathematics.
 """
 
 import math
@@ -21,11 +22,11 @@ from stream_scorer.rollout.evidence.anytime_bounds import (
 )
 
 _MOST_LOG: Final = 690.0
-"""Evidence is kept as a number that JSON has: at most e^690, which is 1e299 or so."""
+"""Evidence is limited to e^690, about 1e299, so that it is a finite number in JSON."""
 
 
 class Verdict(StrEnum):
-    """What a guard says; only PROMOTE and CONTINUE let a rollout go on."""
+    """A guard's verdict; a rollout advances only on PROMOTE and CONTINUE."""
 
     PROMOTE = "PROMOTE"
     CONTINUE = "CONTINUE"
@@ -35,11 +36,11 @@ class Verdict(StrEnum):
     NO_DATA = "NO_DATA"
     """Too little to judge by: hold."""
     INVALID = "INVALID"
-    """The arms are no fair halves of the traffic: hold, whatever else the numbers say."""
+    """The arms are not fair halves of the traffic: hold, whatever the other numbers are."""
 
 
 class Harm(StrEnum):
-    """Which difference of the canary from its control is a harm."""
+    """Which difference of the canary from its control is harm."""
 
     MORE = "MORE"
     LESS = "LESS"
@@ -52,8 +53,8 @@ class Guard:
 
     Attributes:
         name: Of its sample.
-        harm: Which difference counts.
-        tolerance: By which share more (or less) the canary may have without harm; 0 or more.
+        harm: Which difference is harm.
+        tolerance: Share by which the canary may have more (or less) without harm; 0 or more.
     """
 
     name: str
@@ -82,22 +83,21 @@ GUARDS: Final = (
     Guard("approved_value", Harm.EITHER),
     Guard("slow_calls", Harm.MORE),
 )
-"""Per event errors, REVIEW or BLOCK, and amount approved; per timed call of an arm, one over the
-plan's limit."""
+"""Per event: errors, REVIEW or BLOCK, and the approved amount. Per timed call: slow calls."""
 
 
 @dataclass(frozen=True, slots=True)
 class GuardLimits:
-    """What verdicts are judged by.
+    """The limits of the verdicts.
 
     Attributes:
-        alpha: Chance that a canary equal to its control is ever rolled back; the slow guard's
-            chance of a false promotion, and of a false rollback.
-        alpha_mismatch: Chance that fair arms are ever called INVALID.
-        least_events: Events that each arm must have before its rollout may go on.
-        least_pairs: Equal pairs among which differences of costs must spread before a promotion.
-        least_frauds: Matured frauds that each arm must have before a promotion.
-        delta: By how much per transaction the candidate may be worse, in units of the currency.
+        alpha: Probability that a canary equal to its control is ever rolled back; the slow guard's
+            probability of a false promotion, and of a false rollback.
+        alpha_mismatch: Probability that fair arms are ever judged INVALID.
+        least_events: Minimum number of events of each arm before the rollout may advance.
+        least_pairs: Minimum of ``effective_pairs`` of the differences in costs before a promotion.
+        least_frauds: Minimum number of matured frauds of each arm before a promotion.
+        delta: Amount per transaction by which the candidate may be worse, in units of the currency.
     """
 
     alpha: float = 0.01
@@ -120,7 +120,7 @@ class GuardLimits:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the looks so far have shown: an e-process by name.
+    """The evidence of all looks so far: an e-process by name.
 
     Attributes:
         look: Number of the last look; 0 before the first.
@@ -131,10 +131,10 @@ class Evidence:
     e: Mapping[str, float] = field(default_factory=dict)
 
     def plus(self, look: int, logs: Mapping[str, float]) -> "Evidence":
-        """Return the evidence with one more look; what is not named there stays.
+        """Return the evidence with one more look; guards that ``logs`` does not name keep theirs.
 
         Raises:
-            ValueError: The look lies before one that was taken.
+            ValueError: The look is before one that was taken.
         """
         if look < self.look:
             raise ValueError(f"look {look} is before look {self.look}, which was taken")
@@ -150,11 +150,11 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict, why, and the numbers behind it.
+    """A verdict, its reasons and its numbers.
 
     Attributes:
         verdict: What to do.
-        reasons: One line each, most weighty first.
+        reasons: One line each, the most important first.
         numbers: By name; finite.
     """
 
@@ -163,7 +163,7 @@ class Judgement:
     numbers: Mapping[str, float]
 
     def plain(self) -> dict[str, Any]:
-        """Return the judgement as JSON takes it."""
+        """Return the judgement as plain data for JSON."""
         return {
             "verdict": self.verdict.value,
             "reasons": list(self.reasons),
@@ -179,15 +179,15 @@ def judge_fast(
     limits: GuardLimits,
     guards: tuple[Guard, ...] = GUARDS,
 ) -> tuple[Judgement, Evidence]:
-    """Judge by what needs no labels.
+    """Judge without labels.
 
     Args:
         samples: By guard; a guard without one has no data.
-        events: Its counts are each bucket's events; tells whether the arms are fair halves.
+        events: Its counts are each bucket's events, which show whether the arms are fair halves.
         evidence: As the last call returned it.
-        look: From :func:`look_number`; the same as before takes no new evidence.
-        limits: What to judge by.
-        guards: Which; the error budget is shared among them.
+        look: From :func:`look_number`; the same as before adds no evidence.
+        limits: The limits of the verdict.
+        guards: The guards, which share the error probability.
     """
     logs = {
         guard.name: guard.log_evidence(samples[guard.name])
@@ -224,10 +224,11 @@ def judge_fast(
 
 @dataclass(frozen=True, slots=True)
 class Matured:
-    """Costs of transactions whose labels are as old as the plan asks, and no older.
+    """Costs of matured transactions; only labels that were known at their maturity count.
 
     Attributes:
-        cost: Pairs of buckets: bounded cost of their decisions, and matured transactions.
+        cost: By pair of buckets: the sums are bounded costs of decisions, the counts matured
+            transactions.
         frauds: Frauds among the canary's transactions, and among the control's.
     """
 
@@ -238,20 +239,21 @@ class Matured:
 def judge_slow(
     matured: Matured, evidence: Evidence, look: int, limits: GuardLimits, *, deadline_passed: bool
 ) -> tuple[Judgement, Evidence]:
-    """Judge by what the decisions cost.
+    """Judge by the costs of the decisions.
 
-    The benefit is what the control costs per transaction less what the canary costs: above 0, the
-    candidate is better. Each look's bounds miss it with chance alpha x weight(look) at most, each;
-    so with chance alpha at any look.
+    The benefit is the control's cost per transaction minus the canary's: above 0, the candidate is
+    better. At each look, each of the two bounds is wrong with a probability of at most alpha x
+    weight(look); so over all looks, of at most alpha.
 
     Args:
-        matured: Pairs of canary and control; in shadow each bucket is a pair of its own, with what
-            the candidate's decisions would have cost as the canary's, and the same counts.
+        matured: Pairs of canary and control; in shadow, each bucket is a pair, with the candidate's
+            costs as the canary's, and equal counts.
         evidence: As the last call returned it.
-        look: From :func:`look_number`, by matured transactions of the whole stream. The same as
-            before judges nothing: what came since waits for the next look.
-        limits: What to judge by.
-        deadline_passed: Whoever promotes from now on does so by hand, unless this look still does.
+        look: From :func:`look_number`, by matured transactions. The same as before judges no
+            benefit: later data waits for the next look.
+        limits: The limits of the verdict.
+        deadline_passed: Whether the deadline has passed: the verdict is INCONCLUSIVE where it would
+            be CONTINUE or NO_DATA.
     """
     cost = matured.cost
     due = look > evidence.look
@@ -273,7 +275,7 @@ def judge_slow(
     elif look == 0:
         verdict = nothing
     elif not any(matured.frauds):
-        # Without a fraud every alert looks like a mistake: more likely the labels do not come.
+        # Without any fraud, every alert looks like a mistake. More likely, no labels arrive.
         verdict, reasons = nothing, ("no label has reported a fraud",)
     elif due:
         benefit = _benefit(cost, look, limits)
@@ -286,8 +288,8 @@ def judge_slow(
 
 
 def _benefit(cost: Sample, look: int, limits: GuardLimits) -> dict[str, float]:
-    """Return the benefit per transaction and its bounds at a look, and how widely it is spread."""
-    # What is decided on is delta, so it is for that hypothesis that the bounds are exact.
+    """Return the benefit per transaction, its bounds at a look, and the ``effective_pairs``."""
+    # The decision is about delta, so the bounds are exact for that hypothesis.
     undone = cost.shifted(-limits.delta)
     bound = math.log(1 / (limits.alpha * weight(look)))
     canary, control = cost.rates
@@ -304,7 +306,7 @@ def _benefit(cost: Sample, look: int, limits: GuardLimits) -> dict[str, float]:
 def _weigh(
     benefit: Mapping[str, float], frauds: int, limits: GuardLimits
 ) -> tuple[Verdict | None, str]:
-    """Return what bounds of the benefit say, None while they leave it open, and why."""
+    """Return the verdict by the bounds of the benefit, None if it is open, and the reason."""
     if benefit["benefit_high"] < -limits.delta:
         return Verdict.ROLL_BACK, f"the candidate is worse by more than {limits.delta:g}"
     if benefit["benefit_low"] <= -limits.delta:
@@ -318,13 +320,13 @@ def _weigh(
 
 
 def _log_mismatch(sample: Sample) -> float:
-    """Return log E of "the arms' buckets do not hold equally many", at one look."""
+    """Return log E of "the arms' buckets do not have equally many events", at one look."""
     counts = sample.counts()
     return log_evidence_either(differences(counts), counts.stage)
 
 
 def _mismatched(evidence: Evidence, limits: GuardLimits) -> str:
-    """Return why the arms are no fair halves, or nothing; fast and slow guards both ask it."""
+    """Return why the arms are not fair halves; empty if they are. For fast and slow guards."""
     value, bound = evidence.e.get("mismatch", 0.0), 2 / limits.alpha_mismatch
     if value < bound:
         return ""
@@ -332,7 +334,7 @@ def _mismatched(evidence: Evidence, limits: GuardLimits) -> str:
 
 
 def _told(evidence: Evidence, sample: Sample) -> dict[str, float]:
-    """Return the evidence so far, and how much each arm holds."""
+    """Return the evidence so far, and the number of events of each arm."""
     return {
         "pairs": float(len(sample)),
         "count_canary": float(sample.canary_count.sum()),

@@ -1,14 +1,13 @@
-"""The delayed join: what decisions turned out to be, once they are as old as the plan asks.
+"""The delayed join: matured decisions with their fraud labels.
 
-Decisions wait for their labels in one SQLite file; so do labels that come before their decision.
-A decision *matures*, once, when the watermark of event time has passed its event time by the
-maturity and a slack. What it turned out to be is what the last label said that was known at its
-maturity; the slack is for labels that were known in time and arrive late. Without a label it was
-genuine, as far as anybody knew.
+Decisions wait for their labels in one SQLite file, and so do labels that arrive before their
+decision. A decision *matures*, once, when the watermark of event time has passed its event time by
+the maturity and a slack. It gets the last label that was known at its maturity; the slack is for
+labels that were known in time and arrive late. A decision without a label counts as genuine.
 
-What was read of the topics is kept in the same SQLite transaction as what it led to. So a crash
-loses nothing and repeats nothing; and a row that comes twice, by its source coordinate, is there
-once.
+The next offsets of the topics are stored in the same SQLite transaction as the changes that their
+records made. So a crash loses nothing and repeats nothing. A row that arrives twice, by its source
+coordinate, is stored once.
 """
 
 import sqlite3
@@ -71,12 +70,12 @@ _MATURE_DATED: Final = """SELECT p.event_time, p.arm, p.bucket, p.amount, p.outc
 
 @dataclass(slots=True)
 class Passed:
-    """What found no place; only ever more.
+    """Numbers of rows that were left out.
 
     Attributes:
-        full: Decisions that came when as many waited as may.
-        full_labels: Labels likewise.
-        late_labels: Labels that came when their decision had matured.
+        full: Decisions that arrived when the maximum number was waiting.
+        full_labels: Labels that arrived when the maximum number was stored.
+        late_labels: Labels that arrived after their decision had matured.
         after_cutoff: Labels that became known only after the maturity.
     """
 
@@ -87,23 +86,22 @@ class Passed:
 
 
 class LabelJoin(Closing):
-    """Decisions that wait for their labels, in one file; one process at a time has it.
+    """Decisions that wait for their labels, in one file, which one process at a time can open.
 
-    Nothing is kept before :meth:`commit`, and everything since the last one is taken back by
-    :meth:`rollback`.
+    Changes are stored by :meth:`commit`; :meth:`rollback` undoes those since the last commit.
 
     Args:
-        path: The file; it is made where there is none. None is for memory alone.
-        identity: What the rows belong to: a file of another identity is emptied, its places in the
-            topics stay.
-        maturity_ms: So old a decision matures.
-        slack_ms: So much longer labels that were known in time may take to arrive.
-        most_rows: So many decisions wait at most, and so many labels.
-        by_time: Whether labels name the event times of their transactions. Otherwise which of them
-            were known in time shows only when their decision matures, so all are kept until then.
+        path: The file, which is created if it does not exist; None: only in memory.
+        identity: The rollout of the rows. A file of another rollout is emptied, but keeps its
+            offsets.
+        maturity_ms: Age of a decision up to which labels must be known.
+        slack_ms: Additional time for labels that were known in time to arrive.
+        most_rows: Maximum number of waiting decisions, and of labels.
+        by_time: Whether labels have the event times of their transactions. If not, it is known only
+            at maturity which of them were known in time, so all are stored until then.
 
     Attributes:
-        passed: What found no place since the last :meth:`take_passed`.
+        passed: Numbers of rows that were left out since the last :meth:`take_passed`.
 
     Raises:
         StateError: The file is damaged, of another format, or another process has it.
@@ -140,8 +138,8 @@ class LabelJoin(Closing):
         with self._telling():
             self._base.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._base.execute("PRAGMA journal_mode = WAL")
-            # A commit outlives a crash of the process; after one of the machine the file is whole,
-            # and at most a commit older.
+            # A commit survives a crash of the process. After a crash of the machine the file is
+            # valid, but its last commits may be missing.
             self._base.execute("PRAGMA synchronous = NORMAL")
             self._base.execute("BEGIN EXCLUSIVE")
             for table in _TABLES:
@@ -173,14 +171,14 @@ class LabelJoin(Closing):
         return self._labels
 
     def take_passed(self) -> Passed:
-        """Return what found no place since the last call, or since the file was opened."""
+        """Return the numbers of rows that were left out since the last call."""
         passed, self.passed = self.passed, Passed()
         return passed
 
-    # -- what is kept beside the rows --------------------------------------------------------
+    # -- notes and offsets -------------------------------------------------------------------
 
     def note(self, name: str) -> bytes | None:
-        """Return what was kept under a name, or None."""
+        """Return the bytes that are stored under a name, or None."""
         found = self._base.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
         return None if found is None else bytes(found[0])
 
@@ -193,14 +191,14 @@ class LabelJoin(Closing):
     def commit(
         self, places: Mapping[tuple[str, int], int], notes: Mapping[str, bytes] | None = None
     ) -> None:
-        """Keep everything since the last commit, with what was read and what else belongs to it.
+        """Store all changes since the last commit, with the topics' offsets and notes.
 
         Args:
             places: Next offset by topic and partition.
             notes: Bytes by name.
 
         Raises:
-            UnavailableError: It cannot be written; nothing is kept.
+            UnavailableError: It cannot be written; nothing is stored.
         """
         with self._telling():
             self._begin()
@@ -214,20 +212,20 @@ class LabelJoin(Closing):
             self._base.execute("COMMIT")
 
     def rollback(self) -> None:
-        """Take back everything since the last commit."""
+        """Undo all changes since the last commit."""
         with self._telling():
             if self._base.in_transaction:
                 self._base.execute("ROLLBACK")
         self._look()
 
     def close(self) -> None:
-        """Take back what is not committed, and let go of the file."""
+        """Undo what is not committed, and close the file."""
         self._base.close()
 
     # -- rows --------------------------------------------------------------------------------
 
     def wait(self, rows: PendingDecisions) -> None:
-        """Let decisions wait for their labels; those beyond the cap are counted and left out."""
+        """Add decisions; those beyond the maximum number are counted and left out."""
         room = self._most - self._pending
         if len(rows) > room:
             self.passed.full += len(rows) - max(room, 0)
@@ -242,7 +240,7 @@ class LabelJoin(Closing):
             self._pending += added.rowcount
 
     def pass_by(self, event_time: Int64) -> None:
-        """Count decisions that nobody waits for, by the minute: they are told as a number.
+        """Count decisions that need no label, by minute; :meth:`mature` returns them as ``others``.
 
         Args:
             event_time: int64[n], ms.
@@ -258,7 +256,7 @@ class LabelJoin(Closing):
             )
 
     def learn(self, labels: LabelColumns) -> None:
-        """Take labels in; of several for one transaction the last one that was known in time."""
+        """Add labels; of several for a transaction, the last one that was known in time counts."""
         late = labels.event_time + self._horizon <= self._edge
         after = ~late & (labels.label_time > labels.event_time + self._maturity)
         self.passed.late_labels += int(late.sum())
@@ -272,7 +270,7 @@ class LabelJoin(Closing):
                 self._keep_all(told)
                 return
             if len(told) > self._most - self._labels:
-                # Those of transactions that have a label need no room.
+                # A label of a transaction that already has one needs no room.
                 told = self._with_room(told)
             added = self._base.executemany(
                 "INSERT OR IGNORE INTO labels VALUES (?, ?, ?, ?, ?, ?)", told.tuples()
@@ -282,7 +280,7 @@ class LabelJoin(Closing):
                 self._base.executemany(_LEARN, told.tuples())
 
     def _keep_all(self, labels: LabelColumns) -> None:
-        """Keep labels of which it is not known yet whether they were known in time."""
+        """Store labels of which it is not determined yet whether they were known in time."""
         room = max(self._most - self._labels, 0)
         self.passed.full_labels += max(len(labels) - room, 0)
         added = self._base.executemany(
@@ -292,7 +290,7 @@ class LabelJoin(Closing):
         self._labels += max(added.rowcount, 0)
 
     def _with_room(self, labels: LabelColumns) -> LabelColumns:
-        """Return the labels whose transaction has one, and as many others as there is room for."""
+        """Return the labels whose transaction already has one, and others while there is room."""
         room, met, kept = self._most - self._labels, set[int](), []
         for row, key in enumerate(labels.key.view(np.int64).tolist()):
             if (
@@ -308,10 +306,10 @@ class LabelJoin(Closing):
         return labels.take(np.array(kept, np.int64))
 
     def mature(self, watermark: int) -> Ripe:
-        """Return what is old enough, and forget it.
+        """Return the decisions that have matured, and delete them.
 
         Args:
-            watermark: Of event time, ms; it never goes back.
+            watermark: Of event time, ms; a lower one than before has no effect.
         """
         self._edge = max(self._edge, watermark)
         until = self._edge - self._horizon
@@ -358,14 +356,14 @@ class LabelJoin(Closing):
         return int(count)
 
     def _look(self) -> None:
-        """Read how much there is, and how far it has matured."""
+        """Read the numbers of rows, and the last watermark."""
         with self._telling():
             self._pending, self._labels = self._size("pending"), self._size(self._table)
             self._edge = int(self.note("edge") or _BEGINNING)
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
-        """Turn SQLite's errors into ours."""
+        """Convert SQLite's errors to ours."""
         try:
             yield
         except sqlite3.OperationalError as error:

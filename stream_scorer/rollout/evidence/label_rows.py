@@ -1,4 +1,4 @@
-"""Decisions and labels as the columns that the delayed join takes, and what comes out of it."""
+"""Columns of the delayed label join: decisions and labels in, matured decisions out."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 NO_OUTCOME: Final = 255
-"""In place of a shadow's outcome where none scored along."""
+"""In place of a shadow's outcome if there was no shadow."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,15 +22,15 @@ class PendingDecisions:
     """n decisions that wait for their labels.
 
     Attributes:
-        key: uint64[n], hash of customer and transaction id.
+        key: uint64[n], hash of what identifies the transaction in labels.
         event_time: int64[n], ms.
         partition: int32[n], source.
         offset: int64[n], source; with the partition it identifies the decision.
-        arm: uint8[n], what the caller counts it for; comes back as it is.
+        arm: uint8[n], set by the caller and returned unchanged.
         bucket: int64[n], likewise.
         amount: float64[n], in units of the currency.
-        outcome: uint8[n], values of ``core.batch.Outcome``.
-        shadow: uint8[n], what a shadow would have decided, or :data:`NO_OUTCOME`.
+        outcome: uint8[n], values of ``core.events.batch.Outcome``.
+        shadow: uint8[n], a shadow's outcome, or :data:`NO_OUTCOME`.
     """
 
     key: UInt64
@@ -55,7 +55,7 @@ class PendingDecisions:
         )  # fmt: skip
 
     def tuples(self) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows as the table has them."""
+        """Yield the rows in the order of the table's columns."""
         columns = (
             self.event_time, self.partition, self.offset, self.key.view(np.int64), self.arm,
             self.bucket, self.amount, self.outcome, self.shadow,
@@ -69,9 +69,9 @@ class LabelColumns:
 
     Attributes:
         key: uint64[n], as :attr:`PendingDecisions.key`.
-        event_time: int64[n], their transactions', ms; or a time that these are not after.
+        event_time: int64[n], event times of their transactions, ms, or upper bounds of these.
         label_time: int64[n], when they became known, ms.
-        partition: int32[n], where the label lay.
+        partition: int32[n], partition of the label's record.
         offset: int64[n], likewise.
         fraud: bool[n].
     """
@@ -94,7 +94,7 @@ class LabelColumns:
         )  # fmt: skip
 
     def tuples(self) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows as the table has them."""
+        """Yield the rows in the order of the table's columns."""
         columns = (
             self.key.view(np.int64), self.event_time, self.label_time, self.partition, self.offset,
             self.fraud,
@@ -104,17 +104,18 @@ class LabelColumns:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ripe:
-    """n decisions that have matured, by event time and source; each is told once.
+    """n matured decisions, ordered by event time and source; each is returned once.
 
     Attributes:
         event_time: int64[n], ms.
-        arm: uint8[n], as it came.
+        arm: uint8[n], as it was given.
         bucket: int64[n].
         amount: float64[n], in units of the currency.
         outcome: uint8[n].
         shadow: uint8[n].
-        fraud: bool[n], what the last label in time said; False without one.
-        others: How many have matured beside these that nobody waited for.
+        fraud: bool[n], by the last label that was known in time; False without one.
+        others: Number of further matured decisions that were only counted; see
+            ``LabelJoin.pass_by``.
     """
 
     event_time: Int64

@@ -1,4 +1,4 @@
-"""What a rollout is judged by, the two ways to judge it, and what was said."""
+"""The rules of a judgement, the state of the two ways to judge, and the judgements."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -30,22 +30,23 @@ _PAIRS: Final = {CANARY_WAY: BUCKETS // 2, SHADOW_WAY: BUCKETS}
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What a rollout is judged by; the same from its beginning to its end.
+    """The rules by which a rollout is judged; they do not change during the rollout.
 
     Attributes:
         began: Its first revision.
         salt: Of the customers' buckets.
-        candidate: The arm that is tried, as it is called among shadows.
-        limits: What verdicts are judged by.
+        candidate: The arm of the candidate, by its name as a shadow.
+        limits: The limits of the verdicts.
         guards: The fast guards of the canary.
-        shadow_guards: Those in shadow, where calls are not compared: a shadow is always asked last.
-        first_look: Transactions of the whole stream at the first look.
-        slow_call_us: A call that takes more microseconds per row is slow.
-        costs: Of decisions, in units of the currency.
+        shadow_guards: The fast guards in shadow. Calls are not compared there, as a shadow's model
+            is called last.
+        first_look: Number of transactions, of all arms, at the first look.
+        slow_call_us: A model call is slow if it takes more microseconds per row.
+        costs: Costs of decisions, in units of the currency.
         minor_per_unit: Minor units in a unit of the currency.
-        deadline_ms: How long after its beginning, in event time, the rollout is inconclusive.
-        both_ways: Whether it is tried in shadow and as a canary, one after the other: then each way
-            may spend half of the chances of error.
+        deadline_ms: Duration, in event time, after which the rollout is inconclusive.
+        both_ways: Whether it is judged in shadow and then as a canary. Each way then has half of
+            the error probabilities.
     """
 
     began: int
@@ -63,7 +64,7 @@ class Trial:
 
     @property
     def way_limits(self) -> GuardLimits:
-        """What one way is judged by."""
+        """The limits of one way."""
         if not self.both_ways:
             return self.limits
         alpha, mismatch = self.limits.alpha / 2, self.limits.alpha_mismatch / 2
@@ -72,7 +73,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A judgement, and how far the stream had come.
+    """A judgement, and the position of the stream at that time.
 
     Attributes:
         way: ``CANARY_WAY`` or ``SHADOW_WAY``.
@@ -80,7 +81,7 @@ class Judged:
         look: The number of the look.
         revision: The newest revision that had decided.
         clock_ms: Watermark of event time.
-        judgement: What was said.
+        judgement: The judgement.
     """
 
     way: str
@@ -91,12 +92,12 @@ class Judged:
     judgement: Judgement
 
     def plain(self) -> dict[str, Any]:
-        """Return it as JSON takes it."""
+        """Return it as plain data for JSON."""
         return {**asdict(replace(self, judgement=None)), "judgement": self.judgement.plain()}  # type: ignore[arg-type]
 
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> "Judged":
-        """Return what :meth:`plain` told."""
+        """Return the judgement of a result of :meth:`plain`."""
         said = told["judgement"]
         judgement = Judgement(Verdict(said["verdict"]), tuple(said["reasons"]), said["numbers"])
         return cls(**{**told, "judgement": judgement})
@@ -119,20 +120,20 @@ class Since:
 
 @dataclass(slots=True)
 class Way:
-    """Counters and evidence of one way to judge.
+    """Counts and evidence of one way to judge.
 
     Attributes:
         name: ``CANARY_WAY`` or ``SHADOW_WAY``.
-        tallies: What buckets did.
-        cost: float64[2, pairs], of matured decisions, by side.
-        matured_count: float64[2, pairs], how many matured.
+        tallies: Counts by bucket.
+        cost: float64[2, pairs], costs of matured decisions, by side.
+        matured_count: float64[2, pairs], number of matured decisions, by side.
         slots: Timed calls.
-        seen: Transactions of the whole stream.
-        matured: Matured ones of the whole stream.
-        frauds: Among the matured, by side.
+        seen: Number of transactions that count towards its fast looks.
+        matured: Number of matured transactions that count towards its slow looks.
+        frauds: Number of frauds among the matured, by side.
         fast: Evidence without labels.
         slow: Evidence with them.
-        last: Last judgement, by guard.
+        last: Last judgement of each guard.
     """
 
     name: str
@@ -149,12 +150,12 @@ class Way:
 
     @classmethod
     def new(cls, name: str) -> "Way":
-        """Return a way in which nothing was seen."""
+        """Return a way without counts."""
         size = _PAIRS[name]
         return cls(name, Tallies(size), np.zeros((2, size)), np.zeros((2, size)))
 
     def plain(self) -> dict[str, Any]:
-        """Return all but the arrays as JSON takes it."""
+        """Return all but the arrays as plain data for JSON."""
         return {
             "slots": self.slots.plain(), "seen": self.seen, "matured": self.matured,
             "frauds": self.frauds,
@@ -170,7 +171,7 @@ class Way:
 
     @classmethod
     def read(cls, name: str, told: Mapping[str, Any], arrays: Mapping[str, Any]) -> "Way":
-        """Return what :meth:`plain` and :meth:`arrays` told."""
+        """Return the way of the results of :meth:`plain` and :meth:`arrays`."""
         return cls(
             name, Tallies(_PAIRS[name], arrays[f"{name}.tallies"]), arrays[f"{name}.cost"],
             arrays[f"{name}.count"], Slots.read(told["slots"]), told["seen"], told["matured"],

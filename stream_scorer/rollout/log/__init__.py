@@ -1,1 +1,1 @@
-"""The control log as a process follows it."""
+"""The control log and the activations, as processes follow them."""

@@ -1,7 +1,7 @@
-"""Which revision of the plan decides each partition, and where the next one begins.
+"""Tracks which revision of the plan decides each partition, and where the next one begins.
 
-A batch in which a revision begins is cut there. What begins is true at once, for the batch that is
-computed ahead, and taken back with the batch that it began in.
+A batch is split at the offset where a revision begins. The revision is then active immediately, for
+the batch that is computed ahead. If the batch in which it begins is undone, so is the activation.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,12 +22,12 @@ Int64 = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class DecodedRecords:
-    """What could be decoded of a batch of records.
+    """The decoded records of a batch.
 
     Attributes:
         events: n transactions.
-        rows: int64[n], their records' rows.
-        undecodable: Other rows. What is in neither is no transaction.
+        rows: int64[n], the transactions' rows in the batch.
+        undecodable: Rows that could not be decoded. Rows in neither are not transactions.
     """
 
     events: EventBatch
@@ -35,7 +35,7 @@ class DecodedRecords:
     undecodable: Rejections
 
     def only(self, mine: NDArray[np.bool_]) -> "DecodedRecords":
-        """Return what was decoded of some records: bool by row."""
+        """Return only the given records; ``mine`` is bool by row of the batch."""
         kept = np.flatnonzero(mine[self.rows])
         other = self.undecodable
         left = np.flatnonzero(mine[other.rows])
@@ -50,7 +50,7 @@ class DecodedRecords:
 
 
 Reading = Callable[[Plan], DecodedRecords]
-"""Decodes a batch by the mapping of a plan; called twice, it decodes once."""
+"""Decodes a batch by the mapping of a plan; the result is cached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,8 @@ class BatchPiece:
 
     Attributes:
         routing: The revision.
-        events: They, as its mapping reads them.
-        rows: int64[n], where they are in the decoded batch; None: they are all of it, in order.
+        events: The events, decoded by its mapping.
+        rows: int64[n], their rows in the decoded batch; None: they are all rows, in order.
     """
 
     routing: Routing
@@ -70,7 +70,7 @@ class BatchPiece:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A partition goes on without a revision from ``offset`` on, and why."""
+    """A revision that is not used in a partition, from ``offset`` on, and the reason."""
 
     partition: int
     offset: int
@@ -80,15 +80,15 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
-    """A batch as the revisions cut it.
+    """A batch, split by the revisions that decide it.
 
     Attributes:
         pieces: In the order in which they are decided.
-        rows: int64[n], the records of the decoded batch, which the pieces' rows are of.
-        undecodable: Other records.
-        begun: Revisions that begin in it, where, and what they mean.
-        refusals: Revisions that are refused from it on.
-        before: What decided the partitions before, to go back to.
+        rows: int64[n], the record of each row of the decoded batch; the pieces' ``rows`` index it.
+        undecodable: Records that could not be decoded.
+        begun: The activations in this batch, each with its routing.
+        refusals: Revisions that are refused from this batch on.
+        before: The previous revision of each partition, for ``undo``.
     """
 
     pieces: tuple[BatchPiece, ...]
@@ -100,16 +100,16 @@ class BatchPlan:
 
     @property
     def activations(self) -> tuple[Activation, ...]:
-        """Where revisions begin in it."""
+        """The activations in this batch."""
         return tuple(activation for activation, _ in self.begun)
 
 
 class Activations:
-    """Keeps each held partition's revision.
+    """Tracks the revision of each assigned partition.
 
     Args:
-        lacking: Says why a partition's history does not serve a routing; empty when it does.
-        need: Told of a revision that decides a partition and is not ready.
+        lacking: Returns why history is missing for a routing in a partition; empty if none is.
+        need: Called with a revision that is needed and not ready.
     """
 
     def __init__(
@@ -123,11 +123,11 @@ class Activations:
         self._refused: set[tuple[int, int]] = set()
 
     def begin(self, partition: int, revision: int | None) -> None:
-        """A partition came; this is what decided its last record, None if nothing has."""
+        """Add a partition with the revision that decided its last record; None if none has."""
         self._active[partition] = revision
 
     def end(self, partition: int) -> None:
-        """A partition left."""
+        """Remove a partition."""
         self._active.pop(partition, None)
         self._refused = {each for each in self._refused if each[0] != partition}
 
@@ -136,15 +136,15 @@ class Activations:
         return self._active.get(partition)
 
     def cut(self, raw: RawRecords, decode: Reading, fleet: ReadyVersions) -> BatchPlan:
-        """Say who decides a batch, and let what begins in it begin.
+        """Split a batch by the revisions that decide it, and activate those that begin in it.
 
         Args:
             raw: The batch.
             decode: Decodes it.
-            fleet: What is ready.
+            fleet: The ready versions and revisions.
 
         Raises:
-            Paused: The revision that decides a partition is not among it.
+            Paused: The revision that decides a partition is not ready.
         """
         if fleet.pinned:
             return _by_one(fleet.newest, decode)
@@ -167,7 +167,7 @@ class Activations:
         fleet: ReadyVersions,
         before: Mapping[int, int | None],
     ) -> BatchPlan:
-        # A revision with another mapping begins by the event times that its own mapping reads.
+        # If a revision has another mapping, that mapping's event times determine where it begins.
         revision = np.zeros(len(raw), np.int64)
         begun: list[tuple[Activation, Routing]] = []
         refusals: list[Refusal] = []
@@ -184,7 +184,7 @@ class Activations:
             if active is not None:
                 revision[own] = active
             elif not moves or moves[0][0] > first:
-                # Nothing has decided here yet: the oldest that is ready does.
+                # No revision has decided here yet: the oldest ready one does.
                 moves = [(first, 0), *((offset, place) for offset, place in moves if place)]
             for offset, place in moves:
                 number = usable[place].revision
@@ -202,7 +202,7 @@ class Activations:
         return replace(whole, begun=tuple(begun), refusals=tuple(refusals), before=before)
 
     def _why(self, partition: int, fleet: ReadyVersions) -> str:
-        """Return why nothing that is ready can decide a partition."""
+        """Return why no ready revision can decide a partition."""
         told = {r.revision: self._lacking(partition, r) for r in fleet.routings}
         return "; ".join(f"revision {number}: {why}" for number, why in told.items())
 
@@ -219,7 +219,7 @@ class Activations:
     def _usable(
         self, partition: int, offset: int, fleet: ReadyVersions, refusals: list[Refusal]
     ) -> list[Routing]:
-        """Return what the partition's history serves; the others are refused, once."""
+        """Return the later revisions for which no history is missing; refuse the others, once."""
         active, found = self._active.get(partition), []
         for routing in fleet.routings:
             if active is not None and routing.revision <= active:
@@ -232,7 +232,7 @@ class Activations:
         return found
 
     def undo(self, cut: BatchPlan) -> None:
-        """Take back what began in a batch that is given up."""
+        """Undo the activations and refusals of an aborted batch."""
         self._give_up(cut.before)
         self._refused -= {(each.partition, each.revision) for each in cut.refusals}
 
@@ -244,7 +244,7 @@ def _by_one(routing: Routing, decode: Reading) -> BatchPlan:
 
 
 def _by_several(by_number: Mapping[int, Routing], revision: Int64, decode: Reading) -> BatchPlan:
-    """Return the plan of a batch whose n records several revisions decide: int64[n]."""
+    """Return the plan of a batch; ``revision`` is int64[n], the revision of each record."""
     numbers = np.unique(revision).tolist()
     if len(numbers) == 1:
         return _by_one(by_number[numbers[0]], decode)
@@ -266,7 +266,7 @@ def _by_several(by_number: Mapping[int, Routing], revision: Int64, decode: Readi
 
 
 def _due(routing: Routing, partition: int, first: int, decode: Reading) -> int | None:
-    """Return from which offset of a partition a revision may decide; None: not in this batch."""
+    """Return a partition's offset from which a revision may decide; None: not in this batch."""
     if routing.effective_at is None:
         return first
     events = decode(routing.shared).events

@@ -17,17 +17,17 @@ _STEP_SECONDS = 0.05
 
 
 class ActivationLog:
-    """Reads the topic, and encodes what is to be written there.
+    """Reads the topic, and encodes new records for it.
 
-    A record that is not an activation says nothing of any partition, and is passed over.
+    Records that are not activations are skipped.
 
     Args:
         settings: The cluster and this instance.
-        registry: Knows the writers' schemas, and ours.
-        listener: Told of records that are not activations.
+        registry: Has the writers' schemas, and ours.
+        listener: Notified of records that are not activations.
 
     Raises:
-        RolloutError: The topic has several partitions, or its beginning is gone.
+        RolloutError: The topic has several partitions, or its beginning was deleted.
         SettingsError: It does not exist.
         UnavailableError: The broker does not answer.
     """
@@ -48,8 +48,8 @@ class ActivationLog:
     def mark_end(self) -> None:
         """Note the end that the topic has now, open transactions included.
 
-        Who takes a partition over must know what its last owner committed there, markers on their
-        way or not.
+        A process that takes over a partition must know all activations that its last owner
+        committed, even if the transaction markers are not written yet.
 
         Raises:
             UnavailableError: The broker does not answer.
@@ -57,10 +57,10 @@ class ActivationLog:
         self._records.mark_end(stable=False)
 
     def read(self) -> bool:
-        """Read on; return whether all up to the noted end is known.
+        """Read some records; return whether all up to the noted end are read.
 
         Raises:
-            RegistryUnavailableError: A writer's schema cannot be asked for.
+            RegistryUnavailableError: A writer's schema cannot be fetched now.
             UnavailableError: The broker does not answer.
         """
         if self._records.left:
@@ -72,14 +72,14 @@ class ActivationLog:
         """Read to the end that the topic has now, open transactions included.
 
         Raises:
-            RegistryUnavailableError: A writer's schema cannot be asked for.
+            RegistryUnavailableError: A writer's schema cannot be fetched now.
             UnavailableError: The broker does not answer, or no offset could be read for 30 s.
         """
         self._untaken += self._records.to_end(stable=False)
         self._take_untaken()
 
     def at(self, partition: int, next_offset: int) -> int | None:
-        """Return the revision that decided the record before an offset; None for none."""
+        """Return the revision that decided the record before an offset; None if none did."""
         found = [each for each in self._active.get(partition, ()) if each[0] < next_offset]
         return max(found)[1] if found else None
 
@@ -92,10 +92,10 @@ class ActivationLog:
         return sorted(self._active.get(partition, ()))
 
     def outgoing(self, cut: BatchPlan, at_ms: int) -> list[Outgoing]:
-        """Return the records for what begins in a batch, and what is refused there.
+        """Return the records of a batch's activations and refusals.
 
         Args:
-            cut: The batch, cut.
+            cut: The split batch.
             at_ms: Now, ms since the epoch.
         """
         told = [
@@ -127,12 +127,12 @@ class ActivationLog:
         return [Outgoing(self._topic, BytesColumn.of(values), BytesColumn.of(keys))]
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._records.close()
 
     def _take_untaken(self) -> None:
         while self._untaken:
-            # One that cannot be read now stays the next.
+            # A record whose schema cannot be fetched now stays the next.
             self._take(self._untaken[0])
             self._untaken.popleft()
 

@@ -28,7 +28,7 @@ from stream_scorer.telemetry import Listener, RecordsSkipped
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STEP_SECONDS = 0.05
 _MARGIN_SECONDS = 15.0
-"""Within which the broker ends a transaction that is past its time."""
+"""The broker aborts a transaction at most this long after its timeout."""
 _FIELDS = {
     "sequence": int, "previous": bytes, "kind": str, "at": datetime, "key_id": str, "body": str,
     "signature": bytes,
@@ -36,22 +36,22 @@ _FIELDS = {
 
 
 class ControlLog:
-    """Reads the topic ``rollout`` and appends to it. Not for several threads at once.
+    """Reads the topic ``rollout`` and appends to it. Not thread-safe.
 
-    A record that cannot be taken yet, since the registry is out, waits here and is taken first by
-    the next call: the topic's reader does not go back. A record that is not a command is an entry
-    of the log that changes nothing. If it was one that this process cannot read, the next command
-    of an operator does not follow the last one, and ends the process instead of a silent gap.
+    If the registry is unavailable, a record that needs it is kept, and folded first by the next
+    call. A record that is not a command is an entry of the log without effect. If it is a command
+    that this process cannot read, the next command of an operator does not follow the last one. So
+    the process stops, instead of continuing without that command.
 
     Args:
         settings: The cluster, the registry, and whose commands count.
-        listener: Told of records that are not commands.
+        listener: Notified of records that are not commands.
 
     Attributes:
-        log: What was read so far comes to.
+        log: The fold of the records that were read.
 
     Raises:
-        RolloutError: The topic's beginning is gone, or it has several partitions.
+        RolloutError: The topic's beginning was deleted, or it has several partitions.
         SchemaError: The registry does not know our schema.
         SettingsError: The topic does not exist, or an operator's key cannot be read.
         UnavailableError: Broker or registry do not answer.
@@ -69,11 +69,11 @@ class ControlLog:
         self._waiting: deque[ControlRecord] = deque()
 
     def refresh(self) -> RolloutState:
-        """Read to the end that the topic has now, and return what it comes to.
+        """Read to the end that the topic has now, and return the state.
 
         Raises:
-            RolloutError: A later program wrote there, or a command is missing here; so does every
-                further call.
+            RolloutError: A newer version wrote there, or a command is missing here. Every further
+                call raises it, too.
             UnavailableError: Broker or registry do not answer.
         """
         self._waiting.extend(self._records.to_end())
@@ -81,7 +81,7 @@ class ControlLog:
         return self.log.state
 
     def poll(self, wait: float) -> list[FoldedRecord]:
-        """Return what became of the records that come within ``wait`` seconds; raises as above."""
+        """Return the entries of records that arrive within ``wait`` seconds; raises as above."""
         if not self._waiting:
             self._waiting.extend(self._records.poll(wait))
         return self._take_waiting()
@@ -89,16 +89,16 @@ class ControlLog:
     def prepare(
         self, kind: CommandKind, body: StrictModel, key: Ed25519PrivateKey | None, at: int
     ) -> Command:
-        """Return a command for the end of the log as it was read.
+        """Return a command for the position after the last record that was read.
 
         Args:
-            kind: What it does.
-            body: Of that kind.
-            key: Whose signature it bears; None for none.
+            kind: Kind of the command.
+            body: Its body.
+            key: Signs it; None: it is not signed.
             at: ms since the epoch.
 
         Raises:
-            RolloutError: It would be refused; says why.
+            RolloutError: It would be refused; gives the reason.
         """
         state = self.log.state
         command = write(state.sequence + 1, state.head, kind, body, at, key)
@@ -121,19 +121,20 @@ class ControlLog:
         at: int | None = None,
         expected: bytes | None = None,
     ) -> FoldedRecord:
-        """Write a command behind all that is there, and return what became of it.
+        """Write a command at the end of the topic, and return its entry.
 
         Args:
-            kind: As :meth:`prepare`; so are the next two.
-            body: Of that kind.
-            key: Whose signature it bears.
+            kind: As for :meth:`prepare`; so are the next two.
+            body: Its body.
+            key: Signs it; None: it is not signed.
             at: ms since the epoch; None for now.
-            expected: The head of the state that it was decided on. Verdicts may have come since:
-                they move nothing. None: whatever the log comes to is what it is meant for.
+            expected: Head of the state for which it was decided. Only verdicts may have come since,
+                as they change no routing. None: any state.
 
         Raises:
-            RolloutError: It would be refused, or another command came since ``expected``, and it
-                was not written; or another command came first, and it changed nothing.
+            RolloutError: It was not written, because it would be refused or another command came
+                since ``expected``; or it was written without effect, because another command came
+                first.
             UnavailableError: The broker does not answer; it may have been written.
         """
         self.refresh()
@@ -153,9 +154,9 @@ class ControlLog:
         return entry
 
     def _found(self, offset: int) -> FoldedRecord:
-        """Read up to a record, and return what became of it.
+        """Read up to a record, and return its entry.
 
-        The open transaction of another writer holds back what stands behind it, until its end.
+        The records after another writer's open transaction can be read only when it has ended.
         """
         deadline = time.monotonic() + self._kafka.transaction_timeout_ms / 1_000 + _MARGIN_SECONDS
         while not self.log.entries or self.log.entries[-1].offset < offset:
@@ -169,11 +170,11 @@ class ControlLog:
         return next(each for each in reversed(self.log.entries) if each.offset == offset)
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._records.close()
 
     def _take_waiting(self) -> list[FoldedRecord]:
-        """Take what was read; a record that stops this reader stays the next."""
+        """Fold what was read; a record that raises an error stays the next."""
         found = []
         while self._waiting:
             found.append(self._take(self._waiting[0]))

@@ -1,9 +1,9 @@
-"""The versions of a scorer that follows the control log: loaded while it decides.
+"""Loads the versions of a scorer that follows the control log, while it decides.
 
-One thread reads the log, and at once shows every revision whose versions are in memory, so that a
-rollback waits for no download. Another loads, verifies and compiles what further revisions name.
-What is shown is replaced as a whole. What cannot be used is refused with its reason, and the
-revision before it goes on.
+One thread reads the log, and immediately publishes each revision whose versions are in memory. So a
+rollback does not wait for a download. Another thread loads, verifies and compiles the versions of
+further revisions. What is published is one object, which is replaced. A revision that cannot be
+used is refused with the reason, and the revision before it continues to decide.
 """
 
 import threading
@@ -36,14 +36,14 @@ _LOG, _STORE = "control log", "models"
 
 
 class LiveVersions:
-    """What the control log's revisions name, ready to decide.
+    """The versions that the control log's revisions name, ready to decide.
 
     Args:
         settings: The cluster, the store, and whose signatures count.
-        listener: Told what is loaded, refused and waited for.
-        warm: NAME:VERSION whose fields and windows the rings keep beside; None: no other.
-        loaded: Given each bundle, once it decides.
-        unloaded: Given each bundle that no revision names any more.
+        listener: Notified of what is loaded, refused and awaited.
+        warm: NAME:VERSION whose fields and windows the rings keep in addition; None: no other.
+        loaded: Called with each bundle that was loaded.
+        unloaded: Called with each bundle that was unloaded, as no revision names it now.
 
     Raises:
         StreamScorerError: The log cannot be read; see ``ControlLog``.
@@ -73,7 +73,7 @@ class LiveVersions:
         self._fleet: ReadyVersions | None = None
         self._before: tuple[Routing, ...] = ()
         self._failure: Exception | None = None
-        # Over what is in memory and what is refused; never held while something is loaded.
+        # Guards what is in memory and what is refused; never held during a load.
         self._lock = threading.RLock()
         self._due = threading.Event()
         self._closed = threading.Event()
@@ -83,7 +83,7 @@ class LiveVersions:
         """What is ready now.
 
         Raises:
-            Exception: What ended following the log, such as a later program's command.
+            Exception: The error that ended a thread, such as a newer version's command in the log.
         """
         if self._failure is not None:
             raise self._failure
@@ -93,17 +93,17 @@ class LiveVersions:
 
     @property
     def warming(self) -> Model | None:
-        """The version that is warmed beside."""
+        """The version that is warming; None without one."""
         return self._warming
 
     def wait(self, active: Iterable[int]) -> ReadyVersions:
-        """Return the first fleet, once there is a plan.
+        """Wait for a plan, load its versions, and return what is ready.
 
         Args:
-            active: Revisions that partitions were decided by last.
+            active: Revisions that decided the partitions last.
 
         Raises:
-            ModelError: Nothing that the log names can be used.
+            ModelError: No revision of the log can be used.
             StreamScorerError: The log cannot be followed.
         """
         self._wanted.update(active)
@@ -129,9 +129,9 @@ class LiveVersions:
         return {number: each.shared for number, each in list(self._log.log.routings.items())}
 
     def need(self, revision: int) -> None:
-        """Ask for an older revision, by which a partition was decided last, or for any older.
+        """Request an older revision that decided a partition last, or ``ANY_OLDER``.
 
-        One that was refused is tried again.
+        A revision that was refused is tried again.
         """
         with self._lock:
             self._wanted.add(revision)
@@ -139,17 +139,17 @@ class LiveVersions:
         self._due.set()
 
     def begin(self, prepare: Callable[[Model, Plan], None]) -> None:
-        """Follow the log from now on, on threads of its own.
+        """Start the threads that follow the log and load versions.
 
         Args:
-            prepare: Touches a model once before it decides.
+            prepare: Runs a model once before it decides.
         """
         self._prepare = prepare
         for name, work in (("control-log", self._follow), ("model-loader", self._load_when_due)):
             threading.Thread(target=work, name=name, daemon=True).start()
 
     def close(self) -> None:
-        """End it. Does not wait for a store that hangs."""
+        """Stop the threads. Does not wait for a store that hangs."""
         self._closed.set()
         self._due.set()
 
@@ -168,7 +168,7 @@ class LiveVersions:
             except UnavailableError as error:
                 outage.begin(Paused(_LOG, str(error)))
                 self._closed.wait(_RETRY_SECONDS)
-            except Exception as error:  # noqa: BLE001 whatever it is, who decides must hear of it
+            except Exception as error:  # noqa: BLE001 any error must reach the deciding thread
                 self._failure = error
                 return
         self._log.close()
@@ -181,7 +181,7 @@ class LiveVersions:
             self._due.wait()
             if self._closed.is_set():
                 return
-            # What comes from here on is looked at in another round.
+            # Requests from here on are handled in another round.
             self._due.clear()
             try:
                 self._load()
@@ -195,10 +195,10 @@ class LiveVersions:
                 return
 
     def _load(self) -> None:
-        """Load what the newest revisions name, and show it.
+        """Load the versions of the newest revisions, and publish them.
 
         Raises:
-            UnavailableError: The store does not answer for one of them; the others are shown.
+            UnavailableError: The store does not answer for one of them; the others are published.
         """
         lost: UnavailableError | None = None
         for routing in self._asked():
@@ -207,7 +207,7 @@ class LiveVersions:
             except UnavailableError as error:
                 lost = error
                 continue
-            # The first that is shown lays the rings out: for all of them.
+            # The first publication determines the layout of the rings, so it waits for all of them.
             if self._fleet is not None and self._usable(routing):
                 self._show()
         self._show()
@@ -217,7 +217,8 @@ class LiveVersions:
     def _asked(self) -> Iterable[Routing]:
         """Yield the revisions that may have to decide, newest first.
 
-        What is due at once is due instead of all that came before it, once it can be used.
+        A usable revision without ``effective_at`` replaces all earlier ones, except for requested
+        ones.
         """
         settled = False
         for routing in reversed(list(self._log.log.routings.values())):
@@ -233,7 +234,7 @@ class LiveVersions:
             return known and routing.revision not in self._refused
 
     def _take(self, routing: Routing) -> None:
-        """Load what a revision names, or refuse it."""
+        """Load the versions of a revision, or refuse it."""
         with self._lock:
             if routing.revision in self._refused:
                 return
@@ -261,7 +262,7 @@ class LiveVersions:
             self._loaded(bundle)
 
     def _touch(self, model: Model, shared: Plan) -> None:
-        """Let a version decide made-up transactions, so that no real one is the first."""
+        """Let a version decide made-up transactions before it decides real ones."""
         try:
             self._prepare(model, shared)
         except Exception as error:
@@ -276,11 +277,11 @@ class LiveVersions:
     def _model(
         self, version: Version, bundles: Mapping[Version, Bundle], routing: Routing
     ) -> Model:
-        """Return a version as a revision's plan has it.
+        """Return a version's model, compiled for a revision's plan.
 
         Raises:
-            ModelError: The plan and its features do not fit together, or the rings, as they were
-                laid out, do not have what it needs.
+            ModelError: Its features do not fit the plan, or need what the rings' layout does not
+                have.
         """
         (model,) = models_under([(bundles[version], routing.shared)], self._rings)
         if lacking := _lacking(self._rings, model):
@@ -298,9 +299,10 @@ class LiveVersions:
         return True
 
     def _unload(self, usable: Iterable[Routing]) -> list[Bundle]:
-        """Take the bundles out of memory that no revision names; return them.
+        """Remove the bundles that no revision names from memory, and return them.
 
-        Those of the revision before stay, because a batch may still be decided by it.
+        Bundles of the revisions that were published before stay, because a batch may still use
+        them.
         """
         shown = () if self._fleet is None else self._fleet.routings
         kept = (*usable, *shown, *self._before)
@@ -311,7 +313,7 @@ class LiveVersions:
         return left
 
     def _models(self, usable: Sequence[Routing]) -> dict[int, dict[Version, Model]]:
-        """Return the models of revisions, ascending; the first time, lay the rings out for them."""
+        """Return the models of ascending revisions; the first call determines the rings' layout."""
         asked = [(each, v) for each in usable for v in dict.fromkeys(each.versions.values())]
         bundles = [(self._bundles[version], each.shared) for each, version in asked]
         if self._rings is None and self._beside is not None:
@@ -326,9 +328,10 @@ class LiveVersions:
         return found
 
     def _show(self) -> None:
-        """Show the revisions whose versions are in memory, and refuse those that they cannot serve.
+        """Publish the revisions whose versions are in memory, and refuse those that cannot decide.
 
-        A revision may have another mapping, so a version that decides already may lack history.
+        A revision may have another mapping. So history can be missing even for a version that
+        already decides.
         """
         with self._lock:
             known = set(self._refused)
@@ -359,16 +362,16 @@ class LiveVersions:
 
 
 def _lacking(rings: Engine | None, model: Model) -> str:
-    """Return what rings lack for a model; empty if nothing, or if they are not laid out yet."""
+    """Return what a model needs and the rings do not have; empty while they have no layout."""
     return "" if rings is None else rings.lacks(model.features.engine)
 
 
 def cold(version: Version, lacking: str, *, served: bool) -> ModelError:
-    """Return the error of a version that rings cannot serve as they were laid out.
+    """Return the error for a version that needs what the rings' layout does not have.
 
     Args:
         version: The version.
-        lacking: What they lack.
+        lacking: What the rings do not have.
         served: Whether the version decides already, by another plan.
     """
     restart = (

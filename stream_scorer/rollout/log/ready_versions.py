@@ -1,4 +1,4 @@
-"""The versions that a scorer holds ready, and the revisions of the plan that it can follow."""
+"""The versions that a scorer has loaded, and the revisions of the plan that it can follow."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,19 +10,20 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet
 
 ANY_OLDER = 0
-"""Asks for every revision that there ever was."""
+"""Requests every revision of the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadyVersions:
-    """Models behind one engine, and what they may be asked to do; replaced as a whole.
+    """Models with one engine, and their revisions. A change replaces the object.
 
     Attributes:
-        models: By revision and version, compiled under the plan of the revision; all share their
+        models: By revision and version, compiled for the plan of the revision; all share their
             engine.
-        routings: Revisions that these models can follow, ascending; one at least.
-        refused: Why others cannot be followed, by revision.
-        pinned: Whether there is no rollout: the one routing holds everywhere, unrecorded.
+        routings: Revisions that these models can follow, ascending; at least one.
+        refused: By revision that cannot be followed, the reason.
+        pinned: Whether there is no rollout: the one routing decides everywhere, and is not
+            recorded.
     """
 
     models: Mapping[int, Mapping[Version, Model]]
@@ -37,7 +38,7 @@ class ReadyVersions:
 
     @property
     def every(self) -> tuple[Model, ...]:
-        """All models; a version is there once for each revision that has it."""
+        """All models; a version occurs once for each revision that has it."""
         return tuple(model for models in self.models.values() for model in models.values())
 
     @property
@@ -52,20 +53,20 @@ class ReadyVersions:
 
     @property
     def shared(self) -> Plan:
-        """What all arms share. What the state rests on is the same in every revision."""
+        """What all arms share. The parts on which state depends are the same in every revision."""
         return self.newest.shared
 
     def of(self, revision: int | None) -> Routing | None:
-        """Return a revision's routing, if it is among these."""
+        """Return a revision's routing; None if it is not ready."""
         return next((each for each in self.routings if each.revision == revision), None)
 
 
 class Versions(Protocol):
-    """Where a scorer finds its models and plan."""
+    """Provides a scorer's models and plan."""
 
     @property
     def fleet(self) -> ReadyVersions:
-        """What is ready now; another object whenever it changed."""
+        """What is ready now; a new object after each change."""
         ...
 
     def plans(self) -> Mapping[int, Plan]:
@@ -73,7 +74,7 @@ class Versions(Protocol):
         ...
 
     def need(self, revision: int) -> None:
-        """Ask for a revision by which a partition was decided last, or for ``ANY_OLDER``."""
+        """Request the revision that decided a partition last, or ``ANY_OLDER``."""
         ...
 
 
@@ -91,9 +92,9 @@ class Pinned:
         self.fleet = ReadyVersions({routing.revision: {version: model}}, (routing,), pinned=True)
 
     def plans(self) -> Mapping[int, Plan]:
-        """Return that of the one revision."""
+        """Return the plan of the one revision."""
         return {self.fleet.newest.revision: self.fleet.shared}
 
     def need(self, revision: int) -> None:
-        """Know of no other."""
+        """Raise an error: there is only one revision."""
         raise RuntimeError(f"revision {revision}: there is no rollout")

@@ -1,4 +1,4 @@
-"""The ``rollout`` commands: what an operator asks for, written to the control log."""
+"""The ``rollout`` commands: each writes an operator's command to the control log."""
 
 import hashlib
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from stream_scorer.security.keys import key_id
 from stream_scorer.settings import Settings
 
 _TOLD = 1_000
-"""Characters of a command that the audit log is told; the rest is in the control log."""
+"""Maximum characters of a command in the audit log; the control log has all of it."""
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def operating(
 
     Args:
         settings: The cluster, and the audit log.
-        key: Whose signature the commands bear; None for none.
+        key: Signs the commands; None: they are not signed.
         reason: Why, for people.
 
     Raises:
@@ -55,15 +55,16 @@ def operating(
 
 
 class Operator:
-    """Gives commands, and fills in what a command leaves open from where the rollout is.
+    """Writes commands, and completes them from the state of the rollout.
 
-    Each returns the document that ``--json`` prints. A command is for the state that the log was
-    read to when it was checked: if another came since, it is not written, and says so.
+    Each method returns the document that ``--json`` prints. A command is for the state that was
+    read last. If another command than a verdict came since, RolloutError is raised and nothing is
+    written.
 
     Args:
         log: Read to its end.
-        key: Whose signature the commands bear; None for none.
-        audit: Told of each command before it is written.
+        key: Signs the commands; None: they are not signed.
+        audit: Records each command before it is written.
         reason: Why, for people; kept in the log.
     """
 
@@ -77,15 +78,15 @@ class Operator:
 
     @property
     def state(self) -> RolloutState:
-        """Where the rollout is."""
+        """The state of the rollout."""
         return self._log.log.state
 
     def start(self, plan: RolloutPlan, *, replace: bool) -> dict[str, Any]:
         """Begin a rollout.
 
         Args:
-            plan: What it may do.
-            replace: Whether one that runs ends by that.
+            plan: The plan of the rollout.
+            replace: Whether it may replace a running rollout.
 
         Raises:
             RolloutError: The plan is refused, or another rollout runs.
@@ -101,12 +102,12 @@ class Operator:
     def step(
         self, stage: int | None, percent: float | None, effective_at: int | None
     ) -> dict[str, Any]:
-        """Go on to a later stage.
+        """Advance to a later stage.
 
         Args:
-            stage: Its place in the ramp; None for the next.
-            percent: Its share, instead.
-            effective_at: Event time, ms; None: at once.
+            stage: Index in the ramp; None: the next.
+            percent: Percentage of the stage, instead of its index.
+            effective_at: Event time, ms, from which it decides; None: immediately.
 
         Raises:
             RolloutError: There is no such stage, or the step is refused.
@@ -124,13 +125,13 @@ class Operator:
         return self._give(CommandKind.STEP, stage=wanted, effective_at=effective_at)
 
     def switch(self, to: str | None, effective_at: int | None) -> dict[str, Any]:
-        """Let a colour decide; None for the one that does not now; raises as :meth:`step`."""
+        """Let a colour decide; None: the one that does not decide now. Raises as :meth:`step`."""
         state = self.state
         other = COLOURS[state.colour == COLOURS[0]]
         return self._give(CommandKind.SWITCH, to=to or other, effective_at=effective_at)
 
     def promote(self, arm: str | None, effective_at: int | None) -> dict[str, Any]:
-        """Make an arm's version the champion; None for the only candidate.
+        """Make an arm's version the champion; None: the only candidate's.
 
         Raises:
             RolloutError: There are several candidates, or the promotion is refused.
@@ -149,11 +150,11 @@ class Operator:
         return self._give(CommandKind.ROLLBACK)
 
     def pause(self) -> dict[str, Any]:
-        """Hold the rollout."""
+        """Pause the rollout."""
         return self._give(CommandKind.PAUSE)
 
     def resume(self) -> dict[str, Any]:
-        """Let it go on."""
+        """Resume the rollout."""
         return self._give(CommandKind.RESUME)
 
     def answer(self, kind: CommandKind, proposal: int | None) -> dict[str, Any]:
@@ -161,10 +162,10 @@ class Operator:
 
         Args:
             kind: ``APPROVE`` or ``REJECT``.
-            proposal: Its sequence number; None for what waits now.
+            proposal: Its sequence number; None: the proposal that waits now.
 
         Raises:
-            RolloutError: Nothing waits for an answer, or something else.
+            RolloutError: No proposal, or another one, waits for an answer.
         """
         if proposal is None:
             pending = self.state.pending
@@ -192,7 +193,7 @@ class Operator:
             "what": said(body)[:_TOLD], "reason": self._reason,
             "sha256": hashlib.sha256(whole).hexdigest(),
         }  # fmt: skip
-        # Before it is done: nothing is written that the audit log does not know of.
+        # The audit log comes first: it has every command that is written.
         self._audit.record(f"rollout.{kind}", subject, details, actor)
         try:
             entry = self._log.append(kind, body, self._key, expected=head)
@@ -213,7 +214,7 @@ def event_time(text: str | None) -> int | None:
     """Return a time as ms since the epoch.
 
     Args:
-        text: ISO 8601 with its zone, or ms since the epoch; None for none.
+        text: ISO 8601 with its zone, or ms since the epoch; None returns None.
 
     Raises:
         SettingsError: It is neither.

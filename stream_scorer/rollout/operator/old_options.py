@@ -1,7 +1,7 @@
-"""Options of ``rollout start`` that are keys of the plan file now; they work for one more version.
+"""Options of ``rollout start`` that are now keys of the plan file; they work for one more version.
 
-Each writes its key into the plan's table, over what the file has there. To remove them, remove
-this module and what imports it.
+Each option writes its key into the plan's table, and replaces what the file has there. To remove
+them, remove this module and its imports.
 """
 
 import base64
@@ -32,7 +32,7 @@ class OldOption:
 
 
 def lay_over(table: dict[str, Any], given: Mapping[str, Any]) -> None:
-    """Write what old options say into the table of a plan file.
+    """Write the values of old options into the table of a plan file.
 
     Args:
         table: Changed in place.
@@ -48,7 +48,7 @@ def lay_over(table: dict[str, Any], given: Mapping[str, Any]) -> None:
 
 
 def _value(key: str, read: Callable[[str], Any] = str) -> OldOption:
-    """Return an option whose last value is the key's."""
+    """Return an option whose last value is written as the key's."""
 
     def write(table: dict[str, Any], values: Any) -> None:
         *outer, name = key.split(".")

@@ -1,4 +1,4 @@
-"""What ``rollout status`` and ``rollout history`` tell, as plain documents."""
+"""The documents of ``rollout status`` and ``rollout history``, as plain data."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -34,14 +34,14 @@ from stream_scorer.settings import Settings
 
 
 def status(settings: Settings, log: ControlLog) -> dict[str, Any]:
-    """Return where the rollout is, and what each partition made of it.
+    """Return the state of the rollout, and the active revision of each partition.
 
     Args:
         settings: The cluster and the registry.
         log: Read to its end.
 
     Raises:
-        RolloutError: The beginning of the activations is gone.
+        RolloutError: The beginning of the activations was deleted.
         SettingsError: A topic does not exist.
         UnavailableError: Broker or registry do not answer.
     """
@@ -59,7 +59,7 @@ def status(settings: Settings, log: ControlLog) -> dict[str, Any]:
 
 
 def _judge_restarts(partitions: Iterable[dict[str, Any]], settings: Settings) -> None:
-    """Add, to each partition, why a scorer that restarts could not load what decides there."""
+    """Add to each partition why a restarted scorer could not load its versions."""
     reasons: dict[str, str] = {}
     for row in partitions:
         for label in row["versions"].values():
@@ -73,7 +73,7 @@ def _judge_restarts(partitions: Iterable[dict[str, Any]], settings: Settings) ->
 
 
 def _why_not_loadable(settings: Settings, label: str) -> str:
-    """Return why the store's bundle would be refused at a start; empty where it would not be.
+    """Return why the store's bundle would be refused at a start; empty if it would not be.
 
     Versions, files and signature are verified as at a start; the model itself is not loaded.
     """
@@ -94,7 +94,7 @@ def history(log: ControlLog) -> list[dict[str, Any]]:
 
 
 def progress_document(state: RolloutState) -> dict[str, Any]:
-    """Return where a rollout is."""
+    """Return the state of a rollout as a document."""
     plan, routing = state.plan, state.routing
     if plan is None or routing is None:
         return {"phase": state.phase.value}
@@ -128,7 +128,7 @@ def progress_document(state: RolloutState) -> dict[str, Any]:
 
 
 def _arms(routing: Routing) -> list[dict[str, Any]]:
-    """Return each arm, what it does and for how many customers."""
+    """Return each arm, its role and its share of the customers."""
     rows = []
     for arm, version in routing.versions.items():
         role = "shadow" if arm in routing.shadows else "warm"
@@ -141,7 +141,7 @@ def _arms(routing: Routing) -> list[dict[str, Any]]:
 
 
 def entry_document(entry: FoldedRecord) -> dict[str, Any]:
-    """Return what became of one record."""
+    """Return one record of the log as a document."""
     command, signer = entry.command, entry.signer
     return {
         "offset": entry.offset,
@@ -158,7 +158,7 @@ def entry_document(entry: FoldedRecord) -> dict[str, Any]:
 
 
 def said(body: StrictModel) -> str:
-    """Return what a command says, in a line."""
+    """Return the content of a command in one line."""
     told = ""
     if isinstance(body, RolloutPlan):
         versions = ", ".join(f"{arm} {label}" for arm, label in sorted(body.versions.items()))
@@ -183,12 +183,12 @@ def said(body: StrictModel) -> str:
 def by_partition(
     records: Iterable[dict[str, Any]], of_input: Iterable[int], revision: int
 ) -> list[dict[str, Any]]:
-    """Return, by partition of the input, what decides there and what was refused.
+    """Return, by partition of the input, the active revision and those that were refused.
 
     Args:
         records: Of the topic ``activations``.
         of_input: The input's partitions.
-        revision: The newest.
+        revision: The newest revision.
     """
     found: dict[int, dict[str, Any]] = {
         partition: {
@@ -220,7 +220,7 @@ def by_partition(
 
 
 def when(at: int) -> str:
-    """Return ms since the epoch in ISO 8601, or as they are where no calendar has them."""
+    """Return ms since the epoch in ISO 8601, or as digits if they are outside of the calendar."""
     try:
         return datetime.fromtimestamp(at / 1_000, UTC).isoformat(timespec="milliseconds")
     except (OverflowError, ValueError):
@@ -228,7 +228,7 @@ def when(at: int) -> str:
 
 
 def _activations(settings: Settings) -> list[dict[str, Any]]:
-    """Return the records of the topic ``activations``; what is none of ours is left out."""
+    """Return the records of the topic ``activations``, without those that cannot be decoded."""
     reader = RecordReader(settings.registry, "activation.v1")
     topic = KeptTopic(settings.kafka, settings.kafka.topics.activations)
     found = []

@@ -1,4 +1,4 @@
-"""From a plan file to the complete plan that ``rollout start`` writes."""
+"""Completes a plan file to the plan that ``rollout start`` writes."""
 
 import secrets
 from collections.abc import Mapping
@@ -37,20 +37,20 @@ def planned(
     reason: str = "",
     old: Mapping[str, Any] = MappingProxyType({}),
 ) -> RolloutPlan:
-    """Return the plan of a file, with what it leaves out.
+    """Return the plan of a file, completed.
 
-    Without a champion, it is the version that decides now; what all arms share is what they share
-    now. For a first plan, that is what ``plan.toml`` next to the champion's versions says.
+    The default champion is the version that decides now. The default of what all arms share is what
+    they share now; for the first plan, it is the ``plan.toml`` next to the champion's versions.
 
     Args:
         settings: Where the bundles are.
-        state: Where the rollout is.
-        file: TOML; None where old options say all of it.
-        reason: Why it is begun; empty for the file's own.
+        state: The state of the rollout.
+        file: TOML; None if old options have all of it.
+        reason: Why it begins; empty: the reason in the file.
         old: Values of old options, see ``old_options``.
 
     Raises:
-        SettingsError: It is not a plan; names the key.
+        SettingsError: It is not a valid plan; names the key.
         ModelError: There is no model of the champion's name.
         UnavailableError: The store does not answer.
     """
@@ -69,7 +69,7 @@ def planned(
         given = table.get("shared", {})
         before = _shared(settings, table, state)
         if "events" in given:
-            # Another mapping has extra fields of its own.
+            # Another mapping has its own extra fields.
             before.pop("extras", None)
         table["shared"] = {**before, **given}
         if not table.get("salt"):
@@ -87,14 +87,16 @@ def verify(settings: Settings, plan: RolloutPlan, state: RolloutState) -> list[s
     Args:
         settings: Where the bundles are.
         plan: The plan.
-        state: Where the rollout is.
+        state: The state of the rollout.
 
     Returns:
-        Which versions the running scorers lack history for, and what to do; empty if none is known.
+        Versions for which the running scorers do not have the history, and what to do; empty if no
+        such version is known.
 
     Raises:
-        SettingsError: The shared plan says that records are not keyed by the customer.
-        ModelError: A bundle is not there or is refused, or the plan lacks what its features need.
+        SettingsError: By the shared plan, records are not keyed by the customer.
+        ModelError: A bundle is missing or refused, or the plan does not have what its features
+            need.
         UnavailableError: The store does not answer.
     """
     shared = plan.shared_plan(0)
@@ -116,7 +118,7 @@ def verify(settings: Settings, plan: RolloutPlan, state: RolloutState) -> list[s
         ]
         rings = models_under([(each, routing.shared) for each in decided])[0].features.engine
     except ModelError:
-        # A version that decides now is not in this store: the scorers know what they keep.
+        # A version that decides now is not in this store, so the rings' layout is not known here.
         return []
     found = []
     for bundle in bundles.values():
@@ -129,7 +131,7 @@ def verify(settings: Settings, plan: RolloutPlan, state: RolloutState) -> list[s
 
 
 def _hold_shapes(table: Mapping[str, Any]) -> None:
-    """Refuse what cannot be completed; the plan itself refuses all else."""
+    """Refuse a table that cannot be completed; all other checks are the plan's."""
     for name in ("versions", "shares", "controller", "shared"):
         if not isinstance(table.get(name, {}), dict):
             raise TypeError(f"{name}: must be a table")
@@ -145,7 +147,7 @@ def _name_champion(table: dict[str, Any], state: RolloutState) -> None:
 
 
 def _shared(settings: Settings, table: Mapping[str, Any], state: RolloutState) -> dict[str, Any]:
-    """Return what all arms share as long as nobody says otherwise."""
+    """Return the default of what all arms share."""
     if state.plan is not None:
         return dict(state.plan.shared)
     versions = table.get("versions", {})
@@ -160,7 +162,7 @@ def _shared(settings: Settings, table: Mapping[str, Any], state: RolloutState) -
 
 
 def _read_parts(table: Mapping[str, Any], file: Path | None) -> None:
-    """Put the tables of policy.toml and events.toml in the place of their paths.
+    """Replace the paths of policy.toml and events.toml by their tables.
 
     The paths are relative to the rollout plan.
 

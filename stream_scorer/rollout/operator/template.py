@@ -1,4 +1,4 @@
-"""What ``rollout template`` prints: a plan file for each strategy, with comments."""
+"""The plan files that ``rollout template`` prints: one for each strategy, with comments."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -108,7 +108,7 @@ _PARTS: Final[Mapping[Strategy, tuple[str, str, str]]] = {
 
 
 def template(strategy: Strategy) -> str:
-    """Return a rollout plan of a strategy: TOML with comments, complete but for names and versions.
+    """Return a rollout plan of a strategy: TOML with comments, and with names to change.
 
     Args:
         strategy: How versions share the traffic.

@@ -1,4 +1,4 @@
-"""What each command does to a rollout, and when it is refused; pure functions of the state."""
+"""The effect of each command on a rollout, and when it is refused; pure functions of the state."""
 
 from dataclasses import replace
 from typing import Final
@@ -26,9 +26,9 @@ MAY_CHANGE: Final = frozenset(
     {"revision", "late_decision_ms", "model_error_share", "summary_window_ms", "policy", "events",
      "extras"}
 )  # fmt: skip
-"""Of what all arms share, what no state rests on and every reader takes from the newest plan."""
+"""Shared keys that a plan may change: no state depends on them, and readers use the newest plan."""
 _READ_ONCE: Final = frozenset({"terminal_wait_ms"})
-"""What no state rests on, but scorers take from the plan that they begin with."""
+"""Shared keys on which no state depends, but which scorers read only when they start."""
 
 _ALL: Final = 100.0
 """Per cent of customers."""
@@ -36,23 +36,23 @@ _MOVES: Final = frozenset(
     {CommandKind.STEP, CommandKind.SWITCH, CommandKind.PROMOTE, CommandKind.ROLLBACK}
 )
 _ALWAYS: Final = frozenset({CommandKind.VERDICT, CommandKind.PROPOSE})
-"""What a controller may always say."""
+"""Kinds of commands that a controller may always write."""
 
 
 def next_state(
     state: RolloutState, kind: CommandKind, body: StrictModel, sequence: int, at: int
 ) -> RolloutState:
-    """Return the state that an operator's command leads to, but for sequence and head.
+    """Return the state after an operator's command, except for its sequence and head.
 
     Args:
-        state: Before it.
-        kind: What it does.
-        body: Of that kind.
-        sequence: Its number.
+        state: Before the command.
+        kind: Kind of the command.
+        body: Its body.
+        sequence: Its sequence number.
         at: When it was written, ms since the epoch.
 
     Raises:
-        ValueError: The state does not allow it; says why.
+        ValueError: The state does not allow it; gives the reason.
     """
     if isinstance(body, RolloutPlan):
         return _begun(state, body, sequence, at)
@@ -79,15 +79,15 @@ def next_state(
 
 
 def refuse_limits(state: RolloutState, kind: CommandKind, body: StrictModel) -> None:
-    """Hold a command to what the plan lets its controller do.
+    """Refuse a command that the plan does not allow its controller.
 
     Args:
-        state: Before it.
-        kind: What it does.
-        body: Of that kind.
+        state: Before the command.
+        kind: Kind of the command.
+        body: Its body.
 
     Raises:
-        ValueError: An operator has to do that; says why.
+        ValueError: Only an operator may do that; gives the reason.
     """
     controller = state.plan.controller if state.plan else None
     if controller is None or state.plan is None:
@@ -112,7 +112,7 @@ def refuse_limits(state: RolloutState, kind: CommandKind, body: StrictModel) -> 
 
 
 def _refuse_candidate(plan: RolloutPlan, body: Promote) -> None:
-    """Hold a controller's promotion to the candidate that is judged."""
+    """Refuse a controller's promotion of an arm that is not judged."""
     judged = plan.judged
     if judged is None:
         raise ValueError(
@@ -161,7 +161,7 @@ def _refuse_changes(first: Plan, now: Plan) -> None:
         if name in MAY_CHANGE or was == wanted:
             continue
         if name == "currencies" and first.events.get("rates") and now.events.get("rates"):
-            # Amounts are remembered in the base currency.
+            # With rates, stored amounts are in the base currency.
             continue
         if name in _READ_ONCE:
             raise ValueError(
@@ -197,7 +197,7 @@ def _moved(
         raise ValueError("the rollout is paused: resume it first, or roll it back")
     effective_at = body.effective_at if isinstance(body, Timed) else None
     if isinstance(body, Promote):
-        # Of blue and green, who decided first may be made the champion, too: so the trial ends.
+        # The colour that decided first can be promoted, too, which ends the rollout.
         if body.arm not in plan.versions or (body.arm == plan.first and not state.colour):
             raise ValueError(
                 f"arm {body.arm!r} is not a candidate; there are {', '.join(plan.candidates)}"
@@ -250,7 +250,7 @@ def _colour(plan: RolloutPlan) -> str:
 
 
 def _over(state: RolloutState) -> str:
-    """Return why nothing moves."""
+    """Return why the rollout cannot be moved."""
     if state.phase is Phase.STEADY:
         return "nothing is rolled out: one version decides everything"
     return f"the rollout has been {state.phase}: start another"

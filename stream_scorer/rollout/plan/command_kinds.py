@@ -1,4 +1,4 @@
-"""What may be written to the control log: the kinds of commands and what each says."""
+"""The kinds of commands in the control log, and the body of each."""
 
 from enum import StrEnum
 from typing import Annotated, Final, Literal
@@ -20,27 +20,27 @@ Sequence = Annotated[int, Field(ge=1)]
 
 
 class CommandKind(StrEnum):
-    """What a command does."""
+    """The kind of a command."""
 
     PLAN = "plan"
-    """Begin a rollout; it takes the place of the one before."""
+    """Begin a rollout, which replaces the previous one."""
     STEP = "step"
-    """Another stage of the ramp."""
+    """Advance to a later stage of the ramp."""
     SWITCH = "switch"
-    """Another colour."""
+    """Let the other colour decide."""
     PROMOTE = "promote"
-    """An arm's version is the champion now, alone; the one before is kept warm."""
+    """Make an arm's version the champion, which decides everything; the first one stays warm."""
     ROLLBACK = "rollback"
-    """The plan's champion decides everything again, from the next offset on."""
+    """Let the plan's champion decide everything again, from the next offset on."""
     PAUSE = "pause"
-    """Nobody goes on until it is resumed; shares stay, and a rollback is still possible."""
+    """Advance no further until it is resumed; shares stay, and a rollback is still possible."""
     RESUME = "resume"
     VERDICT = "verdict"
-    """What a guard says; no effect."""
+    """A guard's verdict; it changes no routing."""
     PROPOSE = "propose"
     """Ask an operator for a step, switch, promotion or rollback."""
     APPROVE = "approve"
-    """Do what was proposed."""
+    """Execute what was proposed."""
     REJECT = "reject"
 
 
@@ -48,17 +48,17 @@ class Timed(Body):
     """A command that may wait for an event time.
 
     Attributes:
-        effective_at: Event time, ms, of the first transaction that it is for; None: at once.
+        effective_at: Event time, ms, of the first transaction that it decides; None: immediately.
     """
 
     effective_at: EventTime | None = None
 
 
 class Step(Timed):
-    """Go on to a later stage.
+    """Advance to a later stage.
 
     Attributes:
-        stage: Its place in the plan's ramp, from 0.
+        stage: Index in the plan's ramp, from 0.
     """
 
     stage: Annotated[int, Field(ge=0)]
@@ -77,24 +77,24 @@ class Promote(Timed):
 
 
 class Rollback(Body):
-    """Go back to the plan's champion."""
+    """Return to the plan's champion."""
 
 
 class Pause(Body):
-    """Hold the rollout."""
+    """Pause the rollout."""
 
 
 class Resume(Body):
-    """Let it go on."""
+    """Resume the rollout."""
 
 
 class VerdictGiven(Body):
-    """What a guard says.
+    """A guard's verdict.
 
     Attributes:
-        guard: Which.
+        guard: The guard.
         verdict: See docs/ROLLOUT.md.
-        reasons: One line each, most weighty first.
+        reasons: One line each, the most important first.
         numbers: By name.
     """
 
@@ -105,11 +105,11 @@ class VerdictGiven(Body):
 
 
 class Propose(Body):
-    """Ask an operator.
+    """Ask an operator for a command.
 
     Attributes:
-        kind: Of the command that is asked for.
-        body: Of that command.
+        kind: Kind of the proposed command.
+        body: Body of the proposed command.
     """
 
     kind: Literal["step", "switch", "promote", "rollback"]

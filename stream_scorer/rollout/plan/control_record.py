@@ -1,8 +1,8 @@
-"""One record of the control log: a command, where it stands in the log, and who signed it.
+"""One record of the control log: a command, its position in the log, and its signer.
 
-The signature is over the sequence number, the hash of the accepted record before it, kind, time,
-key and body, behind words that no other signature of ours begins with. So a record fits one place
-of one log, and nothing in it can be changed.
+The signed bytes are a prefix that no other kind of signature has, the sequence number, the hash of
+the previous accepted record, kind, time, key and body. So a record is valid at one position of one
+log only, and no part of it can be changed.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ from stream_scorer.security.canonical_json import canonical
 from stream_scorer.security.keys import TrustedKey, key_id, read_trusted
 
 BEGINNING = bytes(32)
-"""What stands for the record before the first."""
+"""The hash that the first record has in place of a previous record's."""
 
 BODY_BYTES_MOST = 512 * 1024
 _SIGNED = b"stream-scorer rollout command 1\n"
-"""Stands before what is signed, so that no signature of ours passes for one of something else."""
+"""Prefix of the signed bytes, so that no signature is valid for two kinds of documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,13 @@ class Command:
     """One record of the log.
 
     Attributes:
-        sequence: Its number among the accepted ones, from 1.
+        sequence: Its number among the accepted commands, from 1.
         previous: sha256 of the accepted record before it.
-        kind: One of ``commands.Kind``; another one is a later program's.
+        kind: A value of ``CommandKind``; any other one is a newer version's.
         at: When it was written, ms since the epoch, by its writer's clock.
-        key_id: Of the key that signed it; empty for one that nobody signed.
+        key_id: Id of the key that signed it; empty if it is not signed.
         body: Canonical JSON.
-        signature: 64 bytes; empty for one that nobody signed.
+        signature: 64 bytes; empty if it is not signed.
     """
 
     sequence: int
@@ -58,7 +58,7 @@ class Command:
 
     @property
     def hash(self) -> bytes:
-        """The sha256 by which the next record names this one."""
+        """The sha256 that the next record has as ``previous``."""
         return hashlib.sha256(self.statement + self.signature).digest()
 
 
@@ -70,15 +70,15 @@ def write(
     at: int,
     key: Ed25519PrivateKey | None,
 ) -> Command:
-    """Return a command for a place in the log.
+    """Return a command for a position in the log.
 
     Args:
-        sequence: The number behind that of the last accepted record.
+        sequence: The number of the last accepted record, plus 1.
         previous: That record's hash.
-        kind: What it does.
-        body: Of that kind.
+        kind: Kind of the command.
+        body: Its body.
         at: ms since the epoch.
-        key: Whose signature it bears; None for none.
+        key: Signs the command; None: it is not signed.
     """
     text = canonical(body.model_dump(mode="json")).decode()
     signer = "" if key is None else key_id(key.public_key())
@@ -88,12 +88,12 @@ def write(
 
 @dataclass(frozen=True, slots=True)
 class CommandSigner:
-    """Who wrote a command.
+    """The signer of a command.
 
     Attributes:
-        key_id: Of the key; empty for nobody.
-        name: As the settings call an operator; ``controller`` for the plan's.
-        operator: Whether the plan's limits are not for it.
+        key_id: Id of the key; empty if nothing is signed.
+        name: An operator's name in the settings, or ``controller`` for the plan's controller.
+        operator: Whether it is an operator, for whom the plan's limits do not hold.
     """
 
     key_id: str
@@ -102,17 +102,19 @@ class CommandSigner:
 
 
 NOBODY = CommandSigner("", "nobody", operator=True)
-"""Who signs nothing, where nothing need be signed."""
+"""The signer of commands that are not signed, where signatures are not required."""
 
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """Whose commands count; the same for all readers of a log, or they read it differently.
+    """The keys whose commands are accepted.
+
+    All readers of a log need the same ones: with other keys they would accept other commands.
 
     Attributes:
-        operators: By key id.
-        retired: By key id, the last number that an operator's key may have signed.
-        required: Whether a command that nobody signed is refused.
+        operators: The operators' keys by key id.
+        retired: By key id, the last sequence number that an operator's retired key may have signed.
+        required: Whether commands without a signature are refused.
     """
 
     operators: Mapping[str, TrustedKey] = field(default_factory=dict)
@@ -120,15 +122,15 @@ class Authority:
     required: bool = False
 
     def signer(self, command: Command, controller: TrustedKey | None) -> CommandSigner:
-        """Return who wrote a command, its signature being verified.
+        """Verify a command's signature, and return the signer.
 
         Args:
-            command: Any.
-            controller: The key that the plan names.
+            command: The command.
+            controller: Key of the plan's controller; None if it has none.
 
         Raises:
-            ValueError: Nobody, where there must be a signature; an unknown key; a signature that
-                is not that key's; or a key that was retired before.
+            ValueError: The signature is missing although it is required, or is not the key's; or
+                the key is missing, unknown or was retired before.
         """
         if not command.key_id:
             if self.required:
@@ -158,10 +160,10 @@ class Authority:
 
 
 def authority_of(rollout: settings.Rollout) -> Authority:
-    """Return whose commands the settings let count; reads the key files.
+    """Return the keys that the settings accept; reads the key files.
 
     Raises:
-        SettingsError: A key cannot be read, or stands there under two names.
+        SettingsError: A key cannot be read, or is listed under two names.
     """
     keys = read_trusted(rollout.operator_keys, "rollout.operator_keys")
     retired = {

@@ -1,19 +1,19 @@
-"""The fold over the control log: what each record makes of the state, or why it is refused.
+"""The fold over the control log: how each record changes the state, or why it is refused.
 
-A pure function of the records in the order of the topic, and of whose keys count: every reader
-comes to the same state, whenever it reads. A refused record changes nothing.
+A pure function of the records, in the order of the topic, and of the accepted keys. So every reader
+computes the same state, whenever it reads. A refused record changes nothing.
 
-Two things stop a reader, and only an operator's valid signature (or, where nothing need be signed,
-any command) can bring them about. One is a record that counts and that a newer version wrote: what
-it means cannot be known here. The other is a number beyond the next: its writer counted a command
-that does not count here, so this reader is on another log than the others without knowing it. How
-that comes about:
+A reader stops in two cases. Both require a command with an operator's valid signature or, where
+signatures are not required, any command. In the first case a newer version wrote the command, so
+its meaning is unknown here. In the second case its sequence number is greater than the next one:
+the writer accepted a command that is not accepted here, so this reader's state is not that of the
+others. Possible causes:
 
-- the registry does not know the schema of the command between, or this program cannot decode it;
-- other keys are in the settings: one was taken out, retired before its last command, or signatures
-  are required behind commands that nobody signed;
-- another version of the program holds commands to other rules;
-- the topic was restored from a backup that lacks its end, and the writer had read that end;
+- the registry does not know the schema of the missing command, or this program cannot decode it;
+- the settings have other keys: a key was removed or was retired before its last command, or
+  signatures are required although earlier commands have none;
+- another version of the program has other rules for commands;
+- the topic was restored from a backup without its end, and the writer had read that end;
 - the record was copied from another log of the same operators.
 """
 
@@ -35,19 +35,19 @@ from stream_scorer.rollout.plan.strict_parsing import FORMAT, PLAN_FORMAT, Stric
 from stream_scorer.security.canonical_json import canonical, parse
 
 _NAMED = 8
-"""So many offsets an error names at most."""
+"""Maximum number of offsets in an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoldedRecord:
-    """What became of one record.
+    """A record, and whether it was accepted.
 
     Attributes:
-        offset: In the topic; -1 for one that is not there yet.
-        command: What it says; None when it is no command at all.
-        signer: Who wrote it; None when nobody vouches for it.
-        body: Of an accepted command.
-        refused: Why it changes nothing; empty for an accepted one.
+        offset: In the topic; -1 if it is not written yet.
+        command: The command; None if the record is not a command.
+        signer: The signer; None if its signature was not accepted.
+        body: The command's body; None if it could not be read.
+        refused: Why it was refused; empty if it was accepted.
     """
 
     offset: int
@@ -58,21 +58,21 @@ class FoldedRecord:
 
     @property
     def accepted(self) -> bool:
-        """Whether it counts."""
+        """Whether it was accepted."""
         return not self.refused
 
 
 class Log:
-    """The control log as far as it was read.
+    """The control log up to the last record that was read.
 
     Args:
-        authority: Whose commands count.
+        authority: The accepted keys.
 
     Attributes:
         authority: As given.
-        state: What the records come to.
+        state: The state after all records.
         entries: All records, accepted or not, in the order of the topic.
-        routings: By revision, ascending, what every one means.
+        routings: The routing of each revision, ascending.
     """
 
     def __init__(self, authority: Authority) -> None:
@@ -86,10 +86,10 @@ class Log:
 
         Args:
             offset: In the topic.
-            command: What it says.
+            command: The command.
 
         Raises:
-            RolloutError: A newer version wrote it, or a command between is missing here.
+            RolloutError: A newer version wrote it, or a command before it is missing here.
         """
         entry, state = self._judged(offset, command)
         if state is not None:
@@ -100,17 +100,17 @@ class Log:
         return entry
 
     def pass_over(self, offset: int, why: str) -> FoldedRecord:
-        """Note a record that is no command."""
+        """Add an entry for a record that is not a command."""
         entry = FoldedRecord(offset, None, None, None, why)
         self.entries.append(entry)
         return entry
 
     def after(self, revision: int) -> list[Routing]:
-        """Return the routings of the revisions behind one, ascending."""
+        """Return the routings of the revisions after a revision, ascending."""
         return [routing for number, routing in self.routings.items() if number > revision]
 
     def accepted(self, sequence: int) -> Command:
-        """Return the accepted command of a number.
+        """Return the accepted command with a sequence number.
 
         Raises:
             KeyError: There is none.
@@ -121,10 +121,10 @@ class Log:
         raise KeyError(sequence)
 
     def moved_since(self, head: bytes) -> bool:
-        """Whether something other than verdicts was accepted behind a head.
+        """Whether a command other than a verdict was accepted after a head.
 
         Args:
-            head: Of a state that was read before; one that is no head of this log has moved.
+            head: Of a state that was read before; True for a head that is not in this log.
         """
         at = self.state.head
         for entry in reversed(self.entries):
@@ -137,11 +137,11 @@ class Log:
         return at != head
 
     def would(self, command: Command) -> FoldedRecord:
-        """Return what would become of a command if it were the next record."""
+        """Return the entry that a command would be as the next record."""
         return self._judged(-1, command)[0]
 
     def _judged(self, offset: int, command: Command) -> tuple[FoldedRecord, RolloutState | None]:
-        """Return what becomes of a record, and the state after it if it counts."""
+        """Return a record's entry, and the state after it if it is accepted."""
         signer, body = None, None
         try:
             signer = self.authority.signer(command, self.state.controller)
@@ -159,7 +159,7 @@ class Log:
         return FoldedRecord(offset, command, signer, body, ""), state
 
     def _refuse_place(self, offset: int, command: Command, signer: CommandSigner) -> None:
-        """Refuse a record that does not follow the last accepted one; stop where one is missing."""
+        """Refuse a record that does not follow the last accepted one; stop if one is missing."""
         expected = self.state.sequence + 1
         if command.sequence > expected:
             if signer.operator:
@@ -176,7 +176,7 @@ class Log:
             raise ValueError(f"does not follow number {self.state.sequence} of this log")
 
     def _unreadable(self) -> list[int]:
-        """Return the offsets since the last accepted command at which there was none to read."""
+        """Return the offsets of records since the last accepted command that are not commands."""
         found: list[int] = []
         for entry in reversed(self.entries):
             if entry.accepted:
@@ -186,7 +186,7 @@ class Log:
         return found[::-1]
 
     def _refuse_controller(self, plan: RolloutPlan) -> None:
-        """Refuse a controller that nothing would hold to the plan's limits."""
+        """Refuse a plan whose controller would not be bound by its limits."""
         if plan.controller is None:
             return
         if self.authority.required and not plan.controller.key:
@@ -206,7 +206,7 @@ def _kind(offset: int, command: Command, signer: CommandSigner) -> CommandKind:
 
 
 def _body(offset: int, command: Command, kind: CommandKind, signer: CommandSigner) -> StrictModel:
-    """Return what a command says; refuses what is not written as we write it."""
+    """Return a command's body; refuse one that is not canonical JSON."""
     data = command.body.encode("utf-8", "replace")
     if len(data) > BODY_BYTES_MOST:
         raise ValueError(f"its body has {len(data)} bytes, more than {BODY_BYTES_MOST}")
@@ -221,7 +221,7 @@ def _body(offset: int, command: Command, kind: CommandKind, signer: CommandSigne
 
 
 def _later(offset: int, what: str, signer: CommandSigner) -> RolloutError | ValueError:
-    """Return what a newer version's command does: only an operator's stops the reader."""
+    """Return the error for a newer version's command: only an operator's stops the reader."""
     told = f"{what} was written by a newer version of stream-scorer"
     if not signer.operator:
         return ValueError(f"{told}, and not signed by an operator")

@@ -1,4 +1,4 @@
-"""What a plan lets happen: what a candidate is judged by, and what its controller may do."""
+"""The rules of a plan: how a candidate is judged, and what the controller may do."""
 
 import base64
 import binascii
@@ -16,11 +16,11 @@ _KEY_BYTES = 32
 _LIMITS = GuardLimits()
 
 Limited = Literal["step", "switch", "promote", "rollback", "pause"]
-"""What a plan may let its controller do."""
+"""Kinds of commands that a plan can allow its controller."""
 
 
 class DecisionCosts(StrictModel):
-    """What single decisions cost; see ``rollout.costs.BoundedCosts``."""
+    """Costs of single decisions; see ``rollout.evidence.costs.BoundedCosts``."""
 
     most: float = 200.0
     missed_share: float = 1.0
@@ -34,21 +34,22 @@ class DecisionCosts(StrictModel):
         return self
 
     def bounded(self) -> BoundedCosts:
-        """Return the costs as the guard takes them."""
+        """Return the costs in the guard's type."""
         return BoundedCosts(**self.model_dump())
 
 
 class Rules(StrictModel):
-    """What a candidate is judged by; see docs/ROLLOUT.md.
+    """The rules by which a candidate is judged; see docs/ROLLOUT.md.
 
     Attributes:
-        alpha: As in ``guardrail.Limits``; so are the next five.
-        first_look: Decisions of the whole stream at the first look.
+        alpha: As in ``guardrail.GuardLimits``; so are the next five.
+        first_look: Number of decisions, of all arms, at the first look.
         tolerance: By guard, the share by which the canary may differ without harm.
-        slow_call_us: A call of an arm that takes more microseconds per row is slow.
-        maturity_seconds: Age in event time at which a transaction's label counts.
-        deadline_seconds: After so long in event time the rollout is INCONCLUSIVE.
-        costs: Of decisions.
+        slow_call_us: A model call of an arm is slow if it takes more microseconds per row.
+        maturity_seconds: Age, in event time, at which a decision matures: labels that are known by
+            then count.
+        deadline_seconds: Duration, in event time, after which the rollout is INCONCLUSIVE.
+        costs: Costs of decisions.
     """
 
     alpha: float = _LIMITS.alpha
@@ -80,7 +81,7 @@ class Rules(StrictModel):
         return self
 
     def limits(self) -> GuardLimits:
-        """Return the limits as the guard takes them."""
+        """Return the limits in the guard's type."""
         return GuardLimits(
             self.alpha, self.alpha_mismatch, self.least_events, self.least_pairs,
             self.least_frauds, self.delta,
@@ -92,14 +93,14 @@ class Rules(StrictModel):
 
 
 class ControllerRules(StrictModel):
-    """Whose verdicts move the rollout, and how far.
+    """What the controller may do, and how far it may advance the rollout.
 
     Attributes:
-        key: Its public key, base64 of 32 bytes; empty where nothing is signed.
-        may: What it may do; it may always give verdicts and propose.
-        manual: What of that a person approves first.
-        up_to: Share of customers, per cent, up to which it steps by itself; below 100 it promotes
-            and switches nothing, for that is all of them.
+        key: Its public key, base64 of 32 bytes; empty if it signs nothing.
+        may: Kinds of commands that it may write; verdicts and proposals are always allowed.
+        manual: Those of them that a person approves first.
+        up_to: Percentage of customers up to which it steps. Below 100 it may not promote or switch,
+            as either concerns all customers.
     """
 
     key: Annotated[str, Field(max_length=64)] = ""
@@ -123,12 +124,12 @@ class ControllerRules(StrictModel):
 
     @property
     def public_key(self) -> Ed25519PublicKey | None:
-        """Its key; None where nothing is signed."""
+        """Its key; None if it signs nothing."""
         return _public(self.key) if self.key else None
 
     @property
     def key_id(self) -> str:
-        """Its key's name in signatures; empty without one."""
+        """The id of its key; empty without one."""
         return key_id(_public(self.key)) if self.key else ""
 
 

@@ -1,8 +1,8 @@
-"""The operator's plan of a rollout: who decides, how far it may go, what it is judged by.
+"""The plan of a rollout: its strategy and versions, its limits, and the rules of its judgement.
 
-A plan is written as TOML, completed here with every default, and kept in the
-control log as JSON that says all of it: a later program with other defaults reads what was meant.
-Nothing in it is read from a clock or drawn by chance; who starts a rollout draws its salt.
+An operator writes a plan as TOML. It is completed here with every default, and kept in the control
+log as complete JSON. So a later version of the program with other defaults reads the same plan.
+Nothing here depends on a clock or on chance; the command that starts a rollout draws its salt.
 """
 
 from collections.abc import Mapping
@@ -50,11 +50,11 @@ class Strategy(StrEnum):
     CHAMPION = "champion"
     """One version decides everything."""
     SHADOW = "shadow"
-    """The champion decides, every other version scores along."""
+    """The champion decides; every other version is a shadow."""
     CANARY = "canary"
-    """A candidate decides for more and more customers, beside an equally large control."""
+    """A candidate decides for more and more customers, next to an equally large control."""
     BLUE_GREEN = "blue-green"
-    """One of two decides everything, and the other is kept warm."""
+    """One of two versions decides everything; the other is kept warm."""
     SPLIT = "split"
     """Each arm decides for a fixed share."""
 
@@ -65,7 +65,7 @@ class Stage(StrictModel):
     Attributes:
         percent: The canary's share of customers, in whole hundredths of a per cent; at 0 it is a
             shadow.
-        least_seconds: How long, in event time, the controller stays there at least.
+        least_seconds: Minimum duration of the stage for the controller, in event time.
     """
 
     percent: Percent
@@ -83,7 +83,7 @@ class Stage(StrictModel):
 
 
 class OverrideRule(StrictModel):
-    """Transactions with one of these values go to an arm; see ``core.routing.Override``."""
+    """Lets an arm decide transactions with one of these values; see ``core.decision.routing``."""
 
     field: Literal["currency", "channel", "customer_id"]
     values: Annotated[
@@ -93,29 +93,29 @@ class OverrideRule(StrictModel):
 
     @property
     def override(self) -> Override:
-        """As the routing has it."""
+        """The override in the routing's type."""
         return Override(self.field, self.values, self.arm)
 
 
 class RolloutPlan(Body):
-    """All that a rollout may do.
+    """The plan of one rollout.
 
     Attributes:
-        format: Version of this layout: 2 where a policy or a mapping of records is shared, which
-            format 1 does not know.
+        format: Version of this layout: 2 if ``shared`` has a part that format 1 does not know, such
+            as a policy or a mapping of records.
         name: The rollout's name, for people.
         strategy: How versions share the traffic.
-        versions: NAME:VERSION by arm; ``blue`` and ``green``, or ``champion`` and others. Those
-            that decide nothing by strategy or override score as shadows.
+        versions: NAME:VERSION by arm; ``blue`` and ``green``, or ``champion`` and others. Arms that
+            decide nothing are shadows, except for the idle colour.
         salt: Of the customers' buckets.
         ramp: The canary's stages, ascending.
         shares: Of a split, per cent by arm; they sum to 100.
-        active: Of blue and green, who decides first, and again after a rollback.
-        effective_at: Event time, ms, of the first transaction that it is for; None: at once.
-        overrides: The first one that fits counts.
-        guard: What the candidate is judged by.
-        controller: Who may move it beside operators; None: nobody.
-        shared: What all arms share: keys of ``core.plan.Plan``, all but the revision.
+        active: The colour that decides first, and again after a rollback; empty: blue.
+        effective_at: Event time, ms, of the first transaction that it decides; None: immediately.
+        overrides: The first one that matches a transaction is used.
+        guard: The rules by which the candidate is judged.
+        controller: The rights of its controller; None: only operators move the rollout.
+        shared: What all arms share: keys of ``core.events.plan.Plan``, except for the revision.
     """
 
     format: Literal[1, 2] = FORMAT  # type: ignore[assignment] # others have 1 alone
@@ -181,7 +181,7 @@ class RolloutPlan(Body):
 
     @property
     def judged(self) -> str | None:
-        """The arm that is compared with the champion; None where there is no such one arm."""
+        """The arm that is compared with the champion; None if there is no single such arm."""
         if self.strategy is Strategy.CANARY:
             return CANARY
         if self.strategy is Strategy.SHADOW and len(self.candidates) == 1:
@@ -189,18 +189,18 @@ class RolloutPlan(Body):
         return None
 
     def shared_plan(self, revision: int) -> Plan:
-        """Return what all arms share."""
+        """Return what all arms share, as the plan of a revision."""
         return plan_from({**self.shared, "revision": revision})
 
 
 def plan_of(table: Mapping[str, Any]) -> RolloutPlan:
-    """Return the plan that a table says.
+    """Return the plan of a table.
 
     Args:
-        table: As TOML or JSON has it; ``effective_at`` may be a date and time with its zone.
+        table: From TOML or JSON; ``effective_at`` may be a date and time with its zone.
 
     Raises:
-        ValueError: A key that is unknown, lacking or wrong; names it.
+        ValueError: A key is unknown, missing or wrong; names the key.
     """
     given = dict(table)
     if isinstance(when := given.get("effective_at"), datetime):
@@ -213,12 +213,12 @@ def plan_of(table: Mapping[str, Any]) -> RolloutPlan:
 
 
 def _format_of(shared: Mapping[str, Any]) -> int:
-    """Return the least version of the layout that knows what is shared."""
+    """Return the oldest version of the layout that knows what is shared."""
     return PLAN_FORMAT if any(shared.get(name) for name in PARTS.values()) else FORMAT
 
 
 def plan_table(text: str) -> dict[str, Any]:
-    """Read a plan's TOML, unchecked, so that options may be laid over it.
+    """Parse a plan's TOML without checks, so that options can still change the table.
 
     Raises:
         ValueError: Not TOML, or nested too deep.

@@ -1,4 +1,4 @@
-"""How far a rollout has come: the state that the control log folds to."""
+"""The state of a rollout: the result of the fold over the control log."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,12 +14,12 @@ from stream_scorer.security.keys import TrustedKey
 
 
 class Phase(StrEnum):
-    """Where a rollout is."""
+    """The phase of a rollout."""
 
     EMPTY = "empty"
     """There is no plan yet."""
     STEADY = "steady"
-    """One version decides, and nothing is tried."""
+    """One version decides; there is no candidate."""
     RUNNING = "running"
     PROMOTED = "promoted"
     """A candidate is the champion now."""
@@ -28,12 +28,12 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What waits for an operator's answer.
+    """A command that waits for an operator's answer.
 
     Attributes:
-        sequence: Of the command that proposed it.
-        kind: What is to be done.
-        body: Of that command.
+        sequence: Sequence number of the proposal.
+        kind: Kind of the proposed command.
+        body: Body of the proposed command.
         reason: Why.
     """
 
@@ -48,9 +48,9 @@ class ReportedVerdict:
     """A guard's last verdict.
 
     Attributes:
-        sequence: Of its command.
+        sequence: Sequence number of its command.
         at: When it was written, ms since the epoch.
-        verdict: What it says.
+        verdict: The verdict.
     """
 
     sequence: int
@@ -60,22 +60,23 @@ class ReportedVerdict:
 
 @dataclass(frozen=True, slots=True)
 class RolloutState:
-    """What the log says up to a record.
+    """The state after a record of the log.
 
     Attributes:
         sequence: Number of the last accepted record; 0 before the first.
-        head: Its hash.
-        shared: What the first plan shares: what state rests on in it is for ever.
+        head: Hash of that record.
+        shared: What the first plan shares. Later plans cannot change those keys of it on which
+            state depends.
         phase: Where the rollout is.
         plan: The last plan.
         plan_revision: Its sequence number: the rollout's id.
-        stage: Place in the plan's ramp.
+        stage: Index in the plan's ramp.
         moved_at: When the last command that changed the routing was written, ms since the epoch.
-        colour: Of a blue-green rollout, who decides.
-        paused: Whether nobody goes on.
-        pending: What waits for an answer.
+        colour: The colour that decides in a blue-green rollout; otherwise empty.
+        paused: Whether the rollout is paused.
+        pending: The proposal that waits for an answer.
         verdicts: The last one of each guard in this rollout.
-        routing: What the last revision means.
+        routing: The routing of the last revision.
     """
 
     sequence: int = 0
@@ -99,19 +100,19 @@ class RolloutState:
 
     @property
     def running(self) -> bool:
-        """Whether a rollout is under way."""
+        """Whether a rollout is running."""
         return self.phase is Phase.RUNNING
 
     @property
     def at_stage(self) -> Stage | None:
-        """The ramp's stage that a running canary is at."""
+        """The current stage of a running canary; None without one."""
         if self.plan is None or not self.running or self.plan.strategy is not Strategy.CANARY:
             return None
         return self.plan.ramp[self.stage]
 
     @property
     def controller(self) -> TrustedKey | None:
-        """The key of the plan's controller."""
+        """The key of the plan's controller; None without one."""
         named = self.plan.controller if self.plan else None
         key = named.public_key if named else None
         return TrustedKey("controller", key) if key else None

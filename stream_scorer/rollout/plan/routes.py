@@ -1,4 +1,4 @@
-"""From a plan and how far it has come to the routing that scorers follow."""
+"""Computes the routing that scorers follow, from a plan and the rollout's progress."""
 
 from typing import Final
 
@@ -17,7 +17,7 @@ from stream_scorer.rollout.plan.plan_file import COLOURS, RolloutPlan, Strategy
 from stream_scorer.rollout.plan.strict_parsing import buckets_of
 
 PREVIOUS: Final = "previous"
-"""The arm of the former champion after a promotion: kept warm, and no customer is in it."""
+"""The arm of the former champion after a promotion: kept warm, without customers."""
 
 
 def alone(
@@ -30,12 +30,12 @@ def alone(
     """Return the routing in which one version decides everything, as the champion.
 
     Args:
-        version: Which.
-        revision: Sequence number of the command that this routing is due to.
+        version: The version.
+        revision: Sequence number of the command that set this routing.
         shared: What all arms share.
-        effective_at: Event time from which it is to hold; None: at once.
-        previous: What a rollback would let decide again: scorers load it and keep what it needs,
-            as they do for the idle colour. It scores nothing. None: there is no way back.
+        effective_at: Event time, ms, from which it decides; None: immediately.
+        previous: The version to which a rollback returns. Scorers load it and keep the history that
+            it needs, but it scores nothing, like the idle colour. None: no rollback is possible.
     """
     versions = {CHAMPION: version}
     if previous is not None and previous != version:
@@ -46,18 +46,18 @@ def alone(
 def running(
     plan: RolloutPlan, revision: int, stage: int, colour: str, effective_at: int | None
 ) -> Routing:
-    """Return the routing of a plan that runs.
+    """Return the routing of a running plan.
 
-    A canary's control slice is the champion's version under a name of its own. Of blue and green
-    the active one is the arm ``champion``; the other is an arm that no customer is in, to be kept
-    warm. Whatever else has a version and decides nothing is a shadow.
+    A canary's control slice is a separate arm with the champion's version. The active colour is the
+    arm ``champion``; the idle colour is an arm without customers, which is kept warm. Every other
+    arm that decides nothing is a shadow.
 
     Args:
         plan: The plan.
-        revision: Sequence number of the command that this routing is due to.
-        stage: Place in the ramp; of no meaning without one.
-        colour: The active one; of no meaning for other strategies.
-        effective_at: Event time from which it is to hold; None: at once.
+        revision: Sequence number of the command that set this routing.
+        stage: Index in the ramp; ignored without one.
+        colour: The active colour; ignored for other strategies.
+        effective_at: Event time, ms, from which it decides; None: immediately.
     """
     versions = {arm: plan.version(arm) for arm in plan.versions}
     slices: tuple[Slice, ...] = (Slice(CHAMPION, 0, BUCKETS),)

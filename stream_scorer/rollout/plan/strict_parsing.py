@@ -1,4 +1,4 @@
-"""What the control log holds is read piece by piece, strictly: known keys, known types, no more."""
+"""Strict parsing of what the control log contains: other keys or types are refused."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -10,7 +10,7 @@ from stream_scorer.security.canonical_json import canonical, parse
 
 FORMAT: Final = 1
 PLAN_FORMAT: Final = 2
-"""Of a plan that shares what programs of format 1 do not know: they stop, and ignore nothing."""
+"""Format of a plan that shares what format 1 does not know; older programs stop at it."""
 DAY_SECONDS = 86_400
 _PER_CENT = BUCKETS // 100
 _INT64 = 2**63 - 1
@@ -25,13 +25,13 @@ Text = Annotated[str, Field(max_length=2_000)]
 
 
 class StrictModel(BaseModel):
-    """A piece of what the control log holds; no key and no type but those that are named."""
+    """A part of what the control log contains; other keys or types are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Body(StrictModel):
-    """What every command's body says.
+    """The fields that every command's body has.
 
     Attributes:
         format: Version of this layout.
@@ -46,7 +46,7 @@ P = TypeVar("P", bound=StrictModel)
 
 
 def read(kind: type[P], document: Mapping[str, Any] | bytes) -> P:
-    """Return a part from what a file or a record of the log says, strictly.
+    """Return a part, parsed strictly, from a file's table or the bytes of a record.
 
     Raises:
         ValueError: Names the key and what is wrong with it.
@@ -63,23 +63,23 @@ def read(kind: type[P], document: Mapping[str, Any] | bytes) -> P:
             told = "unknown key"
         raise ValueError(f"{where}: {told}" if where else told) from None
     except RecursionError:
-        # `canonical` writes what was not read by `parse`.
+        # `canonical` can exceed the recursion limit before `parse` checks the depth.
         raise ValueError("nested too deep") from None
     except TypeError as error:
         raise ValueError(f"a value has no place there: {error}") from error
 
 
 def buckets_of(percent: float) -> int:
-    """Return how many of the 10,000 buckets a share is."""
+    """Return how many of the 10,000 buckets a percentage is."""
     return round(percent * _PER_CENT)
 
 
 def whole_buckets(percent: float) -> float:
-    """Return a share that is a whole number of buckets.
+    """Return a percentage, which must be a whole number of buckets.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not.
     """
-    if abs(percent * _PER_CENT - buckets_of(percent)) > 1e-6:  # noqa: PLR2004 what a float adds to 0.07 x 100
+    if abs(percent * _PER_CENT - buckets_of(percent)) > 1e-6:  # noqa: PLR2004 rounding of 0.07 x 100
         raise ValueError(f"{percent} is not a whole number of hundredths of a per cent")
     return percent

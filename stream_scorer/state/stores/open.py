@@ -23,12 +23,12 @@ def owner_of(settings: Settings) -> Owner:
 def store_of(
     settings: Settings, owner: Owner, listener: Listener = lambda _: None
 ) -> CheckpointStore:
-    """Return where the checkpoint lies.
+    """Return the store of the checkpoint.
 
     Args:
         settings: The cluster, and ``state.url``.
-        owner: Whose state.
-        listener: Receives which records of the state topic are left out.
+        owner: The owner of the state.
+        listener: Notified of records of the state topic that are left out.
 
     Raises:
         SettingsError: The URL cannot be used.
@@ -41,7 +41,7 @@ def store_of(
 def topic_of(
     settings: Settings, owner: Owner, store: CheckpointStore, listener: Listener = lambda _: None
 ) -> TopicStore:
-    """Return the state topic: what was rejected lies there, wherever the buckets do.
+    """Return the state topic, which has the rejections, wherever the buckets are.
 
     Only a topic can be written in the transaction of the batch that rejects.
     """
