@@ -88,7 +88,7 @@ def avro_definition(stream: BinaryIO) -> Definition:
 def plain_records(stream: BinaryIO, definition: Definition) -> Iterator[Any]:
     """Yield a file's records as values without logical types.
 
-    A record of a union is a pair of its name and itself.
+    A record of a union is a pair of its name and the record.
 
     Args:
         stream: From its beginning.
