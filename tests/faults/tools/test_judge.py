@@ -23,7 +23,7 @@ INPUT, DECISIONS, LETTERS = "transactions", "decisions", "letters"
 
 
 class Told(Logs):
-    """Logs in which everything is committed but what a test says is not."""
+    """Logs in which all records are committed, except those that a test names."""
 
     def __init__(self, fates: Mapping[tuple[str, int, int], Fate]) -> None:
         super().__init__([])
@@ -53,7 +53,7 @@ def decision(record: Sent, due: Due) -> bytes:
 
 
 def flawless(records: Sequence[Sent]) -> list[Seen]:
-    """Return what a scorer must publish, worked out by a replay."""
+    """Return the outputs that a scorer must publish, computed by a replay."""
     replay = Replay()
     replay.fold(records)
     ends: dict[tuple[str, int], int] = {}
@@ -96,7 +96,7 @@ def evidence(
 
 
 def counts(verdict: Verdict) -> dict[str, int]:
-    """Return the faults that were counted."""
+    """Return the number of faults by name."""
     aside = {"sent", "decisions", "dead_letters", "examples"}
     return {k: v for k, v in verdict.as_record().items() if k not in aside and v}
 
@@ -173,7 +173,7 @@ def test_observed_records_must_be_unchanged_at_the_end() -> None:
     seen = flawless(sent())
     live = [replace(seen[0], value=b"once"), *seen[2:], seen[5], replace(seen[9], offset=99_999)]
     verdict, _ = judge(replace(evidence(seen), live=live))
-    # One changed, one never seen, one given twice, one gone.
+    # One is changed, one is never seen, one is seen twice, and one is gone.
     assert counts(verdict) == {"unstable": 4}
 
 
@@ -210,7 +210,7 @@ def test_a_rebuilt_history_begins_where_it_was_rebuilt() -> None:
 def test_records_acknowledged_without_an_offset_are_found() -> None:
     ledger = Ledger()
     whole = sent()
-    # A record that was sent twice on purpose lies there twice, in the order of sending.
+    # A record that was sent twice on purpose is there twice, in the order of sending.
     twice = next(n for n, record in enumerate(whole) if record.reason == "DUPLICATE")
     lost = {twice - 1, twice, 300}
     ledger._sent = [replace(r, offset=-1) if n in lost else r for n, r in enumerate(whole)]
