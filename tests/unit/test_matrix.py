@@ -1,4 +1,4 @@
-"""The matrix holds pip to the lock but for its pair, and fails when a decision flips."""
+"""The matrix pins all libraries but its pair, and fails if a decision changes."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""A document that nests too deep is refused in one line, and in a short time."""
+"""A document that is nested too deeply is refused in one line, and quickly."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""What the bench of planned changes counts, and what fails it."""
+"""The counts and the gates of the bench of planned changes."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from bench.verdicts.handover import MOST_PAUSE_SECONDS, Phase, counted, failures
 
 
 def times(gap_ms: int = 0) -> tuple[dict[Any, int], list[Any]]:
-    """Return a record a second in two partitions, decided 50 ms later; 0's fifth waits longer."""
+    """Return a record a second in two partitions, decided after 50 ms; 0's fifth waits longer."""
     arrived = {(p, o): 1_000 * o for p in range(2) for o in range(10)}
     outcomes = [
         ((p, o), max(at + 50, 5_050 + gap_ms if (p == 0 and o >= 5) else 0))

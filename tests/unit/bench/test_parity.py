@@ -1,4 +1,4 @@
-"""The parity bench: its input and labels, the rows of terminals, and what it takes for equal."""
+"""The parity bench: its input and labels, its terminal profile rows, and its comparisons."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -41,7 +41,7 @@ BY_TERMINAL = np.array([False, True])
 
 
 def _outcomes(rows: int = ROWS) -> Outcomes:
-    """Return ``rows`` outcomes: decisions, but for a duplicate in row 1; the last one late."""
+    """Return ``rows`` outcomes: decisions, but a duplicate in row 1; the last one is late."""
     found = Outcomes.none(rows, 2)
     found.count[:] = 1
     found.features[:] = np.arange(2.0 * rows).reshape(rows, 2) / 3
@@ -217,7 +217,7 @@ def test_the_input_holds_all_kinds_and_their_times(rows: Input) -> None:
     assert kinds <= set(rows.kind.tolist())
     assert rows.out_of_order() > 100
     behind = rows.clock - rows.time
-    # What is remembered at most: 30 days, and the lateness twice.
+    # The longest time in memory: 30 days and twice the lateness.
     horizon = (30 * 24 + 2) * 3_600_000
     assert (behind[rows.kind == AFTER_EVICTION] > horizon).all()
     assert np.diff(rows.clock).max() > horizon
@@ -256,7 +256,7 @@ def test_labels_are_in_time_or_too_late_by_far(rows: Input, labels: Labels) -> N
     assert (event < left - 4 * 86_400_000)[labels.delivered_late].all()
     assert not past[labels.delivered_late].any()
     assert (labels.in_time.astype(int) + labels.delivered_late + past == 1).all()
-    # Heard, they would change what is seen.
+    # If these labels counted, they would change the features.
     assert labels.fraud[~labels.in_time].all()
     assert labels.delivered_late.sum() > 100
     assert past.sum() == labels.too_late - labels.delivered_late.sum() > 100
@@ -272,7 +272,7 @@ def test_terminals_rows_are_those_of_the_profiler(rows: Input, labels: Labels) -
     )
     heard = labels_of(told, np.ones(len(labels), np.int32), np.arange(len(labels)))
     pending = Pending(1, 2, PLAN.terminal_delay_ms - PLAN.terminal_slack_ms, PLAN.lateness_ms)
-    # In the order of delivery: a label right before its number's transaction.
+    # In the order of delivery: a label directly before its transaction's place.
     place = np.arange(len(rows)) + np.searchsorted(labels.before, np.arange(len(rows)), "right")
     label_place = np.setdiff1d(np.arange(len(rows) + len(labels)), place)
     folded = pending.fold(paid, np.zeros(len(rows), np.int64), place, heard, label_place)

@@ -1,4 +1,4 @@
-"""The ``audit`` commands, and that ``models`` takes down who did what before it is done."""
+"""The ``audit`` commands; ``models`` records each action in the audit log before it happens."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from stream_scorer.settings import MODELS_DIRECTORY, Audit
 
 
 class Terminal:
-    """Runs commands as a shell would."""
+    """Runs commands as a shell does."""
 
     def __init__(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -67,7 +67,7 @@ def test_key_generation_and_model_signing_are_recorded(terminal: Terminal) -> No
     assert [each["number"] for each in only] == [2]
     assert terminal.document("audit", "show", "--action", "mod") == []
     assert [e["number"] for e in terminal.document("audit", "show", "--last", 1)] == [2]
-    # A refusal is no deed.
+    # A refusal is not an action.
     assert terminal(*sign)[0] == 3
     assert len(terminal.document("audit", "show")) == 2
 

@@ -1,4 +1,4 @@
-"""What ``simulate`` refuses, each in one line, before it simulates anything."""
+"""``simulate`` refuses bad options in one line, before it simulates."""
 
 import sys
 from pathlib import Path

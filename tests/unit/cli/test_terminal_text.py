@@ -1,4 +1,4 @@
-"""Text from a topic is data on a terminal: it is shown, never obeyed."""
+"""Text from a topic is only data: a terminal shows it, and never executes control sequences."""
 
 import io
 from typing import Any
@@ -200,7 +200,7 @@ class _Message:
 def test_headers_that_only_look_like_ours_make_no_dead_letter(changed: str, value: bytes) -> None:
     good = dict(zip(NAMES, (b"MALFORMED", b"d", b"t", b"0", b"1", b"2", b"i"), strict=True))
     assert parse(_Message(list(good.items()))).reason == "MALFORMED"
-    with pytest.raises(ValueError):  # noqa: PT011 each has a text of its own
+    with pytest.raises(ValueError):  # noqa: PT011 each text is different
         parse(_Message(list((good | {changed: value}).items())))
 
 

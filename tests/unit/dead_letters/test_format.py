@@ -20,7 +20,7 @@ ORIGINAL: Headers = [("trace", b"1"), ("empty", None), ("trace", b"2")]
 
 
 class Message:
-    """What a consumer gives for a produced record."""
+    """A produced record, as a consumer gets it."""
 
     def __init__(self, record: Produced) -> None:
         self._record = record
@@ -179,7 +179,7 @@ def one(value: bytes | None, key: bytes | None, headers: Headers) -> RawRecords:
 
 
 def left_out(value: bytes | None, key: bytes | None, headers: Headers) -> DeadLetter:
-    """Return the dead letter of a record; it fits."""
+    """Return the dead letter of a record; assert that it fits."""
     detail = ["\u20ac" * 600]
     (sent,) = letters(one(value, key, headers), [0], [RejectReason.TOO_LARGE], detail)
     assert size_of(sent.value, sent.key, sent.headers) <= ORIGINAL_BYTES_MAX + 4_096

@@ -89,7 +89,8 @@ def test_movement_counts_between_unanswered_lag_reads() -> None:
     none = LagObserved({}, {})
     told = watch([(5.0, LAG), (20.0, committed(0)), (25.0, none), (45.0, LAG), (51.0, LAG)])
     assert told == [Stuck(31.0, (0,))]
-    # What had no lag when it was last seen has had it for no longer than nobody has looked.
+    # A partition without lag at the last look may have had lag only since then, so the time without
+    # looks does not count.
     assert watch([(5.0, LagObserved({0: 0}, {0: 0})), (50.0, none), (55.0, LAG)]) == []
     told = watch([(31.0, LAG), (35.0, none), (36.0, committed(0)), (40.0, none)])
     assert told == [Stuck(31.0, (0,)), Moving()]

@@ -1,4 +1,4 @@
-"""The core as a whole: pure, blind to how the input is split, and calm when a model is not."""
+"""The core is deterministic, tolerates model failures, and does not depend on the input's split."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ def _hundredths(features: Float64) -> Float64:
 
 @dataclass
 class Linear:
-    """Amount in hundredths of a hundred; a stand-in whose answers can be read off."""
+    """Scores by the amount, so that the expected scores are obvious."""
 
     answer: Callable[[Float64], Float64] = _hundredths
     calls: list[int] = field(default_factory=list)
@@ -58,7 +58,7 @@ def model(predictor: Linear | None = None, on_error: Outcome = Outcome.REVIEW) -
 
 
 def told(scored: Scored) -> list[Any]:
-    """Return all that a decided batch says, as plain data."""
+    """Return all results of a decided batch, as plain data."""
     d: DecisionBatch = scored.decisions
     return [
         d.events.records.to_pydict(), d.score.tobytes(), d.outcome.tolist(), d.flags.tolist(),
@@ -274,12 +274,12 @@ def test_a_model_that_fails_for_too_many_rows_leaves_no_trace() -> None:
         score(many, rings, PLAN, model(Linear(failing_above(1.985))))
     assert raised.value.rows == 201
     assert contents(rings) == before
-    # At the very share it still decides.
+    # A share of exactly the limit is still decided.
     assert score(many, rings, PLAN, model(Linear(failing_above(1.99)))).failed_rows == 200
 
 
 def test_one_bad_row_alone_in_its_batch_is_decided_too() -> None:
-    # A quiet topic gives batches of one: a share of one row would stop it for ever.
+    # A quiet topic has batches of one record. A limit on the share would then stop it forever.
     scored = score(
         batch([event(amount_minor=9_000)]), PartitionRings(model().features), PLAN,
         model(Linear(failing_above(8.5))),

@@ -1,4 +1,4 @@
-"""A policy says what it says; every impossible one is refused in one line that names the key."""
+"""A policy's keys and values; an impossible one is refused in one line that names the key."""
 
 import re
 

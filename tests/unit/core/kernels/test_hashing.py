@@ -1,4 +1,4 @@
-"""The keyed hash against CPython's own, and tables against ids that were made to collide."""
+"""The keyed hash equals CPython's, and tables stay fast with ids made to collide."""
 
 import os
 import subprocess

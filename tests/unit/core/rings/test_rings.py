@@ -1,4 +1,4 @@
-"""The rings and their kernel against plain Python, and undo against never having happened."""
+"""Rings and their kernel equal plain Python, and an undo leaves no trace."""
 
 from typing import Literal
 
@@ -37,7 +37,7 @@ def pair(
 
 
 def live(rings: CustomerRings, oracle: OracleRings, batches: list[list[Event]], fate: Fate) -> None:
-    """Give the batches to both, let the fate decide, and compare all that can be seen."""
+    """Give the batches to both, apply the drawn fate, and compare all that is visible."""
     first, *rest = batches
     after_none = oracle.copy()
     journal, seen = fold(rings, first)
@@ -112,7 +112,7 @@ def test_every_array_grows_while_batches_come_and_go(seed: int) -> None:
         made = []
         for _ in range(int(random.integers(1, 120))):
             number += 1
-            # A few customers buy often, most seldom; times run on with a wide scatter.
+            # A few customers have many events, most have few; times ascend with wide variation.
             customer = int(random.integers(0, 4 if random.random() < 0.5 else 300))
             at = 25 * step + int(random.integers(-300, 100))
             repeated = number - int(random.integers(0, 3)) if random.random() < 0.1 else number
@@ -164,7 +164,7 @@ def test_undo_leaves_the_very_cells_as_they_were() -> None:
 
 
 def many(number: int, customers: int, at: int) -> list[Event]:
-    """Return events enough that every array must grow, late and repeated ones among them."""
+    """Return so many events that every array must grow, with late and repeated ones."""
     random = np.random.default_rng(number)
     names = [f"{customer}{'x' * (customer % 50)}" for customer in range(customers)]
     return [
@@ -309,10 +309,10 @@ def test_a_full_ring_drops_an_event_that_is_older_than_all() -> None:
     before = raw(rings)
     assert see(rings, ("3", 9, 4)) == [(CAPPED, [1], [4])]
     assert raw(rings) == before
-    # Among equal times the one that arrived first is the oldest.
+    # Among equal times, the one that arrived first is the oldest.
     assert see(rings, ("4", 10, 8)) == [(CAPPED, [1], [8])]
     assert [(t, a) for _, t, a, _ in content(rings)] == [([10, 20], [8, 2])]
-    # What left is not remembered, so that it is no duplicate.
+    # An evicted event is forgotten, so it is not a duplicate.
     assert see(rings, ("3", 9, 4)) == [(CAPPED, [1], [4])]
 
 

@@ -1,4 +1,4 @@
-"""How a member joins its group, and what it is told when it cannot go on."""
+"""How a member joins its group, and which error it gets when it cannot continue."""
 
 import ctypes
 from typing import Any

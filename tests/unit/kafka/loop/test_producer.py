@@ -1,4 +1,4 @@
-"""The rule of rebirth, signal by signal: a client that could bite later is replaced first."""
+"""The rebirth rule, sign by sign: a client whose requests may still arrive is replaced first."""
 
 from inspect import signature
 from typing import Any
@@ -282,7 +282,7 @@ def test_headers_go_along(cluster: Cluster) -> None:
 
 
 def outlive(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> TransactionalProducer:
-    """Return a producer whose open transaction is older than the broker keeps one."""
+    """Return a producer whose open transaction is older than the broker's time limit."""
     producer = cluster.producer()
     producer.begin()
     monkeypatch.setattr(producer, "_began", producer._began - producer._timeout)
@@ -300,7 +300,7 @@ def test_a_producer_fenced_by_its_own_timeout_continues(
     assert caught.value.network
     transact(producer)
     assert cluster.reborn == ["transaction outlived its time limit"]
-    # The next one is young: whoever fences it is another process.
+    # The next transaction is young, so only another process can have fenced it.
     cluster.raises = {"produce": [FENCED]}
     with pytest.raises(FencedError):
         transact(producer)

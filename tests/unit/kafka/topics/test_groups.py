@@ -1,4 +1,4 @@
-"""Questions about a group whose coordinator moves."""
+"""Requests to a group whose coordinator moves."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from stream_scorer.kafka.topics.groups import COORDINATION, committed, settled
 
 
 def refusing(code: int, times: int) -> Callable[[], int]:
-    """Return a question that is refused so many times and then answered by how often it was."""
+    """Return a request that is refused a number of times, and then returns that number."""
     asked = 0
 
     def ask() -> int:
@@ -38,7 +38,7 @@ def test_another_error_is_not_waited_for() -> None:
 
 
 class _Partitions:
-    """A consumer whose group committed in the first partition only."""
+    """A consumer whose group has committed only the first partition."""
 
     def committed(self, wanted: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         assert timeout == 5.0

@@ -1,4 +1,4 @@
-"""A bundle is loaded only when it is whole, unaltered, trusted, and scores as at training."""
+"""A bundle is loaded only if it is complete, unaltered and trusted, and scores as at training."""
 
 import io
 import json
@@ -206,7 +206,7 @@ def test_types_are_trusted_by_the_configuration_alone(bundle: Path) -> None:
     message = refusal(bundle)
     assert "not trusted" in message
     assert "sklearn.ensemble._gb.Strange" in message
-    # The configuration may trust it; that it does not exist is then another matter.
+    # If the configuration trusts it, loading still fails, because the type does not exist.
     assert "cannot be loaded" in refusal(bundle, frozenset({"sklearn.ensemble._gb.Strange"}))
 
 

@@ -1,4 +1,4 @@
-"""Plans: what a complete one says, and what is refused, with its words."""
+"""Rollout plans: the values of a complete one, and each refusal's message."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ def test_a_file_is_completed_with_every_default() -> None:
         **{g.name: 0.0 for g in GUARDS}, "alerts": 0.1,
     }  # fmt: skip
     assert made.guard.costs.bounded().most == 50
-    # What the log keeps says all of it, and is read back as the same plan.
+    # The log's document has all values, and is read back as the same plan.
     assert read(RolloutPlan, made.model_dump(mode="json")) == made
 
 

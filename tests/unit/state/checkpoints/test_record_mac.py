@@ -1,4 +1,4 @@
-"""Records that carry a MAC: what the key did not write is refused, whatever else is right."""
+"""Records with a MAC: a record that was not written with the key is refused."""
 
 import tracemalloc
 from dataclasses import replace
