@@ -167,9 +167,7 @@ class TestClients:
 
 
 class TestRequests:
-    def test_ending_is_repeated_at_will_but_not_turned_round(
-        self, ground: Ground, name: str
-    ) -> None:
+    def test_an_end_can_be_repeated_but_not_reversed(self, ground: Ground, name: str) -> None:
         for committed_ in (True, False):
             identity = (name, *ground.requests.init(name))
             assert ground.requests.add_partitions(*identity) == 0

@@ -240,7 +240,7 @@ def test_a_champion_that_raises_pauses_all_and_loses_nothing(
     assert {d["arm"] for d in found.decisions.values()} == {"champion", "control", "canary"}
 
 
-def test_a_takeover_waits_for_the_open_transaction_of_the_dead(
+def test_a_takeover_waits_for_a_killed_scorers_transaction(
     behind: Behind, kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka],
     models: Models, tmp_path: Path,
 ) -> None:  # fmt: skip

@@ -271,7 +271,7 @@ def test_a_set_is_decided_alike_in_every_way(world: World) -> None:
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("world", [("cards", 150)], indirect=True, ids=str)
-def test_thresholds_are_chosen_from_a_strangers_file(world: World) -> None:
+def test_thresholds_are_chosen_from_a_foreign_file(world: World) -> None:
     trained(world, "hist_gradient_boosting")
     chosen = world.run(
         "models", "thresholds", world.model, "--data", world.file, "--budget", "4/day",

@@ -144,7 +144,7 @@ def test_a_model_that_fails_for_every_row_pauses_until_it_works(
 
 
 @pytest.mark.thorough
-def test_a_slow_model_is_not_thrown_out_of_the_group(
+def test_a_scorer_with_a_slow_model_is_not_expelled(
     scene: Any, undisturbed: Outcome, model_that: Callable[..., None]
 ) -> None:
     slept = False

@@ -147,7 +147,7 @@ Change = Callable[[Seen], Seen]
         (DECISIONS, lambda s: replace(s, value=b"no Avro"), "unexpected"),
     ],
 )
-def test_an_outcome_is_held_to_the_replay(topic: str, change: Change, fault: str) -> None:
+def test_an_outcome_must_equal_the_replays(topic: str, change: Change, fault: str) -> None:
     seen = flawless(sent())
     at = next(number for number, each in enumerate(seen) if each.topic == topic)
     seen[at] = change(seen[at])
@@ -177,7 +177,7 @@ def test_observed_records_must_be_unchanged_at_the_end() -> None:
     assert counts(verdict) == {"unstable": 4}
 
 
-def test_the_state_is_held_to_the_replay_event_by_event() -> None:
+def test_the_state_must_equal_the_replay_event_by_event() -> None:
     verdict, replay = judge(evidence())
     remembered = list(replay.remembered().elements())
     judge_state(verdict, replay, [*remembered[1:], (0, "nobody", 1, 1)])

@@ -245,7 +245,7 @@ def test_an_unauthorised_operator_is_refused_and_writes_nothing(shell: Shell) ->
     assert shell.told("history") == []
 
 
-def test_a_bundle_that_is_not_there_begins_no_rollout(shell: Shell) -> None:
+def test_a_missing_bundle_starts_no_rollout(shell: Shell) -> None:
     with pytest.raises(StreamScorerError, match=r"fraud:9\.9\.9"):
         shell.signed(*start(shell, CHAMPION.replace(BUNDLE, "fraud:9.9.9")))
     assert shell.told("history") == []

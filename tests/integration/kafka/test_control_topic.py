@@ -172,7 +172,9 @@ def test_a_log_without_its_beginning_is_refused(
         open_log()
 
 
-def test_a_topic_of_several_partitions_is_none(kafka_settings: Callable[..., Kafka]) -> None:
+def test_a_control_topic_of_several_partitions_is_refused(
+    kafka_settings: Callable[..., Kafka],
+) -> None:
     settings = kafka_settings()
     client: AdminClient = admin(settings)
     client.create_topics([NewTopic(settings.topics.rollout, 2, 1)])[

@@ -49,7 +49,7 @@ def visible(kafka: Kafka) -> list[bytes | None]:
     return [seen.value for seen in read_to_end(kafka.bootstrap, [kafka.topics.decisions])]
 
 
-def test_a_dash_in_a_groups_name_makes_no_two_processes_one(settings: Kafka) -> None:
+def test_a_dash_in_a_groups_name_does_not_merge_identities(settings: Kafka) -> None:
     kafka = settings
     topic = kafka.topics.decisions
     one = kafka.model_copy(update={"group": f"{kafka.group}-b", "instance": "c"})

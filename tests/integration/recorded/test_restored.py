@@ -95,7 +95,9 @@ def test_a_scorer_restores_the_checkpoint_to_a_replays_state(settings: Settings)
     assert all(found.at_restore.values())
 
 
-def test_a_scorer_goes_on_and_decides_as_a_replay_would(settings: Settings, tmp_path: Path) -> None:
+def test_a_scorer_continues_and_decides_as_a_replay_would(
+    settings: Settings, tmp_path: Path
+) -> None:
     kafka = settings.kafka
     feed(kafka)
     _, ends = bounds(kafka, kafka.topics.transactions)

@@ -259,7 +259,7 @@ BAD_ORDER: dict[str, tuple[Callable[[Path], list[str]], int, str]] = {
 
 
 @pytest.mark.parametrize("kind", BAD_ORDER)
-def test_a_bad_order_is_one_line_and_no_output(
+def test_bad_options_are_one_line_and_no_output(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = write(TABLE, tmp_path / "in.parquet")
@@ -284,7 +284,7 @@ main()
 
 
 @pytest.mark.parametrize("ending", [".avro", pytest.param(".parquet", marks=pytest.mark.thorough)])
-def test_what_the_disk_does_not_take_can_be_written_later(ending: str, tmp_path: Path) -> None:
+def test_output_that_a_full_disk_refused_can_be_written_later(ending: str, tmp_path: Path) -> None:
     """A limit on the file's size makes a write fail, as a full disk does."""
     source = write(TABLE, tmp_path / "in.parquet")
     whole = tmp_path / f"whole{ending}"

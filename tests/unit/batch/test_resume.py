@@ -202,7 +202,7 @@ def _leave_unfinished(source: str, out: Path, **options: Any) -> None:
 @pytest.mark.parametrize(
     "options", [{"features": True}, {"sort": True}, {"since": 5}, {"as_of": 7}, {"part_rows": 500}]
 )
-def test_another_job_does_not_take_it_up(
+def test_another_job_does_not_continue_it(
     source: str, options: dict[str, Any], tmp_path: Path
 ) -> None:
     out = tmp_path / "out.parquet"
@@ -212,7 +212,7 @@ def test_another_job_does_not_take_it_up(
     assert run(source, out, part_rows=600).resumed_at >= 600
 
 
-def test_another_input_does_not_take_it_up(tmp_path: Path) -> None:
+def test_another_input_does_not_continue_it(tmp_path: Path) -> None:
     table = transactions(40, 40)
     source = write(table, tmp_path / "in.parquet")
     out = tmp_path / "out.parquet"

@@ -284,7 +284,7 @@ def test_an_empty_input_gives_an_empty_output(tmp_path: Path) -> None:
     assert avro(tmp_path / "out.avro") == []
 
 
-def test_the_jobs_time_is_every_decisions(tmp_path: Path) -> None:
+def test_every_decision_has_the_jobs_time(tmp_path: Path) -> None:
     source = write(transactions(2, 3), tmp_path / "in.parquet")
     run(source, tmp_path / "out.parquet")
     found = pq.read_table(tmp_path / "out.parquet")

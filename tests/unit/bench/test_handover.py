@@ -40,7 +40,7 @@ def test_time_without_arrivals_is_not_a_pause() -> None:
     assert found["longest_pause_seconds"] == 0.05
 
 
-def test_a_row_of_short_gaps_is_old_and_no_pause() -> None:
+def test_short_gaps_in_a_row_are_not_one_long_pause() -> None:
     arrived = {(0, offset): 0 for offset in range(20)}
     outcomes = [((0, offset), 1_000 * (offset + 1)) for offset in range(20)]
     (row,) = report(counted(arrived, outcomes), PHASES[:1], 1)["phases"]

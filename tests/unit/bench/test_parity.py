@@ -150,7 +150,7 @@ def _refused(found: Outcomes) -> None:
     ("change", "equal"),
     [(_degraded, 1), (_customers_feature, 0), (_not_late, 0), (_refused, 0)],
 )
-def test_a_late_row_is_equal_in_what_does_not_hang_on_terminals(
+def test_a_late_row_is_equal_except_for_terminal_features(
     change: Callable[[Outcomes], None], equal: int
 ) -> None:
     other = _outcomes()
@@ -161,7 +161,7 @@ def test_a_late_row_is_equal_in_what_does_not_hang_on_terminals(
     assert parity.failures(document) == ([] if equal else ["0 late rows are equal, must be 1"])
 
 
-def test_a_way_is_held_to_the_rows_that_it_was_given() -> None:
+def test_a_way_is_compared_only_by_the_rows_that_it_got() -> None:
     given, asked = EVERY.copy(), COMPARED.copy()
     given[0] = asked[0] = asked[3] = False
     other = _outcomes()
@@ -294,7 +294,7 @@ def test_terminals_rows_are_those_of_the_profiler(rows: Input, labels: Labels) -
     assert len(np.unique(seen[0])) > 20
 
 
-def test_every_label_goes_once_and_in_its_place(rows: Input, labels: Labels) -> None:
+def test_every_label_is_sent_once_and_in_its_place(rows: Input, labels: Labels) -> None:
     keys = [b"k"] * len(rows)
     names = [str(number).encode() for number in range(len(labels))]
     traffic = Traffic(rows, labels, keys, keys, names, names)

@@ -72,7 +72,7 @@ def test_key_generation_and_model_signing_are_recorded(terminal: Terminal) -> No
     assert len(terminal.document("audit", "show")) == 2
 
 
-def test_without_a_record_nothing_is_signed(terminal: Terminal) -> None:
+def test_without_an_audit_record_nothing_is_signed(terminal: Terminal) -> None:
     terminal.document("models", "keygen", "--out", "k")
     terminal.log.write_bytes(terminal.log.read_bytes().replace(b"key.generate", b"key.borrowed"))
     code, _, error = terminal(
@@ -175,7 +175,7 @@ def test_a_log_in_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
         open_audit(Audit(path=tmp_path / "nowhere" / "audit.log"))
 
 
-def test_other_rooms_take_down_what_they_do_by_one_call(tmp_path: Path) -> None:
+def test_other_packages_record_their_actions_by_one_call(tmp_path: Path) -> None:
     audit = open_audit(Audit(path=tmp_path / "audit.log"))
     audit.record("rollout.verdict", "fraud", {"e": 3.5}, "key:abc")
     assert b'"action":"rollout.verdict","actor":"key:abc"' in (tmp_path / "audit.log").read_bytes()

@@ -26,7 +26,7 @@ def test_the_list_of_commands_matches_their_own_help(name: str) -> None:
 
 
 @pytest.mark.thorough
-def test_help_and_what_asks_of_a_broker_load_no_model() -> None:
+def test_help_and_broker_commands_load_no_model() -> None:
     program = (
         "import sys\n"
         "from stream_scorer.cli.main import app\n"

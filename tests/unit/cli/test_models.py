@@ -71,7 +71,7 @@ def production(terminal: Terminal, **keys: Path) -> None:
     terminal.patch.setenv("STREAM_SCORER_MODELS__REQUIRE_SIGNATURE", "true")
 
 
-def test_from_a_key_to_a_bundle_that_production_takes(terminal: Terminal, key: Path) -> None:
+def test_from_a_key_to_a_bundle_that_production_accepts(terminal: Terminal, key: Path) -> None:
     before = read_manifest(terminal.store / "fraud" / "1.0.0")
     files = {path: path.read_bytes() for path in (terminal.store / "fraud" / "1.0.0").iterdir()}
     assert terminal.document("verify", "fraud:1.0.0")["signature"] == "none"

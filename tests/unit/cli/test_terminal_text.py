@@ -132,7 +132,7 @@ def test_a_decision_fits_80_columns_and_shows_its_reasons() -> None:
 
 
 @pytest.mark.parametrize("room", [None, 400])
-def test_with_room_a_decision_is_shown_whole(room: int | None) -> None:
+def test_with_room_a_decision_is_shown_in_full(room: int | None) -> None:
     plain = tail._written("decisions", _decision(**_LONG), room).plain
     told = f"5 payments in the last hour, TX_AMOUNT 812.5, {'漢字' * 20} unknown"
     assert f"late  {told}  customer c  fraud:1.0.0  0:7" in plain

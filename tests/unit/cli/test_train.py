@@ -169,9 +169,7 @@ RATES_NONE = '\n[labels]\ntransaction_id = "a"\nevent_time = "b"\nis_fraud = "fl
         ("\0", "not TOML"),
     ],
 )
-def test_a_file_that_cannot_be_obeyed_is_refused_by_key(
-    tmp_path: Path, text: str, why: str
-) -> None:
+def test_an_invalid_file_is_refused_by_key(tmp_path: Path, text: str, why: str) -> None:
     path = tmp_path / "job.toml"
     path.write_text(text)
     with pytest.raises(SettingsError) as caught:

@@ -97,7 +97,7 @@ def test_reading_gives_back_what_was_written(raw: RawRecords) -> None:
     assert (letter.partition, letter.offset, letter.timestamp) == (1, 44, 1_700_000_000_500)
 
 
-def test_a_dead_letter_that_was_sent_again_keeps_its_first_story(raw: RawRecords) -> None:
+def test_a_dead_letter_sent_again_keeps_its_first_headers(raw: RawRecords) -> None:
     (first,) = letters(raw, [1], [RejectReason.EMPTY], ["first"])
     again = RawRecords(
         BytesColumn.of([first.value]), BytesColumn.of([first.key]), [first.headers],

@@ -140,7 +140,7 @@ def test_a_forged_omission_of_a_small_record_is_not_the_same() -> None:
     assert Input(Message(b"decided 9"[:9], b"k", None)).same([forged]) == set()
 
 
-def test_what_nobody_could_read_is_not_looked_for() -> None:
+def test_an_unreadable_original_is_not_looked_for() -> None:
     letter = letter_of(LARGE, b"k", None)
     (unknown,) = [DeadLetter(**_fields(letter) | {"omitted": {"value": None}})]
     source = Input(Message(LARGE, b"k", None))

@@ -118,7 +118,7 @@ def test_a_rate_that_is_zero_at_first_can_change() -> None:
     assert first.estimate == pytest.approx(0.75)
 
 
-def test_a_copy_goes_its_own_way() -> None:
+def test_a_copy_is_independent() -> None:
     rng = np.random.default_rng(4)
     detector = SignalDetector("amount", 0.0005)
     for n in range(200):

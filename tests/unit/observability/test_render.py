@@ -272,7 +272,7 @@ def test_each_requested_verification_is_logged(bench: Bench) -> None:
     assert bench.value("model_refused", **MODEL) == 0
 
 
-def test_only_what_moves_ends_being_stuck(bench: Bench) -> None:
+def test_only_movement_ends_being_stuck(bench: Bench) -> None:
     bench.render(events.Stuck(31.0, (2,)))
     bench.render(batch(2))
     assert bench.value("stuck_seconds") == 31

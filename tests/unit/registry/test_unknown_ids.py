@@ -237,7 +237,7 @@ def test_unresolvable_references_leave_the_schema_unchanged() -> None:
             assert registry.writer_schema(schema_id) in {deep, "no JSON"}
 
 
-def test_slow_answers_in_vain_are_paid_for_by_their_time() -> None:
+def test_slow_answers_without_a_result_cost_their_time() -> None:
     clock = Clock()
     budget = LookupBudget(2.0, BURST, clock)
     assert budget.take(1) == 1

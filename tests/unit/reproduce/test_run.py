@@ -114,7 +114,7 @@ def test_what_else_was_altered_is_named(
     assert (found.examples[0]["recorded"], found.examples[0]["recomputed"]) == (change(told), told)
 
 
-def test_a_reason_where_nothing_was_held_back_is_found(decisions: pa.RecordBatch) -> None:
+def test_a_reason_of_an_approved_transaction_is_found(decisions: pa.RecordBatch) -> None:
     found = compared(altered(decisions, row_of(decisions, "APPROVE"), reasons=["TX_AMOUNT"]))
     assert found.fields == {"reasons": 1}
 
@@ -245,7 +245,7 @@ def test_decisions_are_selected_by_event_time_and_transaction(
         ({"first_ms": 5, "warm": "fraud"}, "has no part"),
     ],
 )
-def test_a_question_without_sense_is_refused(values: dict[str, Any], told: str) -> None:
+def test_a_meaningless_question_is_refused(values: dict[str, Any], told: str) -> None:
     with pytest.raises(SettingsError, match=told):
         Question(**values)
 

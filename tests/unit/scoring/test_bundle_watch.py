@@ -115,7 +115,7 @@ def test_each_requested_check_is_reported_and_so_is_a_fix(bundle: Bundle) -> Non
         assert told.next() == ("1.0.0", "signal", "")
 
 
-def test_from_time_to_time_it_looks_by_itself(bundle: Bundle) -> None:
+def test_it_also_verifies_at_intervals(bundle: Bundle) -> None:
     told = Told()
     with BundleWatch(0.01) as watch:
         watch.add(bundle, told)

@@ -66,7 +66,7 @@ def test_what_is_written_is_there_and_chained(path: Path) -> None:
     assert (found.behind, found.unsigned, found.files) == (1, 2, 1)
 
 
-def test_a_log_of_others_is_not_readable_by_everybody(path: Path) -> None:
+def test_a_log_is_readable_only_by_its_owner_and_group(path: Path) -> None:
     written(path, 1)
     assert path.stat().st_mode & 0o777 == 0o640
 
@@ -186,7 +186,7 @@ def test_a_replaced_log_is_found_only_by_key_or_noted_hash(path: Path) -> None:
     assert len(found.faults) == 4
 
 
-def test_signed_lines_are_held_to_their_key(path: Path) -> None:
+def test_signed_lines_are_verified_by_their_key(path: Path) -> None:
     written(path, 3, key=KEY)
     found = verify(path, Signers(NAMED, required=True))
     assert (faults(found), found.signed) == ([], {"operator": 3})

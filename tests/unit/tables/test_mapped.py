@@ -111,7 +111,7 @@ def test_amounts_in_the_base_currency_are_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_reading_goes_on_from_any_row(tmp_path: Path, ending: str) -> None:
+def test_reading_continues_from_any_row(tmp_path: Path, ending: str) -> None:
     rows = foreign_rows(drawn(50, seed=4))
     path = write_foreign(rows, tmp_path / f"in.{ending}")
     (complete,) = pieces(path, plan_with())

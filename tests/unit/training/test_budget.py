@@ -27,7 +27,7 @@ def test_decisions_are_counted_by_day() -> None:
     assert found.cost == pytest.approx((0.5 * 30 + 2 + 2 * 5 + 25) / 3)
 
 
-def test_what_cannot_be_told_is_no_number() -> None:
+def test_unknown_daily_numbers_are_nan() -> None:
     nothing = JudgedDays(np.array([0]), 1, np.array([0]), np.array([5.0]))
     found = nothing.judge(np.array([Outcome.APPROVE], np.uint8), COSTS)
     assert [math.isnan(x) for x in (found.precision, found.recall, found.reviews.variance)]

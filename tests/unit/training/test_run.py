@@ -237,7 +237,9 @@ def test_labels_that_came_late_are_not_used(
     assert late.training.test.period == at_once.training.test.period
 
 
-def test_bad_orders_are_refused_in_one_line(data: Path, labelled: pa.Table, tmp_path: Path) -> None:
+def test_bad_options_are_refused_in_one_line(
+    data: Path, labelled: pa.Table, tmp_path: Path
+) -> None:
     with pytest.raises(SettingsError, match="known are hist_gradient_boosting"):
         train(order(data, tmp_path, model="svm"))
     with pytest.raises(SettingsError, match="the train days 2018-07-25:2018-07-31 hold 0"):

@@ -59,7 +59,7 @@ def test_no_pair_of_scores_costs_less(
     assert cost == pytest.approx(least, abs=1e-9)
 
 
-def test_dear_frauds_are_reviewed_and_cheap_ones_let_pass() -> None:
+def test_expensive_frauds_are_reviewed_and_cheap_ones_approved() -> None:
     scores = np.array([0.1, 0.3, 0.3, 0.5, 0.9])
     fraud = np.array([0, 1, 0, 0, 1])
     amount = np.array([5.0, 100.0, 5.0, 5.0, 100.0])
@@ -132,9 +132,7 @@ def test_another_text_is_refused(text: str) -> None:
         ("0", 1.0, 2.0, "never worth a review"),
     ],
 )
-def test_costs_that_are_none_are_refused(
-    missed: str, review: float, block: float, named: str
-) -> None:
+def test_invalid_costs_are_refused(missed: str, review: float, block: float, named: str) -> None:
     with pytest.raises(SettingsError, match=named) as caught:
         read_costs(missed, review, block)
     assert "\n" not in str(caught.value)

@@ -100,7 +100,7 @@ def test_a_value_is_read_by_avros_rules(reader: Any, writer: Any, value: Any, re
     assert read(reader, writer, value) == ([result], [])
 
 
-def test_a_time_is_a_time_however_its_writer_calls_the_long() -> None:
+def test_a_time_is_read_by_any_logical_type_of_its_writer() -> None:
     for writer in (MILLIS, "long", "int"):
         source = Source(record(field(writer)))
         decoder = ColumnDecoder(source, record(field(MILLIS)), PLAN)

@@ -77,7 +77,7 @@ def refusal(schema: str, body: bytes) -> tuple[RejectReason, str] | None:
         (TREE, b"\x02" * 70 + b"\0" * 71, "TOO_LARGE", "nested deeper"),
     ],
 )
-def test_unsound_bytes_are_refused_with_reason_and_place(
+def test_invalid_bytes_are_refused_with_reason_and_place(
     kind: Any, body: bytes, reason: str, text: str
 ) -> None:
     found = refusal(record(kind), body)

@@ -238,7 +238,7 @@ def test_the_deepest_valid_record_fits_a_small_stack() -> None:
     assert found == [None]
 
 
-def test_symbols_are_held_to_the_plan() -> None:
+def test_symbols_are_limited_by_the_plan() -> None:
     plan = Plan(string_bytes_max=8, record_bytes_max=100)
     long = {"type": "enum", "name": "E", "symbols": ["ABCDEFGHI"]}
     decoded = ColumnDecoder(Source(transaction(field(long))), READER, plan).decode([HEADER + BODY])
@@ -338,7 +338,7 @@ def test_an_error_while_a_schema_is_prepared_refuses_its_records(
     assert decoded.rejections.details == ("schema id 1: cannot be prepared: ZeroDivisionError",)
 
 
-def test_memory_that_is_out_is_nobodys_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_memory_error_is_not_blamed_on_a_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise MemoryError
 

@@ -276,7 +276,7 @@ def test_customers_sent_by_an_override_are_not_evidence() -> None:
 
 @settings(max_examples=examples(40), deadline=None)
 @given(stream=rows, cut=st.integers(0, 30), buckets=st.integers(0, BUCKETS))
-def test_how_the_input_is_cut_does_not_show(
+def test_decisions_do_not_depend_on_how_the_input_is_cut(
     stream: list[dict[str, Any]], cut: int, buckets: int
 ) -> None:
     found = []

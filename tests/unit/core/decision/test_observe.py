@@ -104,7 +104,7 @@ def test_the_same_batch_on_the_same_state_is_decided_the_same(
 
 @settings(max_examples=examples(60), deadline=None)
 @given(before=rows, now=rows)
-def test_a_batch_taken_back_was_never_there(
+def test_an_undone_batch_leaves_no_trace(
     before: list[dict[str, Any]], now: list[dict[str, Any]]
 ) -> None:
     rings = PartitionRings(model().features)
@@ -118,7 +118,7 @@ def test_a_batch_taken_back_was_never_there(
 
 @settings(max_examples=examples(60), deadline=None)
 @given(before=rows, now=rows)
-def test_a_replay_leaves_what_deciding_leaves(
+def test_a_replay_leaves_the_same_state_as_deciding(
     before: list[dict[str, Any]], now: list[dict[str, Any]]
 ) -> None:
     decided, replayed = PartitionRings(model().features), PartitionRings(model().features)
@@ -133,7 +133,7 @@ def test_a_replay_leaves_what_deciding_leaves(
 
 @settings(max_examples=examples(60), deadline=None)
 @given(stream=rows, cut=st.integers(0, 30))
-def test_partitions_and_batches_do_not_show_in_the_features(
+def test_features_do_not_depend_on_partitions_and_batches(
     stream: list[dict[str, Any]], cut: int
 ) -> None:
     def decided(events: list[dict[str, Any]]) -> list[tuple[Any, ...]]:

@@ -12,7 +12,7 @@ SEGMENT = "[[segment]]\nreview = 0.2\nblock = 0.7\nwhen = "
 EXTRAS = {"ip_country": "string", "vpn": "boolean", "basket": "long"}
 
 
-def test_a_policy_says_what_it_says() -> None:
+def test_a_policy_has_the_values_of_its_keys() -> None:
     plan = parse_plan(
         "",
         {

@@ -74,7 +74,7 @@ def test_it_is_less_than_one_ulp_from_the_exact_value() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, -0.0, -5e-324, -1.0, -math.inf, math.inf, math.nan])
-def test_where_there_is_none_it_is_nan(value: float) -> None:
+def test_without_a_logarithm_it_is_nan(value: float) -> None:
     assert math.isnan(log(value))
 
 

@@ -316,7 +316,7 @@ def test_a_ring_of_an_open_batch_stays_and_its_undo_is_exact() -> None:
     assert rings.evict(10) == 1
 
 
-def test_slots_ids_and_blocks_serve_again() -> None:
+def test_slots_ids_and_blocks_are_reused() -> None:
     rings = new()
     sizes = []
     for step in range(60):

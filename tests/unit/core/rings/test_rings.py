@@ -152,7 +152,7 @@ def test_rings_longer_than_one_comparison(scale: int) -> None:
     assert longest > 256
 
 
-def test_undo_leaves_the_very_cells_as_they_were() -> None:
+def test_undo_restores_the_same_cells() -> None:
     rings, _ = pair(lateness=5, cap=3)
     journal, _ = fold(rings, [Event("a", str(n), n, n) for n in range(3)])
     rings.release(journal)
@@ -233,7 +233,7 @@ def test_the_pool_does_not_grow_with_undone_batches() -> None:
     assert len(rings) == 9
 
 
-def test_blocks_that_one_ring_outgrew_serve_another() -> None:
+def test_blocks_that_one_ring_outgrew_are_reused_by_another() -> None:
     rings, _ = pair(lateness=10, cap=100)
     journal, _ = fold(rings, [Event("big", str(n), n, 1) for n in range(20)])
     rings.release(journal)
@@ -316,7 +316,7 @@ def test_a_full_ring_drops_an_event_that_is_older_than_all() -> None:
     assert see(rings, ("3", 9, 4)) == [(CAPPED, [1], [4])]
 
 
-def test_rows_that_are_skipped_are_not_there() -> None:
+def test_skipped_rows_have_no_effect() -> None:
     rings, _ = pair(lateness=5, cap=9, windows=(10,))
     other, _ = pair(lateness=5, cap=9, windows=(10,))
     see(other, ("1", 5, 1), ("3", 7, 4))

@@ -171,7 +171,7 @@ def test_memory_is_bounded_by_what_is_held() -> None:
     assert len(table._store.slots) < 3_000
 
 
-def test_a_watermark_never_goes_back_and_none_is_never() -> None:
+def test_a_watermark_never_moves_back_and_begins_at_never() -> None:
     table = TerminalTable()
     assert (table.watermark, table.edge, len(table)) == (NEVER, NEVER, 0)
     table.watermark = 5

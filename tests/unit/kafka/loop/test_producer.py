@@ -47,7 +47,7 @@ def go_on(producer: TransactionalProducer) -> None:
     producer.commit()
 
 
-def test_what_goes_well_is_left_alone(cluster: Cluster) -> None:
+def test_after_success_the_client_is_kept(cluster: Cluster) -> None:
     producer = cluster.producer()
     for _ in range(3):
         transact(producer)
@@ -71,7 +71,7 @@ def test_a_transport_error_replaces_the_client(cluster: Cluster) -> None:
     assert producer.births == 2
 
 
-def test_another_error_does_not(cluster: Cluster) -> None:
+def test_another_error_does_not_replace_the_client(cluster: Cluster) -> None:
     producer = cluster.producer()
     cluster.clients[0].options["error_cb"](KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
     transact(producer)
@@ -271,7 +271,7 @@ def test_a_rebirth_waits_out_an_outage_until_it_is_stopped(cluster: Cluster) -> 
         producer.rebirth("test", lambda: True)
 
 
-def test_headers_go_along(cluster: Cluster) -> None:
+def test_headers_are_sent_with_their_records(cluster: Cluster) -> None:
     producer = cluster.producer()
     producer.begin()
     producer.send(

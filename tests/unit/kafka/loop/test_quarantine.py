@@ -191,7 +191,7 @@ def test_what_is_not_the_records_fault_is_blamed_on_none(error: BaseException) -
 @pytest.mark.parametrize(
     "error", [ValueError(), KeyError("x"), ZeroDivisionError(), RuntimeError()]
 )
-def test_any_other_exception_is(error: Exception) -> None:
+def test_any_other_exception_is_blamed_on_a_record(error: Exception) -> None:
     assert blames_records(error)
     assert kind_of(error) == type(error).__name__
 
@@ -314,7 +314,7 @@ def test_a_hanging_batch_is_reported_and_no_longer_alive() -> None:
     scene.loop.run()
 
 
-def test_a_hanging_batch_ahead_of_one_given_up_is_reported() -> None:
+def test_a_hanging_batch_after_an_aborted_one_is_reported() -> None:
     """The batch before it is aborted: the loop waits for the later batch, and then undoes it."""
 
     class HangingAhead(Hanging):

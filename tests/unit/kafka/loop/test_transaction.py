@@ -199,7 +199,7 @@ def test_each_batch_is_committed_and_reported_in_order(scene: Scene) -> None:
     assert [each.next_offsets for each in scene.heard(BatchCommitted)] == [{0: 2}, {0: 4}, {0: 6}]
 
 
-def test_an_abort_takes_back_what_was_computed_on_top_of_it_too(scene: Scene) -> None:
+def test_an_abort_undoes_what_was_computed_on_top_of_it_too(scene: Scene) -> None:
     scene.cluster.raises["offsets"] = [ABORT]
     scene.run()
     assert scene.source.sought == [0]

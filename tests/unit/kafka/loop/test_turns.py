@@ -53,7 +53,7 @@ def test_a_backlog_gives_a_restore_the_time_of_its_last_batch() -> None:
     assert all(count > 5 for name, count in told[2:] if name == "restore")
 
 
-def test_a_restore_lets_each_batch_through_that_there_is() -> None:
+def test_a_restore_lets_each_available_batch_through() -> None:
     scene, told = turns(3)
     assert scene.work.state == list(range(6))
     assert [count for name, count in told if name == "decide"] == [1, 1, 1]

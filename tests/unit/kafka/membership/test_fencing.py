@@ -95,7 +95,7 @@ def test_it_explains_one_fencing_and_the_next_is_a_takeover(world: World) -> Non
     assert second.ended is None or isinstance(second.ended, FencedError)
 
 
-def test_no_answer_missing_means_no_excuse() -> None:
+def test_without_a_missing_answer_nothing_is_explained() -> None:
     own = OwnDoing(SOCKET_SECONDS, TIMEOUT_SECONDS)
     own.born(SOCKET_SECONDS - 0.1, 0)
     assert not own.explains(TIMEOUT_SECONDS - 0.1)

@@ -27,7 +27,7 @@ def test_it_is_asked_again_until_there_is_a_coordinator(code: int) -> None:
     assert settled(refusing(code, 3)) == 4
 
 
-def test_it_is_asked_once_where_nobody_waits() -> None:
+def test_without_waiting_it_is_asked_once() -> None:
     with pytest.raises(KafkaException):
         settled(refusing(KafkaError.NOT_COORDINATOR, 1), seconds=-1.0)
 

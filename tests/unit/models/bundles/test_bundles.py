@@ -266,7 +266,7 @@ def test_an_altered_manifest_is_refused_by_field(
     assert message in refusal(bundle)
 
 
-def test_a_manifest_that_is_none_is_refused(bundle: Path, tmp_path: Path) -> None:
+def test_an_invalid_manifest_is_refused(bundle: Path, tmp_path: Path) -> None:
     (bundle / "manifest.json").write_text("[1")
     assert "manifest.json" in refusal(bundle)
     assert "cannot be read" in refusal(tmp_path / "nowhere")
@@ -293,7 +293,7 @@ def test_a_golden_score_that_is_off_is_refused(bundle: Path, name: str) -> None:
         '{"features": [[0, 0, 0]], "scores": [NaN], "raw": [0]}',
     ],
 )
-def test_a_golden_file_that_is_none_is_refused(bundle: Path, text: str) -> None:
+def test_an_invalid_golden_file_is_refused(bundle: Path, text: str) -> None:
     replace(bundle, "golden.json", text.encode())
     assert "not a golden file" in refusal(bundle)
 
@@ -328,7 +328,7 @@ def test_a_bundle_in_the_wrong_place_is_refused(bundle: Path) -> None:
         load_bundle(find(FolderStore(bundle.parent.parent), "fraud"))
 
 
-def test_a_store_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no such directory"):
         find(FolderStore(tmp_path / "nowhere"), "fraud")
 

@@ -165,7 +165,7 @@ def test_an_object_in_two_places_is_not_walked_more_often() -> None:
         unpack(archive(schema__json=schema(node)), "m:1.0.0", ANY)
 
 
-def test_an_object_is_no_part_of_itself() -> None:
+def test_an_object_cannot_contain_itself() -> None:
     with pytest.raises(ModelError, match="the object 1 is mentioned in part"):
         unpack(archive(schema__json=schema(of_list([of_list([], 1)], 1))), "m:1.0.0", ANY)
 

@@ -158,7 +158,7 @@ def test_what_cannot_be_done_is_refused(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["400", "400/week", "-4/day", "0/day", "1e3/day", "nan/day", ""])
-def test_a_budget_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_budget_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="not a budget — write 400/day"):
         read_budget(text)
     assert read_budget(" 400.5 / day") == 400.5

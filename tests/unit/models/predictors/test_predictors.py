@@ -207,7 +207,7 @@ def test_double_thresholds_decide_as_single_precision_does(
         assert (x <= doubled) == (np.float64(single) <= threshold)
 
 
-def test_read_only_strided_and_single_precision_rows_are_taken() -> None:
+def test_read_only_strided_and_single_precision_rows_are_valid() -> None:
     rows = training()[0][:6]
     predictor = fitted("boosting")[1]
     frozen = rows.copy()

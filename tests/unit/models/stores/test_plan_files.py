@@ -65,7 +65,7 @@ def test_what_is_wrong_in_a_folder_is_named(
 
 
 @pytest.mark.parametrize("name", ["plan.toml", "policy.toml", "events.toml", "plan.toml.sig"])
-def test_a_pipe_in_a_folder_holds_nobody_up(folder: Path, name: str) -> None:
+def test_a_pipe_in_a_folder_blocks_no_start(folder: Path, name: str) -> None:
     """No process writes to the pipe, so opening it as a file would block forever."""
     (folder / name).unlink(missing_ok=True)
     os.mkfifo(folder / name)

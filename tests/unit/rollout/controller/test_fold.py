@@ -247,7 +247,7 @@ def test_labels_promote_a_cheap_candidate_and_revert_another() -> None:
         assert not commands.log.state.running
 
 
-def test_a_louder_canary_is_rolled_back_and_nothing_moves_then() -> None:
+def test_a_canary_with_more_alerts_is_rolled_back_for_good() -> None:
     commands = rollout()
     stage = Stage(commands)
     stage.controlling.fold(louder(Topics(commands.routing), 8).raw())

@@ -175,7 +175,7 @@ def test_the_unit_of_the_sums_does_not_matter(data: st.DataObject, pairs: int) -
 
 
 @given(st.data(), st.integers(1, 12))
-def test_exchanging_the_arms_turns_every_difference_round(data: st.DataObject, pairs: int) -> None:
+def test_exchanging_the_arms_reverses_every_difference(data: st.DataObject, pairs: int) -> None:
     sample = _columns(data, pairs)
     assert differences(sample.swapped()) == pytest.approx(-differences(sample))
     assert _either(sample.swapped()) == pytest.approx(_either(sample))

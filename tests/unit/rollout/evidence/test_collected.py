@@ -246,7 +246,7 @@ def test_a_look_is_due_at_the_first_count_that_has_its_number(look: int, first: 
     assert look_number(count, first) >= look > look_number(count - 1, first)
 
 
-def test_louder_canaries_are_rolled_back_and_equal_ones_continue() -> None:
+def test_canaries_with_more_alerts_go_back_and_equal_ones_stay() -> None:
     random = np.random.default_rng(5)
     customer = random.integers(0, len(POOL), 40_000)
     base = decisions([(int(c), 5, 0, 1_000, False, False) for c in customer])

@@ -115,7 +115,7 @@ def test_evidence_is_added_once_per_look_with_the_looks_weight() -> None:
         judge_fast(samples, events, evidence, 4, LIMITS)
 
 
-def test_a_tolerance_lets_a_small_difference_be() -> None:
+def test_a_tolerance_allows_a_small_difference() -> None:
     samples = _samples(alerts=1.5)
     for tolerance, expected in ((0.0, True), (0.5, False)):
         guard = Guard("alerts", Harm.MORE, tolerance)

@@ -128,7 +128,7 @@ def test_the_cap_is_kept_and_what_it_costs_is_reported() -> None:
         assert len(joining) == 1
 
 
-def test_what_is_not_committed_never_was(tmp_path: Path) -> None:
+def test_uncommitted_changes_are_lost(tmp_path: Path) -> None:
     file = tmp_path / "join.sqlite"
     with join(file) as joining:
         joining.wait(decided([(1, 0, 10)]))

@@ -132,7 +132,7 @@ def test_an_aborted_batch_leaves_the_revisions_as_they_were() -> None:
     assert held.cut(raw, reading(events), plans).refusals == ()
 
 
-def test_of_two_open_batches_the_newer_is_taken_back_first() -> None:
+def test_of_two_open_batches_the_newer_is_undone_first() -> None:
     held = serving(0)
     raw, events = records([(0, 1)])
     first = held.cut(raw, reading(events), fleet(routing(1), routing(2)))

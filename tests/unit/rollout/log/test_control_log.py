@@ -164,7 +164,7 @@ def test_of_two_plans_on_an_empty_log_one_counts(log: ControlLog) -> None:
         log.append(CommandKind.PLAN, plan(name="b"), None, expected=nothing)
 
 
-def test_an_operator_takes_no_other_rollout_back(log: ControlLog) -> None:
+def test_an_operator_rolls_back_no_other_rollout(log: ControlLog) -> None:
     other = ControlLog(Settings())
     ann, bob = Operator(log, None, AuditTrail()), Operator(other, None, AuditTrail())
     ann.start(plan(), replace=False)

@@ -281,7 +281,7 @@ def test_counts_that_no_batch_has_are_refused(window: dict[str, Any]) -> None:
         refuse_implausible({"windows": [WINDOW | window]})
 
 
-def test_a_plausible_summary_is_taken() -> None:
+def test_a_plausible_summary_is_accepted() -> None:
     # A score that is not a number is in no bin.
     bins = {"score_bins": [3, 6], "amount_bins": [0, 4, 6]}
     refuse_implausible({"windows": [WINDOW, WINDOW | bins]})

@@ -140,7 +140,7 @@ def test_a_mapping_of_a_file_replaces_the_one_before(start: Start, tmp_path: Pat
         ("{default = {review = 2, block = 3}}", "shared: policy: default: review: 0 < review"),
     ],
 )
-def test_a_policy_that_is_none_is_refused(
+def test_an_invalid_policy_is_refused(
     start: Start, tmp_path: Path, policy: str, message: str
 ) -> None:
     (tmp_path / "wrong.toml").write_text("[")
@@ -297,7 +297,7 @@ def test_every_version_is_loaded_as_a_scorer_would(store: Settings) -> None:
         verify(store, plan(versions={"champion": label, "canary": "fraud:9.9.9"}), RolloutState())
 
 
-def test_a_mapping_by_which_a_version_lacks_history_is_reported(tmp_path: Path) -> None:
+def test_a_mapping_without_history_for_a_version_is_reported(tmp_path: Path) -> None:
     write_model(tmp_path)
     store = load_settings({"models": {"directory": tmp_path}})
     alone = {"name": "a", "strategy": "champion", "versions": {"champion": "fraud:1.0.0"}}

@@ -99,7 +99,7 @@ def test_a_rollback_is_immediate_and_final(writer: Writer) -> None:
     assert writer.log.state.running
 
 
-def test_a_promotion_can_be_taken_back(writer: Writer) -> None:
+def test_a_promotion_can_be_rolled_back(writer: Writer) -> None:
     writer.start()
     writer.accept("promote", arm="canary")
     # The previous version is kept loaded without scoring, like the idle colour.
@@ -200,7 +200,7 @@ def test_one_version_alone_is_not_a_rollout(writer: Writer) -> None:
     assert "nothing is rolled out" in writer.refusal("pause")
 
 
-def test_while_paused_only_back(writer: Writer) -> None:
+def test_a_paused_rollout_can_only_go_back_or_resume(writer: Writer) -> None:
     writer.start()
     assert writer.refusal("resume") == "is not paused"
     writer.accept("pause")
@@ -309,7 +309,7 @@ def test_a_share_limit_below_all_forbids_promotion_and_switch(writer: Writer) ->
     assert writer.refusal("switch", CONTROLLER, to="green") == told
 
 
-def test_a_controller_takes_no_promotion_back(writer: Writer) -> None:
+def test_a_controller_rolls_no_promotion_back(writer: Writer) -> None:
     writer.start(controller={"key": CONTROLLER_KEY})
     writer.accept("promote", CONTROLLER, arm="canary")
     assert "the rollout has been promoted" in writer.refusal("rollback", CONTROLLER)
@@ -317,7 +317,7 @@ def test_a_controller_takes_no_promotion_back(writer: Writer) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(plan().shared) - {"events"}))
-def test_what_the_state_rests_on_stays(writer: Writer, name: str) -> None:
+def test_values_that_the_state_depends_on_cannot_change(writer: Writer, name: str) -> None:
     writer.start()
     number = plan().shared[name]
     other = number / 2 if isinstance(number, float) else {"USD": 2}

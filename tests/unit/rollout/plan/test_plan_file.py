@@ -156,7 +156,7 @@ CHAMPION: dict[str, Any] = {
         (SPLIT, {"shares": {"champion": 99.999, "b": 0.001}}, "not a whole number of hundredths"),
     ],
 )  # fmt: skip
-def test_what_is_not_meant_is_refused(
+def test_a_mistaken_plan_is_refused_in_one_line(
     base: dict[str, Any], changed: dict[str, Any], why: str
 ) -> None:
     plan(base)
@@ -175,7 +175,7 @@ def test_what_is_not_meant_is_refused(
         ('strategy = "shadow"', "name: Field required"),
     ],
 )
-def test_a_file_that_is_none_is_refused(text: str, why: str) -> None:
+def test_an_invalid_file_is_refused(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         plan_of(plan_table(text))
 

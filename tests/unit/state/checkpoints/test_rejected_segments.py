@@ -264,7 +264,7 @@ def test_a_flood_of_good_and_bad_costs_at_most_a_bit_a_record(size: int, kinds: 
         assert np.flatnonzero(mask).tolist() == list(range(number % 2, size, 2))
 
 
-def test_what_is_as_large_as_it_gets_is_kept_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_largest_segments_are_not_merged_further(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rejection_log, "MOST_REJECTED", 100)
     topic = Topic()
     for number in range(MERGED_AT_ONCE**2):
@@ -323,7 +323,7 @@ def test_what_is_merged_from_forged_segments_can_be_read(
     assert mask.sum() == at // 2 + 1
 
 
-def test_what_was_undone_is_as_if_it_had_not_been() -> None:
+def test_undone_batches_leave_no_trace() -> None:
     topic, calm = Topic(), Topic()
     choose = random.Random(3)  # noqa: S311 random test data
     first = 0
@@ -362,7 +362,7 @@ def test_undoing_a_batch_of_a_returned_partition_changes_nothing() -> None:
     assert [kept.first for kept in topic.log._segments[0]] == [3, 14]
 
 
-def test_what_retention_took_goes_and_nothing_else() -> None:
+def test_exactly_what_retention_deleted_is_removed() -> None:
     topic = Topic()
     for number in range(8):
         topic.commit(topic.batch(number * 10, 10, [3, 5], ["EMPTY", "FRAMING"]))

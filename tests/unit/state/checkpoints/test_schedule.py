@@ -48,7 +48,7 @@ def standing(made: Schedule) -> Any:
     return held, made._account, made._next
 
 
-def test_partitions_take_turns_and_buckets_go_round_in_order() -> None:
+def test_partitions_take_turns_and_buckets_cycle_in_order() -> None:
     made = schedule()
     seen: list[tuple[int, int]] = []
     for number in range(400):

@@ -138,7 +138,7 @@ def refused(value: bytes) -> str:
     return told
 
 
-def test_the_record_that_the_others_differ_from_is_taken() -> None:
+def test_the_record_without_a_forgery_is_accepted() -> None:
     assert len(restore(store_of(forged())).of(0)) == 1
 
 
