@@ -3,22 +3,22 @@
 Fixtures:
 
 ``kafka``
-    One broker for the whole session, started when the first test asks for it. ``.bootstrap`` is
-    its address. ``.devkafka`` is the :class:`DevKafka` behind it, or None on another cluster; a
-    test that stops, pauses or configures brokers starts its own ``DevKafka``.
+    One broker for the entire session, started when the first test asks for it. ``.bootstrap`` is
+    its address. ``.devkafka`` is its :class:`DevKafka`, or None for another cluster. A test that
+    stops, pauses or configures brokers starts its own ``DevKafka``.
 ``kafka_settings``
     A function ``(**overrides) -> stream_scorer.settings.Kafka`` for that broker. Topic names,
-    group and instance are unique to each *call*, so tests share the broker and nothing else.
+    group and instance are unique to each *call*, so tests share only the broker.
 ``kafka_topics``
     A function ``(settings, partitions=4)`` that creates the topics of such settings and returns
-    the settings. The broker creates no topic by itself.
+    the settings. The broker does not create topics automatically.
 
 Options:
 
 ``--kafka=devkafka|testcontainers``
-    What starts the broker: our own (default), or a container, where a Docker engine is.
+    What starts the broker: DevKafka (default), or a container, which needs a Docker engine.
 ``--bootstrap HOST:PORT`` or ``STREAM_SCORER_TEST_BOOTSTRAP``
-    Use an existing cluster, and start none.
+    Use an existing cluster instead of starting one.
 """
 
 import gc
@@ -39,15 +39,15 @@ from stream_scorer.kafka.topics.our_topics import PARTITIONS, create_topics
 from stream_scorer.settings import Kafka, Topics
 from tests.support.effort import FULL
 
-# How long an example takes depends on how busy the machine is, so no example has a deadline.
-# `make test` runs a quarter of the examples (see tests/support/effort.py); all else runs all.
+# Examples have no deadline, because their duration depends on the load of the machine.
+# `make test` runs a quarter of the examples (see tests/support/effort.py); all other runs run all.
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=FULL)
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=FULL // 4)
 hypothesis.settings.load_profile("thorough")
 
 _IMAGE = "confluentinc/cp-kafka:7.9.1"
 
-# Taken out at once: the settings refuse a variable under their prefix that they do not know.
+# Removed immediately: the settings refuse an unknown variable that has their prefix.
 _ELSEWHERE = os.environ.pop("STREAM_SCORER_TEST_BOOTSTRAP", "")
 
 
@@ -66,10 +66,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def _engine_fault(docker: ModuleType) -> str:
-    """Return why no Docker engine answers; empty when one does."""
+    """Return why no Docker engine answers; empty if one does."""
     fault = ""
     with warnings.catch_warnings():
-        # The client leaves its socket open when there is nothing at the other end.
+        # The client does not close its socket if there is no engine.
         warnings.simplefilter("ignore", ResourceWarning)
         try:
             client = docker.from_env()
@@ -100,7 +100,7 @@ def _container() -> Iterator[Broker]:
 
 @pytest.fixture(autouse=True)
 def forgotten_secrets() -> Iterator[None]:
-    """Mask in no test what was a secret in another: the redactor keeps what a process has read."""
+    """Forget secrets after each test: the redactor masks all that the process has read."""
     yield
     redaction._known.clear()
 

@@ -1,4 +1,4 @@
-"""Kernels with every access checked: unit tests, seeded mutation, and checks that are taken out.
+"""Kernels with bounds checks: unit tests, seeded mutation, and a test that the checks find defects.
 
 python -m tests.bounds [--quick] [--seconds N] [--seed N] [--only units|mutation|self-check]
 """
@@ -28,7 +28,7 @@ def _environment(first: Path) -> dict[str, str]:
     return os.environ | {
         "PYTHONPATH": f"{first}{os.pathsep}{_ROOT}",
         "STREAM_SCORER_BOUNDS_CACHE": os.environ.get("STREAM_SCORER_BOUNDS_CACHE") or str(cache),
-        # What is compiled is checked, not fast: less is optimised.
+        # The compiled code is checked, not fast, so it needs less optimisation.
         "NUMBA_OPT": "1",
     }
 
@@ -40,7 +40,7 @@ def _units() -> bool:
 
 
 def _mutated(seconds: float, seed: int, root: Path) -> tuple[bool, str]:
-    """Run the mutation in a process of its own; return whether it found nothing, and its words."""
+    """Run the mutation in a separate process; return whether it passed, and its last line."""
     command = [sys.executable, "-c", "from tests.bounds.__main__ import mutate; mutate()",
                str(seconds), str(seed)]  # fmt: skip
     done = subprocess.run(  # noqa: S603 our own interpreter
@@ -53,8 +53,8 @@ def _mutated(seconds: float, seed: int, root: Path) -> tuple[bool, str]:
 
 
 def mutate() -> None:
-    """Be the process in which cases are tried."""
-    from tests.bounds import checking  # noqa: PLC0415 only here are kernels checked
+    """Try the cases; called in a separate process."""
+    from tests.bounds import checking  # noqa: PLC0415 only this process compiles with checks
 
     checking.install()
     from tests.bounds import mutation  # noqa: PLC0415 imports kernels
@@ -69,7 +69,7 @@ def mutate() -> None:
 
 
 def _self_check(seconds: float, seed: int) -> bool:
-    from tests.bounds import mutants  # noqa: PLC0415 beside its use
+    from tests.bounds import mutants  # noqa: PLC0415 needed only here
 
     seen = True
     for mutant in mutants.chosen(seed):

@@ -2,9 +2,9 @@
 # numba infers the types of compiled functions, and is untyped itself.
 """The decorators of ``core.kernels.compiled``, for code in which every access is checked.
 
-They compile the same source: each index of a subscript goes through a check that knows its array,
-and a negative one is a finding, though numba would count it from the end. Loads, stores and copies
-of ``core.kernels.memory`` are held to windows; see ``windows``.
+They compile the same source. Each index of a subscript is checked against its array. A negative
+index is a finding, although numba would count it from the end. Loads, stores and copies of
+``core.kernels.memory`` must stay inside their windows (see ``windows``).
 """
 
 import ast
@@ -35,14 +35,14 @@ _HERE = Path(__file__).parent
 _IMPORT = re.compile(r"^\s*(?:from|import) (stream_scorer[\w.]*)", re.MULTILINE)
 _LINE_BYTES = 64
 _LINES = frozenset({"_aged"})
-"""Functions that load a line of cells from their first argument, at their second."""
+"""Functions that load a line of cells from their first argument, at the index in their second."""
 
 
 # -- the checks ---------------------------------------------------------------------------------
 
 
 def checked_index(array: Any, axis: Any, index: Any) -> Any:
-    """Return an index that is inside of an axis of an array."""
+    """Return the index; raise IndexError if it is outside of the array's axis."""
     raise NotImplementedError
 
 
@@ -73,7 +73,7 @@ def _checked_index(array: Any, axis: Any, index: Any) -> Any:
 
 
 def checked_line(array: Any, index: Any) -> Any:
-    """Return where a line of cells begins that is inside of an array."""
+    """Return the index; raise IndexError if a line of cells does not fit into the array there."""
     raise NotImplementedError
 
 
@@ -91,7 +91,7 @@ def _checked_line(array: Any, index: Any) -> Any:
 
 
 class _Rewriting(ast.NodeTransformer):
-    """Puts the checks into a kernel's body."""
+    """Adds the checks to a kernel's body."""
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
         self.generic_visit(node)
@@ -117,7 +117,7 @@ class _Rewriting(ast.NodeTransformer):
 
 
 class _Reading(ast.NodeTransformer):
-    """Makes an expression one that is read."""
+    """Turns an assigned expression into one that is read."""
 
     def visit(self, node: ast.AST) -> ast.AST:
         if hasattr(node, "ctx"):
@@ -130,7 +130,7 @@ def _call(name: str, *arguments: ast.expr) -> ast.Call:
 
 
 def rewritten(function: Any) -> Any:
-    """Return a kernel's function with the checks in it."""
+    """Return a kernel's function with the checks added."""
     lines, first = inspect.getsourcelines(function)
     tree = ast.parse(textwrap.dedent("".join(lines)))
     (definition,) = tree.body
@@ -157,7 +157,7 @@ def rewritten(function: Any) -> Any:
 
 @functools.cache
 def _digest(path: Path) -> tuple[str, frozenset[Path]]:
-    """Return a source file's digest, and which files of the package it names."""
+    """Return a source file's digest, and the files of the package that it imports."""
     text = path.read_text(encoding="utf-8")
     root = next(each for each in path.parents if each.name == "stream_scorer").parent
     named = set()
@@ -170,7 +170,7 @@ def _digest(path: Path) -> tuple[str, frozenset[Path]]:
 
 @functools.cache
 def _stamp(path: Path) -> str:
-    """Return a digest of all that the code of a file may come from."""
+    """Return a digest of a source file, all that it imports, and this folder's own code."""
     seen: set[Path] = set()
     left = {path}
     while left:
@@ -185,7 +185,7 @@ def _stamp(path: Path) -> str:
 
 
 class _Locator(_CacheLocator):
-    """One folder for each source folder of the package, wherever the package itself is."""
+    """One cache folder for each source folder of the package, wherever the package is installed."""
 
     def __init__(self, function: Any, file: str) -> None:
         self._path = Path(file)
@@ -200,7 +200,7 @@ class _Locator(_CacheLocator):
         return _stamp(self._path)
 
     def get_disambiguator(self) -> str:
-        # The code of a copy that lacks a check does not replace that of the package.
+        # A copy of the package without a check must not replace the package's own code.
         return f"{self._line}-{_stamp(self._path)[:16]}"
 
     @classmethod
@@ -218,7 +218,7 @@ class _Kept(FunctionCache):
     _impl_class = _Implementation
 
 
-# -- what takes the places of the modules ---------------------------------------------------------
+# -- the modules' replacements --------------------------------------------------------------------
 
 
 def _compile(function: Any, **options: Any) -> Any:
@@ -230,7 +230,7 @@ def _compile(function: Any, **options: Any) -> Any:
 def _decorators() -> dict[str, Callable[[Any], Any]]:
     @numba.njit(nogil=True)
     def prefetch(array: Any, index: Any) -> None:
-        """Fetch nothing: it touches no memory that a check could see."""
+        """Fetch nothing: a prefetch touches no memory that a check could see."""
 
     def numeric(function: Any) -> Any:
         return _compile(function, error_model="numpy")
@@ -243,7 +243,7 @@ def _decorators() -> dict[str, Callable[[Any], Any]]:
 
 
 def _memory(path: Path) -> ModuleType:
-    """Return ``memory`` as it is written, but for the loads and stores, which are wrapped."""
+    """Return the module ``memory``, with its loads, stores and copy replaced by checked ones."""
     module = ModuleType(MEMORY)
     module.__file__ = str(path)
     sys.modules[MEMORY] = module
@@ -268,10 +268,14 @@ def _checked_copy(copy: Any, slack: int) -> Any:
 
 
 def install() -> None:
-    """Put the checked modules in their places; nothing of the package's kernels is imported yet."""
+    """Replace the modules by the checked ones; no kernel of the package may be imported before.
+
+    Raises:
+        RuntimeError: Kernels were imported already.
+    """
     if COMPILED in sys.modules:
         raise RuntimeError("kernels are compiled already, without checks")
-    import stream_scorer.core.kernels as room  # noqa: PLC0415 the room, not what is in it
+    import stream_scorer.core.kernels as room  # noqa: PLC0415 the package alone
 
     module = ModuleType(COMPILED)
     vars(module).update(_decorators())

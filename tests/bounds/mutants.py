@@ -1,5 +1,5 @@
 # ruff: noqa: E501, ISC004 the texts of other files, as they are there
-"""Checks that are taken out of a copy of the package, to see that their absence is found."""
+"""Checks that are removed from a copy of the package, to show that a missing check is found."""
 
 import random
 import shutil
@@ -11,11 +11,11 @@ _ROOT = Path(__file__).parent.parent.parent
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A check that is missing.
+    """A check that is removed.
 
     Attributes:
-        name: What it checked.
-        edits: (file below the package, its text, what is there instead).
+        name: What it checks.
+        edits: (file in the package, its text, the replacement).
     """
 
     name: str
@@ -85,20 +85,20 @@ OTHERS = (
 
 
 def chosen(seed: int) -> list[Mutant]:
-    """Return the two that are always tried, and five of the others."""
+    """Return the two mutants that are always tried, and five of the others."""
     more = random.Random(seed).sample(OTHERS, 5)  # noqa: S311 a test's choice, no secret
     return [NEGATIVE_FIXED, FORGED_BUCKET, *more]
 
 
 def make(mutant: Mutant, root: Path) -> None:
-    """Make a copy of the package in which a check is missing.
+    """Make a copy of the package from which a check is removed.
 
     Args:
-        mutant: Which.
-        root: An empty folder; it is to be first on the path.
+        mutant: The check.
+        root: An empty folder; the caller puts it first on the path.
 
     Raises:
-        ValueError: The check is not where it is said to be.
+        ValueError: The package does not have the check's text exactly once.
     """
     package = root / "stream_scorer"
     shutil.copytree(_ROOT / "stream_scorer", package, ignore=shutil.ignore_patterns("__pycache__"))

@@ -1,7 +1,7 @@
-"""Hostile schemas, records, buckets and models, made from sound ones, at random from a seed.
+"""Hostile schemas, records, buckets and models, made from valid ones, at random from a seed.
 
-Each case goes through the same functions as in production. A case may be refused, with the errors
-that these functions document; a finding of the checks, or another error, ends the run.
+Each case calls the same functions as production does. A case may be refused with the errors that
+these functions document. A finding of the checks, or any other error, ends the run.
 """
 
 import json
@@ -44,11 +44,11 @@ LIST = {
     "type": "record", "name": "Node",
     "fields": [{"name": "inner", "type": {"type": "array", "items": "Node"}}],
 }  # fmt: skip
-"""A type that contains itself, as deep as a record says."""
+"""A recursive type, which is as deep as a record makes it."""
 
 
 def varint(number: int) -> bytes:
-    """Return a number of 64 bits as a varint, a negative one as its two's complement."""
+    """Return a 64-bit number as a varint; a negative one as its two's complement."""
     left, out = number % 2**64, bytearray()
     while left >= 0x80:
         out.append(left & 0x7F | 0x80)
@@ -57,7 +57,7 @@ def varint(number: int) -> bytes:
 
 
 def hostile(chance: random.Random, body: bytes) -> bytes:
-    """Put a few numbers where others are; or spoil the bytes in another way."""
+    """Replace a few numbers by extreme ones, or damage the bytes in another way."""
     for _ in range(chance.randint(1, 3)):
         if chance.random() < 0.4:
             body = spoilt(chance, body)
@@ -72,7 +72,7 @@ def hostile(chance: random.Random, body: bytes) -> bytes:
 
 
 def _decoded(decoder: ColumnDecoder, payloads: list[bytes], row: int) -> Any:
-    """Return what becomes of one row of a batch: its record, or why there is none."""
+    """Return the result of one row of a batch: its record, or the reason of its rejection."""
     found = decoder.decode(payloads)
     found.records.validate(full=True)
     rows = found.rows.tolist()
@@ -82,7 +82,7 @@ def _decoded(decoder: ColumnDecoder, payloads: list[bytes], row: int) -> Any:
 
 
 def record(chance: random.Random) -> None:
-    """Decode sound and spoilt records; one alone gives what it gives between two others."""
+    """Decode valid and damaged records; each has the same result alone and between two others."""
     both = pair(chance)
     reference = Reference.of(both)
     if chance.random() < 0.2:
@@ -106,7 +106,7 @@ def record(chance: random.Random) -> None:
 
 
 def schema(chance: random.Random) -> None:
-    """Decode records of a schema that is hostile itself."""
+    """Decode records of a hostile schema."""
     both = pair(chance)
     reference = Reference.of(both)
     bodies = [
@@ -134,7 +134,7 @@ def schema(chance: random.Random) -> None:
 
 
 def bucket(chance: random.Random) -> None:
-    """Load a bucket with a sound checksum, and go on with its rings."""
+    """Load a bucket with a valid checksum, and continue with its rings."""
     fields = tuple(f"f{number}" for number in range(chance.choice((0, 0, 1, 3))))
     retention = Retention(lateness_ms=30, horizon_ms=chance.choice((90, 2**33)), cap=6)
     rings = CustomerRings(retention, counts_and_sums([25]), ())
@@ -172,7 +172,7 @@ SCALER = StandardScaler().fit(ROWS)
 
 
 def trees(chance: random.Random) -> None:
-    """Score with trees some of whose numbers are hostile."""
+    """Score with trees that have hostile numbers."""
     nodes = []
     for _ in range(chance.randint(1, 3)):
         inner = chance.randint(0, 40)
@@ -201,7 +201,7 @@ def trees(chance: random.Random) -> None:
 
 
 def linear(chance: random.Random) -> None:
-    """Score with a linear model whose arrays do not fit."""
+    """Score with a linear model whose arrays do not match."""
     model, scaler = LogisticRegression(), StandardScaler()
     vars(model).update(vars(LINEAR))
     vars(scaler).update(vars(SCALER))
@@ -231,13 +231,13 @@ def run(seconds: float, seed: int) -> Counter[str]:
 
     Args:
         seconds: How long.
-        seed: Of the first case; each has one of its own.
+        seed: Seed of the first case; each next case has the next seed.
 
     Returns:
-        How many there were of each kind.
+        The number of cases of each kind.
 
     Raises:
-        AssertionError: A finding; says which case.
+        AssertionError: A finding; the message names the case.
     """
     windows.forget()
     kinds = [kind for kind, share in KINDS for _ in range(share)]
@@ -245,7 +245,7 @@ def run(seconds: float, seed: int) -> Counter[str]:
     until = time.monotonic() + seconds
     while counts.total() <= len(kinds) or time.monotonic() < until:
         if counts.total() == len(kinds):
-            # The first case of each kind compiles.
+            # The first case of each kind also compiles kernels.
             until = time.monotonic() + seconds
         number = seed * 1_000_000_007 + counts.total()
         kind = kinds[counts.total() % len(kinds)]

@@ -8,14 +8,14 @@ import pytest
 from tests.bounds import checking, windows
 
 checking.install()
-# The first example of a test compiles.
+# The first example of a test also compiles kernels.
 hypothesis.settings.register_profile("bounds", deadline=None)
 hypothesis.settings.load_profile("bounds")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """Fail a test in which a kernel touched what it may not, whatever the test expected."""
+    """Fail a test in which a kernel accessed memory out of bounds, whatever its assertions."""
     windows.forget()
     try:
         return (yield)

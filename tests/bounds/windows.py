@@ -1,19 +1,19 @@
 # mypy: disable-error-code="return-value,attr-defined,arg-type,no-untyped-call,assignment"
 # numba infers the types of compiled functions, and is untyped itself.
-"""Addresses that carry what may be touched through them, in the place of plain ones.
+"""Addresses that include the memory range that may be accessed through them.
 
-In checked mode an address is a number of a window and an offset into it::
+In checked mode an address is a window's number and an offset into the window::
 
     bit 63  0
     bits 48 to 62   number of the window
     bits 0 to 47    offset, plus 2^47
 
-So a kernel computes with it as with any other, and each load and store finds out whether it is
-still inside of the window that the address was made for. Windows are entries of one table at a
-fixed place in memory: compiled code that is kept on disk finds it again in the next process.
+A kernel computes with it as with a plain address. Each load and store checks that it is still
+inside the window that the address was made for. Windows are entries of one table at a fixed place
+in memory, so compiled code from a cache finds the table in the next process.
 
-A word may be loaded that reaches behind its window into the spare bytes. It is given their bits
-inverted, so that a result that depends on them is a wrong result.
+A load of a word may reach past its window into the spare bytes after it. The spare bits are
+returned inverted, so that a result that depends on them is wrong.
 """
 
 import ctypes
@@ -48,7 +48,7 @@ KINDS = {
 
 
 def _reserve() -> None:
-    """Map the table to its place; it must be free, which it is unless this ran before."""
+    """Map the table to its fixed address, which must be free: it is used once per process."""
     library = ctypes.CDLL(None, use_errno=True)
     library.mmap.restype = ctypes.c_void_p
     library.mmap.argtypes = [
@@ -68,17 +68,17 @@ _reserve()
 
 
 def findings() -> int:
-    """Return how many accesses there were outside of what they may touch."""
+    """Return the number of accesses that were out of bounds."""
     return ctypes.c_int64.from_address(_TABLE + _FINDINGS).value
 
 
 def first_finding() -> str:
-    """Return what the first of them was."""
+    """Return the kind of the first of them."""
     return KINDS.get(ctypes.c_int64.from_address(_TABLE + _FIRST).value, "none")
 
 
 def forget() -> None:
-    """Begin to count anew."""
+    """Reset the count."""
     for at in (_FINDINGS, _FIRST):
         ctypes.c_int64.from_address(_TABLE + at).value = 0
 
@@ -114,7 +114,7 @@ def report(kind: int) -> None:
 
 @numba.njit(nogil=True)
 def enter(base: int, size: int, spare: int) -> int:
-    """Make a window of so many bytes, and so many behind them for words; return its address."""
+    """Make a window of ``size`` bytes, and ``spare`` bytes after it; return its address."""
     number = _peek(_TABLE + _NEXT) % (_WINDOWS - 1) + 1
     _poke(_TABLE + _NEXT, number)
     entry = _TABLE + _HEADER_BYTES + number * _ENTRY_BYTES
@@ -126,7 +126,7 @@ def enter(base: int, size: int, spare: int) -> int:
 
 @numba.njit(nogil=True)
 def look(at: int) -> tuple[int, int, int, int]:
-    """Return (base, size, spare, offset) of an address; a size of -1 for one without a window."""
+    """Return (base, size, spare, offset) of an address; size is -1 if it has no window."""
     number = np.int64(at) >> np.int64(_SHIFT)
     if number <= 0:
         return np.int64(0), np.int64(-1), np.int64(0), np.int64(0)
@@ -137,7 +137,7 @@ def look(at: int) -> tuple[int, int, int, int]:
 
 @numba.njit(nogil=True)
 def place(at: int, width: int, kind: int) -> int:
-    """Return where ``width`` bytes of an address are; all of them must be inside."""
+    """Return the plain address of ``width`` bytes; all of them must be inside the window."""
     base, size, _, offset = look(at)
     if offset < 0 or offset + width > size:
         report(kind)
@@ -147,7 +147,7 @@ def place(at: int, width: int, kind: int) -> int:
 
 @numba.njit(nogil=True)
 def window(at: int, size: int, limit: int) -> int:
-    """Return the address of a window inside of another."""
+    """Return the address of a window inside another one."""
     base, whole, spare, offset = look(at)
     behind = limit - at - size
     if size < 0 or behind < 0 or offset < 0 or offset + size > whole:
@@ -158,7 +158,7 @@ def window(at: int, size: int, limit: int) -> int:
 
 @numba.njit(nogil=True)
 def within(at: int, other: int) -> int:
-    """Return an address that compares with those of another window; it need not be inside."""
+    """Return an address that can be compared with those of another window; it may be outside."""
     base, _, _, _ = look(at)
     base_of_other, _, _, offset = look(other)
     return (np.int64(at) & ~_MASK) | (_BIAS + base_of_other + offset - base)
@@ -166,7 +166,7 @@ def within(at: int, other: int) -> int:
 
 @numba.njit(nogil=True)
 def check_copy(target: int, source: int, size: int, slack: int) -> None:
-    """Hold a copy to both its windows."""
+    """Check that a copy stays inside both its windows."""
     _, whole, _, offset = look(source)
     _, room, _, to = look(target)
     if size < 0 or offset < 0 or offset + size > whole or to < 0 or to + size + slack > room:
@@ -175,15 +175,15 @@ def check_copy(target: int, source: int, size: int, slack: int) -> None:
 
 
 def of_array(array: Any) -> int:
-    """Return the address of an array's first element, with the array as its window."""
+    """Return the address of an array's first element; its window is the array."""
     raise NotImplementedError
 
 
 def wrap(raw: dict[str, Any]) -> dict[str, Any]:  # noqa: C901 a function in it for each of the module's
-    """Return what takes the place of the raw loads, stores and addresses of ``memory``.
+    """Return the checked loads, stores and addresses that replace those of ``memory``.
 
     Args:
-        raw: The module's own names.
+        raw: The names of the module ``memory``.
     """
     load_word_raw, address_raw, store_raw = raw["load_word"], raw["address"], raw["store"]
 
@@ -198,7 +198,7 @@ def wrap(raw: dict[str, Any]) -> dict[str, Any]:  # noqa: C901 a function in it 
     def load_word(at: int) -> np.uint64:
         base, size, spare, offset = look(at)
         inside = size - offset
-        # A copy of a few bytes loads two words, whatever its length.
+        # Even a copy of a few bytes loads two words.
         if offset < 0 or inside < -_WORD or offset + _WORD > size + spare:
             report(LOAD)
             raise IndexError("outside of its window")

@@ -105,7 +105,7 @@ def test_a_cut_off_file_is_refused(tmp_path: Path, kept: int) -> None:
     file.write_bytes(file.read_bytes()[:kept])
     with pytest.raises(ValueError, match="bucket 3: the file is"):
         found(store)
-    # It tells nothing of the layout either, and can be taken away.
+    # The sample skips the file, and it can be removed.
     assert [OWNER.place(key or b"") for key, _ in store.sample()] == [(2, 4, 0)]
     store.clear(1)
     assert found(store) == {}
@@ -244,7 +244,7 @@ def test_groups_share_a_topic(
     theirs.write(1, bucket(3, 99).records(OTHER))
     assert found(ours) == {3: bucket(3, 10)}
     assert len(list(theirs.sample())) == 1
-    # What was written before tells of a layout that may have been replaced since.
+    # An old record may be of a layout that has since been replaced, so it is not sampled.
     monkeypatch.setattr("stream_scorer.state.stores.topic_store._LOOK_BACK", 1)
     put(ours, bucket(4, 11), bucket(5, 12), bucket(3, 30))
     theirs.write(1, bucket(7, 99).records(OTHER))

@@ -1,4 +1,4 @@
-"""Bundles are found, verified and refused alike, wherever they lie."""
+"""Bundles are found, verified and refused in the same way in every store."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,7 +89,7 @@ def test_without_a_plan_one_has_to_be_named(shelves: Shelves) -> None:
 
 
 def move(shelves: Shelves) -> None:
-    """Put the whole signed version in another's place."""
+    """Replace a version by another signed version."""
     for name in ("manifest.json", "golden.json", "model.skops", "signature.json"):
         shelves.write(f"fraud/1.0.1/{name}", shelves.read(f"fraud/1.0.0/{name}"))
 
@@ -126,7 +126,7 @@ def test_damage_is_refused_at_a_start_and_again(
         with pytest.raises(ModelError, match=why):
             verify_again(bundle)
     if "model.skops" in why and folder.shown.startswith(("memory", "s3")):
-        # A right copy of it is nearer; what is wrong is what a machine without one would get.
+        # The cache has a correct copy; a machine without one gets the damaged file.
         load_bundle(folder, TRUST)
         for kept in shelves.cache.iterdir():
             kept.unlink()

@@ -1,4 +1,4 @@
-"""S3 for bundles, checkpoints and files of transactions: slow, failing, and cut off half-way."""
+"""S3 for bundles, checkpoints and transaction files: slow, failing, and truncated."""
 
 import time
 from collections.abc import Iterator
@@ -73,7 +73,7 @@ def test_a_store_that_never_answers_holds_up_no_loop(
     store = FileStore("s3://ours/state", OWNER)
     put(store, bucket(3, 10))
     weather.open.clear()
-    # Each step returns at once, with nothing; the loop polls and beats between them.
+    # Each step returns immediately without records; between steps the loop polls and beats.
     reading = store.read(1)
     begun = time.monotonic()
     assert [next(reading) for _ in range(20)] == [[]] * 20
@@ -174,7 +174,7 @@ def test_a_truncated_bundle_file_fails_and_is_not_cached(weather: Weather, tmp_p
 
 @pytest.fixture
 def near(tmp_path: Path) -> Path:
-    """Transactions in a file, and the same in the store."""
+    """Transactions in a file, and the same ones in the store."""
     path = write(transactions(days=10), tmp_path / "day.parquet")
     fsspec.filesystem("s3").put_file(str(path), "ours/in/day.parquet")
     return path

@@ -39,7 +39,7 @@ CONTEXT = SerializationContext("transactions", MessageField.VALUE)
 NEXT = 1 + max(
     each["id"] for each in json.loads((SCHEMAS_DIRECTORY / INDEX).read_text())["schemas"]
 )
-"""The id that a new schema is given."""
+"""The id that the next new schema gets."""
 
 
 def changed(**more: Any) -> str:
@@ -156,7 +156,7 @@ def test_registrations_are_on_disk_and_need_a_writable_server(
     with RegistryServer(directory, writable=True) as running, connected(running) as client:
         assert client.register_schema("transactions-value", new) == NEXT
         client.set_compatibility("labels-value", "BACKWARD")
-    # After a restart the id still means the same schema, and the next schema has the next id.
+    # After a restart the id still has the same schema, and the next schema gets the next id.
     with RegistryServer(directory, writable=True) as running, connected(running) as client:
         assert same_schema(str(client.get_schema(NEXT).schema_str), str(new.schema_str))
         assert client.register_schema("transactions-value", other) == NEXT + 1

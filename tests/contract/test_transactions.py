@@ -1,6 +1,6 @@
 """One contract of transactions for the fake broker and a real one: clients, and single requests.
 
-What the model of the loop (tests/unit/kafka/loop/test_loop_model.py) rests on is held here.
+The model of the loop (tests/unit/kafka/loop/test_loop_model.py) relies on what is tested here.
 """
 
 import uuid
@@ -38,7 +38,7 @@ def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
 
 @pytest.fixture
 def name() -> str:
-    """Return a transactional id that nobody has had."""
+    """Return a transactional id that no client has used."""
     return f"id-{uuid.uuid4().hex[:10]}"
 
 
@@ -116,7 +116,7 @@ class TestClients:
         }
         told = error_of(calls[call])
         assert (told.code(), told.fatal()) == (KafkaError._FENCED, True)
-        # It is told once more when callbacks are served, and there is no way on.
+        # The error is reported once more when callbacks are served, and the client cannot continue.
         assert error_of(lambda: first.poll(0.1)).code() == KafkaError._FENCED
         first.poll(0.1)
         assert error_of(first.begin_transaction).fatal()
@@ -139,7 +139,7 @@ class TestClients:
         )
         assert told.code() == KafkaError.UNKNOWN_MEMBER_ID
         assert told.txn_requires_abort()
-        # A record does not tell what ended the transaction; to begin another does.
+        # Sending a record does not report what ended the transaction; beginning another one does.
         refused = error_of(lambda: send(producer, ground.topic, b"next"))
         assert refused.code() == KafkaError._STATE
         begun_again = error_of(producer.begin_transaction)
@@ -160,16 +160,14 @@ class TestClients:
         assert (told.code(), told.fatal()) == (KafkaError._FENCED, True)
         assert b"old" not in ground.visible()
         assert committed(member) == {}
-        # A new client of the name goes on.
+        # A new client with the same name continues.
         last = begun(ground, name, b"new")
         last.commit_transaction(SECONDS)
         assert b"new" in ground.visible(2)
 
 
 class TestRequests:
-    def test_ending_is_repeated_at_will_but_not_turned_round(
-        self, ground: Ground, name: str
-    ) -> None:
+    def test_an_end_can_be_repeated_but_not_reversed(self, ground: Ground, name: str) -> None:
         for committed_ in (True, False):
             identity = (name, *ground.requests.init(name))
             assert ground.requests.add_partitions(*identity) == 0
@@ -189,7 +187,7 @@ class TestRequests:
         identity = (name, *ground.requests.init(name))
         ground.requests.add_partitions(*identity)
         ground.requests.end(*identity, committed=True)
-        # The next transaction, and the end of the one before once more.
+        # The next transaction, and then the end request of the previous one again.
         assert ground.requests.add_partitions(*identity) == 0
         assert ground.requests.end(*identity, committed=True) == 0
         refused = ground.requests.end(*identity, committed=False)
@@ -230,7 +228,7 @@ class TestRequests:
         assert ground.requests.offset_commit(*identity, 5) == 0
         assert ground.requests.end(*identity, committed=True) == 0
         member = ground.member(PARTITIONS)
-        # Asked for until it is stable: the group's coordinator knows then of the end.
+        # The member reads stable offsets, so the group's coordinator has seen the end by then.
         assert committed(member) == {0: 5}
         assert ground.requests.offset_commit(*identity, 4) == KafkaError.INVALID_TXN_STATE
         assert committed(member) == {0: 5}
@@ -243,7 +241,8 @@ class TestRequests:
         assert refused == KafkaError.UNKNOWN_MEMBER_ID
         refused = ground.requests.offset_commit(*identity, 5, ("", 1))
         assert refused == KafkaError.UNKNOWN_MEMBER_ID
-        # Who names neither member nor generation is believed: a fence that others must not lack.
+        # The broker accepts a request without member and generation. So the fence works only if all
+        # requests name them.
         assert ground.requests.offset_commit(*identity, 5) == 0
         assert ground.requests.end(*identity, committed=True) == 0
         assert committed(member) == {0: 5}
@@ -271,11 +270,11 @@ def test_offsets_of_a_member_that_polled_too_late_are_refused(
         producer.abort_transaction(SECONDS)
 
     late = ground.member(PARTITIONS, commit)
-    # The group gives its partitions to another when it has not polled for so long.
+    # The group gives the partitions to another member, because this one has not polled in time.
     other = ground.member(PARTITIONS)
     producer = born(ground, name)
     commit()
-    # It hears of it as of any rebalance, and may not commit meanwhile either.
+    # It is informed as of any rebalance, and cannot commit until then either.
     while len(told) == 1:
         late.poll(1, 0.1, 0.0)
     assert [each.txn_requires_abort() for each in told] == [True] * len(told)

@@ -1,4 +1,4 @@
-"""An abort injected at every step leaves output, offsets and state as an undisturbed run does."""
+"""After an abort at any step, output, offsets and state equal those of an undisturbed run."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -42,7 +42,7 @@ RICH = (
     {"name": "HERE", "kind": "count", "window": "30d", "key": ["customer_id", "terminal_id"]},
     {"name": "TERMINAL_COUNT", "kind": "count", **AT_TERMINAL},
 )
-"""Features over a stored field and by terminal."""
+"""Features by a stored field and by terminal."""
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +65,8 @@ class EachOnce:
     """Raises once after each of the given stages, in turn, with commits in between.
 
     Args:
-        stages: Which stages.
-        error: Makes what is raised.
+        stages: The stages.
+        error: Makes the exception.
     """
 
     def __init__(self, stages: tuple[str, ...], error: Callable[[], Exception]) -> None:
@@ -116,7 +116,7 @@ def test_an_abort_after_any_step_leaves_no_trace(
 def test_an_abort_with_fields_and_terminals_leaves_no_trace(scene: Scene, tmp_path: Path) -> None:
     write(tmp_path, "1.0.0", RICH)
     plan = tmp_path / "plan.toml"
-    # Nobody publishes rows here: the first batch waits for them, and the others do not.
+    # No profiler publishes rows here: the first batch waits for them, and the others do not.
     plan.write_text("terminal_wait_ms = 1\n[currencies]\nEUR = 2\n")
     deployment = Deployment("fraud:1.0.0", plan, "earliest")
     models = Models(directory=tmp_path)
@@ -137,7 +137,7 @@ def test_a_permanent_refusal_ends_with_one_error_and_no_loss(
     scene: Scene, undisturbed: Outcome
 ) -> None:
     kafka, ends = scene()
-    # Room for a transaction's marker, not for a dead letter.
+    # Large enough for a transaction's marker, but not for a dead letter.
     limit(kafka, kafka.topics.dead_letters, 150)
     with pytest.raises(TransactionError, match=r"5 transactions in a row were aborted: .*[Ll]arge"):
         scored(kafka, ends)
@@ -152,7 +152,7 @@ def test_a_permanent_refusal_ends_with_one_error_and_no_loss(
 
 
 def limit(kafka: Kafka, topic: str, maximum: int) -> None:
-    """Set the largest record batch that a topic takes."""
+    """Set the largest record batch that a topic accepts."""
     entry = ConfigEntry(
         "max.message.bytes",
         str(maximum),

@@ -1,4 +1,4 @@
-"""Two processes of one name: the first leaves with its own error, whatever it was doing."""
+"""Of two processes with one name, the first exits with the error for fencing at any stage."""
 
 from collections.abc import Callable
 

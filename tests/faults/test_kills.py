@@ -1,4 +1,4 @@
-"""Killed with -9 five times, each time with a transaction open: nothing doubled, nothing lost."""
+"""Killed five times in open transactions, a scorer duplicates nothing and loses nothing."""
 
 import signal
 from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ _TOOL = "org.apache.kafka.tools.TransactionsCommand"
 
 
 def offsets_read(kafka: Kafka, isolation: str, spans: list[Span]) -> set[tuple[str, int, int]]:
-    """Return which records of the spans a reader with this isolation is given."""
+    """Return which records of the spans a reader with this isolation level gets."""
     consumer = Consumer(config.reader(kafka, kafka.group) | {"isolation.level": isolation})
     found = set()
     for topic, partition, first, end in spans:
@@ -53,7 +53,7 @@ def offsets_read(kafka: Kafka, isolation: str, spans: list[Span]) -> set[tuple[s
 
 
 def further(kafka: Kafka, begun: Mapping[int, int]) -> bool:
-    """Whether the group has committed records of every partition since then."""
+    """Return whether the group has committed records of every partition since then."""
     return all(end > max(begun[p], 0) for p, end in committed(kafka).items())
 
 
@@ -63,8 +63,8 @@ def test_five_kills_in_open_transactions_double_and_lose_nothing(
     kafka_topics: Callable[..., Kafka],
     tmp_path: Path,
 ) -> None:
-    # A killed member is waited for until its session ends; the broker takes no shorter one.
-    # An open transaction stays until its owner returns, however slow the tool is.
+    # The group waits for a killed member until its session ends; the broker's minimum is 6 s. An
+    # open transaction stays until its owner returns, however slow the tool is.
     ours = kafka_topics(
         kafka_settings(
             bootstrap=behind.bootstrap, session_timeout_ms=6_000, transaction_timeout_ms=120_000
@@ -78,7 +78,7 @@ def test_five_kills_in_open_transactions_double_and_lose_nothing(
             first = ("--from", "earliest") if number == 0 else ()
             with ScorerProcess(ours, tmp_path / f"{number}.log", *first) as scorer:
                 scorer.wait_ready()
-                # Until then there are transactions that write nothing: where a first run begins,
+                # Before, there are transactions without outputs: the first offsets of a first run,
                 # and the mark of each partition's first batch.
                 wait_until(partial(further, ours, committed(ours)), "a batch of each partition")
                 behind.kill_in_a_transaction(scorer)
@@ -101,7 +101,7 @@ def test_five_kills_in_open_transactions_double_and_lose_nothing(
 
     found = outcome(ours)
     everything_once(found, records)
-    # What the killed transactions had written is there, and no read-committed reader is given it.
+    # The records of the killed transactions exist, but no read-committed reader gets them.
     written = offsets_read(ours, "read_uncommitted", spans)
     assert len(written) == sum(end - first for *_, first, end in spans)
     visible = {

@@ -1,4 +1,4 @@
-"""A commit whose answer is lost, and a commit that arrives late: both end as an undisturbed run."""
+"""A commit without an answer, and one that arrives late, end like those of an undisturbed run."""
 
 from collections.abc import Callable
 
@@ -59,8 +59,8 @@ class Faults:
     """Arms one fault after another: the first after some commits, each next after one more.
 
     Args:
-        proxy: Where.
-        kinds: (API, direction, how many frames) of each.
+        proxy: The proxy.
+        kinds: (API, direction, number of frames) of each fault.
     """
 
     def __init__(self, proxy: Proxy, *kinds: tuple[Api, Direction, int]) -> None:
@@ -83,7 +83,7 @@ class Faults:
 
     @property
     def over(self) -> bool:
-        """Whether each fault was met."""
+        """Whether each fault has happened."""
         return not self._left and all(fault.hit.is_set() for fault in self.armed)
 
 
@@ -126,7 +126,7 @@ def test_each_request_or_its_answer_may_be_lost_once(
 
 
 class WithoutRebirth(TransactionalProducer):
-    """What the producer would be without the rule that it is replaced after a slow commit."""
+    """A producer without the rule that it is replaced after a slow commit."""
 
     def rebirth(self, cause: str, stop: Callable[[], bool] = lambda: False) -> None:
         del cause, stop
@@ -149,7 +149,7 @@ def test_a_late_commit_ends_no_other_transaction(
     producer.begin()
     producer.send(Outgoing(topic, BytesColumn.of([b"first"]), BytesColumn.nulls(1)))
     late = behind.proxy.fault(Api.END_TXN, "request", "hold")
-    # The client asks again on another connection, and that is all that it has to say of it.
+    # The client sends the request again on another connection, and reports nothing.
     producer.commit()
     assert late.held
 
@@ -167,5 +167,5 @@ def test_a_late_commit_ends_no_other_transaction(
 
 
 def ends(kafka: Kafka, topic: str, *, stable: bool) -> int:
-    """Return the end of a topic of one partition."""
+    """Return the end offset of a topic with one partition."""
     return offsets(admin(kafka), kafka, [(topic, 0)], LATEST, stable=stable)[topic, 0]

@@ -1,4 +1,4 @@
-"""A group's coordinator that is not found: the call that waits for it for ever is left behind."""
+"""When a group's coordinator is not found, the call that waits for it forever is abandoned."""
 
 import threading
 import time
@@ -37,7 +37,7 @@ def topics(
 
 
 def waiting() -> list[threading.Thread]:
-    """Return the threads in which a client's offsets are sent, or its end is waited for."""
+    """Return the threads that send a client's offsets, or wait for the end of that call."""
     return [thread for thread in threading.enumerate() if thread.name.startswith("offsets")]
 
 
@@ -72,7 +72,7 @@ def test_the_scorer_continues_after_a_hanging_call(behind: Behind, topics: Kafka
 
     def told(event: Event) -> None:
         if isinstance(event, PartitionsAssigned):
-            # The consumer has found it, and the producer is about to ask: its first offsets.
+            # The consumer has found it; the producer looks for it before its first offsets.
             armed.append(behind.proxy.fault(Api.FIND_COORDINATOR, "request", "drop", ALWAYS))
         if isinstance(event, BatchAborted):
             armed[0].left = 0

@@ -1,4 +1,4 @@
-"""The profiler killed with -9, each time with a transaction open: the same rows, each once."""
+"""Killed in open transactions, the profiler still publishes the same rows, each once."""
 
 import signal
 import threading
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 KILLS = 4
 PER_SECOND = 500
-# More than is sent while the slowest machine kills.
+# More than is sent before the last kill, even on a slow machine.
 DAYS = 3_000
 
 
@@ -53,7 +53,7 @@ class Feed(threading.Thread):
 
 
 def open_transaction(kafka: Kafka) -> bool:
-    """Return whether rows lie in a transaction that is not over."""
+    """Return whether there are rows in an open transaction."""
     client = admin(kafka)
     wanted = [(kafka.topics.terminal_profiles, p) for p in range(PARTITIONS)]
     high = offsets(client, kafka, wanted, LATEST)
@@ -89,7 +89,7 @@ def test_kills_change_no_row(
                 ours, log, *first, variables=variables, command="profile"
             ) as profiler:
                 profiler.wait_ready()
-                # From the second life on there is something to go on from.
+                # From the second start on, there is committed work to continue from.
                 before = total
                 wait_until(partial(further, before), lambda: f"progress: {profiler.said}")
                 total = committed()

@@ -1,4 +1,4 @@
-"""The profiler is gone: the scorer waits, then decides all the same, and says so everywhere."""
+"""Without a profiler, the scorer waits, then decides anyway, and reports it everywhere."""
 
 import time
 from collections.abc import Callable
@@ -64,7 +64,7 @@ def test_decisions_with_a_stopped_profiler_are_degraded_not_lost(
         one = stack.enter_context(profiler(*first))
         one.wait_ready()
         wait_until(profiled, lambda: f"profiled: {one.said}")
-        # Only now, when all rows are there: how long a start takes is not what it is about.
+        # Started only after all rows are there, because its start may take long.
         arguments = (*first, "--plan", str(plan), "--accept-cold")
         scorer = stack.enter_context(
             ScorerProcess(kafka, tmp_path / "scorer.log", *arguments, variables=variables)

@@ -1,4 +1,4 @@
-"""What a scorer asks a broker all the time does not end it when the broker goes."""
+"""A scorer's regular AdminClient requests do not crash it when the broker stops."""
 
 import sys
 import time
@@ -15,7 +15,7 @@ from tests.support.faults.process import wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
-# Longer than a question is waited for, so that some are given up while they are on their way.
+# Longer than a request's time limit, so that some are abandoned while they are under way.
 _AWAY_SECONDS = 7.0
 
 

@@ -1,4 +1,4 @@
-"""``dlq replay`` cut off anywhere: no dead letter is copied twice, none is lost."""
+"""``dlq replay`` interrupted anywhere: no dead letter is copied twice, and none is lost."""
 
 import signal
 import threading
@@ -36,7 +36,7 @@ KILLS = 3
 def ours(
     behind: Behind, kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
 ) -> Kafka:
-    """Return settings whose dead-letter topic holds some, of three reasons."""
+    """Return settings of a topic with dead letters of three reasons."""
     kafka = kafka_topics(
         kafka_settings(
             bootstrap=behind.bootstrap, socket_timeout_ms=3_000, transaction_timeout_ms=120_000
@@ -49,7 +49,7 @@ def ours(
         np.full(COUNT, 1_000),
     )  # fmt: skip
     producer = Producer(config.common(kafka))
-    # Their originals: every fourth record of a partition's, in order.
+    # The originals: each partition has every fourth record, in order.
     for n in range(COUNT):
         producer.produce(kafka.topics.transactions, b"%d" % n, b"k", n % PARTITIONS)
     for number, record in enumerate(
@@ -71,7 +71,7 @@ def settings_of(kafka: Kafka, batch: int = BATCH) -> Settings:
 
 
 def calls(kafka: Kafka, *reasons: str) -> int:
-    """Run the command here; return how many it copied."""
+    """Run the command in this process; return the number of copies."""
     return replay(settings_of(kafka, 100), Selection(frozenset(reasons))).copied.total()
 
 
@@ -88,7 +88,7 @@ def copied(kafka: Kafka, *, stable: bool = False) -> Counter[bytes]:
 
     Args:
         kafka: The cluster.
-        stable: Whether to read to the last stable offset, and not to wait for open transactions.
+        stable: Whether to read to the last stable offset, without waiting for transactions.
     """
     topic = kafka.topics.transactions
     return Counter(
@@ -99,7 +99,7 @@ def copied(kafka: Kafka, *, stable: bool = False) -> Counter[bytes]:
 
 
 def offsets_of(kafka: Kafka, *, stable: bool) -> int:
-    """Return the sum of the input's ends."""
+    """Return the sum of the end offsets of the input's partitions."""
     wanted = [(kafka.topics.transactions, p) for p in range(PARTITIONS)]
     return sum(offsets(admin(kafka), kafka, wanted, LATEST, stable=stable).values())
 
@@ -121,7 +121,7 @@ def test_a_replay_killed_in_open_transactions_continues(
     for number in range(KILLS):
         with command(ours, tmp_path / f"{number}.log") as process:
             behind.kill_in_a_transaction(process, after=4)
-        # It was cut off in the middle: what was copied in the open transaction is not seen.
+        # It was killed in a transaction: a read-committed reader does not get its copies.
         assert offsets_of(ours, stable=True) < offsets_of(ours, stable=False)
         found = copied(ours, stable=True)
         assert set(found.values()) == {1}
@@ -143,12 +143,12 @@ def test_a_signal_aborts_the_transaction_and_a_rerun_continues(
         wait_until(
             lambda: offsets_of(ours, stable=True) > COUNT + 4 * BATCH, "transactions are committed"
         )
-        # Its transaction holds records and offsets, and it waits until it asks a second time.
+        # Its transaction has records and offsets, and waits for the retry of the lost answer.
         fault = behind.proxy.fault(Api.OFFSET_COMMIT, "answer", times=1)
         assert fault.hit.wait(30)
         process.send(number)
         assert process.wait() == code, process.said
-    # Long before the time limit, 120 s, nothing is open.
+    # No transaction is open, long before the time limit of 120 s.
     assert offsets_of(ours, stable=True) == offsets_of(ours, stable=False)
     found = copied(ours)
     assert set(found.values()) == {1}

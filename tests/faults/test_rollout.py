@@ -1,4 +1,4 @@
-"""Aborts, a canary that raises and a champion that raises, while revisions begin in the stream."""
+"""Aborts, a failing canary and a failing champion while revisions begin in the stream."""
 
 import threading
 from collections.abc import Callable
@@ -53,7 +53,7 @@ OLD, NEW = "fraud:1.0.0", "fraud:1.2.0"
 RAMP = [{"percent": 20}, {"percent": 50}]
 RECORDS = transactions()
 MUCH = 60.0
-"""Units of the currency."""
+"""In units of the currency."""
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
 
 
 def planned(kafka: Kafka, *, through: tuple[float, float] = (0.3, 0.6)) -> list[int]:
-    """Write a plan, a ramp and another stage, which begin at shares of the input's time."""
+    """Append a plan, a ramp and a stage that begins at a share of the time; return revisions."""
     first, last = (int(each.timestamp() * 1_000) for each in (event_times()[0], event_times()[-1]))
     begins = [first + int(share * (last - first)) for share in through]
     log = ControlLog(Settings(kafka=kafka))
@@ -138,7 +138,7 @@ def test_an_abort_after_any_step_leaves_no_trace_of_a_revision(
 def with_predictor(
     monkeypatch: pytest.MonkeyPatch, version: str, scores: Callable[[Any, Float64], Float64]
 ) -> None:
-    """Let a version's model answer through a function of the real one and the features."""
+    """Replace a version's scores by a function of its real predictor and the features."""
     real = loader.models_under
 
     class Wrapped:
@@ -165,7 +165,7 @@ def with_predictor(
 
 
 class Breaks:
-    """Whether a model is broken: since partitions came, it was loaded before, until mended."""
+    """Whether a model fails: from the first assignment until the scorer reports that it paused."""
 
     def __init__(self) -> None:
         self.broken = False
@@ -240,11 +240,11 @@ def test_a_champion_that_raises_pauses_all_and_loses_nothing(
     assert {d["arm"] for d in found.decisions.values()} == {"champion", "control", "canary"}
 
 
-def test_a_takeover_waits_for_the_open_transaction_of_the_dead(
+def test_a_takeover_waits_for_a_killed_scorers_transaction(
     behind: Behind, kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka],
     models: Models, tmp_path: Path,
 ) -> None:  # fmt: skip
-    """A revision begins in a transaction whose commit never arrives: it has not begun."""
+    """A revision whose transaction is never committed has not begun."""
     kafka = kafka_topics(
         kafka_settings(
             bootstrap=behind.bootstrap, session_timeout_ms=6_000, transaction_timeout_ms=8_000,
@@ -269,7 +269,7 @@ def test_a_takeover_waits_for_the_open_transaction_of_the_dead(
         wait_until(
             lambda: process.metric("stream_scorer_plan_revision") == revision, "it is loaded"
         )
-        # The first record of the second half begins it, in a transaction that does not end.
+        # The revision begins with the second half's first record, in a transaction that stays open.
         threading.Timer(1.0, feed, (kafka, RECORDS[half:])).start()
         behind.kill_in_a_transaction(process)
     again = kafka.model_copy(update={"instance": "again"})

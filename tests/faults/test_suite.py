@@ -1,4 +1,4 @@
-"""The quick subset of the fault suite, and that its verifier can fail; all of it: test-faults."""
+"""The quick subset of the fault suite, and tests of its verifier; ``make test-faults`` runs all."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,5 +55,5 @@ def test_seeded_faults_of_outputs_are_caught(ground: Ground, tmp_path: Path) -> 
 @pytest.mark.thorough
 def test_a_late_commit_duplicates_without_the_rebirth_rule(ground: Ground, tmp_path: Path) -> None:
     wrong = rebirth_off_fails(ground, SEED, tmp_path / "without")
-    # The next start finds it first if the part that was committed too early has rejections.
+    # If the part that was committed too early has rejections, the next start already fails.
     assert "duplicates" in wrong or "was rejected, and the group's committed offset" in wrong

@@ -1,4 +1,4 @@
-"""Kafka that devkafka starts is a real one: real clients, Kafka's own tools, real signals."""
+"""Devkafka starts a real Kafka: for real clients, Kafka's own tools, and real signals."""
 
 import json
 import os
@@ -71,9 +71,9 @@ def _answers(address: str) -> bool:
 
 
 def _told(address: str) -> list[tuple[str, int]]:
-    """Return the brokers' addresses that a listener tells, by a request of our own.
+    """Return the brokers' addresses that a listener advertises, by a raw request.
 
-    A real client goes on at once to where it is told that the broker is.
+    A real client would immediately connect to the advertised addresses.
     """
     host, _, port = address.rpartition(":")
     # Metadata, version 1: correlation id, no client id, no topics.
@@ -211,7 +211,7 @@ def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def _leave_state_of_a_crash(folder: Path) -> None:
-    """Write the state file of a Kafka whose process id belongs to somebody else by now."""
+    """Write the state file of a Kafka whose process id now belongs to another process."""
     member = {"name": "broker 0", "pid": os.getpid(), "started": 1}
     state = {
         "bootstrap": "127.0.0.1:1", "registry_url": "", "nodes": 1, "directory": str(folder),
@@ -299,7 +299,8 @@ def test_a_kafka_is_found_by_its_data_from_any_folder(tmp_path: Path) -> None:
         found = _run(elsewhere, "kafka", "status", *named)
         assert found.returncode == 0
         assert json.loads(found.stdout)["processes"] == started["processes"]
-        # It is not the other folder's own, and the data alone is not what runs.
+        # `stop` does not find it from the other folder, and the data folder alone does not match
+        # either.
         assert json.loads(_run(elsewhere, "kafka", "stop", "--json").stdout)["stopped"] is False
         nothing = _run(home, "kafka", "stop", "--directory", str(elsewhere), "--json")
         assert json.loads(nothing.stdout)["stopped"] is False

@@ -1,7 +1,7 @@
-"""Three strangers' data, from their files to reproduced decisions.
+"""Three foreign data sets, from their files to reproduced decisions.
 
 Each set is explained, mapped, trained on, decided in the stream and in a file, and reproduced. One
-of them is keyed by a primary key, so it is copied to a topic that is keyed by the customer first.
+of them is keyed by a primary key, so it is first copied to a topic that is keyed by the customer.
 """
 
 import io
@@ -39,7 +39,7 @@ from tests.support.training.train_cases import order
 pytestmark = pytest.mark.kafka
 
 BEGIN_MS = time.time_ns() // 1_000_000 - 7_200_000
-"""Old enough to lie in the past, and young enough to be retained."""
+"""In the past, but within the topics' retention."""
 DEPTHS: tuple[Depth, ...] = ("recorded", "input")
 KEY_ID = 211
 KEY = {"type": "record", "name": "Key", "fields": [{"name": "row", "type": "long"}]}
@@ -53,13 +53,13 @@ class World:
     Attributes:
         each: The set.
         rows: The labelled transactions.
-        folder: Of its files.
+        folder: The folder of its files.
         plan: The folder of its plan.
         file: Its labelled file.
-        kafka: Topics; the records are in that of the transactions.
+        kafka: Settings; the topic of transactions has the set's records.
         ends: The next offset of each partition.
-        registry: Knows its schemas.
-        store: Where its model is.
+        registry: Settings of a registry with its schemas.
+        store: The store of its model.
     """
 
     each: ForeignSet
@@ -100,7 +100,7 @@ def primary_key(row: int) -> bytes:
 
 
 def schemas_in(folder: Path) -> Registry:
-    """Return a registry that also knows the strangers' schemas, and that of their key."""
+    """Return a registry that also has the schemas of the foreign sets and of their keys."""
     directory = folder / "schemas"
     shutil.copytree(SCHEMAS_DIRECTORY, directory)
     add_schemas(directory)
@@ -134,7 +134,7 @@ def feed_set(kafka: Kafka, each: ForeignSet, rows: list[Row]) -> dict[int, int]:
 
 
 def copied(world: World, target: Kafka) -> dict[int, int]:
-    """Copy the topic to another, keyed by the customer; return the next offsets there."""
+    """Copy the topic to another one, keyed by the customer; return the next offsets there."""
     own = Rekey(group=f"{target.group}-rekey")
     settings = world.settings.model_copy(update={"rekey": own}).of_process("rekey")
     heard = Heard(world.ends)
@@ -166,7 +166,7 @@ def world(
 
 
 def explained(world: World) -> None:
-    """Draft a mapping for the file and for the topic, then check the set's own mapping."""
+    """Draft a mapping from the file and from the topic, then check the set's own mapping."""
     theirs = tomllib.loads((world.plan / "events.toml").read_text())
     sources: tuple[tuple[str | Path, ...], ...] = (
         ("--file", world.file), ("--topic", world.kafka.topics.transactions),
@@ -198,7 +198,7 @@ def path_of(events: dict[str, Any], field: str) -> str:
 
 
 def trained(world: World, kind: str = "decision_tree") -> None:
-    """Train on the file; put the plan next to the model, as the command does."""
+    """Train on the file, and put the plan next to the model, as the command does."""
     features = write_features(world.each.name, world.folder / "features.json")
     train(
         order(
@@ -210,7 +210,7 @@ def trained(world: World, kind: str = "decision_tree") -> None:
 
 
 def as_decided(found: dict[str, Any]) -> str:
-    """Return a decision without what depends on where and when it was made."""
+    """Return a decision without the fields that depend on where and when it was made."""
     flags = [flag for flag in found["flags"] if flag != "late_decision"]
     kept = {name: value for name, value in found.items() if name not in _ASIDE}
     return repr(sorted((kept | {"flags": flags}).items()))
@@ -271,7 +271,7 @@ def test_a_set_is_decided_alike_in_every_way(world: World) -> None:
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("world", [("cards", 150)], indirect=True, ids=str)
-def test_thresholds_are_chosen_from_a_strangers_file(world: World) -> None:
+def test_thresholds_are_chosen_from_a_foreign_file(world: World) -> None:
     trained(world, "hist_gradient_boosting")
     chosen = world.run(
         "models", "thresholds", world.model, "--data", world.file, "--budget", "4/day",

@@ -1,4 +1,4 @@
-"""Every hostile case is answered as docs/SECURITY.md says."""
+"""Every hostile case has the result that docs/SECURITY.md documents."""
 
 import pytest
 

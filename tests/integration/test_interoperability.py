@@ -1,5 +1,5 @@
-"""Others' clients on both sides: Confluent's serializers in front, its deserializer and Kafka's own
-tools behind."""
+"""Other clients on both sides: Confluent's serializers before the scorer, and its deserializer and
+Kafka's own tools after it."""
 
 import json
 import re
@@ -50,7 +50,7 @@ def settings(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., K
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[str]:
-    """Serve the shipped schemas from a copy that others may register in."""
+    """Serve a copy of the shipped schemas in which clients may register."""
     with RegistryServer(seed_registry(tmp_path), writable=True) as server:
         yield server.url
 
@@ -76,12 +76,12 @@ def as_java_shows(value: bytes) -> str:
 
 
 def older(fields: list[dict[str, Any]]) -> None:
-    """Take the fields away that have a default: a producer from before they were added."""
+    """Remove the fields with a default, as in a producer from before they were added."""
     fields[:] = [field for field in fields if "default" not in field]
 
 
 def newer(fields: list[dict[str, Any]]) -> None:
-    """Add fields that we do not know, one in front of ours."""
+    """Add unknown fields, one of them before ours."""
     fields.insert(
         0, {"name": "loyalty", "type": {"type": "map", "values": "double"}, "default": {}}
     )
@@ -122,13 +122,13 @@ def test_confluents_serializers_exchange_records_with_the_scorer(
     for number, found in enumerate(decisions.values()):
         features = np.frombuffer(found["features"], "<f8")
         assert features[0] == 12.34
-        # The customer's history, across writer schemas.
+        # The customer's history spans both writer schemas.
         assert features[3] == number + 1
         assert found["event_time"] == _EVENT["event_time"]
         assert found["decision"] in {"APPROVE", "REVIEW", "BLOCK"}
         assert found["source_offset"] == number
     assert list(read_all(settings, settings.topics.dead_letters)) == []
-    # A client from before version 2 reads the same records.
+    # A client that knows only version 1 reads the same records.
     first = AvroDeserializer(client, reader_schema("decision.v1"))
     names = [field["name"] for field in json.loads(reader_schema("decision.v1"))["fields"]]
     for message in read_all(settings, settings.topics.decisions):

@@ -1,4 +1,4 @@
-"""One worker with 64 partitions: one producer for all, all decided, and a restart that ends."""
+"""One worker with 64 partitions uses one producer, decides all records, and survives a restart."""
 
 import pytest
 
@@ -10,8 +10,8 @@ pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 def test_one_worker_decides_many_partitions_and_catches_up() -> None:
     found = measure(PARTITIONS, QUICK_BACKLOG, quick=True)
     assert found["partitions"] == PARTITIONS
-    # Every record of the backlog, and nothing twice: all are valid.
+    # Every record of the backlog is valid, and is decided exactly once.
     assert found["decisions"] == QUICK_BACKLOG
     assert found["producers"] == 1
-    # How long the pauses and the restore take is for the bench to judge.
+    # The bench judges the length of the pauses and of the restore.
     assert found["decided_while_restoring"] > 0

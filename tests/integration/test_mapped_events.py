@@ -1,4 +1,4 @@
-"""A scorer over a stranger's topic decides as one over the same transactions in our schema."""
+"""A scorer of a foreign topic decides as one of the same transactions in our schema."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -74,7 +74,7 @@ def test_mapped_records_are_decided_as_our_own(
 def places(
     records: Sequence[Record], kept: Sequence[bool]
 ) -> dict[tuple[int, int], tuple[int, int]]:
-    """Return by coordinates of a kept record those that it has in a topic without the others."""
+    """Return the places in a topic without the skipped records, by those in the other topic."""
     every, left = Counter[int](), Counter[int]()
     found = {}
     for record, stays in zip(records, kept, strict=True):

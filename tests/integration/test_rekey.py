@@ -1,4 +1,4 @@
-"""A topic keyed by a primary key, copied under kills and scored as a native one."""
+"""A topic keyed by a primary key is copied despite kills, and then scored like a native one."""
 
 import io
 import signal
@@ -70,7 +70,7 @@ def send(
 
 
 def is_open(kafka: Kafka) -> bool:
-    """Return whether records of the topic are in a transaction that has not ended."""
+    """Return whether the topic has records in an open transaction."""
     client = admin(kafka)
     wanted = [(kafka.topics.transactions, p) for p in range(PARTITIONS)]
     high = offsets(client, kafka, wanted, LATEST)
@@ -80,7 +80,7 @@ def is_open(kafka: Kafka) -> bool:
 def kill_in_a_transaction(
     process: ScorerProcess, target: Kafka, further: Callable[[], bool]
 ) -> None:
-    """Kill a process that has committed something, as soon as a transaction is open."""
+    """Kill a process that has committed records, as soon as it has an open transaction."""
     wait_until(
         lambda: not process.alive or (further() and is_open(target)),
         lambda: f"an open transaction: {process.said}",
@@ -176,7 +176,7 @@ def check_copies(
     source: Kafka, target: Kafka, sent: Sequence[Record], customers: Sequence[bytes],
     origin: Sequence[int | None], begin_ms: int,
 ) -> None:  # fmt: skip
-    """Assert that each record is copied once, or a dead letter once, or skipped."""
+    """Assert that each record is copied once, is a dead letter once, or is skipped."""
     at: dict[bytes, int] = {}
     next_offset = dict.fromkeys(range(PARTITIONS), 0)
     for number, record in enumerate(sent):

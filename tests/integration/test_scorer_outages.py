@@ -1,4 +1,4 @@
-"""What is no transaction's fault: a registry that is gone, a model that fails, one that is slow."""
+"""Outages that no transaction causes: an unreachable registry, and a failing or slow model."""
 
 import socket
 import subprocess
@@ -58,7 +58,7 @@ def undisturbed(scene: Any) -> Outcome:
 
 
 class Predictor:
-    """The shipped model with something wrong with it.
+    """The shipped model with a defect.
 
     Args:
         real: The model's own predictor.
@@ -90,7 +90,7 @@ def model_that(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Float64],
             return replace(loaded, model=replace(loaded.model, predictor=broken))
 
         monkeypatch.setattr(scorer, "load_models", load_broken)
-        # Warming scores made-up rows, with which nothing is wrong.
+        # The warm-up would score made-up rows, for which the model must not fail.
         monkeypatch.setattr(scorer, "warm", lambda *_: None)
 
     return install
@@ -99,7 +99,7 @@ def model_that(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Float64],
 def test_rows_that_the_model_fails_for_are_reviewed(
     scene: Any, undisturbed: Outcome, model_that: Callable[..., None]
 ) -> None:
-    # Few, and early: a model that fails for a large share of a batch pauses.
+    # Few rows: a model that fails for a large share of a batch pauses.
     odd = {at for at in undisturbed.decisions if at[0] == 0 and 100 <= at[1] < 105}
     rows = {undisturbed.decisions[at]["features"] for at in odd}
 
@@ -144,7 +144,7 @@ def test_a_model_that_fails_for_every_row_pauses_until_it_works(
 
 
 @pytest.mark.thorough
-def test_a_slow_model_is_not_thrown_out_of_the_group(
+def test_a_scorer_with_a_slow_model_is_not_expelled(
     scene: Any, undisturbed: Outcome, model_that: Callable[..., None]
 ) -> None:
     slept = False
@@ -165,7 +165,7 @@ def test_a_slow_model_is_not_thrown_out_of_the_group(
 
 def serve_registry(port: int, output: Path) -> subprocess.Popen[bytes]:
     """Start a registry of the shipped schemas; return once it answers."""
-    # Both keep the registrations in one directory, so that an id means one schema.
+    # Both servers use one directory, so that an id means the same schema.
     directory = output.parent / "registered"
     directory.mkdir(exist_ok=True)
     process = processes.start(
@@ -192,7 +192,7 @@ def test_a_registry_that_is_gone_pauses_and_rejects_nothing(
     unready: list[list[str]] = []
 
     def hook(stage: str) -> None:
-        # Before the first record's schema is asked for.
+        # Before the first record's schema is requested.
         if stage == "poll" and len(servers) == 1:
             servers[0].kill()
             servers[0].wait()

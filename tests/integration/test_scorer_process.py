@@ -1,4 +1,4 @@
-"""The scorer as its operator meets it: first starts, refusals, signals, and a second instance."""
+"""The scorer as an operator runs it: first starts, refusals, signals, and a second instance."""
 
 import signal
 import time
@@ -29,7 +29,7 @@ def settings(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., K
 
 
 def refused(scorer: ScorerProcess, code: int) -> str:
-    """Return the one line with which a scorer left."""
+    """Return the single line that a scorer printed before it exited."""
     assert scorer.wait() == code, scorer.said
     (line,) = scorer.said.splitlines()
     assert scorer.told_its_mode

@@ -1,4 +1,4 @@
-"""docs/YOUR_DATA.md: its ten minutes, executed as written."""
+"""docs/YOUR_DATA.md: all of its commands, run as written."""
 
 import os
 import re
@@ -28,7 +28,7 @@ def commands() -> list[str]:
 
 
 def counts_of(name: str, output: str) -> list[int]:
-    """Return the numbers that commands printed in their tables under a name."""
+    """Return the numbers with a given name in the tables that commands printed."""
     found = re.findall(rf"^\W*{name}\W+([\d,]+)\W*$", output, re.MULTILINE)
     return [int(each.replace(",", "")) for each in found]
 
@@ -42,7 +42,7 @@ def test_the_page_works_as_written_in_ten_minutes(tmp_path: Path) -> None:
     folder.mkdir()
     begun = time.monotonic()
     with log.open("w") as output:
-        shell = subprocess.Popen(  # noqa: S603 the commands of our own page
+        shell = subprocess.Popen(  # noqa: S603 the commands of the page
             ["/bin/bash", "-euo", "pipefail", "-c", "".join(blocks)],
             cwd=folder, env=told, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip

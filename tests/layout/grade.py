@@ -1,10 +1,9 @@
-"""Grades where a reader looks for a behaviour, from names alone, against where it was before files
-moved.
+"""Grades where a reader expects a behaviour, by file names alone.
 
 ``python -m tests.layout.grade ANSWERS`` takes a file of ``number<TAB>path`` lines. The right answer
-is the old one in ``questions.tsv``, followed through git's renames. Where a part of a
-file has left it, ``split.tsv`` says where that part is. The questions from 66 on were added after
-the files moved, for folders without one.
+is the path in ``questions.tsv``, followed through git's renames. If a part of a file has moved to
+another file, ``split.tsv`` names it. Questions 66 and up were added after the files had moved, for
+folders without a question.
 """
 
 import csv
@@ -16,7 +15,7 @@ HERE = Path(__file__).parent
 
 
 def renamed(since: str) -> dict[str, str]:
-    """Return, by each path that it had since a commit, where a file is now."""
+    """Return the current path of each file, by every path that it has had since a commit."""
     log = subprocess.run(
         ["git", "log", "--reverse", "-M70%", "--diff-filter=R", "--name-status", "--format=",
          f"{since}..HEAD"],
@@ -31,7 +30,7 @@ def renamed(since: str) -> dict[str, str]:
 
 
 def asked() -> str:
-    """Return the commit that the questions were asked at."""
+    """Return the commit that added the questions."""
     return subprocess.run(
         ["git", "log", "--diff-filter=A", "--format=%H", "--", str(HERE / "questions.tsv")],
         capture_output=True, text=True, check=True, cwd=HERE,
@@ -39,13 +38,13 @@ def asked() -> str:
 
 
 def rows(name: str) -> list[dict[str, str]]:
-    """Return the rows of a table next to this file."""
+    """Return the rows of a table in this folder."""
     with (HERE / name).open() as file:
         return list(csv.DictReader(file, delimiter="\t"))
 
 
 def main() -> None:
-    """Print the answers that are wrong, and how many are right."""
+    """Print the wrong answers and the number of right ones."""
     now = renamed(asked())
     split = {row["was"]: row["is"] for row in rows("split.tsv")}
     expected = {}

@@ -22,7 +22,7 @@ Rule = tuple[re.Pattern[str], str]
 
 
 def compiled(entries: list[dict[str, Any]]) -> list[Rule]:
-    """Return pattern and advice of each rule; a rule that its examples contradict is an error."""
+    """Return pattern and advice of each rule; exit if a rule's own examples contradict it."""
     rules = []
     for entry in entries:
         pattern = re.compile(entry["pattern"].replace(" ", r"\s+"), re.IGNORECASE)
@@ -48,8 +48,8 @@ def documents() -> Iterator[tuple[Path, int, str]]:
 def shown(tree: ast.AST, *, commands: bool) -> Iterator[tuple[int, str]]:
     """Yield each text of a module that may reach a user, with its first line.
 
-    These are all string constants with a blank in them. An f-string is one text, in which the word
-    "value" is in the place of each value. Of docstrings, only those of commands are shown.
+    These are all string constants with a blank. An f-string is one text, in which the word "value"
+    replaces each value. Docstrings count only if they are a command's help.
     """
     rest: set[int] = set()
     for node in ast.walk(tree):

@@ -1,9 +1,10 @@
-"""``make test-matrix``: do the golden rows' decisions survive other versions of the libraries?
+"""``make test-matrix``: tests whether other versions of the libraries change decisions.
 
-Each pair of numpy and scikit-learn gets an environment of its own under ``.venv-matrix/``, with the
-other libraries as ``requirements-run.lock`` pins them; in each, ``stream-scorer models validate``
-is asked about every bundle in the store. Prints a table, and as the last line one JSON object.
-Leaves with 1 when a decision flips, a bundle is refused, or bits differ under its own versions.
+Each pair of numpy and scikit-learn gets a separate environment under ``.venv-matrix/``. The other
+libraries are those of ``requirements-run.lock``. In each environment, ``stream-scorer models
+validate`` checks the golden rows of every bundle in the store. It prints a table, and one JSON
+object as the last line. The exit code is 1 if a decision changes, a bundle is refused, or bits
+differ under the bundle's own versions.
 """
 
 import argparse
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = ROOT / ".venv-matrix"
 LOCK = ROOT / "requirements-run.lock"
 PAIRS = (("2.2.6", "1.6.1"), ("2.3.5", "1.7.2"), ("2.3.5", "1.8.0"))
-"""numpy and scikit-learn; beside them stands the environment that runs this."""
+"""Versions of numpy and scikit-learn, in addition to the current environment."""
 
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^ \\;]+)(?: *;([^\\]*))?", re.MULTILINE)
 _VARIED = frozenset({"numpy", "scikit-learn"})
@@ -28,14 +29,14 @@ _VARIED = frozenset({"numpy", "scikit-learn"})
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one environment says of one bundle.
+    """The result of one bundle in one environment.
 
     Attributes:
         model: NAME:VERSION.
         numpy: Version.
         scikit_learn: Version.
-        told: ``models validate --json``; None when the bundle was refused.
-        reason: Why it was refused, or the promise was not held; empty otherwise.
+        told: Output of ``models validate --json``; None if the bundle was refused.
+        reason: Why it was refused or failed; empty otherwise.
     """
 
     model: str
@@ -46,16 +47,16 @@ class Answer:
 
     @property
     def held(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether the bundle passed."""
         return self.told is not None and bool(self.told["held"]) and not self.reason
 
 
 def constraints(lock: str, numpy: str, scikit_learn: str) -> str:
-    """Return what pip is held to: the lock's pins without hashes, and this pair.
+    """Return pip's constraints: the lock's pins without hashes, and this pair.
 
     Args:
         lock: Text of a lock file.
-        numpy: Version instead of the lock's.
+        numpy: Version that replaces the lock's.
         scikit_learn: The same.
     """
     lines = [f"numpy=={numpy}", f"scikit-learn=={scikit_learn}"]
@@ -66,7 +67,7 @@ def constraints(lock: str, numpy: str, scikit_learn: str) -> str:
 
 
 def environment(numpy: str, scikit_learn: str) -> Path:
-    """Make an environment, or find it whole; return its Python."""
+    """Make an environment, unless a complete one exists; return its Python."""
     directory = ENVIRONMENTS / f"numpy-{numpy}-scikit-learn-{scikit_learn}"
     python, ready = directory / "bin" / "python", directory / ".ready"
     wanted = constraints(LOCK.read_text(), numpy, scikit_learn)
@@ -75,7 +76,7 @@ def environment(numpy: str, scikit_learn: str) -> Path:
     _run([sys.executable, "-m", "venv", "--clear", str(directory)])
     pins = directory / "constraints.txt"
     pins.write_text(wanted)
-    # Not only a ceiling: the lock names all that is needed to run.
+    # The pins are requirements, not only constraints: the lock has all that is needed to run.
     _run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
           "--only-binary", ":all:", "-r", str(pins)])  # fmt: skip
     ready.write_text(wanted)
@@ -83,7 +84,7 @@ def environment(numpy: str, scikit_learn: str) -> Path:
 
 
 def ask(python: Path, model: str) -> Answer:
-    """Have a bundle validated by an environment's Python."""
+    """Validate a bundle with an environment's Python."""
     code = "from stream_scorer.cli.main import main; main()"
     asked = subprocess.run(  # noqa: S603 our own program
         [str(python), "-c", code, "models", "validate", model, "--json"],
@@ -96,7 +97,7 @@ def ask(python: Path, model: str) -> Answer:
 
 
 def report(answers: list[Answer]) -> dict[str, Any]:
-    """Return the last line: how many environments and bundles, and whether any decision flipped."""
+    """Return the last line: numbers of environments and bundles, and whether a decision changed."""
     return {
         "environments": len({(one.numpy, one.scikit_learn) for one in answers}),
         "numpy": sorted({one.numpy for one in answers}),
@@ -109,7 +110,7 @@ def report(answers: list[Answer]) -> dict[str, Any]:
 
 
 def table(answers: list[Answer]) -> list[str]:
-    """Return a line for each bundle in each environment."""
+    """Return one line for each bundle in each environment."""
     heading = f"{'numpy':8} {'scikit-learn':13} {'model':14} {'promise':10} "
     lines = [f"{heading}{'raw bits':>9} {'scores':>8} {'largest':>9} {'flips':>5}"]
     for one in answers:
@@ -128,7 +129,7 @@ def table(answers: list[Answer]) -> list[str]:
 
 
 def models() -> list[str]:
-    """Return the bundles of the store."""
+    """Return the bundles in the store."""
     store = ROOT / "models"
     return sorted(
         f"{p.parent.parent.name}:{p.parent.name}" for p in store.glob("*/*/manifest.json")
@@ -147,7 +148,7 @@ def _run(command: list[str]) -> None:
 
 
 def main() -> int:
-    """Make the environments, ask each about each bundle, and tell."""
+    """Make the environments, validate each bundle in each, and print the results."""
     parser = argparse.ArgumentParser(prog="make test-matrix", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the oldest pair alone")
     pairs = PAIRS[:1] if parser.parse_args().quick else PAIRS

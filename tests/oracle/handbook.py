@@ -1,10 +1,10 @@
-"""The handbook's features, computed from the outside: polars over the whole table.
+"""The handbook's features, computed independently: by polars, from the entire table.
 
-Source: Le Borgne, Siblini, Lebichot, Bontempi, "Reproducible Machine Learning for Credit Card
-Fraud Detection — Practical Handbook". A window of n days at time t is (t - n days, t]. Polars takes
-in *all* rows of time t; the stream has seen only those that arrived before. So the two may differ
-in a row that a later one of the same customer and second follows, and in no other. A terminal's
-window of n days behind the delay of 7 is that of 7 + n days without that of 7: no tie is in it.
+Source: Le Borgne, Siblini, Lebichot, Bontempi, "Reproducible Machine Learning for Credit Card Fraud
+Detection — Practical Handbook". A window of n days at time t is (t - n days, t]. Polars includes
+*all* rows of time t, but the stream has seen only those that arrived earlier. So the two may
+differ, but only in rows before another row of the same customer and second. A terminal's window of
+n days with a delay of 7 is its window of 7 + n days minus that of 7 days. No tie is in it.
 """
 
 import polars as pl
@@ -32,7 +32,7 @@ def _frame(transactions: pa.Table) -> pl.DataFrame:
 
 
 def customer_features(transactions: pa.Table) -> pl.DataFrame:
-    """Return :data:`CUSTOMER_FEATURES` as float64 columns, row for row.
+    """Return :data:`CUSTOMER_FEATURES` as float64 columns, row by row.
 
     Args:
         transactions: In time order, with the columns of the transaction schema; amounts in cents.
@@ -61,7 +61,7 @@ def customer_features(transactions: pa.Table) -> pl.DataFrame:
 
 
 def terminal_features(transactions: pa.Table) -> pl.DataFrame:
-    """Return :data:`TERMINAL_FEATURES` as float64 columns, row for row.
+    """Return :data:`TERMINAL_FEATURES` as float64 columns, row by row.
 
     Args:
         transactions: In time order, with ``event_time``, ``terminal_id`` and ``is_fraud``.
@@ -89,13 +89,13 @@ def terminal_features(transactions: pa.Table) -> pl.DataFrame:
 
 
 def handbook_features(transactions: pa.Table) -> pl.DataFrame:
-    """Return all fifteen features, row for row."""
+    """Return all fifteen features, row by row."""
     parts = [customer_features(transactions), terminal_features(transactions)]
     return pl.concat(parts, how="horizontal")
 
 
 def followed_by_a_tie(transactions: pa.Table) -> pl.Series:
-    """Return, row for row, whether a later row has the same customer and event time."""
+    """Return, row by row, whether a later row has the same customer and event time."""
     numbered = _frame(transactions).with_row_index("row")
     last = pl.col("row").max().over("customer_id", "event_time")
     return numbered.select(pl.col("row") < last).to_series()

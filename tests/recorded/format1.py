@@ -1,9 +1,10 @@
-"""A checkpoint as the last version wrote it that knew format 1 alone, of a simulated input.
+"""A checkpoint of a simulated input, written by the last version that knew only format 1.
 
-``state-format-1.xz`` is what commit 6a7c8ea's scorer, ``fraud:1.0.0``, had written when it was cut
-off after 62 batches of 40 records of ``transactions(DAYS, CUSTOMERS)``: its buckets are as of many
-offsets, and its input goes on behind them. Unpacked it is a line of JSON that says so, then the
-newest record of each key: partition, bucket and part as uint16, length as uint32, and the value.
+``state-format-1.xz`` was written by the scorer of commit 6a7c8ea with ``fraud:1.0.0``. It was
+stopped after 62 batches of 40 records of ``transactions(DAYS, CUSTOMERS)``. So its buckets have
+many different labels, and its input continues after them. Unpacked, it is a line of JSON with these
+facts, and then the newest record of each key: partition, bucket and part as uint16, length as
+uint32, and the value.
 """
 
 import json
@@ -22,13 +23,13 @@ _PLACE = struct.Struct("<HHHI")
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What was recorded.
+    """The recording.
 
     Attributes:
-        days: Of how many simulated days the input was.
-        customers: And of how many customers.
+        days: Number of simulated days of the input.
+        customers: Number of customers of the input.
         committed: The group's offsets.
-        values: By (partition, bucket, part), the record's value.
+        values: The record's value by (partition, bucket, part).
     """
 
     days: int

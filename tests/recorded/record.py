@@ -1,9 +1,9 @@
 """``python -m tests.recorded.record TREE``: record what another tree of the project writes.
 
-Run it for the version that is released, before the next one changes a format or a name. The tree is
-a checkout of that version, such as ``git worktree add --detach ../before TAG``, and needs no
-environment of its own. It takes some minutes, and writes ``version-before.xz`` and the commands in
-``json_keys.json``. Name the tree's commit in ``recording.py``.
+Run it for a released version before the next one changes a format or a name. The tree is a checkout
+of that version, such as ``git worktree add --detach ../before TAG``, and needs no separate
+environment. It takes some minutes, and writes ``version-before.xz`` and the commands in
+``json_keys.json``. Write the tree's commit into ``recording.py``.
 """
 
 import argparse
@@ -23,7 +23,7 @@ _KEYS = _HERE / "json_keys.json"
 
 
 def demo(tree: Tree, kafka: Kafka) -> list[Record]:
-    """Run the demo; return the drift events that it wrote."""
+    """Run the demo; return its drift events."""
     tree.ask("demo", "--quick", "--bootstrap", kafka.bootstrap)
     topics = AdminClient(common(kafka)).list_topics(timeout=10).topics
     (topic,) = (

@@ -1,7 +1,7 @@
-"""What the version before left in its topics and its folder: ``version-before.xz``.
+"""What the previous version left in its topics and its folder: ``version-before.xz``.
 
-``python -m tests.recorded.record`` made it, of commit cc8b8a8 of 2026-11-26. Unpacked it is
-a line of JSON, then the bytes that it gives lengths of: each topic's keys and values, and the
+``python -m tests.recorded.record`` wrote it with commit cc8b8a8 of 2026-11-26. Unpacked, it is a
+line of JSON, then the bytes whose lengths the JSON gives: each topic's keys and values, and the
 files.
 """
 
@@ -46,14 +46,14 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What was recorded.
+    """The recording.
 
     Attributes:
-        records: By topic's name in the settings, each partition's in order.
-        ends: By that name, the last stable offset of each partition.
-        committed: By group, (topic, partition, offset, metadata).
+        records: Each partition's records in order, by the topic's name in the settings.
+        ends: The last stable offset of each partition, by that name.
+        committed: (topic, partition, offset, metadata), by group.
         files: By path in the folder: the model store, public keys and the audit log.
-        documents: By command, what it printed with ``--json`` at the end.
+        documents: What each command printed with ``--json`` at the end.
     """
 
     records: dict[str, list[Record]]
@@ -63,7 +63,6 @@ class Recording:
     documents: dict[str, Any]
 
     def write(self, path: Path) -> None:
-        """Write the file."""
         head = {
             "records": {name: _columns(rows) for name, rows in self.records.items()},
             "ends": self.ends,
@@ -79,7 +78,6 @@ class Recording:
 
     @classmethod
     def read(cls, path: Path) -> "Recording":
-        """Read the file."""
         file = BytesIO(lzma.decompress(path.read_bytes()))
         head = json.loads(file.readline())
         records = {}
@@ -114,12 +112,12 @@ def _bytes(text: str | None) -> bytes | None:
 
 @cache
 def recorded() -> Recording:
-    """Return the recording of the version before."""
+    """Return the recording of the previous version."""
     return Recording.read(_FILE)
 
 
 def dump(kafka: Kafka, folder: Path, files: Iterator[Path], documents: dict[str, Any]) -> Recording:
-    """Read all topics, the groups' offsets, and files below a folder."""
+    """Read all topics, the groups' offsets, and the files in a folder."""
     consumers = {group: Consumer(config.reader(kafka, group)) for group in GROUPS}
     wanted = [TopicPartition(t, p) for t in TOPICS.values() for p in bounds(kafka, t)[1]]
     committed = {
@@ -157,13 +155,13 @@ def read_records(kafka: Kafka, topic: str) -> list[Record]:
 
 
 def restore(recording: Recording, kafka: Kafka, folder: Path) -> None:
-    """Put a recording into a folder, and into topics that do not exist yet; see :func:`_write`."""
+    """Write a recording to a folder and to topics that do not exist yet; see :func:`_write`."""
     (folder / "schemas").symlink_to(SCHEMAS_DIRECTORY)
     for name, data in recording.files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    # A recording grows older than topics usually keep records.
+    # A recording is older than the usual retention of topics.
     kept = {"cleanup.policy": "delete", "retention.ms": "-1"}
     admin = AdminClient(config.common(kafka))
     made = [
@@ -175,7 +173,7 @@ def restore(recording: Recording, kafka: Kafka, folder: Path) -> None:
         _write(kafka, admin, TOPICS[name], recording.records[name], ends)
     for group, rows in recording.committed.items():
         consumer = Consumer(config.reader(kafka, group))
-        # The binding takes no None for an offset without metadata.
+        # The binding does not accept None for an offset without metadata.
         places = [TopicPartition(*row[:3], *filter(None, row[3:])) for row in rows]
         consumer.commit(offsets=places, asynchronous=False)
         consumer.close()
@@ -184,12 +182,12 @@ def restore(recording: Recording, kafka: Kafka, folder: Path) -> None:
 def _write(
     kafka: Kafka, admin: AdminClient, topic: str, records: list[Record], ends: list[int]
 ) -> None:
-    """Write a topic's records so that each has its offset.
+    """Write a topic's records so that each has its recorded offset.
 
-    Where an offset is missing after a record, a transaction had its marker: a transaction ends
-    there again. A marker before the first record cannot be written alone, so that all offsets of
-    such a partition are less by one. Only topics that scorers write have one, and no committed
-    offset and no checkpoint names an offset there.
+    A missing offset after a record was a transaction's marker, so a transaction ends there again. A
+    marker before the first record cannot be written alone. In such a partition, all offsets are
+    smaller by one. Only topics that scorers write have such partitions, and no committed offset and
+    no checkpoint names an offset there.
     """
     plain = Producer(config.common(kafka) | {"enable.idempotence": True})
     marking = Producer(config.producer(kafka, topic))

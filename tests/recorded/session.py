@@ -1,7 +1,7 @@
-"""A session of every command with a small stream, by the command line of any tree of the project.
+"""A session with every command and a small stream, for the command line of any tree of the project.
 
-The names of topics and groups begin with ``recorded``. The input is simulated by this tree, with
-bad records of each kind; the tree that is recorded trains and signs the bundles, and scores.
+The names of topics and groups begin with ``recorded``. This tree simulates the input, with bad
+records of each kind. The recorded tree trains and signs the bundles, and scores.
 """
 
 import json
@@ -35,7 +35,7 @@ PARTITIONS = 2
 DAYS, CUSTOMERS = 24, 60
 _LABEL_DELAY_MS = 5 * 86_400_000
 _COMPILING_SECONDS = 600.0
-"""How long a portion may take: a tree's first start compiles its kernels."""
+"""Time limit of a portion: a tree's first start compiles its kernels."""
 _PROGRAM = "import os, sys; os.chdir(sys.argv.pop(1)); from stream_scorer.cli import main; main()"
 _FEATURES = """
 features = [
@@ -111,7 +111,7 @@ class Tree:
         self._program = (sys.executable, "-c", _PROGRAM, str(folder))
 
     def ask(self, command: str, *words: str) -> Any:
-        """Return what a command prints with ``--json``, its last line; note the keys."""
+        """Return what a command prints with ``--json``, its last line; note its keys."""
         document = json.loads(self.run(*command.split(), *words, "--json").splitlines()[-1])
         self.keys[command] = sorted({*self.keys.get(command, ()), *paths(document)})
         self.documents[command] = document
@@ -129,7 +129,7 @@ class Tree:
 
     @contextmanager
     def running(self, *commands: str) -> Iterator[None]:
-        """Run processes; all of them must leave in order after SIGTERM."""
+        """Run processes; all must exit gracefully after SIGTERM."""
         log = self.folder / "processes.log"
         started = [
             start([*self._program, *command.split()], log, environment=self.variables)
@@ -146,7 +146,7 @@ class Tree:
 
 
 def paths(document: Any, prefix: str = "") -> Iterator[str]:
-    """Yield the path of each key in a document; ``[]`` stands for the items of a list.
+    """Yield the path of each key in a document; ``[]`` is any item of a list.
 
     >>> list(paths({"a": [{"b": 1}, {"c": {"d": None}}]}))
     ['a', 'a[].b', 'a[].c', 'a[].c.d']
@@ -180,7 +180,7 @@ def without_broker(tree: Tree) -> None:
             "--out", "store", "--features", features, *_SPLIT, "--parameter", "max_depth=4",
             "--resamples", "10", "--cards-per-day", "5",
         )  # fmt: skip
-        # `models diff` prints when they were trained if that differs, in whole seconds.
+        # `models diff` prints the training times, in whole seconds, only if they differ.
         second = int(time.time())
         wait_until(partial(_is_after, second), "the next second begins")
     for name in ("release", "ann"):
@@ -205,7 +205,7 @@ def _is_after(second: int) -> bool:
 
 
 class _Stream:
-    """The input, sent in portions that are waited for."""
+    """The input, sent in portions; each is followed by a wait for its outcomes."""
 
     def __init__(self, kafka: Kafka) -> None:
         self._kafka = kafka
@@ -217,7 +217,7 @@ class _Stream:
         )
 
     def send(self, part: float) -> None:
-        """Send transactions up to this part of all, and a few bad records; wait for outcomes."""
+        """Send transactions up to this share of all, and a few bad records; wait for outcomes."""
         with open_feed(self._kafka, Registry()) as feed:
             self._rows.send(feed, round(part * len(self._rows)) - self._rows.sent)
             for make in [self._bad.pop() for _ in self._bad[:4]]:
@@ -237,7 +237,7 @@ def _is_read(lag: LagReader) -> bool:
     try:
         return not any(each.to_stable for each in lag.read())
     except UnavailableError:
-        # A broker that is busy answers later than a command waits.
+        # A busy broker answers after a command's time limit.
         return False
 
 
@@ -248,7 +248,7 @@ def kafka_at(bootstrap: str) -> Kafka:
 
 @contextmanager
 def broker(tree: Tree) -> Iterator[str]:
-    """Start the tree's Kafka in its folder; give its address, and stop it at the end."""
+    """Start the tree's Kafka in its folder; yield its address, and stop it at the end."""
     try:
         started = tree.ask("kafka start", "--nodes", "1")
         tree.ask("kafka status")
@@ -258,7 +258,7 @@ def broker(tree: Tree) -> Iterator[str]:
 
 
 def with_broker(tree: Tree, bootstrap: str) -> Recording:
-    """Score the stream through rollouts; return what the topics hold after it."""
+    """Score the stream through rollouts; return what the topics have afterwards."""
     kafka = kafka_at(bootstrap)
     tree.variables["STREAM_SCORER_KAFKA__BOOTSTRAP"] = bootstrap
     tree.ask("topics create", "--partitions", str(PARTITIONS), "--replication", "1")
@@ -301,7 +301,7 @@ def _kept(folder: Path) -> Iterator[Path]:
 
 
 def read(tree: Tree) -> None:
-    """Let every command that only reads read what is there."""
+    """Run every command that only reads."""
     tree.ask("rollout status")
     tree.ask("rollout history")
     tree.ask("lag", "--seconds")
@@ -318,7 +318,7 @@ def read(tree: Tree) -> None:
 
 
 def change(tree: Tree, bootstrap: str) -> None:
-    """Let the other commands run, that write what the recording must not have."""
+    """Run the commands that write; the recording does not include what they write."""
     kafka = kafka_at(bootstrap)
     tree.ask("dlq replay", "--reason", "AMOUNT_NEGATIVE")
     tree.ask("state rebuild", "--model", "fraud:1.1.0")

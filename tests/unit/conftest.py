@@ -9,13 +9,13 @@ from stream_scorer.simulator.files import write_table
 
 @pytest.fixture(scope="session")
 def published() -> pa.Table:
-    """The handbook's whole data set, 183 days; it takes six seconds to make."""
+    """The handbook's complete data set of 183 days; making it takes six seconds."""
     return simulate()
 
 
 @pytest.fixture(scope="session")
 def labelled() -> pa.Table:
-    """Labelled transactions of a small city, for all that trains."""
+    """Labelled transactions of a small city, for tests that train."""
     return simulate(days=52, customers=250)
 
 
@@ -28,7 +28,7 @@ def data(labelled: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def declared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A list that every kind of model takes."""
+    """A list of features that every kind of model accepts."""
     path = tmp_path_factory.mktemp("features") / "features.toml"
     path.write_text(
         """

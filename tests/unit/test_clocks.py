@@ -1,4 +1,4 @@
-"""Which clock counts the time in which a machine is suspended."""
+"""Ages are measured by a clock that counts the time in which the machine is suspended."""
 
 import time
 

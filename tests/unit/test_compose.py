@@ -1,4 +1,4 @@
-"""The compose files keep to their schemas, and name only what exists: no engine runs them here."""
+"""The compose files follow their schemas, and name only what exists; no Docker engine runs here."""
 
 import os
 import re
@@ -67,7 +67,7 @@ def test_commands_and_options_exist(name: str) -> None:
     command = load(words.pop(0))
     while hasattr(command, "commands"):
         command = command.commands[words.pop(0)]
-    # Parsing refuses an option, or a value of one, that the command does not have.
+    # Parsing refuses options, and values of options, that the command does not have.
     command.make_context(name, words)
 
 
@@ -108,7 +108,7 @@ def test_volumes_and_scrape_targets_exist() -> None:
         for volume in service.get("volumes", []):
             source, mounted, _ = volume.partition(":")
             if not mounted:
-                continue  # a container's own
+                continue  # the container's own path
             assert (COMPOSE.parent / source).is_file() if source[0] == "." else source in named
     port = load_settings().http.port
     (job,) = read(PROMETHEUS)["scrape_configs"]
@@ -132,7 +132,7 @@ def test_services_restart_after_a_crash_but_fenced_ones_stay_out() -> None:
     for name in PROCESSES:
         service = SERVICES[name]
         (volume,) = service["volumes"]
-        # Not a tmpfs, which is empty after a restart.
+        # It must not be a tmpfs, which is empty after a restart.
         folder = Path(volume.rpartition(":")[2])
         note = Path(service["environment"]["STREAM_SCORER_KAFKA__FENCED_FILE"])
         assert note.parent == folder

@@ -1,4 +1,4 @@
-"""The documents say what the code says: settings, plan, exit codes, reasons, commands, links."""
+"""The documents agree with the code: settings, plan, exit codes, reasons, commands, links."""
 
 import dataclasses
 import re
@@ -31,7 +31,7 @@ DOCUMENTS = sorted(
 
 
 def _plain(value: Any) -> str:
-    """Return a default as a TOML file would say it."""
+    """Return a default as a TOML file would have it."""
     if value == SCHEMAS_DIRECTORY:
         return "the shipped `schemas`"
     if value == MODELS_DIRECTORY:
@@ -58,7 +58,7 @@ def _settings(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def _section(text: str, heading: str) -> str:
-    """Return what stands below a heading, up to the next."""
+    """Return the text below a heading, up to the next one."""
     found = re.search(
         rf"^##+ {re.escape(heading)}\n(.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL
     )
@@ -80,7 +80,7 @@ def test_every_key_of_the_plan_is_documented_with_its_range() -> None:
     plan = Plan()
     told = [tuple(cell.strip(" `") for cell in row.split("|")[1:4]) for row in found]
     ranges = {name: f"{least} to {most}" for name, (least, most) in _RANGES.items()}
-    # An upper end that only keeps arithmetic whole needs no nineteen digits.
+    # An upper limit that only prevents overflow is not documented with its nineteen digits.
     ranges |= {"revision": "0 or more", "amount_minor_max": "1 or more"}
     ranges |= {"lateness_ms": "0 to 2592000000", "model_error_share": "0 to 1"}
     ranges |= {"currencies": "one or more", "policy": ""}

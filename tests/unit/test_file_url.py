@@ -1,4 +1,4 @@
-"""What stands in ``state.url`` comes to a file system, or to one line without a secret."""
+"""``state.url`` gives a file system, or an error of one line without a secret."""
 
 import pytest
 

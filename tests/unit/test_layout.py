@@ -14,18 +14,18 @@ PACKAGE = ROOT / "stream_scorer"
 MOST_FILES = 15
 LONGEST_NAME = 60
 FLAT = {"stream_scorer/cli"}
-"""One file per command group: as flat as the commands are."""
+"""The folder with one file per command group."""
 BELOW_THE_CORE = ("errors", "nesting", "ports", "redaction")
-"""What the core may import of the files that are directly in the package."""
+"""The modules directly in the package that the core may import."""
 PURE = {
     "ast", "collections", "contextlib", "dataclasses", "datetime", "decimal", "enum", "functools",
     "hashlib", "itertools", "json", "llvmlite", "math", "numba", "numpy", "pyarrow", "re", "typing",
     "zlib", "zoneinfo", "stream_scorer.core",
     *(f"stream_scorer.{name}" for name in BELOW_THE_CORE),
 }  # fmt: skip
-"""What they may import: no clock, no randomness, no input, no output."""
+"""The modules that the core may import: no clock, no randomness, no input, no output."""
 EXCEPTIONS = {
-    # Where numba keeps what it has compiled.
+    # The cache of compiled code.
     "core/kernels/cache.py": {"grp", "os", "pathlib", "pwd", "stat"},
     # The secret key of the hash tables; no result depends on it.
     "core/kernels/hashing.py": {"secrets"},
@@ -52,7 +52,7 @@ def _levels() -> list[set[str]]:
 
 
 def _modules() -> dict[str, set[str]]:
-    """Every module with the modules that it imports, for types alone as well."""
+    """Return every module with the modules that it imports, including type-only imports."""
     names = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
         for path in PACKAGE.rglob("*.py")
@@ -62,7 +62,8 @@ def _modules() -> dict[str, set[str]]:
         imported = set[str]()
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module:
-                # A name is a module in the package, or is defined in the package's __init__.
+                # An imported name is a module in the package, or is defined in the package's
+                # __init__.
                 inner = (f"{node.module}.{each.name}" for each in node.names)
                 imported |= {each if each in names else node.module for each in inner}
             elif isinstance(node, ast.Import):
@@ -100,7 +101,7 @@ def test_every_folder_has_its_level_and_its_line_in_the_map() -> None:
     rows = re.findall(r"^\| (`[^|]*`) \| ([^|]+) \|$", text, re.MULTILINE)
     named = [name.rstrip("/") for cell, _ in rows for name in re.findall(r"`([\w/]+)`", cell)]
     assert sorted(named) == sorted(leaves)
-    # From the top of the page to its end, the levels only go down.
+    # From the top of the page to its end, the levels only descend.
     depth = {name: number for number, level in enumerate(levels) for name in level}
     assert [depth[name] for name in named] == sorted(depth[name] for name in named)
 
@@ -124,7 +125,7 @@ def test_the_core_imports_only_what_is_pure() -> None:
                 imported |= {each.name for each in node.names}
             elif isinstance(node, ast.ImportFrom):
                 imported.add(node.module or "")
-        # Of the package two parts are a name, of all others one.
+        # A module of the package is named by its first two parts, any other by its first.
         named = {".".join(n.split(".")[: 1 + n.startswith("stream_scorer.")]) for n in imported}
         name = str(path.relative_to(PACKAGE))
         assert named - PURE == EXCEPTIONS.get(name, set()), name

@@ -1,4 +1,4 @@
-"""The matrix holds pip to the lock but for its pair, and fails when a decision flips."""
+"""The matrix pins all libraries but its pair, and fails if a decision changes."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ TOLD: dict[str, Any] = {
 SOUND = Answer("fraud:1.0.0", "2.2.6", "1.6.1", TOLD, "")
 
 
-def test_pip_is_held_to_the_lock_and_the_pair() -> None:
+def test_pip_is_constrained_to_the_lock_and_the_pair() -> None:
     lock = LOCK.read_text()
     lines = constraints(lock, "2.2.6", "1.6.1").splitlines()
     assert lines[:2] == ["numpy==2.2.6", "scikit-learn==1.6.1"]

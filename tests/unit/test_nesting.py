@@ -1,4 +1,4 @@
-"""A document that nests too deep is refused in one line, and in a short time."""
+"""A document that is nested too deeply is refused in one line, and quickly."""
 
 import json
 import time
@@ -102,7 +102,7 @@ def test_a_rollout_plan_of_python_data_has_a_limit() -> None:
         plan_of({"shared": table})
 
 
-def test_a_note_to_an_offset_that_nests_is_none_of_ours() -> None:
+def test_deeply_nested_offset_metadata_is_not_ours() -> None:
     note = b"[" * 4_000
     with pytest.raises(ValueError, match="is not a note"):
         LetterProgress.read(5, note)

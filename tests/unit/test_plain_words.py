@@ -1,4 +1,4 @@
-"""The check of the words reads every text of a module that may reach a user."""
+"""The word check reads every text of a module that may reach a user."""
 
 import ast
 import tomllib

@@ -1,4 +1,4 @@
-"""Names that users rely on stay: those of the release before, recorded, are all still there."""
+"""Public names of the previous release, as recorded, still exist."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Records that are cut, joined and put into another order keep their headers."""
+"""Records that are sliced, joined or reordered keep their headers."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from stream_scorer.ports import BytesColumn, Headers, RawRecords
 
 
 def raw(first: int, headers: list[Headers] | None) -> RawRecords:
-    """Return three records with the offsets ``first`` and on."""
+    """Return three records with the offsets ``first`` and following."""
     offset = np.arange(first, first + 3)
     return RawRecords(
         BytesColumn.of(b"%d" % at for at in offset.tolist()), BytesColumn.nulls(3), headers,

@@ -1,4 +1,4 @@
-"""No secret leaves the process, and none is read from where others may see it."""
+"""No secret leaves the process, and none is read from where other users may see it."""
 
 import importlib
 import io
@@ -31,7 +31,7 @@ from stream_scorer.settings import Http, Registry, load_settings
 from stream_scorer.telemetry import DependencyUnavailable
 
 main: Any = importlib.import_module("stream_scorer.cli.main")
-SECRET = "correct horse/battery"  # noqa: S105 of no account
+SECRET = "correct horse/battery"  # noqa: S105 not a real secret
 ESCAPED = "correct%20horse%2Fbattery"
 TEXTS = (
     f"cannot log in with {SECRET}",

@@ -1,4 +1,4 @@
-"""Where settings come from, which source wins, and what is refused in one line."""
+"""Where settings are read from, which source overrides which, and refusals in one line."""
 
 import os
 import re

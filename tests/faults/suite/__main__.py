@@ -1,8 +1,8 @@
-"""``make test-faults``: every kind of fault, each shown to have happened, and one verdict.
+"""``make test-faults``: every kind of fault, a proof that each of them happened, and one verdict.
 
 ``python -m tests.faults.suite [--seeds N | --seed S] [--only KIND] [--reports DIR] [--merge]``
-prints one line per kind and, last, one JSON object. It leaves with 1 when anything did not hold.
-Without ``--only``, or with ``--only proof``, it also shows that the verifier can fail.
+prints one line per kind and, as the last line, a JSON object. The exit code is 1 if anything
+failed. Without ``--only``, or with ``--only proof``, it also shows that the verifier can fail.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def _say(result: Result) -> None:
 
 
 def _missing(results: Sequence[Result], seeds: Sequence[int], proof: Proof | None) -> list[str]:
-    """Return what a whole report has and this one lacks: a run that crashed leaves no file."""
+    """Return what is missing for a complete report; a run that crashed leaves no file."""
     there = {(result.seed, result.kind) for result in results}
     lacking = [f"{seed}-{name}" for seed in seeds for name in KINDS if (seed, name) not in there]
     return lacking + ([] if proof else [_PROOF])

@@ -1,4 +1,4 @@
-"""The clusters that faults are done to: one node behind a proxy, and three nodes."""
+"""The clusters in which faults happen: one node behind a proxy, and three nodes."""
 
 import subprocess
 import sys
@@ -16,11 +16,11 @@ from tests.support.faults.proxy import Proxy
 Cluster = Literal["one", "three", "forgetful"]
 
 _CONFIG = {
-    # The sweep that aborts transactions past their limit; 10 s by default, which is only waiting.
+    # Interval of the broker's check for transactions past their limit; the default is 10 s.
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1_000,
 }
 _FORGETFUL = {
-    # The broker forgets a transactional id that is idle for so long; 7 days by default.
+    # The broker forgets a transactional id that is idle for this long; the default is 7 days.
     "transactional.id.expiration.ms": 3_000,
     "transaction.remove.expired.transaction.cleanup.interval.ms": 500,
     "producer.id.expiration.ms": 3_000,
@@ -34,7 +34,7 @@ class Ground:
 
     Attributes:
         kafka: The brokers.
-        proxy: In front of the only broker; None in front of three.
+        proxy: In front of the only broker; None if there are three brokers.
     """
 
     kafka: DevKafka
@@ -42,11 +42,11 @@ class Ground:
 
     @property
     def replicas(self) -> list[Path]:
-        """Where each broker keeps its logs."""
+        """The log directory of each broker."""
         return [self.kafka.directory / f"node-{b.node}" / "data" for b in self.kafka.brokers]
 
     def broker_said(self, text: str) -> int:
-        """Return in how many lines of the brokers' logs a text stands."""
+        """Return the number of lines in the brokers' logs that contain a text."""
         return sum(
             text in line
             for broker in self.kafka.brokers
@@ -54,7 +54,7 @@ class Ground:
         )
 
     def repair(self) -> None:
-        """Undo what a kind left behind that failed half-way: the next one needs a whole cluster."""
+        """Undo what a failed kind left in the cluster; the next kind needs all brokers."""
         if self.proxy is not None:
             self.proxy.calm()
         for broker in self.kafka.brokers:
@@ -67,13 +67,13 @@ class Ground:
 
 
 def compile_first() -> None:
-    """Compile what scorers run, in a process of its own: the first scorer must not wait for it."""
+    """Compile the scorers' kernels in a separate process, so that no scorer waits for that."""
     subprocess.run([sys.executable, "-m", compile_kernels.__name__], check=True)  # noqa: S603 our own program
 
 
 @contextmanager
 def opened(cluster: Cluster) -> Iterator[Ground]:
-    """Start a cluster for as long as the context."""
+    """Start a cluster; it is stopped at the context's end."""
     if cluster == "forgetful":
         with DevKafka(config=_CONFIG | _FORGETFUL) as kafka:
             yield Ground(kafka, None)

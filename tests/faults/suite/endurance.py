@@ -1,8 +1,8 @@
 """Kinds of fault, one after another, on one stage: one topic, one group, one load, one verdict.
 
-Kinds act on an :class:`Endurance` as on a stage of their own, but what they start goes on from the
-one before: the load never stops, and a *bystander*, a scorer that no kind starts or ends, is in the
-group from the beginning to the end. What it needs of memory, descriptors and threads is watched.
+Each kind uses an :class:`Endurance` like its own stage, but continues from where the previous
+kind ended. The load never stops. A *bystander*, a scorer that no kind starts or ends, is in the
+group from the beginning to the end. Its memory, descriptors and threads are watched.
 """
 
 import math
@@ -24,24 +24,24 @@ KINDS = (
     "init_producer_id_answer_lost", "kill_during_commit", "kills_at_random_moments", "sigterm",
     "bounce_storm", "rolling_restart_of_three",
 )  # fmt: skip
-"""Kinds that need neither settings nor outputs nor a group of their own."""
+"""Kinds that need no special settings, outputs or group."""
 
 _BYSTANDER = "bystander"
 _VICTIM = "0"
 _SETTLED = 50
 _CUSTOMERS = 150
 _A_DAY = 0.7
-"""Records of a customer, at least: some have no terminal near them."""
+"""Minimum of records per customer and day: some customers have no terminal near them."""
 _MOST_DAYS = 2_500
-"""The simulation begins in 2018, and an event time in the future is rejected."""
+"""The simulation begins in 2018, and an event time in the future would be rejected."""
 _REMEMBERS_MS = 30 * 86_400_000
 
 
 def load_of(seconds: float) -> Iterator[Record]:
-    """Return simulated transactions of so few customers that their histories soon end.
+    """Return simulated transactions of so few customers that their events are soon evicted.
 
     Args:
-        seconds: For how long they are enough, at the load's pace.
+        seconds: How long the transactions last at the load's pace.
     """
     records = seconds * PER_SECOND
     customers = max(_CUSTOMERS, math.ceil(records / _A_DAY / _MOST_DAYS))
@@ -53,16 +53,16 @@ class Endurance(Stage):
 
     Args:
         ground: The cluster.
-        seed: Makes what is random.
-        folder: Where logs are kept.
+        seed: Seed of the random numbers.
+        folder: Folder of the logs.
         seconds: How long the load has to last.
 
     Attributes:
-        resumed: By kind in their order, seconds from the fault's end to the slowest partition's
-            first commit.
+        resumed: For each kind in order, seconds from the fault's end to the first commit of the
+            slowest partition.
     """
 
-    # The load spans years, so that histories come and go and a flat memory can be told.
+    # The load spans years, so that events are evicted and constant memory can be shown.
     remembers_ms = _REMEMBERS_MS
 
     def __init__(self, ground: Ground, seed: int, folder: Path, seconds: float) -> None:
@@ -71,7 +71,7 @@ class Endurance(Stage):
         self._seconds = seconds
 
     def load(self) -> Iterator[Record]:
-        """Return what is fed for as long as the load has to last."""
+        """Return the load, which has to last for ``seconds``."""
         return load_of(self._seconds)
 
     def begin(self) -> None:
@@ -82,19 +82,19 @@ class Endurance(Stage):
         self.start()
 
     def start(self, *hooks: str, **options: Any) -> ScorerProcess:
-        """Return the scorer that faults are done to; start it where it does not run."""
+        """Return the scorer that faults happen to; start it if it is not running."""
         running = self.scorers.running(_VICTIM)
         scorer = running or self.scorer(*hooks, **options)
         self.wait_decided(_SETTLED)
         return scorer
 
     def wait_resumed(self) -> None:
-        """Wait as any stage does, while the load lasts."""
+        """Wait as any stage does; the load must not have ended."""
         assert self.feed.is_alive(), "the load ended before the faults"
         super().wait_resumed()
 
     def finish(self, **_: Any) -> Verdict:
-        """See that commits resume, and leave the stage to the next kind; nothing is judged yet."""
+        """Wait until commits resume, and leave the stage to the next kind; ``end`` judges."""
         self.wait_resumed()
         self.resumed.append(self.resume_seconds)
         self.scorers.stop_others({_BYSTANDER, _VICTIM})
@@ -102,9 +102,9 @@ class Endurance(Stage):
 
     @property
     def bystander(self) -> ScorerProcess | None:
-        """The scorer that no kind starts or ends; None while its supervisor starts it again."""
+        """The scorer that no kind starts or ends; None while its supervisor restarts it."""
         return self.scorers.running(_BYSTANDER)
 
     def end(self) -> Verdict:
-        """Let everything be decided, end the scorers, and judge all that was ever decided."""
+        """Wait until all is decided, end the scorers, and judge the outputs of all kinds."""
         return super().finish()

@@ -1,4 +1,4 @@
-"""What shows that the verifier can fail: seeded faults, and a scorer without its rule."""
+"""Shows that the verifier can fail: seeded faults, and a scorer without the rebirth rule."""
 
 import random
 import tempfile
@@ -29,13 +29,13 @@ def _given(evidence: Evidence, seen: list[Seen]) -> Evidence:
 
 
 def dropped(evidence: Evidence, choice: random.Random) -> Evidence:
-    """No reader is given one of the decisions."""
+    """Remove one of the decisions."""
     gone = choice.choice(_decisions(evidence))
     return _given(evidence, [seen for seen in evidence.final if seen is not gone])
 
 
 def doubled(evidence: Evidence, choice: random.Random) -> Evidence:
-    """One decision stands a second time, in the place of another record of the topic's end."""
+    """Duplicate a decision, in the place of another record at the topic's end."""
     first = choice.choice(_decisions(evidence))
     end = max(s.offset for s in evidence.final if s.place[:2] == first.place[:2])
     last = next(s for s in evidence.final if s.place == (*first.place[:2], end))
@@ -44,7 +44,7 @@ def doubled(evidence: Evidence, choice: random.Random) -> Evidence:
 
 
 def reordered(evidence: Evidence, choice: random.Random) -> Evidence:
-    """Two decisions with one key stand in each other's place."""
+    """Swap two decisions that have the same key."""
     by_key: dict[bytes | None, list[Seen]] = {}
     for seen in _decisions(evidence):
         by_key.setdefault(seen.key, []).append(seen)
@@ -64,14 +64,13 @@ MUTANTS: Mapping[str, Mutant] = {
 
 
 def mutants_caught(stage: Stage, seed: int) -> dict[str, bool]:
-    """Return by fault whether the verifier counts it when outputs have it.
+    """Return for each fault whether the verifier counts it in outputs that have it.
 
-    Three are seeded into what readers are given. The fourth needs no seed: the outputs as a reader
-    sees them who does not ask for committed records, behind a scorer that was killed in an open
-    transaction.
+    Three faults are seeded into the outputs. The fourth needs no seed: a read-uncommitted reader of
+    the same outputs, of a scorer that was killed in an open transaction.
 
     Args:
-        stage: One whose verdict is clean, and in which a transaction was aborted.
+        stage: A stage with a clean verdict, in which a transaction was aborted.
         seed: Chooses the records.
     """
     choice = random.Random(seed)  # noqa: S311 faults, not secrets
@@ -95,10 +94,10 @@ def _mutants(ground: Ground, seed: int, folder: Path) -> dict[str, bool]:
 
 
 def rebirth_off_fails(ground: Ground, seed: int, folder: Path) -> str:
-    """Run the held EndTxn with the rebirth rule switched off; return what is then wrong.
+    """Run the held EndTxn with the rebirth rule switched off; return what goes wrong.
 
-    The verifier says so, or the scorer itself does when it starts again: where the part of a
-    transaction that was committed too early holds rejections, they are past the committed offset.
+    Usually the verifier reports it. If the part that was committed too early has rejections, they
+    are past the committed offset, and the scorer itself reports that at its next start.
     """
     folder.mkdir()
     with Stage(ground, seed, folder) as stage:
@@ -114,7 +113,7 @@ def rebirth_off_fails(ground: Ground, seed: int, folder: Path) -> str:
 
 
 def prove(seed: int) -> Proof:
-    """Show that the verifier can fail, on a cluster of its own."""
+    """Show that the verifier can fail, on a separate cluster."""
     with tempfile.TemporaryDirectory(prefix="faults-") as name, opened("one") as ground:
         caught = _mutants(ground, seed, Path(name) / "mutants")
         without = rebirth_off_fails(ground, seed, Path(name) / "without")

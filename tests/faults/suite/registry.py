@@ -1,4 +1,4 @@
-"""The kinds of fault: each is one function over a stage, and its line of registration."""
+"""The kinds of fault: each is a function that acts on a stage, and a line that registers it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ class Kind:
 
     Attributes:
         name: Its name in reports and after ``--only``.
-        family: What it happens to.
+        family: The component that fails.
         cluster: One node behind a proxy, three nodes with replication 3 and min ISR 2, or one that
             forgets a transactional id after three idle seconds.
-        act: Makes it happen, proves that it did, and sees the scorer through it.
+        act: Makes the fault happen, proves it, and waits until the scorer has recovered.
         quick: Whether it belongs to the subset of ``make test``.
-        tells: What happens, one sentence.
+        tells: What happens, in one sentence.
     """
 
     name: str
@@ -37,7 +37,7 @@ KINDS: dict[str, Kind] = {}
 
 
 def kind(family: Family, *, cluster: Cluster = "one", quick: bool = False) -> Callable[[Act], Act]:
-    """Register a kind under its function's name; its docstring says what happens."""
+    """Register a kind under its function's name; the docstring's first sentence describes it."""
 
     def register(act: Act) -> Act:
         tells = " ".join((act.__doc__ or "").split()).partition(". ")[0].rstrip(".")

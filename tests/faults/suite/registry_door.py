@@ -1,4 +1,4 @@
-"""A schema registry behind a door that can be slow, or shut; it counts what it did."""
+"""A schema registry behind a proxy that can be slow, or closed, and counts what it does."""
 
 import json
 import time
@@ -18,14 +18,14 @@ _SECONDS = 10
 
 
 class Door:
-    """What stands between scorers and the registry.
+    """The proxy between scorers and the registry.
 
     Attributes:
-        url: Where scorers ask.
-        delay_seconds: How long an answer takes.
-        shut: Whether connections are broken off without an answer.
-        delayed: Answers that were delayed.
-        refused: Requests that got no answer.
+        url: The URL for scorers.
+        delay_seconds: Delay of each answer.
+        shut: Whether connections are closed without an answer.
+        delayed: Number of delayed answers.
+        refused: Number of requests without an answer.
     """
 
     def __init__(self, upstream: str) -> None:
@@ -37,7 +37,7 @@ class Door:
         self.refused = 0
 
     def register(self, subject: str, schema: dict[str, Any]) -> int:
-        """Register a schema, past the door; return its id."""
+        """Register a schema directly at the registry; return its id."""
         body = json.dumps({"schema": json.dumps(schema)}).encode()
         request = urllib.request.Request(  # noqa: S310 our own address
             f"{self.upstream}/subjects/{subject}/versions",
@@ -86,7 +86,7 @@ def _handler(door: Door) -> type[BaseHTTPRequestHandler]:
 
 @contextmanager
 def registry(folder: Path) -> Iterator[Door]:
-    """Serve a registry of the shipped schemas, behind a door, for as long as the context."""
+    """Serve a registry of the shipped schemas behind a proxy until the context's end."""
     with RegistryServer(seed_registry(folder), writable=True) as server:
         door = Door(server.url)
         listener = ThreadingHTTPServer(("127.0.0.1", 0), _handler(door))

@@ -1,4 +1,4 @@
-"""What the suite reports: one record per kind and seed, and all of them as one object."""
+"""The suite's report: one record per kind and seed, and all of them as one object."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,18 +11,18 @@ _PROOF = "proof.json"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one kind of fault with one seed.
+    """The result of one kind of fault with one seed.
 
     Attributes:
         kind: Its name.
-        family: What it happened to.
+        family: The component that failed.
         seed: The seed.
         seconds: How long it took.
         fired: How often the fault was shown to have happened.
         proofs: By what.
-        survived: Whether it happened, everything went on, and the verdict is clean.
-        error: Why not; empty where it did.
-        resume_seconds: From the fault's end to the first commit in the slowest partition.
+        survived: Whether it happened, the scorers recovered, and the verdict is clean.
+        error: The reason if not; else empty.
+        resume_seconds: From the fault's end to the first commit of the slowest partition.
         verdict: The verifier's counts.
     """
 
@@ -38,7 +38,6 @@ class Result:
     verdict: dict[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
-        """Keep it as a file."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.seed}-{self.kind}.json"
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")
@@ -46,13 +45,13 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What shows that the verifier can fail.
+    """The proof that the verifier can fail.
 
     Attributes:
-        mutants_caught: How many of the seeded faults of outputs it caught.
-        mutants: How many there are.
-        rebirth_off_fails: Whether the held EndTxn fails it with the rebirth rule switched off.
-        told: What the verifier said of each, in a few words.
+        mutants_caught: Number of seeded faults of outputs that the verifier found.
+        mutants: Number of seeded faults.
+        rebirth_off_fails: Whether the held EndTxn fails with the rebirth rule switched off.
+        told: What the verifier reported for each fault, in a few words.
     """
 
     mutants_caught: int
@@ -62,23 +61,22 @@ class Proof:
 
     @property
     def holds(self) -> bool:
-        """Whether everything was caught that had to be."""
+        """Whether the verifier found all that it had to find."""
         return self.mutants_caught == self.mutants and self.rebirth_off_fails
 
     def write(self, folder: Path) -> None:
-        """Keep it as a file."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _PROOF).write_text(json.dumps(asdict(self), indent=1) + "\n")
 
 
 def read_proof(folder: Path) -> Proof | None:
-    """Return the proof that an earlier call kept in a folder."""
+    """Return the proof that an earlier call wrote to a folder; None if there is none."""
     path = folder / _PROOF
     return Proof(**json.loads(path.read_text())) if path.exists() else None
 
 
 def read_results(folder: Path) -> list[Result]:
-    """Return the results that earlier calls kept in a folder."""
+    """Return the results that earlier calls wrote to a folder."""
     return [Result(**json.loads(path.read_text())) for path in sorted(folder.glob("*-*.json"))]
 
 
@@ -86,7 +84,7 @@ def table(results: Sequence[Result], tells: Mapping[str, str]) -> str:
     """Return the results as a Markdown table, one row per kind, for docs/RELIABILITY.md.
 
     Args:
-        results: Of any seeds.
+        results: Results of one or more seeds.
         tells: What happens, by kind.
     """
     lines = [
@@ -106,8 +104,8 @@ def table(results: Sequence[Result], tells: Mapping[str, str]) -> str:
 def merged(results: Sequence[Result], proof: Proof | None) -> dict[str, Any]:
     """Return all results as one object.
 
-    ``kinds``, ``fired`` and ``survived`` count kinds: fired and survived with every seed that
-    they ran with. The verdicts' counts are summed.
+    ``kinds``, ``fired`` and ``survived`` are numbers of kinds. A kind counts as fired or survived
+    if that holds for every seed. The verdicts' counts are summed.
     """
     names = sorted({result.kind for result in results})
     runs = {name: [r for r in results if r.kind == name] for name in names}

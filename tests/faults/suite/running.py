@@ -16,7 +16,7 @@ _ERROR_LENGTH = 2_000
 
 
 def run_kind(kind: Kind, ground: Ground, seed: int, folder: Path) -> Result:
-    """Run one kind; whatever goes wrong is its result's error."""
+    """Run one kind; any exception becomes the error of its result."""
     started = time.monotonic()
     error = ""
     stage = Stage(ground, seed, folder)
@@ -31,7 +31,7 @@ def run_kind(kind: Kind, ground: Ground, seed: int, folder: Path) -> Result:
             error = "nothing was judged"
         elif not stage.verdict.clean:
             error = f"the verdict: {stage.verdict.examples}"
-    except Exception as failure:  # noqa: BLE001 the other kinds are still to be run
+    except Exception as failure:  # noqa: BLE001 the other kinds must still run
         where = traceback.extract_tb(failure.__traceback__)[-1]
         error = f"{type(failure).__name__}: {failure} ({Path(where.filename).name}:{where.lineno})"
         error += "; ".join(["", *getattr(failure, "__notes__", [])])
@@ -52,9 +52,9 @@ def run_kind(kind: Kind, ground: Ground, seed: int, folder: Path) -> Result:
 def run_all(
     kinds: Sequence[Kind], seeds: Sequence[int], told: Callable[[Result], None]
 ) -> Iterator[Result]:
-    """Run kinds, cluster by cluster, seed by seed; yield each result as it is there.
+    """Run kinds, cluster by cluster, seed by seed; yield each result as soon as it is available.
 
-    What scorers run is compiled first: the first kind must not wait for that.
+    The scorers' kernels are compiled first, so that the first kind need not wait for that.
     """
     compile_first()
     with tempfile.TemporaryDirectory(prefix="faults-") as name:

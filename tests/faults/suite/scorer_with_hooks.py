@@ -1,8 +1,7 @@
-"""The scorer as a program with hooks that only tests have: where it stops, or what fails in it.
+"""The scorer with hooks for tests, which stop it or make it fail at a given point.
 
-``python -m tests.faults.suite.scorer_with_hooks SEAM... -- run ...`` runs ``stream-scorer run
-...``. Workers of ``run --workers`` have the hooks as well: each imports this module before it
-starts.
+``python -m tests.faults.suite.scorer_with_hooks HOOK... -- run ...`` runs ``stream-scorer run
+...``. Workers of ``run --workers`` have the same hooks: each imports this module before it starts.
 """
 
 import argparse
@@ -33,29 +32,29 @@ POISON = "poison"
 """Device of a transaction for which the computation fails, or ends the process."""
 _ROOT = Path(__file__).parents[3]
 _LEFT_ALONE = ("slow commit", "transport error")
-# So that what was produced lies at the broker when the process is gone.
+# Long enough for the records to arrive at the broker before the process ends.
 _ARRIVAL_SECONDS = 0.3
 _ROUND_SECONDS = 0.02
 _SEAMS = "TEST_SEAMS"
 
 
 def program(*hooks: str) -> list[str]:
-    """Return the program with the given hooks, to be followed by command and arguments."""
+    """Return the program with the given hooks; the command and its arguments follow."""
     return [sys.executable, "-m", "tests.faults.suite.scorer_with_hooks", *hooks, "--"]
 
 
 def variables() -> dict[str, str]:
-    """Return what its environment needs."""
+    """Return the environment variables that it needs."""
     return {"PYTHONPATH": str(_ROOT)}
 
 
 class SignalAt:
-    """Sends this process a signal when a stage of the loop was passed so many times.
+    """Sends this process a signal when a stage of the loop has been passed a number of times.
 
     Args:
-        number: Which signal.
-        stage: After which stage.
-        passes: How often the stage is passed until then.
+        number: The signal.
+        stage: The stage.
+        passes: How often the stage is passed before the signal.
     """
 
     def __init__(self, number: signal.Signals, stage: str, passes: int) -> None:
@@ -75,7 +74,7 @@ class SignalAt:
 class SuspendedClock:
     """The clock of a machine that is suspended while this process is stopped.
 
-    It stands in for ``time.monotonic``, which on Linux does not count suspension.
+    It replaces ``time.monotonic``, which on Linux does not count suspension.
     """
 
     def __init__(self) -> None:
@@ -86,7 +85,7 @@ class SuspendedClock:
         return self._real() - self._suspended
 
     def around(self, hook: Callable[[str], None]) -> Callable[[str], None]:
-        """Return a hook during which the clock stands still."""
+        """Return a hook that calls another one; the clock does not count the time of that call."""
 
         def called(stage: str) -> None:
             before = self._real()
@@ -97,11 +96,11 @@ class SuspendedClock:
 
 
 class HoldAt:
-    """Holds the loop after a stage for as long as a file is there, and says so with another.
+    """Holds the loop after a stage while a file exists, and creates ``FILE.held`` to report it.
 
     Args:
-        stage: After which stage.
-        file: While which it holds; it makes ``FILE.held``.
+        stage: The stage.
+        file: The file.
     """
 
     def __init__(self, stage: str, file: Path) -> None:
@@ -115,12 +114,12 @@ class HoldAt:
 
 
 class FaultyPredictor:
-    """The deployed model, failing or slow for as long as a file is there.
+    """The deployed model, failing or slow while a file exists.
 
     Args:
         real: The model's own predictor.
-        fails_while: File while which it raises.
-        sleeps_while: File while which each call takes ``seconds``.
+        fails_while: It raises while this file exists.
+        sleeps_while: Each call takes ``seconds`` longer while this file exists.
         seconds: How long.
     """
 
@@ -148,7 +147,7 @@ class FaultyPredictor:
 
 
 def _without_rebirth() -> None:
-    """Leave the producer as it is after a slow commit: the rule of a rebirth, switched off."""
+    """Switch off the rebirth rule: keep the producer after a slow commit or a transport error."""
     born: Any = TransactionalProducer.rebirth
 
     def rebirth(
@@ -169,7 +168,7 @@ def _with_predictor(wrap: Callable[[Any], FaultyPredictor]) -> None:
 
 
 def preceded(before: Callable[[Any], None]) -> Callable[..., Any]:
-    """Return what decides a batch of events, with something done before each."""
+    """Return a function that decides a batch of events after it has called another function."""
     decide: Any = decide_batch
 
     def decided(events: Any, *others: Any) -> Any:
@@ -185,12 +184,12 @@ def _with_computation(before: Callable[[Any], None]) -> None:
 
 
 def hold_poison(events: Any) -> bool:
-    """Whether one of these transactions is poisoned."""
+    """Return whether one of these transactions is poisoned."""
     return POISON in events.records.column("device_id").to_pylist()
 
 
 def raise_for_poison(events: Any) -> None:
-    """Fail for a batch that holds a poisoned transaction."""
+    """Raise for a batch that has a poisoned transaction."""
     if hold_poison(events):
         raise ValueError("poison")
 
@@ -264,5 +263,5 @@ def main(arguments: Sequence[str]) -> None:
 if __name__ == "__main__":
     main(sys.argv[1:])
 elif __name__ == "__mp_main__":
-    # A worker: its process is spawned, and imports the parent's main module by this name.
+    # In a worker: its process is spawned, and imports the parent's main module by this name.
     install(json.loads(os.environ[_SEAMS]))

@@ -1,4 +1,4 @@
-"""One kind of fault's surroundings: its own topics and group, load, a live reader, the verdict."""
+"""The environment of a kind of fault: its own topics and group, load, live reader and verdict."""
 
 import os
 import random
@@ -34,26 +34,26 @@ _EXPORT_SECONDS = 240.0
 
 
 class Stage:
-    """What a kind of fault acts on; killed and closed at the context's end.
+    """The environment of a kind of fault; its processes are killed at the context's end.
 
     Args:
         ground: The cluster.
-        seed: Makes what is random.
-        folder: Where logs are kept.
+        seed: Seed of the random numbers.
+        folder: Folder of the logs.
 
     Attributes:
         ground: The cluster.
-        random: From the seed.
+        random: Random numbers from the seed.
         kafka: The scorers' settings.
-        inside: The same, not through the proxy.
-        scorers: They all run ``fraud:1.0.0``, whose features the verifier's replay knows.
-        ledger: What was sent.
-        live: The reader that reads while faults happen.
-        proofs: What showed that the fault happened, with how often.
+        inside: The same settings, but with the broker's own address instead of the proxy's.
+        scorers: They all run ``fraud:1.0.0``, because the verifier's replay computes its features.
+        ledger: The records that were sent.
+        live: The reader that reads the outputs while faults happen.
+        proofs: What showed that the fault happened, and how often it did.
         resume_seconds: From the fault's end to the first commit after it in the slowest partition.
-        evidence: What was judged, once ``finish`` was called.
-        verdict: What the verifier says of it; None until then.
-        remembers_ms: How far back the state is judged, where the load spans more; None: all of it.
+        evidence: The data of the verdict, after ``finish``.
+        verdict: The verifier's verdict; None before ``finish``.
+        remembers_ms: Maximum age in ms of the events of the state that are judged; None: all are.
     """
 
     remembers_ms: int | None = None
@@ -101,7 +101,7 @@ class Stage:
             self.feed.stop()
 
     def load(self) -> Iterable[Record]:
-        """Return what is fed."""
+        """Return the records of the load."""
         return traffic()
 
     @property
@@ -118,7 +118,7 @@ class Stage:
     # -- scorers -----------------------------------------------------------------------------
 
     def settle(self, **changes: Any) -> None:
-        """Change the scorers' settings, before the first one starts."""
+        """Change the scorers' settings; call it before the first one starts."""
         self.kafka = self.kafka.model_copy(update=changes)
         self.inside = self.inside.model_copy(
             update={name: value for name, value in changes.items() if name != "bootstrap"}
@@ -135,7 +135,7 @@ class Stage:
         """Start a scorer, and wait until it is ready.
 
         Args:
-            hooks: What only tests have in it, see ``suite/scorer_with_hooks.py``.
+            hooks: Hooks for tests, see ``suite/scorer_with_hooks.py``.
             instance: Its instance name.
             variables: Further environment variables.
             arguments: Further arguments.
@@ -155,12 +155,12 @@ class Stage:
         return scorer
 
     def feed_on(self) -> None:
-        """Go on with the load after it was stopped, with a producer that knows the topic anew."""
+        """Continue a stopped load with a new producer, which reads the topic's metadata again."""
         self.feed = Feed(self.inside.bootstrap, self.source, self.ledger, self.feed.left)
         self.feed.start()
 
     def wait_decided(self, count: int) -> None:
-        """Wait until so many more outcomes are seen."""
+        """Wait for this many further outcomes."""
         goal = len(self.live.seen) + count
 
         def decided() -> bool:
@@ -172,27 +172,27 @@ class Stage:
 
     @property
     def said(self) -> str:
-        """What the scorers wrote."""
+        """The scorers' output."""
         return self.scorers.said
 
     def stop(self, scorer: ScorerProcess) -> None:
-        """End a scorer in good order."""
+        """Stop a scorer gracefully."""
         self.scorers.stop(scorer)
 
     @property
     def partitions(self) -> int:
-        """How many the input has."""
+        """Number of the input's partitions."""
         return reference_run.PARTITIONS
 
     def assigned(self, scorer: ScorerProcess) -> float:
-        """Return how many input partitions a scorer has, by its metric; 0 while it starts."""
+        """Return the number of a scorer's input partitions, by its metric; 0 while it starts."""
         try:
             return scorer.metric("stream_scorer_partitions_assigned") or 0
         except OSError:
             return 0
 
     def group_type(self) -> ConsumerGroupType:
-        """Return by which protocol the scorers' group goes, as the broker says."""
+        """Return the protocol of the scorers' group, as the broker reports it."""
         found = Groups(self.inside).described(self.kafka.group)
         assert found is not None
         kind: ConsumerGroupType = found.type
@@ -201,10 +201,10 @@ class Stage:
     # -- the fault ---------------------------------------------------------------------------
 
     def fired(self, count: int, proof: str) -> None:
-        """Prove that the fault happened.
+        """Record a proof that the fault happened.
 
         Raises:
-            AssertionError: It did not.
+            AssertionError: It did not happen.
         """
         assert count > 0, f"the fault did not happen: no {proof}"
         self.proofs.append((count, proof))
@@ -216,16 +216,16 @@ class Stage:
         return self.ground.proxy
 
     def lose_end_of_transaction(self) -> Fault:
-        """Drop the next request that ends a transaction, and all that repeat it."""
+        """Drop the next request that ends a transaction, and all its retries."""
         return self.proxy.fault(Api.END_TXN, "request", "drop", 1_000)
 
     def aborts(self) -> int:
-        """Return how many abort markers the broker's log of the decisions holds."""
+        """Return the number of abort markers in the broker's log of the decisions."""
         logs = self._decision_logs().values()
         return sum(not marker.committed for log in logs for marker in log.markers)
 
     def open_decisions(self) -> frozenset[tuple[int, int]]:
-        """Return where decisions lie, by the broker's log, whose transaction has not ended."""
+        """Return (partition, offset) of the decisions in open transactions, by the broker's log."""
         return frozenset(
             (partition, offset)
             for partition, log in self._decision_logs().items()
@@ -238,11 +238,11 @@ class Stage:
         return {p: read_partition(self.ground.replicas, topic, p) for p in range(self.partitions)}
 
     def fault_over(self) -> None:
-        """Say that from now on nothing is in the scorers' way."""
+        """Record that the fault is over, so that ``wait_resumed`` can measure from now."""
         self._over = (time.monotonic(), time.time() * 1_000)
 
     def _resumed(self) -> dict[int, float]:
-        """Return when each partition's first decision came that was made after the fault."""
+        """Return when each partition's first decision that was made after the fault arrived."""
         assert self._over is not None
         since, since_ms = self._over
         first: dict[int, float] = {}
@@ -263,13 +263,13 @@ class Stage:
         without: Collection[str] = (),
         deleted: Collection[tuple[int, int]] = (),
     ) -> Verdict:
-        """See that commits resume, let everything be decided, end the scorers, and judge.
+        """Wait until commits resume and all is decided, end the scorers, and judge the outputs.
 
         Args:
-            history: What became of histories beside what records did.
-            aborted: Coordinates of input records that nobody is given.
+            history: What an operator did to the customers' histories.
+            aborted: (partition, offset) of input records that no read-committed reader gets.
             without: Outputs that the fault deleted.
-            deleted: Coordinates of input records that retention took before they were given.
+            deleted: (partition, offset) of input records that retention deleted before a read.
         """
         self.wait_resumed()
         self.feed.stop()
@@ -299,11 +299,11 @@ class Stage:
 
     @property
     def committed(self) -> dict[int, int]:
-        """The group's committed offsets."""
+        """The group's committed offsets, by partition."""
         return reference_run.committed(self.inside)
 
     def wait_committed(self, ends: Mapping[int, int]) -> None:
-        """Wait until the group's offsets have reached these, by partition."""
+        """Wait until the group has committed these offsets, by partition."""
         consumer = Consumer(
             {"bootstrap.servers": self.inside.bootstrap, "group.id": self.kafka.group}
         )
@@ -320,7 +320,7 @@ class Stage:
             consumer.close()
 
     def ends(self, aborted: Iterable[tuple[int, int]] = ()) -> dict[int, int]:
-        """Return by partition the offset behind the last record that is given to readers."""
+        """Return, by partition, the offset after the last record that is not aborted."""
         gone = set(aborted)
         ends: dict[int, int] = {}
         for record in self.ledger.sent():
@@ -351,7 +351,7 @@ class Stage:
         return verdict
 
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run a command of ours on this stage's topics."""
+        """Run a command of the package on this stage's topics."""
         return subprocess.run(  # noqa: S603 our own program
             [str(COMMAND), *arguments],
             env={**os.environ, **environment(self.inside)},

@@ -1,4 +1,4 @@
-"""The scorers of a stage: started as operators start them, and supervised as they should be."""
+"""The scorers of a stage, started and supervised as an operator would."""
 
 import signal
 from collections.abc import Collection, Mapping, Sequence
@@ -22,7 +22,7 @@ class Order:
 
     Attributes:
         kafka: Its settings.
-        hooks: What only tests have in it, see ``suite/scorer_with_hooks.py``.
+        hooks: Hooks for tests, see ``suite/scorer_with_hooks.py``.
         instance: Its instance name.
         variables: Further environment variables.
         arguments: Further arguments.
@@ -39,10 +39,10 @@ class SupervisedScorers:
     """Scorers, killed at the context's end.
 
     Args:
-        folder: Where what they write is kept.
+        folder: Folder for their output.
 
     Attributes:
-        restarts: How often one was started again because it left for want of a broker.
+        restarts: How often a scorer was restarted because it exited without a broker (code 5).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -53,7 +53,7 @@ class SupervisedScorers:
         self._started = 0
 
     def start(self, order: Order) -> ScorerProcess:
-        """Start one; the first of all names where the group begins."""
+        """Start a scorer; the first one of all gets ``--from earliest``."""
         first = ("--from", "earliest") if not self._started else ()
         self._started += 1
         options: dict[str, Any] = {"fresh": True}
@@ -72,7 +72,7 @@ class SupervisedScorers:
         return scorer
 
     def supervise(self) -> None:
-        """Start those again that left because brokers were away, as their exit code asks for."""
+        """Restart scorers that exited with code 5, because brokers were unreachable."""
         for member in list(self._members):
             scorer, order = member
             if not scorer.alive and scorer.wait() == _UNAVAILABLE:
@@ -81,39 +81,39 @@ class SupervisedScorers:
                 self.start(order)
 
     def running(self, instance: str) -> ScorerProcess | None:
-        """Return the scorer of an instance's name that runs; None when there is none."""
+        """Return the running scorer with an instance name; None if there is none."""
         mine = (s for s, order in self._members if order.instance == instance and s.alive)
         return next(mine, None)
 
     def stop_others(self, instances: Collection[str]) -> None:
-        """End those in good order that have none of these names; forget those that have ended."""
+        """Stop scorers with other names gracefully; forget all that have ended."""
         for scorer, order in self._members:
             if scorer.alive and order.instance not in instances:
                 self.stop(scorer)
         self._members = [(scorer, order) for scorer, order in self._members if scorer.alive]
 
     def stop(self, scorer: ScorerProcess) -> None:
-        """End one in good order."""
+        """Stop a scorer gracefully."""
         scorer.send(signal.SIGTERM)
         code = scorer.wait(_SHUTDOWN_SECONDS)
         assert code == 0, f"left with {code}: {scorer.said}"
 
     def stop_all(self) -> None:
-        """End those that run in good order."""
+        """Stop all running scorers gracefully."""
         for scorer, _ in self._members:
             if scorer.alive:
                 self.stop(scorer)
 
     @property
     def said(self) -> str:
-        """What they wrote, the end of it."""
+        """The end of their output."""
         return "".join(scorer.said for scorer, _ in self._members)[-_SAID:]
 
     def state(self) -> str:
-        """Return what they wrote and why those that run are not ready."""
+        """Return the end of their output, and why running ones are not ready."""
         reasons = [scorer.probe()[1] for scorer, _ in self._members if scorer.alive]
         return f"{len(reasons)} of {len(self._members)} run, {reasons}; {self.said}"
 
     def close(self) -> None:
-        """Kill those that run."""
+        """Kill the running scorers."""
         self._stack.close()

@@ -1,4 +1,4 @@
-"""The load: records at a steady pace, noted with the coordinates that the broker acknowledged."""
+"""The load: records at a steady pace, stored with the coordinates that the broker acknowledged."""
 
 import itertools
 import threading
@@ -21,16 +21,16 @@ _UNKNOWN = -1
 
 
 def traffic() -> tuple[Record, ...]:
-    """Return what is fed, longer than any kind takes.
+    """Return the load, which lasts longer than any kind of fault.
 
-    It spans less than the model's longest window: nothing is forgotten, so that the verifier's
-    replay need not know when.
+    It spans less than the model's longest window. Nothing is evicted, so the verifier's replay need
+    not know about eviction.
     """
     return transactions(_DAYS, _CUSTOMERS)
 
 
 class Ledger:
-    """What was sent, in the order of sending, from any thread."""
+    """The records that were sent, in the order of sending; used by several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -41,14 +41,14 @@ class Ledger:
     def produce(
         self, producer: Producer, topic: str, record: Record, partition: int | None = None
     ) -> None:
-        """Hand a record to a producer; it is noted once the broker has acknowledged it."""
+        """Hand a record to a producer; it is stored once the broker has acknowledged it."""
         number = next(self._numbers)
 
         def delivered(error: Any, message: Any) -> None:
             if error is not None:
                 self.failures.append(str(error))
                 return
-            # A repeated request that the broker had already taken is acknowledged without one.
+            # The answer to a repeated request that the broker had already accepted has no offset.
             offset = _UNKNOWN if message.offset() is None else message.offset()
             sent = Sent(number, message.partition(), offset, record.key, record.value, record.bad)
             with self._lock:
@@ -58,10 +58,10 @@ class Ledger:
         producer.produce(topic, record.value, record.key, on_delivery=delivered, **where)
 
     def locate(self, read: Callable[[], Iterable[Seen]]) -> None:
-        """Find the offsets of what was acknowledged without one, by reading the input.
+        """Find the offsets that acknowledgements did not have, by reading the input.
 
         Args:
-            read: Reads all of the input; called only where it is needed.
+            read: Reads all of the input; called only if it is needed.
         """
         missing = [record for record in self.sent() if record.offset < 0]
         if not missing:
@@ -71,7 +71,7 @@ class Ledger:
         for seen in sorted(read(), key=lambda seen: seen.place):
             if (seen.partition, seen.offset) not in claimed:
                 free.setdefault((seen.partition, seen.key, seen.value), []).append(seen.offset)
-        # A producer's records lie in a partition in the order of sending.
+        # Records of one producer are in a partition in the order of sending.
         found = {
             record.sequence: free[record.partition, record.key, record.value].pop(0)
             for record in missing
@@ -83,13 +83,13 @@ class Ledger:
             ]
 
     def sent(self) -> list[Sent]:
-        """Return what was acknowledged so far."""
+        """Return the records that were acknowledged so far, in the order of sending."""
         with self._lock:
             return sorted(self._sent, key=lambda record: record.sequence)
 
 
 def producer_options(bootstrap: str) -> dict[str, Any]:
-    """Return the options of an upstream producer: idempotent, partitions as Java's does."""
+    """Return the options of an upstream producer: idempotent, partitions like Java's client."""
     return {
         "bootstrap.servers": bootstrap,
         "enable.idempotence": True,
@@ -99,23 +99,23 @@ def producer_options(bootstrap: str) -> dict[str, Any]:
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 500,
         "log_level": 0,
-        # Brokers come and go while faults happen; what was not taken is told by its delivery.
+        # Connections break while faults happen; the delivery report shows what was not accepted.
         "error_cb": lambda _: None,
     }
 
 
 class Feed(threading.Thread):
-    """Produces at a steady pace until it is stopped or has nothing left.
+    """Produces at a steady pace until it is stopped or has no records left.
 
     Args:
-        bootstrap: Where to; not through a proxy that faults are done to.
+        bootstrap: Address of the cluster, not of a proxy with faults.
         topic: Input topic.
-        ledger: Where what was sent is noted.
-        records: What, in this order.
-        partitioner: How keys are spread.
+        ledger: Stores the records that were sent.
+        records: The records, in this order.
+        partitioner: librdkafka's option ``partitioner``.
 
     Attributes:
-        over: Whether there was nothing left before it was stopped.
+        over: Whether it had no records left before it was stopped.
     """
 
     def __init__(
@@ -148,18 +148,18 @@ class Feed(threading.Thread):
 
     @property
     def left(self) -> Iterator[Record]:
-        """What was not handed over yet; for another feed, once this one is stopped."""
+        """The records that were not sent; another feed may send them once this one is stopped."""
         return self._records
 
     def insert(self, records: Iterable[Record], partition: int | None = None) -> None:
-        """Send further records in between, by the same producer."""
+        """Send further records in between, with the same producer."""
         self._between.extend([(record, partition) for record in records])
 
     def stop(self) -> None:
         """Stop, and wait until everything is acknowledged.
 
         Raises:
-            AssertionError: Something is not.
+            AssertionError: A record was not acknowledged.
         """
         self._enough.set()
         if self.is_alive():

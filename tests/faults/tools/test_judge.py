@@ -23,7 +23,7 @@ INPUT, DECISIONS, LETTERS = "transactions", "decisions", "letters"
 
 
 class Told(Logs):
-    """Logs in which everything is committed but what a test says is not."""
+    """Logs in which all records are committed, except those that a test names."""
 
     def __init__(self, fates: Mapping[tuple[str, int, int], Fate]) -> None:
         super().__init__([])
@@ -53,7 +53,7 @@ def decision(record: Sent, due: Due) -> bytes:
 
 
 def flawless(records: Sequence[Sent]) -> list[Seen]:
-    """Return what a scorer must publish, worked out by a replay."""
+    """Return the outputs that a scorer must publish, computed by a replay."""
     replay = Replay()
     replay.fold(records)
     ends: dict[tuple[str, int], int] = {}
@@ -96,7 +96,7 @@ def evidence(
 
 
 def counts(verdict: Verdict) -> dict[str, int]:
-    """Return the faults that were counted."""
+    """Return the number of faults by name."""
     aside = {"sent", "decisions", "dead_letters", "examples"}
     return {k: v for k, v in verdict.as_record().items() if k not in aside and v}
 
@@ -147,7 +147,7 @@ Change = Callable[[Seen], Seen]
         (DECISIONS, lambda s: replace(s, value=b"no Avro"), "unexpected"),
     ],
 )
-def test_an_outcome_is_held_to_the_replay(topic: str, change: Change, fault: str) -> None:
+def test_an_outcome_must_equal_the_replays(topic: str, change: Change, fault: str) -> None:
     seen = flawless(sent())
     at = next(number for number, each in enumerate(seen) if each.topic == topic)
     seen[at] = change(seen[at])
@@ -173,11 +173,11 @@ def test_observed_records_must_be_unchanged_at_the_end() -> None:
     seen = flawless(sent())
     live = [replace(seen[0], value=b"once"), *seen[2:], seen[5], replace(seen[9], offset=99_999)]
     verdict, _ = judge(replace(evidence(seen), live=live))
-    # One changed, one never seen, one given twice, one gone.
+    # One is changed, one is never seen, one is seen twice, and one is gone.
     assert counts(verdict) == {"unstable": 4}
 
 
-def test_the_state_is_held_to_the_replay_event_by_event() -> None:
+def test_the_state_must_equal_the_replay_event_by_event() -> None:
     verdict, replay = judge(evidence())
     remembered = list(replay.remembered().elements())
     judge_state(verdict, replay, [*remembered[1:], (0, "nobody", 1, 1)])
@@ -210,7 +210,7 @@ def test_a_rebuilt_history_begins_where_it_was_rebuilt() -> None:
 def test_records_acknowledged_without_an_offset_are_found() -> None:
     ledger = Ledger()
     whole = sent()
-    # A record that was sent twice on purpose lies there twice, in the order of sending.
+    # A record that was sent twice on purpose is there twice, in the order of sending.
     twice = next(n for n, record in enumerate(whole) if record.reason == "DUPLICATE")
     lost = {twice - 1, twice, 300}
     ledger._sent = [replace(r, offset=-1) if n in lost else r for n, r in enumerate(whole)]

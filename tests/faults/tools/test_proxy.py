@@ -1,4 +1,4 @@
-"""The proxy's weather and faults, on a broker that repeats each frame's correlation id."""
+"""The proxy's network conditions and faults, with a broker that answers with correlation ids."""
 
 import socket
 import struct
@@ -46,7 +46,7 @@ class Broker:
 
 
 def receive(connection: socket.socket) -> bytes:
-    """Return the next frame's body; nothing when the connection is over."""
+    """Return the next frame's body; empty when the connection has ended."""
     try:
         head = exactly(connection, 4)
         return exactly(connection, struct.unpack(">i", head)[0]) if head else b""
@@ -99,7 +99,7 @@ def answered(client: socket.socket) -> int:
 
 
 def silent(client: socket.socket, seconds: float = 0.2) -> bool:
-    """Whether nothing comes for a while."""
+    """Return whether nothing arrives for a while."""
     client.settimeout(seconds)
     try:
         return client.recv(1) is None

@@ -1,4 +1,4 @@
-"""A merged report is whole or says what it lacks."""
+"""A merged report is complete or names what is missing."""
 
 import json
 from pathlib import Path

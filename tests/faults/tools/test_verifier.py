@@ -1,4 +1,4 @@
-"""The verifier stands by itself, and reads the broker's log as Kafka's own tool does."""
+"""The verifier is independent of the scorer, and reads the log as Kafka's own tool does."""
 
 import ast
 import os
@@ -68,9 +68,9 @@ def test_a_record_ends_with_the_next_marker_of_its_producer() -> None:
     ("marker", "fate"),
     [
         (Marker(1, 7, epoch=3, committed=False), Fate.ABORTED),  # a successor fenced it
-        (Marker(1, 7, epoch=3, committed=True), Fate.ABORTED),  # nobody's own commit
+        (Marker(1, 7, epoch=3, committed=True), Fate.ABORTED),  # a commit of another producer
         (Marker(1, 7, epoch=2, committed=True), Fate.COMMITTED),
-        (Marker(1, 7, epoch=1, committed=True), Fate.OPEN),  # an older one's, late
+        (Marker(1, 7, epoch=1, committed=True), Fate.OPEN),  # late, by an older producer
     ],
 )
 def test_a_marker_is_judged_by_its_epoch(marker: Marker, fate: Fate) -> None:
@@ -82,7 +82,7 @@ def test_a_marker_is_judged_by_its_epoch(marker: Marker, fate: Fate) -> None:
 def test_it_reads_segments_as_kafkas_own_tool_does(behind: Behind) -> None:
     topic = "verifier-segments"
     options = {"bootstrap.servers": behind.kafka.internal_bootstrap}
-    # Small segments, and values that no codec makes small, so that there are several.
+    # Small segments, and values that do not compress, so that there are several segments.
     config = {"segment.bytes": "1048576"}
     client = AdminClient(options)
     client.create_topics([NewTopic(topic, 1, 1, config=config)])[topic].result()

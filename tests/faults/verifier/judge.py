@@ -1,6 +1,6 @@
-"""The verdict: what was sent against what a read-committed reader sees, and the broker's log.
+"""The verdict: compares what was sent with what a read-committed reader sees and the broker's log.
 
-Nothing of the scorer is imported in this package but the published schemas.
+This package imports nothing of the scorer, and reads only its published schemas.
 """
 
 from collections import Counter
@@ -22,22 +22,22 @@ _LATE = "late"
 
 @dataclass(slots=True)
 class Verdict:
-    """How many faults of each kind there are; none means exactly once.
+    """The number of faults of each kind; no fault means exactly once.
 
     Attributes:
-        sent: Input records that a read-committed consumer is given.
+        sent: Input records that a read-committed consumer gets.
         decisions: Decisions that were seen at the end.
         dead_letters: Dead letters that were seen at the end.
-        lost: Input records without decision or dead letter.
-        duplicates: Outcomes, seen at the end or meanwhile, of a record that has one already.
-        aborted_visible: Records that a reader was given though the broker's log says that their
-            transaction was not committed.
-        unexpected: Outcomes of what was not sent, or was aborted upstream, or is unreadable.
-        disordered: Outcomes that lie behind one of a later record with the same key.
+        lost: Input records without a decision or dead letter.
+        duplicates: Further outcomes, at the end or before, of a record that already has one.
+        aborted_visible: Records that a reader got although, by the broker's log, their transaction
+            was not committed.
+        unexpected: Outcomes of records that were not sent or were aborted, and unreadable ones.
+        disordered: Outcomes after one of a later record with the same key.
         wrong: Outcomes that differ from the replay's: kind, reason, id, key, features, bytes.
-        unstable: Records that were seen meanwhile and are others, or gone, at the end; and those
-            seen at the end that the live reader was never given.
-        state: Remembered events that the replay lacks, or has more of.
+        unstable: Records that the live reader saw and that are different or gone at the end, and
+            records at the end that the live reader never got.
+        state: Events that only the exported state has, or only the replay.
         examples: The first few of each fault.
     """
 
@@ -56,12 +56,12 @@ class Verdict:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there is no fault."""
         counts = [f.name for f in fields(self) if f.name not in _NO_FAULTS]
         return not any(getattr(self, name) for name in counts)
 
     def note(self, fault: str, what: object) -> None:
-        """Count a fault and keep the first few."""
+        """Count a fault and keep the first few examples."""
         setattr(self, fault, getattr(self, fault) + 1)
         known = self.examples.setdefault(fault, [])
         if len(known) < _EXAMPLES:
@@ -77,18 +77,18 @@ _NO_FAULTS = {"sent", "decisions", "dead_letters", "examples"}
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that a verdict is made of.
+    """The data that a verdict is based on.
 
     Attributes:
         source_topic: The input.
-        outcome_topics: Where decisions and dead letters are; further outputs are only held against
+        outcome_topics: Topics of decisions and dead letters. Other outputs are only compared with
             the broker's log.
-        sent: What its producers sent, with the coordinates that the broker acknowledged.
-        final: What a read-committed reader is given of the outputs when all is over.
-        live: What a read-committed reader was given meanwhile.
+        sent: What the producers sent, with the coordinates that the broker acknowledged.
+        final: What a read-committed reader gets of the outputs at the end.
+        live: What a read-committed reader got before.
         logs: The brokers' logs.
-        history: What an operator did to histories.
-        deleted: Coordinates of input records that retention took before they were given.
+        history: What an operator did to the customers' histories.
+        deleted: (partition, offset) of input records that retention deleted before a read.
     """
 
     source_topic: str
@@ -101,7 +101,7 @@ class Evidence:
     deleted: frozenset[Source] = frozenset()
 
     def given(self) -> list[Sent]:
-        """Return the input records that a read-committed consumer is given."""
+        """Return the input records that a read-committed consumer gets."""
         return [
             record
             for record in self.sent
@@ -114,7 +114,7 @@ _GIVEN = {Fate.COMMITTED, Fate.PLAIN}
 
 
 def judge(evidence: Evidence) -> tuple[Verdict, Replay]:
-    """Judge outputs; the replay is handed over so that the state can be held against it."""
+    """Judge outputs; return the replay, too, so that the state can be compared with it."""
     verdict = Verdict()
     given = {record.source: record for record in evidence.given()}
     replay = Replay(evidence.history)
@@ -138,14 +138,14 @@ def judge_state(
     remembered: Iterable[Remembered],
     within_ms: int | None = None,
 ) -> None:
-    """Hold the exported state against the replay's, event by event.
+    """Compare the exported state with the replay's, event by event.
 
     Args:
-        verdict: Where differences are noted.
-        replay: Of the same input; it forgets nothing.
+        verdict: Gets the differences.
+        replay: A replay of the same input; it evicts nothing.
         remembered: The exported state.
-        within_ms: Events that are older than the newest of their partition by more are left out:
-            whether they are forgotten already is the scorer's to say. None: none is left out.
+        within_ms: Maximum age of the compared events, relative to the newest event of their
+            partition. When a scorer evicts older ones is not judged. None: all are compared.
     """
     expected, found = replay.remembered(), Counter(remembered)
     if replay.moved:
@@ -202,7 +202,7 @@ def _like_replay(
 
 
 def _in_order(verdict: Verdict, final: Sequence[Outcome]) -> None:
-    """Outcomes are by output place; of each key and source partition the sources must ascend."""
+    """Check that, for each key and source partition, outcomes are in the order of their sources."""
     newest: dict[tuple[str, bytes | None, int], tuple[int, int]] = {}
     for each in final:
         partition, offset = each.source
@@ -214,7 +214,7 @@ def _in_order(verdict: Verdict, final: Sequence[Outcome]) -> None:
 
 
 def _live_like_final(verdict: Verdict, evidence: Evidence) -> None:
-    """What was seen meanwhile is there at the end, once each, and the other way round."""
+    """Check that the live reader got exactly the final records, each once."""
     final = {seen.place: seen for seen in evidence.final}
     live: set[Place] = set()
     for seen in evidence.live:
@@ -229,7 +229,7 @@ def _live_like_final(verdict: Verdict, evidence: Evidence) -> None:
 
 
 def _none_aborted(verdict: Verdict, evidence: Evidence) -> None:
-    """Whoever was given a record, at whatever time: its transaction is committed by the log."""
+    """Check that the transaction of every record that a reader got is committed by the log."""
     for place in {seen.place for seen in (*evidence.final, *evidence.live)}:
         fate = evidence.logs.fate(*place)
         if fate is not Fate.COMMITTED:

@@ -1,4 +1,4 @@
-"""What records say, decoded by fastavro from the published schemas and by nothing of the scorer."""
+"""Decodes records by fastavro and the published schemas, without the scorer's code."""
 
 import io
 import json
@@ -16,7 +16,7 @@ SCHEMAS = Path(__file__).parents[3] / "schemas"
 _FRAME = 5
 _DEAD_LETTER = "dlq."
 _DECISIONS = {2: "decision.v1", 11: "decision.v2"}
-"""By id in the registry."""
+"""Schemas by id in the registry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,12 @@ class Sent:
     """One input record, as the broker acknowledged it to its producer.
 
     Attributes:
-        sequence: Its place in the order of sending.
-        partition: Where the broker put it.
-        offset: Its offset there.
+        sequence: Its number in the order of sending.
+        partition: Its partition.
+        offset: Its offset.
         key: Its key.
         value: Its value.
-        reason: The reject reason that its bytes must get; empty where they are a transaction.
+        reason: The expected reject reason; empty if its bytes are a transaction.
     """
 
     sequence: int
@@ -41,20 +41,20 @@ class Sent:
 
     @property
     def source(self) -> tuple[int, int]:
-        """Its coordinates."""
+        """Its (partition, offset)."""
         return self.partition, self.offset
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an output record says of an input record.
+    """What an output record states about an input record.
 
     Attributes:
         seen: The output record.
         source: Partition and offset of the input record.
         reason: The reject reason; empty for a decision.
         transaction_id: The decision's; empty for a dead letter.
-        features: The decision's features, float64 each.
+        features: The decision's features, each a float64.
         flags: The decision's flags.
     """
 
@@ -81,10 +81,10 @@ def transaction(value: bytes) -> dict[str, Any]:
 
 
 def outcome(seen: Seen, source_topic: str) -> Outcome:
-    """Read a decision or, where the headers say so, a dead letter.
+    """Decode a decision or, if the headers say so, a dead letter.
 
     Raises:
-        ValueError: It is neither, or one of another input.
+        ValueError: It is neither of them, or belongs to another input.
     """
     headers = {k: (v or b"").decode() for k, v in seen.headers if k.startswith(_DEAD_LETTER)}
     if headers:

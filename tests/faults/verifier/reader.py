@@ -1,4 +1,4 @@
-"""A read-committed reader of the outputs, on its own thread, while faults happen and at the end."""
+"""A read-committed reader of the outputs on a separate thread, and a read from begin to end."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ _STALLED_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One record of an output as a read-committed reader was given it.
+    """One record of an output, as a reader got it.
 
     Attributes:
         topic: Output topic.
@@ -47,7 +47,7 @@ class Seen:
 
     @property
     def place(self) -> tuple[str, int, int]:
-        """Where it lies."""
+        """Its (topic, partition, offset)."""
         return self.topic, self.partition, self.offset
 
 
@@ -63,7 +63,7 @@ def _options(bootstrap: str) -> dict[str, Any]:
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 500,
         "log_level": 0,
-        # Brokers come and go while faults happen; what cannot be read shows at the end.
+        # Connections break while faults happen; what cannot be read is missing at the end.
         "error_cb": lambda _: None,
     }
 
@@ -72,12 +72,12 @@ def partitions_of(bootstrap: str, topics: Sequence[str]) -> list[tuple[str, int]
     """Return the partitions of topics.
 
     Raises:
-        KeyError: A topic does not exist: no broker has heard of it in time.
+        KeyError: A topic does not exist, or no broker knows it in time.
     """
     client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
     deadline = time.monotonic() + _METADATA_SECONDS
     while True:
-        # What one broker has made another may not know yet.
+        # A broker may not yet know a topic that another one has just created.
         known = client.list_topics(timeout=_METADATA_SECONDS).topics
         if known.keys() >= set(topics) or time.monotonic() > deadline:
             break
@@ -107,18 +107,18 @@ def _seen(message: Any) -> Seen:
 def read_to_end(
     bootstrap: str, topics: Sequence[str], isolation: str = "read_committed"
 ) -> list[Seen]:
-    """Read topics from their beginnings to the ends that they have now.
+    """Read topics from their beginnings to their current ends.
 
-    The ends are the high watermarks: a transaction that is still open, or whose markers are still
-    being written, is waited for.
+    The ends are high watermarks. So the call waits for transactions that are open, and for markers
+    that are not yet written.
 
     Args:
-        bootstrap: Where clients begin.
-        topics: What is read.
-        isolation: ``read_uncommitted`` is for who wants to see what nobody should.
+        bootstrap: Bootstrap address.
+        topics: The topics.
+        isolation: ``read_uncommitted`` also reads open and aborted transactions.
 
     Raises:
-        TimeoutError: No offset was gained for a minute, as after a hanging transaction.
+        TimeoutError: No progress for a minute, for example because of a hanging transaction.
     """
     ends = ends_of(bootstrap, partitions_of(bootstrap, topics))
     options = {"enable.partition.eof": True, "isolation.level": isolation}
@@ -153,11 +153,11 @@ class LiveReader(threading.Thread):
     """Reads outputs as they grow, from their beginnings, until it is closed.
 
     Args:
-        bootstrap: Where clients begin; not through a proxy that faults are done to.
-        topics: What it reads; must exist.
+        bootstrap: Bootstrap address, not of a proxy with faults.
+        topics: The topics; they must exist.
 
     Attributes:
-        seen: What it was given so far, in order; only ever appended to.
+        seen: The records so far, in order; only ever appended to.
     """
 
     def __init__(self, bootstrap: str, topics: Sequence[str]) -> None:
@@ -171,7 +171,7 @@ class LiveReader(threading.Thread):
     def run(self) -> None:
         while not self._enough.is_set():
             try:
-                # Not consume(): that waits for its whole timeout, and arrival times matter here.
+                # consume() would wait for its complete timeout, and arrival times matter here.
                 message = self._consumer.poll(_POLL_SECONDS)
             except KafkaException:
                 continue

@@ -1,7 +1,7 @@
-"""The input replayed in plain Python: what each decision's features and the state must be.
+"""A replay of the input in plain Python: the expected features of each decision, and the state.
 
-Written from docs/FEATURES.md for the features of the shipped model ``fraud:1.0.0`` and its plan,
-over inputs that span less than its longest window, so that nothing is forgotten meanwhile.
+It is written from docs/FEATURES.md, for the features of the shipped model ``fraud:1.0.0`` and its
+plan. The input must span less than the longest window, so that nothing is evicted.
 """
 
 from bisect import bisect_left, bisect_right
@@ -24,7 +24,7 @@ _LAST_NIGHT_HOUR = 6
 DUPLICATE = "DUPLICATE"
 
 _Owner = tuple[int, str]
-"""Partition and customer; the partition is -1 where histories have been moved together."""
+"""Partition and customer; the partition is -1 if customers have changed partitions."""
 
 Remembered = tuple[int, str, int, int]
 """Partition, customer, event time in ms, amount in minor units: one event of the state."""
@@ -40,7 +40,7 @@ class _Customer:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What must come of an input record.
+    """The expected outcome of an input record.
 
     Attributes:
         reason: The reject reason; empty for a decision.
@@ -57,12 +57,12 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What an operator did to histories, beside what records did.
+    """What an operator did to customers' histories.
 
     Attributes:
-        moved: Customers changed partitions with their histories, as by ``state repartition``;
-            records are then folded in the order of sending.
-        begins: By partition, the offset from which on a ``state rebuild`` had the input.
+        moved: Customers changed partitions together with their histories, by ``state repartition``.
+            Records are then folded in the order of sending.
+        begins: By partition, the first offset that ``state rebuild`` read.
     """
 
     moved: bool = False
@@ -70,14 +70,14 @@ class History:
 
 
 WHOLE = History()
-"""Nothing was done to them."""
+"""No operator changed them."""
 
 
 class Replay:
-    """Folds sent records, in the order of their partitions.
+    """Folds sent records, partition by partition.
 
     Args:
-        history: What was done to histories.
+        history: What an operator did to the customers' histories.
     """
 
     def __init__(self, history: History = WHOLE) -> None:
@@ -87,13 +87,13 @@ class Replay:
         self.due: dict[tuple[int, int], Due] = {}
 
     def fold(self, records: Iterable[Sent]) -> None:
-        """Work out what must come of each record."""
+        """Compute the expected outcome of each record."""
         order = sorted(records, key=lambda r: r.sequence if self.moved else r.source)
         for record in order:
             self.due[record.source] = self._one(record)
 
     def _begin(self, partition: int) -> None:
-        """Forget all of a partition that was learnt so far."""
+        """Forget all events of a partition so far."""
         del self._begins[partition]
         for at in [at for at in self._customers if at[0] == partition]:
             del self._customers[at]
@@ -112,9 +112,10 @@ class Replay:
         if row["transaction_id"] in known.ids:
             return Due(DUPLICATE)
         late = time < known.newest - _LATENESS_MS
-        # Among equal times the one that arrived later stands later, and sees the others.
+        # Of events with equal times, the one that arrived last is inserted last, and sees the
+        # others.
         place = bisect_right(known.times, time)
-        # What lies further back than the horizon has left, and only a late event looks there.
+        # Events older than the horizon are evicted, so that a late event does not see them.
         gone = bisect_left(known.times, known.newest - _HORIZON_MS)
         features = _features(row, known.times[gone:place], known.amounts[gone:place])
         if not late:
@@ -136,7 +137,7 @@ class Replay:
 def _features(
     row: dict[str, Any], times: Sequence[int], amounts: Sequence[int]
 ) -> tuple[float, ...]:
-    """Return the features of an event whose customer had these events before it."""
+    """Return the features of an event; the arguments are the customer's events before it."""
     time, amount = row["event_time"], row["amount_minor"]
     moment = datetime.fromtimestamp(time / 1_000, UTC)
     counts, means = [], []

@@ -1,8 +1,8 @@
-"""The broker's own log of a partition: who wrote which offsets, and how each transaction ended.
+"""The broker's own log of a partition: the producers of offsets, and commits and aborts.
 
-An own reader of Kafka's segment files, so that whether a record was committed is read from the
-control records that the broker wrote and from nobody's account of it. Only the head of a batch is
-read, and control batches, which are never compressed; ``test_verifier.py`` holds it against
+It is a separate reader of Kafka's segment files. So whether a record was committed depends only on
+the control records that the broker wrote, not on any client's report. It reads only the head of a
+batch, and control batches, which are never compressed. ``test_verifier.py`` compares it with
 Kafka's DumpLogSegments. Layout: https://kafka.apache.org/documentation/#recordbatch
 """
 
@@ -64,14 +64,14 @@ class Marker:
 
 @dataclass(frozen=True, slots=True)
 class PartitionLog:
-    """What one replica's log says of a partition: batches and markers, by ascending offset."""
+    """One replica's log of a partition: batches and markers, by ascending offset."""
 
     batches: tuple[Written, ...]
     markers: tuple[Marker, ...]
 
     @property
     def end(self) -> int:
-        """The offset behind the last one."""
+        """The offset after the last one."""
         lasts = [self.batches[-1].last] if self.batches else []
         lasts += [self.markers[-1].offset] if self.markers else []
         return max(lasts, default=-1) + 1
@@ -79,9 +79,9 @@ class PartitionLog:
     def fates(self) -> Mapping[int, Fate]:
         """Return the fate of every record, by offset.
 
-        A record's transaction ends with the next marker of its producer id whose epoch is not
-        older than the record's own: a broker that aborts to let a successor in writes the marker
-        with the epoch that fences. A commit must bear the very epoch.
+        A record's transaction ends with the next marker of its producer id whose epoch is not older
+        than the record's own. If a successor is fencing the producer, the abort marker has the
+        successor's epoch. A commit must have the same epoch as the record.
         """
         ends: dict[int, list[Marker]] = {}
         for marker in self.markers:
@@ -107,10 +107,10 @@ def _fate(batch: Written, ends: Sequence[Marker]) -> Fate:
 
 
 def read_partition(replicas: Sequence[Path], topic: str, partition: int) -> PartitionLog:
-    """Read a partition from the replica that has the most of it.
+    """Read a partition from the replica that has most of it.
 
     Args:
-        replicas: ``log.dirs`` of each broker; those without the partition are passed over.
+        replicas: ``log.dirs`` of each broker; those without the partition are skipped.
         topic: Topic.
         partition: Partition.
 
@@ -170,7 +170,7 @@ def _control_type(record: bytes) -> int:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return a zigzag varint and the place behind it."""
+    """Return a zigzag varint and the position after it."""
     value = shift = 0
     while True:
         byte = data[at]
@@ -182,7 +182,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 class Logs:
-    """The logs of a cluster, each read once, when it is first asked for.
+    """The logs of a cluster; each is read once, when it is first needed.
 
     Args:
         replicas: ``log.dirs`` of each broker.

@@ -1,4 +1,4 @@
-"""Records of a few hundred bytes on the wire that have megabytes, between good ones."""
+"""Compressed records that inflate from a few hundred bytes to megabytes, between valid ones."""
 
 import json
 from collections import Counter
@@ -30,7 +30,7 @@ BOMB = bytes(8_000_000)
 
 
 def bombs(kafka: Kafka, *records: tuple[Record, list[tuple[str, bytes]]]) -> None:
-    """Produce records as another client does, compressed."""
+    """Produce compressed records as another client does."""
     options = {"message.max.bytes": 100_000_000, "compression.type": "zstd"}
     producer = Producer(config.common(kafka) | options)
     for record, headers in records:
@@ -65,7 +65,8 @@ def test_large_records_are_rejected_without_what_is_large(
 
     found, heard = scored(ours, dict(counts))
     assert heard.of(BatchAborted) == []
-    # Two dead letters have no value. A header that is too large is not read, so nothing lacks.
+    # Two dead letters have no value. The oversize header is not read, so its record's dead letter
+    # is complete.
     seen = (*(Record(each.key, None, each.bad) for each in (bomb, long_key)), twice)
     everything_once(found, (*records[:half], *seen, *records[half:]))
     listed, _ = command(ours, "list", "--reason", "TOO_LARGE")
@@ -76,7 +77,7 @@ def test_large_records_are_rejected_without_what_is_large(
     assert (shown["value"], shown["key"]) == (None, b"mallory".hex())
     assert shown["omitted"] == {"value": 8_000_000}
 
-    # Neither can be copied back; what else was rejected can.
+    # Neither of them can be copied back; all other rejected records can.
     told, lines = command(ours, "replay", "--reason", "TOO_LARGE", "--reason", "CURRENCY")
     assert (told["copied"], told["refused"], told["mismatched"]) == (0, 2, 0)
     assert lines.count("not copied: dead letter ") == 2
@@ -94,7 +95,7 @@ def test_an_operator_takes_a_large_record(
     records = transactions(days=2, customers=100)
     bomb = Record(b"mallory", BOMB)
     ends = feed(ours, records)
-    # Every partition has a committed offset before.
+    # Every partition must have a committed offset.
     assert all(ends.values())
     scored(ours, ends)
     bombs(ours, (bomb, [("trace", b"1")]))

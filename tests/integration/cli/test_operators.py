@@ -60,8 +60,8 @@ DRIFT: dict[str, Any] = {
 }
 
 
-# Not older than the topics keep records: the broker deletes those 30 s after its start, and then
-# every five minutes.
+# Younger than the topics' retention. The broker deletes older records 30 s after its start, and
+# then every five minutes.
 SENT_MS = int(time.time() - 3_600) * 1_000
 
 
@@ -100,7 +100,7 @@ def send(settings: Kafka, topic: str, *values: bytes | None, headers: Any = None
 
 
 def reject(settings: Kafka, count: int) -> bytes:
-    """Write dead letters: ``count`` of no value, then one whose bytes decode; return its bytes."""
+    """Write ``count`` dead letters without a value and one with a valid value; return the value."""
     row = ("t0", 1_522_585_815_250, "c0", "x0", -5, "EUR")
     names = ("transaction_id", "event_time", "customer_id", "terminal_id", "amount_minor")
     schema = reader_schema("transaction.v1")

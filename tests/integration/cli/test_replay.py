@@ -1,4 +1,4 @@
-"""``dlq replay`` on a real broker: where records go, what they carry, and each of them once."""
+"""``dlq replay`` on a real broker: it copies each record once, to the right place and complete."""
 
 import json
 import random
@@ -37,7 +37,7 @@ def ours(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka
 
 
 class Desk:
-    """The command, for one input with its dead letters."""
+    """The ``dlq`` commands for one input with dead letters."""
 
     def __init__(self, kafka: Kafka) -> None:
         self.kafka = kafka
@@ -63,19 +63,19 @@ class Desk:
         return json.loads(self.text(*arguments, "--json", **more))
 
     def copied(self, *arguments: object, **more: str) -> dict[str, int]:
-        """Return what a call copied, by reason."""
+        """Return the number of copies that a call made, by reason."""
         reasons = self.told(*arguments, **more)["reasons"]
         return {name: each["copied"] for name, each in reasons.items() if each["copied"]}
 
     def input(self) -> list[Any]:
-        """Return what the input holds beside the originals."""
+        """Return the input's records except the originals."""
         every = read_all(self.kafka, self.kafka.topics.transactions)
         return [each for each in every if (each.partition(), each.offset()) not in self.originals]
 
     def feed(self, *letters: Letter) -> list[int]:
         """Produce the originals of dead letters; return their offsets."""
         found: dict[int, int] = {}
-        # The input's largest batch may be small.
+        # A test may reduce the input's largest batch.
         producer = Producer(
             config.common(self.kafka)
             | {"batch.size": 10_000, "message.max.bytes": 10_000_000, "compression.type": "zstd"}
@@ -92,7 +92,7 @@ class Desk:
         return [found[number] for number in range(len(letters))]
 
     def came_from(self) -> Counter[bytes]:
-        """Return how often each dead letter lies in the input."""
+        """Return how often each dead letter is in the input."""
         return Counter(dict(message.headers())["replayed-from"] for message in self.input())
 
     def ends(self) -> dict[tuple[str, int], int]:
@@ -104,9 +104,9 @@ class Desk:
         self, *letters: Letter, topic: str = "", onto: int | None = None,
         at: Sequence[int] | None = None,
     ) -> None:  # fmt: skip
-        """Write dead letters as a scorer does, in turn to the partitions of their topic.
+        """Write dead letters as a scorer does, to the partitions of their topic in turn.
 
-        Their originals are written to the input before, unless ``at`` names source offsets.
+        Their originals are written to the input first, unless ``at`` names source offsets.
         """
         n = len(letters)
         offsets = at if at is not None else range(n) if topic else self.feed(*letters)
@@ -129,7 +129,7 @@ class Desk:
         assert producer.flush(30) == 0
 
     def commit(self, offset: int, note: str = "") -> None:
-        """Set the group's offset of the first partition as another program does."""
+        """Commit the group's offset of the first partition as another program does."""
         consumer = Consumer(config.reader(self.kafka, self.group))
         place = TopicPartition(self.kafka.topics.dead_letters, 0, offset, note)
         consumer.commit(offsets=[place], asynchronous=False)
@@ -196,7 +196,7 @@ def test_what_its_source_offset_does_not_hold_is_never_copied(desk: Desk) -> Non
     assert (told["copied"], told["mismatched"]) == (1, 6)
     assert "6 not what their source offset holds, first 2:0" in desk.text()
     assert [(m.value(), m.key()) for m in desk.input()] == [(b"true", b"k")]
-    # They are dealt with.
+    # The next call does not look at them again.
     told = desk.told()
     assert (told["copied"], told["mismatched"]) == (0, 0)
 
@@ -206,7 +206,7 @@ def test_a_record_with_header_names_of_any_bytes_is_copied(desk: Desk) -> None:
     produce(desk.kafka.bootstrap, desk.kafka.topics.transactions, [names])
     as_read: Headers = [("\ufffd", b"1"), ("a", None)]
     desk.reject(("MALFORMED", 0, b"v", None, as_read), at=[0], onto=0)
-    # One of these names in the dead-letter topic is a stranger's, and blocks nothing after it.
+    # Another client's record with these names in the dead-letter topic blocks nothing after it.
     produce(desk.kafka.bootstrap, desk.kafka.topics.dead_letters, [names])
     desk.originals.add((0, 0))
     desk.reject(("MALFORMED", 1, b"after", b"k", None), onto=0)
@@ -219,7 +219,7 @@ def test_a_record_with_header_names_of_any_bytes_is_copied(desk: Desk) -> None:
 def test_what_retention_took_asks_for_the_headers_to_be_trusted(desk: Desk) -> None:
     desk.simple("MALFORMED", "MALFORMED", onto=0)
     place = TopicPartition(desk.kafka.topics.transactions, 1, 1)
-    # Kept until the answer is there: a client that goes takes its requests with it.
+    # The client must exist until the answer arrives: closing it cancels its requests.
     client = admin(desk.kafka)
     client.delete_records([place])[place].result()
     for _ in range(2):
@@ -227,7 +227,7 @@ def test_what_retention_took_asks_for_the_headers_to_be_trusted(desk: Desk) -> N
             desk.text()
         assert it.value.exit_code == 7
         assert "--trust-headers" in (it.value.fix or "")
-        # What lies before it is copied, once.
+        # The dead letter before it is copied, once.
         assert [message.value() for message in desk.input()] == [b"0"]
     assert desk.copied("--trust-headers") == {"MALFORMED": 1}
     assert sorted(message.value() for message in desk.input()) == [b"0", b"1"]
@@ -239,7 +239,7 @@ def test_a_second_call_copies_nothing(desk: Desk) -> None:
     ends = desk.ends()
     assert desk.told()["copied"] == 0
     assert desk.copied("--reason", "MALFORMED") == {}
-    # Not even a transaction: its marker would take an offset.
+    # There is not even a transaction: its marker would take an offset.
     assert desk.ends() == ends
     desk.simple("FRAMING", "MALFORMED")
     assert desk.copied() == {"FRAMING": 1, "MALFORMED": 1}
@@ -341,7 +341,7 @@ def test_a_topic_that_does_not_exist(desk: Desk, name: str) -> None:
 
 
 def test_an_input_with_fewer_partitions(desk: Desk) -> None:
-    """Made anew with two: what came from the third has no place any more."""
+    """The input is recreated with two partitions; a dead letter's source was in the third."""
     desk.simple("MALFORMED", "MALFORMED", onto=1)
     desk.reject(("CURRENCY", 2, b"2", b"k", None), ("EMPTY", 0, None, b"k", None), onto=1)
     topic, client = desk.kafka.topics.transactions, admin(desk.kafka)
@@ -349,7 +349,7 @@ def test_an_input_with_fewer_partitions(desk: Desk) -> None:
     wait_until(lambda: topic not in partitions(client, desk.kafka, None), "deleted")
     client.create_topics([NewTopic(topic, 2, 1)])[topic].result()
     wait_until(lambda: topic in partitions(client, desk.kafka, None), "made")
-    # Of a topic that was made anew no source can be compared.
+    # The sources were in the deleted topic, so they cannot be compared.
     desk.originals = set()
     for _ in range(2):
         with pytest.raises(OffsetsError) as raised:
@@ -360,7 +360,7 @@ def test_an_input_with_fewer_partitions(desk: Desk) -> None:
             "that topic has 2 partitions now"
         )
         assert "\n" not in str(raised.value)
-        # What lies before it is copied, once.
+        # The dead letters before it are copied, once.
         assert sorted(message.value() for message in desk.input()) == [b"0", b"1"]
     assert desk.copied("--reason", "EMPTY", "--trust-headers") == {"EMPTY": 1}
 
@@ -371,7 +371,7 @@ def test_a_recreated_dead_letter_topic(desk: Desk) -> None:
     desk.commit(50)
     with pytest.raises(OffsetsError, match=r"is at offset 50 of .* which ends at 1"):
         desk.text()
-    # Without a note all reasons stand at the offset that somebody has set.
+    # Without its own metadata, the committed offset counts for all reasons.
     desk.commit(0)
     assert desk.copied() == {"MALFORMED": 1}
 
@@ -384,7 +384,7 @@ def test_another_programs_group(desk: Desk) -> None:
 
 
 def limited_to(desk: Desk, size: int) -> None:
-    """Give the input a smaller largest record."""
+    """Set the input's largest record."""
     resource = ConfigResource(
         ConfigResource.Type.TOPIC,
         desk.kafka.topics.transactions,
@@ -392,13 +392,13 @@ def limited_to(desk: Desk, size: int) -> None:
             ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
         ],
     )
-    # Kept until the answer is there: a client that goes takes its requests with it.
+    # The client must exist until the answer arrives: closing it cancels its requests.
     client = admin(desk.kafka)
     client.incremental_alter_configs([resource])[resource].result()
 
 
 def noise(count: int) -> bytes:
-    return random.Random(count).randbytes(count)  # noqa: S311 it makes data
+    return random.Random(count).randbytes(count)  # noqa: S311 random test data
 
 
 def test_records_that_fit_the_input_go_however_many_there_are(desk: Desk) -> None:
@@ -423,13 +423,13 @@ def test_a_record_that_the_input_takes_no_more_is_refused_alone(desk: Desk) -> N
     assert f"{desk.kafka.topics.dead_letters}:1:0 of " in second
     assert "2 skipped for good: too large to be copied" in result.stdout
     assert sorted(len(message.value()) for message in desk.input()) == [500] * 6
-    # They are dealt with.
+    # The next call does not look at them again.
     told = desk.told()
     assert (told["copied"], told["refused"]) == (0, 0)
 
 
 def test_a_letter_without_its_value_gets_it_from_the_input(desk: Desk) -> None:
-    """Zeros compress: the input's producer sends far more bytes than the topic takes."""
+    """The value is zeros, which compress: uncompressed it is far larger than the topic's limit."""
     fits, bomb = bytes(1_050_000), bytes(1_200_000)
     own: Headers = [("trace", b"1")]
     desk.reject(
@@ -437,7 +437,7 @@ def test_a_letter_without_its_value_gets_it_from_the_input(desk: Desk) -> None:
         ("EMPTY", 1, None, b"k", None), ("TOO_LARGE", 2, fits, b"gone", own),
     )  # fmt: skip
     place = TopicPartition(desk.kafka.topics.transactions, 2, 1)
-    # Kept until the answer is there: a client that goes takes its requests with it.
+    # The client must exist until the answer arrives: closing it cancels its requests.
     client = admin(desk.kafka)
     client.delete_records([place])[place].result()
     for options in (["--dry-run"], ["--trust-headers"]):

@@ -73,7 +73,7 @@ class Shell:
         return str(refused.value)
 
     def audited(self) -> list[tuple[str, str, str]]:
-        """Return action, actor, and what was said or why it was refused."""
+        """Return action and actor, and the reason of the command or of its refusal."""
         lines = map(json.loads, (self.folder / "audit.log").read_text().splitlines())
         return [
             (line["action"], line["actor"], line["details"].get("what", line["details"].get("why")))
@@ -103,7 +103,7 @@ def shell(
 
 
 def start(shell: Shell, text: str) -> list[object]:
-    """Return the words that begin a rollout by a plan file."""
+    """Return the arguments that start a rollout by a plan file."""
     file = shell.folder / "plan.toml"
     file.write_text(text)
     return ["start", "--plan", file]
@@ -169,7 +169,7 @@ def test_a_canary_from_the_first_stage_to_the_rollback(shell: Shell) -> None:
     assert gone[0] == "fraud:9.9.9"
     assert "not in" in gone[1]
     assert "a restart cannot load fraud:9.9.9" in " ".join(shell.run("status").split())
-    # Refused before it was written: what is in the log has been accepted, every record.
+    # The commands were refused before they were written, so every record of the log is accepted.
     assert [(row["kind"], row["accepted"]) for row in shell.told("history")] == [
         ("plan", True), ("step", True), ("pause", True), ("resume", True), ("promote", True),
         ("rollback", True),
@@ -245,7 +245,7 @@ def test_an_unauthorised_operator_is_refused_and_writes_nothing(shell: Shell) ->
     assert shell.told("history") == []
 
 
-def test_a_bundle_that_is_not_there_begins_no_rollout(shell: Shell) -> None:
+def test_a_missing_bundle_starts_no_rollout(shell: Shell) -> None:
     with pytest.raises(StreamScorerError, match=r"fraud:9\.9\.9"):
         shell.signed(*start(shell, CHAMPION.replace(BUNDLE, "fraud:9.9.9")))
     assert shell.told("history") == []

@@ -1,4 +1,4 @@
-"""The client against a broker: the documented lines, both versions, open transactions."""
+"""The client with a broker: the documented lines, both schema versions, open transactions."""
 
 import contextlib
 import io
@@ -61,7 +61,7 @@ def topic(settings: Kafka) -> DecisionTopic:
 
 @contextlib.contextmanager
 def transaction(settings: Kafka, name: str) -> Iterator[Callable[..., None]]:
-    """Produce in one transaction, which the caller leaves open or ends."""
+    """Produce in one transaction, which the caller ends or leaves open."""
     producer = Producer(config.producer(settings, name))
     producer.init_transactions(10)
     producer.begin_transaction()
@@ -161,7 +161,7 @@ def test_a_read_without_follow_ends_and_takes_what_is_committed(
         send(encoded(1), partition=1, end="abort")
     committed(settings, encoded(2), partition=1)
     assert ids(topic.records()) == ["t0", "t2"]
-    # What is open when the read begins is waited for.
+    # The read waits for transactions that are open when it begins.
     with transaction(settings, "open") as send:
         send(encoded(3), partition=1)
         found: list[Decision] = []

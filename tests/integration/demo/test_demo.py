@@ -1,4 +1,4 @@
-"""The demo as a user runs it, on the tests' broker."""
+"""The demo as a user runs it, with the tests' broker."""
 
 import json
 import signal
@@ -41,7 +41,7 @@ def test_quick_demo_ends_with_a_good_verdict(kafka: Broker) -> None:
     assert said["approve"] + said["review"] + said["block"] == said["decisions"]
     assert said["drift_events"] >= 1
     assert said["degraded"] == 0
-    # Decisions depend on nothing but the input, so this is what it is in the core alone.
+    # Decisions depend only on the input, so the core alone gives the same number.
     assert said["average_precision"] == pytest.approx(0.532, abs=1e-3)
     assert 0 < said["average_precision_over"] < said["decisions"]
 

@@ -1,4 +1,4 @@
-"""The verifier against a real broker: each kind of fault, put there by hand, is found."""
+"""The demo's verifier with a real broker finds each kind of fault that a test creates."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -72,7 +72,7 @@ def publish(kafka: Kafka, records: Iterable[dict[str, Any]], *, commit: bool = T
 
 @pytest.fixture
 def kafka_two(kafka_settings: Made, kafka_topics: Made) -> Kafka:
-    """Two partitions, each: 0 to 8, a marker, an aborted record, a marker, 12 and 13, a marker."""
+    """Two partitions, each of: 0 to 8, a marker, an aborted record, a marker, 12, 13, a marker."""
     kafka = kafka_topics(kafka_settings(), partitions=2)
     for numbers, commit in ((range(9), True), (range(1), False), (range(2), True)):
         publish(
@@ -88,7 +88,7 @@ def kafka_two(kafka_settings: Made, kafka_topics: Made) -> Kafka:
 
 
 def readable() -> list[tuple[int, int]]:
-    """The places of ``kafka_two`` that hold committed records."""
+    """The places of ``kafka_two`` that have committed records."""
     return [(part, offset) for part in (0, 1) for offset in (*range(9), 12, 13)]
 
 
@@ -117,14 +117,14 @@ def test_degraded_decisions_count_and_scores_keep_their_ids(
     places = readable()
     flags = {(0, 2): ("degraded",), (1, 12): ("late", "degraded"), (1, 13): ("late",)}
     decisions = [
-        # The word alone is no flag.
+        # The word in another field does not count as a flag.
         decision(
             kafka_two, *at, flags=flags.get(at, ()), terminal="degraded-7" if at == (0, 3) else "t"
         )
         for at in places
     ]
     publish(kafka_two, decisions)
-    # Before what counts.
+    # An aborted one does not count.
     publish(kafka_two, [decision(kafka_two, 0, 1, flags=("degraded",))], commit=False)
 
     found = verify(kafka_two, Registry())
@@ -140,7 +140,7 @@ def test_degraded_decisions_count_and_scores_keep_their_ids(
 def test_each_kind_of_fault_is_found_and_named(kafka_two: Kafka) -> None:
     places = [place for place in readable() if place != (1, 12)]
     publish(kafka_two, [decision(kafka_two, *place) for place in places])
-    publish(kafka_two, [decision(kafka_two, 0, 3), letter(kafka_two, 0, 4)])  # each its second
+    publish(kafka_two, [decision(kafka_two, 0, 3), letter(kafka_two, 0, 4)])  # the second ones
     publish(kafka_two, [decision(kafka_two, 1, 10)])  # of an aborted input record
     publish(kafka_two, [{"topic": kafka_two.topics.decisions, "value": b"\0garbage"}])
     publish(kafka_two, [{"topic": kafka_two.topics.dead_letters, "value": b"not ours"}])

@@ -1,4 +1,4 @@
-"""The monitor on a real broker: aborts and a restart change nothing of what it publishes."""
+"""Aborts and a restart change nothing that the monitor publishes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -34,7 +34,7 @@ def publish(kafka: Kafka, made: list[dict[str, Any]]) -> None:
 
 
 class Run:
-    """A monitor that aborts its first transaction, and then each one that carries an event."""
+    """A monitor that aborts its first transaction, and each one that has an event."""
 
     def __init__(self, settings: Settings, *, aborts: bool) -> None:
         self.told: list[Event] = []

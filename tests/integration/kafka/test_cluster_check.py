@@ -1,4 +1,4 @@
-"""The findings of a real cluster: its topics' settings, and who may do what."""
+"""The check of a real cluster finds unsafe settings of topics, and missing access control."""
 
 from collections.abc import Callable
 

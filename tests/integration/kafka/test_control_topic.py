@@ -1,4 +1,4 @@
-"""The control log on a real broker: two writers at a time, what holds it back, what is refused."""
+"""The control log on a real broker: concurrent writers, open transactions, and refusals."""
 
 from collections.abc import Callable, Iterator
 
@@ -66,7 +66,7 @@ def test_one_of_two_concurrent_writers_wins_the_other_is_refused(
     ann, bob = open_log(), open_log()
     ann.append(CommandKind.PLAN, plan(), None, 1_000)
     bob.refresh()
-    # Both have read the same end; the record of one is in the topic before the other's.
+    # Both have read to the same end. Ann's record is written first.
     lost = bob.encode(bob.prepare(CommandKind.STEP, Step(stage=1), None, 1_001))
     won = ann.append(CommandKind.ROLLBACK, Rollback(reason="alerts"), None, 1_002)
     append(cluster, cluster.topics.rollout, lost)
@@ -89,7 +89,7 @@ def test_a_command_that_came_second_is_refused(
     between = bob.encode
 
     def encode_late(command: object) -> bytes:
-        """Let the other write between the read of the end and the append."""
+        """Write as the other client between the read of the end and the append."""
         ann.append(CommandKind.STEP, Step(stage=2), None)
         return between(command)  # type: ignore[arg-type]
 
@@ -151,7 +151,7 @@ def test_an_open_transaction_before_it_holds_a_command_back(
     step = writer.prepare(CommandKind.STEP, Step(stage=1), None, 5_000)
     producer.produce(cluster.topics.rollout, writer.encode(step))
     assert producer.flush(30) == 0
-    # Its writer has died; the broker ends what it left open, and then the command is read.
+    # The producer has stopped. The broker aborts its transaction, and then the command is read.
     entry = writer.append(CommandKind.ROLLBACK, Rollback(), None)
     assert entry.offset == 2
     assert entry.accepted
@@ -172,7 +172,9 @@ def test_a_log_without_its_beginning_is_refused(
         open_log()
 
 
-def test_a_topic_of_several_partitions_is_none(kafka_settings: Callable[..., Kafka]) -> None:
+def test_a_control_topic_of_several_partitions_is_refused(
+    kafka_settings: Callable[..., Kafka],
+) -> None:
     settings = kafka_settings()
     client: AdminClient = admin(settings)
     client.create_topics([NewTopic(settings.topics.rollout, 2, 1)])[

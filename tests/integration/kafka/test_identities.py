@@ -1,4 +1,4 @@
-"""Who a process is to the broker: its transactional id, its membership, and what is without one."""
+"""A process's identity at the broker: its transactional id and its membership, if it has one."""
 
 import time
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def visible(kafka: Kafka) -> list[bytes | None]:
     return [seen.value for seen in read_to_end(kafka.bootstrap, [kafka.topics.decisions])]
 
 
-def test_a_dash_in_a_groups_name_makes_no_two_processes_one(settings: Kafka) -> None:
+def test_a_dash_in_a_groups_name_does_not_merge_identities(settings: Kafka) -> None:
     kafka = settings
     topic = kafka.topics.decisions
     one = kafka.model_copy(update={"group": f"{kafka.group}-b", "instance": "c"})
@@ -59,7 +59,7 @@ def test_a_dash_in_a_groups_name_makes_no_two_processes_one(settings: Kafka) -> 
     put(first, topic, b"first")
     second = TransactionalProducer(other, other.group, nobody)
     put(second, topic, b"second")
-    # Under one id the second would have fenced the first and aborted its transaction.
+    # With one id, the second would have fenced the first and aborted its transaction.
     first.commit()
     second.commit()
     assert sorted(map(str, visible(kafka))) == ["b'first'", "b'second'"]
@@ -98,7 +98,7 @@ def test_a_command_and_an_instance_of_one_name_do_not_fence(settings: Kafka) -> 
     put(second, kafka.topics.decisions, b"command")
     first.commit()
     second.commit()
-    # Two of the same command do.
+    # Two processes of the same command do fence.
     third = TransactionalProducer(kafka, kafka.group, nobody, identity=shared)
     with pytest.raises(FencedError, match="was taken over"):
         committed(second, kafka.topics.decisions, b"late")
@@ -150,7 +150,7 @@ def test_the_client_of_an_expelled_member_sends_no_offsets(
     source = joined(kafka)
     requests = RawRequests(kafka.bootstrap, kafka.topics.transactions, kafka.group)
     assert requests.expel(source.group_metadata().member) == 0
-    # Not polled meanwhile: librdkafka hears of it by its next heartbeat, in its own thread.
+    # It is not polled: librdkafka learns of it by the next heartbeat, in its own thread.
     until = time.monotonic() + SECONDS
     while (identity := source._consumer.group_metadata()).member:
         assert time.monotonic() < until, "no heartbeat was answered"
@@ -158,7 +158,7 @@ def test_the_client_of_an_expelled_member_sends_no_offsets(
     assert identity.member == ""
     with pytest.raises(NotAMember, match=f"not a member of group {kafka.group}"):
         source.group_metadata()
-    # The poll after that says so, and the group takes it in again.
+    # The next poll reports it, and the group accepts the member again.
     while not source.owns(0) or not source.rebalanced:
         assert time.monotonic() < until, "it is not taken in again"
         source.poll(1, 0.0, 0.1)
@@ -171,7 +171,7 @@ def test_the_client_of_an_expelled_member_sends_no_offsets(
 def test_the_broker_accepts_memberless_offsets_despite_members(
     settings: Kafka,
 ) -> None:
-    """Why they must not be sent: nothing but the client stands in the way."""
+    """Such offsets must never be sent: only the client prevents it, the broker does not."""
     kafka = settings
     source = joined(kafka)
     assert source.group_metadata().generation > 0

@@ -129,7 +129,7 @@ def test_offsets_of_an_open_transaction_are_not_committed_yet(
     )
     assert read_lag(settings, settings.group)[0].lag == 7
     open_transaction.commit_transaction(10)
-    # Offsets are written by the transaction's marker, which follows the answer.
+    # The offsets become visible by the transaction's marker, which is written after the answer.
     deadline = time.monotonic() + 10
     while read_lag(settings, settings.group)[0].lag != 0:
         assert time.monotonic() < deadline
@@ -139,7 +139,7 @@ def test_offsets_of_an_open_transaction_are_not_committed_yet(
 def test_markers_alone_have_no_age(settings: Kafka) -> None:
     producer = Producer(config.producer(settings, f"{settings.instance}-upstream"))
     producer.init_transactions(10)
-    # Old, but not so old that the broker deletes it.
+    # Old, but within the topic's retention.
     stamp = int((time.time() - 3_600) * 1_000)
     for end in (producer.commit_transaction, producer.abort_transaction):
         producer.begin_transaction()
@@ -150,7 +150,7 @@ def test_markers_alone_have_no_age(settings: Kafka) -> None:
     commit(consumer, settings, {0: 1})
     consumer.close()
     lag = read_lag(settings, settings.group, seconds=True)[0]
-    # A marker, an aborted record and its marker: three offsets, nothing to read.
+    # A marker, an aborted record and its marker: three offsets without a readable record.
     assert (lag.lag, lag.to_stable, lag.seconds) == (3, 3, 0.0)
 
 
@@ -174,7 +174,7 @@ def test_a_broker_that_is_not_there_is_named_within_ten_seconds() -> None:
 
 
 class Listener:
-    """Keeps what it hears and lets a test wait for it."""
+    """Collects what the watch reports, and lets a test wait for it."""
 
     def __init__(self) -> None:
         self.heard: list[Event] = []

@@ -1,4 +1,4 @@
-"""Records as columns through a real broker: the same as through confluent-kafka's own clients."""
+"""Records as columns, through a real broker, equal those of confluent-kafka's own clients."""
 
 import json
 import time
@@ -50,7 +50,7 @@ DEADLINE_SECONDS = 60.0
 
 
 def read(consumer: ColumnConsumer, count: int) -> RawRecords:
-    """Poll until ``count`` records are there."""
+    """Poll until there are ``count`` records."""
     pieces: list[RawRecords] = []
     deadline = time.monotonic() + DEADLINE_SECONDS
     while sum(map(len, pieces)) < count:
@@ -104,7 +104,7 @@ def test_records_are_read_as_they_were_sent(
 def test_of_many_headers_the_first_are_read(settings: Kafka) -> None:
     topic = settings.topics.decisions
     many: RawHeaders = [(b"%d" % n, b"") for n in range(50_000)]
-    # One at a time: the topic's largest batch is smaller than all of them.
+    # One by one, because the topic's largest batch is smaller than all of them.
     for _ in range(20):
         produce(settings.bootstrap, topic, [many])
     produce(settings.bootstrap, topic, [[(b"traceparent", b"1")]])
@@ -125,7 +125,7 @@ def test_of_many_headers_the_first_are_read(settings: Kafka) -> None:
 
 
 def received(settings: Kafka, topic: str, records: int) -> int:
-    """Return the bytes that a consumer is sent for a topic's records."""
+    """Return the number of bytes that a consumer receives for a topic's records."""
     told: list[int] = []
 
     def take(text: str) -> None:

@@ -110,13 +110,13 @@ def test_a_bounded_read_waits_for_an_open_transaction(settings: Kafka, producer:
     steps = readers.read(0)
     while not found:
         found += [message.value() for message in next(steps)]
-    # The broker has said that there is no more, many times over; its end lies past that.
+    # The broker has returned no records many times, but the read's end is past the transaction.
     until = time.monotonic() + 1
     while time.monotonic() < until:
         assert next(steps) == []
     producer.commit_transaction(10)
     assert [message.value() for some in steps for message in some] == [b"open"]
-    # With none open it ends where it is.
+    # Without an open transaction, the read ends at the last record.
     assert [m.value() for some in readers.read(0) for m in some] == [b"before", b"open"]
     readers.close()
 

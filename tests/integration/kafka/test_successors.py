@@ -1,4 +1,4 @@
-"""How a member that stood still finds out who went on with its partitions."""
+"""How a member that was suspended finds out who owns its partitions now."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ def held(source: KafkaSource) -> int:
 
 
 def joined(kafka: Kafka, partitions: int, *others: KafkaSource) -> KafkaSource:
-    """Return a member that was given so many partitions; the others take part meanwhile."""
+    """Return a member that owns so many partitions; the others poll until then."""
     made = KafkaSource(kafka, kafka.topics.transactions, kafka.group, "earliest")
     for _ in range(POLLS):
         for each in (made, *others):
@@ -63,10 +63,10 @@ def test_a_late_poller_loses_its_partitions_and_leaves_no_trace(
     late.before_revoke = left.append
     other = joined(kafka.model_copy(update={"instance": "other"}), 2)
     assert late.wait_for_revocation({0, 1})
-    # What it had been asked for before it was thrown out comes first, as if nothing had happened.
+    # The rebalance that it was asked for before it was expelled comes first, as if it were current.
     assert isinstance(late.events()[0], Revoked)
     assert left == []
-    # What was asked for says nothing of later.
+    # That rebalance does not show what happened afterwards.
     assert late.before_revoke is not None
     late.close()
     other.close()

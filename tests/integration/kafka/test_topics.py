@@ -1,4 +1,4 @@
-"""Our topics on a real broker: limits, partitions, and what is there already."""
+"""The topics of the product on a real broker: limits, partitions, and existing topics."""
 
 from collections.abc import Callable
 
@@ -73,7 +73,7 @@ def test_terminal_rows_are_kept_as_long_as_a_scorer_needs_them(
     create(topics.transactions, 3 * DAY)
     rows = rows_of(37)
     assert (rows.created, rows.retention_ms, rows.remark) == (True, 40 * DAY, "")
-    # A topic that is there is left as it is, and said to be too short.
+    # An existing topic is not changed; a retention that is too short is reported.
     assert rows_of(None).remark == rows_of(30).remark == ""
     assert f"retention.ms {40 * DAY} is below {41 * DAY}" in rows_of(38).remark
 
@@ -86,7 +86,7 @@ def test_terminal_rows_are_kept_as_long_as_a_scorer_needs_them(
     whole = kafka_settings()
     topics, bounded = whole.topics, whole
     create(topics.transactions, -1)
-    # An input that is kept for ever may be read again from its beginning.
+    # An input that is kept forever may be read again from its beginning.
     assert rows_of(37).retention_ms == -1
 
 

@@ -1,4 +1,4 @@
-"""Batches that librdkafka does not inflate: each reader passes over them, and nothing else."""
+"""Every reader skips exactly the batches that librdkafka does not inflate."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -28,11 +28,11 @@ LARGE = bytes(150_000_000)
 VALUES: list[bytes | None] = [
     b"a", b"b", None, None, None, b"c", None, b"d",
 ]  # fmt: skip
-"""What readers are to see: a batch of three records is too large, and one of a single record."""
+"""What readers must see: a batch of three records is too large, and one of a single record."""
 
 
 def send(kafka: Kafka, topic: str, *values: bytes) -> None:
-    """Send values as one batch."""
+    """Send values as one record batch."""
     producer = Producer(
         {
             "bootstrap.servers": kafka.bootstrap, "compression.type": "zstd", "linger.ms": 60_000,
@@ -62,7 +62,7 @@ def settings(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., K
 
 
 def polled(poll: Callable[[], RawRecords | None], count: int) -> RawRecords:
-    """Poll until ``count`` records are there."""
+    """Poll until there are ``count`` records."""
     pieces: list[RawRecords] = []
     deadline = time.monotonic() + DEADLINE_SECONDS
     while sum(map(len, pieces)) < count:

@@ -1,4 +1,4 @@
-"""A record that ends every process: none tries it for ever, and an operator takes it out."""
+"""A record that ends every process: it is not tried forever, and an operator can remove it."""
 
 import json
 import os
@@ -36,7 +36,7 @@ MOST_STARTS = 7
 
 @pytest.fixture
 def settings(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]) -> Kafka:
-    # A killed member is waited for until its session ends; the broker takes no shorter one.
+    # The group waits for a killed member until its session ends; the broker's minimum is 6 s.
     return kafka_topics(kafka_settings(session_timeout_ms=6_000, socket_timeout_ms=3_000))
 
 
@@ -62,7 +62,7 @@ def command(settings: Kafka, *arguments: str) -> "subprocess.CompletedProcess[st
 
 
 class Death(BaseException):
-    """The process ends here, and says nothing."""
+    """Replaces a crash, which reports nothing."""
 
 
 def test_a_range_that_ended_three_processes_is_not_tried_again(settings: Kafka) -> None:
@@ -102,7 +102,7 @@ def test_no_process_tries_endlessly_and_the_record_is_taken_once(
     ends = feed(settings, records)
 
     def scorer(name: str) -> ScorerProcess:
-        # Only a process of its own can be given the hooks; its workers import it.
+        # Only a separate process can get the hooks; its workers import them.
         return ScorerProcess(
             settings,
             tmp_path / name,
@@ -121,7 +121,7 @@ def test_no_process_tries_endlessly_and_the_record_is_taken_once(
     place = str(poison.partition), str(offset)
     assert f"stream-scorer dlq take {place[0]} {place[1]}" in said
     assert committed(settings)[poison.partition] == offset
-    # Nobody begins there again by itself.
+    # A restart without the operator does not begin there again.
     with scorer("again.log") as process:
         assert process.wait(120) == CRASH_LOOP
 

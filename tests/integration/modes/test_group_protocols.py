@@ -1,4 +1,4 @@
-"""Both ways in which partitions come and go, and members that keep their name."""
+"""Both group protocols, and static members."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -40,13 +40,14 @@ pytestmark = pytest.mark.kafka
 
 MANY = transactions(days=300)
 
-# Under KIP-848 sessions are the broker's to say, by group where a test waits for one to end; and
-# heartbeats let members hear of each other soon.
+# Under KIP-848, the broker sets the session timeout, here for each group whose test waits for its
+# end. Frequent heartbeats inform members of rebalances soon.
 _BROKER = {
     "group.consumer.min.session.timeout.ms": 6_000,
     "group.consumer.min.heartbeat.interval.ms": 500,
     "group.consumer.heartbeat.interval.ms": 500,
-    # How often it looks for transactions whose time is over: of one who was killed, for instance.
+    # How often the broker aborts transactions past their time limit, such as those of killed
+    # producers.
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1_000,
 }
 
@@ -72,7 +73,7 @@ def named(settings: Kafka, name: str) -> Kafka:
 
 
 def sessions_of(settings: Kafka, seconds: int) -> None:
-    """Let the broker take a silent member of this group for gone after so many seconds."""
+    """Set the broker's session timeout for the members of this group, in seconds."""
     entry = ConfigEntry(
         "consumer.session.timeout.ms",
         str(seconds * 1_000),
@@ -149,7 +150,7 @@ def test_instances_join_and_leave_and_decide_exactly_once(
                 lambda: first.metric("stream_scorer_partitions_assigned") == 4,
                 "the first takes all over",
             )
-            # One more comes, and crashes: its session ends at the broker.
+            # One more member joins and crashes. The broker ends its session.
             with ScorerProcess(named(settings, "c"), tmp_path / "third") as third:
                 third.wait_ready()
                 both_commit(settings)
@@ -158,7 +159,7 @@ def test_instances_join_and_leave_and_decide_exactly_once(
             assert first.said == ""
     finally:
         source.stop()
-    # Until its time is over, nobody is given what lies behind the crashed one's transaction.
+    # Records after its open transaction are not readable until the broker aborts it.
     wait_until(lambda: not open_spans(settings), "every transaction in the outputs has ended")
     found = outcome(settings)
     everything_once(found, records)
@@ -195,7 +196,7 @@ def test_a_group_changes_over_one_instance_at_a_time(
             old[0].send(signal.SIGTERM)
             assert old[0].wait() == 0, old[0].said
             first = begin(after, 0)
-            # The broker cannot take it into the group beside the classic member.
+            # The broker refuses it as long as the classic member is in the group.
             member = f"{before.group}-{before.instance}-1"
             wait_until(
                 lambda: first.probe()[1][-1:] == [f"paused: group: {waits(before, member)}"],
@@ -225,7 +226,7 @@ def test_a_group_changes_over_one_instance_at_a_time(
 def test_a_consumer_member_among_classic_ones_is_refused(
     make: Callable[..., Kafka], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the wait is for: the day that the broker takes it, there is no need to wait."""
+    """The reason of the wait. If this test fails because a broker accepts it, remove the wait."""
     settings = make()
     feed(settings, transactions()[:40])
     with (
@@ -336,7 +337,7 @@ def test_a_killed_static_member_resumes_its_place_under_classic(
         scorer.wait_ready()
         scorer.kill()
     with ScorerProcess(settings, tmp_path / "2") as scorer:
-        # Long before the session of the one that was killed would end.
+        # Long before the killed member's session would end.
         wait_until(lambda: scorer.probe()[0], lambda: f"ready: {scorer.said}", 40)
         scorer.send(signal.SIGTERM)
         assert scorer.wait() == 0, scorer.said

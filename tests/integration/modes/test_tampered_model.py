@@ -1,4 +1,4 @@
-"""A bundle that is changed under a running scorer: it decides on, says so, and reloads nothing."""
+"""A scorer whose bundle is changed reports it, and continues with the loaded model."""
 
 import json
 import shutil
@@ -51,7 +51,7 @@ def start(
 
 
 def tamper(store: Path) -> Callable[[], object]:
-    """Change one bit of the model; return what takes it back."""
+    """Flip one bit of the model; return a function that flips it back."""
     path = store / "fraud" / "1.0.0" / "model.skops"
     whole = path.read_bytes()
     middle = len(whole) // 2
@@ -89,7 +89,7 @@ def test_a_signal_refuses_a_changed_bundle_and_scoring_continues(
             scorer.wait_ready()
             assert scorer.metric(REFUSED, **MODEL) == 0
             restore = tamper(store)
-            # Nobody asked, and it has no time of its own.
+            # There was no request, and timed checks are off.
             decides_on(settings, scorer)
             assert scorer.metric(REFUSED, **MODEL) == 0
             scorer.send(signal.SIGHUP)
@@ -121,7 +121,7 @@ def test_a_signal_refuses_a_changed_bundle_and_scoring_continues(
         source.stop()
     found = outcome(settings)
     everything_once(found, records)
-    # Each decision is the whole bundle's.
+    # Each decision is made by the original bundle.
     undisturbed = kafka_topics(kafka_settings())
     expected, _ = scored(undisturbed, feed(undisturbed, records))
     expected.rings.clear()
@@ -140,7 +140,7 @@ def test_a_timed_check_finds_a_changed_bundle_and_its_fix(settings: Kafka, store
         wait_until(lambda: verified(scorer, "time", "refused") > seen + 2, "it goes on looking")
         restore()
         wait_until(lambda: scorer.metric(REFUSED, **MODEL) == 0, "mended")
-        # What repeats is one line.
+        # A repeated finding is logged once.
         assert [line["event"] for line in lines(scorer)] == ["model_refused", "model_verified"]
         scorer.send(signal.SIGTERM)
         assert scorer.wait() == 0, scorer.said

@@ -1,4 +1,4 @@
-"""``run --workers 2`` over four partitions: killed, fenced and stopped as an operator might."""
+"""``run --workers 2`` with four partitions: killed, fenced, and stopped by an operator."""
 
 import json
 import os
@@ -32,7 +32,7 @@ WORKERS = 2
 
 @pytest.fixture
 def settings(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]) -> Kafka:
-    # A killed member is waited for until its session ends; the broker takes no shorter one.
+    # The group waits for a killed member until its session ends; the broker's minimum is 6 s.
     return kafka_topics(kafka_settings(session_timeout_ms=6_000))
 
 
@@ -118,7 +118,7 @@ def test_a_fenced_worker_ends_all_of_them_with_its_exit_code(
         source.stop()
     found = outcome(settings)
     assert found.doubled == []
-    # In order: the other worker committed what it had and left.
+    # The other worker exited gracefully: it committed its batch.
     done = found.decisions.keys() | found.dead_letters.keys()
     assert done == {(p, offset) for p, end in found.offsets.items() for offset in range(end)}
 
@@ -177,7 +177,7 @@ def test_a_spare_worker_is_a_ready_standby(
         os.kill(parent.workers()[1 - idle].pid, signal.SIGKILL)
 
         def taken() -> bool:
-            # By the idle one, or by the killed one's successor: both are in the group by then.
+            # Either the idle worker or the killed one's successor: both are in the group by then.
             return sorted(map(str, owned(parent))) == ["0.0", "1.0"]
 
         wait_until(lambda: parent.metric("stream_scorer_worker_exits_total") == 1, "it is gone")

@@ -1,4 +1,4 @@
-"""Labels beside transactions on a real broker: which, where, in what order, and not before."""
+"""Labels that are produced with transactions: each once, in order, not before they are known."""
 
 import json
 from collections.abc import Callable
@@ -34,13 +34,13 @@ def table() -> pa.Table:
 
 
 def arrived(settings: Kafka, topic: str) -> list[tuple[Any, dict[str, Any]]]:
-    """Return (message, record) of all that a topic holds, each partition's in order."""
+    """Return (message, record) of all that a topic has, each partition's in order."""
     reader = RecordReader(Registry())
     return [(message, reader.decode(message.value())) for message in read_all(settings, topic)]
 
 
 def stamps(settings: Kafka, topic: str, rows: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return int64[rows]: the Kafka timestamp of each row's record, by the id that it carries."""
+    """Return int64[rows]: the Kafka timestamp of each row's record; the id is the row's number."""
     out = np.full(rows, -1, np.int64)
     for message, record in arrived(settings, topic):
         assert out[int(record["transaction_id"])] == -1
@@ -67,7 +67,7 @@ def test_every_transaction_gets_its_label_in_its_own_partition(
         row = rows[number]
         assert message.key() == row["customer_id"].encode()
         assert message.partition() == places[message.key()]
-        # Each partition's labels are in the order in which they fell due.
+        # Each partition's labels are in the order of their label times.
         assert number > newest[message.partition()]
         newest[message.partition()] = number
         known = label.pop("label_time")
@@ -94,7 +94,7 @@ def test_unpaced_labels_do_not_precede_their_transaction_time(
     rows = table.num_rows
     transaction = stamps(settings, settings.topics.transactions, rows)
     label = stamps(settings, settings.topics.labels, rows)
-    # Handed over one after the other, so that what is earlier has no later Kafka timestamp.
+    # They are sent in this order, so Kafka's timestamps ascend.
     assert (np.diff(transaction) >= 0).all()
     assert (np.diff(label) >= 0).all()
     time = milliseconds(table)
@@ -128,7 +128,7 @@ def test_labels_continue_across_pieces_not_after_transactions(
     pieces = LabelledSender(settings, registry, table, delay, to_the_end=False)
     time = milliseconds(table)
     with open_feed(settings, registry) as feed:
-        # In front of a piece's first transaction, behind its last, and in a piece of none.
+        # Before a piece's first transaction, after its last, and in an empty piece.
         for count in (1, 700, 0, 1, len(table)):
             pieces.send(feed, count)
             assert pieces.last["transaction_id"].to_pylist() == [str(pieces.sent - 1)]

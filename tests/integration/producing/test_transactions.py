@@ -24,7 +24,7 @@ def settings(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., K
 
 
 def table(rows: int) -> pa.Table:
-    """Return transactions as the simulator gives them, frauds included."""
+    """Return simulated transactions, including frauds."""
     number = pa.array(np.arange(rows))
     columns = {
         "transaction_id": number.cast(pa.string()),

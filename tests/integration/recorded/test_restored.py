@@ -1,4 +1,4 @@
-"""Topics, groups and files that the version before left, put back: the code of today goes on."""
+"""The current code continues with restored topics, groups and files of the previous version."""
 
 import signal
 from collections.abc import Iterator
@@ -29,12 +29,12 @@ from tests.support.state.stage import restored_only
 
 pytestmark = pytest.mark.kafka
 MORE = 100
-"""Transactions that come after the recorded ones."""
+"""Transactions after the recorded ones."""
 
 
 @pytest.fixture
 def settings(kafka: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    """Return the recorded group's settings; its topics go at the end, as others need the names."""
+    """Return settings of the recorded group; its topics are deleted afterwards for other tests."""
     there = Kafka(bootstrap=kafka.bootstrap, group=GROUP, topics=Topics(**TOPICS))
     try:
         restore(recorded(), there, tmp_path)
@@ -62,12 +62,12 @@ def test_every_command_reads_it(settings: Settings, tmp_path: Path) -> None:
     verified = tree.documents["state verify"]["partitions"]
     assert [row["buckets"] for row in verified] == [1_024] * PARTITIONS
     assert all(row["events"] > 0 for row in verified)
-    # The partition of the session that the blue-green plan still decided, before the last portion.
+    # In the recording, one partition still showed the blue-green plan, before the last portion.
     assert gone(tree) == {"rollout status": ["partitions[].versions.blue"]}
 
 
 def known(now: Any, told: Any) -> Any:
-    """Return a document of today with the keys that were known then."""
+    """Return a current document, reduced to the keys of the recorded one."""
     if isinstance(now, dict):
         return {name: known(now[name], told[name]) for name in told}
     if isinstance(now, list):
@@ -80,7 +80,7 @@ def test_a_scorer_restores_the_checkpoint_to_a_replays_state(settings: Settings)
     deployment = Deployment(follow=True, warm="fraud:1.1.0")
     found = restored_only(settings, PARTITIONS, deployment)
     assert {each.buckets for each in found.restored.values()} == {1_024}
-    # The scorer that wrote it stopped in order: after its checkpoint there is nothing to replay.
+    # The scorer was stopped gracefully, so there is nothing to replay after its checkpoint.
     ends = dict(enumerate(recorded().ends["transactions"]))
     assert {p: each.first_offset for p, each in found.restored.items()} == ends
     assert {p: each.end_offset for p, each in found.restored.items()} == ends
@@ -95,7 +95,9 @@ def test_a_scorer_restores_the_checkpoint_to_a_replays_state(settings: Settings)
     assert all(found.at_restore.values())
 
 
-def test_a_scorer_goes_on_and_decides_as_a_replay_would(settings: Settings, tmp_path: Path) -> None:
+def test_a_scorer_continues_and_decides_as_a_replay_would(
+    settings: Settings, tmp_path: Path
+) -> None:
     kafka = settings.kafka
     feed(kafka)
     _, ends = bounds(kafka, kafka.topics.transactions)
@@ -117,7 +119,7 @@ def test_a_scorer_goes_on_and_decides_as_a_replay_would(settings: Settings, tmp_
 
 
 def feed(kafka: Kafka) -> None:
-    """Send the last transactions again, an hour later and under other names."""
+    """Send the last transactions again, an hour later and with new ids."""
     rows = simulate(DAYS, CUSTOMERS)[-MORE:]
     hour = pa.scalar(timedelta(hours=1), pa.duration("ms"))
     names = pa.array([f"more-{number}" for number in range(MORE)])

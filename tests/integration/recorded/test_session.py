@@ -1,4 +1,4 @@
-"""Every command still prints the keys that it printed in the version before."""
+"""Every command still prints the keys that it printed in the previous version."""
 
 from pathlib import Path
 
@@ -18,5 +18,5 @@ def test_no_key_of_a_command_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyP
         with_broker(tree, bootstrap)
         change(tree, bootstrap)
     assert gone(tree) == {}
-    # The demo has a test of its own.
+    # The demo has a separate test.
     assert set(tree.keys) == set(KEYS) - {"demo"}

@@ -1,4 +1,4 @@
-"""Past decisions of a scorer that was killed, reproduced: from what they carry, from the input."""
+"""Decisions of a killed scorer are reproduced from their recorded features and from the input."""
 
 import json
 import os
@@ -40,11 +40,11 @@ def killed(
     kafka_topics: Callable[..., Kafka],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Kafka, int]:
-    """Return the topics of a scorer that was killed in the middle, and how much it decided."""
+    """Return the topics of a scorer that was killed half-way, and the number of decisions."""
     kafka = kafka_topics(kafka_settings())
     folder = tmp_path_factory.mktemp("scorers")
     every = transactions(days=60)
-    # How far it comes before it is killed is up to the machine: the rest comes afterwards.
+    # How many it decides before the kill depends on the machine; the rest is decided afterwards.
     source = SteadyFeed(kafka, every[:4_000])
     source.start()
     try:
@@ -86,7 +86,7 @@ def test_all_of_it_is_equal_bit_for_bit(killed: tuple[Kafka, int], depth: Depth)
 
 @pytest.fixture(scope="module")
 def victim(killed: tuple[Kafka, int]) -> dict[str, Any]:
-    """Return a decision from the middle that was held back for some reasons."""
+    """Return a decision from the middle with several reasons and no flags."""
     ordered = times(killed[0])
     for _, told in ordered[len(ordered) // 2 :]:
         if len(told["reasons"]) > 1 and not told["flags"]:
@@ -186,7 +186,7 @@ def test_one_that_is_gone_or_made_up_is_found(
     assert found.examples[0]["transaction_id"] == victim["transaction_id"]
     with pytest.raises(ReproductionError, match="1 are missing"):
         found.refuse()
-    # Of a record that was rejected there is no decision.
+    # A rejected record has no decision.
     letters = outcome(kafka).dead_letters
     rejected = next(at for at, letter in letters.items() if letter[0] == "DUPLICATE")
     moved = only(*place, source_partition=rejected[0], source_offset=rejected[1])
@@ -210,7 +210,7 @@ def test_a_plan_with_other_limits_is_found(killed: tuple[Kafka, int], tmp_path: 
 @pytest.mark.thorough
 def test_what_retention_took_is_named(killed: tuple[Kafka, int]) -> None:
     kafka, decisions = killed
-    # A copy of the input, so that the others keep theirs.
+    # A copy of the input, so that the other tests keep theirs.
     topics = kafka.topics.model_copy(update={"transactions": f"{kafka.topics.transactions}-short"})
     short = kafka.model_copy(update={"topics": topics})
     create_topics(short, 4, replication=1)
@@ -236,10 +236,10 @@ def test_what_retention_took_is_named(killed: tuple[Kafka, int]) -> None:
     assert found.not_compared >= 200
     with pytest.raises(ReproductionError, match="partition 2 of the input begins at offset 200"):
         found.refuse()
-    # What the others need is there, and what a decision carries always is.
+    # The other partitions have all their input, and recorded features need none.
     reproduced(other, "recorded").refuse()
 
-    # Of decisions that are gone themselves nothing is compared, and that is no pass.
+    # Deleted decisions cannot be compared, so the check does not pass.
     gone = [TopicPartition(other.topics.decisions, 0, 100)]
     for future in admin.delete_records(gone).values():
         future.result()

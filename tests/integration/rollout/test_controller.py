@@ -1,4 +1,4 @@
-"""The controller on a real broker: it steps, another takes over, and harm is rolled back, once."""
+"""Controllers on a real broker: steps, a takeover, and exactly one rollback on harm."""
 
 import base64
 import json
@@ -60,7 +60,7 @@ def plan(**changed: Any) -> Any:
 
 
 class Scene:
-    """A cluster's topics, an operator's log, and controllers with a file each."""
+    """A cluster's topics, an operator's log, and controllers with one file each."""
 
     def __init__(self, kafka: Kafka, folder: Path) -> None:
         self.kafka = kafka
@@ -143,12 +143,12 @@ def test_a_controller_steps_hands_over_and_rolls_back_once(scene: Scene) -> None
         standby.step()
         folded = sum(h.records for h in scene.told["b"] if isinstance(h, BatchCommitted))
     assert not scene.led("b")
-    # Its file is as of the last commit: what it folded since is folded again by nobody but itself.
+    # Its file is as of the last commit; only this controller folds the records since then again.
     first.close()
     scene.traffic(8, 80)
     state = scene.until(lambda state: state.phase is Phase.ROLLED_BACK, standby)
     assert scene.led("b")
-    # What was done is done: a process that comes back reads on and has nothing to say.
+    # A process that returns afterwards reads to the end and does nothing.
     again = scene.controller("a")
     before = state.sequence
     for _ in range(20):
@@ -170,14 +170,14 @@ def test_a_controller_steps_hands_over_and_rolls_back_once(scene: Scene) -> None
 
 @pytest.mark.thorough
 def test_a_takeover_reads_to_the_end_before_it_acts(scene: Scene) -> None:
-    """By the half of it a step would be due, and by the whole a rollback is."""
+    """After half of the decisions a step would be due; after all of them a rollback is."""
     scene.start()
     scene.traffic(1, 0)
     scene.traffic(8, 40)
     loop = scene.controller("late", maximum_batch=100)
     began = time.monotonic()
     state = scene.until(lambda state: state.phase is Phase.ROLLED_BACK, loop)
-    # It had the time to act before.
+    # It had enough time to act earlier.
     assert time.monotonic() - began > 2
     loop.close()
     kinds = [entry.command.kind for entry in scene.log.log.entries if entry.command]

@@ -1,4 +1,4 @@
-"""A controller and a scorer, both real: from shadow up the ramp by what the scorer published."""
+"""A real controller and a real scorer: from shadow up the ramp, by the scorer's own decisions."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -58,7 +58,7 @@ class Judge:
 
     @property
     def verdicts(self) -> list[str]:
-        """What the guards say in both ways."""
+        """Return the guards' verdicts in shadow and in the canary."""
         found = (self.gathering.last(w, g) for w in (CANARY_WAY, SHADOW_WAY) for g in (FAST, SLOW))
         return [f"{each.way} {each.guard}: {each.judgement}" for each in found if each]
 
@@ -97,16 +97,16 @@ def test_decisions_lead_an_equal_version_from_shadow_to_half(scene: Scene, tmp_p
     canary, shadow = (judge.gathering._ways[way] for way in (CANARY_WAY, SHADOW_WAY))
     judge.until(lambda: canary.tallies.found[0].sum() >= sum(expected), "all is counted")
     judge.loop.close()
-    # Every decision counts, for the arm that it bears; none failed.
+    # Every decision is counted for its own arm, and none failed.
     assert canary.tallies.found[0].sum(axis=1).tolist() == expected
     assert canary.tallies.found[1].sum() == 0
     assert canary.seen == sum(n for (revision, _), n in arms.items() if revision > first)
     assert shadow.seen == len(scene.shadows()) == arms[first, "champion"]
-    # Both arms' calls were timed.
+    # The calls of both arms were timed.
     calls = canary.slots.sample()
     assert calls is not None
     assert min(calls.canary_count.sum(), calls.control_count.sum()) > 0
-    # Equal versions decide alike: in shadow not one outcome differs.
+    # Equal versions decide alike: in shadow no outcome differs.
     alerts = shadow.tallies.found[2]
     assert alerts[CANARY_SIDE].tolist() == alerts[CONTROL_SIDE].tolist()
     told = scene.log.refresh().verdicts["fast"].verdict
@@ -120,7 +120,7 @@ DELTA = 50.0
 
 
 def labels(scene: Scene) -> None:
-    """Publish a label of every transaction, known a minute after it: one in ten is a fraud."""
+    """Publish a label of every transaction, known a minute after it; one in ten is a fraud."""
     tell = codec("label")
     producer = Producer(config.common(scene.kafka) | {"enable.idempotence": True})
     shared = ("transaction_id", "customer_id", "terminal_id", "event_time")
@@ -145,7 +145,7 @@ def test_labels_promote_a_version_that_costs_no_more(scene: Scene, tmp_path: Pat
         judge = Judge(scene, tmp_path / "judge.sqlite")
         scene.feed(0.3)
         scene.decided()
-        # Without a label there is no fraud, and without a fraud no answer.
+        # Without labels no frauds are known, so there is no verdict.
         judge.until(lambda: "slow" in scene.log.refresh().verdicts, "a slow verdict")
         told = scene.log.refresh().verdicts["slow"].verdict
         assert told.verdict is Verdict.NO_DATA

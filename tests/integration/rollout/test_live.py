@@ -1,4 +1,4 @@
-"""A scorer that follows the rollout: it swaps, ramps, refuses and rolls back while it decides."""
+"""A scorer that follows the rollout swaps, ramps, refuses and rolls back while it decides."""
 
 import json
 import shutil
@@ -88,7 +88,7 @@ def test_a_version_ramps_from_shadow_to_half_and_back_live(
     assert {each[:2] for each in versions if each[0] != "canary"} == {
         ("champion", "1.0.0"), ("control", "1.0.0")
     }  # fmt: skip
-    # What was shadowed never decided, and was scored for each decision of that stage.
+    # The shadow never decided, and scored every decision of that stage.
     scores = scene.shadows()
     of_stage = {at for at, d in found.decisions.items() if d["plan_revision"] == revisions[0]}
     assert {(s["source_partition"], s["source_offset"]) for s in scores} == of_stage
@@ -99,7 +99,7 @@ def test_a_version_ramps_from_shadow_to_half_and_back_live(
         assert each["champion_score"] == decision["score"]
         assert each["champion_decision"] == decision["decision"]
     assert len(shadowed.decisions) > len(before.decisions)
-    # A customer that the canary has keeps it, until the rollback.
+    # A customer of the canary stays there until the rollback.
     canary: dict[str, list[tuple[int, bool]]] = defaultdict(list)
     for at in sorted(found.decisions):
         d = found.decisions[at]
@@ -173,7 +173,7 @@ def test_a_takeover_decides_by_the_active_revision(scene: Scene) -> None:
 def test_two_scorers_killed_in_a_ramp_decide_each_record_once(
     scene: Scene,
 ) -> None:
-    """Each stage begins while a scorer is down, or is killed a moment after it was told."""
+    """Each stage begins while a scorer is down, or the scorer is killed right after its command."""
     scene.plan(strategy="champion", versions={"champion": OLD})
     with ExitStack() as stack:
         scorers = [stack.enter_context(scene.scorer(f"{name}-0", instance=name)) for name in "ab"]
@@ -277,7 +277,7 @@ def test_one_that_fails_for_made_up_transactions_never_decides(scene: Scene, mod
 def test_a_rollback_waits_for_no_download(
     scene: Scene, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store hangs while it is asked for the canary."""
+    """The store hangs when the canary is requested."""
     hangs, goes_on = threading.Event(), threading.Event()
     real = loader.load_bundle
 
@@ -300,7 +300,7 @@ def test_a_rollback_waits_for_no_download(
 
 
 def test_versions_that_no_revision_names_are_unloaded(scene: Scene, models: Path) -> None:
-    """The last revision's stay, because a batch may still be decided by it."""
+    """The last revision's versions stay, because it may still decide a batch."""
     left: list[str] = []
     scene.plan(strategy="champion", versions={"champion": SHIPPED})
     settings = Settings(kafka=scene.kafka, models=Models(directory=models))
@@ -315,6 +315,6 @@ def test_versions_that_no_revision_names_are_unloaded(scene: Scene, models: Path
             wait_until(lambda r=revision: shown(versions) == [r], f"{revision} is shown")  # type: ignore[misc] # bound now
         wait_until(lambda: left == [SHIPPED], lambda: f"unloaded: {left}")
         assert {each.label for each in versions.fleet.models[3]} == {NEW}
-        # What was unloaded comes back when it is asked for.
+        # An unloaded version is loaded again when it is needed.
         versions.need(1)
         wait_until(lambda: shown(versions) == [1, 3], lambda: f"1 and 3: {shown(versions)}")

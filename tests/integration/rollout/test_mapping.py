@@ -1,4 +1,4 @@
-"""A field is renamed upstream: each record is read by the mapping that decides its offset."""
+"""A field is renamed upstream: each record is read by the mapping that is active at its offset."""
 
 import json
 import signal
@@ -52,7 +52,7 @@ def test_a_renamed_field_is_read_by_the_mapping_of_its_offset(
 ) -> None:
     directory = with_foreign_schema(tmp_path)
     scene.variables["STREAM_SCORER_REGISTRY__DIRECTORY"] = str(directory)
-    # Late records have another order; what stays is in the order of event time.
+    # Without late records, the input is in the order of event time.
     ours = [r for r in scene.records if r.value is not None and b"late-" not in r.value]
     half, rest = len(ours) // 2, 3 * len(ours) // 4
     native = kafka_topics(kafka_settings())
@@ -136,7 +136,7 @@ def test_an_extra_field_with_another_definition_is_warmed(
         process.wait_ready()
         scene.feed_until(len(ours) // 4)
         scene.decided()
-        # It has the same values: only the definition is another one.
+        # The values are the same; only the definition differs.
         changed = FIRST | {"extra": {"gross": GROSS | {"optional": True}}}
         second = scene.plan(**alone, shared={"events": changed})
         lacks = "fraud:1.4.0 is warming: the rings do not keep gross (double) as this events.toml"
@@ -149,7 +149,7 @@ def test_an_extra_field_with_another_definition_is_warmed(
     by_revision(scene, found)
     counts = Counter(d["plan_revision"] for d in found.decisions.values())
     assert counts.keys() == {first, second}
-    # It goes on until the window lies behind what the checkpoint had without the field.
+    # The first plan decides until the window no longer includes events stored without the field.
     assert counts[first] >= half
     settings = Settings(
         kafka=scene.kafka, models=Models(directory=models), registry=Registry(directory=directory)
@@ -160,7 +160,7 @@ def test_an_extra_field_with_another_definition_is_warmed(
 
 
 def decided_after_a_kill(scene: Scene, count: int) -> Outcome:
-    """Decide everything up to a number of records with a new process, and let it end."""
+    """Decide all records up to a number with a new process, and stop it."""
     with scene.scorer("second") as process:
         process.wait_ready()
         scene.feed_until(count)
@@ -171,7 +171,7 @@ def decided_after_a_kill(scene: Scene, count: int) -> Outcome:
 
 
 def verified(scene: Scene) -> None:
-    """Compute the state again from both mappings' records: it is what the scorers wrote."""
+    """Compute the state again from the records of both mappings; it equals what scorers wrote."""
     told = environment(scene.kafka) | scene.variables
     for command in ("verify", "rebuild", "verify"):
         words = ["state", command, "--model", OLD, "--json"]
@@ -186,7 +186,7 @@ def verified(scene: Scene) -> None:
 def profiled_rows(
     kafka: Kafka, count: int, registry: Registry, scorers: str = ""
 ) -> tuple[list[Row], int]:  # fmt: skip
-    """Profile a topic from its beginning; return the terminals' rows and the watermark."""
+    """Profile a topic from its beginning; return the terminal profile rows and the watermark."""
     own = Settings(
         kafka=kafka, registry=registry, profiler=Profiler(group=f"{kafka.group}-profiler")
     )
@@ -204,7 +204,7 @@ def profiled_rows(
 
 
 def profiled_alike(scene: Scene, native: Kafka, registry: Registry) -> None:
-    """A profiler over both mappings' records makes the rows of the native topic."""
+    """Assert that the records of both mappings give the same rows as the native topic."""
     count = len(scene.records)
     expected, least = profiled_rows(native, count, Registry())
     found, reached = profiled_rows(scene.kafka, count, registry, scene.kafka.group)
@@ -229,7 +229,7 @@ def test_a_new_rate_holds_from_its_plans_activation_on(
     before = {day[0]: "0.9"}
     after = {**before, day[len(rows) // 2]: "7/9"}
     start = datetime.fromisoformat(day[len(rows) // 2]).replace(tzinfo=UTC)
-    # Half of the customers pay in dollars; without rates the same amounts come in euros.
+    # Half of the customers pay in dollars. For the comparison, the same amounts are sent in euros.
     dollars, euros = [], []
     for record, row in zip(ours, rows, strict=True):
         paid, amount = "EUR", row["amount_minor"]
@@ -277,5 +277,5 @@ def test_a_new_rate_holds_from_its_plans_activation_on(
 
 
 def rates(dollar: dict[str, str]) -> dict[str, Any]:
-    """Return a table of events.toml that has rates alone."""
+    """Return a table of events.toml that has only rates."""
     return {"rates": {"base": "EUR", "USD": dollar}}

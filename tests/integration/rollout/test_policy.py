@@ -1,4 +1,4 @@
-"""A policy change moves decisions at its activation and nothing else; reproduce knows it."""
+"""A new policy changes only decisions after its activation, and reproduce knows it."""
 
 from collections import Counter
 from pathlib import Path
@@ -29,7 +29,7 @@ def days() -> int:
 
 
 def wanted(decision: dict[str, Any], policy: dict[str, Any]) -> str:
-    """Say in plain Python what a decision should be; its first feature is the amount."""
+    """Return the expected outcome, in plain Python; the first feature is the amount."""
     told = read_manifest(MODELS_DIRECTORY / "fraud" / "1.0.0").thresholds
     limits = policy.get("default", {"review": told.review, "block": told.block})
     amount = decision["features"][0]
@@ -70,14 +70,14 @@ def test_a_policy_changes_outcomes_from_its_activation_on(scene: Scene, models: 
         seen[number, decision["decision"]] += 1
     first, second, third = policies
     assert seen[second, "REVIEW"] > 3 * max(seen[first, "REVIEW"], seen[third, "REVIEW"])
-    # Features, scores, arms and flags are those that the input gives, under each revision.
+    # Under each revision, features, scores, arms and flags are those of the input.
     for depth in DEPTHS:
         told = reproduced(scene.kafka, models, depth=depth)
         told.refuse()
         assert told.equal == told.chosen == len(found.decisions) > 900
         assert ("segment" in told.given) == (depth == "recorded")
 
-    # A decision by another revision's policy is found, at both depths.
+    # A decision by another revision's policy is found at both depths.
     place, victim = next(
         (at, d) for at, d in found.decisions.items()
         if d["plan_revision"] == second and wanted(d, POLICY) == "REVIEW"

@@ -1,4 +1,4 @@
-"""Decisions of a ramp, a kill and a rollback: reproduced, arms and all."""
+"""Decisions of a ramp with a kill and a rollback are reproduced, including their arms."""
 
 import base64
 import signal
@@ -77,7 +77,7 @@ def test_a_ramp_a_kill_and_a_rollback_match_unlike_a_changed_arm(
         assert told.examples[0]["recorded"] == next(iter(values.values()))
         assert told.examples[0]["recomputed"] == victim[field]
 
-    # A log whose commands do not count under these keys is not taken for none.
+    # A log whose commands have other keys is not treated as an empty log.
     stranger = Settings(kafka=scene.kafka, models=Models(directory=models))
     key = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="
     with pytest.raises(RolloutError, match="has no such revision that counts"):

@@ -1,4 +1,4 @@
-"""Decisions for which a model failed, reproduced: the champion took over, or nobody scored them."""
+"""Decisions with a failed model are reproduced, with the champion as the fallback or no score."""
 
 from collections.abc import Callable
 from typing import Any
@@ -46,7 +46,7 @@ def test_what_a_model_failed_for_is_taken_as_given(
     everything_once(found, RECORDS)
     flagged = [d for d in found.decisions.values() if given in (*d["flags"], *d["reasons"])]
     assert flagged
-    # The models are whole again, and are asked for all the others.
+    # The models work again, and recompute all other decisions.
     for depth in DEPTHS:
         told = reproduce(
             Settings(kafka=kafka, models=models), Question(depth, first_ms=EVER), silent

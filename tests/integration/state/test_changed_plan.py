@@ -1,4 +1,4 @@
-"""A plan with another cap or currency than the rings were kept by."""
+"""A plan whose cap or currency differs from the one of the checkpoint."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -39,14 +39,14 @@ def test_a_changed_currency_stops_and_a_larger_cap_is_reported(
         assert raised.value.exit_code == 9
         assert "stream-scorer state rebuild" in raised.value.fix
 
-    # What a smaller cap leaves behind is not there when it grows again.
+    # Events that a smaller cap evicted are still missing when the cap grows again.
     small = restored_only(settings, deployment=changed(tmp_path, "ring_cap = 4096", "ring_cap = 3"))
     assert small.heard.of(StateIncomplete) == []
     assert max(len(times) for own in small.rings().values() for _, times, *_ in own) == 3
     again = feed(ours, transactions(days=4)[:200])
     shrunk = live(settings, {p: ends[p] + more for p, more in again.items()},
                   plan=changed(tmp_path, "ring_cap = 4096", "ring_cap = 3").plan)  # fmt: skip
-    # Whole is what is newer than the oldest event of every ring that was full.
+    # History is complete from the oldest event of every full ring on.
     whole_since = {
         partition: max(times[0] for _, times, *_ in own if len(times) == 3)
         for partition, own in shrunk.rings().items()

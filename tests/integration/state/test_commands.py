@@ -1,4 +1,4 @@
-"""The ``state`` commands against a real broker."""
+"""The ``state`` commands with a real broker."""
 
 import json
 from collections.abc import Callable
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.kafka
 
 
 class Group:
-    """A group that has scored its input and left a checkpoint."""
+    """A group that has scored its input and written a checkpoint."""
 
     def __init__(self, kafka: Kafka, ends: dict[int, int], life: Life, url: str) -> None:
         self.kafka = kafka
@@ -217,7 +217,7 @@ def test_nothing_to_show_and_nothing_to_move(
 
 
 def test_a_payload_as_columns(group: Group) -> None:
-    """Taken apart and put together again, a payload is the same."""
+    """A payload that is read as columns and written again is the same."""
     for partition in range(4):
         rings = group.life.work.rings.of(partition)
         for number in range(1024):

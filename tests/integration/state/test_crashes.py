@@ -1,4 +1,4 @@
-"""Crashed at ten random points: the state equals a replay, and it did not come from zero."""
+"""After ten random crashes the state equals a replay, which did not start at the beginning."""
 
 import random
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def test_ten_crashes_leave_the_state_of_a_replay(
     kafka_topics: Callable[..., Kafka],
     tmp_path: Path,
 ) -> None:
-    choose = random.Random(7)  # noqa: S311 it chooses where to crash
+    choose = random.Random(7)  # noqa: S311 random places of crashes
     records = leavers()
     ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
     url: dict[str, Any] = {"url": f"file://{tmp_path}"} if where == "files" else {}
@@ -59,7 +59,7 @@ def test_ten_crashes_leave_the_state_of_a_replay(
     assert again.rings() == expected.rings
     assert {p: each.first_offset for p, each in again.restored.items()} == ends
 
-    # A crash behind a whole cycle is replayed from the cycle, not from the beginning.
+    # After a complete cycle, a restart replays only from that cycle, not from the beginning.
     laps = 40
     more = feed(ours, transactions(days=10))
     after = {p: end + more[p] for p, end in ends.items()}

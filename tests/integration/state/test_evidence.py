@@ -1,4 +1,4 @@
-"""What ``state verify`` and ``state rebuild`` make of too little input, and of a second version."""
+"""``state verify`` and ``state rebuild`` with too little input, and with a second version."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -110,8 +110,8 @@ def test_retained_input_is_compared_and_differences_found(
     assert 0 < two["events"] < one["events"]
     assert two["replayed"] == scored.ends[1] - scored.ends[1] // 2
 
-    # A customer is taken out of a bucket: first one of whom only the deleted input could tell, then
-    # one who has paid since.
+    # Remove a customer from a bucket: first one with events only in the deleted input, then one
+    # with events in the retained input.
     kept = {n: columns_of(b.payload) for n, b in buckets(ours, 1).items() if b.payload}
     recent = {n: dict(columns.events(two["since"])) for n, columns in kept.items()}
     old = next(n for n, columns in kept.items() if len(columns.customers) > len(recent[n]))
@@ -124,7 +124,7 @@ def test_retained_input_is_compared_and_differences_found(
 
 
 def forget(kafka: Kafka, number: int, customer: bytes) -> None:
-    """Take a customer out of a bucket of partition 1."""
+    """Remove a customer from a bucket of partition 1."""
     bucket = buckets(kafka, 1)[number]
     columns = columns_of(bucket.payload)
     left = [at for at, each in enumerate(columns.customers) if each != customer]
@@ -150,7 +150,7 @@ def test_one_old_record_at_the_beginning_claims_no_history(
     kafka_topics: Callable[..., Kafka],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Nor does a rejected one: neither after a rebuild, nor without a checkpoint."""
+    """Nor does a rejected record, neither after a rebuild nor without a checkpoint."""
     monkeypatch.setattr(history_start, "FIRST", 20)
     ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
     encode = transaction_codec().encode

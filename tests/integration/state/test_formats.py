@@ -1,4 +1,4 @@
-"""Formats of the checkpoint on a real broker: what the version before wrote, and writes again."""
+"""Checkpoint formats on a real broker, including the previous version's."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -63,7 +63,7 @@ def owner_of(settings: Settings) -> Owner:
 
 
 def with_recording(settings: Settings) -> Settings:
-    """Put the recorded checkpoint in the group's store."""
+    """Write the recorded checkpoint to the group's store."""
     owner = owner_of(settings)
     store = store_of(settings, owner)
     for partition in range(PARTITIONS):
@@ -72,7 +72,7 @@ def with_recording(settings: Settings) -> Settings:
 
 
 def inspected(settings: Settings) -> Counter[int]:
-    """Return how many buckets there are of each format."""
+    """Return the number of buckets of each format."""
     counts: Counter[int] = Counter()
     for each in inspect(open_checkpoint(settings)):
         counts.update(each.formats)
@@ -118,7 +118,7 @@ def test_the_recorded_checkpoint_restores_to_a_replays_state(made: Made) -> None
 
 
 def replay_up_to(offsets: dict[int, int], made: Made) -> dict[int, Any]:
-    """Return what a replay of the input alone, up to these offsets, remembers."""
+    """Return the rings after a replay of the input up to these offsets."""
     settings = made()
     commit(settings.kafka, offsets)
     return restored_only(settings).at_restore
@@ -128,7 +128,7 @@ def replay_up_to(offsets: dict[int, int], made: Made) -> dict[int, Any]:
 def test_an_upgrade_and_a_downgrade_pass_through_both_formats(made: Made) -> None:
     settings = with_recording(made())
 
-    # Upgraded: the first batches write format 2 beside what there is.
+    # Upgrade: the first batches write format 2, next to existing buckets of format 1.
     batches = 0
 
     def hook(stage: str) -> None:
@@ -139,14 +139,14 @@ def test_an_upgrade_and_a_downgrade_pass_through_both_formats(made: Made) -> Non
 
     ends = dict.fromkeys(range(PARTITIONS), 10**9)
     assert live(settings, ends, hook, start=None).crashed
-    # A file store has them a moment after the commit.
+    # A file store writes shortly after the commit.
     wait_until(lambda: set(inspected(settings)) == {1, 2}, "both formats")
     stood = committed(settings.kafka)
     mixed = restored_only(settings)
     assert any(each.first_offset < each.end_offset for each in mixed.restored.values())
     assert mixed.at_restore == replay_up_to(stood, made)
 
-    # Downgraded: the version before reads what there is once nothing else is left.
+    # Downgrade: the previous version can read the checkpoint once all of it is of format 1.
     older = in_format(settings, 1)
     for each in (older, settings):
         stood = committed(settings.kafka)

@@ -1,4 +1,4 @@
-"""A partition that changes hands takes its state with it, and stands still for seconds at most."""
+"""A partition moves to another member with its state, and pauses for only a few seconds."""
 
 import signal
 import threading
@@ -72,7 +72,7 @@ def test_what_is_revoked_is_flushed_first(
 
 
 def assigned(scorer: ScorerProcess) -> float:
-    """Return how many partitions a scorer has; 0 while it starts."""
+    """Return a scorer's number of partitions; 0 while it starts."""
     try:
         return scorer.metric("stream_scorer_partitions_assigned") or 0
     except OSError:
@@ -80,7 +80,7 @@ def assigned(scorer: ScorerProcess) -> float:
 
 
 def longest_pause(kafka: Kafka) -> float:
-    """Return for how many seconds a record stood in a partition with nothing decided there."""
+    """Return the longest time, in seconds, for which a partition had records but no outcome."""
     topics = kafka.topics
     arrived = {
         (message.partition(), message.offset()): message.timestamp()[1]
@@ -107,7 +107,7 @@ def test_scaling_and_restarts_decide_once_and_pause_for_seconds(
     other = ours.model_copy(update={"instance": f"{ours.instance}-2"})
     with ScorerProcess(ours, tmp_path / "first", "--from", "earliest") as first:
         first.wait_ready()
-        # From here on: before it, the input would have waited for the first one's start.
+        # Started only now, because the input would otherwise wait for the first scorer's start.
         source = SteadyFeed(ours, transactions(days=300))
         source.start()
         try:

@@ -1,4 +1,4 @@
-"""``state repartition`` where a customer's history lies in several partitions, or it is cut off."""
+"""``state repartition`` of customers with histories in several partitions, and when interrupted."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +27,7 @@ Ring = list[tuple[int, int, int]]
 
 
 def astray(key: bytes, number: int) -> int:
-    """Return where a producer that partitions otherwise puts some of the records."""
+    """Return some of the records in other partitions, as another partitioner places them."""
     home = partition_of(key, PARTITIONS)
     return (home + number % 3) % PARTITIONS if int(key) % 3 == 0 else home
 
@@ -50,7 +50,7 @@ def group(
     kafka_topics: Callable[..., Kafka],
     tmp_path: Path,
 ) -> Group:
-    """Return a group of which every third customer may have rings in several partitions."""
+    """Return a group in which every third customer may have rings in several partitions."""
     ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
     ends = feed_astray(ours)
     url = f"file://{tmp_path}/checkpoints" if request.param == "files" else ""
@@ -68,7 +68,7 @@ def rings_of(life: Life) -> dict[bytes, list[Ring]]:
 
 
 def united(rings: list[Ring]) -> Ring:
-    """Return what one partition would have made of it: in the order of time, each id once."""
+    """Return the customer's ring if one partition had had all events: by time, each id once."""
     whole: Ring = []
     for event in sorted((event for ring in rings for event in ring), key=lambda event: event[0]):
         if event[2] not in {known[2] for known in whole}:
@@ -82,7 +82,7 @@ def after_move(group: Group) -> Life:
 
 
 def moved_whole(group: Group) -> None:
-    """Assert that every history is where its customer is now, and whole."""
+    """Assert that every history is complete, and in its customer's new partition."""
     found = after_move(group).rings()
     expected = {key: united(rings) for key, rings in rings_of(group.life).items()}
     assert {key: list(zip(*columns, strict=True)) for own in found.values()

@@ -1,4 +1,4 @@
-"""A version with more features: served at once over stored fields, else warmed beside the first."""
+"""A version with more features is served immediately if its fields are stored, else warmed."""
 
 import shutil
 from collections.abc import Callable
@@ -37,16 +37,16 @@ def test_new_versions_are_served_or_warmed_by_what_they_need(settings: Settings)
     for partition in life.work.rings.partitions():
         watermark[partition] = life.work.rings.of(partition).watermark
 
-    # A new aggregate over what is stored needs no code and no backfill.
+    # A new aggregate of stored fields needs no code and no backfill.
     restored_only(settings, deployment=Deployment(model="fraud:1.2.0"))
 
-    # A longer window and a further field do: alone it leaves, with the date.
+    # A longer window or a further field does: alone, the version exits and names the date.
     with pytest.raises(NotWarmError) as raised:
         restored_only(settings, deployment=Deployment(model="fraud:1.3.0"))
     assert raised.value.exit_code == 10
     assert "COUNT_45D, TERMINALS_7D have too little history" in raised.value.what
 
-    # Beside the first, it is warmed, and said from when on it can serve.
+    # Next to the first version it is warmed, and the date from which it can serve is reported.
     both = Deployment(model="fraud:1.0.0", warm="fraud:1.3.0")
     warmed = restored_only(settings, deployment=both)
     told = {each.partition: each for each in warmed.heard.of(ModelWarming)}

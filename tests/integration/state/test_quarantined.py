@@ -1,4 +1,4 @@
-"""Quarantined, the cause fixed, killed, replayed: the record is decided once."""
+"""A quarantined record that is replayed after the fix is decided once, even with a kill."""
 
 import signal
 from collections import Counter
@@ -36,23 +36,23 @@ EVERY = 97
 
 
 def with_poison(days: int) -> tuple[Record, ...]:
-    """Return good transactions of few customers; now and then one for which the hooks raise.
+    """Return valid transactions of few customers; for some of them the hooks raise.
 
-    Their customers have others before and after them, which see whether they were folded.
+    Their customers have earlier and later transactions, which show whether they were folded.
     """
     good = [record for record in transactions(days, customers=40) if not record.bad]
     return tuple(poisoned(r) if n % EVERY == EVERY // 2 else r for n, r in enumerate(good))
 
 
 def by_id(found: Outcome) -> dict[str, dict[str, Any]]:
-    """Return decisions by transaction, each decided once."""
+    """Return decisions by transaction; assert that each is decided once."""
     ids = Counter(each["transaction_id"] for each in found.decisions.values())
     assert set(ids.values()) == {1}
     return {each["transaction_id"]: each for each in found.decisions.values()}
 
 
 def failing() -> Any:
-    """Return a context in which batches that hold poison fail."""
+    """Return a context in which batches with a poisoned transaction fail."""
     return patch.object(
         scoring, "decide_batch", scorer_with_hooks.preceded(scorer_with_hooks.raise_for_poison)
     )
@@ -98,7 +98,7 @@ def test_a_quarantined_record_is_decided_once_despite_a_kill(
     with failing():
         live(settings_of(calm_kafka), first)
 
-    # The cause is fixed: the hooks are gone.
+    # The cause is fixed: the new process has no hooks.
     with process("fixed") as scorer:
         scorer.wait_ready()
         assert replay_letters(ours).copied == {"INTERNAL": poison}
@@ -121,7 +121,7 @@ def test_a_quarantined_record_is_decided_once_despite_a_kill(
     assert dumps(state) == dumps(expected)
     assert outcome(calm_kafka).decisions == found.decisions
 
-    # An input that never held the originals, under a scorer that never failed.
+    # An input without the originals, decided by a scorer that never failed.
     never_kafka = kafka_topics(kafka_settings(session_timeout_ms=6_000))
     never = live(settings_of(never_kafka), copied_without(ours, never_kafka, found.dead_letters))
     assert never.rings() == state.rings()
@@ -131,7 +131,7 @@ def test_a_quarantined_record_is_decided_once_despite_a_kill(
 def copied_without(
     source: Kafka, target: Kafka, places: dict[tuple[int, int], Any]
 ) -> dict[int, int]:
-    """Copy an input without some of its records; return how many each partition got."""
+    """Copy an input without some of its records; return the number in each partition."""
     producer = Producer(config.common(target) | {"enable.idempotence": True, "linger.ms": 20})
     counts = dict.fromkeys(range(PARTITIONS), 0)
     for message in read_all(source, source.topics.transactions):

@@ -1,4 +1,4 @@
-"""Rejected, the cause fixed, crashed, taken over, replayed: each record is decided once."""
+"""Rejected records are decided once after the fix, despite crashes, takeovers and replays."""
 
 import signal
 from collections import Counter
@@ -57,7 +57,7 @@ def deployed(of: Configuration) -> Deployment:
 
 
 def remembered(kafka: Kafka, partition: int) -> Rejected:
-    """Return what the state topic remembers of a partition's rejections."""
+    """Return what the state topic has of a partition's rejections."""
     owner = Owner(kafka.group, kafka.topics.transactions)
     found = Rejected(owner, partition)
     for records in TopicStore(kafka, owner).read(partition):
@@ -67,7 +67,7 @@ def remembered(kafka: Kafka, partition: int) -> Rejected:
 
 
 class Crashes:
-    """A hook that crashes once, after a number of laps of one stage."""
+    """A hook that crashes once, when a stage has been reached a number of times."""
 
     def __init__(self, stage: str, laps: int) -> None:
         self._stage = stage
@@ -81,14 +81,14 @@ class Crashes:
 
 
 def rejected_of(kafka: Kafka, records: list[Timed]) -> Counter[str]:
-    """Return how many dead letters there are by reason; they are those that are expected."""
+    """Return the number of dead letters by reason; assert that they are the expected ones."""
     found = Counter(letter[0] for letter in outcome(kafka).dead_letters.values())
     assert found == Counter(each.record.bad for each in records if each.record.bad)
     return found
 
 
 def each_once(kafka: Kafka, records: list[Timed], copies: int) -> None:
-    """Assert that every record, rejected first or not, is decided once and is never DUPLICATE."""
+    """Assert that every record, rejected first or not, is decided once and never DUPLICATE."""
     found = outcome(kafka)
     assert found.doubled == []
     assert len(found.dead_letters) == copies
@@ -109,7 +109,7 @@ def test_a_rejected_record_is_decided_once_despite_a_crash(
     records = rejected_and_good(days=12)
     ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
     url: dict[str, Any] = {"url": f"file://{tmp_path}/state"} if where == "files" else {}
-    # No bucket is written: whatever a restore knows of rejections it has from the segments.
+    # No bucket is written, so a restore knows rejections only from the segments.
     crashing = settings_of(ours, 40, bytes_per_event=0, buckets_per_second=0, **url)
     first = feed_timed(ours, records)
     assert live(broken.of(crashing), first, Crashes(stage, 3), plan=broken.plan).crashed
@@ -121,7 +121,7 @@ def test_a_rejected_record_is_decided_once_despite_a_crash(
     calm = settings_of(calm_kafka, 40)
     live(broken.of(calm), first, plan=broken.plan)
 
-    # Taken over under the fixed configuration, from the input alone.
+    # Restored under the fixed configuration, from the input alone.
     taken = restored_only(fixed.of(crashing), deployment=deployed(fixed))
     assert dumps(taken) == dumps(life)
     assert replay_letters(ours).copied == rejected
@@ -143,7 +143,7 @@ def test_rejections_survive_a_kill_a_fixed_plan_and_a_replay(
     broken, fixed = broken_and_fixed(tmp_path)
     records = rejected_and_good(days=8)
     ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
-    # Of each partition's last batch, too, something was rejected, and nothing comes after it.
+    # Each partition's last batch also has a rejected record, and nothing comes after it.
     bad = [each for each in records if each.record.bad]
     last = {each.record.partition: each for each in bad}
     records += [Timed(_again(each.record), each.timestamp) for each in last.values()]
@@ -209,7 +209,7 @@ def test_all_rejected_for_another_currency_in_the_plan(
 
 
 def _again(record: Record) -> Record:
-    """Return a record whose transaction is another one, and which is rejected for the same."""
+    """Return a record with another transaction id that is rejected for the same reason."""
     other = record.value.replace(b"fixable-", b"fixablf-") if record.value else None
     assert other != record.value
     return Record(record.key, other, record.bad)
@@ -235,16 +235,16 @@ def test_commands_skip_rejected_records(
     again = restored_only(fixed.of(settings), deployment=deployed(fixed))
     assert dumps(again) == dumps(life)
     refuse_differences(verify(open_checkpoint(fixed.of(settings)), deployed(fixed)))
-    # The group's offsets stay: what was rejected stays rejected.
+    # The group's offsets did not change, so rejected records stay rejected.
     assert {partition: remembered(ours, partition).segments for partition in first} == held
 
-    # What was decided is missed nowhere, and what was rejected is not missed.
+    # No decision is missing, and rejected records are not reported as missing.
     question = Question("input", first_ms=0, plan=fixed.plan)
     past = reproduce(fixed.of(settings), question, lambda *_: None)
     assert past.equal == past.chosen == len(outcome(ours).decisions)
     assert (past.missing, past.unexpected, past.removed) == (0, 0, [])
 
-    # Offsets that were set back: what is past them is judged again, by the plan of then.
+    # With offsets set back, later records are judged again, by the plan that is active then.
     half = {partition: end // 2 for partition, end in first.items()}
     set_back(ours, half)
     with pytest.raises(StateError, match="is before it") as raised:
@@ -274,7 +274,7 @@ def test_a_repartition_skips_rejected_records(
         if stage == "commit" and committed(ours) == first:
             raise Crash
 
-    # Everything is committed, and most buckets lack what came after them, or are not there.
+    # All is committed, but most buckets are older than the last records, or do not exist.
     life = live(broken.of(settings), first, at_the_end, plan=broken.plan)
     assert life.crashed
     grow(ours, ours.topics.transactions, PARTITIONS + 3)
@@ -303,7 +303,7 @@ def test_a_rebuild_finds_rejections_of_versions_without_segments(
     for partition in first:
         forget(ours, partition)
         assert remembered(ours, partition).segments == ()
-    # Of what was decided, a dead letter is no evidence, whatever it says.
+    # A decided record's dead letter is not evidence of a rejection, whatever it states.
     forge(ours, next(iter(outcome(ours).decisions)))
 
     told = rebuild(open_checkpoint(fixed.of(settings)), deployed(fixed))
@@ -324,7 +324,7 @@ def test_a_rebuild_finds_rejections_of_versions_without_segments(
 
 
 def forget(kafka: Kafka, partition: int) -> None:
-    """Take away what is remembered of rejections, as if no version had written it."""
+    """Remove all rejections from the state topic, as if the version had not written them."""
     owner = Owner(kafka.group, kafka.topics.transactions)
     store = TopicStore(kafka, owner)
     segments = remembered(kafka, partition).segments
@@ -332,7 +332,7 @@ def forget(kafka: Kafka, partition: int) -> None:
 
 
 def forge(kafka: Kafka, place: tuple[int, int]) -> None:
-    """Write a dead letter of a record that was decided."""
+    """Write a dead letter of a decided record."""
     (message,) = [
         each
         for each in read_all(kafka, kafka.topics.transactions)
@@ -372,7 +372,7 @@ def test_a_forged_header_bypasses_nothing(
     letter = f"{ours.topics.dead_letters}:0:0".encode()
     producer = Producer(config.common(ours))
     for record in records:
-        # As if each had been a dead letter's copy.
+        # Each has the header of a dead letter's copy.
         producer.produce(
             ours.topics.transactions, record.value, record.key, record.partition,
             headers=[("replayed-from", letter)],

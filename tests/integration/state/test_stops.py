@@ -1,4 +1,4 @@
-"""What does not fit stops the scorer with the command that resolves it."""
+"""State that does not fit stops the scorer with the command that fixes it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,10 +34,10 @@ Made = Callable[[], tuple[Kafka, dict[int, int]]]
 def scored(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
 ) -> tuple[Kafka, dict[int, int]]:
-    """Return a group that has scored its input and left a checkpoint."""
+    """Return a group that has scored its input and written a checkpoint."""
     ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
     ends = feed(ours, transactions(days=4))
-    # Whoever stops in order leaves all of it behind.
+    # A graceful stop writes the complete checkpoint.
     assert not live(settings_of(ours, 40), ends).crashed
     return ours, ends
 
@@ -106,13 +106,13 @@ def test_deleted_offsets_stop_every_start(
     scored: tuple[Kafka, dict[int, int]], start: Literal["earliest", "latest"]
 ) -> None:
     ours, _ = scored
-    feed(ours, transactions(days=1))  # what --from latest would skip, undecided
+    feed(ours, transactions(days=1))  # these would be skipped by --from latest
     client = admin(ours)
     client.delete_consumer_groups([ours.group])[ours.group].result()
     decided = len(outcome(ours).decisions)
     told = [stopped(ours, Deployment("fraud:1.0.0", start=start)) for _ in range(2)]
     for error in told:
-        # Which partition says so first is a matter of time.
+        # Which partition reports it first depends on timing.
         assert "the group has no committed offset, though buckets" in error.what
         assert "find out who deleted the group's offsets" in error.fix
     assert set(committed(ours).values()) == {OFFSET_INVALID}
@@ -179,7 +179,7 @@ def test_more_partitions_stop_it(scored: tuple[Kafka, dict[int, int]]) -> None:
     error = stopped(ours)
     assert "has 4 partitions, and the input" in error.what
     assert "state repartition" in error.fix
-    # Nor is a partition without a bucket of its own taken for a new one.
+    # A partition without buckets is not treated as a new one either.
     grow(ours, ours.topics.state, 6)
     set_offsets(ours, {4: 0, 5: 0})
     assert "had 4 partitions; now it has 6" in stopped(ours).what

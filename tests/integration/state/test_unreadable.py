@@ -1,4 +1,4 @@
-"""A batch that cannot be inflated, in the input: its records are dead letters, all else decided."""
+"""A batch that cannot be inflated: its records are dead letters, all others are decided."""
 
 from collections.abc import Callable
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.kafka
 
 BOMBS = 150
 BATCH = 60
-"""Records of a transaction: a restart begins inside the batch that cannot be inflated."""
+"""Records per transaction; a restart begins inside the batch that cannot be inflated."""
 
 
 def feed_bomb(kafka: Kafka, partition: int) -> None:
@@ -42,7 +42,7 @@ def feed_bomb(kafka: Kafka, partition: int) -> None:
 
 
 def crash_inside(kafka: Kafka, partition: int, first: int) -> Callable[[str], None]:
-    """Return a hook that ends the process once, at a commit between two records of the batch."""
+    """Return a hook that crashes once, at a commit between two records of the batch."""
     crashed: list[int] = []
 
     def hook(stage: str) -> None:
@@ -87,7 +87,7 @@ def test_each_record_of_such_a_batch_is_a_dead_letter_once(
     }
     assert BOMBS - BATCH <= sum(each.records for each in told) <= BOMBS
 
-    # What is rebuilt from the input gets past the batch, too, and is the same.
+    # A rebuild from the input also skips the batch, and gives the same state.
     expected = dumps(restored_only(settings))
     rebuild(open_checkpoint(settings), Deployment("fraud:1.0.0"))
     assert dumps(restored_only(settings)) == expected

@@ -1,4 +1,4 @@
-"""A model that needs more history than was kept waits, is rebuilt, or is taken as it is."""
+"""A model that needs more history than there is waits, is rebuilt, or is accepted cold."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,7 +29,7 @@ def test_a_longer_memory_waits_for_history(
     life = live(settings, ends)
     watermark = max(life.work.rings.of(p).watermark for p in range(4))
 
-    # Later events must be placed, so that windows reach back further than what was kept.
+    # More lateness makes the windows reach further back than the stored events.
     plan = tmp_path / "plan.toml"
     text = (MODELS_DIRECTORY / "fraud" / "plan.toml").read_text()
     lines = [line for line in text.splitlines() if not line.startswith("lateness_ms")]
@@ -48,7 +48,7 @@ def test_a_longer_memory_waits_for_history(
         assert each.features == MONTHLY
         assert watermark - _DAY_MS < each.warm_from_ms < watermark + 2 * _DAY_MS
 
-    # It is not forgotten by a restart, and a rebuild mends it.
+    # A restart does not accept it either; a rebuild fixes it.
     with pytest.raises(NotWarmError):
         restored_only(settings, deployment=longer)
     Group(ours, ends, life, "").run("rebuild", "--model", "fraud:1.0.0", "--plan", plan)

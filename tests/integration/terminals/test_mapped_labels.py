@@ -1,4 +1,4 @@
-"""A profiler over a user's own transactions and labels makes the rows of the rule."""
+"""A profiler of a user's own transactions and labels publishes the expected rows."""
 
 import json
 from collections.abc import Callable
@@ -46,7 +46,7 @@ label_time = {path = "booked", unit = "iso8601"}
 
 @dataclass(frozen=True, slots=True)
 class Foreign(Sent):
-    """A record of a user's own."""
+    """A record of a user's own topic."""
 
     state: str = "final"
 
@@ -83,7 +83,7 @@ def test_rows_of_a_users_labels_are_those_of_the_rule(
     theirs: list[Sent] = []
     for number, record in enumerate(records):
         if number % 20 == 0:
-            # Not final: it would turn the row's fraud around.
+            # An open label, which must not count: it states the opposite.
             theirs.append(
                 Foreign(record.number, record.event_time, not record.fraud,
                         record.event_time, record.customer,

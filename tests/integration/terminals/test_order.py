@@ -1,4 +1,4 @@
-"""What decides whether a label is in time: the order of reading, idle partitions, a late label."""
+"""What decides whether a label is in time: reading order, idle partitions, late labels."""
 
 from collections.abc import Callable
 
@@ -27,7 +27,7 @@ from tests.support.terminals.stage import (
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
-# The event clock of a transaction this much later settles the row of the first.
+# A transaction this much later settles the row of the first one.
 SETTLES = HOLD + PLAN.lateness_ms
 
 
@@ -54,7 +54,7 @@ def test_a_label_that_comes_when_the_row_has_left_is_counted(
     assert [row for row in rows if row[1] == START] == [("t0", START, True), ("t1", START, False)]
     settled = [h for h in told if isinstance(h, RowsSettled)]
     assert sum(h.late_labels["delivered_late"] for h in settled) == 1
-    # Kept, a label from the future would hold back where every restart begins.
+    # If it were kept, a label from the future would hold back the start offset of every restart.
     refused = [h.rejected for h in told if isinstance(h, BatchCommitted) and h.rejected]
     assert refused == [{"TIME_AHEAD": 1}]
 
@@ -68,7 +68,7 @@ def test_a_label_of_the_same_millisecond_is_read_first(
     label = Sent(0, START, True, START + DAY, ours[0])
     settles = Sent(2, START + SETTLES, customer=ours[1])
     send(kafka, [first])
-    # The transaction that settles the row is sent before its label, at the same time.
+    # The transaction that settles the row is sent before its label, with the same timestamp.
     send(kafka, [settles], SENT + 1_000)
     send(kafka, [label], SENT + 1_000)
     profiled(kafka, 3)
@@ -83,17 +83,17 @@ def test_idle_partitions_hold_nothing_and_busy_ones_do(
     kafka = kafka_topics(kafka_settings())
     behind, ahead = customers(2), customers(3)
     send(kafka, [Sent(0, START, customer=behind[0]), Sent(1, START, customer=ahead[0])])
-    # Within a minute of Kafka's time both count: the slower one holds the rows.
+    # Within a minute of Kafka time, both partitions count, so the slower one holds back the rows.
     send(kafka, [Sent(2, START + 2 * SETTLES, customer=ahead[0])], SENT + 30_000)
     profiled(kafka, 3)
     assert rows_of(kafka)[0] == []
-    # A minute later the silent one does not.
+    # A minute later the silent partition is idle.
     send(kafka, [Sent(3, START + 2 * SETTLES + HOUR, customer=ahead[0])], SENT + 61_000)
     profiled(kafka, 1, deployment=Deployment())
     rows, watermark = rows_of(kafka)
     assert [row[:2] for row in rows] == [("t0", START), ("t1", START)]
     assert watermark == START + SETTLES + HOUR
-    # What it brings now is too late for a row, and moves nothing back.
+    # Its next transaction is too late for a row, and does not move the watermark back.
     send(kafka, [Sent(4, START + HOUR, customer=behind[0])], SENT + 62_000)
     told = profiled(kafka, 1, deployment=Deployment())
     assert sum(h.late_rows for h in told if isinstance(h, RowsSettled)) == 1

@@ -1,4 +1,4 @@
-"""Decisions by a model that asks for terminals, reproduced: whole ones and degraded ones."""
+"""Decisions with terminal features, degraded or not, are reproduced."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_what_was_known_of_terminals_is_known_again(
     send(kafka, records[cut:], SENT + 100_000)
     paid = sum(record.fraud is None for record in records)
     scored(kafka, store, paid)
-    # What had not come then has come now.
+    # The rows that were missing then exist now.
     profiled(kafka, len(records) - cut)
     flags = hold_to(kafka, records, expected(records, 2**62))
     degraded = sum("degraded" in each for each in flags.values())
@@ -55,7 +55,7 @@ def test_what_was_known_of_terminals_is_known_again(
         assert found.equal == found.chosen == len(flags)
     assert "terminals' rows had left" not in found.given
 
-    # A watermark later than the event could use, and rows that nobody may take away.
+    # A watermark after the one that the event needs, and rows that must not be deleted.
     first = records[0]
     other = retold(kafka, "mark", _later)
     told = reproduced(other, store, "input")
@@ -83,6 +83,6 @@ def _later(told: dict[str, object]) -> dict[str, object]:
 
 
 def _place(kafka: Kafka) -> tuple[int, int]:
-    """Return where a decision is that was not degraded."""
+    """Return the place of a decision that was not degraded."""
     told = next(each for _, each in times(kafka) if "degraded" not in each["flags"])
     return told["source_partition"], told["source_offset"]

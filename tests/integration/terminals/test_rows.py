@@ -1,4 +1,4 @@
-"""Terminals' rows on a real broker: right, once, and the same however the profiler is disturbed."""
+"""The profiler's rows are correct, published once, and the same after aborts and restarts."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""A scorer whose model asks for terminals: whole rows, no rows, rows that come back, a restart."""
+"""A scorer with terminal features: all rows, no rows, rows that return, and a restart."""
 
 import time
 from bisect import bisect_right
@@ -55,7 +55,7 @@ def store(tmp_path: Path) -> Path:
 def scored(
     kafka: Kafka, store: Path, transactions: int, *, start: bool = True
 ) -> tuple[list[Event], Health]:
-    """Run a scorer until it has committed so many transactions."""
+    """Run a scorer until it has committed this many transactions."""
     settings = Settings(
         kafka=kafka, models=Models(directory=store), scorer=Scorer(maximum_batch=100)
     )
@@ -94,7 +94,7 @@ def seen(rows: Sequence[Row], terminal: str, at: int) -> tuple[float, float]:
 
 
 def hold_to(kafka: Kafka, records: Sequence[Sent], rows: Sequence[Row]) -> dict[int, set[str]]:
-    """Assert that every transaction is decided once, by what was known; return the flags."""
+    """Assert that every transaction is decided once, with the expected rows; return the flags."""
     flags: dict[int, set[str]] = {}
     for message in read_all(kafka, kafka.topics.decisions):
         found = decision(message.value())
@@ -126,7 +126,7 @@ def test_rows_that_are_out_decide(
 
     rows = expected(records, 2**62)
     assert not any("degraded" in each for each in hold_to(kafka, records, rows).values())
-    # It had all rows before its first batch, and says so when it had not.
+    # It had read all rows before its first batch, and reported how many were left before that.
     first = next(at for at, h in enumerate(told) if isinstance(h, BatchCommitted))
     before = [h for h in told[:first] if isinstance(h, TerminalsRead)]
     assert before[0].left > 0
@@ -147,7 +147,7 @@ def test_a_stopped_profiler_degrades_and_loses_nothing(
 
     started = time.monotonic()
     told, health = scored(kafka, store, paid)
-    # One wait, not one for each batch.
+    # It waited once, not for each batch.
     assert time.monotonic() - started < 30
 
     flags = hold_to(kafka, records, expected(records, 2**62))
@@ -158,7 +158,7 @@ def test_a_stopped_profiler_degrades_and_loses_nothing(
     assert not health.ready
     assert "paused: terminal-profiles" in "".join(health.reasons())
 
-    # The profiler comes back: so does the scorer, and what follows is whole.
+    # The profiler returns; the scorer then recovers, and later decisions are not degraded.
     profiled(kafka, len(records) - cut)
     newest = max(record.event_time for record in records)
     more = [Sent(10_000 + at, newest + at * 1_000, customer=at % 9) for at in range(50)]

@@ -1,4 +1,4 @@
-"""A scorer takes a partition over that is behind all that its table of terminals still knows."""
+"""A scorer takes over a partition whose watermark is before all rows in its terminal table."""
 
 import time
 from collections.abc import Callable
@@ -38,7 +38,7 @@ TERMINALS = [f"t{number}" for number in range(7)]
 
 
 class Scene:
-    """A follower of real rows, and rings whose watermarks a test moves."""
+    """A follower of real rows, and rings whose watermarks a test sets."""
 
     def __init__(self, kafka: Kafka) -> None:
         self.told: list[Event] = []
@@ -51,7 +51,7 @@ class Scene:
         )  # fmt: skip
 
     def take(self, partition: int, watermark: int) -> int:
-        """Take a restored partition over; return how many steps of reading that took."""
+        """Take over a restored partition; return the number of reading steps."""
         self.rings.of(partition).watermark = watermark
         self.follower.begin([partition])
         deadline = time.monotonic() + DEADLINE_SECONDS
@@ -62,7 +62,7 @@ class Scene:
         return steps
 
     def see(self, at: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return float64[7, 2], (count, risk) that an event sees of each terminal; bool[7]."""
+        """Return (count, risk) by terminal, float64[7, 2], and where rows are missing, bool[7]."""
         observed = np.zeros((7, len(FEATURES)))
         lacking = self.follower.table.observe(
             COMPILED.engine.delayed, pa.array(TERMINALS), np.full(7, at), observed
@@ -74,7 +74,7 @@ def test_a_partition_older_than_the_table_rereads_the_rows(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    # However quick the broker is, there is more than one step of reading.
+    # Small steps, so that reading takes more than one, even with a quick broker.
     monkeypatch.setattr(follower, "_RECORDS", 100)
     kafka = kafka_topics(kafka_settings())
     records = month(days=60)
@@ -87,7 +87,7 @@ def test_a_partition_older_than_the_table_rereads_the_rows(
     assert not scene.see(AHEAD)[1].any()
     assert scene.see(BEHIND)[1].all()
 
-    # While the rows are read again, the table serves the partition that is ahead.
+    # While the rows are read again, the table still serves the partition that is ahead.
     scene.rings.of(1).watermark = BEHIND
     scene.follower.begin([1])
     assert not scene.follower.catch_up()
@@ -98,9 +98,9 @@ def test_a_partition_older_than_the_table_rereads_the_rows(
         hold(scene, at, rows)
     assert len(scene.follower.table) > whole
 
-    # One that is no further behind than the table takes no reading.
+    # A partition that is not older than the table needs no reading.
     assert scene.take(2, BEHIND) == 1
-    # Nor does one of which nothing is known: what it brings is new.
+    # Nor does a partition without a watermark, because all its events are new.
     scene.rings.of(3)
     scene.follower.begin([3])
     assert scene.follower.catch_up()
@@ -108,7 +108,7 @@ def test_a_partition_older_than_the_table_rereads_the_rows(
 
 
 def hold(scene: Scene, at: int, rows: list[Row]) -> None:
-    """Assert that an event at a time sees what the rule says, and lacks nothing."""
+    """Assert that an event at a time sees the expected rows, with none missing."""
     observed, lacking = scene.see(at)
     assert not lacking.any()
     columns = {kind: out for kind, _, out in COMPILED.engine.delayed.operations.tolist()}

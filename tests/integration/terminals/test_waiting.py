@@ -1,4 +1,4 @@
-"""Rows are late: one batch waits, and no other before what is missing has come."""
+"""When rows are late, one batch waits, and no other until the missing rows have come."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ NEEDED = START + 100 * DAY
 
 
 class Scene:
-    """A follower of marks that a test publishes, and how long its batches wait."""
+    """A follower of watermarks that a test publishes, and the waits of its batches."""
 
     def __init__(self, kafka: Kafka) -> None:
         self.told: list[Event] = []
@@ -55,7 +55,7 @@ class Scene:
         )  # fmt: skip
 
     def publish(self, mark: int) -> None:
-        """Say that all rows up to a time are out, and have the follower read it."""
+        """Publish that all rows up to a time are there, and let the follower read it."""
         producer = Producer(config.common(self._kafka))
         for partition in range(PARTITIONS):
             value = self._codec.encode({
@@ -71,7 +71,7 @@ class Scene:
         assert self.follower.table.watermark == mark
 
     def batch(self, needed: int, partition: int = 0) -> bool:
-        """Take a batch in that needs rows up to a time; return whether it waited for them."""
+        """Begin a batch that needs rows up to a time; return whether it waited for them."""
         self._rings.of(partition)
         when = np.array([needed + PLAN.terminal_delay_ms])
         events = EventBatch(
@@ -86,7 +86,7 @@ class Scene:
         self._rings.drop(partition)
 
     def degraded(self) -> bool:
-        """Return whether the last that was told is that rows are missing."""
+        """Return whether the last report is that rows are missing."""
         kinds = (DependencyUnavailable, DependencyBack)
         told = [event for event in self.told if isinstance(event, kinds)]
         return bool(told) and isinstance(told[-1], DependencyUnavailable)
@@ -107,7 +107,7 @@ def test_a_slow_but_moving_profiler_delays_one_batch(scene: Scene) -> None:
     assert scene.degraded()
     for hours in range(20, 0, -4):
         scene.publish(NEEDED - hours * HOUR)
-        # What is needed moves on too.
+        # The needed time also moves.
         assert not scene.batch(NEEDED + (20 - hours) * HOUR)
         assert scene.degraded()
     scene.publish(NEEDED + 16 * HOUR - 1)
@@ -116,7 +116,7 @@ def test_a_slow_but_moving_profiler_delays_one_batch(scene: Scene) -> None:
     scene.publish(NEEDED + 16 * HOUR)
     assert not scene.batch(NEEDED + 16 * HOUR)
     assert not scene.degraded()
-    # It has caught up: the next that is late is waited for.
+    # It has caught up, so the next late batch waits.
     assert scene.batch(NEEDED + 16 * HOUR + 1)
     assert scene.degraded()
 
@@ -128,7 +128,7 @@ def test_an_older_partition_does_not_clear_what_another_misses(scene: Scene) -> 
     assert not scene.batch(NEEDED - 2 * DAY, partition=0)
     assert scene.degraded()
     assert not scene.batch(NEEDED, partition=1)
-    # When the partition is another scorer's, nothing is missing here.
+    # When the partition moves to another scorer, no rows are missing here.
     scene.drop(1)
     assert not scene.batch(NEEDED - 2 * DAY, partition=0)
     assert not scene.degraded()

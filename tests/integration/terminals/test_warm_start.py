@@ -1,4 +1,4 @@
-"""A profiler compiles before it reads: a scorer may be waiting for its first rows."""
+"""A profiler compiles before it reads, because a scorer may wait for its first rows."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from tests.support.terminals.stage import month, send
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
-# In a process of its own: in this one, others have compiled what the profiler needs.
+# In a separate process, because other tests compile the same kernels in this one.
 _COUNTED = """
 import sys
 from numba.core.dispatcher import Dispatcher

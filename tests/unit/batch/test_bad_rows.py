@@ -1,4 +1,4 @@
-"""A row that does not fit is one reject, in every kind of file; the rows around it are decided."""
+"""In every kind of file, a bad row is one reject, and the rows around it are decided."""
 
 import json
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def _good() -> list[dict[str, Any]]:
 
 
 def _decided(source: Path) -> tuple[list[dict[str, Any]], list[Any]]:
-    """Run a job in both forms of output; return its rejects and the rows that were decided."""
+    """Run a job with both forms of output; return its rejects and the decided rows."""
     found = []
     for ending in ("parquet", "avro"):
         out = source.with_name(f"out.{ending}")
@@ -60,7 +60,7 @@ def _offsets(path: Path) -> list[Any]:
 
 
 def _one_reject(source: Path, rows: int = ROWS, at: int = AT) -> dict[str, Any]:
-    """Return the one reject of a job that decides all other rows."""
+    """Return the single reject of a job that decides all other rows."""
     (reject,), decided = _decided(source)
     assert decided == [row for row in range(rows) if row != at]
     assert reject["source_offset"] == at
@@ -178,7 +178,7 @@ def test_one_bad_value_of_a_json_file_rejects_no_neighbour(
 
 @pytest.mark.parametrize("value", [True, {"a": 1}, 1.5, "abc"])
 def test_a_bad_value_is_a_reject_alone_in_its_piece_too(value: object, tmp_path: Path) -> None:
-    """The reader takes 20,000 lines at a time; the last one here stands alone."""
+    """The reader takes 20,000 lines at a time; the last line is alone in its piece."""
     rows: list[Any] = [_row(number) for number in range(20_000)]
     source = _lines(tmp_path / "in.jsonl", [*rows, _row(20_000, amount_minor=value)])
     report = run(source, tmp_path / "out.parquet")
@@ -243,7 +243,8 @@ def test_a_foreign_csv_value_is_a_reject(tmp_path: Path) -> None:
     assert (reject["reason"], reject["detail"]) == ("MALFORMED", "currency is not UTF-8")
     assert reject["record"]["currency"] == "\\xffUR"
     assert reject["record"]["amount_minor"] == str(1_000 + AT)
-    # Beside foreign bytes the mark by which they are found is one itself, and only there.
+    # The reader marks invalid UTF-8 by U+FDD0. In a file with invalid UTF-8, and only there, a row
+    # with that character is therefore rejected, too.
     assert (other["source_offset"], other["detail"]) == (AT + 1, "terminal_id is not UTF-8")
     assert len(decided) == ROWS - 2
     del rows[AT]
@@ -273,7 +274,7 @@ def test_ragged_non_utf8_csv_rows_keep_their_numbers(
 
 @pytest.mark.thorough
 def test_bad_csv_rows_keep_their_numbers_over_many_blocks(tmp_path: Path) -> None:
-    """Arrow reads blocks of 4 MB; a text of several bytes may lie across their ends."""
+    """Arrow reads blocks of 4 MB, and a text of several bytes may be split between two."""
     count = 220_000
     rows = [row.replace(b"x", "ä€".encode()) for row in _csv_rows(count)]
     bad = {7: b"1", 8: b"2", 70_000: b"1,2,3,4,5,6,7", 70_001: rows[70_001] + b"\xff",

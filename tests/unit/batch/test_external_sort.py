@@ -1,4 +1,4 @@
-"""The external sort gives what a stable sort in memory gives, however small its runs are."""
+"""The external sort equals a stable sort in memory, however small its runs are."""
 
 from pathlib import Path
 

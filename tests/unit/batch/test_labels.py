@@ -1,4 +1,4 @@
-"""Labels of a batch job: the last one known in time counts, and those of other rows are refused."""
+"""The last label known in time counts in a batch job; labels of other transactions are refused."""
 
 import json
 from collections.abc import Iterable
@@ -52,7 +52,7 @@ def test_a_label_without_its_customer_is_refused(tmp_path: Path) -> None:
 
 
 def _frauds(frauds: Frauds, ids: Iterable[str], event_time: int) -> list[str]:
-    """Return which ids are frauds."""
+    """Return the ids of the frauds."""
     names = list(ids)
     records = pa.RecordBatch.from_pydict(
         {"transaction_id": names, "event_time": [event_time] * len(names)}
@@ -182,7 +182,7 @@ _STRANGE: dict[str, Any] = {
 def test_labels_of_other_transactions_are_refused(
     kind: str, way: str, table: pa.Table, settings: Settings, tmp_path: Path
 ) -> None:
-    """Whether they call frauds, or were known in time, does not matter."""
+    """They are refused, whether or not they are frauds or were known in time."""
     source = write(table, tmp_path / "in.parquet")
     labels = table if way == "frauds" else _moved(
         table, "is_fraud", pa.array(np.full(table.num_rows, way == "late"))

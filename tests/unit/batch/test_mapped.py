@@ -1,4 +1,4 @@
-"""A batch job reads a stranger's columns by the plan's mapping, and decides as for our own."""
+"""A batch job reads foreign columns by the plan's mapping, and decides as with our own columns."""
 
 import json
 from pathlib import Path
@@ -39,7 +39,7 @@ def plan(tmp_path: Path) -> Path:
 
 
 def decided(out: Path, rows: list[int] | None = None) -> list[dict[str, Any]]:
-    """Return decisions without their source's name, rows as numbered in ``rows``."""
+    """Return decisions without the source's name; rows are numbered as in ``rows``."""
     found = pq.read_table(out).drop_columns("source_topic").to_pylist()
     for row in found:
         if rows is not None:
@@ -87,7 +87,7 @@ def test_a_value_that_does_not_fit_is_one_reject_of_its_day(tmp_path: Path, plan
     since = round(rows[12]["ts"] * 1_000)
     source = tmp_path / "in.jsonl"
     report = run(source, tmp_path / "late.avro", plan=plan, since=since, sort=True)
-    # Without a time it is of no day.
+    # Without a time, the rejected row belongs to no day.
     assert (report.rejected, report.history_rejected) == ({"MAPPING": 1}, 2)
 
 

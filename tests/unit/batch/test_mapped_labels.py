@@ -47,7 +47,7 @@ AVRO: Any = {
 
 
 def disputes(table: pa.Table, known: np.ndarray[Any, Any]) -> list[dict[str, Any]]:
-    """Return the labels of transactions as a user's records, and some that are no labels."""
+    """Return transactions' labels as a user's records, and some records that are not labels."""
     found: list[dict[str, Any]] = []
     names = ("transaction_id", "customer_id", "event_time", "is_fraud")
     columns = [table[name] for name in names[:2]]

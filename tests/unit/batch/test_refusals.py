@@ -1,4 +1,4 @@
-"""Bad input and output: one line that names the thing, an exit code, and nothing left behind."""
+"""Bad input or output gives one line that names it, an exit code, and no leftover files."""
 
 import subprocess
 import sys
@@ -58,7 +58,7 @@ def _csv(change: Callable[[list[bytes]], list[bytes]]) -> Make:
 
 
 def _spoilt(directory: Path) -> Path:
-    """A Parquet file whose footer is whole and whose data is not."""
+    """A Parquet file with a valid footer and damaged data."""
     path = directory / "in.parquet"
     pq.write_table(TABLE, path, compression="zstd", use_dictionary=False)
     data = bytearray(path.read_bytes())
@@ -259,7 +259,7 @@ BAD_ORDER: dict[str, tuple[Callable[[Path], list[str]], int, str]] = {
 
 
 @pytest.mark.parametrize("kind", BAD_ORDER)
-def test_a_bad_order_is_one_line_and_no_output(
+def test_bad_options_are_one_line_and_no_output(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = write(TABLE, tmp_path / "in.parquet")
@@ -284,8 +284,8 @@ main()
 
 
 @pytest.mark.parametrize("ending", [".avro", pytest.param(".parquet", marks=pytest.mark.thorough)])
-def test_what_the_disk_does_not_take_can_be_written_later(ending: str, tmp_path: Path) -> None:
-    """A file that may not grow fails as a full disk does: a write that is refused."""
+def test_output_that_a_full_disk_refused_can_be_written_later(ending: str, tmp_path: Path) -> None:
+    """A limit on the file's size makes a write fail, as a full disk does."""
     source = write(TABLE, tmp_path / "in.parquet")
     whole = tmp_path / f"whole{ending}"
     run(source, whole, part_rows=100)

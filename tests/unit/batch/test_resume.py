@@ -1,4 +1,4 @@
-"""A job that ends anywhere continues, and gives the bytes of a job that was not disturbed."""
+"""An interrupted job continues, and its output has the bytes of an undisturbed job."""
 
 import json
 import signal
@@ -47,7 +47,7 @@ run_batch(load_settings({}), order, told)
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Three files, the last of them with rows that are rejected."""
+    """Three files; the last one has rows that are rejected."""
     directory = tmp_path_factory.mktemp("input")
     table = transactions(40, 40)
     third = table.num_rows // 3
@@ -92,7 +92,7 @@ def test_kill_9_in_the_middle(
 
 
 def _run_killed(source: str, out: Path, rows: int, way: str, stage: str) -> None:
-    """Run a job that kills itself in a stage, after so many rows."""
+    """Run a job that kills itself in a stage, after a number of rows."""
     died = subprocess.run(  # noqa: S603 our own program
         [sys.executable, "-c", _DIES, source, str(out), str(rows), MODEL, str(AS_OF), way, stage],
         check=False,
@@ -126,7 +126,7 @@ class _StoppedError(Exception):
 def test_an_end_at_every_step_of_the_ledger(
     source: str, *, ending: str, sort: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The job ends before, while and after each file is put in place."""
+    """The job ends before, while and after each file is moved to its place."""
     whole, out = tmp_path / f"whole{ending}", tmp_path / f"out{ending}"
     run(source, whole, part_rows=700, sort=sort)
     names: list[str] = []
@@ -187,7 +187,7 @@ def test_an_end_while_the_output_is_moved(
 
 
 def _leave_unfinished(source: str, out: Path, **options: Any) -> None:
-    """Let a job end after its first part, as an interrupt ends it."""
+    """Interrupt a job after its first part."""
 
     def told(progress: Any) -> None:
         if progress.rows >= 1_300:
@@ -202,7 +202,7 @@ def _leave_unfinished(source: str, out: Path, **options: Any) -> None:
 @pytest.mark.parametrize(
     "options", [{"features": True}, {"sort": True}, {"since": 5}, {"as_of": 7}, {"part_rows": 500}]
 )
-def test_another_job_does_not_take_it_up(
+def test_another_job_does_not_continue_it(
     source: str, options: dict[str, Any], tmp_path: Path
 ) -> None:
     out = tmp_path / "out.parquet"
@@ -212,7 +212,7 @@ def test_another_job_does_not_take_it_up(
     assert run(source, out, part_rows=600).resumed_at >= 600
 
 
-def test_another_input_does_not_take_it_up(tmp_path: Path) -> None:
+def test_another_input_does_not_continue_it(tmp_path: Path) -> None:
     table = transactions(40, 40)
     source = write(table, tmp_path / "in.parquet")
     out = tmp_path / "out.parquet"
@@ -263,7 +263,7 @@ class _Failing:
     """A predictor that fails for every row.
 
     Args:
-        feature_count: Columns of the features.
+        feature_count: Number of feature columns.
     """
 
     def __init__(self, feature_count: int) -> None:
@@ -352,6 +352,6 @@ def test_an_unfinished_output_holds_the_parts_of_its_ledger(
     folder = work.parts if name == "out.parquet" else work.decisions
     found = {path.name: path.stat().st_size for path in folder.iterdir()}
     assert found == {f"part-{at:05d}.parquet": length for at, length in enumerate(lengths)}
-    # What a reader could take for the complete output is made at the end.
+    # The complete output's own file or folder is only made at the end.
     assert work.decisions.exists() == (name == "out")
     assert not (work.decisions / "_SUCCESS").exists()

@@ -1,4 +1,4 @@
-"""A batch job decides as the stream does, whatever the files are called and cut into."""
+"""A batch job decides as the stream does, whatever its files' names and parts are."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ from tests.support.batch.batch_cases import (
 
 @pytest.fixture(scope="module")
 def table() -> pa.Table:
-    """Transactions of which some are out of order inside the lateness, doubled, or refused."""
+    """Transactions; some are out of order within the lateness, duplicates, or rejected."""
     table = transactions()
     numbers = np.random.default_rng(1)
     rows = table.num_rows
@@ -79,7 +79,7 @@ def test_all_readers_find_all_rows_of_all_parts(
     table: pa.Table, name: str, part_rows: int, tmp_path: Path
 ) -> None:
     source = write(table, tmp_path / "in.parquet")
-    # The first parts hold history alone, so they have no rows.
+    # The first parts have only history, so they have no rows.
     since = int(table["event_time"].cast(pa.int64())[500].as_py())
     options: dict[str, Any] = {"features": True, "since": since, "part_rows": part_rows}
     run(source, tmp_path / "out.avro", **options)
@@ -200,7 +200,7 @@ def _spoilt(table: pa.Table, rows: list[int], name: str, values: list[Any]) -> p
 def test_rejects_of_the_history_are_counted_by_their_own_day(
     table: pa.Table, tmp_path: Path
 ) -> None:
-    """A negative amount, texts for times and an impossible time, before the day and on it."""
+    """A negative amount, texts as times and an impossible time, before the day and on it."""
     times = table["event_time"].cast(pa.int64())
     since = times[-1].as_py() - 86_400_000
     rows = table.num_rows
@@ -216,7 +216,7 @@ def test_rejects_of_the_history_are_counted_by_their_own_day(
     report = run(source, tmp_path / "last.parquet", since=since, part_rows=700)
     assert report.rejects is not None
     told = [json.loads(line) for line in report.rejects.read_text().splitlines()]
-    # Of a row whose own time is none nobody knows whether it was told.
+    # A row without a valid time is always reported, because it may belong to the day.
     assert [60, 61, rows - 7, rows - 6, rows - 5] == [
         each["source_offset"] for each in told
         if each["source_offset"] in {50, 60, 61} or each["source_offset"] > rows - 8
@@ -265,7 +265,7 @@ def test_disorder_is_refused_or_sorted(tmp_path: Path) -> None:
     own = [name for name in pq.read_schema(tmp_path / "out.parquet").names if "source" not in name]
     found = pq.read_table(tmp_path / "out.parquet")
     expected = pq.read_table(tmp_path / "sorted.parquet")
-    # Rows of one time keep the order of the shuffled file; the sorted file has another.
+    # Rows with equal times keep the order of the shuffled file; the sorted file has another order.
     time = expected["event_time"].cast(pa.int64()).to_numpy()
     alone = np.flatnonzero(np.bincount(np.unique(time, return_inverse=True)[1])[
         np.unique(time, return_inverse=True)[1]] == 1)  # fmt: skip
@@ -284,7 +284,7 @@ def test_an_empty_input_gives_an_empty_output(tmp_path: Path) -> None:
     assert avro(tmp_path / "out.avro") == []
 
 
-def test_the_jobs_time_is_every_decisions(tmp_path: Path) -> None:
+def test_every_decision_has_the_jobs_time(tmp_path: Path) -> None:
     source = write(transactions(2, 3), tmp_path / "in.parquet")
     run(source, tmp_path / "out.parquet")
     found = pq.read_table(tmp_path / "out.parquet")

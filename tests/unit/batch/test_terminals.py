@@ -1,4 +1,4 @@
-"""Features by terminal in a batch job: those that the core gives with the whole history known."""
+"""A batch job's terminal features equal those of the core with complete history."""
 
 import json
 from dataclasses import replace
@@ -81,10 +81,10 @@ def test_an_interrupted_job_resumes_with_its_terminals(
 
 
 def _sent_again(table: pa.Table) -> pa.Table:
-    """Return transactions some of which come again: under their own time, a later or earlier one.
+    """Return transactions, some of them sent again: with their own, a later or an earlier time.
 
-    After 72 hours the first one's row is pending in the profiler, after 150 it has left; after 200
-    the ring has forgotten it too.
+    After 72 hours the first one's row is pending in the profiler, after 150 hours it is published,
+    and after 200 hours the ring has evicted the event too.
     """
     times = table["event_time"].cast(pa.int64()).to_numpy()
     numbers = np.random.default_rng(5)
@@ -105,7 +105,7 @@ def _sent_again(table: pa.Table) -> pa.Table:
 
 
 def _profiled(table: pa.Table) -> TerminalTable:
-    """Return the rows that the profiler makes of a partition whose labels all come at once."""
+    """Return the profiler's rows of a partition whose labels all come immediately."""
     (records,) = table.combine_chunks().to_batches()
     times = np.asarray(records.column("event_time").cast(pa.int64()))
     count = len(records)
@@ -169,13 +169,13 @@ def test_no_event_shares_a_piece_with_what_it_sees() -> None:
         for cut in cuts:
             assert time[cut].max() - time[cut].min() < delay
     assert terminals.pieces(np.empty(0, np.int64), LATEST_MS) == []
-    # What is as old as the delay is seen; what is a millisecond younger is not.
+    # An event that is exactly as old as the delay is seen; one a millisecond younger is not.
     assert terminals.pieces(np.array([5, 5 + delay]), LATEST_MS) == [slice(0, 1), slice(1, 2)]
     assert terminals.pieces(np.array([5, 4 + delay]), LATEST_MS) == [slice(0, 2)]
 
 
 def test_a_time_that_is_rejected_cuts_nothing() -> None:
-    """Nor does it overflow, as the difference of a valid time to the least one did."""
+    """Nor does it overflow, although its distance to the smallest valid time would."""
     delay, day = PLAN.terminal_delay_ms, 1_600_000_000_000
     bad = [-(2**63), -1, day + 9 * delay, LATEST_MS + 1, 2**63 - 1]
     time = np.array([day, *bad, day + 1, *bad, day + delay, *bad])
@@ -185,7 +185,7 @@ def test_a_time_that_is_rejected_cuts_nothing() -> None:
 def test_an_event_sees_what_is_exactly_as_old_as_the_delay(
     settings: Settings, tmp_path: Path
 ) -> None:
-    """Though both come in one chunk, and a millisecond younger is not seen."""
+    """Both are in one chunk; an event a millisecond younger is not seen."""
     delay, start = PLAN.terminal_delay_ms, AS_OF - 30 * DAY
     rows = [("a", start), ("b", start + 1), ("c", start + delay)]
     lines = [

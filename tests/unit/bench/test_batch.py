@@ -1,4 +1,4 @@
-"""The batch bench's gates fail on what they are about, and its long input is one that is scored."""
+"""Each gate of the batch bench can fail, and its long input is scored completely."""
 
 from pathlib import Path
 from typing import Any

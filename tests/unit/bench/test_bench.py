@@ -1,4 +1,4 @@
-"""The benches' own logic: what is fed, what is counted, and what fails."""
+"""The benches' own logic: their input, their counts, and their gates."""
 
 from dataclasses import replace
 from functools import partial
@@ -50,7 +50,7 @@ def test_spoilt_input_is_rejected_exactly_where_it_is_spoilt(
     rejections = _decoder(registry).decode(payloads).rejections
     assert rejections.rows.tolist() == list(range(99, EVENTS, 100))
     assert len(rejections.rows) == traffic.spoilt_count(EVENTS)
-    # Four ways of being malformed, each in its turn.
+    # There are four ways of being malformed, in turn.
     assert len(set(rejections.details[:4])) == 4
     assert RejectReason.UNKNOWN_SCHEMA in rejections.reasons
     assert RejectReason.FRAMING in rejections.reasons
@@ -66,12 +66,12 @@ def test_three_writers_give_the_events_of_one(registry: FileRegistry) -> None:
     clean, mixed = decoder.decode(one).records, decoder.decode(three).records
     kept = [name for name in clean.schema.names if name != "channel"]
     assert mixed.select(kept).equals(clean.select(kept))
-    # The older writer does not know the field: every third event takes its default.
+    # Every third writer does not have the field, so its events get the default.
     assert mixed.column("channel").to_pylist()[:3] == ["POS", "UNKNOWN", "POS"]
 
 
 def test_rate_leaves_the_start_out_and_counts_to_the_last_record() -> None:
-    # 20 records at once, then a pause of a minute, then 80 at 10 a second in batches of two.
+    # 20 records at the same time, a pause of a minute, then 80 records at 10 a second, in pairs.
     steady = 60_000 + np.repeat(np.arange(1, 41) * 200, 2)
     times = np.concatenate([np.zeros(20, np.int64), steady])
     assert rate(times[::-1]) == pytest.approx(10.0)
@@ -181,7 +181,7 @@ def test_a_state_report_compares_round_by_round() -> None:
     document = state.report([_size()], 4)
     (row,) = document["sizes"]
     assert (row["bytes_per_key"], row["checkpoint_cycles"]) == (2_048, 3.0)
-    # 0.9, 0.8 and 1.2 of the throughput without; the medians alone would say 0.9 as well.
+    # 0.9, 0.8 and 1.2 of the throughput without checkpoints; the medians' ratio is 0.9 as well.
     assert document["checkpoint_cost"] == row["checkpoint_cost"] == 0.1
     assert (row["events_per_second"], row["without_checkpoints"]) == (90, 100)
 
@@ -204,7 +204,7 @@ def test_every_state_gate_passes_at_its_bound_and_fails_past_it() -> None:
 
 def test_rounds_are_long_enough_for_their_cycles() -> None:
     size = _size(state_bytes=4 * BUCKETS * 6_000, cycles=2)
-    # A bucket costs its record and 4,000 bytes; an event pays for 40.
+    # A bucket costs its record and 4,000 bytes; an event pays 40 bytes.
     events = 5 * state.round_events(size, 4, 40.0, 5)
     assert 1.0 < events * 40 / (2 * 4 * BUCKETS * 10_000) < 1.1
 
@@ -228,7 +228,7 @@ def test_customers_have_sixty_events_a_month_and_keep_that_pace() -> None:
     month = 30 * 86_400_000
     assert times.min() >= customers.START_MS - month
     assert times.max() < customers.START_MS
-    # The 120 events that two customers make next fill another month.
+    # The next 120 events of two customers fill another month.
     later = customers.later_events(0, 120, 2)
     after = later.column("event_time").cast(pa.int64()).to_numpy() - customers.START_MS
     assert (after[0], after[-1]) == (0, month * 119 // 120)

@@ -1,4 +1,4 @@
-"""The strangers' topics of ``bench/events.py`` have the transactions that the bench expects."""
+"""The foreign topics of ``bench/events.py`` have the transactions that the bench expects."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The handbook bench's own logic: who trains and is tested, what is measured, and what fails."""
+"""The handbook bench's own logic: training and test sets, measures, and gates."""
 
 from copy import deepcopy
 from datetime import date
@@ -26,7 +26,7 @@ FIRST = (date(2018, 7, 25) - date(1970, 1, 1)).days
 
 
 def rows(*told: tuple[int, int, bool]) -> Rows:
-    """Return rows of (day since training began, card, fraud); the feature is their number."""
+    """Return rows of (day since training began, card, fraud); the feature is the row's number."""
     return Rows(
         features=np.arange(len(told), dtype=np.float64)[:, None],
         fraud=np.array([fraud for _, _, fraud in told], np.bool_),
@@ -44,7 +44,7 @@ def test_cards_leave_the_test_when_their_fraud_is_known() -> None:
         )
     )  # fmt: skip
     assert training.features[:, 0].tolist() == [1, 2]
-    # Card 4's fraud of day 7 is known on day 15; card 5's of day 13 would be on day 21.
+    # Card 4's fraud of day 7 is known on day 15; card 5's fraud of day 13 only on day 21.
     assert testing.features[:, 0].tolist() == [5, 7, 8, 9, 11, 12]
 
 
@@ -54,7 +54,7 @@ def test_card_precision_by_hand() -> None:
         (1, 1, True), (1, 2, True), (1, 3, False), (1, 4, False),
     )  # fmt: skip
     scores = np.array([0.9, 0.1, 0.8, 0.3, 1.0, 0.5, 0.2, 0.5])
-    # Card 1 is found on the first day, and not looked at on the second; equals go by number.
+    # Card 1 is found on the first day and ignored on the second; equal scores are ranked by number.
     assert card_precision(judged, scores, cards=2) == [0.5, 0.5]
     assert card_precision(judged, scores, cards=1) == [1.0, 1.0]
     assert card_precision(judged, -scores, cards=1) == [1.0, 0.0]
@@ -142,7 +142,7 @@ def test_what_is_not_as_published_fails_by_name(changes: dict[str, Any], message
         ("logistic_regression", "auc", 0.006), ("logistic_regression", "ap", -0.006),
         ("decision_tree_2", "auc", 0.003), ("random_forest", "ap", -0.021),
         ("decision_tree", "cp100", 0.011), ("random_forest", "cp100", float("nan")),
-        # No more than is said: nothing is added for the digits of what is published.
+        # Just past the tolerance: the rounding of the published digits adds nothing.
         ("logistic_regression", "auc", 0.0051), ("decision_tree_2", "ap", -0.0021),
         ("random_forest", "auc", 0.0201), ("decision_tree", "cp100", -0.0101),
     ],

@@ -1,4 +1,4 @@
-"""What the bench of planned changes counts, and what fails it."""
+"""The counts and the gates of the bench of planned changes."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from bench.verdicts.handover import MOST_PAUSE_SECONDS, Phase, counted, failures
 
 
 def times(gap_ms: int = 0) -> tuple[dict[Any, int], list[Any]]:
-    """Return a record a second in two partitions, decided 50 ms later; 0's fifth waits longer."""
+    """Return a record a second in two partitions, decided after 50 ms; 0's fifth waits longer."""
     arrived = {(p, o): 1_000 * o for p in range(2) for o in range(10)}
     outcomes = [
         ((p, o), max(at + 50, 5_050 + gap_ms if (p == 0 and o >= 5) else 0))
@@ -40,7 +40,7 @@ def test_time_without_arrivals_is_not_a_pause() -> None:
     assert found["longest_pause_seconds"] == 0.05
 
 
-def test_a_row_of_short_gaps_is_old_and_no_pause() -> None:
+def test_short_gaps_in_a_row_are_not_one_long_pause() -> None:
     arrived = {(0, offset): 0 for offset in range(20)}
     outcomes = [((0, offset), 1_000 * (offset + 1)) for offset in range(20)]
     (row,) = report(counted(arrived, outcomes), PHASES[:1], 1)["phases"]

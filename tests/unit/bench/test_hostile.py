@@ -1,4 +1,4 @@
-"""The bench of hostile cases holds itself to its own rules."""
+"""The bench of hostile cases follows its own rules."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The parity bench: its input and labels, the rows of terminals, and what it takes for equal."""
+"""The parity bench: its input and labels, its terminal profile rows, and its comparisons."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -41,7 +41,7 @@ BY_TERMINAL = np.array([False, True])
 
 
 def _outcomes(rows: int = ROWS) -> Outcomes:
-    """Return ``rows`` outcomes: decisions, but for a duplicate in row 1; the last one late."""
+    """Return ``rows`` outcomes: decisions, but a duplicate in row 1; the last one is late."""
     found = Outcomes.none(rows, 2)
     found.count[:] = 1
     found.features[:] = np.arange(2.0 * rows).reshape(rows, 2) / 3
@@ -150,7 +150,7 @@ def _refused(found: Outcomes) -> None:
     ("change", "equal"),
     [(_degraded, 1), (_customers_feature, 0), (_not_late, 0), (_refused, 0)],
 )
-def test_a_late_row_is_equal_in_what_does_not_hang_on_terminals(
+def test_a_late_row_is_equal_except_for_terminal_features(
     change: Callable[[Outcomes], None], equal: int
 ) -> None:
     other = _outcomes()
@@ -161,7 +161,7 @@ def test_a_late_row_is_equal_in_what_does_not_hang_on_terminals(
     assert parity.failures(document) == ([] if equal else ["0 late rows are equal, must be 1"])
 
 
-def test_a_way_is_held_to_the_rows_that_it_was_given() -> None:
+def test_a_way_is_compared_only_by_the_rows_that_it_got() -> None:
     given, asked = EVERY.copy(), COMPARED.copy()
     given[0] = asked[0] = asked[3] = False
     other = _outcomes()
@@ -217,7 +217,7 @@ def test_the_input_holds_all_kinds_and_their_times(rows: Input) -> None:
     assert kinds <= set(rows.kind.tolist())
     assert rows.out_of_order() > 100
     behind = rows.clock - rows.time
-    # What is remembered at most: 30 days, and the lateness twice.
+    # The longest time in memory: 30 days and twice the lateness.
     horizon = (30 * 24 + 2) * 3_600_000
     assert (behind[rows.kind == AFTER_EVICTION] > horizon).all()
     assert np.diff(rows.clock).max() > horizon
@@ -256,7 +256,7 @@ def test_labels_are_in_time_or_too_late_by_far(rows: Input, labels: Labels) -> N
     assert (event < left - 4 * 86_400_000)[labels.delivered_late].all()
     assert not past[labels.delivered_late].any()
     assert (labels.in_time.astype(int) + labels.delivered_late + past == 1).all()
-    # Heard, they would change what is seen.
+    # If these labels counted, they would change the features.
     assert labels.fraud[~labels.in_time].all()
     assert labels.delivered_late.sum() > 100
     assert past.sum() == labels.too_late - labels.delivered_late.sum() > 100
@@ -272,7 +272,7 @@ def test_terminals_rows_are_those_of_the_profiler(rows: Input, labels: Labels) -
     )
     heard = labels_of(told, np.ones(len(labels), np.int32), np.arange(len(labels)))
     pending = Pending(1, 2, PLAN.terminal_delay_ms - PLAN.terminal_slack_ms, PLAN.lateness_ms)
-    # In the order of delivery: a label right before its number's transaction.
+    # In the order of delivery: a label directly before its transaction's place.
     place = np.arange(len(rows)) + np.searchsorted(labels.before, np.arange(len(rows)), "right")
     label_place = np.setdiff1d(np.arange(len(rows) + len(labels)), place)
     folded = pending.fold(paid, np.zeros(len(rows), np.int64), place, heard, label_place)
@@ -294,7 +294,7 @@ def test_terminals_rows_are_those_of_the_profiler(rows: Input, labels: Labels) -
     assert len(np.unique(seen[0])) > 20
 
 
-def test_every_label_goes_once_and_in_its_place(rows: Input, labels: Labels) -> None:
+def test_every_label_is_sent_once_and_in_its_place(rows: Input, labels: Labels) -> None:
     keys = [b"k"] * len(rows)
     names = [str(number).encode() for number in range(len(labels))]
     traffic = Traffic(rows, labels, keys, keys, names, names)

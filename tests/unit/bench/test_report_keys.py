@@ -1,7 +1,7 @@
-"""Keys of the benches' reports, their last line, stay: those of cc8b8a8 are all still written.
+"""All report keys of commit cc8b8a8 are still written on the benches' last line.
 
-A bench takes too long to run here, so its source is searched: for each recorded key as a text, or
-as the name of a record's field, in the bench's script and in what it imports from ``bench``.
+A bench takes too long to run here, so its source is searched. Each recorded key must be a text, or
+the name of a record's field, in the bench's script or in what it imports from ``bench``.
 """
 
 import ast

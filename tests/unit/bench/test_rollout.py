@@ -1,4 +1,4 @@
-"""The rollout's bench: what it makes of a stream, what it counts, and when it fails."""
+"""The rollout bench: its samples of a stream, its counts, and its gates."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the bench of the controller under load holds its report to."""
+"""The gates of the bench of the controller under load."""
 
 from dataclasses import replace
 from typing import Any
@@ -25,7 +25,7 @@ SAID = [
 
 
 def decisions() -> Decisions:
-    """Return offsets 20 to 79 of partition 0: half canary up to the rollback at 50."""
+    """Return offsets 20 to 79 of partition 0: half are the canary's up to the rollback at 50."""
     offset = np.arange(20, 80)
     n = len(offset)
     return Decisions(
@@ -44,7 +44,7 @@ def test_a_rollback_is_timed_from_verdict_to_activation() -> None:
     late = decisions()
     late.arm[45] = "canary"
     assert moved(late, BEGUN, SAID, CommandKind.ROLLBACK)["canary_after"] == 1
-    # Another rollout's canary is not this one's.
+    # A canary of another rollout does not count.
     late.revision[45] = 7
     assert moved(late, BEGUN, SAID, CommandKind.ROLLBACK)["canary_after"] == 0
     partly = [replace(each, revision=9) if each.partition == 3 else each for each in BEGUN]

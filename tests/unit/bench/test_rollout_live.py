@@ -1,4 +1,4 @@
-"""What the bench of a live rollout counts, on decisions made up to be wrong in one thing each."""
+"""The counts of the live rollout bench, with decisions that have one fault each."""
 
 from dataclasses import replace
 from typing import Any
@@ -32,7 +32,7 @@ ENDS = {0: 30, 1: 30}
 
 
 def decisions() -> Decisions:
-    """Return decisions of two partitions: ten of each revision, customers 0 to 9, half canary."""
+    """Return decisions of two partitions: ten per revision, customers 0 to 9, half the canary's."""
     partition, offset = (each.ravel() for each in np.meshgrid([0, 1], range(30), indexing="ij"))
     revision = offset // 10 + 1
     number = offset % 10
@@ -75,7 +75,7 @@ def test_each_fault_is_counted() -> None:
     assert misrouted(changed(25, arm="canary"), BEGUN, STAGES)["of_another_version"] == 1
     assert after_rollback(changed(25, arm="canary"), BEGUN, 3) == 1
     assert after_rollback(changed(19, arm="canary"), BEGUN, 3) == 0
-    # Customer 0-9 is the canary's at offset 12, and is not any more at 19.
+    # Customer 0-9 is in the canary at offset 12, and no longer at 19.
     assert flips(changed(12, customer="0-9"), [2]) == 1
     assert flips(changed(12, customer="0-9"), [1]) == 0
     late = [each for each in BEGUN if (each.partition, each.revision) != (1, 3)]

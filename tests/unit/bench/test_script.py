@@ -1,4 +1,4 @@
-"""What every bench script shares: options, gates, tables, and the report as the last line."""
+"""The common parts of the bench scripts: options, gates, tables, and the report's last line."""
 
 import json
 import sys

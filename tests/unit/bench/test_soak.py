@@ -1,4 +1,4 @@
-"""What the soak draws, and what it takes for flat."""
+"""Which faults the soak draws, and what it accepts as constant memory."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import islice

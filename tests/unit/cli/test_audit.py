@@ -1,4 +1,4 @@
-"""The ``audit`` commands, and that ``models`` takes down who did what before it is done."""
+"""The ``audit`` commands; ``models`` records each action in the audit log before it happens."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from stream_scorer.settings import MODELS_DIRECTORY, Audit
 
 
 class Terminal:
-    """Runs commands as a shell would."""
+    """Runs commands as a shell does."""
 
     def __init__(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -67,12 +67,12 @@ def test_key_generation_and_model_signing_are_recorded(terminal: Terminal) -> No
     assert [each["number"] for each in only] == [2]
     assert terminal.document("audit", "show", "--action", "mod") == []
     assert [e["number"] for e in terminal.document("audit", "show", "--last", 1)] == [2]
-    # A refusal is no deed.
+    # A refusal is not an action.
     assert terminal(*sign)[0] == 3
     assert len(terminal.document("audit", "show")) == 2
 
 
-def test_without_a_record_nothing_is_signed(terminal: Terminal) -> None:
+def test_without_an_audit_record_nothing_is_signed(terminal: Terminal) -> None:
     terminal.document("models", "keygen", "--out", "k")
     terminal.log.write_bytes(terminal.log.read_bytes().replace(b"key.generate", b"key.borrowed"))
     code, _, error = terminal(
@@ -175,7 +175,7 @@ def test_a_log_in_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
         open_audit(Audit(path=tmp_path / "nowhere" / "audit.log"))
 
 
-def test_other_rooms_take_down_what_they_do_by_one_call(tmp_path: Path) -> None:
+def test_other_packages_record_their_actions_by_one_call(tmp_path: Path) -> None:
     audit = open_audit(Audit(path=tmp_path / "audit.log"))
     audit.record("rollout.verdict", "fraud", {"e": 3.5}, "key:abc")
     assert b'"action":"rollout.verdict","actor":"key:abc"' in (tmp_path / "audit.log").read_bytes()

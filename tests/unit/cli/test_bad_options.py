@@ -1,4 +1,4 @@
-"""An option that is refused is told by its name, not by a stack trace."""
+"""A refused option is named in one line, without a stack trace."""
 
 import sys
 from pathlib import Path

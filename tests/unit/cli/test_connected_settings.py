@@ -1,4 +1,4 @@
-"""Where a command finds its cluster: the settings, else the devkafka of this folder."""
+"""A command's cluster is that of the settings, or else the devkafka of the current folder."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def devkafka() -> None:
-    """Write the state of a devkafka whose broker is this very process."""
+    """Write the state of a devkafka whose broker is this process."""
     member = {"name": "broker 0", "pid": os.getpid(), "started": started_at(os.getpid())}
     state = {
         "bootstrap": "127.0.0.1:1", "registry_url": "http://127.0.0.1:2", "nodes": 1,

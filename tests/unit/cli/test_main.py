@@ -1,4 +1,4 @@
-"""The command tree: every file of it is named, loads alone, and is told of as it tells itself."""
+"""Every command file is in the command tree, loads alone, and has the help that the list shows."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from stream_scorer import cli
 from stream_scorer.cli.main import COMMANDS, load
 
 FOLDER = Path(cli.__file__).parent
-# Not commands: the entry, what loads the others, and what commands share.
+# These are not commands: the entry point, the loader, and what commands share.
 SHARED = {"__init__", "main", "options", "output", "rollout_drawing"}
 
 
@@ -26,7 +26,7 @@ def test_the_list_of_commands_matches_their_own_help(name: str) -> None:
 
 
 @pytest.mark.thorough
-def test_help_and_what_asks_of_a_broker_load_no_model() -> None:
+def test_help_and_broker_commands_load_no_model() -> None:
     program = (
         "import sys\n"
         "from stream_scorer.cli.main import app\n"

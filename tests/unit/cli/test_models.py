@@ -1,4 +1,4 @@
-"""The ``models`` commands: what they print, what they refuse, and their exit codes."""
+"""The ``models`` commands: output, refusals, and exit codes."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from stream_scorer.settings import MODELS_DIRECTORY
 
 
 class Terminal:
-    """Runs commands as a shell would."""
+    """Runs commands as a shell does."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class Terminal:
         self.store, self.patch, self._capsys = store, monkeypatch, capsys
 
     def models(self, *words: object) -> tuple[int, str, str]:
-        """Return exit code, output and error of a ``models`` command on the store."""
+        """Return exit code, output and error of a ``models`` command for the store."""
         where = () if words[0] == "keygen" else ("--store", str(self.store))
         self.patch.setattr(sys, "argv", ["stream-scorer", "models", *map(str, words), *where])
         with pytest.raises(SystemExit) as left:
@@ -71,13 +71,13 @@ def production(terminal: Terminal, **keys: Path) -> None:
     terminal.patch.setenv("STREAM_SCORER_MODELS__REQUIRE_SIGNATURE", "true")
 
 
-def test_from_a_key_to_a_bundle_that_production_takes(terminal: Terminal, key: Path) -> None:
+def test_from_a_key_to_a_bundle_that_production_accepts(terminal: Terminal, key: Path) -> None:
     before = read_manifest(terminal.store / "fraud" / "1.0.0")
     files = {path: path.read_bytes() for path in (terminal.store / "fraud" / "1.0.0").iterdir()}
     assert terminal.document("verify", "fraud:1.0.0")["signature"] == "none"
     told = terminal.document("sign", "fraud:1.0.0", "--key", key)
     assert (told["model"], told["trusted_as"]) == ("fraud:1.0.0", None)
-    # Nothing changes but that a signature is there, which everybody may read.
+    # The only change is a new signature that every user can read.
     signature = terminal.store / "fraud" / "1.0.0" / "signature.json"
     assert stat.S_IMODE(signature.stat().st_mode) == 0o644
     assert set(signature.parent.iterdir()) - set(files) == {signature}

@@ -1,4 +1,4 @@
-"""Options that commands share: before and after the command's name, and only where they count."""
+"""Options that commands share, before or after the command's name, and only where they apply."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ class Named(ClusterJsonOptions):
 
 @pytest.fixture
 def called() -> tuple[CommandGroup, list[Any]]:
-    """Return a group of two commands, and what they were called with."""
+    """Return a group of two commands, and the list of their calls."""
     group = CommandGroup("A group.", ClusterJsonOptions)
     seen: list[Any] = []
 

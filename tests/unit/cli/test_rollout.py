@@ -1,4 +1,4 @@
-"""``rollout start`` and ``rollout template`` before a broker is asked."""
+"""``rollout start`` and ``rollout template``, as far as they need no broker."""
 
 from typing import Any
 from unittest import mock
@@ -19,7 +19,7 @@ class _AskedError(Exception):
 
 
 def _given(*words: str) -> tuple[dict[str, Any], str]:
-    """Return the old options that ``start`` got, and what it wrote to stderr."""
+    """Return the old options that ``start`` got, and its output to stderr."""
     seen: list[Any] = []
 
     def ask(self: rollout.OldOptions) -> None:

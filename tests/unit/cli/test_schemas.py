@@ -18,7 +18,7 @@ from stream_scorer.settings import SCHEMAS_DIRECTORY, Registry
 
 
 def run(*arguments: str | Path) -> tuple[Any, Exception | None]:
-    """Run a command with ``--json``: (what it printed, the error that it left with)."""
+    """Run a command with ``--json``; return its output and its error."""
     result = CliRunner().invoke(app, [*map(str, arguments), "--json"])
     error = result.exception
     assert error is None or isinstance(error, Exception)

@@ -1,4 +1,4 @@
-"""What ``simulate`` refuses, each in one line, before it simulates anything."""
+"""``simulate`` refuses bad options in one line, before it simulates."""
 
 import sys
 from pathlib import Path
@@ -24,7 +24,7 @@ from stream_scorer.cli.main import main
         ),
     ],
 )
-def test_a_bad_order_is_one_line(
+def test_a_bad_option_is_one_line(
     arguments: list[str],
     told: str,
     tmp_path: Path,

@@ -1,4 +1,4 @@
-"""Every table fits a terminal of 80 columns: no cell is cut, and none holds a Python literal."""
+"""Every table fits into 80 columns: no cell is cut, and none contains a Python literal."""
 
 import re
 from collections import Counter
@@ -101,7 +101,7 @@ SHOWN = SimpleNamespace(
 
 
 def _patches() -> dict[str, dict[str, Any]]:
-    """Return, by the words of a command, what stands for cluster, files and models."""
+    """Return what replaces cluster, files and models, by the words of a command."""
     cli, models = "stream_scorer.cli", "stream_scorer.models.commands"
     audit = "stream_scorer.security.audit_access"
     checkpoint = SimpleNamespace(owner=SimpleNamespace(group="stream-scorer", topic="transactions"))
@@ -222,7 +222,7 @@ LITERAL = re.compile(r"None|True|False|[\[{(]'|'[\]})]|\d\.\d{7}")
 
 
 def _run(words: str, *more: str) -> str:
-    """Return what a command prints on a terminal of 80 columns."""
+    """Return what a command prints in a terminal of 80 columns."""
     with ExitStack() as stack:
         stack.enter_context(
             mock.patch.object(options, "connected_settings", return_value=Settings())
@@ -243,7 +243,7 @@ def test_a_table_fits_and_reads_as_text(words: str) -> None:
     printed = _run(words)
     assert printed
     for line in printed.splitlines():
-        # A command is printed to be copied: it is as long as the paths in it.
+        # A command that can be copied may be longer, because it contains paths.
         assert len(line) <= 80 or line.startswith("next: stream-scorer "), line
     assert "…" not in printed
     assert LITERAL.findall(printed) == []
@@ -261,7 +261,7 @@ def _commands() -> Iterator[str]:
 
 
 def test_every_command_that_prints_a_table_is_here() -> None:
-    # Both print lines besides their tables, which are rendered below.
+    # These two print lines in addition to their tables, which other tests render.
     shown = {" ".join(words.split()[:2]) for words in CASES} | {words.split()[0] for words in CASES}
     assert {name for name in _commands() if name not in shown} == {"demo", "tail"}
 

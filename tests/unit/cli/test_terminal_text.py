@@ -1,4 +1,4 @@
-"""Text from a topic is data on a terminal: it is shown, never obeyed."""
+"""Text from a topic is only data: a terminal shows it, and never executes control sequences."""
 
 import io
 from typing import Any
@@ -132,7 +132,7 @@ def test_a_decision_fits_80_columns_and_shows_its_reasons() -> None:
 
 
 @pytest.mark.parametrize("room", [None, 400])
-def test_with_room_a_decision_is_shown_whole(room: int | None) -> None:
+def test_with_room_a_decision_is_shown_in_full(room: int | None) -> None:
     plain = tail._written("decisions", _decision(**_LONG), room).plain
     told = f"5 payments in the last hour, TX_AMOUNT 812.5, {'漢字' * 20} unknown"
     assert f"late  {told}  customer c  fraud:1.0.0  0:7" in plain
@@ -200,7 +200,7 @@ class _Message:
 def test_headers_that_only_look_like_ours_make_no_dead_letter(changed: str, value: bytes) -> None:
     good = dict(zip(NAMES, (b"MALFORMED", b"d", b"t", b"0", b"1", b"2", b"i"), strict=True))
     assert parse(_Message(list(good.items()))).reason == "MALFORMED"
-    with pytest.raises(ValueError):  # noqa: PT011 each has a text of its own
+    with pytest.raises(ValueError):  # noqa: PT011 each text is different
         parse(_Message(list((good | {changed: value}).items())))
 
 

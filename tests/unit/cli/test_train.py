@@ -1,4 +1,4 @@
-"""``train`` is told by options, or by a file of the same names, which options override."""
+"""``train`` gets its options from the command line or from a file; the command line overrides."""
 
 from dataclasses import fields
 from datetime import date
@@ -18,7 +18,7 @@ from stream_scorer.training.run import TrainingJob
 from tests.support.tables.foreign_files import EVENTS, plan_with
 
 BASE = 'data = "d.csv"\nmodel = "decision_tree"\nversion = "1.0.0"\nout = "store"\n'
-# Each key in a file, the same as options, and what of the job is then another.
+# For each key of the file: the same value as an option, and the changed attribute of the job.
 KEYS: dict[str, tuple[str, list[str], str]] = {
     "data": ('"e.csv"', ["--data", "FOLDER/e.csv"], "data"),
     "model": ('"random_forest"', ["--model", "random_forest"], "model"),
@@ -61,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def asked(folder: Path, *words: str) -> TrainingJob:
-    """Return the job that a command line asks for."""
+    """Return the job of a command line."""
     given = [word.replace("FOLDER", str(folder)) for word in words]
     with mock.patch("stream_scorer.training.run.train", side_effect=Asked) as train:
         done = CliRunner().invoke(app, ["train", *given])
@@ -76,7 +76,7 @@ def changed(one: TrainingJob, other: TrainingJob) -> set[str]:
 
 
 def with_key(folder: Path, key: str) -> str:
-    """Write a file that has one key more, or another value of it; return its path."""
+    """Write a file with one more or another key; return its path."""
     kept = [line for line in BASE.splitlines() if not line.startswith(f"{key} = ")]
     value = KEYS[key][0].replace("events.toml", "other/events.toml")
     (folder / "job.toml").write_text("\n".join([*kept, f"{key} = {value}"]))
@@ -169,9 +169,7 @@ RATES_NONE = '\n[labels]\ntransaction_id = "a"\nevent_time = "b"\nis_fraud = "fl
         ("\0", "not TOML"),
     ],
 )
-def test_a_file_that_cannot_be_obeyed_is_refused_by_key(
-    tmp_path: Path, text: str, why: str
-) -> None:
+def test_an_invalid_file_is_refused_by_key(tmp_path: Path, text: str, why: str) -> None:
     path = tmp_path / "job.toml"
     path.write_text(text)
     with pytest.raises(SettingsError) as caught:

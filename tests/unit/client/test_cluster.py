@@ -1,4 +1,4 @@
-"""Which cluster the client reads, without one in its settings."""
+"""The client without a configured cluster."""
 
 import os
 from pathlib import Path

@@ -61,7 +61,7 @@ def test_a_version_without_its_names_is_refused(version: str, width: int, told: 
     assert told in str(refused.value)
 
 
-def test_bytes_that_are_no_numbers_are_refused() -> None:
+def test_bytes_that_are_not_numbers_are_refused() -> None:
     records = pa.RecordBatch.from_pydict(
         {"model": ["m"], "model_version": ["1.0.0"], "features": [bytes(9)]}
     )

@@ -1,4 +1,4 @@
-"""Whatever a broker answers, or does not: each dead letter is copied once, with its progress."""
+"""Whatever the broker does, each dead letter is copied once, together with its progress."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -31,8 +31,8 @@ class Broker:
     """Applies a transaction when it is committed, and fails as a test scripts it.
 
     Attributes:
-        raises: What the next calls of a method raise; None lets one pass.
-        applies: Whether a commit that raises has happened all the same.
+        raises: The errors of the next calls of a method; None lets a call succeed.
+        applies: Whether a commit that raises has been applied nevertheless.
     """
 
     topic = TOPIC
@@ -64,7 +64,7 @@ class Broker:
 
 
 class Client:
-    """One producer of the broker's."""
+    """One producer of the broker."""
 
     def __init__(self, broker: Broker, options: dict[str, Any]) -> None:
         self.options = options
@@ -152,7 +152,7 @@ def letter(number: int, size: int = 1) -> DeadLetter:
 
 
 def copied_in_batches(broker: Broker, batches: int, waits: Mapping[str, int]) -> None:
-    """Copy batches of three letters; the progress of one reason may stand still all the while."""
+    """Copy batches of three letters; the progress of some reasons may stay constant."""
     copier = copier_of(broker)
     before: dict[int, LetterProgress] = {}
     for number in range(batches):
@@ -186,7 +186,7 @@ def test_each_is_copied_once_in_order(
         copied_in_batches(broker, 4, waits)
         done = 12
     except TransactionError:
-        # Five in a row that no network was to blame for: what is there is whole batches.
+        # Five aborts in a row, none by the network: only complete batches are copied.
         done = len(broker.copied)
         assert done % 3 == 0
     assert broker.copied == [
@@ -245,7 +245,7 @@ def test_a_copier_whose_records_are_not_sent_asks_why() -> None:
     broker.raises = {"offsets": [None, refused, None], "commit": [None]}
     copied_in_batches(broker, 1, {})
     assert broker.raises == {"offsets": [], "commit": []}
-    # Once more it was tried whether one of them is to blame.
+    # The batch was repeated to find out whether one record is the cause.
     assert (broker.aborts, len(broker.copied)) == (2, 3)
 
 
@@ -284,7 +284,7 @@ def test_the_largest_of_what_is_refused_is_named() -> None:
 @pytest.mark.parametrize("told", [set(), {"broker"}])
 @pytest.mark.parametrize("large", [{0}, {4}, {1, 2, 3}, set(range(9)), {0, 2, 4, 6, 8}])
 def test_what_is_refused_for_its_size_is_left_out_alone(large: set[int], told: set[str]) -> None:
-    """The client refuses a record as it is sent, or the broker later on."""
+    """Either the client refuses a record when it is sent, or the broker later."""
     broker = Broker()
     broker.told = told
     copier = copier_of(broker)

@@ -20,7 +20,7 @@ ORIGINAL: Headers = [("trace", b"1"), ("empty", None), ("trace", b"2")]
 
 
 class Message:
-    """What a consumer gives for a produced record."""
+    """A produced record, as a consumer gets it."""
 
     def __init__(self, record: Produced) -> None:
         self._record = record
@@ -97,7 +97,7 @@ def test_reading_gives_back_what_was_written(raw: RawRecords) -> None:
     assert (letter.partition, letter.offset, letter.timestamp) == (1, 44, 1_700_000_000_500)
 
 
-def test_a_dead_letter_that_was_sent_again_keeps_its_first_story(raw: RawRecords) -> None:
+def test_a_dead_letter_sent_again_keeps_its_first_headers(raw: RawRecords) -> None:
     (first,) = letters(raw, [1], [RejectReason.EMPTY], ["first"])
     again = RawRecords(
         BytesColumn.of([first.value]), BytesColumn.of([first.key]), [first.headers],
@@ -179,7 +179,7 @@ def one(value: bytes | None, key: bytes | None, headers: Headers) -> RawRecords:
 
 
 def left_out(value: bytes | None, key: bytes | None, headers: Headers) -> DeadLetter:
-    """Return the dead letter of a record; it fits."""
+    """Return the dead letter of a record; assert that it fits."""
     detail = ["\u20ac" * 600]
     (sent,) = letters(one(value, key, headers), [0], [RejectReason.TOO_LARGE], detail)
     assert size_of(sent.value, sent.key, sent.headers) <= ORIGINAL_BYTES_MAX + 4_096

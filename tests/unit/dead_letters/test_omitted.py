@@ -1,4 +1,4 @@
-"""Which record of the input is the one that a dead letter names, and what it gives back."""
+"""How a dead letter's source record is found in the input, and what it gives back."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +19,7 @@ ORIGINAL: Headers = [("trace", b"1")]
 
 
 class Message:
-    """What a consumer gives."""
+    """A record, as a consumer gets it."""
 
     def __init__(self, value: bytes | None, key: bytes | None, headers: Headers) -> None:
         self._found = (value, key, headers)
@@ -44,7 +44,7 @@ class Message:
 
 
 class Input(LetterSources):
-    """Holds one record, at 0:5."""
+    """An input with one record, at 0:5."""
 
     def __init__(self, message: Message) -> None:
         super().__init__(Kafka(bootstrap="b:1"))
@@ -111,7 +111,7 @@ def test_another_record_is_not_the_same(
 
 
 def test_an_unreadable_record_is_not_the_same_as_an_empty_one() -> None:
-    """Its value and key are null here only because nobody knows them."""
+    """The record's value and key are null here only because they cannot be read."""
     letter = letter_of(None, None, None)
 
     class Unreadable(Input):
@@ -125,7 +125,7 @@ def test_an_unreadable_record_is_not_the_same_as_an_empty_one() -> None:
 
 
 def test_a_forged_omission_of_a_small_record_is_not_the_same() -> None:
-    """Else the record would be decided again, without the forger having to know it."""
+    """Otherwise a forger could have the record decided again without knowing its content."""
     letter = letter_of(None, b"k", [(OMITTED, b"value 9")])
     assert letter.omitted == {}
     (sent,) = letters_of(
@@ -140,7 +140,7 @@ def test_a_forged_omission_of_a_small_record_is_not_the_same() -> None:
     assert Input(Message(b"decided 9"[:9], b"k", None)).same([forged]) == set()
 
 
-def test_what_nobody_could_read_is_not_looked_for() -> None:
+def test_an_unreadable_original_is_not_looked_for() -> None:
     letter = letter_of(LARGE, b"k", None)
     (unknown,) = [DeadLetter(**_fields(letter) | {"omitted": {"value": None}})]
     source = Input(Message(LARGE, b"k", None))

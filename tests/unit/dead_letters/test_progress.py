@@ -1,4 +1,4 @@
-"""Whatever a call chooses and wherever it ends: each dead letter is taken once, none is lost."""
+"""With any choice of reasons and wherever a call ends, each dead letter is taken exactly once."""
 
 import pytest
 from hypothesis import given
@@ -14,10 +14,10 @@ selections = st.frozensets(st.sampled_from(REASONS[:3]), max_size=3).map(Selecti
 def call(
     letters: list[str], at: LetterProgress, chosen: Selection, limit: int, batch: int
 ) -> tuple[list[int], list[LetterProgress]]:
-    """Read on from the committed offset; return what is taken, and the progress after each batch.
+    """Read on from the committed offset; return the letters, and the progress of each batch.
 
-    The oracle of a call: one offset after the other, as ``dead_letters/replay.py`` goes on in
-    batches.
+    This is the oracle of a call: it takes one offset after the other, while
+    ``dead_letters/replay.py`` takes batches.
     """
     taken: list[int] = []
     waiting: dict[str, int] = {}
@@ -53,7 +53,7 @@ def test_each_is_taken_once_and_none_is_lost(
         assert all(chosen.takes(lane_of(letters[offset])) for offset in found)
         taken += found
         for state in states:
-            # What the broker keeps says all of it.
+            # The broker's offset and metadata are the complete progress.
             assert LetterProgress.read(state.offset, state.note) == state
         at = states[-1]
     assert sorted(taken) == list(range(len(letters)))

@@ -1,4 +1,4 @@
-"""Dead letters are compared with their sources, whatever bytes the headers' names have."""
+"""Dead letters are compared with their sources, whatever bytes the names of headers have."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -36,7 +36,7 @@ def kafka() -> Iterator[Kafka]:
 
 
 def same(kafka: Kafka, headers: Mapping[int, Headers]) -> set[int]:
-    """Return the source offsets at which the input holds a letter with these headers."""
+    """Return the source offsets at which the input has a letter with these headers."""
     letters = [
         replace(LETTER, offset=at, source_offset=at, headers=each) for at, each in headers.items()
     ]
@@ -65,7 +65,7 @@ def test_past_the_input_s_end_nothing_is_the_same(kafka: Kafka) -> None:
 
 
 class Silent:
-    """A consumer that is sent nothing."""
+    """A consumer that receives nothing."""
 
     def __init__(self, *_: Any) -> None:
         self.polls = 0
@@ -91,7 +91,7 @@ def test_only_waits_of_30_s_together_end_the_comparison(monkeypatch: pytest.Monk
 
 
 def message_of(kafka: Kafka, topic: str, headers: RawHeaders) -> Any:
-    """Return a record as confluent-kafka's consumer gives it."""
+    """Return a record as confluent-kafka's consumer gets it."""
     produce(kafka.bootstrap, topic, [headers])
     consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": "g"})
     try:
@@ -108,7 +108,7 @@ def message_of(kafka: Kafka, topic: str, headers: RawHeaders) -> Any:
 
 def test_a_record_whose_header_names_are_not_utf_8_is_foreign(kafka: Kafka) -> None:
     good = message_of(kafka, "good-letters", [(b"a", b"1")])
-    # Often enough for the interpreter to take the short way to a method in C.
+    # Often enough for the interpreter to specialise the call of a C method.
     assert [headers_of(good) for _ in range(200)] == [[("a", b"1")]] * 200
     message = message_of(kafka, "letters", BAD)
     with pytest.raises(ValueError, match="name is not UTF-8"):

@@ -1,4 +1,4 @@
-"""The demo's input and its verdict: what would make it fail does."""
+"""The demo's input, and its verdict, which fails for each fault."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ from stream_scorer.training.fold import fold
 
 CHANGE_MS = 1_523_000_000_000
 NOW_MS = 1_700_000_000_000
-# What is made is not changed, and takes seconds to make.
+# Cached, because it takes seconds to make, and no test changes it.
 traffic = cache(made_traffic)
 
 
@@ -127,7 +127,8 @@ def test_scores_join_labels_by_transaction_changed_ones_apart() -> None:
     sent = traffic(2)
     fraud = sent.rows["is_fraud"].to_numpy()
     ids = sent.rows["transaction_id"].combine_chunks()
-    # Sure of each unchanged one, in no order; blind for the changed ones; and one nobody sent.
+    # Perfect scores for the unchanged ones in random order, constant ones for the changed, and one
+    # for an unknown transaction.
     score = np.where(sent.changed, 0.5, fraud)
     order = np.random.default_rng(1).permutation(len(fraud))[:-9]
     some = pa.concat_arrays([ids.take(pa.array(order)), pa.array(["no-such"])])
@@ -159,7 +160,7 @@ def test_the_least_precision_is_reached_only_with_terminals(size: Size, found: f
     assert reached(fraud) == pytest.approx(found, abs=1e-3)
     assert reached(fraud) > size.least_precision
     if size == Size():
-        # In the quick one's days, a week has hardly passed for any label to be of use.
+        # In the quick demo, too few days have passed for labels to have an effect.
         assert reached(np.zeros(len(fraud), bool)) < size.least_precision
 
 
@@ -191,7 +192,7 @@ def test_each_bad_record_is_rejected_for_its_intended_reason() -> None:
     assert [reasons(bad.key, bad.value, n + 1) for n, bad in enumerate(made)] == [
         [bad.reason] for bad in made
     ]
-    # INTERNAL is a defect of ours, and of what is UNREADABLE there are no bytes.
+    # INTERNAL is a defect of the scorer, and UNREADABLE cannot be made from bytes alone.
     others = {RejectReason.INTERNAL, RejectReason.MAPPING, RejectReason.UNREADABLE}
     assert set(RejectReason) - others == {bad.reason for bad in made}
     assert spoiler.sent.total() == len(made) >= 13

@@ -1,4 +1,4 @@
-"""Only the pinned jars are ever run: fetched, kept and checked, here on small files."""
+"""Only pinned jars are ever run: downloads, the cache and its checks, with small files."""
 
 import hashlib
 import os
@@ -39,7 +39,7 @@ def _fill(repository: Path, **content: bytes) -> None:
 
 @pytest.fixture
 def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Yield the folder of a Maven repository that jgo is configured to use, over HTTP."""
+    """Yield the folder of a Maven repository over HTTP, which jgo is configured to use."""
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the base names it

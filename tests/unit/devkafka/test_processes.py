@@ -1,4 +1,4 @@
-"""Processes are ended by id and start time: never another one's, never a survivor."""
+"""Processes are ended by id and start time: no other process is ended, and none survives."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ import pytest
 from stream_scorer.devkafka import background, processes
 from stream_scorer.errors import SettingsError
 
-# Says that its trap is set; until then SIGTERM would end it like any other.
+# It reports that its trap is set; before that, SIGTERM would end it.
 _STUBBORN = ["/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done"]
 
 

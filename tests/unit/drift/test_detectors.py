@@ -47,7 +47,7 @@ def test_half_a_year_without_a_change_is_silent(calm: list[Window], signal: str)
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("signal", SIGNALS)
 def test_weeks_in_another_order_are_silent_too(calm: list[Window], signal: str, seed: int) -> None:
-    # The first four stay: there the customers' histories fill.
+    # The first four weeks stay, because the customers' histories fill there.
     weeks = [calm[at : at + WEEK] for at in range(0, len(calm) - WEEK, WEEK)]
     order = [*range(4), *(4 + np.random.default_rng(seed).permutation(len(weeks) - 4))]
     assert watch([one for week in order for one in weeks[week]], signal) == []
@@ -118,7 +118,7 @@ def test_a_rate_that_is_zero_at_first_can_change() -> None:
     assert first.estimate == pytest.approx(0.75)
 
 
-def test_a_copy_goes_its_own_way() -> None:
+def test_a_copy_is_independent() -> None:
     rng = np.random.default_rng(4)
     detector = SignalDetector("amount", 0.0005)
     for n in range(200):

@@ -1,4 +1,4 @@
-"""The monitor's work: the same events whatever the batches, no trace of what is given up."""
+"""The monitor's events do not depend on the batches, and aborted batches leave no trace."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -40,7 +40,7 @@ def values() -> list[bytes]:
 
 
 class Down:
-    """A registry that is out of reach."""
+    """A registry that is unreachable."""
 
     def writer_schema(self, _: int) -> str:
         raise RegistryUnavailableError("registry: no answer")

@@ -1,4 +1,4 @@
-"""Windows close by watermark, whatever the partitions' pace."""
+"""Windows close by watermark, however far apart the partitions are."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ HOUR = 3_600_000
 
 
 def summary(partition: int, *hours: int, watermark: int | None = None) -> dict[str, Any]:
-    """One transaction in each of the hours."""
+    """Return a summary with one transaction in each of these hours."""
     newest = max(hours, default=0) * HOUR + 1 if watermark is None else watermark
     return {
         "model": "m",
@@ -67,7 +67,7 @@ def test_a_partition_without_movement_holds_windows_until_idle(two: Windows) -> 
     two.update(summary(0, 1), 0)
     two.update(summary(1, 1), 0)
     assert starts(two, summary(0, 9), IDLE_MS - 1) == []
-    # Rejected records only: not a sign of life in event time.
+    # Only rejected records: they do not move event time.
     assert starts(two, summary(1, watermark=0), IDLE_MS - 1) == []
     assert starts(two, summary(0, 10), IDLE_MS) == [1]
 

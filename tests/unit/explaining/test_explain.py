@@ -1,4 +1,4 @@
-"""``events explain`` guesses a mapping that works, reports what does not fit, and keeps files."""
+"""``events explain`` drafts a mapping that works, reports what does not fit, and keeps files."""
 
 import json
 import tomllib
@@ -266,7 +266,7 @@ def test_a_plan_with_several_currencies_and_no_rates_has_a_draft(tmp_path: Path)
     assert (report["transactions"], report["rates_missing"]) == (2, ["USD", "JPY"])
     written = out.read_text()
     assert tomllib.loads(written)["rates"] == {"base": "EUR", "USD": {}, "JPY": {}}
-    # Until a person has written them, nothing runs with it.
+    # Nothing runs with the draft until a person has written the rates.
     again = run("--file", str(source), "--plan", str(plan), "--events", str(out))
     assert isinstance(again.exception, SettingsError)
     assert "rates.JPY: must be a table of date = rate with one at least" in str(again.exception)

@@ -1,4 +1,4 @@
-"""Production mode: each finding names its setting and its fix, and is refused."""
+"""In production mode, each unsafe setting is refused, with its name and its fix."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Hostile mappings, policies, expressions and records: each is one line that names key or path."""
+"""Each hostile mapping, policy, expression and record gives one line that names key or path."""
 
 import json
 import re
@@ -22,7 +22,7 @@ from stream_scorer.training.features import read_features
 from tests.support.codec.mapped_records import Schemas
 
 LONGEST = 400
-"""Characters of an error line."""
+"""Maximum length of an error line, in characters."""
 
 FIELDS = """
 [fields]
@@ -46,9 +46,9 @@ class Hostile(NamedTuple):
 
     Attributes:
         what: mapping, policy, expression or record.
-        content: Text of the file, or the record: its bytes, or what differs from a good one.
-        told: What the error line or the dead letter's detail has: key or path, then the cause.
-        reason: Of a dead letter.
+        content: Text of the file, or the record: its bytes, or its differences from a valid one.
+        told: Expected in the error line or the dead letter's detail: key or path, then the cause.
+        reason: The dead letter's reason.
     """
 
     what: str
@@ -211,7 +211,7 @@ def refused_features(folder: Path, case: Hostile) -> str:
 
 
 def dead_letter(_: Path, case: Hostile) -> str:
-    """Return the detail of a hostile record's dead letter; a good record next to it is decided."""
+    """Return the detail of a hostile record's dead letter; a valid record next to it is decided."""
     plan = with_mapping(Plan(), parse_events(JSON))
     bad = case.content if isinstance(case.content, bytes) else json.dumps(GOOD | case.content)
     values = [json.dumps(GOOD).encode(), bad.encode() if isinstance(bad, str) else bad]

@@ -1,4 +1,4 @@
-"""The endpoint for probes: what a client can and cannot take from the process."""
+"""The endpoint for probes: limits for what a client can take from the process."""
 
 import datetime as dt
 import http.client
@@ -33,7 +33,7 @@ from stream_scorer.observability.endpoint import Endpoint
 from stream_scorer.observability.health import Health
 from stream_scorer.settings import Http
 
-TOKEN = "0123456789abcdef-token"  # noqa: S105 of this test alone
+TOKEN = "0123456789abcdef-token"  # noqa: S105 only for this test
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def open_to(port: int, source: str = "127.0.0.1") -> socket.socket:
 
 
 def closed(connection: socket.socket) -> bool:
-    """Wait until the server closes a connection that got no answer."""
+    """Wait until the server closes a connection without an answer."""
     try:
         return connection.recv(1) == b""
     except ConnectionResetError:
@@ -85,7 +85,7 @@ def test_one_address_cannot_take_every_thread(endpoint: Endpoint) -> None:
             each.sendall(b"GET /health")
         further = stack.enter_context(open_to(endpoint.port))
         with suppress(ConnectionError):
-            # It would be answered, were there room.
+            # It would be answered if there were room.
             further.sendall(b"GET /health/live HTTP/1.0\r\n\r\n")
         assert closed(further)
         other = stack.enter_context(open_to(endpoint.port, "127.0.0.2"))
@@ -113,7 +113,7 @@ def test_a_client_that_drips_is_cut_off_and_gives_its_place_back(
         for each in dripping:
             each.settimeout(0.05)
         open_ones = set(dripping)
-        # A byte now and then: no single read takes long.
+        # A byte at a time, so that no single read takes long.
         while open_ones and time.monotonic() - began < 20:
             for each in tuple(open_ones):
                 try:
@@ -249,7 +249,7 @@ def test_it_speaks_tls_and_takes_a_renewed_certificate(
         renewed.mkdir()
         _certificate(renewed, "second")
         (renewed / "tls.key").replace(key)
-        # Between the two files the old pair serves.
+        # While only one of the two files is new, the old pair is used.
         assert _name_of_peer(opened.port) == "first"
         (renewed / "tls.crt").replace(chain)
         assert _name_of_peer(opened.port) == "second"

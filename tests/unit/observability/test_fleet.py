@@ -1,4 +1,4 @@
-"""What the parent of several workers shows of them."""
+"""Metrics, health and log lines of the parent of several workers."""
 
 import io
 import json
@@ -20,7 +20,7 @@ from stream_scorer.observability.render import Renderer
 
 
 class Worker:
-    """What a worker has of metrics and health, and a report of it as its parent gets it."""
+    """A worker's metrics and health, and its report as the parent receives it."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.registry = CollectorRegistry()
@@ -47,7 +47,7 @@ class Worker:
 
 
 class Scene:
-    """A fleet of two, its registry, its log, and a clock that is set by hand."""
+    """A fleet of two workers, its registry, its log, and a clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -119,7 +119,7 @@ def test_a_worker_that_left_is_reported_counted_and_not_ready(running: Scene) ->
     assert running.value("worker_up", worker="0") == 1
     assert running.value("worker_up", worker="1") == 0
     assert running.value("worker_exits_total", worker="1", cause="SIGKILL") == 1
-    # Nothing old is shown of it.
+    # Its old values are no longer shown.
     assert running.value("partitions_assigned", worker="1") is None
     (line,) = running.lines
     assert line["event"] == "worker_left"
@@ -181,7 +181,7 @@ def test_metrics_of_all_workers_are_families_with_their_number(running: Scene) -
     assert running.value("decisions_total", worker="0", **deciding) == 3
     assert running.value("decisions_total", worker="1", **deciding) == 5
     assert running.value("age_seconds_bucket", worker="1", le="0.1") == 5
-    # The strict format allows a family only once, with its samples together.
+    # The strict format allows a family only once, with all its samples together.
     text = openmetrics(running.registry).decode()  # type: ignore[no-untyped-call]
     families = list(text_string_to_metric_families(text))  # type: ignore[no-untyped-call]
     names = [family.name for family in families]
@@ -194,7 +194,7 @@ def test_the_groups_lag_is_shown_once(running: Scene) -> None:
         running.now += 1
         running.workers[number].tell(events.LagObserved({0: records}, {0: records}, {0: 1.5}))
         running.hear(number, 100 + number)
-    # As the worker that reported last says.
+    # The values are those of the worker that reported last.
     assert running.value("lag_records", partition="0") == 4
     assert running.value("lag_seconds", partition="0") == 1.5
     assert running.value("lag_records", partition="0", worker="0") is None
@@ -206,7 +206,7 @@ def test_a_worker_that_was_ready_and_makes_no_progress_is_silent(running: Scene)
     running.hear(0, 100)
     running.hear(1, 101)
     running.now = 31.0
-    # By its own report, and where no report came.
+    # First by its own report, and then without any report.
     assert running.fleet.silent() == [1]
     running.hear(1, 101)
     assert running.fleet.silent() == [1]

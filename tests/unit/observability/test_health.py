@@ -141,7 +141,9 @@ def test_a_process_without_a_model_needs_none(clock: Clock) -> None:
         (events.PartitionsAssigned((2,)), "partition 2: its state is not restored yet"),
     ],
 )
-def test_what_keeps_it_from_its_work(ready: Health, event: events.Event, reason: str) -> None:
+def test_each_reason_that_makes_it_not_ready_is_listed(
+    ready: Health, event: events.Event, reason: str
+) -> None:
     ready(event)
     assert ready.reasons() == [reason]
 

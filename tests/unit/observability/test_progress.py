@@ -51,7 +51,7 @@ def test_one_partition_is_stuck_although_another_moves() -> None:
     assert told == [Stuck(31.0, (1,)), Moving()]
 
 
-def test_partitions_that_wait_for_each_other_are_not() -> None:
+def test_partitions_that_wait_for_each_other_are_not_stuck() -> None:
     assert (
         watch([(20.0, committed(0)), (31.0, BOTH)], PartitionsAssigned((0, 1)), together=True) == []
     )
@@ -59,12 +59,12 @@ def test_partitions_that_wait_for_each_other_are_not() -> None:
     assert told == [Stuck(31.0, (0, 1))]
 
 
-def test_the_lag_of_what_is_anothers_is_not_ours() -> None:
+def test_the_lag_of_other_members_partitions_does_not_count() -> None:
     assert watch([(31.0, LAG)], PartitionsAssigned((1,))) == []
     assert watch([(31.0, LAG)], PartitionsAssigned(())) == []
 
 
-def test_a_partition_that_leaves_takes_its_being_stuck_along() -> None:
+def test_a_revoked_partition_is_no_longer_stuck() -> None:
     told = watch([(31.0, LAG), (32.0, PartitionsRevoked((0,))), (80.0, LAG)])
     assert told == [Stuck(31.0, (0,)), Moving()]
 
@@ -89,7 +89,8 @@ def test_movement_counts_between_unanswered_lag_reads() -> None:
     none = LagObserved({}, {})
     told = watch([(5.0, LAG), (20.0, committed(0)), (25.0, none), (45.0, LAG), (51.0, LAG)])
     assert told == [Stuck(31.0, (0,))]
-    # What had no lag when it was last seen has had it for no longer than nobody has looked.
+    # A partition without lag at the last look may have had lag only since then, so the time without
+    # looks does not count.
     assert watch([(5.0, LagObserved({0: 0}, {0: 0})), (50.0, none), (55.0, LAG)]) == []
     told = watch([(31.0, LAG), (35.0, none), (36.0, committed(0)), (40.0, none)])
     assert told == [Stuck(31.0, (0,)), Moving()]
@@ -115,7 +116,7 @@ def test_a_partition_without_lag_is_no_longer_stuck() -> None:
     assert told == [Stuck(31.0, (0,)), Moving()]
 
 
-def test_a_hanging_transaction_upstream_is_not_our_being_stuck() -> None:
+def test_a_hanging_upstream_transaction_does_not_count_as_stuck() -> None:
     assert watch([(100.0, LagObserved({0: 7}, {0: 0}))]) == []
 
 

@@ -20,7 +20,7 @@ STAGES = ("poll", "decode", "validate", "features", "score", "decide", "encode",
 
 
 class Bench:
-    """A renderer with its registry, its log and a clock that is set by hand."""
+    """A renderer with its registry, its log, and a clock that a test sets."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -163,7 +163,7 @@ def test_every_event_is_rendered() -> None:
         if isinstance(kind, type) and issubclass(kind, events.Event) and kind is not events.Event
     }
     assert len(every) > 40
-    # Those of the parent of several workers are its fleet's: see test_fleet.
+    # The supervisor's events are rendered by its fleet, see test_fleet.
     assert {*events.EVENTS, *events.SUPERVISOR_EVENTS} == every
     assert {kind for kind in every if "effects" not in vars(kind)} == set()
 
@@ -272,7 +272,7 @@ def test_each_requested_verification_is_logged(bench: Bench) -> None:
     assert bench.value("model_refused", **MODEL) == 0
 
 
-def test_only_what_moves_ends_being_stuck(bench: Bench) -> None:
+def test_only_movement_ends_being_stuck(bench: Bench) -> None:
     bench.render(events.Stuck(31.0, (2,)))
     bench.render(batch(2))
     assert bench.value("stuck_seconds") == 31

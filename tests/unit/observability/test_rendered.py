@@ -1,8 +1,8 @@
-"""The metrics and log lines of every event, compared with those that were recorded.
+"""The metrics and log lines of every event are those that were recorded.
 
-Names, types, labels, help texts, buckets, levels and fields are what dashboards and alerts rely on.
-After an intended change, run this file as a script: it records them anew, and the difference is for
-the review.
+Dashboards and alerts rely on names, types, labels, help texts, buckets, levels and fields. After an
+intended change, run this file as a script. It records them again, and the review sees the
+difference.
 """
 
 import io
@@ -126,11 +126,11 @@ SEQUENCES: dict[str, list[Any]] = {
     ],
     "conditions": [each for each in EXAMPLES for _ in range(2)],
 }  # fmt: skip
-"""Events whose rendering depends on those before them; they come 20 seconds apart."""
+"""Events whose rendering depends on earlier ones; they come 20 seconds apart."""
 
 
 class Process:
-    """A renderer and a fleet, with what they show and log."""
+    """A renderer and a fleet, with their metrics and log lines."""
 
     def __init__(self) -> None:
         self._stream = io.StringIO()
@@ -177,7 +177,7 @@ class Process:
 
 
 def rendered(sequence: Iterable[Any]) -> dict[str, Any]:
-    """Return which samples a sequence of events changes, and which lines it logs."""
+    """Return the samples that a sequence of events changes, and the lines that it logs."""
     process = Process()
     before = process.samples
     for event in sequence:

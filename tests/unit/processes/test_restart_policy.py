@@ -1,4 +1,4 @@
-"""What is done about a worker that left."""
+"""What happens after a worker has exited."""
 
 import signal
 
@@ -41,7 +41,7 @@ def test_a_worker_that_dies_repeatedly_waits_longer_to_a_bound() -> None:
     waits = [supervision.left(0, -9, 1.0) for _ in range(100)]
     assert waits[:7] == [Restart(s) for s in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, MOST_SECONDS)]
     assert waits[-1] == Restart(MOST_SECONDS)
-    # Each by itself.
+    # Each worker has a separate delay.
     assert supervision.left(1, -9, 1.0) == Restart(0.5)
 
 
@@ -68,7 +68,7 @@ def test_causes_are_a_small_set_of_words() -> None:
     [
         (0, {0: 0, 1: 0}, 0),
         (0, {}, 0),
-        # A worker that was still starting knows no signal yet.
+        # A worker that is still starting has no signal handler.
         (0, {0: 0, 1: -signal.SIGTERM}, 0),
         (0, {0: 0, 1: 1}, 1),
         (0, {0: -signal.SIGKILL, 1: 0}, 1),

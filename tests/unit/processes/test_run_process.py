@@ -1,4 +1,4 @@
-"""Signals: one that comes before there is anything to stop, and one that only asks."""
+"""Signals: SIGTERM during the start, and SIGHUP, which is only a request."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ def test_a_signal_while_the_process_is_wired_ends_it_in_order() -> None:
     with pytest.raises(SystemExit) as left:
         run_process("scorer", settings, "transactions", wire)
     assert left.value.code == 0
-    # What would have left hard is not waiting for whoever goes on in this process.
+    # The timer for a forced exit must not be left running in this process.
     timers = [one for one in threading.enumerate() if isinstance(one, threading.Timer)]
     assert all(timer.finished.is_set() for timer in timers)
     assert signal.getsignal(signal.SIGTERM) is before

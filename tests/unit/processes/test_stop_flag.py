@@ -1,4 +1,4 @@
-"""A signal that is asked for, and a second one that waits for nobody."""
+"""A signal requests a graceful stop; a second one ends the process immediately."""
 
 import os
 import signal

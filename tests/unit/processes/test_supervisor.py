@@ -1,4 +1,4 @@
-"""The parent with real child processes, which do as they are told and know no broker."""
+"""The supervisor with real child processes, which follow a script and need no broker."""
 
 import errno
 import io
@@ -32,11 +32,11 @@ ROOT = Path(__file__).parents[3]
 
 
 class Parent:
-    """The supervisor as a process of its own, over the workers of ``supervised_children``.
+    """The supervisor as a separate process, with the workers of ``supervised_children``.
 
     Args:
         folder: Where workers write their process ids: ``NUMBER-START``.
-        acts: What each worker does, by number; see ``supervised_children``.
+        acts: Each worker's script, by number; see ``supervised_children``.
     """
 
     def __init__(self, folder: Path, *acts: str) -> None:
@@ -89,7 +89,7 @@ class Parent:
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
-    # Whatever the test saw: nothing of it stays.
+    # Whatever the test's result is, no child process survives.
     for path in tmp_path.glob("[0-9]-*"):
         with suppress(ProcessLookupError):
             os.kill(int(path.read_text()), signal.SIGKILL)
@@ -198,7 +198,7 @@ def test_one_that_does_not_leave_is_killed(folder: Path, begin: Callable[..., Pa
     parent.process.send_signal(signal.SIGTERM)
     assert parent.left() == 1
     assert gone(deaf)
-    # shutdown_seconds is 1 there, and 2 s of grace.
+    # shutdown_seconds is 1 there, with a grace period of 2 s.
     assert time.monotonic() - started < 10
 
 

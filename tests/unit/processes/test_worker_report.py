@@ -1,4 +1,4 @@
-"""A worker that the kernel would not end with its parent is refused."""
+"""Workers are refused on a system that would not end them together with their parent."""
 
 import os
 import sys

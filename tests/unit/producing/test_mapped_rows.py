@@ -1,4 +1,4 @@
-"""What ``produce`` sends of a stranger's columns: records of our own schema, or JSON."""
+"""``produce`` sends foreign columns as records of our schema, or as JSON."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the version before wrote is read by the code of today; nothing here needs a broker."""
+"""The current code reads what the previous version wrote; these tests need no broker."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -41,14 +41,14 @@ Place = tuple[int, int]
 
 @cache
 def decoded(topic: str) -> list[dict[str, Any]]:
-    """Return a topic's records with the fields of today's schema."""
+    """Return a topic's records with the fields of the current schema."""
     reader = RecordReader(Registry(), SCHEMAS[topic])
     return [reader.decode(record.value) for record in recorded().records[topic]]
 
 
 @dataclass(frozen=True)
 class Message:
-    """A record as a consumer's client gives it."""
+    """A record as a consumer gets it."""
 
     record: Record
 
@@ -134,7 +134,7 @@ def test_summaries_count_the_decisions() -> None:
 
 
 def test_terminal_profiles_have_the_labels() -> None:
-    # Rows without a terminal move the watermark.
+    # Rows without a terminal only move the watermark.
     rows = [row for row in decoded("terminal_profiles") if row["terminal_id"] is not None]
     assert len(rows) > 1_000
     assert sources(rows) <= sources(decoded("decisions"))
@@ -218,7 +218,7 @@ def test_checkpoints_are_written_again_as_the_same_bytes(partition: int) -> None
 
 @pytest.mark.parametrize("partition", PARTITIONS)
 def test_a_state_topic_without_rejections_is_read(partition: int) -> None:
-    """The recorded version did not keep what it rejected."""
+    """The recorded version did not store rejections."""
     rejected = Rejected(OWNER, partition)
     rejected.add(state_of(partition))
     assert rejected.settle() == []

@@ -1,4 +1,4 @@
-"""The development registry against clients that mean it no good."""
+"""The development registry with hostile clients."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ from stream_scorer.registry.server_store import RegistryStore
 from stream_scorer.registry.sources import FileRegistry
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
-TOKEN = "0123456789abcdef0123"  # noqa: S105 of no account
+TOKEN = "0123456789abcdef0123"  # noqa: S105 not a real secret
 JSON = {"Content-Type": "application/vnd.schemaregistry.v1+json"}
 NEW = json.dumps({"schema": '"long"'})
 VERSIONS = "/subjects/new-value/versions"
@@ -70,7 +70,7 @@ def test_registering_takes_the_token(
     level = json.dumps({"compatibility": "NONE"})
     assert ask(server, "PUT", "/config", level, headers)[0] == status
     assert ask(server, "GET", "/schemas/ids/1", "", {})[0] == 200
-    # Looking a schema up writes nothing.
+    # Looking up a schema writes nothing.
     assert ask(server, "POST", "/subjects/labels-value", NEW, JSON)[0] == 404
 
 
@@ -230,7 +230,7 @@ def _answer(server: RegistryServer, method: str, target: str) -> tuple[int, str 
 def test_a_wrong_method_is_answered_with_those_of_the_path(
     server: RegistryServer, method: str
 ) -> None:
-    # Without the token: nothing would be written.
+    # Without the token, because nothing would be written.
     for path, allowed in (
         ("/subjects", "GET, HEAD"),
         ("/subjects/new-value/versions", "GET, HEAD, POST"),
@@ -250,7 +250,7 @@ def test_head_is_answered_as_get_without_a_body(server: RegistryServer) -> None:
     response = connection.getresponse()
     assert (response.status, response.headers["Content-Length"]) == (200, str(length))
     assert response.read() == b""
-    # A body would be taken for the next answer.
+    # A body would be read as the next answer.
     connection.request("GET", "/schemas/ids/1")
     assert connection.getresponse().status == 200
     connection.close()

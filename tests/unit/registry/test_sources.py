@@ -113,7 +113,7 @@ def test_threads_that_want_one_id_share_one_request(
 
         waiting = [pool.submit(ask) for _ in range(4)]
         started.wait(20)
-        # Another id is not held up by the first.
+        # A request for another id does not wait for the first one.
         assert registry.writer_schema(2) == '"long"'
         leave.set()
         for future in (first, *waiting):
@@ -197,7 +197,7 @@ def test_a_registry_over_tls_is_trusted_by_its_ca_file_only(tmp_path: Path) -> N
     context.load_cert_chain(pem, key)
     running = RegistryServer(SCHEMAS_DIRECTORY)
     running._server.socket = context.wrap_socket(running._server.socket, server_side=True)
-    # A client that turns away is no trouble of the server's.
+    # The server ignores clients that refuse its certificate.
     running._server.handle_error = lambda *_: None  # type: ignore[method-assign]
     with running:
         url = running.url.replace("http:", "https:")

@@ -1,4 +1,4 @@
-"""Unknown schema ids: how often a registry is asked, and what waits for its answers."""
+"""Unknown schema ids: how often a registry is asked, and which records wait for its answers."""
 
 import gc
 import threading
@@ -41,7 +41,7 @@ def framed(schema_id: int) -> bytes:
 
 
 class Asked:
-    """Answers for id 1 alone, and counts."""
+    """A registry that knows only id 1, and counts requests."""
 
     def __init__(self, answer: Callable[[int], Reply] = lambda _: UNKNOWN) -> None:
         self.ids: list[int] = []
@@ -56,7 +56,7 @@ class Asked:
 
 
 class Sleeps:
-    """Passes on a clock what would be slept."""
+    """Advances a clock instead of sleeping."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -77,7 +77,7 @@ def test_unknown_ids_of_a_batch_cost_at_most_the_lookup_budget() -> None:
         decoded = decoder.decode(values, budgeted=True)
         assert decoded.rows.tolist() == [0, 5_001]
         assert set(decoded.rejections.reasons) == {RejectReason.UNKNOWN_SCHEMA}
-        # Each first look-up that the budget has, and two more for each id that was waited for.
+        # One look-up for each id within the budget, and two more for each id that is waited for.
         assert len(asked.ids) == 1 + (BURST - RESERVED - 1) + RESERVED
         assert "not looked up" in decoded.rejections.details[-1]
         before = len(asked.ids)
@@ -95,7 +95,7 @@ def test_the_budget_fills_again_at_its_rate() -> None:
         before = len(asked.ids)
         clock.now += 10.0
         look_up(registry, range(1_000, 1_100), budgeted=True)
-        # 20 tokens came, of which 8 are kept for ids that are waited for.
+        # There are 20 new tokens; 8 of them are reserved for ids that are waited for.
         assert before < len(asked.ids) <= before + 20 - RESERVED
 
 
@@ -195,7 +195,7 @@ def test_a_single_failing_id_pauses_for_seconds_only(answer: Reply) -> None:
         error = look_up(registry, [7], budgeted=True)[7]
         assert isinstance(error, SchemaError)
         assert "answers other questions" in error.what
-        # The next one of its kind is not waited for.
+        # The next id with this failure is not waited for.
         assert isinstance(look_up(registry, [8], budgeted=True)[8], SchemaError)
 
 
@@ -238,12 +238,12 @@ def test_unresolvable_references_leave_the_schema_unchanged() -> None:
             assert registry.writer_schema(schema_id) in {deep, "no JSON"}
 
 
-def test_slow_answers_in_vain_are_paid_for_by_their_time() -> None:
+def test_slow_answers_without_a_result_cost_their_time() -> None:
     clock = Clock()
     budget = LookupBudget(2.0, BURST, clock)
     assert budget.take(1) == 1
     budget.charge(3.0, 1)
-    # 3 s in vain are 1 % of 300 s.
+    # 3 s without a result are 1 % of 300 s.
     clock.now += 280.0
     assert budget.take(1) == 0
     clock.now += 20.0
@@ -251,7 +251,7 @@ def test_slow_answers_in_vain_are_paid_for_by_their_time() -> None:
 
 
 def freed_after_decoding(source: SchemaSource) -> bool:
-    """Return whether a batch with an unknown id is gone without the garbage collector."""
+    """Return whether a batch with an unknown id is freed without the garbage collector."""
     decoder = ColumnDecoder(source, TRANSACTION, Plan())
     values = BytesColumn.of([framed(1), framed(999)])
     alive = weakref.ref(values.data)
@@ -268,7 +268,7 @@ def test_an_unknown_id_does_not_keep_its_batch_in_memory() -> None:
     assert freed_after_decoding(FileRegistry(SCHEMAS_DIRECTORY))
     with answering(Asked()) as url:
         source = HttpRegistry(Registry(url=url))
-        # First asked, then remembered.
+        # The first time the registry is asked, the second time the answer is remembered.
         assert freed_after_decoding(source)
         assert freed_after_decoding(source)
 
@@ -285,7 +285,7 @@ def test_the_texts_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) ->
         look_up(registry, [4])
         look_up(registry, [3])
         assert asked.ids == [1, 2, 3, 4]
-        # The one that was used least recently went.
+        # The least recently used one was dropped.
         look_up(registry, [1])
         assert asked.ids == [1, 2, 3, 4, 1]
 

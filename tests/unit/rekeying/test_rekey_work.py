@@ -1,4 +1,4 @@
-"""What is copied, under which key, and what is not."""
+"""Which records are copied, under which key, and which are not."""
 
 from typing import Any
 
@@ -72,7 +72,8 @@ def test_a_copy_keeps_all_but_its_key() -> None:
         [(REKEYED_FROM, b"x:0:1"), (REKEYED_FROM, b"payments:0:52")],
     ]
     assert len(result.outgoing) == 1
-    # All partitions are committed with each batch: none may begin anew where others go on.
+    # Each batch commits all partitions, so that no partition can restart from its beginning while
+    # others continue.
     assert result.notes == {0: b"1 keyed", 1: b"1 keyed"}
 
 

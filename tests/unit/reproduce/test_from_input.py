@@ -1,4 +1,4 @@
-"""What a reproduction from the input takes for rejected."""
+"""Which records a reproduction from the input treats as rejected."""
 
 from pathlib import Path
 from types import SimpleNamespace

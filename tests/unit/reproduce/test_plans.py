@@ -1,4 +1,4 @@
-"""Under which plan decisions are recomputed that no control log's revision made."""
+"""The plan for decisions that were made without a rollout."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Past decisions recomputed from their recorded features: equal, or told where they part."""
+"""Decisions are recomputed from their recorded features; each difference is named."""
 
 import dataclasses
 import json
@@ -114,7 +114,7 @@ def test_what_else_was_altered_is_named(
     assert (found.examples[0]["recorded"], found.examples[0]["recomputed"]) == (change(told), told)
 
 
-def test_a_reason_where_nothing_was_held_back_is_found(decisions: pa.RecordBatch) -> None:
+def test_a_reason_of_an_approved_transaction_is_found(decisions: pa.RecordBatch) -> None:
     found = compared(altered(decisions, row_of(decisions, "APPROVE"), reasons=["TX_AMOUNT"]))
     assert found.fields == {"reasons": 1}
 
@@ -132,7 +132,7 @@ def test_version_1_is_compared_by_the_fields_of_that_version(
     assert (found.equal, found.differing) == (len(decisions), 0)
     assert compared(altered(old, row, reasons=[])).fields == {"reasons": 1}
     assert compared(altered(old, row, decision="APPROVE")).fields == {"decision": 1}
-    # What says that it has explanations is of version 2.
+    # A decision with explanations is compared as one of version 2.
     assert compared(altered(old, row, explanations=[])).fields.keys() == {
         "model_outcome", "explanations",
     }  # fmt: skip
@@ -163,7 +163,7 @@ def test_a_bundle_with_another_threshold_is_refused_or_found(
     shutil.copytree(MODELS_DIRECTORY / "fraud" / "1.0.0", bundle)
     edit(bundle, lambda manifest: manifest["thresholds"].update(review=0.9, block=0.95))
     found = compared(decisions, store)
-    # Its content hash is over the thresholds, so it is not loaded at all.
+    # The content hash includes the thresholds, so the bundle is not loaded at all.
     assert list(found.missing_bundles) == ["fraud:1.0.0"]
     assert "content hash" in found.missing_bundles["fraud:1.0.0"]
     assert found.not_compared == len(decisions)
@@ -194,7 +194,7 @@ def test_what_the_model_failed_for_is_taken_as_given(decisions: pa.RecordBatch) 
     }  # fmt: skip
     found = compared(altered(decisions, 7, **failed))
     assert (found.differing, found.given) == (0, {"MODEL_ERROR": 1})
-    # Its outcome is the bundle's, and its score is none.
+    # Its outcome is the bundle's, and it has no score.
     found = compared(altered(decisions, 7, **(failed | {"decision": "APPROVE"})))
     assert found.fields == {"decision": 1}
     found = compared(altered(decisions, 7, **(failed | {"score": 0.5})))
@@ -245,7 +245,7 @@ def test_decisions_are_selected_by_event_time_and_transaction(
         ({"first_ms": 5, "warm": "fraud"}, "has no part"),
     ],
 )
-def test_a_question_without_sense_is_refused(values: dict[str, Any], told: str) -> None:
+def test_a_meaningless_question_is_refused(values: dict[str, Any], told: str) -> None:
     with pytest.raises(SettingsError, match=told):
         Question(**values)
 
@@ -260,7 +260,7 @@ def test_decisions_are_put_aside_by_their_input(decisions: pa.RecordBatch, tmp_p
         kind = moved.schema.field(place)
         moved = moved.set_column(place, kind, pa.array(values, kind.type))
     spool = Spool(tmp_path)
-    # The second half comes first, as another partition of the topic may be read sooner.
+    # The second half comes first, because another partition of the topic may be read sooner.
     for piece in (moved.slice(n // 2), moved.slice(0, n // 2)):
         spool.add(piece)
     assert spool.partitions == (0, 1, 2)
@@ -277,14 +277,14 @@ def test_decisions_are_put_aside_by_their_input(decisions: pa.RecordBatch, tmp_p
 
 
 def test_missing_decisions_count_from_the_complete_part_on(decisions: pa.RecordBatch) -> None:
-    # Customers' decisions lie in partitions 0 and 1 of the topic.
+    # The decisions are in partitions 0 and 1 of the topic.
     half = Published(decisions.slice(10, 500), np.zeros(500, np.int32))
     other = Published(decisions.slice(300, 900), np.ones(900, np.int32))
     seen = Seen("transactions")
     for each in (half, other):
         seen.add(each)
     assert seen.bounds(0) == (10, 1_199)
-    # Of partition 1 the beginning is deleted: it may have held the first ones' decisions.
+    # The deleted beginning of partition 1 may have had decisions of the first records.
     shorter = Seen("transactions")
     for each in (half, other):
         shorter.add(dataclasses.replace(each, cut=frozenset({1})))
@@ -315,14 +315,14 @@ def test_a_routing_gives_arm_version_and_propensity(decisions: pa.RecordBatch) -
         assert arms.versions[version] == (SECOND if arm == "canary" else FIRST)
         assert propensity == 0.5
     assert arms.revision == 3
-    # The champion stepped in, and the arm stays.
+    # The champion decided as the fallback, but the arm is still the canary.
     row = told.index("canary")
     flags[row] = int(Flag.FALLBACK)
     fallen = arms_of(decisions, events(), flags, canary(), 0)
     assert fallen.versions[fallen.version[row]] == FIRST
     assert fallen.arm[row].as_py() == "canary"
     assert np.flatnonzero(fallen.fallback).tolist() == [row]
-    # For the control nobody could: its version is the champion's.
+    # The control has no fallback, because its version is the champion's.
     flags[told.index("control")] = int(Flag.FALLBACK)
     again = arms_of(decisions, events(), flags, canary(), 0)
     assert np.flatnonzero(again.fallback).tolist() == [row]
@@ -353,7 +353,7 @@ def test_where_a_revision_begins_is_found_with_few_questions() -> None:
 
 
 def test_a_terminal_table_at_an_earlier_watermark_sees_less() -> None:
-    from stream_scorer.core.terminals.history import TerminalTable  # noqa: PLC0415 of this test alone
+    from stream_scorer.core.terminals.history import TerminalTable  # noqa: PLC0415 only needed here
 
     deciding = model("1.1.0")
     delayed = deciding.features.engine.delayed
@@ -405,7 +405,7 @@ def test_decisions_lost_to_retention_are_reported_by_partition(
     found.add(Published(decisions.slice(0, 5), partition[:5]))
     found.add(Published(decisions.slice(5), partition[5:]))
     gone = [f"the decisions of partition {p} before offset {n}" for p, n in ((1, 70), (2, 5))]
-    # Of a partition that is empty by now nothing is known.
+    # Of an empty partition, no decision's time is known.
     empty = "the decisions of partition 3 before offset 9"
     assert found.removed(None) == [*gone, empty]
     assert found.removed(times[0] - 1) == [*gone, empty]

@@ -1,4 +1,4 @@
-"""Which plan past decisions are recomputed with: the control log's, or a plan file's."""
+"""Past decisions are recomputed under the control log's plan, or under a plan file."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def decisions() -> pa.RecordBatch:
 def plan(
     folder: Path, decisions: pa.RecordBatch, *, path: Path | None = None, followed: bool = True
 ) -> Plan:
-    """Return the plan of decisions on which a rollout decides from ``FOLLOWED_FROM`` on."""
+    """Return the plan of decisions; from ``FOLLOWED_FROM`` on, a rollout decides."""
 
     def routing_at(_: int, offset: int) -> Routing | None:
         return ROUTING if followed and offset >= FOLLOWED_FROM else None
@@ -62,7 +62,7 @@ def test_a_decision_before_it_has_the_plan_files_revision(
 ) -> None:
     write(tmp_path, "fraud", 6)
     found = plan(tmp_path, decisions.slice(FOLLOWED_FROM - 1))
-    # All else is what the control log shares.
+    # All other values are those of the control log.
     assert (found.revision, found.ring_cap) == (6, 77)
 
 
@@ -94,7 +94,7 @@ def test_two_models_before_a_rollout_need_files_of_one_revision(
     assert plan(tmp_path, both, path=named) == Plan(revision=5, ring_cap=9)
     named.write_text("revision = 6\n")
     assert plan(tmp_path, both).revision == 6
-    # Without a rollout the files' other values count too, and which of them held is not known.
+    # Without a rollout, the files' other values matter too, and it is unknown which file was used.
     with pytest.raises(SettingsError, match="fraud, older decided, and it is not known whose"):
         plan(tmp_path, both, followed=False)
 

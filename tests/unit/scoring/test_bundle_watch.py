@@ -1,4 +1,4 @@
-"""A deployed bundle is verified again while it decides: when asked, and from time to time."""
+"""A deployed bundle is verified again while it decides: on request, and at intervals."""
 
 import shutil
 import threading
@@ -36,7 +36,7 @@ def place(bundle: Bundle) -> Path:
 
 
 class Told:
-    """Keeps what a watch tells, for whoever waits for it."""
+    """Collects the reports of a watch, and lets a test wait for them."""
 
     def __init__(self) -> None:
         self._queue: SimpleQueue[Event] = SimpleQueue()
@@ -65,7 +65,7 @@ def changed(path: Path) -> None:
 
 
 def another_of_the_same_name(directory: Path) -> None:
-    """Put a whole bundle in its place, with every hash right."""
+    """Replace the bundle by another complete one with correct hashes."""
     manifest = directory / "manifest.json"
     text = manifest.read_text()
     assert text.count('"rule": "') == 1
@@ -101,7 +101,7 @@ def test_each_requested_check_is_reported_and_so_is_a_fix(bundle: Bundle) -> Non
         watch.add(bundle, told)
         watch.begin(told)
         assert told.next() == ("1.0.0", "start", "")
-        # Without a time of its own it does nothing unasked.
+        # Without an interval, it only acts on a request.
         assert told.silent
         watch.ask()
         assert told.next() == ("1.0.0", "signal", "")
@@ -115,7 +115,7 @@ def test_each_requested_check_is_reported_and_so_is_a_fix(bundle: Bundle) -> Non
         assert told.next() == ("1.0.0", "signal", "")
 
 
-def test_from_time_to_time_it_looks_by_itself(bundle: Bundle) -> None:
+def test_it_also_verifies_at_intervals(bundle: Bundle) -> None:
     told = Told()
     with BundleWatch(0.01) as watch:
         watch.add(bundle, told)

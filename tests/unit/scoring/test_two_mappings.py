@@ -1,4 +1,4 @@
-"""Two plans define an extra field in two ways: rings keep it as both do, whichever decides."""
+"""Two plans define an extra field differently: the rings keep both, whichever plan decides."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def record(number: int) -> bytes:
         "Gross": 1.5 * number, "total": number * number,
     }  # fmt: skip
     if number == 7:
-        # The second mapping cannot read it.
+        # This record has no field for the second mapping.
         del values["total"]
     return json.dumps(values).encode()
 

@@ -248,7 +248,7 @@ def test_keys_that_give_the_customer_are_as_they_should_be() -> None:
     told: list[Event] = []
     scoring = work(told=told)
     for number in range(128):
-        # A record that cannot be read is not compared.
+        # An unreadable record is not compared.
         batch = replace(
             raw([transaction(number), b"nonsense"]),
             keys=BytesColumn.of([b"c%d" % (number % 3), b"x"]),

@@ -1,4 +1,4 @@
-"""What a worker is told: everything that its parent knows, and its own stable name."""
+"""A worker gets all of its parent's settings, and its own stable name."""
 
 import pickle
 from pathlib import Path

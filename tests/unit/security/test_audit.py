@@ -1,4 +1,4 @@
-"""The audit log: what is written is found whole, and whatever was done to it is found and named."""
+"""The audit log: every written line is found, and every manipulation is found and named."""
 
 import hashlib
 import json
@@ -66,7 +66,7 @@ def test_what_is_written_is_there_and_chained(path: Path) -> None:
     assert (found.behind, found.unsigned, found.files) == (1, 2, 1)
 
 
-def test_a_log_of_others_is_not_readable_by_everybody(path: Path) -> None:
+def test_a_log_is_readable_only_by_its_owner_and_group(path: Path) -> None:
     written(path, 1)
     assert path.stat().st_mode & 0o777 == 0o640
 
@@ -81,7 +81,7 @@ def test_every_flipped_bit_is_found(tmp_path_factory: pytest.TempPathFactory, da
     path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
     found = verify(path)
     number = whole[:at].count(b"\n") + 1
-    # Where a line's end is what was flipped, two lines become one.
+    # If the flipped bit is a line's end, two lines become one.
     assert found.faults[0].line in {number, number + 1}
     assert found.faults[0].file == "audit.log"
 
@@ -186,14 +186,14 @@ def test_a_replaced_log_is_found_only_by_key_or_noted_hash(path: Path) -> None:
     assert len(found.faults) == 4
 
 
-def test_signed_lines_are_held_to_their_key(path: Path) -> None:
+def test_signed_lines_are_verified_by_their_key(path: Path) -> None:
     written(path, 3, key=KEY)
     found = verify(path, Signers(NAMED, required=True))
     assert (faults(found), found.signed) == ([], {"operator": 3})
     stranger = verify(path, Signers(required=True))
     assert stranger.unknown == 3
     assert f"unknown key, {next(iter(NAMED))}" in faults(stranger)[0]
-    # Who has no key takes the log as it is.
+    # Without a key, the log is accepted.
     assert faults(verify(path)) == []
 
 
@@ -223,7 +223,7 @@ def test_a_line_torn_by_a_crash_stays_and_is_reported(
     path.write_bytes(b"".join(lines[:2]) + torn)
     found = verify(path)
     assert (faults(found), found.open_end, found.newest) == ([], len(torn), 2)
-    # The one that wants to tell of it may be torn as well.
+    # The line that reports a torn one may be torn as well.
     if again:
         log.record("model.sign", "fraud:1.7.0")
         after = path.read_bytes()
@@ -295,7 +295,7 @@ def test_full_files_are_rotated_and_the_chain_continues(path: Path) -> None:
     assert names[-1] == "audit.log"
     found = verify(path)
     assert (faults(found), found.lines, found.files) == ([], 20, len(names))
-    # After a crash between the renaming and the next line there is no file to write.
+    # After a crash between the renaming and the next line, the current file does not exist.
     path.rename(path.with_name("audit.log.000000000020"))
     assert log.record("model.sign", "fraud:2.0.0").number == 21
     assert faults(verify(path)) == []

@@ -1,4 +1,4 @@
-"""JSON that has two meanings is none."""
+"""JSON with two possible meanings is refused."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Keys are made for one reader, never over another file, and read with a reason when refused."""
+"""Private keys: readable only by their owner, never overwritten, and refused with a reason."""
 
 import base64
 import stat
@@ -47,7 +47,7 @@ def test_no_file_is_written_over(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="exists already"):
         generate(tmp_path / "k")
     (tmp_path / "k").unlink()
-    # The public key alone is enough: who trusts it must not be told of another by its name.
+    # A public key alone is not overwritten either, because verifiers may trust it under this name.
     with pytest.raises(SettingsError, match=r"k\.pub: exists already"):
         generate(tmp_path / "k")
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == {

@@ -1,4 +1,4 @@
-"""The simulator gives the published data set, and disturbs nobody's random state."""
+"""The simulator gives the published data set, and does not change the global random state."""
 
 import random
 
@@ -43,7 +43,7 @@ def test_cities_differ_in_all_but_their_laws() -> None:
     assert tables[0].equals(simulate(days=40, customers=300, terminals=900))
     assert tables[1].equals(simulate(days=40, customers=300, terminals=900, city=1))
     for column in ("event_time", "customer_id", "terminal_id", "amount_minor"):
-        # The first customer's first transactions: people, times, places, amounts are drawn anew.
+        # All of the first customer's values are drawn again: places, times, amounts.
         drawn = {
             str(table.filter(pc.field("customer_id") == "0")[column].slice(0, 20).to_pylist())
             for table in tables

@@ -1,4 +1,4 @@
-"""Whether a value fits depends on that value alone, however the others of its column are."""
+"""Whether a value fits depends only on that value, not on the others in its column."""
 
 import json
 import math
@@ -50,7 +50,7 @@ def test_a_value_fits_alone_as_it_fits_among_any_others(target: pa.DataType) -> 
 
 
 def foreign(values: list[bytes | None], kind: pa.DataType) -> pa.Array:
-    """Return texts of any bytes, as a Parquet file may hold them."""
+    """Return texts of any bytes, as a Parquet file may have them."""
     held = pa.array(values, pa.large_binary() if kind == pa.large_string() else pa.binary())
     return pa.Array.from_buffers(kind, len(values), held.buffers(), held.null_count)
 

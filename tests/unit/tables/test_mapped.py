@@ -1,4 +1,4 @@
-"""Files of a stranger's columns give the transactions that the stream has, bit for bit."""
+"""Files with foreign columns give the transactions that the stream has, bit for bit."""
 
 import io
 import json
@@ -111,7 +111,7 @@ def test_amounts_in_the_base_currency_are_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_reading_goes_on_from_any_row(tmp_path: Path, ending: str) -> None:
+def test_reading_continues_from_any_row(tmp_path: Path, ending: str) -> None:
     rows = foreign_rows(drawn(50, seed=4))
     path = write_foreign(rows, tmp_path / f"in.{ending}")
     (complete,) = pieces(path, plan_with())
@@ -127,7 +127,7 @@ def test_reading_goes_on_from_any_row(tmp_path: Path, ending: str) -> None:
 COLUMNS: list[tuple[str, pa.Array, str, list[Any]]] = [
     ("sum", pa.array([Decimal("-1.5"), Decimal("9.00")], pa.decimal256(40, 3)), "", [-150, 900]),
     ("sum", pa.array([3, 255], pa.uint8()), "", [300, 25_500]),
-    # As Avro has them: whole numbers that count days or milliseconds.
+    # As in Avro: whole numbers that count days or milliseconds.
     ("sum", pa.array([1, 3], pa.date32()), "", [100, 300]),
     ("who", pa.array([1, 3], pa.time32("ms")), "", ["1", "3"]),
     ("sum", pa.array([2**63, 7], pa.uint64()), "AMOUNT_TOO_LARGE", [700]),

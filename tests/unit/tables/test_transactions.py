@@ -217,7 +217,7 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     pq.write_table(given.append_column("amount_minor", other), path)
     with pytest.raises(SettingsError, match=r"t.parquet: column 'amount_minor' is there twice"):
         read(path)
-    # One that is not read may be there as often as it likes.
+    # A column that is not read may be there twice.
     pq.write_table(given.append_column("x", other).append_column("x", other), path)
     assert len(read(path)) == 3
 

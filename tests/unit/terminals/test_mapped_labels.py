@@ -1,4 +1,4 @@
-"""The profiler reads a user's own labels by the plan: to the same rows, byte for byte."""
+"""The profiler reads a user's own labels by the plan, and publishes the same rows."""
 
 import json
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ BATCH = 300
 def rows(
     records: Sequence[tuple[int, bytes | None]], plan: Plan, batch: int = BATCH
 ) -> tuple[list[bytes | None], dict[str, int], int]:
-    """Return the rows of (partition, value) records, what is rejected, and how many are skipped."""
+    """Return the rows of (partition, value) records, the rejections, and the number skipped."""
     decoders = Decoders(TransactionDecoder(FILES, plan), open_label_decoder(FILES, plan))
     encoder = RowEncoder(7, reader_schema("terminal-profile.v1"), "rows", 1)
     work = ProfilerWork(plan, 1, 2, decoders, encoder, {}, lambda _: None, _no_replay)
@@ -76,7 +76,7 @@ def place(record: Sent) -> int:
 @pytest.mark.parametrize("labels", [LABELS, LABELS | CUSTOMER, DATED, DATED | CUSTOMER])
 def test_mapped_labels_give_the_same_rows(labels: dict[str, Any]) -> None:
     dated = "event_time" not in labels
-    # A label that names no event time has a time of its own.
+    # A label without an event time has its own time.
     records = [each for each in month() if not (dated and place(each) and each.label_time is None)]
     expected, duplicates, none = rows([(place(each), each.value) for each in records], Plan())
     assert len(expected) > 1_000
@@ -93,7 +93,7 @@ def test_mapped_labels_give_the_same_rows(labels: dict[str, Any]) -> None:
     others = len(theirs) - len(records)
     assert skipped == others // 2
     assert rejected == duplicates | {"MAPPING": others // 4, "MALFORMED": others // 4}
-    # Batches and offsets are others where further records are between.
+    # With further records in between, batches and offsets differ.
     assert told(found) == told(expected)
     plain = [(place(each), foreign_label(each) if place(each) else each.value) for each in records]
     assert rows(plain, plan) == (expected, duplicates, 0)

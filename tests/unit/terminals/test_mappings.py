@@ -1,4 +1,4 @@
-"""The profiler reads each record by the mapping by which scorers decide it, and never earlier."""
+"""The profiler reads each record by the scorers' mapping for it, and not before that is known."""
 
 import json
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ DAY = 86_400_000
 
 
 def plan(name: str) -> Plan:
-    """Return a plan whose records have the id under a name."""
+    """Return a plan in whose records the id has this name."""
     fields = {
         "transaction_id": name, "customer_id": "card", "amount": {"path": "sum", "unit": "minor"},
         "event_time": {"path": "ts", "unit": "ms"}, "currency": {"constant": "EUR"},
@@ -37,7 +37,7 @@ OLD, NEW = plan("old"), plan("new")
 
 @dataclass
 class Cluster:
-    """What scorers have done so far."""
+    """What the scorers have committed and activated so far."""
 
     routings: dict[int, Routing] = field(default_factory=dict)
     begun: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
@@ -122,7 +122,7 @@ def test_what_may_begin_is_waited_for() -> None:
         with pytest.raises(Paused, match="have not decided the records before 7") as paused:
             mappings(records)
         assert paused.value.dependency == "scorers"
-    # It began with the transaction that committed the last record.
+    # The revision began in the transaction that committed the last record.
     cluster.committed[0], cluster.due = 7, [(0, 5, 2)]
     assert read(mappings, records) == ["o0-4", "n0-5", "n0-6"]
 

@@ -1,4 +1,4 @@
-"""Unknown schema ids in the profiler's input: the live input has the scorer's budget."""
+"""Unknown schema ids in the profiler's live input use the same look-up budget as the scorer's."""
 
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -29,7 +29,7 @@ NOTE = b"1 0 %d %d %d" % (TIME, TIME, TIME - 1)
 
 
 class Replay:
-    """A replay that has one batch."""
+    """A replay of one batch."""
 
     def __init__(self, raw: RawRecords) -> None:
         self._raw = raw
@@ -48,7 +48,7 @@ class Replay:
 
 
 def records(partition: int) -> RawRecords:
-    """Return a good transaction and 300 records of unknown schema ids, of one source."""
+    """Return a valid transaction and 300 records of unknown schema ids, from one partition."""
     unknown = [b"\0" + number.to_bytes(4, "big") + GOOD[5:] for number in range(100, 400)]
     count = 1 + len(unknown)
     return RawRecords(
@@ -72,7 +72,7 @@ def _no_wait(seconds: float) -> None:
 
 
 class Asked:
-    """Knows id 1 alone, and counts the look-ups."""
+    """A registry that knows only id 1, and counts the look-ups."""
 
     def __init__(self) -> None:
         self.ids: list[int] = []

@@ -1,4 +1,4 @@
-"""Daily numbers, their Poisson share, and how sure a budget is, against plain Python and chance."""
+"""Daily numbers, their Poisson share and a budget's likely error, compared with simulations."""
 
 import math
 import statistics
@@ -23,11 +23,11 @@ def test_decisions_are_counted_by_day() -> None:
     assert (found.reviews.mean, found.blocks.mean) == (2 / 3, 2 / 3)
     assert found.reviews.variance == pytest.approx(statistics.variance([2, 0, 0]))
     assert (found.precision, found.recall) == (2 / 4, 2 / 3)
-    # One missed fraud of 30, two reviews, one false block, on three days.
+    # One missed fraud of 30, two reviews and one false block, in three days.
     assert found.cost == pytest.approx((0.5 * 30 + 2 + 2 * 5 + 25) / 3)
 
 
-def test_what_cannot_be_told_is_no_number() -> None:
+def test_unknown_daily_numbers_are_nan() -> None:
     nothing = JudgedDays(np.array([0]), 1, np.array([0]), np.array([5.0]))
     found = nothing.judge(np.array([Outcome.APPROVE], np.uint8), COSTS)
     assert [math.isnan(x) for x in (found.precision, found.recall, found.reviews.variance)]
@@ -51,7 +51,8 @@ def test_the_likely_error_holds_for_19_of_20_choices(mean: int, days: int, error
     random = np.random.default_rng(2)
     chosen = random.poisson(mean * days, 20_000) / days
     later = random.poisson(mean * 60, 20_000) / 60
-    # A threshold that is met by too many on the chosen days lets too few through later.
+    # The threshold meets the budget on the chosen days, so the error is the difference to the later
+    # ones.
     missed = np.abs(later - chosen) / mean > told
     assert missed.mean() == pytest.approx(0.05, abs=0.01)
 
@@ -61,7 +62,7 @@ def test_the_days_that_are_needed_make_the_error_small_enough() -> None:
     needed = found.days_for(0.05, 60)
     assert needed is not None
     assert found.likely_error(needed, 60) <= 0.05 < found.likely_error(needed - 1, 60)
-    # Of 5 reviews a day, the later days alone vary by more.
+    # With 5 reviews a day, the later days alone vary by more than the allowed error.
     assert DailyNumbers(5, 5).days_for(0.05, 60) is None
 
 

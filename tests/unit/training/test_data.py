@@ -1,4 +1,4 @@
-"""What training takes of a file: whole, in order, and what it says of the rest."""
+"""Training reads all rows of a file in order, and reports what it does not use."""
 
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ def test_lateness_within_the_plan_is_not_disorder(labelled: pa.Table, tmp_path: 
             continue
         with pytest.raises(SettingsError, match="row 2: its event_time"):
             take(path, features, Plan(), sort=False, most_rejected=0)
-    # A row that is rejected moves no clock.
+    # A rejected row does not move the watermark.
     foreign = few.set_column(
         few.schema.get_field_index("currency"), "currency", pa.array(["USD", "EUR", "EUR"])
     )
@@ -99,7 +99,7 @@ def test_lateness_within_the_plan_is_not_disorder(labelled: pa.Table, tmp_path: 
 def test_terminals_histories_hold_the_labels_of_the_cut_off(
     labelled: pa.Table, tmp_path: Path
 ) -> None:
-    """As the profiler publishes them: known by event time + delay - slack, not a moment later."""
+    """As the profiler publishes them: known by event time + delay - slack, and not later."""
     plan = Plan()
     _, features = read_features(None, plan)
     time = labelled["event_time"].cast(pa.int64()).to_numpy()
@@ -129,7 +129,7 @@ def test_a_file_without_transactions_is_one_line(
 
 
 def spoilt(table: pa.Table, share: float) -> pa.Table:
-    """Return the table with so many foreign currencies; the last row is there twice."""
+    """Return the table with this many foreign currencies; the last row is there twice."""
     rows = len(table)
     foreign = np.random.default_rng(1).random(rows) < share
     foreign[-1] = False

@@ -1,4 +1,4 @@
-"""Groups of customers on threads give what one ring after the other gives, bit for bit."""
+"""Groups of customers on threads have the same features as customers in turn, bit for bit."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ COMPILED = compile_features(CUSTOMER_FEATURES, PLAN)
 
 @pytest.fixture(scope="module")
 def table() -> pa.Table:
-    """Transactions of which some are out of order, late, doubled, or refused."""
+    """Transactions, some of which are out of order, late, repeated, or rejected."""
     table = simulate(days=20, customers=120)
     numbers = np.random.default_rng(0)
     rows = table.num_rows
@@ -106,7 +106,7 @@ def test_memory_of_refused_rows_is_not_computed_with(
     features, fraud = compile_features(BY_TERMINAL, plan), np.zeros(table.num_rows, np.bool_)
     expected = fold(table, features, plan, fraud)
     assert len(expected.rows) < table.num_rows
-    # Anything divided by the least number that there is overflows, and a warning is an error.
+    # A division by the smallest double overflows, and a warning is an error.
     least = 5e-324
     monkeypatch.setattr(np, "empty", lambda shape, dtype=float: np.full(shape, least, dtype))
     found = fold(table, features, plan, fraud)

@@ -1,4 +1,4 @@
-"""The handbook's features by our engine, for its whole data set, beside an oracle's."""
+"""The handbook's features by our engine equal those of an oracle, for its entire data set."""
 
 import numpy as np
 import pyarrow as pa
@@ -29,11 +29,11 @@ def test_polars_agrees_with_every_row_but_ties_within_a_second(published: pa.Tab
     assert features.names == CUSTOMER_FEATURES
     expected = customer_features(published).to_numpy()
     far = np.abs(folded.features - expected) > 1e-9
-    # The event's own columns differ nowhere.
+    # The event's own columns are always equal.
     assert not far[:, :3].any()
     differs = far.any(axis=1)
     assert differs.mean() <= 0.001
-    # Polars counts the rest of the second, which the stream has not seen: they differ there alone.
+    # Polars counts later rows of the same second, which the stream has not seen.
     assert np.array_equal(differs, followed_by_a_tie(published).to_numpy())
     assert differs.sum() == 29
 
@@ -46,7 +46,7 @@ def test_all_terminals_columns_are_the_oracles_in_every_row(published: pa.Table)
     ours = folded.features[:, len(CUSTOMER_FEATURES) :]
     theirs = terminal_features(published).to_numpy()
     assert agreement(ours, theirs) == 1
-    # It is no agreement about nothing.
+    # The compared columns are not trivial.
     assert ours[:, 2].mean() > 20
     assert np.count_nonzero(ours[:, 5]) > 100_000
 
@@ -74,7 +74,7 @@ def test_the_oracle_itself_by_hand() -> None:
     times = [0, 1, day, day, 8 * day - 1, 31 * day + hour]
     table = pa.table(
         {
-            # From a Saturday on, six in the morning.
+            # Beginning on a Saturday at six in the morning.
             "event_time": pa.array([2 * day + 6 * hour + t for t in times], pa.timestamp("ms")),
             "customer_id": ["a", "b", "a", "a", "a", "a"],
             "amount_minor": [100, 700, 300, 250, 50, 10],

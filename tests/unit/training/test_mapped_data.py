@@ -1,4 +1,4 @@
-"""Training data of a stranger's columns give the features of our own, extra fields included."""
+"""Training data with foreign columns give the same features as ours, including extra fields."""
 
 import re
 from pathlib import Path
@@ -123,7 +123,7 @@ def test_labels_have_the_users_own_names_and_values(tmp_path: Path) -> None:
         "verdict": ["chargeback" if each else "fine" for each in fraud],
         "told": [None if number % 2 else 5_000 + number for number in range(len(rows))],
     }
-    # A label of a row that is no transaction is not read.
+    # The label of a row that is not a transaction is not read.
     named["verdict"][next(n for n, row in enumerate(rows) if row["op"] == "d")] = "?"
     by_flag: dict[str, Any] = {"is_fraud": "flag", "label_time": {"path": "told", "unit": "ms"}}
     table = {"chargeback": True, "fine": False}

@@ -1,4 +1,4 @@
-"""Measures by hand, against scikit-learn, and against a slow, plain CP@k."""
+"""Measures equal those by hand, by scikit-learn, and by a plain implementation of CP@k."""
 
 from typing import Any
 
@@ -57,7 +57,8 @@ def test_decisions_and_costs_by_hand() -> None:
     assert found["block_rate"] == 2 / 6
     assert found["block_precision"] == 1 / 2
     assert found["value_recall"] == 100 / 120
-    # Without decisions: 20 + 40 + 60 and 2 for each. With: 22 missed, two reviews, a false block.
+    # Without decisions: 20 + 40 + 60, and 2 for each. With decisions: 22 missed, two reviews, and a
+    # false block.
     assert found["cost_saved"] == pytest.approx(126 - (22 + 2 * 3 + 10))
     assert found["cost_saved_share"] == pytest.approx(88 / 126)
 
@@ -69,14 +70,15 @@ def test_ranks_are_those_of_scikit_learn() -> None:
     assert found["average_precision"] == average_precision_score(rows.fraud, rows.scores)
     assert found["brier"] == brier_score_loss(rows.fraud, rows.scores)
     genuine = np.sort(rows.scores[rows.fraud == 0])[::-1]
-    # The score that the hundredth part of the genuine reach, none more.
+    # The score that a hundredth of the genuine transactions reach.
     edge = genuine[int(0.01 * len(genuine))]
     assert found["recall_at_1_percent_fpr"] == (rows.scores[rows.fraud == 1] > edge).mean()
 
 
 def test_recall_at_1_percent_of_the_genuine_includes_ties() -> None:
-    # Of 1000 genuine 5 lie at each of four scores: two of them are 1 % exactly. All four points
-    # of the curve lie on one line, and half of the frauds lie at or above the second.
+    # Each of four scores has 5 of 1000 genuine transactions, so two scores are exactly 1 %. All
+    # four points of the curve are on one line, and half of the frauds have at least the second
+    # score.
     tied = [0.9, 0.8, 0.7, 0.6]
     rows = scored(
         np.concatenate([np.repeat(tied, 10), np.full(980, 0.1)]),
@@ -108,7 +110,7 @@ def test_what_is_not_there_is_left_out() -> None:
 
 
 def plain_card_precision(rows: Scored, k: int) -> float:
-    """Tell CP@k as the handbook describes it, one card after another."""
+    """Return CP@k as the handbook describes it, one card after another."""
     found: set[int] = set()
     shares = []
     for day in sorted(set(rows.day.tolist())):
@@ -162,13 +164,13 @@ def test_intervals_hold_95_percent_of_the_resamples() -> None:
         shares.append(times[alerted].sum() / times.sum())
     interval = measures(rows, judging(resamples))[1][value]
     shares.sort()
-    # 2.5 % of 200 are the five least and the five greatest.
+    # 2.5 % of 200 resamples are the five lowest and the five highest.
     assert shares[4] <= interval.low <= shares[5] < shares[9]
     assert shares[-10] < shares[-6] <= interval.high <= shares[-5]
 
 
 def test_intervals_are_as_wide_as_independent_cards_make_them() -> None:
-    # Ten times the same card's transaction says no more than once.
+    # Ten copies of one card's transaction give no more information than one.
     rows = random_rows(600, 600)
     one = scored(rows.scores, rows.fraud)
     ten = scored(

@@ -1,4 +1,4 @@
-"""Training from files: the stream's features, a stated rule, the same bundle from the same data."""
+"""Training from files: the stream's features, stated thresholds, and reproducible bundles."""
 
 import hashlib
 import json
@@ -46,7 +46,7 @@ Trained = tuple[Path, Manifest]
 
 @pytest.fixture(scope="module")
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trained]:
-    """Return the default order's bundle of a kind; each is trained once, and nothing changes it."""
+    """Return a kind's bundle with default options; it is trained once, and must not change."""
 
     @cache
     def of(kind: str) -> Trained:
@@ -131,7 +131,7 @@ def test_a_file_declares_the_features(data: Path, declared: Path, tmp_path: Path
     directory, told = train(order(data, tmp_path, features=declared, parameters={"max_depth": 3}))
     assert [spec["name"] for spec in told.features] == ["AMOUNT", "LARGEST", "RISK"]
     assert told.parameters["max_depth"] == 3
-    # A manifest is a list of features too, and gives the same model again.
+    # A manifest is also a list of features, and gives the same model.
     _, again = train(
         order(
             data, tmp_path, "1.0.1", features=directory / "manifest.json",
@@ -159,8 +159,8 @@ def test_features_of_customers_are_those_of_the_handbook(labelled: pa.Table) -> 
     for length in (1, 7, 30):
         count, mean = np.zeros(len(frame)), np.zeros(len(frame))
         for _, rows in frame.assign(amount=amount).groupby("customer_id"):
-            # Pandas' window is (t - length, t], but of equal times sees only the earlier rows,
-            # which is the order of arrival.
+            # Pandas' window is (t - length, t]. Of rows with equal times, it only sees the earlier
+            # ones in the order of arrival.
             window = rows.set_index("event_time")["amount"].rolling(f"{length}D")
             count[rows.index] = window.count().to_numpy()
             mean[rows.index] = window.mean().to_numpy()
@@ -204,7 +204,7 @@ def test_the_manifest_has_feature_distributions_outside_its_hash(
     night = reference.features["TX_DURING_NIGHT"]
     assert (night.edges, len(night.counts)) == ((0.0,), 2)
     assert all(0 <= edge < 1 for edge in reference.score.edges)
-    # The same training without a licence decides the same.
+    # The same training without a licence gives the same content.
     _, other = tree
     assert (other.licence, other.reference) == (None, reference)
     assert other.content_hash == told.content_hash
@@ -237,7 +237,9 @@ def test_labels_that_came_late_are_not_used(
     assert late.training.test.period == at_once.training.test.period
 
 
-def test_bad_orders_are_refused_in_one_line(data: Path, labelled: pa.Table, tmp_path: Path) -> None:
+def test_bad_options_are_refused_in_one_line(
+    data: Path, labelled: pa.Table, tmp_path: Path
+) -> None:
     with pytest.raises(SettingsError, match="known are hist_gradient_boosting"):
         train(order(data, tmp_path, model="svm"))
     with pytest.raises(SettingsError, match="the train days 2018-07-25:2018-07-31 hold 0"):
@@ -287,7 +289,7 @@ def test_periods_contain_the_days_that_exist(data: Path, declared: Path, tmp_pat
     }  # fmt: skip
     card = (directory / "card.md").read_text()
     assert "asked for: train 2017-01-01 to 2018-05-05, test 2018-05-18 to 2018-12-31." in card
-    # What is told changes nothing that decides.
+    # The requested days are only reported; the content depends on the days that exist.
     there = Split(Days(date(2018, 4, 1), SPLIT.train.last), SPLIT.validation, SPLIT.test)
     _, again = train(order(data, tmp_path, "1.0.1", split=there, features=declared))
     assert again.content_hash == told.content_hash
@@ -333,7 +335,7 @@ def test_thresholds_are_chosen_on_the_validation_days(
 def test_an_unwritable_store_is_reported_before_data_are_read(tmp_path: Path) -> None:
     nothing = tmp_path / "none.parquet"
     (tmp_path / "file").write_text("")
-    # Linux makes no directories in its table of processes, whoever asks; a file is none.
+    # On Linux, no user can create a directory in /proc; and a file is not a directory.
     for store in (Path("/proc/models"), tmp_path / "file"):
         with pytest.raises(ModelError, match=r"cannot be written .* --out"):
             train(order(nothing, store))
@@ -507,7 +509,7 @@ def test_the_plan_gives_currency_and_delay_and_the_bundle_loads(
     given = [*command, "--plan", str(plan)] if where == "option" else command
     trained = CliRunner().invoke(app, given)
     assert trained.exit_code == 0, trained.exception
-    # Which plan it decides under is not known when it is loaded.
+    # The plan is not known when the bundle is loaded.
     bundle = load_bundle(tmp_path / "fraud" / "1.0.0")
     assert bundle.model(Plan(terminal_delay_ms=3 * 86_400_000)).features.names[1] == "RISK"
     with pytest.raises(ModelError, match="delay 3d is not that of the plan"):

@@ -1,4 +1,4 @@
-"""The shipped model ranks the published test week as its manifest states, on labels in time."""
+"""The shipped model's average precision in the published test week is that of its manifest."""
 
 from datetime import date, timedelta
 

@@ -1,4 +1,4 @@
-"""Thresholds that cost least, or meet a budget, against trying all pairs."""
+"""Thresholds that cost least, or meet a budget, equal the result of trying all pairs."""
 
 from fractions import Fraction
 
@@ -28,7 +28,7 @@ def policy_cost(
     thresholds: DecisionThresholds,
     costs: ThresholdCosts,
 ) -> float:
-    """Return what decisions by these thresholds cost."""
+    """Return the cost of the decisions by these thresholds."""
     missed = missed_cost(amount, fraud, costs)
     blocked = scores >= thresholds.block
     reviewed = (scores >= thresholds.review) & ~blocked
@@ -59,7 +59,7 @@ def test_no_pair_of_scores_costs_less(
     assert cost == pytest.approx(least, abs=1e-9)
 
 
-def test_dear_frauds_are_reviewed_and_cheap_ones_let_pass() -> None:
+def test_expensive_frauds_are_reviewed_and_cheap_ones_approved() -> None:
     scores = np.array([0.1, 0.3, 0.3, 0.5, 0.9])
     fraud = np.array([0, 1, 0, 0, 1])
     amount = np.array([5.0, 100.0, 5.0, 5.0, 100.0])
@@ -73,7 +73,7 @@ def test_dear_frauds_are_reviewed_and_cheap_ones_let_pass() -> None:
 
 
 def test_of_thresholds_that_cost_the_same_the_highest_are_chosen() -> None:
-    # To block what is genuine costs nothing: from .2 on or from .4 on is the same.
+    # A false block costs nothing, so blocking from 0.2 on costs the same as from 0.4 on.
     scores, fraud = np.array([0.2, 0.4, 0.6]), np.array([0, 1, 0])
     costs = ThresholdCosts(review=5, false_block=0)
     amount = np.array([9.0, 5.0, 9.0])
@@ -132,16 +132,14 @@ def test_another_text_is_refused(text: str) -> None:
         ("0", 1.0, 2.0, "never worth a review"),
     ],
 )
-def test_costs_that_are_none_are_refused(
-    missed: str, review: float, block: float, named: str
-) -> None:
+def test_invalid_costs_are_refused(missed: str, review: float, block: float, named: str) -> None:
     with pytest.raises(SettingsError, match=named) as caught:
         read_costs(missed, review, block)
     assert "\n" not in str(caught.value)
 
 
 def ideal_cost(rows: list[tuple[float, int, float]], block: float, reviews: int) -> Fraction | None:
-    """Return the cost if the highest scores below BLOCK are reviewed, equal ones in part."""
+    """Return the cost if the highest scores below BLOCK are reviewed; of equal ones only a part."""
     scored = sorted((row for row in rows if 0 < row[0] < block), reverse=True)
     if len(scored) < reviews:
         return None
@@ -186,7 +184,7 @@ def test_a_budget_is_met_as_closely_as_the_scores_allow(
 
 
 def test_a_small_budget_blocks_no_more_than_a_larger_one_would() -> None:
-    # 10 reviews could be met exactly by blocking nearly everything, for the groups are of 7.
+    # Groups are of 7, so exactly 10 reviews would be possible only by blocking nearly all.
     scores = np.concatenate([np.repeat(np.arange(1, 100) / 200, 7), np.full(10, 0.01)])
     fraud = (scores > 0.45).astype(np.int64)
     ranked = RankedScores.of(scores, fraud, np.full(len(scores), 100.0), ThresholdCosts())

@@ -1,4 +1,4 @@
-"""Every kind of fault; to import this is to register them."""
+"""Every kind of fault; importing this package registers them."""
 
 from tests.faults.suite.kinds import (
     broker,

@@ -1,6 +1,6 @@
 """Faults of brokers: one of three, each of them, or all.
 
-Not of one that is alone: while a partition has no leader, Kafka itself gives up the markers of a
+They need three brokers: while a partition has no leader, Kafka itself drops the markers of a
 transaction that ends (docs/adr/0015).
 """
 
@@ -36,7 +36,7 @@ def _leaders(stage: Stage, topics: Iterable[str]) -> dict[tuple[str, int], int]:
 def _coordinator(stage: Stage, topic: str, name: str) -> Broker:
     """Return the broker that coordinates a group or a transactional id.
 
-    It leads the partition of the coordinator's topic that the name's hash, Java's, falls on.
+    It leads the partition of the coordinator's topic that the name's Java hash selects.
     """
     value = 0
     for unit in name.encode("utf-16-be")[1::2]:

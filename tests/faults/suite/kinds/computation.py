@@ -1,4 +1,4 @@
-"""Faults of the computation itself: a record for which it fails, and one that it does not end."""
+"""Faults of the computation: a record for which it fails, and one for which it never ends."""
 
 from tests.faults.suite.kinds.data import good
 from tests.faults.suite.registry import kind
@@ -44,7 +44,7 @@ def hung_computation(stage: Stage) -> None:
     assert "computation_hung" in stage.said
     assert "_hang_while" in stage.said or "hang" in stage.said, stage.said
     stage.fired(1, "not live, by probe, and the stack in a line")
-    # As an orchestrator would.
+    # An orchestrator would do this, too.
     scorer.kill()
     hangs.unlink()
     stage.fault_over()

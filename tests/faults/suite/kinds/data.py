@@ -1,4 +1,4 @@
-"""Faults of what upstream sends, and of the registry that tells how it is written."""
+"""Faults of the data that upstream sends, and of the schema registry."""
 
 import io
 import json
@@ -27,7 +27,7 @@ _VERIFICATIONS = "stream_scorer_model_verifications_total"
 
 
 def good(count: int) -> list[Record]:
-    """Return transactions from the end of the load, with ids of their own."""
+    """Return transactions from the end of the load, with new ids."""
     chosen = [r for r in traffic()[::-1] if not r.bad and r.value is not None][: 2 * count : 2]
     return chosen[::-1]
 
@@ -80,7 +80,7 @@ def oversize_record(stage: Stage) -> None:
 
 
 def _of_a_new_schema(door: Door) -> list[Record]:
-    """Return transactions of a schema that no scorer has met: ours with a field behind."""
+    """Return transactions of a schema that no scorer has seen: ours with one field more."""
     schema = json.loads((SCHEMAS / "transaction.v1.avsc").read_text())
     schema["fields"].append({"name": "basket", "type": ["null", "string"], "default": None})
     frame = b"\0" + door.register("transactions-value", schema).to_bytes(4, "big")

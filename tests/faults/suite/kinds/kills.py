@@ -11,11 +11,11 @@ from tests.support.faults.process import wait_until
 _KILLS = 20
 _WORKERS = 2
 _LEAST, _MOST = 1, 500
-"""Outcomes between two kills."""
+"""Limits for the number of outcomes between two kills."""
 
 
 def _gone(process: psutil.Process) -> bool:
-    """Whether a process is at its end, by what the kernel says."""
+    """Return whether a process has ended, by its status in the kernel."""
     try:
         return process.status() == psutil.STATUS_ZOMBIE or not process.is_running()
     except psutil.NoSuchProcess:
@@ -30,7 +30,7 @@ def twenty_kills(stage: Stage) -> None:
     gone = parents = 0
     for _ in range(_KILLS):
         stage.wait_decided(stage.random.randint(_LEAST, _MOST))
-        # Who waits to be started again after a kill cannot be killed; the parent always can.
+        # A worker that waits for its restart cannot be killed; the parent always can.
         victims = [psutil.Process(parent.pid), *parent.workers()]
         victim = stage.random.choice(victims)
         dying = victims if victim.pid == parent.pid else [victim]
@@ -38,7 +38,7 @@ def twenty_kills(stage: Stage) -> None:
         if victim.pid == parent.pid:
             parents += 1
             parent.wait()
-            # No worker outlives its parent: the kernel kills them with it.
+            # The kernel kills the workers together with their parent.
             wait_until(lambda dying=dying: all(map(_gone, dying)), "its workers are gone too")  # type: ignore[misc]
             parent = stage.scorer(arguments=arguments, wait=False)
         else:

@@ -1,4 +1,4 @@
-"""Faults of who a scorer is to the broker: its membership, its transactional id, its clock."""
+"""Faults of a scorer's identity at the broker: its membership, its transactional id, its clock."""
 
 import signal
 from pathlib import Path
@@ -25,7 +25,7 @@ def _transactional_id(stage: Stage) -> str:
 
 
 def _known(stage: Stage) -> bool:
-    """Whether the broker's coordinator knows the scorer's transactional id."""
+    """Return whether the broker's coordinator knows the scorer's transactional id."""
     tool = ("--bootstrap-server", "{bootstrap}", "list")
     listed = run_tool(stage.ground.kafka, _TOOL, *tool)
     assert listed.returncode == 0, listed.stderr
@@ -74,7 +74,7 @@ def metadata_without_a_member(stage: Stage) -> None:
     assert requests.expel(_member(stage, "0")) == KafkaError.NO_ERROR
     wait_until(lambda: stage.assigned(second) == stage.partitions, "the other takes all over")
     stage.wait_decided(200)
-    # Its client has heard of it by a heartbeat since, and has no member id any more.
+    # A heartbeat has informed its client by now, so that it no longer has a member id.
     before = first.metric(_ABORTED[0], **_ABORTED[1]) or 0
     hold.unlink()
     stage.fault_over()
@@ -91,7 +91,7 @@ def metadata_without_a_member(stage: Stage) -> None:
 def suspended_clock(stage: Stage) -> None:
     """The machine is suspended in an open transaction until the broker has aborted it.
 
-    The process is stopped, and its monotonic clock does not count that, as on a suspended machine.
+    The process is stopped. Its monotonic clock does not count that time, as on a suspended machine.
     """
     stage.settle(transaction_timeout_ms=4_000)
     passes = stage.random.randint(20, 60)
@@ -122,14 +122,14 @@ def two_of_one_name_restarted(stage: Stage) -> None:
     newer = stage.scorer(variables={_NAME: str(stage.folder / "second")})
     wait_until(lambda: _stays_out(older), lambda: f"the older one stays out: {stage.said}")
     for _ in range(_KILLS):
-        # The orchestrator restarts it all the same.
+        # The orchestrator restarts it nevertheless.
         older.kill()
         older = stage.scorer(variables=first, wait=False)
         wait_until(lambda: _stays_out(older), lambda: f"it stays out again: {stage.said}")  # noqa: B023 waited for here
         stage.wait_decided(100)
         assert newer.alive, newer.said
         assert not newer.metric("stream_scorer_producer_rebirths_total")
-    # The newer one's machine is gone for good: the older one is needed.
+    # The newer one's machine is gone for good, so the older one must take over.
     newer.kill()
     stage.fault_over()
     stage.wait_decided(100)

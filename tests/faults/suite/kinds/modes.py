@@ -15,18 +15,17 @@ _FENCED = 6
 _WORKERS = 2
 _UNDER_ONE_PARENT = ("--workers", str(_WORKERS))
 _LEFT_BYTES = 16 << 20
-# More than is left, several times over, in records that are as large as the input takes.
+# Several times more memory than is left, in the largest records that the input accepts.
 _LARGE_BYTES = 900_000
 _LARGE_EACH = 60
-# An allocation that fails is an exception in Python; in C it ends the library, or leaves it
-# standing still.
+# A failed allocation is an exception in Python. In C, it ends the library or makes it hang.
 _WANT_OF_MEMORY = ("exit 1", "SIGABRT", "SIGSEGV", "silent")
 _EXITS = "stream_scorer_worker_exits_total"
 _ASSIGNED = "stream_scorer_partitions_assigned"
 
 
 def _data_bytes(worker: psutil.Process) -> int:
-    """Return what the kernel counts against RLIMIT_DATA."""
+    """Return the number of bytes that the kernel counts against RLIMIT_DATA."""
     status = Path(f"/proc/{worker.pid}/status").read_text()
     (line,) = [line for line in status.splitlines() if line.startswith("VmData")]
     return int(line.split()[1]) << 10
@@ -44,8 +43,8 @@ def _share_alike(stage: Stage, parent: ScorerProcess) -> None:
 def worker_out_of_memory(stage: Stage) -> None:
     """One of two workers gets no more memory, and large records come: it dies.
 
-    By a limit on its data (RLIMIT_DATA): an allocation fails, where the machine's own want of
-    memory would have the kernel kill it, as any SIGKILL does. The parent starts it again.
+    A limit on its data (RLIMIT_DATA) makes an allocation fail. If the machine itself ran out of
+    memory, the kernel would send SIGKILL, which other kinds test. The parent restarts the worker.
     """
     parent = stage.start(arguments=_UNDER_ONE_PARENT)
     _share_alike(stage, parent)

@@ -21,7 +21,7 @@ _PRODUCING = frozenset(
 
 @contextmanager
 def _bad_weather(stage: Stage, counter: str, weather: Weather) -> Iterator[None]:
-    """Make weather for as long as the context; prove that it was felt."""
+    """Impair the network until the context's end; prove by the proxy's counter that it did."""
     proxy = stage.proxy
     before = getattr(proxy.counters, counter)
     proxy.weather.become(weather)
@@ -94,7 +94,7 @@ def half_open(stage: Stage) -> None:
 
 
 def _once(stage: Stage, api: Api, direction: Direction, times: int = 1) -> None:
-    """Lose the next requests of a kind, or the answers to them."""
+    """Drop the next requests of a kind, or their answers, once."""
     stage.start()
     fault = stage.proxy.fault(api, direction, "drop", times)
     wait_until(fault.hit.is_set, lambda: f"a {api.name}: {stage.said}")
@@ -177,9 +177,9 @@ def init_producer_id_answer_lost(stage: Stage) -> None:
 def hold_an_end(stage: Stage, *hooks: str) -> None:
     """Hold a commit, let its retry succeed, and release it inside the next transaction.
 
-    That transaction is then abandoned before its offsets: the scorer is killed. A late commit that
-    the broker takes for this transaction's makes its decisions visible without its offsets, and
-    whoever comes next publishes them again.
+    The next transaction has written its decisions but not its offsets when its scorer is killed. If
+    the broker takes the late commit for this transaction's own, the decisions become visible
+    without the offsets, and the next scorer publishes them again.
     """
     stage.settle(socket_timeout_ms=1_000, transaction_timeout_ms=60_000)
     proxy = stage.proxy
@@ -189,16 +189,16 @@ def hold_an_end(stage: Stage, *hooks: str) -> None:
     wait_until(lambda: bool(late.held), lambda: f"a commit: {stage.said}")
     first = stage.open_decisions()
     assert first
-    # The next transaction gets as far as its decisions, and no farther.
+    # The next transaction gets no further than its decisions.
     offsets = proxy.fault(Api.ADD_OFFSETS, "request", "drop", 1_000)
     wait_until(offsets.hit.is_set, lambda: f"the next transaction: {stage.said}")
 
     def arrived() -> bool:
         now = stage.open_decisions()
-        # A commit is answered before its markers are written: the first one's may still come.
+        # A commit is answered before its markers are written, so the first one's may still come.
         return bool(now) and not now & first
 
-    # Offsets are asked for beside the records, on another connection.
+    # The offsets are sent in parallel to the records, on another connection.
     wait_until(arrived, lambda: f"its decisions arrive: {stage.said}")
     proxy.release(late)
     scorer.kill()

@@ -1,4 +1,4 @@
-"""What operators plan and do under load: members that keep their name, another group protocol."""
+"""Planned changes under load: restarts of static members, and another group protocol."""
 
 from confluent_kafka import ConsumerGroupType
 
@@ -9,7 +9,7 @@ from tests.support.faults.process import ScorerProcess, wait_until
 
 _REBALANCES = "stream_scorer_rebalances_total"
 _SESSION_MS = 45_000
-# Of Kafka's own default: the setting is refused beside the new protocol, for which it says nothing.
+# Kafka's own default. Any other value is refused with the new protocol, because it has no effect.
 _BROKERS_TO_SAY = Kafka.model_fields["session_timeout_ms"].default
 
 

@@ -13,7 +13,7 @@ _SHUTDOWN_SECONDS = 10
 
 
 def frozen(scorer: ScorerProcess) -> bool:
-    """Whether a process is stopped by a signal, by what the kernel says."""
+    """Return whether a process is stopped by a signal, by its status in the kernel."""
     fields = Path(f"/proc/{scorer.pid}/stat").read_text().rpartition(")")[2].split()
     return fields[0] == "T"
 

@@ -1,4 +1,4 @@
-"""Faults of upstream's transactions and partitioning, and of the topics themselves."""
+"""Faults of upstream's transactions and partitioning, and of the topics."""
 
 import time
 
@@ -21,7 +21,7 @@ _REQUEST_SECONDS = 30.0
 
 def _transactional(stage: Stage, timeout_ms: int) -> Producer:
     options = producer_options(stage.inside.bootstrap)
-    # A delivery cannot take longer than the transaction.
+    # The delivery timeout must not exceed the transaction's.
     options |= {
         "transactional.id": f"{stage.source}-upstream",
         "transaction.timeout.ms": timeout_ms,
@@ -33,7 +33,7 @@ def _transactional(stage: Stage, timeout_ms: int) -> Producer:
 
 
 def _sent_in_a_transaction(stage: Stage, producer: Producer) -> set[tuple[int, int]]:
-    """Produce records in an open transaction; return their coordinates."""
+    """Produce records in an open transaction; return their partitions and offsets."""
     producer.begin_transaction()
     records = [record for record in traffic()[-3 * _MANY :] if not record.bad][:_MANY]
     known = {record.source for record in stage.ledger.sent()}
@@ -49,7 +49,7 @@ def _sent_in_a_transaction(stage: Stage, producer: Producer) -> set[tuple[int, i
 
 
 def _aborted(stage: Stage) -> int:
-    """Return how many records of the input the broker's log calls aborted."""
+    """Return the number of input records that are aborted by the broker's log."""
     return sum(
         fate is Fate.ABORTED
         for p in range(stage.partitions)
@@ -135,7 +135,7 @@ def offset_out_of_range(stage: Stage) -> None:
     assert "outside the retained input" in refused.said
     assert len(stage.live.seen) == seen
     stage.fired(len(taken), "records that retention took, and a start refused with exit code 7")
-    # As the runbook says: the group's offsets are set forward, the state is built anew.
+    # By the runbook, the operator moves the group's offsets forward and rebuilds the state.
     request = ConsumerGroupTopicPartitions(stage.kafka.group, places)
     for done in client.alter_consumer_group_offsets([request]).values():
         done.result()
@@ -169,7 +169,7 @@ def output_topic_deleted(stage: Stage) -> None:
 @kind("data")
 def partitions_added(stage: Stage) -> None:
     """The input gets more partitions: the scorer stops until `state repartition`."""
-    # Clients look for new partitions every five minutes by default.
+    # By default, clients look for new partitions every five minutes.
     eager = {"STREAM_SCORER_KAFKA__CLIENT": '{"topic.metadata.refresh.interval.ms": 1000}'}
     scorer = stage.start(variables=eager)
     stage.feed.stop()

@@ -33,7 +33,7 @@ def field(kind: Any, name: str = "a", **more: Any) -> dict[str, Any]:
 
 
 class Source:
-    """Schemas by id; an id of None is an outage."""
+    """A registry by id; an id of None is an outage."""
 
     def __init__(self, *schemas: str | None) -> None:
         self.schemas = dict(enumerate(schemas, 1))
@@ -60,7 +60,7 @@ class Source:
 
 
 def read(reader: Any, writer: Any, *values: Any, **more: Any) -> tuple[list[Any], list[str]]:
-    """Write values as one field and read them back: (what came out, what did not and why)."""
+    """Write values as one field and read them back; return values, and rejections by row."""
     source = Source(record(field(writer)))
     decoder = ColumnDecoder(source, record(field(reader, **more)), PLAN)
     decoded = decoder.decode([source.payload(1, {"a": value}) for value in values])
@@ -79,7 +79,7 @@ ABC = {"type": "enum", "name": "E", "symbols": ["A", "B", "C"]}
         ("double", "int", 7, 7.0),
         ("double", "long", 2**53 + 1, float(2**53)),
         ("float", "long", 16777217, 16777216.0),
-        ("float", "long", (2**24 + 1) * 2**30 + 1, float(2**54)),  # rounded to double first
+        ("float", "long", (2**24 + 1) * 2**30 + 1, float(2**54)),  # first rounded to double
         ("double", "float", 0.5, 0.5),
         ("bytes", "string", "é", b"\xc3\xa9"),
         ("string", "bytes", b"\xc3\xa9", "é"),
@@ -100,7 +100,7 @@ def test_a_value_is_read_by_avros_rules(reader: Any, writer: Any, value: Any, re
     assert read(reader, writer, value) == ([result], [])
 
 
-def test_a_time_is_a_time_however_its_writer_calls_the_long() -> None:
+def test_a_time_is_read_by_any_logical_type_of_its_writer() -> None:
     for writer in (MILLIS, "long", "int"):
         source = Source(record(field(writer)))
         decoder = ColumnDecoder(source, record(field(MILLIS)), PLAN)
@@ -332,7 +332,7 @@ def test_transactions_keep_their_source_coordinates() -> None:
 
 
 def keyed(plan: Plan, *records: tuple[int, int]) -> list[tuple[int, str]]:
-    """Return what is rejected of transactions with keys and ids of some lengths."""
+    """Return the rejections of transactions with keys and ids of these lengths."""
     source = Source(TRANSACTION)
     value = {
         "event_time": 1, "customer_id": "c", "terminal_id": "x", "amount_minor": 5,

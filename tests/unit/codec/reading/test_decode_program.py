@@ -28,7 +28,7 @@ def record(kind: Any) -> str:
 
 def refusal(schema: str, body: bytes) -> tuple[RejectReason, str] | None:
     program = compile_walk(parse_definition(schema, "schema"))
-    # Bytes in front and behind: a walk that left its record would read them.
+    # Bytes before and after the record, which a walk outside of it would read.
     data = np.frombuffer(b"\x02\x02" + b"\0\0\0\0\1" + body + b"\x02\x02", np.uint8)
     framed = Framed(data, np.array([0, 2, len(data) - 2, len(data)]))
     walked = check(framed, np.array([1]), program, PLAN)
@@ -77,7 +77,7 @@ def refusal(schema: str, body: bytes) -> tuple[RejectReason, str] | None:
         (TREE, b"\x02" * 70 + b"\0" * 71, "TOO_LARGE", "nested deeper"),
     ],
 )
-def test_unsound_bytes_are_refused_with_reason_and_place(
+def test_invalid_bytes_are_refused_with_reason_and_place(
     kind: Any, body: bytes, reason: str, text: str
 ) -> None:
     found = refusal(record(kind), body)
@@ -107,7 +107,7 @@ PRIMITIVES = ["null", "boolean", "int", "long", "float", "double", "bytes", "str
 
 @st.composite
 def kinds(draw: st.DrawFn, depth: int = 0) -> Any:
-    """Draw an Avro type; named types get their name later."""
+    """Draw an Avro type; named types get their names later."""
     choices = ["primitive"] * 3 + ([] if depth > 2 else ["array", "map", "record", "union", "enum"])
     match draw(st.sampled_from(choices)):
         case "array":

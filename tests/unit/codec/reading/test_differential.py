@@ -1,4 +1,4 @@
-"""Both ways of decoding agree with each other and with fastavro on mutated records, errors too."""
+"""Both decoders agree with each other and with fastavro on mutated records, also in rejections."""
 
 import io
 import json
@@ -68,7 +68,7 @@ NEWER = written(
     ("contactless", "boolean"),
     ("distance", "float"),
 )
-RICH = written(  # fields that are skipped may be of any type
+RICH = written(  # skipped fields may have any type
     ("transaction_id", "string"),
     ("fee", {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}),
     ("event_time", TIME),
@@ -79,7 +79,7 @@ RICH = written(  # fields that are skipped may be of any type
     ("hash", {"type": "fixed", "name": "Hash", "size": 4}),
     ("currency", "string"),
 )
-TANGLED = written(  # a field that is wanted is more than a value and null: fastavro decodes
+TANGLED = written(  # a field's type is more than a value and null, so fastavro decodes it
     ("transaction_id", "string"),
     ("event_time", TIME),
     ("customer_id", "string"),
@@ -91,7 +91,7 @@ NARROW = written(("transaction_id", "string"))  # can never be read as ours
 WRITERS = {1: TRANSACTION, 2: OLDER, 3: NEWER, 4: RICH, 5: TANGLED, 300: TRANSACTION, 7: NARROW}
 PLAIN = {number: parse_definition(text, "writer").plain() for number, text in WRITERS.items()}
 PARSED = {number: fastavro.parse_schema(plain.root) for number, plain in PLAIN.items()}
-# Floats as their bytes: a NaN would not come back from Python as it was.
+# Floats as raw bytes, because Python would change the bits of a NaN.
 EXACT = {
     number: fastavro.parse_schema(
         json.loads(
@@ -182,9 +182,10 @@ def mutated(chance: random.Random) -> bytes | None:  # noqa: C901 a case per mut
 def oracle(  # noqa: C901, PLR0911 a rule after the other
     data: bytes | None,
 ) -> RejectReason | dict[str, Any] | set[RejectReason]:
-    """Say by fastavro alone what becomes of a payload; a set where it cannot tell which reason.
+    """Return a payload's expected result by fastavro; a set if several reasons are possible.
 
-    Strictness comes from writing back: sound bytes are those that fastavro would write.
+    The check is strict because the value is written back: only bytes that fastavro itself would
+    write are valid.
     """
     if not data:
         return RejectReason.EMPTY
@@ -205,7 +206,7 @@ def oracle(  # noqa: C901, PLR0911 a rule after the other
         return {RejectReason.MALFORMED, RejectReason.TOO_LARGE}
     ints = [f["name"] for f in PLAIN[number].root["fields"] if f["type"] == "int"]
     if any(not -(2**31) <= record[name] < 2**31 for name in ints):
-        return RejectReason.MALFORMED  # fastavro lets an int be a long
+        return RejectReason.MALFORMED  # fastavro accepts an int as a long
     texts = [v if isinstance(v, bytes) else v.encode() for v in record.values()
              if isinstance(v, str | bytes)]  # fmt: skip
     if body.tell() > len(data) - 5 or back.getvalue() != data[5 : 5 + body.tell()]:
@@ -223,7 +224,7 @@ def oracle(  # noqa: C901, PLR0911 a rule after the other
 
 
 def outcomes(decoded: DecodedColumns) -> dict[int, Any]:
-    """Return per input row the record (times as numbers) or the reason."""
+    """Return, per input row, the record (times as numbers) or the reason."""
     at = decoded.records.schema.get_field_index("event_time")
     plain = decoded.records.set_column(
         at, "event_time", decoded.records.column(at).cast(pa.int64())
@@ -246,7 +247,7 @@ def test_both_decoders_agree_with_fastavro_on_mutated_records() -> None:
     )
     @given(st.integers(0, 2**64))
     def agree(seed: int) -> None:
-        chance = random.Random(seed)  # noqa: S311 a test's choice, no secret
+        chance = random.Random(seed)  # noqa: S311 a test's choice, not a secret
         payloads = [mutated(chance) for _ in range(PER_EXAMPLE)]
         decoded = fast.decode(payloads)
         quick, slow = outcomes(decoded), outcomes(sure.decode(payloads))
@@ -265,7 +266,7 @@ def test_both_decoders_agree_with_fastavro_on_mutated_records() -> None:
 
     agree()
     assert sum(seen.values()) >= records
-    # Every reason that decoding has was met often, and so were sound records.
+    # Every reason that decoding can give was found often, and so were valid records.
     reasons = set(RejectReason) - {r for r in RejectReason if r.name.startswith(
         ("ID", "AMOUNT", "CURRENCY", "TIME", "DUPLICATE", "INTERNAL", "MAPPING", "UNREADABLE")
     )}  # fmt: skip

@@ -1,4 +1,4 @@
-"""No schema and no record of a stranger costs more than its size, or raises into the loop."""
+"""The cost of foreign schemas and records is bounded by their size, and none stops the loop."""
 
 import io
 import json
@@ -66,7 +66,7 @@ def warm() -> None:
 
 
 def verdict(text: str, body: bytes, plan: Plan | None = None) -> RejectReason | None:
-    """Decode one record in both ways, which must agree."""
+    """Decode one record with both decoders, which must agree."""
     found = []
     for kind in (ColumnDecoder, SureDecoder):
         decoded = kind(Source(text), READER, plan or Plan()).decode([HEADER + body])
@@ -145,7 +145,8 @@ def test_items_of_no_bytes_are_bounded_by_the_record(items: str) -> None:
 
 
 def test_calls_that_take_no_bytes_are_bounded_by_the_record() -> None:
-    # 30 types that each contain the one before twice, and hold nothing: 2^30 steps of no bytes.
+    # 30 record types without data, each with two fields of the previous type: 2^30 steps over zero
+    # bytes.
     fields = [field({"type": "record", "name": "D0", "fields": []}, "f0")]
     for level in range(1, 30):
         pair = [field(f"D{level - 1}", "a"), field(f"D{level - 1}", "b")]
@@ -156,7 +157,7 @@ def test_calls_that_take_no_bytes_are_bounded_by_the_record() -> None:
 
 
 def chain(length: int) -> Any:
-    """Return records of one field each, one in the other, around nothing."""
+    """Return nested records of one field each, around an empty record."""
     inner: Any = "null"
     for level in range(length):
         inner = {"type": "record", "name": f"C{level}", "fields": [field(inner, "f")]}
@@ -169,7 +170,7 @@ def chain(length: int) -> Any:
 def test_nested_empty_records_are_bounded_by_the_record(
     amount: Any, found: tuple[RejectReason, ...]
 ) -> None:
-    # With the union fastavro reads it, and makes a dictionary of each record: it takes fewer.
+    # With the union fastavro decodes it, and makes a dictionary of each record: its limit is lower.
     fields = [field(amount if each["name"] == "amount_minor" else each["type"], each["name"])
               for each in BASE]  # fmt: skip
     items = field({"type": "array", "items": {"type": "array", "items": chain(50)}}, "items")
@@ -194,7 +195,7 @@ def test_the_number_of_steps_is_64_a_byte_and_4096(spare: int) -> None:
     text = transaction(field({"type": "array", "items": "null"}))
     program = compile_walk(parse_definition(text, "schema"))
     size = len(HEADER + BODY) + 3
-    # A block of items, its end, and a step for each item and each return.
+    # The steps: a block of items, its end, and one for each item and for each return.
     most = 4_096 + 63 * size - 1
     items = most // 2 - spare
     count = io.BytesIO()
@@ -237,7 +238,7 @@ def test_the_deepest_valid_record_fits_a_small_stack() -> None:
     assert found == [None]
 
 
-def test_symbols_are_held_to_the_plan() -> None:
+def test_symbols_are_limited_by_the_plan() -> None:
     plan = Plan(string_bytes_max=8, record_bytes_max=100)
     long = {"type": "enum", "name": "E", "symbols": ["ABCDEFGHI"]}
     decoded = ColumnDecoder(Source(transaction(field(long))), READER, plan).decode([HEADER + BODY])
@@ -251,11 +252,11 @@ TEXTS = (
     "transaction_id", "customer_id", "terminal_id", "currency", "channel", "mcc", "country",
     "device_id",
 )  # fmt: skip
-"""The fields of a transaction that are texts."""
+"""The transaction's text fields."""
 
 
 def spelled(*letters: int) -> str:
-    """Return a schema in which the first texts are enums, of one symbol of so many letters."""
+    """Return a schema whose first texts are enums with one symbol of this many letters."""
     sizes = dict(zip(TEXTS, letters, strict=False))
     return json.dumps({"type": "record", "name": "Transaction", "namespace": "u", "fields": [
         field(enum("A" * sizes[name]) | {"name": f"E_{name}"} if name in sizes else kind, name)
@@ -279,7 +280,7 @@ def test_symbols_of_a_batch_have_bounded_memory(
     tracemalloc.stop()
     assert len(decoded.rows) == (count if most else 0)
     assert decoded.records.nbytes <= count * (most + 100) + 1_000
-    # Numbers, ends, reasons and Python's own objects take up to 2 KiB a record.
+    # Numbers, offsets, reasons and Python's own objects take up to 2 KiB per record.
     assert peak <= count * (most + 2_048)
 
 
@@ -337,7 +338,7 @@ def test_an_error_while_a_schema_is_prepared_refuses_its_records(
     assert decoded.rejections.details == ("schema id 1: cannot be prepared: ZeroDivisionError",)
 
 
-def test_memory_that_is_out_is_nobodys_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_memory_error_is_not_blamed_on_a_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise MemoryError
 
@@ -396,7 +397,7 @@ def test_a_chain_of_types_is_not_too_deep_to_be_refused() -> None:
         return json.dumps({"type": "record", "name": "R", "fields": fields})
 
     writer = json.loads(chained({}))
-    # Only the last is written under a name that the reader asks for: the pairs nest 900 deep.
+    # Only the last field has a name that the reader needs, so the comparison nests 900 types deep.
     for entry in writer["fields"][:-1]:
         entry["name"] = f"w{entry['name']}"
     with pytest.raises(SchemaError, match="too deeply"):
@@ -446,7 +447,7 @@ def test_a_program_that_leads_outside_is_refused(steps: list[tuple[int, ...]]) -
 
 
 def test_a_program_is_refused_for_any_wrong_number() -> None:
-    """Every operand of a compiled program, changed in every direction, is refused or harmless."""
+    """Every operand is changed in every direction; the program is then refused or harmless."""
     kinds: list[Any] = [
         field({"type": "array", "items": ["null", "int", "string"]}, "list"),
         field({"type": "map", "values": fixed(3)}, "map"),
@@ -458,7 +459,7 @@ def test_a_program_is_refused_for_any_wrong_number() -> None:
     assert not isinstance(writer, str)
     assert writer.projection is not None
     sound = writer.program
-    chance = random.Random(5)  # noqa: S311 a test's choice, no secret
+    chance = random.Random(5)  # noqa: S311 a test's choice, not a secret
     payloads = [HEADER + BODY + chance.randbytes(chance.randrange(40)) for _ in range(50)]
     framed = frame(BytesColumn.of(payloads))
     ran = 0
@@ -541,7 +542,7 @@ def scrambled(chance: random.Random, document: Any) -> Any:
 
 
 def test_scrambled_schemas_and_bytes_raise_nothing() -> None:
-    chance = random.Random(14)  # noqa: S311 a test's choice, no secret
+    chance = random.Random(14)  # noqa: S311 a test's choice, not a secret
     seeds = [json.loads(text) for _, text in accepted() if len(text) < 4_000]
     seeds += [json.loads(text) for text in ARRAYS.values()]
     outcomes: dict[str, int] = {}
@@ -586,7 +587,7 @@ def test_schema_preparation_takes_at_most_its_budget_per_batch(
 ) -> None:
     large = {"type": "record", "name": "R",
              "fields": [field("int", f"f{number}") for number in range(100)]}  # fmt: skip
-    # One small schema, which is in every batch, and 150 large ones.
+    # One small schema, used in every batch, and 150 large ones.
     texts = [transaction(), *[transaction(field(large))] * 150]
     parse, cpu = parse_definition, [0.0]
 
@@ -605,7 +606,7 @@ def test_schema_preparation_takes_at_most_its_budget_per_batch(
 
     begun = cpu[0]
     decoded = decoders[0].decode(batch(151), budgeted=True)
-    # The burst, and the schema that is begun before it is spent.
+    # The burst, and the schema that was begun before the burst was used up.
     assert BURST_SECONDS <= cpu[0] - begun < BURST_SECONDS + 0.2
     assert decoded.rows.tolist() == [0]
     not_prepared = ["not prepared" in detail for detail in decoded.rejections.details]
@@ -613,7 +614,7 @@ def test_schema_preparation_takes_at_most_its_budget_per_batch(
     assert {decoded.rejections.reasons[n] for n, left in enumerate(not_prepared) if left} == {
         RejectReason.UNKNOWN_SCHEMA
     }
-    # Spent; and yet what is small is prepared, and what was prepared is kept.
+    # The budget is used up, but small schemas are prepared, and prepared ones are kept.
     begun = cpu[0]
     assert decoders[1].decode(batch(151), budgeted=True).rows.tolist() == [0]
     assert BATCH_SECONDS <= cpu[0] - begun < BATCH_SECONDS + 0.2

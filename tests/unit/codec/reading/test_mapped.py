@@ -1,4 +1,4 @@
-"""Users' records become our transactions, the same in every way of reading them."""
+"""Users' records become our transactions, with the same result from every decoder."""
 
 import json
 import random
@@ -383,7 +383,7 @@ def test_records_of_several_branches_are_read_by_their_branch() -> None:
 def test_a_hostile_value_rejects_its_record_alone(
     record: dict[str, Any], fields: dict[str, Any], reason: str, detail: str
 ) -> None:
-    # The first record is good by every mapping.
+    # The first record is valid under every mapping.
     good: dict[str, Any] = {"card": "EUR"} if "channel" in fields or "currency" in fields else {}
     if fields.get("event_time", {}).get("path") == "card":
         good = {"card": "2026-01-01T00:00:00Z"}

@@ -1,4 +1,4 @@
-"""A user's own labels become ours, the same in every way of reading them."""
+"""A user's own labels become our labels, with the same result from every decoder."""
 
 import json
 import random
@@ -131,7 +131,7 @@ def test_a_plan_without_labels_reads_our_own_schema() -> None:
 
 
 def flags_of(rule: Any, kind: Any, values: list[Any]) -> list[Any]:
-    """Return what a rule makes of values of an Avro type; None where it is rejected."""
+    """Return the results of a rule for values of an Avro type; None for a rejection."""
     fields = [{"name": "id", "type": "string"}, {"name": "ts", "type": "long"},
               {"name": "flag", "type": kind}]  # fmt: skip
     source = Schemas(json.dumps({"type": "record", "name": "L", "fields": fields}))

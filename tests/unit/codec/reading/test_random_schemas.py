@@ -1,4 +1,4 @@
-"""Columns stored by the walk hold what fastavro reads, for random pairs of writer and reader."""
+"""Columns stored by the walk have fastavro's values, for random writer and reader schemas."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PLAN = Plan(string_bytes_max=40, array_items_max=6)
 PAIRS = 1_500
 RECORDS = 30
 
-# What a reader's type may be written as.
+# The writer's types for each reader's type.
 NARROWER = {
     "boolean": ["boolean"],
     "int": ["int"],
@@ -60,7 +60,7 @@ SKIPPED = [
 
 @dataclass(slots=True)
 class Pair:
-    """A reader and a writer that resolves to it, as documents."""
+    """A reader schema, and a writer schema that resolves to it, as documents."""
 
     reader: list[Any]
     writer: list[Any]
@@ -164,7 +164,7 @@ def spoilt(chance: random.Random, body: bytes) -> bytes:
 
 
 def exact(record: dict[str, Any]) -> dict[str, Any]:
-    """Tell -0.0 from 0.0, and let NaN be equal to itself."""
+    """Make -0.0 differ from 0.0, and NaN equal to itself."""
     return {k: v.hex() if isinstance(v, float) else v for k, v in record.items()}
 
 
@@ -216,7 +216,7 @@ class Reference:
         return body.getvalue()
 
     def read(self, body: bytes) -> dict[str, Any] | RejectReason:
-        """Return the record as columns have it, or why there is none."""
+        """Return the record as the columns have it, or the reason of its rejection."""
         try:
             found: Any = fastavro.schemaless_reader(io.BytesIO(body), self.writer, self.reader)
         except SchemaResolutionError:
@@ -225,7 +225,7 @@ class Reference:
             return RejectReason.MALFORMED
         for field in self.fields:
             name, kind = field["name"], str(field["type"])
-            if "bytes" in kind and isinstance(found[name], str):  # a default stands as text
+            if "bytes" in kind and isinstance(found[name], str):  # a default is a text
                 found[name] = found[name].encode("iso-8859-1")
             if "float" in kind and found[name] is not None:
                 found[name] = pa.scalar(found[name], pa.float32()).as_py()
@@ -242,7 +242,7 @@ def test_columns_stored_by_the_walk_hold_what_fastavro_reads() -> None:
     )  # fmt: skip
     @given(st.integers(0, 2**64))
     def agree(seed: int) -> None:
-        chance = random.Random(seed)  # noqa: S311 a test's choice, no secret
+        chance = random.Random(seed)  # noqa: S311 a test's choice, not a secret
         both = pair(chance)
         reference = Reference.of(both)
         bodies, sound = [], []

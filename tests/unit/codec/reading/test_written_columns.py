@@ -1,4 +1,4 @@
-"""A program that stores inside optional records writes each column once, or may not run."""
+"""A program that stores inside optional records writes each column once, or is refused."""
 
 import json
 

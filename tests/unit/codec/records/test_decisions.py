@@ -102,7 +102,7 @@ def test_both_versions_in_one_topic_are_what_fastavro_reads(
 
 
 def fields(default: Any = (), **changed: Any) -> dict[str, Any]:
-    """Return the second schema with other types of some fields; None takes a field out."""
+    """Return the second schema with other types for some fields; None removes a field."""
     kept = [
         {**field, "type": changed[field["name"]]} | ({"default": default} if default != () else {})
         if changed.get(field["name"])

@@ -1,4 +1,4 @@
-"""Plans share the decoder of their mapping, and each record goes to the mapping of its offset."""
+"""Plans with one mapping share its decoder; each record is read by the mapping of its offset."""
 
 from itertools import pairwise
 

@@ -49,7 +49,7 @@ def test_a_record_of_another_family_is_refused() -> None:
 
 
 class Written:
-    """A registry in which every id is one schema."""
+    """A registry that has the same schema for every id."""
 
     def __init__(self, schema: Any) -> None:
         self.text = schema if isinstance(schema, str) else json.dumps(schema)
@@ -153,7 +153,7 @@ LISTS = {"type": "array", "items": "int"}
 @pytest.mark.parametrize("family", [True, False])
 @pytest.mark.parametrize("items", BOMBS)
 def test_a_small_record_costs_little_memory(items: str, family: bool) -> None:  # noqa: FBT001
-    """Ten bytes used to become 461 MB."""
+    """In an earlier version, ten bytes became 461 MB."""
     bomb = label({"name": "x", "type": {"type": "array", "items": BOMBS[items]}})
     value = written(bomb, LABEL | {"x": []})[:-1]
     decoder = RecordDecoder(Written(bomb), reader_schema("label.v1") if family else None)
@@ -174,7 +174,7 @@ def test_a_record_of_a_megabyte_costs_a_few_hundred() -> None:
     found = RecordDecoder(Written(bomb)).decode(value)
     assert len(found["x"]) == 65_536
     assert tracemalloc.get_traced_memory()[1] < 64 * 2**20
-    # Who reads labels has no use for more: nothing of it is built.
+    # The label reader does not need the large field, so it builds nothing of it.
     tracemalloc.reset_peak()
     decoded(bomb, value)
     peak = tracemalloc.get_traced_memory()[1]
@@ -194,7 +194,7 @@ def test_records_in_records_cost_no_more() -> None:
     at = value.index(b"\0\x80\x80\x80\x01")
     tracemalloc.start()
     with pytest.raises(RecordError, match="its size allows"):
-        # 24,000 times 50 records of no bytes.
+        # 24,000 lists of 50 empty records.
         RecordDecoder(Written(bomb)).decode(value[:at] + b"\x80\xf7\x02" + value[at:])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -202,7 +202,7 @@ def test_records_in_records_cost_no_more() -> None:
 
 
 def test_a_decimal_of_any_length_is_shown_as_bytes() -> None:
-    """To build a number of 64 KiB takes a second, of a megabyte minutes."""
+    """Making a number of 64 KiB would take a second, and of a megabyte minutes."""
     decimal = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
     other = {"type": "record", "name": "R", "fields": [{"name": "d", "type": decimal}]}
     value = b"\0\0\0\0\1\x80\x80\x80\x01" + b"\x7f" * (1 << 20)
@@ -233,7 +233,7 @@ def test_our_own_id_needs_no_registry() -> None:
 
 
 def test_scrambled_records_raise_one_kind_of_error() -> None:
-    chance = random.Random(4)  # noqa: S311 a test's choice, no secret
+    chance = random.Random(4)  # noqa: S311 a test's choice, not a secret
     names = ("activation.v1", "drift-event.v1", "label.v1", "rollout.v1", "summary.v2")
     good = 0
     for name in names:

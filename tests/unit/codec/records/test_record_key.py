@@ -1,4 +1,4 @@
-"""Which customer a key gives, and that only a plan with such keys may run."""
+"""How a record's key gives the customer, and which plans may run without it."""
 
 import io
 import json

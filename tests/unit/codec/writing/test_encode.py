@@ -120,7 +120,7 @@ def test_columns_give_the_bytes_that_fastavro_gives(
     start = len(records) - len(kept)
 
     def arrow(name: str, kind: pa.DataType) -> pa.Array:
-        # A slice: buffers begin before the first row.
+        # A slice, so that its buffers begin before the first row.
         return pa.array([record[name] for record in records], kind).slice(start)
 
     items = [item for record in kept for item in record["items"]]
@@ -329,7 +329,7 @@ def test_a_terminal_watermark_is_written_and_never_is_null(
 ) -> None:
     batch = replace(decisions(3), terminal_watermark=np.array(watermarks, np.int64))
     encoded = DecisionEncoder(1, DECISION, "transactions", 2).encode(batch, 1).to_list()
-    # Read as numbers: the tests' events are of 1970, some watermarks before.
+    # As numbers, because the test's event times are in 1970, and some watermarks are before.
     schema = json.loads(DECISION.replace('"logicalType": "timestamp-millis"', '"doc": ""'))
     read: list[Any] = [
         fastavro.schemaless_reader(io.BytesIO(value[5:]), schema, None) for value in encoded

@@ -1,4 +1,4 @@
-"""Rings that go on with another set of features: what they then compute, and what they refuse."""
+"""Rings that continue with another set of features: new features, and refusals."""
 
 from typing import Any
 
@@ -76,7 +76,7 @@ def test_what_the_rings_cannot_serve_is_refused(
     rings = PartitionRings(old)
     with pytest.raises(ValueError, match=said):
         rings.adopt(sets(SPECS, more, plan=plan)[0])
-    # They go on as they were.
+    # The rings continue with their old features.
     rings.adopt(old)
 
 

@@ -1,4 +1,4 @@
-"""Arms: who decides which rows, who steps in, and that a shadow changes nothing."""
+"""Arms: which version decides which rows, the fallback, and shadows that change nothing."""
 
 from dataclasses import replace
 from typing import Any
@@ -276,7 +276,7 @@ def test_customers_sent_by_an_override_are_not_evidence() -> None:
 
 @settings(max_examples=examples(40), deadline=None)
 @given(stream=rows, cut=st.integers(0, 30), buckets=st.integers(0, BUCKETS))
-def test_how_the_input_is_cut_does_not_show(
+def test_decisions_do_not_depend_on_how_the_input_is_cut(
     stream: list[dict[str, Any]], cut: int, buckets: int
 ) -> None:
     found = []
@@ -315,7 +315,7 @@ def test_stages_are_reported_by_arm_if_there_are_several() -> None:
 
 
 class Unexplained(Linear):
-    """Scores, and cannot say why."""
+    """A model that scores, but has no attributions."""
 
     def attributions(self, features: Float64) -> tuple[Float64, float]:  # noqa: ARG002 as it is asked
         raise RuntimeError("no reasons")
@@ -352,7 +352,7 @@ POLICY = {
 
 
 def by_policy(score: float, amount: int) -> Outcome:
-    """Say in plain Python what a decision should be."""
+    """Return the expected outcome, in plain Python."""
     if np.isnan(score):
         return Outcome.APPROVE
     review, block = (0.05, 0.1) if amount > 4_000 else (0.3, 0.6)
@@ -402,5 +402,5 @@ def test_a_policy_moves_the_outcomes_of_all_arms_alone() -> None:
 
 
 def _but_for(amount: Float64, low: float, high: float) -> Float64:
-    """Score by amounts; those from ``low`` to below ``high`` fail."""
+    """Score by amount; fail from ``low`` to below ``high``."""
     return np.where((amount >= low) & (amount < high), np.nan, amount / 100.0)

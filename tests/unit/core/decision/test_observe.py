@@ -1,4 +1,4 @@
-"""The core as a whole: pure, blind to how the input is split, and calm when a model is not."""
+"""The core is deterministic, tolerates model failures, and does not depend on the input's split."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ def _hundredths(features: Float64) -> Float64:
 
 @dataclass
 class Linear:
-    """Amount in hundredths of a hundred; a stand-in whose answers can be read off."""
+    """Scores by the amount, so that the expected scores are obvious."""
 
     answer: Callable[[Float64], Float64] = _hundredths
     calls: list[int] = field(default_factory=list)
@@ -58,7 +58,7 @@ def model(predictor: Linear | None = None, on_error: Outcome = Outcome.REVIEW) -
 
 
 def told(scored: Scored) -> list[Any]:
-    """Return all that a decided batch says, as plain data."""
+    """Return all results of a decided batch, as plain data."""
     d: DecisionBatch = scored.decisions
     return [
         d.events.records.to_pydict(), d.score.tobytes(), d.outcome.tolist(), d.flags.tolist(),
@@ -104,7 +104,7 @@ def test_the_same_batch_on_the_same_state_is_decided_the_same(
 
 @settings(max_examples=examples(60), deadline=None)
 @given(before=rows, now=rows)
-def test_a_batch_taken_back_was_never_there(
+def test_an_undone_batch_leaves_no_trace(
     before: list[dict[str, Any]], now: list[dict[str, Any]]
 ) -> None:
     rings = PartitionRings(model().features)
@@ -118,7 +118,7 @@ def test_a_batch_taken_back_was_never_there(
 
 @settings(max_examples=examples(60), deadline=None)
 @given(before=rows, now=rows)
-def test_a_replay_leaves_what_deciding_leaves(
+def test_a_replay_leaves_the_same_state_as_deciding(
     before: list[dict[str, Any]], now: list[dict[str, Any]]
 ) -> None:
     decided, replayed = PartitionRings(model().features), PartitionRings(model().features)
@@ -133,7 +133,7 @@ def test_a_replay_leaves_what_deciding_leaves(
 
 @settings(max_examples=examples(60), deadline=None)
 @given(stream=rows, cut=st.integers(0, 30))
-def test_partitions_and_batches_do_not_show_in_the_features(
+def test_features_do_not_depend_on_partitions_and_batches(
     stream: list[dict[str, Any]], cut: int
 ) -> None:
     def decided(events: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
@@ -274,12 +274,12 @@ def test_a_model_that_fails_for_too_many_rows_leaves_no_trace() -> None:
         score(many, rings, PLAN, model(Linear(failing_above(1.985))))
     assert raised.value.rows == 201
     assert contents(rings) == before
-    # At the very share it still decides.
+    # A share of exactly the limit is still decided.
     assert score(many, rings, PLAN, model(Linear(failing_above(1.99)))).failed_rows == 200
 
 
 def test_one_bad_row_alone_in_its_batch_is_decided_too() -> None:
-    # A quiet topic gives batches of one: a share of one row would stop it for ever.
+    # A quiet topic has batches of one record. A limit on the share would then stop it forever.
     scored = score(
         batch([event(amount_minor=9_000)]), PartitionRings(model().features), PLAN,
         model(Linear(failing_above(8.5))),

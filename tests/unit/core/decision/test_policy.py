@@ -1,4 +1,4 @@
-"""Thresholds are inclusive, ordered and validated; segments pick them as plain Python does."""
+"""Thresholds are inclusive, ordered and validated; segments match as in plain Python."""
 
 import itertools
 import re
@@ -79,7 +79,7 @@ SEGMENTS = st.lists(st.tuples(WHEN.filter(bool), LIMITS), max_size=6)
 
 
 def fits(when: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
-    """Say in plain Python whether a transaction fits."""
+    """Return whether a transaction fits, in plain Python."""
     amount = Decimal(row["amount_minor"]) / 100
     return all(
         amount > Decimal(str(wanted)) if name == "amount_above"
@@ -103,9 +103,9 @@ def test_the_first_segment_that_fits_counts(
     try:
         plan = Plan(policy=table)
     except ValueError as error:
-        # Refused rightly: no transaction has the segment that is named.
+        # The refusal is correct: no transaction is in the segment that it names.
         named = re.match(r"policy: segment (\d+): when", str(error))
-        assert named is not None, error  # noqa: PT017 what is refused is drawn
+        assert named is not None, error  # noqa: PT017 the refusal depends on the drawn data
         assert int(named[1]) not in first
         return
     found = policy_for(EVENTS, plan, BUNDLE, Outcome.REVIEW)

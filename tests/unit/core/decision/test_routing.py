@@ -1,4 +1,4 @@
-"""Routing: who decides what, and from which offset on."""
+"""Routing: which arm decides which customer, and from which offset on."""
 
 import hashlib
 from typing import Any
@@ -51,7 +51,7 @@ def events_of(customers: list[str], **columns: list[str]) -> EventBatch:
 
 
 def bucket_in_plain_python(customer: str, salt: str) -> int:
-    """Return the bucket as the module's docstring tells it, in integers without a width."""
+    """Return the bucket by the rule of the module's docstring, with unbounded integers."""
     h = 0xCBF29CE484222325
     for byte in customer.encode():
         h = (h ^ byte) * 0x100000001B3 & MASK
@@ -75,7 +75,7 @@ def test_buckets_are_even_and_another_salt_reassigns() -> None:
     ids = customers_of([f"c{n}" for n in range(200_000)])
     first, second = salted_buckets(ids, "a"), salted_buckets(ids, "b")
     counts = np.bincount(first, minlength=BUCKETS)
-    # Chi-squared of 9,999 degrees of freedom: five deviations of it.
+    # Chi-squared with 9,999 degrees of freedom, within five standard deviations.
     assert abs(((counts - 20) ** 2 / 20).sum() - 9_999) < 5 * (2 * 9_999) ** 0.5
     assert 0 < (first == second).mean() < 0.001
 
@@ -160,9 +160,9 @@ def test_a_plan_begins_at_the_first_new_enough_record_and_stays() -> None:
     assert begun(pending(25), offset, time, 4) == [(6, 0)]
     assert begun(pending(41), offset, time, 4) == []
     assert begun(pending(None), offset, time, 4) == [(4, 0)]
-    # One that begins later and was written earlier is overtaken.
+    # A plan with a later start that was written earlier is skipped.
     assert begun(pending(40, 25), offset, time, 4) == [(6, 1)]
     assert begun(pending(25, 40), offset, time, 4) == [(6, 0), (9, 1)]
     assert begun(pending(25, None), offset, time, 4) == [(4, 1)]
-    # One that has not begun does not keep a later one from it.
+    # A plan that has not begun does not stop a later one from beginning.
     assert begun(pending(99, 25), offset, time, 4) == [(6, 1)]

@@ -1,4 +1,4 @@
-"""A summary is a count of its batch: against plain Python, over any batch."""
+"""A summary's counts equal plain Python's, for any batch."""
 
 from collections import defaultdict
 from dataclasses import replace
@@ -118,7 +118,7 @@ def test_flags_are_counted_by_name(flags: list[int], counts: dict[str, int]) -> 
 
 
 def batches(*sizes: int) -> list[DecisionBatch]:
-    """Return batches of several arms with one decision in each of so many windows."""
+    """Return batches of several arms with one decision in each of this many windows."""
     arms = ["champion", "canary", "control"]
     return [
         replace(

@@ -1,4 +1,4 @@
-"""A column of strings is read where Arrow keeps it, and what rings keep of fields stays so."""
+"""String columns are read in place, and rings' stored field values are the same in checkpoints."""
 
 import math
 from itertools import pairwise
@@ -38,7 +38,7 @@ def test_each_string_is_between_its_offsets(column: pa.Array) -> None:
 
 
 def test_a_column_without_rows_may_have_no_offsets() -> None:
-    # Arrow's format allows it, and another library's empty batch may come so.
+    # Arrow's format allows it, and other libraries make such empty columns.
     offsets, data = string_views(pa.StringArray.from_buffers(0, None, pa.py_buffer(b"")))
     assert offsets.tolist() == [0]
     assert offsets.dtype == np.dtype(np.int32)

@@ -1,4 +1,4 @@
-"""A plan says what it says, and every impossible one is refused by name."""
+"""A plan's keys and their defaults; every impossible plan is refused by name."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""A policy says what it says; every impossible one is refused in one line that names the key."""
+"""A policy's keys and values; an impossible one is refused in one line that names the key."""
 
 import re
 
@@ -12,7 +12,7 @@ SEGMENT = "[[segment]]\nreview = 0.2\nblock = 0.7\nwhen = "
 EXTRAS = {"ip_country": "string", "vpn": "boolean", "basket": "long"}
 
 
-def test_a_policy_says_what_it_says() -> None:
+def test_a_policy_has_the_values_of_its_keys() -> None:
     plan = parse_plan(
         "",
         {

@@ -1,4 +1,4 @@
-"""Every reason, its exact limits, and which of several is told."""
+"""Every reject reason with its exact limits, and the first one if there are several."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ LATEST = 253_402_300_799_999
     ],
 )
 def test_each_rule_and_its_limit(changes: dict[str, Any], reason: str | None) -> None:
-    # Between two good rows: a column's offset must not be lost.
+    # Between two valid rows, so that a column's offset must be right.
     (before, code, after) = validate(batch([event(1), event(2, **changes), event(3)]), PLAN)
     assert (before, after) == (0, 0)
     assert (reason_of(code)[0].value if code else None) == reason

@@ -1,4 +1,4 @@
-"""What a manifest may say, what it means beyond its names, and each refusal by name."""
+"""Manifests of features: what is accepted, what is equal, and each refusal by name."""
 
 import hashlib
 import re
@@ -104,12 +104,12 @@ def test_an_identity_depends_on_the_computation_not_the_spelling() -> None:
     )
     assert len({identity(spec) for spec in [count, at_terminal, at_terminal | {"kind": "risk"},
                                             at_terminal | {"window": "2d"}]}) == 4  # fmt: skip
-    # Without a window of its own a feature looks back as far as its manifest's longest.
+    # Without a window, a feature has its manifest's longest window.
     week = {"name": "w", "kind": "count", "window": "7d"}
     assert identity({"kind": "count", "last": 3}, week) == identity(
         {"kind": "count", "last": 3, "window": "7d"}
     )
-    # A ratio is what its parts are.
+    # A ratio's identity is that of its parts.
     by_name = [
         identity({"kind": "ratio", "field": "amount", "to": name}, week | {"name": name})
         for name in ("a", "b")
@@ -145,7 +145,7 @@ def test_a_union_keeps_all_needs_and_computes_equals_once() -> None:
 
 
 def counted(compiled: FeatureSet, events: list[tuple[str, int]]) -> Float64:
-    """Return float64[n, m] of (transaction, time) of one customer."""
+    """Return float64[n, m] of one customer's events, given as (transaction, time)."""
     n, engine = len(events), compiled.engine
     rings = CustomerRings(engine.retention, engine.program, engine.fields)
     observed = np.zeros((n, engine.width))
@@ -518,7 +518,7 @@ def test_an_option_changes_an_identity_its_default_does_not() -> None:
 
 
 def test_identities_are_what_they_were_before_there_were_options() -> None:
-    # Rollouts compare versions by them, so those of older releases must come out again.
+    # Rollouts compare versions by identity, so those of earlier releases must not change.
     text = "".join(compile_features(RICH, Plan()).identities)
     assert hashlib.sha256(text.encode()).hexdigest() == OLD_RICH
 
@@ -538,7 +538,7 @@ def test_extra_fields_are_needed_by_name_and_type() -> None:
     assert compiled.needs[3] == Need(DAY, ("items:long", "vip:boolean"))
     assert compiled.engine.fields == ("mcc", "ip:string", "items:long", "vip:boolean")
     assert compiled.reads == ("mcc", "ip", "items", "vip")
-    # Another type is another field, which rings have no history of.
+    # With another type it is another field, of which rings have no history.
     other = compile_features(specs, replace(plan, extras=plan.extras | {"items": "double"}))
     assert compiled.engine.lacks(other.engine) == "the rings do not keep items:double"
     assert compiled.identities[0] != other.identities[0]

@@ -1,4 +1,4 @@
-"""Expressions: what they compute, what is one computation, and each refusal in one line."""
+"""Expressions: their values, their identity, and each refusal in one line."""
 
 import math
 import re
@@ -23,7 +23,7 @@ LATER = {"name": "later", "kind": "count", "window": "1d"}
 
 
 def value(text: str, **names: float) -> float:
-    """Return what an expression is by the kernel, of one row."""
+    """Return an expression's value for one row, by the kernel."""
     tree = expressions.parse(text)
     program = expressions.program(tree, list(names), {})
     columns = np.array([[number] for number in names.values()], np.float64).reshape(-1, 1)
@@ -114,7 +114,7 @@ def test_an_expression_is_what_it_computes_not_how_it_is_written() -> None:
     different = ["amount + items", "items + amount", "amount - items", "amount + ratio",
                  "amount + (items + 1)", "amount + items + 1"]  # fmt: skip
     assert len({identity(text) for text in different}) == len(different)
-    # A feature is what it computes, not its name; a field is also its type.
+    # A feature's identity is its computation, not its name; a field's identity includes its type.
     other = COUNT | {"name": "m"}
     assert identity("n + amount", COUNT) == identity("m + amount", other)
     assert identity("n", COUNT) != identity("n", COUNT | {"window": "2d"})

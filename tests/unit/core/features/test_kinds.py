@@ -1,4 +1,4 @@
-"""Every kind of feature against plain Python: late, repeated, capped, undone, evicted, cut."""
+"""Every kind of feature equals plain Python: late, repeated, capped, undone, evicted, in pieces."""
 
 import math
 from itertools import pairwise
@@ -59,7 +59,7 @@ def seen(
     features: FeatureSet,
     fate: str = "keep",
 ) -> list[tuple[int, list[float]]]:
-    """Fold a batch; return flag and features of each event, flag -1 for a duplicate."""
+    """Fold a batch; return flag and features of each event; the flag is -1 for a duplicate."""
     made = batch(events, plan.extras)
     folded = observe(made, rings, plan, features)
     values = features.compute(made.take(folded.accepted), folded.observed[folded.accepted])
@@ -107,7 +107,7 @@ def test_every_kind_equals_plain_python_in_any_batches(
     for start, end in pairwise(ends):
         seen(wrong, rings, plan, features, fate="undo")
         part = stream[start:end]
-        # Strings of both sides: NaN equals itself, and every bit shows.
+        # The comparison of texts makes NaN equal to itself, and includes every bit.
         assert repr(seen(part, rings, plan, features)) == repr(expected(oracle, part))
         assert sum(rings.of(p).evict(9) for p in rings.partitions()) == oracle.evict()
 
@@ -157,7 +157,7 @@ def test_manifests_sharing_an_engine_compute_as_if_alone(
     stream: list[dict[str, Any]], lateness: int, cap: int
 ) -> None:
     plan = Plan(lateness_ms=lateness, ring_cap=cap)
-    # No id comes twice: which duplicates are known depends on how long rings observe.
+    # Every id is unique, because the rings' horizon decides which duplicates are known.
     stream = [row | {"transaction_id": str(n)} for n, row in enumerate(stream)]
     short: list[dict[str, Any]] = [
         {"name": "n", "kind": "count", "last": 4},

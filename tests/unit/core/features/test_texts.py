@@ -68,7 +68,7 @@ def test_filling_is_replacing_both_words(template: str, value: float) -> None:
 @given(st.floats(-1e300, 1e300) | st.sampled_from([math.nan, math.inf, -math.inf]))
 def test_a_number_is_short_and_close(value: float) -> None:
     told = number_text(value)
-    # -100000000000000.50 has 19.
+    # The longest, -100000000000000.50, has 19 characters.
     assert len(told) <= 19
     if math.isnan(value):
         assert told == "unknown"

@@ -1,4 +1,4 @@
-"""What kinds of features compute at the edge of 64-bit numbers, as exact arithmetic has it."""
+"""Aggregates at the edge of 64-bit numbers equal exact arithmetic."""
 
 import math
 from fractions import Fraction

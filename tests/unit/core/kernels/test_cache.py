@@ -1,4 +1,4 @@
-"""Where compiled kernels are kept: never where another user can put code for us to run."""
+"""Compiled kernels are never loaded from a folder that another user can write to."""
 
 import os
 import subprocess
@@ -144,7 +144,7 @@ def total(columns):
 
 
 def test_cached_code_of_a_removed_class_is_ignored(tmp_path: Path) -> None:
-    """A release that is installed over another finds its code, whose pickle names old classes."""
+    """A new release finds the old one's code, whose pickle names classes that no longer exist."""
     sources, kept = tmp_path / "sources", tmp_path / "kept"
     sources.mkdir()
     for name in ("Before", "After"):

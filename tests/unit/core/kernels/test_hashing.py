@@ -1,4 +1,4 @@
-"""The keyed hash against CPython's own, and tables against ids that were made to collide."""
+"""The keyed hash equals CPython's, and tables stay fast with ids made to collide."""
 
 import os
 import subprocess
@@ -39,7 +39,7 @@ def test_keyed_hash_is_siphash_1_3(seed: int) -> None:
     assert found == [int(line) for line in done.stdout.split()]
 
 
-def test_what_lies_around_a_string_has_no_effect() -> None:
+def test_bytes_around_a_string_have_no_effect() -> None:
     data = np.arange(200, dtype=np.uint8)
     again = np.concatenate([np.full(3, 9, np.uint8), data[20:33], np.full(7, 200, np.uint8)])
     key = np.array([3, 4], np.uint64)

@@ -1,4 +1,4 @@
-"""A mapping says what it says, and every impossible one is refused by its key."""
+"""A mapping's rules, and each impossible mapping, refused by its key."""
 
 import re
 import tomllib

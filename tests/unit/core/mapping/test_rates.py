@@ -1,4 +1,4 @@
-"""Rates convert as exact fractions do."""
+"""Rates convert exactly as fractions do."""
 
 import re
 from fractions import Fraction

@@ -39,7 +39,7 @@ def converted(part: LeafPart, exponent: int, rule: FieldRule) -> list[Any]:
 
 
 def expected(number: Fraction | None, exponent: int, rule: FieldRule) -> Any:
-    """Return what a decimal becomes; negative zero and what is no number are judged before."""
+    """Return the scaled decimal; negative zero and non-numbers are judged before."""
     if number is None:
         return Fault.NOT_FINITE
     scaled = number * 10**exponent
@@ -107,7 +107,7 @@ def test_a_decimal_text_is_scaled_exactly(
             assert result is Fault.NEGATIVE_ZERO
         else:
             want = expected(number, exponent, rule)
-            # Of what is too large and too fine, either is told.
+            # A value that is both too large and too fine may have either fault.
             too = {Fault.OVERFLOW, Fault.DIGITS}
             assert result == want or {result, want} <= too, value
 

@@ -1,4 +1,4 @@
-"""Ids and numbers that are made to collide: tables place them as they do any others."""
+"""Tables place ids and numbers that are made to collide like any others."""
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ RETENTION = Retention(lateness_ms=30, horizon_ms=90, cap=6)
 
 
 def longest_run(taken: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> int:
-    """Return the most neighbouring places that are taken, around the end of the table as well."""
+    """Return the longest run of occupied places; it may continue from the end to the beginning."""
     free = np.flatnonzero(~np.tile(taken, 2))
     return int(np.diff(free).max()) - 1
 
@@ -65,7 +65,7 @@ def test_terminals_with_like_hashes_take_places_of_their_own() -> None:
 def test_values_made_to_collide_take_places_of_their_own() -> None:
     values = np.arange(1, COUNT + 1, dtype=np.int64) << np.int64(16)
     scratch = new_scratch(COUNT, 1)
-    # Halves that cancel where a value is folded, and lower bits that are alike.
+    # The halves cancel when a value is folded, and the lower bits are equal.
     values |= values << np.int64(32)
     assert distinct(values, 0, COUNT, scratch) == COUNT
     assert longest_run(scratch.stamps[:-1] == 1) < COUNT // 8
@@ -74,8 +74,8 @@ def test_values_made_to_collide_take_places_of_their_own() -> None:
 def spoiling(count: int) -> list[int]:
     """Return an order of 0 ... count - 1 in which the median of three is always a bad pivot.
 
-    An adversary decides values as late as it can (McIlroy, 1999): whatever is looked at for a pivot
-    is the least of what is left.
+    An adversary fixes each value as late as possible (McIlroy, 1999): a value that is examined for
+    a pivot becomes the least of the remaining ones.
     """
     given: dict[int, int] = {}
     order = list(range(count))
@@ -104,7 +104,7 @@ def test_an_order_made_to_spoil_the_median_is_sorted_instead(count: int) -> None
     expected = np.sort(values)
     middle = count // 2
     assert select(values, count, middle) == expected[middle]
-    # Quickselect leaves what is above the rank as it is; after its last round all is in order.
+    # Quickselect leaves values above the rank unsorted; after the final sort all are in order.
     assert values[middle:].tolist() == expected[middle:].tolist()
 
 

@@ -1,4 +1,4 @@
-"""A bucket's bytes: a function of the rings' meaning, read back exactly, damage refused."""
+"""A bucket's bytes depend only on its rings' content; they are read exactly, or refused."""
 
 import zlib
 from collections.abc import Sequence
@@ -82,7 +82,7 @@ def test_what_is_dumped_is_loaded_and_dumps_to_the_same_bytes(
     assert dumped(other) == dumped(rings)
     check_blocks(other)
     check_table(other)
-    # What comes after is seen the same, the lateness of the newest time included.
+    # Later events have the same results in both, and so has the lateness.
     more = [Event(e.customer, f"n{n}", e.time + 7 - n, n) for n, e in enumerate(stream[::-1])]
     assert fold(other, more)[1] == fold(rings, more)[1]
     assert content(other) == content(rings)
@@ -258,7 +258,7 @@ def test_random_bytes_never_crash(tail: bytes) -> None:
         assert len(rings) == 0
 
 
-# -- whole rings leave ----------------------------------------------------------------------
+# -- eviction of entire rings ---------------------------------------------------------------
 
 
 def test_a_ring_is_evicted_after_horizon_and_lateness() -> None:
@@ -316,7 +316,7 @@ def test_a_ring_of_an_open_batch_stays_and_its_undo_is_exact() -> None:
     assert rings.evict(10) == 1
 
 
-def test_slots_ids_and_blocks_serve_again() -> None:
+def test_slots_ids_and_blocks_are_reused() -> None:
     rings = new()
     sizes = []
     for step in range(60):
@@ -368,7 +368,7 @@ def test_evictions_between_open_batches_do_not_change_results(
         assert rings.watermark == other.watermark
         rings.evict(10**6)
         other.evict(10**6)
-        # Arrival at a ring that is past the watermark by its whole memory may find it gone.
+        # Rings at the edge may already be evicted in one of the two, so they are not compared.
         edge = rings.watermark - 150
         fresh = [{k[0]: k for k in content(r) if max(k[1]) >= edge} for r in (rings, other)]
         assert set(fresh[0]) == set(fresh[1])
@@ -424,6 +424,6 @@ def test_only_events_far_before_the_watermark_see_evictions(
         assert rings.evict(10 * evicts) == evicts
         assert rings.watermark - late.time > rings.retention.horizon_ms
         seen.append(fold(rings, [late])[1])
-    # docs/adr/0009: found, its past is seen; not found, it is decided as a customer's first.
+    # docs/adr/0009: if the ring is still there, its events are seen; else the event is its first.
     assert seen[1][0][0] == ADDED
     assert seen[0] != seen[1]

@@ -1,4 +1,4 @@
-"""The rings and their kernel against plain Python, and undo against never having happened."""
+"""Rings and their kernel equal plain Python, and an undo leaves no trace."""
 
 from typing import Literal
 
@@ -37,7 +37,7 @@ def pair(
 
 
 def live(rings: CustomerRings, oracle: OracleRings, batches: list[list[Event]], fate: Fate) -> None:
-    """Give the batches to both, let the fate decide, and compare all that can be seen."""
+    """Give the batches to both, apply the drawn fate, and compare all that is visible."""
     first, *rest = batches
     after_none = oracle.copy()
     journal, seen = fold(rings, first)
@@ -112,7 +112,7 @@ def test_every_array_grows_while_batches_come_and_go(seed: int) -> None:
         made = []
         for _ in range(int(random.integers(1, 120))):
             number += 1
-            # A few customers buy often, most seldom; times run on with a wide scatter.
+            # A few customers have many events, most have few; times ascend with wide variation.
             customer = int(random.integers(0, 4 if random.random() < 0.5 else 300))
             at = 25 * step + int(random.integers(-300, 100))
             repeated = number - int(random.integers(0, 3)) if random.random() < 0.1 else number
@@ -152,7 +152,7 @@ def test_rings_longer_than_one_comparison(scale: int) -> None:
     assert longest > 256
 
 
-def test_undo_leaves_the_very_cells_as_they_were() -> None:
+def test_undo_restores_the_same_cells() -> None:
     rings, _ = pair(lateness=5, cap=3)
     journal, _ = fold(rings, [Event("a", str(n), n, n) for n in range(3)])
     rings.release(journal)
@@ -164,7 +164,7 @@ def test_undo_leaves_the_very_cells_as_they_were() -> None:
 
 
 def many(number: int, customers: int, at: int) -> list[Event]:
-    """Return events enough that every array must grow, late and repeated ones among them."""
+    """Return so many events that every array must grow, with late and repeated ones."""
     random = np.random.default_rng(number)
     names = [f"{customer}{'x' * (customer % 50)}" for customer in range(customers)]
     return [
@@ -233,7 +233,7 @@ def test_the_pool_does_not_grow_with_undone_batches() -> None:
     assert len(rings) == 9
 
 
-def test_blocks_that_one_ring_outgrew_serve_another() -> None:
+def test_blocks_that_one_ring_outgrew_are_reused_by_another() -> None:
     rings, _ = pair(lateness=10, cap=100)
     journal, _ = fold(rings, [Event("big", str(n), n, 1) for n in range(20)])
     rings.release(journal)
@@ -309,14 +309,14 @@ def test_a_full_ring_drops_an_event_that_is_older_than_all() -> None:
     before = raw(rings)
     assert see(rings, ("3", 9, 4)) == [(CAPPED, [1], [4])]
     assert raw(rings) == before
-    # Among equal times the one that arrived first is the oldest.
+    # Among equal times, the one that arrived first is the oldest.
     assert see(rings, ("4", 10, 8)) == [(CAPPED, [1], [8])]
     assert [(t, a) for _, t, a, _ in content(rings)] == [([10, 20], [8, 2])]
-    # What left is not remembered, so that it is no duplicate.
+    # An evicted event is forgotten, so it is not a duplicate.
     assert see(rings, ("3", 9, 4)) == [(CAPPED, [1], [4])]
 
 
-def test_rows_that_are_skipped_are_not_there() -> None:
+def test_skipped_rows_have_no_effect() -> None:
     rings, _ = pair(lateness=5, cap=9, windows=(10,))
     other, _ = pair(lateness=5, cap=9, windows=(10,))
     see(other, ("1", 5, 1), ("3", 7, 4))

@@ -1,4 +1,4 @@
-"""The last label in time of each transaction, against plain Python."""
+"""The last label in time of each transaction equals plain Python's."""
 
 import numpy as np
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""Delayed terminal history against plain Python, whatever pieces it comes in and how far ahead."""
+"""Delayed terminal history equals plain Python, in any pieces, and however far it is ahead."""
 
 import math
 from collections.abc import Sequence
@@ -134,7 +134,7 @@ def test_evicted_rows_do_not_change_complete_answers(
 def test_the_ends_of_a_window_by_hand() -> None:
     times = [5_000, 5_001, 9_999, 10_000, 10_001]
     table = filled([[("x", time, time == 10_000) for time in times]], 20_000)
-    # (t - 15 s, t - 10 s]: one exactly 15 s old is not in it, one exactly 10 s old is.
+    # (t - 15 s, t - 10 s]: an event exactly 15 s old is outside, one exactly 10 s old is inside.
     (found,), _ = seen(table, [("x", 20_000)])
     assert found == [1 / 3, 4, 1 / 4, 3]
 
@@ -147,7 +147,8 @@ def test_how_far_ahead_the_table_is_changes_nothing() -> None:
     ]
     assert told[0] == told[1] == told[2]
     assert told[0][1] == [False]
-    # Behind, it sees what is there and says so; rows past the watermark are not whole yet.
+    # With an earlier watermark, it sees the existing rows and reports that some are missing; rows
+    # after the watermark are incomplete.
     behind = seen(filled([known], 9_000), [("x", 20_000)])
     assert behind == ([expected(known, "x", 20_000, 9_000)], [True])
     assert behind[0] != told[0][0]
@@ -166,11 +167,11 @@ def test_memory_is_bounded_by_what_is_held() -> None:
         largest = max(largest, len(table._store.cells))
     assert 30 * per_round <= len(table) <= 40 * per_round
     assert largest <= 5 * 40 * per_round
-    # Terminals that nobody visits any more are forgotten, too.
+    # Terminals without new rows are forgotten, too.
     assert len(table._store.slots) < 3_000
 
 
-def test_a_watermark_never_goes_back_and_none_is_never() -> None:
+def test_a_watermark_never_moves_back_and_begins_at_never() -> None:
     table = TerminalTable()
     assert (table.watermark, table.edge, len(table)) == (NEVER, NEVER, 0)
     table.watermark = 5
@@ -226,7 +227,7 @@ def test_batches_and_a_table_ahead_do_not_change_decisions(
     flags: list[int] = []
     used: list[int] = []
     for part, (low, high) in enumerate(pairwise(edges)):
-        # The table comes just far enough for the batch, or any way farther, up to anywhere.
+        # The table's watermark is exactly what the batch needs, or any later one.
         needed = max((time for _, _, time in asked[low:high]), default=0) - 10 * SECOND
         reached = max(reached, needed + ahead[part])
         while given_up < len(known) and known[given_up][1] <= reached:
@@ -265,7 +266,7 @@ def test_a_model_that_asks_no_terminal_is_never_degraded() -> None:
         batch([event()]), PartitionRings(model(*own).features), PLAN, model(*own)
     ).decisions
     assert (decided.flags.tolist(), decided.terminal_watermark) == ([0], None)
-    # Not even where it shares its engine with one that asks.
+    # Not even if it shares its engine with a model that does.
     plain, asking = compile_union([own, SPECS], PLAN)
     for features, flag in ((plain, 0), (asking, Flag.DEGRADED)):
         seen = observe(

@@ -1,4 +1,4 @@
-"""Terminals' rows before they leave: as in plain Python, in any batches, through any restart."""
+"""Terminal profile rows before publication equal plain Python, in any batches and restarts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from tests.support.effort import examples
 PARTITIONS, SOURCES = 2, 4
 HOLD, LATENESS = 600, 100
 EARLY = 120
-"""So much earlier than its row a label may be known that does not name the row's time."""
+"""How much earlier than its row a label without the row's time may be known."""
 
 
 @dataclass(frozen=True)
 class One:
-    """A transaction, or a label where ``fraud`` is not None."""
+    """A transaction, or a label if ``fraud`` is not None."""
 
     partition: int
     number: int
@@ -37,7 +37,7 @@ def streams(draw: st.DrawFn) -> list[One]:
     for _ in range(draw(st.integers(1, 60))):
         sent += draw(st.sampled_from((0, 1, 40, IDLE_MS + 1)))
         number = draw(st.integers(0, 11))
-        # A number has its own customer, and so its own partition; its time is its own, or moved.
+        # A number has its own customer and thus its own partition; its time is its own, or shifted.
         event_time = number * 150 + draw(st.sampled_from((0, 0, 0, 200, -150)))
         if draw(st.booleans()):
             found.append(One(number % PARTITIONS, number, event_time, sent))
@@ -51,7 +51,7 @@ def streams(draw: st.DrawFn) -> list[One]:
 def oracle(
     records: Sequence[One], *, by_time: bool = True
 ) -> tuple[set[tuple[int, int, bool]], int]:
-    """Return (number, event time, fraud) of the rows that left, and the watermark."""
+    """Return (number, event time, fraud) of the published rows, and the watermark."""
     watermark = NEVER
     newest: dict[int, int] = {}
     heard: dict[int, int] = {}
@@ -138,7 +138,7 @@ def test_rows_are_the_oracles_in_any_batches_and_restarts(
         places = np.array(paid, np.int64), np.array(told, np.int64)
         folded = pending.fold(rows, sent, places[0], labels, places[1])
         if data.draw(st.booleans()):
-            # It is given up, and computed once more.
+            # The batch is aborted, and computed again.
             again = pending.fold(rows, sent, places[0], labels, places[1])
             assert again.clock.watermark == folded.clock.watermark
         pending.keep(folded)
@@ -154,7 +154,7 @@ def test_rows_are_the_oracles_in_any_batches_and_restarts(
             clock, first = pending.clock, folded.first
             pending = new(by_time=by_time)
             pending.clock = Clock(clock.newest.copy(), clock.heard.copy(), clock.watermark)
-            # One partition after the other, each from its own oldest needed offset.
+            # One partition after the other, each from its oldest needed offset.
             for partition in data.draw(st.permutations(range(SOURCES))):
                 mine = [
                     one if one.partition == partition and at >= first[partition] else None
@@ -190,7 +190,7 @@ def test_what_changed_nothing_is_counted() -> None:
 
 
 def taken(pending: Pending, records: Sequence[One], first: int) -> list[tuple[int, int, bool]]:
-    """Fold a batch and keep it; return (number, event time, fraud) of the rows that left."""
+    """Fold a batch and keep it; return (number, event time, fraud) of the published rows."""
     rows, labels, paid, told = columns(records, first)
     sent = np.array([records[row].sent for row in paid], np.int64)
     folded = pending.fold(rows, sent, np.array(paid), labels, np.array(told))
@@ -212,7 +212,7 @@ def test_a_repeated_transaction_outlives_its_first_record() -> None:
     assert taken(pending, [One(0, 2, 1_000, 0)], 0) == []
     assert taken(pending, [One(0, 2, 1_500, 1)], 1) == []
     assert taken(pending, [One(0, 4, 1_000 + behind, 2)], 2) == [(2, 1_000, False)]
-    # The later one is pending: the same once more is a duplicate, and has no second row.
+    # The later one is pending. The same one again is a duplicate, and has no second row.
     assert taken(pending, [One(0, 2, 1_500, 3)], 3) == []
     assert taken(pending, [One(0, 6, 1_500 + behind, 4)], 4) == [(2, 1_500, False)]
 

@@ -1,4 +1,4 @@
-"""Headers are anybody's who may produce: how many are read, and what becomes of their names."""
+"""Every client that may produce can send headers: how many are read, and how names are decoded."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ def broker() -> Iterator[str]:
 def read(
     broker: str, topic: str, headers: Sequence[RawHeaders], per_poll: int = HEADERS_PER_POLL
 ) -> list[Headers]:
-    """Return the headers that one poll brings of records with these headers."""
+    """Return the headers that one poll reads of records with these headers."""
     produce(broker, topic, headers)
     consumer = ColumnConsumer({"bootstrap.servers": broker, "group.id": "g"}, topic, per_poll)
     try:

@@ -1,4 +1,4 @@
-"""What an image compiles of the Kafka binding is what the binding calls."""
+"""The image compiles every kernel that the Kafka binding calls."""
 
 import numpy as np
 

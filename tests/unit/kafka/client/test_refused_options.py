@@ -1,4 +1,4 @@
-"""What librdkafka refuses when a client is made is a setting's error, and the settings know why."""
+"""An option that librdkafka refuses is a settings error; the settings check the same limits."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +26,7 @@ def consumer(kafka: Kafka) -> None:
 
 
 def taken(kafka: Kafka) -> None:
-    """Make both kinds of clients; none of them connects."""
+    """Make both kinds of clients; neither of them connects."""
     LibraryClient(PRODUCER, config.producer(kafka, "i")).destroy()
     consumer(kafka)
 
@@ -86,7 +86,7 @@ def test_the_settings_refuse_exactly_what_the_library_would(
     taken(Kafka(bootstrap=NOWHERE, **largest))
     with pytest.raises(ValueError, match="must be"):
         Kafka(bootstrap=NOWHERE, **beyond)
-    # Unchecked, as a copy is, it is the library that refuses.
+    # A copy of the settings is not validated, so that the library refuses.
     with pytest.raises(KafkaException) as refused:
         taken(Kafka(bootstrap=NOWHERE).model_copy(update=beyond))
     assert config.refused_option(refused.value) is not None

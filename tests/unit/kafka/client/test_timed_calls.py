@@ -1,4 +1,4 @@
-"""Calls that ignore their time limit: answered, given up, and their client freed after them."""
+"""Calls past their time limit are abandoned, and their client is freed when they return."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""How often a batch was begun, as the broker keeps it."""
+"""The number of attempts of a batch, as stored at the broker."""
 
 import pytest
 
@@ -33,8 +33,8 @@ def test_batches_shrink_per_death_until_the_range_is_passed() -> None:
         assert Note.read(attempts.marks({0: 11})[0]) == Note(attempts_before + 1, 500, now)
         attempts.marked({0: 11})
         assert attempts.most(1_000) == most
-        # A commit inside the range keeps the range: the next process goes on from it. It begins
-        # the count anew, with this process, which has the next batch in hand.
+        # A commit inside the range keeps the range for the next process. It restarts the count,
+        # which includes this process, because it has already begun the next batch.
         assert Note.read(attempts.carried({0: 11})[0]) == Note(1, 500, now)
         attempts.passed({0: 11})
         assert attempts.most(1_000) == most
@@ -50,7 +50,7 @@ def test_a_range_with_three_deaths_is_refused_and_named() -> None:
 
 @pytest.mark.parametrize("at", [10, 70, 273])
 def test_the_third_death_at_a_record_stops_there_and_names_it(at: int) -> None:
-    """Whatever else is in its batch; five deaths at most, from the batch that had it first."""
+    """Whatever else is in the batch, it stops at most five deaths after the first such batch."""
     note, offset, deaths = b"", 10, 0
     while deaths < MOST_ATTEMPTS + 2:
         attempts = begun(note, offset)

@@ -1,4 +1,4 @@
-"""A topic that is kept complete: what was read before a read stalled is not lost."""
+"""Records of the control topic that were read before a stall are not lost."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from stream_scorer.settings import Kafka
 
 
 class Follower:
-    """A topic of four records: two that come, and two once the broker sends again."""
+    """A topic of four records: two are readable, and two only when the broker sends again."""
 
     def __init__(self) -> None:
         self.partitions = (0,)

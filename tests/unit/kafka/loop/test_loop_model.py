@@ -1,7 +1,7 @@
-"""Whatever the broker loses, delays and repeats, and whoever comes and goes: exactly once.
+"""Exactly once, whatever requests are lost, delayed or repeated, and however members change.
 
-The real loop, source, publisher and producer run against a fake broker; hypothesis decides what
-happens to which request, who is killed, thrown out, doubled, or stands still.
+The real loop, source, publisher and producer run against a fake broker. Hypothesis chooses the
+faults of requests, and which processes are killed, expelled, duplicated or suspended.
 """
 
 from functools import partial
@@ -28,7 +28,7 @@ from tests.support.kafka.loop_world import (
 )
 
 _MOST_PROCESSES = 3
-# Five transactions in a row that the broker refuses for good end a process, as they should.
+# Five permanently refused transactions in a row would end a process, as they should.
 _MOST_EXPULSIONS = 4
 
 WHO = st.integers(0, _MOST_PROCESSES - 1)
@@ -39,8 +39,8 @@ SIGNS = st.sampled_from(["reset", "timeout", "quiet"])
 APIS = st.sampled_from(["partitions", "produce", "offsets", "offset_commit", "end", "end"])
 KINDS = st.sampled_from(["request lost", "answer lost", "held", "repeated", "released"])
 LOSSES = st.sampled_from(["request lost", "answer lost", "held"])
-# A birth is rare: what happens to one stands behind what makes it necessary.
-# As often as it takes until the client gives up.
+# A birth is rare, so its faults come after those that cause a birth.
+# Either once, or until the client gives up.
 TIMES = st.sampled_from([1, 1, 1, TIMEOUT_SECONDS // SOCKET_SECONDS])
 FAULTS = st.builds(
     list[Fault].__add__,
@@ -50,7 +50,7 @@ FAULTS = st.builds(
 
 
 class Loops(RuleBasedStateMachine):
-    """Up to three processes, of one group and two names."""
+    """Up to three processes of one group, with two names."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -158,7 +158,7 @@ class Loops(RuleBasedStateMachine):
         lost: bool,  # noqa: FBT001 a drawn value
         eager: bool,  # noqa: FBT001 a drawn value
     ) -> None:
-        """A process stands still before a request, and others go on meanwhile."""
+        """A process is suspended before a request, and others continue meanwhile."""
         process = self._one(who)
         self.world.feed(partition, count)
         still = partial(self._meanwhile, process, seconds, expelled, other, unaware, steps)
@@ -210,7 +210,7 @@ class Loops(RuleBasedStateMachine):
         given_up: str,
         eager: bool,  # noqa: FBT001 a drawn value
     ) -> None:
-        """A request of one transaction may arrive inside the next, which may be given up."""
+        """A transaction's request may arrive inside the next one, which may be aborted."""
         process = self._one(who)
         first = [] if api is None else [Fault(api, "held", sign, times)]  # type: ignore[arg-type]  # drawn
         second = [Fault(at, "released")]  # type: ignore[arg-type]  # drawn
@@ -229,7 +229,7 @@ class Loops(RuleBasedStateMachine):
     @precondition(lambda self: self.world.running)
     @rule(who=WHO, partition=PARTITION)
     def take_over(self, who: int, partition: int) -> None:
-        """Another process of its name is born: who knows nothing to explain it leaves at once."""
+        """A namesake starts; the process exits unless its own requests may explain the fencing."""
         process = self._one(who)
         if len(self.world.running) == _MOST_PROCESSES or process.has_reasons:
             return
@@ -242,7 +242,7 @@ class Loops(RuleBasedStateMachine):
     @precondition(lambda self: self.world.held)
     @rule()
     def release(self) -> None:
-        """What was held arrives between two steps."""
+        """Held requests arrive between two steps."""
         self.world.release()
 
     @precondition(lambda self: self.world.running)
@@ -262,13 +262,13 @@ class Loops(RuleBasedStateMachine):
     @precondition(lambda self: self.world.running)
     @rule(who=WHO, unaware=st.booleans())
     def expel(self, who: int, unaware: bool) -> None:  # noqa: FBT001 a drawn value
-        """The group throws a member out; its loop hears of it when it polls."""
+        """The group expels a member, whose loop learns of it by its next poll."""
         self._expel(self._one(who), unaware=unaware)
 
     @precondition(lambda self: self.world.running)
     @rule(who=WHO, partition=PARTITION)
     def move(self, who: int, partition: int) -> None:
-        """The group wants a partition to be somebody else's."""
+        """The group assigns a partition to another member."""
         group, member = self.world.broker.groups[GROUP], self._one(who).member
         if member in group.members:
             group.wanted[partition] = member
@@ -288,7 +288,7 @@ class Loops(RuleBasedStateMachine):
             self.world.close()
 
 
-# On a machine that does more than this, drawing takes as long as everything else.
+# On a busy machine, drawing the examples may be slow enough for this health check to fail.
 Loops.TestCase.settings = settings(
     max_examples=examples(800),
     stateful_step_count=30,

@@ -1,4 +1,4 @@
-"""How a member joins its group, and what it is told when it cannot go on."""
+"""How a member joins its group, and which error it gets when it cannot continue."""
 
 import ctypes
 from typing import Any
@@ -51,7 +51,7 @@ def test_a_fatal_error_among_the_records_is_raised() -> None:
     assert raised.value.args[0].fatal()
 
 
-def test_what_joins_no_group_takes_nobodys_name_in_it() -> None:
+def test_a_client_that_joins_no_group_has_no_member_options() -> None:
     kafka = Kafka(bootstrap=NOWHERE, static_membership=True, group_protocol="consumer")
     assert "group.instance.id" not in config.consumer(kafka)
     assert "group.protocol" not in config.consumer(kafka)

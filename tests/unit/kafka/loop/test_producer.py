@@ -1,4 +1,4 @@
-"""The rule of rebirth, signal by signal: a client that could bite later is replaced first."""
+"""The rebirth rule, sign by sign: a client whose requests may still arrive is replaced first."""
 
 from inspect import signature
 from typing import Any
@@ -47,7 +47,7 @@ def go_on(producer: TransactionalProducer) -> None:
     producer.commit()
 
 
-def test_what_goes_well_is_left_alone(cluster: Cluster) -> None:
+def test_after_success_the_client_is_kept(cluster: Cluster) -> None:
     producer = cluster.producer()
     for _ in range(3):
         transact(producer)
@@ -71,7 +71,7 @@ def test_a_transport_error_replaces_the_client(cluster: Cluster) -> None:
     assert producer.births == 2
 
 
-def test_another_error_does_not(cluster: Cluster) -> None:
+def test_another_error_does_not_replace_the_client(cluster: Cluster) -> None:
     producer = cluster.producer()
     cluster.clients[0].options["error_cb"](KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
     transact(producer)
@@ -271,7 +271,7 @@ def test_a_rebirth_waits_out_an_outage_until_it_is_stopped(cluster: Cluster) -> 
         producer.rebirth("test", lambda: True)
 
 
-def test_headers_go_along(cluster: Cluster) -> None:
+def test_headers_are_sent_with_their_records(cluster: Cluster) -> None:
     producer = cluster.producer()
     producer.begin()
     producer.send(
@@ -282,7 +282,7 @@ def test_headers_go_along(cluster: Cluster) -> None:
 
 
 def outlive(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> TransactionalProducer:
-    """Return a producer whose open transaction is older than the broker keeps one."""
+    """Return a producer whose open transaction is older than the broker's time limit."""
     producer = cluster.producer()
     producer.begin()
     monkeypatch.setattr(producer, "_began", producer._began - producer._timeout)
@@ -300,7 +300,7 @@ def test_a_producer_fenced_by_its_own_timeout_continues(
     assert caught.value.network
     transact(producer)
     assert cluster.reborn == ["transaction outlived its time limit"]
-    # The next one is young: whoever fences it is another process.
+    # The next transaction is young, so only another process can have fenced it.
     cluster.raises = {"produce": [FENCED]}
     with pytest.raises(FencedError):
         transact(producer)

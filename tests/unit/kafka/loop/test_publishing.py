@@ -1,4 +1,4 @@
-"""A commit whose answer was lost: the partitions that are still ours say what became of it."""
+"""After a commit without an answer, the partitions that are still assigned show its result."""
 
 from collections.abc import Iterable
 
@@ -17,11 +17,11 @@ ENDS = {0: 7, 1: 9, 2: 2}
 
 
 class Partitions:
-    """Three partitions of a group, of which others may take some away one after another.
+    """Three partitions of a group; other members may take some of them, one after another.
 
     Args:
         found: The group's committed offsets.
-        taken: Which partition the group takes away, wait by wait.
+        taken: Which partition is taken, by number of the wait.
     """
 
     def __init__(self, found: dict[int, int], taken: Iterable[int] = ()) -> None:
@@ -56,7 +56,7 @@ class Partitions:
 def published(source: Partitions, cluster: Cluster) -> bool:
     """Publish with a commit whose answer is lost."""
     cluster.raises["commit"] = [RETRIABLE]
-    publisher = Publisher(source, cluster.producer(), cluster.heard.append, lambda: False)  # type: ignore[arg-type]  # what publishing needs of a source
+    publisher = Publisher(source, cluster.producer(), cluster.heard.append, lambda: False)  # type: ignore[arg-type]  # what publishing calls
     return publisher.publish((), STARTS, ENDS, 10)
 
 
@@ -74,7 +74,7 @@ def test_only_our_partitions_decide_if_a_batch_was_committed(
 
 
 def test_a_next_owner_at_our_end_does_not_commit_our_abort() -> None:
-    # Partition 1 was decided anew by its next owner, up to the offset where this batch ended.
+    # The next owner of partition 1 decided the same records, up to the end of this batch.
     source = Partitions(STARTS | {1: ENDS[1]}, (1,))
     assert published(source, Cluster()) is False
     source = Partitions(ENDS | {1: STARTS[1]}, (1,))
@@ -108,7 +108,7 @@ def test_a_batch_without_membership_is_aborted_without_offsets() -> None:
     source.outside = True
     with pytest.raises(TransactionAborted, match="not a member of group g") as aborted:
         published(source, cluster)
-    # It is read again, as often as it takes: the next poll says which partitions were lost.
+    # The batch is read again any number of times; the next poll reports the lost partitions.
     assert aborted.value.network
     called = [method for _, method in cluster.calls]
     assert "abort" in called

@@ -1,4 +1,4 @@
-"""What the loop does about records for which the computation fails, and what it blames on none."""
+"""The loop quarantines records for which the computation fails, and pauses for other failures."""
 
 import threading
 import time
@@ -37,11 +37,11 @@ def records(count: int) -> RawRecords:
 
 
 class Failing(Adding):
-    """Work that fails for some offsets, and for a group of them only where all are there.
+    """Work that fails for some offsets, and for a group of offsets only if all of them are there.
 
     Args:
         bad: Offsets for which it fails.
-        together: Offsets for which it fails where none of them is missing.
+        together: Offsets for which it fails if all of them are in the batch.
         error: What it raises.
     """
 
@@ -68,7 +68,7 @@ def quarantine_of(work: Failing) -> Quarantine[list[int]]:
 
 
 def computed(work: Failing, count: int) -> Mapping[int, str]:
-    """Return what was taken out of a batch; the state is as if nothing else had been tried."""
+    """Return the quarantined offsets of a batch; assert that trials do not change the state."""
     batch = records(count)
     with pytest.raises(ValueError, match="poison") as first:
         work.compute(batch, Stages())
@@ -82,7 +82,7 @@ def test_the_one_record_is_found_wherever_it_is(count: int) -> None:
     for bad in {0, count // 2, count - 1}:
         work = Failing({bad})
         assert list(computed(work, count)) == [bad]
-        # Once more, a search, twice to confirm it, and the batch without the record.
+        # A repetition, a search, two confirmations, and the batch without the record.
         assert work.trials <= 5 + int(np.ceil(np.log2(max(count, 1)))) + 1
 
 
@@ -123,7 +123,7 @@ def test_eight_in_a_row_without_one_that_passes_pause_it_too() -> None:
 
 
 def _failure(work: Failing) -> Exception:
-    """Return how nine records fail, with the place."""
+    """Return the failure of nine records, with its place."""
     with pytest.raises(ValueError, match=r".") as raised:
         work.compute(records(9), Stages())
     return raised.value
@@ -151,7 +151,7 @@ def test_failures_that_vary_pause_and_blame_no_record() -> None:
 
 
 def test_what_fails_for_no_single_record_each_time_pauses() -> None:
-    """The batch fails while it is complete, whatever is taken out of it."""
+    """The batch fails unless a record is missing, whichever record that is."""
 
     class Whole(Failing):
         def compute(
@@ -191,7 +191,7 @@ def test_what_is_not_the_records_fault_is_blamed_on_none(error: BaseException) -
 @pytest.mark.parametrize(
     "error", [ValueError(), KeyError("x"), ZeroDivisionError(), RuntimeError()]
 )
-def test_any_other_exception_is(error: Exception) -> None:
+def test_any_other_exception_is_blamed_on_a_record(error: Exception) -> None:
     assert blames_records(error)
     assert kind_of(error) == type(error).__name__
 
@@ -271,7 +271,7 @@ def test_a_search_ends_when_a_partition_leaves() -> None:
 
 
 class Hanging(Adding):
-    """Work whose first batch takes until it is told to end."""
+    """Work whose first batch hangs until the test ends it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -314,8 +314,8 @@ def test_a_hanging_batch_is_reported_and_no_longer_alive() -> None:
     scene.loop.run()
 
 
-def test_a_hanging_batch_ahead_of_one_given_up_is_reported() -> None:
-    """The batch before it is aborted: what was computed on top of it is waited for, then undone."""
+def test_a_hanging_batch_after_an_aborted_one_is_reported() -> None:
+    """The batch before it is aborted: the loop waits for the later batch, and then undoes it."""
 
     class HangingAhead(Hanging):
         def compute(

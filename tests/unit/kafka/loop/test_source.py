@@ -1,4 +1,4 @@
-"""What a poll keeps of records whose partition changed hands inside it."""
+"""Which records a poll keeps when their partition is revoked or returned within it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +23,7 @@ def records(*partitions: int) -> RawRecords:
 
 
 class FakeConsumer:
-    """Does inside each poll what a test has put in, and hands out the records beside it."""
+    """Each poll runs a test's action, and returns a test's records."""
 
     def __init__(self, *_: object) -> None:
         self.script: list[Any] = []

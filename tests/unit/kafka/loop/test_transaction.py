@@ -1,4 +1,4 @@
-"""The loop's decisions between keeping a batch, taking it back, and stopping."""
+"""When the loop keeps a batch, undoes it, and stops."""
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ from tests.support.kafka.fake_cluster import ABORT, FENCED, RETRIABLE, Cluster
 
 
 class FakeSource:
-    """One partition with records at offsets 0 to ``end``, and what the group has committed."""
+    """One partition with records at offsets 0 to ``end``, and the group's committed offset."""
 
     topic = "t"
 
@@ -158,7 +158,7 @@ class Adding:
 
 
 class Scene:
-    """A loop over fakes, two records a batch."""
+    """A loop over fakes, with two records per batch."""
 
     def __init__(self, source: "FakeSource | None" = None) -> None:
         self.cluster = Cluster()
@@ -199,7 +199,7 @@ def test_each_batch_is_committed_and_reported_in_order(scene: Scene) -> None:
     assert [each.next_offsets for each in scene.heard(BatchCommitted)] == [{0: 2}, {0: 4}, {0: 6}]
 
 
-def test_an_abort_takes_back_what_was_computed_on_top_of_it_too(scene: Scene) -> None:
+def test_an_abort_undoes_what_was_computed_on_top_of_it_too(scene: Scene) -> None:
     scene.cluster.raises["offsets"] = [ABORT]
     scene.run()
     assert scene.source.sought == [0]
@@ -233,9 +233,9 @@ def test_an_uncertain_commit_is_settled_by_the_stable_offsets(
         clients.append(len(scene.cluster.clients))
         return committed(_)
 
-    scene.source.committed = ask  # type: ignore[method-assign]  # who asked, and when
+    scene.source.committed = ask  # type: ignore[method-assign]  # records who asked
     scene.run()
-    # The old client's transaction was ended by a new one before the offsets were read.
+    # A new client ended the old client's transaction before the offsets were read.
     assert clients == [2]
     assert scene.heard(CommitSettled) == [CommitSettled(committed=happened)]
     assert scene.source.sought == ([] if happened else [0])
@@ -286,7 +286,7 @@ def test_a_batch_of_a_revoked_partition_is_not_published(scene: Scene) -> None:
 
 
 class RevokesWhilePolling(FakeSource):
-    """Its partition leaves inside the third poll: the one ahead of the second batch."""
+    """Its partition is revoked in the third poll, which is ahead of the second batch."""
 
     polls = 0
 
@@ -305,7 +305,7 @@ def test_committed_state_is_flushed_before_its_partition_leaves() -> None:
     scene = Scene(RevokesWhilePolling())
     for _ in range(2):
         scene.loop.step()
-    # The first batch is committed; the second was computed and is taken back.
+    # The first batch is committed; the second was computed and is undone.
     assert scene.work.flushed == [({0}, [0, 1])]
     assert scene.work.state == [0, 1]
     assert scene.cluster.clients[0].produced == [("t", b"v"), ("state", b"s")]
@@ -365,7 +365,7 @@ def test_nothing_is_flushed_while_a_batch_is_being_computed() -> None:
         assert begun.wait(10)
         assert scene.source.before_revoke is not None
         if not go_on.is_set():
-            # The rings hold half a batch that is not committed.
+            # The rings contain half of a batch that is not committed.
             scene.source.before_revoke((0,))
             scene.source.revoke()
             scene.source.owned.clear()
@@ -395,7 +395,7 @@ def test_a_graceful_exit_forgets_attempts(where: str) -> None:
             notes.append(named["notes"])
         return publish(*given, **named)
 
-    scene.loop._publisher.publish = noting  # type: ignore[method-assign]  # tells what is noted
+    scene.loop._publisher.publish = noting  # type: ignore[method-assign]  # records the notes
 
     def leave() -> None:
         assert scene.source.before_revoke is not None
@@ -420,7 +420,7 @@ def test_a_graceful_exit_forgets_attempts(where: str) -> None:
         scene.loop.run()
     else:
         scene.loop.step()
-    # As there was none before.
+    # As if there had been no batch before.
     assert notes == [{0: Note(1, 2, 0).write()}, {0: b""}]
 
 
@@ -437,9 +437,9 @@ def test_a_commit_is_reported_before_its_partition_is_forgotten(scene: Scene) ->
         told.append(f"revoked {partitions}")
 
     scene.loop._listener = listen
-    scene.work.revoked = revoked  # type: ignore[method-assign]  # tells when it is called
+    scene.work.revoked = revoked  # type: ignore[method-assign]  # records when it is called
     scene.loop.step()
-    # The first of three batches is committed, and told when its successor is.
+    # The first of three batches is committed, and reported together with the second.
     assert told == []
     scene.source.revoke()
     scene.loop._rebalance()
@@ -451,7 +451,7 @@ def test_a_flush_skips_a_partition_lost_and_regained_unnoticed() -> None:
     scene = Scene()
     for _ in range(3):
         scene.loop.step()
-    # Another process went on meanwhile; what we know of the partition is old.
+    # Another process has continued, so this process's state of the partition is old.
     scene.source._events += [Revoked((0,), lost=False), Assigned({0: 9}, frozenset())]
     assert scene.source.before_revoke is not None
     scene.source.before_revoke((0,))
@@ -461,7 +461,7 @@ def test_a_flush_skips_a_partition_lost_and_regained_unnoticed() -> None:
 
 
 class TwoPartitions(FakeSource):
-    """Two records of each of two partitions, one partition a batch."""
+    """Two records of each of two partitions, one partition per batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -489,7 +489,7 @@ class TwoPartitions(FakeSource):
 
 
 class LosesTheOther(TwoPartitions):
-    """Partition 0 goes to somebody else while a batch of partition 1 is waited for."""
+    """Partition 0 moves to another member during a wait for a batch of partition 1."""
 
     def serve(self, _: float) -> None:
         if self.owned == {0, 1}:
@@ -526,7 +526,7 @@ def test_a_partition_regained_in_a_wait_keeps_its_new_offset() -> None:
     begin = scene.loop._producer.begin
 
     def begin_late(stop: Callable[[], bool] = lambda: False) -> None:
-        # Another process went on to offset 9 and gave it back, all within one wait.
+        # Another process decided up to offset 9 and gave the partition back, within one wait.
         source._events += [Revoked((0,), lost=False), Assigned({0: 9}, frozenset())]
         scene.loop._producer.begin = begin  # type: ignore[method-assign]  # once
         scene.cluster.raises["begin"] = [ABORT]
@@ -565,7 +565,7 @@ def test_the_heart_beats_while_an_outage_is_waited_for(scene: Scene) -> None:
 
 
 class Restoring(Adding):
-    """Work whose partition is whole after a few steps, or is refused."""
+    """Work whose partition is complete after a few steps, or is refused."""
 
     def __init__(self, steps: int = 2, refusal: Exception | None = None) -> None:
         super().__init__()
@@ -584,7 +584,7 @@ class Restoring(Adding):
 
 @pytest.fixture
 def first() -> Scene:
-    """Return a scene in which the group has no offset yet."""
+    """Return a loop over fakes whose group has no offset yet."""
     scene = Scene()
     scene.source._events = [Assigned({0: 0}, frozenset({0}))]
     scene.loop._work = scene.work = Restoring()
@@ -594,13 +594,13 @@ def first() -> Scene:
         scene.cluster.calls.append((-1, f"resume {_}"))
         resumed(_)
 
-    scene.source.resume = resume  # type: ignore[method-assign]  # says when
+    scene.source.resume = resume  # type: ignore[method-assign]  # records when
     scene.source.position = 6
     return scene
 
 
 def steps(scene: Scene, count: int) -> list[str]:
-    """Take steps; return what was asked of the cluster and the source, in order."""
+    """Take steps; return the calls to the cluster and the source, in order."""
     for _ in range(count):
         scene.loop.step()
     told = [method for _, method in scene.cluster.calls if method not in ("init", "poll", "close")]
@@ -629,7 +629,7 @@ def test_an_uncommitted_first_offset_is_retried_after_a_poll(first: Scene) -> No
 def test_a_backlog_elsewhere_does_not_delay_a_first_offset(first: Scene) -> None:
     source = TwoPartitions()
     source._events = [Assigned({0: 0, 1: 0}, frozenset({0}))]
-    source.positions = {1: -8}  # of partition 0 nothing comes before it is resumed
+    source.positions = {1: -8}  # nothing comes of partition 0 before it is resumed
     first.source = source
     first.loop._source = source  # type: ignore[assignment]  # it has what the loop calls
     first.loop._publisher._source = source  # type: ignore[assignment]  # likewise
@@ -669,7 +669,7 @@ def test_a_partition_revoked_before_it_is_ready_commits_nothing(first: Scene) ->
     first.source.before_revoke((0,))
     first.source.revoke()
     first.source.owned = set()
-    first.work.restoring = lambda: False  # type: ignore[method-assign]  # its restore is given up
+    first.work.restoring = lambda: False  # type: ignore[method-assign]  # its restore is abandoned
     assert steps(first, 2) == []
     assert first.work.flushed == []
     first.loop.stop()

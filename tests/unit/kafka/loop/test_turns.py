@@ -14,7 +14,7 @@ _BATCH_SECONDS = 0.06
 
 
 class Slow(Adding):
-    """A long restore in short steps beside batches that take long."""
+    """A long restore in short steps, and slow batches."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,20 +47,20 @@ def turns(steps: int) -> tuple[Scene, list[tuple[str, int]]]:
 def test_a_backlog_gives_a_restore_the_time_of_its_last_batch() -> None:
     _, told = turns(3)
     assert [name for name, _ in told] == ["restore", "decide"] * 3
-    # Nothing had been decided before the first turn: it is one step.
+    # No batch was decided before the first turn, so it has one step.
     assert told[0] == ("restore", 1)
-    # A step may take longer than it sleeps; five times longer, on a busy machine, still passes.
+    # On a busy machine, a step may take up to five times as long as it sleeps.
     assert all(count > 5 for name, count in told[2:] if name == "restore")
 
 
-def test_a_restore_lets_each_batch_through_that_there_is() -> None:
+def test_a_restore_lets_each_available_batch_through() -> None:
     scene, told = turns(3)
     assert scene.work.state == list(range(6))
     assert [count for name, count in told if name == "decide"] == [1, 1, 1]
 
 
 def test_without_a_backlog_a_restore_is_asked_step_by_step() -> None:
-    # The input ends after three batches, and the fourth turn is what the third batch is owed.
+    # The input ends after three batches; the fourth turn is the one after the third batch.
     scene, _ = turns(4)
     work = scene.work
     assert isinstance(work, Slow)

@@ -1,4 +1,4 @@
-"""A fenced process stays out while a newer one of its name runs, restarted or not."""
+"""A fenced process stays outside the group while a newer namesake runs, even if restarted."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -29,13 +29,13 @@ def fenced() -> None:
 
 
 class Orchestrated:
-    """A process with a fenced file, and what the group's coordinator answers round after round.
+    """A process with a fenced file, and the answers of the group's coordinator.
 
     Args:
         file: Its file.
-        answers: Names of the members, second by second; None where the broker does not answer. The
-            last one stays.
-        stop_after: Rounds after which it is asked to stop.
+        answers: The members' names, second by second; None if the broker does not answer. The last
+            answer is repeated.
+        stop_after: Rounds until it is asked to stop.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def ran(process: Orchestrated, run: Callable[[], None] = fenced) -> bool:
-    """Run a process; return whether it left as fenced."""
+    """Run a process; return whether it exited as fenced."""
     try:
         process.out.around(run)
     except FencedError:
@@ -114,7 +114,7 @@ def test_killed_while_it_waits_it_waits_again_before_it_starts(file: Path) -> No
     started: list[int] = []
     again = Orchestrated(file, [[NAME]] * 4 + [[]])
     again.out.around(lambda: started.append(again.rounds))
-    # Only when the newer one has been gone for long enough.
+    # It starts only when the newer one has been gone for long enough.
     assert started == [4 + GONE]
     assert not file.exists()
     stopped = Orchestrated(file, [[NAME]], stop_after=3)
@@ -124,7 +124,7 @@ def test_killed_while_it_waits_it_waits_again_before_it_starts(file: Path) -> No
 
 
 def test_a_newer_process_that_returns_restarts_the_wait(file: Path) -> None:
-    # As one that restarts: gone for less than it takes.
+    # Like a process that restarts: gone for a shorter time than the limit.
     gone = [["g-b"]] * (GONE - 1)
     process = Orchestrated(file, [*gone, [NAME], *gone, [NAME], []])
     assert ran(process)
@@ -149,7 +149,7 @@ def test_one_that_is_in_no_group_waits_until_it_is_stopped(file: Path) -> None:
     process = Orchestrated(file, [[]], stop_after=5 * GONE, member=False)
     assert not ran(process)
     assert process.rounds == 5 * GONE
-    # No note: the next start could not see whether another is there.
+    # No note is written, because the next start could not check for a newer process.
     assert not file.exists()
 
 

@@ -1,6 +1,7 @@
-"""Who is fenced: by its own late request, by its own slowness, or by another of its name.
+"""Which process is fenced: by its own late request, by its own slowness, or by a namesake.
 
-The real loop on the fake broker, step by step; the model in test_loop_model.py found these.
+The real loop runs against the fake broker, step by step. The model in test_loop_model.py found
+these cases.
 """
 
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ def world() -> Iterator[World]:
 
 
 def settled(world: World, instance: str = "a") -> Process:
-    """Return a process that reads both partitions and has decided what there was."""
+    """Return a process that reads both partitions and has decided all records."""
     process = world.start(instance)
     world.feed(0, 2)
     for _ in range(3):
@@ -36,7 +37,7 @@ def settled(world: World, instance: str = "a") -> Process:
 
 
 def born_late(world: World, process: Process, sign: Sign) -> None:
-    """Let it be born again, with a request for an epoch that is still under way."""
+    """Let the process be reborn while its request for an epoch is still under way."""
     process.network.plan[:] = [Fault("produce", "answer lost"), Fault("init", "held", sign)]
     for _ in range(2):
         world.feed(0, 1)
@@ -78,7 +79,7 @@ def test_a_late_birth_between_two_transactions_is_not_a_takeover(world: World) -
 def test_it_explains_one_fencing_and_the_next_is_a_takeover(world: World) -> None:
     process = settled(world)
     born_late(world, process, "reset")
-    # It never arrives; and of this one nobody can know that it is another's.
+    # The held request never arrives. Of this fencing, it cannot be known that it is another's.
     world.held.clear()
     second = world.start("a")
     world.feed(0, 1)
@@ -94,12 +95,12 @@ def test_it_explains_one_fencing_and_the_next_is_a_takeover(world: World) -> Non
     assert second.ended is None or isinstance(second.ended, FencedError)
 
 
-def test_no_answer_missing_means_no_excuse() -> None:
+def test_without_a_missing_answer_nothing_is_explained() -> None:
     own = OwnDoing(SOCKET_SECONDS, TIMEOUT_SECONDS)
     own.born(SOCKET_SECONDS - 0.1, 0)
     assert not own.explains(TIMEOUT_SECONDS - 0.1)
     assert own.explains(TIMEOUT_SECONDS)
-    # Until it is born again, it stays so.
+    # The explanation stays valid until the next birth.
     assert own.explains(0.0)
     own.born(0.0, 0)
     assert not own.explains(0.0)
@@ -127,7 +128,7 @@ def test_an_outage_explains_a_fence_only_for_a_limited_time() -> None:
 
 
 def meanwhile(world: World, process: Process, instance: str, steps: int) -> None:
-    """It stands still past both limits, and another process goes on."""
+    """The process is suspended past both limits, and another one continues."""
     world.clock.sleep(TIMEOUT_SECONDS + 1.0)
     world.broker.groups[GROUP].drop(process.member)
     other = world.start(instance)
@@ -136,7 +137,7 @@ def meanwhile(world: World, process: Process, instance: str, steps: int) -> None
 
 
 def stand_still_in_a_commit(world: World, instance: str, steps: int) -> tuple[Process, Process]:
-    """Let a process stand still in its commit while another goes on; return both."""
+    """Suspend a process in its commit while another one continues; return both."""
     process = settled(world)
     world.feed(0, 7)
     still = partial(meanwhile, world, process, instance, steps)
@@ -200,7 +201,7 @@ def test_a_member_expelled_before_its_offsets_commits_nothing(
     world: World,
     unaware: bool,  # noqa: FBT001 a parameter of the test
 ) -> None:
-    # While it stands still before its records, the group expels it and another commits past it.
+    # Before its records, it is suspended. The group expels it, and another member commits past it.
     process = settled(world)
     other = world.start("b")
     world.feed(0, 3)

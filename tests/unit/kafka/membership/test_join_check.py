@@ -1,4 +1,4 @@
-"""When a group may be joined, and when a member without partitions is one too many."""
+"""When a process may join a group, and when a member without partitions is one too many."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -26,7 +26,7 @@ KAFKA = Kafka(bootstrap="127.0.0.1:1", group="g", instance="i", group_protocol="
 def group(
     owned: dict[str, tuple[int, ...]], kind: Any = CLASSIC, state: Any = STABLE, topic: str = "t"
 ) -> Any:
-    """Return a description with those members and what they own."""
+    """Return a description of a group with these members and their partitions."""
     members = [
         SimpleNamespace(
             client_id=name,
@@ -40,7 +40,7 @@ def group(
 
 
 class Broker:
-    """Says of the group what a test has put in, and counts the questions."""
+    """Answers with a group that a test sets, and counts the requests."""
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer
@@ -171,7 +171,7 @@ def test_only_a_process_without_partitions_asks(monkeypatch: pytest.MonkeyPatch)
     def ask() -> bool:
         asked.append(answers.pop(0))
         if not answers:
-            # They come while the broker is being asked: its answer is old.
+            # Partitions are assigned during the request, so its answer is outdated.
             watch(PartitionsAssigned((0,)))
         return asked[-1]
 

@@ -1,4 +1,4 @@
-"""No two names share a transactional id, and a process of the version before is fenced."""
+"""No two names share a transactional id, and a process of the previous version is fenced."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ def test_the_former_ids_are_those_of_the_version_before() -> None:
 
 
 class Client:
-    """A producer whose birth ends as scripted."""
+    """A producer whose birth has a scripted result."""
 
     def __init__(self, raises: list[KafkaException]) -> None:
         self.births = 0

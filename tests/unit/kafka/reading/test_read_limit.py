@@ -1,4 +1,4 @@
-"""A bounded read ends at its end or with an error; its own waits count, without progress alone."""
+"""A bounded read ends at its end, or fails when it has waited too long without progress."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Partitions that come back in turns: whose turn it is, and who goes on alone."""
+"""Partitions are restored in turns: their order, and when one continues alone."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from stream_scorer.ports import RawRecords
 
 
 class Steps:
-    """A replay that is done after some steps, and says when it holds much."""
+    """A replay that is done after some steps, and that may report that it holds much."""
 
     def __init__(self, partition: int, told: list[int], much: set[int]) -> None:
         self.partition = partition
@@ -33,7 +33,7 @@ class Steps:
 
 
 def order(partitions: int, at_once: int, much: Callable[[int], set[int]]) -> list[int]:
-    """Return whose step each was until all are whole."""
+    """Return the partition of each step until all are complete."""
     told: list[int] = []
     replays = Replays(
         lambda partition, _: Steps(partition, told, much(partition)),
@@ -63,7 +63,7 @@ def test_one_at_a_time_comes_back_in_order() -> None:
 
 
 def test_a_partition_holding_much_continues_alone() -> None:
-    # Partition 1 holds much after its first step, and no more after its second.
+    # Partition 1 holds much after its first step, and little after its second.
     told = order(3, 3, lambda partition: {1} if partition == 1 else set())
     first = told.index(1)
     assert told[first + 1] == 1

@@ -1,4 +1,4 @@
-"""The search for the end of a batch that cannot be inflated, and what a consumer makes of it."""
+"""The search for the end of a batch that cannot be inflated, and what a consumer returns then."""
 
 from typing import Any
 
@@ -40,8 +40,8 @@ class Log:
     """A partition of batches; a fetch inside one that is too large is an error at its first offset.
 
     Args:
-        batches: (first offset, offset behind it, whether it is too large), in order.
-        events: What each fetch is preceded by.
+        batches: (first offset, offset after it, whether it is too large), in order.
+        events: Events before each fetch's result.
     """
 
     def __init__(self, batches: list[tuple[int, int, bool]], *events: Message) -> None:
@@ -82,7 +82,7 @@ def test_the_end_of_each_batch_is_found_exactly(
 ) -> None:
     batches, at = [], 0
     for size, gap, large in sizes:
-        # A transaction's marker, or what compaction took, lies between batches.
+        # Between batches there may be a transaction's marker, or a gap left by compaction.
         batches.append((at + gap, at + gap + size, large))
         at += gap + size
     log = Log(batches, Message(0, AWAY))
@@ -94,7 +94,7 @@ def test_the_end_of_each_batch_is_found_exactly(
                 assert found == first
                 continue
             following = batches[number + 1][0] if number + 1 < len(batches) else behind
-            # Where nothing lies behind it, it does not matter where reading goes on.
+            # After the last batch, any offset past it would do.
             assert found == behind
             assert found <= following
             assert ends.end(0, first) == found
@@ -141,7 +141,7 @@ def records(*offsets: int) -> RawRecords:
 
 
 class Scripted:
-    """What the library's consumer brings, poll after poll, and where it is told to go on."""
+    """A consumer with scripted polls, which records its seeks."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.polls: list[Polled] = []

@@ -1,4 +1,4 @@
-"""What ends a reader names the commands that let it go on."""
+"""An error that ends a reader names the commands that fix it."""
 
 import pytest
 from confluent_kafka import KafkaError

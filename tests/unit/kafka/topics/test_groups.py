@@ -1,4 +1,4 @@
-"""Questions about a group whose coordinator moves."""
+"""Requests to a group whose coordinator moves."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from stream_scorer.kafka.topics.groups import COORDINATION, committed, settled
 
 
 def refusing(code: int, times: int) -> Callable[[], int]:
-    """Return a question that is refused so many times and then answered by how often it was."""
+    """Return a request that is refused a number of times, and then returns that number."""
     asked = 0
 
     def ask() -> int:
@@ -27,7 +27,7 @@ def test_it_is_asked_again_until_there_is_a_coordinator(code: int) -> None:
     assert settled(refusing(code, 3)) == 4
 
 
-def test_it_is_asked_once_where_nobody_waits() -> None:
+def test_without_waiting_it_is_asked_once() -> None:
     with pytest.raises(KafkaException):
         settled(refusing(KafkaError.NOT_COORDINATOR, 1), seconds=-1.0)
 
@@ -38,7 +38,7 @@ def test_another_error_is_not_waited_for() -> None:
 
 
 class _Partitions:
-    """A consumer whose group committed in the first partition only."""
+    """A consumer whose group has committed only the first partition."""
 
     def committed(self, wanted: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         assert timeout == 5.0

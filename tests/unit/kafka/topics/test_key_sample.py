@@ -37,7 +37,7 @@ def test_a_remembered_customer_in_another_partition_is_counted() -> None:
     assert places.counted() == (0, 0)
     places.take(batch(["b", "a", "c"], [1, 3, 2]))
     assert places.counted() == (1, 1)
-    # Of the third customer none is remembered.
+    # Only two customers are remembered, so the third one does not count.
     places.take(batch(["a", "c", "c", "b", "d"], [0, 2, 1, 1, 1]))
     assert places.counted() == (3, 1)
     places.take(batch([], []))
@@ -61,7 +61,7 @@ def test_keys_with_a_path_are_judged_by_what_they_give() -> None:
         key = b"xb" if number % 4 == 0 else b"xa"
         sample.take(polled(events, [b"other", None if number == 5 else key]), [events], 8, BY_PATH)
     assert [len(keys) for keys in asked] == [64, 64, 64]
-    # The first `a` is remembered in partition 0, and half of the later ones are in 1.
+    # The first `a` was in partition 0, and half of the later ones are in partition 1.
     assert told == [
         KeyMisplaced(63, 32), KeyOfAnother(64, 17), KeyMisplaced(64, 32), KeyMisplaced(64, 32),
         KeyOfAnother(64, 16),

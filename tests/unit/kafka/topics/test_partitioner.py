@@ -3,7 +3,7 @@ import pytest
 from stream_scorer.kafka.topics.partitioner import misplaced, murmur2, partition_of
 
 
-# The vectors of Apache Kafka's own UtilsTest.testMurmur2, as unsigned numbers.
+# The test vectors of Apache Kafka's own UtilsTest.testMurmur2, as unsigned numbers.
 @pytest.mark.parametrize(
     ("key", "value"),
     [

@@ -1,4 +1,4 @@
-"""A bundle is loaded only when it is whole, unaltered, trusted, and scores as at training."""
+"""A bundle is loaded only if it is complete, unaltered and trusted, and scores as at training."""
 
 import io
 import json
@@ -206,7 +206,7 @@ def test_types_are_trusted_by_the_configuration_alone(bundle: Path) -> None:
     message = refusal(bundle)
     assert "not trusted" in message
     assert "sklearn.ensemble._gb.Strange" in message
-    # The configuration may trust it; that it does not exist is then another matter.
+    # If the configuration trusts it, loading still fails, because the type does not exist.
     assert "cannot be loaded" in refusal(bundle, frozenset({"sklearn.ensemble._gb.Strange"}))
 
 
@@ -266,7 +266,7 @@ def test_an_altered_manifest_is_refused_by_field(
     assert message in refusal(bundle)
 
 
-def test_a_manifest_that_is_none_is_refused(bundle: Path, tmp_path: Path) -> None:
+def test_an_invalid_manifest_is_refused(bundle: Path, tmp_path: Path) -> None:
     (bundle / "manifest.json").write_text("[1")
     assert "manifest.json" in refusal(bundle)
     assert "cannot be read" in refusal(tmp_path / "nowhere")
@@ -293,7 +293,7 @@ def test_a_golden_score_that_is_off_is_refused(bundle: Path, name: str) -> None:
         '{"features": [[0, 0, 0]], "scores": [NaN], "raw": [0]}',
     ],
 )
-def test_a_golden_file_that_is_none_is_refused(bundle: Path, text: str) -> None:
+def test_an_invalid_golden_file_is_refused(bundle: Path, text: str) -> None:
     replace(bundle, "golden.json", text.encode())
     assert "not a golden file" in refusal(bundle)
 
@@ -328,7 +328,7 @@ def test_a_bundle_in_the_wrong_place_is_refused(bundle: Path) -> None:
         load_bundle(find(FolderStore(bundle.parent.parent), "fraud"))
 
 
-def test_a_store_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no such directory"):
         find(FolderStore(tmp_path / "nowhere"), "fraud")
 

@@ -1,4 +1,4 @@
-"""Models of a known type whose arrays are not those of a fitted one: refused before a kernel."""
+"""Models with arrays unlike those of a fitted model are refused before a kernel reads them."""
 
 import io
 import json
@@ -157,7 +157,7 @@ def schema(top: dict[str, Any]) -> bytes:
 
 
 def test_an_object_in_two_places_is_not_walked_more_often() -> None:
-    """Forty lists, each of which has the one before twice, are 2^40 lists on the way."""
+    """Forty lists, each of which has the previous one twice, would be 2^40 visits."""
     node = of_list([], 1)
     for number in range(2, 42):
         node = of_list([node, {"__id__": number - 1}], number)
@@ -165,7 +165,7 @@ def test_an_object_in_two_places_is_not_walked_more_often() -> None:
         unpack(archive(schema__json=schema(node)), "m:1.0.0", ANY)
 
 
-def test_an_object_is_no_part_of_itself() -> None:
+def test_an_object_cannot_contain_itself() -> None:
     with pytest.raises(ModelError, match="the object 1 is mentioned in part"):
         unpack(archive(schema__json=schema(of_list([of_list([], 1)], 1))), "m:1.0.0", ANY)
 
@@ -193,7 +193,7 @@ def test_a_schema_has_so_many_objects_at_most(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_arrays_are_in_members_that_are_checked() -> None:
-    """An archive of arrays in a member of another name would be unpacked without a limit."""
+    """Arrays in a member of another name would be unpacked without a limit."""
     with pytest.raises(ModelError, match=r"holds 'a\.json', which no skops model"):
         unpack(archive(schema__json=schema(of_list([], 1)), a__json=b"PK"), "m:1.0.0", ANY)
 
@@ -208,7 +208,7 @@ def test_one_tree_many_times_is_not_copied_each_time(monkeypatch: pytest.MonkeyP
         pytest.fail("it was copied before it was counted")
 
     with pytest.raises(ModelError, match=r"more than [0-9]+ nodes"):
-        from_decision_trees(one_too_many())  # type: ignore[arg-type] # it is only gone through
+        from_decision_trees(one_too_many())  # type: ignore[arg-type]  # it is only iterated
 
 
 def test_valid_models_pass() -> None:

@@ -1,4 +1,4 @@
-"""Every hostile bundle is refused with its reason, and nothing in it is run."""
+"""Every hostile bundle is refused with its reason, and nothing in it is executed."""
 
 import base64
 import json
@@ -84,7 +84,7 @@ def test_each_is_refused_in_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # zipfile tells of what this test does to it
+        warnings.simplefilter("ignore", UserWarning)  # zipfile warns of this test's own changes
         deed(scene)
     production.setattr(sys, "argv", ["stream-scorer", "models", "verify", "fraud:1.0.0"])
     with pytest.raises(SystemExit) as left:
@@ -103,7 +103,7 @@ def test_each_is_refused_in_one_line(
 @pytest.mark.parametrize(
     ("deed", "why"),
     [
-        # Seven seconds to pack it; at a start it is refused above.
+        # Packing it takes seven seconds; the test above also refuses it at a start.
         pytest.param(d, w, id=n, marks=[pytest.mark.thorough] if "1 GiB" in n else [])
         for n, d, w in HOSTILE
     ],

@@ -1,4 +1,4 @@
-"""Reference statistics: bins of the training days, and other values in the same bins."""
+"""Reference statistics: the bins of the training days, and other values in the same bins."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def test_every_value_is_in_one_bin_or_missing(values: np.typing.NDArray[np.float
     bounds = [-np.inf, *found.edges, np.inf]
     for at, count in enumerate(found.counts):
         inside = (values > bounds[at]) & (values <= bounds[at + 1])
-        # Nothing lies below the first bin but what is infinitely small.
+        # Only minus infinity is below the first bin.
         inside |= (values == -np.inf) & (at == 0)
         assert count == inside.sum()
     finite = np.isfinite(values).any()

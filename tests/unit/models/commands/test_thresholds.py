@@ -1,4 +1,4 @@
-"""``models thresholds``: the policy it writes does what it reports; what it refuses."""
+"""``models thresholds``: its policy has the reported effect; bad input is refused."""
 
 import json
 import math
@@ -158,7 +158,7 @@ def test_what_cannot_be_done_is_refused(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["400", "400/week", "-4/day", "0/day", "1e3/day", "nan/day", ""])
-def test_a_budget_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_budget_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="not a budget — write 400/day"):
         read_budget(text)
     assert read_budget(" 400.5 / day") == 400.5
@@ -208,7 +208,7 @@ def test_the_command_prints_tables_of_at_most_80_columns(
 
 @pytest.mark.thorough
 def test_a_budget_holds_for_60_days_after_the_validation_days(tmp_path: Path) -> None:
-    """The shipped model, its validation week, the published city: the mean is within 5 %."""
+    """The shipped model, its validation week and the published data: the mean is within 5 %."""
     table = simulate(days=190)
     write_table(table, tmp_path / "transactions.parquet")
     days = Days.parse("2018-08-01:2018-08-07")
@@ -224,5 +224,5 @@ def test_a_budget_holds_for_60_days_after_the_validation_days(tmp_path: Path) ->
     assert 380 <= mean <= 420
     assert found["check"]["reviews_per_day"] == mean
     assert found["check"]["reviews_poisson_share"] == pytest.approx(mean / variance)
-    # The budget and the days were enough for that: not luck.
+    # The result is not luck: the budget and the days were large enough.
     assert found["likely_error"] < 0.05

@@ -1,4 +1,4 @@
-"""Golden rows under other libraries: bits where they are the bundle's, decisions elsewhere."""
+"""Golden rows have equal bits under the bundle's libraries, and equal decisions under others."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ def changed(
     golden: Callable[[dict[str, Any]], object] = lambda _: None,
     manifest: Callable[[dict[str, Any]], object] = lambda _: None,
 ) -> Validation:
-    """Return what is told of a bundle with other golden rows and manifest, hashes fitting."""
+    """Return the report on a bundle with other golden rows and manifest, and matching hashes."""
     rows = json.loads((bundle / "golden.json").read_text())
     golden(rows)
     data = json.dumps(rows).encode()

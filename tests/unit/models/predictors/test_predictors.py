@@ -1,4 +1,4 @@
-"""Every kind of predictor: scikit-learn's bits, the same in any batch, attributions that add up."""
+"""Every kind of predictor has scikit-learn's bits, in any batch, and attributions that add up."""
 
 from functools import cache
 from typing import Any
@@ -83,7 +83,7 @@ def same_bits(a: Float64, b: Float64) -> bool:
 
 
 def probes(kind: str, *, missing: bool) -> Float64:
-    """Rows from the data, and rows that sit on and beside every threshold of the model."""
+    """Rows of the data, and rows at and near every threshold of the model."""
     rows = training(missing=missing)[0][:500]
     model = fitted(kind, missing=missing)[0]
     if isinstance(model, HistGradientBoostingClassifier):
@@ -207,7 +207,7 @@ def test_double_thresholds_decide_as_single_precision_does(
         assert (x <= doubled) == (np.float64(single) <= threshold)
 
 
-def test_read_only_strided_and_single_precision_rows_are_taken() -> None:
+def test_read_only_strided_and_single_precision_rows_are_valid() -> None:
     rows = training()[0][:6]
     predictor = fitted("boosting")[1]
     frozen = rows.copy()

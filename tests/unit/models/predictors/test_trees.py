@@ -1,4 +1,4 @@
-"""Trees come from a file: what a kernel could walk out of is refused; what is odd still scores."""
+"""Trees from a file: malformed ones are refused, and unusual ones still score."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A plan as a file or a folder: what is part of it, and what one signature covers."""
+"""A plan as a file or a folder: its parts, and what a signature covers."""
 
 import os
 import threading
@@ -65,8 +65,8 @@ def test_what_is_wrong_in_a_folder_is_named(
 
 
 @pytest.mark.parametrize("name", ["plan.toml", "policy.toml", "events.toml", "plan.toml.sig"])
-def test_a_pipe_in_a_folder_holds_nobody_up(folder: Path, name: str) -> None:
-    """Nobody writes to it: whoever opens it as a file waits for ever."""
+def test_a_pipe_in_a_folder_blocks_no_start(folder: Path, name: str) -> None:
+    """No process writes to the pipe, so opening it as a file would block forever."""
     (folder / name).unlink(missing_ok=True)
     os.mkfifo(folder / name)
     if name.endswith(".sig"):

@@ -1,4 +1,4 @@
-"""Files of a remote store come through a private cache that holds nothing but what was verified."""
+"""Files of a remote store are read through a private cache that has only verified files."""
 
 import hashlib
 import stat
@@ -30,7 +30,7 @@ def test_a_verified_bundle_is_cached_by_hash_for_this_user_alone(shelves: Shelve
     assert set(kept) == set(bundle.manifest.files.values())
     for digest, data in kept.items():
         assert hashlib.sha256(data).hexdigest() == digest
-    # It is used: the store no longer has the file's bytes, only its name.
+    # The cached file is used: the store now has an empty file.
     shelves.write("fraud/1.0.0/model.skops", b"")
     load_bundle(folder)
 

@@ -1,4 +1,4 @@
-"""Amounts of a rollout's evidence are in the base currency, whatever a customer pays in."""
+"""Amounts in a rollout's evidence are in the base currency."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ DAY = 86_400_000
 
 
 def with_rate(routing: Routing, revision: int, yen: str) -> Routing:
-    """Return a routing of a plan that takes euros and yen."""
+    """Return a routing whose plan accepts euros and yen."""
     rates = {"base": "EUR", "JPY": {"1970-01-01": yen, "1970-01-05": "1"}}
     shared = Plan(currencies={"EUR": 2, "JPY": 0}, events={"rates": rates})
     return replace(routing, revision=revision, shared=shared)
@@ -36,5 +36,5 @@ def test_shadow_scores_cost_in_the_base_currency_of_their_plan() -> None:
         )  # fmt: skip
     shadowed, _, unreadable = columns().shadows(topics.raw(), lambda _: known)
     assert unreadable == 0
-    # 1,000 yen at 1/160 are 625 cents; a currency without a rate costs nothing.
+    # 1,000 yen at 1/160 are 625 cents; an amount in a currency without a rate counts as 0.
     assert shadowed.amount_minor.tolist() == [1_000, 625, 1_000, 777, 300, 0, 6]

@@ -1,4 +1,4 @@
-"""The controller: what moves a rollout, what holds it, and what no verdict can make it do."""
+"""The controller: what moves a rollout, what holds it, and what no verdict can cause."""
 
 from dataclasses import replace
 from typing import Any
@@ -75,7 +75,7 @@ def progress(
 
 
 def obey(writer: Writer, action: Action) -> None:
-    """Write what is to be done, with the controller's key; every reader must take it."""
+    """Write the command with the controller's key; every reader must accept it."""
     assert action.command is not None
     write_by_controller(writer, *action.command)
 
@@ -184,7 +184,7 @@ def test_harm_seen_in_shadow_counts_in_the_canary(guard: str) -> None:
         return progress_of(found, revision, 7)
 
     say(CANARY_WAY, Verdict.CONTINUE)
-    # What goes well in shadow lets no canary go on, and what ends openly there holds none.
+    # A good verdict in shadow moves no canary, and an inconclusive one there holds none.
     for verdict in (Verdict.PROMOTE, Verdict.INCONCLUSIVE):
         last = say(SHADOW_WAY, verdict)
         assert {each.way for each in (last.fast, last.slow) if each} == {CANARY_WAY}
@@ -293,7 +293,7 @@ def test_an_approval_is_requested_once_per_look() -> None:
     assert pending is not None
     writer.accept("approve", proposal=pending.sequence)
     assert writer.log.state.stage == 1
-    # Another stage is another question, even at the same look.
+    # Another stage needs another approval, even at the same look.
     again = ask(6)
     assert again.command is not None
     assert again.command[0] is CommandKind.PROPOSE
@@ -324,7 +324,7 @@ def test_a_verdict_is_written_once_and_never_after_a_later_look() -> None:
     assert not due(Verdict.CONTINUE, 2)
     assert due(Verdict.CONTINUE, 4)
     assert due(Verdict.INCONCLUSIVE, 4)
-    # Looks in shadow are counted on their own.
+    # Looks in shadow have a separate count.
     assert due(Verdict.NO_DATA, 1, SHADOW_WAY)
 
 
@@ -354,7 +354,7 @@ def test_nothing_moves_without_a_verdict_that_allows_it(
         kind, _ = action.command
         assert not over
         assert kind.value in may
-        # The log's own limits, by which every reader refuses what is outside the plan.
+        # Every reader checks the same limits and refuses commands outside the plan.
         obey(writer, action)
         after = writer.log.state
         if kind is CommandKind.STEP:

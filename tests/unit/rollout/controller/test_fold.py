@@ -1,4 +1,4 @@
-"""The controller's fold: the same state in whatever pieces and through crashes, and its acts."""
+"""The controller's fold has the same state for any pieces and after crashes; and its commands."""
 
 import json
 from itertools import pairwise
@@ -42,7 +42,7 @@ DAY = 24 * HOUR
 
 
 class Stage:
-    """A controller over a log and topics by hand."""
+    """A controller, and a log and topics that a test writes."""
 
     def __init__(self, commands: Commands, file: Path | None = None, **changed: Any) -> None:
         self.told: list[Event] = []
@@ -64,7 +64,7 @@ class Stage:
 
 
 def traffic(seed: int, count: int = 400, *, fraud: float = 0.3) -> tuple[Commands, Topics]:
-    """Return a rollout and some days of it: labels late, early, twice, and timed calls."""
+    """Return some days of a rollout, with late, early and repeated labels, and timed calls."""
     random = np.random.default_rng(seed)
     commands = rollout()
     topics = Topics(commands.routing)
@@ -112,7 +112,7 @@ def test_the_same_records_give_one_state_despite_crashes(
     edges = sorted({0, count, *(piece for piece in pieces if piece < count)})
     for begin, end in pairwise(edges):
         if data.draw(st.booleans()):
-            # A crash: what was folded since the last commit is read again by the next process.
+            # A crash: the next process reads all records since the last commit again.
             cut.controlling.fold(topics.raw(begin, end))
             cut.controlling.close()
             cut = Stage(commands, file)
@@ -164,7 +164,7 @@ def test_matured_decisions_cost_what_plain_counting_gives() -> None:
     np.testing.assert_array_equal(way.matured_count, counted)
     np.testing.assert_allclose(way.cost, expected, rtol=1e-12)
     mature = sum(_ms(d["event_time"]) + 2 * HOUR <= edge for d in decisions)
-    # The others mature by the minute, never early.
+    # The others mature within a minute, and never early.
     assert mature - 20 <= way.matured <= mature
 
 
@@ -187,7 +187,7 @@ def test_errors_are_rows_without_a_score_and_fallback_canaries() -> None:
 
 
 def obey(commands: Commands, stage: Stage) -> Action:
-    """Write what is due, as the controller does, and return what else is to be done."""
+    """Write the due commands, as the controller does; return the remaining actions."""
     head, verdicts, action = stage.controlling.due()
     assert head == commands.log.state.head
     for verdict in verdicts:
@@ -230,7 +230,7 @@ def test_labels_promote_a_cheap_candidate_and_revert_another() -> None:
         (1, 20.0, CommandKind.PROMOTE),
         (16, 0.05, CommandKind.ROLLBACK),
     ):
-        # Alerts are let differ, so that only their costs speak.
+        # A large tolerance for alerts, so that only costs matter.
         tolerance = {"alerts": 1e6, "approved_value": 1e6}
         commands = rollout(
             ramp=((25.0, 36_000), (50.0, 0)),
@@ -247,7 +247,7 @@ def test_labels_promote_a_cheap_candidate_and_revert_another() -> None:
         assert not commands.log.state.running
 
 
-def test_a_louder_canary_is_rolled_back_and_nothing_moves_then() -> None:
+def test_a_canary_with_more_alerts_is_rolled_back_for_good() -> None:
     commands = rollout()
     stage = Stage(commands)
     stage.controlling.fold(louder(Topics(commands.routing), 8).raw())
@@ -265,7 +265,7 @@ def test_calls_are_timed_per_row_of_their_transaction() -> None:
     topics = Topics(commands.routing)
     topics.summary(CANARY, 3, 1_000, {}, last=False)
     topics.summary(CANARY, 4, 1_000, {"score": 0.00101}, last=False)
-    # The champion stood in for three, and an override sent fifty to another call.
+    # The champion was the fallback for three rows, and an override sent fifty rows to another call.
     topics.summary(CANARY, 3, 1_000, {"score": 0.0007}, last=False)
     topics.summary(CANARY, 50, 1_000, {"score": 0.5}, last=False)
     stages = {f"score:{CANARY}": 0.00101, "score:fallback": 0.0007, "score:canary:override": 0.5}

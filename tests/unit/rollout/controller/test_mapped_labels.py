@@ -1,4 +1,4 @@
-"""The controller reads a user's own labels by the rollout's plan: to the same evidence."""
+"""The controller reads a user's own labels by the rollout's plan, with the same evidence."""
 
 import json
 from dataclasses import replace
@@ -51,7 +51,7 @@ def foreign(value: bytes | None) -> bytes:
 
 
 def evidence(topics: Topics, shared: dict[str, Any] | None) -> tuple[Any, RolloutEvidence]:
-    """Return what matured decisions cost and how many they are, and what was left out."""
+    """Return the matured decisions' costs and count, and the reports on ignored records."""
     commands = rollout(shared=shared)
     assert commands.routing.slices == topics.routing.slices
     told: list[Event] = []
@@ -61,7 +61,7 @@ def evidence(topics: Topics, shared: dict[str, Any] | None) -> tuple[Any, Rollou
     way = controlling._gathering._ways[CANARY_WAY]
     waits = [each for each in told if isinstance(each, RolloutEvidence)]
     controlling.close()
-    # Labels that name no event time are kept for a day longer.
+    # Labels without an event time are kept a day longer.
     waits = [replace(each, labels=0) for each in waits]
     return (np.array(way.cost).tolist(), np.array(way.matured_count).tolist()), waits[-1]
 

@@ -1,4 +1,4 @@
-"""The evidence against an oracle that counts all coins: 2^m swaps of m pairs, none left out."""
+"""The evidence equals an oracle that tries all coins: 2^m swaps of m pairs, none left out."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -25,13 +25,13 @@ Float64 = NDArray[np.float64]
 PAIRS, LOOKS = 8, 4
 _RANDOM = np.random.default_rng(7)
 PERSISTENT = _RANDOM.gamma(0.3, 5.0, (2, PAIRS, 1))
-"""What each bucket tends to do: few do most of it, at every look again."""
+"""Each bucket's tendency: a few buckets have most of the events, at every look."""
 SUMS = np.cumsum(_RANDOM.poisson(PERSISTENT, (2, PAIRS, LOOKS)), axis=2).astype(float)
 COUNTS = np.cumsum(_RANDOM.poisson(20, (2, PAIRS, LOOKS)) + 1, axis=2).astype(float)
 
 
 def _sample(coins: NDArray[np.int64], look: int, joined: NDArray[np.int64]) -> Sample:
-    """Return what pairs did from the look at which they joined to another."""
+    """Return the pairs' counts from the look at which they joined up to another look."""
     pair = np.arange(PAIRS)
 
     def since(values: Float64, bucket: NDArray[np.int64]) -> Float64:
@@ -52,7 +52,7 @@ def _sample(coins: NDArray[np.int64], look: int, joined: NDArray[np.int64]) -> S
 def _paths(
     evidence: Callable[[Sample], float], *, ramp: bool
 ) -> Iterator[tuple[Float64, NDArray[np.int64]]]:
-    """Yield the running sum of evidence and when pairs joined, for each of the 2^m draws."""
+    """Yield the running sum of evidence, and when pairs joined, for each of the 2^m draws."""
     for drawn in product((0, 1), repeat=PAIRS):
         coins = np.array(drawn)
         joined = np.zeros(PAIRS, np.int64)
@@ -63,7 +63,8 @@ def _paths(
             sample = _sample(coins, look, joined)
             running += weight(look + 1) * math.exp(evidence(sample))
             path.append(running)
-            # The controller widens the ramp while the canary looks good: the coins decide when.
+            # The controller widens the ramp while the canary looks good, so the coins determine
+            # when.
             if ramp and math.exp(_more(sample)) < 0.5 + 0.4 * look and joined[-1] == LOOKS:
                 joined[PAIRS // 2 :] = look + 1
         yield np.array(path), joined
@@ -97,8 +98,8 @@ def test_no_share_of_coins_above_alpha_reaches_its_inverse() -> None:
 
 
 def test_multiplying_looks_would_break_what_adding_keeps() -> None:
-    # The same coins are seen again at the second look: whoever bets on what the first look showed
-    # wins by hindsight. This is why evidence is added.
+    # The second look has the same coins again. A bet on what the first look showed would win by
+    # hindsight, so evidence of different looks is added, not multiplied.
     products = []
     for drawn in product((0, 1), repeat=PAIRS):
         coins, joined = np.array(drawn), np.zeros(PAIRS, np.int64)
@@ -108,7 +109,7 @@ def test_multiplying_looks_would_break_what_adding_keeps() -> None:
 
 
 def _undone(effect: float) -> Iterator[Sample]:
-    """Yield the last look by all coins, with an additive effect that is undone."""
+    """Yield the last look for all coins, with an additive effect that is removed again."""
     sums, counts = SUMS[:, :, -1], COUNTS[:, :, -1]
     pair = np.arange(PAIRS)
     for drawn in product((0, 1), repeat=PAIRS):
@@ -174,7 +175,7 @@ def test_the_unit_of_the_sums_does_not_matter(data: st.DataObject, pairs: int) -
 
 
 @given(st.data(), st.integers(1, 12))
-def test_exchanging_the_arms_turns_every_difference_round(data: st.DataObject, pairs: int) -> None:
+def test_exchanging_the_arms_reverses_every_difference(data: st.DataObject, pairs: int) -> None:
     sample = _columns(data, pairs)
     assert differences(sample.swapped()) == pytest.approx(-differences(sample))
     assert _either(sample.swapped()) == pytest.approx(_either(sample))
@@ -198,7 +199,7 @@ def test_evidence_is_the_mean_of_products_of_bets(data: st.DataObject, pairs: in
         for pair in range(pairs)
     ]
     assert differences(sample) == pytest.approx(difference)
-    # Differences of rounding's size are left to the function's own: they set no scale here.
+    # Differences as small as rounding errors have no meaningful scale, so they are skipped.
     units = [
         math.sqrt(np.mean([d**2 for d, s in zip(difference, sample.stage, strict=True) if s == n]))
         for n in sorted(rates)
@@ -248,7 +249,7 @@ def test_bounds_are_where_the_evidence_reaches_the_bound() -> None:
     high = -least_effect(sample.swapped(), 4.0)
     assert low < 0.2 < high
     assert high - low < 0.2
-    # The rate and the scale that the function keeps change little with so small an effect.
+    # With so small an effect, the function's rate and scale hardly change.
     at_low = log_evidence(differences(sample.shifted(low).swapped()), sample.stage)
     assert at_low == pytest.approx(4.0, abs=0.1)
     assert least_effect(sample, 8.0) < low

@@ -1,4 +1,4 @@
-"""Gathering against plain counting, and in whatever pieces the stream comes."""
+"""Gathered evidence equals plain counting, and does not depend on how the stream is cut."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ def routing(revision: int, buckets: int, *shadows: str) -> Routing:
 
 RAMP = {4: routing(4, 2_500), 5: routing(5, 5_000), 7: routing(7, 7_500)}
 POOL = np.random.default_rng(1).integers(0, 2**63, 400).astype(np.uint64)
-"""Customers' hashes, of all buckets."""
+"""Hashes of customers from all buckets."""
 
 
 def share(revision: int, arm: str) -> float:
@@ -72,7 +72,7 @@ def share(revision: int, arm: str) -> float:
 
 
 def decisions(rows: Sequence[tuple[int, int, int, int, bool, bool]]) -> Decisions:
-    """Return (customer, revision, outcome, amount, error, overridden) as decided."""
+    """Return decisions, given as (customer, revision, outcome, amount, error, overridden)."""
     customer, revision, outcome, amount, error, overridden = (
         np.array(rows, np.int64).reshape(-1, 6).T
     )
@@ -97,7 +97,7 @@ def gathering(trial: Trial = TRIAL, routings: dict[int, Routing] | None = None) 
 
 
 def fold(into: Gathering, rows: Decisions, pieces: Sequence[int]) -> list[Verdict]:
-    """Fold decisions in pieces, with a look behind each row at which one is due."""
+    """Fold decisions in pieces, with a look after each row at which one is due."""
     said = []
     edges = sorted({0, len(rows), *(p for p in pieces if p < len(rows))})
     for begin, end in pairwise(edges):
@@ -137,7 +137,7 @@ def test_a_stream_gives_one_state_in_any_pieces_and_restarts(
     again.restore(restarted.dump())
     fold(again, told.take(slice(crash, None)), [])
     assert whole.dump() == cut.dump()
-    # The clock of the rows begins anew behind the crash, in this test; nothing else differs.
+    # In this test the rows' clock restarts after the crash; nothing else differs.
     for found in (whole, again):
         found.since = {}
         for way in found._ways.values():
@@ -206,10 +206,10 @@ def test_a_row_counts_only_for_the_arm_of_its_bucket() -> None:
     assert side(front, 4, CANARY, 0.25) == CANARY_SIDE
     assert side(back, 4, CONTROL, 0.25) == CONTROL_SIDE
     assert side(middle, 4, CHAMPION, 0.5) == NO_SIDE
-    # Sent there by name, by an override: no evidence, wherever it is.
+    # An override sent these customers there, so they are not evidence in any bucket.
     assert side(front, 4, CANARY, 1.0) == side(middle, 4, CANARY, 1.0) == NO_SIDE
     assert side(back, 4, CONTROL, 1.0) == side(front, 4, CHAMPION, 1.0) == NO_SIDE
-    # Above half there is no control; another rollout's revision compares nothing here.
+    # Above half there is no control, and another rollout's revision is not compared here.
     assert side(front, 7, CANARY, 0.75) == side(front, 3, CANARY, 0.25) == NO_SIDE
 
 
@@ -246,7 +246,7 @@ def test_a_look_is_due_at_the_first_count_that_has_its_number(look: int, first: 
     assert look_number(count, first) >= look > look_number(count - 1, first)
 
 
-def test_louder_canaries_are_rolled_back_and_equal_ones_continue() -> None:
+def test_canaries_with_more_alerts_go_back_and_equal_ones_stay() -> None:
     random = np.random.default_rng(5)
     customer = random.integers(0, len(POOL), 40_000)
     base = decisions([(int(c), 5, 0, 1_000, False, False) for c in customer])
@@ -268,7 +268,7 @@ def test_a_call_is_slow_by_its_time_per_row_while_comparing() -> None:
     found.call(CANARY_SIDE, 4, 5_000, 0.0021, 2)
     found.call(CONTROL_SIDE, 4, 5_999, 0.002, 2)
     found.call(CONTROL_SIDE, 7, 5_999, 9.0, 2)  # no control there
-    found.call(CANARY_SIDE, 4, 5_999, 9.0, 0)  # a call for nobody
+    found.call(CANARY_SIDE, 4, 5_999, 9.0, 0)  # a call without rows
     found.call(CANARY_SIDE, 4, 6_000, 0.0, 1)
     sample = found._ways[CANARY_WAY].slots.sample()
     assert sample is not None
@@ -303,7 +303,7 @@ def test_slots_stay_few_and_equal_plain_counting_at_their_width(
 
 
 def ripened(found: Gathering, rows: Sequence[tuple[int, int, float, int, int, bool]]) -> None:
-    """Count (arm, pair, amount, outcome, shadow, fraud)."""
+    """Count decisions, given as (arm, pair, amount, outcome, shadow, fraud)."""
     arm, pair, amount, outcome, shadow, fraud = np.array(rows, float).reshape(-1, 6).T
     found.ripen(
         arm.astype(np.uint8), pair.astype(np.int64), amount, outcome.astype(np.uint8),
@@ -354,7 +354,7 @@ def test_the_deadline_is_reported_once_without_a_new_look() -> None:
 def test_only_harm_is_still_found_after_the_deadline(
     at_deadline: int, then: tuple[int, int], expected: Verdict
 ) -> None:
-    """What was to be promoted by then still is: a person may have been asked."""
+    """A promotion that was due by then is still allowed, because a person may have been asked."""
     limits = replace(LIMITS, delta=1.0)
     found = gathering(replace(TRIAL, deadline_ms=1_000, limits=limits))
     found.decide(decisions([(0, 4, 0, 1, False, False)]), np.array([50]))
@@ -378,7 +378,7 @@ def test_only_harm_is_still_found_after_the_deadline(
 def shadowed(
     rows: Sequence[tuple[int, int, int]], arm: str = CANARY, revision: int = 4
 ) -> Shadowed:
-    """Return (customer, shadow's outcome, published outcome)."""
+    """Return shadow scores, given as (customer, shadow's outcome, published outcome)."""
     customer, outcome, decided = np.array(rows, np.int64).reshape(-1, 3).T
     n = len(customer)
     return Shadowed(

@@ -1,4 +1,4 @@
-"""Each outcome's cost by hand, and what is refused."""
+"""Each outcome's cost, computed by hand, and the refusals."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Verdicts, one by one, on samples that are made to ask for them."""
+"""Each verdict, on samples that are made for it."""
 
 import json
 import math
@@ -31,12 +31,12 @@ RATES = {"errors": 0.001, "alerts": 0.02, "approved_value": 40.0, "slow_calls": 
 
 
 def _bucket(random: np.random.Generator, rate: float, counts: Float64) -> Float64:
-    """Return a sum per bucket: customers differ fivefold, so events hang together."""
+    """Return a sum per bucket; customers differ fivefold, so a customer's events are correlated."""
     return random.poisson(rate * random.gamma(2.0, 0.5, PAIRS) * counts).astype(float)
 
 
 def _samples(**worse: float) -> dict[str, Sample]:
-    """Return a sample per guard, in which the canary has ``worse`` times the control's rate."""
+    """Return a sample per guard; the canary has ``worse`` times the control's rate."""
     random = np.random.default_rng(1)
     counts = random.poisson(100 * random.gamma(2.0, 0.5, (2, PAIRS))).astype(float)
     stage = np.zeros(PAIRS, np.int64)
@@ -115,7 +115,7 @@ def test_evidence_is_added_once_per_look_with_the_looks_weight() -> None:
         judge_fast(samples, events, evidence, 4, LIMITS)
 
 
-def test_a_tolerance_lets_a_small_difference_be() -> None:
+def test_a_tolerance_allows_a_small_difference() -> None:
     samples = _samples(alerts=1.5)
     for tolerance, expected in ((0.0, True), (0.5, False)):
         guard = Guard("alerts", Harm.MORE, tolerance)
@@ -187,7 +187,7 @@ def test_events_that_are_lost_in_one_arm_make_a_verdict_invalid() -> None:
 
 @pytest.mark.parametrize(("least", "expected"), [(0.001, False), (0.9, True)])
 def test_a_mismatch_has_a_separate_chance_of_error(least: float, *, expected: bool) -> None:
-    """Evidence of 20 is none at one in a thousand, whatever harm is judged by."""
+    """An evidence of 20 is too weak at one in a thousand, whatever the other guards allow."""
     samples = _samples()
     limits = replace(LIMITS, alpha=0.9, alpha_mismatch=least)
     seen = Evidence(5, {"mismatch": 20.0})
@@ -325,7 +325,7 @@ def test_limits_that_would_let_no_data_pass_are_refused(wrong: dict[str, float])
 def _by_event(
     random: np.random.Generator, buckets: int
 ) -> tuple[Float64, Float64, NDArray[np.int64]]:
-    """Return cost, arm and bucket of each transaction; those of a bucket hang together."""
+    """Return cost, arm and bucket of each transaction; those of a bucket are correlated."""
     sizes = random.poisson(40, buckets) + 1
     bucket = np.repeat(np.arange(buckets), sizes)
     canary = (bucket % 2 == 0).astype(float)
@@ -351,5 +351,5 @@ def test_benefit_and_bounds_are_those_of_a_clustered_regression() -> None:
     half = scipy.stats.norm.isf(limits.alpha * weight(look)) * oracle.bse[1]
     for side in ("low", "high"):
         away = abs(numbers[f"benefit_{side}"] - numbers["benefit"])
-        # What it costs to assume no normal distribution: a fifth or so, and never a gain.
+        # Without assuming a normal distribution, the bounds are wider, by about a fifth.
         assert half < away < 1.4 * half

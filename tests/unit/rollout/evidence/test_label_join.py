@@ -1,4 +1,4 @@
-"""The delayed join against plain Python, over random streams, crashes and restarts."""
+"""The delayed join equals plain Python, over random streams, crashes and restarts."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ MATURITY, SLACK = 7 * DAY, DAY
 
 
 def decided(rows: Sequence[tuple[int, int, int]], *, bucket: int = 3) -> PendingDecisions:
-    """Return (key, event time, offset) as decisions of arm offset % 3, worth their offset."""
+    """Return (key, event time, offset) as decisions of arm offset % 3; the amount is the offset."""
     key, time, offset = np.array(rows, np.int64).reshape(-1, 3).T
     return PendingDecisions(
         key.astype(np.uint64), time, np.zeros(len(key), np.int32), offset,
@@ -120,7 +120,7 @@ def test_the_cap_is_kept_and_what_it_costs_is_reported() -> None:
         assert (len(joining), joining.passed.full) == (2, 2)
         joining.learn(told([(1, 0, 1, 0, True), (8, 0, 1, 1, True), (9, 0, 1, 2, True)]))
         assert (joining.labels, joining.passed.full_labels) == (2, 1)
-        # A newer label of a transaction that has one needs no room; a new one finds none.
+        # A newer label of a known transaction needs no room; a label of a new one finds none.
         joining.learn(told([(9, 0, 1, 3, True), (1, 0, 2, 4, False)]))
         assert (joining.labels, joining.passed.full_labels) == (2, 2)
         assert frauds(joining.mature(MATURITY + SLACK)) == [(1, False), (2, False)]
@@ -128,7 +128,7 @@ def test_the_cap_is_kept_and_what_it_costs_is_reported() -> None:
         assert len(joining) == 1
 
 
-def test_what_is_not_committed_never_was(tmp_path: Path) -> None:
+def test_uncommitted_changes_are_lost(tmp_path: Path) -> None:
     file = tmp_path / "join.sqlite"
     with join(file) as joining:
         joining.wait(decided([(1, 0, 10)]))
@@ -139,7 +139,7 @@ def test_what_is_not_committed_never_was(tmp_path: Path) -> None:
         joining.rollback()
         assert (len(joining), joining.labels) == (1, 0)
         joining.wait(decided([(2, 0, 11)]))
-        # Closing is a crash: nothing is kept on the way out.
+        # Closing is like a crash: uncommitted changes are lost.
     with join(file) as joining:
         assert joining.places() == {("decisions", 0): 11}
         assert joining.note("state") == b"ten"
@@ -150,7 +150,7 @@ def test_what_is_not_committed_never_was(tmp_path: Path) -> None:
     with join(file) as joining:
         assert joining.places() == {("decisions", 0): 12}
         assert len(joining) == 0
-        # How far it has matured outlives a restart, too.
+        # The maturity watermark is also kept over a restart.
         joining.learn(told([(1, 0, 5, 0, True)]))
         assert joining.passed.late_labels == 1
 
@@ -207,7 +207,7 @@ def test_limits_that_bound_nothing_are_refused(wrong: dict[str, Any]) -> None:
 def _oracle(
     steps: Sequence[tuple[str, Any]], maturity: int, slack: int
 ) -> list[list[tuple[int, bool]]]:
-    """Return what matures at each watermark: nothing is indexed, everything is looked at."""
+    """Return what matures at each watermark, by looking at all records without an index."""
     pending: list[tuple[int, int, int]] = []
     labels: list[tuple[int, int, int, int, bool]] = []
     out, edge = [], -(2**62)
@@ -251,7 +251,7 @@ def test_the_join_equals_plain_recomputation_through_crashes(
     steps: list[tuple[str, Any]] = []
     for offset, (kind, what) in enumerate(drawn):
         if kind == "decision":
-            # A transaction has one event time: its key's, in this little world.
+            # A transaction has one event time, which here depends only on its key.
             steps.append((kind, (what, what * 3, offset)))
         elif kind == "label":
             key, delay, fraud = what
@@ -314,7 +314,7 @@ def test_labels_without_an_event_time_are_judged_at_maturity(
             joining.wait(decided([(key, time, at)]))
             waiting[at] = (key, time)
         elif kind == "tell":
-            # Kept for a day longer than it is known.
+            # The label is kept for a day after it is known.
             joining.learn(told([(key, time + DAY, time, at, fraud)]))
             if time + DAY + MATURITY + SLACK > edge:
                 known.append((key, time, at, fraud))

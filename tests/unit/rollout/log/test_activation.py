@@ -1,4 +1,4 @@
-"""Where revisions begin in a batch, and what a batch that is given up leaves behind."""
+"""Where revisions begin in a batch, and what an aborted batch leaves."""
 
 from dataclasses import replace
 from typing import Any
@@ -35,7 +35,7 @@ def fleet(*routings: Routing, **other: Any) -> ReadyVersions:
 
 
 def records(times: list[tuple[int, int]], first: int = 0) -> tuple[RawRecords, EventBatch]:
-    """Return a batch of (partition, event time) and its events, offsets counted by partition."""
+    """Return a batch of (partition, event time) and its events, with offsets per partition."""
     partitions = [p for p, _ in times]
     offsets = [first + partitions[:n].count(p) for n, p in enumerate(partitions)]
     events = batch(
@@ -132,7 +132,7 @@ def test_an_aborted_batch_leaves_the_revisions_as_they_were() -> None:
     assert held.cut(raw, reading(events), plans).refusals == ()
 
 
-def test_of_two_open_batches_the_newer_is_taken_back_first() -> None:
+def test_of_two_open_batches_the_newer_is_undone_first() -> None:
     held = serving(0)
     raw, events = records([(0, 1)])
     first = held.cut(raw, reading(events), fleet(routing(1), routing(2)))
@@ -172,7 +172,7 @@ def test_a_revision_that_is_not_ready_here_is_waited_for() -> None:
     gates=st.lists(st.one_of(st.none(), st.integers(0, 20)), min_size=1, max_size=4),
 )
 def test_a_partition_never_goes_back(times: list[tuple[int, int]], gates: list[int | None]) -> None:
-    """Whatever the gates, revisions ascend with the offsets, and the records tell of each."""
+    """Whatever the gates are, revisions ascend with offsets, and each has an activation record."""
     raw, events = records(times)
     plans = fleet(
         routing(1), *(routing(n + 2, None if g is None else NOW + g) for n, g in enumerate(gates))
@@ -196,7 +196,7 @@ def test_any_older_revision_is_requested_if_none_can_decide() -> None:
     with pytest.raises(Paused, match="revision 2: cold for 2"):
         held.cut(raw, reading(events), fleet(routing(2)))
     assert asked == [ANY_OLDER]
-    # Nothing of it stays: the refusal is told with what decides then.
+    # The refusal was undone, so it is reported later, together with the revision that then decides.
     serving_one = Activations(lambda _, plan: "cold" if plan.revision == 2 else "", asked.append)
     serving_one.begin(0, None)
     cut = serving_one.cut(raw, reading(events), fleet(routing(1), routing(2)))

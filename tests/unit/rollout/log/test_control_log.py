@@ -1,4 +1,4 @@
-"""The control log as a process reads and writes it: outages lose nothing, moved heads are told."""
+"""A process's view of the control log: outages lose nothing, and outdated heads are refused."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -29,11 +29,11 @@ from stream_scorer.telemetry import Event, RolloutHeld
 from tests.support.rollout.scene import Writer, plan
 
 _ELSEWHERE = 4_711
-"""Id of the schema by another registry's count: it must be asked for."""
+"""The schema's id in another registry, so that it must be requested."""
 
 
 class Topic:
-    """A topic of one partition in memory; every reader goes on from where it is, and never back."""
+    """A topic of one partition in memory; every reader continues from its own position."""
 
     def __init__(self) -> None:
         self.records: list[ControlRecord] = []
@@ -44,7 +44,7 @@ class Topic:
 
 
 class Reader:
-    """What ``KeptTopic`` does, over a :class:`Topic`."""
+    """Like ``KeptTopic``, but over a :class:`Topic`."""
 
     def __init__(self, topic: Topic) -> None:
         self._topic = topic
@@ -63,7 +63,7 @@ class Reader:
 
 
 class Registry(FileRegistry):
-    """The shipped schemas, and the log's under another id while there is no outage."""
+    """The shipped schemas, and the log's under another id unless there is an outage."""
 
     def __init__(self) -> None:
         super().__init__(SCHEMAS_DIRECTORY)
@@ -100,7 +100,7 @@ def encoded(command: Command) -> bytes:
 
 
 def written(topic: Topic) -> None:
-    """Put a plan and a step there, by a writer whose registry counts otherwise."""
+    """Write a plan and a step by a writer whose registry has another id."""
     writer = Writer(Authority())
     for kind, said in (("plan", plan().model_dump(mode="json")), ("step", {"stage": 1})):
         command = writer.make(kind, None, **said)
@@ -138,7 +138,7 @@ def test_a_command_is_for_the_state_that_it_was_decided_on(log: ControlLog, topi
         log.append(CommandKind.ROLLBACK, Rollback(), None, expected=decided_on)
     assert len(topic.records) == 2
     assert log.log.state.running
-    # Who asks for no head takes what is there; so does who decided on it.
+    # A command without an expected head is accepted, and so is one with the current head.
     log.append(CommandKind.STEP, Step(stage=1), None)
     log.append(CommandKind.ROLLBACK, Rollback(), None, expected=log.log.state.head)
     assert not log.log.state.running
@@ -164,7 +164,7 @@ def test_of_two_plans_on_an_empty_log_one_counts(log: ControlLog) -> None:
         log.append(CommandKind.PLAN, plan(name="b"), None, expected=nothing)
 
 
-def test_an_operator_takes_no_other_rollout_back(log: ControlLog) -> None:
+def test_an_operator_rolls_back_no_other_rollout(log: ControlLog) -> None:
     other = ControlLog(Settings())
     ann, bob = Operator(log, None, AuditTrail()), Operator(other, None, AuditTrail())
     ann.start(plan(), replace=False)
@@ -172,7 +172,7 @@ def test_an_operator_takes_no_other_rollout_back(log: ControlLog) -> None:
     ann.start(plan(name="b"), replace=True)
     with pytest.raises(RolloutError, match="rollback was not written: another command came first"):
         bob.rollback()
-    # By that he has read on, and means what he sees.
+    # The refused call has read the new commands, so the next one knows what it ends.
     assert bob.state.running
     assert bob.rollback()["now"]["phase"] == "rolled back"
 
@@ -186,7 +186,7 @@ def test_one_of_two_simultaneous_starts_is_refused(log: ControlLog) -> None:
 
 
 class Due:
-    """Says once that a rollback is due, while somebody else begins another rollout."""
+    """Reports once that a rollback is due, while another writer begins another rollout."""
 
     def __init__(self, log: ControlLog, other: ControlLog) -> None:
         self._log = log

@@ -1,4 +1,4 @@
-"""A version that decides already, and a plan by which it lacks history: refused, then warmed."""
+"""A plan for which a loaded version has no history is refused, and warmed after a restart."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -113,7 +113,7 @@ def test_after_a_restart_rings_keep_both_definitions(
     assert fleet.read_by == {
         needs[0][0]: fleet.routings[0].shared, needs[1][0]: fleet.routings[1].shared,
     }  # fmt: skip
-    # The rings keep both until the next restart, whatever decides.
+    # The rings keep both until the next restart, whichever revision decides.
     rings = PartitionRings(fleet.features)
     log.add(revision(3, NEW))
     wait_until(lambda: shown(versions)[-1] == 3, "the third is shown")

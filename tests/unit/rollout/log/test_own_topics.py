@@ -1,4 +1,4 @@
-"""What somebody else wrote to one of our topics is passed over and reported; it stops nothing."""
+"""Foreign records in one of our topics are skipped and reported, and stop nothing."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -38,7 +38,7 @@ HOSTILE = {
 
 
 class Registry(FileRegistry):
-    """The shipped schemas, and those that somebody else registered."""
+    """The shipped schemas, and those that another client registered."""
 
     def __init__(self) -> None:
         super().__init__(SCHEMAS_DIRECTORY)
@@ -77,7 +77,7 @@ def raw(values: Sequence[bytes | None], partition: Sequence[int] | None = None) 
 
 
 class Rows:
-    """What a ``TopicFollower`` reads, given by hand."""
+    """A ``TopicFollower``'s records, given by a test."""
 
     topic = "terminal-profiles"
 
@@ -162,7 +162,7 @@ def test_rows_of_any_time_end_nothing(reading: TerminalReading, rows: Rows) -> N
 
 
 class Activations(Reader):
-    """What ``KeptTopic`` does, for one who marks an end."""
+    """Like ``KeptTopic``, for a caller that marks an end."""
 
     left = 1
 
@@ -206,7 +206,7 @@ def opened(monkeypatch: pytest.MonkeyPatch, told: list[Event]) -> Callable[[Topi
 
 
 def commands() -> tuple[bytes, bytes]:
-    """Return a plan and the step behind it."""
+    """Return a plan and the step after it."""
     writer = Writer(Authority())
     found = []
     for kind, said in (("plan", plan().model_dump(mode="json")), ("step", {"stage": 1})):
@@ -281,8 +281,8 @@ def test_counts_that_no_batch_has_are_refused(window: dict[str, Any]) -> None:
         refuse_implausible({"windows": [WINDOW | window]})
 
 
-def test_a_plausible_summary_is_taken() -> None:
-    # A score that is no number is in no bin.
+def test_a_plausible_summary_is_accepted() -> None:
+    # A score that is not a number is in no bin.
     bins = {"score_bins": [3, 6], "amount_bins": [0, 4, 6]}
     refuse_implausible({"windows": [WINDOW, WINDOW | bins]})
 

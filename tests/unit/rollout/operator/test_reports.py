@@ -1,4 +1,4 @@
-"""What ``status`` and ``history`` say of a log, and of what partitions made of it."""
+"""``status`` and ``history`` show the log's commands and what the partitions did with them."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -29,7 +29,8 @@ def test_each_partition_shows_what_decides_there_and_refusals() -> None:
             active(0, 10, 1), active(1, 5, 1), active(0, 90, 4),
             active(1, 70, 3, status="REFUSED", reason="warming"),
             active(1, 80, 4, status="REFUSED", reason="no such bundle", instance="7"),
-            # A revision that decides is not refused, whatever an instance before said.
+            # A revision that decides is not shown as refused, whatever another instance reported
+            # before.
             active(0, 80, 4, status="REFUSED", reason="not there yet"),
             active(9, 1, 4),
         ],

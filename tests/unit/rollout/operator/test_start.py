@@ -1,4 +1,4 @@
-"""From a file and options to a plan: what is filled in, and what is refused."""
+"""A rollout plan from a file and options: what is filled in, and what is refused."""
 
 import re
 import shutil
@@ -41,7 +41,7 @@ def store(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def start(store: Settings, tmp_path: Path) -> Callable[..., RolloutPlan]:
-    """Return what makes a plan of a file's text, with options over it."""
+    """Return a function that makes a plan of a file's text, with options that override it."""
 
     def made(text: str | None, state: RolloutState | None = None, **old: Any) -> RolloutPlan:
         file = None if text is None else tmp_path / "plan.toml"
@@ -86,7 +86,7 @@ def test_a_policy_is_a_table_or_a_file_next_to_the_plan(
     assert by_path == start(
         CANARY + "[shared.policy]\n" + text.replace("[", "[shared.policy.")
     ).model_copy(update={"salt": by_path.salt})
-    # The one next to the champion's versions counts for a first plan; an empty one takes it back.
+    # A first plan takes the policy next to the champion, unless it has an empty one.
     (tmp_path / "store" / "fraud" / "policy.toml").write_text(text)
     assert start(CANARY).shared["policy"] == table
     assert "policy" not in start(CANARY + "[shared]\npolicy = {}\n").shared
@@ -140,7 +140,7 @@ def test_a_mapping_of_a_file_replaces_the_one_before(start: Start, tmp_path: Pat
         ("{default = {review = 2, block = 3}}", "shared: policy: default: review: 0 < review"),
     ],
 )
-def test_a_policy_that_is_none_is_refused(
+def test_an_invalid_policy_is_refused(
     start: Start, tmp_path: Path, policy: str, message: str
 ) -> None:
     (tmp_path / "wrong.toml").write_text("[")
@@ -190,7 +190,7 @@ def test_every_key_that_a_template_has_in_a_comment_may_be_set(
     assert made.shared_plan(0).late_decision_ms == 60_000
     judged = strategy in {Strategy.CANARY, Strategy.SHADOW}
     assert (made.controller is not None) == judged
-    # What the comments show as a default is the default, but for one tolerance by guard.
+    # The defaults in the comments are the real ones, except the example of a tolerance.
     assert not judged or made.guard.model_copy(update={"tolerance": {}}) == Rules()
 
 
@@ -297,7 +297,7 @@ def test_every_version_is_loaded_as_a_scorer_would(store: Settings) -> None:
         verify(store, plan(versions={"champion": label, "canary": "fraud:9.9.9"}), RolloutState())
 
 
-def test_a_mapping_by_which_a_version_lacks_history_is_reported(tmp_path: Path) -> None:
+def test_a_mapping_without_history_for_a_version_is_reported(tmp_path: Path) -> None:
     write_model(tmp_path)
     store = load_settings({"models": {"directory": tmp_path}})
     alone = {"name": "a", "strategy": "champion", "versions": {"champion": "fraud:1.0.0"}}

@@ -1,4 +1,4 @@
-"""The fold over the control log: strategies, refusals, signatures, and that all readers agree."""
+"""The fold of the control log: strategies, refusals, signatures; all readers agree."""
 
 import base64
 import json
@@ -99,10 +99,10 @@ def test_a_rollback_is_immediate_and_final(writer: Writer) -> None:
     assert writer.log.state.running
 
 
-def test_a_promotion_can_be_taken_back(writer: Writer) -> None:
+def test_a_promotion_can_be_rolled_back(writer: Writer) -> None:
     writer.start()
     writer.accept("promote", arm="canary")
-    # The way back is kept warm, as the idle colour is: loaded, and asked for no score.
+    # The previous version is kept loaded without scoring, like the idle colour.
     promoted = writer.routing
     assert promoted.versions == {"champion": NEW, "previous": OLD}
     assert (promoted.arms, promoted.shadows, promoted.share("previous")) == (("champion",), (), 0.0)
@@ -200,7 +200,7 @@ def test_one_version_alone_is_not_a_rollout(writer: Writer) -> None:
     assert "nothing is rolled out" in writer.refusal("pause")
 
 
-def test_while_paused_only_back(writer: Writer) -> None:
+def test_a_paused_rollout_can_only_go_back_or_resume(writer: Writer) -> None:
     writer.start()
     assert writer.refusal("resume") == "is not paused"
     writer.accept("pause")
@@ -260,7 +260,7 @@ def test_a_controller_keeps_to_the_plan(writer: Writer) -> None:
     assert writer.log.state.verdicts["fast"].verdict.reasons == ("alerts",)
     writer.accept("rollback", CONTROLLER)
     writer.start()
-    # Another plan names no controller: its key is a stranger's now.
+    # The new plan names no controller, so its key is unknown.
     assert "is signed by an unknown key" in writer.refusal("rollback", CONTROLLER)
 
 
@@ -309,7 +309,7 @@ def test_a_share_limit_below_all_forbids_promotion_and_switch(writer: Writer) ->
     assert writer.refusal("switch", CONTROLLER, to="green") == told
 
 
-def test_a_controller_takes_no_promotion_back(writer: Writer) -> None:
+def test_a_controller_rolls_no_promotion_back(writer: Writer) -> None:
     writer.start(controller={"key": CONTROLLER_KEY})
     writer.accept("promote", CONTROLLER, arm="canary")
     assert "the rollout has been promoted" in writer.refusal("rollback", CONTROLLER)
@@ -317,7 +317,7 @@ def test_a_controller_takes_no_promotion_back(writer: Writer) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(plan().shared) - {"events"}))
-def test_what_the_state_rests_on_stays(writer: Writer, name: str) -> None:
+def test_values_that_the_state_depends_on_cannot_change(writer: Writer, name: str) -> None:
     writer.start()
     number = plan().shared[name]
     other = number / 2 if isinstance(number, float) else {"USD": 2}
@@ -335,7 +335,7 @@ def test_what_the_state_rests_on_stays(writer: Writer, name: str) -> None:
     else:
         assert entry.refused.startswith(f"shared.{name}: the state rests on ")
         assert entry.refused.endswith(f"and no plan can change it to {other}")
-    # It is the first plan that counts, not the one before.
+    # The first plan counts, not the previous one.
     assert writer.start(name="back").accepted
 
 
@@ -367,7 +367,7 @@ def test_a_policy_changes_with_a_plan_and_with_nothing_else(writer: Writer) -> N
     entry = writer.start(name="next", shared={"policy": policy})
     assert entry.accepted
     assert entry.command is not None
-    # A program that does not know policies stops there, instead of taking it for no command.
+    # An older program must stop there, instead of ignoring the command.
     assert json.loads(entry.command.body)["format"] == 2
     assert writer.routing.shared.policy == policy
     for kind, body in (("step", {"stage": 1}), ("promote", {"arm": "canary"}), ("rollback", {})):
@@ -397,7 +397,7 @@ def test_of_two_writers_one_wins(writer: Writer) -> None:
     assert lost.refused == "has number 2, and 3 is next: another command came first"
     assert lost.signer is not None
     assert lost.signer.name == "ann"
-    # The same one twice, as a producer that tried again might leave it.
+    # The same command again, as a retrying producer might write it.
     assert writer.take(mine).refused.startswith("has number 2, and 3 is next")
     assert writer.log.state.running
 
@@ -513,7 +513,7 @@ def test_a_later_programs_command_stops_a_reader_if_it_counts(writer: Writer) ->
         writer.take(signed(body=body))
     with pytest.raises(RolloutError, match="kind 'merge' was written by a newer version"):
         writer.take(signed(kind="merge"))
-    # Nobody can stop a scorer who could not have started a rollout, not even the controller.
+    # Only a signer that may start a rollout can stop a scorer; the controller cannot.
     writer.start(**LIMITED)
     made = writer.make("pause", CONTROLLER)
     for wrote, why in (
@@ -534,7 +534,7 @@ def test_a_gap_in_the_numbers_means_a_command_is_missing(writer: Writer) -> None
     for offset, entry in enumerate(records):
         assert entry.command is not None
         if offset == 1:
-            # Its registry does not know the schema of that one.
+            # This reader's registry does not know the command's schema.
             reader.pass_over(offset, "is no command: schema id 9 is unknown")
         elif offset == 0:
             assert reader.take(offset, entry.command).accepted
@@ -623,7 +623,7 @@ def test_all_readers_agree_and_customers_only_ever_join(
     assert whole.state == writer.log.state
     assert whole.routings == writer.log.routings
     assert [e.refused for e in whole.entries] == [e.refused for e in writer.log.entries]
-    # Refused records leave no trace: without them the log is the same.
+    # Refused records leave no trace: the log is the same without them.
     accepted = Log(SIGNED)
     for entry in whole.entries:
         if entry.accepted:

@@ -1,4 +1,4 @@
-"""Plans: what a complete one says, and what is refused, with its words."""
+"""Rollout plans: the values of a complete one, and each refusal's message."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ def test_a_file_is_completed_with_every_default() -> None:
         **{g.name: 0.0 for g in GUARDS}, "alerts": 0.1,
     }  # fmt: skip
     assert made.guard.costs.bounded().most == 50
-    # What the log keeps says all of it, and is read back as the same plan.
+    # The log's document has all values, and is read back as the same plan.
     assert read(RolloutPlan, made.model_dump(mode="json")) == made
 
 
@@ -156,7 +156,7 @@ CHAMPION: dict[str, Any] = {
         (SPLIT, {"shares": {"champion": 99.999, "b": 0.001}}, "not a whole number of hundredths"),
     ],
 )  # fmt: skip
-def test_what_is_not_meant_is_refused(
+def test_a_mistaken_plan_is_refused_in_one_line(
     base: dict[str, Any], changed: dict[str, Any], why: str
 ) -> None:
     plan(base)
@@ -175,7 +175,7 @@ def test_what_is_not_meant_is_refused(
         ('strategy = "shadow"', "name: Field required"),
     ],
 )
-def test_a_file_that_is_none_is_refused(text: str, why: str) -> None:
+def test_an_invalid_file_is_refused(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         plan_of(plan_table(text))
 

@@ -1,4 +1,4 @@
-"""docs/PLANS.md says what plans say: every key, every default, and an example that is a plan."""
+"""docs/PLANS.md documents every key and default, and its example is a valid plan."""
 
 import re
 from pathlib import Path

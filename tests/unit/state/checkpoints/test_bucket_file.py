@@ -1,4 +1,4 @@
-"""A bucket's file: any flipped bit is found, by its own checksum or by its records'."""
+"""Any flipped bit of a bucket's file is found, by its own checksum or by its records'."""
 
 import zlib
 from dataclasses import replace
@@ -29,7 +29,7 @@ def values(bucket: Bucket) -> list[bytes]:
 
 
 def plainly(values: list[bytes]) -> bytes:
-    """Return a file without a checksum of its own."""
+    """Return a file without its own checksum."""
     return b"".join(len(value).to_bytes(4, "little") + value for value in values)
 
 
@@ -107,7 +107,7 @@ def test_a_file_from_before_the_checksum_is_read() -> None:
 
 
 def test_a_reader_from_before_the_checksum_passes_it_over() -> None:
-    """It took a file for records behind their lengths, and each for a part by its place."""
+    """It read a file as records after their lengths, and each record as the part of that number."""
     data, at = pack(values(PLAIN)), 0
     found: list[tuple[bytes, bytes]] = []
     while at < len(data):

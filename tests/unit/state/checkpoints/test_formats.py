@@ -1,4 +1,4 @@
-"""Format 2 of the checkpoint: what is not what was written is seen; format 1 beside it."""
+"""Format 2 of the checkpoint: any change is detected; format 1 is still read."""
 
 import random
 import zlib
@@ -42,12 +42,12 @@ def assembled(*records: tuple[bytes, bytes | None]) -> dict[int, Bucket]:
 
 
 def sound(rings: bytes) -> bytes:
-    """Return a payload as rings give it: with its own CRC-32 at the end."""
+    """Return a payload as rings give it, with its own CRC-32 at the end."""
     return rings + zlib.crc32(rings).to_bytes(4, "little")
 
 
 def headed(bucket: Bucket, payload: bytes) -> bytes:
-    """Return a bucket's only record with another payload in its place."""
+    """Return a bucket's only record with another payload."""
     ((_, value),) = bucket.records(OWNER)
     assert value.endswith(bucket.payload)
     return value.removesuffix(bucket.payload) + payload
@@ -87,11 +87,11 @@ def test_no_changed_byte_is_missed(bucket: Bucket, choose: random.Random) -> Non
 
 @pytest.mark.parametrize("change", [{"offset": 100}, {"watermark": 8}, {"cap": 7}, {"unit": "X/0"}])
 def test_a_label_that_is_not_the_payloads_is_refused(change: dict[str, int | str]) -> None:
-    """What format 1 cannot see: each number is inside its range."""
+    """Format 1 cannot detect it, because each number is within its range."""
     there = Bucket(0, 5, 200, 4, 1, 7, 60, {}, b"rings", 9, "EUR/2")
     changed: Bucket = replace(there, **change)  # type: ignore[arg-type]
     ((key, value),), ((_, other),) = there.records(OWNER), changed.records(OWNER)
-    # The other's header behind this one's checksum.
+    # The header of the other record, with this one's checksum.
     mixed = other[:10] + value[10:14] + other[14:]
     with pytest.raises(ValueError, match="bucket 5: its checksum is 0x"):
         assembled((key, mixed))
@@ -101,7 +101,7 @@ def test_a_label_that_is_not_the_payloads_is_refused(change: dict[str, int | str
 
 @given(st.binary(min_size=1, max_size=40), st.randoms(use_true_random=False))
 def test_another_buckets_valid_payload_is_noticed(rings: bytes, choose: random.Random) -> None:
-    """Both end with their own CRC-32: the CRC of header and payload in their order is equal."""
+    """Both end with their own CRC-32, so a CRC of header and then payload would be equal."""
     other = bytearray(rings)
     other[choose.randrange(len(other))] ^= choose.randrange(1, 256)
     ours, theirs = sound(rings), sound(bytes(other))
@@ -120,7 +120,7 @@ def test_parts_carry_the_checksum_of_the_entire_bucket(monkeypatch: pytest.Monke
     assert len(records) == 3
     assert {value[10:14] for _, value in records} == {records[0][1][10:14]}
     assert assembled(*records) == {5: bucket}
-    # A part says where it belongs; that its bytes are others is seen in the whole alone.
+    # A part has its place; a change of its other bytes is only detected in the complete bucket.
     key, last = records[2]
     with pytest.raises(ValueError, match="bucket 5: its checksum"):
         assembled(*records[:2], (key, last[:-1] + b"x"))
@@ -130,12 +130,12 @@ def test_parts_carry_the_checksum_of_the_entire_bucket(monkeypatch: pytest.Monke
     before = replace(bucket, format=1).records(OWNER)
     with pytest.raises(ValueError, match="part 2 is of another dump"):
         assembled(*records[:2], before[2])
-    # One record of several tells of the layout only.
+    # One record of several only shows the number of partitions.
     assert partitions_of(OWNER, *records[1]) == 4
 
 
 def test_buckets_of_both_formats_can_be_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each bucket is in the format that it was written in last, larger or smaller than before."""
+    """Each bucket has the format of its last write, whether it is larger or smaller than before."""
     monkeypatch.setattr(formats, "PART_BYTES", 10)
     old = Bucket(0, 5, 100, 4, 1, 7, 60, {"input": 3}, bytes(25), 9, "EUR/2", 1)
     new = replace(old, offset=200, payload=bytes(range(12)), format=2)

@@ -1,11 +1,11 @@
-"""Free memory goes back to the system."""
+"""Free memory is returned to the operating system."""
 
 import subprocess
 import sys
 
 import pytest
 
-# In a process of its own: what other tests left free in the heap would be taken first.
+# In a separate process, because memory that other tests freed would be reused first.
 _PROGRAM = """
 from pathlib import Path
 from stream_scorer.state.checkpoints.free_memory import give_back
@@ -23,8 +23,8 @@ give_back()
 print(before - resident(), len(kept))
 """
 
-# A thread takes memory of an arena of its own; a large block that was freed before has raised what
-# stays there.
+# A thread allocates from its own arena. A large block that was freed before has raised the
+# threshold up to which the arena keeps free memory.
 _THREAD = """
 import sys, threading
 from pathlib import Path

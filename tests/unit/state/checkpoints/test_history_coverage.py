@@ -1,4 +1,4 @@
-"""Since when histories are whole, and until when a feature must wait."""
+"""Since when histories are complete, and until when a feature must wait."""
 
 from dataclasses import dataclass, replace
 
@@ -44,13 +44,13 @@ NEIGHBOUR = next(
     name for name in map(str, range(100_000))
     if bucket_of(pa.array([name])) == bucket_of(pa.array([CUSTOMER]))
 )  # fmt: skip
-"""Another customer of the same bucket."""
+"""Another customer in the same bucket."""
 
 
 def full(*counts: int) -> bytes:
-    """Return the payload of customers with so many events, the last at NOW, a minute apart.
+    """Return a payload of customers with these numbers of events, the last at NOW, a minute apart.
 
-    The second one's are an hour older.
+    The second customer's events are an hour older.
     """
     (features,) = compile_union([[{"name": "A", "kind": "passthrough", "field": "amount"}]], Plan())
     rings = CustomerRings(kept(30, 1_000), features.engine.program)
@@ -99,10 +99,11 @@ def test_a_larger_cap_reaches_back_as_far_as_a_full_ring_did() -> None:
     capped = replace(WHOLE, payload=full(5), cap=5)
     oldest = NOW - 4 * 60_000
     assert since_of([capped], [], kept(30, cap=6)) == {CAP: oldest}
-    # Of several the one that reaches back least far counts.
+    # If several rings were full, the one that reaches back the least counts.
     several = replace(capped, payload=full(5, 7))
     assert since_of([several], [], kept(30, cap=8)) == {CAP: oldest}
-    # Where a ring was not full, or holds as much as it may, or nobody knows, nothing is said.
+    # If a ring was not full, if the cap is not larger, or if the cap is unknown, nothing is
+    # reported.
     assert since_of([replace(capped, payload=full(4))], [], kept(30, cap=6)) == {}
     assert since_of([capped], [], kept(30, cap=5)) == {}
     assert since_of([capped], [], kept(30, cap=4)) == {}

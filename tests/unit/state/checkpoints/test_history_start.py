@@ -1,4 +1,4 @@
-"""What the first retained events may claim of the deleted ones before them."""
+"""What the first retained events show about the deleted ones before them."""
 
 import numpy as np
 import pyarrow as pa
@@ -92,7 +92,7 @@ def test_it_does_not_matter_how_the_input_is_read(chunks: list[list[int]]) -> No
 def test_it_never_claims_what_a_deleted_event_belies(
     steps: list[tuple[int, int, bool]], cut: int
 ) -> None:
-    """The watermark grows; each event is behind it by the lateness at most, or late: years old."""
+    """The watermark ascends; each event is older by at most the lateness, or late by years."""
     watermark, events = 1_000_000, []
     for step, behind, late in steps:
         watermark += step

@@ -1,4 +1,4 @@
-"""The checkpoint's format: what is written comes back, and nothing else is taken."""
+"""The checkpoint's format: records are read as written, and all others are refused or skipped."""
 
 import json
 import random
@@ -109,7 +109,7 @@ def test_a_removed_record_is_gone() -> None:
 
 @given(buckets, st.randoms(use_true_random=False))
 def test_a_damaged_record_is_refused_or_harmless(bucket: Bucket, choose: random.Random) -> None:
-    """Without a checksum a changed number inside its range is not seen; anything else is."""
+    """Without a checksum, a changed number within its range is not detected; other changes are."""
     ((key, value),) = bucket.records(OWNER)
     header_end = 10 + int.from_bytes(value[6:10], "little")
     kind = choose.randrange(3)

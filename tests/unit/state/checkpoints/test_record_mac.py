@@ -1,4 +1,4 @@
-"""Records that carry a MAC: what the key did not write is refused, whatever else is right."""
+"""Records with a MAC: a record that was not written with the key is refused."""
 
 import tracemalloc
 from dataclasses import replace
@@ -117,7 +117,7 @@ def test_records_without_the_key_take_no_memory(seal: RecordMac) -> None:
         rejected.settle()
 
 
-def test_a_record_without_the_key_is_none_once_it_is_replaced(seal: RecordMac) -> None:
+def test_a_replaced_record_without_the_key_no_longer_counts(seal: RecordMac) -> None:
     ((key, value),) = made().records(owned(seal))
     assert assembled(owned(seal), [(key, b"forged"), (key, value)]) == {5: made()}
 

@@ -1,4 +1,4 @@
-"""Segments of rejected offsets: bytes and back, merged, damaged, and what a flood costs."""
+"""Segments of rejected offsets: written, read, merged, damaged, and their size in a flood."""
 
 import json
 import random
@@ -31,7 +31,7 @@ from stream_scorer.state.partitions.rejection_log import MERGED_AT_ONCE, Rejecti
 
 OWNER = Owner("a/g", "t")
 LARGEST_BATCH = 100_000
-"""``scorer.maximum_batch`` at most."""
+"""The maximum of ``scorer.maximum_batch``."""
 REASONS = ("CURRENCY", "MALFORMED", "TIME_AHEAD")
 
 segments = st.sets(st.integers(0, 10**12) | st.integers(500, 700), min_size=1, max_size=80).flatmap(
@@ -85,7 +85,7 @@ def test_damage_is_refused_and_never_more_than_a_value_error(
         return
     with pytest.raises(ValueError):  # noqa: PT011 any of them
         parse(bytes(value), 3, told[0][0])
-    # With a checksum that fits: whoever may write to the topic may write one.
+    # Even with a valid checksum, which any client that may write to the topic can compute.
     value[6:10] = zlib.crc32(value[10:]).to_bytes(4, "little")
     try:
         kept = parse(bytes(value), 3, told[0][0])
@@ -107,7 +107,7 @@ def forged(
     reasons: bytes | None = None,
     **changed: int,
 ) -> bytes:
-    """Return a segment's record with other parts or header fields, and a checksum that fits."""
+    """Return a segment's record with other parts or header fields, and a valid checksum."""
     names = ("level", "how", "partition", "first", "end", "count")
     fields = dict(zip(names, HEADER.unpack(kept.value[10:36]), strict=True)) | changed
     size = int.from_bytes(kept.value[36:40], "little")
@@ -203,7 +203,7 @@ def test_another_places_record_is_refused(partition: int, first: int) -> None:
 
 
 class Topic:
-    """The records of one partition, as a compacted topic keeps them, and the log that writes it."""
+    """One partition's records, as a compacted topic keeps them, and the log that writes them."""
 
     def __init__(self) -> None:
         self.low = 0
@@ -247,7 +247,7 @@ def test_a_batch_that_rejects_nothing_writes_nothing() -> None:
 def test_a_flood_of_good_and_bad_costs_at_most_a_bit_a_record(size: int, kinds: int) -> None:
     topic = Topic()
     batches = max(100_000 // size, 2 * MERGED_AT_ONCE)
-    choose = random.Random(size)  # noqa: S311 it makes data
+    choose = random.Random(size)  # noqa: S311 random test data
     for number in range(batches):
         rows = list(range(number % 2, size, 2))
         topic.commit(topic.batch(
@@ -264,7 +264,7 @@ def test_a_flood_of_good_and_bad_costs_at_most_a_bit_a_record(size: int, kinds: 
         assert np.flatnonzero(mask).tolist() == list(range(number % 2, size, 2))
 
 
-def test_what_is_as_large_as_it_gets_is_kept_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_largest_segments_are_not_merged_further(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rejection_log, "MOST_REJECTED", 100)
     topic = Topic()
     for number in range(MERGED_AT_ONCE**2):
@@ -309,7 +309,7 @@ def test_what_is_merged_from_forged_segments_can_be_read(
     most: int, changed: list[dict[str, Any]]
 ) -> None:
     topic, at = Topic(), 0
-    # The newest of each level become one of the next, up to the highest that is read.
+    # The newest segments of each level are merged into the next, up to the highest readable level.
     for level in range(most, -1, -1):
         for number in range(MERGED_AT_ONCE - 1):
             key = OWNER.rejected_key(0, at)
@@ -323,9 +323,9 @@ def test_what_is_merged_from_forged_segments_can_be_read(
     assert mask.sum() == at // 2 + 1
 
 
-def test_what_was_undone_is_as_if_it_had_not_been() -> None:
+def test_undone_batches_leave_no_trace() -> None:
     topic, calm = Topic(), Topic()
-    choose = random.Random(3)  # noqa: S311 it makes data
+    choose = random.Random(3)  # noqa: S311 random test data
     first = 0
     for _ in range(200):
         rows = sorted(choose.sample(range(40), choose.randrange(4)))
@@ -340,7 +340,7 @@ def test_what_was_undone_is_as_if_it_had_not_been() -> None:
             each.commit(each.batch(first, 40, rows, reasons))
         first += 40
     assert topic.kept == calm.kept
-    # A process that goes on from what was kept writes what the first would have written.
+    # A process that continues from the stored records writes the same as the first one.
     after = Topic()
     after.kept = dict(topic.kept)
     after.log.start(0, after.read().segments, 0)
@@ -362,13 +362,13 @@ def test_undoing_a_batch_of_a_returned_partition_changes_nothing() -> None:
     assert [kept.first for kept in topic.log._segments[0]] == [3, 14]
 
 
-def test_what_retention_took_goes_and_nothing_else() -> None:
+def test_exactly_what_retention_deleted_is_removed() -> None:
     topic = Topic()
     for number in range(8):
         topic.commit(topic.batch(number * 10, 10, [3, 5], ["EMPTY", "FRAMING"]))
     assert len(topic.kept) == 8
     topic.low, topic.clock = 25, 10_000.0
-    topic.commit(topic.batch(80, 10, [0], ["EMPTY"]))  # asks
+    topic.commit(topic.batch(80, 10, [0], ["EMPTY"]))  # triggers the removal
     while not all(asked.done() for asked in topic.log._asking.values()):
         pass
     topic.commit(topic.batch(90, 10, [0], ["EMPTY"]))
@@ -414,7 +414,7 @@ def test_a_complete_rebuild_ignores_an_unreadable_segment(at: int, told: str) ->
 def test_a_key_has_one_form(place: str) -> None:
     topic = Topic()
     topic.commit(topic.batch(0, 10, [3], ["EMPTY"]))
-    # No command would take such a record away again.
+    # No command would remove such a record.
     topic.kept[f"a/g/t/{place}".encode()] = b"damaged"
     assert [kept.first for kept in topic.read().segments] == [3]
 
@@ -431,9 +431,9 @@ def test_rejections_for_more_reasons_than_fit_are_remembered() -> None:
 
 @pytest.mark.parametrize(("level", "count"), [(0, LARGEST_BATCH), (1, MOST_REJECTED)])
 def test_the_largest_segment_fits_a_record(level: int, count: int) -> None:
-    """Offsets without any pattern, and reasons of which each may be another.
+    """Offsets without any pattern, each of which may have another reason.
 
-    A transaction writes one of level 0, and rejects at most what a batch holds.
+    A transaction writes one segment of level 0, and rejects at most a batch.
     """
     chosen = np.random.default_rng(5).choice(MOST_SPAN, count, replace=False)
     offsets = np.sort(chosen) + 2**40

@@ -1,4 +1,4 @@
-"""The schedule: everyone's turn comes, the cost is bounded, and what is undone never was."""
+"""The schedule: every bucket has its turn, the cost is bounded, and an undo leaves no trace."""
 
 from itertools import groupby
 from typing import Any
@@ -48,7 +48,7 @@ def standing(made: Schedule) -> Any:
     return held, made._account, made._next
 
 
-def test_partitions_take_turns_and_buckets_go_round_in_order() -> None:
+def test_partitions_take_turns_and_buckets_cycle_in_order() -> None:
     made = schedule()
     seen: list[tuple[int, int]] = []
     for number in range(400):
@@ -162,7 +162,7 @@ def test_after_several_failures_the_oldest_buckets_are_next() -> None:
     made.add(0, 100, 0, labels())
     waiting = [step(made, 1_000, 200 + number) for number in range(3)]
     assert [each.written[0].bucket for each in waiting] == [0, 3, 5]
-    # The first failure is noted before a turn that is undone, the others behind one that is kept.
+    # The first failure is reported before an undone turn, the others after a kept one.
     ahead = step(made, 1_000, 300)
     made.failed(waiting[0])
     made.undo(ahead)
@@ -171,7 +171,7 @@ def test_after_several_failures_the_oldest_buckets_are_next() -> None:
     made.failed(waiting[2])
     assert again.written[0].bucket == 0
     assert made.held[0].cursor == again.written[-1].bucket + 1
-    # A turn that was taken since fails by itself.
+    # A later turn fails separately.
     made.failed(again)
     assert made.held[0].cursor == 0
 
@@ -188,7 +188,7 @@ def test_a_cycle_is_timed() -> None:
 @settings(max_examples=examples(60), deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 2_000), st.booleans(), st.booleans()), max_size=30))
 def test_aborts_leave_no_trace(batches: list[tuple[int, bool, bool]]) -> None:
-    """With turns computed ahead and undone, the schedule is as one that never saw them."""
+    """With turns that are computed ahead and undone, the schedule equals one without them."""
     disturbed, calm = schedule(), schedule()
     position = 100
     for events, aborted, ahead in batches:

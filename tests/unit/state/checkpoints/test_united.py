@@ -1,4 +1,4 @@
-"""Rings of one customer in several payloads, as one sequence of events."""
+"""A customer's rings in several payloads, as one sequence of events."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -10,7 +10,7 @@ rings = st.lists(st.integers(0, 9), min_size=1, max_size=6).map(sorted)
 
 
 def columns(number: int, *customers: tuple[str, list[int]]) -> CustomerColumns:
-    """Return a payload in which each event says, by its amount, whose and which it is."""
+    """Return a payload in which each event's amount identifies its payload and the event."""
     times = np.array([time for _, own in customers for time in own], np.int64)
     amounts = number * 1_000 + np.arange(len(times))
     return CustomerColumns(

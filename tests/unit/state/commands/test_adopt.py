@@ -1,4 +1,4 @@
-"""When a dead letter is evidence that a record was rejected: what decisions must show."""
+"""When a dead letter is evidence of a rejection: what the decisions must show."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from stream_scorer.state.commands import adopt
 def kept(
     monkeypatch: pytest.MonkeyPatch, first: dict[int, int], decided: dict[int, list[int]]
 ) -> dict[int, list[int]]:
-    """Return what is left of offsets 5 and 9 of partition 1, by what the decisions' topic holds."""
+    """Return the rest of offsets 5 and 9 of partition 1, by what the decisions' topic has."""
     monkeypatch.setattr(adopt, "bounds", lambda *_: (first, {}))
     offsets: Any = [(p, np.array(each, np.int64)) for p, each in decided.items()]
     monkeypatch.setattr(adopt, "_decided", lambda _: offsets)

@@ -1,6 +1,6 @@
-"""Whatever was committed or given up: what the store holds, and the input behind it, is the state.
+"""After commits and aborts, the store's checkpoint and the input after it give the state.
 
-A loop is played by hand, with batches that are computed ahead and aborts of both.
+The tests act as the loop: they compute batches ahead, and abort some of them.
 """
 
 import pytest
@@ -16,7 +16,7 @@ from tests.support.state.stores import MemoryStore
 
 
 def process_of(records: int) -> Process:
-    """Return a process that has replayed so many records of partition 0."""
+    """Return a process that has replayed a number of records of partition 0."""
     return Process(MemoryStore(), {0: records, 1: 0})
 
 
@@ -70,7 +70,7 @@ def test_after_any_crash_the_state_is_a_replay(steps: list[tuple[str, int, int, 
 
 
 def test_a_bucket_knows_the_newest_event_of_an_uncommitted_batch() -> None:
-    """Else what it holds would be taken for older than it is, and a restore's watermark too."""
+    """Otherwise its content, and a restore's watermark, would seem older than they are."""
     store = MemoryStore()
     process = Process(store, dict.fromkeys(range(PARTITIONS), 0))
     play(process, "commit", (30, 0, 0))
@@ -186,7 +186,7 @@ def test_the_watermark_comes_back_with_the_buckets(flushed: bool) -> None:  # no
     found = Process(store, process.committed)
     assert all((records == 0) == flushed for records in found.replayed.values())
     assert [found.work.rings.of(p).watermark for p in range(PARTITIONS)] == watermarks
-    # So the same customers leave, and the same events are late.
+    # So the same customers are evicted, and the same events are late.
     twin = Process(MemoryStore(), process.committed)
     for each in (found, twin):
         batch = each.compute((40, 40))

@@ -1,4 +1,4 @@
-"""When a scorer says that history is missing, and when no longer."""
+"""When a scorer reports that history is missing, and when it stops."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ _YEAR = 365 * _DAY
 
 @pytest.fixture(autouse=True)
 def steady(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An input in order, with one old event and one rejected record where it is cut."""
+    """An input in order, with one old event and one rejected record where it was deleted."""
     monkeypatch.setattr(history_start, "FIRST", FIRST)
     for partition in range(PARTITIONS):
         for offset in range(LENGTH):
@@ -62,7 +62,7 @@ def told(found: Process) -> list[StateIncomplete | StateComplete]:
 
 
 def go_on(found: Process, until: int) -> None:
-    """Commit one record of each partition after the other."""
+    """Commit one record of each partition at a time."""
     for _ in range(found.committed[0], until):
         batch = found.compute((1, 1))
         assert batch is not None
@@ -70,9 +70,9 @@ def go_on(found: Process, until: int) -> None:
 
 
 def kept(store: MemoryStore, offset: int) -> set[int | None]:
-    """Return since when buckets as of an offset say that the input's history is whole.
+    """Return since when the buckets of an offset claim the input's complete history.
 
-    Partitions take turns, so it is that offset or the one before it.
+    Partitions take turns, so the buckets' offset is that one or the one before it.
     """
     assembly = Assembly(OWNER, 0)
     assembly.add(store.records[0])
@@ -82,12 +82,12 @@ def kept(store: MemoryStore, offset: int) -> set[int | None]:
 
 
 def since() -> int:
-    """Return the newest of the first valid events, of which the rejected is none, + lateness."""
+    """Return the newest of the first valid events, without the rejected one, plus the lateness."""
     return START + (LOW + FIRST) * _APART + 3_600_000
 
 
 def covered(found: Process) -> int:
-    """Return the first offset after which no window reaches back to what is missing."""
+    """Return the first offset after which no window reaches back to the missing history."""
     horizon = found.work.rings.of(0).retention.horizon_ms
     return next(o + 1 for o in range(LOW, 300) if START + o * _APART - horizon >= since())
 

@@ -1,4 +1,4 @@
-"""A partition leaves its checkpoint behind in bounded time, and nobody writes it afterwards."""
+"""A revoked partition's checkpoint is flushed in bounded time, and not written afterwards."""
 
 import threading
 import time
@@ -26,7 +26,7 @@ BOTH = set(range(PARTITIONS))
 
 @pytest.fixture(autouse=True)
 def deadline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A short deadline; puts neither take time nor hang until a test says so."""
+    """A short deadline; puts take no time and do not hang unless a test makes them."""
     monkeypatch.setattr(checkpoint_writer, "_FLUSH_SECONDS", FLUSH_SECONDS)
     SlowObjects.store.clear()
     SlowObjects.puts.clear()
@@ -46,17 +46,17 @@ def run(process: Process, batches: int, sizes: tuple[int, int] = (10, 10)) -> No
 
 
 def drained(process: Process) -> None:
-    """Wait for whatever the pool still does."""
+    """Wait until the pool is idle."""
     process.checkpoints._pool.submit(lambda: None).result(30)
 
 
 def flush(process: Process, partitions: set[int]) -> None:
-    """Flush to a file store. It returns while a put hangs, or it fails."""
+    """Flush to a file store; it returns although a put hangs or fails."""
     assert process.work.flush(partitions) == ()
 
 
 class Clock:
-    """A clock by which only puts take time. None ends before the flush waits for the store."""
+    """A clock that only advances during puts; no put ends before the flush waits for the store."""
 
     def __init__(self) -> None:
         self._now = 0.0
@@ -70,7 +70,7 @@ class Clock:
         self._now += seconds
 
     def wait(self, futures: Sequence[Future[Any]], timeout: float) -> Any:
-        """Wait as ``concurrent.futures`` does, by this clock: real time does not count."""
+        """Wait as ``concurrent.futures`` does, but by this clock instead of real time."""
         self._awaited.set()
         return wait(futures, _REAL_SECONDS if timeout > 0 else 0)
 
@@ -97,7 +97,7 @@ def test_a_slow_store_is_left_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -
     assert len(SlowObjects.puts) == 60
     flushed = {p: [b for b, at in labels(store, p).items() if at == 40] for p in BOTH}
     for found in flushed.values():
-        # The oldest come first: both partitions' rounds began with bucket 0.
+        # The oldest come first: both partitions' cycles began with bucket 0.
         assert found == list(range(len(found)))
         assert len(found) > 2
     assert Process(store, process.committed).state() == process.state()
@@ -181,7 +181,7 @@ def test_a_store_that_is_away_ends_the_flush() -> None:
 
 
 def taken_over(url: str) -> tuple[Process, Process, FileStore]:
-    """Return who left while a put hung, and who has written all of the same buckets since."""
+    """Return a process that left during a hanging put, and one that wrote all buckets since."""
     old = Process(FileStore(url, OWNER), dict.fromkeys(BOTH, 0), bytes_per_event=200_000)
     GOES_ON.clear()
     run(old, 2)

@@ -1,6 +1,6 @@
-"""A bucket that a stranger wrote: it is refused in one line, whatever its lengths and numbers say.
+"""A forged bucket is refused in one line, whatever its lengths and numbers are.
 
-Checksums are no obstacle to a forger, so each of these has the right ones.
+A forger can compute checksums, so all forged buckets have correct ones.
 """
 
 import json
@@ -99,7 +99,7 @@ HEADERS: dict[str, dict[str, Any]] = {
 
 
 def forged(payload: bytes = SOUND, head: bytes | None = None, **changes: Any) -> bytes:
-    """Return a record of format 2 that says what a forger wants."""
+    """Return a record of format 2 with forged fields."""
     bucket = Bucket(0, HOME, 90, 4, ENGINE, 10**12, 10**12, {}, payload, 0, "")
     ((_, value),) = bucket.records(OWNER)
     header = json.loads(value[14 : 14 + int.from_bytes(value[6:10], "little")])
@@ -124,7 +124,7 @@ def store_of(value: bytes) -> MemoryStore:
 
 
 def refused(value: bytes) -> str:
-    """Restore a record; return what the command line would say of it."""
+    """Restore a record; return the error as the command line prints it."""
     tracemalloc.start()
     try:
         with pytest.raises(StateError, match="state rebuild") as raised:
@@ -138,14 +138,14 @@ def refused(value: bytes) -> str:
     return told
 
 
-def test_the_record_that_the_others_differ_from_is_taken() -> None:
+def test_the_record_without_a_forgery_is_accepted() -> None:
     assert len(restore(store_of(forged())).of(0)) == 1
 
 
 @pytest.mark.parametrize("cap", [0, 1], ids=["rings alone", "rings that were cut short"])
 @pytest.mark.parametrize("case", PAYLOADS)
 def test_rings_whose_lengths_or_times_cannot_be_are_refused(case: str, cap: int) -> None:
-    """A cap below ours has the rings read once more, to see which of them were full."""
+    """With a smaller cap, the rings are read once more, to find out which of them were full."""
     assert f"bucket {HOME}: bucket: " in refused(forged(PAYLOADS[case], cap=cap))
 
 

@@ -1,4 +1,4 @@
-"""What the version before wrote restores to the state of a replay, and is gone on with."""
+"""The previous version's checkpoint restores to the state of a replay, and is continued."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -34,14 +34,14 @@ def input_of_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def filled(store: CheckpointStore) -> CheckpointStore:
-    """Put the recording in a store."""
+    """Put the recording into a store."""
     for partition in range(PARTITIONS):
         store.write(partition, recorded().records(OWNER, partition))
     return store
 
 
 def formats(store: CheckpointStore) -> set[int]:
-    """Return the formats of the buckets that a store holds."""
+    """Return the formats of the buckets in a store."""
     found = set()
     for partition in range(PARTITIONS):
         assembly = Assembly(OWNER, partition)
@@ -86,7 +86,7 @@ def test_it_continues_in_format_2_bucket_by_bucket() -> None:
 
 
 def test_written_again_it_is_the_same_bytes() -> None:
-    """So whoever wrote it reads what a downgrade writes."""
+    """So the version that wrote it can read a checkpoint after a downgrade."""
     for partition in range(PARTITIONS):
         assembly = Assembly(OWNER, partition)
         records = recorded().records(OWNER, partition)

@@ -1,4 +1,4 @@
-"""A partition's state comes back from a store and an input that a test holds in its hands."""
+"""A partition's state is restored from a store and an input that a test provides."""
 
 from pathlib import Path
 from typing import Any, NoReturn
@@ -48,7 +48,7 @@ class Input:
 
 
 class Empty:
-    """An input that holds no record up to its end."""
+    """An input without records before its end."""
 
     def __init__(self, end: int) -> None:
         self.end = end
@@ -151,7 +151,7 @@ def test_a_damaged_file_stops_it_with_the_bucket_and_the_command(tmp_path: Path)
         (dict.fromkeys(range(BUCKETS), 7), []),
         (dict.fromkeys(range(BUCKETS - 1), 7), []),
         (dict.fromkeys(range(1, BUCKETS), 7), [0]),
-        # Bucket 0 is newer than the one behind it: a second round has begun.
+        # Bucket 0 is newer than the next one, so a second cycle has begun.
         ({0: 9, **dict.fromkeys(range(1, BUCKETS - 2), 7)}, [BUCKETS - 2, BUCKETS - 1]),
     ],
 )

@@ -1,4 +1,4 @@
-"""A batch of the state topic that cannot be inflated is left out, and counted once."""
+"""A batch of the state topic that cannot be inflated is skipped, and counted once."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ class ErrorEvent:
 
 
 class OneBatch:
-    """A partition that holds nothing but the batch, whose error comes twice before the seek."""
+    """A partition with only that batch, whose error comes twice before the seek."""
 
     def __init__(self) -> None:
         self.seeks: list[int] = []
