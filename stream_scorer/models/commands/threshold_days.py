@@ -15,6 +15,7 @@ from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.policy_table import STRING_FIELDS
 from stream_scorer.core.mapping.mapping import BASE_AMOUNT
+from stream_scorer.core.mapping.minor_units import in_units
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundles.bundle import Manifest
 from stream_scorer.training.budget import JudgedDays
@@ -117,7 +118,7 @@ class DaySelection:
         judged = JudgedDays(
             np.searchsorted(numbers, self._day[rows]), len(numbers),
             data.table["is_fraud"].to_numpy()[rows].astype(np.int64),
-            amounts_of(table) / 10.0**plan.exponent,
+            in_units(amounts_of(table), plan.minor_per_unit),
         )  # fmt: skip
         at = np.flatnonzero(rows)
         events = EventBatch(table.to_batches()[0], np.zeros(len(at), np.int32), at, data.time[rows])

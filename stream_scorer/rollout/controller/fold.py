@@ -208,8 +208,7 @@ class Controlling:
             ModelError: A version decided that has no feature of the amount.
             UnavailableError: A writer schema, or the control log, cannot be had just now.
         """
-        minor = 100 if self._trial is None else self._trial.minor_per_unit
-        return decode(raw, self._numbers, self._columns, self._routings, minor)
+        return decode(raw, self._numbers, self._columns, self._routings, self._unit)
 
     def take(self, batch: ControllerBatch) -> None:
         """Count a batch.
