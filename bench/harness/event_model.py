@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
+from stream_scorer.core.mapping.minor_units import in_units
 from stream_scorer.models.bundles.bundle import (
     DecisionThresholds,
     FeatureSpec,
@@ -64,7 +65,8 @@ def train_model(
     plan = Plan()
     folded = fold(table.slice(0, _ROWS), compile_features(features, plan), plan)
     fraud = table["is_fraud"].to_numpy()[folded.rows].astype(np.int64)
-    amount = table["amount_minor"].to_numpy()[folded.rows] / 10.0**plan.exponent
+    minor = table["amount_minor"].to_numpy()[folded.rows]
+    amount = in_units(minor, plan.minor_per_unit)
     model = ESTIMATORS["hist_gradient_boosting"]().fit(folded.features, fraud)
     scores = predictor_for(model).scores(folded.features)
     days = table["event_time"].cast(pa.int64()).to_numpy()[folded.rows[[0, -1]]] // _DAY_MS

@@ -43,7 +43,9 @@ class BatchReading:
         decoder = self._decoders.of(plan)
         if decoder not in self._completed:
             decoded = self._decode(decoder)
-            events = with_fields(decoded.events, decoded.rows, plan, self._read_by, self._read)
+            events = with_fields(
+                decoded.events, decoded.rows, plan, self._read_by, self._read, self._decoders.alike
+            )
             self._completed[decoder] = replace(decoded, events=events)
         return self._completed[decoder]
 

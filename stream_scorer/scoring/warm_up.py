@@ -58,7 +58,8 @@ def _events(decoder: TransactionDecoder, raw: RawRecords, plan: Plan, model: Mod
     def read(other: Plan) -> tuple[EventBatch, Int64]:
         return with_extras(events, other), rows
 
-    return with_fields(read(plan)[0], rows, plan, model.features.engine.read_by, read)
+    read_by = model.features.engine.read_by
+    return with_fields(read(plan)[0], rows, plan, read_by, read, Plan.reads_as)
 
 
 def _warm_checkpoints(

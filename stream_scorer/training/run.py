@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.mapping.mapping import EventMapping
+from stream_scorer.core.mapping.minor_units import in_units
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundles.bundle import (
     LICENCE_LONGEST,
@@ -148,7 +149,7 @@ def _parts(taken: LabelledData, order: TrainingJob, split: Split) -> tuple[_Rows
     fraud = np.where(tested, accepted["is_fraud"].to_numpy(), known_frauds(accepted, begun)).astype(
         np.int64
     )
-    amount = taken.amounts / 10.0**order.plan.exponent
+    amount = in_units(taken.amounts, order.plan.minor_per_unit)
     cards = accepted["customer_id"].combine_chunks()
     new = new_cards(cards, day, fraud, split)
     card = pc.dictionary_encode(cards).indices.to_numpy().astype(np.int64)

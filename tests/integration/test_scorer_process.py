@@ -65,10 +65,10 @@ def test_what_is_not_there_is_named_in_one_line(
         ScorerProcess(settings, tmp_path / "model", "--model", "nobody") as without_model,
     ):
         broker = refused(without_broker, 5)
-        topic = refused(without_topic, 5)
+        topic = refused(without_topic, 2)
         model = refused(without_model, 3)
     assert "127.0.0.1:1" in broker
-    assert f"topic {no_topic.topics.transactions} does not exist" in topic
+    assert f"topic {no_topic.topics.transactions}: does not exist" in topic
     assert "nobody" in model
 
 

@@ -151,6 +151,19 @@ def test_no_public_class_name_is_defined_twice() -> None:
     assert {name: paths for name, paths in defined.items() if len(paths) > 1} == {}
 
 
+def test_amounts_are_scaled_in_one_place() -> None:
+    found = {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Pow)
+        and ast.unparse(node.left) in {"10", "10.0"}
+        and "exponent" in ast.unparse(node.right)
+    }
+    assert found == {"core/mapping/minor_units.py"}
+
+
 def test_no_module_imports_itself_through_others() -> None:
     order = graphlib.TopologicalSorter(_modules())
     order.prepare()

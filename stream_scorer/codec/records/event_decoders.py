@@ -44,6 +44,10 @@ class EventDecoders:
         self._open = [found, *(each for each in self._open if each is not found)][:_KEPT]
         return found[1]
 
+    def alike(self, one: Plan, other: Plan) -> bool:
+        """Return whether two plans share a decoder; mappings are compared the first time only."""
+        return one is other or self.of(one) is self.of(other)
+
     def decode(
         self, raw: RawRecords, plan: Plan, read_by: Mapping[str, Plan]
     ) -> tuple[EventBatch, Int64, Rejections]:
@@ -59,7 +63,7 @@ class EventDecoders:
         def read(other: Plan) -> tuple[EventBatch, Int64]:
             return self.of(other).decode(raw)[:2]
 
-        return with_fields(events, rows, plan, read_by, read), rows, undecodable
+        return with_fields(events, rows, plan, read_by, read, self.alike), rows, undecodable
 
 
 def with_fields(
@@ -68,6 +72,7 @@ def with_fields(
     plan: Plan,
     read_by: Mapping[str, Plan],
     read: Callable[[Plan], tuple[EventBatch, Int64]],
+    alike: Callable[[Plan, Plan], bool],
 ) -> EventBatch:
     """Return events with a column for each field that rings keep and their mapping does not define.
 
@@ -81,15 +86,16 @@ def with_fields(
         read_by: Extra fields that rings keep, each with a plan that defines it.
         read: Returns the events that another plan reads from the same records, and their rows,
             ascending.
+        alike: Whether two plans read records alike; asked for each batch.
     """
-    if not read_by or all(other.reads_as(plan) for other in read_by.values()):
+    if not read_by or all(alike(other, plan) for other in read_by.values()):
         return events
     own = {each.stored for each in fields_of(plan).values()}
     foreign = {stored: other for stored, other in read_by.items() if stored not in own}
     records = events.records
     known: list[tuple[Plan, pa.RecordBatch, pa.Array]] = []
     for stored, other in foreign.items():
-        place = next((at for at, each in enumerate(known) if each[0].reads_as(other)), len(known))
+        place = next((at for at, each in enumerate(known) if alike(each[0], other)), len(known))
         if place == len(known):
             found, places = read(other)
             known.append((other, found.records, _rows_in(places, rows)))

@@ -16,6 +16,7 @@ from stream_scorer.core.mapping.mapping import (
     check_with_plan,
     mapping_of,
 )
+from stream_scorer.core.mapping.minor_units import minor_per_unit
 from stream_scorer.nesting import parse_toml
 
 _DAY_MS = 86_400_000
@@ -155,6 +156,11 @@ class Plan:
     def exponent(self) -> int:
         """Exponent of :attr:`currency`: amount in units = minor units / 10^exponent."""
         return self.currencies[self.currency]
+
+    @property
+    def minor_per_unit(self) -> int:
+        """How many minor units a unit of :attr:`currency` has; rings count minor units."""
+        return minor_per_unit(self.exponent)
 
     @property
     def mapping(self) -> EventMapping | None:

@@ -21,6 +21,7 @@ from decimal import Decimal
 from typing import Any
 
 from stream_scorer.core.events.batch import Outcome
+from stream_scorer.core.mapping.minor_units import minor_per_unit
 
 SEGMENTS_MOST = 64
 """Maximum number of segments of a policy; the core gives each one bit of a 64-bit number."""
@@ -205,7 +206,8 @@ def _minor(where: str, when: Mapping[str, Any], key: str, exponent: int) -> int 
     # The decimal that was written, not the float that is nearest to it.
     minor = Decimal(repr(value)).scaleb(exponent)
     if minor != minor.to_integral_value():
-        raise ValueError(f"{named}{value!r} is not a whole number of minor units, 1/{10**exponent}")
+        unit = minor_per_unit(exponent)
+        raise ValueError(f"{named}{value!r} is not a whole number of minor units, 1/{unit}")
     if minor >= _INT64:
         raise ValueError(f"{named}must be between 0 and what 64 bits hold, not {value!r:.100}")
     return int(minor)

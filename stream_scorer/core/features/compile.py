@@ -59,6 +59,7 @@ from stream_scorer.core.kernels.observing import (
 from stream_scorer.core.kernels.observing import OUT as PLACE
 from stream_scorer.core.kernels.terminals import OPERATION_WIDTH as DELAYED_WIDTH
 from stream_scorer.core.kernels.terminals import OUT
+from stream_scorer.core.mapping.minor_units import in_units
 from stream_scorer.core.rings.rings import Retention
 from stream_scorer.core.terminals.history import Delayed
 
@@ -208,7 +209,7 @@ class FeatureSet:
             events: n accepted transactions.
             out: float64[n, m], their features; changed.
         """
-        seen = DirectColumns(events, events.amounts / self._scale, out)
+        seen = DirectColumns(events, in_units(events.amounts, self._scale), out)
         for column, feature in enumerate(self._features):
             if feature.compute is not None:
                 feature.compute(seen, column)
@@ -260,7 +261,7 @@ class FeatureSet:
             events: n accepted transactions.
             out: float64[n, m], their features; changed.
         """
-        seen = DirectColumns(events, events.amounts / self._scale, out)
+        seen = DirectColumns(events, in_units(events.amounts, self._scale), out)
         for column in self.recomputed:
             compute = self._features[column].compute
             if compute is not None:
@@ -343,7 +344,7 @@ def compile_together(
             _places=np.array(
                 [at for at, f in enumerate(features) if _observed_by(f) is not None], np.int64
             ),
-            _scale=float(10**own.exponent),
+            _scale=float(own.minor_per_unit),
         )
         for (names, texts, features), (_, own) in zip(read, manifests, strict=True)
     )
@@ -497,7 +498,7 @@ def _engine(
     line = any(
         o.field == AMOUNT and o.key is None and o.kind in (LEAST, MOST, MEDIAN) for o in plain
     )
-    unit = 10.0**plan.exponent
+    unit = float(plan.minor_per_unit)
     scales = {AMOUNT: unit, TIMESTAMP: MILLISECONDS}
     return Engine(
         retention=Retention(

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from stream_scorer.core.mapping.mapping_table import shown
+from stream_scorer.core.mapping.minor_units import minor_per_unit
 
 Int64 = NDArray[np.int64]
 UInt8 = NDArray[np.uint8]
@@ -138,7 +139,7 @@ def _ratio(key: str, rate: object, exponent: int, base: int) -> tuple[int, int]:
         raise ValueError(f'{key}: must be text such as "91/100" or "0.91", not {shown(rate)}')
     if not above or not below:
         raise ValueError(f"{key}: {text} is zero, or divides by zero")
-    above, below = above * 10**base, below * 10**exponent
+    above, below = above * minor_per_unit(base), below * minor_per_unit(exponent)
     common = gcd(above, below)
     above, below = above // common, below // common
     if max(above, below) > RATIO_MOST:

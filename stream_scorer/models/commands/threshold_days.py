@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.policy_table import STRING_FIELDS
 from stream_scorer.core.mapping.mapping import BASE_AMOUNT
+from stream_scorer.core.mapping.minor_units import in_units
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundles.bundle import Manifest
 from stream_scorer.training.budget import JudgedDays
@@ -27,7 +28,7 @@ UInt8 = NDArray[np.uint8]
 
 _DAY_MS = 86_400_000
 _FEWEST_DAYS = 7
-"""If fewer days have their complete history, all days are used, and that is reported."""
+"""If fewer such days with a complete history remain, all days are used, and that is reported."""
 _READ = ("amount_minor", BASE_AMOUNT, *STRING_FIELDS)
 """The columns of a transaction that policies read, apart from extra fields."""
 
@@ -81,14 +82,13 @@ class DaySelection:
         engine = model.features.engine
         history = engine.retention.horizon_ms - engine.retention.lateness_ms
         self._history_days = math.ceil(max(history, engine.delayed.longest_ms) / _DAY_MS)
-        complete_from = self._held.first + timedelta(days=self._history_days)
-        wanted = asked or self._held
-        if asked is None and (self._held.last - complete_from).days + 1 >= _FEWEST_DAYS:
-            wanted = Days(complete_from, self._held.last)
-        self._wanted = wanted
-        self._incomplete = max((complete_from - wanted.first).days, 0)
         train = manifest.training.train
         self._fitted = Days(train.first_day, train.last_day)
+        complete_from = self._held.first + timedelta(days=self._history_days)
+        wanted = asked or self._held
+        if asked is None and self._unfitted(complete_from, self._held.last) >= _FEWEST_DAYS:
+            wanted = Days(complete_from, self._held.last)
+        self._wanted = wanted
         held = wanted.holds(self._day)
         held &= ~self._fitted.holds(self._day)
         if not held.any():
@@ -99,6 +99,13 @@ class DaySelection:
             )
         self.chosen: Mask = held
         self._chosen_days = Days.of(self._day[held])
+        numbers = np.unique(self._day[held])
+        self._number = len(numbers)
+        self._incomplete = int((numbers < number_of(complete_from)).sum())
+
+    def _unfitted(self, first: date, last: date) -> int:
+        """Return the number of days that the model was not fitted on; 0 if ``last`` comes first."""
+        return int((~self._fitted.holds(np.arange(number_of(first), number_of(last) + 1))).sum())
 
     def after(self) -> Mask:
         """Return bool[n]: the transactions of the days on which the choice is checked."""
@@ -117,7 +124,7 @@ class DaySelection:
         judged = JudgedDays(
             np.searchsorted(numbers, self._day[rows]), len(numbers),
             data.table["is_fraud"].to_numpy()[rows].astype(np.int64),
-            amounts_of(table) / 10.0**plan.exponent,
+            in_units(amounts_of(table), plan.minor_per_unit),
         )  # fmt: skip
         at = np.flatnonzero(rows)
         events = EventBatch(table.to_batches()[0], np.zeros(len(at), np.int32), at, data.time[rows])
@@ -125,12 +132,11 @@ class DaySelection:
 
     def told(self) -> dict[str, Any]:
         """Return the chosen days, for the report."""
-        numbers = np.unique(self._day[self.chosen])
         fitted = self._fitted
         overlap = (self._wanted.holds(self._day) & fitted.holds(self._day)).any()
         return {
             "days": str(self._chosen_days),
-            "number_of_days": len(numbers),
+            "number_of_days": self._number,
             "training_days_left_out": str(fitted) if overlap else None,
             "days_with_incomplete_history": self._incomplete,
         }

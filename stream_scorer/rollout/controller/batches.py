@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.decision.routing import Routing
+from stream_scorer.core.mapping.minor_units import in_units
 from stream_scorer.ports import Int64, RawRecords
 from stream_scorer.rollout.controller.columns import EvidenceColumns, SourceColumns, Timings
 from stream_scorer.rollout.evidence.bucket_counts import Decisions, Placed, Shadowed
@@ -139,7 +140,7 @@ def waiting(
     return PendingDecisions(
         source.key[rows][mine], source.event_time[rows][mine], source.partition[rows][mine],
         source.offset[rows][mine], placed.side[mine], placed.pair[mine],
-        decisions.amount_minor[mine] / unit, decisions.outcome[mine],
+        in_units(decisions.amount_minor[mine], unit), decisions.outcome[mine],
         np.full(n, NO_OUTCOME, np.uint8),
     )  # fmt: skip
 
@@ -151,7 +152,7 @@ def waiting_in_shadow(
     return PendingDecisions(
         source.key[rows][mine], source.event_time[rows][mine], source.partition[rows][mine],
         source.offset[rows][mine], placed.side[mine], placed.pair[mine],
-        shadows.amount_minor[mine] / unit, shadows.decided[mine], shadows.outcome[mine],
+        in_units(shadows.amount_minor[mine], unit), shadows.decided[mine], shadows.outcome[mine],
     )  # fmt: skip
 
 

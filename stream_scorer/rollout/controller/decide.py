@@ -169,7 +169,7 @@ def trial_of(state: RolloutState) -> Trial | None:
         shadow_guards=tuple(each for each in guard.guards() if each.name != CALLS),
         first_look=guard.first_look,
         slow_call_us=guard.slow_call_us,
-        minor_per_unit=10 ** plan.shared_plan(0).exponent,
+        minor_per_unit=plan.shared_plan(0).minor_per_unit,
         deadline_ms=guard.deadline_seconds * 1_000,
         both_ways=plan.strategy is Strategy.CANARY and plan.ramp[0].percent == 0,
     )

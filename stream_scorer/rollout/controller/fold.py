@@ -209,8 +209,7 @@ class Controlling:
             UnavailableError: A writer schema cannot be fetched now, or the control log cannot be
                 read.
         """
-        minor = 100 if self._trial is None else self._trial.minor_per_unit
-        return decode(raw, self._numbers, self._columns, self._routings, minor)
+        return decode(raw, self._numbers, self._columns, self._routings, self._unit)
 
     def take(self, batch: ControllerBatch) -> None:
         """Count a batch.

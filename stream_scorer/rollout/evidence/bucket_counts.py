@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.decision.routing import BUCKETS, CANARY, CONTROL, Routing, salted_buckets
+from stream_scorer.core.mapping.minor_units import in_units
 from stream_scorer.rollout.evidence.anytime_bounds import Sample
 
 Int64 = NDArray[np.int64]
@@ -190,7 +191,7 @@ class Tallies:
         sums = {
             "errors": found[_ERRORS],
             "alerts": found[_ALERTS],
-            "approved_value": found[_APPROVED] / minor_per_unit,
+            "approved_value": in_units(found[_APPROVED], minor_per_unit),
         }
         return {name: Sample(of[0], of[1], count[0], count[1], stage) for name, of in sums.items()}
 

@@ -69,6 +69,8 @@ class LiveVersions:
         self._refused: dict[int, str] = {}
         self._wanted: set[int] = set()
         self._rings: Engine | None = None
+        # Versions that these rings serve, each with the revision whose plan it was compiled by.
+        self._served: set[tuple[Version, int]] = set()
         self._warming: Model | None = None
         self._fleet: ReadyVersions | None = None
         self._before: tuple[Routing, ...] = ()
@@ -286,24 +288,31 @@ class LiveVersions:
         (model,) = models_under([(bundles[version], routing.shared)], self._rings)
         if lacking := _lacking(self._rings, model):
             raise cold(version, lacking, served=version in self._bundles)
+        if self._rings is not None:
+            with self._lock:
+                self._served.add((version, routing.revision))
         return model
 
     def _fits(self, routing: Routing) -> bool:
         """Whether the versions of a revision, which are in memory, can decide; refuse it if not."""
         try:
             for version in dict.fromkeys(routing.versions.values()):
-                self._model(version, self._bundles, routing)
+                # A plan, a version and the rings do not change: to compile it once is enough.
+                if (version, routing.revision) not in self._served:
+                    self._model(version, self._bundles, routing)
         except ModelError as error:
             self._refused[routing.revision] = str(error)
             return False
         return True
 
-    def _unload(self, usable: Iterable[Routing]) -> list[Bundle]:
+    def _unload(self, usable: Sequence[Routing]) -> list[Bundle]:
         """Remove the bundles that no revision names from memory, and return them.
 
         Bundles of the revisions that were published before stay, because a batch may still use
         them.
         """
+        revisions = {each.revision for each in usable}
+        self._served = {each for each in self._served if each[1] in revisions}
         shown = () if self._fleet is None else self._fleet.routings
         kept = (*usable, *shown, *self._before)
         named = {version for each in kept for version in each.versions.values()}

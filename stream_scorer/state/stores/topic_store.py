@@ -50,16 +50,11 @@ class TopicStore:
 
         Raises:
             StateError: It has another number of partitions.
-            UnavailableError: A topic does not exist, or the broker does not answer.
+            SettingsError: A topic does not exist.
+            UnavailableError: The broker does not answer.
         """
         topics = [self._kafka.topics.transactions, self.topic]
-        found = partitions(admin(self._kafka), self._kafka, None)
-        for topic in topics:
-            if topic not in found:
-                raise UnavailableError(
-                    f"topic {topic} does not exist",
-                    "create it, for example with `stream-scorer topics create`",
-                )
+        found = partitions(admin(self._kafka), self._kafka, topics)
         wanted, here = (len(found[topic]) for topic in topics)
         if wanted != here:
             raise StateError(

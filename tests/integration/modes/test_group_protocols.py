@@ -262,8 +262,8 @@ def test_a_topic_that_does_not_exist_is_named(
 ) -> None:
     settings = kafka_settings(bootstrap=broker.bootstrap, group_protocol=protocol)
     with ScorerProcess(settings, tmp_path / "log", "--from", "earliest") as scorer:
-        assert scorer.wait() == 5, scorer.said
-        assert f"topic {settings.topics.transactions} does not exist" in scorer.said
+        assert scorer.wait() == 2, scorer.said
+        assert f"topic {settings.topics.transactions}: does not exist" in scorer.said
 
 
 @pytest.mark.thorough

@@ -5,6 +5,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.kafka.loop.work_interface import Stages
@@ -59,3 +61,30 @@ def test_a_mapping_that_waits_changes_no_decision(tmp_path: Path) -> None:
     old, new = plan_of("Gross"), plan_of("total")
     fleet = ready(bundle, revision(1, old), revision(2, new, NOW * 2))
     assert features(following(fleet)) == pinned(bundle.model(old), old)
+
+
+def test_only_the_first_batch_compares_mappings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = 0
+    reads_as = Plan.reads_as
+
+    def counted(plan: Plan, other: Plan) -> bool:
+        nonlocal compared
+        compared += 1
+        return reads_as(plan, other)
+
+    # The first decides; rings keep a field as the second, which reads alike, and the third do.
+    plans = plan_of("Gross"), plan_of("Gross"), plan_of("total")
+    begin = None, NOW * 2, NOW * 3
+    revisions = [revision(n, *each) for n, each in enumerate(zip(plans, begin, strict=True), 1)]
+    scoring = work(versions=following(ready(write_model(tmp_path), *revisions)))
+    batch = raw([record(number) for number in range(COUNT)])
+    monkeypatch.setattr(Plan, "reads_as", counted)
+    first = scoring.compute(batch, Stages())
+    made = decisions(first)
+    assert (len(made), compared > 0) == (COUNT, True)
+    scoring.undo(first)
+    compared = 0
+    assert decisions(scoring.compute(batch, Stages())) == made
+    assert compared == 0

@@ -147,6 +147,14 @@ def test_days_that_the_model_was_fitted_on_are_left_out(data: Path, tmp_path: Pa
         chosen(data, tmp_path, model="fraud:1.1.0", days=days, replace=True)
 
 
+def test_fitted_days_do_not_count_as_complete_ones(data: Path, tmp_path: Path) -> None:
+    # All 15 days with a complete history, from 2018-05-08 on, are days that it was fitted on.
+    found = chosen(data, tmp_path, model="fraud:1.1.0", budget=5.0)
+    assert (found["days"], found["number_of_days"]) == ("2018-04-01:2018-05-07", 37)
+    assert found["days_with_incomplete_history"] == 37
+    assert found["training_days_left_out"] == "2018-05-08:2018-07-24"
+
+
 def test_what_cannot_be_done_is_refused(data: Path, tmp_path: Path) -> None:
     (tmp_path / "policy.png").write_text("mine")
     with pytest.raises(SettingsError, match=r"policy\.png: exists already"):

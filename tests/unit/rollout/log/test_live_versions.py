@@ -1,6 +1,6 @@
 """A plan for which a loaded version has no history is refused, and warmed after a restart."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +10,9 @@ import pytest
 
 from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.decision.routing import Routing
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.features.compile import Engine
+from stream_scorer.models.bundles.loader import Bundle, models_under
 from stream_scorer.rollout.log import live_versions
 from stream_scorer.rollout.log.live_versions import LiveVersions
 from stream_scorer.settings import Models, Settings
@@ -130,3 +133,23 @@ def test_a_plan_without_the_extra_field_is_refused(log: Log, start: Start) -> No
     assert "gross" in versions.fleet.refused[2]
     log.add(revision(3, OLD))
     wait_until(lambda: shown(versions)[-1] == 3, "the third is shown")
+
+
+def test_a_version_is_compiled_alone_only_once(
+    log: Log, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone: list[int] = []
+
+    def counted(asked: Sequence[tuple[Bundle, Plan]], rings: Engine | None = None) -> Any:
+        if len(asked) == 1:
+            alone.append(asked[0][1].revision)
+        return models_under(asked, rings)
+
+    monkeypatch.setattr(live_versions, "models_under", counted)
+    log.add(revision(1, OLD))
+    versions = start()
+    for number in (2, 3, 4):
+        log.add(revision(number, OLD, LATER + number))
+        wait_until(lambda: shown(versions)[-1] == number, "it is shown")  # noqa: B023 called here
+    assert shown(versions) == [1, 2, 3, 4]
+    assert [alone.count(number) for number in (2, 3, 4)] == [1, 1, 1]

@@ -1,13 +1,16 @@
-"""A batch of the state topic that cannot be inflated is skipped, and counted once."""
+"""Batches of the state topic that cannot be inflated are skipped; a missing topic is refused."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError
 
+from stream_scorer.errors import SettingsError
 from stream_scorer.kafka.reading import read_to_end
 from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoints.ownership import Owner
+from stream_scorer.state.stores import topic_store
 from stream_scorer.state.stores.topic_store import TopicStore
 from stream_scorer.telemetry import Event, RecordsSkipped
 
@@ -75,3 +78,16 @@ def test_a_batch_that_cannot_be_inflated_is_counted_once(monkeypatch: pytest.Mon
     assert set(consumer.seeks) == {BEHIND}
     why = "its batch is too large to be inflated"
     assert told == [RecordsSkipped("state", BEHIND - FIRST, 0, FIRST, why)]
+
+
+@pytest.mark.parametrize("name", ["transactions", "state"])
+def test_a_missing_topic_is_a_wrong_setting(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kafka = Kafka()
+    topics = (kafka.topics.transactions, kafka.topics.state)
+    missing = getattr(kafka.topics, name)
+    there = {topic: SimpleNamespace(partitions=[0]) for topic in topics if topic != missing}
+    client = SimpleNamespace(list_topics=lambda **_: SimpleNamespace(topics=there))
+    monkeypatch.setattr(topic_store, "admin", lambda _: client)
+    with pytest.raises(SettingsError, match=f"topic {missing}: does not exist") as raised:
+        TopicStore(kafka, Owner("g", "t")).refuse_layout()
+    assert raised.value.exit_code == 2
