@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 
 from stream_scorer.client import Decision, DecisionTopic, UnreadableRecord
 from stream_scorer.errors import SchemaError, SettingsError
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.models.bundles.bundle import read_manifest
 from stream_scorer.models.stores.store import FolderStore, find
 from stream_scorer.registry.sources import reader_schema
@@ -62,7 +62,7 @@ def topic(settings: Kafka) -> DecisionTopic:
 @contextlib.contextmanager
 def transaction(settings: Kafka, name: str) -> Iterator[Callable[..., None]]:
     """Produce in one transaction, which the caller leaves open or ends."""
-    producer = Producer(config.producer(settings, name))
+    producer = Producer(client_options.producer(settings, name))
     producer.init_transactions(10)
     producer.begin_transaction()
 
