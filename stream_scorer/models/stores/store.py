@@ -12,8 +12,8 @@ from typing import Protocol
 from stream_scorer.core.events.plan import PARTS
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.models.bundles.bundle import MANIFEST
-from stream_scorer.models.bundles.folder import Folder, LocalFolder
 from stream_scorer.models.bundles.plan_signature import BYTES_MOST, SUFFIX
+from stream_scorer.models.bundles.read_files import Folder, LocalFolder
 
 PLAN = "plan.toml"
 PLAN_BYTES_MOST = 1024 * 1024

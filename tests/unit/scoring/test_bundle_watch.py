@@ -9,8 +9,8 @@ from queue import Empty, SimpleQueue
 import pytest
 
 from stream_scorer.errors import ModelError
-from stream_scorer.models.bundles.folder import LocalFolder
 from stream_scorer.models.bundles.loader import Bundle, load_bundle, verify_again
+from stream_scorer.models.bundles.read_files import LocalFolder
 from stream_scorer.models.stores.deployment import Deployment, load_models
 from stream_scorer.scoring.bundle_watch import BundleWatch
 from stream_scorer.settings import MODELS_DIRECTORY, Models, Settings
