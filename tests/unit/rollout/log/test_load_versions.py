@@ -10,8 +10,8 @@ import pytest
 
 from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.decision.routing import Routing
-from stream_scorer.rollout.log import live_versions
-from stream_scorer.rollout.log.live_versions import LiveVersions
+from stream_scorer.rollout.log import load_versions
+from stream_scorer.rollout.log.load_versions import LiveVersions
 from stream_scorer.settings import Models, Settings
 from stream_scorer.telemetry import Event, RevisionRefused
 from tests.support.faults.process import wait_until
@@ -50,8 +50,8 @@ class Log:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     made = Log()
-    monkeypatch.setattr(live_versions, "ControlLog", lambda *_: made)
-    monkeypatch.setattr(live_versions, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(load_versions, "ControlLog", lambda *_: made)
+    monkeypatch.setattr(load_versions, "_POLL_SECONDS", 0.01)
     return made
 
 
