@@ -15,10 +15,10 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from stream_scorer.errors import RegistryUnavailableError, SchemaError, SettingsError
 from stream_scorer.registry.answer_limits import AnswerTooLargeError, bound_answers, is_outage
-from stream_scorer.registry.failing_ids import FailingIds
 from stream_scorer.registry.lookup_budget import WAITED_FOR, WAITS, LookupBudget
 from stream_scorer.registry.references import inline
 from stream_scorer.registry.schema_cache import RecentSchemas
+from stream_scorer.registry.unknown_ids import FailingIds
 from stream_scorer.settings import Registry
 
 # Subject, version, schema, a subject's own rule.
