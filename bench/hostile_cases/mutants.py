@@ -48,6 +48,7 @@ FILES: Final[Mapping[str, str]] = {
     "dead_letters/format.py": "terminal,replay",
     "kafka/reading/read_limit.py": "reads",
     "rollout/plan/fold_commands.py": "command",
+    "rollout/plan/newer_versions.py": "command",
     "rollout/plan/control_record.py": "command",
     "core/events/plan.py": "plan",
     "bounded_http.py": "probe",
