@@ -28,6 +28,7 @@ FILES: Final[Mapping[str, str]] = {
     "codec/records/record.py": "rollout,activations,summaries,drift-events",
     "registry/lookup_budget.py": "lookup",
     "registry/http_registry.py": "lookup",
+    "registry/unknown_ids.py": "lookup",
     "registry/answer_limits.py": "lookup",
     "registry/server.py": "registry",
     "registry/server_store.py": "registry",
