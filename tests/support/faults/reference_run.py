@@ -18,7 +18,7 @@ import fastavro
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.core.rings.rings import BUCKETS
+from stream_scorer.core.rings.buckets import BUCKETS
 from stream_scorer.dead_letters.format import parse
 from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import client_options

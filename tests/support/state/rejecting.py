@@ -10,7 +10,7 @@ from typing import Any
 from confluent_kafka import Producer
 
 from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.core.rings.rings import BUCKETS
+from stream_scorer.core.rings.buckets import BUCKETS
 from stream_scorer.dead_letters.progress import Selection
 from stream_scorer.dead_letters.replay import Replayed, replay
 from stream_scorer.kafka.reading.read_to_end import read_all
