@@ -13,12 +13,11 @@ from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import (
     PLAN,
     BundleStore,
-    choose,
-    find,
     read_plan_parts,
     read_plan_text,
     read_signature,
 )
+from stream_scorer.models.stores.choose_version import choose, find
 from stream_scorer.ports import Start
 from stream_scorer.settings import PRODUCTION, Settings
 

@@ -17,7 +17,6 @@ from stream_scorer.models.bundles.read_files import Folder, LocalFolder
 
 PLAN = "plan.toml"
 PLAN_BYTES_MOST = 1024 * 1024
-_REFERENCE = re.compile(r"([a-z][a-z0-9_-]{0,63})(?::([0-9]+\.[0-9]+\.[0-9]+))?")
 _VERSION = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}")
 
 
@@ -215,32 +214,3 @@ def stored_under(places: Iterable[tuple[str, str]]) -> list[Stored]:
     """Return those of (folder, folder in it) that are named as bundles are, in order."""
     found = [Stored(name, version) for name, version in places if _VERSION.fullmatch(version)]
     return sorted(found, key=lambda stored: stored.order)
-
-
-def find(store: BundleStore, reference: str) -> Folder:
-    """Return where a bundle lies.
-
-    Args:
-        store: Of bundles.
-        reference: ``NAME:VERSION``, or ``NAME`` for the highest version.
-
-    Raises:
-        ModelError: Not a reference, or no such bundle.
-        UnavailableError: The store does not answer.
-    """
-    return store.folder(choose(store, reference))
-
-
-def choose(store: BundleStore, reference: str) -> Stored:
-    """Return which bundle a reference means; see :func:`find`."""
-    match = _REFERENCE.fullmatch(reference)
-    if match is None:
-        raise ModelError(f"model {reference!r}: not a reference", "write NAME or NAME:1.2.3")
-    name, version = match.groups()
-    stored = store.bundles()
-    versions = [bundle for bundle in stored if bundle.name == name]
-    chosen = [bundle for bundle in versions if version in (None, bundle.version)]
-    if not chosen:
-        known = ", ".join(bundle.label for bundle in versions or stored) or "none"
-        raise ModelError(f"model {reference}: not in {store.shown}", f"there are: {known}")
-    return chosen[-1]
