@@ -12,8 +12,8 @@ from stream_scorer import settings
 from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.models.bundles.verify_files import read_seal
-from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.choose_version import find
+from stream_scorer.models.stores.remote import open_store
 
 PREFIX = "features."
 """In front of the name of a feature's Arrow column."""

@@ -12,9 +12,9 @@ from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.plan_signature import SUFFIX, sign_plan
 from stream_scorer.models.bundles.read_files import LocalFolder
 from stream_scorer.models.bundles.trust import Trust, trust_of
+from stream_scorer.models.stores.choose_version import find
 from stream_scorer.models.stores.deployment import plan_files
 from stream_scorer.models.stores.remote import open_store
-from stream_scorer.models.stores.choose_version import find
 from stream_scorer.security import keys
 from stream_scorer.security.audit_access import open_audit
 from stream_scorer.security.keys import KeyPair, key_id, read_private

@@ -9,6 +9,7 @@ from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundles.loader import Bundle, load_bundle, models_of
 from stream_scorer.models.bundles.plan_signature import check_plan
 from stream_scorer.models.bundles.trust import Trust, trust_of
+from stream_scorer.models.stores.choose_version import choose, find
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import (
     PLAN,
@@ -17,7 +18,6 @@ from stream_scorer.models.stores.store import (
     read_plan_text,
     read_signature,
 )
-from stream_scorer.models.stores.choose_version import choose, find
 from stream_scorer.ports import Start
 from stream_scorer.settings import PRODUCTION, Settings
 

@@ -18,8 +18,8 @@ from stream_scorer.client import Decision, DecisionTopic, UnreadableRecord
 from stream_scorer.errors import SchemaError, SettingsError
 from stream_scorer.kafka.topics import client_options
 from stream_scorer.models.bundles.bundle import read_manifest
-from stream_scorer.models.stores.store import FolderStore
 from stream_scorer.models.stores.choose_version import find
+from stream_scorer.models.stores.store import FolderStore
 from stream_scorer.registry.sources import reader_schema
 from stream_scorer.settings import MODELS_DIRECTORY, Kafka
 from tests.support.faults.reference_run import feed, outcome, scored, transactions
