@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.fields import MISSING
+from stream_scorer.core.events.read_only import read_only
 from stream_scorer.core.events.strings import string_views
 from stream_scorer.core.kernels.dumping import load_rings
 from stream_scorer.core.kernels.folding import JOURNAL_WIDTH, fold_rows
@@ -194,6 +195,7 @@ class CustomerRings:
             The journal of this batch's changes.
         """
         offsets, data = string_views(columns.customer_id)
+        times, amounts = read_only(columns.event_time), read_only(columns.amount_minor)
         places = rows if places is None else places
         self._batches += 1
         width = JOURNAL_WIDTH + len(self.fields)
@@ -212,7 +214,7 @@ class CustomerRings:
                 at, journal.length, newest = fold_rows(
                     self._store, self._shape, self._limits, program, self._scratch,
                     rows, places, at, skip, offsets, data, placed, columns.transaction,
-                    columns.event_time, columns.amount_minor, columns.kept, journal.number,
+                    times, amounts, columns.kept, journal.number,
                     journal.entries, journal.length, verdict, written,
                     program.filtered if len(program.filtered) else None,
                 )  # fmt: skip
