@@ -25,7 +25,7 @@ from bench.harness.arena import FULL, PARTITIONS, Arena
 from bench.harness.process import Contender, until
 from bench.harness.script import Number, Script, say, table
 from bench.verdicts.handover import Counted, Phase, counted, failures, report
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.producing.transactions import TransactionEncoder
 from stream_scorer.state.stores.topic_store import publish
@@ -102,7 +102,7 @@ class SteadyInput(threading.Thread):
         self._rate = rate
         self._encode = TransactionEncoder(arena.settings.registry)
         self._producer = Producer(
-            config.common(arena.settings.kafka)
+            client_options.common(arena.settings.kafka)
             | {"enable.idempotence": True, "partitioner": "murmur2_random", "linger.ms": 5}
         )
         self._enough = threading.Event()

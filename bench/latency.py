@@ -19,7 +19,7 @@ from confluent_kafka import Consumer, TopicPartition
 from bench.harness.arena import FULL, PARTITIONS, Arena
 from bench.harness.process import Contender
 from bench.harness.script import Number, Script, table
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.ports import Float64
 
 _WARM_UP_SECONDS = 2
@@ -45,7 +45,8 @@ class Reader:
 
     def __init__(self, arena: Arena, topic: str) -> None:
         self._consumer = Consumer(
-            config.reader(arena.settings.kafka, f"{topic}-reader") | {"enable.partition.eof": False}
+            client_options.reader(arena.settings.kafka, f"{topic}-reader")
+            | {"enable.partition.eof": False}
         )
         self._consumer.assign([TopicPartition(topic, part, 0) for part in range(PARTITIONS)])
         self._taken: list[tuple[float, list[Any]]] = []

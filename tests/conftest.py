@@ -35,7 +35,7 @@ import pytest
 
 from stream_scorer import redaction
 from stream_scorer.devkafka import DevKafka
-from stream_scorer.kafka.topics.our_topics import PARTITIONS, create_topics
+from stream_scorer.kafka.topics.create_topics import PARTITIONS, create_topics
 from stream_scorer.settings import Kafka, Topics
 from tests.support.effort import FULL
 

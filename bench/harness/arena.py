@@ -19,9 +19,9 @@ from stream_scorer.devkafka import DevKafka
 from stream_scorer.devkafka.child import as_environment
 from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.kafka.reading.read_to_end import read_all
-from stream_scorer.kafka.topics.config import common
+from stream_scorer.kafka.topics.client_options import common
+from stream_scorer.kafka.topics.create_topics import COMPACTED
 from stream_scorer.kafka.topics.offsets import LATEST, offsets
-from stream_scorer.kafka.topics.our_topics import COMPACTED
 from stream_scorer.producing.transactions import open_feed
 from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.settings import load_settings

@@ -17,7 +17,7 @@ from stream_scorer.core.decision.observe import PartitionRings, observe
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet
-from stream_scorer.core.rings.rings import BUCKETS
+from stream_scorer.core.rings.buckets import BUCKETS
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.ports import Int64
 from stream_scorer.settings import Kafka

@@ -1,8 +1,9 @@
 """The two loops that the scorer is compared with, each as short and as fast as we can write it.
 
-Both are exactly-once, with the scorer's own librdkafka options (``kafka/topics/config.py``) and its
-largest batch. They use what a good engineer would: ``produce_batch``, offsets from the consumer's
-position, schemas parsed once and without logical types, one call of the model per batch.
+Both are exactly-once, with the scorer's own librdkafka options
+(``kafka/topics/client_options.py``) and its largest batch. They use what a good engineer would:
+``produce_batch``, offsets from the consumer's position, schemas parsed once and without logical
+types, one call of the model per batch.
 """
 
 import io
@@ -16,7 +17,7 @@ import numpy as np
 import skops.io
 from confluent_kafka import Consumer, Message, Producer
 
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.models.bundles.bundle import MODEL, read_manifest
 from stream_scorer.registry.sources import open_registry
 from stream_scorer.settings import Settings
@@ -50,9 +51,9 @@ def run_loop(settings: Settings, work: Work) -> None:
     # As large as ours: every row pays the broker's round trips once per as many records.
     most = settings.scorer.maximum_batch
     output = kafka.topics.decisions
-    consumer = Consumer(config.consumer(kafka) | {"auto.offset.reset": "earliest"})
+    consumer = Consumer(client_options.consumer(kafka) | {"auto.offset.reset": "earliest"})
     consumer.subscribe([kafka.topics.transactions])
-    producer = Producer(config.producer(kafka, f"{kafka.group}-{kafka.instance}"))
+    producer = Producer(client_options.producer(kafka, f"{kafka.group}-{kafka.instance}"))
     producer.init_transactions()
     while True:
         first = consumer.poll(_WAIT_SECONDS)

@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 from bench.harness.arena import PARTITIONS, Arena
 from bench.harness.process import Contender, until
 from bench.verdicts.state import Size, round_rates
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.settings import Settings
 from stream_scorer.state.stores.topic_store import publish
 
@@ -33,7 +33,7 @@ class Feed:
     def __init__(self, settings: Settings) -> None:
         self._topic = settings.kafka.topics.transactions
         self._producer = Producer(
-            config.producer(settings.kafka, f"{self._topic}-feed")
+            client_options.producer(settings.kafka, f"{self._topic}-feed")
             | {"transaction.timeout.ms": _SEND_SECONDS * 1_000, "linger.ms": 20}
         )
         self._producer.init_transactions(_SEND_SECONDS)

@@ -24,7 +24,7 @@ from bench.hostile_cases.host.requests import Answering, served
 from bench.latency import Reader, ages
 from stream_scorer.demo.verifier import verify
 from stream_scorer.errors import SchemaError
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.registry.sources import FileRegistry
 
 RATE, SECONDS, ROUNDS = 2_000, 15, 3
@@ -91,7 +91,7 @@ class Stranger(threading.Thread):
     def __init__(self, arena: Arena, topic: str, values: Sequence[bytes | None]) -> None:
         super().__init__(name="stranger", daemon=True)
         self.sent = 0
-        self._options = config.common(arena.settings.kafka) | {"linger.ms": 5}
+        self._options = client_options.common(arena.settings.kafka) | {"linger.ms": 5}
         self._topic = topic
         self._values = values
         self._over = threading.Event()

@@ -18,7 +18,7 @@ from bench.parity_steps.streams import (
     read,
     wait,
 )
-from stream_scorer.kafka.topics.our_topics import create_topics
+from stream_scorer.kafka.topics.create_topics import create_topics
 
 _JOIN_AT, _KILL_AT, _RETURN_AT = 0.1, 0.25, 0.8
 _SESSION_MS = 6_000

@@ -16,7 +16,7 @@ from bench.parity_steps.labels import Labels
 from bench.parity_steps.outcomes import Outcomes, places, published
 from stream_scorer.codec.writing.encode import ColumnEncoder
 from stream_scorer.kafka.reading.paced_producer import Riders
-from stream_scorer.kafka.topics.our_topics import create_topics
+from stream_scorer.kafka.topics.create_topics import create_topics
 from stream_scorer.producing.transactions import TransactionEncoder, open_feed
 from stream_scorer.registry.sources import open_registry, reader_schema
 from stream_scorer.settings import Settings

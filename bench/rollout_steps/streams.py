@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.models.bundles.loader import Bundle, load_bundle
-from stream_scorer.models.stores.store import FolderStore, find
+from stream_scorer.models.stores.choose_version import find
+from stream_scorer.models.stores.store import FolderStore
 from stream_scorer.ports import Float64, Int64
 from stream_scorer.rollout.evidence.anytime_bounds import Sample, look_number
 from stream_scorer.rollout.evidence.costs import BoundedCosts

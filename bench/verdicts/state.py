@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.harness.gates import rate
 from bench.harness.script import missed
-from stream_scorer.core.rings.rings import BUCKETS
+from stream_scorer.core.rings.buckets import BUCKETS
 from stream_scorer.ports import Int64
 from stream_scorer.state.checkpoints.schedule import BUCKET_BYTES
 

@@ -26,7 +26,7 @@ from stream_scorer.core.events.batch import (
 )
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.kernels.store import NEVER
-from stream_scorer.core.rings.rings import BUCKETS
+from stream_scorer.core.rings.buckets import BUCKETS
 from stream_scorer.errors import ModelError
 from stream_scorer.tables.columns import plain
 from stream_scorer.tables.order import refuse_disorder

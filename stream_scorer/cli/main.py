@@ -17,7 +17,7 @@ from confluent_kafka import KafkaException
 from typer.core import TyperCommand, TyperGroup
 
 from stream_scorer.errors import StreamScorerError
-from stream_scorer.kafka.topics.config import refused_option
+from stream_scorer.kafka.topics.client_options import refused_option
 from stream_scorer.redaction import redacted
 from stream_scorer.terminal_text import write_error
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from stream_scorer.cli.options import ClusterJsonOptions, CommandGroup
-from stream_scorer.kafka.topics.our_topics import INPUT_DAYS, PARTITIONS, create_topics
+from stream_scorer.kafka.topics.create_topics import INPUT_DAYS, PARTITIONS, create_topics
 
 # As many as Kafka's protocol can say would end its controller; so many a large cluster has in all.
 _MOST_PARTITIONS, _MOST_COPIES = 100_000, 1_000

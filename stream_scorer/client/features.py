@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from stream_scorer import settings
 from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles.trust import trust_of
-from stream_scorer.models.bundles.verify import read_seal
+from stream_scorer.models.bundles.verify_files import read_seal
+from stream_scorer.models.stores.choose_version import find
 from stream_scorer.models.stores.remote import open_store
-from stream_scorer.models.stores.store import find
 
 PREFIX = "features."
 """Prefix of the name of a feature's Arrow column."""

@@ -9,7 +9,7 @@ from stream_scorer.errors import SettingsError
 from stream_scorer.kafka.client.consumer import ConsumerError
 from stream_scorer.kafka.reading.read_limit import ReadLimit
 from stream_scorer.kafka.reading.unreadable_batches import PassingConsumer
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.consumer_errors import refuse_unreadable
 from stream_scorer.kafka.topics.offsets import unreachable
 from stream_scorer.ports import RawRecords
@@ -35,13 +35,13 @@ class PartitionReader:
         self._kafka = kafka
         self._topic = topic
         self._next = dict(start)
-        options = config.reader(kafka, f"{kafka.group}-client")
+        options = client_options.reader(kafka, f"{kafka.group}-client")
         # What retention deletes before it is read is reported, not skipped.
         options["auto.offset.reset"] = "error"
         try:
             self._consumer = PassingConsumer(options, topic)
         except KafkaException as error:
-            raise config.refused_option(error) or unreachable(kafka, error) from error
+            raise client_options.refused_option(error) or unreachable(kafka, error) from error
         self._consumer.assign(self._next)
 
     def to(self, ends: Mapping[int, int], maximum: int) -> Iterator[RawRecords]:

@@ -24,9 +24,9 @@ from stream_scorer.errors import FencedError, OffsetsError, UnavailableError
 from stream_scorer.kafka.client.consumer import ColumnConsumer
 from stream_scorer.kafka.membership.transactional_id import command, fence_former
 from stream_scorer.kafka.reading.read_to_end import read
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
+from stream_scorer.kafka.topics.create_topics import largest_record
 from stream_scorer.kafka.topics.offsets import admin, bounds, partitions
-from stream_scorer.kafka.topics.our_topics import largest_record
 from stream_scorer.settings import Kafka, Settings
 
 _BYTES = 16_000_000
@@ -95,7 +95,7 @@ def replay(
     kafka, group = settings.kafka, settings.replay.group
     topics = (kafka.topics.dead_letters, kafka.topics.transactions)
     numbers = partitions(admin(kafka), kafka, topics)
-    consumer = ColumnConsumer(config.reader(kafka, group), kafka.topics.dead_letters)
+    consumer = ColumnConsumer(client_options.reader(kafka, group), kafka.topics.dead_letters)
     copier: LetterCopier | None = None
     sources = LetterSources(kafka)
     report = Replayed()
@@ -385,8 +385,10 @@ def _why_not(letter: DeadLetter, topic: str, *, gone: bool) -> str:
     if None in letter.omitted.values():
         return "it leaves out what could not be read"
     size = letter.size_of_copy(topic)
-    if size > config.MESSAGE_BYTES_MAX:
-        return f"its copy has {size} bytes, and a copy has at most {config.MESSAGE_BYTES_MAX}"
+    if size > client_options.MESSAGE_BYTES_MAX:
+        return (
+            f"its copy has {size} bytes, and a copy has at most {client_options.MESSAGE_BYTES_MAX}"
+        )
     if letter.omitted and gone:
         return "retention took the original, of which it leaves out a part"
     return ""

@@ -17,7 +17,7 @@ from stream_scorer.dead_letters.format import ORIGINAL_BYTES_MAX, DeadLetter, si
 from stream_scorer.kafka.client.consumer import ConsumerError
 from stream_scorer.kafka.reading.read_limit import ReadLimit
 from stream_scorer.kafka.reading.unreadable_batches import PassingConsumer
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.offsets import unreachable
 from stream_scorer.ports import Headers, RawRecords
 from stream_scorer.settings import Kafka
@@ -87,7 +87,7 @@ class LetterSources:
     def _read(self, partition: int, first: int, last: int) -> Iterator[RawRecords]:
         """Yield the committed records between two offsets, both included, and possibly more."""
         if self._consumer is None:
-            options = config.reader(self._kafka, f"{self._kafka.group}-reader")
+            options = client_options.reader(self._kafka, f"{self._kafka.group}-reader")
             self._consumer = PassingConsumer(options, self._topic, _NO_LIMIT)
         self._consumer.assign({partition: first})
         position = first

@@ -37,8 +37,8 @@ from stream_scorer.devkafka import DevKafka
 from stream_scorer.errors import StreamScorerError, UnavailableError
 from stream_scorer.kafka.reading.paced_producer import Feed
 from stream_scorer.kafka.reading.read_to_end import read_all
+from stream_scorer.kafka.topics.create_topics import create_topics
 from stream_scorer.kafka.topics.lag import read_lag
-from stream_scorer.kafka.topics.our_topics import create_topics
 from stream_scorer.processes.signals import handled
 from stream_scorer.producing.labels import LabelledSender
 from stream_scorer.producing.transactions import TransactionEncoder, open_feed

@@ -31,7 +31,7 @@ from stream_scorer.demo.verdict import (
     split,
 )
 from stream_scorer.kafka.reading.read_limit import ReadLimit
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.offsets import bounds, unreachable
 from stream_scorer.ports import Float64, Int64
 from stream_scorer.registry.sources import narrowed, open_registry, reader_schema
@@ -106,7 +106,7 @@ class Verifier:
         self.first_count = 0
         starts = {topic: bounds(kafka, topic)[0] for topic in self._topics}
         self._positions = {(t, p): at for t, start in starts.items() for p, at in start.items()}
-        self._consumer = Consumer(config.reader(kafka, f"{kafka.group}-verifier"))
+        self._consumer = Consumer(client_options.reader(kafka, f"{kafka.group}-verifier"))
         self._consumer.assign([TopicPartition(t, p, at) for (t, p), at in self._positions.items()])
 
     def read_more(self, seconds: float = _POLL_SECONDS) -> int:
@@ -229,7 +229,7 @@ class Verifier:
         places: list[int] = []
         timestamps: list[int] = []
         pending = {p for p in low if low[p] < high[p]}
-        consumer = Consumer(config.reader(self._kafka, f"{self._kafka.group}-verifier"))
+        consumer = Consumer(client_options.reader(self._kafka, f"{self._kafka.group}-verifier"))
         topic = self._kafka.topics.transactions
         try:
             consumer.assign([TopicPartition(topic, p, low[p]) for p in pending])

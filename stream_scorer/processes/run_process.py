@@ -1,14 +1,11 @@
 """The parts of every long-running process: metrics, probes, lag, and a graceful end on a signal."""
 
 import gc
-import os
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from types import FrameType
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry
@@ -23,7 +20,7 @@ from stream_scorer.observability.logging import process_logger
 from stream_scorer.observability.metrics import ready_gauge
 from stream_scorer.observability.progress import Progress
 from stream_scorer.observability.render import Renderer
-from stream_scorer.processes.signals import handled, tell_of_stopping
+from stream_scorer.processes.signals import asked_by_hangup, stopped_by_signals
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Event, Listener
 
@@ -161,46 +158,3 @@ def beating(
     finally:
         over.set()
         thread.join()
-
-
-@contextmanager
-def asked_by_hangup(ask: Callable[[], object]) -> Iterator[None]:
-    """Call ``ask`` on SIGHUP; it must be safe in a signal handler."""
-    with handled({signal.SIGHUP: lambda *_: ask()}):
-        # A supervisor starts its workers with it blocked, so that it kills none before the handler.
-        mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-        try:
-            yield
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-@contextmanager
-def stopped_by_signals(
-    stop: Callable[[], None], listener: Listener, seconds: float
-) -> Iterator[None]:
-    """Call ``stop`` on SIGTERM and SIGINT; exit hard when that takes longer than ``seconds``.
-
-    A hard exit loses nothing: the partition's next owner reads uncommitted records again.
-    """
-
-    def leave_hard() -> None:
-        sys.stderr.write(f"not finished within {seconds:.0f} s of the signal; exiting now\n")
-        sys.stderr.flush()
-        os._exit(1)
-
-    def handle(number: int, _: FrameType | None) -> None:
-        tell_of_stopping(number, listener)
-        timer = threading.Timer(seconds, leave_hard)
-        timer.daemon = True
-        timers.append(timer)
-        timer.start()
-        stop()
-
-    timers: list[threading.Timer] = []
-    with handled({signal.SIGTERM: handle, signal.SIGINT: handle}):
-        try:
-            yield
-        finally:
-            for timer in timers:
-                timer.cancel()

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from stream_scorer.closing import Closing
 from stream_scorer.errors import SettingsError, StreamScorerError
-from stream_scorer.kafka.topics.config import refused_option
+from stream_scorer.kafka.topics.client_options import refused_option
 from stream_scorer.observability.fleet import WorkerReport
 from stream_scorer.observability.health import Health
 from stream_scorer.terminal_text import write_error

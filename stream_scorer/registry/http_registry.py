@@ -15,10 +15,10 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from stream_scorer.errors import RegistryUnavailableError, SchemaError, SettingsError
 from stream_scorer.registry.answer_limits import AnswerTooLargeError, bound_answers, is_outage
-from stream_scorer.registry.failing_ids import FailingIds
 from stream_scorer.registry.lookup_budget import WAITED_FOR, WAITS, LookupBudget
 from stream_scorer.registry.references import inline
 from stream_scorer.registry.schema_cache import RecentSchemas
+from stream_scorer.registry.unknown_ids import FailingIds, UnknownIds
 from stream_scorer.settings import Registry
 
 # Subject, version, schema, a subject's own rule.
@@ -26,9 +26,6 @@ _UNKNOWN_CODES: Final = {40401, 40402, 40403, 40408}
 _REFUSED_STATUS: Final = {409, 422}
 _OUTAGE_STATUS: Final = {401, 403, 408, 429, 502, 503, 504}
 """The registry, or a proxy in front of it, answers for no id."""
-_NEGATIVES_MAX: Final = 10_000
-_ID_MAX: Final = 2**31 - 1
-"""A registry numbers schemas from 1 in a signed 32-bit integer."""
 _AT_ONCE: Final = 8
 """Maximum number of simultaneous look-ups."""
 _REFERENCES_MAX: Final = 64
@@ -65,7 +62,6 @@ class HttpRegistry:
         self._url = registry.url
         self._sleep = sleep
         self._budget = LookupBudget(registry.lookups_per_second, registry.lookups_burst, clock)
-        self._negative_seconds = registry.negative_cache_seconds
         self._clock = clock
         # We pause after a failure: the client's own retries would only delay that.
         options: dict[str, Any] = {
@@ -92,7 +88,7 @@ class HttpRegistry:
         self._lock = threading.Lock()
         self._asked: dict[int, Future[str]] = {}
         self._texts: RecentSchemas[str] = RecentSchemas(_TEXT_BYTES_MOST)
-        self._unknown: dict[int, tuple[float, SchemaError]] = {}
+        self._unknown = UnknownIds(registry.negative_cache_seconds, clock)
         self._failing = FailingIds(self._answers_others, clock)
 
     def writer_schemas(self, ids: Sequence[int], *, budgeted: bool) -> dict[int, str | SchemaError]:
@@ -131,7 +127,7 @@ class HttpRegistry:
             if text is not None:
                 return text
             try:
-                self._raise_if_unknown(schema_id)
+                self._unknown.refuse(schema_id)
             except SchemaError as error:
                 return error.as_value()
         return None
@@ -168,7 +164,7 @@ class HttpRegistry:
             self._sleep(seconds)
             with self._lock:
                 for schema_id in lacking:
-                    self._unknown.pop(schema_id, None)
+                    self._unknown.forget(schema_id)
             answers = self._ask_for(lacking)
             self._budget.give_back(sum(isinstance(each, str) for each in answers.values()))
             found |= answers
@@ -182,7 +178,7 @@ class HttpRegistry:
                 return text
             answer = self._asked.get(schema_id)
             if answer is None:
-                self._raise_if_unknown(schema_id)
+                self._unknown.refuse(schema_id)
                 asked = self._asked[schema_id] = Future()
         if answer is not None:
             return answer.result()
@@ -192,7 +188,7 @@ class HttpRegistry:
             with self._lock:
                 del self._asked[schema_id]
                 if isinstance(error, SchemaError):
-                    self._remember_unknown(schema_id, error)
+                    self._unknown.remember(schema_id, error)
             asked.set_exception(error)
             raise
         with self._lock:
@@ -236,24 +232,6 @@ class HttpRegistry:
         except _NotThereError:
             rule = self._ask(what, self._client.get_compatibility)
         return str(rule), [(v.version, self._joined(what, v.schema)) for v in found]
-
-    def _raise_if_unknown(self, schema_id: int) -> None:
-        if not 0 < schema_id <= _ID_MAX:
-            # Some registries answer such a query with an error that looks like an outage.
-            raise SchemaError(f"schema id {schema_id}: no registry gives it", "see the producer")
-        until, error = self._unknown.get(schema_id, (0.0, None))
-        if error is None:
-            return
-        if self._clock() < until:
-            raise SchemaError(error.what, error.fix)
-        del self._unknown[schema_id]
-
-    def _remember_unknown(self, schema_id: int, error: SchemaError) -> None:
-        # Corrupt headers can name any id, so the cache is bounded; the oldest entries are removed.
-        while len(self._unknown) >= _NEGATIVES_MAX:
-            del self._unknown[next(iter(self._unknown))]
-        remembered = SchemaError(error.what, error.fix)
-        self._unknown[schema_id] = (self._clock() + self._negative_seconds, remembered)
 
     def _fetch(self, schema_id: int) -> str:
         what = f"schema id {schema_id}"

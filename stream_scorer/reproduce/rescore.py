@@ -11,7 +11,8 @@ from stream_scorer.core.features.declarations import declared_plan
 from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles.loader import Bundle, load_bundle
 from stream_scorer.models.bundles.trust import Trust
-from stream_scorer.models.stores.store import BundleStore, find
+from stream_scorer.models.stores.choose_version import find
+from stream_scorer.models.stores.store import BundleStore
 
 Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]

@@ -27,11 +27,11 @@ from stream_scorer.ports import CheckpointStore
 from stream_scorer.processes.run_process import Exposed, run_process
 from stream_scorer.registry.sources import SchemaSource, open_registry, reader_schema
 from stream_scorer.rollout.log.activation_log import ActivationLog
-from stream_scorer.rollout.log.live_versions import LiveVersions
+from stream_scorer.rollout.log.load_versions import LiveVersions
 from stream_scorer.rollout.log.ready_versions import Pinned, ReadyVersions
-from stream_scorer.scoring.bundle_watch import BundleWatch
 from stream_scorer.scoring.held_partitions import HeldPartitions, HeldState
 from stream_scorer.scoring.outputs import Outcomes
+from stream_scorer.scoring.reverify_bundles import BundleWatch
 from stream_scorer.scoring.warm_up import warm
 from stream_scorer.scoring.work import Scoring, ScoringWork
 from stream_scorer.settings import Settings

@@ -18,7 +18,7 @@ from stream_scorer.core.decision.observe import PartitionRings, observe
 from stream_scorer.core.decision.summaries import summarize
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.rings.rings import bucket_of
+from stream_scorer.core.rings.buckets import bucket_of
 from stream_scorer.core.terminals.history import TerminalTable
 from stream_scorer.ports import Int64, RawRecords
 from stream_scorer.registry.sources import FileRegistry

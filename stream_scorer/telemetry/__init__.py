@@ -5,7 +5,7 @@ Next to its fields, a class declares which metrics the event changes and which l
 """
 
 # isort: off
-from stream_scorer.telemetry.batches import (
+from stream_scorer.telemetry.kafka_loop import (
     BatchAborted, BatchCommitted, BatchUnreadable, CommitSettled, ComputationHung,
     ComputationOver, DecidedBy, ProducerReborn, RecordQuarantined, ReplayLeftOut,
 )  # fmt: skip

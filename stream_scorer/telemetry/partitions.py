@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from stream_scorer.telemetry.batches import BatchCommitted
 from stream_scorer.telemetry.event import Counter, Effect, Event, Gauge, History, Line
+from stream_scorer.telemetry.kafka_loop import BatchCommitted
 from stream_scorer.telemetry.rollout import RevisionActivated
 from stream_scorer.telemetry.state import (
     CheckpointWritten,

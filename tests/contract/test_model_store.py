@@ -13,9 +13,9 @@ from stream_scorer.models.bundles import bundle_signature
 from stream_scorer.models.bundles.bundle import parse_manifest
 from stream_scorer.models.bundles.loader import load_bundle, verify_again
 from stream_scorer.models.bundles.trust import Trust
+from stream_scorer.models.stores.choose_version import find
 from stream_scorer.models.stores.deployment import Deployment, load_models
 from stream_scorer.models.stores.remote import open_store
-from stream_scorer.models.stores.store import find
 from stream_scorer.security.keys import TrustedKey, key_id
 from stream_scorer.settings import MODELS_DIRECTORY, Settings
 from tests.support.contract.object_store import object_store

@@ -11,8 +11,8 @@ import pytest
 from stream_scorer import file_url
 from stream_scorer.errors import ModelError, StateError, UnavailableError
 from stream_scorer.models.bundles.loader import load_bundle, verify_again
+from stream_scorer.models.stores.choose_version import find
 from stream_scorer.models.stores.remote import open_store
-from stream_scorer.models.stores.store import find
 from stream_scorer.state.checkpoints.formats import Bucket
 from stream_scorer.state.checkpoints.ownership import Assembly, Owner
 from stream_scorer.state.stores import background_read

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from stream_scorer.kafka.reading.read_to_end import read_all
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.settings import Kafka
 from tests.support.faults.feeding import SteadyFeed
 from tests.support.faults.process import ScorerProcess, wait_until
@@ -37,7 +37,7 @@ _TOOL = "org.apache.kafka.tools.TransactionsCommand"
 
 def offsets_read(kafka: Kafka, isolation: str, spans: list[Span]) -> set[tuple[str, int, int]]:
     """Return which records of the spans a reader with this isolation level gets."""
-    consumer = Consumer(config.reader(kafka, kafka.group) | {"isolation.level": isolation})
+    consumer = Consumer(client_options.reader(kafka, kafka.group) | {"isolation.level": isolation})
     found = set()
     for topic, partition, first, end in spans:
         consumer.assign([TopicPartition(topic, partition, first)])

@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.kafka.client.consumer import ColumnConsumer
 from stream_scorer.kafka.client.producer import ColumnProducer
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import BatchAborted, Event, PartitionsAssigned, ProducerReborn
 from tests.support.faults.process import wait_until
@@ -45,8 +45,8 @@ def test_a_hanging_call_is_abandoned_and_its_client_freed_later(
     behind: Behind, topics: Kafka
 ) -> None:
     before = len(waiting())
-    consumer = ColumnConsumer(config.member(topics), topics.topics.transactions)
-    producer = ColumnProducer(config.producer(topics, f"{topics.group}-t"))
+    consumer = ColumnConsumer(client_options.member(topics), topics.topics.transactions)
+    producer = ColumnProducer(client_options.producer(topics, f"{topics.group}-t"))
     producer.init_transactions(10.0)
     producer.begin_transaction()
     lost = behind.proxy.fault(Api.FIND_COORDINATOR, "request", "drop", ALWAYS)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.lag import read_lag
 from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets
 from stream_scorer.kafka.topics.partitioner import partition_of
@@ -38,7 +38,7 @@ class Feed(threading.Thread):
         self.enough = threading.Event()
 
     def run(self) -> None:
-        producer = Producer(config.common(self._kafka) | {"enable.idempotence": True})
+        producer = Producer(client_options.common(self._kafka) | {"enable.idempotence": True})
         topics = self._kafka.topics
         started = time.monotonic()
         for number, record in enumerate(self._records):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stream_scorer.devkafka import DevKafka, processes
-from stream_scorer.kafka.topics.our_topics import create_topics
+from stream_scorer.kafka.topics.create_topics import create_topics
 from stream_scorer.settings import Kafka
 from tests.faults.suite.scorer_with_hooks import variables
 from tests.support.faults.process import wait_until

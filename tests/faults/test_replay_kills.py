@@ -15,7 +15,7 @@ from stream_scorer.dead_letters.progress import Selection
 from stream_scorer.dead_letters.replay import replay
 from stream_scorer.errors import FencedError
 from stream_scorer.kafka.reading.read_to_end import read
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.offsets import LATEST, admin, bounds, offsets
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import Kafka, Replay, Scorer, Settings
@@ -48,7 +48,7 @@ def ours(
         (np.arange(COUNT) % PARTITIONS).astype(np.int32), np.arange(COUNT) // PARTITIONS,
         np.full(COUNT, 1_000),
     )  # fmt: skip
-    producer = Producer(config.common(kafka))
+    producer = Producer(client_options.common(kafka))
     # The originals: each partition has every fourth record, in order.
     for n in range(COUNT):
         producer.produce(kafka.topics.transactions, b"%d" % n, b"k", n % PARTITIONS)

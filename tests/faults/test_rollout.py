@@ -16,7 +16,7 @@ from stream_scorer.models.bundles import loader
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import Float64
 from stream_scorer.registry.sources import FileRegistry, reader_schema
-from stream_scorer.rollout.log import live_versions
+from stream_scorer.rollout.log import load_versions
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.plan.command_kinds import CommandKind, Step
 from stream_scorer.rollout.plan.plan_file import plan_of
@@ -161,7 +161,7 @@ def with_predictor(
             for each in real(*given)
         )
 
-    monkeypatch.setattr(live_versions, "models_under", models_under)
+    monkeypatch.setattr(load_versions, "models_under", models_under)
 
 
 class Breaks:

@@ -19,8 +19,8 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
 from stream_scorer.devkafka import DevKafka, cluster
 from stream_scorer.devkafka.processes import started_at
-from stream_scorer.kafka.topics import config
-from stream_scorer.kafka.topics.our_topics import create_topics
+from stream_scorer.kafka.topics import client_options
+from stream_scorer.kafka.topics.create_topics import create_topics
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka
 from tests.support.kafka.tools import run_tool
 
@@ -31,7 +31,7 @@ _COMMAND = [sys.executable, "-c", "from stream_scorer.cli import main; main()"]
 
 
 def _produce(settings: Kafka, *values: bytes) -> None:
-    producer = Producer(config.producer(settings, f"{settings.group}-producer"))
+    producer = Producer(client_options.producer(settings, f"{settings.group}-producer"))
     producer.init_transactions(30)
     producer.begin_transaction()
     for value in values:
@@ -40,7 +40,9 @@ def _produce(settings: Kafka, *values: bytes) -> None:
 
 
 def _consume(settings: Kafka, count: int) -> list[bytes]:
-    consumer = Consumer(config.reader(settings, settings.group) | {"enable.partition.eof": False})
+    consumer = Consumer(
+        client_options.reader(settings, settings.group) | {"enable.partition.eof": False}
+    )
     consumer.subscribe([settings.topics.transactions])
     try:
         values = [message.value() for message in consumer.consume(count, timeout=60)]

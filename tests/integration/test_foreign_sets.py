@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from bench.harness.foreign import ForeignSet, Row, add_schemas
 from stream_scorer.cli.main import app
 from stream_scorer.kafka.reading.read_to_end import read_all
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.models.stores.deployment import Deployment, load_plan
 from stream_scorer.registry.sources import INDEX, reader_schema
@@ -115,7 +115,9 @@ def schemas_in(folder: Path) -> Registry:
 
 def feed_set(kafka: Kafka, each: ForeignSet, rows: list[Row]) -> dict[int, int]:
     """Send a set's records a millisecond apart; return the next offset of each partition."""
-    producer = Producer(config.common(kafka) | {"enable.idempotence": True, "linger.ms": 20})
+    producer = Producer(
+        client_options.common(kafka) | {"enable.idempotence": True, "linger.ms": 20}
+    )
     ends = dict.fromkeys(range(PARTITIONS), 0)
     sent = 0
     for number, row in enumerate(rows):

@@ -21,7 +21,7 @@ from stream_scorer.codec.writing.encode import DecisionEncoder
 from stream_scorer.core.events.batch import NO_OUTCOME, DecisionBatch, EventBatch, Explanations
 from stream_scorer.devkafka.cluster import seed_registry
 from stream_scorer.kafka.reading.read_to_end import read_all
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.registry.server import RegistryServer
 from stream_scorer.registry.sources import reader_schema
 from stream_scorer.settings import Kafka, Registry
@@ -91,7 +91,7 @@ def newer(fields: list[dict[str, Any]]) -> None:
 def test_confluents_serializers_exchange_records_with_the_scorer(
     settings: Kafka, registry: str, client: SchemaRegistryClient
 ) -> None:
-    producer = Producer(config.common(settings))
+    producer = Producer(client_options.common(settings))
     topic = settings.topics.transactions
     writers: dict[str, tuple[str, dict[str, Any]]] = {
         "current": (reader_schema("transaction.v1"), {"channel": "ECOM"}),
@@ -171,7 +171,7 @@ def test_every_outcome_reads_with_the_first_schema_of_decisions(
     schema = reader_schema("decision.v2")
     identity = client.lookup_schema("decisions-value", Schema(schema, "AVRO")).schema_id
     values = DecisionEncoder(identity, schema, "t", 1).encode(batch, 1_700_000_000_000).to_list()
-    producer = Producer(config.common(settings))
+    producer = Producer(client_options.common(settings))
     for value in values:
         producer.produce(settings.topics.decisions, value, b"c", partition=0)
     assert producer.flush(10) == 0

@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 from stream_scorer.dead_letters.format import parse
 from stream_scorer.errors import OffsetsError, SettingsError
 from stream_scorer.kafka.reading.read_to_end import read_all
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.rekeying.process import rekey_loop
@@ -57,7 +57,9 @@ def send(
     kafka: Kafka, records: Sequence[Record], begin_ms: int, numbers: Sequence[int]
 ) -> dict[int, int]:
     """Send records a millisecond apart, each with a header; return the next offsets."""
-    producer = Producer(config.common(kafka) | {"enable.idempotence": True, "linger.ms": 20})
+    producer = Producer(
+        client_options.common(kafka) | {"enable.idempotence": True, "linger.ms": 20}
+    )
     ends = dict.fromkeys(range(PARTITIONS), 0)
     for record, number in zip(records, numbers, strict=True):
         producer.produce(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from confluent_kafka.admin import AdminClient
 
-from stream_scorer.kafka.topics.config import common
+from stream_scorer.kafka.topics.client_options import common
 from stream_scorer.settings import Kafka, Topics
 from tests.recorded.recording import DEMO, Record, read_records
 from tests.recorded.session import Tree, broker, change, with_broker, without_broker

@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from stream_scorer.kafka.reading.read_to_end import read_all
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.offsets import LATEST, bounds, offsets
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Topics
 from tests.support.faults.process import wait_until
@@ -118,7 +118,7 @@ def recorded() -> Recording:
 
 def dump(kafka: Kafka, folder: Path, files: Iterator[Path], documents: dict[str, Any]) -> Recording:
     """Read all topics, the groups' offsets, and the files in a folder."""
-    consumers = {group: Consumer(config.reader(kafka, group)) for group in GROUPS}
+    consumers = {group: Consumer(client_options.reader(kafka, group)) for group in GROUPS}
     wanted = [TopicPartition(t, p) for t in TOPICS.values() for p in bounds(kafka, t)[1]]
     committed = {
         group: [
@@ -163,7 +163,7 @@ def restore(recording: Recording, kafka: Kafka, folder: Path) -> None:
         path.write_bytes(data)
     # A recording is older than the usual retention of topics.
     kept = {"cleanup.policy": "delete", "retention.ms": "-1"}
-    admin = AdminClient(config.common(kafka))
+    admin = AdminClient(client_options.common(kafka))
     made = [
         NewTopic(TOPICS[name], len(ends), 1, config=kept) for name, ends in recording.ends.items()
     ]
@@ -172,7 +172,7 @@ def restore(recording: Recording, kafka: Kafka, folder: Path) -> None:
     for name, ends in recording.ends.items():
         _write(kafka, admin, TOPICS[name], recording.records[name], ends)
     for group, rows in recording.committed.items():
-        consumer = Consumer(config.reader(kafka, group))
+        consumer = Consumer(client_options.reader(kafka, group))
         # The binding does not accept None for an offset without metadata.
         places = [TopicPartition(*row[:3], *filter(None, row[3:])) for row in rows]
         consumer.commit(offsets=places, asynchronous=False)
@@ -189,8 +189,8 @@ def _write(
     smaller by one. Only topics that scorers write have such partitions, and no committed offset and
     no checkpoint names an offset there.
     """
-    plain = Producer(config.common(kafka) | {"enable.idempotence": True})
-    marking = Producer(config.producer(kafka, topic))
+    plain = Producer(client_options.common(kafka) | {"enable.idempotence": True})
+    marking = Producer(client_options.producer(kafka, topic))
     marking.init_transactions()
     for partition, end in enumerate(ends):
         runs: list[list[Record]] = []

@@ -20,8 +20,8 @@ from typing import Any
 from stream_scorer.demo.input import Spoiler
 from stream_scorer.devkafka.processes import start
 from stream_scorer.errors import UnavailableError
+from stream_scorer.kafka.topics.create_topics import grow
 from stream_scorer.kafka.topics.lag import LagReader
-from stream_scorer.kafka.topics.our_topics import grow
 from stream_scorer.producing.labels import LabelledSender
 from stream_scorer.producing.transactions import TransactionEncoder, open_feed
 from stream_scorer.registry.sources import open_registry

@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from stream_scorer.cli.options import connected_settings
 from stream_scorer.dead_letters import format as letter_format
 from stream_scorer.errors import RegistryUnavailableError, SettingsError, UnavailableError
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.observability.endpoint import Endpoint
 from stream_scorer.observability.health import Health
 from stream_scorer.observability.logging import process_logger
@@ -167,7 +167,7 @@ def test_a_kafka_client_secret_comes_from_a_file_or_a_variable(
     else:
         monkeypatch.setenv("STREAM_SCORER_KAFKA__CLIENT", json.dumps({option: "hunter2"}))
     loaded = load_settings(config=path)
-    options = config.common(loaded.kafka)
+    options = client_options.common(loaded.kafka)
     assert (options[option], options["security.protocol"]) == ("hunter2", "SSL")
     for text in (repr(loaded), str(loaded.kafka), loaded.model_dump_json()):
         assert "hunter2" not in text

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stream_scorer.errors import SettingsError
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.settings import _OWN_OPTIONS, Kafka, Settings, load_settings
 
 
@@ -259,14 +259,14 @@ def test_a_client_option_that_is_ours_is_refused(option: str, mend: str) -> None
 
 def test_client_options_that_override_ours_are_refused() -> None:
     kafka = Settings().kafka
-    ours = set(config.consumer(kafka)) | set(config.producer(kafka, "id"))
+    ours = set(client_options.consumer(kafka)) | set(client_options.producer(kafka, "id"))
     free = {
         "log_level", "reconnect.backoff.max.ms", "reconnect.backoff.ms", "retry.backoff.max.ms",
         "retry.backoff.ms", "socket.nagle.disable",
     }  # fmt: skip
     assert ours - set(_OWN_OPTIONS) == free
     given = Kafka(client=dict.fromkeys(free, 1))
-    for options in (config.consumer(given), config.producer(given, "id")):
+    for options in (client_options.consumer(given), client_options.producer(given, "id")):
         assert {name: options[name] for name in free} == dict.fromkeys(free, 1)
 
 

@@ -43,7 +43,7 @@ def _bucket() -> int:
     import pyarrow as pa  # noqa: PLC0415 as the product
 
     return int(
-        entry("stream_scorer.core.rings.rings", "bucket_of")(pa.array([_CUSTOMER.decode()]))[0]
+        entry("stream_scorer.core.rings.buckets", "bucket_of")(pa.array([_CUSTOMER.decode()]))[0]
     )
 
 
@@ -196,7 +196,7 @@ def _astray() -> bytes:
     import pyarrow as pa  # noqa: PLC0415 as the product
 
     names = [f"c-{number:05}" for number in range(20_000)]
-    buckets = entry("stream_scorer.core.rings.rings", "bucket_of")(pa.array(names))
+    buckets = entry("stream_scorer.core.rings.buckets", "bucket_of")(pa.array(names))
     sound = entry("stream_scorer.core.rings.payload", "sound")
     for name, bucket in zip(names, buckets.tolist(), strict=True):
         after = ring(key=name.encode())

@@ -28,7 +28,7 @@ def _read(count: int, headers: RawHeaders) -> Callable[[Place], str]:
         topic = kafka.topics.transactions
         for _record in range(count):
             _produce(kafka, topic, [headers])
-        options = entry("stream_scorer.kafka.topics.config", "reader")(kafka, "g")
+        options = entry("stream_scorer.kafka.topics.client_options", "reader")(kafka, "g")
         consumer = entry("stream_scorer.kafka.client.consumer", "ColumnConsumer")(options, topic)
         consumer.assign({0: 0})
         found: list[Any] = []

@@ -28,7 +28,7 @@ def settings_of_a_run() -> Any:
     kafka = module.Kafka(
         bootstrap=address, group=f"g-{unique}", instance="0", topics=module.Topics(**names)
     )
-    entry("stream_scorer.kafka.topics.our_topics", "create_topics")(kafka, 1, replication=1)
+    entry("stream_scorer.kafka.topics.create_topics", "create_topics")(kafka, 1, replication=1)
     return module.Settings(kafka=kafka)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from stream_scorer.core.events.read_only import read_only
 from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.mapping.mapping import BASE_AMOUNT
 
@@ -92,11 +93,10 @@ class EventBatch:
         return self._hashes[name]
 
     def int64(self, name: str) -> Int64:
-        """Return a long or timestamp column without nulls as int64[n], without a copy."""
+        """Return a long or timestamp column without nulls as read-only int64[n], without a copy."""
         column = self.records.column(name)
-        return np.frombuffer(column.buffers()[1], np.int64)[
-            column.offset : column.offset + len(column)
-        ]
+        values = np.frombuffer(column.buffers()[1], np.int64)
+        return read_only(values[column.offset : column.offset + len(column)])
 
     @property
     def amounts(self) -> Int64:

@@ -7,6 +7,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_scorer.core.events.read_only import read_only
+
 Int64 = NDArray[np.int64]
 
 _SECOND_MS = 1_000
@@ -17,19 +19,19 @@ _LAST_YEAR = 9997
 
 
 def local_ms(event_time: Int64, zone: str) -> Int64:
-    """Return the local time of each event time, as ms since the epoch as if it were UTC.
+    """Return the local time of each event time, as ms since the epoch as if it were UTC; read-only.
 
     Args:
         event_time: int64[n], ms since the epoch, UTC, of the years 1970 to 9999.
         zone: An IANA name.
     """
     if zone == "UTC" or not len(event_time):
-        return event_time
+        return read_only(event_time)
     years = np.unique(event_time.astype("datetime64[ms]").astype("datetime64[Y]").astype(np.int64))
     parts = [_offsets(zone, min(int(year) + 1970, _LAST_YEAR)) for year in years]
     begins = np.concatenate([begin for begin, _ in parts])
     offsets = np.concatenate([offset for _, offset in parts])
-    return event_time + offsets[np.searchsorted(begins, event_time, side="right") - 1]
+    return read_only(event_time + offsets[np.searchsorted(begins, event_time, side="right") - 1])
 
 
 @lru_cache(maxsize=1024)

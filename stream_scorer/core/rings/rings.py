@@ -19,24 +19,24 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.fields import MISSING
-from stream_scorer.core.events.strings import hashes_of, string_views
+from stream_scorer.core.events.read_only import read_only
+from stream_scorer.core.events.strings import string_views
 from stream_scorer.core.kernels.dumping import load_rings
 from stream_scorer.core.kernels.folding import JOURNAL_WIDTH, fold_rows
-from stream_scorer.core.kernels.hashing import BUCKET_SHIFT, BUCKETS, place_strings
+from stream_scorer.core.kernels.hashing import place_strings
 from stream_scorer.core.kernels.observing import RingProgram
 from stream_scorer.core.kernels.store import CUSTOMERS, NEVER, NOBODY, SLOTS
 from stream_scorer.core.kernels.undoing import evict_rings, release_blocks, undo_rows
 from stream_scorer.core.rings import payload as bucket_payload
+from stream_scorer.core.rings.buckets import BUCKETS
 from stream_scorer.core.rings.storage import new_scratch, new_store, shape_of, with_room
 
 __all__ = [
-    "BUCKETS",
     "NEVER",
     "CustomerRings",
     "Journal",
     "Retention",
     "RingColumns",
-    "bucket_of",
 ]
 
 Int64 = NDArray[np.int64]
@@ -45,16 +45,6 @@ UInt8 = NDArray[np.uint8]
 
 _SPARE_BYTES = 2**20
 """The memory of a longer journal is freed instead of kept for the next one."""
-
-
-def bucket_of(customer_id: pa.Array) -> NDArray[np.int32]:
-    """Return int32[n], each customer's bucket: the top ten bits of the hash of the id.
-
-    Args:
-        customer_id: n strings.
-    """
-    hashes = hashes_of(customer_id)
-    return (hashes >> BUCKET_SHIFT).astype(np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +198,7 @@ class CustomerRings:
             The journal of this batch's changes.
         """
         offsets, data = string_views(columns.customer_id)
+        times, amounts = read_only(columns.event_time), read_only(columns.amount_minor)
         places = rows if places is None else places
         self._batches += 1
         width = JOURNAL_WIDTH + len(self.fields)
@@ -226,7 +217,7 @@ class CustomerRings:
                 at, journal.length, newest = fold_rows(
                     self._store, self._shape, self._limits, program, self._scratch,
                     rows, places, at, skip, offsets, data, placed, columns.transaction,
-                    columns.event_time, columns.amount_minor, columns.kept, journal.number,
+                    times, amounts, columns.kept, journal.number,
                     journal.entries, journal.length, verdict, written,
                     program.filtered if len(program.filtered) else None,
                 )  # fmt: skip

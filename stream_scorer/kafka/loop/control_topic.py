@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from stream_scorer.errors import RolloutError, TransactionError, UnavailableError
 from stream_scorer.kafka.reading.topic_follower import TopicFollower
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Kafka
 
@@ -118,7 +118,7 @@ def append(kafka: Kafka, topic: str, value: bytes) -> int:
         TransactionError: The broker refuses it.
         UnavailableError: The broker does not answer; the record may or may not be there.
     """
-    options = config.common(kafka) | {
+    options = client_options.common(kafka) | {
         "client.id": f"{kafka.group}-rollout",
         "enable.idempotence": True,
         "acks": "all",

@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stream_scorer.errors import SettingsError, UnavailableError
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.offsets import admin, partitions
 from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import Listener, PartitionsAssigned, PartitionsRevoked, ReplayProgress
@@ -41,7 +41,7 @@ class Leadership:
         self._listener = listener
         self._leads = False
         # The leader reads nothing: the partition is only a token.
-        options = config.member(kafka) | {"auto.offset.reset": "latest"}
+        options = client_options.member(kafka) | {"auto.offset.reset": "latest"}
         self._consumer = Consumer(options)
         self._consumer.subscribe(
             [topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost

@@ -24,7 +24,7 @@ from stream_scorer.errors import OffsetsError, StateError
 from stream_scorer.kafka.client.consumer import ConsumerError, GroupMetadata
 from stream_scorer.kafka.loop.source import Assigned, Places, Revoked
 from stream_scorer.kafka.reading.unreadable_batches import PassingConsumer
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.consumer_errors import refuse_unreadable
 from stream_scorer.kafka.topics.first_offsets import chosen_start
 from stream_scorer.kafka.topics.groups import noted
@@ -113,7 +113,7 @@ class MergedSource:
             range(len(self._places)),
             key=lambda p: (rank[self._places[p][0]], self._places[p][1]),
         )
-        options = config.consumer(kafka, group) | {"enable.partition.eof": True}
+        options = client_options.consumer(kafka, group) | {"enable.partition.eof": True}
         self._consumers = {topic: PassingConsumer(options, topic) for topic in topics}
         self.lows = self._bounds(EARLIEST)
         self._held = set(range(len(self._places)))

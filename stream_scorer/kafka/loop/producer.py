@@ -27,7 +27,7 @@ from stream_scorer.kafka.client.consumer import GroupMetadata
 from stream_scorer.kafka.client.producer import ColumnProducer
 from stream_scorer.kafka.membership.fencing import OwnDoing
 from stream_scorer.kafka.membership.transactional_id import Identity, instance
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.ports import BytesColumn, Headers, Int64, Outgoing, TransactionAborted
 from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import DependencyBack, DependencyUnavailable, Listener, ProducerReborn
@@ -128,14 +128,14 @@ class TransactionalProducer:
         identity: Identity | None = None,
     ) -> None:
         self.transactional_id = (identity or instance(group, kafka.instance)).current
-        self._options = config.producer(kafka, self.transactional_id) | {
+        self._options = client_options.producer(kafka, self.transactional_id) | {
             "error_cb": self._on_error,
         }
         self._slow_seconds = kafka.socket_timeout_ms / 1_000
         self._timeout = kafka.transaction_timeout_ms / 1_000
         self._clock = clock
         self._listener = listener
-        self._make = make or partial(ColumnProducer, topic_options=config.topics(kafka))
+        self._make = make or partial(ColumnProducer, topic_options=client_options.topics(kafka))
         self._transport_errors = 0
         self._suspicion = ""
         self._open = False

@@ -14,7 +14,7 @@ from stream_scorer.kafka.client.consumer import GroupMetadata, Rebalance
 from stream_scorer.kafka.client.library import NO_OFFSET
 from stream_scorer.kafka.membership.join_check import GroupEntry
 from stream_scorer.kafka.reading.unreadable_batches import PassingConsumer
-from stream_scorer.kafka.topics import config, groups
+from stream_scorer.kafka.topics import client_options, groups
 from stream_scorer.kafka.topics.consumer_errors import Reading
 from stream_scorer.kafka.topics.first_offsets import chosen_start
 from stream_scorer.kafka.topics.offsets import EARLIEST, admin, bounds, offsets
@@ -119,7 +119,7 @@ class KafkaSource:
         self.group = group
         self._kafka = kafka
         self._start = start
-        options = config.member(kafka, group)
+        options = client_options.member(kafka, group)
         self._name = options["client.id"]
         self._reading = Reading(topic, group, self._name)
         self._consumer = PassingConsumer(options, topic)

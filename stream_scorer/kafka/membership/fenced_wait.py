@@ -15,7 +15,7 @@ from pathlib import Path
 from confluent_kafka.admin import ConsumerGroupDescription
 
 from stream_scorer.errors import FencedError, SettingsError, UnavailableError
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.groups import Groups
 from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import (
@@ -71,7 +71,7 @@ class StayingOut:
     ) -> None:
         self._file = kafka.fenced_file
         self._kafka = kafka
-        self._name = config.member_name(kafka)
+        self._name = client_options.member_name(kafka)
         self._listener = listener
         self._heartbeat = heartbeat
         self._stopped = stopped

@@ -8,7 +8,7 @@ from confluent_kafka import ConsumerGroupState
 from confluent_kafka.admin import ConsumerGroupDescription
 
 from stream_scorer.errors import SettingsError, UnavailableError
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.groups import Groups
 from stream_scorer.kafka.topics.offsets import partitions
 from stream_scorer.settings import Kafka
@@ -104,7 +104,7 @@ class Standby:
 
     def _question(self) -> Callable[[], bool]:
         groups = Groups(self._kafka)
-        member = config.member_name(self._kafka)
+        member = client_options.member_name(self._kafka)
 
         def ask() -> bool:
             numbers = partitions(groups.client, self._kafka, [self._topic])[self._topic]

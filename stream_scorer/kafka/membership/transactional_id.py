@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from stream_scorer.errors import UnavailableError
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.settings import Kafka
 
 _INIT_SECONDS = 10.0
@@ -86,7 +86,7 @@ def fence_former(
     if ":" in identity.former:
         return
     until = clock() + _PATIENCE_SECONDS
-    client = make(config.producer(kafka, identity.former))
+    client = make(client_options.producer(kafka, identity.former))
     try:
         while not _fenced(client, identity, patient=clock() < until):
             pass

@@ -14,7 +14,7 @@ import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from stream_scorer.errors import TransactionError
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.offsets import admin, partitions, unreachable
 from stream_scorer.ports import Int64
 from stream_scorer.settings import Kafka
@@ -56,7 +56,7 @@ Outgoing = tuple[str, bytes | None, bytes | None, int]
 
 def options(kafka: Kafka, linger_ms: float) -> dict[str, Any]:
     """Return the options of an idempotent, non-transactional producer with large batches."""
-    return config.common(kafka) | {
+    return client_options.common(kafka) | {
         "client.id": f"{kafka.group}-feed",
         "enable.idempotence": True,
         "acks": "all",

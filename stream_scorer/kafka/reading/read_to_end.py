@@ -20,7 +20,7 @@ from confluent_kafka import (
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.reading.read_limit import STALLED_SECONDS, ReadLimit
 from stream_scorer.kafka.reading.unreadable_batches import BatchEnds, unread_messages
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.consumer_errors import cannot_inflate
 from stream_scorer.kafka.topics.offsets import bounds, unreachable
 from stream_scorer.settings import Kafka
@@ -62,7 +62,7 @@ def read(
     if not positions:
         return
     limit = ReadLimit(topic, {p: end[p] for p in positions})
-    options = config.reader(kafka, f"{kafka.group}-reader")
+    options = client_options.reader(kafka, f"{kafka.group}-reader")
     consumer, ends = Consumer(options), BatchEnds(options, topic)
     try:
         consumer.assign([TopicPartition(topic, p, at) for p, at in sorted(positions.items())])
@@ -120,7 +120,7 @@ class Readers:
         self._unread = unread
         self._told: dict[int, int] = {}
         self._idle: list[Consumer] = []
-        self._ends = BatchEnds(config.reader(kafka, f"{kafka.group}-reader"), topic)
+        self._ends = BatchEnds(client_options.reader(kafka, f"{kafka.group}-reader"), topic)
 
     def read(self, partition: int) -> Iterator[list[Any]]:
         """Yield the committed messages of an existing partition, in order, some at a time.
@@ -192,7 +192,7 @@ class Readers:
         return True
 
     def _new(self) -> Consumer:
-        options = config.reader(self._kafka, f"{self._kafka.group}-reader")
+        options = client_options.reader(self._kafka, f"{self._kafka.group}-reader")
         return Consumer(options | _ONE_OF_SEVERAL)
 
     def close(self) -> None:
@@ -268,7 +268,7 @@ def follow(
     Raises:
         UnavailableError: The broker is gone.
     """
-    options = config.reader(kafka, f"{kafka.group}-reader")
+    options = client_options.reader(kafka, f"{kafka.group}-reader")
     consumer, ends = Consumer(options), BatchEnds(options, topic)
     passed: dict[int, int] = dict(start)
     try:

@@ -11,7 +11,7 @@ from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.kafka.client.consumer import ConsumerError
 from stream_scorer.kafka.reading.blamed_failures import MOST_RECORDS, blames_records, kind_of
 from stream_scorer.kafka.reading.unreadable_batches import PassingConsumer
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.ports import Paused, RawRecords
 from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import Listener, ReplayLeftOut, ReplayProgress
@@ -68,7 +68,7 @@ class Consumers:
 
     def __init__(self, kafka: Kafka, topic: str) -> None:
         # Records that are deleted during the read must not be skipped silently.
-        self._options = config.reader(kafka, f"{kafka.group}-replay")
+        self._options = client_options.reader(kafka, f"{kafka.group}-replay")
         self._options["auto.offset.reset"] = "error"
         self._topic = topic
         self._idle: list[PassingConsumer] = []

@@ -5,7 +5,7 @@ from confluent_kafka import KafkaError
 from stream_scorer.kafka.client.consumer import ConsumerError
 from stream_scorer.kafka.reading.read_limit import ReadLimit
 from stream_scorer.kafka.reading.unreadable_batches import PassingConsumer
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.consumer_errors import refuse_unreadable
 from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.ports import RawRecords
@@ -38,7 +38,9 @@ class TopicFollower:
         self._next = dict(self.first)
         self._end: dict[int, int] = {}
         self._limit = ReadLimit(topic, self._end)
-        self._consumer = PassingConsumer(config.reader(kafka, f"{kafka.group}-{reader}"), topic)
+        self._consumer = PassingConsumer(
+            client_options.reader(kafka, f"{kafka.group}-{reader}"), topic
+        )
         self._consumer.assign(self._next)
 
     def mark_end(self, *, stable: bool = True) -> None:

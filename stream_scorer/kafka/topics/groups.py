@@ -10,7 +10,7 @@ from confluent_kafka.admin import ConsumerGroupDescription
 
 from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.kafka.client.consumer import ColumnConsumer
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.offsets import ANSWER_SECONDS, admin, unreachable
 from stream_scorer.settings import Kafka
 
@@ -132,7 +132,7 @@ def committed_offsets(kafka: Kafka, topic: str, partitions: list[int]) -> dict[i
     Raises:
         UnavailableError: The broker does not answer.
     """
-    consumer = Consumer(config.reader(kafka, kafka.group))
+    consumer = Consumer(client_options.reader(kafka, kafka.group))
     wanted = [TopicPartition(topic, partition) for partition in partitions]
     try:
         found = settled(lambda: committed(consumer, wanted, SETTLE_SECONDS))

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stream_scorer.closing import Closing
 from stream_scorer.errors import SettingsError, UnavailableError
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.groups import SETTLE_SECONDS, Groups, committed, settled
 from stream_scorer.kafka.topics.offsets import (
     ANSWER_SECONDS,
@@ -94,7 +94,7 @@ class LagReader:
         # These consumers never join. The admin client's calls for offsets crash the process when
         # brokers go down: those of a group with a segmentation fault (librdkafka#5040), those of
         # topics with a failed assertion (librdkafka#4605).
-        options = config.reader(kafka, group)
+        options = client_options.reader(kafka, group)
         self._member = Consumer(options | {"isolation.level": "read_uncommitted"})
         self._reader = Consumer(options | {"isolation.level": "read_committed"})
 
@@ -196,7 +196,7 @@ def _first_times(
     """Return the Kafka timestamp (ms) of the first record at or after each offset, if any."""
     if not start:
         return {}
-    options = config.reader(kafka, f"{kafka.group}-reader") | {
+    options = client_options.reader(kafka, f"{kafka.group}-reader") | {
         "isolation.level": isolation,
         # Only one record is needed: do not fetch more than one record batch.
         "queued.min.messages": 1,

@@ -8,7 +8,7 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPar
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from stream_scorer.errors import SettingsError, UnavailableError
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.settings import Kafka
 
 ANSWER_SECONDS = 5.0
@@ -32,7 +32,7 @@ LATEST: Any = OffsetSpec.latest()
 
 def admin(kafka: Kafka) -> AdminClient:
     """Return an admin client; connecting happens with its first request."""
-    return AdminClient(config.common(kafka))
+    return AdminClient(client_options.common(kafka))
 
 
 def unreachable(kafka: Kafka, error: object) -> UnavailableError:

@@ -28,7 +28,7 @@ from pydantic import (
 from stream_scorer.core.decision.policy import Thresholds
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.errors import ModelError
-from stream_scorer.models.bundles.folder import Folder, LocalFolder
+from stream_scorer.models.bundles.read_files import Folder, LocalFolder
 from stream_scorer.models.bundles.reference_statistics import Reference
 from stream_scorer.security.canonical_json import parse
 

@@ -27,10 +27,10 @@ from stream_scorer.core.features.declarations import declared_plan
 from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles import golden
 from stream_scorer.models.bundles.bundle import GOLDEN, MANIFEST, MODEL, Manifest, content_hash
-from stream_scorer.models.bundles.folder import Folder, LocalFolder
+from stream_scorer.models.bundles.read_files import Folder, LocalFolder
 from stream_scorer.models.bundles.trust import ANY, Trust
 from stream_scorer.models.bundles.unpack import unpack
-from stream_scorer.models.bundles.verify import BundleContents, read_seal, verified_files
+from stream_scorer.models.bundles.verify_files import BundleContents, read_seal, verified_files
 from stream_scorer.models.predictors.predictors import FittedPredictor, predictor_for
 
 _KINDS = {

@@ -6,12 +6,13 @@ from typing import Any
 from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles.bundle import Manifest
 from stream_scorer.models.bundles.bundle_signature import BundleSigner
-from stream_scorer.models.bundles.folder import Folder
 from stream_scorer.models.bundles.loader import load_bundle
+from stream_scorer.models.bundles.read_files import Folder
 from stream_scorer.models.bundles.trust import Trust, trust_of
-from stream_scorer.models.bundles.verify import read_seal
+from stream_scorer.models.bundles.verify_files import read_seal
+from stream_scorer.models.stores.choose_version import find
 from stream_scorer.models.stores.remote import open_store
-from stream_scorer.models.stores.store import Stored, find
+from stream_scorer.models.stores.store import Stored
 from stream_scorer.settings import Settings
 
 _JUDGED = ("validation", "test", "test_new_cards")

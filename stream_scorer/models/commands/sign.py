@@ -11,13 +11,13 @@ from pathlib import Path
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.models.bundles import bundle_signature
 from stream_scorer.models.bundles.bundle_signature import SIGNATURE, BundleSigner
-from stream_scorer.models.bundles.folder import LocalFolder
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.plan_signature import SUFFIX, sign_plan
+from stream_scorer.models.bundles.read_files import LocalFolder
 from stream_scorer.models.bundles.trust import Trust, trust_of
+from stream_scorer.models.stores.choose_version import find
 from stream_scorer.models.stores.deployment import plan_files
 from stream_scorer.models.stores.remote import open_store
-from stream_scorer.models.stores.store import find
 from stream_scorer.security import keys
 from stream_scorer.security.audit_access import open_audit
 from stream_scorer.security.keys import KeyPair, key_id, read_private

@@ -28,9 +28,9 @@ from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.models.commands.policy_file import policy_text
 from stream_scorer.models.commands.threshold_days import DaySelection, ScoredDays
+from stream_scorer.models.stores.choose_version import choose
 from stream_scorer.models.stores.deployment import plan_of
 from stream_scorer.models.stores.remote import open_store
-from stream_scorer.models.stores.store import choose
 from stream_scorer.settings import Settings
 from stream_scorer.training.budget import DailyOutcomes
 from stream_scorer.training.data import take

@@ -20,9 +20,9 @@ from stream_scorer.models.bundles.bundle import GOLDEN, MODEL
 from stream_scorer.models.bundles.loader import check_engine, predictor_of
 from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.models.bundles.unpack import unpack
-from stream_scorer.models.bundles.verify import read_seal, verified_files
+from stream_scorer.models.bundles.verify_files import read_seal, verified_files
+from stream_scorer.models.stores.choose_version import find
 from stream_scorer.models.stores.remote import open_store
-from stream_scorer.models.stores.store import find
 from stream_scorer.settings import Settings
 
 Float64 = NDArray[np.float64]

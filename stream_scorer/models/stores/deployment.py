@@ -9,12 +9,11 @@ from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundles.loader import Bundle, load_bundle, models_of
 from stream_scorer.models.bundles.plan_signature import check_plan
 from stream_scorer.models.bundles.trust import Trust, trust_of
+from stream_scorer.models.stores.choose_version import choose, find
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import (
     PLAN,
     BundleStore,
-    choose,
-    find,
     read_plan_parts,
     read_plan_text,
     read_signature,

@@ -15,8 +15,8 @@ from stream_scorer.core.events.plan import PARTS
 from stream_scorer.errors import ModelError, SettingsError, StreamScorerError
 from stream_scorer.file_url import FileUrl, protocols
 from stream_scorer.models.bundles.bundle import MANIFEST
-from stream_scorer.models.bundles.folder import refused_kind, refused_size
 from stream_scorer.models.bundles.plan_signature import BYTES_MOST, SUFFIX
+from stream_scorer.models.bundles.read_files import refused_kind, refused_size
 from stream_scorer.models.stores.cache import FileCache
 from stream_scorer.models.stores.store import (
     PLAN,

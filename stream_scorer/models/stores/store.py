@@ -15,12 +15,11 @@ from typing import Protocol
 from stream_scorer.core.events.plan import PARTS
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.models.bundles.bundle import MANIFEST
-from stream_scorer.models.bundles.folder import Folder, LocalFolder
 from stream_scorer.models.bundles.plan_signature import BYTES_MOST, SUFFIX
+from stream_scorer.models.bundles.read_files import Folder, LocalFolder
 
 PLAN = "plan.toml"
 PLAN_BYTES_MOST = 1024 * 1024
-_REFERENCE = re.compile(r"([a-z][a-z0-9_-]{0,63})(?::([0-9]+\.[0-9]+\.[0-9]+))?")
 _VERSION = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}")
 
 
@@ -218,32 +217,3 @@ def stored_under(places: Iterable[tuple[str, str]]) -> list[Stored]:
     """Return the bundles among (folder, folder in it), by the form of the version, in order."""
     found = [Stored(name, version) for name, version in places if _VERSION.fullmatch(version)]
     return sorted(found, key=lambda stored: stored.order)
-
-
-def find(store: BundleStore, reference: str) -> Folder:
-    """Return the folder of a bundle.
-
-    Args:
-        store: The store.
-        reference: ``NAME:VERSION``, or ``NAME`` for the highest version.
-
-    Raises:
-        ModelError: It is not a reference, or there is no such bundle.
-        UnavailableError: The store does not answer.
-    """
-    return store.folder(choose(store, reference))
-
-
-def choose(store: BundleStore, reference: str) -> Stored:
-    """Return the bundle that a reference names; see :func:`find`."""
-    match = _REFERENCE.fullmatch(reference)
-    if match is None:
-        raise ModelError(f"model {reference!r}: not a reference", "write NAME or NAME:1.2.3")
-    name, version = match.groups()
-    stored = store.bundles()
-    versions = [bundle for bundle in stored if bundle.name == name]
-    chosen = [bundle for bundle in versions if version in (None, bundle.version)]
-    if not chosen:
-        known = ", ".join(bundle.label for bundle in versions or stored) or "none"
-        raise ModelError(f"model {reference}: not in {store.shown}", f"there are: {known}")
-    return chosen[-1]

@@ -18,8 +18,8 @@ from stream_scorer.kafka.loop.merged_topics import MergedSource
 from stream_scorer.kafka.loop.work_interface import Outage
 from stream_scorer.kafka.topics.offsets import admin, offsets, partitions
 from stream_scorer.models.bundles.bundle import Manifest, read_manifest
+from stream_scorer.models.stores.choose_version import find
 from stream_scorer.models.stores.remote import open_store
-from stream_scorer.models.stores.store import find
 from stream_scorer.ports import Paused, RawRecords
 from stream_scorer.processes.run_process import run_process
 from stream_scorer.registry.sources import open_registry

@@ -13,9 +13,9 @@ from stream_scorer.kafka.loop.control_topic import KeptTopic
 from stream_scorer.kafka.topics.offsets import admin, partitions
 from stream_scorer.models.bundles.loader import check_version
 from stream_scorer.models.bundles.trust import trust_of
-from stream_scorer.models.bundles.verify import read_seal, verified_files
+from stream_scorer.models.bundles.verify_files import read_seal, verified_files
+from stream_scorer.models.stores.choose_version import find
 from stream_scorer.models.stores.remote import open_store
-from stream_scorer.models.stores.store import find
 from stream_scorer.rollout.log.activation_log import ACTIVE
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.plan.command_kinds import (

@@ -12,10 +12,11 @@ from stream_scorer.core.events.plan import PARTS, table_of
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.models.bundles.loader import check_features, load_bundle, models_under
 from stream_scorer.models.bundles.trust import trust_of
+from stream_scorer.models.stores.choose_version import choose, find
 from stream_scorer.models.stores.deployment import plan_of as plan_file_of
 from stream_scorer.models.stores.remote import open_store
-from stream_scorer.models.stores.store import choose, find, read_plan_text
-from stream_scorer.rollout.log.live_versions import cold
+from stream_scorer.models.stores.store import read_plan_text
+from stream_scorer.rollout.log.load_versions import cold
 from stream_scorer.rollout.operator.old_options import lay_over
 from stream_scorer.rollout.plan.plan_file import (
     DEFAULT_RAMP,

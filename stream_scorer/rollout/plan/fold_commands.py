@@ -29,9 +29,10 @@ from stream_scorer.rollout.plan.control_record import (
     Command,
     CommandSigner,
 )
+from stream_scorer.rollout.plan.newer_versions import known_kind, refuse_newer_format
 from stream_scorer.rollout.plan.plan_file import RolloutPlan
 from stream_scorer.rollout.plan.rollout_state import RolloutState
-from stream_scorer.rollout.plan.strict_parsing import FORMAT, PLAN_FORMAT, StrictModel, read
+from stream_scorer.rollout.plan.strict_parsing import StrictModel, read
 from stream_scorer.security.canonical_json import canonical, parse
 
 _NAMED = 8
@@ -146,7 +147,7 @@ class Log:
         try:
             signer = self.authority.signer(command, self.state.controller)
             self._refuse_place(offset, command, signer)
-            kind = _kind(offset, command, signer)
+            kind = known_kind(offset, command, signer)
             body = _body(offset, command, kind, signer)
             if not signer.operator:
                 refuse_limits(self.state, kind, body)
@@ -198,13 +199,6 @@ class Log:
             )
 
 
-def _kind(offset: int, command: Command, signer: CommandSigner) -> CommandKind:
-    try:
-        return CommandKind(command.kind)
-    except ValueError:
-        raise _later(offset, f"kind {command.kind!r}", signer) from None
-
-
 def _body(offset: int, command: Command, kind: CommandKind, signer: CommandSigner) -> StrictModel:
     """Return a command's body; refuse one that is not canonical JSON."""
     data = command.body.encode("utf-8", "replace")
@@ -213,19 +207,8 @@ def _body(offset: int, command: Command, kind: CommandKind, signer: CommandSigne
     document = parse(data)
     if canonical(document) != data:
         raise ValueError("its body is not canonical JSON")
-    written = document.get("format")
-    newest = PLAN_FORMAT if kind is CommandKind.PLAN else FORMAT
-    if type(written) is int and written > newest:
-        raise _later(offset, f"format {written}", signer)
+    refuse_newer_format(offset, document.get("format"), kind, signer)
     return read(BODIES[kind], data)
-
-
-def _later(offset: int, what: str, signer: CommandSigner) -> RolloutError | ValueError:
-    """Return the error for a newer version's command: only an operator's stops the reader."""
-    told = f"{what} was written by a newer version of stream-scorer"
-    if not signer.operator:
-        return ValueError(f"{told}, and not signed by an operator")
-    return RolloutError(f"rollout log, offset {offset}: {told}", "upgrade this one")
 
 
 def _missing(offset: int, expected: int, came: int, unreadable: list[int]) -> RolloutError:

@@ -26,7 +26,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from stream_scorer.core.rings.rings import BUCKETS, NEVER
+from stream_scorer.core.rings.buckets import BUCKETS
+from stream_scorer.core.rings.rings import NEVER
 from stream_scorer.state.checkpoints.record_mac import RecordMac
 
 Record = tuple[bytes, bytes]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.rings.rings import BUCKETS
+from stream_scorer.core.rings.buckets import BUCKETS
 from stream_scorer.errors import OffsetsError, StateError
 from stream_scorer.missing_input import past_the_gap
 from stream_scorer.state.checkpoints.formats import Bucket, UnknownFormatError

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.rings.rings import BUCKETS
+from stream_scorer.core.rings.buckets import BUCKETS
 
 BUCKET_BYTES = 4_000
 """Cost of a bucket in addition to its payload, in bytes: dump, header, record."""

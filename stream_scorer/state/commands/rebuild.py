@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from stream_scorer.core.rings.rings import BUCKETS, CustomerRings
+from stream_scorer.core.rings.buckets import BUCKETS
+from stream_scorer.core.rings.rings import CustomerRings
 from stream_scorer.errors import OffsetsError
 from stream_scorer.kafka.topics.groups import refuse_members
 from stream_scorer.missing_input import past_the_gap

@@ -8,12 +8,13 @@ import numpy as np
 
 from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.events.batch import EventBatch
-from stream_scorer.core.rings.rings import BUCKETS, NEVER, CustomerRings, bucket_of
+from stream_scorer.core.rings.buckets import BUCKETS, bucket_of
+from stream_scorer.core.rings.rings import NEVER, CustomerRings
 from stream_scorer.errors import StateError
 from stream_scorer.kafka.reading.read_to_end import read
+from stream_scorer.kafka.topics.create_topics import grow
 from stream_scorer.kafka.topics.groups import refuse_members
 from stream_scorer.kafka.topics.offsets import bounds
-from stream_scorer.kafka.topics.our_topics import grow
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.state.checkpoints.formats import Record

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from stream_scorer.core.events.batch import EventBatch
-from stream_scorer.core.rings.rings import NEVER, bucket_of
+from stream_scorer.core.rings.buckets import bucket_of
+from stream_scorer.core.rings.rings import NEVER
 from stream_scorer.errors import StateError
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.state.checkpoints.history_coverage import NOT_YET

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.features.compile import ENGINE
-from stream_scorer.core.rings.rings import BUCKETS, NEVER, CustomerRings
+from stream_scorer.core.rings.buckets import BUCKETS
+from stream_scorer.core.rings.rings import NEVER, CustomerRings
 from stream_scorer.errors import UnavailableError
 from stream_scorer.ports import BytesColumn, CheckpointStore, Outgoing
 from stream_scorer.state.checkpoints.formats import FORMAT, Bucket, Record

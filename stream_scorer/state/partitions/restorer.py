@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.features.compile import ENGINE
-from stream_scorer.core.rings.rings import bucket_of
+from stream_scorer.core.rings.buckets import bucket_of
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.reading.replay import InputReplay
 from stream_scorer.ports import CheckpointStore, Paused, RawRecords, StoredRecords

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from stream_scorer.errors import FencedError, StateError, UnavailableError
 from stream_scorer.kafka.membership.transactional_id import command, fence_former
 from stream_scorer.kafka.reading.read_to_end import Readers, read
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.offsets import admin, bounds, partitions
 from stream_scorer.ports import StoredRecords
 from stream_scorer.settings import Kafka
@@ -139,7 +139,9 @@ def publish(
     """
     identity = command(kafka.group, "state-command")
     fence_former(kafka, identity)
-    options = config.producer(kafka, identity.current) | {"transaction.timeout.ms": _TRANSACTION_MS}
+    options = client_options.producer(kafka, identity.current) | {
+        "transaction.timeout.ms": _TRANSACTION_MS
+    }
     producer = Producer(options)
     try:
         producer.init_transactions(_SECONDS)
@@ -177,7 +179,7 @@ def _produce(producer: Any, topic: str, partition: int, key: bytes, value: bytes
 
 
 def _send_offsets(producer: Any, kafka: Kafka, offsets: Mapping[int, int]) -> None:
-    member = Consumer(config.consumer(kafka))
+    member = Consumer(client_options.consumer(kafka))
     try:
         places = [
             TopicPartition(kafka.topics.transactions, partition, offset)

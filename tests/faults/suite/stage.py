@@ -14,8 +14,8 @@ from typing import Any, Self
 import pyarrow.parquet as pq
 from confluent_kafka import Consumer, ConsumerGroupType, TopicPartition
 
+from stream_scorer.kafka.topics.create_topics import create_topics
 from stream_scorer.kafka.topics.groups import Groups
-from stream_scorer.kafka.topics.our_topics import create_topics
 from stream_scorer.settings import Kafka, Topics
 from tests.faults.suite.brokers import Ground
 from tests.faults.suite.supervised_scorers import Order, SupervisedScorers

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from stream_scorer.cli.main import app
 from stream_scorer.kafka.reading.read_to_end import read_all
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import BatchAborted
 from tests.support.faults.process import environment
@@ -32,7 +32,7 @@ BOMB = bytes(8_000_000)
 def bombs(kafka: Kafka, *records: tuple[Record, list[tuple[str, bytes]]]) -> None:
     """Produce compressed records as another client does."""
     options = {"message.max.bytes": 100_000_000, "compression.type": "zstd"}
-    producer = Producer(config.common(kafka) | options)
+    producer = Producer(client_options.common(kafka) | options)
     for record, headers in records:
         producer.produce(
             kafka.topics.transactions, record.value, record.key, record.partition, headers=headers

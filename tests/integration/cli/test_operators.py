@@ -19,7 +19,7 @@ from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.errors import SettingsError
 from stream_scorer.kafka.reading.read_to_end import read_all
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.registry.sources import reader_schema
 from stream_scorer.settings import Kafka
@@ -91,7 +91,7 @@ def encode(schema_id: int, name: str, record: dict[str, Any]) -> bytes:
 
 
 def send(settings: Kafka, topic: str, *values: bytes | None, headers: Any = None) -> None:
-    producer = Producer(config.common(settings))
+    producer = Producer(client_options.common(settings))
     for number, value in enumerate(values):
         producer.produce(
             topic, value, b"k", partition=0, headers=headers, timestamp=SENT_MS + number
@@ -123,7 +123,7 @@ def reject(settings: Kafka, count: int) -> bytes:
         instance="pod-1",
     )
     for letter in letters:
-        producer = Producer(config.common(settings))
+        producer = Producer(client_options.common(settings))
         producer.produce(letter.topic, letter.value, letter.key, 0, headers=letter.headers)
         assert producer.flush(10) == 0
     return negative
@@ -131,7 +131,7 @@ def reject(settings: Kafka, count: int) -> bytes:
 
 def test_lag_is_a_table_or_a_document(settings: Kafka, command: Callable[..., str]) -> None:
     send(settings, settings.topics.transactions, b"x", b"x", b"x")
-    consumer = Consumer(config.reader(settings, settings.group))
+    consumer = Consumer(client_options.reader(settings, settings.group))
     consumer.commit(
         offsets=[TopicPartition(settings.topics.transactions, 0, 1)], asynchronous=False
     )

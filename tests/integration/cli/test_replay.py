@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from stream_scorer.cli.main import app
 from stream_scorer.errors import OffsetsError, SettingsError
 from stream_scorer.kafka.reading.read_to_end import read_all
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets, partitions
 from stream_scorer.ports import BytesColumn, Headers, RawRecords
 from stream_scorer.settings import Kafka
@@ -77,7 +77,7 @@ class Desk:
         found: dict[int, int] = {}
         # A test may reduce the input's largest batch.
         producer = Producer(
-            config.common(self.kafka)
+            client_options.common(self.kafka)
             | {"batch.size": 10_000, "message.max.bytes": 10_000_000, "compression.type": "zstd"}
         )
         topic = self.kafka.topics.transactions
@@ -122,7 +122,7 @@ class Desk:
             topic=self.kafka.topics.dead_letters, instance="pod-1",
             source_topic=topic or self.kafka.topics.transactions,
         )  # fmt: skip
-        producer = Producer(config.common(self.kafka))
+        producer = Producer(client_options.common(self.kafka))
         for number, record in enumerate(records):
             place = number % PARTITIONS if onto is None else onto
             producer.produce(record.topic, record.value, record.key, place, headers=record.headers)
@@ -130,7 +130,7 @@ class Desk:
 
     def commit(self, offset: int, note: str = "") -> None:
         """Commit the group's offset of the first partition as another program does."""
-        consumer = Consumer(config.reader(self.kafka, self.group))
+        consumer = Consumer(client_options.reader(self.kafka, self.group))
         place = TopicPartition(self.kafka.topics.dead_letters, 0, offset, note)
         consumer.commit(offsets=[place], asynchronous=False)
         consumer.close()
@@ -315,7 +315,7 @@ def test_what_was_copied_and_rejected_again_is_not_copied_again(desk: Desk) -> N
 
 def test_an_empty_topic_and_foreign_records(desk: Desk) -> None:
     assert desk.told()["copied"] == 0
-    producer = Producer(config.common(desk.kafka))
+    producer = Producer(client_options.common(desk.kafka))
     forged = [("dlq.reason", b"MALFORMED"), ("dlq.source.partition", b"0")]
     for headers in (None, forged):
         producer.produce(desk.kafka.topics.dead_letters, b"x", b"k", 0, headers=headers)

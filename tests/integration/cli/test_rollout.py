@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from stream_scorer.cli.main import app
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.errors import RolloutError, SettingsError, StreamScorerError
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.registry.sources import reader_schema
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.plan.command_kinds import CommandKind, Propose, Step, VerdictGiven
@@ -87,7 +87,7 @@ class Shell:
 
     def activate(self, *records: dict[str, Any]) -> None:
         codec = RecordCodec(8, reader_schema("activation.v1"))
-        producer = Producer(config.common(self.kafka))
+        producer = Producer(client_options.common(self.kafka))
         for record in records:
             made = {"status": "ACTIVE", "reason": "", "versions": {}, "instance": "0", **record}
             made["at"] = time.time_ns() // 1_000_000

@@ -16,9 +16,10 @@ from confluent_kafka import Producer
 
 from stream_scorer.client import Decision, DecisionTopic, UnreadableRecord
 from stream_scorer.errors import SchemaError, SettingsError
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.models.bundles.bundle import read_manifest
-from stream_scorer.models.stores.store import FolderStore, find
+from stream_scorer.models.stores.choose_version import find
+from stream_scorer.models.stores.store import FolderStore
 from stream_scorer.registry.sources import reader_schema
 from stream_scorer.settings import MODELS_DIRECTORY, Kafka
 from tests.support.faults.reference_run import feed, outcome, scored, transactions
@@ -62,7 +63,7 @@ def topic(settings: Kafka) -> DecisionTopic:
 @contextlib.contextmanager
 def transaction(settings: Kafka, name: str) -> Iterator[Callable[..., None]]:
     """Produce in one transaction, which the caller ends or leaves open."""
-    producer = Producer(config.producer(settings, name))
+    producer = Producer(client_options.producer(settings, name))
     producer.init_transactions(10)
     producer.begin_transaction()
 

@@ -9,7 +9,7 @@ from confluent_kafka import Producer
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.dead_letters.format import NAMES
 from stream_scorer.demo.verifier import Verifier, verify
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Registry
 
@@ -58,7 +58,7 @@ def letter(kafka: Kafka, partition: int, offset: int, reason: str = "EMPTY") -> 
 
 
 def publish(kafka: Kafka, records: Iterable[dict[str, Any]], *, commit: bool = True) -> None:
-    producer = Producer(config.producer(kafka, f"{kafka.group}-test"))
+    producer = Producer(client_options.producer(kafka, f"{kafka.group}-test"))
     producer.init_transactions(10)
     producer.begin_transaction()
     for record in records:

@@ -10,7 +10,7 @@ from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.drift.monitor import monitor_loop
 from stream_scorer.kafka.reading.read_to_end import read_all
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import TransactionAborted
 from stream_scorer.registry.sources import reader_schema
@@ -24,7 +24,7 @@ SUMMARY = RecordCodec(10, reader_schema("summary.v2"))
 
 
 def publish(kafka: Kafka, made: list[dict[str, Any]]) -> None:
-    producer = Producer(config.producer(kafka, f"{kafka.group}-test"))
+    producer = Producer(client_options.producer(kafka, f"{kafka.group}-test"))
     producer.init_transactions(10)
     for at in range(0, len(made), 3):
         producer.begin_transaction()

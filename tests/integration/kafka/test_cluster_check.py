@@ -12,7 +12,7 @@ from confluent_kafka.admin import (
 )
 
 from stream_scorer.hardening.cluster_check import cluster_findings
-from stream_scorer.kafka.topics.our_topics import create_topics, grow
+from stream_scorer.kafka.topics.create_topics import create_topics, grow
 from stream_scorer.settings import Kafka
 
 pytestmark = pytest.mark.kafka

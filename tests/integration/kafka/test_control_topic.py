@@ -9,9 +9,9 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.errors import RolloutError, SettingsError, TransactionError, UnavailableError
 from stream_scorer.kafka.loop.control_topic import KeptTopic, append
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
+from stream_scorer.kafka.topics.create_topics import create_topics
 from stream_scorer.kafka.topics.offsets import admin
-from stream_scorer.kafka.topics.our_topics import create_topics
 from stream_scorer.registry.sources import reader_schema
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.plan.command_kinds import CommandKind, Rollback, Step
@@ -124,7 +124,7 @@ def test_a_follower_sees_a_command_but_not_an_aborted_one(
     writer, follower = open_log(), open_log()
     entry = writer.append(CommandKind.PLAN, plan(), None)
     follower.refresh()
-    producer = Producer(config.producer(cluster, f"{cluster.group}-controller"))
+    producer = Producer(client_options.producer(cluster, f"{cluster.group}-controller"))
     producer.init_transactions(30)
     producer.begin_transaction()
     step = writer.prepare(CommandKind.STEP, Step(stage=1), None, 5_000)
@@ -143,7 +143,7 @@ def test_an_open_transaction_before_it_holds_a_command_back(
 ) -> None:
     writer = open_log()
     writer.append(CommandKind.PLAN, plan(), None)
-    options = config.producer(cluster, f"{cluster.group}-controller")
+    options = client_options.producer(cluster, f"{cluster.group}-controller")
     short = {"transaction.timeout.ms": 1_000, "socket.timeout.ms": 1_000}
     producer = Producer(options | short)
     producer.init_transactions(30)

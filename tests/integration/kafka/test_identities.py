@@ -13,7 +13,7 @@ from stream_scorer.kafka.client.producer import ColumnProducer
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.kafka.loop.source import KafkaSource, NotAMember, Revoked
 from stream_scorer.kafka.membership.transactional_id import command, fence_former, instance
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.groups import Groups, members
 from stream_scorer.ports import BytesColumn, Outgoing
 from stream_scorer.settings import Kafka
@@ -70,7 +70,7 @@ def test_a_dash_in_a_groups_name_does_not_merge_identities(settings: Kafka) -> N
 def test_the_first_start_fences_a_process_of_the_last_version(settings: Kafka) -> None:
     kafka = settings
     identity = instance(kafka.group, kafka.instance)
-    old = ColumnProducer(config.producer(kafka, f"{kafka.group}-{kafka.instance}"))
+    old = ColumnProducer(client_options.producer(kafka, f"{kafka.group}-{kafka.instance}"))
     old.init_transactions(SECONDS)
     old.begin_transaction()
     late = BytesColumn.of([b"of the version before"])
@@ -175,7 +175,7 @@ def test_the_broker_accepts_memberless_offsets_despite_members(
     kafka = settings
     source = joined(kafka)
     assert source.group_metadata().generation > 0
-    stranger = ColumnProducer(config.producer(kafka, f"{kafka.group}-stranger"))
+    stranger = ColumnProducer(client_options.producer(kafka, f"{kafka.group}-stranger"))
     stranger.init_transactions(SECONDS)
     stranger.begin_transaction()
     nameless = GroupMetadata(

@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from stream_scorer.errors import SettingsError, UnavailableError
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.lag import LagWatch, read_lag
 from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import Event, LagObserved
@@ -24,7 +24,7 @@ def settings(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., K
 
 
 def produce(settings: Kafka, partition: int, count: int, age_seconds: float = 0) -> None:
-    producer = Producer(config.common(settings))
+    producer = Producer(client_options.common(settings))
     stamp = int((time.time() - age_seconds) * 1_000)
     for _ in range(count):
         producer.produce(settings.topics.transactions, b"x", partition=partition, timestamp=stamp)
@@ -33,7 +33,7 @@ def produce(settings: Kafka, partition: int, count: int, age_seconds: float = 0)
 
 @pytest.fixture
 def open_transaction(settings: Kafka) -> Iterator[Any]:
-    producer = Producer(config.producer(settings, f"{settings.instance}-upstream"))
+    producer = Producer(client_options.producer(settings, f"{settings.instance}-upstream"))
     producer.init_transactions(10)
     producer.begin_transaction()
     yield producer
@@ -43,7 +43,7 @@ def open_transaction(settings: Kafka) -> Iterator[Any]:
 @pytest.fixture
 def member(settings: Kafka) -> Iterator[Any]:
     """A member of the group that owns every partition, so that Kafka's tool lists them all."""
-    consumer = Consumer(config.consumer(settings) | {"auto.offset.reset": "earliest"})
+    consumer = Consumer(client_options.consumer(settings) | {"auto.offset.reset": "earliest"})
     consumer.subscribe([settings.topics.transactions])
     deadline = time.monotonic() + 30
     while not consumer.assignment():
@@ -110,7 +110,7 @@ def test_an_open_transaction_keeps_the_stable_end_below_the_end(
     assert (first.lag, first.to_stable, first.to_high) == (None, 3, 6)
     assert first.seconds == pytest.approx(100, abs=10)
 
-    consumer = Consumer(config.reader(settings, settings.group))
+    consumer = Consumer(client_options.reader(settings, settings.group))
     commit(consumer, settings, {0: 3})
     consumer.close()
     second = read_lag(settings, settings.group, topic, seconds=True)[0]
@@ -137,7 +137,7 @@ def test_offsets_of_an_open_transaction_are_not_committed_yet(
 
 
 def test_markers_alone_have_no_age(settings: Kafka) -> None:
-    producer = Producer(config.producer(settings, f"{settings.instance}-upstream"))
+    producer = Producer(client_options.producer(settings, f"{settings.instance}-upstream"))
     producer.init_transactions(10)
     # Old, but within the topic's retention.
     stamp = int((time.time() - 3_600) * 1_000)
@@ -146,7 +146,7 @@ def test_markers_alone_have_no_age(settings: Kafka) -> None:
         producer.produce(settings.topics.transactions, b"x", partition=0, timestamp=stamp)
         assert producer.flush(10) == 0
         end(10)
-    consumer = Consumer(config.reader(settings, settings.group))
+    consumer = Consumer(client_options.reader(settings, settings.group))
     commit(consumer, settings, {0: 1})
     consumer.close()
     lag = read_lag(settings, settings.group, seconds=True)[0]

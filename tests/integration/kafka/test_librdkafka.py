@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from stream_scorer.kafka.client.consumer import ColumnConsumer, ConsumerError, Rebalance
 from stream_scorer.kafka.client.producer import ColumnProducer
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.ports import BytesColumn, Headers, RawRecords
 from stream_scorer.settings import Kafka
 from tests.support.kafka.mock_broker import RawHeaders, produce
@@ -32,7 +32,7 @@ def settings(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., K
 
 @pytest.fixture
 def producer(settings: Kafka) -> Iterator[ColumnProducer]:
-    made = ColumnProducer(config.producer(settings, f"{settings.group}-t"))
+    made = ColumnProducer(client_options.producer(settings, f"{settings.group}-t"))
     made.init_transactions(10.0)
     made.begin_transaction()
     yield made
@@ -41,7 +41,7 @@ def producer(settings: Kafka) -> Iterator[ColumnProducer]:
 
 @pytest.fixture
 def consumer(settings: Kafka) -> Iterator[ColumnConsumer]:
-    made = ColumnConsumer(config.member(settings), settings.topics.decisions)
+    made = ColumnConsumer(client_options.member(settings), settings.topics.decisions)
     yield made
     made.close()
 
@@ -87,7 +87,7 @@ def test_records_are_read_as_they_were_sent(
     assert found.partition.tolist() == [1] * len(VALUES)
     assert found.offset.tolist() == list(range(len(VALUES)))
 
-    other = Consumer(config.reader(settings, "other") | {"enable.partition.eof": False})
+    other = Consumer(client_options.reader(settings, "other") | {"enable.partition.eof": False})
     other.assign([TopicPartition(topic, 1, 0)])
     messages: list[Any] = []
     deadline = time.monotonic() + DEADLINE_SECONDS
@@ -109,7 +109,7 @@ def test_of_many_headers_the_first_are_read(settings: Kafka) -> None:
         produce(settings.bootstrap, topic, [many])
     produce(settings.bootstrap, topic, [[(b"traceparent", b"1")]])
     # Each poll parses the headers of three records, and reads 128 of each.
-    consumer = ColumnConsumer(config.member(settings), topic, headers_per_poll=150_000)
+    consumer = ColumnConsumer(client_options.member(settings), topic, headers_per_poll=150_000)
     consumer.assign({0: 0})
     counts: list[int] = []
     deadline = time.monotonic() + DEADLINE_SECONDS
@@ -131,7 +131,10 @@ def received(settings: Kafka, topic: str, records: int) -> int:
     def take(text: str) -> None:
         told.append(sum(broker["rxbytes"] for broker in json.loads(text)["brokers"].values()))
 
-    options = config.reader(settings, "weigh") | {"statistics.interval.ms": 50, "stats_cb": take}
+    options = client_options.reader(settings, "weigh") | {
+        "statistics.interval.ms": 50,
+        "stats_cb": take,
+    }
     consumer = Consumer(options | {"enable.partition.eof": False})
     consumer.assign([TopicPartition(topic, 0, 0)])
     left = records
@@ -147,8 +150,8 @@ def received(settings: Kafka, topic: str, records: int) -> int:
 
 
 def test_checkpoints_are_sent_as_they_are_the_rest_compressed(settings: Kafka) -> None:
-    options = config.producer(settings, f"{settings.group}-t")
-    producer = ColumnProducer(options, config.topics(settings))
+    options = client_options.producer(settings, f"{settings.group}-t")
+    producer = ColumnProducer(options, client_options.topics(settings))
     producer.init_transactions(10.0)
     producer.begin_transaction()
     value = BytesColumn.of([bytes(900_000)])
@@ -162,7 +165,8 @@ def test_checkpoints_are_sent_as_they_are_the_rest_compressed(settings: Kafka) -
 
 def test_a_topic_s_option_that_does_not_exist_is_refused(settings: Kafka) -> None:
     producer = ColumnProducer(
-        config.producer(settings, f"{settings.group}-t"), {"t": {"compression.codec": "rle"}}
+        client_options.producer(settings, f"{settings.group}-t"),
+        {"t": {"compression.codec": "rle"}},
     )
     with pytest.raises(KafkaException, match="compression"):
         producer.produce("t", BytesColumn.of([b"v"]), BytesColumn.nulls(1))
@@ -184,7 +188,9 @@ def test_an_offset_out_of_range_is_an_event_of_its_partition(
 
 def test_a_full_queue_and_a_too_large_record_raise_unlike_errors(settings: Kafka) -> None:
     topic = settings.topics.decisions
-    small = config.producer(settings, f"{settings.group}-s") | {"queue.buffering.max.messages": 2}
+    small = client_options.producer(settings, f"{settings.group}-s") | {
+        "queue.buffering.max.messages": 2
+    }
     producer = ColumnProducer(small)
     producer.init_transactions(10.0)
     for headers in (None, [None] * 5):
@@ -206,8 +212,8 @@ def test_errors_carry_what_they_require(settings: Kafka, producer: ColumnProduce
         producer.begin_transaction()
     assert caught.value.args[0].code() == KafkaError._STATE
     with pytest.raises(KafkaException, match=r"nonsense"):
-        ColumnConsumer(config.consumer(settings) | {"nonsense": 1}, "t")
-    ColumnProducer(config.producer(settings, f"{settings.group}-t")).init_transactions(10.0)
+        ColumnConsumer(client_options.consumer(settings) | {"nonsense": 1}, "t")
+    ColumnProducer(client_options.producer(settings, f"{settings.group}-t")).init_transactions(10.0)
     producer.produce(settings.topics.decisions, BytesColumn.of([b"v"]), BytesColumn.nulls(1))
     with pytest.raises(KafkaException) as caught:
         producer.commit_transaction(10.0)

@@ -10,7 +10,7 @@ from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.kafka.reading import read_limit
 from stream_scorer.kafka.reading import read_to_end as reading
 from stream_scorer.kafka.reading.read_to_end import Readers, follow, newest, read, read_all
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.settings import Kafka
 
@@ -24,7 +24,7 @@ def settings(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., K
 
 @pytest.fixture
 def producer(settings: Kafka) -> Any:
-    made = Producer(config.producer(settings, settings.instance))
+    made = Producer(client_options.producer(settings, settings.instance))
     made.init_transactions(10)
     return made
 

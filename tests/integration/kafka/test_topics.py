@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from stream_scorer.errors import SettingsError, UnavailableError
-from stream_scorer.kafka.topics.our_topics import HEADROOM_BYTES, TopicReport, create_topics
+from stream_scorer.kafka.topics.create_topics import HEADROOM_BYTES, TopicReport, create_topics
 from stream_scorer.settings import Kafka
 
 pytestmark = pytest.mark.kafka

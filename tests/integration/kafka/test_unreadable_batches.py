@@ -17,7 +17,7 @@ from stream_scorer.kafka.reading.read_to_end import Readers, follow, newest, rea
 from stream_scorer.kafka.reading.replay import InputReplay
 from stream_scorer.kafka.reading.topic_follower import TopicFollower
 from stream_scorer.kafka.reading.unreadable_batches import BatchEnds, PassingConsumer
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Kafka
 
@@ -74,7 +74,7 @@ def polled(poll: Callable[[], RawRecords | None], count: int) -> RawRecords:
 
 @pytest.fixture
 def consumer(settings: Kafka) -> Iterator[PassingConsumer]:
-    made = PassingConsumer(config.consumer(settings), settings.topics.transactions)
+    made = PassingConsumer(client_options.consumer(settings), settings.topics.transactions)
     yield made
     made.close()
 
@@ -106,7 +106,7 @@ def test_a_search_ends_before_what_can_be_read(settings: Kafka) -> None:
     topic = settings.topics.transactions
     send(settings, topic, *(LARGE[:1_000_000],) * 150, b"last of its batch")
     send(settings, topic, b"next")
-    ends = BatchEnds(config.reader(settings, "search"), topic)
+    ends = BatchEnds(client_options.reader(settings, "search"), topic)
     found = [ends.end(0, base) for base in (2, 6, 8, 0, 5)]
     ends.close()
     assert found == [5, 7, 8 + 151, 0, 5]

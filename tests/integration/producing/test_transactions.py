@@ -10,7 +10,7 @@ from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.errors import SettingsError, TransactionError
 from stream_scorer.kafka.reading.paced_producer import Feed
 from stream_scorer.kafka.reading.read_to_end import read_all
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.producing.transactions import TransactionEncoder, open_feed
 from stream_scorer.settings import Kafka, Registry
 from stream_scorer.simulator.simulate import SCHEMA
@@ -69,7 +69,7 @@ def test_key_partitions_match_librdkafkas_murmur2(settings: Kafka) -> None:
     with open_feed(settings, Registry()) as feed:
         feed.send(table(500))
     ours = {m.key(): m.partition() for m in read_all(settings, settings.topics.transactions)}
-    other = Producer(config.common(settings) | {"partitioner": "murmur2"})
+    other = Producer(client_options.common(settings) | {"partitioner": "murmur2"})
     for key in ours:
         other.produce(settings.topics.decisions, b"x", key)
     other.flush(10)

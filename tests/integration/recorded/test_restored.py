@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
+from stream_scorer.kafka.topics.create_topics import create_topics
 from stream_scorer.kafka.topics.groups import committed_offsets
 from stream_scorer.kafka.topics.offsets import bounds
-from stream_scorer.kafka.topics.our_topics import create_topics
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.producing.transactions import open_feed
 from stream_scorer.reproduce.run import Question, reproduce
@@ -39,9 +39,11 @@ def settings(kafka: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     try:
         restore(recorded(), there, tmp_path)
         monkeypatch.chdir(tmp_path)
-        yield load_settings({"kafka": {"bootstrap": kafka.bootstrap}}, tmp_path / "config.toml")
+        yield load_settings(
+            {"kafka": {"bootstrap": kafka.bootstrap}}, tmp_path / "client_options.toml"
+        )
     finally:
-        admin = AdminClient(config.common(there))
+        admin = AdminClient(client_options.common(there))
         for deleted in admin.delete_topics(list(TOPICS.values())).values():
             deleted.result()
 
@@ -50,7 +52,7 @@ def settings(kafka: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_every_command_reads_it(settings: Settings, tmp_path: Path) -> None:
     tree = Here(tmp_path)
     tree.variables |= {
-        "STREAM_SCORER_CONFIG": "config.toml",
+        "STREAM_SCORER_CONFIG": "client_options.toml",
         "STREAM_SCORER_KAFKA__BOOTSTRAP": settings.kafka.bootstrap,
     }
     read(tree)
@@ -102,7 +104,7 @@ def test_a_scorer_continues_and_decides_as_a_replay_would(
     feed(kafka)
     _, ends = bounds(kafka, kafka.topics.transactions)
     assert sum(ends.values()) == sum(recorded().ends["transactions"]) + MORE
-    variables = {"STREAM_SCORER_CONFIG": str(tmp_path / "config.toml")}
+    variables = {"STREAM_SCORER_CONFIG": str(tmp_path / "client_options.toml")}
     warm = ("--warm", "fraud:1.1.0")
     with ScorerProcess(kafka, tmp_path / "log", *warm, variables=variables, follow=True) as scorer:
         wait_until(

@@ -15,8 +15,8 @@ from confluent_kafka.admin import AdminClient
 
 from stream_scorer.errors import ReproductionError
 from stream_scorer.kafka.reading.read_to_end import read_all
-from stream_scorer.kafka.topics import config
-from stream_scorer.kafka.topics.our_topics import create_topics
+from stream_scorer.kafka.topics import client_options
+from stream_scorer.kafka.topics.create_topics import create_topics
 from stream_scorer.reproduce.compare import Reproduction
 from stream_scorer.reproduce.run import Depth, Question, reproduce
 from stream_scorer.settings import Kafka, Settings
@@ -214,14 +214,14 @@ def test_what_retention_took_is_named(killed: tuple[Kafka, int]) -> None:
     topics = kafka.topics.model_copy(update={"transactions": f"{kafka.topics.transactions}-short"})
     short = kafka.model_copy(update={"topics": topics})
     create_topics(short, 4, replication=1)
-    producer = Producer(config.common(kafka) | {"enable.idempotence": True})
+    producer = Producer(client_options.common(kafka) | {"enable.idempotence": True})
     for message in read_all(kafka, kafka.topics.transactions):
         producer.produce(
             topics.transactions, message.value(), message.key(), message.partition(),
             timestamp=message.timestamp()[1],
         )  # fmt: skip
     assert producer.flush(30) == 0
-    admin = AdminClient(config.common(kafka))
+    admin = AdminClient(client_options.common(kafka))
     cut = [TopicPartition(topics.transactions, 2, 200)]
     for future in admin.delete_records(cut).values():
         future.result()

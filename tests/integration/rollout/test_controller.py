@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer.errors import OffsetsError, SettingsError, StateError
 from stream_scorer.kafka.loop.leader import Leadership
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.rollout.controller.process import ControllerLoop
 from stream_scorer.rollout.evidence.guardrail import Verdict
 from stream_scorer.rollout.evidence.label_join import LabelJoin
@@ -101,7 +101,7 @@ class Scene:
         names = {
             "decisions": self.kafka.topics.decisions, "summaries": self.kafka.topics.summaries,
         }  # fmt: skip
-        producer = Producer(config.producer(self.kafka, f"{self.kafka.group}-{first}"))
+        producer = Producer(client_options.producer(self.kafka, f"{self.kafka.group}-{first}"))
         producer.init_transactions(10)
         producer.begin_transaction()
         for topic, partition, value, _, headers in louder(Topics(routing), factor, first).rows:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.rollout.controller.decide import IN_SHADOW
 from stream_scorer.rollout.controller.process import ControllerLoop
 from stream_scorer.rollout.evidence.bucket_counts import CANARY_SIDE, CONTROL_SIDE
@@ -122,7 +122,7 @@ DELTA = 50.0
 def labels(scene: Scene) -> None:
     """Publish a label of every transaction, known a minute after it; one in ten is a fraud."""
     tell = codec("label")
-    producer = Producer(config.common(scene.kafka) | {"enable.idempotence": True})
+    producer = Producer(client_options.common(scene.kafka) | {"enable.idempotence": True})
     shared = ("transaction_id", "customer_id", "terminal_id", "event_time")
     for number, record in enumerate(r for r in scene.records if not r.bad):
         row = transaction_codec().decode(record.value or b"", FILES)

@@ -13,8 +13,8 @@ import pytest
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.models.bundles import loader
-from stream_scorer.rollout.log import live_versions
-from stream_scorer.rollout.log.live_versions import LiveVersions
+from stream_scorer.rollout.log import load_versions
+from stream_scorer.rollout.log.load_versions import LiveVersions
 from stream_scorer.rollout.log.ready_versions import ANY_OLDER
 from stream_scorer.settings import Models, Settings
 from stream_scorer.telemetry import Event, RevisionRefused
@@ -286,7 +286,7 @@ def test_a_rollback_waits_for_no_download(
             goes_on.wait(60)
         return real(folder, trust)
 
-    monkeypatch.setattr(live_versions, "load_bundle", slow)
+    monkeypatch.setattr(load_versions, "load_bundle", slow)
     scene.plan(strategy="champion", versions={"champion": OLD})
     with closing(live(scene, models, [])) as versions:
         versions.wait([])

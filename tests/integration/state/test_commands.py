@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from stream_scorer.cli.main import app
 from stream_scorer.errors import StateError
+from stream_scorer.kafka.topics.create_topics import grow
 from stream_scorer.kafka.topics.groups import committed_offsets
-from stream_scorer.kafka.topics.our_topics import grow
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoints.ownership import Owner

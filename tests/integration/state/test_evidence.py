@@ -8,9 +8,9 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 
 from stream_scorer.errors import StateError
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
+from stream_scorer.kafka.topics.create_topics import grow
 from stream_scorer.kafka.topics.offsets import admin
-from stream_scorer.kafka.topics.our_topics import grow
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import Kafka, Settings
 from stream_scorer.state.checkpoints import history_start
@@ -154,7 +154,7 @@ def test_one_old_record_at_the_beginning_claims_no_history(
     monkeypatch.setattr(history_start, "FIRST", 20)
     ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
     encode = transaction_codec().encode
-    producer = Producer(config.common(ours))
+    producer = Producer(client_options.common(ours))
     for number in range(200):
         record: dict[str, Any] = {
             "transaction_id": f"t{number}", "event_time": START_MS + number * _DAY_MS // 10,

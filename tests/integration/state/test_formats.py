@@ -9,8 +9,8 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from stream_scorer.errors import StateError
-from stream_scorer.kafka.topics import config
-from stream_scorer.kafka.topics.our_topics import grow
+from stream_scorer.kafka.topics import client_options
+from stream_scorer.kafka.topics.create_topics import grow
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import Kafka, Settings
 from stream_scorer.state.checkpoints.ownership import Owner
@@ -51,7 +51,7 @@ def made(
 
 def commit(kafka: Kafka, offsets: dict[int, int]) -> None:
     """Commit the group's offsets of the input as a consumer does."""
-    consumer = Consumer(config.reader(kafka, kafka.group))
+    consumer = Consumer(client_options.reader(kafka, kafka.group))
     topic = kafka.topics.transactions
     places = [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()]
     consumer.commit(offsets=places, asynchronous=False)

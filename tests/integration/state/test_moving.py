@@ -10,9 +10,9 @@ from confluent_kafka import Producer
 from fsspec.implementations.local import LocalFileSystem
 
 from stream_scorer.errors import StateError, UnavailableError
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
+from stream_scorer.kafka.topics.create_topics import grow
 from stream_scorer.kafka.topics.groups import committed_offsets
-from stream_scorer.kafka.topics.our_topics import grow
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import Kafka
@@ -33,7 +33,9 @@ def astray(key: bytes, number: int) -> int:
 
 
 def feed_astray(kafka: Kafka) -> dict[int, int]:
-    producer = Producer(config.common(kafka) | {"enable.idempotence": True, "linger.ms": 20})
+    producer = Producer(
+        client_options.common(kafka) | {"enable.idempotence": True, "linger.ms": 20}
+    )
     ends = dict.fromkeys(range(PARTITIONS), 0)
     for number, record in enumerate(transactions(days=4)):
         partition = astray(record.key, number)

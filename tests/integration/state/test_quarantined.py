@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Producer
 
 from stream_scorer.kafka.reading.read_to_end import read_all
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.scoring import work as scoring
 from stream_scorer.settings import Kafka
 from tests.faults.suite import scorer_with_hooks
@@ -132,7 +132,9 @@ def copied_without(
     source: Kafka, target: Kafka, places: dict[tuple[int, int], Any]
 ) -> dict[int, int]:
     """Copy an input without some of its records; return the number in each partition."""
-    producer = Producer(config.common(target) | {"enable.idempotence": True, "linger.ms": 20})
+    producer = Producer(
+        client_options.common(target) | {"enable.idempotence": True, "linger.ms": 20}
+    )
     counts = dict.fromkeys(range(PARTITIONS), 0)
     for message in read_all(source, source.topics.transactions):
         if (message.partition(), message.offset()) in places:

@@ -12,8 +12,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from stream_scorer.errors import StateError
 from stream_scorer.kafka.reading.read_to_end import read_all
-from stream_scorer.kafka.topics import config
-from stream_scorer.kafka.topics.our_topics import grow
+from stream_scorer.kafka.topics import client_options
+from stream_scorer.kafka.topics.create_topics import grow
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.reproduce.run import Question, reproduce
@@ -346,14 +346,14 @@ def forge(kafka: Kafka, place: tuple[int, int]) -> None:
         raw, [0], ["MALFORMED"], ["forged"], topic=kafka.topics.dead_letters, instance="x",
         source_topic=kafka.topics.transactions,
     )  # fmt: skip
-    producer = Producer(config.common(kafka))
+    producer = Producer(client_options.common(kafka))
     producer.produce(letter.topic, letter.value, letter.key, headers=letter.headers)
     assert producer.flush(30) == 0
 
 
 def set_back(kafka: Kafka, offsets: dict[int, int]) -> None:
     """Commit the group's offsets of the input as Kafka's own tool does."""
-    consumer = Consumer(config.reader(kafka, kafka.group))
+    consumer = Consumer(client_options.reader(kafka, kafka.group))
     topic = kafka.topics.transactions
     consumer.commit(
         offsets=[TopicPartition(topic, partition, at) for partition, at in offsets.items()],
@@ -370,7 +370,7 @@ def test_a_forged_header_bypasses_nothing(
     ends = feed(ours, records)
     live(settings_of(ours), ends)
     letter = f"{ours.topics.dead_letters}:0:0".encode()
-    producer = Producer(config.common(ours))
+    producer = Producer(client_options.common(ours))
     for record in records:
         # Each has the header of a dead letter's copy.
         producer.produce(

@@ -14,9 +14,9 @@ from confluent_kafka import (
 )
 
 from stream_scorer.errors import StateError
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
+from stream_scorer.kafka.topics.create_topics import grow
 from stream_scorer.kafka.topics.offsets import admin
-from stream_scorer.kafka.topics.our_topics import grow
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoints.formats import Bucket
@@ -51,7 +51,7 @@ def set_offsets(kafka: Kafka, offsets: dict[int, int]) -> None:
 
 
 def write(kafka: Kafka, partition: int, records: list[tuple[bytes, bytes | None]]) -> None:
-    producer = Producer(config.common(kafka))
+    producer = Producer(client_options.common(kafka))
     for key, value in records:
         producer.produce(kafka.topics.state, value, key, partition)
     assert producer.flush(30) == 0
@@ -62,7 +62,7 @@ def owner(kafka: Kafka) -> Owner:
 
 
 def buckets(kafka: Kafka, partition: int) -> dict[int, Bucket]:
-    consumer = Consumer(config.reader(kafka, f"{kafka.group}-test"))
+    consumer = Consumer(client_options.reader(kafka, f"{kafka.group}-test"))
     assembly = Assembly(owner(kafka), partition)
     consumer.assign([TopicPartition(kafka.topics.state, partition, 0)])
     while True:

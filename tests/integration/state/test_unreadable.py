@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import Producer
 
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import Kafka
 from stream_scorer.state.commands.inspect import open_checkpoint
@@ -35,7 +35,7 @@ def feed_bomb(kafka: Kafka, partition: int) -> None:
         "compression.type": "zstd", "linger.ms": 60_000, "batch.size": 1_000_000_000,
         "queue.buffering.max.kbytes": 2_000_000, "message.max.bytes": 1_000_000_000,
     }  # fmt: skip
-    producer = Producer(config.common(kafka) | options)
+    producer = Producer(client_options.common(kafka) | options)
     for _ in range(BOMBS):
         producer.produce(kafka.topics.transactions, bytes(1_000_000), b"mallory", partition)
     assert producer.flush(60) == 0

@@ -8,7 +8,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from stream_scorer.errors import ReproductionError
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.reproduce.compare import Reproduction
 from stream_scorer.reproduce.run import Question, reproduce
 from stream_scorer.settings import Kafka, Models, Settings
@@ -66,7 +66,7 @@ def test_what_was_known_of_terminals_is_known_again(
     told = reproduced(whole, store, "input")
     assert told.given["terminals' rows had left"] == 1
 
-    admin = AdminClient(config.common(kafka))
+    admin = AdminClient(client_options.common(kafka))
     name = kafka.topics.terminal_profiles
     for future in admin.delete_records([TopicPartition(name, 1, 30)]).values():
         future.result()

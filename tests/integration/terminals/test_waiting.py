@@ -15,7 +15,7 @@ from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.kafka.reading.topic_follower import TopicFollower
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.registry.sources import open_registry, reader_schema
 from stream_scorer.settings import Kafka, Settings
 from stream_scorer.telemetry import DependencyBack, DependencyUnavailable, Event
@@ -56,7 +56,7 @@ class Scene:
 
     def publish(self, mark: int) -> None:
         """Publish that all rows up to a time are there, and let the follower read it."""
-        producer = Producer(config.common(self._kafka))
+        producer = Producer(client_options.common(self._kafka))
         for partition in range(PARTITIONS):
             value = self._codec.encode({
                 "terminal_id": None, "event_time": mark, "fraud": False, "source_partition": -1,

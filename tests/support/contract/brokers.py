@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from stream_scorer.kafka.client.consumer import ColumnConsumer, Rebalance
 from stream_scorer.kafka.client.producer import ColumnProducer
 from stream_scorer.kafka.loop.producer import ProducerClient
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.ports import BytesColumn
 from stream_scorer.settings import Kafka
 from tests.support.contract.raw_requests import RawRequests
@@ -161,13 +161,13 @@ class KafkaGround:
         kafka = self._kafka.model_copy(
             update={"transaction_timeout_ms": round(timeout * 1_000), "socket_timeout_ms": 1_000}
         )
-        made = ColumnProducer(config.producer(kafka, name))
+        made = ColumnProducer(client_options.producer(kafka, name))
         self._open.append(made)
         return made
 
     def member(self, partitions: int, leaving: Leaving = _nothing) -> ColumnConsumer:
         """``leaving`` is called with partitions that are to leave, once."""
-        made = ColumnConsumer(config.member(self._kafka), self.topic)
+        made = ColumnConsumer(client_options.member(self._kafka), self.topic)
         self._open.append(made)
         _join(made, partitions, leaving)
         return made
@@ -179,7 +179,7 @@ class KafkaGround:
         return found
 
     def _visible(self) -> list[bytes]:
-        reader = Consumer(config.reader(self._kafka, "reader"))
+        reader = Consumer(client_options.reader(self._kafka, "reader"))
         reader.assign([TopicPartition(self.topic, p, 0) for p in range(PARTITIONS)])
         found: list[bytes] = []
         ends: set[int] = set()

@@ -5,7 +5,7 @@ import time
 
 from confluent_kafka import Producer
 
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.settings import Kafka
 from tests.support.faults.reference_run import PARTITIONS, Record
 
@@ -28,7 +28,7 @@ class SteadyFeed(threading.Thread):
         self._enough = threading.Event()
 
     def run(self) -> None:
-        producer = Producer(config.common(self._kafka) | {"enable.idempotence": True})
+        producer = Producer(client_options.common(self._kafka) | {"enable.idempotence": True})
         started = time.monotonic()
         for number, record in enumerate(self._records):
             producer.produce(

@@ -18,10 +18,10 @@ import fastavro
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.core.rings.rings import BUCKETS
+from stream_scorer.core.rings.buckets import BUCKETS
 from stream_scorer.dead_letters.format import parse
 from stream_scorer.kafka.reading.read_to_end import read_all
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.groups import settled
 from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets
 from stream_scorer.kafka.topics.partitioner import partition_of
@@ -104,7 +104,9 @@ def transactions_of(days: int, customers: int) -> Iterator[Record]:
 
 def feed(kafka: Kafka, records: tuple[Record, ...]) -> dict[int, int]:
     """Produce records in order; return the end offset of each partition."""
-    producer = Producer(config.common(kafka) | {"enable.idempotence": True, "linger.ms": 20})
+    producer = Producer(
+        client_options.common(kafka) | {"enable.idempotence": True, "linger.ms": 20}
+    )
     ends = dict.fromkeys(range(PARTITIONS), 0)
     for record in records:
         producer.produce(
@@ -187,7 +189,7 @@ def committed(kafka: Kafka, group: str | None = None) -> dict[int, int]:
 
     Of a cluster that has just started the coordinator is waited for.
     """
-    consumer = Consumer(config.reader(kafka, group or kafka.group))
+    consumer = Consumer(client_options.reader(kafka, group or kafka.group))
     places = [TopicPartition(kafka.topics.transactions, p) for p in range(PARTITIONS)]
     try:
         found = settled(lambda: consumer.committed(places, timeout=30), DEADLINE_SECONDS)

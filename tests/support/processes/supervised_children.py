@@ -20,7 +20,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from stream_scorer.observability.health import Health
-from stream_scorer.processes.run_process import asked_by_hangup
+from stream_scorer.processes.signals import asked_by_hangup
 from stream_scorer.processes.supervisor import supervised
 from stream_scorer.processes.worker_report import Reporter, ended_in_one_line, tie_to
 from stream_scorer.settings import load_settings

@@ -11,8 +11,8 @@ import fastavro
 from confluent_kafka import Producer
 
 from stream_scorer.kafka.reading.read_to_end import read_all
-from stream_scorer.kafka.topics import config
-from stream_scorer.kafka.topics.our_topics import create_topics
+from stream_scorer.kafka.topics import client_options
+from stream_scorer.kafka.topics.create_topics import create_topics
 from stream_scorer.registry.sources import reader_schema
 from stream_scorer.reproduce.compare import Reproduction
 from stream_scorer.reproduce.run import Depth, Question, reproduce
@@ -43,7 +43,7 @@ def retold(kafka: Kafka, name: str, change: Change) -> Kafka:
     topics = kafka.topics.model_copy(update={"decisions": f"{kafka.topics.decisions}-{name}"})
     other = kafka.model_copy(update={"topics": topics})
     create_topics(other, 4, replication=1)
-    producer = Producer(config.common(kafka) | {"enable.idempotence": True})
+    producer = Producer(client_options.common(kafka) | {"enable.idempotence": True})
     for message in read_all(kafka, kafka.topics.decisions):
         value = message.value()
         told: Any = fastavro.schemaless_reader(io.BytesIO(value[5:]), schema(), None)

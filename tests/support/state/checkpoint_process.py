@@ -11,7 +11,7 @@ from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.codec.records.record_key import KeyReader
 from stream_scorer.core.decision.observe import PartitionRings
-from stream_scorer.core.rings.rings import BUCKETS
+from stream_scorer.core.rings.buckets import BUCKETS
 from stream_scorer.kafka.loop.work_interface import Result, Stages
 from stream_scorer.kafka.topics.key_sample import KeySample
 from stream_scorer.models.stores.deployment import Deployment, load_model

@@ -10,11 +10,11 @@ from typing import Any
 from confluent_kafka import Producer
 
 from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.core.rings.rings import BUCKETS
+from stream_scorer.core.rings.buckets import BUCKETS
 from stream_scorer.dead_letters.progress import Selection
 from stream_scorer.dead_letters.replay import Replayed, replay
 from stream_scorer.kafka.reading.read_to_end import read_all
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.registry.sources import reader_schema
 from stream_scorer.settings import (
     MODELS_DIRECTORY,
@@ -85,7 +85,9 @@ class _Ours:
 
 def feed_timed(kafka: Kafka, records: Sequence[Timed]) -> dict[int, int]:
     """Produce records in order; return how many each partition got."""
-    producer = Producer(config.common(kafka) | {"enable.idempotence": True, "linger.ms": 20})
+    producer = Producer(
+        client_options.common(kafka) | {"enable.idempotence": True, "linger.ms": 20}
+    )
     counts = dict.fromkeys(range(PARTITIONS), 0)
     for each in records:
         record = each.record

@@ -14,7 +14,7 @@ from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.kafka.reading.read_to_end import read_all
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.registry.sources import FileRegistry, reader_schema
@@ -90,7 +90,7 @@ def foreign_label(record: Sent, state: str = "final") -> bytes:
 
 def send(kafka: Kafka, records: Sequence[Sent], first_ms: int = SENT) -> None:
     """Produce records in order, a millisecond of Kafka's time apart."""
-    producer = Producer(config.common(kafka) | {"enable.idempotence": True, "linger.ms": 5})
+    producer = Producer(client_options.common(kafka) | {"enable.idempotence": True, "linger.ms": 5})
     for at, record in enumerate(records):
         topic = kafka.topics.transactions if record.fraud is None else kafka.topics.labels
         producer.produce(

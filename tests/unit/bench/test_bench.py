@@ -19,7 +19,7 @@ from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
-from stream_scorer.core.rings.rings import BUCKETS
+from stream_scorer.core.rings.buckets import BUCKETS
 from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.settings import Kafka
 from stream_scorer.simulator import simulate

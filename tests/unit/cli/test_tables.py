@@ -23,8 +23,8 @@ from stream_scorer.dead_letters.replay import Replayed
 from stream_scorer.devkafka.background import BackgroundProcess, Running
 from stream_scorer.explaining.sample import RecordSample
 from stream_scorer.hardening.settings_check import Finding
+from stream_scorer.kafka.topics.create_topics import TopicReport
 from stream_scorer.kafka.topics.lag import PartitionLag
-from stream_scorer.kafka.topics.our_topics import TopicReport
 from stream_scorer.reproduce.compare import Reproduction
 from stream_scorer.security.audit_lines import AuditLine, Deed
 from stream_scorer.security.audit_verify import AuditVerification

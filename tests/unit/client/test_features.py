@@ -8,7 +8,8 @@ import pytest
 from stream_scorer.client.features import FeatureNames, store_settings
 from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles.bundle import read_manifest
-from stream_scorer.models.stores.store import FolderStore, find
+from stream_scorer.models.stores.choose_version import find
+from stream_scorer.models.stores.store import FolderStore
 from stream_scorer.settings import MODELS_DIRECTORY, Models
 
 MANIFEST = read_manifest(find(FolderStore(MODELS_DIRECTORY), "fraud:1.0.0"))

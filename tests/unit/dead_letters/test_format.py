@@ -12,7 +12,7 @@ from stream_scorer.dead_letters.format import (
     parse,
     size_of,
 )
-from stream_scorer.kafka.topics.config import MESSAGE_BYTES_MAX
+from stream_scorer.kafka.topics.client_options import MESSAGE_BYTES_MAX
 from stream_scorer.ports import BytesColumn, Headers, RawRecords
 from tests.support.dead_letters.produced import Produced, letters_of
 

@@ -6,8 +6,8 @@ from stream_scorer import telemetry as events
 from stream_scorer.observability.logging import process_logger
 from stream_scorer.observability.metrics import ArrayHistogramCollector, create_metric
 from stream_scorer.observability.render import Renderer
-from stream_scorer.telemetry.batches import AGE_BOUNDS, AGE_SLO_SECONDS
 from stream_scorer.telemetry.event import Metric
+from stream_scorer.telemetry.kafka_loop import AGE_BOUNDS, AGE_SLO_SECONDS
 
 
 def test_counts_like_prometheus_clients_own_histogram() -> None:

@@ -1,4 +1,4 @@
-"""Signals: SIGTERM during the start, and SIGHUP, which is only a request."""
+"""A signal that comes before there is anything to stop, and heartbeats of a slow start."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from stream_scorer.kafka.loop.transaction import TransactionLoop
-from stream_scorer.processes.run_process import asked_by_hangup, beating, run_process
+from stream_scorer.processes.run_process import beating, run_process
 from stream_scorer.settings import load_settings
 from stream_scorer.telemetry import Listener
 
@@ -26,20 +26,6 @@ def test_a_signal_while_the_process_is_wired_ends_it_in_order() -> None:
     timers = [one for one in threading.enumerate() if isinstance(one, threading.Timer)]
     assert all(timer.finished.is_set() for timer in timers)
     assert signal.getsignal(signal.SIGTERM) is before
-
-
-def test_a_hangup_asks_and_is_afterwards_what_it_was() -> None:
-    before = signal.getsignal(signal.SIGHUP)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    asked: list[int] = []
-    try:
-        with asked_by_hangup(lambda: asked.append(1)):
-            os.kill(os.getpid(), signal.SIGHUP)
-            assert asked == [1]
-        assert signal.SIGHUP in signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    assert signal.getsignal(signal.SIGHUP) is before
 
 
 def test_a_slow_start_sends_the_heartbeat_until_it_is_over() -> None:

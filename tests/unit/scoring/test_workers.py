@@ -3,7 +3,7 @@
 import pickle
 from pathlib import Path
 
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import load_settings
 
@@ -15,7 +15,7 @@ def test_settings_reach_a_worker_with_secrets_included() -> None:
     deployment = Deployment("fraud:1.0.0", Path("plan.toml"), "earliest", accept_cold=True)
     sent = pickle.loads(pickle.dumps((settings, deployment)))  # noqa: S301 as a child is given them
     assert sent == (settings, deployment)
-    assert config.common(sent[0].kafka)["sasl.password"] == "p w"
+    assert client_options.common(sent[0].kafka)["sasl.password"] == "p w"
 
 
 def test_each_worker_has_its_own_name_and_shares_other_settings() -> None:
@@ -27,4 +27,4 @@ def test_each_worker_has_its_own_name_and_shares_other_settings() -> None:
     )
     noting = kafka.model_copy(update={"fenced_file": Path("/run/fenced")})
     assert noting.worker(1).fenced_file == Path("/run/fenced.1")
-    assert config.member(kafka.worker(1))["group.instance.id"] == "stream-scorer-a/1"
+    assert client_options.member(kafka.worker(1))["group.instance.id"] == "stream-scorer-a/1"

@@ -24,8 +24,9 @@ from stream_scorer.core.features.compile import compile_features
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.models.bundles.bundle import Manifest, ThresholdCosts
 from stream_scorer.models.bundles.loader import load_bundle
+from stream_scorer.models.stores.choose_version import find
 from stream_scorer.models.stores.deployment import load_plan
-from stream_scorer.models.stores.store import FolderStore, find
+from stream_scorer.models.stores.store import FolderStore
 from stream_scorer.simulator.files import write_table
 from stream_scorer.training.days import Days, RelativeSplit, Split, split_for
 from stream_scorer.training.features import CUSTOMER_FEATURES, FEATURES, read_features

@@ -5,7 +5,7 @@ import time
 from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from stream_scorer.kafka.topics.our_topics import create_topics
+from stream_scorer.kafka.topics.create_topics import create_topics
 from tests.faults.suite.registry import kind
 from tests.faults.suite.stage import Stage
 from tests.faults.suite.traffic import Feed, producer_options, traffic

@@ -15,7 +15,7 @@ from stream_scorer.core.decision.observe import PartitionRings, observe
 from stream_scorer.core.events.batch import Flag
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet, compile_features, compile_union
-from stream_scorer.core.rings.rings import bucket_of
+from stream_scorer.core.rings.buckets import bucket_of
 from tests.support.core.events import NOW, batch, event
 from tests.support.core.feature_oracle import FeatureOracle, longest_ms
 from tests.support.core.manifests import EVERY_EXTRA, EVERY_KIND, EXTRAS, RICH

@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 
 from stream_scorer.core.kernels.aggregates import distinct, select
-from stream_scorer.core.rings.rings import CustomerRings, Retention, bucket_of
+from stream_scorer.core.rings.buckets import bucket_of
+from stream_scorer.core.rings.rings import CustomerRings, Retention
 from stream_scorer.core.rings.storage import new_scratch
 from stream_scorer.core.terminals.history import TerminalTable
 from tests.support.core.colliding import alike

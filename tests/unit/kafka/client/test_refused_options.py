@@ -10,7 +10,7 @@ from stream_scorer.kafka.client import library as module
 from stream_scorer.kafka.client.consumer import ColumnConsumer
 from stream_scorer.kafka.client.library import PRODUCER, LibraryClient
 from stream_scorer.kafka.loop.producer import TransactionalProducer
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.processes.worker_report import ended_in_one_line
 from stream_scorer.settings import Kafka
 
@@ -22,12 +22,12 @@ def producer(kafka: Kafka) -> None:
 
 
 def consumer(kafka: Kafka) -> None:
-    ColumnConsumer(config.member(kafka), "t").close()
+    ColumnConsumer(client_options.member(kafka), "t").close()
 
 
 def taken(kafka: Kafka) -> None:
     """Make both kinds of clients; neither of them connects."""
-    LibraryClient(PRODUCER, config.producer(kafka, "i")).destroy()
+    LibraryClient(PRODUCER, client_options.producer(kafka, "i")).destroy()
     consumer(kafka)
 
 
@@ -64,7 +64,7 @@ def test_a_machine_without_threads_is_not_a_settings_error(monkeypatch: pytest.M
     )
     with pytest.raises(KafkaException) as refused:
         producer(Kafka(bootstrap=NOWHERE))
-    assert config.refused_option(refused.value) is None
+    assert client_options.refused_option(refused.value) is None
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_the_settings_refuse_exactly_what_the_library_would(
     # A copy of the settings is not validated, so that the library refuses.
     with pytest.raises(KafkaException) as refused:
         taken(Kafka(bootstrap=NOWHERE).model_copy(update=beyond))
-    assert config.refused_option(refused.value) is not None
+    assert client_options.refused_option(refused.value) is not None
 
 
 def test_the_consumer_protocol_ignores_the_session_timeout() -> None:

@@ -17,7 +17,7 @@ from stream_scorer.kafka.client.consumer import ColumnConsumer, GroupMetadata, R
 from stream_scorer.kafka.client.library import _path, library
 from stream_scorer.kafka.loop import source as module
 from stream_scorer.kafka.loop.source import KafkaSource, NotAMember
-from stream_scorer.kafka.topics import config
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.settings import Kafka
 
 NOWHERE = "127.0.0.1:1"
@@ -30,14 +30,14 @@ def test_the_library_takes_the_options_of_each_way_to_join(protocol: Any, static
     kafka = Kafka(
         bootstrap=NOWHERE, instance="a", group_protocol=protocol, static_membership=static
     )
-    options = config.member(kafka.worker(3), "g")
+    options = client_options.member(kafka.worker(3), "g")
     ColumnConsumer(options, "t").close()
     assert options.get("group.instance.id") == ("g-a/3" if static else None)
     assert [name in options for name in BROKERS_TO_SAY] == [protocol == "classic"] * 3
 
 
 def test_a_fatal_error_among_the_records_is_raised() -> None:
-    consumer = ColumnConsumer(config.member(Kafka(bootstrap=NOWHERE)), "t")
+    consumer = ColumnConsumer(client_options.member(Kafka(bootstrap=NOWHERE)), "t")
     raise_fatal = ctypes.CDLL(_path()).rd_kafka_test_fatal_error
     raise_fatal.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p)
     try:
@@ -53,8 +53,8 @@ def test_a_fatal_error_among_the_records_is_raised() -> None:
 
 def test_a_client_that_joins_no_group_has_no_member_options() -> None:
     kafka = Kafka(bootstrap=NOWHERE, static_membership=True, group_protocol="consumer")
-    assert "group.instance.id" not in config.consumer(kafka)
-    assert "group.protocol" not in config.consumer(kafka)
+    assert "group.instance.id" not in client_options.consumer(kafka)
+    assert "group.protocol" not in client_options.consumer(kafka)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,8 @@ from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.trust import Trust
 from stream_scorer.models.bundles.writer import new_directory, write_bundle
-from stream_scorer.models.stores.store import FolderStore, find
+from stream_scorer.models.stores.choose_version import find
+from stream_scorer.models.stores.store import FolderStore
 from stream_scorer.settings import MODELS_DIRECTORY
 from tests.support.models.bundle_cases import FRAUD, MODELS, ROWS, Bomb, candidate, edit, replace
 

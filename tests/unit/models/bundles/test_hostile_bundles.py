@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer.cli.main import main
 from stream_scorer.errors import ModelError
-from stream_scorer.models.bundles.folder import LocalFolder
 from stream_scorer.models.bundles.loader import load_bundle, verify_again
+from stream_scorer.models.bundles.read_files import LocalFolder
 from stream_scorer.models.bundles.trust import Trust
 from stream_scorer.models.bundles.writer import write_bundle
 from stream_scorer.models.stores.deployment import Deployment, load_models

@@ -11,8 +11,9 @@ import pytest
 from stream_scorer.errors import ModelError, SettingsError, UnavailableError
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.stores.cache import FileCache
+from stream_scorer.models.stores.choose_version import find
 from stream_scorer.models.stores.remote import open_store
-from stream_scorer.models.stores.store import FolderStore, find
+from stream_scorer.models.stores.store import FolderStore
 from stream_scorer.settings import Models
 from tests.support.models.stores import Shelves
 

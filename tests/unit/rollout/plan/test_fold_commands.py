@@ -20,7 +20,6 @@ from stream_scorer.rollout.plan.command_kinds import CommandKind
 from stream_scorer.rollout.plan.control_record import (
     BODY_BYTES_MOST,
     Authority,
-    Command,
     authority_of,
     write,
 )
@@ -495,36 +494,6 @@ def test_a_body_is_read_strictly(body: str, why: str) -> None:
     writer.take(writer.make("plan", None, **plan().model_dump(mode="json")))
     command = writer.make("pause", None)
     assert why in writer.take(replace(command, body=body)).refused
-
-
-def test_a_later_programs_command_stops_a_reader_if_it_counts(writer: Writer) -> None:
-    writer.start()
-    command = writer.make("pause", None)
-
-    def signed(**changed: Any) -> Command:
-        later = replace(command, key_id=writer.make("pause").key_id, **changed)
-        return replace(later, signature=OPERATOR.sign(later.statement))
-
-    body = canonical({"format": 2}).decode()
-    with pytest.raises(
-        RolloutError,
-        match="offset 1: format 2 was written by a newer version of stream-scorer — upgrade",
-    ):
-        writer.take(signed(body=body))
-    with pytest.raises(RolloutError, match="kind 'merge' was written by a newer version"):
-        writer.take(signed(kind="merge"))
-    # Only a signer that may start a rollout can stop a scorer; the controller cannot.
-    writer.start(**LIMITED)
-    made = writer.make("pause", CONTROLLER)
-    for wrote, why in (
-        (replace(made, kind="merge"), "kind 'merge'"), (replace(made, body=body), "format 2"),
-    ):  # fmt: skip
-        entry = writer.take(replace(wrote, signature=CONTROLLER.sign(wrote.statement)))
-        newer = "was written by a newer version of stream-scorer"
-        assert entry.refused == f"{why} {newer}, and not signed by an operator"
-    command = writer.make("pause", None)
-    assert writer.take(replace(command, kind="merge")).refused == "is not signed"
-    assert "3 is next" not in writer.take(replace(signed(kind="merge"), sequence=9)).refused
 
 
 def test_a_gap_in_the_numbers_means_a_command_is_missing(writer: Writer) -> None:

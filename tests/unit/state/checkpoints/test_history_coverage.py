@@ -9,7 +9,8 @@ import pytest
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.features.compile import compile_union
-from stream_scorer.core.rings.rings import NEVER, CustomerRings, Retention, RingColumns, bucket_of
+from stream_scorer.core.rings.buckets import bucket_of
+from stream_scorer.core.rings.rings import NEVER, CustomerRings, Retention, RingColumns
 from stream_scorer.state.checkpoints.formats import Bucket
 from stream_scorer.state.checkpoints.history_coverage import (
     CAP,

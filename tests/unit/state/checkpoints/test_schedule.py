@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.core.rings.rings import BUCKETS
+from stream_scorer.core.rings.buckets import BUCKETS
 from stream_scorer.state.checkpoints.schedule import BUCKET_BYTES, UNWRITTEN, Held, Schedule, Turn
 from tests.support.effort import examples
 

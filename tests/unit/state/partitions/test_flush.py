@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stream_scorer.core.rings.rings import BUCKETS
+from stream_scorer.core.rings.buckets import BUCKETS
 from stream_scorer.state.checkpoints.ownership import Assembly
 from stream_scorer.state.partitions import checkpoint_writer
 from stream_scorer.state.stores.file_store import FileStore

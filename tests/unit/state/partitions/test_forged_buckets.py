@@ -16,8 +16,8 @@ import pytest
 
 from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.features.compile import ENGINE
+from stream_scorer.core.rings.buckets import bucket_of
 from stream_scorer.core.rings.payload import sound
-from stream_scorer.core.rings.rings import bucket_of
 from stream_scorer.errors import StateError
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import CheckpointStore

@@ -9,7 +9,8 @@ import pytest
 from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.features.compile import ENGINE
-from stream_scorer.core.rings.rings import BUCKETS, RingColumns
+from stream_scorer.core.rings.buckets import BUCKETS
+from stream_scorer.core.rings.rings import RingColumns
 from stream_scorer.errors import OffsetsError, StateError, UnavailableError
 from stream_scorer.missing_input import past_the_gap
 from stream_scorer.models.stores.deployment import Deployment, load_model

@@ -17,8 +17,8 @@ from stream_scorer.errors import ModelError, UnavailableError
 from stream_scorer.kafka.loop.work_interface import Outage
 from stream_scorer.models.bundles.loader import Bundle, load_bundle, models_under
 from stream_scorer.models.bundles.trust import trust_of
+from stream_scorer.models.stores.choose_version import find
 from stream_scorer.models.stores.remote import open_store
-from stream_scorer.models.stores.store import find
 from stream_scorer.ports import Paused
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.log.ready_versions import ANY_OLDER, ReadyVersions

@@ -16,7 +16,7 @@ from confluent_kafka.admin import (
 )
 
 from stream_scorer.errors import SettingsError, StreamScorerError, UnavailableError
-from stream_scorer.kafka.topics.config import common
+from stream_scorer.kafka.topics.client_options import common
 from stream_scorer.settings import Kafka
 
 PARTITIONS = 4

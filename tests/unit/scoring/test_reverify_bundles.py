@@ -9,10 +9,10 @@ from queue import Empty, SimpleQueue
 import pytest
 
 from stream_scorer.errors import ModelError
-from stream_scorer.models.bundles.folder import LocalFolder
 from stream_scorer.models.bundles.loader import Bundle, load_bundle, verify_again
+from stream_scorer.models.bundles.read_files import LocalFolder
 from stream_scorer.models.stores.deployment import Deployment, load_models
-from stream_scorer.scoring.bundle_watch import BundleWatch
+from stream_scorer.scoring.reverify_bundles import BundleWatch
 from stream_scorer.settings import MODELS_DIRECTORY, Models, Settings
 from stream_scorer.telemetry import Event, ModelVerified
 
@@ -143,7 +143,7 @@ def test_a_check_that_fails_for_any_reason_does_not_pass(
     def broken(_: Bundle) -> None:
         raise MemoryError("no room")
 
-    monkeypatch.setattr("stream_scorer.scoring.bundle_watch.verify_again", broken)
+    monkeypatch.setattr("stream_scorer.scoring.reverify_bundles.verify_again", broken)
     told = Told()
     with BundleWatch(0) as watch:
         watch.add(bundle, told)

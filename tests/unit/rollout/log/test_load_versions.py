@@ -13,8 +13,8 @@ from stream_scorer.core.decision.routing import Routing
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import Engine
 from stream_scorer.models.bundles.loader import Bundle, models_under
-from stream_scorer.rollout.log import live_versions
-from stream_scorer.rollout.log.live_versions import LiveVersions
+from stream_scorer.rollout.log import load_versions
+from stream_scorer.rollout.log.load_versions import LiveVersions
 from stream_scorer.settings import Models, Settings
 from stream_scorer.telemetry import Event, RevisionRefused
 from tests.support.faults.process import wait_until
@@ -53,8 +53,8 @@ class Log:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     made = Log()
-    monkeypatch.setattr(live_versions, "ControlLog", lambda *_: made)
-    monkeypatch.setattr(live_versions, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(load_versions, "ControlLog", lambda *_: made)
+    monkeypatch.setattr(load_versions, "_POLL_SECONDS", 0.01)
     return made
 
 
@@ -145,7 +145,7 @@ def test_a_version_is_compiled_alone_only_once(
             alone.append(asked[0][1].revision)
         return models_under(asked, rings)
 
-    monkeypatch.setattr(live_versions, "models_under", counted)
+    monkeypatch.setattr(load_versions, "models_under", counted)
     log.add(revision(1, OLD))
     versions = start()
     for number in (2, 3, 4):

@@ -22,7 +22,7 @@ from stream_scorer.models.bundles.bundle import (
     parse_manifest,
 )
 from stream_scorer.models.bundles.bundle_signature import SIGNATURE, BundleSigner
-from stream_scorer.models.bundles.folder import Folder
+from stream_scorer.models.bundles.read_files import Folder
 from stream_scorer.models.bundles.trust import Trust
 
 _PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".p", ".dill", ".cloudpickle"})

@@ -38,7 +38,7 @@ def common(kafka: Kafka) -> dict[str, Any]:
 def member_name(kafka: Kafka, group: str | None = None) -> str:
     """Return a process's name in a group: its client id and, for a static member, its instance id.
 
-    It need only be unique in the group; for a transactional id see ``identity``.
+    It need only be unique in the group; for a transactional id see ``kafka.membership``.
     """
     return f"{group or kafka.group}-{kafka.instance}"
 
