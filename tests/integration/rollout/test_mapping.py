@@ -16,6 +16,9 @@ from stream_scorer.cli.main import app
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.reproduce.run import Question, reproduce
 from stream_scorer.settings import Kafka, Models, Profiler, Registry, Settings
+from stream_scorer.state.checkpoints.formats import Bucket
+from stream_scorer.state.checkpoints.ring_columns import CustomerColumns, columns_of
+from stream_scorer.state.commands.inspect import open_checkpoint
 from stream_scorer.telemetry import BatchCommitted, Event
 from stream_scorer.terminals.profiler_process import profiler_loop
 from tests.support.codec.foreign_events import (
@@ -144,6 +147,7 @@ def test_an_extra_field_with_another_definition_is_warmed(
         half = len(ours) // 2
         scene.feed_until(half)
         assert {d["plan_revision"] for d in scene.decided().decisions.values()} == {first}
+        ran(scene, "verify")
         process.kill()
     found = decided_after_a_kill(scene, len(ours))
     by_revision(scene, found)
@@ -157,6 +161,29 @@ def test_an_extra_field_with_another_definition_is_warmed(
     reproduced = reproduce(settings, Question(first_ms=EVER, depth="input"), silent)
     reproduced.refuse()
     assert reproduced.equal == reproduced.chosen == len(found.decisions)
+    ran(scene, "verify")
+    before = remembered(settings)
+    ran(scene, "rebuild")
+    after = remembered(settings)
+    for place, (bucket, columns) in before.items():
+        edge = max(bucket.watermark - bucket.horizon, *bucket.since.values(), 0)
+        _, rebuilt = after[place]
+        fields = dict.fromkeys(rebuilt.fields, edge)
+        if rebuilt.customers and columns.customers:
+            assert dict(columns.events(edge, fields)) == dict(rebuilt.events(edge, fields))
+    assert sum(len(columns.time) for _, columns in before.values()) > 100
+    ran(scene, "verify")
+
+
+def remembered(settings: Settings) -> dict[tuple[int, int], tuple[Bucket, CustomerColumns]]:
+    """Return the buckets that are as of the group's offsets, by partition and number."""
+    checkpoint = open_checkpoint(settings)
+    return {
+        (partition, number): (bucket, columns_of(bucket.payload))
+        for partition, offset in checkpoint.committed.items()
+        for number, bucket in checkpoint.buckets(partition).items()
+        if bucket.offset == offset
+    }
 
 
 def decided_after_a_kill(scene: Scene, count: int) -> Outcome:
@@ -172,15 +199,19 @@ def decided_after_a_kill(scene: Scene, count: int) -> Outcome:
 
 def verified(scene: Scene) -> None:
     """Compute the state again from both mappings' records: it is what the scorers wrote."""
-    told = environment(scene.kafka) | scene.variables
     for command in ("verify", "rebuild", "verify"):
-        words = ["state", command, "--model", OLD, "--json"]
-        result = CliRunner().invoke(app, words, env=told)
-        assert result.exit_code == 0, (result.output, result.exception)
-        partitions = json.loads(result.stdout)["partitions"]
-        if command == "verify":
-            assert sum(each["buckets"] for each in partitions) > 0
-            assert [each["differing"] for each in partitions] == [[]] * len(partitions)
+        ran(scene, command, "--model", OLD)
+
+
+def ran(scene: Scene, command: str, *options: str) -> None:
+    """Run a state command; what is verified has no difference."""
+    told = environment(scene.kafka) | scene.variables
+    result = CliRunner().invoke(app, ["state", command, *options, "--json"], env=told)
+    assert result.exit_code == 0, (result.output, result.exception)
+    partitions = json.loads(result.stdout)["partitions"]
+    if command == "verify":
+        assert sum(each["events"] for each in partitions) > 0
+        assert [each["differing"] for each in partitions] == [[]] * len(partitions)
 
 
 def profiled_rows(
