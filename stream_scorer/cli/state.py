@@ -37,15 +37,21 @@ class RefoldOptions(ClusterJsonOptions):
     """Options of a command that folds the input again: as whom."""
 
     model: Annotated[
-        str,
-        typer.Option("--model", help="NAME or NAME:VERSION whose features define what is kept."),
-    ] = "fraud"
+        str | None,
+        typer.Option(
+            "--model",
+            help="NAME or NAME:VERSION whose features define what is kept. Without it and --plan, "
+            "the rollout defines it; without a rollout, fraud.",
+        ),
+    ] = None
     warm: WarmOption = None
     plan: PlanOption = None
 
     def opened(self) -> tuple[Checkpoint, Deployment]:
         """Return the group's checkpoint, and what it is folded for."""
-        return open_checkpoint(self.connected()), Deployment(self.model, self.plan, warm=self.warm)
+        follow = self.model is None and self.plan is None
+        deployment = Deployment(self.model or "fraud", self.plan, warm=self.warm, follow=follow)
+        return open_checkpoint(self.connected()), deployment
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """The routing at each offset: the activations have its revision, the control log its meaning."""
 
 from bisect import bisect_right
+from collections.abc import Mapping
 
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.errors import RolloutError, SettingsError
@@ -59,11 +60,25 @@ class RecordedRoutings:
         place = bisect_right(offsets, offset)
         return self._routings[revisions[place - 1]] if place else None
 
+    def first(self, partition: int) -> Routing | None:
+        """Return what decided the first record of a partition that a revision decided."""
+        _, revisions = self._timelines.get(partition, ((), ()))
+        return self._routings[revisions[0]] if revisions else None
+
+    @property
+    def revisions(self) -> Mapping[int, Routing]:
+        """What each revision of the control log means, ascending."""
+        return self._routings
+
+    @property
+    def active(self) -> frozenset[int]:
+        """The last revision of each partition that has one."""
+        return frozenset(revisions[-1] for _, revisions in self._timelines.values())
+
     @property
     def newest(self) -> Routing | None:
         """The routing of the newest revision that decided anywhere; None if none did."""
-        told = [revisions[-1] for _, revisions in self._timelines.values()]
-        return self._routings[max(told)] if told else None
+        return self._routings[max(self.active)] if self.active else None
 
 
 def recorded_revisions(settings: Settings) -> dict[int, Routing]:

@@ -21,7 +21,7 @@ from stream_scorer.models.stores.choose_version import find
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.ports import Paused
 from stream_scorer.rollout.log.control_log import ControlLog
-from stream_scorer.rollout.log.ready_versions import ANY_OLDER, ReadyVersions
+from stream_scorer.rollout.log.ready_versions import ANY_OLDER, ReadyVersions, revisions_to_hold
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import (
     Listener,
@@ -217,18 +217,13 @@ class LiveVersions:
             raise lost
 
     def _asked(self) -> Iterable[Routing]:
-        """Yield the revisions that may have to decide, newest first.
+        """Return the revisions that may have to decide, newest first."""
 
-        A usable revision without ``effective_at`` replaces all earlier ones, except for requested
-        ones.
-        """
-        settled = False
-        for routing in reversed(list(self._log.log.routings.values())):
+        def wanted(revision: int) -> bool:
             with self._lock:
-                wanted = routing.revision in self._wanted or ANY_OLDER in self._wanted
-            if not settled or wanted:
-                yield routing
-                settled = settled or (self._usable(routing) and routing.effective_at is None)
+                return revision in self._wanted or ANY_OLDER in self._wanted
+
+        return revisions_to_hold(list(self._log.log.routings.values()), wanted, self._usable)
 
     def _usable(self, routing: Routing) -> bool:
         with self._lock:

@@ -1,6 +1,6 @@
 """The versions that a scorer has loaded, and the revisions of the plan that it can follow."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,6 +11,25 @@ from stream_scorer.core.features.compile import FeatureSet
 
 ANY_OLDER = 0
 """Requests every revision of the log."""
+
+
+def revisions_to_hold(
+    routings: Sequence[Routing], wanted: Callable[[int], bool], usable: Callable[[Routing], bool]
+) -> Iterator[Routing]:
+    """Yield the revisions that may have to decide, newest first.
+
+    A revision without an event time replaces all earlier ones once it can be used.
+
+    Args:
+        routings: All revisions, ascending.
+        wanted: Whether a revision is needed in any case: it decided the last record of a partition.
+        usable: Whether a revision can be used; asked after it is yielded.
+    """
+    settled = False
+    for routing in reversed(routings):
+        if not settled or wanted(routing.revision):
+            yield routing
+            settled = settled or (usable(routing) and routing.effective_at is None)
 
 
 @dataclass(frozen=True, slots=True)

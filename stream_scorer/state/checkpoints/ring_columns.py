@@ -4,7 +4,7 @@ The scorer itself loads payloads into its rings; see ``core.rings.payload`` for 
 """
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -45,9 +45,20 @@ class CustomerColumns:
     raw: list[bytes]
     header: bytes
 
-    def events(self, since: int) -> Iterator[tuple[bytes, tuple[bytes, ...]]]:
-        """Yield, by customer, the events newer than ``since`` in a form that can be compared."""
-        columns = [self.time, self.amount, self.hash, *self.fields.values()]
+    def events(
+        self, since: int, fields: Mapping[str, int] | None = None
+    ) -> Iterator[tuple[bytes, tuple[bytes, ...]]]:
+        """Yield, by customer, the events newer than ``since`` in a form that can be compared.
+
+        Args:
+            since: Event time, ms.
+            fields: The further fields that count, each from after its event time in ms; None: all.
+        """
+        further = dict.fromkeys(self.fields, since) if fields is None else fields
+        columns = [self.time, self.amount, self.hash]
+        columns += [
+            np.where(self.time > after, self.fields[name], 0) for name, after in further.items()
+        ]
         for number, customer in enumerate(self.customers):
             start, end = self.first[number], self.first[number + 1]
             start += np.searchsorted(self.time[start:end], since, side="right")

@@ -12,7 +12,7 @@ from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.state.checkpoints.restore_rules import damaged
 from stream_scorer.state.commands.adopt import rejected_by_letters
 from stream_scorer.state.commands.inspect import Checkpoint
-from stream_scorer.state.commands.refold_input import open_refolding
+from stream_scorer.state.commands.refold_input import open_layout
 from stream_scorer.state.partitions.checkpoint_writer import dump
 from stream_scorer.state.partitions.refold import Refolding
 from stream_scorer.state.partitions.rejected_offsets import Rejected
@@ -66,7 +66,7 @@ def rebuild(checkpoint: Checkpoint, deployment: Deployment) -> list[Rebuilt]:
                 f"is before the oldest retained {checkpoint.low[partition]}",
                 past_the_gap(checkpoint.owner.group, checkpoint.owner.topic, partition),
             )
-    folding = open_refolding(checkpoint.settings, deployment)
+    folding = open_layout(checkpoint.settings, deployment).folding()
     if isinstance(checkpoint.store, FileStore):
         checkpoint.store.discard()
     histories = {

@@ -29,7 +29,7 @@ from stream_scorer.state.checkpoints.restore_rules import (
 )
 from stream_scorer.state.checkpoints.ring_columns import CustomerColumns, columns_of, united
 from stream_scorer.state.commands.inspect import Checkpoint, ring_columns
-from stream_scorer.state.commands.refold_input import open_refolding
+from stream_scorer.state.commands.refold_input import open_layout
 from stream_scorer.state.partitions.checkpoint_writer import dump
 from stream_scorer.state.partitions.refold import Refolding
 from stream_scorer.state.stores.file_store import FileStore
@@ -80,7 +80,7 @@ def repartition(checkpoint: Checkpoint, deployment: Deployment) -> Repartitioned
     before, after = _written_for(checkpoint), checkpoint.count
     # Rejections are written there, wherever the buckets are.
     grow(kafka, checkpoint.state_topic.topic, after)
-    folding = open_refolding(checkpoint.settings, deployment)
+    folding = open_layout(checkpoint.settings, deployment).folding()
     old = folding.rings()
     since = merged(
         _bring_up(checkpoint, folding, old, partition, before) for partition in range(before)

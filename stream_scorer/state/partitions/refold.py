@@ -9,55 +9,48 @@ from stream_scorer.core.decision.observe import PartitionRings, refold
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.strings import hashes_of
+from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.core.rings.rings import CustomerRings, RingColumns
 from stream_scorer.errors import StateError
 from stream_scorer.kafka.reading.read_limit import ReadLimit
 from stream_scorer.kafka.reading.replay import STEP_SECONDS, InputReplay
-from stream_scorer.models.stores.deployment import Deployment, load_models
 from stream_scorer.ports import RawRecords
-from stream_scorer.registry.sources import open_registry
-from stream_scorer.settings import Kafka, Settings
+from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoints.history_coverage import INPUT
 from stream_scorer.state.checkpoints.history_start import Beginning
 from stream_scorer.state.checkpoints.ring_columns import Events
 from stream_scorer.state.partitions.rejected_offsets import Rejected
 
-PlansAt = Callable[[int, int, int], Sequence[tuple[int, Plan | None]]]
-"""Returns the plans for a partition between two offsets: (first offset, plan), ascending.
-
-None is the deployment's own plan.
-"""
+PlansAt = Callable[[int, int, int], Sequence[tuple[int, Plan]]]
+"""Returns the plans for a partition between two offsets: (first offset, plan), ascending."""
 
 
 class Refolding:
     """Folds the retained input into rings as the scorer does.
 
     Args:
-        settings: The cluster, the input, the registry.
-        deployment: Its features determine what rings remember.
-        plans_at: Returns the mapping that decided each record; default: the deployment's for all.
-        shared: What all models share now; None: the deployment's plan.
+        kafka: The cluster and the input.
+        decoders: A decoder for each mapping.
+        features: They determine what rings remember.
+        plan: What all models share.
+        plans_at: Returns the plan whose mapping reads each record.
     """
 
     def __init__(
-        self, settings: Settings, deployment: Deployment,
-        plans_at: PlansAt = lambda *_: [(0, None)], shared: Plan | None = None,
+        self, kafka: Kafka, decoders: EventDecoders, features: FeatureSet, plan: Plan,
+        plans_at: PlansAt,
     ) -> None:  # fmt: skip
-        loaded = load_models(settings, deployment)
-        self._first_plan = loaded.plan
-        self._plan = shared or loaded.plan
-        self._model = loaded.model if shared is None else loaded.bundles[0].model(shared)
-        self._decoders = EventDecoders(
-            open_registry(settings.registry), settings.registry.directory
-        )
+        self._kafka = kafka
+        self._decoders = decoders
+        self._features = features
+        self._plan = plan
         self._plans_at = plans_at
-        self._kafka = settings.kafka
-        self.retention = self._model.features.retention
+        self.retention = self._features.retention
         self.beginning = Beginning()
 
     def rings(self) -> PartitionRings:
         """Return empty rings."""
-        return PartitionRings(self._model.features)
+        return PartitionRings(self._features)
 
     def fold(
         self,
@@ -77,17 +70,16 @@ class Refolding:
             UnavailableError: No offset could be read for 30 s.
         """
         self.beginning = Beginning()
-        plans = self._plans_at(partition, first, end)
-        timeline = [(at, self._first_plan if plan is None else plan) for at, plan in plans]
+        timeline = self._plans_at(partition, first, end)
         for polled in input_of(self._kafka, partition, first, end):
             for reading, every in by_mapping(polled, timeline):
                 raw = others_of(rejected, every, self._kafka, partition)
                 if raw is None:
                     continue
-                read_by = self._model.features.engine.read_by
+                read_by = self._features.engine.read_by
                 events, _, _ = self._decoders.decode(raw, reading, read_by)
                 self.beginning.read(events, self._plan)
-                rings.release(refold(keep(events), rings, self._plan, self._model.features))
+                rings.release(refold(keep(events), rings, self._plan, self._features))
 
     def insert(self, rings: CustomerRings, events: Events) -> None:
         """Fold events that were accepted earlier, each customer's ordered by time.
@@ -101,7 +93,7 @@ class Refolding:
             events.customers, hashes_of(events.customers), events.hash, events.time,
             events.amount, kept.reshape(len(rings.fields), n),
         )  # fmt: skip
-        observed = np.empty((n, self._model.features.engine.width))
+        observed = np.empty((n, self._features.engine.width))
         journal = rings.fold(order, columns, np.zeros(n, np.bool_), np.zeros(n, np.uint8), observed)
         rings.release(journal)
 

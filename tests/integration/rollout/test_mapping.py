@@ -16,6 +16,9 @@ from stream_scorer.cli.main import app
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.reproduce.run import Question, reproduce
 from stream_scorer.settings import Kafka, Models, Profiler, Registry, Settings
+from stream_scorer.state.checkpoints.formats import Bucket
+from stream_scorer.state.checkpoints.ring_columns import CustomerColumns, columns_of
+from stream_scorer.state.commands.inspect import open_checkpoint
 from stream_scorer.telemetry import BatchCommitted, Event
 from stream_scorer.terminals.profiler_process import profiler_loop
 from tests.support.codec.foreign_events import (
@@ -25,7 +28,7 @@ from tests.support.codec.foreign_events import (
     time_of,
     with_foreign_schema,
 )
-from tests.support.faults.process import environment, wait_until
+from tests.support.faults.process import ScorerProcess, environment, wait_until
 from tests.support.faults.reference_run import Outcome, Record, feed, scored, transaction_codec
 from tests.support.models.noise_bundles import AMOUNT, write
 from tests.support.reproduce.retelling import DEPTHS, EVER, silent
@@ -144,19 +147,53 @@ def test_an_extra_field_with_another_definition_is_warmed(
         half = len(ours) // 2
         scene.feed_until(half)
         assert {d["plan_revision"] for d in scene.decided().decisions.values()} == {first}
-        process.kill()
-    found = decided_after_a_kill(scene, len(ours))
+        ended(process)
+    # The buckets keep the first definition alone; then some keep both, from the restart on.
+    ran(scene, "verify")
+    with scene.scorer("second") as process:
+        process.wait_ready()
+        scene.feed_until(5 * len(ours) // 8)
+        scene.decided()
+        ran(scene, "verify")
+        scene.feed_until(15 * len(ours) // 16)
+        scene.decided()
+        scene.feed_until(len(ours))
+        found = scene.decided()
+        ended(process)
     by_revision(scene, found)
     counts = Counter(d["plan_revision"] for d in found.decisions.values())
     assert counts.keys() == {first, second}
     # The first plan decides until the window no longer includes events stored without the field.
-    assert counts[first] >= half
+    assert counts[first] >= 5 * len(ours) // 8
     settings = Settings(
         kafka=scene.kafka, models=Models(directory=models), registry=Registry(directory=directory)
     )
     reproduced = reproduce(settings, Question(first_ms=EVER, depth="input"), silent)
     reproduced.refuse()
     assert reproduced.equal == reproduced.chosen == len(found.decisions)
+    ran(scene, "verify")
+    before = remembered(settings)
+    ran(scene, "rebuild")
+    after = remembered(settings)
+    for place, (bucket, columns) in before.items():
+        edge = max(bucket.watermark - bucket.horizon, *bucket.since.values(), 0)
+        _, rebuilt = after[place]
+        fields = dict.fromkeys(rebuilt.fields, edge)
+        if rebuilt.customers and columns.customers:
+            assert dict(columns.events(edge, fields)) == dict(rebuilt.events(edge, fields))
+    assert sum(len(columns.time) for _, columns in before.values()) > 100
+    ran(scene, "verify")
+
+
+def remembered(settings: Settings) -> dict[tuple[int, int], tuple[Bucket, CustomerColumns]]:
+    """Return the buckets that are as of the group's offsets, by partition and number."""
+    checkpoint = open_checkpoint(settings)
+    return {
+        (partition, number): (bucket, columns_of(bucket.payload))
+        for partition, offset in checkpoint.committed.items()
+        for number, bucket in checkpoint.buckets(partition).items()
+        if bucket.offset == offset
+    }
 
 
 def decided_after_a_kill(scene: Scene, count: int) -> Outcome:
@@ -165,22 +202,31 @@ def decided_after_a_kill(scene: Scene, count: int) -> Outcome:
         process.wait_ready()
         scene.feed_until(count)
         found = scene.decided()
-        process.send(signal.SIGTERM)
-        assert process.wait() == 0, process.said
+        ended(process)
     return found
+
+
+def ended(process: ScorerProcess) -> None:
+    """Let a scorer end by itself, so that it writes the buckets that are not written yet."""
+    process.send(signal.SIGTERM)
+    assert process.wait() == 0, process.said
 
 
 def verified(scene: Scene) -> None:
     """Compute the state again from the records of both mappings; it equals what scorers wrote."""
-    told = environment(scene.kafka) | scene.variables
     for command in ("verify", "rebuild", "verify"):
-        words = ["state", command, "--model", OLD, "--json"]
-        result = CliRunner().invoke(app, words, env=told)
-        assert result.exit_code == 0, (result.output, result.exception)
-        partitions = json.loads(result.stdout)["partitions"]
-        if command == "verify":
-            assert sum(each["buckets"] for each in partitions) > 0
-            assert [each["differing"] for each in partitions] == [[]] * len(partitions)
+        ran(scene, command, "--model", OLD)
+
+
+def ran(scene: Scene, command: str, *options: str) -> None:
+    """Run a state command; what is verified has no difference."""
+    told = environment(scene.kafka) | scene.variables
+    result = CliRunner().invoke(app, ["state", command, *options, "--json"], env=told)
+    assert result.exit_code == 0, (result.output, result.exception)
+    partitions = json.loads(result.stdout)["partitions"]
+    if command == "verify":
+        assert sum(each["events"] for each in partitions) > 0
+        assert [each["differing"] for each in partitions] == [[]] * len(partitions)
 
 
 def profiled_rows(
@@ -255,8 +301,7 @@ def test_a_new_rate_holds_from_its_plans_activation_on(
         awaits(process, second)
         scene.feed_until(len(dollars))
         found = scene.decided()
-        process.send(signal.SIGTERM)
-        assert process.wait() == 0, process.said
+        ended(process)
     verified(scene)
     by_revision(scene, found)
     assert {each["plan_revision"] for each in found.decisions.values()} == {first, second}

@@ -3,13 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from stream_scorer.core.decision.observe import PartitionRings
-from stream_scorer.core.decision.routing import Routing
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import Engine
 from stream_scorer.models.bundles.loader import Bundle, models_under
@@ -19,35 +17,11 @@ from stream_scorer.settings import Models, Settings
 from stream_scorer.telemetry import Event, RevisionRefused
 from tests.support.faults.process import wait_until
 from tests.support.rollout.mapped_extras import VERSION, plan_of, revision, write_model
+from tests.support.rollout.written_log import Log
 
 OLD, NEW = plan_of("Gross"), plan_of("total")
 LATER = 1_700_000_000_000
 COLD = "fraud:1.0.0 is warming: the rings do not keep gross (double) as this events.toml defines it"
-
-
-class Log:
-    """A control log that a test writes."""
-
-    def __init__(self) -> None:
-        self.routings: dict[int, Routing] = {}
-        self._added: list[Routing] = []
-
-    @property
-    def log(self) -> Any:
-        state = SimpleNamespace(revision=max(self.routings, default=0))
-        return SimpleNamespace(routings=self.routings, state=state)
-
-    def add(self, *routings: Routing) -> None:
-        self._added.extend(routings)
-
-    def refresh(self) -> None:
-        self.poll(0)
-
-    def poll(self, _: float) -> None:
-        added, self._added = self._added, []
-        self.routings = self.routings | {each.revision: each for each in added}
-
-    def close(self) -> None: ...
 
 
 @pytest.fixture
