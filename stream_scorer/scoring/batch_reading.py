@@ -44,14 +44,19 @@ class BatchReading:
         if decoder not in self._completed:
             decoded = self._decode(decoder)
             events = with_fields(
-                decoded.events, decoded.rows, plan, self._read_by, self._read, self._decoders.alike
-            )
+                decoded.events, decoded.rows, plan, self._read_by,
+                lambda other: self._fields(other, decoded.rows), self._decoders.alike,
+            )  # fmt: skip
             self._completed[decoder] = replace(decoded, events=events)
         return self._completed[decoder]
 
-    def _read(self, plan: Plan) -> tuple[EventBatch, Int64]:
-        decoded = self._decode(self._decoders.of(plan))
-        return decoded.events, decoded.rows
+    def _fields(self, plan: Plan, rows: Int64) -> tuple[EventBatch, Int64]:
+        """Return what another plan reads from decoded rows, at any cost.
+
+        A budget would decide what rings keep; the rows' schemas passed one already.
+        """
+        events, places, _ = self._decoders.of(plan).decode(self._raw.take(rows))
+        return events, rows[places]
 
     def _decode(self, decoder: EventDecoder) -> DecodedRecords:
         if decoder not in self._decoded:

@@ -13,6 +13,7 @@ import numpy as np
 from stream_scorer.codec.reading.mapped import EventDecoder
 from stream_scorer.codec.records.event_decoders import EventDecoders, rows_by_mapping
 from stream_scorer.core.decision.routing import Routing
+from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import RegistryUnavailableError, UnavailableError
 from stream_scorer.kafka.topics.groups import committed_offsets
@@ -139,9 +140,14 @@ class FollowedMappings:
         return any(self._reaches(mine, routing) for routing in later)
 
     def _reaches(self, raw: RawRecords, routing: Routing) -> bool:
-        """Whether a record has, by a revision's own mapping, an event time at which it begins."""
-        events, _, _ = self._decoders.of(routing.shared).decode(raw, budgeted=True)
-        return bool((events.int64("event_time") >= (routing.effective_at or 0)).any())
+        """Whether a record may have, by a revision's own mapping, an event time at which it begins.
+
+        It may if its schema is not known or not prepared here: scorers may know it.
+        """
+        events, _, rejections = self._decoders.of(routing.shared).decode(raw, budgeted=True)
+        return RejectReason.UNKNOWN_SCHEMA in rejections.reasons or bool(
+            (events.int64("event_time") >= (routing.effective_at or 0)).any()
+        )
 
 
 def followed_mappings(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -143,6 +143,16 @@ def test_a_later_time_holds_back_only_the_batch_that_reaches_it() -> None:
     assert read(cluster.mappings(), raw((0, 4), (0, 5))) == ["o0-4", "o0-5"]
     with pytest.raises(Paused):
         cluster.mappings()(raw((0, 5), (0, 6)))
+
+
+def test_a_record_of_an_unknown_schema_may_begin_a_revision() -> None:
+    cluster = Cluster(begun={0: [(0, 1)]})
+    cluster.revision(1, OLD)
+    # Unlike OLD, it reads Avro.
+    cluster.revision(2, plan_from({"events": {"fields": NEW.events["fields"]}}), at=6 * DAY)
+    records = replace(raw((0, 4)), values=BytesColumn.of([b"\0\0\0\0\x63x"]))
+    with pytest.raises(Paused, match="have not decided the records before 5"):
+        cluster.mappings()(records)
 
 
 def test_a_partition_waits_for_its_first_activation() -> None:

@@ -1,15 +1,20 @@
 """Plans with one mapping share its decoder; each record is read by the mapping of its offset."""
 
+import json
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream_scorer.codec.reading.preparation_budget import PreparationBudget
 from stream_scorer.codec.records.event_decoders import EventDecoders, by_mapping, rows_by_mapping
-from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.events.fields import fields_of
+from stream_scorer.core.events.plan import Plan, plan_from
 from stream_scorer.ports import BytesColumn, RawRecords
+from stream_scorer.scoring.batch_reading import BatchReading
 from tests.support.codec.mapped_records import Schemas
 from tests.support.effort import examples
 
@@ -36,6 +41,64 @@ def test_plans_that_read_alike_share_a_decoder(
     compared = 0
     assert [decoders.of(plan) for plan in plans] == first
     assert compared == 0
+
+
+FIELDS: dict[str, Any] = {
+    "transaction_id": "id", "event_time": {"path": "ts", "unit": "ms"}, "customer_id": "card",
+    "amount": {"path": "sum", "unit": "minor"}, "currency": {"constant": "EUR"},
+}  # fmt: skip
+
+
+def plan_with(path: str, form: str) -> Plan:
+    """Return a plan whose extra field ``gross`` is at a path."""
+    extra = {"gross": {"path": path, "type": "double"}}
+    return plan_from({"events": {"record": {"format": form}, "fields": FIELDS, "extra": extra}})
+
+
+def raw_of(values: list[bytes | None]) -> RawRecords:
+    at = np.arange(len(values), dtype=np.int64)
+    return RawRecords(
+        BytesColumn.of(values), BytesColumn.nulls(len(values)), None,
+        np.zeros(len(values), np.int32), at, at + 2**41,
+    )  # fmt: skip
+
+
+def test_a_record_never_has_a_field_of_another_record() -> None:
+    one, two = plan_with("one", "json"), plan_with("two", "json")
+    stored = fields_of(two)["gross"].stored
+    refused = {0, 3, 4, 8}
+    records: list[bytes | None] = [
+        json.dumps({
+            "id": f"t{n}", "ts": 5_000, "card": "c", "sum": 1, "one": 0.5,
+            "two": "x" if n in refused else float(n),
+        }).encode()
+        for n in range(9)
+    ]  # fmt: skip
+    records[6] = b"nothing that is read"
+    decoders = EventDecoders(Schemas())
+    events, rows, _ = decoders.decode(raw_of(records), one, {stored: two})
+    assert rows.tolist() == [0, 1, 2, 3, 4, 5, 7, 8]
+    assert events.records.column(stored).to_pylist() == [
+        None if row in refused else float(row) for row in rows.tolist()
+    ]
+
+
+def test_no_budget_decides_what_rings_keep(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = plan_with("one", "avro"), plan_with("two", "avro")
+    stored = fields_of(two)["gross"].stored
+    names = {"id": "string", "ts": "long", "card": "string", "sum": "long", "one": "double",
+             "two": "double"}  # fmt: skip
+    fields = [{"name": name, "type": kind} for name, kind in names.items()]
+    source = Schemas(json.dumps({"type": "record", "name": "R", "fields": fields}))
+    record = {"id": "t", "ts": 5_000, "card": "c", "sum": 1, "one": 1.5, "two": 2.5}
+    batch = raw_of([source.payload(1, record)])
+    decoders = EventDecoders(source)
+    assert len(BatchReading(decoders, batch, {}, {})(one).events) == 1
+    # The first mapping knows the schema; the second's decoder may prepare no more.
+    monkeypatch.setattr(PreparationBudget, "is_spent", lambda _: True)
+    assert len(BatchReading(decoders, batch, {}, {})(two).events) == 0
+    found = BatchReading(decoders, batch, {}, {stored: two})(one).events
+    assert found.records.column(stored).to_pylist() == [2.5]
 
 
 @settings(max_examples=examples(100), deadline=None)

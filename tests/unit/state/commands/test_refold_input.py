@@ -116,7 +116,7 @@ def stored(*plans: Plan) -> list[str]:
     return [fields_of(plan)["gross"].stored for plan in plans]
 
 
-def test_a_record_is_read_by_the_mapping_of_its_offset_and_fields_by_their_own(
+def test_records_are_read_by_their_mapping_and_fields_by_theirs(
     settings: Settings, follow: Any
 ) -> None:
     follow([revision(1, OLD), revision(2, NEW)], {0: [(0, 1), (SWITCH, 2)], 1: [(0, 1)]})
@@ -189,7 +189,7 @@ def test_further_fields_are_those_that_a_plan_of_the_log_defines(
     assert both == {number: kept(number) for number in range(COUNT)}
 
 
-def test_a_bucket_needs_the_fields_of_the_revision_that_decided_before_it(
+def test_a_bucket_needs_the_fields_of_the_revision_before_it(
     settings: Settings, follow: Any
 ) -> None:
     follow([revision(1, OLD), revision(2, NEW)], {0: [(3, 1), (SWITCH, 2)]})
@@ -200,7 +200,7 @@ def test_a_bucket_needs_the_fields_of_the_revision_that_decided_before_it(
     assert needed(1, SWITCH + 1) == frozenset()
 
 
-def test_named_versions_need_no_plan_file_in_a_group_with_a_rollout(
+def test_named_versions_need_no_plan_file_with_a_rollout(
     settings: Settings, follow: Any
 ) -> None:
     write(settings.models.directory, "1.3.0", (AMOUNT, LONGER, FIELD | {"field": "country"}))

@@ -142,7 +142,7 @@ def test_after_the_restart_both_definitions_agree(bundle: Bundle, differing: Dif
     assert differing(after, (0, 1), (SWITCH, 2)) == 0
 
 
-def test_buckets_of_several_lives_are_each_compared_as_of_their_own(
+def test_buckets_of_several_lives_are_compared_as_of_their_own(
     bundle: Bundle, differing: Differing
 ) -> None:
     mixed = [each[number % 3] for number, each in enumerate(zip(*lives(bundle), strict=True))]
@@ -161,7 +161,7 @@ def test_buckets_of_several_lives_are_each_compared_as_of_their_own(
         ("total", 15, 0),
     ],
 )
-def test_a_value_of_either_definition_that_is_not_the_inputs_is_found(
+def test_a_wrong_value_of_either_definition_is_found(
     field: str, number: int, found: int, bundle: Bundle, differing: Differing
 ) -> None:
     both = ready(bundle, OLD, NEW)
@@ -172,7 +172,7 @@ def test_a_value_of_either_definition_that_is_not_the_inputs_is_found(
     assert differing(dumped(rings, SWITCH, KNOWN), (0, 1)) == found
 
 
-def test_a_bucket_without_the_field_by_which_it_was_decided_is_found(
+def test_a_bucket_without_the_field_that_decided_it_is_found(
     bundle: Bundle, differing: Differing
 ) -> None:
     before, _, _ = lives(bundle)
@@ -188,7 +188,7 @@ def test_a_field_that_no_plan_of_the_log_defines_is_found(
     assert differing(between, (0, 1), newest=revision(2, plan_of("third"))) == holding
 
 
-def test_a_version_with_a_longer_window_that_waits_for_a_restart_makes_no_difference(
+def test_a_longer_window_that_waits_for_a_restart_is_no_matter(
     bundle: Bundle, differing: Differing, tmp_path: Path
 ) -> None:
     write(tmp_path, "1.3.0", (AMOUNT, LONGER))
