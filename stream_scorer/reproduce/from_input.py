@@ -197,13 +197,13 @@ class InputReproduction:
             left = others_of(rejected, polled, self._kafka, partition)
             raw = polled.where(np.zeros(len(polled), np.bool_)) if left is None else left
             every, _, _ = self._decoders.decode(raw, reading, read_by)
-            beginning.read(every, self._plan)
+            beginning.read(every, reading)
             events = every.take(np.flatnonzero(every.int64("event_time") >= oldest))
             until = int(polled.offset[-1]) + 1
             if until <= first:
-                rings.release(refold(events, rings, self._plan, model.features))
+                rings.release(refold(events, rings, reading, model.features))
             else:
-                folded = observe(events, rings, self._plan, model.features)
+                folded = observe(events, rings, reading, model.features)
                 whole_from = beginning.whole_from(retention.lateness_ms) if low else int(NEVER)
                 covered_from = whole_from + retention.horizon_ms if low else whole_from
                 piece = _Piece(

@@ -221,10 +221,10 @@ class HeldPartitions:
                 events, _, _ = self._decoders.decode(part, plan, fleet.read_by)
             except RegistryUnavailableError as error:
                 raise Paused("registry", str(error)) from error
-            restoring.beginning.read(events, fleet.shared)
+            restoring.beginning.read(events, plan)
             if restored is not None:
                 events = restored.unknown(events)
-            self.state.rings.release(refold(events, self.state.rings, fleet.shared, fleet.features))
+            self.state.rings.release(refold(events, self.state.rings, plan, fleet.features))
 
     def _timeline(self, partition: int) -> list[tuple[int, Plan]]:
         """Return (first offset, the plan that decided from there), ascending."""

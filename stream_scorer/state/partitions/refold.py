@@ -78,8 +78,8 @@ class Refolding:
                     continue
                 read_by = self._features.engine.read_by
                 events, _, _ = self._decoders.decode(raw, reading, read_by)
-                self.beginning.read(events, self._plan)
-                rings.release(refold(keep(events), rings, self._plan, self._features))
+                self.beginning.read(events, reading)
+                rings.release(refold(keep(events), rings, reading, self._features))
 
     def insert(self, rings: CustomerRings, events: Events) -> None:
         """Fold events that were accepted earlier, each customer's ordered by time.
