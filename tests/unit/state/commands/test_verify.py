@@ -129,9 +129,7 @@ def lives(bundle: Bundle) -> tuple[list[Bucket], list[Bucket], list[Bucket]]:
     return before, between, dumped(rings, COUNT, KNOWN)
 
 
-def test_scorers_that_do_not_keep_the_new_definition_yet_agree(
-    bundle: Bundle, differing: Differing
-) -> None:
+def test_before_the_restart_buckets_agree(bundle: Bundle, differing: Differing) -> None:
     before, _, _ = lives(bundle)
     assert differing(before, (0, 1)) == 0
 
@@ -142,9 +140,7 @@ def test_after_the_restart_both_definitions_agree(bundle: Bundle, differing: Dif
     assert differing(after, (0, 1), (SWITCH, 2)) == 0
 
 
-def test_buckets_of_several_lives_are_each_compared_as_of_their_own(
-    bundle: Bundle, differing: Differing
-) -> None:
+def test_buckets_of_several_lives_agree(bundle: Bundle, differing: Differing) -> None:
     mixed = [each[number % 3] for number, each in enumerate(zip(*lives(bundle), strict=True))]
     assert len({bucket.offset for bucket in mixed if bucket.payload}) > 1
     assert differing(mixed, (0, 1), (SWITCH, 2)) == 0
@@ -161,7 +157,7 @@ def test_buckets_of_several_lives_are_each_compared_as_of_their_own(
         ("total", 15, 0),
     ],
 )
-def test_a_value_of_either_definition_that_is_not_the_inputs_is_found(
+def test_a_wrong_value_of_either_definition_is_found(
     field: str, number: int, found: int, bundle: Bundle, differing: Differing
 ) -> None:
     both = ready(bundle, OLD, NEW)
@@ -172,23 +168,19 @@ def test_a_value_of_either_definition_that_is_not_the_inputs_is_found(
     assert differing(dumped(rings, SWITCH, KNOWN), (0, 1)) == found
 
 
-def test_a_bucket_without_the_field_by_which_it_was_decided_is_found(
-    bundle: Bundle, differing: Differing
-) -> None:
+def test_a_bucket_without_a_needed_field_is_found(bundle: Bundle, differing: Differing) -> None:
     before, _, _ = lives(bundle)
     holding = sum(bool(bucket.payload) for bucket in before)
     assert differing(before, (0, 1), (RESTART - 1, 2)) == holding
 
 
-def test_a_field_that_no_plan_of_the_log_defines_is_found(
-    bundle: Bundle, differing: Differing
-) -> None:
+def test_a_field_that_no_plan_defines_is_found(bundle: Bundle, differing: Differing) -> None:
     _, between, _ = lives(bundle)
     holding = sum(bool(bucket.payload) for bucket in between)
     assert differing(between, (0, 1), newest=revision(2, plan_of("third"))) == holding
 
 
-def test_a_version_with_a_longer_window_that_waits_for_a_restart_makes_no_difference(
+def test_a_longer_window_that_waits_for_a_restart_agrees(
     bundle: Bundle, differing: Differing, tmp_path: Path
 ) -> None:
     write(tmp_path, "1.3.0", (AMOUNT, LONGER))
