@@ -33,7 +33,6 @@ class GroupLayout:
         kafka: The cluster and the input.
         decoders: A decoder for each mapping.
         asked: The bundles that rings serve, one at least, each with the plan that reads its events.
-        shared: What all models share.
         plans_at: Returns the plan whose mapping reads each record.
         needed: Returns the stored fields that a bucket of (partition, offset) must have.
         defined: Further stored fields that a scorer may keep, each with a plan that defines it.
@@ -42,7 +41,6 @@ class GroupLayout:
     kafka: Kafka
     decoders: EventDecoders
     asked: Sequence[tuple[Bundle, Plan]]
-    shared: Plan
     plans_at: PlansAt
     needed: Callable[[int, int], frozenset[str]]
     defined: Mapping[str, Plan] = field(default_factory=dict)
@@ -61,7 +59,7 @@ class GroupLayout:
             fields = in_order([*engine.fields, *further])
             wider = replace(engine, fields=fields, read_by={**engine.read_by, **read_by})
             features = models_under(self.asked, wider)[0].features
-        return Refolding(self.kafka, self.decoders, features, self.shared, self.plans_at)
+        return Refolding(self.kafka, self.decoders, features, self.plans_at)
 
 
 def open_layout(settings: Settings, deployment: Deployment) -> GroupLayout:
@@ -96,7 +94,7 @@ def open_layout(settings: Settings, deployment: Deployment) -> GroupLayout:
     asked = [(bundle, shared) for bundle in bundles]
     fields = frozenset(models_under(asked)[0].features.engine.fields)
     return GroupLayout(
-        settings.kafka, _decoders(settings), asked, shared,
+        settings.kafka, _decoders(settings), asked,
         _plans_at(recorded, lambda _: before), lambda *_: fields,
     )  # fmt: skip
 
@@ -165,7 +163,7 @@ def _followed(
         for each in fields_of(routing.shared).values()
     }
     return GroupLayout(
-        settings.kafka, _decoders(settings), asked, held[-1].shared, _plans_at(recorded, before),
+        settings.kafka, _decoders(settings), asked, _plans_at(recorded, before),
         needed, defined,
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ from stream_scorer.core.rings.rings import NEVER, Retention
 from stream_scorer.errors import StateError
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.state.checkpoints.formats import Bucket
-from stream_scorer.state.checkpoints.history_coverage import CAP, HORIZON, NOT_YET
+from stream_scorer.state.checkpoints.history_coverage import HORIZON, NOT_YET
 from stream_scorer.state.checkpoints.restore_rules import damaged, gone, labels_of
 from stream_scorer.state.checkpoints.ring_columns import CustomerColumns, columns_of, stored_fields
 from stream_scorer.state.commands.inspect import Checkpoint, ring_columns
@@ -117,7 +117,7 @@ def _kept_since(bucket: Bucket, retention: Retention) -> int:
         # The rings of one forget earlier than those of the other.
         kept_ms = min(bucket.horizon, retention.horizon_ms)
     edge = bucket.watermark - kept_ms if bucket.watermark > NEVER else int(NEVER)
-    return max(edge, *(bucket.since.get(reason, int(NEVER)) for reason in (HORIZON, CAP)))
+    return max(edge, bucket.since.get(HORIZON, int(NEVER)))
 
 
 def _differs(

@@ -32,18 +32,15 @@ class Refolding:
         kafka: The cluster and the input.
         decoders: A decoder for each mapping.
         features: They determine what rings remember.
-        plan: What all models share.
-        plans_at: Returns the plan whose mapping reads each record.
+        plans_at: Returns the plan whose mapping and currencies decided each record.
     """
 
     def __init__(
-        self, kafka: Kafka, decoders: EventDecoders, features: FeatureSet, plan: Plan,
-        plans_at: PlansAt,
-    ) -> None:  # fmt: skip
+        self, kafka: Kafka, decoders: EventDecoders, features: FeatureSet, plans_at: PlansAt
+    ) -> None:
         self._kafka = kafka
         self._decoders = decoders
         self._features = features
-        self._plan = plan
         self._plans_at = plans_at
         self.retention = self._features.retention
         self.beginning = Beginning()

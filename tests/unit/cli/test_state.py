@@ -21,7 +21,7 @@ PLAN = Path("plan.toml")
         ({"plan": PLAN}, Deployment("fraud", PLAN)),
     ],
 )
-def test_the_rollout_is_followed_unless_a_model_or_plan_is_named(
+def test_a_named_model_or_plan_is_taken_instead_of_the_rollout(
     options: dict[str, Any], deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(state, "open_checkpoint", lambda _: None)

@@ -51,6 +51,7 @@ def record(number: int) -> dict[str, Any]:
     values = {
         "ts": NOW - 1_000 + number, "card": f"c{number % 3}", "sum": 100,
         "Gross": 1.5 * number, "total": float(number * number),
+        "key": f"k{number}", "iso": "USD" if number % 2 else "EUR",
     }  # fmt: skip
     ids = {"id": f"t{number}"} if number < SWITCH else {}
     return values | ids | ({"no": f"t{number}"} if number >= 10 else {})
@@ -116,9 +117,7 @@ def stored(*plans: Plan) -> list[str]:
     return [fields_of(plan)["gross"].stored for plan in plans]
 
 
-def test_records_are_read_by_their_mapping_and_fields_by_theirs(
-    settings: Settings, follow: Any
-) -> None:
+def test_each_record_is_read_by_the_mapping_of_its_offset(settings: Settings, follow: Any) -> None:
     follow([revision(1, OLD), revision(2, NEW)], {0: [(0, 1), (SWITCH, 2)], 1: [(0, 1)]})
     folding = open_layout(settings, FOLLOWING).folding()
     names = folding.rings().of(0).fields
@@ -130,9 +129,7 @@ def test_records_are_read_by_their_mapping_and_fields_by_theirs(
     assert sorted(folded(folding, 1)) == list(range(SWITCH))
 
 
-def test_what_no_revision_decided_is_read_by_the_first_that_did(
-    settings: Settings, follow: Any
-) -> None:
+def test_earlier_records_are_read_by_the_first_plan(settings: Settings, follow: Any) -> None:
     follow([revision(1, OLD), revision(2, NEW)], {0: [(SWITCH, 1)], 1: [(SWITCH, 2)]})
     folding = open_layout(settings, FOLLOWING).folding()
     assert sorted(folded(folding, 0)) == list(range(SWITCH))
@@ -170,12 +167,9 @@ def test_rings_are_those_of_a_scorer_that_starts_now(
     folding = layout.folding()
     assert folding.rings().of(0).fields == engine.fields
     assert folding.retention == engine.retention
-    assert layout.shared == versions.fleet.shared
 
 
-def test_further_fields_are_those_that_a_plan_of_the_log_defines(
-    settings: Settings, follow: Any
-) -> None:
+def test_further_fields_are_those_that_some_plan_defines(settings: Settings, follow: Any) -> None:
     follow([revision(1, OLD), revision(2, NEW)], {0: [(0, 1), (SWITCH, 2)]})
     layout = open_layout(settings, FOLLOWING)
     (old,), (new,), (other,) = stored(OLD), stored(NEW), stored(plan_of("third"))
@@ -189,9 +183,7 @@ def test_further_fields_are_those_that_a_plan_of_the_log_defines(
     assert both == {number: kept(number) for number in range(COUNT)}
 
 
-def test_a_bucket_needs_the_fields_of_the_revision_before_it(
-    settings: Settings, follow: Any
-) -> None:
+def test_a_bucket_needs_the_fields_of_its_revision(settings: Settings, follow: Any) -> None:
     follow([revision(1, OLD), revision(2, NEW)], {0: [(3, 1), (SWITCH, 2)]})
     needed = open_layout(settings, FOLLOWING).needed
     assert needed(0, 3) == frozenset()
@@ -200,9 +192,7 @@ def test_a_bucket_needs_the_fields_of_the_revision_before_it(
     assert needed(1, SWITCH + 1) == frozenset()
 
 
-def test_named_versions_need_no_plan_file_with_a_rollout(
-    settings: Settings, follow: Any
-) -> None:
+def test_with_a_rollout_named_versions_need_no_plan_file(settings: Settings, follow: Any) -> None:
     write(settings.models.directory, "1.3.0", (AMOUNT, LONGER, FIELD | {"field": "country"}))
     follow([revision(1, OLD), revision(2, NEW)], {0: [(0, 1), (SWITCH, 2)]})
     layout = open_layout(settings, Deployment("fraud:1.0.0", warm="fraud:1.3.0"))
@@ -211,6 +201,24 @@ def test_named_versions_need_no_plan_file_with_a_rollout(
     assert layout.needed(0, 5) == layout.needed(0, SWITCH + 5) == frozenset(names)
     found = {number: each[1] for number, each in folded(layout.folding()).items()}
     assert found == {number: kept(number)[1] for number in range(COUNT)}
+
+
+def test_records_of_a_currency_that_a_plan_removed_are_kept(
+    settings: Settings, follow: Any
+) -> None:
+    both, euros = (
+        plan_from({
+            "events": OLD.events | {
+                "fields": FIELDS | {"transaction_id": "key", "currency": "iso"},
+                "rates": {"base": "EUR", **{name: {"1970-01-01": "0.5"} for name in others}},
+            },
+            "currencies": {"EUR": 2, **dict.fromkeys(others, 2)},
+        })
+        for others in (["USD"], [])
+    )  # fmt: skip
+    follow([revision(1, both), revision(2, euros)], {0: [(0, 1), (SWITCH, 2)]})
+    found = folded(open_layout(settings, FOLLOWING).folding())
+    assert sorted(found) == [*range(SWITCH), *range(SWITCH + 1, COUNT, 2)]
 
 
 def test_without_a_rollout_the_plan_file_is_read(settings: Settings, follow: Any) -> None:

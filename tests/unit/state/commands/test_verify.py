@@ -14,12 +14,13 @@ from stream_scorer.core.decision.observe import PartitionRings, refold
 from stream_scorer.core.decision.routing import Routing, Version
 from stream_scorer.core.events.fields import fields_of
 from stream_scorer.core.rings.buckets import BUCKETS
-from stream_scorer.models.bundles.loader import Bundle
+from stream_scorer.models.bundles.loader import Bundle, load_bundle, models_under
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.rollout.log.ready_versions import ReadyVersions
 from stream_scorer.settings import Models, Settings
 from stream_scorer.state.checkpoints.formats import FORMAT, Bucket
+from stream_scorer.state.checkpoints.history_coverage import since_of
 from stream_scorer.state.checkpoints.ownership import Owner
 from stream_scorer.state.commands import refold_input
 from stream_scorer.state.commands.inspect import Checkpoint
@@ -28,7 +29,7 @@ from stream_scorer.state.partitions import refold as refolding
 from stream_scorer.state.partitions.checkpoint_writer import dump
 from tests.support.codec.mapped_records import Schemas
 from tests.support.models.noise_bundles import AMOUNT, LONGER, write
-from tests.support.rollout.mapped_extras import plan_of, ready, revision, write_model
+from tests.support.rollout.mapped_extras import VERSION, plan_of, ready, revision, write_model
 from tests.support.rollout.written_log import Recorded
 from tests.support.state.stores import MemoryStore
 
@@ -123,15 +124,14 @@ def lives(bundle: Bundle) -> tuple[list[Bucket], list[Bucket], list[Bucket]]:
     rings = PartitionRings(both.features)
     for bucket in before:
         rings.of(0).load(bucket.payload)
+    assert since_of(before, rings.of(0).fields, rings.of(0).retention) == KNOWN
     score(rings, both, OLD, records(RESTART, SWITCH))
     between = dumped(rings, SWITCH, KNOWN)
     score(rings, both, NEW, records(SWITCH, COUNT))
     return before, between, dumped(rings, COUNT, KNOWN)
 
 
-def test_scorers_that_do_not_keep_the_new_definition_yet_agree(
-    bundle: Bundle, differing: Differing
-) -> None:
+def test_before_the_restart_buckets_agree(bundle: Bundle, differing: Differing) -> None:
     before, _, _ = lives(bundle)
     assert differing(before, (0, 1)) == 0
 
@@ -142,9 +142,7 @@ def test_after_the_restart_both_definitions_agree(bundle: Bundle, differing: Dif
     assert differing(after, (0, 1), (SWITCH, 2)) == 0
 
 
-def test_buckets_of_several_lives_are_compared_as_of_their_own(
-    bundle: Bundle, differing: Differing
-) -> None:
+def test_buckets_of_several_lives_agree(bundle: Bundle, differing: Differing) -> None:
     mixed = [each[number % 3] for number, each in enumerate(zip(*lives(bundle), strict=True))]
     assert len({bucket.offset for bucket in mixed if bucket.payload}) > 1
     assert differing(mixed, (0, 1), (SWITCH, 2)) == 0
@@ -172,30 +170,35 @@ def test_a_wrong_value_of_either_definition_is_found(
     assert differing(dumped(rings, SWITCH, KNOWN), (0, 1)) == found
 
 
-def test_a_bucket_without_the_field_that_decided_it_is_found(
-    bundle: Bundle, differing: Differing
-) -> None:
+def test_a_bucket_without_a_needed_field_is_found(bundle: Bundle, differing: Differing) -> None:
     before, _, _ = lives(bundle)
     holding = sum(bool(bucket.payload) for bucket in before)
     assert differing(before, (0, 1), (RESTART - 1, 2)) == holding
 
 
-def test_a_field_that_no_plan_of_the_log_defines_is_found(
-    bundle: Bundle, differing: Differing
-) -> None:
+def test_a_field_that_no_plan_defines_is_found(bundle: Bundle, differing: Differing) -> None:
     _, between, _ = lives(bundle)
     holding = sum(bool(bucket.payload) for bucket in between)
     assert differing(between, (0, 1), newest=revision(2, plan_of("third"))) == holding
 
 
-def test_a_longer_window_that_waits_for_a_restart_is_no_matter(
+def test_a_longer_window_agrees_before_and_after_the_restart(
     bundle: Bundle, differing: Differing, tmp_path: Path
 ) -> None:
     write(tmp_path, "1.3.0", (AMOUNT, LONGER))
-    longer = Routing.alone(Version("fraud", "1.3.0"), replace(OLD.shared, revision=2))
+    newest = Routing.alone(Version("fraud", "1.3.0"), replace(OLD.shared, revision=2))
     first = ready(bundle, OLD)
     rings = PartitionRings(first.features)
-    for number in range(COUNT):
+    for number in range(SWITCH):
         score(rings, first, OLD, records(number, number + 1))
-    buckets = dumped(rings, COUNT, {})
-    assert differing(buckets, (0, 1), newest=longer) == 0
+    before = dumped(rings, SWITCH, {})
+    assert differing(before, (0, 1), newest=newest) == 0
+    longer = load_bundle(tmp_path / "fraud" / "1.3.0")
+    (wide, _) = models_under([(bundle, OLD.shared), (longer, OLD.shared)])
+    rings = PartitionRings(wide.features)
+    for bucket in before:
+        rings.of(0).load(bucket.payload)
+    since = since_of(before, rings.of(0).fields, rings.of(0).retention)
+    fleet = ReadyVersions({1: {VERSION: wide}}, (OLD,))
+    score(rings, fleet, OLD, records(SWITCH, COUNT))
+    assert differing(dumped(rings, COUNT, since), (0, 1), newest=newest) == 0
