@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -231,16 +231,39 @@ def find(store: BundleStore, reference: str) -> Folder:
     return store.folder(choose(store, reference))
 
 
+def finder(store: BundleStore) -> Callable[[str], Folder]:
+    """List the bundles of a store once, and return what finds one of them; see :func:`find`.
+
+    Args:
+        store: Of bundles.
+
+    Raises:
+        ModelError: The store does not exist.
+        UnavailableError: The store does not answer.
+    """
+    stored = store.bundles()
+    return lambda reference: store.folder(_chosen(*_parsed(reference), stored, store.shown))
+
+
 def choose(store: BundleStore, reference: str) -> Stored:
     """Return which bundle a reference means; see :func:`find`."""
+    name, version = _parsed(reference)
+    return _chosen(name, version, store.bundles(), store.shown)
+
+
+def _parsed(reference: str) -> tuple[str, str | None]:
+    """Return name and version of a reference."""
     match = _REFERENCE.fullmatch(reference)
     if match is None:
         raise ModelError(f"model {reference!r}: not a reference", "write NAME or NAME:1.2.3")
-    name, version = match.groups()
-    stored = store.bundles()
+    return match[1], match[2]
+
+
+def _chosen(name: str, version: str | None, stored: Sequence[Stored], place: str) -> Stored:
     versions = [bundle for bundle in stored if bundle.name == name]
     chosen = [bundle for bundle in versions if version in (None, bundle.version)]
     if not chosen:
         known = ", ".join(bundle.label for bundle in versions or stored) or "none"
-        raise ModelError(f"model {reference}: not in {store.shown}", f"there are: {known}")
+        reference = name if version is None else f"{name}:{version}"
+        raise ModelError(f"model {reference}: not in {place}", f"there are: {known}")
     return chosen[-1]
