@@ -281,21 +281,21 @@ class EvidenceColumns:
 
     def _look_up(self, labels: Sequence[str], named: AbstractSet[str]) -> None:
         """Remember the places of the amounts of versions; the store is listed once for all."""
-        manifest_of = None
         try:
             manifest_of = self._manifests()
         except ModelError:
             if not named.isdisjoint(labels):
                 raise
+            self._amounts |= dict.fromkeys(labels, _UNREADABLE)
+            return
         for label in labels:
-            self._amounts[label] = _UNREADABLE
-            if manifest_of is None:
-                continue
             try:
-                self._amounts[label] = _place_of_amount(label, manifest_of(label).features)
+                found = _place_of_amount(label, manifest_of(label).features)
             except ModelError:
                 if label in named:
                     raise
+                found = _UNREADABLE
+            self._amounts[label] = found
 
 
 def _place_of_amount(label: str, specs: Sequence[Mapping[str, Any]]) -> tuple[int, int]:

@@ -12,7 +12,7 @@ import pytest
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.errors import ModelError
+from stream_scorer.errors import ModelError, UnavailableError
 from stream_scorer.models.bundles.bundle import Manifest
 from stream_scorer.registry.sources import SchemaSource, reader_schema
 from stream_scorer.rollout.controller.columns import EvidenceColumns
@@ -171,6 +171,27 @@ def test_the_model_store_is_listed_once_for_a_batch_of_unknown_versions() -> Non
     assert len(listed) == 1
     assert read(topics, "decisions", by) == ([0], 30)
     assert len(listed) == 1
+
+
+def test_a_version_is_asked_for_again_after_an_outage_of_the_model_store() -> None:
+    down = True
+
+    def manifests() -> Callable[[str], Manifest]:
+        def found(label: str) -> Manifest:
+            if down:
+                raise UnavailableError("model store: does not answer")
+            return manifest_of(label.replace("other", "fraud"))
+
+        return found
+
+    topics = Topics(rollout().routing)
+    decide(topics, model="other")
+    decide(topics)
+    by = EvidenceColumns(FILES, SCHEMAS_DIRECTORY, manifests)
+    with pytest.raises(UnavailableError):
+        read(topics, "decisions", by)
+    down = False
+    assert read(topics, "decisions", by) == ([0, 1], 0)
 
 
 def test_a_model_store_that_is_not_there_stops_only_versions_of_a_revision() -> None:
