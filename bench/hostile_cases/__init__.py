@@ -14,6 +14,7 @@ DOORS: Final = (
     "data.large",
     "data.ids",
     "data.topics",
+    "data.evidence",
     "data.batches",
     "data.buckets",
     "data.seals",

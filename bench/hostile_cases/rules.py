@@ -41,6 +41,8 @@ RULES: Final[dict[str, tuple[str, str]]] = {
     "header-names": (_RECORDS, "Bytes of a header's name that are not UTF-8 become U+FFFD"),
     "collide": (_ALIKE, "A table has a separate random key"),
     "own-limits": (_OWN, "Limits: 1,114,112 bytes a record, 65,536 items an array"),
+    "own-names": (_OWN, "a name (model, version, arm, currency) has at most 1,024 bytes"),
+    "listed": (_OWN, "lists the model store once for a batch"),
     "own-topics": (_OWN, "A record that cannot be read is skipped"),
     "inflated": (_BATCHES, "it skips no later record that can be read"),
     "labels": (_OWN, "There is no label. The profiler counts the record by reason"),

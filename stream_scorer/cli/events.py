@@ -1,6 +1,10 @@
 """``stream-scorer events``: your own records, and the mapping that they need."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from shutil import copymode
+from tempfile import NamedTemporaryFile
 from typing import Annotated, Any
 
 import typer
@@ -165,15 +169,43 @@ def _checked(table: dict[str, Any], plan: Plan, path: Path | None, *, labels: bo
 
 
 def _write(path: Path, text: str, *, overwrite: bool) -> None:
+    """Write a file in UTF-8, or leave what is there as it is."""
+    data = text.encode()
     try:
-        with path.open("w" if overwrite else "x") as stream:
-            stream.write(text)
+        if overwrite and path.exists():
+            _replace(path.resolve(), data)
+        else:
+            with path.open("xb") as stream, _removed_on_error(path):
+                stream.write(data)
+                stream.flush()
     except FileExistsError:
         raise SettingsError(
             f"{path}: exists already", "name another file with --out, or give --overwrite"
         ) from None
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}", "name another file: --out") from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    if not path.is_file():
+        path.write_bytes(data)  # a device or a pipe
+        return
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as stream:
+        part = Path(stream.name)
+        with _removed_on_error(part):
+            stream.write(data)
+            stream.flush()
+            copymode(path, part)
+            part.replace(path)
+
+
+@contextmanager
+def _removed_on_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _show(

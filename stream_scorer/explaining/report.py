@@ -15,7 +15,7 @@ from stream_scorer.core.mapping.mapping import EventMapping, FieldRule, mapping_
 from stream_scorer.core.mapping.mapping_table import Path
 from stream_scorer.core.normalising.leaves import misfit
 from stream_scorer.explaining.draft import Draft, guess
-from stream_scorer.explaining.sample import EXAMPLES, RecordSample, documents, paths_of
+from stream_scorer.explaining.sample import EXAMPLES, RecordSample, documents, found_at, paths_of
 from stream_scorer.explaining.table_sample import TableSample
 from stream_scorer.registry.definition import parse_definition
 
@@ -162,22 +162,19 @@ def draft_of(sample: RecordSample | TableSample, plan: Plan, *, stub: bool = Fal
     return guess(sample.format, paths, _values(sample, paths), plan.currency, rates, stub=stub)
 
 
-def _values(sample: RecordSample, paths: Mapping[Path, Found]) -> dict[Path, Sequence[Any]]:
+def _values(sample: RecordSample, paths: Mapping[Path, Found]) -> Mapping[Path, Sequence[Any]]:
     """Return some values at each path of JSON records."""
     if sample.format == "avro":
         return {}
-    found: dict[Path, Sequence[Any]] = {}
-    some = documents(sample.values[:EXAMPLES])
-    for path in paths:
-        values = []
-        for document in some:
+    found: dict[Path, list[Any]] = {path: [] for path in paths}
+    for document in documents(sample.values[:EXAMPLES]):
+        for path, values in found.items():
             try:
                 leaf = leaf_at(document, path, _STRING_MOST)
             except JsonRefusal:
                 continue
             if leaf is not None:
                 values.append(leaf[0])
-        found[path] = values
     return found
 
 
@@ -185,7 +182,7 @@ def _places(mapping: EventMapping, sample: RecordSample | TableSample) -> dict[P
     if isinstance(sample, TableSample):
         return sample.places(mapping.paths)
     if sample.format == "json":
-        there = paths_of(sample)
+        there = found_at(sample, mapping.paths)
         nowhere = Found(why="no record of the sample has it", missing=True)
         return {path: there.get(path, nowhere) for path in mapping.paths}
     schema_id, text = next(iter(sample.schemas.items()))

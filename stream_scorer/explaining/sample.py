@@ -3,7 +3,7 @@
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path as File
@@ -13,7 +13,7 @@ import fastavro
 
 from stream_scorer.codec.reading.json_records import JsonRefusal, document_of, leaf_at
 from stream_scorer.codec.reading.mapped_paths import Found, find
-from stream_scorer.core.mapping.mapping_table import PATH_DEPTH, Path
+from stream_scorer.core.mapping.mapping_table import PATH_DEPTH, Path, path_of
 from stream_scorer.core.normalising.leaves import STRUCTURE, Wire
 from stream_scorer.errors import SchemaError, SettingsError
 from stream_scorer.registry.definition import Definition, parse_definition
@@ -163,7 +163,8 @@ def _container(stream: Any, count: int) -> RecordSample:
 def paths_of(sample: RecordSample) -> dict[Path, Found]:
     """Return what the records have at each path to a single value.
 
-    For Avro, the schema of most records is used; for JSON, all records are.
+    For Avro, the schema of most records is used; for JSON, all records are. At most ``PATHS_MOST``
+    paths are looked at: those that come first.
 
     Raises:
         SchemaError: The schema is not Avro, or over a limit.
@@ -173,18 +174,32 @@ def paths_of(sample: RecordSample) -> dict[Path, Found]:
         definition = parse_definition(text, f"schema id {schema_id}")
         found = {path: find(definition, path) for path in _leaves(definition)}
         return {path: place for path, place in found.items() if not place.why}
-    return _of_documents(documents(sample.values))
+    wires: dict[Path, dict[Wire, None]] = {}
+    for document in documents(sample.values):
+        if len(wires) < PATHS_MOST:
+            for path in _paths_in(document):
+                wires.setdefault(path, {})
+                if len(wires) == PATHS_MOST:
+                    break
+        _add_wires(wires, document)
+    return _found(wires)
 
 
-def documents(values: Iterable[bytes | None]) -> list[dict[str, Any]]:
-    """Return the JSON records that can be read."""
-    found = []
+def found_at(sample: RecordSample, paths: Iterable[Path]) -> dict[Path, Found]:
+    """Return what JSON records have at some paths; a path without a single value is left out."""
+    wires: dict[Path, dict[Wire, None]] = {path: {} for path in paths}
+    for document in documents(sample.values):
+        _add_wires(wires, document)
+    return _found(wires)
+
+
+def documents(values: Iterable[bytes | None]) -> Iterator[dict[str, Any]]:
+    """Yield the JSON records that can be read."""
     for value in values:
         try:
-            found.append(document_of(value or b""))
+            yield document_of(value or b"")
         except JsonRefusal:
             continue
-    return found
 
 
 def _leaves(definition: Definition) -> Iterable[Path]:
@@ -203,20 +218,47 @@ def _leaves(definition: Definition) -> Iterable[Path]:
             yield path
 
 
-def _of_documents(found: Sequence[dict[str, Any]]) -> dict[Path, Found]:
-    paths: dict[Path, dict[Wire, None]] = {}
-    for document in found:
-        waiting: list[tuple[Path, Any]] = [((), document)]
-        while waiting:
-            path, value = waiting.pop(0)
-            if isinstance(value, dict) and len(path) < PATH_DEPTH:
-                waiting[:0] = [((*path, name), below) for name, below in value.items()]
-            elif len(paths) < PATHS_MOST or path in paths:
-                leaf = _leaf(document, path)
-                wires = paths.setdefault(path, {})
-                if leaf is not None and leaf[1] != STRUCTURE:
-                    wires[leaf[1]] = None
-    return {path: Found(tuple(wires), True, walked=False) for path, wires in paths.items() if wires}
+def _paths_in(document: dict[str, Any]) -> Iterator[Path]:
+    """Yield the paths to single values and arrays of a document that a mapping can name, in order.
+
+    The time is proportional to the names up to the last path that is taken.
+    """
+    waiting = [iter(document.items())]
+    path: list[str] = []
+    while waiting:
+        name, value = next(waiting[-1], (None, None))
+        if name is None:
+            waiting.pop()
+            if path:
+                path.pop()
+        elif not _can_be_named(name):
+            continue
+        elif isinstance(value, dict) and len(waiting) < PATH_DEPTH:
+            waiting.append(iter(value.items()))
+            path.append(name)
+        else:
+            yield (*path, name)
+
+
+def _can_be_named(name: str) -> bool:
+    """Return whether a path of a mapping can have a name: by its length, and as Unicode text."""
+    try:
+        path_of([name], "")
+    except ValueError:
+        return False
+    return True
+
+
+def _add_wires(wires: Mapping[Path, dict[Wire, None]], document: dict[str, Any]) -> None:
+    """Add what a document has at each path."""
+    for path, kinds in wires.items():
+        leaf = _leaf(document, path)
+        if leaf is not None and leaf[1] != STRUCTURE:
+            kinds[leaf[1]] = None
+
+
+def _found(wires: Mapping[Path, Mapping[Wire, None]]) -> dict[Path, Found]:
+    return {path: Found(tuple(kinds), True, walked=False) for path, kinds in wires.items() if kinds}
 
 
 def _leaf(document: dict[str, Any], path: Path) -> Leaf:

@@ -10,25 +10,28 @@ from bench.hostile_cases.data.decoding import Source, framed, number, raw, text
 _NAMES: Final = {
     "rollout": "rollout.v1", "activations": "activation.v1", "summaries": "summary.v2",
     "labels": "label.v1", "terminal-profiles": "terminal-profile.v1",
-    "drift-events": "drift-event.v1",
+    "drift-events": "drift-event.v1", "decisions": "decision.v2",
+    "shadow-scores": "shadow-score.v1",
 }  # fmt: skip
 
 
-def _schema(topic: str) -> dict[str, Any]:
+def own_schema(topic: str) -> dict[str, Any]:
+    """Return the schema of one of our topics."""
     found = entry("stream_scorer.registry.sources", "reader_schema")(_NAMES[topic])
     document: dict[str, Any] = json.loads(found)
     return document
 
 
-def _codec(topic: str, source: Source) -> Any:
-    schema = json.dumps(_schema(topic))
+def codec_of(topic: str, source: Source) -> Any:
+    """Return what encodes the records of one of our topics."""
+    schema = json.dumps(own_schema(topic))
     identity = source.id_for(f"{topic}-value", schema)
     return entry("stream_scorer.codec.records.record", "RecordCodec")(identity, schema)
 
 
-def _with_field(topic: str, kind: Any) -> str:
+def with_field(topic: str, kind: Any) -> str:
     """Return the topic's schema with one more field in front, as an attacker may register it."""
-    own = _schema(topic)
+    own = own_schema(topic)
     own["fields"] = [{"name": "hostile", "type": kind}, *own["fields"]]
     return json.dumps(own)
 
@@ -38,7 +41,7 @@ def _read(topic: str, schema: Callable[[], str], content: bytes) -> Callable[[Pl
 
     def run(_: Place) -> str:
         source = Source(schema())
-        record = _codec(topic, source).decode(framed(content), source)
+        record = codec_of(topic, source).decode(framed(content), source)
         return f"decoded {sorted(record)}"
 
     return run
@@ -60,17 +63,17 @@ def _own(topic: str, change: Callable[[bytes], bytes | None]) -> Callable[[Place
 
     def run(_: Place) -> str:
         source = Source()
-        codec = _codec(topic, source)
-        value = codec.encode(_example(topic))
+        codec = codec_of(topic, source)
+        value = codec.encode(example(topic))
         record = codec.decode(change(value), source)
         return f"decoded {sorted(record)}"
 
     return run
 
 
-def _example(topic: str) -> dict[str, Any]:
+def example(topic: str) -> dict[str, Any]:
     """Return a record of a topic, each field with the plainest value of its type."""
-    schema = _schema(topic)
+    schema = own_schema(topic)
     return {each["name"]: _plainest(each["type"]) for each in schema["fields"]}
 
 
@@ -91,26 +94,27 @@ def _plainest_word(kind: str) -> Any:
     return words.get(kind, 1)
 
 
-def _many(items: Any) -> dict[str, Any]:
+def many(items: Any) -> dict[str, Any]:
+    """Return the schema of an array."""
     return {"type": "array", "items": items}
 
 
 def _nested(topic: str, depth: int) -> str:
     arrays = '{"type":"array","items":' * depth + '"int"' + "}" * depth
-    return _with_field(topic, "PLACE").replace('"PLACE"', arrays)
+    return with_field(topic, "PLACE").replace('"PLACE"', arrays)
 
 
-_NOTHING: Final = {"type": "record", "name": "Nothing", "fields": []}
-_FOUR_MILLION: Final = number(4_000_000) + number(0) + b"\2a" * 20
+NOTHING: Final = {"type": "record", "name": "Nothing", "fields": []}
+FOUR_MILLION: Final = number(4_000_000) + number(0) + b"\2a" * 20
 _STRANGE: Final = (
-    ("4 million records of no byte", lambda t: _with_field(t, _many(_NOTHING)), _FOUR_MILLION),
-    ("a text of 2^40 bytes", lambda t: _with_field(t, "string"), number(2**40)),
-    ("a text of negative length", lambda t: _with_field(t, "string"), number(-7)),
-    ("2^62 numbers", lambda t: _with_field(t, _many("long")), number(2**62)),
+    ("4 million records of no byte", lambda t: with_field(t, many(NOTHING)), FOUR_MILLION),
+    ("a text of 2^40 bytes", lambda t: with_field(t, "string"), number(2**40)),
+    ("a text of negative length", lambda t: with_field(t, "string"), number(-7)),
+    ("2^62 numbers", lambda t: with_field(t, many("long")), number(2**62)),
     ("arrays nested 300 deep", lambda t: _nested(t, 300), number(1) * 300),
     (
         "a fixed of size -5",
-        lambda t: _with_field(t, {"type": "fixed", "name": "F", "size": -5}),
+        lambda t: with_field(t, {"type": "fixed", "name": "F", "size": -5}),
         number(1) * 8,
     ),
     ("a schema of another family", lambda _: _transaction(), b"\2x" * 3),
@@ -179,7 +183,7 @@ class _Follower:
 
 
 def _terminal(source: Source, value: Mapping[str, Any]) -> bytes:
-    return bytes(_codec("terminal-profiles", source).encode(value))
+    return bytes(codec_of("terminal-profiles", source).encode(value))
 
 
 def _terminals(hostile: Callable[[Source], bytes | None], schema: str = "") -> Any:
@@ -190,10 +194,10 @@ def _terminals(hostile: Callable[[Source], bytes | None], schema: str = "") -> A
         found = entry("stream_scorer.terminals.follower", "TerminalReading")
         decoder = entry("stream_scorer.codec.reading.decode", "ColumnDecoder")(
             source,
-            json.dumps(_schema("terminal-profiles")),
+            json.dumps(own_schema("terminal-profiles")),
             entry("stream_scorer.core.events.plan").Plan(),
         )
-        good = _example("terminal-profiles") | {"terminal_id": "m-1", "event_time": 5_000}
+        good = example("terminal-profiles") | {"terminal_id": "m-1", "event_time": 5_000}
         reading = found(_Follower([hostile(source), _terminal(source, good)]), decoder)
         reading.step(0.0)
         return f"{len(reading.table)} good row read"
@@ -221,10 +225,10 @@ def _labels(hostile: Callable[[Source], bytes | None], schema: str = "") -> Any:
     def run(_: Place) -> str:
         source = Source(schema)
         made = entry("stream_scorer.rollout.controller.columns", "EvidenceColumns")(
-            source, entry("stream_scorer.settings").SCHEMAS_DIRECTORY, lambda _: None
+            source, entry("stream_scorer.settings").SCHEMAS_DIRECTORY, lambda: None
         )
-        good = _example("labels") | {"transaction_id": "t-1", "event_time": 5_000}
-        value = bytes(_codec("labels", source).encode(good))
+        good = example("labels") | {"transaction_id": "t-1", "event_time": 5_000}
+        value = bytes(codec_of("labels", source).encode(good))
         told, rows, others = made.labels(raw([hostile(source), value]), 0)
         return f"{len(told)} label at row {rows.tolist()}, {others} refused"
 
@@ -235,7 +239,7 @@ _LABEL: Final = r"1 label at row \[1\], 1 refused"
 
 
 def _label(source: Source, **changed: Any) -> bytes:
-    return bytes(_codec("labels", source).encode(_example("labels") | changed))
+    return bytes(codec_of("labels", source).encode(example("labels") | changed))
 
 
 _HOLLOW: Final = json.dumps({"type": "record", "name": "Label", "fields": [
@@ -350,11 +354,11 @@ def _timings(value: Callable[[Source], bytes]) -> Callable[[Place], str]:
     """Read summaries as a rollout's evidence does."""
 
     def run(_: Place) -> str:
-        source = Source(_with_field("summaries", _many(_NOTHING)))
+        source = Source(with_field("summaries", many(NOTHING)))
         made = entry("stream_scorer.rollout.controller.columns", "EvidenceColumns")(
-            source, entry("stream_scorer.settings").SCHEMAS_DIRECTORY, lambda _: None
+            source, entry("stream_scorer.settings").SCHEMAS_DIRECTORY, lambda: None
         )
-        good = bytes(_codec("summaries", source).encode(_example("summaries")))
+        good = bytes(codec_of("summaries", source).encode(example("summaries")))
         found, others = made.timings(raw([value(source), good]))
         return f"{len(found)} read, {others} refused"
 
@@ -365,13 +369,13 @@ def _summary(**window: Any) -> Callable[[Source], bytes]:
     """Return a summary whose only window has other counts."""
 
     def make(source: Source) -> bytes:
-        made = _example("summaries")
+        made = example("summaries")
         counts = {
             "partition": 0, "start": 0, "width_ms": 3_600_000, "count": 10, "review": 0,
             "block": 0, "score_sum": 3.5, "amount_minor_sum": 25, "amount_minor_min": 1,
             "amount_minor_max": 4, "score_bins": [10], "amount_bins": [10],
         }  # fmt: skip
-        return bytes(_codec("summaries", source).encode(made | {"windows": [counts | window]}))
+        return bytes(codec_of("summaries", source).encode(made | {"windows": [counts | window]}))
 
     return make
 
@@ -379,9 +383,9 @@ def _summary(**window: Any) -> Callable[[Source], bytes]:
 _SUMMARIES: Final = cases(
     "summaries", 4,
     ("4 million records of no byte, read as evidence", "own-topics", "1 read, 1 refused",
-     _timings(lambda _: framed(_FOUR_MILLION))),
+     _timings(lambda _: framed(FOUR_MILLION))),
     ("a summary cut off", "own-topics", "1 read, 1 refused",
-     _timings(lambda s: bytes(_codec("summaries", s).encode(_example("summaries")))[:-1])),
+     _timings(lambda s: bytes(codec_of("summaries", s).encode(example("summaries")))[:-1])),
     ("counts of a batch", "own-counts", "2 read, 0 refused", _timings(_summary())),
     *(
         (what, "own-counts", "1 read, 1 refused", _timings(_summary(**window)))

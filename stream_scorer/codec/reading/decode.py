@@ -34,8 +34,13 @@ from stream_scorer.core.events.batch import EventBatch, Rejections, RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import SchemaError
 from stream_scorer.ports import BytesColumn, Int64, RawRecords
-from stream_scorer.registry.definition import parse_definition
-from stream_scorer.registry.limits import SchemaLimits, check_decoded_unions, check_read_symbols
+from stream_scorer.registry.definition import Definition, parse_definition
+from stream_scorer.registry.limits import (
+    SchemaLimits,
+    check_decoded_unions,
+    check_read_symbols,
+    shown,
+)
 from stream_scorer.registry.schema_cache import RecentSchemas
 from stream_scorer.registry.sources import SchemaSource, look_up, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY
@@ -98,14 +103,24 @@ class ColumnDecoder:
         reader_schema: JSON of a record whose fields are single values or arrays of simple values,
             possibly optional.
         plan_limits: The limits on record, string and array size.
+        same_name: Whether a writer schema must have the full name of the reader schema, as in our
+            own topics.
 
     Raises:
         SchemaError: The reader schema is not such a record.
     """
 
-    def __init__(self, source: SchemaSource, reader_schema: str, plan_limits: Plan) -> None:
+    def __init__(
+        self,
+        source: SchemaSource,
+        reader_schema: str,
+        plan_limits: Plan,
+        *,
+        same_name: bool = False,
+    ) -> None:
         self._source = source
         self._plan = plan_limits
+        self._same_name = same_name
         self._reader = parse_definition(reader_schema, "reader schema")
         self.schema: pa.Schema = resolve.arrow_schema(self._reader)
         self._plain_reader = self._reader.plain()
@@ -281,6 +296,9 @@ class ColumnDecoder:
 
     def _ready(self, schema_id: int, text: str) -> Writer | str:
         definition = parse_definition(text, f"schema id {schema_id}", self._limits)
+        ours, theirs = _name_of(self._reader), _name_of(definition)
+        if self._same_name and theirs != ours:
+            return f"schema id {schema_id}: is not a {ours}, but {shown(theirs)}"[:_WHY_MOST]
         refusals = resolve.refusals(definition, self._reader)
         if refusals:
             return f"schema id {schema_id}: {refusals[0]}"[:_WHY_MOST]
@@ -420,6 +438,12 @@ def decode_each(
             good.append(row)
             found.append(record)
     return np.array(good, np.int64), found
+
+
+def _name_of(definition: Definition) -> str | None:
+    """Return the full name of a definition's type; None for a type without a name."""
+    root = definition.expand(definition.root)
+    return root.get("name") if isinstance(root, dict) else None
 
 
 def _not_prepared(schema_id: int) -> SchemaError:

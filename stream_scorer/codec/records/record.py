@@ -37,10 +37,11 @@ RECORD_BYTES: Final = 1_048_576 + 65_536
 """Maximum size of a message that this program's producers write."""
 STEPS_PER_BYTE: Final = 2
 """Fewer than for a batch: here each value becomes an object."""
-_SIZES: Final = Plan(
+OWN_SIZES: Final = Plan(
     record_bytes_max=RECORD_BYTES, string_bytes_max=RECORD_BYTES, array_items_max=65_536
 )
-_LIMITS: Final = SchemaLimits.of(_SIZES)
+"""The limits on records of our own topics."""
+_LIMITS: Final = SchemaLimits.of(OWN_SIZES)
 _DECIMAL: Final = frozenset({"decimal"})
 _WHY_MOST: Final = 200
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -106,7 +107,7 @@ class RecordDecoder:
         if writer.program is None:
             raise RecordError(f"record: {writer.refusal}", "see its producer")
         walked = check(
-            frame(BytesColumn.of([value])), np.zeros(1, np.int64), writer.program, _SIZES,
+            frame(BytesColumn.of([value])), np.zeros(1, np.int64), writer.program, OWN_SIZES,
             STEPS_PER_BYTE,
         )  # fmt: skip
         if walked.status[0]:

@@ -6,6 +6,7 @@ the canary (flag ``fallback``). The amount is the model's feature of it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder, DecodedColumns
+from stream_scorer.codec.reading.decode import ColumnDecoder, DecodedColumns
 from stream_scorer.codec.reading.mapped import open_label_decoder
-from stream_scorer.codec.records.record import RecordCodec, RecordError
+from stream_scorer.codec.records.record import OWN_SIZES, RecordCodec, RecordError
 from stream_scorer.core.decision.plausible_summary import refuse_implausible
 from stream_scorer.core.decision.routing import CANARY, Routing
 from stream_scorer.core.events.batch import Outcome
@@ -30,7 +31,7 @@ from stream_scorer.errors import ModelError, RegistryUnavailableError, SchemaErr
 from stream_scorer.models.bundles.bundle import Manifest
 from stream_scorer.ports import Headers, Int64, RawRecords
 from stream_scorer.registry.sources import SchemaSource, narrowed, reader_schema
-from stream_scorer.rollout.evidence.bucket_counts import Decisions, Shadowed
+from stream_scorer.rollout.evidence.bucket_counts import Arms, Decisions, Shadowed
 from stream_scorer.rollout.evidence.label_rows import LabelColumns
 
 UInt64 = NDArray[np.uint64]
@@ -51,6 +52,8 @@ _SECONDS: Final = "seconds."
 _UNREADABLE: Final = (0, -1)
 """No decision has features of that size."""
 _VERSIONS_MOST: Final = 1_000
+NAME_BYTES_MOST: Final = 1_024
+"""Bytes of a name in a decision or a shadow score. An id may be longer: its hash is kept."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,23 +108,24 @@ class EvidenceColumns:
     Args:
         registry: Has the writers' schemas.
         directory: Contains our own schemas.
-        manifest_of: Returns the manifest of NAME:VERSION.
+        manifests: Lists the model store, and returns a function that returns the manifest of
+            NAME:VERSION. Both raise ``ModelError`` for what is missing. Called at most once in a
+            batch.
     """
 
     def __init__(
         self,
         registry: SchemaSource,
         directory: Path,
-        manifest_of: Callable[[str], Manifest],
+        manifests: Callable[[], Callable[[str], Manifest]],
     ) -> None:
         self._registry = registry
-        self._manifest_of = manifest_of
+        self._manifests = manifests
         self._amounts: dict[str, tuple[int, int]] = {}
 
-        def decoder(name: str, fields: Sequence[str] | None = None) -> ColumnDecoder:
-            text = reader_schema(name, directory)
-            wanted = narrowed(text, fields.__contains__) if fields else text
-            return ColumnDecoder(registry, wanted, UNLIMITED)
+        def decoder(name: str, fields: Sequence[str]) -> ColumnDecoder:
+            wanted = narrowed(reader_schema(name, directory), fields.__contains__)
+            return ColumnDecoder(registry, wanted, OWN_SIZES, same_name=True)
 
         self._decisions = decoder("decision.v1", _DECISION)
         self._shadows = decoder("shadow-score.v1", _SHADOW)
@@ -155,7 +159,7 @@ class EvidenceColumns:
             ModelError: A version of a revision has no feature of the amount, or is missing.
             RegistryUnavailableError: A writer schema cannot be fetched now.
         """
-        decoded = self._decisions.decode(raw.values)
+        decoded = _short_named(self._decisions.decode(raw.values), "model", "model_version", "arm")
         records = decoded.records
         models = pc.binary_join_element_wise(
             records.column("model"), records.column("model_version"), ":"
@@ -164,14 +168,13 @@ class EvidenceColumns:
         revision = _int64(records, "plan_revision")
         known = routings(int(revision.max(initial=0)))
         named = {version.label for each in known.values() for version in each.versions.values()}
-        places = [self._place(label, named=label in named) for label in labels]
-        amount, sound = _amounts(records.column("features"), places, which)
+        amount, sound = _amounts(records.column("features"), self._places(labels, named), which)
         if not sound.all():
             kept = np.flatnonzero(sound)
             decoded = _take(decoded, kept)
             records, which, amount = decoded.records, which[kept], amount[kept]
         revision = _int64(records, "plan_revision")
-        arm = _text(records, "arm")
+        arm = Arms.of(records.column("arm"))
         score = np.asarray(records.column("score"), np.float64)
         error = np.isnan(score) | _fallen_back(arm, revision, labels, which, known)
         decisions = Decisions(
@@ -193,13 +196,13 @@ class EvidenceColumns:
         Raises:
             RegistryUnavailableError: A writer schema cannot be fetched now.
         """
-        decoded = self._shadows.decode(raw.values)
+        decoded = _short_named(self._shadows.decode(raw.values), "currency", "arm")
         records = decoded.records
         revision = _int64(records, "plan_revision")
         known = routings(int(revision.max(initial=0)))
         score = np.asarray(records.column("champion_score"), np.float64)
         shadowed = Shadowed(
-            _hashed(records, "customer_id"), _text(records, "arm"),
+            _hashed(records, "customer_id"), Arms.of(records.column("arm")),
             revision, _outcome(records, "decision"),
             _truth(records, "failed"), _outcome(records, "champion_decision"), np.isnan(score),
             _in_base(records, revision, known),
@@ -259,27 +262,41 @@ class EvidenceColumns:
             key = mixed(key, _int64(records, "event_time"))
         return key
 
-    def _place(self, label: str, *, named: bool) -> tuple[int, int]:
-        """Return the index of a version's feature of the amount, and its number of features.
+    def _places(self, labels: Sequence[str], named: AbstractSet[str]) -> list[tuple[int, int]]:
+        """Return the index of each version's feature of the amount, and its number of features.
 
         Args:
-            label: NAME:VERSION.
-            named: Whether a revision names it. Decisions of other versions may be another client's:
+            labels: NAME:VERSION, each once.
+            named: Those that a revision names. Decisions of other versions may be another client's:
                 if their version cannot be loaded or has no amount, they are unreadable.
         """
-        found = self._amounts.get(label)
-        if found is not None and (found != _UNREADABLE or not named):
-            return found
-        if not named and len(self._amounts) >= _VERSIONS_MOST:
-            return _UNREADABLE
+        again = [
+            label for label in labels
+            if label in named and self._amounts.get(label, _UNREADABLE) == _UNREADABLE
+        ]  # fmt: skip
+        strange = [each for each in labels if each not in named and each not in self._amounts]
+        room = max(_VERSIONS_MOST - len(self._amounts), 0)
+        if asked := again + strange[:room]:
+            self._look_up(asked, named)
+        return [self._amounts.get(label, _UNREADABLE) for label in labels]
+
+    def _look_up(self, labels: Sequence[str], named: AbstractSet[str]) -> None:
+        """Remember the places of the amounts of versions; the store is listed once for all."""
         try:
-            found = _place_of_amount(label, self._manifest_of(label).features)
+            manifest_of = self._manifests()
         except ModelError:
-            if named:
+            if not named.isdisjoint(labels):
                 raise
-            found = _UNREADABLE
-        self._amounts[label] = found
-        return found
+            self._amounts |= dict.fromkeys(labels, _UNREADABLE)
+            return
+        for label in labels:
+            try:
+                found = _place_of_amount(label, manifest_of(label).features)
+            except ModelError:
+                if label in named:
+                    raise
+                found = _UNREADABLE
+            self._amounts[label] = found
 
 
 def _place_of_amount(label: str, specs: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
@@ -333,12 +350,12 @@ def _amounts(
 
 
 def _fallen_back(
-    arm: NDArray[np.str_], revision: Int64, labels: Sequence[str], which: Int64,
+    arm: Arms, revision: Int64, labels: Sequence[str], which: Int64,
     routings: Mapping[int, Routing],
 ) -> NDArray[np.bool_]:  # fmt: skip
     """Return bool[n]: whether another version decided in the canary's place."""
     fallen = np.zeros(len(arm), np.bool_)
-    canary = arm == CANARY
+    canary = arm.are(CANARY)
     for number in np.unique(revision[canary]).tolist():
         routing = routings.get(number)
         if routing is None or CANARY not in routing.versions:
@@ -347,6 +364,14 @@ def _fallen_back(
         others = [at for at, label in enumerate(labels) if label != own]
         fallen |= canary & (revision == number) & np.isin(which, others)
     return fallen
+
+
+def _short_named(decoded: DecodedColumns, *names: str) -> DecodedColumns:
+    """Return the records of which none of these texts is longer than ``NAME_BYTES_MOST``."""
+    short = np.ones(len(decoded.rows), np.bool_)
+    for name in names:
+        short &= np.asarray(pc.binary_length(decoded.records.column(name))) <= NAME_BYTES_MOST
+    return decoded if short.all() else _take(decoded, np.flatnonzero(short))
 
 
 def _take(decoded: DecodedColumns, rows: Int64) -> DecodedColumns:
@@ -371,12 +396,6 @@ def _truth(records: pa.RecordBatch, name: str) -> NDArray[np.bool_]:
 def _outcome(records: pa.RecordBatch, name: str) -> NDArray[np.uint8]:
     codes = pc.index_in(records.column(name), pa.array(_OUTCOMES))
     return np.asarray(codes.fill_null(int(Outcome.REVIEW)), np.uint8)
-
-
-def _text(records: pa.RecordBatch, name: str) -> NDArray[np.str_]:
-    told = records.column(name).dictionary_encode()
-    names = np.array(told.dictionary.to_pylist() or [""], np.str_)
-    return names[np.asarray(told.indices, np.int64)]
 
 
 def _seconds(headers: Headers) -> dict[str, float]:

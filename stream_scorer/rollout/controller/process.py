@@ -18,7 +18,7 @@ from stream_scorer.kafka.loop.merged_topics import MergedSource
 from stream_scorer.kafka.loop.work_interface import Outage
 from stream_scorer.kafka.topics.offsets import admin, offsets, partitions
 from stream_scorer.models.bundles.bundle import Manifest, read_manifest
-from stream_scorer.models.stores.choose_version import find
+from stream_scorer.models.stores.choose_version import finder
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.ports import Paused, RawRecords
 from stream_scorer.processes.run_process import run_process
@@ -235,11 +235,12 @@ class ControllerLoop:
 def _columns(settings: Settings) -> EvidenceColumns:
     store = open_store(settings.models)
 
-    def manifest_of(label: str) -> Manifest:
-        return read_manifest(find(store, label))
+    def manifests() -> Callable[[str], Manifest]:
+        find = finder(store)
+        return lambda label: read_manifest(find(label))
 
     registry = open_registry(settings.registry)
-    return EvidenceColumns(registry, settings.registry.directory, manifest_of)
+    return EvidenceColumns(registry, settings.registry.directory, manifests)
 
 
 def run_controller(settings: Settings) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.core.decision.routing import BUCKETS, CANARY, CONTROL, Routing, salted_buckets
@@ -31,12 +32,46 @@ _SUMS: Final = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Arms:
+    """The arms of n rows, each name once: the memory of a row does not depend on any name's length.
+
+    Attributes:
+        codes: By name, its number.
+        code: int64[n], the number of each row's name.
+
+    >>> Arms.of(pa.array(["canary", "control", "canary"])).are("canary").tolist()
+    [True, False, True]
+    """
+
+    codes: Mapping[str, int]
+    code: Int64
+
+    @classmethod
+    def of(cls, names: pa.Array) -> "Arms":
+        """Return the arms of n names, none of them null."""
+        encoded = names.dictionary_encode()
+        codes = {name: code for code, name in enumerate(encoded.dictionary.to_pylist())}
+        return cls(codes, np.asarray(encoded.indices, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.code)
+
+    def are(self, name: str) -> Bool:
+        """Return bool[n]: which rows have an arm of this name."""
+        return np.asarray(self.code == self.codes.get(name, -1), np.bool_)
+
+    def take(self, rows: Int64 | slice) -> "Arms":
+        """Return some rows, in the given order."""
+        return Arms(self.codes, self.code[rows])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Decisions:
     """n decisions in the order of the stream.
 
     Attributes:
         customer: uint64[n], hash of the customer's id (``core.kernels.hashing.hash_strings``).
-        arm: n names.
+        arm: Of n rows.
         revision: int64[n], of the plan that decided.
         propensity: float64[n]; 1 where an override chose the arm.
         outcome: uint8[n], values of ``core.events.batch.Outcome``.
@@ -46,7 +81,7 @@ class Decisions:
     """
 
     customer: UInt64
-    arm: NDArray[np.str_]
+    arm: Arms
     revision: Int64
     propensity: Float64
     outcome: UInt8
@@ -59,7 +94,7 @@ class Decisions:
     def take(self, rows: Int64 | slice) -> "Decisions":
         """Return some rows, in the given order."""
         return Decisions(
-            self.customer[rows], self.arm[rows], self.revision[rows], self.propensity[rows],
+            self.customer[rows], self.arm.take(rows), self.revision[rows], self.propensity[rows],
             self.outcome[rows], self.amount_minor[rows], self.error[rows],
         )  # fmt: skip
 
@@ -70,7 +105,7 @@ class Shadowed:
 
     Attributes:
         customer: uint64[n], as :attr:`Decisions.customer`.
-        arm: n names of shadows.
+        arm: The shadows of n rows.
         revision: int64[n].
         outcome: uint8[n], the shadow's outcome.
         error: bool[n], whether the shadow failed.
@@ -80,7 +115,7 @@ class Shadowed:
     """
 
     customer: UInt64
-    arm: NDArray[np.str_]
+    arm: Arms
     revision: Int64
     outcome: UInt8
     error: Bool
@@ -94,7 +129,7 @@ class Shadowed:
     def take(self, rows: Int64 | slice) -> "Shadowed":
         """Return some rows, in the given order."""
         return Shadowed(
-            self.customer[rows], self.arm[rows], self.revision[rows], self.outcome[rows],
+            self.customer[rows], self.arm.take(rows), self.revision[rows], self.outcome[rows],
             self.error[rows], self.decided[rows], self.decided_error[rows],
             self.amount_minor[rows],
         )  # fmt: skip
@@ -141,8 +176,8 @@ def place(rows: Decisions, salt: str, pairs: Mapping[int, int]) -> Placed:
     known, where = np.unique(rows.revision, return_inverse=True)
     size = np.array([pairs.get(revision, 0) for revision in known.tolist()], np.int64)[where]
     drawn = rows.propensity < 1
-    canary = drawn & (rows.arm == CANARY) & (bucket < size)
-    control = drawn & (rows.arm == CONTROL) & (bucket >= BUCKETS - size)
+    canary = drawn & rows.arm.are(CANARY) & (bucket < size)
+    control = drawn & rows.arm.are(CONTROL) & (bucket >= BUCKETS - size)
     side = np.where(canary, CANARY_SIDE, np.where(control, CONTROL_SIDE, NO_SIDE))
     pair = np.where(canary, bucket, np.where(control, BUCKETS - 1 - bucket, 0))
     return Placed(side.astype(np.uint8), pair)

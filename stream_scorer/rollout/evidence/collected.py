@@ -159,7 +159,7 @@ class Gathering:
     def counted_in_shadow(self, rows: Shadowed) -> Bool:
         """Return bool[n]: which rows count in shadow, and towards its looks."""
         known = np.isin(rows.revision, list(self._shadow))
-        return np.asarray(known & (rows.arm == self._trial.candidate), np.bool_)
+        return np.asarray(known & rows.arm.are(self._trial.candidate), np.bool_)
 
     def call(self, side: int, revision: int, timestamp: int, seconds: float, rows: int) -> None:
         """Count one timed model call of an arm, if its revision compares arms.

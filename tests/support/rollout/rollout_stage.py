@@ -52,7 +52,7 @@ def manifest_of(label: str) -> Manifest:
 
 
 def columns() -> EvidenceColumns:
-    return EvidenceColumns(FILES, SCHEMAS_DIRECTORY, manifest_of)
+    return EvidenceColumns(FILES, SCHEMAS_DIRECTORY, lambda: manifest_of)
 
 
 def buckets(customers: Sequence[str], salt: str) -> list[int]:

@@ -1,6 +1,8 @@
 """``events explain`` drafts a mapping that works, reports what does not fit, and keeps files."""
 
 import json
+import resource
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,14 @@ from stream_scorer.core.mapping.mapping import parse_events
 from stream_scorer.errors import SchemaError, SettingsError
 from stream_scorer.explaining.draft import draft_text
 from stream_scorer.explaining.report import draft_of, explain, with_mapping
-from stream_scorer.explaining.sample import sample_of, sample_of_file
+from stream_scorer.explaining.sample import (
+    PATHS_MOST,
+    RecordSample,
+    documents,
+    paths_of,
+    sample_of,
+    sample_of_file,
+)
 from stream_scorer.explaining.table_sample import table_sample
 from tests.support.codec.mapped_records import Schemas
 
@@ -233,6 +242,42 @@ def test_the_key_is_read_as_the_mapping_says() -> None:
     assert explain(keyed, sample).keyed == 1
 
 
+GOOD = {"id": "T1", "card": "C1", "ts": 1_700_000_000_000, "amount": 1.5, "currency": "EUR"}
+UNNAMED = ["tip\ud800", "x" * 257, "\u00e9" * 129, " tip", "tip\t", ""]
+"""Keys of JSON that no path of a mapping can name."""
+
+
+def json_sample(*records: dict[str, Any]) -> RecordSample:
+    return RecordSample("json", [json.dumps(record).encode() for record in records])
+
+
+@pytest.mark.parametrize("name", UNNAMED)
+def test_a_key_that_no_path_can_name_is_left_out_of_the_draft(name: str) -> None:
+    sample = json_sample({name: {"inside": 1}, **GOOD, "deep": {name: 2, "tip": 3}})
+    draft = draft_of(sample, Plan())
+    assert dict(draft.others) == {"tip": {"path": "deep.tip", "type": "double"}}
+    text = draft_text(draft)
+    assert tomllib.loads(text)["fields"]["transaction_id"] == "id"
+    assert explain(with_mapping(Plan(), parse_events(text)), sample).transactions == 1
+
+
+def test_records_of_many_keys_are_read_in_linear_time_and_up_to_a_limit() -> None:
+    sample = json_sample({f"k{number}": number for number in range(600_000)}, GOOD)
+    began = time.process_time()
+    assert len(list(documents(sample.values))) == 2
+    parsed = time.process_time()
+    assert list(paths_of(sample)) == [(f"k{number}",) for number in range(PATHS_MOST)]
+    # To move the rest of the keys at each key takes 20 times as long as to parse them.
+    assert time.process_time() - parsed < 5 * (parsed - began)
+
+
+def test_a_path_of_a_mapping_is_found_after_any_number_of_others() -> None:
+    sample = json_sample({f"k{number}": number for number in range(PATHS_MOST)}, GOOD)
+    events = parse_events(draft_text(draft_of(json_sample(GOOD), Plan())))
+    found = explain(with_mapping(Plan(), events), sample)
+    assert not any(each.why for each in found.fields)
+
+
 def run(*arguments: str) -> Any:
     return CliRunner().invoke(app, ["events", "explain", *arguments])
 
@@ -253,6 +298,35 @@ def test_the_command_writes_a_draft_once(tmp_path: Path) -> None:
     out.write_text("mine")
     assert run("--file", str(source), "--out", str(out), "--overwrite").exit_code == 0
     assert out.read_text() == written
+
+
+def test_the_command_drafts_records_with_half_a_surrogate_pair_in_a_key(tmp_path: Path) -> None:
+    source, out = tmp_path / "payments.jsonl", tmp_path / "events.toml"
+    source.write_text(json.dumps(GOOD | {"tip\ud800": 1}))
+    done = run("--file", str(source), "--out", str(out), "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["transactions"] == 1
+    assert tomllib.loads(out.read_text())["fields"]["transaction_id"] == "id"
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_draft_that_cannot_be_written_leaves_what_was_there(tmp_path: Path, there: bool) -> None:  # noqa: FBT001
+    source, out = tmp_path / "payments.jsonl", tmp_path / "events.toml"
+    source.write_text(json.dumps(GOOD))
+    if there:
+        out.write_text("mine")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        done = run("--file", str(source), "--out", str(out), "--overwrite")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert isinstance(done.exception, SettingsError)
+    assert "File too large" in str(done.exception)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["events.toml"] * there + [
+        "payments.jsonl"
+    ]
+    assert not there or out.read_text() == "mine"
 
 
 def test_a_plan_with_several_currencies_and_no_rates_has_a_draft(tmp_path: Path) -> None:

@@ -1,10 +1,23 @@
-"""Amounts in a rollout's evidence are in the base currency."""
+"""Records of decisions and shadow scores as columns: amounts, and what other clients may write."""
 
+import json
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
+import pytest
+
+from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.core.events.plan import Plan
-from tests.support.rollout.rollout_stage import Topics, columns, rollout
+from stream_scorer.errors import ModelError, UnavailableError
+from stream_scorer.models.bundles.bundle import Manifest
+from stream_scorer.registry.sources import SchemaSource, reader_schema
+from stream_scorer.rollout.controller.columns import EvidenceColumns
+from stream_scorer.settings import SCHEMAS_DIRECTORY
+from tests.support.rollout.rollout_stage import CODECS, FILES, Topics, columns, manifest_of, rollout
 
 DAY = 86_400_000
 
@@ -38,3 +51,157 @@ def test_shadow_scores_cost_in_the_base_currency_of_their_plan() -> None:
     assert unreadable == 0
     # 1,000 yen at 1/160 are 625 cents; an amount in a currency without a rate counts as 0.
     assert shadowed.amount_minor.tolist() == [1_000, 625, 1_000, 777, 300, 0, 6]
+
+
+def decide(topics: Topics, **changed: Any) -> None:
+    topics.decision("t", "c", DAY, **changed)
+
+
+def shadow(topics: Topics, **changed: Any) -> None:
+    topics.shadow_score("t", "c", DAY, outcome="APPROVE", decided="APPROVE", **changed)
+
+
+PUT = {"decisions": decide, "shadow-scores": shadow}
+NAMES = [
+    ("decisions", "arm"), ("decisions", "model"), ("decisions", "model_version"),
+    ("shadow-scores", "arm"), ("shadow-scores", "currency"),
+]  # fmt: skip
+
+
+def read(topics: Topics, topic: str, by: EvidenceColumns | None = None) -> tuple[list[int], int]:
+    """Return the rows of a topic's records that were read, and how many were not."""
+    known = {topics.routing.revision: topics.routing}
+    by = by or columns()
+    if topic == "decisions":
+        _, source, unreadable = by.decisions(topics.raw(), lambda _: known, 100)
+    else:
+        _, source, unreadable = by.shadows(topics.raw(), lambda _: known)
+    return source.row.tolist(), unreadable
+
+
+@contextmanager
+def at_most(megabytes: int) -> Iterator[None]:
+    """Check the memory that a block takes."""
+    tracemalloc.start()
+    try:
+        yield
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < megabytes << 20, f"{peak:,} bytes"
+
+
+@pytest.mark.parametrize("topic", PUT)
+def test_a_long_arm_takes_memory_once_and_not_in_each_row(topic: str) -> None:
+    topics = Topics(rollout().routing)
+    for _ in range(39):
+        PUT[topic](topics)
+    PUT[topic](topics, arm="x" * 1_000_000)
+    read(topics, topic)
+    with at_most(megabytes=30):
+        rows, unreadable = read(topics, topic)
+    assert (rows, unreadable) == (list(range(39)), 1)
+
+
+@pytest.mark.parametrize(("topic", "name"), NAMES)
+def test_a_record_with_a_name_of_more_than_1024_bytes_is_left_out(topic: str, name: str) -> None:
+    topics = Topics(rollout().routing)
+    PUT[topic](topics)
+    (_, partition, value, timestamp, _) = topics.rows[0]
+    named = CODECS[topic].decode(value, FILES) | {name: "\u00e9" * 513}
+    topics.put(topic, partition, named, timestamp)
+    # An id may be longer: only its hash is kept.
+    PUT[topic](topics, transaction_id="x" * 100_000)
+    assert read(topics, topic) == ([0, 2], 1)
+
+
+@pytest.mark.parametrize("topic", PUT)
+def test_a_record_that_no_producer_of_ours_sends_is_left_out(topic: str) -> None:
+    topics = Topics(rollout().routing)
+    PUT[topic](topics, transaction_id="x" * 1_200_000)
+    PUT[topic](topics)
+    assert read(topics, topic) == ([1], 1)
+
+
+class Renamed(SchemaSource):
+    """Our schemas, and one in another namespace with the id 900."""
+
+    def __init__(self, name: str) -> None:
+        self.text = json.dumps(json.loads(reader_schema(name)) | {"namespace": "other"})
+
+    def writer_schema(self, schema_id: int) -> str:
+        return self.text if schema_id == 900 else FILES.writer_schema(schema_id)
+
+    def id_for(self, subject: str, schema: str) -> int:
+        return FILES.id_for(subject, schema)
+
+
+@pytest.mark.parametrize(
+    ("topic", "schema"), [("decisions", "decision.v2"), ("shadow-scores", "shadow-score.v1")]
+)
+def test_a_record_of_another_family_is_left_out(topic: str, schema: str) -> None:
+    topics, source = Topics(rollout().routing), Renamed(schema)
+    PUT[topic](topics)
+    (_, partition, value, timestamp, _) = topics.rows[0]
+    other = RecordCodec(900, source.text).encode(CODECS[topic].decode(value, FILES))
+    topics.put(topic, partition, other, timestamp)
+    by = EvidenceColumns(source, SCHEMAS_DIRECTORY, lambda: manifest_of)
+    assert read(topics, topic, by) == ([0], 1)
+
+
+def test_the_model_store_is_listed_once_for_a_batch_of_unknown_versions() -> None:
+    listed: list[int] = []
+
+    def manifests() -> Callable[[str], Manifest]:
+        listed.append(1)
+
+        def found(label: str) -> Manifest:
+            if label.startswith("other"):
+                raise ModelError(f"model {label}: is not there")
+            return manifest_of(label)
+
+        return found
+
+    topics = Topics(rollout().routing)
+    decide(topics)
+    for number in range(30):
+        topics.decision(f"t{number}", "c", DAY, model=f"other{number}")
+    by = EvidenceColumns(FILES, SCHEMAS_DIRECTORY, manifests)
+    assert read(topics, "decisions", by) == ([0], 30)
+    assert len(listed) == 1
+    assert read(topics, "decisions", by) == ([0], 30)
+    assert len(listed) == 1
+
+
+def test_a_version_is_asked_for_again_after_an_outage_of_the_model_store() -> None:
+    down = True
+
+    def manifests() -> Callable[[str], Manifest]:
+        def found(label: str) -> Manifest:
+            if down:
+                raise UnavailableError("model store: does not answer")
+            return manifest_of(label.replace("other", "fraud"))
+
+        return found
+
+    topics = Topics(rollout().routing)
+    decide(topics, model="other")
+    decide(topics)
+    by = EvidenceColumns(FILES, SCHEMAS_DIRECTORY, manifests)
+    with pytest.raises(UnavailableError):
+        read(topics, "decisions", by)
+    down = False
+    assert read(topics, "decisions", by) == ([0, 1], 0)
+
+
+def test_a_model_store_that_is_not_there_stops_only_versions_of_a_revision() -> None:
+    def nowhere() -> Callable[[str], Manifest]:
+        raise ModelError("model store: no such directory")
+
+    by = EvidenceColumns(FILES, SCHEMAS_DIRECTORY, nowhere)
+    topics = Topics(rollout().routing)
+    decide(topics, model="other")
+    assert read(topics, "decisions", by) == ([], 1)
+    decide(topics)
+    with pytest.raises(ModelError, match="no such directory"):
+        read(topics, "decisions", by)

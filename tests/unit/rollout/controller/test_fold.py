@@ -333,7 +333,8 @@ class Down(SchemaSource):
 def test_a_registry_that_is_out_of_reach_leaves_no_trace() -> None:
     commands, topics = traffic(7, 60)
     registry = Down()
-    stage = Stage(commands, columns=EvidenceColumns(registry, SCHEMAS_DIRECTORY, manifest_of))
+    columns = EvidenceColumns(registry, SCHEMAS_DIRECTORY, lambda: manifest_of)
+    stage = Stage(commands, columns=columns)
     for _ in range(2):
         with pytest.raises(RegistryUnavailableError):
             stage.controlling.fold(topics.raw())
@@ -352,7 +353,7 @@ def test_a_version_without_an_amount_feature_is_refused() -> None:
         specs = [spec for spec in manifest.features if spec.get("field") != "amount"]
         return manifest.model_copy(update={"features": specs})
 
-    stage = Stage(commands, columns=EvidenceColumns(FILES, SCHEMAS_DIRECTORY, without))
+    stage = Stage(commands, columns=EvidenceColumns(FILES, SCHEMAS_DIRECTORY, lambda: without))
     with pytest.raises(ModelError, match=r"fraud:1\.\d\.0: has no feature of kind passthrough"):
         stage.controlling.fold(topics.raw())
 
@@ -380,7 +381,7 @@ def test_a_forged_decision_of_an_unnamed_version_stops_nothing(there: bool) -> N
 
     commands, topics = traffic(7, 3)
     topics.decision("a", "forged", DAY, model="other", plan_revision=2**62)
-    stage = Stage(commands, columns=EvidenceColumns(FILES, SCHEMAS_DIRECTORY, manifest))
+    stage = Stage(commands, columns=EvidenceColumns(FILES, SCHEMAS_DIRECTORY, lambda: manifest))
     stage.controlling.fold(topics.raw())
     assert [told.unreadable for told in stage.told if isinstance(told, RolloutEvidence)][-1] == 1
 

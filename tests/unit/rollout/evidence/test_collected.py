@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +27,7 @@ from stream_scorer.rollout.evidence.bucket_counts import (
     CANARY_SIDE,
     CONTROL_SIDE,
     NO_SIDE,
+    Arms,
     Decisions,
     Shadowed,
     Slots,
@@ -85,7 +87,8 @@ def decisions(rows: Sequence[tuple[int, int, int, int, bool, bool]]) -> Decision
         arms.append(next((s.arm for s in slices if s.first <= bucket < s.end), CHAMPION))
     given = [share(r, arm) for r, arm in zip(revision.tolist(), arms, strict=True)]
     return Decisions(
-        hashed, np.array(arms), revision, np.where(overridden != 0, 1.0, given),
+        hashed, Arms.of(pa.array(arms, pa.string())), revision,
+        np.where(overridden != 0, 1.0, given),
         outcome.astype(np.uint8), amount, error != 0,
     )  # fmt: skip
 
@@ -161,7 +164,9 @@ def test_what_is_judged_is_what_plain_counting_finds(
             continue
         look = due
         cells: Counter[tuple[str, int, str]] = Counter()
-        for row, arm in zip(seen, told.arm.tolist(), strict=False):
+        names = list(told.arm.codes)
+        for row, code in zip(seen, told.arm.code.tolist(), strict=False):
+            arm = names[code]
             customer, revision, outcome, amount, error, overridden = row
             if revision not in (4, 5) or overridden or arm == CHAMPION:
                 continue
@@ -199,7 +204,7 @@ def test_a_row_counts_only_for_the_arm_of_its_bucket() -> None:
     def side(customer: int, revision: int, arm: str, propensity: float) -> int:
         row = replace(
             decisions([(customer, revision, 0, 1, False, False)]),
-            arm=np.array([arm]), propensity=np.array([propensity]),
+            arm=Arms.of(pa.array([arm])), propensity=np.array([propensity]),
         )  # fmt: skip
         return int(place(row, SALT, {4: 2_500, 7: 0}).side[0])
 
@@ -251,7 +256,7 @@ def test_canaries_with_more_alerts_go_back_and_equal_ones_stay() -> None:
     customer = random.integers(0, len(POOL), 40_000)
     base = decisions([(int(c), 5, 0, 1_000, False, False) for c in customer])
     for louder, expected in ((0.5, Verdict.ROLL_BACK), (0.1, Verdict.CONTINUE)):
-        chance = np.where(base.arm == CANARY, louder, 0.1)
+        chance = np.where(base.arm.are(CANARY), louder, 0.1)
         alert = random.random(len(chance)) < chance
         found = gathering(replace(TRIAL, first_look=1_000, guards=GUARDS[:3]))
         fold(found, replace(base, outcome=alert.astype(np.uint8)), [])
@@ -382,7 +387,8 @@ def shadowed(
     customer, outcome, decided = np.array(rows, np.int64).reshape(-1, 3).T
     n = len(customer)
     return Shadowed(
-        POOL[customer], np.full(n, arm), np.full(n, revision), outcome.astype(np.uint8),
+        POOL[customer], Arms.of(pa.array([arm] * n, pa.string())), np.full(n, revision),
+        outcome.astype(np.uint8),
         outcome == 2, decided.astype(np.uint8), decided == 2, np.full(n, 250),
     )  # fmt: skip
 
