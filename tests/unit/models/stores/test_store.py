@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from stream_scorer.models.bundles.folder import LocalFolder
 
 from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles.bundle import MANIFEST
+from stream_scorer.models.bundles.read_files import LocalFolder
 from stream_scorer.models.stores.choose_version import finder
 from stream_scorer.models.stores.store import FolderStore, Stored
 
