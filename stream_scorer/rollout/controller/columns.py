@@ -31,7 +31,7 @@ from stream_scorer.errors import ModelError, RegistryUnavailableError, SchemaErr
 from stream_scorer.models.bundles.bundle import Manifest
 from stream_scorer.ports import Headers, Int64, RawRecords
 from stream_scorer.registry.sources import SchemaSource, narrowed, reader_schema
-from stream_scorer.rollout.evidence.bucket_counts import Arms, Decisions, Shadowed
+from stream_scorer.rollout.evidence.bucket_counts import ArmCodes, Decisions, Shadowed
 from stream_scorer.rollout.evidence.label_rows import LabelColumns
 
 UInt64 = NDArray[np.uint64]
@@ -174,7 +174,7 @@ class EvidenceColumns:
             decoded = _take(decoded, kept)
             records, which, amount = decoded.records, which[kept], amount[kept]
         revision = _int64(records, "plan_revision")
-        arm = Arms.of(records.column("arm"))
+        arm = ArmCodes.of(records.column("arm"))
         score = np.asarray(records.column("score"), np.float64)
         error = np.isnan(score) | _fallen_back(arm, revision, labels, which, known)
         decisions = Decisions(
@@ -202,7 +202,7 @@ class EvidenceColumns:
         known = routings(int(revision.max(initial=0)))
         score = np.asarray(records.column("champion_score"), np.float64)
         shadowed = Shadowed(
-            _hashed(records, "customer_id"), Arms.of(records.column("arm")),
+            _hashed(records, "customer_id"), ArmCodes.of(records.column("arm")),
             revision, _outcome(records, "decision"),
             _truth(records, "failed"), _outcome(records, "champion_decision"), np.isnan(score),
             _in_base(records, revision, known),
@@ -350,7 +350,7 @@ def _amounts(
 
 
 def _fallen_back(
-    arm: Arms, revision: Int64, labels: Sequence[str], which: Int64,
+    arm: ArmCodes, revision: Int64, labels: Sequence[str], which: Int64,
     routings: Mapping[int, Routing],
 ) -> NDArray[np.bool_]:  # fmt: skip
     """Return bool[n]: whether another version decided in the canary's place."""

@@ -32,14 +32,14 @@ _SUMS: Final = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Arms:
+class ArmCodes:
     """The arms of n rows, each name once: the memory of a row does not depend on any name's length.
 
     Attributes:
         codes: By name, its number.
         code: int64[n], the number of each row's name.
 
-    >>> Arms.of(pa.array(["canary", "control", "canary"])).are("canary").tolist()
+    >>> ArmCodes.of(pa.array(["canary", "control", "canary"])).are("canary").tolist()
     [True, False, True]
     """
 
@@ -47,7 +47,7 @@ class Arms:
     code: Int64
 
     @classmethod
-    def of(cls, names: pa.Array) -> "Arms":
+    def of(cls, names: pa.Array) -> "ArmCodes":
         """Return the arms of n names, none of them null."""
         encoded = names.dictionary_encode()
         codes = {name: code for code, name in enumerate(encoded.dictionary.to_pylist())}
@@ -60,9 +60,9 @@ class Arms:
         """Return bool[n]: which rows have an arm of this name."""
         return np.asarray(self.code == self.codes.get(name, -1), np.bool_)
 
-    def take(self, rows: Int64 | slice) -> "Arms":
+    def take(self, rows: Int64 | slice) -> "ArmCodes":
         """Return some rows, in the given order."""
-        return Arms(self.codes, self.code[rows])
+        return ArmCodes(self.codes, self.code[rows])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +81,7 @@ class Decisions:
     """
 
     customer: UInt64
-    arm: Arms
+    arm: ArmCodes
     revision: Int64
     propensity: Float64
     outcome: UInt8
@@ -115,7 +115,7 @@ class Shadowed:
     """
 
     customer: UInt64
-    arm: Arms
+    arm: ArmCodes
     revision: Int64
     outcome: UInt8
     error: Bool

@@ -104,7 +104,7 @@ def test_a_long_arm_takes_memory_once_and_not_in_each_row(topic: str) -> None:
 
 
 @pytest.mark.parametrize(("topic", "name"), NAMES)
-def test_a_record_with_a_name_of_more_than_1024_bytes_is_left_out(topic: str, name: str) -> None:
+def test_a_record_with_a_name_over_1024_bytes_is_left_out(topic: str, name: str) -> None:
     topics = Topics(rollout().routing)
     PUT[topic](topics)
     (_, partition, value, timestamp, _) = topics.rows[0]
@@ -149,7 +149,7 @@ def test_a_record_of_another_family_is_left_out(topic: str, schema: str) -> None
     assert read(topics, topic, by) == ([0], 1)
 
 
-def test_the_model_store_is_listed_once_for_a_batch_of_unknown_versions() -> None:
+def test_the_store_is_listed_once_for_a_batch_of_unknown_versions() -> None:
     listed: list[int] = []
 
     def manifests() -> Callable[[str], Manifest]:
@@ -173,7 +173,7 @@ def test_the_model_store_is_listed_once_for_a_batch_of_unknown_versions() -> Non
     assert len(listed) == 1
 
 
-def test_a_version_is_asked_for_again_after_an_outage_of_the_model_store() -> None:
+def test_a_version_is_asked_for_again_after_a_store_outage() -> None:
     down = True
 
     def manifests() -> Callable[[str], Manifest]:
@@ -194,7 +194,7 @@ def test_a_version_is_asked_for_again_after_an_outage_of_the_model_store() -> No
     assert read(topics, "decisions", by) == ([0, 1], 0)
 
 
-def test_a_model_store_that_is_not_there_stops_only_versions_of_a_revision() -> None:
+def test_a_missing_model_store_stops_only_versions_of_a_revision() -> None:
     def nowhere() -> Callable[[str], Manifest]:
         raise ModelError("model store: no such directory")
 

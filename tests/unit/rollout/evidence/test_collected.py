@@ -27,7 +27,7 @@ from stream_scorer.rollout.evidence.bucket_counts import (
     CANARY_SIDE,
     CONTROL_SIDE,
     NO_SIDE,
-    Arms,
+    ArmCodes,
     Decisions,
     Shadowed,
     Slots,
@@ -87,7 +87,7 @@ def decisions(rows: Sequence[tuple[int, int, int, int, bool, bool]]) -> Decision
         arms.append(next((s.arm for s in slices if s.first <= bucket < s.end), CHAMPION))
     given = [share(r, arm) for r, arm in zip(revision.tolist(), arms, strict=True)]
     return Decisions(
-        hashed, Arms.of(pa.array(arms, pa.string())), revision,
+        hashed, ArmCodes.of(pa.array(arms, pa.string())), revision,
         np.where(overridden != 0, 1.0, given),
         outcome.astype(np.uint8), amount, error != 0,
     )  # fmt: skip
@@ -204,7 +204,7 @@ def test_a_row_counts_only_for_the_arm_of_its_bucket() -> None:
     def side(customer: int, revision: int, arm: str, propensity: float) -> int:
         row = replace(
             decisions([(customer, revision, 0, 1, False, False)]),
-            arm=Arms.of(pa.array([arm])), propensity=np.array([propensity]),
+            arm=ArmCodes.of(pa.array([arm])), propensity=np.array([propensity]),
         )  # fmt: skip
         return int(place(row, SALT, {4: 2_500, 7: 0}).side[0])
 
@@ -387,7 +387,7 @@ def shadowed(
     customer, outcome, decided = np.array(rows, np.int64).reshape(-1, 3).T
     n = len(customer)
     return Shadowed(
-        POOL[customer], Arms.of(pa.array([arm] * n, pa.string())), np.full(n, revision),
+        POOL[customer], ArmCodes.of(pa.array([arm] * n, pa.string())), np.full(n, revision),
         outcome.astype(np.uint8),
         outcome == 2, decided.astype(np.uint8), decided == 2, np.full(n, 250),
     )  # fmt: skip
