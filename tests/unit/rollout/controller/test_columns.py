@@ -149,7 +149,7 @@ def test_a_record_of_another_family_is_left_out(topic: str, schema: str) -> None
     assert read(topics, topic, by) == ([0], 1)
 
 
-def test_the_store_is_listed_once_for_a_batch_of_unknown_versions() -> None:
+def test_the_store_is_listed_once_for_many_unknown_versions() -> None:
     listed: list[int] = []
 
     def manifests() -> Callable[[str], Manifest]:
