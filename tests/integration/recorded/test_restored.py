@@ -40,7 +40,7 @@ def settings(kafka: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         restore(recorded(), there, tmp_path)
         monkeypatch.chdir(tmp_path)
         yield load_settings(
-            {"kafka": {"bootstrap": kafka.bootstrap}}, tmp_path / "client_options.toml"
+            {"kafka": {"bootstrap": kafka.bootstrap}}, tmp_path / "config.toml"
         )
     finally:
         admin = AdminClient(client_options.common(there))
@@ -52,7 +52,7 @@ def settings(kafka: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_every_command_reads_it(settings: Settings, tmp_path: Path) -> None:
     tree = Here(tmp_path)
     tree.variables |= {
-        "STREAM_SCORER_CONFIG": "client_options.toml",
+        "STREAM_SCORER_CONFIG": "config.toml",
         "STREAM_SCORER_KAFKA__BOOTSTRAP": settings.kafka.bootstrap,
     }
     read(tree)
@@ -104,7 +104,7 @@ def test_a_scorer_continues_and_decides_as_a_replay_would(
     feed(kafka)
     _, ends = bounds(kafka, kafka.topics.transactions)
     assert sum(ends.values()) == sum(recorded().ends["transactions"]) + MORE
-    variables = {"STREAM_SCORER_CONFIG": str(tmp_path / "client_options.toml")}
+    variables = {"STREAM_SCORER_CONFIG": str(tmp_path / "config.toml")}
     warm = ("--warm", "fraud:1.1.0")
     with ScorerProcess(kafka, tmp_path / "log", *warm, variables=variables, follow=True) as scorer:
         wait_until(
