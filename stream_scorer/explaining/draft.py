@@ -150,7 +150,7 @@ def _only(name: str, paths: Mapping[Path, Found], used: set[Path]) -> Path | Non
     typed = [
         path
         for path, place in paths.items()
-        if path not in used and any(map(kinds[name], place.wires))
+        if path not in used and any(kinds[name](wire) and _fits(name, wire) for wire in place.wires)
     ]
     return typed[0] if len(typed) == 1 else None
 

@@ -172,7 +172,7 @@ def paths_of(sample: RecordSample) -> dict[Path, Found]:
     if sample.format == "avro":
         schema_id, text = next(iter(sample.schemas.items()))
         definition = parse_definition(text, f"schema id {schema_id}")
-        found = {path: find(definition, path) for path in _leaves(definition)}
+        found = {path: find(definition, path) for path in dict.fromkeys(_leaves(definition))}
         return {path: place for path, place in found.items() if not place.why}
     wires: dict[Path, dict[Wire, None]] = {}
     for document in documents(sample.values):

@@ -39,9 +39,7 @@ def settings(kafka: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     try:
         restore(recorded(), there, tmp_path)
         monkeypatch.chdir(tmp_path)
-        yield load_settings(
-            {"kafka": {"bootstrap": kafka.bootstrap}}, tmp_path / "config.toml"
-        )
+        yield load_settings({"kafka": {"bootstrap": kafka.bootstrap}}, tmp_path / "config.toml")
     finally:
         admin = AdminClient(client_options.common(there))
         for deleted in admin.delete_topics(list(TOPICS.values())).values():

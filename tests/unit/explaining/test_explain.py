@@ -14,9 +14,11 @@ import pytest
 from typer.testing import CliRunner
 
 from stream_scorer.cli.main import app
+from stream_scorer.codec.reading.mapped_paths import find
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.mapping.mapping import parse_events
 from stream_scorer.errors import SchemaError, SettingsError
+from stream_scorer.explaining import sample as sampling
 from stream_scorer.explaining.draft import draft_text
 from stream_scorer.explaining.report import draft_of, explain, with_mapping
 from stream_scorer.explaining.sample import (
@@ -455,3 +457,28 @@ def test_the_command_checks_a_mapping_of_labels(tmp_path: Path) -> None:
     assert "has no [labels]" in str(wrong.exception)
     wrong = run("--file", str(tmp_path / "in.jsonl"), "--labels")
     assert "--labels drafts no mapping" in str(wrong.exception)
+
+
+def test_a_decimal_that_no_amount_can_be_is_not_drafted() -> None:
+    decimal = {"type": "bytes", "logicalType": "decimal", "precision": 200, "scale": 100}
+    fields = [{"name": "paid", "type": decimal}, {"name": "foo", "type": decimal}]
+    schema = json.dumps({"type": "record", "name": "R", "fields": fields})
+    drafted = draft_of(RecordSample("avro", [], schemas={1: schema}), Plan())
+    assert "amount" in drafted.missing
+
+
+def test_a_path_of_many_branches_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def counted(definition: Any, path: Any) -> Any:
+        asked.append(path)
+        return find(definition, path)
+
+    branches = [
+        {"type": "record", "name": f"R{n}", "fields": [{"name": "id", "type": "string"}]}
+        for n in range(100)
+    ]
+    schema = {"type": "record", "name": "R", "fields": [{"name": "after", "type": branches}]}
+    monkeypatch.setattr(sampling, "find", counted)
+    assert list(paths_of(RecordSample("avro", [], schemas={1: json.dumps(schema)}))) == asked
+    assert asked == [("after", "id")]

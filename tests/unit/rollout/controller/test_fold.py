@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from stream_scorer.core.decision.routing import CANARY, CHAMPION, CONTROL
 from stream_scorer.errors import ModelError, RegistryUnavailableError
 from stream_scorer.registry.sources import SchemaSource
+from stream_scorer.rollout.controller import fold
 from stream_scorer.rollout.controller.columns import EvidenceColumns
 from stream_scorer.rollout.controller.decide import Action
 from stream_scorer.rollout.controller.fold import Controlling
@@ -278,6 +279,28 @@ def test_calls_are_timed_per_row_of_their_transaction() -> None:
     slots = stage.controlling._gathering._ways[CANARY_WAY].slots.plain()
     assert slots["found"] == [[1, 1, 2, 0, 1]]
     assert stage.told == [RolloutEvidence(0, 0, unreadable=1)]
+
+
+def test_summaries_without_a_last_one_take_bounded_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fold, "_CALLS_MOST", 20)
+    commands = rollout(slow_call_us=100.0)
+    topics = Topics(commands.routing)
+    for _ in range(50):
+        topics.summary("x" * 1_000, 1, 1_000, {"score": 0.5}, last=False)
+    stage = Stage(commands, tmp_path / "f")
+    stage.controlling.fold(topics.raw())
+    stage.controlling.commit({("summaries", 0): 50})
+    kept = json.loads(stage.controlling._joined.note("calls") or b"")
+    assert kept == [["", 0.5, 1]] * 20
+    # Their transaction ends at the next last summary.
+    topics.summary(CONTROL, 10, 1_000, {"score:control": 0.001}, last=True)
+    topics.summary(CANARY, 1, 1_001, {"score:canary": 0.0001}, last=True)
+    stage.controlling.fold(topics.raw(50))
+    stage.controlling.commit({("summaries", 0): 52})
+    assert json.loads(stage.controlling._joined.note("calls") or b"") == []
+    stage.controlling.close()
 
 
 def test_shadow_compares_the_same_transactions_for_both_versions() -> None:
