@@ -18,7 +18,7 @@ from stream_scorer.core.normalising.leaves import STRUCTURE, Wire
 from stream_scorer.errors import SchemaError, SettingsError
 from stream_scorer.registry.definition import Definition, parse_definition
 from stream_scorer.registry.sources import SchemaSource, look_up
-from stream_scorer.tables.avro import avro_names
+from stream_scorer.tables.avro import avro_names, is_damage
 from stream_scorer.tables.pieces import DamagedError
 
 PATHS_MOST: Final = 2_048
@@ -131,14 +131,16 @@ def sample_of_file(path: File, count: int) -> RecordSample:
             with path.open("rb") as stream:
                 lines = [line.strip() for line in islice(stream, count)]
             return RecordSample("json", [line for line in lines if line])
-    except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror}", "name a file") from error
-    except (
-        DamagedError, ValueError, EOFError, KeyError, IndexError, StopIteration,
-    ) as error:  # fmt: skip
-        raise SettingsError(
-            f"{path}: cannot be read: {type(error).__name__}", "see its writer"
-        ) from (error)
+    except (SchemaError, SettingsError):
+        raise
+    except Exception as error:
+        if isinstance(error, DamagedError) or is_damage(error):
+            raise SettingsError(
+                f"{path}: cannot be read: {type(error).__name__}", "see its writer"
+            ) from error
+        if isinstance(error, OSError):
+            raise SettingsError(f"{path}: {error.strerror}", "name a file") from error
+        raise
     raise SettingsError(f"{path}: unknown kind of file", "use .avsc, .avro, .json or .jsonl")
 
 

@@ -8,6 +8,7 @@ valid text has.
 
 import io
 import json
+import lzma
 import zlib
 from collections.abc import Iterator
 from itertools import islice
@@ -22,7 +23,7 @@ from stream_scorer.tables.pieces import PIECE_ROWS, DamagedError, Piece
 
 _ERRORS = (
     ValueError, EOFError, IndexError, KeyError, TypeError, StopIteration, OverflowError,
-    RecursionError, zlib.error,
+    RecursionError, OSError, zlib.error, lzma.LZMAError,
 )  # fmt: skip
 _TIMES = {
     f"{local}timestamp-{unit}": over
@@ -43,6 +44,15 @@ _HEADER: Final[Any] = fastavro.parse_schema(
 )
 """The header of a container file, by the Avro specification."""
 _SCHEMA = "avro.schema"
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether an error of fastavro's is of the file's bytes; bz2's is an OSError without a number.
+
+    Args:
+        error: From reading a file that fastavro can open.
+    """
+    return isinstance(error, _ERRORS) and getattr(error, "errno", None) is None
 
 
 class _Joined:
@@ -79,6 +89,8 @@ def avro_definition(stream: BinaryIO) -> Definition:
     except SchemaError as error:
         raise DamagedError(error.what) from error
     except _ERRORS as error:
+        if not is_damage(error):
+            raise
         raise DamagedError(f"no Avro container: {error}") from error
     if not isinstance(schema, dict) or schema.get("type") != "record":
         raise DamagedError("its Avro schema is not a record")
@@ -113,6 +125,8 @@ def plain_records(stream: BinaryIO, definition: Definition) -> Iterator[Any]:
             yield record
             row += 1
     except _ERRORS as error:
+        if not is_damage(error):
+            raise
         raise broken_off(row, error) from error
 
 
@@ -147,6 +161,8 @@ def avro_pieces(stream: BinaryIO, names: list[str], _: int, __: int) -> Iterator
             yield Piece(at, columns, len(rows), read=stream.tell())
             at += len(rows)
     except _ERRORS as error:
+        if not is_damage(error):
+            raise
         raise broken_off(at, error) from error
 
 
