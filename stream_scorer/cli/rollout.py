@@ -152,8 +152,7 @@ def status(*, options: ClusterJsonOptions) -> None:
 @app.command()
 def history(*, options: ClusterJsonOptions) -> None:
     """Show every command: who gave it, and whether it counts or why not."""
-    with control_log(options.connected()) as log:
-        found = history_of(log)
+    found = history_of(options.connected())
     columns = ("number", "at", "kind", "what", "signer", "outcome")
     rows = [
         (

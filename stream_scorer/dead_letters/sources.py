@@ -49,8 +49,7 @@ class LetterSources:
 
         Value, key and headers are compared; both sides are read within the same limits. A dead
         letter may have only the first headers of its source. It does not match if the source does
-        not
-        exist: past the input's end, aborted, or a transaction's marker. Nor does it match if it
+        not exist: past the input's end, aborted, or a transaction's marker. Nor does it match if it
         does not contain the length of an omitted part.
 
         Raises:

@@ -9,7 +9,6 @@ published with them, which give the means of score, amount and outcomes. Signals
 customers or labels would require the decisions.
 """
 
-import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from stream_scorer.codec.records.record import RecordCodec, RecordDecoder, Recor
 from stream_scorer.core.decision.plausible_summary import refuse_implausible
 from stream_scorer.drift.detectors import SIGNALS, Drift
 from stream_scorer.drift.watch import DriftWatch
+from stream_scorer.drift.windows import OPEN_MOST
 from stream_scorer.errors import (
     RegistryUnavailableError,
     SchemaError,
@@ -51,7 +51,7 @@ class Watched:
     Attributes:
         before: The state before it.
         drifts: The changes that it revealed.
-        skipped: Records that were not summaries.
+        skipped: Records that were not summaries, or of which windows were dropped.
         quarantined: Records that were skipped because the computation fails for them.
     """
 
@@ -129,7 +129,7 @@ class MonitorWork:
         Raises:
             Paused: The registry does not answer.
         """
-        before = copy.deepcopy(self._watch)
+        before = self._watch.copy()
         try:
             drifts, skipped = self._fold(raw.without(quarantined)[0] if quarantined else raw)
             stages.lap("detect")
@@ -168,7 +168,7 @@ class MonitorWork:
         self._watch = result.delta.before
 
     def _refold(self, raw: RawRecords) -> None:
-        before = copy.deepcopy(self._watch)
+        before = self._watch.copy()
         try:
             self._fold(raw)
         except BaseException:
@@ -176,8 +176,8 @@ class MonitorWork:
             raise
 
     def _fold(self, raw: RawRecords) -> tuple[list[Drift], RecordsSkipped | None]:
-        """Fold summaries; return the changes they reveal and records that were not summaries."""
-        summaries: list[tuple[dict[str, Any], int]] = []
+        """Fold summaries; return the changes they reveal, and records that do not count in full."""
+        summaries: list[tuple[int, dict[str, Any]]] = []
         skipped: RecordsSkipped | None = None
         for row, value in enumerate(raw.values):
             try:
@@ -186,17 +186,17 @@ class MonitorWork:
             except RegistryUnavailableError as error:
                 raise Paused("registry", str(error)) from error
             except (RecordError, SchemaError, ValueError) as error:
-                skipped = RecordsSkipped(
-                    "summaries", 1, int(raw.partition[row]), int(raw.offset[row]), str(error)
-                ) if skipped is None else replace(skipped, records=skipped.records + 1)  # fmt: skip
+                skipped = _and_skipped(skipped, raw, row, str(error))
                 continue
-            summaries.append((summary, int(raw.timestamp[row])))
+            summaries.append((row, summary))
         # Everything is decoded before anything is folded, so that a pause leaves no trace.
-        drifts = [
-            drift
-            for summary, timestamp in summaries
-            for drift in self._watch.update(summary, timestamp)
-        ]
+        drifts: list[Drift] = []
+        for row, summary in summaries:
+            before = self._watch.dropped
+            drifts += self._watch.update(summary, int(raw.timestamp[row]))
+            if self._watch.dropped > before:
+                why = f"more than {OPEN_MOST} windows are open, and those that end last are dropped"
+                skipped = _and_skipped(skipped, raw, row, f"summary: {why}")
         return drifts, skipped
 
     def _outgoing(self, drifts: list[Drift]) -> list[Outgoing]:
@@ -223,6 +223,15 @@ class MonitorWork:
         ]
         keys = [f"{drift.model}:{drift.version}:{drift.signal}".encode() for drift in drifts]
         return [Outgoing(self._topic, BytesColumn.of(values), BytesColumn.of(keys))]
+
+
+def _and_skipped(
+    before: RecordsSkipped | None, raw: RawRecords, row: int, why: str
+) -> RecordsSkipped:
+    """Return the event with one more record; it names the first one."""
+    if before is not None:
+        return replace(before, records=before.records + 1)
+    return RecordsSkipped("summaries", 1, int(raw.partition[row]), int(raw.offset[row]), why)
 
 
 def monitor_loop(
@@ -278,7 +287,7 @@ def monitor_loop(
         listener,
         replay_of,
     )
-    limits = LoopLimits.of(settings.scorer, _LINGER_SECONDS, guarded=True)
+    limits = LoopLimits.of(settings.scorer, _LINGER_SECONDS, guarded=True, takes=False)
     producer = TransactionalProducer(kafka, kafka.group, listener)
     fence_former(kafka, instance(kafka.group, kafka.instance))
     return TransactionLoop(source, producer, work, limits, listener, hook)

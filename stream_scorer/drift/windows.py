@@ -6,15 +6,24 @@ later than the others (a backlog arrives partition by partition, in chunks) keep
 until it has caught up. A partition whose watermark has not moved for :data:`IDLE_MS` does not. That
 time is measured by the summaries' Kafka timestamps, not by a clock, so that reading the same
 summaries again closes the same windows at the same places.
+
+Any client that may write to the topic chooses the windows. Forged ones may never close. So the
+numbers of open windows and of partitions are limited.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from datetime import datetime
+from heapq import nlargest
 from typing import Any, Final
 
 IDLE_MS: Final = 60_000
 """If a partition's watermark does not move for this long, it no longer keeps windows open."""
+OPEN_MOST: Final = 10_000
+"""Maximum number of open windows; of more, those that end last are dropped."""
+PARTITIONS_MOST: Final = 10_000
+"""Maximum number of partitions whose watermarks are kept; further ones keep no window open."""
 
 _SUMS: Final = ("count", "review", "block", "score_sum", "amount_minor_sum")
 
@@ -62,6 +71,7 @@ class Windows:
 
     Attributes:
         late: Number of decisions that arrived after their windows had closed.
+        dropped: Number of windows that were dropped because more than ``OPEN_MOST`` were open.
     """
 
     def __init__(self, partitions: Iterable[int], lateness_ms: int) -> None:
@@ -72,6 +82,17 @@ class Windows:
         self._passed = -1
         self._now = -1
         self.late = 0
+        self.dropped = 0
+
+    def copy(self) -> "Windows":
+        """Return a copy; the cost of an open window is that of a reference."""
+        made = copy(self)
+        vars(made).update(
+            _partitions={number: replace(each) for number, each in self._partitions.items()},
+            _unheard=set(self._unheard),
+            _open=dict(self._open),
+        )
+        return made
 
     def update(self, summary: Mapping[str, Any], published_ms: int) -> list[Window]:
         """Add one summary.
@@ -91,9 +112,13 @@ class Windows:
             self._move(source["partition"], milliseconds(source["watermark"]))
         for counts in summary["windows"]:
             self._count(summary["model"], summary["model_version"], counts)
-        return self._close()
+        closed = self._close()
+        self._drop()
+        return closed
 
     def _move(self, number: int, watermark: int) -> None:
+        if number not in self._partitions and len(self._partitions) >= PARTITIONS_MOST:
+            return
         known = self._partitions.setdefault(number, _PartitionWatermark(None, self._now))
         # A batch without any accepted event has the epoch.
         if watermark > (known.watermark or 0):
@@ -105,9 +130,13 @@ class Windows:
             self.late += counts["count"]
             return
         key = (start, model, version)
-        if key not in self._open:
-            self._open[key] = Window(model, version, start, start + counts["width_ms"])
-        self._open[key].add(counts)
+        known = self._open.get(key)
+        # A copy of this state may have the same object.
+        window = (
+            replace(known) if known else Window(model, version, start, start + counts["width_ms"])
+        )
+        window.add(counts)
+        self._open[key] = window
 
     def _close(self) -> list[Window]:
         active = [p for p in self._partitions.values() if self._now - p.moved < IDLE_MS]
@@ -118,3 +147,12 @@ class Windows:
         self._passed = max(self._passed, newest - self._lateness_ms)
         closing = sorted(key for key, window in self._open.items() if window.end <= self._passed)
         return [self._open.pop(key) for key in closing]
+
+    def _drop(self) -> None:
+        """Drop the windows that end last, the future ones first, until ``OPEN_MOST`` are left."""
+        more = len(self._open) - OPEN_MOST
+        if more <= 0:
+            return
+        for key in nlargest(more, self._open, key=lambda key: (self._open[key].end, key)):
+            del self._open[key]
+        self.dropped += more

@@ -108,6 +108,19 @@ def _given(make: Callable[[_Log], Any], **options: Any) -> Callable[[Place], str
     return run
 
 
+def _many(change: Callable[[Any, int], Any]) -> Callable[[Place], str]:
+    """Fold 200 hostile commands; the operator's next one must still count."""
+
+    def run(_: Place) -> str:
+        log = _Log()
+        for number in range(200):
+            found = log.give(change(log.command("step", {"stage": 1}), number))
+        after = log.give(log.command("step", {"stage": 1}))
+        return f"{found}; the operator's next: {after}"
+
+    return run
+
+
 def _body(text: str) -> Callable[[_Log], Any]:
     """Return a command of the operator whose body was put in afterwards, unsigned by it."""
     return lambda log: replace(log.command("step", {"stage": 1}), body=text)
@@ -260,6 +273,15 @@ CASES: Final = (
         ("a time of -2^63 by a stranger", "commands", _NOTHING, _given(_signed(at=-(2**63)))),
         ("a lone surrogate in its body", "commands", _NOTHING,
          _given(_body('{"format":1,"reason":"\ud800"}'))),
+        ("200 unsigned ones of 1 MB", "own-memory", _NOTHING,
+         _many(lambda made, n: replace(made, body=f"{n:1000000}", key_id="", signature=b"")),
+         "is not signed"),
+        ("200 with a key id of 1 MB", "own-memory", _NOTHING,
+         _many(lambda made, n: replace(made, key_id=f"{n:1000000}")),
+         "is signed by an unknown key"),
+        ("200 of a kind of 1 MB, signed by nobody", "own-memory", _NOTHING,
+         _many(lambda made, n: replace(made, kind=f"{n:1000000}", key_id="", signature=b"")),
+         "is not signed"),
         ("the plan once more", "commands", _NOTHING, _given(lambda log: log.log.accepted(1)),
          "has number 1, and 2 is next: another command came first"),
     ),

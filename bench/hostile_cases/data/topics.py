@@ -380,8 +380,45 @@ def _summary(**window: Any) -> Callable[[Source], bytes]:
     return make
 
 
+_NOW: Final = 1_700_000_000_000
+_HOUR: Final = 3_600_000
+
+
+def _watched(windows: int, **changed: Any) -> Callable[[Place], str]:
+    """Give a monitor 12 forged summaries of windows that never close, then 12 without windows."""
+
+    def run(_: Place) -> str:
+        source = Source()
+        watch = entry("stream_scorer.drift.watch", "DriftWatch")
+        skipped: list[int] = []
+        monitor = entry("stream_scorer.drift.monitor", "MonitorWork")(
+            lambda: watch(("score", "amount"), 0.0005, range(3), _HOUR), source, None,
+            "drift-events", lambda _: None, lambda *_: None,
+        )  # fmt: skip
+        stages = entry("stream_scorer.kafka.loop.work_interface", "Stages")
+        codec, forged = _codec("summaries", source), _example("summaries") | changed
+        counts = {
+            "partition": 0, "width_ms": _HOUR, "count": 1, "review": 0, "block": 0,
+            "score_sum": 0.5, "amount_minor_sum": 1, "amount_minor_min": 1, "amount_minor_max": 1,
+            "score_bins": [], "amount_bins": [],
+        }  # fmt: skip
+        for turn in range(24):
+            future = _NOW + (1_000 + windows * turn) * _HOUR
+            made = [counts | {"start": future + n * _HOUR} for n in range(windows)]
+            values = codec.encode(forged | {"windows": made if turn < 12 else []})
+            told = monitor.compute(raw([values]), stages()).delta.skipped
+            skipped.append(told.records if told else 0)
+        return f"{sum(skipped)} skipped, {sum(skipped[12:])} of the last 12"
+
+    return run
+
+
 _SUMMARIES: Final = cases(
     "summaries", 4,
+    ("48,000 windows in the far future", "own-windows", "10 skipped, 0 of the last 12",
+     _watched(4_000)),
+    ("a name of 1,025 characters", "own-windows", "24 skipped, 12 of the last 12",
+     _watched(1, model="m" * 1_025)),
     ("4 million records of no byte, read as evidence", "own-topics", "1 read, 1 refused",
      _timings(lambda _: framed(FOUR_MILLION))),
     ("a summary cut off", "own-topics", "1 read, 1 refused",

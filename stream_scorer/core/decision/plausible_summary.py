@@ -8,6 +8,8 @@ from typing import Any, Final
 
 _WIDTH_MOST_MS: Final = 400 * 24 * 3_600_000
 _COUNT_MOST: Final = 2**31
+_NAME_MOST: Final = 1_024
+"""Characters; a reader keeps the names of the model versions that it has seen."""
 
 
 def refuse_implausible(summary: Mapping[str, Any]) -> None:
@@ -17,8 +19,13 @@ def refuse_implausible(summary: Mapping[str, Any]) -> None:
         summary: A record of the summary schema.
 
     Raises:
-        ValueError: The counts contradict each other; the message names which.
+        ValueError: The counts contradict each other, or the name of the model version is too long;
+            the message names which.
     """
+    if any(len(summary.get(name, "")) > _NAME_MOST for name in ("model", "model_version")):
+        raise ValueError(
+            f"summary: the name of a model version has more than {_NAME_MOST} characters"
+        )
     counts = [summary.get("records", 0), summary.get("skipped", 0)]
     for name in ("rejected", "flagged"):
         counts += summary.get(name, {}).values()

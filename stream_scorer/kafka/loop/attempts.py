@@ -69,10 +69,12 @@ class Attempts:
 
     Args:
         guarded: Whether notes are kept at all.
+        takes: Whether ``dlq take`` can take a record of this topic: only of the scorers' input.
     """
 
-    def __init__(self, *, guarded: bool) -> None:
+    def __init__(self, *, guarded: bool, takes: bool = True) -> None:
         self._guarded = guarded
+        self._takes = takes
         self._noted: dict[int, Note] = {}
         self._unmarked: set[int] = set()
 
@@ -95,14 +97,24 @@ class Attempts:
             if note is None or note.end <= offset:
                 continue
             if note.attempts >= MOST_ATTEMPTS:
-                raise CrashLoopError(
-                    f"{note.attempts} processes ended while they computed input partition "
-                    f"{partition} offsets {offset} to {note.end - 1}; the next record is at "
-                    f"{offset} or later",
-                    f"stop the group, then `stream-scorer dlq take {partition} {offset}`; see "
-                    "docs/RUNBOOK.md, section 'The scorer left with exit code 14'",
-                )
+                raise self._crash_loop(partition, offset, note)
             self._noted[partition] = replace(note, level=min(note.level + 1, len(_RECORDS) - 1))
+
+    def _crash_loop(self, partition: int, offset: int, note: Note) -> CrashLoopError:
+        if self._takes:
+            what, fix = (
+                "input",
+                f"stop the group, then `stream-scorer dlq take {partition} {offset}`",
+            )
+        else:
+            what = "their topic's"
+            fix = "`dlq take` does not help here: report this line, and run the previous version"
+        return CrashLoopError(
+            f"{note.attempts} processes ended while they computed {what} partition "
+            f"{partition} offsets {offset} to {note.end - 1}; the next record is at {offset} or "
+            "later",
+            f"{fix}; see docs/RUNBOOK.md, section 'The scorer left with exit code 14'",
+        )
 
     def end(self, partitions: Iterable[int]) -> None:
         """Forget partitions that left."""

@@ -4,7 +4,7 @@ Kafka has no compare-and-set. A writer reads to the end after its own record, an
 another writer came first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,11 +70,26 @@ class KeptTopic:
         Raises:
             UnavailableError: The broker does not answer, or no offset could be read for 30 s.
         """
+        for part in self.parts_to_end(stable=stable):
+            self._held += part
+        return self._released()
+
+    def parts_to_end(self, *, stable: bool = True) -> Iterator[Sequence[ControlRecord]]:
+        """Yield the same records as :meth:`to_end`, as they are read: never all of them at once.
+
+        An error loses no record: what was yielded before it is not read again.
+
+        Args:
+            stable: As in :meth:`TopicFollower.mark_end`.
+
+        Raises:
+            UnavailableError: As :meth:`to_end`.
+        """
         self._follower.mark_end(stable=stable)
         while self._follower.left:
             raw = self._follower.poll_to_end(_RECORDS, _STEP_SECONDS)
-            self._held += [] if raw is None else _rows(raw)
-        return self._released()
+            if raw is not None:
+                yield _rows(raw)
 
     def mark_end(self, *, stable: bool = True) -> None:
         """Note the topic's current end; see :meth:`TopicFollower.mark_end`."""

@@ -102,7 +102,7 @@ class TransactionLoop(Generic[Delta]):
         self._kept: Future[BatchCommitted] | None = None
         self._current: PolledBatch[Delta] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="compute")
-        self._attempts = Attempts(guarded=limits.guarded)
+        self._attempts = Attempts(guarded=limits.guarded, takes=limits.takes)
         self._quarantine = Quarantine(self._trial, self._undone, self._searching)
         self._publisher = Publisher(source, producer, listener, self._stop_asked)
         source.before_revoke = self._flush

@@ -176,6 +176,7 @@ class LoopLimits:
     ``ahead``: whether the work can compute on top of a batch that is not committed yet. ``hang``: a
     computation that takes longer is reported as hung. ``guarded``: whether processes that end in
     the same batch are counted (``kafka.loop.attempts``); only for work that commits no notes.
+    ``takes``: whether ``dlq take`` can take a record of the loop's topic.
     """
 
     maximum_batch: int = 25_000
@@ -184,10 +185,17 @@ class LoopLimits:
     ahead: bool = True
     hang: float = 300.0
     guarded: bool = False
+    takes: bool = True
 
     @classmethod
     def of(
-        cls, scorer: Scorer, linger: float, *, ahead: bool = True, guarded: bool = False
+        cls,
+        scorer: Scorer,
+        linger: float,
+        *,
+        ahead: bool = True,
+        guarded: bool = False,
+        takes: bool = True,
     ) -> Self:
         """Return the limits that the settings give every loop.
 
@@ -196,6 +204,7 @@ class LoopLimits:
             linger: How long a batch waits for more records, s.
             ahead: As above.
             guarded: As above.
+            takes: As above.
         """
         slow = scorer.model_timeout_ms / 1_000
-        return cls(scorer.maximum_batch, linger, slow, ahead, scorer.hang_seconds, guarded)
+        return cls(scorer.maximum_batch, linger, slow, ahead, scorer.hang_seconds, guarded, takes)

@@ -207,7 +207,7 @@ def read_all(kafka: Kafka, topic: str) -> Iterator[Any]:
 
     The read waits for open transactions. A scorer's offsets are visible a moment before its
     outputs: a read to the last stable offset would miss outputs that were just reported as
-        committed.
+    committed.
 
     Raises:
         SettingsError: The topic does not exist.

@@ -195,7 +195,7 @@ class Controlling:
         progress = progress_of(self._gathering, state.revision, self._watermark)
         said = [judged for judged in (progress.fast, progress.slow) if judged is not None]
         verdicts = [due for judged in said if (due := verdict_due(state, judged)) is not None]
-        asked = asked_at(self._commands.log.entries, state.plan_revision)
+        asked = asked_at(self._commands.log.commands, state.plan_revision)
         return state.head, verdicts, decide(state, progress, asked)
 
     # -- batches ------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -46,6 +46,7 @@ class ControlLog:
     Args:
         settings: The cluster, the registry, and whose commands count.
         listener: Notified of records that are not commands.
+        on_record: Given each record in the order of the topic, with all that it contains.
 
     Attributes:
         log: The fold of the records that were read.
@@ -57,8 +58,14 @@ class ControlLog:
         UnavailableError: Broker or registry do not answer.
     """
 
-    def __init__(self, settings: Settings, listener: Listener = lambda _: None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        listener: Listener = lambda _: None,
+        on_record: Callable[[FoldedRecord], None] = lambda _: None,
+    ) -> None:
         self._listener = listener
+        self._on_record = on_record
         self._kafka = settings.kafka
         self._topic = settings.kafka.topics.rollout
         self._source = open_registry(settings.registry)
@@ -76,8 +83,10 @@ class ControlLog:
                 call raises it, too.
             UnavailableError: Broker or registry do not answer.
         """
-        self._waiting.extend(self._records.to_end())
         self._take_waiting()
+        for part in self._records.parts_to_end():
+            self._waiting.extend(part)
+            self._take_waiting()
         return self.log.state
 
     def poll(self, wait: float) -> list[FoldedRecord]:
@@ -159,15 +168,16 @@ class ControlLog:
         The records after another writer's open transaction can be read only when it has ended.
         """
         deadline = time.monotonic() + self._kafka.transaction_timeout_ms / 1_000 + _MARGIN_SECONDS
-        while not self.log.entries or self.log.entries[-1].offset < offset:
+        found: list[FoldedRecord] = []
+        while self.log.last_offset < offset:
             if time.monotonic() > deadline:
                 raise UnavailableError(
                     f"topic {self._topic}: the command was written at offset {offset}, and cannot "
                     "be read: a transaction is open before it",
                     "look again when that has ended: stream-scorer rollout history",
                 )
-            self.poll(_STEP_SECONDS)
-        return next(each for each in reversed(self.log.entries) if each.offset == offset)
+            found = self.poll(_STEP_SECONDS)
+        return next(each for each in found if each.offset == offset)
 
     def close(self) -> None:
         """Close the connections."""
@@ -177,8 +187,10 @@ class ControlLog:
         """Fold what was read; a record that raises an error stays the next."""
         found = []
         while self._waiting:
-            found.append(self._take(self._waiting[0]))
+            entry = self._take(self._waiting[0])
             self._waiting.popleft()
+            self._on_record(entry)
+            found.append(entry)
         return found
 
     def _take(self, record: ControlRecord) -> FoldedRecord:

@@ -1,7 +1,7 @@
 """The documents of ``rollout status`` and ``rollout history``, as plain data."""
 
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,6 +32,9 @@ from stream_scorer.rollout.plan.rollout_state import RolloutState
 from stream_scorer.rollout.plan.strict_parsing import Body, StrictModel
 from stream_scorer.settings import Settings
 
+_REFUSED_TEXT = 200
+"""Maximum characters of each text of a refused record in the history."""
+
 
 def status(settings: Settings, log: ControlLog) -> dict[str, Any]:
     """Return the state of the rollout, and the active revision of each partition.
@@ -53,7 +56,7 @@ def status(settings: Settings, log: ControlLog) -> dict[str, Any]:
     _judge_restarts(found, settings)
     return {
         **progress_document(log.log.state),
-        "log": {"records": len(log.log.entries), "sequence": log.log.state.sequence},
+        "log": {"records": log.log.records, "sequence": log.log.state.sequence},
         "partitions": found,
     }
 
@@ -88,9 +91,19 @@ def _why_not_loadable(settings: Settings, label: str) -> str:
     return ""
 
 
-def history(log: ControlLog) -> list[dict[str, Any]]:
-    """Return every record of the log, oldest first."""
-    return [entry_document(entry) for entry in log.log.entries]
+def history(settings: Settings) -> list[dict[str, Any]]:
+    """Read the log to its end, and return every record, oldest first.
+
+    A :class:`ControlLog` keeps only the newest of the refused records.
+
+    Raises:
+        StreamScorerError: As :class:`ControlLog` and its ``refresh``.
+    """
+    found: list[dict[str, Any]] = []
+    log = ControlLog(settings, on_record=lambda entry: found.append(entry_document(entry)))
+    with closing(log):
+        log.refresh()
+    return found
 
 
 def progress_document(state: RolloutState) -> dict[str, Any]:
@@ -141,17 +154,21 @@ def _arms(routing: Routing) -> list[dict[str, Any]]:
 
 
 def entry_document(entry: FoldedRecord) -> dict[str, Any]:
-    """Return one record of the log as a document."""
+    """Return one record of the log as a document.
+
+    A refused record may be large, and there may be many. So its texts are cut.
+    """
+    most = None if entry.accepted else _REFUSED_TEXT
     command, signer = entry.command, entry.signer
     return {
         "offset": entry.offset,
         "sequence": None if command is None else command.sequence,
         "at": None if command is None else when(command.at),
-        "kind": None if command is None else command.kind,
-        "what": "" if entry.body is None else said(entry.body),
-        "reason": entry.body.reason if isinstance(entry.body, Body) else "",
+        "kind": None if command is None else command.kind[:most],
+        "what": "" if entry.body is None else said(entry.body)[:most],
+        "reason": entry.body.reason[:most] if isinstance(entry.body, Body) else "",
         "signer": None if signer is None else signer.name,
-        "key_id": None if command is None else command.key_id,
+        "key_id": None if command is None else command.key_id[:most],
         "accepted": entry.accepted,
         "refused": entry.refused or None,
     }

@@ -15,9 +15,17 @@ others. Possible causes:
 - another version of the program has other rules for commands;
 - the topic was restored from a backup without its end, and the writer had read that end;
 - the record was copied from another log of the same operators.
+
+The topic keeps its records for ever, and any client with the right to write there may fill it. So a
+refused record takes little memory: only its short fields are kept, and only of the newest
+:data:`REFUSED_KEPT`.
 """
 
+from collections import deque
 from dataclasses import dataclass, replace
+from heapq import merge
+from operator import attrgetter
+from typing import Final
 
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.errors import RolloutError
@@ -35,6 +43,12 @@ from stream_scorer.rollout.plan.rollout_state import RolloutState
 from stream_scorer.rollout.plan.strict_parsing import StrictModel, read
 from stream_scorer.security.canonical_json import canonical, parse
 
+REFUSED_KEPT: Final = 1_000
+"""Number of refused records, the newest ones, that a log keeps in memory."""
+REASON_MOST: Final = 500
+"""Maximum characters of the reason why a record is refused."""
+_NAME_MOST = 64
+"""Maximum characters that are kept of a refused command's kind, and of its key id."""
 _NAMED = 8
 """Maximum number of offsets in an error."""
 
@@ -48,7 +62,8 @@ class FoldedRecord:
         command: The command; None if the record is not a command.
         signer: The signer; None if its signature was not accepted.
         body: The command's body; None if it could not be read.
-        refused: Why it was refused; empty if it was accepted.
+        refused: Why it was refused, at most :data:`REASON_MOST` characters; empty if it was
+            accepted.
     """
 
     offset: int
@@ -62,6 +77,18 @@ class FoldedRecord:
         """Whether it was accepted."""
         return not self.refused
 
+    def shortened(self) -> "FoldedRecord":
+        """Return what is kept of a refused record; its size does not depend on the record's.
+
+        The command has no body, no signature and no previous hash, and only the first 64 characters
+        of its kind and key id. So its hash is not the record's.
+        """
+        if self.command is None:
+            return self
+        kind, key = self.command.kind[:_NAME_MOST], self.command.key_id[:_NAME_MOST]
+        command = replace(self.command, kind=kind, key_id=key, body="", signature=b"", previous=b"")
+        return replace(self, command=command, body=None)
+
 
 class Log:
     """The control log up to the last record that was read.
@@ -72,18 +99,33 @@ class Log:
     Attributes:
         authority: As given.
         state: The state after all records.
-        entries: All records, accepted or not, in the order of the topic.
+        commands: The accepted records: number n is at place n - 1.
+        records: Number of all records, accepted or not.
+        last_offset: Offset of the last record; -1 before the first.
         routings: The routing of each revision, ascending.
     """
 
     def __init__(self, authority: Authority) -> None:
         self.authority = authority
         self.state = RolloutState()
-        self.entries: list[FoldedRecord] = []
+        self.commands: list[FoldedRecord] = []
+        self.records = 0
+        self.last_offset = -1
         self.routings: dict[int, Routing] = {}
+        self._refused: deque[FoldedRecord] = deque(maxlen=REFUSED_KEPT)
+        # The first records since the last accepted command that are not commands, for an error.
+        self._unreadable: list[int] = []
+
+    @property
+    def entries(self) -> list[FoldedRecord]:
+        """All accepted and the newest refused records, in the order of the topic.
+
+        Refused ones are :meth:`shortened <FoldedRecord.shortened>`.
+        """
+        return list(merge(self.commands, self._refused, key=attrgetter("offset")))
 
     def take(self, offset: int, command: Command) -> FoldedRecord:
-        """Fold the next record.
+        """Fold the next record; return all of it.
 
         Args:
             offset: In the topic.
@@ -97,14 +139,25 @@ class Log:
             if state.revision != self.state.revision and state.routing is not None:
                 self.routings[state.revision] = state.routing
             self.state = state
-        self.entries.append(entry)
+        self._keep(entry)
         return entry
 
     def pass_over(self, offset: int, why: str) -> FoldedRecord:
         """Add an entry for a record that is not a command."""
-        entry = FoldedRecord(offset, None, None, None, why)
-        self.entries.append(entry)
+        entry = FoldedRecord(offset, None, None, None, why[:REASON_MOST])
+        self._keep(entry)
         return entry
+
+    def _keep(self, entry: FoldedRecord) -> None:
+        self.records += 1
+        self.last_offset = entry.offset
+        if entry.accepted:
+            self.commands.append(entry)
+            self._unreadable.clear()
+            return
+        self._refused.append(entry.shortened())
+        if entry.command is None and len(self._unreadable) < _NAMED:
+            self._unreadable.append(entry.offset)
 
     def after(self, revision: int) -> list[Routing]:
         """Return the routings of the revisions after a revision, ascending."""
@@ -116,10 +169,12 @@ class Log:
         Raises:
             KeyError: There is none.
         """
-        for entry in self.entries:
-            if entry.accepted and entry.command and entry.command.sequence == sequence:
-                return entry.command
-        raise KeyError(sequence)
+        if not 1 <= sequence <= len(self.commands):
+            raise KeyError(sequence)
+        command = self.commands[sequence - 1].command
+        if command is None:
+            raise KeyError(sequence)
+        return command
 
     def moved_since(self, head: bytes) -> bool:
         """Whether a command other than a verdict was accepted after a head.
@@ -128,10 +183,10 @@ class Log:
             head: Of a state that was read before; True for a head that is not in this log.
         """
         at = self.state.head
-        for entry in reversed(self.entries):
+        for entry in reversed(self.commands):
             if at == head:
                 return False
-            if entry.accepted and entry.command is not None:
+            if entry.command is not None:
                 if entry.command.kind != CommandKind.VERDICT:
                     return True
                 at = entry.command.previous
@@ -155,7 +210,7 @@ class Log:
             if isinstance(body, RolloutPlan):
                 self._refuse_controller(body)
         except ValueError as error:
-            return FoldedRecord(offset, command, signer, body, str(error)), None
+            return FoldedRecord(offset, command, signer, body, str(error)[:REASON_MOST]), None
         state = replace(state, sequence=command.sequence, head=command.hash)
         return FoldedRecord(offset, command, signer, body, ""), state
 
@@ -164,7 +219,7 @@ class Log:
         expected = self.state.sequence + 1
         if command.sequence > expected:
             if signer.operator:
-                raise _missing(offset, expected, command.sequence, self._unreadable())
+                raise _missing(offset, expected, command.sequence, self._unreadable)
             raise ValueError(
                 f"has number {command.sequence}, and {expected} is next: its writer counted "
                 "commands that do not count here"
@@ -175,16 +230,6 @@ class Log:
             )
         if command.previous != self.state.head:
             raise ValueError(f"does not follow number {self.state.sequence} of this log")
-
-    def _unreadable(self) -> list[int]:
-        """Return the offsets of records since the last accepted command that are not commands."""
-        found: list[int] = []
-        for entry in reversed(self.entries):
-            if entry.accepted:
-                break
-            if entry.command is None:
-                found.append(entry.offset)
-        return found[::-1]
 
     def _refuse_controller(self, plan: RolloutPlan) -> None:
         """Refuse a plan whose controller would not be bound by its limits."""
@@ -212,7 +257,7 @@ def _body(offset: int, command: Command, kind: CommandKind, signer: CommandSigne
 
 
 def _missing(offset: int, expected: int, came: int, unreadable: list[int]) -> RolloutError:
-    named = ", ".join(map(str, unreadable[:_NAMED]))
+    named = ", ".join(map(str, unreadable))
     where = f" (not a command: offset {named})" if unreadable else ""
     return RolloutError(
         f"rollout log, offset {offset}: number {expected} was expected, and {came} came: a command "

@@ -62,7 +62,7 @@ class Writer:
         return write(state.sequence + 1, state.head, CommandKind(kind), body, self.at, key)
 
     def take(self, command: Command) -> FoldedRecord:
-        return self.log.take(len(self.log.entries), command)
+        return self.log.take(self.log.records, command)
 
     def give(
         self, kind: str, key: Ed25519PrivateKey | None = OPERATOR, /, **said: Any

@@ -15,7 +15,7 @@ from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import BytesColumn, Paused, RawRecords
 from stream_scorer.registry.sources import FileRegistry, SchemaSource, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Monitor, Settings
-from stream_scorer.telemetry import DriftDetected, Event
+from stream_scorer.telemetry import DriftDetected, Event, RecordsSkipped
 from tests.support.drift.simulated import (
     DAY_MS,
     FIRST_MS,
@@ -177,10 +177,49 @@ def test_a_record_that_is_not_a_summary_is_counted_and_ignored(values: list[byte
     assert run(monitor, values, 5) == run(work(), values, 5)
 
 
+def test_windows_that_never_close_are_limited_and_counted(values: list[bytes]) -> None:
+    future = NOW_MS + 1_000 * DAY_MS
+    forged = [forgery(future + 4_000 * number * HOUR_MS, 4_000) for number in range(4)]
+    told: list[Event] = []
+    monitor = work(told)
+    result = monitor.compute(raw(forged), Stages())
+    committed = monitor.keep(result, Stages(), raw(forged))
+    assert dict(committed.rejected) == {"MALFORMED": 2}
+    (skipped,) = (event for event in told if isinstance(event, RecordsSkipped))
+    assert (skipped.topic, skipped.records, skipped.offset) == ("summaries", 2, 2)
+    assert "more than 10000 windows are open" in skipped.why
+    assert run(monitor, values, 5) == run(work(), values, 5)
+
+
+def test_the_name_of_a_version_is_limited() -> None:
+    forged = [forgery(NOW_MS, 1, model="m" * 1_025), forgery(NOW_MS, 1, model_version="1" * 1_025)]
+    monitor = work()
+    result = monitor.compute(raw(forged), Stages())
+    committed = monitor.keep(result, Stages(), raw(forged))
+    assert dict(committed.rejected) == {"MALFORMED": 2}
+
+
 def test_an_unknown_signal_is_refused_in_one_line() -> None:
     settings = Settings(monitor=Monitor(signals=("score", "mood")))
     with pytest.raises(SettingsError, match=r"monitor.signals: unknown signal 'mood' — known are"):
         monitor_loop(settings, Deployment(), lambda _: None)
+
+
+def forgery(start: int, windows: int, **changed: str) -> bytes:
+    """Return a well-formed summary of so many windows of an hour, one after another."""
+    window = {
+        "partition": 0, "width_ms": HOUR_MS, "count": 1, "review": 0, "block": 0,
+        "score_sum": 0.5, "amount_minor_sum": 1, "amount_minor_min": 1, "amount_minor_max": 1,
+        "score_bins": [], "amount_bins": [],
+    }  # fmt: skip
+    return SUMMARY.encode(
+        {
+            "model": "fraud", "model_version": "1.0.0", "arm": "champion", "plan_revision": 0,
+            "records": windows, "rejected": {}, "flagged": {}, "sources": [],
+            "windows": [window | {"start": start + n * HOUR_MS} for n in range(windows)],
+            **changed,
+        }
+    )  # fmt: skip
 
 
 def _event() -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stream_scorer.drift.windows import IDLE_MS, Windows
+from stream_scorer.drift.windows import IDLE_MS, OPEN_MOST, PARTITIONS_MOST, Windows
 
 HOUR = 3_600_000
 
@@ -86,3 +86,38 @@ def test_each_model_has_separate_windows(two: Windows) -> None:
     two.update(summary(0, 1, 9) | {"model_version": "2"}, 0)
     closed = two.update(summary(1, 1, 9), 0)
     assert [(window.version, window.count) for window in closed] == [("1", 1), ("2", 1)]
+
+
+def test_of_too_many_open_windows_those_that_end_last_are_dropped(two: Windows) -> None:
+    future = 10**6
+    for first in range(future, future + OPEN_MOST, 2_000):
+        assert starts(two, summary(0, *range(first, first + 2_000), watermark=1)) == []
+    assert two.dropped == 0
+    two.update(summary(0, 1, 2, 3), 0)
+    assert two.dropped == 3
+    assert len(two._open) == OPEN_MOST
+    two.update(summary(0, *range(future, future + OPEN_MOST), watermark=1), 0)
+    assert (two.dropped, len(two._open)) == (6, OPEN_MOST)
+    two.update(summary(0, 9, watermark=9 * HOUR), 0)
+    # The windows of real transactions are still there.
+    assert starts(two, summary(1, 9)) == [1, 2, 3]
+
+
+def test_only_so_many_partitions_are_known(two: Windows) -> None:
+    made_up = [{"partition": n, "watermark": HOUR} for n in range(2, 2 * PARTITIONS_MOST)]
+    two.update({"model": "m", "model_version": "1", "sources": made_up, "windows": []}, 0)
+    assert len(two._partitions) == PARTITIONS_MOST
+    # Those of the input are known before.
+    two.update(summary(1, 1), IDLE_MS)
+    assert starts(two, summary(0, 9), IDLE_MS) == []
+    assert starts(two, summary(1, 9), IDLE_MS) == [1]
+
+
+def test_a_copy_and_its_original_do_not_change_each_other(two: Windows) -> None:
+    two.update(summary(0, 1), 0)
+    before = two.copy()
+    two.update(summary(0, 1, 9), 0)
+    assert starts(two, summary(1, 1, 9)) == [1]
+    (closed,) = (before.update(summary(0, 9), 0), before.update(summary(1, 9), 0))[1]
+    assert closed.count == 1
+    assert (len(two._open), len(before._open)) == (1, 1)

@@ -4,6 +4,8 @@ import pytest
 
 from stream_scorer.errors import CrashLoopError
 from stream_scorer.kafka.loop.attempts import MOST_ATTEMPTS, Attempts, Note
+from stream_scorer.kafka.loop.work_interface import LoopLimits
+from stream_scorer.settings import Settings
 
 
 def begun(note: bytes = b"", offset: int = 10) -> Attempts:
@@ -46,6 +48,20 @@ def test_batches_shrink_per_death_until_the_range_is_passed() -> None:
 def test_a_range_with_three_deaths_is_refused_and_named() -> None:
     with pytest.raises(CrashLoopError, match=r"partition 0 offsets 10 to 499.*dlq take 0 10"):
         begun(Note(MOST_ATTEMPTS, 500, 2).write())
+
+
+def test_the_monitor_is_not_told_to_take_a_record_of_the_input() -> None:
+    scorer = Settings().scorer
+    monitor = LoopLimits.of(scorer, 0.25, guarded=True, takes=False)
+    attempts = Attempts(guarded=monitor.guarded, takes=monitor.takes)
+    with pytest.raises(CrashLoopError) as raised:
+        attempts.begin({0: 10}, {0: Note(MOST_ATTEMPTS, 500, 2).write()})
+    assert "computed their topic's partition 0 offsets 10 to 499" in raised.value.what
+    assert raised.value.fix == (
+        "`dlq take` does not help here: report this line, and run the previous version; see "
+        "docs/RUNBOOK.md, section 'The scorer left with exit code 14'"
+    )
+    assert LoopLimits.of(scorer, 0.25, guarded=True).takes
 
 
 @pytest.mark.parametrize("at", [10, 70, 273])

@@ -1,6 +1,6 @@
 """A process's view of the control log: outages lose nothing, and outdated heads are refused."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 import pytest
@@ -15,6 +15,7 @@ from stream_scorer.rollout.evidence.guardrail import Verdict
 from stream_scorer.rollout.log import control_log
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.operator.commands import Operator
+from stream_scorer.rollout.operator.reports import history
 from stream_scorer.rollout.plan.command_kinds import (
     CommandKind,
     Pause,
@@ -22,7 +23,8 @@ from stream_scorer.rollout.plan.command_kinds import (
     Step,
     VerdictGiven,
 )
-from stream_scorer.rollout.plan.control_record import Authority, Command, write
+from stream_scorer.rollout.plan.control_record import BEGINNING, Authority, Command, write
+from stream_scorer.rollout.plan.fold_commands import REFUSED_KEPT, FoldedRecord
 from stream_scorer.security.audit_access import AuditTrail
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
 from stream_scorer.telemetry import Event, RolloutHeld
@@ -54,6 +56,12 @@ class Reader:
         found = self._topic.records[self._next :]
         self._next += len(found)
         return found
+
+    def parts_to_end(self) -> Iterator[Sequence[ControlRecord]]:
+        end = len(self._topic.records)
+        while self._next < end:
+            self._next += 1
+            yield self._topic.records[self._next - 1 : self._next]
 
     def poll(self, wait: float) -> Sequence[ControlRecord]:  # noqa: ARG002 nothing is waited for
         return self.to_end()
@@ -218,6 +226,60 @@ def test_a_controller_whose_rollout_was_replaced_looks_again(log: ControlLog) ->
     loop.act()
     assert due.looks == 2
     assert not log.log.state.running
+
+
+def test_a_record_is_given_to_its_reader_once_and_complete(
+    topic: Topic, registry: Registry, log: ControlLog
+) -> None:
+    written(topic)
+    topic.put(b"nothing")
+    log.append(CommandKind.PAUSE, Pause(), None)
+    told: list[FoldedRecord] = []
+    reader = ControlLog(Settings(), on_record=told.append)
+    registry.out = True
+    with pytest.raises(RegistryUnavailableError):
+        reader.refresh()
+    assert told == []
+    registry.out = False
+    reader.refresh()
+    assert [(each.offset, each.accepted) for each in told] == [
+        (0, True), (1, True), (2, False), (3, True),
+    ]  # fmt: skip
+    assert isinstance(told[3].body, Pause)
+    reader.poll(0.0)
+    assert len(told) == reader.log.records == 4
+
+
+def test_the_history_contains_refused_records_that_the_log_dropped(
+    topic: Topic, log: ControlLog
+) -> None:
+    late = log.encode(write(1, BEGINNING, CommandKind.PAUSE, Pause(), 5, None))
+    log.append(CommandKind.PLAN, plan(), None)
+    for _ in range(REFUSED_KEPT + 1):
+        topic.put(late)
+    log.append(CommandKind.STEP, Step(stage=1), None)
+    assert len(log.log.entries) == REFUSED_KEPT + 2
+    told = history(Settings())
+    assert [row["offset"] for row in told] == list(range(REFUSED_KEPT + 3))
+    assert {row["kind"] for row in told if not row["accepted"]} == {"pause"}
+    assert [row["offset"] for row in told if row["accepted"]] == [0, REFUSED_KEPT + 2]
+
+
+def test_a_command_is_found_among_many_refused_records(
+    topic: Topic, log: ControlLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def between(*written: bytes) -> int:
+        """Append as :func:`append`; others write many records in the meantime."""
+        offset = topic.put(written[-1])
+        for _ in range(REFUSED_KEPT + 1):
+            topic.put(b"nothing")
+        return offset
+
+    monkeypatch.setattr(control_log, "append", between)
+    entry = log.append(CommandKind.PLAN, plan(), None)
+    assert (entry.offset, entry.accepted) == (0, True)
+    with pytest.raises(RolloutError, match="step is refused: a ramp only ascends"):
+        log.append(CommandKind.STEP, Step(stage=0), None)
 
 
 def test_a_reader_that_was_stopped_reads_no_further(log: ControlLog, topic: Topic) -> None:

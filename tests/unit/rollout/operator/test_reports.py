@@ -1,5 +1,6 @@
 """``status`` and ``history`` show the log's commands and what the partitions did with them."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -99,11 +100,13 @@ def test_the_idle_colour_is_warm() -> None:
 
 def test_every_record_is_shown_with_signer_and_result() -> None:
     writer = Writer()
-    writer.start()
-    writer.give("step", STRANGER, stage=1)
-    writer.give("step", stage=0, reason="down again")
-    writer.log.pass_over(3, "is no command: record: no value")
-    first, stranger, refused, none = map(entry_document, writer.log.entries)
+    records = [
+        writer.start(),
+        writer.give("step", STRANGER, stage=1),
+        writer.give("step", stage=0, reason="down again"),
+        writer.log.pass_over(3, "is no command: record: no value"),
+    ]
+    first, stranger, refused, none = map(entry_document, records)
     assert (first["signer"], first["accepted"], first["refused"]) == ("ann", True, None)
     assert first["what"].startswith(
         "try 0.2: canary, canary fraud:0.2.0, champion fraud:0.1.0, 1 %"
@@ -113,6 +116,18 @@ def test_every_record_is_shown_with_signer_and_result() -> None:
     assert (refused["what"], refused["reason"]) == ("stage 0", "down again")
     assert refused["refused"].startswith("a ramp only ascends")
     assert (none["offset"], none["kind"], none["accepted"]) == (3, None, False)
+
+
+def test_the_texts_of_a_refused_record_are_cut() -> None:
+    writer = Writer()
+    writer.start()
+    verdict = {"guard": "fast", "verdict": "CONTINUE", "reasons": ["x" * 500] * 9}
+    long = writer.make("verdict", STRANGER, reason="y" * 2_000, **verdict)
+    refused = entry_document(writer.take(replace(long, kind="k" * 10**6, key_id="i" * 10**6)))
+    assert refused["refused"].startswith("is signed by an unknown key")
+    assert all(len(each) <= 500 for each in refused.values() if isinstance(each, str))
+    told = entry_document(writer.accept("verdict", reason="y" * 2_000, **verdict))
+    assert (len(told["reason"]), len(told["what"])) == (2_000, 4_523)
 
 
 def test_a_time_outside_of_the_calendar_is_printed_as_a_number() -> None:

@@ -23,7 +23,7 @@ from stream_scorer.rollout.plan.control_record import (
     authority_of,
     write,
 )
-from stream_scorer.rollout.plan.fold_commands import Log
+from stream_scorer.rollout.plan.fold_commands import REASON_MOST, REFUSED_KEPT, Log
 from stream_scorer.rollout.plan.rollout_state import Phase
 from stream_scorer.security.canonical_json import canonical
 from stream_scorer.security.keys import key_id
@@ -494,6 +494,71 @@ def test_a_body_is_read_strictly(body: str, why: str) -> None:
     writer.take(writer.make("plan", None, **plan().model_dump(mode="json")))
     command = writer.make("pause", None)
     assert why in writer.take(replace(command, body=body)).refused
+
+
+def test_of_a_refused_record_only_short_fields_are_kept(writer: Writer) -> None:
+    writer.start()
+    command = writer.make("pause", STRANGER)
+    large = replace(
+        command, body="x" * 10**6, signature=bytes(10**6), previous=bytes(10**6),
+        kind="k" * 10**6, key_id="i" * 10**6,
+    )  # fmt: skip
+    assert writer.take(large).command == large
+    assert writer.take(command).body is None
+    limited = writer.give("step", stage=0, reason="y" * 2_000)
+    assert limited.body is not None
+    writer.log.pass_over(4, "z" * 10**6)
+    *_, kept, small, step, none = writer.log.entries
+    assert kept.command == replace(
+        command, kind="k" * 64, key_id="i" * 64, body="", signature=b"", previous=b""
+    )
+    assert kept.refused.startswith("is signed by an unknown key, iii")
+    assert {len(kept.refused), len(none.refused)} == {REASON_MOST}
+    assert (small.offset, small.signer) == (2, None)
+    assert (step.refused, step.signer, step.body) == (limited.refused, limited.signer, None)
+
+
+def test_a_body_over_its_limit_is_not_kept() -> None:
+    writer = Writer(Authority())
+    writer.take(writer.make("plan", None, **plan().model_dump(mode="json")))
+    command = replace(writer.make("pause", None), body=" " * (BODY_BYTES_MOST + 1))
+    assert "bytes, more than" in writer.take(command).refused
+    kept = writer.log.entries[-1].command
+    assert kept is not None
+    assert (kept.kind, kept.body) == ("pause", "")
+
+
+def test_only_the_newest_refused_records_are_kept(writer: Writer) -> None:
+    writer.start()
+    unsigned = replace(writer.make("pause"), key_id="", signature=b"")
+    for _ in range(REFUSED_KEPT + 2):
+        assert writer.take(unsigned).refused == "is not signed"
+    writer.accept("step", stage=1)
+    told = writer.log.entries
+    assert [entry.offset for entry in told] == [0, *range(3, REFUSED_KEPT + 4)]
+    assert [entry.accepted for entry in told] == [True, *[False] * REFUSED_KEPT, True]
+    assert (writer.log.records, writer.log.last_offset) == (REFUSED_KEPT + 4, REFUSED_KEPT + 3)
+    second = told[-1].command
+    assert writer.log.accepted(2) == second
+    for sequence in (0, 3):
+        with pytest.raises(KeyError):
+            writer.log.accepted(sequence)
+
+
+def test_a_gap_is_explained_after_any_number_of_refused_records(writer: Writer) -> None:
+    commands = [writer.start(), writer.accept("step", stage=1), writer.accept("pause")]
+    first, _, third = (entry.command for entry in commands)
+    assert first is not None
+    assert third is not None
+    reader = Log(SIGNED)
+    reader.take(0, first)
+    for offset in range(1, 12):
+        reader.pass_over(offset, "is no command: schema id 9 is unknown")
+    unsigned = replace(first, key_id="", signature=b"")
+    for offset in range(12, REFUSED_KEPT + 13):
+        reader.take(offset, unsigned)
+    with pytest.raises(RolloutError, match=r"not a command: offset 1, 2, 3, 4, 5, 6, 7, 8\)"):
+        reader.take(REFUSED_KEPT + 13, third)
 
 
 def test_a_gap_in_the_numbers_means_a_command_is_missing(writer: Writer) -> None:
