@@ -396,7 +396,7 @@ def _watched(windows: int, **changed: Any) -> Callable[[Place], str]:
             "drift-events", lambda _: None, lambda *_: None,
         )  # fmt: skip
         stages = entry("stream_scorer.kafka.loop.work_interface", "Stages")
-        codec, forged = codec("summaries", source), example("summaries") | changed
+        codec, forged = codec_of("summaries", source), example("summaries") | changed
         counts = {
             "partition": 0, "width_ms": _HOUR, "count": 1, "review": 0, "block": 0,
             "score_sum": 0.5, "amount_minor_sum": 1, "amount_minor_min": 1, "amount_minor_max": 1,
