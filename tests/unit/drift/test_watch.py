@@ -43,7 +43,7 @@ def test_a_copy_continues_as_its_original_does() -> None:
     assert any(first)
 
 
-def test_the_least_recently_updated_versions_lose_their_detectors() -> None:
+def test_versions_that_are_not_updated_lose_their_detectors() -> None:
     one = watch(1)
     for number in range(VERSIONS_MOST + 5):
         one.update(of_version(f"forged {number}", 2 * number), NOW_MS)

@@ -88,7 +88,7 @@ def test_each_model_has_separate_windows(two: Windows) -> None:
     assert [(window.version, window.count) for window in closed] == [("1", 1), ("2", 1)]
 
 
-def test_of_too_many_open_windows_those_that_end_last_are_dropped(two: Windows) -> None:
+def test_of_too_many_windows_those_that_end_last_are_dropped(two: Windows) -> None:
     future = 10**6
     for first in range(future, future + OPEN_MOST, 2_000):
         assert starts(two, summary(0, *range(first, first + 2_000), watermark=1)) == []
