@@ -9,6 +9,7 @@ import csv
 import re
 import tarfile
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -145,8 +146,9 @@ def all_columns(file: InputFile) -> list[str]:
 
 
 def _refuse_twice(file: InputFile, names: Sequence[str], known: Sequence[str]) -> None:
+    counts = Counter(names)
     for name in known:
-        if names.count(name) > 1:
+        if counts[name] > 1:
             raise SettingsError(f"{file.name}: column {name!r} is there twice", "rename one")
 
 

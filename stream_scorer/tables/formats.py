@@ -7,6 +7,7 @@ not JSON, a CSV row with too many or too few values.
 import codecs
 import csv
 import json
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -125,7 +126,7 @@ class _Utf8:
 def _csv(stream: BinaryIO, names: list[str], _: int, __: int) -> Iterator[Piece]:
     # With one thread, Arrow reports the number of a ragged row: from 1, with the header, in order.
     options = pa_csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK_BYTES)
-    ragged: list[tuple[int, str, str]] = []
+    ragged: deque[tuple[int, str, str]] = deque()
 
     def leave_out(row: pa_csv.InvalidRow) -> str:
         what = f"{row.actual_columns} values for {row.expected_columns} columns"
@@ -152,12 +153,12 @@ def _csv(stream: BinaryIO, names: list[str], _: int, __: int) -> Iterator[Piece]
 
 
 def _with_ragged(
-    first: int, columns: dict[str, pa.Array], rows: int, ragged: list[tuple[int, str, str]]
+    first: int, columns: dict[str, pa.Array], rows: int, ragged: deque[tuple[int, str, str]]
 ) -> Piece:
     """Return a piece with the rows that Arrow left out; those after it stay in ``ragged``."""
     faults: dict[int, tuple[str, object]] = {}
     while ragged and ragged[0][0] <= first + rows + len(faults):
-        number, what, text = ragged.pop(0)
+        number, what, text = ragged.popleft()
         faults[number - first] = (what, text.replace(_FOREIGN, "\\x"))
     if faults:
         place = np.full(rows + len(faults), -1)
@@ -171,9 +172,11 @@ def _tell_foreign(piece: Piece) -> None:
     """Add faults for the rows that have escaped bytes."""
     for name, column in piece.columns.items():
         for row in np.flatnonzero(pc.match_substring(column, _FOREIGN).fill_null(False)):
+            if int(row) in piece.faults:
+                continue
             values = {each: as_read(texts, int(row)) for each, texts in piece.columns.items()}
             shown = {each: text and text.replace(_FOREIGN, "\\x") for each, text in values.items()}
-            piece.faults.setdefault(int(row), (f"{name} is not UTF-8", shown))
+            piece.faults[int(row)] = f"{name} is not UTF-8", shown
 
 
 def _json_lines(stream: BinaryIO, names: list[str], _: int, __: int) -> Iterator[Piece]:

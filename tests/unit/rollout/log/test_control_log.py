@@ -250,9 +250,7 @@ def test_a_record_is_given_to_its_reader_once_and_complete(
     assert len(told) == reader.log.records == 4
 
 
-def test_the_history_contains_records_that_the_log_dropped(
-    topic: Topic, log: ControlLog
-) -> None:
+def test_the_history_contains_records_that_the_log_dropped(topic: Topic, log: ControlLog) -> None:
     late = log.encode(write(1, BEGINNING, CommandKind.PAUSE, Pause(), 5, None))
     log.append(CommandKind.PLAN, plan(), None)
     for _ in range(REFUSED_KEPT + 1):
