@@ -88,7 +88,7 @@ def table(results: Sequence[Result], tells: Mapping[str, str]) -> str:
         tells: What happens, by kind.
     """
     lines = [
-        "| fault | what happens | shown by (count), seed 1 | slowest resume, s |",
+        "| fault | what happens | shown by (count), seed 1 | slowest resume, all seeds, s |",
         "|---|---|---|---|",
     ]
     for name in dict.fromkeys(result.kind for result in results):

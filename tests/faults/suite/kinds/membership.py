@@ -60,7 +60,7 @@ def _member(stage: Stage, scorer: str) -> str:
 
 @kind("group")
 def metadata_without_a_member(stage: Stage) -> None:
-    """The group expels a scorer after it sent its records: it must not send the offsets."""
+    """The group expels a scorer after it sent its records; the scorer must not send the offsets."""
     stage.settle(transaction_timeout_ms=60_000)
     hold = stage.folder / "hold"
     first = stage.start("--hold-at", "send", str(hold))
