@@ -486,7 +486,7 @@ class Rollout(_Group):
     retired_keys: dict[KeyName, Annotated[int, Field(ge=0)]] = Field(
         default_factory=dict,
         description="operators whose key no longer counts: name = number of the last command in "
-        "the control log that the key may have signed",
+        "the control log for which the key still counts",
         examples=[{"risk": 41}],
     )
     require_signature: bool = Field(

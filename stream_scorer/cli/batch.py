@@ -34,7 +34,8 @@ def batch(
         Path, typer.Argument(metavar="OUT", help="File .parquet or .avro, or a folder.")
     ],
     model: Annotated[
-        str, typer.Option("--model", help="NAME or NAME:VERSION; without one, the newest.")
+        str,
+        typer.Option("--model", help="NAME or NAME:VERSION; NAME alone is its highest version."),
     ],
     plan: PlanOption = None,
     labels: Annotated[

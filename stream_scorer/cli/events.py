@@ -36,7 +36,7 @@ def explain(
     file: Annotated[
         Path | None,
         typer.Option(
-            "--file", help="A .csv, .parquet, .avro, .avsc, .json or .jsonl file instead."
+            "--file", help="A .csv, .parquet, .avro, .avsc, .json, .jsonl or .ndjson file instead."
         ),
     ] = None,
     events: Annotated[

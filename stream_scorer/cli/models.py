@@ -21,7 +21,8 @@ app = CommandGroup(
     "Model bundles: list, compare, sign, verify and validate them.", ConfigJsonOptions
 )
 VersionArgument = Annotated[
-    str, typer.Argument(metavar="NAME:VERSION", help="The bundle; NAME alone is its newest.")
+    str,
+    typer.Argument(metavar="NAME:VERSION", help="The bundle; NAME alone is its highest version."),
 ]
 
 

@@ -62,7 +62,7 @@ def run(
     records.
 
     SIGHUP has the deployed bundle verified again; the copy that decides is kept.
-    With --workers, one that is killed or leaves with 1 or 5 is started again; any other code ends
+    With --workers, one that is killed or leaves with 0, 1 or 5 is started again; another code ends
     all of them.
     """
     settings = options.connected({"kafka": {"instance": instance}})

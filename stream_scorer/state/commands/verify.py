@@ -48,8 +48,8 @@ def verify(checkpoint: Checkpoint, deployment: Deployment) -> list[PartitionComp
     """Compute the state from the input again and compare it, bucket by bucket.
 
     Each bucket is compared as of its label. Two kinds of events are left out: those so old that
-    their ring may have been evicted, and those that depend on deleted input. A field is compared
-    from the event time on from which the bucket has it.
+    their ring may have been evicted, and those that depend on deleted input. A field is
+    compared only for events after the event time from which the bucket stores it.
 
     Raises:
         ModelError: A version is missing or refused.
