@@ -5,10 +5,9 @@ from dataclasses import replace
 
 from stream_scorer.codec.reading.mapped import EventDecoder
 from stream_scorer.codec.records.decode_quarantined import decode_without
-from stream_scorer.codec.records.event_decoders import EventDecoders, with_fields
-from stream_scorer.core.events.batch import EventBatch
+from stream_scorer.codec.records.event_decoders import EventDecoders
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.ports import Int64, RawRecords
+from stream_scorer.ports import RawRecords
 from stream_scorer.rollout.log.activation import DecodedRecords
 
 
@@ -43,20 +42,11 @@ class BatchReading:
         decoder = self._decoders.of(plan)
         if decoder not in self._completed:
             decoded = self._decode(decoder)
-            events = with_fields(
-                decoded.events, decoded.rows, plan, self._read_by,
-                lambda other: self._fields(other, decoded.rows), self._decoders.alike,
-            )  # fmt: skip
+            events = self._decoders.with_fields(
+                self._raw, decoded.events, decoded.rows, plan, self._read_by
+            )
             self._completed[decoder] = replace(decoded, events=events)
         return self._completed[decoder]
-
-    def _fields(self, plan: Plan, rows: Int64) -> tuple[EventBatch, Int64]:
-        """Return what another plan reads from decoded rows, at any cost.
-
-        A budget would decide what rings keep; the rows' schemas passed one already.
-        """
-        events, places, _ = self._decoders.of(plan).decode(self._raw.take(rows))
-        return events, rows[places]
 
     def _decode(self, decoder: EventDecoder) -> DecodedRecords:
         if decoder not in self._decoded:

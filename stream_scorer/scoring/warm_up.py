@@ -5,22 +5,23 @@ import pyarrow as pa
 
 from stream_scorer.codec.reading.decode import TransactionDecoder
 from stream_scorer.codec.records.codecs import Codecs
-from stream_scorer.codec.records.event_decoders import with_fields
 from stream_scorer.codec.records.warm_up_records import (
     EVENT_TIME_MS,
     as_polled,
     made_up_transactions,
     with_extras,
+    with_kept,
 )
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.decision.decide_batch import decide_alone
 from stream_scorer.core.decision.observe import PartitionRings, observe
 from stream_scorer.core.decision.summaries import summarize
 from stream_scorer.core.events.batch import EventBatch
+from stream_scorer.core.events.fields import fields_of
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.rings.buckets import bucket_of
 from stream_scorer.core.terminals.history import TerminalTable
-from stream_scorer.ports import Int64, RawRecords
+from stream_scorer.ports import RawRecords
 from stream_scorer.registry.sources import FileRegistry
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
@@ -53,13 +54,9 @@ def warm(codecs: Codecs, model: Model, plan: Plan) -> None:
 
 def _events(decoder: TransactionDecoder, raw: RawRecords, plan: Plan, model: Model) -> EventBatch:
     """Return made-up events with all fields that the plan's mapping reads or the rings keep."""
-    events, rows, _ = decoder.decode(raw)
-
-    def read(other: Plan) -> tuple[EventBatch, Int64]:
-        return with_extras(events, other), rows
-
-    read_by = model.features.engine.read_by
-    return with_fields(read(plan)[0], rows, plan, read_by, read, Plan.reads_as)
+    events = with_extras(decoder.decode(raw)[0], plan)
+    own = {each.stored for each in fields_of(plan).values()}
+    return with_kept(events, [each for each in model.features.engine.read_by if each not in own])
 
 
 def _warm_checkpoints(

@@ -1,6 +1,6 @@
 """The decoders of the mappings in use: one for each mapping, because a rollout may change it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path as Directory
 from typing import Final
@@ -8,16 +8,25 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from stream_scorer.codec.reading.mapped import EventDecoder, open_decoder
+from stream_scorer.codec.reading.mapped import (
+    EventDecoder,
+    JsonDecoder,
+    MappedDecoder,
+    PayloadDecoder,
+    open_decoder,
+)
 from stream_scorer.core.events.batch import EventBatch, Rejections
+from stream_scorer.core.events.extras import COLUMN_TYPES
 from stream_scorer.core.events.fields import fields_of
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.ports import Int64, RawRecords
+from stream_scorer.ports import BytesColumn, Int64, RawRecords
 from stream_scorer.registry.sources import SchemaSource
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
 _KEPT: Final = 8
 """Maximum number of plans whose decoders are kept."""
+_FIELDS_KEPT: Final = 64
+"""Maximum number of extra fields whose own decoders are kept."""
 
 
 class EventDecoders:
@@ -32,6 +41,7 @@ class EventDecoders:
         self._source = source
         self._directory = directory
         self._open: list[tuple[Plan, EventDecoder]] = []
+        self._fields: list[tuple[tuple[str, str], PayloadDecoder | None]] = []
 
     def of(self, plan: Plan) -> EventDecoder:
         """Return the decoder of a plan's mapping; plans that read alike share one."""
@@ -44,10 +54,6 @@ class EventDecoders:
         self._open = [found, *(each for each in self._open if each is not found)][:_KEPT]
         return found[1]
 
-    def alike(self, one: Plan, other: Plan) -> bool:
-        """Return whether two plans share a decoder; mappings are compared the first time only."""
-        return one is other or self.of(one) is self.of(other)
-
     def decode(
         self, raw: RawRecords, plan: Plan, read_by: Mapping[str, Plan]
     ) -> tuple[EventBatch, Int64, Rejections]:
@@ -56,52 +62,80 @@ class EventDecoders:
         Args:
             raw: The records.
             plan: The plan whose mapping reads them.
-            read_by: As for :func:`with_fields`.
+            read_by: As for :meth:`with_fields`.
         """
         events, rows, undecodable = self.of(plan).decode(raw)
+        return self.with_fields(raw, events, rows, plan, read_by), rows, undecodable
 
-        def read(other: Plan) -> tuple[EventBatch, Int64]:
-            return self.of(other).decode(raw)[:2]
+    def with_fields(
+        self,
+        raw: RawRecords,
+        events: EventBatch,
+        rows: Int64,
+        plan: Plan,
+        read_by: Mapping[str, Plan],
+    ) -> EventBatch:
+        """Return events with columns for the fields that rings keep and their plan does not define.
 
-        return with_fields(events, rows, plan, read_by, read, self.alike), rows, undecodable
+        So rings keep a field as each plan defines it, whichever plan decides. Such a field is read
+        by its own rule alone: the definition and the record determine the value, not the rest of
+        the plan that defines it, and no time budget. It is null if the rule cannot read the record,
+        or is for another format of records.
+
+        Args:
+            raw: The records.
+            events: n transactions, decoded from some of them.
+            rows: int64[n], the rows of their records, ascending.
+            plan: The plan whose mapping read them.
+            read_by: Extra fields that rings keep, each with a plan that defines it.
+        """
+        if not read_by or all(self._alike(other, plan) for other in read_by.values()):
+            return events
+        own = {each.stored for each in fields_of(plan).values()}
+        records = events.records
+        for stored, other in read_by.items():
+            if stored not in own:
+                values = self._values(raw.values.take(rows), stored, other, plan)
+                records = records.append_column(stored, values)
+        return replace(events, records=records)
+
+    def _alike(self, one: Plan, other: Plan) -> bool:
+        """Return whether two plans share a decoder; mappings are compared the first time only."""
+        return one is other or self.of(one) is self.of(other)
+
+    def _values(self, records: BytesColumn, stored: str, other: Plan, plan: Plan) -> pa.Array:
+        """Return the values of another plan's extra field in n decoded records."""
+        format_ = _format(plan)
+        key = stored, format_
+        found = next((each for each in self._fields if each[0] == key), None)
+        if found is None:
+            found = key, _rule_decoder(self._source, other, stored, format_, self._directory)
+        self._fields = [found, *(each for each in self._fields if each is not found)][:_FIELDS_KEPT]
+        decoder = found[1]
+        if decoder is None:
+            return pa.nulls(len(records), COLUMN_TYPES[stored.split(":")[1]])
+        decoded = decoder.decode(records)
+        at = _rows_in(decoded.rows, np.arange(len(records)))
+        return decoded.records.column(0).take(at)
 
 
-def with_fields(
-    events: EventBatch,
-    rows: Int64,
-    plan: Plan,
-    read_by: Mapping[str, Plan],
-    read: Callable[[Plan], tuple[EventBatch, Int64]],
-    alike: Callable[[Plan, Plan], bool],
-) -> EventBatch:
-    """Return events with a column for each field that rings keep and their mapping does not define.
+def _format(plan: Plan) -> str:
+    return str(plan.events.get("record", {}).get("format", "avro"))
 
-    So rings keep a field as each plan defines it, whichever plan decides. The value is null if the
-    plan that defines the field cannot read the record.
 
-    Args:
-        events: n transactions.
-        rows: int64[n], the rows of their records, ascending.
-        plan: The plan whose mapping read them.
-        read_by: Extra fields that rings keep, each with a plan that defines it.
-        read: Returns the events that another plan reads from the same records, and their rows,
-            ascending.
-        alike: Whether two plans read records alike; asked for each batch.
-    """
-    if not read_by or all(alike(other, plan) for other in read_by.values()):
-        return events
-    own = {each.stored for each in fields_of(plan).values()}
-    foreign = {stored: other for stored, other in read_by.items() if stored not in own}
-    records = events.records
-    known: list[tuple[Plan, pa.RecordBatch, pa.Array]] = []
-    for stored, other in foreign.items():
-        place = next((at for at, each in enumerate(known) if alike(each[0], other)), len(known))
-        if place == len(known):
-            found, places = read(other)
-            known.append((other, found.records, _rows_in(places, rows)))
-        _, theirs, taken = known[place]
-        records = records.append_column(stored, theirs.column(stored.partition(":")[0]).take(taken))
-    return replace(events, records=records)
+def _rule_decoder(
+    source: SchemaSource, plan: Plan, stored: str, format_: str, directory: Directory
+) -> PayloadDecoder | None:
+    """Return the decoder of one extra field; None if its plan reads another format of records."""
+    mapping = plan.mapping
+    if mapping is None or mapping.format != format_:
+        return None
+    name = stored.partition(":")[0]
+    rules = tuple(rule for rule in mapping.extras if rule.column == name)
+    alone = replace(mapping, fields=(), extras=rules, where=(), rates={}, labels=None)
+    if format_ == "json":
+        return JsonDecoder(alone, plan)
+    return MappedDecoder(alone, source, plan, directory)
 
 
 def _rows_in(places: Int64, rows: Int64) -> pa.Array:

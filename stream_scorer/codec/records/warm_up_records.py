@@ -1,6 +1,6 @@
 """Made-up records for the warm-up, which compiles and touches everything before the first event."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -66,6 +66,16 @@ def with_extras(events: EventBatch, plan: Plan) -> EventBatch:
         records = records.append_column(name, column)
     if plan.events.get("rates"):
         records = records.append_column(BASE_AMOUNT, records.column("amount_minor"))
+    return replace(events, records=records)
+
+
+def with_kept(events: EventBatch, stored: Iterable[str]) -> EventBatch:
+    """Return made-up events with columns of extra fields that rings keep, by their stored names."""
+    records = events.records
+    for each in stored:
+        kind = each.split(":")[1]
+        column = pa.array([_VALUES[kind]] * len(events), COLUMN_TYPES[kind])
+        records = records.append_column(each, column)
     return replace(events, records=records)
 
 

@@ -83,6 +83,36 @@ def test_a_record_never_has_a_field_of_another_record() -> None:
     ]
 
 
+def test_a_field_is_read_by_its_own_rule_alone() -> None:
+    """Which plan defines it does not matter: one cannot read the records, and one skips them."""
+    one, two = plan_with("one", "json"), plan_with("two", "json")
+    stored = fields_of(two)["gross"].stored
+    events = dict(two.events)
+    others = [
+        events | {"fields": FIELDS | {"transaction_id": "no"}},
+        events | {"record": {"format": "json", "where": "id in [never]"}},
+    ]
+    record = {"id": "t", "ts": 5_000, "card": "c", "sum": 1, "one": 1.5, "two": 2.5}
+    batch = raw_of([json.dumps(record).encode()])
+    for plan in (two, *(plan_from({"events": each}) for each in others)):
+        assert fields_of(plan)["gross"].stored == stored
+        events_, rows, _ = EventDecoders(Schemas()).decode(batch, one, {stored: plan})
+        assert (rows.tolist(), events_.records.column(stored).to_pylist()) == ([0], [2.5])
+
+
+def test_a_field_of_another_format_is_null_without_a_look_up() -> None:
+    class Unasked(Schemas):
+        def writer_schema(self, schema_id: int) -> str:
+            raise AssertionError(schema_id)
+
+    one, two = plan_with("one", "json"), plan_with("two", "avro")
+    stored = fields_of(two)["gross"].stored
+    record = {"id": "t", "ts": 5_000, "card": "c", "sum": 1, "one": 1.5, "two": 2.5}
+    batch = raw_of([json.dumps(record).encode()])
+    events, _, _ = EventDecoders(Unasked()).decode(batch, one, {stored: two})
+    assert events.records.column(stored).to_pylist() == [None]
+
+
 def test_no_budget_decides_what_rings_keep(monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = plan_with("one", "avro"), plan_with("two", "avro")
     stored = fields_of(two)["gross"].stored
