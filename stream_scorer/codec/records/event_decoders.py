@@ -41,7 +41,7 @@ class EventDecoders:
         self._source = source
         self._directory = directory
         self._open: list[tuple[Plan, EventDecoder]] = []
-        self._fields: list[tuple[tuple[str, str], PayloadDecoder | None]] = []
+        self._fields: list[tuple[tuple[str, str], PayloadDecoder]] = []
 
     def of(self, plan: Plan) -> EventDecoder:
         """Return the decoder of a plan's mapping; plans that read alike share one."""
@@ -106,15 +106,14 @@ class EventDecoders:
     def _values(self, records: BytesColumn, stored: str, other: Plan, plan: Plan) -> pa.Array:
         """Return the values of another plan's extra field in n decoded records."""
         format_ = _format(plan)
+        if _format(other) != format_:
+            return pa.nulls(len(records), COLUMN_TYPES[stored.split(":")[1]])
         key = stored, format_
         found = next((each for each in self._fields if each[0] == key), None)
         if found is None:
             found = key, _rule_decoder(self._source, other, stored, format_, self._directory)
         self._fields = [found, *(each for each in self._fields if each is not found)][:_FIELDS_KEPT]
-        decoder = found[1]
-        if decoder is None:
-            return pa.nulls(len(records), COLUMN_TYPES[stored.split(":")[1]])
-        decoded = decoder.decode(records)
+        decoded = found[1].decode(records)
         at = _rows_in(decoded.rows, np.arange(len(records)))
         return decoded.records.column(0).take(at)
 
@@ -125,11 +124,10 @@ def _format(plan: Plan) -> str:
 
 def _rule_decoder(
     source: SchemaSource, plan: Plan, stored: str, format_: str, directory: Directory
-) -> PayloadDecoder | None:
-    """Return the decoder of one extra field; None if its plan reads another format of records."""
+) -> PayloadDecoder:
+    """Return the decoder of one extra field of a plan with a mapping."""
     mapping = plan.mapping
-    if mapping is None or mapping.format != format_:
-        return None
+    assert mapping is not None  # noqa: S101 only a mapping defines extra fields
     name = stored.partition(":")[0]
     rules = tuple(rule for rule in mapping.extras if rule.column == name)
     alone = replace(mapping, fields=(), extras=rules, where=(), rates={}, labels=None)

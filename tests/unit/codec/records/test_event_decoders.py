@@ -113,6 +113,18 @@ def test_a_field_of_another_format_is_null_without_a_look_up() -> None:
     assert events.records.column(stored).to_pylist() == [None]
 
 
+def test_a_plan_of_another_format_hides_no_later_one() -> None:
+    one, other, two = plan_with("one", "json"), plan_with("two", "avro"), plan_with("two", "json")
+    stored = fields_of(two)["gross"].stored
+    record = {"id": "t", "ts": 5_000, "card": "c", "sum": 1, "one": 1.5, "two": 2.5}
+    batch = raw_of([json.dumps(record).encode()])
+    decoders, found = EventDecoders(Schemas()), []
+    for plan in (other, two):
+        events, _, _ = decoders.decode(batch, one, {stored: plan})
+        found += events.records.column(stored).to_pylist()
+    assert found == [None, 2.5]
+
+
 def test_no_budget_decides_what_rings_keep(monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = plan_with("one", "avro"), plan_with("two", "avro")
     stored = fields_of(two)["gross"].stored
