@@ -131,8 +131,6 @@ def sample_of_file(path: File, count: int) -> RecordSample:
             with path.open("rb") as stream:
                 lines = [line.strip() for line in islice(stream, count)]
             return RecordSample("json", [line for line in lines if line])
-    except (SchemaError, SettingsError):
-        raise
     except Exception as error:
         if isinstance(error, DamagedError) or is_damage(error):
             raise SettingsError(
