@@ -150,5 +150,9 @@ def bound_answers(client: SchemaRegistryClient, seconds: float) -> None:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether a failure of the client means that there was no answer."""
-    return isinstance(error, _httpx.TransportError)
+    """Whether a failure of the client means that there was no answer.
+
+    What is not HTTP is an answer. Like any other error, it may concern only this query.
+    """
+    broken = isinstance(error, _httpx.RemoteProtocolError)
+    return isinstance(error, _httpx.TransportError) and not broken

@@ -8,11 +8,13 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from stream_scorer.codec.reading.decode import rejections_of
 from stream_scorer.codec.reading.mapped import EventDecoder, skipped_rows
 from stream_scorer.codec.records.decode_quarantined import decode_without
 from stream_scorer.core.events.batch import Rejections, RejectReason
-from stream_scorer.dead_letters.format import dead_letters
+from stream_scorer.dead_letters.format import ORIGINAL_BYTES_MAX, dead_letters, size_of
 from stream_scorer.errors import OffsetsError, RegistryUnavailableError
 from stream_scorer.kafka.loop.work_interface import NO_ROWS, Result, Stages
 from stream_scorer.ports import BytesColumn, Headers, Int64, Outgoing, Paused, RawRecords
@@ -133,9 +135,23 @@ class RekeyWork:
         empty = pc.equal(pc.binary_length(customers), 0).to_numpy(zero_copy_only=False)
         skipped = len(skipped_rows(len(raw), rows, rejections))
         if empty.any():
-            rejections = _with_empty(rejections, rows[empty])
+            rejections = _with(
+                rejections, rows[empty], RejectReason.ID_EMPTY, "customer_id is empty"
+            )
             customers, rows = customers.filter(pa.array(~empty)), rows[~empty]
-        outgoing = [self._copies(raw, rows, customers)] if len(rows) else []
+        outgoing: list[Outgoing] = []
+        if len(rows):
+            copies = self._copies(raw, rows, customers)
+            large = _too_large(copies)
+            if large.any():
+                rejections = _with(
+                    rejections, rows[large], RejectReason.TOO_LARGE,
+                    f"the copy would have more than {ORIGINAL_BYTES_MAX} bytes",
+                )  # fmt: skip
+                customers, rows = customers.filter(pa.array(~large)), rows[~large]
+                copies = self._copies(raw, rows, customers)
+            if len(rows):
+                outgoing.append(copies)
         if len(rejections.rows):
             route = self._route
             outgoing.append(
@@ -183,15 +199,20 @@ class RekeyWork:
         """Do nothing: a batch changes no state."""
 
 
-def _with_empty(rejections: Rejections, rows: Int64) -> Rejections:
-    """Add rejections for rows whose customer id is empty."""
+def _too_large(copies: Outgoing) -> NDArray[np.bool_]:
+    """Whether each of n copies is larger than the records that a topic's default limit accepts."""
+    headers = copies.headers or [None] * len(copies.values)
+    sizes = np.diff(copies.values.offsets) + np.diff(copies.keys.offsets)
+    return sizes + [size_of(None, None, each) for each in headers] > ORIGINAL_BYTES_MAX
+
+
+def _with(rejections: Rejections, rows: Int64, reason: RejectReason, detail: str) -> Rejections:
+    """Add rows that are rejected for one reason."""
     listed: list[_Refusal] = list(
         zip(rejections.rows.tolist(), rejections.reasons, rejections.details, strict=True)
     )
-    listed += [(row, RejectReason.ID_EMPTY, "customer_id is empty") for row in rows.tolist()]
-    listed.sort(key=lambda each: each[0])
-    places, reasons, details = zip(*listed, strict=True)
-    return Rejections(np.array(places, np.int64), reasons, details)
+    listed += [(row, reason, detail) for row in rows.tolist()]
+    return rejections_of(listed)
 
 
 def _bytes_of(texts: pa.Array) -> BytesColumn:

@@ -280,9 +280,9 @@ def plan_from(table: Mapping[str, Any]) -> Plan:
             _check_table(key, value)
         elif key == "model_error_share":
             if type(value) not in (int, float):
-                raise ValueError(f"{key}: must be a number, not {value!r}")
+                raise ValueError(f"{key}: must be a number, not {value!r:.100}")
         elif type(value) is not int:
-            raise ValueError(f"{key}: must be a whole number, not {value!r}")
+            raise ValueError(f"{key}: must be a whole number, not {value!r:.100}")
     if events := table.get("events"):
         table = {"extras": _extras_of(events), **table}
     elif table.get("extras"):
@@ -302,9 +302,9 @@ def _check_keys(table: Mapping[str, Any]) -> None:
     known = {f.name for f in fields(Plan)}
     for key in table:
         if key not in known:
-            raise ValueError(f"unknown key {key!r}; known are {', '.join(sorted(known))}")
+            raise ValueError(f"unknown key {key!r:.100}; known are {', '.join(sorted(known))}")
 
 
 def _check_table(key: str, value: Any) -> None:
     if not isinstance(value, dict):
-        raise ValueError(f"{key}: must be a table, not {value!r}")  # noqa: TRY004 all errors of a plan are ValueErrors
+        raise ValueError(f"{key}: must be a table, not {value!r:.100}")  # noqa: TRY004 all errors of a plan are ValueErrors

@@ -180,8 +180,8 @@ ENDLESS = b'{"schema": "' + b" " * ANSWER_BYTES_MOST + b'"}'
 
 @pytest.mark.parametrize(
     "answer",
-    [(500, {"error_code": 50001, "message": "store"}), (200, b"not JSON")],
-    ids=["error", "not JSON"],
+    [(500, {"error_code": 50001, "message": "store"}), (200, b"not JSON"), (99, b"")],
+    ids=["error", "not JSON", "not HTTP"],
 )
 def test_a_single_failing_id_pauses_for_seconds_only(answer: Reply) -> None:
     clock = Clock()

@@ -21,6 +21,16 @@ from tests.support.codec.foreign_events import EVENTS
 
 FILES = FileRegistry(SCHEMAS_DIRECTORY)
 TRANSACTION = RecordCodec(1, reader_schema("transaction.v1"))
+FLAT = """
+[record]
+format = "json"
+[fields]
+transaction_id = "id"
+event_time = {path = "at", unit = "ms"}
+customer_id = "who"
+amount = {path = "sum", unit = "minor"}
+currency = "iso"
+"""
 ROUTE = Route("payments", 2, "keyed", "letters", "7")
 NOW = 1_700_000_000_000
 
@@ -90,6 +100,28 @@ def test_records_without_a_customer_are_dead_letters() -> None:
     assert sum(told.rejected.values()) == told.records == 5
     assert told.next_offsets == {0: 55, 1: 54}
     assert told.skipped == 0
+
+
+def test_a_copy_too_large_for_a_topic_is_a_dead_letter() -> None:
+    mapped = parse_events(FLAT)
+    large = Plan(record_bytes_max=2_000_000, events=mapped)
+
+    def paid(customer: str, size: int) -> bytes:
+        start = f'{{"id": "t", "at": {NOW}, "who": "{customer}", "sum": 1, "iso": "EUR", "more": "'
+        return start.encode() + b"x" * (size - len(start) - 2) + b'"}'
+
+    header = len(REKEYED_FROM) + len(b"payments:0:50") + 10
+    fits = 1_000_000 - 64 - len("c1") - header
+    values: list[bytes | None] = [paid("c1", fits), paid("c1", fits + 1), paid("c22", 200)]
+    theirs: list[Headers] = [None, None, [("h", bytes(999_900))]]
+    batch = raw(values, theirs)
+    result = work(large).compute(batch, Stages())
+    assert list(to(result, "keyed").values) == values[:1]
+    letters = to(result, "letters")
+    assert reasons(letters) == [b"TOO_LARGE", b"TOO_LARGE"]
+    assert sum(work().keep(result, Stages(), batch).rejected.values()) == 2
+    alone = work(large).compute(raw(values[1:2]), Stages())
+    assert [outgoing.topic for outgoing in alone.outgoing] == ["letters"]
 
 
 def test_what_where_does_not_choose_is_skipped_and_counted() -> None:
