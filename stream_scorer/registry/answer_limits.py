@@ -46,17 +46,26 @@ class _Bounded(_httpx.SyncByteStream):
         self._stream.close()
 
 
-class _Deadline(threading.local):
-    """When the query of this thread must be complete; each thread has one query at a time.
+class Query(threading.local):
+    """The query of this thread; each thread has one at a time.
 
     Attributes:
-        until: Seconds of the monotonic clock.
+        until: When it must be complete, in seconds of the monotonic clock.
         answered: Whether a part of the answer is there. Then the registry is not out of reach, and
-            a slow answer may concern this query alone.
+            a failure may concern this query alone.
     """
 
     until = 0.0
     answered = False
+
+    def begin(self, seconds: float) -> None:
+        """Start a query that has ``seconds``."""
+        self.until, self.answered = time.monotonic() + seconds, False
+
+    def is_outage(self, error: BaseException) -> bool:
+        """Whether the failure of this thread's last query means that there was no answer."""
+        failed = isinstance(error, _httpx.TransportError | AnswerRefusedError)
+        return failed and not self.answered
 
     def left(self, timeout: float | None) -> float:
         """Return the seconds that the next step may take, at most ``timeout``."""
@@ -69,30 +78,23 @@ class _Deadline(threading.local):
 class _TimedStream:
     """A connection whose reads and writes keep the deadline of the query."""
 
-    def __init__(self, stream: Any, deadline: _Deadline) -> None:
+    def __init__(self, stream: Any, query: Query) -> None:
         self._stream = stream
-        self._deadline = deadline
+        self._query = query
 
     def read(self, max_bytes: int, timeout: float | None = None) -> Any:
-        left = self._deadline.left(timeout)
-        try:
-            part = self._stream.read(max_bytes, left)
-        except Exception:
-            # The library's own error of a time that is over would mean an outage.
-            if self._deadline.answered:
-                self._deadline.left(None)
-            raise
-        self._deadline.answered = self._deadline.answered or bool(part)
+        part = self._stream.read(max_bytes, self._query.left(timeout))
+        self._query.answered = self._query.answered or bool(part)
         return part
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, self._deadline.left(timeout))
+        self._stream.write(buffer, self._query.left(timeout))
 
     def start_tls(
         self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
     ) -> "_TimedStream":
-        stream = self._stream.start_tls(ssl_context, server_hostname, self._deadline.left(timeout))
-        return _TimedStream(stream, self._deadline)
+        stream = self._stream.start_tls(ssl_context, server_hostname, self._query.left(timeout))
+        return _TimedStream(stream, self._query)
 
     def close(self) -> None:
         self._stream.close()
@@ -104,27 +106,30 @@ class _TimedStream:
 class _TimedBackend:
     """Opens connections whose reads and writes keep the deadline of the query."""
 
-    def __init__(self, backend: Any, deadline: _Deadline) -> None:
+    def __init__(self, backend: Any, query: Query, seconds: float) -> None:
         self._backend = backend
-        self._deadline = deadline
+        self._query = query
+        self._seconds = seconds
 
-    def connect_tcp(self, host: str, port: int, timeout: float | None = None, *more: Any,
-                    **options: Any) -> _TimedStream:  # fmt: skip
-        stream = self._backend.connect_tcp(
-            host, port, self._deadline.left(timeout), *more, **options
-        )
-        return _TimedStream(stream, self._deadline)
+    def connect_tcp(self, *where: Any, **options: Any) -> _TimedStream:
+        stream = self._backend.connect_tcp(*where, **options)
+        # An address that does not answer takes as long as a query, and the next may be good.
+        self._query.begin(self._seconds)
+        return _TimedStream(stream, self._query)
 
     def sleep(self, seconds: float) -> None:
-        self._backend.sleep(self._deadline.left(seconds))
+        self._backend.sleep(self._query.left(seconds))
 
 
-def bound_answers(client: SchemaRegistryClient, seconds: float) -> None:
+def bound_answers(client: SchemaRegistryClient, seconds: float) -> Query:
     """Make a client refuse answers that are too large, too slow or compressed.
 
     Args:
         client: Of a registry.
         seconds: Time limit for a query, from the connection to the last byte of the answer.
+
+    Returns:
+        The query of each thread.
     """
     # The binding has no public way to its HTTP client.
     session: Any = client._rest_client.session  # noqa: SLF001 see above
@@ -135,10 +140,10 @@ def bound_answers(client: SchemaRegistryClient, seconds: float) -> None:
             raise AnswerRefusedError("answer is compressed, which was not asked for")
         response.stream = _Bounded(response.stream)
 
-    deadline = _Deadline()
+    query = Query()
 
     def begin(_: Any) -> None:
-        deadline.until, deadline.answered = time.monotonic() + seconds, False
+        query.begin(seconds)
 
     session.headers["Accept-Encoding"] = "identity"
     session.event_hooks = {"request": [begin], "response": [bound]}
@@ -146,13 +151,5 @@ def bound_answers(client: SchemaRegistryClient, seconds: float) -> None:
     for transport in (session._transport, *session._mounts.values()):  # noqa: SLF001 see above
         if transport is not None:
             pool = transport._pool  # noqa: SLF001
-            pool._network_backend = _TimedBackend(pool._network_backend, deadline)  # noqa: SLF001
-
-
-def is_outage(error: BaseException) -> bool:
-    """Whether a failure of the client means that there was no answer.
-
-    What is not HTTP is an answer. Like any other error, it may concern only this query.
-    """
-    broken = isinstance(error, _httpx.RemoteProtocolError)
-    return isinstance(error, _httpx.TransportError) and not broken
+            pool._network_backend = _TimedBackend(pool._network_backend, query, seconds)  # noqa: SLF001
+    return query

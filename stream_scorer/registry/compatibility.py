@@ -23,7 +23,7 @@ _WIDENS: Final = {
 _COMPARED_MOST: Final = 100_000
 _SHOWN: Final = 8
 _PATH_MOST: Final = 400
-_NAMED: Final = frozenset({"record", "error", "enum", "fixed"})
+_NAMED: Final = frozenset({"record", "enum", "fixed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class _Comparison:
                 ReadingFault(path, f"written as {writes} {written['name']}, read as {read['name']}")
             ]
         inside = {
-            "record": self.record, "error": self.record, "enum": self.enum, "fixed": self.fixed,
+            "record": self.record, "enum": self.enum, "fixed": self.fixed,
             "array": self.array, "map": self.map,
         }  # fmt: skip
         return inside.get(reads, self.logical)(read, written, path)

@@ -14,7 +14,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from stream_scorer.errors import RegistryUnavailableError, SchemaError, SettingsError
-from stream_scorer.registry.answer_limits import AnswerTooLargeError, bound_answers, is_outage
+from stream_scorer.registry.answer_limits import AnswerTooLargeError, bound_answers
 from stream_scorer.registry.lookup_budget import WAITED_FOR, WAITS, LookupBudget
 from stream_scorer.registry.references import inline
 from stream_scorer.registry.schema_cache import RecentSchemas
@@ -82,7 +82,7 @@ class HttpRegistry:
             raise SettingsError(
                 f"setting registry.url: {error}", "name a URL such as https://registry:8081"
             ) from error
-        bound_answers(self._client, registry.timeout_seconds)
+        self._query = bound_answers(self._client, registry.timeout_seconds)
         # The owner of a source of schemas need not know that this one has connections.
         self._close = weakref.finalize(self, self._client.close)
         self._lock = threading.Lock()
@@ -316,7 +316,7 @@ class HttpRegistry:
         except AnswerTooLargeError as error:
             raise SchemaError(f"{what}: {error}", "make the schema shorter") from None
         except Exception as error:  # from its HTTP library, which depends on the version
-            outage = is_outage(error)
+            outage = self._query.is_outage(error)
             kind = RegistryUnavailableError if outage else _AnsweredError
             raise kind(
                 f"registry {self._url}: {_quoted(error) or type(error).__name__}",

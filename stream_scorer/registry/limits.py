@@ -118,7 +118,7 @@ def shown(value: object) -> str:
 
 
 def read_document(text: str, what: str, limits: SchemaLimits) -> Any:
-    """Parse the JSON of a schema and check its shape and size.
+    """Parse the JSON of a schema and check its shape and size; an ``error`` becomes a ``record``.
 
     Args:
         text: Untrusted text.
@@ -200,7 +200,10 @@ class _Walk:
             raise self._error(f"not an Avro schema: {shown(kind)} is not the name of a type")
         if not isinstance(schema.get("logicalType", ""), str):
             raise self._error("not an Avro schema: a logicalType is not a text")
-        if kind in {"record", "error"}:
+        if kind == "error":
+            # Avro's other name for a record, which fastavro decodes in another form.
+            kind = schema["type"] = "record"
+        if kind == "record":
             self._named(schema)
             self._record(schema, depth)
         elif kind == "enum":

@@ -289,7 +289,7 @@ class _Compiler:
         elif kind == "enum":
             first = self.symbols.add(self.keeping.texts) if self.keeping else 0
             self.emit(path, opcodes.ENUM, len(schema["symbols"]), first)
-        elif kind in {"record", "error"}:
+        elif kind == "record":
             self.record(schema, path)
         elif kind == "union":
             self.union(schema, path)

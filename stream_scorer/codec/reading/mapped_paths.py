@@ -93,7 +93,7 @@ class _Search:
         if kind == "union":
             return self._union(schema, depth)
         names, at = self._path[depth:], self._path[:depth]
-        if kind in {"record", "error"}:
+        if kind == "record":
             if not names:
                 return Found((STRUCTURE,), why=_said(at, "is a record, not a single value"))
             key = id(schema), depth
@@ -245,6 +245,18 @@ def _structure(_: Any) -> Leaf:
     return b"", STRUCTURE
 
 
+def _leaf(wire: Wire) -> Taker:
+    expected = _PYTHON[wire.kind]
+
+    def take(value: Any) -> Leaf:
+        # A column of the wrong type would fail for all of its rows.
+        if type(value) is not expected:
+            raise TypeError(f"{type(value).__name__}, not {expected.__name__}")
+        return value, wire
+
+    return take
+
+
 class _Takers:
     """Makes what takes the value at a path; each record type once at each name, as in _Search."""
 
@@ -262,15 +274,14 @@ class _Takers:
         if kind == "null":
             return lambda _: None
         below = depth < len(self._path)
-        if kind in {"record", "error"} and below:
+        if kind == "record" and below:
             key = id(schema), depth
             if key not in self._known:
                 self._known[key] = self._record(schema, depth)
             return self._known[key]
         if below or kind not in _KINDS:
             return _structure
-        wire = wire_of(schema, kind)
-        return lambda value: (value, wire)
+        return _leaf(wire_of(schema, kind))
 
     def _record(self, schema: Any, depth: int) -> Taker:
         name = self._path[depth]
@@ -302,7 +313,7 @@ class _Takers:
 
 _TYPES: Final = {
     **{kind: _PYTHON[wire] for kind, wire in _KINDS.items()},
-    "null": type(None), "record": dict, "error": dict, "map": dict, "array": list,
+    "null": type(None), "record": dict, "map": dict, "array": list,
 }  # fmt: skip
 
 

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Reply = tuple[int, Any]
+Reply = tuple[int, Any] | None
+"""Status and body; None closes the connection without an answer."""
 
 
 @contextmanager
@@ -19,7 +20,11 @@ def answering(reply: Callable[[BaseHTTPRequestHandler], Reply]) -> Iterator[str]
             pass
 
         def do_GET(self) -> None:
-            status, document = reply(self)
+            replied = reply(self)
+            if replied is None:
+                self.close_connection = True
+                return
+            status, document = replied
             body = document if isinstance(document, bytes) else json.dumps(document).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))

@@ -164,7 +164,7 @@ def test_an_id_that_no_registry_gives_is_not_asked_for(schema_id: int) -> None:
 
 
 def test_an_outage_pauses_and_gives_its_tokens_back() -> None:
-    replies = {"answer": (503, b"busy")}
+    replies: dict[str, Reply] = {"answer": (503, b"busy")}
     asked = Asked(lambda _: replies["answer"])
     with answering(asked) as url:
         registry = HttpRegistry(Registry(url=url, lookups_burst=2), Clock())
@@ -210,9 +210,13 @@ def test_a_schema_too_large_to_be_returned_pauses_nothing() -> None:
         assert asked.ids == [7]
 
 
-def test_a_registry_that_only_fails_is_an_outage_while_it_lasts() -> None:
+@pytest.mark.parametrize("answer", ["errors", "nothing"])
+def test_a_registry_that_only_fails_is_an_outage_while_it_lasts(answer: str) -> None:
     clock = Clock()
-    with answering(lambda _: (500, {"error_code": 50001, "message": "store"})) as url:
+    failing: Reply = (500, {"error_code": 50001, "message": "store"})
+    # Without any byte of an answer it is one even if other questions are answered.
+    asked = Asked(lambda _: None)
+    with answering(asked if answer == "nothing" else lambda _: failing) as url:
         registry = HttpRegistry(Registry(url=url), clock)
         for _ in range(20):
             with pytest.raises(RegistryUnavailableError):
@@ -301,11 +305,11 @@ def test_an_answer_that_drips_is_not_waited_for() -> None:
             for _ in range(1_000):
                 request.wfile.write(b" ")
                 time.sleep(0.02)
-        return 200, b""
+        return None
 
     with answering(drip) as url:
         registry = HttpRegistry(Registry(url=url, timeout_seconds=0.3))
-        with pytest.raises(RegistryUnavailableError, match="not complete within"):
+        with pytest.raises(RegistryUnavailableError, match=r"timed out|not complete within"):
             registry.writer_schema(7)
 
 
@@ -321,13 +325,12 @@ def test_a_head_that_drips_is_not_waited_for(sent: bytes) -> None:
         with suppress(ConnectionError):
             while not over.wait(0.02):
                 request.wfile.write(sent)
-        request.close_connection = True
-        return 200, b""
+        return None
 
     with answering(drip) as url:
         registry = HttpRegistry(Registry(url=url, timeout_seconds=0.3))
         begun = time.monotonic()
-        with pytest.raises(RegistryUnavailableError, match="not complete within"):
+        with pytest.raises(RegistryUnavailableError, match=r"timed out|not complete within"):
             registry.writer_schema(7)
         assert time.monotonic() - begun < 20
         over.set()

@@ -20,11 +20,13 @@ from stream_scorer.codec.reading.mapped import (
     open_decoder,
     skipped_rows,
 )
+from stream_scorer.codec.reading.mapped_paths import taker_of
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.validation import validate
 from stream_scorer.core.mapping.mapping import BASE_AMOUNT, EventMapping, mapping_of, parse_events
 from stream_scorer.ports import BytesColumn, RawRecords
+from stream_scorer.registry.definition import parse_definition
 from stream_scorer.registry.sources import reader_schema
 from tests.support.codec.codec_writers import writer_of
 from tests.support.codec.mapped_records import FastavroDecoder, Schemas, case_of
@@ -345,6 +347,33 @@ def test_records_of_several_branches_are_read_by_their_branch() -> None:
         "pay.sum: null, and amount_minor takes none",
         "pay.sum: more digits than the currency's minor unit has",
     )
+
+
+@pytest.mark.parametrize("other", ["record", "error"])
+def test_an_error_type_is_read_as_a_record(other: str) -> None:
+    def payment(kind: str, name: str, id_kind: str) -> dict[str, Any]:
+        return json.loads(schema_of(("id", id_kind), *PAYMENT[1:4])) | {"type": kind, "name": name}
+
+    source = Schemas(
+        json.dumps([payment("record", "A", "long"), payment(other, "B", "string")]),
+        json.dumps(payment("error", "C", "string")),
+    )
+    decoder = MappedDecoder(mapping(), source, PLAN)
+    base = {key: value for key, value in GOOD.items() if key != "shop"}
+    # More records than are quarantined of one batch.
+    payloads = [source.payload(1, ("B", base | {"id": f"T{number}"})) for number in range(20)]
+    payloads += [source.payload(1, ("A", base | {"id": 7})), source.payload(2, base)]
+    decoded = decoder.decode(payloads)
+    assert decoded.rejections.details == ()
+    ids = decoded.records.column("transaction_id").to_pylist()
+    assert sorted(ids) == sorted([f"T{number}" for number in range(20)] + ["7", "T1"])
+
+
+@pytest.mark.parametrize("kind", ["long", "string", "bytes", "boolean"])
+def test_a_value_of_another_type_than_its_schema_is_refused(kind: str) -> None:
+    take = taker_of(parse_definition(json.dumps(kind), "test"), ())
+    with pytest.raises(TypeError, match="float, not"):
+        take(1.5)
 
 
 @pytest.mark.parametrize(
