@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from stream_scorer.codec.reading.decode import ColumnDecoder
-from stream_scorer.codec.reading.foreign_field import open_field_decoder
 from stream_scorer.codec.reading.mapped import EventDecoder, PayloadDecoder, open_decoder
+from stream_scorer.codec.records.foreign_field import open_field_decoder
 from stream_scorer.core.events.batch import EventBatch, Rejections
 from stream_scorer.core.events.fields import fields_of
 from stream_scorer.core.events.plan import Plan

@@ -670,7 +670,7 @@ def test_a_preparation_budget_that_owes_time_prepares_nothing() -> None:
     assert not budget.is_spent()
 
 
-def test_a_preparation_budget_counts_the_schemas_that_others_prepare_again() -> None:
+def test_a_preparation_budget_counts_repeated_schemas() -> None:
     cpu = [0.0]
     budget = PreparationBudget(lambda: 0.0, lambda: cpu[0])
     budget.repeats = 3

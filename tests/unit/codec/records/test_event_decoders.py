@@ -1,6 +1,8 @@
 """Plans with one mapping share its decoder; each record is read by the mapping of its offset."""
 
+import gc
 import json
+import weakref
 from itertools import pairwise
 from typing import Any
 
@@ -123,7 +125,7 @@ def test_a_field_is_read_by_its_own_rule_alone() -> None:
 
 
 @pytest.mark.parametrize("form", ["avro", "json"])
-def test_a_field_is_read_in_the_format_of_the_deciding_plan(form: str) -> None:
+def test_a_field_is_read_in_the_deciding_plans_format(form: str) -> None:
     """The format of the plan that defines the field does not matter, nor which plan came before."""
     source = avro_source()
     one, others = plan_with("one", form), [plan_with("two", other) for other in ("avro", "json")]
@@ -148,23 +150,45 @@ def test_a_time_without_a_unit_is_null_in_json() -> None:
     assert (rows.tolist(), events.records.column(stored).null_count) == ([0, 1], 2)
 
 
-def test_limits_of_the_deciding_plan_hold_for_a_field() -> None:
-    one = plan_with("one", "json")
-    extra = {"name": {"path": "two", "type": "string"}}
+@pytest.mark.parametrize("form", ["avro", "json"])
+def test_limits_of_the_deciding_plan_hold_for_a_field(form: str) -> None:
+    one = plan_with("one", form)
+    extra = {"name": {"path": "id", "type": "string"}}
     others = [
-        plan_from({"string_bytes_max": most, "events": {
-            "record": {"format": "json"}, "fields": FIELDS, "extra": extra}})
+        plan_from({"string_bytes_max": most, "events": {"fields": FIELDS, "extra": extra}})
         for most in (100, 2)
-    ]  # fmt: skip
-    stored = fields_of(others[0])["name"].stored
-    record = RECORD | {"two": "long"}
+    ]
+    stored, source = fields_of(others[0])["name"].stored, avro_source()
+    record = RECORD | {"id": "long"}
+    body = source.payload(1, record) if form == "avro" else json.dumps(record).encode()
     for other in others:
-        batch = raw_of([json.dumps(record).encode()])
-        events, _, _ = EventDecoders(Unasked()).decode(batch, one, {stored: other})
+        events, _, _ = EventDecoders(source).decode(raw_of([body]), one, {stored: other})
         assert events.records.column(stored).to_pylist() == ["long"]
 
 
-def test_a_schema_that_left_the_registry_is_read_from_the_deciding_decoder() -> None:
+def test_the_decoders_of_fields_are_kept_with_the_mapping(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, one, two = avro_source(), plan_with("one", "avro"), plan_with("two", "avro")
+    batch, decoders, parsed = raw_of([source.payload(1, RECORD)]), EventDecoders(source), 0
+    read_by = {fields_of(two)["gross"].stored: two}
+
+    def counted(text: str, *limits: Any, **named: Any) -> Any:
+        nonlocal parsed
+        parsed += 1
+        return parse_definition(text, *limits, **named)
+
+    monkeypatch.setattr(mapped, "parse_definition", counted)
+    for _ in range(2):
+        decoders.decode(batch, one, read_by)
+        assert parsed == 2
+    forgotten = weakref.ref(decoders.of(one))
+    for number in range(9):
+        decoders.decode(batch, plan_from({"currencies": {"EUR": 2}, "events": {
+            "fields": FIELDS | {"device_id": {"constant": str(number)}}}}), read_by)  # fmt: skip
+    gc.collect()
+    assert forgotten() is None
+
+
+def test_a_field_needs_no_schema_that_left_the_registry() -> None:
     source, one, two = avro_source(), plan_with("one", "avro"), plan_with("two", "avro")
     stored = fields_of(two)["gross"].stored
     batch, decoders = raw_of([source.payload(1, RECORD)]), EventDecoders(source)
@@ -193,7 +217,7 @@ def test_no_field_becomes_null_because_its_schema_is_not_found(
     assert found.records.column(stored).to_pylist() == [2.5]
 
 
-def test_fields_take_the_time_of_new_schemas_from_the_deciding_decoder(
+def test_new_schemas_and_their_fields_share_one_budget(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each field prepares each new schema once more: all of that is within one budget."""
