@@ -40,6 +40,10 @@ class RecentSchemas(Generic[Prepared]):
             self._values[schema_id] = value
         return value
 
+    def peek(self, schema_id: int) -> Prepared | None:
+        """Return an id's cached value without marking it as used."""
+        return self._values.get(schema_id)
+
     def keep(self, schema_id: int, value: Prepared, size: int) -> None:
         """Add a value; remove the least recently used ones if necessary.
 

@@ -31,7 +31,6 @@ class BatchReading:
         self._quarantined = quarantined
         self._read_by = read_by
         self._decoded: dict[EventDecoder, DecodedRecords] = {}
-        self._completed: dict[EventDecoder, DecodedRecords] = {}
 
     def __call__(self, plan: Plan) -> DecodedRecords:
         """Return the batch, decoded by a plan's mapping.
@@ -40,16 +39,17 @@ class BatchReading:
             RegistryUnavailableError: A writer schema cannot be fetched now.
         """
         decoder = self._decoders.of(plan)
-        if decoder not in self._completed:
-            decoded = self._decode(decoder)
-            events = self._decoders.with_fields(
-                self._raw, decoded.events, decoded.rows, plan, self._read_by
-            )
-            self._completed[decoder] = replace(decoded, events=events)
-        return self._completed[decoder]
-
-    def _decode(self, decoder: EventDecoder) -> DecodedRecords:
         if decoder not in self._decoded:
-            found = decode_without(decoder, self._raw, self._quarantined, budgeted=True)
-            self._decoded[decoder] = DecodedRecords(*found)
+            self._decoded[decoder] = self._decode(decoder, plan)
         return self._decoded[decoder]
+
+    def _decode(self, decoder: EventDecoder, plan: Plan) -> DecodedRecords:
+        foreign = self._decoders.foreign(plan, self._read_by)
+        found = decode_without(decoder, self._raw, self._quarantined, budgeted=True)
+        decoded = DecodedRecords(*found)
+        if not foreign:
+            return decoded
+        events = self._decoders.with_fields(
+            self._raw, decoded.events, decoded.rows, plan, foreign, budgeted=True
+        )
+        return replace(decoded, events=events)

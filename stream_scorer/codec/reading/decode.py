@@ -86,13 +86,17 @@ class DecodedColumns:
 
 @dataclass(slots=True)
 class Writer:
-    """A writer schema that is prepared for decoding; without a projection fastavro decodes."""
+    """A writer schema that is prepared for decoding; without a projection fastavro decodes.
+
+    ``text`` is its JSON.
+    """
 
     program: DecodeProgram
     schema: Any
     reader: Any
     projection: resolve.Projection | None
     steps_per_byte: int
+    text: str
 
 
 class ColumnDecoder:
@@ -105,6 +109,9 @@ class ColumnDecoder:
         plan_limits: The limits on record, string and array size.
         same_name: Whether a writer schema must have the full name of the reader schema, as in our
             own topics.
+
+    Attributes:
+        budget: The time for new schemas.
 
     Raises:
         SchemaError: The reader schema is not such a record.
@@ -126,7 +133,12 @@ class ColumnDecoder:
         self._plain_reader = self._reader.plain()
         self._limits = SchemaLimits.of(plan_limits)
         self._writers: RecentSchemas[Writer | str] = RecentSchemas()
-        self._budget = PreparationBudget()
+        self.budget = PreparationBudget()
+
+    def text_of(self, schema_id: int) -> str | None:
+        """Return the JSON of a writer schema that is prepared; None if it is not kept."""
+        writer = self._writers.peek(schema_id)
+        return writer.text if isinstance(writer, Writer) else None
 
     def decode(
         self, values: BytesColumn | Iterable[bytes | None], *, budgeted: bool = False
@@ -252,28 +264,32 @@ class ColumnDecoder:
         if new:
             new.sort(key=lambda group: -len(group[1]))
             asked = [schema_id for schema_id, _ in new]
-            texts = look_up(self._source, asked, budgeted=budgeted)
+            texts = self._texts_of(asked, budgeted=budgeted)
             found |= self._prepared(texts, budgeted=budgeted)
             for schema_id, _ in groups:
                 self._writers.find(schema_id)
         return found
+
+    def _texts_of(self, ids: list[int], *, budgeted: bool) -> dict[int, str | SchemaError]:
+        """Return the JSON of new schemas, as :func:`~stream_scorer.registry.sources.look_up`."""
+        return look_up(self._source, ids, budgeted=budgeted)
 
     def _prepared(
         self, texts: Mapping[int, str | SchemaError], *, budgeted: bool
     ) -> dict[int, Writer | str | SchemaError]:
         """Prepare new schemas, the shortest first, within the budget if there is one."""
         found: dict[int, Writer | str | SchemaError] = {}
-        self._budget.begin()
+        self.budget.begin()
         for schema_id, text in sorted(
             texts.items(), key=lambda each: len(each[1]) if isinstance(each[1], str) else 0
         ):
             if isinstance(text, SchemaError):
                 found[schema_id] = text
-            elif budgeted and self._budget.is_spent():
+            elif budgeted and self.budget.is_spent():
                 found[schema_id] = _not_prepared(schema_id)
             else:
                 found[schema_id] = self._kept(schema_id, text)
-        self._budget.end()
+        self.budget.end()
         return found
 
     def _kept(self, schema_id: int, text: str) -> Writer | str:
@@ -314,6 +330,7 @@ class ColumnDecoder:
             fastavro.parse_schema(resolve.adapted(self._plain_reader, plain), _force=True),
             projection,
             opcodes.STEPS_PER_BYTE if projection else opcodes.SURE_STEPS_PER_BYTE,
+            text,
         )
 
 
@@ -324,13 +341,17 @@ class TransactionDecoder:
         source: Returns writer schemas by id.
         plan: The limits on sizes.
         directory: The folder of this project's schemas.
+
+    Attributes:
+        columns: Decodes the payloads alone.
+        plan: The plan.
     """
 
     def __init__(
         self, source: SchemaSource, plan: Plan, directory: Path = SCHEMAS_DIRECTORY
     ) -> None:
-        self._decoder = ColumnDecoder(source, reader_schema("transaction.v1", directory), plan)
-        self._plan = plan
+        self.columns = ColumnDecoder(source, reader_schema("transaction.v1", directory), plan)
+        self.plan = plan
 
     def decode(
         self, raw: RawRecords, *, budgeted: bool = False
@@ -348,7 +369,7 @@ class TransactionDecoder:
             RegistryUnavailableError: A writer schema is unavailable at the moment; nothing is
                 decoded.
         """
-        return with_sources(self._decoder.decode(raw.values, budgeted=budgeted), raw, self._plan)
+        return with_sources(self.columns.decode(raw.values, budgeted=budgeted), raw, self.plan)
 
 
 def with_sources(

@@ -57,6 +57,16 @@ _WHY_MOST: Final = 300
 class EventDecoder(Protocol):
     """Decodes polled records into transactions; the interface that the transaction loop needs."""
 
+    @property
+    def columns(self) -> "PayloadDecoder":
+        """Decodes the payloads alone."""
+        ...
+
+    @property
+    def plan(self) -> Plan:
+        """The mapping, currencies and limits on sizes."""
+        ...
+
     def decode(
         self, raw: RawRecords, *, budgeted: bool = False
     ) -> tuple[EventBatch, Int64, Rejections]:
@@ -135,14 +145,14 @@ class _Mapped:
     """Adds the records' partitions, offsets and timestamps to decoded columns."""
 
     def __init__(self, columns: PayloadDecoder, plan: Plan) -> None:
-        self._columns = columns
-        self._plan = plan
+        self.columns = columns
+        self.plan = plan
 
     def decode(
         self, raw: RawRecords, *, budgeted: bool = False
     ) -> tuple[EventBatch, Int64, Rejections]:
-        decoded = self._columns.decode(raw.values, budgeted=budgeted)
-        return with_sources(decoded, raw, self._plan)
+        decoded = self.columns.decode(raw.values, budgeted=budgeted)
+        return with_sources(decoded, raw, self.plan)
 
 
 class _Converting:
@@ -150,6 +160,8 @@ class _Converting:
 
     def __init__(self, native: TransactionDecoder, mapping: EventMapping, plan: Plan) -> None:
         self._native = native
+        self.columns = native.columns
+        self.plan = plan
         self._base = BaseAmounts(mapping, plan.currencies, plan.amount_minor_max)
 
     def decode(
@@ -225,6 +237,7 @@ class MappedDecoder(ColumnDecoder):
             None,
             None,
             opcodes.STEPS_PER_BYTE if stored else opcodes.SURE_STEPS_PER_BYTE,
+            text,
             stored,
             _takers(definition, places),
         )

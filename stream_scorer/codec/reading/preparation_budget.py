@@ -21,6 +21,9 @@ class PreparationBudget:
     Args:
         clock: Returns seconds; only differences matter.
         cpu: Returns the CPU seconds of the calling thread.
+
+    Attributes:
+        repeats: How many other decoders prepare each schema once more. Their time counts, too.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class PreparationBudget:
         self._filled = clock()
         self._began = 0.0
         self._most = 0.0
+        self.repeats = 0
 
     def begin(self) -> None:
         """Begin to prepare the schemas of a batch."""
@@ -41,12 +45,18 @@ class PreparationBudget:
         self._left = min(BURST_SECONDS, self._left + (now - self._filled) * RATE)
         self._filled = now
         self._began = self._cpu()
-        self._most = max(self._left, BATCH_SECONDS)
+        self._most = max(self._left, BATCH_SECONDS) if self._left >= 0 else 0.0
 
     def is_spent(self) -> bool:
         """Whether the batch may prepare no more schemas."""
-        return self._cpu() - self._began >= self._most
+        return (self._cpu() - self._began) * (1 + self.repeats) >= self._most
 
-    def end(self) -> None:
-        """Subtract what the batch has spent."""
-        self._left = max(self._left - (self._cpu() - self._began), 0.0)
+    def end(self, *, owed: bool = False) -> None:
+        """Subtract what the batch has spent.
+
+        Args:
+            owed: Whether the budget may become negative. Until it is not, later batches may prepare
+                no schema, not even within ``BATCH_SECONDS``.
+        """
+        left = self._left - (self._cpu() - self._began)
+        self._left = left if owed else max(left, min(self._left, 0.0))

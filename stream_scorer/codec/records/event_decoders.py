@@ -8,25 +8,19 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from stream_scorer.codec.reading.mapped import (
-    EventDecoder,
-    JsonDecoder,
-    MappedDecoder,
-    PayloadDecoder,
-    open_decoder,
-)
+from stream_scorer.codec.reading.decode import ColumnDecoder
+from stream_scorer.codec.reading.mapped import EventDecoder, PayloadDecoder, open_decoder
+from stream_scorer.codec.records.foreign_field import open_field_decoder
 from stream_scorer.core.events.batch import EventBatch, Rejections
-from stream_scorer.core.events.extras import COLUMN_TYPES
 from stream_scorer.core.events.fields import fields_of
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.ports import BytesColumn, Int64, RawRecords
+from stream_scorer.ports import Int64, RawRecords
 from stream_scorer.registry.sources import SchemaSource
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
+_NONE: Final[Mapping[str, Plan]] = {}
 _KEPT: Final = 8
 """Maximum number of plans whose decoders are kept."""
-_FIELDS_KEPT: Final = 64
-"""Maximum number of extra fields whose own decoders are kept."""
 
 
 class EventDecoders:
@@ -41,7 +35,7 @@ class EventDecoders:
         self._source = source
         self._directory = directory
         self._open: list[tuple[Plan, EventDecoder]] = []
-        self._fields: list[tuple[tuple[str, str], PayloadDecoder]] = []
+        self._fields: dict[EventDecoder, dict[str, PayloadDecoder]] = {}
 
     def of(self, plan: Plan) -> EventDecoder:
         """Return the decoder of a plan's mapping; plans that read alike share one."""
@@ -62,10 +56,33 @@ class EventDecoders:
         Args:
             raw: The records.
             plan: The plan whose mapping reads them.
-            read_by: As for :meth:`with_fields`.
+            read_by: As for :meth:`foreign`.
+
+        Raises:
+            RegistryUnavailableError: A writer schema cannot be fetched now.
         """
+        foreign = self.foreign(plan, read_by)
         events, rows, undecodable = self.of(plan).decode(raw)
-        return self.with_fields(raw, events, rows, plan, read_by), rows, undecodable
+        return self.with_fields(raw, events, rows, plan, foreign), rows, undecodable
+
+    def foreign(self, plan: Plan, read_by: Mapping[str, Plan]) -> Mapping[str, Plan]:
+        """Return the extra fields that rings keep and a plan does not define.
+
+        From then on, the budget for new schemas of the plan's decoder counts that each schema is
+        prepared once more for each of them.
+
+        Args:
+            plan: The plan.
+            read_by: Extra fields that rings keep, each with a plan that defines it.
+        """
+        if not read_by or all(self._alike(other, plan) for other in read_by.values()):
+            return _NONE
+        own = {each.stored for each in fields_of(plan).values()}
+        found = {stored: other for stored, other in read_by.items() if stored not in own}
+        columns = self.of(plan).columns
+        if isinstance(columns, ColumnDecoder):
+            columns.budget.repeats = len(found)
+        return found
 
     def with_fields(
         self,
@@ -73,67 +90,57 @@ class EventDecoders:
         events: EventBatch,
         rows: Int64,
         plan: Plan,
-        read_by: Mapping[str, Plan],
+        foreign: Mapping[str, Plan],
+        *,
+        budgeted: bool = False,
     ) -> EventBatch:
         """Return events with columns for the fields that rings keep and their plan does not define.
 
         So rings keep a field as each plan defines it, whichever plan decides. Such a field is read
-        by its own rule alone: the definition and the record determine the value, not the rest of
-        the plan that defines it, and no time budget. It is null if the rule cannot read the record,
-        or is for another format of records.
+        by its own rule alone, in the format and within the limits of the plan that decides. So the
+        definition, the record and the deciding plan determine the value, and no time budget or
+        state of the registry. It is null if the rule cannot read the record.
 
         Args:
             raw: The records.
             events: n transactions, decoded from some of them.
             rows: int64[n], the rows of their records, ascending.
             plan: The plan whose mapping read them.
-            read_by: Extra fields that rings keep, each with a plan that defines it.
+            foreign: The fields, as :meth:`foreign` returns them.
+            budgeted: Whether the time for new schemas is subtracted from the budget of the plan's
+                decoder until that is negative. Values do not depend on it.
+
+        Raises:
+            RegistryUnavailableError: A writer schema cannot be fetched now, although the plan's
+                decoder had it.
         """
-        if not read_by or all(self._alike(other, plan) for other in read_by.values()):
+        if not foreign:
             return events
-        own = {each.stored for each in fields_of(plan).values()}
-        records = events.records
-        for stored, other in read_by.items():
-            if stored not in own:
-                values = self._values(raw.values.take(rows), stored, other, plan)
-                records = records.append_column(stored, values)
+        records, values = events.records, raw.values.take(rows)
+        decoders = self._field_decoders(plan, foreign)
+        for stored, decoder in decoders.items():
+            decoded = decoder.decode(values, budgeted=budgeted)
+            at = _rows_in(decoded.rows, np.arange(len(rows)))
+            records = records.append_column(stored, decoded.records.column(0).take(at))
         return replace(events, records=records)
 
     def _alike(self, one: Plan, other: Plan) -> bool:
         """Return whether two plans share a decoder; mappings are compared the first time only."""
         return one is other or self.of(one) is self.of(other)
 
-    def _values(self, records: BytesColumn, stored: str, other: Plan, plan: Plan) -> pa.Array:
-        """Return the values of another plan's extra field in n decoded records."""
-        format_ = _format(plan)
-        if _format(other) != format_:
-            return pa.nulls(len(records), COLUMN_TYPES[stored.split(":")[1]])
-        key = stored, format_
-        found = next((each for each in self._fields if each[0] == key), None)
-        if found is None:
-            found = key, _rule_decoder(self._source, other, stored, format_, self._directory)
-        self._fields = [found, *(each for each in self._fields if each is not found)][:_FIELDS_KEPT]
-        decoded = found[1].decode(records)
-        at = _rows_in(decoded.rows, np.arange(len(records)))
-        return decoded.records.column(0).take(at)
-
-
-def _format(plan: Plan) -> str:
-    return str(plan.events.get("record", {}).get("format", "avro"))
-
-
-def _rule_decoder(
-    source: SchemaSource, plan: Plan, stored: str, format_: str, directory: Directory
-) -> PayloadDecoder:
-    """Return the decoder of one extra field of a plan with a mapping."""
-    mapping = plan.mapping
-    assert mapping is not None  # noqa: S101 only a mapping defines extra fields
-    name = stored.partition(":")[0]
-    rules = tuple(rule for rule in mapping.extras if rule.column == name)
-    alone = replace(mapping, fields=(), extras=rules, where=(), rates={}, labels=None)
-    if format_ == "json":
-        return JsonDecoder(alone, plan)
-    return MappedDecoder(alone, source, plan, directory)
+    def _field_decoders(self, plan: Plan, foreign: Mapping[str, Plan]) -> dict[str, PayloadDecoder]:
+        """Return the decoder of each field, in the given order; others are forgotten."""
+        main = self.of(plan)
+        known = self._fields.get(main, {})
+        found = {
+            stored: known.get(stored)
+            or open_field_decoder(main, self._source, stored, other, self._directory)
+            for stored, other in foreign.items()
+        }
+        in_use = {decoder for _, decoder in self._open}
+        kept = {each: fields for each, fields in self._fields.items() if each in in_use}
+        self._fields = {**kept, main: found}
+        return found
 
 
 def _rows_in(places: Int64, rows: Int64) -> pa.Array:

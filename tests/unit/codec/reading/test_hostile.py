@@ -599,7 +599,7 @@ def test_schema_preparation_takes_at_most_its_budget_per_batch(
     decoders = [ColumnDecoder(Source(*texts), READER, Plan()) for _ in range(2)]
     budget = PreparationBudget(lambda: 0.0, lambda: cpu[0])
     for decoder in decoders:
-        decoder._budget = budget
+        decoder.budget = budget
 
     def batch(last: int) -> list[bytes]:
         return [b"\0" + number.to_bytes(4, "big") + BODY for number in range(1, last + 1)]
@@ -648,3 +648,34 @@ def test_a_preparation_budget_refills_and_each_batch_has_some() -> None:
         cpu[0] += 0.002
         assert budget.is_spent()
         budget.end()
+
+
+def test_a_preparation_budget_that_owes_time_prepares_nothing() -> None:
+    now, cpu = [0.0], [0.0]
+    budget = PreparationBudget(lambda: now[0], lambda: cpu[0])
+
+    def spend(seconds: float, *, owed: bool) -> None:
+        budget.begin()
+        cpu[0] += seconds
+        budget.end(owed=owed)
+
+    spend(BURST_SECONDS + 1.0, owed=True)
+    # What is not owed does not change the debt.
+    spend(5.0, owed=False)
+    now[0] = 1.0 / RATE - 0.01
+    budget.begin()
+    assert budget.is_spent()
+    now[0] += 0.02
+    budget.begin()
+    assert not budget.is_spent()
+
+
+def test_a_preparation_budget_counts_repeated_schemas() -> None:
+    cpu = [0.0]
+    budget = PreparationBudget(lambda: 0.0, lambda: cpu[0])
+    budget.repeats = 3
+    budget.begin()
+    cpu[0] = BURST_SECONDS / 4 - 0.001
+    assert not budget.is_spent()
+    cpu[0] += 0.002
+    assert budget.is_spent()
