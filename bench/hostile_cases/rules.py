@@ -47,7 +47,7 @@ RULES: Final[dict[str, tuple[str, str]]] = {
     "inflated": (_BATCHES, "it skips no later record that can be read"),
     "labels": (_OWN, "There is no label. The profiler counts the record by reason"),
     "own-memory": (_OWN, "Each process keeps the newest 1,000 refused records, without body"),
-    "own-windows": (_OWN, "The monitor has at most 10,000 open windows. Of more, those that"),
+    "own-windows": (_OWN, "The monitor has at most 10,000 open windows. If there are more, the"),
     "own-counts": (_OWN, "the controller also skip counts that no batch can have"),
     "plans": (_OWN, "It is listed in `rollout history` and changes nothing"),
     "plan-file": (_BUNDLES, "an unknown key, a value of the wrong type or out of its range"),
