@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from stream_scorer.codec.records.decisions import DecisionDecoder
 from stream_scorer.core.decision.routing import Version
 from stream_scorer.errors import SchemaError
+from stream_scorer.kafka.loop.patient_read import read_patiently
 from stream_scorer.kafka.reading.topic_follower import TopicFollower
 from stream_scorer.ports import RawRecords
 from stream_scorer.registry.sources import SchemaSource
@@ -196,7 +198,8 @@ def recorded(settings: Settings, registry: SchemaSource, progress: Progress) -> 
             raw = reader.poll_to_end(_RECORDS, _POLL_SECONDS)
             progress(topic, whole - reader.left, whole)
             if raw is not None:
-                yield Published(decoder.decode(raw), raw.partition, cut)
+                decisions = read_patiently(partial(decoder.decode, raw))
+                yield Published(decisions, raw.partition, cut)
     finally:
         reader.close()
 

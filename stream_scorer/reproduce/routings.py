@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.errors import RolloutError, SettingsError
+from stream_scorer.kafka.loop.patient_read import read_patiently
 from stream_scorer.kafka.topics.offsets import admin, partitions
 from stream_scorer.registry.sources import open_registry
 from stream_scorer.rollout.log.activation_log import ActivationLog
@@ -39,7 +40,7 @@ class RecordedRoutings:
             activations.close()
 
     def _read(self, activations: ActivationLog) -> None:
-        activations.read_all()
+        read_patiently(activations.read_all)
         for partition in activations.last():
             timeline = activations.timeline(partition)
             for offset, revision in timeline:
@@ -95,7 +96,7 @@ def recorded_revisions(settings: Settings) -> dict[int, Routing]:
         return {}
     control = ControlLog(settings)
     try:
-        control.refresh()
+        read_patiently(control.refresh)
         return control.log.routings
     finally:
         control.close()

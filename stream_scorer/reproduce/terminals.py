@@ -10,6 +10,7 @@ from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.core.terminals.history import Delayed
+from stream_scorer.kafka.loop.patient_read import read_patiently
 from stream_scorer.kafka.reading.topic_follower import TopicFollower
 from stream_scorer.registry.sources import SchemaSource, reader_schema
 from stream_scorer.settings import Settings
@@ -107,4 +108,4 @@ class RecordedTerminals:
 def _read_all(topic: TopicFollower, reading: TerminalReading) -> None:
     topic.mark_end(stable=False)
     while topic.left:
-        reading.step_to_end(_POLL_SECONDS)
+        read_patiently(lambda: reading.step_to_end(_POLL_SECONDS))

@@ -9,6 +9,7 @@ from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.codec.records.record_key import KeyReader, refuse_unkeyed
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.decision.observe import PartitionRings
+from stream_scorer.kafka.loop.patient_read import read_patiently
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.kafka.loop.source import KafkaSource
 from stream_scorer.kafka.loop.transaction import TransactionLoop
@@ -148,7 +149,7 @@ def _followed(
     """Wait for a rollout plan, and load its versions."""
     recorded = ActivationLog(settings, registry, listener)
     recorded.mark_end()
-    while not recorded.read():
+    while not read_patiently(recorded.read, listener):
         pass
 
     def loaded(bundle: Bundle) -> None:

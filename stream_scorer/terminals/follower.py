@@ -20,9 +20,9 @@ from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.core.terminals.history import Delayed, TerminalTable
-from stream_scorer.errors import StateError
+from stream_scorer.errors import RegistryUnavailableError, StateError, UnavailableError
 from stream_scorer.kafka.reading.topic_follower import TopicFollower
-from stream_scorer.ports import Int64, RawRecords
+from stream_scorer.ports import Int64, Paused, RawRecords
 from stream_scorer.telemetry import (
     DependencyBack,
     DependencyUnavailable,
@@ -49,6 +49,7 @@ class TerminalReading:
         listener: Notified of skipped records.
 
     Attributes:
+        polled: Records that are not added yet; None for none.
         first_marks: The first watermark of each partition that has one, ms.
     """
 
@@ -62,43 +63,67 @@ class TerminalReading:
         self._listener = listener
         self.table = TerminalTable()
         self._decoder = decoder
+        self.polled: RawRecords | None = None
         self._marks = dict.fromkeys(topic.partitions, _NEVER)
         self.first_marks: dict[int, int] = {}
 
+    @property
+    def left(self) -> int:
+        """Number of offsets before the noted end, and of polled records that are not added yet."""
+        return self.topic.left + (0 if self.polled is None else len(self.polled))
+
     def step(self, wait: float) -> bool:
-        """Add the records that arrive within ``wait`` seconds; return whether there were any."""
-        raw = self.topic.poll(_RECORDS, wait)
-        if raw is not None:
-            self._add(raw)
-        return raw is not None
+        """Add the records that arrive within ``wait`` seconds; return whether there were any.
+
+        After an error, the next call adds what was polled.
+
+        Raises:
+            RegistryUnavailableError: A writer schema cannot be fetched now.
+            StateError: The topic has more partitions now, so some rows are not read.
+            UnavailableError: The topic is gone or may not be read; or, with records polled, the
+                broker does not answer how many partitions there are.
+        """
+        if self.polled is None:
+            self.polled = self.topic.poll(_RECORDS, wait)
+        return self._add_polled()
 
     def step_to_end(self, wait: float) -> None:
         """As :meth:`step`, for a caller that reads to the noted end and has nothing else to do.
 
         Raises:
-            UnavailableError: No offset could be read for 30 s.
+            StateError: As :meth:`step`.
+            UnavailableError: As :meth:`step`; or no offset could be read for 30 s.
         """
-        raw = self.topic.poll_to_end(_RECORDS, wait)
-        if raw is not None:
-            self._add(raw)
+        if self.polled is None:
+            self.polled = self.topic.poll_to_end(_RECORDS, wait)
+        self._add_polled()
 
-    def _add(self, raw: RawRecords) -> None:
-        decoded = self._decoder.decode(raw.values)
+    def _add_polled(self) -> bool:
+        if self.polled is None:
+            return False
+        self._add(self.polled)
+        self.polled = None
+        return True
+
+    def _add(self, polled: RawRecords) -> None:
+        raw, decoded = polled, self._decoder.decode(polled.values)
         if len(decoded.rejections):
-            self._skip(raw, decoded.rejections.rows, decoded.rejections.details[0])
             raw = raw.where(_chosen(len(raw), decoded.rows))
         records = decoded.records
         terminal = records.column("terminal_id")
         when: Int64 = np.asarray(records.column("event_time").view("int64"))
         is_row = np.asarray(terminal.is_valid().to_numpy(zero_copy_only=False), np.bool_)
+        marks = np.flatnonzero(~is_row)
+        counts = np.asarray(records.column("partitions"), np.int64)
+        if len(marks) and counts[marks].max() > len(self._marks):
+            # Nothing that fails may come after the first change: these records are tried again.
+            marks = self._true_marks(raw, marks, counts)
+        if len(decoded.rejections):
+            self._skip(polled, decoded.rejections.rows, decoded.rejections.details[0])
         rows = np.flatnonzero(is_row)
         if len(rows):
             fraud = np.asarray(records.column("fraud").to_numpy(zero_copy_only=False), np.bool_)
             self.table.add(terminal.take(rows), when[rows], fraud[rows])
-        marks = np.flatnonzero(~is_row)
-        counts = np.asarray(records.column("partitions"), np.int64)
-        if len(marks) and counts[marks].max() > len(self._marks):
-            marks = self._true_marks(raw, marks, counts)
         for partition, mark in zip(
             raw.partition[marks].tolist(), when[marks].tolist(), strict=True
         ):
@@ -111,6 +136,7 @@ class TerminalReading:
 
         Raises:
             StateError: The topic has more partitions now, so some rows are not read.
+            UnavailableError: The broker does not answer.
         """
         now = len(self.topic.partitions_now())
         if now > len(self._marks):
@@ -194,6 +220,9 @@ class TerminalFollower:
 
         Call it when all partitions' rings are restored: they determine which rows are needed. Until
         it returns True, the table serves the partitions that were ready before.
+
+        Raises:
+            Paused: The registry or the broker is unavailable; what was polled is kept.
         """
         # A partition that waits for this is not idle, however long it takes.
         self._moved.clear()
@@ -202,10 +231,10 @@ class TerminalFollower:
             self._coming.table.evict(needed)
             self._coming.topic.mark_end()
         reading = self._live if self._coming is None else self._coming
-        if reading.topic.left:
+        if reading.left:
             self._read(reading, _STEP_SECONDS)
             self.evict()
-        if reading.topic.left:
+        if reading.left:
             return False
         if self._coming is not None:
             self._live.topic.close()
@@ -230,6 +259,9 @@ class TerminalFollower:
         After a wait without success, no batch waits again until the missing rows have arrived. The
         batches are decided with the rows that are there, and their decisions are flagged. Otherwise
         a profiler with a lag would delay every batch.
+
+        Raises:
+            Paused: As :meth:`catch_up`.
         """
         self._read(self._live, 0.0)
         self._forget_missing()
@@ -324,11 +356,19 @@ class TerminalFollower:
             )
 
     def _read(self, reading: TerminalReading, wait: float) -> None:
-        if reading.step(wait) or self._left != reading.topic.left:
+        try:
+            added = reading.step(wait)
+        except RegistryUnavailableError as error:
+            raise Paused("registry", str(error)) from error
+        except UnavailableError as error:
+            if reading.polled is None:
+                raise
+            raise Paused("kafka", str(error)) from error
+        if added or self._left != reading.left:
             self._tell()
 
     def _tell(self) -> None:
-        self._left = (self._live if self._coming is None else self._coming).topic.left
+        self._left = (self._live if self._coming is None else self._coming).left
         watermark = self.table.watermark
         self._listener(
             TerminalsRead(len(self.table), None if watermark == _NEVER else watermark, self._left)

@@ -16,6 +16,7 @@ from stream_scorer.core.decision.routing import Routing
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import RegistryUnavailableError, UnavailableError
+from stream_scorer.kafka.loop.patient_read import read_patiently
 from stream_scorer.kafka.topics.groups import committed_offsets
 from stream_scorer.kafka.topics.offsets import admin, partitions
 from stream_scorer.ports import Int64, Paused, RawRecords
@@ -172,9 +173,9 @@ def followed_mappings(
         listener(RolloutNotVisible(hidden))
         return None
     control = ControlLog(settings)
-    control.refresh()
+    read_patiently(control.refresh, listener)
     activations = ActivationLog(settings, registry)
-    activations.read_all()
+    read_patiently(activations.read_all, listener)
 
     def routings() -> Mapping[int, Routing]:
         control.poll(0.0)

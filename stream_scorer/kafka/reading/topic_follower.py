@@ -2,6 +2,7 @@
 
 from confluent_kafka import KafkaError
 
+from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.client.consumer import ConsumerError
 from stream_scorer.kafka.reading.read_limit import ReadLimit
 from stream_scorer.kafka.reading.unreadable_batches import PassingConsumer
@@ -38,6 +39,7 @@ class TopicFollower:
         self._next = dict(self.first)
         self._end: dict[int, int] = {}
         self._limit = ReadLimit(topic, self._end)
+        self._refusal: UnavailableError | None = None
         self._consumer = PassingConsumer(
             client_options.reader(kafka, f"{kafka.group}-{reader}"), topic
         )
@@ -73,15 +75,24 @@ class TopicFollower:
         """Return up to ``maximum`` records, or None if there are none for ``wait`` seconds.
 
         Raises:
-            UnavailableError: The topic is gone or may not be read.
+            UnavailableError: The topic is gone or may not be read. What was polled with this error
+                is returned before it is raised.
         """
+        refusal, self._refusal = self._refusal, None
+        if refusal is not None:
+            raise refusal
         polled = self._consumer.poll(maximum, wait, 0.0)
         raw = polled.records
         if raw is not None:
             self._next |= raw.next_offsets()
         # An end event among records means the end after them.
         for failure in polled.failures:
-            self._judge(failure)
+            try:
+                self._judge(failure)
+            except UnavailableError as error:
+                if raw is None:
+                    raise
+                self._refusal = error
         return raw
 
     def poll_to_end(self, maximum: int, wait: float) -> RawRecords | None:

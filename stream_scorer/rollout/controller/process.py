@@ -15,6 +15,7 @@ from confluent_kafka.admin import OffsetSpec
 from stream_scorer.errors import RegistryUnavailableError, RolloutError, UnavailableError
 from stream_scorer.kafka.loop.leader import Leadership
 from stream_scorer.kafka.loop.merged_topics import MergedSource
+from stream_scorer.kafka.loop.patient_read import read_patiently
 from stream_scorer.kafka.loop.work_interface import Outage
 from stream_scorer.kafka.topics.offsets import admin, offsets, partitions
 from stream_scorer.models.bundles.bundle import Manifest, read_manifest
@@ -68,6 +69,7 @@ class ControllerLoop:
         self._audit = open_audit(settings.audit)
         with ExitStack() as opened:
             self._log = opened.enter_context(closing(ControlLog(settings)))
+            read_patiently(self._log.refresh, listener)
             found = partitions(admin(kafka), kafka, topics)
             decided, shadowed, summed, labelled = (len(found[topic]) for topic in topics)
             controlling = Controlling(

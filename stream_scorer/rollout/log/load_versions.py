@@ -14,6 +14,7 @@ from stream_scorer.core.decision.routing import Routing, Version
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import Engine
 from stream_scorer.errors import ModelError, UnavailableError
+from stream_scorer.kafka.loop.patient_read import read_patiently
 from stream_scorer.kafka.loop.work_interface import Outage
 from stream_scorer.models.bundles.loader import Bundle, load_bundle, models_under
 from stream_scorer.models.bundles.trust import trust_of
@@ -109,10 +110,10 @@ class LiveVersions:
             StreamScorerError: The log cannot be followed.
         """
         self._wanted.update(active)
-        self._log.refresh()
+        read_patiently(self._log.refresh, self._listener)
         while not self._log.log.routings:
             self._listener(PlanAwaited())
-            self._log.poll(_POLL_SECONDS)
+            read_patiently(lambda: self._log.poll(_POLL_SECONDS), self._listener)
         self._listener(PlanAwaited(over=True))
         if self._warm is not None:
             bundle = self._bundle(self._warm)

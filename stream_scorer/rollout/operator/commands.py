@@ -9,6 +9,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer.errors import RolloutError, SettingsError, StreamScorerError
+from stream_scorer.kafka.loop.patient_read import read_patiently
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.operator.reports import entry_document, progress_document, said
 from stream_scorer.rollout.plan.command_kinds import BODIES, CommandKind
@@ -29,7 +30,7 @@ def control_log(settings: Settings) -> Iterator[ControlLog]:
     """Open the control log, read to its end; raises as :class:`ControlLog`."""
     log = ControlLog(settings)
     try:
-        log.refresh()
+        read_patiently(log.refresh)
         yield log
     finally:
         log.close()

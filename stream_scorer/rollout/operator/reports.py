@@ -10,6 +10,7 @@ from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.errors import ModelError, SchemaError, SettingsError, UnavailableError
 from stream_scorer.kafka.loop.control_topic import KeptTopic
+from stream_scorer.kafka.loop.patient_read import read_patiently
 from stream_scorer.kafka.topics.offsets import admin, partitions
 from stream_scorer.models.bundles.loader import check_version
 from stream_scorer.models.bundles.trust import trust_of
@@ -102,7 +103,7 @@ def history(settings: Settings) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     log = ControlLog(settings, on_record=lambda entry: found.append(entry_document(entry)))
     with closing(log):
-        log.refresh()
+        read_patiently(log.refresh)
     return found
 
 

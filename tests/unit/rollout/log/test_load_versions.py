@@ -10,11 +10,18 @@ import pytest
 from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import Engine
+from stream_scorer.errors import RegistryUnavailableError
+from stream_scorer.kafka.loop import patient_read
 from stream_scorer.models.bundles.loader import Bundle, models_under
 from stream_scorer.rollout.log import load_versions
 from stream_scorer.rollout.log.load_versions import LiveVersions
 from stream_scorer.settings import Models, Settings
-from stream_scorer.telemetry import Event, RevisionRefused
+from stream_scorer.telemetry import (
+    DependencyBack,
+    DependencyUnavailable,
+    Event,
+    RevisionRefused,
+)
 from tests.support.faults.process import wait_until
 from tests.support.rollout.mapped_extras import VERSION, plan_of, revision, write_model
 from tests.support.rollout.written_log import Log
@@ -97,6 +104,23 @@ def test_after_a_restart_rings_keep_both_definitions(
     assert versions.fleet.features.engine.fields == fleet.features.engine.fields
     assert versions.fleet.read_by.keys() == fleet.read_by.keys()
     rings.adopt(versions.fleet.features)
+
+
+def test_a_registry_that_fails_at_the_start_is_waited_for(
+    log: Log, told: list[Event], start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refresh, failures = log.refresh, iter(range(3))
+
+    def failing() -> None:
+        if next(failures, None) is not None:
+            raise RegistryUnavailableError("registry: HTTP 500")
+        refresh()
+
+    monkeypatch.setattr(patient_read, "_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(log, "refresh", failing)
+    log.add(revision(1, OLD))
+    assert shown(start()) == [1]
+    assert [type(each) for each in told[:2]] == [DependencyUnavailable, DependencyBack]
 
 
 def test_a_plan_without_the_extra_field_is_refused(log: Log, start: Start) -> None:

@@ -1,0 +1,170 @@
+"""A scorer waits for a row's schema or for the topic's partitions, and then has every row once."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from stream_scorer.codec.reading.decode import ColumnDecoder
+from stream_scorer.codec.records.record import RecordCodec
+from stream_scorer.core.decision.observe import PartitionRings
+from stream_scorer.core.events.batch import EventBatch
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.features.compile import compile_features
+from stream_scorer.errors import RegistryUnavailableError, UnavailableError
+from stream_scorer.ports import BytesColumn, Paused, RawRecords
+from stream_scorer.registry.sources import FileRegistry, reader_schema
+from stream_scorer.settings import SCHEMAS_DIRECTORY
+from stream_scorer.telemetry import Event, RecordsSkipped
+from stream_scorer.terminals.follower import TerminalFollower
+
+HOUR = 3_600_000
+PLAN = Plan(terminal_wait_ms=0)
+FEATURES = (
+    {"name": "COUNT", "kind": "count", "window": "14d", "key": "terminal_id", "delay": "7d"},
+)
+SCHEMA = reader_schema("terminal-profile.v1")
+ELSEWHERE = 4_711
+"""The id of another writer's copy of the schema."""
+
+
+class Registry(FileRegistry):
+    """The shipped schemas, and the rows' under another id unless the registry fails for it."""
+
+    def __init__(self) -> None:
+        super().__init__(SCHEMAS_DIRECTORY)
+        self.fails = True
+
+    def writer_schema(self, schema_id: int) -> str:
+        if schema_id != ELSEWHERE:
+            return super().writer_schema(schema_id)
+        if self.fails:
+            raise RegistryUnavailableError("registry: HTTP 500")
+        return SCHEMA
+
+
+class Topic:
+    """A ``TopicFollower`` of one partition: each record is polled once, all at the same time."""
+
+    topic = "terminal-profiles"
+    partitions = (0,)
+
+    def __init__(self, values: list[bytes]) -> None:
+        self._coming = values
+        self._marked = False
+        self.answers = True
+
+    def mark_end(self) -> None:
+        self._marked = True
+
+    @property
+    def left(self) -> int:
+        return len(self._coming) if self._marked else 0
+
+    def poll(self, _: int, __: float) -> RawRecords | None:
+        values, self._coming = self._coming, []
+        count = len(values)
+        if not count:
+            return None
+        return RawRecords(
+            BytesColumn.of(values), BytesColumn.nulls(count), None, np.zeros(count, np.int32),
+            np.arange(count), np.zeros(count, np.int64),
+        )  # fmt: skip
+
+    def partitions_now(self) -> tuple[int, ...]:
+        if not self.answers:
+            raise UnavailableError("kafka: no answer")
+        return self.partitions
+
+    def close(self) -> None:
+        pass
+
+
+REGISTRY = Registry()
+OWN = REGISTRY.id_for("terminal-profiles-value", SCHEMA)
+
+
+def row(terminal: str | None, schema_id: int = OWN, partitions: int = 0) -> bytes:
+    return RecordCodec(schema_id, SCHEMA).encode(
+        {"terminal_id": terminal, "event_time": HOUR, "fraud": True, "partitions": partitions}
+    )
+
+
+MARK = row(None, partitions=1)
+EVENTS = EventBatch(
+    pa.record_batch({"event_time": pa.array([HOUR]).cast(pa.timestamp("ms"))}),
+    np.zeros(1, np.int32), np.zeros(1, np.int64), np.array([HOUR]),
+)  # fmt: skip
+
+
+@pytest.fixture
+def told() -> list[Event]:
+    return []
+
+
+Follow = Callable[..., tuple[TerminalFollower, Topic]]
+
+
+@pytest.fixture
+def follow(told: list[Event]) -> Follow:
+    def follow_topic(*values: bytes) -> tuple[TerminalFollower, Topic]:
+        topic = Topic(list(values))
+        compiled = compile_features(FEATURES, PLAN)
+        follower = TerminalFollower(
+            lambda: topic,  # type: ignore[arg-type,return-value] # what it calls
+            ColumnDecoder(REGISTRY, SCHEMA, PLAN), PLAN, compiled.engine.delayed,
+            PartitionRings(compiled), told.append,
+        )  # fmt: skip
+        return follower, topic
+
+    REGISTRY.fails = True
+    return follow_topic
+
+
+@pytest.fixture(params=["catch_up", "wait_for"])
+def read(request: pytest.FixtureRequest) -> Callable[[TerminalFollower], None]:
+    """Return a call by which a scorer reads rows."""
+
+    def catch_up(follower: TerminalFollower) -> None:
+        while not follower.catch_up():
+            pass
+
+    def wait_for(follower: TerminalFollower) -> None:
+        follower.wait_for(EVENTS)
+
+    return {"catch_up": catch_up, "wait_for": wait_for}[request.param]
+
+
+def test_a_row_whose_schema_the_registry_fails_for_is_waited_for(
+    follow: Follow, read: Callable[[TerminalFollower], None]
+) -> None:
+    follower, _ = follow(row("a"), row("b", ELSEWHERE), MARK)
+    follower.begin([0])
+    for _ in range(3):
+        with pytest.raises(Paused, match="HTTP 500") as paused:
+            read(follower)
+        assert paused.value.dependency == "registry"
+        assert len(follower.table) == 0
+    REGISTRY.fails = False
+    read(follower)
+    assert len(follower.table) == 2
+    assert follower.table.watermark == HOUR
+
+
+def test_partitions_that_cannot_be_counted_are_waited_for(
+    follow: Follow, read: Callable[[TerminalFollower], None], told: list[Event]
+) -> None:
+    follower, topic = follow(row("a"), b"text", row(None, partitions=5), MARK)
+    topic.answers = False
+    follower.begin([0])
+    for _ in range(3):
+        with pytest.raises(Paused, match="no answer") as paused:
+            read(follower)
+        assert paused.value.dependency == "kafka"
+    topic.answers = True
+    read(follower)
+    assert len(follower.table) == 1
+    assert follower.table.watermark == HOUR
+    skipped = [each for each in told if isinstance(each, RecordsSkipped)]
+    assert sorted((each.records, each.offset) for each in skipped) == [(1, 1), (1, 2)]
