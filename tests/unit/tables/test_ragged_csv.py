@@ -50,7 +50,7 @@ def test_more_ragged_rows_are_a_damaged_file(after: bytes, tmp_path: Path) -> No
         _read(tmp_path, GOOD, b"1\n" * (MOST + 1), after)
 
 
-def test_long_ragged_rows_are_a_damaged_file_in_bounded_memory(tmp_path: Path) -> None:
+def test_long_ragged_rows_take_bounded_memory(tmp_path: Path) -> None:
     row = b"1," + b"x" * 400_000 + b"\n"
     rows = RAGGED_CHARACTERS // len(row)
     assert _read(tmp_path, row * rows) == (rows, rows)
