@@ -10,6 +10,7 @@ from typing import Any, Final
 
 LEVELS_MOST: Final = 64
 """Of tables and lists inside each other in a TOML file; no file of ours has more than ten."""
+_ERROR_END: Final = 100
 
 # Strings and comments, in which dots have no meaning. Quantifiers are possessive, and an
 # unterminated string extends to the end of the text, so that no position is tried twice.
@@ -36,11 +37,20 @@ def parse_toml(text: str) -> dict[str, Any]:
         table = {} if deep else tomllib.loads(text)
     except RecursionError:
         deep, table = True, {}
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"not TOML: {_shortened(str(error))}") from error
     except ValueError as error:
-        raise ValueError(f"not TOML: {error}") from error
+        # Python's own error names a function of Python.
+        raise ValueError("not TOML: an integer has more than 4,300 digits") from error
     if deep or deeper_than(LEVELS_MOST, table):
         raise ValueError(f"nested deeper than {LEVELS_MOST} levels")
     return table
+
+
+def _shortened(text: str) -> str:
+    """Return an error of ``tomllib`` without the middle of a long key; its end is the place."""
+    most = 2 * _ERROR_END
+    return text if len(text) <= most else f"{text[:_ERROR_END]}...{text[-_ERROR_END:]}"
 
 
 def deeper_than(levels: int, document: Any) -> bool:

@@ -3,29 +3,29 @@
 A partition's watermark is the newest event time of its summaries. A window closes when the smallest
 watermark of the active partitions has passed its end by the lateness. A partition that is read
 later than the others (a backlog arrives partition by partition, in chunks) keeps all windows open
-until it has caught up. A partition whose watermark has not moved for :data:`IDLE_MS` does not. That
-time is measured by the summaries' Kafka timestamps, not by a clock, so that reading the same
-summaries again closes the same windows at the same places.
+until it has caught up. A partition whose watermark has not moved for ``watermarks.IDLE_MS`` does
+not. That time is measured by the summaries' Kafka timestamps, not by a clock, so that reading the
+same summaries again closes the same windows at the same places.
 
 Any client that may write to the topic chooses the windows. Forged ones may never close. So the
 numbers of open windows and of partitions are limited.
 """
 
+from bisect import bisect_right, insort
 from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime
-from heapq import nlargest
 from typing import Any, Final
 
-IDLE_MS: Final = 60_000
-"""If a partition's watermark does not move for this long, it no longer keeps windows open."""
+from stream_scorer.drift.watermarks import Watermarks
+
 OPEN_MOST: Final = 10_000
 """Maximum number of open windows; of more, those that end last are dropped."""
-PARTITIONS_MOST: Final = 10_000
-"""Maximum number of partitions whose watermarks are kept; further ones keep no window open."""
 
 _SUMS: Final = ("count", "review", "block", "score_sum", "amount_minor_sum")
+_FEW: Final = 100
+"""So many new windows of a summary are inserted one by one; more are sorted with the others."""
 
 
 @dataclass(slots=True)
@@ -54,12 +54,7 @@ def milliseconds(value: datetime | int) -> int:
     return value if isinstance(value, int) else round(value.timestamp() * 1_000)
 
 
-@dataclass(slots=True)
-class _PartitionWatermark:
-    """What is known of one input partition, ms."""
-
-    watermark: int | None
-    moved: int
+_Key = tuple[int, str, str]
 
 
 class Windows:
@@ -75,10 +70,10 @@ class Windows:
     """
 
     def __init__(self, partitions: Iterable[int], lateness_ms: int) -> None:
-        self._partitions: dict[int, _PartitionWatermark] = {}
-        self._unheard = set(partitions)
+        self._watermarks = Watermarks(partitions)
         self._lateness_ms = lateness_ms
-        self._open: dict[tuple[int, str, str], Window] = {}
+        self._open: dict[_Key, Window] = {}
+        self._by_end: list[tuple[int, _Key]] = []
         self._passed = -1
         self._now = -1
         self.late = 0
@@ -88,9 +83,9 @@ class Windows:
         """Return a copy; the cost of an open window is that of a reference."""
         made = copy(self)
         vars(made).update(
-            _partitions={number: replace(each) for number, each in self._partitions.items()},
-            _unheard=set(self._unheard),
+            _watermarks=self._watermarks.copy(),
             _open=dict(self._open),
+            _by_end=list(self._by_end),
         )
         return made
 
@@ -105,26 +100,21 @@ class Windows:
             The windows that it closes, by start, then model and version.
         """
         self._now = max(self._now, published_ms)
-        for number in self._unheard:
-            self._partitions[number] = _PartitionWatermark(None, self._now)
-        self._unheard.clear()
+        self._watermarks.begin(self._now)
         for source in summary["sources"]:
-            self._move(source["partition"], milliseconds(source["watermark"]))
+            watermark = milliseconds(source["watermark"])
+            self._watermarks.move(source["partition"], watermark, self._now)
+        opened: list[tuple[int, _Key]] = []
         for counts in summary["windows"]:
-            self._count(summary["model"], summary["model_version"], counts)
+            self._count(summary["model"], summary["model_version"], counts, opened)
+        self._place(opened)
         closed = self._close()
         self._drop()
         return closed
 
-    def _move(self, number: int, watermark: int) -> None:
-        if number not in self._partitions and len(self._partitions) >= PARTITIONS_MOST:
-            return
-        known = self._partitions.setdefault(number, _PartitionWatermark(None, self._now))
-        # A batch without any accepted event has the epoch.
-        if watermark > (known.watermark or 0):
-            known.watermark, known.moved = watermark, self._now
-
-    def _count(self, model: str, version: str, counts: Mapping[str, Any]) -> None:
+    def _count(
+        self, model: str, version: str, counts: Mapping[str, Any], opened: list[tuple[int, _Key]]
+    ) -> None:
         start = milliseconds(counts["start"])
         if start + counts["width_ms"] <= self._passed:
             self.late += counts["count"]
@@ -137,15 +127,26 @@ class Windows:
         )
         window.add(counts)
         self._open[key] = window
+        if known is None:
+            opened.append((window.end, key))
+
+    def _place(self, opened: list[tuple[int, _Key]]) -> None:
+        """Add windows to those that are in the order of their ends."""
+        if len(opened) > _FEW:
+            self._by_end = sorted(self._by_end + opened)
+            return
+        for each in opened:
+            insort(self._by_end, each)
 
     def _close(self) -> list[Window]:
-        active = [p for p in self._partitions.values() if self._now - p.moved < IDLE_MS]
-        if not active or any(p.watermark is None for p in active):
+        newest = self._watermarks.least(self._now)
+        if newest is None:
             return []
-        newest = min(p.watermark for p in active if p.watermark is not None)
         # Never backwards: closed windows stay closed when an idle partition becomes active again.
         self._passed = max(self._passed, newest - self._lateness_ms)
-        closing = sorted(key for key, window in self._open.items() if window.end <= self._passed)
+        ended = bisect_right(self._by_end, self._passed, key=lambda each: each[0])
+        closing = sorted(key for _, key in self._by_end[:ended])
+        del self._by_end[:ended]
         return [self._open.pop(key) for key in closing]
 
     def _drop(self) -> None:
@@ -153,6 +154,7 @@ class Windows:
         more = len(self._open) - OPEN_MOST
         if more <= 0:
             return
-        for key in nlargest(more, self._open, key=lambda key: (self._open[key].end, key)):
+        for _, key in self._by_end[OPEN_MOST:]:
             del self._open[key]
+        del self._by_end[OPEN_MOST:]
         self.dropped += more

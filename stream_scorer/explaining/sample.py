@@ -18,7 +18,7 @@ from stream_scorer.core.normalising.leaves import STRUCTURE, Wire
 from stream_scorer.errors import SchemaError, SettingsError
 from stream_scorer.registry.definition import Definition, parse_definition
 from stream_scorer.registry.sources import SchemaSource, look_up
-from stream_scorer.tables.avro import avro_names, is_damage
+from stream_scorer.tables.avro import avro_names, inflated, is_damage
 from stream_scorer.tables.pieces import DamagedError
 
 PATHS_MOST: Final = 2_048
@@ -145,7 +145,7 @@ def sample_of_file(path: File, count: int) -> RecordSample:
 def _container(stream: Any, count: int) -> RecordSample:
     data = stream.read(_FILE_BYTES)
     avro_names(io.BytesIO(data))  # checks the limits of the schema before fastavro parses it
-    reader: Any = fastavro.reader(io.BytesIO(data))
+    reader: Any = fastavro.reader(inflated(io.BytesIO(data)))  # type: ignore[arg-type]
     text = json.dumps(reader.metadata["avro.schema"]) if not isinstance(
         reader.metadata["avro.schema"], str
     ) else reader.metadata["avro.schema"]  # fmt: skip

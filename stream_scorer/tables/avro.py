@@ -12,13 +12,14 @@ import lzma
 import zlib
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 
 import fastavro
 
 from stream_scorer.errors import SchemaError
 from stream_scorer.registry.definition import Definition, parse_definition
 from stream_scorer.registry.limits import STANDARD, check_decoded_unions
+from stream_scorer.tables.avro_blocks import HEADER, InflatedContainer
 from stream_scorer.tables.pieces import PIECE_ROWS, DamagedError, Piece
 
 _ERRORS = (
@@ -31,18 +32,6 @@ _TIMES = {
     for local in ("", "local-")
 }
 """Logical types of times, and how many of their units a millisecond has."""
-_HEADER: Final[Any] = fastavro.parse_schema(
-    {
-        "type": "record",
-        "name": "org.apache.avro.file.Header",
-        "fields": [
-            {"name": "magic", "type": {"type": "fixed", "name": "magic", "size": 4}},
-            {"name": "meta", "type": {"type": "map", "values": "bytes"}},
-            {"name": "sync", "type": {"type": "fixed", "name": "sync", "size": 16}},
-        ],
-    }
-)
-"""The header of a container file, by the Avro specification."""
 _SCHEMA = "avro.schema"
 
 
@@ -79,12 +68,12 @@ def avro_names(stream: BinaryIO) -> list[str]:
 def avro_definition(stream: BinaryIO) -> Definition:
     """Return the schema of a file, with its logical types; raises as ``avro_names``."""
     try:
-        header: Any = fastavro.schemaless_reader(stream, _HEADER, None)
+        header: Any = fastavro.schemaless_reader(stream, HEADER, None)
         # Before fastavro parses it: see docs/SECURITY.md, "Schemas and records".
         definition = parse_definition(header["meta"][_SCHEMA].decode(), "its Avro schema")
         check_decoded_unions(definition.root, "its Avro schema", STANDARD)
         head = io.BytesIO()
-        fastavro.schemaless_writer(head, _HEADER, header)
+        fastavro.schemaless_writer(head, HEADER, header)
         schema: Any = fastavro.reader(_Joined(head.getvalue(), stream)).writer_schema  # type: ignore[arg-type]
     except SchemaError as error:
         raise DamagedError(error.what) from error
@@ -111,13 +100,11 @@ def plain_records(stream: BinaryIO, definition: Definition) -> Iterator[Any]:
     """
     row = 0
     try:
-        header: Any = fastavro.schemaless_reader(stream, _HEADER, None)
+        header: Any = fastavro.schemaless_reader(stream, HEADER, None)
         schema = json.dumps(definition.plain().root).encode()
-        head = io.BytesIO()
         meta = {**header["meta"], _SCHEMA: schema}
-        fastavro.schemaless_writer(head, _HEADER, {**header, "meta": meta})
         records: Any = fastavro.reader(
-            _Joined(head.getvalue(), stream),  # type: ignore[arg-type]
+            InflatedContainer({**header, "meta": meta}, stream),  # type: ignore[arg-type]
             return_record_name=True,
             handle_unicode_errors="surrogateescape",
         )  # fmt: skip
@@ -136,6 +123,12 @@ def broken_off(row: int, error: Exception) -> DamagedError:
         f"the Avro container breaks off or is damaged after row {row}: "
         f"{type(error).__name__}: {error}"
     )
+
+
+def inflated(stream: BinaryIO) -> InflatedContainer:
+    """Return a container file, from its beginning, as a stream without compression."""
+    header: Any = fastavro.schemaless_reader(stream, HEADER, None)
+    return InflatedContainer(header, stream)
 
 
 def avro_pieces(stream: BinaryIO, names: list[str], _: int, __: int) -> Iterator[Piece]:
@@ -166,19 +159,17 @@ def avro_pieces(stream: BinaryIO, names: list[str], _: int, __: int) -> Iterator
         raise broken_off(at, error) from error
 
 
-def _with_numbers(stream: BinaryIO, names: list[str]) -> tuple[_Joined, dict[str, int]]:
-    """Return the file with times as numbers, and the units per millisecond of each such field."""
-    header: Any = fastavro.schemaless_reader(stream, _HEADER, None)
+def _with_numbers(stream: BinaryIO, names: list[str]) -> tuple[InflatedContainer, dict[str, int]]:
+    """Return the file, inflated, with times as numbers; and the units per ms of each such field."""
+    header: Any = fastavro.schemaless_reader(stream, HEADER, None)
     schema = json.loads(header["meta"][_SCHEMA])
     finer = {
         entry["name"]: over
         for entry in schema["fields"]
         if entry["name"] in names and (over := _as_number(entry))
     }
-    head = io.BytesIO()
     meta = {**header["meta"], _SCHEMA: json.dumps(schema).encode()}
-    fastavro.schemaless_writer(head, _HEADER, {**header, "meta": meta})
-    return _Joined(head.getvalue(), stream), finer
+    return InflatedContainer({**header, "meta": meta}, stream), finer
 
 
 def _as_number(entry: dict[str, Any]) -> int:

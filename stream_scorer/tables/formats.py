@@ -21,10 +21,14 @@ import pyarrow.parquet as pq
 
 from stream_scorer.tables.avro import avro_names, avro_pieces
 from stream_scorer.tables.columns import Column, as_read, texts_of_csv
-from stream_scorer.tables.pieces import PIECE_ROWS, Piece
+from stream_scorer.tables.pieces import PIECE_ROWS, DamagedError, Piece
 
 _CSV_BLOCK_BYTES = 4 << 20
 _HEADER_ROWS = 1
+RAGGED_ROWS = 100_000
+"""Maximum number of ragged CSV rows in succession or in one block; of more, the file is damaged."""
+RAGGED_CHARACTERS = 16 << 20
+"""Maximum number of characters of such rows, together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,43 +127,88 @@ class _Utf8:
         return taken
 
 
+class _Ragged:
+    """Rows with too many or too few values, in order, until a piece takes them.
+
+    Arrow returns nothing for blocks without a valid row, so the rows kept here are limited.
+
+    Attributes:
+        over: Why the limit is exceeded; empty if it is not.
+    """
+
+    def __init__(self) -> None:
+        self.over = ""
+        self._rows: deque[tuple[int, str, str]] = deque()
+        self._characters = 0
+
+    def leave_out(self, row: pa_csv.InvalidRow) -> str:
+        """Keep a row. Return what Arrow does: it skips the row, or ends with an error."""
+        number = row.number - 1 - _HEADER_ROWS
+        self._characters += len(row.text)
+        what = f"{row.actual_columns} values for {row.expected_columns} columns"
+        if len(self._rows) == RAGGED_ROWS or self._characters > RAGGED_CHARACTERS:
+            limit = (
+                f"{RAGGED_ROWS:,} rows" if len(self._rows) == RAGGED_ROWS
+                else f"{RAGGED_CHARACTERS:,} characters of rows"
+            )  # fmt: skip
+            self.over = (
+                f"more than {limit} in succession, or within 4 MB, have too many or too few "
+                f"values; row {number + 1} is the first one over the limit: {what}"
+            )
+            return "error"
+        self._rows.append((number, what, row.text))
+        return "skip"
+
+    def __bool__(self) -> bool:
+        return bool(self._rows)
+
+    def up_to(self, last: int) -> Iterator[tuple[int, str, str]]:
+        """Yield and remove rows: number in the file, what is wrong, text.
+
+        Args:
+            last: Number of the last row; each row that is yielded adds one.
+        """
+        while self._rows and self._rows[0][0] <= last:
+            number, what, text = self._rows.popleft()
+            self._characters -= len(text)
+            last += 1
+            yield number, what, text
+
+
 def _csv(stream: BinaryIO, names: list[str], _: int, __: int) -> Iterator[Piece]:
     # With one thread, Arrow reports the number of a ragged row: from 1, with the header, in order.
     options = pa_csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK_BYTES)
-    ragged: deque[tuple[int, str, str]] = deque()
-
-    def leave_out(row: pa_csv.InvalidRow) -> str:
-        what = f"{row.actual_columns} values for {row.expected_columns} columns"
-        ragged.append((row.number - 1 - _HEADER_ROWS, what, row.text))
-        return "skip"
-
-    parse = pa_csv.ParseOptions(invalid_row_handler=leave_out)
+    ragged = _Ragged()
+    parse = pa_csv.ParseOptions(invalid_row_handler=ragged.leave_out)
     if not names:
         return
     at = 0
     sound = _Utf8(stream)
-    with pa_csv.open_csv(sound, options, parse, texts_of_csv(names)) as reader:
-        for batch in reader:
-            columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-            piece = _with_ragged(at, columns, batch.num_rows, ragged)
-            if sound.escaped:
-                _tell_foreign(piece)
-            piece.read = stream.tell()
-            yield piece
-            at += piece.rows
+    try:
+        with pa_csv.open_csv(sound, options, parse, texts_of_csv(names)) as reader:
+            for batch in reader:
+                columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+                piece = _with_ragged(at, columns, batch.num_rows, ragged)
+                if sound.escaped:
+                    _tell_foreign(piece)
+                piece.read = stream.tell()
+                yield piece
+                at += piece.rows
+    except pa.ArrowInvalid as error:
+        if ragged.over:
+            raise DamagedError(ragged.over) from error
+        raise
     if ragged:
         piece = _with_ragged(at, {name: pa.nulls(0, pa.string()) for name in names}, 0, ragged)
         yield piece
 
 
-def _with_ragged(
-    first: int, columns: dict[str, pa.Array], rows: int, ragged: deque[tuple[int, str, str]]
-) -> Piece:
+def _with_ragged(first: int, columns: dict[str, pa.Array], rows: int, ragged: _Ragged) -> Piece:
     """Return a piece with the rows that Arrow left out; those after it stay in ``ragged``."""
-    faults: dict[int, tuple[str, object]] = {}
-    while ragged and ragged[0][0] <= first + rows + len(faults):
-        number, what, text = ragged.popleft()
-        faults[number - first] = (what, text.replace(_FOREIGN, "\\x"))
+    faults: dict[int, tuple[str, object]] = {
+        number - first: (what, text.replace(_FOREIGN, "\\x"))
+        for number, what, text in ragged.up_to(first + rows)
+    }
     if faults:
         place = np.full(rows + len(faults), -1)
         place[np.setdiff1d(np.arange(len(place)), list(faults))] = np.arange(rows)

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
+from stream_scorer.core.mapping.quoting import quoted
+
 STRING, DOUBLE, LONG, BOOLEAN, TIMESTAMP = TYPES = (
     "string",
     "double",
@@ -58,6 +60,7 @@ def check_extras(extras: object) -> None:
         if name in _TAKEN:
             raise ValueError(f"extras: {name!r} is a field of the transaction schema already")
         if kind not in TYPES:
+            given = quoted(kind, 80, str)
             raise ValueError(
-                f"extras: type {str(kind)[:80]!r} of {name} is not known; known: {', '.join(TYPES)}"
+                f"extras: type {given!r} of {name} is not known; known: {', '.join(TYPES)}"
             )

@@ -17,6 +17,7 @@ from stream_scorer.core.mapping.mapping import (
     mapping_of,
 )
 from stream_scorer.core.mapping.minor_units import minor_per_unit
+from stream_scorer.core.mapping.quoting import quoted
 from stream_scorer.nesting import parse_toml
 
 _DAY_MS = 86_400_000
@@ -103,9 +104,9 @@ class Plan:
         for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
             if value < least:
-                raise ValueError(f"{name}: must be at least {least}, not {value}")
+                raise ValueError(f"{name}: must be at least {least}, not {quoted(value)}")
             if value > most:
-                raise ValueError(f"{name}: must be at most {most}, not {value}")
+                raise ValueError(f"{name}: must be at most {most}, not {quoted(value)}")
         if self.ring_cap * self.amount_minor_max > _INT64:
             raise ValueError(
                 f"amount_minor_max: {self.ring_cap} events of {self.amount_minor_max} are more "
@@ -113,7 +114,7 @@ class Plan:
             )
         if not 0 <= self.model_error_share <= 1:
             raise ValueError(
-                f"model_error_share: must be between 0 and 1, not {self.model_error_share}"
+                f"model_error_share: must be between 0 and 1, not {quoted(self.model_error_share)}"
             )
         if self.lateness_ms > 30 * _DAY_MS:
             raise ValueError("lateness_ms: more than 30 days would keep every ring for ever")
@@ -132,9 +133,11 @@ class Plan:
             raise ValueError("currencies: at least one must be listed")
         for code, exponent in self.currencies.items():
             if _CURRENCY.fullmatch(code) is None:
-                raise ValueError(f"currencies: {code!r} is not an ISO 4217 code")
+                raise ValueError(f"currencies: {quoted(code)} is not an ISO 4217 code")
             if not 0 <= exponent <= 4:  # noqa: PLR2004 the range that ISO 4217 uses
-                raise ValueError(f"currencies: exponent of {code} must be 0 to 4, not {exponent}")
+                raise ValueError(
+                    f"currencies: exponent of {code} must be 0 to 4, not {quoted(exponent)}"
+                )
 
     def _check_events(self) -> None:
         if len(self.currencies) > 1 and not self.events.get("rates"):
@@ -280,9 +283,9 @@ def plan_from(table: Mapping[str, Any]) -> Plan:
             _check_table(key, value)
         elif key == "model_error_share":
             if type(value) not in (int, float):
-                raise ValueError(f"{key}: must be a number, not {value!r:.100}")
+                raise ValueError(f"{key}: must be a number, not {quoted(value)}")
         elif type(value) is not int:
-            raise ValueError(f"{key}: must be a whole number, not {value!r:.100}")
+            raise ValueError(f"{key}: must be a whole number, not {quoted(value)}")
     if events := table.get("events"):
         table = {"extras": _extras_of(events), **table}
     elif table.get("extras"):
@@ -302,9 +305,9 @@ def _check_keys(table: Mapping[str, Any]) -> None:
     known = {f.name for f in fields(Plan)}
     for key in table:
         if key not in known:
-            raise ValueError(f"unknown key {key!r:.100}; known are {', '.join(sorted(known))}")
+            raise ValueError(f"unknown key {quoted(key)}; known are {', '.join(sorted(known))}")
 
 
 def _check_table(key: str, value: Any) -> None:
     if not isinstance(value, dict):
-        raise ValueError(f"{key}: must be a table, not {value!r:.100}")  # noqa: TRY004 all errors of a plan are ValueErrors
+        raise ValueError(f"{key}: must be a table, not {quoted(value)}")  # noqa: TRY004 all errors of a plan are ValueErrors

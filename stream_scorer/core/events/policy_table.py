@@ -22,6 +22,7 @@ from typing import Any
 
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.mapping.minor_units import minor_per_unit
+from stream_scorer.core.mapping.quoting import quoted, quoted_key
 
 SEGMENTS_MOST = 64
 """Maximum number of segments of a policy; the core gives each one bit of a 64-bit number."""
@@ -143,7 +144,8 @@ def _segment(
             if name in extras:
                 raise ValueError(f"{named}is a {extras[name]}; must be a string or boolean")
             known = ", ".join((*STRING_FIELDS, *_AMOUNTS, *sorted(kinds)))
-            raise ValueError(f"{named}unknown field; known are {known}")
+            unknown = f"{where}when.{quoted_key(name)}"
+            raise ValueError(f"{unknown}: unknown field; known are {known}")
         values[name] = (
             _boolean(named, wanted) if kinds.get(name) == "boolean" else _strings(named, wanted)
         )
@@ -163,13 +165,13 @@ def _limits(where: str, table: Mapping[str, Any], *others: str) -> Limits:
         if key not in table:
             raise ValueError(f"{where}{key}: is missing; give review and block")
         if type(table[key]) not in (int, float):
-            raise ValueError(f"{where}{key}: must be a number, not {table[key]!r:.100}")
+            raise ValueError(f"{where}{key}: must be a number, not {quoted(table[key])}")
     review, block = table["review"], table["block"]
     # Before the conversion: a whole number may be too large for a float.
     if not 0 < review <= block <= 1:
         raise ValueError(
-            f"{where}review: 0 < review <= block <= 1 does not hold for review {review!r:.100} and "
-            f"block {block!r:.100}"
+            f"{where}review: 0 < review <= block <= 1 does not hold for review {quoted(review)} "
+            f"and block {quoted(block)}"
         )
     return float(review), float(block)
 
@@ -177,7 +179,7 @@ def _limits(where: str, table: Mapping[str, Any], *others: str) -> Limits:
 def _outcome(value: Any) -> Outcome:
     names = [outcome.name for outcome in Outcome]
     if not isinstance(value, str) or value not in names:
-        raise ValueError(f"on_model_error: must be {', '.join(names)}, not {value!r:.100}")
+        raise ValueError(f"on_model_error: must be {', '.join(names)}, not {quoted(value)}")
     return Outcome[value]
 
 
@@ -190,7 +192,7 @@ def _budget(table: Mapping[str, Any]) -> float | None:
         raise ValueError("budget: reviews_per_day: is missing")
     value = budget["reviews_per_day"]
     if type(value) not in (int, float) or not 0 < value < _INT64:
-        raise ValueError(f"budget: reviews_per_day: must be a number above 0, not {value!r:.100}")
+        raise ValueError(f"budget: reviews_per_day: must be a number above 0, not {quoted(value)}")
     return float(value)
 
 
@@ -200,16 +202,16 @@ def _minor(where: str, when: Mapping[str, Any], key: str, exponent: int) -> int 
         return None
     value, named = when[key], f"{where}when.{key}: "
     if type(value) not in (int, float):
-        raise ValueError(f"{named}must be an amount, not {value!r:.100}")
+        raise ValueError(f"{named}must be an amount, not {quoted(value)}")
     if not 0 <= value <= _INT64:
-        raise ValueError(f"{named}must be between 0 and what 64 bits hold, not {value!r:.100}")
+        raise ValueError(f"{named}must be between 0 and what 64 bits hold, not {quoted(value)}")
     # The decimal that was written, not the float that is nearest to it.
     minor = Decimal(repr(value)).scaleb(exponent)
     if minor != minor.to_integral_value():
         unit = minor_per_unit(exponent)
         raise ValueError(f"{named}{value!r} is not a whole number of minor units, 1/{unit}")
     if minor >= _INT64:
-        raise ValueError(f"{named}must be between 0 and what 64 bits hold, not {value!r:.100}")
+        raise ValueError(f"{named}must be between 0 and what 64 bits hold, not {quoted(value)}")
     return int(minor)
 
 
@@ -219,11 +221,11 @@ def _strings(where: str, wanted: Any) -> tuple[str, ...]:
         raise ValueError(f"{where}must name one value at least")
     for value in listed:
         if type(value) is not str:
-            raise ValueError(f"{where}must be a string or a list of strings, not {value!r:.100}")
+            raise ValueError(f"{where}must be a string or a list of strings, not {quoted(value)}")
         if not 0 < len(value) <= VALUE_LONGEST:
             raise ValueError(f"{where}a value must have 1 to {VALUE_LONGEST} characters")
         if not value.isprintable():
-            raise ValueError(f"{where}{value!r:.100} has characters that cannot be printed")
+            raise ValueError(f"{where}{quoted(value)} has characters that cannot be printed")
     if len(set(listed)) < len(listed):
         raise ValueError(f"{where}names a value twice")
     return tuple(listed)
@@ -231,13 +233,13 @@ def _strings(where: str, wanted: Any) -> tuple[str, ...]:
 
 def _boolean(where: str, wanted: Any) -> tuple[bool]:
     if not isinstance(wanted, bool):
-        raise ValueError(f"{where}must be true or false, not {wanted!r:.100}")  # noqa: TRY004 all errors of a plan are ValueErrors
+        raise ValueError(f"{where}must be true or false, not {quoted(wanted)}")  # noqa: TRY004 all errors of a plan are ValueErrors
     return (wanted,)
 
 
 def _table(where: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"{where}: must be a table, not {value!r:.100}")  # noqa: TRY004 the same
+        raise ValueError(f"{where}: must be a table, not {quoted(value)}")  # noqa: TRY004 the same
     return value
 
 
@@ -249,7 +251,7 @@ def _refuse_unknown(where: str, table: Mapping[str, Any], known: tuple[str, ...]
                 "version has none"
             )
         if key not in known:
-            raise ValueError(f"{where}unknown key {key!r:.100}; known are {', '.join(known)}")
+            raise ValueError(f"{where}unknown key {quoted(key)}; known are {', '.join(known)}")
 
 
 def _refuse_unreachable(segments: tuple[Segment, ...]) -> None:

@@ -4,6 +4,8 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+from stream_scorer.core.mapping.quoting import quoted
+
 Path = tuple[str, ...]
 """The names of fields that lead from a record to one of its values."""
 
@@ -14,6 +16,7 @@ TABLE_ENTRIES: Final = 2_048
 DOCUMENT_BYTES: Final = 256 * 1024
 _DOCUMENT_DEPTH: Final = 8
 _SHOWN: Final = 40
+_INTEGER_BITS: Final = 64
 
 
 def shown(value: object) -> str:
@@ -22,8 +25,7 @@ def shown(value: object) -> str:
     >>> shown("b" * 60)
     "'bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb..."
     """
-    text = ascii(value)
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+    return quoted(value, _SHOWN, ascii)
 
 
 def canonical(table: Mapping[str, Any]) -> str:
@@ -48,16 +50,24 @@ def _plain(value: object, key: str, depth: int) -> None:
             if not isinstance(name, str):
                 raise ValueError(f"{key}: the key {shown(name)} must be text")  # noqa: TRY004 the plan's errors are ValueErrors
             _encodable(name, key)
-            _plain(below, f"{key}.{name}" if len(key) < NAME_BYTES else key, depth - 1)
+            inside = f"{key}.{name[:NAME_BYTES]}" if len(key) < NAME_BYTES else key
+            _plain(below, inside, depth - 1)
     elif isinstance(value, list):
         for below in value:
             _plain(below, key, depth - 1)
     elif isinstance(value, str):
         _encodable(value, key)
-    elif not isinstance(value, bool | int | float):
+    else:
+        _scalar(value, key)
+
+
+def _scalar(value: object, key: str) -> None:
+    if not isinstance(value, int | float):
         raise ValueError(  # noqa: TRY004 the plan's errors are ValueErrors
             f"{key}: write {shown(str(value))} as text; a {type(value).__name__} is not plain data"
         )
+    if isinstance(value, int) and value.bit_length() >= _INTEGER_BITS:
+        raise ValueError(f"{key}: {shown(value)} does not fit into {_INTEGER_BITS} bits")
 
 
 def _encodable(text: str, key: str) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.mapping.mapping_table import shown
 from stream_scorer.core.mapping.minor_units import minor_per_unit
+from stream_scorer.core.mapping.quoting import quoted_key
 
 Int64 = NDArray[np.int64]
 UInt8 = NDArray[np.uint8]
@@ -73,7 +74,7 @@ def rates_of(table: Mapping[str, Any], currencies: Mapping[str, int]) -> Rates:
         raise ValueError(f"rates.base: must be a currency of the plan, not {shown(base)}")
     for code in table:
         if code not in ("base", *currencies):
-            raise ValueError(f"rates.{code}: the plan's currencies do not list it")
+            raise ValueError(f"rates.{quoted_key(code)}: the plan's currencies do not list it")
     if base in table:
         raise ValueError(f"rates.{base}: the base has no rate; remove it")
     codes = sorted(currencies)

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from stream_scorer.drift.windows import IDLE_MS, OPEN_MOST, PARTITIONS_MOST, Windows
+from stream_scorer.drift.watermarks import IDLE_MS, PARTITIONS_MOST
+from stream_scorer.drift.windows import OPEN_MOST, Windows
 
 HOUR = 3_600_000
 
@@ -106,7 +107,7 @@ def test_of_too_many_windows_those_that_end_last_are_dropped(two: Windows) -> No
 def test_only_so_many_partitions_are_known(two: Windows) -> None:
     made_up = [{"partition": n, "watermark": HOUR} for n in range(2, 2 * PARTITIONS_MOST)]
     two.update({"model": "m", "model_version": "1", "sources": made_up, "windows": []}, 0)
-    assert len(two._partitions) == PARTITIONS_MOST
+    assert len(two._watermarks) == PARTITIONS_MOST
     # Those of the input are known before.
     two.update(summary(1, 1), IDLE_MS)
     assert starts(two, summary(0, 9), IDLE_MS) == []
