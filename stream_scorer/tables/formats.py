@@ -9,6 +9,7 @@ import csv
 import json
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, BinaryIO
@@ -110,9 +111,16 @@ class _Utf8:
         self._decoder = codecs.getincrementaldecoder("utf-8")("stream-scorer-escape")
         self._ready = b""
         self._ended = False
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Return nothing from now on."""
+        self._stopped = True
 
     def read(self, size: int) -> bytes:
         """Return ``size`` bytes, fewer only at the end: Arrow takes what it gets for a block."""
+        if self._stopped:
+            return b""
         while len(self._ready) < size and not self._ended:
             data = self._stream.read(size - len(self._ready))
             self._ended = not data
@@ -132,17 +140,23 @@ class _Ragged:
 
     Arrow returns nothing for blocks without a valid row, so the rows kept here are limited.
 
+    Args:
+        stop: Ends the file for Arrow; called when the limit is exceeded.
+
     Attributes:
         over: Why the limit is exceeded; empty if it is not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stop: Callable[[], None]) -> None:
         self.over = ""
+        self._stop = stop
         self._rows: deque[tuple[int, str, str]] = deque()
         self._characters = 0
 
     def leave_out(self, row: pa_csv.InvalidRow) -> str:
-        """Keep a row. Return what Arrow does: it skips the row, or ends with an error."""
+        """Keep a row, or note that there are too many. Return what Arrow does: it skips the row."""
+        if self.over:
+            return "skip"
         number = row.number - 1 - _HEADER_ROWS
         self._characters += len(row.text)
         what = f"{row.actual_columns} values for {row.expected_columns} columns"
@@ -155,7 +169,8 @@ class _Ragged:
                 f"more than {limit} in succession, or within 4 MB, have too many or too few "
                 f"values; row {number + 1} is the first one over the limit: {what}"
             )
-            return "error"
+            self._stop()
+            return "skip"
         self._rows.append((number, what, row.text))
         return "skip"
 
@@ -175,29 +190,45 @@ class _Ragged:
             yield number, what, text
 
 
+@contextmanager
+def _to_its_end(reader: Any, stream: _Utf8) -> Iterator[Any]:
+    """Close a reader when no thread of Arrow's reads its stream any more.
+
+    Arrow reads ahead in threads of its own. One that was still reading when the process ended
+    would end it with a signal.
+    """
+    with reader:
+        try:
+            yield reader
+        finally:
+            stream.stop()
+            with suppress(pa.ArrowInvalid):
+                for _ in reader:
+                    pass
+
+
 def _csv(stream: BinaryIO, names: list[str], _: int, __: int) -> Iterator[Piece]:
     # With one thread, Arrow reports the number of a ragged row: from 1, with the header, in order.
     options = pa_csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK_BYTES)
-    ragged = _Ragged()
+    sound = _Utf8(stream)
+    ragged = _Ragged(sound.stop)
     parse = pa_csv.ParseOptions(invalid_row_handler=ragged.leave_out)
     if not names:
         return
     at = 0
-    sound = _Utf8(stream)
-    try:
-        with pa_csv.open_csv(sound, options, parse, texts_of_csv(names)) as reader:
-            for batch in reader:
-                columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-                piece = _with_ragged(at, columns, batch.num_rows, ragged)
-                if sound.escaped:
-                    _tell_foreign(piece)
-                piece.read = stream.tell()
-                yield piece
-                at += piece.rows
-    except pa.ArrowInvalid as error:
-        if ragged.over:
-            raise DamagedError(ragged.over) from error
-        raise
+    with _to_its_end(pa_csv.open_csv(sound, options, parse, texts_of_csv(names)), sound) as reader:
+        for batch in reader:
+            if ragged.over:
+                break
+            columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+            piece = _with_ragged(at, columns, batch.num_rows, ragged)
+            if sound.escaped:
+                _tell_foreign(piece)
+            piece.read = stream.tell()
+            yield piece
+            at += piece.rows
+    if ragged.over:
+        raise DamagedError(ragged.over)
     if ragged:
         piece = _with_ragged(at, {name: pa.nulls(0, pa.string()) for name in names}, 0, ragged)
         yield piece
