@@ -78,7 +78,7 @@ RULES: Final[dict[str, tuple[str, str]]] = {
     "eight": (_FAILS, "at most 8 records in a row, also over several batches."),
     "repeats": (_FAILS, "the same error comes from the same line of code again"),
     "not-records": (_FAILS, "operating system errors and outages are never blamed on a record"),
-    "no-values": (_FAILS, "it goes to the dead letters as `INTERNAL`"),
+    "no-values": (_FAILS, "The record then goes to the dead letters as `INTERNAL`"),
     "hang": (_LIVE, "`/health/live` answers 503"),
     "heartbeat": (_LIVE, "A slow batch keeps the process alive"),
     "hang-least": (_LIVE, "computed for longer than `scorer.hang_seconds` (300) hangs"),
