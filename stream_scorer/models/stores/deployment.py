@@ -147,14 +147,17 @@ def plan_of(store: BundleStore, model: str, path: Path | None, trust: Trust | No
 def deployed_plan(settings: Settings, deployment: Deployment) -> Plan:
     """Return the plan of a deployment, for a process that loads no model.
 
+    A deployment with a plan file needs no store.
+
     Raises:
         ModelError: The store does not have the model.
         SettingsError: As for :func:`plan_of`.
         UnavailableError: The store does not answer.
     """
+    if deployment.plan is not None:
+        return load_plan(deployment.plan, plan_trust(settings))
     store = open_store(settings.models)
-    model = choose(store, deployment.model).name
-    return plan_of(store, model, deployment.plan, plan_trust(settings))
+    return plan_of(store, choose(store, deployment.model).name, None, plan_trust(settings))
 
 
 @dataclass(frozen=True, slots=True)

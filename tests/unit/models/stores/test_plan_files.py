@@ -7,9 +7,15 @@ from pathlib import Path
 import pytest
 
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.errors import SettingsError
+from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.models.commands.sign import sign_plan_file
-from stream_scorer.models.stores.deployment import load_plan, plan_of, plan_trust
+from stream_scorer.models.stores.deployment import (
+    Deployment,
+    deployed_plan,
+    load_plan,
+    plan_of,
+    plan_trust,
+)
 from stream_scorer.models.stores.store import FolderStore
 from stream_scorer.security.keys import generate
 from stream_scorer.settings import Models, Settings
@@ -30,6 +36,15 @@ def folder(tmp_path: Path) -> Path:
 def test_a_folder_holds_the_plan_and_its_policy(folder: Path) -> None:
     assert load_plan(folder) == Plan(revision=7, policy=TABLE)
     assert plan_of(FolderStore(folder.parent), "fraud", None) == Plan(revision=7, policy=TABLE)
+
+
+def test_a_plan_that_is_given_needs_no_model(folder: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    settings = Settings(models=Models(url=f"file://{empty}"))
+    assert deployed_plan(settings, Deployment(plan=folder)) == Plan(revision=7, policy=TABLE)
+    with pytest.raises(ModelError, match="fraud"):
+        deployed_plan(settings, Deployment())
 
 
 def test_a_file_alone_has_no_parts_and_is_refused_next_to_some(folder: Path) -> None:
