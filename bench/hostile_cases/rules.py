@@ -61,7 +61,7 @@ RULES: Final[dict[str, tuple[str, str]]] = {
     "budget": (_IDS, "A failed look-up costs a token."),
     "profiler-budget": (_IDS, "scorer, of the profiler and of `rekey` has this budget."),
     "id-range": (_IDS, "Id 0 and ids of 2^31 or more are not asked for"),
-    "outage": (_IDS, "An outage (no connection, no answer, HTTP 401, 403"),
+    "outage": (_IDS, "An outage (no connection, no answer, HTTP 401, 408"),
     "refused": (_IDS, "or refuses (HTTP 409, 422), is unknown"),
     "remembered": (_IDS, "Unknown ids are remembered for `registry.negative_cache_seconds`"),
     "references": (_IDS, "at most 64 references"),

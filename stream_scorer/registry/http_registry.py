@@ -24,11 +24,16 @@ from stream_scorer.settings import Registry
 # Subject, version, schema, a subject's own rule.
 _UNKNOWN_CODES: Final = {40401, 40402, 40403, 40408}
 _REFUSED_STATUS: Final = {409, 422}
-_OUTAGE_STATUS: Final = {401, 403, 408, 429, 502, 503, 504}
+_OUTAGE_STATUS: Final = {401, 408, 429, 502, 503, 504}
 """The registry, or a proxy in front of it, answers for no id."""
+_CREDENTIALS_STATUS: Final = {401, 403}
+"""403 may concern one schema: registries can restrict who reads a subject."""
 _AT_ONCE: Final = 8
 """Maximum number of simultaneous look-ups."""
 _REFERENCES_MAX: Final = 64
+_REFERENCES_BYTES_MOST: Final = 2 * 1024 * 1024
+"""Maximum total size of the texts that a schema references: parsed, a text takes up to 20 times as
+much memory."""
 _TEXT_BYTES_MOST: Final = 64 * 1024 * 1024
 _QUOTED_MOST: Final = 300
 """Characters of a text of the registry's that an error quotes; errors of unknown ids are kept."""
@@ -90,6 +95,7 @@ class HttpRegistry:
         self._texts: RecentSchemas[str] = RecentSchemas(_TEXT_BYTES_MOST)
         self._unknown = UnknownIds(registry.negative_cache_seconds, clock)
         self._failing = FailingIds(self._answers_others, clock)
+        self._answered: int | None = None
 
     def writer_schemas(self, ids: Sequence[int], *, budgeted: bool) -> dict[int, str | SchemaError]:
         """Look several ids up; see :func:`~stream_scorer.registry.sources.look_up`."""
@@ -251,15 +257,26 @@ class HttpRegistry:
             # The client would cache every answer for ever, also those that are refused here.
             self._client.clear_caches()
         self._failing.answered(schema_id)
+        self._answered = schema_id
         return text
 
     def _answers_others(self) -> bool:
-        """Whether the registry answers a query that does not concern a schema."""
-        try:
+        """Whether the registry answers a query that does not concern the failing id.
+
+        That is its compatibility rule, or the schema of the id that it answered last: some
+        registries allow us to read only some schemas, and not the rule.
+        """
+        with contextlib.suppress(RegistryUnavailableError, _NotThereError):
             self._ask("compatibility", self._client.get_compatibility)
-        except (RegistryUnavailableError, _NotThereError):
+            return True
+        known = self._answered
+        if known is None:
             return False
-        return True
+        self._client.clear_caches()
+        with contextlib.suppress(RegistryUnavailableError, _NotThereError):
+            self._ask(f"schema id {known}", self._client.get_schema, known)
+            return True
+        return False
 
     def _joined(self, what: str, schema: Schema) -> str:
         """Return the schema's JSON with the definitions that it references inserted.
@@ -272,12 +289,13 @@ class HttpRegistry:
             return str(schema.schema_str)
         definitions: dict[str, Any] = {}
         try:
-            self._collect(what, schema, definitions)
+            self._collect(what, schema, definitions, _REFERENCES_BYTES_MOST)
             return json.dumps(inline(json.loads(schema.schema_str), definitions, ""))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return str(schema.schema_str)
 
-    def _collect(self, what: str, schema: Schema, definitions: dict[str, Any]) -> None:
+    def _collect(self, what: str, schema: Schema, definitions: dict[str, Any], left: int) -> int:
+        """Add the referenced definitions, of at most ``left`` characters; return what is left."""
         for reference in schema.references or ():
             if reference.name in definitions:
                 continue
@@ -286,8 +304,12 @@ class HttpRegistry:
             found = self._ask(
                 what, self._client.get_version, reference.subject, reference.version
             ).schema
+            left -= len(found.schema_str)
+            if left < 0:
+                raise ValueError(f"{what}: references of more than {_REFERENCES_BYTES_MOST} bytes")
             definitions[reference.name] = json.loads(found.schema_str)
-            self._collect(what, found, definitions)
+            left = self._collect(what, found, definitions, left)
+        return left
 
     def _ask(self, what: str, call: Callable[..., Any], *arguments: object) -> Any:
         """Call the registry; a failure names who is at fault."""
@@ -301,14 +323,14 @@ class HttpRegistry:
                     f"{what}: refused by the registry: {_quoted(error.error_message)}",
                     "fix the schema",
                 ) from error
-            if error.http_status_code in {401, 403}:
-                raise RegistryUnavailableError(
+            outage = error.http_status_code in _OUTAGE_STATUS
+            kind = RegistryUnavailableError if outage else _AnsweredError
+            if error.http_status_code in _CREDENTIALS_STATUS:
+                raise kind(
                     f"registry {self._url}: refuses our credentials "
                     f"(HTTP {error.http_status_code})",
                     "set registry.user and registry.password",
                 ) from error
-            outage = error.http_status_code in _OUTAGE_STATUS
-            kind = RegistryUnavailableError if outage else _AnsweredError
             raise kind(
                 f"registry {self._url}: HTTP {error.http_status_code}",
                 "check registry.url and the registry",

@@ -14,6 +14,7 @@ from stream_scorer.codec.reading.mapped import EventDecoder, PayloadDecoder
 from stream_scorer.codec.writing.encode import ColumnEncoder, Constant
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.events.strings import string_views
 from stream_scorer.core.events.validation import reason_of, validate
 from stream_scorer.core.terminals.columns import (
     Labels,
@@ -39,6 +40,8 @@ from stream_scorer.telemetry import BatchCommitted, Listener, RowsSettled
 from stream_scorer.terminals.mappings import Part, PartsOf
 
 _NOTE = b"1"
+_TERMINAL_BYTES_MOST = 400_000
+"""Maximum size of a terminal's id in a row, which has it twice: as its key and as a field."""
 _LATE, _AFTER = "delivered_late", "after_cutoff"
 
 
@@ -354,9 +357,12 @@ class ProfilerWork:
             skipped -= len(events) + len(undecodable.rows)
             codes = validate(events, plan)
             reasons = [reason_of(code)[0] for code in codes[codes != 0].tolist()]
+            ends, _ = string_views(events.records.column("terminal_id"))
+            large = (codes == 0) & (np.diff(ends) > _TERMINAL_BYTES_MOST)
+            reasons += [RejectReason.TOO_LARGE] * int(large.sum())
             for reason in (*reasons, *undecodable.reasons):
                 rejected[reason.value] = rejected.get(reason.value, 0) + 1
-            valid = np.flatnonzero(codes == 0)
+            valid = np.flatnonzero((codes == 0) & ~large)
             if len(valid) < len(events):
                 events, of_event = events.take(valid), of_event[valid]
             pieces.append(rows_of(events, self._identity))

@@ -10,8 +10,11 @@ is pending. It does not depend on the order among partitions, so a restart rebui
 records, one partition after the other.
 """
 
+from bisect import bisect_right, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -373,36 +376,55 @@ class _Told:
 
 
 class _LabelsByTransaction:
-    """Pending labels that do not name the event time, by the hash of their transaction."""
+    """Pending labels that do not name the event time, by the hash of their transaction.
+
+    Those of a transaction are in order. A label that became known later is kept longer, so they are
+    also in the order in which they are forgotten.
+    """
 
     def __init__(self) -> None:
         self._labels: dict[int, list[_Told]] = {}
 
     def add(self, labels: Labels) -> None:
         for match, told in _told(labels):
-            self._labels.setdefault(match, []).append(told)
+            known = self._labels.setdefault(match, [])
+            if known and told < known[-1]:
+                insort(known, told)
+            else:
+                known.append(told)
 
     def verdicts(self, rows: PendingTransactions, fresh: Labels, stand: Int64, hold: int) -> Bool:
         """Return bool[n]: whether each row that leaves is a fraud by its last label.
 
-        A label counts if the row had not left when it arrived, wherever batches ended.
+        A label counts if the row had not left when it arrived, wherever batches ended. The time
+        does not grow with rows times labels: anyone can send many of both for one transaction id.
 
         Args:
-            rows: n rows.
+            rows: n rows in the order of event time.
             fresh: m labels of the batch in which they leave, which are not added yet.
             stand: int64[m], the watermark before each of these labels.
             hold: Time from a row to its cut-off, ms.
         """
+        # Each with the first event time for which it counts: a later row sees more labels.
         new: dict[int, list[tuple[int, _Told]]] = {}
         for (match, told), before in zip(_told(fresh), stand.tolist(), strict=True):
-            new.setdefault(match, []).append((before, told))
+            new.setdefault(match, []).append((max(before + 1, told.label_time - hold), told))
+        for waiting in new.values():
+            waiting.sort(reverse=True)
+        seen: dict[int, _Told] = {}
         found = np.zeros(len(rows), np.bool_)
         pairs = zip(rows.match.tolist(), rows.event_time.tolist(), strict=True)
         for row, (match, time) in enumerate(pairs):
-            labels = [told for before, told in new.get(match, ()) if before < time]
-            labels += self._labels.get(match, ())
-            labels = [told for told in labels if told.label_time - hold <= time <= told.until]
-            found[row] = bool(labels) and max(labels).fraud
+            waiting = new.get(match, [])
+            while waiting and waiting[-1][0] <= time:
+                told = waiting.pop()[1]
+                seen[match] = max(seen.get(match, told), told)
+            known = self._labels.get(match, [])
+            at = bisect_right(known, time + hold, key=_LABEL_TIME)
+            labels = [*known[max(at - 1, 0) : at], *([seen[match]] if match in seen else [])]
+            # Of all labels in time, the last one is kept longest.
+            last = max(labels, default=None)
+            found[row] = last is not None and last.fraud and time <= last.until
         return found
 
     def forget(self, labels: Sequence[Labels], watermark: int) -> None:
@@ -411,11 +433,14 @@ class _LabelsByTransaction:
             match for each in labels for match in each.match[each.event_time <= watermark].tolist()
         }
         for match in gone & self._labels.keys():
-            left = [told for told in self._labels[match] if told.until > watermark]
-            if left:
-                self._labels[match] = left
-            else:
+            known = self._labels[match]
+            del known[: bisect_right(known, watermark, key=_UNTIL)]
+            if not known:
                 del self._labels[match]
+
+
+_LABEL_TIME: Final = attrgetter("label_time")
+_UNTIL: Final = attrgetter("until")
 
 
 def _told(labels: Labels) -> Iterator[tuple[int, _Told]]:

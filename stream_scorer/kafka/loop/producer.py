@@ -12,10 +12,10 @@ abandoned. The client reports the same error as if another process had taken ove
 knows about both causes (:mod:`~stream_scorer.kafka.membership.fencing`), and replaces the client.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException
@@ -44,6 +44,11 @@ _TRANSPORT = frozenset(
     }
 )
 _INIT_SECONDS = 10.0
+_RECORDS_AT_ONCE: Final = 100_000
+_BYTES_AT_ONCE: Final = 64 * 1024 * 1024
+_QUEUED_RECORDS_MOST: Final = 500_000
+_QUEUED_BYTES_MOST: Final = 512 * 1024 * 1024
+"""Half of the client's queue: the other half is for headers, and for what a call adds."""
 
 
 class CommitUncertain(Exception):  # noqa: N818 an outcome that the loop handles, not a user's error
@@ -83,6 +88,7 @@ class ProducerClient(Protocol):
         timestamps: Int64 | None = None,
     ) -> None: ...
     def poll(self, seconds: float) -> None: ...  # noqa: D102
+    def flush(self, seconds: float) -> bool: ...  # noqa: D102
     def purge(self) -> None: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
 
@@ -141,6 +147,7 @@ class TransactionalProducer:
         self._open = False
         self._unsettled = False
         self._began = 0.0
+        self._queued_records = self._queued_bytes = 0
         self._own_doing = OwnDoing(self._slow_seconds, self._timeout)
         self.births = 0
         # At the start, brokers that cannot be connected to usually mean a wrong address; later on
@@ -251,26 +258,48 @@ class TransactionalProducer:
         except KafkaException as error:
             raise self.given_up(error) from error
         self._began = self._clock()
+        self._queued_records = self._queued_bytes = 0
         self._open = True
 
     def send(self, outgoing: Outgoing) -> None:
         """Queue records in the open transaction, in order.
 
+        The results of a batch are not bounded by its size: a profiler's watermark can pass any
+        number of rows in one batch. So before the client's queue is full, it is emptied.
+
         Raises:
-            TransactionAborted: The client refused them; the transaction is aborted.
+            TransactionAborted: The client refused them, or the brokers did not accept them in time;
+                the transaction is aborted.
         """
-        try:
-            self._client.produce(
-                outgoing.topic, outgoing.values, outgoing.keys, outgoing.partition,
-                outgoing.headers, outgoing.timestamps,
-            )  # fmt: skip
-        except KafkaException as error:
-            # No transaction begins here: one is open, and the error names what ended it.
-            cause = _first_cause(error, self._client.begin_transaction)
-            raise self.given_up(cause) from error
-        except BufferError as error:
-            self.abort()
-            raise TransactionAborted(str(error), network=False) from error
+        for part in _parts(outgoing):
+            self._make_room(part)
+            try:
+                self._client.produce(
+                    part.topic, part.values, part.keys, part.partition, part.headers,
+                    part.timestamps,
+                )  # fmt: skip
+            except KafkaException as error:
+                # No transaction begins here: one is open, and the error names what ended it.
+                cause = _first_cause(error, self._client.begin_transaction)
+                raise self.given_up(cause) from error
+            except BufferError as error:
+                self.abort()
+                raise TransactionAborted(str(error), network=False) from error
+
+    def _make_room(self, part: Outgoing) -> None:
+        """Wait until the queue is empty, if some records could make it too large."""
+        records, size = len(part.values), _size(part.values) + _size(part.keys)
+        full = (
+            self._queued_records + records > _QUEUED_RECORDS_MOST
+            or self._queued_bytes + size > _QUEUED_BYTES_MOST
+        )
+        if full and self._queued_records:
+            if not self._client.flush(self._timeout):
+                self.abort()
+                raise TransactionAborted("records were not delivered in time", network=True)
+            self._queued_records = self._queued_bytes = 0
+        self._queued_records += records
+        self._queued_bytes += size
 
     def offsets(
         self,
@@ -370,3 +399,28 @@ class TransactionalProducer:
             )
         network = cause.retriable() or cause.code() in _TRANSPORT
         return TransactionAborted(cause.str(), network=network, too_large=too_large)
+
+
+def _size(column: BytesColumn) -> int:
+    return int(column.offsets[-1] - column.offsets[0])
+
+
+def _parts(outgoing: Outgoing) -> Iterator[Outgoing]:
+    """Yield records in parts that are small compared to the client's queue."""
+    values, keys, count = outgoing.values, outgoing.keys, len(outgoing.values)
+    if count <= _RECORDS_AT_ONCE and _size(values) + _size(keys) <= _BYTES_AT_ONCE:
+        yield outgoing
+        return
+    begin = 0
+    while begin < count:
+        end = min(begin + _RECORDS_AT_ONCE, count)
+        before = values.offsets[begin] + keys.offsets[begin]
+        ends = values.offsets[begin + 1 : end + 1] + keys.offsets[begin + 1 : end + 1] - before
+        end = begin + max(int(np.searchsorted(ends, _BYTES_AT_ONCE, side="right")), 1)
+        yield Outgoing(
+            outgoing.topic, values.between(begin, end), keys.between(begin, end),
+            None if outgoing.headers is None else outgoing.headers[begin:end],
+            None if outgoing.partition is None else outgoing.partition[begin:end],
+            None if outgoing.timestamps is None else outgoing.timestamps[begin:end],
+        )  # fmt: skip
+        begin = end

@@ -96,7 +96,7 @@ def producer(kafka: Kafka, transactional_id: str) -> dict[str, Any]:
         "compression.type": "lz4",
         # The same partitioner as for transactions, so that both join by customer without a shuffle.
         "partitioner": "murmur2_random",
-        # All records of a transaction fit the queue: batches are bounded and flushed by commit.
+        # The transactional producer empties the queue before it is full.
         "queue.buffering.max.messages": 1_000_000,
         "queue.buffering.max.kbytes": 1_048_576,
         "batch.num.messages": 100_000,

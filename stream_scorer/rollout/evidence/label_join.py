@@ -61,11 +61,12 @@ _MATURE: Final = """SELECT p.event_time, p.arm, p.bucket, p.amount, p.outcome, p
     FROM pending p LEFT JOIN labels l ON l.key = p.key AND l.label_time <= p.event_time + ?
     WHERE p.event_time <= ? ORDER BY p.event_time, p.partition, p.offset"""
 _MATURE_DATED: Final = """SELECT p.event_time, p.arm, p.bucket, p.amount, p.outcome, p.shadow,
-        coalesce((SELECT l.fraud FROM dated_labels l
-            WHERE l.key = p.key AND l.event_time >= p.event_time
-                AND l.label_time <= p.event_time + ?
+        coalesce((SELECT l.fraud AND l.event_time >= p.event_time FROM dated_labels l
+            WHERE l.key = p.key AND l.label_time <= p.event_time + ?
             ORDER BY l.label_time DESC, l.partition DESC, l.offset DESC LIMIT 1), 0)
     FROM pending p WHERE p.event_time <= ? ORDER BY p.event_time, p.partition, p.offset"""
+"""Of the labels in time, the last one is kept longest. So one look-up per decision is enough: a
+search for one that is kept long enough would pass all labels of a transaction."""
 
 
 @dataclass(slots=True)

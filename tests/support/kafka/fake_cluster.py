@@ -46,6 +46,7 @@ class Cluster:
         self.calls: list[tuple[int, str]] = []
         self.raises: dict[str, list[KafkaException]] = {}
         self.slow: set[str] = set()
+        self.stuck = False
         self.clients: list[FakeClient] = []
         self.heard: list[Event] = []
 
@@ -100,6 +101,10 @@ class FakeClient:
 
     def poll(self, *_: Any, **__: Any) -> None:
         self._called("poll")
+
+    def flush(self, _: float) -> bool:
+        self._called("flush")
+        return not self._cluster.stuck
 
     def purge(self) -> None:
         pass

@@ -240,6 +240,11 @@ class FakeProducer:
             self._fatal_told = True
             raise KafkaException(self._fatal)
 
+    def flush(self, seconds: float) -> bool:
+        # Records are delivered when the transaction is committed; the queue has no limit.
+        del seconds
+        return True
+
     def purge(self) -> None:
         self._queue.clear()
 

@@ -1,6 +1,7 @@
 """Unknown schema ids: how often a registry is asked, and which records wait for its answers."""
 
 import gc
+import json
 import threading
 import time
 import weakref
@@ -180,8 +181,13 @@ ENDLESS = b'{"schema": "' + b" " * ANSWER_BYTES_MOST + b'"}'
 
 @pytest.mark.parametrize(
     "answer",
-    [(500, {"error_code": 50001, "message": "store"}), (200, b"not JSON"), (99, b"")],
-    ids=["error", "not JSON", "not HTTP"],
+    [
+        (500, {"error_code": 50001, "message": "store"}),
+        (200, b"not JSON"),
+        (99, b""),
+        (403, {"error_code": 40301, "message": "User is denied operation Read"}),
+    ],
+    ids=["error", "not JSON", "not HTTP", "forbidden"],
 )
 def test_a_single_failing_id_pauses_for_seconds_only(answer: Reply) -> None:
     clock = Clock()
@@ -197,6 +203,27 @@ def test_a_single_failing_id_pauses_for_seconds_only(answer: Reply) -> None:
         assert "answers other questions" in error.what
         # The next id with this failure is not waited for.
         assert isinstance(look_up(registry, [8], budgeted=True)[8], SchemaError)
+
+
+def test_a_registry_that_hides_its_settings_is_asked_for_the_last_schema() -> None:
+    forbidden: Reply = (403, {"error_code": 40301, "message": "User is denied operation Read"})
+    clock = Clock()
+    asked = Asked(lambda _: forbidden)
+    down: list[Reply] = []
+    with answering(
+        lambda request: (
+            down[0] if down else forbidden if request.path == "/config" else asked(request)
+        )
+    ) as url:
+        registry = HttpRegistry(Registry(url=url), clock)
+        assert look_up(registry, [1], budgeted=True)[1] == TRANSACTION
+        down.append(forbidden)
+        for _ in range(10):
+            with pytest.raises(RegistryUnavailableError, match="refuses our credentials"):
+                look_up(registry, [7], budgeted=True)
+            clock.now += 1.0
+        down.clear()
+        assert isinstance(look_up(registry, [7], budgeted=True)[7], SchemaError)
 
 
 def test_a_schema_too_large_to_be_returned_pauses_nothing() -> None:
@@ -362,6 +389,22 @@ def test_a_schema_with_too_many_references_is_left_unchanged() -> None:
     with answering(chained) as url:
         assert HttpRegistry(Registry(url=url)).writer_schema(7) == '"long"'
     assert len(asked) == 1 + 64
+
+
+def test_the_texts_that_a_schema_references_are_bounded_together() -> None:
+    asked = []
+    large = json.dumps({"type": "fixed", "name": "F", "size": 1, "doc": "d" * 700_000})
+
+    def chained(request: BaseHTTPRequestHandler) -> Reply:
+        asked.append(request.path)
+        number = len(asked)
+        reference = {"name": f"n{number}", "subject": f"s{number}", "version": 1}
+        return 200, {"schema": '"n1"' if number == 1 else large, "references": [reference],
+                     "id": 3, "version": 1, "subject": "s"}  # fmt: skip
+
+    with answering(chained) as url:
+        assert HttpRegistry(Registry(url=url)).writer_schema(7) == '"n1"'
+    assert len(asked) == 1 + 3
 
 
 def test_what_is_refused_is_not_kept_by_the_client_either() -> None:

@@ -1,5 +1,6 @@
 """Terminal profile rows before publication equal plain Python, in any batches and restarts."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -251,3 +252,25 @@ def test_a_label_without_its_rows_time_is_forgotten_in_time() -> None:
     rows, labels, _, _ = columns([One(0, 3, later + 10_000, 0)], 10, by_time=False)
     pending.keep(pending.fold(rows, one, one, labels, np.empty(0, np.int64)))
     assert pending._told._labels == {}
+
+
+def test_many_labels_of_one_id_do_not_slow_many_rows_of_it_down() -> None:
+    count = 20_000
+    moments = np.arange(count) % 100
+    one = np.zeros(count, np.uint64)
+    at = np.arange(count)
+    source = np.zeros(count, np.int32)
+    rows = PendingTransactions(
+        one, at.astype(np.uint64), moments, pa.array(["x"] * count), source, at
+    )
+    labels = Labels(one, moments + EARLY, moments, np.ones(count, np.bool_), source + 2, at)
+    pending = new(by_time=False)
+    nothing = np.empty(0, np.int64)
+    pending.keep(pending.fold(rows, at, at, labels.take(nothing), nothing))
+    begun = time.thread_time()
+    pending.keep(pending.fold(rows.take(nothing), nothing, nothing, labels, at))
+    last, told, paid, heard = columns([One(0, 1, 1_000 + LATENESS + HOLD, 0)], count, by_time=False)
+    assert heard == []
+    settled = pending.fold(last, np.zeros(1, np.int64), np.array(paid), told, nothing).settled
+    assert settled.fraud.tolist() == [True] * count
+    assert time.thread_time() - begun < 10.0

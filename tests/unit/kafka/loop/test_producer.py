@@ -3,11 +3,13 @@
 from inspect import signature
 from typing import Any
 
+import numpy as np
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.clocks import since_boot
 from stream_scorer.errors import FencedError, TransactionError, UnavailableError
+from stream_scorer.kafka.loop import producer as loop_producer
 from stream_scorer.kafka.loop.producer import CommitUncertain, TransactionalProducer
 from stream_scorer.ports import BytesColumn, Outgoing, TransactionAborted
 from stream_scorer.telemetry import (
@@ -54,6 +56,46 @@ def test_after_success_the_client_is_kept(cluster: Cluster) -> None:
     assert producer.births == 1
     assert cluster.heard == []
     assert cluster.clients[0].options["transactional.id"] == "group:i"
+
+
+def many(count: int, size: int) -> Outgoing:
+    """Return numbered records of ``size`` bytes with partitions and timestamps."""
+    numbers = np.arange(count)
+    values = BytesColumn.of(b"%0*d" % (size, number) for number in range(count))
+    return Outgoing("t", values, BytesColumn.nulls(count), None, numbers.astype(np.int32), numbers)
+
+
+@pytest.mark.parametrize(("limit", "count"), [("_RECORDS_AT_ONCE", 4), ("_BYTES_AT_ONCE", 40)])
+def test_any_number_of_records_passes_the_clients_queue(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, limit: str, count: int
+) -> None:
+    monkeypatch.setattr(loop_producer, limit, count)
+    queued = {"_RECORDS_AT_ONCE": "_QUEUED_RECORDS_MOST", "_BYTES_AT_ONCE": "_QUEUED_BYTES_MOST"}
+    monkeypatch.setattr(loop_producer, queued[limit], 2 * count)
+    producer = cluster.producer()
+    producer.begin()
+    sent = many(23, 10)
+    producer.send(sent)
+    producer.commit()
+    assert [value for _, value in cluster.clients[0].produced] == list(sent.values)
+    made = [name for _, name in cluster.calls if name in {"produce", "flush", "commit"}]
+    assert made == ["produce", "produce", "flush"] * 2 + ["produce", "produce", "commit"]
+
+
+def test_a_queue_that_is_not_emptied_in_time_ends_the_transaction(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_producer, "_RECORDS_AT_ONCE", 2)
+    monkeypatch.setattr(loop_producer, "_QUEUED_RECORDS_MOST", 4)
+    cluster.stuck = True
+    producer = cluster.producer()
+    producer.begin()
+    with pytest.raises(TransactionAborted, match="not delivered in time") as caught:
+        producer.send(many(5, 1))
+    assert caught.value.network
+    cluster.stuck = False
+    transact(producer)
+    assert cluster.reborn == ["abort"]
 
 
 def test_transaction_ages_include_suspended_time() -> None:

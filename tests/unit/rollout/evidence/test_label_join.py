@@ -1,6 +1,7 @@
 """The delayed join equals plain Python, over random streams, crashes and restarts."""
 
 import sqlite3
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -349,3 +350,14 @@ def test_labels_that_are_all_kept_have_a_cap() -> None:
         assert joining.passed.full_labels == 2
         joining.mature(DAY + MATURITY + SLACK)
         assert joining.labels == 0
+
+
+def test_many_old_labels_of_one_id_do_not_slow_its_decisions_down() -> None:
+    count = 20_000
+    with join(by_time=False, most_rows=count) as joining:
+        joining.learn(told([(1, DAY, 0, at, True) for at in range(count)]))
+        joining.wait(decided([(1, DAY + 1, at) for at in range(count)]))
+        begun = time.thread_time()
+        ripe = joining.mature(DAY + 1 + MATURITY + SLACK)
+        assert (len(ripe), ripe.fraud.any()) == (count, False)
+        assert time.thread_time() - begun < 5.0
