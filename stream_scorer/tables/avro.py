@@ -20,6 +20,7 @@ from stream_scorer.errors import SchemaError
 from stream_scorer.registry.definition import Definition, parse_definition
 from stream_scorer.registry.limits import STANDARD, check_decoded_unions
 from stream_scorer.tables.avro_blocks import HEADER, InflatedContainer
+from stream_scorer.tables.avro_growth import refuse_growth
 from stream_scorer.tables.pieces import PIECE_ROWS, DamagedError, Piece
 
 _ERRORS = (
@@ -72,6 +73,7 @@ def avro_definition(stream: BinaryIO) -> Definition:
         # Before fastavro parses it: see docs/SECURITY.md, "Schemas and records".
         definition = parse_definition(header["meta"][_SCHEMA].decode(), "its Avro schema")
         check_decoded_unions(definition.root, "its Avro schema", STANDARD)
+        refuse_growth(definition)
         head = io.BytesIO()
         fastavro.schemaless_writer(head, HEADER, header)
         schema: Any = fastavro.reader(_Joined(head.getvalue(), stream)).writer_schema  # type: ignore[arg-type]

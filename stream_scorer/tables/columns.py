@@ -25,6 +25,8 @@ _MILLISECONDS = pa.timestamp("ms", "UTC")
 _TYPES: dict[type, pa.DataType] = {
     str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(),
 }  # fmt: skip
+_NESTED = frozenset({dict, list, tuple})
+"""Types that no target holds. Arrow would make a table of all rows by the keys of all rows."""
 _LEAST, _MOST = -(2**63), 2**63 - 1
 _ASCII_END = 0x80
 _DEEPEST = 20
@@ -86,7 +88,7 @@ def _fit_values(values: list[Any], target: pa.DataType) -> tuple[pa.Array, list[
     kinds = set(map(type, values)) - {type(None)}
     if not kinds:
         return pa.nulls(len(values), target), []
-    if len(kinds) == 1:
+    if len(kinds) == 1 and not kinds & _NESTED:
         (kind,) = kinds
         try:
             return fit(pa.array(values, _TYPES.get(kind)), target)
@@ -110,6 +112,8 @@ def _fit_values(values: list[Any], target: pa.DataType) -> tuple[pa.Array, list[
 
 def _fit_kind(values: list[Any], kind: type, target: pa.DataType) -> tuple[pa.Array, list[int]]:
     """Fit values of one Python type."""
+    if kind in _NESTED:
+        return pa.nulls(len(values), target), list(range(len(values)))
     if kind is int and is_text(target):
         values, kind = list(map(str, values)), str
     held = [value if _holds(value) else None for value in values]

@@ -95,3 +95,15 @@ def test_values_as_read_are_strict_json() -> None:
     for _ in range(900):
         deep = [deep]
     assert json.dumps(plain(deep)).count("nested too deeply") == 1
+
+
+@pytest.mark.parametrize("target", [TEXT, NUMBER, TIME, TRUTH])
+def test_objects_with_keys_of_their_own_take_no_memory(target: pa.DataType) -> None:
+    # A table of all rows by all keys would take 128 MB.
+    rows: list[Any] = [{f"key {row}": row} for row in range(4_000)]
+    before = pa.default_memory_pool().max_memory()
+    column, bad = fit(rows, target)
+    mixed, worse = fit([*rows, None, [1], 1.5], target)
+    assert pa.default_memory_pool().max_memory() - before < 32 << 20
+    assert (column.null_count, bad) == (4_000, list(range(4_000)))
+    assert (mixed.null_count, worse) == (4_003, [*range(4_000), 4_001, 4_002])
