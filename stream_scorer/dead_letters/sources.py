@@ -7,7 +7,7 @@ Such a record is too large for most plans. So a forged header cannot cause the c
 record.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +25,7 @@ from stream_scorer.settings import Kafka
 _FAR = 5_000
 """If two wanted offsets are this far apart, a new read costs less than reading on."""
 _POLL_SECONDS = 0.1
+_ANSWER_SECONDS = 30.0
 _RECORDS_AT_ONCE = 16
 """Few: the headers of each must be read, without a limit on their total."""
 _NO_LIMIT = 1 << 62
@@ -76,23 +77,36 @@ class LetterSources:
             own = wanted.setdefault(letter.source_partition, {})
             own.setdefault(letter.source_offset, []).append(letter)
         for partition, offsets in sorted(wanted.items()):
-            for first, last in _stretches(offsets):
+            # A read that begins past the end would begin again at the oldest record.
+            end = self._end(partition)
+            for first, last in _stretches([offset for offset in offsets if offset < end]):
                 for raw in self._read(partition, first, last):
                     for row, offset in enumerate(raw.offset.tolist()):
                         for letter in offsets.get(offset, ()):
                             if _equal(letter, raw, row):
                                 yield letter, raw.take(np.array([row]))
 
-    def _read(self, partition: int, first: int, last: int) -> Iterator[RawRecords]:
-        """Yield the committed records between two offsets, both included, and possibly more."""
+    def _reader(self) -> PassingConsumer:
         if self._consumer is None:
             options = client_options.reader(self._kafka, f"{self._kafka.group}-reader")
             self._consumer = PassingConsumer(options, self._topic, _NO_LIMIT)
-        self._consumer.assign({partition: first})
+        return self._consumer
+
+    def _end(self, partition: int) -> int:
+        """Return the offset after a partition's last record."""
+        try:
+            return self._reader().watermarks(partition, _ANSWER_SECONDS)[1]
+        except KafkaException as error:
+            raise unreachable(self._kafka, error.args[0].str()) from error
+
+    def _read(self, partition: int, first: int, last: int) -> Iterator[RawRecords]:
+        """Yield the committed records between two offsets, both included, and possibly more."""
+        consumer = self._reader()
+        consumer.assign({partition: first})
         position = first
         limit = ReadLimit(self._topic, {partition: last + 1})
         while position <= last:
-            polled = self._consumer.poll(_RECORDS_AT_ONCE, _POLL_SECONDS, 0.0)
+            polled = consumer.poll(_RECORDS_AT_ONCE, _POLL_SECONDS, 0.0)
             if polled.records is not None:
                 position = max(position, polled.records.next_offsets().get(partition, position))
                 yield polled.records.where(polled.records.partition == partition)
@@ -116,10 +130,10 @@ class LetterSources:
             self._consumer.close()
 
 
-def _stretches(offsets: Mapping[int, object]) -> Iterator[tuple[int, int]]:
+def _stretches(offsets: Iterable[int]) -> Iterator[tuple[int, int]]:
     """Yield ranges that contain all offsets; each begins and ends with a wanted offset.
 
-    >>> list(_stretches({7: "", 9: "", 10_000: ""}))
+    >>> list(_stretches([7, 9, 10_000]))
     [(7, 9), (10000, 10000)]
     """
     first = last = None

@@ -78,6 +78,13 @@ def _of_topic(
             what, "takes timestamps of the far future: one record may expire all histories",
             f"{alter} message.timestamp.after.max.ms={_AHEAD_MOST_MS}",
         )  # fmt: skip
+    if name in _merged(kafka) and _takes_any_time(values):
+        yield Finding(
+            what,
+            "takes timestamps of the far future: after such a record, profiler and controller read "
+            "its partition only when all others are silent",
+            f"{alter} message.timestamp.after.max.ms={_AHEAD_MOST_MS}",
+        )
     if name in {kafka.topics.rollout, kafka.topics.activations}:
         if values["retention.ms"] != _FOR_EVER or values["retention.bytes"] != _FOR_EVER:
             yield Finding(
@@ -89,6 +96,12 @@ def _of_topic(
                 what, f"has {partitions} partitions: its records have no order",
                 "create it again with one: stream-scorer topics create",
             )  # fmt: skip
+
+
+def _merged(kafka: Kafka) -> set[str]:
+    """Return the topics that are read in the order of their records' timestamps."""
+    topics = kafka.topics
+    return {topics.decisions, topics.shadow_scores, topics.summaries, topics.labels}
 
 
 def _takes_any_time(values: Mapping[str, str]) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from stream_scorer.codec.records.event_decoders import EventDecoders, by_mapping
 from stream_scorer.core.decision.observe import PartitionRings, refold
 from stream_scorer.core.decision.routing import CHAMPION, Routing
+from stream_scorer.core.events.batch import EventBatch, Rejections, RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import RegistryUnavailableError, UnavailableError
 from stream_scorer.kafka.reading.replay import Replays
@@ -23,7 +24,7 @@ from stream_scorer.state.partitions.coverage_tracker import Histories
 from stream_scorer.state.partitions.readiness import Warmth
 from stream_scorer.state.partitions.rejection_log import RejectionLog
 from stream_scorer.state.partitions.restorer import AT_ONCE, CheckpointedReplay, Restoration
-from stream_scorer.telemetry import Listener, RevisionActivated, StateRestored
+from stream_scorer.telemetry import Listener, RecordsSkipped, RevisionActivated, StateRestored
 from stream_scorer.terminals.follower import TerminalFollower
 
 
@@ -216,15 +217,23 @@ class HeldPartitions:
         if not restoring.timeline:
             restoring.timeline = self._timeline(partition)
         fleet = self._versions.fleet
+        # Everything is decoded before anything is folded, so that a pause leaves no trace.
+        decoded: list[tuple[Plan, EventBatch]] = []
+        unknown: list[tuple[int, str]] = []
         for plan, part in by_mapping(raw, restoring.timeline):
             try:
-                events, _, _ = self._decoders.decode(part, plan, fleet.read_by)
+                events, _, refused = self._decoders.decode(part, plan, fleet.read_by)
             except RegistryUnavailableError as error:
                 raise Paused("registry", str(error)) from error
+            decoded.append((plan, events))
+            unknown += _of_unknown_schemas(part, refused)
+        if unknown:
+            offset, why = min(unknown)
+            self._listener(RecordsSkipped("transactions", len(unknown), partition, offset, why))
+        for plan, events in decoded:
             restoring.beginning.read(events, plan)
-            if restored is not None:
-                events = restored.unknown(events)
-            self.state.rings.release(refold(events, self.state.rings, plan, fleet.features))
+            mine = events if restored is None else restored.unknown(events)
+            self.state.rings.release(refold(mine, self.state.rings, plan, fleet.features))
 
     def _timeline(self, partition: int) -> list[tuple[int, Plan]]:
         """Return (first offset, the plan that decided from there), ascending."""
@@ -271,3 +280,18 @@ class HeldPartitions:
             self.state.rings.of(partition).watermark,
             (models[version] for version in dict.fromkeys(routing.versions.values())),
         )
+
+
+def _of_unknown_schemas(raw: RawRecords, refused: Rejections) -> list[tuple[int, str]]:
+    """Return offset and reason of each record whose schema the registry does not have.
+
+    It was not rejected then. So it was decided, and the state now lacks it; or the group did not
+    read it, or a version without segments of rejections rejected it.
+    """
+    return [
+        (int(raw.offset[row]), f"{why}: left out of the replay")
+        for row, reason, why in zip(
+            refused.rows.tolist(), refused.reasons, refused.details, strict=True
+        )
+        if reason is RejectReason.UNKNOWN_SCHEMA
+    ]

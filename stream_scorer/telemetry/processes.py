@@ -46,6 +46,9 @@ class DependencyBack(Event):
 class RecordsSkipped(Event):
     """Records of one of our topics were skipped: not of its family, or over its limits.
 
+    For ``transactions``: a restore left out records, because the registry does not have their
+    schema now.
+
     Attributes:
         topic: Its name in ``kafka.topics``.
         records: How many.

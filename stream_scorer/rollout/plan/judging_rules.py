@@ -13,6 +13,8 @@ from stream_scorer.rollout.plan.strict_parsing import DAY_SECONDS, Percent, Stri
 from stream_scorer.security.keys import key_id
 
 _KEY_BYTES = 32
+_LEAST_ALPHA, _MOST_COST, _MOST_COUNT = 1e-100, 1e100, 2**53
+"""Within these limits, every number of a judgement is finite."""
 _LIMITS = GuardLimits()
 
 Limited = Literal["step", "switch", "promote", "rollback", "pause"]
@@ -31,6 +33,9 @@ class DecisionCosts(StrictModel):
     @model_validator(mode="after")
     def _be_costs(self) -> Self:
         self.bounded()
+        for name in type(self).model_fields:
+            if getattr(self, name) > _MOST_COST:
+                raise ValueError(f"{name}: must be at most {_MOST_COST:g}")
         return self
 
     def bounded(self) -> BoundedCosts:
@@ -78,6 +83,14 @@ class Rules(StrictModel):
     def _be_limits(self) -> Self:
         self.limits()
         self.guards()
+        for name in ("alpha", "alpha_mismatch"):
+            if getattr(self, name) < _LEAST_ALPHA:
+                raise ValueError(f"{name}: must be at least {_LEAST_ALPHA:g}")
+        for name in ("least_events", "least_pairs", "least_frauds"):
+            if getattr(self, name) > _MOST_COUNT:
+                raise ValueError(f"{name}: must be at most {_MOST_COUNT}")
+        if self.delta > _MOST_COST:
+            raise ValueError(f"delta: must be at most {_MOST_COST:g}")
         return self
 
     def limits(self) -> GuardLimits:

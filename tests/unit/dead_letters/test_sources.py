@@ -64,11 +64,22 @@ def test_past_the_input_s_end_nothing_is_the_same(kafka: Kafka) -> None:
     assert same(kafka, {3: [("n", None)], 4: None, 9_000: None, 90_000: None}) == {3}
 
 
+def test_an_offset_past_the_end_costs_no_read_of_the_input(kafka: Kafka) -> None:
+    # So many polls of a few records count as 30 s without progress.
+    produce(kafka.bootstrap, "long", [[]] * 5_000)
+    long = kafka.model_copy(update={"topics": Topics(transactions="long")})
+    assert same(long, {4_000: None, 10_000: None, 2**62: None}) == {4_000}
+
+
 class Silent:
     """A consumer that receives nothing."""
 
     def __init__(self, *_: Any) -> None:
         self.polls = 0
+
+    def watermarks(self, partition: int, seconds: float) -> tuple[int, int]:
+        del partition, seconds
+        return 0, 1
 
     def assign(self, offsets: Mapping[int, int]) -> None:
         del offsets

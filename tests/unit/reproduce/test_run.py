@@ -276,6 +276,21 @@ def test_decisions_are_put_aside_by_their_input(decisions: pa.RecordBatch, tmp_p
     assert len(spool.between(0, 10**9, 10**9 + 5)) == 0
 
 
+def test_a_decision_of_any_offset_is_found_without_a_search(
+    decisions: pa.RecordBatch, tmp_path: Path
+) -> None:
+    spool = Spool(tmp_path)
+    spool.add(
+        altered(
+            altered(decisions.slice(0, 3), 1, source_offset=2**63 - 1), 2, source_offset=-(2**63)
+        )
+    )
+    first, end = spool.bounds(0)
+    assert (first, end) == (-(2**63), 2**63)
+    told = spool.between(0, first, end).column("source_offset").to_pylist()
+    assert told == [-(2**63), 0, 2**63 - 1]
+
+
 def test_missing_decisions_count_from_the_complete_part_on(decisions: pa.RecordBatch) -> None:
     # The decisions are in partitions 0 and 1 of the topic.
     half = Published(decisions.slice(10, 500), np.zeros(500, np.int32))

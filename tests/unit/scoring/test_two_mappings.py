@@ -9,10 +9,13 @@ import pytest
 
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.errors import RegistryUnavailableError
 from stream_scorer.kafka.loop.work_interface import Stages
+from stream_scorer.ports import Paused
 from stream_scorer.rollout.log.ready_versions import Pinned, ReadyVersions
+from stream_scorer.scoring.held_partitions import _Restoring
 from tests.support.rollout.mapped_extras import plan_of, ready, revision, write_model
-from tests.unit.scoring.test_work import NOW, decisions, raw, work
+from tests.unit.scoring.test_work import NOW, decisions, raw, rings_of, work
 
 COUNT, SWITCH = 40, 25
 
@@ -88,3 +91,29 @@ def test_only_the_first_batch_compares_mappings(
     compared = 0
     assert decisions(scoring.compute(batch, Stages())) == made
     assert compared == 0
+
+
+def test_a_replay_that_pauses_at_the_second_mapping_leaves_no_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = plan_of("Gross"), plan_of("total")
+    fleet = ready(write_model(tmp_path), revision(1, old), revision(2, new, NOW * 2))
+    scoring = work(versions=following(fleet))
+    held, replay = scoring._held, SimpleNamespace(restored=None)
+    restoring = _Restoring(replay, timeline=[(0, old), (100 + SWITCH, new)])  # type: ignore[arg-type]
+    held._restoring[0] = restoring
+    decode = held._decoders.decode
+
+    def down(part: Any, plan: Plan, read_by: Any) -> Any:
+        if plan is new:
+            raise RegistryUnavailableError("the registry is down", "wait")
+        return decode(part, plan, read_by)
+
+    monkeypatch.setattr(held._decoders, "decode", down)
+    batch = raw([record(number) for number in range(COUNT)])
+    with pytest.raises(Paused, match="down"):
+        held._refold(batch)
+    assert (rings_of(scoring), restoring.beginning._newest) == ([], None)
+    monkeypatch.undo()
+    held._refold(batch)
+    assert len(rings_of(scoring)) > 0

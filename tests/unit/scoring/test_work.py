@@ -1,6 +1,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import BytesColumn, Headers, Paused, RawRecords
 from stream_scorer.registry.sources import FileRegistry, SchemaSource, reader_schema
 from stream_scorer.rollout.log.ready_versions import Pinned, Versions
-from stream_scorer.scoring.held_partitions import HeldPartitions, HeldState
+from stream_scorer.scoring.held_partitions import HeldPartitions, HeldState, _Restoring
 from stream_scorer.scoring.outputs import Outcomes
 from stream_scorer.scoring.work import ScoringWork
 from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY, Settings
@@ -32,7 +33,13 @@ from stream_scorer.state.partitions.checkpoint_writer import Checkpoints
 from stream_scorer.state.partitions.readiness import Warmth
 from stream_scorer.state.partitions.rejection_log import RejectionLog
 from stream_scorer.state.partitions.restorer import Restoration
-from stream_scorer.telemetry import BatchCommitted, Event, KeyMisplaced, KeyOfAnother
+from stream_scorer.telemetry import (
+    BatchCommitted,
+    Event,
+    KeyMisplaced,
+    KeyOfAnother,
+    RecordsSkipped,
+)
 from tests.support.rollout.mapped_extras import FIELDS
 from tests.support.state.stores import MemoryStore
 
@@ -363,3 +370,18 @@ def test_a_segment_by_an_extra_field_decides() -> None:
     ]
     made = decisions(work(versions=Pinned(model, plan)).compute(raw(values), Stages()))
     assert [each["decision"] for each in made] == ["BLOCK", "APPROVE", "BLOCK", "APPROVE"]
+
+
+def test_a_replay_reports_records_whose_schema_is_gone() -> None:
+    heard: list[Event] = []
+    scoring = work(told=heard)
+    held = scoring._held
+    held._restoring[0] = _Restoring(SimpleNamespace(restored=None))  # type: ignore[arg-type]
+    gone = b"\0" + (77).to_bytes(4, "big")
+    del heard[:]
+    held._refold(raw([transaction(0), gone + b"1", b"nonsense", transaction(1), gone + b"2"]))
+    (told,) = heard
+    assert isinstance(told, RecordsSkipped)
+    assert (told.topic, told.records, told.partition, told.offset) == ("transactions", 2, 0, 101)
+    assert told.why.startswith("schema id 77: not in ")
+    assert len(rings_of(scoring)) == 2
