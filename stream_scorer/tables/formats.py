@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -22,7 +21,7 @@ import pyarrow.parquet as pq
 
 from stream_scorer.tables.avro import avro_names, avro_pieces
 from stream_scorer.tables.columns import Column, as_read, texts_of_csv
-from stream_scorer.tables.pieces import PIECE_ROWS, DamagedError, Piece
+from stream_scorer.tables.pieces import PIECE_ROWS, DamagedError, Piece, line_pieces
 
 _CSV_BLOCK_BYTES = 4 << 20
 _HEADER_ROWS = 1
@@ -261,7 +260,7 @@ def _tell_foreign(piece: Piece) -> None:
 
 def _json_lines(stream: BinaryIO, names: list[str], _: int, __: int) -> Iterator[Piece]:
     at = 0
-    while lines := list(islice(stream, PIECE_ROWS)):
+    for lines in line_pieces(stream):
         faults: dict[int, tuple[str, object]] = {}
         records = [_record(line, row, faults) for row, line in enumerate(lines)]
         columns: dict[str, Column] = {

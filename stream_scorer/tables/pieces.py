@@ -1,11 +1,15 @@
 """The result of the readers of all kinds of files: some rows at a time, as they were read."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import BinaryIO, Final
 
 from stream_scorer.tables.columns import Column
 
 PIECE_ROWS = 20_000
 """Rows that are read at a time."""
+LINES_BYTES_MOST: Final = 16 << 20
+"""Maximum size of a line, and of the lines that are read at a time, except for the last one."""
 
 
 class DamagedError(Exception):
@@ -40,3 +44,25 @@ class Piece:
             {row - skip: fault for row, fault in self.faults.items() if row >= skip},
             self.read,
         )
+
+
+def line_pieces(stream: BinaryIO) -> Iterator[list[bytes]]:
+    """Yield the lines of a file, some at a time.
+
+    Raises:
+        DamagedError: A line is longer than ``LINES_BYTES_MOST``.
+    """
+    number = 0
+    lines: list[bytes] = []
+    size = 0
+    while line := stream.readline(LINES_BYTES_MOST + 1):
+        number += 1
+        if len(line) > LINES_BYTES_MOST:
+            raise DamagedError(f"line {number} has more than {LINES_BYTES_MOST:,} bytes")
+        lines.append(line)
+        size += len(line)
+        if len(lines) == PIECE_ROWS or size >= LINES_BYTES_MOST:
+            yield lines
+            lines, size = [], 0
+    if lines:
+        yield lines

@@ -12,7 +12,7 @@ from stream_scorer.registry.definition import Definition
 from stream_scorer.tables.avro import plain_records
 from stream_scorer.tables.columns import is_unicode
 from stream_scorer.tables.leaf_pieces import LeafPiece, RowFault
-from stream_scorer.tables.pieces import PIECE_ROWS
+from stream_scorer.tables.pieces import PIECE_ROWS, line_pieces
 
 
 def json_leaves(
@@ -27,7 +27,7 @@ def json_leaves(
         string_max: Maximum bytes of a string at a path.
     """
     at = 0
-    while lines := list(islice(stream, PIECE_ROWS)):
+    for lines in line_pieces(stream):
         faults: dict[int, RowFault] = {}
         found: list[list[Leaf]] = []
         for row, line in enumerate(lines):

@@ -81,10 +81,14 @@ def summarize(
 
 def _windows(decisions: DecisionBatch, window_ms: int) -> list[dict[str, Any]]:
     events = decisions.events
-    rows, sums = count_windows(
+    columns = (
         events.partition, events.int64("event_time"), events.amounts,
         decisions.score, decisions.outcome, window_ms,
     )  # fmt: skip
+    rows, sums = count_windows(*columns, np.empty(0, np.int64))
+    if len(events) and not len(rows):
+        numbers = _window_numbers(events.partition, events.int64("event_time"), window_ms)
+        rows, sums = count_windows(*columns, numbers)
     return [
         {
             "partition": row[WINDOW_PARTITION],
@@ -102,6 +106,20 @@ def _windows(decisions: DecisionBatch, window_ms: int) -> list[dict[str, Any]]:
         }
         for row, total in zip(rows.tolist(), sums.tolist(), strict=True)
     ]
+
+
+def _window_numbers(partition: NDArray[np.int32], time: Int64, width: int) -> Int64:
+    """Return int64[n]: the number of each row's window, in order of appearance."""
+    starts = time // width
+    order = np.lexsort((partition, starts))
+    new = np.ones(len(order), np.bool_)
+    new[1:] = (np.diff(starts[order]) != 0) | (np.diff(partition[order]) != 0)
+    group = np.empty(len(order), np.int64)
+    group[order] = np.cumsum(new) - 1
+    # The sort is stable, so the first row of a group is its first appearance.
+    rank = np.empty(int(group.max()) + 1, np.int64)
+    rank[np.argsort(order[new])] = np.arange(len(rank))
+    return rank[group]
 
 
 def _sources(

@@ -1,5 +1,6 @@
 """A summary's counts equal plain Python's, for any batch."""
 
+import random
 from collections import defaultdict
 from dataclasses import replace
 from typing import Any
@@ -57,6 +58,33 @@ def summary(rows: list[Row]) -> dict[str, Any]:
 @settings(max_examples=examples(150), deadline=None)
 @given(rows)
 def test_windows_count_what_plain_python_counts(rows: list[Row]) -> None:
+    check_windows(rows)
+
+
+def test_a_window_for_each_record_is_found_without_a_search(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chance = random.Random(8)  # noqa: S311 a seeded example
+    rows = [
+        (chance.randrange(4), chance.randrange(-(10**9), 10**9), 5, 0.5, n % 3)
+        for n in range(3_000)
+    ]
+    numbered: list[int] = []
+    number = summaries._window_numbers
+
+    def counted(partition: Any, time: Any, width: int) -> Any:
+        numbered.append(len(time))
+        return number(partition, time, width)
+
+    monkeypatch.setattr(summaries, "_window_numbers", counted)
+    # Some windows have several records, not next to each other.
+    check_windows(rows + rows[::3])
+    assert numbered == [4_000]
+    check_windows(rows[:50])
+    assert numbered == [4_000]
+
+
+def check_windows(rows: list[Row]) -> None:
     expected: dict[tuple[int, int], list[Row]] = defaultdict(list)
     for row in rows:
         expected[row[0], (NOW + row[1]) // WIDTH * WIDTH].append(row)
