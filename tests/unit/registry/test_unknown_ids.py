@@ -205,7 +205,7 @@ def test_a_single_failing_id_pauses_for_seconds_only(answer: Reply) -> None:
         assert isinstance(look_up(registry, [8], budgeted=True)[8], SchemaError)
 
 
-def test_a_registry_that_hides_its_settings_is_asked_for_the_last_schema() -> None:
+def test_a_registry_that_hides_its_rule_is_asked_for_a_schema() -> None:
     forbidden: Reply = (403, {"error_code": 40301, "message": "User is denied operation Read"})
     clock = Clock()
     asked = Asked(lambda _: forbidden)

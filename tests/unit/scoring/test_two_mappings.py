@@ -93,7 +93,7 @@ def test_only_the_first_batch_compares_mappings(
     assert compared == 0
 
 
-def test_a_replay_that_pauses_at_the_second_mapping_leaves_no_trace(
+def test_a_replay_that_pauses_midway_leaves_no_trace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, new = plan_of("Gross"), plan_of("total")

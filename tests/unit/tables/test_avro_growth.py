@@ -83,9 +83,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_schema_by_which_few_bytes_become_many_values_is_refused(
-    case: str, tmp_path: Path
-) -> None:
+def test_a_schema_that_makes_few_bytes_many_values_is_refused(case: str, tmp_path: Path) -> None:
     schema, block, why = REFUSED[case]
     data = _file(schema, block, 1_000_000)
     with pytest.raises(DamagedError, match=why):

@@ -82,7 +82,7 @@ def test_any_number_of_records_passes_the_clients_queue(
     assert made == ["produce", "produce", "flush"] * 2 + ["produce", "produce", "commit"]
 
 
-def test_a_queue_that_is_not_emptied_in_time_ends_the_transaction(
+def test_a_queue_that_stays_full_ends_the_transaction(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop_producer, "_RECORDS_AT_ONCE", 2)

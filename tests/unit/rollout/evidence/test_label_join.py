@@ -352,7 +352,7 @@ def test_labels_that_are_all_kept_have_a_cap() -> None:
         assert joining.labels == 0
 
 
-def test_many_old_labels_of_one_id_do_not_slow_its_decisions_down() -> None:
+def test_many_labels_of_one_id_do_not_slow_its_decisions() -> None:
     count = 20_000
     with join(by_time=False, most_rows=count) as joining:
         joining.learn(told([(1, DAY, 0, at, True) for at in range(count)]))
