@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from stream_scorer.codec.reading.decode import DecodedColumns
 from stream_scorer.codec.records.decisions import DecisionDecoder
 from stream_scorer.core.decision.routing import Version
 from stream_scorer.errors import SchemaError
@@ -220,7 +221,7 @@ class DecisionReader:
             RegistryUnavailableError: A writer's schema cannot be fetched.
             SchemaError: A record is not a decision.
         """
-        decoded = self._decoder.decode(raw.values)
+        decoded = self.readable(raw)
         if len(decoded.rejections):
             row = int(decoded.rejections.rows[0])
             raise SchemaError(
@@ -230,9 +231,28 @@ class DecisionReader:
             )
         return decoded.records
 
+    def readable(self, raw: RawRecords) -> DecodedColumns:
+        """Return those of n records that are decisions, and why the others are not.
 
-def recorded(settings: Settings, registry: SchemaSource, progress: Progress) -> Iterator[Published]:
+        Raises:
+            RegistryUnavailableError: A writer's schema cannot be fetched.
+        """
+        return self._decoder.decode(raw.values)
+
+
+def recorded(
+    settings: Settings,
+    registry: SchemaSource,
+    progress: Progress,
+    skipped: Callable[[int], None] | None = None,
+) -> Iterator[Published]:
     """Yield the decisions that the topic has now, some thousand at a time.
+
+    Args:
+        settings: The cluster and the topic.
+        registry: Has the writers' schemas.
+        progress: Called with the progress.
+        skipped: Called with the number of records that are not decisions; None: they are an error.
 
     Raises:
         SchemaError: A record is not a decision.
@@ -249,9 +269,13 @@ def recorded(settings: Settings, registry: SchemaSource, progress: Progress) -> 
         while reader.left:
             raw = reader.poll_to_end(_RECORDS, _POLL_SECONDS)
             progress(topic, whole - reader.left, whole)
-            if raw is not None:
+            if raw is not None and skipped is None:
                 decisions = read_patiently(partial(decoder.decode, raw))
                 yield Published(decisions, raw.partition, cut)
+            elif raw is not None and skipped is not None:
+                readable = read_patiently(partial(decoder.readable, raw))
+                skipped(len(readable.rejections))
+                yield Published(readable.records, raw.partition[readable.rows], cut)
     finally:
         reader.close()
 
