@@ -42,7 +42,8 @@ class Replayed:
         replayed_before: Those whose original was itself a copy; they stay where they are.
         other_input: Those of another topic than ``kafka.topics.transactions``.
         foreign: Records of the topic that are not our dead letters.
-        mismatched: Those whose source offset does not contain the same bytes; never copied.
+        mismatched: Those whose source offset does not contain the same bytes, or whose partition
+            does not exist; never copied.
         first_mismatched: The first of them, PARTITION:OFFSET; empty if there is none.
         refused: Those that cannot be copied: too large, or an omitted part is gone.
         limited: Whether it stopped because of the limit.
@@ -86,9 +87,9 @@ def replay(
     Raises:
         SettingsError: A topic does not exist.
         FencedError: A later call took over.
-        OffsetsError: The group's offsets do not fit the dead-letter topic, or a dead letter's
-            partition is gone from the input, or retention deleted the record that it names.
-            Earlier copies stay.
+        OffsetsError: The group's offsets do not fit the dead-letter topic, or retention deleted the
+            record that a dead letter names, or, with ``trust_headers``, its partition is gone from
+            the input. Earlier copies stay.
         TransactionError: The broker refuses a record permanently.
         UnavailableError: The broker does not answer.
     """
@@ -263,6 +264,9 @@ class _Run:
 
     def _take(self, letter: DeadLetter) -> None:
         if not 0 <= letter.source_partition < self._count:
+            if self._compares:
+                self._mismatch([letter])
+                return
             self._flush()
             topic = self._there.topic
             raise OffsetsError(
@@ -365,6 +369,10 @@ class _Run:
         without = {each.place for each in other}
         self._batch = [each for each in self._batch if each.place not in without]
         wrong = [each for each in other if each.source_offset >= low.get(each.source_partition, 0)]
+        self._mismatch(wrong)
+
+    def _mismatch(self, wrong: list[DeadLetter]) -> None:
+        """Count dead letters that the input does not confirm; they are skipped permanently."""
         if not wrong:
             return
         self.report.mismatched += len(wrong)

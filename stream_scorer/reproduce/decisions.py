@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from stream_scorer.codec.reading.decode import DecodedColumns
 from stream_scorer.codec.records.decisions import DecisionDecoder
 from stream_scorer.core.decision.routing import Version
 from stream_scorer.errors import SchemaError
@@ -22,7 +23,8 @@ from stream_scorer.reproduce.compare import whole_numbers
 from stream_scorer.settings import Settings
 
 _RECORDS: Final = 20_000
-_OFFSETS: Final = 1 << 20
+_OFFSETS: Final = 1 << 16
+_MANY: Final = 1_024
 _POLL_SECONDS: Final = 0.1
 _BLOCK: Final = 65_536
 
@@ -44,6 +46,33 @@ class Published:
     records: pa.RecordBatch
     partition: NDArray[np.int32]
     cut: frozenset[int] = frozenset()
+
+    def where(self, kept: NDArray[np.bool_]) -> "Published":
+        """Return the decisions that bool[n] selects."""
+        return Published(self.records.filter(pa.array(kept)), self.partition[kept], self.cut)
+
+
+def beyond_input(
+    decisions: pa.RecordBatch, topic: str, ends: Mapping[int, int]
+) -> NDArray[np.bool_]:
+    """Return bool[n]: which decisions name an offset that the input never had.
+
+    Only another client can have written them. They may name any number of partitions and offsets.
+
+    Args:
+        decisions: Those of another topic are not among the result.
+        topic: The input.
+        ends: By partition of the input, the offset after the last; read after the decisions' end.
+    """
+    ours = np.asarray(
+        pc.equal(decisions.column("source_topic"), topic).to_numpy(zero_copy_only=False), np.bool_
+    )
+    sources = whole_numbers(decisions.column("source_partition"))
+    offsets = whole_numbers(decisions.column("source_offset"))
+    inside = np.zeros(len(offsets), np.bool_)
+    for partition, end in ends.items():
+        inside |= (sources == partition) & (offsets >= 0) & (offsets < end)
+    return ours & ~inside
 
 
 class Seen:
@@ -122,10 +151,20 @@ class Beginnings:
 
 
 class DecidedOffsets:
-    """Which source offsets have a decision: one byte per offset, a megabyte per million offsets."""
+    """Which source offsets have a decision: about one byte per offset, a megabyte per million.
+
+    Another client's decisions may name any offsets. So a block of offsets takes 64 KiB only if
+    1,024 of them have a decision; until then it is a list of those.
+    """
 
     def __init__(self) -> None:
-        self._blocks: dict[tuple[str, int, int], NDArray[np.bool_]] = {}
+        self._few: dict[tuple[str, int, int], NDArray[np.int64]] = {}
+        self._many: dict[tuple[str, int, int], NDArray[np.bool_]] = {}
+
+    @property
+    def size(self) -> int:
+        """Bytes of all blocks."""
+        return sum(each.nbytes for each in (*self._few.values(), *self._many.values()))
 
     def again(self, decisions: pa.RecordBatch) -> NDArray[np.int64]:
         """Add decisions; return the rows of those whose offset already has one."""
@@ -139,14 +178,28 @@ class DecidedOffsets:
         for kind, (topic, partition, block) in enumerate(kinds.T.tolist()):
             rows = np.flatnonzero(which.ravel() == kind)
             at = offsets[rows] - block * _OFFSETS
-            seen = self._blocks.setdefault(
-                (names[topic], partition, block), np.zeros(_OFFSETS, np.bool_)
-            )
             first = np.zeros(len(rows), np.bool_)
             first[np.unique(at, return_index=True)[1]] = True
-            doubled.append(rows[seen[at] | ~first])
-            seen[at] = True
+            seen = self._add((names[topic], partition, block), at)
+            doubled.append(rows[seen | ~first])
         return np.sort(np.concatenate([np.empty(0, np.int64), *doubled]))
+
+    def _add(self, place: tuple[str, int, int], at: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Add offsets of a block; return bool[n]: which it had before."""
+        if (many := self._many.get(place)) is not None:
+            seen = many[at]
+            many[at] = True
+            return seen
+        few = self._few.get(place, np.empty(0, np.int64))
+        seen = np.isin(at, few)
+        few = np.union1d(few, at)
+        if len(few) < _MANY:
+            self._few[place] = few
+            return seen
+        self._few.pop(place, None)
+        self._many[place] = np.zeros(_OFFSETS, np.bool_)
+        self._many[place][few] = True
+        return seen
 
 
 class DecisionReader:
@@ -168,7 +221,7 @@ class DecisionReader:
             RegistryUnavailableError: A writer's schema cannot be fetched.
             SchemaError: A record is not a decision.
         """
-        decoded = self._decoder.decode(raw.values)
+        decoded = self.readable(raw)
         if len(decoded.rejections):
             row = int(decoded.rejections.rows[0])
             raise SchemaError(
@@ -178,9 +231,28 @@ class DecisionReader:
             )
         return decoded.records
 
+    def readable(self, raw: RawRecords) -> DecodedColumns:
+        """Return those of n records that are decisions, and why the others are not.
 
-def recorded(settings: Settings, registry: SchemaSource, progress: Progress) -> Iterator[Published]:
+        Raises:
+            RegistryUnavailableError: A writer's schema cannot be fetched.
+        """
+        return self._decoder.decode(raw.values)
+
+
+def recorded(
+    settings: Settings,
+    registry: SchemaSource,
+    progress: Progress,
+    skipped: Callable[[int], None] | None = None,
+) -> Iterator[Published]:
     """Yield the decisions that the topic has now, some thousand at a time.
+
+    Args:
+        settings: The cluster and the topic.
+        registry: Has the writers' schemas.
+        progress: Called with the progress.
+        skipped: Called with the number of records that are not decisions; None: they are an error.
 
     Raises:
         SchemaError: A record is not a decision.
@@ -197,9 +269,13 @@ def recorded(settings: Settings, registry: SchemaSource, progress: Progress) -> 
         while reader.left:
             raw = reader.poll_to_end(_RECORDS, _POLL_SECONDS)
             progress(topic, whole - reader.left, whole)
-            if raw is not None:
+            if raw is not None and skipped is None:
                 decisions = read_patiently(partial(decoder.decode, raw))
                 yield Published(decisions, raw.partition, cut)
+            elif raw is not None and skipped is not None:
+                readable = read_patiently(partial(decoder.readable, raw))
+                skipped(len(readable.rejections))
+                yield Published(readable.records, raw.partition[readable.rows], cut)
     finally:
         reader.close()
 

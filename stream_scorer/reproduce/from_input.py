@@ -50,6 +50,8 @@ Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
+NO_TRANSACTION = "no transaction at this offset"
+
 _EVICTED_AT_ONCE = 4_096
 _SAME = ("transaction_id", "customer_id", "terminal_id")
 
@@ -301,7 +303,7 @@ class InputReproduction:
         self._found.unexpected += len(rows)
         offsets = whole_numbers(decisions.column("source_offset"))
         for row in rows.tolist():
-            why = "no transaction at this offset"
+            why = NO_TRANSACTION
             if piece is not None:
                 refused = piece.folded.rejections
                 place = np.flatnonzero(piece.events.offset[refused.rows] == offsets[row])

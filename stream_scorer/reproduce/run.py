@@ -6,7 +6,7 @@ arm are recomputed, too, from the input (``from_input``).
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -38,10 +38,11 @@ from stream_scorer.reproduce.decisions import (
     Progress,
     Seen,
     Spool,
+    beyond_input,
     by_version,
     recorded,
 )
-from stream_scorer.reproduce.from_input import InputReproduction
+from stream_scorer.reproduce.from_input import NO_TRANSACTION, InputReproduction
 from stream_scorer.reproduce.plans import RecordedPlans, recorded_policy
 from stream_scorer.reproduce.rescore import Bundles, ask, model_errors
 from stream_scorer.reproduce.routings import RecordedRoutings, recorded_revisions
@@ -167,8 +168,11 @@ def _asked(
 ) -> Iterator[pa.RecordBatch]:
     """Yield the requested decisions, some thousand at a time, and count them.
 
-    All decisions, requested or not, are added to ``seen``.
+    With ``seen``, for depth ``input``: all decisions, requested or not, are added to it. Those of
+    an offset that the input never had are only counted, as unexpected.
     """
+    ours = settings.kafka.topics.transactions
+    ends: Mapping[int, int] | None = None
     decided = DecidedOffsets()
     firsts, _ = bounds(settings.kafka, settings.kafka.topics.decisions)
     beginnings = Beginnings(firsts)
@@ -176,7 +180,9 @@ def _asked(
         found.read += len(every.records)
         beginnings.add(every)
         if seen is not None:
-            seen.add(every)
+            # Read after the end of the decisions, so that it is after all their sources.
+            ends = ends or bounds(settings.kafka, ours)[1]
+            seen.add(every.where(~beyond_input(every.records, ours, ends)))
         chosen = question.chosen(every.records)
         if question.limit is not None:
             chosen = chosen.slice(0, question.limit - found.chosen)
@@ -189,11 +195,22 @@ def _asked(
                 found.note(piece, row, "decision", "decided again", None)
             for version, rows in by_version(piece):
                 found.count(found.models, version.label, len(rows))
-            yield piece
+            yield piece if ends is None else _of_input(piece, ours, ends, found)
         if question.limit is not None and found.chosen >= question.limit:
             return
     if question.whole:
         found.removed += beginnings.removed(question.first_ms)
+
+
+def _of_input(
+    piece: pa.RecordBatch, topic: str, ends: Mapping[int, int], found: Reproduction
+) -> pa.RecordBatch:
+    """Leave out, and count, the decisions of an offset that the input never had."""
+    forged = beyond_input(piece, topic, ends)
+    found.unexpected += int(forged.sum())
+    for row in np.flatnonzero(forged).tolist():
+        found.note(piece, row, "decision", "published", NO_TRANSACTION)
+    return piece.filter(pa.array(~forged))
 
 
 def compare_recorded(

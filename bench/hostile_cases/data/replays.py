@@ -167,7 +167,7 @@ CASES: Final = (
          _copied(lambda k: [_omitting(k, b"value 1" + b"0" * 18), _forged(k, b"good", 0)])),
         ("an omission of an unknown length", "omission", "1 copied, 0 mismatched",
          _copied(lambda k: [_omitting(k, b"value ?"), _forged(k, b"good", 0)])),
-        ("a partition that the input does not have", "replay", "OffsetsError: ",
+        ("a partition that the input does not have", "replay", _NONE,
          _copied(lambda k: [_forged(k, b"good", 0, dlq_source_partition=b"77")])),
         ("another topic", "replay", ".* 1 of another input",
          _copied(lambda k: [_forged(k, b"good", 0, dlq_source_topic=b"secrets")])),

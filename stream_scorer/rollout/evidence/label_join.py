@@ -74,7 +74,8 @@ class Passed:
     """Numbers of rows that were left out.
 
     Attributes:
-        full: Decisions that arrived when the maximum number was waiting.
+        full: Decisions that arrived when the maximum number was waiting, or that were in the
+            latest minutes when more than the maximum number were stored.
         full_labels: Labels that arrived when the maximum number was stored.
         late_labels: Labels that arrived after their decision had matured.
         after_cutoff: Labels that became known only after the maturity.
@@ -97,7 +98,8 @@ class LabelJoin(Closing):
             offsets.
         maturity_ms: Age of a decision up to which labels must be known.
         slack_ms: Additional time for labels that were known in time to arrive.
-        most_rows: Maximum number of waiting decisions, and of labels.
+        most_rows: Maximum number of waiting decisions, of labels, and of minutes of decisions that
+            need no label.
         by_time: Whether labels have the event times of their transactions. If not, it is known only
             at maturity which of them were known in time, so all are stored until then.
 
@@ -122,7 +124,7 @@ class LabelJoin(Closing):
         self._by_time = by_time
         self._table = "labels" if by_time else "dated_labels"
         self.passed = Passed()
-        self._pending = self._labels = 0
+        self._pending = self._labels = self._minutes = 0
         self._edge = _BEGINNING
         with self._telling():
             self._base = sqlite3.connect(
@@ -243,6 +245,9 @@ class LabelJoin(Closing):
     def pass_by(self, event_time: Int64) -> None:
         """Count decisions that need no label, by minute; :meth:`mature` returns them as ``others``.
 
+        If there are more minutes than the maximum number, the latest are left out, and their
+        decisions are counted as ``passed.full``.
+
         Args:
             event_time: int64[n], ms.
         """
@@ -250,11 +255,26 @@ class LabelJoin(Closing):
         times, counts = np.unique(ends, return_counts=True)
         with self._telling():
             self._begin()
-            self._base.executemany(
-                "INSERT INTO others VALUES (?, ?) "
-                "ON CONFLICT (event_time) DO UPDATE SET count = count + excluded.count",
-                zip(times.tolist(), counts.tolist(), strict=True),
+            added = self._base.executemany(
+                "INSERT OR IGNORE INTO others VALUES (?, 0)", [(each,) for each in times.tolist()]
             )
+            self._base.executemany(
+                "UPDATE others SET count = count + ? WHERE event_time = ?",
+                zip(counts.tolist(), times.tolist(), strict=True),
+            )
+            self._minutes += max(added.rowcount, 0)
+            if self._minutes > self._most:
+                self._drop_latest(self._minutes - self._most)
+
+    def _drop_latest(self, surplus: int) -> None:
+        """Leave out the decisions of the latest minutes: a forged one may never mature."""
+        latest = "SELECT event_time FROM others ORDER BY event_time DESC LIMIT ?"
+        gone = self._base.execute(
+            f"DELETE FROM others WHERE event_time IN ({latest}) RETURNING count",  # noqa: S608 ours
+            (surplus,),
+        ).fetchall()
+        self._minutes -= len(gone)
+        self.passed.full += sum(count for (count,) in gone)
 
     def learn(self, labels: LabelColumns) -> None:
         """Add labels; of several for a transaction, the last one that was known in time counts."""
@@ -327,7 +347,7 @@ class LabelJoin(Closing):
             ).fetchone()
             self._pending -= self._forget("pending", until)
             self._labels -= self._forget(self._table, until)
-            self._forget("others", until)
+            self._minutes -= self._forget("others", until)
         # Exact: times in ms and buckets are far below 2^53.
         rows = np.concatenate(pieces) if pieces else np.empty((0, 7))
         return Ripe(
@@ -360,6 +380,7 @@ class LabelJoin(Closing):
         """Read the numbers of rows, and the last watermark."""
         with self._telling():
             self._pending, self._labels = self._size("pending"), self._size(self._table)
+            self._minutes = self._size("others")
             self._edge = int(self.note("edge") or _BEGINNING)
 
     @contextmanager

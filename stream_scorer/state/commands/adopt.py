@@ -6,7 +6,7 @@ names, with the same value, key and headers; no decision for that record was pub
 decisions of that time are still retained, so that one would be found.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 
 import numpy as np
@@ -29,14 +29,20 @@ Found = dict[int, dict[int, str]]
 
 
 def rejected_by_letters(
-    settings: Settings, retained: Mapping[int, tuple[int, int]], known: Mapping[int, Rejected]
+    settings: Settings,
+    retained: Mapping[int, tuple[int, int]],
+    known: Mapping[int, Rejected],
+    skipped: Callable[[int], None] = lambda _: None,
 ) -> Found:
     """Return the rejections for which only dead letters are evidence.
+
+    A record among the decisions that cannot be read is skipped: another client may have written it.
 
     Args:
         settings: The cluster, its topics, the registry.
         retained: By partition, the first and the end offset of the input that is folded.
         known: By partition, the rejections in segments.
+        skipped: Called with the number of records among the decisions that cannot be read.
 
     Raises:
         SettingsError: A topic does not exist.
@@ -55,7 +61,7 @@ def rejected_by_letters(
                     own[letter.source_offset] = letter.reason
     finally:
         sources.close()
-    return _undecided(settings, found) if found else {}
+    return _undecided(settings, found, skipped) if found else {}
 
 
 def _candidates(
@@ -76,12 +82,12 @@ def _candidates(
             yield letter
 
 
-def _undecided(settings: Settings, found: Found) -> Found:
+def _undecided(settings: Settings, found: Found, skipped: Callable[[int], None]) -> Found:
     """Leave out decided records, and those whose decisions may have been deleted."""
     first, _ = bounds(settings.kafka, settings.kafka.topics.decisions)
     whole = not any(first.values())
     oldest: dict[int, int] = {}
-    for partition, offsets in _decided(settings):
+    for partition, offsets in _decided(settings, skipped):
         oldest[partition] = min(int(offsets.min()), oldest.get(partition, int(offsets.min())))
         own = found.get(partition, {})
         for offset in np.intersect1d(offsets, np.fromiter(own, np.int64, len(own))).tolist():
@@ -96,10 +102,12 @@ def _undecided(settings: Settings, found: Found) -> Found:
     }
 
 
-def _decided(settings: Settings) -> Iterable[tuple[int, np.typing.NDArray[np.int64]]]:
+def _decided(
+    settings: Settings, skipped: Callable[[int], None]
+) -> Iterable[tuple[int, np.typing.NDArray[np.int64]]]:
     """Yield partitions of the input with offsets of decided records."""
     topic = settings.kafka.topics.transactions
-    for every in recorded(settings, open_registry(settings.registry), lambda *_: None):
+    for every in recorded(settings, open_registry(settings.registry), lambda *_: None, skipped):
         records = every.records.filter(pc.equal(every.records.column("source_topic"), topic))
         partitions = whole_numbers(records.column("source_partition"))
         offsets = whole_numbers(records.column("source_offset"))

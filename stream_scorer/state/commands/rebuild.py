@@ -1,7 +1,7 @@
 """``state rebuild``: build the checkpoint again from the input alone."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stream_scorer.core.rings.buckets import BUCKETS
 from stream_scorer.core.rings.rings import CustomerRings
@@ -36,6 +36,9 @@ class Rebuilt:
             Today's plan and registry judge their records.
         adopted_rejections: Number of records for which no segment, but a dead letter with the same
             bytes shows a rejection: a version without segments rejected them.
+        unreadable_decisions: Number of records of the decisions' topic that were skipped, because
+            they cannot be read; the same for each partition. The topic is only read if there may
+            be adopted rejections.
     """
 
     partition: int
@@ -44,6 +47,7 @@ class Rebuilt:
     customers: int
     unreadable_rejections: int = 0
     adopted_rejections: int = 0
+    unreadable_decisions: int = 0
 
 
 def rebuild(checkpoint: Checkpoint, deployment: Deployment) -> list[Rebuilt]:
@@ -74,11 +78,16 @@ def rebuild(checkpoint: Checkpoint, deployment: Deployment) -> list[Rebuilt]:
     }
     retained = {p: (checkpoint.low[p], offset) for p, offset in checkpoint.committed.items()}
     known = {p: each.rejected for p, each in histories.items()}
-    for partition, reasons in rejected_by_letters(checkpoint.settings, retained, known).items():
+    unreadable: list[int] = []
+    letters = rejected_by_letters(checkpoint.settings, retained, known, unreadable.append)
+    for partition, reasons in letters.items():
         histories[partition].adopted = len(reasons)
         histories[partition].changed += histories[partition].rejected.adopt(reasons)
     return [
-        _rebuild(checkpoint, folding, partition, histories.get(partition))
+        replace(
+            _rebuild(checkpoint, folding, partition, histories.get(partition)),
+            unreadable_decisions=sum(unreadable),
+        )
         for partition in range(checkpoint.count)
     ]
 

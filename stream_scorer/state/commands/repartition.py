@@ -177,7 +177,11 @@ class _Moving:
 
 
 def _written_for(checkpoint: Checkpoint) -> int:
-    """Return how many partitions the checkpoint was written for."""
+    """Return how many partitions the checkpoint was written for.
+
+    Raises:
+        StateError: There is no checkpoint, a record is damaged, or the number cannot be true.
+    """
     counts = set()
     for key, value in checkpoint.store.sample():
         try:
@@ -196,7 +200,15 @@ def _written_for(checkpoint: Checkpoint) -> int:
             f"{', '.join(map(str, sorted(counts)))} partitions of the input",
             "an earlier rebuild was cut off: stream-scorer state rebuild",
         )
-    return counts.pop()
+    before = counts.pop()
+    # Kafka never removes partitions from a topic. A forged number can be up to 2^62.
+    if before > checkpoint.count:
+        raise StateError(
+            f"checkpoint of {checkpoint.owner.topic}: its partitions were written for {before} "
+            f"partitions of the input, which has {checkpoint.count}",
+            "the topic was created again, or a record is forged: stream-scorer state rebuild",
+        )
+    return before
 
 
 def _bring_up(

@@ -18,13 +18,14 @@ from stream_scorer.core.events.batch import Flag
 from stream_scorer.errors import ReproductionError, SettingsError
 from stream_scorer.models.bundles.trust import ANY
 from stream_scorer.models.stores.store import FolderStore
+from stream_scorer.reproduce import run
 from stream_scorer.reproduce.arms import arms_of, routings
 from stream_scorer.reproduce.compare import Reproduction
 from stream_scorer.reproduce.decisions import Beginnings, DecidedOffsets, Published, Seen, Spool
 from stream_scorer.reproduce.plans import RecordedPlans
 from stream_scorer.reproduce.rescore import Bundles
 from stream_scorer.reproduce.run import Question, compare_recorded
-from stream_scorer.settings import MODELS_DIRECTORY
+from stream_scorer.settings import MODELS_DIRECTORY, Settings
 from tests.support.models.bundle_cases import edit
 from tests.support.reproduce.reproduction_cases import PLAN, altered, events, model, published
 
@@ -403,6 +404,49 @@ def test_an_offset_decided_before_is_reported(decisions: pa.RecordBatch) -> None
     assert DecidedOffsets().again(twice).tolist() == [2, 3]
     for name, value in (("source_topic", "other"), ("source_partition", 77)):
         assert 5 not in seen.again(altered(decisions, 5, **{name: value})).tolist()
+
+
+def test_offsets_that_a_stranger_names_take_little_memory(decisions: pa.RecordBatch) -> None:
+    n = 3_000
+    far = decisions.slice(0, n)
+    place = far.schema.get_field_index("source_offset")
+    kind = far.schema.field(place)
+    far = far.set_column(place, kind, pa.array(np.arange(n) * 2**40, kind.type))
+    seen = DecidedOffsets()
+    assert seen.again(far).tolist() == []
+    assert seen.size == 8 * n
+    assert seen.again(far).tolist() == list(range(n))
+    # Offsets side by side take a byte each.
+    dense = DecidedOffsets()
+    for at in range(0, len(decisions), 500):
+        assert dense.again(decisions.slice(at, 500)).tolist() == []
+    assert dense.size == 65_536
+    assert len(dense.again(decisions)) == len(decisions)
+
+
+def test_decisions_beyond_the_input_are_only_counted(
+    decisions: pa.RecordBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forged = decisions.slice(0, 8)
+    for row, changed in enumerate(
+        (
+            {"source_partition": 2**31 - 1}, {"source_partition": -1}, {"source_offset": 2**62},
+            {"source_offset": -1}, {"source_offset": 9}, {"source_topic": "other"},
+        )
+    ):  # fmt: skip
+        forged = altered(forged, row, **changed)
+    published = Published(forged, np.zeros(8, np.int32))
+    monkeypatch.setattr(run, "recorded", lambda *_: iter([published]))
+    monkeypatch.setattr(run, "open_registry", lambda _: None)
+    monkeypatch.setattr(run, "bounds", lambda *_: ({0: 0, 1: 0}, {0: 9, 1: 0}))
+    found, seen = Reproduction("input"), Seen("transactions")
+    question = Question("input", first_ms=0)
+    (piece,) = run._asked(Settings(), question, found, lambda *_: None, seen)
+    assert piece.column("source_offset").to_pylist() == [5, 6, 7]
+    assert piece.column("source_topic").to_pylist() == ["other", *["transactions"] * 2]
+    assert (found.chosen, found.unexpected) == (8, 5)
+    assert {each["recomputed"] for each in found.examples} == {"no transaction at this offset"}
+    assert seen.bounds(0) == (6, 7)
 
 
 def test_a_duplicate_decision_does_not_pass() -> None:

@@ -114,6 +114,26 @@ def test_an_unwatched_decision_matures_as_a_number_never_early() -> None:
         assert joining.mature(2**50).others == 0
 
 
+def test_minutes_that_a_stranger_names_are_bounded_and_the_latest_go_first() -> None:
+    with join(most_rows=3) as joining:
+        joining.pass_by(np.array([0, 60_000]))
+        joining.pass_by(np.arange(4) * 60_000 + 2**50)
+        assert joining.passed.full == 3
+        joining.pass_by(np.array([1, 2, 120_000]))
+        assert joining.passed.full == 4
+        joining.commit({})
+        joining.pass_by(np.array([180_000]))
+        assert joining.take_passed().full == 5
+        joining.rollback()
+        joining.pass_by(np.array([], np.int64))
+        assert joining.passed.full == 0
+        assert joining.mature(MATURITY + SLACK + 179_999).others == 5
+        # Room is there again.
+        joining.pass_by(np.arange(1, 5) * 60_000 + 2**50)
+        assert joining.passed.full == 1
+        assert joining.mature(2**51).others == 3
+
+
 def test_the_cap_is_kept_and_what_it_costs_is_reported() -> None:
     with join(most_rows=2) as joining:
         joining.wait(decided([(1, 0, 1), (2, 0, 2), (3, 0, 3)]))
