@@ -428,12 +428,11 @@ def test_decisions_beyond_the_input_are_only_counted(
     decisions: pa.RecordBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forged = decisions.slice(0, 8)
-    for row, changed in enumerate(
-        (
-            {"source_partition": 2**31 - 1}, {"source_partition": -1}, {"source_offset": 2**62},
-            {"source_offset": -1}, {"source_offset": 9}, {"source_topic": "other"},
-        )
-    ):  # fmt: skip
+    changes: list[dict[str, Any]] = [
+        {"source_partition": 2**31 - 1}, {"source_partition": -1}, {"source_offset": 2**62},
+        {"source_offset": -1}, {"source_offset": 9}, {"source_topic": "other"},
+    ]  # fmt: skip
+    for row, changed in enumerate(changes):
         forged = altered(forged, row, **changed)
     published = Published(forged, np.zeros(8, np.int32))
     monkeypatch.setattr(run, "recorded", lambda *_: iter([published]))

@@ -114,7 +114,7 @@ def test_an_unwatched_decision_matures_as_a_number_never_early() -> None:
         assert joining.mature(2**50).others == 0
 
 
-def test_minutes_that_a_stranger_names_are_bounded_and_the_latest_go_first() -> None:
+def test_minutes_that_a_stranger_names_are_bounded() -> None:
     with join(most_rows=3) as joining:
         joining.pass_by(np.array([0, 60_000]))
         joining.pass_by(np.arange(4) * 60_000 + 2**50)

@@ -22,7 +22,7 @@ def kept(
     monkeypatch.setattr(adopt, "bounds", lambda *_: (first, {}))
     offsets: Any = [(p, np.array(each, np.int64)) for p, each in decided.items()]
     monkeypatch.setattr(adopt, "_decided", lambda *_: offsets)
-    found = adopt._undecided(Settings(), {1: {5: "CURRENCY", 9: "EMPTY"}}, [].append)
+    found = adopt._undecided(Settings(), {1: {5: "CURRENCY", 9: "EMPTY"}}, lambda _: None)
     return {partition: sorted(own) for partition, own in found.items()}
 
 
