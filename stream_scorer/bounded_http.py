@@ -131,7 +131,10 @@ class BoundedServer(socketserver.TCPServer):
         return int(self.server_address[1])
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection in its own thread, or close it if a limit is reached."""
+        """Serve a connection in its own thread, or close it if a limit is reached.
+
+        It is also closed if no thread can be started.
+        """
         address = str(client_address[0])
         with self._lock:
             taken = sum(each.address == address for each in self._open.values())
@@ -141,9 +144,15 @@ class BoundedServer(socketserver.TCPServer):
         if full:
             self.shutdown_request(request)
             return
-        threading.Thread(
+        thread = threading.Thread(
             target=self._serve, args=(request, client_address), name="http-request", daemon=True
-        ).start()
+        )
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no room for a thread, perhaps only now
+            with self._lock:
+                self._open.pop(request, None)
+            self.shutdown_request(request)
 
     def _serve(self, request: socket.socket, client_address: Any) -> None:
         wrapped = request

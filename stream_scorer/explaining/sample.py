@@ -18,7 +18,7 @@ from stream_scorer.core.normalising.leaves import STRUCTURE, Wire
 from stream_scorer.errors import SchemaError, SettingsError
 from stream_scorer.registry.definition import Definition, parse_definition
 from stream_scorer.registry.sources import SchemaSource, look_up
-from stream_scorer.tables.avro import avro_names, inflated, is_damage
+from stream_scorer.tables.avro import avro_definition, is_damage, plain_records
 from stream_scorer.tables.pieces import DamagedError
 
 PATHS_MOST: Final = 2_048
@@ -143,21 +143,18 @@ def sample_of_file(path: File, count: int) -> RecordSample:
 
 
 def _container(stream: Any, count: int) -> RecordSample:
-    data = stream.read(_FILE_BYTES)
-    avro_names(io.BytesIO(data))  # checks the limits of the schema before fastavro parses it
-    reader: Any = fastavro.reader(inflated(io.BytesIO(data)))  # type: ignore[arg-type]
-    text = json.dumps(reader.metadata["avro.schema"]) if not isinstance(
-        reader.metadata["avro.schema"], str
-    ) else reader.metadata["avro.schema"]  # fmt: skip
-    definition = parse_definition(text, "the file's schema")
-    schema = fastavro.parse_schema(definition.root, _force=True)
+    data = io.BytesIO(stream.read(_FILE_BYTES))
+    definition = avro_definition(data)
+    data.seek(0)
+    # Without logical types: a time or decimal that Python cannot represent is a value like others.
+    schema = fastavro.parse_schema(definition.plain().root, _force=True)
     values: list[bytes | None] = []
-    for record in islice(reader, count):
+    for record in islice(plain_records(data, definition), count):
         body = io.BytesIO(b"\0\0\0\0\1")
         body.seek(_HEADER)
         fastavro.schemaless_writer(body, schema, record)
         values.append(body.getvalue())
-    return RecordSample("avro", values, schemas={1: text})
+    return RecordSample("avro", values, schemas={1: json.dumps(definition.root)})
 
 
 def paths_of(sample: RecordSample) -> dict[Path, Found]:

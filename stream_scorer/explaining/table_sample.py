@@ -16,7 +16,7 @@ from stream_scorer.core.mapping.mapping import EventMapping
 from stream_scorer.core.mapping.mapping_table import PATH_DEPTH, Path, dotted
 from stream_scorer.core.normalising.leaves import Wire
 from stream_scorer.explaining.sample import EXAMPLES, PATHS_MOST
-from stream_scorer.tables.arrow_leaves import cells_of, find_column
+from stream_scorer.tables.arrow_leaves import cells_of, find_columns
 from stream_scorer.tables.columns import as_read
 from stream_scorer.tables.files import InputFile, all_columns, local_file, opened, read_pieces
 from stream_scorer.tables.mapped import MappedReader
@@ -67,14 +67,13 @@ class TableSample:
         """Return what the file has at some paths."""
         if self.file.ending == _CSV:
             return cells_of(self.names, paths)
-        schema = self._schema()
-        return {path: find_column(schema, path) for path in paths}
+        return find_columns(self._schema(), paths)
 
     def guesses(self) -> dict[Path, Found]:
         """Return what each column seems to have; a CSV file has texts, so their form decides."""
         if self.file.ending != _CSV:
             schema = self._schema()
-            found = {path: find_column(schema, path) for path in _leaves(schema)}
+            found = find_columns(schema, _leaves(schema))
             return {path: place for path, place in found.items() if place.wires}
         made = {}
         for name in self.names[:PATHS_MOST]:

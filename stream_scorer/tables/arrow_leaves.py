@@ -1,6 +1,6 @@
 """Raw leaves from Arrow columns: the values of a Parquet or CSV file at the paths of a mapping."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -30,14 +30,20 @@ def cells_of(names: Sequence[str], paths: Sequence[Path]) -> dict[Path, Found]:
     }
 
 
-def find_column(schema: pa.Schema, path: Path) -> Found:
-    """Return what a Parquet file has at a path.
+def find_columns(schema: pa.Schema, paths: Iterable[Path]) -> dict[Path, Found]:
+    """Return what a Parquet file has at each path.
 
     Args:
         schema: Schema of the file.
-        path: Name of the column, and of the nested fields in it, from the outermost.
+        paths: Each has the name of a column, and of the nested fields in it, from the outermost.
     """
-    kind: pa.DataType = pa.struct(list(schema))
+    # Once, because it takes time for each column of the file.
+    columns = pa.struct(list(schema))
+    return {path: _find_column(columns, path) for path in paths}
+
+
+def _find_column(columns: pa.StructType, path: Path) -> Found:
+    kind: pa.DataType = columns
     for depth, name in enumerate(path):
         kind = _plain(kind)
         here = path[: depth + 1]

@@ -127,12 +127,6 @@ def broken_off(row: int, error: Exception) -> DamagedError:
     )
 
 
-def inflated(stream: BinaryIO) -> InflatedContainer:
-    """Return a container file, from its beginning, as a stream without compression."""
-    header: Any = fastavro.schemaless_reader(stream, HEADER, None)
-    return InflatedContainer(header, stream)
-
-
 def avro_pieces(stream: BinaryIO, names: list[str], _: int, __: int) -> Iterator[Piece]:
     """Yield a file's rows from its beginning.
 

@@ -7,6 +7,7 @@ value alone, never on its neighbours.
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,7 +22,7 @@ Column: TypeAlias = pa.Array | list[Any]
 ERRORS = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError)
 """What ``convert`` raises."""
 
-_MILLISECONDS = pa.timestamp("ms", "UTC")
+_MILLISECONDS, _MICROSECONDS = pa.timestamp("ms", "UTC"), pa.timestamp("us", "UTC")
 _TYPES: dict[type, pa.DataType] = {
     str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(),
 }  # fmt: skip
@@ -61,16 +62,35 @@ def fit(column: Column, target: pa.DataType) -> tuple[pa.Array, list[int]]:
     if not fits(column, target):
         rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
         return pa.nulls(len(column), target), rows.tolist()
-    fitted, bad = _salvaged(column, target)
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_timestamp(target) and is_text(column.type):
+        return _fit_times(column, target)
+    fitted, bad = _salvaged(column, target, convert)
     if is_text(target):
-        foreign = rows_not_utf8(fitted)
-        if foreign:
-            mask = np.zeros(len(fitted), np.bool_)
-            mask[foreign] = True
-            # By index: a text that is computed from invalid UTF-8 would be invalid, too.
-            fitted = fitted.take(pa.array(np.arange(len(fitted)), mask=mask))
-            bad = sorted({*bad, *foreign})
+        fitted, foreign = _only_utf8(fitted)
+        bad = sorted({*bad, *foreign})
     return fitted, bad
+
+
+def _fit_times(texts: pa.Array, target: pa.DataType) -> tuple[pa.Array, list[int]]:
+    """Fit texts to times. What costs much for each call is done once for all texts."""
+    sound, foreign = _only_utf8(texts)
+    digits, iso = _forms_of_times(sound)
+    milliseconds, bad = _salvaged(digits, pa.int64(), convert)
+    times, more = _salvaged(iso, _MICROSECONDS, pa.Array.cast)
+    return convert(_joined_times(milliseconds, times), target), sorted({*foreign, *bad, *more})
+
+
+def _only_utf8(texts: pa.Array) -> tuple[pa.Array, list[int]]:
+    """Return the texts, null where one is not UTF-8, and those rows."""
+    foreign = rows_not_utf8(texts)
+    if foreign:
+        mask = np.zeros(len(texts), np.bool_)
+        mask[foreign] = True
+        # By index: a text that is computed from invalid UTF-8 would be invalid, too.
+        texts = texts.take(pa.array(np.arange(len(texts)), mask=mask))
+    return texts, foreign
 
 
 def fits(column: pa.Array, target: pa.DataType) -> bool:
@@ -140,16 +160,21 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-def _salvaged(column: pa.Array, target: pa.DataType) -> tuple[pa.Array, list[int]]:
-    """Return the converted column, null where a value does not convert, and those rows."""
+def _salvaged(
+    column: pa.Array, target: pa.DataType, how: Callable[[pa.Array, pa.DataType], pa.Array]
+) -> tuple[pa.Array, list[int]]:
+    """Return the converted column, null where a value does not convert, and those rows.
+
+    ``how`` is called about twice for each value that does not convert, so it must be cheap.
+    """
     try:
-        return convert(column, target), []
+        return how(column, target), []
     except ERRORS:
         if len(column) == 1:
             return pa.nulls(1, target), [0]
     middle = len(column) // 2
-    low, bad = _salvaged(column.slice(0, middle), target)
-    high, more = _salvaged(column.slice(middle), target)
+    low, bad = _salvaged(column.slice(0, middle), target, how)
+    high, more = _salvaged(column.slice(middle), target, how)
     return pa.concat_arrays([low, high]), [*bad, *(middle + row for row in more)]
 
 
@@ -194,16 +219,8 @@ def convert(column: pa.Array, target: pa.DataType) -> pa.Array:
 
 def _times(column: pa.Array, target: pa.DataType) -> pa.Array:
     if is_text(column.type):
-        text = pc.utf8_trim_whitespace(column)
-        numbers = pc.match_substring_regex(text, r"^-?\d+$")
-        none = pa.scalar(None, text.type)
-        milliseconds = pc.if_else(numbers, text, none).cast(pa.int64()).cast(_MILLISECONDS)
-        # A bare date or time is UTC; Arrow converts a column only if all its texts are zoned.
-        zoned = pc.replace_substring_regex(text, r"^(\d{4}-\d\d-\d\d)$", r"\1 00:00")
-        bare = pc.invert(pc.match_substring_regex(zoned, r"(Z|[+-]\d\d(:?\d\d)?)$"))
-        zoned = pc.if_else(bare, pc.binary_join_element_wise(zoned, "Z", ""), zoned)
-        times = pc.if_else(numbers, none, zoned).cast(pa.timestamp("us", "UTC"))
-        column = pc.coalesce(milliseconds, times.cast(_MILLISECONDS, safe=False))
+        digits, iso = _forms_of_times(column)
+        column = _joined_times(digits.cast(pa.int64()), iso.cast(_MICROSECONDS))
     if pa.types.is_timestamp(column.type):
         # Finer times are truncated to the millisecond, as every Avro producer does.
         column = column.cast(pa.timestamp("ms", column.type.tz), safe=False).cast(pa.int64())
@@ -212,6 +229,23 @@ def _times(column: pa.Array, target: pa.DataType) -> pa.Array:
     else:
         raise pa.ArrowInvalid("not a time")
     return column.cast(target)
+
+
+def _forms_of_times(texts: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Return n texts that are digits, and n other ones with a zone; null where it is another."""
+    text = pc.utf8_trim_whitespace(texts)
+    digits = pc.match_substring_regex(text, r"^-?\d+$")
+    none = pa.scalar(None, text.type)
+    # A bare date or time is UTC; Arrow converts a column only if all its texts are zoned.
+    zoned = pc.replace_substring_regex(text, r"^(\d{4}-\d\d-\d\d)$", r"\1 00:00")
+    bare = pc.invert(pc.match_substring_regex(zoned, r"(Z|[+-]\d\d(:?\d\d)?)$"))
+    zoned = pc.if_else(bare, pc.binary_join_element_wise(zoned, "Z", ""), zoned)
+    return pc.if_else(digits, text, none), pc.if_else(digits, none, zoned)
+
+
+def _joined_times(milliseconds: pa.Array, times: pa.Array) -> pa.Array:
+    """Return n times of two halves: int64 and timestamp[us]; each row has one of them, or none."""
+    return pc.coalesce(milliseconds.cast(_MILLISECONDS), times.cast(_MILLISECONDS, safe=False))
 
 
 def is_text(kind: pa.DataType) -> bool:

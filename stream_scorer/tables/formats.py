@@ -7,6 +7,7 @@ not JSON, a CSV row with too many or too few values.
 import codecs
 import csv
 import json
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -75,7 +76,9 @@ def _csv_names(stream: BinaryIO) -> list[str]:
 
 
 _FOREIGN = "\ufdd0"
-"""Prefix of a byte that is not UTF-8, in hex. Unicode never assigns it to a character."""
+"""Prefix of a byte that is not UTF-8, in hex. Unicode never assigns it to a character, so a text
+that has it already is rejected like one with such a byte."""
+_ESCAPED = re.compile(f"{_FOREIGN}(?=[89a-f][0-9a-f])")
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
@@ -99,7 +102,7 @@ class _Utf8:
         stream: Read from its current position on.
 
     Attributes:
-        escaped: Whether anything was escaped.
+        escaped: Whether anything was escaped, or had the prefix already.
     """
 
     closed = False
@@ -127,8 +130,7 @@ class _Utf8:
                 self._ready = self._ready + data if self._ready else data
                 continue
             text = self._decoder.decode(data, final=self._ended)
-            more = text.count(_FOREIGN) > data.count(_FOREIGN.encode())
-            self.escaped = self.escaped or more
+            self.escaped = self.escaped or _FOREIGN in text
             self._ready += text.encode()
         taken, self._ready = self._ready[:size], self._ready[size:]
         return taken
@@ -236,8 +238,7 @@ def _csv(stream: BinaryIO, names: list[str], _: int, __: int) -> Iterator[Piece]
 def _with_ragged(first: int, columns: dict[str, pa.Array], rows: int, ragged: _Ragged) -> Piece:
     """Return a piece with the rows that Arrow left out; those after it stay in ``ragged``."""
     faults: dict[int, tuple[str, object]] = {
-        number - first: (what, text.replace(_FOREIGN, "\\x"))
-        for number, what, text in ragged.up_to(first + rows)
+        number - first: (what, _shown(text)) for number, what, text in ragged.up_to(first + rows)
     }
     if faults:
         place = np.full(rows + len(faults), -1)
@@ -248,14 +249,18 @@ def _with_ragged(first: int, columns: dict[str, pa.Array], rows: int, ragged: _R
 
 
 def _tell_foreign(piece: Piece) -> None:
-    """Add faults for the rows that have escaped bytes."""
+    """Add faults for the rows that have escaped bytes, or the prefix of such."""
     for name, column in piece.columns.items():
         for row in np.flatnonzero(pc.match_substring(column, _FOREIGN).fill_null(False)):
             if int(row) in piece.faults:
                 continue
             values = {each: as_read(texts, int(row)) for each, texts in piece.columns.items()}
-            shown = {each: text and text.replace(_FOREIGN, "\\x") for each, text in values.items()}
-            piece.faults[int(row)] = f"{name} is not UTF-8", shown
+            shown = {each: text and _shown(text) for each, text in values.items()}
+            piece.faults[int(row)] = f"{name} is not UTF-8, or has U+FDD0", shown
+
+
+def _shown(text: str) -> str:
+    return _ESCAPED.sub(r"\\x", text)
 
 
 def _json_lines(stream: BinaryIO, names: list[str], _: int, __: int) -> Iterator[Piece]:

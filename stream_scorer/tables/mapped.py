@@ -26,7 +26,7 @@ from stream_scorer.core.normalising.normalise import Normaliser
 from stream_scorer.errors import SettingsError
 from stream_scorer.tables.arrow_leaves import (
     cells_of,
-    find_column,
+    find_columns,
     leaf_of_cells,
     leaf_of_column,
 )
@@ -130,7 +130,7 @@ class MappedReader:
             columns_of(file, [path[0] for path in paths])
             with opened(file) as stream:
                 schema = pq.read_schema(stream)
-            places = {path: find_column(schema, path) for path in paths}
+            places = find_columns(schema, paths)
         elif file.ending == _AVRO:
             with opened(file) as stream:
                 places = find_fields(avro_definition(stream), paths)

@@ -240,16 +240,21 @@ def test_a_foreign_csv_value_is_a_reject(tmp_path: Path) -> None:
     rows[AT] = rows[AT].replace(b"EUR", b"\xffUR")
     rows[AT + 1] = rows[AT + 1].replace(b"x", "\u00e4\ufdd0".encode())
     (reject, other), decided = _decided(_csv(tmp_path / "in.csv", rows))
-    assert (reject["reason"], reject["detail"]) == ("MALFORMED", "currency is not UTF-8")
+    told = "currency is not UTF-8, or has U+FDD0"
+    assert (reject["reason"], reject["detail"]) == ("MALFORMED", told)
     assert reject["record"]["currency"] == "\\xffUR"
     assert reject["record"]["amount_minor"] == str(1_000 + AT)
-    # The reader marks invalid UTF-8 by U+FDD0. In a file with invalid UTF-8, and only there, a row
-    # with that character is therefore rejected, too.
-    assert (other["source_offset"], other["detail"]) == (AT + 1, "terminal_id is not UTF-8")
+    # The reader marks invalid UTF-8 by U+FDD0, so it rejects this noncharacter.
+    told = "terminal_id is not UTF-8, or has U+FDD0"
+    assert (other["source_offset"], other["detail"]) == (AT + 1, told)
+    assert "\u00e4\ufdd0" in other["record"]["terminal_id"]
     assert len(decided) == ROWS - 2
+    # It does so whatever the other rows have.
     del rows[AT]
     (tmp_path / "alone").mkdir()
-    assert run(_csv(tmp_path / "alone" / "in.csv", rows), tmp_path / "marked.avro").rejected == {}
+    (alone,), decided = _decided(_csv(tmp_path / "alone" / "in.csv", rows))
+    assert (alone["source_offset"], alone["detail"]) == (AT, told)
+    assert len(decided) == ROWS - 2
 
 
 def test_ragged_non_utf8_csv_rows_keep_their_numbers(
@@ -262,8 +267,8 @@ def test_ragged_non_utf8_csv_rows_keep_their_numbers(
     rows[AT + 5] = b"1,\xff,3,4,5,6,7,8"
     rejects, decided = _decided(_csv(tmp_path / "in.csv", rows))
     assert [(each["source_offset"], each["detail"]) for each in rejects] == [
-        (AT, "currency is not UTF-8"), (AT + 1, "1 values for 6 columns"),
-        (AT + 2, "2 values for 6 columns"), (AT + 3, "currency is not UTF-8"),
+        (AT, "currency is not UTF-8, or has U+FDD0"), (AT + 1, "1 values for 6 columns"),
+        (AT + 2, "2 values for 6 columns"), (AT + 3, "currency is not UTF-8, or has U+FDD0"),
         (AT + 5, "8 values for 6 columns"),
     ]  # fmt: skip
     assert [each["record"] for each in rejects[1:3]] == ["\\xff", "\\xfe,\\xfd"]

@@ -1,5 +1,6 @@
 """``events explain`` drafts a mapping that works, reports what does not fit, and keeps files."""
 
+import io
 import json
 import resource
 import time
@@ -29,9 +30,12 @@ from stream_scorer.explaining.sample import (
     sample_of,
     sample_of_file,
 )
-from stream_scorer.explaining.table_sample import table_sample
+from stream_scorer.explaining.table_sample import TableSample, table_sample
+from stream_scorer.tables.avro_blocks import HEADER
+from stream_scorer.tables.files import local_file
 from tests.support.codec.mapped_records import Schemas
 
+WIDE, WIDE_SECONDS = 10_000, 2.0
 TXN = {"type": "record", "name": "Txn", "fields": [
     {"name": "id", "type": "string"},
     {"name": "ts", "type": {"type": "long", "logicalType": "timestamp-micros"}},
@@ -99,6 +103,43 @@ def test_the_unit_of_a_time_is_guessed_by_its_size(time: Any, unit: str, tmp_pat
     path.write_text(json.dumps({"ts": time, "amount": 1.5}))
     draft = draft_of(sample_of_file(path, 10), Plan())
     assert draft.table["fields"]["event_time"] == {"path": "ts", "unit": unit}
+
+
+WILD = [
+    ("long", {"logicalType": "timestamp-micros"}, 2**62),
+    ("long", {"logicalType": "time-micros"}, 2**60),
+    ("int", {"logicalType": "date"}, 2**31 - 1),
+    ("string", {"logicalType": "uuid"}, "none"),
+    ("bytes", {"logicalType": "decimal", "precision": 10**19, "scale": 10**19}, b"\1\2"),
+    ("bytes", {"logicalType": "decimal", "precision": 10**9, "scale": 10**9}, b"\1\2"),
+    ("bytes", {"logicalType": "decimal", "precision": 4, "scale": 2}, b"\x7f" * 40),
+]
+
+
+@pytest.mark.parametrize(("kind", "logical", "value"), WILD)
+def test_a_value_that_python_cannot_represent_is_kept(
+    kind: str, logical: dict[str, Any], value: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "wild.avro"
+    schemas = [
+        {"type": "record", "name": "R", "fields": [{"name": "a", "type": {"type": kind} | more}]}
+        for more in ({}, logical)
+    ]
+    # fastavro writes no such value of a logical type: only the header has the logical type.
+    written = io.BytesIO()
+    fastavro.schemaless_writer(written, schemas[0], {"a": value})
+    header = {
+        "magic": b"Obj\x01", "sync": bytes(16),
+        "meta": {"avro.schema": json.dumps(schemas[1]).encode(), "avro.codec": b"null"},
+    }  # fmt: skip
+    container = io.BytesIO()
+    fastavro.schemaless_writer(container, HEADER, header)
+    for part in (1, len(written.getvalue())):
+        fastavro.schemaless_writer(container, "long", part)
+    path.write_bytes(container.getvalue() + written.getvalue() + bytes(16))
+    sample = sample_of_file(path, 5)
+    assert sample.values == [b"\0\0\0\0\1" + written.getvalue()]
+    assert draft_of(sample, Plan()).missing
 
 
 def test_names_that_are_not_plain_come_back_as_they_were(tmp_path: Path) -> None:
@@ -192,6 +233,17 @@ def test_the_draft_of_columns_with_brackets_works(tmp_path: Path) -> None:
     text = text.replace("[extra]", '[fields.amount]\npath = ["amount[0]"]\nunit = "major"\n[extra]')
     found = explain(with_mapping(Plan(), parse_events(text)), sample)
     assert (found.transactions, [each.key for each in found.fields if each.why]) == (1, [])
+
+
+def test_the_columns_of_a_wide_parquet_file_are_listed_once(tmp_path: Path) -> None:
+    path = tmp_path / "wide.parquet"
+    one = pa.array([1])
+    pq.write_table(pa.table({f"c{number}": one for number in range(WIDE)}), path)
+    sample = TableSample(local_file(path), (), 1)
+    begun = time.thread_time()
+    found = sample.guesses()
+    assert time.thread_time() - begun < WIDE_SECONDS
+    assert list(found) == [(f"c{number}",) for number in range(PATHS_MOST)]
 
 
 def test_a_draft_of_parquet_has_the_units_of_further_times(tmp_path: Path) -> None:

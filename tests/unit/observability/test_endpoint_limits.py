@@ -103,6 +103,20 @@ def test_no_more_threads_than_the_limit(endpoint: Endpoint) -> None:
         assert len(serving) == THREADS
 
 
+def test_threads_that_cannot_be_started_take_no_places(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as full, ExitStack() as stack:
+        full.setattr(threading.Thread, "start", refuse)
+        for number in range(THREADS):
+            one = stack.enter_context(open_to(endpoint.port, f"127.0.0.{2 + number}"))
+            assert closed(one)
+    assert ask(endpoint.port, "/health/live")[0] == HTTPStatus.OK
+
+
 def test_a_client_that_drips_is_cut_off_and_gives_its_place_back(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:

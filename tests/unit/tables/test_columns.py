@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -16,6 +17,7 @@ TEXT, NUMBER, TIME, TRUTH = pa.string(), pa.int64(), pa.timestamp("ms"), pa.bool
 MS = 1_522_585_815_250
 AT = datetime(2018, 4, 1, 12, 30, 15, 250_000)  # noqa: DTZ001 a column without zone
 BAD = object()
+BAD_SECONDS = 200e-6
 VALUES: list[tuple[pa.DataType, Any, Any]] = [
     (TEXT, "a", "a"), (TEXT, "ä€", "ä€"), (TEXT, "", ""), (TEXT, None, None), (TEXT, 7, "7"),
     (TEXT, 2**70, str(2**70)), (TEXT, 1.5, BAD), (TEXT, True, BAD), (TEXT, {"a": 1}, BAD),
@@ -107,3 +109,19 @@ def test_objects_with_keys_of_their_own_take_no_memory(target: pa.DataType) -> N
     assert pa.default_memory_pool().max_memory() - before < 32 << 20
     assert (column.null_count, bad) == (4_000, list(range(4_000)))
     assert (mixed.null_count, worse) == (4_003, [*range(4_000), 4_001, 4_002])
+
+
+def test_texts_that_are_no_times_take_little_time() -> None:
+    texts = ["2018-04-01T12:30:15Z", "31.01.2026 12:00", str(2**64), None, str(MS), "soon"] * 500
+    begun = time.thread_time()
+    column, bad = fit(pa.array(texts), TIME)
+    assert time.thread_time() - begun < len(bad) * BAD_SECONDS
+    assert bad == [row for row in range(len(texts)) if row % 6 in {1, 2, 5}]
+    assert column.null_count == len(bad) + 500
+
+
+def test_a_time_that_is_not_utf8_fits_alone() -> None:
+    texts = foreign([b"2018-04-01", b"2018-04-01\xff", b"\xff", None, b"1"], pa.string())
+    column, bad = fit(texts, TIME)
+    assert bad == [1, 2]
+    assert column.is_valid().to_pylist() == [True, False, False, False, True]
