@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from stream_scorer.errors import StateError, UnavailableError
+from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Kafka
 from stream_scorer.state.checkpoints import formats
@@ -17,6 +18,7 @@ from stream_scorer.state.checkpoints.ownership import Assembly, Owner
 from stream_scorer.state.stores.file_store import FileStore
 from stream_scorer.state.stores.topic_store import TopicStore
 from tests.support.contract.object_store import object_store
+from tests.support.faults.process import wait_until
 from tests.support.state.file_systems import GOES_ON, HANGS
 from tests.support.state.stores import MemoryStore
 
@@ -56,6 +58,13 @@ def bucket(number: int, offset: int, payload: bytes = b"rings", partition: int =
 def put(store: CheckpointStore, *buckets: Bucket) -> None:
     for each in buckets:
         store.write(each.partition, each.records(OWNER))
+    if isinstance(store, TopicStore):
+        kafka, topic = store._kafka, store.topic
+        # A commit returns before its marker is in the partition. A sample does not wait for it.
+        wait_until(
+            lambda: bounds(kafka, topic) == bounds(kafka, topic, stable=False),
+            "the transaction's markers are written",
+        )
 
 
 def found(store: CheckpointStore, partition: int = 1) -> dict[int, Bucket]:
