@@ -6,7 +6,6 @@ removing their logical types from the header; invalid UTF-8 is read as lone surr
 valid text has.
 """
 
-import io
 import json
 import lzma
 import zlib
@@ -45,18 +44,6 @@ def is_damage(error: Exception) -> bool:
     return isinstance(error, _ERRORS) and getattr(error, "errno", None) is None
 
 
-class _Joined:
-    """A stream of some bytes and then another stream."""
-
-    def __init__(self, head: bytes, rest: BinaryIO) -> None:
-        self._head = io.BytesIO(head)
-        self._rest = rest
-
-    def read(self, size: int) -> bytes:
-        """Return at most ``size`` bytes; none at the end."""
-        return self._head.read(size) or self._rest.read(size)
-
-
 def avro_names(stream: BinaryIO) -> list[str]:
     """Return the fields of a file.
 
@@ -74,9 +61,7 @@ def avro_definition(stream: BinaryIO) -> Definition:
         definition = parse_definition(header["meta"][_SCHEMA].decode(), "its Avro schema")
         check_decoded_unions(definition.root, "its Avro schema", STANDARD)
         refuse_growth(definition)
-        head = io.BytesIO()
-        fastavro.schemaless_writer(head, HEADER, header)
-        schema: Any = fastavro.reader(_Joined(head.getvalue(), stream)).writer_schema  # type: ignore[arg-type]
+        schema: Any = fastavro.reader(InflatedContainer(header, stream)).writer_schema  # type: ignore[arg-type]
     except SchemaError as error:
         raise DamagedError(error.what) from error
     except _ERRORS as error:

@@ -73,7 +73,7 @@ class _Sizes:
                 max((each[2] for each in branches), default=0) + 1,
             )
         kind = self._definition.kind(schema)
-        if kind in {"record", "error"}:
+        if kind == "record":
             fields = [self.of(field["type"]) for field in schema["fields"]]
             return (
                 sum(each[0] for each in fields) + 1,
