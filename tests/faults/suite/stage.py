@@ -87,7 +87,7 @@ class Stage:
         self.live = LiveReader(self.inside.bootstrap, self.outputs)
         self._stack.callback(self.live.close)
         self.live.start()
-        self.feed = Feed(self.inside.bootstrap, self.source, self.ledger, self.load())
+        self.feed = self.feed_of(self.load())
         return self
 
     def __exit__(
@@ -154,9 +154,14 @@ class Stage:
         self.wait_decided(200)
         return scorer
 
+    def feed_of(self, records: Iterable[Record], **options: Any) -> Feed:
+        """Return a feed of the input topic."""
+        bootstrap, seen = self.inside.bootstrap, self.live.seen
+        return Feed(bootstrap, self.source, self.ledger, records, lambda: len(seen), **options)
+
     def feed_on(self) -> None:
         """Continue a stopped load with a new producer, which reads the topic's metadata again."""
-        self.feed = Feed(self.inside.bootstrap, self.source, self.ledger, self.feed.left)
+        self.feed = self.feed_of(self.feed.left)
         self.feed.start()
 
     def wait_decided(self, count: int) -> None:

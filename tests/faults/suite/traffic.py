@@ -14,6 +14,7 @@ from tests.faults.verifier.reader import Seen
 from tests.support.faults.reference_run import Record, transactions
 
 PER_SECOND = 300
+_AHEAD = 10_000
 _DAYS = 25
 _CUSTOMERS = 5_000
 _FLUSH_SECONDS = 120.0
@@ -56,6 +57,11 @@ class Ledger:
 
         where = {} if partition is None else {"partition": partition}
         producer.produce(topic, record.value, record.key, on_delivery=delivered, **where)
+
+    @property
+    def acknowledged(self) -> int:
+        """Number of records that the broker has acknowledged."""
+        return len(self._sent)
 
     def locate(self, read: Callable[[], Iterable[Seen]]) -> None:
         """Find the offsets that acknowledgements did not have, by reading the input.
@@ -107,11 +113,15 @@ def producer_options(bootstrap: str) -> dict[str, Any]:
 class Feed(threading.Thread):
     """Produces at a steady pace until it is stopped or has no records left.
 
+    It waits while 10,000 acknowledged records have no outcome. So the load lasts for a number of
+    outcomes, however slowly a busy machine restarts a scorer.
+
     Args:
         bootstrap: Address of the cluster, not of a proxy with faults.
         topic: Input topic.
         ledger: Stores the records that were sent.
         records: The records, in this order.
+        outcomes: Returns the number of outcomes so far.
         partitioner: librdkafka's option ``partitioner``.
 
     Attributes:
@@ -124,9 +134,11 @@ class Feed(threading.Thread):
         topic: str,
         ledger: Ledger,
         records: Iterable[Record],
+        outcomes: Callable[[], int],
         partitioner: str = "murmur2_random",
     ) -> None:
         super().__init__(name="feed", daemon=True)
+        self._outcomes = outcomes
         self._producer = Producer(producer_options(bootstrap) | {"partitioner": partitioner})
         self._topic = topic
         self._ledger = ledger
@@ -136,13 +148,19 @@ class Feed(threading.Thread):
         self.over = False
 
     def run(self) -> None:
-        started = time.monotonic()
-        for number, record in enumerate(self._records):
+        due = time.monotonic()
+        for record in self._records:
             while self._between:
                 self._ledger.produce(self._producer, self._topic, *self._between.pop(0))
             self._ledger.produce(self._producer, self._topic, record)
             self._producer.poll(0)
-            if self._enough.wait(max(started + number / PER_SECOND - time.monotonic(), 0)):
+            due += 1 / PER_SECOND
+            while self._ledger.acknowledged - self._outcomes() > _AHEAD:
+                due = time.monotonic() + 1 / PER_SECOND
+                if self._enough.wait(1 / PER_SECOND):
+                    return
+                self._producer.poll(0)
+            if self._enough.wait(max(due - time.monotonic(), 0)):
                 return
         self.over = True
 

@@ -8,7 +8,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from stream_scorer.kafka.topics.create_topics import create_topics
 from tests.faults.suite.registry import kind
 from tests.faults.suite.stage import Stage
-from tests.faults.suite.traffic import Feed, producer_options, traffic
+from tests.faults.suite.traffic import producer_options, traffic
 from tests.faults.verifier.replay import History
 from tests.faults.verifier.segments import Fate, read_partition
 from tests.support.faults.process import wait_until
@@ -94,9 +94,7 @@ def hanging_upstream_transaction(stage: Stage) -> None:
 @kind("data")
 def another_partitioner(stage: Stage) -> None:
     """Upstream partitions by another hash: records are decided, and health is degraded."""
-    stage.feed = Feed(
-        stage.inside.bootstrap, stage.source, stage.ledger, traffic(), partitioner="consistent"
-    )
+    stage.feed = stage.feed_of(traffic(), partitioner="consistent")
     scorer = stage.start()
     wait_until(
         lambda: bool(scorer.degraded()), lambda: f"it says that it is degraded: {stage.said}"
