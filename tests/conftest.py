@@ -39,10 +39,16 @@ from stream_scorer.kafka.topics.create_topics import PARTITIONS, create_topics
 from stream_scorer.settings import Kafka, Topics
 from tests.support.effort import FULL
 
-# Examples have no deadline, because their duration depends on the load of the machine.
+# Examples have no deadline, because their duration depends on the load of the machine. So does the
+# time that they take to draw.
 # `make test` runs a quarter of the examples (see tests/support/effort.py); all other runs run all.
-hypothesis.settings.register_profile("thorough", deadline=None, max_examples=FULL)
-hypothesis.settings.register_profile("quick", deadline=None, max_examples=FULL // 4)
+SLOW = (hypothesis.HealthCheck.too_slow,)
+hypothesis.settings.register_profile(
+    "thorough", deadline=None, max_examples=FULL, suppress_health_check=SLOW
+)
+hypothesis.settings.register_profile(
+    "quick", deadline=None, max_examples=FULL // 4, suppress_health_check=SLOW
+)
 hypothesis.settings.load_profile("thorough")
 
 _IMAGE = "confluentinc/cp-kafka:7.9.1"
