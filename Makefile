@@ -34,7 +34,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscop
 kernels: env
 	@$(BIN)/python -m stream_scorer.scoring.compile_kernels
 
-# The quick tier, at most ten minutes on two cores: everything that computes, with a quarter of the
+# The quick tier, at most ten minutes on two cores: everything that computes, with an eighth of the
 # random examples, and one test for each promise that needs a broker. PYTEST_ARGS="-k windows".
 test: env kernels
 	$(PYTEST) -m "not thorough" --hypothesis-profile quick $(PYTEST_ARGS)

@@ -41,13 +41,13 @@ from tests.support.effort import FULL
 
 # Examples have no deadline, because their duration depends on the load of the machine. So does the
 # time that they take to draw.
-# `make test` runs a quarter of the examples (see tests/support/effort.py); all other runs run all.
+# `make test` runs an eighth of the examples (see tests/support/effort.py); all other runs run all.
 SLOW = (hypothesis.HealthCheck.too_slow,)
 hypothesis.settings.register_profile(
     "thorough", deadline=None, max_examples=FULL, suppress_health_check=SLOW
 )
 hypothesis.settings.register_profile(
-    "quick", deadline=None, max_examples=FULL // 4, suppress_health_check=SLOW
+    "quick", deadline=None, max_examples=FULL // 8, suppress_health_check=SLOW
 )
 hypothesis.settings.load_profile("thorough")
 

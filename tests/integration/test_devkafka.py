@@ -136,6 +136,7 @@ def test_data_and_address_survive_a_restart_and_no_process_stays(tmp_path: Path)
         assert _answers(first)
 
 
+@pytest.mark.thorough
 def test_a_temporary_directory_leaves_with_its_kafka() -> None:
     with DevKafka(registry=True) as kafka:
         assert "transactions-value" in _subjects(kafka.registry_url)
@@ -186,6 +187,7 @@ def test_a_taken_port_is_replaced_and_an_advertised_one_reported(
             )
 
 
+@pytest.mark.thorough
 def test_the_broker_dies_with_a_parent_that_is_killed() -> None:
     program = (
         "import time\n"

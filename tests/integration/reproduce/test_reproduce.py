@@ -135,10 +135,7 @@ PLANTED: dict[str, tuple[dict[str, Any], dict[Depth, set[str]]]] = {
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=() if name in {"score", "arm"} else pytest.mark.thorough)
-        for name in PLANTED
-    ],
+    [pytest.param(name, marks=() if name == "score" else pytest.mark.thorough) for name in PLANTED],
 )
 def test_what_was_altered_is_found_and_named(
     killed: tuple[Kafka, int], victim: dict[str, Any], name: str
@@ -255,6 +252,7 @@ def _command(kafka: Kafka, *words: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_a_difference_is_named_with_exit_code_13(
     killed: tuple[Kafka, int], victim: dict[str, Any]
 ) -> None:

@@ -315,6 +315,7 @@ def test_a_key_that_no_path_can_name_is_left_out_of_the_draft(name: str) -> None
     assert explain(with_mapping(Plan(), parse_events(text)), sample).transactions == 1
 
 
+@pytest.mark.thorough
 def test_records_of_many_keys_are_read_in_linear_time() -> None:
     sample = json_sample({f"k{number}": number for number in range(600_000)}, GOOD)
     began = time.process_time()

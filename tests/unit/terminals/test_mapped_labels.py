@@ -73,7 +73,15 @@ def place(record: Sent) -> int:
     return int(record.fraud is not None)
 
 
-@pytest.mark.parametrize("labels", [LABELS, LABELS | CUSTOMER, DATED, DATED | CUSTOMER])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        LABELS,
+        pytest.param(LABELS | CUSTOMER, marks=pytest.mark.thorough),
+        pytest.param(DATED, marks=pytest.mark.thorough),
+        DATED | CUSTOMER,
+    ],
+)
 def test_mapped_labels_give_the_same_rows(labels: dict[str, Any]) -> None:
     dated = "event_time" not in labels
     # A label without an event time has its own time.

@@ -100,7 +100,8 @@ def test_any_stream_and_any_batch_outcomes_equal_plain_python(
         live(rings, oracle, batches, fate)
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("seed", [0, 1])
 def test_every_array_grows_while_batches_come_and_go(seed: int) -> None:
     rings, oracle = pair(lateness=200, cap=50, windows=(40, 300, 900))
     before = rings._store

@@ -66,7 +66,15 @@ def evidence(topics: Topics, shared: dict[str, Any] | None) -> tuple[Any, Rollou
     return (np.array(way.cost).tolist(), np.array(way.matured_count).tolist()), waits[-1]
 
 
-@pytest.mark.parametrize("labels", [LABELS, LABELS | CUSTOMER, DATED, DATED | CUSTOMER])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        LABELS,
+        pytest.param(LABELS | CUSTOMER, marks=pytest.mark.thorough),
+        pytest.param(DATED, marks=pytest.mark.thorough),
+        DATED | CUSTOMER,
+    ],
+)
 def test_mapped_labels_give_the_same_evidence(labels: dict[str, Any]) -> None:
     topics = louder(Topics(rollout().routing), 2, every=10)
     expected, waits = evidence(topics, None)
