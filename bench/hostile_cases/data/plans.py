@@ -52,6 +52,17 @@ def _shared(text: str) -> Callable[[Place], str]:
     return _read("stream_scorer.core.events.plan", "parse_plan", lambda: text)
 
 
+def _twice(_: Place) -> str:
+    """Read a plan whose policy is in its own file, too."""
+    policy = "[default]\nreview = 0.5\nblock = 0.9\n"
+    read = entry("stream_scorer.core.events.plan", "parse_plan")
+    try:
+        read("[policy.default]\nreview = 0.1\nblock = 0.2\n", {"policy.toml": policy})
+    except ValueError as error:
+        return f"refused: {error}"
+    return "accepted"
+
+
 def _nested(levels: int) -> dict[str, Any]:
     """Return tables inside each other."""
     table: dict[str, Any] = {}
@@ -205,6 +216,8 @@ _FILES: Final = (
     _file("an unknown key", "unknown key 'admin'", "admin = true"),
     _file("a share that is a text", "model_error_share: must be a number",
           'model_error_share = "0.1"'),
+    Case("plan: a policy in plan.toml and in policy.toml", 4, "plan-file", _REFUSED, _twice,
+         words="policy: is in the plan file and in policy.toml"),
     _file("half an event", "ring_cap: must be a whole number", "ring_cap = 1.5"),
 )  # fmt: skip
 

@@ -15,6 +15,7 @@ from bench.hostile_cases.host.requests import Answering, served
 
 _ASKED: Final = "/schemas/ids/"
 _CHAIN: Final = "/subjects/chain/versions/"
+_WIDE: Final = "/subjects/wide/versions/"
 _MISSING: Final = b'{"error_code":40403,"message":"Schema not found"}'
 _MB: Final = b" " * (1 << 20)
 Answer = Callable[[Answering], None]
@@ -28,12 +29,15 @@ def _registry(answer: Answer) -> Iterator[tuple[str, list[str]]]:
 
     class Handler(Answering):
         def get(self, path: str) -> None:
-            if not path.startswith((_CHAIN, _ASKED)):
+            if not path.startswith((_CHAIN, _WIDE, _ASKED)):
                 self.send(200, b'{"compatibilityLevel":"BACKWARD"}')
                 return
             requests.append(path)
             if path.startswith(_CHAIN):
-                self.send(200, _link(int(path.removeprefix(_CHAIN))))
+                self.send(200, _link("chain", int(path.removeprefix(_CHAIN))))
+                return
+            if path.startswith(_WIDE):
+                self.send(200, _link("wide", int(path.removeprefix(_WIDE)), 100_000))
                 return
             number = int(path.removeprefix(_ASKED).partition("/")[0])
             if number < 900:
@@ -45,11 +49,12 @@ def _registry(answer: Answer) -> Iterator[tuple[str, list[str]]]:
         yield url, requests
 
 
-def _link(number: int) -> bytes:
+def _link(subject: str, number: int, blanks: int = 0) -> bytes:
     """Return a version of a subject that references the next one."""
-    after = {"name": f"R{number + 1}", "subject": "chain", "version": number + 1}
+    after = {"name": f"R{number + 1}", "subject": subject, "version": number + 1}
+    schema = '"int"' + " " * blanks
     return json.dumps(
-        {"subject": "chain", "id": 901, "version": number, "schema": '"int"', "references": [after]}
+        {"subject": subject, "id": 901, "version": number, "schema": schema, "references": [after]}
     ).encode()
 
 
@@ -212,6 +217,11 @@ CASES: Final = cases(
     ("references without an end", "references", r"6[456] questions, good True, 0 $", _decoded(
          _ONE,
          _schema(schema_with(), references=[{"name": "R", "subject": "chain", "version": 1}]),
+     )),
+    ("references to 100 KB each, without an end", "references", "few questions, good True, 0 $",
+     _decoded(
+         _ONE,
+         _schema(schema_with(), references=[{"name": "R", "subject": "wide", "version": 1}]),
      )),
     ("a schema that references itself", "answers", f"{_INCOMPATIBLE}|few questions, good True, 0 ",
      _decoded(
