@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -14,8 +15,9 @@ from bench.hostile_cases.data.decoding import Source, body, framed, raw, schema_
 from bench.hostile_cases.host.requests import Answering, served
 
 _ASKED: Final = "/schemas/ids/"
-_CHAIN: Final = "/subjects/chain/versions/"
-_WIDE: Final = "/subjects/wide/versions/"
+_BLANKS: Final = {"chain": 0, "wide": 100_000}
+"""The subjects whose versions reference each other, and what makes their schemas long."""
+_VERSION: Final = re.compile(f"/subjects/({'|'.join(_BLANKS)})/versions/([0-9]+)")
 _MISSING: Final = b'{"error_code":40403,"message":"Schema not found"}'
 _MB: Final = b" " * (1 << 20)
 Answer = Callable[[Answering], None]
@@ -29,15 +31,13 @@ def _registry(answer: Answer) -> Iterator[tuple[str, list[str]]]:
 
     class Handler(Answering):
         def get(self, path: str) -> None:
-            if not path.startswith((_CHAIN, _WIDE, _ASKED)):
+            version = _VERSION.fullmatch(path)
+            if version is None and not path.startswith(_ASKED):
                 self.send(200, b'{"compatibilityLevel":"BACKWARD"}')
                 return
             requests.append(path)
-            if path.startswith(_CHAIN):
-                self.send(200, _link("chain", int(path.removeprefix(_CHAIN))))
-                return
-            if path.startswith(_WIDE):
-                self.send(200, _link("wide", int(path.removeprefix(_WIDE)), 100_000))
+            if version is not None:
+                self.send(200, _link(version[1], int(version[2])))
                 return
             number = int(path.removeprefix(_ASKED).partition("/")[0])
             if number < 900:
@@ -49,10 +49,10 @@ def _registry(answer: Answer) -> Iterator[tuple[str, list[str]]]:
         yield url, requests
 
 
-def _link(subject: str, number: int, blanks: int = 0) -> bytes:
+def _link(subject: str, number: int) -> bytes:
     """Return a version of a subject that references the next one."""
     after = {"name": f"R{number + 1}", "subject": subject, "version": number + 1}
-    schema = '"int"' + " " * blanks
+    schema = '"int"' + " " * _BLANKS[subject]
     return json.dumps(
         {"subject": subject, "id": 901, "version": number, "schema": schema, "references": [after]}
     ).encode()
