@@ -17,6 +17,7 @@ from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 from stream_scorer.terminals.profiler_work import Decoders, ProfilerWork, RowEncoder
+from tests.support.terminals.label_mappings import label_mappings
 from tests.support.terminals.stage import SENT, Sent, foreign_label, month
 
 FILES = FileRegistry(SCHEMAS_DIRECTORY)
@@ -73,15 +74,7 @@ def place(record: Sent) -> int:
     return int(record.fraud is not None)
 
 
-@pytest.mark.parametrize(
-    "labels",
-    [
-        LABELS,
-        pytest.param(LABELS | CUSTOMER, marks=pytest.mark.thorough),
-        pytest.param(DATED, marks=pytest.mark.thorough),
-        DATED | CUSTOMER,
-    ],
-)
+@pytest.mark.parametrize("labels", label_mappings(LABELS, DATED, CUSTOMER))
 def test_mapped_labels_give_the_same_rows(labels: dict[str, Any]) -> None:
     dated = "event_time" not in labels
     # A label without an event time has its own time.

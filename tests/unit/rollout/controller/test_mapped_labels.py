@@ -19,6 +19,7 @@ from tests.support.rollout.rollout_stage import (
     louder,
     rollout,
 )
+from tests.support.terminals.label_mappings import label_mappings
 
 LABELS: dict[str, Any] = {
     "format": "json",
@@ -66,15 +67,7 @@ def evidence(topics: Topics, shared: dict[str, Any] | None) -> tuple[Any, Rollou
     return (np.array(way.cost).tolist(), np.array(way.matured_count).tolist()), waits[-1]
 
 
-@pytest.mark.parametrize(
-    "labels",
-    [
-        LABELS,
-        pytest.param(LABELS | CUSTOMER, marks=pytest.mark.thorough),
-        pytest.param(DATED, marks=pytest.mark.thorough),
-        DATED | CUSTOMER,
-    ],
-)
+@pytest.mark.parametrize("labels", label_mappings(LABELS, DATED, CUSTOMER))
 def test_mapped_labels_give_the_same_evidence(labels: dict[str, Any]) -> None:
     topics = louder(Topics(rollout().routing), 2, every=10)
     expected, waits = evidence(topics, None)
