@@ -98,6 +98,52 @@ def test_a_renamed_field_is_read_by_the_mapping_of_its_offset(
         assert reproduced.equal == reproduced.chosen == len(found.decisions)
 
 
+def test_a_kill_before_the_commit_leaves_no_activation(
+    scene: Scene, models: Path, tmp_path: Path
+) -> None:
+    directory = with_foreign_schema(tmp_path)
+    scene.variables["STREAM_SCORER_REGISTRY__DIRECTORY"] = str(directory)
+    ours = [r for r in scene.records if not r.bad and b"late-" not in (r.value or b"")]
+    half = len(ours) // 2
+    scene.records = tuple(
+        foreign(record, renamed=number >= half) for number, record in enumerate(ours)
+    )
+    first = scene.plan(**ALONE, shared={"events": FIRST})
+    with scene.scorer("first") as process:
+        process.wait_ready()
+        scene.feed_until(half)
+        scene.decided()
+        ended(process)
+    second = scene.plan(**ALONE, shared={"events": SECOND}, effective_at=time_of(ours[half]))
+    scene.feed_until(len(ours))
+    with scene.scorer("killed", hooks=("--signal-at", "SIGKILL", "offsets", "1")) as process:
+        assert process.wait() == -signal.SIGKILL, process.said
+    written = [each for each in scene.activations(open_too=True) if each["revision"] == second]
+    assert written
+    found = decided_after_a_kill(scene, len(ours))
+    verified(scene)
+    by_revision(scene, found)
+    # Those of the aborted transaction were written again, at the same offsets; one is committed.
+    active = Counter(place(each) for each in begun(scene, second) if each["status"] == "ACTIVE")
+    assert set(active.values()) == {1}
+    assert {place(each) for each in written} <= active.keys()
+    everything = [each for each in scene.activations(open_too=True) if each["revision"] == second]
+    assert len(everything) == len(written) + len(begun(scene, second))
+    assert {d["plan_revision"] for d in found.decisions.values()} == {first, second}
+    settings = Settings(
+        kafka=scene.kafka, models=Models(directory=models), registry=Registry(directory=directory)
+    )
+    for depth in DEPTHS:
+        reproduced = reproduce(settings, Question(first_ms=EVER, depth=depth), silent)
+        reproduced.refuse()
+        assert reproduced.equal == reproduced.chosen == len(found.decisions)
+
+
+def place(activation: dict[str, Any]) -> tuple[int, int]:
+    """Return the partition and the offset of an activation."""
+    return activation["partition"], activation["offset"]
+
+
 def test_a_plan_after_the_rename_decides_from_the_next_offset(scene: Scene, tmp_path: Path) -> None:
     scene.variables["STREAM_SCORER_REGISTRY__DIRECTORY"] = str(with_foreign_schema(tmp_path))
     ours = [r for r in scene.records if not r.bad and b"late-" not in (r.value or b"")][:600]

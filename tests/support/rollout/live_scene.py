@@ -1,7 +1,7 @@
 """Scorers that follow a rollout, which a test writes while it feeds them."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.plan.command_kinds import CommandKind, Rollback, Step
 from stream_scorer.rollout.plan.plan_file import plan_of
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Settings
+from tests.faults.suite import scorer_with_hooks
+from tests.faults.verifier.reader import read_to_end
 from tests.support.faults.process import ScorerProcess, wait_until
 from tests.support.faults.reference_run import Outcome, everything_once, feed, outcome, transactions
 
@@ -38,13 +40,16 @@ class Scene:
         self._folder = folder
         self._fed = 0
 
-    def scorer(self, name: str = "log", instance: str = "0", model: str = "") -> ScorerProcess:
+    def scorer(
+        self, name: str = "log", instance: str = "0", model: str = "", hooks: Sequence[str] = ()
+    ) -> ScorerProcess:
         """Start one that follows the rollout, or one of a model's version."""
         kafka = self.kafka.model_copy(update={"instance": instance})
         options = ("--model", model) if model else ()
         return ScorerProcess(
-            kafka, self._folder / name, "--from", "earliest", *options, variables=self.variables,
-            follow=True,
+            kafka, self._folder / name, "--from", "earliest", *options,
+            variables=self.variables | (scorer_with_hooks.variables() if hooks else {}),
+            program=scorer_with_hooks.program(*hooks) if hooks else (), follow=True,
         )  # fmt: skip
 
     def feed(self, share: float = 0.2) -> int:
@@ -89,8 +94,14 @@ class Scene:
         assert entry.command is not None
         return entry.command.sequence
 
-    def activations(self) -> list[dict[str, Any]]:
-        return self._read(8, "activation.v1", self.kafka.topics.activations)
+    def activations(self, *, open_too: bool = False) -> list[dict[str, Any]]:
+        """Return the activations; also those of open and aborted transactions, if asked for."""
+        topic = self.kafka.topics.activations
+        if not open_too:
+            return self._read(8, "activation.v1", topic)
+        codec = RecordCodec(8, reader_schema("activation.v1"))
+        written = read_to_end(self.kafka.bootstrap, [topic], "read_uncommitted")
+        return [codec.decode(each.value or b"", FILES) for each in written]
 
     def shadows(self) -> list[dict[str, Any]]:
         return self._read(9, "shadow-score.v1", self.kafka.topics.shadow_scores)
