@@ -38,6 +38,7 @@ from stream_scorer.devkafka import DevKafka
 from stream_scorer.kafka.topics.create_topics import PARTITIONS, create_topics
 from stream_scorer.settings import Kafka, Topics
 from tests.support.effort import FULL
+from tests.support.kafka.open_clients import open_clients
 
 # Examples have no deadline, because their duration depends on the load of the machine. So does the
 # time that they take to draw.
@@ -109,6 +110,19 @@ def forgotten_secrets() -> Iterator[None]:
     """Forget secrets after each test: the redactor masks all that the process has read."""
     yield
     redaction._known.clear()
+
+
+@pytest.fixture(autouse=True)
+def closed_clients(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Fail a test with a broker that leaves a client open."""
+    if request.node.get_closest_marker("kafka") is None:
+        yield
+        return
+    left = open_clients(monkeypatch)
+    yield
+    assert not left, "\n".join(left.values())
 
 
 @pytest.fixture(scope="session")

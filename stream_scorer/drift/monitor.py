@@ -105,6 +105,10 @@ class MonitorWork:
         self._watch = self._fresh()
         self._replays.end(partitions)
 
+    def close(self) -> None:
+        """Close the replay's connection."""
+        self._replays.close()
+
     def restoring(self) -> bool:
         """Whether the summaries are still being replayed."""
         return self._replays.pending

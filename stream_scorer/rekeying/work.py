@@ -102,6 +102,9 @@ class RekeyWork:
         """Forget partitions."""
         self._given.difference_update(partitions)
 
+    def close(self) -> None:
+        """Do nothing: it has no connections."""
+
     def restoring(self) -> bool:
         """Whether ``restore`` has partitions to return."""
         return bool(self._given)

@@ -133,6 +133,14 @@ class HeldPartitions:
             self._unsure.pop(partition, None)
             self._restored.discard(partition)
 
+    def close(self) -> None:
+        """Close the connections of the replays, the activations and the terminal profile rows."""
+        self._replays.close()
+        if self.recorded is not None:
+            self.recorded.close()
+        if self.terminals is not None:
+            self.terminals.close()
+
     def restoring(self) -> bool:
         """Whether some partition is not ready yet."""
         return self._replays.pending or bool(self._restored) or bool(self._unsure)

@@ -91,6 +91,10 @@ class ScoringWork:
         """Forget partitions that left."""
         self._held.revoked(partitions)
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._held.close()
+
     def flush(self, partitions: set[int]) -> Sequence[Outgoing]:
         """Return the outdated checkpoint buckets of partitions that will leave, within bounds."""
         return self._held.state.checkpoints.flush(partitions)

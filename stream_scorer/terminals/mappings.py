@@ -28,7 +28,6 @@ from stream_scorer.telemetry import Listener, RolloutNotVisible
 
 Part = tuple[Plan, EventDecoder, Int64]
 """A plan, the decoder of its mapping, and int64[k], the rows of a batch that it decodes."""
-PartsOf = Callable[[RawRecords], Sequence[Part]]
 
 
 class ActivationTimelines(Protocol):
@@ -52,18 +51,21 @@ class FollowedMappings:
         activations: Where revisions begin.
         committed: Returns the scorers' committed offsets of the given partitions that have one.
         decoders: A decoder for each mapping.
+        close: Closes the connections of what reads the two logs.
     """
 
     def __init__(
         self, plan: Plan, routings: Callable[[], Mapping[int, Routing]],
         activations: ActivationTimelines,
         committed: Callable[[list[int]], Mapping[int, int]], decoders: EventDecoders,
+        close: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self._plan = plan
         self._routings = routings
         self._activations = activations
         self._committed = committed
         self._decoders = decoders
+        self.close = close
 
     def __call__(self, raw: RawRecords) -> Sequence[Part]:
         """Return the parts of n transactions; each row is in one.
@@ -153,7 +155,7 @@ class FollowedMappings:
 
 def followed_mappings(
     settings: Settings, registry: SchemaSource, scorers: str, plan: Plan, listener: Listener
-) -> PartsOf | None:
+) -> FollowedMappings | None:
     """Return what splits the profiler's batches; None if the rollout's topics are not visible.
 
     Args:
@@ -181,9 +183,13 @@ def followed_mappings(
         control.poll(0.0)
         return control.log.routings
 
+    def close() -> None:
+        control.close()
+        activations.close()
+
     of_scorers = kafka.model_copy(update={"group": scorers})
     return FollowedMappings(
         plan, routings, activations,
         lambda wanted: committed_offsets(of_scorers, topics.transactions, wanted),
-        EventDecoders(registry, settings.registry.directory),
+        EventDecoders(registry, settings.registry.directory), close,
     )  # fmt: skip

@@ -37,7 +37,7 @@ from stream_scorer.kafka.reading.replay import InputReplay, Replays
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.ports import BytesColumn, Int64, Outgoing, Paused, RawRecords
 from stream_scorer.telemetry import BatchCommitted, Listener, RowsSettled
-from stream_scorer.terminals.mappings import Part, PartsOf
+from stream_scorer.terminals.mappings import FollowedMappings, Part
 
 _NOTE = b"1"
 _TERMINAL_BYTES_MOST = 400_000
@@ -148,7 +148,7 @@ class Decoders:
 
     transactions: EventDecoder
     labels: PayloadDecoder
-    parts_of: PartsOf | None = None
+    parts_of: FollowedMappings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +238,12 @@ class ProfilerWork:
 
     def revoked(self, partitions: tuple[int, ...]) -> None:
         """Do nothing: partitions are never revoked."""
+
+    def close(self) -> None:
+        """Close the connections of the replays, and of the rollout's topics."""
+        self._replays.close()
+        if self._decoders.parts_of is not None:
+            self._decoders.parts_of.close()
 
     def restoring(self) -> bool:
         """Whether what is pending is not complete yet."""

@@ -127,6 +127,7 @@ _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "seek_partitions": (pointer, (pointer, PLACES, c_int)),
     "send_offsets_to_transaction": (pointer, (pointer, PLACES, pointer, c_int)),
     "subscribe": (c_int, (pointer, PLACES)),
+    "thread_cnt": (c_int, ()),
     "topic_conf_destroy": (None, (pointer,)),
     "topic_conf_set": (c_int, (pointer, c_char_p, c_char_p, c_char_p, c_size_t)),
     "topic_destroy": (None, (pointer,)),

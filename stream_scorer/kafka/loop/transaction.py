@@ -137,6 +137,7 @@ class TransactionLoop(Generic[Delta]):
             self._pool.shutdown(wait=True)
             self._producer.close()
             self._source.close()
+            self._work.close()
 
     def _leave(self) -> None:
         """Publish what was computed ahead, and flush the committed state."""

@@ -168,6 +168,10 @@ class Work(Protocol[Delta]):
         """Undo the delta of an aborted batch; runs on the thread of ``compute``."""
         ...
 
+    def close(self) -> None:
+        """Close its connections at the loop's end; its state stays as it is."""
+        ...
+
 
 @dataclass(slots=True)
 class LoopLimits:

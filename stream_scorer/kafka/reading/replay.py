@@ -215,6 +215,10 @@ class Replays(Generic[Opened]):
             if replay is not None:
                 replay.close()
 
+    def close(self) -> None:
+        """Close the connections of the replays that have not ended."""
+        self.end(tuple(self._running))
+
     @property
     def pending(self) -> bool:
         """Whether ``step`` has not returned all partitions yet."""

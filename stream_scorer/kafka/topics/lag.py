@@ -69,7 +69,7 @@ class PartitionLag:
         return self.start if self.committed is None else self.committed
 
 
-class LagReader:
+class LagReader(Closing):
     """Reads the lag of one group repeatedly.
 
     Args:
@@ -97,6 +97,11 @@ class LagReader:
         options = client_options.reader(kafka, group)
         self._member = Consumer(options | {"isolation.level": "read_uncommitted"})
         self._reader = Consumer(options | {"isolation.level": "read_committed"})
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._member.close()
+        self._reader.close()
 
     def read(self, *, seconds: bool = False) -> list[PartitionLag]:
         """Return the lag of every partition, ordered by topic and partition.
@@ -187,7 +192,8 @@ def read_lag(
     kafka: Kafka, group: str, topic: str | None = None, *, seconds: bool = False
 ) -> list[PartitionLag]:
     """Return the lag of a group once; see :meth:`LagReader.read`."""
-    return LagReader(kafka, group, topic).read(seconds=seconds)
+    with LagReader(kafka, group, topic) as reader:
+        return reader.read(seconds=seconds)
 
 
 def _first_times(
@@ -251,6 +257,7 @@ class LagWatch(Closing):
         """Stop observing; returns when the thread has ended."""
         self._stop.set()
         self._thread.join()
+        self._reader.close()
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -10,6 +10,7 @@ import json
 import struct
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -296,9 +297,11 @@ def scored(
         scorer=Scorer(maximum_batch=batch, model_timeout_ms=model_timeout_ms),
     )
     heard = Heard(ends, told)
+    followed = ExitStack()
     loop, work = scorer_loop(
-        settings, deployment or Deployment("fraud:1.0.0", start="earliest"), heard, hook
-    )
+        settings, deployment or Deployment("fraud:1.0.0", start="earliest"), heard, hook,
+        followed=followed,
+    )  # fmt: skip
     deadline = time.monotonic() + DEADLINE_SECONDS
 
     def beat() -> None:
@@ -306,5 +309,6 @@ def scored(
         if heard.done:
             loop.stop()
 
-    loop.run(beat)
+    with followed:
+        loop.run(beat)
     return outcome(kafka, work), heard

@@ -63,6 +63,8 @@ class Folding:
             del self.state[partition]
         self._coming -= set(partitions)
 
+    def close(self) -> None: ...
+
     def restoring(self) -> bool:
         return bool(self._coming)
 

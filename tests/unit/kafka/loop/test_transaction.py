@@ -121,6 +121,10 @@ class Adding:
         self.state: list[int] = []
         self.pause = False
         self.flushed: list[tuple[set[int], list[int]]] = []
+        self.closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
 
     def assigned(self, offsets: dict[int, int]) -> None: ...
 
@@ -248,6 +252,21 @@ def test_offsets_that_are_neither_start_nor_end_stop_it(scene: Scene) -> None:
     with pytest.raises(OffsetsError, match="another process commits for this group"):
         scene.run()
     assert scene.work.state == []
+
+
+def test_the_connections_of_the_work_are_closed_at_the_end(scene: Scene) -> None:
+    scene.loop.stop()
+    scene.loop.run()
+    assert scene.work.closed == 1
+
+
+def test_a_loop_that_fails_closes_the_connections_too(scene: Scene) -> None:
+    def failing() -> None:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        scene.loop.run(failing)
+    assert scene.work.closed == 1
 
 
 def test_a_fenced_loop_leaves_with_nothing_kept(scene: Scene) -> None:

@@ -13,6 +13,7 @@ class Steps:
         self.partition = partition
         self.next_offset = 0
         self.end = 3
+        self.closed = False
         self._told = told
         self._much = much
 
@@ -29,7 +30,8 @@ class Steps:
         self.next_offset += 1
         return None
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self.closed = True
 
 
 def order(partitions: int, at_once: int, much: Callable[[int], set[int]]) -> list[int]:
@@ -68,3 +70,22 @@ def test_a_partition_holding_much_continues_alone() -> None:
     first = told.index(1)
     assert told[first + 1] == 1
     assert order(3, 3, lambda _: set()) != told
+
+
+def test_closing_closes_the_replays_that_have_not_ended() -> None:
+    opened: list[Steps] = []
+
+    def open_replay(partition: int, _: int) -> Steps:
+        opened.append(Steps(partition, [], set()))
+        return opened[-1]
+
+    replays = Replays(open_replay, lambda _: None, lambda _: None, at_once=2)
+    replays.begin({0: 3, 1: 3})
+    for _ in range(5):
+        replays.step()
+    ended = [replay.done for replay in opened]
+    assert sorted(ended) == [False, True]
+    assert [replay.closed for replay in opened] == ended
+    replays.close()
+    assert all(replay.closed for replay in opened)
+    assert not replays.pending
