@@ -67,6 +67,8 @@ OTHERS: Final[Mapping[str, str]] = {
         "holds our own compiler to its promise: no schema of a client gets so far",
     "rollout/plan/fold_commands.py: command is None":
         "tells mypy what the fold promises: an accepted entry always has its command",
+    "rollout/plan/fold_commands.py: not 1 <= sequence <= len(self.commands)":
+        "no record names the number: it is the state's own, of a command that the fold accepted",
 }  # fmt: skip
 """Single checks that are not drawn, by file and condition, with the reason of each."""
 
