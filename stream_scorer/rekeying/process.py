@@ -6,6 +6,7 @@ dead letters and the next offsets of the source are in one transaction.
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from stream_scorer.codec.reading.mapped import open_decoder
 from stream_scorer.errors import OffsetsError, SettingsError
@@ -70,13 +71,17 @@ def rekey_loop(
     )
     merged = MergedSource(kafka, (source,), (source,), kafka.group, deployment.start)
     route = Route(source, len(found[source]), target, letters, kafka.instance)
-    route.check(merged.notes, kafka.group)
-    if not merged.notes and next(read_all(kafka, target), None) is not None:
-        raise OffsetsError(
-            f"group {kafka.group} has no committed offsets of {source}, though topic {target} "
-            "holds records",
-            "name an empty --target, or the rekey.group that has filled it",
-        )
+    with ExitStack() as failed:
+        failed.callback(producer.close)
+        failed.callback(merged.close)
+        route.check(merged.notes, kafka.group)
+        if not merged.notes and next(read_all(kafka, target), None) is not None:
+            raise OffsetsError(
+                f"group {kafka.group} has no committed offsets of {source}, though topic {target} "
+                "holds records",
+                "name an empty --target, or the rekey.group that has filled it",
+            )
+        failed.pop_all()
     limits = LoopLimits.of(settings.scorer, _LINGER_SECONDS, ahead=False)
     return TransactionLoop(merged, producer, RekeyWork(route, decoder), limits, listener, hook)
 

@@ -251,17 +251,20 @@ def _many_members(archive: zipfile.ZipFile) -> None:
         archive.writestr(f"{number}.json", b"")
 
 
-def _named_often(bundle: Path, _: Any) -> None:
-    """Name one array of 8 MiB in 200 objects."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(bundle / "model.skops") as old, zipfile.ZipFile(out, "w") as new:
-        schema = json.loads(old.read("schema.json"))
-        schema["more"] = [{"__id__": 10**6 + n, "file": "big.npy"} for n in range(200)]
-        new.writestr("schema.json", json.dumps(schema))
-        new.writestr("big.npy", _saved(np.zeros(2**20)))
-        for name in set(old.namelist()) - {"schema.json"}:
-            new.writestr(name, old.read(name))
-    _put(bundle, "model.skops", out.getvalue())
+def _beside(more: list[dict[str, Any]]) -> Any:
+    """Load a bundle whose model file has further objects, and an array of 8 MiB for them."""
+
+    def put(bundle: Path, _: Any) -> None:
+        out = io.BytesIO()
+        with zipfile.ZipFile(bundle / "model.skops") as old, zipfile.ZipFile(out, "w") as new:
+            schema = json.loads(old.read("schema.json"))
+            new.writestr("schema.json", json.dumps(schema | {"more": more}))
+            new.writestr("big.npy", _saved(np.zeros(2**20)))
+            for name in set(old.namelist()) - {"schema.json"}:
+                new.writestr(name, old.read(name))
+        _put(bundle, "model.skops", out.getvalue())
+
+    return _loaded(put)
 
 
 _REFUSED: Final = "ModelError: bundle "
@@ -284,7 +287,9 @@ _MORE: Final = tuple(
         ("an array of 9 numbers in the bytes of 3", "lengths", "does not have the length",
          _array(_saved(np.zeros(3), b"(3,)", b"(9,)"))),
         ("200 objects that name one array of 8 MiB", "members", "name over 1 GiB of arrays",
-         _loaded(_named_often)),
+         _beside([{"__id__": 10**6 + n, "file": "big.npy"} for n in range(200)])),
+        ("an object that is mentioned in part", "members", "is mentioned in part",
+         _beside([{"__id__": 10**6, "inside": {}}, {"__id__": 10**6}])),
         ("coefficients that are no number", "finite", "coef_ holds no number", _model(_no_number)),
         ("a scale of 0", "finite", "holds a zero", _model(_no_scale)),
         ("a tree that splits on categories", "trees", "categorical features",

@@ -14,7 +14,9 @@ session timeout.
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException
@@ -104,7 +106,7 @@ class MergedSource:
         self.before_revoke: Callable[[tuple[int, ...]], None] | None = None
         self._kafka = kafka
         self._settle = settle_seconds
-        self._admin = admin(kafka)
+        self._admin: Any = admin(kafka)
         found = partitions(self._admin, kafka, topics)
         self.counts = {topic: len(found[topic]) for topic in topics}
         self._places = [(topic, number) for topic in topics for number in found[topic]]
@@ -115,20 +117,23 @@ class MergedSource:
         )
         options = client_options.consumer(kafka, group) | {"enable.partition.eof": True}
         self._consumers = {topic: PassingConsumer(options, topic) for topic in topics}
-        self.lows = self._bounds(EARLIEST)
-        self._held = set(range(len(self._places)))
-        if begin is None:
-            committed, self.notes = self._committed(range(len(self._places)))
-            first_offsets = self._begin(committed, start)
-        else:
-            self.notes = {}
-            first_offsets = self._begin_at(begin)
-        self._partitions = [
-            _FetchedPartition(topic, number, first_offsets[p])
-            for p, (topic, number) in enumerate(self._places)
-        ]
-        for topic in topics:
-            self._assign(topic)
+        with ExitStack() as failed:
+            failed.callback(self.close)
+            self.lows = self._bounds(EARLIEST)
+            self._held = set(range(len(self._places)))
+            if begin is None:
+                committed, self.notes = self._committed(range(len(self._places)))
+                first_offsets = self._begin(committed, start)
+            else:
+                self.notes = {}
+                first_offsets = self._begin_at(begin)
+            self._partitions = [
+                _FetchedPartition(topic, number, first_offsets[p])
+                for p, (topic, number) in enumerate(self._places)
+            ]
+            for topic in topics:
+                self._assign(topic)
+            failed.pop_all()
         self._events: list[Assigned | Revoked] = [Assigned(first_offsets, frozenset())]
         self._counted = time.monotonic()
 
@@ -303,6 +308,7 @@ class MergedSource:
         """Close the connections."""
         for consumer in self._consumers.values():
             consumer.close()
+        self._admin = None
 
     # -- fetching ---------------------------------------------------------------------------
 

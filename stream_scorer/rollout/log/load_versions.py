@@ -80,6 +80,7 @@ class LiveVersions:
         self._lock = threading.RLock()
         self._due = threading.Event()
         self._closed = threading.Event()
+        self._following: threading.Thread | None = None
 
     @property
     def fleet(self) -> ReadyVersions:
@@ -148,13 +149,17 @@ class LiveVersions:
             prepare: Runs a model once before it decides.
         """
         self._prepare = prepare
-        for name, work in (("control-log", self._follow), ("model-loader", self._load_when_due)):
-            threading.Thread(target=work, name=name, daemon=True).start()
+        self._following = threading.Thread(target=self._follow, name="control-log", daemon=True)
+        self._following.start()
+        threading.Thread(target=self._load_when_due, name="model-loader", daemon=True).start()
 
     def close(self) -> None:
-        """Stop the threads. Does not wait for a store that hangs."""
+        """Stop the threads, and close the log. Does not wait for a store that hangs."""
         self._closed.set()
         self._due.set()
+        if self._following is not None:
+            self._following.join()
+        self._log.close()
 
     # -- the thread that reads the log --------------------------------------------------------
 
@@ -174,7 +179,6 @@ class LiveVersions:
             except Exception as error:  # noqa: BLE001 any error must reach the deciding thread
                 self._failure = error
                 return
-        self._log.close()
 
     # -- the thread that loads ----------------------------------------------------------------
 

@@ -213,7 +213,9 @@ def test_errors_carry_what_they_require(settings: Kafka, producer: ColumnProduce
     assert caught.value.args[0].code() == KafkaError._STATE
     with pytest.raises(KafkaException, match=r"nonsense"):
         ColumnConsumer(client_options.consumer(settings) | {"nonsense": 1}, "t")
-    ColumnProducer(client_options.producer(settings, f"{settings.group}-t")).init_transactions(10.0)
+    other = ColumnProducer(client_options.producer(settings, f"{settings.group}-t"))
+    other.init_transactions(10.0)
+    other.close()
     producer.produce(settings.topics.decisions, BytesColumn.of([b"v"]), BytesColumn.nulls(1))
     with pytest.raises(KafkaException) as caught:
         producer.commit_transaction(10.0)
