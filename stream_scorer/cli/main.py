@@ -4,12 +4,10 @@ A file is imported when its command is called: all of them take three seconds to
 that asks for a broker's state needs no model.
 """
 
-import atexit
-import os
 import sys
 import threading
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Final, NoReturn
@@ -19,7 +17,6 @@ from confluent_kafka import KafkaException
 from typer.core import TyperCommand, TyperGroup
 
 from stream_scorer.errors import StreamScorerError
-from stream_scorer.kafka.client.library import library
 from stream_scorer.kafka.topics.client_options import refused_option
 from stream_scorer.redaction import redacted
 from stream_scorer.terminal_text import write_error
@@ -103,16 +100,6 @@ def main() -> None:
     threading.excepthook = lambda failed: _trace(
         failed.exc_type, failed.exc_value or failed.exc_type(), failed.exc_traceback
     )
-    ended: list[SystemExit] = []
-    atexit.register(_end_despite_clients, ended)
-    try:
-        _run()
-    except SystemExit as end:
-        ended.append(end)
-        raise
-
-
-def _run() -> None:
     try:
         app()
     except StreamScorerError as error:
@@ -126,30 +113,6 @@ def _run() -> None:
     except Exception as error:  # noqa: BLE001 the interpreter would print it with its secrets
         _trace(type(error), error, error.__traceback__)
         sys.exit(1)
-
-
-def _end_despite_clients(ended: Sequence[SystemExit]) -> None:
-    """End the process at once if clients of librdkafka are open, with the exit code that it has.
-
-    A client is open whose call never returned, or whose command failed. Its threads would use what
-    OpenSSL's own exit handler frees, and a segmentation fault would take the exit code's place.
-
-    Args:
-        ended: How the command ended, if it has.
-    """
-    try:
-        threads = library().thread_cnt()
-    except (OSError, StreamScorerError):
-        return  # it is not loaded
-    if not threads:
-        return
-    code = ended[0].code if ended else 1
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:
-        return  # the interpreter reports it
-    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def _trace(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -214,6 +214,7 @@ _FILES: Final = (
     _file("currencies that are a number", "must be a table of ISO code = exponent",
           "currencies = 5"),
     _file("an unknown key", "unknown key 'admin'", "admin = true"),
+    _file("extra fields and no mapping", "extras: need events.toml", '[extras]\ndevice = "string"'),
     _file("a policy that is a number", "policy: must be a table, not 5", "policy = 5"),
     _file("a share that is a text", "model_error_share: must be a number",
           'model_error_share = "0.1"'),
