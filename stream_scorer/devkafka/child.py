@@ -94,10 +94,11 @@ class Child:
     def health(self) -> dict[str, Any]:
         """Return the answer of its readiness probe: ``ready``, ``reasons`` and ``degraded``."""
         try:
-            return dict(json.loads(self._get("/health/ready")))
-        except urllib.error.HTTPError as error:
-            with error:
-                return dict(json.load(error))
+            try:
+                return dict(json.loads(self._get("/health/ready")))
+            except urllib.error.HTTPError as error:
+                with error:
+                    return dict(json.load(error))
         except OSError as error:
             return {"ready": False, "reasons": [str(error)], "degraded": []}
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,8 @@ def live(
     heard = Heard(ends)
     heard.positions |= committed(settings.kafka)
     deployment = Deployment(model, start=start, warm=warm, plan=plan)  # type: ignore[arg-type]
-    loop, work = scorer_loop(settings, deployment, heard, hook)
+    followed = ExitStack()
+    loop, work = scorer_loop(settings, deployment, heard, hook, followed=followed)
     deadline = time.monotonic() + DEADLINE_SECONDS
 
     def beat() -> None:
@@ -116,7 +118,7 @@ def live(
         if heard.done:
             loop.stop()
 
-    with patch.object(checkpoint_writer, "_FLUSH_SECONDS", DEADLINE_SECONDS):
+    with followed, patch.object(checkpoint_writer, "_FLUSH_SECONDS", DEADLINE_SECONDS):
         try:
             loop.run(beat)
         except Crash:
@@ -139,7 +141,10 @@ def restored_only(
         if isinstance(event, StateRestored):
             at_restore[event.partition] = _remembered(work, event.partition)
 
-    loop, work = scorer_loop(settings, deployment or Deployment("fraud:1.0.0"), listener)
+    followed = ExitStack()
+    loop, work = scorer_loop(
+        settings, deployment or Deployment("fraud:1.0.0"), listener, followed=followed
+    )
     deadline = time.monotonic() + DEADLINE_SECONDS
 
     def beat() -> None:
@@ -147,5 +152,6 @@ def restored_only(
         if len({each.partition for each in heard.of(StateRestored)}) == partitions:
             loop.stop()
 
-    loop.run(beat)
+    with followed:
+        loop.run(beat)
     return Life(heard, work, crashed=False, at_restore=at_restore)
