@@ -139,7 +139,7 @@ class Topics(_Group):
         description="rejections, and checkpoints unless `state.url` is set; compacted",
     )
     rollout: TopicName = Field(
-        "rollout", description="control log: signed rollout plans and commands"
+        "rollout", description="control log: rollout plans and commands, which can be signed"
     )
     activations: TopicName = Field(
         "activations", description="from which offset of a partition a revision decides"

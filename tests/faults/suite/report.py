@@ -87,8 +87,9 @@ def table(results: Sequence[Result], tells: Mapping[str, str]) -> str:
         results: Results of one or more seeds.
         tells: What happens, by kind.
     """
+    seeds = " and ".join(str(seed) for seed in sorted({result.seed for result in results}))
     lines = [
-        "| fault | what happens | shown by (count), seed 1 | slowest resume, all seeds, s |",
+        f"| fault | what happens | shown by (count), seed 1 | slowest resume, seeds {seeds}, s |",
         "|---|---|---|---|",
     ]
     for name in dict.fromkeys(result.kind for result in results):
