@@ -32,7 +32,7 @@ from stream_scorer.scoring.process import scorer_loop
 from stream_scorer.scoring.work import ScoringWork
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Models, Registry, Scorer, Settings
 from stream_scorer.simulator.simulate import simulate
-from stream_scorer.telemetry import BatchCommitted, Event
+from stream_scorer.telemetry import BatchCommitted, Event, ReplayProgress
 
 PARTITIONS = 4
 BATCH = 400
@@ -247,12 +247,24 @@ class Heard:
         self.positions: dict[int, int] = {}
         self._ends = {partition: end for partition, end in ends.items() if end}
         self._told = told
+        self._replayed: dict[int, int] = {}
+        self._gained = time.monotonic()
 
     def __call__(self, event: Event) -> None:
         self.events.append(event)
         if isinstance(event, BatchCommitted):
             self.positions |= event.next_offsets
+            self._gained = time.monotonic()
+        elif isinstance(event, ReplayProgress):
+            if event.next_offset != self._replayed.get(event.partition):
+                self._gained = time.monotonic()
+            self._replayed[event.partition] = event.next_offset
         self._told(event)
+
+    @property
+    def stalled(self) -> bool:
+        """Whether nothing was committed or replayed for ``DEADLINE_SECONDS``."""
+        return time.monotonic() - self._gained > DEADLINE_SECONDS
 
     @property
     def done(self) -> bool:
@@ -302,10 +314,9 @@ def scored(
         settings, deployment or Deployment("fraud:1.0.0", start="earliest"), heard, hook,
         followed=followed,
     )  # fmt: skip
-    deadline = time.monotonic() + DEADLINE_SECONDS
 
     def beat() -> None:
-        assert time.monotonic() < deadline, f"not done: {heard.positions} of {ends}"
+        assert not heard.stalled, f"not done: {heard.positions} of {ends}"
         if heard.done:
             loop.stop()
 
