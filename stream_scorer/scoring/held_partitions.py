@@ -134,10 +134,8 @@ class HeldPartitions:
             self._restored.discard(partition)
 
     def close(self) -> None:
-        """Close the connections of the replays, the activations and the terminal profile rows."""
+        """Close the connections of the replays, and of the terminal profile rows."""
         self._replays.close()
-        if self.recorded is not None:
-            self.recorded.close()
         if self.terminals is not None:
             self.terminals.close()
 

@@ -2,7 +2,7 @@
 
 import json
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -17,13 +17,13 @@ _PLAN: Final = {
 }  # fmt: skip
 
 
-def _read(module: str, name: str, given: Callable[[], Any]) -> Callable[[Place], str]:
-    """Call a reader of plans with what ``given`` makes."""
+def _read(module: str, name: str, given: Callable[[], Any], *others: Any) -> Callable[[Place], str]:
+    """Call a reader of plans with what ``given`` makes, and with other arguments."""
 
     def run(_: Place) -> str:
         made = given()
         try:
-            entry(module, name)(made)
+            entry(module, name)(made, *others)
         except ValueError as error:
             return f"refused: {error}"
         return "accepted"
@@ -47,20 +47,9 @@ def _toml(text: str) -> Callable[[Place], str]:
     return _read("stream_scorer.rollout.plan.plan_file", "plan_table", lambda: text)
 
 
-def _shared(text: str) -> Callable[[Place], str]:
-    """Read a plan file of the core."""
-    return _read("stream_scorer.core.events.plan", "parse_plan", lambda: text)
-
-
-def _twice(_: Place) -> str:
-    """Read a plan whose policy is in its own file, too."""
-    policy = "[default]\nreview = 0.5\nblock = 0.9\n"
-    read = entry("stream_scorer.core.events.plan", "parse_plan")
-    try:
-        read("[policy.default]\nreview = 0.1\nblock = 0.2\n", {"policy.toml": policy})
-    except ValueError as error:
-        return f"refused: {error}"
-    return "accepted"
+def _shared(text: str, *parts: Mapping[str, str]) -> Callable[[Place], str]:
+    """Read a plan file of the core, and the files beside it."""
+    return _read("stream_scorer.core.events.plan", "parse_plan", lambda: text, *parts)
 
 
 def _nested(levels: int) -> dict[str, Any]:
@@ -218,7 +207,9 @@ _FILES: Final = (
     _file("a policy that is a number", "policy: must be a table, not 5", "policy = 5"),
     _file("a share that is a text", "model_error_share: must be a number",
           'model_error_share = "0.1"'),
-    Case("plan: a policy in plan.toml and in policy.toml", 4, "plan-file", _REFUSED, _twice,
+    Case("plan: a policy in plan.toml and in policy.toml", 4, "plan-file", _REFUSED,
+         _shared("[policy.default]\nreview = 0.1\nblock = 0.2\n",
+                 {"policy.toml": "[default]\nreview = 0.5\nblock = 0.9\n"}),
          words="policy: is in the plan file and in policy.toml"),
     _file("half an event", "ring_cap: must be a whole number", "ring_cap = 1.5"),
 )  # fmt: skip

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from stream_scorer.cli.main import app
 from stream_scorer.models.stores.deployment import Deployment
-from stream_scorer.reproduce.run import Question, reproduce
+from stream_scorer.reproduce.run import Depth, Question, reproduce
 from stream_scorer.settings import Kafka, Models, Profiler, Registry, Settings
 from stream_scorer.state.checkpoints.formats import Bucket
 from stream_scorer.state.checkpoints.ring_columns import CustomerColumns, columns_of
@@ -92,10 +92,7 @@ def test_a_renamed_field_is_read_by_the_mapping_of_its_offset(
     settings = Settings(
         kafka=scene.kafka, models=Models(directory=models), registry=Registry(directory=directory)
     )
-    for depth in DEPTHS:
-        reproduced = reproduce(settings, Question(first_ms=EVER, depth=depth), silent)
-        reproduced.refuse()
-        assert reproduced.equal == reproduced.chosen == len(found.decisions)
+    reproduced(settings, found, *DEPTHS)
 
 
 def test_a_kill_before_the_commit_leaves_no_activation(
@@ -133,10 +130,7 @@ def test_a_kill_before_the_commit_leaves_no_activation(
     settings = Settings(
         kafka=scene.kafka, models=Models(directory=models), registry=Registry(directory=directory)
     )
-    for depth in DEPTHS:
-        reproduced = reproduce(settings, Question(first_ms=EVER, depth=depth), silent)
-        reproduced.refuse()
-        assert reproduced.equal == reproduced.chosen == len(found.decisions)
+    reproduced(settings, found, *DEPTHS)
 
 
 def place(activation: dict[str, Any]) -> tuple[int, int]:
@@ -214,9 +208,7 @@ def test_an_extra_field_with_another_definition_is_warmed(
     settings = Settings(
         kafka=scene.kafka, models=Models(directory=models), registry=Registry(directory=directory)
     )
-    reproduced = reproduce(settings, Question(first_ms=EVER, depth="input"), silent)
-    reproduced.refuse()
-    assert reproduced.equal == reproduced.chosen == len(found.decisions)
+    reproduced(settings, found, "input")
     ran(scene, "verify")
     before = remembered(settings)
     ran(scene, "rebuild")
@@ -256,6 +248,14 @@ def ended(process: ScorerProcess) -> None:
     """Let a scorer end by itself, so that it writes the buckets that are not written yet."""
     process.send(signal.SIGTERM)
     assert process.wait() == 0, process.said
+
+
+def reproduced(settings: Settings, found: Outcome, *depths: Depth) -> None:
+    """Reproduce all decisions at each depth; all are equal."""
+    for depth in depths:
+        result = reproduce(settings, Question(first_ms=EVER, depth=depth), silent)
+        result.refuse()
+        assert result.equal == result.chosen == len(found.decisions)
 
 
 def verified(scene: Scene) -> None:
@@ -360,11 +360,7 @@ def test_a_new_rate_holds_from_its_plans_activation_on(
     ]
     told = [(each["amount_minor"], each["currency"]) for each in found.decisions.values()]
     assert sorted(told) == sorted(amounts)
-    for depth in DEPTHS:
-        settings = Settings(kafka=scene.kafka, models=Models(directory=models))
-        reproduced = reproduce(settings, Question(first_ms=EVER, depth=depth), silent)
-        reproduced.refuse()
-        assert reproduced.equal == reproduced.chosen == len(found.decisions)
+    reproduced(Settings(kafka=scene.kafka, models=Models(directory=models)), found, *DEPTHS)
 
 
 def rates(dollar: dict[str, str]) -> dict[str, Any]:
