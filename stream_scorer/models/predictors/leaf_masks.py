@@ -92,7 +92,10 @@ def build(trees: TreeEnsemble) -> LeafMasks | None:
     if not inner.any():
         return None
     features = np.unique(trees.feature[inner]).astype(np.int64)
-    thresholds = [np.unique(trees.threshold[inner & (trees.feature == f)]) for f in features]
+    threshold = trees.thresholds()
+    if threshold is None:
+        return None
+    thresholds = [np.unique(threshold[inner & (trees.feature == f)]) for f in features]
     counts = np.array([len(t) for t in thresholds], np.int64)
     rows = np.concatenate([[0], np.cumsum(counts + 2)]).astype(np.int64)
     if int(rows[-1]) * width * word.itemsize > TABLE_BYTES_MOST:
@@ -105,7 +108,7 @@ def build(trees: TreeEnsemble) -> LeafMasks | None:
     for number, feature in enumerate(features):
         base, count = int(rows[number]), int(counts[number])
         nodes = np.flatnonzero(trees.feature == feature)
-        position = np.searchsorted(thresholds[number], trees.threshold[nodes])
+        position = np.searchsorted(thresholds[number], threshold[nodes])
         for node, at in zip(nodes, position, strict=True):
             span = (1 << int(past[trees.left[node]])) - (1 << int(first[trees.left[node]]))
             mask = word.type(everything ^ span)

@@ -36,6 +36,7 @@ from stream_scorer.models.predictors.linear import LinearPredictor
 from stream_scorer.models.predictors.rows import checked
 from stream_scorer.models.predictors.trees import (
     TreeEnsemble,
+    double_thresholds,
     from_decision_trees,
     from_hist_gradient_boosting,
 )
@@ -49,6 +50,10 @@ KNOWN = (
     "DecisionTreeClassifier",
     "LogisticRegression (alone, or in a Pipeline after StandardScaler)",
 )
+
+
+LEAF_THRESHOLD = float(double_thresholds(np.array([-2.0]))[0])
+"""What scikit-learn's decision trees have in the place of a leaf's threshold: -2, for float64."""
 
 
 class FittedPredictor(Predictor, Protocol):
@@ -73,7 +78,7 @@ class TreePredictor:
     def __init__(self, trees: TreeEnsemble, *, boosted: bool) -> None:
         self.feature_count = trees.feature_count
         self._boosted = boosted
-        self._trees, self._nodes = tree_walk.lay_out(trees)
+        self._trees, self._nodes = tree_walk.lay_out(trees, 0.0 if boosted else LEAF_THRESHOLD)
         self._masks = leaf_masks.build(self._trees)
         roots = self._trees.value[self._trees.roots]
         total = self._trees.baseline + float(roots.sum())

@@ -5,10 +5,13 @@ together, so that their memory latencies overlap. Each row still adds its leaves
 neither affects a bit of its sum.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.kernels.compiled import numeric
+from stream_scorer.errors import ModelError
 from stream_scorer.models.predictors.trees import TreeEnsemble
 
 # A node has 16 bytes. Its right child follows the left one. The feature of a leaf is -1.
@@ -17,8 +20,12 @@ NODE = np.dtype(
 )
 
 
-def lay_out(trees: TreeEnsemble) -> tuple[TreeEnsemble, NDArray[np.void]]:
+def lay_out(trees: TreeEnsemble, of_leaves: float = 0.0) -> tuple[TreeEnsemble, NDArray[np.void]]:
     """Number the nodes breadth-first, so that siblings are neighbours.
+
+    Args:
+        trees: The ensemble.
+        of_leaves: The threshold of leaves, which no kernel reads.
 
     Returns:
         The same ensemble in that numbering, and its nodes as NODE[k]; ``missing`` is the child, 0
@@ -37,13 +44,27 @@ def lay_out(trees: TreeEnsemble) -> tuple[TreeEnsemble, NDArray[np.void]]:
             ]
     moved = np.empty(len(order), np.int32)
     moved[order] = np.arange(len(order), dtype=np.int32)
-    ordered = TreeEnsemble(
-        trees.feature[order], trees.threshold[order], moved[trees.left[order]],
-        moved[trees.right[order]], trees.missing_left[order], trees.value[order],
-        trees.cover[order], moved[trees.roots], trees.baseline, trees.feature_count,
-    )  # fmt: skip
+    counts = trees.cut_counts()[order]
+    first_cut = np.concatenate([[0], np.cumsum(counts)])
+    within = np.arange(len(trees.cuts)) - np.repeat(first_cut[:-1], counts)
+    ordered = replace(
+        trees,
+        feature=trees.feature[order],
+        first_cut=first_cut,
+        cuts=trees.cuts[np.repeat(trees.first_cut[order], counts) + within],
+        starts_left=trees.starts_left[order],
+        left=moved[trees.left[order]],
+        right=moved[trees.right[order]],
+        missing_left=trees.missing_left[order],
+        value=trees.value[order],
+        cover=trees.cover[order],
+        roots=moved[trees.roots],
+    )
+    threshold = ordered.thresholds(of_leaves)
+    if threshold is None:
+        raise ModelError("model: its nodes have several cuts", "wait for the kernels for them")
     nodes = np.empty(len(order), NODE)
-    nodes["threshold"] = ordered.threshold
+    nodes["threshold"] = threshold
     nodes["left"] = ordered.left
     nodes["feature"] = ordered.feature
     nodes["missing"] = ~ordered.missing_left

@@ -7,6 +7,7 @@ import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,17 @@ from stream_scorer.models.bundles.golden import read
 from stream_scorer.models.bundles.trust import ANY
 from stream_scorer.models.bundles.unpack import unpack
 from stream_scorer.models.predictors import trees as fitted_trees
+from stream_scorer.models.predictors.parts import Part, ScoringModel
 from stream_scorer.models.predictors.predictors import predictor_for
 from stream_scorer.models.predictors.trees import (
+    CUTS_MOST,
     NODES_MOST,
-    _assemble,
+    TreeColumns,
+    assemble,
     from_decision_trees,
 )
 from tests.support.models.bundle_cases import FRAUD, MODELS, ROWS
+from tests.support.models.reference_model import reference_raw
 
 LINEAR = make_pipeline(StandardScaler(), LogisticRegression()).fit(ROWS, FRAUD)
 
@@ -58,50 +63,120 @@ def test_linear_arrays_must_fit(step: int, name: str, value: Any, told: str) -> 
         predictor_for(model)
 
 
-def stump(**changes: Any) -> dict[str, Any]:
+def stump(**changes: Any) -> TreeColumns:
     """Return a tree of a root and two leaves."""
-    tree = {
-        "leaf": np.array([False, True, True]), "feature": np.array([0, 0, 0]),
-        "threshold": np.zeros(3), "left": np.array([1, 0, 0]), "right": np.array([2, 0, 0]),
-        "missing_left": np.zeros(3, np.bool_), "value": np.ones(3), "cover": np.ones(3),
-    }  # fmt: skip
-    return tree | changes
+    tree = TreeColumns.with_thresholds(
+        feature=np.array([0, -1, -1]), threshold=np.zeros(3), left=np.array([1, 0, 0]),
+        right=np.array([2, 0, 0]), missing_left=np.zeros(3, np.bool_), value=np.ones(3),
+        cover=np.ones(3),
+    )  # fmt: skip
+    return replace(tree, **changes)
+
+
+EMPTY = {field.name: getattr(stump(), field.name)[:0] for field in fields(TreeColumns)}
 
 
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"left": np.array([2**31, 0, 0])}, "a child outside its tree"),
-        ({"left": np.array([2**32 + 1, 0, 0])}, "a child outside its tree"),
-        ({"left": np.array([2**63 + 1, 0, 0], np.uint64)}, "a child outside its tree"),
+        ({"left": np.array([2**31, 0, 0])}, "a number of a node or feature that is too large"),
+        ({"left": np.array([2**63 + 1, 0, 0], np.uint64)}, "that is too large"),
         ({"right": np.array([3, 0, 0])}, "a child outside its tree"),
-        ({"left": np.array([-1, 0, 0])}, "a child before its parent"),
-        ({"left": np.array([0, 0, 0])}, "a child before its parent"),
+        ({"left": np.array([-1, 0, 0])}, "a child outside its tree"),
+        ({"left": np.array([0, 0, 0])}, "a node without just one parent"),
         ({"left": np.array([2, 0, 0])}, "a node without just one parent"),
-        ({"feature": np.array([3, 0, 0])}, "a feature that it does not have"),
-        ({"feature": np.array([2**16, 0, 0])}, "a feature that it does not have"),
-        ({"feature": np.array([-1, 0, 0])}, "a split on no feature"),
-        ({"feature": np.array([0.5, 0, 0])}, "not integers"),
-        ({"threshold": np.array([np.nan, 0, 0])}, "a split at no number"),
+        ({"feature": np.array([3, -1, -1])}, "a feature that it does not have"),
+        ({"feature": np.array([2**16, -1, -1])}, "a feature that it does not have"),
+        ({"feature": np.array([2**63 + 1, 0, 0], np.uint64)}, "that is too large"),
+        ({"feature": np.array([-2, -1, -1])}, "a split on no feature"),
+        ({"feature": np.array([-1, -1, -1])}, "a node without just one parent"),
+        ({"feature": np.array([0.5, -1, -1])}, "not integers"),
+        ({"cuts": np.array([np.nan, 0, 0])}, "a split at no number"),
+        ({"cuts": np.array([1, 1, 0]), "first_cut": np.array([0, 2, 2, 3])}, "floating-point"),
+        ({"cuts": np.array([1.0, 1.0]), "first_cut": np.array([0, 2, 2, 2])}, "do not ascend"),
+        ({"cuts": np.array([np.inf, np.inf]), "first_cut": np.array([0, 2, 2, 2])}, "not ascend"),
+        ({"cuts": np.zeros(2)}, "cuts that belong to no node"),
+        ({"first_cut": np.array([0, 2, 1, 3])}, "cuts that belong to no node"),
+        ({"first_cut": np.array([0, -1, 1, 3])}, "cuts that belong to no node"),
+        ({"first_cut": np.array([0, 1, 2, 2**40])}, "that is too large"),
+        ({"first_cut": np.array([0, 1, 3])}, "columns of different lengths"),
         ({"value": np.array([1, np.inf, 1])}, "a leaf without a number"),
+        ({"value": np.array([1, 1e151, 1])}, "a leaf without a number"),
         ({"value": np.ones(2)}, "columns of different lengths"),
-        ({name: column[:0] for name, column in stump().items()}, "a tree without a node"),
+        ({"value": np.array([None, "a", 1])}, "not floating-point numbers"),
+        ({"cover": np.array([1, -1.0, 1])}, "a cover that is not a number of rows"),
+        ({"cover": np.array([1, np.nan, 1])}, "a cover that is not a number of rows"),
+        ({"starts_left": np.zeros(3, np.int64)}, "sides that are not true or false"),
+        (EMPTY | {"first_cut": np.zeros(1, np.int64)}, "a tree without a node"),
     ],
 )
 def test_trees_must_be_trees(changes: dict[str, Any], told: str) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(ModelError, match=told):
-            _assemble([stump(**changes)], 0.0, 3)
+            assemble([stump(**changes)], baseline=0.0, feature_count=3)
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
         tracemalloc.stop()
 
 
-def test_trees_have_so_many_nodes_at_most() -> None:
-    large = {name: np.zeros(NODES_MOST, column.dtype) for name, column in stump().items()}
+@pytest.mark.parametrize(
+    ("changes", "baseline", "told"),
+    [
+        ({"value": np.array([0, 0.1, 0])}, 0.0, "not float32 numbers"),
+        ({}, 0.1, "not float32 numbers"),
+        ({"value": np.full(3, 3e38)}, 3e38, "too large for float32"),
+        ({"value": np.full(3, 3e39)}, 0.0, "too large for float32"),
+        ({}, np.nan, "a baseline that is not a number"),
+    ],
+)
+def test_single_sums_are_of_single_numbers(
+    changes: dict[str, Any], baseline: float, told: str
+) -> None:
+    with pytest.raises(ModelError, match=told):
+        assemble([stump(**changes)], baseline=baseline, feature_count=3, single=True)
+
+
+def test_a_cycle_apart_from_the_root_is_refused() -> None:
+    tree = TreeColumns.with_thresholds(
+        feature=np.array([-1, 0, 0, -1, -1]), threshold=np.zeros(5),
+        left=np.array([0, 2, 1, 0, 0]), right=np.array([0, 3, 4, 0, 0]),
+        missing_left=np.zeros(5, np.bool_), value=np.ones(5), cover=np.ones(5),
+    )  # fmt: skip
+    with pytest.raises(ModelError, match="a cycle"):
+        assemble([tree], baseline=0.0, feature_count=1)
+
+
+def test_trees_have_so_many_nodes_and_cuts_at_most() -> None:
+    nodes = np.zeros(NODES_MOST, np.int64)
     with pytest.raises(ModelError, match="more than 4194304 nodes"):
-        _assemble([large, stump()], 0.0, 3)
+        assemble([stump(feature=nodes), stump()], baseline=0.0, feature_count=3)
+    with pytest.raises(ModelError, match="more than 8388608 cuts"):
+        assemble([stump(cuts=np.zeros(CUTS_MOST)), stump()], baseline=0.0, feature_count=3)
+
+
+def test_nodes_may_be_in_any_order() -> None:
+    """The right child of the root is an inner node with two cuts, whose children come first."""
+    columns = {
+        "feature": np.array([0, -1, -1, -1, 1]), "first_cut": np.array([0, 1, 2, 2, 2, 4]),
+        "cuts": np.array([0.5, np.nan, 1.0, 2.0]), "left": np.array([3, 9, 9, 9, 1]),
+        "right": np.array([4, 9, 9, 9, 2]), "value": np.array([np.nan, 1.0, 2.0, 3.0, np.nan]),
+        "cover": np.array([1.0, 3, 1, 4, 4]),
+    }  # fmt: skip
+    sides = {
+        "starts_left": np.array([True, True, True, True, False]),
+        "missing_left": np.zeros(5, np.bool_),
+    }
+    found = assemble([TreeColumns(**columns, **sides)], baseline=0.0, feature_count=2)
+    assert found.feature.tolist() == [0, -1, 1, -1, -1]
+    assert found.left.tolist() == [1, 1, 3, 3, 4]
+    assert found.right.tolist() == [2, 1, 4, 3, 4]
+    assert found.cuts.tolist() == [0.5, 1.0, 2.0]
+    assert found.first_cut.tolist() == [0, 1, 1, 3, 3, 3]
+    assert found.value.tolist() == [2.125, 3.0, 1.25, 1.0, 2.0]
+    rows = np.array([[0.0, 0.0], [1.0, 1.0], [1.0, 2.0], [1.0, 2.5], [1.0, np.nan]])
+    model = ScoringModel((Part((), found),), 2)
+    assert reference_raw(model, rows).tolist() == [3.0, 2.0, 1.0, 2.0, 2.0]
 
 
 def archive(**members: bytes) -> bytes:

@@ -22,7 +22,7 @@ def fitted() -> Any:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("left", 0, "a child before its parent"),
+        ("left", 0, "a node without just one parent"),
         ("right", 4_000_000, "a child outside its tree"),
         ("left", 2, "a node without just one parent"),
         ("feature_idx", -3, "a split on no feature"),

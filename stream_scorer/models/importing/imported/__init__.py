@@ -1,0 +1,5 @@
+"""What every importer takes and returns."""
+
+from stream_scorer.models.importing.imported.model import ImportedModel, ImportOptions
+
+__all__ = ["ImportOptions", "ImportedModel"]
