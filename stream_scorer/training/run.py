@@ -290,7 +290,7 @@ def train(order: TrainingJob) -> tuple[Path, Manifest]:
     told = _told(order, split, taken, parts, scored, judging)
     card = Card(
         label=f"{order.name}:{order.version}", kind=source.imported.kind, features=features,
-        thresholds=thresholds, training=told, currency=order.plan.currency, test=scored[1],
+        thresholds=thresholds, training=told, currency=order.plan.currency, judged=scored[1],
     )  # fmt: skip
     directory = write_bundle(
         order.store,

@@ -188,12 +188,13 @@ class ThresholdCosts(_ManifestPart):
 
 
 class Training(_ManifestPart):
-    """The origin of the model; it changes no decision.
+    """The days of the model, and its quality; they change no decision.
 
     Attributes:
-        train: The days on which it was fitted.
-        validation: The days on which the thresholds were chosen.
-        test: The days on which the quality was measured.
+        train: The days on which it was fitted; None for an imported model.
+        validation: The days on which the thresholds were chosen; for an imported model, those on
+            which the quality was measured.
+        test: The days on which the quality was measured; None for an imported model.
         test_new_cards: The same days without the cards that were known to be compromised.
         delay_days: Days until a label is known. All days that were used for fitting and for the
             thresholds are more than this before the first test day.
@@ -209,9 +210,9 @@ class Training(_ManifestPart):
         trained_at: The time of the training; it differs for each training.
     """
 
-    train: Period
+    train: Period | None = None
     validation: Quality
-    test: Quality
+    test: Quality | None = None
     test_new_cards: Quality | None = None
     delay_days: Annotated[int, Field(ge=0)] | None = None
     cards_per_day: Annotated[int, Field(ge=1)] | None = None
@@ -223,6 +224,12 @@ class Training(_ManifestPart):
     rejected: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     data_sha256: Hash | None = None
     trained_at: AwareDatetime | None = None
+
+    @model_validator(mode="after")
+    def _trained_or_imported(self) -> "Training":
+        if (self.train is None) != (self.test is None):
+            raise ValueError("train and test are both there, or neither")
+        return self
 
 
 def _plain_names(files: dict[str, str]) -> dict[str, str]:
@@ -280,6 +287,8 @@ class Manifest(_ManifestPart):
         if self.format == 1:
             if self.libraries is None or self.origin is not None:
                 raise ValueError("format 1 has libraries, and no origin")
+            if self.training.train is None:
+                raise ValueError("format 1 has the days on which the model was fitted")
             if self.kind not in KINDS_1:
                 raise ValueError(f"the kind {self.kind!r} is not one of {', '.join(KINDS_1)}")
         elif self.origin is None or self.libraries is not None:

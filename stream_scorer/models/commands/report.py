@@ -70,7 +70,11 @@ def _entry(folder: Folder, trust: Trust, stored: Stored) -> dict[str, Any]:
         **_signed(seal.signer),
         "content_hash": manifest.content_hash,
         "trained_at": _moment(manifest),
-        "trained_on": f"{training.train.first_day}:{training.train.last_day}",
+        "trained_on": (
+            None
+            if training.train is None
+            else f"{training.train.first_day}:{training.train.last_day}"
+        ),
         "refused": None,
     }
 

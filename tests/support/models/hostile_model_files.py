@@ -277,7 +277,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "a leaf of NaN": (at(f"{TREES}.value", LEAF, np.nan), "a leaf without a number"),
     "a leaf of infinity": (at(f"{TREES}.value", LEAF, np.inf), "a leaf without a number"),
     "a leaf of 0.1 in a float32 sum": (at(f"{TREES}.value", LEAF, 0.1), "not float32 numbers"),
-    "a leaf that overflows float32": (put(f"{TREES}.value", *[LARGEST] * NODES), "too large for float32"),
+    "leaves that overflow float32": (put(f"{TREES}.value", *[LARGEST] * NODES), "too large for fl"),
     "a baseline of NaN": (put(f"{TREES}.baseline", np.nan), "a baseline that is not a number"),
     "a cover below 0": (at(f"{TREES}.cover", 0, -1.0), "a cover that is not a number of rows"),
 }  # fmt: skip

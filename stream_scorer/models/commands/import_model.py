@@ -1,0 +1,284 @@
+"""``models import``: write a bundle of a model that another library trained.
+
+The validation data are labelled transactions that the model was not fitted on. Their features are
+computed by the stream's code. From their scores come the thresholds, unless these are given, the
+quality in the manifest, the golden rows, and the model card.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.mapping.mapping import EventMapping
+from stream_scorer.core.mapping.minor_units import in_units
+from stream_scorer.errors import ModelError, SettingsError
+from stream_scorer.models.bundles.bundle import (
+    LICENCE_LONGEST,
+    DecisionThresholds,
+    Manifest,
+    Period,
+    Quality,
+    ThresholdCosts,
+    Training,
+)
+from stream_scorer.models.bundles.loader import load_bundle
+from stream_scorer.models.bundles.reference_statistics import reference_of
+from stream_scorer.models.bundles.writer import (
+    Candidate,
+    new_directory,
+    refuse_unwritable,
+    write_bundle,
+)
+from stream_scorer.models.commands.threshold_days import DaySelection
+from stream_scorer.models.importing.formats.known import read_source
+from stream_scorer.models.importing.imported import ImportedModel, ImportOptions
+from stream_scorer.models.predictors.predictors import ScoringPredictor
+from stream_scorer.training.card import Card, card_files
+from stream_scorer.training.data import LabelledData, take
+from stream_scorer.training.days import Days
+from stream_scorer.training.features import read_features
+from stream_scorer.training.metrics import Judging, Scored, measures
+from stream_scorer.training.thresholds import choose_thresholds
+
+Float64 = NDArray[np.float64]
+
+_DAY_MS: Final = 86_400_000
+_BOTH: Final = 2
+_NUMBERED: Final = ("", "Column_", "f", "x", "feature_")
+"""What precedes the number in the names that libraries give to columns without a name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportJob:
+    """The parameters of an import.
+
+    Attributes:
+        file: The model file.
+        features: File of feature declarations, in the model's order.
+        validation: Labelled transactions.
+        version: Of the new bundle.
+        name: Of the model.
+        store: Where the bundle is written.
+        plan: The plan under which the features are computed.
+        options: What the model file alone does not decide.
+        thresholds: REVIEW and BLOCK; None: the cheapest on the validation data.
+        costs: The costs of outcomes.
+        days: Days of the validation data that are used; None: those with a complete history, if
+            there are at least seven, otherwise all.
+        cards_per_day: The k of CP@k.
+        resamples: Of the bootstrap.
+        sort: Whether the data may be out of order; they are then sorted.
+        most_rejected: Maximum share of the data that may be left out because the stream would
+            reject it.
+        licence: Under which the model may be used.
+        labels: Where the data have their labels; None: in ``is_fraud`` and ``label_time``.
+    """
+
+    file: Path
+    features: Path
+    validation: Path
+    version: str
+    name: str = "fraud"
+    store: Path = Path("models")
+    plan: Plan = field(default_factory=Plan)
+    options: ImportOptions = field(default_factory=ImportOptions)
+    thresholds: tuple[float, float] | None = None
+    costs: ThresholdCosts = field(default_factory=ThresholdCosts)
+    days: Days | None = None
+    cards_per_day: int = 100
+    resamples: int = 200
+    sort: bool = False
+    most_rejected: float = 0.01
+    licence: str | None = None
+    labels: EventMapping | None = None
+
+
+def read_thresholds(text: str) -> tuple[float, float]:
+    """Return the thresholds in a text such as ``0.5:0.9``.
+
+    Raises:
+        SettingsError: It is not such a text.
+    """
+    parts = text.split(":")
+    try:
+        review, block = (float(part) for part in parts)
+    except ValueError:
+        raise SettingsError(
+            f"--thresholds {text!r}: not two numbers", "write REVIEW:BLOCK, as 0.5:0.9"
+        ) from None
+    if not 0 < review <= block <= 1:
+        raise SettingsError(
+            f"--thresholds {text}: 0 < REVIEW <= BLOCK <= 1 does not hold", "write others"
+        )
+    return review, block
+
+
+def import_model(job: ImportJob) -> tuple[Path, Manifest]:
+    """Import a model, and load its bundle as a scorer would.
+
+    Returns:
+        The bundle's directory and its manifest.
+
+    Raises:
+        ModelError: The model file is refused, its features are not the declared ones, its scores
+            are not probabilities, or the version exists.
+        SettingsError: Features, plan or data are refused, or the data have no frauds.
+    """
+    _check(job)
+    specs, features = read_features(job.features, job.plan)
+    source = read_source(job.file, job.options)
+    _refuse_other_features(job, source.imported, features.names)
+    predictor = ScoringPredictor(source.imported.model)
+    data = take(
+        job.validation, features, job.plan, sort=job.sort, most_rejected=job.most_rejected,
+        labels=job.labels,
+    )  # fmt: skip
+    chosen = DaySelection(data, job.days, 0, features, None).chosen
+    rows = np.ascontiguousarray(data.features[chosen])
+    scored = _scored(job, data, chosen, _scores(job, predictor, rows))
+    thresholds = _thresholds(job, scored)
+    judging = Judging(thresholds, job.costs, job.cards_per_day, job.resamples)
+    training = _training(job, data, scored, judging)
+    card = Card(
+        label=f"{job.name}:{job.version}", kind=source.imported.kind, features=specs,
+        thresholds=thresholds, training=training, currency=job.plan.currency, judged=scored,
+        library=_named(source.imported),
+    )  # fmt: skip
+    directory = write_bundle(
+        job.store,
+        Candidate(
+            name=job.name, version=job.version, source=source, features=specs,
+            thresholds=thresholds, training=training, card=card_files(card), licence=job.licence,
+            reference=reference_of(features.names, rows, scored.scores),
+        ),
+        rows,
+    )  # fmt: skip
+    return directory, load_bundle(directory).manifest
+
+
+def report(directory: Path, manifest: Manifest) -> dict[str, Any]:
+    """Return the import as one flat table; measures that the data cannot give are None."""
+    quality, origin = manifest.training.validation, manifest.origin
+    return {
+        "bundle": manifest.label,
+        "directory": str(directory),
+        "content_hash": manifest.content_hash,
+        "library": None if origin is None else f"{origin.library} {origin.version}".strip(),
+        "kind": manifest.kind,
+        "features": len(manifest.features),
+        "review": manifest.thresholds.review,
+        "block": manifest.thresholds.block,
+        "rows": manifest.training.rows,
+        "rejected": manifest.training.rejected,
+        "validation_days": f"{quality.period.first_day}:{quality.period.last_day}",
+        "validation_rows": quality.period.rows,
+        "validation_frauds": quality.period.frauds,
+        **quality.model_dump(mode="json", exclude={"period", "intervals"}),
+    }
+
+
+def _check(job: ImportJob) -> None:
+    """Check the job before anything is read."""
+    if job.licence is not None and not 0 < len(job.licence) <= LICENCE_LONGEST:
+        raise SettingsError(
+            f"--licence: {len(job.licence)} characters",
+            f"name it in 1 to {LICENCE_LONGEST}, as Apache-2.0",
+        )
+    refuse_unwritable(new_directory(job.store, job.name, job.version))
+
+
+def _refuse_other_features(job: ImportJob, model: ImportedModel, names: Sequence[str]) -> None:
+    """Refuse a model whose features are not the declared ones in their order."""
+    count = model.model.feature_count
+    if count != len(names):
+        raise ModelError(
+            f"model {job.file}: takes {count} features, {job.features} declares {len(names)}",
+            "declare the model's features in its order",
+        )
+    told = model.feature_names
+    if told is None or _numbered(told):
+        return
+    for number, (own, declared) in enumerate(zip(told, names, strict=True), 1):
+        if own != declared:
+            raise ModelError(
+                f"model {job.file}: its feature {number} is {own!r}, {job.features} declares "
+                f"{declared!r} there",
+                "declare the model's features by its names and in its order",
+            )
+
+
+def _numbered(names: Sequence[str]) -> bool:
+    """Return whether a library numbered the columns because they had no names."""
+    return any(
+        all(name == f"{before}{at}" for at, name in enumerate(names, first))
+        for before in _NUMBERED
+        for first in (0, 1)
+    )
+
+
+def _scores(job: ImportJob, predictor: ScoringPredictor, rows: Float64) -> Float64:
+    scores = predictor.scores(rows)
+    if not ((scores >= 0) & (scores <= 1)).all():
+        raise ModelError(
+            f"model {job.file}: its scores are not probabilities from 0 to 1",
+            "import a classifier, with its sigmoid or calibration",
+        )
+    return scores
+
+
+def _scored(
+    job: ImportJob, data: LabelledData, chosen: NDArray[np.bool_], scores: Float64
+) -> Scored:
+    fraud = data.table["is_fraud"].to_numpy()[chosen].astype(np.int64)
+    if len(np.unique(fraud)) != _BOTH:
+        raise SettingsError(
+            f"data {job.validation}: hold {len(fraud)} transactions and {int(fraud.sum())} frauds "
+            "on the chosen days; both kinds are needed",
+            "name other data, or other days with --days",
+        )
+    cards = pc.dictionary_encode(data.table["customer_id"].combine_chunks()).indices.to_numpy()
+    amounts = in_units(data.amounts, job.plan.minor_per_unit)
+    return Scored(
+        scores, fraud, amounts[chosen], cards.astype(np.int64)[chosen],
+        data.time[chosen] // _DAY_MS,
+    )  # fmt: skip
+
+
+def _thresholds(job: ImportJob, scored: Scored) -> DecisionThresholds:
+    if job.thresholds is None:
+        return choose_thresholds(scored.scores, scored.fraud, scored.amount, job.costs)
+    review, block = job.thresholds
+    return DecisionThresholds(review=review, block=block, rule="they were given")
+
+
+def _training(job: ImportJob, data: LabelledData, scored: Scored, judging: Judging) -> Training:
+    days = Days.of(scored.day)
+    period = Period(
+        first_day=days.first, last_day=days.last, rows=len(scored.fraud),
+        frauds=int(scored.fraud.sum()),
+    )  # fmt: skip
+    found, intervals = measures(scored, judging)
+    with job.validation.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Training(
+        validation=Quality.model_validate({"period": period, "intervals": intervals, **found}),
+        cards_per_day=job.cards_per_day,
+        costs=job.costs,
+        resamples=job.resamples,
+        source=job.validation.name,
+        asked={} if job.days is None else {"validation": str(job.days)},
+        rows=data.rows,
+        rejected=data.rejected,
+        data_sha256=digest,
+    )
+
+
+def _named(model: ImportedModel) -> str:
+    return f"{model.library} {model.library_version}".strip()

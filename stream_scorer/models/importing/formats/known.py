@@ -1,0 +1,107 @@
+"""Finds the importer of a model file by its content, and refuses other files by name.
+
+A file's name is not enough: three libraries write ``.json``. Only the beginning of a file is looked
+at here. What follows is checked by the importer.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from stream_scorer.errors import ModelError, SettingsError
+from stream_scorer.models.importing.imported import ImportedModel, ImportOptions, ModelSource
+from stream_scorer.models.importing.scikit_learn.read import read_scikit_learn
+
+BYTES_MOST: Final = 512 * 1024 * 1024
+"""Maximum bytes of a model file."""
+
+_FIRST_KEY: Final = re.compile(rb'\s*\{\s*"(\w{1,40})"\s*:')
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFormat:
+    """A format that can be imported.
+
+    Attributes:
+        library: The library that writes it.
+        ending: The ending of the file in a bundle.
+        matches: Whether a file that begins with these bytes has this format.
+        read: The importer.
+    """
+
+    library: str
+    ending: str
+    matches: Callable[[bytes], bool]
+    read: Callable[[bytes, ImportOptions], ImportedModel]
+
+
+def first_key(*names: bytes) -> Callable[[bytes], bool]:
+    """Return whether a file is a JSON object whose first key is one of some names."""
+
+    def matches(start: bytes) -> bool:
+        found = _FIRST_KEY.match(start)
+        return found is not None and found[1] in names
+
+    return matches
+
+
+def first_bytes(*starts: bytes) -> Callable[[bytes], bool]:
+    """Return whether a file begins with one of some bytes."""
+    return lambda start: start.startswith(starts)
+
+
+FORMATS: Final = (
+    ModelFormat("scikit_learn", "skops", first_bytes(b"PK\x03\x04"), read_scikit_learn),
+)
+"""The known formats, one line for each."""
+
+_REFUSED: Final = (
+    (first_bytes(b"\x80"), "a pickle or joblib file", "save the model with skops"),
+    (first_bytes(b"CBM1"), "CatBoost's binary format", "save the model with format='json'"),
+    (first_bytes(b"binf", b"bs64"), "XGBoost's old binary format", "save the model as .json"),
+)
+
+
+def read_source(path: Path, options: ImportOptions) -> ModelSource:
+    """Return the model in a file.
+
+    Args:
+        path: The file.
+        options: What the file alone does not decide.
+
+    Raises:
+        ModelError: It is too large, of an unknown format, malformed, or holds something that is not
+            supported; the message names it.
+        SettingsError: It cannot be read.
+    """
+    data = _read(path)
+    start = data[:1024]
+    for known in FORMATS:
+        if known.matches(start):
+            try:
+                return ModelSource(known.read(data, options), data, known.ending)
+            except ModelError as error:
+                what = error.what.removeprefix("model: ")
+                raise ModelError(f"model {path}: {what}", error.fix) from None
+    for refused, what, fix in _REFUSED:
+        if refused(start):
+            raise ModelError(f"model {path}: {what} is not supported", fix)
+    libraries = ", ".join(sorted({known.library for known in FORMATS}))
+    raise ModelError(
+        f"model {path}: not a model file of a known format", f"known are files of {libraries}"
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(BYTES_MOST + 1)
+    except OSError as error:
+        raise SettingsError(
+            f"model {path}: cannot be read ({error.strerror})", "name a model file"
+        ) from error
+    if len(data) > BYTES_MOST:
+        raise ModelError(f"model {path}: is larger than 512 MiB", "import a smaller model")
+    return data
