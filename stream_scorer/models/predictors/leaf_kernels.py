@@ -195,8 +195,8 @@ def _possible_leaves(places, group_places, used, table, first, start, past, out,
     possible = full_line()
     for at in range(start, past):
         line = first + np.uintp(group_places[np.uintp(places[np.uintp(used[at])])])
-        possible = and_line(possible, table, line)
-    store_line(possible, out, lane)
+        possible = and_line(possible, table[line])
+    store_line(possible, out[lane])
 
 
 @inlined

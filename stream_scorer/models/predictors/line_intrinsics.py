@@ -33,11 +33,10 @@ class _LineModel(PrimitiveModel):
         super().__init__(manager, line_type, _VECTOR)
 
 
-def _place(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
-    """Return the address of a line of an array of uint64[n, 8]."""
+def _place(context: Any, builder: Any, kind: Any, array: Any) -> Any:
+    """Return the address of an array of uint64[8]."""
     data = cgutils.create_struct_proxy(kind)(context, builder, array).data
-    offset = builder.mul(index, ir.Constant(index.type, WORDS))
-    return builder.bitcast(builder.gep(data, [offset]), _VECTOR.as_pointer())
+    return builder.bitcast(data, _VECTOR.as_pointer())
 
 
 def _full_line(_: Any) -> Any:
@@ -49,27 +48,27 @@ def _full_line(_: Any) -> Any:
     return LINE(), generate
 
 
-def _and_line(_: Any, line: Any, array: Any, index: Any) -> Any:
-    """Return a line AND line ``index`` of an array of uint64[n, 8]."""
+def _and_line(_: Any, line: Any, array: Any) -> Any:
+    """Return a line AND the one in an array of uint64[8]."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = _place(context, builder, signature.args[1], arguments[1], arguments[2])
+        place = _place(context, builder, signature.args[1], arguments[1])
         loaded = builder.load(place)
         loaded.align = 8
         return builder.and_(arguments[0], loaded)
 
-    return LINE(line, array, index), generate
+    return LINE(line, array), generate
 
 
-def _store_line(_: Any, line: Any, array: Any, index: Any) -> Any:
-    """Write a line to line ``index`` of an array of uint64[n, 8]."""
+def _store_line(_: Any, line: Any, array: Any) -> Any:
+    """Write a line to an array of uint64[8]."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = _place(context, builder, signature.args[1], arguments[1], arguments[2])
+        place = _place(context, builder, signature.args[1], arguments[1])
         builder.store(arguments[0], place).align = 8
         return context.get_dummy_value()
 
-    return types.void(line, array, index), generate
+    return types.void(line, array), generate
 
 
 def _lowest_bit(_: Any, word: Any) -> Any:

@@ -3,18 +3,7 @@
 The same code scores one row or a batch, and a row has the same bits in both. The leaves' values are
 added in the order of the trees, starting at the baseline, as the model's own library adds them.
 
-Measured on one thread, 9 features, µs for a row, scikit-learn 1.9 in the same process:
-
-======================================  ===========  ===========  ==============
-model                                   one row      5,000 rows   sklearn, 5,000
-======================================  ===========  ===========  ==============
-HistGradientBoosting, 100 trees of 31   2.5 (498)    0.37         2.3
-random forest, 100 trees of up to 846   23 (3,844)   5.5          8.2
-decision tree, unlimited                2.3 (85)     0.07         0.10
-logistic regression after a scaler      2.9 (248)    0.016        0.08
-======================================  ===========  ===========  ==============
-
-In brackets: scikit-learn for one row.
+docs/adr/0083-models-as-data.md has measured times.
 """
 
 from typing import Any

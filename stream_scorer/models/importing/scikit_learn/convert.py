@@ -18,6 +18,7 @@ from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     RandomForestClassifier,
 )
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -112,6 +113,8 @@ def _parts(model: Any, context: _Context) -> tuple[Part, ...]:
         return _pipeline(model, context)
     if type(model) is CalibratedClassifierCV:
         return _calibrated(model, context)
+    if type(model) is FrozenEstimator:
+        return _parts(model.estimator, context)
     convert = _CONVERSIONS.get(type(model))
     if convert is None:
         raise ModelError(

@@ -41,7 +41,7 @@ def test_only_bundles_of_format_1_need_scikit_learn(tmp_path: Path) -> None:
     model = MODELS["hist_gradient_boosting"].fit(ROWS, FRAUD)
     assert loaded_with(write_bundle(tmp_path / "new", candidate(model), ROWS)) == []
     old = write_format_1(tmp_path / "old", MODELS["decision_tree"])
-    assert loaded_with(old) == ["joblib", "skops", "sklearn"]
+    assert {"skops", "sklearn"} <= set(loaded_with(old))
 
 
 @pytest.mark.parametrize("kind", MODELS)

@@ -21,6 +21,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
 )
 from sklearn.feature_selection import SelectKBest
+from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -78,6 +79,11 @@ EXACT: dict[str, Any] = {
     "one calibration": CalibratedClassifierCV(trees(), ensemble=False, cv=3),
     "calibrated forest": CalibratedClassifierCV(trees(), method="isotonic", cv=2),
     "calibrated pipeline": CalibratedClassifierCV(make_pipeline(StandardScaler(), trees()), cv=2),
+    "calibrated afterwards": CalibratedClassifierCV(
+        FrozenEstimator(
+            boosted().fit(np.random.default_rng(1).normal(40, 40, (300, 4)), [0, 1, 1] * 100)
+        )
+    ),
     "pipeline of calibration": make_pipeline(
         StandardScaler(), CalibratedClassifierCV(GradientBoostingClassifier(n_estimators=5), cv=2)
     ),

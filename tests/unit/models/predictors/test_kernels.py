@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stream_scorer.models.predictors import leaf_masks
+from stream_scorer.models.predictors import leaf_kernels, leaf_masks, walk_kernels
+from stream_scorer.models.predictors.compile_all import compile_all
 from stream_scorer.models.predictors.parts import Part, ScoringModel
 from stream_scorer.models.predictors.predictors import ScoringPredictor, TreeBody
 from stream_scorer.models.predictors.trees import TreeEnsemble
@@ -18,6 +19,11 @@ from tests.support.models.reference_model import reference_raw, reference_scores
 
 Float64 = NDArray[np.float64]
 FEATURES = 4
+KERNELS = (
+    leaf_kernels.sums, leaf_kernels.fill_table, leaf_kernels.fill_places,
+    leaf_kernels.number_leaves, walk_kernels.sums, walk_kernels.sums_by_cuts,
+    walk_kernels.attribute, walk_kernels.breadth_first,
+)  # fmt: skip
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -131,3 +137,23 @@ def test_a_float32_sum_of_leaves_alone_is_its_own_base() -> None:
     found, base = predictor.attributions(rows)
     assert (found == 0).all()
     assert (predictor.raw(rows) == base).all()
+
+
+def test_every_type_of_model_can_be_compiled_in_advance() -> None:
+    compile_all()
+    before = {kernel: len(kernel.signatures) for kernel in KERNELS}
+    for seed in range(12):
+        made = model(seed, FEATURES)
+        predictor = ScoringPredictor(made)
+        rows = rows_near(cuts_of(made), seed, 11, FEATURES)
+        predictor.scores(rows)
+        predictor.attributions(rows)
+        for most_cuts, leaves, single in ((1, 30, True), (2, 60, False), (1, 80, seed % 2 == 0)):
+            TreeBody(
+                ensemble(
+                    seed, trees=3, leaves=leaves, features=FEATURES, most_cuts=most_cuts,
+                    single=single,
+                )
+            ).sums(rows)  # fmt: skip
+    assert {kernel: len(kernel.signatures) for kernel in KERNELS} == before
+    assert min(before.values()) >= 1
