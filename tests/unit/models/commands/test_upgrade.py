@@ -53,7 +53,7 @@ def test_the_shipped_bundles_are_upgraded(version: str, tmp_path: Path) -> None:
         assert (old / "card.md").read_text().splitlines()[1:] == card.splitlines()[1:]
 
 
-def test_a_version_of_another_scikit_learn_needs_no_lock_afterwards(tmp_path: Path) -> None:
+def test_no_version_of_scikit_learn_is_needed_afterwards(tmp_path: Path) -> None:
     write_format_1(tmp_path, MODELS["decision_tree"])
     upgrade(settings(tmp_path), "fraud:1.0.0", "1.0.1", None)
     new = tmp_path / "fraud" / "1.0.1"
