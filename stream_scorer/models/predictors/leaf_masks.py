@@ -16,7 +16,7 @@ cache while many rows are scored. A row's interval among all cuts of a feature i
 ``places`` leads from it to the group's line.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,10 @@ class LeafMasks:
     table: NDArray[np.uint32] | NDArray[np.uint64]
     leaves: Float64 | NDArray[np.float32]
     baseline: np.float64 | np.float32
+
+    def arguments(self) -> tuple[Any, ...]:
+        """Return the fields in their order, as the kernel takes them."""
+        return tuple(getattr(self, field.name) for field in fields(self))
 
 
 def _sorted_cuts(columns: Int64, cuts: Float64, count: int) -> tuple[Int64, Float64, Int64]:

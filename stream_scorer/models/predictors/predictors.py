@@ -21,7 +21,7 @@ from stream_scorer.models.predictors.parts import (
     Select,
 )
 from stream_scorer.models.predictors.rows import checked
-from stream_scorer.models.predictors.steps import applied, finish
+from stream_scorer.models.predictors.steps import applied, finisher
 from stream_scorer.models.predictors.trees import TreeEnsemble
 
 Float64 = NDArray[np.float64]
@@ -38,7 +38,8 @@ class TreeBody:
     """
 
     def __init__(self, trees: TreeEnsemble) -> None:
-        self._masks = leaf_masks.build(trees)
+        masks = leaf_masks.build(trees)
+        self._tables = None if masks is None else masks.arguments()
         self._trees, self._nodes = tree_walk.lay_out(trees)
         inner = self._trees.feature >= 0
         self._one_cut = bool((self._trees.cut_counts()[inner] == 1).all())
@@ -51,13 +52,10 @@ class TreeBody:
 
     def sums(self, rows: Float64) -> Float64:
         """Return float64[n]: the baseline plus the leaf values, in the order of the trees."""
-        trees, masks = self._trees, self._masks
+        trees, tables = self._trees, self._tables
         out = np.empty(len(rows), self._number)
-        if masks is not None:
-            leaf_kernels.sums(
-                rows, masks.columns, masks.cuts, masks.places, masks.groups, masks.used,
-                masks.table, masks.leaves, masks.baseline, out,
-            )  # fmt: skip
+        if tables is not None:
+            leaf_kernels.sums(rows, *tables, out)
         elif self._one_cut:
             walk_kernels.sums(rows, self._nodes, self._value, trees.roots, self._baseline, out)
         else:
@@ -92,6 +90,7 @@ class _PartPredictor:
     def __init__(self, part: Part) -> None:
         self._part = part
         self._before = part.before
+        self._finishers = [finisher(step) for step in part.after]
         self._columns = [step.columns for step in part.before if isinstance(step, Select)]
         self._body: TreeBody | LinearBody
         if isinstance(part.body, LinearWeights):
@@ -114,26 +113,27 @@ class _PartPredictor:
         return sums
 
     def _prepared(self, rows: Float64) -> Float64:
-        if self._before:
-            with np.errstate(all="ignore"):
-                for step in self._before:
-                    rows = applied(step, rows)
+        with np.errstate(all="ignore"):
+            for step in self._before:
+                rows = applied(step, rows)
         return rows
 
     def margins(self, rows: Float64) -> Float64:
         """Return float64[n]: the margins of rows with all features."""
-        return self._scaled(self._body.sums(self._prepared(rows)))
+        if self._before:
+            rows = self._prepared(rows)
+        return self._scaled(self._body.sums(rows))
 
     def scores(self, rows: Float64) -> Float64:
         """Return float64[n]: the probabilities of rows with all features."""
         out = self.margins(rows)
-        for step in self._part.after:
-            finish(step, out)
+        for finish in self._finishers:
+            finish(out)
         return out
 
     def attributions(self, rows: Float64) -> Float64:
         """Return float64[n, m] for rows with all m features: the attributions of the margin."""
-        found = self._body.attributions(self._prepared(rows))
+        found = self._body.attributions(self._prepared(rows) if self._before else rows)
         if self._part.divisor != 1.0:
             found /= self._part.divisor
         if self._part.scale != 1.0:

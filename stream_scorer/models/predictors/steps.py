@@ -1,6 +1,7 @@
 """The steps of a part on the rows and on the margins, as functions over columns."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,25 +97,37 @@ def applied(step: Before, rows: Float64) -> Float64:
             return np.where(found == value, np.nan, rows)
 
 
-def finish(step: After, margins: Float64) -> None:
-    """Replace margins by what a step makes of them.
-
-    Args:
-        step: The step.
-        margins: float64[n], changed.
-    """
+def finisher(step: After) -> Callable[[Float64], None]:
+    """Return the function that replaces margins, float64[n], by what a step makes of them."""
     match step:
         case Sigmoid(slope, intercept):
-            if (slope, intercept) != (1.0, 0.0):
-                margins *= slope
-                margins += intercept
-            expit(margins, out=margins)
+            return _expit if (slope, intercept) == (1.0, 0.0) else _sigmoid(slope, intercept)
         case Platt(a, b):
-            margins *= a
-            margins += b
-            np.negative(margins, out=margins)
-            expit(margins, out=margins)
+            return _platt(a, b)
         case SingleSigmoid():
-            _single_sigmoid(margins)
+            return _single_sigmoid
         case Table(x, y):
-            _interpolate(margins, x, y)
+            return lambda margins: _interpolate(margins, x, y)
+
+
+def _expit(margins: Float64) -> None:
+    expit(margins, out=margins)
+
+
+def _sigmoid(slope: float, intercept: float) -> Callable[[Float64], None]:
+    def finish(margins: Float64) -> None:
+        margins *= slope
+        margins += intercept
+        expit(margins, out=margins)
+
+    return finish
+
+
+def _platt(a: float, b: float) -> Callable[[Float64], None]:
+    def finish(margins: Float64) -> None:
+        margins *= a
+        margins += b
+        np.negative(margins, out=margins)
+        expit(margins, out=margins)
+
+    return finish

@@ -175,7 +175,10 @@ def test_features_of_customers_are_those_of_the_handbook(labelled: pa.Table) -> 
 def test_the_card_and_the_manifest_contain_the_quality(tree: Trained) -> None:
     directory, told = tree
     files = told_of(directory)
-    assert set(files) == {"manifest.json", "model.skops", "golden.json", "card.md", "card.png"}
+    assert set(files) == {
+        "manifest.json", "model.safetensors", "original.skops", "golden.json", "card.md",
+        "card.png",
+    }  # fmt: skip
     for name, digest in told.files.items():
         assert hashlib.sha256(files[name]).hexdigest() == digest
     card = files["card.md"].decode()

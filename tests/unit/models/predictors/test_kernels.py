@@ -31,7 +31,7 @@ def walked(trees: TreeEnsemble) -> TreeBody:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(leaf_masks, "TABLE_BYTES_MOST", -1)
         body = TreeBody(trees)
-    assert body._masks is None
+    assert body._tables is None
     return body
 
 
@@ -57,7 +57,7 @@ def test_tables_and_walks_have_the_reference_bits(
     rows = rows_near(made.cuts, seed, 21, FEATURES)
     told = expected(made, rows)
     body = TreeBody(made)
-    assert (body._masks is None) == bool((made.feature < 0).all())
+    assert (body._tables is None) == bool((made.feature < 0).all())
     for each in (body, walked(made)):
         assert each._one_cut == (most_cuts == 1)
         assert each.sums(rows).tobytes() == told
@@ -78,7 +78,7 @@ def test_deep_trees_are_walked() -> None:
     made = ensemble(3, trees=9, leaves=200, features=FEATURES)
     rows = rows_near(made.cuts, 4, 37, FEATURES)
     body = TreeBody(made)
-    assert body._masks is None
+    assert body._tables is None
     assert body.sums(rows).tobytes() == expected(made, rows)
     assert body.sums(rows[:1]).tobytes() == expected(made, rows[:1])
 
