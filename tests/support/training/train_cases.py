@@ -21,7 +21,7 @@ def fitted(training: Training) -> Period:
     return training.train
 
 
-def tested(training: Training) -> Quality:
+def on_test_days(training: Training) -> Quality:
     """Return the quality on the test days."""
     assert training.test is not None
     return training.test

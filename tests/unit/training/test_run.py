@@ -34,7 +34,7 @@ from stream_scorer.training.fold import fold
 from stream_scorer.training.models import ESTIMATORS, make_model, read_parameters
 from stream_scorer.training.run import TrainingJob, train
 from stream_scorer.training.thresholds import choose_thresholds
-from tests.support.training.train_cases import SPLIT, fitted, order, tested
+from tests.support.training.train_cases import SPLIT, fitted, on_test_days, order
 
 DATES = (
     "--train", "2018-04-20:2018-05-05", "--validation", "2018-05-06:2018-05-10",
@@ -95,7 +95,7 @@ def test_the_same_data_gives_the_same_content_and_it_scores(
     scores = loaded.predictor.scores(rows)
     assert ((scores >= 0) & (scores <= 1)).all()
     assert len(np.unique(scores)) > 1
-    assert tested(told.training).auc > 0.5
+    assert on_test_days(told.training).auc > 0.5
     assert fitted(told.training).rows > fitted(told.training).frauds > 0
 
 
@@ -182,7 +182,7 @@ def test_the_card_and_the_manifest_contain_the_quality(tree: Trained) -> None:
     for name, digest in told.files.items():
         assert hashlib.sha256(files[name]).hexdigest() == digest
     card = files["card.md"].decode()
-    test = tested(told.training)
+    test = on_test_days(told.training)
     assert f"{test.average_precision:.4f} (" in card
     assert f"BLOCK from {told.thresholds.block:.4f}" in card
     assert "| TERMINAL_ID_RISK_7DAY_WINDOW | risk |" in card
@@ -238,7 +238,7 @@ def test_labels_that_came_late_are_not_used(
     hidden = labelled["is_fraud"].to_numpy() & (np.arange(len(time)) % 4 == 0)
     late = trained("1.0.2", pa.array(np.where(hidden, begun + 1, time), stamp))
     assert fitted(late.training).frauds < fitted(at_once.training).frauds
-    assert tested(late.training).period == tested(at_once.training).period
+    assert on_test_days(late.training).period == on_test_days(at_once.training).period
 
 
 def test_bad_options_are_refused_in_one_line(
@@ -285,8 +285,8 @@ def test_periods_contain_the_days_that_exist(data: Path, declared: Path, tmp_pat
     assert (fitted(training).first_day, fitted(training).last_day) == (
         date(2018, 4, 1), SPLIT.train.last
     )  # fmt: skip
-    assert tested(training).period.first_day == SPLIT.test.first
-    assert tested(training).period.last_day == date(2018, 5, 22)
+    assert on_test_days(training).period.first_day == SPLIT.test.first
+    assert on_test_days(training).period.last_day == date(2018, 5, 22)
     assert training.asked == {
         "train": "2017-01-01:2018-05-05", "validation": str(SPLIT.validation),
         "test": "2018-05-18:2018-12-31",
