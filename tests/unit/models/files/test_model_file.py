@@ -6,7 +6,7 @@ import struct
 import time
 import tracemalloc
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_scorer.errors import ModelError
-from stream_scorer.models.files import tensors
+from stream_scorer.models.files import model_file, tensors
 from stream_scorer.models.files.model_file import FORMAT, read_model, write_model
+from stream_scorer.models.predictors.parts import After, Before
 from stream_scorer.models.predictors.predictors import ScoringPredictor
 from tests.support.effort import examples
 from tests.support.models.hostile_model_files import DATA, EVERY, HOSTILE
@@ -50,6 +51,13 @@ def test_what_is_written_is_read(seed: int) -> None:
 
 def test_every_kind_is_written_and_read() -> None:
     assert equal(read_model(DATA, "file"), EVERY)
+
+
+def test_each_kind_of_step_has_a_name_in_the_file() -> None:
+    assert {kind for kind, _ in model_file._BEFORE.values()} == set(get_args(Before))
+    assert {kind for kind, _ in model_file._AFTER.values()} == set(get_args(After))
+    for kind, named in (*model_file._BEFORE.values(), *model_file._AFTER.values()):
+        assert list(named) == [field.name for field in fields(kind)]
 
 
 def test_the_layout_is_that_of_safetensors() -> None:
