@@ -12,7 +12,7 @@ from stream_scorer.models.importing.xgboost.refusals import refuse, shown
 from stream_scorer.models.importing.xgboost.rounds import Rounds
 from stream_scorer.models.importing.xgboost.trees import TreeSettings, node_count, read_tree
 from stream_scorer.models.importing.xgboost.values import Value
-from stream_scorer.models.predictors.trees import NODES_MOST, TreeColumns
+from stream_scorer.models.predictors.trees import CUTS_MOST, NODES_MOST, TreeColumns
 
 _MERGED: Final = (3, 3)
 """Since this version DART is a tree booster with weights, and multiplies in another order."""
@@ -99,13 +99,14 @@ def read_trees(
     nodes = sum(map(node_count, sections))
     if nodes > NODES_MOST:
         refuse(f"it has {nodes:,} nodes, more than {NODES_MOST:,}", "train fewer or smaller trees")
-    return [
-        read_tree(
-            tree,
-            TreeSettings(feature_count, _contribution(booster, number, start, version)),
-        )
-        for number, tree in enumerate(sections)
-    ]
+    found, cuts = [], 0
+    for number, tree in enumerate(sections):
+        contribution = _contribution(booster, number, start, version)
+        found.append(read_tree(tree, TreeSettings(feature_count, contribution)))
+        cuts += len(found[-1].cuts)
+        if cuts > CUTS_MOST:
+            refuse(f"its categories need more than {CUTS_MOST:,} cuts", "train fewer trees")
+    return found
 
 
 def _sections(model: Section, trees: Sequence[Value]) -> list[Section]:

@@ -105,6 +105,14 @@ class Section:
             refuse(f"{self.place(name)} is {shown(text)}, not a count from {least:,} to {most:,}")
         return int(text)
 
+    def length(self, name: str) -> int:
+        """Return how many numbers a member that is a list of numbers has, without reading them.
+
+        Raises:
+            ModelError: It is missing, or not a list.
+        """
+        return len(self._numbers(name, None))
+
     def integers(self, name: str, count: int | None = None) -> NDArray[np.int64]:
         """Return a member that is a list of integers, as int64[count].
 

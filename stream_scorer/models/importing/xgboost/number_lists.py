@@ -14,6 +14,7 @@ from stream_scorer.models.importing.xgboost.refusals import refuse
 Float32 = NDArray[np.float32]
 
 _SPACE: Final = rb"[ \t\r\n]*+"
+_BLANK: Final = re.compile(_SPACE)
 _INTEGER: Final = rb"-?(?:0|[1-9][0-9]{0,17})"
 # The counts of digits bound the work for one number, whatever the file says.
 _NUMBER: Final = (
@@ -71,7 +72,7 @@ class TextNumbers:
 
     def __len__(self) -> int:
         """Return the number of commas plus 1, or 0 for an empty list."""
-        if not self.data[self.start : self.end].strip():
+        if _BLANK.fullmatch(self.data, self.start, self.end):
             return 0
         return self.data.count(b",", self.start, self.end) + 1
 

@@ -10,8 +10,12 @@ from numpy.typing import NDArray
 from stream_scorer.models.importing.xgboost.fields import Section
 from stream_scorer.models.importing.xgboost.float32_cuts import Float32, Float64, cuts_of
 from stream_scorer.models.importing.xgboost.refusals import refuse
-from stream_scorer.models.predictors.trees import NODES_MOST, TreeColumns
+from stream_scorer.models.predictors.trees import TreeColumns
 
+NODES_MOST: Final = 1 << 20
+"""Of one tree; its lists are Python objects while it is read."""
+CATEGORIES_MOST: Final = 1 << 20
+"""In the lists of one tree's splits."""
 _NO_CHILD: Final = -1
 _CATEGORIES_END: Final = 1 << 24
 """XGBoost sends every category from here on left: float32 cannot count further."""
@@ -34,7 +38,7 @@ def node_count(tree: Section) -> int:
     """Return the number of nodes that a tree has by its own account.
 
     Raises:
-        ModelError: It is missing, or more than 4,194,304.
+        ModelError: It is missing, or more than :data:`NODES_MOST`.
     """
     return tree.section("tree_param").count("num_nodes", 1, NODES_MOST)
 
@@ -182,7 +186,10 @@ def _category_sets(tree: Section, count: int) -> dict[int, Float64]:
         refuse(f"{tree.place('categories_nodes')} does not fit split_type")
     starts = tree.integers("categories_segments", len(nodes))
     sizes = tree.integers("categories_sizes", len(nodes))
-    categories = tree.integers("categories")
+    listed = tree.length("categories")
+    if listed > CATEGORIES_MOST:
+        refuse(f"{tree.place('categories')} has {listed:,} numbers, more than {CATEGORIES_MOST:,}")
+    categories = tree.integers("categories", listed)
     if not ((sizes > 0) & (sizes <= len(categories))).all():
         refuse(f"{tree.place('categories_sizes')} does not fit its categories")
     ends = np.cumsum(sizes)

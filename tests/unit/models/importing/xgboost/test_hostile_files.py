@@ -9,7 +9,7 @@ import pytest
 
 from stream_scorer.errors import ModelError
 from stream_scorer.models.importing.imported import ImportOptions
-from stream_scorer.models.importing.xgboost import values
+from stream_scorer.models.importing.xgboost import booster, values
 from stream_scorer.models.importing.xgboost.read import read_xgboost
 from tests.support.imports.xgboost_files import (
     changed,
@@ -114,8 +114,8 @@ PLACES: dict[str, tuple[str, Any, str]] = {
     "leaf-lists": ("tree.tree_param.size_leaf_vector", "3", "3 numbers in each leaf"),
     "tree-features": ("tree.tree_param.num_feature", "9", "is 9, but the model's is 3"),
     "nodes-none": ("tree.tree_param.num_nodes", "0", "not a count from 1"),
-    "nodes-many": ("tree.tree_param.num_nodes", "4194305", "not a count from 1"),
-    "nodes-lie": ("tree.tree_param.num_nodes", "4194304", "4,194,318 nodes, more than"),
+    "nodes-many": ("tree.tree_param.num_nodes", "1048577", "not a count from 1"),
+    "nodes-lie": ("tree.tree_param.num_nodes", "1048576", "7 numbers, not 1,048,576"),
     "nodes-short": ("tree.tree_param.num_nodes", "9", "left_children has 7 numbers, not 9"),
     "cycle": ("tree.left_children", [1, 0, 5, -1, -1, -1, -1], "children 0 and 4"),
     "child-twice": ("tree.left_children.2", 3, "the children 3 and 6"),
@@ -243,10 +243,22 @@ def test_there_are_at_least_40_different_causes() -> None:
 
 
 def test_a_model_of_too_many_nodes_is_refused_by_its_counts() -> None:
-    file = document(3)
+    file = document(5)
     for tree in file["learner"]["gradient_booster"]["model"]["trees"]:
-        tree["tree_param"]["num_nodes"] = str(1 << 21)
-    assert "6,291,456 nodes, more than 4,194,304" in refusal(to_json(file))
+        tree["tree_param"]["num_nodes"] = str(1 << 20)
+    assert "5,242,880 nodes, more than 4,194,304" in refusal(to_json(file))
+
+
+def test_categories_are_counted_before_they_are_read() -> None:
+    text = to_json(document()).replace(b"[1, 2, 5]", b"[" + b"7," * (1 << 20) + b"8]", 1)
+    assert "has 1,048,577 numbers, more than 1,048,576" in refusal(text)
+
+
+def test_the_cuts_of_all_trees_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each tree has two splits at numbers, and four cuts around two runs of categories.
+    monkeypatch.setattr(booster, "CUTS_MOST", 18)
+    assert read_xgboost(to_json(document(3)), PLAIN).parameters["trees"] == 3
+    assert "more than 18 cuts" in refusal(to_json(document(4)))
 
 
 def test_a_sum_that_may_overflow_is_refused() -> None:
