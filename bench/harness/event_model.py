@@ -22,7 +22,8 @@ from stream_scorer.models.bundles.bundle import (
     Training,
 )
 from stream_scorer.models.bundles.writer import Candidate, write_bundle
-from stream_scorer.models.predictors.predictors import predictor_for
+from stream_scorer.models.importing.scikit_learn.source import source_of
+from stream_scorer.models.predictors.predictors import ScoringPredictor
 from stream_scorer.settings import MODELS_DIRECTORY
 from stream_scorer.training.features import CUSTOMER_FEATURES
 from stream_scorer.training.fold import fold
@@ -68,7 +69,8 @@ def train_model(
     minor = table["amount_minor"].to_numpy()[folded.rows]
     amount = in_units(minor, plan.minor_per_unit)
     model = ESTIMATORS["hist_gradient_boosting"]().fit(folded.features, fraud)
-    scores = predictor_for(model).scores(folded.features)
+    source = source_of(model)
+    scores = ScoringPredictor(source.imported.model).scores(folded.features)
     days = table["event_time"].cast(pa.int64()).to_numpy()[folded.rows[[0, -1]]] // _DAY_MS
     first, last = (date(1970, 1, 1) + timedelta(int(day)) for day in days)
     seen = Period(first_day=first, last_day=last, rows=len(fraud), frauds=int(fraud.sum()))
@@ -80,7 +82,7 @@ def train_model(
         Candidate(
             name=name,
             version=_VERSION,
-            model=model,
+            source=source,
             features=features,
             thresholds=thresholds,
             training=Training(train=seen, validation=quality, test=quality, source="bench"),

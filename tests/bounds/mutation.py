@@ -14,14 +14,16 @@ from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.rings.rings import CustomerRings, Retention
 from stream_scorer.errors import ModelError
-from stream_scorer.models.predictors.linear import LinearPredictor
-from stream_scorer.models.predictors.predictors import TreePredictor
+from stream_scorer.models.importing.scikit_learn.convert import predictor_for
+from stream_scorer.models.predictors.parts import Part, ScoringModel
+from stream_scorer.models.predictors.predictors import ScoringPredictor
 from stream_scorer.models.predictors.trees import TreeColumns, assemble
 from stream_scorer.state.checkpoints.ring_columns import columns_of
 from tests.bounds import windows
@@ -193,7 +195,8 @@ def trees(chance: random.Random) -> None:
             tree[name][chance.randrange(inner)] = chance.choice(numbers)
         nodes.append(TreeColumns.with_thresholds(**tree))
     try:
-        predictor = TreePredictor(assemble(nodes, baseline=0.0, feature_count=3), boosted=True)
+        trees = assemble(nodes, baseline=0.0, feature_count=3)
+        predictor = ScoringPredictor(ScoringModel((Part((), trees),), 3))
     except ModelError:
         return
     predictor.scores(ROWS[: chance.randint(1, 20)])
@@ -214,7 +217,7 @@ def linear(chance: random.Random) -> None:
     if chance.random() < 0.3:
         model.n_features_in_ = chance.choice((0, 1, 2, 4, 2**15, 2**40))
     try:
-        predictor = LinearPredictor(model, scaler)
+        predictor = predictor_for(Pipeline([("scale", scaler), ("fit", model)]))
         predictor.scores(np.zeros((4, predictor.feature_count)))
     except (ModelError, IndexError, ZeroDivisionError) as error:
         if isinstance(error, IndexError) and windows.findings():

@@ -16,7 +16,6 @@ from stream_scorer.models.bundles.bundle import (
     GOLDEN,
     MANIFEST,
     MANIFEST_BYTES_MOST,
-    MODEL,
     PLOTS,
     Manifest,
     parse_manifest,
@@ -86,7 +85,7 @@ def verified_files(
         UnavailableError: The store does not answer.
     """
     for name, digest in seal.manifest.files.items():
-        most = _MODEL_BYTES_MOST if name == MODEL else _FILE_BYTES_MOST
+        most = _MODEL_BYTES_MOST if name in seal.manifest.model_files else _FILE_BYTES_MOST
         content = folder.read(name, most, digest if near else None)
         if hashlib.sha256(content).hexdigest() != digest:
             raise ModelError(
@@ -101,22 +100,24 @@ def _refuse_names(present: frozenset[str], manifest: Manifest) -> None:
     """Refuse a manifest with other files than bundles have, and files that it does not list."""
     label = f"bundle {manifest.label}"
     listed = frozenset(manifest.files)
-    if listed not in (frozenset({MODEL, GOLDEN}), frozenset({MODEL, GOLDEN, CARD, PLOTS})):
+    needed = manifest.model_files | {GOLDEN}
+    if listed not in (needed, needed | {CARD, PLOTS}):
         raise ModelError(
             f"{label}: the manifest lists {', '.join(sorted(listed)) or 'no files'}",
-            f"it must list {GOLDEN} and {MODEL}, and {CARD} with {PLOTS} or neither",
+            f"it must list {' and '.join(sorted(needed))}, and {CARD} with {PLOTS} or neither",
         )
     for name in sorted(present - listed - {MANIFEST, SIGNATURE}):
         endings = {ending.lower() for ending in PurePosixPath(name).suffixes}
         shown = name if name.isprintable() else ascii(name)
         if endings & _PICKLES:
             raise ModelError(
-                f"{label}: {shown} is a pickle or joblib file", "remove it; models are skops files"
+                f"{label}: {shown} is a pickle or joblib file",
+                "remove it; bundles have no such file",
             )
         if any(ending.startswith(".onnx") for ending in endings):
             raise ModelError(
                 f"{label}: {shown} belongs to ONNX, whose data may be in any file of the machine",
-                "remove it; models are skops files",
+                "remove it; bundles have no such file",
             )
         raise ModelError(f"{label}: {shown} is not in the manifest", "remove it")
     for name in sorted(listed - present):

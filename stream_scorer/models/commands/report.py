@@ -138,7 +138,7 @@ def compared(settings: Settings, old: str, new: str) -> dict[str, Any]:
         "parameters": _differences(a["parameters"], b["parameters"]),
         "metrics": _differences(_flat(_metrics(a)), _flat(_metrics(b))),
         "training": _differences(_flat(_data(a)), _flat(_data(b))),
-        "libraries": _differences(a["libraries"], b["libraries"]),
+        "libraries": _differences(_libraries(a), _libraries(b)),
         "bundle": _differences(
             {key: a[key] for key in whole} | {"signed_by": first["signed_by"]},
             {key: b[key] for key in whole} | {"signed_by": second["signed_by"]},
@@ -216,6 +216,13 @@ def _data(manifest: dict[str, Any]) -> dict[str, Any]:
     training = manifest["training"]
     judged = {period: (training[period] or {}).get("period") for period in _JUDGED}
     return {**training, **judged}
+
+
+def _libraries(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return the libraries of a manifest of either format."""
+    if manifest["origin"] is None:
+        return dict(manifest["libraries"])
+    return {manifest["origin"]["library"]: manifest["origin"]["version"]}
 
 
 def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

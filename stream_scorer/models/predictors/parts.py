@@ -75,6 +75,19 @@ class Multiply:
 
 
 @dataclass(frozen=True, slots=True)
+class Clip:
+    """Limit every value to a range; a missing one stays missing.
+
+    Attributes:
+        low: The least value.
+        high: The greatest value, not below the least.
+    """
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class Select:
     """Keep some columns.
 
@@ -142,7 +155,7 @@ class Platt:
     b: float
 
 
-Before = Impute | Affine | Multiply | Select | MissingValue
+Before = Impute | Affine | Multiply | Clip | Select | MissingValue
 After = Sigmoid | SingleSigmoid | Table | Platt
 
 
@@ -254,6 +267,10 @@ def _width_after(step: Before, width: int) -> int:
             return width
         case Multiply(scale, offset):
             _refuse_columns("a scaler", width, scale, offset)
+            return width
+        case Clip(low, high):
+            _refuse_numbers("a limit", low, high)
+            _refuse_unless(low <= high, "a limit below another")
             return width
         case Select(columns):
             known = columns.ndim == 1 and columns.dtype == np.int64

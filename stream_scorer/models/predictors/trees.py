@@ -18,13 +18,16 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.kernels.compiled import numeric
 from stream_scorer.errors import ModelError
-from stream_scorer.models.predictors.rows import FEATURES_MOST, feature_count_of
+from stream_scorer.models.predictors.rows import FEATURES_MOST
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
 NODES_MOST: Final = 1 << 22
 """Maximum nodes of all trees: an int32 is a node's number, and tables are built node by node."""
+
+TREES_MOST: Final = 1 << 17
+"""Maximum trees of an ensemble."""
 
 CUTS_MOST: Final = 1 << 23
 """Maximum cuts of all trees."""
@@ -135,19 +138,6 @@ class TreeEnsemble:
     def cut_counts(self) -> Int64:
         """Return int64[k]: the number of cuts of each node."""
         return np.diff(self.first_cut)
-
-    def thresholds(self, of_leaves: float = 0.0) -> Float64 | None:
-        """Return float64[k], if every inner node sends ``value <= threshold`` left; otherwise None.
-
-        Args:
-            of_leaves: The number for leaves.
-        """
-        inner = self.feature >= 0
-        if (self.cut_counts()[inner] != 1).any() or not self.starts_left[inner].all():
-            return None
-        threshold = np.full(len(self.feature), of_leaves)
-        threshold[inner] = self.cuts
-        return threshold
 
 
 @numeric
@@ -306,6 +296,7 @@ def assemble(
     """
     _refuse_unless(0 < feature_count <= FEATURES_MOST, f"{feature_count} features")
     _refuse_unless(len(trees) > 0, "no tree")
+    _refuse_unless(len(trees) <= TREES_MOST, f"more than {TREES_MOST} trees")
     refuse_many(sum(len(tree.feature) for tree in trees))
     _refuse_unless(sum(len(t.cuts) for t in trees) <= CUTS_MOST, f"more than {CUTS_MOST} cuts")
     for tree in trees:
@@ -366,65 +357,3 @@ def assemble(
         feature.astype(np.int32), first_cut, cuts, starts_left, left, right, missing_left, value,
         cover, roots.astype(np.int32), float(baseline), feature_count, single,
     )  # fmt: skip
-
-
-def from_hist_gradient_boosting(model: Any) -> TreeEnsemble:
-    """Flatten a fitted binary ``HistGradientBoostingClassifier``.
-
-    Raises:
-        ModelError: It splits on categories, or is malformed.
-    """
-    if model.is_categorical_ is not None:
-        raise ModelError(
-            "model: HistGradientBoostingClassifier with categorical features is not supported",
-            "train it on numeric features",
-        )
-    trees, count = [], 0
-    for (predictor,) in model._predictors:  # noqa: SLF001 scikit-learn publishes no other view
-        nodes = predictor.nodes
-        count += len(nodes)
-        refuse_many(count)
-        trees.append(
-            TreeColumns.with_thresholds(
-                feature=np.where(nodes["is_leaf"], -1, nodes["feature_idx"]),
-                threshold=nodes["num_threshold"],
-                left=nodes["left"],
-                right=nodes["right"],
-                missing_left=nodes["missing_go_to_left"] != 0,
-                value=nodes["value"],
-                cover=nodes["count"].astype(np.float64),
-            )
-        )
-    return assemble(
-        trees,
-        baseline=float(model._baseline_prediction.ravel()[0]),  # noqa: SLF001 as above
-        feature_count=feature_count_of(model),
-    )
-
-
-def from_decision_trees(models: list[Any]) -> TreeEnsemble:
-    """Flatten fitted binary decision trees; the value of a leaf is its share of class 1.
-
-    Raises:
-        ModelError: There is no tree, or one is malformed.
-    """
-    trees, count = [], 0
-    for model in models:
-        tree = model.tree_
-        # scikit-learn makes its arrays as long as the first number, over memory for the second.
-        _refuse_unless(0 < tree.node_count <= tree.capacity, "fewer nodes than they say")
-        count += tree.node_count
-        refuse_many(count)
-        trees.append(
-            TreeColumns.with_thresholds(
-                feature=np.where(tree.children_left < 0, -1, tree.feature),
-                threshold=double_thresholds(tree.threshold),
-                left=tree.children_left,
-                right=tree.children_right,
-                missing_left=tree.missing_go_to_left != 0,
-                value=tree.value[:, 0, 1],
-                cover=tree.weighted_n_node_samples,
-            )
-        )
-    _refuse_unless(bool(trees), "no tree")
-    return assemble(trees, baseline=0.0, feature_count=feature_count_of(models[0]))

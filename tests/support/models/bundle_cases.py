@@ -16,6 +16,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from stream_scorer.models.bundles.bundle import DecisionThresholds, Period, Quality, Training
 from stream_scorer.models.bundles.writer import Candidate
+from stream_scorer.models.importing.scikit_learn.source import source_of
 
 MODELS: dict[str, Any] = {
     "hist_gradient_boosting": HistGradientBoostingClassifier(max_iter=5, random_state=0),
@@ -41,7 +42,7 @@ def candidate(model: Any, version: str = "1.0.0") -> Candidate:
     return Candidate(
         name="fraud",
         version=version,
-        model=model,
+        source=source_of(model),
         features=FEATURES,
         thresholds=DecisionThresholds(review=0.5, block=0.9),
         training=Training(train=period, validation=quality, test=quality),

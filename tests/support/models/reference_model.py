@@ -11,6 +11,7 @@ from stream_scorer.models.predictors.parts import (
     Affine,
     After,
     Before,
+    Clip,
     Impute,
     LinearWeights,
     MissingValue,
@@ -49,11 +50,12 @@ def leaf(trees: TreeEnsemble, root: int, row: Row) -> int:
 
 def tree_sum(trees: TreeEnsemble, row: Row) -> float:
     """Return the baseline plus the leaf values, added in the order of the trees."""
-    number: Callable[[float], np.float32 | np.float64] = np.float32 if trees.single else np.float64
-    total = number(trees.baseline)
+    total = trees.baseline
     for root in trees.roots:
-        total = number(total + number(float(trees.value[leaf(trees, int(root), row)])))
-    return float(total)
+        total += float(trees.value[leaf(trees, int(root), row)])
+        # The float64 sum of two float32 numbers, rounded to float32, is their float32 sum.
+        total = float(np.float32(total)) if trees.single else total
+    return total
 
 
 def linear_sum(weights: LinearWeights, row: Row) -> float:
@@ -80,6 +82,8 @@ def before(step: Before, row: Row) -> Row:
             return [
                 float(np.float64(x) * a + b) for x, a, b in zip(row, scale, offset, strict=True)
             ]
+        case Clip(low, high):
+            return [x if math.isnan(x) else min(max(x, low), high) for x in row]
         case Select(columns):
             return [row[column] for column in columns]
         case MissingValue(value, single):

@@ -1,5 +1,10 @@
 """What every importer takes and returns."""
 
-from stream_scorer.models.importing.imported.model import ImportedModel, ImportOptions
+from stream_scorer.models.importing.imported.model import (
+    ImportedModel,
+    ImportOptions,
+    ModelSource,
+    Parameter,
+)
 
-__all__ = ["ImportOptions", "ImportedModel"]
+__all__ = ["ImportOptions", "ImportedModel", "ModelSource", "Parameter"]

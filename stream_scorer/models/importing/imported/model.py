@@ -1,7 +1,11 @@
 """What an importer returns, and what a user may tell it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from stream_scorer.errors import ModelError
 from stream_scorer.models.predictors.parts import ScoringModel
@@ -15,6 +19,10 @@ TEXT_LONGEST: Final = 200
 
 LIBRARIES: Final = ("catboost", "lightgbm", "onnx", "scikit_learn", "xgboost")
 """The libraries from which models are imported."""
+
+
+Parameter = str | int | float | bool | None
+"""A parameter's value, as in a manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +61,7 @@ class ImportedModel:
     library: str
     library_version: str
     kind: str
-    parameters: dict[str, str | int | float | bool]
+    parameters: dict[str, Parameter]
     feature_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -72,6 +80,23 @@ class ImportedModel:
             _refuse_unless(
                 all(len(name) <= TEXT_LONGEST for name in names), "a feature name that is too long"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """An imported model with the file that it comes from.
+
+    Attributes:
+        imported: The model.
+        original: The bytes of its library's file.
+        ending: The file's ending, such as ``json``.
+        scores: The library's own scores of rows of float64[n, m]; None if it is not installed.
+    """
+
+    imported: ImportedModel
+    original: bytes
+    ending: str
+    scores: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
 
 
 def _refuse_unless(holds: bool, what: str) -> None:  # noqa: FBT001 it is the condition

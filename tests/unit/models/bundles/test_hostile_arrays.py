@@ -18,19 +18,18 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from stream_scorer.errors import ModelError
-from stream_scorer.models.bundles import unpack as unpacking
 from stream_scorer.models.bundles.golden import read
-from stream_scorer.models.bundles.trust import ANY
-from stream_scorer.models.bundles.unpack import unpack
+from stream_scorer.models.importing.scikit_learn import unpack as unpacking
+from stream_scorer.models.importing.scikit_learn.convert import predictor_for
+from stream_scorer.models.importing.scikit_learn.trees import from_decision_trees
+from stream_scorer.models.importing.scikit_learn.unpack import unpack
 from stream_scorer.models.predictors import trees as fitted_trees
 from stream_scorer.models.predictors.parts import Part, ScoringModel
-from stream_scorer.models.predictors.predictors import predictor_for
 from stream_scorer.models.predictors.trees import (
     CUTS_MOST,
     NODES_MOST,
     TreeColumns,
     assemble,
-    from_decision_trees,
 )
 from tests.support.models.bundle_cases import FRAUD, MODELS, ROWS
 from tests.support.models.reference_model import reference_raw
@@ -198,25 +197,25 @@ def shaped(shape: tuple[int, ...]) -> bytes:
 @pytest.mark.parametrize("shape", [(2**40,), (2**31, 2**31), (-1,), (4,)])
 def test_arrays_must_be_as_long_as_their_shape(shape: tuple[int, ...]) -> None:
     with pytest.raises(ModelError, match="cannot be loaded"):
-        unpack(archive(a__npy=shaped(shape)), "m:1.0.0", ANY)
+        unpack(archive(a__npy=shaped(shape)), "m.skops")
 
 
 def test_a_schema_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unpacking, "_SCHEMA_BYTES_MOST", 100)
     with pytest.raises(ModelError, match="has 101 bytes"):
-        unpack(archive(schema__json=b" " * 101), "m:1.0.0", ANY)
+        unpack(archive(schema__json=b" " * 101), "m.skops")
 
 
 def test_many_members_are_refused_immediately(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError, match="more than 65536 members"):
-        unpack(b"PK\x03\x04" + b"PK\x01\x02" * 65_537, "m:1.0.0", ANY)
+        unpack(b"PK\x03\x04" + b"PK\x01\x02" * 65_537, "m.skops")
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as file:
         for number in range(20_000):
             file.writestr(f"{number}.npy", shaped((0,)))
     began = time.process_time()
     with pytest.raises(ModelError, match="cannot be loaded"):
-        unpack(out.getvalue(), "m:1.0.0", ANY)
+        unpack(out.getvalue(), "m.skops")
     assert time.process_time() - began < 20, "each member costs as much as the one before"
 
 
@@ -237,12 +236,12 @@ def test_an_object_in_two_places_is_not_walked_more_often() -> None:
     for number in range(2, 42):
         node = of_list([node, {"__id__": number - 1}], number)
     with pytest.raises(ModelError, match="the object 2 is mentioned in part"):
-        unpack(archive(schema__json=schema(node)), "m:1.0.0", ANY)
+        unpack(archive(schema__json=schema(node)), "m.skops")
 
 
 def test_an_object_cannot_contain_itself() -> None:
     with pytest.raises(ModelError, match="the object 1 is mentioned in part"):
-        unpack(archive(schema__json=schema(of_list([of_list([], 1)], 1))), "m:1.0.0", ANY)
+        unpack(archive(schema__json=schema(of_list([of_list([], 1)], 1))), "m.skops")
 
 
 def test_an_array_that_many_objects_name_counts_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,9 +253,9 @@ def test_an_array_that_many_objects_name_counts_for_each(monkeypatch: pytest.Mon
     }  # fmt: skip
     data = archive(schema__json=schema(of_list([array] * 8, 1)), a__npy=member)
     with pytest.raises(ModelError, match="its objects name over 1 GiB"):
-        unpack(data, "m:1.0.0", ANY)
+        unpack(data, "m.skops")
     shared = archive(schema__json=schema(of_list([array | {"__id__": 2}] * 8, 1)), a__npy=member)
-    found = unpack(shared, "m:1.0.0", ANY)
+    found = unpack(shared, "m.skops")
     assert isinstance(found, list)
     assert [each.shape for each in found] == [(100,)] * 8
 
@@ -264,32 +263,32 @@ def test_an_array_that_many_objects_name_counts_for_each(monkeypatch: pytest.Mon
 def test_a_schema_has_so_many_objects_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unpacking, "_OBJECTS_MOST", 3)
     with pytest.raises(ModelError, match="more than 3 objects"):
-        unpack(archive(schema__json=schema(of_list([{}, {}, {}], 1))), "m:1.0.0", ANY)
+        unpack(archive(schema__json=schema(of_list([{}, {}, {}], 1))), "m.skops")
 
 
 def test_arrays_are_in_members_that_are_checked() -> None:
     """Arrays in a member of another name would be unpacked without a limit."""
     with pytest.raises(ModelError, match=r"holds 'a\.json', which no skops model"):
-        unpack(archive(schema__json=schema(of_list([], 1)), a__json=b"PK"), "m:1.0.0", ANY)
+        unpack(archive(schema__json=schema(of_list([], 1)), a__json=b"PK"), "m.skops")
 
 
 def test_one_tree_many_times_is_not_copied_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     tree = deepcopy(MODELS["decision_tree"]).fit(ROWS, FRAUD)
     monkeypatch.setattr(fitted_trees, "NODES_MOST", 3 * tree.tree_.node_count)
-    from_decision_trees([tree] * 3)
+    from_decision_trees([tree] * 3, 1)
 
     def one_too_many() -> Iterator[Any]:
         yield from [tree] * 4
         pytest.fail("it was copied before it was counted")
 
     with pytest.raises(ModelError, match=r"more than [0-9]+ nodes"):
-        from_decision_trees(one_too_many())  # type: ignore[arg-type]  # it is only iterated
+        from_decision_trees(one_too_many(), 1)
 
 
 def test_valid_models_pass() -> None:
     for model in MODELS.values():
         data = skops.io.dumps(model.fit(ROWS, FRAUD))
-        predictor_for(unpack(data, "m:1.0.0", ANY))
+        predictor_for(unpack(data, "m.skops"))
 
 
 def test_golden_rows_of_endless_numbers_are_refused() -> None:

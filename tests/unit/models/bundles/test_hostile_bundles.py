@@ -16,11 +16,11 @@ from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles.loader import load_bundle, verify_again
 from stream_scorer.models.bundles.read_files import LocalFolder
 from stream_scorer.models.bundles.trust import Trust
-from stream_scorer.models.bundles.writer import write_bundle
 from stream_scorer.models.stores.deployment import Deployment, load_models
 from stream_scorer.security.keys import TrustedKey, key_id
 from stream_scorer.settings import load_settings
-from tests.support.models.bundle_cases import FRAUD, MODELS, ROWS, candidate
+from tests.support.models.bundle_cases import MODELS, ROWS
+from tests.support.models.format_1 import write_format_1
 from tests.support.models.hostile import Deed, Scene
 from tests.support.models.hostile_table import HOSTILE
 
@@ -32,9 +32,9 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     scene = Scene(
         tmp_path_factory.mktemp("store"), Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
     )
-    model = MODELS["hist_gradient_boosting"].fit(ROWS, FRAUD)
     for version in ("1.0.0", "1.0.1"):
-        scene.seal(bundle=write_bundle(scene.store, candidate(model, version), ROWS))
+        model = MODELS["hist_gradient_boosting"]
+        scene.seal(bundle=write_format_1(scene.store, model, version))
     return scene
 
 
