@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from stream_scorer.models.importing.imported import ImportedModel, ImportOptions
+from stream_scorer.models.importing.imported import ImportedModel, ImportOptions, Parameter
 from stream_scorer.models.importing.xgboost.booster import Booster, read_booster, read_trees
 from stream_scorer.models.importing.xgboost.fields import Section, section_of
 from stream_scorer.models.importing.xgboost.json_document import read_json
@@ -13,6 +13,7 @@ from stream_scorer.models.importing.xgboost.number_lists import single
 from stream_scorer.models.importing.xgboost.objectives import base_margin, read_objective
 from stream_scorer.models.importing.xgboost.refusals import refuse, shown
 from stream_scorer.models.importing.xgboost.rounds import Rounds, read_rounds
+from stream_scorer.models.importing.xgboost.trees import CATEGORIES_MOST
 from stream_scorer.models.importing.xgboost.ubj_document import read_ubj
 from stream_scorer.models.importing.xgboost.values import BYTES_MOST, Value
 from stream_scorer.models.predictors.parts import MissingValue, Part, ScoringModel, SingleSigmoid
@@ -51,7 +52,7 @@ def read_xgboost(data: bytes, options: ImportOptions) -> ImportedModel:
     parameter = learner.section("learner_model_param")
     feature_count = parameter.count("num_feature", 1, FEATURES_MOST)
     names = _feature_names(learner, feature_count)
-    _refuse_encoded_categories(booster.model)
+    _check_frame_categories(booster.model)
     start = base_margin(learner, objective, version[:2])
     rounds = read_rounds(learner, booster.model, options)
     trees = read_trees(
@@ -123,17 +124,31 @@ def _feature_names(learner: Section, feature_count: int) -> tuple[str, ...] | No
     return names
 
 
-def _refuse_encoded_categories(model: Section) -> None:
-    """Refuse categories that are values of a data frame, since version 3.1.
+def _check_frame_categories(model: Section) -> None:
+    """Refuse categories of a data frame unless they are their own positions: 0, 1, 2, ...
 
-    XGBoost then replaces the values of a data frame by their positions in a list of the file. A
-    row of the stream would have to hold the positions, and nothing would show it.
+    Since version 3.1, XGBoost replaces the values of a data frame by their positions in a list of
+    the file. If the list is not 0, 1, 2, ..., a row of the stream would have to hold positions
+    instead of values, and nothing would show it.
     """
-    if model.has("cats") and model.section("cats").values("enc"):
-        refuse(
-            "its categories are values of a data frame (cats), which rows of numbers do not have",
-            "train it on category numbers 0, 1, 2, ... with feature_types, not on a data frame",
-        )
+    if not model.has("cats"):
+        return
+    lists = model.section("cats")
+    for number, column in enumerate(lists.values("enc")):
+        names = section_of(column, f"{lists.place('enc')}[{number}]")
+        count = names.length("values")
+        if count == 0:
+            continue
+        kind = "texts" if names.has("offsets") else "numbers"
+        if kind == "numbers" and count <= CATEGORIES_MOST:
+            positions = np.arange(count)
+            kind = "" if np.array_equal(names.integers("values"), positions) else kind
+        if kind:
+            refuse(
+                f"feature {number + 1} has {kind} of a data frame as categories, which XGBoost "
+                "replaces by their positions",
+                "train it on the positions 0, 1, 2, ... and give these to the stream",
+            )
 
 
 def _missing(value: float | None) -> tuple[MissingValue, ...]:
@@ -148,9 +163,9 @@ def _missing(value: float | None) -> tuple[MissingValue, ...]:
 
 def _facts(
     objective: str, booster: Booster, rounds: Rounds, options: ImportOptions
-) -> dict[str, str | int | float | bool]:
+) -> dict[str, Parameter]:
     """Return what the manifest tells about the model."""
-    facts: dict[str, str | int | float | bool] = {
+    facts: dict[str, Parameter] = {
         "objective": objective,
         "booster": booster.name,
         "rounds": rounds.used,

@@ -95,7 +95,17 @@ PLACES: dict[str, tuple[str, Any, str]] = {
     "booster-linear": ("learner.gradient_booster.name", "gblinear", "its booster is gblinear"),
     "booster-unknown": ("learner.gradient_booster.name", "trees", "booster 'trees' is unknown"),
     "booster-missing": ("learner.gradient_booster", ..., "gradient_booster is missing"),
-    "frame-categories": ("model.cats.enc", [{"offsets": [0, 1]}], "values of a data frame"),
+    "frame-texts": (
+        "model.cats.enc",
+        [{"offsets": [0, 1], "values": [120]}],
+        "feature 1 has texts of a data frame as categories",
+    ),
+    "frame-numbers": (
+        "model.cats.enc",
+        [{"offsets": [], "values": []}, {"type": 15, "values": [10, 20]}],
+        "feature 2 has numbers of a data frame as categories",
+    ),
+    "frame-null": ("model.cats.enc", [None], "model.cats.enc[0] is not an object"),
     "best-later": ("learner.attributes.best_iteration", "3", "is '3', but it has 3 rounds"),
     "best-text": ("learner.attributes.best_iteration", "last", "best_iteration is 'last'"),
     "best-earlier": ("learner.attributes.best_iteration", "1", "best of 3 rounds is number 2"),

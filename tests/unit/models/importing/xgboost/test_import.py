@@ -4,15 +4,17 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 import pytest
+import xgboost
 from numpy.typing import NDArray
 
 from stream_scorer.errors import ModelError
 from stream_scorer.models.importing.imported import ImportedModel, ImportOptions
 from stream_scorer.models.importing.xgboost.read import read_xgboost
-from stream_scorer.models.predictors.parts import MissingValue, SingleSigmoid
+from stream_scorer.models.predictors.parts import MissingValue
+from stream_scorer.models.predictors.predictors import ScoringPredictor
 from stream_scorer.models.predictors.trees import TreeEnsemble
-from tests.support.imports.ensemble_sums import part_sums
 from tests.support.imports.xgboost_files import (
     changed,
     dart_document,
@@ -32,6 +34,10 @@ QUICK: Final = (
     "tiny-values",
 )
 PLAIN: Final = ImportOptions()
+COLUMNS: Final = (
+    "feature", "cuts", "first_cut", "starts_left", "left", "right", "missing_left", "value",
+    "cover", "baseline", "roots",
+)  # fmt: skip
 
 
 def chosen(*, quick: bool) -> Iterator[Any]:
@@ -41,26 +47,38 @@ def chosen(*, quick: bool) -> Iterator[Any]:
             yield pytest.param(configuration, id=configuration.name)
 
 
-def assert_same_sums(example: Example) -> None:
-    """Assert that both of a model's files give the library's margins."""
+def assert_same_scores(example: Example) -> None:
+    """Assert that both of a model's files give the library's margins and probabilities."""
     options = ImportOptions(rounds=example.choice, missing=example.missing)
-    for file in (example.json, example.ubj):
-        (part,) = read_xgboost(file, options).model.parts
-        assert part.after == (SingleSigmoid(),)
-        found = part_sums(part, example.rows)
-        same = found.astype(np.float32).view(np.int32) == example.margins.view(np.int32)
-        assert same.all(), f"{(~same).sum()} of {len(same)} rows, first {np.argmin(same)}"
+    model = read_xgboost(example.json, options)
+    assert_same_columns(model, read_xgboost(example.ubj, options))
+    predictor = ScoringPredictor(model.model)
+    found = predictor.raw(example.rows).astype(np.float32)
+    same = found.view(np.int32) == example.margins.view(np.int32)
+    assert same.all(), f"{(~same).sum()} of {len(same)} rows, first {np.argmin(same)}"
+    scores = predictor.scores(example.rows).astype(np.float32)
+    # Probabilities are positive, so their bits are in their order.
+    apart = scores.view(np.int32).astype(np.int64) - example.probabilities.view(np.int32)
+    assert np.abs(apart).max() <= 2
+
+
+def assert_same_columns(first: ImportedModel, second: ImportedModel) -> None:
+    """Assert that two models are the same, apart from the arrays' memory."""
+    assert (first.parameters, first.kind) == (second.parameters, second.kind)
+    assert columns(first).keys() == columns(second).keys()
+    for name, column in columns(first).items():
+        np.testing.assert_array_equal(column, columns(second)[name])
 
 
 @pytest.mark.parametrize("configuration", list(chosen(quick=True)))
-def test_the_sums_have_the_library_s_bits(configuration: Configuration) -> None:
-    assert_same_sums(train(configuration))
+def test_the_scores_are_the_library_s(configuration: Configuration) -> None:
+    assert_same_scores(train(configuration))
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("configuration", list(chosen(quick=False)))
-def test_the_sums_of_every_configuration(configuration: Configuration) -> None:
-    assert_same_sums(train(configuration))
+def test_the_scores_of_every_configuration(configuration: Configuration) -> None:
+    assert_same_scores(train(configuration))
 
 
 def test_there_are_more_configurations_than_promised() -> None:
@@ -73,10 +91,7 @@ def imported(file: Any, **options: Any) -> ImportedModel:
     """Return an imported document, the same from JSON and UBJ."""
     written = read_xgboost(to_json(file), ImportOptions(**options))
     binary = read_xgboost(to_ubj(file), ImportOptions(**options))
-    assert (written.parameters, written.kind) == (binary.parameters, binary.kind)
-    assert columns(written).keys() == columns(binary).keys()
-    for name, column in columns(written).items():
-        np.testing.assert_array_equal(column, columns(binary)[name])
+    assert_same_columns(written, binary)
     return written
 
 
@@ -84,15 +99,12 @@ def columns(model: ImportedModel) -> dict[str, NDArray[Any]]:
     """Return the arrays of a model's trees."""
     body = model.model.parts[0].body
     assert isinstance(body, TreeEnsemble)
-    return {
-        name: np.asarray(getattr(body, name))
-        for name in ("feature", "cuts", "first_cut", "left", "right", "value", "baseline", "roots")
-    }
+    return {name: np.asarray(getattr(body, name)) for name in COLUMNS}
 
 
 def sums(model: ImportedModel, rows: list[list[float]]) -> list[float]:
     """Return the sums of rows."""
-    return part_sums(model.model.parts[0], np.array(rows)).tolist()
+    return ScoringPredictor(model.model).raw(np.array(rows)).tolist()
 
 
 def test_facts_and_names_come_from_the_file() -> None:
@@ -209,6 +221,19 @@ def test_a_missing_number_is_rounded_before_it_is_compared() -> None:
     )
     assert missing == near != other
     assert imported(document(), missing=float("nan")).model.parts[0].before == ()
+
+
+def test_categories_of_a_data_frame_may_be_their_positions() -> None:
+    random = np.random.default_rng(5)
+    frame = pd.DataFrame({"amount": random.normal(size=300), "kind": random.integers(0, 6, 300)})
+    frame["kind"] = frame["kind"].astype("category")
+    model = xgboost.XGBClassifier(n_estimators=4, enable_categorical=True, n_jobs=1)
+    model.fit(frame, np.isin(frame["kind"], (1, 2, 5)) ^ (frame["amount"] > 1))
+    file = bytes(model.get_booster().save_raw("json"))
+    assert b'"values":[0,1,2,3,4,5]' in file
+    found = ScoringPredictor(read_xgboost(file, PLAIN).model).raw(frame.to_numpy(np.float64))
+    expected = model.get_booster().inplace_predict(frame, predict_type="margin")
+    assert found.astype(np.float32).tobytes() == expected.tobytes()
 
 
 def test_deleted_nodes_are_left_out() -> None:
