@@ -12,9 +12,9 @@ import numpy as np
 
 from stream_scorer.models.importing.xgboost.refusals import refuse
 
-# The table and the polynomial are published in ARM's optimized-routines (math/logf_data.c, MIT
-# licence), from which glibc has its logf. Entries: 1 / c and log(c), c near the middle of the i-th
-# of 16 parts of an octave.
+# The table and the polynomial are published in ARM's optimized-routines (math/logf_data.c,
+# copyright Arm Limited, MIT licence), from which glibc has its logf. Entries: 1 / c and log(c),
+# with c near the middle of the i-th of 16 parts of an octave.
 _INVERSE: Final = tuple(
     map(
         float.fromhex,

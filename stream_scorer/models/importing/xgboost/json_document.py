@@ -119,7 +119,8 @@ class _Reader:
             refuse(f"a text is longer than {TEXT_MOST:,} bytes, at byte {self.at}")
         try:
             text: str = json.loads(found[0].decode())
-        except ValueError:  # not UTF-8, or an unknown escape
+            text.encode()
+        except ValueError:  # not UTF-8, an unknown escape, or half of a surrogate pair
             self._refuse_text()
         self.at = found.end()
         return text

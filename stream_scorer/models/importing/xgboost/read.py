@@ -62,6 +62,7 @@ def read_xgboost(data: bytes, options: ImportOptions) -> ImportedModel:
         start=start,
         version=version[:2],
     )
+    forest = rounds.in_file == 1 and rounds.trees > 1
     ensemble = assemble(trees, baseline=float(start), feature_count=feature_count, single=True)
     return ImportedModel(
         model=ScoringModel(
@@ -72,9 +73,7 @@ def read_xgboost(data: bytes, options: ImportOptions) -> ImportedModel:
         ),
         library="xgboost",
         library_version=".".join(map(str, version)),
-        kind="gradient_boosted_trees"
-        if rounds.in_file > 1 or rounds.trees == 1
-        else "random_forest",
+        kind="random_forest" if forest else "gradient_boosted_trees",
         parameters=_facts(objective, booster, rounds, options),
         feature_names=names,
     )
@@ -164,7 +163,7 @@ def _missing(value: float | None) -> tuple[MissingValue, ...]:
 def _facts(
     objective: str, booster: Booster, rounds: Rounds, options: ImportOptions
 ) -> dict[str, Parameter]:
-    """Return what the manifest tells about the model."""
+    """Return what the manifest records about the model."""
     facts: dict[str, Parameter] = {
         "objective": objective,
         "booster": booster.name,

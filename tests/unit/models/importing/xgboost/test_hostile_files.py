@@ -44,6 +44,7 @@ FILES: dict[str, tuple[bytes, str]] = {
     "not-utf8": (b'{"\xff": 1}', "not JSON at byte 1"),
     "not-utf8-ubj": (b"{" + LENGTH + b"\x01\xffZ}", "a text is not UTF-8"),
     "escape": (b'{"\\x": 1}', "not JSON at byte 1"),
+    "surrogate": (b'{"\\ud800": 1}', "not JSON at byte 1"),
     "long-number": (b'{"version": ' + b"9" * 100_000 + b"}", "not JSON at byte 12"),
     "comment": (b'{"a": 1 /* */}', "not JSON at byte 8"),
     "negative-length": (b"{L\xff\xff\xff\xff\xff\xff\xff\xff", "a length of -1"),
