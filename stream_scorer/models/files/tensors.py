@@ -83,7 +83,7 @@ def read(data: bytes) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
         past = end
         found[name] = _array(name, kind, data[start + begin : start + end])
     if past != len(data) - start:
-        raise ValueError("it goes on after its last array")
+        raise ValueError("it continues after its last array")
     return metadata, found
 
 

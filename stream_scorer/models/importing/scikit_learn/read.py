@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import warnings
 import zipfile
 from typing import Any, Final
@@ -16,12 +17,7 @@ from stream_scorer.models.importing.scikit_learn.unpack import SCHEMA, unpack
 
 TYPES: Final = frozenset(
     {
-        "sklearn._loss._loss.CyExponentialLoss",
-        "sklearn._loss.link.HalfLogitLink",
-        "sklearn._loss.link.Interval",
-        "sklearn._loss.link.LogitLink",
-        "sklearn._loss.loss.ExponentialLoss",
-        "sklearn._loss.loss.HalfBinomialLoss",
+        "numpy.dtype",
         "sklearn.calibration._CalibratedClassifier",
         "sklearn.calibration._SigmoidCalibration",
     }
@@ -38,6 +34,7 @@ _KINDS = {
     "RandomForestClassifier": "random_forest",
 }
 LIBRARY: Final = "scikit_learn"
+_VERSION: Final = re.compile(r'"_sklearn_version":\s*')
 
 
 def read_scikit_learn(data: bytes, options: ImportOptions) -> ImportedModel:
@@ -112,11 +109,11 @@ def _version(data: bytes) -> str:
     """Return the version of scikit-learn that a checked skops file states; empty if it does not."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         text = archive.read(SCHEMA).decode()
-    at = text.find('"_sklearn_version"')
-    if at < 0:
+    found = _VERSION.search(text)
+    if found is None:
         return ""
     try:
-        node, _ = json.JSONDecoder().raw_decode(text, text.index(":", at) + 1)
+        node, _ = json.JSONDecoder().raw_decode(text, found.end())
         return str(json.loads(node["content"]))[:TEXT_LONGEST]
     except (ValueError, KeyError, TypeError):
         return ""
