@@ -56,7 +56,9 @@ def rows_for(model: dict[str, Any], missing: float | None, *, seed: int) -> Floa
 def around(value: float) -> tuple[float, ...]:
     """Return a number and its neighbours: in float32, in float64, and where rounding changes."""
     single = np.float32(value)
-    down, up = np.nextafter(single, np.float32(-np.inf)), np.nextafter(single, np.float32(np.inf))
+    with np.errstate(over="ignore"):
+        down = np.nextafter(single, np.float32(-np.inf))
+        up = np.nextafter(single, np.float32(np.inf))
     middles = [(float(single) + float(other)) / 2 for other in (down, up)]
     centres = [float(value), float(single), float(down), float(up), *middles]
     near = [np.nextafter(centre, end) for centre in centres for end in (-np.inf, np.inf)]
@@ -92,8 +94,7 @@ def _rows_at_splits(
             chosen = _categories_of(tree, node)
             values = [float(each) + step for each in chosen for step in (-1.0, 0.0, 0.75, 1.0)]
         else:
-            with np.errstate(over="ignore"):
-                values = list(around(tree["split_conditions"][node]))
+            values = list(around(tree["split_conditions"][node]))
         rows = np.repeat(row[np.newaxis], len(values), axis=0)
         rows[:, column] = values
         found.append(rows)
