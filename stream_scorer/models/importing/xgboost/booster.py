@@ -47,7 +47,7 @@ def read_booster(learner: Section, version: tuple[int, int]) -> Booster:
     name = outer.text("name")
     if name == "gblinear":
         refuse(
-            "its booster is gblinear, whose sums depend on the order of the features in a row",
+            "its booster is gblinear, a linear model without trees, which is not supported",
             "train it with booster='gbtree', or use a LogisticRegression of scikit-learn",
         )
     if name not in ("gbtree", "dart"):
