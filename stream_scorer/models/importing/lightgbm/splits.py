@@ -66,38 +66,55 @@ def missing_left(threshold: Float64, missing: NDArray[np.int64], default_left: B
     return np.where(missing == MISSING_NONE, threshold >= 0, default_left)
 
 
-def run_count(words: NDArray[np.uint32]) -> int:
-    """Return the number of runs of consecutive categories in a set: half the number of its cuts."""
-    starts, _ = _run_bits(words)
+def run_count(words: NDArray[np.uint32], bounds: NDArray[np.int64]) -> int:
+    """Return the number of runs of consecutive categories in sets: half the number of their cuts.
+
+    Args:
+        words: uint32[n], the words of all sets.
+        bounds: int64[k + 1]; set i has the words from ``bounds[i]`` to before ``bounds[i + 1]``.
+            Category c is in a set if bit ``c % 32`` of its word ``c // 32`` is 1.
+    """
+    starts, _ = _run_bits(words, bounds)
     return int(np.bitwise_count(starts).sum())
 
 
-def category_cuts(words: NDArray[np.uint32]) -> Float64:
-    """Return the cuts of a categorical node, which starts on the right.
+def category_cuts(
+    words: NDArray[np.uint32], bounds: NDArray[np.int64]
+) -> tuple[Float64, NDArray[np.int64]]:
+    """Return (cuts of all categorical nodes, int64[k] number of each node's cuts).
 
-    Args:
-        words: uint32[n], its set: bit ``c % 32`` of word ``c // 32`` is category c.
+    All these nodes start on the right. The arguments are those of :func:`run_count`.
     """
-    starts, ends = (_positions(bits) for bits in _run_bits(words))
+    # Each set has one word more here, see _run_bits.
+    first = bounds[:-1] + np.arange(len(bounds) - 1)
+    starts, ends = (_positions(bits) for bits in _run_bits(words, bounds))
+    of_set = np.searchsorted(first, starts // WORD_BITS, "right") - 1
+    low = (starts - first[of_set] * WORD_BITS).astype(np.float64)
+    past = (ends - first[of_set] * WORD_BITS).astype(np.float64)
     cuts = np.empty(2 * len(starts))
     # -0.5 is truncated to category 0.
-    cuts[0::2] = np.where(starts == 0, -1.0, np.nextafter(starts, -np.inf))
-    cuts[1::2] = np.nextafter(ends, -np.inf)
-    return cuts
+    cuts[0::2] = np.where(low == 0, -1.0, np.nextafter(low, -np.inf))
+    cuts[1::2] = np.nextafter(past, -np.inf)
+    return cuts, 2 * np.bincount(of_set, minlength=len(bounds) - 1)
 
 
-def _run_bits(words: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-    """Return (uint32[n + 1], uint32[n + 1]): a bit where a run begins, a bit after its end."""
+def _run_bits(
+    words: NDArray[np.uint32], bounds: NDArray[np.int64]
+) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """Return (uint32[n + k], uint32[n + k]): a bit where a run begins, a bit after its end.
+
+    There is an empty word after each set, so that a run ends there and not in the next set.
+    """
     one, last = np.uint32(1), np.uint32(WORD_BITS - 1)
-    here = np.append(words, np.uint32(0))
+    here = np.insert(words, bounds[1:], np.uint32(0))
     before = here << one
     before[1:] |= here[:-1] >> last
     return here & ~before, before & ~here
 
 
-def _positions(bits: NDArray[np.uint32]) -> Float64:
-    """Return float64: the number of each set bit, ascending."""
+def _positions(bits: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """Return int64: the number of each set bit, ascending."""
     words = np.flatnonzero(bits)
     octets = bits[words].astype("<u4").view(np.uint8).reshape(-1, WORD_BITS // 8)
     word, bit = np.nonzero(np.unpackbits(octets, axis=1, bitorder="little"))
-    return (words[word] * WORD_BITS + bit).astype(np.float64)
+    return words[word] * WORD_BITS + bit

@@ -66,17 +66,17 @@ def columns(number: int, values: dict[str, bytes], feature_count: int) -> TreeCo
     missing = decision >> MISSING_SHIFT
     # A split between NaN and all numbers has the threshold "inf".
     threshold = tree.decimals("threshold", inner, infinite=True)
-    sets = _category_sets(tree, threshold[categorical])
+    of_sets, set_counts = _category_cuts(tree, threshold[categorical])
 
     numeric = splits.numeric_cuts(threshold, missing, default_left)
     numeric[categorical] = np.nan
     counts = (~np.isnan(numeric)).sum(axis=1)
-    counts[categorical] = [len(each) for each in sets]
+    counts[categorical] = set_counts
     first_cut = np.concatenate([[0], np.cumsum(counts), np.full(leaves, counts.sum())])
     cuts = np.empty(int(counts.sum()))
     of_category = np.repeat(categorical, counts)
     cuts[~of_category] = numeric[~np.isnan(numeric)]
-    cuts[of_category] = np.concatenate([*sets, np.empty(0)])
+    cuts[of_category] = of_sets
     missing_left = splits.missing_left(threshold, missing, default_left) & ~categorical
 
     of_leaves = np.zeros(leaves, np.bool_)
@@ -148,32 +148,29 @@ def _covers(left: Int64, right: Int64, rows: Int64) -> Float64:
     return np.array(covers, np.float64)
 
 
-def _category_sets(tree: _Tree, numbers: Float64) -> list[Float64]:
-    """Return the cuts of the categorical nodes.
+def _category_cuts(tree: _Tree, numbers: Float64) -> tuple[Float64, Int64]:
+    """Return (cuts of all categorical nodes, int64[k] number of each node's cuts).
 
     Args:
         tree: The tree.
-        numbers: float64, the number of each categorical node's set, which is in the place of a
+        numbers: float64[k], the number of each categorical node's set, which is in the place of a
             threshold.
     """
     count = tree.integer("num_cat", 0, LEAVES_MOST)
     if len(numbers) != count or not np.array_equal(numbers, np.arange(count)):
         raise malformed(f"tree {tree.number} does not have one set of categories for each split")
     if count == 0:
-        return []
+        return np.empty(0), np.empty(0, np.int64)
     bounds = tree.integers("cat_boundaries", count + 1, 0, WORDS_MOST)
     if bounds[0] != 0 or (np.diff(bounds) < 0).any():
         raise malformed(f"{tree.what('cat_boundaries')} does not ascend from 0")
     words = tree.integers("cat_threshold", int(bounds[-1]), 0, (1 << splits.WORD_BITS) - 1)
-    sets = [
-        words[low:high].astype(np.uint32)
-        for low, high in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
-    ]
-    cuts = 2 * sum(splits.run_count(each) for each in sets)
+    sets = words.astype(np.uint32)
+    cuts = 2 * splits.run_count(sets, bounds)
     if cuts > CUTS_MOST:
         raise ModelError(
             f"lightgbm: the categories of tree {tree.number} have {cuts} cuts, more than"
             f" {CUTS_MOST}",
             "group rare categories before the training",
         )
-    return [splits.category_cuts(each) for each in sets]
+    return splits.category_cuts(sets, bounds)

@@ -1,19 +1,19 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from scipy.special import expit
 
 from stream_scorer.errors import ModelError
 from stream_scorer.models.importing.imported.model import ImportedModel, ImportOptions
 from stream_scorer.models.importing.lightgbm.read import read_lightgbm
-from stream_scorer.models.predictors.parts import Sigmoid
 from stream_scorer.models.predictors.trees import TreeEnsemble
 from tests.support.imports import lightgbm_models
+from tests.support.imports.compare_lightgbm import compare
 from tests.support.imports.hostile_lightgbm import MODEL, OF_CLASSES, TREE, sized
+from tests.support.imports.lightgbm_cases import Case, read, save
 from tests.support.imports.vector_walk import margins
 from tests.support.models.reference_model import reference_raw
 
-Float64 = NDArray[np.float64]
 CONFIGURATIONS = lightgbm_models.configurations()
 QUICK = (
     "missing_nan_missing", "missing_zero_zeros", "missing_none_tiny", "categories_sparse_zero",
@@ -32,20 +32,11 @@ def ensemble(model: ImportedModel) -> TreeEnsemble:
     return body
 
 
-def ulps(a: Float64, b: Float64) -> int:
-    """Return the largest distance of two arrays of positive numbers, in float64 steps."""
-    return int(np.abs(a.view(np.int64) - b.view(np.int64)).max())
-
-
-def compared(case: lightgbm_models.Case) -> None:
-    model = imported(case.text, case.fraud_class)
-    (part,) = model.model.parts
-    found = margins(model.model, case.rows)
-    for sums in (case.sums, case.trained_sums):
-        assert np.array_equal(found.view(np.int64), (sums / part.divisor).view(np.int64))
-    (after,) = part.after
-    assert isinstance(after, Sigmoid)
-    assert ulps(expit(after.slope * found), case.probabilities) <= PROBABILITY_ULPS_MOST
+def compared(case: Case) -> None:
+    found = compare(case)
+    assert found.rows == len(case.rows)
+    assert found.unequal == 0
+    assert found.ulps <= PROBABILITY_ULPS_MOST
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -68,6 +59,22 @@ def test_rows_on_both_sides_of_every_cut_are_compared() -> None:
         column = case.rows[:, feature]
         assert (column == cut).any()
         assert (column == np.nextafter(cut, np.inf)).any()
+
+
+def test_a_case_is_read_as_it_was_written(tmp_path: Path) -> None:
+    case = lightgbm_models.case(CONFIGURATIONS["class_1_of_three"], 100)
+    save(tmp_path / "case.npz", case)
+    again = read(tmp_path / "case.npz")
+    assert (again.text, again.fraud_class) == (case.text, "1")
+    assert again.rows.tobytes() == case.rows.tobytes()
+    for name in ("sums", "trained_sums", "probabilities"):
+        assert getattr(again, name).tobytes() == getattr(case, name).tobytes()
+
+
+def test_a_comparison_finds_a_row_that_differs_by_one_step() -> None:
+    case = lightgbm_models.case(CONFIGURATIONS["missing_nan_missing"], 100)
+    case.trained_sums[3] = np.nextafter(case.trained_sums[3], np.inf)
+    assert compare(case).unequal == 1
 
 
 def test_single_rows_of_the_reference_are_the_same() -> None:
@@ -132,6 +139,13 @@ def test_a_sigmoid_is_read_within_one_step(text: str, value: float) -> None:
     slope = model.parameters["sigmoid"]
     assert isinstance(slope, float)
     assert abs(slope - value) <= np.spacing(value)
+
+
+def test_the_base_of_attributions_is_lightgbms_expected_value() -> None:
+    booster, rows = lightgbm_models.train(CONFIGURATIONS["categories_sparse_zero"])
+    trees = ensemble(imported(booster.model_to_string()))
+    expected = np.asarray(booster.predict(rows[:1], pred_contrib=True))[0, -1]
+    assert trees.value[trees.roots].sum() == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_cover_of_a_node_is_the_rows_of_its_leaves() -> None:

@@ -70,8 +70,9 @@ def test_only_zero_on_its_own_side_needs_three_cuts() -> None:
 )  # fmt: skip
 def test_category_cuts_decide_as_the_library(words: list[int]) -> None:
     of_set = np.array(words, np.uint32)
-    cuts = splits.category_cuts(of_set)
-    assert len(cuts) == 2 * splits.run_count(of_set)
+    bounds = np.array([0, len(words)])
+    cuts, counts = splits.category_cuts(of_set, bounds)
+    assert counts.tolist() == [len(cuts)] == [2 * splits.run_count(of_set, bounds)]
     codes = np.arange(-3.0, 32.0 * len(words) + 3)
     beside = [*codes, *(codes + 0.5), *np.nextafter(codes, -np.inf), *np.nextafter(codes, np.inf)]
     far = [2.0**31 - 1, 2.0**31, 2.0**32, 2.0**32 + 1, 1e300, -(2.0**31), -1e300]
@@ -80,12 +81,18 @@ def test_category_cuts_decide_as_the_library(words: list[int]) -> None:
         assert goes_left(cuts, value, starts_left=False) == expected, value
 
 
-def test_random_sets_of_categories_decide_as_the_library() -> None:
+def test_random_sets_of_categories_are_divided_into_their_nodes() -> None:
     random = np.random.default_rng(2)
-    for density in (0.02, 0.5, 0.98):
-        bits = random.random((20, 32)) < density
-        words = (bits.astype(np.uint64) << np.arange(32, dtype=np.uint64)).sum(axis=1)
-        of_set = words.astype(np.uint32)
-        cuts = splits.category_cuts(of_set)
-        below = np.searchsorted(cuts, np.arange(640.0), "left")
-        assert (below % 2 == 1).tolist() == bits.ravel().tolist()
+    density = np.repeat([0.02, 0.5, 0.98, 1.0, 0.0], 5)
+    bits = random.random((25, 32 * 8)) < density[:, None]
+    sizes = random.integers(0, 9, 25)
+    bounds = np.concatenate([[0], np.cumsum(sizes)])
+    words = np.packbits(bits, axis=1, bitorder="little").view("<u4")
+    sets = [row[:size] for row, size in zip(words, sizes, strict=True)]
+    cuts, counts = splits.category_cuts(np.concatenate(sets), bounds)
+    own = np.split(cuts, np.cumsum(counts)[:-1])
+    assert len(own) == 25
+    for number, size in enumerate(sizes):
+        below = np.searchsorted(own[number], np.arange(32.0 * size), "left")
+        assert (below % 2 == 1).tolist() == bits[number, : 32 * size].tolist()
+        assert (np.diff(own[number]) > 0).all()
