@@ -12,14 +12,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from stream_scorer.errors import ModelError
 from stream_scorer.models.importing.imported.model import ImportOptions
 from stream_scorer.models.importing.lightgbm.read import read_lightgbm
-from stream_scorer.models.predictors.parts import Sigmoid
+from stream_scorer.models.predictors.predictors import ScoringPredictor
 from tests.support.imports.lightgbm_cases import Case, read
-from tests.support.imports.vector_walk import margins
 
 
 @dataclass(frozen=True)
@@ -43,20 +41,19 @@ def _steps(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def compare(case: Case) -> Comparison:
-    """Import a case's text and score its rows.
+    """Import a case's text and score its rows with the kernels.
 
     Raises:
         ModelError: The importer refuses it.
     """
     imported = read_lightgbm(case.text.encode(), ImportOptions(fraud_class=case.fraud_class))
     (part,) = imported.model.parts
-    (after,) = part.after
-    assert isinstance(after, Sigmoid)
-    found = margins(imported.model, case.rows)
+    predictor = ScoringPredictor(imported.model)
+    found = predictor.raw(case.rows)
     differs = np.zeros(len(found), np.bool_)
     for sums in (case.sums, case.trained_sums):
         differs |= _steps(found, sums / part.divisor) != 0
-    ulps = _steps(expit(after.slope * found), case.probabilities)
+    ulps = _steps(predictor.scores(case.rows), case.probabilities)
     return Comparison(len(found), int(differs.sum()), int(ulps.max()))
 
 

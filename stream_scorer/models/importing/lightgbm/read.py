@@ -71,7 +71,7 @@ def read_lightgbm(data: bytes, options: ImportOptions) -> ImportedModel:
         divisor=float(rounds) if average else 1.0,
         after=(objective.after,),
     )
-    parameters: dict[str, str | int | float | bool] = {
+    parameters: dict[str, str | int | float | bool | None] = {
         "format": header["version"].decode(),
         "objective": objective.name,
         "sigmoid": objective.after.slope,

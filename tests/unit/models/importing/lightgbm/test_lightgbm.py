@@ -6,12 +6,12 @@ import pytest
 from stream_scorer.errors import ModelError
 from stream_scorer.models.importing.imported.model import ImportedModel, ImportOptions
 from stream_scorer.models.importing.lightgbm.read import read_lightgbm
+from stream_scorer.models.predictors.predictors import ScoringPredictor
 from stream_scorer.models.predictors.trees import TreeEnsemble
 from tests.support.imports import lightgbm_models
 from tests.support.imports.compare_lightgbm import compare
 from tests.support.imports.hostile_lightgbm import MODEL, OF_CLASSES, TREE, sized
 from tests.support.imports.lightgbm_cases import Case, read, save
-from tests.support.imports.vector_walk import margins
 from tests.support.models.reference_model import reference_raw
 
 CONFIGURATIONS = lightgbm_models.configurations()
@@ -77,11 +77,11 @@ def test_a_comparison_finds_a_row_that_differs_by_one_step() -> None:
     assert compare(case).unequal == 1
 
 
-def test_single_rows_of_the_reference_are_the_same() -> None:
+def test_the_slow_reference_model_has_the_same_margins() -> None:
     case = lightgbm_models.case(CONFIGURATIONS["categories_sparse_zero"], 100)
     some = case.rows[:: len(case.rows) // 60]
     model = imported(case.text).model
-    assert np.array_equal(margins(model, some), reference_raw(model, some))
+    assert np.array_equal(ScoringPredictor(model).raw(some), reference_raw(model, some))
 
 
 def test_the_manifest_gets_names_and_facts() -> None:
