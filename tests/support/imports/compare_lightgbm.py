@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.errors import ModelError
-from stream_scorer.models.importing.imported.model import ImportOptions
+from stream_scorer.models.importing.imported import ImportOptions
 from stream_scorer.models.importing.lightgbm.read import read_lightgbm
 from stream_scorer.models.predictors.predictors import ScoringPredictor
 from tests.support.imports.lightgbm_cases import Case, read

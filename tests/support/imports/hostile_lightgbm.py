@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from stream_scorer.models.importing.imported.model import ImportOptions
+from stream_scorer.models.importing.imported import ImportOptions
 
 TREE: Final = """Tree={number}
 num_leaves=4
@@ -109,7 +109,7 @@ LAYOUT: Final[tuple[Case, ...]] = (
     (
         "Windows line ends",
         _bytes(lambda data: data.replace(b"\n", b"\r\n")),
-        "its first line is not 'tree'",
+        "line ends of Windows",
     ),
     ("a header that ends in a line", _cut_before(b"feature_infos", 4), "ends in its header"),
     ("a header that ends after a line", _cut_before(b"feature_infos"), "ends in its header"),
@@ -144,7 +144,7 @@ LAYOUT: Final[tuple[Case, ...]] = (
         "two lines of label_index",
     ),
     ("no feature infos", _with("feature_infos=[0:1] [0:23] 0:2:63\n", ""), "no feature_infos"),
-    ("no trees", _with("tree_sizes=0 0", "tree_sizes="), "the model has no trees"),
+    ("no trees", _with("tree_sizes=0 0", "tree_sizes="), "it has no trees"),
     ("100,000 trees", _many_trees, "100002 trees, more than 65536"),
     (
         "tree sizes that are wrong by a byte",

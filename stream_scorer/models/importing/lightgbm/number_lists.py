@@ -27,7 +27,7 @@ def malformed(what: str) -> ModelError:
     Args:
         what: The thing and what is wrong with it.
     """
-    return ModelError(f"lightgbm: {what}", FIX)
+    return ModelError(f"model: {what}", FIX)
 
 
 def integers(what: str, text: bytes, count: int, low: int, high: int) -> NDArray[np.int64]:

@@ -62,9 +62,7 @@ def read_objective(
     """
     name, *settings = (text or b"custom").decode("ascii", "replace").split(" ")
     if name in REFUSED:
-        raise ModelError(
-            f"lightgbm: the objective {name}, {REFUSED[name]}, is not supported", ADVICE
-        )
+        raise ModelError(f"model: the objective {name}, {REFUSED[name]}, is not supported", ADVICE)
     expected = {
         "binary": ["sigmoid"],
         "cross_entropy": [],
@@ -72,7 +70,7 @@ def read_objective(
     }
     pairs = [setting.partition(":") for setting in settings]
     if name not in expected or [key for key, _, _ in pairs] != expected[name]:
-        raise ModelError(f"lightgbm: the objective {printed(text or b'')} is unknown", ADVICE)
+        raise ModelError(f"model: the objective {printed(text or b'')} is unknown", ADVICE)
     given = {key: value.encode() for key, _, value in pairs}
     classes = integer("num_class", num_class, 1, TREES_MOST)
     declared = integer("num_class of the objective", given.get("num_class", b"1"), 1, TREES_MOST)
@@ -90,7 +88,7 @@ def _chosen(name: str, classes: int, fraud_class: str | None) -> int:
     if name != "multiclassova":
         if fraud_class not in {None, "1"}:
             raise ModelError(
-                f"lightgbm: the objective {name} gives the probability of class 1 only, not of"
+                f"model: the objective {name} gives the probability of class 1 only, not of"
                 f" {fraud_class!r}",
                 "import it without a fraud class; train it again if frauds were labelled 0",
             )
@@ -98,7 +96,7 @@ def _chosen(name: str, classes: int, fraud_class: str | None) -> int:
     numbers = [str(number) for number in range(min(classes, TREES_MOST))]
     if fraud_class not in numbers:
         raise ModelError(
-            f"lightgbm: the model has the classes 0 to {classes - 1}; which of them is fraud is"
+            f"model: it has the classes 0 to {classes - 1}; which of them is fraud is"
             " not in the file",
             "name the fraud class by its number",
         )

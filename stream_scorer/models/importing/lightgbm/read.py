@@ -4,11 +4,8 @@ import re
 from typing import Final
 
 from stream_scorer.errors import ModelError
-from stream_scorer.models.importing.imported.model import (
-    TEXT_LONGEST,
-    ImportedModel,
-    ImportOptions,
-)
+from stream_scorer.models.importing.imported import ImportedModel, ImportOptions, Parameter
+from stream_scorer.models.importing.imported.model import TEXT_LONGEST
 from stream_scorer.models.importing.lightgbm.number_lists import integer, malformed
 from stream_scorer.models.importing.lightgbm.objective import Objective, read_objective
 from stream_scorer.models.importing.lightgbm.sections import Sections, divide, printed
@@ -71,7 +68,7 @@ def read_lightgbm(data: bytes, options: ImportOptions) -> ImportedModel:
         divisor=float(rounds) if average else 1.0,
         after=(objective.after,),
     )
-    parameters: dict[str, str | int | float | bool | None] = {
+    parameters: dict[str, Parameter] = {
         "format": header["version"].decode(),
         "objective": objective.name,
         "sigmoid": objective.after.slope,
@@ -96,12 +93,12 @@ def read_lightgbm(data: bytes, options: ImportOptions) -> ImportedModel:
 def _judge_options(options: ImportOptions) -> None:
     if options.rounds == "best":
         raise ModelError(
-            "lightgbm: the file does not record the best round",
+            "model: the file does not record the best round",
             "import all rounds of the file: save_model writes them up to the best one by default",
         )
     if options.missing is not None:
         raise ModelError(
-            "lightgbm: a model has its own rules for missing values",
+            "model: it has its own rules for missing values",
             "import it without a missing value",
         )
 
@@ -119,7 +116,7 @@ def _judge_pandas_categorical(text: bytes) -> None:
     plain = b"[" + b", ".join(b"[" + each + b"]" for each in lists) + b"]"
     if text not in {b"null", b"[]"} and not (lists == own_codes and text == plain):
         raise ModelError(
-            f"lightgbm: the model was trained on categories of pandas, {printed(text)}, which only"
+            f"model: it was trained on categories of pandas, {printed(text)}, which only"
             " LightGBM's Python package replaces by codes",
             "give the codes as features, set booster.pandas_categorical = None and save it again",
         )
@@ -151,7 +148,7 @@ def _ensemble(file: Sections, objective: Objective, feature_count: int) -> TreeE
         refuse_many(nodes)
         if cuts > CUTS_MOST:
             raise ModelError(
-                f"lightgbm: the trees have more than {CUTS_MOST} cuts",
+                f"model: the trees have more than {CUTS_MOST} cuts",
                 "group rare categories before the training",
             )
         trees.append(tree)

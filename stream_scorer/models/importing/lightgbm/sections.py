@@ -112,12 +112,12 @@ def divide(data: bytes) -> Sections:
     """
     if len(data) > BYTES_MOST:
         raise ModelError(
-            f"lightgbm: the file is larger than {BYTES_MOST >> 20} MiB", "train a smaller model"
+            f"model: the file is larger than {BYTES_MOST >> 20} MiB", "train a smaller model"
         )
+    if data.startswith(b"tree\r\n"):
+        raise ModelError("model: the file has line ends of Windows", "copy it in binary mode")
     if not data.startswith(b"tree\n"):
-        raise ModelError(
-            "lightgbm: the file is not a text model: its first line is not 'tree'", FIX
-        )
+        raise ModelError("model: the file is not a text model: its first line is not 'tree'", FIX)
     header, first_tree = _header(data)
     sizes = _tree_sizes(header["tree_sizes"])
     past = first_tree + sum(sizes)
@@ -153,7 +153,7 @@ def _judge_version(header: dict[str, bytes]) -> None:
     version = header.get("version", b"")
     if version not in [known.encode() for known in VERSIONS]:
         raise ModelError(
-            f"lightgbm: the format's version is {printed(version)}, not {' or '.join(VERSIONS)}",
+            f"model: the format's version is {printed(version)}, not {' or '.join(VERSIONS)}",
             "load the model with LightGBM 4 and save it again",
         )
 
@@ -186,10 +186,10 @@ def _add(
 def _tree_sizes(text: bytes) -> tuple[int, ...]:
     count = text.count(b" ") + 1 if text else 0
     if count == 0:
-        raise ModelError("lightgbm: the model has no trees", "train it for at least one round")
+        raise ModelError("model: it has no trees", "train it for at least one round")
     if count > TREES_MOST:
         raise ModelError(
-            f"lightgbm: the model has {count} trees, more than {TREES_MOST}",
+            f"model: it has {count} trees, more than {TREES_MOST}",
             "train it for fewer rounds",
         )
     return tuple(integers("tree_sizes", text, count, 1, BYTES_MOST).tolist())

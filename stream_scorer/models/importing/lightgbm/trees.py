@@ -51,7 +51,7 @@ def columns(number: int, values: dict[str, bytes], feature_count: int) -> TreeCo
     leaves = tree.integer("num_leaves", 1, LEAVES_MOST)
     if tree.values.get("is_linear", b"0") != b"0":
         raise ModelError(
-            f"lightgbm: tree {number} has linear models in its leaves, which are not supported",
+            f"model: tree {number} has linear models in its leaves, which are not supported",
             "train it with linear_tree=false",
         )
     inner = leaves - 1
@@ -169,8 +169,7 @@ def _category_cuts(tree: _Tree, numbers: Float64) -> tuple[Float64, Int64]:
     cuts = 2 * splits.run_count(sets, bounds)
     if cuts > CUTS_MOST:
         raise ModelError(
-            f"lightgbm: the categories of tree {tree.number} have {cuts} cuts, more than"
-            f" {CUTS_MOST}",
+            f"model: the categories of tree {tree.number} have {cuts} cuts, more than {CUTS_MOST}",
             "group rare categories before the training",
         )
     return splits.category_cuts(sets, bounds)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from stream_scorer.errors import ModelError
-from stream_scorer.models.importing.imported.model import ImportOptions
+from stream_scorer.models.importing.imported import ImportOptions
 from stream_scorer.models.importing.lightgbm.read import read_lightgbm
 from tests.support.imports.hostile_lightgbm import FILES, MODEL, OPTIONS, sized
 

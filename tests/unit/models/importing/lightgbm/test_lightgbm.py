@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from stream_scorer.errors import ModelError
-from stream_scorer.models.importing.imported.model import ImportedModel, ImportOptions
+from stream_scorer.models.importing.formats.known import read_source
+from stream_scorer.models.importing.imported import ImportedModel, ImportOptions
 from stream_scorer.models.importing.lightgbm.read import read_lightgbm
 from stream_scorer.models.predictors.predictors import ScoringPredictor
 from stream_scorer.models.predictors.trees import TreeEnsemble
@@ -82,6 +83,16 @@ def test_the_slow_reference_model_has_the_same_margins() -> None:
     some = case.rows[:: len(case.rows) // 60]
     model = imported(case.text).model
     assert np.array_equal(ScoringPredictor(model).raw(some), reference_raw(model, some))
+
+
+def test_a_file_is_recognised_by_its_content(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    path.write_bytes(sized(MODEL))
+    found = read_source(path, ImportOptions())
+    assert (found.imported.library, found.ending) == ("lightgbm", "txt")
+    path.write_bytes(sized(MODEL.replace("num_leaves=4", "num_leaves=5", 1)))
+    with pytest.raises(ModelError, match=f"^model {path}: leaf_value of tree 0 has 4"):
+        read_source(path, ImportOptions())
 
 
 def test_the_manifest_gets_names_and_facts() -> None:
