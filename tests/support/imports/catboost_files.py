@@ -11,13 +11,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from stream_scorer.models.importing.catboost import read_catboost
-from stream_scorer.models.importing.imported import ImportedModel, ImportOptions
-from stream_scorer.models.predictors.parts import Sigmoid, Table
-from stream_scorer.models.predictors.predictors import TreePredictor
-from stream_scorer.models.predictors.trees import TreeEnsemble
+from stream_scorer.models.importing.imported import ImportOptions
+from stream_scorer.models.predictors.predictors import ScoringPredictor
 
 Float64 = NDArray[np.float64]
 
@@ -39,21 +36,6 @@ class Comparison:
     units: int
 
 
-def margins(imported: ImportedModel, rows: Float64) -> Float64:
-    """Return float64[n]: our margins.
-
-    Args:
-        imported: A model of one part without steps before its trees.
-        rows: float64[n, m].
-    """
-    (part,) = imported.model.parts
-    assert isinstance(part.body, TreeEnsemble)
-    assert not part.before
-    total = TreePredictor(part.body, boosted=True).raw(rows)
-    unchanged = (part.scale, part.bias) == (1.0, 0.0)
-    return total if unchanged else total * part.scale + part.bias
-
-
 def compared(path: Path) -> Comparison:
     """Read a file of ``catboost_models.py``, import its model, and compare the scores."""
     with np.load(path) as file:
@@ -62,22 +44,12 @@ def compared(path: Path) -> Comparison:
         rows, expected, probabilities = (
             file[name] for name in ("rows", "margins", "probabilities")
         )
-    found = margins(imported, rows)
-    units = np.abs(bits(finished(imported, found)) - bits(probabilities))
+    predictor = ScoringPredictor(imported.model)
+    found = predictor.raw(rows)
+    units = np.abs(bits(predictor.scores(rows)) - bits(probabilities))
     return Comparison(
         path.stem, len(rows), int((bits(found) != bits(expected)).sum()), int(units.max())
     )
-
-
-def finished(imported: ImportedModel, found: Float64) -> Float64:
-    """Return float64[n]: the probabilities of margins."""
-    for step in imported.model.parts[0].after:
-        if isinstance(step, Sigmoid):
-            found = expit(step.slope * found + step.intercept)
-        else:
-            assert isinstance(step, Table)
-            found = np.interp(found, step.x, step.y)
-    return found
 
 
 def bits(numbers: Float64) -> NDArray[np.int64]:

@@ -11,6 +11,12 @@ Document = dict[str, Any]
 
 _NOTHING = ImportOptions()
 
+HASH_OF_3 = 593_172_586
+"""The hash of the category 3, as CatBoost writes it."""
+
+HASH_OF_WEB = 1_109_684_552
+"""The hash of the category "web"."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hostile:
@@ -48,6 +54,18 @@ def other() -> Document:
     document = _described()
     inner = {"split": split(1, -1.5, 2), "left": _leaf(0.5), "right": _leaf(-0.25)}
     document["trees"] = [{"split": split(0, 1.5, 1), "left": inner, "right": _leaf(2)}]
+    return document
+
+
+def categorical() -> Document:
+    """Return a valid file of two symmetric trees; a split is on the category 3 of feature 2."""
+    document = symmetric()
+    document["features_info"]["categorical_features"] = [
+        {"feature_id": "kind", "feature_index": 0, "flat_feature_index": 2, "values": [HASH_OF_3]}
+    ]
+    document["oblivious_trees"][0]["splits"][1] = {
+        "cat_feature_index": 0, "split_index": 3, "split_type": "OneHotFeature", "value": HASH_OF_3,
+    }  # fmt: skip
     return document
 
 
@@ -113,6 +131,31 @@ def _set_other(path: str, value: Any) -> Callable[[], bytes]:
     return _edited(other, path, value)
 
 
+def _set_category(path: str, value: Any) -> Callable[[], bytes]:
+    place = "features_info/categorical_features"
+    return _edited(categorical, f"{place}/{path}" if path else place, value)
+
+
+def _named(text: object, key: int) -> Callable[[], bytes]:
+    """Return a maker of a valid file that also names the category of a hash."""
+
+    def data() -> bytes:
+        document = categorical()
+        info = document["features_info"]
+        if key > 0:
+            info["categorical_features"][0]["values"] = [key]
+        info["cat_features_hash"] = [{"hash": key, "value": text}]
+        return encoded(document)
+
+    return data
+
+
+def _many_features() -> bytes:
+    document = symmetric()
+    document["features_info"]["float_features"] = [_feature(at, []) for at in range(32_768)]
+    return encoded(document)
+
+
 def _text(old: bytes, new: bytes) -> Callable[[], bytes]:
     """Return a maker of a valid file with another text in one place."""
 
@@ -141,6 +184,7 @@ def _deep_loss() -> bytes:
 _FEATURE = "features_info/float_features/1"
 _TREE = "oblivious_trees/0"
 _SPLIT = "oblivious_trees/0/splits/1"
+_CATEGORY_SPLIT = "oblivious_trees/0/splits/1"
 _INFO = "model_info"
 _LOSS = "model_info/params/loss_function"
 _NAMES = "model_info/class_params/class_names"
@@ -202,8 +246,10 @@ DESCRIPTIONS: tuple[Hostile, ...] = (
             ImportOptions(fraud_class="2")),
     Hostile("a fraud class, and no classes", _set("model_info/class_params", ...),
             "the file names no classes, and '1' is not", ImportOptions(fraud_class="1")),
-    Hostile("the best round", lambda: encoded(symmetric()), "the best round cannot be chosen",
+    Hostile("the best round", lambda: encoded(symmetric()), "the best round is not known",
             ImportOptions(rounds="best")),
+    Hostile("a nested text of options", _set("model_info/output_options", "[" * 9_000),
+            "the best round is not known", ImportOptions(rounds="best")),
     Hostile("a missing number", lambda: encoded(symmetric()), "only NaN can be missing",
             ImportOptions(missing=-999.0)),
     Hostile("no scale", _set("scale_and_bias", ...), "the file has no scale_and_bias"),
@@ -220,21 +266,16 @@ FEATURES: tuple[Hostile, ...] = (
     Hostile("text features", _set("features_info/text_features", []), "key 'text_features'"),
     Hostile("embeddings", _set("features_info/embedding_features", []), "'embedding_features'"),
     Hostile("estimated features", _set("features_info/estimated_features", [1]), "'estimated_fea"),
-    Hostile("a categorical feature", _set("features_info/categorical_features",
-            [{"feature_id": "country"}]), "the feature 'country' is categorical"),
-    Hostile("a categorical feature that is a number", _set("features_info/categorical_features",
-            [7]), "the feature None is categorical"),
-    Hostile("categories as an object", _set("features_info/categorical_features", {"a": 1}),
-            "categorical_features is {'a': 1}, not a list"),
-    Hostile("statistics of categories", _set("ctr_data", {"a": 1}), "(ctr_data)"),
+    Hostile("statistics of categories", _set("ctr_data", {"a": 1}), "statistics of categories"),
+    Hostile("features of statistics", _set("features_info/ctrs", [1]), "statistics of categories"),
     Hostile("no feature", _set("features_info/float_features", []), "has 0 features"),
-    Hostile("too many features", _set("features_info/float_features", [0] * 32_768), "32768"),
+    Hostile("too many features", _many_features, "has 32768 features"),
     Hostile("a feature that is a number", _set(_FEATURE, 7), "float feature 1 is 7, not an object"),
     Hostile("an unknown key of a feature", _set(f"{_FEATURE}/scale", 2), "unknown key 'scale'"),
     Hostile("a feature's number", _set(f"{_FEATURE}/feature_index", 0), "has another number, 0"),
-    Hostile("a column twice", _set(f"{_FEATURE}/flat_feature_index", 0), "columns 0, 1, 2"),
+    Hostile("a column twice", _set(f"{_FEATURE}/flat_feature_index", 0), "the columns 0 to 1"),
     Hostile("a column over int64", _set(f"{_FEATURE}/flat_feature_index", 10**30), "not an int"),
-    Hostile("a far column", _set(f"{_FEATURE}/flat_feature_index", 10**17), "columns 0, 1, 2"),
+    Hostile("a far column", _set(f"{_FEATURE}/flat_feature_index", 10**17), "the columns 0 to 1"),
     Hostile("NaNs as a number", _set(f"{_FEATURE}/has_nans", 1), "is 1, not true or false"),
     Hostile("another treatment of NaN", _set(f"{_FEATURE}/nan_value_treatment", "AsMean"),
             "the unknown nan_value_treatment 'AsMean'"),
@@ -255,7 +296,7 @@ FEATURES: tuple[Hostile, ...] = (
 TREES: tuple[Hostile, ...] = (
     Hostile("no trees", _set("oblivious_trees", ...), "the file has no trees"),
     Hostile("no tree", _set("oblivious_trees", None), "has 0 trees"),
-    Hostile("too many trees", _set("oblivious_trees", [0] * 100_001), "has 100001 trees"),
+    Hostile("too many trees", _set("oblivious_trees", [0] * 131_073), "has 131073 trees"),
     Hostile("both kinds of trees", _set("trees", []), "has both oblivious_trees and trees"),
     Hostile("a tree that is a list", _set(_TREE, []), "tree 0 is [], not an object"),
     Hostile("an unknown key of a tree", _set(f"{_TREE}/coefficients", []), "'coefficients'"),
@@ -271,14 +312,15 @@ TREES: tuple[Hostile, ...] = (
     Hostile("a split that is a number", _set(_SPLIT, 1), "tree 0 has the split 1, not an object"),
     Hostile("a split without a type", _set(f"{_SPLIT}/split_type", ...), "has no split_type"),
     Hostile("a split on statistics", _set(f"{_SPLIT}/split_type", "OnlineCtr"), "'OnlineCtr'"),
-    Hostile("a split on a category", _set(f"{_SPLIT}/split_type", "OneHotFeature"), "'OneHotFea"),
+    Hostile("a split on pairs", _set(f"{_SPLIT}/split_type", "Pairwise"), "unknown type 'Pairw"),
     Hostile("an unknown key of a split", _set(f"{_SPLIT}/missing", 1), "unknown key 'missing'"),
     Hostile("a feature that is not there", _set(f"{_SPLIT}/float_feature_index", 2),
-            "a split on the float feature 2, which does not exist"),
-    Hostile("a negative feature", _set(f"{_SPLIT}/float_feature_index", -1), "float feature -1"),
-    Hostile("a split of another feature", _set(f"{_SPLIT}/split_index", 1), "the split 1, which"),
+            "the split 2 on another feature"),
+    Hostile("a negative feature", _set(f"{_SPLIT}/float_feature_index", -1), "another feature"),
+    Hostile("a split of another feature", _set(f"{_SPLIT}/split_index", 1), "the split 1 on anoth"),
     Hostile("a split past all borders", _set(f"{_SPLIT}/split_index", 3), "the split 3, which"),
     Hostile("a negative split", _set(f"{_SPLIT}/split_index", -1), "the split -1, which"),
+    Hostile("a split past int64", _set(f"{_SPLIT}/split_index", 10**18), "not an integer"),
     Hostile("a split that is true", _set(f"{_SPLIT}/split_index", True), "is True, not an integer"),
     Hostile("a split at another border", _set(f"{_SPLIT}/border", -1.25), "at another border"),
     Hostile("a split over float32", _set(f"{_SPLIT}/border", 1e300), "at another border"),
@@ -295,4 +337,35 @@ TREES: tuple[Hostile, ...] = (
 )  # fmt: skip
 """Files whose trees are refused."""
 
-HOSTILE: tuple[Hostile, ...] = (*TEXTS, *DESCRIPTIONS, *FEATURES, *TREES)
+CATEGORIES: tuple[Hostile, ...] = (
+    Hostile("categories as an object", _set_category("", {"a": 1}), "is {'a': 1}, not a list"),
+    Hostile("a categorical feature as a number", _set_category("0", 7), "feature 0 is 7, not"),
+    Hostile("an unknown key of a categorical feature", _set_category("0/string_values", ["3"]),
+            "the unknown key 'string_values'"),
+    Hostile("a category that is a text", _set_category("0/values/0", "3"), "not a 32-bit integer"),
+    Hostile("a category over 32 bits", _set_category("0/values/0", 1 << 31), "not a 32-bit"),
+    Hostile("a category twice", _set_category("0/values", [HASH_OF_3] * 2), "hold a value twice"),
+    Hostile("a category that is no integer", _set_category("0/values/0", HASH_OF_WEB),
+            f"the hash {HASH_OF_WEB} of categorical feature 0 is not an integer of at most 999999"),
+    Hostile("a category that is named", _named("web", HASH_OF_WEB), "the category 'web' of"),
+    Hostile("a category by another name", _named("4", HASH_OF_3), "the category '4' of"),
+    Hostile("a category that is a decimal", _named("3.0", HASH_OF_3), "the category '3.0' of"),
+    Hostile("a category in another notation", _named("+3", HASH_OF_3), "the category '+3' of"),
+    Hostile("a name that is no text", _named(3, HASH_OF_3), "value is 3, not a text"),
+    Hostile("a hash that is negative", _named("3", HASH_OF_3 - (1 << 32)), "which has no 32 bits"),
+    Hostile("a name in a list", _edited(categorical, "features_info/cat_features_hash", [["3"]]),
+            "cat_features_hash has ['3'], not an object"),
+    Hostile("a border as a category", _edited(categorical, f"{_CATEGORY_SPLIT}/split_index", 0),
+            "the split 0 on another feature"),
+    Hostile("a split at another category", _edited(categorical, f"{_CATEGORY_SPLIT}/value", 1),
+            "another border or value"),
+    Hostile("a category at a border", _edited(categorical, f"{_CATEGORY_SPLIT}/border", 0.5),
+            "the unknown key 'border'"),
+    Hostile("a split on half a category", _edited(categorical, f"{_CATEGORY_SPLIT}/value", 0.5),
+            "value is 0.5, not an integer"),
+    Hostile("a categorical feature that is not there",
+            _edited(categorical, f"{_CATEGORY_SPLIT}/cat_feature_index", 1), "on another feature"),
+)  # fmt: skip
+"""Files whose categories are refused."""
+
+HOSTILE: tuple[Hostile, ...] = (*TEXTS, *DESCRIPTIONS, *FEATURES, *CATEGORIES, *TREES)

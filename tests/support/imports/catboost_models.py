@@ -38,6 +38,7 @@ class Trained:
         fraud_class: The label to import it with; None if it needs none.
         column: Which of several margins is that of the fraud class; None if there is one.
         negated: Whether the margin is that of the other class.
+        categorical: The columns of categories.
     """
 
     model: Any
@@ -45,6 +46,7 @@ class Trained:
     fraud_class: "str | None" = None
     column: "int | None" = None
     negated: bool = False
+    categorical: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Configuration:
         column: Which margin is compared.
         negated: Whether its negative is compared.
         pool: Parameters of the training data, such as names of features.
+        categorical: The columns of categories.
+        described: Whether CatBoost writes the categories to the file, and not only their hashes.
         since: The first version of CatBoost that can train it.
     """
 
@@ -73,6 +77,8 @@ class Configuration:
     column: "int | None" = None
     negated: bool = False
     pool: dict[str, Any] = field(default_factory=dict)
+    categorical: tuple[int, ...] = ()
+    described: bool = False
     since: tuple[int, ...] = (1, 0)
 
     def train(self) -> Trained:
@@ -85,20 +91,50 @@ class Configuration:
             "verbose": False, "thread_count": 1, "allow_writing_files": False,
         }  # fmt: skip
         half = len(features) // 2
-        learn = catboost.Pool(features[half:], target[half:], **self.pool)
-        test = catboost.Pool(features[:half], target[:half], **self.pool)
+        more = (
+            {**self.pool, "cat_features": list(self.categorical)} if self.categorical else self.pool
+        )
+        learn, test = (
+            catboost.Pool(typed(features[rows], self.categorical), target[rows], **more)
+            for rows in (slice(half, None), slice(half))
+        )
         model = catboost.CatBoost({"loss_function": "Logloss", **settings})
         model.fit(learn, eval_set=test)
         if self.change is not None:
             model = self.change(model)
-        return Trained(model, json_of(model), self.fraud_class, self.column, self.negated)
+        text = json_of(model, learn if self.described else None)
+        return Trained(model, text, self.fraud_class, self.column, self.negated, self.categorical)
 
 
-def json_of(model: Any) -> bytes:
-    """Return the JSON file of a model."""
+def typed(rows: Float64, categorical: tuple[int, ...]) -> Any:
+    """Return rows as CatBoost takes them: categories as Python's integers, if there are any.
+
+    Args:
+        rows: float64[n, m] or float32[n, m].
+        categorical: The columns of categories.
+    """
+    if not categorical:
+        return rows
+    columns = [
+        [int(value) for value in column] if number in categorical else column.tolist()
+        for number, column in enumerate(rows.T)
+    ]
+    found = np.empty(rows.shape, object)
+    for number, column in enumerate(columns):
+        found[:, number] = column
+    return found
+
+
+def json_of(model: Any, pool: Any = None) -> bytes:
+    """Return the JSON file of a model.
+
+    Args:
+        model: The model.
+        pool: Its training data, if their categories are to be in the file.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.json"
-        model.save_model(str(path), format="json")
+        model.save_model(str(path), format="json", pool=pool)
         return path.read_bytes()
 
 
@@ -109,7 +145,8 @@ def margins(trained: Trained, rows: Float64) -> Float64:
         trained: The model.
         rows: float64[n, m] or float32[n, m].
     """
-    found = trained.model.predict(rows, prediction_type="RawFormulaVal", thread_count=1)
+    data = typed(rows, trained.categorical)
+    found = trained.model.predict(data, prediction_type="RawFormulaVal", thread_count=1)
     found = np.asarray(found, np.float64)
     if trained.column is not None:
         found = found[:, trained.column]
@@ -123,7 +160,8 @@ def probabilities(trained: Trained, rows: Float64) -> Float64:
         trained: The model.
         rows: float64[n, m].
     """
-    found = trained.model.predict(rows, prediction_type="Probability", thread_count=1)
+    data = typed(rows, trained.categorical)
+    found = trained.model.predict(data, prediction_type="Probability", thread_count=1)
     column = trained.column if trained.column is not None else int(not trained.negated)
     return np.ascontiguousarray(np.asarray(found, np.float64)[:, column])
 
@@ -174,6 +212,21 @@ def _grid() -> Iterator[Configuration]:
                 {"grow_policy": policy, "loss_function": "MultiClassOneVsAll", "depth": 4},
                 labels=("low", "middle", "top"), fraud_class=label, column=column,
             )  # fmt: skip
+
+
+def _categories() -> Iterator[Configuration]:
+    """Yield models that compare categories one by one."""
+    for policy in _POLICIES:
+        for size, columns in ((2, (4,)), (10, (3, 4)), (255, (1, 3, 4))):
+            for described in (False, True):
+                yield Configuration(
+                    f"{policy}, up to {size} categories{', described' if described else ''}",
+                    "categories",
+                    {"grow_policy": policy, "one_hot_max_size": size, "iterations": 60,
+                     "max_ctr_complexity": 0},
+                    categorical=columns,
+                    described=described,
+                )  # fmt: skip
 
 
 def _scaled(model: Any) -> Any:
@@ -269,7 +322,7 @@ def configurations(version: str = catboost.__version__) -> Iterator[Configuratio
         version: The version, for example ``1.2.10``.
     """
     parts = tuple(int(part) for part in version.split(".")[:2])
-    for each in (*_grid(), *_singles()):
+    for each in (*_grid(), *_singles(), *_categories()):
         if parts >= each.since:
             yield each
 

@@ -19,6 +19,11 @@ SPECIAL = np.array([
 ])  # fmt: skip
 """Numbers that a comparison may treat in a special way."""
 
+INTEGERS = np.concatenate([
+    np.arange(-130.0, 131.0), [-0.0, 24_525, -80_119, 9_999, -10_000, 100_000, 999_999, -999_999],
+])  # fmt: skip
+"""Categories: seen and unseen ones, and two with the same hash."""
+
 
 def rows_for(text: bytes, random_rows: int = 1000) -> Float64:
     """Return float64[n, m]: rows that try each border of a model, special values, and random rows.
@@ -31,18 +36,21 @@ def rows_for(text: bytes, random_rows: int = 1000) -> Float64:
         random_rows: How many random rows there are.
     """
     random = np.random.default_rng(13)
-    features = json.loads(text)["features_info"]["float_features"]
-    columns = 1 + max(feature["flat_feature_index"] for feature in features)
-    usual = [np.zeros(1)] * columns
-    tries: list[tuple[int, Float64]] = []
-    for feature in features:
+    info = json.loads(text)["features_info"]
+    values: dict[int, Float64] = {}
+    for feature in info.get("float_features") or []:
         borders = np.array(feature["borders"] or [], np.float64)
-        usual[feature["flat_feature_index"]] = np.concatenate([around(borders), SPECIAL])
-        tries.append((feature["flat_feature_index"], usual[feature["flat_feature_index"]]))
-    blocks = [random.normal(size=(random_rows, columns)), _drawn(random, usual, random_rows)]
-    for column, values in tries:
-        block = _drawn(random, usual, len(values))
-        block[:, column] = values
+        values[feature["flat_feature_index"]] = np.concatenate([around(borders), SPECIAL])
+    usual = random.normal(size=(random_rows, len(values)))
+    for feature in info.get("categorical_features") or []:
+        values[feature["flat_feature_index"]] = INTEGERS
+    columns = [values[column] for column in range(len(values))]
+    blocks = [_drawn(random, columns, random_rows), _drawn(random, columns, random_rows)]
+    floats = [feature["flat_feature_index"] for feature in info.get("float_features") or []]
+    blocks[0][:, floats] = usual
+    for column, tried in enumerate(columns):
+        block = _drawn(random, columns, len(tried))
+        block[:, column] = tried
         blocks.append(block)
     return np.ascontiguousarray(np.concatenate(blocks))
 

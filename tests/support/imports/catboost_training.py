@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 Float64 = NDArray[np.float64]
 Random = np.random.Generator
 
+SAME_HASH = (24_525, -80_119)
+"""Two integers that have the same hash as categories."""
+
 _LARGEST = float(np.finfo(np.float32).max)
 _SHAPES = {"few": (40, 4), "wide": (800, 25), "one": (600, 1)}
 
@@ -42,8 +45,22 @@ def _neighbours(features: Float64, random: Random) -> Float64:
     return numbers.astype(np.int32).view(np.float32).astype(np.float64)
 
 
+def _categories(features: Float64, random: Random) -> Float64:
+    """Return columns of which 1, 3 and 4 are categories: about 30, three, and two."""
+    first, last = features[:, 0], np.abs(features[:, -1])
+    columns = [
+        random.normal(size=len(features)),
+        np.round(5 * first),
+        first + random.normal(size=len(features)),
+        np.floor(np.minimum(last, 2)),
+        np.where(first + random.normal(size=len(features)) > 0, SAME_HASH[0], -7),
+    ]
+    return np.stack(columns, axis=1)
+
+
 _CHANGES: dict[str, Callable[[Float64, Random], Float64]] = {
     "missing": _missing,
+    "categories": _categories,
     "edge": _edge,
     "neighbours": _neighbours,
     "tiny": lambda features, _: features * 1e-40,

@@ -16,7 +16,7 @@ _BINARY: Final = ("Logloss", "CrossEntropy", "Focal")
 _ONE_VERSUS_ALL: Final = "MultiClassOneVsAll"
 """The loss with a margin for each class, whose sigmoid is the probability of the class."""
 
-_LOSS_LONGEST: Final = 10_000
+_TEXT_LONGEST: Final = 10_000
 _POSITIVE: Final = ("1", "true")
 _NEGATIVE: Final = ("-1", "0", "false")
 _VERSION: Final = re.compile(r"(?:release |tags/v)(\d{1,4}(?:\.\d{1,4}){1,3})", re.ASCII)
@@ -53,6 +53,11 @@ def read_description(document: dict[str, Any], options: ImportOptions) -> Descri
             class is fraud.
     """
     info = entry(document, "model_info", dict, "the file")
+    if options.rounds == "best" and not _keeps_best(info):
+        refuse(
+            "the best round is not known, as the file has the trees of all rounds",
+            "train with use_best_model=True, or keep all rounds",
+        )
     loss = _loss(info)
     labels = _labels(info)
     if loss == _ONE_VERSUS_ALL:
@@ -80,14 +85,28 @@ def _loss(info: dict[str, Any]) -> str:
     loss = parameters.get("loss_function") if isinstance(parameters, dict) else None
     if loss is None:
         loss = info.get("loss_function")
-    if isinstance(loss, str) and len(loss) <= _LOSS_LONGEST:
-        try:
-            loss = json.loads(loss)
-        except (ValueError, RecursionError):
-            loss = None
+    if isinstance(loss, str):
+        loss = _parsed(loss)
     if not isinstance(loss, dict) or "type" not in loss:
         refuse("model_info does not state the loss function")
     return entry(loss, "type", str, "the loss function")
+
+
+def _keeps_best(info: dict[str, Any]) -> bool:
+    """Return whether training removed the trees after the best one."""
+    options = info.get("output_options")
+    parsed = _parsed(options) if isinstance(options, str) else None
+    return isinstance(parsed, dict) and parsed.get("use_best_model") is True
+
+
+def _parsed(text: str) -> Any:
+    """Return what a JSON text in the file holds; None if it is too long or not JSON."""
+    if len(text) > _TEXT_LONGEST:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _labels(info: dict[str, Any]) -> list[str]:

@@ -13,10 +13,20 @@ from stream_scorer.models.importing.catboost.document import (
     parse_document,
     refuse,
 )
-from stream_scorer.models.importing.catboost.features import read_features
+from stream_scorer.models.importing.catboost.features import Features, read_features
+from stream_scorer.models.importing.catboost.integer_hashes import INTEGER_MOST
+from stream_scorer.models.importing.catboost.splits import all_splits
 from stream_scorer.models.importing.catboost.trees import Margin, read_trees
-from stream_scorer.models.importing.imported.model import ImportedModel, ImportOptions
-from stream_scorer.models.predictors.parts import After, Part, ScoringModel, Sigmoid, Table
+from stream_scorer.models.importing.imported import ImportedModel, ImportOptions, Parameter
+from stream_scorer.models.predictors.parts import (
+    After,
+    Before,
+    Integers,
+    Part,
+    ScoringModel,
+    Sigmoid,
+    Table,
+)
 from stream_scorer.models.predictors.trees import assemble
 
 _SECTIONS: Final = frozenset(
@@ -32,30 +42,25 @@ def read_catboost(data: bytes, options: ImportOptions) -> ImportedModel:
 
     Args:
         data: The file.
-        options: The fraud class, if its label is not 1. CatBoost has no rounds to choose from, as
-            ``use_best_model`` removes the trees after the best one before the file is written.
+        options: The fraud class, if its label is not 1. There are no rounds to choose from: with
+            ``use_best_model``, CatBoost removes the trees after the best one from the model.
 
     Raises:
         ModelError: The file is malformed or too large, or has what cannot be scored exactly.
     """
-    if options.rounds == "best":
-        refuse(
-            "the best round cannot be chosen, as the file has the trees that training kept",
-            "train with use_best_model=True, or keep all rounds",
-        )
     if options.missing is not None:
         refuse("only NaN can be missing", "leave the missing value out")
     document = parse_document(data)
     known_keys(document, _SECTIONS, "the file")
     description = read_description(document, options)
     features = read_features(document)
-    if document.get("ctr_data"):
-        refuse("it has statistics of categories (ctr_data)", "train it on numeric features")
-    trees, symmetric = read_trees(document, features, description.margin)
+    trees, symmetric = read_trees(document, all_splits(features), description.margin)
     scale, bias = _scale_and_bias(document, description.margin)
     ensemble = assemble(trees, baseline=0.0, feature_count=features.count)
-    part = Part((), ensemble, scale=scale, bias=bias, after=_after(description.margin))
-    parameters: dict[str, str | int | float | bool] = {
+    part = Part(
+        _before(features), ensemble, scale=scale, bias=bias, after=_after(description.margin)
+    )
+    parameters: dict[str, Parameter] = {
         "loss": description.loss,
         "trees": len(trees),
         "symmetric": symmetric,
@@ -73,6 +78,12 @@ def read_catboost(data: bytes, options: ImportOptions) -> ImportedModel:
         parameters=parameters,
         feature_names=features.names,
     )
+
+
+def _before(features: Features) -> tuple[Before, ...]:
+    """Return the step that refuses rows which CatBoost would refuse, or whose hash is unknown."""
+    columns = [feature.column for feature in features.categories if len(feature.hashes)]
+    return (Integers(np.array(columns, np.int64), INTEGER_MOST),) if columns else ()
 
 
 def _after(margin: Margin) -> tuple[After, ...]:

@@ -1,12 +1,8 @@
 """The trees of a CatBoost model, symmetric ones and others, as columns of nodes.
 
 A symmetric tree of depth d has d splits, each for a complete level, and 2**d leaves. The split i is
-the bit i of a leaf's number: 1 if the value is above the border. Here the last split is at the
-root, so that the leaves are numbered from left to right.
-
-The splits of a model are numbered: first the borders of float feature 0, then those of float
-feature 1, and so on. CatBoost itself uses the number, and each split also states its feature and
-its border. They must agree.
+the bit i of a leaf's number: 1 if the value goes right. Here the last split is at the root, so that
+the leaves are numbered from left to right.
 """
 
 from dataclasses import dataclass
@@ -18,19 +14,16 @@ from numpy.typing import NDArray
 from stream_scorer.core.mapping.quoting import quoted
 from stream_scorer.models.importing.catboost.document import (
     entries,
-    entry,
     known_keys,
     number_of,
     numbers_of,
     refuse,
 )
-from stream_scorer.models.importing.catboost.features import Features
-from stream_scorer.models.predictors.trees import TreeColumns, refuse_many
+from stream_scorer.models.importing.catboost.splits import Splits, StatedSplit, stated_split
+from stream_scorer.models.predictors.trees import TREES_MOST, TreeColumns, refuse_many
 
 Float64 = NDArray[np.float64]
-
-TREES_MOST: Final = 100_000
-"""Maximum trees."""
+Int64 = NDArray[np.int64]
 
 DEPTH_MOST: Final = 16
 """Maximum depth of a symmetric tree, as in CatBoost."""
@@ -38,9 +31,7 @@ DEPTH_MOST: Final = 16
 _SYMMETRIC_KEYS: Final = frozenset({"leaf_values", "leaf_weights", "splits"})
 _INNER_KEYS: Final = frozenset({"left", "right", "split"})
 _LEAF_KEYS: Final = frozenset({"value", "weight"})
-_SPLIT_KEYS: Final = frozenset({"border", "float_feature_index", "split_index", "split_type"})
 _LEAF: Final = -1
-_NO_SPLIT: Final = (_LEAF, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +65,18 @@ class Margin:
 
 
 def read_trees(
-    document: dict[str, Any], features: Features, margin: Margin
+    document: dict[str, Any], splits: Splits, margin: Margin
 ) -> tuple[list[TreeColumns], bool]:
     """Return the trees in the order in which they are added, and whether they are symmetric.
 
     Args:
         document: The model file.
-        features: Its features.
+        splits: The splits of its features.
         margin: Which numbers of the leaves are added.
 
     Raises:
-        ModelError: There is no tree, or too many; or one is malformed, or has a split that is not
-            the border of a float feature.
+        ModelError: There is no tree, or too many; or one is malformed, or has a split that its
+            features do not have.
     """
     symmetric = "oblivious_trees" in document
     if symmetric and "trees" in document:
@@ -96,28 +87,26 @@ def read_trees(
     read = _symmetric_tree if symmetric else _other_tree
     found, nodes = [], 0
     for number, tree in enumerate(trees):
-        found.append(read(tree, f"tree {number}", features, margin))
+        found.append(read(tree, f"tree {number}", splits, margin))
         nodes += len(found[-1].feature)
         refuse_many(nodes)
     return found, symmetric
 
 
-def _symmetric_tree(tree: Any, where: str, features: Features, margin: Margin) -> TreeColumns:
+def _symmetric_tree(tree: Any, where: str, splits: Splits, margin: Margin) -> TreeColumns:
     if not isinstance(tree, dict):
         refuse(f"{where} is {quoted(tree)}, not an object")
     known_keys(tree, _SYMMETRIC_KEYS, where)
-    splits = entries(tree, "splits", where)
-    if len(splits) > DEPTH_MOST:
-        refuse(f"{where} has {len(splits)} levels, more than {DEPTH_MOST}")
-    leaves = 1 << len(splits)
+    levels = entries(tree, "splits", where)
+    if len(levels) > DEPTH_MOST:
+        refuse(f"{where} has {len(levels)} levels, more than {DEPTH_MOST}")
+    leaves = 1 << len(levels)
     values = _leaf_column(tree, "leaf_values", leaves * margin.dimensions, where)
     weights = None
     if tree.get("leaf_weights") is not None:
         weights = _leaf_column(tree, "leaf_weights", leaves, where)
-    by_level = _split_numbers(
-        [_split(split, where, features) for split in reversed(splits)], where, features
-    )
-    inner = np.repeat(by_level, 1 << np.arange(len(splits)))
+    numbers = splits.numbers_of([stated_split(split, where) for split in reversed(levels)], where)
+    inner = np.repeat(numbers, 1 << np.arange(len(levels)))
     children = 2 * np.arange(2 * leaves - 1)
     return _columns(
         np.concatenate([inner, np.full(leaves, _LEAF)]),
@@ -125,7 +114,7 @@ def _symmetric_tree(tree: Any, where: str, features: Features, margin: Margin) -
         children + 2,
         _below(leaves - 1, margin.of(values, f"{where}: leaf_values")),
         np.ones(2 * leaves - 1) if weights is None else _below(leaves - 1, weights),
-        features,
+        splits,
     )
 
 
@@ -141,16 +130,17 @@ def _below(inner: int, leaves: Float64) -> Float64:
     return np.concatenate([np.zeros(inner), leaves])
 
 
-def _other_tree(tree: Any, where: str, features: Features, margin: Margin) -> TreeColumns:
+def _other_tree(tree: Any, where: str, splits: Splits, margin: Margin) -> TreeColumns:
     """Return a tree whose nodes are objects inside each other; parents come before children."""
-    splits, values, weights = list[tuple[int, float]](), list[float](), list[float]()
+    stated, inner = list[StatedSplit](), list[int]()
     left, right = list[int](), list[int]()
+    values, weights = list[float](), list[float]()
     waiting: list[tuple[Any, int]] = [(tree, _LEAF)]
     while waiting:
         node, parent = waiting.pop()
         if not isinstance(node, dict):
             refuse(f"{where} has the node {quoted(node)}, not an object")
-        own = len(splits)
+        own = len(left)
         if parent != _LEAF:
             # The left child is read next after its parent.
             (left if own == parent + 1 else right)[parent] = own
@@ -158,7 +148,8 @@ def _other_tree(tree: Any, where: str, features: Features, margin: Margin) -> Tr
         right.append(own)
         if "split" in node:
             known_keys(node, _INNER_KEYS, f"a node of {where}")
-            splits.append(_split(node["split"], where, features))
+            inner.append(own)
+            stated.append(stated_split(node["split"], where))
             values.append(0.0)
             weights.append(0.0)
             for side in ("right", "left"):
@@ -167,13 +158,13 @@ def _other_tree(tree: Any, where: str, features: Features, margin: Margin) -> Tr
                 waiting.append((node[side], own))
         else:
             known_keys(node, _LEAF_KEYS, f"a leaf of {where}")
-            splits.append(_NO_SPLIT)
             values.append(_leaf_value(node, where, margin))
             weights.append(number_of(node.get("weight", 1.0), f"{where}: weight"))
+    numbers = np.full(len(left), _LEAF)
+    numbers[inner] = splits.numbers_of(stated, where)
     return _columns(
-        _split_numbers(splits, where, features), np.array(left), np.array(right), np.array(values),
-        np.array(weights), features,
-    )  # fmt: skip
+        numbers, np.array(left), np.array(right), np.array(values), np.array(weights), splits
+    )
 
 
 def _leaf_value(node: dict[str, Any], where: str, margin: Margin) -> float:
@@ -186,57 +177,27 @@ def _leaf_value(node: dict[str, Any], where: str, margin: Margin) -> float:
 
 
 def _columns(
-    splits: NDArray[np.int64],
-    left: NDArray[np.int64],
-    right: NDArray[np.int64],
-    value: Float64,
-    cover: Float64,
-    features: Features,
+    numbers: Int64, left: Int64, right: Int64, value: Float64, cover: Float64, splits: Splits
 ) -> TreeColumns:
     """Return the columns of nodes whose splits are numbered, -1 for a leaf."""
-    leaf = splits == _LEAF
-    number = np.where(leaf, 0, splits)
-    feature = np.searchsorted(features.first_border, number, side="right") - 1
-    # A model of single leaves has no border at all.
-    cuts = np.zeros(len(splits)) if leaf.all() else features.cuts[number]
-    return TreeColumns.with_thresholds(
-        feature=np.where(leaf, _LEAF, features.columns[np.where(leaf, 0, feature)]),
-        threshold=cuts,
+    inner = numbers != _LEAF
+    used = numbers[inner]
+    feature = np.full(len(numbers), _LEAF)
+    feature[inner] = splits.column[used]
+    missing_left = np.zeros(len(numbers), np.bool_)
+    missing_left[inner] = splits.missing_left[used]
+    counts = np.zeros(len(numbers), np.int64)
+    counts[inner] = splits.first_cut[used + 1] - splits.first_cut[used]
+    first_cut = np.concatenate([[0], np.cumsum(counts)])
+    within = np.arange(first_cut[-1]) - np.repeat(first_cut[:-1], counts)
+    return TreeColumns(
+        feature=feature,
+        first_cut=first_cut,
+        cuts=splits.cuts[np.repeat(splits.first_cut[used], counts[inner]) + within],
+        starts_left=np.ones(len(numbers), np.bool_),
         left=left,
         right=right,
-        missing_left=~features.missing_right[np.where(leaf, 0, feature)],
+        missing_left=missing_left,
         value=value,
         cover=cover,
     )
-
-
-def _split(split: Any, where: str, features: Features) -> tuple[int, float]:
-    """Return a split's number, which is one of its feature's, and its border."""
-    if not isinstance(split, dict):
-        refuse(f"{where} has the split {quoted(split)}, not an object")
-    kind = entry(split, "split_type", str, f"a split of {where}")
-    if kind != "FloatFeature":
-        refuse(f"{where} has a split of the type {quoted(kind)}", "train it on numeric features")
-    known_keys(split, _SPLIT_KEYS, f"a split of {where}")
-    feature = entry(split, "float_feature_index", int, f"a split of {where}")
-    number = entry(split, "split_index", int, f"a split of {where}")
-    border = number_of(split.get("border"), f"{where}: the border of a split")
-    if not 0 <= feature < len(features.columns):
-        refuse(f"{where} has a split on the float feature {feature}, which does not exist")
-    first, past = features.first_border[feature : feature + 2]
-    if not first <= number < past:
-        refuse(f"{where} has the split {number}, which is not of float feature {feature}")
-    return number, border
-
-
-def _split_numbers(
-    splits: list[tuple[int, float]], where: str, features: Features
-) -> NDArray[np.int64]:
-    """Return the numbers of the splits, after comparing the borders with those of the features."""
-    numbers = np.array([number for number, _ in splits], np.int64)
-    with np.errstate(over="ignore"):
-        stated = np.array([border for _, border in splits]).astype(np.float32)
-    at = numbers != _LEAF
-    if (features.borders[numbers[at]] != stated[at]).any():
-        refuse(f"{where} has a split at another border than its feature has")
-    return numbers

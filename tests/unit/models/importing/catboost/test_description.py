@@ -136,5 +136,14 @@ def test_names_of_features(names: tuple[str, str], expected: tuple[str, str] | N
     assert read(document).feature_names is None
 
 
-def test_all_rounds_may_be_asked_for() -> None:
-    assert read(symmetric(), rounds="all").parameters == read(symmetric()).parameters
+def test_the_rounds_are_those_in_the_file() -> None:
+    parameters = read(symmetric()).parameters
+    assert read(symmetric(), rounds="all").parameters == parameters
+    for best in (True, False):
+        document = with_info(output_options=json.dumps({"use_best_model": best}))
+        assert read(document, rounds="all").parameters == parameters
+        if best:
+            assert read(document, rounds="best").parameters == parameters
+        else:
+            with pytest.raises(ModelError, match="the best round is not known"):
+                read(document, rounds="best")

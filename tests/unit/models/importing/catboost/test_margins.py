@@ -5,13 +5,14 @@ import pytest
 
 from stream_scorer.models.importing.catboost import read_catboost
 from stream_scorer.models.importing.imported import ImportOptions
-from tests.support.imports.catboost_files import bits, finished, margins
+from stream_scorer.models.predictors.predictors import ScoringPredictor
+from tests.support.imports.catboost_files import bits
 from tests.support.imports.catboost_models import (
     Configuration,
     configurations,
+    margins,
     probabilities,
 )
-from tests.support.imports.catboost_models import margins as expected_margins
 from tests.support.imports.catboost_rows import around, rows_for
 from tests.support.imports.catboost_training import training_data
 from tests.support.models.reference_model import reference_raw, reference_scores
@@ -24,6 +25,8 @@ QUICK = (
     "SymmetricTree, edge",
     "class 0 is fraud, scale and bias",
     "Depthwise, one versus all, class middle",
+    "SymmetricTree, up to 255 categories",
+    "Lossguide, up to 10 categories, described",
 )
 
 
@@ -33,7 +36,7 @@ def test_a_quick_set_scores_as_catboost_does(name: str) -> None:
     trained = ALL[name].train()
     read = read_catboost(trained.text, ImportOptions(fraud_class=trained.fraud_class))
     rows = rows_for(trained.text, 20)[::29]
-    assert (bits(reference_raw(read.model, rows)) == bits(expected_margins(trained, rows))).all()
+    assert (bits(reference_raw(read.model, rows)) == bits(margins(trained, rows))).all()
     wide = np.abs(reference_scores(read.model, rows) - probabilities(trained, rows))
     assert wide.max() <= 4 * np.finfo(np.float64).eps
 
@@ -48,12 +51,13 @@ def _assert_equal(configuration: Configuration, random_rows: int) -> None:
     trained = configuration.train()
     read = read_catboost(trained.text, ImportOptions(fraud_class=trained.fraud_class))
     rows = rows_for(trained.text, random_rows)
-    found, expected = margins(read, rows), expected_margins(trained, rows)
+    predictor = ScoringPredictor(read.model)
+    found, expected = predictor.raw(rows), margins(trained, rows)
     assert int((bits(found) != bits(expected)).sum()) == 0
     with np.errstate(over="ignore"):
-        single = expected_margins(trained, rows.astype(np.float32))
+        single = margins(trained, rows.astype(np.float32))
     assert (bits(expected) == bits(single)).all()
-    units = np.abs(bits(finished(read, found)) - bits(probabilities(trained, rows)))
+    units = np.abs(bits(predictor.scores(rows)) - bits(probabilities(trained, rows)))
     assert int(units.max()) <= 4
 
 

@@ -3,10 +3,21 @@
 import numpy as np
 import pytest
 
+from stream_scorer.errors import ModelError
 from stream_scorer.models.importing.catboost import read_catboost
+from stream_scorer.models.importing.catboost.integer_hashes import _hashes, _texts, integers_with
 from stream_scorer.models.importing.imported import ImportOptions
+from stream_scorer.models.predictors.predictors import ScoringPredictor
 from stream_scorer.models.predictors.trees import TreeEnsemble
-from tests.support.imports.catboost_hostile import Document, encoded, other, symmetric
+from tests.support.imports.catboost_hostile import (
+    HASH_OF_3,
+    HASH_OF_WEB,
+    Document,
+    categorical,
+    encoded,
+    other,
+    symmetric,
+)
 from tests.support.models.reference_model import reference_raw
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -83,6 +94,46 @@ def test_a_value_is_rounded_to_float32_before_it_is_compared(border: float) -> N
         values = np.concatenate([values, np.nextafter(values, 1), np.nextafter(values, -np.inf)])
         expected = (values.astype(np.float32) > single).astype(np.float64)
     assert raw(document, *((value, 0.0) for value in values.tolist())) == expected.tolist()
+
+
+def test_a_category_is_compared_with_all_integers_of_its_hash() -> None:
+    document = categorical()
+    key = int(_hashes(np.frombuffer(b"24525", np.uint8)[None])[0])
+    document["features_info"]["categorical_features"][0]["values"] = [key]
+    document["oblivious_trees"][0]["splits"][1]["value"] = key
+    trees = ensemble(document)
+    assert trees.feature[0] == 2
+    low = np.nextafter([-80_119.0, 24_525.0], -np.inf)
+    assert trees.cuts[:4].tolist() == [low[0], -80_119, low[1], 24_525]
+    near = [24_525.0, -80_119.0, 24_524.0, -80_120.0, -0.0, 999_999.0]
+    found = [raw_of_three(document, value) for value in near]
+    assert found == [0.375, 0.375, 0.75, 0.75, 0.75, 0.75]
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.5, 1e6, -1e6, np.inf, -np.inf, 24_525 + 2**-20])
+def test_a_category_that_is_no_integer_is_refused(value: float) -> None:
+    with pytest.raises(ModelError, match="feature 2 is a category: an integer of at most 999999"):
+        raw_of_three(categorical(), value)
+
+
+def raw_of_three(document: Document, category: float) -> float:
+    read = read_catboost(encoded(document), ImportOptions())
+    rows = np.array([[0.0, 0.0, category]])
+    (found,) = ScoringPredictor(read.model).raw(rows).tolist()
+    assert reference_raw(read.model, rows).tolist() == [found]
+    return float(found)
+
+
+def test_the_hash_of_each_integer_is_found() -> None:
+    texts = list(_texts())
+    assert sum(len(text) for _, text in texts) == 2 * 999_999 + 1
+    for first, text in texts:
+        step = 1 if first >= 0 else -1
+        for at in (0, len(text) // 3, len(text) - 1):
+            integer = first + step * at
+            assert text[at].tobytes() == str(integer).encode()
+    assert integers_with(np.array([HASH_OF_WEB])) == {}
+    assert integers_with(np.array([HASH_OF_3]))[HASH_OF_3].tolist() == [3]
 
 
 def test_borders_may_be_written_with_nine_digits() -> None:
