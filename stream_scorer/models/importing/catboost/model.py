@@ -83,7 +83,7 @@ def read_catboost(data: bytes, options: ImportOptions) -> ImportedModel:
 def _before(features: Features) -> tuple[Before, ...]:
     """Return the step that refuses rows which CatBoost would refuse, or whose hash is unknown."""
     columns = [feature.column for feature in features.categories if len(feature.hashes)]
-    return (Integers(np.array(columns, np.int64), INTEGER_MOST),) if columns else ()
+    return (Integers(np.array(columns, np.int64), float(INTEGER_MOST)),) if columns else ()
 
 
 def _after(margin: Margin) -> tuple[After, ...]:

@@ -1,5 +1,6 @@
 """Margins and probabilities of imported models compared with CatBoost's own, bit for bit."""
 
+import catboost
 import numpy as np
 import pytest
 
@@ -10,11 +11,12 @@ from tests.support.imports.catboost_files import bits
 from tests.support.imports.catboost_models import (
     Configuration,
     configurations,
+    json_of,
     margins,
     probabilities,
 )
 from tests.support.imports.catboost_rows import around, rows_for
-from tests.support.imports.catboost_training import training_data
+from tests.support.imports.catboost_training import SAME_HASH, training_data
 from tests.support.models.reference_model import reference_raw, reference_scores
 
 ALL = {each.name: each for each in configurations()}
@@ -59,6 +61,29 @@ def _assert_equal(configuration: Configuration, random_rows: int) -> None:
     assert (bits(expected) == bits(single)).all()
     units = np.abs(bits(predictor.scores(rows)) - bits(probabilities(trained, rows)))
     assert int(units.max()) <= 4
+
+
+@pytest.mark.thorough
+def test_each_integer_goes_where_catboost_sends_it() -> None:
+    seen = np.array([*SAME_HASH[:1], 0, -7, 999_999, 15_184])
+    learn = np.random.default_rng(5).choice(seen, 2_000)[:, None]
+    model = catboost.CatBoost({
+        "loss_function": "Logloss", "iterations": 5, "depth": 4, "one_hot_max_size": 10,
+        "verbose": False, "thread_count": 1, "allow_writing_files": False,
+    })  # fmt: skip
+    pool = catboost.Pool(learn, np.isin(learn[:, 0], seen[::2]).astype(int), cat_features=[0])
+    model.fit(pool)
+    every = np.arange(-999_999, 1_000_000)[:, None]
+    read = read_catboost(json_of(model), ImportOptions())
+    found = ScoringPredictor(read.model).raw(every.astype(np.float64))
+    expected = model.predict(
+        catboost.Pool(every, cat_features=[0]), prediction_type="RawFormulaVal", thread_count=1
+    )
+    assert (bits(found) == bits(expected)).all()
+    usual = found[every[:, 0] == 5]
+    # Those that were seen, and those with the hash of one of them.
+    other = set(every[found != usual, 0].tolist())
+    assert other == {*SAME_HASH, 0, -7, 999_999, 15_184, -56_272}
 
 
 def test_there_are_enough_configurations() -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from stream_scorer.core.decision.decide import model_scores
 from stream_scorer.errors import ModelError
 from stream_scorer.models.importing.catboost import read_catboost
 from stream_scorer.models.importing.catboost.integer_hashes import _hashes, _texts, integers_with
@@ -114,6 +115,15 @@ def test_a_category_is_compared_with_all_integers_of_its_hash() -> None:
 def test_a_category_that_is_no_integer_is_refused(value: float) -> None:
     with pytest.raises(ModelError, match="feature 2 is a category: an integer of at most 999999"):
         raw_of_three(categorical(), value)
+
+
+def test_a_row_that_is_refused_fails_alone() -> None:
+    read = read_catboost(encoded(categorical()), ImportOptions())
+    rows = np.array([[0.0, 0.0, 3.0], [0.0, 0.0, 2.5], [0.0, 0.0, -7.0]])
+    scores, failed, failure = model_scores(ScoringPredictor(read.model), rows)
+    assert failed.tolist() == [False, True, False]
+    assert np.isfinite(scores[[0, 2]]).all()
+    assert "feature 2 is a category" in failure
 
 
 def raw_of_three(document: Document, category: float) -> float:
