@@ -123,8 +123,8 @@ def all_splits(features: Features) -> Splits:
         ),
         missing_left=np.concatenate(
             [
-                ~np.repeat([feature.missing_right for feature in features.floats], lengths),
-                np.ones(len(hashes), np.bool_),
+                np.repeat([not feature.missing_right for feature in features.floats], lengths),
+                np.ones(len(hashes)),
             ]
         ).astype(np.bool_),
     )

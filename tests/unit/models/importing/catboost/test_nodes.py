@@ -111,6 +111,16 @@ def test_a_category_is_compared_with_all_integers_of_its_hash() -> None:
     assert found == [0.375, 0.375, 0.75, 0.75, 0.75, 0.75]
 
 
+def test_a_model_may_have_categories_alone() -> None:
+    document = categorical()
+    document["features_info"].pop("float_features")
+    document["features_info"]["categorical_features"][0]["flat_feature_index"] = 0
+    split = document["oblivious_trees"][0]["splits"][1] | {"split_index": 0}
+    document["oblivious_trees"] = [{"leaf_values": [1, 2], "splits": [split]}]
+    read = read_catboost(encoded(document), ImportOptions())
+    assert ScoringPredictor(read.model).raw(np.array([[3.0], [4.0]])).tolist() == [2, 1]
+
+
 @pytest.mark.parametrize("value", [np.nan, 0.5, 1e6, -1e6, np.inf, -np.inf, 24_525 + 2**-20])
 def test_a_category_that_is_no_integer_is_refused(value: float) -> None:
     with pytest.raises(ModelError, match="feature 2 is a category: an integer of at most 999999"):
