@@ -60,7 +60,7 @@ def refuse(what: str, fix: str = _EXPORT) -> NoReturn:
     Raises:
         ModelError: Always.
     """
-    raise ModelError(f"CatBoost model: {what}", fix)
+    raise ModelError(f"model: {what}", fix)
 
 
 def parse_document(data: bytes) -> dict[str, Any]:

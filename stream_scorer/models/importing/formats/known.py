@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from stream_scorer.errors import ModelError, SettingsError
+from stream_scorer.models.importing.catboost import read_catboost
 from stream_scorer.models.importing.imported import ImportedModel, ImportOptions, ModelSource
 from stream_scorer.models.importing.scikit_learn.read import read_scikit_learn
 
@@ -53,6 +54,7 @@ def first_bytes(*starts: bytes) -> Callable[[bytes], bool]:
 
 
 FORMATS: Final = (
+    ModelFormat("catboost", "json", first_key(b"ctr_data", b"features_info"), read_catboost),
     ModelFormat("scikit_learn", "skops", first_bytes(b"PK\x03\x04"), read_scikit_learn),
 )
 """The known formats, one line for each."""

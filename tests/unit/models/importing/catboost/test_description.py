@@ -1,10 +1,12 @@
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stream_scorer.errors import ModelError
 from stream_scorer.models.importing.catboost import read_catboost
+from stream_scorer.models.importing.formats.known import read_source
 from stream_scorer.models.importing.imported import ImportedModel, ImportOptions
 from stream_scorer.models.predictors.parts import Sigmoid, Table
 from stream_scorer.models.predictors.trees import TreeEnsemble
@@ -45,6 +47,13 @@ def test_what_a_file_states_is_recorded() -> None:
     assert read(other()).parameters["symmetric"] is False
     assert read(with_info(catboost_version_info="none")).library_version == ""
     assert read(with_info(catboost_version_info=7)).library_version == ""
+
+
+def test_the_file_is_recognised_by_its_first_key(tmp_path: Path) -> None:
+    path = tmp_path / "model.txt"
+    path.write_bytes(encoded(symmetric()))
+    source = read_source(path, ImportOptions())
+    assert (source.imported.library, source.ending) == ("catboost", "json")
 
 
 def test_a_sum_of_models_states_its_loss_in_a_text() -> None:
