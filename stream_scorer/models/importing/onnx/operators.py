@@ -8,38 +8,38 @@ CORE: Final = ""
 TRADITIONAL: Final = "ai.onnx.ml"
 """The domain of scalers, encoders and linear models."""
 
+_CORE_NAMES: Final = """
+Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh BatchNormalization Cast CastLike Ceil
+Celu Clip Concat Constant ConstantOfShape Cos Cosh CumSum DequantizeLinear Div Dropout
+DynamicQuantizeLinear Einsum Elu Equal Erf Exp Expand Flatten Floor Gather GatherElements
+GatherND Gelu Gemm Greater GreaterOrEqual GroupNormalization HardSigmoid HardSwish Hardmax
+Identity InstanceNormalization IsInf IsNaN LayerNormalization LeakyRelu Less LessOrEqual Log
+LogSoftmax LpNormalization MatMul MatMulInteger Max Mean MeanVarianceNormalization Min Mish Mod
+Mul Neg Not OneHot Or PRelu Pad Pow QLinearMatMul QuantizeLinear RMSNormalization Range
+Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin
+ReduceProd ReduceSum ReduceSumSquare Relu Reshape Round ScatterElements ScatterND Selu Shape
+Sigmoid Sign Sin Sinh Size Slice Softmax Softplus Softsign Split Sqrt Squeeze Sub Sum Swish Tan
+Tanh ThresholdedRelu Tile TopK Transpose Trilu Unsqueeze Where Xor
+"""
+_TRADITIONAL_NAMES: Final = """
+ArrayFeatureExtractor Binarizer FeatureVectorizer Imputer LinearClassifier LinearRegressor
+Normalizer OneHotEncoder SVMClassifier SVMRegressor Scaler TreeEnsemble TreeEnsembleClassifier
+TreeEnsembleRegressor ZipMap
+"""
+
 KNOWN: Final = {
-    CORE: frozenset(
-        """
-        Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh BatchNormalization Cast CastLike
-        Ceil Celu Clip Concat Constant ConstantOfShape Cos Cosh CumSum DequantizeLinear Div Dropout
-        DynamicQuantizeLinear Einsum Elu Equal Erf Exp Expand Flatten Floor Gather GatherElements
-        GatherND Gelu Gemm Greater GreaterOrEqual GroupNormalization HardSigmoid HardSwish Hardmax
-        Identity InstanceNormalization IsInf IsNaN LayerNormalization LeakyRelu Less LessOrEqual Log
-        LogSoftmax LpNormalization MatMul MatMulInteger Max Mean MeanVarianceNormalization Min Mish
-        Mod Mul Neg Not OneHot Or PRelu Pad Pow QLinearMatMul QuantizeLinear RMSNormalization Range
-        Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin
-        ReduceProd ReduceSum ReduceSumSquare Relu Reshape Round ScatterElements ScatterND Selu Shape
-        Sigmoid Sign Sin Sinh Size Slice Softmax Softplus Softsign Split Sqrt Squeeze Sub Sum Swish
-        Tan Tanh ThresholdedRelu Tile TopK Transpose Trilu Unsqueeze Where Xor
-        """.split()
-    ),
-    TRADITIONAL: frozenset(
-        """
-        ArrayFeatureExtractor Binarizer FeatureVectorizer Imputer LinearClassifier LinearRegressor
-        Normalizer OneHotEncoder SVMClassifier SVMRegressor Scaler TreeEnsemble
-        TreeEnsembleClassifier TreeEnsembleRegressor ZipMap
-        """.split()
-    ),
+    CORE: frozenset(_CORE_NAMES.split()),
+    TRADITIONAL: frozenset(_TRADITIONAL_NAMES.split()),
 }
 """The operators that are accepted, by domain."""
 
 ZIP_MAP: Final = "ZipMap"
 
 _CONTROL: Final = frozenset({"If", "Loop", "Scan"})
-_RANDOM: Final = frozenset(
-    "Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike".split()
-)
+_RANDOM_NAMES: Final = """
+Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike
+"""
+_RANDOM: Final = frozenset(_RANDOM_NAMES.split())
 
 
 def judge_operator(domain: str, operator: str) -> None:

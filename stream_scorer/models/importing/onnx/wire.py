@@ -1,8 +1,8 @@
 """The protobuf encoding, read within limits: only what is necessary to judge an ONNX file.
 
 A message is a list of fields. Each has a number and a value: an integer of variable length, 4 or 8
-bytes, or bytes with their length. Protobuf allows a single field to occur several times, and ignores
-unknown ones. Two readers could then understand a file differently, so both are refused here.
+bytes, or bytes with their length. Protobuf allows a single field to occur several times, and
+ignores unknown ones. Two readers could then understand a file differently, so both are refused.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ EIGHT_BYTES: Final = 1
 BYTES: Final = 2
 FOUR_BYTES: Final = 5
 
-FIELDS_MOST: Final = 1_000_000
+FIELDS_MOST: Final = 200_000
 """Maximum fields that are read from a file."""
 
 _VARINT_LONGEST: Final = 10

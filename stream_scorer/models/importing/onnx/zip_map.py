@@ -45,8 +45,8 @@ def _graph(graph: memoryview, file: OnnxFile, budget: Budget) -> bytes:
         field = dropped.get(each.number)
         if field is not None and isinstance(each.value, memoryview):
             inner = wire_fields(each.value, "the graph", budget)
-            name = file.zip_map.encode()
-            if any(one.number == field and one.value == name for one in inner):
+            texts = [one.value for one in inner if one.number == field]
+            if memoryview(file.zip_map.encode()) in texts:
                 continue
         pieces.append(bytes(graph[each.begin : each.end]))
     tensor = varint(_ELEMENT << 3) + varint(_FLOAT)
