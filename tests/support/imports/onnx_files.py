@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,8 +92,8 @@ def network(
     """Return a network of two layers with random weights."""
     generator = np.random.default_rng(features * 1000 + hidden)
     kind = FLOAT if number_type is np.float32 else DOUBLE
-    first = generator.normal(size=(features, hidden)).astype(number_type)
-    second = generator.normal(size=(hidden, columns)).astype(number_type)
+    first: NDArray[Any] = generator.normal(size=(features, hidden)).astype(number_type)
+    second: NDArray[Any] = generator.normal(size=(hidden, columns)).astype(number_type)
     last = (
         node("Sigmoid", ["c"], ["p"])
         if columns == 1
