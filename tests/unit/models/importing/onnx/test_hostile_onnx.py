@@ -170,7 +170,7 @@ def test_every_shortened_file_is_refused(data: bytes) -> None:
             judge(data[:length])
 
 
-def test_a_changed_byte_is_judged_or_refused_without_other_errors() -> None:
+def test_a_changed_byte_is_judged_or_refused_with_one_error() -> None:
     data = bytearray(network(2, 2))
     outcomes = {True: 0, False: 0}
     for at in range(len(data)):
