@@ -121,7 +121,7 @@ def start(
         if not unverified:
             for lacking in verify(settings, made, operator.state):
                 typer.echo(
-                    f"stream-scorer: warning: the running scorers will refuse this: {lacking}",
+                    f"stream-scorer: warning: scorers without that --warm refuse this: {lacking}",
                     err=True,
                 )
         return operator.start(made, replace=replace)

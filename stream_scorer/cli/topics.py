@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from stream_scorer.cli.options import ClusterJsonOptions, CommandGroup
-from stream_scorer.kafka.topics.create_topics import INPUT_DAYS, PARTITIONS, create_topics
+from stream_scorer.kafka.topics.create_topics import INPUT_DAYS, create_topics
 
 # As many as Kafka's protocol can say would end its controller; so many a large cluster has in all.
 _MOST_PARTITIONS, _MOST_COPIES = 100_000, 1_000
@@ -20,11 +20,14 @@ app = CommandGroup("The topics that we read and write.", ClusterJsonOptions)
 def create(
     *,
     partitions: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=1, max=_MOST_PARTITIONS, help="Partitions of topics that scale with the input."
+            min=1,
+            max=_MOST_PARTITIONS,
+            help="Partitions of topics that scale with the input. Default: as many as the "
+            "transactions topic has; 4 if it does not exist.",
         ),
-    ] = PARTITIONS,
+    ] = None,
     replication: Annotated[
         int,
         typer.Option(

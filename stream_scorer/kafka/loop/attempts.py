@@ -9,8 +9,9 @@
 A process that is killed, or that crashes in a compiled kernel, reports nothing. So before it
 computes its first batch of a partition, it commits a note with the partition's unchanged offset.
 After each crash the following batches are smaller, down to one record: then the committed offset
-is that record's. Whenever the committed offset moves, the count starts again, so that only crashes
-at the same record stop the group. See docs/adr/0067-attempts.md.
+is that record's. One record at a time is slow, so it lasts only for the records that the crashed
+process can have held. Whenever the committed offset moves, the count starts again, so that only
+crashes at the same record stop the group. See docs/adr/0067-attempts.md.
 """
 
 import json
@@ -24,6 +25,8 @@ MOST_ATTEMPTS = 3
 """After so many attempts without a commit, no process begins a batch at that offset again."""
 _RECORDS = (1 << 30, 64, 1)
 """Maximum number of records of a batch after no crash, one crash, more crashes at its offsets."""
+_SINGLY = 2 * _RECORDS[1]
+"""Records that are taken one by one: a crashed process held two batches, one computed ahead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ class Attempts:
         self._guarded = guarded
         self._takes = takes
         self._noted: dict[int, Note] = {}
+        self._singly: dict[int, int] = {}
         self._unmarked: set[int] = set()
 
     def begin(self, offsets: Mapping[int, int], notes: Mapping[int, bytes]) -> None:
@@ -99,6 +103,7 @@ class Attempts:
             if note.attempts >= MOST_ATTEMPTS:
                 raise self._crash_loop(partition, offset, note)
             self._noted[partition] = replace(note, level=min(note.level + 1, len(_RECORDS) - 1))
+            self._singly[partition] = _SINGLY
 
     def _crash_loop(self, partition: int, offset: int, note: Note) -> CrashLoopError:
         if self._takes:
@@ -183,4 +188,10 @@ class Attempts:
     def passed(self, ends: Mapping[int, int]) -> None:
         """Note that offsets are committed: records before them are no longer suspected."""
         others = {p: note for p, note in self._noted.items() if p not in ends}
-        self._noted = others | self._staying(ends)
+        staying = self._staying(ends)
+        for partition, note in staying.items():
+            if _RECORDS[note.level] == 1:
+                self._singly[partition] -= 1
+                if not self._singly[partition]:
+                    staying[partition] = replace(note, level=note.level - 1)
+        self._noted = others | staying

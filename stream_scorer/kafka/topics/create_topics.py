@@ -13,6 +13,7 @@ from confluent_kafka.admin import (
     NewPartitions,
     NewTopic,
     ResourceType,
+    TopicMetadata,
 )
 
 from stream_scorer.errors import SettingsError, StreamScorerError, UnavailableError
@@ -98,15 +99,16 @@ def _shorter(retention: int, other: int) -> bool:
 
 
 def create_topics(
-    kafka: Kafka, partitions: int = PARTITIONS, replication: int = -1,
+    kafka: Kafka, partitions: int | None = None, replication: int = -1,
     lookback_days: int | None = None, input_days: int = INPUT_DAYS,
 ) -> list[TopicReport]:  # fmt: skip
     """Create our missing topics, and report all of our topics.
 
     Args:
         kafka: The cluster and the topics' names.
-        partitions: Partitions of topics that scale with the input; summaries, drift events, the
-            control log and its activations have one.
+        partitions: Partitions of topics that scale with the input; None: as many as the input has,
+            or :data:`PARTITIONS` if it does not exist. Summaries, drift events, the control log and
+            its activations have one.
         replication: Copies of each partition; -1 takes the cluster's default.
         lookback_days: How far any model looks back at terminals: delay plus longest window. Their
             rows are kept for this time in addition to the input's retention, as a scorer may lag
@@ -120,6 +122,10 @@ def create_topics(
     """
     admin = AdminClient(common(kafka))
     topics = kafka.topics
+    if partitions is None:
+        partitions = PARTITIONS
+        if topics.transactions in _listed(admin):
+            partitions = _partitions(admin, [topics.transactions])[topics.transactions]
     scaled = dict.fromkeys(
         (
             topics.transactions, topics.labels, topics.decisions, topics.dead_letters,
@@ -231,6 +237,14 @@ def _keep(admin: AdminClient, name: str, milliseconds: int) -> None:
         raise _refused(f"topic {name}", error) from error
 
 
+def _listed(admin: AdminClient) -> dict[str, TopicMetadata]:
+    """Return what the cluster reports of its topics."""
+    try:
+        return admin.list_topics(timeout=_SECONDS).topics
+    except KafkaException as error:
+        raise _refused("topics", error) from error
+
+
 def _partitions(admin: AdminClient, awaited: Sequence[str]) -> dict[str, int]:
     """Return the partition counts once every awaited topic is known with its leaders.
 
@@ -238,13 +252,9 @@ def _partitions(admin: AdminClient, awaited: Sequence[str]) -> dict[str, int]:
     """
     deadline = time.monotonic() + _LEADER_SECONDS
     while True:
-        try:
-            topics = admin.list_topics(timeout=_SECONDS).topics
-        except KafkaException as error:
-            raise _refused("topics", error) from error
         known = {
             name: len(topic.partitions)
-            for name, topic in topics.items()
+            for name, topic in _listed(admin).items()
             if topic.partitions and all(p.leader >= 0 for p in topic.partitions.values())
         }
         missing = [name for name in awaited if name not in known]

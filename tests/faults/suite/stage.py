@@ -314,13 +314,19 @@ class Stage:
         )
         places = [TopicPartition(self.source, p) for p in ends]
 
+        left: dict[int, int] = {}
+
         def all_committed() -> bool:
             self.scorers.supervise()
             found = consumer.committed(places, 30)
-            return all(place.offset >= ends[place.partition] for place in found)
+            left.update({place.partition: ends[place.partition] - place.offset for place in found})
+            return all(records <= 0 for records in left.values())
 
         try:
-            wait_until(all_committed, lambda: f"everything is committed: {self.said}")
+            wait_until(
+                all_committed,
+                lambda: f"everything is committed: {left} to go: {self.scorers.state()}",
+            )
         finally:
             consumer.close()
 

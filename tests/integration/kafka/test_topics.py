@@ -33,7 +33,7 @@ def test_missing_topics_are_created_once(
     assert again[topics.summaries].remark == ""
 
 
-def test_a_larger_limit_of_the_input_applies_to_the_other_topics(
+def test_limit_and_partitions_of_the_input_apply_to_the_others(
     kafka_settings: Callable[..., Kafka],
 ) -> None:
     settings = kafka_settings()
@@ -43,7 +43,8 @@ def test_a_larger_limit_of_the_input_applies_to_the_other_topics(
     narrow = NewTopic(topics.dead_letters, 2, 1)
     for future in admin.create_topics([wide, narrow]).values():
         future.result()
-    reports = {report.name: report for report in create_topics(settings, 2, 1)}
+    reports = {report.name: report for report in create_topics(settings, replication=1)}
+    assert reports[topics.state].partitions == reports[topics.decisions].partitions == 2
     assert reports[topics.decisions].maximum_bytes == 2_000_000 + HEADROOM_BYTES
     assert "max.message.bytes" in reports[topics.dead_letters].remark
 

@@ -64,7 +64,26 @@ def test_the_monitor_is_not_told_to_take_a_record_of_the_input() -> None:
     assert LoopLimits.of(scorer, 0.25, guarded=True).takes
 
 
-@pytest.mark.parametrize("at", [10, 70, 273])
+def test_records_are_taken_singly_only_as_far_as_a_dead_one_held() -> None:
+    """Three processes that were killed at random do not make a long range slow."""
+    attempts = begun(Note(2, 5_000, 1).write())
+    attempts.marked({0: 11})
+    singly = 0
+    while attempts.most(1_000) == 1:
+        singly += 1
+        attempts.passed({0: 10 + singly})
+    # The dead process took 64 records, and had computed 64 more ahead.
+    assert singly == 128
+    assert attempts.most(1_000) == 64
+    assert Note.read(attempts.carried({0: 200})[0]) == Note(1, 5_000, 1)
+    # Where such a batch ends a process, records are taken singly again.
+    again = begun(attempts.carried({0: 200})[0], 200)
+    again.marked({0: 201})
+    again.passed({0: 201})
+    assert again.most(1_000) == 1
+
+
+@pytest.mark.parametrize("at", [10, 70, 273, 900])
 def test_the_third_death_at_a_record_stops_there_and_names_it(at: int) -> None:
     """Whatever else is in the batch, it stops at most five deaths after the first such batch."""
     note, offset, deaths = b"", 10, 0
