@@ -99,6 +99,19 @@ class Select:
 
 
 @dataclass(frozen=True, slots=True)
+class Integers:
+    """Refuse a row whose value in one of the columns is not an integer, is missing or too large.
+
+    Attributes:
+        columns: int64[q], the numbers of the columns.
+        most: The largest integer, and minus the smallest one.
+    """
+
+    columns: Int64
+    most: float
+
+
+@dataclass(frozen=True, slots=True)
 class MissingValue:
     """A number that counts as missing, in every column.
 
@@ -155,7 +168,7 @@ class Platt:
     b: float
 
 
-Before = Impute | Affine | Multiply | Clip | Select | MissingValue
+Before = Impute | Affine | Multiply | Clip | Select | Integers | MissingValue
 After = Sigmoid | SingleSigmoid | Table | Platt
 
 
@@ -235,6 +248,13 @@ def _refuse_columns(what: str, width: int, *columns: Float64) -> None:
         _refuse_unless(usable, f"{what} with a number that is not usable")
 
 
+def _refuse_unknown_columns(columns: Int64, width: int) -> None:
+    known = columns.ndim == 1 and columns.dtype == np.int64
+    known = known and 0 < len(columns) <= FEATURES_MOST
+    known = known and bool(((columns >= 0) & (columns < width)).all())
+    _refuse_unless(known, f"columns that are not among {width}")
+
+
 def _judge_part(part: Part, width: int) -> None:
     """Follow a row of ``width`` columns through the steps, and refuse what does not fit."""
     _refuse_unless(len(part.before) <= STEPS_MOST, f"{len(part.before)} steps before a body")
@@ -260,26 +280,23 @@ def _width_after(step: Before, width: int) -> int:
     match step:
         case Impute(values):
             _refuse_columns("imputed values", width, np.nan_to_num(values, posinf=np.inf))
-            return width
         case Affine(shift, scale):
             _refuse_columns("a scaler", width, shift, scale)
             _refuse_unless(bool((scale != 0).all()), "a scale of 0")
-            return width
         case Multiply(scale, offset):
             _refuse_columns("a scaler", width, scale, offset)
-            return width
         case Clip(low, high):
             _refuse_numbers("a limit", low, high)
             _refuse_unless(low <= high, "a limit below another")
-            return width
         case Select(columns):
-            known = columns.ndim == 1 and columns.dtype == np.int64
-            known = known and 0 < len(columns) <= FEATURES_MOST
-            known = known and bool(((columns >= 0) & (columns < width)).all())
-            _refuse_unless(known, f"columns that are not among {width}")
+            _refuse_unknown_columns(columns, width)
             return len(columns)
+        case Integers(columns, most):
+            _refuse_unknown_columns(columns, width)
+            _refuse_numbers("a limit", most)
         case MissingValue():
-            return width
+            pass
+    return width
 
 
 def _judge_after(step: After) -> None:

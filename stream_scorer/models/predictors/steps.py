@@ -8,12 +8,14 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from stream_scorer.core.kernels.compiled import numeric
+from stream_scorer.errors import ModelError
 from stream_scorer.models.predictors.parts import (
     Affine,
     After,
     Before,
     Clip,
     Impute,
+    Integers,
     MissingValue,
     Multiply,
     Platt,
@@ -74,6 +76,9 @@ def applied(step: Before, rows: Float64) -> Float64:
     Args:
         step: The step.
         rows: float64[n, m].
+
+    Raises:
+        ModelError: A row has a value that the step refuses.
     """
     match step:
         case Impute(values, missing):
@@ -88,13 +93,26 @@ def applied(step: Before, rows: Float64) -> Float64:
             moved += offset
             return moved
         case Clip(low, high):
-            return np.clip(rows, low, high)
+            rows = np.clip(rows, low, high)
         case Select(columns):
             return np.ascontiguousarray(rows[:, columns])
         case MissingValue(value, single):
             with np.errstate(over="ignore"):
                 found = rows.astype(np.float32).astype(np.float64) if single else rows
             return np.where(found == value, np.nan, rows)
+        case Integers(columns, most):
+            _refuse_others(rows[:, columns], columns, most)
+    return rows
+
+
+def _refuse_others(values: Float64, columns: NDArray[np.int64], most: float) -> None:
+    """Refuse rows with a value that is not an integer of at most ``most`` in size."""
+    usable = ((np.abs(values) <= most) & (np.rint(values) == values)).all(axis=0)
+    if not usable.all():
+        raise ModelError(
+            f"feature {columns[~usable][0]} is a category: an integer of at most {most:.0f}",
+            "give the feature such a value for what is missing or unknown",
+        )
 
 
 def finisher(step: After) -> Callable[[Float64], None]:

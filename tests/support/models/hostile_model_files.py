@@ -15,6 +15,7 @@ from stream_scorer.models.predictors.parts import (
     Affine,
     Clip,
     Impute,
+    Integers,
     LinearWeights,
     MissingValue,
     Multiply,
@@ -36,6 +37,7 @@ EVERY = ScoringModel(
             (
                 Impute(np.array([1.0, np.nan])), Affine(ONES, ONES), Multiply(ONES, ONES),
                 Clip(-1.0, 1.0), Select(np.array([1, 0, 1])), MissingValue(np.inf, single=True),
+                Integers(np.array([0, 2]), 9.0),
             ),
             ensemble(1, trees=3, leaves=5, features=3, most_cuts=3, single=True),
             divisor=2.0, scale=3.0, bias=4.0,
@@ -239,6 +241,10 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "column -1": (
         put("parts.0.before.4.columns", 1, 0, -1, kind=np.int64), "columns that are not among 2",
     ),
+    "a category that is not a column": (
+        put("parts.0.before.6.columns", 3, kind=np.int64), "columns that are not among 3",
+    ),
+    "categories of any size": (put("parts.0.before.6.most", np.inf), "a limit that is not a us"),
     "no column": (put("parts.0.before.4.columns", kind=np.int64), "columns that are not among 2"),
     "a table that does not ascend": (put("parts.0.after.1.x", 0, 2, 2), "points do not ascend"),
     "a table of other lengths": (put("parts.0.after.1.y", 0, 1), "half a table"),

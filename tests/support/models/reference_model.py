@@ -7,12 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from stream_scorer.errors import ModelError
 from stream_scorer.models.predictors.parts import (
     Affine,
     After,
     Before,
     Clip,
     Impute,
+    Integers,
     LinearWeights,
     MissingValue,
     Multiply,
@@ -83,12 +85,17 @@ def before(step: Before, row: Row) -> Row:
                 float(np.float64(x) * a + b) for x, a, b in zip(row, scale, offset, strict=True)
             ]
         case Clip(low, high):
-            return [x if math.isnan(x) else min(max(x, low), high) for x in row]
+            row = [x if math.isnan(x) else min(max(x, low), high) for x in row]
         case Select(columns):
             return [row[column] for column in columns]
         case MissingValue(value, single):
             found = [float(np.float32(x)) if single else x for x in row]
             return [math.nan if y == value else x for x, y in zip(row, found, strict=True)]
+        case Integers(columns, most):
+            for column in columns:
+                if not row[column].is_integer() or abs(row[column]) > most:
+                    raise ModelError(f"column {column} is {row[column]}")
+    return row
 
 
 def after(step: After, x: float) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from stream_scorer.errors import ModelError, SettingsError
+from stream_scorer.models.importing.catboost import read_catboost
 from stream_scorer.models.importing.imported import ImportedModel, ImportOptions, ModelSource
 from stream_scorer.models.importing.lightgbm.read import read_lightgbm
 from stream_scorer.models.importing.scikit_learn.read import read_scikit_learn
@@ -55,6 +56,7 @@ def first_bytes(*starts: bytes) -> Callable[[bytes], bool]:
 
 FORMATS: Final = (
     ModelFormat("lightgbm", "txt", first_bytes(b"tree\n", b"tree\r"), read_lightgbm),
+    ModelFormat("catboost", "json", first_key(b"ctr_data", b"features_info"), read_catboost),
     ModelFormat("scikit_learn", "skops", first_bytes(b"PK\x03\x04"), read_scikit_learn),
 )
 """The known formats, one line for each."""
