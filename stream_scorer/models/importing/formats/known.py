@@ -15,6 +15,7 @@ from stream_scorer.models.importing.catboost import read_catboost
 from stream_scorer.models.importing.imported import ImportedModel, ImportOptions, ModelSource
 from stream_scorer.models.importing.lightgbm.read import read_lightgbm
 from stream_scorer.models.importing.scikit_learn.read import read_scikit_learn
+from stream_scorer.models.importing.xgboost.read import read_xgboost
 
 BYTES_MOST: Final = 512 * 1024 * 1024
 """Maximum bytes of a model file."""
@@ -55,9 +56,13 @@ def first_bytes(*starts: bytes) -> Callable[[bytes], bool]:
 
 
 FORMATS: Final = (
-    ModelFormat("lightgbm", "txt", first_bytes(b"tree\n", b"tree\r"), read_lightgbm),
     ModelFormat("catboost", "json", first_key(b"ctr_data", b"features_info"), read_catboost),
+    ModelFormat("lightgbm", "txt", first_bytes(b"tree\n", b"tree\r"), read_lightgbm),
     ModelFormat("scikit_learn", "skops", first_bytes(b"PK\x03\x04"), read_scikit_learn),
+    ModelFormat("xgboost", "json", first_key(b"learner", b"version"), read_xgboost),
+    ModelFormat(
+        "xgboost", "ubj", first_bytes(b"{L", b"{i", b"{U", b"{I", b"{l"), read_xgboost
+    ),
 )
 """The known formats, one line for each."""
 
