@@ -60,9 +60,7 @@ FORMATS: Final = (
     ModelFormat("lightgbm", "txt", first_bytes(b"tree\n", b"tree\r"), read_lightgbm),
     ModelFormat("scikit_learn", "skops", first_bytes(b"PK\x03\x04"), read_scikit_learn),
     ModelFormat("xgboost", "json", first_key(b"learner", b"version"), read_xgboost),
-    ModelFormat(
-        "xgboost", "ubj", first_bytes(b"{L", b"{i", b"{U", b"{I", b"{l"), read_xgboost
-    ),
+    ModelFormat("xgboost", "ubj", first_bytes(b"{L", b"{i", b"{U", b"{I", b"{l"), read_xgboost),
 )
 """The known formats, one line for each."""
 
