@@ -35,7 +35,7 @@ def _chosen(kind: str, arguments: list[str]) -> Callable[[], None]:
     from stream_scorer.cli import main as stream_scorer  # noqa: PLC0415
 
     if kind == "library":
-        from bench.imports_steps.library import score_with  # noqa: PLC0415 see the docstring
+        from bench.harness.library import score_with  # noqa: PLC0415 see the docstring
 
         score_with(Path(arguments[0]))
         kind, arguments = "run", arguments[1:]
