@@ -2,13 +2,14 @@
 
 import json
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 from typer.testing import CliRunner
 
@@ -384,7 +385,7 @@ def test_another_programs_group(desk: Desk) -> None:
 
 
 def limited_to(desk: Desk, size: int) -> None:
-    """Set the input's largest record."""
+    """Set the input's largest record, and return when every partition refuses a larger one."""
     resource = ConfigResource(
         ConfigResource.Type.TOPIC,
         desk.kafka.topics.transactions,
@@ -395,6 +396,27 @@ def limited_to(desk: Desk, size: int) -> None:
     # The client must exist until the answer arrives: closing it cancels its requests.
     client = admin(desk.kafka)
     client.incremental_alter_configs([resource])[resource].result()
+    # The controller answers. The broker takes the setting from the metadata log, a moment later.
+    deadline = time.monotonic() + 60
+    for partition in range(PARTITIONS):
+        while accepted(desk, partition, noise(2 * size)):
+            assert time.monotonic() < deadline, f"partition {partition} keeps its old limit"
+
+
+def accepted(desk: Desk, partition: int, value: bytes) -> bool:
+    """Return whether the input takes a record; it then counts as one of the originals."""
+    taken: list[bool] = []
+
+    def landed(error: Any, message: Any) -> None:
+        assert error is None or error.code() == KafkaError.MSG_SIZE_TOO_LARGE, error
+        taken.append(error is None)
+        if error is None:
+            desk.originals.add((message.partition(), message.offset()))
+
+    producer = Producer(client_options.common(desk.kafka))
+    producer.produce(desk.kafka.topics.transactions, value, None, partition, landed)
+    assert producer.flush(30) == 0
+    return taken == [True]
 
 
 def noise(count: int) -> bytes:
