@@ -195,7 +195,7 @@ def main() -> int:
     document = soak(60 * options.minutes, options.seed, options.kinds)
     document["load_average"] = script.loads()
     found = document["bystander"]
-    keys = ("median", "most", "growth", "share")
+    keys = ("median", "most", "least_first", "least_last", "growth", "share")
     rows = ((name, *map(found[name].get, keys)) for name in MOST_GROWTH if name in found)
     return script.conclude(
         document,

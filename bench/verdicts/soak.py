@@ -17,7 +17,12 @@ MOST_GROWTH = {"rss": 0.05, "descriptors": 0.10, "threads": 0.10}
 LEAST_WATCHED = 0.5
 """Minimum share of the run for which one process of the bystander must have been watched."""
 MOST_RESUME_SECONDS = 60.0
+LEAST_OF_SPANS = frozenset({"descriptors", "threads"})
+"""Of these, the least of each span counts. A client for one look at the lag has threads for
+seconds, and for longer on a busy machine. What leaks never goes away: the least of a span has it.
+"""
 _BINS = 200
+_SPAN_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,7 @@ def longest_life(samples: Sequence[Sample]) -> list[Sample]:
     return max(lives.values(), key=lambda life: life[-1].second - life[0].second, default=[])
 
 
-def growth(seconds: Float64, values: Float64) -> float:
+def growth(seconds: Float64, values: Float64, *, least: bool = False) -> float:
     """Return how much a line through the values rises from the first second to the last.
 
     The line is Theil and Sen's, the median of the slopes between all pairs: a peak of some seconds
@@ -57,6 +62,7 @@ def growth(seconds: Float64, values: Float64) -> float:
     Args:
         seconds: float64[n], ascending, n >= 2.
         values: float64[n].
+        least: Whether it is fitted to the least values of spans of at least 30 seconds instead.
 
     >>> second = np.arange(100.0)
     >>> float(growth(second, 3 * second))
@@ -67,11 +73,14 @@ def growth(seconds: Float64, values: Float64) -> float:
     """
     span = float(seconds[-1] - seconds[0])
     bins = min(_BINS, len(seconds))
+    if least:
+        bins = max(min(bins, int(span / _SPAN_SECONDS)), 2)
     which = np.minimum(((seconds - seconds[0]) / span * bins).astype(np.int64), bins - 1)
     there = np.unique(which)
     middles = np.array([np.median(seconds[which == number]) for number in there])
-    medians = np.array([np.median(values[which == number]) for number in there])
-    return float(theilslopes(medians, middles)[0]) * span
+    one = np.min if least else np.median
+    levels = np.array([one(values[which == number]) for number in there])
+    return float(theilslopes(levels, middles)[0]) * span
 
 
 def watched(samples: Sequence[Sample], seconds: float) -> dict[str, Any]:
@@ -82,7 +91,8 @@ def watched(samples: Sequence[Sample], seconds: float) -> dict[str, Any]:
         seconds: How long the run took.
 
     Returns:
-        ``watched_seconds`` and, by name, the median, the fitted growth and its share of the median.
+        ``watched_seconds`` and, by name, the median, the least of the first and of the last tenth
+        of that time, the fitted growth and its share of the median.
     """
     life = longest_life(samples)
     kept = [sample for sample in life if sample.second >= seconds * WARM_UP_SHARE]
@@ -93,10 +103,14 @@ def watched(samples: Sequence[Sample], seconds: float) -> dict[str, Any]:
     found["watched_seconds"] = round(float(moments[-1] - moments[0]), 1)
     for name in MOST_GROWTH:
         values = np.array([float(getattr(sample, name)) for sample in kept])
-        median, rise = float(np.median(values)), growth(moments, values)
+        median = float(np.median(values))
+        rise = growth(moments, values, least=name in LEAST_OF_SPANS)
+        tenth = (moments[-1] - moments[0]) / 10
         found[name] = {
             "median": round(median),
             "most": round(float(values.max())),
+            "least_first": round(float(values[moments <= moments[0] + tenth].min())),
+            "least_last": round(float(values[moments >= moments[-1] - tenth].min())),
             "growth": round(rise, 2),
             "share": round(rise / median, 4),
         }

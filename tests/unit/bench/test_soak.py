@@ -66,6 +66,22 @@ def test_temporary_growth_is_not_a_leak() -> None:
     assert failures(document(samples(spiked))) == []
 
 
+def test_short_lived_clients_are_no_leak_however_many() -> None:
+    """Looks at the lag take longer and longer, as on a machine that gets busy."""
+    looking = {"threads": lambda second: 34.0 if second % 10 > second // 45 else 42.0}
+    found = watched(samples(**looking), SECONDS)
+    assert failures(document(samples(**looking))) == []
+    assert (found["threads"]["least_first"], found["threads"]["least_last"]) == (34, 34)
+
+
+def test_a_leak_is_found_among_short_lived_clients() -> None:
+    def leaking(second: int) -> float:
+        return 34.0 + 4 * (second // 100) + (8 if second % 10 < 4 else 0)
+
+    (line,) = failures(document(samples(threads=leaking)))
+    assert line.startswith("threads grew by ")
+
+
 @pytest.mark.parametrize(
     ("grown", "name"),
     [
