@@ -6,9 +6,11 @@ those of the settings and of the cluster.
 
 import ipaddress
 import os
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import SecretStr
@@ -142,8 +144,7 @@ def _of_kafka(kafka: Kafka) -> Iterator[Finding]:
             "set it to SSL or SASL_SSL",
         )  # fmt: skip
     yield from _of_oauth(kafka)
-    suites = str(kafka.client.get("ssl.cipher.suites", "")).upper()
-    if any(word in suites for word in ("NULL", "ADH", "AECDH")):
+    if _accepts_weak_suites(str(kafka.client.get("ssl.cipher.suites", ""))):
         yield Finding(
             "kafka.client ssl.cipher.suites", "accepts suites that do not encrypt or do not verify",
             "remove it",
@@ -157,6 +158,23 @@ def _of_kafka(kafka: Kafka) -> Iterator[Finding]:
             "kafka.instance", "is the default: two processes with one name fence each other",
             "give each process a stable name",
         )  # fmt: skip
+
+
+def _accepts_weak_suites(suites: str) -> bool:
+    """Return whether a list of cipher suites has one without encryption or certificates.
+
+    OpenSSL itself expands the list: ``ALL:@SECLEVEL=0`` names none of them, and has them.
+    """
+    if not suites:
+        return False
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.set_ciphers(suites)
+    except ssl.SSLError:
+        return any(word in suites.upper() for word in ("NULL", "ADH", "AECDH"))
+    # Python's stubs do not have all keys.
+    accepted: list[Any] = context.get_ciphers()
+    return any(each["auth"] == "auth-null" or not each["strength_bits"] for each in accepted)
 
 
 def _of_oauth(kafka: Kafka) -> Iterator[Finding]:

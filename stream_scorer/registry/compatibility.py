@@ -21,6 +21,8 @@ _WIDENS: Final = {
     ("float", "double"), ("string", "bytes"), ("bytes", "string"),
 }  # fmt: skip
 _COMPARED_MOST: Final = 100_000
+_SYMBOLS: Final = 10
+"""Symbols of two enums that count as one type compared."""
 _SHOWN: Final = 8
 _PATH_MOST: Final = 400
 _NAMED: Final = frozenset({"record", "enum", "fixed"})
@@ -47,7 +49,8 @@ class _Comparison:
         self.reader = reader
         self.writer = writer
         self.per_value = per_value
-        # Faults by the names of two records, with paths inside them; empty during comparison.
+        # Faults by the names of two records or enums, with paths inside them; of records, empty
+        # during comparison.
         self.compared: dict[tuple[str, str], list[ReadingFault]] = {}
         self.left = _COMPARED_MOST
 
@@ -154,6 +157,14 @@ class _Comparison:
         return [_under(path, fault) for fault in faults]
 
     def enum(self, read: Any, written: Any, path: str) -> list[ReadingFault]:
+        """Compare a pair of enums once; every use has the same fault."""
+        pair = (read["name"], written["name"])
+        if pair not in self.compared:
+            self.left -= (len(read["symbols"]) + len(written["symbols"])) // _SYMBOLS
+            self.compared[pair] = self.symbols(read, written)
+        return [_under(path, fault) for fault in self.compared[pair]]
+
+    def symbols(self, read: Any, written: Any) -> list[ReadingFault]:
         known = frozenset(read["symbols"])
         lacking = [symbol for symbol in written["symbols"] if symbol not in known]
         if not lacking or "default" in read:
@@ -162,7 +173,7 @@ class _Comparison:
             return []
         more = ", ..." if len(lacking) > _SHOWN else ""
         named = ", ".join(lacking[:_SHOWN]) + more
-        return [ReadingFault(path, f"the reader has neither symbol {named} nor a default")]
+        return [ReadingFault("", f"the reader has neither symbol {named} nor a default")]
 
 
 def _under(path: str, fault: ReadingFault) -> ReadingFault:

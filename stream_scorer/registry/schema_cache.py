@@ -8,7 +8,8 @@ from typing import Final, Generic, TypeVar
 
 Prepared = TypeVar("Prepared")
 
-_MOST_BYTES: Final = 8 * 1024 * 1024
+_MOST_BYTES: Final = 2 * 1024 * 1024
+"""A prepared schema has about 40 times the memory of its text: 80 MiB."""
 
 
 class RecentSchemas(Generic[Prepared]):

@@ -1,11 +1,11 @@
 """The order that files must have: rows that would be late in the stream are refused."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_scorer.core.events.calendar import shown_time
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import SettingsError
 
@@ -35,7 +35,7 @@ def refuse_disorder(
     if late.any():
         row = int(np.argmax(late))
         behind = int(newest[row] - time[row]) / 1_000
-        told = datetime.fromtimestamp(int(time[row]) / 1_000, UTC).isoformat(timespec="seconds")
+        told = shown_time(int(time[row]), "seconds")
         raise SettingsError(
             f"{named(row)}: its event_time {told} is {behind:,.0f} s before an earlier row's, "
             f"more than the plan's lateness of {plan.lateness_ms / 1_000:,.0f} s",

@@ -192,13 +192,22 @@ def _terminal_watermark(
     return used_up_to(terminals, features.engine.delayed, events.int64("event_time"))
 
 
-def refuse_failure(failed: NDArray[np.bool_], failure: str, plan: Plan) -> None:
+def refuse_failure(failed: NDArray[np.bool_], features: Float64, failure: str, plan: Plan) -> None:
     """Refuse the decisions of a model that failed for a larger share of rows than the plan allows.
+
+    A row with a missing or infinite feature does not count. A valid record can have one, and not
+    every model takes it: records of one producer would stop the partition for all others.
+
+    Args:
+        failed: bool[n], the rows for which it failed.
+        features: float64[n, m].
+        failure: Text of the first failure.
+        plan: Has the share.
 
     Raises:
         ModelFailure: The share is larger.
     """
-    rows = int(failed.sum())
+    rows = int((failed & np.isfinite(features).all(axis=1)).sum())
     # In a batch of one, a bad row has a share of one, and would stop a quiet topic forever.
     if rows > plan.model_error_share * max(len(failed), FEWEST_ROWS):
         raise ModelFailure(rows, failure)

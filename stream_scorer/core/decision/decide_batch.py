@@ -226,7 +226,7 @@ def _decide(
     model, champion = by_arm[part.arm], by_arm[CHAMPION]
     decisions, found = _by(mine, part, routing, model, terminals, lap, stage)
     if model is champion:
-        refuse_failure(found.failed, found.failure, routing.shared)
+        refuse_failure(found.failed, decisions.features, found.failure, routing.shared)
         failure = _failure(model, found.failed, found.failure)
         return [ArmDecisions(decisions, part.rows, stage, failure)]
     if not found.failed.any():
@@ -236,7 +236,7 @@ def _decide(
     lost = mine.take(bad)
     lost = replace(lost, flags=lost.flags | np.uint8(Flag.FALLBACK))
     instead, again = _by(lost, part, routing, champion, terminals, lap, _INSTEAD)
-    refuse_failure(again.failed, again.failure, routing.shared)
+    refuse_failure(again.failed, instead.features, again.failure, routing.shared)
     failure = _failure(model, found.failed, found.failure)
     return [*kept, ArmDecisions(instead, part.rows[bad], _INSTEAD, failure)]
 

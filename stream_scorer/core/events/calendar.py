@@ -1,4 +1,4 @@
-"""Local time of event times, without a clock: a zone's UTC offsets and when each begins."""
+"""Local time and text of event times, without a clock."""
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -16,6 +16,22 @@ _DAY_S = 86_400
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # The offset at the end of this year applies to later years, too: Python's dates end with 9999.
 _LAST_YEAR = 9997
+
+
+def shown_time(at: int, timespec: str = "milliseconds") -> str:
+    """Return a time in ISO 8601, UTC; as digits if it is outside of the calendar's years.
+
+    Args:
+        at: Ms since the epoch; any number.
+        timespec: As of ``datetime.isoformat``.
+
+    >>> shown_time(1_522_540_800_000), shown_time(1 << 60)
+    ('2018-04-01T00:00:00.000+00:00', '1152921504606846976')
+    """
+    try:
+        return datetime.fromtimestamp(at / 1_000, UTC).isoformat(timespec=timespec)
+    except (OverflowError, ValueError, OSError):
+        return str(at)
 
 
 def local_ms(event_time: Int64, zone: str) -> Int64:

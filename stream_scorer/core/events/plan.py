@@ -63,7 +63,8 @@ class Plan:
         string_bytes_max: Longest accepted string or bytes value in bytes.
         array_items_max: Longest accepted array or map in items.
         model_error_share: If the model fails for a larger share of a batch, the scorer pauses
-            instead of deciding. A batch of fewer than 100 rows counts as 100.
+            instead of deciding. A batch of fewer than 100 rows counts as 100; rows with a missing
+            or infinite feature do not count.
         summary_window_ms: Width of the event-time windows in summaries.
         terminal_delay_ms: Terminal features use only rows that are at least this much older than
             the event.

@@ -49,7 +49,8 @@ class BoundedCosts:
         >>> [float(costs.of(np.array([a]), yes, no, no)[0]) for a in (70.0, 700.0)]
         [70.0, 200.0]
         """
-        missed = self.missed_share * amount + self.missed_fixed
+        # A forged decision may have any amount.
+        missed = self.missed_share * np.maximum(amount, 0.0) + self.missed_fixed
         cost = (
             np.where(fraud & ~review & ~block, missed, 0.0)
             + self.review * review

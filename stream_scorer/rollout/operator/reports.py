@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from contextlib import closing, suppress
-from datetime import UTC, datetime
 from typing import Any
 
 from stream_scorer.codec.records.record import RecordError
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.core.decision.routing import Routing
+from stream_scorer.core.events.calendar import shown_time
 from stream_scorer.errors import ModelError, SchemaError, SettingsError, UnavailableError
 from stream_scorer.kafka.loop.control_topic import KeptTopic
 from stream_scorer.kafka.loop.patient_read import read_patiently
@@ -119,8 +119,8 @@ def progress_document(state: RolloutState) -> dict[str, Any]:
         "strategy": plan.strategy.value,
         "plan_revision": state.plan_revision,
         "revision": state.revision,
-        "since": when(state.moved_at),
-        "effective_at": None if routing.effective_at is None else when(routing.effective_at),
+        "since": shown_time(state.moved_at),
+        "effective_at": None if routing.effective_at is None else shown_time(routing.effective_at),
         "paused": state.paused,
         "stage": state.stage if plan.ramp else None,
         "ramp": [stage.model_dump(mode="json") for stage in plan.ramp],
@@ -132,7 +132,7 @@ def progress_document(state: RolloutState) -> dict[str, Any]:
             "what": said(pending.body), "reason": pending.reason,
         },
         "verdicts": {
-            guard: {"at": when(told.at), **told.verdict.model_dump(mode="json")}
+            guard: {"at": shown_time(told.at), **told.verdict.model_dump(mode="json")}
             for guard, told in state.verdicts.items()
         },
         "controller": None if plan.controller is None else {
@@ -164,7 +164,7 @@ def entry_document(entry: FoldedRecord) -> dict[str, Any]:
     return {
         "offset": entry.offset,
         "sequence": None if command is None else command.sequence,
-        "at": None if command is None else when(command.at),
+        "at": None if command is None else shown_time(command.at),
         "kind": None if command is None else command.kind[:most],
         "what": "" if entry.body is None else said(entry.body)[:most],
         "reason": entry.body.reason[:most] if isinstance(entry.body, Body) else "",
@@ -235,14 +235,6 @@ def by_partition(
         if number > (found[partition]["revision"] or 0):
             found[partition]["refused"].append(why)
     return [found[partition] for partition in sorted(found)]
-
-
-def when(at: int) -> str:
-    """Return ms since the epoch in ISO 8601, or as digits if they are outside of the calendar."""
-    try:
-        return datetime.fromtimestamp(at / 1_000, UTC).isoformat(timespec="milliseconds")
-    except (OverflowError, ValueError):
-        return str(at)
 
 
 def _activations(settings: Settings) -> list[dict[str, Any]]:

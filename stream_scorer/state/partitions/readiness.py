@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from stream_scorer.core.decision.decide import Model
+from stream_scorer.core.events.calendar import shown_time
 from stream_scorer.errors import NotWarmError
 from stream_scorer.state.checkpoints.history_coverage import DEGRADING, history
 from stream_scorer.telemetry import ColdAccepted, Listener, ModelWarming
@@ -97,7 +97,7 @@ class Warmth:
 def _said(model: Model, partition: int, cold: _Cold) -> str:
     if not cold.names:
         return ""
-    moment = datetime.fromtimestamp(cold.warm_from / 1_000, UTC).isoformat(sep=" ")
+    moment = shown_time(cold.warm_from)
     return (
         f"model {model.name}:{model.version} is warming: {', '.join(cold.names)} have too "
         f"little history in partition {partition}; it can serve from event time {moment}"

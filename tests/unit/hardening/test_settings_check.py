@@ -87,6 +87,9 @@ def test_safe_settings_have_no_finding() -> None:
                 ("sasl.oauthbearer.token.endpoint.url", "https://me:hunter2@login.example/t"),
                 ("enable.sasl.oauthbearer.unsecure.jwt", True),
                 ("ssl.cipher.suites", "ALL:eNULL"),
+                ("ssl.cipher.suites", "ALL:@SECLEVEL=0"),
+                ("ssl.cipher.suites", "COMPLEMENTOFDEFAULT:@SECLEVEL=0"),
+                ("ssl.cipher.suites", "ECDHE:@SECLEVEL=0"),
                 ("enable.ssl.certificate.verification", "F"),
                 ("ssl.endpoint.identification.algorithm", "NONE"),
             )

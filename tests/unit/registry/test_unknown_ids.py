@@ -22,6 +22,7 @@ from stream_scorer.registry.answer_limits import ANSWER_BYTES_MOST
 from stream_scorer.registry.http_registry import HttpRegistry
 from stream_scorer.registry.lookup_budget import WAIT_EVERY_SECONDS, WAITS, LookupBudget
 from stream_scorer.registry.sources import FileRegistry, SchemaSource, look_up, reader_schema
+from stream_scorer.registry.unknown_ids import FailingIds, UnknownIds
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Registry
 from tests.support.registry.fake_registry import LONG, UNKNOWN, Clock, Reply, answering
 
@@ -279,6 +280,43 @@ def test_slow_answers_without_a_result_cost_their_time() -> None:
     assert budget.take(1) == 0
     clock.now += 20.0
     assert budget.take(1) == 1
+
+
+def test_a_very_slow_answer_costs_five_minutes_at_most() -> None:
+    clock = Clock()
+    budget = LookupBudget(2.0, BURST, clock)
+    budget.charge(1_000.0, 0)
+    # 600 tokens of debt, and 8 that are reserved.
+    clock.now += 280.0
+    assert budget.take(1) == 0
+    clock.now += 10.0
+    assert budget.take(1) == 1
+
+
+def test_the_unknown_ids_that_are_remembered_are_bounded() -> None:
+    clock = Clock()
+    unknown = UnknownIds(60.0, clock)
+    for schema_id in range(1, 10_002):
+        unknown.remember(schema_id, SchemaError("unknown", "see the producer"))
+    # The oldest one was forgotten for the newest.
+    unknown.refuse(1)
+    for schema_id in (2, 10_001):
+        with pytest.raises(SchemaError):
+            unknown.refuse(schema_id)
+
+
+def test_the_failing_ids_that_are_counted_are_bounded() -> None:
+    clock = Clock()
+    failing = FailingIds(lambda: True, clock)
+    for _ in range(2):
+        assert not failing.alone(1)
+    # A hundred others later, the count of the first begins again.
+    for schema_id in range(2, 102):
+        assert not failing.alone(schema_id)
+    clock.now += 10.0
+    assert not failing.alone(1)
+    assert not failing.alone(101)
+    assert failing.alone(101)
 
 
 def freed_after_decoding(source: SchemaSource) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.decide import Model, ModelFailure
+from stream_scorer.core.decision.decide import Model, ModelFailure, refuse_failure
 from stream_scorer.core.decision.decide_batch import (
     ArmDecisions,
     DecidedBatch,
@@ -213,6 +213,17 @@ def test_a_champion_failing_as_the_fallback_stops_as_well() -> None:
     with pytest.raises(ModelFailure, match="no such model"):
         decide_batch(EVENTS, rings, routing(BUCKETS), broken)
     assert [p for p in contents(rings) if p] == before
+
+
+@pytest.mark.parametrize(("feature", "stops"), [(np.nan, False), (np.inf, False), (7.0, True)])
+def test_rows_with_a_missing_feature_stop_nothing(feature: float, stops: bool) -> None:  # noqa: FBT001 a parameter of the test
+    failed, features = np.ones(100, np.bool_), np.ones((100, 2))
+    features[:95, 1] = feature
+    if not stops:
+        refuse_failure(failed, features, "not a number", Plan())
+        features[95 - 6 :, 1] = 0.0
+    with pytest.raises(ModelFailure, match=f"for {100 if stops else 11} rows: not a number"):
+        refuse_failure(failed, features, "not a number", Plan())
 
 
 def test_a_champion_failing_for_few_rows_affects_only_these() -> None:

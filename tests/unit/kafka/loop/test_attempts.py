@@ -45,6 +45,14 @@ def test_batches_shrink_per_death_until_the_range_is_passed() -> None:
         assert attempts.most(1_000) == 1_000
 
 
+def test_a_commit_of_one_partition_keeps_the_notes_of_others() -> None:
+    attempts = begun(Note(1, 500, 0).write())
+    attempts.marked({1: 9})
+    attempts.passed({1: 9})
+    assert attempts.most(1_000) == 64
+    assert attempts.carried({0: 20})
+
+
 def test_a_range_with_three_deaths_is_refused_and_named() -> None:
     with pytest.raises(CrashLoopError, match=r"partition 0 offsets 10 to 499.*dlq take 0 10"):
         begun(Note(MOST_ATTEMPTS, 500, 2).write())

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 import pytest
 
-from stream_scorer.errors import OffsetsError
+from stream_scorer.errors import FencedError, OffsetsError
 from stream_scorer.kafka.client.consumer import GroupMetadata
+from stream_scorer.kafka.loop.producer import CommitUncertain
 from stream_scorer.kafka.loop.publishing import Publisher
 from stream_scorer.kafka.loop.source import NotAMember, Places
 from stream_scorer.ports import TransactionAborted
@@ -42,6 +43,9 @@ class Partitions:
         if not self._taken:
             return self.leaving
         self.ours.discard(self._taken.pop(0))
+        return True
+
+    def has_successor(self) -> bool:
         return True
 
     def places(self, offsets: dict[int, int], notes: dict[int, bytes]) -> list[Places]:
@@ -100,6 +104,29 @@ def test_an_unexpected_offset_of_ours_stops_the_process(gone: tuple[int, ...]) -
     source = Partitions(STARTS | dict.fromkeys(gone, 100) | {2: 1}, gone)
     with pytest.raises(OffsetsError, match="another process commits for this group"):
         published(source, Cluster())
+
+
+@pytest.mark.parametrize(
+    ("found", "committed"), [(ENDS, True), (STARTS, False), (STARTS | {0: 100}, None)]
+)
+def test_a_fenced_commit_leaves_only_if_a_successor_went_on(
+    found: dict[int, int],
+    committed: bool | None,  # noqa: FBT001 a parameter of the test
+) -> None:
+    """A namesake that has started, but decided nothing, does not make the batch uncertain."""
+    cluster = Cluster()
+    producer = cluster.producer()
+
+    def fenced() -> None:
+        raise CommitUncertain("the epoch was raised", fenced=True)
+
+    producer.commit = fenced  # type: ignore[method-assign]  # its answer is lost
+    publisher = Publisher(Partitions(found), producer, cluster.heard.append, lambda: False)  # type: ignore[arg-type]  # what publishing calls
+    if committed is None:
+        with pytest.raises(FencedError, match="taken over by another process"):
+            publisher.publish((), STARTS, ENDS, 10)
+    else:
+        assert publisher.publish((), STARTS, ENDS, 10) is committed
 
 
 def test_a_batch_without_membership_is_aborted_without_offsets() -> None:

@@ -35,6 +35,10 @@ def test_no_transaction_costs_more_than_the_bound() -> None:
     assert _cost(1e12, fraud=True, decision="APPROVE") == 150.0
 
 
+def test_a_forged_negative_amount_costs_nothing() -> None:
+    assert _cost(-1e300, fraud=True, decision="APPROVE") == 10.0
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("most", 0.0), ("most", math.inf), ("missed_share", -1.0), ("missed_fixed", math.nan),

@@ -4,11 +4,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from stream_scorer.core.events.calendar import shown_time
 from stream_scorer.rollout.operator.reports import (
     by_partition,
     entry_document,
     progress_document,
-    when,
 )
 from stream_scorer.rollout.plan.rollout_state import RolloutState
 from tests.support.rollout.scene import COLOURS, CONTROLLER, CONTROLLER_KEY, STRANGER, Writer
@@ -131,5 +131,5 @@ def test_the_texts_of_a_refused_record_are_cut() -> None:
 
 
 def test_a_time_outside_of_the_calendar_is_printed_as_a_number() -> None:
-    assert when(0) == "1970-01-01T00:00:00.000+00:00"
-    assert when(2**63 - 1) == str(2**63 - 1)
+    assert shown_time(0) == "1970-01-01T00:00:00.000+00:00"
+    assert shown_time(2**63 - 1) == str(2**63 - 1)

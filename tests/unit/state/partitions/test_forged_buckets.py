@@ -18,13 +18,14 @@ from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.rings.buckets import bucket_of
 from stream_scorer.core.rings.payload import sound
-from stream_scorer.errors import StateError
+from stream_scorer.errors import NotWarmError, StateError
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoints.formats import HEADER_BYTES_MOST, Bucket, checksum_of
 from stream_scorer.state.checkpoints.ownership import Assembly, Owner
 from stream_scorer.state.checkpoints.ring_columns import columns_of
+from stream_scorer.state.partitions.readiness import Warmth
 from stream_scorer.state.partitions.restorer import Restoration
 from stream_scorer.state.stores import file_store
 from stream_scorer.state.stores.file_store import FileStore
@@ -121,6 +122,28 @@ def store_of(value: bytes) -> MemoryStore:
     store = MemoryStore()
     store.write(0, [(OWNER.key(0, HOME, 0), value)])
     return store
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"since": {"horizon": 1 << 61}}, {"since": {"horizon": 1 << 62}}, {"watermark": 1 << 60,
+     "horizon": 1}, {"since": {"horizon": -(1 << 62)}, "watermark": -(1 << 60)}],
+)  # fmt: skip
+def test_history_of_a_far_time_is_judged_in_one_line(changes: dict[str, Any]) -> None:
+    """A time that is valid in a bucket may be outside of the calendar."""
+    rings = PartitionRings(MODEL.features)
+    source = Input()
+    restoration = Restoration("t", source, OWNER, store_of(forged(**changes)), rings, source.open)
+    restoration.expect({0})
+    opened = restoration.open(0, 100)
+    run(opened)
+    assert opened.restored is not None
+    since, watermark = opened.restored.since, rings.of(0).watermark
+    warmth = Warmth(lambda _: None)
+    with pytest.raises(NotWarmError, match="have too little history") as raised:
+        warmth.judge(0, since, watermark, MODEL)
+    assert "\n" not in raised.value.what
+    assert warmth.lacking(0, since, watermark, [MODEL]) == raised.value.what
 
 
 def refused(value: bytes) -> str:
