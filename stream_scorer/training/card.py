@@ -41,6 +41,7 @@ class Card:
         currency: Of amounts and costs.
         judged: The scored test days; of an imported model, the validation days.
         library: The library and version that trained it, if the model was imported.
+        notes: Sentences about how it is run.
     """
 
     label: str
@@ -51,6 +52,7 @@ class Card:
     currency: str
     judged: Scored
     library: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def quality(self) -> Quality:
@@ -118,6 +120,7 @@ def _text(card: Card) -> str:
         "",
         _PURPOSE.format(kind=card.kind.replace("_", " "), origin=origin),
         "",
+        *(line for note in card.notes for line in (note, "")),
         "## Decisions",
         "",
         f"REVIEW from {card.thresholds.review:.4f}, BLOCK from {card.thresholds.block:.4f}: "

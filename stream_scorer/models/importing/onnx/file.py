@@ -22,7 +22,7 @@ from stream_scorer.models.importing.onnx.wire import (
     Message,
     as_text,
 )
-from stream_scorer.models.predictors.rows import FEATURES_MOST
+from stream_scorer.models.predictors.onnx_session import FEATURES_MOST
 
 BYTES_MOST: Final = 64 * 1024 * 1024
 """Maximum bytes of a file."""
