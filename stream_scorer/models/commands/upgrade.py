@@ -13,7 +13,7 @@ from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.models.bundles.verify_files import read_seal, verified_files
 from stream_scorer.models.bundles.writer import Candidate, write_with_rows
 from stream_scorer.models.importing.imported import ImportedModel, ModelSource
-from stream_scorer.models.predictors.parts import ScoringModel
+from stream_scorer.models.predictors.parts import ScoringModel  # noqa: TC001 it is named in a cast
 from stream_scorer.models.predictors.predictors import ScoringPredictor
 from stream_scorer.models.stores.choose_version import find
 from stream_scorer.models.stores.remote import open_store

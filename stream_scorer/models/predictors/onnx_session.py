@@ -45,6 +45,9 @@ OLDEST_RUNTIME: Final = (1, 32)
 """Oldest version of ONNX Runtime; 1.23 read outside its memory for some files."""
 
 _ALIGNMENT: Final = 64
+"""Bytes: a line of the cache, and the alignment of ONNX Runtime's own memory."""
+
+_first_use = threading.Lock()
 
 _PATH_ROWS: Final = 4096
 """Rows that are made at a time for attributions."""
@@ -293,13 +296,19 @@ class OnnxPredictor:
         return out
 
 
-@functools.cache
 def runtime() -> Any:
     """Return ONNX Runtime, with the memory limit of this process.
 
     Raises:
         ModelError: It is not installed, or too old.
     """
+    # The limit can be set once, and two threads may load their first model together.
+    with _first_use:
+        return _runtime()
+
+
+@functools.cache
+def _runtime() -> Any:
     try:
         library: Any = importlib.import_module("onnxruntime")
     except ImportError:
