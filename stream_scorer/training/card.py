@@ -76,6 +76,7 @@ _PURPOSE = (
     "customers, terminals or habits of fraudsters need their own training. It is not meant "
     "to judge persons."
 )
+_KINDS = {"onnx": "model in ONNX format"}
 _TRAINED = "trained by `stream-scorer train` on `{source}`"
 _IMPORTED = (
     "trained by {library}, imported by `stream-scorer models import`, and measured on `{source}`"
@@ -118,7 +119,7 @@ def _text(card: Card) -> str:
     lines = [
         f"# {card.label}",
         "",
-        _PURPOSE.format(kind=card.kind.replace("_", " "), origin=origin),
+        _PURPOSE.format(kind=_KINDS.get(card.kind, card.kind.replace("_", " ")), origin=origin),
         "",
         *(line for note in card.notes for line in (note, "")),
         "## Decisions",

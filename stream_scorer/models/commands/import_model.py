@@ -323,4 +323,8 @@ def _training(job: ImportJob, data: LabelledData, scored: Scored, judging: Judgi
 
 
 def _named(model: ImportedModel | ImportedOnnx) -> str:
+    """Return the library that trained a model, for the card; an ONNX file does not name it."""
+    if isinstance(model, ImportedOnnx):
+        by = model.library_version
+        return f"another library (exported by {by})" if by else "another library"
     return f"{model.library} {model.library_version}".strip()

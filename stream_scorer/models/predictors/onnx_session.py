@@ -7,7 +7,9 @@ block has one row (``importing/onnx/independence.py``).
 
 The graph is run as it is in the file: at the level "no optimisations" nothing is computed when a
 model is loaded, and no version replaces operators by others. All sessions of a process share one
-memory pool with a limit. The first run has a time limit, which is checked between two operators.
+memory pool with a limit. The first run has a time limit, which is checked between two operators,
+and the second one is measured: a model that would take too long for one row's attributions is
+refused. So the time to load a bundle has a limit, too.
 
 A session belongs to the process that created it. The scorer's workers are new processes that load
 their own bundles. A process that was forked from one with a session may not use that session.
@@ -18,6 +20,7 @@ import importlib
 import os
 import re
 import threading
+import time
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -40,6 +43,9 @@ MEMORY_BYTES_MOST: Final = 1024 * 1024 * 1024
 """Maximum memory of all sessions of a process together, initialisers and intermediate results."""
 
 FIRST_RUN_SECONDS_MOST: Final = 10.0
+
+ROW_SECONDS_MOST: Final = 1.0
+"""Maximum processor time for the attributions of one row."""
 
 OLDEST_RUNTIME: Final = (1, 32)
 """Oldest version of ONNX Runtime; 1.23 read outside its memory for some files."""
@@ -106,8 +112,8 @@ class OnnxPredictor:
         model: The model.
 
     Raises:
-        ModelError: ONNX Runtime is not installed or too old, refuses the model, or gives another
-            output than one number or one row of numbers for each row.
+        ModelError: ONNX Runtime is not installed or too old, refuses the model, is too slow, or
+            gives another output than one number or one row of numbers for each row.
     """
 
     def __init__(self, model: OnnxModel) -> None:
@@ -126,7 +132,16 @@ class OnnxPredictor:
                 f"ONNX model: it has {self.classes} columns, none of number {model.column}",
                 "import the model again",
             )
+        began = time.thread_time()
         self.base = float(self.block_scores(block)[0])
+        runs = -(-2 * self.feature_count // model.block_rows)
+        seconds = (time.thread_time() - began) * runs
+        if seconds > ROW_SECONDS_MOST:
+            raise ModelError(
+                f"ONNX model: the attributions of one row take {seconds:.1f} s, more than "
+                f"{ROW_SECONDS_MOST:g} s",
+                "import a smaller model, or one with fewer features",
+            )
 
     def _open(self) -> Any:
         library = self._runtime

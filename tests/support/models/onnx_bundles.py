@@ -1,5 +1,6 @@
 """Bundles of small ONNX models, and changes by an attacker with write access to their folder."""
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -46,10 +47,13 @@ def mixing(features: int = 3) -> bytes:
     return model(graph(nodes, [value("x", FLOAT, ["N", features])], [value("p", FLOAT, None)]))
 
 
-def of_amounts() -> bytes:
-    """Return a network that decides transactions by amount, night and count in all three ways."""
+def of_amounts(*weights: float) -> bytes:
+    """Return a network whose score grows with each of three features; the first is the amount.
+
+    Without weights, it decides transactions by amount, night and count in all three ways.
+    """
     factors = np.linspace(0.5, 1.5, 4, dtype=np.float32)
-    scale = np.array([[0.02], [0.3], [0.02]], np.float32)
+    scale = np.array(weights or (0.02, 0.3, 0.02), np.float32)[:, None]
     return model(
         graph(
             [
@@ -126,6 +130,12 @@ def of_xgboost(bundle: Path) -> None:
 def second_model(bundle: Path) -> None:
     """List a second model file."""
     replace(bundle, "model.safetensors", b"")
+
+
+def many_golden_rows(bundle: Path) -> None:
+    golden = json.loads((bundle / "golden.json").read_text())
+    more = {name: rows * 100 for name, rows in golden.items()}
+    replace(bundle, "golden.json", json.dumps(more).encode())
 
 
 def written(name: str) -> Deed:
@@ -278,6 +288,7 @@ HOSTILE: dict[str, tuple[Deed, str]] = {
         "model.onnx: operator 'Run' is of the custom domain",
     ),
     "unfit-weights": (model_is(_UNFIT), "model.onnx: it "),
+    "golden-rows": (many_golden_rows, "golden.json has 6,400 rows, more than 64"),
     "grows": (model_is(_GROWING), "model.onnx: it cannot be run"),
 }
 """By name: a change of a bundle of :data:`NETWORK`, and the reason of the refusal."""

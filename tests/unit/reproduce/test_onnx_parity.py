@@ -41,19 +41,18 @@ def recomputed(decisions: pa.RecordBatch, store: Path) -> Reproduction:
 
 def test_a_batch_job_decides_as_a_stream_in_any_batches(store: Path, tmp_path: Path) -> None:
     settings = Settings(models=Models(directory=store))
-    table = transactions(30, 30)
+    table = transactions(20, 30)
     source = write(table, tmp_path / "in.parquet")
     out = tmp_path / "out.parquet"
     run_batch(settings, Order(str(source), out, MODEL, as_of=AS_OF, part_rows=333))
     read = pq.read_table(out)
     scores = read["score"].to_numpy()
     assert set(read["decision"].to_pylist()) == {"APPROVE", "REVIEW", "BLOCK"}
-    for rows_at_once in (1000, 97):
-        made = [scored.decisions for scored in by_core(table, rows_at_once, settings, MODEL)]
-        assert np.concatenate([each.score for each in made]).tobytes() == scores.tobytes()
-        reasons = {row: told for each in made[:1] for row, told in each.reasons.items()}
-        assert any(reasons.values())
-        assert all(read["reasons"][row].as_py() == list(told) for row, told in reasons.items())
+    made = [scored.decisions for scored in by_core(table, 97, settings, MODEL)]
+    assert np.concatenate([each.score for each in made]).tobytes() == scores.tobytes()
+    reasons = made[0].reasons
+    assert any(reasons.values())
+    assert all(read["reasons"][row].as_py() == list(told) for row, told in reasons.items())
 
 
 def test_published_decisions_are_recomputed_bit_for_bit(store: Path) -> None:

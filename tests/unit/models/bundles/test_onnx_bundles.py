@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 import time
+from dataclasses import replace as replace_fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,14 +16,17 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles.loader import load_bundle, verify_again
 from stream_scorer.models.bundles.read_files import LocalFolder
+from stream_scorer.models.bundles.writer import write_bundle
 from stream_scorer.models.commands import report
 from stream_scorer.models.commands.upgrade import upgrade
 from stream_scorer.models.commands.validate import refuse_broken, validate
+from stream_scorer.models.importing.imported import ImportOptions, ModelSource
+from stream_scorer.models.importing.onnx.read import read_onnx
 from stream_scorer.models.predictors import onnx_session
 from stream_scorer.models.predictors.onnx_session import OnnxModel, OnnxPredictor
 from stream_scorer.settings import Models, Settings
-from tests.support.imports.onnx_files import network
-from tests.support.models.bundle_cases import ROWS, replace
+from tests.support.imports.onnx_files import classifier, network
+from tests.support.models.bundle_cases import FEATURES, ROWS, candidate_of, replace
 from tests.support.models.onnx_bundles import HOSTILE, NETWORK, mixing, write
 
 SECONDS_MOST = 10
@@ -107,6 +111,21 @@ def test_a_model_that_mixes_rows_has_blocks_of_one_row(tmp_path: Path) -> None:
     assert (table.block_rows, bundle.manifest.parameters["depends_on"]) == (1, "its neighbours")
     scores = bundle.predictor.scores(ROWS)
     assert bundle.predictor.scores(ROWS[::-1]).tobytes() == scores[::-1].tobytes()
+
+
+def test_the_original_keeps_the_zip_map_that_the_model_loses(tmp_path: Path) -> None:
+    data, rows = classifier(), np.ascontiguousarray(ROWS[:, :2])
+    source = ModelSource(read_onnx(data, ImportOptions(), rows), data, "onnx")
+    made = replace_fields(candidate_of(source), features=FEATURES[:2])
+    bundle = load_bundle(write_bundle(tmp_path, made, rows))
+    folder = tmp_path / "fraud" / "1.0.0"
+    assert (folder / "original.onnx").read_bytes() == data
+    assert b"ZipMap" not in (folder / "model.onnx").read_bytes()
+    table = bundle.manifest.onnx
+    assert table is not None
+    assert (table.output_name, table.column) == ("p", 1)
+    expected = 1 / (1 + np.exp(-2 * rows.sum(axis=1)))
+    assert np.abs(bundle.predictor.scores(rows) - expected).max() < 1e-6
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -202,6 +221,13 @@ def test_a_forked_process_may_not_use_the_session(
     with pytest.raises(ModelError, match="loaded before this process was forked"):
         predictor.scores(ROWS)
     assert load_bundle(sound).predictor.scores(ROWS).tobytes() == expected.tobytes()
+
+
+def test_a_model_that_is_too_slow_for_attributions_is_refused(
+    sound: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_session, "ROW_SECONDS_MOST", 0.0)
+    assert "model.onnx: the attributions of one row take 0.0 s, more than 0 s" in refusal(sound)
 
 
 def test_more_features_than_attributions_have_memory_for() -> None:

@@ -12,8 +12,10 @@ from stream_scorer.cli.main import main
 from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.commands.import_model import ImportJob, import_model, report
+from stream_scorer.models.commands.thresholds import ThresholdJob, choose_thresholds_by
 from stream_scorer.models.importing.imported import ImportOptions
 from stream_scorer.models.predictors import onnx_session
+from stream_scorer.settings import Models, Settings
 from tests.support.imports.onnx_files import (
     FLOAT,
     classifier,
@@ -30,7 +32,7 @@ from tests.support.models.onnx_bundles import mixing, of_amounts
 @pytest.fixture
 def job(data: Path, declared: Path, tmp_path: Path) -> ImportJob:
     file = tmp_path / "net.onnx"
-    file.write_bytes(of_amounts())
+    file.write_bytes(of_amounts(0.005, 0.002, 1.0))
     return ImportJob(file, declared, data, "1.0.0", store=tmp_path / "store", resamples=2)
 
 
@@ -70,10 +72,18 @@ def test_the_command_reports_the_measured_blocks(
         "manifest.json", "model.onnx", "golden.json", "original.onnx", "card.md", "card.png",
     }  # fmt: skip
     assert (directory / "original.onnx").read_bytes() == job.file.read_bytes()
-    assert "ONNX Runtime scores it in blocks of 64 rows.\n" in (directory / "card.md").read_text()
+    card = (directory / "card.md").read_text()
+    assert "A model in ONNX format that gives each card transaction" in card
+    assert "trained by another library (exported by test 1.0), imported by" in card
+    assert "ONNX Runtime scores it in blocks of 64 rows.\n" in card
     bundle = load_bundle(directory)
     assert bundle.manifest.content_hash == told["content_hash"]
     assert bundle.manifest.training.validation.auc == told["auc"] > 0.5
+    found = choose_thresholds_by(
+        Settings(models=Models(directory=job.store)),
+        ThresholdJob("fraud:2.0.0", job.validation, job.store / "policy.toml", budget=12.0),
+    )
+    assert abs(found["reviews_per_day"] - 12) <= found["tied_per_day"]
 
 
 def test_a_block_of_one_row_is_reported_with_its_reason(job: ImportJob) -> None:
