@@ -13,6 +13,7 @@ from stream_scorer.models.bundles.bundle import content_hash, read_manifest
 from stream_scorer.models.bundles.writer import write_bundle
 from stream_scorer.models.importing.imported import ImportOptions, ModelSource
 from stream_scorer.models.importing.onnx.read import read_onnx
+from stream_scorer.models.importing.onnx.wire import length_delimited as field
 from tests.support.imports.onnx_files import (
     FLOAT,
     INT64,
@@ -27,7 +28,6 @@ from tests.support.imports.onnx_files import (
     text,
     value,
 )
-from tests.support.imports.onnx_files import length_delimited as field
 from tests.support.models.bundle_cases import ROWS, candidate_of, edit, replace
 
 Deed = Callable[[Path], object]

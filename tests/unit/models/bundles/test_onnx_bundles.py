@@ -1,6 +1,7 @@
 """A bundle of an ONNX model: the same bits in any batch; refused in one line if altered."""
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -217,7 +218,7 @@ def test_a_forked_process_may_not_use_the_session(
 ) -> None:
     predictor = load_bundle(sound).predictor
     expected = predictor.scores(ROWS)
-    monkeypatch.setattr(onnx_session.os, "getpid", lambda: -1)
+    monkeypatch.setattr(os, "getpid", lambda: -1)
     with pytest.raises(ModelError, match="loaded before this process was forked"):
         predictor.scores(ROWS)
     assert load_bundle(sound).predictor.scores(ROWS).tobytes() == expected.tobytes()
