@@ -41,6 +41,7 @@ class Card:
         currency: Of amounts and costs.
         judged: The scored test days; of an imported model, the validation days.
         library: The library and version that trained it, if the model was imported.
+        notes: Sentences about how it is run.
     """
 
     label: str
@@ -51,6 +52,7 @@ class Card:
     currency: str
     judged: Scored
     library: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def quality(self) -> Quality:
@@ -74,6 +76,7 @@ _PURPOSE = (
     "customers, terminals or habits of fraudsters need their own training. It is not meant "
     "to judge persons."
 )
+_KINDS = {"onnx": "model in ONNX format"}
 _TRAINED = "trained by `stream-scorer train` on `{source}`"
 _IMPORTED = (
     "trained by {library}, imported by `stream-scorer models import`, and measured on `{source}`"
@@ -116,8 +119,9 @@ def _text(card: Card) -> str:
     lines = [
         f"# {card.label}",
         "",
-        _PURPOSE.format(kind=card.kind.replace("_", " "), origin=origin),
+        _PURPOSE.format(kind=_KINDS.get(card.kind, card.kind.replace("_", " ")), origin=origin),
         "",
+        *(line for note in card.notes for line in (note, "")),
         "## Decisions",
         "",
         f"REVIEW from {card.thresholds.review:.4f}, BLOCK from {card.thresholds.block:.4f}: "

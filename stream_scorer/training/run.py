@@ -38,7 +38,8 @@ from stream_scorer.models.bundles.writer import (
     write_bundle,
 )
 from stream_scorer.models.importing.scikit_learn.source import source_of
-from stream_scorer.models.predictors.predictors import ScoringPredictor
+from stream_scorer.models.predictors.predictors import predictor_of
+from stream_scorer.ports import Predictor
 from stream_scorer.training.card import Card, card_files
 from stream_scorer.training.data import LabelledData, known_frauds, take
 from stream_scorer.training.days import (
@@ -123,7 +124,7 @@ class _Rows:
     def fraud(self) -> Int64:
         return self.rows.fraud
 
-    def scored(self, predictor: ScoringPredictor) -> Scored:
+    def scored(self, predictor: Predictor) -> Scored:
         return self.rows.with_scores(predictor.scores(self.features))
 
 
@@ -283,7 +284,7 @@ def train(order: TrainingJob) -> tuple[Path, Manifest]:
                 f"model {order.model}: {what}", "change --parameter or --features"
             ) from None
     source = source_of(model)
-    predictor = ScoringPredictor(source.imported.model)
+    predictor = predictor_of(source.imported.model)
     scored = validation.scored(predictor), test.scored(predictor)
     thresholds = choose_thresholds(scored[0].scores, scored[0].fraud, scored[0].amount, order.costs)
     judging = Judging(thresholds, order.costs, order.cards_per_day, order.resamples)

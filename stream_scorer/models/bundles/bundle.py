@@ -1,9 +1,10 @@
 """A model bundle's manifest: everything that may change a decision, and the origin of the model.
 
 A bundle is a directory ``NAME/VERSION/`` with ``manifest.json``, the model, and ``golden.json``
-(rows and their scores). In format 2 the model is ``model.safetensors`` (see ``models.files``), and
-the file of its own library is next to it as ``original.*``, which is never loaded. In format 1 the
-model is ``model.skops``, a fitted scikit-learn model. A bundle may have a model card for people:
+(rows and their scores). In format 2 the model is ``model.safetensors`` (see ``models.files``), or
+``model.onnx`` if its library is ONNX, and the file of its own library is next to it as
+``original.*``, which is never loaded. In format 1 the model is ``model.skops``, a fitted
+scikit-learn model. A bundle may have a model card for people:
 ``card.md`` and its picture ``card.png``, both or none. The manifest lists the sha256 of each of
 these files. The only other file is ``signature.json`` (see ``bundle_signature``).
 """
@@ -30,6 +31,7 @@ from pydantic import (
 from stream_scorer.core.decision.policy import Thresholds
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.errors import ModelError
+from stream_scorer.models.bundles.onnx_table import MODEL_ONNX, OnnxTable
 from stream_scorer.models.bundles.read_files import Folder, LocalFolder
 from stream_scorer.models.bundles.reference_statistics import Reference
 from stream_scorer.security.canonical_json import parse
@@ -257,8 +259,9 @@ class Manifest(_ManifestPart):
         origin: Format 2: the library that trained it.
         files: sha256 of every other file: model, golden rows, and the card if there is one.
         content_hash: sha256 of what may change a decision: model, engine, features, thresholds,
-            on_model_error; in format 1 also kind and parameters. Two trainings on the same data
-            have the same one, whatever the names, versions and times.
+            on_model_error, and the table onnx; in format 1 also kind and parameters. Two trainings
+            on the same data have the same one, whatever the names, versions and times.
+        onnx: How ``model.onnx`` is run; None for models of other libraries.
         training: The origin of the model.
         licence: Under which the model may be used; None if that is not stated.
         reference: Distributions of features and score on the training days. Neither licence nor
@@ -278,6 +281,7 @@ class Manifest(_ManifestPart):
     origin: Origin | None = None
     files: Annotated[dict[str, Hash], AfterValidator(_plain_names)]
     content_hash: Hash
+    onnx: OnnxTable | None = None
     training: Training
     licence: Annotated[str, Field(min_length=1, max_length=LICENCE_LONGEST)] | None = None
     reference: Reference | None = None
@@ -293,12 +297,27 @@ class Manifest(_ManifestPart):
                 raise ValueError(f"the kind {self.kind!r} is not one of {', '.join(KINDS_1)}")
         elif self.origin is None or self.libraries is not None:
             raise ValueError("format 2 has an origin, and no libraries")
+        if (self.onnx is not None) != (self.origin is not None and self.origin.library == "onnx"):
+            raise ValueError("the table onnx is there if the library is onnx, and only then")
+        if self.onnx is not None and len(self.onnx.reference) != len(self.features):
+            raise ValueError(
+                f"onnx.reference has {len(self.onnx.reference)} numbers, there are "
+                f"{len(self.features)} features"
+            )
         return self
+
+    @property
+    def model_file(self) -> str:
+        """The name of the file of the model that is loaded."""
+        if self.format == 1:
+            return MODEL_1
+        return MODEL if self.onnx is None else MODEL_ONNX
 
     @property
     def model_files(self) -> frozenset[str]:
         """The files of the model: the one that is loaded, and in format 2 its original."""
-        return frozenset({MODEL_1} if self.origin is None else {MODEL, self.origin.file})
+        files = {self.model_file}
+        return frozenset(files if self.origin is None else files | {self.origin.file})
 
     @property
     def label(self) -> str:
@@ -357,6 +376,7 @@ def content_hash(
     thresholds: DecisionThresholds,
     on_model_error: str,
     model: bytes,
+    onnx: OnnxTable | None = None,
 ) -> str:
     """Return the sha256 of what may change a decision of a bundle of format 2.
 
@@ -365,13 +385,16 @@ def content_hash(
         features: Declarations in column order.
         thresholds: Where REVIEW and BLOCK begin; the text of their rule is not included.
         on_model_error: Outcome of rows for which the model fails.
-        model: The file :data:`MODEL`; equal models have equal files.
+        model: The file of the model; equal models have equal files.
+        onnx: How an ONNX model is run.
     """
-    meaning = {
+    meaning: dict[str, Any] = {
         "format": FORMAT, "engine": engine, "features": features, "review": thresholds.review,
         "block": thresholds.block, "on_model_error": on_model_error,
         "model": hashlib.sha256(model).hexdigest(),
     }  # fmt: skip
+    if onnx is not None:
+        meaning["onnx"] = onnx.meaning()
     return hashlib.sha256(_text(meaning)).hexdigest()
 
 

@@ -5,7 +5,8 @@ verified are the bytes that are loaded. Content hash and golden rows show whethe
 
 A bundle of format 1 has a skops file. It cannot extend the set of trusted types: they are this
 program's list and those of the settings. scikit-learn promises nothing across versions, so the
-installed MAJOR.MINOR must be the bundle's. A bundle of format 2 has neither limit.
+installed MAJOR.MINOR must be the bundle's. A bundle of format 2 has neither limit. An ONNX model
+needs ONNX Runtime, and the golden rows must have the same bits with the installed version.
 """
 
 from collections.abc import Sequence
@@ -27,15 +28,15 @@ from stream_scorer.models.bundles import golden
 from stream_scorer.models.bundles.bundle import (
     GOLDEN,
     MANIFEST,
-    MODEL,
-    MODEL_1,
     Manifest,
     content_hash,
 )
+from stream_scorer.models.bundles.onnx_table import onnx_model, onnx_predictor
 from stream_scorer.models.bundles.read_files import Folder, LocalFolder
 from stream_scorer.models.bundles.trust import ANY, Trust
 from stream_scorer.models.bundles.verify_files import BundleContents, read_seal, verified_files
 from stream_scorer.models.files.model_file import read_model
+from stream_scorer.models.predictors.onnx_session import OnnxModel, OnnxPredictor
 from stream_scorer.models.predictors.parts import ScoringModel
 from stream_scorer.models.predictors.predictors import ScoringPredictor
 
@@ -52,7 +53,7 @@ class Bundle:
     """
 
     seal: BundleContents
-    predictor: ScoringPredictor
+    predictor: ScoringPredictor | OnnxPredictor
     folder: Folder
     trust: Trust
 
@@ -125,7 +126,7 @@ def load_bundle(folder: Path | Folder, trust: Trust = ANY) -> Bundle:
     manifest = seal.manifest
     check_version(manifest)
     model, rows = needed_files(place, seal)
-    predictor = ScoringPredictor(model_of(model, manifest, trust.types))
+    predictor = bundle_predictor(model_of(model, manifest, trust.types), manifest)
     golden.check(rows, predictor, manifest.label)
     return Bundle(seal, predictor, place, trust)
 
@@ -137,9 +138,9 @@ def needed_files(place: Folder, seal: BundleContents) -> tuple[bytes, bytes]:
         ModelError: A file cannot be read, is too large, or has another hash.
         UnavailableError: The store does not answer.
     """
-    needed = (MODEL, MODEL_1, GOLDEN)
-    kept = {name: data for name, data in verified_files(place, seal) if name in needed}
-    return kept[MODEL_1 if seal.manifest.format == 1 else MODEL], kept[GOLDEN]
+    model = seal.manifest.model_file
+    kept = {name: data for name, data in verified_files(place, seal) if name in (model, GOLDEN)}
+    return kept[model], kept[GOLDEN]
 
 
 def verify_again(bundle: Bundle) -> None:
@@ -166,7 +167,7 @@ def verify_again(bundle: Bundle) -> None:
 
 def model_of(
     data: bytes, manifest: Manifest, types: frozenset[str], *, whole: bool = True
-) -> ScoringModel:
+) -> ScoringModel | OnnxModel:
     """Return the model of a bundle.
 
     Args:
@@ -179,12 +180,16 @@ def model_of(
         ModelError: The file is malformed or refused, or does not agree with the manifest.
     """
     label = f"bundle {manifest.label}"
+    model: ScoringModel | OnnxModel
     if manifest.format == 1:
         from stream_scorer.models.bundles.format_1 import read_model_1  # noqa: PLC0415 scikit-learn loads slowly
 
         model = read_model_1(data, manifest, types, whole=whole)
     else:
-        model = read_model(data, f"{label}: {MODEL}")
+        if manifest.onnx is None:
+            model = read_model(data, f"{label}: {manifest.model_file}")
+        else:
+            model = onnx_model(data, manifest.onnx, manifest.label)
         if whole:
             _check_content(manifest, data)
     if model.feature_count != len(manifest.features):
@@ -194,6 +199,20 @@ def model_of(
             "train it again",
         )
     return model
+
+
+def bundle_predictor(
+    model: ScoringModel | OnnxModel, manifest: Manifest
+) -> ScoringPredictor | OnnxPredictor:
+    """Return the predictor of a bundle's model, in the process that will score with it.
+
+    Raises:
+        ModelError: ONNX Runtime is needed but not installed, or refuses the model; the message
+            names the bundle.
+    """
+    if isinstance(model, OnnxModel):
+        return onnx_predictor(model, manifest.label)
+    return ScoringPredictor(model)
 
 
 def check_version(manifest: Manifest) -> None:
@@ -257,10 +276,11 @@ def _check_content(manifest: Manifest, model: bytes) -> None:
         thresholds=manifest.thresholds,
         on_model_error=manifest.on_model_error,
         model=model,
+        onnx=manifest.onnx,
     )
     if found != manifest.content_hash:
         raise ModelError(
             f"bundle {manifest.label}: the content hash does not match the model, features, "
-            "thresholds or on_model_error",
+            f"thresholds{'' if manifest.onnx is None else ', onnx'} or on_model_error",
             "restore the manifest, or train a new version",
         )

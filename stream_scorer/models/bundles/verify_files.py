@@ -23,6 +23,7 @@ from stream_scorer.models.bundles.bundle import (
 from stream_scorer.models.bundles.bundle_signature import SIGNATURE, BundleSigner
 from stream_scorer.models.bundles.read_files import Folder
 from stream_scorer.models.bundles.trust import Trust
+from stream_scorer.models.importing.onnx.file import BYTES_MOST as ONNX_BYTES_MOST
 
 _PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".p", ".dill", ".cloudpickle"})
 _MODEL_BYTES_MOST = 512 * 1024 * 1024
@@ -85,7 +86,9 @@ def verified_files(
         UnavailableError: The store does not answer.
     """
     for name, digest in seal.manifest.files.items():
-        most = _MODEL_BYTES_MOST if name in seal.manifest.model_files else _FILE_BYTES_MOST
+        most = _FILE_BYTES_MOST
+        if name in seal.manifest.model_files:
+            most = _MODEL_BYTES_MOST if seal.manifest.onnx is None else ONNX_BYTES_MOST
         content = folder.read(name, most, digest if near else None)
         if hashlib.sha256(content).hexdigest() != digest:
             raise ModelError(
@@ -117,7 +120,7 @@ def _refuse_names(present: frozenset[str], manifest: Manifest) -> None:
         if any(ending.startswith(".onnx") for ending in endings):
             raise ModelError(
                 f"{label}: {shown} belongs to ONNX, whose data may be in any file of the machine",
-                "remove it; bundles have no such file",
+                "remove it; the manifest does not list it",
             )
         raise ModelError(f"{label}: {shown} is not in the manifest", "remove it")
     for name in sorted(listed - present):

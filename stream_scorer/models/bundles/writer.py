@@ -28,10 +28,12 @@ from stream_scorer.models.bundles.bundle import (
     Training,
     content_hash,
 )
+from stream_scorer.models.bundles.onnx_table import MODEL_ONNX, onnx_table
 from stream_scorer.models.bundles.reference_statistics import Reference
 from stream_scorer.models.files.model_file import write_model
 from stream_scorer.models.importing.imported import ModelSource
-from stream_scorer.models.predictors.predictors import ScoringPredictor
+from stream_scorer.models.predictors.onnx_session import OnnxModel
+from stream_scorer.models.predictors.predictors import predictor_of
 
 Float64 = NDArray[np.float64]
 
@@ -81,7 +83,7 @@ def write_bundle(store: Path, candidate: Candidate, rows: Float64) -> Path:
             cannot be written.
     """
     source = candidate.source
-    predictor = ScoringPredictor(source.imported.model)
+    predictor = predictor_of(source.imported.model)
     probes = golden.choose(rows, predictor.scores(rows))
     scores = source.scores or predictor.scores
     return write_with_rows(
@@ -107,8 +109,11 @@ def write_with_rows(store: Path, candidate: Candidate, golden_rows: bytes) -> Pa
     source = candidate.source
     imported = source.imported
     original = f"original.{source.ending}"
+    model = imported.model
+    onnx = onnx_table(model) if isinstance(model, OnnxModel) else None
+    data = model.data if isinstance(model, OnnxModel) else write_model(model)
     files = {
-        MODEL: write_model(imported.model),
+        MODEL if onnx is None else MODEL_ONNX: data,
         GOLDEN: golden_rows,
         original: source.original,
         **candidate.card,
@@ -130,13 +135,16 @@ def write_with_rows(store: Path, candidate: Candidate, golden_rows: bytes) -> Pa
             features=candidate.features,
             thresholds=candidate.thresholds,
             on_model_error=candidate.on_model_error,
-            model=files[MODEL],
+            model=data,
+            onnx=onnx,
         ),
+        onnx=onnx,
         training=candidate.training,
         licence=candidate.licence,
         reference=candidate.reference,
     )
-    files[MANIFEST] = (manifest.model_dump_json(indent=2, exclude={"libraries"}) + "\n").encode()
+    absent = {"libraries"} if onnx is not None else {"libraries", "onnx"}
+    files[MANIFEST] = (manifest.model_dump_json(indent=2, exclude=absent) + "\n").encode()
     try:
         _place(directory, files)
     except OSError as error:

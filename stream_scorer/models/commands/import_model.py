@@ -37,9 +37,15 @@ from stream_scorer.models.bundles.writer import (
     write_bundle,
 )
 from stream_scorer.models.commands.threshold_days import DaySelection
-from stream_scorer.models.importing.formats.known import read_source
-from stream_scorer.models.importing.imported import ImportedModel, ImportOptions
-from stream_scorer.models.predictors.predictors import ScoringPredictor
+from stream_scorer.models.importing.formats.known import OnnxSource, read_source
+from stream_scorer.models.importing.imported import (
+    ImportedModel,
+    ImportedOnnx,
+    ImportOptions,
+    ModelSource,
+)
+from stream_scorer.models.predictors.predictors import predictor_of
+from stream_scorer.ports import Predictor
 from stream_scorer.training.card import Card, card_files
 from stream_scorer.training.data import LabelledData, take
 from stream_scorer.training.days import Days
@@ -134,14 +140,16 @@ def import_model(job: ImportJob) -> tuple[Path, Manifest]:
     _check(job)
     specs, features = read_features(job.features, job.plan)
     source = read_source(job.file, job.options)
-    _refuse_other_features(job, source.imported, features.names)
-    predictor = ScoringPredictor(source.imported.model)
+    _refuse_other_features(job, source, features.names)
     data = take(
         job.validation, features, job.plan, sort=job.sort, most_rejected=job.most_rejected,
         labels=job.labels,
     )  # fmt: skip
     chosen = DaySelection(data, job.days, 0, features, None).chosen
     rows = np.ascontiguousarray(data.features[chosen])
+    if isinstance(source, OnnxSource):
+        source = source.measured(rows)
+    predictor = predictor_of(source.imported.model)
     scored = _scored(job, data, chosen, _scores(job, predictor, rows))
     thresholds = _thresholds(job, scored)
     judging = Judging(thresholds, job.costs, job.cards_per_day, job.resamples)
@@ -149,7 +157,7 @@ def import_model(job: ImportJob) -> tuple[Path, Manifest]:
     card = Card(
         label=f"{job.name}:{job.version}", kind=source.imported.kind, features=specs,
         thresholds=thresholds, training=training, currency=job.plan.currency, judged=scored,
-        library=_named(source.imported),
+        library=_named(source.imported), notes=_notes(source.imported),
     )  # fmt: skip
     directory = write_bundle(
         job.store,
@@ -173,6 +181,7 @@ def report(directory: Path, manifest: Manifest) -> dict[str, Any]:
         "library": None if origin is None else f"{origin.library} {origin.version}".strip(),
         "kind": manifest.kind,
         "features": len(manifest.features),
+        **_blocks(manifest),
         "review": manifest.thresholds.review,
         "block": manifest.thresholds.block,
         "rows": manifest.training.rows,
@@ -194,15 +203,41 @@ def _check(job: ImportJob) -> None:
     refuse_unwritable(new_directory(job.store, job.name, job.version))
 
 
-def _refuse_other_features(job: ImportJob, model: ImportedModel, names: Sequence[str]) -> None:
+def _blocks(manifest: Manifest) -> dict[str, Any]:
+    """Return the rows of a block of an ONNX model, and on what a row's bits depend in a larger one.
+
+    For other models there are none.
+    """
+    if manifest.onnx is None:
+        return {}
+    depends_on = manifest.parameters["depends_on"] or None
+    return {"block_rows": manifest.onnx.block_rows, "row_depends_on": depends_on}
+
+
+def _notes(model: ImportedModel | ImportedOnnx) -> tuple[str, ...]:
+    """Return sentences about the model for the card."""
+    if isinstance(model, ImportedModel):
+        return ()
+    size = model.model.block_rows
+    note = f"ONNX Runtime scores it in blocks of {size} row{'s' if size > 1 else ''}"
+    if model.depends_on:
+        note += f", because in a larger block a row's bits depend on {model.depends_on}"
+    return (f"{note}.",)
+
+
+def _refuse_other_features(
+    job: ImportJob, source: ModelSource | OnnxSource, names: Sequence[str]
+) -> None:
     """Refuse a model whose features are not the declared ones in their order."""
-    count = model.model.feature_count
-    if count != len(names):
+    if isinstance(source, OnnxSource):
+        count, told = source.judged.file.feature_count, None
+    else:
+        count, told = source.imported.model.feature_count, source.imported.feature_names
+    if count is not None and count != len(names):
         raise ModelError(
             f"model {job.file}: takes {count} features, {job.features} declares {len(names)}",
             "declare the model's features in its order",
         )
-    told = model.feature_names
     if told is None or _numbered(told):
         return
     for number, (own, declared) in enumerate(zip(told, names, strict=True), 1):
@@ -223,8 +258,15 @@ def _numbered(names: Sequence[str]) -> bool:
     )
 
 
-def _scores(job: ImportJob, predictor: ScoringPredictor, rows: Float64) -> Float64:
+def _scores(job: ImportJob, predictor: Predictor, rows: Float64) -> Float64:
     scores = predictor.scores(rows)
+    missing = int(np.isnan(scores).sum())
+    if missing:
+        raise ModelError(
+            f"model {job.file}: its score of {missing:,} of {len(rows):,} transactions is not a "
+            "number",
+            "export it with values for missing features, or give the features values",
+        )
     if not ((scores >= 0) & (scores <= 1)).all():
         raise ModelError(
             f"model {job.file}: its scores are not probabilities from 0 to 1",
@@ -280,5 +322,9 @@ def _training(job: ImportJob, data: LabelledData, scored: Scored, judging: Judgi
     )
 
 
-def _named(model: ImportedModel) -> str:
+def _named(model: ImportedModel | ImportedOnnx) -> str:
+    """Return the library that trained a model, for the card; an ONNX file does not name it."""
+    if isinstance(model, ImportedOnnx):
+        by = model.library_version
+        return f"another library (exported by {by})" if by else "another library"
     return f"{model.library} {model.library_version}".strip()

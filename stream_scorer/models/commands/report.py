@@ -96,10 +96,11 @@ def shown(settings: Settings, reference: str) -> dict[str, Any]:
     """
     folder = find(open_store(settings.models), reference)
     seal = read_seal(folder, trust_of(settings.models))
+    absent = {"onnx"} if seal.manifest.onnx is None else None
     return {
         "store": folder.shown,
         **_signed(seal.signer),
-        "manifest": seal.manifest.model_dump(mode="json"),
+        "manifest": seal.manifest.model_dump(mode="json", exclude=absent),
     }
 
 
@@ -115,7 +116,8 @@ def compared(settings: Settings, old: str, new: str) -> dict[str, Any]:
         ``old`` and ``new``: the labels. ``same_decisions``: whether the content hashes are equal.
         ``features``: the names that were ``added``, ``removed`` and ``changed``, and whether they
         were ``reordered``. ``thresholds``, ``parameters``, ``metrics``, ``training``,
-        ``libraries`` and ``bundle``: the differences as ``{key: [old, new]}``.
+        ``libraries``, ``bundle`` and, if one of them is an ONNX model, ``onnx``: the differences as
+        ``{key: [old, new]}``.
 
     Raises:
         ModelError: A manifest or signature is refused.
@@ -147,6 +149,7 @@ def compared(settings: Settings, old: str, new: str) -> dict[str, Any]:
             {key: a[key] for key in whole} | {"signed_by": first["signed_by"]},
             {key: b[key] for key in whole} | {"signed_by": second["signed_by"]},
         ),
+        **({"onnx": _differences(_onnx(a), _onnx(b))} if "onnx" in a or "onnx" in b else {}),
     }
 
 
@@ -157,6 +160,8 @@ def as_rows(document: Mapping[str, Any]) -> list[tuple[str, Any]]:
         f"feature {number}": feature for number, feature in enumerate(manifest.pop("features"), 1)
     }
     reference = _told(manifest.pop("reference"))
+    if "onnx" in manifest:
+        manifest["onnx"] = _onnx(document["manifest"])
     about = {key: value for key, value in document.items() if key != "manifest"}
     values = _flat(about) | _flat(manifest) | features | reference
     return [(name, "-" if value is None else value) for name, value in values.items()]
@@ -195,10 +200,11 @@ def difference_rows(document: Mapping[str, Any]) -> list[list[Any]]:
     ]
     if features["reordered"]:
         rows.append(["order of features", "", "changed"])
-    for group in ("thresholds", "parameters", "metrics", "training", "libraries", "bundle"):
+    groups = ("thresholds", "parameters", "metrics", "training", "libraries", "bundle", "onnx")
+    for group in groups:
         rows += (
             [f"{group} {key}", *("-" if value is None else value for value in pair)]
-            for key, pair in document[group].items()
+            for key, pair in document.get(group, {}).items()
         )
     return rows
 
@@ -227,6 +233,14 @@ def _libraries(manifest: dict[str, Any]) -> dict[str, Any]:
     if manifest["origin"] is None:
         return dict(manifest["libraries"])
     return {manifest["origin"]["library"]: manifest["origin"]["version"]}
+
+
+def _onnx(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return how an ONNX model is run, with the reference row by the features' names."""
+    table = dict(manifest.get("onnx", {}))
+    row = table.pop("reference", ())
+    names = [feature["name"] for feature in manifest["features"]]
+    return table | {f"reference {name}": x for name, x in zip(names, row, strict=bool(table))}
 
 
 def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

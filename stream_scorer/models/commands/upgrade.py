@@ -1,7 +1,7 @@
 """``models upgrade``: write a bundle of format 1 again in format 2, with the same decisions."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.models.bundles.verify_files import read_seal, verified_files
 from stream_scorer.models.bundles.writer import Candidate, write_with_rows
 from stream_scorer.models.importing.imported import ImportedModel, ModelSource
+from stream_scorer.models.predictors.parts import ScoringModel  # noqa: TC001 it is named in a cast
 from stream_scorer.models.predictors.predictors import ScoringPredictor
 from stream_scorer.models.stores.choose_version import find
 from stream_scorer.models.stores.remote import open_store
@@ -50,7 +51,8 @@ def upgrade(settings: Settings, reference: str, version: str, out: Path | None) 
         )
     check_version(manifest)
     files = dict(verified_files(folder, seal))
-    model = model_of(files[MODEL_1], manifest, trust.types)
+    # A bundle of format 1 has no ONNX model.
+    model = cast("ScoringModel", model_of(files[MODEL_1], manifest, trust.types))
     imported = ImportedModel(
         model=model,
         library="scikit_learn",

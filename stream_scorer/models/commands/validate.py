@@ -1,6 +1,7 @@
 """Score a bundle's golden rows again with the libraries of this environment.
 
-The sums of a bundle of format 2 must have the same bits with any libraries. A scorer only loads a
+The sums of a bundle of format 2 must have the same bits with any libraries, and the scores of an
+ONNX model with the installed version of ONNX Runtime. A scorer only loads a
 bundle of format 1 under the scikit-learn version with which it was made. Here another version may
 load it, to find out before an upgrade whether it changes a decision. With the bundle's libraries
 the predictor's sums must have the same bits; with others no decision may change.
@@ -17,10 +18,14 @@ from stream_scorer.core.decision.policy import decide
 from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles import golden
 from stream_scorer.models.bundles.bundle import Manifest
-from stream_scorer.models.bundles.loader import check_engine, model_of, needed_files
+from stream_scorer.models.bundles.loader import (
+    bundle_predictor,
+    check_engine,
+    model_of,
+    needed_files,
+)
 from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.models.bundles.verify_files import read_seal
-from stream_scorer.models.predictors.predictors import ScoringPredictor
 from stream_scorer.models.stores.choose_version import find
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.settings import Settings
@@ -37,7 +42,7 @@ class Validation:
         rows: Number of golden rows.
         same_libraries: Whether scikit-learn, skops and numpy have the bundle's versions; for a
             bundle of format 2 always.
-        made_with: The bundle's libraries; for a bundle of format 2 none.
+        made_with: The bundle's libraries; for a bundle of format 2 none, or ONNX Runtime.
         installed: Those of this environment, with Python and processor.
         raw_equal: Number of rows whose raw score (log-odds of boosting, mean of a forest, a linear
             sum) has the same bits.
@@ -67,10 +72,16 @@ class Validation:
         if self.flips:
             return f"{self.flips} of {self.rows} golden rows are decided otherwise"
         if self.same_libraries and self.raw_equal < self.rows:
-            return (
-                f"{self.rows - self.raw_equal} of {self.rows} golden rows have other bits, though "
-                "the libraries are the bundle's"
+            made = [
+                f"{name} {made}" for name, made in self.made_with.items()
+                if made != self.installed[name]
+            ]  # fmt: skip
+            why = (
+                f"the bundle was made with {', '.join(made)}"
+                if made
+                else "though the libraries are the bundle's"
             )
+            return f"{self.rows - self.raw_equal} of {self.rows} golden rows have other bits, {why}"
         return ""
 
 
@@ -93,7 +104,7 @@ def validate(settings: Settings, reference: str) -> Validation:
     manifest = seal.manifest
     check_engine(manifest)
     model, golden_rows = needed_files(folder, seal)
-    predictor = ScoringPredictor(model_of(model, manifest, trust.types, whole=False))
+    predictor = bundle_predictor(model_of(model, manifest, trust.types, whole=False), manifest)
     rows = golden.read(golden_rows, predictor.feature_count, manifest.label)
     scores = predictor.scores(rows.features)
     made = _made_with(manifest)
@@ -113,6 +124,8 @@ def validate(settings: Settings, reference: str) -> Validation:
 
 def _made_with(manifest: Manifest) -> dict[str, str]:
     """Return the versions of the libraries on which the bits of a bundle's sums depend."""
+    if manifest.onnx is not None:
+        return {"onnxruntime": str(manifest.parameters.get("onnxruntime", ""))}
     return {} if manifest.libraries is None else manifest.libraries.model_dump()
 
 
@@ -121,6 +134,8 @@ def _installed(manifest: Manifest) -> dict[str, str]:
     names = ["numpy"]
     if manifest.libraries is not None:
         names += ["scikit-learn", "skops"]
+    if manifest.onnx is not None:
+        names.append("onnxruntime")
     return {name.replace("-", "_"): version(name) for name in names}
 
 

@@ -7,12 +7,20 @@ block has one row (``importing/onnx/independence.py``).
 
 The graph is run as it is in the file: at the level "no optimisations" nothing is computed when a
 model is loaded, and no version replaces operators by others. All sessions of a process share one
-memory pool with a limit. The first run has a time limit, which is checked between two operators.
+memory pool with a limit. The first run has a time limit, which is checked between two operators,
+and the second one is measured: a model that would take too long for one row's attributions is
+refused. So the time to load a bundle has a limit, too.
+
+A session belongs to the process that created it. The scorer's workers are new processes that load
+their own bundles. A process that was forked from one with a session may not use that session.
 """
 
 import functools
 import importlib
+import os
+import re
 import threading
+import time
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.errors import ModelError
-from stream_scorer.models.predictors.rows import FEATURES_MOST, checked
+from stream_scorer.models.predictors.rows import checked
 
 Float64 = NDArray[np.float64]
 
@@ -28,10 +36,24 @@ BLOCK_ROWS: Final = 64
 """Rows of a block unless the file or the measurement requires another number."""
 
 BLOCK_ROWS_MOST: Final = 4096
+FEATURES_MOST: Final = 2048
+"""Maximum number of features: attributions of a row need memory for its square, 64 MiB here."""
+
 MEMORY_BYTES_MOST: Final = 1024 * 1024 * 1024
 """Maximum memory of all sessions of a process together, initialisers and intermediate results."""
 
 FIRST_RUN_SECONDS_MOST: Final = 10.0
+
+ROW_SECONDS_MOST: Final = 1.0
+"""Maximum processor time for the attributions of one row."""
+
+OLDEST_RUNTIME: Final = (1, 32)
+"""Oldest version of ONNX Runtime; 1.23 read outside its memory for some files."""
+
+_ALIGNMENT: Final = 64
+"""Bytes: a line of the cache, and the alignment of ONNX Runtime's own memory."""
+
+_first_use = threading.Lock()
 
 _PATH_ROWS: Final = 4096
 """Rows that are made at a time for attributions."""
@@ -68,8 +90,10 @@ class OnnxModel:
         fits = fits and self.reference.dtype == np.float64 and self.column >= 0
         if not (fits and 0 < self.block_rows <= BLOCK_ROWS_MOST):
             raise ModelError(
-                "ONNX model: a reference row, column or block that no model can have",
-                "import the model again",
+                f"ONNX model: a reference row of {len(self.reference):,} features, a block of "
+                f"{self.block_rows:,} rows or the column {self.column:,} is outside the limits "
+                f"(1 to {FEATURES_MOST:,} features, 1 to {BLOCK_ROWS_MOST:,} rows)",
+                "import a model with fewer features",
             )
 
     @property
@@ -88,15 +112,16 @@ class OnnxPredictor:
         model: The model.
 
     Raises:
-        ModelError: ONNX Runtime is not installed, refuses the model, or gives another output than
-            one number or one row of numbers for each row.
+        ModelError: ONNX Runtime is not installed or too old, refuses the model, is too slow, or
+            gives another output than one number or one row of numbers for each row.
     """
 
     def __init__(self, model: OnnxModel) -> None:
         self.model = model
         self.feature_count = model.feature_count
         self._number: Any = np.float64 if model.double else np.float32
-        self._runtime = _runtime()
+        self._runtime = runtime()
+        self._process = os.getpid()
         self._session = self._open()
         # Numbers that are too large for float32 become infinite, as in the model's own library.
         block = np.tile(model.reference, (model.block_rows, 1))
@@ -105,17 +130,26 @@ class OnnxPredictor:
         if model.column >= self.classes:
             raise ModelError(
                 f"ONNX model: it has {self.classes} columns, none of number {model.column}",
-                "name the fraud class",
+                "import the model again",
             )
+        began = time.thread_time()
         self.base = float(self.block_scores(block)[0])
+        runs = -(-2 * self.feature_count // model.block_rows)
+        seconds = (time.thread_time() - began) * runs
+        if seconds > ROW_SECONDS_MOST:
+            raise ModelError(
+                f"ONNX model: the attributions of one row take {seconds:.1f} s, more than "
+                f"{ROW_SECONDS_MOST:g} s",
+                "import a smaller model, or one with fewer features",
+            )
 
     def _open(self) -> Any:
-        runtime = self._runtime
-        options = runtime.SessionOptions()
+        library = self._runtime
+        options = library.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
-        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.execution_mode = library.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = library.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.use_deterministic_compute = True
         options.log_severity_level = 4
         for name, value in (
@@ -125,7 +159,7 @@ class OnnxPredictor:
         ):
             options.add_session_config_entry(name, value)
         try:
-            return runtime.InferenceSession(
+            return library.InferenceSession(
                 self.model.data, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # noqa: BLE001 the library's errors have no common class
@@ -154,12 +188,30 @@ class OnnxPredictor:
 
     def _run(self, block: Float64, options: Any = None) -> Any:
         model = self.model
-        with np.errstate(over="ignore"):
-            rows = block.astype(self._number)
+        if os.getpid() != self._process:
+            raise ModelError(
+                "ONNX model: it was loaded before this process was forked",
+                "load the bundle in the process that scores",
+            )
+        rows = self._input(block)
         try:
             return self._session.run([model.output_name], {model.input_name: rows}, options)[0]
         except Exception as error:  # noqa: BLE001 the library's errors have no common class
             raise _refused("cannot be run", error) from None
+
+    def _input(self, block: Float64) -> NDArray[Any]:
+        """Return a block as the model takes it, at an address that is always equally aligned.
+
+        Libraries may begin to add at the first aligned number. Another alignment would then be
+        another order of additions.
+        """
+        size = block.size * np.dtype(self._number).itemsize
+        space = np.empty(size + _ALIGNMENT, np.uint8)
+        begin = -space.ctypes.data % _ALIGNMENT
+        rows = space[begin : begin + size].view(self._number).reshape(block.shape)
+        with np.errstate(over="ignore"):
+            rows[:] = block
+        return rows
 
     def block_scores(self, block: Float64) -> Float64:
         """Return float64[block rows]: the scores of one complete block.
@@ -259,27 +311,41 @@ class OnnxPredictor:
         return out
 
 
-@functools.cache
-def _runtime() -> Any:
+def runtime() -> Any:
     """Return ONNX Runtime, with the memory limit of this process.
 
     Raises:
-        ModelError: It is not installed.
+        ModelError: It is not installed, or too old.
     """
+    # The limit can be set once, and two threads may load their first model together.
+    with _first_use:
+        return _runtime()
+
+
+@functools.cache
+def _runtime() -> Any:
     try:
-        runtime: Any = importlib.import_module("onnxruntime")
+        library: Any = importlib.import_module("onnxruntime")
     except ImportError:
         raise ModelError(
             "ONNX model: onnxruntime is not installed", "pip install 'stream-scorer[onnx]'"
         ) from None
-    runtime.disable_telemetry_events()
+    found = re.match(r"([0-9]{1,6})\.([0-9]{1,6})", library.__version__)
+    if found is None or (int(found[1]), int(found[2])) < OLDEST_RUNTIME:
+        oldest = ".".join(map(str, OLDEST_RUNTIME))
+        raise ModelError(
+            f"ONNX model: onnxruntime {library.__version__} is installed, {oldest} or newer is "
+            "required",
+            "pip install --upgrade 'stream-scorer[onnx]'",
+        )
+    library.disable_telemetry_events()
     # The arena grows by what is requested, not by powers of two.
-    limits = runtime.OrtArenaCfg({"max_mem": MEMORY_BYTES_MOST, "arena_extend_strategy": 1})
-    memory = runtime.OrtMemoryInfo(
-        "Cpu", runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, runtime.OrtMemType.DEFAULT
+    limits = library.OrtArenaCfg({"max_mem": MEMORY_BYTES_MOST, "arena_extend_strategy": 1})
+    memory = library.OrtMemoryInfo(
+        "Cpu", library.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, library.OrtMemType.DEFAULT
     )
-    runtime.create_and_register_allocator(memory, limits)
-    return runtime
+    library.create_and_register_allocator(memory, limits)
+    return library
 
 
 def _refused(what: str, error: Exception) -> ModelError:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.models.predictors import leaf_kernels, leaf_masks, tree_walk, walk_kernels
 from stream_scorer.models.predictors.linear import LinearBody
+from stream_scorer.models.predictors.onnx_session import OnnxModel, OnnxPredictor
 from stream_scorer.models.predictors.parts import (
     Affine,
     LinearWeights,
@@ -214,3 +215,12 @@ class ScoringPredictor:
                 total += other
             total /= len(found)
         return total
+
+
+def predictor_of(model: ScoringModel | OnnxModel) -> ScoringPredictor | OnnxPredictor:
+    """Return the predictor of a model: our kernels, or a session of ONNX Runtime.
+
+    Raises:
+        ModelError: ONNX Runtime is not installed, or refuses the model.
+    """
+    return OnnxPredictor(model) if isinstance(model, OnnxModel) else ScoringPredictor(model)

@@ -1,7 +1,8 @@
 """Finds the importer of a model file by its content, and refuses other files by name.
 
 A file's name is not enough: three libraries write ``.json``. Only the beginning of a file is looked
-at here. What follows is checked by the importer.
+at here. What follows is checked by the importer. An ONNX file is judged first, and becomes a model
+only when there are rows to measure its blocks with.
 """
 
 import re
@@ -10,10 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.models.importing.catboost import read_catboost
 from stream_scorer.models.importing.imported import ImportedModel, ImportOptions, ModelSource
 from stream_scorer.models.importing.lightgbm.read import read_lightgbm
+from stream_scorer.models.importing.onnx.read import JudgedOnnx, judge_onnx
 from stream_scorer.models.importing.scikit_learn.read import read_scikit_learn
 from stream_scorer.models.importing.xgboost.read import read_xgboost
 
@@ -37,7 +42,7 @@ class ModelFormat:
     library: str
     ending: str
     matches: Callable[[bytes], bool]
-    read: Callable[[bytes, ImportOptions], ImportedModel]
+    read: Callable[[bytes, ImportOptions], ImportedModel | JudgedOnnx]
 
 
 def first_key(*names: bytes) -> Callable[[bytes], bool]:
@@ -55,9 +60,15 @@ def first_bytes(*starts: bytes) -> Callable[[bytes], bool]:
     return lambda start: start.startswith(starts)
 
 
+def first_onnx_field(start: bytes) -> bool:
+    """Return whether a file begins as an ONNX file: with the version of its format, a number."""
+    return start[:1] == b"\x08" and start[1:2].isascii() and len(start) > 1
+
+
 FORMATS: Final = (
     ModelFormat("catboost", "json", first_key(b"ctr_data", b"features_info"), read_catboost),
     ModelFormat("lightgbm", "txt", first_bytes(b"tree\n", b"tree\r"), read_lightgbm),
+    ModelFormat("onnx", "onnx", first_onnx_field, judge_onnx),
     ModelFormat("scikit_learn", "skops", first_bytes(b"PK\x03\x04"), read_scikit_learn),
     ModelFormat("xgboost", "json", first_key(b"learner", b"version"), read_xgboost),
     ModelFormat("xgboost", "ubj", first_bytes(b"{L", b"{i", b"{U", b"{I", b"{l"), read_xgboost),
@@ -71,8 +82,36 @@ _REFUSED: Final = (
 )
 
 
-def read_source(path: Path, options: ImportOptions) -> ModelSource:
-    """Return the model in a file.
+@dataclass(frozen=True, slots=True)
+class OnnxSource:
+    """A judged ONNX file, which has to be measured before it is a model.
+
+    Attributes:
+        path: The file.
+        judged: What it states.
+    """
+
+    path: Path
+    judged: JudgedOnnx
+
+    def measured(self, rows: NDArray[np.float64]) -> ModelSource:
+        """Return the model, run in blocks whose size is measured.
+
+        Args:
+            rows: float64[n, m], features of the validation data.
+
+        Raises:
+            ModelError: ONNX Runtime refuses it, or it does not fit the rows or gives no
+                probability; the message names the cause.
+        """
+        try:
+            return ModelSource(self.judged.measured(rows), self.judged.data, "onnx")
+        except ModelError as error:
+            raise _refusal(self.path, error) from None
+
+
+def read_source(path: Path, options: ImportOptions) -> ModelSource | OnnxSource:
+    """Return the model in a file, or an ONNX file that is to be measured.
 
     Args:
         path: The file.
@@ -88,10 +127,12 @@ def read_source(path: Path, options: ImportOptions) -> ModelSource:
     for known in FORMATS:
         if known.matches(start):
             try:
-                return ModelSource(known.read(data, options), data, known.ending)
+                found = known.read(data, options)
             except ModelError as error:
-                what = error.what.removeprefix("model: ")
-                raise ModelError(f"model {path}: {what}", error.fix) from None
+                raise _refusal(path, error) from None
+            if isinstance(found, JudgedOnnx):
+                return OnnxSource(path, found)
+            return ModelSource(found, data, known.ending)
     for refused, what, fix in _REFUSED:
         if refused(start):
             raise ModelError(f"model {path}: {what} is not supported", fix)
@@ -99,6 +140,14 @@ def read_source(path: Path, options: ImportOptions) -> ModelSource:
     raise ModelError(
         f"model {path}: not a model file of a known format", f"known are files of {libraries}"
     )
+
+
+def _refusal(path: Path, error: ModelError) -> ModelError:
+    """Return an importer's error with the name of the file."""
+    what = error.what
+    for prefix in ("model: ", "ONNX file: ", "ONNX model: "):
+        what = what.removeprefix(prefix)
+    return ModelError(f"model {path}: {what}", error.fix)
 
 
 def _read(path: Path) -> bytes:

@@ -2,9 +2,10 @@
 
 from stream_scorer.models.importing.imported.model import (
     ImportedModel,
+    ImportedOnnx,
     ImportOptions,
     ModelSource,
     Parameter,
 )
 
-__all__ = ["ImportOptions", "ImportedModel", "ModelSource", "Parameter"]
+__all__ = ["ImportOptions", "ImportedModel", "ImportedOnnx", "ModelSource", "Parameter"]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.errors import ModelError
+from stream_scorer.models.predictors.onnx_session import OnnxModel
 from stream_scorer.models.predictors.parts import ScoringModel
 from stream_scorer.models.predictors.rows import FEATURES_MOST
 
@@ -65,11 +66,8 @@ class ImportedModel:
     feature_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        texts = [self.library, self.library_version, self.kind, *self.parameters]
-        texts += [value for value in self.parameters.values() if isinstance(value, str)]
         _refuse_unless(self.library in LIBRARIES, "an unknown library")
-        _refuse_unless(len(self.parameters) <= PARAMETERS_MOST, "too many parameters")
-        _refuse_unless(all(len(text) <= TEXT_LONGEST for text in texts), "a text that is too long")
+        _refuse_facts(self.parameters, self.library_version, self.kind)
         names = self.feature_names
         if names is not None:
             _refuse_unless(len(names) <= FEATURES_MOST, "too many feature names")
@@ -83,6 +81,36 @@ class ImportedModel:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportedOnnx:
+    """A model that was read from an ONNX file, and whose block size was measured.
+
+    Attributes:
+        model: The model.
+        library_version: Name and version of the program that wrote the file.
+        parameters: Short facts for the manifest.
+        depends_on: What a row's bits depend on in a larger block, so that a block has one row;
+            empty if on nothing.
+        kind: What it is.
+        library: The library that runs it.
+        feature_names: An ONNX file has no names of features.
+
+    Raises:
+        ModelError: A text or a count is too large.
+    """
+
+    model: OnnxModel
+    library_version: str
+    parameters: dict[str, Parameter]
+    depends_on: str = ""
+    kind: str = "onnx"
+    library: str = "onnx"
+    feature_names: None = None
+
+    def __post_init__(self) -> None:
+        _refuse_facts(self.parameters, self.library_version)
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSource:
     """An imported model with the file that it comes from.
 
@@ -93,7 +121,7 @@ class ModelSource:
         scores: The library's own scores of rows of float64[n, m]; None if it is not installed.
     """
 
-    imported: ImportedModel
+    imported: ImportedModel | ImportedOnnx
     original: bytes
     ending: str
     scores: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
@@ -102,3 +130,10 @@ class ModelSource:
 def _refuse_unless(holds: bool, what: str) -> None:  # noqa: FBT001 it is the condition
     if not holds:
         raise ModelError(f"model: it holds {what}", "export the model again")
+
+
+def _refuse_facts(parameters: dict[str, Parameter], *more: str) -> None:
+    texts = [*more, *parameters]
+    texts += [value for value in parameters.values() if isinstance(value, str)]
+    _refuse_unless(len(parameters) <= PARAMETERS_MOST, "too many parameters")
+    _refuse_unless(all(len(text) <= TEXT_LONGEST for text in texts), "a text that is too long")

@@ -18,11 +18,11 @@ from stream_scorer.models.importing.onnx.wire import (
     FOUR_BYTES,
     VARINT,
     Budget,
-    Field,
+    KnownField,
     Message,
     as_text,
 )
-from stream_scorer.models.predictors.rows import FEATURES_MOST
+from stream_scorer.models.predictors.onnx_session import FEATURES_MOST
 
 BYTES_MOST: Final = 64 * 1024 * 1024
 """Maximum bytes of a file."""
@@ -40,104 +40,104 @@ _FLOAT, _STRING, _DOUBLE = 1, 8, 11
 _NUMBERS: Final = (_FLOAT, _DOUBLE)
 
 _MODEL: Final = {
-    1: Field("ir_version", VARINT),
-    2: Field("producer_name", BYTES),
-    3: Field("producer_version", BYTES),
-    4: Field("domain", BYTES),
-    5: Field("model_version", VARINT),
-    6: Field("doc_string", BYTES),
-    7: Field("graph", BYTES),
-    8: Field("opset_import", BYTES, repeated=True),
-    14: Field("metadata_props", BYTES, repeated=True),
-    20: Field("training_info", BYTES, repeated=True),
-    25: Field("functions", BYTES, repeated=True),
-    26: Field("configuration", BYTES, repeated=True),
+    1: KnownField("ir_version", VARINT),
+    2: KnownField("producer_name", BYTES),
+    3: KnownField("producer_version", BYTES),
+    4: KnownField("domain", BYTES),
+    5: KnownField("model_version", VARINT),
+    6: KnownField("doc_string", BYTES),
+    7: KnownField("graph", BYTES),
+    8: KnownField("opset_import", BYTES, repeated=True),
+    14: KnownField("metadata_props", BYTES, repeated=True),
+    20: KnownField("training_info", BYTES, repeated=True),
+    25: KnownField("functions", BYTES, repeated=True),
+    26: KnownField("configuration", BYTES, repeated=True),
 }
-_OPSET: Final = {1: Field("domain", BYTES), 2: Field("version", VARINT)}
+_OPSET: Final = {1: KnownField("domain", BYTES), 2: KnownField("version", VARINT)}
 _GRAPH: Final = {
-    1: Field("node", BYTES, repeated=True),
-    2: Field("name", BYTES),
-    5: Field("initializer", BYTES, repeated=True),
-    10: Field("doc_string", BYTES),
-    11: Field("input", BYTES, repeated=True),
-    12: Field("output", BYTES, repeated=True),
-    13: Field("value_info", BYTES, repeated=True),
-    14: Field("quantization_annotation", BYTES, repeated=True),
-    15: Field("sparse_initializer", BYTES, repeated=True),
-    16: Field("metadata_props", BYTES, repeated=True),
+    1: KnownField("node", BYTES, repeated=True),
+    2: KnownField("name", BYTES),
+    5: KnownField("initializer", BYTES, repeated=True),
+    10: KnownField("doc_string", BYTES),
+    11: KnownField("input", BYTES, repeated=True),
+    12: KnownField("output", BYTES, repeated=True),
+    13: KnownField("value_info", BYTES, repeated=True),
+    14: KnownField("quantization_annotation", BYTES, repeated=True),
+    15: KnownField("sparse_initializer", BYTES, repeated=True),
+    16: KnownField("metadata_props", BYTES, repeated=True),
 }
 _NODE: Final = {
-    1: Field("input", BYTES, repeated=True),
-    2: Field("output", BYTES, repeated=True),
-    3: Field("name", BYTES),
-    4: Field("op_type", BYTES),
-    5: Field("attribute", BYTES, repeated=True),
-    6: Field("doc_string", BYTES),
-    7: Field("domain", BYTES),
-    8: Field("overload", BYTES),
-    9: Field("metadata_props", BYTES, repeated=True),
-    10: Field("device_configurations", BYTES, repeated=True),
+    1: KnownField("input", BYTES, repeated=True),
+    2: KnownField("output", BYTES, repeated=True),
+    3: KnownField("name", BYTES),
+    4: KnownField("op_type", BYTES),
+    5: KnownField("attribute", BYTES, repeated=True),
+    6: KnownField("doc_string", BYTES),
+    7: KnownField("domain", BYTES),
+    8: KnownField("overload", BYTES),
+    9: KnownField("metadata_props", BYTES, repeated=True),
+    10: KnownField("device_configurations", BYTES, repeated=True),
 }
 _ATTRIBUTE: Final = {
-    1: Field("name", BYTES),
-    2: Field("f", FOUR_BYTES),
-    3: Field("i", VARINT),
-    4: Field("s", BYTES),
-    5: Field("t", BYTES),
-    6: Field("g", BYTES),
-    7: Field("floats", FOUR_BYTES, repeated=True),
-    8: Field("ints", VARINT, repeated=True),
-    9: Field("strings", BYTES, repeated=True),
-    10: Field("tensors", BYTES, repeated=True),
-    11: Field("graphs", BYTES, repeated=True),
-    13: Field("doc_string", BYTES),
-    14: Field("tp", BYTES),
-    15: Field("type_protos", BYTES, repeated=True),
-    20: Field("type", VARINT),
-    21: Field("ref_attr_name", BYTES),
-    22: Field("sparse_tensor", BYTES),
-    23: Field("sparse_tensors", BYTES, repeated=True),
+    1: KnownField("name", BYTES),
+    2: KnownField("f", FOUR_BYTES),
+    3: KnownField("i", VARINT),
+    4: KnownField("s", BYTES),
+    5: KnownField("t", BYTES),
+    6: KnownField("g", BYTES),
+    7: KnownField("floats", FOUR_BYTES, repeated=True),
+    8: KnownField("ints", VARINT, repeated=True),
+    9: KnownField("strings", BYTES, repeated=True),
+    10: KnownField("tensors", BYTES, repeated=True),
+    11: KnownField("graphs", BYTES, repeated=True),
+    13: KnownField("doc_string", BYTES),
+    14: KnownField("tp", BYTES),
+    15: KnownField("type_protos", BYTES, repeated=True),
+    20: KnownField("type", VARINT),
+    21: KnownField("ref_attr_name", BYTES),
+    22: KnownField("sparse_tensor", BYTES),
+    23: KnownField("sparse_tensors", BYTES, repeated=True),
 }
 _TENSOR: Final = {
-    1: Field("dims", VARINT, repeated=True),
-    2: Field("data_type", VARINT),
-    3: Field("segment", BYTES),
-    4: Field("float_data", FOUR_BYTES, repeated=True),
-    5: Field("int32_data", VARINT, repeated=True),
-    6: Field("string_data", BYTES, repeated=True),
-    7: Field("int64_data", VARINT, repeated=True),
-    8: Field("name", BYTES),
-    9: Field("raw_data", BYTES),
-    10: Field("double_data", EIGHT_BYTES, repeated=True),
-    11: Field("uint64_data", VARINT, repeated=True),
-    12: Field("doc_string", BYTES),
-    13: Field("external_data", BYTES, repeated=True),
-    14: Field("data_location", VARINT),
-    16: Field("metadata_props", BYTES, repeated=True),
+    1: KnownField("dims", VARINT, repeated=True),
+    2: KnownField("data_type", VARINT),
+    3: KnownField("segment", BYTES),
+    4: KnownField("float_data", FOUR_BYTES, repeated=True),
+    5: KnownField("int32_data", VARINT, repeated=True),
+    6: KnownField("string_data", BYTES, repeated=True),
+    7: KnownField("int64_data", VARINT, repeated=True),
+    8: KnownField("name", BYTES),
+    9: KnownField("raw_data", BYTES),
+    10: KnownField("double_data", EIGHT_BYTES, repeated=True),
+    11: KnownField("uint64_data", VARINT, repeated=True),
+    12: KnownField("doc_string", BYTES),
+    13: KnownField("external_data", BYTES, repeated=True),
+    14: KnownField("data_location", VARINT),
+    16: KnownField("metadata_props", BYTES, repeated=True),
 }
 _VALUE: Final = {
-    1: Field("name", BYTES),
-    2: Field("type", BYTES),
-    3: Field("doc_string", BYTES),
-    4: Field("metadata_props", BYTES, repeated=True),
+    1: KnownField("name", BYTES),
+    2: KnownField("type", BYTES),
+    3: KnownField("doc_string", BYTES),
+    4: KnownField("metadata_props", BYTES, repeated=True),
 }
 _TYPE: Final = {
-    1: Field("tensor_type", BYTES),
-    4: Field("sequence_type", BYTES),
-    5: Field("map_type", BYTES),
-    6: Field("denotation", BYTES),
-    7: Field("opaque_type", BYTES),
-    8: Field("sparse_tensor_type", BYTES),
-    9: Field("optional_type", BYTES),
+    1: KnownField("tensor_type", BYTES),
+    4: KnownField("sequence_type", BYTES),
+    5: KnownField("map_type", BYTES),
+    6: KnownField("denotation", BYTES),
+    7: KnownField("opaque_type", BYTES),
+    8: KnownField("sparse_tensor_type", BYTES),
+    9: KnownField("optional_type", BYTES),
 }
-_TENSOR_TYPE: Final = {1: Field("elem_type", VARINT), 2: Field("shape", BYTES)}
-_SHAPE: Final = {1: Field("dim", BYTES, repeated=True)}
+_TENSOR_TYPE: Final = {1: KnownField("elem_type", VARINT), 2: KnownField("shape", BYTES)}
+_SHAPE: Final = {1: KnownField("dim", BYTES, repeated=True)}
 _DIMENSION: Final = {
-    1: Field("dim_value", VARINT),
-    2: Field("dim_param", BYTES),
-    3: Field("denotation", BYTES),
+    1: KnownField("dim_value", VARINT),
+    2: KnownField("dim_param", BYTES),
+    3: KnownField("denotation", BYTES),
 }
-_ENTRY: Final = {1: Field("key", BYTES), 2: Field("value", BYTES)}
+_ENTRY: Final = {1: KnownField("key", BYTES), 2: KnownField("value", BYTES)}
 
 _DATA: Final[Mapping[int, tuple[int, str, int]]] = {
     1: (4, "float_data", FOUR_BYTES),
@@ -268,7 +268,7 @@ class _Judge:
             tuple(sorted({each.operator for each in nodes})),
         )  # fmt: skip
 
-    def _message(self, data: memoryview, fields: Mapping[int, Field], place: str) -> Message:
+    def _message(self, data: memoryview, fields: Mapping[int, KnownField], place: str) -> Message:
         return Message(data, fields, place, self._budget)
 
     def _opset(self, model: Message) -> int:

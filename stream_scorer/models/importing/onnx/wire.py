@@ -28,7 +28,7 @@ _WIDTHS: Final = {EIGHT_BYTES: 8, FOUR_BYTES: 4}
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class KnownField:
     """One field of a message.
 
     Attributes:
@@ -93,7 +93,7 @@ class Message:
     """
 
     def __init__(
-        self, data: memoryview, fields: Mapping[int, Field], place: str, budget: Budget
+        self, data: memoryview, fields: Mapping[int, KnownField], place: str, budget: Budget
     ) -> None:
         self._found: dict[str, list[int | memoryview]] = {}
         for each in wire_fields(data, place, budget):

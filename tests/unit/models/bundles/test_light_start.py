@@ -1,4 +1,4 @@
-"""A scorer loads a bundle of format 2 without scikit-learn, skops, joblib and matplotlib."""
+"""A scorer loads a bundle of format 2 without scikit-learn, and a tree model without ONNX too."""
 
 import json
 import subprocess
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stream_scorer.models.bundles.writer import write_bundle
+from tests.support.models import onnx_bundles
 from tests.support.models.bundle_cases import FRAUD, MODELS, ROWS, candidate
 from tests.support.models.format_1 import write_format_1
 
@@ -24,7 +25,7 @@ from stream_scorer.models.commands.report import verified
 loaded = load_bundle(Path(sys.argv[1]))
 loaded.predictor.scores(np.zeros((3, 3)))
 loaded.predictor.attributions(np.zeros((3, 3)))
-heavy = {"sklearn", "skops", "joblib", "matplotlib"}
+heavy = {"sklearn", "skops", "joblib", "matplotlib", "onnxruntime"}
 print(json.dumps(sorted(heavy & set(sys.modules))))
 """
 
@@ -40,6 +41,8 @@ def loaded_with(bundle: Path) -> list[str]:
 def test_only_bundles_of_format_1_need_scikit_learn(tmp_path: Path) -> None:
     model = MODELS["hist_gradient_boosting"].fit(ROWS, FRAUD)
     assert loaded_with(write_bundle(tmp_path / "new", candidate(model), ROWS)) == []
+    # Only a model of ONNX needs its runtime.
+    assert loaded_with(onnx_bundles.write(tmp_path / "onnx")) == ["onnxruntime"]
     old = write_format_1(tmp_path / "old", MODELS["decision_tree"])
     assert {"skops", "sklearn"} <= set(loaded_with(old))
 

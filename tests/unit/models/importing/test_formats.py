@@ -13,11 +13,13 @@ from stream_scorer.models.bundles.bundle import ORIGINALS
 from stream_scorer.models.importing.formats import known
 from stream_scorer.models.importing.formats.known import (
     FORMATS,
+    OnnxSource,
     first_bytes,
     first_key,
     read_source,
 )
-from stream_scorer.models.importing.imported import ImportOptions
+from stream_scorer.models.importing.imported import ImportedOnnx, ImportOptions, ModelSource
+from tests.support.imports.onnx_files import network
 from tests.support.models.bundle_cases import FRAUD, MODELS, ROWS
 
 NONE = ImportOptions()
@@ -38,8 +40,24 @@ def test_a_file_is_read_whatever_its_name(tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     path.write_bytes(data)
     found = read_source(path, NONE)
+    assert isinstance(found, ModelSource)
     assert found.imported.library == "scikit_learn"
     assert (found.original, found.ending, found.scores) == (data, "skops", None)
+
+
+def test_an_onnx_file_becomes_a_model_only_with_rows(tmp_path: Path) -> None:
+    path = tmp_path / "model.json"
+    path.write_bytes(network(3, 4))
+    judged = read_source(path, NONE)
+    assert isinstance(judged, OnnxSource)
+    found = judged.measured(ROWS)
+    assert isinstance(found.imported, ImportedOnnx)
+    assert (found.imported.library, found.ending) == ("onnx", "onnx")
+    assert found.original == path.read_bytes()
+    with pytest.raises(ModelError, match=f"^model {path}: it takes 3 features"):
+        judged.measured(ROWS[:, :2])
+    assert refusal(path, b"\x08\x08\xff").startswith("the model ends inside a number")
+    assert refusal(path, b"\x08").startswith("not a model file of a known format")
 
 
 def test_every_format_has_a_file_in_a_bundle() -> None:

@@ -7,7 +7,7 @@ import pytest
 from stream_scorer.errors import ModelError
 from stream_scorer.models.importing.catboost import read_catboost
 from stream_scorer.models.importing.formats.known import read_source
-from stream_scorer.models.importing.imported import ImportedModel, ImportOptions
+from stream_scorer.models.importing.imported import ImportedModel, ImportOptions, ModelSource
 from stream_scorer.models.predictors.parts import Sigmoid, Table
 from stream_scorer.models.predictors.trees import TreeEnsemble
 from tests.support.imports.catboost_hostile import Document, encoded, other, split, symmetric
@@ -53,6 +53,7 @@ def test_the_file_is_recognised_by_its_first_key(tmp_path: Path) -> None:
     path = tmp_path / "model.txt"
     path.write_bytes(encoded(symmetric()))
     source = read_source(path, ImportOptions())
+    assert isinstance(source, ModelSource)
     assert (source.imported.library, source.ending) == ("catboost", "json")
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from stream_scorer.errors import ModelError
 from stream_scorer.models.importing.formats.known import read_source
-from stream_scorer.models.importing.imported import ImportedModel, ImportOptions
+from stream_scorer.models.importing.imported import ImportedModel, ImportOptions, ModelSource
 from stream_scorer.models.importing.lightgbm.read import read_lightgbm
 from stream_scorer.models.predictors.predictors import ScoringPredictor
 from stream_scorer.models.predictors.trees import TreeEnsemble
@@ -89,6 +89,7 @@ def test_a_file_is_recognised_by_its_content(tmp_path: Path) -> None:
     path = tmp_path / "model"
     path.write_bytes(sized(MODEL))
     found = read_source(path, ImportOptions())
+    assert isinstance(found, ModelSource)
     assert (found.imported.library, found.ending) == ("lightgbm", "txt")
     path.write_bytes(sized(MODEL.replace("num_leaves=4", "num_leaves=5", 1)))
     with pytest.raises(ModelError, match=f"^model {path}: leaf_value of tree 0 has 4"):
