@@ -23,8 +23,9 @@ env: .venv/.ready
 	@touch $@
 
 # Kafka, registry, all processes, 250,000 transactions, and a verdict. QUICK=1 takes fewer.
+# MODEL=lightgbm trains a LightGBM model, imports it, and lets it decide.
 demo: env
-	@$(BIN)/stream-scorer demo $(if $(QUICK),--quick)
+	@$(BIN)/stream-scorer demo $(if $(QUICK),--quick) $(if $(MODEL),--model $(MODEL))
 
 # Three processes on two cores, each with its own Kafka: tests with a broker wait half of the time.
 # The files go in their order, brokers first: a long file that begins last would run alone.

@@ -30,7 +30,7 @@ from typing import Any, Protocol, Self
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.demo.input import Malformed, Spoiler, traffic
 from stream_scorer.demo.precision import precisions
-from stream_scorer.demo.processes import DemoProcess
+from stream_scorer.demo.processes import MODEL, DemoProcess
 from stream_scorer.demo.report import DemoReport
 from stream_scorer.demo.verifier import Verifier
 from stream_scorer.devkafka import DevKafka
@@ -125,13 +125,23 @@ class Demo:
         size: How much is sent.
         display: Shows the progress.
         config: The settings' file, for the processes that are started.
+        own_model: Whether a LightGBM model is trained and imported first, and decides.
     """
 
     def __init__(
-        self, settings: Settings, size: Size, display: Display, config: Path | None = None
+        self,
+        settings: Settings,
+        size: Size,
+        display: Display,
+        config: Path | None = None,
+        *,
+        own_model: bool = False,
     ) -> None:
         self._given = settings
         self._config = config
+        self._own_model = own_model
+        self._model = MODEL
+        self._store: Path | None = None
         self._size = size
         self._display = display
         self._processes: list[DemoProcess] = []
@@ -146,6 +156,12 @@ class Demo:
         with ExitStack() as stack:
             stack.enter_context(_ended_by_sigterm())
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="demo-")))
+            if self._own_model:
+                from stream_scorer.demo.lightgbm_model import write_lightgbm_model  # noqa: PLC0415 scikit-learn loads slowly
+
+                self._display.phase("a LightGBM model: trained and imported", 0)
+                self._store = folder / "models"
+                self._model = write_lightgbm_model(self._store)
             self._display.phase("Kafka, registry, topics", 0)
             settings = self._cluster(stack)
             create_topics(settings.kafka)
@@ -191,7 +207,7 @@ class Demo:
     # -- what runs --------------------------------------------------------------------------
 
     def _start(self, name: str, settings: Settings, folder: Path, stack: ExitStack) -> None:
-        process = DemoProcess(name, settings, folder, self._config)
+        process = DemoProcess(name, settings, folder, self._config, self._model, self._store)
         stack.callback(process.end)
         self._processes.append(process)
 
