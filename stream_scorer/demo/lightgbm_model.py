@@ -24,8 +24,6 @@ _VERSION: Final = "1.0.0"
 _CITY: Final = 1
 """Not the city whose transactions the demo scores."""
 _DAYS: Final = 45
-_CUSTOMERS: Final = 2_500
-_TERMINALS: Final = 5_000
 _VALIDATION_DAYS: Final = 7
 _ROUNDS: Final = 100
 _OPTIONS: Final[dict[str, Any]] = {
@@ -56,7 +54,7 @@ def write_lightgbm_model(store: Path) -> str:
     plan = files.plan()
     store.mkdir(parents=True, exist_ok=True)
     history, model = store / "history.parquet", store / "model.txt"
-    write_table(simulate(_DAYS, _CUSTOMERS, _TERMINALS, _CITY), history)
+    write_table(simulate(_DAYS, city=_CITY), history)
     features = read_features(_FEATURES, plan)[1]
     data = take(history, features, plan, sort=False, most_rejected=0.0)
     last = Days.of(data.time // _DAY_MS).last
