@@ -83,7 +83,20 @@ def read_source(path: Path, options: ImportOptions) -> ModelSource:
             supported; the message names it.
         SettingsError: It cannot be read.
     """
-    data = _read(path)
+    return source_of(_read(path), str(path), options)
+
+
+def source_of(data: bytes, shown: str, options: ImportOptions) -> ModelSource:
+    """Return the model in the bytes of a file.
+
+    Args:
+        data: At most :data:`BYTES_MOST`.
+        shown: The file, for messages.
+        options: What the file alone does not decide.
+
+    Raises:
+        ModelError: As for :func:`read_source`.
+    """
     start = data[:1024]
     for known in FORMATS:
         if known.matches(start):
@@ -91,13 +104,13 @@ def read_source(path: Path, options: ImportOptions) -> ModelSource:
                 return ModelSource(known.read(data, options), data, known.ending)
             except ModelError as error:
                 what = error.what.removeprefix("model: ")
-                raise ModelError(f"model {path}: {what}", error.fix) from None
+                raise ModelError(f"model {shown}: {what}", error.fix) from None
     for refused, what, fix in _REFUSED:
         if refused(start):
-            raise ModelError(f"model {path}: {what} is not supported", fix)
+            raise ModelError(f"model {shown}: {what} is not supported", fix)
     libraries = ", ".join(sorted({known.library for known in FORMATS}))
     raise ModelError(
-        f"model {path}: not a model file of a known format", f"known are files of {libraries}"
+        f"model {shown}: not a model file of a known format", f"known are files of {libraries}"
     )
 
 
