@@ -51,7 +51,7 @@ class RegisteredOrigin:
 
 
 @dataclass(frozen=True, slots=True)
-class RegisteredVersion:
+class ModelVersion:
     """A version of a registered model.
 
     Attributes:
@@ -63,7 +63,7 @@ class RegisteredVersion:
     folder: str
 
 
-def resolve(server: Server, reference: ModelReference) -> RegisteredVersion:
+def resolve(server: Server, reference: ModelReference) -> ModelVersion:
     """Find the version that a reference names.
 
     Raises:
@@ -78,7 +78,7 @@ def resolve(server: Server, reference: ModelReference) -> RegisteredVersion:
     folder = where.get("artifact_uri")
     if not isinstance(folder, str):
         raise malformed(server, "a version without artifact_uri")
-    return RegisteredVersion(_origin(server, reference, version, number), folder)
+    return ModelVersion(_origin(server, reference, version, number), folder)
 
 
 def _version(server: Server, reference: ModelReference) -> dict[str, Any]:

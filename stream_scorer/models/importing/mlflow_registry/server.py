@@ -219,7 +219,8 @@ def _innermost(error: BaseException) -> str:
     """
     seen: BaseException = error
     for _ in range(_CAUSES_MOST):
-        seen = seen.__cause__ or seen.__context__ or _argument(seen) or seen
+        context = None if seen.__suppress_context__ else seen.__context__
+        seen = seen.__cause__ or context or _argument(seen) or seen
     reason = seen.strerror if isinstance(seen, OSError) and seen.strerror else str(seen)
     return printable(reason[:_ERROR_LONGEST]) or type(seen).__name__
 

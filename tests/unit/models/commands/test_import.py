@@ -197,7 +197,7 @@ def registered(job: ImportJob, **changes: Any) -> ImportJob:
     return changed(job, file=Path(CHAMPION), registered=reference, **changes)
 
 
-def test_a_registered_model_has_the_decisions_of_its_file_and_a_lineage(
+def test_a_registered_model_decides_as_its_file_with_a_lineage(
     job: ImportJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = {
