@@ -6,10 +6,10 @@ It needs the packages ``mlflow`` (all of it, for the server), ``lightgbm``, ``xg
     python -m tests.support.imports.compare_mlflow FILE
 
 The server keeps its data in SQLite, in a temporary folder. FILE is JSON: the answers by reference,
-endpoint and parameters, which a test replays.
+endpoint and parameters, with each byte of a body as a character of Latin-1. A test replays those
+about LightGBM from ``tests/unit/models/importing/mlflow_registry/answers.json``.
 """
 
-import base64
 import json
 import os
 import socket
@@ -87,16 +87,21 @@ class _Recorder:
 
     def get(self, endpoint: str, parameters: Mapping[str, str], most: int) -> bytes | None:
         body = self._server.get(endpoint, parameters, most)
-        text = None if body is None else base64.b64encode(body).decode()
+        text = None if body is None else body.decode("latin-1")
         self.answers.append({"endpoint": endpoint, "parameters": dict(parameters), "body": text})
         return body
 
 
 def _register(address: str) -> None:
     mlflow.set_tracking_uri(address)
+    tags = {
+        "mlflow.source.git.commit": "0a1b2c3d", "mlflow.source.git.branch": "main",
+        "mlflow.source.name": "train.py", "mlflow.user": "ada",
+    }  # fmt: skip
+    place = "https://data.example/march.parquet"
     for flavor, log in FLAVORS.items():
-        with mlflow.start_run(tags={"mlflow.source.git.commit": "0a1b2c3d", "mlflow.user": "ada"}):
-            data = mlflow.data.from_numpy(_rows()[0], name="march")  # type: ignore[attr-defined]
+        with mlflow.start_run(tags=tags, run_name=flavor):
+            data = mlflow.data.from_numpy(_rows()[0], place, name="march")  # type: ignore[attr-defined]
             mlflow.log_input(data, context="training")
             log(f"fraud-{flavor}")
         client = mlflow.MlflowClient()
