@@ -1,12 +1,17 @@
 """Models of an MLflow server: which file is downloaded, and what is refused and when."""
 
+import json
 import subprocess
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stream_scorer.errors import ModelError, SettingsError
+from stream_scorer.models.importing.formats.known import source_of
+from stream_scorer.models.importing.imported import ImportOptions
 from stream_scorer.models.importing.mlflow_registry.fetch import FetchedModel, fetch
 from stream_scorer.models.importing.mlflow_registry.flavors import MLMODEL_BYTES_MOST
 from stream_scorer.models.importing.mlflow_registry.paths import inner_path
@@ -14,7 +19,7 @@ from stream_scorer.models.importing.mlflow_registry.reference import (
     ModelReference,
     read_reference,
 )
-from tests.support.imports.fake_mlflow import API, FILES, Registry, mlmodel
+from tests.support.imports.fake_mlflow import API, FILES, FakeServer, Registry, mlmodel
 
 CHAMPION = read_reference("mlflow:models:/fraud@champion")
 MOST = 1_000
@@ -287,6 +292,44 @@ def test_a_reference_is_written_as_it_was_read() -> None:
 def test_a_path_stays_in_its_folder(text: str) -> None:
     assert inner_path(text) is None
     assert inner_path("a/b.ubj") == "a/b.ubj"
+
+
+RECORDED = json.loads(Path(__file__).with_name("answers.json").read_text())
+"""Answers of a real server, MLflow 3.17.2 on SQLite; ``compare_mlflow`` in the support records them."""
+
+
+def replayed(reference: str) -> FetchedModel:
+    answers = iter(RECORDED[reference])
+
+    def answer(endpoint: str, parameters: Mapping[str, str]) -> bytes | None:
+        found = next(answers)
+        assert (found["endpoint"], found["parameters"]) == (endpoint, dict(parameters))
+        body: str | None = found["body"]
+        return None if body is None else body.encode("latin-1")
+
+    found = fetch(FakeServer(answer), read_reference(f"mlflow:{reference}"), 10_000)
+    assert next(answers, None) is None
+    return found
+
+
+def test_answers_of_a_real_server_lead_to_its_model() -> None:
+    found = replayed("models:/fraud-lightgbm@champion")
+    assert (found.path, found.library) == ("model.lgb", "lightgbm")
+    origin = found.origin
+    assert (origin.parent_version, origin.git_commit) == ("fraud-lightgbm/1", "0a1b2c3d")
+    assert (origin.author, origin.data_sets) == ("ada", (("march", "dbeb40c2"),))
+    source = source_of(found.data, found.path, ImportOptions())
+    assert source.imported.library == "lightgbm"
+    assert source.imported.model.feature_count == 3
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["models:/fraud-lightgbm@rival", "models:/fraud-lightgbm/9", "models:/nothing@champion"],
+)
+def test_a_real_servers_refusals_mean_that_it_has_no_model(reference: str) -> None:
+    with pytest.raises(SettingsError, match="does not have it"):
+        replayed(reference)
 
 
 def test_the_import_does_not_load_mlflow_unless_asked() -> None:
