@@ -295,7 +295,7 @@ def test_a_path_stays_in_its_folder(text: str) -> None:
 
 
 RECORDED = json.loads(Path(__file__).with_name("answers.json").read_text())
-"""Answers of a real server, MLflow 3.17.2 on SQLite; ``compare_mlflow`` in the support records them."""
+"""Answers of a real server, MLflow 3.17.2 on SQLite, as ``compare_mlflow`` records them."""
 
 
 def replayed(reference: str) -> FetchedModel:
