@@ -101,7 +101,7 @@ def _register(address: str) -> None:
     place = "https://data.example/march.parquet"
     for flavor, log in FLAVORS.items():
         with mlflow.start_run(tags=tags, run_name=flavor):
-            data = mlflow.data.from_numpy(_rows()[0], place, name="march")  # type: ignore[attr-defined]
+            data = mlflow.data.from_numpy(_rows()[0], place, name="march")
             mlflow.log_input(data, context="training")
             log(f"fraud-{flavor}")
         client = mlflow.MlflowClient()

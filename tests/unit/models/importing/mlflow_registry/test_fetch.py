@@ -262,7 +262,10 @@ def test_texts_of_the_server_are_short_and_printable() -> None:
     assert origin.author.startswith(r"\x1b]0;owned\x07\u202e")
     assert origin.author.endswith("...")
     assert origin.data_sets == ((origin.author, ""),) * 32
-    for odd in ({"data": 5}, {"data": {"tags": "mlflow.user"}}, {"inputs": [], "info": None}):
+    odds: list[dict[str, Any]] = [
+        {"data": 5}, {"data": {"tags": "mlflow.user"}}, {"inputs": [], "info": None},
+    ]  # fmt: skip
+    for odd in odds:
         assert fetched(registry(run=odd)).origin.author == ""
 
 
