@@ -35,6 +35,7 @@ from stream_scorer.models.importing.imported import ImportOptions
 from stream_scorer.models.importing.mlflow_registry.fetch import fetch
 from stream_scorer.models.importing.mlflow_registry.reference import read_reference
 from stream_scorer.models.importing.mlflow_registry.server import MlflowServer
+from tests.support.imports.fake_mlflow import FILES
 
 _START_SECONDS = 1_500.0
 _LOOK_SECONDS = 2.0
@@ -126,6 +127,8 @@ def record(address: str) -> dict[str, list[dict[str, Any]]]:
         except Exception as error:  # noqa: BLE001 it is what is shown
             print(f"{other}: {error}")
         found[f"models:/{other}"] = recorder.answers
+    missing = MlflowServer(address).get(f"{FILES}/0/models/m-0/artifacts/MLmodel", {}, 1_000)
+    print(f"a file that is not there: {missing}")
     return found
 
 
