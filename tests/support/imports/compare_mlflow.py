@@ -128,7 +128,7 @@ def record(address: str) -> dict[str, list[dict[str, Any]]]:
             print(f"{other}: {error}")
         found[f"models:/{other}"] = recorder.answers
     missing = MlflowServer(address).get(f"{FILES}/0/models/m-0/artifacts/MLmodel", {}, 1_000)
-    print(f"a file that is not there: {missing}")
+    print(f"a file that is not there: {missing!r}")
     return found
 
 
