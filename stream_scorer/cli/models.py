@@ -199,7 +199,12 @@ def upgrade(
 def import_command(
     *,
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="The model file that its library wrote.")
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="The model file that its library wrote; or mlflow:models:/NAME@ALIAS, or "
+            "mlflow:models:/NAME/VERSION, of the server at MLFLOW_TRACKING_URI.",
+        ),
     ],
     features: Annotated[
         Path, typer.Option(help="Feature list, .toml or .json, in the model's order.")
@@ -261,13 +266,15 @@ def import_command(
 
     The library is found by the file's content, and is not needed. Without --thresholds, the
     decisions on the validation data cost least. Without OUT/NAME/plan.toml, the plan is written
-    there.
+    there. For a model of an MLflow server, only its own library's file is downloaded.
 
-    Exit code 2: features, plan or data are refused; 3: the model file is refused.
+    Exit code 2: features, plan or data are refused, or the server does not have the model; 3: the
+    model file is refused; 5: the server does not answer.
     """
     from stream_scorer.models.commands import import_model as job  # noqa: PLC0415 scikit-learn loads slowly
     from stream_scorer.models.commands.thresholds import read_cost_list  # noqa: PLC0415 as above
     from stream_scorer.models.importing.imported import ImportOptions  # noqa: PLC0415 as above
+    from stream_scorer.models.importing.mlflow_registry import reference  # noqa: PLC0415 as above
     from stream_scorer.models.stores import new_plan  # noqa: PLC0415 as above
     from stream_scorer.training.days import Days  # noqa: PLC0415 as above
     from stream_scorer.training.job_file import read_labels_file  # noqa: PLC0415 as above
@@ -277,13 +284,17 @@ def import_command(
     chosen = new_plan.plan_files_for(plan, None, beside)
     directory, manifest = job.import_model(
         job.ImportJob(
-            file=file, features=features, validation=validation, version=version, name=name,
+            file=Path(file), features=features, validation=validation, version=version, name=name,
             store=store, plan=chosen.plan(), options=ImportOptions(rounds, fraud_class, missing),
             thresholds=None if thresholds is None else job.read_thresholds(thresholds),
             costs=read_cost_list(costs), days=None if days is None else Days.parse(days),
             cards_per_day=cards_per_day, resamples=resamples, sort=sort,
             most_rejected=most_rejected, licence=licence,
             labels=None if labels is None else read_labels_file(labels),
+            registered=(
+                reference.read_reference(file) if file.startswith(reference.PREFIX) else None
+            ),
+            plan_text=chosen.text, mapping_text=chosen.parts.get("events.toml"),
         )
     )  # fmt: skip
     new_plan.place(chosen, beside)

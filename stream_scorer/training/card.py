@@ -19,6 +19,7 @@ from stream_scorer.models.bundles.bundle import (
     DecisionThresholds,
     FeatureSpec,
     Interval,
+    Lineage,
     Quality,
     Training,
 )
@@ -42,6 +43,7 @@ class Card:
         judged: The scored test days; of an imported model, the validation days.
         library: The library and version that trained it, if the model was imported.
         notes: Sentences about how it is run.
+        lineage: The registered version that it was imported from, if there is one.
     """
 
     label: str
@@ -53,6 +55,7 @@ class Card:
     judged: Scored
     library: str | None = None
     notes: tuple[str, ...] = ()
+    lineage: Lineage | None = None
 
     @property
     def quality(self) -> Quality:
@@ -160,6 +163,7 @@ def _text(card: Card) -> str:
         "|---|---|---|",
         *(_feature(spec) for spec in card.features),
         "",
+        *([] if card.lineage is None else _lineage(card.lineage)),
     ]
     return "\n".join(lines)
 
@@ -209,6 +213,40 @@ def _cell(name: str, quality: Quality) -> str:
 def _feature(spec: FeatureSpec) -> str:
     rest = ", ".join(f"{key} {value}" for key, value in spec.items() if key not in ("name", "kind"))
     return f"| {spec['name']} | {spec['kind']} | {rest} |"
+
+
+def _lineage(lineage: Lineage) -> list[str]:
+    """Return the section on the registered version that a model comes from."""
+    rows = {
+        "registered version": lineage.parent_version,
+        "imported as": lineage.asked,
+        "MLflow server": lineage.server,
+        "run": lineage.run_id,
+        "git commit": lineage.git_commit,
+        "author": lineage.author,
+        **{f"data set {n}": f"{e.name} {e.digest}" for n, e in enumerate(lineage.data_sets, 1)},
+        "sha256 of plan.toml": lineage.plan_sha256,
+        "sha256 of events.toml": lineage.mapping_sha256 or "",
+    }
+    return [
+        "## Lineage",
+        "",
+        "As the MLflow server states it; the hashes are the import's.",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {name} | {_quoted(text)} |" for name, text in rows.items()),
+        "",
+    ]
+
+
+def _quoted(text: str) -> str:
+    """Return a text of others as code, in which Markdown has no links and no HTML.
+
+    >>> _quoted("<b>`x`|y")
+    "`<b>'x'/y`"
+    """
+    return f"`{text.replace('`', chr(39)).replace('|', '/')}`" if text.strip() else "-"
 
 
 def _picture(card: Card) -> bytes:

@@ -52,6 +52,11 @@ FORMAT: Literal[2] = 2
 MANIFEST_BYTES_MOST = 1024 * 1024
 LICENCE_LONGEST = 200
 
+LINEAGE_TEXT_LONGEST = 600
+"""Maximum characters of a text in a manifest's lineage."""
+DATA_SETS_MOST = 32
+"""Maximum number of data sets in a manifest's lineage."""
+
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,63}$"
 VERSION_PATTERN = r"^(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})$"
 
@@ -106,6 +111,59 @@ class Origin(_ManifestPart):
         if self.file not in {f"original.{ending}" for ending in ORIGINALS[self.library]}:
             raise ValueError(f"{self.file!r} is not a file of {self.library}")
         return self
+
+
+def _printable_text(text: str) -> str:
+    """Refuse a text that a terminal would act on."""
+    if not text.isprintable():
+        raise ValueError("has control characters")
+    return text
+
+
+LineageText = Annotated[
+    str, Field(max_length=LINEAGE_TEXT_LONGEST), AfterValidator(_printable_text)
+]
+
+
+class LineageData(_ManifestPart):
+    """A data set that a run names.
+
+    Attributes:
+        name: Its name.
+        digest: Its digest, by the rule of the program that logged it.
+    """
+
+    name: LineageText
+    digest: LineageText
+
+
+class Lineage(_ManifestPart):
+    """The registered version that an imported model comes from; it changes no decision.
+
+    What the registry states is not proven: who may write to it can state anything. The two hashes
+    are computed by the import.
+
+    Attributes:
+        server: The registry's address, without user and password.
+        asked: The reference that was imported, e.g. ``models:/fraud@champion``.
+        parent_version: NAME/VERSION of the registered version.
+        run_id: The run that logged it; empty, like the following, if the registry does not have it.
+        git_commit: The commit of the run's code.
+        author: The user of the run.
+        data_sets: The run's data sets.
+        plan_sha256: Of the text of ``plan.toml`` under which the model was imported.
+        mapping_sha256: Of the text of ``events.toml``; None if the plan has no such file.
+    """
+
+    server: LineageText
+    asked: LineageText
+    parent_version: LineageText
+    run_id: LineageText = ""
+    git_commit: LineageText = ""
+    author: LineageText = ""
+    data_sets: Annotated[tuple[LineageData, ...], Field(max_length=DATA_SETS_MOST)] = ()
+    plan_sha256: Hash
+    mapping_sha256: Hash | None = None
 
 
 class Period(_ManifestPart):
@@ -266,6 +324,8 @@ class Manifest(_ManifestPart):
         licence: Under which the model may be used; None if that is not stated.
         reference: Distributions of features and score on the training days. Neither licence nor
             reference is part of the content hash; bundles of earlier releases have neither.
+        lineage: The registered version that it was imported from; None for every other model. It is
+            not part of the content hash either.
     """
 
     format: Literal[1, 2] = FORMAT
@@ -285,6 +345,7 @@ class Manifest(_ManifestPart):
     training: Training
     licence: Annotated[str, Field(min_length=1, max_length=LICENCE_LONGEST)] | None = None
     reference: Reference | None = None
+    lineage: Lineage | None = None
 
     @model_validator(mode="after")
     def _of_its_format(self) -> "Manifest":

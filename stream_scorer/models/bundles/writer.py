@@ -23,6 +23,7 @@ from stream_scorer.models.bundles.bundle import (
     VERSION_PATTERN,
     DecisionThresholds,
     FeatureSpec,
+    Lineage,
     Manifest,
     Origin,
     Training,
@@ -53,6 +54,7 @@ class Candidate:
         card: The model card's files by name, or none.
         licence: Under which it may be used.
         reference: Distributions of features and score on the training days.
+        lineage: The registered version that it was imported from.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Candidate:
     card: Mapping[str, bytes] = field(default_factory=dict)
     licence: str | None = None
     reference: Reference | None = None
+    lineage: Lineage | None = None
 
 
 def write_bundle(store: Path, candidate: Candidate, rows: Float64) -> Path:
@@ -142,6 +145,7 @@ def write_with_rows(store: Path, candidate: Candidate, golden_rows: bytes) -> Pa
         training=candidate.training,
         licence=candidate.licence,
         reference=candidate.reference,
+        lineage=candidate.lineage,
     )
     absent = {"libraries"} if onnx is not None else {"libraries", "onnx"}
     files[MANIFEST] = (manifest.model_dump_json(indent=2, exclude=absent) + "\n").encode()

@@ -6,6 +6,7 @@ quality in the manifest, the golden rows, and the model card.
 """
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.models.bundles.bundle import (
     LICENCE_LONGEST,
     DecisionThresholds,
+    Lineage,
+    LineageData,
     Manifest,
     Period,
     Quality,
@@ -37,13 +40,22 @@ from stream_scorer.models.bundles.writer import (
     write_bundle,
 )
 from stream_scorer.models.commands.threshold_days import DaySelection
-from stream_scorer.models.importing.formats.known import OnnxSource, read_source
+from stream_scorer.models.importing.formats.known import (
+    BYTES_MOST,
+    OnnxSource,
+    read_source,
+    source_of,
+)
 from stream_scorer.models.importing.imported import (
     ImportedModel,
     ImportedOnnx,
     ImportOptions,
     ModelSource,
 )
+from stream_scorer.models.importing.mlflow_registry.fetch import fetch
+from stream_scorer.models.importing.mlflow_registry.reference import ModelReference
+from stream_scorer.models.importing.mlflow_registry.registered import RegisteredOrigin
+from stream_scorer.models.importing.mlflow_registry.server import open_server
 from stream_scorer.models.predictors.predictors import predictor_of
 from stream_scorer.ports import Predictor
 from stream_scorer.training.card import Card, card_files
@@ -66,7 +78,7 @@ class ImportJob:
     """The parameters of an import.
 
     Attributes:
-        file: The model file.
+        file: The model file; or what the user wrote for ``registered``, for messages.
         features: File of feature declarations, in the model's order.
         validation: Labelled transactions.
         version: Of the new bundle.
@@ -85,6 +97,10 @@ class ImportJob:
             reject it.
         licence: Under which the model may be used.
         labels: Where the data have their labels; None: in ``is_fraud`` and ``label_time``.
+        registered: A model of the MLflow server that ``MLFLOW_TRACKING_URI`` names, instead of a
+            file.
+        plan_text: The text of the plan file, for the lineage.
+        mapping_text: The text of ``events.toml``, if there is one.
     """
 
     file: Path
@@ -104,6 +120,9 @@ class ImportJob:
     most_rejected: float = 0.01
     licence: str | None = None
     labels: EventMapping | None = None
+    registered: ModelReference | None = None
+    plan_text: str = ""
+    mapping_text: str | None = None
 
 
 def read_thresholds(text: str) -> tuple[float, float]:
@@ -135,11 +154,13 @@ def import_model(job: ImportJob) -> tuple[Path, Manifest]:
     Raises:
         ModelError: The model file is refused, its features are not the declared ones, its scores
             are not probabilities, or the version exists.
-        SettingsError: Features, plan or data are refused, or the data have no frauds.
+        SettingsError: Features, plan or data are refused, or the data have no frauds; or the MLflow
+            server does not have the registered model.
+        UnavailableError: The MLflow server does not answer.
     """
     _check(job)
     specs, features = read_features(job.features, job.plan)
-    source = read_source(job.file, job.options)
+    source, lineage = _source(job)
     _refuse_other_features(job, source, features.names)
     data = take(
         job.validation, features, job.plan, sort=job.sort, most_rejected=job.most_rejected,
@@ -157,14 +178,14 @@ def import_model(job: ImportJob) -> tuple[Path, Manifest]:
     card = Card(
         label=f"{job.name}:{job.version}", kind=source.imported.kind, features=specs,
         thresholds=thresholds, training=training, currency=job.plan.currency, judged=scored,
-        library=_named(source.imported), notes=_notes(source.imported),
+        library=_named(source.imported), notes=_notes(source.imported), lineage=lineage,
     )  # fmt: skip
     directory = write_bundle(
         job.store,
         Candidate(
             name=job.name, version=job.version, source=source, features=specs,
             thresholds=thresholds, training=training, card=card_files(card), licence=job.licence,
-            reference=reference_of(features.names, rows, scored.scores),
+            reference=reference_of(features.names, rows, scored.scores), lineage=lineage,
         ),
         rows,
     )  # fmt: skip
@@ -180,6 +201,7 @@ def report(directory: Path, manifest: Manifest) -> dict[str, Any]:
         "content_hash": manifest.content_hash,
         "library": None if origin is None else f"{origin.library} {origin.version}".strip(),
         "kind": manifest.kind,
+        "parent_version": None if manifest.lineage is None else manifest.lineage.parent_version,
         "features": len(manifest.features),
         **_blocks(manifest),
         "review": manifest.thresholds.review,
@@ -223,6 +245,37 @@ def _notes(model: ImportedModel | ImportedOnnx) -> tuple[str, ...]:
     if model.depends_on:
         note += f", because in a larger block a row's bits depend on {model.depends_on}"
     return (f"{note}.",)
+
+
+def _source(job: ImportJob) -> tuple[ModelSource | OnnxSource, Lineage | None]:
+    """Return the model, and its lineage if it is a registered one."""
+    if job.registered is None:
+        return read_source(job.file, job.options), None
+    found = fetch(open_server(os.environ), job.registered, BYTES_MOST)
+    shown = f"{job.file} ({found.path})"
+    source = source_of(found.data, shown, job.options)
+    library = "onnx" if isinstance(source, OnnxSource) else source.imported.library
+    if library != found.library:
+        raise ModelError(
+            f"model {shown}: is a file of {library}, and MLmodel states {found.library}",
+            "log it again",
+        )
+    return source, _lineage(job, found.origin)
+
+
+def _lineage(job: ImportJob, origin: RegisteredOrigin) -> Lineage:
+    mapping = job.mapping_text
+    return Lineage(
+        server=origin.server, asked=origin.asked, parent_version=origin.parent_version,
+        run_id=origin.run_id, git_commit=origin.git_commit, author=origin.author,
+        data_sets=tuple(LineageData(name=n, digest=d) for n, d in origin.data_sets),
+        plan_sha256=_sha256(job.plan_text),
+        mapping_sha256=None if mapping is None else _sha256(mapping),
+    )  # fmt: skip
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _refuse_other_features(

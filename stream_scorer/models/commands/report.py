@@ -146,8 +146,8 @@ def compared(settings: Settings, old: str, new: str) -> dict[str, Any]:
         "training": _differences(_flat(_data(a)), _flat(_data(b))),
         "libraries": _differences(_libraries(a), _libraries(b)),
         "bundle": _differences(
-            {key: a[key] for key in whole} | {"signed_by": first["signed_by"]},
-            {key: b[key] for key in whole} | {"signed_by": second["signed_by"]},
+            {key: a[key] for key in whole} | {"signed_by": first["signed_by"]} | _lineage(a),
+            {key: b[key] for key in whole} | {"signed_by": second["signed_by"]} | _lineage(b),
         ),
         **({"onnx": _differences(_onnx(a), _onnx(b))} if "onnx" in a or "onnx" in b else {}),
     }
@@ -162,8 +162,10 @@ def as_rows(document: Mapping[str, Any]) -> list[tuple[str, Any]]:
     reference = _told(manifest.pop("reference"))
     if "onnx" in manifest:
         manifest["onnx"] = _onnx(document["manifest"])
+    lineage = _lineage(manifest)
+    manifest.pop("lineage", None)
     about = {key: value for key, value in document.items() if key != "manifest"}
-    values = _flat(about) | _flat(manifest) | features | reference
+    values = _flat(about) | _flat(manifest) | lineage | features | reference
     return [(name, "-" if value is None else value) for name, value in values.items()]
 
 
@@ -173,6 +175,21 @@ def _told(reference: Mapping[str, Any] | None) -> dict[str, str]:
         return {}
     parts = {**reference["features"], "score": reference["score"]}
     return {f"reference {name}": _bins(each) for name, each in parts.items()}
+
+
+def _lineage(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the lineage of a manifest as one table, with a row for each data set.
+
+    >>> _lineage({"lineage": {"run_id": "r7", "data_sets": [{"name": "march", "digest": "d4"}]}})
+    {'lineage.run_id': 'r7', 'lineage.data_set 1': 'march d4'}
+    """
+    lineage = dict(manifest.get("lineage") or {})
+    sets = lineage.pop("data_sets", ())
+    rows = {f"lineage.{key}": value or None for key, value in lineage.items()}
+    return rows | {
+        f"lineage.data_set {number}": f"{each['name']} {each['digest']}".strip()
+        for number, each in enumerate(sets, 1)
+    }
 
 
 def _bins(histogram: Mapping[str, Any]) -> str:

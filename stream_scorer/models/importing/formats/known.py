@@ -87,11 +87,11 @@ class OnnxSource:
     """A judged ONNX file, which has to be measured before it is a model.
 
     Attributes:
-        path: The file.
+        shown: The file, for messages.
         judged: What it states.
     """
 
-    path: Path
+    shown: str
     judged: JudgedOnnx
 
     def measured(self, rows: NDArray[np.float64]) -> ModelSource:
@@ -107,7 +107,7 @@ class OnnxSource:
         try:
             return ModelSource(self.judged.measured(rows), self.judged.data, "onnx")
         except ModelError as error:
-            raise _refusal(self.path, error) from None
+            raise _refusal(self.shown, error) from None
 
 
 def read_source(path: Path, options: ImportOptions) -> ModelSource | OnnxSource:
@@ -122,32 +122,45 @@ def read_source(path: Path, options: ImportOptions) -> ModelSource | OnnxSource:
             supported; the message names it.
         SettingsError: It cannot be read.
     """
-    data = _read(path)
+    return source_of(_read(path), str(path), options)
+
+
+def source_of(data: bytes, shown: str, options: ImportOptions) -> ModelSource | OnnxSource:
+    """Return the model in the bytes of a file, or an ONNX file that is to be measured.
+
+    Args:
+        data: At most :data:`BYTES_MOST`.
+        shown: The file, for messages.
+        options: What the file alone does not decide.
+
+    Raises:
+        ModelError: As for :func:`read_source`.
+    """
     start = data[:1024]
     for known in FORMATS:
         if known.matches(start):
             try:
                 found = known.read(data, options)
             except ModelError as error:
-                raise _refusal(path, error) from None
+                raise _refusal(shown, error) from None
             if isinstance(found, JudgedOnnx):
-                return OnnxSource(path, found)
+                return OnnxSource(shown, found)
             return ModelSource(found, data, known.ending)
     for refused, what, fix in _REFUSED:
         if refused(start):
-            raise ModelError(f"model {path}: {what} is not supported", fix)
+            raise ModelError(f"model {shown}: {what} is not supported", fix)
     libraries = ", ".join(sorted({known.library for known in FORMATS}))
     raise ModelError(
-        f"model {path}: not a model file of a known format", f"known are files of {libraries}"
+        f"model {shown}: not a model file of a known format", f"known are files of {libraries}"
     )
 
 
-def _refusal(path: Path, error: ModelError) -> ModelError:
+def _refusal(shown: str, error: ModelError) -> ModelError:
     """Return an importer's error with the name of the file."""
     what = error.what
     for prefix in ("model: ", "ONNX file: ", "ONNX model: "):
         what = what.removeprefix(prefix)
-    return ModelError(f"model {path}: {what}", error.fix)
+    return ModelError(f"model {shown}: {what}", error.fix)
 
 
 def _read(path: Path) -> bytes:

@@ -1,5 +1,6 @@
 """``models import``: a model file, features and labelled data in, a bundle of format 2 out."""
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -16,12 +17,15 @@ from stream_scorer.cli.main import main
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.models.bundles.loader import load_bundle
+from stream_scorer.models.commands import import_model as module
 from stream_scorer.models.commands.import_model import ImportJob, import_model, read_thresholds
 from stream_scorer.models.importing.imported import ImportOptions
+from stream_scorer.models.importing.mlflow_registry.reference import read_reference
 from stream_scorer.simulator.files import write_table
 from stream_scorer.training.data import LabelledData, take
 from stream_scorer.training.days import Days
 from stream_scorer.training.features import read_features
+from tests.support.imports.fake_mlflow import Registry, mlmodel
 
 NAMES = ["AMOUNT", "LARGEST", "RISK"]
 
@@ -183,3 +187,76 @@ def test_malformed_thresholds_are_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="--thresholds"):
         read_thresholds(text)
     assert read_thresholds("0.5:0.9") == (0.5, 0.9)
+
+
+CHAMPION = "mlflow:models:/fraud@champion"
+
+
+def registered(job: ImportJob, **changes: Any) -> ImportJob:
+    reference = read_reference(CHAMPION)
+    return changed(job, file=Path(CHAMPION), registered=reference, **changes)
+
+
+def test_a_registered_model_decides_as_its_file_with_a_lineage(
+    job: ImportJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {
+        "MLmodel": mlmodel("sklearn", pickled_model="model.skops"),
+        "model.skops": job.file.read_bytes(),
+    }
+    author = "<img src=x> `]|[a](b)"
+    registry = Registry(files=files)
+    assert registry.run is not None
+    registry.run["data"]["tags"].append({"key": "mlflow.user", "value": author})
+    monkeypatch.setattr(module, "open_server", lambda _: registry.server())
+    made = registered(job, plan_text="revision = 1\n", mapping_text="[record]\n")
+    directory, manifest = import_model(made)
+    _, plain = import_model(changed(job, version="1.0.1"))
+    assert manifest.content_hash == plain.content_hash
+    assert plain.lineage is None
+    found = manifest.lineage
+    assert found is not None
+    assert found.parent_version == "fraud/3"
+    assert found.author == author
+    assert found.plan_sha256 == hashlib.sha256(b"revision = 1\n").hexdigest()
+    assert found.mapping_sha256 == hashlib.sha256(b"[record]\n").hexdigest()
+    assert [(each.name, each.digest) for each in found.data_sets] == [("march", "d41d8c")]
+    assert load_bundle(directory).manifest.lineage == found
+    card = (directory / "card.md").read_text()
+    assert "| registered version | `fraud/3` |" in card
+    assert "| git commit | `0a1b2c3d` |" in card
+    assert "| author | `<img src=x> ']/[a](b)` |" in card
+    assert "## Lineage" not in (directory.parent / "1.0.1" / "card.md").read_text()
+
+
+def test_a_registered_file_of_another_library_is_refused(
+    job: ImportJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"MLmodel": mlmodel("xgboost", data="m.ubj"), "m.ubj": job.file.read_bytes()}
+    monkeypatch.setattr(module, "open_server", lambda _: Registry(files=files).server())
+    with pytest.raises(ModelError) as refused:
+        import_model(registered(job))
+    assert str(refused.value) == (
+        f"model {CHAMPION} (m.ubj): is a file of scikit_learn, and MLmodel states xgboost — log it "
+        "again"
+    )
+    pickled = {"MLmodel": mlmodel("xgboost", data="m.ubj"), "m.ubj": b"\x80\x04N."}
+    monkeypatch.setattr(module, "open_server", lambda _: Registry(files=pickled).server())
+    with pytest.raises(ModelError, match=r"\(m.ubj\): a pickle or joblib file is not supported"):
+        import_model(registered(job))
+
+
+def test_a_malformed_reference_ends_the_command_with_code_2(
+    job: ImportJob, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "models", "import", "mlflow:models:/fraud", "--features", job.features, "--validation",
+        job.validation, "--version", "2.0.0", "--out", job.store,
+    ]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["stream-scorer", *map(str, words)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1
+    assert "write mlflow:models:/NAME@ALIAS or mlflow:models:/NAME/VERSION" in told[0]
