@@ -108,7 +108,7 @@ HOSTILE: tuple[tuple[str, Deed, str], ...] = (
     (
         "a changed digit in the manifest",
         manifest_says("training/test/auc", 0.91),
-        "signature.json is of another manifest.json",
+        "signature.json is of another golden.json, manifest.json, model.skops",
     ),
     (
         "a flipped byte in the signature",
@@ -146,7 +146,7 @@ HOSTILE: tuple[tuple[str, Deed, str], ...] = (
     (
         "another version's signature under this version's name",
         replayed_by_name,
-        "signature.json is of another manifest.json",
+        "signature.json is of another golden.json, manifest.json, model.skops",
     ),
     ("another signed version in this one's place", instead, "calls itself fraud:1.0.1"),
     (

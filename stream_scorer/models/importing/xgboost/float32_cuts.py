@@ -17,7 +17,7 @@ def cuts_of(thresholds: Float32) -> Float64:
     """Return the largest float64 numbers that are less than the thresholds after rounding.
 
     >>> cuts_of(np.array([0, 1], np.float32)).tolist()
-    [-7.006492321624086e-46, 0.9999999701976776]
+    [-7.006492321624087e-46, 0.9999999701976775]
 
     Args:
         thresholds: float32[n], no NaN. For -inf there is no such number, and -inf is returned.
