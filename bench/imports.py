@@ -209,6 +209,13 @@ def failures(document: Mapping[str, Any], *, quick: bool) -> list[str]:
             (f"{library}: probabilities differ by {{}} ulp", document["ulps"][library], "<=",
              MOST_ULPS[library]),
         )  # fmt: skip
+        thresholds = document["thresholds"][library]
+        failed += missed(
+            (
+                f"{library}: {{}} thresholds have rows on them and next to them",
+                thresholds["tried"], "==", thresholds["all"],
+            )
+        )  # fmt: skip
         if not quick:
             failed += missed(
                 (

@@ -38,19 +38,19 @@ def _models() -> Iterator[tuple[str, bytes, str, dict[str, Any]]]:
         more = {"num_class": 3} if objective == "multiclass" else {}
         model = _trained(labels, objective=objective, **more)
         yield objective, _saved(model), objective, {}
-    yield "custom objective", _saved(_custom()), "objective", {}
+    yield "custom objective", _saved(_custom()), "custom", {}
     binary = _trained(FRAUD, objective="binary")
     if _VERSION >= (3, 2):
         linear = _trained(FRAUD, objective="binary", linear_tree=True)
         yield "linear trees", _saved(linear), "linear", {}
     classes = _trained(CLASSES, objective="multiclassova", num_class=3)
     yield "one of several classes, not named", _saved(classes), "class", {}
-    yield "best round, which is not in the file", _saved(binary), "--rounds", {"rounds": "best"}
+    yield "best round, which is not in the file", _saved(binary), "best round", {"rounds": "best"}
     yield "pickle", pickle.dumps(binary, 4), "pickle", {}
     # As LightGBM writes it for a table of pandas, which is not installed with each version.
     start = _saved(binary).partition(b"\npandas_categorical:")[0]
     of_pandas = start + b'\npandas_categorical:[["pos", "web"]]\n'
-    yield "categories of a data frame", of_pandas, "categor", {}
+    yield "categories of a data frame", of_pandas, "categories|categorical", {}
 
 
 def _saved(model: Any) -> bytes:

@@ -96,6 +96,9 @@ def _rows_at_splits(
         if column in categorical and node in tree.get("categories_nodes", ()):
             chosen = _categories_of(tree, node)
             values = [float(each) + step for each in chosen for step in (-1.0, 0.0, 0.75, 1.0)]
+            starts = {each for each in chosen if each - 1 not in chosen}
+            ends = {each + 1 for each in chosen if each + 1 not in chosen}
+            values += [value for each in sorted(starts | ends) for value in around(float(each))]
         else:
             values = list(around(tree["split_conditions"][node]))
         rows = np.repeat(row[np.newaxis], len(values), axis=0)

@@ -22,7 +22,7 @@ NAME = "missing_nan_missing"
 
 @pytest.fixture(scope="module")
 def example() -> Example:
-    case = lightgbm_models.case(lightgbm_models.configurations()[NAME], 2_000)
+    case = lightgbm_models.case(lightgbm_models.configurations()[NAME])
     return Example(
         NAME, "4.7.0", case.text.encode(), b"", case.rows,
         np.stack([case.sums, case.trained_sums]), case.probabilities,
@@ -148,6 +148,7 @@ def _bits(**changes: Any) -> dict[str, Any]:
     return {
         "configurations": 300, "configurations_by_library": each, "equal": each, "refused": each,
         "unequal": [], "ulps": dict(imports.MOST_ULPS),
+        "thresholds": {name: {"all": 9, "tried": 9} for name in each},
         "versions": {name: ["3", "2", "1"] for name in each}, **changes,
     }  # fmt: skip
 
@@ -161,6 +162,10 @@ def test_each_gate_of_the_bits_fails_by_name() -> None:
         ({"ulps": {**imports.MOST_ULPS, "xgboost": 3}}, "xgboost: probabilities differ by 3 ulp"),
         ({"refused": {**_bits()["refused"], "lightgbm": 0}}, "lightgbm: 0 models are refused"),
         ({"unequal": ["a line"]}, "a line"),
+        (
+            {"thresholds": {**_bits()["thresholds"], "catboost": {"all": 9, "tried": 8}}},
+            "catboost: 8 thresholds",
+        ),
     ):
         (line,) = imports.failures(_bits(**changes), quick=False)
         assert line.startswith(word)
