@@ -131,7 +131,8 @@ def ulps_apart(found: Float64, expected: Float64) -> float:
 def coverage(model: ScoringModel, rows: Float64) -> tuple[int, int]:
     """Count the cuts of a model, and those that have a row on them and one on the next number.
 
-    Models with steps before their trees are not counted: their cuts are of other numbers.
+    Models with steps before their trees are not counted: their cuts are of other numbers. Infinite
+    cuts are not counted: not every library takes infinite values.
 
     Args:
         model: The imported model.
@@ -146,6 +147,7 @@ def coverage(model: ScoringModel, rows: Float64) -> tuple[int, int]:
         for feature in np.unique(of_cuts):
             # -0 and 0 are the same number here.
             numbers = np.unique(trees.cuts[of_cuts == feature])
+            numbers = numbers[np.isfinite(numbers)]
             column = rows[:, feature]
             cuts += len(numbers)
             on = np.isin(numbers, column)

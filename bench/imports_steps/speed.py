@@ -166,7 +166,8 @@ def batches(shapes: Sequence[Shape], rounds: int, *, compiled: bool) -> list[dic
     found = []
     for library, shape, file in models(shapes):
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model"
+            # XGBoost warns of another ending.
+            path = Path(folder) / "model.json"
             path.write_bytes(file.encode() if isinstance(file, str) else file)
             contenders = (
                 of_lightgbm(path, compiled=compiled) if library == "lightgbm" else of_xgboost(path)

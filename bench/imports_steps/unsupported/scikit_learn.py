@@ -31,8 +31,8 @@ from bench.imports_steps.example import Example
 from bench.imports_steps.unsupported.rows import AMOUNTS, CLASSES, FRAUD, ROWS
 
 
-def _models() -> Iterator[tuple[Any, Any, str, str]]:
-    """Yield name or None, classifier, labels and what the refusal must name."""
+def _models() -> Iterator[tuple[str, Any, Any, str]]:
+    """Yield name, classifier, labels and what the refusal must name."""
     forest = RandomForestClassifier(n_estimators=3, max_depth=3)
     labels = FRAUD.astype(np.int64)
     for model in (

@@ -168,48 +168,38 @@ def _singles() -> Iterator[Configuration]:
     yield Configuration("tree, class middle", _tree(max_depth=6), "classes", "middle")
 
 
+def _pipeline(make: Callable[[], Any], *before: Any) -> Callable[[], Any]:
+    return lambda: make_pipeline(*before, make())
+
+
+def _calibrated(make: Callable[[], Any], **options: Any) -> Callable[[], Any]:
+    return lambda: CalibratedClassifierCV(make(), **{"cv": 3, **options})
+
+
 def _composed() -> Iterator[Configuration]:
     """Yield pipelines and calibrated classifiers."""
+    small = _forest(max_depth=5)
     for scaler in (
         StandardScaler(), StandardScaler(with_std=False), RobustScaler(),
         RobustScaler(with_centering=False), MinMaxScaler((-1, 3)), MinMaxScaler(clip=True),
     ):  # fmt: skip
-        for name, make in (("hist boosting", _hist()), ("forest", _forest(max_depth=5))):
-            yield Configuration(
-                f"{scaler}, {name}", lambda scaler=scaler, make=make: make_pipeline(scaler, make())
-            )
+        for name, make in (("hist boosting", _hist()), ("forest", small)):
+            yield Configuration(f"{scaler}, {name}", _pipeline(make, scaler))
     for strategy in ("mean", "median", "most_frequent"):
-        yield Configuration(
-            f"imputed by {strategy}",
-            lambda strategy=strategy: make_pipeline(SimpleImputer(strategy=strategy), _boosted()()),
-            "missing",
-        )
-    yield Configuration(
-        "imputed and scaled",
-        lambda: make_pipeline(SimpleImputer(), StandardScaler(), "passthrough", _hist()()),
-        "missing",
-    )
+        imputer = SimpleImputer(strategy=strategy)
+        yield Configuration(f"imputed by {strategy}", _pipeline(_boosted(), imputer), "missing")
+    steps = (SimpleImputer(), StandardScaler(), "passthrough")
+    yield Configuration("imputed and scaled", _pipeline(_hist(), *steps), "missing")
     for method in ("sigmoid", "isotonic"):
-        for name, make in (
-            ("hist boosting", _hist()), ("boosting", _boosted()), ("forest", _forest(max_depth=5)),
-        ):  # fmt: skip
-            yield Configuration(
-                f"calibrated {name}, {method}",
-                lambda make=make, method=method: CalibratedClassifierCV(
-                    make(), method=method, cv=3
-                ),
-            )
+        for name, make in (("hist boosting", _hist()), ("boosting", _boosted()), ("forest", small)):
+            yield Configuration(f"calibrated {name}, {method}", _calibrated(make, method=method))
+    yield Configuration("one calibration", _calibrated(small, ensemble=False))
     yield Configuration(
-        "one calibration",
-        lambda: CalibratedClassifierCV(_forest(max_depth=5)(), ensemble=False, cv=3),
-    )
-    yield Configuration(
-        "calibrated pipeline",
-        lambda: CalibratedClassifierCV(make_pipeline(StandardScaler(), _hist()()), cv=2),
+        "calibrated pipeline", _calibrated(_pipeline(_hist(), StandardScaler()), cv=2)
     )
     yield Configuration(
         "calibrated afterwards",
-        lambda: CalibratedClassifierCV(FrozenEstimator(_hist()().fit(*training_data("plain")))),
+        _calibrated(lambda: FrozenEstimator(_hist()().fit(*training_data("plain"))), cv=None),
     )
 
 
@@ -234,7 +224,8 @@ def training_data(kind: str) -> "tuple[Float64, NDArray[Any]]":
         "tiny": lambda found: found * 1e-40,
         "large": lambda found: found * 1e33,
     }
-    rows = changes.get(kind, lambda found: found)(rows)
+    if kind in changes:
+        rows = changes[kind](rows)
     if kind in ("classes", "labels"):
         bounds = [0.5, 0.8] if kind == "classes" else [0.7]
         names = np.array(["low", "middle", "top"] if kind == "classes" else ["genuine", "top"])
@@ -311,7 +302,10 @@ def rows_for(model: Any, training: Float64) -> Float64:
     special[np.arange(len(special)), np.repeat(np.arange(count), len(values))] = values * count
     found += [special, random.choice(np.array(values), size=(300, count))]
     noise = random.normal(size=(300, count)) * 10.0 ** random.integers(-37, 9, size=(300, count))
-    return np.concatenate([*found, noise])
+    rows = np.concatenate([*found, noise])
+    # A split between missing values and all numbers has an infinite threshold.
+    largest = np.inf if _takes(model, training, 1e300) else float(np.finfo(np.float32).max)
+    return rows[(np.isnan(rows) | (np.abs(rows) <= largest)).all(axis=1)]
 
 
 def _takes(model: Any, training: Float64, value: float) -> bool:
