@@ -210,3 +210,14 @@ def test_the_quick_form_passes(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["imports", "--quick", "--json"])
     assert imports.main() == 0, capsys.readouterr().err
+
+
+@pytest.mark.thorough
+def test_path_attributions_and_shap_values_add_up_to_the_margin() -> None:
+    found = attributions.compare(10, 10, 20)
+    assert attributions.failures(found) == []
+    assert set(found["remainder"]) == {"ours", *attributions.WAYS}
+    assert 0 < found["tree_path_dependent"]["shared"] <= 1
+    found["remainder"]["ours"] = 1e-8
+    (line,) = attributions.failures(found)
+    assert line.startswith("attributions: ours: 1e-08 remains")
