@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lignum
+import lignum  # type: ignore[import-untyped]  # it has no annotations
 import numpy as np
 import treelite
 from numpy.typing import NDArray

@@ -1,5 +1,7 @@
 """The versions of each library that are compared, and the Python that runs each."""
 
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -33,7 +35,10 @@ OLDER = {
     },
 }
 """All packages of the environments of two older major versions. CatBoost has had only one major
-version for this Python, and scikit-learn too, so these are older minor ones."""
+version since Python 3.10, and scikit-learn too, so these are older minor ones."""
+
+PYTHON = {"catboost": "3.10"}
+"""The Python of a library's older versions, if they have no wheel for the one that runs this."""
 
 SCIKIT_LEARN = {"1.7.2": "2.3.5", "1.6.1": "2.2.6"}
 """numpy for each older version of scikit-learn; the environments are those of the tests' matrix."""
@@ -60,5 +65,29 @@ def versions(library: str, *, quick: bool) -> Iterator[tuple[str, Path]]:
         for name, numpy in SCIKIT_LEARN.items():
             yield name, environment(numpy, name)
         return
+    python = _interpreter(library)
     for name, pins in OLDER[library].items():
-        yield name, made(f"{library}-{name}", pins.replace(" ", "\n") + "\n", "--no-deps")
+        lines = pins.replace(" ", "\n") + "\n"
+        yield name, made(f"{library}-{name}", lines, "--no-deps", interpreter=python)
+
+
+def _interpreter(library: str) -> str:
+    """Return the Python for older versions of a library: this one, or one of the search path.
+
+    Raises:
+        SystemExit: It is not there.
+    """
+    if library not in PYTHON:
+        return sys.executable
+    version = PYTHON[library]
+    # pyenv's own python3.10 starts only if this variable names the version.
+    for further in ({}, {"PYENV_VERSION": version}):
+        try:
+            found = subprocess.run(  # noqa: S603 a Python of the search path
+                [f"python{version}", "-c", "import sys; print(sys.executable)"],
+                env={**os.environ, **further}, capture_output=True, text=True, check=True,
+            )  # fmt: skip
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        return found.stdout.strip()
+    raise SystemExit(f"{library}: its older versions need python{version} on the search path")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightgbm
-import lignum
+import lignum  # type: ignore[import-untyped]  # it has no annotations
 import numpy as np
 import treelite
 import xgboost

@@ -11,13 +11,14 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = ROOT / ".venv-matrix"
 
 
-def made(name: str, pins: str, *options: str) -> Path:
+def made(name: str, pins: str, *options: str, interpreter: str = sys.executable) -> Path:
     """Make an environment, unless a complete one with the same pins exists; return its Python.
 
     Args:
         name: Of its folder.
         pins: Requirements of pip with exact versions, one a line.
         options: Further options of ``pip install``.
+        interpreter: The Python that the environment gets.
 
     Raises:
         subprocess.CalledProcessError: A package cannot be installed.
@@ -26,7 +27,7 @@ def made(name: str, pins: str, *options: str) -> Path:
     python, ready = directory / "bin" / "python", directory / ".ready"
     if ready.exists() and ready.read_text() == pins:
         return python
-    _run([sys.executable, "-m", "venv", "--clear", str(directory)])
+    _run([interpreter, "-m", "venv", "--clear", str(directory)])
     wanted = directory / "constraints.txt"
     wanted.write_text(pins)
     _run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
