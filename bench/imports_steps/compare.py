@@ -163,7 +163,7 @@ def _of_treelite(example: Example, path: Path, rows: Float64) -> Float64 | None:
         model = treelite.frontend.load_lightgbm_model(path)
     else:
         model = treelite.frontend.load_xgboost_model(path, format_choice="json")
-        rows = rows.astype(np.float32)  # type: ignore[assignment]  # its trees are of float32
+        rows = rows.astype(np.float32)  # as its trees are
     return np.asarray(treelite.gtil.predict(model, rows, nthread=1, pred_margin=True))
 
 

@@ -41,7 +41,7 @@ def _models() -> Iterator[tuple[str, bytes, str]]:
         more = {"num_class": 3} if objective.startswith("multi") else {}
         model = _trained(labels, objective=objective, **more)
         yield objective, bytes(model.save_raw("json")), objective
-    binary = {"objective": "binary:logistic"}
+    binary: dict[str, Any] = {"objective": "binary:logistic"}
     yield "custom objective", _saved(_trained(FRAUD, obj=_squares)), "reg:squarederror"
     yield "linear booster", _saved(_trained(FRAUD, booster="gblinear", **binary)), "gblinear"
     two = np.stack([FRAUD, 1 - FRAUD], axis=1)

@@ -13,7 +13,7 @@ from bench import imports
 from bench.imports_steps import attributions, speed
 from bench.imports_steps.compare import Outcome, compared, ulps_apart
 from bench.imports_steps.example import Example, read, write
-from bench.imports_steps.libraries import OLDER
+from bench.imports_steps.libraries import OLDER, PACKAGES
 from bench.imports_steps.unsupported import lightgbm as unsupported
 from tests.support.imports import lightgbm_models, scikit_learn_models
 
@@ -146,7 +146,7 @@ def test_there_are_enough_configurations_and_versions() -> None:
 
 
 def _bits(**changes: Any) -> dict[str, Any]:
-    each = dict.fromkeys(imports.PACKAGES, 60)
+    each = dict.fromkeys(PACKAGES, 60)
     return {
         "configurations": 300, "configurations_by_library": each, "equal": each, "refused": each,
         "unequal": [], "untried": [], "ulps": dict(imports.MOST_ULPS),
