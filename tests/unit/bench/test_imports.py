@@ -2,6 +2,7 @@
 
 import re
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,18 @@ def test_ours_is_compared_with_the_fastest_that_is_judged() -> None:
         "a single row takes 10.01 µs",
     )
     assert all(word in line for word, line in zip(words, speed.failures(slow), strict=True))
+
+
+def test_a_contender_that_cannot_win_has_few_rounds() -> None:
+    calls: list[str] = []
+
+    def slow() -> None:
+        calls.append("slow")
+        time.sleep(0.02)
+
+    found = speed.timed({"fast": lambda: calls.append("fast"), "slow": slow}, 5)
+    assert {name: len(each) for name, each in found.items()} == {"fast": 5, "slow": 3}
+    assert (calls.count("fast"), calls.count("slow")) == (6, 4)
 
 
 def test_agreement_of_reasons() -> None:
