@@ -69,7 +69,9 @@ def compare(trees: int, features: int, count: int) -> dict[str, Any]:
         The largest difference of a sum of attributions and base from the margin, for us and for
         each way of the ``shap`` package, and by way :func:`agreement`.
     """
-    import shap  # type: ignore[import-untyped]  # noqa: PLC0415 it takes seconds
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of matplotlib, which it imports
+        import shap  # type: ignore[import-untyped]  # noqa: PLC0415 it takes seconds
 
     text = lightgbm_texts([trees], features, num_leaves=31)[trees]
     with tempfile.TemporaryDirectory() as folder:
