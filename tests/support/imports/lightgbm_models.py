@@ -401,11 +401,25 @@ def _neighbours(values: Float64) -> Float64:
             np.nextafter(near, np.float32(-np.inf)),
             np.nextafter(near, np.float32(np.inf)),
         ]
-    doubles = [values, np.nextafter(values, -np.inf), np.nextafter(values, np.inf)]
+        doubles = [values, np.nextafter(values, -np.inf), np.nextafter(values, np.inf)]
     return np.concatenate([*doubles, *(each.astype(np.float64) for each in singles)])
 
 
-def _splits(structure: dict[str, Any]) -> Iterator[tuple[int, Float64, set[int]]]:
+def _thresholds(booster: lightgbm.Booster) -> list[list[float]]:
+    """Return the thresholds of each tree's nodes as the file has them.
+
+    The ones of ``dump_model`` are limited to 1e300.
+    """
+    found = []
+    for tree in booster.model_to_string(num_iteration=-1).split("\nTree=")[1:]:
+        lines = [line for line in tree.splitlines() if line.startswith("threshold=")]
+        found.append([float(each) for line in lines for each in line.partition("=")[2].split()])
+    return found
+
+
+def _splits(
+    structure: dict[str, Any], thresholds: list[float]
+) -> Iterator[tuple[int, Float64, set[int]]]:
     """Yield (feature, values at which a node's side may change, leaves below) of each node."""
 
     def below(node: dict[str, Any]) -> set[int]:
@@ -424,7 +438,7 @@ def _splits(structure: dict[str, Any]) -> Iterator[tuple[int, Float64, set[int]]
             codes = np.unique(np.concatenate([codes, codes + 1, codes - 1]))
             values = np.unique(np.concatenate([_neighbours(codes), codes + 0.5]))
         else:
-            values = _neighbours(np.array([float(node["threshold"])]))
+            values = _neighbours(np.array([thresholds[node["split_index"]]]))
         yield int(node["split_feature"]), values, below(node)
 
 
@@ -446,8 +460,9 @@ def rows_for(booster: lightgbm.Booster, rows: Float64, most: int = 60_000) -> Fl
     leaves = np.asarray(booster.predict(rows, pred_leaf=True, num_iteration=-1))
     leaves = leaves.reshape(len(rows), -1)
     at_splits = [rows[:0]]
-    for number, tree in enumerate(model["tree_info"]):
-        for feature, values, below in _splits(tree["tree_structure"]):
+    of_trees = zip(model["tree_info"], _thresholds(booster), strict=True)
+    for number, (tree, thresholds) in enumerate(of_trees):
+        for feature, values, below in _splits(tree["tree_structure"], thresholds):
             reaching = np.flatnonzero(np.isin(leaves[:, number], list(below)))
             # A node may have no row of the training, e.g. after a refit on others.
             base = rows[random.choice(reaching)] if len(reaching) else rows[0]

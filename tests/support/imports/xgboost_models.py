@@ -16,7 +16,7 @@ import numpy as np
 import xgboost
 from numpy.typing import NDArray
 
-from tests.support.imports.xgboost_rows import rows_for
+from tests.support.imports.xgboost_rows import THRESHOLDS_MOST, rows_for
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -255,8 +255,13 @@ def training_data(configuration: Configuration) -> tuple[Float64, Float64, Float
     return rows, labels, weights
 
 
-def train(configuration: Configuration) -> Example:
-    """Train a model, and compute the library's margins for rows that test each of its splits."""
+def train(configuration: Configuration, most: int = THRESHOLDS_MOST) -> Example:
+    """Train a model, and compute the library's margins for rows that test its splits.
+
+    Args:
+        configuration: How it is trained.
+        most: Maximum splits that are tested.
+    """
     rows, labels, weights = training_data(configuration)
     missing = np.nan if configuration.missing is None else configuration.missing
     categories = "categories" in configuration.data
@@ -291,14 +296,14 @@ def train(configuration: Configuration) -> Example:
         verbose_eval=False,
         **(stop if configuration.early else {}),
     )
-    return predicted(booster, configuration)
+    return predicted(booster, configuration, most)
 
 
-def predicted(booster: Any, configuration: Configuration) -> Example:
-    """Return a model with the library's margins for rows that test each of its splits."""
+def predicted(booster: Any, configuration: Configuration, most: int = THRESHOLDS_MOST) -> Example:
+    """Return a model with the library's margins for rows that test its splits."""
     document = bytes(booster.save_raw("json"))
     missing = configuration.missing
-    tested = rows_for(json.loads(document), missing, seed=configuration.seed)
+    tested = rows_for(json.loads(document), missing, seed=configuration.seed, most=most)
     best = configuration.choice == "best"
     rounds = booster.best_iteration + 1 if best else 0
     found = margins(booster, tested, missing=missing, rounds=rounds)

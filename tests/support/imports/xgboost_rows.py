@@ -20,17 +20,20 @@ CATEGORIES = (
     127.5, 1000.0, 65536.0, 16777214.0, 16777215.0, 16777215.5, 16777216.0, 16777217.0,
     2147483647.0, 2147483648.0, 4294967296.0, 1e10, 1e19, 1e38, 1e39,
 )  # fmt: skip
-_THRESHOLDS_MOST = 1500
-"""Splits of a model that are tested; more are sampled."""
+THRESHOLDS_MOST = 1500
+"""Splits of a model that are tested unless another number is asked for; more are sampled."""
 
 
-def rows_for(model: dict[str, Any], missing: float | None, *, seed: int) -> Float64:
+def rows_for(
+    model: dict[str, Any], missing: float | None, *, seed: int, most: int = THRESHOLDS_MOST
+) -> Float64:
     """Return float64[n, m]: random rows, rows at each threshold and next to it, special values.
 
     Args:
         model: The JSON document of a model.
         missing: A number that counts as missing, or None.
         seed: Of the random rows.
+        most: Maximum splits that are tested.
     """
     random = np.random.default_rng(seed + 1000)
     learner = model["learner"]
@@ -49,7 +52,7 @@ def rows_for(model: dict[str, Any], missing: float | None, *, seed: int) -> Floa
             rows = np.repeat(base[np.newaxis], len(chosen), axis=0)
             rows[:, column] = chosen
             found.append(rows)
-    found += list(_rows_at_splits(random, trees, plain, categorical))
+    found += list(_rows_at_splits(random, trees, plain, categorical, most))
     return np.concatenate(found)
 
 
@@ -77,12 +80,12 @@ def _random_rows(
 
 
 def _rows_at_splits(
-    random: np.random.Generator, trees: list[Any], plain: Float64, categorical: set[int]
+    random: np.random.Generator, trees: list[Any], plain: Float64, categorical: set[int], most: int
 ) -> list[Float64]:
     """Return rows that reach each split of each tree, with values at and next to its threshold."""
     splits = [(tree, node) for tree in trees for node in _inner_nodes(tree)]
-    if len(splits) > _THRESHOLDS_MOST:
-        picked = random.choice(len(splits), _THRESHOLDS_MOST, replace=False)
+    if len(splits) > most:
+        picked = random.choice(len(splits), most, replace=False)
         splits = [splits[at] for at in picked]
     found = []
     for tree, node in splits:
@@ -93,6 +96,9 @@ def _rows_at_splits(
         if column in categorical and node in tree.get("categories_nodes", ()):
             chosen = _categories_of(tree, node)
             values = [float(each) + step for each in chosen for step in (-1.0, 0.0, 0.75, 1.0)]
+            starts = {each for each in chosen if each - 1 not in chosen}
+            ends = {each + 1 for each in chosen if each + 1 not in chosen}
+            values += [value for each in sorted(starts | ends) for value in around(float(each))]
         else:
             values = list(around(tree["split_conditions"][node]))
         rows = np.repeat(row[np.newaxis], len(values), axis=0)
