@@ -26,7 +26,7 @@ from stream_scorer.models.bundles.bundle import (
 from stream_scorer.models.bundles.writer import Candidate, write_bundle
 from stream_scorer.models.importing.imported import ModelSource
 from stream_scorer.models.importing.scikit_learn.source import source_of
-from stream_scorer.models.predictors.predictors import ScoringPredictor
+from stream_scorer.models.predictors.predictors import predictor_of
 from stream_scorer.settings import MODELS_DIRECTORY
 from stream_scorer.training.features import CUSTOMER_FEATURES
 from stream_scorer.training.fold import fold
@@ -80,7 +80,7 @@ def train_model(
     minor = table["amount_minor"].to_numpy()[folded.rows]
     amount = in_units(minor, plan.minor_per_unit)
     source = (train or _shipped_kind)(folded.features, fraud)
-    scores = ScoringPredictor(source.imported.model).scores(folded.features)
+    scores = predictor_of(source.imported.model).scores(folded.features)
     days = table["event_time"].cast(pa.int64()).to_numpy()[folded.rows[[0, -1]]] // _DAY_MS
     first, last = (date(1970, 1, 1) + timedelta(int(day)) for day in days)
     seen = Period(first_day=first, last_day=last, rows=len(fraud), frauds=int(fraud.sum()))

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from bench.harness.script import missed
+from bench.imports_steps.model_files import read_scoring_model
 from bench.imports_steps.speed import data, lightgbm_texts
-from stream_scorer.models.importing.formats.known import read_source
 from stream_scorer.models.importing.imported import ImportOptions
 from stream_scorer.models.predictors.predictors import ScoringPredictor
 
@@ -77,7 +77,7 @@ def compare(trees: int, features: int, count: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model"
         path.write_text(text)
-        predictor = ScoringPredictor(read_source(path, ImportOptions()).imported.model)
+        predictor = ScoringPredictor(read_scoring_model(path, ImportOptions()))
     booster = lightgbm.Booster(model_str=text)
     rows = np.ascontiguousarray(data(features)[0][-count:])
     margins = predictor.raw(rows)

@@ -13,8 +13,8 @@ import treelite
 from numpy.typing import NDArray
 
 from bench.imports_steps.example import Example
+from bench.imports_steps.model_files import read_scoring_model
 from stream_scorer.errors import ModelError
-from stream_scorer.models.importing.formats.known import read_source
 from stream_scorer.models.importing.imported import ImportOptions
 from stream_scorer.models.predictors.parts import ScoringModel
 from stream_scorer.models.predictors.predictors import ScoringPredictor
@@ -108,7 +108,7 @@ def _imported(example: Example, path: Path) -> ScoringModel:
         fraud_class=example.fraud_class or None,
         missing=None if np.isnan(example.missing) else example.missing,
     )
-    return read_source(path, options).imported.model
+    return read_scoring_model(path, options)
 
 
 def bits(numbers: Float64) -> NDArray[np.int64]:

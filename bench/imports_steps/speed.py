@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from bench.harness.rounds import measure
 from bench.harness.script import Gate, missed, say
-from stream_scorer.models.importing.formats.known import read_source
+from bench.imports_steps.model_files import read_scoring_model
 from stream_scorer.models.importing.imported import ImportOptions
 from stream_scorer.models.predictors.predictors import ScoringPredictor
 
@@ -90,7 +90,7 @@ def xgboost_files(trees: Sequence[int], features: int, **options: Any) -> dict[i
 
 
 def _ours(path: Path) -> Scores:
-    return ScoringPredictor(read_source(path, ImportOptions()).imported.model).scores
+    return ScoringPredictor(read_scoring_model(path, ImportOptions())).scores
 
 
 def of_lightgbm(path: Path, *, compiled: bool) -> dict[str, Scores]:

@@ -108,7 +108,7 @@ HOSTILE: tuple[tuple[str, Deed, str], ...] = (
     (
         "a changed digit in the manifest",
         manifest_says("training/test/auc", 0.91),
-        "signature.json is of another golden.json, manifest.json, model.skops",
+        "signature.json is of another manifest.json",
     ),
     (
         "a flipped byte in the signature",

@@ -25,7 +25,7 @@ from stream_scorer.simulator.files import write_table
 from stream_scorer.training.data import LabelledData, take
 from stream_scorer.training.days import Days
 from stream_scorer.training.features import read_features
-from tests.support.imports.fake_mlflow import Registry, mlmodel
+from tests.support.mlflow.fake_mlflow import Registry, mlmodel
 
 NAMES = ["AMOUNT", "LARGEST", "RISK"]
 

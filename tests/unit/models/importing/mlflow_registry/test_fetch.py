@@ -11,7 +11,7 @@ import pytest
 
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.models.importing.formats.known import source_of
-from stream_scorer.models.importing.imported import ImportOptions
+from stream_scorer.models.importing.imported import ImportOptions, ModelSource
 from stream_scorer.models.importing.mlflow_registry.fetch import FetchedModel, fetch
 from stream_scorer.models.importing.mlflow_registry.flavors import MLMODEL_BYTES_MOST
 from stream_scorer.models.importing.mlflow_registry.paths import inner_path
@@ -19,7 +19,7 @@ from stream_scorer.models.importing.mlflow_registry.reference import (
     ModelReference,
     read_reference,
 )
-from tests.support.imports.fake_mlflow import API, FILES, FakeServer, Registry, mlmodel
+from tests.support.mlflow.fake_mlflow import API, FILES, FakeServer, Registry, mlmodel
 
 CHAMPION = read_reference("mlflow:models:/fraud@champion")
 MOST = 1_000
@@ -322,6 +322,7 @@ def test_answers_of_a_real_server_lead_to_its_model() -> None:
     assert (origin.parent_version, origin.git_commit) == ("fraud-lightgbm/1", "0a1b2c3d")
     assert (origin.author, origin.data_sets) == ("ada", (("march", "dbeb40c2"),))
     source = source_of(found.data, found.path, ImportOptions())
+    assert isinstance(source, ModelSource)
     assert source.imported.library == "lightgbm"
     assert source.imported.model.feature_count == 3
 

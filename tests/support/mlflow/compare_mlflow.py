@@ -3,7 +3,7 @@
 It needs the packages ``mlflow`` (all of it, for the server), ``lightgbm``, ``xgboost`` and
 ``scikit-learn`` in its environment::
 
-    python -m tests.support.imports.compare_mlflow FILE
+    python -m tests.support.mlflow.compare_mlflow FILE
 
 The server keeps its data in SQLite, in a temporary folder. FILE is JSON: the answers by reference,
 endpoint and parameters, with each byte of a body as a character of Latin-1. A test replays those
@@ -31,11 +31,11 @@ import xgboost
 from sklearn.tree import DecisionTreeClassifier
 
 from stream_scorer.models.importing.formats.known import BYTES_MOST, source_of
-from stream_scorer.models.importing.imported import ImportOptions
+from stream_scorer.models.importing.imported import ImportOptions, ModelSource
 from stream_scorer.models.importing.mlflow_registry.fetch import fetch
 from stream_scorer.models.importing.mlflow_registry.reference import read_reference
 from stream_scorer.models.importing.mlflow_registry.server import MlflowServer
-from tests.support.imports.fake_mlflow import FILES
+from tests.support.mlflow.fake_mlflow import FILES
 
 _START_SECONDS = 1_500.0
 _LOOK_SECONDS = 2.0
@@ -102,7 +102,7 @@ def _register(address: str) -> None:
     place = "https://data.example/march.parquet"
     for flavor, log in FLAVORS.items():
         with mlflow.start_run(tags=tags, run_name=flavor):
-            data = mlflow.data.from_numpy(_rows()[0], place, name="march")
+            data = mlflow.data.from_numpy(_rows()[0], place, name="march")  # type: ignore[attr-defined]  # mlflow-skinny has no numpy
             mlflow.log_input(data, context="training")
             log(f"fraud-{flavor}")
         client = mlflow.MlflowClient()
@@ -117,6 +117,7 @@ def record(address: str) -> dict[str, list[dict[str, Any]]]:
         reference = read_reference(f"mlflow:models:/fraud-{flavor}@champion")
         fetched = fetch(recorder, reference, BYTES_MOST)
         source = source_of(fetched.data, fetched.path, ImportOptions())
+        assert isinstance(source, ModelSource)
         assert source.imported.library == fetched.library
         print(f"{flavor}: {fetched.path}, {len(fetched.data)} bytes, {fetched.origin}")
         found[str(reference)] = recorder.answers
