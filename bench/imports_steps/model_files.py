@@ -14,6 +14,6 @@ def read_scoring_model(path: Path, options: ImportOptions) -> ScoringModel:
         ModelError: The file is refused.
     """
     source = read_source(path, options)
-    assert not isinstance(source, OnnxSource)
-    assert isinstance(source.imported, ImportedModel)
+    if isinstance(source, OnnxSource) or not isinstance(source.imported, ImportedModel):
+        raise TypeError(f"{path} is an ONNX file")
     return source.imported.model
