@@ -74,12 +74,12 @@ def card_files(card: Card) -> dict[str, bytes]:
 
 
 _PURPOSE = (
-    "A {kind} that gives each card transaction a score from 0 (genuine) to 1 (fraud), {origin}. "
+    "A model ({kind}) that gives each card transaction a score from 0 (genuine) to 1 (fraud), {origin}. "
     "It is meant for transactions like those: other "
     "customers, terminals or habits of fraudsters need their own training. It is not meant "
     "to judge persons."
 )
-_KINDS = {"onnx": "model in ONNX format"}
+_KINDS = {"onnx": "in ONNX format"}
 _TRAINED = "trained by `stream-scorer train` on `{source}`"
 _IMPORTED = (
     "trained by {library}, imported by `stream-scorer models import`, and measured on `{source}`"
@@ -144,8 +144,11 @@ def _text(card: Card) -> str:
         *([] if training.delay_days is None else [_LABELS.format(delay=training.delay_days), ""]),
         "## Quality",
         "",
-        f"In brackets: 95 % of {training.resamples} resamples of the cards.",
-        "",
+        *(
+            [f"In brackets: 95 % of {training.resamples} resamples of the cards.", ""]
+            if training.resamples
+            else []
+        ),
         f"| | {' | '.join(qualities)} |",
         "|---" * (1 + len(qualities)) + "|",
         *(

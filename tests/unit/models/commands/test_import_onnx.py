@@ -73,7 +73,7 @@ def test_the_command_reports_the_measured_blocks(
     }  # fmt: skip
     assert (directory / "original.onnx").read_bytes() == job.file.read_bytes()
     card = (directory / "card.md").read_text()
-    assert "A model in ONNX format that gives each card transaction" in card
+    assert "A model (in ONNX format) that gives each card transaction" in card
     assert "trained by another library (exported by test 1.0), imported by" in card
     assert "ONNX Runtime scores it in blocks of 64 rows.\n" in card
     bundle = load_bundle(directory)
