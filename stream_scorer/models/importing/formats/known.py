@@ -77,13 +77,12 @@ FORMATS: Final = (
 
 _REFUSED: Final = (
     (
-        first_bytes(b"\x80"),
-        "a pickle or joblib file",
-        "save a model of scikit-learn with skops, and others as docs/IMPORTING.md states",
+        first_bytes(b"\x80"), "a pickle or joblib file",
+        "save a model of scikit-learn with skops, others as docs/IMPORTING.md says",
     ),
     (first_bytes(b"CBM1"), "CatBoost's binary format", "save the model with format='json'"),
     (first_bytes(b"binf", b"bs64"), "XGBoost's old binary format", "save the model as .json"),
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
