@@ -74,8 +74,8 @@ def card_files(card: Card) -> dict[str, bytes]:
 
 
 _PURPOSE = (
-    "A model ({kind}) that gives each card transaction a score from 0 (genuine) to 1 (fraud), {origin}. "
-    "It is meant for transactions like those: other "
+    "A model ({kind}) that gives each card transaction a score from 0 (genuine) to 1 (fraud), "
+    "{origin}. It is meant for transactions like those: other "
     "customers, terminals or habits of fraudsters need their own training. It is not meant "
     "to judge persons."
 )
