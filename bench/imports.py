@@ -10,10 +10,11 @@
   supported must be refused, in one line that names the cause. ``pylignum`` and ``treelite`` score
   the models of the newest versions, too; their results are printed, not judged.
 - Speed: see bench/imports_steps/speed.py.
+- Pipe: see bench/imports_steps/pipe.py.
 - Attributions: see bench/imports_steps/attributions.py.
 
-With ``--quick`` there are few configurations of the installed versions, and one shape, whose speed
-is not judged.
+With ``--quick`` there are few configurations of the installed versions, and one shape and a short
+pipe, whose speed is not judged.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from typing import Any
 from rich.table import Table
 
 from bench.harness.script import Number, Script, missed, say, table
-from bench.imports_steps import attributions, speed
+from bench.imports_steps import attributions, pipe, speed
 from bench.imports_steps.compare import Outcome, asked, compared
 from bench.imports_steps.example import read
 from bench.imports_steps.libraries import ORACLES, PACKAGES, versions
@@ -62,7 +63,7 @@ QUICK = {
         "StandardScaler(), hist boosting", "calibrated boosting, isotonic",
     ),
 }  # fmt: skip
-PARTS = (*PACKAGES, "speed", "attributions")
+PARTS = (*PACKAGES, "speed", "pipe", "attributions")
 
 
 def examples(library: str, python: Path, names: Sequence[str], folder: Path) -> Iterator[Path]:
@@ -282,6 +283,10 @@ def tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
             rows=(each.values() for each in document["speed"]["single_row"]),
         )
         yield f"geometric means: {document['speed']['geometric_mean']}"
+    if "pipe" in document:
+        yield "pipe: {ours:,} events/s; with LightGBM {library:,}; ratio {ratio}".format(
+            **document["pipe"]
+        )
     if "attributions" in document:
         yield table(
             "Path attributions and SHAP values", "SHAP", "same first reason",
@@ -318,6 +323,9 @@ def main() -> int:
             speed.single_rows(script.options.rounds, quick=quick),
         )
         failed += [] if quick else speed.failures(document["speed"])
+    if "pipe" in parts:
+        document["pipe"] = pipe.measure_pipe(*((30_000, 1) if quick else (300_000, 5)))
+        failed += [] if quick else pipe.failures(document["pipe"])
     if "attributions" in parts:
         document["attributions"] = attributions.compare(
             20 if quick else 200, 10, 50 if quick else 500

@@ -18,13 +18,14 @@ from bench.harness import traffic
 from bench.harness.arena import Arena
 from bench.harness.event_model import train_model
 from bench.harness.gates import rate
-from bench.harness.script import say
+from bench.harness.script import missed, say
 from stream_scorer.models.importing.imported import ImportOptions, ModelSource
 from stream_scorer.models.importing.lightgbm.read import read_lightgbm
 from stream_scorer.training.features import CUSTOMER_FEATURES
 
 TREES: Final = 500
 LEAVES: Final = 31
+LEAST_RATIO: Final = 3.0
 _NAME = "imported"
 _START_SECONDS = 60.0
 _LEAST_RATE = 500
@@ -69,6 +70,11 @@ def measure_pipe(events: int, rounds: int) -> dict[str, Any]:
         medians = {row: round(statistics.median(found)) for row, found in rates.items()}
         ratio = round(medians["ours"] / medians["library"], 2)
         return {**medians, "ratio": ratio, "events": events, "trees": TREES, "leaves": LEAVES}
+
+
+def failures(found: dict[str, Any]) -> list[str]:
+    """Return one line if the pipe is not fast enough."""
+    return missed(("the pipe has {} times the speed", found["ratio"], ">=", LEAST_RATIO))
 
 
 def _command(row: str, file: Path) -> tuple[str, ...]:
