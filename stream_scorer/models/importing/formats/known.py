@@ -78,7 +78,7 @@ FORMATS: Final = (
 _REFUSED: Final = (
     (
         first_bytes(b"\x80"), "a pickle or joblib file",
-        "save a model of scikit-learn with skops, others as docs/IMPORTING.md says",
+        "save a model of scikit-learn with skops, others as docs/IMPORTING.md states",
     ),
     (first_bytes(b"CBM1"), "CatBoost's binary format", "save the model with format='json'"),
     (first_bytes(b"binf", b"bs64"), "XGBoost's old binary format", "save the model as .json"),
