@@ -23,8 +23,9 @@ env: .venv/.ready
 	@touch $@
 
 # Kafka, registry, all processes, 250,000 transactions, and a verdict. QUICK=1 takes fewer.
+# MODEL=lightgbm trains a LightGBM model, imports it, and lets it decide.
 demo: env
-	@$(BIN)/stream-scorer demo $(if $(QUICK),--quick)
+	@$(BIN)/stream-scorer demo $(if $(QUICK),--quick) $(if $(MODEL),--model $(MODEL))
 
 # Three processes on two cores, each with its own Kafka: tests with a broker wait half of the time.
 # The files go in their order, brokers first: a long file that begins last would run alone.
@@ -107,7 +108,7 @@ types: env
 # Re-pins every dependency; needs `pip install uv`.
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --upgrade --extra kafka --extra s3 --extra gcs --group dev pyproject.toml -o requirements.lock
+	  --upgrade --extra kafka --extra mlflow --extra onnx --extra s3 --extra gcs --group dev pyproject.toml -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  --extra s3 --extra gcs --constraint requirements.lock pyproject.toml -o requirements-run.lock
 

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bench.handbook_steps.features import measure
 from bench.handbook_steps.polars_handbook import WAYS, frame
 from bench.handbook_steps.protocol import MODELS, Rows, first_leaf, fit, judge, split, split_on
+from bench.harness.rounds import measure
 from bench.harness.script import Number, Script, missed, table
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features

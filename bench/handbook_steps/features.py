@@ -15,11 +15,9 @@ differs that no other row of the same customer follows within its second. The th
 count and total into one integer by hand, is reported but not judged.
 """
 
-import gc
 import statistics
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,6 +27,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench.handbook_steps.polars_features import WAYS, frame
+from bench.harness.rounds import measure
 from bench.harness.script import Number, Script, missed, table
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
@@ -61,20 +60,6 @@ def unlike(ours: Features, theirs: Features, table: pa.Table) -> tuple[int, int]
     last = pl.col("row").max().over("customer_id", "event_time")
     tied = frame(table).with_row_index("row").select(pl.col("row") < last).to_series().to_numpy()
     return int(differs.sum()), int((differs & ~tied).sum())
-
-
-def measure(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of each contender in each round."""
-    names = list(contenders)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(rounds):
-        turn = number % len(names)
-        for name in names[turn:] + names[:turn]:
-            gc.collect()
-            started = time.perf_counter()
-            contenders[name]()
-            seconds[name].append(time.perf_counter() - started)
-    return seconds
 
 
 def report(

@@ -2,9 +2,10 @@
 
 ``python contender.py KIND [ARGUMENT...]``; the settings come from the environment. Imports are over
 when ``ready`` is printed; SIGUSR1 starts it. KIND is one of: ``floor``; ``handwritten`` with a
-bundle's directory; ``schedule`` (a producer) with a rate and a number of events, and, for labels,
-the hours after which they follow and the number of customers; or a command of ``stream-scorer``
-with its arguments.
+bundle's directory; ``library`` with a LightGBM file, which then scores in the place of our kernels,
+and the arguments of ``run``; ``schedule`` (a producer) with a rate and a number of events, and, for
+labels, the hours after which they follow and the number of customers; or a command of
+``stream-scorer`` with its arguments.
 """
 
 import gc
@@ -33,6 +34,11 @@ def _chosen(kind: str, arguments: list[str]) -> Callable[[], None]:
         return _schedule(float(arguments[0]), int(arguments[1]), *map(int, arguments[2:]))
     from stream_scorer.cli import main as stream_scorer  # noqa: PLC0415
 
+    if kind == "library":
+        from bench.harness.library import score_with  # noqa: PLC0415 see the docstring
+
+        score_with(Path(arguments[0]))
+        kind, arguments = "run", arguments[1:]
     sys.argv = ["stream-scorer", kind, *arguments]
     return stream_scorer
 

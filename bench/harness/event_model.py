@@ -4,11 +4,13 @@
 have the same kind and number of iterations as the shipped one.
 """
 
+from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
@@ -22,7 +24,9 @@ from stream_scorer.models.bundles.bundle import (
     Training,
 )
 from stream_scorer.models.bundles.writer import Candidate, write_bundle
-from stream_scorer.models.predictors.predictors import predictor_for
+from stream_scorer.models.importing.imported import ModelSource
+from stream_scorer.models.importing.scikit_learn.source import source_of
+from stream_scorer.models.predictors.predictors import predictor_of
 from stream_scorer.settings import MODELS_DIRECTORY
 from stream_scorer.training.features import CUSTOMER_FEATURES
 from stream_scorer.training.fold import fold
@@ -34,6 +38,13 @@ _VERSION = "1.0.0"
 _ROWS = 60_000
 _DAY_MS = 86_400_000
 _EVENT_FEATURES = CUSTOMER_FEATURES[:3]
+
+
+Train = Callable[[NDArray[np.float64], NDArray[np.int64]], ModelSource]
+
+
+def _shipped_kind(features: NDArray[np.float64], fraud: NDArray[np.int64]) -> ModelSource:
+    return source_of(ESTIMATORS["hist_gradient_boosting"]().fit(features, fraud))
 
 
 def bundle_directory(store: Path) -> Path:
@@ -48,7 +59,7 @@ def train_event_model(table: pa.Table, store: Path) -> None:
 
 def train_model(
     table: pa.Table, store: Path, name: str, features: tuple[FeatureSpec, ...],
-    thresholds: DecisionThresholds | None = None,
+    thresholds: DecisionThresholds | None = None, train: Train | None = None,
 ) -> DecisionThresholds:  # fmt: skip
     """Train on the table's first rows and write the bundle, with the shipped plan next to it.
 
@@ -58,6 +69,7 @@ def train_model(
         name: Of the bundle.
         features: The manifest's features.
         thresholds: Where REVIEW and BLOCK begin; None: determined by costs.
+        train: Makes a model from features and frauds; None: the shipped kind.
 
     Returns:
         Its thresholds.
@@ -67,8 +79,8 @@ def train_model(
     fraud = table["is_fraud"].to_numpy()[folded.rows].astype(np.int64)
     minor = table["amount_minor"].to_numpy()[folded.rows]
     amount = in_units(minor, plan.minor_per_unit)
-    model = ESTIMATORS["hist_gradient_boosting"]().fit(folded.features, fraud)
-    scores = predictor_for(model).scores(folded.features)
+    source = (train or _shipped_kind)(folded.features, fraud)
+    scores = predictor_of(source.imported.model).scores(folded.features)
     days = table["event_time"].cast(pa.int64()).to_numpy()[folded.rows[[0, -1]]] // _DAY_MS
     first, last = (date(1970, 1, 1) + timedelta(int(day)) for day in days)
     seen = Period(first_day=first, last_day=last, rows=len(fraud), frauds=int(fraud.sum()))
@@ -80,7 +92,7 @@ def train_model(
         Candidate(
             name=name,
             version=_VERSION,
-            model=model,
+            source=source,
             features=features,
             thresholds=thresholds,
             training=Training(train=seen, validation=quality, test=quality, source="bench"),

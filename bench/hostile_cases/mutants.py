@@ -41,7 +41,8 @@ FILES: Final[Mapping[str, str]] = {
     "state/checkpoints/record_mac.py": "seal",
     "hardening/settings_check.py": "production",
     "state/checkpoints/restore_rules.py": "bucket,rejected",
-    "models/bundles/unpack.py": "bundle",
+    "models/importing/scikit_learn/unpack.py": "bundle",
+    "models/importing/scikit_learn/arrays.py": "bundle",
     "models/predictors/linear.py": "bundle",
     "models/predictors/trees.py": "bundle",
     "kafka/loop/quarantine.py": "quarantine",
@@ -65,7 +66,7 @@ OTHERS: Final[Mapping[str, str]] = {
         "names the broker's own error; without it the same error leaves under another name",
     "codec/reading/written_columns.py: not held":
         "holds our own compiler to its promise: no schema of a client gets so far",
-    "models/bundles/unpack.py: objects[id(schema)] > _OBJECTS_MOST":
+    "models/importing/scikit_learn/unpack.py: objects[id(schema)] > _OBJECTS_MOST":
         "takes more memory than a case may: unit tests lower the limit, and have the case",
     "registry/answer_limits.py: left <= 0":
         "answers only in the microseconds between two reads: otherwise a read times out",

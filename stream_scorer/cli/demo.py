@@ -1,7 +1,7 @@
 """``stream-scorer demo``: the complete pipeline on a real Kafka, with an independent verdict."""
 
 import json
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
@@ -17,6 +17,13 @@ from stream_scorer.drift.windows import milliseconds
 def demo(
     *,
     quick: Annotated[bool, typer.Option("--quick", help="A third of the transactions.")] = False,
+    model: Annotated[
+        Literal["fraud", "lightgbm"],
+        typer.Option(
+            "--model",
+            help="The shipped model; or a LightGBM model that is trained and imported first.",
+        ),
+    ] = "fraud",
     options: ClusterJsonOptions,
 ) -> None:
     """Simulate, score, verify: starts its own Kafka unless --bootstrap names one.
@@ -32,7 +39,9 @@ def demo(
     """
     settings = options.settings()
     with _Phases() as phases:
-        report = Demo(settings, QUICK if quick else Size(), phases, options.config).run()
+        size = QUICK if quick else Size()
+        own = model == "lightgbm"
+        report = Demo(settings, size, phases, options.config, own_model=own).run()
     if not options.as_json:
         _tables(report)
     for fault in report.faults:

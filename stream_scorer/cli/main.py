@@ -44,7 +44,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "train": "Train a model on labelled transactions and write its bundle OUT/NAME/VERSION.",
     "batch": "Score files: IN is Parquet, CSV, Avro or JSON lines; OUT is Parquet or Avro.",
     "reproduce": "Recompute past decisions and compare them with what was published, bit for bit.",
-    "models": "Model bundles: list, compare, sign, verify and validate them.",
+    "models": "Model bundles: import, list, compare, sign, verify and validate them.",
     "rollout": "Model versions in the stream: begin a rollout, move it, take it back, see where "
     "it is.",
     "security": "What is unsafe in settings and cluster, and how to fix it.",

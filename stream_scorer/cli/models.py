@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -18,7 +18,7 @@ from stream_scorer.cli.options import (
 from stream_scorer.security.keys import passphrase_from
 
 app = CommandGroup(
-    "Model bundles: list, compare, sign, verify and validate them.", ConfigJsonOptions
+    "Model bundles: import, list, compare, sign, verify and validate them.", ConfigJsonOptions
 )
 VersionArgument = Annotated[
     str,
@@ -120,7 +120,7 @@ def list_command(*, options: StoreOptions) -> None:
             f"refused: {each['refused']}" if each["refused"] else _signer(each),
             each.get("content_hash", "-")[:12],
             (each.get("trained_at") or "-")[:10],
-            each.get("trained_on", "-").replace(":", " to "),
+            (each.get("trained_on") or "-").replace(":", " to "),
         ]
         for each in found
     ]
@@ -171,6 +171,134 @@ def validate(*, model: VersionArgument, options: StoreOptions) -> None:
     document = {**asdict(found), "promise": found.promise, "held": not found.broken}
     options.show_fields(document, "Validated")
     model_validation.refuse_broken(found)
+
+
+@app.command()
+def upgrade(
+    *,
+    model: VersionArgument,
+    version: Annotated[str, typer.Option(help="Version of the new bundle, MAJOR.MINOR.PATCH.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Store of the new bundle; default: that of the old one.")
+    ] = None,
+    options: StoreOptions,
+) -> None:
+    """Write a bundle of format 1 again in format 2: a scorer loads it without scikit-learn.
+
+    The new version has the same decisions. The old one does not change. Sign the new one again.
+
+    Exit code 3: the bundle is refused or of format 2, or the new version exists.
+    """
+    from stream_scorer.models.commands import upgrade as job  # noqa: PLC0415 scikit-learn loads slowly
+
+    document = job.upgrade(options.settings(), model, version, out)
+    options.show_fields(document, "Upgraded")
+
+
+@app.command(name="import")
+def import_command(
+    *,
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="The model file that its library wrote; or mlflow:models:/NAME@ALIAS, or "
+            "mlflow:models:/NAME/VERSION, of the server at MLFLOW_TRACKING_URI.",
+        ),
+    ],
+    features: Annotated[
+        Path, typer.Option(help="Feature list, .toml or .json, in the model's order.")
+    ],
+    validation: Annotated[
+        Path, typer.Option(help="Labelled transactions that the model was not fitted on.")
+    ],
+    version: Annotated[str, typer.Option(help="Version of the new bundle, MAJOR.MINOR.PATCH.")],
+    plan: Annotated[
+        Path | None, typer.Option(help="Plan file or folder; default: OUT/NAME's, if any.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name of the model.")] = "fraud",
+    out: Annotated[
+        Path | None, typer.Option(help="Model store; default: the store in the settings.")
+    ] = None,
+    thresholds: Annotated[
+        str | None,
+        typer.Option(help="REVIEW:BLOCK, as 0.5:0.9; default: the cheapest on the data."),
+    ] = None,
+    costs: Annotated[
+        str, typer.Option(help="missed=0.8*amount+20,review=5,false_block=25; any may be left out.")
+    ] = "",
+    days: Annotated[
+        str | None,
+        typer.Option(help="FIRST:LAST day to use; default: all with a complete history."),
+    ] = None,
+    rounds: Annotated[
+        Literal["best", "all"] | None,
+        typer.Option(help="Rounds of an early-stopped model; such a model needs the choice."),
+    ] = None,
+    fraud_class: Annotated[
+        str | None, typer.Option(help="Label of the fraud class, if it is not the label 1.")
+    ] = None,
+    missing: Annotated[
+        float | None, typer.Option(help="A number that is missing for the model, besides NaN.")
+    ] = None,
+    cards_per_day: Annotated[int, typer.Option(min=1, help="The k of CP@k.")] = 100,
+    resamples: Annotated[
+        int, typer.Option(min=0, help="Of the bootstrap; 0 for no intervals.")
+    ] = 200,
+    sort: Annotated[
+        bool, typer.Option("--sort", help="Sort by event time first; else disorder is refused.")
+    ] = False,
+    most_rejected: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the data that the stream may reject.")
+    ] = 0.01,
+    licence: Annotated[
+        str | None, typer.Option(help="Under which the model may be used, as Apache-2.0.")
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML file whose [labels] names the label columns; a file for train will do."
+        ),
+    ] = None,
+    options: StoreOptions,
+) -> None:
+    """Import a model that another library trained, and write its bundle OUT/NAME/VERSION.
+
+    The library is found by the file's content, and is not needed. Without --thresholds, the
+    decisions on the validation data cost least. Without OUT/NAME/plan.toml, the plan is written
+    there. For a model of an MLflow server, only its own library's file is downloaded.
+
+    Exit code 2: features, plan or data are refused, or the server does not have the model; 3: the
+    model file is refused; 5: the server does not answer.
+    """
+    from stream_scorer.models.commands import import_model as job  # noqa: PLC0415 scikit-learn loads slowly
+    from stream_scorer.models.commands.thresholds import read_cost_list  # noqa: PLC0415 as above
+    from stream_scorer.models.importing.imported import ImportOptions  # noqa: PLC0415 as above
+    from stream_scorer.models.importing.mlflow_registry import reference  # noqa: PLC0415 as above
+    from stream_scorer.models.stores import new_plan  # noqa: PLC0415 as above
+    from stream_scorer.training.days import Days  # noqa: PLC0415 as above
+    from stream_scorer.training.job_file import read_labels_file  # noqa: PLC0415 as above
+
+    store = out or options.settings().models.directory
+    beside = store / name / "plan.toml"
+    chosen = new_plan.plan_files_for(plan, None, beside)
+    directory, manifest = job.import_model(
+        job.ImportJob(
+            file=Path(file), features=features, validation=validation, version=version, name=name,
+            store=store, plan=chosen.plan(), options=ImportOptions(rounds, fraud_class, missing),
+            thresholds=None if thresholds is None else job.read_thresholds(thresholds),
+            costs=read_cost_list(costs), days=None if days is None else Days.parse(days),
+            cards_per_day=cards_per_day, resamples=resamples, sort=sort,
+            most_rejected=most_rejected, licence=licence,
+            labels=None if labels is None else read_labels_file(labels),
+            registered=(
+                reference.read_reference(file) if file.startswith(reference.PREFIX) else None
+            ),
+            plan_text=chosen.text, mapping_text=chosen.parts.get("events.toml"),
+        )
+    )  # fmt: skip
+    new_plan.place(chosen, beside)
+    options.show_fields(job.report(directory, manifest), "Imported")
 
 
 @app.command()

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -11,10 +11,6 @@ from stream_scorer.cli.options import JsonOptions
 from stream_scorer.errors import SettingsError
 from stream_scorer.settings import MODELS_DIRECTORY
 
-if TYPE_CHECKING:
-    from stream_scorer.models.stores.deployment import PlanFiles
-
-_DEFAULT_PLAN = "# Every key has its default; see docs/CONFIGURATION.md, section 'Plan'.\n"
 _DEFAULTS: Final[Mapping[str, Any]] = {
     "name": "fraud", "out": MODELS_DIRECTORY, "features": None, "plan": None, "events": None,
     "parameter": {}, "protocol": "handbook", "train": None, "validation": None, "test": None,
@@ -128,6 +124,7 @@ def train(
     JOB has the same options as keys: review_cost = 5.0 is --review-cost 5.
     Without OUT/NAME/plan.toml, the plan that it was trained under is written there.
     """
+    from stream_scorer.models.stores import new_plan  # noqa: PLC0415 it loads slowly
     from stream_scorer.training import run as training  # noqa: PLC0415 scikit-learn loads slowly
     from stream_scorer.training.days import split_for  # noqa: PLC0415 as above
     from stream_scorer.training.job_file import read_labels_file  # noqa: PLC0415 as above
@@ -148,7 +145,7 @@ def train(
     given = _given(job, flags)
     parameters = given["parameter"] | read_parameters(parameter or [])
     beside = given["out"] / given["name"] / "plan.toml"
-    chosen = _plan_files(given["plan"], given["events"], beside)
+    chosen = new_plan.plan_files_for(given["plan"], given["events"], beside)
     directory, manifest = training.train(
         training.TrainingJob(
             data=given["data"], model=given["model"], version=given["version"],
@@ -166,10 +163,7 @@ def train(
             licence=given["licence"], labels=given["labels"],
         )
     )  # fmt: skip
-    if not beside.exists():
-        # Without it no other command takes the bundle: the plan is what it was trained under.
-        for file, text in {"plan.toml": chosen.text, **chosen.parts}.items():
-            beside.with_name(file).write_text(text, encoding="utf-8")
+    new_plan.place(chosen, beside)
     document = report(directory, manifest)
     options.show_fields(document, "Trained")
     if not options.as_json:
@@ -194,35 +188,3 @@ def _given(job: Path | None, flags: Mapping[str, Any]) -> dict[str, Any]:
                 f"train: {name} is missing", f"give --{name}, or {name} in a file: train JOB.toml"
             )
     return given
-
-
-def _plan_files(plan: Path | None, events: Path | None, own: Path) -> "PlanFiles":
-    """Return the files of the plan to train under.
-
-    Args:
-        plan: File or folder; None for the one next to the model's versions, if there is one.
-        events: In place of its mapping.
-        own: The plan file next to the model's versions.
-
-    Raises:
-        SettingsError: A file cannot be read, or is not a mapping.
-    """
-    from stream_scorer.core.mapping.mapping import parse_events  # noqa: PLC0415 as above
-    from stream_scorer.models.stores import deployment, store  # noqa: PLC0415 as above
-
-    named = plan or (own.parent if own.is_file() else None)
-    files = (
-        deployment.PlanFiles(events or own, _DEFAULT_PLAN, {})
-        if named is None
-        else deployment.plan_files(named)
-    )
-    if events is None:
-        return files
-    try:
-        text = store.read_plan_text(events)
-        parse_events(text)
-    except store.PlanMissingError:
-        raise SettingsError(f"events {events}: no such file", "name a file: --events") from None
-    except ValueError as error:
-        raise SettingsError(f"events {events}: {error}", "correct the file") from error
-    return deployment.PlanFiles(files.path, files.text, {**files.parts, "events.toml": text})

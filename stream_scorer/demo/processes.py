@@ -12,6 +12,7 @@ from stream_scorer.errors import StreamScorerError
 from stream_scorer.settings import Settings
 
 MODEL = "fraud:1.1.0"
+"""The shipped model that the demo runs by default."""
 _NAMES = {"run": "scorer", "profile": "profiler"}
 
 _LEAVE_SECONDS = 12.0
@@ -25,19 +26,30 @@ class DemoProcess(Child):
         settings: Cluster, topics, groups and registry; they override the caller's environment.
         folder: For its log.
         config: File with all other settings.
+        model: NAME:VERSION.
+        store: The folder with that model; None: the store in the settings.
     """
 
     def __init__(
-        self, command: str, settings: Settings, folder: Path, config: Path | None = None
+        self,
+        command: str,
+        settings: Settings,
+        folder: Path,
+        config: Path | None = None,
+        model: str = MODEL,
+        store: Path | None = None,
     ) -> None:
         self.name = _NAMES.get(command, command)
         port = free_ports(1)[0]
         log = folder / f"{command}.log"
         program = [sys.executable, "-c", "from stream_scorer.cli import main; main()"]
-        options = ["--from", "earliest", "--model", MODEL]
+        options = ["--from", "earliest", "--model", model]
         if config is not None:
             options += ["--config", str(config.resolve())]
-        variables = as_environment(_own(settings, port))
+        own = _own(settings, port)
+        if store is not None:
+            own["models"] = {"directory": store, "url": ""}
+        variables = as_environment(own)
         super().__init__(
             start([*program, command, *options], log, environment=variables), log, port
         )

@@ -4,6 +4,7 @@ import math
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import scipy
-import sklearn
 from numpy.typing import NDArray
 
 from stream_scorer.codec.records.decisions import EXPLANATIONS
@@ -290,7 +290,7 @@ def libraries() -> dict[str, str]:
     instructions = sorted(n for n, has in features.items() if has and n.startswith(_ARITHMETIC))
     return {
         "python": platform.python_version(), "numpy": np.__version__, "numba": numba.__version__,
-        "scipy": scipy.__version__, "scikit_learn": sklearn.__version__,
+        "scipy": scipy.__version__, "scikit_learn": version("scikit-learn"),
         "machine": platform.machine(), "processor": llvmlite.binding.get_host_cpu_name(),
         "instructions": " ".join(instructions),
     }  # fmt: skip

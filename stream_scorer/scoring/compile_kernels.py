@@ -7,6 +7,7 @@ compiled code is in the image, in a folder that is read-only when the image runs
 
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.kafka.client import kernels
+from stream_scorer.models.predictors.compile_all import compile_all as compile_predictors
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.scoring.warm_up import warm
@@ -16,7 +17,7 @@ from stream_scorer.terminals.warm_up import warm_profiler
 
 
 def main() -> None:
-    """Run made-up transactions through the model that is shipped with the package."""
+    """Run made-up transactions through the shipped model, and small models of every type."""
     settings = Settings()
     model, plan = load_model(settings, Deployment())
     directory = settings.registry.directory
@@ -26,6 +27,7 @@ def main() -> None:
     schema = reader_schema("terminal-profile.v1", directory)
     warm_profiler(RowEncoder(registry.id_for(f"{topic}-value", schema), schema, topic, 1), plan)
     kernels.compile_all()
+    compile_predictors()
 
 
 if __name__ == "__main__":

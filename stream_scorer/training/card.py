@@ -19,6 +19,7 @@ from stream_scorer.models.bundles.bundle import (
     DecisionThresholds,
     FeatureSpec,
     Interval,
+    Lineage,
     Quality,
     Training,
 )
@@ -39,7 +40,10 @@ class Card:
         thresholds: The decision policy.
         training: Split, quality, costs.
         currency: Of amounts and costs.
-        test: The scored test days.
+        judged: The scored test days; of an imported model, the validation days.
+        library: The library and version that trained it, if the model was imported.
+        notes: Sentences about how it is run.
+        lineage: The registered version that it was imported from, if there is one.
     """
 
     label: str
@@ -48,7 +52,20 @@ class Card:
     thresholds: DecisionThresholds
     training: Training
     currency: str
-    test: Scored
+    judged: Scored
+    library: str | None = None
+    notes: tuple[str, ...] = ()
+    lineage: Lineage | None = None
+
+    @property
+    def quality(self) -> Quality:
+        """The quality on the judged days."""
+        return self.training.test or self.training.validation
+
+    @property
+    def days(self) -> str:
+        """What the judged days are called."""
+        return "validation" if self.training.test is None else "test"
 
 
 def card_files(card: Card) -> dict[str, bytes]:
@@ -57,10 +74,15 @@ def card_files(card: Card) -> dict[str, bytes]:
 
 
 _PURPOSE = (
-    "A {kind} that gives each card transaction a score from 0 (genuine) to 1 (fraud), trained by "
-    "`stream-scorer train` on `{source}`. It is meant for transactions like those: other "
+    "A model ({kind}) that gives each card transaction a score from 0 (genuine) to 1 (fraud), "
+    "{origin}. It is meant for transactions like those: other "
     "customers, terminals or habits of fraudsters need their own training. It is not meant "
     "to judge persons."
+)
+_KINDS = {"onnx": "in ONNX format"}
+_TRAINED = "trained by `stream-scorer train` on `{source}`"
+_IMPORTED = (
+    "trained by {library}, imported by `stream-scorer models import`, and measured on `{source}`"
 )
 _LABELS = (
     "Labels take {delay} days: none that was not known when the test began was used for fitting "
@@ -85,16 +107,24 @@ _TITLES = {
 
 def _text(card: Card) -> str:
     training = card.training
-    qualities = {"validation": training.validation, "test": training.test}
-    if training.test_new_cards is not None:
-        qualities["test, new cards"] = training.test_new_cards
-    periods = {"train": training.train} | {name: q.period for name, q in qualities.items()}
+    possible = {
+        "validation": training.validation,
+        "test": training.test,
+        "test, new cards": training.test_new_cards,
+    }
+    qualities = {name: quality for name, quality in possible.items() if quality is not None}
+    periods = {} if training.train is None else {"train": training.train}
+    periods |= {name: quality.period for name, quality in qualities.items()}
+    origin = (_IMPORTED if card.library else _TRAINED).format(
+        library=card.library, source=training.source
+    )
     costs = training.costs
     lines = [
         f"# {card.label}",
         "",
-        _PURPOSE.format(kind=card.kind.replace("_", " "), source=training.source),
+        _PURPOSE.format(kind=_KINDS.get(card.kind, card.kind.replace("_", " ")), origin=origin),
         "",
+        *(line for note in card.notes for line in (note, "")),
         "## Decisions",
         "",
         f"REVIEW from {card.thresholds.review:.4f}, BLOCK from {card.thresholds.block:.4f}: "
@@ -111,12 +141,14 @@ def _text(card: Card) -> str:
         "",
         *_asked(training),
         *_rejected(training),
-        _LABELS.format(delay=training.delay_days),
-        "",
+        *([] if training.delay_days is None else [_LABELS.format(delay=training.delay_days), ""]),
         "## Quality",
         "",
-        f"In brackets: 95 % of {training.resamples} resamples of the cards.",
-        "",
+        *(
+            [f"In brackets: 95 % of {training.resamples} resamples of the cards.", ""]
+            if training.resamples
+            else []
+        ),
         f"| | {' | '.join(qualities)} |",
         "|---" * (1 + len(qualities)) + "|",
         *(
@@ -126,7 +158,7 @@ def _text(card: Card) -> str:
             for name, title in _TITLES.items()
         ),
         "",
-        f"![Quality on the test days]({PLOTS})",
+        f"![Quality on the {card.days} days]({PLOTS})",
         "",
         f"## Features (engine {ENGINE})",
         "",
@@ -134,18 +166,22 @@ def _text(card: Card) -> str:
         "|---|---|---|",
         *(_feature(spec) for spec in card.features),
         "",
+        *([] if card.lineage is None else _lineage(card.lineage)),
     ]
     return "\n".join(lines)
 
 
 def _asked(training: Training) -> list[str]:
     """Return a paragraph on requested days without data, if there are any."""
-    held = {"train": training.train, "validation": training.validation.period,
-            "test": training.test.period}  # fmt: skip
+    held = {
+        "train": training.train,
+        "validation": training.validation.period,
+        "test": training.test.period if training.test else None,
+    }
     lacking = [
         f"{name} {days.replace(':', ' to ')}"
         for name, days in training.asked.items()
-        if days != f"{held[name].first_day}:{held[name].last_day}"
+        if (period := held[name]) and days != f"{period.first_day}:{period.last_day}"
     ]
     if not lacking:
         return []
@@ -182,14 +218,48 @@ def _feature(spec: FeatureSpec) -> str:
     return f"| {spec['name']} | {spec['kind']} | {rest} |"
 
 
+def _lineage(lineage: Lineage) -> list[str]:
+    """Return the section on the registered version that a model comes from."""
+    rows = {
+        "registered version": lineage.parent_version,
+        "imported as": lineage.asked,
+        "MLflow server": lineage.server,
+        "run": lineage.run_id,
+        "git commit": lineage.git_commit,
+        "author": lineage.author,
+        **{f"data set {n}": f"{e.name} {e.digest}" for n, e in enumerate(lineage.data_sets, 1)},
+        "sha256 of plan.toml": lineage.plan_sha256,
+        "sha256 of events.toml": lineage.mapping_sha256 or "",
+    }
+    return [
+        "## Lineage",
+        "",
+        "As the MLflow server states it; the hashes are the import's.",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {name} | {_quoted(text)} |" for name, text in rows.items()),
+        "",
+    ]
+
+
+def _quoted(text: str) -> str:
+    """Return a text of others as code, in which Markdown has no links and no HTML.
+
+    >>> _quoted("<b>`x`|y")
+    "`<b>'x'/y`"
+    """
+    return f"`{text.replace('`', chr(39)).replace('|', '/')}`" if text.strip() else "-"
+
+
 def _picture(card: Card) -> bytes:
     """Return a PNG of the ROC and precision-recall curves, calibration and scores."""
     figure = Figure(figsize=(10, 8), layout="constrained")
     axes = figure.subplots(2, 2)
     for draw, place in zip((_roc, _recall, _calibration, _scores), axes.flat, strict=True):
         draw(place, card)
-    figure.suptitle(f"{card.label} on {card.training.test.period.first_day} to "
-                    f"{card.training.test.period.last_day}")  # fmt: skip
+    period = card.quality.period
+    figure.suptitle(f"{card.label} on {period.first_day} to {period.last_day}")
     buffer = io.BytesIO()
     # Without the library's version, the same picture more often has the same bytes.
     figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
@@ -197,23 +267,23 @@ def _picture(card: Card) -> bytes:
 
 
 def _roc(axes: Axes, card: Card) -> None:
-    false, true, _ = roc_curve(card.test.fraud, card.test.scores)
-    axes.plot(false, true, label=f"AUC {card.training.test.auc:.3f}")
+    false, true, _ = roc_curve(card.judged.fraud, card.judged.scores)
+    axes.plot(false, true, label=f"AUC {card.quality.auc:.3f}")
     axes.axvline(FALSE_POSITIVE_RATE, color="grey", linestyle=":", label="1 % false positives")
     axes.set(title="ROC", xlabel="false positive rate", ylabel="recall")
     axes.legend(loc="lower right")
 
 
 def _recall(axes: Axes, card: Card) -> None:
-    precision, recall, _ = precision_recall_curve(card.test.fraud, card.test.scores)
-    mean = card.training.test.average_precision
+    precision, recall, _ = precision_recall_curve(card.judged.fraud, card.judged.scores)
+    mean = card.quality.average_precision
     axes.step(recall, precision, where="post", label=f"average precision {mean:.3f}")
     axes.set(title="Precision and recall", xlabel="recall", ylabel="precision", ylim=(0, 1.02))
     axes.legend(loc="lower left")
 
 
 def _calibration(axes: Axes, card: Card) -> None:
-    mean, share, _ = calibration(card.test)
+    mean, share, _ = calibration(card.judged)
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="as it should be")
     axes.plot(mean, share, marker="o", label="ten bins of equal width")
     axes.set(title="Calibration", xlabel="mean score", ylabel="share of frauds")
@@ -224,7 +294,7 @@ def _calibration(axes: Axes, card: Card) -> None:
 def _scores(axes: Axes, card: Card) -> None:
     edges = np.linspace(0, 1, _BINS + 1)
     for label, wanted in (("genuine", 0), ("fraud", 1)):
-        scores = card.test.scores[card.test.fraud == wanted]
+        scores = card.judged.scores[card.judged.fraud == wanted]
         axes.hist(scores, bins=list(edges), alpha=0.6, label=label)
     axes.axvline(card.thresholds.review, color="black", linestyle="--", label="REVIEW")
     axes.axvline(card.thresholds.block, color="black", label="BLOCK")

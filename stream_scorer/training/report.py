@@ -9,7 +9,7 @@ from stream_scorer.models.bundles.bundle import Manifest
 def report(directory: Path, manifest: Manifest) -> dict[str, Any]:
     """Return the training as one flat table; measures that the test cannot give are None."""
     training = manifest.training
-    test, new = training.test, training.test_new_cards
+    test, new = training.test or training.validation, training.test_new_cards
     told = test.model_dump(mode="json", exclude={"period", "intervals"})
     between = {name: [low.low, low.high] for name, low in test.intervals.items()}
     return {
@@ -20,8 +20,8 @@ def report(directory: Path, manifest: Manifest) -> dict[str, Any]:
         "block": manifest.thresholds.block,
         "rows": training.rows,
         "rejected": training.rejected,
-        "train_rows": training.train.rows,
-        "train_frauds": training.train.frauds,
+        "train_rows": training.train.rows if training.train else None,
+        "train_frauds": training.train.frauds if training.train else None,
         "test_rows": test.period.rows,
         "test_frauds": test.period.frauds,
         **told,

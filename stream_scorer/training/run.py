@@ -29,7 +29,7 @@ from stream_scorer.models.bundles.bundle import (
     ThresholdCosts,
     Training,
 )
-from stream_scorer.models.bundles.loader import kind_of, load_bundle
+from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.reference_statistics import reference_of
 from stream_scorer.models.bundles.writer import (
     Candidate,
@@ -37,7 +37,9 @@ from stream_scorer.models.bundles.writer import (
     refuse_unwritable,
     write_bundle,
 )
-from stream_scorer.models.predictors.predictors import FittedPredictor, predictor_for
+from stream_scorer.models.importing.scikit_learn.source import source_of
+from stream_scorer.models.predictors.predictors import predictor_of
+from stream_scorer.ports import Predictor
 from stream_scorer.training.card import Card, card_files
 from stream_scorer.training.data import LabelledData, known_frauds, take
 from stream_scorer.training.days import (
@@ -122,7 +124,7 @@ class _Rows:
     def fraud(self) -> Int64:
         return self.rows.fraud
 
-    def scored(self, predictor: FittedPredictor) -> Scored:
+    def scored(self, predictor: Predictor) -> Scored:
         return self.rows.with_scores(predictor.scores(self.features))
 
 
@@ -281,19 +283,20 @@ def train(order: TrainingJob) -> tuple[Path, Manifest]:
             raise SettingsError(
                 f"model {order.model}: {what}", "change --parameter or --features"
             ) from None
-    predictor = predictor_for(model)
+    source = source_of(model)
+    predictor = predictor_of(source.imported.model)
     scored = validation.scored(predictor), test.scored(predictor)
     thresholds = choose_thresholds(scored[0].scores, scored[0].fraud, scored[0].amount, order.costs)
     judging = Judging(thresholds, order.costs, order.cards_per_day, order.resamples)
     told = _told(order, split, taken, parts, scored, judging)
     card = Card(
-        label=f"{order.name}:{order.version}", kind=kind_of(model), features=features,
-        thresholds=thresholds, training=told, currency=order.plan.currency, test=scored[1],
+        label=f"{order.name}:{order.version}", kind=source.imported.kind, features=features,
+        thresholds=thresholds, training=told, currency=order.plan.currency, judged=scored[1],
     )  # fmt: skip
     directory = write_bundle(
         order.store,
         Candidate(
-            name=order.name, version=order.version, model=model, features=features,
+            name=order.name, version=order.version, source=source, features=features,
             thresholds=thresholds, training=told, card=card_files(card), licence=order.licence,
             reference=reference_of(
                 compiled.names, training.features, predictor.scores(training.features)

@@ -20,6 +20,7 @@ _UNITS = (
     "tests/unit/core", "tests/unit/state",
     "tests/unit/state/partitions/test_forged_buckets.py",
     "tests/unit/models/predictors/test_predictors.py", "tests/unit/models/predictors/test_trees.py",
+    "tests/unit/models/predictors/test_kernels.py",
 )  # fmt: skip
 
 

@@ -71,16 +71,18 @@ OTHERS = (
         ("core/kernels/dumping.py", "    return SOUND if at == end else CUT_OFF", "    return SOUND"),
     )),
     Mutant("the children of a tree", (
-        ("models/predictors/trees.py", '    _refuse_unless(bool((left < past).all() and (right < past).all()), '
-         '"a child outside its tree")\n', ""),
+        ("models/predictors/trees.py", '        _refuse_unless(inside, "a child outside its tree")\n', ""),
         ("models/predictors/trees.py", "    parents[roots] += 1\n", "    parents[:] = 1\n"),
-        ("models/predictors/trees.py", "np.bincount(np.concatenate([left, right]), minlength=len(leaf))",
-         "np.ones(len(leaf), np.int64)"),
+        ("models/predictors/trees.py", "np.bincount(np.concatenate([left[at], right[at]]), minlength=len(inner))",
+         "np.ones(len(inner), np.int64)"),
+        ("models/predictors/trees.py", "    if bool((left[at] > at).all() and (right[at] > at).all()):\n", "    if len(at) >= 0:\n"),
     )),
     Mutant("the feature of a split", (
         ("models/predictors/trees.py", "bool((feature < feature_count).all()),", "True,"),)),
     Mutant("the shape of coefficients", (
-        ("models/predictors/linear.py", "    if np.shape(values) != shape:\n", "    if not np.shape(values):\n"),)),
+        ("models/importing/scikit_learn/arrays.py", "    if np.shape(values) != shape:\n", "    if not np.shape(values):\n"),
+        ("models/predictors/parts.py", "        fits = column.shape == (width,) and column.dtype == np.float64\n",
+         "        fits = column.dtype == np.float64\n"))),
 )  # fmt: skip
 
 

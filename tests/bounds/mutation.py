@@ -14,15 +14,17 @@ from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.rings.rings import CustomerRings, Retention
 from stream_scorer.errors import ModelError
-from stream_scorer.models.predictors.linear import LinearPredictor
-from stream_scorer.models.predictors.predictors import TreePredictor
-from stream_scorer.models.predictors.trees import _assemble
+from stream_scorer.models.importing.scikit_learn.convert import predictor_for
+from stream_scorer.models.predictors.parts import Part, ScoringModel
+from stream_scorer.models.predictors.predictors import ScoringPredictor
+from stream_scorer.models.predictors.trees import TreeColumns, assemble
 from stream_scorer.state.checkpoints.ring_columns import columns_of
 from tests.bounds import windows
 from tests.support.core.ring_oracle import Event, counts_and_sums, fold
@@ -177,9 +179,9 @@ def trees(chance: random.Random) -> None:
     for _ in range(chance.randint(1, 3)):
         inner = chance.randint(0, 40)
         order = list(range(inner))
-        tree = {
-            "leaf": np.array([False] * inner + [True] * (inner + 1)),
-            "feature": np.array([chance.randrange(3) for _ in range(2 * inner + 1)], np.int64),
+        features = [chance.randrange(3) for _ in range(inner)]
+        tree: Any = {
+            "feature": np.array(features + [-1] * (inner + 1), np.int64),
             "threshold": np.array([chance.gauss(0, 1) for _ in range(2 * inner + 1)]),
             "left": np.array([2 * n + 1 for n in order] + [-1] * (inner + 1), np.int64),
             "right": np.array([2 * n + 2 for n in order] + [-1] * (inner + 1), np.int64),
@@ -191,9 +193,10 @@ def trees(chance: random.Random) -> None:
             numbers = [n for n in HOSTILE if -(2**63) <= n < 2**63]
             name = chance.choice(("left", "right", "feature"))
             tree[name][chance.randrange(inner)] = chance.choice(numbers)
-        nodes.append(tree)
+        nodes.append(TreeColumns.with_thresholds(**tree))
     try:
-        predictor = TreePredictor(_assemble(nodes, 0.0, 3), boosted=True)
+        trees = assemble(nodes, baseline=0.0, feature_count=3)
+        predictor = ScoringPredictor(ScoringModel((Part((), trees),), 3))
     except ModelError:
         return
     predictor.scores(ROWS[: chance.randint(1, 20)])
@@ -214,7 +217,7 @@ def linear(chance: random.Random) -> None:
     if chance.random() < 0.3:
         model.n_features_in_ = chance.choice((0, 1, 2, 4, 2**15, 2**40))
     try:
-        predictor = LinearPredictor(model, scaler)
+        predictor = predictor_for(Pipeline([("scale", scaler), ("fit", model)]))
         predictor.scores(np.zeros((4, predictor.feature_count)))
     except (ModelError, IndexError, ZeroDivisionError) as error:
         if isinstance(error, IndexError) and windows.findings():

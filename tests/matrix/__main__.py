@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-ENVIRONMENTS = ROOT / ".venv-matrix"
+from tests.matrix.environments import ROOT, made
+
 LOCK = ROOT / "requirements-run.lock"
 PAIRS = (("2.2.6", "1.6.1"), ("2.3.5", "1.7.2"), ("2.3.5", "1.8.0"))
 """Versions of numpy and scikit-learn, in addition to the current environment."""
@@ -68,19 +68,11 @@ def constraints(lock: str, numpy: str, scikit_learn: str) -> str:
 
 def environment(numpy: str, scikit_learn: str) -> Path:
     """Make an environment, unless a complete one exists; return its Python."""
-    directory = ENVIRONMENTS / f"numpy-{numpy}-scikit-learn-{scikit_learn}"
-    python, ready = directory / "bin" / "python", directory / ".ready"
-    wanted = constraints(LOCK.read_text(), numpy, scikit_learn)
-    if ready.exists() and ready.read_text() == wanted:
-        return python
-    _run([sys.executable, "-m", "venv", "--clear", str(directory)])
-    pins = directory / "constraints.txt"
-    pins.write_text(wanted)
     # The pins are requirements, not only constraints: the lock has all that is needed to run.
-    _run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-          "--only-binary", ":all:", "-r", str(pins)])  # fmt: skip
-    ready.write_text(wanted)
-    return python
+    return made(
+        f"numpy-{numpy}-scikit-learn-{scikit_learn}",
+        constraints(LOCK.read_text(), numpy, scikit_learn),
+    )
 
 
 def ask(python: Path, model: str) -> Answer:
@@ -141,10 +133,6 @@ def _version(python: Path, package: str) -> str:
     return subprocess.run(  # noqa: S603 our own program
         [str(python), "-c", code], capture_output=True, text=True, check=True
     ).stdout.strip()
-
-
-def _run(command: list[str]) -> None:
-    subprocess.run(command, check=True)  # noqa: S603 our own program
 
 
 def main() -> int:

@@ -1,10 +1,13 @@
 """Golden rows: rows and scores that a bundle must reproduce whenever it is loaded.
 
-They are written at training, from scikit-learn's own ``predict_proba``. A tree model must give its
-raw scores bit for bit: they are sums in a fixed order, so they are the same on every machine. Their
+They are written when a model is trained or imported: the raw scores by the predictor, the scores by
+the model's own library, or by the predictor if the library is not there. A tree model must give its
+raw scores bit for bit: they are sums in a fixed order, so they are the same on every machine. Its
 probabilities go through the C library's ``exp``, whose last bit may differ between machines; their
-tolerance is 1e-15. For a linear model both tolerances are 1e-12. Attributions must add up to the
-raw score within 1e-9. Tolerances are relative for values above 1.
+tolerance is 1e-15, and 2e-7 if the library computes them in float32. For a linear model both
+tolerances are 1e-12, because libraries add its products in another order. An ONNX model must give
+the same bits: a processor or a version of ONNX Runtime that computes otherwise refuses the bundle.
+Attributions must add up to the raw score within 1e-9. Tolerances are relative for values above 1.
 """
 
 import json
@@ -15,6 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.errors import ModelError
+from stream_scorer.models.predictors.onnx_session import OnnxModel, OnnxPredictor
+from stream_scorer.models.predictors.parts import LinearWeights, ScoringModel, SingleSigmoid
+from stream_scorer.models.predictors.predictors import ScoringPredictor
 from stream_scorer.ports import Predictor
 
 Float64 = NDArray[np.float64]
@@ -22,7 +28,12 @@ Float64 = NDArray[np.float64]
 ROWS = 64
 _LINEAR_TOLERANCE = 1e-12
 _PROBABILITY_TOLERANCE = 1e-15
+_SINGLE_TOLERANCE = 2e-7
 _ATTRIBUTION_TOLERANCE = 1e-9
+_ONNX_FIX = (
+    "use the processor and the version of onnxruntime of its import, or import it again on a "
+    "machine like this one"
+)
 
 
 def choose(features: Float64, scores: Float64) -> Float64:
@@ -38,11 +49,11 @@ def choose(features: Float64, scores: Float64) -> Float64:
 
 
 def write(features: Float64, scores: Float64, predictor: Predictor) -> bytes:
-    """Return the golden file: rows, scikit-learn's scores, and the predictor's raw scores.
+    """Return the golden file: rows, the library's scores, and the predictor's raw scores.
 
     Args:
         features: float64[n, m].
-        scores: float64[n], the trained model's ``predict_proba[:, 1]``.
+        scores: float64[n], the library's scores.
         predictor: Computes the raw scores.
     """
     document = {
@@ -59,7 +70,7 @@ class GoldenRows:
 
     Attributes:
         features: float64[n, m].
-        scores: float64[n], from scikit-learn.
+        scores: float64[n], from the model's library.
         raw: float64[n], from the predictor.
     """
 
@@ -97,36 +108,52 @@ def read(data: bytes, feature_count: int, label: str) -> GoldenRows:
     return GoldenRows(features, scores, raw)
 
 
-def check(data: bytes, predictor: Predictor, label: str, *, linear: bool) -> None:
+def _tolerances(model: ScoringModel | OnnxModel) -> tuple[float, float]:
+    """Return the tolerances of raw scores and of scores; 0 for the same bits."""
+    if isinstance(model, OnnxModel):
+        return 0.0, 0.0
+    if any(isinstance(part.body, LinearWeights) for part in model.parts):
+        return _LINEAR_TOLERANCE, _LINEAR_TOLERANCE
+    if any(SingleSigmoid() in part.after for part in model.parts):
+        return 0.0, _SINGLE_TOLERANCE
+    return 0.0, _PROBABILITY_TOLERANCE
+
+
+def check(data: bytes, predictor: ScoringPredictor | OnnxPredictor, label: str) -> None:
     """Compare a predictor with a golden file.
 
     Args:
         data: The file.
         predictor: The loaded predictor.
         label: The bundle, for messages.
-        linear: Whether the model is linear, which widens the tolerance.
 
     Raises:
         ModelError: It is not a golden file, or a score differs; the message states by how much.
     """
     rows = read(data, predictor.feature_count, label)
     features, scores, raw = rows.features, rows.scores, rows.raw
+    onnx = isinstance(predictor, OnnxPredictor)
+    if onnx and len(scores) > ROWS:
+        # A network may take a second for a row.
+        raise ModelError(
+            f"bundle {label}: golden.json has {len(scores):,} rows, more than {ROWS}",
+            "import the model again",
+        )
     contributions, base = predictor.attributions(features)
+    of_raw, of_scores = _tolerances(predictor.model)
     for what, got, expected, tolerance in (
-        ("raw score", predictor.raw(features), raw, _LINEAR_TOLERANCE if linear else 0.0),
-        (
-            "score",
-            predictor.scores(features),
-            scores,
-            _LINEAR_TOLERANCE if linear else _PROBABILITY_TOLERANCE,
-        ),
+        ("raw score", predictor.raw(features), raw, of_raw),
+        ("score", predictor.scores(features), scores, of_scores),
         ("sum of attributions", contributions.sum(axis=1) + base, raw, _ATTRIBUTION_TOLERANCE),
     ):
         scale = np.maximum(1.0, np.abs(expected))
         worst = float((np.abs(got - expected) / scale).max())
-        if not worst <= tolerance:
+        differs = not worst <= tolerance
+        if tolerance == 0.0:
+            differs |= got.tobytes() != expected.tobytes()
+        if differs:
             raise ModelError(
                 f"bundle {label}: golden vectors: a {what} is off by {worst:.3g}, "
                 f"allowed is {tolerance:.3g}",
-                "train it again with the installed libraries",
+                _ONNX_FIX if onnx else "train it again with the installed libraries",
             )

@@ -1,19 +1,18 @@
 """From a bundle's directory to a predictor: verify first, then load.
 
 No file is used before its hash was compared. Each file is read once, so that the bytes that were
-verified are the bytes that are loaded. A bundle cannot extend the set of trusted types: they are
-this program's list and those of the settings. scikit-learn promises nothing across versions, so the
-installed MAJOR.MINOR must be the bundle's. Patch releases may differ, because content hash and
-golden rows show whether anything changed.
+verified are the bytes that are loaded. Content hash and golden rows show whether anything changed.
+
+A bundle of format 1 has a skops file. It cannot extend the set of trusted types: they are this
+program's list and those of the settings. scikit-learn promises nothing across versions, so the
+installed MAJOR.MINOR must be the bundle's. A bundle of format 2 has neither limit. An ONNX model
+needs ONNX Runtime, and the golden rows must have the same bits with the installed version.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import sklearn
-from sklearn.pipeline import Pipeline
 
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.events.plan import Plan
@@ -26,19 +25,20 @@ from stream_scorer.core.features.compile import (
 from stream_scorer.core.features.declarations import declared_plan
 from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles import golden
-from stream_scorer.models.bundles.bundle import GOLDEN, MANIFEST, MODEL, Manifest, content_hash
+from stream_scorer.models.bundles.bundle import (
+    GOLDEN,
+    MANIFEST,
+    Manifest,
+    content_hash,
+)
+from stream_scorer.models.bundles.onnx_table import onnx_model, onnx_predictor
 from stream_scorer.models.bundles.read_files import Folder, LocalFolder
 from stream_scorer.models.bundles.trust import ANY, Trust
-from stream_scorer.models.bundles.unpack import unpack
 from stream_scorer.models.bundles.verify_files import BundleContents, read_seal, verified_files
-from stream_scorer.models.predictors.predictors import FittedPredictor, predictor_for
-
-_KINDS = {
-    "HistGradientBoostingClassifier": "hist_gradient_boosting",
-    "RandomForestClassifier": "random_forest",
-    "DecisionTreeClassifier": "decision_tree",
-    "LogisticRegression": "logistic_regression",
-}
+from stream_scorer.models.files.model_file import read_model
+from stream_scorer.models.predictors.onnx_session import OnnxModel, OnnxPredictor
+from stream_scorer.models.predictors.parts import ScoringModel
+from stream_scorer.models.predictors.predictors import ScoringPredictor
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Bundle:
     """
 
     seal: BundleContents
-    predictor: FittedPredictor
+    predictor: ScoringPredictor | OnnxPredictor
     folder: Folder
     trust: Trust
 
@@ -108,21 +108,6 @@ def models_under(
     )
 
 
-def kind_of(model: Any) -> str:
-    """Return the manifest's name for a fitted model's kind."""
-    estimator = model.steps[-1][1] if isinstance(model, Pipeline) else model
-    return _KINDS[type(estimator).__name__]
-
-
-def parameters_of(model: Any) -> dict[str, Any]:
-    """Return an estimator's parameters as plain JSON values; a pipeline's are its last step's."""
-    estimator = model.steps[-1][1] if isinstance(model, Pipeline) else model
-    return {
-        name: value if isinstance(value, str | int | float | bool | None) else repr(value)
-        for name, value in sorted(estimator.get_params(deep=False).items())
-    }
-
-
 def load_bundle(folder: Path | Folder, trust: Trust = ANY) -> Bundle:
     """Verify a bundle and load it.
 
@@ -140,14 +125,22 @@ def load_bundle(folder: Path | Folder, trust: Trust = ANY) -> Bundle:
     seal = read_seal(place, trust)
     manifest = seal.manifest
     check_version(manifest)
-    files = dict(verified_files(place, seal))
-    model = unpack(files[MODEL], manifest.label, trust)
-    predictor = predictor_of(model, manifest)
-    _check_agreement(manifest, model, predictor)
-    golden.check(
-        files[GOLDEN], predictor, manifest.label, linear=manifest.kind == "logistic_regression"
-    )
+    model, rows = needed_files(place, seal)
+    predictor = bundle_predictor(model_of(model, manifest, trust.types), manifest)
+    golden.check(rows, predictor, manifest.label)
     return Bundle(seal, predictor, place, trust)
+
+
+def needed_files(place: Folder, seal: BundleContents) -> tuple[bytes, bytes]:
+    """Return the model file and the golden rows of a bundle, after comparing all its files' hashes.
+
+    Raises:
+        ModelError: A file cannot be read, is too large, or has another hash.
+        UnavailableError: The store does not answer.
+    """
+    model = seal.manifest.model_file
+    kept = {name: data for name, data in verified_files(place, seal) if name in (model, GOLDEN)}
+    return kept[model], kept[GOLDEN]
 
 
 def verify_again(bundle: Bundle) -> None:
@@ -172,39 +165,65 @@ def verify_again(bundle: Bundle) -> None:
         pass
 
 
-def predictor_of(model: object, manifest: Manifest) -> FittedPredictor:
-    """Return a model's predictor.
+def model_of(
+    data: bytes, manifest: Manifest, types: frozenset[str], *, whole: bool = True
+) -> ScoringModel | OnnxModel:
+    """Return the model of a bundle.
+
+    Args:
+        data: Its verified model file.
+        manifest: Its manifest.
+        types: Types that a skops file may contain in addition to ``unpack.TRUSTED_TYPES``.
+        whole: Whether the content hash must be the manifest's.
 
     Raises:
-        ModelError: The model is not of a known kind, or not of the manifest's kind and features.
+        ModelError: The file is malformed or refused, or does not agree with the manifest.
     """
     label = f"bundle {manifest.label}"
-    try:
-        predictor = predictor_for(model)
-    except ModelError as error:
-        raise ModelError(f"{label}: {error.what}", error.fix) from None
-    kind = kind_of(model)
-    if kind != manifest.kind:
-        raise ModelError(
-            f"{label}: the manifest states {manifest.kind}, the model is a {kind}", "train it again"
-        )
-    if predictor.feature_count != len(manifest.features):
+    model: ScoringModel | OnnxModel
+    if manifest.format == 1:
+        from stream_scorer.models.bundles.format_1 import read_model_1  # noqa: PLC0415 scikit-learn loads slowly
+
+        model = read_model_1(data, manifest, types, whole=whole)
+    else:
+        if manifest.onnx is None:
+            model = read_model(data, f"{label}: {manifest.model_file}")
+        else:
+            model = onnx_model(data, manifest.onnx, manifest.label)
+        if whole:
+            _check_content(manifest, data)
+    if model.feature_count != len(manifest.features):
         raise ModelError(
             f"{label}: the manifest lists {len(manifest.features)} features, the model takes "
-            f"{predictor.feature_count}",
+            f"{model.feature_count}",
             "train it again",
         )
-    return predictor
+    return model
+
+
+def bundle_predictor(
+    model: ScoringModel | OnnxModel, manifest: Manifest
+) -> ScoringPredictor | OnnxPredictor:
+    """Return the predictor of a bundle's model, in the process that will score with it.
+
+    Raises:
+        ModelError: ONNX Runtime is needed but not installed, or refuses the model; the message
+            names the bundle.
+    """
+    if isinstance(model, OnnxModel):
+        return onnx_predictor(model, manifest.label)
+    return ScoringPredictor(model)
 
 
 def check_version(manifest: Manifest) -> None:
-    """Refuse a bundle of another engine or of another MAJOR.MINOR of scikit-learn.
+    """Refuse a bundle of another engine, or of format 1 and another MAJOR.MINOR of scikit-learn.
 
     Raises:
         ModelError: The versions differ; the message names them.
     """
     check_engine(manifest)
-    _check_scikit_learn(manifest)
+    if manifest.libraries is not None:
+        _check_scikit_learn(manifest, manifest.libraries.scikit_learn)
 
 
 def check_engine(manifest: Manifest) -> None:
@@ -240,35 +259,28 @@ def check_features(manifest: Manifest, plan: Plan | None) -> None:
         ) from None
 
 
-def _check_scikit_learn(manifest: Manifest) -> None:
-    made, installed = manifest.libraries.scikit_learn, sklearn.__version__
-    if made.split(".")[:2] != installed.split(".")[:2]:
+def _check_scikit_learn(manifest: Manifest, made: str) -> None:
+    found = version("scikit-learn")
+    if made.split(".")[:2] != found.split(".")[:2]:
         raise ModelError(
-            f"bundle {manifest.label}: made with scikit-learn {made}, installed is {installed}",
+            f"bundle {manifest.label}: made with scikit-learn {made}, installed is {found}",
             "train it again, or install the same MAJOR.MINOR",
         )
 
 
-def _check_agreement(manifest: Manifest, model: object, predictor: FittedPredictor) -> None:
-    """Refuse a model that does not agree with its manifest."""
-    label = f"bundle {manifest.label}"
-    parameters = parameters_of(model)
-    if manifest.parameters != parameters:
-        raise ModelError(
-            f"{label}: the manifest's parameters are not the model's", "train it again"
-        )
+def _check_content(manifest: Manifest, model: bytes) -> None:
+    """Refuse a manifest that does not agree with its model file."""
     found = content_hash(
-        kind=manifest.kind,
         engine=manifest.engine,
         features=manifest.features,
         thresholds=manifest.thresholds,
         on_model_error=manifest.on_model_error,
-        parameters=parameters,
-        arrays=predictor.arrays(),
+        model=model,
+        onnx=manifest.onnx,
     )
     if found != manifest.content_hash:
         raise ModelError(
-            f"{label}: the content hash does not match the model, its parameters, features, "
-            "thresholds or on_model_error",
+            f"bundle {manifest.label}: the content hash does not match the model, features, "
+            f"thresholds{'' if manifest.onnx is None else ', onnx'} or on_model_error",
             "restore the manifest, or train a new version",
         )

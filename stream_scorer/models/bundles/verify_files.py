@@ -16,7 +16,6 @@ from stream_scorer.models.bundles.bundle import (
     GOLDEN,
     MANIFEST,
     MANIFEST_BYTES_MOST,
-    MODEL,
     PLOTS,
     Manifest,
     parse_manifest,
@@ -24,6 +23,7 @@ from stream_scorer.models.bundles.bundle import (
 from stream_scorer.models.bundles.bundle_signature import SIGNATURE, BundleSigner
 from stream_scorer.models.bundles.read_files import Folder
 from stream_scorer.models.bundles.trust import Trust
+from stream_scorer.models.importing.onnx.file import BYTES_MOST as ONNX_BYTES_MOST
 
 _PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".p", ".dill", ".cloudpickle"})
 _MODEL_BYTES_MOST = 512 * 1024 * 1024
@@ -86,7 +86,9 @@ def verified_files(
         UnavailableError: The store does not answer.
     """
     for name, digest in seal.manifest.files.items():
-        most = _MODEL_BYTES_MOST if name == MODEL else _FILE_BYTES_MOST
+        most = _FILE_BYTES_MOST
+        if name in seal.manifest.model_files:
+            most = _MODEL_BYTES_MOST if seal.manifest.onnx is None else ONNX_BYTES_MOST
         content = folder.read(name, most, digest if near else None)
         if hashlib.sha256(content).hexdigest() != digest:
             raise ModelError(
@@ -101,22 +103,24 @@ def _refuse_names(present: frozenset[str], manifest: Manifest) -> None:
     """Refuse a manifest with other files than bundles have, and files that it does not list."""
     label = f"bundle {manifest.label}"
     listed = frozenset(manifest.files)
-    if listed not in (frozenset({MODEL, GOLDEN}), frozenset({MODEL, GOLDEN, CARD, PLOTS})):
+    needed = manifest.model_files | {GOLDEN}
+    if listed not in (needed, needed | {CARD, PLOTS}):
         raise ModelError(
             f"{label}: the manifest lists {', '.join(sorted(listed)) or 'no files'}",
-            f"it must list {GOLDEN} and {MODEL}, and {CARD} with {PLOTS} or neither",
+            f"it must list {' and '.join(sorted(needed))}, and {CARD} with {PLOTS} or neither",
         )
     for name in sorted(present - listed - {MANIFEST, SIGNATURE}):
         endings = {ending.lower() for ending in PurePosixPath(name).suffixes}
         shown = name if name.isprintable() else ascii(name)
         if endings & _PICKLES:
             raise ModelError(
-                f"{label}: {shown} is a pickle or joblib file", "remove it; models are skops files"
+                f"{label}: {shown} is a pickle or joblib file",
+                "remove it; bundles have no such file",
             )
         if any(ending.startswith(".onnx") for ending in endings):
             raise ModelError(
                 f"{label}: {shown} belongs to ONNX, whose data may be in any file of the machine",
-                "remove it; models are skops files",
+                "remove it; the manifest does not list it",
             )
         raise ModelError(f"{label}: {shown} is not in the manifest", "remove it")
     for name in sorted(listed - present):

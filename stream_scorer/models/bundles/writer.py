@@ -1,19 +1,15 @@
-"""From a fitted model to a bundle on disk, which appears complete or not at all."""
+"""From an imported model to a bundle on disk, which appears complete or not at all."""
 
 import hashlib
 import re
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import sklearn
-import skops
-import skops.io
 from numpy.typing import NDArray
 
 from stream_scorer.core.features.compile import ENGINE
@@ -27,26 +23,30 @@ from stream_scorer.models.bundles.bundle import (
     VERSION_PATTERN,
     DecisionThresholds,
     FeatureSpec,
-    Libraries,
+    Lineage,
     Manifest,
+    Origin,
     Training,
     content_hash,
 )
-from stream_scorer.models.bundles.loader import kind_of, parameters_of
+from stream_scorer.models.bundles.onnx_table import MODEL_ONNX, onnx_table
 from stream_scorer.models.bundles.reference_statistics import Reference
-from stream_scorer.models.predictors.predictors import predictor_for
+from stream_scorer.models.files.model_file import write_model
+from stream_scorer.models.importing.imported import ModelSource
+from stream_scorer.models.predictors.onnx_session import OnnxModel
+from stream_scorer.models.predictors.predictors import predictor_of
 
 Float64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A trained model, ready to become a bundle.
+    """A trained or imported model, ready to become a bundle.
 
     Attributes:
         name: Model name.
         version: Semantic version.
-        model: The fitted estimator.
+        source: The model, and the file of its library.
         features: Declarations in column order.
         thresholds: Where REVIEW and BLOCK begin.
         training: The origin of the model.
@@ -54,11 +54,12 @@ class Candidate:
         card: The model card's files by name, or none.
         licence: Under which it may be used.
         reference: Distributions of features and score on the training days.
+        lineage: The registered version that it was imported from.
     """
 
     name: str
     version: str
-    model: Any
+    source: ModelSource
     features: tuple[FeatureSpec, ...]
     thresholds: DecisionThresholds
     training: Training
@@ -66,6 +67,7 @@ class Candidate:
     card: Mapping[str, bytes] = field(default_factory=dict)
     licence: str | None = None
     reference: Reference | None = None
+    lineage: Lineage | None = None
 
 
 def write_bundle(store: Path, candidate: Candidate, rows: Float64) -> Path:
@@ -83,44 +85,70 @@ def write_bundle(store: Path, candidate: Candidate, rows: Float64) -> Path:
         ModelError: The version exists already, the name or version is malformed, or the store
             cannot be written.
     """
-    directory = new_directory(store, candidate.name, candidate.version)
-    predictor = predictor_for(candidate.model)
+    source = candidate.source
+    predictor = predictor_of(source.imported.model)
     probes = golden.choose(rows, predictor.scores(rows))
-    expected = np.ascontiguousarray(candidate.model.predict_proba(probes)[:, 1])
+    scores = source.scores or predictor.scores
+    return write_with_rows(
+        store, candidate, golden.write(probes, np.ascontiguousarray(scores(probes)), predictor)
+    )
+
+
+def write_with_rows(store: Path, candidate: Candidate, golden_rows: bytes) -> Path:
+    """Write ``store/NAME/VERSION/`` with a golden file that exists already.
+
+    Args:
+        store: Model store; created if it does not exist.
+        candidate: The model to write.
+        golden_rows: The golden file.
+
+    Returns:
+        The bundle's directory.
+
+    Raises:
+        ModelError: As for :func:`write_bundle`.
+    """
+    directory = new_directory(store, candidate.name, candidate.version)
+    source = candidate.source
+    imported = source.imported
+    original = f"original.{source.ending}"
+    model = imported.model
+    onnx = onnx_table(model) if isinstance(model, OnnxModel) else None
+    data = model.data if isinstance(model, OnnxModel) else write_model(model)
     files = {
-        MODEL: skops.io.dumps(candidate.model, compression=zipfile.ZIP_DEFLATED),
-        GOLDEN: golden.write(probes, expected, predictor),
+        MODEL if onnx is None else MODEL_ONNX: data,
+        GOLDEN: golden_rows,
+        original: source.original,
         **candidate.card,
     }
-    kind: Any = kind_of(candidate.model)
-    parameters = parameters_of(candidate.model)
+    origin = {"library": imported.library, "version": imported.library_version, "file": original}
     manifest = Manifest(
         name=candidate.name,
         version=candidate.version,
-        kind=kind,
+        kind=imported.kind,
         engine=ENGINE,
         features=candidate.features,
         thresholds=candidate.thresholds,
         on_model_error=candidate.on_model_error,
-        parameters=parameters,
-        libraries=Libraries(
-            scikit_learn=sklearn.__version__, skops=skops.__version__, numpy=np.__version__
-        ),
+        parameters=imported.parameters,
+        origin=Origin.model_validate(origin),
         files={name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
         content_hash=content_hash(
-            kind=kind,
             engine=ENGINE,
             features=candidate.features,
             thresholds=candidate.thresholds,
             on_model_error=candidate.on_model_error,
-            parameters=parameters,
-            arrays=predictor.arrays(),
+            model=data,
+            onnx=onnx,
         ),
+        onnx=onnx,
         training=candidate.training,
         licence=candidate.licence,
         reference=candidate.reference,
+        lineage=candidate.lineage,
     )
-    files[MANIFEST] = (manifest.model_dump_json(indent=2) + "\n").encode()
+    absent = {"libraries"} if onnx is not None else {"libraries", "onnx"}
+    files[MANIFEST] = (manifest.model_dump_json(indent=2, exclude=absent) + "\n").encode()
     try:
         _place(directory, files)
     except OSError as error:

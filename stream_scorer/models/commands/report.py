@@ -70,7 +70,11 @@ def _entry(folder: Folder, trust: Trust, stored: Stored) -> dict[str, Any]:
         **_signed(seal.signer),
         "content_hash": manifest.content_hash,
         "trained_at": _moment(manifest),
-        "trained_on": f"{training.train.first_day}:{training.train.last_day}",
+        "trained_on": (
+            None
+            if training.train is None
+            else f"{training.train.first_day}:{training.train.last_day}"
+        ),
         "refused": None,
     }
 
@@ -92,10 +96,11 @@ def shown(settings: Settings, reference: str) -> dict[str, Any]:
     """
     folder = find(open_store(settings.models), reference)
     seal = read_seal(folder, trust_of(settings.models))
+    absent = {"onnx"} if seal.manifest.onnx is None else None
     return {
         "store": folder.shown,
         **_signed(seal.signer),
-        "manifest": seal.manifest.model_dump(mode="json"),
+        "manifest": seal.manifest.model_dump(mode="json", exclude=absent),
     }
 
 
@@ -111,7 +116,8 @@ def compared(settings: Settings, old: str, new: str) -> dict[str, Any]:
         ``old`` and ``new``: the labels. ``same_decisions``: whether the content hashes are equal.
         ``features``: the names that were ``added``, ``removed`` and ``changed``, and whether they
         were ``reordered``. ``thresholds``, ``parameters``, ``metrics``, ``training``,
-        ``libraries`` and ``bundle``: the differences as ``{key: [old, new]}``.
+        ``libraries``, ``bundle`` and, if one of them is an ONNX model, ``onnx``: the differences as
+        ``{key: [old, new]}``.
 
     Raises:
         ModelError: A manifest or signature is refused.
@@ -138,11 +144,12 @@ def compared(settings: Settings, old: str, new: str) -> dict[str, Any]:
         "parameters": _differences(a["parameters"], b["parameters"]),
         "metrics": _differences(_flat(_metrics(a)), _flat(_metrics(b))),
         "training": _differences(_flat(_data(a)), _flat(_data(b))),
-        "libraries": _differences(a["libraries"], b["libraries"]),
+        "libraries": _differences(_libraries(a), _libraries(b)),
         "bundle": _differences(
-            {key: a[key] for key in whole} | {"signed_by": first["signed_by"]},
-            {key: b[key] for key in whole} | {"signed_by": second["signed_by"]},
+            {key: a[key] for key in whole} | {"signed_by": first["signed_by"]} | _lineage(a),
+            {key: b[key] for key in whole} | {"signed_by": second["signed_by"]} | _lineage(b),
         ),
+        **({"onnx": _differences(_onnx(a), _onnx(b))} if "onnx" in a or "onnx" in b else {}),
     }
 
 
@@ -153,8 +160,12 @@ def as_rows(document: Mapping[str, Any]) -> list[tuple[str, Any]]:
         f"feature {number}": feature for number, feature in enumerate(manifest.pop("features"), 1)
     }
     reference = _told(manifest.pop("reference"))
+    if "onnx" in manifest:
+        manifest["onnx"] = _onnx(document["manifest"])
+    lineage = _lineage(manifest)
+    manifest.pop("lineage", None)
     about = {key: value for key, value in document.items() if key != "manifest"}
-    values = _flat(about) | _flat(manifest) | features | reference
+    values = _flat(about) | _flat(manifest) | lineage | features | reference
     return [(name, "-" if value is None else value) for name, value in values.items()]
 
 
@@ -164,6 +175,21 @@ def _told(reference: Mapping[str, Any] | None) -> dict[str, str]:
         return {}
     parts = {**reference["features"], "score": reference["score"]}
     return {f"reference {name}": _bins(each) for name, each in parts.items()}
+
+
+def _lineage(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the lineage of a manifest as one table, with a row for each data set.
+
+    >>> _lineage({"lineage": {"run_id": "r7", "data_sets": [{"name": "march", "digest": "d4"}]}})
+    {'lineage.run_id': 'r7', 'lineage.data_set 1': 'march d4'}
+    """
+    lineage = dict(manifest.get("lineage") or {})
+    sets = lineage.pop("data_sets", ())
+    rows = {f"lineage.{key}": value or None for key, value in lineage.items()}
+    return rows | {
+        f"lineage.data_set {number}": f"{each['name']} {each['digest']}".strip()
+        for number, each in enumerate(sets, 1)
+    }
 
 
 def _bins(histogram: Mapping[str, Any]) -> str:
@@ -191,10 +217,11 @@ def difference_rows(document: Mapping[str, Any]) -> list[list[Any]]:
     ]
     if features["reordered"]:
         rows.append(["order of features", "", "changed"])
-    for group in ("thresholds", "parameters", "metrics", "training", "libraries", "bundle"):
+    groups = ("thresholds", "parameters", "metrics", "training", "libraries", "bundle", "onnx")
+    for group in groups:
         rows += (
             [f"{group} {key}", *("-" if value is None else value for value in pair)]
-            for key, pair in document[group].items()
+            for key, pair in document.get(group, {}).items()
         )
     return rows
 
@@ -216,6 +243,21 @@ def _data(manifest: dict[str, Any]) -> dict[str, Any]:
     training = manifest["training"]
     judged = {period: (training[period] or {}).get("period") for period in _JUDGED}
     return {**training, **judged}
+
+
+def _libraries(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return the libraries of a manifest of either format."""
+    if manifest["origin"] is None:
+        return dict(manifest["libraries"])
+    return {manifest["origin"]["library"]: manifest["origin"]["version"]}
+
+
+def _onnx(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return how an ONNX model is run, with the reference row by the features' names."""
+    table = dict(manifest.get("onnx", {}))
+    row = table.pop("reference", ())
+    names = [feature["name"] for feature in manifest["features"]]
+    return table | {f"reference {name}": x for name, x in zip(names, row, strict=bool(table))}
 
 
 def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

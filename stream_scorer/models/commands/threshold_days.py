@@ -14,15 +14,16 @@ from stream_scorer.core.decision.policy import decide, policy_for
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.policy_table import STRING_FIELDS
+from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.core.mapping.mapping import BASE_AMOUNT
 from stream_scorer.core.mapping.minor_units import in_units
 from stream_scorer.errors import SettingsError
-from stream_scorer.models.bundles.bundle import Manifest
 from stream_scorer.training.budget import JudgedDays
 from stream_scorer.training.data import LabelledData, amounts_of
 from stream_scorer.training.days import Days, number_of
 
 Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 UInt8 = NDArray[np.uint8]
 
@@ -62,8 +63,8 @@ class DaySelection:
         data: The transactions.
         asked: Days on which to choose thresholds; None: all days with their complete history.
         check_days: Number of days after them for the check.
-        model: Its longest window determines how much history a day needs.
-        manifest: Names the days on which the model was fitted.
+        features: Their longest window determines how much history a day needs.
+        fitted: The days on which the model was fitted; None for an imported model.
 
     Attributes:
         chosen: bool[n], the transactions on which thresholds are chosen.
@@ -73,28 +74,27 @@ class DaySelection:
     """
 
     def __init__(
-        self, data: LabelledData, asked: Days | None, check_days: int, model: Model,
-        manifest: Manifest,
+        self, data: LabelledData, asked: Days | None, check_days: int, features: FeatureSet,
+        fitted: Days | None,
     ) -> None:  # fmt: skip
         self._day = data.time // _DAY_MS
         self._held = Days.of(self._day)
         self._check_days = check_days
-        engine = model.features.engine
+        engine = features.engine
         history = engine.retention.horizon_ms - engine.retention.lateness_ms
         self._history_days = math.ceil(max(history, engine.delayed.longest_ms) / _DAY_MS)
-        train = manifest.training.train
-        self._fitted = Days(train.first_day, train.last_day)
+        self._fitted = fitted
         complete_from = self._held.first + timedelta(days=self._history_days)
         wanted = asked or self._held
         if asked is None and self._unfitted(complete_from, self._held.last) >= _FEWEST_DAYS:
             wanted = Days(complete_from, self._held.last)
         self._wanted = wanted
         held = wanted.holds(self._day)
-        held &= ~self._fitted.holds(self._day)
+        held &= ~self._was_fitted(self._day)
         if not held.any():
+            fitted_on = "" if fitted is None else f", and the model was fitted on {fitted}"
             raise SettingsError(
-                f"data: none of {wanted} is left: they are of {self._held}, and the model "
-                f"was fitted on {self._fitted}",
+                f"data: none of {wanted} is left: they are of {self._held}{fitted_on}",
                 "name other days: --days FIRST:LAST",
             )
         self.chosen: Mask = held
@@ -105,20 +105,27 @@ class DaySelection:
 
     def _unfitted(self, first: date, last: date) -> int:
         """Return the number of days that the model was not fitted on; 0 if ``last`` comes first."""
-        return int((~self._fitted.holds(np.arange(number_of(first), number_of(last) + 1))).sum())
+        numbers = np.arange(number_of(first), number_of(last) + 1)
+        return int((~self._was_fitted(numbers)).sum())
+
+    def _was_fitted(self, numbers: Int64) -> Mask:
+        """Return bool[n]: on which of some days the model was fitted."""
+        if self._fitted is None:
+            return np.zeros(len(numbers), np.bool_)
+        return self._fitted.holds(numbers)
 
     def after(self) -> Mask:
         """Return bool[n]: the transactions of the days on which the choice is checked."""
         last = number_of(self._chosen_days.last)
         later: Mask = (self._day > last) & (self._day <= last + self._check_days)
-        later &= ~self._fitted.holds(self._day)
+        later &= ~self._was_fitted(self._day)
         return later
 
     def scored(self, rows: Mask, data: LabelledData, scores: Float64, plan: Plan) -> ScoredDays:
         """Return the scored transactions of ``rows``; training days between them do not count."""
         held = Days.of(self._day[rows])
         numbers = np.arange(number_of(held.first), number_of(held.last) + 1)
-        numbers = numbers[~self._fitted.holds(numbers)]
+        numbers = numbers[~self._was_fitted(numbers)]
         read = [name for name in data.table.column_names if name in _READ or name in plan.extras]
         table = data.table.select(read).filter(pa.array(rows)).combine_chunks()
         judged = JudgedDays(
@@ -133,7 +140,7 @@ class DaySelection:
     def told(self) -> dict[str, Any]:
         """Return the chosen days, for the report."""
         fitted = self._fitted
-        overlap = (self._wanted.holds(self._day) & fitted.holds(self._day)).any()
+        overlap = (self._wanted.holds(self._day) & self._was_fitted(self._day)).any()
         return {
             "days": str(self._chosen_days),
             "number_of_days": self._number,

@@ -151,7 +151,9 @@ def choose_thresholds_by(settings: Settings, job: ThresholdJob) -> dict[str, Any
             f"model {chosen.label}: fails for {int(failed.sum())} transactions: {failure}",
             "fix the data or the model",
         )
-    days = DaySelection(data, job.days, job.check_days, model, bundle.manifest)
+    train = bundle.manifest.training.train
+    fitted_on = None if train is None else Days(train.first_day, train.last_day)
+    days = DaySelection(data, job.days, job.check_days, model.features, fitted_on)
     fitted = days.scored(days.chosen, data, scores, plan)
     budget = job.budget or read_policy(plan.policy, plan.exponent, plan.extras).reviews_per_day
     review, block = _choose(fitted, plan, job.costs, budget)

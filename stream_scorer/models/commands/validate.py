@@ -1,26 +1,31 @@
 """Score a bundle's golden rows again with the libraries of this environment.
 
-A scorer only loads a bundle under the scikit-learn version with which it was made. Here another
-version may load it, to find out before an upgrade whether it changes a decision. With the bundle's
-libraries the predictor's sums must have the same bits; with others no decision may change.
+The sums of a bundle of format 2 must have the same bits with any libraries, and the scores of an
+ONNX model with the installed version of ONNX Runtime. A scorer only loads a
+bundle of format 1 under the scikit-learn version with which it was made. Here another version may
+load it, to find out before an upgrade whether it changes a decision. With the bundle's libraries
+the predictor's sums must have the same bits; with others no decision may change.
 """
 
 import platform
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import numpy as np
-import sklearn
-import skops
 from numpy.typing import NDArray
 
 from stream_scorer.core.decision.policy import decide
 from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles import golden
-from stream_scorer.models.bundles.bundle import GOLDEN, MODEL
-from stream_scorer.models.bundles.loader import check_engine, predictor_of
+from stream_scorer.models.bundles.bundle import Manifest
+from stream_scorer.models.bundles.loader import (
+    bundle_predictor,
+    check_engine,
+    model_of,
+    needed_files,
+)
 from stream_scorer.models.bundles.trust import trust_of
-from stream_scorer.models.bundles.unpack import unpack
-from stream_scorer.models.bundles.verify_files import read_seal, verified_files
+from stream_scorer.models.bundles.verify_files import read_seal
 from stream_scorer.models.stores.choose_version import find
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.settings import Settings
@@ -35,8 +40,9 @@ class Validation:
     Attributes:
         model: NAME:VERSION.
         rows: Number of golden rows.
-        same_libraries: Whether scikit-learn, skops and numpy have the bundle's versions.
-        made_with: The bundle's libraries.
+        same_libraries: Whether scikit-learn, skops and numpy have the bundle's versions; for a
+            bundle of format 2 always.
+        made_with: The bundle's libraries; for a bundle of format 2 none, or ONNX Runtime.
         installed: Those of this environment, with Python and processor.
         raw_equal: Number of rows whose raw score (log-odds of boosting, mean of a forest, a linear
             sum) has the same bits.
@@ -66,10 +72,16 @@ class Validation:
         if self.flips:
             return f"{self.flips} of {self.rows} golden rows are decided otherwise"
         if self.same_libraries and self.raw_equal < self.rows:
-            return (
-                f"{self.rows - self.raw_equal} of {self.rows} golden rows have other bits, though "
-                "the libraries are the bundle's"
+            made = [
+                f"{name} {made}" for name, made in self.made_with.items()
+                if made != self.installed[name]
+            ]  # fmt: skip
+            why = (
+                f"the bundle was made with {', '.join(made)}"
+                if made
+                else "though the libraries are the bundle's"
             )
+            return f"{self.rows - self.raw_equal} of {self.rows} golden rows have other bits, {why}"
         return ""
 
 
@@ -91,20 +103,16 @@ def validate(settings: Settings, reference: str) -> Validation:
     seal = read_seal(folder, trust)
     manifest = seal.manifest
     check_engine(manifest)
-    files = dict(verified_files(folder, seal))
-    predictor = predictor_of(unpack(files[MODEL], manifest.label, trust), manifest)
-    rows = golden.read(files[GOLDEN], predictor.feature_count, manifest.label)
+    model, golden_rows = needed_files(folder, seal)
+    predictor = bundle_predictor(model_of(model, manifest, trust.types, whole=False), manifest)
+    rows = golden.read(golden_rows, predictor.feature_count, manifest.label)
     scores = predictor.scores(rows.features)
-    made = manifest.libraries.model_dump()
-    here = {
-        "scikit_learn": sklearn.__version__,
-        "skops": skops.__version__,
-        "numpy": np.__version__,
-    }
+    made = _made_with(manifest)
+    here = _installed(manifest)
     return Validation(
         model=manifest.label,
         rows=len(scores),
-        same_libraries=made == here,
+        same_libraries=manifest.format != 1 or made == here,
         made_with=made,
         installed={**here, "python": platform.python_version(), "machine": platform.machine()},
         raw_equal=_same_bits(predictor.raw(rows.features), rows.raw),
@@ -112,6 +120,23 @@ def validate(settings: Settings, reference: str) -> Validation:
         largest_difference=float(np.abs(scores - rows.scores).max()),
         flips=int((decide(scores, manifest.policy) != decide(rows.scores, manifest.policy)).sum()),
     )
+
+
+def _made_with(manifest: Manifest) -> dict[str, str]:
+    """Return the versions of the libraries on which the bits of a bundle's sums depend."""
+    if manifest.onnx is not None:
+        return {"onnxruntime": str(manifest.parameters.get("onnxruntime", ""))}
+    return {} if manifest.libraries is None else manifest.libraries.model_dump()
+
+
+def _installed(manifest: Manifest) -> dict[str, str]:
+    """Return the installed versions of the same libraries, and of numpy."""
+    names = ["numpy"]
+    if manifest.libraries is not None:
+        names += ["scikit-learn", "skops"]
+    if manifest.onnx is not None:
+        names.append("onnxruntime")
+    return {name.replace("-", "_"): version(name) for name in names}
 
 
 def refuse_broken(found: Validation) -> None:

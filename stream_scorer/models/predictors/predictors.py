@@ -1,186 +1,226 @@
-"""From a fitted scikit-learn model to the predictor that the stream, files and requests share.
+"""From a model as data to the predictor that the stream, files and requests share.
 
-The same code scores one row or a batch, and a row has the same bits in both. For trees these are
-the bits of ``predict_proba(...)[:, 1]``: the leaves' values are added in the order of the trees,
-starting at the baseline; then ``scipy.special.expit`` is applied (boosting), or the sum is divided
-by the number of trees (forests).
+The same code scores one row or a batch, and a row has the same bits in both. The leaves' values are
+added in the order of the trees, starting at the baseline, as the model's own library adds them.
 
-Measured on one thread, 9 features, µs for a row, scikit-learn 1.9 in the same process:
-
-======================================  ===========  ===========  ==============
-model                                   one row      5,000 rows   sklearn, 5,000
-======================================  ===========  ===========  ==============
-HistGradientBoosting, 100 trees of 31   2.5 (498)    0.37         2.3
-random forest, 100 trees of up to 846   23 (3,844)   5.5          8.2
-decision tree, unlimited                2.3 (85)     0.07         0.10
-logistic regression after a scaler      2.9 (248)    0.016        0.08
-======================================  ===========  ===========  ==============
-
-In brackets: scikit-learn for one row.
+docs/adr/0083-models-as-data.md has measured times.
 """
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.tree import DecisionTreeClassifier
 
-from stream_scorer.errors import ModelError
-from stream_scorer.models.predictors import leaf_masks, tree_walk
-from stream_scorer.models.predictors.linear import LinearPredictor
-from stream_scorer.models.predictors.rows import checked
-from stream_scorer.models.predictors.trees import (
-    TreeEnsemble,
-    from_decision_trees,
-    from_hist_gradient_boosting,
+from stream_scorer.models.predictors import leaf_kernels, leaf_masks, tree_walk, walk_kernels
+from stream_scorer.models.predictors.linear import LinearBody
+from stream_scorer.models.predictors.onnx_session import OnnxModel, OnnxPredictor
+from stream_scorer.models.predictors.parts import (
+    Affine,
+    LinearWeights,
+    Part,
+    ScoringModel,
+    Select,
 )
-from stream_scorer.ports import Predictor
+from stream_scorer.models.predictors.rows import checked
+from stream_scorer.models.predictors.steps import applied, finisher
+from stream_scorer.models.predictors.trees import TreeEnsemble
 
 Float64 = NDArray[np.float64]
 
-KNOWN = (
-    "HistGradientBoostingClassifier",
-    "RandomForestClassifier",
-    "DecisionTreeClassifier",
-    "LogisticRegression (alone, or in a Pipeline after StandardScaler)",
-)
 
-
-class FittedPredictor(Predictor, Protocol):
-    """A predictor that also gives the arrays that its scores depend on."""
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return every array that a score depends on, by name."""
-        ...
-
-
-class TreePredictor:
-    """A boosted ensemble or a forest.
+class TreeBody:
+    """The trees of a part.
 
     If no tree has more than 64 leaves and the tables are not too large, leaf masks are used;
     otherwise the trees are walked.
 
     Args:
         trees: The ensemble.
-        boosted: Whether the sum is the log-odds; otherwise the score is the mean of the trees.
     """
 
-    def __init__(self, trees: TreeEnsemble, *, boosted: bool) -> None:
-        self.feature_count = trees.feature_count
-        self._boosted = boosted
+    def __init__(self, trees: TreeEnsemble) -> None:
+        masks = leaf_masks.build(trees)
+        self._tables = None if masks is None else masks.arguments()
         self._trees, self._nodes = tree_walk.lay_out(trees)
-        self._masks = leaf_masks.build(self._trees)
-        roots = self._trees.value[self._trees.roots]
-        total = self._trees.baseline + float(roots.sum())
-        self._base = total if boosted else total / len(roots)
+        inner = self._trees.feature >= 0
+        self._one_cut = bool((self._trees.cut_counts()[inner] == 1).all())
+        self._number: Any = np.float32 if trees.single else np.float64
+        self._value = self._trees.value.astype(self._number)
+        self._baseline = self._number(trees.baseline)
+        self.base = trees.baseline + float(self._trees.value[self._trees.roots].sum())
+        if not inner.any():
+            self.base = float(self.sums(np.zeros((1, trees.feature_count)))[0])
 
-    def scores(self, features: Float64) -> Float64:
-        """Return float64[n]: the probability of fraud, bit for bit scikit-learn's."""
-        raw = self.raw(features)
-        if self._boosted:
-            expit(raw, out=raw)
-        return raw
-
-    def raw(self, features: Float64) -> Float64:
-        """Return float64[n]: the log-odds of a boosted ensemble, or the mean of a forest."""
-        rows = checked(features, self.feature_count)
-        trees, masks = self._trees, self._masks
-        out = np.empty(len(rows))
-        if masks is None:
-            tree_walk.sums(rows, self._nodes, trees.value, trees.roots, trees.baseline, out)
+    def sums(self, rows: Float64) -> Float64:
+        """Return float64[n]: the baseline plus the leaf values, in the order of the trees."""
+        trees, tables = self._trees, self._tables
+        out = np.empty(len(rows), self._number)
+        if tables is not None:
+            leaf_kernels.sums(rows, *tables, out)
+        elif self._one_cut:
+            walk_kernels.sums(rows, self._nodes, self._value, trees.roots, self._baseline, out)
         else:
-            leaf_masks.sums(
-                rows, masks.features, masks.starts, masks.counts, masks.rows, masks.thresholds,
-                masks.table, masks.leaves, masks.baseline, out,
+            walk_kernels.sums_by_cuts(
+                rows, self._nodes, trees.first_cut, trees.cuts, self._value, trees.roots,
+                self._baseline, out,
             )  # fmt: skip
-        if not self._boosted:
-            out /= len(trees.roots)
-        return out
+        return out.astype(np.float64, copy=False)
 
-    def attributions(self, features: Float64) -> tuple[Float64, float]:
-        """Return (float64[n, m], base): path attributions, summed over trees (forests: their mean).
+    def attributions(self, rows: Float64) -> Float64:
+        """Return float64[n, m]: path attributions; a row's and the base add up to its sum.
 
         On the way down a tree, each change of the node's value is attributed to the split's
         feature. The value of an inner node is the mean of its leaves, weighted by training rows.
-        The attributions of a row and the base add up to its raw score.
+        The rounding of a float32 sum is attributed to the feature with the largest attribution.
         """
-        rows = checked(features, self.feature_count)
-        out = np.zeros(rows.shape)
-        tree_walk.attribute(rows, self._nodes, self._trees.value, self._trees.roots, out)
-        if not self._boosted:
-            out /= len(self._trees.roots)
-        return out, self._base
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return everything that a score or an attribution depends on."""
         trees = self._trees
-        return {
-            "nodes": np.frombuffer(self._nodes.tobytes(), np.uint8),
-            "value": trees.value,
-            "roots": trees.roots,
-            "baseline": np.array([trees.baseline]),
-        }
+        out = np.zeros(rows.shape)
+        walk_kernels.attribute(
+            rows, self._nodes, trees.first_cut, trees.cuts, trees.value, trees.roots, out
+        )
+        if trees.single:
+            each = np.arange(len(out))
+            largest = np.abs(out).argmax(axis=1)
+            out[each, largest] += self.sums(rows) - (out.sum(axis=1) + self.base)
+        return out
 
 
-def predictor_for(model: object) -> FittedPredictor:
-    """Return the predictor of a fitted binary classifier.
+class _PartPredictor:
+    """One part: its steps, its body, and what turns the sum into a probability."""
 
-    A model that was loaded from a file may be of a known type and still contain anything.
+    def __init__(self, part: Part) -> None:
+        self._part = part
+        self._before = part.before
+        self._finishers = [finisher(step) for step in part.after]
+        self._columns = [step.columns for step in part.before if isinstance(step, Select)]
+        self._body: TreeBody | LinearBody
+        if isinstance(part.body, LinearWeights):
+            last = part.before[-1] if part.before else None
+            scaler = last if isinstance(last, Affine) else None
+            self._before = part.before[:-1] if scaler else part.before
+            self._body = LinearBody(part.body, scaler)
+        else:
+            self._body = TreeBody(part.body)
+        self.base = float(self._scaled(np.array([self._body.base]))[0])
+
+    def _scaled(self, sums: Float64) -> Float64:
+        """Return the margins of sums, in their place."""
+        part = self._part
+        if part.divisor != 1.0:
+            sums /= part.divisor
+        if part.scale != 1.0 or part.bias != 0.0:
+            sums *= part.scale
+            sums += part.bias
+        return sums
+
+    def _prepared(self, rows: Float64) -> Float64:
+        with np.errstate(all="ignore"):
+            for step in self._before:
+                rows = applied(step, rows)
+        return rows
+
+    def margins(self, rows: Float64) -> Float64:
+        """Return float64[n]: the margins of rows with all features."""
+        if self._before:
+            rows = self._prepared(rows)
+        return self._scaled(self._body.sums(rows))
+
+    def scores(self, rows: Float64) -> Float64:
+        """Return float64[n]: the probabilities of rows with all features."""
+        out = self.margins(rows)
+        for finish in self._finishers:
+            finish(out)
+        return out
+
+    def attributions(self, rows: Float64) -> Float64:
+        """Return float64[n, m] for rows with all m features: the attributions of the margin."""
+        found = self._body.attributions(self._prepared(rows) if self._before else rows)
+        if self._part.divisor != 1.0:
+            found /= self._part.divisor
+        if self._part.scale != 1.0:
+            found *= self._part.scale
+        if not self._columns:
+            return found
+        columns = self._columns[0]
+        for selected in self._columns[1:]:
+            columns = columns[selected]
+        out = np.zeros(rows.shape)
+        # A column may have been selected twice.
+        for number, column in enumerate(columns.tolist()):
+            out[:, column] += found[:, number]
+        return out
+
+
+class ScoringPredictor:
+    """The predictor of a model.
 
     Args:
-        model: One of :data:`KNOWN`; class 1 is fraud.
+        model: The model.
+    """
+
+    def __init__(self, model: ScoringModel) -> None:
+        self.model = model
+        self.feature_count = model.feature_count
+        self._parts = [_PartPredictor(part) for part in model.parts]
+
+    def scores(self, features: Float64) -> Float64:
+        """Return float64[n]: the probability of fraud; for trees, bit for bit the library's.
+
+        Args:
+            features: float64[n, m].
+
+        Raises:
+            ModelError: The rows do not fit the model, or a linear one receives a missing or
+                infinite value.
+        """
+        rows = checked(features, self.feature_count)
+        if len(self._parts) == 1:
+            return self._parts[0].scores(rows)
+        return self._mean([part.scores(rows) for part in self._parts])
+
+    def raw(self, features: Float64) -> Float64:
+        """Return float64[n]: the margin, e.g. log-odds; of several parts the mean of their margins.
+
+        Args:
+            features: float64[n, m].
+
+        Raises:
+            ModelError: As for :meth:`scores`.
+        """
+        rows = checked(features, self.feature_count)
+        return self._mean([part.margins(rows) for part in self._parts])
+
+    def attributions(self, features: Float64) -> tuple[Float64, float]:
+        """Return (float64[n, m], base): a row's attributions and the base add up to its raw score.
+
+        For trees these are path attributions, for linear weights the products. They are scaled as
+        the sums are, and averaged over the parts.
+
+        Args:
+            features: float64[n, m].
+
+        Raises:
+            ModelError: The rows do not fit the model.
+        """
+        rows = checked(features, self.feature_count)
+        found = self._mean([part.attributions(rows) for part in self._parts])
+        return found, sum(part.base for part in self._parts) / len(self._parts)
+
+    @staticmethod
+    def _mean(found: list[Float64]) -> Float64:
+        """Return the mean of arrays, added in their order; of one array, the array itself."""
+        total = found[0]
+        if len(found) > 1:
+            for other in found[1:]:
+                total += other
+            total /= len(found)
+        return total
+
+
+def predictor_of(model: ScoringModel | OnnxModel) -> ScoringPredictor | OnnxPredictor:
+    """Return the predictor of a model: our kernels, or a session of ONNX Runtime.
 
     Raises:
-        ModelError: It is of another kind, not fitted, not binary, or has other arrays than a fitted
-            one. For another kind the fix names the known ones.
+        ModelError: ONNX Runtime is not installed, or refuses the model.
     """
-    try:
-        return _predictor_for(model)
-    except ModelError:
-        raise
-    except Exception as error:
-        cause = (str(error).splitlines() or [""])[0]
-        raise ModelError(
-            f"model: this {type(model).__name__} does not hold what a fitted one does "
-            f"({type(error).__name__}: {cause})",
-            "train the model again",
-        ) from error
-
-
-def _predictor_for(model: object) -> FittedPredictor:
-    scaler: Any = None
-    fitted: Any = model
-    if type(fitted) is Pipeline:
-        steps = [step for _, step in fitted.steps]
-        if [type(step) for step in steps] != [StandardScaler, LogisticRegression]:
-            raise ModelError(
-                f"model: a Pipeline of {', '.join(type(step).__name__ for step in steps)}",
-                f"known are {'; '.join(KNOWN)}",
-            )
-        scaler, fitted = steps
-    kind: Any = type(fitted)
-    known = (
-        HistGradientBoostingClassifier, RandomForestClassifier, DecisionTreeClassifier,
-        LogisticRegression,
-    )  # fmt: skip
-    if kind not in known:
-        raise ModelError(
-            f"model: {kind.__name__} is not supported", f"known are {'; '.join(KNOWN)}"
-        )
-    if not hasattr(fitted, "classes_"):
-        raise ModelError(f"model: this {kind.__name__} is not fitted", "fit it before it is saved")
-    if not np.array_equal(fitted.classes_, [0, 1]):
-        raise ModelError(
-            f"model: classes are {list(fitted.classes_)}", "train on labels 0 and 1, 1 being fraud"
-        )
-    if kind is LogisticRegression:
-        return LinearPredictor(fitted, scaler)
-    if kind is HistGradientBoostingClassifier:
-        return TreePredictor(from_hist_gradient_boosting(fitted), boosted=True)
-    forest = [fitted] if kind is DecisionTreeClassifier else list(fitted.estimators_)
-    return TreePredictor(from_decision_trees(forest), boosted=False)
+    return OnnxPredictor(model) if isinstance(model, OnnxModel) else ScoringPredictor(model)

@@ -18,7 +18,7 @@ from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.registry.sources import reader_schema
-from stream_scorer.settings import load_settings
+from stream_scorer.settings import Settings, load_settings
 from stream_scorer.simulator import simulate
 from stream_scorer.simulator.files import write_table
 from tests.support.core.deciding import Scored, score
@@ -66,9 +66,11 @@ def delete(out: Path) -> None:
     out.with_name(f"{out.name}.rejects.jsonl").unlink()
 
 
-def by_core(table: pa.Table, rows_at_once: int) -> list[Scored]:
+def by_core(
+    table: pa.Table, rows_at_once: int, settings: Settings = SETTINGS, model_label: str = MODEL
+) -> list[Scored]:
     """Decide rows as a stream of one partition gets them, some at a time."""
-    model, plan = load_model(SETTINGS, Deployment(MODEL))
+    model, plan = load_model(settings, Deployment(model_label))
     rings = PartitionRings(model.features)
     names = [each["name"] for each in json.loads(reader_schema("transaction.v1"))["fields"]]
     made = []

@@ -19,6 +19,7 @@ from stream_scorer.models.bundles.bundle import (
     Training,
 )
 from stream_scorer.models.bundles.writer import Candidate, write_bundle
+from stream_scorer.models.importing.scikit_learn.source import source_of
 from stream_scorer.settings import Settings, load_settings
 from tests.support.batch.batch_cases import AS_OF, transactions
 
@@ -67,7 +68,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     write_bundle(
         store,
         Candidate(
-            name="terminals", version="1.0.0", model=model, features=FEATURES,
+            name="terminals", version="1.0.0", source=source_of(model), features=FEATURES,
             thresholds=DecisionThresholds(review=0.5, block=0.9),
             training=Training(train=period, validation=quality, test=quality),
         ),

@@ -16,6 +16,8 @@ from sklearn.tree import DecisionTreeClassifier
 
 from stream_scorer.models.bundles.bundle import DecisionThresholds, Period, Quality, Training
 from stream_scorer.models.bundles.writer import Candidate
+from stream_scorer.models.importing.imported import ModelSource
+from stream_scorer.models.importing.scikit_learn.source import source_of
 
 MODELS: dict[str, Any] = {
     "hist_gradient_boosting": HistGradientBoostingClassifier(max_iter=5, random_state=0),
@@ -34,6 +36,10 @@ FEATURES: Any = (
 
 
 def candidate(model: Any, version: str = "1.0.0") -> Candidate:
+    return candidate_of(source_of(model), version)
+
+
+def candidate_of(source: ModelSource, version: str = "1.0.0") -> Candidate:
     period = Period(first_day=date(2018, 4, 1), last_day=date(2018, 4, 2), rows=400, frauds=100)
     quality = Quality(
         period=period, auc=0.9, average_precision=0.8, review_or_block_rate=0.1, block_rate=0.0
@@ -41,7 +47,7 @@ def candidate(model: Any, version: str = "1.0.0") -> Candidate:
     return Candidate(
         name="fraud",
         version=version,
-        model=model,
+        source=source,
         features=FEATURES,
         thresholds=DecisionThresholds(review=0.5, block=0.9),
         training=Training(train=period, validation=quality, test=quality),

@@ -6,6 +6,7 @@ signed it.
 
 import pickle
 
+from tests.support.models.bundle_cases import replace
 from tests.support.models.hostile import (
     Deed,
     added,
@@ -31,6 +32,66 @@ from tests.support.models.hostile import (
     unknown_type,
     written,
 )
+
+HOSTILE_2: tuple[tuple[str, Deed, str], ...] = (
+    (
+        "format 2: a flipped byte in the model",
+        lambda s: flip(s.bundle / "model.safetensors"),
+        "model.safetensors is not the file that the manifest names",
+    ),
+    (
+        "format 2: a flipped byte in the original",
+        lambda s: flip(s.bundle / "original.skops"),
+        "original.skops is not the file that the manifest names",
+    ),
+    (
+        "format 2: no original",
+        lambda s: (s.bundle / "original.skops").unlink(),
+        "original.skops is missing",
+    ),
+    (
+        "format 2: a second original",
+        written("original.json"),
+        "original.json is not in the manifest",
+    ),
+    (
+        "format 2: an original of 600 MiB",
+        lambda s: large(s.bundle / "original.skops", 600 << 20),
+        "original.skops is larger than 512 MiB",
+    ),
+    (
+        "format 2: an original with another ending, signed",
+        manifest_says("origin/file", "original.pkl"),
+        "'original.pkl' is not a file of scikit_learn",
+    ),
+    (
+        "format 2: a manifest that says format 1",
+        manifest_says("format", 1),
+        "format 1 has libraries, and no origin",
+    ),
+    (
+        "format 2: a pickle in the model's place, signed",
+        then_signed(
+            lambda s: replace(s.bundle, "model.safetensors", pickle.dumps(s.bomb) + bytes(8))
+        ),
+        "model.safetensors: its header is longer than",
+    ),
+    (
+        "format 2: the model of another version, signed",
+        then_signed(
+            lambda s: replace(
+                s.bundle, "model.safetensors", (s.other / "model.safetensors").read_bytes()
+            )
+        ),
+        "the content hash does not match the model",
+    ),
+    (
+        "format 2: golden rows that score otherwise, signed",
+        then_signed(golden_off),
+        "golden vectors: a raw score is off",
+    ),
+)
+"""The same for a bundle of format 2."""
 
 HOSTILE: tuple[tuple[str, Deed, str], ...] = (
     # Found by the signature and the hashes.
@@ -85,7 +146,7 @@ HOSTILE: tuple[tuple[str, Deed, str], ...] = (
     (
         "another version's signature under this version's name",
         replayed_by_name,
-        "signature.json is of another manifest.json",
+        "signature.json is of another golden.json, manifest.json, model.skops",
     ),
     ("another signed version in this one's place", instead, "calls itself fraud:1.0.1"),
     (

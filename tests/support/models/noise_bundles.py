@@ -9,6 +9,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from stream_scorer.models.bundles.bundle import DecisionThresholds, Period, Quality, Training
 from stream_scorer.models.bundles.writer import Candidate, write_bundle
+from stream_scorer.models.importing.scikit_learn.source import source_of
 
 AMOUNT = {"name": "AMOUNT", "kind": "passthrough", "field": "amount"}
 STORED = {"name": "MEDIAN_7D", "kind": "median", "field": "amount", "window": "7d"}
@@ -27,4 +28,5 @@ def write(store: Path, version: str, features: tuple[dict[str, Any], ...]) -> No
     )
     training = Training(train=period, validation=quality, test=quality, source="a test")
     thresholds = DecisionThresholds(review=0.5, block=0.9)
-    write_bundle(store, Candidate("fraud", version, model, features, thresholds, training), rows)
+    made = Candidate("fraud", version, source_of(model), features, thresholds, training)
+    write_bundle(store, made, rows)

@@ -4,6 +4,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from stream_scorer.models.bundles.bundle import Period, Quality, Training
 from stream_scorer.training.days import Days, Split
 from stream_scorer.training.run import TrainingJob
 
@@ -12,6 +13,18 @@ SPLIT = Split(
     validation=Days(date(2018, 5, 6), date(2018, 5, 10)),
     test=Days(date(2018, 5, 18), date(2018, 5, 22)),
 )
+
+
+def fitted(training: Training) -> Period:
+    """Return the days on which a model was fitted."""
+    assert training.train is not None
+    return training.train
+
+
+def on_test_days(training: Training) -> Quality:
+    """Return the quality on the test days."""
+    assert training.test is not None
+    return training.test
 
 
 def order(data: Path, store: Path, version: str = "1.0.0", **changes: Any) -> TrainingJob:

@@ -12,6 +12,7 @@ from bench.handbook_steps import features
 from bench.handbook_steps.polars_features import WAYS, frame
 from bench.harness import customers, traffic
 from bench.harness.gates import RATIOS, ROWS, failures, rate, report
+from bench.harness.rounds import measure
 from bench.latency import row_number
 from bench.verdicts import state
 from bench.verdicts.state import Size
@@ -161,7 +162,7 @@ def test_unlike_excuses_a_row_only_if_its_second_continues() -> None:
 @pytest.mark.thorough
 def test_rounds_are_interleaved_and_rotate() -> None:
     calls: list[str] = []
-    seconds = features.measure({n: partial(calls.append, n) for n in "abc"}, 3)
+    seconds = measure({n: partial(calls.append, n) for n in "abc"}, 3)
     assert "".join(calls) == "abcbcacab"
     assert {name: len(taken) for name, taken in seconds.items()} == {"a": 3, "b": 3, "c": 3}
 

@@ -34,7 +34,7 @@ def test_help_and_broker_commands_load_no_model() -> None:
         "    app(sys.argv[1:])\n"
         "except SystemExit:\n"
         "    pass\n"
-        "sys.exit(int('sklearn' in sys.modules))\n"
+        "sys.exit(int('stream_scorer.models.bundles.loader' in sys.modules))\n"
     )
     for arguments, wanted in ((("--help",), 0), (("lag", "--help"), 0), (("batch", "--help"), 1)):
         done = subprocess.run(  # noqa: S603 our own program

@@ -90,6 +90,12 @@ CHOSEN = {
     "check": {"days": "183:242", "number_of_days": 60, "difference": -0.0123456789, **FIGURES},
     "curve": [{**FIGURES, "review": 0.312345678901, "block": 0.82}] * 2,
 }  # fmt: skip
+IMPORTED = {
+    "bundle": "fraud:2.0.0", "directory": "/srv/models/fraud/2.0.0", "content_hash": HASH,
+    "library": "scikit_learn 1.9.1", "kind": "extra_trees", "features": 21, "rows": 1_725_031,
+    "rejected": {"MALFORMED": 3}, "review": 0.0604123456789, "block": 0.9, "auc": 0.8712345678,
+    "validation_days": "2018-07-25:2018-07-31", "validation_frauds": 1_031, "cost_saved": None,
+}  # fmt: skip
 SHOWN = SimpleNamespace(
     verification=SimpleNamespace(reasons={"MALFORMED": 31}), malformed={"MALFORMED": 31},
     change_ms=AT_MS, drifts=[
@@ -155,6 +161,15 @@ def _patches() -> dict[str, dict[str, Any]]:
         "models show fraud": {},
         "models diff fraud:1.0.0 fraud:1.1.0": {},
         "models validate fraud": {},
+        "models upgrade fraud:1.10.0 --version 1.10.1": {f"{models}.upgrade.upgrade": {
+            "old": "fraud:1.10.0", "new": "fraud:1.10.1", "content_hash": HASH,
+            "directory": "/srv/models/fraud/1.10.1", "golden_rows": 64,
+            "golden_rows_with_the_same_bits": 64}},
+        "models import m.txt --features f.toml --validation v.parquet --version 2.0.0 --out o": {
+            f"{models}.import_model.import_model": (
+                Path("/srv/models/fraud/2.0.0"), SimpleNamespace(label="fraud:2.0.0")),
+            f"{models}.import_model.report": IMPORTED,
+            "stream_scorer.models.stores.new_plan.place": None},
         "produce in.parquet": {f"{cli}.produce.Feed": feed, f"{cli}.produce.records_of_file":
                                mock.MagicMock()},
         "reproduce --transaction T1725031": {"stream_scorer.reproduce.run.reproduce": Reproduction(
@@ -210,6 +225,8 @@ KEYS = {
     "lag": ["transactions", "1234567890", "100,001", "-"],
     "models list": ["fraud:1.10.0", "unknown key", KEY, HASH[:12], "2026-11-25"],
     "models diff": ["TERMINAL_ID_RISK_30DAY_WINDOW"],
+    "models import": ["fraud:2.0.0", "1,725,031", "0.0604", "scikit_learn 1.9.1"],
+    "models upgrade": ["fraud:1.10.1", HASH[:40]],
     "models thresholds": ["policy.toml", "92:182", "check: difference", "12,346"],
     "rollout history": ["12", "2026-11-25", "10:00:00", "plan", "ann"],
     "rollout status": ["fraud:1.11.0", "1234567890", "95.00%", "1,725,031"],

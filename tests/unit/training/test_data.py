@@ -16,7 +16,7 @@ from stream_scorer.training.features import read_features
 from stream_scorer.training.fold import fold
 from stream_scorer.training.report import report
 from stream_scorer.training.run import train
-from tests.support.training.train_cases import order
+from tests.support.training.train_cases import fitted, order
 
 
 def test_text_files_hold_what_parquet_holds(labelled: pa.Table, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_rows_that_the_stream_would_reject_are_counted(
     ):
         train(order(path, tmp_path, "1.0.1", features=declared))
     _, half = train(order(path, tmp_path, "1.0.1", features=declared, most_rejected=0.6))
-    assert half.training.train.rows < 0.7 * training.train.rows
+    assert fitted(half.training).rows < 0.7 * fitted(training).rows
     write_table(spoilt(labelled, 1.1).slice(0, len(labelled) - 1), path)
     with pytest.raises(SettingsError, match=r"are rejected: CURRENCY .* fix them$"):
         train(order(path, tmp_path, "1.0.2", features=declared, most_rejected=1))

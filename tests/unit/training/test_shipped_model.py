@@ -13,6 +13,7 @@ from stream_scorer.settings import MODELS_DIRECTORY
 from stream_scorer.training.days import PROTOCOLS, new_cards
 from stream_scorer.training.features import FEATURES, read_features
 from stream_scorer.training.fold import fold
+from tests.support.training.train_cases import fitted, on_test_days
 
 STORE = MODELS_DIRECTORY / "fraud"
 
@@ -23,10 +24,10 @@ def test_the_model_uses_listed_features_and_labels_known_in_time() -> None:
     assert manifest.features == specs
     assert manifest.features[:15] == FEATURES
     training = manifest.training
-    test = training.test.period
+    test = on_test_days(training).period
     assert (test.first_day, test.last_day) == (date(2018, 8, 8), date(2018, 8, 14))
     known = test.first_day - timedelta(days=8)
-    assert training.train.last_day <= known
+    assert fitted(training).last_day <= known
     assert training.validation.period.last_day <= known
 
 
@@ -44,7 +45,7 @@ def test_its_average_precision_is_as_stated_and_high_enough(published: pa.Table)
     scores[test] = bundle.predictor.scores(np.ascontiguousarray(rows[test]))
     told = bundle.manifest.training
     assert told.test_new_cards is not None
-    for kept, quality in ((test, told.test), (new, told.test_new_cards)):
+    for kept, quality in ((test, on_test_days(told)), (new, told.test_new_cards)):
         assert quality.period.rows == kept.sum()
         found = average_precision_score(fraud[kept], scores[kept])
         assert abs(found - quality.average_precision) < 1e-9

@@ -7,6 +7,7 @@ import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -17,18 +18,21 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from stream_scorer.errors import ModelError
-from stream_scorer.models.bundles import unpack as unpacking
 from stream_scorer.models.bundles.golden import read
-from stream_scorer.models.bundles.trust import ANY
-from stream_scorer.models.bundles.unpack import unpack
+from stream_scorer.models.importing.scikit_learn import unpack as unpacking
+from stream_scorer.models.importing.scikit_learn.convert import predictor_for
+from stream_scorer.models.importing.scikit_learn.trees import from_decision_trees
+from stream_scorer.models.importing.scikit_learn.unpack import unpack
 from stream_scorer.models.predictors import trees as fitted_trees
-from stream_scorer.models.predictors.predictors import predictor_for
+from stream_scorer.models.predictors.parts import Part, ScoringModel
 from stream_scorer.models.predictors.trees import (
+    CUTS_MOST,
     NODES_MOST,
-    _assemble,
-    from_decision_trees,
+    TreeColumns,
+    assemble,
 )
 from tests.support.models.bundle_cases import FRAUD, MODELS, ROWS
+from tests.support.models.reference_model import reference_raw
 
 LINEAR = make_pipeline(StandardScaler(), LogisticRegression()).fit(ROWS, FRAUD)
 
@@ -58,50 +62,120 @@ def test_linear_arrays_must_fit(step: int, name: str, value: Any, told: str) -> 
         predictor_for(model)
 
 
-def stump(**changes: Any) -> dict[str, Any]:
+def stump(**changes: Any) -> TreeColumns:
     """Return a tree of a root and two leaves."""
-    tree = {
-        "leaf": np.array([False, True, True]), "feature": np.array([0, 0, 0]),
-        "threshold": np.zeros(3), "left": np.array([1, 0, 0]), "right": np.array([2, 0, 0]),
-        "missing_left": np.zeros(3, np.bool_), "value": np.ones(3), "cover": np.ones(3),
-    }  # fmt: skip
-    return tree | changes
+    tree = TreeColumns.with_thresholds(
+        feature=np.array([0, -1, -1]), threshold=np.zeros(3), left=np.array([1, 0, 0]),
+        right=np.array([2, 0, 0]), missing_left=np.zeros(3, np.bool_), value=np.ones(3),
+        cover=np.ones(3),
+    )  # fmt: skip
+    return replace(tree, **changes)
+
+
+EMPTY = {field.name: getattr(stump(), field.name)[:0] for field in fields(TreeColumns)}
 
 
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"left": np.array([2**31, 0, 0])}, "a child outside its tree"),
-        ({"left": np.array([2**32 + 1, 0, 0])}, "a child outside its tree"),
-        ({"left": np.array([2**63 + 1, 0, 0], np.uint64)}, "a child outside its tree"),
+        ({"left": np.array([2**31, 0, 0])}, "a number of a node or feature that is too large"),
+        ({"left": np.array([2**63 + 1, 0, 0], np.uint64)}, "that is too large"),
         ({"right": np.array([3, 0, 0])}, "a child outside its tree"),
-        ({"left": np.array([-1, 0, 0])}, "a child before its parent"),
-        ({"left": np.array([0, 0, 0])}, "a child before its parent"),
+        ({"left": np.array([-1, 0, 0])}, "a child outside its tree"),
+        ({"left": np.array([0, 0, 0])}, "a node without just one parent"),
         ({"left": np.array([2, 0, 0])}, "a node without just one parent"),
-        ({"feature": np.array([3, 0, 0])}, "a feature that it does not have"),
-        ({"feature": np.array([2**16, 0, 0])}, "a feature that it does not have"),
-        ({"feature": np.array([-1, 0, 0])}, "a split on no feature"),
-        ({"feature": np.array([0.5, 0, 0])}, "not integers"),
-        ({"threshold": np.array([np.nan, 0, 0])}, "a split at no number"),
+        ({"feature": np.array([3, -1, -1])}, "a feature that it does not have"),
+        ({"feature": np.array([2**16, -1, -1])}, "a feature that it does not have"),
+        ({"feature": np.array([2**63 + 1, 0, 0], np.uint64)}, "that is too large"),
+        ({"feature": np.array([-2, -1, -1])}, "a split on no feature"),
+        ({"feature": np.array([-1, -1, -1])}, "a node without just one parent"),
+        ({"feature": np.array([0.5, -1, -1])}, "not integers"),
+        ({"cuts": np.array([np.nan, 0, 0])}, "a split at no number"),
+        ({"cuts": np.array([1, 1, 0]), "first_cut": np.array([0, 2, 2, 3])}, "floating-point"),
+        ({"cuts": np.array([1.0, 1.0]), "first_cut": np.array([0, 2, 2, 2])}, "do not ascend"),
+        ({"cuts": np.array([np.inf, np.inf]), "first_cut": np.array([0, 2, 2, 2])}, "not ascend"),
+        ({"cuts": np.zeros(2)}, "cuts that belong to no node"),
+        ({"first_cut": np.array([0, 2, 1, 3])}, "cuts that belong to no node"),
+        ({"first_cut": np.array([0, -1, 1, 3])}, "cuts that belong to no node"),
+        ({"first_cut": np.array([0, 1, 2, 2**40])}, "that is too large"),
+        ({"first_cut": np.array([0, 1, 3])}, "columns of different lengths"),
         ({"value": np.array([1, np.inf, 1])}, "a leaf without a number"),
+        ({"value": np.array([1, 1e151, 1])}, "a leaf without a number"),
         ({"value": np.ones(2)}, "columns of different lengths"),
-        ({name: column[:0] for name, column in stump().items()}, "a tree without a node"),
+        ({"value": np.array([None, "a", 1])}, "not floating-point numbers"),
+        ({"cover": np.array([1, -1.0, 1])}, "a cover that is not a number of rows"),
+        ({"cover": np.array([1, np.nan, 1])}, "a cover that is not a number of rows"),
+        ({"starts_left": np.zeros(3, np.int64)}, "sides that are not true or false"),
+        (EMPTY | {"first_cut": np.zeros(1, np.int64)}, "a tree without a node"),
     ],
 )
 def test_trees_must_be_trees(changes: dict[str, Any], told: str) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(ModelError, match=told):
-            _assemble([stump(**changes)], 0.0, 3)
+            assemble([stump(**changes)], baseline=0.0, feature_count=3)
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
         tracemalloc.stop()
 
 
-def test_trees_have_so_many_nodes_at_most() -> None:
-    large = {name: np.zeros(NODES_MOST, column.dtype) for name, column in stump().items()}
+@pytest.mark.parametrize(
+    ("changes", "baseline", "told"),
+    [
+        ({"value": np.array([0, 0.1, 0])}, 0.0, "not float32 numbers"),
+        ({}, 0.1, "not float32 numbers"),
+        ({"value": np.full(3, 3e38)}, 3e38, "too large for float32"),
+        ({"value": np.full(3, 3e39)}, 0.0, "too large for float32"),
+        ({}, np.nan, "a baseline that is not a number"),
+    ],
+)
+def test_single_sums_are_of_single_numbers(
+    changes: dict[str, Any], baseline: float, told: str
+) -> None:
+    with pytest.raises(ModelError, match=told):
+        assemble([stump(**changes)], baseline=baseline, feature_count=3, single=True)
+
+
+def test_a_cycle_apart_from_the_root_is_refused() -> None:
+    tree = TreeColumns.with_thresholds(
+        feature=np.array([-1, 0, 0, -1, -1]), threshold=np.zeros(5),
+        left=np.array([0, 2, 1, 0, 0]), right=np.array([0, 3, 4, 0, 0]),
+        missing_left=np.zeros(5, np.bool_), value=np.ones(5), cover=np.ones(5),
+    )  # fmt: skip
+    with pytest.raises(ModelError, match="a cycle"):
+        assemble([tree], baseline=0.0, feature_count=1)
+
+
+def test_trees_have_so_many_nodes_and_cuts_at_most() -> None:
+    nodes = np.zeros(NODES_MOST, np.int64)
     with pytest.raises(ModelError, match="more than 4194304 nodes"):
-        _assemble([large, stump()], 0.0, 3)
+        assemble([stump(feature=nodes), stump()], baseline=0.0, feature_count=3)
+    with pytest.raises(ModelError, match="more than 8388608 cuts"):
+        assemble([stump(cuts=np.zeros(CUTS_MOST)), stump()], baseline=0.0, feature_count=3)
+
+
+def test_nodes_may_be_in_any_order() -> None:
+    """The right child of the root is an inner node with two cuts, whose children come first."""
+    columns = {
+        "feature": np.array([0, -1, -1, -1, 1]), "first_cut": np.array([0, 1, 2, 2, 2, 4]),
+        "cuts": np.array([0.5, np.nan, 1.0, 2.0]), "left": np.array([3, 9, 9, 9, 1]),
+        "right": np.array([4, 9, 9, 9, 2]), "value": np.array([np.nan, 1.0, 2.0, 3.0, np.nan]),
+        "cover": np.array([1.0, 3, 1, 4, 4]),
+    }  # fmt: skip
+    sides = {
+        "starts_left": np.array([True, True, True, True, False]),
+        "missing_left": np.zeros(5, np.bool_),
+    }
+    found = assemble([TreeColumns(**columns, **sides)], baseline=0.0, feature_count=2)
+    assert found.feature.tolist() == [0, -1, 1, -1, -1]
+    assert found.left.tolist() == [1, 1, 3, 3, 4]
+    assert found.right.tolist() == [2, 1, 4, 3, 4]
+    assert found.cuts.tolist() == [0.5, 1.0, 2.0]
+    assert found.first_cut.tolist() == [0, 1, 1, 3, 3, 3]
+    assert found.value.tolist() == [2.125, 3.0, 1.25, 1.0, 2.0]
+    rows = np.array([[0.0, 0.0], [1.0, 1.0], [1.0, 2.0], [1.0, 2.5], [1.0, np.nan]])
+    model = ScoringModel((Part((), found),), 2)
+    assert reference_raw(model, rows).tolist() == [3.0, 2.0, 1.0, 2.0, 2.0]
 
 
 def archive(**members: bytes) -> bytes:
@@ -123,25 +197,25 @@ def shaped(shape: tuple[int, ...]) -> bytes:
 @pytest.mark.parametrize("shape", [(2**40,), (2**31, 2**31), (-1,), (4,)])
 def test_arrays_must_be_as_long_as_their_shape(shape: tuple[int, ...]) -> None:
     with pytest.raises(ModelError, match="cannot be loaded"):
-        unpack(archive(a__npy=shaped(shape)), "m:1.0.0", ANY)
+        unpack(archive(a__npy=shaped(shape)), "m.skops")
 
 
 def test_a_schema_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unpacking, "_SCHEMA_BYTES_MOST", 100)
     with pytest.raises(ModelError, match="has 101 bytes"):
-        unpack(archive(schema__json=b" " * 101), "m:1.0.0", ANY)
+        unpack(archive(schema__json=b" " * 101), "m.skops")
 
 
 def test_many_members_are_refused_immediately(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError, match="more than 65536 members"):
-        unpack(b"PK\x03\x04" + b"PK\x01\x02" * 65_537, "m:1.0.0", ANY)
+        unpack(b"PK\x03\x04" + b"PK\x01\x02" * 65_537, "m.skops")
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as file:
         for number in range(20_000):
             file.writestr(f"{number}.npy", shaped((0,)))
     began = time.process_time()
     with pytest.raises(ModelError, match="cannot be loaded"):
-        unpack(out.getvalue(), "m:1.0.0", ANY)
+        unpack(out.getvalue(), "m.skops")
     assert time.process_time() - began < 20, "each member costs as much as the one before"
 
 
@@ -162,12 +236,12 @@ def test_an_object_in_two_places_is_not_walked_more_often() -> None:
     for number in range(2, 42):
         node = of_list([node, {"__id__": number - 1}], number)
     with pytest.raises(ModelError, match="the object 2 is mentioned in part"):
-        unpack(archive(schema__json=schema(node)), "m:1.0.0", ANY)
+        unpack(archive(schema__json=schema(node)), "m.skops")
 
 
 def test_an_object_cannot_contain_itself() -> None:
     with pytest.raises(ModelError, match="the object 1 is mentioned in part"):
-        unpack(archive(schema__json=schema(of_list([of_list([], 1)], 1))), "m:1.0.0", ANY)
+        unpack(archive(schema__json=schema(of_list([of_list([], 1)], 1))), "m.skops")
 
 
 def test_an_array_that_many_objects_name_counts_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,9 +253,9 @@ def test_an_array_that_many_objects_name_counts_for_each(monkeypatch: pytest.Mon
     }  # fmt: skip
     data = archive(schema__json=schema(of_list([array] * 8, 1)), a__npy=member)
     with pytest.raises(ModelError, match="its objects name over 1 GiB"):
-        unpack(data, "m:1.0.0", ANY)
+        unpack(data, "m.skops")
     shared = archive(schema__json=schema(of_list([array | {"__id__": 2}] * 8, 1)), a__npy=member)
-    found = unpack(shared, "m:1.0.0", ANY)
+    found = unpack(shared, "m.skops")
     assert isinstance(found, list)
     assert [each.shape for each in found] == [(100,)] * 8
 
@@ -189,32 +263,32 @@ def test_an_array_that_many_objects_name_counts_for_each(monkeypatch: pytest.Mon
 def test_a_schema_has_so_many_objects_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unpacking, "_OBJECTS_MOST", 3)
     with pytest.raises(ModelError, match="more than 3 objects"):
-        unpack(archive(schema__json=schema(of_list([{}, {}, {}], 1))), "m:1.0.0", ANY)
+        unpack(archive(schema__json=schema(of_list([{}, {}, {}], 1))), "m.skops")
 
 
 def test_arrays_are_in_members_that_are_checked() -> None:
     """Arrays in a member of another name would be unpacked without a limit."""
     with pytest.raises(ModelError, match=r"holds 'a\.json', which no skops model"):
-        unpack(archive(schema__json=schema(of_list([], 1)), a__json=b"PK"), "m:1.0.0", ANY)
+        unpack(archive(schema__json=schema(of_list([], 1)), a__json=b"PK"), "m.skops")
 
 
 def test_one_tree_many_times_is_not_copied_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     tree = deepcopy(MODELS["decision_tree"]).fit(ROWS, FRAUD)
     monkeypatch.setattr(fitted_trees, "NODES_MOST", 3 * tree.tree_.node_count)
-    from_decision_trees([tree] * 3)
+    from_decision_trees([tree] * 3, 1)
 
     def one_too_many() -> Iterator[Any]:
         yield from [tree] * 4
         pytest.fail("it was copied before it was counted")
 
     with pytest.raises(ModelError, match=r"more than [0-9]+ nodes"):
-        from_decision_trees(one_too_many())  # type: ignore[arg-type]  # it is only iterated
+        from_decision_trees(one_too_many(), 1)
 
 
 def test_valid_models_pass() -> None:
     for model in MODELS.values():
         data = skops.io.dumps(model.fit(ROWS, FRAUD))
-        predictor_for(unpack(data, "m:1.0.0", ANY))
+        predictor_for(unpack(data, "m.skops"))
 
 
 def test_golden_rows_of_endless_numbers_are_refused() -> None:

@@ -6,10 +6,13 @@ import re
 import shutil
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 from stream_scorer.cli.main import main
 from stream_scorer.errors import ModelError
@@ -20,28 +23,45 @@ from stream_scorer.models.bundles.writer import write_bundle
 from stream_scorer.models.stores.deployment import Deployment, load_models
 from stream_scorer.security.keys import TrustedKey, key_id
 from stream_scorer.settings import load_settings
-from tests.support.models.bundle_cases import FRAUD, MODELS, ROWS, candidate
+from tests.support.models.bundle_cases import FRAUD, ROWS, candidate
+from tests.support.models.format_1 import write_format_1
 from tests.support.models.hostile import Deed, Scene
-from tests.support.models.hostile_table import HOSTILE
+from tests.support.models.hostile_table import HOSTILE, HOSTILE_2
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "MODELS.md"
 
 
+def scene_in(store: Path, write: Callable[[Path, Any, str], Path]) -> Scene:
+    """Return two signed versions of different models."""
+    scene = Scene(store, Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate())
+    for version, iterations in (("1.0.0", 5), ("1.0.1", 6)):
+        model = HistGradientBoostingClassifier(max_iter=iterations, random_state=0)
+        scene.seal(bundle=write(store, model.fit(ROWS, FRAUD), version))
+    return scene
+
+
+def write_format_2(store: Path, model: Any, version: str) -> Path:
+    return write_bundle(store, candidate(model, version), ROWS)
+
+
 @pytest.fixture(scope="module")
 def signed(tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    scene = Scene(
-        tmp_path_factory.mktemp("store"), Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
-    )
-    model = MODELS["hist_gradient_boosting"].fit(ROWS, FRAUD)
-    for version in ("1.0.0", "1.0.1"):
-        scene.seal(bundle=write_bundle(scene.store, candidate(model, version), ROWS))
-    return scene
+    return scene_in(tmp_path_factory.mktemp("store"), write_format_1)
+
+
+@pytest.fixture(scope="module")
+def signed_2(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    return scene_in(tmp_path_factory.mktemp("store"), write_format_2)
+
+
+def copied(signed: Scene, store: Path) -> Scene:
+    shutil.copytree(signed.store, store)
+    return Scene(store, signed.trusted, signed.stranger)
 
 
 @pytest.fixture
 def scene(signed: Scene, tmp_path: Path) -> Scene:
-    shutil.copytree(signed.store, tmp_path / "store")
-    return Scene(tmp_path / "store", signed.trusted, signed.stranger)
+    return copied(signed, tmp_path / "store")
 
 
 @pytest.fixture
@@ -100,6 +120,24 @@ def test_each_is_refused_in_one_line(
         load_models(load_settings(), Deployment("fraud:1.0.0", warm="fraud:1.0.1"))
 
 
+@pytest.mark.parametrize(("deed", "why"), [pytest.param(d, w, id=n) for n, d, w in HOSTILE_2])
+def test_each_of_format_2_is_refused(deed: Deed, why: str, signed_2: Scene, tmp_path: Path) -> None:
+    scene = copied(signed_2, tmp_path / "store")
+    key = scene.trusted.public_key()
+    trust = Trust(keys={key_id(key): TrustedKey("release", key)}, required=True)
+    folder = LocalFolder(scene.bundle, "fraud:1.0.0")
+    bundle = load_bundle(folder, trust)
+    deed(scene)
+    with pytest.raises(ModelError) as refused:
+        load_bundle(folder, trust)
+    assert why in str(refused.value)
+    assert str(refused.value).startswith("bundle ")
+    assert str(refused.value).isprintable()
+    with pytest.raises(ModelError):
+        verify_again(bundle)
+    assert not (scene.store / "fired").exists()
+
+
 @pytest.mark.parametrize(
     ("deed", "why"),
     [
@@ -127,5 +165,5 @@ def test_the_document_has_this_very_table() -> None:
     section = re.search(r"^## What is refused\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
     assert section
     rows = [line for line in section[1].splitlines() if line.startswith("| ")][1:]
-    assert rows == [f"| {what} | `{why}` |" for what, _, why in HOSTILE]
+    assert rows == [f"| {what} | `{why}` |" for what, _, why in (*HOSTILE, *HOSTILE_2)]
     assert len({what for what, _, _ in HOSTILE}) == len(HOSTILE) >= 15

@@ -9,18 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from sklearn.ensemble import (
-    GradientBoostingClassifier,
-    HistGradientBoostingClassifier,
-    RandomForestClassifier,
-)
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from stream_scorer.errors import ModelError
-from stream_scorer.models.predictors.predictors import FittedPredictor, predictor_for
+from stream_scorer.models.importing.scikit_learn.convert import predictor_for
+from stream_scorer.models.predictors.predictors import ScoringPredictor
 from stream_scorer.models.predictors.trees import double_thresholds
 from tests.support.effort import examples
 
@@ -73,7 +70,7 @@ def training(*, missing: bool = False) -> tuple[Float64, NDArray[np.int64]]:
 
 
 @cache
-def fitted(kind: str, *, missing: bool = False) -> tuple[Any, FittedPredictor]:
+def fitted(kind: str, *, missing: bool = False) -> tuple[Any, ScoringPredictor]:
     model = (TREES | LINEAR)[kind].fit(*training(missing=missing))
     return model, predictor_for(model)
 
@@ -232,28 +229,3 @@ def test_linear_models_refuse_what_they_cannot_score(value: float) -> None:
     rows[1, 0] = value
     with pytest.raises(ModelError, match="missing or infinite"):
         fitted("logistic regression")[1].scores(rows)
-
-
-def _categorical() -> HistGradientBoostingClassifier:
-    rows, fraud = training()
-    return HistGradientBoostingClassifier(max_iter=2, categorical_features=[1]).fit(rows, fraud)
-
-
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        (GradientBoostingClassifier, "GradientBoostingClassifier is not supported"),
-        (object, "known are HistGradientBoostingClassifier"),
-        (lambda: make_pipeline(MinMaxScaler(), LogisticRegression()), "Pipeline of MinMaxScaler"),
-        (RandomForestClassifier, "not fitted"),
-        (
-            lambda: DecisionTreeClassifier().fit([[0.0], [1.0], [2.0]], [0, 1, 2]),
-            "labels 0 and 1",
-        ),
-        (lambda: LogisticRegression().fit([[0.0], [1.0]], ["a", "b"]), "labels 0 and 1"),
-        (_categorical, "categorical"),
-    ],
-)
-def test_other_models_are_refused_by_name(model: Any, message: str) -> None:
-    with pytest.raises(ModelError, match=message):
-        predictor_for(model())

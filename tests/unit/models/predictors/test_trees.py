@@ -7,9 +7,7 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from stream_scorer.errors import ModelError
-from stream_scorer.models.predictors import leaf_masks
-from stream_scorer.models.predictors.predictors import TreePredictor, predictor_for
-from stream_scorer.models.predictors.trees import from_hist_gradient_boosting
+from stream_scorer.models.importing.scikit_learn.convert import predictor_for
 
 
 def fitted() -> Any:
@@ -22,7 +20,7 @@ def fitted() -> Any:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("left", 0, "a child before its parent"),
+        ("left", 0, "a node without just one parent"),
         ("right", 4_000_000, "a child outside its tree"),
         ("left", 2, "a node without just one parent"),
         ("feature_idx", -3, "a split on no feature"),
@@ -42,15 +40,3 @@ def test_a_child_in_the_next_tree_is_refused() -> None:
     nodes["right"][0] = len(nodes)
     with pytest.raises(ModelError, match="a child outside its tree"):
         predictor_for(model)
-
-
-def test_masks_and_walk_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    trees = from_hist_gradient_boosting(fitted())
-    masked = TreePredictor(trees, boosted=True)
-    monkeypatch.setattr(leaf_masks, "TABLE_BYTES_MOST", 0)
-    walked = TreePredictor(trees, boosted=True)
-    assert masked._masks is not None
-    assert walked._masks is None
-    rows = np.random.default_rng(1).normal(0, 1, (1_003, 4))
-    rows[::5, 1] = np.nan
-    assert masked.raw(rows).tobytes() == walked.raw(rows).tobytes()

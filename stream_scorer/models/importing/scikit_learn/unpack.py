@@ -12,8 +12,6 @@ import numpy as np
 import skops.io
 
 from stream_scorer.errors import ModelError
-from stream_scorer.models.bundles.bundle import MODEL
-from stream_scorer.models.bundles.trust import Trust
 
 TRUSTED_TYPES = frozenset(
     {
@@ -26,7 +24,7 @@ TRUSTED_TYPES = frozenset(
 of scikit-learn. skops's list contains what the installed version makes public."""
 
 _ZIP = b"PK\x03\x04"
-_SCHEMA = "schema.json"
+SCHEMA = "schema.json"
 _UNPACKED_BYTES_MOST = 1024 * 1024 * 1024
 _SCHEMA_BYTES_MOST = 64 * 1024 * 1024
 _MEMBERS_MOST = 65_536
@@ -36,59 +34,58 @@ _ENTRY = b"PK\x01\x02"
 """The beginning of each member's entry in the archive's directory."""
 
 
-def unpack(data: bytes, bundle: str, trust: Trust) -> object:
+def unpack(data: bytes, name: str, types: frozenset[str] = frozenset()) -> object:
     """Return the model in a skops file, after checking what the file consists of.
 
     Args:
-        data: The verified file.
-        bundle: NAME:VERSION, for messages.
-        trust: The types that it may contain in addition to :data:`TRUSTED_TYPES`.
+        data: The file.
+        name: What the file is called in messages.
+        types: The types that it may contain in addition to :data:`TRUSTED_TYPES`.
 
     Raises:
         ModelError: It is not a skops file, or contains something that our models do not have.
     """
-    label = f"bundle {bundle}"
-    trusted = trust.types | TRUSTED_TYPES
+    trusted = types | TRUSTED_TYPES
     try:
         if not data.startswith(_ZIP):
             raise zipfile.BadZipFile  # noqa: TRY301 one handler for all faults
         # Before the directory is read, which takes half a kilobyte for each entry.
         if data.count(_ENTRY) > _MEMBERS_MOST:
             raise ModelError(
-                f"{label}: {MODEL} holds more than {_MEMBERS_MOST} members", "train a smaller model"
+                f"{name} holds more than {_MEMBERS_MOST} members", "train a smaller model"
             )
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
     except zipfile.BadZipFile:
         raise ModelError(
-            f"{label}: {MODEL} is not a skops file; pickle and joblib files are refused",
+            f"{name} is not a skops file; pickle and joblib files are refused",
             "save the model with `stream-scorer train`",
         ) from None
     seen: set[str] = set()
     for member in members:
         if member.filename in seen:
             raise ModelError(
-                f"{label}: {MODEL} holds {member.filename!r} twice",
+                f"{name} holds {member.filename!r} twice",
                 "save the model with `stream-scorer train`",
             )
         seen.add(member.filename)
         plain = "/" not in member.filename and Path(member.filename).suffix == ".npy"
-        if member.filename != _SCHEMA and not plain:
+        if member.filename != SCHEMA and not plain:
             raise ModelError(
-                f"{label}: {MODEL} holds {member.filename!r}, which no skops model of ours does",
+                f"{name} holds {member.filename!r}, which no skops model of ours does",
                 "save the model with `stream-scorer train`",
             )
     if sum(member.file_size for member in members) > _UNPACKED_BYTES_MOST:
-        raise ModelError(f"{label}: {MODEL} unpacks to over 1 GiB", "train a smaller model")
-    _guarded(label, lambda: _refuse_lengths(data))
-    _guarded(label, lambda: _refuse_growth(data))
-    unknown = set(_guarded(label, lambda: skops.io.get_untrusted_types(data=data))) - trusted
+        raise ModelError(f"{name} unpacks to over 1 GiB", "train a smaller model")
+    _guarded(name, lambda: _refuse_lengths(data))
+    _guarded(name, lambda: _refuse_growth(data))
+    unknown = set(_guarded(name, lambda: skops.io.get_untrusted_types(data=data))) - trusted
     if unknown:
         raise ModelError(
-            f"{label}: {MODEL} holds types that are not trusted: {', '.join(sorted(unknown))}",
+            f"{name} holds types that are not trusted: {', '.join(sorted(unknown))}",
             "after review, add them to the setting models.trusted_types",
         )
-    return _guarded(label, lambda: skops.io.loads(data, trusted=sorted(trusted)))
+    return _guarded(name, lambda: skops.io.loads(data, trusted=sorted(trusted)))
 
 
 def _refuse_lengths(data: bytes) -> None:
@@ -133,7 +130,7 @@ def _refuse_growth(data: bytes) -> None:
     """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         bytes_of = {member.filename: member.file_size for member in archive.infolist()}
-        schema = json.loads(archive.read(_SCHEMA))
+        schema = json.loads(archive.read(SCHEMA))
     order = [schema]
     for each in order:
         below = each.values() if isinstance(each, dict) else each
@@ -159,13 +156,13 @@ def _refuse_growth(data: bytes) -> None:
         raise ValueError("its objects name over 1 GiB of arrays")
 
 
-def _guarded(label: str, read: Callable[[], Any]) -> Any:
+def _guarded(name: str, read: Callable[[], Any]) -> Any:
     """Convert any error of skops for a malformed file to a ModelError of one line."""
     try:
         return read()
     except Exception as error:
         cause = (str(error).splitlines() or [""])[0]
         raise ModelError(
-            f"{label}: {MODEL} cannot be loaded ({type(error).__name__}: {cause})",
+            f"{name} cannot be loaded ({type(error).__name__}: {cause})",
             "save the model with `stream-scorer train`",
         ) from error

@@ -1,0 +1,1 @@
+"""Models of LightGBM, from its text format; the library itself is not used."""

@@ -1,0 +1,1 @@
+"""ONNX files: judged by our own reader, then measured with ONNX Runtime."""
