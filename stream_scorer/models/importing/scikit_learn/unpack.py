@@ -23,6 +23,9 @@ TRUSTED_TYPES = frozenset(
 """Types in models of the known kinds, in addition to skops's own list, for every supported version
 of scikit-learn. skops's list contains what the installed version makes public."""
 
+_MODULES = {"_loss": "sklearn._loss._loss"}
+"""Modules by the names under which files of scikit-learn 1.6 and 1.7 have them."""
+
 _ZIP = b"PK\x03\x04"
 SCHEMA = "schema.json"
 _UNPACKED_BYTES_MOST = 1024 * 1024 * 1024
@@ -79,6 +82,7 @@ def unpack(data: bytes, name: str, types: frozenset[str] = frozenset()) -> objec
         raise ModelError(f"{name} unpacks to over 1 GiB", "train a smaller model")
     _guarded(name, lambda: _refuse_lengths(data))
     _guarded(name, lambda: _refuse_growth(data))
+    data = _guarded(name, lambda: _with_full_modules(data))
     unknown = set(_guarded(name, lambda: skops.io.get_untrusted_types(data=data))) - trusted
     if unknown:
         raise ModelError(
@@ -86,6 +90,28 @@ def unpack(data: bytes, name: str, types: frozenset[str] = frozenset()) -> objec
             "after review, add them to the setting models.trusted_types",
         )
     return _guarded(name, lambda: skops.io.loads(data, trusted=sorted(trusted)))
+
+
+def _with_full_modules(data: bytes) -> bytes:
+    """Return the file with the names that today's scikit-learn gives its modules."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        schema = json.loads(archive.read(SCHEMA))
+        order, changed = [schema], False
+        for each in order:
+            below = each.values() if isinstance(each, dict) else each
+            order += [other for other in below if isinstance(other, dict | list)]
+            module = each.get("__module__") if isinstance(each, dict) else None
+            if isinstance(module, str) and module in _MODULES:
+                each["__module__"] = _MODULES[module]
+                changed = True
+        if not changed:
+            return data
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as renamed:
+            for member in archive.infolist():
+                plain = archive.read(member) if member.filename != SCHEMA else json.dumps(schema)
+                renamed.writestr(member.filename, plain)
+        return out.getvalue()
 
 
 def _refuse_lengths(data: bytes) -> None:

@@ -325,3 +325,22 @@ def test_options_without_a_meaning_are_refused(options: ImportOptions, message: 
 def test_other_files_are_refused(data: bytes) -> None:
     with pytest.raises(ModelError, match="the skops file is not a skops file"):
         read_scikit_learn(data, NONE)
+
+
+@pytest.mark.parametrize(
+    "model", [GradientBoostingClassifier(n_estimators=5, random_state=0), boosted()]
+)
+def test_files_of_earlier_versions_name_their_modules_otherwise(model: Any) -> None:
+    """Files of 1.6 and 1.7 have the compiled losses in the module ``_loss``."""
+    rows = np.random.default_rng(4).normal(0, 1, (300, 3))
+    data = skops.io.dumps(model.fit(rows, (rows[:, 0] > 0.3).astype(int)))
+    out = BytesIO()
+    with zipfile.ZipFile(BytesIO(data)) as now, zipfile.ZipFile(out, "w") as earlier:
+        for name in now.namelist():
+            plain = now.read(name)
+            if name == "schema.json":
+                assert b'"sklearn._loss._loss"' in plain
+                plain = plain.replace(b'"sklearn._loss._loss"', b'"_loss"')
+            earlier.writestr(name, plain)
+    found = ScoringPredictor(read_scikit_learn(out.getvalue(), NONE).model)
+    assert found.scores(rows).tobytes() == model.predict_proba(rows)[:, 1].tobytes()
