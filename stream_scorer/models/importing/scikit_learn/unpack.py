@@ -95,23 +95,23 @@ def unpack(data: bytes, name: str, types: frozenset[str] = frozenset()) -> objec
 def _with_full_modules(data: bytes) -> bytes:
     """Return the file with the names that today's scikit-learn gives its modules."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        schema = json.loads(archive.read(SCHEMA))
-        order, changed = [schema], False
-        for each in order:
-            below = each.values() if isinstance(each, dict) else each
-            order += [other for other in below if isinstance(other, dict | list)]
-            module = each.get("__module__") if isinstance(each, dict) else None
-            if isinstance(module, str) and module in _MODULES:
-                each["__module__"] = _MODULES[module]
-                changed = True
-        if not changed:
+        schema = archive.read(SCHEMA)
+        # Nearly all files have none, and a start should not parse the schema once more.
+        if not any(json.dumps(name).encode() in schema for name in _MODULES):
             return data
+        text = json.dumps(json.loads(schema, object_hook=_with_full_module))
         out = io.BytesIO()
         with zipfile.ZipFile(out, "w") as renamed:
-            for member in archive.infolist():
-                plain = archive.read(member) if member.filename != SCHEMA else json.dumps(schema)
-                renamed.writestr(member.filename, plain)
+            for name in archive.namelist():
+                renamed.writestr(name, text if name == SCHEMA else archive.read(name))
         return out.getvalue()
+
+
+def _with_full_module(each: dict[str, Any]) -> dict[str, Any]:
+    module = each.get("__module__")
+    if isinstance(module, str) and module in _MODULES:
+        each["__module__"] = _MODULES[module]
+    return each
 
 
 def _refuse_lengths(data: bytes) -> None:
