@@ -25,6 +25,19 @@ VersionArgument = Annotated[
     typer.Argument(metavar="NAME:VERSION", help="The bundle; NAME alone is its highest version."),
 ]
 
+CostsOption = Annotated[
+    str, typer.Option(help="missed=0.8*amount+20,review=5,false_block=25; any may be left out.")
+]
+SortOption = Annotated[
+    bool, typer.Option("--sort", help="Sort by event time first; else disorder is refused.")
+]
+LabelsOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="TOML file whose [labels] names the label columns; a file for train will do."
+    ),
+]
+
 
 @app.command()
 def keygen(
@@ -224,9 +237,7 @@ def import_command(
         str | None,
         typer.Option(help="REVIEW:BLOCK, as 0.5:0.9; default: the cheapest on the data."),
     ] = None,
-    costs: Annotated[
-        str, typer.Option(help="missed=0.8*amount+20,review=5,false_block=25; any may be left out.")
-    ] = "",
+    costs: CostsOption = "",
     days: Annotated[
         str | None,
         typer.Option(help="FIRST:LAST day to use; default: all with a complete history."),
@@ -245,21 +256,14 @@ def import_command(
     resamples: Annotated[
         int, typer.Option(min=0, help="Of the bootstrap; 0 for no intervals.")
     ] = 200,
-    sort: Annotated[
-        bool, typer.Option("--sort", help="Sort by event time first; else disorder is refused.")
-    ] = False,
+    sort: SortOption = False,
     most_rejected: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the data that the stream may reject.")
     ] = 0.01,
     licence: Annotated[
         str | None, typer.Option(help="Under which the model may be used, as Apache-2.0.")
     ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            help="TOML file whose [labels] names the label columns; a file for train will do."
-        ),
-    ] = None,
+    labels: LabelsOption = None,
     options: StoreOptions,
 ) -> None:
     """Import a model that another library trained, and write its bundle OUT/NAME/VERSION.
@@ -312,9 +316,7 @@ def thresholds(
             help="Mean number of reviews, such as 400/day; default: of the plan's policy."
         ),
     ] = None,
-    costs: Annotated[
-        str, typer.Option(help="missed=0.8*amount+20,review=5,false_block=25; any may be left out.")
-    ] = "",
+    costs: CostsOption = "",
     days: Annotated[
         str | None,
         typer.Option(help="FIRST:LAST day to choose on; default: all with a complete history."),
@@ -327,18 +329,11 @@ def thresholds(
     replace: Annotated[
         bool, typer.Option("--replace", help="In place of files that are there.")
     ] = False,
-    sort: Annotated[
-        bool, typer.Option("--sort", help="Sort by event time first; else disorder is refused.")
-    ] = False,
+    sort: SortOption = False,
     most_rejected: Annotated[
         float, typer.Option(help="Share of the data, 0 to 1, that the stream may reject.")
     ] = 0.01,
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            help="TOML file whose [labels] names the label columns; a file for train will do."
-        ),
-    ] = None,
+    labels: LabelsOption = None,
     options: StoreOptions,
 ) -> None:
     """Choose thresholds of a version from data, and write a policy.toml; nothing is trained.
