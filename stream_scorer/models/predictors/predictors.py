@@ -28,11 +28,15 @@ from stream_scorer.models.predictors.trees import TreeEnsemble
 Float64 = NDArray[np.float64]
 
 
+_LOOKUPS_MOST = 3
+"""Lookups in the tables for each tree, above which a single row is faster if it walks."""
+
+
 class TreeBody:
     """The trees of a part.
 
     If no tree has more than 64 leaves and the tables are not too large, leaf masks are used;
-    otherwise the trees are walked.
+    otherwise the trees are walked. A single row also walks where it would need many lookups.
 
     Args:
         trees: The ensemble.
@@ -41,9 +45,11 @@ class TreeBody:
     def __init__(self, trees: TreeEnsemble) -> None:
         masks = leaf_masks.build(trees)
         self._tables = None if masks is None else masks.arguments()
-        self._trees, self._nodes = tree_walk.lay_out(trees)
+        self._trees, self._nodes, self._depths = tree_walk.lay_out(trees)
         inner = self._trees.feature >= 0
         self._one_cut = bool((self._trees.cut_counts()[inner] == 1).all())
+        many = masks is not None and len(masks.used) > _LOOKUPS_MOST * len(trees.roots)
+        self._walks_alone = many and self._one_cut
         self._number: Any = np.float32 if trees.single else np.float64
         self._value = self._trees.value.astype(self._number)
         self._baseline = self._number(trees.baseline)
@@ -55,10 +61,12 @@ class TreeBody:
         """Return float64[n]: the baseline plus the leaf values, in the order of the trees."""
         trees, tables = self._trees, self._tables
         out = np.empty(len(rows), self._number)
-        if tables is not None:
+        if tables is not None and not (self._walks_alone and len(rows) == 1):
             leaf_kernels.sums(rows, *tables, out)
         elif self._one_cut:
-            walk_kernels.sums(rows, self._nodes, self._value, trees.roots, self._baseline, out)
+            walk_kernels.sums(
+                rows, self._nodes, self._value, trees.roots, self._depths, self._baseline, out
+            )
         else:
             walk_kernels.sums_by_cuts(
                 rows, self._nodes, trees.first_cut, trees.cuts, self._value, trees.roots,

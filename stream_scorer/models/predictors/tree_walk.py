@@ -1,6 +1,7 @@
 """The layout of trees that are walked node by node."""
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +19,25 @@ so that every value stays there. A node with several cuts has the threshold NaN.
 """
 
 
-def lay_out(trees: TreeEnsemble) -> tuple[TreeEnsemble, NDArray[np.void]]:
-    """Number the nodes breadth-first, so that siblings are neighbours.
+class TreeWalk(NamedTuple):
+    """An ensemble of t trees as it is walked.
 
-    Returns:
-        The same ensemble in that numbering, in which all nodes start left; and NODE[k].
+    Attributes:
+        trees: The ensemble, numbered breadth-first; all nodes start left.
+        nodes: NODE[k].
+        depths: int64[ceil(t / 8)], the depth of the deepest of each eight trees.
     """
+
+    trees: TreeEnsemble
+    nodes: NDArray[np.void]
+    depths: NDArray[np.int64]
+
+
+def lay_out(trees: TreeEnsemble) -> TreeWalk:
+    """Number the nodes breadth-first, so that siblings are neighbours."""
     order = np.empty(len(trees.feature), np.int64)
-    walk_kernels.breadth_first(trees.feature, trees.left, trees.right, trees.roots, order)
+    depths = np.empty(len(trees.roots), np.int64)
+    walk_kernels.breadth_first(trees.feature, trees.left, trees.right, trees.roots, order, depths)
     # A node that starts right is one that starts left, with its children exchanged.
     inner = trees.feature >= 0
     exchanged = inner & ~trees.starts_left
@@ -66,4 +78,5 @@ def lay_out(trees: TreeEnsemble) -> tuple[TreeEnsemble, NDArray[np.void]]:
     nodes["left"] = ordered.left
     nodes["feature"] = np.where(leaf, 0, ordered.feature)
     nodes["missing"] = ~ordered.missing_left & ~leaf
-    return ordered, nodes
+    eights = np.arange(0, len(depths), walk_kernels.TREES)
+    return TreeWalk(ordered, nodes, np.maximum.reduceat(depths, eights))

@@ -2,7 +2,8 @@
 
 Rows are taken in blocks, so that the nodes of one tree stay in the cache. Four rows walk a tree
 together, or a single row walks eight trees together, so that their memory latencies overlap. Each
-row still adds its leaves in tree order, so neither affects a bit of its sum.
+row still adds its leaves in tree order, so neither affects a bit of its sum. A single row's walk
+stops at the trees' depth, so that it does not read the nodes of leaves.
 """
 
 import numpy as np
@@ -10,18 +11,24 @@ import numpy as np
 from stream_scorer.core.kernels.compiled import inlined, numeric
 
 _ROWS = 256
-_TREES = 8
+TREES = 8
+"""Trees that a single row walks together."""
 
 
 @numeric
-def breadth_first(feature, left, right, roots, order):
-    """Write the nodes to ``order``, tree by tree, level by level."""
+def breadth_first(feature, left, right, roots, order, depths):
+    """Write the nodes to ``order``, tree by tree, level by level, and each tree's depth."""
     past = 0
-    for root in roots:
+    for tree in range(len(roots)):
         at = past
-        order[past] = root
+        order[past] = roots[tree]
         past += 1
+        level_end = past
+        depths[tree] = 0
         while at < past:
+            if at == level_end:
+                level_end = past
+                depths[tree] += 1
             node = order[at]
             at += 1
             if feature[node] >= 0:
@@ -62,7 +69,7 @@ def _child_by_cuts(nodes, first_cut, cuts, at, row):
 
 
 @numeric
-def sums(rows, nodes, value, roots, baseline, out):
+def sums(rows, nodes, value, roots, depths, baseline, out):
     """Write the baseline plus the leaf values in tree order to ``out`` ([n], as the values).
 
     Args:
@@ -70,6 +77,7 @@ def sums(rows, nodes, value, roots, baseline, out):
         nodes: NODE[k], each with one cut at most.
         value: float64[k] or float32[k].
         roots: int32[t].
+        depths: int64[ceil(t / 8)], the depth of the deepest of each eight trees.
         baseline: The start value of a sum.
         out: [n], written.
     """
@@ -98,14 +106,14 @@ def sums(rows, nodes, value, roots, baseline, out):
                     out[row + 2] += value[c]
                     out[row + 3] += value[d]
         for row in range(together, past):
-            out[row] = _sum_of_row(rows[row], nodes, value, roots, out[row])
+            out[row] = _sum_of_row(rows[row], nodes, value, roots, depths, out[row])
 
 
 @inlined
-def _sum_of_row(row, nodes, value, roots, total):
+def _sum_of_row(row, nodes, value, roots, depths, total):
     """Return ``total`` plus the leaf values of one row, which walks eight trees at a time."""
-    whole = len(roots) // _TREES * _TREES
-    for tree in range(0, whole, _TREES):
+    whole = len(roots) // TREES * TREES
+    for tree in range(0, whole, TREES):
         a = np.uint32(roots[tree])
         b = np.uint32(roots[tree + 1])
         c = np.uint32(roots[tree + 2])
@@ -114,8 +122,7 @@ def _sum_of_row(row, nodes, value, roots, total):
         f = np.uint32(roots[tree + 5])
         g = np.uint32(roots[tree + 6])
         h = np.uint32(roots[tree + 7])
-        moved = True
-        while moved:
+        for _ in range(depths[tree // TREES]):
             i = _child(nodes, a, row)
             j = _child(nodes, b, row)
             k = _child(nodes, c, row)
@@ -124,9 +131,8 @@ def _sum_of_row(row, nodes, value, roots, total):
             o = _child(nodes, f, row)
             p = _child(nodes, g, row)
             q = _child(nodes, h, row)
-            moved = (
-                (a ^ i) | (b ^ j) | (c ^ k) | (d ^ m) | (e ^ n) | (f ^ o) | (g ^ p) | (h ^ q)
-            ) != 0
+            if ((a ^ i) | (b ^ j) | (c ^ k) | (d ^ m) | (e ^ n) | (f ^ o) | (g ^ p) | (h ^ q)) == 0:
+                break
             a = i
             b = j
             c = k

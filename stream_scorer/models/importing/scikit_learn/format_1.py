@@ -52,7 +52,7 @@ def _unknown() -> ModelError:
 
 
 def _trees(trees: TreeEnsemble, *, boosted: bool) -> dict[str, NDArray[Any]]:
-    ordered, _ = tree_walk.lay_out(trees)
+    ordered = tree_walk.lay_out(trees).trees
     leaf = ordered.feature < 0
     if not (ordered.cut_counts() == ~leaf).all() or not trees.starts_left.all():
         raise _unknown()

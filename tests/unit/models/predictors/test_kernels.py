@@ -84,6 +84,23 @@ def test_deep_trees_are_walked() -> None:
     assert body.sums(rows[:1]).tobytes() == expected(made, rows[:1])
 
 
+@pytest.mark.parametrize(
+    ("features", "most_cuts", "walks"), [(40, 1, True), (40, 2, False), (3, 1, False)]
+)
+def test_a_row_alone_walks_where_it_needs_many_lookups(
+    features: int,
+    most_cuts: int,
+    walks: bool,  # noqa: FBT001 a case
+) -> None:
+    made = ensemble(8, trees=20, leaves=64, features=features, most_cuts=most_cuts)
+    rows = rows_near(made.cuts, 9, 21, features)
+    body = TreeBody(made)
+    assert body._walks_alone == walks
+    alone = [body.sums(rows[at : at + 1]) for at in range(len(rows))]
+    told = reference_raw(ScoringModel((Part((), made),), features), rows).tobytes()
+    assert np.concatenate(alone).tobytes() == body.sums(rows).tobytes() == told
+
+
 def test_float32_sums_round_after_each_addition() -> None:
     made = ensemble(5, trees=30, leaves=8, features=FEATURES, single=True)
     rows = rows_near(made.cuts, 6, 50, FEATURES)
