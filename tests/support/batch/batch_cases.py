@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,13 @@ from stream_scorer.settings import Settings, load_settings
 from stream_scorer.simulator import simulate
 from stream_scorer.simulator.files import write_table
 from tests.support.core.deciding import Scored, score
+from tests.support.models.upgraded import upgraded_store
 
 MODEL = "fraud:1.0.0"
 AS_OF = 1_600_000_000_000
-SETTINGS = load_settings({})
+SETTINGS = load_settings({"models": {"directory": str(upgraded_store())}})
+ENVIRONMENT = {**os.environ, "STREAM_SCORER_MODELS__DIRECTORY": str(upgraded_store())}
+"""Of a process that has the same settings."""
 
 
 def transactions(days: int = 45, customers: int = 40) -> pa.Table:

@@ -146,6 +146,11 @@ def main(descriptor: int) -> None:
     for name in COMMANDS:
         importlib.import_module(f"stream_scorer.cli.{name}")
     from stream_scorer.cli import main as stream_scorer  # noqa: PLC0415 after what it loads
+    from stream_scorer.models.bundles.loader import load_bundle  # noqa: PLC0415
+    from stream_scorer.settings import MODELS_DIRECTORY  # noqa: PLC0415
+
+    # It is of format 1: scikit-learn is imported.
+    load_bundle(MODELS_DIRECTORY / "fraud" / "1.0.0")
 
     _become(_orders(socket.socket(fileno=descriptor)))
     stream_scorer()

@@ -14,6 +14,7 @@ from stream_scorer.devkafka.child import Child, Started, as_environment
 from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.settings import Kafka
 from tests.support.faults.forked_scorers import COMMANDS, fork_server
+from tests.support.models.upgraded import upgraded_store
 
 COMMAND = Path(sys.executable).parent / "stream-scorer"
 _SECONDS = 90.0
@@ -57,7 +58,8 @@ class ScorerProcess(Child):
         command: Our command.
         program: The program that gets command and arguments; default: ours.
         follow: Whether a scorer without ``--model`` is to follow the rollout.
-        fresh: Whether it is started as installed, imports and all; so is any with workers.
+        fresh: Whether it is started as installed, with all imports and the shipped bundles. One with
+            workers is started with all imports, but with bundles that need no scikit-learn.
     """
 
     def __init__(
@@ -75,11 +77,10 @@ class ScorerProcess(Child):
             # The version without terminal features, so that a test needs no profiler.
             arguments = (*arguments, "--model", "fraud:1.0.0")
         port = free_ports(1)[0]
-        told = {
-            **environment(kafka),
-            "STREAM_SCORER_HTTP__PORT": str(port),
-            **(variables or {}),
-        }
+        told = {**environment(kafka), "STREAM_SCORER_HTTP__PORT": str(port)}
+        if "--workers" in arguments and not fresh:
+            told["STREAM_SCORER_MODELS__DIRECTORY"] = str(upgraded_store())
+        told |= variables or {}
         process: Started
         if fresh or program or command not in COMMANDS or "--workers" in arguments:
             process = processes.start(

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stream_scorer.cli.main import main
-from tests.support.batch.batch_cases import MODEL, run, transactions, write
+from tests.support.batch.batch_cases import ENVIRONMENT, MODEL, run, transactions, write
 
 TABLE = transactions(12, 20)
 Made = Path | str
@@ -295,7 +295,7 @@ def test_output_that_a_full_disk_refused_can_be_written_later(ending: str, tmp_p
                  "2020-09-13T12:26:40Z"]  # fmt: skip
     done = subprocess.run(  # noqa: S603 our own program
         [sys.executable, "-c", _SMALL, limit, "batch", *arguments],
-        capture_output=True, text=True, check=False, timeout=120,
+        capture_output=True, text=True, check=False, timeout=120, env=ENVIRONMENT,
     )  # fmt: skip
     assert done.returncode == 5
     assert done.stderr.count("\n") == 1

@@ -19,6 +19,7 @@ from stream_scorer.errors import ModelError, SettingsError, StateError, Unavaila
 from stream_scorer.models.stores.deployment import load_models
 from tests.support.batch.batch_cases import (
     AS_OF,
+    ENVIRONMENT,
     MODEL,
     SETTINGS,
     content,
@@ -97,6 +98,7 @@ def _run_killed(source: str, out: Path, rows: int, way: str, stage: str) -> None
         [sys.executable, "-c", _DIES, source, str(out), str(rows), MODEL, str(AS_OF), way, stage],
         check=False,
         timeout=120,
+        env=ENVIRONMENT,
     )
     assert died.returncode == -signal.SIGKILL
     assert not out.exists()
