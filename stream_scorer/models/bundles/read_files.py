@@ -91,10 +91,12 @@ class LocalFolder:
             raise self._unreadable(name, error) from error
         finally:
             os.close(folder)
+        status = os.fstat(file)
+        # Python opens no descriptor of a folder as a file.
+        if not stat.S_ISREG(status.st_mode):
+            os.close(file)
+            raise refused_kind(self.shown, name)
         with os.fdopen(file, "rb") as opened:
-            status = os.fstat(file)
-            if not stat.S_ISREG(status.st_mode):
-                raise refused_kind(self.shown, name)
             if status.st_size > most:
                 raise refused_size(self.shown, name, most)
             try:

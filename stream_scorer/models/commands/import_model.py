@@ -291,7 +291,7 @@ def _refuse_other_features(
             f"model {job.file}: takes {count} features, {job.features} declares {len(names)}",
             "declare the model's features in its order",
         )
-    if told is None or _numbered(told):
+    if told is None or (_numbered(told) and not set(told) & set(names)):
         return
     for number, (own, declared) in enumerate(zip(told, names, strict=True), 1):
         if own != declared:

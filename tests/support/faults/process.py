@@ -58,8 +58,8 @@ class ScorerProcess(Child):
         command: Our command.
         program: The program that gets command and arguments; default: ours.
         follow: Whether a scorer without ``--model`` is to follow the rollout.
-        fresh: Whether it is started as installed, with all imports and the shipped bundles. One with
-            workers is started with all imports, but with bundles that need no scikit-learn.
+        fresh: Whether it is started as installed, with all imports and the shipped bundles. One
+            with workers is started with all imports, but with bundles that need no scikit-learn.
     """
 
     def __init__(

@@ -172,6 +172,11 @@ def pipe(scene: Scene) -> None:
     os.mkfifo(scene.bundle / "golden.json")
 
 
+def folder(scene: Scene) -> None:
+    (scene.bundle / "golden.json").unlink()
+    (scene.bundle / "golden.json").mkdir()
+
+
 def instead(scene: Scene) -> None:
     shutil.rmtree(scene.bundle)
     shutil.copytree(scene.other, scene.bundle)

@@ -12,6 +12,7 @@ from tests.support.models.hostile import (
     added,
     elsewhere,
     flip,
+    folder,
     forged,
     golden_off,
     instead,
@@ -179,6 +180,7 @@ HOSTILE: tuple[tuple[str, Deed, str], ...] = (
     ("the signature is a link", elsewhere("signature.json"), "signature.json is a link"),
     ("the whole folder is a link", linked_folder, "is a link"),
     ("a pipe in a file's place", pipe, "golden.json is not a regular file"),
+    ("a folder in a file's place", folder, "golden.json is not a regular file"),
     (
         "a pickle file",
         lambda s: written("model.pkl", pickle.dumps(s.bomb))(s),

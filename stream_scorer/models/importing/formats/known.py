@@ -6,6 +6,7 @@ only when there are rows to measure its blocks with.
 """
 
 import re
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,6 +169,9 @@ def _refusal(shown: str, error: ModelError) -> ModelError:
 
 def _read(path: Path) -> bytes:
     try:
+        # A pipe without a writer would block.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise SettingsError(f"model {path}: is not a regular file", "name a model file")
         with path.open("rb") as file:
             data = file.read(BYTES_MOST + 1)
     except OSError as error:

@@ -60,8 +60,6 @@ def read_lightgbm(data: bytes, options: ImportOptions) -> ImportedModel:
             f"{len(file.sizes)} trees are not a multiple of {objective.classes} classes"
         )
     average = "average_output" in header
-    if average and header["average_output"]:
-        raise malformed("average_output has a value")
     part = Part(
         before=(),
         body=_ensemble(file, objective, len(names)),

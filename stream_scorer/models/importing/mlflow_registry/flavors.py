@@ -116,7 +116,7 @@ def _parsed(data: bytes, shown: str) -> dict[str, Any]:
         # The base loader makes tables, lists and texts only, whatever tags the file has. The loader
         # in C would recurse on the machine's stack, without a limit for nested lists.
         document = yaml.load(data.decode("utf-8"), Loader=yaml.BaseLoader)  # noqa: S506 see above
-    except (UnicodeDecodeError, RecursionError, ValueError, yaml.YAMLError) as error:
+    except (ArithmeticError, RecursionError, ValueError, yaml.YAMLError) as error:
         kind = type(error).__name__
         raise _not_an_mlmodel(shown, f"it is not YAML ({kind})") from None
     if not isinstance(document, dict):

@@ -151,6 +151,21 @@ def test_numbered_columns_are_in_the_declared_order(
     assert import_model(changed(job, file=path))[1].kind == "extra_trees"
 
 
+def test_names_like_numbers_are_compared_if_declared(
+    job: ImportJob, taken: LabelledData, tmp_path: Path
+) -> None:
+    path = tmp_path / "other.skops"
+    path.write_bytes(skops.io.dumps(fitted(taken, ["x1", "x2", "x3"])))
+    other = tmp_path / "other.toml"
+    text = job.features.read_text()
+    for name, number in (("AMOUNT", "x2"), ("LARGEST", "x1"), ("RISK", "x3")):
+        assert f'"{name}"' in text
+        text = text.replace(f'"{name}"', f'"{number}"')
+    other.write_text(text)
+    with pytest.raises(ModelError, match=r"its feature 1 is 'x1', .* declares 'x2' there"):
+        import_model(changed(job, file=path, features=other))
+
+
 def test_another_number_of_features_is_refused(job: ImportJob, tmp_path: Path) -> None:
     two = tmp_path / "two.toml"
     two.write_text("\n[[features]]".join(job.features.read_text().split("[[features]]")[:3]))

@@ -1,6 +1,7 @@
 """A model file is recognised by its content; other files are refused by name."""
 
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -103,5 +104,7 @@ def test_large_and_missing_files_are_refused(
     assert refusal(tmp_path / "m", bytes(11)) == "is larger than 512 MiB — import a smaller model"
     with pytest.raises(SettingsError, match="cannot be read"):
         read_source(tmp_path / "nowhere", NONE)
-    with pytest.raises(SettingsError, match="cannot be read"):
-        read_source(tmp_path, NONE)
+    os.mkfifo(tmp_path / "pipe")
+    for other in (tmp_path, tmp_path / "pipe", Path(os.devnull)):
+        with pytest.raises(SettingsError, match="is not a regular file"):
+            read_source(other, NONE)

@@ -146,6 +146,13 @@ def test_names_of_features(names: tuple[str, str], expected: tuple[str, str] | N
     assert read(document).feature_names is None
 
 
+def test_a_text_is_parsed_up_to_its_limit() -> None:
+    loss = json.dumps({"type": "Logloss"}).ljust(10_000)
+    assert read(with_info(params={"loss_function": loss})).parameters["loss"] == "Logloss"
+    with pytest.raises(ModelError, match="does not state the loss function"):
+        read(with_info(params={"loss_function": f"{loss} "}))
+
+
 def test_the_rounds_are_those_in_the_file() -> None:
     parameters = read(symmetric()).parameters
     assert read(symmetric(), rounds="all").parameters == parameters

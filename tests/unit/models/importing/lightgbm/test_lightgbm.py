@@ -6,6 +6,7 @@ import pytest
 from stream_scorer.errors import ModelError
 from stream_scorer.models.importing.formats.known import read_source
 from stream_scorer.models.importing.imported import ImportedModel, ImportOptions, ModelSource
+from stream_scorer.models.importing.lightgbm import read as read_module
 from stream_scorer.models.importing.lightgbm.read import read_lightgbm
 from stream_scorer.models.predictors.predictors import ScoringPredictor
 from stream_scorer.models.predictors.trees import TreeEnsemble
@@ -38,6 +39,16 @@ def compared(case: Case) -> None:
     assert found.rows == len(case.rows)
     assert found.unequal == 0
     assert found.ulps <= PROBABILITY_ULPS_MOST
+
+
+def test_the_cuts_of_all_trees_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = sized(MODEL).decode()
+    cuts = len(ensemble(imported(text)).cuts)
+    monkeypatch.setattr(read_module, "CUTS_MOST", cuts)
+    imported(text)
+    monkeypatch.setattr(read_module, "CUTS_MOST", cuts - 1)
+    with pytest.raises(ModelError, match=f"the trees have more than {cuts - 1} cuts"):
+        imported(text)
 
 
 @pytest.mark.parametrize("name", QUICK)

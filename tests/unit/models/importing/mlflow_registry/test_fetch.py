@@ -128,6 +128,7 @@ def test_a_flavor_is_refused_before_its_file_is_asked_for(
         (b"flavors: {a: b\n", "it is not YAML (ParserError)"),
         (b"\xff\xfe\x00", "it is not YAML (UnicodeDecodeError)"),
         (b"[" * 5_000, "it is not YAML (RecursionError)"),
+        (b'flavors: "\\UFFFFFFFF"\n', "it is not YAML (OverflowError)"),
         (b"a: &a [x]\nb: &b [*a, *a]\nflavors: *c\n", "it is not YAML (ComposerError)"),
         (b"? {a: b}\n: c\n", "it is not YAML (ConstructorError)"),
         (b"#" * (MLMODEL_BYTES_MOST + 1), "larger than 262,144 bytes"),
