@@ -72,8 +72,8 @@ test-matrix: env
 
 # All benches on this machine: throughput and latency compared with a bare loop and a hand-written
 # loop, features compared with polars, parity of all ways of scoring, state, the handbook's table,
-# files, handover, many partitions, rollouts, past decisions, half an hour of random faults, and
-# hostile clients. QUICK=1 runs the small forms.
+# files, handover, many partitions, rollouts, past decisions, half an hour of random faults, hostile
+# clients, mapped events, and imported models. QUICK=1 runs the small forms.
 bench: env
 	$(BIN)/python bench/throughput.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/latency.py $(if $(QUICK),--quick)
@@ -86,10 +86,12 @@ bench: env
 	$(BIN)/python bench/many_partitions.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/rollout.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/rollout_live.py $(if $(QUICK),--quick)
-	$(BIN)/python bench/rollout_guarded.py $(if $(QUICK),--quick)
+	$(BIN)/python -m bench.rollout_steps.guarded $(if $(QUICK),--quick)
 	$(BIN)/python bench/reproduce.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/soak.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/hostile.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/events.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/imports.py $(if $(QUICK),--quick)
 
 PROSE := README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md docs
 

@@ -31,7 +31,7 @@ def verify(
     ] = None,
     options: ConfigJsonOptions,
 ) -> None:
-    """Hold every line to its own hash, to the line before, and to its signature.
+    """Check each line's hash, its link to the line before, and its signature.
 
     Exit code 12 and where it is: a byte that was changed, a line that is missing, out of order or
     signed wrongly, and, with --expect, an end that was cut off.

@@ -175,8 +175,8 @@ def diff(
 def validate(*, model: VersionArgument, options: StoreOptions) -> None:
     """Score a bundle's golden rows again with the libraries that are installed.
 
-    With the bundle's own versions their sums must have the same bits; with others no decision may
-    flip. It prints which. Exit code 3 when that does not hold, or the bundle is refused.
+    With the bundle's own versions, their sums must have the same bits. With others, no decision may
+    change. The report names the rule. Exit code 3: the rule is broken, or the bundle is refused.
     """
     from stream_scorer.models.commands import validate as model_validation  # noqa: PLC0415 scikit-learn loads slowly
 
@@ -261,7 +261,7 @@ def import_command(
         float, typer.Option(min=0, max=1, help="Share of the data that the stream may reject.")
     ] = 0.01,
     licence: Annotated[
-        str | None, typer.Option(help="Under which the model may be used, as Apache-2.0.")
+        str | None, typer.Option(help="Licence of the model, for example Apache-2.0.")
     ] = None,
     labels: LabelsOption = None,
     options: StoreOptions,
@@ -280,10 +280,11 @@ def import_command(
     from stream_scorer.models.importing.imported import ImportOptions  # noqa: PLC0415 as above
     from stream_scorer.models.importing.mlflow_registry import reference  # noqa: PLC0415 as above
     from stream_scorer.models.stores import new_plan  # noqa: PLC0415 as above
+    from stream_scorer.models.stores.remote import folder_for  # noqa: PLC0415 as above
     from stream_scorer.training.days import Days  # noqa: PLC0415 as above
     from stream_scorer.training.job_file import read_labels_file  # noqa: PLC0415 as above
 
-    store = out or options.settings().models.directory
+    store = folder_for(out, options.settings().models)
     beside = store / name / "plan.toml"
     chosen = new_plan.plan_files_for(plan, None, beside)
     directory, manifest = job.import_model(

@@ -24,7 +24,7 @@ WarmOption = Annotated[
     typer.Option("--warm", help="NAME:VERSION that is to decide later: keep what it needs, too."),
 ]
 WhosePlanOption = Annotated[
-    str, typer.Option("--model", help="Whose plan holds: NAME or NAME:VERSION.")
+    str, typer.Option("--model", help="Model whose plan is used: NAME or NAME:VERSION.")
 ]
 StartOption = Annotated[
     Literal["earliest", "latest"] | None,

@@ -39,8 +39,9 @@ def reproduce(
 ) -> None:
     """Recompute past decisions and compare them with what was published, bit for bit.
 
-    Exit code 13 and where they part when one differs, is missing, or cannot be recomputed because a
-    bundle or the input is gone. Exit code 2: nothing was asked for.
+    Exit code 13: a decision differs, is missing, or cannot be recomputed because a bundle or the
+    input is gone. The output names the first value that differs. Exit code 2: nothing was asked
+    for.
     """
     from stream_scorer.reproduce.run import Question  # noqa: PLC0415 scikit-learn loads slowly
     from stream_scorer.reproduce.run import reproduce as recompute  # noqa: PLC0415 as above

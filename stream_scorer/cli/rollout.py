@@ -183,7 +183,8 @@ def step(
 def switch(
     *,
     to: Annotated[
-        Literal["blue", "green"] | None, typer.Option(help="Default: who does not decide now.")
+        Literal["blue", "green"] | None,
+        typer.Option(help="Version that decides then; default: the one that does not decide now."),
     ] = None,
     effective_at: EffectiveOption = None,
     options: OperatorOptions,

@@ -68,8 +68,8 @@ def run(
     settings = options.connected({"kafka": {"instance": instance}})
     if model is None and plan is not None:
         raise SettingsError(
-            "--plan: what all arms share is in the rollout's plan",
-            "name a --model, or leave it out",
+            "--plan: without --model, the plan comes from the rollout",
+            "name a --model, or leave out --plan",
         )
     refuse_unsafe(settings)
     if settings.mode != PRODUCTION:

@@ -58,9 +58,9 @@ class RefoldOptions(ClusterJsonOptions):
 def inspect(*, wide: WideOption = False, options: ClusterJsonOptions) -> None:
     """Show each partition's checkpoint: buckets, customers, bytes, labels, formats, watermark.
 
-    A label is the input offset that a bucket is as of; a restart replays from the oldest. Formats
-    say how many buckets are of which: format 2 has a checksum per bucket. The table has the main
-    columns; --wide has all.
+    A bucket's label is the input offset up to which it has the records. A restart replays from the
+    oldest label. Formats are counted by bucket: since format 2, each bucket has a checksum. The
+    table has the main columns; --wide has all.
     """
     checkpoint = open_checkpoint(options.connected())
     records = [asdict(each) for each in inspect_partitions(checkpoint)]

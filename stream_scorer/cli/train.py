@@ -9,10 +9,10 @@ import typer
 
 from stream_scorer.cli.options import JsonOptions
 from stream_scorer.errors import SettingsError
-from stream_scorer.settings import MODELS_DIRECTORY
+from stream_scorer.settings import load_settings
 
 _DEFAULTS: Final[Mapping[str, Any]] = {
-    "name": "fraud", "out": MODELS_DIRECTORY, "features": None, "plan": None, "events": None,
+    "name": "fraud", "out": None, "features": None, "plan": None, "events": None,
     "parameter": {}, "protocol": "handbook", "train": None, "validation": None, "test": None,
     "delay_days": None, "missed_fraud_cost": "amount", "review_cost": 5.0,
     "false_block_cost": 25.0, "cards_per_day": 100, "resamples": 200, "sort": False,
@@ -30,7 +30,8 @@ def train(
         ),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Labelled transactions: .parquet, .csv, .jsonl. Required.")
+        Path | None,
+        typer.Option(help="Labelled transactions: .parquet, .csv, .jsonl, .avro. Required."),
     ] = None,
     model: Annotated[
         str | None,
@@ -44,7 +45,7 @@ def train(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model; default: fraud.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Model store; default: the shipped models.")
+        Path | None, typer.Option(help="Model store; default: the store in the settings.")
     ] = None,
     features: Annotated[
         Path | None, typer.Option(help="Feature list, .toml or .json; a manifest will do.")
@@ -109,7 +110,7 @@ def train(
         typer.Option(help="Share of the data, 0 to 1, that the stream may reject; default: 0.01."),
     ] = None,
     licence: Annotated[
-        str | None, typer.Option(help="Under which the model may be used, as Apache-2.0.")
+        str | None, typer.Option(help="Licence of the model, for example Apache-2.0.")
     ] = None,
     labels: Annotated[
         Path | None,
@@ -125,6 +126,7 @@ def train(
     Without OUT/NAME/plan.toml, the plan that it was trained under is written there.
     """
     from stream_scorer.models.stores import new_plan  # noqa: PLC0415 it loads slowly
+    from stream_scorer.models.stores.remote import folder_for  # noqa: PLC0415 as above
     from stream_scorer.training import run as training  # noqa: PLC0415 scikit-learn loads slowly
     from stream_scorer.training.days import split_for  # noqa: PLC0415 as above
     from stream_scorer.training.job_file import read_labels_file  # noqa: PLC0415 as above
@@ -144,12 +146,13 @@ def train(
     }  # fmt: skip
     given = _given(job, flags)
     parameters = given["parameter"] | read_parameters(parameter or [])
-    beside = given["out"] / given["name"] / "plan.toml"
+    store = given["out"] or folder_for(None, load_settings().models)
+    beside = store / given["name"] / "plan.toml"
     chosen = new_plan.plan_files_for(given["plan"], given["events"], beside)
     directory, manifest = training.train(
         training.TrainingJob(
             data=given["data"], model=given["model"], version=given["version"],
-            name=given["name"], store=given["out"],
+            name=given["name"], store=store,
             split=split_for(
                 given["protocol"], given["train"], given["validation"], given["test"],
                 given["delay_days"],
@@ -167,8 +170,8 @@ def train(
     document = report(directory, manifest)
     options.show_fields(document, "Trained")
     if not options.as_json:
-        store = shlex.quote(str(given["out"]))
-        typer.echo(f"next: stream-scorer batch IN OUT --model {manifest.label} --store {store}")
+        where = shlex.quote(str(store))
+        typer.echo(f"next: stream-scorer batch IN OUT --model {manifest.label} --store {where}")
 
 
 def _given(job: Path | None, flags: Mapping[str, Any]) -> dict[str, Any]:

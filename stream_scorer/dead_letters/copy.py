@@ -222,10 +222,10 @@ class LetterCopier:
         if found == {partition: before[partition] for partition in after if partition in before}:
             return False
         raise OffsetsError(
-            f"after a lost commit answer the offsets of group {self._group} are neither what they "
-            "were nor what they were to be",
+            f"the answer to a commit was lost, and the offsets of group {self._group} are neither "
+            "those from before it nor those that it had to write",
             "a later `dlq replay` has continued, or another program commits for this group: "
-            "see that there is none, and run it again",
+            "stop that program, and run this again",
         )
 
     def _note(self, error: TransactionAborted, letters: list[DeadLetter]) -> None:

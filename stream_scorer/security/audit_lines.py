@@ -141,7 +141,7 @@ def read(data: bytes) -> AuditLine:
     except BadLineError as error:
         if error.torn and _is_line(data[:-1]):
             # A crash leaves the beginning of a line, never all of it with another end.
-            raise BadLineError("is a whole line with another byte for its end") from None
+            raise BadLineError("is a complete line, but does not end with a line feed") from None
         raise
 
 

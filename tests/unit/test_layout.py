@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "stream_scorer"
 MOST_FILES = 15
 LONGEST_NAME = 60
-FLAT = {"bench", "stream_scorer/cli"}
-"""The folders with one file per command, or per command group."""
+FLAT = {"stream_scorer/cli"}
+"""The folder with one file per command group."""
 BELOW_THE_CORE = ("errors", "nesting", "ports", "redaction")
 """The modules directly in the package that the core may import."""
 PURE = {

@@ -35,7 +35,7 @@ class Leadership:
     def __init__(self, kafka: Kafka, topic: str, listener: Listener) -> None:
         if len(found := partitions(admin(kafka), kafka, [topic])[topic]) != 1:
             raise SettingsError(
-                f"topic {topic}: has {len(found)} partitions, and so no one member that leads",
+                f"topic {topic}: has {len(found)} partitions, not one: no single member can lead",
                 "name a topic that `stream-scorer topics create` made",
             )
         self._listener = listener

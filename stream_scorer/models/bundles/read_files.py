@@ -121,7 +121,7 @@ class LocalFolder:
     def _unreadable(self, name: str, error: OSError) -> ModelError:
         what = f"bundle {self.shown}:{' ' + name if name else ''}"
         if error.errno == errno.ELOOP:
-            return ModelError(f"{what} is a link and no regular file", "copy the file itself")
+            return ModelError(f"{what} is a link, not a regular file", "copy the file itself")
         return ModelError(
             f"{what} cannot be read ({error.strerror})",
             "name a folder NAME/VERSION that `stream-scorer train` wrote and this user may read",

@@ -41,7 +41,7 @@ class ReferenceHistogram(BaseModel):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if len(self.counts) != len(self.edges) + 1:
-            raise ValueError(f"{len(self.edges)} edges part no {len(self.counts)} bins")
+            raise ValueError(f"{len(self.edges)} edges do not divide {len(self.counts)} bins")
         if any(second <= first for first, second in pairwise(self.edges)):
             raise ValueError("edges must ascend")
         return self

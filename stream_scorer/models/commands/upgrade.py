@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from stream_scorer.errors import ModelError, SettingsError
+from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles import golden
 from stream_scorer.models.bundles.bundle import CARD, GOLDEN, MODEL_1, PLOTS
 from stream_scorer.models.bundles.loader import check_version, load_bundle, model_of
@@ -16,7 +16,7 @@ from stream_scorer.models.importing.imported import ImportedModel, ModelSource
 from stream_scorer.models.predictors.parts import ScoringModel  # noqa: TC001 it is named in a cast
 from stream_scorer.models.predictors.predictors import ScoringPredictor
 from stream_scorer.models.stores.choose_version import find
-from stream_scorer.models.stores.remote import open_store
+from stream_scorer.models.stores.remote import folder_for, open_store
 from stream_scorer.settings import Settings
 
 
@@ -44,11 +44,7 @@ def upgrade(settings: Settings, reference: str, version: str, out: Path | None) 
     manifest = seal.manifest
     if manifest.libraries is None:
         raise ModelError(f"bundle {manifest.label}: is of format 2 already", "use it as it is")
-    if out is None and settings.models.url:
-        raise SettingsError(
-            f"bundle {manifest.label}: its store is at a URL, which is not written to",
-            "name a folder: --out",
-        )
+    store = folder_for(out, settings.models)
     check_version(manifest)
     files = dict(verified_files(folder, seal))
     # A bundle of format 1 has no ONNX model.
@@ -76,7 +72,6 @@ def upgrade(settings: Settings, reference: str, version: str, out: Path | None) 
         licence=manifest.licence,
         reference=manifest.reference,
     )
-    store = settings.models.directory if out is None else out
     directory = write_with_rows(store, candidate, files[GOLDEN])
     written = load_bundle(directory)
     rows = golden.read(files[GOLDEN], model.feature_count, old).features

@@ -54,6 +54,20 @@ def open_store(models: settings.Models) -> BundleStore:
     return UrlStore(url, files, path, cache)
 
 
+def folder_for(out: Path | None, models: settings.Models) -> Path:
+    """Return the folder for a new bundle: the one that was asked for, or the store's.
+
+    Raises:
+        SettingsError: None was asked for, and the store is at a URL.
+    """
+    if out is None and models.url:
+        raise SettingsError(
+            "the model store is at a URL (setting models.url), which is not written to",
+            "name a folder: --out",
+        )
+    return out or models.directory
+
+
 class _FileSystem:
     """A file system whose errors become one-line errors of this program."""
 

@@ -260,6 +260,6 @@ def test_a_file_ahead_of_its_topics_is_refused_and_released(scene: Scene, tmp_pa
 
 def test_a_token_is_a_topic_of_one_partition(scene: Scene) -> None:
     topic = scene.kafka.topics.decisions
-    with pytest.raises(SettingsError, match=r"decisions: has 2 partitions, and so no one member"):
+    with pytest.raises(SettingsError, match=r"decisions: has 2 partitions, not one"):
         Leadership(scene.kafka, topic, lambda _: None)
     scene.log.close()

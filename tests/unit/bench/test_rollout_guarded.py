@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.rollout_guarded import failures, moved
 from bench.rollout_steps.arena import Said
+from bench.rollout_steps.guarded import failures, moved
 from bench.verdicts.rollout_live import Begun, Decisions
 from stream_scorer.rollout.evidence.guardrail import Verdict
 from stream_scorer.rollout.plan.command_kinds import CommandKind, VerdictGiven

@@ -201,7 +201,7 @@ def test_a_single_failing_id_pauses_for_seconds_only(answer: Reply) -> None:
             clock.now += 1.0
         error = look_up(registry, [7], budgeted=True)[7]
         assert isinstance(error, SchemaError)
-        assert "answers other questions" in error.what
+        assert "answers for other schemas" in error.what
         # The next id with this failure is not waited for.
         assert isinstance(look_up(registry, [8], budgeted=True)[8], SchemaError)
 

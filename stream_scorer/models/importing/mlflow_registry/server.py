@@ -195,7 +195,7 @@ def _client() -> tuple[Any, type[Exception], Any]:
     except ImportError:
         raise SettingsError(
             "models import: a model of an MLflow server needs the extra mlflow",
-            "pip install 'stream-scorer[mlflow]'",
+            "install stream-scorer with its extra `mlflow`",
         ) from None
     return get_default_host_creds, MlflowException, http_request
 

@@ -130,7 +130,7 @@ def test_every_array_grows_while_batches_come_and_go(seed: int) -> None:
     assert grown >= {"table", "slots", "keys", "key_words", "words", "times", "tags"}
 
 
-@pytest.mark.parametrize("scale", [1, 2**22])
+@pytest.mark.parametrize("scale", [1, pytest.param(2**22, marks=pytest.mark.thorough)])
 def test_rings_longer_than_one_comparison(scale: int) -> None:
     windows = (40 * scale, 300 * scale, 900 * scale)
     rings, oracle = pair(lateness=300 * scale, cap=550, windows=windows)

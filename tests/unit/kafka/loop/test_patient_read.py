@@ -21,7 +21,7 @@ def test_an_id_for_which_alone_the_registry_fails_is_given_up() -> None:
 
     with answering(lambda request: CONFIG if request.path == "/config" else BROKEN) as url:
         registry = HttpRegistry(Registry(url=url), clock)
-        with pytest.raises(SchemaError, match="answers other questions"):
+        with pytest.raises(SchemaError, match="answers for other schemas"):
             read_patiently(lambda: registry.writer_schema(7), told.append, clock, sleep)
     assert 5.0 <= clock.now < 10.0
     assert [type(each) for each in told] == [DependencyUnavailable]

@@ -155,7 +155,7 @@ def test_links_are_refused(bundle: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere.safetensors"
     (bundle / "model.safetensors").rename(elsewhere)
     (bundle / "model.safetensors").symlink_to(elsewhere)
-    assert "no regular file" in refusal(bundle)
+    assert "is a link, not a regular file" in refusal(bundle)
     (bundle / "manifest.json").rename(tmp_path / "manifest.json")
     (bundle / "manifest.json").symlink_to(tmp_path / "manifest.json")
     assert "is a link" in refusal(bundle)

@@ -64,7 +64,7 @@ def test_features_are_listed_by_name() -> None:
 @pytest.mark.parametrize(
     ("edges", "counts", "told"),
     [
-        ((1.0, 2.0), (1, 1), "2 edges part no 2 bins"),
+        ((1.0, 2.0), (1, 1), "2 edges do not divide 2 bins"),
         ((2.0, 2.0), (1, 1, 1), "edges must ascend"),
         ((2.0,), (-1, 1), "greater than or equal to 0"),
         ((float("nan"),), (1, 1), "finite number"),

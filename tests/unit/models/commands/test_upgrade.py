@@ -74,6 +74,6 @@ def test_what_cannot_be_upgraded_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"golden\.json is not the file"):
         upgrade(settings(tmp_path), "fraud:1.0.0", "1.0.3", None)
     at_url = Settings(models=Models(url=f"file://{MODELS_DIRECTORY}", cache=tmp_path / "cache"))
-    with pytest.raises(SettingsError, match="its store is at a URL"):
+    with pytest.raises(SettingsError, match="the model store is at a URL"):
         upgrade(at_url, "fraud:1.0.0", "1.0.3", None)
     assert upgrade(at_url, "fraud:1.0.0", "1.0.3", tmp_path / "out")["new"] == "fraud:1.0.3"
