@@ -76,7 +76,8 @@ def simulate(
     """Simulate card transactions into a file with labels, or a topic; times stay those of 2018.
 
     With --labels, a label is sent when the transactions' event time is later than that of the
-    labelled transaction by the delay. Labels that are still due at the end follow the last transaction.
+    labelled transaction by the delay. Labels that are still due at the end follow the last
+    transaction.
     """
     if out is None and topic is None:
         raise SettingsError("simulate: no destination", "give --out FILE or --topic TOPIC")
