@@ -8,7 +8,7 @@ from stream_scorer.models.importing.scikit_learn.convert import scoring_model
 from stream_scorer.models.importing.scikit_learn.format_1 import arrays_of
 from stream_scorer.models.importing.scikit_learn.guard import refused_as
 from stream_scorer.models.importing.scikit_learn.read import kind_of, parameters_of
-from stream_scorer.models.importing.scikit_learn.unpack import Rules, unpack
+from stream_scorer.models.importing.scikit_learn.unpack import SkopsRules, unpack
 from stream_scorer.models.predictors.parts import ScoringModel
 
 
@@ -28,7 +28,7 @@ def read_model_1(
         ModelError: It is refused, or not of a known kind, or does not agree with its manifest.
     """
     label = f"bundle {manifest.label}"
-    estimator = unpack(data, f"{label}: {MODEL_1}", Rules(types))
+    estimator = unpack(data, f"{label}: {MODEL_1}", SkopsRules(types))
     try:
         with refused_as("model: it does not hold what a fitted one does", "train it again"):
             model = scoring_model(estimator)

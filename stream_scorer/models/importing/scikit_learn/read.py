@@ -17,7 +17,7 @@ from stream_scorer.models.importing.scikit_learn.convert import scoring_model
 from stream_scorer.models.importing.scikit_learn.guard import refused_as
 from stream_scorer.models.importing.scikit_learn.schema import SCHEMA
 from stream_scorer.models.importing.scikit_learn.steps import first_of, steps_in
-from stream_scorer.models.importing.scikit_learn.unpack import Rules, unpack
+from stream_scorer.models.importing.scikit_learn.unpack import SkopsRules, unpack
 from stream_scorer.models.importing.scikit_learn.unsupported import FIX, unsupported
 
 TYPES: Final = frozenset(
@@ -62,7 +62,7 @@ def read_scikit_learn(data: bytes, options: ImportOptions) -> ImportedModel:
     with warnings.catch_warnings():
         # Another version of scikit-learn: what the model holds is checked in any case.
         warnings.simplefilter("ignore")
-        rules = Rules(TYPES, FIX, unsupported)
+        rules = SkopsRules(TYPES, FIX, unsupported)
         model = unpack(data, "model: the skops file", rules)
         with refused_as("model: the skops file holds what a fitted model does not", FIX):
             return imported(model, _version(data), options.fraud_class)

@@ -41,12 +41,14 @@ _ENTRY = b"PK\x01\x02"
 """The beginning of each member's entry in the archive's directory."""
 _HEADER_LONGEST: Final = 1_024
 """Maximum characters of an array's header. numpy parses it as Python; a tree's nodes take 300."""
+_HEADERS_MOST: Final = 4_000_000
+"""Maximum bytes of all headers; 1,000 trees take up to 832,000."""
 _COMPRESSIONS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """The others allocate a dictionary of a size that the file states."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class SkopsRules:
     """What a file may contain, and what to do about one that is refused.
 
     The default is that of bundles of format 1 without further types.
@@ -63,10 +65,10 @@ class Rules:
     unknown: Callable[[Any, set[str]], ModelError] | None = None
 
 
-BUNDLE: Final = Rules()
+BUNDLE: Final = SkopsRules()
 
 
-def unpack(data: bytes, name: str, rules: Rules = BUNDLE) -> object:
+def unpack(data: bytes, name: str, rules: SkopsRules = BUNDLE) -> object:
     """Return the model in a skops file, after checking what the file consists of.
 
     Args:
@@ -93,7 +95,7 @@ def unpack(data: bytes, name: str, rules: Rules = BUNDLE) -> object:
     return _guarded(name, rules, lambda: skops.io.loads(data, trusted=sorted(trusted)))
 
 
-def _members(data: bytes, name: str, rules: Rules) -> list[zipfile.ZipInfo]:
+def _members(data: bytes, name: str, rules: SkopsRules) -> list[zipfile.ZipInfo]:
     try:
         if not data.startswith(_ZIP):
             raise zipfile.BadZipFile  # noqa: TRY301 one handler for all faults
@@ -110,7 +112,7 @@ def _members(data: bytes, name: str, rules: Rules) -> list[zipfile.ZipInfo]:
         ) from None
 
 
-def _refuse_members(members: list[zipfile.ZipInfo], name: str, rules: Rules) -> None:
+def _refuse_members(members: list[zipfile.ZipInfo], name: str, rules: SkopsRules) -> None:
     seen: set[str] = set()
     for member in members:
         if member.filename in seen:
@@ -158,6 +160,7 @@ def _refuse_lengths(archive: zipfile.ZipFile) -> None:
     Raises:
         ValueError: The message names the member.
     """
+    headers = 0
     for member in archive.infolist():
         if not member.filename.endswith(".npy"):
             if member.file_size > CHARACTERS_MOST:
@@ -172,6 +175,9 @@ def _refuse_lengths(archive: zipfile.ZipFile) -> None:
             if read is None:
                 raise ValueError(f"{member.filename} is of version {version}")
             shape, _, kind = read(file, max_header_size=_HEADER_LONGEST)
+            headers += file.tell()
+            if headers > _HEADERS_MOST:
+                raise ValueError("the headers of its arrays are too long")
             size = kind.itemsize * math.prod(shape)
             if kind.hasobject or min(shape, default=0) < 0:
                 raise ValueError(f"{member.filename} has the type {kind} and shape {shape}")
@@ -179,7 +185,7 @@ def _refuse_lengths(archive: zipfile.ZipFile) -> None:
                 raise ValueError(f"{member.filename} does not have the length of its shape")
 
 
-def _guarded(name: str, rules: Rules, read: Callable[[], Any]) -> Any:
+def _guarded(name: str, rules: SkopsRules, read: Callable[[], Any]) -> Any:
     """Convert any error of skops for a malformed file to a ModelError of one line."""
     try:
         return read()

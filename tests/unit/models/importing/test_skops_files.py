@@ -30,6 +30,7 @@ from stream_scorer.errors import ModelError
 from stream_scorer.models.importing.formats.known import source_of
 from stream_scorer.models.importing.imported import ImportedModel, ImportOptions, ModelSource
 from stream_scorer.models.importing.scikit_learn import schema as schemas
+from stream_scorer.models.importing.scikit_learn import unpack as unpacking
 from stream_scorer.models.importing.scikit_learn.guard import refused_as
 from stream_scorer.models.importing.scikit_learn.unpack import unpack
 
@@ -171,6 +172,14 @@ def test_headers_of_arrays_are_short() -> None:
     names = [(f"a_long_name_of_a_field_{number}", "<f8") for number in range(60)]
     np.save(out, np.zeros(0, names))
     assert "cannot be loaded (ValueError: Header" in refusal(skops_file(b"{}", a=out.getvalue()))
+
+
+def test_all_headers_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpacking, "_HEADERS_MOST", 255)
+    out = BytesIO()
+    np.save(out, np.zeros(0))
+    data = skops_file(b"{}", a=out.getvalue(), b=out.getvalue())
+    assert "the headers of its arrays are too long" in refusal(data)
 
 
 def test_a_member_occurs_once() -> None:
