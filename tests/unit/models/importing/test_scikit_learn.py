@@ -181,6 +181,36 @@ def test_linear_models_are_within_1e12(name: str) -> None:
     assert np.abs(got - model.predict_proba(rows)[:, 1]).max() <= 1e-12
 
 
+def test_an_isotonic_calibration_multiplies_the_difference() -> None:
+    """Nearly equal sums make it steep: its slope is the bound, not 1e-12 alone."""
+    numbers = np.random.default_rng(0)
+    rows = np.repeat(numbers.normal(size=(400, 8)), 5, axis=0) * [1, 1e3, 1, 1, 1e2, 1, 1, 1]
+    rows[:, 0] += numbers.normal(0, 1e-9, len(rows))
+    fraud = rows[:, 0] + numbers.normal(0, 0.5, len(rows)) > 0
+    model = CalibratedClassifierCV(LogisticRegression(), method="isotonic", ensemble=False, cv=3)
+    model.fit(rows, fraud.astype(np.int64))
+    (calibrator,) = model.calibrated_classifiers_[0].calibrators
+    slope = (np.diff(calibrator.y_thresholds_) / np.diff(calibrator.X_thresholds_)).max()
+    assert slope > 1e3
+    predictor = ScoringPredictor(read_scikit_learn(skops.io.dumps(model), NONE).model)
+    difference = np.abs(predictor.scores(rows) - model.predict_proba(rows)[:, 1]).max()
+    assert difference <= slope * 1e-12
+
+
+def test_rows_that_scikit_learn_refuses_have_a_score() -> None:
+    model, found = imported("gradient boosting")
+    row = training()[0][:1].copy()
+    row[0, 0] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        model.predict_proba(row)
+    largest = row.copy()
+    largest[0, 0] = np.inf
+    predictor = ScoringPredictor(found.model)
+    # NaN goes right in each split, and so does an infinite value.
+    assert predictor.scores(row) == predictor.scores(largest)
+    assert np.isfinite(predictor.scores(row)).all()
+
+
 @pytest.mark.parametrize("name", [*EXACT, *CLOSE])
 def test_attributions_and_base_add_up(name: str) -> None:
     predictor = ScoringPredictor(imported(name)[1].model)
