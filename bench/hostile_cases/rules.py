@@ -69,7 +69,7 @@ RULES: Final[dict[str, tuple[str, str]]] = {
     "answers": (_IDS, "refused if it is compressed, larger than 2 MiB, or not complete"),
     "shapes": (_BUNDLES, "coefficients, intercept, means and scales of exactly that shape"),
     "trees": (_BUNDLES, "A child is in its parent's tree and has no other parent"),
-    "members": (_BUNDLES, "`model.skops` of format 1 has at most 65,536 members, each name once"),
+    "members": (_BUNDLES, "`model.skops` of format 1 has at most 20,001 members, each name once"),
     "lengths": (_BUNDLES, "each array has exactly as many bytes as its shape and type say"),
     "types": (_BUNDLES, "Types that are neither ours nor in `models.trusted_types` are refused"),
     "finite": (_BUNDLES, "finite; no scale is 0"),

@@ -6,8 +6,9 @@ from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles.bundle import MODEL_1, Manifest, content_hash_1
 from stream_scorer.models.importing.scikit_learn.convert import scoring_model
 from stream_scorer.models.importing.scikit_learn.format_1 import arrays_of
+from stream_scorer.models.importing.scikit_learn.guard import refused_as
 from stream_scorer.models.importing.scikit_learn.read import kind_of, parameters_of
-from stream_scorer.models.importing.scikit_learn.unpack import unpack
+from stream_scorer.models.importing.scikit_learn.unpack import SkopsRules, unpack
 from stream_scorer.models.predictors.parts import ScoringModel
 
 
@@ -27,20 +28,20 @@ def read_model_1(
         ModelError: It is refused, or not of a known kind, or does not agree with its manifest.
     """
     label = f"bundle {manifest.label}"
-    estimator = unpack(data, f"{label}: {MODEL_1}", types)
+    estimator = unpack(data, f"{label}: {MODEL_1}", SkopsRules(types))
     try:
-        model = scoring_model(estimator)
-        arrays = arrays_of(model, estimator)
+        with refused_as("model: it does not hold what a fitted one does", "train it again"):
+            model = scoring_model(estimator)
+            arrays = arrays_of(model, estimator)
+            kind, parameters = kind_of(estimator), parameters_of(estimator)
     except ModelError as error:
         raise ModelError(f"{label}: {error.what}", error.fix) from None
-    kind = kind_of(estimator)
     if kind != manifest.kind:
         raise ModelError(
             f"{label}: the manifest states {manifest.kind}, the model is a {kind}", "train it again"
         )
     if not whole:
         return model
-    parameters = parameters_of(estimator)
     if manifest.parameters != parameters:
         raise ModelError(
             f"{label}: the manifest's parameters are not the model's", "train it again"

@@ -346,6 +346,6 @@ HOSTILE: tuple[tuple[str, Deed, str], ...] = (
     (
         "a model that unpacks to 1 GiB, signed",
         added("bomb.npy", bytes((1 << 30) + 1)),
-        "model.skops unpacks to over 1 GiB",
+        "model.skops unpacks to over 576 MiB",
     ),
 )

@@ -26,7 +26,9 @@ from sklearn.tree import DecisionTreeClassifier
 
 from stream_scorer.errors import ModelError
 from stream_scorer.models.importing.scikit_learn.arrays import fitted, refused
+from stream_scorer.models.importing.scikit_learn.guard import refused_as
 from stream_scorer.models.importing.scikit_learn.preprocessing import steps_of
+from stream_scorer.models.importing.scikit_learn.steps import first_of, steps_in
 from stream_scorer.models.importing.scikit_learn.trees import (
     from_decision_trees,
     from_gradient_boosting,
@@ -93,28 +95,20 @@ def scoring_model(model: object, fraud_class: str | None = None) -> ScoringModel
             supported, or other arrays than a fitted one. For another kind the fix names the known
             ones.
     """
-    try:
+    with refused_as(
+        f"model: this {type(model).__name__} does not hold what a fitted one does",
+        "train the model again",
+    ):
         parts = _parts(model, _Context(fraud_class))
-        return ScoringModel(parts, feature_count_of(model))
-    except ModelError:
-        raise
-    except Exception as error:
-        cause = (str(error).splitlines() or [""])[0]
-        raise ModelError(
-            f"model: this {type(model).__name__} does not hold what a fitted one does "
-            f"({type(error).__name__}: {cause})",
-            "train the model again",
-        ) from error
+        return ScoringModel(parts, feature_count_of(first_of(model)))
 
 
 def _parts(model: Any, context: _Context) -> tuple[Part, ...]:
     """Return the parts of a classifier on rows as it receives them."""
-    if type(model) is Pipeline:
+    if type(model) in {Pipeline, FrozenEstimator}:
         return _pipeline(model, context)
     if type(model) is CalibratedClassifierCV:
         return _calibrated(model, context)
-    if type(model) is FrozenEstimator:
-        return _parts(model.estimator, context)
     convert = _CONVERSIONS.get(type(model))
     if convert is None:
         raise ModelError(
@@ -224,9 +218,9 @@ _CONVERSIONS: dict[type, Callable[[Any, int, _Context], Part]] = {
 
 
 def _pipeline(model: Any, context: _Context) -> tuple[Part, ...]:
-    *transformers, estimator = [step for _, step in model.steps]
+    *transformers, estimator = steps_in(model)
     before: list[Before] = []
-    scaler = None
+    scaler = context.scaler
     for transformer in transformers:
         width = feature_count_of(transformer) if hasattr(transformer, "n_features_in_") else 0
         steps = steps_of(transformer, width)

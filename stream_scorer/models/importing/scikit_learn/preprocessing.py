@@ -17,14 +17,12 @@ def steps_of(transformer: Any, width: int) -> list[Before]:
     """Return the steps that do what a fitted transformer does.
 
     Args:
-        transformer: One of :data:`KNOWN`, or ``passthrough`` or None for nothing.
+        transformer: One of :data:`KNOWN`.
         width: Number of columns of its rows.
 
     Raises:
         ModelError: It is of another kind, or has a setting that is not supported.
     """
-    if transformer is None or (isinstance(transformer, str) and transformer == "passthrough"):
-        return []
     kind = type(transformer)
     if kind is StandardScaler:
         return _standard(transformer, width)

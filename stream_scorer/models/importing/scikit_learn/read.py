@@ -1,5 +1,6 @@
 """From a skops file, or a fitted estimator, to an imported model."""
 
+import inspect
 import io
 import json
 import re
@@ -7,13 +8,17 @@ import warnings
 import zipfile
 from typing import Any, Final
 
-from sklearn.pipeline import Pipeline
+import numpy as np
 
 from stream_scorer.errors import ModelError
 from stream_scorer.models.importing.imported import ImportedModel, ImportOptions
 from stream_scorer.models.importing.imported.model import PARAMETERS_MOST, TEXT_LONGEST, Parameter
 from stream_scorer.models.importing.scikit_learn.convert import scoring_model
-from stream_scorer.models.importing.scikit_learn.unpack import SCHEMA, unpack
+from stream_scorer.models.importing.scikit_learn.guard import refused_as
+from stream_scorer.models.importing.scikit_learn.schema import SCHEMA
+from stream_scorer.models.importing.scikit_learn.steps import first_of, steps_in
+from stream_scorer.models.importing.scikit_learn.unpack import SkopsRules, unpack
+from stream_scorer.models.importing.scikit_learn.unsupported import FIX, unsupported
 
 TYPES: Final = frozenset(
     {
@@ -34,6 +39,8 @@ _KINDS = {
     "RandomForestClassifier": "random_forest",
 }
 LIBRARY: Final = "scikit_learn"
+_NUMBER_MOST: Final = 2**63 - 1
+"""Maximum of a parameter that is written as a number; a larger one is written as text."""
 _VERSION: Final = re.compile(r'"_sklearn_version":\s*')
 
 
@@ -55,8 +62,10 @@ def read_scikit_learn(data: bytes, options: ImportOptions) -> ImportedModel:
     with warnings.catch_warnings():
         # Another version of scikit-learn: what the model holds is checked in any case.
         warnings.simplefilter("ignore")
-        model = unpack(data, "model: the skops file", TYPES)
-        return imported(model, _version(data), options.fraud_class)
+        rules = SkopsRules(TYPES, FIX, unsupported)
+        model = unpack(data, "model: the skops file", rules)
+        with refused_as("model: the skops file holds what a fitted model does not", FIX):
+            return imported(model, _version(data), options.fraud_class)
 
 
 def imported(model: object, version: str, fraud_class: str | None = None) -> ImportedModel:
@@ -71,7 +80,9 @@ def imported(model: object, version: str, fraud_class: str | None = None) -> Imp
         ModelError: It is not supported.
     """
     scoring = scoring_model(model, fraud_class)
-    names = getattr(model, "feature_names_in_", None)
+    names = getattr(first_of(model), "feature_names_in_", None)
+    if names is not None and np.ndim(names) != 1:
+        raise ModelError("model: its feature_names_in_ is not a list", "train the model again")
     return ImportedModel(
         model=scoring,
         library=LIBRARY,
@@ -84,25 +95,38 @@ def imported(model: object, version: str, fraud_class: str | None = None) -> Imp
 
 def kind_of(model: Any) -> str:
     """Return the manifest's name for a fitted model's kind."""
-    return _KINDS[type(_estimator(model)).__name__]
+    return _KINDS[type(steps_in(model)[-1]).__name__]
 
 
 def parameters_of(model: Any) -> dict[str, Parameter]:
     """Return an estimator's parameters as plain JSON values; a pipeline's are its last step's."""
     return {
         name: value if isinstance(value, str | int | float | bool | None) else repr(value)
-        for name, value in sorted(_estimator(model).get_params(deep=False).items())
+        for name, value in sorted(_parameters(steps_in(model)[-1]).items())
+    }
+
+
+def _parameters(estimator: Any) -> dict[str, Any]:
+    """Return an estimator's parameters; what it does not have, as the file is older, by default."""
+    # What get_params reads. Unlike it, this does not need all of them to be set.
+    known = inspect.signature(type(estimator).__init__).parameters
+    return {
+        name: getattr(estimator, name, known[name].default)
+        for name in type(estimator)._get_param_names()  # noqa: SLF001 get_params needs all
     }
 
 
 def _short(parameters: dict[str, Parameter]) -> dict[str, Parameter]:
     """Return as many parameters, and as much of their texts, as a manifest may have."""
-    kept = list(parameters.items())[:PARAMETERS_MOST]
-    return {name: value[:TEXT_LONGEST] if isinstance(value, str) else value for name, value in kept}
+    return {name: _short_value(value) for name, value in list(parameters.items())[:PARAMETERS_MOST]}
 
 
-def _estimator(model: Any) -> Any:
-    return model.steps[-1][1] if isinstance(model, Pipeline) else model
+def _short_value(value: Parameter) -> Parameter:
+    if isinstance(value, str):
+        return value[:TEXT_LONGEST]
+    if value is None or -_NUMBER_MOST <= value <= _NUMBER_MOST:
+        return value
+    return repr(value)[:TEXT_LONGEST]  # NaN too
 
 
 def _version(data: bytes) -> str:
@@ -115,5 +139,5 @@ def _version(data: bytes) -> str:
     try:
         node, _ = json.JSONDecoder().raw_decode(text, found.end())
         return str(json.loads(node["content"]))[:TEXT_LONGEST]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""

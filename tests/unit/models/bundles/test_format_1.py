@@ -1,9 +1,11 @@
 """Bundles of format 1 load as before: their skops file is read as hostile data."""
 
 import io
+import json
 import pickle
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,45 @@ def test_types_are_trusted_by_the_configuration_alone(bundle: Path) -> None:
     assert "sklearn.ensemble._gb.Strange" in message
     # If the configuration trusts it, loading still fails, because the type does not exist.
     assert "cannot be loaded" in refusal(bundle, frozenset({"sklearn.ensemble._gb.Strange"}))
+
+
+def with_schema(bundle: Path, change: Callable[[Any], bytes]) -> None:
+    """Write the bundle's model with another schema."""
+    out = io.BytesIO()
+    with (
+        zipfile.ZipFile(bundle / "model.skops") as whole,
+        zipfile.ZipFile(out, "w") as altered,
+    ):
+        for name in whole.namelist():
+            data = whole.read(name)
+            altered.writestr(name, change(json.loads(data)) if name == "schema.json" else data)
+    replace(bundle, "model.skops", out.getvalue())
+
+
+def test_a_parameter_that_cannot_be_shown_is_refused(bundle: Path) -> None:
+    def change(schema: Any) -> bytes:
+        schema["content"]["content"]["class_weight"] = {
+            "__class__": "StandardScaler", "__module__": "sklearn.preprocessing._data",
+            "__loader__": "ObjectNode",
+        }  # fmt: skip
+        return json.dumps(schema).encode()
+
+    with_schema(bundle, change)
+    assert "it does not hold what a fitted one does (AttributeError: " in refusal(bundle)
+
+
+def test_a_large_schema_is_refused_before_it_is_parsed(bundle: Path) -> None:
+    with_schema(bundle, lambda _: b'{"a":[' + b"{}," * 200_000 + b"{}]}")
+    assert "model.skops cannot be loaded (ValueError: it holds more than 200000" in refusal(bundle)
+
+
+def test_a_missing_parameter_has_its_default(bundle: Path) -> None:
+    def change(schema: Any) -> bytes:
+        del schema["content"]["content"]["class_weight"]
+        return json.dumps(schema).encode()
+
+    with_schema(bundle, change)
+    assert load_bundle(bundle).manifest.parameters["class_weight"] is None
 
 
 @pytest.mark.parametrize(

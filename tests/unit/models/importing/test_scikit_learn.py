@@ -4,6 +4,7 @@ import warnings
 import zipfile
 from functools import cache
 from io import BytesIO
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from sklearn.feature_selection import SelectKBest
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
@@ -84,6 +85,19 @@ EXACT: dict[str, Any] = {
             boosted().fit(np.random.default_rng(1).normal(40, 40, (300, 4)), [0, 1, 1] * 100)
         )
     ),
+    "pipeline in a pipeline": make_pipeline(
+        SimpleImputer(), make_pipeline("passthrough", StandardScaler(), boosted())
+    ),
+    "pipeline of scalers": make_pipeline(make_pipeline(StandardScaler(), MinMaxScaler()), trees()),
+    "passthrough first": make_pipeline("passthrough", None, StandardScaler(), boosted()),
+    "calibrated passthrough": CalibratedClassifierCV(make_pipeline("passthrough", boosted()), cv=2),
+    "frozen": FrozenEstimator(
+        boosted().fit(np.random.default_rng(1).normal(40, 40, (300, 4)), [0, 1, 1] * 100)
+    ),
+    "frozen scaler": make_pipeline(
+        FrozenEstimator(MinMaxScaler().fit(np.random.default_rng(1).normal(40, 40, (300, 4)))),
+        trees(),
+    ),
     "pipeline of calibration": make_pipeline(
         StandardScaler(), CalibratedClassifierCV(GradientBoostingClassifier(n_estimators=5), cv=2)
     ),
@@ -93,6 +107,9 @@ CLOSE: dict[str, Any] = {
     "imputed regression": make_pipeline(SimpleImputer(), RobustScaler(), LogisticRegression()),
     "scaled twice": make_pipeline(
         RobustScaler(), StandardScaler(with_mean=False), LogisticRegression()
+    ),
+    "regression in a pipeline": make_pipeline(
+        StandardScaler(with_mean=False), make_pipeline("passthrough", LogisticRegression())
     ),
     "calibrated regression": CalibratedClassifierCV(LogisticRegression(), cv=3),
     "calibrated isotonic regression": CalibratedClassifierCV(
@@ -164,6 +181,36 @@ def test_linear_models_are_within_1e12(name: str) -> None:
     assert np.abs(got - model.predict_proba(rows)[:, 1]).max() <= 1e-12
 
 
+def test_an_isotonic_calibration_multiplies_the_difference() -> None:
+    """Nearly equal sums make it steep: its slope is the bound, not 1e-12 alone."""
+    numbers = np.random.default_rng(0)
+    rows = np.repeat(numbers.normal(size=(400, 8)), 5, axis=0) * [1, 1e3, 1, 1, 1e2, 1, 1, 1]
+    rows[:, 0] += numbers.normal(0, 1e-9, len(rows))
+    fraud = rows[:, 0] + numbers.normal(0, 0.5, len(rows)) > 0
+    model = CalibratedClassifierCV(LogisticRegression(), method="isotonic", ensemble=False, cv=3)
+    model.fit(rows, fraud.astype(np.int64))
+    (calibrator,) = model.calibrated_classifiers_[0].calibrators
+    slope = (np.diff(calibrator.y_thresholds_) / np.diff(calibrator.X_thresholds_)).max()
+    assert slope > 1e3
+    predictor = ScoringPredictor(read_scikit_learn(skops.io.dumps(model), NONE).model)
+    difference = np.abs(predictor.scores(rows) - model.predict_proba(rows)[:, 1]).max()
+    assert difference <= slope * 1e-12
+
+
+def test_rows_that_scikit_learn_refuses_have_a_score() -> None:
+    model, found = imported("gradient boosting")
+    row = training()[0][:1].copy()
+    row[0, 0] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        model.predict_proba(row)
+    largest = row.copy()
+    largest[0, 0] = np.inf
+    predictor = ScoringPredictor(found.model)
+    # NaN goes right in each split, and so does an infinite value.
+    assert predictor.scores(row) == predictor.scores(largest)
+    assert np.isfinite(predictor.scores(row)).all()
+
+
 @pytest.mark.parametrize("name", [*EXACT, *CLOSE])
 def test_attributions_and_base_add_up(name: str) -> None:
     predictor = ScoringPredictor(imported(name)[1].model)
@@ -205,6 +252,21 @@ def test_facts_are_those_of_the_file() -> None:
     assert imported("ranged")[1].feature_names is None
     assert imported("ranged")[1].kind == "gradient_boosting"
     assert imported("calibrated sigmoid")[1].kind == "calibrated_classifier"
+    assert imported("pipeline in a pipeline")[1].kind == "hist_gradient_boosting"
+    assert imported("pipeline in a pipeline")[1].parameters["max_iter"] == 8
+    assert imported("frozen")[1].kind == "hist_gradient_boosting"
+
+
+def test_names_are_those_of_the_first_step_that_does_something() -> None:
+    rows, fraud = training()
+    frame = pd.DataFrame(rows, columns=["AMOUNT", "NIGHT", "COUNT", "RATIO"])
+    for model in (
+        make_pipeline("passthrough", StandardScaler(), trees()),
+        CalibratedClassifierCV(make_pipeline("passthrough", trees()), cv=2),
+        make_pipeline(FrozenEstimator(StandardScaler().fit(frame)), trees()),
+    ):
+        found = read_scikit_learn(skops.io.dumps(model.fit(frame, fraud)), NONE)
+        assert found.feature_names == ("AMOUNT", "NIGHT", "COUNT", "RATIO")
 
 
 def test_another_version_of_scikit_learn_is_read_quietly() -> None:
@@ -254,9 +316,61 @@ def changed(model: Any, **attributes: Any) -> Any:
     return model
 
 
+def changed_calibration(method: str, **attributes: Any) -> Any:
+    """Return a calibrated model with other attributes of its only calibrator."""
+    model = fit(CalibratedClassifierCV(trees(), method=method, ensemble=False, cv=2))
+    (calibrator,) = model.calibrated_classifiers_[0].calibrators
+    for name, value in attributes.items():
+        setattr(calibrator, name, value)
+    return model
+
+
+def with_calibrators(count: int) -> Any:
+    model = changed_calibration("sigmoid")
+    (calibrated,) = model.calibrated_classifiers_
+    calibrated.calibrators = calibrated.calibrators * count
+    return model
+
+
+def with_share(share: float) -> Any:
+    model = fit(GradientBoostingClassifier(n_estimators=2))
+    model.init_.class_prior_ = np.array([1 - share, share])
+    return model
+
+
+def with_nodes(count: int, capacity: int) -> Any:
+    """Return a forest of a tree that states numbers of nodes."""
+    return changed(
+        trees(), estimators_=[SimpleNamespace(tree_=SimpleNamespace(
+            node_count=count, capacity=capacity
+        ))],
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: with_nodes(4, 3), "its trees hold fewer nodes than they say"),
+        (lambda: with_nodes(2**40, 2**39), "its trees hold fewer nodes than they say"),
+        (lambda: with_nodes(0, 3), "its trees hold fewer nodes than they say"),
+        (lambda: with_share(1e-7), "with the share 1e-07 of fraud"),
+        (lambda: with_share(1 - 1e-8), "with the share 0.99999999 of fraud"),
+        (
+            lambda: changed_calibration("isotonic", out_of_bounds="nan"),
+            "isotonic calibration that is not limited to its range",
+        ),
+        (
+            lambda: changed_calibration("isotonic", X_thresholds_=np.zeros(3, np.float32)),
+            "isotonic calibration of float32 scores",
+        ),
+        (
+            lambda: changed_calibration("isotonic", X_thresholds_=np.zeros((3, 1))),
+            "isotonic calibration of float64 scores",
+        ),
+        (lambda: with_calibrators(2), "CalibratedClassifierCV with several calibrators"),
+        (lambda: with_calibrators(0), "CalibratedClassifierCV with several calibrators"),
+        (lambda: Pipeline([("a", "passthrough")]), "its Pipeline has no estimator"),
+        (lambda: fit(make_pipeline(StandardScaler())), "StandardScaler is not supported"),
         (lambda: fit(AdaBoostClassifier(n_estimators=2)), "AdaBoostClassifier is not supported"),
         (object, "object is not supported — known are HistGradientBoostingClassifier"),
         (lambda: fit(make_pipeline(SelectKBest(k=2), trees())), "with SelectKBest is not supp"),
