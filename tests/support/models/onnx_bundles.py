@@ -287,8 +287,11 @@ HOSTILE: dict[str, tuple[Deed, str]] = {
         model_is(model(graph([node("Run", ["x"], ["p"], "evil")], [_X], [_P]))),
         "model.onnx: operator 'Run' is of the custom domain",
     ),
-    "unfit-weights": (model_is(_UNFIT), "model.onnx: it "),
+    "unfit-weights": (model_is(_UNFIT), "model.onnx: node 0 (MatMul): its shapes"),
     "golden-rows": (many_golden_rows, "golden.json has 6,400 rows, more than 64"),
-    "grows": (model_is(_GROWING), "model.onnx: it cannot be run"),
+    "grows": (
+        model_is(_GROWING),
+        "model.onnx: node 0 (ConstantOfShape): a block of 64 rows needs more than",
+    ),
 }
 """By name: a change of a bundle of :data:`NETWORK`, and the reason of the refusal."""

@@ -1,0 +1,1 @@
+"""Bounds of a run of an ONNX graph, from the shapes of its tensors, before ONNX Runtime has it."""
