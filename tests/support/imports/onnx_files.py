@@ -32,7 +32,7 @@ def tensor(name: str, values: NDArray[np.float32] | NDArray[np.float64]) -> byte
 
 def integers(name: str, values: Any, kind: int = INT64) -> bytes:
     """Return a tensor of integers, of any number of dimensions."""
-    found = np.array(values, _INTEGERS[kind])
+    found: NDArray[Any] = np.array(values, _INTEGERS[kind])
     dims = b"".join(number(1, each) for each in found.shape)
     return dims + number(2, kind) + text(8, name) + length_delimited(9, found.tobytes())
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from stream_scorer.models.importing.onnx.wire import length_delimited
 from tests.support.imports.onnx_files import (
     BOOL,
     FLOAT,
@@ -13,7 +14,6 @@ from tests.support.imports.onnx_files import (
     UINT8,
     attribute,
     integers,
-    length_delimited,
     node,
     number,
     tensor,

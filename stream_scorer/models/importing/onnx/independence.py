@@ -38,14 +38,14 @@ class Measurement:
         Each row is scored alone in a block of reference rows; then at each place of a block (at
         most :data:`ROTATIONS_MOST`), in random orders with others, and among unusual neighbours:
         missing, infinite, very large and very small numbers. All results must have the same bits.
-        Of a block with more than :data:`SAMPLE_ROWS` rows, so many rows are compared.
+        Of a block with more than :data:`SAMPLE_ROWS` rows, so many rows are compared. A row that fails must fail alone, too: no other row may.
 
         Args:
             predictor: Its block may have any size.
             rows: float64[n, m], rows of the training or validation data, at least one.
 
         Raises:
-            ModelError: ONNX Runtime fails, or the time is over.
+            ModelError: The time is over.
         """
         size = predictor.model.block_rows
         generator = np.random.default_rng(SEED)
@@ -61,14 +61,14 @@ class Measurement:
             return "its neighbours"
         for _ in range(PERMUTATIONS):
             order = generator.permutation(len(sample))
-            found = np.empty(len(sample))
-            found[order] = self._scores(predictor, sample[order])
-            if not _equal(found[known], expected):
+            ordered = np.empty(len(sample))
+            ordered[order] = self._scores(predictor, sample[order])
+            if not _equal(ordered[known], expected):
                 return "its neighbours"
         for shift in range(min(size, ROTATIONS_MOST)):
             rolled = np.roll(sample.reshape(-1, size, sample.shape[1]), shift, axis=1)
-            found = self._scores(predictor, rolled.reshape(sample.shape)).reshape(-1, size)
-            if not _equal(np.roll(found, -shift, axis=1).reshape(-1)[known], expected):
+            moved = self._scores(predictor, rolled.reshape(sample.shape)).reshape(-1, size)
+            if not _equal(np.roll(moved, -shift, axis=1).reshape(-1)[known], expected):
                 return "its place in the block"
         same = self._same_among_unusual(predictor, sample[known], expected, generator)
         return "" if same else "its neighbours"
@@ -93,7 +93,10 @@ class Measurement:
         return True
 
     def _scores(self, predictor: OnnxPredictor, rows: Float64) -> Float64:
-        """Return float64[n]: scores of whole blocks, unless the time is over."""
+        """Return float64[n]: scores of whole blocks, unless the time is over.
+
+        A block that ONNX Runtime refuses, such as one with an index out of range, has NaN.
+        """
         size = predictor.model.block_rows
         out = np.empty(len(rows))
         for begin in range(0, len(rows), size):
@@ -103,7 +106,10 @@ class Measurement:
                     "to compare",
                     "import a smaller model",
                 )
-            out[begin : begin + size] = predictor.block_scores(rows[begin : begin + size])
+            try:
+                out[begin : begin + size] = predictor.block_scores(rows[begin : begin + size])
+            except ModelError:
+                out[begin : begin + size] = np.nan
         return out
 
 

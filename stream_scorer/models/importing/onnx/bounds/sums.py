@@ -74,7 +74,7 @@ def _product(first: Tensor, second: Tensor, kind: int, each: int) -> Result:
         shape = (*shape, right[-1])
     operations = math.prod(stack) * left[-2] * left[-1] * right[-1] * each
     out = Tensor(kind, shape, None, first.constant and second.constant)
-    moved = MOVED * (first.elements + second.elements + out.elements)
+    moved = first.elements + second.elements + MOVED * out.elements
     memory = sum(one.elements * WIDTHS.get(one.kind, 0) for one in (first, second))
     return Result((out,), operations + moved, memory)
 

@@ -82,8 +82,8 @@ def _linear_regressor(call: Call) -> Result:
 
 def _vectors(call: Call) -> int:
     """Return the operations of a row: each support vector has a function of a product."""
-    vectors = call.attribute("support_vectors").floats
-    return FUNCTION * (vectors + call.attribute("coefficients").floats)
+    products = PRODUCT * call.attribute("support_vectors").floats
+    return products + FUNCTION * call.attribute("coefficients").floats
 
 
 def _svm_classifier(call: Call) -> Result:
