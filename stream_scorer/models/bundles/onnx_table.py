@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from stream_scorer.errors import ModelError
-from stream_scorer.models.importing.onnx.bounds.run import judge_run
+from stream_scorer.models.importing.onnx.bounds import judge_run
 from stream_scorer.models.importing.onnx.file import judge
 from stream_scorer.models.predictors.onnx_session import (
     BLOCK_ROWS_MOST,

@@ -38,7 +38,8 @@ class Measurement:
         Each row is scored alone in a block of reference rows; then at each place of a block (at
         most :data:`ROTATIONS_MOST`), in random orders with others, and among unusual neighbours:
         missing, infinite, very large and very small numbers. All results must have the same bits.
-        Of a block with more than :data:`SAMPLE_ROWS` rows, so many rows are compared. A row that fails must fail alone, too: no other row may.
+        Of a block with more than :data:`SAMPLE_ROWS` rows, so many rows are compared. If a row
+        fails, no other row may fail with it.
 
         Args:
             predictor: Its block may have any size.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stream_scorer.errors import ModelError
 from stream_scorer.models.importing.imported import ImportedOnnx, ImportOptions, Parameter
 from stream_scorer.models.importing.imported.model import TEXT_LONGEST
-from stream_scorer.models.importing.onnx.bounds.run import fits, judge_run
+from stream_scorer.models.importing.onnx.bounds import fits, judge_run
 from stream_scorer.models.importing.onnx.file import OnnxFile, judge
 from stream_scorer.models.importing.onnx.independence import Measurement
 from stream_scorer.models.importing.onnx.zip_map import without_zip_map

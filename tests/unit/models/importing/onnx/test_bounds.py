@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_scorer.models.importing.onnx.bounds.run import RULES, judge_run
+from stream_scorer.models.importing.onnx.bounds import RULES, judge_run
 from stream_scorer.models.importing.onnx.file import judge
 from stream_scorer.models.importing.onnx.operators import KNOWN
 from tests.support.imports.onnx_files import FLOAT, graph, model, node, value

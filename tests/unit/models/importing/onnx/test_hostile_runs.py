@@ -9,9 +9,8 @@ import pytest
 
 from stream_scorer.errors import ModelError
 from stream_scorer.models.importing.imported import ImportOptions
-from stream_scorer.models.importing.onnx import independence
-from stream_scorer.models.importing.onnx.bounds import run as bounds
-from stream_scorer.models.importing.onnx.bounds.run import judge_run
+from stream_scorer.models.importing.onnx import bounds, independence
+from stream_scorer.models.importing.onnx.bounds import judge_run
 from stream_scorer.models.importing.onnx.file import judge
 from stream_scorer.models.importing.onnx.read import judge_onnx, read_onnx
 from stream_scorer.models.predictors.onnx_session import OnnxPredictor
@@ -163,7 +162,7 @@ def test_an_import_refuses_it_before_the_data_are_read(name: str) -> None:
     assert message.split(":")[0] in str(refused.value)
 
 
-def test_an_open_number_of_features_is_judged_before_the_first_run(
+def test_open_features_are_judged_before_the_first_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def run(_self: OnnxPredictor, _model: object) -> None:

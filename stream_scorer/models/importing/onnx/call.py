@@ -30,7 +30,7 @@ _NOTHING: Final = Attribute()
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class NodeResult:
     """What a node writes.
 
     Attributes:
@@ -130,7 +130,7 @@ class Call:
         return place(self.integer(name, default), rank)
 
 
-Rule = Callable[[Call], Result]
+Rule = Callable[[Call], NodeResult]
 """Returns what a node writes; raises ValueError for what is not supported or has no bound."""
 
 
@@ -145,7 +145,7 @@ def place(axis: int, rank: int) -> int:
     return axis % rank
 
 
-def moved(call: Call, shape: Sequence[int], values: Int64 | None = None) -> Result:
+def moved(call: Call, shape: Sequence[int], values: Int64 | None = None) -> NodeResult:
     """Return the result of an operator that moves elements of its first input.
 
     Args:
@@ -156,7 +156,7 @@ def moved(call: Call, shape: Sequence[int], values: Int64 | None = None) -> Resu
     source = call.input(0)
     every = all(each is None or each.constant for each in call.inputs)
     out = Tensor(source.kind, tuple(shape), few(values), every)
-    return Result((out,), MOVED * max(out.elements, 1))
+    return NodeResult((out,), MOVED * max(out.elements, 1))
 
 
 def few(values: Int64 | None) -> Int64 | None:

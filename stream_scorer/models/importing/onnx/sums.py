@@ -7,12 +7,12 @@ from typing import Final
 
 import numpy as np
 
-from stream_scorer.models.importing.onnx.bounds.call import (
+from stream_scorer.models.importing.onnx.call import (
     FUNCTION,
     MOVED,
     PRODUCT,
     Call,
-    Result,
+    NodeResult,
     Rule,
     broadcast,
     exact,
@@ -24,7 +24,7 @@ from stream_scorer.models.importing.onnx.graph import INT32, INT64, WIDTHS, Tens
 _TWO = 2
 
 
-def _reduced(call: Call) -> Result:
+def _reduced(call: Call) -> NodeResult:
     first = call.input(0)
     axes = call.listed(1, "axes")
     if not axes:
@@ -42,7 +42,9 @@ def _reduced(call: Call) -> Result:
         if len(gone) == len(first.shape) and abs(product) < 1 << 31:
             values = np.full(shape, product, np.int64)
     out = Tensor(first.kind, shape, values, first.constant)
-    return Result((out,), FUNCTION * first.elements, 2 * first.elements * WIDTHS.get(first.kind, 0))
+    return NodeResult(
+        (out,), FUNCTION * first.elements, 2 * first.elements * WIDTHS.get(first.kind, 0)
+    )
 
 
 def _kept(shape: tuple[int, ...], gone: set[int], keep: int) -> tuple[int, ...]:
@@ -51,14 +53,14 @@ def _kept(shape: tuple[int, ...], gone: set[int], keep: int) -> tuple[int, ...]:
     return tuple(size for at, size in enumerate(shape) if at not in gone)
 
 
-def _position(call: Call) -> Result:
+def _position(call: Call) -> NodeResult:
     first = call.input(0)
     gone = {call.axis(0, len(first.shape))}
     out = Tensor(INT64, _kept(first.shape, gone, call.integer("keepdims", 1)))
-    return Result((out,), MOVED * first.elements, first.elements * WIDTHS.get(first.kind, 0))
+    return NodeResult((out,), MOVED * first.elements, first.elements * WIDTHS.get(first.kind, 0))
 
 
-def _product(first: Tensor, second: Tensor, kind: int, each: int) -> Result:
+def _product(first: Tensor, second: Tensor, kind: int, each: int) -> NodeResult:
     """The product of matrices, of vectors, or of stacks of matrices."""
     if not (first.shape and second.shape):
         raise ValueError("an input is a single number")
@@ -76,23 +78,23 @@ def _product(first: Tensor, second: Tensor, kind: int, each: int) -> Result:
     out = Tensor(kind, shape, None, first.constant and second.constant)
     moved = first.elements + second.elements + MOVED * out.elements
     memory = sum(one.elements * WIDTHS.get(one.kind, 0) for one in (first, second))
-    return Result((out,), operations + moved, memory)
+    return NodeResult((out,), operations + moved, memory)
 
 
-def _mat_mul(call: Call) -> Result:
+def _mat_mul(call: Call) -> NodeResult:
     first, second = call.input(0), call.input(1)
     return _product(first, second, first.kind, weight(first, second))
 
 
-def _mat_mul_integer(call: Call) -> Result:
+def _mat_mul_integer(call: Call) -> NodeResult:
     return _product(call.input(0), call.input(1), INT32, PRODUCT)
 
 
-def _quantized_mat_mul(call: Call) -> Result:
+def _quantized_mat_mul(call: Call) -> NodeResult:
     return _product(call.input(0), call.input(3), call.input(7).kind, PRODUCT)
 
 
-def _gemm(call: Call) -> Result:
+def _gemm(call: Call) -> NodeResult:
     first, second, third = call.input(0), call.input(1), call.optional(2)
     if len(first.shape) != _TWO or len(second.shape) != _TWO:
         raise ValueError("its inputs are not matrices")
@@ -106,7 +108,7 @@ def _gemm(call: Call) -> Result:
     return found
 
 
-def _einsum(call: Call) -> Result:
+def _einsum(call: Call) -> NodeResult:
     given = call.given()
     equation = call.attribute("equation").text.replace(" ", "")
     found = re.fullmatch(r"([A-Za-z,]+)->([A-Za-z]*)", equation)
@@ -125,7 +127,7 @@ def _einsum(call: Call) -> Result:
     out = Tensor(given[0].kind, tuple(sizes[letter] for letter in found[2]))
     elements = sum(each.elements for each in given) + out.elements
     memory = 2 * elements * WIDTHS.get(out.kind, 0)
-    return Result((out,), PRODUCT * math.prod(sizes.values()) + FUNCTION * elements, memory)
+    return NodeResult((out,), PRODUCT * math.prod(sizes.values()) + FUNCTION * elements, memory)
 
 
 _REDUCTIONS = """

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from stream_scorer.errors import ModelError
-from stream_scorer.models.importing.onnx.bounds import elementwise, moving, sums, traditional
-from stream_scorer.models.importing.onnx.bounds.call import Call, Result
+from stream_scorer.models.importing.onnx import elementwise, moving, sums, traditional
+from stream_scorer.models.importing.onnx.call import Call, NodeResult
 from stream_scorer.models.importing.onnx.file import DIMENSIONS_MOST, OnnxFile
 from stream_scorer.models.importing.onnx.graph import DOUBLE, FLOAT, WIDTHS, Node, Tensor
 
@@ -78,7 +78,7 @@ def fits(file: OnnxFile, rows: int, columns: int) -> bool:
     return True
 
 
-def _result(node: Node, known: Mapping[str, Tensor]) -> Result:
+def _result(node: Node, known: Mapping[str, Tensor]) -> NodeResult:
     inputs = tuple(known[name] if name else None for name in node.inputs)
     found = RULES[node.operator](Call(node, inputs))
     if len(node.outputs) > len(found.outputs):

@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import Final
 
-from stream_scorer.models.importing.onnx.bounds.call import (
+from stream_scorer.models.importing.onnx.call import (
     FUNCTION,
     MOVED,
     PRODUCT,
     Call,
-    Result,
+    NodeResult,
     Rule,
 )
-from stream_scorer.models.importing.onnx.bounds.elementwise import same
+from stream_scorer.models.importing.onnx.elementwise import same
 from stream_scorer.models.importing.onnx.graph import FLOAT, INT64, STRING, Tensor
 
 _TWO = 2
@@ -25,31 +25,31 @@ def _rows(call: Call) -> int:
     return shape[0]
 
 
-def _extracted(call: Call) -> Result:
+def _extracted(call: Call) -> NodeResult:
     """An index from the features is compared with the range by ONNX Runtime: the row fails."""
     first, indices = call.input(0), call.input(1)
     if not first.shape:
         raise ValueError("its input is a single number")
     shape = first.shape[:-1] if len(first.shape) > 1 else (1,)
     out = Tensor(first.kind, (*shape, indices.elements))
-    return Result((out,), MOVED * out.elements)
+    return NodeResult((out,), MOVED * out.elements)
 
 
-def _vectorized(call: Call) -> Result:
+def _vectorized(call: Call) -> NodeResult:
     widths = call.attribute("inputdimensions").integers
     if len(widths) != len(call.given()) or min(widths) < 0:
         raise ValueError("it does not have one width for each input")
     out = Tensor(FLOAT, (_rows(call), sum(widths)))
-    return Result((out,), MOVED * out.elements)
+    return NodeResult((out,), MOVED * out.elements)
 
 
-def _encoded(call: Call) -> Result:
+def _encoded(call: Call) -> NodeResult:
     first = call.input(0)
     found = call.attribute("cats_int64s").integers, call.attribute("cats_strings").texts
     if len([each for each in found if each]) != 1:
         raise ValueError("it does not have one list of categories")
     out = Tensor(FLOAT, (*first.shape, max(map(len, found))))
-    return Result((out,), MOVED * out.elements + FUNCTION * first.elements)
+    return NodeResult((out,), MOVED * out.elements + FUNCTION * first.elements)
 
 
 def _classes(call: Call) -> tuple[int, int]:
@@ -60,24 +60,24 @@ def _classes(call: Call) -> tuple[int, int]:
     raise ValueError("it has no class labels")
 
 
-def _classified(call: Call, columns: int, operations: int) -> Result:
+def _classified(call: Call, columns: int, operations: int) -> NodeResult:
     rows, (kind, _) = _rows(call), _classes(call)
     out = Tensor(kind, (rows,)), Tensor(FLOAT, (rows, columns))
-    return Result(out, rows * (operations + FUNCTION * columns))
+    return NodeResult(out, rows * (operations + FUNCTION * columns))
 
 
-def _linear_classifier(call: Call) -> Result:
+def _linear_classifier(call: Call) -> NodeResult:
     columns = max(_classes(call)[1], call.attribute("intercepts").floats)
     return _classified(call, columns, PRODUCT * call.attribute("coefficients").floats)
 
 
-def _linear_regressor(call: Call) -> Result:
+def _linear_regressor(call: Call) -> NodeResult:
     targets = call.integer("targets", 1)
     if targets < 1:
         raise ValueError("it has no targets")
     out = Tensor(FLOAT, (_rows(call), targets))
     operations = PRODUCT * call.attribute("coefficients").floats + FUNCTION * targets
-    return Result((out,), out.shape[0] * operations)
+    return NodeResult((out,), out.shape[0] * operations)
 
 
 def _vectors(call: Call) -> int:
@@ -86,16 +86,16 @@ def _vectors(call: Call) -> int:
     return products + FUNCTION * call.attribute("coefficients").floats
 
 
-def _svm_classifier(call: Call) -> Result:
+def _svm_classifier(call: Call) -> NodeResult:
     classes = _classes(call)[1]
     if classes != _TWO:
         raise ValueError("only two classes are supported")
     return _classified(call, classes, _vectors(call))
 
 
-def _svm_regressor(call: Call) -> Result:
+def _svm_regressor(call: Call) -> NodeResult:
     rows = _rows(call)
-    return Result((Tensor(FLOAT, (rows, 1)),), rows * _vectors(call))
+    return NodeResult((Tensor(FLOAT, (rows, 1)),), rows * _vectors(call))
 
 
 def _nodes(call: Call) -> int:
@@ -103,21 +103,21 @@ def _nodes(call: Call) -> int:
     return MOVED + max(len(each.integers) for each in call.node.attributes.values())
 
 
-def _tree_classifier(call: Call) -> Result:
+def _tree_classifier(call: Call) -> NodeResult:
     return _classified(call, max(_TWO, _classes(call)[1]), _nodes(call))
 
 
-def _tree_regressor(call: Call) -> Result:
+def _tree_regressor(call: Call) -> NodeResult:
     targets = call.integer("n_targets", 1)
     if targets < 1:
         raise ValueError("it has no targets")
     out = Tensor(FLOAT, (_rows(call), targets))
-    return Result((out,), out.shape[0] * (_nodes(call) + FUNCTION * targets))
+    return NodeResult((out,), out.shape[0] * (_nodes(call) + FUNCTION * targets))
 
 
-def _zip_map(call: Call) -> Result:
+def _zip_map(call: Call) -> NodeResult:
     """It is removed before the model is run."""
-    return Result((call.input(0),), 0)
+    return NodeResult((call.input(0),), 0)
 
 
 RULES: Final[Mapping[str, Rule]] = {

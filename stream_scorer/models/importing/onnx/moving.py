@@ -6,11 +6,11 @@ from typing import Final
 
 import numpy as np
 
-from stream_scorer.models.importing.onnx.bounds.call import (
+from stream_scorer.models.importing.onnx.call import (
     FUNCTION,
     MOVED,
     Call,
-    Result,
+    NodeResult,
     Rule,
     broadcast,
     few,
@@ -30,7 +30,7 @@ from stream_scorer.models.importing.onnx.graph import (
 _TWO = 2
 
 
-def _concat(call: Call) -> Result:
+def _concat(call: Call) -> NodeResult:
     given = call.given()
     axis = call.axis(1, len(given[0].shape))
     rest = {each.shape[:axis] + each.shape[axis + 1 :] for each in given}
@@ -43,23 +43,23 @@ def _concat(call: Call) -> Result:
     return moved(call, shape, values)
 
 
-def _constant(call: Call) -> Result:
+def _constant(call: Call) -> NodeResult:
     if len(call.node.attributes) != 1:
         raise ValueError("it does not have one value")
     ((name, found),) = call.node.attributes.items()
     if name == "value" and found.tensor is not None:
-        return Result((found.tensor,), MOVED)
+        return NodeResult((found.tensor,), MOVED)
     kinds = {"value_int": INT64, "value_float": FLOAT, "value_string": STRING}
     if name in kinds:
         values = np.array(found.integer, np.int64) if name == "value_int" else None
-        return Result((Tensor(kinds[name], (), values, True),), MOVED)
+        return NodeResult((Tensor(kinds[name], (), values, True),), MOVED)
     if name == "value_ints":
         numbers = np.array(found.integers, np.int64)
-        return Result((Tensor(INT64, (len(numbers),), few(numbers), True),), MOVED)
+        return NodeResult((Tensor(INT64, (len(numbers),), few(numbers), True),), MOVED)
     if name == "value_floats":
-        return Result((Tensor(FLOAT, (found.floats,), None, True),), MOVED)
+        return NodeResult((Tensor(FLOAT, (found.floats,), None, True),), MOVED)
     if name == "value_strings":
-        return Result((Tensor(STRING, (len(found.texts),), None, True),), MOVED)
+        return NodeResult((Tensor(STRING, (len(found.texts),), None, True),), MOVED)
     raise ValueError(f"its value {name[:20]!r} is not supported")
 
 
@@ -70,17 +70,17 @@ def _sizes(numbers: Int64) -> list[int]:
     return found
 
 
-def _constant_of_shape(call: Call) -> Result:
+def _constant_of_shape(call: Call) -> NodeResult:
     shape = _sizes(call.known(0, "shape"))
     one = call.attribute("value").tensor or Tensor(FLOAT, (1,))
     elements = math.prod(shape)
     values = None
     if one.values is not None and one.values.size == 1 and elements <= VALUES_MOST:
         values = np.full(shape, one.values.reshape(-1)[0])
-    return Result((Tensor(one.kind, tuple(shape), values, True),), MOVED * max(elements, 1))
+    return NodeResult((Tensor(one.kind, tuple(shape), values, True),), MOVED * max(elements, 1))
 
 
-def _expand(call: Call) -> Result:
+def _expand(call: Call) -> NodeResult:
     first = call.input(0)
     wanted = tuple(_sizes(call.known(1, "shape")))
     shape = broadcast((first, Tensor(INT64, wanted)))
@@ -91,7 +91,7 @@ def _expand(call: Call) -> Result:
     return moved(call, shape, values)
 
 
-def _flatten(call: Call) -> Result:
+def _flatten(call: Call) -> NodeResult:
     shape = call.input(0).shape
     axis = call.integer("axis", 1)
     if not -len(shape) <= axis <= len(shape):
@@ -100,7 +100,7 @@ def _flatten(call: Call) -> Result:
     return moved(call, (math.prod(shape[:axis]), math.prod(shape[axis:])))
 
 
-def _gather(call: Call) -> Result:
+def _gather(call: Call) -> NodeResult:
     """An index from the features is compared with the range by ONNX Runtime: the row fails."""
     first, indices = call.input(0), call.input(1)
     axis = call.axis(0, len(first.shape))
@@ -118,13 +118,13 @@ def _taken(values: Int64, indices: Int64, axis: int) -> Int64:
     return np.asarray(np.take(values, indices, axis=axis))
 
 
-def _gather_elements(call: Call) -> Result:
+def _gather_elements(call: Call) -> NodeResult:
     if len(call.input(1).shape) != len(call.input(0).shape):
         raise ValueError("its indices have another number of dimensions")
     return moved(call, call.input(1).shape)
 
 
-def _gather_nd(call: Call) -> Result:
+def _gather_nd(call: Call) -> NodeResult:
     shape, indices = call.input(0).shape, call.input(1).shape
     batch = call.integer("batch_dims", 0)
     if not (indices and 0 <= batch < len(indices) and batch + indices[-1] <= len(shape)):
@@ -132,17 +132,17 @@ def _gather_nd(call: Call) -> Result:
     return moved(call, indices[:-1] + shape[batch + indices[-1] :])
 
 
-def _one_hot(call: Call) -> Result:
+def _one_hot(call: Call) -> NodeResult:
     first, depth = call.input(0), call.known(1, "depth")
     if depth.size != 1 or depth.reshape(-1)[0] < 1:
         raise ValueError("its depth is not one positive number")
     axis = place(call.integer("axis", -1), len(first.shape) + 1)
     shape = (*first.shape[:axis], int(depth.reshape(-1)[0]), *first.shape[axis:])
     out = Tensor(call.input(2).kind, shape)
-    return Result((out,), MOVED * out.elements)
+    return NodeResult((out,), MOVED * out.elements)
 
 
-def _pad(call: Call) -> Result:
+def _pad(call: Call) -> NodeResult:
     shape = call.input(0).shape
     pads = call.listed(1, "pads")
     mode = call.attribute("mode").text or "constant"
@@ -154,7 +154,7 @@ def _pad(call: Call) -> Result:
     return moved(call, [size + sum(both) for size, both in zip(shape, ends, strict=True)])
 
 
-def _range(call: Call) -> Result:
+def _range(call: Call) -> NodeResult:
     found = [call.known(number, "start, limit and step") for number in range(3)]
     if any(each.size != 1 for each in found):
         raise ValueError("its start, limit and step are not single numbers")
@@ -165,10 +165,10 @@ def _range(call: Call) -> Result:
     values = None
     if count <= VALUES_MOST:
         values = np.array([start + step * each for each in range(count)], np.int64)
-    return Result((Tensor(call.input(0).kind, (count,), values, True),), MOVED * max(count, 1))
+    return NodeResult((Tensor(call.input(0).kind, (count,), values, True),), MOVED * max(count, 1))
 
 
-def _reshape(call: Call) -> Result:
+def _reshape(call: Call) -> NodeResult:
     first = call.input(0)
     wanted = call.listed(1, "shape")
     if wanted is None or call.integer("allowzero", 0):
@@ -188,19 +188,19 @@ def _reshape(call: Call) -> Result:
     return moved(call, shape, values)
 
 
-def _shape(call: Call) -> Result:
+def _shape(call: Call) -> NodeResult:
     shape = call.input(0).shape
     bounds = slice(call.integer("start", 0), call.integer("end", len(shape)))
     values = np.array(shape[bounds], np.int64)
-    return Result((Tensor(INT64, values.shape, values, True),), MOVED)
+    return NodeResult((Tensor(INT64, values.shape, values, True),), MOVED)
 
 
-def _size(call: Call) -> Result:
+def _size(call: Call) -> NodeResult:
     values = np.array(call.input(0).elements, np.int64)
-    return Result((Tensor(INT64, (), values, True),), MOVED)
+    return NodeResult((Tensor(INT64, (), values, True),), MOVED)
 
 
-def _slice(call: Call) -> Result:
+def _slice(call: Call) -> NodeResult:
     first = call.input(0)
     starts, ends = call.listed(1, "starts"), call.listed(2, "ends")
     if starts is None or ends is None:
@@ -222,7 +222,7 @@ def _slice(call: Call) -> Result:
     return moved(call, shape, values)
 
 
-def _split(call: Call) -> Result:
+def _split(call: Call) -> NodeResult:
     first = call.input(0)
     axis = call.axis(0, len(first.shape))
     size, parts = first.shape[axis], len(call.node.outputs)
@@ -240,10 +240,10 @@ def _split(call: Call) -> Result:
             values = np.take(first.values, range(begin, begin + part), axis=axis)
         outputs.append(Tensor(first.kind, shape, values, first.constant))
         begin += part
-    return Result(tuple(outputs), MOVED * first.elements)
+    return NodeResult(tuple(outputs), MOVED * first.elements)
 
 
-def _squeeze(call: Call) -> Result:
+def _squeeze(call: Call) -> NodeResult:
     first = call.input(0)
     axes = call.listed(1, "axes")
     if axes is None:
@@ -256,7 +256,7 @@ def _squeeze(call: Call) -> Result:
     return moved(call, shape, None if first.values is None else first.values.reshape(shape))
 
 
-def _unsqueeze(call: Call) -> Result:
+def _unsqueeze(call: Call) -> NodeResult:
     first = call.input(0)
     axes = call.listed(1, "axes")
     if axes is None:
@@ -272,7 +272,7 @@ def _unsqueeze(call: Call) -> Result:
     return moved(call, shape, None if first.values is None else first.values.reshape(shape))
 
 
-def _tile(call: Call) -> Result:
+def _tile(call: Call) -> NodeResult:
     first = call.input(0)
     repeats = _sizes(call.known(1, "repeats"))
     if len(repeats) != len(first.shape):
@@ -280,7 +280,7 @@ def _tile(call: Call) -> Result:
     return moved(call, [size * each for size, each in zip(first.shape, repeats, strict=True)])
 
 
-def _top_k(call: Call) -> Result:
+def _top_k(call: Call) -> NodeResult:
     first = call.input(0)
     axis = call.axis(-1, len(first.shape))
     count = call.known(1, "number") if call.optional(1) is not None else None
@@ -290,13 +290,13 @@ def _top_k(call: Call) -> Result:
     if not 0 < most <= first.shape[axis]:
         raise ValueError("its number of elements is out of range")
     shape = (*first.shape[:axis], most, *first.shape[axis + 1 :])
-    return Result(
+    return NodeResult(
         (Tensor(first.kind, shape), Tensor(INT64, shape)), FUNCTION * first.elements,
         first.elements * 16,
     )  # fmt: skip
 
 
-def _transpose(call: Call) -> Result:
+def _transpose(call: Call) -> NodeResult:
     first = call.input(0)
     order = list(call.attribute("perm").integers) or list(range(len(first.shape)))[::-1]
     if sorted(order) != list(range(len(first.shape))):
@@ -305,12 +305,12 @@ def _transpose(call: Call) -> Result:
     return moved(call, [first.shape[at] for at in order], values)
 
 
-def _scatter(call: Call) -> Result:
+def _scatter(call: Call) -> NodeResult:
     first, indices, updates = call.input(0), call.input(1), call.input(2)
     if not indices.constant or not is_integer(indices):
         raise ValueError("its indices must be constants")
     out = Tensor(first.kind, first.shape)
-    return Result((out,), MOVED * (first.elements + indices.elements + updates.elements))
+    return NodeResult((out,), MOVED * (first.elements + indices.elements + updates.elements))
 
 
 RULES: Final[Mapping[str, Rule]] = {

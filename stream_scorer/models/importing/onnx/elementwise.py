@@ -5,11 +5,11 @@ from typing import Final
 
 import numpy as np
 
-from stream_scorer.models.importing.onnx.bounds.call import (
+from stream_scorer.models.importing.onnx.call import (
     FUNCTION,
     MOVED,
     Call,
-    Result,
+    NodeResult,
     Rule,
     broadcast,
     exact,
@@ -52,52 +52,54 @@ def same(kind: int | None = None, operations: int = MOVED, copies: int = 0) -> R
         copies: Copies of the input that it has in memory.
     """
 
-    def rule(call: Call) -> Result:
+    def rule(call: Call) -> NodeResult:
         first = call.input(0)
         out = Tensor(first.kind if kind is None else kind, first.shape, None, _every(call))
         memory = copies * first.elements * WIDTHS.get(first.kind, 0)
-        return Result((out,), operations * first.elements, memory)
+        return NodeResult((out,), operations * first.elements, memory)
 
     return rule
 
 
-def _identity(call: Call) -> Result:
+def _identity(call: Call) -> NodeResult:
     first = call.input(0)
-    return Result((first,), MOVED * first.elements)
+    return NodeResult((first,), MOVED * first.elements)
 
 
-def _cast(call: Call) -> Result:
+def _cast(call: Call) -> NodeResult:
     first = call.input(0)
     kind = call.integer("to", 0) if call.node.operator == "Cast" else call.input(1).kind
     if kind not in WIDTHS:
         raise ValueError(f"the data type {kind} is not supported")
     whole = {first.kind, kind} <= {INT32, INT64}
     values = first.values if whole and (kind >= first.kind or exact(first.values)) else None
-    return Result((Tensor(kind, first.shape, values, first.constant),), FUNCTION * first.elements)
+    return NodeResult(
+        (Tensor(kind, first.shape, values, first.constant),), FUNCTION * first.elements
+    )
 
 
-def _dropout(call: Call) -> Result:
+def _dropout(call: Call) -> NodeResult:
     first = call.input(0)
-    return Result((first, Tensor(BOOL, first.shape)), MOVED * first.elements)
+    return NodeResult((first, Tensor(BOOL, first.shape)), MOVED * first.elements)
 
 
-def _layer_normalization(call: Call) -> Result:
+def _layer_normalization(call: Call) -> NodeResult:
     first = call.input(0)
     axis = call.axis(-1, len(first.shape))
     shape = tuple(size if at < axis else 1 for at, size in enumerate(first.shape))
     out = Tensor(first.kind, first.shape), Tensor(FLOAT, shape), Tensor(FLOAT, shape)
     memory = _COPIES * first.elements * WIDTHS[FLOAT]
-    return Result(out, FUNCTION * first.elements, memory)
+    return NodeResult(out, FUNCTION * first.elements, memory)
 
 
-def _group_normalization(call: Call) -> Result:
+def _group_normalization(call: Call) -> NodeResult:
     first = call.input(0)
     if len(first.shape) < 2 or not 0 < call.integer("num_groups", 0) <= first.shape[1]:  # noqa: PLR2004 rows and channels
         raise ValueError("its number of groups does not fit")
     return same(None, FUNCTION, _COPIES)(call)
 
 
-def _quantized(call: Call) -> Result:
+def _quantized(call: Call) -> NodeResult:
     """QuantizeLinear and DequantizeLinear, without blocks."""
     first, second, third = call.input(0), call.input(1), call.optional(2)
     if call.integer("block_size", 0) or call.integer("output_dtype", 0):
@@ -106,13 +108,13 @@ def _quantized(call: Call) -> Result:
         kind = second.kind
     else:
         kind = UINT8 if third is None else third.kind
-    return Result((Tensor(kind, first.shape, None, _every(call)),), FUNCTION * first.elements)
+    return NodeResult((Tensor(kind, first.shape, None, _every(call)),), FUNCTION * first.elements)
 
 
-def _dynamically_quantized(call: Call) -> Result:
+def _dynamically_quantized(call: Call) -> NodeResult:
     first = call.input(0)
     out = Tensor(UINT8, first.shape), Tensor(FLOAT, ()), Tensor(UINT8, ())
-    return Result(out, FUNCTION * first.elements)
+    return NodeResult(out, FUNCTION * first.elements)
 
 
 def of_several(kind: int | None = None, operations: int = MOVED) -> Rule:
@@ -123,7 +125,7 @@ def of_several(kind: int | None = None, operations: int = MOVED) -> Rule:
         operations: For each element of the output and each input.
     """
 
-    def rule(call: Call) -> Result:
+    def rule(call: Call) -> NodeResult:
         given = call.given()
         if call.node.operator in {"Div", "Mod"} and is_integer(given[0]):
             _judge_divisor(call)
@@ -136,7 +138,7 @@ def of_several(kind: int | None = None, operations: int = MOVED) -> Rule:
             # 32 bits overflow where 64 do not.
             values = few(found) if given[0].kind == INT64 or exact(found) else None
         out = Tensor(given[0].kind if kind is None else kind, shape, values, _every(call))
-        return Result((out,), operations * len(given) * max(out.elements, 1))
+        return NodeResult((out,), operations * len(given) * max(out.elements, 1))
 
     return rule
 
@@ -151,36 +153,36 @@ def _judge_divisor(call: Call) -> None:
         raise ValueError("it divides integers by what is not a constant other than 0 and -1")
 
 
-def _pow(call: Call) -> Result:
+def _pow(call: Call) -> NodeResult:
     if is_integer(call.input(0)):
         raise ValueError("powers of integers are not supported")
     return of_several(None, FUNCTION)(call)
 
 
-def _prelu(call: Call) -> Result:
+def _prelu(call: Call) -> NodeResult:
     if broadcast(call.given()) != call.input(0).shape:
         raise ValueError("its slopes do not fit")
     return same()(call)
 
 
-def _where(call: Call) -> Result:
+def _where(call: Call) -> NodeResult:
     condition, first, second = call.input(0), call.input(1), call.input(2)
     shape = broadcast((condition, first, second))
     values = None
     if condition.values is not None and first.values is not None and second.values is not None:
         values = few(np.where(condition.values != 0, first.values, second.values))
     out = Tensor(first.kind, shape, values, _every(call))
-    return Result((out,), 3 * MOVED * out.elements)
+    return NodeResult((out,), 3 * MOVED * out.elements)
 
 
-def _cum_sum(call: Call) -> Result:
+def _cum_sum(call: Call) -> NodeResult:
     axes = call.known(1, "axis")
     if axes.size != 1:
         raise ValueError("its axis is not one number")
     return same()(call)
 
 
-def _trilu(call: Call) -> Result:
+def _trilu(call: Call) -> NodeResult:
     if call.optional(1) is not None:
         call.known(1, "diagonal")
     return same()(call)
