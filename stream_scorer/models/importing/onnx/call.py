@@ -1,5 +1,6 @@
 """One node with what is known of its inputs: what a rule reads."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -162,6 +163,11 @@ def moved(call: Call, shape: Sequence[int], values: Int64 | None = None) -> Node
 def few(values: Int64 | None) -> Int64 | None:
     """Return known integers unless they are too many."""
     return values if values is not None and values.size <= VALUES_MOST else None
+
+
+def short(shape: Sequence[int]) -> bool:
+    """Return whether the integers of a tensor may be known, by its shape."""
+    return math.prod(shape) <= VALUES_MOST
 
 
 def exact(*operands: Int64 | None) -> bool:

@@ -13,8 +13,8 @@ from stream_scorer.models.importing.onnx.call import (
     Rule,
     broadcast,
     exact,
-    few,
     is_integer,
+    short,
 )
 from stream_scorer.models.importing.onnx.graph import (
     BOOL,
@@ -132,11 +132,12 @@ def of_several(kind: int | None = None, operations: int = MOVED) -> Rule:
         shape = broadcast(given)
         values = None
         folded = _FOLDED.get(call.node.operator)
-        if folded is not None and len(given) == 2 and exact(*(each.values for each in given)):  # noqa: PLR2004 two operands
+        folds = folded is not None and len(given) == 2 and short(shape)  # noqa: PLR2004 two operands
+        if folded is not None and folds and exact(*(each.values for each in given)):
             operands = [each.values for each in given if each.values is not None]
             found = folded(operands[0], operands[1])
             # 32 bits overflow where 64 do not.
-            values = few(found) if given[0].kind == INT64 or exact(found) else None
+            values = found if given[0].kind == INT64 or exact(found) else None
         out = Tensor(given[0].kind if kind is None else kind, shape, values, _every(call))
         return NodeResult((out,), operations * len(given) * max(out.elements, 1))
 
@@ -169,8 +170,9 @@ def _where(call: Call) -> NodeResult:
     condition, first, second = call.input(0), call.input(1), call.input(2)
     shape = broadcast((condition, first, second))
     values = None
-    if condition.values is not None and first.values is not None and second.values is not None:
-        values = few(np.where(condition.values != 0, first.values, second.values))
+    known = [each.values for each in (condition, first, second) if each.values is not None]
+    if len(known) == 3 and short(shape):  # noqa: PLR2004 all inputs
+        values = np.where(known[0] != 0, known[1], known[2])
     out = Tensor(first.kind, shape, values, _every(call))
     return NodeResult((out,), 3 * MOVED * out.elements)
 

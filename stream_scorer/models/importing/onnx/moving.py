@@ -13,10 +13,12 @@ from stream_scorer.models.importing.onnx.call import (
     NodeResult,
     Rule,
     broadcast,
+    exact,
     few,
     is_integer,
     moved,
     place,
+    short,
 )
 from stream_scorer.models.importing.onnx.graph import (
     FLOAT,
@@ -39,7 +41,8 @@ def _concat(call: Call) -> NodeResult:
     shape = list(given[0].shape)
     shape[axis] = sum(each.shape[axis] for each in given)
     known = [each.values for each in given if each.values is not None]
-    values = np.concatenate(known, axis=axis) if len(known) == len(given) else None
+    known = known if short(shape) and len(known) == len(given) else []
+    values = np.concatenate(known, axis=axis) if known else None
     return moved(call, shape, values)
 
 
@@ -75,7 +78,7 @@ def _constant_of_shape(call: Call) -> NodeResult:
     one = call.attribute("value").tensor or Tensor(FLOAT, (1,))
     elements = math.prod(shape)
     values = None
-    if one.values is not None and one.values.size == 1 and elements <= VALUES_MOST:
+    if one.values is not None and one.values.size == 1 and short(shape):
         values = np.full(shape, one.values.reshape(-1)[0])
     return NodeResult((Tensor(one.kind, tuple(shape), values, True),), MOVED * max(elements, 1))
 
@@ -84,7 +87,7 @@ def _expand(call: Call) -> NodeResult:
     first = call.input(0)
     wanted = tuple(_sizes(call.known(1, "shape")))
     shape = broadcast((first, Tensor(INT64, wanted)))
-    few_elements = first.values is not None and math.prod(shape) <= VALUES_MOST
+    few_elements = first.values is not None and short(shape)
     values = (
         np.broadcast_to(first.values, shape) if few_elements and first.values is not None else None
     )
@@ -106,7 +109,7 @@ def _gather(call: Call) -> NodeResult:
     axis = call.axis(0, len(first.shape))
     shape = first.shape[:axis] + indices.shape + first.shape[axis + 1 :]
     values = None
-    if first.values is not None and indices.values is not None:
+    if first.values is not None and indices.values is not None and short(shape):
         values = few(_taken(first.values, indices.values, axis))
     return moved(call, shape, values)
 
@@ -156,8 +159,8 @@ def _pad(call: Call) -> NodeResult:
 
 def _range(call: Call) -> NodeResult:
     found = [call.known(number, "start, limit and step") for number in range(3)]
-    if any(each.size != 1 for each in found):
-        raise ValueError("its start, limit and step are not single numbers")
+    if any(each.size != 1 for each in found) or not exact(*found):
+        raise ValueError("its start, limit and step are not single numbers below 2147483648")
     start, limit, step = (int(each.reshape(-1)[0]) for each in found)
     if not step:
         raise ValueError("its step is 0")
@@ -237,7 +240,7 @@ def _split(call: Call) -> NodeResult:
         shape = (*first.shape[:axis], part, *first.shape[axis + 1 :])
         values = None
         if first.values is not None:
-            values = np.take(first.values, range(begin, begin + part), axis=axis)
+            values = np.take(first.values, np.arange(begin, begin + part), axis=axis)
         outputs.append(Tensor(first.kind, shape, values, first.constant))
         begin += part
     return NodeResult(tuple(outputs), MOVED * first.elements)

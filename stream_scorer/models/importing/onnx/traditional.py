@@ -100,7 +100,7 @@ def _svm_regressor(call: Call) -> NodeResult:
 
 def _nodes(call: Call) -> int:
     """Return the operations of a row: on its way it passes no node twice."""
-    return MOVED + max(len(each.integers) for each in call.node.attributes.values())
+    return MOVED + max((len(each.integers) for each in call.node.attributes.values()), default=0)
 
 
 def _tree_classifier(call: Call) -> NodeResult:
