@@ -107,6 +107,8 @@ CASES: Final[dict[str, Case]] = {
     ),
     "ArgMax-flat": one("ArgMax", ["x"], attribute("axis", 1), attribute("keepdims", 0)),
     "ReduceMean-axes": one("ReduceMean", ["x"], attribute("axes", [-1]), attribute("keepdims", 0)),
+    "ReduceMax-2": one("ReduceMax", ["x"], attribute("axes", [0]), attribute("keepdims", 2)),
+    "ArgMin-2": one("ArgMin", ["x"], attribute("keepdims", 2)),
     "ReduceSum-axes": one("ReduceSum", ["x", "a"], attribute("keepdims", 0), a=[0]),
     "Shape-part": one("Shape", ["x"], attribute("start", -1)),
     "Flatten-0": one("Flatten", ["x"], attribute("axis", 0)),

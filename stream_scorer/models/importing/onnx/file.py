@@ -116,6 +116,9 @@ _ATTRIBUTE: Final = {
     22: KnownField("sparse_tensor", BYTES),
     23: KnownField("sparse_tensors", BYTES, repeated=True),
 }
+_TYPES: Final = {"f": 1, "i": 2, "s": 3, "t": 4, "floats": 6, "ints": 7, "strings": 8}
+"""The type of an attribute by the field of its value."""
+
 _TENSOR: Final = {
     1: KnownField("dims", VARINT, repeated=True),
     2: KnownField("data_type", VARINT),
@@ -427,6 +430,9 @@ class _Judge:
         tensor = None
         for each in attribute.messages("t"):
             _, tensor = self._tensor(each, f"{place}: a tensor")
+        found = [kind for name, kind in _TYPES.items() if attribute.has(name)]
+        if found not in ([], [attribute.integer("type")]):
+            raise ValueError(f"{place} has another type than its value")
         self._integers += attribute.count("ints", VARINT)
         if self._integers > INTEGERS_MOST:
             raise ValueError(f"its attributes have more than {INTEGERS_MOST:,} integers")

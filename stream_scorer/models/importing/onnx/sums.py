@@ -34,8 +34,8 @@ def _reduced(call: Call) -> NodeResult:
     if not first.elements:
         raise ValueError("it reduces an empty tensor")
     gone = {place(axis, len(first.shape)) for axis in axes}
-    keep = call.integer("keepdims", 1)
-    shape = _kept(first.shape, gone, keep)
+    keep = call.integer("keepdims", 1) == 1
+    shape = _kept(first.shape, gone, keep=keep)
     values = None
     if call.node.operator == "ReduceProd" and first.values is not None and exact(first.values):
         product = math.prod(int(each) for each in first.values.reshape(-1))
@@ -47,7 +47,7 @@ def _reduced(call: Call) -> NodeResult:
     )
 
 
-def _kept(shape: tuple[int, ...], gone: set[int], keep: int) -> tuple[int, ...]:
+def _kept(shape: tuple[int, ...], gone: set[int], *, keep: bool) -> tuple[int, ...]:
     if keep:
         return tuple(1 if at in gone else size for at, size in enumerate(shape))
     return tuple(size for at, size in enumerate(shape) if at not in gone)
@@ -56,7 +56,7 @@ def _kept(shape: tuple[int, ...], gone: set[int], keep: int) -> tuple[int, ...]:
 def _position(call: Call) -> NodeResult:
     first = call.input(0)
     gone = {call.axis(0, len(first.shape))}
-    out = Tensor(INT64, _kept(first.shape, gone, call.integer("keepdims", 1)))
+    out = Tensor(INT64, _kept(first.shape, gone, keep=call.integer("keepdims", 1) == 1))
     return NodeResult((out,), MOVED * first.elements, first.elements * WIDTHS.get(first.kind, 0))
 
 

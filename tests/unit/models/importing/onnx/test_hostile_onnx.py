@@ -100,6 +100,14 @@ FILES: dict[str, tuple[bytes, str]] = {
         of(node("Identity", ["x"], ["p"], attributes=[attribute("a", 1)] * 2)),
         "has the attribute 'a' twice",
     ),
+    "attribute-type": (
+        with_attribute(text(1, "axis") + number(3, 1) + number(20, 7)),
+        "'axis' has another type than its value",
+    ),
+    "attribute-values": (
+        with_attribute(attribute("axis", 1) + number(8, 1)),
+        "'axis' has another type than its value",
+    ),
     "cycle": (
         of(node("Add", ["x", "b"], ["a"]), node("Identity", ["a"], ["b"])),
         "node 0 reads 'b', which no earlier node writes",
