@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from stream_scorer.errors import ModelError
+from stream_scorer.models.importing.onnx.bounds import judge_run
 from stream_scorer.models.importing.onnx.file import judge
 from stream_scorer.models.predictors.onnx_session import (
     BLOCK_ROWS_MOST,
@@ -91,6 +92,10 @@ def onnx_model(data: bytes, table: OnnxTable, label: str) -> OnnxModel:
                 f"bundle {label}: the manifest's onnx.{name} is not that of {MODEL_ONNX}",
                 "restore the manifest, or import the model again",
             )
+    try:
+        judge_run(file, table.block_rows, len(table.reference))
+    except ModelError as error:
+        raise _refusal(label, error) from None
     reference = np.array([np.nan if x is None else x for x in table.reference], np.float64)
     return OnnxModel(
         data=data,

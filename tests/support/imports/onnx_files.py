@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 from stream_scorer.models.importing.onnx.wire import length_delimited, varint
 
 FLOAT, INT64, STRING, DOUBLE = 1, 7, 8, 11
+UINT8, INT8, INT32, BOOL = 2, 3, 6, 9
+_INTEGERS: Final[dict[int, type]] = {
+    UINT8: np.uint8, INT8: np.int8, INT32: np.int32, INT64: np.int64, BOOL: np.bool_,
+}  # fmt: skip
 
 
 def number(field: int, value: int) -> bytes:
@@ -24,6 +28,13 @@ def tensor(name: str, values: NDArray[np.float32] | NDArray[np.float64]) -> byte
     kind = FLOAT if values.dtype == np.float32 else DOUBLE
     dims = b"".join(number(1, each) for each in values.shape)
     return dims + number(2, kind) + text(8, name) + length_delimited(9, values.tobytes())
+
+
+def integers(name: str, values: Any, kind: int = INT64) -> bytes:
+    """Return a tensor of integers, of any number of dimensions."""
+    found: NDArray[Any] = np.array(values, _INTEGERS[kind])
+    dims = b"".join(number(1, each) for each in found.shape)
+    return dims + number(2, kind) + text(8, name) + length_delimited(9, found.tobytes())
 
 
 def attribute(name: str, value: float | str | Sequence[int] | Sequence[float]) -> bytes:
@@ -72,11 +83,16 @@ def graph(
     return out + b"".join(length_delimited(at, each) for at, many in parts for each in many)
 
 
-def model(inner: bytes, domains: Sequence[str] = ("", "ai.onnx.ml"), more: bytes = b"") -> bytes:
+def model(
+    inner: bytes,
+    domains: Sequence[str] = ("", "ai.onnx.ml"),
+    more: bytes = b"",
+    opset: int = 17,
+) -> bytes:
     """Return a file; ``more`` follows its fields."""
     out = number(1, 8) + text(2, "test") + text(3, "1.0")
     for domain in domains:
-        version = 17 if domain == "" else 3
+        version = opset if domain == "" else 3
         out += length_delimited(8, text(1, domain) + number(2, version))
     return out + length_delimited(7, inner) + more
 

@@ -20,6 +20,7 @@ from tests.support.imports.onnx_files import (
     attribute,
     classifier,
     graph,
+    integers,
     model,
     network,
     node,
@@ -115,6 +116,16 @@ def model_is(data: bytes) -> Deed:
     return deed
 
 
+def both(first: Deed, second: Deed) -> Deed:
+    """Return one change after another."""
+
+    def deed(bundle: Path) -> None:
+        first(bundle)
+        second(bundle)
+
+    return deed
+
+
 def of_xgboost(bundle: Path) -> None:
     """Let the bundle state that it is of another library, with the same files."""
 
@@ -187,6 +198,16 @@ _GROWING = _with_tensor(
     _COUNT,
     node("ConstantOfShape", ["s"], ["big"]),
     node("ReduceMax", ["big"], ["most"]),
+)
+_DIVIDING = _with_tensor(
+    integers("d", [-1]),
+    node("Cast", ["x"], ["whole"], attributes=[attribute("to", INT64)]),
+    node("Div", ["whole", "d"], ["quotient"]),
+)
+_MULTIPLYING = _with_tensor(
+    integers("s", [2000, 2000]),
+    node("ConstantOfShape", ["s"], ["big"]),
+    node("MatMul", ["big", "big"], ["product"]),
 )
 _UNFIT = model(
     graph(
@@ -287,8 +308,17 @@ HOSTILE: dict[str, tuple[Deed, str]] = {
         model_is(model(graph([node("Run", ["x"], ["p"], "evil")], [_X], [_P]))),
         "model.onnx: operator 'Run' is of the custom domain",
     ),
-    "unfit-weights": (model_is(_UNFIT), "model.onnx: it "),
+    "unfit-weights": (model_is(_UNFIT), "model.onnx: node 0 (MatMul): its shapes"),
     "golden-rows": (many_golden_rows, "golden.json has 6,400 rows, more than 64"),
-    "grows": (model_is(_GROWING), "model.onnx: it cannot be run"),
+    "grows": (
+        model_is(_GROWING),
+        "model.onnx: node 0 (ConstantOfShape): a block of 64 rows needs more than",
+    ),
+    "divides": (model_is(_DIVIDING), "model.onnx: node 1 (Div): it divides integers"),
+    "multiplies": (model_is(_MULTIPLYING), "model.onnx: node 1 (MatMul): a block of 64 rows needs"),
+    "many-rows": (
+        both(states(block_rows=4096), model_is(network(3, 20_000))),
+        "model.onnx: node 0 (MatMul): a block of 4,096 rows needs",
+    ),
 }
 """By name: a change of a bundle of :data:`NETWORK`, and the reason of the refusal."""

@@ -1,1 +1,1 @@
-"""ONNX files: judged by our own reader, then measured with ONNX Runtime."""
+"""ONNX files: judged by our own reader, bounded by their shapes, measured with ONNX Runtime."""

@@ -2,10 +2,24 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
+
 from stream_scorer.errors import ModelError
+from stream_scorer.models.importing.onnx.graph import (
+    INT32,
+    INT64,
+    STRING,
+    STRING_LONGEST,
+    VALUES_MOST,
+    Attribute,
+    Graph,
+    Int64,
+    Node,
+    Tensor,
+)
 from stream_scorer.models.importing.onnx.operators import (
     CORE,
     TRADITIONAL,
@@ -36,7 +50,11 @@ DIMENSIONS_MOST: Final = 8
 BATCH_MOST: Final = 4096
 """Maximum rows of a model whose number of rows is fixed."""
 
-_FLOAT, _STRING, _DOUBLE = 1, 8, 11
+CLASSES_MOST: Final = 1000
+INTEGERS_MOST: Final = 1_000_000
+"""Maximum integers of all attributes together."""
+
+_FLOAT, _DOUBLE = 1, 11
 _NUMBERS: Final = (_FLOAT, _DOUBLE)
 
 _MODEL: Final = {
@@ -98,6 +116,9 @@ _ATTRIBUTE: Final = {
     22: KnownField("sparse_tensor", BYTES),
     23: KnownField("sparse_tensors", BYTES, repeated=True),
 }
+_TYPES: Final = {"f": 1, "i": 2, "s": 3, "t": 4, "floats": 6, "ints": 7, "strings": 8}
+"""The type of an attribute by the field of its value."""
+
 _TENSOR: Final = {
     1: KnownField("dims", VARINT, repeated=True),
     2: KnownField("data_type", VARINT),
@@ -173,6 +194,7 @@ class OnnxFile:
         opset: The version of ``ai.onnx``; 0 if the file does not import it.
         producer: Name and version of the program that wrote the file.
         operators: The operators, sorted.
+        graph: The nodes and constants, by which a run is bounded.
     """
 
     input_name: str
@@ -185,14 +207,7 @@ class OnnxFile:
     opset: int
     producer: str
     operators: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Node:
-    operator: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    classes: tuple[str, ...]
+    graph: Graph = field(default_factory=Graph, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +248,7 @@ class _Judge:
         self._budget = Budget()
         self._tensor_bytes = 0
         self._tensors = 0
+        self._integers = 0
 
     def file(self, data: memoryview) -> OnnxFile:
         if not len(data):
@@ -259,13 +275,13 @@ class _Judge:
         if len(given) != 1:
             raise ValueError(f"it has {len(given)} inputs, not one matrix of features")
         rows, columns = _input_shape(given[0])
-        nodes = self._nodes(graph, constants | {given[0].name})
+        nodes = self._nodes(graph, {*constants, given[0].name})
         output, zip_map, classes = self._output(graph, nodes)
         producer = f"{model.text('producer_name')} {model.text('producer_version')}".strip()
         return OnnxFile(
             given[0].name, given[0].element == _DOUBLE, columns, rows, output, zip_map, classes,
             opset, "".join(c for c in producer[:100] if c.isprintable()),
-            tuple(sorted({each.operator for each in nodes})),
+            tuple(sorted({each.operator for each in nodes})), Graph(tuple(nodes), constants),
         )  # fmt: skip
 
     def _message(self, data: memoryview, fields: Mapping[int, KnownField], place: str) -> Message:
@@ -279,24 +295,25 @@ class _Judge:
             domain = _domain(found)
             if domain not in (CORE, TRADITIONAL):
                 raise ValueError(f"it imports operators of the custom domain {_short(domain)}")
-            if domain in versions:
-                raise ValueError(f"it imports operators of {domain or 'ai.onnx'} twice")
-            versions[domain] = found.integer("version")
+            version = found.integer("version")
+            # Some exporters write the same version twice.
+            if versions.setdefault(domain, version) != version:
+                raise ValueError(f"it imports operators of {domain or 'ai.onnx'} in two versions")
         if not versions:
             raise ValueError("it imports no operators")
         return versions.get(CORE, 0)
 
-    def _initialisers(self, graph: Message) -> set[str]:
-        names = set[str]()
+    def _initialisers(self, graph: Message) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
         for each in graph.messages("initializer"):
-            name = self._tensor(each, "an initialiser")
-            if not name or name in names:
+            name, tensor = self._tensor(each, "an initialiser")
+            if not name or name in found:
                 raise ValueError(f"two initialisers have the name {_short(name)}")
-            names.add(name)
-        return names
+            found[name] = tensor
+        return found
 
-    def _tensor(self, data: memoryview, place: str) -> str:
-        """Compare a tensor's bytes with its shape; return its name."""
+    def _tensor(self, data: memoryview, place: str) -> tuple[str, Tensor]:
+        """Compare a tensor's bytes with its shape; return its name, and what is known of it."""
         self._tensors += 1
         if self._tensors > TENSORS_MOST:
             raise ValueError(f"it has more than {TENSORS_MOST:,} initialisers and constants")
@@ -313,22 +330,15 @@ class _Judge:
         dimensions = tensor.integers("dims", DIMENSIONS_MOST)
         if any(each < 0 for each in dimensions):
             raise ValueError(f"{place} has a negative dimension")
-        width, field, encoding = _DATA[kind]
+        width, field, _ = _DATA[kind]
         elements = math.prod(dimensions)
         self._tensor_bytes += elements * max(width, 1)
         if self._tensor_bytes > TENSOR_BYTES_MOST:
             raise ValueError(f"initialisers and constants exceed {TENSOR_BYTES_MOST:,} bytes")
-        raw = tensor.messages("raw_data")
-        if raw and kind != _STRING:
-            found, needed, unit = len(raw[0]), elements * width, "bytes"
-        else:
-            found, needed, unit = tensor.count(field, encoding), elements, "elements"
-        if found != needed:
-            raise ValueError(f"{place} has {found:,} {unit}, its shape has {needed:,}")
-        fields = {"raw_data"} | {each for _, each, _ in _DATA.values()}
-        if sum(tensor.has(each) for each in fields) > 1:
-            raise ValueError(f"{place} has its data twice")
-        return name
+        _judge_elements(tensor, kind, elements, place)
+        values = _integers(tensor, kind, field, elements)
+        shape = tuple(dimensions)
+        return name, Tensor(kind, shape, None if values is None else values.reshape(shape), True)
 
     def _values(self, graph: Message, name: str) -> list[_Value]:
         return [self._value(each, f"an {name}") for each in graph.messages(name)]
@@ -359,7 +369,7 @@ class _Judge:
         each = [self._message(dimension, _DIMENSION, place) for dimension in dimensions]
         return tuple(one.integer("dim_value") if one.has("dim_value") else None for one in each)
 
-    def _nodes(self, graph: Message, known: set[str]) -> list[_Node]:
+    def _nodes(self, graph: Message, known: set[str]) -> list[Node]:
         """Return the nodes, each of which reads only what is known before it."""
         data = graph.messages("node")
         if not 0 < len(data) <= NODES_MOST:
@@ -380,7 +390,7 @@ class _Judge:
             nodes.append(node)
         return nodes
 
-    def _node(self, data: memoryview, place: str) -> _Node:
+    def _node(self, data: memoryview, place: str) -> Node:
         node = self._message(data, _NODE, place)
         operator = node.text("op_type")
         judge_operator(_domain(node), operator)
@@ -393,23 +403,23 @@ class _Judge:
             for side in ("input", "output")
         )
         training = operator == "Dropout" and len(inputs) > 2 and inputs[2] != ""  # noqa: PLR2004 data, ratio, training mode
-        classes: tuple[str, ...] = ()
-        seen = set[str]()
+        found: dict[str, Attribute] = {}
         for each in node.messages("attribute"):
             attribute = self._message(each, _ATTRIBUTE, f"{place}: an attribute")
             name = attribute.text("name")
-            if name in seen:
+            if name in found:
                 raise ValueError(f"{place} has the attribute {_short(name)} twice")
-            seen.add(name)
-            self._attribute(attribute, f"{place}: attribute {_short(name)}")
-            training |= name == "training_mode" and attribute.integer("i") != 0
-            if name.startswith("classlabels"):
-                classes = _labels(attribute)
+            found[name] = self._attribute(attribute, f"{place}: attribute {_short(name)}")
+            training |= name == "training_mode" and found[name].integer != 0
+            if name.startswith("classlabels") and (
+                max(len(found[name].texts), len(found[name].integers)) > CLASSES_MOST
+            ):
+                raise ValueError(f"it has more than {CLASSES_MOST:,} classes")
         if training:
             raise ValueError(f"{place} is in training mode")
-        return _Node(operator, inputs, outputs, classes)
+        return Node(operator, inputs, outputs, found)
 
-    def _attribute(self, attribute: Message, place: str) -> None:
+    def _attribute(self, attribute: Message, place: str) -> Attribute:
         for name, shown in (
             ("g", "a graph"), ("graphs", "graphs"), ("sparse_tensor", "a sparse tensor"),
             ("sparse_tensors", "sparse tensors"), ("tp", "a type"), ("type_protos", "types"),
@@ -417,10 +427,25 @@ class _Judge:
         ):  # fmt: skip
             if attribute.has(name):
                 raise ValueError(f"{place} is {shown}")
+        tensor = None
         for each in attribute.messages("t"):
-            self._tensor(each, f"{place}: a tensor")
+            _, tensor = self._tensor(each, f"{place}: a tensor")
+        found = [kind for name, kind in _TYPES.items() if attribute.has(name)]
+        if found not in ([], [attribute.integer("type")]):
+            raise ValueError(f"{place} has another type than its value")
+        self._integers += attribute.count("ints", VARINT)
+        if self._integers > INTEGERS_MOST:
+            raise ValueError(f"its attributes have more than {INTEGERS_MOST:,} integers")
+        return Attribute(
+            attribute.integer("i"),
+            tuple(attribute.integers("ints", INTEGERS_MOST)),
+            attribute.count("floats", FOUR_BYTES),
+            tuple(as_text(each, f"{place}: a text") for each in attribute.messages("strings")),
+            attribute.text("s"),
+            tensor,
+        )
 
-    def _output(self, graph: Message, nodes: list[_Node]) -> tuple[str, str, tuple[str, ...]]:
+    def _output(self, graph: Message, nodes: list[Node]) -> tuple[str, str, tuple[str, ...]]:
         """Return the output of numbers, the ZipMap's output, and the class labels."""
         writers = {name: node for node in nodes for name in node.outputs}
         found: list[tuple[str, str]] = []
@@ -449,7 +474,7 @@ class _Judge:
             )
         name, zip_map = found[0]
         writer = writers[zip_map] if zip_map else writers[name]
-        return name, zip_map, writer.classes or writers[name].classes
+        return name, zip_map, _labels(writer) or _labels(writers[name])
 
 
 def _domain(message: Message) -> str:
@@ -457,13 +482,41 @@ def _domain(message: Message) -> str:
     return CORE if domain == "ai.onnx" else domain
 
 
-def _labels(attribute: Message) -> tuple[str, ...]:
-    """Return at most 1,000 class labels, as texts."""
-    texts = attribute.messages("strings")
-    if len(texts) > 1000:  # noqa: PLR2004 as in the docstring
-        raise ValueError("it has more than 1,000 classes")
-    numbers = attribute.integers("ints", 1000)
-    return tuple(as_text(each, "a class") for each in texts) or tuple(map(str, numbers))
+def _labels(node: Node) -> tuple[str, ...]:
+    """Return the class labels of a node, as texts."""
+    for name, each in node.attributes.items():
+        if name.startswith("classlabels"):
+            return each.texts or tuple(map(str, each.integers))
+    return ()
+
+
+def _judge_elements(tensor: Message, kind: int, elements: int, place: str) -> None:
+    """Compare the data of a tensor with the number of its elements."""
+    width, field, encoding = _DATA[kind]
+    raw = tensor.messages("raw_data")
+    if raw and kind != STRING:
+        found, needed, unit = len(raw[0]), elements * width, "bytes"
+    else:
+        found, needed, unit = tensor.count(field, encoding), elements, "elements"
+    if found != needed:
+        raise ValueError(f"{place} has {found:,} {unit}, its shape has {needed:,}")
+    fields = {"raw_data"} | {each for _, each, _ in _DATA.values()}
+    if sum(tensor.has(each) for each in fields) > 1:
+        raise ValueError(f"{place} has its data twice")
+    if any(len(each) > STRING_LONGEST for each in tensor.messages("string_data")):
+        raise ValueError(f"{place} has a text of more than {STRING_LONGEST:,} bytes")
+
+
+def _integers(tensor: Message, kind: int, field: str, elements: int) -> Int64 | None:
+    """Return int64[elements]: the integers of a short tensor; None for any other one."""
+    if kind not in (INT32, INT64) or elements > VALUES_MOST:
+        return None
+    raw = tensor.messages("raw_data")
+    if raw:
+        return np.frombuffer(raw[0], "<i4" if kind == INT32 else "<i8").astype(np.int64)
+    values = np.array(tensor.integers(field, VALUES_MOST), np.int64)
+    fits = kind == INT64 or bool((np.abs(values // 2) < 1 << 30).all())
+    return values if fits else None
 
 
 def _input_shape(value: _Value) -> tuple[int | None, int | None]:

@@ -1,16 +1,24 @@
 """Measures whether a row's bits depend on its place in a block, or on the other rows there."""
 
+import time
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_scorer.errors import ModelError
 from stream_scorer.models.predictors.onnx_session import OnnxPredictor
 
 Float64 = NDArray[np.float64]
 
-SAMPLE_BLOCKS: Final = 4
-"""Blocks of different rows that are compared."""
+SAMPLE_ROWS: Final = 256
+"""Different rows that are compared, if a block is not larger."""
+
+SECONDS_MOST: Final = 10.0
+"""Maximum processor time of all measurements of a file."""
+
+SINGLE_ROWS: Final = 4
+"""Different rows that are compared if a block has one row."""
 
 PERMUTATIONS: Final = 50
 ROTATIONS_MOST: Final = 64
@@ -18,47 +26,92 @@ SEED: Final = 8121
 _UNUSUAL: Final = (0.0, -0.0, np.nan, np.inf, -np.inf, 1e30, -1e30, 1e-310, 5e-324)
 
 
-def dependence(predictor: OnnxPredictor, rows: Float64) -> str:
-    """Return on what a row's bits depend, apart from the row; empty if on nothing.
+class Measurement:
+    """Compares the bits of rows within :data:`SECONDS_MOST`, which count from its creation."""
 
-    Each row is scored alone in a block of reference rows; then at each place of a block (at most
-    :data:`ROTATIONS_MOST`), in random orders with others, and among unusual neighbours: missing,
-    infinite, very large and very small numbers. All results must have the same bits.
+    def __init__(self) -> None:
+        self._end = time.thread_time() + SECONDS_MOST
 
-    Args:
-        predictor: Its block may have any size.
-        rows: float64[n, m], rows of the training or validation data, at least one.
+    def dependence(self, predictor: OnnxPredictor, rows: Float64) -> str:
+        """Return on what a row's bits depend, apart from the row; empty if on nothing.
 
-    Raises:
-        ModelError: ONNX Runtime fails.
-    """
-    size = predictor.model.block_rows
-    generator = np.random.default_rng(SEED)
-    sample = _sample(rows, predictor.model.reference, SAMPLE_BLOCKS * size, generator)
-    alone = predictor.model.reference[None].repeat(size, axis=0)
-    expected = np.empty(len(sample))
-    for number, row in enumerate(sample):
-        alone[0] = row
-        expected[number] = predictor.block_scores(alone)[0]
-    if not _equal(predictor.scores(sample), expected):
-        return "its neighbours"
-    orders = [generator.permutation(len(sample)) for _ in range(PERMUTATIONS)]
-    if not all(_equal(predictor.scores(sample[order]), expected[order]) for order in orders):
-        return "its neighbours"
-    for begin in range(0, len(sample), size):
-        block, known = sample[begin : begin + size], expected[begin : begin + size]
-        for shift in range(min(size, ROTATIONS_MOST)):
-            found = predictor.block_scores(np.roll(block, shift, axis=0))
-            if not _equal(found, np.roll(known, shift)):
-                return "its place in the block"
-    for value in _UNUSUAL:
-        for place in range(min(size, ROTATIONS_MOST)):
-            block = np.full((size, sample.shape[1]), value)
-            number = int(generator.integers(len(sample)))
-            block[place] = sample[number]
-            if not _equal(predictor.block_scores(block)[place : place + 1], expected[number]):
+        Each row is scored alone in a block of reference rows; then at each place of a block (at
+        most :data:`ROTATIONS_MOST`), in random orders with others, and among unusual neighbours:
+        missing, infinite, very large and very small numbers. All results must have the same bits.
+        Of a block with more than :data:`SAMPLE_ROWS` rows, so many rows are compared. If a row
+        fails, no other row may fail with it.
+
+        Args:
+            predictor: Its block may have any size.
+            rows: float64[n, m], rows of the training or validation data, at least one.
+
+        Raises:
+            ModelError: The time is over.
+        """
+        size = predictor.model.block_rows
+        generator = np.random.default_rng(SEED)
+        blocks = SINGLE_ROWS if size == 1 else max(1, SAMPLE_ROWS // size)
+        sample = _sample(rows, predictor.model.reference, blocks * size, generator)
+        known = np.sort(generator.permutation(len(sample))[:SAMPLE_ROWS])
+        alone = predictor.model.reference[None].repeat(size, axis=0)
+        expected = np.empty(len(known))
+        for number, place in enumerate(known):
+            alone[0] = sample[place]
+            expected[number] = self._scores(predictor, alone)[0]
+        if not _equal(self._scores(predictor, sample)[known], expected):
+            return "its neighbours"
+        for _ in range(PERMUTATIONS):
+            order = generator.permutation(len(sample))
+            ordered = np.empty(len(sample))
+            ordered[order] = self._scores(predictor, sample[order])
+            if not _equal(ordered[known], expected):
                 return "its neighbours"
-    return ""
+        for shift in range(min(size, ROTATIONS_MOST)):
+            rolled = np.roll(sample.reshape(-1, size, sample.shape[1]), shift, axis=1)
+            moved = self._scores(predictor, rolled.reshape(sample.shape)).reshape(-1, size)
+            if not _equal(np.roll(moved, -shift, axis=1).reshape(-1)[known], expected):
+                return "its place in the block"
+        same = self._same_among_unusual(predictor, sample[known], expected, generator)
+        return "" if same else "its neighbours"
+
+    def _same_among_unusual(
+        self,
+        predictor: OnnxPredictor,
+        sample: Float64,
+        expected: Float64,
+        generator: np.random.Generator,
+    ) -> bool:
+        """Return whether rows have the same bits among unusual neighbours, at each place."""
+        size = predictor.model.block_rows
+        for value in _UNUSUAL:
+            for place in range(min(size, ROTATIONS_MOST)):
+                block = np.full((size, sample.shape[1]), value)
+                number = int(generator.integers(len(sample)))
+                block[place] = sample[number]
+                found = self._scores(predictor, block)
+                if not _equal(found[place : place + 1], expected[number]):
+                    return False
+        return True
+
+    def _scores(self, predictor: OnnxPredictor, rows: Float64) -> Float64:
+        """Return float64[n]: scores of whole blocks, unless the time is over.
+
+        A block that ONNX Runtime refuses, such as one with an index out of range, has NaN.
+        """
+        size = predictor.model.block_rows
+        out = np.empty(len(rows))
+        for begin in range(0, len(rows), size):
+            if time.thread_time() > self._end:
+                raise ModelError(
+                    f"ONNX file: its scores take more than {SECONDS_MOST:g} s of processor time "
+                    "to compare",
+                    "import a smaller model",
+                )
+            try:
+                out[begin : begin + size] = predictor.block_scores(rows[begin : begin + size])
+            except ModelError:
+                out[begin : begin + size] = np.nan
+        return out
 
 
 def _sample(

@@ -23,7 +23,7 @@ Tanh ThresholdedRelu Tile TopK Transpose Trilu Unsqueeze Where Xor
 """
 _TRADITIONAL_NAMES: Final = """
 ArrayFeatureExtractor Binarizer FeatureVectorizer Imputer LinearClassifier LinearRegressor
-Normalizer OneHotEncoder SVMClassifier SVMRegressor Scaler TreeEnsemble TreeEnsembleClassifier
+Normalizer OneHotEncoder SVMClassifier SVMRegressor Scaler TreeEnsembleClassifier
 TreeEnsembleRegressor ZipMap
 """
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from stream_scorer.errors import ModelError
 from stream_scorer.models.importing.imported import ImportedOnnx, ImportOptions, Parameter
 from stream_scorer.models.importing.imported.model import TEXT_LONGEST
+from stream_scorer.models.importing.onnx.bounds import fits, judge_run
 from stream_scorer.models.importing.onnx.file import OnnxFile, judge
-from stream_scorer.models.importing.onnx.independence import dependence
+from stream_scorer.models.importing.onnx.independence import Measurement
 from stream_scorer.models.importing.onnx.zip_map import without_zip_map
 from stream_scorer.models.predictors.onnx_session import (
     BLOCK_ROWS,
@@ -61,13 +62,15 @@ class JudgedOnnx:
                 f"{rows.shape[1]}",
                 "list the features on which the model was trained, in their order",
             )
+        size = file.batch_rows or (BLOCK_ROWS if fits(file, BLOCK_ROWS, rows.shape[1]) else 1)
+        judge_run(file, size, rows.shape[1])
         model = OnnxModel(
             data=without_zip_map(self.data, file),
             input_name=file.input_name,
             double=file.double,
             output_name=file.output_name,
             column=0,
-            block_rows=file.batch_rows or BLOCK_ROWS,
+            block_rows=size,
             reference=_medians(rows),
         )
         classes = OnnxPredictor(model).classes
@@ -104,6 +107,8 @@ def judge_onnx(data: bytes, options: ImportOptions) -> JudgedOnnx:
                 f"ONNX file: option --{name}: an ONNX model does not have it", "leave it out"
             )
     file = judge(data)
+    if file.feature_count is not None:
+        judge_run(file, file.batch_rows or 1, file.feature_count)
     runtime()
     return JudgedOnnx(data, file, options.fraud_class)
 
@@ -159,8 +164,9 @@ def _column(file: OnnxFile, columns: int, fraud_class: str | None) -> int:
 
 def _measured(model: OnnxModel, file: OnnxFile, rows: Float64) -> tuple[OnnxPredictor, str]:
     """Return the predictor with the measured block, and why the block is smaller; empty if not."""
+    measurement = Measurement()
     predictor = OnnxPredictor(model)
-    found = dependence(predictor, rows)
+    found = measurement.dependence(predictor, rows)
     if not found or model.block_rows == 1:
         if found:
             raise ModelError(
@@ -174,7 +180,7 @@ def _measured(model: OnnxModel, file: OnnxFile, rows: Float64) -> tuple[OnnxPred
             "export it for an open number of rows, or for 1",
         )
     alone = OnnxPredictor(replace(model, block_rows=1))
-    if dependence(alone, rows):
+    if measurement.dependence(alone, rows):
         raise ModelError(
             "ONNX file: the same row does not have the same bits twice",
             "export the model without random operators",

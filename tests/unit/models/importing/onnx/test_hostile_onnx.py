@@ -66,7 +66,7 @@ FILES: dict[str, tuple[bytes, str]] = {
     "tiny-fields": (model(b"\x0a\0" * 200_001), "more than 200,000 fields"),
     "no-graph": (length_delimited(8, number(2, 17)), "it has no graph"),
     "no-operators": (model(b"", domains=()), "it imports no operators"),
-    "domain-twice": (model(b"", domains=("", "ai.onnx")), "operators of ai.onnx twice"),
+    "domain-twice": (model(b"", domains=("", "ai.onnx")), "operators of ai.onnx in two versions"),
     "import-custom": (model(b"", domains=("", "evil")), "the custom domain 'evil'"),
     "functions": (model(b"", more=length_delimited(25, b"")), "it has functions"),
     "training": (model(b"", more=length_delimited(20, b"")), "it has training information"),
@@ -99,6 +99,14 @@ FILES: dict[str, tuple[bytes, str]] = {
     "attribute-twice": (
         of(node("Identity", ["x"], ["p"], attributes=[attribute("a", 1)] * 2)),
         "has the attribute 'a' twice",
+    ),
+    "attribute-type": (
+        with_attribute(text(1, "axis") + number(3, 1) + number(20, 7)),
+        "'axis' has another type than its value",
+    ),
+    "attribute-values": (
+        with_attribute(attribute("axis", 1) + number(8, 1)),
+        "'axis' has another type than its value",
     ),
     "cycle": (
         of(node("Add", ["x", "b"], ["a"]), node("Identity", ["a"], ["b"])),
@@ -161,6 +169,11 @@ def test_a_hostile_file_is_refused_by_name(name: str) -> None:
     assert str(refused.value).startswith("ONNX file: ")
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_the_same_version_of_operators_may_be_imported_twice() -> None:
+    inner = graph([COPY], [X], [P])
+    assert judge(model(inner, domains=("", "", "ai.onnx.ml", "ai.onnx.ml"))).opset == 17
 
 
 @pytest.mark.parametrize("data", [network(), classifier()], ids=["network", "classifier"])
