@@ -179,9 +179,10 @@ def _rule(
     if name == "event_time":
         rule |= _time(format_, wire, values, doubts)
     elif name == "amount":
-        minor = bool(_MINOR.search(path[-1].lower())) or wire.kind == "long"
-        rule["unit"] = "minor" if minor else "major"
-        if wire.kind == "long" and not _MINOR.search(path[-1].lower()):
+        named = bool(_MINOR.search(path[-1].lower()))
+        whole = wire.kind == "long" or (wire.kind == "number" and _are_whole(values))
+        rule["unit"] = "minor" if named or whole else "major"
+        if whole and not named:
             doubts[name] = "a whole number: is it in cents (minor) or not (major)?"
     elif name == "channel" and place.texts and not _OURS.issuperset(place.texts):
         rule["table"] = {symbol: _channel(symbol) for symbol in place.texts}
@@ -194,6 +195,12 @@ def _rule(
     elif name == "customer_id":
         doubts[name] = "is it what the topic is keyed by?"
     return rule
+
+
+def _are_whole(values: Sequence[Any]) -> bool:
+    """Return whether there are numbers, and all of them are written without a fraction."""
+    texts = [str(value) for value in values if value is not None]
+    return bool(texts) and all(re.fullmatch("-?[0-9]+", text) for text in texts)
 
 
 def _time(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path as File
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import fastavro
 
@@ -28,6 +28,7 @@ _STRING_MOST: Final = 1 << 20
 _HEADER: Final = 5
 _KEY_SCHEMAS: Final = 16
 _FILE_BYTES: Final = 64 * 1024 * 1024
+_LINE_BYTES: Final = 1 << 20
 
 Leaf = tuple[Any, Wire] | None
 
@@ -123,14 +124,14 @@ def sample_of_file(path: File, count: int) -> RecordSample:
     kind = path.suffix.lower()
     try:
         if kind == ".avsc":
-            return RecordSample("avro", [], schemas={1: path.read_text()})
+            with path.open("rb") as stream:
+                return _schema_alone(path, stream)
         if kind == ".avro":
             with path.open("rb") as stream:
                 return _container(stream, count)
         if kind in {".json", ".jsonl", ".ndjson"}:
             with path.open("rb") as stream:
-                lines = [line.strip() for line in islice(stream, count)]
-            return RecordSample("json", [line for line in lines if line])
+                return _json_lines(path, stream, count)
     except Exception as error:
         if isinstance(error, DamagedError) or is_damage(error):
             raise SettingsError(
@@ -140,6 +141,34 @@ def sample_of_file(path: File, count: int) -> RecordSample:
             raise SettingsError(f"{path}: {error.strerror}", "name a file") from error
         raise
     raise SettingsError(f"{path}: unknown kind of file", "use .avsc, .avro, .json or .jsonl")
+
+
+def _schema_alone(path: File, stream: BinaryIO) -> RecordSample:
+    text = stream.read(_FILE_BYTES + 1)
+    if len(text) > _FILE_BYTES:
+        raise SettingsError(f"{path}: is larger than {_FILE_BYTES:,} bytes", "name a schema")
+    return RecordSample("avro", [], schemas={1: text.decode()})
+
+
+def _json_lines(path: File, stream: BinaryIO, count: int) -> RecordSample:
+    lines: list[bytes | None] = []
+    for number in range(1, count + 1):
+        line = stream.readline(_LINE_BYTES + 1)
+        if len(line.rstrip(b"\r\n")) > _LINE_BYTES:
+            raise SettingsError(
+                f"{path}: line {number} is longer than {_LINE_BYTES:,} bytes",
+                "name a file with one record a line",
+            )
+        if not line:
+            break
+        if stripped := line.strip():
+            lines.append(stripped)
+    if lines and not any(line and _is_json(line) for line in lines):
+        raise SchemaError(
+            f"{path}: none of {len(lines)} lines is a JSON object",
+            "name a file with one record a line",
+        )
+    return RecordSample("json", lines)
 
 
 def _container(stream: Any, count: int) -> RecordSample:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from stream_scorer.core.mapping.mapping import EventMapping, FieldRule
 from stream_scorer.core.mapping.mapping_table import Path, dotted
+from stream_scorer.core.normalising.decimal_kernels import TEXT_MOST
 from stream_scorer.core.normalising.leaves import LeafPart, Leaves
 from stream_scorer.errors import SettingsError
 from stream_scorer.tables.mapped import MappedPiece
@@ -125,10 +126,13 @@ def _writer(part: LeafPart, rules: Sequence[FieldRule], path: Path, *, chosen: b
     kind = part.wire.kind
     if kind == "decimal":
         scale = part.wire.scale
-        return lambda data: _fixed(int.from_bytes(data, "big", signed=True), scale)
+        return lambda data: _decimal(int.from_bytes(data, "big", signed=True), scale, path)
     if kind in {"double", "float"}:
         # An amount is the shortest decimal of 32 bits, which is how a mapping reads a float.
-        short = kind == "float" and any(rule.kind == "amount" for rule in rules)
+        amounts = sum(rule.kind == "amount" for rule in rules)
+        short = kind == "float" and amounts > 0
+        if short and amounts < len(rules):
+            raise _refusal(dotted(path), "is a float of 32 bits, read as an amount and otherwise")
         number: _Text = (lambda value: str(np.float32(value))) if short else repr
         return lambda value: _real(value, number, path, chosen=chosen)
     if kind == "cell":
@@ -152,7 +156,10 @@ def _writer_of_cells(rules: Sequence[FieldRule], path: Path, *, chosen: bool) ->
     """Return the writer for cells of a CSV file, whose rules determine their kinds."""
     flags = any(rule.kind == "boolean" and not rule.table for rule in rules)
     numbers = any(rule.kind in _NUMBERS for rule in rules)
-    if flags + numbers + (chosen or any(rule.kind == "string" or rule.table for rule in rules)) > 1:
+    texts = chosen or any(rule.kind == "string" or rule.table for rule in rules)
+    # An amount or a time may be a number or a text, but not true or false.
+    either = any(rule.kind in {"amount", "timestamp"} for rule in rules)
+    if flags + numbers + texts > 1 or (flags and either):
         raise _refusal(dotted(path), "is read as values of several kinds")
     if numbers:
         return lambda text: _ZEROS.sub(r"\1", text)
@@ -163,6 +170,13 @@ def _writer_of_cells(rules: Sequence[FieldRule], path: Path, *, chosen: bool) ->
 
 def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
+
+
+def _decimal(number: int, scale: int, path: Path) -> str:
+    text = _fixed(number, scale)
+    if len(text) > TEXT_MOST:
+        raise _refusal(dotted(path), f"a decimal of more than {TEXT_MOST} characters")
+    return text
 
 
 def _fixed(number: int, scale: int) -> str:

@@ -1,6 +1,7 @@
 """Strict reading of the tables of events.toml: each error is one line that names the key."""
 
 import json
+import math
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
@@ -66,6 +67,8 @@ def _scalar(value: object, key: str) -> None:
         raise ValueError(  # noqa: TRY004 the plan's errors are ValueErrors
             f"{key}: write {shown(str(value))} as text; a {type(value).__name__} is not plain data"
         )
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{key}: {value} is not a finite number")
     if isinstance(value, int) and value.bit_length() >= _INTEGER_BITS:
         raise ValueError(f"{key}: {shown(value)} does not fit into {_INTEGER_BITS} bits")
 
@@ -104,7 +107,7 @@ def choice_of(value: object, key: str, choices: Collection[str]) -> str:
     return value
 
 
-def text_of(value: object, key: str, least: int = 1) -> str:
+def text_of(value: object, key: str, least: int = 1, most: int = TEXT_BYTES) -> str:
     """Return a value if it is text of a limited length.
 
     Raises:
@@ -112,8 +115,8 @@ def text_of(value: object, key: str, least: int = 1) -> str:
     """
     if not isinstance(value, str):
         raise ValueError(f"{key}: must be text, not {shown(value)}")  # noqa: TRY004 as above
-    if not least <= len(value.encode()) <= TEXT_BYTES:
-        raise ValueError(f"{key}: must have {least} to {TEXT_BYTES} bytes, not {shown(value)}")
+    if not least <= len(value.encode()) <= most:
+        raise ValueError(f"{key}: must have {least} to {most} bytes, not {shown(value)}")
     return value
 
 

@@ -15,6 +15,7 @@ from stream_scorer.core.mapping.mapping_table import Path, path_of, shown, text_
 
 CLAUSES: Final = 8
 VALUES: Final = 64
+WHERE_BYTES: Final = 16 * 1024
 NULL: Final = "null"
 
 _TOKEN: Final = re.compile(r'\s*(==|!=|[\[\],]|"(?:[^"\\]|\\["\\])*"|[A-Za-z0-9_.:+/-]+)')
@@ -47,7 +48,7 @@ def clauses_of(value: object, key: str) -> tuple[Clause, ...]:
     Raises:
         ValueError: It does not have this form, or is over a limit; the message names the key.
     """
-    words = _words(text_of(value, key), key)
+    words = _words(text_of(value, key, most=WHERE_BYTES), key)
     clauses: list[Clause] = []
     while True:
         if len(clauses) == CLAUSES:

@@ -105,6 +105,15 @@ def test_the_unit_of_a_time_is_guessed_by_its_size(time: Any, unit: str, tmp_pat
     assert draft.table["fields"]["event_time"] == {"path": "ts", "unit": unit}
 
 
+@pytest.mark.parametrize(("amount", "unit"), [(1250, "minor"), (12.5, "major")])
+def test_the_unit_of_a_json_amount_is_guessed(amount: float, unit: str, tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_text(json.dumps({"ts": 1, "amount": amount}))
+    draft = draft_of(sample_of_file(path, 10), Plan())
+    assert draft.table["fields"]["amount"] == {"path": "amount", "unit": unit}
+    assert ("is it in cents" in draft_text(draft)) == (unit == "minor")
+
+
 WILD = [
     ("long", {"logicalType": "timestamp-micros"}, 2**62),
     ("long", {"logicalType": "time-micros"}, 2**60),
@@ -166,6 +175,27 @@ def test_a_file_that_cannot_be_read_is_refused(name: str, tmp_path: Path) -> Non
     (tmp_path / "broken.avro").write_bytes(b"Obj\x01nonsense")
     with pytest.raises(SettingsError, match=name):
         sample_of_file(tmp_path / name, 5)
+
+
+def test_json_lines_have_a_limit_and_one_must_be_a_record(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    line = b'{"id": "' + b"x" * ((1 << 20) - 10) + b'"}'
+    path.write_bytes(b"\n" + line + b"\n")
+    assert sample_of_file(path, 5).values == [line]
+    path.write_bytes(line + b" \n")
+    with pytest.raises(SettingsError, match="line 1 is longer than 1,048,576 bytes"):
+        sample_of_file(path, 5)
+    path.write_text("[1]\nhello\n")
+    with pytest.raises(SchemaError, match="none of 2 lines is a JSON object"):
+        sample_of_file(path, 5)
+
+
+def test_a_schema_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
+    path = tmp_path / "large.avsc"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(SettingsError, match="is larger than 67,108,864 bytes"):
+        sample_of_file(path, 5)
 
 
 CSV = """payment_id,card.token,paid_at,amount,entry_mode,items,note,is_fraud,big.Score

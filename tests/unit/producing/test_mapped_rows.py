@@ -1,6 +1,7 @@
 """``produce`` sends foreign columns as records of our schema, or as JSON."""
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,7 @@ def test_numbers_keep_their_value(tmp_path: Path) -> None:
     ("events", "why"),
     [
         (f'{FLAT}[extra]\nn = {{path = "id", type = "long"}}', "id: is read as values of several"),
+        (f'{FLAT}card_present = "ts"', "ts: is read as values of several"),
         (f'{FLAT}mcc = "sum.mcc"', "sum.mcc: sum is a value itself"),
         (f'{FLAT}terminal_id = "id.of.it"\nmcc = "id.of"', "id.of.it: id is a value itself"),
     ],
@@ -103,6 +105,27 @@ def test_records_that_json_cannot_have_are_refused(tmp_path: Path, events: str, 
     path.write_text("id,card,ts,sum,sum.mcc,id.of,id.of.it\n7,C,1,1.00,5411,x,y\n")
     with pytest.raises(SettingsError) as refused:
         payloads(path, plan_with(events))
+    assert refused.value.what.startswith(f"produce: {why}")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "why"),
+    [
+        ("sum", pa.array([0.1], pa.float32()), "sum: is a float of 32 bits, read as an amount and"),
+        (
+            "kg", pa.array([10 ** Decimal(50)], pa.decimal256(76, 20)),
+            "kg: a decimal of more than 64 characters",
+        ),
+    ],
+)  # fmt: skip
+def test_values_that_json_would_change_are_refused(
+    tmp_path: Path, name: str, values: pa.Array, why: str
+) -> None:
+    path = tmp_path / "in.parquet"
+    row = {"id": ["a"], "card": ["C"], "ts": [1], "sum": [1.0]}
+    pq.write_table(pa.table({**row, name: values}), path)
+    with pytest.raises(SettingsError) as refused:
+        payloads(path, plan_with(f'{FLAT}[extra]\nx = {{path = "{name}", type = "double"}}\n'))
     assert refused.value.what.startswith(f"produce: {why}")
 
 

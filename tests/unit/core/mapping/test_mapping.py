@@ -1,5 +1,6 @@
 """A mapping's rules, and each impossible mapping, refused by its key."""
 
+import math
 import re
 import tomllib
 from typing import Any
@@ -106,6 +107,8 @@ HOSTILE = [
     ("[record]\nwhere = 'op in c'", "record.where: in needs a list"),
     ("[record]\nwhere = 'op in [c'", "record.where: ends inside a condition"),
     ("[record]\nwhere = 'op == c or op == d'", "record.where: conditions are joined by and"),
+    (f"[record]\nwhere = 'op == {'c' * 16_380}'", "record.where: must have 1 to 16384 bytes"),
+    (f"[record]\nwhere = 'op in [{'c, ' * 64}c]'", "more than 64 values in a list"),
     ("[record]\nwhere = 'op ~ c'", "record.where: cannot read"),
     ("[record]\nwhere = 'a[0] == c'", "record.where: "),
     ("[record]\nwhere = '" + " and ".join(["a == b"] * 9) + "'", "more than 8 conditions"),
@@ -152,7 +155,7 @@ HOSTILE = [
      "write '2026-01-01' as text"),
     ("[extra]\nx = {path = 'a', type = 'long'}", "fields: must be there"),
     ("FIELDS\nmcc = {a = {a = {a = {a = {a = {a = {a = {a = 1}}}}}}}}", "nested deeper than"),
-    ("FIELDS\n[rates]\nbase = inf", "JSON"),
+    ("FIELDS\n[rates]\nbase = inf", "is not a finite number"),
     ("fields = 5", "fields: must be a table"),
     ("[fields", "not TOML"),
 ]  # fmt: skip
@@ -179,6 +182,8 @@ def test_a_hostile_mapping_is_refused_in_one_line(text: str, why: str) -> None:
         ("event_time", {"path": "a", "unit": "d"}, "fields.event_time.unit: must be one of s, ms"),
         ("mcc", {"path": "\ud800"}, "is not Unicode text"),
         ("mcc", {"path": None}, "is not plain data"),
+        ("mcc", {"constant": math.nan}, "events.fields.mcc.constant: nan is not a finite number"),
+        ("mcc", math.inf, "events.fields.mcc: inf is not a finite number"),
         ("mcc", {"path": 5}, "fields.mcc.path: must be a dotted path or a list of names, not 5"),
         ("mcc", {"path": []}, "fields.mcc.path: must be a dotted path or a list of names"),
         ("mcc", {"path": "a", "default": "x" * 300_000}, "bytes as JSON, and at most"),
