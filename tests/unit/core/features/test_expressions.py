@@ -46,6 +46,12 @@ def test_each_operation_by_hand(text: str, expected: float) -> None:
     assert value(text, a=3.0, b=5.0, nan=math.nan) == expected
 
 
+def test_extremes_take_the_first_of_equal_ones() -> None:
+    for function in ("min", "max"):
+        assert repr(value(f"{function}(a, b)", a=0.0, b=-0.0)) == "0.0"
+        assert repr(value(f"{function}(b, a)", a=0.0, b=-0.0)) == "-0.0"
+
+
 @pytest.mark.parametrize(
     "text",
     [
