@@ -174,6 +174,8 @@ HOSTILE = [
     ("   ", "is not an expression"),
     ("amount +", "is not an expression: "),
     ("amount items", "is not an expression: "),
+    ("log(class + 1)", "is not an expression: 'class' is a keyword of Python, so a field"),
+    ("from", "is not an expression: 'from' is a keyword of Python"),
     ("amount" + " " * 1_000, "value has 1006 characters; at most 1000"),
     ("(" * 400 + "amount" + ")" * 400, "is not an expression: "),
     ("-" * 990 + "amount", "value has more than 64 nodes"),
