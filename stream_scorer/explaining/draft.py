@@ -236,10 +236,17 @@ def _is_number(value: Any) -> bool:
 
 
 def _few(values: Sequence[Any]) -> list[str]:
-    """Return the different texts of some values, in order; empty if there are many."""
-    texts = sorted({str(value) for value in values if value is not None})
+    """Return the different texts that a table has for values, in order; empty if there are many."""
+    texts = sorted({text for value in values if (text := _table_text(value)) is not None})
     few = len(texts) <= _CHANNELS_MOST and all(len(text) <= _TEXT_LONGEST for text in texts)
     return texts if few else []
+
+
+def _table_text(value: Any) -> str | None:
+    """Return the text by which a table looks up a value; None if no entry can match it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, str | int) else None
 
 
 def _channel(symbol: str) -> str:

@@ -126,6 +126,7 @@ class _Search:
             inner = self.at(optional[0], depth)
             return replace(inner, nullable=True)
         branches = [branch for branch in schema if definition.kind(branch) != "null"]
+        # Both are decoded as dicts: a map that has a key of the path would be read as the record.
         if "map" in map(definition.kind, branches) and "record" in map(definition.kind, branches):
             return Found(why=_said(at, _ALIKE))
         found = [self.at(branch, depth) for branch in branches]

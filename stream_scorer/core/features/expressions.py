@@ -6,6 +6,7 @@ form has no blanks, parentheses or names of features, so that equal computations
 """
 
 import ast
+import keyword
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,6 +46,7 @@ _TOKENS = re.compile(
     r"(?: +|(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?![A-Za-z0-9_.])"
     r"|[A-Za-z_][A-Za-z0-9_]*|[<>=!]=|[-+*/(),<>])*"
 )
+_WORD = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _BINARY: Mapping[type[ast.operator], str] = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/",
 }  # fmt: skip
@@ -128,6 +130,8 @@ def parse(text: object) -> Node:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         told = error.msg if isinstance(error, SyntaxError) else type(error).__name__
+        if word := next(filter(keyword.iskeyword, _WORD.findall(text)), None):
+            told = f"{word!r} is a keyword of Python, so a field or feature needs another name"
         raise ValueError(f"value {_short(text)} is not an expression: {told}") from None
     return _ExpressionReader().read(tree.body)
 

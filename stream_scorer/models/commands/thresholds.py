@@ -99,17 +99,21 @@ def read_cost_list(text: str) -> ThresholdCosts:
     """Return the costs in ``missed=0.8*amount+20,review=5,false_block=25``; each part is optional.
 
     Raises:
-        SettingsError: It is not such a text, or a cost is impossible; the message names it.
+        SettingsError: It is not such a text, or a cost is impossible or given twice; the message
+            names it.
     """
-    given = dict(_COSTS)
+    given: dict[str, str] = {}
     for part in filter(None, text.split(",")):
-        name, sign, value = part.partition("=")
-        if name.strip() not in given or not sign:
+        name, sign, value = (each.strip() for each in part.partition("="))
+        if name not in _COSTS or not sign:
             raise SettingsError(
                 f"--costs: {part.strip()!r}: not understood",
                 "write missed=amount,review=5,false_block=25",
             )
-        given[name.strip()] = value.strip()
+        if name in given:
+            raise SettingsError(f"--costs: {name}: is given twice", "write it once")
+        given[name] = value
+    given = _COSTS | given
     numbers = {}
     for name in ("review", "false_block"):
         try:

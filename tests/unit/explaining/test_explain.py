@@ -345,6 +345,14 @@ def test_a_key_that_no_path_can_name_is_left_out_of_the_draft(name: str) -> None
     assert explain(with_mapping(Plan(), parse_events(text)), sample).transactions == 1
 
 
+def test_a_drafted_table_has_values_as_json_writes_them() -> None:
+    values = ["web", 5, False, True, None, [1], {"name": "web"}]
+    sample = json_sample(*(GOOD | {"channel": value} for value in values))
+    text = draft_text(draft_of(sample, Plan()))
+    table = tomllib.loads(text)["fields"]["channel"]["table"]
+    assert table == {"web": "ECOM", "5": "UNKNOWN", "false": "UNKNOWN", "true": "UNKNOWN"}
+
+
 @pytest.mark.thorough
 def test_records_of_many_keys_are_read_in_linear_time() -> None:
     sample = json_sample({f"k{number}": number for number in range(600_000)}, GOOD)

@@ -323,6 +323,17 @@ def test_where_compares_json_values_as_they_are_written(where: str, rows: list[i
     assert (decoded.rows.tolist(), decoded.rejections.details) == (rows, ())
 
 
+def test_where_distinguishes_quoted_null_from_null() -> None:
+    records = [json.dumps(GOOD | {"op": value}).encode() for value in ("null", None, "c")]
+    for where, rows in (
+        ('op == "null"', [0]),
+        ("op == null", [1]),
+        ('op in [null, "null"]', [0, 1]),
+    ):
+        decoder = JsonDecoder(mapping(record={"where": where, "format": "json"}), PLAN)
+        assert decoder.decode(records).rows.tolist() == rows, where
+
+
 def test_records_of_several_branches_are_read_by_their_branch() -> None:
     def shop(name: str, scale: int) -> dict[str, Any]:
         sum_ = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": scale}
@@ -455,6 +466,9 @@ def test_a_hostile_value_rejects_its_record_alone(
         ({"type": "int", "logicalType": "date"}, {"event_time": "x"}, "x: is a date alone"),
         ("string", {"card_present": "x"}, "x: is a text, which cannot become a boolean"),
         (["float", "double"], {"amount": {"path": "x", "unit": "major"}}, "do not tell apart"),
+        # A map with the key y would otherwise be read as the record.
+        ([{"type": "record", "name": "X", "fields": [{"name": "y", "type": "string"}]},
+          {"type": "map", "values": "string"}], {"mcc": "x.y"}, "do not tell apart"),
         ({"type": "bytes", "logicalType": "decimal", "precision": 60, "scale": 50},
          {"amount": {"path": "x", "unit": "major"}}, "is a decimal of scale 50"),
         ("null", {"transaction_id": "x"}, "x: is always null"),

@@ -132,6 +132,14 @@ def test_all_64_segments_count_in_their_order() -> None:
     assert found.thresholds.review.tolist() == wanted
 
 
+def test_a_segment_of_amounts_above_0_counts() -> None:
+    segment = {"when": {"amount_above": 0}, "review": 0.1, "block": 0.2}
+    events = batch([event(amount_minor=minor) for minor in (0, 1)])
+    found = policy_for(events, Plan(policy={"segment": [segment]}), BUNDLE, Outcome.REVIEW)
+    assert isinstance(found.thresholds, RowThresholds)
+    assert found.thresholds.review.tolist() == [BUNDLE.review, 0.1]
+
+
 def test_without_segments_one_pair_decides_all() -> None:
     events = batch([event()])
     assert policy_for(events, Plan(), BUNDLE, Outcome.APPROVE).thresholds is BUNDLE

@@ -165,3 +165,13 @@ def test_segments_that_only_overlap_may_both_count() -> None:
         + SEGMENT + "{channel = 'ECOM'}\n" + SEGMENT + "{amount_below = 5}"
     )  # fmt: skip
     assert len(read_policy(parse_plan("", {"policy.toml": text}).policy, 2).segments) == 4
+
+
+def test_a_segment_may_be_wider_than_an_earlier_one() -> None:
+    limits = {"review": 0.2, "block": 0.7}
+    below, above = (
+        [{"when": {key: amount}, **limits} for amount in amounts]
+        for key, amounts in (("amount_below", (100, 500)), ("amount_above", (500, 100)))
+    )
+    assert [each.below for each in read_policy({"segment": below}, 2).segments] == [10_000, 50_000]
+    assert [each.above for each in read_policy({"segment": above}, 2).segments] == [50_000, 10_000]

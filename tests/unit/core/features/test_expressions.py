@@ -46,6 +46,12 @@ def test_each_operation_by_hand(text: str, expected: float) -> None:
     assert value(text, a=3.0, b=5.0, nan=math.nan) == expected
 
 
+def test_extremes_take_the_first_of_equal_ones() -> None:
+    for function in ("min", "max"):
+        assert repr(value(f"{function}(a, b)", a=0.0, b=-0.0)) == "0.0"
+        assert repr(value(f"{function}(b, a)", a=0.0, b=-0.0)) == "-0.0"
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -168,6 +174,8 @@ HOSTILE = [
     ("   ", "is not an expression"),
     ("amount +", "is not an expression: "),
     ("amount items", "is not an expression: "),
+    ("log(class + 1)", "is not an expression: 'class' is a keyword of Python, so a field"),
+    ("from", "is not an expression: 'from' is a keyword of Python"),
     ("amount" + " " * 1_000, "value has 1006 characters; at most 1000"),
     ("(" * 400 + "amount" + ")" * 400, "is not an expression: "),
     ("-" * 990 + "amount", "value has more than 64 nodes"),

@@ -203,6 +203,11 @@ def test_a_hostile_rule_is_refused_by_its_key(name: str, rule: dict[str, Any], w
         ({"rates": {"base": "EUR"}}, {"EUR": 2, "USD": 2}, "rates.USD: must be a table of date"),
         ({"fields": tomllib.loads(FIELDS) | {"currency": {"path": "c", "default": "euro"}}},
          {"EUR": 2}, "'euro' is not an ISO 4217 code"),
+        ({"fields": tomllib.loads(FIELDS) | {"currency": {"path": "c", "table": {"978": "Eur"}}}},
+         {"EUR": 2}, "'Eur' is not an ISO 4217 code"),
+        ({"fields": tomllib.loads(FIELDS) | {
+            "currency": {"path": "c", "table": {"978": "EUR"}, "unknown": "?"}}},
+         {"EUR": 2}, "'?' is not an ISO 4217 code"),
     ],
 )  # fmt: skip
 def test_a_mapping_fits_its_plan(

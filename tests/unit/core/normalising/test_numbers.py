@@ -83,6 +83,12 @@ def test_a_float_is_its_own_shortest_decimal(
             assert result == expected(number, exponent, rule), value
 
 
+def test_halves_in_floats_are_rounded_to_even() -> None:
+    # As doubles, these floats are a little above or below the half.
+    part = LeafPart(Wire("float"), pa.array([0.015, 0.025, 0.045, 0.055], pa.float32()))
+    assert converted(part, 2, ROUNDED) == [2, 2, 4, 6]
+
+
 DECIMAL_TEXT = st.one_of(
     st.decimals(allow_nan=False, allow_infinity=False, places=2, min_value=-(10**9),
                 max_value=10**9).map(str),

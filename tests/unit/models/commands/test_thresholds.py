@@ -180,6 +180,7 @@ def test_costs_are_read_and_refused_by_name() -> None:
         ("reviews=4", "'reviews=4': not understood"), ("review", "'review': not understood"),
         ("review=x", "review=x: not a number"), ("review=-1", "review: Input should be"),
         ("missed=twice", "'twice': not understood"), ("review=nan", "review: Input should be"),
+        ("review=5,false_block=1, review =5", "--costs: review: is given twice — write it once"),
     ):  # fmt: skip
         with pytest.raises(SettingsError, match=message):
             read_cost_list(text)
