@@ -27,9 +27,9 @@ env: .venv/.ready
 demo: env
 	@$(BIN)/stream-scorer demo $(if $(QUICK),--quick) $(if $(MODEL),--model $(MODEL))
 
-# Three processes on two cores, each with its own Kafka: tests with a broker wait half of the time.
+# Four processes on two cores, each with its own Kafka: tests with a broker wait half of the time.
 # The files go in their order, brokers first: a long file that begins last would run alone.
-PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # The numba kernels, compiled once before several processes need them; nothing where they are there.
 kernels: env

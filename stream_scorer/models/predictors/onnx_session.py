@@ -328,7 +328,8 @@ def _runtime() -> Any:
         library: Any = importlib.import_module("onnxruntime")
     except ImportError:
         raise ModelError(
-            "ONNX model: onnxruntime is not installed", "pip install 'stream-scorer[onnx]'"
+            "ONNX model: onnxruntime is not installed",
+            "install stream-scorer with its extra `onnx`",
         ) from None
     found = re.match(r"([0-9]{1,6})\.([0-9]{1,6})", library.__version__)
     if found is None or (int(found[1]), int(found[2])) < OLDEST_RUNTIME:
@@ -336,7 +337,7 @@ def _runtime() -> Any:
         raise ModelError(
             f"ONNX model: onnxruntime {library.__version__} is installed, {oldest} or newer is "
             "required",
-            "pip install --upgrade 'stream-scorer[onnx]'",
+            "upgrade onnxruntime",
         )
     library.disable_telemetry_events()
     # The arena grows by what is requested, not by powers of two.

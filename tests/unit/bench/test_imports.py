@@ -190,6 +190,7 @@ def test_ours_is_compared_with_the_fastest_that_is_judged() -> None:
     assert all(word in line for word, line in zip(words, speed.failures(slow), strict=True))
 
 
+@pytest.mark.thorough
 def test_a_contender_that_cannot_win_has_few_rounds() -> None:
     calls: list[str] = []
 

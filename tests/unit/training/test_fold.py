@@ -47,7 +47,7 @@ def one_after_the_other(table: pa.Table) -> history.FeatureRows:
     return history.FeatureRows(kept, features)
 
 
-@pytest.mark.parametrize("rows_at_a_time", [7, 50_000])
+@pytest.mark.parametrize("rows_at_a_time", [pytest.param(7, marks=pytest.mark.thorough), 50_000])
 def test_groups_and_batches_change_no_bit(
     table: pa.Table, rows_at_a_time: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

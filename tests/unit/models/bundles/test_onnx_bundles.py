@@ -207,7 +207,7 @@ def test_without_the_runtime_the_line_names_the_extra(
     monkeypatch.setitem(modules, "onnxruntime", None)
     assert refusal(sound) == (
         "bundle fraud:1.0.0: model.onnx: onnxruntime is not installed — "
-        "pip install 'stream-scorer[onnx]'"
+        "install stream-scorer with its extra `onnx`"
     )
     monkeypatch.setitem(modules, "onnxruntime", SimpleNamespace(__version__="1.23.2"))
     assert "onnxruntime 1.23.2 is installed, 1.32 or newer is required" in refusal(sound)

@@ -123,7 +123,7 @@ def test_without_the_runtime_the_line_names_the_extra(
     modules: dict[str, Any] = sys.modules
     monkeypatch.setitem(modules, "onnxruntime", None)
     assert refusal(changed(job, validation=Path("nowhere"))) == (
-        "onnxruntime is not installed — pip install 'stream-scorer[onnx]'"
+        "onnxruntime is not installed — install stream-scorer with its extra `onnx`"
     )
 
 

@@ -175,7 +175,7 @@ def test_without_the_extra_one_line_names_it(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "mlflow", None)
     for name in [name for name in sys.modules if name.startswith("mlflow.")]:
         monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(SettingsError, match="needs the extra mlflow — pip install"):
+    with pytest.raises(SettingsError, match="needs the extra mlflow — install stream-scorer with"):
         MlflowServer("http://127.0.0.1:1")
 
 
