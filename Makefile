@@ -28,8 +28,10 @@ demo: env
 	@$(BIN)/stream-scorer demo $(if $(QUICK),--quick) $(if $(MODEL),--model $(MODEL))
 
 # Four processes on two cores, each with its own Kafka: tests with a broker wait half of the time.
-# The files go in their order, brokers first: a long file that begins last would run alone.
+# The files go in their order, training and brokers first: a long file that begins last would run
+# alone.
 PYTEST := $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+FILES := tests/unit/training tests
 
 # The numba kernels, compiled once before several processes need them; nothing where they are there.
 kernels: env
@@ -38,7 +40,7 @@ kernels: env
 # The quick tier, at most ten minutes on two cores: everything that computes, with an eighth of the
 # random examples, and one test for each promise that needs a broker. PYTEST_ARGS="-k windows".
 test: env kernels
-	$(PYTEST) -m "not thorough" --hypothesis-profile quick $(PYTEST_ARGS)
+	$(PYTEST) -m "not thorough" --hypothesis-profile quick $(PYTEST_ARGS) $(FILES)
 
 # How much of these folders their unit tests run, branches included: a figure, not a gate. Compiled
 # kernels are left out, since numba runs them outside of Python.
@@ -53,7 +55,7 @@ coverage: env kernels
 
 # Every test, at most 45 minutes: also kills, group protocols, some faults, and the benches' tests.
 test-all: env kernels
-	$(PYTEST) $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS) $(FILES)
 
 # Every kind of fault on real brokers, judged by an independent verifier: about half an hour per
 # seed. SEEDS=N runs seeds 1 to N; FAULTS_ARGS="--only KIND --reports DIR" and so on.

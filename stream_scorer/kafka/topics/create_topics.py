@@ -122,10 +122,14 @@ def create_topics(
     """
     admin = AdminClient(common(kafka))
     topics = kafka.topics
+    in_sync = {"min.insync.replicas": "2"} if replication > _ALWAYS_IN_SYNC else {}
+    # The input first: if it exists, its partitions and its size limit decide the others'.
+    created = _create(
+        admin,
+        [NewTopic(topics.transactions, partitions or PARTITIONS, replication, config=in_sync)],
+    )
     if partitions is None:
-        partitions = PARTITIONS
-        if topics.transactions in _listed(admin):
-            partitions = _partitions(admin, [topics.transactions])[topics.transactions]
+        partitions = _partitions(admin, [topics.transactions])[topics.transactions]
     scaled = dict.fromkeys(
         (
             topics.transactions, topics.labels, topics.decisions, topics.dead_letters,
@@ -135,13 +139,10 @@ def create_topics(
     )  # fmt: skip
     whole = [topics.rollout, topics.activations]
     wanted = scaled | dict.fromkeys((topics.summaries, topics.drift_events, *whole), 1)
-    in_sync = {"min.insync.replicas": "2"} if replication > _ALWAYS_IN_SYNC else {}
-
-    # The input first: its size limit, which an existing topic may have raised, decides the others'.
-    plain = [topics.transactions, topics.labels, topics.summaries, topics.drift_events]
+    plain = [topics.labels, topics.summaries, topics.drift_events]
     wide = [topics.decisions, topics.dead_letters, topics.shadow_scores]
-    created = _create(admin, [NewTopic(t, wanted[t], replication, config=in_sync) for t in plain])
-    _partitions(admin, plain)
+    created |= _create(admin, [NewTopic(t, wanted[t], replication, config=in_sync) for t in plain])
+    _partitions(admin, [topics.transactions, *plain])
     input_ms = input_days * _DAY_MS
     of_input = _configured(admin, [topics.transactions])[topics.transactions]
     if topics.transactions in created and _shorter(of_input[_RETENTION], input_ms):

@@ -73,7 +73,7 @@ BY_TERMINAL: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("rows_at_a_time", [7, 50_000])
+@pytest.mark.parametrize("rows_at_a_time", [pytest.param(7, marks=pytest.mark.thorough), 50_000])
 def test_terminal_columns_equal_those_of_a_table_ahead(
     table: pa.Table, rows_at_a_time: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
