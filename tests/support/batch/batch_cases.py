@@ -28,7 +28,8 @@ from tests.support.models.upgraded import upgraded_store
 MODEL = "fraud:1.0.0"
 AS_OF = 1_600_000_000_000
 SETTINGS = load_settings({"models": {"directory": str(upgraded_store())}})
-ENVIRONMENT = {**os.environ, "STREAM_SCORER_MODELS__DIRECTORY": str(upgraded_store())}
+STORE = "STREAM_SCORER_MODELS__DIRECTORY"
+ENVIRONMENT = {**os.environ, STORE: str(upgraded_store())}
 """Of a process that has the same settings."""
 
 

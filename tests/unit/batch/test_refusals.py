@@ -11,7 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from stream_scorer.cli.main import main
-from tests.support.batch.batch_cases import ENVIRONMENT, MODEL, run, transactions, write
+from tests.support.batch.batch_cases import (
+    ENVIRONMENT,
+    MODEL,
+    STORE,
+    run,
+    transactions,
+    write,
+)
 
 TABLE = transactions(12, 20)
 Made = Path | str
@@ -201,6 +208,7 @@ BAD_INPUT: dict[str, tuple[Make, int, str]] = {
 def _line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["stream-scorer", "batch", *arguments])
+        patch.setenv(STORE, ENVIRONMENT[STORE])
         with pytest.raises(SystemExit) as left:
             main()
     told = capsys.readouterr()
