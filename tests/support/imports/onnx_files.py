@@ -1,12 +1,15 @@
 """ONNX files, written field by field, so that a test can also write what no exporter writes."""
 
 import struct
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from stream_scorer.errors import ModelError
 from stream_scorer.models.importing.onnx.wire import length_delimited, varint
 
 FLOAT, INT64, STRING, DOUBLE = 1, 7, 8, 11
@@ -149,3 +152,15 @@ def classifier(labels: Sequence[int] = (0, 1)) -> bytes:
             [value("label", INT64, ["N"]), maps],
         )
     )
+
+
+def refused_within(seconds: float, read: Callable[[], object]) -> str:
+    """Return the refusal of a file: one line, within so many seconds of processor time."""
+    began = time.process_time()
+    with pytest.raises(ModelError) as refused:
+        read()
+    assert time.process_time() - began < seconds
+    found = str(refused.value)
+    assert found.startswith("ONNX file: ")
+    assert "\n" not in found
+    return found

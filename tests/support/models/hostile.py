@@ -19,6 +19,7 @@ from sklearn.ensemble import GradientBoostingClassifier
 from stream_scorer.models.bundles import bundle_signature
 from stream_scorer.models.bundles.bundle import read_manifest
 from tests.support.models.bundle_cases import FRAUD, ROWS, Bomb, edit, replace
+from tests.support.models.skops_members import with_schema
 
 Value = Any
 
@@ -128,13 +129,8 @@ def added(name: str, data: bytes) -> Deed:
 
 
 def unknown_type(_: Scene) -> bytes:
-    out = io.BytesIO()
     data = skops.io.dumps(GradientBoostingClassifier(n_estimators=2, init="zero").fit(ROWS, FRAUD))
-    with zipfile.ZipFile(io.BytesIO(data)) as whole, zipfile.ZipFile(out, "w") as altered:
-        for name in whole.namelist():
-            member = whole.read(name)
-            altered.writestr(name, member.replace(b'"GradientBoostingClassifier"', b'"Strange"'))
-    return out.getvalue()
+    return with_schema(data, lambda old: old.replace(b'"GradientBoostingClassifier"', b'"Strange"'))
 
 
 def joblib_of(scene: Scene) -> bytes:

@@ -167,25 +167,21 @@ def _measured(model: OnnxModel, file: OnnxFile, rows: Float64) -> tuple[OnnxPred
     measurement = Measurement()
     predictor = OnnxPredictor(model)
     found = measurement.dependence(predictor, rows)
-    if not found or model.block_rows == 1:
-        if found:
-            raise ModelError(
-                "ONNX file: the same row does not have the same bits twice",
-                "export the model without random operators",
-            )
+    if not found:
         return predictor, ""
-    if file.batch_rows is not None:
-        raise ModelError(
-            f"ONNX file: it takes {file.batch_rows} rows, and a row's bits depend on {found}",
-            "export it for an open number of rows, or for 1",
-        )
-    alone = OnnxPredictor(replace(model, block_rows=1))
-    if measurement.dependence(alone, rows):
-        raise ModelError(
-            "ONNX file: the same row does not have the same bits twice",
-            "export the model without random operators",
-        )
-    return alone, found
+    if model.block_rows > 1:
+        if file.batch_rows is not None:
+            raise ModelError(
+                f"ONNX file: it takes {file.batch_rows} rows, and a row's bits depend on {found}",
+                "export it for an open number of rows, or for 1",
+            )
+        alone = OnnxPredictor(replace(model, block_rows=1))
+        if not measurement.dependence(alone, rows):
+            return alone, found
+    raise ModelError(
+        "ONNX file: the same row does not have the same bits twice",
+        "export the model without random operators",
+    )
 
 
 def _refuse_other_scores(predictor: OnnxPredictor, rows: Float64) -> None:

@@ -111,9 +111,7 @@ def _parts(model: Any, context: _Context) -> tuple[Part, ...]:
         return _calibrated(model, context)
     convert = _CONVERSIONS.get(type(model))
     if convert is None:
-        raise ModelError(
-            f"model: {type(model).__name__} is not supported", f"known are {'; '.join(KNOWN)}"
-        )
+        raise refused(type(model).__name__, f"known are {'; '.join(KNOWN)}")
     return (convert(model, _fraud_number(model, context.fraud_class), context),)
 
 

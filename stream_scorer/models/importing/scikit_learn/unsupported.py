@@ -55,7 +55,7 @@ def unsupported(schema: Any, unknown: Collection[str]) -> ModelError:
                 "calibrate with the method sigmoid or isotonic",
             )
         if name not in _SUPPORTED:
-            return ModelError(f"model: {name} is not supported", f"known are {'; '.join(KNOWN)}")
+            return refused(name, f"known are {'; '.join(KNOWN)}")
     return ModelError(
         f"model: it holds a type that no supported model has: {shown(unknown)}",
         f"known are {'; '.join(KNOWN)}, without functions of your own",

@@ -20,6 +20,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.trust import Trust
+from tests.support.models import skops_members
 from tests.support.models.bundle_cases import FRAUD, MODELS, ROWS, Bomb, edit, replace
 from tests.support.models.format_1 import write_format_1
 
@@ -96,14 +97,10 @@ def test_payloads_inside_the_skops_file_are_refused(
 def test_types_are_trusted_by_the_configuration_alone(bundle: Path) -> None:
     boosted = GradientBoostingClassifier(n_estimators=2, init="zero").fit(ROWS, FRAUD)
     data = skops.io.dumps(boosted)
-    out = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as whole, zipfile.ZipFile(out, "w") as altered:
-        for name in whole.namelist():
-            member = whole.read(name)
-            if name == "schema.json":
-                member = member.replace(b'"GradientBoostingClassifier"', b'"Strange"')
-            altered.writestr(name, member)
-    replace(bundle, "model.skops", out.getvalue())
+    strange = skops_members.with_schema(
+        data, lambda old: old.replace(b'"GradientBoostingClassifier"', b'"Strange"')
+    )
+    replace(bundle, "model.skops", strange)
     message = refusal(bundle)
     assert "not trusted" in message
     assert "sklearn.ensemble._gb.Strange" in message
@@ -113,15 +110,10 @@ def test_types_are_trusted_by_the_configuration_alone(bundle: Path) -> None:
 
 def with_schema(bundle: Path, change: Callable[[Any], bytes]) -> None:
     """Write the bundle's model with another schema."""
-    out = io.BytesIO()
-    with (
-        zipfile.ZipFile(bundle / "model.skops") as whole,
-        zipfile.ZipFile(out, "w") as altered,
-    ):
-        for name in whole.namelist():
-            data = whole.read(name)
-            altered.writestr(name, change(json.loads(data)) if name == "schema.json" else data)
-    replace(bundle, "model.skops", out.getvalue())
+    data = (bundle / "model.skops").read_bytes()
+    replace(
+        bundle, "model.skops", skops_members.with_schema(data, lambda old: change(json.loads(old)))
+    )
 
 
 def test_a_parameter_that_cannot_be_shown_is_refused(bundle: Path) -> None:

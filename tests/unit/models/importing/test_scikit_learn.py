@@ -1,9 +1,7 @@
 """Estimators of scikit-learn, fitted or from skops files, keep its bits as models of data."""
 
 import warnings
-import zipfile
 from functools import cache
-from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,6 +33,7 @@ from stream_scorer.models.importing.scikit_learn.convert import scoring_model
 from stream_scorer.models.importing.scikit_learn.read import read_scikit_learn
 from stream_scorer.models.predictors.predictors import ScoringPredictor
 from tests.support.models.reference_model import reference_scores
+from tests.support.models.skops_members import with_schema
 
 Float64 = NDArray[np.float64]
 NONE = ImportOptions()
@@ -271,12 +270,9 @@ def test_names_are_those_of_the_first_step_that_does_something() -> None:
 
 def test_another_version_of_scikit_learn_is_read_quietly() -> None:
     data = skops.io.dumps(imported("extra trees")[0])
-    out = BytesIO()
     version = f'"\\"{sklearn.__version__}\\""'.encode()
-    with zipfile.ZipFile(BytesIO(data)) as old, zipfile.ZipFile(out, "w") as new:
-        for name in old.namelist():
-            new.writestr(name, old.read(name).replace(version, b'"\\"1.6.1\\""'))
-    assert read_scikit_learn(out.getvalue(), NONE).library_version == "1.6.1"
+    other = with_schema(data, lambda old: old.replace(version, b'"\\"1.6.1\\""'))
+    assert read_scikit_learn(other, NONE).library_version == "1.6.1"
 
 
 def test_the_fraud_class_of_a_forest_is_named() -> None:
@@ -448,13 +444,10 @@ def test_files_of_earlier_versions_name_their_modules_otherwise(model: Any) -> N
     """Files of 1.6 and 1.7 have the compiled losses in the module ``_loss``."""
     rows = np.random.default_rng(4).normal(0, 1, (300, 3))
     data = skops.io.dumps(model.fit(rows, (rows[:, 0] > 0.3).astype(int)))
-    out = BytesIO()
-    with zipfile.ZipFile(BytesIO(data)) as now, zipfile.ZipFile(out, "w") as earlier:
-        for name in now.namelist():
-            plain = now.read(name)
-            if name == "schema.json":
-                assert b'"sklearn._loss._loss"' in plain
-                plain = plain.replace(b'"sklearn._loss._loss"', b'"_loss"')
-            earlier.writestr(name, plain)
-    found = ScoringPredictor(read_scikit_learn(out.getvalue(), NONE).model)
+
+    def earlier(schema: bytes) -> bytes:
+        assert b'"sklearn._loss._loss"' in schema
+        return schema.replace(b'"sklearn._loss._loss"', b'"_loss"')
+
+    found = ScoringPredictor(read_scikit_learn(with_schema(data, earlier), NONE).model)
     assert found.scores(rows).tobytes() == model.predict_proba(rows)[:, 1].tobytes()

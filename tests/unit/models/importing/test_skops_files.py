@@ -33,6 +33,7 @@ from stream_scorer.models.importing.scikit_learn import schema as schemas
 from stream_scorer.models.importing.scikit_learn import unpack as unpacking
 from stream_scorer.models.importing.scikit_learn.guard import refused_as
 from stream_scorer.models.importing.scikit_learn.unpack import unpack
+from tests.support.models.skops_members import with_schema
 
 SCALER = {
     "__class__": "StandardScaler", "__module__": "sklearn.preprocessing._data",
@@ -80,12 +81,7 @@ def regression() -> bytes:
 
 def changed(change: Callable[[bytes], bytes], data: bytes | None = None) -> bytes:
     """Return a regression's file with another schema."""
-    out = BytesIO()
-    with zipfile.ZipFile(BytesIO(data or regression())) as old, zipfile.ZipFile(out, "w") as new:
-        for name in old.namelist():
-            plain = old.read(name)
-            new.writestr(name, change(plain) if name == "schema.json" else plain)
-    return out.getvalue()
+    return with_schema(data or regression(), change)
 
 
 def with_attribute(name: str, value: Any) -> bytes:

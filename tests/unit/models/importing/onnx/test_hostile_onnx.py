@@ -2,7 +2,6 @@
 """Each hostile or unsupported ONNX file is refused in one line that names its cause."""
 
 import struct
-import time
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from tests.support.imports.onnx_files import (
     network,
     node,
     number,
+    refused_within,
     tensor,
     text,
     value,
@@ -162,13 +162,7 @@ FILES: dict[str, tuple[bytes, str]] = {
 @pytest.mark.parametrize("name", FILES)
 def test_a_hostile_file_is_refused_by_name(name: str) -> None:
     data, message = FILES[name]
-    began = time.process_time()
-    with pytest.raises(ModelError) as refused:
-        judge(data)
-    assert time.process_time() - began < SECONDS_MOST
-    assert str(refused.value).startswith("ONNX file: ")
-    assert message in str(refused.value)
-    assert "\n" not in str(refused.value)
+    assert message in refused_within(SECONDS_MOST, lambda: judge(data))
 
 
 def test_the_same_version_of_operators_may_be_imported_twice() -> None:
