@@ -19,7 +19,7 @@ from sklearn.ensemble import GradientBoostingClassifier
 from stream_scorer.models.bundles import bundle_signature
 from stream_scorer.models.bundles.bundle import read_manifest
 from tests.support.models.bundle_cases import FRAUD, ROWS, Bomb, edit, replace
-from tests.support.models.skops_members import with_schema
+from tests.support.models.skops_schema import with_schema
 
 Value = Any
 

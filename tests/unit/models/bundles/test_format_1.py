@@ -20,7 +20,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.trust import Trust
-from tests.support.models import skops_members
+from tests.support.models import skops_schema
 from tests.support.models.bundle_cases import FRAUD, MODELS, ROWS, Bomb, edit, replace
 from tests.support.models.format_1 import write_format_1
 
@@ -97,7 +97,7 @@ def test_payloads_inside_the_skops_file_are_refused(
 def test_types_are_trusted_by_the_configuration_alone(bundle: Path) -> None:
     boosted = GradientBoostingClassifier(n_estimators=2, init="zero").fit(ROWS, FRAUD)
     data = skops.io.dumps(boosted)
-    strange = skops_members.with_schema(
+    strange = skops_schema.with_schema(
         data, lambda old: old.replace(b'"GradientBoostingClassifier"', b'"Strange"')
     )
     replace(bundle, "model.skops", strange)
@@ -112,7 +112,7 @@ def with_schema(bundle: Path, change: Callable[[Any], bytes]) -> None:
     """Write the bundle's model with another schema."""
     data = (bundle / "model.skops").read_bytes()
     replace(
-        bundle, "model.skops", skops_members.with_schema(data, lambda old: change(json.loads(old)))
+        bundle, "model.skops", skops_schema.with_schema(data, lambda old: change(json.loads(old)))
     )
 
 

@@ -33,7 +33,7 @@ from stream_scorer.models.importing.scikit_learn.convert import scoring_model
 from stream_scorer.models.importing.scikit_learn.read import read_scikit_learn
 from stream_scorer.models.predictors.predictors import ScoringPredictor
 from tests.support.models.reference_model import reference_scores
-from tests.support.models.skops_members import with_schema
+from tests.support.models.skops_schema import with_schema
 
 Float64 = NDArray[np.float64]
 NONE = ImportOptions()

@@ -33,7 +33,7 @@ from stream_scorer.models.importing.scikit_learn import schema as schemas
 from stream_scorer.models.importing.scikit_learn import unpack as unpacking
 from stream_scorer.models.importing.scikit_learn.guard import refused_as
 from stream_scorer.models.importing.scikit_learn.unpack import unpack
-from tests.support.models.skops_members import with_schema
+from tests.support.models.skops_schema import with_schema
 
 SCALER = {
     "__class__": "StandardScaler", "__module__": "sklearn.preprocessing._data",
