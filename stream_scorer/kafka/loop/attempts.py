@@ -10,12 +10,13 @@ A process that is killed, or that crashes in a compiled kernel, reports nothing.
 computes its first batch of a partition, it commits a note with the partition's unchanged offset.
 After each crash the following batches are smaller, down to one record: then the committed offset
 is that record's. One record at a time is slow, so it lasts only for the records that the crashed
-process can have held. Whenever the committed offset moves, the count starts again, so that only
-crashes at the same record stop the group. See docs/adr/0067-attempts.md.
+process can have held, and no other partition is read meanwhile. Whenever the committed offset
+moves, the count starts again, so that only crashes at the same record stop the group. See
+docs/adr/0067-attempts.md.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 
 import stream_scorer
@@ -135,15 +136,27 @@ class Attempts:
         """
         return {partition: b"" for partition in partitions if partition in self._noted}
 
-    def most(self, maximum: int) -> int:
+    def most(self, maximum: int, reading: Collection[int]) -> int:
         """Return the maximum number of records of the next batch.
 
         Args:
             maximum: The limit without earlier attempts.
+            reading: The partitions that the batch can have records of.
         """
-        if not self._noted:
-            return maximum
-        return min(maximum, *(_RECORDS[note.level] for note in self._noted.values()))
+        levels = [note.level for partition, note in self._noted.items() if partition in reading]
+        return min([maximum, *(_RECORDS[level] for level in levels)])
+
+    def singly(self, reading: Collection[int]) -> frozenset[int]:
+        """Return the partitions whose records are taken one by one.
+
+        Args:
+            reading: As for :meth:`most`.
+        """
+        return frozenset(
+            partition
+            for partition, note in self._noted.items()
+            if partition in reading and _RECORDS[note.level] == 1
+        )
 
     def unmarked(self, ends: Mapping[int, int]) -> bool:
         """Whether a batch that ends at these offsets must be marked before it is computed."""

@@ -247,6 +247,14 @@ class MergedSource:
         self._fetch(1)
         time.sleep(seconds)
 
+    @property
+    def reading(self) -> set[int]:
+        """All partitions, once all were given to ``resume``."""
+        return set() if self._held else set(range(len(self._partitions)))
+
+    def narrow(self, partitions: frozenset[int]) -> None:
+        """Do nothing: records are returned in the order of their times."""
+
     def pause(self) -> None:
         """Do nothing: records are returned only by ``poll``, and buffers are bounded."""
 

@@ -83,6 +83,9 @@ class Source(Protocol):
     def has_successor(self) -> bool: ...  # noqa: D102
     def poll(self, maximum: int, linger_seconds: float, wait: float) -> RawRecords | None: ...  # noqa: D102
     def serve(self, seconds: float) -> None: ...  # noqa: D102
+    @property
+    def reading(self) -> set[int]: ...  # noqa: D102
+    def narrow(self, partitions: frozenset[int]) -> None: ...  # noqa: D102
     def pause(self) -> None: ...  # noqa: D102
     def resume(self, partitions: set[int] | None = None) -> None: ...  # noqa: D102
     def seek(self, offsets: Mapping[int, int]) -> None: ...  # noqa: D102
@@ -131,6 +134,7 @@ class KafkaSource:
         self._patience = max(_REQUEST_SECONDS, limit + _SWEEP_SECONDS)
         self._assigned: set[int] = set()
         self._paused: set[int] = set()
+        self._narrowed: frozenset[int] = frozenset()
         self._events: list[Assigned | Revoked] = []
         self._stash: list[RawRecords] = []
         self._failure: Exception | None = None
@@ -332,9 +336,27 @@ class KafkaSource:
         """Fetch again: the given partitions for the first time, or all that had been resumed."""
         if partitions is not None:
             self._paused -= partitions
-        live = self._assigned - self._paused
+        live = self._fetched()
         if live:
             self._consumer.resume(tuple(live))
+
+    @property
+    def reading(self) -> set[int]:
+        """The partitions that were resumed, and of which ``poll`` returns records."""
+        return self._assigned - self._paused
+
+    def narrow(self, partitions: frozenset[int]) -> None:
+        """Fetch only these of the partitions that were resumed; with none of them, fetch all."""
+        if partitions == self._narrowed:
+            return
+        self._narrowed = partitions
+        rest = self.reading - self._fetched()
+        if rest:
+            self._consumer.pause(tuple(rest))
+        self.resume(set())
+
+    def _fetched(self) -> set[int]:
+        return (self.reading & self._narrowed) or self.reading
 
     def seek(self, offsets: Mapping[int, int]) -> None:
         """Read the given partitions again from the given offsets."""
@@ -348,7 +370,7 @@ class KafkaSource:
                 # Not fetching yet, as just after a rebalance: assign it again at that offset.
                 self._consumer.remove((partition,))
                 self._consumer.add({partition: offset})
-                if partition in self._paused:
+                if partition not in self._fetched():
                     self._consumer.pause((partition,))
 
     def _drop_stashed(self, partitions: Iterable[int]) -> None:
@@ -431,7 +453,7 @@ class KafkaSource:
         """Return records as one batch; None if there is none."""
         if self._events:
             # After a rebalance in between, revoked or restarted partitions are not ours to score.
-            live = sorted(self._assigned - self._paused)
+            live = sorted(self.reading)
             pieces = [records.where(np.isin(records.partition, live)) for records in pieces]
             pieces = [records for records in pieces if len(records)]
         if not pieces:

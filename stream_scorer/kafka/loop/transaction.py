@@ -99,6 +99,7 @@ class TransactionLoop(Generic[Delta]):
         self._outage = Outage(listener)
         self._outside = Outage(listener)
         self._ahead: PolledBatch[Delta] | None = None
+        self._widened = False
         self._kept: Future[BatchCommitted] | None = None
         self._current: PolledBatch[Delta] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="compute")
@@ -171,15 +172,26 @@ class TransactionLoop(Generic[Delta]):
     def _poll(self, linger: float, patience: float) -> PolledBatch[Delta] | None:
         stages = Stages(self._hook)
         try:
-            most = self._attempts.most(self._limits.maximum_batch)
-            raw = self._source.poll(most, linger, patience)
+            raw = self._source.poll(self._most_records(), linger, patience)
         except Paused as pause:
             self._outside.begin(pause)
             return None
         self._outside.end()
+        self._widened = raw is None and not self._widened
         if raw is None:
             return None
         return PolledBatch(raw, raw.next_offsets(), stages)
+
+    def _most_records(self) -> int:
+        """Return the next batch's maximum; read no others where records are taken one by one.
+
+        Records of other partitions would come one by one, too, and might come first for a long
+        time. If there is nothing to read, as while a broker is away, the next poll reads all.
+        """
+        reading = self._source.reading
+        singly = self._attempts.singly(reading)
+        self._source.narrow(frozenset() if self._widened else singly)
+        return self._attempts.most(self._limits.maximum_batch, reading)
 
     def _look_ahead(self, batch: PolledBatch[Delta]) -> None:
         """With a backlog, poll the next batch and compute it while this one is committed.

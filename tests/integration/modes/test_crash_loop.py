@@ -9,11 +9,15 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
 from stream_scorer.dead_letters.take_record import take
 from stream_scorer.errors import CrashLoopError, SettingsError
+from stream_scorer.kafka.loop.attempts import MOST_ATTEMPTS, Note
+from stream_scorer.kafka.topics import client_options
 from stream_scorer.scoring import work as scoring
 from stream_scorer.settings import Kafka
+from stream_scorer.telemetry import BatchCommitted
 from tests.faults.suite import scorer_with_hooks
 from tests.support.faults.poison import poisoned
 from tests.support.faults.process import COMMAND, ScorerProcess, environment, wait_until
@@ -32,6 +36,8 @@ pytestmark = pytest.mark.kafka
 CRASH_LOOP = 14
 WRONG = 2
 MOST_STARTS = 7
+SINGLY = 128
+"""Records that are taken one by one."""
 
 
 @pytest.fixture
@@ -91,6 +97,33 @@ def test_a_range_that_ended_three_processes_is_not_tried_again(settings: Kafka) 
     assert take(ours, poison.partition, offset).after == offset + 1
     live(ours, ends)
     everything_once(outcome(settings), records)
+
+
+def test_a_suspected_partition_does_not_wait_for_others(settings: Kafka) -> None:
+    """Its records are taken one by one, and a backlog of others would take minutes so."""
+    ends = feed(settings, transactions())
+    suspected = max(ends)
+    assert ends[suspected] > SINGLY
+    note = Note(MOST_ATTEMPTS - 1, ends[suspected], 1).write().decode()
+    places = [
+        TopicPartition(settings.topics.transactions, each, 0, note if each == suspected else "")
+        for each in ends
+    ]
+    consumer = Consumer(client_options.reader(settings, settings.group))
+    consumer.commit(offsets=places, asynchronous=False)
+    consumer.close()
+    commits = live(settings_of(settings), ends, start=None).heard.of(BatchCommitted)
+    through = next(
+        number
+        for number, commit in enumerate(commits)
+        if commit.next_offsets.get(suspected, 0) >= SINGLY
+    )
+    alone = [commit for commit in commits[:through] if set(commit.next_offsets) == {suspected}]
+    assert all(commit.records == 1 for commit in commits[:through])
+    # Others are read only where a poll brought nothing of it in time.
+    assert len(alone) >= SINGLY - 1
+    assert len(alone) > through / 2
+    assert len(commits) < sum(ends.values()) / 10
 
 
 @pytest.mark.thorough

@@ -22,7 +22,7 @@ def test_a_first_batch_is_marked_and_what_comes_after_it_is_not() -> None:
     assert not attempts.unmarked({0: 20})
     assert attempts.unmarked({0: 30, 1: 9})
     assert attempts.marks({0: 30, 1: 9}).keys() == {1}
-    assert attempts.most(1_000) == 1_000
+    assert attempts.most(1_000, {0, 1}) == 1_000
     attempts.passed({0: 20})
     assert attempts.carried({0: 30}) == {}
 
@@ -30,26 +30,26 @@ def test_a_first_batch_is_marked_and_what_comes_after_it_is_not() -> None:
 def test_batches_shrink_per_death_until_the_range_is_passed() -> None:
     for attempts_before, level, most in ((1, 0, 64), (2, 1, 1), (1, 2, 1)):
         attempts = begun(Note(attempts_before, 500, level).write())
-        assert attempts.most(1_000) == most
+        assert attempts.most(1_000, {0, 1}) == most
         now = min(level + 1, 2)
         assert Note.read(attempts.marks({0: 11})[0]) == Note(attempts_before + 1, 500, now)
         attempts.marked({0: 11})
-        assert attempts.most(1_000) == most
+        assert attempts.most(1_000, {0, 1}) == most
         # A commit inside the range keeps the range for the next process. It restarts the count,
         # which includes this process, because it has already begun the next batch.
         assert Note.read(attempts.carried({0: 11})[0]) == Note(1, 500, now)
         attempts.passed({0: 11})
-        assert attempts.most(1_000) == most
+        assert attempts.most(1_000, {0, 1}) == most
         assert attempts.carried({0: 500}) == {}
         attempts.passed({0: 500})
-        assert attempts.most(1_000) == 1_000
+        assert attempts.most(1_000, {0, 1}) == 1_000
 
 
 def test_a_commit_of_one_partition_keeps_the_notes_of_others() -> None:
     attempts = begun(Note(1, 500, 0).write())
     attempts.marked({1: 9})
     attempts.passed({1: 9})
-    assert attempts.most(1_000) == 64
+    assert attempts.most(1_000, {0, 1}) == 64
     assert attempts.carried({0: 20})
 
 
@@ -77,18 +77,29 @@ def test_records_are_taken_singly_only_as_far_as_a_dead_one_held() -> None:
     attempts = begun(Note(2, 5_000, 1).write())
     attempts.marked({0: 11})
     singly = 0
-    while attempts.most(1_000) == 1:
+    while attempts.most(1_000, {0, 1}) == 1:
         singly += 1
         attempts.passed({0: 10 + singly})
     # The dead process took 64 records, and had computed 64 more ahead.
     assert singly == 128
-    assert attempts.most(1_000) == 64
+    assert attempts.most(1_000, {0, 1}) == 64
     assert Note.read(attempts.carried({0: 200})[0]) == Note(1, 5_000, 1)
     # Where such a batch ends a process, records are taken singly again.
     again = begun(attempts.carried({0: 200})[0], 200)
     again.marked({0: 201})
     again.passed({0: 201})
-    assert again.most(1_000) == 1
+    assert again.most(1_000, {0, 1}) == 1
+
+
+def test_only_the_suspected_partition_is_read_while_singly() -> None:
+    attempts = begun(Note(2, 5_000, 1).write())
+    assert attempts.singly({0, 1}) == {0}
+    # Not while it is restored: records of others cannot be the suspected ones.
+    assert attempts.singly({1}) == frozenset()
+    assert attempts.most(1_000, {1}) == 1_000
+    for offset in range(11, 11 + 128):
+        attempts.passed({0: offset})
+    assert attempts.singly({0, 1}) == frozenset()
 
 
 @pytest.mark.parametrize("at", [10, 70, 273, 900])
@@ -98,7 +109,7 @@ def test_the_third_death_at_a_record_stops_there_and_names_it(at: int) -> None:
     while deaths < MOST_ATTEMPTS + 2:
         attempts = begun(note, offset)
         while True:
-            most = attempts.most(1_000)
+            most = attempts.most(1_000, {0, 1})
             end = min(offset + most, 1_010)
             if attempts.unmarked({0: end}):
                 note = attempts.marks({0: end})[0]
@@ -139,7 +150,7 @@ def test_foreign_outdated_and_passed_notes_count_nothing(
     note: bytes,
 ) -> None:
     attempts = begun(note)
-    assert attempts.most(1_000) == 1_000
+    assert attempts.most(1_000, {0, 1}) == 1_000
     assert Note.read(attempts.marks({0: 20})[0]) == Note(1, 20, 0)
 
 
@@ -156,7 +167,7 @@ def test_a_process_that_leaves_alive_forgets_the_attempts() -> None:
 def test_revoked_partitions_and_unguarded_loops_keep_no_notes() -> None:
     attempts = begun(Note(2, 500, 1).write())
     attempts.end([0, 1])
-    assert attempts.most(1_000) == 1_000
+    assert attempts.most(1_000, {0, 1}) == 1_000
     assert not attempts.unmarked({0: 20, 1: 20})
     silent = Attempts(guarded=False)
     silent.begin({0: 10}, {0: Note(3, 500, 2).write()})

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.kafka.client.consumer import Polled, Rebalance
 from stream_scorer.kafka.loop import source as module
@@ -27,6 +28,7 @@ class FakeConsumer:
 
     def __init__(self, *_: object) -> None:
         self.script: list[Any] = []
+        self.fetched: set[int] = set()
 
     def subscribe(self, rebalance: Rebalance) -> None:
         self.rebalance = rebalance
@@ -37,13 +39,20 @@ class FakeConsumer:
     def noted(self, partitions: tuple[int, ...], _: float) -> dict[int, tuple[int, bytes]]:
         return dict.fromkeys(partitions, (5, b""))
 
-    def add(self, offsets: Mapping[int, int]) -> None: ...
+    def add(self, offsets: Mapping[int, int]) -> None:
+        self.fetched |= offsets.keys()
 
-    def remove(self, partitions: tuple[int, ...]) -> None: ...
+    def remove(self, partitions: tuple[int, ...]) -> None:
+        self.fetched -= set(partitions)
 
-    def pause(self, partitions: tuple[int, ...]) -> None: ...
+    def pause(self, partitions: tuple[int, ...]) -> None:
+        self.fetched -= set(partitions)
 
-    def resume(self, partitions: tuple[int, ...]) -> None: ...
+    def resume(self, partitions: tuple[int, ...]) -> None:
+        self.fetched |= set(partitions)
+
+    def seek(self, *_: object) -> None:
+        raise KafkaException(KafkaError(KafkaError._STATE))
 
     def poll(self, *_: float) -> Polled:
         act, found = self.script.pop(0)
@@ -91,3 +100,30 @@ def test_records_of_a_returned_unrestored_partition_are_dropped(
     assert source.settled([0, 1]) == {1}
     source.events()
     assert source.settled([0, 1]) == {0, 1}
+
+
+def test_a_narrowed_source_fetches_no_other_partition(source: KafkaSource) -> None:
+    consumer: Any = source._consumer
+    source.narrow(frozenset({1}))
+    assert consumer.fetched == {1}
+    assert source.reading == {0, 1}
+    source.pause()
+    source.resume(set())
+    assert consumer.fetched == {1}
+    source.seek({0: 3, 1: 4})
+    assert consumer.fetched == {1}
+    source.narrow(frozenset())
+    assert consumer.fetched == {0, 1}
+
+
+def test_what_left_or_is_being_restored_narrows_nothing(source: KafkaSource) -> None:
+    consumer: Any = source._consumer
+    script(source, lambda rebalance: rebalance.assigned((2,)), records(0))
+    source.poll(10, 0.0, 0.0)
+    source.narrow(frozenset({2}))
+    assert consumer.fetched == {0, 1}
+    script(source, lambda rebalance: rebalance.revoked((1,)), records(0))
+    source.narrow(frozenset({1}))
+    source.poll(10, 0.0, 0.0)
+    source.narrow(frozenset())
+    assert consumer.fetched == {0}

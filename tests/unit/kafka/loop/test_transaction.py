@@ -34,6 +34,7 @@ class FakeSource:
         self.position = 0
         self.stable = 0
         self.sought: list[int] = []
+        self.narrowed: list[frozenset[int]] = []
         self.owned = {0}
         self.doubled = False
         self.served = 0
@@ -106,6 +107,13 @@ class FakeSource:
 
     def revoke_when_served(self) -> None:
         self._revoked_when_served = True
+
+    @property
+    def reading(self) -> set[int]:
+        return {0}
+
+    def narrow(self, partitions: frozenset[int]) -> None:
+        self.narrowed.append(partitions)
 
     def pause(self) -> None: ...
 
@@ -694,3 +702,15 @@ def test_a_partition_revoked_before_it_is_ready_commits_nothing(first: Scene) ->
     first.loop.stop()
     first.loop.run()
     assert first.work.flushed == []
+
+
+def test_a_suspected_partition_is_read_alone_unless_it_is_silent() -> None:
+    scene = Scene()
+    scene.loop._attempts = Attempts(guarded=True)
+    scene.source._events = [Assigned({0: 0}, frozenset(), {0: Note(2, 500, 1).write()})]
+    for _ in range(9):
+        scene.loop.step()
+    alone, everything = frozenset({0}), frozenset[int]()
+    # Six records, one by one; then nothing comes, so all are read every second time.
+    assert scene.source.narrowed == [*[alone] * 7, everything, alone]
+    assert scene.work.state == [0, 1, 2, 3, 4, 5]
