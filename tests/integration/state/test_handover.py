@@ -15,6 +15,7 @@ from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.scoring.process import scorer_loop
 from stream_scorer.settings import Kafka
+from stream_scorer.state.partitions import checkpoint_writer
 from stream_scorer.telemetry import CheckpointWritten, PartitionsRevoked
 from tests.support.faults.feeding import SteadyFeed
 from tests.support.faults.process import ScorerProcess, wait_until
@@ -39,7 +40,10 @@ def test_what_is_revoked_is_flushed_first(
     kafka_settings: Callable[..., Kafka],
     kafka_topics: Callable[..., Kafka],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # A flush that takes longer than the product's two seconds leaves the rest to a replay.
+    monkeypatch.setattr(checkpoint_writer, "_FLUSH_SECONDS", DEADLINE_SECONDS)
     ours = kafka_topics(kafka_settings(session_timeout_ms=6_000))
     ends = feed(ours, transactions(days=4))
     state: dict[str, Any] = {"bytes_per_event": 0, "buckets_per_second": 0}
