@@ -20,6 +20,7 @@ from stream_scorer.observability.logging import process_logger
 from stream_scorer.observability.metrics import ready_gauge
 from stream_scorer.observability.progress import Progress
 from stream_scorer.observability.render import Renderer
+from stream_scorer.processes.free_cycles import FreeCycles
 from stream_scorer.processes.signals import asked_by_hangup, stopped_by_signals
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Event, Listener
@@ -116,7 +117,7 @@ def run_process(
             stack.enter_context(LagWatch(settings.kafka, lagging or topic, listener))
             stack.enter_context(standby)
             _settle_memory()
-            loop.run(health.heartbeat)
+            loop.run(FreeCycles(health.heartbeat))
 
         outside.around(run)
 
