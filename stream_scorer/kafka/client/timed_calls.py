@@ -55,9 +55,13 @@ class BoundedCalls:
             except Empty:
                 self.left = True
             else:
-                if raised is not None:
+                if raised is None:
+                    return
+                try:
                     raise raised
-                return
+                finally:
+                    # Its traceback refers to this frame and its callers', with all their arrays.
+                    del raised
         raise KafkaException(
             KafkaError(
                 KafkaError._TIMED_OUT,  # noqa: SLF001 the binding's own name

@@ -11,6 +11,7 @@ Without glibc nothing is done, and the memory stays with the process.
 
 import ctypes
 import sys
+from functools import cache
 from typing import Any
 
 # From glibc's malloc.h.
@@ -48,4 +49,10 @@ def _keep_at_top(size: int) -> bool:
 
 def _function(name: str) -> Any:
     """Return a function of the C library, or None if it does not exist."""
-    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None
+    return getattr(_library(), name, None) if sys.platform.startswith("linux") else None
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    """Return the C library; each object of ``CDLL`` has classes, which are cycles."""
+    return ctypes.CDLL(None)

@@ -1,6 +1,9 @@
 """Calls past their time limit are abandoned, and their client is freed when they return."""
 
+import gc
 import threading
+import weakref
+from contextlib import suppress
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -20,6 +23,28 @@ def test_a_call_runs_on_a_separate_thread_and_raises_its_error() -> None:
     calls.call(lambda: where.append("again"), LONG)
     assert where == ["t", "again"]
     assert not calls.left
+
+
+class Batch:
+    """What a caller of a failing call holds."""
+
+
+def test_an_error_that_was_handled_keeps_nothing_alive() -> None:
+    calls = BoundedCalls("t")
+    held: list[weakref.ref[Batch]] = []
+
+    def publish() -> None:
+        batch = Batch()
+        held.append(weakref.ref(batch))
+        calls.call(lambda: 1 // 0, LONG)
+
+    gc.disable()
+    try:
+        with suppress(ZeroDivisionError):
+            publish()
+        assert held[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_a_call_past_its_limit_is_abandoned_and_no_other_made() -> None:
