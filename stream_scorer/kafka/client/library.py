@@ -386,3 +386,5 @@ class LibraryClient:
         if handle:
             # Consumers were closed before, except after a fatal error: then closing never returns.
             self.api.destroy_flags(handle, _NO_CONSUMER_CLOSE)
+            # It has ended its threads, so nothing calls them; they and this object are a cycle.
+            self._callbacks.clear()
