@@ -143,8 +143,7 @@ class Attempts:
             maximum: The limit without earlier attempts.
             reading: The partitions that the batch can have records of.
         """
-        levels = [note.level for partition, note in self._noted.items() if partition in reading]
-        return min([maximum, *(_RECORDS[level] for level in levels)])
+        return min([maximum, *self._limits(reading).values()])
 
     def singly(self, reading: Collection[int]) -> frozenset[int]:
         """Return the partitions whose records are taken one by one.
@@ -152,11 +151,12 @@ class Attempts:
         Args:
             reading: As for :meth:`most`.
         """
-        return frozenset(
-            partition
-            for partition, note in self._noted.items()
-            if partition in reading and _RECORDS[note.level] == 1
-        )
+        return frozenset(p for p, records in self._limits(reading).items() if records == 1)
+
+    def _limits(self, reading: Collection[int]) -> dict[int, int]:
+        """Return the maximum number of records of a batch, by partition with a note."""
+        noted = self._noted.items()
+        return {p: _RECORDS[note.level] for p, note in noted if p in reading}
 
     def unmarked(self, ends: Mapping[int, int]) -> bool:
         """Whether a batch that ends at these offsets must be marked before it is computed."""
