@@ -16,7 +16,6 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -165,13 +164,12 @@ def _told(error: Exception, stage: Endurance) -> str:
 
 
 def _counts(verdict: Verdict) -> dict[str, Any]:
-    aside = {"sent", "decisions", "dead_letters", "examples"}
-    counts = {each.name: getattr(verdict, each.name) for each in fields(verdict)}
     return {
         "sent": verdict.sent,
+        "copies": verdict.copies,
         "decisions": verdict.decisions,
         "dead_letters": verdict.dead_letters,
-        "faults": {name: n for name, n in counts.items() if name not in aside and n},
+        "faults": verdict.faults,
         "examples": verdict.examples,
     }
 

@@ -120,6 +120,7 @@ def merged(results: Sequence[Result], proof: Proof | None) -> dict[str, Any]:
         "fired": sum(all(r.fired > 0 for r in runs[name]) for name in names),
         "survived": sum(all(r.survived for r in runs[name]) for name in names),
         "sent": total("sent"),
+        "copies": total("copies"),
         "lost": total("lost"),
         "duplicates": total("duplicates"),
         "aborted_visible": total("aborted_visible"),

@@ -20,6 +20,9 @@ _CUSTOMERS = 5_000
 _FLUSH_SECONDS = 120.0
 _UNKNOWN = -1
 
+_Bytes = tuple[int, bytes | None, bytes | None]
+"""A record's partition, key and value."""
+
 
 def traffic() -> tuple[Record, ...]:
     """Return the load, which lasts longer than any kind of fault.
@@ -64,34 +67,42 @@ class Ledger:
         return len(self._sent)
 
     def locate(self, read: Callable[[], Iterable[Seen]]) -> None:
-        """Find the offsets that acknowledgements did not have, by reading the input.
+        """Complete the records with what only the input shows.
+
+        The answer to a request that the broker had already accepted has no offset. And while
+        leaders change, the broker may accept a request twice: such a copy is a record of the input
+        like any other, though nobody was told of it.
 
         Args:
-            read: Reads all of the input; called only if it is needed.
+            read: Reads all of the input.
         """
-        missing = [record for record in self.sent() if record.offset < 0]
-        if not missing:
-            return
-        claimed = {record.source for record in self.sent()}
-        free: dict[tuple[int, bytes | None, bytes | None], list[int]] = {}
+        sent = self.sent()
+        claimed = {record.source for record in sent}
+        free: dict[_Bytes, list[int]] = {}
         for seen in sorted(read(), key=lambda seen: seen.place):
             if (seen.partition, seen.offset) not in claimed:
                 free.setdefault((seen.partition, seen.key, seen.value), []).append(seen.offset)
         # Records of one producer are in a partition in the order of sending.
-        found = {
-            record.sequence: free[record.partition, record.key, record.value].pop(0)
-            for record in missing
-        }
+        found = [
+            replace(record, offset=free[_bytes_of(record)].pop(0)) if record.offset < 0 else record
+            for record in sent
+        ]
+        copies = [
+            replace(record, offset=offset, copy=True)
+            for record in {_bytes_of(record): record for record in sent}.values()
+            for offset in free.get(_bytes_of(record), ())
+        ]
         with self._lock:
-            self._sent = [
-                replace(record, offset=found.get(record.sequence, record.offset))
-                for record in self._sent
-            ]
+            self._sent = found + copies
 
     def sent(self) -> list[Sent]:
         """Return the records that were acknowledged so far, in the order of sending."""
         with self._lock:
             return sorted(self._sent, key=lambda record: record.sequence)
+
+
+def _bytes_of(record: Sent) -> _Bytes:
+    return record.partition, record.key, record.value
 
 
 def producer_options(bootstrap: str) -> dict[str, Any]:

@@ -88,22 +88,23 @@ def sent() -> tuple[Sent, ...]:
     return tuple(records)
 
 
+def seen_in_input(record: Sent) -> Seen:
+    return Seen(INPUT, record.partition, record.offset, record.key, record.value, (), 0, 0.0)
+
+
 def evidence(
-    seen: Sequence[Seen] | None = None, fates: Mapping[tuple[str, int, int], Fate] | None = None
+    seen: Sequence[Seen] | None = None,
+    fates: Mapping[tuple[str, int, int], Fate] | None = None,
+    given: Sequence[Sent] | None = None,
 ) -> Evidence:
-    seen = flawless(sent()) if seen is None else seen
-    return Evidence(INPUT, frozenset({DECISIONS, LETTERS}), sent(), seen, seen, Told(fates or {}))
-
-
-def counts(verdict: Verdict) -> dict[str, int]:
-    """Return the number of faults by name."""
-    aside = {"sent", "decisions", "dead_letters", "examples"}
-    return {k: v for k, v in verdict.as_record().items() if k not in aside and v}
+    given = sent() if given is None else given
+    seen = flawless(given) if seen is None else seen
+    return Evidence(INPUT, frozenset({DECISIONS, LETTERS}), given, seen, seen, Told(fates or {}))
 
 
 def test_flawless_outputs_have_no_fault() -> None:
     verdict, replay = judge(evidence())
-    assert counts(verdict) == {}
+    assert verdict.faults == {}
     assert verdict.clean
     assert verdict.sent == len(sent()) == verdict.decisions + verdict.dead_letters
     assert verdict.decisions > 600
@@ -118,7 +119,7 @@ def test_flawless_outputs_have_no_fault() -> None:
 @pytest.mark.parametrize("fault", list(MUTANTS))
 def test_a_seeded_fault_is_counted_under_its_name(fault: str, seed: int) -> None:
     verdict, _ = judge(MUTANTS[fault](evidence(), random.Random(seed)))  # noqa: S311 no secrets
-    assert counts(verdict)[fault] == 1
+    assert verdict.faults[fault] == 1
     assert not verdict.clean
     assert verdict.examples[fault]
 
@@ -126,12 +127,12 @@ def test_a_seeded_fault_is_counted_under_its_name(fault: str, seed: int) -> None
 @pytest.mark.parametrize("fate", [Fate.ABORTED, Fate.OPEN, Fate.PLAIN, Fate.ABSENT])
 def test_what_the_log_does_not_call_committed_must_not_be_seen(fate: Fate) -> None:
     verdict, _ = judge(evidence(fates={(DECISIONS, 1, 7): fate}))
-    assert counts(verdict) == {"aborted_visible": 1}
+    assert verdict.faults == {"aborted_visible": 1}
 
 
 def test_an_outcome_of_an_aborted_input_record_is_unexpected() -> None:
     verdict, _ = judge(evidence(fates={(INPUT, *sent()[-1].source): Fate.ABORTED}))
-    assert counts(verdict) == {"unexpected": 1}
+    assert verdict.faults == {"unexpected": 1}
     assert verdict.sent == len(sent()) - 1
 
 
@@ -152,7 +153,7 @@ def test_an_outcome_must_equal_the_replays(topic: str, change: Change, fault: st
     at = next(number for number, each in enumerate(seen) if each.topic == topic)
     seen[at] = change(seen[at])
     verdict, _ = judge(evidence(seen))
-    assert counts(verdict)[fault] == 1
+    assert verdict.faults[fault] == 1
 
 
 def test_a_feature_that_differs_in_its_last_bit_is_wrong() -> None:
@@ -166,7 +167,7 @@ def test_a_feature_that_differs_in_its_last_bit_is_wrong() -> None:
     at = value.rindex(last)
     seen[0] = replace(seen[0], value=value[:at] + other + value[at + 8 :])
     verdict, _ = judge(evidence(seen))
-    assert counts(verdict) == {"wrong": 1}
+    assert verdict.faults == {"wrong": 1}
 
 
 def test_observed_records_must_be_unchanged_at_the_end() -> None:
@@ -174,14 +175,14 @@ def test_observed_records_must_be_unchanged_at_the_end() -> None:
     live = [replace(seen[0], value=b"once"), *seen[2:], seen[5], replace(seen[9], offset=99_999)]
     verdict, _ = judge(replace(evidence(seen), live=live))
     # One is changed, one is never seen, one is seen twice, and one is gone.
-    assert counts(verdict) == {"unstable": 4}
+    assert verdict.faults == {"unstable": 4}
 
 
 def test_the_state_must_equal_the_replay_event_by_event() -> None:
     verdict, replay = judge(evidence())
     remembered = list(replay.remembered().elements())
     judge_state(verdict, replay, [*remembered[1:], (0, "nobody", 1, 1)])
-    assert counts(verdict) == {"state": 2}
+    assert verdict.faults == {"state": 2}
 
 
 def test_only_remembered_events_of_a_state_are_judged() -> None:
@@ -194,7 +195,7 @@ def test_only_remembered_events_of_a_state_are_judged() -> None:
     for left, faults in ((mine[1:], {}), (mine[2:], {"state": 1}), (mine[1:-1], {"state": 1})):
         verdict = Verdict()
         judge_state(verdict, replay, [*others, *left], within)
-        assert counts(verdict) == faults
+        assert verdict.faults == faults
 
 
 def test_a_rebuilt_history_begins_where_it_was_rebuilt() -> None:
@@ -214,7 +215,28 @@ def test_records_acknowledged_without_an_offset_are_found() -> None:
     twice = next(n for n, record in enumerate(whole) if record.reason == "DUPLICATE")
     lost = {twice - 1, twice, 300}
     ledger._sent = [replace(r, offset=-1) if n in lost else r for n, r in enumerate(whole)]
-    ledger.locate(
-        lambda: [Seen(INPUT, r.partition, r.offset, r.key, r.value, (), 0, 0.0) for r in whole]
-    )
+    ledger.locate(lambda: map(seen_in_input, whole))
+    assert ledger.sent() == list(whole)
+
+
+def test_a_record_that_the_broker_stored_twice_is_input_twice() -> None:
+    ledger, whole = Ledger(), sent()
+    again = replace(whole[10], offset=max(r.offset for r in whole) + 1)
+    ledger._sent = list(whole)
+    ledger.locate(lambda: map(seen_in_input, [*whole, again]))
+    copied = ledger.sent()
+    assert set(copied) - set(whole) == {replace(again, copy=True)}
+    verdict, _ = judge(evidence(given=sorted(copied, key=lambda record: record.offset)))
+    assert verdict.faults == {}
+    assert verdict.copies == 1
+    # An outcome that treats the copy as another transaction is wrong.
+    verdict, _ = judge(evidence(flawless(whole), given=copied))
+    assert verdict.faults == {"lost": 1}
+
+
+def test_a_record_of_the_input_that_nobody_sent_is_no_copy() -> None:
+    ledger, whole = Ledger(), sent()
+    strange = replace(whole[10], offset=10_000, value=b"strange")
+    ledger._sent = list(whole)
+    ledger.locate(lambda: map(seen_in_input, [*whole, strange]))
     assert ledger.sent() == list(whole)

@@ -26,6 +26,7 @@ class Verdict:
 
     Attributes:
         sent: Input records that a read-committed consumer gets.
+        copies: Those among them that the broker stored again without telling their producer.
         decisions: Decisions that were seen at the end.
         dead_letters: Dead letters that were seen at the end.
         lost: Input records without a decision or dead letter.
@@ -42,6 +43,7 @@ class Verdict:
     """
 
     sent: int = 0
+    copies: int = 0
     decisions: int = 0
     dead_letters: int = 0
     lost: int = 0
@@ -55,10 +57,15 @@ class Verdict:
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     @property
+    def faults(self) -> dict[str, int]:
+        """The number of faults by name, of those that it found."""
+        counts = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NO_FAULTS}
+        return {name: count for name, count in counts.items() if count}
+
+    @property
     def clean(self) -> bool:
         """Whether there is no fault."""
-        counts = [f.name for f in fields(self) if f.name not in _NO_FAULTS]
-        return not any(getattr(self, name) for name in counts)
+        return not self.faults
 
     def note(self, fault: str, what: object) -> None:
         """Count a fault and keep the first few examples."""
@@ -72,7 +79,7 @@ class Verdict:
         return asdict(self)
 
 
-_NO_FAULTS = {"sent", "decisions", "dead_letters", "examples"}
+_NO_FAULTS = {"sent", "copies", "decisions", "dead_letters", "examples"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,8 @@ class Evidence:
         source_topic: The input.
         outcome_topics: Topics of decisions and dead letters. Other outputs are only compared with
             the broker's log.
-        sent: What the producers sent, with the coordinates that the broker acknowledged.
+        sent: What the producers sent, with the coordinates that the broker acknowledged, and the
+            copies that it stored besides.
         final: What a read-committed reader gets of the outputs at the end.
         live: What a read-committed reader got before.
         logs: The brokers' logs.
@@ -120,6 +128,7 @@ def judge(evidence: Evidence) -> tuple[Verdict, Replay]:
     replay = Replay(evidence.history)
     replay.fold(given.values())
     verdict.sent = len(given)
+    verdict.copies = sum(record.copy for record in given.values())
 
     final = _outcomes(verdict, evidence)
     verdict.dead_letters = sum(bool(each.reason) for each in final)

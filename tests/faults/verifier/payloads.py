@@ -21,7 +21,7 @@ _DECISIONS = {2: "decision.v1", 11: "decision.v2"}
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One input record, as the broker acknowledged it to its producer.
+    """One input record: as the broker acknowledged it to its producer, or a copy of it.
 
     Attributes:
         sequence: Its number in the order of sending.
@@ -30,6 +30,7 @@ class Sent:
         key: Its key.
         value: Its value.
         reason: The expected reject reason; empty if its bytes are a transaction.
+        copy: Whether the broker stored it again without telling its producer.
     """
 
     sequence: int
@@ -38,6 +39,7 @@ class Sent:
     key: bytes | None
     value: bytes | None
     reason: str = ""
+    copy: bool = False
 
     @property
     def source(self) -> tuple[int, int]:
