@@ -69,9 +69,9 @@ class Ledger:
     def locate(self, read: Callable[[], Iterable[Seen]]) -> None:
         """Complete the records with what only the input shows.
 
-        The answer to a request that the broker had already accepted has no offset. And while
-        leaders change, the broker may accept a request twice: such a copy is a record of the input
-        like any other, though nobody was told of it.
+        The answer to a request that the broker had already accepted has no offset. And while a
+        leader changes, an idempotent producer may send a record twice, and is told of one of them
+        (librdkafka#4953). The copy is a record of the input like any other.
 
         Args:
             read: Reads all of the input.
