@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from tests.faults.verifier.reader import read_to_end
 from tests.faults.verifier.segments import (
     Fate,
     Marker,
@@ -130,3 +131,24 @@ def test_it_reads_segments_as_kafkas_own_tool_does(behind: Behind) -> None:
     fates = list(found.fates().values())
     counts = {fate: fates.count(fate) for fate in set(fates)}
     assert counts == {Fate.COMMITTED: 160, Fate.ABORTED: 80, Fate.PLAIN: 1}
+
+
+@pytest.mark.thorough
+@pytest.mark.kafka
+def test_a_topic_is_read_from_its_oldest_record(behind: Behind) -> None:
+    topic, bootstrap = "verifier-retention", behind.kafka.internal_bootstrap
+    client = AdminClient({"bootstrap.servers": bootstrap})
+    client.create_topics([NewTopic(topic, 2, 1)])[topic].result()
+    producer = Producer({"bootstrap.servers": bootstrap})
+    for number in range(5):
+        producer.produce(topic, str(number), partition=0)
+        producer.produce(topic, str(number), partition=1)
+    assert producer.flush(30) == 0
+    # Retention has taken the beginning of one partition, and all of the other.
+    for future in client.delete_records(
+        [TopicPartition(topic, 0, 3), TopicPartition(topic, 1, 5)]
+    ).values():
+        future.result()
+    assert [(seen.partition, seen.offset) for seen in read_to_end(bootstrap, [topic])] == [
+        (0, 3), (0, 4)
+    ]  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import (
+    OFFSET_BEGINNING,
     Consumer,
     IsolationLevel,
     KafkaError,
@@ -107,7 +108,7 @@ def _seen(message: Any) -> Seen:
 def read_to_end(
     bootstrap: str, topics: Sequence[str], isolation: str = "read_committed"
 ) -> list[Seen]:
-    """Read topics from their beginnings to their current ends.
+    """Read topics from their oldest records to their current ends.
 
     The ends are high watermarks. So the call waits for transactions that are open, and for markers
     that are not yet written.
@@ -125,7 +126,7 @@ def read_to_end(
     consumer = Consumer(_options(bootstrap) | options)
     found: list[Seen] = []
     try:
-        consumer.assign([TopicPartition(topic, number, 0) for topic, number in ends])
+        consumer.assign([TopicPartition(*place, OFFSET_BEGINNING) for place in ends])
         left = {place: end for place, end in ends.items() if end}
         gained = time.monotonic()
         while left:
