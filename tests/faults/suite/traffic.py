@@ -76,24 +76,23 @@ class Ledger:
         Args:
             read: Reads all of the input.
         """
-        sent = self.sent()
-        claimed = {record.source for record in sent}
-        free: dict[_Bytes, list[int]] = {}
-        for seen in sorted(read(), key=lambda seen: seen.place):
-            if (seen.partition, seen.offset) not in claimed:
-                free.setdefault((seen.partition, seen.key, seen.value), []).append(seen.offset)
-        # Records of one producer are in a partition in the order of sending.
-        found = [
-            replace(record, offset=free[_bytes_of(record)].pop(0)) if record.offset < 0 else record
-            for record in sent
-        ]
-        copies = [
-            replace(record, offset=offset, copy=True)
-            for record in {_bytes_of(record): record for record in sent}.values()
-            for offset in free.get(_bytes_of(record), ())
-        ]
+        found = sorted(read(), key=lambda seen: seen.place)
         with self._lock:
-            self._sent = found + copies
+            claimed = {record.source for record in self._sent}
+            free: dict[_Bytes, list[int]] = {}
+            for seen in found:
+                if (seen.partition, seen.offset) not in claimed:
+                    free.setdefault(_bytes_of(seen), []).append(seen.offset)
+            # Records of one producer are in a partition in the order of sending.
+            sent = [
+                replace(each, offset=free[_bytes_of(each)].pop(0)) if each.offset < 0 else each
+                for each in sorted(self._sent, key=lambda record: record.sequence)
+            ]
+            self._sent = sent + [
+                replace(record, offset=offset, copy=True)
+                for content, record in {_bytes_of(each): each for each in sent}.items()
+                for offset in free.get(content, ())
+            ]
 
     def sent(self) -> list[Sent]:
         """Return the records that were acknowledged so far, in the order of sending."""
@@ -101,7 +100,7 @@ class Ledger:
             return sorted(self._sent, key=lambda record: record.sequence)
 
 
-def _bytes_of(record: Sent) -> _Bytes:
+def _bytes_of(record: Sent | Seen) -> _Bytes:
     return record.partition, record.key, record.value
 
 
