@@ -112,9 +112,9 @@ types: env
 # Re-pins every dependency; needs `pip install uv`.
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --upgrade --extra kafka --extra mlflow --extra onnx --extra s3 --extra gcs --group dev pyproject.toml -o requirements.lock
+	  --upgrade --extra kafka --extra mlflow --extra onnx --extra s3 --extra gcs --extra http --extra otel --group dev pyproject.toml -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --extra s3 --extra gcs --constraint requirements.lock pyproject.toml -o requirements-run.lock
+	  --extra s3 --extra gcs --extra http --extra otel --constraint requirements.lock pyproject.toml -o requirements-run.lock
 
 # Removes the environments and caches.
 clean:
