@@ -80,8 +80,8 @@ class Serving(SettingsGroup):
     access_log: bool = Field(default=False, description="whether each request has a log line")
     grpc_port: Port | None = Field(
         None,
-        description="port of gRPC, at `serving.host` with the same certificate; 0 picks a free one; "
-        "empty: no gRPC",
+        description="port of gRPC, at `serving.host` with the same certificate; 0 picks a free "
+        "one; empty: no gRPC",
     )
     grpc_client_ca: Path | None = Field(
         None,
@@ -99,6 +99,8 @@ class Serving(SettingsGroup):
     def _take_certificate_and_key_together(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("set tls_certificate and tls_key together, or neither")
+        if self.grpc_port is not None and self.tls_minimum != "1.2":
+            raise ValueError("gRPC always takes TLS 1.2: with grpc_port, tls_minimum must be 1.2")
         if self.grpc_client_ca is not None and self.tls_certificate is None:
             raise ValueError("grpc_client_ca has no meaning without tls_certificate")
         return self

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from stream_scorer.telemetry.event import Counter, Effect, Event, History, Histogram, Line
+from stream_scorer.telemetry.event import Counter, Effect, Event, Histogram, History, Line
 
 _SECTION = "The API fails, refuses, or is slow"
 

@@ -43,6 +43,7 @@ class HttpServer:
         self._reserved = None if serving.unix_socket else _reserve(serving.host, serving.port)
         if serving.unix_socket is not None:
             _free_socket(serving.unix_socket)
+        self._released = False
         self._serving = serving
         self._target: Any = (
             _unix_target(serving.unix_socket) if self._reserved is None
@@ -118,10 +119,17 @@ class HttpServer:
             client.settimeout(1.0)
             return client.connect_ex(address) == 0
 
+    async def wait(self) -> None:
+        """Wait until it ends, which without :meth:`close` it does only by an error."""
+        if self._task is not None:
+            await asyncio.wait({self._task})
+
+    def close(self) -> None:
+        """Accept no more connections; idle ones end now, and the others with their answer."""
+        self._server.stop()
+
     async def stop(self, seconds: float) -> bool:
         """Accept no more connections, and wait for the end of the present ones.
-
-        Idle ones end now, and the others with their answer.
 
         Args:
             seconds: Limit for the wait.
@@ -129,7 +137,7 @@ class HttpServer:
         Returns:
             Whether all of them ended.
         """
-        self._server.stop()
+        self.close()
         ended = True
         if self._task is not None:
             done, _ = await asyncio.wait({self._task}, timeout=seconds)
@@ -144,8 +152,9 @@ class HttpServer:
     def _release(self) -> None:
         if self._reserved is not None:
             self._reserved.close()
-        if self._serving.unix_socket is not None:
+        elif self._serving.unix_socket is not None and not self._released:
             self._serving.unix_socket.unlink(missing_ok=True)
+        self._released = True
 
 
 def _unix_target(path: Path | None) -> tuple[int, str]:
@@ -155,9 +164,9 @@ def _unix_target(path: Path | None) -> tuple[int, str]:
 def _reserve(host: str, port: int) -> socket.socket:
     """Return a socket that holds the address but does not listen.
 
-    Granian shares ports between processes, so it would not notice that another server has the port.
-    A socket that shares nothing shows that; then one that shares, and so lets Granian bind the port,
-    keeps others away.
+    Granian shares ports between processes, so it would not notice that another server has the
+    port. A socket that shares nothing shows that. Then one that shares keeps others away, and lets
+    Granian bind the port.
 
     Raises:
         SettingsError: The address is not free, or not one of this machine.
@@ -200,7 +209,9 @@ def _free_socket(path: Path) -> None:
         if not path.parent.is_dir():
             raise SettingsError(f"serving.unix_socket {path}: no such folder", fix) from None
     except OSError as error:
-        raise SettingsError(f"serving.unix_socket {path}: {error.strerror or error}", fix) from error
+        raise SettingsError(
+            f"serving.unix_socket {path}: {error.strerror or error}", fix
+        ) from error
 
 
 def _refused_certificate(serving: Serving, error: Exception) -> SettingsError:

@@ -1,4 +1,4 @@
-"""The requests in flight: how many there are, how long each may take, and when the last has ended."""
+"""The requests in flight: how many there are, how long each may take, when the last has ended."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn
 from stream_scorer.serving.web.problems import Problem
 
 _EVERY_SECONDS: Final = 0.05
-"""How exact the limits are. One timer for all requests costs each of them less than its own would."""
+"""How exact the limits are. One timer for all requests costs less than one for each."""
 
 
 @dataclass(slots=True, eq=False)

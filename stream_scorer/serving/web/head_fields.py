@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import count
-from re import ASCII, compile as pattern
+from re import ASCII
+from re import compile as pattern
 from secrets import token_hex
 from typing import Final, Protocol
 

@@ -5,7 +5,8 @@ surrogate pair, more than :data:`LEVELS_MOST` levels, integers of thousands of d
 is asked for, an object with the same key twice. A problem has a position and nothing of the body.
 """
 
-from re import DOTALL, compile as pattern
+from re import DOTALL
+from re import compile as pattern
 from typing import Any, Final, TypeVar
 
 import msgspec

@@ -1,18 +1,22 @@
 """Which paths are refused before a route is looked for."""
 
+from re import ASCII
+from re import compile as pattern
 from typing import Final
 
 from stream_scorer.serving.web.problems import Problem
 
 _BYTES_MOST: Final = 2_048
 _REPLACEMENT: Final = "\ufffd"
+_PLAIN: Final = pattern(r"(?:/[A-Za-z0-9_~@:=+,-][A-Za-z0-9._~@:=+,-]*+)++", ASCII)
+"""Nearly all paths: one comparison instead of eight."""
 
 
 def check_path(path: str) -> None:
     r"""Refuse a path that two programs could understand differently.
 
-    The server has percent-decoded it once, so an encoded slash is a slash here. A ``%`` that is left
-    was encoded twice, or began no valid escape; U+FFFD stands for bytes that are not UTF-8.
+    The server has percent-decoded it once, so an encoded slash is a slash here. A ``%`` that is
+    left was encoded twice, or began no valid escape; U+FFFD stands for bytes that are not UTF-8.
 
     Args:
         path: Percent-decoded, without the query.
@@ -26,9 +30,8 @@ def check_path(path: str) -> None:
         ...
     stream_scorer.serving.web.problems.Problem: 400 bad-path: the path has an empty or dot segment
     """
-    if path.isascii() and path.isprintable() and not _SUSPICIOUS.intersection(path):
-        if "//" not in path and "/." not in path and path[:1] == "/" and len(path) <= _BYTES_MOST:
-            return
+    if _PLAIN.fullmatch(path) is not None and len(path) <= _BYTES_MOST:
+        return
     if path[:1] != "/":
         raise bad_path("the path does not begin with a slash")
     if len(path.encode()) > _BYTES_MOST:
@@ -41,9 +44,6 @@ def check_path(path: str) -> None:
         raise bad_path("the path has a character that is not allowed")
     if any(segment in {"", ".", ".."} for segment in path[1:].split("/")) and path != "/":
         raise bad_path("the path has an empty or dot segment")
-
-
-_SUSPICIOUS: Final = frozenset("%\\")
 
 
 def bad_path(detail: str) -> Problem:

@@ -1,10 +1,11 @@
 """W3C Trace Context, level 1: which trace a request continues.
 
-An invalid ``traceparent`` starts no trace. An invalid ``tracestate`` is dropped; its ``traceparent``
-counts all the same.
+An invalid ``traceparent`` starts no trace. An invalid ``tracestate`` is dropped; its
+``traceparent`` counts all the same.
 """
 
-from re import ASCII, compile as pattern
+from re import ASCII
+from re import compile as pattern
 from typing import Final
 
 _PARENT: Final = pattern(
