@@ -33,7 +33,7 @@ class Router:
 
     def _methods_of(self, pattern: str) -> dict[str, Route]:
         segments = tuple(pattern.split("/"))
-        if segments[0] or "" in segments[1:]:
+        if len(segments) == 1 or segments[0] or "" in segments[1:]:
             raise ValueError(f"pattern {pattern!r}: empty segment")
         names = [each for each in segments if each.startswith("{")]
         if not names:
