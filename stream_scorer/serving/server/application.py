@@ -35,6 +35,8 @@ _SECURITY: Final = (
 )
 _TLS_ONLY: Final = (("strict-transport-security", "max-age=31536000"),)
 _CLOSE: Final = ("connection", "close")
+_UNREAD: Final = frozenset({"bad-header", "too-large", "incomplete-body"})
+"""Problems after which the rest of what was sent is not worth reading, or has no clear end."""
 
 
 class Application:
@@ -82,6 +84,8 @@ class Application:
                 scope, protocol, opened, read_fields(sent), arrived, secure=secure
             )
         except Problem as problem:
+            if problem.kind in _UNREAD:
+                opened.close = True
             response = problem_response(problem, opened.request_id)
         except asyncio.CancelledError:
             if not opened.overdue:

@@ -3,7 +3,9 @@
 import asyncio
 import time
 
-from stream_scorer.serving.server.compose import Part
+import grpc
+import grpc.aio
+
 from stream_scorer.serving.web.gate import Head
 from stream_scorer.serving.web.messages import JSON, Caller, Request, Response, Route
 from stream_scorer.serving.web.problems import Problem
@@ -67,5 +69,14 @@ def example_routes() -> tuple[Route, ...]:
     )
 
 
-def example_part() -> Part:
-    return Part(example_routes())
+async def _echo_bytes(message: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+    await asyncio.sleep(float(message.decode() or 0))
+    return message
+
+
+def echo_service(server: grpc.aio.Server) -> None:
+    """Add ``/example.Echo/Wait``, whose messages are seconds as text."""
+    handler = grpc.unary_unary_rpc_method_handler(_echo_bytes)
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("example.Echo", {"Wait": handler}),)
+    )
