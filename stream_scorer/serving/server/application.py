@@ -9,7 +9,7 @@ from typing import Final
 from stream_scorer.serving.server.open_requests import OpenRequest, OpenRequests
 from stream_scorer.serving.server.rsgi import RsgiProtocol, RsgiScope
 from stream_scorer.serving.web.body import announced_length, cut_off, read_open_end
-from stream_scorer.serving.web.gate import UNIX_PEER, Gate, Head
+from stream_scorer.serving.web.gate import Gate, RequestHead
 from stream_scorer.serving.web.head_fields import (
     REQUEST_ID,
     RequestIds,
@@ -35,6 +35,7 @@ _SECURITY: Final = (
 )
 _TLS_ONLY: Final = (("strict-transport-security", "max-age=31536000"),)
 _CLOSE: Final = ("connection", "close")
+_UNIX_PEER: Final = "unix"
 _UNREAD: Final = frozenset({"bad-header", "too-large", "incomplete-body"})
 """Problems after which the rest of what was sent is not worth reading, or has no clear end."""
 
@@ -80,23 +81,21 @@ class Application:
         opened = OpenRequest(self._ids.of(sent.get(REQUEST_ID)))
         secure = scope.scheme == "https"
         try:
-            response = await self._answer(
-                scope, protocol, opened, read_fields(sent), arrived, secure=secure
-            )
+            response = await self._answer(scope, protocol, opened, read_fields(sent), arrived)
         except Problem as problem:
             if problem.kind in _UNREAD:
                 opened.close = True
-            response = problem_response(problem, opened.request_id)
+            response = _shaped(problem, opened)
         except asyncio.CancelledError:
             if not opened.overdue:
                 raise
-            response = problem_response(opened.overdue_problem(), opened.request_id)
+            response = _shaped(opened.overdue_problem(), opened)
         except Exception as error:  # noqa: BLE001 nothing of it is shown to the client
             trace = "".join(traceback.format_exception(error))
             self._listener(
                 RequestFailed(opened.route, opened.request_id, type(error).__name__, trace)
             )
-            response = problem_response(internal_problem(), opened.request_id)
+            response = _shaped(internal_problem(), opened)
         finally:
             self._requests.end(opened)
         _send(protocol, response, opened, secure=secure, head=scope.method == "HEAD")
@@ -118,8 +117,6 @@ class Application:
         opened: OpenRequest,
         fields: dict[str, str],
         arrived: float,
-        *,
-        secure: bool,
     ) -> Response:
         version = scope.http_version
         if "transfer-encoding" in fields:
@@ -131,12 +128,14 @@ class Application:
         check_path(path)
         route, parameters = self._router.find(method, path)
         opened.route = f"{route.method} {route.pattern}"
+        opened.shape = route.problem
         caller = _ANYONE
         if route.scope is not None:
-            peer = scope.client.rpartition(":")[0] or UNIX_PEER
-            caller = self._gate.admit(Head(method, path, fields, peer, secure))
+            peer = scope.client.rpartition(":")[0].strip("[]") or _UNIX_PEER
+            caller = self._gate.admit(RequestHead(method, path, fields, peer))
             opened.client = caller.client
-            if not caller.may(route.scope):
+            other = route.other_scope
+            if not (caller.may(route.scope) or (other is not None and caller.may(other))):
                 raise Problem(
                     403,
                     "forbidden",
@@ -173,6 +172,13 @@ class Application:
                 arrived,
             )
         )
+
+
+def _shaped(problem: Problem, opened: OpenRequest) -> Response:
+    """Return the answer for a problem, in the form that its route has for problems."""
+    if opened.shape is None:
+        return problem_response(problem, opened.request_id)
+    return opened.shape(problem)
 
 
 def _send(

@@ -1,7 +1,7 @@
 """What the server is made of: the parts that bring its routes, and who may use them."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,16 @@ AddServicer = Callable[["grpc.aio.Server"], None]
 """Adds a gRPC service to a server, such as the generated ``add_…Servicer_to_server``."""
 
 
-def no_conditions() -> list[str]:
+def no_conditions() -> Sequence[str]:
     """Return nothing: the part is ready whenever it has started."""
-    return []
+    return ()
+
+
+@asynccontextmanager
+async def kept_open(resource: AbstractContextManager[object]) -> AsyncIterator[None]:
+    """Have a context of a part close what has already been opened, or is opened at once."""
+    with resource:
+        yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +36,16 @@ class Part:
         contexts: What it needs; entered in this order before the server listens, and left in the
             reverse order once no request is in flight.
         servicers: What it answers by gRPC.
-        reasons: Why it cannot work now; called by the probes, from any thread.
+        reasons: Why it cannot work now; called by the probes, from any thread. What it raises ends
+            the process: the part cannot work again.
         degraded: What works only in part; called like ``reasons``.
     """
 
     routes: tuple[Route, ...] = ()
     contexts: tuple[AbstractAsyncContextManager[object], ...] = ()
     servicers: tuple[AddServicer, ...] = ()
-    reasons: Callable[[], list[str]] = no_conditions
-    degraded: Callable[[], list[str]] = no_conditions
+    reasons: Callable[[], Sequence[str]] = no_conditions
+    degraded: Callable[[], Sequence[str]] = no_conditions
 
 
 @dataclass(frozen=True, slots=True)

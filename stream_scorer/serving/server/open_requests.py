@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
+from stream_scorer.serving.web.messages import Response
 from stream_scorer.serving.web.problems import Problem
 
 _EVERY_SECONDS: Final = 0.05
@@ -20,6 +21,7 @@ class OpenRequest:
         request_id: The client's, or made here.
         route: Method and pattern of its route, for metrics; ``none`` without one.
         client: Name of the authenticated client; empty without one.
+        shape: The form of problems of its route; None: RFC 9457.
         close: Whether the connection is closed after the answer.
         deadline: When it is given up, by ``time.perf_counter()``, seconds.
         reading: Whether its body is still being read.
@@ -31,6 +33,7 @@ class OpenRequest:
     request_id: str
     route: str = "none"
     client: str = ""
+    shape: Callable[[Problem], Response] | None = None
     close: bool = False
     deadline: float = 0.0
     reading: bool = True

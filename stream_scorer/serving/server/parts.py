@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from stream_scorer.errors import SettingsError
 from stream_scorer.serving.server.compose import Composition, Part
-from stream_scorer.serving.web.gate import Gate, Head
+from stream_scorer.serving.web.gate import Gate, RequestHead
 from stream_scorer.serving.web.messages import Caller
 from stream_scorer.serving.web.problems import Problem
 from stream_scorer.settings import Settings
@@ -45,7 +45,7 @@ class Asked:
 class _Closed(Gate):
     """Admits nobody."""
 
-    def admit(self, head: Head) -> Caller:
+    def admit(self, head: RequestHead) -> Caller:
         """Refuse every request."""
         del head
         raise Problem(401, "unauthenticated", "The request has no valid credentials.")

@@ -28,6 +28,7 @@ from stream_scorer.telemetry import Event, Listener, RequestsCut
 
 _CLOSING_SECONDS = 10.0
 """How long the parts may take to end once no request is in flight."""
+_GUARD_SECONDS = 1.0
 _FLUSH_SECONDS = 1.0
 """How long the last answers may take to be sent, at least."""
 
@@ -150,13 +151,16 @@ class _Process:
         self._announce(f"serving at {http.address}")
         if grpc is not None:
             self._announce(f"serving gRPC at {grpc.address}")
-        waits = [loop.create_task(each) for each in (self._stopped.wait(), http.wait())]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        guard = loop.create_task(_guard(composition))
+        waits = [guard, loop.create_task(self._stopped.wait()), loop.create_task(http.wait())]
+        done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for each in waits:
             each.cancel()
+        await self._drain(http, grpc)
+        if guard in done:
+            guard.result()
         if not self._stopped.is_set():
             raise UnavailableError("the HTTP server ended", "start the process again")
-        await self._drain(http, grpc)
 
     async def _drain(self, http: HttpServer, grpc: GrpcServer | None) -> None:
         seconds = self._settings.serving.drain_seconds
@@ -168,6 +172,13 @@ class _Process:
         await http.stop(max(_FLUSH_SECONDS, until - time.monotonic()))
         if cut:
             self._listener(RequestsCut(cut, seconds))
+
+
+async def _guard(composition: Composition) -> None:
+    """Raise what a part raises that cannot work again."""
+    while True:
+        await asyncio.sleep(_GUARD_SECONDS)
+        composition.reasons()
 
 
 async def _nothing() -> None:

@@ -64,7 +64,10 @@ class ServingHealth:
         if not self._listening:
             reasons.append("the server does not listen yet")
         else:
-            reasons += self._composition.reasons()
+            try:
+                reasons += self._composition.reasons()
+            except Exception as error:  # noqa: BLE001 the process ends by it, elsewhere
+                reasons.append(f"{type(error).__name__}: {error}")
         if not self.live:
             reasons.append(f"no progress for {self.silent_seconds:.0f} s")
         return reasons

@@ -71,7 +71,7 @@ def _check_type(fields: Mapping[str, str], route: Route, *, sure: bool) -> None:
         )
     sent = fields.get("content-type")
     if sent is None:
-        accepted = not sure and not route.content_types
+        accepted = "" in route.content_types or (not sure and not route.content_types)
     elif sent in route.content_types:
         return
     else:
@@ -79,13 +79,13 @@ def _check_type(fields: Mapping[str, str], route: Route, *, sure: bool) -> None:
         kind = kind.strip().lower()
         accepted = kind in route.content_types and (kind != JSON or _is_utf8(parameters))
     if not accepted:
-        known = ", ".join(sorted(route.content_types)) or "no body"
+        known = ", ".join(sorted(route.content_types - {""})) or "no body"
         raise Problem(
             415,
             "unsupported-media-type",
             "The body's content-type is not supported here.",
             f"supported: {known}",
-            headers=(("accept", ", ".join(sorted(route.content_types))),),
+            headers=(("accept", known),) if route.content_types else (),
         )
 
 

@@ -8,6 +8,7 @@ from stream_scorer.serving.web.problems import Problem
 
 _BYTES_MOST: Final = 2_048
 _REPLACEMENT: Final = "\ufffd"
+_DOTS: Final = frozenset({".", ".."})
 _PLAIN: Final = pattern(r"(?:/[A-Za-z0-9_~@:=+,-][A-Za-z0-9._~@:=+,-]*+)++", ASCII)
 """Nearly all paths: one comparison instead of eight."""
 
@@ -42,7 +43,8 @@ def check_path(path: str) -> None:
         raise bad_path("the path is not UTF-8")
     if "\\" in path or not path.isprintable():
         raise bad_path("the path has a character that is not allowed")
-    if any(segment in {"", ".", ".."} for segment in path[1:].split("/")) and path != "/":
+    *segments, last = path[1:].split("/")
+    if last in _DOTS or any(each in _DOTS or not each for each in segments):
         raise bad_path("the path has an empty or dot segment")
 
 

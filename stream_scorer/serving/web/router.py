@@ -61,7 +61,10 @@ class Router:
             return _of_method(by_method, method), _NO_PARAMETERS
         segments = path.split("/")
         for pattern, found in self._variable.get(len(segments), {}).items():
-            if all(own in {"{}", given} for own, given in zip(pattern, segments, strict=True)):
+            if all(
+                own == given or (own == "{}" and given)
+                for own, given in zip(pattern, segments, strict=True)
+            ):
                 route = _of_method(found, method)
                 names = route.pattern.split("/")
                 return route, {

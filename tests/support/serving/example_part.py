@@ -6,7 +6,7 @@ import time
 import grpc
 import grpc.aio
 
-from stream_scorer.serving.web.gate import Head
+from stream_scorer.serving.web.gate import RequestHead
 from stream_scorer.serving.web.messages import JSON, Caller, Request, Response, Route
 from stream_scorer.serving.web.problems import Problem
 
@@ -18,9 +18,9 @@ class ExampleGate:
     """Admits ``Bearer NAME`` as the client NAME with the scope score, and remembers all heads."""
 
     def __init__(self) -> None:
-        self.heads: list[Head] = []
+        self.heads: list[RequestHead] = []
 
-    def admit(self, head: Head) -> Caller:
+    def admit(self, head: RequestHead) -> Caller:
         self.heads.append(head)
         scheme, _, name = head.headers.get("authorization", "").partition(" ")
         if scheme != "Bearer" or not name:

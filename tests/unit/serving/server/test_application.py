@@ -9,7 +9,8 @@ import pytest
 
 from stream_scorer.serving.server.application import Application
 from stream_scorer.serving.server.open_requests import OpenRequests
-from stream_scorer.serving.web.messages import JSON, Request, Response, Route
+from stream_scorer.serving.web.messages import JSON, Request, Response, Route, Scope
+from stream_scorer.serving.web.problems import Problem
 from stream_scorer.telemetry import Event, RequestFailed, RequestServed
 from tests.support.serving.example_part import BODY_BYTES, ExampleGate, example_routes
 from tests.support.serving.fake_rsgi import FakeProtocol, FakeScope
@@ -87,14 +88,10 @@ def test_a_handler_is_given_the_request() -> None:
 
 def test_the_gate_sees_the_head_and_the_peer() -> None:
     server = Server()
-    server.ask("POST", "/echo", b"1", scheme="https")
+    server.ask("POST", "/echo", b"1")
     server.ask("POST", "/echo", b"1", client="[2001:db8::1]:443")
     server.ask("POST", "/echo", b"1", client="")
-    assert [(head.peer, head.secure) for head in server.gate.heads] == [
-        ("192.0.2.7", True),
-        ("[2001:db8::1]", False),
-        ("unix", False),
-    ]
+    assert [head.peer for head in server.gate.heads] == ["192.0.2.7", "2001:db8::1", "unix"]
     assert server.gate.heads[0].headers["authorization"] == "Bearer shop"
 
 
@@ -221,6 +218,36 @@ def test_a_slow_handler_is_given_up() -> None:
     answered = asyncio.run(run())
     assert (answered.status, document(answered)["type"][-7:]) == (503, "timeout")
     assert ("retry-after", "1") in answered.headers
+
+
+def test_a_route_can_have_its_own_form_of_problems() -> None:
+    def shape(problem: Problem) -> Response:
+        return Response(problem.status, b'{"error":"%s"}' % problem.kind.encode())
+
+    async def run(fields: Sequence[tuple[str, str]]) -> FakeProtocol:
+        server = Server()
+        route = Route("GET", "/v2", "score", server.show, problem=shape)
+        server.application = Application(
+            [route], server.gate, server.open, server.events.append, body_seconds=5
+        )
+        return await server.answer(FakeScope("GET", "/v2", fields), FakeProtocol())
+
+    answered = asyncio.run(run((HOST,)))
+    assert (answered.status, document(answered)) == (401, {"error": "unauthenticated"})
+
+
+def test_another_scope_can_suffice() -> None:
+    async def run(other: Scope | None) -> int:
+        server = Server()
+        route = Route("GET", "/v2", "operate", server.show, other_scope=other)
+        server.application = Application(
+            [route], server.gate, server.open, server.events.append, body_seconds=5
+        )
+        scope = FakeScope("GET", "/v2", (HOST, TOKEN))
+        return (await server.answer(scope, FakeProtocol())).status
+
+    assert asyncio.run(run(None)) == asyncio.run(run("read")) == 403
+    assert asyncio.run(run("score")) == 201
 
 
 def test_after_chunks_the_connection_is_closed() -> None:

@@ -23,6 +23,15 @@ def test_ready_while_it_listens_and_its_parts_can_work() -> None:
     assert found.reasons() == ["no broker"]
 
 
+def test_a_part_that_failed_is_not_ready() -> None:
+    def reasons() -> list[str]:
+        raise ValueError("the reader ended")
+
+    found = health(Part(reasons=reasons), [0.0])
+    found.listening()
+    assert found.reasons() == ["ValueError: the reader ended"]
+
+
 def test_not_ready_while_it_stops() -> None:
     found = health(Part(), [0.0])
     found.listening()

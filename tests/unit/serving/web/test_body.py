@@ -16,6 +16,7 @@ async def handler(request: Request) -> Response:
 
 ROUTE = Route("POST", "/a", None, handler, 10)
 BINARY = Route("POST", "/a", None, handler, 10, content_types=frozenset({"application/x"}))
+UNTYPED = Route("POST", "/a", None, handler, 10, content_types=frozenset({JSON, ""}))
 BODILESS = Route("GET", "/a", None, handler, content_types=frozenset())
 TYPE = {"content-type": JSON}
 
@@ -84,6 +85,10 @@ def test_json_is_known_by_its_type(sent: str) -> None:
 def test_another_type_where_the_route_takes_it() -> None:
     fields = {"content-length": "1", "content-type": "application/x; charset=utf-16"}
     assert announced_length(fields, "1.1", BINARY) == 1
+
+
+def test_a_body_without_a_type_where_the_route_takes_it() -> None:
+    assert announced_length({"content-length": "1"}, "1.1", UNTYPED) == 1
 
 
 def read(protocol: FakeProtocol, version: str = "1.1") -> bytes:

@@ -44,7 +44,9 @@ def test_finds_the_route(method: str, path: str, pattern: str, parameters: dict[
     assert (route.pattern, dict(found)) == (pattern, parameters)
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/decisions/a/b", "/V2", "/v2/models/a/infer"])
+@pytest.mark.parametrize(
+    "path", ["/", "/v1", "/v1/decisions/a/b", "/v1/decisions/", "/V2", "/v2/models/a/infer"]
+)
 def test_an_unknown_path_is_not_found(path: str) -> None:
     with pytest.raises(Problem) as refused:
         ROUTES.find("GET", path)
