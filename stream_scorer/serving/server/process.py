@@ -101,8 +101,23 @@ class _Process:
             stack.enter_context(Endpoint(settings.http, self._registry, health))
             watch = loop.create_task(self._requests.watch(health.heartbeat))
             stack.callback(watch.cancel)
+            # Before the parts start, which can take minutes: an address or a certificate that
+            # cannot be used is found now.
+            http = HttpServer(settings.serving, self._application(composition))
+            stack.push_async_callback(http.stop, 0.0)
             if await self._start(composition, stack, health):
-                await self._serve(composition, stack, health)
+                await self._serve(http, composition, stack, health)
+
+    def _application(self, composition: Composition) -> Application:
+        serving = self._settings.serving
+        return Application(
+            composition.routes(),
+            composition.gate,
+            self._requests,
+            self._listener,
+            body_seconds=serving.body_seconds,
+            access_log=serving.access_log,
+        )
 
     async def _start(
         self, composition: Composition, stack: AsyncExitStack, health: ServingHealth
@@ -123,26 +138,20 @@ class _Process:
         return not self._stopped.is_set()
 
     async def _serve(
-        self, composition: Composition, stack: AsyncExitStack, health: ServingHealth
+        self,
+        http: HttpServer,
+        composition: Composition,
+        stack: AsyncExitStack,
+        health: ServingHealth,
     ) -> None:
         """Listen until a signal, then drain."""
         serving, loop = self._settings.serving, asyncio.get_running_loop()
-        application = Application(
-            composition.routes(),
-            composition.gate,
-            self._requests,
-            self._listener,
-            body_seconds=serving.body_seconds,
-            access_log=serving.access_log,
-        )
-        http = HttpServer(serving, application)
         grpc: GrpcServer | None = None
         if serving.grpc_port is not None:
             servicers = [each for part in composition.parts for each in part.servicers]
             grpc = GrpcServer(serving, servicers, composition.interceptors)
             stack.push_async_callback(grpc.stop, 0.0)
             await grpc.start()
-        stack.push_async_callback(http.stop, 0.0)
         await http.start()
         # What was loaded stays; the collector need not look at it for each request.
         gc.collect()
