@@ -44,10 +44,11 @@ def serve(
         from stream_scorer.serving.server.parts import Asked  # noqa: PLC0415 an extra
         from stream_scorer.serving.server.process import run_server  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in {"granian", "grpc", "msgspec"}:
+        package = (error.name or "").partition(".")[0]
+        if package not in {"granian", "grpc", "msgspec"}:
             raise
         raise SettingsError(
-            f"serve: the Python package {error.name} is missing",
+            f"serve: the Python package {package} is missing",
             "install stream-scorer with its extra `http`",
         ) from error
     if settings.mode != PRODUCTION:

@@ -28,7 +28,7 @@ async def kept_open(resource: AbstractContextManager[object]) -> AsyncIterator[N
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ServedPart:
     """One part of the API.
 
     Attributes:
@@ -59,7 +59,7 @@ class Composition:
     """
 
     gate: Gate
-    parts: Sequence[Part]
+    parts: Sequence[ServedPart]
     interceptors: "tuple[grpc.aio.ServerInterceptor, ...]" = field(default=())
 
     def routes(self) -> list[Route]:

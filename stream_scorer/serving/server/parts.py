@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from stream_scorer.errors import SettingsError
-from stream_scorer.serving.server.compose import Composition, Part
+from stream_scorer.serving.server.compose import Composition, ServedPart
 from stream_scorer.serving.web.gate import Gate, RequestHead
 from stream_scorer.serving.web.messages import Caller
 from stream_scorer.serving.web.problems import Problem
@@ -30,7 +30,7 @@ class Asked:
             SettingsError: Nothing is asked for, or a part cannot be made from the settings.
         """
         del settings, listener
-        parts: list[Part] = []
+        parts: list[ServedPart] = []
         if self.decisions:
             raise SettingsError("--decisions: this version does not have it", "leave it out")
         if self.models:

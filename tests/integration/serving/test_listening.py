@@ -7,6 +7,7 @@ import ssl
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,9 +79,10 @@ def test_tls_has_a_minimum(authority: TestAuthority, minimum: str) -> None:
 
 
 @pytest.fixture
-def short(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def short() -> Iterator[Path]:
     """Yield a path that is short enough for a Unix socket."""
-    return iter([tmp_path_factory.mktemp("u") / "s"])
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder) / "s"
 
 
 def ask_unix(path: Path) -> bytes:

@@ -6,7 +6,7 @@
 import json
 import sys
 
-from stream_scorer.serving.server.compose import Composition, Part
+from stream_scorer.serving.server.compose import Composition, ServedPart
 from stream_scorer.serving.server.process import run_server
 from stream_scorer.settings import Settings, load_settings
 from stream_scorer.telemetry import Listener
@@ -15,7 +15,7 @@ from tests.support.serving.example_part import ExampleGate, echo_service, exampl
 
 def composed(settings: Settings, listener: Listener) -> Composition:
     del settings, listener
-    return Composition(ExampleGate(), [Part(example_routes(), servicers=(echo_service,))])
+    return Composition(ExampleGate(), [ServedPart(example_routes(), servicers=(echo_service,))])
 
 
 def announce(line: str) -> None:
