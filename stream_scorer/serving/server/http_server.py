@@ -51,9 +51,10 @@ class HttpServer:
         )  # fmt: skip
         head_ms = int(serving.head_seconds * 1_000)
         try:
-            self._server = Server(
+            self._server: Any = Server(
                 application,
-                address=serving.host,
+                # Resolved: Granian takes IP addresses only.
+                address=serving.host if self._reserved is None else self._address()[0],
                 port=0 if self._reserved is None else self._address()[1],
                 uds=serving.unix_socket,
                 interface=Interfaces.RSGI,

@@ -19,6 +19,7 @@ from stream_scorer.processes.run_process import beating
 from stream_scorer.processes.signals import stopped_by_signals
 from stream_scorer.serving.server.application import Application
 from stream_scorer.serving.server.compose import Composition
+from stream_scorer.serving.server.descriptors import DescriptorWatch, allow_descriptors
 from stream_scorer.serving.server.grpc_server import GrpcServer
 from stream_scorer.serving.server.http_server import HttpServer
 from stream_scorer.serving.server.open_requests import OpenRequests
@@ -53,6 +54,7 @@ def run_server(
         StreamScorerError: What keeps it from running; see the tree in ``errors``.
     """
     refuse_unsafe(settings)
+    allow_descriptors(settings.serving.connections_max)
     asyncio.run(_Process(settings, compose, announce).run())
 
 
@@ -184,10 +186,12 @@ class _Process:
 
 
 async def _guard(composition: Composition) -> None:
-    """Raise what a part raises that cannot work again."""
+    """Raise what a part raises that cannot work again, or that no client can connect again."""
+    descriptors = DescriptorWatch()
     while True:
         await asyncio.sleep(_GUARD_SECONDS)
         composition.reasons()
+        descriptors.check()
 
 
 async def _nothing() -> None:

@@ -77,7 +77,7 @@ def test_calls_at_a_time_are_limited() -> None:
     asyncio.run(serving(ask, requests_max=2))
 
 
-class Refuse(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is partly untyped
+class Refuse(grpc.aio.ServerInterceptor):
     """Access control that admits no call."""
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:

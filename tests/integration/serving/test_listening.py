@@ -1,6 +1,7 @@
 """Where a server listens: TLS, Unix sockets, and addresses that cannot be used."""
 
 import asyncio
+import resource
 import signal
 import socket
 import ssl
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_scorer.errors import SettingsError
+from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.serving.server.application import Application
 from stream_scorer.serving.server.grpc_server import GrpcServer
 from stream_scorer.serving.server.http_server import HttpServer
@@ -56,8 +57,9 @@ def ask(port: int, context: ssl.SSLContext) -> tuple[bytes, str | None]:
 @pytest.mark.parametrize("minimum", ["1.2", "1.3"])
 def test_tls_has_a_minimum(authority: TestAuthority, minimum: str) -> None:
     certificate, key = authority.issue("server")
-    files = {"tls_certificate": str(certificate), "tls_key": str(key)}
-    with running_server(**files, tls_minimum=minimum) as server:
+    with running_server(
+        tls_certificate=str(certificate), tls_key=str(key), tls_minimum=minimum
+    ) as server:
         assert server.lines[0].startswith("serving at https://127.0.0.1:")
         modern = ssl.create_default_context(cafile=authority.path)
         answer, version = ask(server.port, modern)
@@ -76,6 +78,46 @@ def test_tls_has_a_minimum(authority: TestAuthority, minimum: str) -> None:
         # Plain HTTP gets no answer.
         assert not server.exchange(ASKED).startswith(b"HTTP")
         assert server.stop() == 0
+
+
+def test_unfinished_handshakes_hold_no_one_up(authority: TestAuthority) -> None:
+    certificate, key = authority.issue("server")
+    with running_server(
+        tls_certificate=str(certificate), tls_key=str(key), connections_max=16
+    ) as server:
+        silent = [server.connect() for _ in range(200)]
+        context = ssl.create_default_context(cafile=authority.path)
+        assert ask(server.port, context)[0].startswith(b"HTTP/1.1 200 ")
+        for each in silent:
+            each.close()
+        assert server.stop() == 0
+
+
+@pytest.mark.thorough
+def test_a_server_without_descriptors_ends(authority: TestAuthority) -> None:
+    certificate, key = authority.issue("server")
+    with running_server(
+        tls_certificate=str(certificate), tls_key=str(key), connections_max=16, drain_seconds=1.0
+    ) as server:
+        limit = (100, 100)
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limit)
+        silent = [server.connect() for _ in range(150)]
+        assert server.process.wait(60) == UnavailableError.exit_code
+        assert "no file descriptor has been free" in server.written()
+        for each in silent:
+            each.close()
+
+
+def test_a_limit_of_files_that_is_too_low_is_refused() -> None:
+    program = (
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300))\n"
+        "from stream_scorer.serving.server.descriptors import allow_descriptors\n"
+        "allow_descriptors(44); allow_descriptors(45)"
+    )
+    ended = subprocess.run(  # noqa: S603 our own program
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert "connections_max 45: the process may open only 300 files" in ended.stderr
 
 
 @pytest.fixture

@@ -6,10 +6,12 @@
 import json
 import sys
 
+from stream_scorer.errors import StreamScorerError
 from stream_scorer.serving.server.compose import Composition, ServedPart
 from stream_scorer.serving.server.process import run_server
 from stream_scorer.settings import Settings, load_settings
 from stream_scorer.telemetry import Listener
+from stream_scorer.terminal_text import write_error
 from tests.support.serving.example_part import ExampleGate, echo_service, example_routes
 
 
@@ -24,4 +26,8 @@ def announce(line: str) -> None:
 
 
 if __name__ == "__main__":
-    run_server(load_settings(json.loads(sys.argv[1])), composed, announce)
+    try:
+        run_server(load_settings(json.loads(sys.argv[1])), composed, announce)
+    except StreamScorerError as error:
+        write_error(str(error))
+        sys.exit(error.exit_code)
