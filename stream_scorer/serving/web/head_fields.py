@@ -16,11 +16,10 @@ _LISTS: Final = frozenset(
         "accept", "accept-charset", "accept-encoding", "accept-language", "baggage",
         "cache-control", "connection", "cookie", "forwarded", "if-match", "if-none-match",
         "pragma", "te", "traceparent", "tracestate", "trailer", "transfer-encoding", "upgrade",
-        "via", "x-forwarded-for", "x-request-id",
+        "via", "x-forwarded-for",
     }
 )  # fmt: skip
-"""Fields that may occur several times. Several ``traceparent`` or ``x-request-id`` are invalid
-together, and ignored."""
+"""Fields that may occur several times; several ``traceparent`` are invalid together."""
 
 
 class SentFields(Protocol):
