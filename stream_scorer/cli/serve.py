@@ -29,7 +29,9 @@ def serve(
     ] = None,
     options: ClusterOptions,
 ) -> None:
-    """Answer requests by HTTP and gRPC; see docs/API.md.
+    """Answer requests by HTTP and gRPC: decisions in the call, scores of feature vectors.
+
+    See docs/API.md.
 
     On SIGTERM, requests in flight are finished within serving.drain_seconds; a second signal ends
     the process.

@@ -5,10 +5,13 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from urllib.error import URLError
 
 import grpc
 import pytest
 
+from stream_scorer.errors import UnavailableError
 from tests.support.serving.running_server import RunningServer, running_server, wait_until
 
 HOST = b"Host: x\r\nAuthorization: Bearer shop\r\n"
@@ -72,6 +75,35 @@ def test_a_client_that_sends_nothing_more_holds_nothing_up() -> None:
             begin = time.monotonic()
             assert server.stop() == 0
             assert time.monotonic() - begin < 10.0
+
+
+def test_a_signal_ends_it_while_a_part_starts() -> None:
+    with running_server(0, start=600.0) as server:
+
+        def probed() -> tuple[int, bytes]:
+            with suppress(ConnectionRefusedError, URLError):
+                return server.probe()
+            return 0, b""
+
+        wait_until(lambda: probed()[0] == 503)
+        assert b"does not listen yet" in probed()[1]
+        assert server.probe("/health/live")[0] == 200
+        begin = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - begin < 10.0
+
+
+def test_a_part_is_ended_after_the_last_request() -> None:
+    with running_server() as server:
+        assert server.stop() == 0
+        assert server.process.stdout is not None
+        assert server.process.stdout.read() == "ended\n"
+
+
+def test_it_ends_when_a_part_cannot_work_again() -> None:
+    with running_server(fail=0.1) as server:
+        assert server.process.wait(60) == UnavailableError.exit_code
+        assert "the part has failed" in server.written()
 
 
 def test_a_second_signal_ends_it() -> None:

@@ -1,12 +1,17 @@
 """A server of the example part; run as a program by :func:`running_server`.
 
-``SETTINGS`` is a JSON document of settings. The addresses go to standard output, a line each.
+``SETTINGS START FAIL``: a JSON document of settings; how many seconds its part takes to start; and
+after how many seconds it fails, if not 0. The addresses go to standard output, a line each.
 """
 
+import asyncio
 import json
 import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from stream_scorer.errors import StreamScorerError
+from stream_scorer.errors import StreamScorerError, UnavailableError
 from stream_scorer.serving.server.compose import Composition, ServedPart
 from stream_scorer.serving.server.process import run_server
 from stream_scorer.settings import Settings, load_settings
@@ -15,9 +20,25 @@ from stream_scorer.terminal_text import write_error
 from tests.support.serving.example_part import ExampleGate, echo_service, example_routes
 
 
+@asynccontextmanager
+async def starting(seconds: float) -> AsyncIterator[None]:
+    await asyncio.sleep(seconds)
+    yield
+    announce("ended")
+
+
 def composed(settings: Settings, listener: Listener) -> Composition:
     del settings, listener
-    return Composition(ExampleGate(), [ServedPart(example_routes(), servicers=(echo_service,))])
+    start, fail = map(float, sys.argv[2:])
+    begin = time.monotonic()
+
+    def reasons() -> tuple[str, ...]:
+        if fail and time.monotonic() - begin > fail:
+            raise UnavailableError("the part has failed")
+        return ()
+
+    part = ServedPart(example_routes(), (starting(start),), (echo_service,), reasons)
+    return Composition(ExampleGate(), [part])
 
 
 def announce(line: str) -> None:

@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -54,7 +54,9 @@ class RunningServer:
     def exchange(self, sent: bytes) -> bytes:
         """Send bytes and return all that comes back until the server closes the connection."""
         with self.connect() as opened:
-            opened.sendall(sent)
+            # The server may answer and close before it has read everything.
+            with suppress(ConnectionResetError, BrokenPipeError):
+                opened.sendall(sent)
             return until_closed(opened)
 
     def probe(self, path: str = "/health/ready") -> tuple[int, Any]:
@@ -80,11 +82,9 @@ class RunningServer:
 def until_closed(opened: socket.socket) -> bytes:
     """Return all bytes until the other end closes the connection."""
     parts = []
-    try:
+    with suppress(ConnectionResetError):
         while part := opened.recv(65_536):
             parts.append(part)
-    except ConnectionResetError:
-        pass
     return b"".join(parts)
 
 
@@ -96,18 +96,25 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_server(lines: int = 1, **serving: Any) -> Iterator[RunningServer]:
+def running_server(
+    lines: int = 1, start: float = 0.0, fail: float = 0.0, **serving: Any
+) -> Iterator[RunningServer]:
     """Run a server of the example part.
 
     Args:
         lines: Addresses that it announces.
+        start: How long its part takes to start, seconds.
+        fail: After how many seconds its part fails; 0: never.
         serving: Settings of the group ``serving``.
     """
     probes = free_port()
     settings: Mapping[str, Any] = {"serving": {"port": 0} | serving, "http": {"port": probes}}
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(  # noqa: S603 our own program
-            [sys.executable, "-m", "tests.support.serving.example_server", json.dumps(settings)],
+            [
+                *(sys.executable, "-m", "tests.support.serving.example_server"),
+                *(json.dumps(settings), str(start), str(fail)),
+            ],
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
