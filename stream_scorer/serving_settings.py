@@ -38,6 +38,11 @@ class Serving(SettingsGroup):
         None, description="private key of the certificate (PEM, PKCS #8, without a passphrase)"
     )
     tls_minimum: Literal["1.2", "1.3"] = Field("1.2", description="oldest version of TLS")
+    client_ca: Path | None = Field(
+        None,
+        description="CA that signed the certificates of HTTPS clients, such as a proxy (PEM); a "
+        "client without one is refused; empty: clients need no certificate",
+    )
     http2: bool = Field(
         default=False, description="whether the API takes HTTP/2 in addition to HTTP/1.1"
     )
@@ -101,6 +106,8 @@ class Serving(SettingsGroup):
             raise ValueError("set tls_certificate and tls_key together, or neither")
         if self.grpc_port is not None and self.tls_minimum != "1.2":
             raise ValueError("gRPC always takes TLS 1.2: with grpc_port, tls_minimum must be 1.2")
-        if self.grpc_client_ca is not None and self.tls_certificate is None:
-            raise ValueError("grpc_client_ca has no meaning without tls_certificate")
+        if self.tls_certificate is None:
+            for name in ("client_ca", "grpc_client_ca"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} has no meaning without tls_certificate")
         return self

@@ -40,6 +40,7 @@ class HttpServer:
     """
 
     def __init__(self, serving: Serving, application: Application) -> None:
+        _check_authority(serving.client_ca)
         self._reserved = None if serving.unix_socket else _reserve(serving.host, serving.port)
         if serving.unix_socket is not None:
             _free_socket(serving.unix_socket)
@@ -75,6 +76,8 @@ class HttpServer:
                 ssl_cert=serving.tls_certificate,
                 ssl_key=serving.tls_key,
                 ssl_protocol_min=_TLS[serving.tls_minimum],
+                ssl_ca=serving.client_ca,
+                ssl_client_verify=serving.client_ca is not None,
             )
         except (OSError, ssl.SSLError, ConfigurationError) as error:
             self._release()
@@ -212,6 +215,23 @@ def _free_socket(path: Path) -> None:
     except OSError as error:
         raise SettingsError(
             f"serving.unix_socket {path}: {error.strerror or error}", fix
+        ) from error
+
+
+def _check_authority(path: Path | None) -> None:
+    """Refuse a file of CA certificates that Granian could not read.
+
+    Raises:
+        SettingsError: It names the file.
+    """
+    if path is None:
+        return
+    try:
+        ssl.create_default_context(cafile=path)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(
+            f"serving.client_ca {path}: {error.strerror or error}",
+            "name a PEM file with the CA's certificate",
         ) from error
 
 

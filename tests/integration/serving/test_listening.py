@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,28 @@ def test_tls_has_a_minimum(authority: TestAuthority, minimum: str) -> None:
         # Plain HTTP gets no answer.
         assert not server.exchange(ASKED).startswith(b"HTTP")
         assert server.stop() == 0
+
+
+def test_clients_may_need_a_certificate(authority: TestAuthority, tmp_path: Path) -> None:
+    certificate, key = authority.issue("server")
+    proxies = TestAuthority(tmp_path, "proxies")
+    known, forged = proxies.issue("proxy"), authority.issue("forged")
+    with running_server(
+        tls_certificate=str(certificate), tls_key=str(key), client_ca=str(proxies.path)
+    ) as server:
+        for issued, answered in ((known, b"HTTP/1.1 200 "), (forged, b""), (None, b"")):
+            context = ssl.create_default_context(cafile=authority.path)
+            if issued is not None:
+                context.load_cert_chain(*issued)
+            answer = b""
+            with suppress(ssl.SSLError):
+                answer = ask(server.port, context)[0]
+            assert answer[:13] == answered
+        assert server.stop() == 0
+    damaged = tmp_path / "damaged.pem"
+    damaged.write_text("not a certificate")
+    found = refusal(tls_certificate=certificate, tls_key=key, client_ca=damaged)
+    assert f"serving.client_ca {damaged}" in found
 
 
 def test_unfinished_handshakes_hold_no_one_up(authority: TestAuthority) -> None:

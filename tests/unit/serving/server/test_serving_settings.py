@@ -14,6 +14,7 @@ from stream_scorer.settings import load_settings
         ({"tls_certificate": "c"}, "tls_certificate and tls_key together"),
         ({"tls_key": "k"}, "tls_certificate and tls_key together"),
         ({"grpc_client_ca": "a"}, "grpc_client_ca has no meaning"),
+        ({"client_ca": "a"}, "client_ca has no meaning"),
         ({"grpc_port": 1, "tls_minimum": "1.3"}, "gRPC always takes TLS 1.2"),
         ({"tls_minimum": "1.1"}, "tls_minimum"),
         ({"head_bytes_max": 8_191}, "head_bytes_max"),
