@@ -30,6 +30,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "allows.",
     "profile": "Read transactions and labels, publish what each transaction shows of its terminal.",
     "rekey": "Copy a topic to one that is keyed by the customer, exactly once.",
+    "serve": "Answer requests by HTTP and gRPC: decisions in the call, scores of feature vectors.",
     "kafka": "Start, stop and look at this folder's own Kafka.",
     "topics": "The topics that we read and write.",
     "lag": "Show a group's lag in every partition, from its committed offsets.",

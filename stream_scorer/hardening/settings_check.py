@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from stream_scorer.errors import SettingsError
 from stream_scorer.nesting import parse_toml
 from stream_scorer.redaction import names_secret
+from stream_scorer.serving_settings import Serving
 from stream_scorer.setting_files import has_password
 from stream_scorer.settings import PRODUCTION, Http, Kafka, Settings, State
 
@@ -104,6 +105,17 @@ def setting_findings(settings: Settings) -> Iterator[Finding]:
         yield Finding("audit.path", "is empty: no audit log is kept", "name a file")
     yield from _of_checkpoints(settings.state)
     yield from _of_endpoint(settings.http)
+    yield from _of_api(settings.serving)
+
+
+def _of_api(serving: Serving) -> Iterator[Finding]:
+    has_port = serving.unix_socket is None or serving.grpc_port is not None
+    if serving.tls_certificate is None and has_port and not _is_near(serving.host):
+        yield Finding(
+            "serving.tls_certificate",
+            f"is empty, and serving.host {serving.host} is beyond loopback",
+            "set serving.tls_certificate and serving.tls_key, or bind 127.0.0.1",
+        )
 
 
 def _of_checkpoints(state: State) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ from stream_scorer.telemetry.rollout import (
     PlanAwaited, RevisionActivated, RevisionLoaded, RevisionRefused, RolloutEvidence, RolloutHeld,
     RolloutJudged, RolloutMoved,
 )  # fmt: skip
+from stream_scorer.telemetry.serving import RequestFailed, RequestsCut, RequestServed
 from stream_scorer.telemetry.state import (
     CheckpointFailed, CheckpointWritten, ColdAccepted, ModelWarming, ReplayProgress, StateComplete,
     StateIncomplete, StateRestored,
@@ -40,7 +41,8 @@ __all__ = [
     "ModelFailed", "ModelVerified", "ModelWarming", "Moving", "PartitionsAssigned",
     "PartitionsRevoked",
     "PlanAwaited", "ProducerReborn", "RecordQuarantined", "RecordsSkipped", "ReplayLeftOut",
-    "ReplayProgress", "RevisionActivated", "RevisionLoaded", "RevisionRefused", "RolloutEvidence",
+    "ReplayProgress", "RequestFailed", "RequestServed",
+    "RequestsCut", "RevisionActivated", "RevisionLoaded", "RevisionRefused", "RolloutEvidence",
     "RolloutHeld", "RolloutJudged", "RolloutMoved", "RolloutNotVisible", "RowsSettled",
     "StandingBy", "StateComplete", "StateIncomplete", "StateRestored", "Stopping", "Stuck",
     "TerminalsRead", "WorkerLeft", "WorkerStarted",

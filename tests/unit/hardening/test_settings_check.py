@@ -41,6 +41,8 @@ def settings(**changed: dict[str, Any]) -> Settings:
 
 def test_safe_settings_have_no_finding() -> None:
     assert list(setting_findings(settings())) == []
+    local = {"host": "10.0.0.1", "unix_socket": "/run/s"}
+    assert list(setting_findings(settings(serving=local))) == []
     refuse_unsafe(settings())
 
 
@@ -68,6 +70,9 @@ def test_safe_settings_have_no_finding() -> None:
         ({"audit": {"path": None}}, "audit.path"),
         ({"http": {"host": "0.0.0.0", "token": "correct horse battery"}}, "http.tls_certificate"),  # noqa: S104
         ({"http": {"host": "10.0.0.1", "tls_certificate": "c", "tls_key": "k"}}, "http.token"),
+        ({"serving": {"host": "0.0.0.0"}}, "serving.tls_certificate"),  # noqa: S104
+        ({"serving": {"host": "10.0.0.1", "unix_socket": "/run/s", "grpc_port": 9}},
+         "serving.tls_certificate"),
         ({"state": {"mac_key_file": None}}, "state.mac_key_file"),
         ({"state": {"mac_required": False}}, "state.mac_required"),
         ({"state": {"url": "simplecache::http://store/checkpoints"}}, "state.url"),
