@@ -50,8 +50,8 @@ class ClientChanges:
                     f"client {name}: is there already", "give it a new key: clients rotate"
                 )
             client = clients[name] = _client(name, fields | {"keys": (key,)})
-            self._record("client.add", name, made, scopes=sorted(client.scopes))
-            replace()
+            details = {"key": made.id, "scopes": sorted(client.scopes)}
+            replace(lambda: self.audit.record("client.add", name, details))
         return made
 
     def rotate(
@@ -87,8 +87,8 @@ class ClientChanges:
             clients[name] = client.model_copy(update={"keys": keys})
             removed = sorted({key.id for key in client.keys} - {key.id for key in old})
             until = end.isoformat(timespec="seconds") if old else None
-            self._record("client.rotate", name, made, removed=removed, old_valid_until=until)
-            replace()
+            details = {"key": made.id, "removed": removed, "old_valid_until": until}
+            replace(lambda: self.audit.record("client.rotate", name, details))
         return made
 
     def disable(self, name: str, *, enable: bool = False) -> None:
@@ -101,8 +101,8 @@ class ClientChanges:
         with changing(self.path) as (clients, replace):
             client = _existing(clients, name)
             clients[name] = client.model_copy(update={"disabled": not enable})
-            self.audit.record("client.enable" if enable else "client.disable", name)
-            replace()
+            action = "client.enable" if enable else "client.disable"
+            replace(lambda: self.audit.record(action, name))
 
     def remove(self, name: str) -> None:
         """Remove a client and its keys.
@@ -114,11 +114,7 @@ class ClientChanges:
         with changing(self.path) as (clients, replace):
             removed = [key.id for key in _existing(clients, name).keys]
             del clients[name]
-            self.audit.record("client.remove", name, {"removed": removed})
-            replace()
-
-    def _record(self, action: str, name: str, made: NewKey, **details: Any) -> None:
-        self.audit.record(action, name, {"key": made.id, **details})
+            replace(lambda: self.audit.record("client.remove", name, {"removed": removed}))
 
 
 def listed_clients(path: Path) -> list[dict[str, Any]]:

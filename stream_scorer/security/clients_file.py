@@ -1,4 +1,4 @@
-"""The file of the API's clients: private, bounded, replaced in one step, read again when it changes.
+"""The file of the API's clients: private, bounded, replaced in one step, followed as it changes.
 
 A command that changes it holds an exclusive lock on ``FILE.lock``, because the file itself is
 replaced.
@@ -26,8 +26,9 @@ FILE_BYTES_MOST: Final = 8 * 1024 * 1024
 _MODE: Final = 0o600
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
+Replace = Callable[[Callable[[], None]], None]
 Stamp = tuple[int, int, int]
-"""Of a file: inode, time of its last change in nanoseconds, size."""
+"""Of a file: inode, time of its last change in nanoseconds, also of its rights, and size."""
 
 
 def load_clients(path: Path) -> tuple[ClientTable, Stamp]:
@@ -72,7 +73,7 @@ def _refuse_foreign(found: os.stat_result, path: Path, what: str) -> None:
 
 
 def _stamp(found: os.stat_result) -> Stamp:
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return found.st_ino, found.st_ctime_ns, found.st_size
 
 
 class ClientsFollower:
@@ -112,14 +113,15 @@ class ClientsFollower:
 
 
 @contextmanager
-def changing(path: Path) -> Iterator[tuple[dict[str, ApiClient], Callable[[], None]]]:
+def changing(path: Path) -> Iterator[tuple[dict[str, ApiClient], Replace]]:
     """Change the file; no other command can change it meanwhile.
 
     Args:
         path: The file; it need not exist, but its folder must.
 
     Yields:
-        The clients by name, to be changed, and a function that replaces the file by them.
+        The clients by name, to be changed, and a function that replaces the file by them. It calls
+        its argument when the new file is known to be valid, before it writes it.
 
     Raises:
         SettingsError: The file is refused, or is a symbolic link.
@@ -141,18 +143,21 @@ def changing(path: Path) -> Iterator[tuple[dict[str, ApiClient], Callable[[], No
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         clients = load_clients(path)[0].clients if path.exists() else {}
-        yield clients, lambda: _replace(path, clients, what)
+        yield clients, lambda record: _replace(path, clients, what, record)
     finally:
         os.close(lock)
 
 
-def _replace(path: Path, clients: Mapping[str, ApiClient], what: str) -> None:
+def _replace(
+    path: Path, clients: Mapping[str, ApiClient], what: str, record: Callable[[], None]
+) -> None:
     text = json.dumps(clients_document(clients), indent=1) + "\n"
     data = text.encode("ascii")
     # What a gateway would refuse must not be written.
     read_clients(data, what)
     if len(data) > FILE_BYTES_MOST:
         raise SettingsError(f"{what}: would be larger than 8 MiB", "remove clients")
+    record()
     fresh = path.with_name(f".{path.name}.new")
     try:
         # The lock is held: what is there is left of a command that was killed.
