@@ -87,7 +87,7 @@ class Access(SettingsGroup):
         86_400.0,
         ge=60,
         le=30 * 86_400,
-        description="age at which the issuer's keys are no longer used if they cannot be read again",
+        description="age at which the issuer's keys are no longer used if reading them again fails",
     )
     token_leeway_seconds: float = Field(
         30.0, ge=0, le=300, description="difference between the issuer's clock and ours"
@@ -96,7 +96,7 @@ class Access(SettingsGroup):
         86_400.0,
         ge=60,
         le=30 * 86_400,
-        description="longest time from a token's `iat` to its `exp`",
+        description="longest time from `iat` to `exp` of a token",
     )
     token_scopes_claim: str = Field(
         "scope",
