@@ -57,7 +57,7 @@ def read_jwks(data: bytes, allowed: Collection[str]) -> dict[str, VerificationKe
         allowed: Algorithms that the settings accept.
 
     Raises:
-        ValueError: Not such a document, too large, without a usable key, or with two of the same id.
+        ValueError: Not such a document, too large, without a usable key, or with two of one id.
     """
     if len(data) > DOCUMENT_BYTES_MOST:
         raise ValueError("is larger than 256 KiB")

@@ -1,12 +1,12 @@
 """Verifies bearer tokens (JWT, RFC 7519) by the rules of RFC 8725.
 
 PyJWT verifies signature, issuer and audience. What it leaves to its caller is judged before: size,
-form, duplicate names, the type, the key's id and algorithm. The key alone decides the algorithm, of
-those that the settings accept; ``none`` and HMAC are never among them. Keys come from the issuer's
-document only: a key or an address of keys in a token (``jwk``, ``jku``, ``x5c``, ``x5u``) is not used.
+form, duplicate names, the type, the key's id and algorithm. The key decides the algorithm, of those
+that the settings accept; ``none`` and HMAC are never among them. Keys come from the issuer's
+document only: a token's ``jwk``, ``jku``, ``x5c`` and ``x5u`` are not used.
 
-Times are judged here, and again at each request: a verified token is kept, so that its next use does
-not cost another signature.
+Times are judged here, and again at each request: a verified token is kept, so that its next use
+does not cost another signature.
 """
 
 import binascii
