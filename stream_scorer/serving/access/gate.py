@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Final
 
 from stream_scorer.clocks import Clock
 from stream_scorer.security.api_keys import PREFIX, digest_of, key_id_of
@@ -35,6 +35,7 @@ from stream_scorer.serving.access.refusals import (
 from stream_scorer.serving.access.token_callers import TokenCallers
 from stream_scorer.serving.web.gate import RequestHead
 from stream_scorer.serving.web.messages import Caller, Scope
+from stream_scorer.serving.web.problems import Problem
 from stream_scorer.serving_settings import Access
 from stream_scorer.telemetry.access import CallerRefused
 from stream_scorer.telemetry.event import Event
@@ -131,11 +132,11 @@ class AccessGate:
         headers: dict[str, str] = {}
         for name, value in metadata:
             if name == _AUTHORIZATION and (name in headers or not isinstance(value, str)):
-                self._fail("credential_malformed", "send one credential", address)
+                raise self._failed("credential_malformed", "send one credential", address)
             headers[name] = value if isinstance(value, str) else ""
         if self._subject_header in headers or self._verified_header in headers:
             # A gRPC server has the connection's own certificate: no proxy has to name one.
-            self._refuse_forged(address)
+            raise self._forged(address)
         subject = subject_of_connection(auth_context)
         # A browser's page cannot make gRPC calls, and gRPC does not show the host's name.
         return self._admit(headers, address, subject, named=True)
@@ -162,7 +163,7 @@ class AccessGate:
                 return
             reached = limits.take(self._running(), self._wall(), requests)
         if reached is not None:
-            self._refuse_limit(reached, self.limit_headers(caller))
+            raise self._past(reached, self.limit_headers(caller))
 
     def limit_headers(self, caller: Caller) -> tuple[tuple[str, str], ...]:
         """Return the headers ``ratelimit-*`` for an answer to a caller; none without limits."""
@@ -183,34 +184,36 @@ class AccessGate:
         elif self._open:
             return self._open_to(peer, named=named)
         else:
-            self._fail("credential_missing", "send Authorization: Bearer", peer, presented=False)
+            raise self._failed(
+                "credential_missing", "send Authorization: Bearer", peer, presented=False
+            )
         with self._lock:
             now = self._running()
             reached = account.limits.take(now, self._wall())
         if reached is not None:
-            self._refuse_limit(reached, account.limits.headers(now))
+            raise self._past(reached, account.limits.headers(now))
         return account.caller(how)
 
     def _by_authorization(self, value: str, peer: str) -> tuple[Account, str]:
         scheme, _, credential = value.partition(" ")
         if scheme.lower() != "bearer":
-            self._fail("credential_malformed", "send Authorization: Bearer", peer)
+            raise self._failed("credential_malformed", "send Authorization: Bearer", peer)
         if credential.startswith(PREFIX):
             return self._by_key(credential, peer), "key"
         if self._tokens is None:
-            self._fail("credential_malformed", "the credential is not an API key", peer)
+            raise self._failed("credential_malformed", "the credential is not an API key", peer)
         return self._by_token(self._tokens, credential, peer), "token"
 
     def _by_key(self, text: str, peer: str) -> Account:
         identity = key_id_of(text)
         if identity is None:
-            self._fail("credential_malformed", "the credential is not an API key", peer)
+            raise self._failed("credential_malformed", "the credential is not an API key", peer)
         key = self._accounts.table.key(identity)
         if not hmac.compare_digest(digest_of(text), key.digest):
-            self._fail("key_unknown", "the API key is not known", peer)
+            raise self._failed("key_unknown", "the API key is not known", peer)
         now = self._wall()
         if now >= key.end:
-            self._fail("key_expired", "the API key has expired", peer)
+            raise self._failed("key_expired", "the API key has expired", peer)
         return self._valid(key.client, now, peer)
 
     def _by_token(self, tokens: TokenCallers, token: str, peer: str) -> Account:
@@ -227,35 +230,37 @@ class AccessGate:
         if found.problem is not None:
             self._report(CallerRefused(found.reason))
             raise found.problem
-        self._fail(found.reason, found.detail, peer)
+        raise self._failed(found.reason, found.detail, peer)
 
     def _by_subject(self, subject: str, peer: str) -> Account:
         name = self._accounts.table.with_subject(subject)
         if name is None:
-            self._fail("certificate_unknown", "the certificate is not of a known client", peer)
+            raise self._failed(
+                "certificate_unknown", "the certificate is not of a known client", peer
+            )
         return self._valid(name, self._wall(), peer)
 
     def _valid(self, name: str, now: float, peer: str) -> Account:
         account = self._accounts.client(name)
         # Between two versions of the clients file, a client may be gone already.
         if account is None or account.disabled:
-            self._fail("client_disabled", "the client is disabled", peer)
+            raise self._failed("client_disabled", "the client is disabled", peer)
         if now < account.begin:
-            self._fail("client_early", "the client is not valid yet", peer)
+            raise self._failed("client_early", "the client is not valid yet", peer)
         if now >= account.end:
-            self._fail("client_expired", "the client has expired", peer)
+            raise self._failed("client_expired", "the client has expired", peer)
         return account
 
     def _subject_from_proxy(self, headers: Mapping[str, str], peer: str) -> str | None:
         """Return the subject that a proxy names; None if its client has no certificate."""
         if not self._proxies.has(peer):
-            self._refuse_forged(peer)
+            raise self._forged(peer)
         subject = headers.get(self._subject_header, "")
         verified = headers.get(self._verified_header, "")
         if not subject and verified in {"", "NONE"}:
             return None
         if verified != _VERIFIED or not is_subject(subject):
-            self._fail("certificate_unverified", "the certificate is not verified", peer)
+            raise self._failed("certificate_unverified", "the certificate is not verified", peer)
         return subject
 
     def _open_to(self, peer: str, *, named: bool) -> Caller:
@@ -267,22 +272,22 @@ class AccessGate:
             raise forbidden("address the server as localhost or 127.0.0.1")
         return OPEN
 
-    def _refuse_forged(self, peer: str) -> NoReturn:
-        self._records.note(FORGED, peer)
-        self._fail("certificate_forged", "this peer may not name a client's certificate", peer)
+    def _forged(self, peer: str) -> Problem:
+        self._records.note(FORGED, neighbourhood(peer))
+        return self._failed(
+            "certificate_forged", "this peer may not name a client's certificate", peer
+        )
 
-    def _refuse_limit(
-        self, reached: LimitReached, headers: tuple[tuple[str, str], ...]
-    ) -> NoReturn:
+    def _past(self, reached: LimitReached, headers: tuple[tuple[str, str], ...]) -> Problem:
         self._report(CallerRefused(reached.limit))
         detail = "rate limit reached" if reached.limit == "rate" else "daily quota reached"
-        raise too_many(detail, reached.seconds, *headers)
+        return too_many(detail, reached.seconds, *headers)
 
     def _wait(self, peer: str, now: float) -> float:
         return self._failures.wait(neighbourhood(peer), now)
 
-    def _fail(self, reason: str, detail: str, peer: str, *, presented: bool = True) -> NoReturn:
-        """Count a failed authentication, and refuse it: 401, or 429 after too many.
+    def _failed(self, reason: str, detail: str, peer: str, *, presented: bool = True) -> Problem:
+        """Count a failed authentication; return its problem: 401, or 429 after too many.
 
         A valid key is admitted from the same address all the time.
         """
@@ -292,5 +297,5 @@ class AccessGate:
             wait = self._failures.note(counted, self._running())
         if wait > 0.0:
             self._records.note(FAILURES, counted)
-            raise too_many("too many failed authentications from this address", wait)
-        raise unauthenticated(detail, presented=presented)
+            return too_many("too many failed authentications from this address", wait)
+        return unauthenticated(detail, presented=presented)

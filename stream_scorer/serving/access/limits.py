@@ -58,7 +58,7 @@ class Bucket:
         return max(math.floor(self._filled(now)), 0)
 
     def change(self, rate: float, burst: int, now: float) -> None:
-        """Go on with other limits; what was taken stays taken."""
+        """Continue with other limits; what was taken stays taken."""
         taken = self.burst - self._filled(now)
         self.rate, self.burst = rate, burst
         self._tokens, self._at = burst - taken, now
@@ -112,8 +112,9 @@ class ClientLimits:
         return None
 
     def change(self, rate: float, burst: int, quota: int | None, now: float) -> None:
-        """Go on with other limits; what was used stays used."""
-        self.bucket.change(rate, burst, now)
+        """Continue with other limits; what was used stays used."""
+        if (rate, burst) != (self.bucket.rate, self.bucket.burst):
+            self.bucket.change(rate, burst, now)
         self.quota = quota
 
     def unused(self, now: float, wall: float) -> bool:
