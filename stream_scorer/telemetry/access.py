@@ -96,11 +96,11 @@ class AccessNotRecorded(Event):
     """Refusals could not be written to the audit log; it is tried again.
 
     Attributes:
-        lines: Lines that wait.
+        waiting: Lines that wait.
         detail: Why.
     """
 
-    lines: int
+    waiting: int
     detail: str
 
     LINE = Line("access_not_recorded", "Degraded: refusals are not in the audit log", "error")

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from typing import Final
 
-from stream_scorer.serving.access.limits import Bucket
+from stream_scorer.serving.access.limits import TokenBucket
 
 _PEERS_MOST: Final = 10_000
 _MINUTE: Final = 60.0
@@ -23,7 +23,7 @@ class FailureLimit:
     def __init__(self, per_minute: int, peers_most: int = _PEERS_MOST) -> None:
         self._per_minute = per_minute
         self._peers_most = peers_most
-        self._peers: OrderedDict[str, Bucket] = OrderedDict()
+        self._peers: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def wait(self, peer: str, now: float) -> float:
         """Return in how many seconds an address may fail again; 0: now."""
@@ -42,7 +42,9 @@ class FailureLimit:
         """
         bucket = self._peers.get(peer)
         if bucket is None:
-            bucket = self._peers[peer] = Bucket(self._per_minute / _MINUTE, self._per_minute, now)
+            bucket = self._peers[peer] = TokenBucket(
+                self._per_minute / _MINUTE, self._per_minute, now
+            )
             if len(self._peers) > self._peers_most:
                 self._peers.popitem(last=False)
         self._peers.move_to_end(peer)

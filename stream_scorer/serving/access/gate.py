@@ -235,9 +235,7 @@ class AccessGate:
     def _by_subject(self, subject: str, peer: str) -> Account:
         name = self._accounts.table.with_subject(subject)
         if name is None:
-            raise self._failed(
-                "certificate_unknown", "the certificate is not of a known client", peer
-            )
+            raise self._failed("certificate_unknown", "the certificate is not known", peer)
         return self._valid(name, self._wall(), peer)
 
     def _valid(self, name: str, now: float, peer: str) -> Account:
@@ -274,9 +272,7 @@ class AccessGate:
 
     def _forged(self, peer: str) -> Problem:
         self._records.note(FORGED, neighbourhood(peer))
-        return self._failed(
-            "certificate_forged", "this peer may not name a client's certificate", peer
-        )
+        return self._failed("certificate_forged", "this peer may not name a certificate", peer)
 
     def _past(self, reached: LimitReached, headers: tuple[tuple[str, str], ...]) -> Problem:
         self._report(CallerRefused(reached.limit))

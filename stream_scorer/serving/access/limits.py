@@ -21,7 +21,7 @@ class LimitReached:
     seconds: float
 
 
-class Bucket:
+class TokenBucket:
     """A token bucket: ``burst`` requests come together, and ``rate`` per second in the long run.
 
     Args:
@@ -30,7 +30,7 @@ class Bucket:
         now: Seconds of a clock that never goes back.
 
     Example:
-        >>> bucket = Bucket(rate=2.0, burst=1, now=0.0)
+        >>> bucket = TokenBucket(rate=2.0, burst=1, now=0.0)
         >>> bucket.wait(0.0), bucket.take(0.0), bucket.wait(0.1), bucket.wait(0.5)
         (0.0, None, 0.4, 0.0)
     """
@@ -81,7 +81,7 @@ class ClientLimits:
     __slots__ = ("_day", "_used", "bucket", "quota")
 
     def __init__(self, rate: float, burst: int, quota: int | None, now: float) -> None:
-        self.bucket = Bucket(rate, burst, now)
+        self.bucket = TokenBucket(rate, burst, now)
         self.quota = quota
         self._day = 0
         self._used = 0

@@ -23,7 +23,7 @@ _CLOSE_SECONDS: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
+class ListenAddress:
     """Where a server listens.
 
     Attributes:
@@ -53,7 +53,7 @@ class OpenedGate(Closing):
     def __init__(
         self,
         settings: Settings,
-        listeners: tuple[Listener, ...],
+        listeners: tuple[ListenAddress, ...],
         report: Callable[[Event], None],
         clocks: Clocks | None = None,
     ) -> None:
@@ -114,7 +114,7 @@ class OpenedGate(Closing):
         self._report(TokenKeysRead(keys, failure))
 
 
-def refuse_unsafe_access(access: Access, listener: Listener, *, production: bool) -> None:
+def refuse_unsafe_access(access: Access, listener: ListenAddress, *, production: bool) -> None:
     """Refuse to serve where others than the named clients could call.
 
     Args:

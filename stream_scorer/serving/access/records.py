@@ -13,7 +13,7 @@ from typing import Final
 from stream_scorer.clocks import Clock
 from stream_scorer.errors import StreamScorerError
 from stream_scorer.security.audit_access import AuditTrail
-from stream_scorer.serving.access.limits import Bucket
+from stream_scorer.serving.access.limits import TokenBucket
 from stream_scorer.telemetry.access import AccessNotRecorded
 from stream_scorer.telemetry.event import Event
 
@@ -48,7 +48,7 @@ class RefusalRecords:
         self._lock = threading.Lock()
         self._counts: dict[tuple[str, str], int] = {}
         self._written: dict[tuple[str, str], float] = {}
-        self._lines = Bucket(_LINES_PER_MINUTE / _MINUTE, _LINES_PER_MINUTE, clock())
+        self._lines = TokenBucket(_LINES_PER_MINUTE / _MINUTE, _LINES_PER_MINUTE, clock())
 
     def note(self, action: str, peer: str) -> None:
         """Count a refusal; costs no write.
