@@ -30,11 +30,19 @@ class ClientChanges:
     path: Path
     audit: AuditTrail
 
-    def add(self, name: str, *, key_expires: datetime | None = None, **fields: Any) -> NewKey:
+    def add(
+        self,
+        name: str,
+        *,
+        with_key: bool = True,
+        key_expires: datetime | None = None,
+        **fields: Any,
+    ) -> NewKey | None:
         """Add a client with a new key.
 
         Args:
             name: 1 to 64 letters, digits, dots, hyphens and underscores.
+            with_key: False: it has no key, and a certificate authenticates it.
             key_expires: When the key expires; None: never.
             fields: Of :class:`ApiClient`, without its keys.
 
@@ -42,15 +50,19 @@ class ClientChanges:
             SettingsError: It is there already, or a value is wrong; nothing is changed.
             UnavailableError: The file or the audit log cannot be written.
         """
-        made = generate_key()
-        key = _entry(made, key_expires)
+        made = generate_key() if with_key else None
+        keys = () if made is None else (_entry(made, key_expires),)
+        if made is None and not fields.get("certificate_subjects"):
+            raise SettingsError(
+                f"client {name}: has no key and no certificate", "give --certificate-subject"
+            )
         with changing(self.path) as (clients, replace):
             if name in clients:
                 raise SettingsError(
                     f"client {name}: is there already", "give it a new key: clients rotate"
                 )
-            client = clients[name] = _client(name, fields | {"keys": (key,)})
-            details = {"key": made.id, "scopes": sorted(client.scopes)}
+            client = clients[name] = _client(name, fields | {"keys": keys})
+            details = {"key": made and made.id, "scopes": sorted(client.scopes)}
             replace(lambda: self.audit.record("client.add", name, details))
         return made
 
@@ -132,6 +144,21 @@ def listed_clients(path: Path) -> list[dict[str, Any]]:
         }
         for name, client in sorted(table.clients.items())
     ]
+
+
+def moment(text: str | None, option: str) -> datetime | None:
+    """Return a time that was given as an option; without a zone it is UTC.
+
+    Raises:
+        SettingsError: It is not a time.
+    """
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise SettingsError(f"{option}: {text!r} is not a time", "write 2027-01-31") from None
 
 
 def _entry(made: NewKey, expires: datetime | None) -> ClientKey:
