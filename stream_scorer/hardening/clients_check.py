@@ -39,6 +39,6 @@ def clients_findings(path: Path | None, now: datetime | None = None) -> Iterator
         for key in client.keys:
             if key.expires is None and now - key.created > timedelta(days=_KEY_DAYS_MOST):
                 yield Finding(
-                    _FILE, f"client {name}: the key {key.id} is more than {_KEY_DAYS_MOST} days old",
+                    _FILE, f"client {name}: the key {key.id} is over {_KEY_DAYS_MOST} days old",
                     f"replace it: stream-scorer clients rotate {name}",
                 )  # fmt: skip

@@ -55,10 +55,10 @@ def fetch(url: str, context: ssl.SSLContext, bytes_max: int, seconds: float) -> 
     connection = http.client.HTTPSConnection(
         parts.hostname or "", parts.port, timeout=seconds, context=context
     )
-    timer = threading.Timer(seconds, _cut, (connection,))
-    timer.daemon = True
-    timer.start()
+    deadline = _Deadline(connection, seconds)
     try:
+        connection.connect()
+        deadline.hold()
         connection.request("GET", target, headers={"Accept-Encoding": "identity"})
         answer = connection.getresponse()
         if answer.status != http.client.OK:
@@ -72,8 +72,11 @@ def fetch(url: str, context: ssl.SSLContext, bytes_max: int, seconds: float) -> 
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise UnavailableError(f"{url}: {error or type(error).__name__}", _FIX) from error
     finally:
-        timer.cancel()
+        deadline.cancel()
         connection.close()
+    if deadline.passed:
+        # The end of the connection may have looked like the end of the answer.
+        raise UnavailableError(f"{url}: no complete answer in {seconds:g} s", _FIX)
     if len(body) > bytes_max:
         raise UnavailableError(f"{url}: the answer is larger than {bytes_max} bytes", _FIX)
     if short:
@@ -81,10 +84,34 @@ def fetch(url: str, context: ssl.SSLContext, bytes_max: int, seconds: float) -> 
     return body
 
 
-def _cut(connection: http.client.HTTPSConnection) -> None:
-    """End a request whose time is up: what waits for its socket fails."""
-    held = connection.sock
-    with contextlib.suppress(OSError):
-        if held is not None:
-            # Not the TLS side's own method: that is for the thread that reads.
-            socket.socket.shutdown(held, socket.SHUT_RDWR)
+class _Deadline:
+    """Ends a request when its time is up: what waits for its socket fails, or finds its end.
+
+    Args:
+        connection: Of the request.
+        seconds: Its time.
+    """
+
+    def __init__(self, connection: http.client.HTTPSConnection, seconds: float) -> None:
+        self._connection = connection
+        self._held: socket.socket | None = None
+        self.passed = False
+        self._timer = threading.Timer(seconds, self._cut)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def hold(self) -> None:
+        """Keep the socket: the connection forgets it while its answer is read."""
+        self._held = self._connection.sock
+
+    def cancel(self) -> None:
+        """Leave the request alone from now on."""
+        self._timer.cancel()
+
+    def _cut(self) -> None:
+        self.passed = True
+        held = self._held or self._connection.sock
+        with contextlib.suppress(OSError):
+            if held is not None:
+                # Not the TLS side's own method: that is for the thread that reads.
+                socket.socket.shutdown(held, socket.SHUT_RDWR)

@@ -40,7 +40,8 @@ SUPERVISOR_EVENTS: tuple[type[Event], ...] = (WorkerStarted, WorkerLeft)
 """Events of the parent of several workers, which has separate metrics."""
 
 __all__ = [
-    "ACCESS_EVENTS", "EVENTS", "SUPERVISOR_EVENTS", "AccessNotRecorded", "BatchAborted", "BatchCommitted", "BatchUnreadable",
+    "ACCESS_EVENTS", "EVENTS", "SUPERVISOR_EVENTS", "AccessNotRecorded", "BatchAborted",
+    "BatchCommitted", "BatchUnreadable",
     "CallerRefused", "CheckpointFailed", "CheckpointWritten", "ClientsRead", "ColdAccepted",
     "CommitSettled", "ComputationHung", "ComputationOver",
     "DecidedBy", "DependencyBack", "DependencyUnavailable", "DriftDetected", "Event",
