@@ -2,7 +2,8 @@
 
 No redirect is followed, no proxy of the environment is used, and nothing is inflated. The complete
 request has a deadline: a server that sends its answer byte by byte does not hold the caller longer.
-Only the look-up of the host's name is not limited; it has the resolver's own limit.
+Only the look-up of the host's name and the pieces of the TLS handshake have separate limits: the
+resolver's, and the same time for each piece.
 """
 
 import contextlib

@@ -78,6 +78,7 @@ class OpenedGate(Closing):
             tokens = token_opening.token_callers(access, self._keys, self._accounts)
         self._records = RefusalRecords(open_audit(settings.audit), report, clocks.running)
         self.gate = AccessGate(access, self._accounts, tokens, self._records, report, clocks)
+        self._ticking = threading.Lock()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="access", daemon=True)
         self._thread.start()
@@ -86,13 +87,14 @@ class OpenedGate(Closing):
 
     def tick(self) -> None:
         """Read the clients file again if it has changed, and write refusals to the audit log."""
-        if self._clients is not None:
-            try:
-                if self._clients.refresh():
-                    self._follow(self._clients)
-            except SettingsError as error:
-                self._report(ClientsRead(len(self._accounts.table.clients), str(error)))
-        self._records.flush()
+        with self._ticking:
+            if self._clients is not None:
+                try:
+                    if self._clients.refresh():
+                        self._follow(self._clients)
+                except SettingsError as error:
+                    self._report(ClientsRead(len(self._accounts.table.clients), str(error)))
+            self._records.flush()
 
     def close(self) -> None:
         """End the threads, and write what is counted to the audit log."""

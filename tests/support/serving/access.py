@@ -32,8 +32,8 @@ LOOPBACK = (ListenAddress("127.0.0.1"),)
 class Time:
     """Clocks that a test sets."""
 
-    def __init__(self) -> None:
-        self.now = NOW
+    def __init__(self, now: float = NOW) -> None:
+        self.now = now
 
     def __call__(self) -> float:
         return self.now
@@ -124,8 +124,13 @@ def make_key(tmp_path: Path, name: str = "shop", **fields: Any) -> str:
 class GateAtWork:
     """A gate of settings whose clock a test sets, with the events that it reported."""
 
-    def __init__(self, settings: Settings, listeners: tuple[ListenAddress, ...] = LOOPBACK) -> None:
-        self.time = Time()
+    def __init__(
+        self,
+        settings: Settings,
+        listeners: tuple[ListenAddress, ...] = LOOPBACK,
+        now: float = NOW,
+    ) -> None:
+        self.time = Time(now)
         self.events: list[Event] = []
         self.opened = OpenedGate(settings, listeners, self.events.append, self.time.clocks())
         self.gate = self.opened.gate
