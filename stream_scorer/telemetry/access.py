@@ -7,7 +7,7 @@ from typing import Final
 from stream_scorer.telemetry.event import Counter, Effect, Event, Gauge, History, Line
 
 REFUSALS: Final = (
-    "audit_full", "browser", "certificate_forged", "certificate_unknown", "certificate_unverified",
+    "browser", "certificate_forged", "certificate_unknown", "certificate_unverified",
     "client_disabled", "client_early", "client_expired", "credential_malformed",
     "credential_missing", "host", "key_expired", "key_unknown", "peer", "quota", "rate", "scope",
     "token_algorithm", "token_audience", "token_claims", "token_early", "token_expired",
