@@ -71,7 +71,7 @@ def fetch(url: str, context: ssl.SSLContext, bytes_max: int, seconds: float) -> 
         body = answer.read(bytes_max + 1)
         short = answer.length
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise UnavailableError(f"{url}: {error or type(error).__name__}", _FIX) from error
+        raise UnavailableError(f"{url}: {str(error) or type(error).__name__}", _FIX) from error
     finally:
         deadline.cancel()
         connection.close()

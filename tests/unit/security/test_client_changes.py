@@ -1,6 +1,7 @@
 """Changes of the API's clients: keys are shown once, rotated with an overlap, and recorded."""
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -124,12 +125,13 @@ def test_without_a_record_nothing_is_changed(tmp_path: Path) -> None:
     before = (tmp_path / "clients.json").read_bytes()
     log = tmp_path / "audit.log"
     log.write_text(log.read_text().replace('"shop"', '"bank"'))
-    for change in (
+    changes: list[Callable[[], object]] = [
         lambda: recorded(tmp_path).disable("shop"),
         lambda: recorded(tmp_path).remove("shop"),
         lambda: recorded(tmp_path).rotate("shop", overlap=timedelta(0)),
         lambda: recorded(tmp_path).add("bank", scopes=["score"]),
-    ):
+    ]
+    for change in changes:
         with pytest.raises(StreamScorerError, match="audit log"):
             change()
         assert (tmp_path / "clients.json").read_bytes() == before
@@ -137,11 +139,12 @@ def test_without_a_record_nothing_is_changed(tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_not_changed(tmp_path: Path) -> None:
     make_key(tmp_path)
-    for change in (
+    changes: list[Callable[[], object]] = [
         lambda: clients_in(tmp_path).disable("bank"),
         lambda: clients_in(tmp_path).remove("bank"),
         lambda: clients_in(tmp_path).rotate("bank", overlap=timedelta(0)),
-    ):
+    ]
+    for change in changes:
         with pytest.raises(SettingsError, match="client bank: is not there"):
             change()
 

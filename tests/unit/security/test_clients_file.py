@@ -54,7 +54,7 @@ def test_a_file_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.M
         found[4] = 4_711
         return os.stat_result(found)
 
-    monkeypatch.setattr(clients_file.os, "fstat", of_another)
+    monkeypatch.setattr(os, "fstat", of_another)
     assert "belongs to another user" in refusal(path)
 
 
@@ -209,7 +209,7 @@ def test_a_reader_finds_the_old_file_or_the_new_one(
         seen.append(path.read_bytes())
         real(number)
 
-    monkeypatch.setattr(clients_file.os, "fsync", look)
+    monkeypatch.setattr(os, "fsync", look)
     make_key(tmp_path, "bank")
     # While the new file is written, and synced, the old one is there.
     assert seen[0] == before
@@ -224,7 +224,7 @@ def test_a_failed_write_changes_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(clients_file.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UnavailableError, match="No space left"):
         clients_in(tmp_path).disable("shop")
     assert path.read_bytes() == before

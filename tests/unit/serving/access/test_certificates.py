@@ -178,7 +178,10 @@ def test_grpc_takes_the_subject_of_its_own_connection(gate: GateAtWork) -> None:
     for chain in ([other], [b"x"], [b""], [certificate, certificate], [b"x" * 70_000]):
         with pytest.raises(Problem, match="not known"):
             grpc(gate, x509_pem_cert=chain)
-    for auth in ({}, {"x509_pem_cert": []}, {"x509_common_name": [b"shop"]}):
+    bare: list[dict[str, list[bytes]]] = [
+        {}, {"x509_pem_cert": []}, {"x509_common_name": [b"shop"]},
+    ]  # fmt: skip
+    for auth in bare:
         with pytest.raises(Problem, match="send Authorization"):
             grpc(gate, **auth)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stream_scorer.security.api_keys import generate_key
-from stream_scorer.serving.web.messages import Caller
+from stream_scorer.serving.web.messages import Caller, Scope
 from stream_scorer.serving.web.problems import Problem
 from tests.support.serving.access import (
     NOW,
@@ -189,7 +189,8 @@ def test_a_scope_is_asked_for_by_name(bench: Bench) -> None:
     assert gate is not None
     gate.gate.authorise(Caller("shop", frozenset({"score"}), "key"), "score")
     gate.gate.authorise(Caller("root", frozenset({"admin"}), "key"), "operate")
-    for scopes in (frozenset(), frozenset({"score", "operate"})):
+    few: list[frozenset[Scope]] = [frozenset(), frozenset({"score", "operate"})]
+    for scopes in few:
         with pytest.raises(Problem) as found:
             gate.gate.authorise(Caller("shop", scopes, "key"), "read")
         assert found.value.status == 403

@@ -110,9 +110,9 @@ def test_an_open_server_admits_no_other_machine(tmp_path: Path, peer: str) -> No
 @pytest.mark.parametrize("networks", [["10.0.0.0/8"], ["unix", "127.0.0.1"], ["::1"]])
 def test_proxies_by_address_need_certificates(tmp_path: Path, networks: list[str]) -> None:
     make_key(tmp_path)
-    table = {"clients_file": str(tmp_path / "clients.json"), "certificate_peers": networks}
+    path = str(tmp_path / "clients.json")
     with pytest.raises(SettingsError, match="certificate_peers"):
-        opened(tmp_path, "127.0.0.1", **table)
+        opened(tmp_path, "127.0.0.1", clients_file=path, certificate_peers=networks)
 
 
 @pytest.mark.parametrize(
@@ -153,15 +153,15 @@ def test_settings_that_would_let_others_in_are_refused(table: dict[str, Any]) ->
 def test_a_missing_file_is_refused_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="clients file"):
         opened(tmp_path, "127.0.0.1", clients_file=str(tmp_path / "none"))
-    table = {
+    table: dict[str, Any] = {
         "token_issuer": ISSUER, "token_audience": AUDIENCE, "token_scopes": {"x": ["score"]},
         "token_keys": str(tmp_path / "none"),
     }  # fmt: skip
     with pytest.raises(SettingsError, match="token_keys"):
-        opened(tmp_path, "127.0.0.1", **table)
+        opened(tmp_path, "127.0.0.1", "development", **table)
     (tmp_path / "none").write_text('{"keys": []}')
     with pytest.raises(SettingsError, match="no key that may verify"):
-        opened(tmp_path, "127.0.0.1", **table)
+        opened(tmp_path, "127.0.0.1", "development", **table)
 
 
 def test_an_issuer_that_does_not_answer_lets_the_server_start(tmp_path: Path) -> None:

@@ -68,9 +68,10 @@ def test_a_token_admits_its_subject(gate: GateAtWork, issuer: Issuer) -> None:
 
 
 def test_a_refused_token_is_counted_by_its_reason(gate: GateAtWork, issuer: Issuer) -> None:
-    for number, (claims, reason) in enumerate(
-        [({"aud": "x"}, "token_audience"), ({"exp": NOW - 100}, "token_expired")]
-    ):
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"aud": "x"}, "token_audience"), ({"exp": NOW - 100}, "token_expired"),
+    ]  # fmt: skip
+    for number, (claims, reason) in enumerate(cases):
         given = bearer(issuer.token("ec", iat=int(NOW) - 200, **claims))
         assert status(gate, f"10.0.1.{number}", **given) == 401
         assert gate.refusals[-1] == reason
@@ -164,5 +165,5 @@ def test_a_quota_of_today_is_not_forgotten(tmp_path: Path, issuer: Issuer) -> No
         gate.time.now += 100.0
         assert status(gate, **bearer(issuer.token("ec", sub="b"))) == 503
         gate.time.now = (NOW // 86_400 + 1) * 86_400
-        later = {"iat": int(gate.time.now), "exp": int(gate.time.now) + 60}
-        gate.admit(**bearer(issuer.token("ec", sub="b", **later)))
+        begin = int(gate.time.now)
+        gate.admit(**bearer(issuer.token("ec", sub="b", iat=begin, exp=begin + 60)))
