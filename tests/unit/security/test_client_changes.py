@@ -1,10 +1,10 @@
 """Changes of the API's clients: keys are shown once, rotated with an overlap, and recorded."""
 
 import json
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +15,9 @@ from stream_scorer.security.audit_access import AuditTrail
 from stream_scorer.security.client_changes import ClientChanges, listed_clients, moment
 from stream_scorer.security.clients_file import load_clients
 from tests.support.serving.access import clients_in, make_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def recorded(tmp_path: Path) -> ClientChanges:
