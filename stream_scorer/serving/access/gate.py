@@ -141,13 +141,18 @@ class AccessGate:
         # A browser's page cannot make gRPC calls, and gRPC does not show the host's name.
         return self._admit(headers, address, subject, named=True)
 
-    def authorise(self, caller: Caller, scope: Scope) -> None:
+    def authorise(self, caller: Caller, scope: Scope, *others: Scope) -> None:
         """Refuse a caller without a scope.
+
+        Args:
+            caller: Of a request.
+            scope: The scope; the problem names it.
+            others: Scopes that suffice as well.
 
         Raises:
             Problem: 403.
         """
-        if not caller.may(scope):
+        if not any(caller.may(each) for each in (scope, *others)):
             self._report(CallerRefused("scope"))
             raise out_of_scope(scope)
 

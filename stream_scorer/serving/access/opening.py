@@ -60,6 +60,13 @@ class OpenedGate(Closing):
         access = settings.serving.access
         for listener in listeners:
             refuse_unsafe_access(access, listener, production=settings.mode == PRODUCTION)
+        if UNIX_PEER in access.certificate_peers and UNIX_PEER not in {
+            each.host for each in listeners
+        }:
+            raise SettingsError(
+                "serving.access.certificate_peers: names unix, and the API has no Unix socket",
+                "set serving.unix_socket, or remove it",
+            )
         clocks = clocks or Clocks()
         self._report = report
         self._running = clocks.running

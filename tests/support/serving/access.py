@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ISSUER = "https://login.example/"
 AUDIENCE = "stream-scorer"
 NOW = 1_800_000_000.0
-LOOPBACK = (ListenAddress("127.0.0.1"),)
+LOOPBACK = (ListenAddress("127.0.0.1"), ListenAddress("unix"))
 
 
 class Time:

@@ -189,6 +189,7 @@ def test_a_scope_is_asked_for_by_name(bench: Bench) -> None:
     assert gate is not None
     gate.gate.authorise(Caller("shop", frozenset({"score"}), "key"), "score")
     gate.gate.authorise(Caller("root", frozenset({"admin"}), "key"), "operate")
+    gate.gate.authorise(Caller("shop", frozenset({"score"}), "key"), "read", "score")
     few: list[frozenset[Scope]] = [frozenset(), frozenset({"score", "operate"})]
     for scopes in few:
         with pytest.raises(Problem) as found:

@@ -115,6 +115,14 @@ def test_proxies_by_address_need_certificates(tmp_path: Path, networks: list[str
         opened(tmp_path, "127.0.0.1", clients_file=path, certificate_peers=networks)
 
 
+def test_a_proxy_at_a_unix_socket_needs_one(tmp_path: Path) -> None:
+    make_key(tmp_path)
+    path = str(tmp_path / "clients.json")
+    with pytest.raises(SettingsError, match="no Unix socket"):
+        opened(tmp_path, "127.0.0.1", clients_file=path, certificate_peers=["unix"])
+    opened(tmp_path, "unix", clients_file=path, certificate_peers=["unix"]).close()
+
+
 @pytest.mark.parametrize(
     "table",
     [
