@@ -5,11 +5,22 @@ from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 _CACHED: Final = 1_024
 _PEM_BYTES_MOST: Final = 64 * 1024
 _SUBJECT_CHARACTERS: Final = 512
 _PEM: Final = "x509_pem_cert"
+_NAMES: Final = {
+    NameOID.BUSINESS_CATEGORY: "businessCategory",
+    NameOID.EMAIL_ADDRESS: "emailAddress",
+    NameOID.GIVEN_NAME: "GN",
+    NameOID.ORGANIZATION_IDENTIFIER: "organizationIdentifier",
+    NameOID.SERIAL_NUMBER: "serialNumber",
+    NameOID.SURNAME: "SN",
+    NameOID.TITLE: "title",
+}
+"""Names that OpenSSL, and so nginx, has for attributes which RFC 4514 leaves as numbers."""
 
 
 def subject_of_connection(auth_context: Mapping[str, Sequence[bytes]]) -> str | None:
@@ -34,7 +45,7 @@ def _subject(pem: bytes) -> str:
     if len(pem) > _PEM_BYTES_MOST:
         return ""
     try:
-        return x509.load_pem_x509_certificate(pem).subject.rfc4514_string()
+        return x509.load_pem_x509_certificate(pem).subject.rfc4514_string(_NAMES)
     except ValueError:
         return ""
 

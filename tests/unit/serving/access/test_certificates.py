@@ -10,7 +10,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
+from stream_scorer.serving.access.certificates import subject_of_connection
 from stream_scorer.serving.access.opening import ListenAddress
 from stream_scorer.serving.web.messages import Caller
 from stream_scorer.serving.web.problems import Problem
@@ -184,6 +186,26 @@ def test_grpc_takes_the_subject_of_its_own_connection(gate: GateAtWork) -> None:
     for auth in bare:
         with pytest.raises(Problem, match="send Authorization"):
             grpc(gate, **auth)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "subject"),
+    [
+        (((NameOID.COUNTRY_NAME, "DE"), (NameOID.ORGANIZATION_NAME, "Bank, AG"),
+          (NameOID.ORGANIZATIONAL_UNIT_NAME, "a+b")), r"OU=a\+b,O=Bank\, AG,C=DE"),
+        (((NameOID.COUNTRY_NAME, "DE"), (NameOID.ORGANIZATION_IDENTIFIER, "PSDDE-BAFIN-1"),
+          (NameOID.SERIAL_NUMBER, "7"), (NameOID.COMMON_NAME, "x")),
+         "CN=x,serialNumber=7,organizationIdentifier=PSDDE-BAFIN-1,C=DE"),
+        (((NameOID.DOMAIN_COMPONENT, "example"), (NameOID.COMMON_NAME, "shop"),
+          (NameOID.EMAIL_ADDRESS, "a@b.c")), "emailAddress=a@b.c,CN=shop,DC=example"),
+    ],
+)  # fmt: skip
+def test_grpc_and_nginx_write_a_subject_alike(
+    attributes: tuple[tuple[x509.ObjectIdentifier, str], ...], subject: str
+) -> None:
+    # The expected texts are those of `openssl x509 -subject -nameopt RFC2253`.
+    name = x509.Name([x509.NameAttribute(kind, value) for kind, value in attributes])
+    assert subject_of_connection({"x509_pem_cert": [pem(name)]}) == subject
 
 
 def test_grpc_takes_a_key_from_its_metadata(gate: GateAtWork, tmp_path: Path) -> None:

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stream_scorer.security.api_keys import generate_key
+from stream_scorer.serving.web.gate import RequestHead
 from stream_scorer.serving.web.messages import Caller, Scope
 from stream_scorer.serving.web.problems import Problem
 from tests.support.serving.access import (
@@ -283,6 +286,36 @@ def test_an_ipv6_network_of_one_machine_counts_as_one(bench: Bench) -> None:
         refused(401, gate, "credential_missing", peer=f"2001:db8::{number}")
     refused(429, gate, "credential_missing", peer="2001:db8::ffff")
     refused(401, gate, "credential_missing", peer="2001:db8:0:1::1")
+
+
+HEADERS = st.dictionaries(
+    st.sampled_from([
+        "authorization", "host", "origin", "sec-fetch-site", "x-client-certificate-subject",
+        "x-client-certificate-verified", "x-api-key",
+    ]),
+    st.text(max_size=80) | st.sampled_from(["Bearer ", "SUCCESS", "none", "CN=shop", "localhost"])
+    | st.text(max_size=200).map("Bearer ".__add__)
+    | st.text("ab.=_-", max_size=40).map("Bearer ".__add__),
+)  # fmt: skip
+PEERS = st.sampled_from(["10.0.0.7", "unix", "::1", "", "x", "1" * 5_000]) | st.text(max_size=60)
+
+
+def test_whatever_is_sent_is_a_problem(bench: Bench) -> None:
+    make_key(bench.folder)
+    gate = bench.gate(certificate_peers=["unix"])
+
+    @settings(max_examples=500, deadline=None)
+    @given(HEADERS, PEERS)
+    def send(headers: dict[str, str], peer: str) -> None:
+        for call in (
+            lambda: gate.gate.admit(RequestHead("POST", "/v1/decisions", headers, peer)),
+            lambda: gate.gate.admit_grpc(list(headers.items()), {}, peer),
+        ):
+            with pytest.raises(Problem) as found:
+                call()
+            assert found.value.status in {401, 403, 429}
+
+    send()
 
 
 def test_no_detail_shows_what_was_sent(bench: Bench) -> None:

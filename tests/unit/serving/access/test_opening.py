@@ -221,7 +221,7 @@ def test_a_thread_follows_the_file(tmp_path: Path) -> None:
     assert not gate._thread.is_alive()
 
 
-def test_what_could_not_be_recorded_is_reported_and_written_later(tmp_path: Path) -> None:
+def test_what_is_not_recorded_is_reported_and_written_later(tmp_path: Path) -> None:
     clients_in(tmp_path).add("shop", scopes=["score"])
     gate = GateAtWork(access_settings(tmp_path, {"clients_file": str(tmp_path / "clients.json")}))
     (tmp_path / "audit.log").mkdir()

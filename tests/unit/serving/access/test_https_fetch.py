@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from stream_scorer.errors import SettingsError, UnavailableError
-from stream_scorer.security.https_fetch import fetch, tls_context
+from stream_scorer.serving.access.https_fetch import fetch, tls_context
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
