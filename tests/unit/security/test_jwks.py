@@ -47,6 +47,7 @@ def test_a_key_that_names_its_algorithm_has_only_that(issuer: Issuer) -> None:
     "change",
     [
         {"use": "enc"}, {"key_ops": ["sign"]}, {"kid": ""}, {"kid": 7}, {"kid": None},
+        {"k": "AQAB"},
         {"kid": "x" * 257}, {"d": "AQAB"}, {"kty": "oct", "k": "AQAB"}, {"kty": "EC"},
         {"n": "AQAB"}, {"n": "not base64!"}, {"e": 3}, {"n": None}, {"alg": None},
         {"e": "AQAAAAAAAAAB"}, {"kty": ["RSA"]}, {"crv": "P-256"},
