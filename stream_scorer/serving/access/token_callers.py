@@ -48,7 +48,7 @@ class TokenCallers:
             now: Seconds of the limits' clock.
             wall: Seconds since the epoch.
             unverified: Whether a token that was not verified before is looked at. A signature
-                costs some 50 µs, so an address whose tokens failed too often does not cause more.
+                costs some 100 µs, so an address whose tokens failed too often does not cause more.
 
         Returns:
             The account, or why it is refused; None for a token that was not looked at.
