@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from stream_scorer.errors import SettingsError
 from stream_scorer.nesting import parse_toml
 from stream_scorer.redaction import names_secret
-from stream_scorer.serving_settings import Serving
+from stream_scorer.serving_settings import Access, Serving
 from stream_scorer.setting_files import has_password
 from stream_scorer.settings import PRODUCTION, Http, Kafka, Settings, State
 
@@ -33,6 +33,7 @@ _SAFE_SCHEMES = {
 """On this machine, or encrypted by default. Others are refused: they may be plaintext."""
 
 _LOCAL = {"", "file", "local"}
+_TOKEN_SECONDS_MOST = 86_400
 _TOKEN_URLS = ("sasl.oauthbearer.token.endpoint.url",)
 _ENDPOINTS = (
     "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "FSSPEC_S3_ENDPOINT_URL", "STORAGE_EMULATOR_HOST",
@@ -106,6 +107,7 @@ def setting_findings(settings: Settings) -> Iterator[Finding]:
     yield from _of_checkpoints(settings.state)
     yield from _of_endpoint(settings.http)
     yield from _of_api(settings.serving)
+    yield from _of_access(settings.serving.access)
 
 
 def _of_api(serving: Serving) -> Iterator[Finding]:
@@ -115,6 +117,20 @@ def _of_api(serving: Serving) -> Iterator[Finding]:
             "serving.tls_certificate",
             f"is empty, and serving.host {serving.host} is beyond loopback",
             "set serving.tls_certificate and serving.tls_key, or bind 127.0.0.1",
+        )
+
+
+def _of_access(access: Access) -> Iterator[Finding]:
+    if access.open_on_loopback:
+        yield Finding(
+            "serving.access.open_on_loopback", "is true: every program of this machine may ask",
+            "make clients: stream-scorer clients add",
+        )  # fmt: skip
+    if access.token_issuer and access.token_lifetime_seconds > _TOKEN_SECONDS_MOST:
+        yield Finding(
+            "serving.access.token_lifetime_seconds",
+            "accepts tokens for more than a day, and a token cannot be taken back",
+            "set it to 86400 or less",
         )
 
 

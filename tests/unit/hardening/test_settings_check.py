@@ -30,6 +30,11 @@ SAFE: dict[str, Any] = {
     "state": {"mac_key_file": "/etc/stream-scorer/mac.key"},
 }  # fmt: skip
 
+TOKENS = {
+    "token_issuer": "https://login.example/", "token_audience": "a", "token_keys": "k",
+    "token_scopes": {"x": ["score"]},
+}  # fmt: skip
+
 
 def settings(**changed: dict[str, Any]) -> Settings:
     table = {
@@ -100,6 +105,9 @@ def test_safe_settings_have_no_finding() -> None:
             )
         ),
         ({"kafka": {"bootstrap": "PLAINTEXT://far:9092"}}, "kafka.client security.protocol"),
+        ({"serving": {"access": {"open_on_loopback": True}}}, "serving.access.open_on_loopback"),
+        ({"serving": {"access": TOKENS | {"token_lifetime_seconds": 86_401}}},
+         "serving.access.token_lifetime_seconds"),
     ],
 )  # fmt: skip
 def test_each_unsafe_setting_is_found_and_refused(changed: dict[str, Any], setting: str) -> None:
