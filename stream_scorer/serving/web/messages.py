@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from stream_scorer.serving.web.problems import Problem
+
 Scope = Literal["score", "read", "operate", "admin"]
 """What a caller may do: ask for decisions and scores; read decisions; operate; everything."""
 
@@ -93,7 +95,10 @@ class Route:
             whose cause is only logged.
         body_bytes_max: Bytes of body; a longer one is a 413, and is not read.
         seconds_max: Seconds after which the request is given up with a 503.
-        content_types: What the body may be; another one is a 415. Empty: no body is expected.
+        content_types: What the body may be; another one is a 415. Empty: no body is expected. An
+            empty string in it: a body without a content type is accepted, too.
+        problem: Turns a problem of this path into an answer, also one from before the handler, such
+            as a 401; None: RFC 9457.
     """
 
     method: str
@@ -103,3 +108,4 @@ class Route:
     body_bytes_max: int = 0
     seconds_max: float = 30.0
     content_types: frozenset[str] = field(default=frozenset({JSON}))
+    problem: Callable[[Problem], Response] | None = None

@@ -1,0 +1,153 @@
+"""The inference request of the REST binding: a JSON object, and binary data after it."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.serving.inference.binary_data import binary_values, split_body
+from stream_scorer.serving.inference.data_types import data_type
+from stream_scorer.serving.inference.feature_tensors import FeatureTensors, InputTensor
+from stream_scorer.serving.inference.json_data import json_values
+from stream_scorer.serving.inference.refusals import invalid, shown
+from stream_scorer.serving.inference.results import OUTPUTS, check_outputs
+
+Float64 = NDArray[np.float64]
+Parameters = dict[str, str | int | float | bool]
+
+UNSUPPORTED: Final = frozenset(
+    {"classification", "sequence_end", "sequence_id", "sequence_start", "shared_memory_region"}
+)
+"""Parameters of other servers' extensions that would change the answer. All others are ignored."""
+
+
+class _JsonInput(msgspec.Struct, frozen=True):
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: Parameters = {}
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _JsonRequestedOutput(msgspec.Struct, frozen=True):
+    name: str
+    parameters: Parameters = {}
+
+
+class _JsonRequest(msgspec.Struct, frozen=True):
+    inputs: list[_JsonInput]
+    id: str | msgspec.UnsetType = msgspec.UNSET
+    parameters: Parameters = {}
+    outputs: list[_JsonRequestedOutput] = []
+
+
+_DECODER: Final = msgspec.json.Decoder(_JsonRequest)
+
+
+@dataclass(frozen=True, slots=True)
+class RestRequest:
+    """A valid request.
+
+    Attributes:
+        id: As sent; UNSET without one.
+        rows: float64[n, m], columns in manifest order.
+        outputs: The requested outputs, each with whether it is returned as binary data.
+    """
+
+    id: str | msgspec.UnsetType
+    rows: Float64
+    outputs: list[tuple[str, bool]]
+
+
+def read_request(body: bytes, header: str | None, model: FeatureTensors) -> RestRequest:
+    """Read the body of an inference request.
+
+    Args:
+        body: Complete.
+        header: Value of ``Inference-Header-Content-Length``; None: all of the body is JSON.
+        model: The inputs of the model.
+
+    Raises:
+        InferenceRefused: The body contradicts the protocol or the model.
+    """
+    text, rest = split_body(body, header)
+    try:
+        request = _DECODER.decode(text)
+    except msgspec.MsgspecError as error:
+        raise invalid(f"the request is not valid: {error}") from None
+    except UnicodeDecodeError:
+        raise invalid("the request is not valid: not UTF-8") from None
+    except RecursionError:
+        raise invalid("the request is not valid: nested too deeply") from None
+    refuse_unsupported(request.parameters)
+    try:
+        return RestRequest(request.id, _rows(request, rest, model), _outputs(request))
+    except RecursionError:
+        raise invalid("data: nested too deeply") from None
+
+
+def refuse_unsupported(parameters: Any) -> None:
+    """Refuse parameters of extensions that this server does not have.
+
+    Args:
+        parameters: A mapping, or another collection of names.
+
+    Raises:
+        InferenceRefused: The message names the parameter.
+    """
+    if parameters:
+        found = sorted(UNSUPPORTED.intersection(parameters))
+        if found:
+            raise invalid(f"the parameter {found[0]} is not supported")
+
+
+def _rows(request: _JsonRequest, rest: memoryview, model: FeatureTensors) -> Float64:
+    tensors: list[InputTensor] = []
+    used = 0
+    if not request.inputs:
+        raise invalid("the request has no inputs")
+    for each in request.inputs:
+        rows, count = model.rows_of(each.name, each.shape, len(request.inputs))
+        kind = data_type(each.datatype)
+        size = None
+        if each.parameters:
+            refuse_unsupported(each.parameters)
+            size = each.parameters.get("binary_data_size")
+        if size is None:
+            if each.data is msgspec.UNSET:
+                raise invalid(f"input {shown(each.name)}: data is missing")
+            values = json_values(each.data, kind, each.shape, count)
+        else:
+            if each.data is not msgspec.UNSET:
+                raise invalid(f"input {shown(each.name)}: both data and binary_data_size")
+            # A truth value is an integer for `isinstance`.
+            if type(size) is not int or not 0 <= size <= len(rest) - used:
+                raise invalid(f"input {shown(each.name)}: binary_data_size is beyond the body")
+            values = binary_values(rest[used : used + size], kind, count)
+            used += size
+        tensors.append(InputTensor(each.name, rows, values))
+    if used != len(rest):
+        raise invalid(f"{len(rest) - used} bytes after the data of the last input")
+    return model.joined(tensors)
+
+
+def _outputs(request: _JsonRequest) -> list[tuple[str, bool]]:
+    binary = _truth(request.parameters, "binary_data_output", otherwise=False)
+    if not request.outputs:
+        return [(name, binary) for name in OUTPUTS]
+    check_outputs([each.name for each in request.outputs])
+    for each in request.outputs:
+        refuse_unsupported(each.parameters)
+    return [
+        (each.name, _truth(each.parameters, "binary_data", otherwise=binary))
+        for each in request.outputs
+    ]
+
+
+def _truth(parameters: Parameters, name: str, *, otherwise: bool) -> bool:
+    value = parameters.get(name, otherwise)
+    if not isinstance(value, bool):
+        raise invalid(f"the parameter {name} is true or false")
+    return value

@@ -1,0 +1,73 @@
+"""A model version as requests use it: rows of features in, the core's decisions out."""
+
+import time
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.core.decision.decide import Model, answers, model_scores
+from stream_scorer.core.decision.policy import RowPolicy
+from stream_scorer.core.events.batch import Outcome
+from stream_scorer.serving.inference.feature_tensors import FeatureTensors
+from stream_scorer.serving.inference.results import RowResults
+
+Float64 = NDArray[np.float64]
+
+_APPROVED: Final = np.array([Outcome.APPROVE], np.uint8)
+_APPROVED.flags.writeable = False
+_MEASURED_ROWS: Final = 64
+_MEASUREMENTS: Final = 5
+
+
+class ServedModel:
+    """A model that answers requests.
+
+    Args:
+        model: From a verified bundle. Its thresholds and its error outcome apply: the plan's policy
+            depends on fields of a transaction that a request does not have.
+        rows_most: Maximum rows of a request.
+    """
+
+    def __init__(self, model: Model, rows_most: int) -> None:
+        self.name = model.name
+        self.version = model.version
+        self.thresholds = model.thresholds
+        self.inputs = FeatureTensors(model.features.names, rows_most)
+        self._model = model
+        self._policy = RowPolicy(model.thresholds, model.on_model_error)
+        self._fixed_seconds = 0.0
+        self._row_seconds = 0.0
+
+    def compute(self, rows: Float64) -> RowResults:
+        """Decide rows as the stream does: the bits do not depend on how rows are divided.
+
+        Args:
+            rows: float64[n, m], columns in manifest order; NaN: missing.
+        """
+        scores, failed, failure = model_scores(self._model.predictor, rows)
+        if len(rows) == 1 and scores[0] < self.thresholds.review:
+            # What `answers` returns for a single row that is approved, without its cost.
+            return RowResults(scores, _APPROVED, {})
+        made = answers(self._model, rows, scores, failed, self._policy, failure)
+        return RowResults(made.score, made.outcome, made.reasons)
+
+    def measure(self) -> None:
+        """Measure what a row costs, after a first call that loads the compiled code."""
+        width = len(self.inputs.names)
+        one, many = np.zeros((1, width)), np.zeros((_MEASURED_ROWS, width))
+        self.compute(many)
+        self.compute(one)
+        alone = min(self._seconds(one) for _ in range(_MEASUREMENTS))
+        together = min(self._seconds(many) for _ in range(_MEASUREMENTS))
+        self._row_seconds = max(together - alone, 0.0) / (_MEASURED_ROWS - 1)
+        self._fixed_seconds = max(alone - self._row_seconds, 0.0)
+
+    def seconds_for(self, rows: int) -> float:
+        """Return the estimated time of a batch; it decides where it is computed, nothing else."""
+        return self._fixed_seconds + rows * self._row_seconds
+
+    def _seconds(self, rows: Float64) -> float:
+        begin = time.perf_counter()
+        self.compute(rows)
+        return time.perf_counter() - begin
