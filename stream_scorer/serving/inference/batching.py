@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -29,6 +30,7 @@ class _WaitingRows:
     """The rows of a request, and where its results go."""
 
     rows: Float64
+    explain: bool
     results: "asyncio.Future[RowResults]"
 
 
@@ -56,16 +58,17 @@ class Batcher:
         self._waiting: deque[_WaitingRows] = deque()
         self._worker: asyncio.Task[None] | None = None
 
-    async def results(self, rows: Float64) -> RowResults:
+    async def results(self, rows: Float64, *, explain: bool) -> RowResults:
         """Return what the model decides for the rows of a request.
 
         Args:
             rows: float64[n, m].
+            explain: Whether the reasons are needed.
         """
         if self._model.seconds_for(len(rows)) <= self._inline_seconds:
-            return self._model.compute(rows)
+            return self._model.compute(rows, explain=explain)
         loop = asyncio.get_running_loop()
-        mine = _WaitingRows(rows, loop.create_future())
+        mine = _WaitingRows(rows, explain, loop.create_future())
         self._waiting.append(mine)
         if self._worker is None:
             self._worker = loop.create_task(self._work())
@@ -102,9 +105,10 @@ class Batcher:
         rows = batch[0].rows
         if len(batch) > 1:
             rows = np.concatenate([waiting.rows for waiting in batch])
-        loop = asyncio.get_running_loop()
+        explain = any(waiting.explain for waiting in batch)
+        compute = partial(self._model.compute, rows, explain=explain)
         try:
-            results = await loop.run_in_executor(self._executor, self._model.compute, rows)
+            results = await asyncio.get_running_loop().run_in_executor(self._executor, compute)
         except Exception as error:  # noqa: BLE001 each request of the batch gets it
             for waiting in batch:
                 if not waiting.results.done():

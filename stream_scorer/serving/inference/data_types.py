@@ -49,6 +49,17 @@ class DataType:
         except (TypeError, ValueError):
             raise invalid("data: the rows differ in length") from None
 
+    def from_typed(self, values: Sequence[Any]) -> Float64:
+        """Return float64[k] of k flat values of this type's kind, NaN and infinities included.
+
+        Raises:
+            InferenceRefused: As for :meth:`from_json`.
+        """
+        try:
+            return self.widened(np.array(values, self.stored))
+        except OverflowError:
+            raise invalid(f"a value is out of the range of {self.name}") from None
+
     def from_binary(self, data: memoryview | bytes) -> Float64:
         """Return float64[k] of k elements in binary data.
 

@@ -12,7 +12,7 @@ from stream_scorer.serving.inference.data_types import data_type
 from stream_scorer.serving.inference.feature_tensors import FeatureTensors, InputTensor
 from stream_scorer.serving.inference.json_data import json_values
 from stream_scorer.serving.inference.refusals import invalid, shown
-from stream_scorer.serving.inference.results import OUTPUTS, check_outputs
+from stream_scorer.serving.inference.results import OUTPUTS, REASONS, check_outputs
 
 Float64 = NDArray[np.float64]
 Parameters = dict[str, str | int | float | bool]
@@ -59,6 +59,11 @@ class RestRequest:
     id: str | msgspec.UnsetType
     rows: Float64
     outputs: list[tuple[str, bool]]
+
+    @property
+    def explain(self) -> bool:
+        """Whether the reasons are requested."""
+        return any(name == REASONS for name, _ in self.outputs)
 
 
 def read_request(body: bytes, header: str | None, model: FeatureTensors) -> RestRequest:

@@ -12,8 +12,6 @@ class RefusalKind(Enum):
     INVALID = "invalid"
     UNKNOWN_MODEL = "unknown model"
     BUSY = "busy"
-    TOO_LARGE = "too large"
-    FAILED = "failed"
 
 
 class InferenceRefused(Exception):  # noqa: N818 the name states what happened

@@ -32,8 +32,6 @@ _STATUS: Final = {
     RefusalKind.INVALID: 400,
     RefusalKind.UNKNOWN_MODEL: 404,
     RefusalKind.BUSY: 503,
-    RefusalKind.TOO_LARGE: 413,
-    RefusalKind.FAILED: 500,
 }
 
 

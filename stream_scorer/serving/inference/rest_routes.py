@@ -103,7 +103,7 @@ class _RestBinding:
                     raise invalid("a compressed body is not supported")
                 model = service.find(request.parameters["name"], request.parameters.get("version"))
                 asked = read_request(request.body, headers.get(HEADER), model.inputs)
-                results = await service.infer(model, asked.rows)
+                results = await service.infer(model, asked.rows, explain=asked.explain)
                 return inference_response(model, asked, results)
         except InferenceRefused as refused:
             return refusal_response(refused)

@@ -34,7 +34,7 @@ class RowResults:
     Attributes:
         score: float64[n]; NaN where the model failed.
         outcome: uint8[n], values of ``Outcome``.
-        reasons: Reason codes by row, for rows that are not approved.
+        reasons: Reason codes by row, for rows that are not approved; empty if they were not needed.
     """
 
     score: Float64
@@ -43,9 +43,10 @@ class RowResults:
 
     def part(self, begin: int, end: int) -> "RowResults":
         """Return the results of the rows from ``begin`` to ``end`` - 1, numbered from 0."""
-        reasons = {
-            row - begin: self.reasons[row] for row in range(begin, end) if row in self.reasons
-        }
+        reasons: dict[int, tuple[str, ...]] = {}
+        if self.reasons:
+            rows = range(begin, end)
+            reasons = {row - begin: self.reasons[row] for row in rows if row in self.reasons}
         return RowResults(self.score[begin:end], self.outcome[begin:end], reasons)
 
     def outcome_names(self) -> list[str]:

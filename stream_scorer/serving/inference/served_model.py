@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.decision.decide import Model, answers, model_scores
-from stream_scorer.core.decision.policy import RowPolicy
+from stream_scorer.core.decision.policy import RowPolicy, decide
 from stream_scorer.core.events.batch import Outcome
+from stream_scorer.models.predictors.predictors import ScoringPredictor
 from stream_scorer.serving.inference.feature_tensors import FeatureTensors
 from stream_scorer.serving.inference.results import RowResults
 
@@ -36,19 +37,27 @@ class ServedModel:
         self.inputs = FeatureTensors(model.features.names, rows_most)
         self._model = model
         self._policy = RowPolicy(model.thresholds, model.on_model_error)
+        # In the core, a row that cannot be explained counts as one for which the model failed. Our
+        # own kernels explain each row that they score, so the outcome is known without.
+        self._explains_all = isinstance(model.predictor, ScoringPredictor)
         self._fixed_seconds = 0.0
         self._row_seconds = 0.0
 
-    def compute(self, rows: Float64) -> RowResults:
+    def compute(self, rows: Float64, *, explain: bool = True) -> RowResults:
         """Decide rows as the stream does: the bits do not depend on how rows are divided.
 
         Args:
             rows: float64[n, m], columns in manifest order; NaN: missing.
+            explain: Whether the reasons are needed; score and outcome do not depend on it.
         """
         scores, failed, failure = model_scores(self._model.predictor, rows)
-        if len(rows) == 1 and scores[0] < self.thresholds.review:
-            # What `answers` returns for a single row that is approved, without its cost.
-            return RowResults(scores, _APPROVED, {})
+        if not explain and self._explains_all:
+            if len(rows) == 1 and scores[0] < self.thresholds.review:  # the most frequent case
+                return RowResults(scores, _APPROVED, {})
+            outcome = decide(scores, self.thresholds)
+            if failed.any():
+                outcome[failed] = self._policy.on_model_error
+            return RowResults(scores, outcome, {})
         made = answers(self._model, rows, scores, failed, self._policy, failure)
         return RowResults(made.score, made.outcome, made.reasons)
 

@@ -135,14 +135,15 @@ class InferenceService:
         """Return the loaded versions of a loaded model, ascending."""
         return list(self._by_name[name])
 
-    async def infer(self, model: ServedModel, rows: Float64) -> RowResults:
+    async def infer(self, model: ServedModel, rows: Float64, *, explain: bool) -> RowResults:
         """Return what a model decides for the rows of an admitted request.
 
         Args:
             model: From :meth:`find`.
             rows: float64[n, m].
+            explain: Whether the reasons are needed.
         """
-        return await self._batchers[model].results(rows)
+        return await self._batchers[model].results(rows, explain=explain)
 
 
 def _version_key(model: Model) -> tuple[str, tuple[int, ...]]:
