@@ -8,7 +8,6 @@ import grpc
 
 from stream_scorer.serving.inference.feature_tensors import FEATURES
 from stream_scorer.serving.inference.grpc_tensors import outputs_of, response_of, rows_of
-from stream_scorer.serving.inference.protocol import open_inference_grpc_pb2 as messages
 from stream_scorer.serving.inference.refusals import InferenceRefused, RefusalKind
 from stream_scorer.serving.inference.rest_answers import model_properties
 from stream_scorer.serving.inference.results import OUTPUTS, REASONS, data_type_of
@@ -19,6 +18,7 @@ from stream_scorer.serving.inference.service import (
     SERVER_NAME,
     InferenceService,
 )
+from stream_scorer.serving.protobuf import open_inference_grpc_pb2 as messages
 from stream_scorer.serving.web.messages import Scope
 from stream_scorer.serving_settings import Inference
 

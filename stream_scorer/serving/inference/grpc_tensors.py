@@ -9,7 +9,6 @@ from stream_scorer.serving.inference.binary_data import binary_texts, binary_val
 from stream_scorer.serving.inference.data_types import DataType, data_type
 from stream_scorer.serving.inference.feature_tensors import FeatureTensors, InputTensor
 from stream_scorer.serving.inference.json_requests import refuse_unsupported
-from stream_scorer.serving.inference.protocol import open_inference_grpc_pb2 as messages
 from stream_scorer.serving.inference.refusals import invalid, shown
 from stream_scorer.serving.inference.results import (
     OUTPUTS,
@@ -19,6 +18,7 @@ from stream_scorer.serving.inference.results import (
     data_type_of,
 )
 from stream_scorer.serving.inference.served_model import ServedModel
+from stream_scorer.serving.protobuf import open_inference_grpc_pb2 as messages
 
 Float64 = NDArray[np.float64]
 

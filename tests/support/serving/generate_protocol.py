@@ -7,9 +7,9 @@ a protobuf library at least as new as the one that generates them.
 import sys
 from pathlib import Path
 
-from stream_scorer.serving.inference import protocol
+from stream_scorer.serving import protobuf
 
-FOLDER = Path(protocol.__file__).parent
+FOLDER = Path(protobuf.__file__).parent
 DEFINITION = FOLDER / "open_inference_grpc.proto"
 GENERATED = ("open_inference_grpc_pb2.py", "open_inference_grpc_pb2.pyi")
 

@@ -1,1 +1,0 @@
-"""The Open Inference Protocol as protobuf: its definition, and the modules generated from it."""
