@@ -109,23 +109,18 @@ class DataType:
             raise invalid(f"an {self.name} has no equal float64: 2**53 is exceeded")
 
 
-DATA_TYPES: Final[dict[str, DataType]] = {
+_STORED: Final[dict[Kind, dict[str, str]]] = {
+    "boolean": {"BOOL": "|u1"},
+    "integer": {
+        "UINT8": "|u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8",
+        "INT8": "|i1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8",
+    },
+    "float": {"FP16": "<f2", "BF16": "<u2", "FP32": "<f4", "FP64": "<f8"},
+}  # fmt: skip
+DATA_TYPES: Final = {
     name: DataType(name, np.dtype(stored), kind)
-    for name, stored, kind in (
-        ("BOOL", "|u1", "boolean"),
-        ("UINT8", "|u1", "integer"),
-        ("UINT16", "<u2", "integer"),
-        ("UINT32", "<u4", "integer"),
-        ("UINT64", "<u8", "integer"),
-        ("INT8", "|i1", "integer"),
-        ("INT16", "<i2", "integer"),
-        ("INT32", "<i4", "integer"),
-        ("INT64", "<i8", "integer"),
-        ("FP16", "<f2", "float"),
-        ("BF16", "<u2", "float"),
-        ("FP32", "<f4", "float"),
-        ("FP64", "<f8", "float"),
-    )
+    for kind, types in _STORED.items()
+    for name, stored in types.items()
 }
 """By name. BYTES is not here: a text is not a number."""
 

@@ -183,7 +183,7 @@ def _json_values(data: msgspec.Raw, kind: DataType, shape: list[int], count: int
     Raises:
         InferenceRefused: It is not an array of the data type's values, or does not fit the shape.
     """
-    as_rows = _BEGINS_WITH_ROW.match(data) is not None  # type: ignore[call-overload]
+    as_rows = _BEGINS_WITH_ROW.match(data) is not None
     values = _decoded(data, kind.kind, as_rows=as_rows)
     if as_rows and (len(shape) != 2 or len(values) != shape[0]):  # noqa: PLR2004 rows and columns
         raise invalid("data does not have the dimensions of the shape")

@@ -53,6 +53,9 @@ class GatedPredictor:
             raise MemoryError
         return features[:, 0].copy()
 
+    def raw(self, features: Float64) -> Float64:
+        return features[:, 0].copy()
+
     def attributions(self, features: Float64) -> tuple[Float64, float]:
         return np.zeros(features.shape), 0.0
 

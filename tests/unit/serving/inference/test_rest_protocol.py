@@ -5,6 +5,7 @@ The quoted lines are from kserve/open-inference-protocol at d49cc23, specificati
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -165,7 +166,7 @@ def test_one_input_for_each_feature_is_the_same(rest: RestCalls) -> None:
 def test_unknown_parameters_and_members_are_ignored(rest: RestCalls) -> None:
     # "A server can implement server-specific parameters to provide non-standard capabilities."
     plain = rest.infer({"inputs": [features_input(ROW)]})
-    request = {
+    request: dict[str, Any] = {
         "model_name": "fraud",
         "parameters": {"priority": 1, "timeout": 2.5, "content_type": "np", "x": True},
         "inputs": [{**features_input(ROW), "parameters": {"content_type": "np"}}],
@@ -177,11 +178,12 @@ def test_unknown_parameters_and_members_are_ignored(rest: RestCalls) -> None:
 @pytest.mark.parametrize("name", ["classification", "sequence_id", "shared_memory_region"])
 def test_a_parameter_that_would_change_the_answer_is_refused(rest: RestCalls, name: str) -> None:
     plain = features_input(ROW)
-    for request in [
+    requests: list[dict[str, Any]] = [
         {"parameters": {name: 1}, "inputs": [plain]},
         {"inputs": [{**plain, "parameters": {name: 1}}]},
         {"inputs": [plain], "outputs": [{"name": "score", "parameters": {name: 1}}]},
-    ]:
+    ]
+    for request in requests:
         assert name in refused(rest.infer(request))
 
 
