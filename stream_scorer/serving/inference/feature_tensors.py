@@ -1,8 +1,7 @@
 """The tensors that a model takes: one of all features, or one for each feature."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +14,7 @@ FEATURES: Final = "features"
 """Name of the input that has all features: shape [n, m], columns in manifest order."""
 
 
-@dataclass(frozen=True, slots=True)
-class InputTensor:
+class InputTensor(NamedTuple):
     """An input whose shape was checked.
 
     Attributes:
@@ -36,12 +34,16 @@ class FeatureTensors:
     Args:
         names: The features' names in manifest order.
         rows_most: Maximum rows of a request.
+
+    Attributes:
+        names: As given, like the other.
+        rows_most: Maximum rows.
     """
 
     def __init__(self, names: tuple[str, ...], rows_most: int) -> None:
         self.names = names
         self._columns = {name: column for column, name in enumerate(names)}
-        self._rows_most = rows_most
+        self.rows_most = rows_most
 
     def rows_of(self, name: str, shape: Sequence[int], inputs: int) -> tuple[int, int]:
         """Return the rows of an input, and the number of its elements.
@@ -68,9 +70,16 @@ class FeatureTensors:
             raise invalid(
                 f"unknown input {shown(name)}: send {FEATURES}, or one input for each feature"
             )
-        if not 1 <= shape[0] <= self._rows_most:
-            raise invalid(f"input {shown(name)}: a request has 1 to {self._rows_most} rows")
+        if not 1 <= shape[0] <= self.rows_most:
+            raise invalid(f"input {shown(name)}: a request has 1 to {self.rows_most} rows")
         return shape[0], shape[0] * width
+
+    def order_of(self, names: Sequence[str]) -> list[int] | None:
+        """Return the column of each input if there is one for each feature; else None."""
+        if len(names) != len(self.names):
+            return None
+        columns = [self._columns.get(name, -1) for name in names]
+        return None if -1 in columns or len(set(columns)) < len(columns) else columns
 
     def joined(self, tensors: Sequence[InputTensor]) -> Float64:
         """Return float64[n, m] of the inputs of a request.

@@ -126,29 +126,63 @@ def _rows(request: _JsonRequest, rest: memoryview, model: FeatureTensors) -> Flo
     used = 0
     if not request.inputs:
         raise invalid("the request has no inputs")
+    if not rest:
+        columns = _plain_columns(request.inputs, model)
+        if columns is not None:
+            return columns
     for each in request.inputs:
         rows, count = model.rows_of(each.name, each.shape, len(request.inputs))
-        kind = data_type(each.datatype)
-        size = None
-        if each.parameters:
-            refuse_unsupported(each.parameters)
-            size = each.parameters.get("binary_data_size")
-        if size is None:
-            if each.data is msgspec.UNSET:
-                raise invalid(f"input {shown(each.name)}: data is missing")
-            values = _json_values(each.data, kind, each.shape, count)
-        else:
-            if each.data is not msgspec.UNSET:
-                raise invalid(f"input {shown(each.name)}: both data and binary_data_size")
-            # A truth value is an integer for `isinstance`.
-            if type(size) is not int or not 0 <= size <= len(rest) - used:
-                raise invalid(f"input {shown(each.name)}: binary_data_size is beyond the body")
-            values = binary_values(rest[used : used + size], kind, count)
-            used += size
+        values, size = _values(each, count, rest[used:])
+        used += size
         tensors.append(InputTensor(each.name, rows, values))
     if used != len(rest):
         raise invalid(f"{len(rest) - used} bytes after the data of the last input")
     return model.joined(tensors)
+
+
+def _values(tensor: _JsonInput, count: int, rest: memoryview) -> tuple[Float64, int]:
+    """Return float64[count] of an input, and how many bytes of the rest are its data."""
+    kind = data_type(tensor.datatype)
+    size = None
+    if tensor.parameters:
+        refuse_unsupported(tensor.parameters)
+        size = tensor.parameters.get("binary_data_size")
+    if size is None:
+        if tensor.data is msgspec.UNSET:
+            raise invalid(f"input {shown(tensor.name)}: data is missing")
+        return _json_values(tensor.data, kind, tensor.shape, count), 0
+    if tensor.data is not msgspec.UNSET:
+        raise invalid(f"input {shown(tensor.name)}: both data and binary_data_size")
+    # A truth value is an integer for `isinstance`.
+    if type(size) is not int or not 0 <= size <= len(rest):
+        raise invalid(f"input {shown(tensor.name)}: binary_data_size is beyond the body")
+    return binary_values(rest[:size], kind, count), size
+
+
+def _plain_columns(inputs: list[_JsonInput], model: FeatureTensors) -> Float64 | None:
+    """Return float64[n, m] of one vector for each feature, all FP64; None for other inputs.
+
+    All vectors are read together, since reading them one by one takes three times as long. Whatever
+    is wrong with them is found, and named, by the way for all inputs.
+    """
+    shape = inputs[0].shape
+    order = model.order_of([each.name for each in inputs])
+    if order is None or len(shape) != 1 or not 1 <= shape[0] <= model.rows_most:
+        return None
+    for each in inputs:
+        if each.datatype != "FP64" or each.shape != shape or each.parameters or not each.data:
+            return None
+    # Each is one JSON value, so together they are one array of them.
+    text = b"[%b]" % b",".join([each.data for each in inputs])  # type: ignore[misc]
+    try:
+        values = np.array(_ROWS["float"].decode(text), np.float64)
+    except (msgspec.MsgspecError, ValueError):
+        return None
+    if values.shape != (len(inputs), shape[0]):
+        return None
+    out = np.empty((shape[0], len(inputs)), np.float64)
+    out[:, order] = values.T
+    return out
 
 
 def _outputs(request: _JsonRequest) -> list[tuple[str, bool]]:
@@ -183,9 +217,9 @@ def _json_values(data: msgspec.Raw, kind: DataType, shape: list[int], count: int
     Raises:
         InferenceRefused: It is not an array of the data type's values, or does not fit the shape.
     """
-    as_rows = _BEGINS_WITH_ROW.match(data) is not None
+    as_rows = len(shape) == 2 and _BEGINS_WITH_ROW.match(data) is not None  # noqa: PLR2004 rows and columns
     values = _decoded(data, kind.kind, as_rows=as_rows)
-    if as_rows and (len(shape) != 2 or len(values) != shape[0]):  # noqa: PLR2004 rows and columns
+    if as_rows and len(values) != shape[0]:
         raise invalid("data does not have the dimensions of the shape")
     found = kind.from_json(values)
     if len(found) != count:

@@ -20,7 +20,7 @@ from stream_scorer.models.predictors.predictors import ScoringPredictor
 from stream_scorer.ports import Predictor
 from stream_scorer.serving.inference.rest_routes import routes
 from stream_scorer.serving.inference.service import InferenceService
-from stream_scorer.serving.web.messages import Caller, Request, Response
+from stream_scorer.serving.web.messages import Caller, Handler, Request, Response
 from stream_scorer.serving_settings import Inference
 from tests.support.models import random_models
 
@@ -71,6 +71,13 @@ class RestCalls:
 
     async def call(self, method: str, path: str, body: bytes = b"", **headers: str) -> Response:
         """Return the answer, inside the service's loop."""
+        handler, request = self.request(method, path, body, **headers)
+        return await handler(request)
+
+    def request(
+        self, method: str, path: str, body: bytes = b"", **headers: str
+    ) -> tuple[Handler, Request]:
+        """Return what answers a request, and the request."""
         for route in self._routes:
             pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", route.pattern)
             found = re.fullmatch(pattern, path)
@@ -81,7 +88,7 @@ class RestCalls:
                     parameters={name: unquote(each) for name, each in found.groupdict().items()},
                     request_id="r", traceparent="", tracestate="", arrived=0.0,
                 )  # fmt: skip
-                return await route.handler(request)
+                return route.handler, request
         raise AssertionError(f"no route for {method} {path}")
 
     def infer(self, request: dict[str, Any], model: str = "fraud") -> Response:

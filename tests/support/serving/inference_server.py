@@ -109,7 +109,7 @@ async def _serve(store: Path, models: tuple[str, ...]) -> None:
         await _answering(port)
         print(json.dumps({"http": port, "grpc": grpc_port}), flush=True)  # noqa: T201 its answer
         await asyncio.to_thread(sys.stdin.read)
-        web.stop()
+        web.stop()  # type: ignore[no-untyped-call]
         await serving
         await calls.stop(1)
 

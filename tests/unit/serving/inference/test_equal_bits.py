@@ -79,6 +79,16 @@ def test_json_binary_and_grpc_have_the_bits_of_the_core(seed: int, count: int) -
         assert same_bits(output(told, "score"), want[0])
         assert (output(told, "outcome"), output(told, "reasons")) == want[1:]
 
+        for some in (finite, np.nan_to_num(finite)):
+            inputs = [
+                {**features_input(some[:, [at]]), "shape": [count], "name": name}
+                for at, name in enumerate(NAMES)
+            ]
+            told = rest.infer({"inputs": inputs[seed % 7 :] + inputs[: seed % 7], "outputs": ALL})
+            want = expected_of(model, some)
+            assert same_bits(output(told, "score"), want[0])
+            assert (output(told, "outcome"), output(told, "reasons")) == want[1:]
+
         body, length = binary_request(
             {"features": rows}, {"features": "FP64"},
             outputs=ALL, parameters={"binary_data_output": True},

@@ -87,7 +87,7 @@ DATA_ERRORS: dict[str, tuple[bytes, str]] = {
     "number next to a row": (text(data=[1, [1] * 7]), "Expected"),
     "nested too deeply": (text(data=[[[1] * 7] * 2]), "Expected"),
     "rows for a vector": (
-        text(name="F0", shape=[2], data=[[1], [1]]), "dimensions of the shape"
+        text(name="F0", shape=[2], data=[[1], [1]]), "got `array`"
     ),
     "NaN": (raw("[NaN,1,1,1,1,1,1]"), "malformed"),
     "Infinity": (raw("[Infinity,1,1,1,1,1,1]"), "malformed"),
@@ -166,6 +166,33 @@ FORM_ERRORS: dict[str, tuple[bytes, str]] = {
         json.dumps({"inputs": [{**GOOD, "name": n, "shape": [1 + at % 2],
                                 "data": [1] * (1 + at % 2)} for at, n in enumerate(NAMES)]})
         .encode(), "number of rows"
+    ),
+    **{
+        f"{name} for one of all features": (
+            json.dumps({"inputs": [
+                {"name": n, "shape": [1], "datatype": "FP64", "data": [1], **(change if at == 3
+                    else {})}
+                for at, n in enumerate(NAMES)]}).encode(), message
+        )
+        for name, change, message in (
+            ("no data", {"data": {}}, "Expected `array`"),
+            ("a text", {"data": ["1"]}, "got `str`"),
+            ("a truth value", {"data": [True]}, "got `bool`"),
+            ("two rows", {"data": [1, 1]}, "2 elements, the shape 1"),
+            ("nothing", {"data": []}, "0 elements, the shape 1"),
+            ("a nested value", {"data": [[1]]}, "got `array`"),
+            ("another shape", {"shape": [2]}, "1 elements, the shape 2"),
+            ("another name", {"name": "F9"}, "unknown input 'F9'"),
+            ("the name of another", {"name": "F0"}, "same name"),
+        )
+    },
+    "all features without data": (
+        json.dumps({"inputs": [{"name": n, "shape": [1], "datatype": "FP64"} for n in NAMES]})
+        .encode(), "data is missing"
+    ),
+    "all features with too many rows": (
+        json.dumps({"inputs": [{"name": n, "shape": [101], "datatype": "FP64",
+                                "data": [1] * 101} for n in NAMES]}).encode(), "1 to 100 rows"
     ),
     "unknown output": (
         json.dumps({"inputs": [GOOD], "outputs": [{"name": "\n"}]}).encode(), "unknown output"
