@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.serving.inference.results import RowResults
 from stream_scorer.serving.inference.served_model import ServedModel
+from stream_scorer.telemetry import Listener, ModelFailed
 
 Float64 = NDArray[np.float64]
 
@@ -41,6 +42,7 @@ class Batcher:
         model: The model.
         executor: Its threads compute the batches.
         rows_most: Maximum rows of a batch of several requests.
+        listener: Told about rows for which the model failed.
         inline_seconds: Estimated time up to which a request is computed on the event loop.
     """
 
@@ -49,11 +51,13 @@ class Batcher:
         model: ServedModel,
         executor: Executor,
         rows_most: int,
+        listener: Listener,
         inline_seconds: float = INLINE_SECONDS,
     ) -> None:
         self._model = model
         self._executor = executor
         self._rows_most = rows_most
+        self._listener = listener
         self._inline_seconds = inline_seconds
         self._waiting: deque[_WaitingRows] = deque()
         self._worker: asyncio.Task[None] | None = None
@@ -66,7 +70,7 @@ class Batcher:
             explain: Whether the reasons are needed.
         """
         if self._model.seconds_for(len(rows)) <= self._inline_seconds:
-            return self._model.compute(rows, explain=explain)
+            return self._reported(self._model.compute(rows, explain=explain))
         loop = asyncio.get_running_loop()
         mine = _WaitingRows(rows, explain, loop.create_future())
         self._waiting.append(mine)
@@ -114,9 +118,16 @@ class Batcher:
                 if not waiting.results.done():
                     waiting.results.set_exception(error)
             return
+        self._reported(results)
         begin = 0
         for waiting in batch:
             end = begin + len(waiting.rows)
             if not waiting.results.done():
                 waiting.results.set_result(results.part(begin, end))
             begin = end
+
+    def _reported(self, results: RowResults) -> RowResults:
+        if results.failed:
+            model = self._model
+            self._listener(ModelFailed(model.name, model.version, results.failed, results.failure))
+        return results

@@ -35,14 +35,21 @@ class RowResults:
         score: float64[n]; NaN where the model failed.
         outcome: uint8[n], values of ``Outcome``.
         reasons: Reason codes by row, for rows that are not approved; empty if they were not needed.
+        failed: Number of rows for which the model failed.
+        failure: Text of the first failure, for the operator.
     """
 
     score: Float64
     outcome: NDArray[np.uint8]
     reasons: dict[int, tuple[str, ...]]
+    failed: int = 0
+    failure: str = ""
 
     def part(self, begin: int, end: int) -> "RowResults":
-        """Return the results of the rows from ``begin`` to ``end`` - 1, numbered from 0."""
+        """Return the results of the rows from ``begin`` to ``end`` - 1, numbered from 0.
+
+        Failures are counted once, for the complete batch.
+        """
         reasons: dict[int, tuple[str, ...]] = {}
         if self.reasons:
             rows = range(begin, end)

@@ -57,9 +57,11 @@ class ServedModel:
             outcome = decide(scores, self.thresholds)
             if failed.any():
                 outcome[failed] = self._policy.on_model_error
-            return RowResults(scores, outcome, {})
+            return RowResults(scores, outcome, {}, int(failed.sum()), failure)
         made = answers(self._model, rows, scores, failed, self._policy, failure)
-        return RowResults(made.score, made.outcome, made.reasons)
+        return RowResults(
+            made.score, made.outcome, made.reasons, int(made.failed.sum()), made.failure
+        )
 
     def measure(self) -> None:
         """Measure what a row costs, after a first call that loads the compiled code."""

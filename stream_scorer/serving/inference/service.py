@@ -18,6 +18,7 @@ from stream_scorer.serving.inference.refusals import InferenceRefused, RefusalKi
 from stream_scorer.serving.inference.results import RowResults
 from stream_scorer.serving.inference.served_model import ServedModel
 from stream_scorer.serving_settings import Inference
+from stream_scorer.telemetry import Listener
 
 Float64 = NDArray[np.float64]
 
@@ -58,12 +59,18 @@ class InferenceService:
     Args:
         models: At least one, each name and version once.
         settings: Limits.
+        listener: Told about rows for which a model failed.
 
     Raises:
         ValueError: There is no model, or one is given twice.
     """
 
-    def __init__(self, models: Sequence[Model], settings: Inference) -> None:
+    def __init__(
+        self,
+        models: Sequence[Model],
+        settings: Inference,
+        listener: Listener = lambda _: None,
+    ) -> None:
         self.settings = settings
         self.admission = Admission(settings.concurrent)
         self.release = release_of("stream-scorer")
@@ -79,7 +86,7 @@ class InferenceService:
             if model.version in versions:
                 raise ValueError(f"model {model.name}:{model.version} is given twice")
             versions[model.version] = served
-            self._batchers[served] = Batcher(served, self._executor, settings.rows_max)
+            self._batchers[served] = Batcher(served, self._executor, settings.rows_max, listener)
         if not self._by_name:
             raise ValueError("no model is given")
 

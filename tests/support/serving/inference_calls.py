@@ -22,6 +22,7 @@ from stream_scorer.serving.inference.rest_routes import routes
 from stream_scorer.serving.inference.service import InferenceService
 from stream_scorer.serving.web.messages import Caller, Handler, Request, Response
 from stream_scorer.serving_settings import Inference
+from stream_scorer.telemetry import Event
 from tests.support.models import random_models
 
 Float64 = NDArray[np.float64]
@@ -58,10 +59,14 @@ class RestCalls:
     Args:
         service: The service, started.
         runner: Its event loop.
+        events: What the service has reported.
     """
 
-    def __init__(self, service: InferenceService, runner: asyncio.Runner) -> None:
+    def __init__(
+        self, service: InferenceService, runner: asyncio.Runner, events: list[Event]
+    ) -> None:
         self.service = service
+        self.events = events
         self.runner = runner
         self._routes = routes(service)
 
@@ -100,9 +105,10 @@ class RestCalls:
 def serving(models: Sequence[Model], **settings: Any) -> Iterator[RestCalls]:
     """Run a service in a loop of its own."""
     with asyncio.Runner() as runner:
-        service = InferenceService(models, Inference(**settings))
+        events: list[Event] = []
+        service = InferenceService(models, Inference(**settings), events.append)
         runner.run(service.__aenter__())
-        yield RestCalls(service, runner)
+        yield RestCalls(service, runner, events)
         runner.run(service.__aexit__(None, None, None))
 
 

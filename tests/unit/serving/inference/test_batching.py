@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stream_scorer.serving.inference.refusals import InferenceRefused
 from stream_scorer.serving.inference.service import Admission
 from stream_scorer.serving.web.messages import Response
+from stream_scorer.telemetry import ModelFailed
 from tests.support.serving.inference_calls import (
     NAMES,
     RestCalls,
@@ -184,10 +185,26 @@ def test_a_row_for_which_the_model_fails_has_no_score() -> None:
         assert output(answer, "score") == [0.2, None, 0.9]
         assert output(answer, "outcome") == ["APPROVE", "REVIEW", "BLOCK"]
         assert output(answer, "reasons")[3:6] == ["MODEL_ERROR", "", ""]
+        assert rest.events == [ModelFailed("fraud", "1.2.3", 1, "the score is not a probability")]
         predictor.failing = True
         answer = rest.infer(request)
+        assert rest.events[1:] == [ModelFailed("fraud", "1.2.3", 3, "MemoryError: ")]
         assert output(answer, "score") == [None] * 3
         assert output(answer, "outcome") == ["REVIEW"] * 3
+
+
+def test_failures_of_joined_requests_are_reported_once() -> None:
+    predictor = GatedPredictor()
+
+    async def scene(rest: RestCalls) -> list[Any]:
+        (batcher,) = rest.service._batchers.values()
+        batcher._inline_seconds = 0.0
+        answers = await asyncio.gather(ask(rest, 0.1, 7.0), ask(rest, -1.0), ask(rest, 0.2))
+        return [output(answer, "score") for answer in answers]
+
+    with serving([model_with(predictor)]) as rest:
+        assert rest.runner.run(scene(rest)) == [[0.1, None], [None], [0.2]]
+        assert rest.events == [ModelFailed("fraud", "1.2.3", 2, "the score is not a probability")]
 
 
 def test_an_unexpected_error_reaches_each_request_of_the_batch() -> None:

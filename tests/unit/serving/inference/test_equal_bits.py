@@ -13,6 +13,7 @@ from stream_scorer.core.decision.decide import Model, answers, model_scores
 from stream_scorer.core.decision.policy import RowPolicy
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.serving.inference.grpc_servicer import _GrpcBinding
+from stream_scorer.serving.inference.json_requests import read_request
 from stream_scorer.serving.web.messages import Response
 from tests.support.effort import examples
 from tests.support.models import random_models
@@ -152,7 +153,7 @@ def test_joined_requests_have_the_bits_of_the_core(
             assert output(answer, "reasons") == reasons[3 * begin : 3 * end]
 
 
-def test_every_data_type_of_the_same_numbers_gives_the_same_answer() -> None:
+def test_every_data_type_of_the_same_numbers_is_the_same() -> None:
     model = random_model(5)
     rows = np.array([[0, 1, 1, 0, 1, 0, 0], [1, 0, 0, 0, 0, 1, 1]])
     score, outcome, _ = expected_of(model, rows.astype(np.float64))
@@ -171,3 +172,31 @@ def test_every_data_type_of_the_same_numbers_gives_the_same_answer() -> None:
             for answer in told:
                 assert same_bits(output(answer, "score"), score), kind
                 assert output(answer, "outcome") == outcome
+
+
+def test_bfloat16_is_read_as_the_upper_half_of_a_float32() -> None:
+    model = random_model(5)
+    rows = np.array([[0.5, -1.0, 1.5, 3e38, np.inf, np.nan, -0.0]], np.float32)
+    halves = (rows.view(np.uint32) >> 16).astype("<u2")
+    read = (halves.astype(np.uint32) << 16).view(np.float32)
+    with serving([model]) as rest:
+        body, length = binary_request({"features": halves}, {"features": "BF16"})
+        told = rest("POST", PATH, body, inference_header_content_length=length)
+        assert same_bits(output(told, "score"), expected_of(model, read.astype(np.float64))[0])
+
+
+def test_a_fraction_in_json_is_rounded_to_its_data_type() -> None:
+    # What a client that sends binary data has done before it sends.
+    rows = np.array([[0.1, 1 / 3, 1e-7, 65.4321, -2.7, 5e-8, 1e-30]])
+    with serving([random_model(8)]) as rest:
+        for kind, stored in (("FP16", "<f2"), ("FP32", "<f4")):
+            body, length = binary_request({"features": rows.astype(stored)}, {"features": kind})
+            binary = rest("POST", PATH, body, inference_header_content_length=length)
+            tensor = {**features_input(rows), "datatype": kind}
+            assert rest.infer({"inputs": [tensor]}).body == binary.body
+        # The data types' own rounding is not that of the core's rows.
+        read = rest.service.find("fraud", None).inputs
+        for kind, stored in (("FP16", "<f2"), ("FP32", "<f4"), ("FP64", "<f8")):
+            request = json.dumps({"inputs": [{**features_input(rows), "datatype": kind}]})
+            found = read_request(request.encode(), None, read).rows
+            assert found.tobytes() == rows.astype(stored).astype(np.float64).tobytes()
