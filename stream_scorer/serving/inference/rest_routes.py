@@ -34,7 +34,6 @@ def routes(service: InferenceService) -> list[Route]:
     binding = _RestBinding(service)
     found = [
         _route("GET", "/v2", "score", binding.server_metadata),
-        _route("GET", "/v2/", "score", binding.server_metadata),
         _route("GET", "/v2/health/live", None, binding.live),
         _route("GET", "/v2/health/ready", None, binding.ready),
     ]
