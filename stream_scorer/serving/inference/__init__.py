@@ -1,1 +1,1 @@
-"""``/v2``: the Open Inference Protocol by REST and gRPC."""
+"""``/v2``: scores of feature vectors, by the Open Inference Protocol over REST and gRPC."""

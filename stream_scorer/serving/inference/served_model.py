@@ -1,0 +1,87 @@
+"""A model version as requests use it: rows of features in, the core's decisions out."""
+
+import time
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.core.decision.decide import Model, answers, model_scores
+from stream_scorer.core.decision.policy import RowPolicy, decide
+from stream_scorer.core.events.batch import Outcome
+from stream_scorer.models.predictors.predictors import ScoringPredictor
+from stream_scorer.serving.inference.feature_tensors import FeatureTensors
+from stream_scorer.serving.inference.results import RowResults
+
+Float64 = NDArray[np.float64]
+
+_APPROVED: Final = np.array([Outcome.APPROVE], np.uint8)
+_APPROVED.flags.writeable = False
+_MEASURED_ROWS: Final = 64
+_MEASUREMENTS: Final = 5
+_MEASURING_SECONDS: Final = 0.05
+
+
+class ServedModel:
+    """A model that answers requests.
+
+    Args:
+        model: From a verified bundle. Its thresholds and its error outcome apply: the plan's policy
+            depends on fields of a transaction that a request does not have.
+        rows_most: Maximum rows of a request.
+    """
+
+    def __init__(self, model: Model, rows_most: int) -> None:
+        self.name = model.name
+        self.version = model.version
+        self.thresholds = model.thresholds
+        self.inputs = FeatureTensors(model.features.names, rows_most)
+        self._model = model
+        self._policy = RowPolicy(model.thresholds, model.on_model_error)
+        # In the core, a row that cannot be explained counts as one for which the model failed. Our
+        # own kernels explain each row that they score, so the outcome is known without.
+        self._explains_all = isinstance(model.predictor, ScoringPredictor)
+        self._fixed_seconds = 0.0
+        self._row_seconds = 0.0
+
+    def compute(self, rows: Float64, *, explain: bool = True) -> RowResults:
+        """Decide rows as the stream does: the bits do not depend on how rows are divided.
+
+        Args:
+            rows: float64[n, m], columns in manifest order; NaN: missing.
+            explain: Whether the reasons are needed; score and outcome do not depend on it.
+        """
+        scores, failed, failure = model_scores(self._model.predictor, rows)
+        if not explain and self._explains_all:
+            if len(rows) == 1 and scores[0] < self.thresholds.review:  # the most frequent case
+                return RowResults(scores, _APPROVED, {})
+            outcome = decide(scores, self.thresholds)
+            if failed.any():
+                outcome[failed] = self._policy.on_model_error
+            return RowResults(scores, outcome, {}, int(failed.sum()), failure)
+        made = answers(self._model, rows, scores, failed, self._policy, failure)
+        return RowResults(
+            made.score, made.outcome, made.reasons, int(made.failed.sum()), made.failure
+        )
+
+    def measure(self) -> None:
+        """Measure what a row costs. This also loads the compiled code."""
+        width = len(self.inputs.names)
+        one, many = np.zeros((1, width)), np.zeros((_MEASURED_ROWS, width))
+        alone, together = self._fastest(one), self._fastest(many)
+        self._row_seconds = max(together - alone, 0.0) / (_MEASURED_ROWS - 1)
+        self._fixed_seconds = max(alone - self._row_seconds, 0.0)
+
+    def seconds_for(self, rows: int) -> float:
+        """Return the estimated time of a batch; it decides where it is computed, nothing else."""
+        return self._fixed_seconds + rows * self._row_seconds
+
+    def _fastest(self, rows: Float64) -> float:
+        """Return the seconds of the fastest of some computations; a slow one is not repeated."""
+        self.compute(rows)
+        found: list[float] = []
+        while not found or (len(found) < _MEASUREMENTS and sum(found) < _MEASURING_SECONDS):
+            begin = time.perf_counter()
+            self.compute(rows)
+            found.append(time.perf_counter() - begin)
+        return min(found)

@@ -1,0 +1,150 @@
+"""The protocol's public clients, unchanged, against a process that serves a bundle."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tritonclient.grpc as by_grpc
+import tritonclient.http as by_http
+from numpy.typing import NDArray
+from tritonclient.utils import InferenceServerException
+
+from stream_scorer.core.decision.decide import Model
+from stream_scorer.core.events.batch import Outcome
+from stream_scorer.core.features.declarations import declared_plan
+from stream_scorer.models.bundles.loader import load_bundle
+from tests.support.models.noise_bundles import AMOUNT, STORED, write
+
+Float64 = NDArray[np.float64]
+ROOT = Path(__file__).parents[3]
+ROWS: Float64 = np.random.default_rng(3).normal(size=(50, 2)) * 2
+ROWS[7, 1] = np.nan
+CLIENTS: dict[str, Any] = {"http": by_http, "grpc": by_grpc}
+
+
+@dataclass(frozen=True, slots=True)
+class ServedStore:
+    """A process that serves the version 1.2.0 of ``fraud``."""
+
+    addresses: dict[str, str]
+    model: Model
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedStore]:
+    store = tmp_path_factory.mktemp("store")
+    write(store, "1.2.0", (AMOUNT, STORED))
+    bundle = load_bundle(store / "fraud" / "1.2.0")
+    model = bundle.model(declared_plan(bundle.manifest.features))
+    command = [sys.executable, "-m", "tests.support.serving.inference_server", str(store), "fraud"]
+    with subprocess.Popen(  # noqa: S603 our own server
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        ports = json.loads(process.stdout.readline())
+        addresses = {kind: f"127.0.0.1:{port}" for kind, port in ports.items()}
+        yield ServedStore(addresses, model)
+        process.stdin.close()
+        assert process.wait(timeout=30) == 0
+
+
+@pytest.fixture(params=["http", "grpc"])
+def kind(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def client(served: ServedStore, kind: str) -> Iterator[Any]:
+    with CLIENTS[kind].InferenceServerClient(served.addresses[kind]) as made:
+        yield made
+
+
+def outcomes(rows: Float64, model: Model) -> list[bytes]:
+    scores = model.predictor.scores(rows)
+    steps = (scores >= model.thresholds.review).astype(int) + (scores >= model.thresholds.block)
+    return [Outcome(int(step)).name.encode() for step in steps]
+
+
+def test_health_and_metadata(client: Any, kind: str) -> None:
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.is_model_ready("fraud")
+    assert client.is_model_ready("fraud", "1.2.0")
+    as_json = {"as_json": True} if kind == "grpc" else {}
+    assert client.get_server_metadata(**as_json)["name"] == "stream-scorer"
+    model = client.get_model_metadata("fraud", **as_json)
+    assert model["versions"] == ["1.2.0"]
+    assert [int(each) for each in model["inputs"][0]["shape"]] == [-1, 2]
+    assert [each["name"] for each in model["outputs"]] == ["score", "outcome"]
+
+
+@pytest.mark.parametrize("datatype", ["FP64", "FP32"])
+def test_a_matrix_has_the_bits_of_the_core(
+    client: Any, kind: str, served: ServedStore, datatype: str
+) -> None:
+    rows = ROWS if datatype == "FP64" else ROWS.astype(np.float32)
+    wide = rows.astype(np.float64)
+    expected = served.model.predictor.scores(wide)
+    matrix = CLIENTS[kind].InferInput("features", list(rows.shape), datatype)
+    matrix.set_data_from_numpy(rows)
+    answer = client.infer("fraud", [matrix], request_id="42")
+    assert answer.as_numpy("score").tobytes() == expected.tobytes()
+    assert answer.as_numpy("outcome").tolist() == outcomes(wide, served.model)
+    told = answer.get_response()
+    assert (told["id"] if kind == "http" else told.id) == "42"
+
+
+def test_one_input_for_each_feature(client: Any, kind: str, served: ServedStore) -> None:
+    inputs = []
+    for column, name in enumerate(served.model.features.names):
+        inputs.append(CLIENTS[kind].InferInput(name, [50], "FP64"))
+        inputs[-1].set_data_from_numpy(np.ascontiguousarray(ROWS[:, column]))
+    wanted = [CLIENTS[kind].InferRequestedOutput(name) for name in ("reasons", "score")]
+    answer = client.infer("fraud", inputs, model_version="1.2.0", outputs=wanted)
+    expected = served.model.predictor.scores(ROWS)
+    assert answer.as_numpy("score").tobytes() == expected.tobytes()
+    reasons = answer.as_numpy("reasons")
+    assert reasons.shape == (50, 3)
+    approved = np.array(outcomes(ROWS, served.model)) == b"APPROVE"
+    assert (reasons[approved] == b"").all()
+    assert {each.decode() for each in reasons.ravel()} <= {"", *served.model.features.names}
+    assert answer.as_numpy("outcome") is None
+
+
+def test_json_tensors_of_the_http_client(served: ServedStore) -> None:
+    rows = ROWS[:5]
+    with by_http.InferenceServerClient(served.addresses["http"]) as client:
+        matrix = by_http.InferInput("features", [5, 2], "FP64")
+        matrix.set_data_from_numpy(rows, binary_data=False)
+        wanted = [
+            by_http.InferRequestedOutput("score", binary_data=False),
+            by_http.InferRequestedOutput("outcome", binary_data=True),
+        ]
+        answer = client.infer("fraud", [matrix], outputs=wanted)
+        assert answer.as_numpy("score").tolist() == served.model.predictor.scores(rows).tolist()
+        assert answer.as_numpy("outcome").tolist() == outcomes(rows, served.model)
+
+
+def test_errors_reach_the_client(client: Any, kind: str) -> None:
+    matrix = CLIENTS[kind].InferInput("features", [1, 3], "FP64")
+    matrix.set_data_from_numpy(np.zeros((1, 3)))
+    invalid = {"http": "400", "grpc": "StatusCode.INVALID_ARGUMENT"}[kind]
+    missing = {"http": "404", "grpc": "StatusCode.NOT_FOUND"}[kind]
+    for model, status, message in [
+        ("fraud", invalid, "input features: its shape is [rows, 2]"),
+        ("other", missing, "unknown model 'other'"),
+    ]:
+        with pytest.raises(InferenceServerException) as refused:
+            client.infer(model, [matrix])
+        assert refused.value.status() == status
+        assert refused.value.message() == message
+    with pytest.raises(InferenceServerException, match="sequence_end is not supported"):
+        client.infer("fraud", [matrix], sequence_id=7, sequence_start=True)
