@@ -118,6 +118,21 @@ def infer_binary(
     return send(target, "POST", target.path("/infer"), head + tail, **given)
 
 
+def infer_raw(target: OipTarget, body: bytes | None = None) -> HttpAnswer:
+    """Send a raw binary request, whose body is one row of the input and nothing else.
+
+    Args:
+        target: The server.
+        body: Other bytes than the first row of its sample.
+    """
+    headers = {
+        "content_type": "application/octet-stream",
+        "inference_header_content_length": "0",
+    }
+    row = target.input.raw(1) if body is None else body
+    return send(target, "POST", target.path("/infer"), row, **headers)
+
+
 def request_of(target: OipTarget, rows: int = 1, **fields: Any) -> dict[str, Any]:
     """Return a valid inference request.
 

@@ -13,6 +13,7 @@ from tests.oip.rest import (
     get,
     infer,
     infer_binary,
+    infer_raw,
     outputs_of,
     request_of,
 )
@@ -21,6 +22,8 @@ from tests.oip.target import DTYPES, OipTarget
 case = cases_of("rest", "binary", BINARY)
 
 TITLE = "Binary Tensor Data Extension"
+REQUEST = "Binary Tensor Request"
+RAW = "Raw Binary Request"
 SIZE = (
     '"binary_data_size" : int64 parameter indicating the size of the tensor binary data, in bytes.'
 )
@@ -77,13 +80,13 @@ def listed(target: OipTarget) -> None:
     expect("binary_tensor_data" in found, f"extensions are {found}")
 
 
-@case("binary.input", TITLE, SIZE, "refuses binary inputs")
+@case("binary.input", REQUEST, SIZE, "refuses binary inputs")
 def binary_request(target: OipTarget) -> None:
     tensor, raw = binary_input(target, 1)
     accepted(infer_binary(target, {"inputs": [tensor]}, raw))
 
 
-@case("binary.input_layout", TITLE, LAYOUT, "reads binary inputs as big-endian")
+@case("binary.input_layout", REQUEST, LAYOUT, "reads binary inputs as big-endian")
 def binary_layout(target: OipTarget) -> None:
     tensor, raw = binary_input(target, 3)
     found = outputs_of(infer_binary(target, {"inputs": [tensor]}, raw))
@@ -91,14 +94,14 @@ def binary_layout(target: OipTarget) -> None:
     expect(found == due, f"outputs of a binary input are {found}, of JSON {due}")
 
 
-@case("binary.input_json_output", TITLE, WANTED, "binary outputs for binary inputs")
+@case("binary.input_json_output", REQUEST, WANTED, "binary outputs for binary inputs")
 def binary_in_json_out(target: OipTarget) -> None:
     tensor, raw = binary_input(target, 2)
     found = sizes(infer_binary(target, {"inputs": [tensor]}, raw))
     expect(set(found.values()) == {None}, f"binary sizes are {found}")
 
 
-@case("binary.id", "Examples", ORDER, "no model name before binary data")
+@case("binary.id", REQUEST, ORDER, "no model name before binary data")
 def binary_fields(target: OipTarget) -> None:
     request = request_of(target, id="b1", parameters={"binary_data_output": True})
     document = accepted(infer(target, request))
@@ -106,46 +109,46 @@ def binary_fields(target: OipTarget) -> None:
     expect(found == ("b1", target.model), f"id and model_name are {found}")
 
 
-@case("binary.output", TITLE, WANTED, "ignores binary_data")
+@case("binary.output", REQUEST, WANTED, "ignores binary_data")
 def binary_output(target: OipTarget) -> None:
     found = sizes(infer(target, request_of(target, outputs=named(target, True))))
     expect(found[target.outputs[0]] is not None, "the output is not binary")
 
 
-@case("binary.output_false", TITLE, WANTED, "takes binary_data for true")
+@case("binary.output_false", REQUEST, WANTED, "takes binary_data for true")
 def binary_output_false(target: OipTarget) -> None:
     found = sizes(infer(target, request_of(target, outputs=named(target, False))))
     expect(found[target.outputs[0]] is None, "the output is binary")
 
 
-@case("binary.output_mixed", TITLE, WANTED, "all outputs binary where one is wanted")
+@case("binary.output_mixed", REQUEST, WANTED, "all outputs binary where one is wanted")
 def binary_output_mixed(target: OipTarget) -> None:
     first, second = first_two_outputs(target)
     found = sizes(infer(target, request_of(target, outputs=named(target, True, False))))
     expect(found[first] is not None and found[second] is None, f"binary sizes are {found}")
 
 
-@case("binary.all_outputs", TITLE, ALL, "ignores binary_data_output")
+@case("binary.all_outputs", REQUEST, ALL, "ignores binary_data_output")
 def binary_all(target: OipTarget) -> None:
     found = sizes(all_binary(target))
     expect(None not in found.values(), f"binary sizes are {found}")
 
 
-@case("binary.all_outputs_false", TITLE, ALL, "takes binary_data_output for true")
+@case("binary.all_outputs_false", REQUEST, ALL, "takes binary_data_output for true")
 def binary_all_false(target: OipTarget) -> None:
     request = request_of(target, parameters={"binary_data_output": False})
     found = sizes(infer(target, request))
     expect(set(found.values()) == {None}, f"binary sizes are {found}")
 
 
-@case("binary.all_named", TITLE, ALL, "binary_data_output only without named outputs")
+@case("binary.all_named", REQUEST, ALL, "binary_data_output only without named outputs")
 def binary_all_named(target: OipTarget) -> None:
     request = request_of(target, outputs=named(target), parameters={"binary_data_output": True})
     found = sizes(infer(target, request))
     expect(None not in found.values(), f"binary sizes are {found}")
 
 
-@case("binary.override_json", TITLE, OVERRIDES, "binary_data false does not override")
+@case("binary.override_json", REQUEST, OVERRIDES, "binary_data false does not override")
 def override_with_json(target: OipTarget) -> None:
     outputs = named(target, False)
     request = request_of(target, outputs=outputs, parameters={"binary_data_output": True})
@@ -153,7 +156,7 @@ def override_with_json(target: OipTarget) -> None:
     expect(found[target.outputs[0]] is None, "the output is binary")
 
 
-@case("binary.override_binary", TITLE, OVERRIDES, "binary_data true does not override")
+@case("binary.override_binary", REQUEST, OVERRIDES, "binary_data true does not override")
 def override_with_binary(target: OipTarget) -> None:
     outputs = named(target, True)
     request = request_of(target, outputs=outputs, parameters={"binary_data_output": False})
@@ -161,7 +164,7 @@ def override_with_binary(target: OipTarget) -> None:
     expect(found[target.outputs[0]] is not None, "the output is JSON")
 
 
-@case("binary.header", TITLE, HEADER, "binary outputs without their header")
+@case("binary.header", REQUEST, HEADER, "binary outputs without their header")
 def header_given(target: OipTarget) -> None:
     answer = all_binary(target)
     expect(answer.status == 200, f"status {answer.status}")
@@ -169,7 +172,7 @@ def header_given(target: OipTarget) -> None:
     expect(length.isascii() and length.isdigit(), f"the header is {length!r}")
 
 
-@case("binary.header_length", TITLE, HEADER, "the header with the body's length")
+@case("binary.header_length", REQUEST, HEADER, "the header with the body's length")
 def header_length(target: OipTarget) -> None:
     answer = all_binary(target)
     length = int(answer.headers.get(HEADER_LENGTH, "-1"))
@@ -178,7 +181,7 @@ def header_length(target: OipTarget) -> None:
     expect(isinstance(document, dict), f"before the binary data is {document!r}")
 
 
-@case("binary.content_length", TITLE, LENGTH, "padding after the binary data")
+@case("binary.content_length", REQUEST, LENGTH, "padding after the binary data")
 def content_length(target: OipTarget) -> None:
     answer = all_binary(target)
     tail = sum(size or 0 for size in sizes(answer).values())
@@ -196,7 +199,7 @@ def content_type(target: OipTarget) -> None:
     expect(found == "application/octet-stream", f"content type is {found!r}")
 
 
-@case("binary.size", TITLE, SIZE, "binary sizes in elements")
+@case("binary.size", REQUEST, SIZE, "binary sizes in elements")
 def binary_size(target: OipTarget) -> None:
     for output in accepted(all_binary(target))["outputs"]:
         size = output.get("parameters", {}).get("binary_data_size")
@@ -206,7 +209,7 @@ def binary_size(target: OipTarget) -> None:
             expect(size == due, f"{size} bytes in shape {output['shape']}")
 
 
-@case("binary.no_data", TITLE,
+@case("binary.no_data", REQUEST,
       "that the input or output tensor is communicated as binary data",
       "binary outputs also as JSON")  # fmt: skip
 def no_data(target: OipTarget) -> None:
@@ -216,7 +219,7 @@ def no_data(target: OipTarget) -> None:
         expect("data" not in output, "a binary output has data in the JSON")
 
 
-@case("binary.output_layout", TITLE, LAYOUT, "writes binary outputs as big-endian")
+@case("binary.output_layout", REQUEST, LAYOUT, "writes binary outputs as big-endian")
 def output_layout(target: OipTarget) -> None:
     request = request_of(target, 3, outputs=named(target, True))
     answer = infer(target, request)
@@ -226,7 +229,7 @@ def output_layout(target: OipTarget) -> None:
     expect(found[name] == due[name], f"binary output is {found[name]}, as JSON {due[name]}")
 
 
-@case("binary.output_order", TITLE, ORDER, "binary data in the opposite order")
+@case("binary.output_order", REQUEST, ORDER, "binary data in the opposite order")
 def output_order(target: OipTarget) -> None:
     first_two_outputs(target)
     answer = all_binary(target, 3)
@@ -243,3 +246,20 @@ def both_binary(target: OipTarget) -> None:
     tensor, raw = binary_input(target, 2)
     answer = infer_binary(target, {"inputs": [tensor], "outputs": named(target, True)}, raw)
     expect(sizes(answer)[target.outputs[0]] is not None, "the output is not binary")
+
+
+@case("binary.raw", RAW,
+      "To send a raw binary request, the Inference-Header-Content-Length header must be provided "
+      "with value 0 to indicate that the request body doesn't include the inference header.",
+      "refuses raw requests")  # fmt: skip
+def raw_request(target: OipTarget) -> None:
+    found, due = outputs_of(infer_raw(target)), outputs_of(infer(target, request_of(target)))
+    expect(found == due, f"outputs of a raw request are {found}, of JSON {due}")
+
+
+@case("binary.raw_outputs", RAW,
+      "all the model output will be requested to be returned in binary tensor form as described in "
+      "the previous section.", "JSON outputs for raw requests")  # fmt: skip
+def raw_outputs(target: OipTarget) -> None:
+    found = sizes(infer_raw(target))
+    expect(None not in found.values(), f"binary sizes are {found}")

@@ -14,11 +14,9 @@ VERSIONS = (
     '"versions" : The model versions that may be explicitly requested via the appropriate endpoint.'
 )
 TENSOR = '$metadata_tensor = { "name" : $string, "datatype" : $string, "shape" : [ $number, ... ] }'
-ERROR = (
-    "A failed server metadata request must be indicated by an HTTP error status (typically 400)."
-)
+ERROR = "A failed model metadata request must be indicated by an HTTP error status (typically 400)."
 MODEL_ERROR = (
-    "A failed server metadata request must be indicated by an HTTP error status (typically 400). "
+    "A failed model metadata request must be indicated by an HTTP error status (typically 400). "
     "The HTTP body must contain the *$metadata_model_error_response* object."
 )
 

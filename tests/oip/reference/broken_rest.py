@@ -204,6 +204,11 @@ def _json_if_binary_input(call: RestCall) -> None:
         call.document.pop("outputs", None)
 
 
+def _json_if_raw(call: RestCall) -> None:
+    if call.raw:
+        del call.document["parameters"]
+
+
 def _of_outputs(change: Callable[[dict[str, Any]], Any]) -> Callable[[RestCall], None]:
     def changed(call: RestCall) -> None:
         for output in call.outputs:
@@ -246,6 +251,7 @@ BEFORE: dict[str, Callable[[RestCall], None]] = {
     "reads binary inputs as big-endian": _read_big_endian,
     "binary outputs for binary inputs": _all_if_binary_input,
     "JSON outputs for binary inputs": _json_if_binary_input,
+    "JSON outputs for raw requests": _json_if_raw,
     "ignores binary_data": _of_outputs(lambda one: one.pop("binary_data")),
     "takes binary_data for true": _of_outputs(lambda one: one.update(binary_data=True)),
     "all outputs binary where one is wanted": _all_if_one,
@@ -280,6 +286,7 @@ REFUSED: dict[str, Callable[[RestCall], bool]] = {
     "refuses parameters of a request": lambda call: bool(call.document.get("parameters")),
     "refuses parameters of an input": lambda call: _parameters_of(call.inputs),
     "refuses parameters of an output": lambda call: _parameters_of(call.outputs),
+    "refuses raw requests": lambda call: call.raw,
     "refuses binary inputs": lambda call: bool(call.tail),
 }
 """Which valid requests such a server refuses."""

@@ -20,6 +20,7 @@ class RestCall:
         version: The same.
         document: The JSON object of an inference.
         tail: Binary tensors after it.
+        raw: Whether the body was a binary tensor without a JSON object.
     """
 
     method: str
@@ -29,6 +30,7 @@ class RestCall:
     version: str = ""
     document: dict[str, Any] = field(default_factory=dict)
     tail: bytes = b""
+    raw: bool = False
 
     @property
     def inputs(self) -> list[dict[str, Any]]:

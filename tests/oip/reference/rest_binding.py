@@ -10,6 +10,7 @@ import numpy as np
 from tests.oip.reference.broken_rest import AFTER, BEFORE, REFUSED
 from tests.oip.reference.exchange import RestCall, RestReply
 from tests.oip.reference.model import (
+    DATATYPE,
     FEATURES,
     MODEL,
     OUTPUTS,
@@ -23,6 +24,7 @@ from tests.oip.reference.model import (
     inferred,
     model_metadata,
 )
+from tests.oip.target import DTYPES
 
 VALID = {
     "inputs": [{"name": FEATURES, "shape": [1, WIDTH], "datatype": "FP64", "data": [0.0] * WIDTH}]
@@ -95,6 +97,9 @@ def _read(call: RestCall, body: bytes) -> None:
     length = call.headers.get("inference-header-content-length")
     if length is not None:
         head, call.tail = _split(body, length)
+        if not head:
+            call.document, call.raw = _raw_document(call.tail), True
+            return
     try:
         document = json.loads(head)
     except ValueError as error:
@@ -105,6 +110,14 @@ def _read(call: RestCall, body: bytes) -> None:
     if not isinstance(document, dict):
         raise RefusedRequestError("accepts an array as a request", "not a JSON object")
     call.document = document
+
+
+def _raw_document(row: bytes) -> dict[str, Any]:
+    if len(row) != WIDTH * DTYPES[DATATYPE].itemsize:
+        raise RefusedRequestError("accepts a truncated raw request", f"{len(row)} bytes are no row")
+    parameters = {"binary_data_size": len(row)}
+    tensor = {"name": FEATURES, "shape": [1, WIDTH], "datatype": DATATYPE, "parameters": parameters}
+    return {"inputs": [tensor], "parameters": {"binary_data_output": True}}
 
 
 def _split(body: bytes, length: str) -> tuple[bytes, bytes]:
