@@ -149,7 +149,7 @@ def infer_id_optional(target: OipTarget) -> None:
       "if not specified all outputs produced by the model will be returned",
       "the first output only")  # fmt: skip
 def infer_all_outputs(target: OipTarget) -> None:
-    names = [output.get("name") for output in outputs(target)]
+    names = [str(output.get("name")) for output in outputs(target)]
     expect(sorted(names) == sorted(target.outputs), f"outputs are {names}")
 
 

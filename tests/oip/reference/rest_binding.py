@@ -172,7 +172,11 @@ def _infer(reply: RestReply, version: str) -> None:
     }
     for output in outputs:
         datatype = OUTPUTS[output.name][0]
-        part = {"name": output.name, "datatype": datatype, "shape": list(output.values.shape)}
+        part: dict[str, Any] = {
+            "name": output.name,
+            "datatype": datatype,
+            "shape": list(output.values.shape),
+        }
         if binary.get(output.name, all_binary):
             reply.blobs.append(output.values.tobytes())
             part["parameters"] = {"binary_data_size": output.values.nbytes}
