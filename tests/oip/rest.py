@@ -183,7 +183,7 @@ def outputs_of(answer: HttpAnswer) -> dict[str, OutputValues]:
     place = int(answer.headers.get(HEADER_LENGTH, len(answer.body)))
     found = {}
     for output in document["outputs"]:
-        size = output.get("parameters", {}).get("binary_data_size")
+        size = parameters_of(output).get("binary_data_size")
         if size is None:
             values = typed(output["datatype"], flat(output["data"]))
         else:
@@ -191,6 +191,11 @@ def outputs_of(answer: HttpAnswer) -> dict[str, OutputValues]:
             place += size
         found[output["name"]] = OutputValues(output["datatype"], tuple(output["shape"]), values)
     return found
+
+
+def parameters_of(output: dict[str, Any]) -> dict[str, Any]:
+    """Return an output's parameters; null, which a case of its own forbids, counts as none."""
+    return dict(output.get("parameters") or {})
 
 
 def flat(data: Any) -> list[Any]:

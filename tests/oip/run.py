@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.oip.described import described
-from tests.oip.registry import NotApplicableError, OipCase, OipFailure
+from tests.oip.registry import NotApplicableError, NotConformingError, OipCase, OipFailure
 from tests.oip.suite import all_cases, failure
 from tests.oip.target import OipTarget
 
@@ -55,7 +55,11 @@ def report(found: Sequence[tuple[OipCase, Result]]) -> dict[str, object]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Ask a server, print its results, and return 1 if it fails a case."""
+    """Ask a server and print its results.
+
+    Returns:
+        0 if it passes, 1 if it fails a case, 2 if the model's metadata cannot be had.
+    """
     parser = argparse.ArgumentParser(prog="python -m tests.oip", description=__doc__)
     parser.add_argument("url", help="http://HOST:PORT of the REST binding")
     parser.add_argument("grpc", help="HOST:PORT of the gRPC binding, without TLS")
@@ -66,7 +70,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sent = given.headers.read_text().splitlines() if given.headers else []
     pairs = (line.partition(":") for line in sent if line.strip())
     headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
-    target = described(given.url, given.grpc, given.model, version=given.version, headers=headers)
+    try:
+        target = described(
+            given.url, given.grpc, given.model, version=given.version, headers=headers
+        )
+    except (OSError, NotConformingError) as error:
+        sys.stderr.write(f"{given.url}: {error}\n")
+        return 2
     found = results(target)
     printed = [line for case, result in found for line in lines(case, result)]
     summary = report(found)

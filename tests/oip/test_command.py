@@ -48,3 +48,11 @@ def test_a_failure_names_its_line(
     assert "Optional, but if specified this identifier must be returned" in " ".join(
         printed.split()
     )
+
+
+def test_an_unknown_model_is_one_line(
+    reference: ReferenceServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = reference.target
+    assert main([target.url, target.grpc, "--model", "none"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

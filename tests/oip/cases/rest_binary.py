@@ -15,6 +15,7 @@ from tests.oip.rest import (
     infer_binary,
     infer_raw,
     outputs_of,
+    parameters_of,
     request_of,
 )
 from tests.oip.target import DTYPES, OipTarget
@@ -67,7 +68,7 @@ def all_binary(target: OipTarget, rows: int = 2) -> HttpAnswer:
 def sizes(answer: HttpAnswer) -> dict[str, int | None]:
     """Return the binary size of each output; None where it is JSON."""
     return {
-        output["name"]: output.get("parameters", {}).get("binary_data_size")
+        output["name"]: parameters_of(output).get("binary_data_size")
         for output in accepted(answer)["outputs"]
     }
 
@@ -202,7 +203,7 @@ def content_type(target: OipTarget) -> None:
 @case("binary.size", REQUEST, SIZE, "binary sizes in elements")
 def binary_size(target: OipTarget) -> None:
     for output in accepted(all_binary(target))["outputs"]:
-        size = output.get("parameters", {}).get("binary_data_size")
+        size = parameters_of(output).get("binary_data_size")
         expect(type(size) is int, f"binary_data_size is {size!r}")
         if output["datatype"] in DTYPES:
             due = elements(output["shape"]) * DTYPES[output["datatype"]].itemsize
@@ -214,7 +215,7 @@ def binary_size(target: OipTarget) -> None:
       "binary outputs also as JSON")  # fmt: skip
 def no_data(target: OipTarget) -> None:
     for output in accepted(all_binary(target))["outputs"]:
-        parameters = output.get("parameters", {})
+        parameters = parameters_of(output)
         expect("binary_data_size" in parameters, f"parameters are {parameters}")
         expect("data" not in output, "a binary output has data in the JSON")
 

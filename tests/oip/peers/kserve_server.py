@@ -51,7 +51,7 @@ def listen_on_loopback() -> None:
     def rpc_port(self: Any, address: str) -> int:
         return int(rpc(self, f"{LOOPBACK}:{address.rpartition(':')[2]}"))
 
-    uvicorn.Config.__init__ = http_config
+    uvicorn.Config.__init__ = http_config  # type: ignore[method-assign] # there is no setting
     grpc.aio.Server.add_insecure_port = rpc_port
 
 

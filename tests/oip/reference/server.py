@@ -44,7 +44,8 @@ class ReferenceServer:
         self._http.daemon_threads = True
         # The interval is how long the end waits for the loop, in seconds.
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,))
-        self._grpc = grpc.server(ThreadPoolExecutor(2))
+        self._workers = ThreadPoolExecutor(2)
+        self._grpc = grpc.server(self._workers)
         handlers = {method: self._method(method) for method in METHODS}
         self._grpc.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, handlers),)
@@ -70,6 +71,7 @@ class ReferenceServer:
         self._http.server_close()
         self._thread.join()
         self._grpc.stop(None).wait()
+        self._workers.shutdown()
 
     @contextmanager
     def as_variant(self, broken: str) -> Iterator[OipTarget]:
