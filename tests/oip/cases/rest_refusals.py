@@ -200,10 +200,3 @@ def input_datatype_case(target: OipTarget) -> None:
       "unexpected value is received.", "accepts a word as a number")  # fmt: skip
 def input_text_element(target: OipTarget) -> None:
     refused(infer(target, with_input(target, data=["word"] * target.input.width)))
-
-
-@case("input.null_element", "Tensor Data",
-      "Each element of the array may be an integer, floating-point number, string or boolean "
-      "value.", "accepts null as an element")  # fmt: skip
-def input_null_element(target: OipTarget) -> None:
-    refused(infer(target, with_input(target, data=[None] * target.input.width)))

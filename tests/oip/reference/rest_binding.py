@@ -244,8 +244,6 @@ def _numbers(data: Any) -> list[float]:
     if len({len(row) for row in rows}) > 1:
         raise RefusedRequestError("accepts rows of unequal length", "rows of unequal length")
     values = [value for row in rows for value in row]
-    if None in values:
-        raise RefusedRequestError("accepts null as an element", "an element is null")
     if not all(isinstance(value, int | float) for value in values):
         raise RefusedRequestError("accepts a word as a number", "an element is not a number")
     return values
