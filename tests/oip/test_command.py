@@ -56,3 +56,11 @@ def test_an_unknown_model_is_one_line(
     target = reference.target
     assert main([target.url, target.grpc, "--model", "none"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_model_without_one_input_is_refused(
+    reference: ReferenceServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with reference.as_variant("no inputs"):
+        assert asked(reference) == 2
+    assert "one input with shape [-1, N], not []" in capsys.readouterr().err
