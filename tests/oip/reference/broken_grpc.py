@@ -53,6 +53,10 @@ def _one_row(tensor: Any) -> None:
     tensor.shape[0] = 1
 
 
+def _ascii_id(answer: Any, _: Any) -> None:
+    answer.id = answer.id.encode("ascii", "replace").decode()
+
+
 def _first_only(answer: Any, request: Any) -> None:
     if not request.outputs:
         del answer.outputs[1:]
@@ -99,6 +103,7 @@ AFTER: dict[str, tuple[str, Change]] = {
     "answer without the model's version": ("ModelInfer", cleared("model_version")),
     "another version than asked for": ("ModelInfer", part(model_version="2")),
     "ignores the id": ("ModelInfer", cleared("id")),
+    "the id's other letters replaced": ("ModelInfer", _ascii_id),
     "the first output only": ("ModelInfer", _first_only),
     "an output's datatype of numpy": ("ModelInfer", _tensors(_numpy)),
     "a datatype that the metadata do not name": ("ModelInfer", _tensors(_narrow)),
