@@ -115,7 +115,9 @@ lock:
 	  --upgrade --extra kafka --extra mlflow --extra onnx --extra s3 --extra gcs --extra http --extra otel --group dev pyproject.toml -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  --extra s3 --extra gcs --extra http --extra otel --constraint requirements.lock pyproject.toml -o requirements-run.lock
+	for peer in mlserver kserve; do uv pip compile --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate tests/oip/peers/$$peer.in -o tests/oip/peers/$$peer.lock; done
 
 # Removes the environments and caches.
 clean:
-	rm -rf .venv .venv-matrix .bounds-cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage .coverage.*
+	rm -rf .venv .venv-matrix .venv-peers .bounds-cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage .coverage.*
