@@ -59,11 +59,11 @@ class Traffic:
         with np.load(file) as found:
             if len(found["before"]) < count:
                 raise ValueError(f"{file.name} has {len(found['before'])} rows, not {count}")
-            columns = [
+            keys, values, labels = (
                 BytesColumn(found[f"{name}_data"], found[f"{name}_offsets"]).between(0, count)
                 for name in ("keys", "values", "labels")
-            ]
-            return cls(*columns, np.minimum(found["before"][:count], count))
+            )
+            return cls(keys, values, labels, np.minimum(found["before"][:count], count))
 
 
 def customers_of(count: int) -> int:
@@ -86,8 +86,10 @@ def make(count: int, registry: Registry) -> Traffic:
         labels += encode_label(rows)
     keys = table.column("customer_id").cast(pa.binary()).to_pylist()
     times = table.column("event_time").cast(pa.int64()).to_numpy()
-    columns = (BytesColumn.of(each) for each in (keys, values, labels))
-    return Traffic(*columns, due_before(times, _LABEL_MS))
+    return Traffic(
+        BytesColumn.of(keys), BytesColumn.of(values), BytesColumn.of(labels),
+        due_before(times, _LABEL_MS),
+    )  # fmt: skip
 
 
 def labels_between(before: Int64, first: int, end: int) -> range:

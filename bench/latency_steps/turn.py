@@ -147,7 +147,10 @@ class _Turn:
         if not live.read(self._count, time.time() + self._count / self._rate + _LATE_SECONDS):
             raise TooSlowError(f"{self._name}: {live.count} of {self._count} decisions in time")
         until(self._sent.exists, f"{self._name}: the producer's report", _FLUSH_SECONDS)
-        for process in (*timed, runner, *around):
+        processes = (*timed, runner, *around)
+        for process in processes:
+            process.ask_to_end()
+        for process in processes:
             process.stop()
         return self._measured(live.close(self._count), loop)
 
@@ -163,8 +166,12 @@ class _Turn:
 
     def _entry(self, role: str, *command: str) -> Entry:
         name = f"{self._name}-{role}" if role else self._name
-        groups = {"profiler": {"group": name}} if role == "profiler" else {}
-        return self._arena.entry(name, self._source, *command, outputs=self._name, **groups)
+        # A profiler's ``kafka.group`` is the scorers' group; the others' is their own.
+        group = self._name if role == "profiler" else name
+        return self._arena.entry(
+            name, self._source, *command, outputs=self._name, kafka={"group": group},
+            profiler={"group": name},
+        )  # fmt: skip
 
     def _create(self, entry: Entry) -> None:
         arena, topics = self._arena, entry.settings.kafka.topics
