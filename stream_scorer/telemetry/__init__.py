@@ -9,6 +9,10 @@ from stream_scorer.telemetry.kafka_loop import (
     BatchAborted, BatchCommitted, BatchUnreadable, CommitSettled, ComputationHung,
     ComputationOver, DecidedBy, ProducerReborn, RecordQuarantined, ReplayLeftOut,
 )  # fmt: skip
+from stream_scorer.telemetry.decisions_api import (
+    AdmissionRefused, GatewayObserved, ProvisionalAnswered, ProvisionalSettled, WindowRebuilt,
+    WindowShortened,
+)  # fmt: skip
 from stream_scorer.telemetry.event import Event, Listener
 from stream_scorer.telemetry.models import DriftDetected, ModelFailed, ModelVerified
 from stream_scorer.telemetry.partitions import (
@@ -32,18 +36,21 @@ SUPERVISOR_EVENTS: tuple[type[Event], ...] = (WorkerStarted, WorkerLeft)
 """Events of the parent of several workers, which has separate metrics."""
 
 __all__ = [
-    "EVENTS", "SUPERVISOR_EVENTS", "BatchAborted", "BatchCommitted", "BatchUnreadable",
+    "EVENTS", "SUPERVISOR_EVENTS", "AdmissionRefused", "BatchAborted",
+    "BatchCommitted", "BatchUnreadable",
     "CheckpointFailed", "CheckpointWritten", "ColdAccepted", "CommitSettled", "ComputationHung",
     "ComputationOver",
     "DecidedBy", "DependencyBack", "DependencyUnavailable", "DriftDetected", "Event",
-    "FirstOffsetsCommitted", "KeyMisplaced", "KeyOfAnother", "LagObserved", "Listener",
+    "FirstOffsetsCommitted", "GatewayObserved",
+    "KeyMisplaced", "KeyOfAnother", "LagObserved", "Listener",
     "ModelFailed", "ModelVerified", "ModelWarming", "Moving", "PartitionsAssigned",
     "PartitionsRevoked",
-    "PlanAwaited", "ProducerReborn", "RecordQuarantined", "RecordsSkipped", "ReplayLeftOut",
+    "PlanAwaited", "ProducerReborn", "ProvisionalAnswered", "ProvisionalSettled",
+    "RecordQuarantined", "RecordsSkipped", "ReplayLeftOut",
     "ReplayProgress", "RevisionActivated", "RevisionLoaded", "RevisionRefused", "RolloutEvidence",
     "RolloutHeld", "RolloutJudged", "RolloutMoved", "RolloutNotVisible", "RowsSettled",
     "StandingBy", "StateComplete", "StateIncomplete", "StateRestored", "Stopping", "Stuck",
-    "TerminalsRead", "WorkerLeft", "WorkerStarted",
+    "TerminalsRead", "WindowRebuilt", "WindowShortened", "WorkerLeft", "WorkerStarted",
 ]  # fmt: skip
 
 EVENTS: tuple[type[Event], ...] = tuple(

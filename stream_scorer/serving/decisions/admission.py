@@ -99,6 +99,15 @@ class Admission:
         """Note how long the scorers' backlog takes that no request of this process is part of."""
         self._lag_seconds = seconds
 
+    def full(self) -> Refused | None:
+        """Return why not even one transaction would be admitted now; None if one would be."""
+        if self._lag_seconds > self._timeout * _PATIENCE:
+            return Refused("lag", _whole(self._lag_seconds - self._timeout * _PATIENCE))
+        if self._in_flight >= min(self.limit, self._limit_max):
+            self._round.refused = True
+            return Refused("limit", _whole(self._in_flight / max(self._rate, 1.0)))
+        return None
+
     def admit(self, count: int) -> Refused | None:
         """Admit transactions, or return why they are refused.
 
@@ -106,8 +115,9 @@ class Admission:
             count: How many; all are admitted or none. More than half of the limit are admitted if
                 at most half of it is in flight, because they could never be admitted otherwise.
         """
-        if self._lag_seconds > self._timeout * _PATIENCE:
-            return Refused("lag", _whole(self._lag_seconds - self._timeout * _PATIENCE))
+        refused = self.full()
+        if refused is not None:
+            return refused
         limit = self.limit
         large = count > limit / 2 and self._in_flight <= limit / 2
         fits = self._in_flight + count <= limit or (large and count <= self._limit_max)

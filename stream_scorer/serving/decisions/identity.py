@@ -7,10 +7,6 @@ import re
 from dataclasses import dataclass
 from typing import Final, Self
 
-CLIENT_HEADER: Final = "scorer-client"
-"""Header of a record and of its decision: the client that sent it, in UTF-8."""
-BODY_HEADER: Final = "scorer-body"
-"""Header of a record and of its decision: the mark of its body, see :class:`BodyMark`."""
 _KEY_BYTES: Final = 16
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{22}")
 _MARK: Final = re.compile(rb"([0-9]{1,10}):([0-9a-f]{32})")

@@ -94,6 +94,7 @@ class Route:
         body_bytes_max: Bytes of body; a longer one is a 413, and is not read.
         seconds_max: Seconds after which the request is given up with a 503.
         content_types: What the body may be; another one is a 415. Empty: no body is expected.
+        other_scope: A scope that suffices as well; None: only ``scope`` does.
     """
 
     method: str
@@ -103,3 +104,4 @@ class Route:
     body_bytes_max: int = 0
     seconds_max: float = 30.0
     content_types: frozenset[str] = field(default=frozenset({JSON}))
+    other_scope: Scope | None = None
