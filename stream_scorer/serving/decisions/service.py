@@ -13,6 +13,7 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.policy_table import read_policy
 from stream_scorer.dead_letters.format import parse
 from stream_scorer.errors import UnavailableError
+from stream_scorer.kafka.reading.topic_tail import Edges, TopicTail
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import Headers, RawRecords
@@ -33,7 +34,6 @@ from stream_scorer.serving.decisions.scorers_watch import (
     backlog_seconds,
 )
 from stream_scorer.serving.decisions.sender import Sender
-from stream_scorer.serving.decisions.topic_tail import Edges, TopicTail
 from stream_scorer.serving.decisions.window import Window
 from stream_scorer.serving.web.messages import Request, Response, Route
 from stream_scorer.settings import Settings

@@ -45,7 +45,7 @@ class SimulatedScorers:
         self.now = 0.0
         self._row = row_seconds
         self._commit = commit_seconds
-        self._random = random.Random(seed)
+        self._random = random.Random(seed)  # noqa: S311 a simulation
         self._noise = noise
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._number = 0
