@@ -122,7 +122,7 @@ class WindowShortened(Event):
     decisions: int
 
     SHORTENED = Counter(
-        "api_window_shortened", "Decisions that left the window early, for want of memory."
+        "api_window_shortened", "Decisions that left the window early, because it was full."
     )
     LINE = Line("api_window_shortened", _SECTION)
 

@@ -1,5 +1,6 @@
 """The answers of ``/v1/decisions``, and its problems."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +19,7 @@ OK: Final = 200
 ACCEPTED: Final = 202
 MULTI_STATUS: Final = 207
 _RETRY_SECONDS: Final = 5
+_PLACE: Final = re.compile(r"at=([0-9]{1,9})-([0-9]{1,18})")
 _UNKNOWN: Final[Mapping[str, Any]] = {"amount_minor": -1, "currency": ""}
 """Values of a decision of version 1, which does not have these fields."""
 
@@ -77,10 +79,18 @@ def decided(document: Mapping[str, Any]) -> Answer:
     return Answer(OK, document)
 
 
-def pending(key: bytes, provisional: str) -> Answer:
-    """Return the answer for a transaction without a decision yet."""
+def pending(key: bytes, provisional: str, place: tuple[int, int] | None = None) -> Answer:
+    """Return the answer for a transaction without a decision yet.
+
+    Args:
+        key: Its key.
+        provisional: Its provisional outcome.
+        place: Partition and offset of its record, by which other gateways find it; None: unknown.
+    """
     own = public_id(key)
     location = f"{PATH}/{own}"
+    if place is not None:
+        location += f"?at={place[0]}-{place[1]}"
     members = {"id": own, "provisional_outcome": provisional, "location": location}
     return Answer(ACCEPTED, members, location)
 
@@ -154,6 +164,16 @@ def overloaded(refused: Refused) -> Problem:
 def invalid_json(error: JsonValueError) -> Problem:
     """Return the problem of a body that is not JSON within the limits."""
     return Problem(400, "invalid-json", "The body is not a transaction in JSON", str(error))
+
+
+def place_in(query: str) -> tuple[int, int] | None:
+    """Return the place that the query of such a location names; None if it names none.
+
+    >>> place_in("at=2-3817"), place_in("at=x")
+    ((2, 3817), None)
+    """
+    match = _PLACE.fullmatch(query)
+    return None if match is None else (int(match[1]), int(match[2]))
 
 
 def not_found() -> Problem:

@@ -6,23 +6,28 @@ It belongs to the event loop: nothing here blocks, and what threads bring arrive
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from stream_scorer.codec.writing.json_text import JsonValueError
-from stream_scorer.errors import RegistryUnavailableError
-from stream_scorer.ports import BODY_HEADER, CLIENT_HEADER
+from stream_scorer.ports import Headers
+from stream_scorer.producing.sender import SendQueueFullError
 from stream_scorer.serving.decisions import answers
 from stream_scorer.serving.decisions.admission import Admission
 from stream_scorer.serving.decisions.answers import Answer
+from stream_scorer.serving.decisions.asked import (
+    AskedTransaction,
+    asked_transactions,
+    parsed,
+    record_headers,
+)
 from stream_scorer.serving.decisions.correlation import Correlation, Pending, Result
 from stream_scorer.serving.decisions.identity import key_of, key_of_id
 from stream_scorer.serving.decisions.judging import Judgement, Rejection
-from stream_scorer.serving.decisions.published import PublishedDecisions
-from stream_scorer.serving.decisions.records import Body, EncodedRecord, RecordMaker, parse_body
-from stream_scorer.serving.decisions.sender import SendQueueFullError
+from stream_scorer.serving.decisions.published import PublishedDecisions, sender_of
+from stream_scorer.serving.decisions.records import Body, RecordMaker
 from stream_scorer.serving.decisions.window import Decided, Window
 from stream_scorer.serving.web.messages import Request, Response
 from stream_scorer.telemetry import (
@@ -36,19 +41,31 @@ from stream_scorer.telemetry import (
 
 _AT_ONCE: Final = 50
 """Records of a batch that are encoded and judged before other requests have their turn."""
-_LARGE_BYTES: Final = 65_536
-"""A larger body is parsed on a thread."""
 _WAITING_MOST: Final = 64
 """Requests that may wait for one transaction."""
-_CLIENT_BYTES: Final = 255
 
 
 class SendRecord(Protocol):
-    """Produces a record; see :class:`~stream_scorer.serving.decisions.sender.Sender`."""
+    """Produces a record; see :class:`~stream_scorer.producing.sender.Sender`."""
 
     def send(  # noqa: D102 see Sender
         self, token: Any, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]
     ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A record of the input topic.
+
+    Attributes:
+        value: Its value.
+        headers: Its headers.
+        decided: Whether the scorers have ended it, and this process has read what they published.
+    """
+
+    value: bytes
+    headers: Headers
+    decided: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +81,7 @@ class GatewayParts:
         sender: Produces.
         provisional: Returns the outcome of a transaction that is not decided in time.
         down: Returns why nothing can be decided now; empty if it can.
+        stored: Returns the record of a partition and offset; None if there is none.
         listener: Notified of refusals and provisional answers.
         now_ms: The wall clock, ms since the epoch.
         clock: ``Request.arrived``'s clock, seconds.
@@ -77,6 +95,7 @@ class GatewayParts:
     sender: SendRecord
     provisional: Callable[[], str]
     down: Callable[[], str]
+    stored: Callable[[int, int], Awaitable[StoredRecord | None]]
     listener: Listener
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
     clock: Callable[[], float] = time.perf_counter
@@ -89,16 +108,7 @@ class _Slots:
     left: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A valid transaction of a request."""
-
-    key: bytes
-    record: EncodedRecord
-    fields: dict[str, Any]
-
-
-_Begun = Answer | tuple["asyncio.Future[Result]", _Asked]
+_Begun = Answer | tuple["asyncio.Future[Result]", AskedTransaction]
 
 
 class Gateway:
@@ -131,7 +141,7 @@ class Gateway:
             Problem: The request is refused, or its only transaction has no decision.
         """
         self._refuse_overload()
-        body = await self._parsed(request.body)
+        body = await parsed(request.body)
         with self._slots(len(body.values)) as slots:
             found = await self._begin(body, request, slots)
         waiting = [each[0] for each in found if not isinstance(each, Answer)]
@@ -155,7 +165,35 @@ class Gateway:
         pending = None if key is None else self.correlation.find(key)
         if pending is not None and (caller.may("read") or pending.client == caller.client):
             return answers.of_one(self._pending_answer(pending))
-        raise answers.not_found()
+        place = answers.place_in(request.query)
+        if key is None or place is None or found is not None or pending is not None:
+            raise answers.not_found()
+        return answers.of_one(await self._of_another_gateway(key, place, request))
+
+    async def _of_another_gateway(
+        self, key: bytes, place: tuple[int, int], request: Request
+    ) -> Answer:
+        """Return the answer for a transaction that another gateway has produced.
+
+        Raises:
+            Problem: The place has no such record, or another client's, or it was rejected.
+        """
+        stored = await self._parts.stored(*place)
+        if stored is None:
+            raise answers.not_found()
+        client, _ = sender_of(stored.headers)
+        (judged,) = self._parts.judge([stored.value], self._parts.now_ms())
+        own = request.caller.may("read") or client == request.caller.client
+        if not own or isinstance(judged, Rejection):
+            raise answers.not_found()
+        if key_of(judged.customer_id, judged.transaction_id) != key:
+            raise answers.not_found()
+        found = self._find(key)
+        if found is not None:
+            return self._decided(found)
+        if stored.decided:
+            raise answers.not_found()
+        return answers.pending(key, self._parts.provisional(), place)
 
     def observe(self) -> None:
         """Report the state; called each second."""
@@ -204,51 +242,20 @@ class Gateway:
 
     # -- transactions -------------------------------------------------------------------------
 
-    async def _parsed(self, body: bytes) -> Body:
-        try:
-            if len(body) > _LARGE_BYTES:
-                return await asyncio.to_thread(parse_body, body)
-            return parse_body(body)
-        except JsonValueError as error:
-            raise answers.invalid_json(error) from None
-
     async def _begin(self, body: Body, request: Request, slots: _Slots) -> "list[_Begun]":
         found: list[_Begun] = []
+        parts = self._parts
         for first in range(0, len(body.values), _AT_ONCE):
             if first:
                 await asyncio.sleep(0)
+            values = body.values[first : first + _AT_ONCE]
             found += [
                 each if isinstance(each, Answer) else self._take(each, request, slots)
-                for each in self._asked(body.values[first : first + _AT_ONCE])
+                for each in asked_transactions(values, parts.maker, parts.judge, parts.now_ms())
             ]
         return found
 
-    def _asked(self, values: Sequence[Any]) -> list[Answer | _Asked]:
-        """Encode and judge some records."""
-        found: list[Answer | _Asked | None] = [None] * len(values)
-        records: list[EncodedRecord] = []
-        rows: list[int] = []
-        for row, value in enumerate(values):
-            try:
-                records.append(self._parts.maker.record(value))
-                rows.append(row)
-            except JsonValueError as error:
-                found[row] = answers.rejected(Rejection("SCHEMA", str(error)))
-        if records:
-            try:
-                judged = self._parts.judge([each.value for each in records], self._parts.now_ms())
-            except RegistryUnavailableError:
-                raise answers.unavailable("the schema registry does not answer") from None
-            for row, record, judgement in zip(rows, records, judged, strict=True):
-                if isinstance(judgement, Rejection):
-                    found[row] = answers.rejected(judgement)
-                else:
-                    key = key_of(judgement.customer_id, judgement.transaction_id)
-                    own = {"customer_id": judgement.customer_id, **judgement.fields}
-                    found[row] = _Asked(key, record, own)
-        return [each for each in found if each is not None]
-
-    def _take(self, asked: _Asked, request: Request, slots: _Slots) -> "_Begun":
+    def _take(self, asked: AskedTransaction, request: Request, slots: _Slots) -> "_Begun":
         """Answer a transaction that is known, or produce it."""
         known = self._find(asked.key)
         if known is not None:
@@ -262,10 +269,10 @@ class Gateway:
             return self.correlation.wait(pending), asked
         return self._produce(asked, request, slots)
 
-    def _produce(self, asked: _Asked, request: Request, slots: _Slots) -> "_Begun":
+    def _produce(self, asked: AskedTransaction, request: Request, slots: _Slots) -> "_Begun":
         record, client = asked.record, request.caller.client
         try:
-            key = self._parts.maker.key(asked.fields["customer_id"], record)
+            key = self._parts.maker.key(asked.customer, record)
         except JsonValueError as error:
             return answers.rejected(Rejection("SCHEMA", f"the key: {error}"))
         pending = self.correlation.begin(asked.key, record.mark, client, request.arrived)
@@ -273,7 +280,7 @@ class Gateway:
         future = self.correlation.wait(pending)
         slots.left -= 1
         try:
-            self._parts.sender.send(pending, key, record.value, _headers(request, record))
+            self._parts.sender.send(pending, key, record.value, record_headers(request, record))
         except SendQueueFullError:
             self.correlation.delivered(pending, -1, -1)
         return future, asked
@@ -283,7 +290,7 @@ class Gateway:
 
     # -- answers ------------------------------------------------------------------------------
 
-    def _outcome(self, future: "asyncio.Future[Result]", asked: _Asked) -> Answer:
+    def _outcome(self, future: "asyncio.Future[Result]", asked: AskedTransaction) -> Answer:
         """Return the answer for a transaction, decided or not."""
         if not future.done():
             future.cancel()
@@ -298,9 +305,10 @@ class Gateway:
     def _pending_answer(self, pending: Pending) -> Answer:
         if not pending.provisional:
             pending.provisional = self._parts.provisional()
-        return answers.pending(pending.key, pending.provisional)
+        place = None if pending.offset < 0 else (pending.partition, pending.offset)
+        return answers.pending(pending.key, pending.provisional, place)
 
-    def _repeated(self, found: Decided, asked: _Asked) -> Answer:
+    def _repeated(self, found: Decided, asked: AskedTransaction) -> Answer:
         """Return the first decision of a transaction, if it had this body."""
         mark = asked.record.mark
         if found.mark is not None and found.mark.schema_id == mark.schema_id:
@@ -323,18 +331,3 @@ class Gateway:
         if pending.provisional and isinstance(result, Decided):
             decision = str(self._parts.published.fields(result.payload)["decision"])
             self._parts.listener(ProvisionalSettled(pending.provisional, decision))
-
-
-def _headers(request: Request, record: EncodedRecord) -> list[tuple[str, bytes]]:
-    """Return the headers of a record: the trace context, the client and the body's mark."""
-    found = [
-        (name, value.encode("ascii", "ignore"))
-        for name, value in (
-            ("traceparent", request.traceparent), ("tracestate", request.tracestate)
-        )
-        if value
-    ]  # fmt: skip
-    client = request.caller.client.encode()
-    if len(client) <= _CLIENT_BYTES:
-        found.append((CLIENT_HEADER, client))
-    return [*found, (BODY_HEADER, record.mark.header)]

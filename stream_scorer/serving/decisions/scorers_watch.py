@@ -82,6 +82,7 @@ class ScorersWatch:
         self._lag = LagReader(kafka, kafka.group, self._topic, settle_seconds=0.0)
         self._groups = Groups(kafka)
         self._down = NO_SCORER
+        self._committed: dict[int, int] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="scorers-watch", daemon=True)
 
@@ -89,6 +90,10 @@ class ScorersWatch:
     def down(self) -> str:
         """Why nothing can be decided now: ``NO_BROKER``, ``NO_SCORER``, or empty."""
         return self._down
+
+    def committed(self, partition: int) -> int:
+        """Return the next offset that the scorers decide, as of the last observation."""
+        return self._committed.get(partition, 0)
 
     def start(self) -> None:
         """Observe once, then go on on a thread."""
@@ -110,7 +115,9 @@ class ScorersWatch:
         try:
             assigned = self._assigned()
             if assigned:
-                self._seen(sum(each.to_high for each in self._lag.read()))
+                lags = self._lag.read()
+                self._committed = {each.partition: each.committed or 0 for each in lags}
+                self._seen(sum(each.to_high for each in lags))
         except (UnavailableError, SettingsError):
             self._down = NO_BROKER
             return

@@ -94,7 +94,7 @@ class Window:
         return self._bytes
 
     def shortened(self) -> int:
-        """Return how many entries have left early, for want of memory, since the last call."""
+        """Return how many entries have left a full window early since the last call."""
         with self._lock:
             count, self._shortened = self._shortened, 0
         return count

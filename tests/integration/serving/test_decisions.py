@@ -93,8 +93,8 @@ def asked(sent: Any, client: str = "shop", **more: Any) -> Request:
     return request(sent, client, arrived=time.perf_counter(), **more)
 
 
-def fetching(key: str, client: str = "shop") -> Request:
-    return request(b"", client, method="GET", parameters={"id": key})
+def fetching(key: str, client: str = "shop", query: str = "") -> Request:
+    return request(b"", client, method="GET", parameters={"id": key}, query=query)
 
 
 def document(response: Response, status: int = 200) -> dict[str, Any]:
@@ -221,12 +221,16 @@ def test_without_a_decision_in_time_it_can_be_fetched_later(grounds: Grounds) ->
     sent = grounds.body()
 
     async def scenario() -> None:
-        async with grounds.gateway(timeout_ms=200) as service:
+        async with grounds.gateway(timeout_ms=200) as service, grounds.gateway() as other:
             grounds.stop_scorer()
             found = document(await service.ask(asked(sent)), 202)
             assert found["provisional_outcome"] == "REVIEW"
             key = found["id"]
             document(await service.fetch(fetching(key)), 202)
+            # Another gateway finds it by the place in the location.
+            query = found["location"].partition("?")[2]
+            document(await other.fetch(fetching(key, query=query)), 202)
+            assert (await problem(other.fetch(fetching(key, "thief", query)))).status == 404
             assert (await problem(service.fetch(fetching(key, "thief")))).status == 404
             grounds.continue_scorer()
             await until(lambda: len(service.gateway.correlation) == 0)
@@ -267,7 +271,7 @@ def test_a_duplicate_older_than_the_window_is_a_conflict(
     async def scenario() -> None:
         async with grounds.gateway() as service:
             document(await service.ask(asked(sent)))
-        module = "stream_scorer.serving.decisions.service._now_ms"
+        module = "stream_scorer.serving.decisions.wiring._now_ms"
         later = time.time_ns() // 1_000_000 + 2 * HOUR_MS
         monkeypatch.setattr(module, lambda: later)
         async with grounds.gateway() as service:

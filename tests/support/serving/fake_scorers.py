@@ -15,7 +15,7 @@ from stream_scorer.ports import BODY_HEADER, CLIENT_HEADER
 from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.serving.decisions.admission import Admission
 from stream_scorer.serving.decisions.correlation import Letter, Pending
-from stream_scorer.serving.decisions.gateway import Gateway, GatewayParts
+from stream_scorer.serving.decisions.gateway import Gateway, GatewayParts, StoredRecord
 from stream_scorer.serving.decisions.identity import BodyMark, key_of
 from stream_scorer.serving.decisions.judging import Judge, Rejection
 from stream_scorer.serving.decisions.published import PublishedDecisions
@@ -95,6 +95,7 @@ class FakeScorers:
         heard: Events.
         down: Why nothing can be decided.
         time: The clock, seconds.
+        records: Records of other gateways, by place.
         barriers: What runs when all decisions were read.
     """
 
@@ -107,7 +108,7 @@ class FakeScorers:
     time: float = 0.0
     now_ms: int = NOW_MS
     barriers: list[Callable[[], None]] = field(default_factory=list)
-    full: bool = False
+    records: dict[tuple[int, int], StoredRecord] = field(default_factory=dict)
     _next: int = 0
 
     def __post_init__(self) -> None:
@@ -117,7 +118,8 @@ class FakeScorers:
         maker = RecordMaker(FILES, Decisions(), self.plan, TOPIC, SCHEMAS_DIRECTORY)
         parts = GatewayParts(
             maker, Judge(EventDecoders(FILES), lambda: (self.plan,)), self.window, self.published,
-            self.admission, self, lambda: "REVIEW", lambda: self.down, self.heard.append,
+            self.admission, self, lambda: "REVIEW", lambda: self.down, self.stored,
+            self.heard.append,
             lambda: self.now_ms, lambda: self.time,
         )  # fmt: skip
         self.gateway = Gateway(parts, lambda _, read: self.barriers.append(read), self.timeout)
@@ -126,6 +128,9 @@ class FakeScorers:
         self, token: Any, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]
     ) -> None:
         self.sent.append(Sent(token, key, value, dict(headers)))
+
+    async def stored(self, partition: int, offset: int) -> StoredRecord | None:
+        return self.records.get((partition, offset))
 
     def deliver(self, number: int = -1) -> int:
         """Acknowledge a record, and return its offset."""

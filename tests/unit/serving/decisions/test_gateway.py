@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from stream_scorer.ports import BODY_HEADER, CLIENT_HEADER
+from stream_scorer.serving.decisions.gateway import StoredRecord
 from stream_scorer.serving.decisions.identity import key_of, public_id
 from stream_scorer.serving.web.messages import Request, Response
 from stream_scorer.serving.web.problems import Problem
@@ -48,8 +49,8 @@ async def problem(asked: Awaitable[Response]) -> Problem:
     return raised.value
 
 
-def fetching(key: str, client: str = "shop", scope: str = "score") -> Request:
-    return request(b"", client, scope, method="GET", parameters={"id": key})
+def fetching(key: str, client: str = "shop", scope: str = "score", query: str = "") -> Request:
+    return request(b"", client, scope, method="GET", parameters={"id": key}, query=query)
 
 
 ID = public_id(key_of("c", "t1"))
@@ -242,6 +243,32 @@ def test_without_a_decision_in_time_the_answer_is_provisional() -> None:
         world.gateway.observe()
         assert ProvisionalAnswered(2) in world.heard
         assert ProvisionalSettled("REVIEW", "BLOCK") in world.heard
+
+    run(scenario)
+
+
+def test_another_gateways_pending_transaction_is_found_by_its_place() -> None:
+    async def scenario(world: FakeScorers) -> None:
+        other = FakeScorers()
+        task = await asking(other, request(body()))
+        offset = other.deliver()
+        found = document(await task, 202)
+        query = f"at=0-{offset}"
+        assert found["location"] == f"/v1/decisions/{ID}?{query}"
+        (sent,) = other.sent
+        world.records[0, offset] = StoredRecord(sent.value, list(sent.headers.items()), False)
+        assert document(await world.gateway.fetch(fetching(ID, query=query)), 202) == found
+        document(await world.gateway.fetch(fetching(ID, "auditor", "read", query)), 202)
+        strange = public_id(key_of("c", "t2"))
+        for wrong in (
+            fetching(ID, "thief", query=query), fetching(strange, query=query), fetching(ID),
+            fetching(ID, query="at=0-9"), fetching(ID, query="at=-1-0"), fetching(ID, query="at=0"),
+        ):  # fmt: skip
+            assert (await problem(world.gateway.fetch(wrong))).status == 404
+        world.records[0, offset] = StoredRecord(sent.value, list(sent.headers.items()), True)
+        assert (await problem(world.gateway.fetch(fetching(ID, query=query)))).status == 404
+        world.publish(body(), offset, "BLOCK", sent.headers)
+        assert document(await world.gateway.fetch(fetching(ID)))["decision"] == "BLOCK"
 
     run(scenario)
 
