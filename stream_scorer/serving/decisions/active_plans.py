@@ -13,7 +13,7 @@ from typing import Protocol
 from stream_scorer.codec.records.record_key import refuse_unkeyed
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.errors import RolloutError, UnavailableError
+from stream_scorer.errors import RolloutError
 from stream_scorer.kafka.loop.patient_read import read_patiently
 from stream_scorer.models.stores.deployment import Deployment, deployed_plan
 from stream_scorer.registry.sources import SchemaSource
@@ -129,7 +129,7 @@ class FollowedPlans:
                 self._control.poll(0.0)
                 self._activations.read_all()
                 self._plans = self._found() or self._plans
-            except (UnavailableError, RolloutError) as error:
+            except Exception as error:  # noqa: BLE001 a thread that ends would keep an old plan for ever
                 out = True
                 self._listener(DependencyUnavailable(_LOG, str(error)))
                 continue

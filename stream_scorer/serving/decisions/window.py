@@ -2,8 +2,10 @@
 
 Of each transaction the window keeps the decision with the lowest source offset: a scorer decides a
 late event each time it comes, and the first decision is the answer. Entries leave when they are
-older than the window, or when the window needs more memory than it may have: then the oldest
-minute leaves, and the window is shorter. An entry is one ``bytes`` object, which the garbage
+older than the window, or when the window needs more memory than it may have. Then the oldest minute
+leaves, and the window is shorter: first of transactions that came through the stream, because it is
+rare that a client asks for them again; when none is left, of those that came through the API. An
+entry is one ``bytes`` object, which the garbage
 collector does not traverse.
 """
 
@@ -81,7 +83,8 @@ class Window:
         self._bytes_max = bytes_max
         self._lock = threading.Lock()
         self._packed: dict[bytes, bytes] = {}
-        self._minutes: dict[int, list[bytes]] = {}
+        # By whether they came through the API, and by minute.
+        self._minutes: dict[tuple[bool, int], list[bytes]] = {}
         self._bytes = 0
         self._shortened = 0
 
@@ -139,21 +142,26 @@ class Window:
             self._bytes -= len(known) + _ENTRY_BYTES
         packed = one.packed()
         self._packed[one.key] = packed
-        self._minutes.setdefault(one.timestamp // _MINUTE_MS, []).append(one.key)
+        self._minutes.setdefault(_group_of(packed), []).append(one.key)
         self._bytes += len(packed) + _ENTRY_BYTES
 
     def _expire(self, oldest: int) -> None:
-        while self._minutes and (first := min(self._minutes)) < oldest // _MINUTE_MS:
-            self._drop(first)
+        for group in [each for each in self._minutes if each[1] < oldest // _MINUTE_MS]:
+            self._drop(group)
 
-    def _drop(self, minute: int) -> int:
+    def _drop(self, group: tuple[bool, int]) -> int:
         """Let a minute's entries leave; return how many."""
         left = 0
-        for key in self._minutes.pop(minute):
+        for key in self._minutes.pop(group):
             packed = self._packed.get(key)
-            # A newer decision of the same transaction may have replaced the minute's.
-            if packed is not None and _HEAD.unpack_from(packed)[0] // _MINUTE_MS == minute:
+            # Another decision of the same transaction may have replaced the minute's.
+            if packed is not None and _group_of(packed) == group:
                 del self._packed[key]
                 self._bytes -= len(packed) + _ENTRY_BYTES
                 left += 1
         return left
+
+
+def _group_of(packed: bytes) -> tuple[bool, int]:
+    timestamp, _, _, client_bytes, *_ = _HEAD.unpack_from(packed)
+    return client_bytes > 0, timestamp // _MINUTE_MS

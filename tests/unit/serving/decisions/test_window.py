@@ -99,3 +99,14 @@ def test_memory_is_bounded_and_the_oldest_leave() -> None:
     assert 100 < sum(known) < 300
     assert window.shortened() == 1_000 - len(window)
     assert window.shortened() == 0
+
+
+def test_what_came_through_the_api_stays_longest() -> None:
+    window = Window(3_600, 100_000)
+    streamed = [key_of("s", str(number)) for number in range(500)]
+    asked = [key_of("a", str(number)) for number in range(100)]
+    window.add([decided(key) for key in asked], NOW)
+    window.add([decided(key, NOW + 60_000 * n, client="") for n, key in enumerate(streamed)], NOW)
+    assert all(window.find(key, NOW) is not None for key in asked)
+    assert 0 < sum(window.find(key, NOW) is not None for key in streamed) < 400
+    assert window.memory <= 100_000
