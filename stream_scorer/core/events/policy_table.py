@@ -251,11 +251,6 @@ def _table(where: str, value: Any) -> Mapping[str, Any]:
 
 def _refuse_unknown(where: str, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
     for key in table:
-        if key == "on_timeout":
-            raise ValueError(
-                f"{where}on_timeout: is not supported: only a real-time API can time out, and this "
-                "version has none"
-            )
         if key not in known:
             raise ValueError(f"{where}unknown key {quoted(key)}; known are {', '.join(known)}")
 
