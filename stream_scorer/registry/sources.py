@@ -85,10 +85,8 @@ def registered(source: SchemaSource, subject: str, version: int) -> tuple[int, s
         RegistryUnavailableError: The registry does not answer now.
     """
     if isinstance(source, HttpRegistry):
-        text = dict(source.history(subject)[1]).get(version)
-        if text is not None:
-            return source.id_for(subject, text), text
-    elif isinstance(source, FileRegistry):
+        return source.version(subject, version)
+    if isinstance(source, FileRegistry):
         for entry in source.entries:
             if (entry.subject, entry.version) == (subject, version):
                 return entry.schema_id, entry.schema
