@@ -72,6 +72,7 @@ class Admission:
         self._start = float(min(_START, limit_max))
         self._limit = self._start
         self._in_flight = 0
+        self._overdue = 0
         self._lag_seconds = 0.0
         self._round = _Round(clock())
         self._bases: deque[tuple[float, float]] = deque()
@@ -82,8 +83,8 @@ class Admission:
 
     @property
     def in_flight(self) -> int:
-        """Transactions that were admitted and are not answered."""
-        return self._in_flight
+        """Transactions that were admitted and are not decided."""
+        return self._in_flight + self._overdue
 
     @property
     def limit(self) -> int:
@@ -103,7 +104,7 @@ class Admission:
         """Return why not even one transaction would be admitted now; None if one would be."""
         if self._lag_seconds > self._timeout * _PATIENCE:
             return Refused("lag", _whole(self._lag_seconds - self._timeout * _PATIENCE))
-        if self._in_flight >= min(self.limit, self._limit_max):
+        if self._in_flight >= self.limit or self.in_flight >= self._limit_max:
             self._round.refused = True
             return Refused("limit", _whole(self._in_flight / max(self._rate, 1.0)))
         return None
@@ -121,7 +122,7 @@ class Admission:
         limit = self.limit
         large = count > limit / 2 and self._in_flight <= limit / 2
         fits = self._in_flight + count <= limit or (large and count <= self._limit_max)
-        if not fits or self._in_flight + count > self._limit_max:
+        if not fits or self.in_flight + count > self._limit_max:
             self._round.refused = True
             return Refused("limit", _whole(self._in_flight / max(self._rate, 1.0)))
         self._in_flight += count
@@ -131,6 +132,19 @@ class Admission:
     def released(self, count: int = 1) -> None:
         """Note that admitted transactions end without a decision."""
         self._in_flight -= count
+
+    def overdue(self) -> None:
+        """Note that an admitted transaction was answered provisionally.
+
+        It leaves its place in the limit: otherwise a scorer that has stopped would hold the places
+        of transactions that other scorers decide. It still counts for ``limit_max``.
+        """
+        self._in_flight -= 1
+        self._overdue += 1
+
+    def ended_overdue(self) -> None:
+        """Note that such a transaction is decided or given up."""
+        self._overdue -= 1
 
     def decided(self, seconds: float) -> None:
         """Note a decision and its latency."""

@@ -50,6 +50,7 @@ class Pending:
         waiting: Requests that wait for it.
         provisional: The outcome that a request was answered with meanwhile; empty for none.
         record_key: The record's key.
+        overdue: Whether a request was answered provisionally because no decision came in time.
     """
 
     key: bytes
@@ -61,6 +62,7 @@ class Pending:
     waiting: list["asyncio.Future[Result]"] = field(default_factory=list)
     provisional: str = ""
     record_key: bytes = b""
+    overdue: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -298,6 +298,9 @@ class Gateway:
             if pending is None:
                 return answers.unavailable_answer()
             self._provisional += 1
+            if not pending.overdue:
+                pending.overdue = True
+                self._parts.admission.overdue()
             return self._pending_answer(pending)
         result = future.result()
         return self._repeated(result, asked) if isinstance(result, Decided) else answers.of(result)
@@ -324,7 +327,9 @@ class Gateway:
 
     def _ended(self, pending: Pending, result: Result) -> None:
         """Note that a transaction is not pending any more."""
-        if isinstance(result, Decided | Rejection):
+        if pending.overdue:
+            self._parts.admission.ended_overdue()
+        elif isinstance(result, Decided | Rejection):
             self._parts.admission.decided(self._parts.clock() - pending.began)
         else:
             self._parts.admission.released()

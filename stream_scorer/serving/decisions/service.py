@@ -9,6 +9,7 @@ from stream_scorer.serving.decisions.answers import PATH
 from stream_scorer.serving.decisions.gateway import Gateway
 from stream_scorer.serving.decisions.wiring import GatewayConnections, connected
 from stream_scorer.serving.web.messages import Request, Response, Route
+from stream_scorer.serving_settings import Decisions
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Listener
 
@@ -74,6 +75,11 @@ class DecisionService:
         return not self.reasons()
 
     @property
+    def limits(self) -> Decisions:
+        """Limits on bodies and time."""
+        return self._settings.serving.decisions
+
+    @property
     def gateway(self) -> Gateway:
         """What answers requests.
 
@@ -98,14 +104,9 @@ class DecisionService:
             self.gateway.observe()
 
 
-def routes(service: DecisionService, settings: Settings) -> list[Route]:
-    """Return the routes of a service.
-
-    Args:
-        service: What answers.
-        settings: Limits on bodies and time.
-    """
-    own = settings.serving.decisions
+def routes(service: DecisionService) -> list[Route]:
+    """Return the routes of a service."""
+    own = service.limits
     seconds = own.timeout_ms / 1_000 + _ANSWER_SECONDS
     return [
         Route("POST", PATH, "score", service.ask, own.body_bytes_max, seconds),

@@ -111,3 +111,16 @@ def test_the_backlog_of_others_is_judged_by_the_rate() -> None:
         assert rate.per_second() == 200
     clock.now += 20
     assert rate.per_second() < 200
+
+
+def test_overdue_transactions_leave_their_place_but_are_bounded() -> None:
+    admission = Admission(100, 1.0, Clock())
+    for _ in range(100):
+        assert admission.admit(1) is None
+        admission.overdue()
+    assert admission.in_flight == 100
+    refused = admission.full()
+    assert refused is not None
+    admission.ended_overdue()
+    assert admission.full() is None
+    assert admission.in_flight == 99
