@@ -6,7 +6,6 @@ plans accepts it that may decide it. The scorer has the last word.
 """
 
 import threading
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -30,7 +29,7 @@ class ActivePlans(Protocol):
     """Provides the plans."""
 
     def __call__(self) -> Sequence[Plan]:
-        """Return at least one plan, the one that is active in most partitions first."""
+        """Return at least one plan, the newest that is active first."""
         ...
 
     def close(self) -> None:
@@ -63,10 +62,9 @@ def plans_of(routings: Mapping[int, Routing], active: Mapping[int, int]) -> tupl
         routings: Every revision of the control log, by number.
         active: The last revision of each partition that has one.
     """
-    counted = Counter(number for number in active.values() if number in routings)
-    newest_active = max(counted, default=None)
-    order = [number for number, _ in counted.most_common()]
-    later = [number for number in routings if newest_active is None or number > newest_active]
+    # The newest first: a partition without records stays at an older one.
+    order = sorted({number for number in active.values() if number in routings}, reverse=True)
+    later = [number for number in routings if not order or number > order[0]]
     order += sorted(later, reverse=True)
     found: list[Plan] = []
     for number in order:

@@ -55,8 +55,8 @@ class Judge:
 
     Args:
         decoders: A decoder for each mapping; used by one thread.
-        plans: Returns the plans of which one decides the next record: first the one that is active
-            in most partitions, then others that may be, or may begin.
+        plans: Returns the plans of which one decides the next record: first the newest that is
+            active in a partition, then others that may be, or may begin.
     """
 
     def __init__(self, decoders: EventDecoders, plans: Callable[[], Sequence[Plan]]) -> None:
