@@ -11,6 +11,8 @@ Peterson, "TCP Vegas: end to end congestion avoidance", 1995):
   leave them idle half of the time; within this bound the scorers are always busy.
 - Under a lasting overload the latency without a queue cannot be seen. So every ten seconds the
   limit is a quarter for one round (the ProbeRTT of BBR: Cardwell et al., 2016).
+- While nothing is refused, the limit is what arrives within the time limit of a request, so that a
+  scorer may pause for a moment.
 - The scorers also decide records of other producers. If their backlog alone takes longer than a
   request may wait, nothing is admitted.
 """
@@ -24,8 +26,8 @@ from typing import Final
 _GAIN: Final = 1.45
 _FLOOR: Final = 2
 _START: Final = 32
-_BURST: Final = 4
-"""While nothing is refused, the limit is so many times what is in flight."""
+_BURST: Final = 2
+"""While nothing is refused, the limit is at least so many times what is in flight."""
 _ROUND_LEAST: Final = 20
 """Decisions of a round, unless they take longer than a second."""
 _ROUND_LEAST_SECONDS: Final = 0.05
@@ -190,7 +192,9 @@ class Admission:
                 self._begin_probe(now)
         else:
             self._probed = now
-            self._limit = max(min(self._limit, _BURST * ended.peak), self._start)
+            # Scorers that pause for a moment must not be taken for an overload.
+            pause = self._rate * self._timeout
+            self._limit = min(max(self._start, _BURST * ended.peak, pause), self._limit_max)
 
     def _begin_probe(self, now: float) -> None:
         self._probing = True

@@ -1,7 +1,7 @@
 """The transactions of a request: parsed, encoded, and judged by the active mapping."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -54,19 +54,17 @@ async def parsed(body: bytes) -> Body:
         raise answers.invalid_json(error) from None
 
 
-def asked_transactions(
+async def asked_transactions(
     values: Sequence[Any],
     maker: RecordMaker,
-    judge: Callable[[Sequence[bytes], int], list[Judgement]],
-    now_ms: int,
+    judge: Callable[[Sequence[bytes]], Awaitable[list[Judgement]]],
 ) -> list[Answer | AskedTransaction]:
     """Encode and judge records; those that are rejected have their answer.
 
     Args:
         values: n parsed records.
         maker: Encodes them.
-        judge: Judges their values at a Kafka timestamp.
-        now_ms: That timestamp.
+        judge: Judges their values.
 
     Raises:
         Problem: The registry does not answer.
@@ -82,7 +80,7 @@ def asked_transactions(
             found[row] = answers.rejected(Rejection("SCHEMA", str(error)))
     if records:
         try:
-            judged = judge([each.value for each in records], now_ms)
+            judged = await judge([each.value for each in records])
         except RegistryUnavailableError:
             raise answers.unavailable("the schema registry does not answer") from None
         for row, record, judgement in zip(rows, records, judged, strict=True):

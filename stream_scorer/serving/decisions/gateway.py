@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from stream_scorer.codec.writing.json_text import JsonValueError
+from stream_scorer.errors import RegistryUnavailableError
 from stream_scorer.ports import Headers
 from stream_scorer.producing.sender import SendQueueFullError
 from stream_scorer.serving.decisions import answers
@@ -25,7 +26,7 @@ from stream_scorer.serving.decisions.asked import (
 )
 from stream_scorer.serving.decisions.correlation import Correlation, Pending, Result
 from stream_scorer.serving.decisions.identity import key_of, key_of_id
-from stream_scorer.serving.decisions.judging import Judgement, Rejection
+from stream_scorer.serving.decisions.judging import Judgement, Rejection, SharedJudge
 from stream_scorer.serving.decisions.published import PublishedDecisions, sender_of
 from stream_scorer.serving.decisions.records import Body, RecordMaker
 from stream_scorer.serving.decisions.window import Decided, Window
@@ -128,6 +129,7 @@ class Gateway:
     ) -> None:
         self._parts = parts
         self._timeout = timeout_seconds
+        self._judge = SharedJudge(parts.judge, parts.now_ms)
         self._refused: Counter[str] = Counter()
         self._provisional = 0
         self.correlation = Correlation(self._find, when_read, self._ended)
@@ -182,7 +184,10 @@ class Gateway:
         if stored is None:
             raise answers.not_found()
         client, _ = sender_of(stored.headers)
-        (judged,) = self._parts.judge([stored.value], self._parts.now_ms())
+        try:
+            (judged,) = await self._judge([stored.value])
+        except RegistryUnavailableError:
+            raise answers.unavailable("the schema registry does not answer") from None
         own = request.caller.may("read") or client == request.caller.client
         if not own or isinstance(judged, Rejection):
             raise answers.not_found()
@@ -244,14 +249,12 @@ class Gateway:
 
     async def _begin(self, body: Body, request: Request, slots: _Slots) -> "list[_Begun]":
         found: list[_Begun] = []
-        parts = self._parts
         for first in range(0, len(body.values), _AT_ONCE):
-            if first:
-                await asyncio.sleep(0)
             values = body.values[first : first + _AT_ONCE]
+            asked = await asked_transactions(values, self._parts.maker, self._judge)
             found += [
                 each if isinstance(each, Answer) else self._take(each, request, slots)
-                for each in asked_transactions(values, parts.maker, parts.judge, parts.now_ms())
+                for each in asked
             ]
         return found
 

@@ -1,5 +1,6 @@
 """Judges records before they are produced, with the scorers' own code: decoding and validation."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -48,6 +49,65 @@ class Rejection:
 
 
 Judgement = JudgedEvent | Rejection
+
+
+class SharedJudge:
+    """Judges the records of requests that come together in one call, which costs as much as one.
+
+    It belongs to the event loop. A request waits for the rest of the loop's current round, in which
+    the other requests of that moment are parsed.
+
+    Args:
+        judge: Judges n values at a Kafka timestamp; see :class:`Judge`.
+        now_ms: The wall clock.
+    """
+
+    def __init__(
+        self,
+        judge: Callable[[Sequence[bytes], int], list[Judgement]],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._judge = judge
+        self._now_ms = now_ms
+        self._waiting: list[tuple[Sequence[bytes], asyncio.Future[list[Judgement]]]] = []
+
+    async def __call__(self, values: Sequence[bytes]) -> list[Judgement]:
+        """Judge n records as if they were produced now.
+
+        Raises:
+            RegistryUnavailableError: A writer schema cannot be fetched now.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[Judgement]] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._run)
+        self._waiting.append((values, future))
+        return await future
+
+    def _run(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        every = [value for values, _ in waiting for value in values]
+        try:
+            judged = self._judge(every, self._now_ms())
+        except Exception:  # noqa: BLE001 below, only the request whose record it is fails
+            for values, future in waiting:
+                self._run_alone(values, future)
+            return
+        first = 0
+        for values, future in waiting:
+            if not future.done():
+                future.set_result(judged[first : first + len(values)])
+            first += len(values)
+
+    def _run_alone(
+        self, values: Sequence[bytes], future: "asyncio.Future[list[Judgement]]"
+    ) -> None:  # fmt: skip
+        if future.done():
+            return
+        try:
+            future.set_result(self._judge(values, self._now_ms()))
+        except Exception as error:  # noqa: BLE001 it is raised in the request
+            future.set_exception(error)
 
 
 class Judge:

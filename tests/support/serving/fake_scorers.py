@@ -17,7 +17,7 @@ from stream_scorer.serving.decisions.admission import Admission
 from stream_scorer.serving.decisions.correlation import Letter, Pending
 from stream_scorer.serving.decisions.gateway import Gateway, GatewayParts, StoredRecord
 from stream_scorer.serving.decisions.identity import BodyMark, key_of
-from stream_scorer.serving.decisions.judging import Judge, Rejection
+from stream_scorer.serving.decisions.judging import Judge, Judgement, Rejection
 from stream_scorer.serving.decisions.published import PublishedDecisions
 from stream_scorer.serving.decisions.records import RecordMaker
 from stream_scorer.serving.decisions.window import Decided, Window
@@ -95,6 +95,8 @@ class FakeScorers:
         heard: Events.
         down: Why nothing can be decided.
         time: The clock, seconds.
+        judged: Sizes of what was judged together.
+        defect: Records with these bytes raise an error when they are judged.
         records: Records of other gateways, by place.
         barriers: What runs when all decisions were read.
     """
@@ -107,6 +109,8 @@ class FakeScorers:
     down: str = ""
     time: float = 0.0
     now_ms: int = NOW_MS
+    judged: list[int] = field(default_factory=list)
+    defect: bytes = b""
     barriers: list[Callable[[], None]] = field(default_factory=list)
     records: dict[tuple[int, int], StoredRecord] = field(default_factory=dict)
     _next: int = 0
@@ -115,9 +119,17 @@ class FakeScorers:
         self.window = Window(3_600, 1 << 24)
         self.published = PublishedDecisions(FILES, TOPIC, SCHEMAS_DIRECTORY)
         self.admission = Admission(self.in_flight_max, self.timeout, lambda: self.time)
+        judge = Judge(EventDecoders(FILES), lambda: (self.plan,))
+
+        def judged(values: Sequence[bytes], now_ms: int) -> list[Judgement]:
+            if self.defect and any(self.defect in value for value in values):
+                raise ZeroDivisionError
+            self.judged.append(len(values))
+            return judge(values, now_ms)
+
         maker = RecordMaker(FILES, Decisions(), self.plan, TOPIC, SCHEMAS_DIRECTORY)
         parts = GatewayParts(
-            maker, Judge(EventDecoders(FILES), lambda: (self.plan,)), self.window, self.published,
+            maker, judged, self.window, self.published,
             self.admission, self, lambda: "REVIEW", lambda: self.down, self.stored,
             self.heard.append,
             lambda: self.now_ms, lambda: self.time,

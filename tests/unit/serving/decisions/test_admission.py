@@ -57,6 +57,15 @@ def test_scorers_that_stop_are_not_buried() -> None:
     assert seen.rate(45, 59) > 450
 
 
+def test_scorers_that_pause_for_a_moment_refuse_nothing() -> None:
+    world = SimulatedScorers(
+        lambda now: float("inf") if now > 5 and now % 5 < 0.7 else 0.0005, 0.015
+    )  # fmt: skip
+    admission = Admission(100_000, 1.0, lambda: world.now)
+    seen = world.run(lambda _: 300, 60, admission)
+    assert seen.refused == []
+
+
 def test_a_burst_is_answered_and_forgotten() -> None:
     world = SimulatedScorers(lambda _: 0.0005, 0.015)
     admission = Admission(100_000, 1.0, lambda: world.now)

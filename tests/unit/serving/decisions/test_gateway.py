@@ -26,8 +26,8 @@ def run(scenario: Callable[[FakeScorers], Awaitable[None]], **settings: Any) -> 
 async def asking(world: FakeScorers, sent: Request) -> "asyncio.Task[Response]":
     """Begin a request, and return when its record is produced."""
     task = asyncio.create_task(world.gateway.ask(sent))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    for _ in range(5):
+        await asyncio.sleep(0)
     return task
 
 
@@ -338,6 +338,36 @@ def test_beyond_the_limit_requests_are_refused() -> None:
         world.gateway.observe()
         assert AdmissionRefused("limit", 1) in world.heard
         assert AdmissionRefused("unavailable", 1) in world.heard
+
+    run(scenario, timeout=5.0)
+
+
+def test_requests_at_one_moment_are_judged_together() -> None:
+    async def scenario(world: FakeScorers) -> None:
+        tasks = [
+            asyncio.create_task(world.gateway.ask(request(body(number, currency=currency))))
+            for number, currency in enumerate(("EUR", "USD", "EUR"))
+        ]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert world.judged == [3]
+        assert [each.transaction["transaction_id"] for each in world.sent] == ["t0", "t2"]
+        world.decide(0)
+        world.decide(1)
+        assert document(await tasks[0])["transaction_id"] == "t0"
+        assert document(await tasks[2])["transaction_id"] == "t2"
+        assert (await problem(tasks[1])).members["reason"] == "CURRENCY"
+        # A defect concerns only the request whose record shows it.
+        world.defect = b"t9"
+        good = asyncio.create_task(world.gateway.ask(request(body(8))))
+        bad = asyncio.create_task(world.gateway.ask(request(body(9))))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        world.decide()
+        document(await good)
+        with pytest.raises(ZeroDivisionError):
+            await bad
+        assert world.admission.in_flight == 0
 
     run(scenario, timeout=5.0)
 
