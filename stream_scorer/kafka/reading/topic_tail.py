@@ -139,6 +139,8 @@ class TopicTail:
     def close(self) -> None:
         """Stop reading, and close the connections."""
         self._stopped.set()
+        with self._moved:
+            self._moved.notify_all()
         if self._thread.ident is not None:
             self._thread.join()
         self._consumer.close()
@@ -149,13 +151,13 @@ class TopicTail:
         return {partition: self._edges.end(partition) for partition in list(self._next)}
 
     def wait_for(self, ends: Mapping[int, int]) -> None:
-        """Wait until all records before these offsets were taken.
+        """Wait until all records before these offsets were taken, or until it is closed.
 
         Raises:
             Exception: What ended the thread.
         """
         with self._moved:
-            self._moved.wait_for(lambda: self.failure is not None or self._passed(ends))
+            self._moved.wait_for(lambda: self.stopped or self._passed(ends))
         if self.failure is not None:
             raise self.failure
 

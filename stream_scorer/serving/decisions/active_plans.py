@@ -9,7 +9,6 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from stream_scorer.codec.records.record_key import refuse_unkeyed
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import RolloutError
@@ -151,6 +150,4 @@ def open_plans(
     """
     if deployment.follow:
         return FollowedPlans(settings, registry, listener)
-    plan = deployed_plan(settings, deployment)
-    refuse_unkeyed(plan, settings.kafka.topics.transactions)
-    return PinnedPlan(plan)
+    return PinnedPlan(deployed_plan(settings, deployment))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path as Directory
 from typing import Any, Final
 
+from stream_scorer.codec.records.record_key import refuse_unkeyed
 from stream_scorer.codec.writing.json_text import (
     JsonNumber,
     JsonValueError,
@@ -88,7 +89,7 @@ class RecordMaker:
 
     Raises:
         SchemaError: A schema is unknown or invalid.
-        SettingsError: The settings do not fit the plan; names the setting.
+        SettingsError: The settings do not fit the plan, or records are not keyed by the customer.
         RegistryUnavailableError: The registry does not answer.
     """
 
@@ -100,6 +101,7 @@ class RecordMaker:
         topic: str,
         directory: Directory,
     ) -> None:
+        refuse_unkeyed(plan, topic)
         mapping = plan.mapping
         self._limits = ValueLimits.of(plan)
         self._encoder: JsonValueEncoder | None = None

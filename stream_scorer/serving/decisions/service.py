@@ -14,6 +14,7 @@ from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Listener
 
 _STARTING: Final = "the window is being read"
+_FAILED: Final = "a topic is not read any more"
 _OBSERVE_SECONDS: Final = 1.0
 _ANSWER_SECONDS: Final = 5.0
 """More than ``timeout_ms`` for parsing, judging and writing."""
@@ -57,22 +58,24 @@ class DecisionService:
         """Return why it is not ready; empty if it is. Thread-safe.
 
         Overload is never a reason: all gateways would leave the load balancer together.
-
-        Raises:
-            Exception: What ended a thread.
         """
         opened = self._open
         if opened is None:
             return (_STARTING,)
-        for tail in opened.tails:
-            if tail.failure is not None:
-                raise tail.failure
+        if self.failure is not None:
+            return (_FAILED,)
         down = opened.down()
         return (down,) if down else ()
 
     def ready(self) -> bool:
-        """Return whether decisions can be made; raises as :meth:`reasons`."""
+        """Return whether decisions can be made."""
         return not self.reasons()
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What has ended a thread of the service: the process must end, too. None: nothing has."""
+        tails = () if self._open is None else self._open.tails
+        return next((each.failure for each in tails if each.failure is not None), None)
 
     @property
     def limits(self) -> Decisions:

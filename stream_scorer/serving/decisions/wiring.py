@@ -168,9 +168,9 @@ class _Wiring:
         def take(raw: RawRecords) -> None:
             found = list(published.of(raw))
             self._window.add(found, _now_ms())
-            self._rate.add(len(raw))
             gateway = self._gateway
             if gateway is not None:
+                self._rate.add(len(raw))
                 waited = [each.key for each in found if each.key in gateway.correlation]
                 if waited:
                     self._mailbox.post(gateway.correlation.decided, waited)

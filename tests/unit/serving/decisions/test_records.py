@@ -164,6 +164,8 @@ def test_settings_that_do_not_fit_are_refused(files: FileRegistry) -> None:
     json_plan = Plan(events={"record": {"format": "json"}, "fields": times})
     with pytest.raises(SettingsError, match=r"subject: has no effect"):
         maker(files, json_plan)
+    with pytest.raises(SettingsError, match="is not keyed by the customer"):
+        maker(files, Plan(events={"fields": FIELDS, "key": {"customer": "none"}}))
     with pytest.raises(SchemaError, match="has no version 2"):
         maker(files, plan(), version=2)
     with pytest.raises(ValueError, match="give both"):
