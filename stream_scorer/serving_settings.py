@@ -11,7 +11,7 @@ class Access(SettingsGroup):
     """Who may ask, and how often."""
 
 
-class Decisions(SettingsGroup):
+class DecisionsApi(SettingsGroup):
     """``/v1/decisions``: decisions in the call."""
 
     subject: str = Field(
@@ -78,5 +78,5 @@ class Serving(SettingsGroup):
     host: str = Field("127.0.0.1", description="address of the API")
     port: Port = Field(8080, description="port of the API; 0 picks a free one")
     access: Access = Access()
-    decisions: Decisions = Decisions()
+    decisions: DecisionsApi = DecisionsApi()
     inference: Inference = Inference()

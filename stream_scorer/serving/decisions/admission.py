@@ -33,6 +33,8 @@ _ROUND_LEAST: Final = 20
 _ROUND_LEAST_SECONDS: Final = 0.05
 _ROUND_MOST_SECONDS: Final = 1.0
 _CALM_ROUND_SECONDS: Final = 10.0
+_CALM_SECONDS: Final = 2.0
+"""After the last refusal; under an overload, a round may pass without one."""
 _HIGH_SHARE: Final = 0.95
 _BASE_SECONDS: Final = 30.0
 _BASE_OF_ROUND: Final = 0.99
@@ -81,6 +83,7 @@ class Admission:
         self._base = 0.0
         self._rate = 0.0
         self._probed = clock()
+        self._refused_at = -math.inf
         self._probing = False
 
     @property
@@ -107,7 +110,7 @@ class Admission:
         if self._lag_seconds > self._timeout * _PATIENCE:
             return Refused("lag", _whole(self._lag_seconds - self._timeout * _PATIENCE))
         if self._in_flight >= self.limit or self.in_flight >= self._limit_max:
-            self._round.refused = True
+            self._note_refusal()
             return Refused("limit", _whole(self._in_flight / max(self._rate, 1.0)))
         return None
 
@@ -125,7 +128,7 @@ class Admission:
         large = count > limit / 2 and self._in_flight <= limit / 2
         fits = self._in_flight + count <= limit or (large and count <= self._limit_max)
         if not fits or self.in_flight + count > self._limit_max:
-            self._round.refused = True
+            self._note_refusal()
             return Refused("limit", _whole(self._in_flight / max(self._rate, 1.0)))
         self._in_flight += count
         self._round.peak = max(self._round.peak, self._in_flight)
@@ -179,7 +182,8 @@ class Admission:
         high = _quantile(latencies, _HIGH_SHARE)
         self._rate = len(latencies) / (now - ended.begin)
         known = bool(self._bases)
-        if self._probing or not ended.refused or not known:
+        calm = now - self._refused_at > _CALM_SECONDS
+        if self._probing or calm or not known:
             self._note_base(now, _quantile(latencies, _BASE_OF_ROUND))
         if self._probing:
             self._probing, self._probed = False, now
@@ -190,11 +194,15 @@ class Admission:
             # A first base under load is not one.
             if now - self._probed > _PROBE_SECONDS or not known:
                 self._begin_probe(now)
-        else:
+        elif calm:
             self._probed = now
             # Scorers that pause for a moment must not be taken for an overload.
             pause = self._rate * self._timeout
             self._limit = min(max(self._start, _BURST * ended.peak, pause), self._limit_max)
+
+    def _note_refusal(self) -> None:
+        self._round.refused = True
+        self._refused_at = self._clock()
 
     def _begin_probe(self, now: float) -> None:
         self._probing = True

@@ -25,7 +25,7 @@ _UNKNOWN: Final[Mapping[str, Any]] = {"amount_minor": -1, "currency": ""}
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class DecisionAnswer:
     """The answer for one transaction.
 
     Attributes:
@@ -41,7 +41,7 @@ class Answer:
     problem: Problem | None = None
 
 
-def of_one(answer: Answer) -> Response:
+def of_one(answer: DecisionAnswer) -> Response:
     """Return the response for a single transaction.
 
     Raises:
@@ -53,13 +53,13 @@ def of_one(answer: Answer) -> Response:
     return Response(answer.status, to_json(answer.members), headers=headers)
 
 
-def of_batch(answers: Sequence[Answer]) -> Response:
+def of_batch(answers: Sequence[DecisionAnswer]) -> Response:
     """Return the response for a batch: 200 only if each transaction has its decision."""
     status = OK if all(each.status == OK for each in answers) else MULTI_STATUS
     return Response(status, to_json({"answers": [_item(each) for each in answers]}))
 
 
-def _item(answer: Answer) -> dict[str, Any]:
+def _item(answer: DecisionAnswer) -> dict[str, Any]:
     if answer.problem is not None:
         return {"status": answer.status, "problem": _document(answer.problem)}
     if answer.status == OK:
@@ -74,12 +74,12 @@ def _document(problem: Problem) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def decided(document: Mapping[str, Any]) -> Answer:
+def decided(document: Mapping[str, Any]) -> DecisionAnswer:
     """Return the answer with a published decision."""
-    return Answer(OK, document)
+    return DecisionAnswer(OK, document)
 
 
-def pending(key: bytes, provisional: str, place: tuple[int, int] | None = None) -> Answer:
+def pending(key: bytes, provisional: str, place: tuple[int, int] | None = None) -> DecisionAnswer:
     """Return the answer for a transaction without a decision yet.
 
     Args:
@@ -92,10 +92,10 @@ def pending(key: bytes, provisional: str, place: tuple[int, int] | None = None) 
     if place is not None:
         location += f"?at={place[0]}-{place[1]}"
     members = {"id": own, "provisional_outcome": provisional, "location": location}
-    return Answer(ACCEPTED, members, location)
+    return DecisionAnswer(ACCEPTED, members, location)
 
 
-def of(result: Result) -> Answer:
+def of(result: Result) -> DecisionAnswer:
     """Return the answer for a result that is not a decision."""
     if isinstance(result, Rejection):
         return rejected(result)
@@ -109,7 +109,7 @@ def of(result: Result) -> Answer:
     return unavailable_answer()
 
 
-def rejected(rejection: Rejection) -> Answer:
+def rejected(rejection: Rejection) -> DecisionAnswer:
     """Return the answer for a record that is not a valid transaction."""
     path, found, _ = rejection.detail.partition(": ")
     return _failed(
@@ -120,7 +120,7 @@ def rejected(rejection: Rejection) -> Answer:
     )  # fmt: skip
 
 
-def another_body() -> Answer:
+def another_body() -> DecisionAnswer:
     """Return the answer for a known id with another body."""
     return _failed(
         Problem(
@@ -130,18 +130,18 @@ def another_body() -> Answer:
     )  # fmt: skip
 
 
-def too_many_waiting() -> Answer:
+def too_many_waiting() -> DecisionAnswer:
     """Return the answer for a repeat while many requests wait for the same transaction."""
     return _failed(overloaded(Refused("limit", 1)))
 
 
-def unavailable_answer() -> Answer:
+def unavailable_answer() -> DecisionAnswer:
     """Return the answer for a transaction that the broker has not acknowledged."""
     return _failed(unavailable("the broker has not acknowledged the transaction: send it again"))
 
 
-def _failed(problem: Problem) -> Answer:
-    return Answer(problem.status, {}, problem=problem)
+def _failed(problem: Problem) -> DecisionAnswer:
+    return DecisionAnswer(problem.status, {}, problem=problem)
 
 
 def unavailable(why: str) -> Problem:

@@ -9,10 +9,15 @@ from stream_scorer.codec.writing.json_text import JsonValueError
 from stream_scorer.errors import RegistryUnavailableError
 from stream_scorer.ports import BODY_HEADER, CLIENT_HEADER
 from stream_scorer.serving.decisions import answers
-from stream_scorer.serving.decisions.answers import Answer
+from stream_scorer.serving.decisions.answers import DecisionAnswer
 from stream_scorer.serving.decisions.identity import key_of
 from stream_scorer.serving.decisions.judging import Judgement, Rejection
-from stream_scorer.serving.decisions.records import Body, EncodedRecord, RecordMaker, parse_body
+from stream_scorer.serving.decisions.records import (
+    EncodedRecord,
+    RecordMaker,
+    RequestBody,
+    parse_body,
+)
 from stream_scorer.serving.web.messages import Request
 
 _LARGE_BYTES: Final = 65_536
@@ -40,7 +45,7 @@ class AskedTransaction:
         return str(self.fields["customer_id"])
 
 
-async def parsed(body: bytes) -> Body:
+async def parsed(body: bytes) -> RequestBody:
     """Parse a request's body.
 
     Raises:
@@ -58,7 +63,7 @@ async def asked_transactions(
     values: Sequence[Any],
     maker: RecordMaker,
     judge: Callable[[Sequence[bytes]], Awaitable[list[Judgement]]],
-) -> list[Answer | AskedTransaction]:
+) -> list[DecisionAnswer | AskedTransaction]:
     """Encode and judge records; those that are rejected have their answer.
 
     Args:
@@ -69,7 +74,7 @@ async def asked_transactions(
     Raises:
         Problem: The registry does not answer.
     """
-    found: list[Answer | AskedTransaction | None] = [None] * len(values)
+    found: list[DecisionAnswer | AskedTransaction | None] = [None] * len(values)
     records: list[EncodedRecord] = []
     rows: list[int] = []
     for row, value in enumerate(values):

@@ -14,7 +14,7 @@ from typing import Final
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.serving.decisions.identity import BodyMark
 from stream_scorer.serving.decisions.judging import Rejection
-from stream_scorer.serving.decisions.window import Decided
+from stream_scorer.serving.decisions.window import WindowDecision
 
 _EARLY_MOST: Final = 10_000
 """Dead letters that are kept because their place may not be known here yet."""
@@ -33,11 +33,11 @@ class NotProduced:
     """The broker has not acknowledged the record."""
 
 
-Result = Decided | Rejection | AlreadyDecided | NotProduced
+Result = WindowDecision | Rejection | AlreadyDecided | NotProduced
 
 
 @dataclass(slots=True, eq=False)
-class Pending:
+class PendingTransaction:
     """A transaction that was produced here and is not decided.
 
     Attributes:
@@ -92,15 +92,15 @@ class Correlation:
 
     def __init__(
         self,
-        find: Callable[[bytes], Decided | None],
-        when_read: Callable[[Pending, Callable[[], None]], None],
-        ended: Callable[[Pending, Result], None],
+        find: Callable[[bytes], WindowDecision | None],
+        when_read: Callable[[PendingTransaction, Callable[[], None]], None],
+        ended: Callable[[PendingTransaction, Result], None],
     ) -> None:
         self._find = find
         self._when_read = when_read
         self._ended = ended
-        self._by_key: dict[bytes, Pending] = {}
-        self._by_place: dict[tuple[int, int], Pending] = {}
+        self._by_key: dict[bytes, PendingTransaction] = {}
+        self._by_place: dict[tuple[int, int], PendingTransaction] = {}
         self._early: OrderedDict[tuple[int, int], Rejection] = OrderedDict()
 
     def __len__(self) -> int:
@@ -109,23 +109,23 @@ class Correlation:
     def __contains__(self, key: bytes) -> bool:
         return key in self._by_key
 
-    def find(self, key: bytes) -> Pending | None:
+    def find(self, key: bytes) -> PendingTransaction | None:
         """Return the pending transaction of a key."""
         return self._by_key.get(key)
 
-    def begin(self, key: bytes, mark: BodyMark, client: str, began: float) -> Pending:
+    def begin(self, key: bytes, mark: BodyMark, client: str, began: float) -> PendingTransaction:
         """Add a transaction that is about to be produced."""
-        pending = self._by_key[key] = Pending(key, mark, client, began)
+        pending = self._by_key[key] = PendingTransaction(key, mark, client, began)
         return pending
 
-    def wait(self, pending: Pending) -> "asyncio.Future[Result]":
+    def wait(self, pending: PendingTransaction) -> "asyncio.Future[Result]":
         """Return a future with the result of a pending transaction."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         pending.waiting = [each for each in pending.waiting if not each.done()]
         pending.waiting.append(future)
         return future
 
-    def delivered(self, pending: Pending, partition: int, offset: int) -> None:
+    def delivered(self, pending: PendingTransaction, partition: int, offset: int) -> None:
         """Note the place of a record; a negative offset: the broker did not acknowledge it."""
         if self._by_key.get(pending.key) is not pending:
             return  # it was decided before the broker's answer was read here
@@ -162,7 +162,7 @@ class Correlation:
             if len(self._early) > _EARLY_MOST:
                 self._early.popitem(last=False)
 
-    def _rejected(self, pending: Pending, rejection: Rejection) -> None:
+    def _rejected(self, pending: PendingTransaction, rejection: Rejection) -> None:
         if rejection.reason != RejectReason.DUPLICATE:
             self._end(pending, rejection)
             return
@@ -171,12 +171,12 @@ class Correlation:
             # The two topics are read apart: the first decision may not have been read yet.
             self._when_read(pending, lambda: self._read(pending))
 
-    def _read(self, pending: Pending) -> None:
+    def _read(self, pending: PendingTransaction) -> None:
         self.decided([pending.key])
         if self._by_key.get(pending.key) is pending:
             self._end(pending, AlreadyDecided())
 
-    def _end(self, pending: Pending, result: Result) -> None:
+    def _end(self, pending: PendingTransaction, result: Result) -> None:
         if self._by_key.get(pending.key) is not pending:
             return
         del self._by_key[pending.key]

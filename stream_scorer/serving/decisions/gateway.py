@@ -17,19 +17,19 @@ from stream_scorer.ports import Headers
 from stream_scorer.producing.sender import SendQueueFullError
 from stream_scorer.serving.decisions import answers
 from stream_scorer.serving.decisions.admission import Admission
-from stream_scorer.serving.decisions.answers import Answer
+from stream_scorer.serving.decisions.answers import DecisionAnswer
 from stream_scorer.serving.decisions.asked import (
     AskedTransaction,
     asked_transactions,
     parsed,
     record_headers,
 )
-from stream_scorer.serving.decisions.correlation import Correlation, Pending, Result
+from stream_scorer.serving.decisions.correlation import Correlation, PendingTransaction, Result
 from stream_scorer.serving.decisions.identity import key_of, key_of_id
 from stream_scorer.serving.decisions.judging import Judgement, Rejection, SharedJudge
 from stream_scorer.serving.decisions.published import PublishedDecisions, sender_of
-from stream_scorer.serving.decisions.records import Body, RecordMaker
-from stream_scorer.serving.decisions.window import Decided, Window
+from stream_scorer.serving.decisions.records import RecordMaker, RequestBody
+from stream_scorer.serving.decisions.window import DecisionWindow, WindowDecision
 from stream_scorer.serving.web.messages import Request, Response
 from stream_scorer.telemetry import (
     AdmissionRefused,
@@ -90,7 +90,7 @@ class GatewayParts:
 
     maker: RecordMaker
     judge: Callable[[Sequence[bytes], int], list[Judgement]]
-    window: Window
+    window: DecisionWindow
     published: PublishedDecisions
     admission: Admission
     sender: SendRecord
@@ -109,7 +109,7 @@ class _Slots:
     left: int
 
 
-_Begun = Answer | tuple["asyncio.Future[Result]", AskedTransaction]
+_Begun = DecisionAnswer | tuple["asyncio.Future[Result]", AskedTransaction]
 
 
 class Gateway:
@@ -124,7 +124,7 @@ class Gateway:
     def __init__(
         self,
         parts: GatewayParts,
-        when_read: Callable[[Pending, Callable[[], None]], None],
+        when_read: Callable[[PendingTransaction, Callable[[], None]], None],
         timeout_seconds: float,
     ) -> None:
         self._parts = parts
@@ -146,11 +146,13 @@ class Gateway:
         body = await parsed(request.body)
         with self._slots(len(body.values)) as slots:
             found = await self._begin(body, request, slots)
-        waiting = [each[0] for each in found if not isinstance(each, Answer)]
+        waiting = [each[0] for each in found if not isinstance(each, DecisionAnswer)]
         left = request.arrived + self._timeout - self._parts.clock()
         if waiting:
             await asyncio.wait(waiting, timeout=max(left, 0.0))
-        every = [each if isinstance(each, Answer) else self._outcome(*each) for each in found]
+        every = [
+            each if isinstance(each, DecisionAnswer) else self._outcome(*each) for each in found
+        ]
         return answers.of_batch(every) if body.batch else answers.of_one(every[0])
 
     async def fetch(self, request: Request) -> Response:
@@ -174,7 +176,7 @@ class Gateway:
 
     async def _of_another_gateway(
         self, key: bytes, place: tuple[int, int], request: Request
-    ) -> Answer:
+    ) -> DecisionAnswer:
         """Return the answer for a transaction that another gateway has produced.
 
         Raises:
@@ -247,13 +249,13 @@ class Gateway:
 
     # -- transactions -------------------------------------------------------------------------
 
-    async def _begin(self, body: Body, request: Request, slots: _Slots) -> "list[_Begun]":
+    async def _begin(self, body: RequestBody, request: Request, slots: _Slots) -> "list[_Begun]":
         found: list[_Begun] = []
         for first in range(0, len(body.values), _AT_ONCE):
             values = body.values[first : first + _AT_ONCE]
             asked = await asked_transactions(values, self._parts.maker, self._judge)
             found += [
-                each if isinstance(each, Answer) else self._take(each, request, slots)
+                each if isinstance(each, DecisionAnswer) else self._take(each, request, slots)
                 for each in asked
             ]
         return found
@@ -288,12 +290,12 @@ class Gateway:
             self.correlation.delivered(pending, -1, -1)
         return future, asked
 
-    def _find(self, key: bytes) -> Decided | None:
+    def _find(self, key: bytes) -> WindowDecision | None:
         return self._parts.window.find(key, self._parts.now_ms())
 
     # -- answers ------------------------------------------------------------------------------
 
-    def _outcome(self, future: "asyncio.Future[Result]", asked: AskedTransaction) -> Answer:
+    def _outcome(self, future: "asyncio.Future[Result]", asked: AskedTransaction) -> DecisionAnswer:
         """Return the answer for a transaction, decided or not."""
         if not future.done():
             future.cancel()
@@ -306,15 +308,19 @@ class Gateway:
                 self._parts.admission.overdue()
             return self._pending_answer(pending)
         result = future.result()
-        return self._repeated(result, asked) if isinstance(result, Decided) else answers.of(result)
+        return (
+            self._repeated(result, asked)
+            if isinstance(result, WindowDecision)
+            else answers.of(result)
+        )
 
-    def _pending_answer(self, pending: Pending) -> Answer:
+    def _pending_answer(self, pending: PendingTransaction) -> DecisionAnswer:
         if not pending.provisional:
             pending.provisional = self._parts.provisional()
         place = None if pending.offset < 0 else (pending.partition, pending.offset)
         return answers.pending(pending.key, pending.provisional, place)
 
-    def _repeated(self, found: Decided, asked: AskedTransaction) -> Answer:
+    def _repeated(self, found: WindowDecision, asked: AskedTransaction) -> DecisionAnswer:
         """Return the first decision of a transaction, if it had this body."""
         mark = asked.record.mark
         if found.mark is not None and found.mark.schema_id == mark.schema_id:
@@ -325,17 +331,17 @@ class Gateway:
             same = answers.agrees(self._parts.published.fields(found.payload), asked.fields)
         return self._decided(found) if same else answers.another_body()
 
-    def _decided(self, found: Decided) -> Answer:
+    def _decided(self, found: WindowDecision) -> DecisionAnswer:
         return answers.decided(self._parts.published.document(found))
 
-    def _ended(self, pending: Pending, result: Result) -> None:
+    def _ended(self, pending: PendingTransaction, result: Result) -> None:
         """Note that a transaction is not pending any more."""
         if pending.overdue:
             self._parts.admission.ended_overdue()
-        elif isinstance(result, Decided | Rejection):
+        elif isinstance(result, WindowDecision | Rejection):
             self._parts.admission.decided(self._parts.clock() - pending.began)
         else:
             self._parts.admission.released()
-        if pending.provisional and isinstance(result, Decided):
+        if pending.provisional and isinstance(result, WindowDecision):
             decision = str(self._parts.published.fields(result.payload)["decision"])
             self._parts.listener(ProvisionalSettled(pending.provisional, decision))

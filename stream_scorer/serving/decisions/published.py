@@ -20,7 +20,7 @@ from stream_scorer.registry.definition import parse_definition
 from stream_scorer.registry.schema_cache import RecentSchemas
 from stream_scorer.registry.sources import SchemaSource, narrowed, reader_schema
 from stream_scorer.serving.decisions.identity import BodyMark, key_of, public_id
-from stream_scorer.serving.decisions.window import Decided
+from stream_scorer.serving.decisions.window import WindowDecision
 
 _IDENTITY: Final = frozenset(
     {"transaction_id", "customer_id", "source_topic", "source_partition", "source_offset"}
@@ -59,7 +59,7 @@ class PublishedDecisions:
         self._reader = fastavro.parse_schema(self._ours.root, _force=True)
         self._schemas: RecentSchemas[_DecisionSchemas] = RecentSchemas()
 
-    def of(self, raw: RawRecords) -> Iterator[Decided]:
+    def of(self, raw: RawRecords) -> Iterator[WindowDecision]:
         """Yield the decisions among records; others are left out.
 
         Raises:
@@ -81,7 +81,7 @@ class PublishedDecisions:
             self.schemas_of(payload)
             client, mark = sender_of(raw.headers[row] if raw.headers else None)
             key = key_of(customer, transaction)
-            yield Decided(key, timestamps[row], partition, offset, payload, client, mark)
+            yield WindowDecision(key, timestamps[row], partition, offset, payload, client, mark)
 
     def schemas_of(self, payload: bytes) -> _DecisionSchemas:
         """Return the schemas of a decision, which :meth:`of` has prepared."""
@@ -113,7 +113,7 @@ class PublishedDecisions:
             raise ValueError(f"not a decision: {type(error).__name__}") from None
         return dict(record)
 
-    def document(self, decided: Decided) -> dict[str, Any]:
+    def document(self, decided: WindowDecision) -> dict[str, Any]:
         """Return a decision as the members of its JSON answer.
 
         Raises:

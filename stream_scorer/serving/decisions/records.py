@@ -21,7 +21,7 @@ from stream_scorer.registry.definition import parse_definition
 from stream_scorer.registry.limits import SchemaLimits
 from stream_scorer.registry.sources import SchemaSource, reader_schema, registered
 from stream_scorer.serving.decisions.identity import BodyMark
-from stream_scorer.serving_settings import Decisions
+from stream_scorer.serving_settings import DecisionsApi
 
 BATCH: Final = "transactions"
 """The only key of an object that is a batch."""
@@ -31,7 +31,7 @@ _MAGIC: Final = b"\0"
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class RequestBody:
     """The records of a request, parsed.
 
     Attributes:
@@ -43,7 +43,7 @@ class Body:
     batch: bool
 
 
-def parse_body(body: bytes) -> Body:
+def parse_body(body: bytes) -> RequestBody:
     """Parse a request's body: one object, an array of them, or ``{"transactions": [...]}``.
 
     Raises:
@@ -53,12 +53,12 @@ def parse_body(body: bytes) -> Body:
     if isinstance(value, dict) and len(value) == 1 and isinstance(value.get(BATCH), list):
         value = value[BATCH]
     if isinstance(value, dict):
-        return Body((value,), batch=False)
+        return RequestBody((value,), batch=False)
     if not isinstance(value, list):
         raise JsonValueError("must be an object or an array of objects")
     if not 0 < len(value) <= BATCH_MOST:
         raise JsonValueError(f"a batch has 1 to {BATCH_MOST} transactions")
-    return Body(tuple(value), batch=True)
+    return RequestBody(tuple(value), batch=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class RecordMaker:
     def __init__(
         self,
         source: SchemaSource,
-        settings: Decisions,
+        settings: DecisionsApi,
         plan: Plan,
         topic: str,
         directory: Directory,
@@ -150,7 +150,7 @@ class RecordMaker:
         return self._key(customer, record.source)
 
 
-def _refuse_idle(settings: Decisions, why: str) -> None:
+def _refuse_idle(settings: DecisionsApi, why: str) -> None:
     if settings.subject:
         raise SettingsError(
             f"setting serving.decisions.subject: has no effect: {why}", "leave it out"
@@ -158,7 +158,7 @@ def _refuse_idle(settings: Decisions, why: str) -> None:
 
 
 def _schema(
-    source: SchemaSource, settings: Decisions, mapping: EventMapping | None, topic: str,
+    source: SchemaSource, settings: DecisionsApi, mapping: EventMapping | None, topic: str,
     directory: Directory,
 ) -> tuple[int, str]:  # fmt: skip
     if mapping is not None and mapping.fields:
@@ -178,7 +178,7 @@ _Key = Callable[[str, Any], bytes]
 
 
 def _key_maker(
-    source: SchemaSource, settings: Decisions, plan: Plan, mapping: EventMapping | None
+    source: SchemaSource, settings: DecisionsApi, plan: Plan, mapping: EventMapping | None
 ) -> _Key:
     rule = mapping_in(plan.events).key
     if rule.kind != "path" or rule.path is None:
@@ -210,7 +210,7 @@ def _json_key(path: Path, of_customer: Path) -> _Key:
     return key
 
 
-def _avro_key(source: SchemaSource, settings: Decisions, plan: Plan, rule: KeyRule) -> _Key:
+def _avro_key(source: SchemaSource, settings: DecisionsApi, plan: Plan, rule: KeyRule) -> _Key:
     if not settings.key_subject:
         raise SettingsError(
             "setting serving.decisions.key_subject: is missing, and [key] of events.toml has a "

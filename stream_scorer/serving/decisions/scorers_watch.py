@@ -3,8 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from stream_scorer.errors import SettingsError, UnavailableError
@@ -15,56 +14,38 @@ from stream_scorer.settings import Kafka
 NO_BROKER: Final = "no broker"
 NO_SCORER: Final = "no assigned scorer"
 _EVERY_SECONDS: Final = 0.5
-_RATE_SECONDS: Final = 10.0
+_OBSERVATIONS: Final = 240
+"""Two minutes: a backlog that is older refuses all the same."""
 
 
-class DecisionRate:
-    """The rate at which the scorers have ended records lately: decided or rejected.
+class BacklogAge:
+    """How long the scorers' backlog is, in time: how old the records are that they decide now.
 
-    Args:
-        clock: Seconds; only differences count.
+    A rate is not needed: the oldest record without a decision has come after the last observation
+    in which its offset was not there. So an age is up to one observation too low.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._counted: deque[tuple[float, int]] = deque([(clock(), 0)])
-        self._total = 0
+    def __init__(self) -> None:
+        self._ends: dict[int, deque[tuple[float, int]]] = {}
 
-    def add(self, records: int) -> None:
-        """Count records; thread-safe."""
-        with self._lock:
-            self._total += records
+    def note(self, now: float, offsets: Mapping[int, tuple[int, int]]) -> float:
+        """Note an observation, and return the median age over the partitions, seconds.
 
-    def per_second(self) -> float:
-        """Return the highest rate of the last ten seconds, by the calls of this method."""
-        now = self._clock()
-        with self._lock:
-            self._counted.append((now, self._total))
-            while len(self._counted) > 2 and self._counted[1][0] < now - _RATE_SECONDS:  # noqa: PLR2004 a difference needs two
-                self._counted.popleft()
-            places = list(self._counted)
-        rates = [
-            (count - before) / (at - since)
-            for (since, before), (at, count) in pairwise(places)
-            if at > since
-        ]
-        return max(rates, default=0.0)
+        A partition whose scorer has stopped does not count for the customers of the others.
 
-
-def backlog_seconds(lag: int, own: int, rate: float, timeout: float) -> float:
-    """Return how long the scorers need for the records of other producers.
-
-    Args:
-        lag: Records that are not decided.
-        own: How many of them this process waits for.
-        rate: Decisions per second; 0: none lately.
-        timeout: The result for a backlog that nothing is decided of.
-    """
-    others = max(lag - own, 0)
-    if not others:
-        return 0.0
-    return others / rate if rate else timeout
+        Args:
+            now: Seconds.
+            offsets: Next offset that the scorers decide, and end of the partition, by partition.
+        """
+        ages = []
+        for partition, (committed, end) in offsets.items():
+            ends = self._ends.setdefault(partition, deque(maxlen=_OBSERVATIONS))
+            ends.append((now, end))
+            while ends and ends[0][1] <= committed:
+                ends.popleft()
+            ages.append(now - ends[0][0] if ends else 0.0)
+        ages.sort()
+        return ages[(len(ages) - 1) // 2] if ages else 0.0
 
 
 class ScorersWatch:
@@ -72,10 +53,10 @@ class ScorersWatch:
 
     Args:
         kafka: The cluster, and the scorers' group.
-        seen: Called on the thread with the lag in records after each observation.
+        seen: Called on the thread with the age of the backlog, seconds, after each observation.
     """
 
-    def __init__(self, kafka: Kafka, seen: Callable[[int], None]) -> None:
+    def __init__(self, kafka: Kafka, seen: Callable[[float], None]) -> None:
         self._kafka = kafka
         self._seen = seen
         self._topic = kafka.topics.transactions
@@ -83,6 +64,7 @@ class ScorersWatch:
         self._groups = Groups(kafka)
         self._down = NO_SCORER
         self._committed: dict[int, int] = {}
+        self._backlog = BacklogAge()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="scorers-watch", daemon=True)
 
@@ -117,7 +99,8 @@ class ScorersWatch:
             if assigned:
                 lags = self._lag.read()
                 self._committed = {each.partition: each.committed or 0 for each in lags}
-                self._seen(sum(each.to_high for each in lags))
+                offsets = {each.partition: (each.high - each.to_high, each.high) for each in lags}
+                self._seen(self._backlog.note(time.monotonic(), offsets))
         except (UnavailableError, SettingsError):
             self._down = NO_BROKER
             return

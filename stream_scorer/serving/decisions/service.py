@@ -9,7 +9,7 @@ from stream_scorer.serving.decisions.answers import PATH
 from stream_scorer.serving.decisions.gateway import Gateway
 from stream_scorer.serving.decisions.wiring import GatewayConnections, connected
 from stream_scorer.serving.web.messages import Request, Response, Route
-from stream_scorer.serving_settings import Decisions
+from stream_scorer.serving_settings import DecisionsApi
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Listener
 
@@ -78,7 +78,7 @@ class DecisionService:
         return next((each.failure for each in tails if each.failure is not None), None)
 
     @property
-    def limits(self) -> Decisions:
+    def limits(self) -> DecisionsApi:
         """Limits on bodies and time."""
         return self._settings.serving.decisions
 

@@ -27,7 +27,7 @@ _CLIENT_MOST: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class WindowDecision:
     """A published decision.
 
     Attributes:
@@ -61,7 +61,7 @@ class Decided:
         return head + client + self.payload
 
     @classmethod
-    def unpacked(cls, key: bytes, packed: bytes) -> "Decided":
+    def unpacked(cls, key: bytes, packed: bytes) -> "WindowDecision":
         """Return the decision in such a byte string."""
         timestamp, partition, offset, size, marked, schema_id, digest = _HEAD.unpack_from(packed)
         end = _HEAD.size + size
@@ -70,7 +70,7 @@ class Decided:
         return cls(key, timestamp, partition, offset, packed[end:], client, mark)
 
 
-class Window:
+class DecisionWindow:
     """Decisions by transaction. Thread-safe.
 
     Args:
@@ -102,7 +102,7 @@ class Window:
             count, self._shortened = self._shortened, 0
         return count
 
-    def add(self, decisions: Iterable[Decided], now_ms: int) -> None:
+    def add(self, decisions: Iterable[WindowDecision], now_ms: int) -> None:
         """Add decisions; of two of one transaction, the one with the lower offset stays.
 
         Args:
@@ -118,13 +118,13 @@ class Window:
             while self._bytes > self._bytes_max and self._minutes:
                 self._shortened += self._drop(min(self._minutes))
 
-    def find(self, key: bytes, now_ms: int) -> Decided | None:
+    def find(self, key: bytes, now_ms: int) -> WindowDecision | None:
         """Return a transaction's first decision; None if the window does not have it."""
         with self._lock:
             packed = self._packed.get(key)
         if packed is None:
             return None
-        found = Decided.unpacked(key, packed)
+        found = WindowDecision.unpacked(key, packed)
         return found if found.timestamp > now_ms - self._milliseconds else None
 
     def expire(self, now_ms: int) -> None:
@@ -132,10 +132,10 @@ class Window:
         with self._lock:
             self._expire(now_ms - self._milliseconds)
 
-    def _add(self, one: Decided, oldest: int) -> None:
+    def _add(self, one: WindowDecision, oldest: int) -> None:
         known = self._packed.get(one.key)
         if known is not None:
-            first = Decided.unpacked(one.key, known)
+            first = WindowDecision.unpacked(one.key, known)
             later = first.partition != one.partition or first.offset <= one.offset
             if first.timestamp > oldest and later:
                 return

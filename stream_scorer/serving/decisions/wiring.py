@@ -24,18 +24,16 @@ from stream_scorer.producing.sender import Sender
 from stream_scorer.registry.sources import SchemaSource, open_registry
 from stream_scorer.serving.decisions.active_plans import ActivePlans, open_plans
 from stream_scorer.serving.decisions.admission import Admission
-from stream_scorer.serving.decisions.correlation import Letter, Pending
+from stream_scorer.serving.decisions.correlation import Letter, PendingTransaction
 from stream_scorer.serving.decisions.gateway import Gateway, GatewayParts, StoredRecord
 from stream_scorer.serving.decisions.judging import Judge, Rejection
 from stream_scorer.serving.decisions.published import PublishedDecisions
 from stream_scorer.serving.decisions.records import RecordMaker
 from stream_scorer.serving.decisions.scorers_watch import (
     NO_BROKER,
-    DecisionRate,
     ScorersWatch,
-    backlog_seconds,
 )
-from stream_scorer.serving.decisions.window import Window
+from stream_scorer.serving.decisions.window import DecisionWindow
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Listener, WindowRebuilt
 
@@ -92,10 +90,9 @@ class _Wiring:
         self._listener = listener
         self._mailbox = mailbox
         self._stack = stack
-        self._rate = DecisionRate()
         own = settings.serving.decisions
         self._timeout = own.timeout_ms / 1_000
-        self._window = Window(own.window_seconds, own.window_mb * _MEGABYTE)
+        self._window = DecisionWindow(own.window_seconds, own.window_mb * _MEGABYTE)
         self._admission = Admission(own.in_flight_max, self._timeout, time.perf_counter)
         self._gateway: Gateway | None = None
 
@@ -113,9 +110,9 @@ class _Wiring:
         sender = Sender(kafka, kafka.topics.transactions, self._delivered)
         self._stack.callback(sender.close)
 
-        def seen(lag: int) -> None:
+        def seen(age: float) -> None:
             sender.reached()
-            self._lag_seen(lag)
+            self._mailbox.post(self._admission.lagging, age)
 
         watch = ScorersWatch(kafka, seen)
         self._stack.callback(watch.close)
@@ -170,7 +167,6 @@ class _Wiring:
             self._window.add(found, _now_ms())
             gateway = self._gateway
             if gateway is not None:
-                self._rate.add(len(raw))
                 waited = [each.key for each in found if each.key in gateway.correlation]
                 if waited:
                     self._mailbox.post(gateway.correlation.decided, waited)
@@ -194,7 +190,6 @@ class _Wiring:
             edges.close()
 
         def take(raw: RawRecords) -> None:
-            self._rate.add(len(raw))
             found = [letter for row in range(len(raw)) if (letter := letter_of(raw, row, source))]
             if found and self._gateway is not None:
                 self._mailbox.post(self._gateway.correlation.rejected, found)
@@ -203,7 +198,9 @@ class _Wiring:
         self._stack.callback(tail.close)
         return tail
 
-    def _when_read(self, decisions: TopicTail, pending: Pending, read: Callable[[], None]) -> None:
+    def _when_read(
+        self, decisions: TopicTail, pending: PendingTransaction, read: Callable[[], None]
+    ) -> None:
         """Call ``read`` on the loop when all decisions of a transaction's partition are read."""
         partition = partition_of(pending.record_key, decisions.partition_count)
 
@@ -238,15 +235,6 @@ class _Wiring:
     def _delivered(self, pending: Any, partition: int, offset: int) -> None:
         if self._gateway is not None:
             self._mailbox.post(self._gateway.correlation.delivered, pending, partition, offset)
-
-    def _lag_seen(self, lag: int) -> None:
-        rate = self._rate.per_second()
-
-        def note() -> None:
-            own = self._admission.in_flight
-            self._admission.lagging(backlog_seconds(lag, own, rate, self._timeout))
-
-        self._mailbox.post(note)
 
 
 def _now_ms() -> int:

@@ -156,7 +156,7 @@ def test_the_answer_is_the_published_decision(grounds: Grounds) -> None:
     assert any(isinstance(event, WindowRebuilt) for event in grounds.heard)
 
 
-def test_a_gateway_that_starts_answers_repeats_and_only_the_sender(grounds: Grounds) -> None:
+def test_a_new_gateway_answers_repeats_and_only_the_sender(grounds: Grounds) -> None:
     sent = grounds.body()
 
     async def scenario() -> None:

@@ -14,15 +14,15 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.ports import BODY_HEADER, CLIENT_HEADER
 from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.serving.decisions.admission import Admission
-from stream_scorer.serving.decisions.correlation import Letter, Pending
+from stream_scorer.serving.decisions.correlation import Letter, PendingTransaction
 from stream_scorer.serving.decisions.gateway import Gateway, GatewayParts, StoredRecord
 from stream_scorer.serving.decisions.identity import BodyMark, key_of
 from stream_scorer.serving.decisions.judging import Judge, Judgement, Rejection
 from stream_scorer.serving.decisions.published import PublishedDecisions
 from stream_scorer.serving.decisions.records import RecordMaker
-from stream_scorer.serving.decisions.window import Decided, Window
+from stream_scorer.serving.decisions.window import DecisionWindow, WindowDecision
 from stream_scorer.serving.web.messages import Caller, Request
-from stream_scorer.serving_settings import Decisions
+from stream_scorer.serving_settings import DecisionsApi
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 from stream_scorer.telemetry import Event
 
@@ -60,7 +60,7 @@ def request(
 class Sent:
     """A record that was produced."""
 
-    pending: Pending
+    pending: PendingTransaction
     key: bytes
     value: bytes
     headers: dict[str, bytes]
@@ -116,7 +116,7 @@ class FakeScorers:
     _next: int = 0
 
     def __post_init__(self) -> None:
-        self.window = Window(3_600, 1 << 24)
+        self.window = DecisionWindow(3_600, 1 << 24)
         self.published = PublishedDecisions(FILES, TOPIC, SCHEMAS_DIRECTORY)
         self.admission = Admission(self.in_flight_max, self.timeout, lambda: self.time)
         judge = Judge(EventDecoders(FILES), lambda: (self.plan,))
@@ -127,7 +127,7 @@ class FakeScorers:
             self.judged.append(len(values))
             return judge(values, now_ms)
 
-        maker = RecordMaker(FILES, Decisions(), self.plan, TOPIC, SCHEMAS_DIRECTORY)
+        maker = RecordMaker(FILES, DecisionsApi(), self.plan, TOPIC, SCHEMAS_DIRECTORY)
         parts = GatewayParts(
             maker, judged, self.window, self.published,
             self.admission, self, lambda: "REVIEW", lambda: self.down, self.stored,
@@ -156,7 +156,7 @@ class FakeScorers:
     ) -> None:  # fmt: skip
         """Publish a decision, and let the gateway read it."""
         headers = headers or {}
-        decided = Decided(
+        decided = WindowDecision(
             key_of(transaction["customer_id"], transaction["transaction_id"]), self.now_ms, 0,
             offset, payload(transaction, offset, outcome),
             headers.get(CLIENT_HEADER, b"").decode(), BodyMark.parsed(headers.get(BODY_HEADER)),

@@ -247,7 +247,7 @@ def test_without_a_decision_in_time_the_answer_is_provisional() -> None:
     run(scenario)
 
 
-def test_another_gateways_pending_transaction_is_found_by_its_place() -> None:
+def test_another_gateways_transaction_is_found_by_its_place() -> None:
     async def scenario(world: FakeScorers) -> None:
         other = FakeScorers()
         task = await asking(other, request(body()))

@@ -17,7 +17,7 @@ from stream_scorer.registry.sources import FileRegistry
 from stream_scorer.serving.decisions.active_plans import plans_of
 from stream_scorer.serving.decisions.judging import SKIPPED, Judge, JudgedEvent, Rejection
 from stream_scorer.serving.decisions.records import RecordMaker, parse_body
-from stream_scorer.serving_settings import Decisions
+from stream_scorer.serving_settings import DecisionsApi
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
 NOW = 1_700_000_000_000
@@ -67,7 +67,7 @@ def plan(record: dict[str, Any] | None = None, **key: Any) -> Plan:
 
 def maker(files: FileRegistry, plan: Plan, **settings: Any) -> RecordMaker:
     own = {"subject": "payments-value", "version": 1, **settings}
-    return RecordMaker(files, Decisions(**own), plan, "payments", files.directory)
+    return RecordMaker(files, DecisionsApi(**own), plan, "payments", files.directory)
 
 
 def parsed(value: Any) -> Any:
@@ -142,7 +142,7 @@ def test_json_records_keep_their_numbers(files: FileRegistry) -> None:
             },
         }
     )
-    made = RecordMaker(files, Decisions(), own, "payments", files.directory)
+    made = RecordMaker(files, DecisionsApi(), own, "payments", files.directory)
     text = b'{"paid": 12.50, "id": "p1", "card": {"token": 17}, "at": 1699999999000}'
     record = made.record(parse_json(text))
     assert record.value == b'{"at":1699999999000,"card":{"token":17},"id":"p1","paid":12.50}'
@@ -155,7 +155,7 @@ def test_json_records_keep_their_numbers(files: FileRegistry) -> None:
 
 def test_settings_that_do_not_fit_are_refused(files: FileRegistry) -> None:
     with pytest.raises(SettingsError, match=r"serving\.decisions\.subject: is missing"):
-        RecordMaker(files, Decisions(), plan(), "payments", files.directory)
+        RecordMaker(files, DecisionsApi(), plan(), "payments", files.directory)
     with pytest.raises(SettingsError, match=r"key_subject: is missing"):
         maker(files, plan(path="id", format="avro"))
     with pytest.raises(SettingsError, match=r"key_subject: has no effect"):
@@ -169,7 +169,7 @@ def test_settings_that_do_not_fit_are_refused(files: FileRegistry) -> None:
     with pytest.raises(SchemaError, match="has no version 2"):
         maker(files, plan(), version=2)
     with pytest.raises(ValueError, match="give both"):
-        Decisions(subject="payments-value")
+        DecisionsApi(subject="payments-value")
 
 
 def test_a_body_is_one_or_several() -> None:
@@ -186,13 +186,15 @@ def revision(number: int, currencies: tuple[str, ...]) -> Routing:
     return Routing(number, {"champion": Version("fraud", "1.0.0")}, shared=own)
 
 
-def test_a_record_is_accepted_if_a_plan_that_may_decide_accepts_it(files: FileRegistry) -> None:
+def test_one_plan_that_may_decide_a_record_must_accept_it(files: FileRegistry) -> None:
     routings = {1: revision(1, ("EUR",)), 2: revision(2, ("EUR",)), 3: revision(3, ("EUR", "USD"))}
     plans = plans_of(routings, {0: 2, 1: 1, 2: 2})
     assert plans == (routings[2].shared, routings[3].shared)
     assert plans_of(routings, {0: 3}) == (routings[3].shared,)
     assert plans_of(routings, {}) == (routings[3].shared, routings[2].shared)
-    made = RecordMaker(FileRegistry(SCHEMAS_DIRECTORY), Decisions(), plans[0], "t", files.directory)
+    made = RecordMaker(
+        FileRegistry(SCHEMAS_DIRECTORY), DecisionsApi(), plans[0], "t", files.directory
+    )
     sent = {"transaction_id": "t", "event_time": NOW, "customer_id": "c", "terminal_id": "s",
             "amount_minor": 1, "currency": "USD"}  # fmt: skip
     value = made.record(parsed(sent)).value

@@ -9,7 +9,7 @@ from stream_scorer.serving.decisions.identity import (
     key_of_id,
     public_id,
 )
-from stream_scorer.serving.decisions.window import Decided, Window
+from stream_scorer.serving.decisions.window import DecisionWindow, WindowDecision
 
 NOW = 1_700_000_000_000
 KEY = key_of("c", "t")
@@ -18,8 +18,8 @@ KEY = key_of("c", "t")
 def decided(
     key: bytes = KEY, timestamp: int = NOW, offset: int = 5, payload: bytes = b"p",
     client: str = "shop", mark: BodyMark | None = None,
-) -> Decided:  # fmt: skip
-    return Decided(key, timestamp, 1, offset, payload, client, mark)
+) -> WindowDecision:  # fmt: skip
+    return WindowDecision(key, timestamp, 1, offset, payload, client, mark)
 
 
 @given(
@@ -31,12 +31,12 @@ def test_what_is_packed_is_unpacked(
     key: bytes, timestamp: int, offset: int, payload: bytes, client: str, mark: BodyMark | None
 ) -> None:
     one = decided(key, timestamp, offset, payload, client, mark)
-    assert Decided.unpacked(key, one.packed()) == one
+    assert WindowDecision.unpacked(key, one.packed()) == one
 
 
 def test_a_client_that_is_too_long_is_no_other_client() -> None:
     one = decided(client="x" * 256)
-    assert Decided.unpacked(KEY, one.packed()).client == ""
+    assert WindowDecision.unpacked(KEY, one.packed()).client == ""
 
 
 @given(st.binary(min_size=16, max_size=16))
@@ -55,7 +55,7 @@ def test_two_parts_of_a_key_stay_apart() -> None:
 
 
 def test_the_lowest_offset_stays() -> None:
-    window = Window(3_600, 1 << 20)
+    window = DecisionWindow(3_600, 1 << 20)
     window.add([decided(offset=5), decided(offset=9)], NOW)
     window.add([decided(offset=7)], NOW)
     found = window.find(KEY, NOW)
@@ -69,7 +69,7 @@ def test_the_lowest_offset_stays() -> None:
 
 
 def test_entries_leave_with_age() -> None:
-    window = Window(3_600, 1 << 20)
+    window = DecisionWindow(3_600, 1 << 20)
     window.add([decided()], NOW)
     assert window.find(KEY, NOW + 3_599_999) is not None
     assert window.find(KEY, NOW + 3_600_000) is None
@@ -87,7 +87,7 @@ def test_entries_leave_with_age() -> None:
 
 
 def test_memory_is_bounded_and_the_oldest_leave() -> None:
-    window = Window(3_600, 100_000)
+    window = DecisionWindow(3_600, 100_000)
     keys = [key_of("c", str(number)) for number in range(1_000)]
     for number, key in enumerate(keys):
         time = NOW + number * 1_000
@@ -102,7 +102,7 @@ def test_memory_is_bounded_and_the_oldest_leave() -> None:
 
 
 def test_what_came_through_the_api_stays_longest() -> None:
-    window = Window(3_600, 100_000)
+    window = DecisionWindow(3_600, 100_000)
     streamed = [key_of("s", str(number)) for number in range(500)]
     asked = [key_of("a", str(number)) for number in range(100)]
     window.add([decided(key) for key in asked], NOW)
