@@ -12,6 +12,10 @@ from stream_scorer.telemetry.kafka_loop import (
     BatchAborted, BatchCommitted, BatchUnreadable, CommitSettled, ComputationHung,
     ComputationOver, DecidedBy, ProducerReborn, RecordQuarantined, ReplayLeftOut,
 )  # fmt: skip
+from stream_scorer.telemetry.decisions_api import (
+    AdmissionRefused, GatewayObserved, ProvisionalAnswered, ProvisionalSettled, WindowRebuilt,
+    WindowShortened,
+)  # fmt: skip
 from stream_scorer.telemetry.event import Event, Listener
 from stream_scorer.telemetry.models import DriftDetected, ModelFailed, ModelVerified
 from stream_scorer.telemetry.partitions import (
@@ -41,20 +45,19 @@ SUPERVISOR_EVENTS: tuple[type[Event], ...] = (WorkerStarted, WorkerLeft)
 """Events of the parent of several workers, which has separate metrics."""
 
 __all__ = [
-    "ACCESS_EVENTS", "EVENTS", "SUPERVISOR_EVENTS", "AccessNotRecorded", "BatchAborted",
-    "BatchCommitted", "BatchUnreadable",
-    "CallerRefused", "CheckpointFailed", "CheckpointWritten", "ClientsRead", "ColdAccepted",
-    "CommitSettled", "ComputationHung", "ComputationOver",
-    "DecidedBy", "DependencyBack", "DependencyUnavailable", "DriftDetected", "Event",
-    "FirstOffsetsCommitted", "KeyMisplaced", "KeyOfAnother", "LagObserved", "Listener",
-    "ModelFailed", "ModelVerified", "ModelWarming", "Moving", "PartitionsAssigned",
-    "PartitionsRevoked",
-    "PlanAwaited", "ProducerReborn", "RecordQuarantined", "RecordsSkipped", "ReplayLeftOut",
-    "ReplayProgress", "RequestFailed", "RequestServed",
-    "RequestsCut", "RevisionActivated", "RevisionLoaded", "RevisionRefused", "RolloutEvidence",
-    "RolloutHeld", "RolloutJudged", "RolloutMoved", "RolloutNotVisible", "RowsSettled",
-    "StandingBy", "StateComplete", "StateIncomplete", "StateRestored", "Stopping", "Stuck",
-    "TerminalsRead", "TokenKeysRead", "WorkerLeft", "WorkerStarted",
+    "ACCESS_EVENTS", "EVENTS", "SUPERVISOR_EVENTS", "AccessNotRecorded", "AdmissionRefused",
+    "BatchAborted", "BatchCommitted", "BatchUnreadable", "CallerRefused", "CheckpointFailed",
+    "CheckpointWritten", "ClientsRead", "ColdAccepted", "CommitSettled", "ComputationHung",
+    "ComputationOver", "DecidedBy", "DependencyBack", "DependencyUnavailable", "DriftDetected",
+    "Event", "FirstOffsetsCommitted", "GatewayObserved", "KeyMisplaced", "KeyOfAnother",
+    "LagObserved", "Listener", "ModelFailed", "ModelVerified", "ModelWarming", "Moving",
+    "PartitionsAssigned", "PartitionsRevoked", "PlanAwaited", "ProducerReborn",
+    "ProvisionalAnswered", "ProvisionalSettled", "RecordQuarantined", "RecordsSkipped",
+    "ReplayLeftOut", "ReplayProgress", "RequestFailed", "RequestServed", "RequestsCut",
+    "RevisionActivated", "RevisionLoaded", "RevisionRefused", "RolloutEvidence", "RolloutHeld",
+    "RolloutJudged", "RolloutMoved", "RolloutNotVisible", "RowsSettled", "StandingBy",
+    "StateComplete", "StateIncomplete", "StateRestored", "Stopping", "Stuck", "TerminalsRead",
+    "TokenKeysRead", "WindowRebuilt", "WindowShortened", "WorkerLeft", "WorkerStarted",
 ]  # fmt: skip
 
 EVENTS: tuple[type[Event], ...] = tuple(

@@ -74,8 +74,8 @@ def test_a_policy_next_to_the_plan_is_part_of_it(shelves: Shelves) -> None:
     shelves.write("fraud/policy.toml", b"[default]\nreview = 0.2\nblock = 0.7\n")
     loaded = load_models(Settings(models=shelves.models), Deployment("fraud:1.0.0"))
     assert loaded.plan.policy == {"default": {"review": 0.2, "block": 0.7}}
-    shelves.write("fraud/policy.toml", b"on_timeout = 'APPROVE'")
-    with pytest.raises(SettingsError, match="policy: on_timeout: is not supported"):
+    shelves.write("fraud/policy.toml", b"on_timeout = 'LATER'")
+    with pytest.raises(SettingsError, match="policy: on_timeout: must be APPROVE"):
         load_models(Settings(models=shelves.models), Deployment("fraud:1.0.0"))
 
 

@@ -24,6 +24,14 @@ from stream_scorer.observability.render import Renderer
 RECORDED = Path(__file__).with_name("rendered.json")
 
 EXAMPLES = (
+    events.GatewayObserved(12, 64, 1_000, 600_000),
+    events.AdmissionRefused("limit", 7),
+    events.AdmissionRefused("lag", 1),
+    events.ProvisionalAnswered(2),
+    events.ProvisionalSettled("REVIEW", "REVIEW"),
+    events.ProvisionalSettled("REVIEW", "BLOCK"),
+    events.WindowRebuilt(1_000, 2.5),
+    events.WindowShortened(300),
     events.BatchCommitted(4, {"APPROVE": 2, "BLOCK": 1}, "fraud", "1.0.0"),
     events.BatchCommitted(
         7, {"APPROVE": 5}, "fraud", "1.0.0", rejected={"EMPTY": 2}, flagged={"late": 1},

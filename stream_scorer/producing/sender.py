@@ -1,0 +1,112 @@
+"""Produces requests' records: idempotent, each at once, acknowledged by all replicas in sync."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from stream_scorer.kafka.topics import client_options
+from stream_scorer.settings import Kafka
+
+_POLL_SECONDS: Final = 0.1
+_FLUSH_SECONDS: Final = 5.0
+_DELIVERY_MS: Final = 30_000
+_QUEUE: Final = 100_000
+
+Delivered = Callable[[Any, int, int], None]
+"""Called with what was given to ``send``, the partition and the offset; -1: it was not stored."""
+
+
+class SendQueueFullError(Exception):
+    """More records wait for the broker than may."""
+
+
+def options(kafka: Kafka) -> dict[str, Any]:
+    """Return the options of the producer."""
+    return client_options.common(kafka) | {
+        "client.id": f"{kafka.group}-serve",
+        "enable.idempotence": True,
+        "acks": "all",
+        "linger.ms": 0,
+        # The same partitioner as every producer of the topic: a customer is in one partition.
+        "partitioner": "murmur2_random",
+        "queue.buffering.max.messages": _QUEUE,
+        "delivery.timeout.ms": _DELIVERY_MS,
+        "message.max.bytes": client_options.MESSAGE_BYTES_MAX,
+    }
+
+
+class Sender:
+    """Produces records to one topic.
+
+    Args:
+        kafka: The cluster.
+        topic: The topic.
+        delivered: Called on a thread for each record.
+
+    Raises:
+        SettingsError: librdkafka refuses an option of ``kafka.client``.
+    """
+
+    def __init__(self, kafka: Kafka, topic: str, delivered: Delivered) -> None:
+        self._topic = topic
+        self._delivered = delivered
+        self._connected = True
+        self._stopped = threading.Event()
+        try:
+            self._producer = Producer(options(kafka) | {"error_cb": self._on_error})
+        except KafkaException as error:
+            raise client_options.refused_option(error) or error from error
+        self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
+        self._thread.start()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a broker could be reached when that was last known."""
+        return self._connected
+
+    def send(
+        self, token: Any, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]
+    ) -> None:
+        """Produce a record; does not block.
+
+        Args:
+            token: Given back to ``delivered``.
+            key: Its key.
+            value: Its value.
+            headers: Its headers.
+
+        Raises:
+            SendQueueFullError: Too many records wait for the broker.
+        """
+
+        def told(error: KafkaError | None, message: Any) -> None:
+            if error is None:
+                self._connected = True
+                self._delivered(token, message.partition(), message.offset())
+            else:
+                self._delivered(token, -1, -1)
+
+        try:
+            self._producer.produce(self._topic, value, key, headers=list(headers), on_delivery=told)
+        except BufferError:
+            raise SendQueueFullError from None
+
+    def reached(self) -> None:
+        """Note that a broker has answered another client."""
+        self._connected = True
+
+    def close(self) -> None:
+        """Wait a moment for the records that are on their way, and close the connection."""
+        self._producer.flush(_FLUSH_SECONDS)
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            self._producer.poll(_POLL_SECONDS)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 the binding's own name
+            self._connected = False
