@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
-from stream_scorer.cli.options import ClusterOptions
+from stream_scorer.cli.options import ClusterOptions, PlanOption
 from stream_scorer.errors import SettingsError
 from stream_scorer.hardening.settings_check import NOT_IN_PRODUCTION, refuse_unsafe
+from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.settings import PRODUCTION
 
 
@@ -18,10 +19,17 @@ def serve(
             "--decisions", help="Serve /v1/decisions: a transaction in, its decision out."
         ),
     ] = False,
+    plan_of: Annotated[
+        str,
+        typer.Option("--plan-of", help="Model whose plan judges /v1: NAME or NAME:VERSION."),
+    ] = "fraud",
+    plan: PlanOption = None,
     model: Annotated[
         list[str] | None,
         typer.Option(
-            "--model", help="NAME or NAME:VERSION that /v2 serves; can be given several times."
+            "--model",
+            help="Model that /v2 serves: NAME or NAME:VERSION; can be given several times; "
+            "default: serving.inference.models.",
         ),
     ] = None,
     port: Annotated[
@@ -55,5 +63,5 @@ def serve(
         ) from error
     if settings.mode != PRODUCTION:
         typer.echo(NOT_IN_PRODUCTION, err=True)
-    asked = Asked(decisions, tuple(model or ()))
+    asked = Asked(Deployment(plan_of, plan) if decisions else None, tuple(model or ()))
     run_server(settings, asked.compose, lambda line: typer.echo(line, err=True))

@@ -12,25 +12,24 @@ from stream_scorer.models.stores.remote import open_store
 from stream_scorer.settings import Settings
 
 
-def load_served(settings: Settings, deployed: Sequence[str] = ()) -> tuple[Model, ...]:
+def load_served(settings: Settings, asked: Sequence[str] = ()) -> tuple[Model, ...]:
     """Load and verify the bundles that answer requests.
 
     No plan is needed: a request has the features, and the bundle the thresholds.
 
     Args:
         settings: Names the store, the trusted keys and ``serving.inference.models``.
-        deployed: ``NAME:VERSION`` or ``NAME`` of what is deployed; used if the setting is empty.
+        asked: ``NAME:VERSION``, or ``NAME`` for its newest version; empty: those of the setting.
 
     Raises:
         ModelError: A bundle is missing or refused.
         SettingsError: No bundle is named.
         UnavailableError: The store does not answer.
     """
-    references = settings.serving.inference.models or tuple(deployed)
+    references = tuple(asked) or settings.serving.inference.models
     if not references:
         raise SettingsError(
-            "serving.inference.models: empty, and nothing is deployed",
-            "name bundles: NAME:VERSION",
+            "serving.inference.models: no model is named", "give --model NAME:VERSION"
         )
     trust = trust_of(settings.models)
     find = finder(open_store(settings.models))

@@ -28,16 +28,16 @@ def named(store: Path, *models: str, **others: object) -> Settings:
     )
 
 
-def labels(settings: Settings, *deployed: str) -> list[str]:
-    return [f"{model.name}:{model.version}" for model in load_served(settings, deployed)]
+def labels(settings: Settings, *asked: str) -> list[str]:
+    return [f"{model.name}:{model.version}" for model in load_served(settings, asked)]
 
 
-def test_named_bundles_answer_and_else_the_deployed_ones(store: Path) -> None:
+def test_the_bundles_of_the_flag_or_else_of_the_setting_answer(store: Path) -> None:
     assert labels(named(store, "fraud:1.9.0")) == ["fraud:1.9.0"]
     assert labels(named(store, "fraud", "fraud:1.9.0")) == ["fraud:1.10.0", "fraud:1.9.0"]
     # A bundle that is named twice is loaded, and answers, once.
     assert labels(named(store, "fraud", "fraud:1.10.0")) == ["fraud:1.10.0"]
-    assert labels(named(store, "fraud:1.9.0"), "fraud:1.10.0") == ["fraud:1.9.0"]
+    assert labels(named(store, "fraud:1.9.0"), "fraud:1.10.0") == ["fraud:1.10.0"]
     assert labels(named(store), "fraud:1.10.0") == ["fraud:1.10.0"]
     with pytest.raises(SettingsError, match=r"serving\.inference\.models"):
         load_served(named(store))
