@@ -57,7 +57,8 @@ __all__ = [
     "RevisionActivated", "RevisionLoaded", "RevisionRefused", "RolloutEvidence", "RolloutHeld",
     "RolloutJudged", "RolloutMoved", "RolloutNotVisible", "RowsSettled", "SpansDropped",
     "StandingBy", "StateComplete", "StateIncomplete", "StateRestored", "Stopping", "Stuck",
-    "TerminalsRead", "TokenKeysRead", "WindowRebuilt", "WindowShortened", "WorkerLeft", "WorkerStarted",
+    "TerminalsRead", "TokenKeysRead", "WindowRebuilt", "WindowShortened", "WorkerLeft",
+    "WorkerStarted",
 ]  # fmt: skip
 
 EVENTS: tuple[type[Event], ...] = tuple(

@@ -104,7 +104,7 @@ def test_a_collector_that_refuses_is_counted(collector: TraceCollector) -> None:
 
 
 def test_spans_have_nothing_of_the_client(collector: TraceCollector) -> None:
-    secret = "4929123456789012"
+    number = "4929123456789012"
     seen: list[Request] = []
 
     async def handler(request: Request) -> Response:
@@ -117,12 +117,12 @@ def test_spans_have_nothing_of_the_client(collector: TraceCollector) -> None:
             OpenRequests(8, 1_000), lambda _: None, body_seconds=5.0, trace=begin,
         )  # fmt: skip
         headers = (
-            ("host", "x"), ("authorization", "Bearer shop"), ("x-request-id", secret),
+            ("host", "x"), ("authorization", "Bearer shop"), ("x-request-id", number),
             ("traceparent", SAMPLED), ("content-type", "application/json"),
-            ("content-length", "18"), ("user-agent", secret),
+            ("content-length", "18"), ("user-agent", number),
         )  # fmt: skip
-        scope = FakeScope("POST", f"/cards/{secret}", headers, query_string=f"c={secret}")
-        protocol = FakeProtocol([f'"{secret}"'.encode()])
+        scope = FakeScope("POST", f"/cards/{number}", headers, query_string=f"c={number}")
+        protocol = FakeProtocol([f'"{number}"'.encode()])
         await application.__rsgi__(scope, protocol)
         assert protocol.status == 200
 
@@ -131,5 +131,5 @@ def test_spans_have_nothing_of_the_client(collector: TraceCollector) -> None:
     (span,) = collector.spans
     assert seen[0].traceparent == f"00-{TRACE}-{span.span_id.hex()}-01"
     told = str(span)
-    assert secret not in told
+    assert number not in told
     assert "shop" not in told
