@@ -23,13 +23,13 @@ from stream_scorer.serving.decisions.asked import (
     asked_transactions,
     parsed,
     record_headers,
+    report_stages,
 )
 from stream_scorer.serving.decisions.correlation import Correlation, PendingTransaction, Result
 from stream_scorer.serving.decisions.identity import key_of, key_of_id
 from stream_scorer.serving.decisions.judging import Judgement, Rejection, SharedJudge
 from stream_scorer.serving.decisions.published import PublishedDecisions, sender_of
 from stream_scorer.serving.decisions.records import RecordMaker, RequestBody
-from stream_scorer.serving.decisions.stages import report_stages
 from stream_scorer.serving.decisions.window import DecisionWindow, WindowDecision
 from stream_scorer.serving.web.messages import Request, Response
 from stream_scorer.telemetry import (

@@ -22,7 +22,7 @@ from stream_scorer.settings import Kafka
 from tests.oip.described import described
 from tests.oip.suite import all_cases, failure
 from tests.support.models.noise_bundles import AMOUNT, STORED, write
-from tests.support.serving.served_api import ServedApi
+from tests.support.served.served_api import ServedApi
 
 Float64 = NDArray[np.float64]
 ROWS: Float64 = np.random.default_rng(3).normal(size=(50, 2)) * 2

@@ -14,8 +14,8 @@ from stream_scorer.client import DecisionTopic
 from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.settings import Kafka
 from tests.support.faults.process import ScorerProcess, wait_until
-from tests.support.serving.served_api import ServedApi
-from tests.support.serving.trace_collector import TraceCollector, trace_collector
+from tests.support.served.served_api import ServedApi
+from tests.support.served.trace_collector import TraceCollector, trace_collector
 
 pytestmark = pytest.mark.kafka
 

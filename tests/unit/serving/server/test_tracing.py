@@ -14,9 +14,9 @@ from stream_scorer.serving.web.messages import Request, Response, Route
 from stream_scorer.serving.web.request_trace import UNTRACED, BeginTrace
 from stream_scorer.settings import Settings, load_settings
 from stream_scorer.telemetry import Event, SpansDropped
+from tests.support.served.trace_collector import TraceCollector, trace_collector
 from tests.support.serving.example_part import ExampleGate
 from tests.support.serving.fake_rsgi import FakeProtocol, FakeScope
-from tests.support.serving.trace_collector import TraceCollector, trace_collector
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
