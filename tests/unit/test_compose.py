@@ -195,7 +195,7 @@ def test_nginx_reaches_the_gateway_by_its_socket_and_user() -> None:
     assert set(re.findall(r"/run/secrets/(\w+)", text)) == set(secrets)
 
 
-def test_nginx_replaces_what_a_client_sends_about_its_certificate() -> None:
+def test_nginx_replaces_the_headers_of_certificates() -> None:
     text = NGINX.read_text()
     access = load_settings().serving.access
     assert f"proxy_set_header {access.certificate_header} $ssl_client_s_dn;" in text

@@ -1,5 +1,8 @@
 """``stream-scorer serve`` with a broker and a scorer: keys, scopes, decisions, traces, probes."""
 
+import json
+import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +25,7 @@ pytestmark = pytest.mark.kafka
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 UNREADY_SECONDS = 15.0
 DECISIONS = "/v1/decisions"
+ROOT = Path(__file__).parents[3]
 
 
 @dataclass
@@ -121,6 +125,29 @@ def test_a_trace_reaches_the_decision(pipe: ServedPipe) -> None:
     records = read_all(pipe.kafka, pipe.kafka.topics.decisions)
     (headers,) = [dict(m.headers()) for m in records if m.key() == sent["customer_id"].encode()]
     assert headers["traceparent"] == f"00-{TRACE}-{span.span_id.hex()}-01".encode()
+
+
+def test_the_curl_of_the_readme_is_answered(pipe: ServedPipe) -> None:
+    section = (ROOT / "README.md").read_text().partition("## Ask it")[2]
+    found = re.search(r"^curl -s localhost:8080.*?\}'$", section, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    (name, value), *_ = pipe.api.authorization().items()
+    command = found[0].replace("localhost:8080", pipe.api.address(), 1) + f" -H '{name}: {value}'"
+    ran = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)  # noqa: S603, S607 our own document
+    assert json.loads(ran.stdout)["transaction_id"] == "T-1"
+
+
+def test_the_python_of_the_document_asks(pipe: ServedPipe) -> None:
+    section = (ROOT / "docs" / "API.md").read_text().partition("## Decisions")[2]
+    found = re.search(r"^```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    names: dict[str, Any] = {}
+    exec(found[1], names)  # noqa: S102 our own document
+    url, key = f"http://{pipe.api.address()}", pipe.api.keys["shop"]
+    sent = pipe.transaction()
+    assert names["ask"](sent, url, key)["transaction_id"] == sent["transaction_id"]
+    with pytest.raises(ValueError, match="urn:stream-scorer:problem:another-body"):
+        names["ask"]({**sent, "amount_minor": 2}, url, key)
 
 
 def test_no_scorer_is_unready_and_overload_is_not(
