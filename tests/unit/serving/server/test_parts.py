@@ -85,12 +85,13 @@ def test_access_must_be_configured(tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("which", ["unix", "grpc"])
+@pytest.mark.parametrize("which", ["http", "grpc"])
 def test_each_listener_is_checked(tmp_path: Path, which: str) -> None:
     # The header of a peer without a certificate would be believed.
     access = {"clients_file": str(tmp_path / "clients.json"), "certificate_peers": ["10.0.0.0/8"]}
-    more: dict[str, Any] = {"unix_socket": str(tmp_path / "api")} if which == "unix" else {}
-    settings = settings_of(tmp_path, access=access, grpc_port=0, **more)
+    files = ("tls_certificate", "tls_key", "grpc_client_ca" if which == "http" else "client_ca")
+    own = {name: str(tmp_path / name) for name in files}
+    settings = settings_of(tmp_path, access=access, grpc_port=0, **own)
     with pytest.raises(SettingsError, match="without a certificate"):
         Asked(None, ("fraud",)).compose(settings, ignore)
 
