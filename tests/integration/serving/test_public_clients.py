@@ -1,6 +1,8 @@
 """``stream-scorer serve`` for models: the protocol's public clients, unchanged, and its suite."""
 
 import http.client
+import json
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ from stream_scorer.core.features.declarations import declared_plan
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.settings import Kafka
 from tests.oip.described import described
+from tests.oip.peers import servers as peers
+from tests.oip.peers.servers import KSERVE
 from tests.oip.suite import all_cases, failure
 from tests.support.models.noise_bundles import AMOUNT, STORED, write
 from tests.support.served.served_api import ServedApi
@@ -196,6 +200,27 @@ def test_rows_without_json(served: ServedStore) -> None:
     body = answer.read()
     connection.close()
     assert body[length : length + 400] == served.model.predictor.scores(ROWS).tobytes()
+
+
+# The first run installs the SDK.
+@pytest.mark.timeout(1200)
+@pytest.mark.thorough
+def test_the_clients_of_kserves_sdk(served: ServedStore) -> None:
+    rows = ROWS[:5]
+    asked = {
+        "http": served.address("http"), "grpc": served.address("grpc"), "model": "fraud",
+        "key": served.api.keys["shop"], "rows": rows.tolist(),
+    }  # fmt: skip
+    ran = subprocess.run(  # noqa: S603 our own program
+        [KSERVE.python(), peers.HERE / "kserve_client.py"],
+        input=json.dumps(asked), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout.splitlines()[-1])
+    expected = served.model.predictor.scores(rows).tolist()
+    for name in ("rest_binary", "rest_json", "grpc"):
+        assert told[name] == expected, name
+    assert told["rest_ready"] == told["grpc_ready"] == [True, True, True]
 
 
 def test_every_case_of_the_suite_passes(served: ServedStore) -> None:
