@@ -20,6 +20,7 @@ from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.features.declarations import declared_plan
 from stream_scorer.models.bundles.loader import load_bundle
+from stream_scorer.serving.protobuf import open_inference_grpc_pb2 as messages
 from stream_scorer.settings import Kafka
 from tests.oip.described import described
 from tests.oip.peers import servers as peers
@@ -169,6 +170,12 @@ def test_errors_reach_the_client(client: Any, kind: str) -> None:
         assert refused.value.message() == message
     with pytest.raises(InferenceServerException, match="sequence_end is not supported"):
         client.infer("fraud", [matrix], sequence_id=7, sequence_start=True)
+
+
+def test_a_client_and_our_messages_can_be_in_one_process() -> None:
+    # Both define messages of the same names.
+    sent = by_grpc.service_pb2.ModelInferRequest(model_name="fraud", id="42").SerializeToString()
+    assert messages.ModelInferRequest.FromString(sent).id == "42"
 
 
 def test_a_call_without_a_key_is_refused(served: ServedStore, kind: str) -> None:
