@@ -1,12 +1,15 @@
 """Spans of requests, at an OTLP collector in the process."""
 
 import asyncio
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stream_scorer.errors import SettingsError
 from stream_scorer.serving.server.application import Application
 from stream_scorer.serving.server.open_requests import OpenRequests
 from stream_scorer.serving.server.tracing import open_tracing
@@ -101,6 +104,20 @@ def test_a_collector_that_refuses_is_counted(collector: TraceCollector) -> None:
     with open_tracing(settings_for(collector), events.append) as begin:
         traced(begin)
     assert events == [SpansDropped("send", 3)]
+
+
+def test_a_missing_ca_is_named(collector: TraceCollector, tmp_path: Path) -> None:
+    settings = settings_for(collector, ca=str(tmp_path / "ca.pem"))
+    with pytest.raises(SettingsError, match=r"serving\.tracing\.ca"):
+        open_tracing(settings, lambda _: None).__enter__()
+
+
+def test_without_the_extra_it_is_named(
+    collector: TraceCollector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    with pytest.raises(SettingsError, match="its extra `otel`"):
+        open_tracing(settings_for(collector), lambda _: None).__enter__()
 
 
 def test_spans_have_nothing_of_the_client(collector: TraceCollector) -> None:
