@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from stream_scorer.client import DecisionTopic
+from stream_scorer.devkafka.cluster import DevKafka
 from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.settings import Kafka
 from tests.support.faults.process import ScorerProcess, wait_until
@@ -186,3 +187,28 @@ def test_no_scorer_is_unready_and_overload_is_not(
             scorer.wait_ready()
             wait_until(api.ready, lambda: str(api.health()), UNREADY_SECONDS)
         assert api.stop(30) == 0
+
+
+def test_no_broker_is_unready_and_its_return_is_noticed(
+    kafka_topics: Callable[..., Kafka], tmp_path: Path
+) -> None:
+    with DevKafka() as cluster:
+        kafka = kafka_topics(Kafka(bootstrap=cluster.bootstrap, group="g", instance="i"))
+        arguments = ("--decisions", "--plan-of", "fraud:1.0.0")
+        with (
+            ScorerProcess(kafka, tmp_path / "scorer", "--from", "earliest") as scorer,
+            ServedApi(kafka, tmp_path, *arguments) as api,
+        ):
+            scorer.wait_ready()
+            api.wait_served()
+            wait_until(api.ready, lambda: str(api.health()), UNREADY_SECONDS)
+            cluster.brokers[0].kill()
+            wait_until(lambda: not api.ready(), lambda: str(api.health()), UNREADY_SECONDS)
+            assert api.probe() == (False, ["no broker"])
+            assert api.live()
+            refused = api.call("POST", DECISIONS, {"customer_id": "c"})
+            assert (refused.status, refused.kind) == (503, "unavailable")
+            assert int(refused.headers["retry-after"]) >= 1
+            cluster.brokers[0].start()
+            cluster.brokers[0].wait_ready(1)
+            wait_until(api.ready, lambda: str(api.health()))
