@@ -227,7 +227,7 @@ class Inference(SettingsGroup):
     models: tuple[str, ...] = Field(
         (),
         description="bundles that answer, as `NAME:VERSION`, or `NAME` for its highest version; "
-        "empty: the deployed ones",
+        "`--model` replaces them; without either, `/v2` is not served",
         examples=[["fraud:1.1.0"]],
     )
     concurrent: int = Field(
