@@ -179,7 +179,7 @@ class Application:
                 trace.traceparent or context[0],
                 trace.tracestate if trace.traceparent else context[1],
                 arrived,
-                trace,
+                trace=trace,
             )
         )
 
