@@ -46,7 +46,7 @@ class ServedStore:
         return self.api.address({"http": "serving at", "grpc": "serving gRPC at"}[kind])
 
 
-class SentKey(_plugin.InferenceServerClientPlugin):  # type: ignore[misc] # it has no types
+class SentKey(_plugin.InferenceServerClientPlugin):
     """Has a client send an API key with each request."""
 
     def __init__(self, key: str) -> None:
