@@ -227,7 +227,7 @@ class Inference(SettingsGroup):
     models: tuple[str, ...] = Field(
         (),
         description="bundles that answer, as `NAME:VERSION`, or `NAME` for its highest version; "
-        "empty: the deployed ones",
+        "`--model` replaces them; without either, `/v2` is not served",
         examples=[["fraud:1.1.0"]],
     )
     concurrent: int = Field(
@@ -242,6 +242,44 @@ class Inference(SettingsGroup):
     body_bytes_max: int = Field(
         4 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="bytes of a request"
     )
+
+
+class Tracing(SettingsGroup):
+    """Spans of requests, by OTLP over HTTP; needs the extra `otel`."""
+
+    endpoint: str = Field(
+        "",
+        max_length=2_048,
+        description="URL to which spans are sent as protobuf; empty: no tracing",
+        examples=["http://127.0.0.1:4318/v1/traces"],
+    )
+    ca: Path | None = Field(
+        None, description="CA certificates (PEM) for an https URL; empty: the system's"
+    )
+    ratio: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="share of the requests that are traced, of those without a `traceparent`; with "
+        "one, its flag decides",
+    )
+    queue_spans: int = Field(
+        2_048,
+        ge=16,
+        le=1_048_576,
+        description="spans that wait to be sent; further ones are dropped and counted",
+    )
+    timeout_seconds: float = Field(
+        5.0, gt=0, le=60, description="time for one request to the endpoint"
+    )
+
+    @field_validator("endpoint")
+    @classmethod
+    def _take_only_http(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in {"http", "https"} or not parts.hostname or "@" in value):
+            raise ValueError("name an http or https URL without user and password")
+        return value
 
 
 class Serving(SettingsGroup):
@@ -323,6 +361,7 @@ class Serving(SettingsGroup):
     access: Access = Access()
     decisions: DecisionsApi = DecisionsApi()
     inference: Inference = Inference()
+    tracing: Tracing = Tracing()
 
     @model_validator(mode="after")
     def _take_certificate_and_key_together(self) -> Self:

@@ -118,6 +118,9 @@ def _of_api(serving: Serving) -> Iterator[Finding]:
             f"is empty, and serving.host {serving.host} is beyond loopback",
             "set serving.tls_certificate and serving.tls_key, or bind 127.0.0.1",
         )
+    endpoint = serving.tracing.endpoint
+    if endpoint and _is_plaintext(endpoint):
+        yield Finding("serving.tracing.endpoint", "is not encrypted", "use https://, or loopback")
 
 
 def _of_access(access: Access) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ from stream_scorer.kafka.topics.timestamps import keeps_timestamps
 from stream_scorer.models.stores.deployment import Deployment, deployed_plan
 from stream_scorer.processes.run_process import run_process
 from stream_scorer.registry.sources import open_registry
-from stream_scorer.rekeying.work import Rekeyed, RekeyWork, Route
+from stream_scorer.rekeying.work import Rekeyed, RekeyRoute, RekeyWork
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Listener
 
@@ -70,7 +70,7 @@ def rekey_loop(
         kafka, kafka.group, listener, identity=command(kafka.group, _NAME)
     )
     merged = MergedSource(kafka, (source,), (source,), kafka.group, deployment.start)
-    route = Route(source, len(found[source]), target, letters, kafka.instance)
+    route = RekeyRoute(source, len(found[source]), target, letters, kafka.instance)
     with ExitStack() as failed:
         failed.callback(producer.close)
         failed.callback(merged.close)

@@ -29,7 +29,7 @@ from stream_scorer.telemetry.rollout import (
     PlanAwaited, RevisionActivated, RevisionLoaded, RevisionRefused, RolloutEvidence, RolloutHeld,
     RolloutJudged, RolloutMoved,
 )  # fmt: skip
-from stream_scorer.telemetry.serving import RequestFailed, RequestsCut, RequestServed
+from stream_scorer.telemetry.serving import RequestFailed, RequestsCut, RequestServed, SpansDropped
 from stream_scorer.telemetry.state import (
     CheckpointFailed, CheckpointWritten, ColdAccepted, ModelWarming, ReplayProgress, StateComplete,
     StateIncomplete, StateRestored,
@@ -55,9 +55,10 @@ __all__ = [
     "ProvisionalAnswered", "ProvisionalSettled", "RecordQuarantined", "RecordsSkipped",
     "ReplayLeftOut", "ReplayProgress", "RequestFailed", "RequestServed", "RequestsCut",
     "RevisionActivated", "RevisionLoaded", "RevisionRefused", "RolloutEvidence", "RolloutHeld",
-    "RolloutJudged", "RolloutMoved", "RolloutNotVisible", "RowsSettled", "StandingBy",
-    "StateComplete", "StateIncomplete", "StateRestored", "Stopping", "Stuck", "TerminalsRead",
-    "TokenKeysRead", "WindowRebuilt", "WindowShortened", "WorkerLeft", "WorkerStarted",
+    "RolloutJudged", "RolloutMoved", "RolloutNotVisible", "RowsSettled", "SpansDropped",
+    "StandingBy", "StateComplete", "StateIncomplete", "StateRestored", "Stopping", "Stuck",
+    "TerminalsRead", "TokenKeysRead", "WindowRebuilt", "WindowShortened", "WorkerLeft",
+    "WorkerStarted",
 ]  # fmt: skip
 
 EVENTS: tuple[type[Event], ...] = tuple(

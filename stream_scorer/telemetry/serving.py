@@ -73,6 +73,24 @@ class RequestFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SpansDropped(Event):
+    """Spans of traces were lost.
+
+    Attributes:
+        cause: ``queue``: too many waited to be sent; ``send``: the endpoint did not take them.
+        spans: How many.
+    """
+
+    cause: str
+    spans: int
+
+    DROPPED = Counter("spans_dropped", "Spans of traces that were lost, by cause.", "cause")
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        yield self.DROPPED, self.spans, self.cause
+
+
+@dataclass(frozen=True, slots=True)
 class RequestsCut(Event):
     """Requests were still in flight when the time to finish them was over.
 

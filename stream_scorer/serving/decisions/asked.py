@@ -1,7 +1,7 @@
-"""The transactions of a request: parsed, encoded, and judged by the active mapping."""
+"""The transactions of a request: parsed, encoded, judged by the active mapping; their stages."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,6 +10,7 @@ from stream_scorer.errors import RegistryUnavailableError
 from stream_scorer.ports import BODY_HEADER, CLIENT_HEADER
 from stream_scorer.serving.decisions import answers
 from stream_scorer.serving.decisions.answers import DecisionAnswer
+from stream_scorer.serving.decisions.correlation import PendingTransaction
 from stream_scorer.serving.decisions.identity import key_of
 from stream_scorer.serving.decisions.judging import Judgement, Rejection
 from stream_scorer.serving.decisions.records import (
@@ -106,3 +107,28 @@ def record_headers(request: Request, record: EncodedRecord) -> list[tuple[str, b
     if len(client) <= _CLIENT_BYTES:
         found.append((CLIENT_HEADER, client))
     return [*found, (BODY_HEADER, record.mark.header)]
+
+
+def report_stages(
+    request: Request, produced: float, ended: float, pending: Iterable[PendingTransaction | None]
+) -> None:
+    """Report the stages of a request; does nothing for one that is not traced.
+
+    ``judge`` ends when all records were given to the producer. ``produce`` ends with the last
+    acknowledgement of the broker, and ``wait`` with the last decision, or with the time limit.
+
+    Args:
+        request: The request.
+        produced: When all records were given to the producer, seconds of ``Request.arrived``.
+        ended: When all decisions were there, or the time was over.
+        pending: The transactions that were pending at ``produced``; None for one that had ended.
+    """
+    trace = request.trace
+    if not trace.recording:
+        return
+    trace.stage("judge", request.arrived, produced)
+    waited = [each.acknowledged or ended for each in pending if each is not None]
+    if waited:
+        acknowledged = min(max(produced, *waited), ended)
+        trace.stage("produce", produced, acknowledged)
+        trace.stage("wait", acknowledged, ended)

@@ -6,6 +6,7 @@ offset: usually that of this place, otherwise an earlier one that came through a
 """
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -51,6 +52,8 @@ class PendingTransaction:
         provisional: The outcome that a request was answered with meanwhile; empty for none.
         record_key: The record's key.
         overdue: Whether a request was answered provisionally because no decision came in time.
+        acknowledged: When the broker's acknowledgement was read, seconds of ``perf_counter``; 0:
+            not yet.
     """
 
     key: bytes
@@ -63,6 +66,7 @@ class PendingTransaction:
     provisional: str = ""
     record_key: bytes = b""
     overdue: bool = False
+    acknowledged: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +137,7 @@ class Correlation:
             self._end(pending, NotProduced())
             return
         pending.partition, pending.offset = partition, offset
+        pending.acknowledged = time.perf_counter()
         self._by_place[partition, offset] = pending
         self.decided([pending.key])
         rejection = self._early.pop((partition, offset), None)

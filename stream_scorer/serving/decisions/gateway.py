@@ -23,6 +23,7 @@ from stream_scorer.serving.decisions.asked import (
     asked_transactions,
     parsed,
     record_headers,
+    report_stages,
 )
 from stream_scorer.serving.decisions.correlation import Correlation, PendingTransaction, Result
 from stream_scorer.serving.decisions.identity import key_of, key_of_id
@@ -132,6 +133,7 @@ class Gateway:
         self._judge = SharedJudge(parts.judge, parts.now_ms)
         self._refused: Counter[str] = Counter()
         self._provisional = 0
+        self._now = parts.clock
         self.correlation = Correlation(self._find, when_read, self._ended)
 
     # -- requests -----------------------------------------------------------------------------
@@ -146,13 +148,13 @@ class Gateway:
         body = await parsed(request.body)
         with self._slots(len(body.values)) as slots:
             found = await self._begin(body, request, slots)
-        waiting = [each[0] for each in found if not isinstance(each, DecisionAnswer)]
-        left = request.arrived + self._timeout - self._parts.clock()
+        waiting = [each for each in found if not isinstance(each, DecisionAnswer)]
+        pending, produced = [self.correlation.find(each[1].key) for each in waiting], self._now()
         if waiting:
-            await asyncio.wait(waiting, timeout=max(left, 0.0))
-        every = [
-            each if isinstance(each, DecisionAnswer) else self._outcome(*each) for each in found
-        ]
+            left = max(request.arrived + self._timeout - produced, 0.0)
+            await asyncio.wait([each[0] for each in waiting], timeout=left)
+        report_stages(request, produced, self._now(), pending)
+        every = [self._outcome(*each) if isinstance(each, tuple) else each for each in found]
         return answers.of_batch(every) if body.batch else answers.of_one(every[0])
 
     async def fetch(self, request: Request) -> Response:

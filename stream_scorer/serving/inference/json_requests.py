@@ -1,4 +1,4 @@
-"""The inference request of the REST binding: a JSON object, and binary data after it."""
+"""The inference request of the REST binding: a JSON object, binary data after it, or raw data."""
 
 import re
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.serving.inference.binary_data import binary_values, split_body
 from stream_scorer.serving.inference.data_types import DataType, Kind, data_type
-from stream_scorer.serving.inference.feature_tensors import FeatureTensors, InputTensor
+from stream_scorer.serving.inference.feature_tensors import FEATURES, FeatureTensors, InputTensor
 from stream_scorer.serving.inference.refusals import invalid, shown
 from stream_scorer.serving.inference.results import OUTPUTS, REASONS, check_outputs
 
@@ -43,6 +43,7 @@ class _JsonRequest(msgspec.Struct, frozen=True):
     outputs: list[_JsonRequestedOutput] = []
 
 
+_FP64: Final = data_type("FP64")
 _DECODER: Final = msgspec.json.Decoder(_JsonRequest)
 _FLAT: Final[dict[Kind, Any]] = {
     "float": msgspec.json.Decoder(list[float]),
@@ -91,6 +92,8 @@ def read_request(body: bytes, header: str | None, model: FeatureTensors) -> Rest
         InferenceRefused: The body contradicts the protocol or the model.
     """
     text, rest = split_body(body, header)
+    if header is not None and not text:
+        return _raw_request(rest, model)
     try:
         request = _DECODER.decode(text)
     except msgspec.MsgspecError as error:
@@ -104,6 +107,24 @@ def read_request(body: bytes, header: str | None, model: FeatureTensors) -> Rest
         return RestRequest(request.id, _rows(request, rest, model), _outputs(request))
     except RecursionError:
         raise invalid("data: nested too deeply") from None
+
+
+def _raw_request(data: memoryview, model: FeatureTensors) -> RestRequest:
+    """Return a raw binary request: all features as FP64, as many rows as there are bytes for.
+
+    All of its outputs are binary.
+
+    Raises:
+        InferenceRefused: The bytes are not complete rows, or too many.
+    """
+    width = len(model.names)
+    row_bytes = width * _FP64.stored.itemsize
+    rows, beyond = divmod(len(data), row_bytes)
+    if beyond:
+        raise invalid(f"{len(data)} bytes are not rows of {width} FP64 values")
+    _, count = model.rows_of(FEATURES, (rows, width), 1)
+    values = binary_values(data, _FP64, count).reshape(rows, width)
+    return RestRequest(msgspec.UNSET, values, [(name, True) for name in OUTPUTS])
 
 
 def refuse_unsupported(parameters: Any) -> None:

@@ -30,7 +30,7 @@ RETRY_SECONDS: Final = 1
 """When a client that was refused as busy may ask again."""
 
 
-class Admission:
+class ConcurrencyLimit:
     """The bound on requests in flight; a context manager for one request.
 
     Args:
@@ -72,7 +72,7 @@ class InferenceService:
         listener: Listener = lambda _: None,
     ) -> None:
         self.settings = settings
-        self.admission = Admission(settings.concurrent)
+        self.admission = ConcurrencyLimit(settings.concurrent)
         self.release = release_of("stream-scorer")
         self._executor = ThreadPoolExecutor(
             max_workers=max(1, min(len(models), os.cpu_count() or 1)),

@@ -20,6 +20,7 @@ from stream_scorer.serving.web.messages import Caller, Request, Response, Route
 from stream_scorer.serving.web.paths import check_path
 from stream_scorer.serving.web.problem_body import internal_problem, problem_response
 from stream_scorer.serving.web.problems import Problem
+from stream_scorer.serving.web.request_trace import BeginTrace, untraced
 from stream_scorer.serving.web.router import Router
 from stream_scorer.serving.web.trace_context import trace_of
 from stream_scorer.telemetry import Listener, RequestFailed, RequestServed
@@ -54,6 +55,7 @@ class Application:
         listener: Notified of each request.
         body_seconds: Limit for the time from a request's head to the end of its body.
         access_log: Whether each request has a log line.
+        trace: Begins the trace of a request whose caller is authenticated.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Application:
         *,
         body_seconds: float,
         access_log: bool = False,
+        trace: BeginTrace = untraced,
     ) -> None:
         self._router = Router(routes)
         self._gate = gate
@@ -72,6 +75,7 @@ class Application:
         self._listener = listener
         self._body_seconds = body_seconds
         self._access_log = access_log
+        self._trace = trace
         self._ids = RequestIds()
 
     async def __rsgi__(self, scope: RsgiScope, protocol: RsgiProtocol) -> None:
@@ -98,6 +102,7 @@ class Application:
             response = _shaped(internal_problem(), opened)
         finally:
             self._requests.end(opened)
+        opened.trace.end(response.status)
         _send(protocol, response, opened, secure=secure, head=scope.method == "HEAD")
         self._listener(
             RequestServed(
@@ -145,6 +150,8 @@ class Application:
                     "The client may not do this.",
                     f"it needs the scope {route.scope}",
                 )
+        context = trace_of(fields.get("traceparent"), fields.get("tracestate"))
+        trace = opened.trace = self._trace(method, route.pattern, *context, arrived)
         length = announced_length(fields, version, route)
         self._requests.begin(opened, arrived + min(self._body_seconds, route.seconds_max))
         body = b""
@@ -159,7 +166,6 @@ class Application:
                 raise cut_off() from None
         opened.reading = False
         opened.deadline = arrived + route.seconds_max
-        traceparent, tracestate = trace_of(fields.get("traceparent"), fields.get("tracestate"))
         return await route.handler(
             Request(
                 method,
@@ -170,9 +176,10 @@ class Application:
                 parameters,
                 caller,
                 opened.request_id,
-                traceparent,
-                tracestate,
+                trace.traceparent or context[0],
+                trace.tracestate if trace.traceparent else context[1],
                 arrived,
+                trace=trace,
             )
         )
 

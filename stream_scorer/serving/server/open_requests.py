@@ -8,6 +8,7 @@ from typing import Any, Final, NoReturn
 
 from stream_scorer.serving.web.messages import Response
 from stream_scorer.serving.web.problems import Problem
+from stream_scorer.serving.web.request_trace import UNTRACED, RequestTrace
 
 _EVERY_SECONDS: Final = 0.05
 """How exact the limits are. One timer for all requests costs less than one for each."""
@@ -28,6 +29,7 @@ class OpenRequest:
         body_bytes: Memory that its body takes or may take.
         overdue: Whether it was given up; then its task was cancelled once.
         task: Answers it.
+        trace: Its trace.
     """
 
     request_id: str
@@ -40,6 +42,7 @@ class OpenRequest:
     body_bytes: int = 0
     overdue: bool = False
     task: "asyncio.Task[Any] | None" = None
+    trace: RequestTrace = UNTRACED
 
     def give_up(self) -> None:
         """Cancel it; its task answers with :meth:`overdue_problem`."""

@@ -24,6 +24,8 @@ from stream_scorer.serving.server.grpc_server import GrpcServer
 from stream_scorer.serving.server.http_server import HttpServer
 from stream_scorer.serving.server.open_requests import OpenRequests
 from stream_scorer.serving.server.serving_health import ServingHealth
+from stream_scorer.serving.server.tracing import open_tracing
+from stream_scorer.serving.web.request_trace import BeginTrace, untraced
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import ACCESS_EVENTS, EVENTS, Event, Listener, RequestsCut
 
@@ -73,6 +75,7 @@ class _Process:
         )
         serving = settings.serving
         self._requests = OpenRequests(serving.requests_max, serving.bodies_bytes_max)
+        self._trace: BeginTrace = untraced
         self._stopped = asyncio.Event()
         self._health: ServingHealth | None = None
         self._starting: asyncio.Task[None] | None = None
@@ -105,6 +108,8 @@ class _Process:
             )
             ready_gauge(self._registry).set_function(lambda: float(not health.reasons()))
             stack.enter_context(Endpoint(settings.http, self._registry, health))
+            if settings.serving.tracing.endpoint:
+                self._trace = stack.enter_context(open_tracing(settings, self._listener))
             watch = loop.create_task(self._requests.watch(health.heartbeat))
             stack.callback(watch.cancel)
             # Before the parts start, which can take minutes: an address or a certificate that
@@ -123,6 +128,7 @@ class _Process:
             self._listener,
             body_seconds=serving.body_seconds,
             access_log=serving.access_log,
+            trace=self._trace,
         )
 
     async def _start(

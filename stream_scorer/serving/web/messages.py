@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from stream_scorer.serving.web.problems import Problem
+from stream_scorer.serving.web.request_trace import UNTRACED, RequestTrace
 
 Scope = Literal["score", "read", "operate", "admin"]
 """What a caller may do: ask for decisions and scores; read decisions; operate; everything."""
@@ -48,6 +49,7 @@ class Request:
         traceparent: The W3C trace context to continue, valid; empty without one.
         tracestate: Belongs to ``traceparent``; may be empty.
         arrived: When the head had been read, ``time.perf_counter()`` seconds.
+        trace: Takes the stages of the request.
     """
 
     method: str
@@ -61,6 +63,7 @@ class Request:
     traceparent: str
     tracestate: str
     arrived: float
+    trace: RequestTrace = UNTRACED
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ class FakeScorers:
         barriers: What runs when all decisions were read.
     """
 
-    timeout: float = 0.05
+    timeout: float = 60.0
     in_flight_max: int = 1_000
     plan: Plan = field(default_factory=Plan)
     sent: list[Sent] = field(default_factory=list)

@@ -96,7 +96,7 @@ def test_tables_have_percentiles_and_means_of_chosen_records() -> None:
     assert percentiles(np.array([3.0])) == {"p50": 3.0, "p99": 3.0, "p999": 3.0}
 
 
-def test_slip_is_the_clients_delay_and_the_warm_up_does_not_count() -> None:
+def test_slip_is_the_clients_delay_without_the_warm_up() -> None:
     due = np.array([5.0, 6.0, 8.0])
     sent = Sent(due, due + np.array([0.001, 0.0, 0.25]), due)
     assert slip_ms(sent) == pytest.approx([1.0, 0.0, 250.0])

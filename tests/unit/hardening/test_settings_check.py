@@ -48,6 +48,8 @@ def test_safe_settings_have_no_finding() -> None:
     assert list(setting_findings(settings())) == []
     local = {"host": "10.0.0.1", "unix_socket": "/run/s"}
     assert list(setting_findings(settings(serving=local))) == []
+    for endpoint in ("http://127.0.0.1:4318/v1/traces", "https://collector:4318/v1/traces"):
+        assert list(setting_findings(settings(serving={"tracing": {"endpoint": endpoint}}))) == []
     refuse_unsafe(settings())
 
 
@@ -78,6 +80,8 @@ def test_safe_settings_have_no_finding() -> None:
         ({"serving": {"host": "0.0.0.0"}}, "serving.tls_certificate"),  # noqa: S104
         ({"serving": {"host": "10.0.0.1", "unix_socket": "/run/s", "grpc_port": 9}},
          "serving.tls_certificate"),
+        ({"serving": {"tracing": {"endpoint": "http://10.0.0.1:4318/v1/traces"}}},
+         "serving.tracing.endpoint"),
         ({"state": {"mac_key_file": None}}, "state.mac_key_file"),
         ({"state": {"mac_required": False}}, "state.mac_required"),
         ({"state": {"url": "simplecache::http://store/checkpoints"}}, "state.url"),

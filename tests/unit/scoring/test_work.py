@@ -150,7 +150,7 @@ def test_each_record_becomes_a_decision_or_dead_letter_in_order() -> None:
 
 
 def test_a_decision_keeps_the_key_and_no_other_headers_than_ours() -> None:
-    ours: Headers = [(CLIENT_HEADER, b"shop"), (BODY_HEADER, b"1:00")]
+    ours: list[tuple[str, bytes | None]] = [(CLIENT_HEADER, b"shop"), (BODY_HEADER, b"1:00")]
     headers: list[Headers] = [
         [("traceparent", b"00-1"), ("secret", b"x"), ("tracestate", b"a=b")],
         [*ours, ("secret", b"x")],

@@ -190,7 +190,7 @@ def test_access_tokens_may_name_their_type(verify: Verifying, issuer: Issuer, ki
         ({"sub": "x" * 129}, "token_claims"),
         ({"sub": "a b"}, "token_claims"),
         ({"sub": "a\nb"}, "token_claims"),
-        ({"sub": "caf\u00e9"}, "token_claims"),
+        ({"sub": "na\u00efve"}, "token_claims"),
         ({"sub": "a\u202eb"}, "token_claims"),
         ({"exp": True}, "token_claims"),
         ({"exp": "9999999999"}, "token_claims"),

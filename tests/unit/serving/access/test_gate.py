@@ -1,7 +1,7 @@
 """The gate: every caller needs a valid credential, within its limits; nothing else is let in."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -307,10 +307,11 @@ def test_whatever_is_sent_is_a_problem(bench: Bench) -> None:
     @settings(max_examples=500, deadline=None)
     @given(HEADERS, PEERS)
     def send(headers: dict[str, str], peer: str) -> None:
-        for call in (
+        calls: tuple[Callable[[], Caller], ...] = (
             lambda: gate.gate.admit(RequestHead("POST", "/v1/decisions", headers, peer)),
             lambda: gate.gate.admit_grpc(list(headers.items()), {}, peer),
-        ):
+        )
+        for call in calls:
             with pytest.raises(Problem) as found:
                 call()
             assert found.value.status in {401, 403, 429}

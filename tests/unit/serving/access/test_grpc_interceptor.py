@@ -10,13 +10,16 @@ import grpc.aio
 import pytest
 
 from stream_scorer.serving.access.grpc_interceptor import CALLER, AccessInterceptor
+from stream_scorer.serving.web.messages import Scope
 from tests.support.serving.access import GateAtWork, access_settings, clients_in, make_key
 from tests.support.serving.self_signed import certificate
 
 INFER, READY, READ, STREAM, UNNAMED = (
     f"/test.Service/{name}" for name in ("Infer", "Ready", "Read", "Stream", "Unnamed")
 )
-SCOPES = {INFER: ("score",), READY: (), READ: ("read", "operate"), STREAM: ()}
+SCOPES: dict[str, tuple[Scope, ...]] = {
+    INFER: ("score",), READY: (), READ: ("read", "operate"), STREAM: (),
+}  # fmt: skip
 Call = Callable[..., Awaitable[Any]]
 
 

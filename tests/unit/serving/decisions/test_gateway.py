@@ -244,12 +244,12 @@ def test_without_a_decision_in_time_the_answer_is_provisional() -> None:
         assert ProvisionalAnswered(2) in world.heard
         assert ProvisionalSettled("REVIEW", "BLOCK") in world.heard
 
-    run(scenario)
+    run(scenario, timeout=0.05)
 
 
 def test_another_gateways_transaction_is_found_by_its_place() -> None:
     async def scenario(world: FakeScorers) -> None:
-        other = FakeScorers()
+        other = FakeScorers(timeout=0.05)
         task = await asking(other, request(body()))
         offset = other.deliver()
         found = document(await task, 202)
@@ -270,7 +270,7 @@ def test_another_gateways_transaction_is_found_by_its_place() -> None:
         world.publish(body(), offset, "BLOCK", sent.headers)
         assert document(await world.gateway.fetch(fetching(ID)))["decision"] == "BLOCK"
 
-    run(scenario)
+    run(scenario, timeout=0.05)
 
 
 def test_unknown_and_malformed_ids_are_not_found() -> None:
@@ -319,7 +319,7 @@ def test_a_batch_has_an_answer_for_each_transaction() -> None:
         again = document(await world.gateway.ask(request([body(1), body(3)])))["answers"]
         assert [each["decision"]["transaction_id"] for each in again] == ["t1", "t3"]
 
-    run(scenario)
+    run(scenario, timeout=0.05)
 
 
 def test_beyond_the_limit_requests_are_refused() -> None:
@@ -339,7 +339,7 @@ def test_beyond_the_limit_requests_are_refused() -> None:
         assert AdmissionRefused("limit", 1) in world.heard
         assert AdmissionRefused("unavailable", 1) in world.heard
 
-    run(scenario, timeout=5.0)
+    run(scenario)
 
 
 def test_requests_at_one_moment_are_judged_together() -> None:
@@ -369,7 +369,7 @@ def test_requests_at_one_moment_are_judged_together() -> None:
             await bad
         assert world.admission.in_flight == 0
 
-    run(scenario, timeout=5.0)
+    run(scenario)
 
 
 def test_a_client_that_leaves_changes_nothing() -> None:

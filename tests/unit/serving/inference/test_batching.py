@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from stream_scorer.serving.inference.refusals import InferenceRefused
-from stream_scorer.serving.inference.service import Admission
+from stream_scorer.serving.inference.service import ConcurrencyLimit
 from stream_scorer.serving.web.messages import Response
 from stream_scorer.telemetry import ModelFailed
 from tests.support.serving.inference_calls import (
@@ -259,7 +259,7 @@ def test_a_request_of_too_many_rows_is_refused() -> None:
 
 
 def test_admission_counts_also_after_errors() -> None:
-    admission = Admission(1)
+    admission = ConcurrencyLimit(1)
     with pytest.raises(InferenceRefused, match="not ready"), admission:
         pass
     admission.open = True

@@ -241,7 +241,7 @@ LIES: dict[str, tuple[bytes, bytes, str | None, str]] = {
     "header of 5,000 digits": (sized(112), BYTES, "9" * 5000, "not a length"),
     "empty header": (sized(112), BYTES, "", "not a length"),
     "header past the body": (sized(112), BYTES, "1000", "not a length"),
-    "header of zero": (sized(112), BYTES, "0", "not valid"),
+    "header of zero": (sized(112), BYTES + b"\0", "0", "not rows of 7"),
     "header inside the object": (sized(112), BYTES, "20", "not valid"),
     "header inside the data": (sized(112), BYTES, "200", "not valid"),
     "size past the body": (sized(113), BYTES, None, "beyond the body"),

@@ -194,6 +194,26 @@ def test_a_null_is_a_missing_value(rest: RestCalls) -> None:
     assert output(rest.infer({"inputs": [features_input(rows)]}), "score") == expected
 
 
+def test_raw_rows_are_answered_in_binary(rest: RestCalls) -> None:
+    # "To send a raw binary request, the Inference-Header-Content-Length header must be provided
+    # with value 0"; "all the model output will be requested to be returned in binary tensor form".
+    path = "/v2/models/fraud/infer"
+    answer = rest("POST", path, ROWS.tobytes(), inference_header_content_length="0")
+    length = int(dict(answer.headers)["inference-header-content-length"])
+    expected = rest.service.find("fraud", None).compute(ROWS).score
+    assert answer.body[length : length + 24] == expected.tobytes()
+    told = json.loads(answer.body[:length])
+    assert "id" not in told
+    assert all("data" not in each for each in told["outputs"])
+
+
+@pytest.mark.parametrize("data", [b"", ROW.tobytes()[:-1], ROW.tobytes() + b"\0" * 8])
+def test_raw_bytes_that_are_not_rows_are_refused(rest: RestCalls, data: bytes) -> None:
+    path = "/v2/models/fraud/infer"
+    message = refused(rest("POST", path, data, inference_header_content_length="0"))
+    assert "rows" in message
+
+
 def test_a_problem_of_the_server_has_the_form_of_the_protocol(rest: RestCalls) -> None:
     for route in rest._routes:
         assert route.problem is not None

@@ -21,6 +21,9 @@ from stream_scorer.settings import load_settings
         ({"connections_max": 0}, "connections_max"),
         ({"port": 65_536}, "port"),
         ({"http3": True}, "unknown key"),
+        ({"tracing": {"endpoint": "collector:4318"}}, "name an http or https URL"),
+        ({"tracing": {"endpoint": "http://user:pass@collector"}}, "without user and password"),
+        ({"tracing": {"ratio": 1.5}}, "ratio"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(serving: dict[str, Any], why: str) -> None:
