@@ -1,8 +1,13 @@
-"""A request, its answer, and a route from one to the other."""
+"""A request, its answer, and a route from one to the other.
+
+A request is made for each call, as a type of msgspec: a frozen dataclass takes ten times as long.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from stream_scorer.serving.web.problems import Problem
 
@@ -32,8 +37,7 @@ class Caller:
         return scope in self.scopes or "admin" in self.scopes
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """One request whose caller is authenticated and whose body is within the route's limits.
 
     Attributes:
