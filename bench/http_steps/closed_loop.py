@@ -72,7 +72,7 @@ def saturate(target: Target, pid: int, seconds: float, clients: int, each: int =
     """
     command = [
         "--clients", str(clients), "--max-concurrent-streams", str(each),
-        "--duration", f"{seconds:.0f}s", "--warm-up-time", f"{WARM_UP_SECONDS:.0f}s",
+        "--duration", _milliseconds(seconds), "--warm-up-time", _milliseconds(WARM_UP_SECONDS),
     ]  # fmt: skip
     after = WARM_UP_SECONDS + _MARGIN_SECONDS
     with machine.Busy(pid, after, seconds - 2 * _MARGIN_SECONDS) as busy:
@@ -132,6 +132,10 @@ def rate_of(said: str, target: Target) -> float:
     if expected and abs(int(data[1]) / done - expected) > 0.02 * expected:
         raise SystemExit(f"h2load: {int(data[1]) / done:.1f} bytes an answer, not {expected}")
     return float(rate[1])
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{round(seconds * 1e3)}ms"
 
 
 def _h2load(options: Sequence[str], target: Target, seconds: float) -> str:

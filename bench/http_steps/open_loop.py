@@ -19,7 +19,6 @@ from bench.http_steps import machine
 from stream_scorer.ports import Float64, Int64
 
 _LATE_SECONDS = 60.0
-_BODY_MOST = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +115,7 @@ class Attack:
             machine.vegeta(), "attack", "-format", "json", "-targets", str(file),
             *(("-lazy",) if count > 1 else ()),
             "-rate", f"{rate}/1s", "-duration", f"{seconds:.3f}s", "-timeout", "30s",
-            "-connections", "10000", "-workers", "64", "-max-body", str(_BODY_MOST),
-            "-output", str(self._results),
+            "-connections", "10000", "-workers", "64", "-output", str(self._results),
         ]  # fmt: skip
         _, generator = machine.cores()
         with machine.pinned(generator):

@@ -58,7 +58,11 @@ class Probes(threading.Thread):
         while not self._ending.wait(_PROBE_SECONDS):
             for ask in (self._child.live, self._child.ready):
                 begin = time.perf_counter()
-                fine = ask()
+                try:
+                    fine = ask()
+                except (OSError, SystemExit):
+                    # It does not answer, or has ended.
+                    fine = False
                 self.took_ms.append((time.perf_counter() - begin) * 1e3)
                 self.unready += not fine
 

@@ -25,6 +25,9 @@ from bench.http_steps import decisions, overload, scores, verdict
 
 SCORES: Final = ("v2", "grpc", "peers")
 PARTS: Final = (*SCORES, "v1", "overload_v1", "overload_v2")
+QUICK_PARTS: Final = ("v2", "v1", "overload_v2")
+KEYS: Final = ("echo", "ours_rest", "ours_grpc", "mlserver", "fastapi", "v1", "overload")
+"""Of each report; null where the part was not run."""
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -37,13 +40,12 @@ def _options(parser: argparse.ArgumentParser) -> None:
 def main() -> int:
     """Measure, print, and judge."""
     script = Script(
-        __doc__, "one round, short loads, without peers", more=_options,
+        __doc__, f"one round, short loads, and only {', '.join(QUICK_PARTS)}", more=_options,
         rounds=Number(3, 1, "interleaved rounds"),
-        seconds=Number(10.0, 2.0, "seconds of each load"),
+        seconds=Number(10.0, 1.5, "seconds of each load"),
     )  # fmt: skip
     options = script.options
-    quick = tuple(part for part in PARTS if part != "peers")
-    parts = tuple(options.only or (quick if script.quick else PARTS))
+    parts = tuple(options.only or (QUICK_PARTS if script.quick else PARTS))
     with tempfile.TemporaryDirectory("-bench") as folder:
         document = _measured(parts, options.rounds, options.seconds, Path(folder))
     document |= {"ratios": verdict.ratios(document), "parts": parts, "seconds": script.seconds}
@@ -53,7 +55,7 @@ def main() -> int:
 def _measured(
     parts: tuple[str, ...], rounds: int, seconds: float, folder: Path
 ) -> dict[str, Any]:  # fmt: skip
-    document: dict[str, Any] = {}
+    document: dict[str, Any] = dict.fromkeys(KEYS)
     if any(part in SCORES for part in parts):
         document["late_share"] = scores.stalls(_below(folder, "check"))
         document |= scores.measure(parts, rounds, seconds, _below(folder, "scores"))
@@ -81,7 +83,7 @@ def _below(folder: Path, name: str) -> Path:
 def _shown(document: Mapping[str, Any]) -> list[Any]:
     shown: list[Any] = []
     columns = ("rps", "p50_ms", "p99_ms", "busy", "slip_p99_ms")
-    keys = [case.key for case in scores.CASES if case.key in document]
+    keys = [case.key for case in scores.CASES if document.get(case.key)]
     if keys:
         shown.append(
             table(
@@ -91,11 +93,11 @@ def _shown(document: Mapping[str, Any]) -> list[Any]:
             )
         )  # fmt: skip
         shown.append(table("Ratios", "ratio", "value", rows=document["ratios"].items()))
-    if "v1" in document:
+    if document["v1"]:
         of_v1 = ("rate", "p50_ms", "stream_p50_ms", "p99_ms", "stream_p99_ms", "slip_p99_ms")
         rows = ([row[name] for name in of_v1] for row in document["v1"])
         shown.append(table("/v1: the answer, and the decision at a reader", *of_v1, rows=rows))
-    for name, found in document.get("overload", {}).items():
+    for name, found in (document["overload"] or {}).items():
         if isinstance(found, Mapping):
             rows = ((key, value) for key, value in found.items() if not isinstance(value, dict))
             shown.append(table(f"Overload of /{name}", "what", "value", rows=rows))

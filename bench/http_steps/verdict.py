@@ -53,7 +53,7 @@ def ratios(document: Mapping[str, Any]) -> dict[str, float]:
             document[each.above][each.figure] / document[each.below][each.figure], 3
         )
         for each in RATIOS
-        if each.above in document and each.below in document
+        if document.get(each.above) and document.get(each.below)
     }
 
 
