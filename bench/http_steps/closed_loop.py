@@ -83,7 +83,7 @@ def paced(target: Target, rate: int, seconds: float, log: Path) -> OpenLoop:
 
     Args:
         target: What is asked.
-        rate: Requests a second.
+        rate: Requests a second, at most 100: h2load looks every 10 ms at what is due.
         seconds: For how long.
         log: File that is written.
 

@@ -32,7 +32,7 @@ LATENCY_RATE: Final = 100
 REST_CLIENTS: Final = 16
 GRPC_CLIENTS, GRPC_EACH = 4, 4
 _WARM_UP_SECONDS: Final = 0.5
-_CHECK_RATE, _CHECK_SECONDS = 200, 4.0
+_CHECK_SECONDS: Final = 4.0
 _FRAME: Final = b"\0"
 _SAME_SCORE: Final = 1e-12
 
@@ -246,8 +246,10 @@ def stalls(folder: Path) -> dict[str, float]:
         rest = rest_target("stalling", ECHO, server, clients, folder)
         by_grpc = grpc_target("stalling", ECHO, server, clients, folder)
         found = {
-            "vegeta": open_loop.attack([line_of(rest)], _CHECK_RATE, _CHECK_SECONDS, folder),
-            "h2load": closed_loop.paced(by_grpc, _CHECK_RATE, _CHECK_SECONDS, folder / "paced.log"),
+            "vegeta": open_loop.attack([line_of(rest)], LATENCY_RATE, _CHECK_SECONDS, folder),
+            "h2load": closed_loop.paced(
+                by_grpc, LATENCY_RATE, _CHECK_SECONDS, folder / "paced.log"
+            ),
         }
     finally:
         servers.close()
