@@ -8,13 +8,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.http_steps.contenders import FASTAPI, MLSERVER, NAME, Server, Servers
 from stream_scorer.devkafka.cluster import free_ports
-from stream_scorer.models.importing.scikit_learn.unpack import unpack
 from stream_scorer.serving.protobuf import open_inference_grpc_pb2 as messages
 from stream_scorer.settings import MODELS_DIRECTORY
 from tests.matrix.environments import made
@@ -29,6 +27,10 @@ _PROBABILITY = "predict_proba"
 
 def write_model(folder: Path) -> Path:
     """Write the bundle's model as the peers read it; return the file."""
+    import joblib  # noqa: PLC0415 scikit-learn loads slowly
+
+    from stream_scorer.models.importing.scikit_learn.unpack import unpack  # noqa: PLC0415 see above
+
     data = (MODELS_DIRECTORY / NAME / _VERSION / "model.skops").read_bytes()
     file = folder / "model.joblib"
     joblib.dump(unpack(data, "model.skops"), file)

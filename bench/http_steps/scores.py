@@ -153,7 +153,7 @@ def _measure_once(
 def line_of(target: Target) -> str:
     """Return what is asked as a line for vegeta."""
     headers = dict(each.split(": ", 1) for each in target.headers)
-    return open_loop.targetline_of(target.url, target.body.read_bytes(), headers)
+    return open_loop.target_line(target.url, target.body.read_bytes(), headers)
 
 
 def _target(case: Case, server: Server, clients: Clients, folder: Path) -> Target:
