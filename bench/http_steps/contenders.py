@@ -58,7 +58,7 @@ class Clients:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class MeasuredServer:
     """A server that is ready.
 
     Attributes:
@@ -99,7 +99,7 @@ class Servers:
         """End all servers."""
         self._stack.close()
 
-    def ours(self, name: str, *command: str, **tables: Mapping[str, Any]) -> Server:
+    def ours(self, name: str, *command: str, **tables: Mapping[str, Any]) -> MeasuredServer:
         """Start a server of ours, and wait until it is ready.
 
         Args:
@@ -121,21 +121,21 @@ class Servers:
         child.begin()
         until(child.ready, f"{name} is ready", START_SECONDS, child)
         url = f"http://127.0.0.1:{port}/v2/models/{NAME}/infer"
-        return Server(name, child, url, f"127.0.0.1:{grpc}")
+        return MeasuredServer(name, child, url, f"127.0.0.1:{grpc}")
 
-    def echo(self, *, stall: bool = False) -> Server:
+    def echo(self, *, stall: bool = False) -> MeasuredServer:
         """Start the echo; with ``stall`` it stops for 100 ms each second."""
         options = (echo.STALL,) if stall else ()
         return self.ours(STALLING if stall else ECHO, "module", echo.__name__, *options)
 
-    def scoring(self) -> Server:
+    def scoring(self) -> MeasuredServer:
         """Start ``stream-scorer serve --model``."""
         return self.ours(OURS, "serve", "--model", MODEL)
 
     def peer(
         self, name: str, command: list[str], port: int, ready: str, rest: str, grpc: str = "",
         environment: Mapping[str, str] | None = None,
-    ) -> Server:  # fmt: skip
+    ) -> MeasuredServer:  # fmt: skip
         """Start another server, and wait until it is ready.
 
         Args:
@@ -158,7 +158,7 @@ class Servers:
             if not child.alive or time.monotonic() > deadline:
                 raise SystemExit(f"{name} is not ready: {child.said[-2000:]}")
             time.sleep(0.1)
-        return Server(name, child, f"http://127.0.0.1:{port}{rest}", grpc)
+        return MeasuredServer(name, child, f"http://127.0.0.1:{port}{rest}", grpc)
 
 
 def _answers(url: str) -> bool:

@@ -41,7 +41,7 @@ _OF_RECORD: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Gateway:
+class MeasuredGateway:
     """A gateway and a scorer that are ready.
 
     Attributes:
@@ -66,7 +66,7 @@ class Gateway:
 
 def started(
     arena: Arena, name: str, clients: Clients, *command: str, timeout_ms: int = 1_000
-) -> Gateway:
+) -> MeasuredGateway:
     """Start a scorer and a gateway on topics of their own, and wait until both are ready.
 
     Args:
@@ -95,7 +95,7 @@ def started(
     for process in running:
         process.begin()
         until(process.ready, f"{process.entry.name} is ready", _START_SECONDS, process)
-    return Gateway(arena, running[0], running[1], f"http://127.0.0.1:{port}{PATH}", clients)
+    return MeasuredGateway(arena, running[0], running[1], f"http://127.0.0.1:{port}{PATH}", clients)
 
 
 def _process(arena: Arena, entry: Entry) -> Contender:
@@ -103,7 +103,7 @@ def _process(arena: Arena, entry: Entry) -> Contender:
     return arena.start(replace(entry, environment=environment))
 
 
-class Requests:
+class TransactionRequests:
     """Simulated transactions as requests; each is sent once.
 
     Args:
@@ -118,7 +118,7 @@ class Requests:
         self._table = table.set_column(at, "event_time", times)
         self.given = 0
 
-    def next(self, gateway: Gateway, count: int) -> Iterator[str]:
+    def next(self, gateway: MeasuredGateway, count: int) -> Iterator[str]:
         """Yield the next requests as lines for vegeta."""
         rows = self._table.slice(self.given, count).to_pylist()
         if len(rows) < count:
@@ -129,12 +129,12 @@ class Requests:
                 gateway.url, json.dumps(row).encode(), gateway.clients.headers
             )
 
-    def attack(self, gateway: Gateway, rate: int, seconds: float, folder: Path) -> OpenLoop:
+    def attack(self, gateway: MeasuredGateway, rate: int, seconds: float, folder: Path) -> OpenLoop:
         """Send the next requests on a schedule, with the answers' bodies."""
         lines = self.next(gateway, round(rate * seconds) + 1)
         return open_loop.attack(lines, rate, seconds, folder, bodies=True)
 
-    def feed(self, gateway: Gateway, count: int) -> None:
+    def feed(self, gateway: MeasuredGateway, count: int) -> None:
         """Produce the next transactions to the input topic, without the gateway."""
         rows = self._rows.slice(self.given, count)
         self.given += count
@@ -170,11 +170,11 @@ def measure(rounds: int, seconds: float, folder: Path) -> list[dict[str, Any]]:
     """
     whole = seconds + WARM_UP_SECONDS
     count = sum(round(rate * whole) + 1 for rate in RATES) * rounds
-    requests = Requests(count)
+    requests = TransactionRequests(count)
     turns: dict[int, list[Answered]] = defaultdict(list)
     with Arena() as arena:
         gateway = started(arena, "v1", Clients.made(folder))
-        reader = Reading(gateway)
+        reader = DecisionReading(gateway)
         try:
             for number in range(rounds):
                 for rate in RATES if number % 2 == 0 else RATES[::-1]:
@@ -185,14 +185,14 @@ def measure(rounds: int, seconds: float, folder: Path) -> list[dict[str, Any]]:
     return [_row(rate, turns[rate]) for rate in RATES]
 
 
-class Reading:
+class DecisionReading:
     """Reads a gateway's decisions on a thread, and notes when each came.
 
     Args:
         gateway: The gateway.
     """
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: MeasuredGateway) -> None:
         self._reader = Reader(gateway.arena, gateway.decisions)
         self._ending = threading.Event()
         self._failure: BaseException | None = None
@@ -236,7 +236,12 @@ class Reading:
 
 
 def _turn(
-    gateway: Gateway, requests: Requests, reader: Reading, rate: int, whole: float, folder: Path
+    gateway: MeasuredGateway,
+    requests: TransactionRequests,
+    reader: DecisionReading,
+    rate: int,
+    whole: float,
+    folder: Path,
 ) -> Answered:
     before = reader.count
     sent = requests.attack(gateway, rate, whole, folder)

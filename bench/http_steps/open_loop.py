@@ -94,7 +94,7 @@ def target_line(url: str, body: bytes, headers: Mapping[str, str]) -> str:
     )  # fmt: skip
 
 
-class Attack:
+class ScheduledLoad:
     """Requests on a schedule, sent by a process of its own from now on.
 
     Args:
@@ -143,8 +143,8 @@ class Attack:
 def attack(
     targets: Iterable[str], rate: int, seconds: float, folder: Path, *, bodies: bool = False
 ) -> OpenLoop:
-    """Send requests on a schedule, and wait for all answers; see :class:`Attack`."""
-    return Attack(targets, rate, seconds, folder).results(bodies=bodies)
+    """Send requests on a schedule, and wait for all answers; see :class:`ScheduledLoad`."""
+    return ScheduledLoad(targets, rate, seconds, folder).results(bodies=bodies)
 
 
 def read_results(lines: Iterable[str], rate: float, *, bodies: bool = False) -> OpenLoop:

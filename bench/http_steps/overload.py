@@ -83,7 +83,9 @@ def v1(seconds: float, folder: Path) -> dict[str, Any]:
     nominal = round(1e3 / V1_ROW_MS)
     whole = seconds + _SETTLE_SECONDS
     backlog = round(nominal * _BACKLOG_SECONDS)
-    sent = decisions.Requests(round(nominal * (UNLOADED + OVER_V1) * whole) + backlog + 2)
+    sent = decisions.TransactionRequests(
+        round(nominal * (UNLOADED + OVER_V1) * whole) + backlog + 2
+    )
     with Arena() as arena:
         run = ("module", slow.__name__, "run", str(V1_ROW_MS), "--from", "earliest", "--model")
         gateway = decisions.started(arena, "overload", Clients.made(folder), *run, FULL)
@@ -98,9 +100,11 @@ def v1(seconds: float, folder: Path) -> dict[str, Any]:
     )
 
 
-def _capacity(gateway: decisions.Gateway, sent: decisions.Requests, count: int) -> float:
+def _capacity(
+    gateway: decisions.MeasuredGateway, sent: decisions.TransactionRequests, count: int
+) -> float:
     """Return how many transactions a second the scorer decides when they wait for it."""
-    reader = decisions.Reading(gateway)
+    reader = decisions.DecisionReading(gateway)
     begin = time.monotonic()
     sent.feed(gateway, count)
     reader.wait(count)

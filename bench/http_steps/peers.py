@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.http_steps.contenders import FASTAPI, MLSERVER, NAME, Server, Servers
+from bench.http_steps.contenders import FASTAPI, MLSERVER, NAME, MeasuredServer, Servers
 from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.serving.protobuf import open_inference_grpc_pb2 as messages
 from stream_scorer.settings import MODELS_DIRECTORY
@@ -77,7 +77,7 @@ def grpc_message(row: Float64, *outputs: str) -> messages.ModelInferRequest:
     return request
 
 
-def mlserver(servers: Servers, folder: Path) -> Server:
+def mlserver(servers: Servers, folder: Path) -> MeasuredServer:
     """Start MLServer 1.7.1 in one process.
 
     Args:
@@ -107,7 +107,7 @@ def mlserver(servers: Servers, folder: Path) -> Server:
     )  # fmt: skip
 
 
-def fastapi(servers: Servers, folder: Path) -> Server:
+def fastapi(servers: Servers, folder: Path) -> MeasuredServer:
     """Start FastAPI with uvicorn, in one process with its fastest event loop and parser."""
     lock = (_HERE / "fastapi.lock").read_text()
     python = made(FASTAPI, lock, "--require-hashes", below=oip.ENVIRONMENTS)

@@ -18,7 +18,7 @@ from bench.http_steps.contenders import (
     MLSERVER,
     OURS,
     Clients,
-    Server,
+    MeasuredServer,
     Servers,
     post,
     read_score,
@@ -38,7 +38,7 @@ _SAME_SCORE: Final = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class ScoreCase:
     """One contender by one protocol.
 
     Attributes:
@@ -55,13 +55,13 @@ class Case:
 
 
 CASES: Final = (
-    Case("echo", ECHO, "v2"),
-    Case("ours_rest", OURS, "v2"),
-    Case("grpc_echo", ECHO, "grpc", by_grpc=True),
-    Case("ours_grpc", OURS, "grpc", by_grpc=True),
-    Case("mlserver", MLSERVER, "peers"),
-    Case("mlserver_grpc", MLSERVER, "peers", by_grpc=True),
-    Case("fastapi", FASTAPI, "peers"),
+    ScoreCase("echo", ECHO, "v2"),
+    ScoreCase("ours_rest", OURS, "v2"),
+    ScoreCase("grpc_echo", ECHO, "grpc", by_grpc=True),
+    ScoreCase("ours_grpc", OURS, "grpc", by_grpc=True),
+    ScoreCase("mlserver", MLSERVER, "peers"),
+    ScoreCase("mlserver_grpc", MLSERVER, "peers", by_grpc=True),
+    ScoreCase("fastapi", FASTAPI, "peers"),
 )
 
 
@@ -120,8 +120,8 @@ def measure(
     return {key: each.report() for key, each in found.items()}
 
 
-def _started(servers: Servers, names: set[str], folder: Path) -> dict[str, Server]:
-    starts: Mapping[str, Callable[[], Server]] = {
+def _started(servers: Servers, names: set[str], folder: Path) -> dict[str, MeasuredServer]:
+    starts: Mapping[str, Callable[[], MeasuredServer]] = {
         ECHO: servers.echo,
         OURS: servers.scoring,
         MLSERVER: lambda: peers.mlserver(servers, folder),
@@ -131,7 +131,12 @@ def _started(servers: Servers, names: set[str], folder: Path) -> dict[str, Serve
 
 
 def _measure_once(
-    case: Case, target: Target, server: Server, seconds: float, folder: Path, found: _Rounds
+    case: ScoreCase,
+    target: Target,
+    server: MeasuredServer,
+    seconds: float,
+    folder: Path,
+    found: _Rounds,
 ) -> None:
     clients, each = (GRPC_CLIENTS, GRPC_EACH) if case.by_grpc else (REST_CLIENTS, 1)
     closed = closed_loop.saturate(target, server.child.pid, seconds, clients, each)
@@ -156,12 +161,14 @@ def line_of(target: Target) -> str:
     return open_loop.target_line(target.url, target.body.read_bytes(), headers)
 
 
-def _target(case: Case, server: Server, clients: Clients, folder: Path) -> Target:
+def _target(case: ScoreCase, server: MeasuredServer, clients: Clients, folder: Path) -> Target:
     make = grpc_target if case.by_grpc else rest_target
     return make(case.key, case.server, server, clients, folder)
 
 
-def rest_target(key: str, kind: str, server: Server, clients: Clients, folder: Path) -> Target:
+def rest_target(
+    key: str, kind: str, server: MeasuredServer, clients: Clients, folder: Path
+) -> Target:
     """Return what a server is asked by REST, after one request whose answer is compared.
 
     Args:
@@ -185,7 +192,9 @@ def rest_target(key: str, kind: str, server: Server, clients: Clients, folder: P
     return Target(server.rest, _lines(clients.headers), file, len(answer))
 
 
-def grpc_target(key: str, kind: str, server: Server, clients: Clients, folder: Path) -> Target:
+def grpc_target(
+    key: str, kind: str, server: MeasuredServer, clients: Clients, folder: Path
+) -> Target:
     """Return the same by gRPC; see :func:`rest_target`."""
     request = peers.grpc_message(peers.sample_row(), *peers.outputs_of(kind))
     message: bytes = request.SerializeToString()
