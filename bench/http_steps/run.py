@@ -25,7 +25,7 @@ from bench.http_steps import decisions, overload, scores, verdict
 
 SCORES: Final = ("v2", "grpc", "peers")
 PARTS: Final = (*SCORES, "v1", "overload_v1", "overload_v2")
-QUICK_PARTS: Final = ("v2", "v1", "overload_v2")
+QUICK_PARTS: Final = ("v2", "v1")
 KEYS: Final = ("echo", "ours_rest", "ours_grpc", "mlserver", "fastapi", "v1", "overload")
 """Of each report; null where the part was not run."""
 
@@ -57,7 +57,7 @@ def _measured(
 ) -> dict[str, Any]:  # fmt: skip
     document: dict[str, Any] = dict.fromkeys(KEYS)
     if any(part in SCORES for part in parts):
-        document["late_share"] = scores.stalls(_below(folder, "check"))
+        document["late_share"] = scores.stalls(seconds, _below(folder, "check"))
         document |= scores.measure(parts, rounds, seconds, _below(folder, "scores"))
     if "v1" in parts:
         document["v1"] = decisions.measure(rounds, seconds, _below(folder, "decisions"))

@@ -241,24 +241,27 @@ def _lines(headers: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(f"{name}: {value}" for name, value in headers.items())
 
 
-def stalls(folder: Path) -> dict[str, float]:
+def stalls(seconds: float, folder: Path) -> dict[str, float]:
     """Return the share of requests that a generator sees late because the server stops.
 
     A server stops for 100 ms each second. Of the requests on a schedule, a twentieth is due in the
     first half of a stop, and so is later than 50 ms. A generator that waits for its answers, or
     that counts from when it sent, sees nearly none.
+
+    Args:
+        seconds: Of each load; at least 2, so that the server stops twice, and at most 4.
+        folder: For files.
     """
     clients = Clients.made(folder)
     servers = Servers(folder, clients)
+    took = min(max(seconds, 2.0), _CHECK_SECONDS)
     try:
         server = servers.echo(stall=True)
         rest = rest_target("stalling", ECHO, server, clients, folder)
         by_grpc = grpc_target("stalling", ECHO, server, clients, folder)
         found = {
-            "vegeta": open_loop.attack([line_of(rest)], LATENCY_RATE, _CHECK_SECONDS, folder),
-            "h2load": closed_loop.paced(
-                by_grpc, LATENCY_RATE, _CHECK_SECONDS, folder / "paced.log"
-            ),
+            "vegeta": open_loop.attack([line_of(rest)], LATENCY_RATE, took, folder),
+            "h2load": closed_loop.paced(by_grpc, LATENCY_RATE, took, folder / "paced.log"),
         }
     finally:
         servers.close()
