@@ -7,8 +7,8 @@ the decisions topic notes when it gets each decision. Both times begin when a re
 import json
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -150,13 +150,13 @@ class Answered:
     Attributes:
         latency_ms: float64[n], from when a request was due to its answer.
         age_ms: float64[n], from then to the decision at the reader.
-        other: Requests with another status than 200.
+        other: How many requests had another status than 200, by status; 0: no answer.
         slip_ms: float64[n], how late each was sent.
     """
 
     latency_ms: Float64
     age_ms: Float64
-    other: int
+    other: Mapping[int, int]
     slip_ms: Float64
 
 
@@ -255,7 +255,7 @@ def _turn(
         if fine
     ]
     ages = (np.array([seen[name] for name in names]) - kept.due[good]) * 1e3
-    return Answered(kept.latency_ms[good], ages, int((~good).sum()), kept.slip_ms)
+    return Answered(kept.latency_ms[good], ages, Counter(kept.status[~good].tolist()), kept.slip_ms)
 
 
 def _row(rate: int, turns: list[Answered]) -> dict[str, Any]:
@@ -270,5 +270,6 @@ def _row(rate: int, turns: list[Answered]) -> dict[str, Any]:
         "stream_p99_ms": median(lambda turn: turn.age_ms, 99),
         "slip_p99_ms": median(lambda turn: turn.slip_ms, 99),
         "answered": sum(len(turn.latency_ms) for turn in turns),
-        "not_200": sum(turn.other for turn in turns),
+        "not_200": sum(sum(turn.other.values()) for turn in turns),
+        "other": dict(sum((Counter(turn.other) for turn in turns), Counter[int]())),
     }
