@@ -173,6 +173,7 @@ class Application:
                 traceparent,
                 tracestate,
                 arrived,
+                len(self._requests),
             )
         )
 

@@ -52,6 +52,7 @@ class Request(msgspec.Struct, frozen=True):
         traceparent: The W3C trace context to continue, valid; empty without one.
         tracestate: Belongs to ``traceparent``; may be empty.
         arrived: When the head had been read, ``time.perf_counter()`` seconds.
+        in_flight: Requests in flight once the body was complete, this one included; 0: not known.
     """
 
     method: str
@@ -65,6 +66,7 @@ class Request(msgspec.Struct, frozen=True):
     traceparent: str
     tracestate: str
     arrived: float
+    in_flight: int = 0
 
 
 @dataclass(frozen=True, slots=True)

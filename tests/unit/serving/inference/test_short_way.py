@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -78,3 +79,21 @@ def test_a_shape_is_judged_before_its_data() -> None:
     tensor = {"name": "features", "shape": [10**12, 7], "datatype": "FP64", "data": [1.0]}
     with serving([scripted(0.2)]) as rest:
         assert "a request has 1 to" in refused(rest.infer({"inputs": [tensor]}))
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "rounds"), [(1, 0), (4, 0), (5, 1), (100, 1), (0, 1)]
+)  # fmt: skip
+def test_only_more_requests_than_the_limit_take_a_round_of_the_loop(
+    in_flight: int, rounds: int
+) -> None:
+    body = json.dumps({"inputs": [features_input(ROW)]}).encode()
+    with serving([scripted(0.2)], concurrent=4) as rest:
+        handler, request = rest.request("POST", "/v2/models/fraud/infer", body)
+        # The model is asked on the event loop, so nothing else is awaited.
+        answer: Any = handler(msgspec.structs.replace(request, in_flight=in_flight))
+        for _ in range(rounds):
+            assert answer.send(None) is None
+        with pytest.raises(StopIteration) as ended:
+            answer.send(None)
+        assert ended.value.value.status == 200
