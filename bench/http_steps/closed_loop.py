@@ -75,7 +75,7 @@ def saturate(target: Target, pid: int, seconds: float, clients: int, each: int =
     _h2load([*command, _milliseconds(WARM_UP_SECONDS)], target, WARM_UP_SECONDS)
     with machine.Busy(pid, _MARGIN_SECONDS, seconds - 2 * _MARGIN_SECONDS) as busy:
         said = _h2load([*command, _milliseconds(seconds)], target, seconds)
-    return ClosedLoop(rate_of(said, target), busy.share)
+    return ClosedLoop(rate_of(said, target, clients * each), busy.share)
 
 
 def paced(target: Target, rate: int, seconds: float, log: Path) -> OpenLoop:
@@ -113,8 +113,13 @@ def read_log(lines: Sequence[str], rate: float) -> OpenLoop:
     return OpenLoop.of(rows[:, 0] / 1e6, rows[:, 2] / 1e3, rows[:, 1].astype(np.int64), rate)
 
 
-def rate_of(said: str, target: Target) -> float:
+def rate_of(said: str, target: Target, in_flight: int = 0) -> float:
     """Return the requests a second of h2load's report.
+
+    Args:
+        said: The report.
+        target: What was asked.
+        in_flight: Answers that may have come after the end, and count among the bytes only.
 
     Raises:
         SystemExit: An answer failed, or has another length: gRPC reports errors with status 200.
@@ -126,8 +131,7 @@ def rate_of(said: str, target: Target) -> float:
     if not done or (succeeded != done and not target.refusals):
         raise SystemExit(f"h2load: {succeeded} of {done} requests succeeded")
     expected = 0 if target.refusals else target.answer_bytes
-    # Answers that arrive after the end of a duration count among the bytes only.
-    if expected and abs(int(data[1]) / done - expected) > 0.02 * expected:
+    if expected and not done * expected <= int(data[1]) <= (done + in_flight) * expected:
         raise SystemExit(f"h2load: {int(data[1]) / done:.1f} bytes an answer, not {expected}")
     return float(rate[1])
 

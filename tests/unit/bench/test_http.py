@@ -66,6 +66,8 @@ def target(**changed: Any) -> Target:
 
 def test_the_rate_of_h2load_is_read() -> None:
     assert closed_loop.rate_of(SAID.format(good=100, data=3_000), target()) == 9_876.5
+    late = SAID.format(good=100, data=3_059)
+    assert closed_loop.rate_of(late, target(), in_flight=2) == 9_876.5
     refused = SAID.format(good=40, data=100)
     assert closed_loop.rate_of(refused, target(refusals=True)) == 9_876.5
 
@@ -75,6 +77,7 @@ def test_the_rate_of_h2load_is_read() -> None:
     [
         (SAID.format(good=99, data=3_000), "99 of 100"),
         (SAID.format(good=100, data=2_000), "20.0 bytes an answer, not 30"),
+        (SAID.format(good=100, data=3_100), "31.0 bytes an answer, not 30"),
         ("connection refused", "connection refused"),
     ],
 )
