@@ -108,9 +108,10 @@ class Servers:
             tables: Further settings by group; ``serving`` is merged with the settings made here.
         """
         port, grpc, probes = free_ports(3)
-        serving = {
+        serving: dict[str, Any] = {
             "port": port, "grpc_port": grpc, "access": {"clients_file": str(self._clients.file)},
-        } | tables.pop("serving", {})  # fmt: skip
+            **tables.pop("serving", {}),
+        }  # fmt: skip
         table = {"serving": serving, "http": {"port": probes}, **tables}
         environment = as_environment(table) | {"PYTHONPATH": str(machine.ROOT)}
         entry = Entry(name, command, load_settings(table), environment)

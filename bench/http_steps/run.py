@@ -99,6 +99,6 @@ def _shown(document: Mapping[str, Any]) -> list[Any]:
         shown.append(table("/v1: the answer, and the decision at a reader", *of_v1, rows=rows))
     for name, found in (document["overload"] or {}).items():
         if isinstance(found, Mapping):
-            rows = ((key, value) for key, value in found.items() if not isinstance(value, dict))
-            shown.append(table(f"Overload of /{name}", "what", "value", rows=rows))
+            plain = ((key, value) for key, value in found.items() if not isinstance(value, dict))
+            shown.append(table(f"Overload of /{name}", "what", "value", rows=plain))
     return shown

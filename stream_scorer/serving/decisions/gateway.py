@@ -129,7 +129,7 @@ class Gateway:
     ) -> None:
         self._parts = parts
         self._timeout = timeout_seconds
-        self._judge = SharedJudge(parts.judge, parts.now_ms)
+        self._judge = SharedJudge(parts.judge, parts.now_ms, parts.clock)
         self._refused: Counter[str] = Counter()
         self._provisional = 0
         self.correlation = Correlation(self._find, when_read, self._ended)

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 
 from stream_scorer.codec.records.event_decoders import EventDecoders
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.events.strings import string_views
 from stream_scorer.core.events.validation import reason_of, validate
 from stream_scorer.ports import BytesColumn, RawRecords
 
@@ -26,6 +28,26 @@ _COMPARED: Final = (
     "customer_id", "transaction_id", "terminal_id", "event_time", "amount_minor", "currency",
     "channel",
 )  # fmt: skip
+
+_NUMBERS: Final = frozenset({"event_time", "amount_minor"})
+
+
+def texts_of(column: pa.Array) -> list[str | None]:
+    """Return an Arrow string column as a list; for a few rows in a tenth of Arrow's own time.
+
+    >>> texts_of(pa.array(["a", "", "bc"]).slice(1))
+    ['', 'bc']
+    """
+    if column.null_count or not len(column):
+        return list(column.to_pylist())
+    offsets, data = string_views(column)
+    first, *ends = offsets.tolist()
+    text = data[first : ends[-1]].tobytes()
+    begins = (first, *ends[:-1])
+    return [
+        str(text[begin - first : end - first], "utf-8")
+        for begin, end in zip(begins, ends, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +210,10 @@ class Judge:
         ):
             found[row] = Rejection(str(reason), detail)
         codes = validate(events, plan).tolist()
-        times = events.int64("event_time").tolist()
         columns = [
-            times if name == "event_time" else events.records.column(name).to_pylist()
+            events.int64(name).tolist()
+            if name in _NUMBERS
+            else texts_of(events.records.column(name))
             for name in _COMPARED
         ]
         for place, row in enumerate(rows.tolist()):

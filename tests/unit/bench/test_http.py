@@ -32,7 +32,7 @@ def vegeta_row(number: int, sent_ms: float, took_ms: float, status: int = 200) -
     )
 
 
-def test_a_request_that_is_sent_late_has_the_delay_in_its_latency() -> None:
+def test_a_late_request_has_its_delay_in_its_latency() -> None:
     # 10 a second, one connection; the first answer takes 250 ms, so three are sent late.
     sent = np.array([0.0, 0.25, 0.251, 0.3])
     found = OpenLoop.of(sent, np.array([250.0, 1.0, 1.0, 1.0]), np.full(4, 200), 10)

@@ -3,9 +3,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from stream_scorer.serving.decisions.judging import Judgement, Rejection, SharedJudge
+from stream_scorer.serving.decisions.judging import Judgement, Rejection, SharedJudge, texts_of
 
 CALL_SECONDS = 0.0003
 
@@ -96,3 +99,9 @@ def test_a_defect_fails_only_its_own_request() -> None:
             await bad
 
     assert run(body).calls == [2, 1, 1]
+
+
+@given(texts=st.lists(st.none() | st.text(max_size=5), max_size=6), first=st.integers(0, 6))
+def test_texts_are_those_of_arrow(texts: list[str | None], first: int) -> None:
+    column = pa.array(texts, pa.string()).slice(first)
+    assert texts_of(column) == texts[first:] == column.to_pylist()

@@ -66,7 +66,7 @@ def test_both_ways_give_the_same_answer(score: float | None, outcome: str) -> No
 
 
 @pytest.mark.parametrize("data", [[1.0] * 6, [[1.0] * 7], [1, None, 3, 4, 5, 6, 7], ["a"] * 7])
-def test_what_the_short_way_does_not_take_is_judged_by_the_long_one(data: list[Any]) -> None:
+def test_what_the_short_way_does_not_take_goes_the_long_way(data: list[Any]) -> None:
     tensor = {"name": "features", "shape": [1, 7], "datatype": "FP64", "data": data}
     with serving([scripted(0.2)]) as rest:
         short = rest.infer({"inputs": [tensor]})
@@ -84,9 +84,7 @@ def test_a_shape_is_judged_before_its_data() -> None:
 @pytest.mark.parametrize(
     ("in_flight", "rounds"), [(1, 0), (4, 0), (5, 1), (100, 1), (0, 1)]
 )  # fmt: skip
-def test_only_more_requests_than_the_limit_take_a_round_of_the_loop(
-    in_flight: int, rounds: int
-) -> None:
+def test_only_more_requests_than_the_limit_take_another_round(in_flight: int, rounds: int) -> None:
     body = json.dumps({"inputs": [features_input(ROW)]}).encode()
     with serving([scripted(0.2)], concurrent=4) as rest:
         handler, request = rest.request("POST", "/v2/models/fraud/infer", body)

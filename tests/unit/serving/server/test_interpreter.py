@@ -29,7 +29,7 @@ def test_the_loop_interrupts_threads_sooner_than_by_default() -> None:
     assert sys.getswitchinterval() < before
 
 
-def test_the_collector_looks_less_often_and_not_at_what_was_loaded() -> None:
+def test_the_collector_looks_less_often() -> None:
     generations = gc.get_threshold()[1:]
     prefer_the_loop()
     assert gc.get_threshold() == (COLLECTED_AFTER, *generations)
