@@ -75,7 +75,8 @@ test-matrix: env
 # All benches on this machine: throughput and latency compared with a bare loop and a hand-written
 # loop, features compared with polars, parity of all ways of scoring, state, the handbook's table,
 # files, handover, many partitions, rollouts, past decisions, half an hour of random faults, hostile
-# clients, mapped events, and imported models. QUICK=1 runs the small forms.
+# clients, mapped events, imported models, and HTTP and gRPC, which needs h2load (Debian:
+# nghttp2-client) and Go. QUICK=1 runs the small forms.
 bench: env
 	$(BIN)/python bench/throughput.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/latency.py $(if $(QUICK),--quick)
@@ -84,16 +85,17 @@ bench: env
 	$(BIN)/python bench/state.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/handbook.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/batch.py $(if $(QUICK),--quick)
-	$(BIN)/python bench/handover.py $(if $(QUICK),--quick)
-	$(BIN)/python bench/many_partitions.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/acceptance/handover.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/acceptance/many_partitions.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/rollout.py $(if $(QUICK),--quick)
-	$(BIN)/python bench/rollout_live.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/acceptance/rollout_live.py $(if $(QUICK),--quick)
 	$(BIN)/python -m bench.rollout_steps.guarded $(if $(QUICK),--quick)
 	$(BIN)/python bench/reproduce.py $(if $(QUICK),--quick)
-	$(BIN)/python bench/soak.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/acceptance/soak.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/hostile.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/events.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/imports.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/http.py $(if $(QUICK),--quick)
 
 PROSE := README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md docs
 
@@ -117,7 +119,9 @@ lock:
 	  --extra s3 --extra gcs --extra http --extra otel --constraint requirements.lock pyproject.toml -o requirements-run.lock
 	for peer in mlserver kserve; do uv pip compile --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --no-annotate tests/oip/peers/$$peer.in -o tests/oip/peers/$$peer.lock; done
+	uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	  bench/http_steps/fastapi.in -o bench/http_steps/fastapi.lock
 
 # Removes the environments and caches.
 clean:
-	rm -rf .venv .venv-matrix .venv-peers .bounds-cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage .coverage.*
+	rm -rf .venv .venv-matrix .venv-peers .bench-tools .bounds-cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage .coverage.*

@@ -44,6 +44,20 @@ class Reader:
                 return False
         return True
 
+    def leave(self) -> None:
+        """Leave, whatever was read."""
+        self._consumer.close()
+
+    def by_transaction(self) -> dict[str, float]:
+        """Return when each decision came first, seconds since the epoch, by transaction id."""
+        seen: dict[str, float] = {}
+        for at, values in self._taken:
+            for value in values.to_list():
+                number = row_number(value)
+                if number is not None:
+                    seen.setdefault(str(number), at)
+        return seen
+
     def close(self, count: int) -> Float64:
         """Leave; return float64[count], when each transaction's decision came.
 

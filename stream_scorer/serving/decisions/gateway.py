@@ -130,7 +130,7 @@ class Gateway:
     ) -> None:
         self._parts = parts
         self._timeout = timeout_seconds
-        self._judge = SharedJudge(parts.judge, parts.now_ms)
+        self._judge = SharedJudge(parts.judge, parts.now_ms, parts.clock)
         self._refused: Counter[str] = Counter()
         self._provisional = 0
         self._now = parts.clock

@@ -1,16 +1,26 @@
 """Judges records before they are produced, with the scorers' own code: decoding and validation."""
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 
 from stream_scorer.codec.records.event_decoders import EventDecoders
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.events.strings import string_views
 from stream_scorer.core.events.validation import reason_of, validate
 from stream_scorer.ports import BytesColumn, RawRecords
+
+_MANY: Final = 8
+"""Records that share the cost of a call well enough."""
+_RESTS: Final = 4.0
+_REST_MOST_SECONDS: Final = 0.002
+"""As exact as the event loop's timers, which are late by up to 1 ms."""
 
 SKIPPED: Final = "SKIPPED"
 """Reason for a record that ``[record] where`` does not choose: it is not a transaction."""
@@ -18,6 +28,26 @@ _COMPARED: Final = (
     "customer_id", "transaction_id", "terminal_id", "event_time", "amount_minor", "currency",
     "channel",
 )  # fmt: skip
+
+_NUMBERS: Final = frozenset({"event_time", "amount_minor"})
+
+
+def texts_of(column: pa.Array) -> list[str | None]:
+    """Return an Arrow string column as a list; for a few rows in a tenth of Arrow's own time.
+
+    >>> texts_of(pa.array(["a", "", "bc"]).slice(1))
+    ['', 'bc']
+    """
+    if column.null_count or not len(column):
+        return list(column.to_pylist())
+    offsets, data = string_views(column)
+    first, *ends = offsets.tolist()
+    text = data[first : ends[-1]].tobytes()
+    begins = (first, *ends[:-1])
+    return [
+        str(text[begin - first : end - first], "utf-8")
+        for begin, end in zip(begins, ends, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +87,27 @@ class SharedJudge:
     It belongs to the event loop. A request waits for the rest of the loop's current round, in which
     the other requests of that moment are parsed.
 
+    A call takes some 0.3 ms, whether for one record or for ten. Without a rest between calls, 2,000
+    requests a second would take most of a core for judging alone. So a call for few records is
+    followed by a rest of four times its duration, but of 2 ms at most. Requests that come meanwhile
+    share the next call. A request that comes after the rest waits for nothing.
+
     Args:
         judge: Judges n values at a Kafka timestamp; see :class:`Judge`.
         now_ms: The wall clock.
+        clock: Seconds; only differences count.
     """
 
     def __init__(
         self,
         judge: Callable[[Sequence[bytes], int], list[Judgement]],
         now_ms: Callable[[], int],
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._judge = judge
         self._now_ms = now_ms
+        self._clock = clock
+        self._rested = -math.inf
         self._waiting: list[tuple[Sequence[bytes], asyncio.Future[list[Judgement]]]] = []
 
     async def __call__(self, values: Sequence[bytes]) -> list[Judgement]:
@@ -80,19 +119,27 @@ class SharedJudge:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[Judgement]] = loop.create_future()
         if not self._waiting:
-            loop.call_soon(self._run)
+            rest = self._rested - self._clock()
+            if rest > 0.0:
+                loop.call_later(rest, self._run)
+            else:
+                loop.call_soon(self._run)
         self._waiting.append((values, future))
         return await future
 
     def _run(self) -> None:
         waiting, self._waiting = self._waiting, []
         every = [value for values, _ in waiting for value in values]
+        began = self._clock()
         try:
             judged = self._judge(every, self._now_ms())
         except Exception:  # noqa: BLE001 below, only the request whose record it is fails
             for values, future in waiting:
                 self._run_alone(values, future)
             return
+        if len(every) < _MANY:
+            now = self._clock()
+            self._rested = now + min(_RESTS * (now - began), _REST_MOST_SECONDS)
         first = 0
         for values, future in waiting:
             if not future.done():
@@ -163,9 +210,10 @@ class Judge:
         ):
             found[row] = Rejection(str(reason), detail)
         codes = validate(events, plan).tolist()
-        times = events.int64("event_time").tolist()
         columns = [
-            times if name == "event_time" else events.records.column(name).to_pylist()
+            events.int64(name).tolist()
+            if name in _NUMBERS
+            else texts_of(events.records.column(name))
             for name in _COMPARED
         ]
         for place, row in enumerate(rows.tolist()):

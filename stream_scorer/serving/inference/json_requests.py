@@ -1,7 +1,6 @@
 """The inference request of the REST binding: a JSON object, binary data after it, or raw data."""
 
 import re
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -60,8 +59,7 @@ _ROWS_WITH_MISSING: Final = msgspec.json.Decoder(list[list[float | None]])
 _BEGINS_WITH_ROW: Final = re.compile(rb"[ \t\r\n]*\[[ \t\r\n]*\[")
 
 
-@dataclass(frozen=True, slots=True)
-class RestRequest:
+class RestRequest(msgspec.Struct, frozen=True):
     """A valid request.
 
     Attributes:
@@ -148,9 +146,10 @@ def _rows(request: _JsonRequest, rest: memoryview, model: FeatureTensors) -> Flo
     if not request.inputs:
         raise invalid("the request has no inputs")
     if not rest:
-        columns = _plain_columns(request.inputs, model)
-        if columns is not None:
-            return columns
+        plain = _plain_features if len(request.inputs) == 1 else _plain_columns
+        found = plain(request.inputs, model)
+        if found is not None:
+            return found
     for each in request.inputs:
         rows, count = model.rows_of(each.name, each.shape, len(request.inputs))
         values, size = _values(each, count, rest[used:])
@@ -178,6 +177,25 @@ def _values(tensor: _JsonInput, count: int, rest: memoryview) -> tuple[Float64, 
     if type(size) is not int or not 0 <= size <= len(rest):
         raise invalid(f"input {shown(tensor.name)}: binary_data_size is beyond the body")
     return binary_values(rest[:size], kind, count), size
+
+
+def _plain_features(inputs: list[_JsonInput], model: FeatureTensors) -> Float64 | None:
+    """Return float64[n, m] of one flat FP64 tensor of all features; None for another input.
+
+    It is the most frequent request. Whatever is wrong with its data is found, and named, by the way
+    for all inputs.
+    """
+    (only,) = inputs
+    if only.name != FEATURES or only.datatype != "FP64" or only.parameters or not only.data:
+        return None
+    rows, count = model.rows_of(FEATURES, only.shape, 1)
+    try:
+        values = _FLAT["float"].decode(only.data)
+    except msgspec.MsgspecError:
+        return None
+    if len(values) != count:
+        return None
+    return np.array(values, np.float64).reshape(rows, -1)
 
 
 def _plain_columns(inputs: list[_JsonInput], model: FeatureTensors) -> Float64 | None:

@@ -1,9 +1,11 @@
 """The answers of the REST binding: JSON objects, binary data, and errors as the protocol says."""
 
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 
+from stream_scorer.core.events.batch import Outcome
 from stream_scorer.serving.inference.binary_data import HEADER, binary_texts
 from stream_scorer.serving.inference.feature_tensors import FEATURES
 from stream_scorer.serving.inference.json_requests import RestRequest
@@ -52,10 +54,13 @@ class _JsonAnswer(msgspec.Struct):
 
 # NaN becomes null.
 _ENCODER: Final = msgspec.json.Encoder()
+_PLAIN: Final = [(name, False) for name in OUTPUTS]
 
 
 def inference_response(model: ServedModel, request: RestRequest, results: RowResults) -> Response:
     """Return the answer to an inference request: JSON, with binary data where it was requested."""
+    if request.outputs == _PLAIN and len(results.score) == 1:
+        return Response(200, _one_row(model, request.id, results))
     outputs, binary = [], []
     for name, as_binary in request.outputs:
         output = _JsonOutput(name, results.shape(name), data_type_of(name))
@@ -76,6 +81,31 @@ def inference_response(model: ServedModel, request: RestRequest, results: RowRes
     if not binary:
         return Response(200, text)
     return Response(200, b"".join([text, *binary]), OCTETS, ((HEADER, str(len(text))),))
+
+
+def _one_row(model: ServedModel, sent: str | msgspec.UnsetType, results: RowResults) -> bytes:
+    """Return the JSON of the most frequent answer: one row, and no output was named."""
+    before, after = _frame_of(model.name, model.version)
+    end = after[results.outcome.item()]
+    if sent is not msgspec.UNSET:
+        end = b'%b,"id":%b}' % (end[:-1], _ENCODER.encode(sent))
+    return b"%b[%b]%b" % (before, _ENCODER.encode(results.score.item()), end)
+
+
+@lru_cache(maxsize=256)
+def _frame_of(name: str, version: str) -> tuple[bytes, tuple[bytes, ...]]:
+    """Return the JSON before the score of one row, and that after it by the outcome's value."""
+    score = _JsonOutput(SCORE, [1], data_type_of(SCORE), data=[None])
+    texts = [
+        _ENCODER.encode(
+            _JsonAnswer(
+                name, version,
+                [score, _JsonOutput(OUTCOME, [1], data_type_of(OUTCOME), data=[outcome.name])],
+            )
+        ).rpartition(b"[null]")
+        for outcome in sorted(Outcome)
+    ]  # fmt: skip
+    return texts[0][0], tuple(end for _, _, end in texts)
 
 
 def server_metadata(service: InferenceService) -> bytes:

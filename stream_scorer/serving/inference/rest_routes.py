@@ -95,8 +95,11 @@ class _RestBinding:
         service = self._service
         try:
             with service.admission:
-                # All requests that have arrived are counted before the first one is computed.
-                await asyncio.sleep(0)
+                # All requests that have arrived are counted before the first one is computed. That
+                # takes another round of the event loop, and only more requests than the limit
+                # could be too many.
+                if not 0 < request.in_flight <= service.settings.concurrent:
+                    await asyncio.sleep(0)
                 headers = request.headers
                 if headers.get("content-encoding", "identity") != "identity":
                     raise invalid("a compressed body is not supported")

@@ -1,9 +1,9 @@
 """What the core decided for the rows of a request, and the outputs that show it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,8 +27,7 @@ _NAMES: Final = tuple(outcome.name for outcome in sorted(Outcome))
 _ENCODED: Final = tuple(name.encode() for name in _NAMES)
 
 
-@dataclass(frozen=True, slots=True)
-class RowResults:
+class RowResults(msgspec.Struct, frozen=True):
     """What the core decided for n rows.
 
     Attributes:

@@ -9,14 +9,15 @@ from numpy.typing import NDArray
 from stream_scorer.core.decision.decide import Model, answers, model_scores
 from stream_scorer.core.decision.policy import RowPolicy, decide
 from stream_scorer.core.events.batch import Outcome
+from stream_scorer.core.events.read_only import read_only
 from stream_scorer.models.predictors.predictors import ScoringPredictor
 from stream_scorer.serving.inference.feature_tensors import FeatureTensors
 from stream_scorer.serving.inference.results import RowResults
 
 Float64 = NDArray[np.float64]
 
-_APPROVED: Final = np.array([Outcome.APPROVE], np.uint8)
-_APPROVED.flags.writeable = False
+_ONE_ROW: Final = tuple(read_only(np.array([outcome], np.uint8)) for outcome in sorted(Outcome))
+"""The outcome of a request with one row, by the outcome's value."""
 _MEASURED_ROWS: Final = 64
 _MEASUREMENTS: Final = 5
 _MEASURING_SECONDS: Final = 0.05
@@ -51,10 +52,13 @@ class ServedModel:
             rows: float64[n, m], columns in manifest order; NaN: missing.
             explain: Whether the reasons are needed; score and outcome do not depend on it.
         """
+        quick = not explain and self._explains_all
+        if quick and len(rows) == 1:  # the most frequent case
+            found = self._one_row(rows)
+            if found is not None:
+                return found
         scores, failed, failure = model_scores(self._model.predictor, rows)
-        if not explain and self._explains_all:
-            if len(rows) == 1 and scores[0] < self.thresholds.review:  # the most frequent case
-                return RowResults(scores, _APPROVED, {})
+        if quick:
             outcome = decide(scores, self.thresholds)
             if failed.any():
                 outcome[failed] = self._policy.on_model_error
@@ -63,6 +67,22 @@ class ServedModel:
         return RowResults(
             made.score, made.outcome, made.reasons, int(made.failed.sum()), made.failure
         )
+
+    def _one_row(self, rows: Float64) -> RowResults | None:
+        """Return what is decided for one row; None if the model failed, which takes another way."""
+        try:
+            scores = self._model.predictor.scores(rows)
+        except Exception:  # noqa: BLE001 it is asked again, and then the failure is reported
+            return None
+        score = float(scores[0])
+        if not 0.0 <= score <= 1.0:
+            return None
+        outcome = Outcome.APPROVE
+        if score >= self.thresholds.block:
+            outcome = Outcome.BLOCK
+        elif score >= self.thresholds.review:
+            outcome = Outcome.REVIEW
+        return RowResults(scores, _ONE_ROW[outcome], {})
 
     def measure(self) -> None:
         """Measure what a row costs. This also loads the compiled code."""

@@ -179,6 +179,7 @@ class Application:
                 trace.traceparent or context[0],
                 trace.tracestate if trace.traceparent else context[1],
                 arrived,
+                in_flight=len(self._requests),
                 trace=trace,
             )
         )

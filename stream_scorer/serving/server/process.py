@@ -1,7 +1,6 @@
 """The process of ``stream-scorer serve``: it starts its parts, listens, and ends without a loss."""
 
 import asyncio
-import gc
 import signal
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from stream_scorer.serving.server.compose import Composition
 from stream_scorer.serving.server.descriptors import DescriptorWatch, allow_descriptors
 from stream_scorer.serving.server.grpc_server import GrpcServer
 from stream_scorer.serving.server.http_server import HttpServer
+from stream_scorer.serving.server.interpreter import prefer_the_loop
 from stream_scorer.serving.server.open_requests import OpenRequests
 from stream_scorer.serving.server.serving_health import ServingHealth
 from stream_scorer.serving.server.tracing import open_tracing
@@ -165,9 +165,7 @@ class _Process:
             stack.push_async_callback(grpc.stop, 0.0)
             await grpc.start()
         await http.start()
-        # What was loaded stays; the collector need not look at it for each request.
-        gc.collect()
-        gc.freeze()
+        prefer_the_loop()
         health.listening()
         self._announce(f"serving at {http.address}")
         if grpc is not None:

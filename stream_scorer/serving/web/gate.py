@@ -1,14 +1,14 @@
 """The gate: who sends a request, judged by its head before its body is read."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from stream_scorer.serving.web.messages import Caller
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(msgspec.Struct, frozen=True):
     """What is known of a request before its body is read.
 
     Attributes:

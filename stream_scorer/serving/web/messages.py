@@ -1,8 +1,13 @@
-"""A request, its answer, and a route from one to the other."""
+"""A request, its answer, and a route from one to the other.
+
+A request is made for each call, as a type of msgspec: a frozen dataclass takes ten times as long.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from stream_scorer.serving.web.problems import Problem
 from stream_scorer.serving.web.request_trace import UNTRACED, RequestTrace
@@ -33,8 +38,7 @@ class Caller:
         return scope in self.scopes or "admin" in self.scopes
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """One request whose caller is authenticated and whose body is within the route's limits.
 
     Attributes:
@@ -50,6 +54,7 @@ class Request:
         tracestate: Belongs to ``traceparent``; may be empty.
         arrived: When the head had been read, ``time.perf_counter()`` seconds.
         trace: Takes the stages of the request.
+        in_flight: Requests in flight once the body was complete, this one included; 0: not known.
     """
 
     method: str
@@ -64,6 +69,7 @@ class Request:
     tracestate: str
     arrived: float
     trace: RequestTrace = UNTRACED
+    in_flight: int = 0
 
 
 @dataclass(frozen=True, slots=True)

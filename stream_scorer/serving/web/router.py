@@ -7,13 +7,18 @@ from stream_scorer.serving.web.messages import Route
 from stream_scorer.serving.web.problems import Problem
 
 _NO_PARAMETERS: Final[Mapping[str, str]] = {}
+_REMEMBERED_MOST: Final = 1_024
+
+Found = tuple[Route, Mapping[str, str]]
+"""A route, and the variable parts of a path."""
 
 
 class Router:
     """Routes by path, then by method.
 
     A path without variable segments is one look-up. Any other is compared with the patterns that
-    have as many segments as it, in the order of the routes.
+    have as many segments as it, in the order of the routes. The last 1,024 of those at most are
+    remembered, because most requests have the path of an earlier one.
 
     Args:
         routes: All routes of the server.
@@ -25,6 +30,7 @@ class Router:
     def __init__(self, routes: Iterable[Route]) -> None:
         self._fixed: dict[str, dict[str, Route]] = {}
         self._variable: dict[int, dict[tuple[str, ...], dict[str, Route]]] = {}
+        self._remembered: dict[tuple[str, str], Found] = {}
         for route in routes:
             by_method = self._methods_of(route.pattern)
             if route.method in by_method:
@@ -44,7 +50,7 @@ class Router:
         alike = tuple("{}" if each.startswith("{") else each for each in segments)
         return self._variable.setdefault(len(segments), {}).setdefault(alike, {})
 
-    def find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
+    def find(self, method: str, path: str) -> Found:
         """Return the route of a request, and the variable parts of its path.
 
         A HEAD is answered by the route of GET.
@@ -59,6 +65,15 @@ class Router:
         by_method = self._fixed.get(path)
         if by_method is not None:
             return _of_method(by_method, method), _NO_PARAMETERS
+        known = self._remembered.get((method, path))
+        if known is None:
+            known = self._find_variable(method, path)
+            if len(self._remembered) >= _REMEMBERED_MOST:
+                self._remembered.clear()
+            self._remembered[method, path] = known
+        return known
+
+    def _find_variable(self, method: str, path: str) -> Found:
         segments = path.split("/")
         for pattern, found in self._variable.get(len(segments), {}).items():
             if all(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stream_scorer.serving.server.application import Application
-from stream_scorer.serving.server.open_requests import OpenRequests
+from stream_scorer.serving.server.open_requests import OpenRequest, OpenRequests
 from stream_scorer.serving.web.messages import JSON, Request, Response, Route, Scope
 from stream_scorer.serving.web.problems import Problem
 from stream_scorer.telemetry import Event, RequestFailed, RequestServed
@@ -100,6 +100,18 @@ def test_the_gate_sees_the_host_of_http_2() -> None:
     server.ask("POST", "/echo", b"1", (TOKEN,), http_version="2", authority="api.example")
     server.ask("POST", "/echo", b"1", (HOST, TOKEN), authority="other")
     assert [head.headers["host"] for head in server.gate.heads] == ["api.example", HOST[1]]
+
+
+def test_a_request_knows_how_many_are_in_flight() -> None:
+    server = Server()
+
+    async def begin_another() -> None:
+        server.open.begin(OpenRequest("another"), 1e12)
+
+    server.ask("POST", "/show/first", b"1", (HOST, TOKEN))
+    asyncio.run(begin_another())
+    server.ask("POST", "/show/second", b"1", (HOST, TOKEN))
+    assert [request.in_flight for request in server.seen] == [1, 2]
 
 
 def test_only_tls_promises_tls() -> None:

@@ -79,3 +79,12 @@ def test_a_malformed_pattern_is_refused(pattern: str) -> None:
 def test_two_routes_for_the_same_requests_are_refused(second: str) -> None:
     with pytest.raises(ValueError, match="two routes"):
         router(("GET", "/a/{x}"), ("GET", second))
+
+
+def test_remembered_paths_are_bounded_and_right() -> None:
+    routes = router(("GET", "/v1/decisions/{id}"), ("POST", "/v1/decisions/{id}"))
+    for number in [*range(3_000), *range(3_000)]:
+        method = ("GET", "POST")[number % 2]
+        found, parameters = routes.find(method, f"/v1/decisions/{number}")
+        assert (found.method, parameters) == (method, {"id": str(number)})
+    assert len(routes._remembered) <= 1_024
