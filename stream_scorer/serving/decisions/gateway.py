@@ -28,7 +28,7 @@ from stream_scorer.serving.decisions.correlation import Correlation, PendingTran
 from stream_scorer.serving.decisions.identity import key_of, key_of_id
 from stream_scorer.serving.decisions.judging import Judgement, Rejection, SharedJudge
 from stream_scorer.serving.decisions.published import PublishedDecisions, sender_of
-from stream_scorer.serving.decisions.records import RecordMaker, RequestBody
+from stream_scorer.serving.decisions.records import RecordForm, RecordMaker, RequestBody
 from stream_scorer.serving.decisions.window import DecisionWindow, WindowDecision
 from stream_scorer.serving.web.messages import Request, Response
 from stream_scorer.telemetry import (
@@ -133,6 +133,11 @@ class Gateway:
         self._refused: Counter[str] = Counter()
         self._provisional = 0
         self.correlation = Correlation(self._find, when_read, self._ended)
+
+    @property
+    def record_form(self) -> RecordForm:
+        """What the records of requests must be."""
+        return self._parts.maker.form
 
     # -- requests -----------------------------------------------------------------------------
 

@@ -23,7 +23,9 @@ UNSUPPORTED: Final = frozenset(
 """Parameters of other servers' extensions that would change the answer. All others are ignored."""
 
 
-class _JsonInput(msgspec.Struct, frozen=True):
+class JsonInferInput(msgspec.Struct, frozen=True):
+    """A tensor of a request."""
+
     name: str
     shape: list[int]
     datatype: str
@@ -31,19 +33,23 @@ class _JsonInput(msgspec.Struct, frozen=True):
     data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
-class _JsonRequestedOutput(msgspec.Struct, frozen=True):
+class JsonInferRequestedOutput(msgspec.Struct, frozen=True):
+    """An output that a request asks for."""
+
     name: str
     parameters: Parameters = {}
 
 
-class _JsonRequest(msgspec.Struct, frozen=True):
-    inputs: list[_JsonInput]
+class JsonInferRequest(msgspec.Struct, frozen=True):
+    """An inference request."""
+
+    inputs: list[JsonInferInput]
     id: str | msgspec.UnsetType = msgspec.UNSET
     parameters: Parameters = {}
-    outputs: list[_JsonRequestedOutput] = []
+    outputs: list[JsonInferRequestedOutput] = []
 
 
-_DECODER: Final = msgspec.json.Decoder(_JsonRequest)
+_DECODER: Final = msgspec.json.Decoder(JsonInferRequest)
 _FLAT: Final[dict[Kind, Any]] = {
     "float": msgspec.json.Decoder(list[float]),
     "integer": msgspec.json.Decoder(list[int]),
@@ -121,7 +127,7 @@ def refuse_unsupported(parameters: Any) -> None:
             raise invalid(f"the parameter {found[0]} is not supported")
 
 
-def _rows(request: _JsonRequest, rest: memoryview, model: FeatureTensors) -> Float64:
+def _rows(request: JsonInferRequest, rest: memoryview, model: FeatureTensors) -> Float64:
     tensors: list[InputTensor] = []
     used = 0
     if not request.inputs:
@@ -140,7 +146,7 @@ def _rows(request: _JsonRequest, rest: memoryview, model: FeatureTensors) -> Flo
     return model.joined(tensors)
 
 
-def _values(tensor: _JsonInput, count: int, rest: memoryview) -> tuple[Float64, int]:
+def _values(tensor: JsonInferInput, count: int, rest: memoryview) -> tuple[Float64, int]:
     """Return float64[count] of an input, and how many bytes of the rest are its data."""
     kind = data_type(tensor.datatype)
     size = None
@@ -159,7 +165,7 @@ def _values(tensor: _JsonInput, count: int, rest: memoryview) -> tuple[Float64, 
     return binary_values(rest[:size], kind, count), size
 
 
-def _plain_columns(inputs: list[_JsonInput], model: FeatureTensors) -> Float64 | None:
+def _plain_columns(inputs: list[JsonInferInput], model: FeatureTensors) -> Float64 | None:
     """Return float64[n, m] of one vector for each feature, all FP64; None for other inputs.
 
     All vectors are read together, since reading them one by one takes three times as long. Whatever
@@ -185,7 +191,7 @@ def _plain_columns(inputs: list[_JsonInput], model: FeatureTensors) -> Float64 |
     return out
 
 
-def _outputs(request: _JsonRequest) -> list[tuple[str, bool]]:
+def _outputs(request: JsonInferRequest) -> list[tuple[str, bool]]:
     binary = _truth(request.parameters, "binary_data_output", otherwise=False)
     if not request.outputs:
         return [(name, binary) for name in OUTPUTS]
