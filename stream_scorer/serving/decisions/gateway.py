@@ -20,6 +20,7 @@ from stream_scorer.serving.decisions.admission import Admission
 from stream_scorer.serving.decisions.answers import DecisionAnswer
 from stream_scorer.serving.decisions.asked import (
     AskedTransaction,
+    Charge,
     asked_transactions,
     parsed,
     record_headers,
@@ -28,7 +29,7 @@ from stream_scorer.serving.decisions.correlation import Correlation, PendingTran
 from stream_scorer.serving.decisions.identity import key_of, key_of_id
 from stream_scorer.serving.decisions.judging import Judgement, Rejection, SharedJudge
 from stream_scorer.serving.decisions.published import PublishedDecisions, sender_of
-from stream_scorer.serving.decisions.records import RecordForm, RecordMaker, RequestBody
+from stream_scorer.serving.decisions.records import RecordMaker, RequestBody
 from stream_scorer.serving.decisions.window import DecisionWindow, WindowDecision
 from stream_scorer.serving.web.messages import Request, Response
 from stream_scorer.telemetry import (
@@ -86,6 +87,7 @@ class GatewayParts:
         listener: Notified of refusals and provisional answers.
         now_ms: The wall clock, ms since the epoch.
         clock: ``Request.arrived``'s clock, seconds.
+        charge: Counts a caller's further requests: those of a batch. Raises a ``Problem``.
     """
 
     maker: RecordMaker
@@ -100,6 +102,7 @@ class GatewayParts:
     listener: Listener
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
     clock: Callable[[], float] = time.perf_counter
+    charge: Charge = lambda _caller, _requests: None
 
 
 @dataclass(slots=True)
@@ -134,11 +137,6 @@ class Gateway:
         self._provisional = 0
         self.correlation = Correlation(self._find, when_read, self._ended)
 
-    @property
-    def record_form(self) -> RecordForm:
-        """What the records of requests must be."""
-        return self._parts.maker.form
-
     # -- requests -----------------------------------------------------------------------------
 
     async def ask(self, request: Request) -> Response:
@@ -149,6 +147,7 @@ class Gateway:
         """
         self._refuse_overload()
         body = await parsed(request.body)
+        self._parts.charge(request.caller, len(body.values) - 1)
         with self._slots(len(body.values)) as slots:
             found = await self._begin(body, request, slots)
         waiting = [each[0] for each in found if not isinstance(each, DecisionAnswer)]
@@ -209,15 +208,11 @@ class Gateway:
 
     def observe(self) -> None:
         """Report the state; called each second."""
-        parts = self._parts
+        parts, own = self._parts, self._parts.window
         parts.admission.advance()
-        parts.window.expire(parts.now_ms())
-        parts.listener(
-            GatewayObserved(
-                parts.admission.in_flight, parts.admission.limit, len(parts.window),
-                parts.window.memory,
-            )
-        )  # fmt: skip
+        own.expire(parts.now_ms())
+        in_flight, limit = parts.admission.in_flight, parts.admission.limit
+        parts.listener(GatewayObserved(in_flight, limit, len(own), own.memory))
         for cause, count in self._refused.items():
             parts.listener(AdmissionRefused(cause, count))
         self._refused.clear()

@@ -92,14 +92,14 @@ def _record(form: RecordForm) -> dict[str, JsonSchema]:
     if form.definition is None:
         text = "a record as your producers write it; `events.toml` maps it"
         return {"Record": {"type": "object", "description": text}}
-    made = RecordSchemas(form.definition, form.limits)
+    made = RecordSchemas(form.definition, "record.", form.limits)
     return {"Record": made.root, **made.named}
 
 
 def _decision(directory: Directory) -> dict[str, JsonSchema]:
     """Return the schema of a decision, and of the types in it."""
     definition = parse_definition(reader_schema(NEWEST, directory), NEWEST)
-    made = RecordSchemas(definition)
+    made = RecordSchemas(definition, "decision.")
     (name,) = made.root.values()
     own = name.rpartition("/")[2]
     decision = dict(made.named.pop(own))

@@ -12,8 +12,6 @@ from stream_scorer.codec.writing.json_value import ValueLimits
 from stream_scorer.registry.definition import Definition
 from stream_scorer.serving.openapi.operation import schema_ref
 
-RECORD: Final = "record."
-"""Prefix of the names of a record's types in the document."""
 _BITS: Final = {"int": 31, "long": 63}
 _TIMES: Final[Mapping[str, dict[str, Any]]] = {
     "date": {"type": "string", "format": "date"},
@@ -38,14 +36,18 @@ class RecordSchemas:
 
     Args:
         definition: The Avro schema.
+        prefix: Of the names of its types in the document.
         limits: Limits on a value; None: of values that the server writes.
 
     Attributes:
         named: Those of named types, by their names in the document.
     """
 
-    def __init__(self, definition: Definition, limits: ValueLimits | None = None) -> None:
+    def __init__(
+        self, definition: Definition, prefix: str, limits: ValueLimits | None = None
+    ) -> None:
         self._definition = definition
+        self._prefix = prefix
         self._limits = limits
         self.named: dict[str, Any] = {}
 
@@ -64,7 +66,7 @@ class RecordSchemas:
         kind, name = str(schema["type"]), schema.get("name")
         if kind not in {"record", "enum", "fixed"} or name is None:
             return self._simple(kind, schema)
-        own = RECORD + str(name)
+        own = self._prefix + str(name)
         if own not in self.named:
             # A record may contain itself.
             self.named[own] = {}

@@ -16,13 +16,14 @@ from stream_scorer.serving.web.head_fields import (
     check_framing,
     read_fields,
 )
-from stream_scorer.serving.web.messages import Caller, Request, Response, Route
+from stream_scorer.serving.web.messages import Caller, Request, Response, Route, Scope
 from stream_scorer.serving.web.paths import check_path
 from stream_scorer.serving.web.problem_body import internal_problem, problem_response
 from stream_scorer.serving.web.problems import Problem
 from stream_scorer.serving.web.router import Router
 from stream_scorer.serving.web.trace_context import trace_of
 from stream_scorer.telemetry import Listener, RequestFailed, RequestServed
+from stream_scorer.telemetry.access import CallerRefused
 
 _ANYONE: Final = Caller("", frozenset(), "open")
 _SECURITY: Final = (
@@ -136,12 +137,8 @@ class Application:
             opened.client = caller.client
             other = route.other_scope
             if not (caller.may(route.scope) or (other is not None and caller.may(other))):
-                raise Problem(
-                    403,
-                    "forbidden",
-                    "The client may not do this.",
-                    f"it needs the scope {route.scope}",
-                )
+                self._listener(CallerRefused("scope"))
+                raise _out_of_scope(route.scope)
         length = announced_length(fields, version, route)
         self._requests.begin(opened, arrived + min(self._body_seconds, route.seconds_max))
         body = b""
@@ -172,6 +169,17 @@ class Application:
                 arrived,
             )
         )
+
+
+def _out_of_scope(scope: Scope) -> Problem:
+    challenge = f'Bearer realm="stream-scorer", error="insufficient_scope", scope="{scope}"'
+    return Problem(
+        403,
+        "forbidden",
+        "The client may not do this.",
+        f"it needs the scope {scope}",
+        headers=(("www-authenticate", challenge),),
+    )
 
 
 def _shaped(problem: Problem, opened: OpenRequest) -> Response:

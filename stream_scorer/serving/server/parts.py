@@ -57,12 +57,10 @@ class Asked:
             parts = [ServedPart(contexts=(kept_open(opened),))]
             described: list[Callable[[], Described]] = []
             if self.decisions is not None:
-                service = DecisionService(settings, self.decisions, listener)
+                service = DecisionService(settings, self.decisions, listener, opened.gate.charge)
                 parts.append(_decisions(service))
                 directory = settings.registry.directory
-                described.append(
-                    lambda: decision_operations(service.gateway.record_form, directory)
-                )
+                described.append(lambda: decision_operations(service.record_form, directory))
             if serves_models:
                 parts.append(_inference(settings, self.models, listener))
                 described.append(lambda: inference_operations(serves_models))
