@@ -6,23 +6,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support.models.noise_bundles import AMOUNT, STORED, write
+from tests.support.models.noise_bundles import write
 from tests.support.serving.access import AUDIENCE, ISSUER, Issuer, claims_with, make_key
+from tests.support.serving.inference_calls import NAMES
 from tests.support.serving.running_server import SECONDS, RunningServer, free_port
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = (sys.executable, "-c", "from stream_scorer.cli import main; main()")
 MODEL, VERSION = "fraud", "1.2.0"
-FEATURES = 2
+FEATURES = tuple({"name": name, "kind": "passthrough", "field": "amount"} for name in NAMES)
 GOOD_BODY = {
     "inputs": [
-        {"name": "features", "shape": [1, FEATURES], "datatype": "FP64", "data": [12.5, 3.0]}
+        {"name": "features", "shape": [1, len(NAMES)], "datatype": "FP64", "data": [1.5] * 7}
     ]
 }
 SCOPES: Mapping[str, tuple[str, ...]] = {
@@ -78,8 +79,9 @@ def served_api(
     folder: Path, *arguments: str, serving: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None, models: Sequence[str] = (f"{MODEL}:{VERSION}",),
     lines: int = 1, environment: Mapping[str, str] | None = None,
+    clients: Callable[[Path], Mapping[str, str]] = lambda _: {},
 ) -> Iterator[ServedApi]:  # fmt: skip
-    """Run the API with a model of two features, and clients with one scope each.
+    """Run the API with a model of the features F0 to F6, and clients with one scope each.
 
     Args:
         folder: For its files.
@@ -89,11 +91,13 @@ def served_api(
         models: Models of ``/v2``.
         lines: Addresses that it announces.
         environment: Further variables.
+        clients: Adds further clients to the clients file of a folder; returns their keys.
     """
-    write(folder / "store", VERSION, (AMOUNT, STORED))
+    write(folder / "store", VERSION, FEATURES)
     keys = {name: make_key(folder, name, scopes=list(SCOPES[name])) for name in SCOPES if
             name != "eager"}  # fmt: skip
     keys["eager"] = make_key(folder, "eager", rate_per_second=0.001, burst=1)
+    keys |= clients(folder)
     issuer = Issuer()
     (folder / "jwks.json").write_bytes(issuer.document())
     given = dict(serving or {})

@@ -21,7 +21,7 @@ TREE = {"type": "record", "name": "Tree", "fields": [
     {"name": "inner", "type": ["null", "Tree"], "default": None}]}  # fmt: skip
 LOGICAL: dict[str, Any] = {
     "decimal": {"type": "bytes", "logicalType": "decimal", "precision": 6, "scale": 2},
-    "invalid decimal": {"type": "bytes", "logicalType": "decimal", "precision": 1, "scale": 2},
+    "unknown": {"type": "bytes", "logicalType": "other"},
     "uuid": {"type": "string", "logicalType": "uuid"},
     "date": {"type": "int", "logicalType": "date"},
     "time": {"type": "int", "logicalType": "time-millis"},
@@ -42,7 +42,7 @@ ACCEPTED: list[tuple[Any, Any]] = [
     (UNCLEAR, {"bytes": "a"}), (UNCLEAR, None), (["int", "double"], 1.5),
     (["null", CARD], {"token": "t"}),
     (LOGICAL["decimal"], "-12.50"), (LOGICAL["decimal"], "12.500"),
-    (LOGICAL["invalid decimal"], "a"),
+    (LOGICAL["unknown"], "a"),
     (LOGICAL["uuid"], "0af76519-16cd-43dd-8448-eb211c80319c"), (LOGICAL["date"], "2026-01-31"),
     (LOGICAL["date"], 7), (LOGICAL["time"], "23:59"), (LOGICAL["time"], "23:59:59.5"),
     (LOGICAL["timestamp"], "2026-01-31T12:00:00.5+02:00"),
