@@ -11,10 +11,10 @@ from stream_scorer.registry.sources import reader_schema
 from stream_scorer.serving.decisions.answers import PATH
 from stream_scorer.serving.decisions.records import BATCH, BATCH_MOST, RecordForm
 from stream_scorer.serving.openapi.operation import (
-    Answer,
+    ApiOperation,
     Described,
+    DocumentedAnswer,
     JsonSchema,
-    Operation,
     schema_ref,
 )
 from stream_scorer.serving.openapi.record_schema import RecordSchemas
@@ -42,17 +42,17 @@ def decision_operations(form: RecordForm, directory: Directory) -> Described:
         "type": "object", "properties": {BATCH: batch}, "required": [BATCH],
         "additionalProperties": False,
     }  # fmt: skip
-    ask = Operation(
+    ask = ApiOperation(
         f"POST {PATH}", "decide", "Decide a transaction, or a batch of them",
         {
-            200: Answer(
+            200: DocumentedAnswer(
                 "The published decision, or those of a batch.",
                 _either("Decision", "DecisionAnswers"),
             ),
-            202: Answer(
+            202: DocumentedAnswer(
                 "It is being decided; fetch `location`.", {JSON: schema_ref("Pending")}, _PENDING
             ),
-            207: Answer(
+            207: DocumentedAnswer(
                 "A batch whose transactions do not all have a decision.",
                 {JSON: schema_ref("DecisionAnswers")},
             ),
@@ -62,11 +62,11 @@ def decision_operations(form: RecordForm, directory: Directory) -> Described:
         body={JSON: {"anyOf": [_RECORD, batch, batch_object]}},
         problems=("invalid-json", "another-body", "already-decided", "rejected", "unavailable"),
     )  # fmt: skip
-    fetch = Operation(
+    fetch = ApiOperation(
         f"GET {PATH}/{{id}}", "fetchDecision", "Fetch the decision of a transaction",
         {
-            200: Answer("The published decision.", {JSON: schema_ref("Decision")}),
-            202: Answer("It is being decided.", {JSON: schema_ref("Pending")}, _PENDING),
+            200: DocumentedAnswer("The published decision.", {JSON: schema_ref("Decision")}),
+            202: DocumentedAnswer("It is being decided.", {JSON: schema_ref("Pending")}, _PENDING),
         },
         _TAG,
         "For the client that sent the transaction, and for clients with the scope `read`.",

@@ -9,10 +9,10 @@ import msgspec
 
 from stream_scorer.serving.openapi.inference_operations import ERROR
 from stream_scorer.serving.openapi.operation import (
-    Answer,
+    ApiOperation,
     Described,
+    DocumentedAnswer,
     JsonSchema,
-    Operation,
     schema_ref,
 )
 from stream_scorer.serving.openapi.problem_kinds import BARE, KINDS, ProblemKind, kinds_of
@@ -49,9 +49,9 @@ _HEADERS: Final[Mapping[str, Any]] = {
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
     },
 }
-_OWN: Final = Operation(
+_OWN: Final = ApiOperation(
     f"GET {PATH}", "openapi", "Return this document",
-    {200: Answer("This document.", {JSON: {"type": "object"}})}, "server",
+    {200: DocumentedAnswer("This document.", {JSON: {"type": "object"}})}, "server",
 )  # fmt: skip
 _OWN_TAG: Final = "The server itself."
 _VARIABLE: Final = re.compile(r"\{(\w+)\}")
@@ -107,7 +107,7 @@ def document_response(document: Mapping[str, Any]) -> Response:
     return Response(200, msgspec.json.encode(document))
 
 
-def _operation(route: Route, operation: Operation) -> dict[str, Any]:
+def _operation(route: Route, operation: ApiOperation) -> dict[str, Any]:
     made: dict[str, Any] = {
         "operationId": operation.name, "summary": operation.summary, "tags": [operation.tag],
         "security": _security(route),
@@ -130,7 +130,7 @@ def _security(route: Route) -> list[dict[str, list[str]]]:
     return [{scheme: [scope]} for scope in scopes for scheme in _SCHEMES]
 
 
-def _parameters(route: Route, operation: Operation) -> list[dict[str, Any]]:
+def _parameters(route: Route, operation: ApiOperation) -> list[dict[str, Any]]:
     names = _VARIABLE.findall(route.pattern)
     found = [_parameter(name, "path", operation.parameters[name]) for name in names]
     found += [_parameter(name, "query", schema) for name, schema in operation.query.items()]
@@ -150,7 +150,7 @@ def _content(content: Mapping[str, JsonSchema]) -> dict[str, Any]:
     return {kind: {"schema": schema} for kind, schema in content.items()}
 
 
-def _responses(route: Route, operation: Operation) -> dict[str, Any]:
+def _responses(route: Route, operation: ApiOperation) -> dict[str, Any]:
     kinds: dict[int, list[ProblemKind]] = {}
     for kind in kinds_of(route, operation.problems):
         kinds.setdefault(kind.status, []).append(kind)
@@ -162,7 +162,7 @@ def _responses(route: Route, operation: Operation) -> dict[str, Any]:
 
 
 def _response(
-    route: Route, operation: Operation, status: int, kinds: Sequence[ProblemKind]
+    route: Route, operation: ApiOperation, status: int, kinds: Sequence[ProblemKind]
 ) -> dict[str, Any]:
     """Return all that an answer with a status can be."""
     texts: list[str] = []

@@ -17,7 +17,12 @@ from stream_scorer.serving.inference.rest_answers import (
     JsonServerMetadata,
 )
 from stream_scorer.serving.inference.results import KNOWN_OUTPUTS
-from stream_scorer.serving.openapi.operation import Answer, Described, Operation, schema_ref
+from stream_scorer.serving.openapi.operation import (
+    ApiOperation,
+    Described,
+    DocumentedAnswer,
+    schema_ref,
+)
 from stream_scorer.serving.web.messages import JSON
 
 ERROR: Final = JsonInferError.__name__
@@ -37,15 +42,15 @@ def inference_operations(models: Sequence[str]) -> Described:
     live = _object(live={"type": "boolean"})
     ready = _object(live={"type": "boolean"}, ready={"type": "boolean"})
     found = [
-        Operation(
+        ApiOperation(
             "GET /v2", "serverMetadata", "Describe the server",
             {200: _json("Name, version and extensions.", schema_ref("JsonServerMetadata"))}, _TAG,
         ),
-        Operation(
+        ApiOperation(
             "GET /v2/health/live", "serverLive", "Return whether the server answers",
             {200: _json("It does.", live)}, _TAG,
         ),
-        Operation(
+        ApiOperation(
             "GET /v2/health/ready", "serverReady", "Return whether all models answer",
             {200: _json("They do.", ready), 503: _json("They do not.", ready)}, _TAG,
         ),
@@ -56,11 +61,11 @@ def inference_operations(models: Sequence[str]) -> Described:
         "feature vectors, without state."})  # fmt: skip
 
 
-def _json(description: str, schema: Any) -> Answer:
-    return Answer(description, {JSON: schema})
+def _json(description: str, schema: Any) -> DocumentedAnswer:
+    return DocumentedAnswer(description, {JSON: schema})
 
 
-def _model(path: str, suffix: str, models: Sequence[str]) -> list[Operation]:
+def _model(path: str, suffix: str, models: Sequence[str]) -> list[ApiOperation]:
     """Return the operations of a model, with or without its version."""
     pairs = [each.partition(":")[::2] for each in models]
     parameters: dict[str, Any] = {"name": _text([name for name, _ in pairs])}
@@ -68,20 +73,20 @@ def _model(path: str, suffix: str, models: Sequence[str]) -> list[Operation]:
         parameters["version"] = _text([version for _, version in pairs if version])
     ready = _object(name={"type": "string"}, ready={"type": "boolean"})
     return [
-        Operation(
+        ApiOperation(
             f"GET {path}", f"model{suffix}Metadata", "Describe a model",
             {200: _json("Its inputs and outputs.", schema_ref("JsonModelMetadata"))}, _TAG,
             parameters=parameters, refusals=_NOT_FOUND,
         ),
-        Operation(
+        ApiOperation(
             f"GET {path}/ready", f"model{suffix}Ready", "Return whether a model answers",
             {200: _json("It does.", ready), 503: _json("It does not.", ready)}, _TAG,
             parameters=parameters, refusals=_NOT_FOUND,
         ),
-        Operation(
+        ApiOperation(
             f"POST {path}/infer", f"model{suffix}Infer", "Score feature vectors",
             {
-                200: Answer(
+                200: DocumentedAnswer(
                     "The requested outputs; binary data follows the JSON object.",
                     {JSON: schema_ref("JsonInferAnswer"), OCTETS: _BINARY}, (HEADER,),
                 )

@@ -8,7 +8,7 @@ JsonSchema = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class DocumentedAnswer:
     """An answer that is not a problem.
 
     Attributes:
@@ -23,7 +23,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class ApiOperation:
     """What a route does.
 
     Attributes:
@@ -44,7 +44,7 @@ class Operation:
     route: str
     name: str
     summary: str
-    answers: Mapping[int, Answer]
+    answers: Mapping[int, DocumentedAnswer]
     tag: str
     description: str = ""
     parameters: Mapping[str, JsonSchema] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Described:
         tags: What each tag stands for.
     """
 
-    operations: tuple[Operation, ...]
+    operations: tuple[ApiOperation, ...]
     schemas: Mapping[str, JsonSchema]
     tags: Mapping[str, str]
 
