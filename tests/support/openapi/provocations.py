@@ -12,7 +12,7 @@ from tests.support.serving.running_server import until_closed
 
 REQUESTS_MOST = 20
 CHUNKED = ("transfer-encoding", "chunked")
-LIMITS = {"requests_max": REQUESTS_MOST, "body_seconds": 3.0}
+LIMITS = {"requests_max": REQUESTS_MOST, "body_seconds": 6.0}
 """Settings of the server."""
 Answers = dict[str, RawAnswer]
 
