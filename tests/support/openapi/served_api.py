@@ -144,7 +144,7 @@ def await_lines(api: ServedApi, count: int) -> None:
 def toml(settings: Mapping[str, Any], prefix: str = "") -> str:
     """Return settings as a TOML file."""
     plain = {name: each for name, each in settings.items() if not isinstance(each, dict)}
-    text = "".join(f"{name} = {json.dumps(each)}\n" for name, each in plain.items())
+    text = "".join(f"{json.dumps(name)} = {json.dumps(each)}\n" for name, each in plain.items())
     if prefix:
         text = f"[{prefix}]\n{text}"
     for name, each in settings.items():
