@@ -16,7 +16,7 @@ from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Listener
 
 _STARTING: Final = "the window is being read"
-_FAILED: Final = "a topic is not read any more"
+_FAILED: Final = "a topic is no longer read"
 _OBSERVE_SECONDS: Final = 1.0
 _ANSWER_SECONDS: Final = 5.0
 """More than ``timeout_ms`` for parsing, judging and writing."""
