@@ -176,13 +176,13 @@ def _response(
             content.setdefault(kind, []).append(schema)
         headers |= {REQUEST_ID, *answer.headers}
     refusals = [operation.refusals[status]] if status in operation.refusals else []
-    if route.problem is not None and (kinds or refusals):
-        texts += [*refusals, *(f"`{kind.name}`: {kind.cause}" for kind in kinds)]
+    texts += [*refusals, *(f"`{kind.name}`: {kind.cause}" for kind in kinds)]
+    plain = [kind for kind in kinds if route.problem is None or kind.early]
+    if refusals or len(plain) < len(kinds):
         content.setdefault(JSON, []).append(schema_ref(ERROR))
-    elif kinds:
-        texts += [f"`{kind.name}`: {kind.cause}" for kind in kinds]
+    if plain:
         content.setdefault(PROBLEM_JSON, []).append(
-            {"allOf": [schema_ref("Problem"), _problem_schema(kinds, narrow=True)]}
+            {"allOf": [schema_ref("Problem"), _problem_schema(plain, narrow=True)]}
         )
     if kinds or refusals:
         headers |= {REQUEST_ID, *_headers_of(status)}

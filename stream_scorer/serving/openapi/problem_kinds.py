@@ -21,12 +21,14 @@ class ProblemKind:
         name: As ``Problem.kind``.
         cause: A sentence.
         whose: Routes that can have it.
+        early: Whether it can be found before the route is: then it is RFC 9457 on all routes.
     """
 
     status: int
     name: str
     cause: str
     whose: Whose
+    early: bool = False
 
     @property
     def urn(self) -> str:
@@ -35,15 +37,17 @@ class ProblemKind:
 
 
 KINDS: Final = (
-    ProblemKind(400, "bad-path", "The path is not acceptable.", "every"),
-    ProblemKind(400, "bad-header", "A header field is not acceptable.", "every"),
+    ProblemKind(400, "bad-path", "The path is not acceptable.", "every", early=True),
+    ProblemKind(400, "bad-header", "A header field is not acceptable.", "every", early=True),
     ProblemKind(400, "incomplete-body", "The body ended before its announced end.", "every"),
     ProblemKind(400, "invalid-json", "The body is not JSON within the limits.", "decisions"),
     ProblemKind(401, "unauthenticated", "There is no valid credential.", "authenticated"),
     ProblemKind(403, "forbidden", "The client may not do this.", "authenticated"),
-    ProblemKind(404, "not-found", "There is nothing at this path.", "variable"),
+    ProblemKind(404, "not-found", "There is nothing at this path.", "variable", early=True),
     ProblemKind(404, "decision-not-found", "There is no such decision.", "decisions"),
-    ProblemKind(405, "method-not-allowed", "The path has other methods.", "other method"),
+    ProblemKind(
+        405, "method-not-allowed", "The path has other methods.", "other method", early=True
+    ),
     ProblemKind(408, "slow-body", "The body did not arrive in time.", "every"),
     ProblemKind(409, "another-body", "The id was used for another body.", "decisions"),
     ProblemKind(409, "already-decided", "The transaction was decided earlier.", "decisions"),

@@ -79,7 +79,7 @@ def early(api: ServedApi) -> RawAnswer:
 
 BOMB = gzip.compress(b" " * 10_000_000)
 BODIES = (
-    HostileRequest("body: 5 MB", "large", (413,), post(b" " * 5_000_000), "too large"),
+    HostileRequest("body: 5 MB", "large", (413,), post(b" " * 5_000_000), "at most"),
     HostileRequest("body: 1 GB is announced", "large", (413,), announced(10**9)),
     HostileRequest("body: 1 GB without a credential", "order", (401,), early),
     HostileRequest("body: 1 GB without the scope", "order", (403,), lambda api: ask(

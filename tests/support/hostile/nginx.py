@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.serving.running_server import SECONDS, free_port
+from tests.support.serving.running_server import SECONDS, free_port, until_closed
 
 CONFIGURATION = """
 daemon off;
@@ -23,6 +23,9 @@ http {{
   log_format upstream escape=json '{{"method":"$request_method","status":"$status",'
                                   '"upstream":"$upstream_status"}}';
   access_log {folder}/access.log upstream;
+  keepalive_timeout 1s;
+  client_body_timeout 2s;
+  client_header_timeout 2s;
   client_body_temp_path {folder}/body;
   proxy_temp_path {folder}/proxy;
   fastcgi_temp_path {folder}/fastcgi;
@@ -65,17 +68,10 @@ class Nginx:
     tls_port: int
 
     def exchange(self, sent: bytes) -> bytes:
-        """Send bytes, end the sending half, and return all that comes back."""
+        """Send bytes, and return all that comes back until nginx closes the connection."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=SECONDS) as opened:
             opened.sendall(sent)
-            opened.shutdown(socket.SHUT_WR)
-            parts = []
-            try:
-                while part := opened.recv(65_536):
-                    parts.append(part)
-            except ConnectionResetError:
-                pass
-            return b"".join(parts)
+            return until_closed(opened)
 
     def forwarded(self) -> list[dict[str, Any]]:
         """Return the requests that it has sent to the API so far."""
