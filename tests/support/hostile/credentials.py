@@ -175,7 +175,8 @@ TOKENS = (
             "2,000 letters": "k" * 2_000, "the other case": "EC", "empty": "",
         }.items()
     ),
-    refused("token: kid is a list", "kid", unsigned("ES256", signature="AAAA", kid=["ec"]), "no key"),
+    refused("token: kid is a list", "kid",
+            unsigned("ES256", signature="AAAA", kid=["ec"]), "names no key"),
     HostileRequest("token: brings its key (jwk)", "embedded", (401, 503),
                    bearer(carried(jwk=STRANGER.jwk("ec")))),
     HostileRequest("token: names a key server (jku)", "embedded", (401, 503),

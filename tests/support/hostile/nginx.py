@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tests.support.serving.running_server import SECONDS, free_port, until_closed
 
@@ -73,10 +72,11 @@ class Nginx:
             opened.sendall(sent)
             return until_closed(opened)
 
-    def forwarded(self) -> list[dict[str, Any]]:
-        """Return the requests that it has sent to the API so far."""
+    def forwarded(self) -> list[str]:
+        """Return the methods of the requests that it has sent to the API so far."""
         lines = (self.folder / "access.log").read_text().splitlines()
-        return [each for each in map(json.loads, lines) if each["upstream"] not in {"", "-"}]
+        sent = (each for each in map(json.loads, lines) if each["upstream"] not in {"", "-"})
+        return [each["method"] for each in sent]
 
 
 def program() -> str:
