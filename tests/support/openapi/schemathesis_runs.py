@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.checks import load_all_checks
 from schemathesis.config import SchemathesisConfig
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi import checks
 
 CHECKS = [
@@ -45,6 +46,7 @@ def exercise(
     seen: Counts = Counter()
     with requests.Session() as session:
         for found in schema.get_all_operations():
+            assert isinstance(found, Ok)
             operation = found.ok()
             for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
                 if mode is GenerationMode.NEGATIVE and not (

@@ -57,7 +57,7 @@ def test_the_cases_are_different_and_documented() -> None:
     causes = Counter(each.cause for each in REQUESTS)
     assert max(causes.values()) == 1
     assert len(causes) >= LEAST_CASES
-    used = {each.rule for each in (*REQUESTS, *ELSEWHERE)}
+    used = {each.rule for each in REQUESTS} | {each.rule for each in ELSEWHERE}
     assert used == RULES.keys()
     for page, quote in RULES.values():
         text = "\n".join(each.read_text() for each in sorted((ROOT / "docs").glob(page)))

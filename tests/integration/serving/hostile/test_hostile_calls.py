@@ -1,7 +1,7 @@
 """Hostile gRPC calls to a real ``stream-scorer serve``: each has its documented code."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import pytest
@@ -14,7 +14,7 @@ SERVICE = "/inference.GRPCInferenceService"
 METADATA = f"{SERVICE}/ServerMetadata"
 SECONDS = 60.0
 Code = grpc.StatusCode
-Sent = tuple[str, bytes, list[tuple[str, str]]]
+Sent: TypeAlias = tuple[str, bytes, list[tuple[str, str]]]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def bearer(credential: str) -> list[tuple[str, str]]:
     return [("authorization", f"Bearer {credential}")]
 
 
-def hostile(api: ServedApi) -> dict[str, tuple[Code, Sent]]:
+def hostile(api: ServedApi) -> dict[str, tuple[grpc.StatusCode, Sent]]:
     """Return calls by their cause, with the documented code of each."""
     key = bearer(api.keys["shop"])
     subject = [("x-client-certificate-subject", "CN=shop")]

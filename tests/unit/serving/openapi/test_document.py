@@ -10,7 +10,8 @@ import pytest
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from stream_scorer.models.stores.deployment import Deployment
-from stream_scorer.serving.decisions.answers import pending, to_json
+from stream_scorer.serving.decisions.answers import pending
+from stream_scorer.serving.decisions.published import to_json
 from stream_scorer.serving.inference.rest_routes import routes as inference_routes
 from stream_scorer.serving.openapi.document import openapi_document
 from stream_scorer.serving.openapi.inference_operations import inference_operations
@@ -179,7 +180,8 @@ def test_answers_of_the_protocol_are_as_documented(document: dict[str, Any]) -> 
             found = json.loads(rest("GET", path).body)
             check(document, answer_schema(document, route, 200, "application/json"), found)
         infer = "POST /v2/models/{name}/infer"
-        for asked in (body, {"inputs": [features_input(rows)]}, {"inputs": []}):
+        bodies: list[dict[str, Any]] = [body, {"inputs": [features_input(rows)]}, {"inputs": []}]
+        for asked in bodies:
             answer = rest.infer(asked)
             schema = answer_schema(document, infer, answer.status, "application/json")
             check(document, schema, json.loads(answer.body))

@@ -28,20 +28,21 @@ def raised() -> set[tuple[int, str]]:
     found = {(status, kind) for status, (kind, _) in refusals._TITLES.items()}
     for path in SERVING.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            made = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-            if not made or node.func.id != "Problem":
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+                continue
+            if node.func.id != "Problem":
                 continue
             status, kind = node.args[:2]
             if isinstance(status, ast.Attribute):
                 number = int(HTTPStatus[status.attr])
-            elif isinstance(status, ast.Constant):
+            elif isinstance(status, ast.Constant) and isinstance(status.value, int):
                 number = status.value
             else:
                 # Of the table of refusals.
                 assert path.name == "refusals.py"
                 continue
             assert isinstance(kind, ast.Constant), ast.unparse(node)
-            found.add((number, kind.value))
+            found.add((number, str(kind.value)))
     return found
 
 
