@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := env
-.PHONY: help env demo kernels test test-all test-bounds test-faults test-matrix coverage bench lint types lock clean
+.PHONY: help env demo kernels test test-all test-proxy test-bounds test-faults test-matrix coverage bench lint types lock clean
 # This list: each target with the comment above it.
 help:
 	@awk '/^# /{text = text substr($$0, 2); next} \
@@ -40,7 +40,7 @@ kernels: env
 # The quick tier, at most ten minutes on two cores: everything that computes, with an eighth of the
 # random examples, and one test for each promise that needs a broker. PYTEST_ARGS="-k windows".
 test: env kernels
-	$(PYTEST) -m "not thorough" --hypothesis-profile quick $(PYTEST_ARGS) $(FILES)
+	$(PYTEST) -m "not thorough and not proxy" --hypothesis-profile quick $(PYTEST_ARGS) $(FILES)
 
 # How much of these folders their unit tests run, branches included: a figure, not a gate. Compiled
 # kernels are left out, since numba runs them outside of Python.
@@ -55,7 +55,12 @@ coverage: env kernels
 
 # Every test, at most 45 minutes: also kills, group protocols, some faults, and the benches' tests.
 test-all: env kernels
-	$(PYTEST) $(PYTEST_ARGS) $(FILES)
+	$(PYTEST) -m "not proxy" $(PYTEST_ARGS) $(FILES)
+
+# The API behind a real nginx, which `apt-get install nginx-light` brings: request smuggling and
+# forged certificates.
+test-proxy: env
+	$(BIN)/python -m pytest -m proxy tests/integration/serving/hostile
 
 # Every kind of fault on real brokers, judged by an independent verifier: about half an hour per
 # seed. SEEDS=N runs seeds 1 to N; FAULTS_ARGS="--only KIND --reports DIR" and so on.

@@ -35,11 +35,15 @@ def serve(
     port: Annotated[
         int | None, typer.Option("--port", help="Port of the API; default: serving.port.")
     ] = None,
+    openapi: Annotated[
+        bool,
+        typer.Option("--openapi", help="Print the OpenAPI document of the API; start nothing."),
+    ] = False,
     options: ClusterOptions,
 ) -> None:
     """Answer requests by HTTP and gRPC: decisions in the call, scores of feature vectors.
 
-    See docs/API.md.
+    See docs/API.md. --openapi needs the models, the plan and the schema registry, but no broker.
 
     On SIGTERM, requests in flight are finished within serving.drain_seconds; a second signal ends
     the process.
@@ -48,9 +52,12 @@ def serve(
     or registry.
     """
     overrides = {"serving": {"port": port}}
-    settings = options.connected(overrides) if decisions else options.settings(overrides)
-    refuse_unsafe(settings)
+    connected = decisions and not openapi
+    settings = options.connected(overrides) if connected else options.settings(overrides)
+    if not openapi:
+        refuse_unsafe(settings)
     try:
+        from stream_scorer.serving.openapi.document import document_bytes  # noqa: PLC0415
         from stream_scorer.serving.server.parts import Asked  # noqa: PLC0415 an extra
         from stream_scorer.serving.server.process import run_server  # noqa: PLC0415
     except ModuleNotFoundError as error:
@@ -61,7 +68,10 @@ def serve(
             f"serve: the Python package {package} is missing",
             "install stream-scorer with its extra `http`",
         ) from error
+    asked = Asked(Deployment(plan_of, plan) if decisions else None, tuple(model or ()))
+    if openapi:
+        typer.echo(document_bytes(asked.document(settings)), nl=False)
+        return
     if settings.mode != PRODUCTION:
         typer.echo(NOT_IN_PRODUCTION, err=True)
-    asked = Asked(Deployment(plan_of, plan) if decisions else None, tuple(model or ()))
     run_server(settings, asked.compose, lambda line: typer.echo(line, err=True))

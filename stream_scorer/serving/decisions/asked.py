@@ -19,8 +19,10 @@ from stream_scorer.serving.decisions.records import (
     RequestBody,
     parse_body,
 )
-from stream_scorer.serving.web.messages import Request
+from stream_scorer.serving.web.messages import Caller, Request
 
+Charge = Callable[[Caller, int], None]
+"""Counts further requests of a caller; raises a ``Problem`` past a limit."""
 _LARGE_BYTES: Final = 65_536
 """A larger body is parsed on a thread."""
 _CLIENT_BYTES: Final = 255

@@ -20,6 +20,7 @@ from stream_scorer.serving.decisions.admission import Admission
 from stream_scorer.serving.decisions.answers import DecisionAnswer
 from stream_scorer.serving.decisions.asked import (
     AskedTransaction,
+    Charge,
     asked_transactions,
     parsed,
     record_headers,
@@ -87,6 +88,7 @@ class GatewayParts:
         listener: Notified of refusals and provisional answers.
         now_ms: The wall clock, ms since the epoch.
         clock: ``Request.arrived``'s clock, seconds.
+        charge: Counts a caller's further requests: those of a batch. Raises a ``Problem``.
     """
 
     maker: RecordMaker
@@ -101,6 +103,7 @@ class GatewayParts:
     listener: Listener
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
     clock: Callable[[], float] = time.perf_counter
+    charge: Charge = lambda _caller, _requests: None
 
 
 @dataclass(slots=True)
@@ -146,6 +149,7 @@ class Gateway:
         """
         self._refuse_overload()
         body = await parsed(request.body)
+        self._parts.charge(request.caller, len(body.values) - 1)
         with self._slots(len(body.values)) as slots:
             found = await self._begin(body, request, slots)
         waiting = [each for each in found if not isinstance(each, DecisionAnswer)]
@@ -206,15 +210,11 @@ class Gateway:
 
     def observe(self) -> None:
         """Report the state; called each second."""
-        parts = self._parts
+        parts, own = self._parts, self._parts.window
         parts.admission.advance()
-        parts.window.expire(parts.now_ms())
-        parts.listener(
-            GatewayObserved(
-                parts.admission.in_flight, parts.admission.limit, len(parts.window),
-                parts.window.memory,
-            )
-        )  # fmt: skip
+        own.expire(parts.now_ms())
+        in_flight, limit = parts.admission.in_flight, parts.admission.limit
+        parts.listener(GatewayObserved(in_flight, limit, len(own), own.memory))
         for cause, count in self._refused.items():
             parts.listener(AdmissionRefused(cause, count))
         self._refused.clear()

@@ -17,11 +17,18 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.mapping.mapping import EventMapping, KeyRule, mapping_in
 from stream_scorer.core.mapping.mapping_table import Path
 from stream_scorer.errors import SettingsError
-from stream_scorer.registry.definition import parse_definition
+from stream_scorer.models.stores.deployment import Deployment, deployed_plan
+from stream_scorer.registry.definition import Definition, parse_definition
 from stream_scorer.registry.limits import SchemaLimits
-from stream_scorer.registry.sources import SchemaSource, reader_schema, registered
+from stream_scorer.registry.sources import (
+    SchemaSource,
+    open_registry,
+    reader_schema,
+    registered,
+)
 from stream_scorer.serving.decisions.identity import BodyMark
 from stream_scorer.serving_settings import DecisionsApi
+from stream_scorer.settings import Settings
 
 BATCH: Final = "transactions"
 """The only key of an object that is a batch."""
@@ -76,6 +83,19 @@ class EncodedRecord:
     source: Any
 
 
+@dataclass(frozen=True, slots=True)
+class RecordForm:
+    """What the records of requests must be.
+
+    Attributes:
+        definition: Their Avro schema; None: they are JSON objects.
+        limits: Limits on a record.
+    """
+
+    definition: Definition | None
+    limits: ValueLimits
+
+
 class RecordMaker:
     """Encodes records and their keys as the producers of the input topic do.
 
@@ -86,6 +106,9 @@ class RecordMaker:
             other paths, but the records of this process keep their format and schema.
         topic: The input topic.
         directory: The folder of this project's schemas.
+
+    Attributes:
+        form: What the records must be.
 
     Raises:
         SchemaError: A schema is unknown or invalid.
@@ -106,6 +129,7 @@ class RecordMaker:
         self._limits = ValueLimits.of(plan)
         self._encoder: JsonValueEncoder | None = None
         self._schema_id = 0
+        definition = None
         if mapping is not None and mapping.fields and mapping.format == "json":
             _refuse_idle(settings, "events.toml maps JSON records")
         else:
@@ -113,6 +137,7 @@ class RecordMaker:
             what = f"schema id {self._schema_id}"
             definition = parse_definition(text, what, SchemaLimits.of(plan))
             self._encoder = JsonValueEncoder(definition, self._limits)
+        self.form = RecordForm(definition, self._limits)
         self._key = _key_maker(source, settings, plan, mapping)
 
     @property
@@ -148,6 +173,23 @@ class RecordMaker:
             JsonValueError: The key's schema cannot hold the customer.
         """
         return self._key(customer, record.source)
+
+
+def record_maker(settings: Settings, deployment: Deployment) -> RecordMaker:
+    """Return the record maker of a deployment with a plan file, without a broker.
+
+    Args:
+        settings: The registry, and the group ``serving.decisions``.
+        deployment: Its plan.
+
+    Raises:
+        StreamScorerError: As :class:`RecordMaker`, or the plan cannot be read.
+    """
+    return RecordMaker(
+        open_registry(settings.registry), settings.serving.decisions,
+        deployed_plan(settings, deployment), settings.kafka.topics.transactions,
+        settings.registry.directory,
+    )  # fmt: skip
 
 
 def _refuse_idle(settings: DecisionsApi, why: str) -> None:

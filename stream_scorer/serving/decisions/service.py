@@ -6,7 +6,9 @@ from typing import Final, Self
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.processes.mailbox import Mailbox
 from stream_scorer.serving.decisions.answers import PATH
+from stream_scorer.serving.decisions.asked import Charge
 from stream_scorer.serving.decisions.gateway import Gateway
+from stream_scorer.serving.decisions.records import RecordForm
 from stream_scorer.serving.decisions.wiring import GatewayConnections, connected
 from stream_scorer.serving.web.messages import Request, Response, Route
 from stream_scorer.serving_settings import DecisionsApi
@@ -30,19 +32,27 @@ class DecisionService:
         settings: ``kafka.group`` is the scorers' group.
         deployment: Which plan judges; as of the scorers.
         listener: Notified of what metrics and logs show; called on several threads.
+        charge: See :class:`~stream_scorer.serving.decisions.gateway.GatewayParts`.
     """
 
-    def __init__(self, settings: Settings, deployment: Deployment, listener: Listener) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        deployment: Deployment,
+        listener: Listener,
+        charge: Charge = lambda _caller, _requests: None,
+    ) -> None:
         self._settings = settings
         self._deployment = deployment
         self._listener = listener
+        self._charge = charge
         self._open: GatewayConnections | None = None
         self._observing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         mailbox = Mailbox(asyncio.get_running_loop())
         self._open = await asyncio.to_thread(
-            connected, self._settings, self._deployment, self._listener, mailbox
+            connected, self._settings, self._deployment, self._listener, mailbox, self._charge
         )
         self._observing = asyncio.create_task(self._observe())
         return self
@@ -92,6 +102,17 @@ class DecisionService:
         if self._open is None:
             raise RuntimeError("the service is not entered")
         return self._open.gateway
+
+    @property
+    def record_form(self) -> RecordForm:
+        """What the records of requests must be.
+
+        Raises:
+            RuntimeError: The service is not entered.
+        """
+        if self._open is None:
+            raise RuntimeError("the service is not entered")
+        return self._open.form
 
     async def ask(self, request: Request) -> Response:
         """Answer ``POST /v1/decisions``; see :meth:`Gateway.ask`."""

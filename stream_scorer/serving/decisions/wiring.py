@@ -24,11 +24,12 @@ from stream_scorer.producing.sender import Sender
 from stream_scorer.registry.sources import SchemaSource, open_registry
 from stream_scorer.serving.decisions.active_plans import ActivePlans, open_plans
 from stream_scorer.serving.decisions.admission import Admission
+from stream_scorer.serving.decisions.asked import Charge
 from stream_scorer.serving.decisions.correlation import Letter, PendingTransaction
 from stream_scorer.serving.decisions.gateway import Gateway, GatewayParts, StoredRecord
 from stream_scorer.serving.decisions.judging import Judge, Rejection
 from stream_scorer.serving.decisions.published import PublishedDecisions
-from stream_scorer.serving.decisions.records import RecordMaker
+from stream_scorer.serving.decisions.records import RecordForm, RecordMaker
 from stream_scorer.serving.decisions.scorers_watch import (
     NO_BROKER,
     ScorersWatch,
@@ -49,18 +50,21 @@ class GatewayConnections:
         gateway: The gateway.
         tails: The topics that it reads.
         down: Returns why nothing can be decided now; empty if it can.
+        form: What the records of requests must be.
         stack: Closes all.
     """
 
     gateway: Gateway
     tails: tuple[TopicTail, ...]
     down: Callable[[], str]
+    form: RecordForm
     stack: ExitStack
 
 
 def connected(
-    settings: Settings, deployment: Deployment, listener: Listener, mailbox: Mailbox
-) -> GatewayConnections:
+    settings: Settings, deployment: Deployment, listener: Listener, mailbox: Mailbox,
+    charge: Charge,
+) -> GatewayConnections:  # fmt: skip
     """Connect, and read the decisions of the window; takes as long as that.
 
     Args:
@@ -68,14 +72,16 @@ def connected(
         deployment: Which plan judges.
         listener: Notified on several threads.
         mailbox: Calls what threads bring on the event loop.
+        charge: Counts the records of a batch; see :class:`GatewayParts`.
 
     Raises:
         StreamScorerError: It cannot be connected; see the tree in ``errors``.
     """
     with ExitStack() as stack:
-        gateway, tails, down = _Wiring(settings, deployment, listener, mailbox, stack).connect()
+        wiring = _Wiring(settings, deployment, listener, mailbox, charge, stack)
+        gateway, tails, down, form = wiring.connect()
         # Nothing has failed: all stays open.
-        return GatewayConnections(gateway, tails, down, stack.pop_all())
+        return GatewayConnections(gateway, tails, down, form, stack.pop_all())
 
 
 class _Wiring:
@@ -83,12 +89,13 @@ class _Wiring:
 
     def __init__(
         self, settings: Settings, deployment: Deployment, listener: Listener, mailbox: Mailbox,
-        stack: ExitStack,
+        charge: Charge, stack: ExitStack,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._deployment = deployment
         self._listener = listener
         self._mailbox = mailbox
+        self._charge = charge
         self._stack = stack
         own = settings.serving.decisions
         self._timeout = own.timeout_ms / 1_000
@@ -96,8 +103,8 @@ class _Wiring:
         self._admission = Admission(own.in_flight_max, self._timeout, time.perf_counter)
         self._gateway: Gateway | None = None
 
-    def connect(self) -> tuple[Gateway, tuple[TopicTail, ...], Callable[[], str]]:
-        """Return the gateway, the topics that it reads, and why nothing can be decided now."""
+    def connect(self) -> tuple[Gateway, tuple[TopicTail, ...], Callable[[], str], RecordForm]:
+        """Return the gateway and what :class:`GatewayConnections` has of it."""
         settings, kafka = self._settings, self._settings.kafka
         registry = open_registry(settings.registry)
         plans = open_plans(settings, self._deployment, registry, self._listener)
@@ -133,7 +140,7 @@ class _Wiring:
         )
         watch.start()
         letters.start()
-        return self._gateway, (decisions, letters), down
+        return self._gateway, (decisions, letters), down, parts.maker.form
 
     def _parts(
         self, registry: SchemaSource, plans: ActivePlans, published: PublishedDecisions,
@@ -149,6 +156,7 @@ class _Wiring:
         return GatewayParts(
             maker, judge, self._window, published, self._admission, sender,
             lambda: provisional_outcome(plans()[0]), down, stored, self._listener,
+            charge=self._charge,
         )  # fmt: skip
 
     def _decisions(self, published: PublishedDecisions) -> TopicTail:

@@ -22,7 +22,9 @@ UNSUPPORTED: Final = frozenset(
 """Parameters of other servers' extensions that would change the answer. All others are ignored."""
 
 
-class _JsonInput(msgspec.Struct, frozen=True):
+class JsonInferInput(msgspec.Struct, frozen=True):
+    """A tensor of a request."""
+
     name: str
     shape: list[int]
     datatype: str
@@ -30,20 +32,24 @@ class _JsonInput(msgspec.Struct, frozen=True):
     data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
-class _JsonRequestedOutput(msgspec.Struct, frozen=True):
+class JsonInferRequestedOutput(msgspec.Struct, frozen=True):
+    """An output that a request asks for."""
+
     name: str
     parameters: Parameters = {}
 
 
-class _JsonRequest(msgspec.Struct, frozen=True):
-    inputs: list[_JsonInput]
+class JsonInferRequest(msgspec.Struct, frozen=True):
+    """An inference request."""
+
+    inputs: list[JsonInferInput]
     id: str | msgspec.UnsetType = msgspec.UNSET
     parameters: Parameters = {}
-    outputs: list[_JsonRequestedOutput] = []
+    outputs: list[JsonInferRequestedOutput] = []
 
 
 _FP64: Final = data_type("FP64")
-_DECODER: Final = msgspec.json.Decoder(_JsonRequest)
+_DECODER: Final = msgspec.json.Decoder(JsonInferRequest)
 _FLAT: Final[dict[Kind, Any]] = {
     "float": msgspec.json.Decoder(list[float]),
     "integer": msgspec.json.Decoder(list[int]),
@@ -140,7 +146,7 @@ def refuse_unsupported(parameters: Any) -> None:
             raise invalid(f"the parameter {found[0]} is not supported")
 
 
-def _rows(request: _JsonRequest, rest: memoryview, model: FeatureTensors) -> Float64:
+def _rows(request: JsonInferRequest, rest: memoryview, model: FeatureTensors) -> Float64:
     tensors: list[InputTensor] = []
     used = 0
     if not request.inputs:
@@ -160,7 +166,7 @@ def _rows(request: _JsonRequest, rest: memoryview, model: FeatureTensors) -> Flo
     return model.joined(tensors)
 
 
-def _values(tensor: _JsonInput, count: int, rest: memoryview) -> tuple[Float64, int]:
+def _values(tensor: JsonInferInput, count: int, rest: memoryview) -> tuple[Float64, int]:
     """Return float64[count] of an input, and how many bytes of the rest are its data."""
     kind = data_type(tensor.datatype)
     size = None
@@ -179,7 +185,7 @@ def _values(tensor: _JsonInput, count: int, rest: memoryview) -> tuple[Float64, 
     return binary_values(rest[:size], kind, count), size
 
 
-def _plain_features(inputs: list[_JsonInput], model: FeatureTensors) -> Float64 | None:
+def _plain_features(inputs: list[JsonInferInput], model: FeatureTensors) -> Float64 | None:
     """Return float64[n, m] of one flat FP64 tensor of all features; None for another input.
 
     It is the most frequent request. Whatever is wrong with its data is found, and named, by the way
@@ -198,7 +204,7 @@ def _plain_features(inputs: list[_JsonInput], model: FeatureTensors) -> Float64 
     return np.array(values, np.float64).reshape(rows, -1)
 
 
-def _plain_columns(inputs: list[_JsonInput], model: FeatureTensors) -> Float64 | None:
+def _plain_columns(inputs: list[JsonInferInput], model: FeatureTensors) -> Float64 | None:
     """Return float64[n, m] of one vector for each feature, all FP64; None for other inputs.
 
     All vectors are read together, since reading them one by one takes three times as long. Whatever
@@ -224,7 +230,7 @@ def _plain_columns(inputs: list[_JsonInput], model: FeatureTensors) -> Float64 |
     return out
 
 
-def _outputs(request: _JsonRequest) -> list[tuple[str, bool]]:
+def _outputs(request: JsonInferRequest) -> list[tuple[str, bool]]:
     binary = _truth(request.parameters, "binary_data_output", otherwise=False)
     if not request.outputs:
         return [(name, binary) for name in OUTPUTS]

@@ -37,7 +37,9 @@ _STATUS: Final = {
 }
 
 
-class _JsonOutput(msgspec.Struct):
+class JsonInferOutput(msgspec.Struct):
+    """A tensor of an answer."""
+
     name: str
     shape: list[int]
     datatype: str
@@ -45,11 +47,46 @@ class _JsonOutput(msgspec.Struct):
     data: list[Any] | msgspec.UnsetType = msgspec.UNSET
 
 
-class _JsonAnswer(msgspec.Struct):
+class JsonInferAnswer(msgspec.Struct):
+    """The answer to an inference request."""
+
     model_name: str
     model_version: str
-    outputs: list[_JsonOutput]
+    outputs: list[JsonInferOutput]
     id: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class JsonServerMetadata(msgspec.Struct):
+    """The metadata of the server."""
+
+    name: str
+    version: str
+    extensions: tuple[str, ...]
+
+
+class JsonTensorMetadata(msgspec.Struct):
+    """The metadata of an input or an output; -1 in its shape stands for any number of rows."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class JsonModelMetadata(msgspec.Struct):
+    """The metadata of a model."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[JsonTensorMetadata]
+    outputs: list[JsonTensorMetadata]
+    properties: dict[str, str]
+
+
+class JsonInferError(msgspec.Struct):
+    """A refusal, as the protocol has it."""
+
+    error: str
 
 
 # NaN becomes null.
@@ -63,7 +100,7 @@ def inference_response(model: ServedModel, request: RestRequest, results: RowRes
         return Response(200, _one_row(model, request.id, results))
     outputs, binary = [], []
     for name, as_binary in request.outputs:
-        output = _JsonOutput(name, results.shape(name), data_type_of(name))
+        output = JsonInferOutput(name, results.shape(name), data_type_of(name))
         if as_binary:
             data = (
                 results.score.astype("<f8", copy=False).tobytes()
@@ -77,7 +114,7 @@ def inference_response(model: ServedModel, request: RestRequest, results: RowRes
         else:
             output.data = results.outcome_names() if name == OUTCOME else results.reason_texts()
         outputs.append(output)
-    text = _ENCODER.encode(_JsonAnswer(model.name, model.version, outputs, request.id))
+    text = _ENCODER.encode(JsonInferAnswer(model.name, model.version, outputs, request.id))
     if not binary:
         return Response(200, text)
     return Response(200, b"".join([text, *binary]), OCTETS, ((HEADER, str(len(text))),))
@@ -95,12 +132,12 @@ def _one_row(model: ServedModel, sent: str | msgspec.UnsetType, results: RowResu
 @lru_cache(maxsize=256)
 def _frame_of(name: str, version: str) -> tuple[bytes, tuple[bytes, ...]]:
     """Return the JSON before the score of one row, and that after it by the outcome's value."""
-    score = _JsonOutput(SCORE, [1], data_type_of(SCORE), data=[None])
+    score = JsonInferOutput(SCORE, [1], data_type_of(SCORE), data=[None])
     texts = [
         _ENCODER.encode(
-            _JsonAnswer(
+            JsonInferAnswer(
                 name, version,
-                [score, _JsonOutput(OUTCOME, [1], data_type_of(OUTCOME), data=[outcome.name])],
+                [score, JsonInferOutput(OUTCOME, [1], data_type_of(OUTCOME), data=[outcome.name])],
             )
         ).rpartition(b"[null]")
         for outcome in sorted(Outcome)
@@ -110,9 +147,7 @@ def _frame_of(name: str, version: str) -> tuple[bytes, tuple[bytes, ...]]:
 
 def server_metadata(service: InferenceService) -> bytes:
     """Return the metadata of the server."""
-    return _ENCODER.encode(
-        {"name": SERVER_NAME, "version": service.release, "extensions": EXTENSIONS}
-    )
+    return _ENCODER.encode(JsonServerMetadata(SERVER_NAME, service.release, EXTENSIONS))
 
 
 def model_properties(model: ServedModel) -> dict[str, str]:
@@ -128,18 +163,14 @@ def model_properties(model: ServedModel) -> dict[str, str]:
 def model_metadata(service: InferenceService, model: ServedModel) -> bytes:
     """Return the metadata of a model."""
     return _ENCODER.encode(
-        {
-            "name": model.name,
-            "versions": service.versions(model.name),
-            "platform": PLATFORM,
-            "inputs": [
-                {"name": FEATURES, "datatype": "FP64", "shape": [-1, len(model.inputs.names)]}
-            ],
-            "outputs": [
-                {"name": name, "datatype": data_type_of(name), "shape": [-1]} for name in OUTPUTS
-            ],
-            "properties": model_properties(model),
-        }
+        JsonModelMetadata(
+            model.name,
+            service.versions(model.name),
+            PLATFORM,
+            [JsonTensorMetadata(FEATURES, "FP64", [-1, len(model.inputs.names)])],
+            [JsonTensorMetadata(name, data_type_of(name), [-1]) for name in OUTPUTS],
+            model_properties(model),
+        )
     )
 
 
@@ -152,11 +183,11 @@ def refusal_response(refused: InferenceRefused) -> Response:
     """Return a refusal in the protocol's form: an object with the member ``error``."""
     busy = refused.kind is RefusalKind.BUSY
     headers = (("retry-after", str(RETRY_SECONDS)),) if busy else ()
-    body = _ENCODER.encode({"error": refused.message})
+    body = _ENCODER.encode(JsonInferError(refused.message))
     return Response(_STATUS[refused.kind], body, headers=headers)
 
 
 def problem_response(problem: Problem) -> Response:
     """Return a problem of the server, such as a wrong key, in the protocol's form."""
-    body = _ENCODER.encode({"error": problem.detail or problem.title})
+    body = _ENCODER.encode(JsonInferError(problem.detail or problem.title))
     return Response(problem.status, body, headers=problem.headers)

@@ -16,7 +16,7 @@ from stream_scorer.serving.web.head_fields import (
     check_framing,
     read_fields,
 )
-from stream_scorer.serving.web.messages import Caller, Request, Response, Route
+from stream_scorer.serving.web.messages import Caller, Request, Response, Route, Scope
 from stream_scorer.serving.web.paths import check_path
 from stream_scorer.serving.web.problem_body import internal_problem, problem_response
 from stream_scorer.serving.web.problems import Problem
@@ -24,6 +24,7 @@ from stream_scorer.serving.web.request_trace import BeginTrace, untraced
 from stream_scorer.serving.web.router import Router
 from stream_scorer.serving.web.trace_context import trace_of
 from stream_scorer.telemetry import Listener, RequestFailed, RequestServed
+from stream_scorer.telemetry.access import CallerRefused
 
 _ANYONE: Final = Caller("", frozenset(), "open")
 _SECURITY: Final = (
@@ -144,12 +145,8 @@ class Application:
             opened.client = caller.client
             other = route.other_scope
             if not (caller.may(route.scope) or (other is not None and caller.may(other))):
-                raise Problem(
-                    403,
-                    "forbidden",
-                    "The client may not do this.",
-                    f"it needs the scope {route.scope}",
-                )
+                self._listener(CallerRefused("scope"))
+                raise _out_of_scope(route.scope)
         context = trace_of(fields.get("traceparent"), fields.get("tracestate"))
         trace = opened.trace = self._trace(method, route.pattern, *context, arrived)
         length = announced_length(fields, version, route)
@@ -183,6 +180,17 @@ class Application:
                 trace=trace,
             )
         )
+
+
+def _out_of_scope(scope: Scope) -> Problem:
+    challenge = f'Bearer realm="stream-scorer", error="insufficient_scope", scope="{scope}"'
+    return Problem(
+        403,
+        "forbidden",
+        "The client may not do this.",
+        f"it needs the scope {scope}",
+        headers=(("www-authenticate", challenge),),
+    )
 
 
 def _shaped(problem: Problem, opened: OpenRequest) -> Response:

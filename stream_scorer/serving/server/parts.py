@@ -1,17 +1,25 @@
 """Which parts the command line asks for, and how each is made."""
 
 import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.serving.access.grpc_interceptor import AccessInterceptor
 from stream_scorer.serving.access.opening import ListenAddress, OpenedGate
 from stream_scorer.serving.decisions import service as decisions
+from stream_scorer.serving.decisions.records import record_maker
+from stream_scorer.serving.decisions.service import DecisionService
 from stream_scorer.serving.inference import grpc_servicer, rest_routes
 from stream_scorer.serving.inference.loading import load_served
 from stream_scorer.serving.inference.service import InferenceService
+from stream_scorer.serving.openapi.decision_operations import decision_operations
+from stream_scorer.serving.openapi.document import openapi_document
+from stream_scorer.serving.openapi.inference_operations import inference_operations
+from stream_scorer.serving.openapi.operation import Described
+from stream_scorer.serving.openapi.service import OpenApiService
 from stream_scorer.serving.server.compose import Composition, ServedPart, kept_open
 from stream_scorer.serving_settings import UNIX_PEER, Serving
 from stream_scorer.settings import Settings
@@ -19,6 +27,8 @@ from stream_scorer.telemetry import Listener, RequestFailed
 
 if TYPE_CHECKING:
     import grpc.aio
+
+    from stream_scorer.serving.web.messages import Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +51,20 @@ class Asked:
             SettingsError: Nothing is asked for, or a part cannot be made from the settings.
             StreamScorerError: A model cannot be loaded; see the tree in ``errors``.
         """
-        serves_models = self.models or settings.serving.inference.models
-        if self.decisions is None and not serves_models:
-            raise SettingsError(
-                "nothing to serve", "give --decisions, or --model NAME:VERSION, or both"
-            )
+        serves_models = self._models(settings)
         opened = OpenedGate(settings, _listeners(settings.serving), listener)
         try:
             parts = [ServedPart(contexts=(kept_open(opened),))]
+            described: list[Callable[[], Described]] = []
             if self.decisions is not None:
-                parts.append(_decisions(settings, self.decisions, listener))
+                service = DecisionService(settings, self.decisions, listener, opened.gate.charge)
+                parts.append(_decisions(service))
+                directory = settings.registry.directory
+                described.append(lambda: decision_operations(service.record_form, directory))
             if serves_models:
                 parts.append(_inference(settings, self.models, listener))
+                described.append(lambda: inference_operations(serves_models))
+            parts.append(_openapi(parts, described))
         except BaseException:
             opened.close()
             raise
@@ -61,6 +73,42 @@ class Asked:
             for method, scope in grpc_servicer.METHOD_SCOPES.items()
         }
         return Composition(opened.gate, parts, (AccessInterceptor(opened.gate, scopes),))
+
+    def document(self, settings: Settings) -> dict[str, Any]:
+        """Return the OpenAPI document of such a server, without starting it.
+
+        Raises:
+            SettingsError: Nothing is asked for, or the settings do not fit the plan.
+            StreamScorerError: The plan, the model or the schema registry cannot be read.
+        """
+        serves_models = self._models(settings)
+        routes: list[Route] = []
+        described: list[Described] = []
+        if self.decisions is not None:
+            form = record_maker(settings, self.decisions).form
+            service = DecisionService(settings, self.decisions, lambda _: None)
+            routes += decisions.routes(service)
+            described.append(decision_operations(form, settings.registry.directory))
+        if serves_models:
+            models = load_served(settings, self.models)
+            inference = InferenceService(models, settings.serving.inference)
+            routes += rest_routes.routes(inference)
+            described.append(inference_operations(serves_models))
+        routes += OpenApiService(dict).routes()
+        return openapi_document(routes, described)
+
+    def _models(self, settings: Settings) -> tuple[str, ...]:
+        """Return the models of ``/v2``.
+
+        Raises:
+            SettingsError: Nothing is asked for.
+        """
+        found = self.models or settings.serving.inference.models
+        if self.decisions is None and not found:
+            raise SettingsError(
+                "nothing to serve", "give --decisions, or --model NAME:VERSION, or both"
+            )
+        return found
 
 
 def _listeners(serving: Serving) -> tuple[ListenAddress, ...]:
@@ -73,9 +121,21 @@ def _listeners(serving: Serving) -> tuple[ListenAddress, ...]:
     return tuple(found)
 
 
-def _decisions(settings: Settings, deployment: Deployment, listener: Listener) -> ServedPart:
-    service = decisions.DecisionService(settings, deployment, listener)
+def _openapi(
+    parts: Sequence[ServedPart], described: Sequence[Callable[[], Described]]
+) -> ServedPart:  # fmt: skip
+    """Return the part with the document of the other parts; it starts after them."""
+    routes = [route for part in parts for route in part.routes]
 
+    def make() -> dict[str, Any]:
+        return openapi_document([*routes, *own], [each() for each in described])
+
+    service = OpenApiService(make)
+    own = tuple(service.routes())
+    return ServedPart(own, (service,))
+
+
+def _decisions(service: DecisionService) -> ServedPart:
     def reasons() -> tuple[str, ...]:
         if service.failure is not None:
             raise service.failure

@@ -22,6 +22,7 @@ from stream_scorer.serving.decisions.published import PublishedDecisions
 from stream_scorer.serving.decisions.records import RecordMaker
 from stream_scorer.serving.decisions.window import DecisionWindow, WindowDecision
 from stream_scorer.serving.web.messages import Caller, Request
+from stream_scorer.serving.web.problems import Problem
 from stream_scorer.serving_settings import DecisionsApi
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 from stream_scorer.telemetry import Event
@@ -99,6 +100,7 @@ class FakeScorers:
         defect: Records with these bytes raise an error when they are judged.
         records: Records of other gateways, by place.
         barriers: What runs when all decisions were read.
+        charged: Records of batches that were counted for the caller, and how many may be.
     """
 
     timeout: float = 60.0
@@ -113,6 +115,8 @@ class FakeScorers:
     defect: bytes = b""
     barriers: list[Callable[[], None]] = field(default_factory=list)
     records: dict[tuple[int, int], StoredRecord] = field(default_factory=dict)
+    charged: int = 0
+    charged_most: int = 1_000_000
     _next: int = 0
 
     def __post_init__(self) -> None:
@@ -132,7 +136,7 @@ class FakeScorers:
             maker, judged, self.window, self.published,
             self.admission, self, lambda: "REVIEW", lambda: self.down, self.stored,
             self.heard.append,
-            lambda: self.now_ms, lambda: self.time,
+            lambda: self.now_ms, lambda: self.time, self.charge,
         )  # fmt: skip
         self.gateway = Gateway(parts, lambda _, read: self.barriers.append(read), self.timeout)
 
@@ -140,6 +144,11 @@ class FakeScorers:
         self, token: Any, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]
     ) -> None:
         self.sent.append(Sent(token, key, value, dict(headers)))
+
+    def charge(self, _: Caller, requests: int) -> None:
+        if self.charged + requests > self.charged_most:
+            raise Problem(429, "too-many-requests", "The caller has reached a limit")
+        self.charged += requests
 
     async def stored(self, partition: int, offset: int) -> StoredRecord | None:
         return self.records.get((partition, offset))

@@ -385,3 +385,18 @@ def test_a_client_that_leaves_changes_nothing() -> None:
         assert len(world.sent) == 1
 
     run(scenario)
+
+
+def test_a_batch_counts_each_of_its_transactions() -> None:
+    async def scenario(world: FakeScorers) -> None:
+        task = await asking(world, request([body(1), body(2), body(3)]))
+        assert world.charged == 2
+        for number in range(3):
+            world.decide(number)
+        document(await task)
+        found = await problem(world.gateway.ask(request([body(4), body(5), body(6)])))
+        assert (found.status, found.kind) == (429, "too-many-requests")
+        assert len(world.sent) == 3
+        assert world.admission.in_flight == 0
+
+    run(scenario, charged_most=3)

@@ -12,6 +12,7 @@ from stream_scorer.serving.server.open_requests import OpenRequest, OpenRequests
 from stream_scorer.serving.web.messages import JSON, Request, Response, Route, Scope
 from stream_scorer.serving.web.problems import Problem
 from stream_scorer.telemetry import Event, RequestFailed, RequestServed
+from stream_scorer.telemetry.access import CallerRefused
 from tests.support.serving.example_part import BODY_BYTES, ExampleGate, example_routes
 from tests.support.serving.fake_rsgi import FakeProtocol, FakeScope
 
@@ -141,6 +142,14 @@ def test_problems(method: str, path: str, status: int, kind: str) -> None:
     assert headers["content-type"] == "application/problem+json"
     assert headers["x-request-id"] == document(answered)["request_id"]
     assert "access-control-allow-origin" not in headers
+
+
+def test_a_caller_without_the_scope_is_told_and_counted() -> None:
+    server = Server()
+    answered = server.ask("POST", "/operate")
+    challenge = dict(answered.headers)["www-authenticate"]
+    assert challenge.endswith('error="insufficient_scope", scope="operate"')
+    assert CallerRefused("scope") in server.events
 
 
 @pytest.mark.parametrize(
