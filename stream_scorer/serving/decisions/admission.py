@@ -27,7 +27,7 @@ _GAIN: Final = 1.45
 _FLOOR: Final = 2
 _START: Final = 32
 _BURST: Final = 2
-"""While nothing is refused, the limit is at least so many times what is in flight."""
+"""While nothing is refused and nothing queues, the limit is so many times what is in flight."""
 _ROUND_LEAST: Final = 20
 """Decisions of a round, unless they take longer than a second."""
 _ROUND_LEAST_SECONDS: Final = 0.05
@@ -41,6 +41,7 @@ _BASE_OF_ROUND: Final = 0.99
 _BASE_SHARE: Final = 0.5
 """Quantile of the rounds without a queue: some of them had one."""
 _PROBE_SECONDS: Final = 10.0
+_RATE_SECONDS: Final = 10
 _GROWTH_MOST, _SHRINKING_MOST = 1.2, 0.7
 _PATIENCE: Final = 0.8
 """Share of the time limit that the backlog may take."""
@@ -81,7 +82,7 @@ class Admission:
         self._round = _Round(clock())
         self._bases: deque[tuple[float, float]] = deque()
         self._base = 0.0
-        self._rate = 0.0
+        self._rate = _DecisionRate()
         self._probed = clock()
         self._refused_at = -math.inf
         self._probing = False
@@ -111,7 +112,7 @@ class Admission:
             return Refused("lag", _whole(self._lag_seconds - self._timeout * _PATIENCE))
         if self._in_flight >= self.limit or self.in_flight >= self._limit_max:
             self._note_refusal()
-            return Refused("limit", _whole(self._in_flight / max(self._rate, 1.0)))
+            return Refused("limit", _whole(self._in_flight / max(self._rate.per_second, 1.0)))
         return None
 
     def admit(self, count: int) -> Refused | None:
@@ -129,7 +130,7 @@ class Admission:
         fits = self._in_flight + count <= limit or (large and count <= self._limit_max)
         if not fits or self.in_flight + count > self._limit_max:
             self._note_refusal()
-            return Refused("limit", _whole(self._in_flight / max(self._rate, 1.0)))
+            return Refused("limit", _whole(self._in_flight / max(self._rate.per_second, 1.0)))
         self._in_flight += count
         self._round.peak = max(self._round.peak, self._in_flight)
         return None
@@ -154,6 +155,7 @@ class Admission:
     def decided(self, seconds: float) -> None:
         """Note a decision and its latency."""
         self._in_flight -= 1
+        self._rate.note(self._clock())
         # While the limit is low, what was admitted before still has the latency of the queue.
         if not self._probing or self._clock() - seconds >= self._round.begin:
             self._round.latencies.append(seconds)
@@ -180,8 +182,6 @@ class Admission:
         ended, self._round = self._round, _Round(now)
         latencies = sorted(ended.latencies)
         high = _quantile(latencies, _HIGH_SHARE)
-        # A pause makes the rate of one round low.
-        self._rate = max(len(latencies) / (now - ended.begin), 0.9 * self._rate)
         known = bool(self._bases)
         calm = now - self._refused_at > _CALM_SECONDS
         if self._probing or calm or not known:
@@ -198,8 +198,10 @@ class Admission:
         elif calm:
             self._probed = now
             # Scorers that pause for a moment must not be taken for an overload.
-            pause = self._rate * self._timeout
-            self._limit = min(max(self._start, _BURST * ended.peak, pause), self._limit_max)
+            pause = self._rate.per_second * self._timeout
+            # Where a queue grows, what is in flight is not what a burst may need.
+            burst = _BURST * ended.peak if high <= _GAIN * self._base else 0
+            self._limit = min(max(self._start, burst, pause), self._limit_max)
 
     def _note_refusal(self) -> None:
         self._round.refused = True
@@ -215,6 +217,29 @@ class Admission:
             self._bases.popleft()
         ordered = sorted(each for _, each in self._bases)
         self._base = _quantile(ordered, _BASE_SHARE)
+
+
+class _DecisionRate:
+    """Decisions per second: the most of any of the last seconds.
+
+    Decisions come in batches, so a shorter time shows a rate that no scorer has; and a pause of the
+    scorers does not make them slower.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: deque[list[int]] = deque([[0, 0]], maxlen=_RATE_SECONDS)
+
+    def note(self, now: float) -> None:
+        """Note a decision."""
+        second = math.floor(now)
+        if self._seconds[-1][0] != second:
+            self._seconds.append([second, 0])
+        self._seconds[-1][1] += 1
+
+    @property
+    def per_second(self) -> int:
+        """The rate; 0 before the first decision."""
+        return max(count for _, count in self._seconds)
 
 
 class _Round:
