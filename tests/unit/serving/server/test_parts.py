@@ -55,7 +55,7 @@ def test_both_parts_are_served(tmp_path: Path) -> None:
     write(tmp_path, "1.2.0", (AMOUNT, STORED))
     asked = Asked(Deployment("fraud:1.2.0"), ("fraud",))
     composition = asked.compose(settings_of(tmp_path), ignore)
-    assert paths(composition) == {"v1", "v2"}
+    assert paths(composition) == {"openapi.json", "v1", "v2"}
     # The window is not read yet.
     assert composition.reasons() == ["the window is being read"]
     assert len([each for part in composition.parts for each in part.servicers]) == 1
@@ -67,7 +67,7 @@ def test_the_setting_names_the_models(tmp_path: Path) -> None:
     write(tmp_path, "1.2.0", (AMOUNT, STORED))
     settings = settings_of(tmp_path, inference={"models": ["fraud:1.2.0"]})
     composition = Asked().compose(settings, ignore)
-    assert paths(composition) == {"v2"}
+    assert paths(composition) == {"openapi.json", "v2"}
     assert composition.reasons() == []
     closed(composition)
 
