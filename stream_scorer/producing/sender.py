@@ -37,6 +37,17 @@ def options(kafka: Kafka) -> dict[str, Any]:
     }
 
 
+def place_of(error: KafkaError | None, message: Any) -> tuple[int, int]:
+    """Return partition and offset of a record by its delivery report; -1 if they are not known.
+
+    A broker that has a repeated request's record already may answer without its offset. The record
+    is stored then; who sends it again gets its decision.
+    """
+    if error is not None or message.offset() is None:
+        return -1, -1
+    return message.partition(), message.offset()
+
+
 class Sender:
     """Produces records to one topic.
 
@@ -82,11 +93,8 @@ class Sender:
         """
 
         def told(error: KafkaError | None, message: Any) -> None:
-            if error is None:
-                self._connected = True
-                self._delivered(token, message.partition(), message.offset())
-            else:
-                self._delivered(token, -1, -1)
+            self._connected |= error is None
+            self._delivered(token, *place_of(error, message))
 
         try:
             self._producer.produce(self._topic, value, key, headers=list(headers), on_delivery=told)

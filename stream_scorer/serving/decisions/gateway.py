@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from stream_scorer.codec.writing.json_text import JsonValueError
-from stream_scorer.errors import RegistryUnavailableError
+from stream_scorer.errors import RegistryUnavailableError, UnavailableError
 from stream_scorer.ports import Headers
 from stream_scorer.producing.sender import SendQueueFullError
 from stream_scorer.serving.decisions import answers
@@ -82,7 +82,8 @@ class GatewayParts:
         sender: Produces.
         provisional: Returns the outcome of a transaction that is not decided in time.
         down: Returns why nothing can be decided now; empty if it can.
-        stored: Returns the record of a partition and offset; None if there is none.
+        stored: Returns the record of a partition and offset; None if there is none. Raises
+            ``UnavailableError`` without a broker.
         listener: Notified of refusals and provisional answers.
         now_ms: The wall clock, ms since the epoch.
         clock: ``Request.arrived``'s clock, seconds.
@@ -180,9 +181,13 @@ class Gateway:
         """Return the answer for a transaction that another gateway has produced.
 
         Raises:
-            Problem: The place has no such record, or another client's, or it was rejected.
+            Problem: The place has no such record, or another client's, or it was rejected; or the
+                broker does not answer.
         """
-        stored = await self._parts.stored(*place)
+        try:
+            stored = await self._parts.stored(*place)
+        except UnavailableError:
+            raise answers.unavailable("the broker does not answer") from None
         if stored is None:
             raise answers.not_found()
         client, _ = sender_of(stored.headers)

@@ -219,7 +219,11 @@ class _Wiring:
         self, records: RecordAt, watch: ScorersWatch, decisions: TopicTail, partition: int,
         offset: int,
     ) -> StoredRecord | None:  # fmt: skip
-        """Read a record of the input, and what was decided of it if it was."""
+        """Read a record of the input, and what was decided of it if it was.
+
+        Raises:
+            UnavailableError: The broker does not answer.
+        """
         try:
             message = records.read(partition, offset)
             if message is None or message.value() is None:
@@ -229,7 +233,7 @@ class _Wiring:
                 own = partition_of(message.key() or b"", decisions.partition_count)
                 decisions.wait_for({own: decisions.ends()[own]})
             return StoredRecord(message.value(), headers_of(message), decided)
-        except (UnavailableError, ValueError):
+        except ValueError:
             return None
 
     def _delivered(self, pending: Any, partition: int, offset: int) -> None:
