@@ -155,7 +155,7 @@ class _Judgement:
 
     def _judge_decision(self, call: GatewayCall) -> None:
         answer, note = call.answer, self.verdict.note
-        source = _source_of(answer)
+        source = source_of(answer)
         record = self._inputs.get(source)
         own = (answer.get("customer_id"), answer.get("transaction_id"))
         if own != call.identity or (record is not None and record != call.record):
@@ -204,7 +204,7 @@ class _Judgement:
     def _conflicts(self, call: GatewayCall) -> bool:
         """Return whether the transaction's first decision is of another body."""
         first = self._first_or_none(call.identity)
-        known = None if first is None else self._inputs.get(_source_of(first))
+        known = None if first is None else self._inputs.get(source_of(first))
         if known is not None:
             return known != call.record
         return any(body != call.record for body in self._bodies[call.identity])
@@ -237,7 +237,7 @@ class _Judgement:
             if identity not in self._answered:
                 self.verdict.note("unanswered", f"{identity}: {bodies[0]}")
             found = self._by_identity.get(identity, [])
-            places = [_source_of(fields) for fields in found]
+            places = [source_of(fields) for fields in found]
             # An event that is late is not in the history: it is decided each time it comes.
             timely = sum(_LATE not in fields["flags"] for fields in found)
             if len(set(places)) < len(places) or timely > 1:
@@ -253,7 +253,8 @@ class _Judgement:
         return self._by_identity[identity][0]
 
 
-def _source_of(fields: Mapping[str, Any]) -> Source:
+def source_of(fields: Mapping[str, Any]) -> Source:
+    """Return the (partition, offset) that a decision or its answer names; -1 if it names none."""
     return int(fields.get("source_partition", -1)), int(fields.get("source_offset", -1))
 
 

@@ -327,8 +327,8 @@ def _busy(api: Api, answer: bytes) -> bool:
 
 
 def _client_of(frame: bytes) -> str:
-    """Return the client id of a request: every version of the header has it after the number."""
-    (length,) = struct.unpack(">h", frame[12:14])
+    """Return the client id of a request, which is after its number; empty without one."""
+    (length,) = struct.unpack(">h", frame[12:14].rjust(2, b"\0"))
     return frame[14 : 14 + max(length, 0)].decode(errors="replace")
 
 

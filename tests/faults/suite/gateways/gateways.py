@@ -17,10 +17,11 @@ from tests.faults.suite.gateways.door import AnswerDoor
 from tests.faults.suite.gateways.http_client import ClientConnections
 from tests.faults.suite.gateways.planted import noticed
 from tests.faults.suite.stage import Stage
-from tests.faults.verifier.answers import AnswersVerdict, judge_answers
-from tests.faults.verifier.calls import AnswersEvidence, by_gateways
-from tests.faults.verifier.payloads import decisions_in
-from tests.faults.verifier.reader import read_to_end
+from tests.faults.verifier.answers import AnswersVerdict, judge_answers, source_of
+from tests.faults.verifier.calls import AnswersEvidence, GatewayCall, by_gateways
+from tests.faults.verifier.judge import Evidence
+from tests.faults.verifier.payloads import decisions_in, outcome
+from tests.faults.verifier.reader import Seen, read_to_end
 from tests.support.faults.process import COMMAND, ScorerProcess, wait_until
 
 _GATEWAYS = 2
@@ -97,7 +98,11 @@ class Gateways:
         """Kill a gateway that is ready, and start it again; return how many were killed."""
         ready = [each for each in self._running if each.alive and each.probe()[0]]
         if not ready:
-            wait_until(lambda: any(each.probe()[0] for each in self._running), "one is ready")
+            wait_until(
+                lambda: any(each.probe()[0] for each in self._running),
+                lambda: f"a gateway is ready: {self.said}",
+                _ANSWERED_SECONDS,
+            )
             return self.kill()
         victim = self.stage.random.choice(ready)
         number = self._running.index(victim)
@@ -219,7 +224,8 @@ class Gateways:
         for each in settlers.values():
             each.close()
         wait_until(
-            lambda: not any(self.in_flight), lambda: f"nothing is in flight: {self.in_flight}"
+            lambda: self.in_flight == [0.0] * _GATEWAYS,
+            lambda: f"nothing is in flight: {self.in_flight}",
         )
         for gateway in self._running:
             gateway.send(signal.SIGTERM)
@@ -233,12 +239,11 @@ class Gateways:
         verdict.take_answers(self.verdict, self._told())
         return self.verdict
 
-    def _judge(self, inputs: Sequence[Any]) -> None:
+    def _judge(self, inputs: Sequence[Seen]) -> None:
         stage = self.stage
-        outputs = [
-            seen for seen in stage.evidence.final if seen.topic in stage.evidence.outcome_topics
-        ]
-        evidence = AnswersEvidence(stage.source, self._book.calls(), inputs, outputs)
+        calls = self._book.calls()
+        outputs = outputs_of(stage.evidence, calls, inputs)
+        evidence = AnswersEvidence(stage.source, calls, inputs, outputs)
         self.verdict = judge_answers(evidence)
         if not self.verdict.faults:
             self.planted = noticed(evidence, self._choice())
@@ -271,3 +276,17 @@ class Gateways:
             "planted": len(self.planted),
             "noticed": sum(self.planted.values()),
         }
+
+
+def outputs_of(
+    evidence: Evidence, calls: Sequence[GatewayCall], inputs: Sequence[Seen]
+) -> list[Seen]:
+    """Return the outputs for records of the gateways, and those that an answer names."""
+    wanted = {(each.partition, each.offset) for each in inputs}
+    wanted |= {source_of(call.answer) for call in calls}
+    return [
+        seen
+        for seen in evidence.final
+        if seen.topic in evidence.outcome_topics
+        and outcome(seen, evidence.source_topic).source in wanted
+    ]

@@ -93,7 +93,7 @@ def gateway_answers_lost(stage: Stage) -> None:
         gateways.finish()
 
 
-@kind("gateway")
+@kind("gateway", quick=True)
 def gateway_clients_gone(stage: Stage) -> None:
     """Clients leave: before the end of their request, or before its answer."""
     with Gateways(stage, leaving=True) as gateways:
