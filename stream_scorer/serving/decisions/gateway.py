@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from stream_scorer.codec.writing.json_text import JsonValueError
 from stream_scorer.errors import RegistryUnavailableError, UnavailableError
 from stream_scorer.ports import Headers
-from stream_scorer.producing.sender import SendQueueFullError
+from stream_scorer.producing.sender import NotSentError
 from stream_scorer.serving.decisions import answers
 from stream_scorer.serving.decisions.admission import Admission
 from stream_scorer.serving.decisions.answers import DecisionAnswer
@@ -291,7 +291,7 @@ class Gateway:
         slots.left -= 1
         try:
             self._parts.sender.send(pending, key, record.value, record_headers(request, record))
-        except SendQueueFullError:
+        except NotSentError:
             self.correlation.delivered(pending, -1, -1)
         return future, asked
 

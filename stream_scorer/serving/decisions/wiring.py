@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -48,12 +48,14 @@ class GatewayConnections:
     Attributes:
         gateway: The gateway.
         tails: The topics that it reads.
+        sender: Produces.
         down: Returns why nothing can be decided now; empty if it can.
         stack: Closes all.
     """
 
     gateway: Gateway
     tails: tuple[TopicTail, ...]
+    sender: Sender
     down: Callable[[], str]
     stack: ExitStack
 
@@ -73,9 +75,9 @@ def connected(
         StreamScorerError: It cannot be connected; see the tree in ``errors``.
     """
     with ExitStack() as stack:
-        gateway, tails, down = _Wiring(settings, deployment, listener, mailbox, stack).connect()
+        found = _Wiring(settings, deployment, listener, mailbox, stack).connect()
         # Nothing has failed: all stays open.
-        return GatewayConnections(gateway, tails, down, stack.pop_all())
+        return replace(found, stack=stack.pop_all())
 
 
 class _Wiring:
@@ -96,8 +98,8 @@ class _Wiring:
         self._admission = Admission(own.in_flight_max, self._timeout, time.perf_counter)
         self._gateway: Gateway | None = None
 
-    def connect(self) -> tuple[Gateway, tuple[TopicTail, ...], Callable[[], str]]:
-        """Return the gateway, the topics that it reads, and why nothing can be decided now."""
+    def connect(self) -> GatewayConnections:
+        """Return the gateway with its connections."""
         settings, kafka = self._settings, self._settings.kafka
         registry = open_registry(settings.registry)
         plans = open_plans(settings, self._deployment, registry, self._listener)
@@ -133,7 +135,7 @@ class _Wiring:
         )
         watch.start()
         letters.start()
-        return self._gateway, (decisions, letters), down
+        return GatewayConnections(self._gateway, (decisions, letters), sender, down, self._stack)
 
     def _parts(
         self, registry: SchemaSource, plans: ActivePlans, published: PublishedDecisions,
