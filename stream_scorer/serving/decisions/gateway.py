@@ -186,15 +186,14 @@ class Gateway:
         """
         try:
             stored = await self._parts.stored(*place)
-        except UnavailableError:
-            raise answers.unavailable("the broker does not answer") from None
-        if stored is None:
-            raise answers.not_found()
-        client, _ = sender_of(stored.headers)
-        try:
+            if stored is None:
+                raise answers.not_found()
             (judged,) = await self._judge([stored.value])
         except RegistryUnavailableError:
             raise answers.unavailable("the schema registry does not answer") from None
+        except UnavailableError:
+            raise answers.unavailable("the broker does not answer") from None
+        client, _ = sender_of(stored.headers)
         own = request.caller.may("read") or client == request.caller.client
         if not own or isinstance(judged, Rejection):
             raise answers.not_found()

@@ -43,7 +43,7 @@ def body(number: int, client: str, **changed: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class Recorded:
+class RecordedCalls:
     """A flawless record of calls, and what the topics have."""
 
     def __init__(self) -> None:
@@ -112,8 +112,8 @@ def pending(sent: dict[str, Any], place: str = "") -> dict[str, Any]:
     return {"id": own, "provisional_outcome": "REVIEW", "location": location}
 
 
-def recorded() -> Recorded:
-    found = Recorded()
+def recorded() -> RecordedCalls:
+    found = RecordedCalls()
     for number in range(6):
         for client in ("a", "b"):
             sent = body(number, client)
@@ -173,7 +173,7 @@ def test_errors_count_in_the_verdict_of_the_suite() -> None:
     assert verdict.as_record()["asked"]["planted"] == 24
 
 
-def test_a_decision_of_the_late_events_second_record_is_not_the_first() -> None:
+def test_the_second_decision_of_a_late_event_is_not_the_first() -> None:
     found = recorded()
     late = next(call for call in found.calls if call.status == LOST)
     second = dict(next(c.answer for c in found.calls if c.identity == late.identity and c.answer))
@@ -204,7 +204,7 @@ def test_a_status_that_is_not_due_is_wrong(purpose: str, status: int, kind: str)
     assert judged(found.evidence).faults == {"wrong_status": 1}
 
 
-def test_a_gateway_may_read_later_but_not_when_it_knows_the_place() -> None:
+def test_a_gateway_may_read_later_unless_it_knows_the_place() -> None:
     found = recorded()
     found.call("a", "fetch", body(1, "a"), 404, problem("decision-not-found"))
     assert judged(found.evidence).faults == {}
