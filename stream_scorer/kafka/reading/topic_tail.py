@@ -150,6 +150,10 @@ class TopicTail:
         """Return the current end of each partition that is read; raises as ``Edges.end``."""
         return {partition: self._edges.end(partition) for partition in list(self._next)}
 
+    def end(self, partition: int) -> int:
+        """Return the current end of a partition; raises as ``Edges.end``."""
+        return self._edges.end(partition)
+
     def wait_for(self, ends: Mapping[int, int]) -> None:
         """Wait until all records before these offsets were taken, or until it is closed.
 

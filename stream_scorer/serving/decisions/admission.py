@@ -180,7 +180,8 @@ class Admission:
         ended, self._round = self._round, _Round(now)
         latencies = sorted(ended.latencies)
         high = _quantile(latencies, _HIGH_SHARE)
-        self._rate = len(latencies) / (now - ended.begin)
+        # A pause makes the rate of one round low.
+        self._rate = max(len(latencies) / (now - ended.begin), 0.9 * self._rate)
         known = bool(self._bases)
         calm = now - self._refused_at > _CALM_SECONDS
         if self._probing or calm or not known:

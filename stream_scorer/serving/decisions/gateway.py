@@ -181,8 +181,7 @@ class Gateway:
         """Return the answer for a transaction that another gateway has produced.
 
         Raises:
-            Problem: The place has no such record, or another client's, or it was rejected; or the
-                broker does not answer.
+            Problem: The place has no such record, or another's, or it was rejected; or no broker.
         """
         try:
             stored = await self._parts.stored(*place)

@@ -233,7 +233,7 @@ class _Wiring:
             decided = watch.committed(partition) > offset
             if decided:
                 own = partition_of(message.key() or b"", decisions.partition_count)
-                decisions.wait_for({own: decisions.ends()[own]})
+                decisions.wait_for({own: decisions.end(own)})
             return StoredRecord(message.value(), headers_of(message), decided)
         except ValueError:
             return None

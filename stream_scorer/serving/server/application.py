@@ -119,6 +119,9 @@ class Application:
         arrived: float,
     ) -> Response:
         version = scope.http_version
+        if version == "2" and scope.authority is not None:
+            # HTTP/2 has the host in a field of its own.
+            fields.setdefault("host", scope.authority)
         if "transfer-encoding" in fields:
             # The server has already dropped a content-length after it. What another program took
             # for a further request is not read.

@@ -25,7 +25,7 @@ from stream_scorer.serving.server.http_server import HttpServer
 from stream_scorer.serving.server.open_requests import OpenRequests
 from stream_scorer.serving.server.serving_health import ServingHealth
 from stream_scorer.settings import Settings
-from stream_scorer.telemetry import Event, Listener, RequestsCut
+from stream_scorer.telemetry import ACCESS_EVENTS, EVENTS, Event, Listener, RequestsCut
 
 _CLOSING_SECONDS = 10.0
 """How long the parts may take to end once no request is in flight."""
@@ -66,7 +66,11 @@ class _Process:
         self._announce = announce
         self._compose = compose
         self._registry = CollectorRegistry()
-        self._renderer = Renderer(self._registry, process_logger("server", settings.kafka.instance))
+        self._renderer = Renderer(
+            self._registry,
+            process_logger("server", settings.kafka.instance),
+            kinds=(*EVENTS, *ACCESS_EVENTS),
+        )
         serving = settings.serving
         self._requests = OpenRequests(serving.requests_max, serving.bodies_bytes_max)
         self._stopped = asyncio.Event()

@@ -48,6 +48,11 @@ class RsgiScope(Protocol):
         ...
 
     @property
+    def authority(self) -> str | None:
+        """What HTTP/2 has in ``:authority``; None in HTTP/1."""
+        ...
+
+    @property
     def http_version(self) -> str:
         """``1``, ``1.1`` or ``2``."""
         ...

@@ -31,6 +31,7 @@ class FakeScope:
     client: str = "192.0.2.7:1234"
     scheme: str = "http"
     http_version: str = "1.1"
+    authority: str | None = None
     hidden: int = 0
 
     @property

@@ -95,6 +95,13 @@ def test_the_gate_sees_the_head_and_the_peer() -> None:
     assert server.gate.heads[0].headers["authorization"] == "Bearer shop"
 
 
+def test_the_gate_sees_the_host_of_http_2() -> None:
+    server = Server()
+    server.ask("POST", "/echo", b"1", (TOKEN,), http_version="2", authority="api.example")
+    server.ask("POST", "/echo", b"1", (HOST, TOKEN), authority="other")
+    assert [head.headers["host"] for head in server.gate.heads] == ["api.example", HOST[1]]
+
+
 def test_only_tls_promises_tls() -> None:
     name = "strict-transport-security"
     assert name in dict(Server().ask("POST", "/echo", b"1", scheme="https").headers)
