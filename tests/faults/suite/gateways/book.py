@@ -8,7 +8,10 @@ from typing import Any
 
 from tests.faults.verifier.calls import GatewayCall, Identity
 
-_BEGIN_MS = 1_525_132_800_000
+_BEGIN_MS = 1_523_145_600_000
+"""A week after the first event of the stage's load. The partition's newest event must not be older
+than that by the longest window: then the scorer forgets events, and the verifier's replay does not.
+"""
 _STEP_MS = 40_000
 _DAY_MS = 86_400_000
 _CUSTOMERS = 40
