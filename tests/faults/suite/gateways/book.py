@@ -9,8 +9,10 @@ from typing import Any
 from tests.faults.verifier.calls import GatewayCall, Identity
 
 _BEGIN_MS = 1_523_145_600_000
-"""A week after the first event of the stage's load. The partition's newest event must not be older
-than that by the longest window: then the scorer forgets events, and the verifier's replay does not.
+"""A week after the first event of the stage's load.
+
+A scorer forgets events that are older than its partition's newest one by the longest window, 30
+days. The verifier's replay does not, so all events are within that span.
 """
 _STEP_MS = 40_000
 _DAY_MS = 86_400_000
