@@ -77,7 +77,8 @@ class Batch:
             sum(Flag[name.upper()] for name in names) & KEPT for names in table["flags"].to_pylist()
         ]
         rejects = self._out.with_name(f"{self._out.name}.rejects.jsonl")
-        for line in rejects.read_text().splitlines():
+        # Without a rejected row there is no such file.
+        for line in rejects.read_text().splitlines() if rejects.exists() else ():
             reject = json.loads(line)
             row = self._rows[reject["source_offset"]]
             found.count[row] += 1
