@@ -110,11 +110,16 @@ def table(results: Sequence[Result], tells: Mapping[str, str]) -> str:
 def _answers(asked: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the sums of what clients asked the gateways for, and the longest resume."""
     statuses: Counter[str] = Counter()
+    problems: Counter[str] = Counter()
     for each in asked:
         statuses.update(each.get("statuses", {}))
+        problems.update(each.get("problems", {}))
     counts = {name: sum(each.get(name, 0) for each in asked) for name in _ANSWER_COUNTS}
     longest = max((each.get("longest_resume_seconds", 0.0) for each in asked), default=0.0)
-    return {**counts, "statuses": dict(statuses), "longest_resume_seconds": longest}
+    return {
+        **counts, "statuses": dict(statuses), "problems": dict(problems),
+        "longest_resume_seconds": longest,
+    }  # fmt: skip
 
 
 def merged(results: Sequence[Result], proof: Proof | None) -> dict[str, Any]:

@@ -151,6 +151,9 @@ def test_flawless_answers_have_no_fault() -> None:
     assert verdict.as_record() == {
         "calls": 57, "transactions": 14, "repeats": 27, "lost": 2, "not_connected": 1,
         "statuses": {"200": 26, "202": 1, "404": 13, "409": 12, "422": 1, "503": 1}, "faults": {},
+        "problems": {
+            "another-body": 12, "decision-not-found": 13, "overloaded": 1, "rejected": 1,
+        },
     }  # fmt: skip
 
 

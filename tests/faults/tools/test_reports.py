@@ -41,7 +41,13 @@ def test_a_report_without_its_proof_is_incomplete(
 
 
 def test_the_gateways_answers_are_summed() -> None:
-    found = {"calls": 5, "statuses": {"200": 3, "503": 2}, "planted": 24, "noticed": 24}
+    found = {
+        "calls": 5,
+        "statuses": {"200": 3, "503": 2},
+        "problems": {"overloaded": 2},
+        "planted": 24,
+        "noticed": 24,
+    }
     results = [
         Result("gateway_kills", "gateway", seed, 1.0, 1, ["it"], True, "", 0.5,
                {"sent": 7, "answers": seed, "asked": found | {"longest_resume_seconds": seed}})
@@ -52,6 +58,7 @@ def test_the_gateways_answers_are_summed() -> None:
     assert summed["answers"] == {
         "calls": 10, "transactions": 0, "repeats": 0, "lost": 0, "not_connected": 0,
         "planted": 48, "noticed": 48, "statuses": {"200": 6, "503": 4},
+        "problems": {"overloaded": 4},
         "longest_resume_seconds": 2,
     }  # fmt: skip
     assert merged([], None)["answers"]["statuses"] == {}

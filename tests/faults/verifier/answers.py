@@ -28,7 +28,7 @@ _OK, _PENDING, _NOT_FOUND, _CONFLICT, _REJECTED, _BUSY = 200, 202, 404, 409, 422
 _PLACE = re.compile(r"\?at=([0-9]+)-([0-9]+)$")
 _PROVISIONAL = "REVIEW"
 _LATE = "late"
-_FOLLOWS_TYPE = "urn:stream-scorer:problem:"
+_TYPE = "urn:stream-scorer:problem:"
 _BUSY_TYPES = frozenset({"overloaded", "unavailable", "stopping", "timeout"})
 
 
@@ -58,6 +58,7 @@ class AnswersVerdict:
         transactions: Number of valid transactions.
         repeats: Requests for a transaction that was sent before.
         statuses: Number of answers by status.
+        problems: Number of problems by the end of their type.
         lost: Requests that were sent and got no answer.
         not_connected: Requests for which no gateway listened.
         faults: Number of faults by name.
@@ -68,6 +69,7 @@ class AnswersVerdict:
     transactions: int = 0
     repeats: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
+    problems: Counter[str] = field(default_factory=Counter)
     lost: int = 0
     not_connected: int = 0
     faults: Counter[str] = field(default_factory=Counter)
@@ -85,8 +87,8 @@ class AnswersVerdict:
         statuses = {str(status): count for status, count in sorted(self.statuses.items())}
         return {
             "calls": self.calls, "transactions": self.transactions, "repeats": self.repeats,
-            "statuses": statuses, "lost": self.lost, "not_connected": self.not_connected,
-            "faults": dict(self.faults),
+            "statuses": statuses, "problems": dict(self.problems), "lost": self.lost,
+            "not_connected": self.not_connected, "faults": dict(self.faults),
         }  # fmt: skip
 
 
@@ -144,6 +146,8 @@ class _Judgement:
             verdict.not_connected += 1
         else:
             verdict.statuses[call.status] += 1
+            if kind := _kind(call):
+                verdict.problems[kind] += 1
             if call.status in {_OK, _PENDING} and call.client not in self._senders[call.identity]:
                 verdict.note("leaked", _named(call))
             elif call.status == _OK:
@@ -190,7 +194,7 @@ class _Judgement:
 
     def _due(self, call: GatewayCall) -> bool:
         """Return whether a request without a decision may have its status."""
-        kind = str(call.answer.get("type", "")).removeprefix(_FOLLOWS_TYPE)
+        kind = _kind(call)
         if call.status == _BUSY:
             return call.retry_after and kind in _BUSY_TYPES
         if call.status == _CONFLICT:
@@ -256,6 +260,11 @@ class _Judgement:
 def source_of(fields: Mapping[str, Any]) -> Source:
     """Return the (partition, offset) that a decision or its answer names; -1 if it names none."""
     return int(fields.get("source_partition", -1)), int(fields.get("source_offset", -1))
+
+
+def _kind(call: GatewayCall) -> str:
+    """Return the end of a problem's type; empty for another answer."""
+    return str(call.answer.get("type", "")).removeprefix(_TYPE)
 
 
 def _named(call: GatewayCall) -> str:
