@@ -116,7 +116,7 @@ class _Wiring:
             sender.reached()
             self._mailbox.post(self._admission.lagging, age)
 
-        watch = ScorersWatch(kafka, seen)
+        watch = ScorersWatch(kafka, seen, self._listener)
         self._stack.callback(watch.close)
 
         def down() -> str:
