@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.topics import client_options
 from stream_scorer.settings import Kafka
 
@@ -18,8 +19,8 @@ Delivered = Callable[[Any, int, int], None]
 """Called with what was given to ``send``, the partition and the offset; -1: it was not stored."""
 
 
-class SendQueueFullError(Exception):
-    """More records wait for the broker than may."""
+class NotSentError(Exception):
+    """A record is not sent: too many wait for the broker, or the producer cannot continue."""
 
 
 def options(kafka: Kafka) -> dict[str, Any]:
@@ -37,6 +38,17 @@ def options(kafka: Kafka) -> dict[str, Any]:
     }
 
 
+def place_of(error: KafkaError | None, message: Any) -> tuple[int, int]:
+    """Return partition and offset of a record by its delivery report; -1 if they are not known.
+
+    A broker that has a repeated request's record already may answer without its offset. The record
+    is stored then; who sends it again gets its decision.
+    """
+    if error is not None or message.offset() is None:
+        return -1, -1
+    return message.partition(), message.offset()
+
+
 class Sender:
     """Produces records to one topic.
 
@@ -44,6 +56,10 @@ class Sender:
         kafka: The cluster.
         topic: The topic.
         delivered: Called on a thread for each record.
+
+    Attributes:
+        failure: Why it can never send again, such as a gap in its sequence numbers that the broker
+            refuses; None while it can.
 
     Raises:
         SettingsError: librdkafka refuses an option of ``kafka.client``.
@@ -53,6 +69,7 @@ class Sender:
         self._topic = topic
         self._delivered = delivered
         self._connected = True
+        self.failure: UnavailableError | None = None
         self._stopped = threading.Event()
         try:
             self._producer = Producer(options(kafka) | {"error_cb": self._on_error})
@@ -78,20 +95,22 @@ class Sender:
             headers: Its headers.
 
         Raises:
-            SendQueueFullError: Too many records wait for the broker.
+            NotSentError: Too many records wait for the broker, or it can never send again.
         """
 
         def told(error: KafkaError | None, message: Any) -> None:
-            if error is None:
-                self._connected = True
-                self._delivered(token, message.partition(), message.offset())
-            else:
-                self._delivered(token, -1, -1)
+            self._connected |= error is None
+            self._delivered(token, *place_of(error, message))
 
         try:
             self._producer.produce(self._topic, value, key, headers=list(headers), on_delivery=told)
         except BufferError:
-            raise SendQueueFullError from None
+            raise NotSentError from None
+        except KafkaException as error:
+            if not error.args[0].fatal():
+                raise
+            self._on_error(error.args[0])
+            raise NotSentError from error
 
     def reached(self) -> None:
         """Note that a broker has answered another client."""
@@ -108,5 +127,10 @@ class Sender:
             self._producer.poll(_POLL_SECONDS)
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 the binding's own name
+        if error.fatal():
+            self.failure = UnavailableError(
+                f"the producer of requests' records cannot continue: {error.str()}",
+                "start the process again",
+            )
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 the binding's own name
             self._connected = False

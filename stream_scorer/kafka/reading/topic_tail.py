@@ -11,7 +11,7 @@ from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.reading.unreadable_batches import PassingConsumer
 from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.consumer_errors import refuse_unreadable
-from stream_scorer.kafka.topics.offsets import ANSWER_SECONDS, unreachable
+from stream_scorer.kafka.topics.offsets import ANSWER_SECONDS, unreachable, watermarks
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import DependencyBack, DependencyUnavailable, Listener
@@ -58,9 +58,7 @@ class Edges:
             UnavailableError: The broker does not answer.
         """
         try:
-            _, end = self._consumer.get_watermark_offsets(
-                TopicPartition(self._topic, partition), ANSWER_SECONDS
-            )
+            _, end = watermarks(self._consumer, TopicPartition(self._topic, partition))
         except KafkaException as error:
             raise unreachable(self._kafka, error.args[0].str()) from error
         return int(end)

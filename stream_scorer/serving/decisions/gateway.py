@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from stream_scorer.codec.writing.json_text import JsonValueError
-from stream_scorer.errors import RegistryUnavailableError
+from stream_scorer.errors import RegistryUnavailableError, UnavailableError
 from stream_scorer.ports import Headers
-from stream_scorer.producing.sender import SendQueueFullError
+from stream_scorer.producing.sender import NotSentError
 from stream_scorer.serving.decisions import answers
 from stream_scorer.serving.decisions.admission import Admission
 from stream_scorer.serving.decisions.answers import DecisionAnswer
@@ -84,7 +84,8 @@ class GatewayParts:
         sender: Produces.
         provisional: Returns the outcome of a transaction that is not decided in time.
         down: Returns why nothing can be decided now; empty if it can.
-        stored: Returns the record of a partition and offset; None if there is none.
+        stored: Returns the record of a partition and offset; None if there is none. Raises
+            ``UnavailableError`` without a broker.
         listener: Notified of refusals and provisional answers.
         now_ms: The wall clock, ms since the epoch.
         clock: ``Request.arrived``'s clock, seconds.
@@ -186,16 +187,18 @@ class Gateway:
         """Return the answer for a transaction that another gateway has produced.
 
         Raises:
-            Problem: The place has no such record, or another client's, or it was rejected.
+            Problem: The place has no such record, or another's, or it was rejected; or no broker.
         """
-        stored = await self._parts.stored(*place)
-        if stored is None:
-            raise answers.not_found()
-        client, _ = sender_of(stored.headers)
         try:
+            stored = await self._parts.stored(*place)
+            if stored is None:
+                raise answers.not_found()
             (judged,) = await self._judge([stored.value])
         except RegistryUnavailableError:
             raise answers.unavailable("the schema registry does not answer") from None
+        except UnavailableError:
+            raise answers.unavailable("the broker does not answer") from None
+        client, _ = sender_of(stored.headers)
         own = request.caller.may("read") or client == request.caller.client
         if not own or isinstance(judged, Rejection):
             raise answers.not_found()
@@ -288,7 +291,7 @@ class Gateway:
         slots.left -= 1
         try:
             self._parts.sender.send(pending, key, record.value, record_headers(request, record))
-        except SendQueueFullError:
+        except NotSentError:
             self.correlation.delivered(pending, -1, -1)
         return future, asked
 

@@ -10,9 +10,11 @@ from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.kafka.topics.groups import Groups
 from stream_scorer.kafka.topics.lag import LagReader
 from stream_scorer.settings import Kafka
+from stream_scorer.telemetry import DependencyBack, DependencyUnavailable, Listener
 
 NO_BROKER: Final = "no broker"
 NO_SCORER: Final = "no assigned scorer"
+_GROUP: Final = "scorers' group"
 _EVERY_SECONDS: Final = 0.5
 _OBSERVATIONS: Final = 240
 """Two minutes: a backlog that is older refuses all the same."""
@@ -54,11 +56,13 @@ class ScorersWatch:
     Args:
         kafka: The cluster, and the scorers' group.
         seen: Called on the thread with the age of the backlog, seconds, after each observation.
+        listener: Notified why nothing can be observed.
     """
 
-    def __init__(self, kafka: Kafka, seen: Callable[[float], None]) -> None:
+    def __init__(self, kafka: Kafka, seen: Callable[[float], None], listener: Listener) -> None:
         self._kafka = kafka
         self._seen = seen
+        self._listener = listener
         self._topic = kafka.topics.transactions
         self._lag = LagReader(kafka, kafka.group, self._topic, settle_seconds=0.0)
         self._groups = Groups(kafka)
@@ -101,9 +105,13 @@ class ScorersWatch:
                 self._committed = {each.partition: each.committed or 0 for each in lags}
                 offsets = {each.partition: (each.high - each.to_high, each.high) for each in lags}
                 self._seen(self._backlog.note(time.monotonic(), offsets))
-        except (UnavailableError, SettingsError):
+        except (UnavailableError, SettingsError) as error:
+            if self._down != NO_BROKER:
+                self._listener(DependencyUnavailable(_GROUP, str(error)))
             self._down = NO_BROKER
             return
+        if self._down == NO_BROKER:
+            self._listener(DependencyBack(_GROUP))
         self._down = "" if assigned else NO_SCORER
 
     def _assigned(self) -> bool:

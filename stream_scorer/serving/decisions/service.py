@@ -16,7 +16,7 @@ from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Listener
 
 _STARTING: Final = "the window is being read"
-_FAILED: Final = "a topic is no longer read"
+_FAILED: Final = "a topic is no longer read, or records are no longer sent"
 _OBSERVE_SECONDS: Final = 1.0
 _ANSWER_SECONDS: Final = 5.0
 """More than ``timeout_ms`` for parsing, judging and writing."""
@@ -83,9 +83,10 @@ class DecisionService:
 
     @property
     def failure(self) -> BaseException | None:
-        """What has ended a thread of the service: the process must end, too. None: nothing has."""
-        tails = () if self._open is None else self._open.tails
-        return next((each.failure for each in tails if each.failure is not None), None)
+        """What a part of the service cannot recover from: the process must end. None: nothing."""
+        opened = self._open
+        parts = () if opened is None else (*opened.tails, opened.sender)
+        return next((each.failure for each in parts if each.failure is not None), None)
 
     @property
     def limits(self) -> DecisionsApi:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -49,6 +49,7 @@ class GatewayConnections:
     Attributes:
         gateway: The gateway.
         tails: The topics that it reads.
+        sender: Produces.
         down: Returns why nothing can be decided now; empty if it can.
         form: What the records of requests must be.
         stack: Closes all.
@@ -56,6 +57,7 @@ class GatewayConnections:
 
     gateway: Gateway
     tails: tuple[TopicTail, ...]
+    sender: Sender
     down: Callable[[], str]
     form: RecordForm
     stack: ExitStack
@@ -78,10 +80,9 @@ def connected(
         StreamScorerError: It cannot be connected; see the tree in ``errors``.
     """
     with ExitStack() as stack:
-        wiring = _Wiring(settings, deployment, listener, mailbox, charge, stack)
-        gateway, tails, down, form = wiring.connect()
+        found = _Wiring(settings, deployment, listener, mailbox, charge, stack).connect()
         # Nothing has failed: all stays open.
-        return GatewayConnections(gateway, tails, down, form, stack.pop_all())
+        return replace(found, stack=stack.pop_all())
 
 
 class _Wiring:
@@ -103,8 +104,8 @@ class _Wiring:
         self._admission = Admission(own.in_flight_max, self._timeout, time.perf_counter)
         self._gateway: Gateway | None = None
 
-    def connect(self) -> tuple[Gateway, tuple[TopicTail, ...], Callable[[], str], RecordForm]:
-        """Return the gateway and what :class:`GatewayConnections` has of it."""
+    def connect(self) -> GatewayConnections:
+        """Return the gateway with its connections."""
         settings, kafka = self._settings, self._settings.kafka
         registry = open_registry(settings.registry)
         plans = open_plans(settings, self._deployment, registry, self._listener)
@@ -121,7 +122,7 @@ class _Wiring:
             sender.reached()
             self._mailbox.post(self._admission.lagging, age)
 
-        watch = ScorersWatch(kafka, seen)
+        watch = ScorersWatch(kafka, seen, self._listener)
         self._stack.callback(watch.close)
 
         def down() -> str:
@@ -140,7 +141,9 @@ class _Wiring:
         )
         watch.start()
         letters.start()
-        return self._gateway, (decisions, letters), down, parts.maker.form
+        return GatewayConnections(
+            self._gateway, (decisions, letters), sender, down, parts.maker.form, self._stack
+        )
 
     def _parts(
         self, registry: SchemaSource, plans: ActivePlans, published: PublishedDecisions,
@@ -227,7 +230,11 @@ class _Wiring:
         self, records: RecordAt, watch: ScorersWatch, decisions: TopicTail, partition: int,
         offset: int,
     ) -> StoredRecord | None:  # fmt: skip
-        """Read a record of the input, and what was decided of it if it was."""
+        """Read a record of the input, and what was decided of it if it was.
+
+        Raises:
+            UnavailableError: The broker does not answer.
+        """
         try:
             message = records.read(partition, offset)
             if message is None or message.value() is None:
@@ -237,7 +244,7 @@ class _Wiring:
                 own = partition_of(message.key() or b"", decisions.partition_count)
                 decisions.wait_for({own: decisions.end(own)})
             return StoredRecord(message.value(), headers_of(message), decided)
-        except (UnavailableError, ValueError):
+        except ValueError:
             return None
 
     def _delivered(self, pending: Any, partition: int, offset: int) -> None:
