@@ -104,14 +104,17 @@ class Publisher:
             self._producer.begin(self._stop)
             try:
                 lap("begin")
-                for one in outgoing:
-                    self._producer.send(one)
-                lap("send")
+                # First: for a moment after a commit the coordinator refuses to add anything to the
+                # next transaction. librdkafka then adds offsets after ``retry.backoff.ms``, but
+                # partitions after a fixed 20 ms.
                 for at in self._source.places(ends, notes):
                     self._producer.offsets(
                         at.topic, at.offsets, self._source.group_metadata(), at.notes
                     )
                 lap("offsets")
+                for one in outgoing:
+                    self._producer.send(one)
+                lap("send")
             except KafkaException as error:
                 raise self._producer.given_up(error) from error
             except NotAMember as error:
