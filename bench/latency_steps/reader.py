@@ -6,6 +6,7 @@ import numpy as np
 
 from bench.harness.arena import Arena
 from bench.latency_steps.stages import Logged, row_number
+from bench.latency_steps.traffic import FIRST_OF_HISTORY
 from stream_scorer.kafka.client.consumer import ColumnConsumer
 from stream_scorer.kafka.topics import client_options
 from stream_scorer.ports import BytesColumn, Float64
@@ -47,7 +48,7 @@ class Reader:
         """Leave; return float64[count], when each transaction's decision came.
 
         Raises:
-            SystemExit: One came twice, or none came for a transaction.
+            SystemExit: One of the schedule came twice, or did not come.
         """
         self._consumer.close()
         seen = np.full(count, np.nan)
@@ -55,9 +56,10 @@ class Reader:
         for at, values in self._taken:
             for value in values.to_list():
                 number = row_number(value)
-                if number is None or number >= count or seen[number] == seen[number]:
+                if number is None or count <= number < FIRST_OF_HISTORY:
                     strange += 1
-                else:
+                elif number < count:
+                    strange += not np.isnan(seen[number])
                     seen[number] = at
         missing = int(np.isnan(seen).sum())
         if missing or strange:
@@ -71,7 +73,7 @@ def logged(arena: Arena, source: str, count: int) -> Logged:
     appended = np.full(count, np.nan)
     for message in arena.outputs(source):
         number = row_number(message.value() or b"")
-        if number is not None:
+        if number is not None and number < count:
             partition[number], offset[number] = message.partition(), message.offset()
             appended[number] = message.timestamp()[1] / 1_000
     if (offset < 0).any():

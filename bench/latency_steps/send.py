@@ -1,11 +1,12 @@
 """The producer of ``bench/latency.py``: sends on a schedule, and notes how well it kept it.
 
 The schedule is open loop: record i is due at start + i / rate, however late others are. What is due
-goes to the client at once, and then the producer sleeps until the next record is due, or a
-millisecond at high rates.
+goes to the client, and then the producer sleeps until the next record is due, or a millisecond at
+high rates. Before the schedule, which begins at a second signal, it sends the history.
 """
 
 import gc
+import signal
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,7 +21,9 @@ from bench.latency_steps.traffic import Traffic, in_order, labels_between
 from stream_scorer.kafka.reading import paced_producer
 from stream_scorer.settings import Kafka, load_settings
 
+HISTORY_SENT = "the history is sent"
 _LINGER_MS = 1
+_ROOM_SECONDS = 0.05
 _LEAST_SLEEP_SECONDS = 0.001
 _FLUSH_SECONDS = 120.0
 _LEAD_SECONDS = 0.2
@@ -61,7 +64,7 @@ class Sender:
     def __init__(self, kafka: Kafka, traffic: Traffic) -> None:
         self._topics = kafka.topics
         self._keys, self._values = traffic.keys.to_list(), traffic.values.to_list()
-        self._labels = traffic.labels.to_list()
+        self._labels, self._history = traffic.labels.to_list(), traffic.history.to_list()
         self._before = traffic.before
         self._places = traffic.before.tolist()
         self._producer = Producer(
@@ -72,6 +75,25 @@ class Sender:
             self._producer.list_topics(topic, 10.0)
         self._acknowledged = np.full(len(self._values), np.nan)
         self._failure: Any = None
+
+    def send_history(self) -> None:
+        """Send the history as fast as the broker accepts it.
+
+        Raises:
+            SystemExit: The broker refused a record.
+        """
+        for key, value in zip(self._keys, self._history, strict=False):
+            while True:
+                try:
+                    self._producer.produce(self._topics.transactions, value, key)
+                    break
+                except BufferError:
+                    self._producer.poll(_ROOM_SECONDS)
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._producer.flush(_FLUSH_SECONDS) or self._failure is not None:
+            raise SystemExit(f"the broker did not accept all records: {self._failure}")
 
     def run(self, schedule: Schedule, clock: Callable[[], float] = time.time) -> Sent:
         """Send all as they become due; return when each was sent and acknowledged.
@@ -91,8 +113,7 @@ class Sender:
             self._producer.poll(0)
             if given < count and (wait := schedule.wait_at(clock(), given)):
                 time.sleep(wait)
-        if self._producer.flush(_FLUSH_SECONDS) or self._failure is not None:
-            raise SystemExit(f"the broker did not accept all records: {self._failure}")
+        self._flush()
         return Sent(schedule.due, sent, self._acknowledged)
 
     def _send(self, first: int, end: int) -> None:
@@ -127,6 +148,10 @@ def prepare(arguments: Sequence[str]) -> Callable[[], None]:
 
     def run() -> None:
         gc.disable()
+        sender.send_history()
+        print(HISTORY_SENT, flush=True)
+        # Blocked since the process began.
+        signal.sigwait({signal.SIGUSR1})
         found = sender.run(Schedule(rate, count, time.time() + _LEAD_SECONDS))
         # Complete under its name, or not there.
         part = out.with_suffix(".part.npz")

@@ -37,15 +37,16 @@ class Summary:
 
 
 def recorded(messages: Iterable[Any], start: float) -> list[Summary]:
-    """Return a topic's messages with their times.
+    """Return a topic's messages since a time, with their times.
 
     Args:
         messages: In the topic's order; their timestamps are the broker's.
         start: When the producer's first record was due, seconds since the epoch.
     """
     return [
-        Summary(max(message.timestamp()[1] / 1_000 - start, 0.0), message.key(), message.value())
+        Summary(after, message.key(), message.value())
         for message in messages
+        if (after := message.timestamp()[1] / 1_000 - start) >= 0
     ]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from bench.latency_steps import summaries, verdict
@@ -27,8 +28,9 @@ from bench.latency_steps.stages import (
 )
 from bench.latency_steps.summaries import Summary
 from bench.latency_steps.trace import Trace
-from bench.latency_steps.traffic import Traffic, customers_of, in_order, labels_between
+from bench.latency_steps.traffic import Traffic, customers_of, history_of, in_order, labels_between
 from bench.latency_steps.turn import BARE, BEFORE, NEIGHBOURS, OURS, TODAYS, Turn
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.ports import BytesColumn
 from stream_scorer.telemetry import BatchCommitted, Event, FirstOffsetsCommitted
 
@@ -162,13 +164,43 @@ def test_labels_are_sent_right_before_their_transaction() -> None:
 
 def test_traffic_is_read_up_to_a_count(tmp_path: Path) -> None:
     column = BytesColumn.of([b"a", b"bc", b"d"])
-    Traffic(column, column, column, np.array([1, 3, 3])).write(tmp_path / "t.npz")
+    history = BytesColumn.of([b"old"])
+    Traffic(column, column, column, np.array([1, 3, 3]), history).write(tmp_path / "t.npz")
     found = Traffic.read(tmp_path / "t.npz", 2)
     assert found.values.to_list() == [b"a", b"bc"]
     assert found.before.tolist() == [1, 2]
+    assert found.history.to_list() == [b"old"]
     with pytest.raises(ValueError, match="has 3 rows, not 4"):
         Traffic.read(tmp_path / "t.npz", 4)
     assert customers_of(36_000) == 20_000
+
+
+def test_the_history_is_as_old_as_rows_are_held() -> None:
+    times = pa.array([10**12, 10**12 + 5], pa.timestamp("ms"))
+    table = pa.table({"transaction_id": ["0", "1"], "event_time": times, "customer_id": ["a", "b"]})
+    found = history_of(table, Plan(terminal_delay_ms=100, terminal_slack_ms=40, lateness_ms=7))
+    assert found.column("transaction_id").to_pylist() == ["100000000", "100000001"]
+    earlier = found.column("event_time").cast(pa.int64()).to_pylist()
+    assert earlier == [10**12 - 67, 10**12 - 62]
+    assert found.column("customer_id").to_pylist() == ["a", "b"]
+
+
+def test_a_recording_begins_with_the_schedule() -> None:
+    class Message:
+        def __init__(self, at: int) -> None:
+            self._at = at
+
+        def timestamp(self) -> tuple[int, int]:
+            return 2, self._at
+
+        def key(self) -> None:
+            return None
+
+        def value(self) -> bytes:
+            return b"%d" % self._at
+
+    found = summaries.recorded(map(Message, (999, 1_000, 2_500)), 1.0)
+    assert found == [Summary(0.0, None, b"1000"), Summary(1.5, None, b"2500")]
 
 
 def test_a_recording_keeps_keys_bytes_and_times(tmp_path: Path) -> None:
