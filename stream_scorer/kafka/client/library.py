@@ -20,6 +20,7 @@ import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.errors import UnavailableError
+from stream_scorer.kafka.client.c_calls import ignored_report
 
 CONSUMER: Final = 1
 PRODUCER: Final = 0
@@ -351,8 +352,8 @@ class LibraryClient:
         api.conf_set_error_cb(configuration, self._callbacks[0])
         if kind == PRODUCER:
             # A flush, and so a commit, sleeps for 10 ms at a time unless a delivery report wakes it
-            # up. This callback does nothing: a C function without arguments ignores them.
-            api.conf_set_dr_msg_cb(configuration, api.address("version"))
+            # up.
+            api.conf_set_dr_msg_cb(configuration, ignored_report().address)
         if rebalanced is not None:
             self._callbacks.append(REBALANCED(rebalanced))
             api.conf_set_rebalance_cb(configuration, self._callbacks[1])
