@@ -2,7 +2,8 @@
 
 ::
 
-    poll → compute (another thread) → begin → send → offsets + commit → keep
+    poll → compute (another thread) → send → commit → keep
+        └→ begin → offsets (meanwhile) ↗
                │ backlog: the next batch is computed while this one is committed
                │ slow: pause, stay in the group        │ aborted: undo, seek back
                │ outage: pause, try again              │ answer lost: rebirth, read the offsets
@@ -55,6 +56,11 @@ _RETRY_SECONDS = 1.0
 _SERVE_SECONDS = 0.05
 _LONGEST_TURN_SECONDS = 1.0
 """Maximum time for which partitions are restored before others are polled again, seconds."""
+_EARLY_SECONDS = 0.5
+"""Maximum time for which an open transaction waits for the computation, seconds; half of the
+shortest time limit of a transaction."""
+_SOON_SECONDS = 0.1
+"""A transaction is only opened before its records are computed if the last batch took no longer."""
 _LEAVE_SECONDS = 3.0
 """Maximum time for which the last flush is retried while the group rebalances, seconds."""
 
@@ -94,6 +100,7 @@ class TransactionLoop(Generic[Delta]):
         self._whole: set[int] = set()
         self._stopping = False
         self._deciding_seconds = 0.0
+        self._computing_seconds = 0.0
         self._heartbeat: Callable[[], None] = _no_heartbeat
         self._aborts = Aborts(listener)
         self._outage = Outage(listener)
@@ -421,17 +428,38 @@ class TransactionLoop(Generic[Delta]):
 
     def _computed(self, batch: PolledBatch[Delta]) -> Result[Delta]:
         """Compute a batch, without the records for which that fails each time."""
-        future, batch.future = batch.future, None
         batch.quarantined = NO_ROWS
-        if future is None:
-            future = self._pool.submit(self._work.compute, batch.raw, batch.stages)
+        if batch.future is None:
+            batch.future = self._pool.submit(self._work.compute, batch.raw, batch.stages)
+        future = batch.future
+        began = time.monotonic()
+        self._open(batch)
         try:
-            return self._await(future)
+            result = self._await(future)
         except Exception as error:
+            if future.done() and future.exception() is error:
+                # It has left no trace.
+                batch.future = None
+            # An outage or a search may take any time.
+            self._publisher.discard()
             if not blames_records(error):
                 raise
             result, batch.quarantined = self._quarantine.compute(batch.raw, batch.stages, error)
-            return result
+        batch.future = None
+        self._computing_seconds = time.monotonic() - began
+        return result
+
+    def _open(self, batch: PolledBatch[Delta]) -> None:
+        """Open the transaction with the batch's offsets while the batch is being computed.
+
+        The work must not add notes to the offsets. A batch that must be computed again opens its
+        transaction when it is published.
+        """
+        if not self._limits.guarded or batch.opened or self._computing_seconds > _SOON_SECONDS:
+            return
+        batch.opened = True
+        if self._owns_all(batch.raw):
+            self._publisher.open(batch.ends, self._attempts.carried(batch.ends))
 
     def _trial(self, raw: RawRecords, stages: Stages, rejected: Mapping[int, str]) -> Result[Delta]:
         return self._await(self._pool.submit(self._work.compute, raw, stages, rejected))
@@ -467,7 +495,15 @@ class TransactionLoop(Generic[Delta]):
 
     def _await(self, future: "Future[Result[Delta]]") -> Result[Delta]:
         """Wait for a computation; a slow one pauses its partitions and keeps polling."""
-        wait([future], timeout=self._limits.slow)
+        slow = self._limits.slow
+        if self._publisher.opened:
+            early = min(_EARLY_SECONDS, slow)
+            wait([future], timeout=early)
+            slow -= early
+            if not future.done():
+                # Its time limit has begun, and it keeps offsets from a next owner.
+                self._publisher.discard()
+        wait([future], timeout=slow)
         if future.done():
             return future.result()
         self._source.pause()
@@ -522,15 +558,21 @@ class TransactionLoop(Generic[Delta]):
         ends = dict(batch.ends)
         if ahead is not None:
             ends |= ahead.ends
-            if (future := ahead.future) is not None:
-                self._watch(future)
-                if not future.exception():
-                    self._undone(future.result())
+            self._undo(ahead)
+        self._undo(batch)
+        self._say_kept()
+        self._publisher.discard()
+        self._source.seek(self._settled(ends))
+
+    def _undo(self, batch: PolledBatch[Delta]) -> None:
+        """Undo what a batch has changed, or is changing."""
+        future, batch.future = batch.future, None
+        if future is not None:
+            self._watch(future)
+            if not future.exception():
+                self._undone(future.result())
         if batch.result is not None:
             self._undone(batch.result)
-        self._say_kept()
-        self._producer.abort_open()
-        self._source.seek(self._settled(ends))
 
     def _settled(self, partitions: Iterable[int]) -> dict[int, int]:
         """Return the committed offsets of those partitions for which they are certain."""

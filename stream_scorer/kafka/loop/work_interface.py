@@ -74,10 +74,11 @@ class PolledBatch(Generic[Delta]):
         ends: The next offset by partition.
         stages: Its stopwatch.
         polled: Whether the stage of polling is over.
-        future: Its computation when it runs ahead.
+        future: Its computation, until its result or its failure is known.
         result: The result of the computation.
         computed: Whether nothing is being computed.
         unmarked: Whether it was polled ahead and waits for the mark of its attempt.
+        opened: Whether its transaction was opened, or refused, before it was computed.
         quarantined: The failure of each quarantined record, by row; ``result`` rejects them.
     """
 
@@ -89,6 +90,7 @@ class PolledBatch(Generic[Delta]):
     result: Result[Delta] | None = None
     computed: bool = False
     unmarked: bool = False
+    opened: bool = False
     quarantined: Mapping[int, str] = field(default_factory=dict)
 
 
@@ -179,7 +181,8 @@ class LoopLimits:
 
     ``ahead``: whether the work can compute on top of a batch that is not committed yet. ``hang``: a
     computation that takes longer is reported as hung. ``guarded``: whether processes that end in
-    the same batch are counted (``kafka.loop.attempts``); only for work that commits no notes.
+    the same batch are counted (``kafka.loop.attempts``), and whether offsets are sent while their
+    batch is being computed; only for work that commits no notes.
     ``takes``: whether ``dlq take`` can take a record of the loop's topic.
     """
 

@@ -37,13 +37,13 @@ def kill_before_produce(stage: Stage) -> None:
 
 @kind("process")
 def kill_after_produce(stage: Stage) -> None:
-    """SIGKILL when the broker has the decisions, without the offsets."""
+    """SIGKILL when the broker has offsets and decisions, before the commit."""
     _killed_at(stage, "send")
 
 
 @kind("process")
 def kill_after_offsets(stage: Stage) -> None:
-    """SIGKILL when the broker has decisions and offsets, before the commit."""
+    """SIGKILL when the broker has the offsets, without the decisions."""
     _killed_at(stage, "offsets")
 
 
@@ -114,7 +114,7 @@ def sigstop_past_the_transaction_timeout(stage: Stage) -> None:
     """SIGSTOP in an open transaction until the broker has aborted it."""
     stage.settle(transaction_timeout_ms=4_000)
     passes = stage.random.randint(20, 60)
-    scorer = stage.scorer("--signal-at", "SIGSTOP", "offsets", str(passes), wait=False)
+    scorer = stage.scorer("--signal-at", "SIGSTOP", "send", str(passes), wait=False)
     stage.feed.start()
     wait_until(lambda: frozen(scorer), lambda: f"it is stopped: {stage.said}")
     before = stage.aborts()

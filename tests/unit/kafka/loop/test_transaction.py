@@ -1,6 +1,7 @@
 """When the loop keeps a batch, undoes it, and stops."""
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -200,9 +201,19 @@ class Scene:
         return [event for event in self.cluster.heard if isinstance(event, kind)]
 
 
+@pytest.fixture(params=[False, True], ids=["late-offsets", "early-offsets"])
+def scene(request: pytest.FixtureRequest) -> Scene:
+    made = Scene()
+    made.loop._limits.guarded = request.param
+    return made
+
+
 @pytest.fixture
-def scene() -> Scene:
-    return Scene()
+def early() -> Scene:
+    """Return a loop that sends offsets while it computes."""
+    made = Scene()
+    made.loop._limits.guarded = True
+    return made
 
 
 def test_each_batch_is_committed_and_reported_in_order(scene: Scene) -> None:
@@ -307,9 +318,103 @@ def test_a_batch_of_a_revoked_partition_is_not_published(scene: Scene) -> None:
     scene.work.compute = compute_and_revoke  # type: ignore[method-assign, assignment]  # revoke in between
     scene.loop.step()
     assert scene.work.state == []
-    assert (0, "begin") not in scene.cluster.calls
+    assert (0, "commit") not in scene.cluster.calls
     scene.loop.stop()
     scene.loop.run()
+
+
+def during(scene: Scene, act: Callable[[], None]) -> None:
+    """Let the next computation wait for what happens in it."""
+    compute = scene.work.compute
+
+    def computing(raw: RawRecords, stages: Stages) -> Result[list[int]]:
+        scene.work.compute = compute  # type: ignore[method-assign]  # only this time
+        result = compute(raw, stages)
+        act()
+        return result
+
+    scene.work.compute = computing  # type: ignore[method-assign, assignment]  # waits
+
+
+def transactions(scene: Scene) -> list[str]:
+    return [name for _, name in scene.cluster.calls if name not in ("init", "poll", "close")]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.001)
+
+
+def test_offsets_are_sent_while_their_batch_is_computed(early: Scene) -> None:
+    during(early, lambda: until(lambda: transactions(early) == ["begin", "offsets"]))
+    early.loop.step()
+    assert transactions(early) == ["begin", "offsets", "produce", "commit"]
+    early.run()
+    assert early.work.state == list(range(6))
+
+
+def test_offsets_refused_meanwhile_undo_the_computation(early: Scene) -> None:
+    early.cluster.raises["offsets"] = [ABORT]
+    during(early, lambda: until(lambda: "offsets" in transactions(early)))
+    early.loop.step()
+    assert early.work.state == []
+    assert early.source.sought == [0]
+    assert transactions(early) == ["begin", "offsets", "abort"]
+    early.run()
+    assert early.work.state == list(range(6))
+
+
+def test_an_outage_holds_no_transaction(early: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream_scorer.kafka.loop.transaction._RETRY_SECONDS", 0.01)
+    early.work.pause = True
+    opened: list[bool] = []
+    early.source.serve = lambda _: opened.append(early.loop._publisher.opened)  # type: ignore[method-assign]  # looks
+    early.loop.step()
+    assert opened
+    assert not any(opened)
+    assert transactions(early) == [
+        "begin", "offsets", "abort", "begin", "offsets", "produce", "commit",
+    ]  # fmt: skip
+    early.run()
+    assert early.work.state == list(range(6))
+
+
+def test_a_slow_computation_holds_no_transaction(
+    early: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream_scorer.kafka.loop.transaction._EARLY_SECONDS", 0.01)
+    monkeypatch.setattr("stream_scorer.kafka.loop.transaction._SOON_SECONDS", 0.0)
+    during(early, lambda: until(lambda: "abort" in transactions(early)))
+    early.loop.step()
+    told = transactions(early)
+    assert told == ["begin", "offsets", "abort", "begin", "offsets", "produce", "commit"]
+    # The next batch is expected to be as slow.
+    during(early, lambda: time.sleep(0.02))
+    early.loop.step()
+    assert transactions(early)[len(told) :] == ["begin", "offsets", "produce", "commit"]
+    early.run()
+    assert early.work.state == list(range(6))
+
+
+def test_a_flush_does_not_commit_the_offsets_of_a_batch_ahead(early: Scene) -> None:
+    """A partition leaves after its batch's offsets were sent, in a poll ahead of the next."""
+    source = RevokesWhilePolling()
+    for one in (early.loop, early.loop._publisher):
+        one._source = source  # type: ignore[attr-defined, assignment]  # it has what they call
+    early.source = source
+    source.before_revoke = early.loop._flush
+    for _ in range(2):
+        early.loop.step()
+    assert early.work.flushed == [({0}, [0, 1])]
+    assert transactions(early) == [
+        "begin", "offsets", "produce", "commit",
+        "begin", "offsets", "abort", "begin", "offsets", "produce", "commit",
+    ]  # fmt: skip
+    assert early.work.state == [0, 1]
+    early.loop.stop()
+    early.loop.run()
 
 
 class RevokesWhilePolling(FakeSource):
