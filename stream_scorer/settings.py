@@ -302,7 +302,10 @@ class Scorer(SettingsGroup):
         description="maximum number of input records in a batch, which is one Kafka transaction",
     )
     maximum_linger_ms: float = Field(
-        4.0, ge=0, le=1_000, description="time for which a small batch waits for more records"
+        4.0,
+        ge=0,
+        le=1_000,
+        description="a small batch waits for more records until so long after the batch before it",
     )
     model_timeout_ms: int = Field(
         1_000,

@@ -101,6 +101,7 @@ class TransactionLoop(Generic[Delta]):
         self._stopping = False
         self._deciding_seconds = 0.0
         self._computing_seconds = 0.0
+        self._polled = float("-inf")
         self._heartbeat: Callable[[], None] = _no_heartbeat
         self._aborts = Aborts(listener)
         self._outage = Outage(listener)
@@ -169,7 +170,7 @@ class TransactionLoop(Generic[Delta]):
             if self._restoring:
                 self._restore_in_turn()
                 patience = 0.0
-            batch = self._poll(self._limits.linger, patience)
+            batch = self._poll(self._linger_seconds(), patience)
             self._rebalance()
         if batch is not None:
             began = time.monotonic()
@@ -187,7 +188,16 @@ class TransactionLoop(Generic[Delta]):
         self._widened = raw is None and not self._widened
         if raw is None:
             return None
+        self._polled = time.monotonic()
         return PolledBatch(raw, raw.next_offsets(), stages)
+
+    def _linger_seconds(self) -> float:
+        """Return how long a batch that is not full waits for more records.
+
+        Transactions begin at most once in ``linger``. So a record after a pause is not delayed, nor
+        is one that has waited for a transaction of that length: other records came meanwhile.
+        """
+        return max(0.0, self._polled + self._limits.linger - time.monotonic())
 
     def _most_records(self) -> int:
         """Return the next batch's maximum; read no others where records are taken one by one.

@@ -179,11 +179,12 @@ class Work(Protocol[Delta]):
 class LoopLimits:
     """Batch sizes and time limits of the loop; seconds.
 
+    ``linger``: the time from one poll to the next for which a batch that is not full waits.
     ``ahead``: whether the work can compute on top of a batch that is not committed yet. ``hang``: a
     computation that takes longer is reported as hung. ``guarded``: whether processes that end in
     the same batch are counted (``kafka.loop.attempts``), and whether offsets are sent while their
-    batch is being computed; only for work that commits no notes.
-    ``takes``: whether ``dlq take`` can take a record of the loop's topic.
+    batch is being computed; only for work that commits no notes. ``takes``: whether ``dlq take``
+    can take a record of the loop's topic.
     """
 
     maximum_batch: int = 25_000
@@ -208,7 +209,7 @@ class LoopLimits:
 
         Args:
             scorer: Batch size and times.
-            linger: How long a batch waits for more records, s.
+            linger: As above.
             ahead: As above.
             guarded: As above.
             takes: As above.

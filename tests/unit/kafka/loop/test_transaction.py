@@ -23,6 +23,7 @@ from stream_scorer.telemetry import (
     DependencyUnavailable,
     Event,
 )
+from tests.support.kafka.fake_broker import Clock
 from tests.support.kafka.fake_cluster import ABORT, FENCED, RETRIABLE, Cluster
 
 
@@ -819,3 +820,35 @@ def test_a_suspected_partition_is_read_alone_unless_it_is_silent() -> None:
     # Six records, one by one; then nothing comes, so all are read every second time.
     assert scene.source.narrowed == [*[alone] * 7, everything, alone]
     assert scene.work.state == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("pauses", "lingers"),
+    [
+        # Immediately after a batch, a batch waits for more records; later on, less or not at all.
+        ((0.0, 0.0), (0.0, 4.0, 4.0)),
+        ((1.0, 3.0), (0.0, 3.0, 1.0)),
+        ((4.0, 60.0), (0.0, 0.0, 0.0)),
+    ],
+)
+def test_a_batch_lingers_only_soon_after_the_one_before(
+    pauses: tuple[float, ...], lingers: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("stream_scorer.kafka.loop.transaction.time", clock)
+    scene = Scene()
+    scene.loop._limits.linger, scene.loop._limits.ahead = 4.0, False
+    found: list[float] = []
+    poll = scene.source.poll
+
+    def polling(maximum: int, linger: float, wait: float) -> RawRecords | None:
+        found.append(linger)
+        return poll(maximum, linger, wait)
+
+    scene.source.poll = polling  # type: ignore[method-assign, assignment]  # notes the linger
+    for pause in (*pauses, 0.0):
+        scene.loop.step()
+        clock.sleep(pause)
+    assert tuple(found) == lingers
+    scene.loop.stop()
+    scene.loop.run()
