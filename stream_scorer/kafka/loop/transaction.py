@@ -168,9 +168,12 @@ class TransactionLoop(Generic[Delta]):
         if batch is None:
             patience = _IDLE_SECONDS
             if self._restoring:
+                self._say_kept()
                 self._restore_in_turn()
                 patience = 0.0
             batch = self._poll(self._linger_seconds(), patience)
+            if batch is None:
+                self._say_kept()
             self._rebalance()
         if batch is not None:
             began = time.monotonic()
@@ -336,9 +339,8 @@ class TransactionLoop(Generic[Delta]):
         for row, why in sorted(batch.quarantined.items()):
             self._report_quarantined(batch.raw, row, why)
         self._report_unreadable(batch.raw)
+        # Reported when the next batch is being computed, so that it delays no record.
         self._kept = self._pool.submit(self._work.keep, batch.result, batch.stages, batch.raw)
-        if self._ahead is None:
-            self._say_kept()
 
     def _mark(self, batch: PolledBatch[Delta]) -> bool:
         """Commit a first batch's mark before computing it; return whether it may be computed."""
@@ -444,6 +446,7 @@ class TransactionLoop(Generic[Delta]):
         future = batch.future
         began = time.monotonic()
         self._open(batch)
+        self._say_kept()
         try:
             result = self._await(future)
         except Exception as error:

@@ -852,3 +852,38 @@ def test_a_batch_lingers_only_soon_after_the_one_before(
     assert tuple(found) == lingers
     scene.loop.stop()
     scene.loop.run()
+
+
+def test_a_commit_is_reported_when_the_next_batch_is_computed(scene: Scene) -> None:
+    """A report costs time, for which no polled record waits."""
+    scene.loop._limits.ahead = False
+    keeping, kept = threading.Event(), scene.work.keep
+
+    def keep(result: Result[list[int]], stages: Stages, raw: RawRecords) -> BatchCommitted:
+        assert keeping.wait(10)
+        return kept(result, stages, raw)
+
+    scene.work.keep = keep  # type: ignore[method-assign]  # waits for the next poll
+    poll = scene.source.poll
+
+    def polling(maximum: int, *times: float) -> RawRecords | None:
+        if scene.source.position:
+            keeping.set()
+        return poll(maximum, *times)
+
+    scene.source.poll = polling  # type: ignore[method-assign]  # notes the second one
+    scene.loop.step()
+    assert scene.heard(BatchCommitted) == []
+    scene.loop.step()
+    assert [each.next_offsets for each in scene.heard(BatchCommitted)] == [{0: 2}]
+    scene.run()
+    assert [each.next_offsets for each in scene.heard(BatchCommitted)] == [{0: 2}, {0: 4}, {0: 6}]
+
+
+def test_a_commit_is_reported_when_nothing_follows(scene: Scene) -> None:
+    scene.loop._limits.ahead = False
+    for _ in range(4):
+        scene.loop.step()
+    assert [each.next_offsets for each in scene.heard(BatchCommitted)] == [{0: 2}, {0: 4}, {0: 6}]
+    scene.loop.stop()
+    scene.loop.run()
