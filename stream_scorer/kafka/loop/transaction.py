@@ -101,6 +101,7 @@ class TransactionLoop(Generic[Delta]):
         self._stopping = False
         self._deciding_seconds = 0.0
         self._computing_seconds = 0.0
+        self._committing_seconds = float("inf")
         self._polled = float("-inf")
         self._heartbeat: Callable[[], None] = _no_heartbeat
         self._aborts = Aborts(listener)
@@ -214,12 +215,11 @@ class TransactionLoop(Generic[Delta]):
         return self._attempts.most(self._limits.maximum_batch, reading)
 
     def _look_ahead(self, batch: PolledBatch[Delta]) -> None:
-        """With a backlog, poll the next batch and compute it while this one is committed.
+        """Poll the next batch and compute it while this one is committed, if that is earlier.
 
         It depends on an uncommitted delta; if that batch is aborted, so is this one.
         """
-        full = len(batch.raw) >= self._limits.maximum_batch
-        if not full or not self._limits.ahead or self._restoring or self._stopping:
+        if not self._limits.ahead or self._restoring or self._stopping or not self._pays(batch):
             return
         ahead = self._ahead = self._poll(0.0, 0.0)
         if ahead is not None and not self._source.rebalanced:
@@ -230,6 +230,17 @@ class TransactionLoop(Generic[Delta]):
                 # Its mark cannot be committed before this batch's records are.
                 return
             ahead.future = self._pool.submit(self._work.compute, ahead.raw, ahead.stages)
+
+    def _pays(self, batch: PolledBatch[Delta]) -> bool:
+        """Whether records are committed earlier if they are polled before this batch's commit.
+
+        With a backlog, yes. Otherwise let a computation take K and a commit C. Records wait on
+        average for half a turn, then for their computation and their commit: 1.5 (K + C). Ahead,
+        and with K < C, a turn takes C, and a computed batch also waits for the commit before:
+        2.5 C. That is less if K is more than two thirds of C; with K > C it always is.
+        """
+        full = len(batch.raw) >= self._limits.maximum_batch
+        return full or 3 * self._computing_seconds > 2 * self._committing_seconds
 
     @property
     def _restoring(self) -> bool:
@@ -316,7 +327,9 @@ class TransactionLoop(Generic[Delta]):
             batch.computed = True
             if batch.result is not None:
                 self._look_ahead(batch)
+                began = time.monotonic()
                 committed = self._publish(batch)
+                self._committing_seconds = time.monotonic() - began
         except TransactionAborted as error:
             self._give_up(batch)
             self._aborts.note(error, len(batch.raw))
@@ -444,7 +457,6 @@ class TransactionLoop(Generic[Delta]):
         if batch.future is None:
             batch.future = self._pool.submit(self._work.compute, batch.raw, batch.stages)
         future = batch.future
-        began = time.monotonic()
         self._open(batch)
         self._say_kept()
         try:
@@ -459,7 +471,7 @@ class TransactionLoop(Generic[Delta]):
                 raise
             result, batch.quarantined = self._quarantine.compute(batch.raw, batch.stages, error)
         batch.future = None
-        self._computing_seconds = time.monotonic() - began
+        self._computing_seconds = batch.stages.computing_seconds()
         return result
 
     def _open(self, batch: PolledBatch[Delta]) -> None:
@@ -471,6 +483,7 @@ class TransactionLoop(Generic[Delta]):
         if not self._limits.guarded or batch.opened or self._computing_seconds > _SOON_SECONDS:
             return
         batch.opened = True
+        batch.stages.passed("open")
         if self._owns_all(batch.raw):
             self._publisher.open(batch.ends, self._attempts.carried(batch.ends))
 

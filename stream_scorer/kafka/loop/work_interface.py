@@ -59,6 +59,15 @@ class Stages:
         if self._hook is not None:
             self._hook(stage)
 
+    def passed(self, moment: str) -> None:
+        """Call the hook for a moment that ends no stage."""
+        if self._hook is not None:
+            self._hook(moment)
+
+    def computing_seconds(self) -> float:
+        """Return the duration of all stages so far without polling: once a batch is computed."""
+        return sum(self.seconds.values()) - self.seconds.get("poll", 0.0)
+
     def finish(self) -> None:
         """End the last stage, the commit, and note the wall-clock time, ms since the epoch."""
         self.lap("commit")

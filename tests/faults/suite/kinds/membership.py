@@ -63,7 +63,7 @@ def metadata_without_a_member(stage: Stage) -> None:
     """The group expels a scorer that has a batch; the scorer must not send its offsets."""
     stage.settle(transaction_timeout_ms=60_000)
     hold = stage.folder / "hold"
-    first = stage.start("--hold-at", "poll", str(hold))
+    first = stage.start("--hold-at", "open", str(hold))
     second = stage.scorer(instance="1")
     half = stage.partitions / 2
     wait_until(lambda: stage.assigned(first) == half, "both have half")

@@ -386,13 +386,14 @@ def test_a_slow_computation_holds_no_transaction(
     early: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stream_scorer.kafka.loop.transaction._EARLY_SECONDS", 0.01)
-    monkeypatch.setattr("stream_scorer.kafka.loop.transaction._SOON_SECONDS", 0.0)
+    early.loop._limits.ahead = False
     during(early, lambda: until(lambda: "abort" in transactions(early)))
     early.loop.step()
     told = transactions(early)
     assert told == ["begin", "offsets", "abort", "begin", "offsets", "produce", "commit"]
     # The next batch is expected to be as slow.
-    during(early, lambda: time.sleep(0.02))
+    early.loop._computing_seconds = 0.2
+    during(early, lambda: until(lambda: transactions(early) == told))
     early.loop.step()
     assert transactions(early)[len(told) :] == ["begin", "offsets", "produce", "commit"]
     early.run()
@@ -887,3 +888,41 @@ def test_a_commit_is_reported_when_nothing_follows(scene: Scene) -> None:
     assert [each.next_offsets for each in scene.heard(BatchCommitted)] == [{0: 2}, {0: 4}, {0: 6}]
     scene.loop.stop()
     scene.loop.run()
+
+
+class OneByOne(FakeSource):
+    """A record comes with each poll."""
+
+    def poll(self, maximum: int, *times: float) -> RawRecords | None:
+        return super().poll(min(maximum, 1), *times)
+
+
+@pytest.mark.parametrize(
+    ("computing", "committing", "ahead"), [(0.3, 0.3, True), (0.3, 0.6, False), (0.0, 0.3, False)]
+)
+def test_small_batches_look_ahead_if_computing_takes_longer(
+    computing: float,
+    committing: float,
+    ahead: bool,  # noqa: FBT001 a parameter of the test
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = Scene(OneByOne())
+    monkeypatch.setattr(Stages, "computing_seconds", lambda _: computing)
+    for _ in range(3):
+        scene.loop._committing_seconds = committing
+        scene.loop.step()
+        assert (scene.loop._ahead is not None) is ahead
+    scene.run()
+    assert scene.work.state == list(range(6))
+
+
+def test_an_abort_undoes_a_small_batch_ahead_of_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(OneByOne())
+    monkeypatch.setattr(Stages, "computing_seconds", lambda _: 9.0)
+    scene.loop._committing_seconds = 0.0
+    scene.cluster.raises["commit"] = [ABORT]
+    scene.loop.step()
+    assert scene.source.position == 0
+    assert scene.work.state == []
+    scene.run()
+    assert scene.work.state == list(range(6))
