@@ -238,9 +238,14 @@ class TransactionLoop(Generic[Delta]):
         average for half a turn, then for their computation and their commit: 1.5 (K + C). Ahead,
         and with K < C, a turn takes C, and a computed batch also waits for the commit before:
         2.5 C. That is less if K is more than two thirds of C; with K > C it always is.
+
+        Never where batches are small because processes ended at these offsets: such a batch must be
+        committed before the next one can end this process, or it would be blamed.
         """
-        full = len(batch.raw) >= self._limits.maximum_batch
-        return full or 3 * self._computing_seconds > 2 * self._committing_seconds
+        most = self._limits.maximum_batch
+        if self._attempts.most(most, self._source.reading) < most:
+            return False
+        return len(batch.raw) >= most or 3 * self._computing_seconds > 2 * self._committing_seconds
 
     @property
     def _restoring(self) -> bool:
