@@ -116,6 +116,7 @@ class TransactionLoop(Generic[Delta]):
         self._quarantine = Quarantine(self._trial, self._undone, self._searching)
         self._publisher = Publisher(source, producer, listener, self._stop_asked)
         source.before_revoke = self._flush
+        source.before_rebalance = self._publisher.discard
 
     def stop(self) -> None:
         """Finish the current batch, commit it and leave; safe in a signal handler."""
@@ -143,7 +144,7 @@ class TransactionLoop(Generic[Delta]):
                 self.step()
             self._leave()
         finally:
-            self._source.before_revoke = None
+            self._source.before_revoke = self._source.before_rebalance = None
             self._pool.shutdown(wait=True)
             self._producer.close()
             self._source.close()

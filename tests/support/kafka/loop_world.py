@@ -165,7 +165,7 @@ class Process:
         except StreamScorerError as error:
             self.ended = error
             self.loop._pool.shutdown()
-            self.source.before_revoke = None
+            self.source.before_revoke = self.source.before_rebalance = None
             self.producer.close()
             self.source.close()
         finally:

@@ -4,7 +4,7 @@ The real loop runs against the fake broker, step by step. The model in test_loop
 these cases.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Literal
 
@@ -298,6 +298,33 @@ def test_a_next_owner_waits_until_the_offsets_are_settled(world: World, at: Api)
     world.step(process)
     world.check()
     world.settle()
+    assert (process.ended, other.ended) == (None, None)
+
+
+@pytest.mark.parametrize("how", ["moved", "lost"])
+def test_a_rebalance_does_not_wait_for_offsets_of_its_own(world: World, how: str) -> None:
+    """Between a batch's offsets and its commit, a poll ahead reports that its partition leaves."""
+    process = settled(world)
+    other = world.start("b")
+    world.feed(0, 3)
+    publish = process.loop._publisher.open
+
+    def leaving(ends: Mapping[int, int], notes: Mapping[int, bytes]) -> None:
+        publish(ends, notes)
+        group = world.broker.groups[GROUP]
+        if how == "moved":
+            group.wanted[0] = other.member
+        else:
+            group.drop(process.member, unaware=False)
+
+    process.loop._publisher.open = leaving  # type: ignore[method-assign]  # and what happens then
+    began = world.clock.now
+    world.step(process)
+    del process.loop._publisher.open
+    world.check()
+    world.step(other)
+    world.settle()
+    assert world.clock.now - began < TIMEOUT_SECONDS
     assert (process.ended, other.ended) == (None, None)
 
 
