@@ -403,9 +403,9 @@ def test_a_slow_computation_holds_no_transaction(
 def test_a_flush_does_not_commit_the_offsets_of_a_batch_ahead(early: Scene) -> None:
     """A partition leaves after its batch's offsets were sent, in a poll ahead of the next."""
     source = RevokesWhilePolling()
-    for one in (early.loop, early.loop._publisher):
-        one._source = source  # type: ignore[attr-defined, assignment]  # it has what they call
     early.source = source
+    early.loop._source = source  # type: ignore[assignment]  # it has what the loop calls
+    early.loop._publisher._source = source  # type: ignore[assignment]  # likewise
     source.before_revoke = early.loop._flush
     for _ in range(2):
         early.loop.step()

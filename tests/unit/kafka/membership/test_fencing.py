@@ -317,10 +317,10 @@ def test_a_rebalance_does_not_wait_for_offsets_of_its_own(world: World, how: str
         else:
             group.drop(process.member, unaware=False)
 
-    process.loop._publisher.open = leaving  # type: ignore[method-assign]  # and what happens then
+    process.loop._publisher.open = leaving  # type: ignore[method-assign, assignment]  # and then
     began = world.clock.now
     world.step(process)
-    del process.loop._publisher.open
+    process.loop._publisher.open = publish  # type: ignore[method-assign]  # only this time
     world.check()
     world.step(other)
     world.settle()
