@@ -237,8 +237,8 @@ class TransactionLoop(Generic[Delta]):
 
         With a backlog, yes. Otherwise let a computation take K and a commit C. Records wait on
         average for half a turn, then for their computation and their commit: 1.5 (K + C). Ahead,
-        and with K < C, a turn takes C, and a computed batch also waits for the commit before:
-        2.5 C. That is less if K is more than two thirds of C; with K > C it always is.
+        with K > C, a turn takes K: 1.5 K + C. Ahead, with K < C, a turn takes C, and a computed
+        batch also waits for the commit before: 2.5 C, which is soon more than 1.5 (K + C).
 
         Never where batches are small because processes ended at these offsets: such a batch must be
         committed before the next one can end this process, or it would be blamed.
@@ -246,7 +246,7 @@ class TransactionLoop(Generic[Delta]):
         most = self._limits.maximum_batch
         if self._attempts.most(most, self._source.reading) < most:
             return False
-        return len(batch.raw) >= most or 3 * self._computing_seconds > 2 * self._committing_seconds
+        return len(batch.raw) >= most or self._computing_seconds > self._committing_seconds
 
     @property
     def _restoring(self) -> bool:

@@ -898,7 +898,7 @@ class OneByOne(FakeSource):
 
 
 @pytest.mark.parametrize(
-    ("computing", "committing", "ahead"), [(0.3, 0.3, True), (0.3, 0.6, False), (0.0, 0.3, False)]
+    ("computing", "committing", "ahead"), [(0.4, 0.3, True), (0.3, 0.3, False), (0.0, 0.3, False)]
 )
 def test_small_batches_look_ahead_if_computing_takes_longer(
     computing: float,
