@@ -28,7 +28,7 @@ from stream_scorer.telemetry import Event, Listener
 START_SECONDS = 900.0
 """A longer start (loading models, compiling kernels) does not count as alive, seconds."""
 _BEAT_SECONDS = 1.0
-_SWITCH_SECONDS = 0.0005
+_SWITCH_SECONDS = 0.0001
 """How long a thread may keep the GIL that another one waits for, seconds.
 
 The loop waits for the GIL after each answer of the broker while another thread computes. Python's
