@@ -82,11 +82,23 @@ def is_open(kafka: Kafka) -> bool:
 def kill_in_a_transaction(
     process: ScorerProcess, target: Kafka, further: Callable[[], bool]
 ) -> None:
-    """Kill a process that has committed records, as soon as it has an open transaction."""
-    wait_until(
-        lambda: not process.alive or (further() and is_open(target)),
-        lambda: f"an open transaction: {process.said}",
-    )
+    """Kill a process that has committed records, in an open transaction.
+
+    It is suspended for each look: a fast one would end its transaction during a look, and would
+    have copied everything before a look finds one open.
+    """
+
+    def suspended_in_one() -> bool:
+        # While it is suspended in a transaction, the group's offsets cannot be read.
+        if process.alive and not further():
+            return False
+        process.send(signal.SIGSTOP)
+        if not process.alive or is_open(target):
+            return True
+        process.send(signal.SIGCONT)
+        return False
+
+    wait_until(suspended_in_one, lambda: f"an open transaction: {process.said}")
     assert process.alive, process.said
     process.kill()
 
@@ -123,7 +135,7 @@ def test_a_copy_under_kills_is_scored_as_a_native_topic(
     variables = {
         "STREAM_SCORER_REKEY__GROUP": group,
         "STREAM_SCORER_REGISTRY__DIRECTORY": str(registry.directory),
-        "STREAM_SCORER_SCORER__MAXIMUM_BATCH": "50",
+        "STREAM_SCORER_SCORER__MAXIMUM_BATCH": "20",
     }
     arguments = (
         "--source", source.topics.transactions, "--target", target.topics.transactions,
