@@ -27,6 +27,8 @@ from stream_scorer.telemetry import Listener, RecordsSkipped
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STEP_SECONDS = 0.05
+_TRIES = 10
+"""How often a command is written whose number others take meanwhile."""
 _MARGIN_SECONDS = 15.0
 """The broker aborts a transaction at most this long after its timeout."""
 _FIELDS = {
@@ -138,7 +140,8 @@ class ControlLog:
             key: Signs it; None: it is not signed.
             at: ms since the epoch; None for now.
             expected: Head of the state for which it was decided. Only verdicts may have come since,
-                as they change no routing. None: any state.
+                as they change no routing; if one takes its number while it is being written, it is
+                written again. None: any state.
 
         Raises:
             RolloutError: It was not written, because it would be refused or another command came
@@ -146,15 +149,21 @@ class ControlLog:
                 first.
             UnavailableError: The broker does not answer; it may have been written.
         """
-        self.refresh()
-        if expected is not None and self.log.moved_since(expected):
-            raise RolloutError(
-                f"{kind} was not written: another command came first",
-                "look at `stream-scorer rollout status`, and give it again if it is still meant",
-            )
         when = time.time_ns() // 1_000_000 if at is None else at
-        offset = append(self._kafka, self._topic, self.encode(self.prepare(kind, body, key, when)))
-        entry = self._found(offset)
+        for _ in range(_TRIES):
+            self.refresh()
+            if expected is not None and self.log.moved_since(expected):
+                raise RolloutError(
+                    f"{kind} was not written: another command came first",
+                    "look at `stream-scorer rollout status`, and give it again if it is still "
+                    "meant",
+                )
+            command = self.prepare(kind, body, key, when)
+            entry = self._found(append(self._kafka, self._topic, self.encode(command)))
+            taken = self.log.state.sequence >= command.sequence
+            if expected is None or entry.accepted or not taken:
+                break
+            # Its number was taken while it was being written, perhaps by a verdict only.
         if entry.refused:
             raise RolloutError(
                 f"{kind} changed nothing: {entry.refused}",

@@ -164,6 +164,58 @@ def test_verdicts_in_between_do_not_matter(log: ControlLog) -> None:
     assert log.log.moved_since(decided_on)
 
 
+@pytest.fixture
+def overtaken(log: ControlLog, topic: Topic, monkeypatch: pytest.MonkeyPatch) -> list[Command]:
+    """Return commands of others; each write of ours comes after one of them, until none is left."""
+    waiting: list[Command] = []
+
+    def after_another(*written: bytes) -> int:
+        if waiting:
+            topic.put(log.encode(waiting.pop(0)))
+        return topic.put(written[-1])
+
+    monkeypatch.setattr(control_log, "append", after_another)
+    return waiting
+
+
+def test_a_command_that_a_verdict_overtakes_is_written_again(
+    log: ControlLog, topic: Topic, overtaken: list[Command]
+) -> None:
+    log.append(CommandKind.PLAN, plan(), None)
+    decided_on = log.log.state.head
+    verdict = log.prepare(CommandKind.VERDICT, FAST, None, 5)
+    overtaken.append(verdict)
+    overtaken.append(write(3, verdict.hash, CommandKind.VERDICT, FAST, 5, None))
+    entry = log.append(CommandKind.STEP, Step(stage=1), None, expected=decided_on)
+    assert (entry.accepted, entry.offset, log.log.state.stage) == (True, 5, 1)
+    assert [each.accepted for each in log.log.entries] == [True, True, False, True, False, True]
+    assert len(topic.records) == 6
+
+
+def test_a_command_that_another_one_overtakes_is_not_written_again(
+    log: ControlLog, topic: Topic, overtaken: list[Command]
+) -> None:
+    log.append(CommandKind.PLAN, plan(), None)
+    overtaken.append(log.prepare(CommandKind.PLAN, plan(name="b"), None, 5))
+    with pytest.raises(RolloutError, match="rollback was not written: another command came first"):
+        log.append(CommandKind.ROLLBACK, Rollback(), None, expected=log.log.state.head)
+    assert len(topic.records) == 3
+    assert log.log.state.running
+
+
+def test_a_command_that_is_always_overtaken_is_given_up(
+    log: ControlLog, overtaken: list[Command]
+) -> None:
+    log.append(CommandKind.PLAN, plan(), None)
+    decided_on, head = log.log.state.head, log.log.state.head
+    for number in range(2, 20):
+        overtaken.append(write(number, head, CommandKind.VERDICT, FAST, 5, None))
+        head = overtaken[-1].hash
+    with pytest.raises(RolloutError, match="changed nothing: has number 11, and 12 is next"):
+        log.append(CommandKind.STEP, Step(stage=1), None, expected=decided_on)
+    assert log.log.state.stage == 0
+
+
 def test_of_two_plans_on_an_empty_log_one_counts(log: ControlLog) -> None:
     nothing = log.log.state.head
     assert not log.log.moved_since(nothing)
