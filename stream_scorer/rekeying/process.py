@@ -69,11 +69,11 @@ def rekey_loop(
     producer = TransactionalProducer(
         kafka, kafka.group, listener, identity=command(kafka.group, _NAME)
     )
-    merged = MergedSource(kafka, (source,), (source,), kafka.group, deployment.start)
-    route = RekeyRoute(source, len(found[source]), target, letters, kafka.instance)
     with ExitStack() as failed:
         failed.callback(producer.close)
+        merged = MergedSource(kafka, (source,), (source,), kafka.group, deployment.start)
         failed.callback(merged.close)
+        route = RekeyRoute(source, len(found[source]), target, letters, kafka.instance)
         route.check(merged.notes, kafka.group)
         if not merged.notes and next(read_all(kafka, target), None) is not None:
             raise OffsetsError(

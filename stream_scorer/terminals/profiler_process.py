@@ -6,6 +6,7 @@ notes that a restart needs.
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from stream_scorer.codec.reading.mapped import open_decoder, open_label_decoder
 from stream_scorer.codec.records.record_key import refuse_unkeyed
@@ -83,19 +84,36 @@ def profiler_loop(
     # transaction is completed before the committed offsets are read.
     only = command(kafka.group, _ONE)
     producer = TransactionalProducer(kafka, kafka.group, listener, identity=only)
-    fence_former(kafka, only)
-    # At equal times labels come first: a label counts for a transaction of the same millisecond.
-    source = MergedSource(
-        kafka, (topics.transactions, topics.labels), (topics.labels, topics.transactions),
-        kafka.group, deployment.start,
-    )  # fmt: skip
+    with ExitStack() as failed:
+        failed.callback(producer.close)
+        fence_former(kafka, only)
+        # At equal times labels come first: a label counts for a transaction of the same
+        # millisecond.
+        source = MergedSource(
+            kafka, (topics.transactions, topics.labels), (topics.labels, topics.transactions),
+            kafka.group, deployment.start,
+        )  # fmt: skip
+        failed.callback(source.close)
+        if not source.notes and next(read_all(kafka, topics.terminal_profiles), None) is not None:
+            raise OffsetsError(
+                f"group {kafka.group} has no committed offsets, though topic "
+                f"{topics.terminal_profiles} holds rows",
+                "see docs/RUNBOOK.md, section 'The profiler cannot continue where it was'",
+            )
+        work = ProfilerWork(
+            plan, source.counts[topics.transactions], sum(source.counts.values()),
+            _decoders(registry, plan, settings, scorers, listener), rows, source.notes, listener,
+            _replays(kafka, source),
+        )  # fmt: skip
+        failed.pop_all()
+    limits = LoopLimits.of(settings.scorer, _LINGER_SECONDS, ahead=False)
+    return TransactionLoop(source, producer, work, limits, listener, hook)
+
+
+def _replays(kafka: Kafka, source: MergedSource) -> Callable[[int, int, int], InputReplay]:
+    """Return what reads pending rows again: by partition, first and next offset."""
+    topics = kafka.topics
     first = source.counts[topics.transactions]
-    if not source.notes and next(read_all(kafka, topics.terminal_profiles), None) is not None:
-        raise OffsetsError(
-            f"group {kafka.group} has no committed offsets, though topic "
-            f"{topics.terminal_profiles} holds rows",
-            "see docs/RUNBOOK.md, section 'The profiler cannot continue where it was'",
-        )
 
     def replay_of(partition: int, begin: int, end: int) -> InputReplay:
         topic = topics.transactions if partition < first else topics.labels
@@ -108,13 +126,7 @@ def profiler_loop(
             )
         return _Numbered(kafka, topic, number, partition, begin, end)
 
-    work = ProfilerWork(
-        plan, first, sum(source.counts.values()),
-        _decoders(registry, plan, settings, scorers, listener), rows, source.notes, listener,
-        replay_of,
-    )  # fmt: skip
-    limits = LoopLimits.of(settings.scorer, _LINGER_SECONDS, ahead=False)
-    return TransactionLoop(source, producer, work, limits, listener, hook)
+    return replay_of
 
 
 def _decoders(
