@@ -192,7 +192,7 @@ def test_a_command_that_a_verdict_overtakes_is_written_again(
     assert len(topic.records) == 6
 
 
-def test_a_command_that_another_one_overtakes_is_not_written_again(
+def test_a_command_that_another_overtakes_is_not_written_again(
     log: ControlLog, topic: Topic, overtaken: list[Command]
 ) -> None:
     log.append(CommandKind.PLAN, plan(), None)
