@@ -149,27 +149,25 @@ class ControlLog:
                 first.
             UnavailableError: The broker does not answer; it may have been written.
         """
-        when = time.time_ns() // 1_000_000 if at is None else at
-        for _ in range(_TRIES):
-            self.refresh()
-            if expected is not None and self.log.moved_since(expected):
-                raise RolloutError(
-                    f"{kind} was not written: another command came first",
-                    "look at `stream-scorer rollout status`, and give it again if it is still "
-                    "meant",
-                )
-            command = self.prepare(kind, body, key, when)
-            entry = self._found(append(self._kafka, self._topic, self.encode(command)))
-            taken = self.log.state.sequence >= command.sequence
-            if expected is None or entry.accepted or not taken:
-                break
-            # Its number was taken while it was being written, perhaps by a verdict only.
-        if entry.refused:
+        self.refresh()
+        if expected is not None and self.log.moved_since(expected):
             raise RolloutError(
-                f"{kind} changed nothing: {entry.refused}",
+                f"{kind} was not written: another command came first",
                 "look at `stream-scorer rollout status`, and give it again if it is still meant",
             )
-        return entry
+        when = time.time_ns() // 1_000_000 if at is None else at
+        for _ in range(_TRIES):
+            command = self.encode(self.prepare(kind, body, key, when))
+            entry = self._found(append(self._kafka, self._topic, command))
+            if entry.accepted:
+                return entry
+            if expected is None or self.log.moved_since(expected):
+                break
+            # Only verdicts came in between, and one of them took its number.
+        raise RolloutError(
+            f"{kind} changed nothing: {entry.refused}",
+            "look at `stream-scorer rollout status`, and give it again if it is still meant",
+        )
 
     def _found(self, offset: int) -> FoldedRecord:
         """Read up to a record, and return its entry.
