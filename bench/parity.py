@@ -29,6 +29,7 @@ The report's key ``served`` has further ways: 50,000 transactions by ``/v1`` and
 ``stream-scorer serve``; see ``bench/parity_steps/served.py``. ``--only-served`` runs only these.
 """
 
+import argparse
 import re
 import sys
 import time
@@ -189,12 +190,13 @@ def _unlike(title: str, document: dict[str, Any]) -> Table:
     )  # fmt: skip
 
 
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--only-served", action="store_true", help="only the ways of the API")
+
+
 def main() -> int:
     script = Script(
-        __doc__, "30,000 events, 5,000 of them by the API",
-        more=lambda parser: parser.add_argument(
-            "--only-served", action="store_true", help="only the ways of the API"
-        ),
+        __doc__, "30,000 events, 5,000 of them by the API", more=_options,
         events=Number(200_000, 30_000), rate=Number(5_000, 2_500), served=Number(50_000, 5_000),
     )  # fmt: skip
     shown: list[Table | str] = []

@@ -210,7 +210,7 @@ class Judge:
         ):
             found[row] = Rejection(str(reason), detail)
         codes = validate(events, plan).tolist()
-        columns = [
+        columns: list[list[Any]] = [
             events.int64(name).tolist()
             if name in _NUMBERS
             else texts_of(events.records.column(name))

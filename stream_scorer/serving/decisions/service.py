@@ -84,9 +84,7 @@ class DecisionService:
     @property
     def failure(self) -> BaseException | None:
         """What a part of the service cannot recover from: the process must end. None: nothing."""
-        opened = self._open
-        parts = () if opened is None else (*opened.tails, opened.sender)
-        return next((each.failure for each in parts if each.failure is not None), None)
+        return None if self._open is None else self._open.failure
 
     @property
     def limits(self) -> DecisionsApi:

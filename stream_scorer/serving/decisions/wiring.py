@@ -62,6 +62,12 @@ class GatewayConnections:
     form: RecordForm
     stack: ExitStack
 
+    @property
+    def failure(self) -> BaseException | None:
+        """What a part cannot recover from. None: nothing."""
+        parts: tuple[TopicTail | Sender, ...] = (*self.tails, self.sender)
+        return next((each.failure for each in parts if each.failure is not None), None)
+
 
 def connected(
     settings: Settings, deployment: Deployment, listener: Listener, mailbox: Mailbox,
