@@ -11,8 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from stream_scorer.devkafka.cluster import free_ports
+from stream_scorer.settings import Http
+
 DOCS = Path(__file__).parents[2] / "docs"
 BIN = Path(sys.executable).parent
+DEFAULT_PORT = str(Http().port)
+"""Of the endpoint of metrics."""
+
 _PREFIX = "STREAM_SCORER_"
 
 
@@ -44,8 +50,9 @@ def commands_of(page: str, section: str) -> list[str]:
 def run_commands(blocks: Sequence[str], folder: Path, most_seconds: float) -> PageRun:
     """Run blocks of commands in one shell, in a new folder.
 
-    The first command that fails ends them. Afterwards Kafka is stopped, whether they did that or
-    not.
+    A free port takes the place of the default one for metrics, in commands and in settings: another
+    process may have that one, and would answer for the page's scorer. The first command that fails
+    ends all. Afterwards Kafka is stopped, whether they did that or not.
 
     Args:
         blocks: The commands.
@@ -56,13 +63,17 @@ def run_commands(blocks: Sequence[str], folder: Path, most_seconds: float) -> Pa
         subprocess.TimeoutExpired: They took longer.
     """
     told = {name: value for name, value in os.environ.items() if not name.startswith(_PREFIX)}
+    commands, port = "".join(blocks), str(free_ports(1)[0])
+    assert DEFAULT_PORT in commands
+    commands = commands.replace(DEFAULT_PORT, port)
+    told[f"{_PREFIX}HTTP__PORT"] = port
     told["PATH"] = f"{BIN}{os.pathsep}{told['PATH']}"
     inside, log = folder / "reader", folder / "output"
     inside.mkdir()
     begun = time.monotonic()
     with log.open("w") as output:
         shell = subprocess.Popen(  # noqa: S603 the commands of the page
-            ["/bin/bash", "-euo", "pipefail", "-c", "".join(blocks)],
+            ["/bin/bash", "-euo", "pipefail", "-c", commands],
             cwd=inside, env=told, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         try:
