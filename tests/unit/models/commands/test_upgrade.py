@@ -53,6 +53,19 @@ def test_the_shipped_bundles_are_upgraded(version: str, tmp_path: Path) -> None:
         assert (old / "card.md").read_text().splitlines()[1:] == card.splitlines()[1:]
 
 
+@pytest.mark.parametrize(("old", "new"), [("1.0.0", "1.0.1"), ("1.1.0", "1.1.1")])
+def test_the_shipped_bundles_of_format_2_are_such_upgrades(
+    old: str, new: str, tmp_path: Path
+) -> None:
+    upgrade(settings(MODELS_DIRECTORY), f"fraud:{old}", new, tmp_path)
+    found, expected = (
+        {path.name: path.read_bytes() for path in (store / "fraud" / new).iterdir()}
+        for store in (tmp_path, MODELS_DIRECTORY)
+    )
+    assert found == expected
+    assert "model.safetensors" in found
+
+
 def test_no_version_of_scikit_learn_is_needed_afterwards(tmp_path: Path) -> None:
     write_format_1(tmp_path, MODELS["decision_tree"])
     upgrade(settings(tmp_path), "fraud:1.0.0", "1.0.1", None)
