@@ -228,7 +228,7 @@ class Inference(SettingsGroup):
         (),
         description="bundles that answer, as `NAME:VERSION`, or `NAME` for its highest version; "
         "`--model` replaces them; without either, `/v2` is not served",
-        examples=[["fraud:1.1.0"]],
+        examples=[["fraud:1.1.1"]],
     )
     concurrent: int = Field(
         128,
