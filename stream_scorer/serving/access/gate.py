@@ -33,10 +33,10 @@ from stream_scorer.serving.access.refusals import (
     unauthenticated,
 )
 from stream_scorer.serving.access.token_callers import TokenCallers
+from stream_scorer.serving.settings.access import Access
 from stream_scorer.serving.web.gate import RequestHead
 from stream_scorer.serving.web.messages import Caller, Scope
 from stream_scorer.serving.web.problems import Problem
-from stream_scorer.serving_settings import Access
 from stream_scorer.telemetry.access import CallerRefused
 from stream_scorer.telemetry.event import Event
 

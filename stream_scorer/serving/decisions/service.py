@@ -10,8 +10,8 @@ from stream_scorer.serving.decisions.asked import Charge
 from stream_scorer.serving.decisions.gateway import Gateway
 from stream_scorer.serving.decisions.records import RecordForm
 from stream_scorer.serving.decisions.wiring import GatewayConnections, connected
+from stream_scorer.serving.settings.decisions import DecisionsApi
 from stream_scorer.serving.web.messages import Request, Response, Route
-from stream_scorer.serving_settings import DecisionsApi
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Listener
 

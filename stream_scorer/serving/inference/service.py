@@ -17,7 +17,7 @@ from stream_scorer.serving.inference.binary_data import EXTENSION
 from stream_scorer.serving.inference.refusals import InferenceRefused, RefusalKind, shown
 from stream_scorer.serving.inference.results import RowResults
 from stream_scorer.serving.inference.served_model import ServedModel
-from stream_scorer.serving_settings import Inference
+from stream_scorer.serving.settings.inference import Inference
 from stream_scorer.telemetry import Listener
 
 Float64 = NDArray[np.float64]
