@@ -16,7 +16,7 @@ from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Listener
 
 _STARTING: Final = "the window is being read"
-_FAILED: Final = "a topic is no longer read, or records are no longer sent"
+_FAILED: Final = "a topic is no longer read, records are no longer sent, or scorers not watched"
 _OBSERVE_SECONDS: Final = 1.0
 _ANSWER_SECONDS: Final = 5.0
 """More than ``timeout_ms`` for parsing, judging and writing."""
@@ -85,7 +85,7 @@ class DecisionService:
     def failure(self) -> BaseException | None:
         """What a part of the service cannot recover from: the process must end. None: nothing."""
         opened = self._open
-        parts = () if opened is None else (*opened.tails, opened.sender)
+        parts = () if opened is None else (*opened.tails, opened.sender, opened.watch)
         return next((each.failure for each in parts if each.failure is not None), None)
 
     @property

@@ -50,6 +50,7 @@ class GatewayConnections:
         gateway: The gateway.
         tails: The topics that it reads.
         sender: Produces.
+        watch: Observes the scorers.
         down: Returns why nothing can be decided now; empty if it can.
         form: What the records of requests must be.
         stack: Closes all.
@@ -58,6 +59,7 @@ class GatewayConnections:
     gateway: Gateway
     tails: tuple[TopicTail, ...]
     sender: Sender
+    watch: ScorersWatch
     down: Callable[[], str]
     form: RecordForm
     stack: ExitStack
@@ -119,10 +121,9 @@ class _Wiring:
         self._stack.callback(sender.close)
 
         def seen(age: float) -> None:
-            sender.reached()
             self._mailbox.post(self._admission.lagging, age)
 
-        watch = ScorersWatch(kafka, seen, self._listener)
+        watch = ScorersWatch(kafka, sender.reached, seen, self._listener)
         self._stack.callback(watch.close)
 
         def down() -> str:
@@ -142,7 +143,7 @@ class _Wiring:
         watch.start()
         letters.start()
         return GatewayConnections(
-            self._gateway, (decisions, letters), sender, down, parts.maker.form, self._stack
+            self._gateway, (decisions, letters), sender, watch, down, parts.maker.form, self._stack
         )
 
     def _parts(
