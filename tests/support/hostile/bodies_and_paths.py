@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 
+from stream_scorer.serving.settings.inference import Inference
 from stream_scorer.serving.web.messages import JSON
 from tests.support.hostile.case import HostileRequest
 from tests.support.hostile.inference_bodies import DATA_ERRORS, FORM_ERRORS, LIES
@@ -77,6 +78,7 @@ def early(api: ServedApi) -> RawAnswer:
     return answer
 
 
+BYTES_MOST = Inference().body_bytes_max
 BOMB = gzip.compress(b" " * 10_000_000)
 BODIES = (
     HostileRequest("body: 5 MB", "large", 413, post(b" " * 5_000_000), "at most"),
@@ -92,7 +94,14 @@ BODIES = (
     HostileRequest("body: chunks that never end", "slow", 408,
                    unfinished(b"5\r\n{", ("transfer-encoding", "chunked"))),
     HostileRequest("body: a chunk of 2**64 bytes", "framing", 400,
-                   unfinished(b"f" * 17 + b"\r\n{}", ("transfer-encoding", "chunked"))),
+                   unfinished(b"f" * 17 + b"\r\n{}", ("transfer-encoding", "chunked")),
+                   "ended before"),
+    HostileRequest("body: a byte more than allowed, in chunks", "large", 413,
+                   unfinished(b"%x\r\n" % (BYTES_MOST + 1) + b" " * (BYTES_MOST + 1),
+                              ("transfer-encoding", "chunked")), "at most"),
+    HostileRequest("body: two codings", "framing", 400,
+                   unfinished(b"0\r\n\r\n", ("transfer-encoding", "gzip, chunked")),
+                   "length is not clear"),
     HostileRequest("body: a compressed bomb", "encoding", 415,
                    post(BOMB, ("content-encoding", "gzip"))),
     HostileRequest("body: an unknown coding", "encoding", 415,
@@ -172,6 +181,14 @@ METHODS = (
         "/openapi.json", method="PUT")),
 )  # fmt: skip
 
+FIELDS = (
+    HostileRequest("field: UTF-8 in a value", "fields", 400, get(
+        f"/v2/models/{MODEL}", ("x-note", "\xc3\xa9")), "visible ASCII"),
+    HostileRequest("field: no host", "fields", 400, lambda api: parsed_answer(api.exchange(
+        b"GET /v2 HTTP/1.1\r\nauthorization: %b\r\nconnection: close\r\n\r\n"
+        % api.credential().encode())), "host is missing"),
+)  # fmt: skip
+
 _FORGED_LINE = '","level":"error","event":"forged'
 LOGS = (
     HostileRequest("log: a request id that is JSON", "id", 200, get(
@@ -206,12 +223,14 @@ def _json_bodies() -> Iterator[HostileRequest]:
         plain = "" if "'" in words or "\\" in words or '"' in words else words
         rule = "not json" if name in {"NaN", "Infinity", "-Infinity"} else "inference"
         yield HostileRequest(f"json: {name}", rule, 400, post(body), plain)
-    for name, (body, data, header, _) in LIES.items():
+    for name, (body, data, header, words) in LIES.items():
         length = str(len(body)) if header is None else header
         if not length.isascii():
             length = length.encode().decode("latin-1")
+        # The server refuses the one, and drops the blank of the other.
+        plain = "" if name in {"header in other digits", "header with a blank"} else words
         fields = ("inference-header-content-length", length)
-        yield HostileRequest(f"binary: {name}", "inference", 400, post(body + data, fields))
+        yield HostileRequest(f"binary: {name}", "inference", 400, post(body + data, fields), plain)
 
 
 JSON_BODIES: tuple[HostileRequest, ...] = tuple(_json_bodies())

@@ -25,6 +25,11 @@ class HostileRequest:
     send: Callable[[ServedApi], RawAnswer]
     words: str = ""
 
+    @property
+    def kind(self) -> str:
+        """The first word of its cause."""
+        return self.cause.partition(":")[0]
+
     def wrong(self, answer: RawAnswer) -> str:
         """Return why an answer is not the documented one; empty if it is."""
         if answer.status != self.status:

@@ -21,6 +21,8 @@ Text = Callable[[ServedApi], str]
 PATH = f"/v2/models/{MODEL}"
 HOUR = 3_600
 NO_KEY = "does not have the token's key"
+NOT_A_KEY = "is not an API key"
+NO_SCHEME = "send Authorization: Bearer"
 STRANGER = Issuer()
 """Signs with keys that the server does not know."""
 
@@ -233,22 +235,26 @@ KEYS = (
     HostileRequest("key: none", "credential", 401, lambda api: ask(api, "GET", PATH)),
     refused("key: unknown", "key", lambda _: generate_key().text, "not known"),
     refused("key: a wrong checksum", "key form",
-            lambda api: api.keys["shop"][:-1] + ("a" if api.keys["shop"][-1] != "a" else "b")),
-    refused("key: cut off", "key form", lambda api: api.keys["shop"][:-5]),
-    refused("key: a letter more", "key form", lambda api: f"{api.keys['shop']}a"),
+            lambda api: api.keys["shop"][:-1] + ("a" if api.keys["shop"][-1] != "a" else "b"),
+            NOT_A_KEY),
+    refused("key: cut off", "key form", lambda api: api.keys["shop"][:-5], NOT_A_KEY),
+    refused("key: a letter more", "key form", lambda api: f"{api.keys['shop']}a", NOT_A_KEY),
     refused("key: the other case", "key form", lambda api: api.keys["shop"].upper()),
     refused("key: two keys in one", "key form",
-            lambda api: f"{api.keys['shop']},{api.keys['operator']}"),
-    refused("key: a blank after it", "key form", lambda api: f"{api.keys['shop']} x"),
-    refused("key: 8,000 letters", "key form", lambda _: "ssk_" + "a" * 8_000),
+            lambda api: f"{api.keys['shop']},{api.keys['operator']}", NOT_A_KEY),
+    refused("key: a blank after it", "key form", lambda api: f"{api.keys['shop']} x", NOT_A_KEY),
+    refused("key: 8,000 letters", "key form", lambda _: "ssk_" + "a" * 8_000, NOT_A_KEY),
     refused("key: expired", "key expiry", lambda api: api.keys["old-key"], "key has expired"),
     refused("client: disabled", "client", lambda api: api.keys["disabled"], "is disabled"),
     refused("client: expired", "client", lambda api: api.keys["expired"], "client has expired"),
     refused("client: not valid yet", "client", lambda api: api.keys["early"], "not valid yet"),
     HostileRequest("key: as Basic", "credential", 401, with_fields(
-        lambda api: {"authorization": "Basic " + segment(f"{api.keys['shop']}:".encode())})),
+        lambda api: {"authorization": "Basic " + segment(f"{api.keys['shop']}:".encode())}),
+        NO_SCHEME),
+    HostileRequest("key: under another scheme", "credential", 401, with_fields(
+        lambda api: {"authorization": f"Basic {api.keys['shop']}"}), NO_SCHEME),
     HostileRequest("key: without a scheme", "credential", 401, with_fields(
-        lambda api: {"authorization": api.keys["shop"]})),
+        lambda api: {"authorization": api.keys["shop"]}), NO_SCHEME),
     HostileRequest("key: in the query", "credential", 401, lambda api: ask(
         api, "GET", f"{PATH}?access_token={api.keys['shop']}")),
     HostileRequest("key: in a cookie", "credential", 401, with_fields(
