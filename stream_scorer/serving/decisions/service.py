@@ -85,8 +85,10 @@ class DecisionService:
     def failure(self) -> BaseException | None:
         """What a part of the service cannot recover from: the process must end. None: nothing."""
         opened = self._open
-        parts = () if opened is None else (*opened.tails, opened.sender, opened.watch)
-        return next((each.failure for each in parts if each.failure is not None), None)
+        if opened is None:
+            return None
+        failures = [*(each.failure for each in opened.tails), opened.sender.failure]
+        return next((each for each in (*failures, opened.watch.failure) if each is not None), None)
 
     @property
     def limits(self) -> DecisionsApi:

@@ -70,7 +70,7 @@ class _KnowingAdmin:
 
     def __init__(self, kafka: Kafka) -> None:
         assert kafka.bootstrap == "127.0.0.1:1"
-        type(self).made += 1
+        _KnowingAdmin.made += 1
         self._known = self.coordinator
 
     def describe_consumer_groups(
@@ -87,15 +87,14 @@ class _KnowingAdmin:
 
 
 def test_a_moved_coordinator_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    admin = type("Admin", (_KnowingAdmin,), {})
-    monkeypatch.setattr(groups, "admin", admin)
+    monkeypatch.setattr(groups, "admin", _KnowingAdmin)
     found = Groups(Kafka(bootstrap="127.0.0.1:1"))
     assert [found.described("g", 0.0) for _ in range(3)] == ["described"] * 3
-    admin.coordinator = 1
+    _KnowingAdmin.coordinator = 1
     with pytest.raises(UnavailableError):
         found.described("g", -1.0)
     assert found.described("g", -1.0) == "described"
-    admin.coordinator = 2
+    _KnowingAdmin.coordinator = 2
     assert found.described("g") == "described"
     # A client is made for each move, and none as long as the coordinator stays.
-    assert admin.made == 3
+    assert _KnowingAdmin.made == 3
