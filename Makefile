@@ -98,6 +98,7 @@ bench: env
 	$(BIN)/python bench/reproduce.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/acceptance/soak.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/hostile.py $(if $(QUICK),--quick)
+	$(BIN)/python -m bench.hostile_cases.gateway $(if $(QUICK),--quick)
 	$(BIN)/python bench/events.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/imports.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/http.py $(if $(QUICK),--quick)

@@ -33,7 +33,7 @@ from pydantic_settings import SettingsError as PydanticSettingsError
 
 from stream_scorer.errors import SettingsError
 from stream_scorer.redaction import remember
-from stream_scorer.serving_settings import Serving
+from stream_scorer.serving.settings.api import Serving
 from stream_scorer.setting_files import (
     config_file,
     has_password,

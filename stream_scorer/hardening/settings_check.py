@@ -18,7 +18,8 @@ from pydantic import SecretStr
 from stream_scorer.errors import SettingsError
 from stream_scorer.nesting import parse_toml
 from stream_scorer.redaction import names_secret
-from stream_scorer.serving_settings import Access, Serving
+from stream_scorer.serving.settings.access import Access
+from stream_scorer.serving.settings.api import Serving
 from stream_scorer.setting_files import has_password
 from stream_scorer.settings import PRODUCTION, Http, Kafka, Settings, State
 

@@ -11,8 +11,8 @@ from typing import Final, cast
 
 from stream_scorer.security.clients import ApiClient, ClientTable, end_of
 from stream_scorer.serving.access.limits import ClientLimits
+from stream_scorer.serving.settings.access import Access
 from stream_scorer.serving.web.messages import Caller, Scope
-from stream_scorer.serving_settings import Access
 
 TOKEN_PREFIX: Final = "token:"  # noqa: S105 a name, not a secret
 """Before a token's subject in a caller's name: no client of the file has a colon in its name."""

@@ -33,10 +33,10 @@ from stream_scorer.serving.access.refusals import (
     unauthenticated,
 )
 from stream_scorer.serving.access.token_callers import TokenCallers
+from stream_scorer.serving.settings.access import Access
 from stream_scorer.serving.web.gate import RequestHead
 from stream_scorer.serving.web.messages import Caller, Scope
 from stream_scorer.serving.web.problems import Problem
-from stream_scorer.serving_settings import Access
 from stream_scorer.telemetry.access import CallerRefused
 from stream_scorer.telemetry.event import Event
 
@@ -110,7 +110,7 @@ class AccessGate:
         subject = None
         if self._subject_header in headers or self._verified_header in headers:
             subject = self._subject_from_proxy(headers, peer)
-        return self._admit(headers, peer, subject, named=names_loopback(headers.get("host", "")))
+        return self._admit(headers, peer, subject, headers.get("host", ""))
 
     def admit_grpc(
         self,
@@ -139,7 +139,7 @@ class AccessGate:
             raise self._forged(address)
         subject = subject_of_connection(auth_context)
         # A browser's page cannot make gRPC calls, and gRPC does not show the host's name.
-        return self._admit(headers, address, subject, named=True)
+        return self._admit(headers, address, subject, None)
 
     def authorise(self, caller: Caller, scope: Scope, *others: Scope) -> None:
         """Refuse a caller without a scope.
@@ -166,9 +166,9 @@ class AccessGate:
             limits = self._accounts.limits_of(caller)
             if limits is None or requests < 1:
                 return
-            reached = limits.take(self._running(), self._wall(), requests)
-        if reached is not None:
-            raise self._past(reached, self.limit_headers(caller))
+            past = limits.take(self._running(), self._wall(), requests)
+        if past is not None:
+            raise self._past(past, self.limit_headers(caller))
 
     def limit_headers(self, caller: Caller) -> tuple[tuple[str, str], ...]:
         """Return the headers ``ratelimit-*`` for an answer to a caller; none without limits."""
@@ -176,7 +176,7 @@ class AccessGate:
         return () if limits is None else limits.headers(self._running())
 
     def _admit(
-        self, headers: Mapping[str, str], peer: str, subject: str | None, *, named: bool
+        self, headers: Mapping[str, str], peer: str, subject: str | None, host: str | None
     ) -> Caller:
         if from_page(headers):
             self._report(CallerRefused("browser"))
@@ -187,7 +187,7 @@ class AccessGate:
         elif subject is not None:
             account, how = self._by_subject(subject, peer), "certificate"
         elif self._open:
-            return self._open_to(peer, named=named)
+            return self._open_to(peer, host)
         else:
             raise self._failed(
                 "credential_missing", "send Authorization: Bearer", peer, presented=False
@@ -266,11 +266,11 @@ class AccessGate:
             raise self._failed("certificate_unverified", "the certificate is not verified", peer)
         return subject
 
-    def _open_to(self, peer: str, *, named: bool) -> Caller:
+    def _open_to(self, peer: str, host: str | None) -> Caller:
         if not is_loopback(peer):
             self._report(CallerRefused("peer"))
             raise forbidden("only programs of this machine are accepted")
-        if not named:
+        if host is not None and not names_loopback(host):
             self._report(CallerRefused("host"))
             raise forbidden("address the server as localhost or 127.0.0.1")
         return OPEN

@@ -13,7 +13,7 @@ from stream_scorer.serving.access.accounts import Accounts
 from stream_scorer.serving.access.gate import AccessGate, Clocks
 from stream_scorer.serving.access.peers import is_loopback
 from stream_scorer.serving.access.records import RefusalRecords
-from stream_scorer.serving_settings import UNIX_PEER, Access
+from stream_scorer.serving.settings.access import UNIX_PEER, Access
 from stream_scorer.settings import PRODUCTION, Settings
 from stream_scorer.telemetry.access import ClientsRead, TokenKeysRead
 from stream_scorer.telemetry.event import Event

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
-from stream_scorer.serving_settings import UNIX_PEER
+from stream_scorer.serving.settings.access import UNIX_PEER
 
 _CACHED: Final = 1_024
 _ADDRESS_CHARACTERS: Final = 128

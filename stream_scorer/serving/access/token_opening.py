@@ -11,7 +11,7 @@ from stream_scorer.security.tokens import TokenRules, TokenVerifier
 from stream_scorer.serving.access.accounts import Accounts
 from stream_scorer.serving.access.https_fetch import fetch, tls_context
 from stream_scorer.serving.access.token_callers import TokenCallers
-from stream_scorer.serving_settings import Access
+from stream_scorer.serving.settings.access import Access
 
 _FETCH_SECONDS: Final = 10.0
 _SETTING: Final = "setting serving.access.token_keys"

@@ -27,7 +27,7 @@ from stream_scorer.registry.sources import (
     registered,
 )
 from stream_scorer.serving.decisions.identity import BodyMark
-from stream_scorer.serving_settings import DecisionsApi
+from stream_scorer.serving.settings.decisions import DecisionsApi
 from stream_scorer.settings import Settings
 
 BATCH: Final = "transactions"

@@ -4,7 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.kafka.topics.groups import Groups
@@ -15,9 +15,11 @@ from stream_scorer.telemetry import DependencyBack, DependencyUnavailable, Liste
 NO_BROKER: Final = "no broker"
 NO_SCORER: Final = "no assigned scorer"
 _GROUP: Final = "scorers' group"
+_LAG: Final = "scorers' lag"
 _EVERY_SECONDS: Final = 0.5
 _OBSERVATIONS: Final = 240
 """Two minutes: a backlog that is older refuses all the same."""
+_Answer = TypeVar("_Answer")
 
 
 class BacklogAge:
@@ -55,12 +57,20 @@ class ScorersWatch:
 
     Args:
         kafka: The cluster, and the scorers' group.
-        seen: Called on the thread with the age of the backlog, seconds, after each observation.
+        reached: Called on the thread each time that a broker has answered.
+        seen: Called on the thread with the age of the backlog, seconds, each time that it is known.
         listener: Notified why nothing can be observed.
+
+    Attributes:
+        failure: What ended its thread; None while it runs.
     """
 
-    def __init__(self, kafka: Kafka, seen: Callable[[float], None], listener: Listener) -> None:
+    def __init__(
+        self, kafka: Kafka, reached: Callable[[], None], seen: Callable[[float], None],
+        listener: Listener,
+    ) -> None:  # fmt: skip
         self._kafka = kafka
+        self._reached = reached
         self._seen = seen
         self._listener = listener
         self._topic = kafka.topics.transactions
@@ -69,6 +79,8 @@ class ScorersWatch:
         self._down = NO_SCORER
         self._committed: dict[int, int] = {}
         self._backlog = BacklogAge()
+        self._unanswered: set[str] = set()
+        self.failure: BaseException | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="scorers-watch", daemon=True)
 
@@ -94,25 +106,40 @@ class ScorersWatch:
         self._lag.close()
 
     def _run(self) -> None:
-        while not self._stopped.wait(_EVERY_SECONDS):
-            self._observe()
+        try:
+            while not self._stopped.wait(_EVERY_SECONDS):
+                self._observe()
+        except BaseException as error:  # noqa: BLE001 a thread that ends must not look alive
+            self.failure = error
 
     def _observe(self) -> None:
-        try:
-            assigned = self._assigned()
-            if assigned:
-                lags = self._lag.read()
-                self._committed = {each.partition: each.committed or 0 for each in lags}
-                offsets = {each.partition: (each.high - each.to_high, each.high) for each in lags}
-                self._seen(self._backlog.note(time.monotonic(), offsets))
-        except (UnavailableError, SettingsError) as error:
-            if self._down != NO_BROKER:
-                self._listener(DependencyUnavailable(_GROUP, str(error)))
+        assigned = self._noting(_GROUP, self._assigned)
+        if assigned is None:
             self._down = NO_BROKER
             return
-        if self._down == NO_BROKER:
-            self._listener(DependencyBack(_GROUP))
+        self._reached()
         self._down = "" if assigned else NO_SCORER
+        # A partition may have no leader for some seconds. The scorers of the others still decide,
+        # so an unknown lag does not make a gateway unready.
+        lags = self._noting(_LAG, self._lag.read) if assigned else None
+        if lags is not None:
+            self._committed = {each.partition: each.committed or 0 for each in lags}
+            offsets = {each.partition: (each.high - each.to_high, each.high) for each in lags}
+            self._seen(self._backlog.note(time.monotonic(), offsets))
+
+    def _noting(self, subject: str, ask: Callable[[], _Answer]) -> _Answer | None:
+        """Return an answer; None without one. The first and the last failure are reported."""
+        try:
+            found = ask()
+        except (UnavailableError, SettingsError) as error:
+            if subject not in self._unanswered:
+                self._unanswered.add(subject)
+                self._listener(DependencyUnavailable(subject, str(error)))
+            return None
+        if subject in self._unanswered:
+            self._unanswered.remove(subject)
+            self._listener(DependencyBack(subject))
+        return found
 
     def _assigned(self) -> bool:
         described = self._groups.described(self._kafka.group, 0.0)

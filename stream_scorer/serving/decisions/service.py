@@ -10,13 +10,13 @@ from stream_scorer.serving.decisions.asked import Charge
 from stream_scorer.serving.decisions.gateway import Gateway
 from stream_scorer.serving.decisions.records import RecordForm
 from stream_scorer.serving.decisions.wiring import GatewayConnections, connected
+from stream_scorer.serving.settings.decisions import DecisionsApi
 from stream_scorer.serving.web.messages import Request, Response, Route
-from stream_scorer.serving_settings import DecisionsApi
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Listener
 
 _STARTING: Final = "the window is being read"
-_FAILED: Final = "a topic is no longer read, or records are no longer sent"
+_FAILED: Final = "a topic is no longer read, records are no longer sent, or scorers not watched"
 _OBSERVE_SECONDS: Final = 1.0
 _ANSWER_SECONDS: Final = 5.0
 """More than ``timeout_ms`` for parsing, judging and writing."""

@@ -30,10 +30,7 @@ from stream_scorer.serving.decisions.gateway import Gateway, GatewayParts, Store
 from stream_scorer.serving.decisions.judging import Judge, Rejection
 from stream_scorer.serving.decisions.published import PublishedDecisions
 from stream_scorer.serving.decisions.records import RecordForm, RecordMaker
-from stream_scorer.serving.decisions.scorers_watch import (
-    NO_BROKER,
-    ScorersWatch,
-)
+from stream_scorer.serving.decisions.scorers_watch import NO_BROKER, ScorersWatch
 from stream_scorer.serving.decisions.window import DecisionWindow
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Listener, WindowRebuilt
@@ -50,6 +47,7 @@ class GatewayConnections:
         gateway: The gateway.
         tails: The topics that it reads.
         sender: Produces.
+        watch: Observes the scorers.
         down: Returns why nothing can be decided now; empty if it can.
         form: What the records of requests must be.
         stack: Closes all.
@@ -58,6 +56,7 @@ class GatewayConnections:
     gateway: Gateway
     tails: tuple[TopicTail, ...]
     sender: Sender
+    watch: ScorersWatch
     down: Callable[[], str]
     form: RecordForm
     stack: ExitStack
@@ -65,7 +64,9 @@ class GatewayConnections:
     @property
     def failure(self) -> BaseException | None:
         """What a part cannot recover from. None: nothing."""
-        parts: tuple[TopicTail | Sender, ...] = (*self.tails, self.sender)
+        parts: tuple[TopicTail | Sender | ScorersWatch, ...] = (
+            *self.tails, self.sender, self.watch,
+        )  # fmt: skip
         return next((each.failure for each in parts if each.failure is not None), None)
 
 
@@ -125,10 +126,9 @@ class _Wiring:
         self._stack.callback(sender.close)
 
         def seen(age: float) -> None:
-            sender.reached()
             self._mailbox.post(self._admission.lagging, age)
 
-        watch = ScorersWatch(kafka, seen, self._listener)
+        watch = ScorersWatch(kafka, sender.reached, seen, self._listener)
         self._stack.callback(watch.close)
 
         def down() -> str:
@@ -148,7 +148,7 @@ class _Wiring:
         watch.start()
         letters.start()
         return GatewayConnections(
-            self._gateway, (decisions, letters), sender, down, parts.maker.form, self._stack
+            self._gateway, (decisions, letters), sender, watch, down, parts.maker.form, self._stack
         )
 
     def _parts(

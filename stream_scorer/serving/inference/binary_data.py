@@ -18,6 +18,7 @@ EXTENSION: Final = "binary_tensor_data"
 HEADER: Final = "inference-header-content-length"
 """The HTTP header with the length of the JSON object, in bytes."""
 _LENGTH: Final = re.compile(r"[0-9]{1,12}")
+_NOTHING: Final = memoryview(b"")
 _PREFIX: Final = struct.Struct("<I")
 
 
@@ -32,7 +33,7 @@ def split_body(body: bytes, header: str | None) -> tuple[bytes | memoryview, mem
         InferenceRefused: The header is not a length within the body.
     """
     if header is None:
-        return body, memoryview(b"")
+        return body, _NOTHING
     if _LENGTH.fullmatch(header) is None or int(header) > len(body):
         raise invalid("Inference-Header-Content-Length is not a length within the body")
     length = int(header)

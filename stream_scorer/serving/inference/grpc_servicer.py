@@ -19,8 +19,8 @@ from stream_scorer.serving.inference.service import (
     InferenceService,
 )
 from stream_scorer.serving.protobuf import open_inference_grpc_pb2 as messages
+from stream_scorer.serving.settings.inference import Inference
 from stream_scorer.serving.web.messages import Scope
-from stream_scorer.serving_settings import Inference
 
 SERVICE: Final = "inference.GRPCInferenceService"
 METHOD_SCOPES: Final[dict[str, Scope | None]] = {

@@ -48,6 +48,8 @@ class JsonInferRequest(msgspec.Struct, frozen=True):
     outputs: list[JsonInferRequestedOutput] = []
 
 
+PLAIN_OUTPUTS: Final = [(name, False) for name in OUTPUTS]
+"""The outputs of a request that asks for none, and for no binary data."""
 _FP64: Final = data_type("FP64")
 _DECODER: Final = msgspec.json.Decoder(JsonInferRequest)
 _FLAT: Final[dict[Kind, Any]] = {
@@ -81,7 +83,9 @@ class RestRequest(msgspec.Struct, frozen=True):
     @property
     def explain(self) -> bool:
         """Whether the reasons are requested."""
-        return any(name == REASONS for name, _ in self.outputs)
+        return self.outputs is not PLAIN_OUTPUTS and any(
+            name == REASONS for name, _ in self.outputs
+        )
 
 
 def read_request(body: bytes, header: str | None, model: FeatureTensors) -> RestRequest:
@@ -231,9 +235,10 @@ def _plain_columns(inputs: list[JsonInferInput], model: FeatureTensors) -> Float
 
 
 def _outputs(request: JsonInferRequest) -> list[tuple[str, bool]]:
-    binary = _truth(request.parameters, "binary_data_output", otherwise=False)
+    given = request.parameters
+    binary = bool(given) and _truth(given, "binary_data_output", otherwise=False)
     if not request.outputs:
-        return [(name, binary) for name in OUTPUTS]
+        return [(name, True) for name in OUTPUTS] if binary else PLAIN_OUTPUTS
     check_outputs([each.name for each in request.outputs])
     for each in request.outputs:
         refuse_unsupported(each.parameters)

@@ -8,7 +8,7 @@ import msgspec
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.serving.inference.binary_data import HEADER, binary_texts
 from stream_scorer.serving.inference.feature_tensors import FEATURES
-from stream_scorer.serving.inference.json_requests import RestRequest
+from stream_scorer.serving.inference.json_requests import PLAIN_OUTPUTS, RestRequest
 from stream_scorer.serving.inference.refusals import InferenceRefused, RefusalKind
 from stream_scorer.serving.inference.results import (
     OUTCOME,
@@ -91,12 +91,11 @@ class JsonInferError(msgspec.Struct):
 
 # NaN becomes null.
 _ENCODER: Final = msgspec.json.Encoder()
-_PLAIN: Final = [(name, False) for name in OUTPUTS]
 
 
 def inference_response(model: ServedModel, request: RestRequest, results: RowResults) -> Response:
     """Return the answer to an inference request: JSON, with binary data where it was requested."""
-    if request.outputs == _PLAIN and len(results.score) == 1:
+    if request.outputs == PLAIN_OUTPUTS and len(results.score) == 1:
         return Response(200, _one_row(model, request.id, results))
     outputs, binary = [], []
     for name, as_binary in request.outputs:

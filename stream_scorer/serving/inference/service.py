@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version as release_of
 from types import TracebackType
@@ -17,7 +17,7 @@ from stream_scorer.serving.inference.binary_data import EXTENSION
 from stream_scorer.serving.inference.refusals import InferenceRefused, RefusalKind, shown
 from stream_scorer.serving.inference.results import RowResults
 from stream_scorer.serving.inference.served_model import ServedModel
-from stream_scorer.serving_settings import Inference
+from stream_scorer.serving.settings.inference import Inference
 from stream_scorer.telemetry import Listener
 
 Float64 = NDArray[np.float64]
@@ -142,7 +142,7 @@ class InferenceService:
         """Return the loaded versions of a loaded model, ascending."""
         return list(self._by_name[name])
 
-    async def infer(self, model: ServedModel, rows: Float64, *, explain: bool) -> RowResults:
+    def infer(self, model: ServedModel, rows: Float64, *, explain: bool) -> Awaitable[RowResults]:
         """Return what a model decides for the rows of an admitted request.
 
         Args:
@@ -150,7 +150,7 @@ class InferenceService:
             rows: float64[n, m].
             explain: Whether the reasons are needed.
         """
-        return await self._batchers[model].results(rows, explain=explain)
+        return self._batchers[model].results(rows, explain=explain)
 
 
 def _version_key(model: Model) -> tuple[str, tuple[int, ...]]:

@@ -8,7 +8,7 @@ import grpc.aio
 
 from stream_scorer.errors import SettingsError
 from stream_scorer.serving.server.compose import AddServicer
-from stream_scorer.serving_settings import Serving
+from stream_scorer.serving.settings.api import Serving
 
 _STREAMS_MOST: Final = 128
 _METADATA_BYTES_MOST: Final = 16_384

@@ -17,7 +17,7 @@ from granian.server.embed import Server
 
 from stream_scorer.errors import SettingsError
 from stream_scorer.serving.server.application import Application
-from stream_scorer.serving_settings import Serving
+from stream_scorer.serving.settings.api import Serving
 
 _BACKLOG: Final = 1_024
 _STREAMS_MOST: Final = 128

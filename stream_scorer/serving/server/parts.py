@@ -21,7 +21,8 @@ from stream_scorer.serving.openapi.inference_operations import inference_operati
 from stream_scorer.serving.openapi.operation import Described
 from stream_scorer.serving.openapi.service import OpenApiService
 from stream_scorer.serving.server.compose import Composition, ServedPart, kept_open
-from stream_scorer.serving_settings import UNIX_PEER, Serving
+from stream_scorer.serving.settings.access import UNIX_PEER
+from stream_scorer.serving.settings.api import Serving
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Listener, RequestFailed
 

@@ -11,7 +11,7 @@ import pytest
 
 from stream_scorer.errors import SettingsError
 from stream_scorer.serving.server.grpc_server import GrpcServer
-from stream_scorer.serving_settings import Serving
+from stream_scorer.serving.settings.api import Serving
 from tests.support.serving.certificates import TestAuthority
 from tests.support.serving.example_part import echo_service
 

@@ -20,7 +20,7 @@ from stream_scorer.serving.server.application import Application
 from stream_scorer.serving.server.grpc_server import GrpcServer
 from stream_scorer.serving.server.http_server import HttpServer
 from stream_scorer.serving.server.open_requests import OpenRequests
-from stream_scorer.serving_settings import Serving
+from stream_scorer.serving.settings.api import Serving
 from tests.support.serving.certificates import TestAuthority
 from tests.support.serving.example_part import ExampleGate, example_routes
 from tests.support.serving.running_server import ROOT, running_server, until_closed

@@ -99,6 +99,9 @@ DATA_ERRORS: dict[str, tuple[bytes, str]] = {
     "parameters that are a list": (text(parameters=[]), "Expected `object`"),
     "parameters that are null": (raw('[1],"parameters":null'), "Expected `object`"),
     "parameter that is an object": (text(parameters={"x": {}}), "Expected"),
+    "parameter of another extension": (
+        text(parameters={"sequence_id": 1}), "sequence_id is not supported"
+    ),
     "parameter that is null": (raw('[1],"parameters":{"x":null}'), "Expected"),
 }  # fmt: skip
 

@@ -94,8 +94,10 @@ def served_api(
         clients: Adds further clients to the clients file of a folder; returns their keys.
     """
     write(folder / "store", VERSION, FEATURES)
-    keys = {name: make_key(folder, name, scopes=list(SCOPES[name])) for name in SCOPES if
-            name != "eager"}  # fmt: skip
+    # Requests that come one after the other do not reach a limit, except those of "eager".
+    limits = {"rate_per_second": 10_000.0, "burst": 10_000}
+    keys = {name: make_key(folder, name, scopes=list(SCOPES[name]), **limits) for name in SCOPES
+            if name != "eager"}  # fmt: skip
     keys["eager"] = make_key(folder, "eager", rate_per_second=0.001, burst=1)
     keys |= clients(folder)
     issuer = Issuer()

@@ -21,9 +21,9 @@ from stream_scorer.serving.decisions.judging import Judge, Judgement, Rejection
 from stream_scorer.serving.decisions.published import PublishedDecisions
 from stream_scorer.serving.decisions.records import RecordMaker
 from stream_scorer.serving.decisions.window import DecisionWindow, WindowDecision
+from stream_scorer.serving.settings.decisions import DecisionsApi
 from stream_scorer.serving.web.messages import Caller, Request
 from stream_scorer.serving.web.problems import Problem
-from stream_scorer.serving_settings import DecisionsApi
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 from stream_scorer.telemetry import Event
 

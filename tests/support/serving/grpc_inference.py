@@ -14,7 +14,7 @@ from stream_scorer.serving.inference.grpc_servicer import (
 )
 from stream_scorer.serving.inference.service import InferenceService
 from stream_scorer.serving.protobuf import open_inference_grpc_pb2 as messages
-from stream_scorer.serving_settings import Inference
+from stream_scorer.serving.settings.inference import Inference
 
 
 class GrpcCalls:

@@ -20,8 +20,8 @@ from stream_scorer.models.predictors.predictors import ScoringPredictor
 from stream_scorer.ports import Predictor
 from stream_scorer.serving.inference.rest_routes import routes
 from stream_scorer.serving.inference.service import InferenceService
+from stream_scorer.serving.settings.inference import Inference
 from stream_scorer.serving.web.messages import Caller, Handler, Request, Response
-from stream_scorer.serving_settings import Inference
 from stream_scorer.telemetry import Event
 from tests.support.models import random_models
 

@@ -43,3 +43,15 @@ def test_a_fatal_error_is_a_failure(opened: Sender) -> None:
     assert opened.failure is not None
     assert "out of order sequence" in str(opened.failure)
     assert opened.failure.exit_code == 5
+
+
+def test_a_broker_that_answers_another_client_is_reached(opened: Sender) -> None:
+    for _ in range(2):
+        opened._on_error(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+        assert not opened.connected
+        # A single broker that is away is not all of them.
+        opened._on_error(KafkaError(KafkaError._TRANSPORT))
+        opened.reached()
+        assert opened.connected
+        opened._on_error(KafkaError(KafkaError._TRANSPORT))
+        assert opened.connected

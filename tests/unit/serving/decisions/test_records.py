@@ -17,7 +17,7 @@ from stream_scorer.registry.sources import FileRegistry
 from stream_scorer.serving.decisions.active_plans import plans_of
 from stream_scorer.serving.decisions.judging import SKIPPED, Judge, JudgedEvent, Rejection
 from stream_scorer.serving.decisions.records import RecordMaker, parse_body
-from stream_scorer.serving_settings import DecisionsApi
+from stream_scorer.serving.settings.decisions import DecisionsApi
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
 NOW = 1_700_000_000_000

@@ -8,7 +8,8 @@ from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.models.commands.sign import sign
 from stream_scorer.security.keys import generate
 from stream_scorer.serving.inference.loading import load_served
-from stream_scorer.serving_settings import Inference, Serving
+from stream_scorer.serving.settings.api import Serving
+from stream_scorer.serving.settings.inference import Inference
 from stream_scorer.settings import Models, Settings
 from tests.support.models.noise_bundles import AMOUNT, write
 
