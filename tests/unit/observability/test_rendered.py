@@ -32,6 +32,7 @@ EXAMPLES = (
     events.ProvisionalSettled("REVIEW", "BLOCK"),
     events.WindowRebuilt(1_000, 2.5),
     events.WindowShortened(300),
+    events.SpansDropped("queue", 3),
     events.BatchCommitted(4, {"APPROVE": 2, "BLOCK": 1}, "fraud", "1.0.0"),
     events.BatchCommitted(
         7, {"APPROVE": 5}, "fraud", "1.0.0", rejected={"EMPTY": 2}, flagged={"late": 1},
