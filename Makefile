@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := env
-.PHONY: help env demo kernels test test-all test-bounds test-faults test-matrix coverage bench lint types lock clean
+.PHONY: help env demo kernels test test-all test-proxy test-bounds test-faults test-matrix coverage bench lint types lock clean
 # This list: each target with the comment above it.
 help:
 	@awk '/^# /{text = text substr($$0, 2); next} \
@@ -40,7 +40,7 @@ kernels: env
 # The quick tier, at most ten minutes on two cores: everything that computes, with an eighth of the
 # random examples, and one test for each promise that needs a broker. PYTEST_ARGS="-k windows".
 test: env kernels
-	$(PYTEST) -m "not thorough" --hypothesis-profile quick $(PYTEST_ARGS) $(FILES)
+	$(PYTEST) -m "not thorough and not proxy" --hypothesis-profile quick $(PYTEST_ARGS) $(FILES)
 
 # How much of these folders their unit tests run, branches included: a figure, not a gate. Compiled
 # kernels are left out, since numba runs them outside of Python.
@@ -55,7 +55,12 @@ coverage: env kernels
 
 # Every test, at most 45 minutes: also kills, group protocols, some faults, and the benches' tests.
 test-all: env kernels
-	$(PYTEST) $(PYTEST_ARGS) $(FILES)
+	$(PYTEST) -m "not proxy" $(PYTEST_ARGS) $(FILES)
+
+# The API behind a real nginx, which `apt-get install nginx-light` brings: request smuggling and
+# forged certificates.
+test-proxy: env
+	$(BIN)/python -m pytest -m proxy tests/integration/serving/hostile
 
 # Every kind of fault on real brokers, judged by an independent verifier: about half an hour per
 # seed. SEEDS=N runs seeds 1 to N; FAULTS_ARGS="--only KIND --reports DIR" and so on.
@@ -75,7 +80,8 @@ test-matrix: env
 # All benches on this machine: throughput and latency compared with a bare loop and a hand-written
 # loop, features compared with polars, parity of all ways of scoring, state, the handbook's table,
 # files, handover, many partitions, rollouts, past decisions, half an hour of random faults, hostile
-# clients, mapped events, and imported models. QUICK=1 runs the small forms.
+# clients, mapped events, imported models, and HTTP and gRPC, which needs h2load (Debian:
+# nghttp2-client) and Go. QUICK=1 runs the small forms.
 bench: env
 	$(BIN)/python bench/throughput.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/latency.py $(if $(QUICK),--quick)
@@ -84,16 +90,18 @@ bench: env
 	$(BIN)/python bench/state.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/handbook.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/batch.py $(if $(QUICK),--quick)
-	$(BIN)/python bench/handover.py $(if $(QUICK),--quick)
-	$(BIN)/python bench/many_partitions.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/acceptance/handover.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/acceptance/many_partitions.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/rollout.py $(if $(QUICK),--quick)
-	$(BIN)/python bench/rollout_live.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/acceptance/rollout_live.py $(if $(QUICK),--quick)
 	$(BIN)/python -m bench.rollout_steps.guarded $(if $(QUICK),--quick)
 	$(BIN)/python bench/reproduce.py $(if $(QUICK),--quick)
-	$(BIN)/python bench/soak.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/acceptance/soak.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/hostile.py $(if $(QUICK),--quick)
+	$(BIN)/python -m bench.hostile_cases.gateway $(if $(QUICK),--quick)
 	$(BIN)/python bench/events.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/imports.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/http.py $(if $(QUICK),--quick)
 
 PROSE := README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md docs
 
@@ -112,10 +120,14 @@ types: env
 # Re-pins every dependency; needs `pip install uv`.
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --upgrade --extra kafka --extra mlflow --extra onnx --extra s3 --extra gcs --group dev pyproject.toml -o requirements.lock
+	  --upgrade --extra kafka --extra mlflow --extra onnx --extra s3 --extra gcs --extra http --extra otel --group dev pyproject.toml -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --extra s3 --extra gcs --constraint requirements.lock pyproject.toml -o requirements-run.lock
+	  --extra s3 --extra gcs --extra http --extra otel --constraint requirements.lock pyproject.toml -o requirements-run.lock
+	for peer in mlserver kserve; do uv pip compile --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate tests/oip/peers/$$peer.in -o tests/oip/peers/$$peer.lock; done
+	uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	  bench/http_steps/fastapi.in -o bench/http_steps/fastapi.lock
 
 # Removes the environments and caches.
 clean:
-	rm -rf .venv .venv-matrix .bounds-cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage .coverage.*
+	rm -rf .venv .venv-matrix .venv-peers .bench-tools .bounds-cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage .coverage.*

@@ -1,178 +1,149 @@
-"""How old a decision is when a reader sees it: from the producer's schedule to a live reader.
+"""Where does a millisecond go: the age of a decision, by stage, from schedule to reader.
 
-A record's age begins at its scheduled time, even if a slow producer sends it later, and ends when a
-``read_committed`` consumer returns it. ``bare`` is the floor of ``bench/throughput.py``: the same
-exactly-once loop without decoding and without a model. ``ours`` is ``stream-scorer run`` together
-with ``stream-scorer monitor``. Both take turns on one Kafka with the same client options; the first
-seconds of each turn are left out.
+A record's age begins at its scheduled time, even if a slow producer sends it later, and ends when
+an independent ``read_committed`` reader gets its decision. The contenders take turns on one Kafka,
+in an order that alternates by round; the first seconds of each turn do not count.
+
+- ``ours``: ``stream-scorer run`` with ``fraud:1.1.0``, with ``profile`` and ``monitor``.
+- ``bare``: the leanest exactly-once loop that we can build: bytes in, the same bytes out.
+- ``bare_neighbours``: the same loop next to the same profiler and monitor. The profiler reads the
+  same transactions and labels; the monitor reads a recorded copy of the scorer's summaries.
+- ``bare_before``: the floor of ``bench/throughput.py``, which was the bare loop of this bench.
+- ``before``: as ``ours``, from an earlier checkout (``--before``).
+
+The highest rate is the greatest of 100, 50 and 20 thousand a second whose producer keeps its
+schedule: the 99th percentile of its delay is at most 5 ms.
 """
 
+import argparse
 import sys
-import time
 from collections import defaultdict
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-from confluent_kafka import Consumer, TopicPartition
+from bench.harness.arena import Arena
+from bench.harness.script import Number, Script, say, table
+from bench.latency_steps import traffic, verdict
+from bench.latency_steps.stages import PERCENTILES, STAGES
+from bench.latency_steps.turn import (
+    BARE,
+    BEFORE,
+    NEIGHBOURS,
+    OURS,
+    TODAYS,
+    TooSlowError,
+    Turn,
+    Turns,
+)
 
-from bench.harness.arena import FULL, PARTITIONS, Arena
-from bench.harness.process import Contender
-from bench.harness.script import Number, Script, table
-from stream_scorer.kafka.topics import client_options
-from stream_scorer.ports import Float64
-
-_WARM_UP_SECONDS = 2
-_START_SECONDS = 60.0
-_LATE_SECONDS = 30.0
-_ID_AT = 6
-WAYS = ("bare", "ours")
-
-
-def row_number(value: bytes) -> int | None:
-    """Return a simulated transaction's number: the first field of both schemas, in digits.
-
-    None means a record that is not from the simulator.
-    """
-    try:
-        return int(value[_ID_AT : _ID_AT + value[_ID_AT - 1] // 2])
-    except (ValueError, IndexError):
-        return None
+WAYS = (OURS, NEIGHBOURS, BARE, TODAYS)
+RATES = (100, 1_000, 5_000, 10_000)
+QUICK_RATES = (1_000, 5_000)
+HIGHEST = (100_000, 50_000, 20_000)
+_WARM_UP_SECONDS = 3.0
 
 
-class Reader:
-    """A live reader that notes when it received each record."""
-
-    def __init__(self, arena: Arena, topic: str) -> None:
-        self._consumer = Consumer(
-            client_options.reader(arena.settings.kafka, f"{topic}-reader")
-            | {"enable.partition.eof": False}
-        )
-        self._consumer.assign([TopicPartition(topic, part, 0) for part in range(PARTITIONS)])
-        self._taken: list[tuple[float, list[Any]]] = []
-
-    def read(self, count: int, deadline: float) -> None:
-        """Read until ``count`` records have come."""
-        seen = 0
-        while seen < count:
-            first = self._consumer.poll(0.1)
-            if first is None:
-                if time.time() > deadline:
-                    raise SystemExit(f"{seen} of {count} decisions came in time")
-                continue
-            messages = [first, *self._consumer.consume(10_000, 0)]
-            self._taken.append((time.time(), messages))
-            seen += len(messages)
-
-    def close(self) -> dict[int, float]:
-        """Leave; return seconds since the epoch by transaction number."""
-        self._consumer.close()
-        return {
-            number: at
-            for at, messages in self._taken
-            for message in messages
-            if (number := row_number(message.value())) is not None
-        }
-
-
-def ages(
-    arena: Arena, source: str, seen: Mapping[int, float], warm_up: int
-) -> tuple[dict[int, float], Float64]:
-    """Return when each transaction was due, and float64[n], ages of their decisions, in ms.
+def measure(
+    rates: tuple[int, ...], rounds: int, seconds: float, before: Path | None, *, highest: bool
+) -> list[dict[str, Any]]:
+    """Run every rate and way in turn; return the report's rows.
 
     Args:
-        arena: Where.
-        source: The input, whose records have their scheduled time.
-        seen: From :meth:`Reader.close`.
-        warm_up: Seconds from the first transaction that are left out.
+        rates: Records a second.
+        rounds: Turns of each way at each rate.
+        seconds: That count, of each turn.
+        before: Root of an earlier checkout; None leaves its way out.
+        highest: Whether to look for the highest rate.
     """
-    due = {
-        number: message.timestamp()[1]
-        for message in arena.outputs(source)
-        if (number := row_number(message.value() or b"")) is not None
-    }
-    start = min(due.values()) + warm_up * 1_000
-    found = [seen[row] * 1_000 - at for row, at in due.items() if at >= start and row in seen]
-    return due, np.array(found)
-
-
-def turn(arena: Arena, name: str, way: str, rate: int, seconds: int) -> Float64:
-    """Run one way at one rate; return float64[n], ages in ms."""
-    source, count = f"{name}.transactions", rate * seconds
-    arena.create({source: PARTITIONS})
-    command = ("floor",) if way == "bare" else ("run", "--from", "earliest", "--model", FULL)
-    entry = arena.entry(name, source, *command)
-    arena.create_outputs(entry)
-    processes = [arena.start(entry)]
-    if way == "ours":
-        watch = arena.entry(
-            f"{name}-monitor", source, "monitor", "--from", "earliest", outputs=name
-        )
-        processes.append(arena.start(watch))
-    producer = arena.start(
-        arena.entry(f"{name}-producer", source, "schedule", str(rate), str(count))
-    )
-    for process in (*processes, producer):
-        process.wait_ready()
-    for process in processes:
-        process.go()
-    _wait_joined(arena, processes, way)
-    reader = Reader(arena, entry.settings.kafka.topics.decisions)
-    producer.go()
-    reader.read(count, time.time() + seconds + _LATE_SECONDS)
-    for process in processes:
-        process.stop()
-    seen = reader.close()
-    due, found = ages(arena, source, seen, _WARM_UP_SECONDS)
-    if seen.keys() != due.keys():
-        raise SystemExit(f"{name}: {len(due)} transactions, {len(seen)} decisions")
-    return found
-
-
-def _wait_joined(arena: Arena, processes: list[Contender], way: str) -> None:
-    """Return when the scorer and its monitor have joined; the bare loop does within the warm-up."""
-    if way == "ours":
-        for process in processes:
-            arena.wait_committed(process, 0, _START_SECONDS)
-
-
-def measure(rates: tuple[int, ...], rounds: int, seconds: int) -> list[dict[str, float]]:
-    """Run every rate and way in turn; return medians over the rounds."""
-    found: dict[tuple[int, str], list[tuple[float, float]]] = defaultdict(list)
+    ways = (OURS, BEFORE, *WAYS[1:]) if before is not None else WAYS
+    whole = seconds + _WARM_UP_SECONDS
     with Arena() as arena:
+        file = arena.directory / "traffic.npz"
+        most = round(max(rates + (HIGHEST if highest else ())) * whole)
+        traffic.make(most, arena.settings.registry).write(file)
+        turns = Turns(arena, file, _WARM_UP_SECONDS, before)
         # A broker that has just started is slow: one turn that does not count.
-        turn(arena, "warm-up", "bare", rates[-1], _WARM_UP_SECONDS + 1)
+        turns.run(BARE, rates[-1], _WARM_UP_SECONDS + 1)
+        if highest and (found := _highest(turns, whole)):
+            rates = (*rates, found)
+        taken: dict[tuple[int, str], list[Turn]] = defaultdict(list)
         for number in range(rounds):
             for rate in rates:
-                for way in WAYS if number % 2 == 0 else WAYS[::-1]:
-                    found_ages = turn(arena, f"{way}-{rate}-{number}", way, rate, seconds)
-                    middle, tail = np.percentile(found_ages, [50, 99])
-                    found[rate, way].append((float(middle), float(tail)))
-    return [
-        {
-            "rate": rate,
-            **{
-                f"{way}_{name}_ms": round(
-                    float(np.median([one[at] for one in found[rate, way]])), 1
-                )
-                for way in WAYS
-                for at, name in enumerate(("p50", "p99"))
-            },
-        }
-        for rate in rates
-    ]
+                # The first round records the summaries before the neighbours need them.
+                for way in ways if number % 2 == 0 else ways[::-1]:
+                    say(f"round {number + 1}: {way} at {rate:,}/s")
+                    taken[rate, way].append(turns.run(way, rate, whole))
+    return [verdict.row(rate, {way: taken[rate, way] for way in ways}) for rate in rates]
+
+
+def _highest(turns: Turns, seconds: float) -> int:
+    """Return the highest rate whose producer keeps its schedule next to ours; 0 for none."""
+    for rate in HIGHEST:
+        try:
+            if verdict.keeps(turns.run(OURS, rate, seconds)):
+                return rate
+        except TooSlowError as error:
+            say(str(error))
+        say(f"{rate:,}/s is too fast for the producer or the scorer here")
+    return 0
+
+
+def _rates(text: str) -> tuple[int, ...]:
+    return tuple(int(one) for one in text.split(","))
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rates", type=_rates, help="records a second, with commas between")
+    parser.add_argument(
+        "--before", type=Path, help="root of an earlier checkout, whose scorer runs as well"
+    )
 
 
 def main() -> int:
     script = Script(
-        __doc__, "one rate, one round",
-        rates=Number((1_000, 5_000, 10_000), (5_000,)), rounds=Number(3, 1), seconds=Number(10, 6),
+        __doc__, "two rates, one round, few seconds", more=_options,
+        rates=Number(RATES, QUICK_RATES), rounds=Number(3, 1, "interleaved rounds"),
+        seconds=Number(10.0, 3.0, "measured seconds of each turn"),
     )  # fmt: skip
     options = script.options
-    rates = measure(options.rates, options.rounds, options.seconds)
-    columns = ("events/s", "bare p50", "bare p99", "ours p50", "ours p99")
-    shown = table("Age, ms", *columns, rows=(row.values() for row in rates))
-    return script.conclude({"rates": rates}, [], shown)
+    highest = options.rates == RATES
+    before = options.before.resolve() if options.before else None
+    rows = measure(options.rates, options.rounds, options.seconds, before, highest=highest)
+    document = {"rates": rows, "seconds": script.seconds}
+    return script.conclude(document, verdict.failures(rows), *_shown(rows))
+
+
+def _shown(rows: list[dict[str, Any]]) -> list[Any]:
+    ways = [way for way in (*WAYS, BEFORE) if f"{way}_p50_ms" in rows[0]]
+    shown = [
+        table(
+            "Age of a decision, ms",
+            "events/s", "contender", *PERCENTILES, "producer's slip p99",
+            rows=(
+                (
+                    each["rate"], way, *(each[f"{way}_{name}_ms"] for name in PERCENTILES),
+                    each["producer_slip_p99_ms"][way],
+                )
+                for each in rows
+                for way in ways
+            ),
+        )
+    ]  # fmt: skip
+    shown += [
+        table(
+            f"Stages of that age, {way}: p50 / p99, ms",
+            "events/s", *STAGES,
+            rows=(
+                (
+                    each["rate"],
+                    *(f"{at['p50']:.1f} / {at['p99']:.1f}" for at in each["stages"][way].values()),
+                )
+                for each in rows
+            ),
+        )
+        for way in (OURS, NEIGHBOURS, BARE)
+    ]  # fmt: skip
+    return shown
 
 
 if __name__ == "__main__":

@@ -24,8 +24,12 @@ Counted separately:
   an event, so ``batch`` is compared for all events but those at the few terminals with late ones.
 - A very late event of a customer whose complete history was evicted (``after_eviction``). The core
   remembers what the streams have evicted; see docs/FEATURES.md.
+
+The report's key ``served`` has further ways: 50,000 transactions by ``/v1`` and ``/v2`` of
+``stream-scorer serve``; see ``bench/parity_steps/served.py``. ``--only-served`` runs only these.
 """
 
+import argparse
 import re
 import sys
 import time
@@ -34,14 +38,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.table import Table
 
-from bench.harness.arena import Arena
+from bench.harness.arena import FULL, Arena
 from bench.harness.script import Number, Script, missed, table
 from bench.parity_steps.batch import Batch
 from bench.parity_steps.input import build
 from bench.parity_steps.killed import Killed
 from bench.parity_steps.labels import label, settled
 from bench.parity_steps.outcomes import Outcomes, Way, differences, report
+from bench.parity_steps.served import ServedWays, served_failures
 from bench.parity_steps.streams import MODEL, Run, Traffic, Undisturbed, encoded
 from stream_scorer.codec.reading.mapped import open_decoder
 from stream_scorer.core.decision.decide_batch import decide_alone
@@ -57,9 +63,18 @@ _WAIT_MS = 120_000
 _BY_TERMINAL = "TERMINAL_ID_"
 
 
-def in_memory(traffic: Traffic, settings: Settings, plan_file: Path) -> tuple[Outcomes, int]:
-    """Score all rows with one call of the core; count the events that its rings have evicted."""
-    model, plan = load_model(settings, Deployment(MODEL, plan_file))
+def in_memory(
+    traffic: Traffic, settings: Settings, deployment: Deployment, *, terminals: bool = True
+) -> tuple[Outcomes, int]:
+    """Score all rows with one call of the core; count the events that its rings have evicted.
+
+    Args:
+        traffic: The rows.
+        settings: Registry and store.
+        deployment: Model and plan.
+        terminals: Whether the model has terminal features.
+    """
+    model, plan = load_model(settings, deployment)
     decoder = open_decoder(open_registry(settings.registry), plan)
     n = len(traffic.keys)
     raw = RawRecords(
@@ -70,7 +85,7 @@ def in_memory(traffic: Traffic, settings: Settings, plan_file: Path) -> tuple[Ou
     if len(rows) != n:
         raise SystemExit(f"{n - len(rows)} of our own payloads do not decode")
     rings = PartitionRings(model.features)
-    table = settled(traffic.rows, traffic.labels, plan)
+    table = settled(traffic.rows, traffic.labels, plan) if terminals else None
     outcomes = Outcomes.of(decide_alone(events, rings, model, plan, terminals=table), n)
     added = int(((outcomes.decision >= 0) & (outcomes.flags & Flag.LATE == 0)).sum())
     return outcomes, added - sum(len(ring[1]) for ring in rings.of(0).events())
@@ -132,7 +147,7 @@ def measure(events: int, rate: float) -> tuple[dict[str, Any], list[str], list[s
         beside = other.submit(lambda: (batch.run(width), undisturbed.run(width)))
         disturbed = killed.run(width)
         of_files, alone = beside.result()
-        core, evicted = in_memory(traffic, arena.settings, plan)
+        core, evicted = in_memory(traffic, arena.settings, Deployment(MODEL, plan))
     every = np.ones(len(rows), np.bool_)
     runs = {"batch": Run(of_files), "stream": alone, "stream_killed": disturbed}
     ways = {"core": Way(core, every, rows.compared)}
@@ -157,19 +172,44 @@ def measure(events: int, rate: float) -> tuple[dict[str, Any], list[str], list[s
     return document, examples, faults
 
 
-def main() -> int:
-    script = Script(
-        __doc__, "30,000 events", events=Number(200_000, 30_000), rate=Number(5_000, 2_500)
-    )
-    document, examples, faults = measure(script.options.events, script.options.rate)
-    shown = table(
-        "Unlike", "way", "missing", "duplicates", *document["ways"][0]["unlike"],
+def measure_served(events: int) -> dict[str, Any]:
+    """Run the ways of ``bench/parity_steps/served.py``; return their report."""
+    with Arena(quick=True) as arena:
+        served = ServedWays(arena, events)
+        core, _ = in_memory(served.traffic, arena.settings, Deployment(FULL), terminals=False)
+        return served.run(core)
+
+
+def _unlike(title: str, document: dict[str, Any]) -> Table:
+    return table(
+        title, "way", "missing", "duplicates", *document["ways"][0]["unlike"],
         rows=(
             (way["way"], way["missing"], way["duplicates"], *way["unlike"].values())
             for way in document["ways"]
         ),
     )  # fmt: skip
-    return script.conclude(document, [*faults, *failures(document)], *examples, shown)
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--only-served", action="store_true", help="only the ways of the API")
+
+
+def main() -> int:
+    script = Script(
+        __doc__, "30,000 events, 5,000 of them by the API", more=_options,
+        events=Number(200_000, 30_000), rate=Number(5_000, 2_500), served=Number(50_000, 5_000),
+    )  # fmt: skip
+    shown: list[Table | str] = []
+    failed: list[str] = []
+    document: dict[str, Any] = {}
+    if not script.options.only_served:
+        document, examples, faults = measure(script.options.events, script.options.rate)
+        failed += [*faults, *failures(document)]
+        shown += [*examples, _unlike("Unlike", document)]
+    served = document["served"] = measure_served(script.options.served)
+    failed += served_failures(served)
+    shown.append(_unlike("Unlike, by the API", served))
+    return script.conclude(document, failed, *shown)
 
 
 if __name__ == "__main__":

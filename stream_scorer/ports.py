@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 Headers = list[tuple[str, bytes | None]] | None
+CLIENT_HEADER = "scorer-client"
+"""Header of a transaction that came through the API, and of its decision: the client, in UTF-8."""
+BODY_HEADER = "scorer-body"
+"""Header of the same records: which body it had; see ``serving.decisions.identity``."""
 Start = Literal["earliest", "latest"]
 """Where a group's first run begins."""
 

@@ -1,8 +1,8 @@
 """The one redactor: it masks secrets in every text that leaves the process.
 
 Logs, health, errors, tracebacks and the headers of dead letters pass through :func:`redacted`. It
-masks what the settings name as secret, wherever it appears; user and password in an address; and
-values next to names such as ``sasl.password``.
+masks what the settings name as secret, wherever it appears; user and password in an address; API
+keys and bearer tokens; and values next to names such as ``sasl.password``.
 """
 
 import json
@@ -27,6 +27,10 @@ _PAIR: Final = re.compile(
     r"((?:[\w.-]*(?:password|passphrase|secret|token))\"?'?\s*[=:]\s*)"
     r"(\"[^\"]*\"|'[^']*'|[^\s,;&}]+)",
     re.IGNORECASE,
+)
+# An API key of a client, or a signed token; neither is a setting.
+_CREDENTIAL: Final = re.compile(
+    r"ssk_[0-9a-f]{12}_[0-9A-Za-z]+|(?<![\w-])eyJ[\w-]{10,}+\.[\w-]{10,}+\.[\w-]*+", re.ASCII
 )
 
 # An escaped form of a character contains one of these.
@@ -67,6 +71,8 @@ def redacted(text: str) -> str:
     for secret in _known:
         if secret in text:
             text = text.replace(secret, MASK)
+    if "ssk_" in text or "eyJ" in text:
+        text = _CREDENTIAL.sub(MASK, text)
     if _HINT.search(text) is None:
         return text
     return _PAIR.sub(rf"\1{MASK}", _ADDRESS.sub(MASK, text))

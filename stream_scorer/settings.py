@@ -17,11 +17,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -35,12 +33,14 @@ from pydantic_settings import SettingsError as PydanticSettingsError
 
 from stream_scorer.errors import SettingsError
 from stream_scorer.redaction import remember
+from stream_scorer.serving.settings.api import Serving
 from stream_scorer.setting_files import (
     config_file,
     has_password,
     is_secret_option,
     secret_files,
 )
+from stream_scorer.setting_types import KeyName, Port, SettingsGroup
 
 _DATA = Path(__file__).parent / "_data"
 _ROOT = _DATA if _DATA.is_dir() else Path(__file__).parent.parent
@@ -67,9 +67,7 @@ _SOCKET_SLACK_MS = 100
 """How much longer than a transaction a request may take: librdkafka's own limit."""
 
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
-KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 ClientOption = str | int | float | bool | SecretStr
-Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
 # `kafka.client` cannot set what the loop's guarantees and the other settings depend on.
@@ -103,22 +101,7 @@ _OWN_OPTIONS = {
 )  # fmt: skip
 
 
-class _Group(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _refuse_truth(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse a truth value for a number; environment variables are text, and unaffected."""
-        name = info.field_name or ""
-        if isinstance(value, bool) and cls.model_fields[name].annotation in (int, float):
-            raise ValueError("Input should be a number")
-        return value
-
-
-class Topics(_Group):
+class Topics(SettingsGroup):
     """Topic names."""
 
     transactions: TopicName = Field("transactions", description="input", examples=["transactions"])
@@ -147,7 +130,7 @@ class Topics(_Group):
     shadow_scores: TopicName = Field("shadow-scores", description="scores and outcomes of shadows")
 
 
-class Kafka(_Group):
+class Kafka(SettingsGroup):
     """The cluster and this process's identity in it."""
 
     bootstrap: str = Field(
@@ -275,7 +258,7 @@ class Kafka(_Group):
         return self.model_copy(update=own)
 
 
-class Registry(_Group):
+class Registry(SettingsGroup):
     """Where writer schemas come from."""
 
     url: str = Field(
@@ -309,7 +292,7 @@ class Registry(_Group):
         return url
 
 
-class Scorer(_Group):
+class Scorer(SettingsGroup):
     """The transaction loop."""
 
     maximum_batch: int = Field(
@@ -351,7 +334,7 @@ class Scorer(_Group):
     )
 
 
-class State(_Group):
+class State(SettingsGroup):
     """The rolling checkpoint of the customers' histories."""
 
     url: str = Field(
@@ -401,7 +384,7 @@ class State(_Group):
         return self
 
 
-class Http(_Group):
+class Http(SettingsGroup):
     """The endpoint for Prometheus and probes."""
 
     host: str = Field("127.0.0.1", description="address of the endpoint")
@@ -428,7 +411,7 @@ class Http(_Group):
         return self
 
 
-class Models(_Group):
+class Models(SettingsGroup):
     """Where bundles are and what may be loaded from them."""
 
     directory: Path = Field(
@@ -474,7 +457,7 @@ class Models(_Group):
         return self
 
 
-class Rollout(_Group):
+class Rollout(SettingsGroup):
     """The keys whose commands in the control log are accepted."""
 
     operator_keys: dict[KeyName, str] = Field(
@@ -503,7 +486,7 @@ class Rollout(_Group):
         return self
 
 
-class Monitor(_Group):
+class Monitor(SettingsGroup):
     """Online drift detection."""
 
     group: str = Field(
@@ -523,7 +506,7 @@ class Monitor(_Group):
     )
 
 
-class Controller(_Group):
+class Controller(SettingsGroup):
     """The process that judges a rollout, and moves it as its plan allows."""
 
     group: str = Field(
@@ -558,7 +541,7 @@ class Controller(_Group):
     )
 
 
-class Profiler(_Group):
+class Profiler(SettingsGroup):
     """The process that computes terminal profile rows from transactions and labels."""
 
     group: str = Field(
@@ -566,7 +549,7 @@ class Profiler(_Group):
     )
 
 
-class Rekey(_Group):
+class Rekey(SettingsGroup):
     """A topic copied to one that is keyed by the customer."""
 
     group: str = Field(
@@ -577,7 +560,7 @@ class Rekey(_Group):
     )
 
 
-class Replay(_Group):
+class Replay(SettingsGroup):
     """Dead letters copied back to the input."""
 
     group: str = Field(
@@ -588,7 +571,7 @@ class Replay(_Group):
     )
 
 
-class Audit(_Group):
+class Audit(SettingsGroup):
     """The log of actions and their actors, which shows whether it was altered."""
 
     path: Path | None = Field(
@@ -660,6 +643,7 @@ class Settings(BaseSettings):
     rekey: Rekey = Rekey()
     replay: Replay = Replay()
     audit: Audit = Audit()
+    serving: Serving = Serving()
 
     @model_validator(mode="after")
     def _poll_while_a_batch_is_scored(self) -> Self:

@@ -4,8 +4,9 @@
 when ``ready`` is printed; SIGUSR1 starts it. KIND is one of: ``floor``; ``handwritten`` with a
 bundle's directory; ``library`` with a LightGBM file, which then scores in the place of our kernels,
 and the arguments of ``run``; ``schedule`` (a producer) with a rate and a number of events, and, for
-labels, the hours after which they follow and the number of customers; or a command of
-``stream-scorer`` with its arguments.
+labels, the hours after which they follow and the number of customers; ``module`` with a bench's own
+module, whose ``prepare`` returns what to run, and its arguments; or a command of ``stream-scorer``
+with its arguments.
 """
 
 import gc
@@ -13,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 READY = "ready"
@@ -32,6 +34,9 @@ def _chosen(kind: str, arguments: list[str]) -> Callable[[], None]:
         return lambda: loops.handwritten(load_settings(), Path(arguments[0]))
     if kind == "schedule":
         return _schedule(float(arguments[0]), int(arguments[1]), *map(int, arguments[2:]))
+    if kind == "module":
+        run: Callable[[], None] = import_module(arguments[0]).prepare(arguments[1:])
+        return run
     from stream_scorer.cli import main as stream_scorer  # noqa: PLC0415
 
     if kind == "library":

@@ -9,7 +9,7 @@ import json
 import statistics
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
@@ -21,10 +21,12 @@ from bench.harness.script import missed
 from bench.hostile_cases.data import records, schemas
 from bench.hostile_cases.data.decoding import HOSTILE_ID, Attack
 from bench.hostile_cases.host.requests import Answering, served
-from bench.latency import Reader, ages
+from bench.latency_steps.reader import Reader
+from bench.latency_steps.stages import row_number
 from stream_scorer.demo.verifier import verify
 from stream_scorer.errors import SchemaError
 from stream_scorer.kafka.topics import client_options
+from stream_scorer.ports import Float64
 from stream_scorer.registry.sources import FileRegistry
 
 RATE, SECONDS, ROUNDS = 2_000, 15, 3
@@ -116,6 +118,25 @@ class Stranger(threading.Thread):
         return self.sent
 
 
+def ages(arena: Arena, source: str, seen: Mapping[str, float]) -> Float64:
+    """Return float64[n], ages of the good records' decisions after the warm-up, in ms.
+
+    Args:
+        arena: Where.
+        source: The input, whose records have their scheduled time.
+        seen: When a reader saw each decision, seconds since the epoch, by transaction id.
+    """
+    due = {
+        str(number): message.timestamp()[1]
+        for message in arena.outputs(source)
+        if (number := row_number(message.value() or b"")) is not None
+    }
+    start = min(due.values()) + _WARM_UP_SECONDS * 1_000
+    return np.array(
+        [seen[row] * 1_000 - at for row, at in due.items() if at >= start and row in seen]
+    )
+
+
 def turn(arena: Arena, name: str, url: str, values: Sequence[bytes | None]) -> dict[str, Any]:
     """Run the scorer once; with no values it is undisturbed."""
     source, count = f"{name}.transactions", RATE * SECONDS
@@ -142,8 +163,8 @@ def turn(arena: Arena, name: str, url: str, values: Sequence[bytes | None]) -> d
     scorer.refuse_death()
     arena.wait_committed(scorer, count + sent, _LATE_SECONDS)
     scorer.stop()
-    seen = reader.close()
-    _, found_ages = ages(arena, source, seen, _WARM_UP_SECONDS)
+    reader.leave()
+    found_ages = ages(arena, source, reader.by_transaction())
     found = verify(entry.settings.kafka, arena.settings.registry)
     return {
         "p99_ms": round(float(np.percentile(found_ages, 99)), 1),

@@ -28,22 +28,28 @@ class Batch:
     Args:
         arena: The arena.
         rows: The complete input.
-        labels: All labels.
+        labels: All labels; None for a model without terminal features.
         model: NAME:VERSION.
-        plan: The plan's file.
+        plan: The plan's file; None: the one next to the model's versions.
+        name: Its name in the arena.
     """
 
-    def __init__(self, arena: Arena, rows: Input, labels: Labels, model: str, plan: Path) -> None:
-        directory = arena.directory / "batch"
+    def __init__(
+        self, arena: Arena, rows: Input, labels: Labels | None, model: str, plan: Path | None,
+        name: str = "batch",
+    ) -> None:  # fmt: skip
+        directory = arena.directory / name
         directory.mkdir()
         self._rows = np.flatnonzero(rows.compared)
         self._out = directory / "out.parquet"
         source, told = directory / "in.parquet", directory / "labels.parquet"
         write_table(rows.table.take(pa.array(self._rows)), source)
-        write_table(labels.table(rows).filter(pa.array(~labels.delivered_late)), told)
+        more = [] if plan is None else ["--plan", str(plan)]
+        if labels is not None:
+            write_table(labels.table(rows).filter(pa.array(~labels.delivered_late)), told)
+            more += ["--labels", str(told)]
         self._entry = arena.entry(
-            "batch", "none", "batch", str(source), str(self._out), "--model", model,
-            "--plan", str(plan), "--labels", str(told),
+            name, "none", "batch", str(source), str(self._out), "--model", model, *more,
             "--part-rows", str(len(self._rows) // _PART_SHARE),
         )  # fmt: skip
         self._arena = arena
@@ -71,7 +77,8 @@ class Batch:
             sum(Flag[name.upper()] for name in names) & KEPT for names in table["flags"].to_pylist()
         ]
         rejects = self._out.with_name(f"{self._out.name}.rejects.jsonl")
-        for line in rejects.read_text().splitlines():
+        # Without a rejected row there is no such file.
+        for line in rejects.read_text().splitlines() if rejects.exists() else ():
             reject = json.loads(line)
             row = self._rows[reject["source_offset"]]
             found.count[row] += 1

@@ -30,6 +30,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "allows.",
     "profile": "Read transactions and labels, publish what each transaction shows of its terminal.",
     "rekey": "Copy a topic to one that is keyed by the customer, exactly once.",
+    "serve": "Answer requests by HTTP and gRPC: decisions in the call, scores of feature vectors.",
     "kafka": "Start, stop and look at this folder's own Kafka.",
     "topics": "The topics that we read and write.",
     "lag": "Show a group's lag in every partition, from its committed offsets.",
@@ -47,6 +48,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "models": "Model bundles: import, list, compare, sign, verify and validate them.",
     "rollout": "Model versions in the stream: begin a rollout, move it, take it back, see where "
     "it is.",
+    "clients": "The clients of the API: their keys, scopes and limits.",
     "security": "What is unsafe in settings and cluster, and how to fix it.",
     "audit": "The audit log: who changed which model when, and whether the log is intact.",
 }

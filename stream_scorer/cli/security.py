@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from stream_scorer.cli.options import ClusterJsonOptions, CommandGroup
+from stream_scorer.hardening.clients_check import clients_findings
 from stream_scorer.hardening.cluster_check import cluster_findings
 from stream_scorer.hardening.settings_check import file_findings, setting_findings
 
@@ -33,6 +34,7 @@ def check(
     found = [
         *setting_findings(settings),
         *file_findings(options.config or (Path(named) if named else None)),
+        *clients_findings(settings.serving.access.clients_file),
     ]
     if not offline:
         found += cluster_findings(settings.kafka)

@@ -18,7 +18,7 @@ from stream_scorer.training.days import Days
 from stream_scorer.training.features import read_features
 
 _SHIPPED: Final = MODELS_DIRECTORY / "fraud"
-_FEATURES: Final = _SHIPPED / "1.1.0" / "manifest.json"
+_FEATURES: Final = _SHIPPED / "1.1.1" / "manifest.json"
 _NAME: Final = "demo"
 _VERSION: Final = "1.0.0"
 _CITY: Final = 1
@@ -36,7 +36,7 @@ _DAY_MS: Final = 86_400_000
 def write_lightgbm_model(store: Path) -> str:
     """Train a LightGBM model on simulated history, and import it into a store.
 
-    It has the features of the shipped ``fraud:1.1.0``. The last seven days of the history choose
+    It has the features of the shipped ``fraud:1.1.1``. The last seven days of the history choose
     its thresholds; the model is fitted on the days before.
 
     Args:

@@ -11,7 +11,7 @@ from stream_scorer.devkafka.processes import start
 from stream_scorer.errors import StreamScorerError
 from stream_scorer.settings import Settings
 
-MODEL = "fraud:1.1.0"
+MODEL = "fraud:1.1.1"
 """The shipped model that the demo runs by default."""
 _NAMES = {"run": "scorer", "profile": "profiler"}
 

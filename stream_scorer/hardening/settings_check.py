@@ -18,6 +18,8 @@ from pydantic import SecretStr
 from stream_scorer.errors import SettingsError
 from stream_scorer.nesting import parse_toml
 from stream_scorer.redaction import names_secret
+from stream_scorer.serving.settings.access import Access
+from stream_scorer.serving.settings.api import Serving
 from stream_scorer.setting_files import has_password
 from stream_scorer.settings import PRODUCTION, Http, Kafka, Settings, State
 
@@ -32,6 +34,7 @@ _SAFE_SCHEMES = {
 """On this machine, or encrypted by default. Others are refused: they may be plaintext."""
 
 _LOCAL = {"", "file", "local"}
+_TOKEN_SECONDS_MOST = 86_400
 _TOKEN_URLS = ("sasl.oauthbearer.token.endpoint.url",)
 _ENDPOINTS = (
     "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "FSSPEC_S3_ENDPOINT_URL", "STORAGE_EMULATOR_HOST",
@@ -104,6 +107,35 @@ def setting_findings(settings: Settings) -> Iterator[Finding]:
         yield Finding("audit.path", "is empty: no audit log is kept", "name a file")
     yield from _of_checkpoints(settings.state)
     yield from _of_endpoint(settings.http)
+    yield from _of_api(settings.serving)
+    yield from _of_access(settings.serving.access)
+
+
+def _of_api(serving: Serving) -> Iterator[Finding]:
+    has_port = serving.unix_socket is None or serving.grpc_port is not None
+    if serving.tls_certificate is None and has_port and not _is_near(serving.host):
+        yield Finding(
+            "serving.tls_certificate",
+            f"is empty, and serving.host {serving.host} is beyond loopback",
+            "set serving.tls_certificate and serving.tls_key, or bind 127.0.0.1",
+        )
+    endpoint = serving.tracing.endpoint
+    if endpoint and _is_plaintext(endpoint):
+        yield Finding("serving.tracing.endpoint", "is not encrypted", "use https://, or loopback")
+
+
+def _of_access(access: Access) -> Iterator[Finding]:
+    if access.open_on_loopback:
+        yield Finding(
+            "serving.access.open_on_loopback", "is true: every program of this machine may ask",
+            "make clients: stream-scorer clients add",
+        )  # fmt: skip
+    if access.token_issuer and access.token_lifetime_seconds > _TOKEN_SECONDS_MOST:
+        yield Finding(
+            "serving.access.token_lifetime_seconds",
+            "accepts tokens for more than a day, and a token cannot be taken back",
+            "set it to 86400 or less",
+        )
 
 
 def _of_checkpoints(state: State) -> Iterator[Finding]:

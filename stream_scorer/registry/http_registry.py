@@ -239,6 +239,22 @@ class HttpRegistry:
             rule = self._ask(what, self._client.get_compatibility)
         return str(rule), [(v.version, self._joined(what, v.schema)) for v in found]
 
+    def version(self, subject: str, version: int) -> tuple[int, str]:
+        """Return the id and the JSON of a version of a subject.
+
+        Raises:
+            SchemaError: The registry has no such version, or it is not Avro.
+            RegistryUnavailableError: The registry cannot be reached.
+        """
+        what = f"subject {subject}"
+        try:
+            found = self._ask(what, self._client.get_version, subject, version)
+        except _NotThereError:
+            raise SchemaError(
+                f"{what}: has no version {version}", "register it, or correct the setting"
+            ) from None
+        return int(found.schema_id), self._joined(what, found.schema)
+
     def _fetch(self, schema_id: int) -> str:
         what = f"schema id {schema_id}"
         try:

@@ -72,6 +72,29 @@ class RegisteredVersion:
     schema: str
 
 
+def registered(source: SchemaSource, subject: str, version: int) -> tuple[int, str]:
+    """Return the id and the JSON of a version of a subject.
+
+    Args:
+        source: A registry over HTTP, or of files.
+        subject: The subject.
+        version: Its version, from 1.
+
+    Raises:
+        SchemaError: There is no such version.
+        RegistryUnavailableError: The registry does not answer now.
+    """
+    if isinstance(source, HttpRegistry):
+        return source.version(subject, version)
+    if isinstance(source, FileRegistry):
+        for entry in source.entries:
+            if (entry.subject, entry.version) == (subject, version):
+                return entry.schema_id, entry.schema
+    raise SchemaError(
+        f"subject {subject}: has no version {version}", "register it, or correct the setting"
+    )
+
+
 class FileRegistry:
     """Schemas in a directory: ``registry.json`` gives each file its fixed id.
 

@@ -21,7 +21,7 @@ from stream_scorer.kafka.topics.timestamps import keeps_timestamps
 from stream_scorer.models.stores.deployment import Deployment, deployed_plan
 from stream_scorer.processes.run_process import run_process
 from stream_scorer.registry.sources import open_registry
-from stream_scorer.rekeying.work import Rekeyed, RekeyWork, Route
+from stream_scorer.rekeying.work import Rekeyed, RekeyRoute, RekeyWork
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Listener
 
@@ -73,7 +73,7 @@ def rekey_loop(
         failed.callback(producer.close)
         merged = MergedSource(kafka, (source,), (source,), kafka.group, deployment.start)
         failed.callback(merged.close)
-        route = Route(source, len(found[source]), target, letters, kafka.instance)
+        route = RekeyRoute(source, len(found[source]), target, letters, kafka.instance)
         route.check(merged.notes, kafka.group)
         if not merged.notes and next(read_all(kafka, target), None) is not None:
             raise OffsetsError(

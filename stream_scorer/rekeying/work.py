@@ -27,7 +27,7 @@ _Refusal = tuple[int, RejectReason, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class RekeyRoute:
     """The topics of a copy.
 
     Attributes:
@@ -88,7 +88,7 @@ class RekeyWork:
         decoder: Reads the customers.
     """
 
-    def __init__(self, route: Route, decoder: EventDecoder) -> None:
+    def __init__(self, route: RekeyRoute, decoder: EventDecoder) -> None:
         self._route = route
         self._decoder = decoder
         self._given: set[int] = set()

@@ -12,16 +12,25 @@ from stream_scorer.core.decision.decide_batch import ArmDecisions, DecidedBatch
 from stream_scorer.core.decision.summaries import summarize
 from stream_scorer.core.events.batch import Flag, Rejections, RejectReason
 from stream_scorer.dead_letters.format import dead_letters
-from stream_scorer.ports import BytesColumn, Headers, Outgoing, RawRecords
+from stream_scorer.ports import (
+    BODY_HEADER,
+    CLIENT_HEADER,
+    BytesColumn,
+    Headers,
+    Outgoing,
+    RawRecords,
+)
 from stream_scorer.rollout.log.activation import BatchPiece
 from stream_scorer.settings import Topics
 
 Int64 = NDArray[np.int64]
 
 TRACE_HEADERS = frozenset({"traceparent", "tracestate", "baggage", "b3"})
-"""Headers that a decision copies from its transaction: W3C Trace Context, Baggage, B3."""
+"""Trace headers that a decision copies from its transaction: W3C Trace Context, Baggage, B3."""
+_COPIED: Final = TRACE_HEADERS | {CLIENT_HEADER, BODY_HEADER}
+"""All headers that it copies: also those by which the API recognizes a repeat."""
 TRACE_BYTES_MAX: Final = 8_192
-"""Maximum bytes of the trace headers of one decision, names included; the limit of W3C Baggage."""
+"""Maximum bytes of the copied headers of one decision, names included; the limit of W3C Baggage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +231,7 @@ def _traced(headers: Headers) -> list[tuple[str, bytes | None]]:
     left = TRACE_BYTES_MAX
     for name, value in headers or ():
         size = len(name) + len(value or b"")
-        if name.lower() in TRACE_HEADERS and size <= left:
+        if name.lower() in _COPIED and size <= left:
             kept.append((name, value))
             left -= size
     return kept

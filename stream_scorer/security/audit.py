@@ -82,7 +82,7 @@ class AuditLog:
 
         Args:
             action: What was done, as ``model.sign``.
-            subject: To what, as ``fraud:1.1.0``.
+            subject: To what, as ``fraud:1.1.1``.
             details: Further values that JSON can represent.
             actor: The person who did it, as ``key:ID``; None for the user of this process.
 

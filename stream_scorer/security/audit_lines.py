@@ -56,7 +56,7 @@ class Deed:
     Attributes:
         actor: The person who did it: ``user:NAME``, or ``key:ID`` of the key that was used.
         action: What, as ``model.sign``.
-        subject: To what, as ``fraud:1.1.0``.
+        subject: To what, as ``fraud:1.1.1``.
         details: Further values that JSON can represent.
     """
 

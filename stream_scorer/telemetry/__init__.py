@@ -5,9 +5,16 @@ Next to its fields, a class declares which metrics the event changes and which l
 """
 
 # isort: off
+from stream_scorer.telemetry.access import (
+    AccessNotRecorded, CallerRefused, ClientsRead, TokenKeysRead,
+)  # fmt: skip
 from stream_scorer.telemetry.kafka_loop import (
     BatchAborted, BatchCommitted, BatchUnreadable, CommitSettled, ComputationHung,
     ComputationOver, DecidedBy, ProducerReborn, RecordQuarantined, ReplayLeftOut,
+)  # fmt: skip
+from stream_scorer.telemetry.decisions_api import (
+    AdmissionRefused, GatewayObserved, ProvisionalAnswered, ProvisionalSettled, WindowRebuilt,
+    WindowShortened,
 )  # fmt: skip
 from stream_scorer.telemetry.event import Event, Listener
 from stream_scorer.telemetry.models import DriftDetected, ModelFailed, ModelVerified
@@ -22,34 +29,42 @@ from stream_scorer.telemetry.rollout import (
     PlanAwaited, RevisionActivated, RevisionLoaded, RevisionRefused, RolloutEvidence, RolloutHeld,
     RolloutJudged, RolloutMoved,
 )  # fmt: skip
+from stream_scorer.telemetry.serving import RequestFailed, RequestsCut, RequestServed, SpansDropped
 from stream_scorer.telemetry.state import (
     CheckpointFailed, CheckpointWritten, ColdAccepted, ModelWarming, ReplayProgress, StateComplete,
     StateIncomplete, StateRestored,
 )  # fmt: skip
 from stream_scorer.telemetry.terminals import RolloutNotVisible, RowsSettled, TerminalsRead
 
+ACCESS_EVENTS: tuple[type[Event], ...] = (
+    AccessNotRecorded, CallerRefused, ClientsRead, TokenKeysRead,
+)  # fmt: skip
+"""Events of the API's access control, which only `serve` has."""
+
 SUPERVISOR_EVENTS: tuple[type[Event], ...] = (WorkerStarted, WorkerLeft)
 """Events of the parent of several workers, which has separate metrics."""
 
 __all__ = [
-    "EVENTS", "SUPERVISOR_EVENTS", "BatchAborted", "BatchCommitted", "BatchUnreadable",
-    "CheckpointFailed", "CheckpointWritten", "ColdAccepted", "CommitSettled", "ComputationHung",
-    "ComputationOver",
-    "DecidedBy", "DependencyBack", "DependencyUnavailable", "DriftDetected", "Event",
-    "FirstOffsetsCommitted", "KeyMisplaced", "KeyOfAnother", "LagObserved", "Listener",
-    "ModelFailed", "ModelVerified", "ModelWarming", "Moving", "PartitionsAssigned",
-    "PartitionsRevoked",
-    "PlanAwaited", "ProducerReborn", "RecordQuarantined", "RecordsSkipped", "ReplayLeftOut",
-    "ReplayProgress", "RevisionActivated", "RevisionLoaded", "RevisionRefused", "RolloutEvidence",
-    "RolloutHeld", "RolloutJudged", "RolloutMoved", "RolloutNotVisible", "RowsSettled",
+    "ACCESS_EVENTS", "EVENTS", "SUPERVISOR_EVENTS", "AccessNotRecorded", "AdmissionRefused",
+    "BatchAborted", "BatchCommitted", "BatchUnreadable", "CallerRefused", "CheckpointFailed",
+    "CheckpointWritten", "ClientsRead", "ColdAccepted", "CommitSettled", "ComputationHung",
+    "ComputationOver", "DecidedBy", "DependencyBack", "DependencyUnavailable", "DriftDetected",
+    "Event", "FirstOffsetsCommitted", "GatewayObserved", "KeyMisplaced", "KeyOfAnother",
+    "LagObserved", "Listener", "ModelFailed", "ModelVerified", "ModelWarming", "Moving",
+    "PartitionsAssigned", "PartitionsRevoked", "PlanAwaited", "ProducerReborn",
+    "ProvisionalAnswered", "ProvisionalSettled", "RecordQuarantined", "RecordsSkipped",
+    "ReplayLeftOut", "ReplayProgress", "RequestFailed", "RequestServed", "RequestsCut",
+    "RevisionActivated", "RevisionLoaded", "RevisionRefused", "RolloutEvidence", "RolloutHeld",
+    "RolloutJudged", "RolloutMoved", "RolloutNotVisible", "RowsSettled", "SpansDropped",
     "StandingBy", "StateComplete", "StateIncomplete", "StateRestored", "Stopping", "Stuck",
-    "TerminalsRead", "WorkerLeft", "WorkerStarted",
+    "TerminalsRead", "TokenKeysRead", "WindowRebuilt", "WindowShortened", "WorkerLeft",
+    "WorkerStarted",
 ]  # fmt: skip
 
 EVENTS: tuple[type[Event], ...] = tuple(
     each
     for each in map(globals().get, __all__)
     if isinstance(each, type) and issubclass(each, Event) and each is not Event
-    if each not in SUPERVISOR_EVENTS
+    if each not in {*SUPERVISOR_EVENTS, *ACCESS_EVENTS}
 )
-"""Events of a process that does work: all others."""
+"""Events of a process that reads topics: all others."""

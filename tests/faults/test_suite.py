@@ -28,7 +28,7 @@ def test_there_are_kinds_of_every_family() -> None:
     assert kinds.__all__
     assert len(KINDS) >= 30
     families = {kind.family for kind in KINDS.values()}
-    assert families == {"process", "group", "broker", "network", "data"}
+    assert families == {"process", "group", "broker", "network", "data", "gateway"}
     assert all(kind.tells for kind in KINDS.values())
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.many_partitions import PARTITIONS, QUICK_BACKLOG, measure
+from bench.acceptance.many_partitions import PARTITIONS, QUICK_BACKLOG, measure
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 

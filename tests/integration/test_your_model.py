@@ -21,7 +21,7 @@ def check_files(folder: Path) -> None:
     """Check what the steps without Kafka leave."""
     bundle = load_bundle(folder / "models" / "fraud" / "2.0.0")
     manifest = bundle.manifest
-    champion = json.loads((folder / "models/fraud/1.0.0/manifest.json").read_text())
+    champion = json.loads((folder / "models/fraud/1.0.1/manifest.json").read_text())
     assert [each["name"] for each in manifest.features] == [
         each["name"] for each in champion["features"]
     ]

@@ -11,7 +11,13 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = ROOT / ".venv-matrix"
 
 
-def made(name: str, pins: str, *options: str, interpreter: str = sys.executable) -> Path:
+def made(
+    name: str,
+    pins: str,
+    *options: str,
+    interpreter: str = sys.executable,
+    below: Path = ENVIRONMENTS,
+) -> Path:
     """Make an environment, unless a complete one with the same pins exists; return its Python.
 
     Args:
@@ -19,11 +25,12 @@ def made(name: str, pins: str, *options: str, interpreter: str = sys.executable)
         pins: Requirements of pip with exact versions, one a line.
         options: Further options of ``pip install``.
         interpreter: The Python that the environment gets.
+        below: The folder of such environments.
 
     Raises:
         subprocess.CalledProcessError: A package cannot be installed.
     """
-    directory = ENVIRONMENTS / name
+    directory = below / name
     python, ready = directory / "bin" / "python", directory / ".ready"
     if ready.exists() and ready.read_text() == pins:
         return python

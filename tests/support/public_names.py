@@ -14,7 +14,7 @@ from stream_scorer.observability.logging import process_logger
 from stream_scorer.observability.metrics import ready_gauge
 from stream_scorer.observability.render import Renderer
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
-from stream_scorer.telemetry import EVENTS, SUPERVISOR_EVENTS
+from stream_scorer.telemetry import ACCESS_EVENTS, EVENTS, SUPERVISOR_EVENTS
 
 
 def _settings(model: Any, prefix: str = "") -> Iterator[str]:
@@ -49,7 +49,7 @@ def _headers() -> list[str]:
 def public_names() -> dict[str, Any]:
     """Return all of them."""
     registry = CollectorRegistry()
-    kinds = (*EVENTS, *SUPERVISOR_EVENTS)
+    kinds = (*EVENTS, *SUPERVISOR_EVENTS, *ACCESS_EVENTS)
     Renderer(registry, process_logger("scorer", stream=io.StringIO()), kinds=kinds)
     ready_gauge(registry)
     declared = {f"stream_scorer_{each.name}": each for kind in kinds for each in kind.metrics()}

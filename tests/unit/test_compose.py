@@ -1,5 +1,6 @@
 """The compose files follow their schemas, and name only what exists; no Docker engine runs here."""
 
+import json
 import os
 import re
 import shutil
@@ -17,12 +18,16 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.models.bundles.bundle import parse_manifest
 from stream_scorer.settings import load_settings
+from stream_scorer.telemetry import ACCESS_EVENTS, EVENTS
+from stream_scorer.telemetry.event import Counter, Gauge
 
 DAY_MS = 86_400_000
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "compose" / "compose.yaml"
 DOCKERFILE = ROOT / "compose" / "Dockerfile"
 PROMETHEUS = ROOT / "compose" / "prometheus.yml"
+NGINX = ROOT / "compose" / "nginx.conf"
+GRAFANA = ROOT / "compose" / "grafana"
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -57,8 +62,8 @@ def test_a_key_that_the_specification_does_not_know_is_found(tmp_path: Path) -> 
 
 
 def test_the_services_are_those_of_the_pipe() -> None:
-    assert set(SERVICES) == {*OURS, *BROKERS, "prometheus"}
-    assert OURS == ["registry", "topics", "scorer", "monitor", "profiler", "controller"]
+    assert set(SERVICES) == {*OURS, *BROKERS, "nginx", "prometheus", "grafana"}
+    assert ["registry", "topics", *PROCESSES, "gateway"] == OURS
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -92,7 +97,7 @@ def test_nothing_is_public_beyond_loopback_and_no_secret_inline() -> None:
 
 
 def test_servers_have_health_checks_and_dependants_wait_for_them() -> None:
-    for name in (*BROKERS, "registry", *PROCESSES):
+    for name in (*BROKERS, "registry", *PROCESSES, "gateway", "nginx"):
         assert "healthcheck" in SERVICES[name]
     for service in SERVICES.values():
         depends = service.get("depends_on", {})
@@ -113,7 +118,7 @@ def test_volumes_and_scrape_targets_exist() -> None:
     port = load_settings().http.port
     (job,) = read(PROMETHEUS)["scrape_configs"]
     (found,) = job["dns_sd_configs"]
-    assert (set(found["names"]), found["port"]) == (set(PROCESSES), port)
+    assert (set(found["names"]), found["port"]) == ({*PROCESSES, "gateway"}, port)
 
 
 def test_persistent_files_are_on_a_volume_writable_for_the_user() -> None:
@@ -127,7 +132,7 @@ def test_persistent_files_are_on_a_volume_writable_for_the_user() -> None:
 
 
 def test_services_restart_after_a_crash_but_fenced_ones_stay_out() -> None:
-    for name in (*BROKERS, "registry", *PROCESSES, "prometheus"):
+    for name in (*BROKERS, "registry", *PROCESSES, "gateway", "nginx", "prometheus", "grafana"):
         assert SERVICES[name]["restart"] == "unless-stopped"
     for name in PROCESSES:
         service = SERVICES[name]
@@ -169,6 +174,99 @@ def test_three_brokers_keep_three_copies_and_enough_input() -> None:
         longest = max(longest, features.engine.retention.horizon_ms)
     assert longest > 30 * DAY_MS
     assert days * DAY_MS >= longest
+
+
+def test_nginx_reaches_the_gateway_by_its_socket_and_user() -> None:
+    gateway, nginx = SERVICES["gateway"], SERVICES["nginx"]
+    settings = gateway["environment"]
+    socket_path = settings["STREAM_SCORER_SERVING__UNIX_SOCKET"]
+    folder = str(Path(socket_path).parent)
+    for service in (gateway, nginx):
+        assert f"api-socket:{folder}" in service["volumes"]
+    assert "ports" not in gateway
+    dockerfile = DOCKERFILE.read_text()
+    assert f"useradd --system --uid {nginx['user']} " in dockerfile
+    assert f"install --directory --owner scorer --mode 700 {folder}\n" in dockerfile
+    assert settings["STREAM_SCORER_SERVING__ACCESS__CERTIFICATE_PEERS"] == '["unix"]'
+    text = NGINX.read_text()
+    assert f"server unix:{socket_path};" in text
+    secrets = read(COMPOSE)["secrets"]
+    assert set(nginx["secrets"]) == set(secrets)
+    assert set(re.findall(r"/run/secrets/(\w+)", text)) == set(secrets)
+
+
+def test_nginx_replaces_the_headers_of_certificates() -> None:
+    text = NGINX.read_text()
+    access = load_settings().serving.access
+    assert f"proxy_set_header {access.certificate_header} $ssl_client_s_dn;" in text
+    assert f"proxy_set_header {access.certificate_verified_header} $ssl_client_verify;" in text
+    # proxy_set_header is inherited only by a level without one of its own.
+    (location,) = re.findall(r"location / \{(.*?)\n    \}", text, re.DOTALL)
+    assert location.count("proxy_set_header") == text.count("proxy_set_header ")
+    assert text.count("location ") == text.count("proxy_pass ") == 1
+    assert text.count("{") == text.count("}")
+    assert "ssl_protocols TLSv1.2 TLSv1.3;" in text
+    assert "proxy_request_buffering on;" in text
+    limit = load_settings().serving.inference.body_bytes_max
+    assert re.findall(r"client_max_body_size (\d+)m;", text) == [str(limit // 1_048_576)]
+
+
+# -- dashboards -----------------------------------------------------------------------------
+
+
+def sample_names() -> set[str]:
+    """Return the names of all samples that our processes can have."""
+    names = {"stream_scorer_ready"}
+    for metric in [each for kind in (*EVENTS, *ACCESS_EVENTS) for each in kind.metrics()]:
+        name = f"stream_scorer_{metric.name}"
+        if isinstance(metric, Counter):
+            names.add(f"{name}_total")
+        elif isinstance(metric, Gauge):
+            names.add(name)
+        else:
+            names |= {f"{name}_{part}" for part in ("bucket", "sum", "count")}
+    return names
+
+
+def labels_of(sample: str) -> set[str]:
+    """Return the labels of a sample."""
+    for metric in [each for kind in (*EVENTS, *ACCESS_EVENTS) for each in kind.metrics()]:
+        if re.fullmatch(rf"stream_scorer_{metric.name}(_total|_bucket|_sum|_count)?", sample):
+            return {*metric.labels, "le", "instance", "job"}
+    return {"instance", "job"}
+
+
+@pytest.mark.parametrize("name", ["api", "pipe"])
+def test_a_dashboard_shows_metrics_that_exist(name: str) -> None:
+    board = json.loads((GRAFANA / "dashboards" / f"{name}.json").read_text())
+    known = sample_names()
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"]) >= 10
+    (source,) = read(GRAFANA / "provisioning" / "datasources" / "prometheus.yaml")["datasources"]
+    for panel in board["panels"]:
+        assert panel["datasource"]["uid"] == source["uid"]
+        assert panel["targets"]
+        for target in panel["targets"]:
+            samples = re.findall(r"stream_scorer_\w+", target["expr"])
+            assert samples
+            assert set(samples) <= known, target["expr"]
+            grouped = re.findall(r"(?:by|on) \(([^)]*)\)", target["expr"])
+            used = {label.strip() for each in grouped for label in each.split(",")}
+            used |= set(re.findall(r"\{(\w+)=", target["expr"]))
+            used |= set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+            assert used <= labels_of(samples[0]), target
+
+
+def test_grafana_is_provisioned_with_every_dashboard() -> None:
+    mounted = {
+        Path(source).name: target
+        for source, target, _ in (each.split(":") for each in SERVICES["grafana"]["volumes"])
+    }
+    (provider,) = read(GRAFANA / "provisioning" / "dashboards" / "files.yaml")["providers"]
+    folder = provider["options"]["path"]
+    for board in (GRAFANA / "dashboards").iterdir():
+        assert mounted[board.name] == f"{folder}/{board.name}"
+    (source,) = read(GRAFANA / "provisioning" / "datasources" / "prometheus.yaml")["datasources"]
+    assert source["url"] == "http://prometheus:9090"
 
 
 def test_the_grace_period_is_longer_than_leaving_takes() -> None:

@@ -27,6 +27,7 @@ from stream_scorer.observability.logging import process_logger
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.redaction import MASK, redacted, remember
 from stream_scorer.registry.http_registry import HttpRegistry
+from stream_scorer.security.api_keys import generate_key
 from stream_scorer.settings import Http, Registry, load_settings
 from stream_scorer.telemetry import DependencyUnavailable
 
@@ -89,6 +90,19 @@ class TestEveryDoor:
         said = capsys.readouterr().err
         assert "ValueError" in said
         assert "correct" not in said
+
+
+def test_an_api_key_and_a_token_are_masked_wherever_they_are() -> None:
+    key = generate_key().text
+    token = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJzaG9wLTcifQ.c2lnbmF0dXJl"  # noqa: S105 not a real one
+    for secret in (key, token):
+        for text in (f"Bearer {secret}", f"x={secret},", f'{{"a": "{secret}"}}', secret + "\n"):
+            assert secret[17:] not in redacted(text)
+    for text in ("the prefix is ssk_", "eyJ is base64", "eyJhbGciOiJFUzI1NiJ9 alone"):
+        assert redacted(text) == text
+    begin = time.perf_counter()
+    redacted("eyJ" * 300_000)
+    assert time.perf_counter() - begin < 5.0
 
 
 def test_what_is_not_a_secret_stays() -> None:

@@ -4,6 +4,7 @@ The table is plain data inside the plan; here it becomes numbers. Amounts are wr
 the currency and kept as whole minor units, so that comparisons are exact::
 
     on_model_error = "REVIEW"
+    on_timeout = "REVIEW"             # of the API, until the decision is there; never enters one
     [default]
     review = 0.31
     block = 0.82
@@ -34,7 +35,7 @@ VALUE_LONGEST = 256
 STRING_FIELDS = ("channel", "mcc", "country")
 """The transaction schema's fields that a segment may name, in addition to amount and extras."""
 _AMOUNTS = ("amount_above", "amount_below")
-_KEYS = ("default", "segment", "on_model_error", "budget")
+_KEYS = ("default", "segment", "on_model_error", "on_timeout", "budget")
 _INT64 = 2**63 - 1
 
 Limits = tuple[float, float]
@@ -81,12 +82,15 @@ class PolicyTable:
         default: Thresholds of transactions that fit no segment; None: those of the bundle.
         segments: The first one that fits applies.
         on_model_error: Outcome of rows for which a model fails; None: the bundle's.
+        on_timeout: Provisional outcome of a request to the API that is not decided in time; None:
+            REVIEW. No decision depends on it.
         reviews_per_day: The budget; None if there is none. No decision depends on it.
     """
 
     default: Limits | None = None
     segments: tuple[Segment, ...] = ()
     on_model_error: Outcome | None = None
+    on_timeout: Outcome | None = None
     reviews_per_day: float | None = None
 
 
@@ -105,11 +109,13 @@ def read_policy(
             that names the key.
     """
     _refuse_unknown("", table, _KEYS)
-    default = outcome = None
+    default = outcome = waiting = None
     if "default" in table:
         default = _limits("default: ", _table("default", table["default"]))
     if "on_model_error" in table:
-        outcome = _outcome(table["on_model_error"])
+        outcome = _outcome("on_model_error", table["on_model_error"])
+    if "on_timeout" in table:
+        waiting = _outcome("on_timeout", table["on_timeout"])
     segments = table.get("segment", [])
     if type(segments) is not list:
         raise ValueError("segment: must be a list of tables: write [[segment]]")
@@ -122,7 +128,7 @@ def read_policy(
     if sum(len(values) for each in read for values in each.values.values()) > VALUES_MOST:
         raise ValueError(f"segment: all together name at most {VALUES_MOST} values")
     _refuse_unreachable(read)
-    return PolicyTable(default, read, outcome, _budget(table))
+    return PolicyTable(default, read, outcome, waiting, _budget(table))
 
 
 def _segment(
@@ -176,10 +182,10 @@ def _limits(where: str, table: Mapping[str, Any], *others: str) -> Limits:
     return float(review), float(block)
 
 
-def _outcome(value: Any) -> Outcome:
+def _outcome(key: str, value: Any) -> Outcome:
     names = [outcome.name for outcome in Outcome]
     if not isinstance(value, str) or value not in names:
-        raise ValueError(f"on_model_error: must be {', '.join(names)}, not {quoted(value)}")
+        raise ValueError(f"{key}: must be {', '.join(names)}, not {quoted(value)}")
     return Outcome[value]
 
 
@@ -245,11 +251,6 @@ def _table(where: str, value: Any) -> Mapping[str, Any]:
 
 def _refuse_unknown(where: str, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
     for key in table:
-        if key == "on_timeout":
-            raise ValueError(
-                f"{where}on_timeout: is not supported: only a real-time API can time out, and this "
-                "version has none"
-            )
         if key not in known:
             raise ValueError(f"{where}unknown key {quoted(key)}; known are {', '.join(known)}")
 

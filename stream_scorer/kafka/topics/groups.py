@@ -84,11 +84,16 @@ class Groups:
     admin request's own time limit passes while the request is in flight. So requests have no such
     limit: the caller stops waiting, and makes the next query with another client.
 
+    An admin client keeps a group's coordinator as long as it is asked about the group (librdkafka's
+    cache forgets it for transactions only). So a broker that was restarted, and is not the
+    coordinator any more, would answer NOT_COORDINATOR to every query. Then the client is replaced.
+
     Args:
         kafka: The cluster.
 
     Attributes:
-        client: The admin client; replaced after each abandoned query.
+        client: The admin client; replaced after each abandoned query, and after a query to a broker
+            that is not the coordinator.
     """
 
     def __init__(self, kafka: Kafka) -> None:
@@ -120,7 +125,12 @@ class Groups:
         if not asked.done():
             self.client = admin(self._kafka)
             raise unreachable(self._kafka, f"no answer within {ANSWER_SECONDS:.0f} s")
-        found: ConsumerGroupDescription = asked.result()
+        try:
+            found: ConsumerGroupDescription = asked.result()
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.NOT_COORDINATOR:
+                self.client = admin(self._kafka)
+            raise
         return found
 
 

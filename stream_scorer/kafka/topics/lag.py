@@ -22,6 +22,7 @@ from stream_scorer.kafka.topics.offsets import (
     ANSWER_SECONDS,
     partitions,
     unreachable,
+    watermarks,
 )
 from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import LagObserved, Listener
@@ -137,8 +138,8 @@ class LagReader(Closing):
         at = TopicPartition(topic, partition)
         try:
             # In this order, so that the high watermark is not below the stable offset.
-            _, stable = self._reader.get_watermark_offsets(at, ANSWER_SECONDS)
-            start, high = self._member.get_watermark_offsets(at, ANSWER_SECONDS)
+            _, stable = watermarks(self._reader, at)
+            start, high = watermarks(self._member, at)
         except KafkaException as error:
             raise unreachable(self._kafka, error.args[0].str()) from error
         return PartitionLag(topic, partition, committed, start, stable, high)

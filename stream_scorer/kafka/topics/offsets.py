@@ -107,6 +107,27 @@ def offsets(
         time.sleep(_ELECTION_PAUSE_SECONDS)
 
 
+def watermarks(consumer: Any, place: TopicPartition) -> tuple[int, int]:
+    """Return the first offset of a partition, and its end for the consumer's isolation level.
+
+    A consumer without an assignment keeps the leader that it once knew, for minutes after another
+    broker leads. So after an error it asks for the topic's leaders, and again.
+
+    Args:
+        consumer: A ``confluent_kafka.Consumer``.
+        place: The topic, which exists, and the partition.
+
+    Raises:
+        KafkaException: The broker does not answer.
+    """
+    try:
+        found: tuple[int, int] = consumer.get_watermark_offsets(place, ANSWER_SECONDS)
+    except KafkaException:
+        consumer.list_topics(place.topic, ANSWER_SECONDS)
+        found = consumer.get_watermark_offsets(place, ANSWER_SECONDS)
+    return found
+
+
 def bounds(
     kafka: Kafka, topic: str, *, stable: bool = True
 ) -> tuple[Mapping[int, int], Mapping[int, int]]:

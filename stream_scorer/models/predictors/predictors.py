@@ -72,7 +72,7 @@ class TreeBody:
                 rows, self._nodes, trees.first_cut, trees.cuts, self._value, trees.roots,
                 self._baseline, out,
             )  # fmt: skip
-        return out.astype(np.float64, copy=False)
+        return out.astype(np.float64) if trees.single else out
 
     def attributions(self, rows: Float64) -> Float64:
         """Return float64[n, m]: path attributions; a row's and the base add up to its sum.

@@ -9,6 +9,8 @@ from stream_scorer.errors import ModelError
 
 FEATURES_MOST: Final = np.iinfo(np.int16).max
 """Maximum number of features: a tree's node has 16 bits for its feature."""
+_FLOAT64: Final = np.dtype(np.float64)
+"""Compared with a type, each call would make this again."""
 
 
 def feature_count_of(model: Any) -> int:
@@ -40,6 +42,6 @@ def checked(features: NDArray[np.float64], feature_count: int) -> NDArray[np.flo
             f"features: the model takes rows of {feature_count}, not shape {features.shape}",
             "compute them with this bundle's manifest",
         )
-    if features.dtype != np.float64 or not features.flags.carray:
+    if features.dtype != _FLOAT64 or not features.flags.carray:
         return np.array(features, np.float64, order="C")
     return features

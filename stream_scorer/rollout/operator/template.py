@@ -23,7 +23,7 @@ _SALT = """\
 _CHAMPION = """
 [versions]
 # Without a champion, the version that decides now.
-champion = "fraud:1.0.0"
+champion = "fraud:1.0.1"
 """
 _OVERRIDES = """
 # Transactions with one of these values go to an arm, whatever their bucket.
@@ -74,8 +74,8 @@ _ACTIVE = """\
 active = "blue"
 
 [versions]
-blue = "fraud:1.0.0"
-green = "fraud:1.1.0"
+blue = "fraud:1.0.1"
+green = "fraud:1.1.1"
 """
 _SHARED = """
 # What all arms share; without it, what is shared now.
@@ -89,18 +89,18 @@ _PARTS: Final[Mapping[Strategy, tuple[str, str, str]]] = {
     Strategy.CHAMPION: ("One version decides every transaction.", "base", _CHAMPION),
     Strategy.SHADOW: (
         "The champion decides; the candidate only scores the same transactions.", "shadow-1.1",
-        _SALT + _CHAMPION + 'candidate = "fraud:1.1.0"\n' + _GUARD + _CONTROLLER,
+        _SALT + _CHAMPION + 'candidate = "fraud:1.1.1"\n' + _GUARD + _CONTROLLER,
     ),
     Strategy.CANARY: (
         "A candidate decides for more and more customers, next to an equal control group.",
         "try-1.1",
-        _SALT + _RAMP + _CHAMPION + 'canary = "fraud:1.1.0"\n' + _OVERRIDES.format(arm="canary")
+        _SALT + _RAMP + _CHAMPION + 'canary = "fraud:1.1.1"\n' + _OVERRIDES.format(arm="canary")
         + _GUARD + _CONTROLLER,
     ),
     Strategy.BLUE_GREEN: ("One of two versions decides; the other is kept warm.", "green", _ACTIVE),
     Strategy.SPLIT: (
         "Each arm decides for a fixed share of the customers.", "split-1.1",
-        _SALT + _CHAMPION + 'candidate = "fraud:1.1.0"\n'
+        _SALT + _CHAMPION + 'candidate = "fraud:1.1.1"\n'
         "\n# Percentage of the customers by arm; they sum to 100.\n[shares]\n"
         "champion = 90\ncandidate = 10\n" + _OVERRIDES.format(arm="candidate"),
     ),

@@ -7,7 +7,7 @@ from typing import Literal
 from tests.faults.suite.brokers import Cluster
 from tests.faults.suite.stage import Stage
 
-Family = Literal["process", "group", "broker", "network", "data"]
+Family = Literal["process", "group", "broker", "network", "data", "gateway"]
 Act = Callable[[Stage], None]
 
 

@@ -1,12 +1,17 @@
 """The suite's report: one record per kind and seed, and all of them as one object."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 _PROOF = "proof.json"
+_OTHER_FAULTS = ("unexpected", "disordered", "wrong", "unstable", "state", "answers")
+_ANSWER_COUNTS = (
+    "calls", "transactions", "repeats", "lost", "not_connected", "planted", "noticed",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,21 @@ def table(results: Sequence[Result], tells: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
+def _answers(asked: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the sums of what clients asked the gateways for, and the longest resume."""
+    statuses: Counter[str] = Counter()
+    problems: Counter[str] = Counter()
+    for each in asked:
+        statuses.update(each.get("statuses", {}))
+        problems.update(each.get("problems", {}))
+    counts = {name: sum(each.get(name, 0) for each in asked) for name in _ANSWER_COUNTS}
+    longest = max((each.get("longest_resume_seconds", 0.0) for each in asked), default=0.0)
+    return {
+        **counts, "statuses": dict(statuses), "problems": dict(problems),
+        "longest_resume_seconds": longest,
+    }  # fmt: skip
+
+
 def merged(results: Sequence[Result], proof: Proof | None) -> dict[str, Any]:
     """Return all results as one object.
 
@@ -124,9 +144,8 @@ def merged(results: Sequence[Result], proof: Proof | None) -> dict[str, Any]:
         "lost": total("lost"),
         "duplicates": total("duplicates"),
         "aborted_visible": total("aborted_visible"),
-        "other_faults": sum(
-            total(count) for count in ("unexpected", "disordered", "wrong", "unstable", "state")
-        ),
+        "other_faults": sum(total(count) for count in _OTHER_FAULTS),
+        "answers": _answers([result.verdict.get("asked") or {} for result in results]),
         "max_resume_seconds": round(max((r.resume_seconds for r in results), default=0.0), 1),
         "seconds": round(sum(result.seconds for result in results)),
         "failures": {f"{r.seed}-{r.kind}": r.error for r in results if not r.survived},

@@ -61,6 +61,14 @@ class Ledger:
         where = {} if partition is None else {"partition": partition}
         producer.produce(topic, record.value, record.key, on_delivery=delivered, **where)
 
+    def add(self, records: Iterable[Seen]) -> None:
+        """Add records of the input that another process has produced."""
+        with self._lock:
+            self._sent += [
+                Sent(next(self._numbers), each.partition, each.offset, each.key, each.value)
+                for each in records
+            ]
+
     @property
     def acknowledged(self) -> int:
         """Number of records that the broker has acknowledged."""
@@ -133,6 +141,7 @@ class Feed(threading.Thread):
         records: The records, in this order.
         outcomes: Returns the number of outcomes so far.
         partitioner: librdkafka's option ``partitioner``.
+        per_second: Its pace.
 
     Attributes:
         over: Whether it had no records left before it was stopped.
@@ -146,6 +155,7 @@ class Feed(threading.Thread):
         records: Iterable[Record],
         outcomes: Callable[[], int],
         partitioner: str = "murmur2_random",
+        per_second: float = PER_SECOND,
     ) -> None:
         super().__init__(name="feed", daemon=True)
         self._outcomes = outcomes
@@ -155,6 +165,7 @@ class Feed(threading.Thread):
         self._records = iter(records)
         self._between: list[tuple[Record, int | None]] = []
         self._enough = threading.Event()
+        self._interval = 1 / per_second
         self.over = False
 
     def run(self) -> None:
@@ -164,10 +175,10 @@ class Feed(threading.Thread):
                 self._ledger.produce(self._producer, self._topic, *self._between.pop(0))
             self._ledger.produce(self._producer, self._topic, record)
             self._producer.poll(0)
-            due += 1 / PER_SECOND
+            due += self._interval
             while self._ledger.acknowledged - self._outcomes() > _AHEAD:
-                due = time.monotonic() + 1 / PER_SECOND
-                if self._enough.wait(1 / PER_SECOND):
+                due = time.monotonic() + self._interval
+                if self._enough.wait(self._interval):
                     return
                 self._producer.poll(0)
             if self._enough.wait(max(due - time.monotonic(), 0)):

@@ -13,7 +13,7 @@ import pytest
 from stream_scorer.devkafka.cluster import free_ports
 from tests.support.faults.network_conditions import Weather
 from tests.support.faults.process import wait_until
-from tests.support.faults.proxy import HOST, Api, Proxy
+from tests.support.faults.proxy import HOST, Api, Direction, Proxy
 
 FETCH = 1
 
@@ -88,8 +88,11 @@ def client(proxy: Proxy) -> Iterator[socket.socket]:
         yield connection
 
 
-def ask(client: socket.socket, api: int, correlation: int, size: int = 0) -> None:
-    body = struct.pack(">hhi", api, 0, correlation) + bytes(size)
+def ask(
+    client: socket.socket, api: int, correlation: int, size: int = 0, name: bytes = b""
+) -> None:
+    own = struct.pack(">h", len(name)) + name if name else b""
+    body = struct.pack(">hhi", api, 0, correlation) + own + bytes(size)
     client.sendall(struct.pack(">i", len(body)) + body)
 
 
@@ -186,6 +189,21 @@ def test_one_frame_is_dropped(
     assert answered(client) == 2
     assert fault.hit.is_set()
     assert broker.asked[0] == (Api.END_TXN, 2 if lost == "request" else 1)
+    assert proxy.counters.dropped == 1
+
+
+@pytest.mark.parametrize("lost", ["request", "answer"])
+def test_only_frames_of_the_named_client_are_dropped(
+    client: socket.socket, proxy: Proxy, lost: str
+) -> None:
+    direction: Direction = "request" if lost == "request" else "answer"
+    fault = proxy.fault(Api.PRODUCE, direction, client="gateway")
+    ask(client, Api.PRODUCE, 1, name=b"scorer")
+    ask(client, Api.PRODUCE, 2)
+    ask(client, Api.PRODUCE, 3, name=b"gateway")
+    ask(client, Api.PRODUCE, 4, name=b"gateway")
+    assert [answered(client) for _ in range(3)] == [1, 2, 4]
+    assert fault.hit.is_set()
     assert proxy.counters.dropped == 1
 
 

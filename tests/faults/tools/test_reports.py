@@ -7,7 +7,7 @@ import pytest
 
 from tests.faults.suite.__main__ import main
 from tests.faults.suite.registry import KINDS
-from tests.faults.suite.report import Proof, Result
+from tests.faults.suite.report import Proof, Result, merged
 
 
 def whole(folder: Path, seeds: range) -> None:
@@ -38,3 +38,27 @@ def test_a_report_without_its_proof_is_incomplete(
     whole(tmp_path, range(1, 2))
     (tmp_path / "proof.json").unlink()
     assert report(tmp_path, 1, capsys) == (1, ["proof"])
+
+
+def test_the_gateways_answers_are_summed() -> None:
+    found = {
+        "calls": 5,
+        "statuses": {"200": 3, "503": 2},
+        "problems": {"overloaded": 2},
+        "planted": 24,
+        "noticed": 24,
+    }
+    results = [
+        Result("gateway_kills", "gateway", seed, 1.0, 1, ["it"], True, "", 0.5,
+               {"sent": 7, "answers": seed, "asked": found | {"longest_resume_seconds": seed}})
+        for seed in (1, 2)
+    ]  # fmt: skip
+    summed = merged(results, None)
+    assert summed["other_faults"] == 3
+    assert summed["answers"] == {
+        "calls": 10, "transactions": 0, "repeats": 0, "lost": 0, "not_connected": 0,
+        "planted": 48, "noticed": 48, "statuses": {"200": 6, "503": 4},
+        "problems": {"overloaded": 4},
+        "longest_resume_seconds": 2,
+    }  # fmt: skip
+    assert merged([], None)["answers"]["statuses"] == {}

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from tests.faults.verifier.answers import AnswersVerdict
 from tests.faults.verifier.payloads import Outcome, Sent, outcome
 from tests.faults.verifier.reader import Seen
 from tests.faults.verifier.replay import WHOLE, History, Remembered, Replay
@@ -39,7 +40,9 @@ class Verdict:
         unstable: Records that the live reader saw and that are different or gone at the end, and
             records at the end that the live reader never got.
         state: Events that only the exported state has, or only the replay.
+        answers: Faults of the gateways' answers.
         examples: The first few of each fault.
+        asked: Counts of what clients asked the gateways for; empty without gateways.
     """
 
     sent: int = 0
@@ -54,7 +57,9 @@ class Verdict:
     wrong: int = 0
     unstable: int = 0
     state: int = 0
+    answers: int = 0
     examples: dict[str, list[str]] = field(default_factory=dict)
+    asked: dict[str, Any] = field(default_factory=dict)
 
     @property
     def faults(self) -> dict[str, int]:
@@ -74,12 +79,24 @@ class Verdict:
         if len(known) < _EXAMPLES:
             known.append(str(what))
 
+    def take_answers(self, answers: AnswersVerdict, told: Mapping[str, Any]) -> None:
+        """Add the verdict on the gateways' answers.
+
+        Args:
+            answers: The verdict.
+            told: What the report shows next to its counts.
+        """
+        self.asked = {**answers.as_record(), **told}
+        self.answers += answers.faults.total()
+        for fault, found in answers.examples.items():
+            self.examples.setdefault("answers", []).extend(f"{fault}: {each}" for each in found)
+
     def as_record(self) -> dict[str, Any]:
         """Return it as plain data."""
         return asdict(self)
 
 
-_NO_FAULTS = {"sent", "copies", "decisions", "dead_letters", "examples"}
+_NO_FAULTS = {"sent", "copies", "decisions", "dead_letters", "examples", "asked"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import io
 import json
 import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -82,6 +83,24 @@ def transaction(value: bytes) -> dict[str, Any]:
     return {**found, "event_time": round(found["event_time"].timestamp() * 1_000)}
 
 
+def decision(seen: Seen) -> dict[str, Any]:
+    """Decode a decision; its times as ``datetime``, its features as bytes.
+
+    Raises:
+        ValueError: It has no value.
+    """
+    if seen.value is None:
+        raise ValueError(f"{seen.place}: a decision without a value")
+    written = _DECISIONS[int.from_bytes(seen.value[1:_FRAME], "big")]
+    read: Any = fastavro.schemaless_reader(io.BytesIO(seen.value[_FRAME:]), schema(written), None)
+    return dict(read)
+
+
+def decisions_in(records: Iterable[Seen], topic: str) -> Iterator[dict[str, Any]]:
+    """Yield the decisions of a topic, decoded."""
+    yield from (decision(each) for each in records if each.topic == topic)
+
+
 def outcome(seen: Seen, source_topic: str) -> Outcome:
     """Decode a decision or, if the headers say so, a dead letter.
 
@@ -95,12 +114,7 @@ def outcome(seen: Seen, source_topic: str) -> Outcome:
         )
         found = Outcome(seen, (int(partition), int(offset)), headers["dlq.reason"])
     else:
-        if seen.value is None:
-            raise ValueError(f"{seen.place}: a decision without a value")
-        written = _DECISIONS[int.from_bytes(seen.value[1:_FRAME], "big")]
-        read: Any = fastavro.schemaless_reader(
-            io.BytesIO(seen.value[_FRAME:]), schema(written), None
-        )
+        read = decision(seen)
         topic, bits = read["source_topic"], read["features"]
         found = Outcome(
             seen,

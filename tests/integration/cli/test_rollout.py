@@ -218,7 +218,7 @@ def test_a_person_answers_what_the_controller_asks(shell: Shell) -> None:
 
 def test_colours_switch_and_switch_back(shell: Shell) -> None:
     printed = shell.run("template", "blue-green")
-    text = printed.replace("fraud:1.1.0", "fraud:9.9.9").replace("fraud:1.0.0", BUNDLE)
+    text = printed.replace("fraud:1.1.1", "fraud:9.9.9").replace("fraud:1.0.1", BUNDLE)
     shell.signed(*start(shell, text), "--unverified")
     assert shell.signed("switch")["now"]["colour"] == "green"
     assert shell.signed("switch")["now"]["colour"] == "blue"

@@ -53,6 +53,7 @@ class Fault:
         action: ``drop`` forgets a frame; ``hold`` keeps a request until :meth:`Proxy.release`.
         left: How many frames it still applies to.
         after: How many frames of the kind still pass before it.
+        client: Only of the client with this client id; empty: of all.
         hit: Set once it was applied.
         held: Requests that are kept, with their connections.
     """
@@ -62,6 +63,7 @@ class Fault:
     action: Action
     left: int = 1
     after: int = 0
+    client: str = ""
     hit: threading.Event = field(default_factory=threading.Event)
     held: list[tuple[Connection, bytes]] = field(default_factory=list)
 
@@ -101,9 +103,10 @@ class Proxy:
         times: int = 1,
         *,
         after: int = 0,
+        client: str = "",
     ) -> Fault:
         """Add a fault for the next frames of a kind, once some have passed."""
-        made = Fault(api, direction, action, times, after)
+        made = Fault(api, direction, action, times, after, client)
         self._call(self._arm(made))
         return made
 
@@ -196,7 +199,7 @@ class Proxy:
             # There is no broker now.
             writer.transport.abort()
             return
-        asked: dict[int, int] = {}
+        asked: dict[int, tuple[int, str]] = {}
         self._writers |= {writer, broker[1]}
         self._links[writer] = broker[1]
         there, back = (Lane(to, self.weather, self.counters) for to in (broker[1], writer))
@@ -221,17 +224,22 @@ class Proxy:
                 broker[1].transport.abort()
 
     async def _requests(
-        self, reader: asyncio.StreamReader, broker: Connection, asked: dict[int, int], there: Lane
+        self,
+        reader: asyncio.StreamReader,
+        broker: Connection,
+        asked: dict[int, tuple[int, str]],
+        there: Lane,
     ) -> None:
         """Pass requests on, but for those that faults are done to; note what each asked."""
         while True:
             frame = await _read(reader)
             api, _, correlation = struct.unpack(">hhi", frame[4:12])
-            asked[correlation] = api
+            client = _client_of(frame)
+            asked[correlation] = api, client
             if api in self.weather.cut:
                 self.counters.cut += 1
                 continue
-            fault = self._match(api, "request")
+            fault = self._match(api, client, "request")
             if fault is None:
                 there.put(frame)
                 continue
@@ -243,21 +251,23 @@ class Proxy:
             fault.hit.set()
 
     async def _answers(
-        self, reader: asyncio.StreamReader, asked: dict[int, int], back: Lane
+        self, reader: asyncio.StreamReader, asked: dict[int, tuple[int, str]], back: Lane
     ) -> None:
         """Pass answers on, but for those that are dropped."""
         while True:
             frame = await _read(reader)
             (correlation,) = struct.unpack(">i", frame[4:8])
-            fault = self._match(asked.pop(correlation, -1), "answer")
+            fault = self._match(*asked.pop(correlation, (-1, "")), "answer")
             if fault is None:
                 back.put(frame)
             else:
                 self.counters.dropped += 1
                 fault.hit.set()
 
-    def _match(self, api: int, direction: Direction) -> Fault | None:
+    def _match(self, api: int, client: str, direction: Direction) -> Fault | None:
         for fault in self._faults:
+            if fault.client not in {"", client}:
+                continue
             if fault.left and fault.api == api and fault.direction == direction:
                 if fault.after:
                     fault.after -= 1
@@ -314,6 +324,12 @@ def _busy(api: Api, answer: bytes) -> bool:
     Up to version 2 an answer is its length, the request's number, a throttle and the error.
     """
     return api == Api.END_TXN and answer[12:14] == _CONCURRENT_TRANSACTIONS
+
+
+def _client_of(frame: bytes) -> str:
+    """Return the client id of a request, which is after its number; empty without one."""
+    (length,) = struct.unpack(">h", frame[12:14].rjust(2, b"\0"))
+    return frame[14 : 14 + max(length, 0)].decode(errors="replace")
 
 
 async def _ignore(reader: asyncio.StreamReader) -> None:

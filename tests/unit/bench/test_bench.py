@@ -13,7 +13,7 @@ from bench.handbook_steps.polars_features import WAYS, frame
 from bench.harness import customers, traffic
 from bench.harness.gates import RATIOS, ROWS, failures, rate, report
 from bench.harness.rounds import measure
-from bench.latency import row_number
+from bench.latency_steps.stages import row_number
 from bench.verdicts import state
 from bench.verdicts.state import Size
 from stream_scorer.codec.reading.decode import ColumnDecoder

@@ -15,7 +15,14 @@ _ROOT = Path(__file__).parents[3]
 RECORDED: dict[str, list[str]] = json.loads(
     (_ROOT / "tests" / "recorded" / "json_keys.json").read_text()
 )["benches"]
-_MOVED = {"features": "handbook_steps/features", "rollout_guarded": "rollout_steps/guarded"}
+_MOVED = {
+    "features": "handbook_steps/features",
+    "rollout_guarded": "rollout_steps/guarded",
+    **{
+        name: f"acceptance/{name}"
+        for name in ("handover", "many_partitions", "rollout_live", "soak")
+    },
+}
 
 
 def sources(path: Path, found: dict[Path, ast.Module]) -> dict[Path, ast.Module]:

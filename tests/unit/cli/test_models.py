@@ -141,12 +141,13 @@ def test_a_pair_is_never_written_over(terminal: Terminal, key: Path) -> None:
 def test_the_list_names_signers_contents_and_what_is_refused(terminal: Terminal, key: Path) -> None:
     terminal.document("sign", "fraud:1.1.0", "--key", key)
     (terminal.store / "fraud" / "1.0.0" / "more").touch()
-    shutil.copytree(terminal.store / "fraud" / "1.1.0", terminal.store / "fraud" / "1.1.1")
+    shutil.copytree(terminal.store / "fraud" / "1.1.0", terminal.store / "fraud" / "1.1.2")
     terminal.patch.setenv("STREAM_SCORER_MODELS__TRUSTED_KEYS", json.dumps({"ann": f"{key}.pub"}))
-    broken, signed, moved = terminal.document("list")
+    broken, plain, signed, _, moved = terminal.document("list")
     manifest = read_manifest(terminal.store / "fraud" / "1.1.0")
     assert "more is not in the manifest" in broken["refused"]
     assert "calls itself fraud:1.1.0" in moved["refused"]
+    assert (plain["version"], plain["refused"]) == ("1.0.1", None)
     assert signed["refused"] is None
     assert (signed["name"], signed["version"]) == ("fraud", "1.1.0")
     assert (signed["signature"], signed["signed_by"]) == ("trusted", "ann")
@@ -160,7 +161,7 @@ def test_the_list_names_signers_contents_and_what_is_refused(terminal: Terminal,
 
 def test_show_prints_the_entire_manifest(terminal: Terminal) -> None:
     told = terminal.document("show", "fraud")
-    manifest = json.loads((terminal.store / "fraud" / "1.1.0" / "manifest.json").read_text())
+    manifest = json.loads((terminal.store / "fraud" / "1.1.1" / "manifest.json").read_text())
     shown = told["manifest"]
     for key, value in manifest.items():
         if key != "training":

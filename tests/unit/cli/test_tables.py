@@ -26,6 +26,7 @@ from stream_scorer.hardening.settings_check import Finding
 from stream_scorer.kafka.topics.create_topics import TopicReport
 from stream_scorer.kafka.topics.lag import PartitionLag
 from stream_scorer.reproduce.compare import Reproduction
+from stream_scorer.security.api_keys import generate_key
 from stream_scorer.security.audit_lines import AuditLine, Deed
 from stream_scorer.security.audit_verify import AuditVerification
 from stream_scorer.settings import Settings
@@ -71,6 +72,12 @@ LETTER = DeadLetter(
     detail="currency: 'XXX' is not in the plan: EUR, USD", source_topic="transactions",
     source_partition=11, source_offset=1_234_567_891, source_timestamp=AT_MS, instance="scorer-0",
 )  # fmt: skip
+CLIENT = {
+    "client": "checkout-emea", "disabled": True, "scopes": ["score", "read"],
+    "rate_per_second": 200.0, "burst": 400, "quota_per_day": 5_000_000, "not_before": None,
+    "expires": ISO, "certificate_subjects": ["CN=till,O=Example"],
+    "keys": [{"id": KEY, "not_after": None}],
+}  # fmt: skip
 STATE = PartitionCheckpoint(
     11, 1_024, 125_031, 3_725_031, 912_345_678, 1_234_567_890, 1_234_667_890, 1_234_667_891,
     100_001, 12, 1, {1: 12, 2: 1_012}, AT_MS,
@@ -125,6 +132,10 @@ def _patches() -> dict[str, dict[str, Any]]:
         "review": 0.060412345678901234, "new_cards_auc": None, "content_hash": HASH,
         "intervals": {"auc": [0.8712345678901234, 0.9012345678901234]},
     }  # fmt: skip
+    clients = mock.MagicMock()
+    clients.return_value.add.return_value = generate_key()
+    clients.return_value.rotate.return_value = generate_key()
+    changed = {f"{cli}.clients.ClientsOptions.changes": clients}
     feed = mock.MagicMock()
     feed.return_value.__enter__.return_value.sent = 1_725_031
     return {
@@ -137,6 +148,14 @@ def _patches() -> dict[str, dict[str, Any]]:
             "fraud:1.1.0", Path("/srv/decisions/2026-11-25.parquet"), None, 1_754_155, 0,
             {"APPROVE": 1_725_031, "REVIEW": 20_000, "BLOCK": 9_124}, {}, 0, 0, 0, None, 0, 0,
             63.123456)},
+        "clients add shop --scope score": changed,
+        "clients rotate shop": changed,
+        "clients disable shop": changed,
+        "clients remove shop": changed,
+        "clients list": {
+            f"{cli}.clients.ClientsOptions.path": Path("/srv/clients.json"),
+            "stream_scorer.security.client_changes.listed_clients": [CLIENT],
+        },
         "dlq list": {f"{cli}.dlq.list_dead_letters": Listing({"UNKNOWN_CURRENCY": 1_031},
                                                              [LETTER])},
         "dlq show 11 1234567890": {f"{cli}.dlq.dead_letter_at": LETTER,

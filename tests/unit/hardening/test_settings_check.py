@@ -30,6 +30,11 @@ SAFE: dict[str, Any] = {
     "state": {"mac_key_file": "/etc/stream-scorer/mac.key"},
 }  # fmt: skip
 
+TOKENS = {
+    "token_issuer": "https://login.example/", "token_audience": "a", "token_keys": "k",
+    "token_scopes": {"x": ["score"]},
+}  # fmt: skip
+
 
 def settings(**changed: dict[str, Any]) -> Settings:
     table = {
@@ -41,6 +46,10 @@ def settings(**changed: dict[str, Any]) -> Settings:
 
 def test_safe_settings_have_no_finding() -> None:
     assert list(setting_findings(settings())) == []
+    local = {"host": "10.0.0.1", "unix_socket": "/run/s"}
+    assert list(setting_findings(settings(serving=local))) == []
+    for endpoint in ("http://127.0.0.1:4318/v1/traces", "https://collector:4318/v1/traces"):
+        assert list(setting_findings(settings(serving={"tracing": {"endpoint": endpoint}}))) == []
     refuse_unsafe(settings())
 
 
@@ -68,6 +77,11 @@ def test_safe_settings_have_no_finding() -> None:
         ({"audit": {"path": None}}, "audit.path"),
         ({"http": {"host": "0.0.0.0", "token": "correct horse battery"}}, "http.tls_certificate"),  # noqa: S104
         ({"http": {"host": "10.0.0.1", "tls_certificate": "c", "tls_key": "k"}}, "http.token"),
+        ({"serving": {"host": "0.0.0.0"}}, "serving.tls_certificate"),  # noqa: S104
+        ({"serving": {"host": "10.0.0.1", "unix_socket": "/run/s", "grpc_port": 9}},
+         "serving.tls_certificate"),
+        ({"serving": {"tracing": {"endpoint": "http://10.0.0.1:4318/v1/traces"}}},
+         "serving.tracing.endpoint"),
         ({"state": {"mac_key_file": None}}, "state.mac_key_file"),
         ({"state": {"mac_required": False}}, "state.mac_required"),
         ({"state": {"url": "simplecache::http://store/checkpoints"}}, "state.url"),
@@ -95,6 +109,9 @@ def test_safe_settings_have_no_finding() -> None:
             )
         ),
         ({"kafka": {"bootstrap": "PLAINTEXT://far:9092"}}, "kafka.client security.protocol"),
+        ({"serving": {"access": {"open_on_loopback": True}}}, "serving.access.open_on_loopback"),
+        ({"serving": {"access": TOKENS | {"token_lifetime_seconds": 86_401}}},
+         "serving.access.token_lifetime_seconds"),
     ],
 )  # fmt: skip
 def test_each_unsafe_setting_is_found_and_refused(changed: dict[str, Any], setting: str) -> None:

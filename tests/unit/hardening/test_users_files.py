@@ -104,7 +104,7 @@ POLICIES = (
     ("[default]\nreview = '0.3'\nblock = 0.8", "policy: default: review: must be a number, not"),
     (f"{POLICY}[thresholds]", "policy: unknown key 'thresholds'"),
     (f"on_model_error = 'IGNORE'\n{POLICY}", "policy: on_model_error: must be APPROVE"),
-    (f"on_timeout = 'APPROVE'\n{POLICY}", "policy: on_timeout: is not supported"),
+    (f"on_timeout = 'LATER'\n{POLICY}", "policy: on_timeout: must be APPROVE, REVIEW, BLOCK"),
     (f"{POLICY}[budget]\nreviews_per_day = -1", "policy: budget: reviews_per_day: must be"),
     (f"{POLICY}[segment]\nreview = 0.1", "policy: segment: must be a list of tables"),
     (f"{POLICY}[[segment]]\nreview = 0.1\nblock = 0.2", "policy: segment 1: when: is missing"),

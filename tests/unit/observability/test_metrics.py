@@ -50,7 +50,7 @@ def test_one_boundary_is_exactly_the_objective() -> None:
 
 
 def declared() -> list[Metric]:
-    kinds = (*events.EVENTS, *events.SUPERVISOR_EVENTS)
+    kinds = (*events.EVENTS, *events.SUPERVISOR_EVENTS, *events.ACCESS_EVENTS)
     return [metric for kind in kinds for metric in kind.metrics()]
 
 

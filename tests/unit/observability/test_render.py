@@ -164,7 +164,7 @@ def test_every_event_is_rendered() -> None:
     }
     assert len(every) > 40
     # The supervisor's events are rendered by its fleet, see test_fleet.
-    assert {*events.EVENTS, *events.SUPERVISOR_EVENTS} == every
+    assert {*events.EVENTS, *events.SUPERVISOR_EVENTS, *events.ACCESS_EVENTS} == every
     assert {kind for kind in every if "effects" not in vars(kind)} == set()
 
 

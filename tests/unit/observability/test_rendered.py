@@ -24,6 +24,15 @@ from stream_scorer.observability.render import Renderer
 RECORDED = Path(__file__).with_name("rendered.json")
 
 EXAMPLES = (
+    events.GatewayObserved(12, 64, 1_000, 600_000),
+    events.AdmissionRefused("limit", 7),
+    events.AdmissionRefused("lag", 1),
+    events.ProvisionalAnswered(2),
+    events.ProvisionalSettled("REVIEW", "REVIEW"),
+    events.ProvisionalSettled("REVIEW", "BLOCK"),
+    events.WindowRebuilt(1_000, 2.5),
+    events.WindowShortened(300),
+    events.SpansDropped("queue", 3),
     events.BatchCommitted(4, {"APPROVE": 2, "BLOCK": 1}, "fraud", "1.0.0"),
     events.BatchCommitted(
         7, {"APPROVE": 5}, "fraud", "1.0.0", rejected={"EMPTY": 2}, flagged={"late": 1},
@@ -58,6 +67,10 @@ EXAMPLES = (
     events.CheckpointFailed("broker refused"),
     events.DependencyUnavailable("registry", "refused"),
     events.DependencyBack("registry"),
+    events.RequestServed("GET /v2", 200, 0.0012, "r-1", "shop", logged=False),
+    events.RequestServed("GET /v2", 503, 0.2, "r-2", "", logged=True),
+    events.RequestFailed("GET /v2", "r-3", "ValueError", "Traceback"),
+    events.RequestsCut(2, 10.0),
     events.LagObserved({0: 9, 1: 8}, {0: 4, 1: 8}, {0: 1.5, 1: 2.5}),
     events.Stuck(31.5, (2, 4)),
     events.Moving(),

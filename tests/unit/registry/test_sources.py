@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from stream_scorer.errors import RegistryUnavailableError, SchemaError, SettingsError
 from stream_scorer.registry.http_registry import HttpRegistry
 from stream_scorer.registry.server import RegistryServer
-from stream_scorer.registry.sources import FileRegistry, open_registry, reader_schema
+from stream_scorer.registry.sources import FileRegistry, open_registry, reader_schema, registered
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Registry
 from tests.support.registry.fake_registry import LONG, UNKNOWN, Clock, Reply, answering
 
@@ -150,11 +150,15 @@ def test_schemas_that_are_not_avro_or_have_references_are_parsed() -> None:
             200, {"schema": json.dumps(money), "id": 3, "version": 1, "subject": "money"},
         ),
     }  # fmt: skip
-    with answering(lambda request: replies[request.path.split("?")[0]]) as url:
+    missing: Reply = (404, {"error_code": 40402, "message": "Version not found."})
+    with answering(lambda request: replies.get(request.path.split("?")[0], missing)) as url:
         registry = HttpRegistry(Registry(url=url))
         with pytest.raises(SchemaError, match="PROTOBUF"):
             registry.writer_schema(1)
         joined = json.loads(registry.writer_schema(2))
+        assert registered(registry, "money", 1) == (3, json.dumps(money))
+        with pytest.raises(SchemaError, match="subject money: has no version 2"):
+            registered(registry, "money", 2)
     assert joined["fields"][0]["type"] == money
     assert joined["fields"][1]["type"] == ["null", "n.Money"]
 

@@ -15,7 +15,7 @@ from stream_scorer.kafka.loop.work_interface import Result, Stages
 from stream_scorer.ports import BytesColumn, Headers, Outgoing, Paused, RawRecords
 from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.rekeying.process import refuse_same
-from stream_scorer.rekeying.work import REKEYED_FROM, Rekeyed, RekeyWork, Route
+from stream_scorer.rekeying.work import REKEYED_FROM, Rekeyed, RekeyRoute, RekeyWork
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 from tests.support.codec.foreign_events import EVENTS
 
@@ -31,7 +31,7 @@ customer_id = "who"
 amount = {path = "sum", unit = "minor"}
 currency = "iso"
 """
-ROUTE = Route("payments", 2, "keyed", "letters", "7")
+ROUTE = RekeyRoute("payments", 2, "keyed", "letters", "7")
 NOW = 1_700_000_000_000
 
 

@@ -20,7 +20,14 @@ from stream_scorer.kafka.topics.key_sample import KeySample
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.stores.deployment import Deployment, load_model
-from stream_scorer.ports import BytesColumn, Headers, Paused, RawRecords
+from stream_scorer.ports import (
+    BODY_HEADER,
+    CLIENT_HEADER,
+    BytesColumn,
+    Headers,
+    Paused,
+    RawRecords,
+)
 from stream_scorer.registry.sources import FileRegistry, SchemaSource, reader_schema
 from stream_scorer.rollout.log.ready_versions import Pinned, Versions
 from stream_scorer.scoring.held_partitions import HeldPartitions, HeldState, _Restoring
@@ -142,15 +149,16 @@ def test_each_record_becomes_a_decision_or_dead_letter_in_order() -> None:
     )  # fmt: skip
 
 
-def test_a_decision_keeps_only_the_key_and_the_trace_headers() -> None:
+def test_a_decision_keeps_the_key_and_no_other_headers_than_ours() -> None:
+    ours: list[tuple[str, bytes | None]] = [(CLIENT_HEADER, b"shop"), (BODY_HEADER, b"1:00")]
     headers: list[Headers] = [
         [("traceparent", b"00-1"), ("secret", b"x"), ("tracestate", b"a=b")],
-        None,
+        [*ours, ("secret", b"x")],
         [("other", b"")],
     ]  # fmt: skip
     result = work().compute(raw([transaction(i) for i in range(3)], headers), Stages())
     (outgoing,) = [o for o in result.outgoing if o.topic == "decisions"]
-    assert outgoing.headers == [[("traceparent", b"00-1"), ("tracestate", b"a=b")], None, None]
+    assert outgoing.headers == [[("traceparent", b"00-1"), ("tracestate", b"a=b")], ours, None]
     assert list(outgoing.keys) == [b"key0", b"key1", b"key2"]
 
 

@@ -4,6 +4,7 @@ from tests.faults.suite.kinds import (
     broker,
     computation,
     data,
+    gateways,
     group,
     kills,
     membership,
@@ -15,6 +16,6 @@ from tests.faults.suite.kinds import (
 )
 
 __all__ = [
-    "broker", "computation", "data", "group", "kills", "membership", "modes", "network", "planned",
-    "process", "upstream",
+    "broker", "computation", "data", "gateways", "group", "kills", "membership", "modes", "network",
+    "planned", "process", "upstream",
 ]  # fmt: skip

@@ -70,7 +70,7 @@ def test_64_segments_fit_and_65_do_not() -> None:
         ("a = " + "[" * 100_000, "policy.toml: nested deeper than 64 levels"),
         ("[dflt]", "policy: unknown key 'dflt'; known are default, segment, on_model_error"),
         ("revision = 3", "policy: unknown key 'revision'"),
-        ('on_timeout = "APPROVE"', "policy: on_timeout: is not supported: only a real-time API"),
+        ('on_timeout = "LATER"', "policy: on_timeout: must be APPROVE, REVIEW, BLOCK"),
         ('on_model_error = "approve"', "policy: on_model_error: must be APPROVE, REVIEW, BLOCK"),
         ("on_model_error = 1", "policy: on_model_error: must be APPROVE, REVIEW, BLOCK, not 1"),
         ("default = 0.5", "policy: default: must be a table, not 0.5"),

@@ -1,11 +1,16 @@
 """Requests to a group whose coordinator moves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from stream_scorer.kafka.topics.groups import COORDINATION, committed, settled
+from stream_scorer.errors import UnavailableError
+from stream_scorer.kafka.topics import groups
+from stream_scorer.kafka.topics.groups import COORDINATION, Groups, committed, settled
+from stream_scorer.settings import Kafka
 
 
 def refusing(code: int, times: int) -> Callable[[], int]:
@@ -50,3 +55,46 @@ class _Partitions:
 def test_a_partition_without_a_commit_is_left_out() -> None:
     wanted = [TopicPartition("t", 0), TopicPartition("t", 1)]
     assert committed(_Partitions(), wanted, 5.0) == {("t", 0): 7}
+
+
+class _KnowingAdmin:
+    """An admin client that asks for the coordinator once, as librdkafka's does.
+
+    Attributes:
+        coordinator: The broker that is the coordinator now.
+        made: How many there are.
+    """
+
+    coordinator = 0
+    made = 0
+
+    def __init__(self, kafka: Kafka) -> None:
+        assert kafka.bootstrap == "127.0.0.1:1"
+        _KnowingAdmin.made += 1
+        self._known = self.coordinator
+
+    def describe_consumer_groups(
+        self, names: Sequence[str], request_timeout: float
+    ) -> Mapping[str, Future[Any]]:
+        # A limit on the query itself would abort the process.
+        assert request_timeout == 3_600.0
+        answer: Future[Any] = Future()
+        if self._known == self.coordinator:
+            answer.set_result("described")
+        else:
+            answer.set_exception(KafkaException(KafkaError(KafkaError.NOT_COORDINATOR)))
+        return dict.fromkeys(names, answer)
+
+
+def test_a_moved_coordinator_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(groups, "admin", _KnowingAdmin)
+    found = Groups(Kafka(bootstrap="127.0.0.1:1"))
+    assert [found.described("g", 0.0) for _ in range(3)] == ["described"] * 3
+    _KnowingAdmin.coordinator = 1
+    with pytest.raises(UnavailableError):
+        found.described("g", -1.0)
+    assert found.described("g", -1.0) == "described"
+    _KnowingAdmin.coordinator = 2
+    assert found.described("g") == "described"
+    # A client is made for each move, and none as long as the coordinator stays.
+    assert _KnowingAdmin.made == 3

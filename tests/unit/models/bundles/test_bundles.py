@@ -272,7 +272,9 @@ def test_an_invalid_store_is_refused(tmp_path: Path) -> None:
         find(FolderStore(tmp_path / "nowhere"), "fraud")
 
 
-@pytest.mark.parametrize(("version", "features"), [("1.0.0", 9), ("1.1.0", 21)])
+@pytest.mark.parametrize(
+    ("version", "features"), [("1.0.0", 9), ("1.0.1", 9), ("1.1.0", 21), ("1.1.1", 21)]
+)
 def test_the_shipped_bundles_load(version: str, features: int) -> None:
     directory = MODELS_DIRECTORY / "fraud" / version
     loaded = load_bundle(find(FolderStore(MODELS_DIRECTORY), f"fraud:{version}"))

@@ -8,10 +8,11 @@ import pytest
 
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.models.bundles.loader import load_bundle
+from stream_scorer.models.bundles.writer import write_bundle
 from stream_scorer.models.commands.upgrade import upgrade
 from stream_scorer.models.commands.validate import validate
 from stream_scorer.settings import MODELS_DIRECTORY, Models, Settings
-from tests.support.models.bundle_cases import MODELS, ROWS, edit
+from tests.support.models.bundle_cases import MODELS, ROWS, candidate, edit
 from tests.support.models.format_1 import write_format_1
 
 
@@ -21,12 +22,16 @@ def settings(store: Path) -> Settings:
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_each_kind_keeps_its_decisions(kind: str, tmp_path: Path) -> None:
-    old = load_bundle(write_format_1(tmp_path, MODELS[kind]))
+    model = MODELS[kind]
+    old = load_bundle(write_format_1(tmp_path, model))
     told = upgrade(settings(tmp_path), "fraud:1.0.0", "1.0.1", None)
     new = load_bundle(tmp_path / "fraud" / "1.0.1")
     assert (told["old"], told["new"]) == ("fraud:1.0.0", "fraud:1.0.1")
     assert told["golden_rows"] == told["golden_rows_with_the_same_bits"] > 0
     assert told["content_hash"] == new.manifest.content_hash != old.manifest.content_hash
+    # It is the one that `train` gives the same model.
+    trained = load_bundle(write_bundle(tmp_path / "trained", candidate(model), ROWS))
+    assert new.manifest.content_hash == trained.manifest.content_hash
     assert new.predictor.scores(ROWS).tobytes() == old.predictor.scores(ROWS).tobytes()
     assert new.predictor.raw(ROWS).tobytes() == old.predictor.raw(ROWS).tobytes()
     for name in ("features", "thresholds", "on_model_error", "training", "kind", "parameters"):
@@ -51,6 +56,19 @@ def test_the_shipped_bundles_are_upgraded(version: str, tmp_path: Path) -> None:
         card = (new / "card.md").read_text()
         assert card.startswith("# fraud:9.0.0\n")
         assert (old / "card.md").read_text().splitlines()[1:] == card.splitlines()[1:]
+
+
+@pytest.mark.parametrize(("old", "new"), [("1.0.0", "1.0.1"), ("1.1.0", "1.1.1")])
+def test_the_shipped_bundles_of_format_2_are_such_upgrades(
+    old: str, new: str, tmp_path: Path
+) -> None:
+    upgrade(settings(MODELS_DIRECTORY), f"fraud:{old}", new, tmp_path)
+    found, expected = (
+        {path.name: path.read_bytes() for path in (store / "fraud" / new).iterdir()}
+        for store in (tmp_path, MODELS_DIRECTORY)
+    )
+    assert found == expected
+    assert "model.safetensors" in found
 
 
 def test_no_version_of_scikit_learn_is_needed_afterwards(tmp_path: Path) -> None:

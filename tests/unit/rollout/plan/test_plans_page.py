@@ -67,7 +67,8 @@ def test_the_policy_on_the_page_is_one_with_every_key() -> None:
     _, text = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     plan = parse_plan("", {"policy.toml": text})
     assert set(table("policy key")) == set(plan.policy)
-    with pytest.raises(ValueError, match=r"known are default, segment, on_model_error, budget$"):
+    known = "default, segment, on_model_error, on_timeout, budget"
+    with pytest.raises(ValueError, match=rf"known are {known}$"):
         parse_plan("policy = {x = 1}")
     events = batch([event(channel="ECOM", mcc="7995", amount_minor=amount) for amount in
                     (60_000, 40_000)] + [event()])  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.soak import drawn
+from bench.acceptance.soak import drawn
 from bench.verdicts.soak import MOST_GROWTH, Sample, failures, growth, longest_life, watched
 from stream_scorer.simulator.simulate import EPOCH
 from tests.faults.suite import endurance, kinds

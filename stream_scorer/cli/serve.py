@@ -1,0 +1,77 @@
+"""``stream-scorer serve``: answer by HTTP and gRPC until a signal ends it."""
+
+from typing import Annotated
+
+import typer
+
+from stream_scorer.cli.options import ClusterOptions, PlanOption
+from stream_scorer.errors import SettingsError
+from stream_scorer.hardening.settings_check import NOT_IN_PRODUCTION, refuse_unsafe
+from stream_scorer.models.stores.deployment import Deployment
+from stream_scorer.settings import PRODUCTION
+
+
+def serve(
+    *,
+    decisions: Annotated[
+        bool,
+        typer.Option(
+            "--decisions", help="Serve /v1/decisions: a transaction in, its decision out."
+        ),
+    ] = False,
+    plan_of: Annotated[
+        str,
+        typer.Option("--plan-of", help="Model whose plan judges /v1: NAME or NAME:VERSION."),
+    ] = "fraud",
+    plan: PlanOption = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            help="Model that /v2 serves: NAME or NAME:VERSION; can be given several times; "
+            "default: serving.inference.models.",
+        ),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", help="Port of the API; default: serving.port.")
+    ] = None,
+    openapi: Annotated[
+        bool,
+        typer.Option("--openapi", help="Print the OpenAPI document of the API; start nothing."),
+    ] = False,
+    options: ClusterOptions,
+) -> None:
+    """Answer requests by HTTP and gRPC: decisions in the call, scores of feature vectors.
+
+    See docs/API.md. --openapi needs the models, the plan and the schema registry, but no broker.
+
+    On SIGTERM, requests in flight are finished within serving.drain_seconds; a second signal ends
+    the process.
+
+    Exit codes: 0 after a signal; 2 settings, a certificate or a port; 3 model; 4 schema; 5 broker
+    or registry.
+    """
+    overrides = {"serving": {"port": port}}
+    connected = decisions and not openapi
+    settings = options.connected(overrides) if connected else options.settings(overrides)
+    if not openapi:
+        refuse_unsafe(settings)
+    try:
+        from stream_scorer.serving.openapi.document import document_bytes  # noqa: PLC0415
+        from stream_scorer.serving.server.parts import Asked  # noqa: PLC0415 an extra
+        from stream_scorer.serving.server.process import run_server  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in {"granian", "grpc", "msgspec"}:
+            raise
+        raise SettingsError(
+            f"serve: the Python package {package} is missing",
+            "install stream-scorer with its extra `http`",
+        ) from error
+    asked = Asked(Deployment(plan_of, plan) if decisions else None, tuple(model or ()))
+    if openapi:
+        typer.echo(document_bytes(asked.document(settings)), nl=False)
+        return
+    if settings.mode != PRODUCTION:
+        typer.echo(NOT_IN_PRODUCTION, err=True)
+    run_server(settings, asked.compose, lambda line: typer.echo(line, err=True))

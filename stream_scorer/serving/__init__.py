@@ -1,0 +1,1 @@
+"""HTTP and gRPC: decisions in the call, and scores of feature vectors."""

@@ -1,0 +1,1 @@
+"""Who a caller is, what it may do, and how often."""

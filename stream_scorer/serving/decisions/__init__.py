@@ -1,0 +1,1 @@
+"""``/v1/decisions``: a transaction in, its published decision out."""

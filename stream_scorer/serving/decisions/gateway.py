@@ -1,0 +1,352 @@
+"""``/v1/decisions``: a request's transactions, from their JSON to their decisions.
+
+It belongs to the event loop: nothing here blocks, and what threads bring arrives by a mailbox.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from stream_scorer.codec.writing.json_text import JsonValueError
+from stream_scorer.errors import RegistryUnavailableError, UnavailableError
+from stream_scorer.ports import Headers
+from stream_scorer.producing.sender import NotSentError
+from stream_scorer.serving.decisions import answers
+from stream_scorer.serving.decisions.admission import Admission
+from stream_scorer.serving.decisions.answers import DecisionAnswer
+from stream_scorer.serving.decisions.asked import (
+    AskedTransaction,
+    Charge,
+    asked_transactions,
+    parsed,
+    record_headers,
+    report_stages,
+)
+from stream_scorer.serving.decisions.correlation import Correlation, PendingTransaction, Result
+from stream_scorer.serving.decisions.identity import key_of, key_of_id
+from stream_scorer.serving.decisions.judging import Judgement, Rejection, SharedJudge
+from stream_scorer.serving.decisions.published import PublishedDecisions, sender_of
+from stream_scorer.serving.decisions.records import RecordMaker, RequestBody
+from stream_scorer.serving.decisions.window import DecisionWindow, WindowDecision
+from stream_scorer.serving.web.messages import Request, Response
+from stream_scorer.telemetry import (
+    AdmissionRefused,
+    GatewayObserved,
+    Listener,
+    ProvisionalAnswered,
+    ProvisionalSettled,
+    WindowShortened,
+)
+
+_AT_ONCE: Final = 50
+"""Records of a batch that are encoded and judged before other requests have their turn."""
+_WAITING_MOST: Final = 64
+"""Requests that may wait for one transaction."""
+
+
+class SendRecord(Protocol):
+    """Produces a record; see :class:`~stream_scorer.producing.sender.Sender`."""
+
+    def send(  # noqa: D102 see Sender
+        self, token: Any, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A record of the input topic.
+
+    Attributes:
+        value: Its value.
+        headers: Its headers.
+        decided: Whether the scorers have ended it, and this process has read what they published.
+    """
+
+    value: bytes
+    headers: Headers
+    decided: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayParts:
+    """What a gateway works with.
+
+    Attributes:
+        maker: Encodes records.
+        judge: Judges n values at a Kafka timestamp (ms).
+        window: The decisions of the last hour.
+        published: Decisions as JSON.
+        admission: Limits what is in flight.
+        sender: Produces.
+        provisional: Returns the outcome of a transaction that is not decided in time.
+        down: Returns why nothing can be decided now; empty if it can.
+        stored: Returns the record of a partition and offset; None if there is none. Raises
+            ``UnavailableError`` without a broker.
+        listener: Notified of refusals and provisional answers.
+        now_ms: The wall clock, ms since the epoch.
+        clock: ``Request.arrived``'s clock, seconds.
+        charge: Counts a caller's further requests: those of a batch. Raises a ``Problem``.
+    """
+
+    maker: RecordMaker
+    judge: Callable[[Sequence[bytes], int], list[Judgement]]
+    window: DecisionWindow
+    published: PublishedDecisions
+    admission: Admission
+    sender: SendRecord
+    provisional: Callable[[], str]
+    down: Callable[[], str]
+    stored: Callable[[int, int], Awaitable[StoredRecord | None]]
+    listener: Listener
+    now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    clock: Callable[[], float] = time.perf_counter
+    charge: Charge = lambda _caller, _requests: None
+
+
+@dataclass(slots=True)
+class _Slots:
+    """Places in flight that a request has and no transaction uses yet."""
+
+    left: int
+
+
+_Begun = DecisionAnswer | tuple["asyncio.Future[Result]", AskedTransaction]
+
+
+class Gateway:
+    """Answers requests.
+
+    Args:
+        parts: What it works with.
+        when_read: As for :class:`Correlation`.
+        timeout_seconds: Time from a request's arrival to a provisional answer.
+    """
+
+    def __init__(
+        self,
+        parts: GatewayParts,
+        when_read: Callable[[PendingTransaction, Callable[[], None]], None],
+        timeout_seconds: float,
+    ) -> None:
+        self._parts = parts
+        self._timeout = timeout_seconds
+        self._judge = SharedJudge(parts.judge, parts.now_ms, parts.clock)
+        self._refused: Counter[str] = Counter()
+        self._provisional = 0
+        self._now = parts.clock
+        self.correlation = Correlation(self._find, when_read, self._ended)
+
+    # -- requests -----------------------------------------------------------------------------
+
+    async def ask(self, request: Request) -> Response:
+        """Answer ``POST /v1/decisions``.
+
+        Raises:
+            Problem: The request is refused, or its only transaction has no decision.
+        """
+        self._refuse_overload()
+        body = await parsed(request.body)
+        self._parts.charge(request.caller, len(body.values) - 1)
+        with self._slots(len(body.values)) as slots:
+            found = await self._begin(body, request, slots)
+        waiting = [each for each in found if not isinstance(each, DecisionAnswer)]
+        pending, produced = [self.correlation.find(each[1].key) for each in waiting], self._now()
+        if waiting:
+            left = max(request.arrived + self._timeout - produced, 0.0)
+            await asyncio.wait([each[0] for each in waiting], timeout=left)
+        report_stages(request, produced, self._now(), pending)
+        every = [self._outcome(*each) if isinstance(each, tuple) else each for each in found]
+        return answers.of_batch(every) if body.batch else answers.of_one(every[0])
+
+    async def fetch(self, request: Request) -> Response:
+        """Answer ``GET /v1/decisions/{id}``.
+
+        Raises:
+            Problem: There is no such decision for this client.
+        """
+        key = key_of_id(request.parameters["id"])
+        found = None if key is None else self._find(key)
+        caller = request.caller
+        if found is not None and (caller.may("read") or found.client == caller.client):
+            return answers.of_one(self._decided(found))
+        pending = None if key is None else self.correlation.find(key)
+        if pending is not None and (caller.may("read") or pending.client == caller.client):
+            return answers.of_one(self._pending_answer(pending))
+        place = answers.place_in(request.query)
+        if key is None or place is None or found is not None or pending is not None:
+            raise answers.not_found()
+        return answers.of_one(await self._of_another_gateway(key, place, request))
+
+    async def _of_another_gateway(
+        self, key: bytes, place: tuple[int, int], request: Request
+    ) -> DecisionAnswer:
+        """Return the answer for a transaction that another gateway has produced.
+
+        Raises:
+            Problem: The place has no such record, or another's, or it was rejected; or no broker.
+        """
+        try:
+            stored = await self._parts.stored(*place)
+            if stored is None:
+                raise answers.not_found()
+            (judged,) = await self._judge([stored.value])
+        except RegistryUnavailableError:
+            raise answers.unavailable("the schema registry does not answer") from None
+        except UnavailableError:
+            raise answers.unavailable("the broker does not answer") from None
+        client, _ = sender_of(stored.headers)
+        own = request.caller.may("read") or client == request.caller.client
+        if not own or isinstance(judged, Rejection):
+            raise answers.not_found()
+        if key_of(judged.customer_id, judged.transaction_id) != key:
+            raise answers.not_found()
+        found = self._find(key)
+        if found is not None:
+            return self._decided(found)
+        if stored.decided:
+            raise answers.not_found()
+        return answers.pending(key, self._parts.provisional(), place)
+
+    def observe(self) -> None:
+        """Report the state; called each second."""
+        parts, own = self._parts, self._parts.window
+        parts.admission.advance()
+        own.expire(parts.now_ms())
+        in_flight, limit = parts.admission.in_flight, parts.admission.limit
+        parts.listener(GatewayObserved(in_flight, limit, len(own), own.memory))
+        for cause, count in self._refused.items():
+            parts.listener(AdmissionRefused(cause, count))
+        self._refused.clear()
+        if self._provisional:
+            parts.listener(ProvisionalAnswered(self._provisional))
+            self._provisional = 0
+        if shortened := parts.window.shortened():
+            parts.listener(WindowShortened(shortened))
+
+    # -- admission ----------------------------------------------------------------------------
+
+    def _refuse_overload(self) -> None:
+        """Refuse before the body is parsed, which would take time from accepted requests."""
+        if why := self._parts.down():
+            self._refused["unavailable"] += 1
+            raise answers.unavailable(why)
+        refused = self._parts.admission.full()
+        if refused is not None:
+            self._refused[refused.cause] += 1
+            raise answers.overloaded(refused)
+
+    @contextmanager
+    def _slots(self, count: int) -> Iterator[_Slots]:
+        refused = self._parts.admission.admit(count)
+        if refused is not None:
+            self._refused[refused.cause] += 1
+            raise answers.overloaded(refused)
+        slots = _Slots(count)
+        try:
+            yield slots
+        finally:
+            if slots.left:
+                self._parts.admission.released(slots.left)
+
+    # -- transactions -------------------------------------------------------------------------
+
+    async def _begin(self, body: RequestBody, request: Request, slots: _Slots) -> "list[_Begun]":
+        found: list[_Begun] = []
+        for first in range(0, len(body.values), _AT_ONCE):
+            values = body.values[first : first + _AT_ONCE]
+            asked = await asked_transactions(values, self._parts.maker, self._judge)
+            found += [
+                each if isinstance(each, DecisionAnswer) else self._take(each, request, slots)
+                for each in asked
+            ]
+        return found
+
+    def _take(self, asked: AskedTransaction, request: Request, slots: _Slots) -> "_Begun":
+        """Answer a transaction that is known, or produce it."""
+        known = self._find(asked.key)
+        if known is not None:
+            return self._repeated(known, asked)
+        pending = self.correlation.find(asked.key)
+        if pending is not None:
+            if pending.mark != asked.record.mark:
+                return answers.another_body()
+            if len(pending.waiting) >= _WAITING_MOST:
+                return answers.too_many_waiting()
+            return self.correlation.wait(pending), asked
+        return self._produce(asked, request, slots)
+
+    def _produce(self, asked: AskedTransaction, request: Request, slots: _Slots) -> "_Begun":
+        record, client = asked.record, request.caller.client
+        try:
+            key = self._parts.maker.key(asked.customer, record)
+        except JsonValueError as error:
+            return answers.rejected(Rejection("SCHEMA", f"the key: {error}"))
+        pending = self.correlation.begin(asked.key, record.mark, client, request.arrived)
+        pending.record_key = key
+        future = self.correlation.wait(pending)
+        slots.left -= 1
+        try:
+            self._parts.sender.send(pending, key, record.value, record_headers(request, record))
+        except NotSentError:
+            self.correlation.delivered(pending, -1, -1)
+        return future, asked
+
+    def _find(self, key: bytes) -> WindowDecision | None:
+        return self._parts.window.find(key, self._parts.now_ms())
+
+    # -- answers ------------------------------------------------------------------------------
+
+    def _outcome(self, future: "asyncio.Future[Result]", asked: AskedTransaction) -> DecisionAnswer:
+        """Return the answer for a transaction, decided or not."""
+        if not future.done():
+            future.cancel()
+            pending = self.correlation.find(asked.key)
+            if pending is None:
+                return answers.unavailable_answer()
+            self._provisional += 1
+            if not pending.overdue:
+                pending.overdue = True
+                self._parts.admission.overdue()
+            return self._pending_answer(pending)
+        result = future.result()
+        return (
+            self._repeated(result, asked)
+            if isinstance(result, WindowDecision)
+            else answers.of(result)
+        )
+
+    def _pending_answer(self, pending: PendingTransaction) -> DecisionAnswer:
+        if not pending.provisional:
+            pending.provisional = self._parts.provisional()
+        place = None if pending.offset < 0 else (pending.partition, pending.offset)
+        return answers.pending(pending.key, pending.provisional, place)
+
+    def _repeated(self, found: WindowDecision, asked: AskedTransaction) -> DecisionAnswer:
+        """Return the first decision of a transaction, if it had this body."""
+        mark = asked.record.mark
+        if found.mark is not None and found.mark.schema_id == mark.schema_id:
+            same = found.mark == mark
+        else:
+            # The record does not tell its body: it came through the stream. What the decision
+            # repeats of it must agree.
+            same = answers.agrees(self._parts.published.fields(found.payload), asked.fields)
+        return self._decided(found) if same else answers.another_body()
+
+    def _decided(self, found: WindowDecision) -> DecisionAnswer:
+        return answers.decided(self._parts.published.document(found))
+
+    def _ended(self, pending: PendingTransaction, result: Result) -> None:
+        """Note that a transaction is not pending any more."""
+        if pending.overdue:
+            self._parts.admission.ended_overdue()
+        elif isinstance(result, WindowDecision | Rejection):
+            self._parts.admission.decided(self._parts.clock() - pending.began)
+        else:
+            self._parts.admission.released()
+        if pending.provisional and isinstance(result, WindowDecision):
+            decision = str(self._parts.published.fields(result.payload)["decision"])
+            self._parts.listener(ProvisionalSettled(pending.provisional, decision))

@@ -1,0 +1,161 @@
+"""Published decisions as the window keeps them, and as JSON answers."""
+
+import io
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path as Directory
+from typing import Any, Final
+
+import fastavro
+import msgspec
+import numpy as np
+
+from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder
+from stream_scorer.codec.reading.decode_program import HEADER_BYTES
+from stream_scorer.codec.records.decisions import NEWEST
+from stream_scorer.ports import BODY_HEADER, CLIENT_HEADER, Headers, RawRecords
+from stream_scorer.registry.definition import parse_definition
+from stream_scorer.registry.schema_cache import RecentSchemas
+from stream_scorer.registry.sources import SchemaSource, narrowed, reader_schema
+from stream_scorer.serving.decisions.identity import BodyMark, key_of, public_id
+from stream_scorer.serving.decisions.window import WindowDecision
+
+_IDENTITY: Final = frozenset(
+    {"transaction_id", "customer_id", "source_topic", "source_partition", "source_offset"}
+)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_TIMES: Final = ("event_time", "decided_at", "terminal_watermark")
+_BODY_MOST: Final = 64
+_CLIENT_MOST: Final = 255
+
+
+@dataclass(frozen=True, slots=True)
+class _DecisionSchemas:
+    """A writer schema, and the schema to resolve to; None if it is that of the newest version."""
+
+    writer: Any
+    reader: Any
+
+
+class PublishedDecisions:
+    """Reads the records of the decisions topic. :meth:`of` must be called by one thread.
+
+    Args:
+        source: Returns writer schemas by id.
+        topic: The input topic; decisions of other topics are left out.
+        directory: The folder of this project's schemas.
+    """
+
+    def __init__(self, source: SchemaSource, topic: str, directory: Directory) -> None:
+        text = reader_schema(NEWEST, directory)
+        self._source = source
+        self._topic = topic
+        self._identities = ColumnDecoder(
+            source, narrowed(text, lambda name: name in _IDENTITY), UNLIMITED
+        )
+        self._ours = parse_definition(text, NEWEST).plain()
+        self._reader = fastavro.parse_schema(self._ours.root, _force=True)
+        self._schemas: RecentSchemas[_DecisionSchemas] = RecentSchemas()
+
+    def of(self, raw: RawRecords) -> Iterator[WindowDecision]:
+        """Yield the decisions among records; others are left out.
+
+        Raises:
+            RegistryUnavailableError: A writer schema cannot be fetched now.
+        """
+        decoded = self._identities.decode(raw.values)
+        names = ("customer_id", "transaction_id", "source_topic", "source_partition")
+        columns = [decoded.records.column(name).to_pylist() for name in names]
+        offsets = decoded.records.column("source_offset").to_pylist()
+        rows = decoded.rows.tolist()
+        values = raw.values.to_list()
+        timestamps = raw.timestamp.tolist()
+        for row, customer, transaction, topic, partition, offset in zip(
+            rows, *columns, offsets, strict=True
+        ):
+            if topic != self._topic:
+                continue
+            payload = values[row]
+            self.schemas_of(payload)
+            client, mark = sender_of(raw.headers[row] if raw.headers else None)
+            key = key_of(customer, transaction)
+            yield WindowDecision(key, timestamps[row], partition, offset, payload, client, mark)
+
+    def schemas_of(self, payload: bytes) -> _DecisionSchemas:
+        """Return the schemas of a decision, which :meth:`of` has prepared."""
+        schema_id = int.from_bytes(payload[1:HEADER_BYTES], "big")
+        known = self._schemas.peek(schema_id)
+        if known is None:
+            text = self._source.writer_schema(schema_id)
+            plain = parse_definition(text, f"schema id {schema_id}").plain()
+            same = plain.root == self._ours.root
+            writer = fastavro.parse_schema(plain.root, _force=True)
+            known = _DecisionSchemas(writer, None if same else self._reader)
+            self._schemas.keep(schema_id, known, len(text))
+        return known
+
+    def fields(self, payload: bytes) -> dict[str, Any]:
+        """Return the fields of a decision that :meth:`of` has yielded; times in ms.
+
+        Raises:
+            ValueError: It cannot be decoded after all.
+        """
+        schemas = self.schemas_of(payload)
+        try:
+            record: Any = fastavro.schemaless_reader(
+                io.BytesIO(payload[HEADER_BYTES:]), schemas.writer, schemas.reader
+            )
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 fastavro may raise anything for invalid bytes
+            raise ValueError(f"not a decision: {type(error).__name__}") from None
+        return dict(record)
+
+    def document(self, decided: WindowDecision) -> dict[str, Any]:
+        """Return a decision as the members of its JSON answer.
+
+        Raises:
+            ValueError: It cannot be decoded.
+        """
+        fields = self.fields(decided.payload)
+        for name in _TIMES:
+            fields[name] = _iso(fields[name])
+        fields["features"] = _finite(np.frombuffer(fields["features"], "<f8").tolist())
+        fields["score"] = _finite([fields["score"]])[0]
+        for each in fields["explanations"] or ():
+            each["value"] = _finite([each["value"]])[0]
+        return {"id": public_id(decided.key), **fields}
+
+
+def sender_of(headers: Headers) -> tuple[str, BodyMark | None]:
+    """Return the client and the body that a record's headers name; empty and None without them."""
+    client, mark = "", None
+    for name, value in headers or ():
+        if name == CLIENT_HEADER and value is not None and len(value) <= _CLIENT_MOST:
+            client = value.decode("utf-8", "replace")
+        elif name == BODY_HEADER and value is not None and len(value) <= _BODY_MOST:
+            mark = BodyMark.parsed(value)
+    return client, mark
+
+
+def to_json(document: Mapping[str, Any] | list[Any]) -> bytes:
+    """Return a document as JSON."""
+    return msgspec.json.encode(document)
+
+
+def _iso(milliseconds: int | None) -> str | None:
+    """Return a time in RFC 3339; None for none, and for one that no calendar has."""
+    if milliseconds is None:
+        return None
+    try:
+        time = _EPOCH + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        return None
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _finite(numbers: list[float]) -> list[float | None]:
+    """Return numbers with None in place of NaN and infinity, which JSON does not have."""
+    return [number if math.isfinite(number) else None for number in numbers]

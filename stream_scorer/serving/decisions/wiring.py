@@ -1,0 +1,315 @@
+"""Connects a gateway to Kafka: reads the window, follows both topics, produces, watches."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final
+
+from stream_scorer.codec.records.event_decoders import EventDecoders
+from stream_scorer.core.events.batch import Outcome
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.events.policy_table import read_policy
+from stream_scorer.dead_letters.format import headers_of, parse
+from stream_scorer.errors import UnavailableError
+from stream_scorer.kafka.reading.record_at import RecordAt
+from stream_scorer.kafka.reading.topic_tail import Edges, TopicTail
+from stream_scorer.kafka.topics.partitioner import partition_of
+from stream_scorer.models.stores.deployment import Deployment
+from stream_scorer.ports import Headers, RawRecords
+from stream_scorer.processes.mailbox import Mailbox
+from stream_scorer.producing.sender import Sender
+from stream_scorer.registry.sources import SchemaSource, open_registry
+from stream_scorer.serving.decisions.active_plans import ActivePlans, open_plans
+from stream_scorer.serving.decisions.admission import Admission
+from stream_scorer.serving.decisions.asked import Charge
+from stream_scorer.serving.decisions.correlation import Letter, PendingTransaction
+from stream_scorer.serving.decisions.gateway import Gateway, GatewayParts, StoredRecord
+from stream_scorer.serving.decisions.judging import Judge, Rejection
+from stream_scorer.serving.decisions.published import PublishedDecisions
+from stream_scorer.serving.decisions.records import RecordForm, RecordMaker
+from stream_scorer.serving.decisions.scorers_watch import NO_BROKER, ScorersWatch
+from stream_scorer.serving.decisions.window import DecisionWindow
+from stream_scorer.settings import Settings
+from stream_scorer.telemetry import Listener, WindowRebuilt
+
+_MEGABYTE: Final = 1_048_576
+_RETRY_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConnections:
+    """A gateway with its connections.
+
+    Attributes:
+        gateway: The gateway.
+        tails: The topics that it reads.
+        sender: Produces.
+        watch: Observes the scorers.
+        down: Returns why nothing can be decided now; empty if it can.
+        form: What the records of requests must be.
+        stack: Closes all.
+    """
+
+    gateway: Gateway
+    tails: tuple[TopicTail, ...]
+    sender: Sender
+    watch: ScorersWatch
+    down: Callable[[], str]
+    form: RecordForm
+    stack: ExitStack
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What a part cannot recover from. None: nothing."""
+        parts: tuple[TopicTail | Sender | ScorersWatch, ...] = (
+            *self.tails, self.sender, self.watch,
+        )  # fmt: skip
+        return next((each.failure for each in parts if each.failure is not None), None)
+
+
+def connected(
+    settings: Settings, deployment: Deployment, listener: Listener, mailbox: Mailbox,
+    charge: Charge,
+) -> GatewayConnections:  # fmt: skip
+    """Connect, and read the decisions of the window; takes as long as that.
+
+    Args:
+        settings: The cluster and the limits.
+        deployment: Which plan judges.
+        listener: Notified on several threads.
+        mailbox: Calls what threads bring on the event loop.
+        charge: Counts the records of a batch; see :class:`GatewayParts`.
+
+    Raises:
+        StreamScorerError: It cannot be connected; see the tree in ``errors``.
+    """
+    with ExitStack() as stack:
+        found = _Wiring(settings, deployment, listener, mailbox, charge, stack).connect()
+        # Nothing has failed: all stays open.
+        return replace(found, stack=stack.pop_all())
+
+
+class _Wiring:
+    """Connects the parts. Its methods run on a thread before the gateway is used."""
+
+    def __init__(
+        self, settings: Settings, deployment: Deployment, listener: Listener, mailbox: Mailbox,
+        charge: Charge, stack: ExitStack,
+    ) -> None:  # fmt: skip
+        self._settings = settings
+        self._deployment = deployment
+        self._listener = listener
+        self._mailbox = mailbox
+        self._charge = charge
+        self._stack = stack
+        own = settings.serving.decisions
+        self._timeout = own.timeout_ms / 1_000
+        self._window = DecisionWindow(own.window_seconds, own.window_mb * _MEGABYTE)
+        self._admission = Admission(own.in_flight_max, self._timeout, time.perf_counter)
+        self._gateway: Gateway | None = None
+
+    def connect(self) -> GatewayConnections:
+        """Return the gateway with its connections."""
+        settings, kafka = self._settings, self._settings.kafka
+        registry = open_registry(settings.registry)
+        plans = open_plans(settings, self._deployment, registry, self._listener)
+        self._stack.callback(plans.close)
+        published = PublishedDecisions(
+            registry, kafka.topics.transactions, settings.registry.directory
+        )
+        letters = self._letters()
+        decisions = self._decisions(published)
+        sender = Sender(kafka, kafka.topics.transactions, self._delivered)
+        self._stack.callback(sender.close)
+
+        def seen(age: float) -> None:
+            self._mailbox.post(self._admission.lagging, age)
+
+        watch = ScorersWatch(kafka, sender.reached, seen, self._listener)
+        self._stack.callback(watch.close)
+
+        def down() -> str:
+            return watch.down or ("" if sender.connected else NO_BROKER)
+
+        records = RecordAt(kafka, kafka.topics.transactions, "serve")
+        self._stack.callback(records.close)
+
+        async def stored(partition: int, offset: int) -> StoredRecord | None:
+            read = partial(self._stored, records, watch, decisions, partition, offset)
+            return await asyncio.to_thread(read)
+
+        parts = self._parts(registry, plans, published, sender, down, stored)
+        self._gateway = Gateway(
+            parts, lambda pending, read: self._when_read(decisions, pending, read), self._timeout
+        )
+        watch.start()
+        letters.start()
+        return GatewayConnections(
+            self._gateway, (decisions, letters), sender, watch, down, parts.maker.form, self._stack
+        )
+
+    def _parts(
+        self, registry: SchemaSource, plans: ActivePlans, published: PublishedDecisions,
+        sender: Sender, down: Callable[[], str],
+        stored: Callable[[int, int], Awaitable[StoredRecord | None]],
+    ) -> GatewayParts:  # fmt: skip
+        settings, kafka = self._settings, self._settings.kafka
+        topic, directory = kafka.topics.transactions, settings.registry.directory
+        maker = RecordMaker(registry, settings.serving.decisions, plans()[0], topic, directory)
+        judge = Judge(EventDecoders(registry, directory), plans)
+        # The first record of a schema compiles its decoder.
+        judge([maker.shortest], 0)
+        return GatewayParts(
+            maker, judge, self._window, published, self._admission, sender,
+            lambda: provisional_outcome(plans()[0]), down, stored, self._listener,
+            charge=self._charge,
+        )  # fmt: skip
+
+    def _decisions(self, published: PublishedDecisions) -> TopicTail:
+        """Follow the decisions, and read those of the window."""
+        kafka, own = self._settings.kafka, self._settings.serving.decisions
+        began = time.monotonic()
+        topic = kafka.topics.decisions
+        edges = Edges(kafka, topic)
+        try:
+            start = edges.since(_now_ms() - own.window_seconds * 1_000)
+        finally:
+            edges.close()
+
+        def take(raw: RawRecords) -> None:
+            found = list(published.of(raw))
+            self._window.add(found, _now_ms())
+            gateway = self._gateway
+            if gateway is not None:
+                waited = [each.key for each in found if each.key in gateway.correlation]
+                if waited:
+                    self._mailbox.post(gateway.correlation.decided, waited)
+
+        tail = TopicTail(kafka, topic, start, take, self._listener)
+        self._stack.callback(tail.close)
+        ends = tail.ends()
+        tail.start()
+        tail.wait_for(ends)
+        self._listener(WindowRebuilt(len(self._window), time.monotonic() - began))
+        return tail
+
+    def _letters(self) -> TopicTail:
+        """Follow the dead letters from now on."""
+        kafka = self._settings.kafka
+        topic, source = kafka.topics.dead_letters, kafka.topics.transactions
+        edges = Edges(kafka, topic)
+        try:
+            start = {partition: edges.end(partition) for partition in edges.partitions()}
+        finally:
+            edges.close()
+
+        def take(raw: RawRecords) -> None:
+            found = [letter for row in range(len(raw)) if (letter := letter_of(raw, row, source))]
+            if found and self._gateway is not None:
+                self._mailbox.post(self._gateway.correlation.rejected, found)
+
+        tail = TopicTail(kafka, topic, start, take, self._listener)
+        self._stack.callback(tail.close)
+        return tail
+
+    def _when_read(
+        self, decisions: TopicTail, pending: PendingTransaction, read: Callable[[], None]
+    ) -> None:
+        """Call ``read`` on the loop when all decisions of a transaction's partition are read."""
+        partition = partition_of(pending.record_key, decisions.partition_count)
+
+        def ask() -> None:
+            while not decisions.stopped:
+                try:
+                    decisions.when_passed(partition, lambda: self._mailbox.post(read))
+                except UnavailableError:
+                    time.sleep(_RETRY_SECONDS)
+                else:
+                    return
+
+        asyncio.get_running_loop().run_in_executor(None, ask)
+
+    def _stored(
+        self, records: RecordAt, watch: ScorersWatch, decisions: TopicTail, partition: int,
+        offset: int,
+    ) -> StoredRecord | None:  # fmt: skip
+        """Read a record of the input, and what was decided of it if it was.
+
+        Raises:
+            UnavailableError: The broker does not answer.
+        """
+        try:
+            message = records.read(partition, offset)
+            if message is None or message.value() is None:
+                return None
+            decided = watch.committed(partition) > offset
+            if decided:
+                own = partition_of(message.key() or b"", decisions.partition_count)
+                decisions.wait_for({own: decisions.end(own)})
+            return StoredRecord(message.value(), headers_of(message), decided)
+        except ValueError:
+            return None
+
+    def _delivered(self, pending: Any, partition: int, offset: int) -> None:
+        if self._gateway is not None:
+            self._mailbox.post(self._gateway.correlation.delivered, pending, partition, offset)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def provisional_outcome(plan: Plan) -> str:
+    """Return the outcome of a transaction that is not decided in time: of the policy, or REVIEW."""
+    outcome = read_policy(plan.policy, plan.exponent, plan.extras).on_timeout
+    return (Outcome.REVIEW if outcome is None else outcome).name
+
+
+class _LetterRow:
+    """A row of records as the message that ``dead_letters.format.parse`` reads."""
+
+    def __init__(self, raw: RawRecords, row: int) -> None:
+        self._raw = raw
+        self._row = row
+
+    def headers(self) -> Headers:
+        return self._raw.headers[self._row] if self._raw.headers else None
+
+    def set_headers(self, headers: list[Any]) -> None:
+        raise NotImplementedError
+
+    def partition(self) -> int:
+        return int(self._raw.partition[self._row])
+
+    def offset(self) -> int:
+        return int(self._raw.offset[self._row])
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, int(self._raw.timestamp[self._row])
+
+    def value(self) -> bytes | None:
+        return self._raw.values[self._row]
+
+    def key(self) -> bytes | None:
+        return self._raw.keys[self._row]
+
+
+def letter_of(raw: RawRecords, row: int, source: str) -> Letter | None:
+    """Return the dead letter in a row; None if it is not one, or of another topic's record.
+
+    Args:
+        raw: Records of the dead-letter topic.
+        row: The row.
+        source: The input topic.
+    """
+    try:
+        letter = parse(_LetterRow(raw, row))
+    except (ValueError, UnicodeError):
+        return None
+    if letter.source_topic != source:
+        return None
+    rejection = Rejection(letter.reason, letter.detail)
+    return Letter(letter.source_partition, letter.source_offset, rejection)

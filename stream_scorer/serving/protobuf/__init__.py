@@ -1,0 +1,1 @@
+"""Messages of the Open Inference Protocol: their definition, and the module generated from it."""

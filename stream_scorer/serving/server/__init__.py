@@ -1,0 +1,1 @@
+"""``stream-scorer serve``: the process, its server and its probes."""

@@ -1,0 +1,1 @@
+"""What a request, its answer and a problem are, whichever server carries them."""

@@ -1,0 +1,141 @@
+"""Admission: under overload, scorers stay busy and accepted requests stay fast."""
+
+import pytest
+
+from stream_scorer.serving.decisions.admission import Admission, Refused
+from stream_scorer.serving.decisions.scorers_watch import BacklogAge
+from tests.support.serving.simulated_queue import Seen, SimulatedScorers
+
+CALM, OVER = 20.0, 60.0
+
+
+def simulated(row: float, commit: float) -> tuple[Seen, float]:
+    """Return a run that is calm for 20 s and then overloaded, and the scorers' capacity."""
+    busy = SimulatedScorers(lambda _: row, commit).run(lambda _: 2 / row, 10, None)
+    capacity = len(busy.accepted) / max(at + took for at, took in busy.accepted)
+    world = SimulatedScorers(lambda _: row, commit)
+    admission = Admission(100_000, 1.0, lambda: world.now)
+    seen = world.run(
+        lambda now: capacity * (0.1 if now < CALM else 3.0), OVER, admission
+    )  # fmt: skip
+    assert admission.in_flight == 0
+    return seen, capacity
+
+
+@pytest.mark.parametrize(("row", "commit"), [(0.002, 0.015), (0.0005, 0.015), (0.001, 0.03)])
+def test_three_times_the_capacity(row: float, commit: float) -> None:
+    seen, capacity = simulated(row, commit)
+    unloaded = seen.latency(0.99, 2, CALM)
+    assert seen.latency(0.99, CALM, OVER) <= 2 * unloaded
+    assert seen.rate(CALM, OVER - 1) >= 0.9 * capacity
+    assert len(seen.refused) > capacity * (OVER - CALM)
+
+
+def test_nothing_is_refused_below_the_capacity() -> None:
+    world = SimulatedScorers(lambda _: 0.0005, 0.015)
+    admission = Admission(100_000, 1.0, lambda: world.now)
+    seen = world.run(lambda now: 200 if now < 5 else 1_000, 30, admission)
+    assert len(seen.refused) < 0.01 * len(seen.accepted)
+
+
+def test_a_capacity_that_falls_is_followed() -> None:
+    world = SimulatedScorers(lambda now: 0.0005 if now < 30 else 0.004, 0.015)
+    admission = Admission(100_000, 1.0, lambda: world.now)
+    seen = world.run(lambda now: 150 if now < 10 else 3_000, 90, admission)
+    assert seen.latency(0.99, 60, 90) < 0.25
+    assert seen.rate(60, 89) > 0.7 / 0.004 / 1.15
+
+
+def test_scorers_that_stop_are_not_buried() -> None:
+    world = SimulatedScorers(
+        lambda now: float("inf") if 20 < now < 40 else 0.0005, 0.015
+    )  # fmt: skip
+    admission = Admission(100_000, 1.0, lambda: world.now)
+    seen = world.run(lambda _: 500, 60, admission)
+    waited = [took for at, took in seen.accepted if 20 < at < 40]
+    # No more than arrive within the time limit of a request.
+    assert 0 < len(waited) <= 1.2 * 500
+    assert seen.rate(45, 59) > 450
+
+
+def test_scorers_that_pause_for_a_moment_refuse_nothing() -> None:
+    world = SimulatedScorers(
+        lambda now: float("inf") if now > 5 and now % 5 < 0.7 else 0.0005, 0.015
+    )  # fmt: skip
+    admission = Admission(100_000, 1.0, lambda: world.now)
+    seen = world.run(lambda _: 300, 60, admission)
+    assert seen.refused == []
+
+
+def test_a_burst_is_answered_and_forgotten() -> None:
+    world = SimulatedScorers(lambda _: 0.0005, 0.015)
+    admission = Admission(100_000, 1.0, lambda: world.now)
+    seen = world.run(lambda now: 6_000 if 10 < now < 11 else 200, 30, admission)
+    assert seen.latency(0.99, 10, 11) < 0.2
+    assert seen.latency(0.99, 12, 30) <= 1.2 * seen.latency(0.99, 2, 10)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_batch_is_admitted_as_one() -> None:
+    admission = Admission(1_000, 1.0, Clock())
+    assert admission.admit(1_000) is None
+    assert admission.in_flight == 1_000
+    refused = admission.admit(1)
+    assert refused is not None
+    assert refused.cause == "limit"
+    admission.released(1_000)
+    assert admission.admit(1) is None
+    assert admission.admit(1_000) is not None  # more than may ever be in flight
+    assert admission.admit(admission.limit) is None  # large, and nearly nothing is in flight
+    assert admission.in_flight == 1 + 32
+
+
+def test_a_backlog_refuses_everything() -> None:
+    admission = Admission(1_000, 1.0, Clock())
+    admission.lagging(0.8)
+    assert admission.admit(1) is None
+    admission.lagging(5.0)
+    assert admission.full() == Refused("lag", 5)
+    assert admission.admit(1) == Refused("lag", 5)
+    admission.lagging(1_000.0)
+    assert admission.full() == Refused("lag", 30)
+
+
+def test_a_backlog_is_as_old_as_its_oldest_record() -> None:
+    backlog = BacklogAge()
+    # Few records, which are decided within an observation.
+    for second in range(5):
+        assert backlog.note(second, {0: (second * 10, second * 10 + 2)}) == 0
+    # Nothing is decided any more.
+    assert [backlog.note(5 + each, {0: (42, 60 + each)}) for each in range(3)] == [0, 1, 2]
+    # The scorers catch up.
+    assert backlog.note(8, {0: (61, 70)}) == 1
+    assert backlog.note(9, {0: (70, 70)}) == 0
+
+
+def test_one_partition_that_stands_still_refuses_nobody() -> None:
+    backlog = BacklogAge()
+    for second in range(10):
+        offsets = dict.fromkeys(range(3), (second, second)) | {3: (0, second + 1)}
+        assert backlog.note(second, offsets) == 0
+    assert backlog.note(10, dict.fromkeys(range(3, 7), (0, 10))) == 0
+    assert backlog.note(12, dict.fromkeys(range(3, 7), (0, 10))) == 2
+
+
+def test_overdue_transactions_leave_their_place_but_are_bounded() -> None:
+    admission = Admission(100, 1.0, Clock())
+    for _ in range(100):
+        assert admission.admit(1) is None
+        admission.overdue()
+    assert admission.in_flight == 100
+    refused = admission.full()
+    assert refused is not None
+    admission.ended_overdue()
+    assert admission.full() is None
+    assert admission.in_flight == 99
