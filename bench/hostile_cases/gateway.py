@@ -7,7 +7,6 @@ that this file is about, up to the first one that is not answered as documented.
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.harness.script import Number, Script, say, table
-from bench.hostile_cases.mutants import Check, checks, drawn, taken_out
+from bench.hostile_cases.mutants import Check, checks, copied, drawn, remove_each
 
 ROOT: Final = Path(__file__).parents[2]
 REMOVALS: Final = 20
@@ -71,13 +70,6 @@ def gateway_checks(package: Path) -> list[Check]:
     return [each for each in checks(package, tuple(FILES)) if each.name not in OTHERS]
 
 
-def copied(root: Path, folder: Path) -> None:
-    """Copy a checkout into a folder, apart from the tests, which are the same."""
-    for name in ("stream_scorer", "schemas", "models"):
-        shutil.copytree(root / name, folder / name)
-    (folder / "tests").symlink_to(root / "tests")
-
-
 def run_requests(root: Path, kinds: str) -> dict[str, Any]:
     """Send hostile requests to the API of a checkout; return what came of them.
 
@@ -101,7 +93,7 @@ def run_requests(root: Path, kinds: str) -> dict[str, Any]:
 
 
 def removals(root: Path, count: int, seed: int, told: Callable[[str], None]) -> dict[str, Any]:
-    """Remove checks from a copy of a checkout; return which removals were noticed.
+    """Remove checks from a copy of a checkout; return who noticed which removal.
 
     Args:
         root: Of the checkout.
@@ -109,26 +101,16 @@ def removals(root: Path, count: int, seed: int, told: Callable[[str], None]) -> 
         seed: Draws them.
         told: Called with a line for each.
     """
-    noticed: dict[str, str] = {}
-    missed: list[str] = []
     with tempfile.TemporaryDirectory(prefix="gateway-") as name:
         folder = Path(name)
         copied(root, folder)
-        for check in drawn(gateway_checks(folder / "stream_scorer"), count, seed):
-            path = folder / "stream_scorer" / check.file
-            text = path.read_text(encoding="utf-8")
-            path.write_text(taken_out(check, text), encoding="utf-8")
-            wrong = run_requests(folder, FILES[check.file])["wrong"]
-            path.write_text(text, encoding="utf-8")
-            if wrong:
-                noticed[str(check)] = next(iter(wrong))
-            else:
-                missed.append(str(check))
-            told(f"{check}: {noticed.get(str(check), 'NOT NOTICED')}")
-    return {
-        "taken_out": len(noticed) + len(missed), "noticed": len(noticed), "missed": missed,
-        "by": noticed,
-    }  # fmt: skip
+        (folder / "tests").symlink_to(root / "tests")
+        package = folder / "stream_scorer"
+
+        def notice(check: Check) -> str:
+            return next(iter(run_requests(folder, FILES[check.file])["wrong"]), "")
+
+        return remove_each(drawn(gateway_checks(package), count, seed), package, notice, told)
 
 
 def main() -> int:

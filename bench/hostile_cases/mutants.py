@@ -12,6 +12,7 @@ no input, so they do not count as checks:
 """
 
 import ast
+import os
 import random
 import shutil
 import tempfile
@@ -172,6 +173,39 @@ def drawn(found: Sequence[Check], count: int, seed: int) -> list[Check]:
     return random.Random(seed).sample(list(found), min(count, len(found)))  # noqa: S311 a draw
 
 
+def copied(root: Path, folder: Path) -> None:
+    """Copy a checkout into a folder, without its tests and benches."""
+    for name in ("stream_scorer", "schemas", "models", "compose"):
+        shutil.copytree(root / name, folder / name)
+
+
+def remove_each(
+    chosen: Sequence[Check], package: Path, notice: Callable[[Check], str],
+    say: Callable[[str], None],
+) -> dict[str, Any]:  # fmt: skip
+    """Remove checks from a copy of the package, one at a time; return who noticed which removal.
+
+    Args:
+        chosen: The checks.
+        package: The copy.
+        notice: Runs cases while a check is missing; returns the first that notices it, or "".
+        say: Called with a line for each.
+    """
+    by: dict[str, str] = {}
+    for check in chosen:
+        path = package / check.file
+        before = path.stat()
+        text = path.read_text(encoding="utf-8")
+        path.write_text(taken_out(check, text), encoding="utf-8")
+        by[str(check)] = notice(check)
+        path.write_text(text, encoding="utf-8")
+        # Then the file's compiled code is still valid.
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        say(f"{check}: {by[str(check)] or 'NOT NOTICED'}")
+    missed = [check for check, case in by.items() if not case]
+    return {"taken_out": len(by), "noticed": len(by) - len(missed), "missed": missed, "by": by}
+
+
 def mutate(
     root: Path, count: int, seed: int,
     run: Callable[..., Iterator[dict[str, Any]]], say: Callable[[str], None],
@@ -185,31 +219,23 @@ def mutate(
         run: Runs cases against a checkout; see ``hostile.run_cases``.
         say: Called with a line for each.
     """
-    noticed: list[str] = []
-    missed: list[str] = []
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         copy = Path(folder)
-        for name in ("stream_scorer", "schemas", "models", "compose"):
-            shutil.copytree(root / name, copy / name)
-        for check in drawn(checks(copy / "stream_scorer"), count, seed):
-            path = copy / "stream_scorer" / check.file
-            before = path.stat()
-            text = path.read_text(encoding="utf-8")
-            path.write_text(taken_out(check, text), encoding="utf-8")
-            kept = ["--kernels-of", str(root)] * (not any(_compiled(ast.parse(text))))
-            found = [
-                each for each in run(copy, "--stop", "--doors", FILES[check.file], *kept)
-                if not each["expected"] and each["kind"] != "not there"
-            ]  # fmt: skip
-            path.write_text(text, encoding="utf-8")
-            # Then the file's compiled code is still valid.
-            _restore_times(path, before)
-            (noticed if found else missed).append(str(check))
-            say(f"{check}: {found[0]['name'] if found else 'NOT NOTICED'}")
-    return {"taken_out": len(noticed) + len(missed), "noticed": len(noticed), "missed": missed}
+        copied(root, copy)
+        package = copy / "stream_scorer"
 
+        def notice(check: Check) -> str:
+            tree = ast.parse((package / check.file).read_text(encoding="utf-8"))
+            kept = ["--kernels-of", str(root)] * (not any(_compiled(tree)))
+            return next(
+                (
+                    str(each["name"])
+                    for each in list(run(copy, "--stop", "--doors", FILES[check.file], *kept))
+                    if not each["expected"] and each["kind"] != "not there"
+                ),
+                "",
+            )
 
-def _restore_times(path: Path, before: Any) -> None:
-    import os  # noqa: PLC0415 only here
-
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        found = remove_each(drawn(checks(package), count, seed), package, notice, say)
+    del found["by"]
+    return found
