@@ -89,8 +89,9 @@ class BytesColumn:
 
     def to_list(self) -> list[bytes]:
         """Return n byte strings; a null is empty."""
-        joined = self.data.tobytes()
-        bounds = self.offsets.tolist()
+        first = self.offsets[0]
+        joined = self.data[first : self.offsets[-1]].tobytes()
+        bounds = (self.offsets - first).tolist()
         return [joined[start:end] for start, end in pairwise(bounds)]
 
     def between(self, first: int, end: int) -> Self:

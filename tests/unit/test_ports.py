@@ -28,3 +28,10 @@ def test_nulls_are_distinct_from_empty_strings() -> None:
     assert BytesColumn.of([b"", b"x"]).null is None
     with pytest.raises(IndexError):
         BytesColumn.of([b"a"])[1]
+
+
+@given(values=st.lists(st.binary(max_size=5), min_size=1, max_size=8), data=st.data())
+def test_a_part_of_a_column_has_its_own_rows(values: list[bytes], data: st.DataObject) -> None:
+    first = data.draw(st.integers(0, len(values)))
+    end = data.draw(st.integers(first, len(values)))
+    assert BytesColumn.of(values).between(first, end).to_list() == values[first:end]

@@ -89,6 +89,17 @@ def decide(scores: Float64, thresholds: Thresholds | RowThresholds) -> NDArray[n
     return outcome
 
 
+def decide_one(score: float, thresholds: Thresholds) -> Outcome:
+    """Return the outcome of one score, as :func:`decide` does, without arrays.
+
+    >>> decide_one(0.5, Thresholds(review=0.5, block=0.8)).name
+    'REVIEW'
+    """
+    if score >= thresholds.block:
+        return Outcome.BLOCK
+    return Outcome.REVIEW if score >= thresholds.review else Outcome.APPROVE
+
+
 def policy_for(
     events: EventBatch, plan: Plan, thresholds: Thresholds, on_model_error: Outcome
 ) -> RowPolicy:

@@ -111,8 +111,7 @@ class Admission:
         if self._lag_seconds > self._timeout * _PATIENCE:
             return Refused("lag", _whole(self._lag_seconds - self._timeout * _PATIENCE))
         if self._in_flight >= self.limit or self.in_flight >= self._limit_max:
-            self._note_refusal()
-            return Refused("limit", _whole(self._in_flight / max(self._rate.per_second, 1.0)))
+            return self._refuse()
         return None
 
     def admit(self, count: int) -> Refused | None:
@@ -129,8 +128,7 @@ class Admission:
         large = count > limit / 2 and self._in_flight <= limit / 2
         fits = self._in_flight + count <= limit or (large and count <= self._limit_max)
         if not fits or self.in_flight + count > self._limit_max:
-            self._note_refusal()
-            return Refused("limit", _whole(self._in_flight / max(self._rate.per_second, 1.0)))
+            return self._refuse()
         self._in_flight += count
         self._round.peak = max(self._round.peak, self._in_flight)
         return None
@@ -203,9 +201,10 @@ class Admission:
             burst = _BURST * ended.peak if high <= _GAIN * self._base else 0
             self._limit = min(max(self._start, burst, pause), self._limit_max)
 
-    def _note_refusal(self) -> None:
+    def _refuse(self) -> Refused:
         self._round.refused = True
         self._refused_at = self._clock()
+        return Refused("limit", _whole(self._in_flight / max(self._rate.per_second, 1)))
 
     def _begin_probe(self, now: float) -> None:
         self._probing = True

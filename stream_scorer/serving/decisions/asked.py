@@ -114,7 +114,7 @@ def record_headers(request: Request, record: EncodedRecord) -> list[tuple[str, b
 def report_stages(
     request: Request, produced: float, ended: float, pending: Iterable[PendingTransaction | None]
 ) -> None:
-    """Report the stages of a request; does nothing for one that is not traced.
+    """Report the stages of a request that is traced.
 
     ``judge`` ends when all records were given to the producer. ``produce`` ends with the last
     acknowledgement of the broker, and ``wait`` with the last decision, or with the time limit.
@@ -126,8 +126,6 @@ def report_stages(
         pending: The transactions that were pending at ``produced``; None for one that had ended.
     """
     trace = request.trace
-    if not trace.recording:
-        return
     trace.stage("judge", request.arrived, produced)
     waited = [each.acknowledged or ended for each in pending if each is not None]
     if waited:

@@ -137,7 +137,6 @@ class Gateway:
         self._judge = SharedJudge(parts.judge, parts.now_ms, parts.clock)
         self._refused: Counter[str] = Counter()
         self._provisional = 0
-        self._now = parts.clock
         self.correlation = Correlation(self._find, when_read, self._ended)
 
     # -- requests -----------------------------------------------------------------------------
@@ -154,11 +153,13 @@ class Gateway:
         with self._slots(len(body.values)) as slots:
             found = await self._begin(body, request, slots)
         waiting = [each for each in found if not isinstance(each, DecisionAnswer)]
-        pending, produced = [self.correlation.find(each[1].key) for each in waiting], self._now()
+        produced, traced = self._parts.clock(), request.trace.recording
+        pending = [self.correlation.find(each[1].key) for each in waiting] if traced else []
         if waiting:
             left = max(request.arrived + self._timeout - produced, 0.0)
             await asyncio.wait([each[0] for each in waiting], timeout=left)
-        report_stages(request, produced, self._now(), pending)
+        if traced:
+            report_stages(request, produced, self._parts.clock(), pending)
         every = [self._outcome(*each) if isinstance(each, tuple) else each for each in found]
         return answers.of_batch(every) if body.batch else answers.of_one(every[0])
 

@@ -41,13 +41,8 @@ def texts_of(column: pa.Array) -> list[str | None]:
     if column.null_count or not len(column):
         return list(column.to_pylist())
     offsets, data = string_views(column)
-    first, *ends = offsets.tolist()
-    text = data[first : ends[-1]].tobytes()
-    begins = (first, *ends[:-1])
-    return [
-        str(text[begin - first : end - first], "utf-8")
-        for begin, end in zip(begins, ends, strict=True)
-    ]
+    texts = BytesColumn(data, offsets.astype(np.int64))
+    return [str(each, "utf-8") for each in texts.to_list()]
 
 
 @dataclass(frozen=True, slots=True)

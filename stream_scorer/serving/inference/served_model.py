@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.decision.decide import Model, answers, model_scores
-from stream_scorer.core.decision.policy import RowPolicy, decide
+from stream_scorer.core.decision.policy import RowPolicy, decide, decide_one
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.events.read_only import read_only
 from stream_scorer.models.predictors.predictors import ScoringPredictor
@@ -77,12 +77,7 @@ class ServedModel:
         score = float(scores[0])
         if not 0.0 <= score <= 1.0:
             return None
-        outcome = Outcome.APPROVE
-        if score >= self.thresholds.block:
-            outcome = Outcome.BLOCK
-        elif score >= self.thresholds.review:
-            outcome = Outcome.REVIEW
-        return RowResults(scores, _ONE_ROW[outcome], {})
+        return RowResults(scores, _ONE_ROW[decide_one(score, self.thresholds)], {})
 
     def measure(self) -> None:
         """Measure what a row costs. This also loads the compiled code."""

@@ -56,9 +56,7 @@ def open_tracing(settings: Settings, listener: Listener) -> Iterator[BeginTrace]
         certificate_file=None if own.ca is None else str(own.ca),
         timeout=own.timeout_seconds,
     )
-    tracer = SpanExport(
-        exporter, listener, settings.kafka.instance, own.ratio, own.queue_spans
-    )  # fmt: skip
+    tracer = SpanExport(exporter, listener, settings.kafka.instance, own.ratio, own.queue_spans)
     try:
         yield tracer.begin
     finally:

@@ -15,6 +15,7 @@ from stream_scorer.core.decision.policy import (
     RowThresholds,
     Thresholds,
     decide,
+    decide_one,
     policy_for,
     possible_thresholds,
 )
@@ -38,6 +39,16 @@ def test_a_score_on_a_threshold_reaches_it() -> None:
 
 def test_equal_thresholds_review_nothing() -> None:
     assert decide(np.array([0.5, 0.4]), Thresholds(0.5, 0.5)).tolist() == [2, 0]
+
+
+@pytest.mark.parametrize("thresholds", [Thresholds(0.3, 0.7), Thresholds(0.5, 0.5)])
+def test_one_score_has_the_outcome_that_it_has_among_many(thresholds: Thresholds) -> None:
+    edges = [thresholds.review, thresholds.block]
+    near = np.array([*edges, *np.nextafter(edges, 0.0), *np.nextafter(edges, 1.0)])
+    scores = np.append(near, [0.0, 1.0, np.nan])
+    found = [decide_one(float(score), thresholds) for score in scores]
+    assert found == decide(scores, thresholds).tolist()
+    assert set(found) >= {Outcome.APPROVE, Outcome.BLOCK}
 
 
 @pytest.mark.parametrize(
