@@ -302,7 +302,10 @@ class Scorer(SettingsGroup):
         description="maximum number of input records in a batch, which is one Kafka transaction",
     )
     maximum_linger_ms: float = Field(
-        4.0, ge=0, le=1_000, description="time for which a small batch waits for more records"
+        4.0,
+        ge=0,
+        le=1_000,
+        description="shortest time between two batches that are not full",
     )
     model_timeout_ms: int = Field(
         1_000,

@@ -153,8 +153,8 @@ def batch_of(logged: Logged, batches: Sequence[Batch]) -> Int64:
 def _bounds(batch: Batch) -> list[float]:
     """Return when the batch was polled, computed, begun, produced, added and committed.
 
-    The laps of a batch follow each other, so they are counted back from the commit. The bare loop
-    adds offsets before it produces; each of its stages is as long all the same.
+    The laps of a batch follow each other, so they are counted back from the commit. Both loops add
+    offsets before they produce; each of their stages is as long all the same.
     """
     took = loop_seconds(batch)
     spans = [

@@ -28,6 +28,12 @@ from stream_scorer.telemetry import Event, Listener
 START_SECONDS = 900.0
 """A longer start (loading models, compiling kernels) does not count as alive, seconds."""
 _BEAT_SECONDS = 1.0
+_SWITCH_SECONDS = 0.0001
+"""How long a thread may keep the GIL that another one waits for, seconds.
+
+The loop waits for the GIL after each answer of the broker while another thread computes. Python's
+5 ms are half of a small transaction.
+"""
 
 
 class Loop(Protocol):
@@ -117,6 +123,8 @@ def run_process(
             stack.enter_context(LagWatch(settings.kafka, lagging or topic, listener))
             stack.enter_context(standby)
             _settle_memory()
+            stack.callback(sys.setswitchinterval, sys.getswitchinterval())
+            sys.setswitchinterval(_SWITCH_SECONDS)
             loop.run(FreeCycles(health.heartbeat))
 
         outside.around(run)

@@ -33,7 +33,7 @@ COMPUTED = (
     "poll", "decode", "checkpoint", "validate", "features", "score", "decide", "encode",
     "summarize", "wait",
 )  # fmt: skip
-SENT = ("begin", "send", "offsets")
+SENT = ("begin", "offsets", "send")
 
 AT_TERMINAL = {"key": "terminal_id", "window": "7d", "delay": "7d"}
 RICH = (

@@ -20,6 +20,7 @@ import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.errors import UnavailableError
+from stream_scorer.kafka.client.c_calls import ignored_report
 
 CONSUMER: Final = 1
 PRODUCER: Final = 0
@@ -72,6 +73,7 @@ _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "conf_destroy": (None, (pointer,)),
     "conf_new": (pointer, ()),
     "conf_set": (c_int, (pointer, c_char_p, c_char_p, c_char_p, c_size_t)),
+    "conf_set_dr_msg_cb": (None, (pointer, pointer)),
     "conf_set_error_cb": (None, (pointer, FAILED)),
     "conf_set_log_cb": (None, (pointer, pointer)),
     "conf_set_rebalance_cb": (None, (pointer, REBALANCED)),
@@ -348,6 +350,10 @@ class LibraryClient:
         self._callbacks = [FAILED(self._on_error)]
         api.conf_set_log_cb(configuration, None)
         api.conf_set_error_cb(configuration, self._callbacks[0])
+        if kind == PRODUCER and "enabled_events" not in options:
+            # A flush, and so a commit, sleeps for 10 ms at a time unless a delivery report wakes it
+            # up. Reports as events do that, too, and a callback would switch them off.
+            api.conf_set_dr_msg_cb(configuration, ignored_report().address)
         if rebalanced is not None:
             self._callbacks.append(REBALANCED(rebalanced))
             api.conf_set_rebalance_cb(configuration, self._callbacks[1])

@@ -104,6 +104,7 @@ class MergedSource:
     ) -> None:
         self.group = group
         self.before_revoke: Callable[[tuple[int, ...]], None] | None = None
+        self.before_rebalance: Callable[[], None] | None = None
         self._kafka = kafka
         self._settle = settle_seconds
         self._admin: Any = admin(kafka)

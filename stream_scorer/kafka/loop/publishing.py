@@ -1,4 +1,8 @@
-"""One transaction: begin, records, offsets, commit, and the outcome when an answer is lost."""
+"""One transaction: begin, offsets, records, commit, and the outcome when an answer is lost.
+
+Offsets come before records, and possibly before the records are computed. See
+docs/adr/0095-offsets-first.md.
+"""
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -74,6 +78,54 @@ class Publisher:
         self._producer = producer
         self._listener = listener
         self._stop = stop
+        self._early: tuple[Mapping[int, int], Mapping[int, bytes]] | None = None
+
+    @property
+    def opened(self) -> bool:
+        """Whether :meth:`open` opened a transaction that is neither published nor discarded."""
+        return self._early is not None
+
+    def open(self, ends: Mapping[int, int], notes: Mapping[int, bytes] = _NO_NOTES) -> None:
+        """Open a transaction and put offsets into it, before the records are known.
+
+        :meth:`publish` continues it if its offsets and notes are the same, and aborts it otherwise.
+
+        Args:
+            ends: The new offset by partition.
+            notes: Notes for the broker to keep with offsets, by partition.
+
+        Raises:
+            TransactionAborted: The offsets were refused; the transaction is aborted.
+            FencedError: Another process of this name took over.
+        """
+        self._begin(ends, notes, _no_lap)
+        self._early = dict(ends), dict(notes)
+
+    def discard(self) -> None:
+        """Abort the transaction that is open, if there is one."""
+        self._early = None
+        self._producer.abort_open()
+
+    def _begin(
+        self, ends: Mapping[int, int], notes: Mapping[int, bytes], lap: Callable[[str], None]
+    ) -> None:
+        self._producer.begin(self._stop)
+        try:
+            lap("begin")
+            # First: for a moment after a commit the coordinator refuses to add anything to the
+            # next transaction. librdkafka then adds offsets after ``retry.backoff.ms``, but
+            # partitions after a fixed 20 ms.
+            for at in self._source.places(ends, notes):
+                self._producer.offsets(
+                    at.topic, at.offsets, self._source.group_metadata(), at.notes
+                )
+            lap("offsets")
+        except KafkaException as error:
+            raise self._producer.given_up(error) from error
+        except NotAMember as error:
+            # The next poll reports the lost partitions; until then the batch is read again.
+            self._producer.abort()
+            raise TransactionAborted(str(error), network=True) from error
 
     def publish(
         self,
@@ -91,7 +143,7 @@ class Publisher:
             starts: The committed offset by partition.
             ends: The new offset by partition.
             records: Number of input records, for reports.
-            lap: Called at the end of each stage: begin, send, offsets.
+            lap: Called at the end of each stage: begin, offsets, send.
             notes: Notes for the broker to keep with offsets, by partition.
 
         Raises:
@@ -100,24 +152,20 @@ class Publisher:
             OffsetsError: The answer was lost and the committed offsets are neither starts nor ends,
                 though no other process owns the partitions.
         """
+        early, self._early = self._early, None
         try:
-            self._producer.begin(self._stop)
+            continued = early == (dict(ends), dict(notes))
+            if not continued:
+                self._producer.abort_open()
+                self._begin(ends, notes, lap)
             try:
-                lap("begin")
+                for stage in ("begin", "offsets") if continued else ():
+                    lap(stage)
                 for one in outgoing:
                     self._producer.send(one)
                 lap("send")
-                for at in self._source.places(ends, notes):
-                    self._producer.offsets(
-                        at.topic, at.offsets, self._source.group_metadata(), at.notes
-                    )
-                lap("offsets")
             except KafkaException as error:
                 raise self._producer.given_up(error) from error
-            except NotAMember as error:
-                # The next poll reports the lost partitions; until then the batch is read again.
-                self._producer.abort()
-                raise TransactionAborted(str(error), network=True) from error
             self._producer.commit()
         except CommitUncertain as error:
             return self._settle(error, starts, ends, records)

@@ -72,6 +72,7 @@ class Source(Protocol):
     """
 
     before_revoke: Callable[[tuple[int, ...]], None] | None
+    before_rebalance: Callable[[], None] | None
 
     @property
     def rebalanced(self) -> bool: ...  # noqa: D102 see KafkaSource
@@ -115,6 +116,9 @@ class KafkaSource:
     Attributes:
         before_revoke: Called inside ``poll`` with partitions that are still ours but about to
             leave.
+        before_rebalance: Called inside ``poll`` before partitions come, leave, or are found to be
+            lost. Whoever gets a partition waits for its pending offsets, so none may be left open:
+            two processes could wait for each other, or one for itself.
     """
 
     def __init__(self, kafka: Kafka, topic: str, group: str, start: Start | None = None) -> None:
@@ -144,6 +148,7 @@ class KafkaSource:
         self._lows_until = 0.0
         self._refusal = ""
         self.before_revoke: Callable[[tuple[int, ...]], None] | None = None
+        self.before_rebalance: Callable[[], None] | None = None
         self._entry: GroupEntry | None = None
         if kafka.group_protocol == "consumer":
             self._entry = GroupEntry(kafka, group)
@@ -167,6 +172,8 @@ class KafkaSource:
         offsets: dict[int, int] = {}
         notes: dict[int, bytes] = {}
         try:
+            if partitions and self.before_rebalance is not None:
+                self.before_rebalance()
             if partitions and not self._closing:
                 found = self._consumer.noted(partitions, self._patience)
                 offsets = {p: found[p][0] if p in found else NO_OFFSET for p in partitions}
@@ -194,6 +201,8 @@ class KafkaSource:
         return {partition: where[partition] for partition in fresh}
 
     def _on_revoke(self, gone: tuple[int, ...], *, lost: bool) -> None:
+        if gone and self.before_rebalance is not None:
+            self.before_rebalance()
         if gone and not lost and self.before_revoke is not None:
             self._leaving = set(gone)
             try:

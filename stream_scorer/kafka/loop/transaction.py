@@ -2,7 +2,8 @@
 
 ::
 
-    poll → compute (another thread) → begin → send → offsets + commit → keep
+    poll → compute (another thread) → send → commit → keep
+        └→ begin → offsets (meanwhile) ↗
                │ backlog: the next batch is computed while this one is committed
                │ slow: pause, stay in the group        │ aborted: undo, seek back
                │ outage: pause, try again              │ answer lost: rebirth, read the offsets
@@ -15,7 +16,7 @@ leaves no trace, and nothing of a batch leaves the process before its commit.
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, Generic, TypeVar
 
 from confluent_kafka import OFFSET_INVALID
@@ -55,6 +56,11 @@ _RETRY_SECONDS = 1.0
 _SERVE_SECONDS = 0.05
 _LONGEST_TURN_SECONDS = 1.0
 """Maximum time for which partitions are restored before others are polled again, seconds."""
+_EARLY_SECONDS = 0.5
+"""Maximum time for which an open transaction waits for the computation, seconds; half of the
+shortest time limit of a transaction."""
+_SOON_SECONDS = 0.1
+"""A transaction is only opened before its records are computed if the last batch took no longer."""
 _LEAVE_SECONDS = 3.0
 """Maximum time for which the last flush is retried while the group rebalances, seconds."""
 
@@ -94,6 +100,9 @@ class TransactionLoop(Generic[Delta]):
         self._whole: set[int] = set()
         self._stopping = False
         self._deciding_seconds = 0.0
+        self._computing_seconds = 0.0
+        self._committing_seconds = float("inf")
+        self._polled = float("-inf")
         self._heartbeat: Callable[[], None] = _no_heartbeat
         self._aborts = Aborts(listener)
         self._outage = Outage(listener)
@@ -107,6 +116,7 @@ class TransactionLoop(Generic[Delta]):
         self._quarantine = Quarantine(self._trial, self._undone, self._searching)
         self._publisher = Publisher(source, producer, listener, self._stop_asked)
         source.before_revoke = self._flush
+        source.before_rebalance = self._release
 
     def stop(self) -> None:
         """Finish the current batch, commit it and leave; safe in a signal handler."""
@@ -134,7 +144,7 @@ class TransactionLoop(Generic[Delta]):
                 self.step()
             self._leave()
         finally:
-            self._source.before_revoke = None
+            self._source.before_revoke = self._source.before_rebalance = None
             self._pool.shutdown(wait=True)
             self._producer.close()
             self._source.close()
@@ -160,9 +170,12 @@ class TransactionLoop(Generic[Delta]):
         if batch is None:
             patience = _IDLE_SECONDS
             if self._restoring:
+                self._say_kept()
                 self._restore_in_turn()
                 patience = 0.0
-            batch = self._poll(self._limits.linger, patience)
+            batch = self._poll(self._linger_seconds(), patience)
+            if batch is None:
+                self._say_kept()
             self._rebalance()
         if batch is not None:
             began = time.monotonic()
@@ -180,7 +193,16 @@ class TransactionLoop(Generic[Delta]):
         self._widened = raw is None and not self._widened
         if raw is None:
             return None
+        self._polled = time.monotonic()
         return PolledBatch(raw, raw.next_offsets(), stages)
+
+    def _linger_seconds(self) -> float:
+        """Return how long a batch that is not full waits for more records.
+
+        Transactions begin at most once in ``linger``. So a record after a pause is not delayed, nor
+        is one that has waited for a transaction of that length: other records came meanwhile.
+        """
+        return max(0.0, self._polled + self._limits.linger - time.monotonic())
 
     def _most_records(self) -> int:
         """Return the next batch's maximum; read no others where records are taken one by one.
@@ -194,12 +216,11 @@ class TransactionLoop(Generic[Delta]):
         return self._attempts.most(self._limits.maximum_batch, reading)
 
     def _look_ahead(self, batch: PolledBatch[Delta]) -> None:
-        """With a backlog, poll the next batch and compute it while this one is committed.
+        """Poll the next batch and compute it while this one is committed, if that is earlier.
 
         It depends on an uncommitted delta; if that batch is aborted, so is this one.
         """
-        full = len(batch.raw) >= self._limits.maximum_batch
-        if not full or not self._limits.ahead or self._restoring or self._stopping:
+        if not self._limits.ahead or self._restoring or self._stopping or not self._pays(batch):
             return
         ahead = self._ahead = self._poll(0.0, 0.0)
         if ahead is not None and not self._source.rebalanced:
@@ -210,6 +231,22 @@ class TransactionLoop(Generic[Delta]):
                 # Its mark cannot be committed before this batch's records are.
                 return
             ahead.future = self._pool.submit(self._work.compute, ahead.raw, ahead.stages)
+
+    def _pays(self, batch: PolledBatch[Delta]) -> bool:
+        """Whether records are committed earlier if they are polled before this batch's commit.
+
+        With a backlog, yes. Otherwise let a computation take K and a commit C. Records wait on
+        average for half a turn, then for their computation and their commit: 1.5 (K + C). Ahead,
+        with K > C, a turn takes K: 1.5 K + C. Ahead, with K < C, a turn takes C, and a computed
+        batch also waits for the commit before: 2.5 C, which is soon more than 1.5 (K + C).
+
+        Never where batches are small because processes ended at these offsets: such a batch must be
+        committed before the next one can end this process, or it would be blamed.
+        """
+        most = self._limits.maximum_batch
+        if self._attempts.most(most, self._source.reading) < most:
+            return False
+        return len(batch.raw) >= most or self._computing_seconds > self._committing_seconds
 
     @property
     def _restoring(self) -> bool:
@@ -296,7 +333,9 @@ class TransactionLoop(Generic[Delta]):
             batch.computed = True
             if batch.result is not None:
                 self._look_ahead(batch)
+                began = time.monotonic()
                 committed = self._publish(batch)
+                self._committing_seconds = time.monotonic() - began
         except TransactionAborted as error:
             self._give_up(batch)
             self._aborts.note(error, len(batch.raw))
@@ -319,9 +358,8 @@ class TransactionLoop(Generic[Delta]):
         for row, why in sorted(batch.quarantined.items()):
             self._report_quarantined(batch.raw, row, why)
         self._report_unreadable(batch.raw)
+        # Reported when the next batch is being computed, so that it delays no record.
         self._kept = self._pool.submit(self._work.keep, batch.result, batch.stages, batch.raw)
-        if self._ahead is None:
-            self._say_kept()
 
     def _mark(self, batch: PolledBatch[Delta]) -> bool:
         """Commit a first batch's mark before computing it; return whether it may be computed."""
@@ -341,6 +379,29 @@ class TransactionLoop(Generic[Delta]):
         kept, self._kept = self._kept, None
         if kept is not None:
             self._listener(self._result(kept))
+
+    def _say_kept_before(self, future: "Future[Result[Delta]]") -> None:
+        """Report the last commit if its delta is kept before a computation is over.
+
+        A batch that was computed ahead is in the pool before that delta. A wait for the delta would
+        be a wait for the computation, without polling; the report comes after it.
+        """
+        kept = self._kept
+        if kept is None:
+            return
+        either: list[Future[Any]] = [kept, future]
+        wait(either, timeout=_EARLY_SECONDS, return_when=FIRST_COMPLETED)
+        if kept.done():
+            self._say_kept()
+
+    def _release(self) -> None:
+        """End the open transaction before a rebalance, even if the broker did not get its abort.
+
+        Otherwise other members would wait for its offsets inside their polls, possibly while this
+        one waits for theirs.
+        """
+        self._publisher.discard()
+        self._producer.settle(self._stop_asked)
 
     def _publish(self, batch: PolledBatch[Delta]) -> bool:
         """Send a batch's result with its offsets; return whether it is committed."""
@@ -421,17 +482,38 @@ class TransactionLoop(Generic[Delta]):
 
     def _computed(self, batch: PolledBatch[Delta]) -> Result[Delta]:
         """Compute a batch, without the records for which that fails each time."""
-        future, batch.future = batch.future, None
         batch.quarantined = NO_ROWS
-        if future is None:
-            future = self._pool.submit(self._work.compute, batch.raw, batch.stages)
+        if batch.future is None:
+            batch.future = self._pool.submit(self._work.compute, batch.raw, batch.stages)
+        future = batch.future
+        self._open(batch)
         try:
-            return self._await(future)
+            result = self._await(future)
         except Exception as error:
-            if not blames_records(error):
+            if future.done() and future.exception() is error:
+                # It has left no trace.
+                batch.future = None
+            # An outage or a search may take any time.
+            self._publisher.discard()
+            if batch.future is not None or not blames_records(error):
                 raise
             result, batch.quarantined = self._quarantine.compute(batch.raw, batch.stages, error)
-            return result
+        batch.future = None
+        self._computing_seconds = batch.stages.computing_seconds()
+        return result
+
+    def _open(self, batch: PolledBatch[Delta]) -> None:
+        """Open the transaction with the batch's offsets while the batch is being computed.
+
+        The work must not add notes to the offsets. A batch that must be computed again opens its
+        transaction when it is published.
+        """
+        if not self._limits.guarded or batch.opened or self._computing_seconds > _SOON_SECONDS:
+            return
+        batch.opened = True
+        batch.stages.passed("open")
+        if self._owns_all(batch.raw):
+            self._publisher.open(batch.ends, self._attempts.carried(batch.ends))
 
     def _trial(self, raw: RawRecords, stages: Stages, rejected: Mapping[int, str]) -> Result[Delta]:
         return self._await(self._pool.submit(self._work.compute, raw, stages, rejected))
@@ -467,7 +549,14 @@ class TransactionLoop(Generic[Delta]):
 
     def _await(self, future: "Future[Result[Delta]]") -> Result[Delta]:
         """Wait for a computation; a slow one pauses its partitions and keeps polling."""
-        wait([future], timeout=self._limits.slow)
+        began, slow = time.monotonic(), self._limits.slow
+        self._say_kept_before(future)
+        if self._publisher.opened:
+            _wait_until(future, began + min(_EARLY_SECONDS, slow))
+            if not future.done():
+                # Its time limit has begun, and it keeps offsets from a next owner.
+                self._publisher.discard()
+        _wait_until(future, began + slow)
         if future.done():
             return future.result()
         self._source.pause()
@@ -522,20 +611,30 @@ class TransactionLoop(Generic[Delta]):
         ends = dict(batch.ends)
         if ahead is not None:
             ends |= ahead.ends
-            if (future := ahead.future) is not None:
-                self._watch(future)
-                if not future.exception():
-                    self._undone(future.result())
+            self._undo(ahead)
+        self._undo(batch)
+        self._say_kept()
+        self._publisher.discard()
+        self._source.seek(self._settled(ends))
+
+    def _undo(self, batch: PolledBatch[Delta]) -> None:
+        """Undo what a batch has changed, or is changing."""
+        future, batch.future = batch.future, None
+        if future is not None:
+            self._watch(future)
+            if not future.exception():
+                self._undone(future.result())
         if batch.result is not None:
             self._undone(batch.result)
-        self._say_kept()
-        self._producer.abort_open()
-        self._source.seek(self._settled(ends))
 
     def _settled(self, partitions: Iterable[int]) -> dict[int, int]:
         """Return the committed offsets of those partitions for which they are certain."""
         return {p: self._positions[p] for p in self._source.settled(partitions)
                 if p in self._positions}  # fmt: skip
+
+
+def _wait_until(future: "Future[Any]", at: float) -> None:
+    wait([future], timeout=max(0.0, at - time.monotonic()))
 
 
 def _partitions(raw: RawRecords) -> set[int]:

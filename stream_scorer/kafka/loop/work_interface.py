@@ -59,6 +59,15 @@ class Stages:
         if self._hook is not None:
             self._hook(stage)
 
+    def passed(self, moment: str) -> None:
+        """Call the hook for a moment that ends no stage."""
+        if self._hook is not None:
+            self._hook(moment)
+
+    def computing_seconds(self) -> float:
+        """Return the duration of all stages so far without polling: once a batch is computed."""
+        return sum(self.seconds.values()) - self.seconds.get("poll", 0.0)
+
     def finish(self) -> None:
         """End the last stage, the commit, and note the wall-clock time, ms since the epoch."""
         self.lap("commit")
@@ -74,10 +83,11 @@ class PolledBatch(Generic[Delta]):
         ends: The next offset by partition.
         stages: Its stopwatch.
         polled: Whether the stage of polling is over.
-        future: Its computation when it runs ahead.
+        future: Its computation, until its result or its failure is known.
         result: The result of the computation.
         computed: Whether nothing is being computed.
         unmarked: Whether it was polled ahead and waits for the mark of its attempt.
+        opened: Whether its transaction was opened, or refused, before it was computed.
         quarantined: The failure of each quarantined record, by row; ``result`` rejects them.
     """
 
@@ -89,6 +99,7 @@ class PolledBatch(Generic[Delta]):
     result: Result[Delta] | None = None
     computed: bool = False
     unmarked: bool = False
+    opened: bool = False
     quarantined: Mapping[int, str] = field(default_factory=dict)
 
 
@@ -177,10 +188,12 @@ class Work(Protocol[Delta]):
 class LoopLimits:
     """Batch sizes and time limits of the loop; seconds.
 
+    ``linger``: the time from one poll to the next for which a batch that is not full waits.
     ``ahead``: whether the work can compute on top of a batch that is not committed yet. ``hang``: a
     computation that takes longer is reported as hung. ``guarded``: whether processes that end in
-    the same batch are counted (``kafka.loop.attempts``); only for work that commits no notes.
-    ``takes``: whether ``dlq take`` can take a record of the loop's topic.
+    the same batch are counted (``kafka.loop.attempts``), and whether offsets are sent while their
+    batch is being computed; only for work that commits no notes. ``takes``: whether ``dlq take``
+    can take a record of the loop's topic.
     """
 
     maximum_batch: int = 25_000
@@ -205,7 +218,7 @@ class LoopLimits:
 
         Args:
             scorer: Batch size and times.
-            linger: How long a batch waits for more records, s.
+            linger: As above.
             ahead: As above.
             guarded: As above.
             takes: As above.

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
+from functools import partial
 from typing import TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -137,15 +138,18 @@ class Groups:
 def committed_offsets(kafka: Kafka, topic: str, partitions: list[int]) -> dict[int, int]:
     """Return the group's stable committed offsets; a partition without one is left out.
 
-    Waits while an open transaction holds them.
+    Waits while an open transaction holds them, partition by partition: under load, a scorer has
+    hardly any time without one, and several scorers have none at the same time.
 
     Raises:
         UnavailableError: The broker does not answer.
     """
     consumer = Consumer(client_options.reader(kafka, kafka.group))
-    wanted = [TopicPartition(topic, partition) for partition in partitions]
+    found: dict[tuple[str, int], int] = {}
     try:
-        found = settled(lambda: committed(consumer, wanted, SETTLE_SECONDS))
+        for partition in partitions:
+            wanted = [TopicPartition(topic, partition)]
+            found |= settled(partial(committed, consumer, wanted, SETTLE_SECONDS))
     except KafkaException as error:
         raise unreachable(kafka, error.args[0].str()) from error
     finally:

@@ -96,8 +96,8 @@ def _mutants(ground: Ground, seed: int, folder: Path) -> dict[str, bool]:
 def rebirth_off_fails(ground: Ground, seed: int, folder: Path) -> str:
     """Run the held EndTxn with the rebirth rule switched off; return what goes wrong.
 
-    Usually the verifier reports it. If the part that was committed too early has rejections, they
-    are past the committed offset, and the scorer itself reports that at its next start.
+    Usually the verifier reports lost records. If there are rejections among them, the scorer itself
+    may report at its next start that they are missing.
     """
     folder.mkdir()
     with Stage(ground, seed, folder) as stage:
@@ -109,7 +109,7 @@ def rebirth_off_fails(ground: Ground, seed: int, folder: Path) -> str:
             return str(error)
         verdict = stage.verdict
         assert verdict is not None
-        return "" if verdict.clean else f"duplicates {verdict.duplicates}: {verdict.examples}"
+        return "" if verdict.clean else f"{verdict.faults}: {verdict.examples}"
 
 
 def prove(seed: int) -> Proof:

@@ -23,7 +23,7 @@ from tests.faults.suite.traffic import Feed, Ledger, traffic
 from tests.faults.verifier.judge import Evidence, Verdict, judge, judge_state
 from tests.faults.verifier.reader import LiveReader, read_to_end
 from tests.faults.verifier.replay import WHOLE, History, Remembered
-from tests.faults.verifier.segments import Fate, Logs, PartitionLog, read_partition
+from tests.faults.verifier.segments import Logs, PartitionLog, read_partition
 from tests.support.faults import reference_run
 from tests.support.faults.process import COMMAND, ScorerProcess, environment, wait_until
 from tests.support.faults.proxy import Api, Fault, Proxy
@@ -228,15 +228,6 @@ class Stage:
         """Return the number of abort markers in the broker's log of the decisions."""
         logs = self._decision_logs().values()
         return sum(not marker.committed for log in logs for marker in log.markers)
-
-    def open_decisions(self) -> frozenset[tuple[int, int]]:
-        """Return (partition, offset) of the decisions in open transactions, by the broker's log."""
-        return frozenset(
-            (partition, offset)
-            for partition, log in self._decision_logs().items()
-            for offset, fate in log.fates().items()
-            if fate is Fate.OPEN
-        )
 
     def _decision_logs(self) -> dict[int, PartitionLog]:
         topic = self.kafka.topics.decisions

@@ -113,7 +113,7 @@ def test_a_kill_before_the_commit_leaves_no_activation(
         ended(process)
     second = scene.plan(**ALONE, shared={"events": SECOND}, effective_at=time_of(ours[half]))
     scene.feed_until(len(ours))
-    with scene.scorer("killed", hooks=("--signal-at", "SIGKILL", "offsets", "1")) as process:
+    with scene.scorer("killed", hooks=("--signal-at", "SIGKILL", "send", "1")) as process:
         assert process.wait() == -signal.SIGKILL, process.said
     written = [each for each in scene.activations(open_too=True) if each["revision"] == second]
     assert written

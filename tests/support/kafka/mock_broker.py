@@ -13,6 +13,8 @@ import numpy as np
 _TOPIC, _PARTITION, _VALUE, _FLAGS, _HEADERS = 1, 3, 4, 7, 10
 """Kinds of ``produceva``'s arguments."""
 _ARGUMENT_WORDS, _COPY, _PRODUCER, _TEXT_BYTES = 9, 2, 0, 512
+_PRODUCE = 0
+"""The protocol's number of the request."""
 _pointer, _text, _int = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
 _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "conf_new": (_pointer, ()),
@@ -24,6 +26,9 @@ _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "header_add": (_int, (_pointer, _text, ctypes.c_ssize_t, _text, ctypes.c_ssize_t)),
     "headers_new": (_pointer, (ctypes.c_size_t,)),
     "mock_cluster_bootstraps": (_text, (_pointer,)),
+    "mock_push_request_errors_array": (
+        None, (_pointer, ctypes.c_int16, ctypes.c_size_t, ctypes.POINTER(_int)),
+    ),
     "produceva": (_pointer, (_pointer, _pointer, ctypes.c_size_t)),
 }  # fmt: skip
 
@@ -58,11 +63,18 @@ def _producer(**options: str) -> Iterator[int]:
 
 
 @contextmanager
-def mock_broker() -> Iterator[str]:
-    """Yield the address of a broker that creates topics when they are used."""
+def mock_broker(refused: int = 0) -> Iterator[str]:
+    """Yield the address of a broker that creates topics when they are used.
+
+    Args:
+        refused: The error that it answers to the first request with records; 0 for none.
+    """
     with _producer(test_mock_num_brokers="1") as handle:
         api = _library()
-        yield api.mock_cluster_bootstraps(api.handle_mock_cluster(handle)).decode()
+        cluster = api.handle_mock_cluster(handle)
+        if refused:
+            api.mock_push_request_errors_array(cluster, _PRODUCE, 1, (_int * 1)(refused))
+        yield api.mock_cluster_bootstraps(cluster).decode()
 
 
 def produce(bootstrap: str, topic: str, headers: Sequence[RawHeaders], value: bytes = b"v") -> None:

@@ -60,16 +60,16 @@ def _member(stage: Stage, scorer: str) -> str:
 
 @kind("group")
 def metadata_without_a_member(stage: Stage) -> None:
-    """The group expels a scorer after it sent its records; the scorer must not send the offsets."""
+    """The group expels a scorer that has a batch; the scorer must not send its offsets."""
     stage.settle(transaction_timeout_ms=60_000)
     hold = stage.folder / "hold"
-    first = stage.start("--hold-at", "send", str(hold))
+    first = stage.start("--hold-at", "open", str(hold))
     second = stage.scorer(instance="1")
     half = stage.partitions / 2
     wait_until(lambda: stage.assigned(first) == half, "both have half")
     hold.touch()
     held = Path(f"{hold}.held")
-    wait_until(held.exists, "it stands between its records and its offsets")
+    wait_until(held.exists, "it stands between its batch and its offsets")
     requests = RawRequests(stage.inside.bootstrap, stage.source, stage.kafka.group)
     assert requests.expel(_member(stage, "0")) == KafkaError.NO_ERROR
     wait_until(lambda: stage.assigned(second) == stage.partitions, "the other takes all over")
@@ -96,7 +96,7 @@ def suspended_clock(stage: Stage) -> None:
     stage.settle(transaction_timeout_ms=4_000)
     passes = stage.random.randint(20, 60)
     scorer = stage.scorer(
-        "--signal-at", "SIGSTOP", "offsets", str(passes), "--suspended-clock", wait=False
+        "--signal-at", "SIGSTOP", "send", str(passes), "--suspended-clock", wait=False
     )
     stage.feed.start()
     wait_until(lambda: frozen(scorer), lambda: f"it is stopped: {stage.said}")

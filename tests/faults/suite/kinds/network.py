@@ -177,9 +177,9 @@ def init_producer_id_answer_lost(stage: Stage) -> None:
 def hold_an_end(stage: Stage, *hooks: str) -> None:
     """Hold a commit, let its retry succeed, and release it inside the next transaction.
 
-    The next transaction has written its decisions but not its offsets when its scorer is killed. If
-    the broker takes the late commit for this transaction's own, the decisions become visible
-    without the offsets, and the next scorer publishes them again.
+    The next transaction has sent its offsets but not its decisions when its scorer is killed. If
+    the broker takes the late commit for this transaction's own, the offsets are committed without
+    the decisions, and no scorer ever decides these records.
     """
     stage.settle(socket_timeout_ms=1_000, transaction_timeout_ms=60_000)
     proxy = stage.proxy
@@ -187,22 +187,12 @@ def hold_an_end(stage: Stage, *hooks: str) -> None:
     before = proxy.counters.released
     late = proxy.fault(Api.END_TXN, "request", "hold")
     wait_until(lambda: bool(late.held), lambda: f"a commit: {stage.said}")
-    first = stage.open_decisions()
-    assert first
-    # The next transaction gets no further than its decisions.
-    offsets = proxy.fault(Api.ADD_OFFSETS, "request", "drop", 1_000)
-    wait_until(offsets.hit.is_set, lambda: f"the next transaction: {stage.said}")
-
-    def arrived() -> bool:
-        now = stage.open_decisions()
-        # A commit is answered before its markers are written, so the first one's may still come.
-        return bool(now) and not now & first
-
-    # The offsets are sent in parallel to the records, on another connection.
-    wait_until(arrived, lambda: f"its decisions arrive: {stage.said}")
+    # The next transaction gets no further than its offsets: their answer comes before its records.
+    partitions = proxy.fault(Api.ADD_PARTITIONS, "request", "drop", 1_000)
+    wait_until(partitions.hit.is_set, lambda: f"the next transaction: {stage.said}")
     proxy.release(late)
     scorer.kill()
-    proxy.forget(offsets)
+    proxy.forget(partitions)
     stage.fired(proxy.counters.released - before, "EndTxn held and released by the proxy")
     stage.fault_over()
     stage.scorer(*hooks)

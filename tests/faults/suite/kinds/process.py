@@ -23,28 +23,28 @@ def _killed_at(stage: Stage, at: str) -> None:
     scorer = stage.scorer("--signal-at", "SIGKILL", at, str(passes), wait=False)
     stage.feed.start()
     assert scorer.wait() == _GONE, scorer.said
-    stage.fired(1, f"SIGKILL after stage {at} of transaction {passes}")
+    stage.fired(1, f"SIGKILL at {at} of transaction {passes}")
     stage.fault_over()
     stage.scorer()
     stage.finish()
 
 
 @kind("process")
-def kill_before_produce(stage: Stage) -> None:
-    """SIGKILL when the transaction has begun and nothing is produced."""
-    _killed_at(stage, "begin")
-
-
-@kind("process")
-def kill_after_produce(stage: Stage) -> None:
-    """SIGKILL when the broker has the decisions, without the offsets."""
-    _killed_at(stage, "send")
+def kill_before_offsets(stage: Stage) -> None:
+    """SIGKILL when a batch is being computed and the broker has nothing of it."""
+    _killed_at(stage, "open")
 
 
 @kind("process")
 def kill_after_offsets(stage: Stage) -> None:
-    """SIGKILL when the broker has decisions and offsets, before the commit."""
+    """SIGKILL when the broker has the offsets, without the decisions."""
     _killed_at(stage, "offsets")
+
+
+@kind("process")
+def kill_after_produce(stage: Stage) -> None:
+    """SIGKILL when the broker has offsets and decisions, before the commit."""
+    _killed_at(stage, "send")
 
 
 @kind("process")
@@ -114,7 +114,7 @@ def sigstop_past_the_transaction_timeout(stage: Stage) -> None:
     """SIGSTOP in an open transaction until the broker has aborted it."""
     stage.settle(transaction_timeout_ms=4_000)
     passes = stage.random.randint(20, 60)
-    scorer = stage.scorer("--signal-at", "SIGSTOP", "offsets", str(passes), wait=False)
+    scorer = stage.scorer("--signal-at", "SIGSTOP", "send", str(passes), wait=False)
     stage.feed.start()
     wait_until(lambda: frozen(scorer), lambda: f"it is stopped: {stage.said}")
     before = stage.aborts()

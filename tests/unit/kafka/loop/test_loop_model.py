@@ -80,9 +80,11 @@ class Loops(RuleBasedStateMachine):
         count=st.integers(0, 8),
         faults=st.one_of(st.just([]), FAULTS),
         poison_every=st.sampled_from([0, 0, 2, 5]),
+        early=st.booleans(),
     )
-    def begin(self, count: int, faults: list[Fault], poison_every: int) -> None:
+    def begin(self, count: int, faults: list[Fault], poison_every: int, early: bool) -> None:  # noqa: FBT001 a drawn value
         self.world.poison_every = poison_every
+        self.world.early = early
         self.world.feed(0, count)
         first = self.world.start("a")
         self._plan(first, faults)

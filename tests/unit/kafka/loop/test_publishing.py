@@ -140,3 +140,55 @@ def test_a_batch_without_membership_is_aborted_without_offsets() -> None:
     called = [method for _, method in cluster.calls]
     assert "abort" in called
     assert not {"offsets", "commit"} & set(called)
+
+
+def methods(cluster: Cluster) -> list[str]:
+    return [method for _, method in cluster.calls if method not in ("init", "poll", "close")]
+
+
+def test_an_opened_transaction_is_continued_with_its_records() -> None:
+    cluster, laps = Cluster(), list[str]()
+    publisher = Publisher(Partitions(ENDS), cluster.producer(), cluster.heard.append, lambda: False)  # type: ignore[arg-type]  # what publishing calls
+    publisher.open(ENDS)
+    assert publisher.opened
+    assert methods(cluster) == ["begin", "offsets"]
+    assert publisher.publish((), STARTS, ENDS, 10, laps.append) is True
+    assert not publisher.opened
+    assert methods(cluster) == ["begin", "offsets", "commit"]
+    assert laps == ["begin", "offsets", "send"]
+    assert publisher.publish((), STARTS, ENDS, 10) is True
+    assert methods(cluster)[3:] == ["begin", "offsets", "commit"]
+
+
+@pytest.mark.parametrize(("ends", "notes"), [(STARTS, {}), (ENDS, {0: b"1"})])
+def test_other_offsets_than_opened_begin_again(
+    ends: dict[int, int], notes: dict[int, bytes]
+) -> None:
+    """An abort of nothing is followed by a rebirth, as every abort."""
+    cluster = Cluster()
+    publisher = Publisher(Partitions(ENDS), cluster.producer(), cluster.heard.append, lambda: False)  # type: ignore[arg-type]  # what publishing calls
+    publisher.open(ends, notes)
+    assert publisher.publish((), STARTS, ENDS, 10) is True
+    assert methods(cluster) == ["begin", "offsets", "abort", "begin", "offsets", "commit"]
+    assert cluster.reborn == ["abort"]
+
+
+def test_a_discarded_transaction_is_aborted_once() -> None:
+    cluster = Cluster()
+    publisher = Publisher(Partitions(ENDS), cluster.producer(), cluster.heard.append, lambda: False)  # type: ignore[arg-type]  # what publishing calls
+    publisher.open(ENDS)
+    publisher.discard()
+    publisher.discard()
+    assert not publisher.opened
+    assert methods(cluster) == ["begin", "offsets", "abort"]
+
+
+def test_without_membership_no_transaction_stays_open() -> None:
+    cluster = Cluster()
+    source = Partitions(ENDS)
+    source.outside = True
+    publisher = Publisher(source, cluster.producer(), cluster.heard.append, lambda: False)  # type: ignore[arg-type]  # what publishing calls
+    with pytest.raises(TransactionAborted, match="not a member of group g"):
+        publisher.open(ENDS)
+    assert not publisher.opened
+    assert methods(cluster) == ["begin", "abort"]

@@ -1,12 +1,13 @@
 """When the loop keeps a batch, undoes it, and stops."""
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
-from confluent_kafka import OFFSET_INVALID
+from confluent_kafka import OFFSET_INVALID, KafkaException
 
 from stream_scorer.errors import FencedError, OffsetsError, StateError, TransactionError
 from stream_scorer.kafka.loop.attempts import Attempts, Note
@@ -22,6 +23,7 @@ from stream_scorer.telemetry import (
     DependencyUnavailable,
     Event,
 )
+from tests.support.kafka.fake_broker import Clock
 from tests.support.kafka.fake_cluster import ABORT, FENCED, RETRIABLE, Cluster
 
 
@@ -40,6 +42,7 @@ class FakeSource:
         self.served = 0
         self._revoked_when_served = False
         self.before_revoke: Callable[[tuple[int, ...]], None] | None = None
+        self.before_rebalance: Callable[[], None] | None = None
         self._end = end
         self._events: list[Assigned | Revoked] = [Assigned({0: 0}, frozenset())]
 
@@ -200,9 +203,19 @@ class Scene:
         return [event for event in self.cluster.heard if isinstance(event, kind)]
 
 
+@pytest.fixture(params=[False, True], ids=["late-offsets", "early-offsets"])
+def scene(request: pytest.FixtureRequest) -> Scene:
+    made = Scene()
+    made.loop._limits.guarded = request.param
+    return made
+
+
 @pytest.fixture
-def scene() -> Scene:
-    return Scene()
+def early() -> Scene:
+    """Return a loop that sends offsets while it computes."""
+    made = Scene()
+    made.loop._limits.guarded = True
+    return made
 
 
 def test_each_batch_is_committed_and_reported_in_order(scene: Scene) -> None:
@@ -307,9 +320,172 @@ def test_a_batch_of_a_revoked_partition_is_not_published(scene: Scene) -> None:
     scene.work.compute = compute_and_revoke  # type: ignore[method-assign, assignment]  # revoke in between
     scene.loop.step()
     assert scene.work.state == []
-    assert (0, "begin") not in scene.cluster.calls
+    assert (0, "commit") not in scene.cluster.calls
     scene.loop.stop()
     scene.loop.run()
+
+
+def during(scene: Scene, act: Callable[[], None]) -> None:
+    """Let the next computation wait for what happens in it."""
+    compute = scene.work.compute
+
+    def computing(raw: RawRecords, stages: Stages) -> Result[list[int]]:
+        scene.work.compute = compute  # type: ignore[method-assign]  # only this time
+        result = compute(raw, stages)
+        act()
+        return result
+
+    scene.work.compute = computing  # type: ignore[method-assign, assignment]  # waits
+
+
+def transactions(scene: Scene) -> list[str]:
+    return [name for _, name in scene.cluster.calls if name not in ("init", "poll", "close")]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.001)
+
+
+def test_offsets_are_sent_while_their_batch_is_computed(early: Scene) -> None:
+    during(early, lambda: until(lambda: transactions(early) == ["begin", "offsets"]))
+    early.loop.step()
+    assert transactions(early) == ["begin", "offsets", "produce", "commit"]
+    early.run()
+    assert early.work.state == list(range(6))
+
+
+def test_offsets_refused_meanwhile_undo_the_computation(early: Scene) -> None:
+    early.cluster.raises["offsets"] = [ABORT]
+    during(early, lambda: until(lambda: "offsets" in transactions(early)))
+    early.loop.step()
+    assert early.work.state == []
+    assert early.source.sought == [0]
+    assert transactions(early) == ["begin", "offsets", "abort"]
+    early.run()
+    assert early.work.state == list(range(6))
+
+
+def test_an_outage_holds_no_transaction(early: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream_scorer.kafka.loop.transaction._RETRY_SECONDS", 0.01)
+    early.work.pause = True
+    opened: list[bool] = []
+    early.source.serve = lambda _: opened.append(early.loop._publisher.opened)  # type: ignore[method-assign]  # looks
+    early.loop.step()
+    assert opened
+    assert not any(opened)
+    assert transactions(early) == [
+        "begin", "offsets", "abort", "begin", "offsets", "produce", "commit",
+    ]  # fmt: skip
+    early.run()
+    assert early.work.state == list(range(6))
+
+
+def test_a_slow_computation_holds_no_transaction(
+    early: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream_scorer.kafka.loop.transaction._EARLY_SECONDS", 0.01)
+    early.loop._limits.ahead = False
+    during(early, lambda: until(lambda: "abort" in transactions(early)))
+    early.loop.step()
+    told = transactions(early)
+    assert told == ["begin", "offsets", "abort", "begin", "offsets", "produce", "commit"]
+    # The next batch is expected to be as slow.
+    early.loop._computing_seconds = 0.2
+    during(early, lambda: until(lambda: transactions(early) == told))
+    early.loop.step()
+    assert transactions(early)[len(told) :] == ["begin", "offsets", "produce", "commit"]
+    early.run()
+    assert early.work.state == list(range(6))
+
+
+def test_a_slow_batch_ahead_is_waited_for_in_the_group(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The delta before it is kept after its computation, so no report is waited for first."""
+    monkeypatch.setattr("stream_scorer.kafka.loop.transaction._EARLY_SECONDS", 0.01)
+    scene.loop._limits.slow = 0.02
+    scene.loop.step()
+    served: list[int] = []
+    ends = time.monotonic() + 10
+
+    def slow(computed: Result[list[int]]) -> Result[list[int]]:
+        while not scene.source.served and time.monotonic() < ends:
+            time.sleep(0.001)
+        served.append(scene.source.served)
+        return computed
+
+    # The second batch is computed, and takes longer from here on; the delta is kept after that.
+    assert scene.loop._ahead is not None
+    assert scene.loop._ahead.future is not None
+    scene.loop._ahead.future = scene.loop._pool.submit(slow, scene.loop._ahead.future.result())
+    kept = scene.loop._kept
+    assert kept is not None
+    scene.loop._kept = scene.loop._pool.submit(kept.result)
+    scene.loop.step()
+    assert served
+    assert served[0] > 0
+    opened = [name for name in transactions(scene) if name in {"begin", "abort", "commit"}]
+    early = ["begin", "abort"] if scene.loop._limits.guarded else []
+    assert opened == ["begin", "commit", *early, "begin", "commit"]
+    scene.run()
+    assert scene.work.state == list(range(6))
+    assert [each.next_offsets for each in scene.heard(BatchCommitted)] == [{0: 2}, {0: 4}, {0: 6}]
+
+
+def test_a_failure_while_it_waits_is_not_blamed_on_records(scene: Scene) -> None:
+    """Nothing is searched for on top of a computation that is not over."""
+    scene.loop._limits.slow = 0.01
+    failed = threading.Event()
+
+    def serve(_: float) -> None:
+        if not failed.is_set():
+            failed.set()
+            raise ValueError("of the poll")
+
+    scene.source.serve = serve  # type: ignore[method-assign]  # fails
+    during(scene, lambda: until(failed.is_set))
+    with pytest.raises(ValueError, match="of the poll"):
+        scene.loop.step()
+    assert scene.work.state == []
+    assert "commit" not in transactions(scene)
+    scene.loop._pool.shutdown()
+
+
+@pytest.mark.parametrize(("raises", "reborn"), [([], []), ([RETRIABLE], ["abort: injected"])])
+def test_no_offsets_stay_open_in_a_rebalance(
+    early: Scene, raises: list[KafkaException], reborn: list[str]
+) -> None:
+    """If the abort is lost, a rebirth ends the transaction before others wait for it."""
+    early.cluster.raises["abort"] = raises
+    early.loop._publisher.open({0: 2})
+    assert early.source.before_rebalance is not None
+    early.source.before_rebalance()
+    assert transactions(early) == ["begin", "offsets", "abort"]
+    assert early.cluster.reborn == reborn
+    early.run()
+    assert early.work.state == list(range(6))
+
+
+def test_a_flush_does_not_commit_the_offsets_of_a_batch_ahead(early: Scene) -> None:
+    """A partition leaves after its batch's offsets were sent, in a poll ahead of the next."""
+    source = RevokesWhilePolling()
+    early.source = source
+    early.loop._source = source  # type: ignore[assignment]  # it has what the loop calls
+    early.loop._publisher._source = source  # type: ignore[assignment]  # likewise
+    source.before_revoke = early.loop._flush
+    for _ in range(2):
+        early.loop.step()
+    assert early.work.flushed == [({0}, [0, 1])]
+    assert transactions(early) == [
+        "begin", "offsets", "produce", "commit",
+        "begin", "offsets", "abort", "begin", "offsets", "produce", "commit",
+    ]  # fmt: skip
+    assert early.work.state == [0, 1]
+    early.loop.stop()
+    early.loop.run()
 
 
 class RevokesWhilePolling(FakeSource):
@@ -714,3 +890,108 @@ def test_a_suspected_partition_is_read_alone_unless_it_is_silent() -> None:
     # Six records, one by one; then nothing comes, so all are read every second time.
     assert scene.source.narrowed == [*[alone] * 7, everything, alone]
     assert scene.work.state == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("pauses", "lingers"),
+    [
+        # Immediately after a batch, a batch waits for more records; later on, less or not at all.
+        ((0.0, 0.0), (0.0, 4.0, 4.0)),
+        ((1.0, 3.0), (0.0, 3.0, 1.0)),
+        ((4.0, 60.0), (0.0, 0.0, 0.0)),
+    ],
+)
+def test_a_batch_lingers_only_soon_after_the_one_before(
+    pauses: tuple[float, ...], lingers: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("stream_scorer.kafka.loop.transaction.time", clock)
+    scene = Scene()
+    scene.loop._limits.linger, scene.loop._limits.ahead = 4.0, False
+    found: list[float] = []
+    poll = scene.source.poll
+
+    def polling(maximum: int, linger: float, wait: float) -> RawRecords | None:
+        found.append(linger)
+        return poll(maximum, linger, wait)
+
+    scene.source.poll = polling  # type: ignore[method-assign, assignment]  # notes the linger
+    for pause in (*pauses, 0.0):
+        scene.loop.step()
+        clock.sleep(pause)
+    assert tuple(found) == lingers
+    scene.loop.stop()
+    scene.loop.run()
+
+
+def test_a_commit_is_reported_when_the_next_batch_is_computed(scene: Scene) -> None:
+    """A report costs time, for which no polled record waits."""
+    scene.loop._limits.ahead = False
+    keeping, kept = threading.Event(), scene.work.keep
+
+    def keep(result: Result[list[int]], stages: Stages, raw: RawRecords) -> BatchCommitted:
+        assert keeping.wait(10)
+        return kept(result, stages, raw)
+
+    scene.work.keep = keep  # type: ignore[method-assign]  # waits for the next poll
+    poll = scene.source.poll
+
+    def polling(maximum: int, *times: float) -> RawRecords | None:
+        if scene.source.position:
+            keeping.set()
+        return poll(maximum, *times)
+
+    scene.source.poll = polling  # type: ignore[method-assign]  # notes the second one
+    scene.loop.step()
+    assert scene.heard(BatchCommitted) == []
+    scene.loop.step()
+    assert [each.next_offsets for each in scene.heard(BatchCommitted)] == [{0: 2}]
+    scene.run()
+    assert [each.next_offsets for each in scene.heard(BatchCommitted)] == [{0: 2}, {0: 4}, {0: 6}]
+
+
+def test_a_commit_is_reported_when_nothing_follows(scene: Scene) -> None:
+    scene.loop._limits.ahead = False
+    for _ in range(4):
+        scene.loop.step()
+    assert [each.next_offsets for each in scene.heard(BatchCommitted)] == [{0: 2}, {0: 4}, {0: 6}]
+    scene.loop.stop()
+    scene.loop.run()
+
+
+class OneByOne(FakeSource):
+    """A record comes with each poll."""
+
+    def poll(self, maximum: int, *times: float) -> RawRecords | None:
+        return super().poll(min(maximum, 1), *times)
+
+
+@pytest.mark.parametrize(
+    ("computing", "committing", "ahead"), [(0.4, 0.3, True), (0.3, 0.3, False), (0.0, 0.3, False)]
+)
+def test_small_batches_look_ahead_if_computing_takes_longer(
+    computing: float,
+    committing: float,
+    ahead: bool,  # noqa: FBT001 a parameter of the test
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = Scene(OneByOne())
+    monkeypatch.setattr(Stages, "computing_seconds", lambda _: computing)
+    for _ in range(3):
+        scene.loop._committing_seconds = committing
+        scene.loop.step()
+        assert (scene.loop._ahead is not None) is ahead
+    scene.run()
+    assert scene.work.state == list(range(6))
+
+
+def test_an_abort_undoes_a_small_batch_ahead_of_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(OneByOne())
+    monkeypatch.setattr(Stages, "computing_seconds", lambda _: 9.0)
+    scene.loop._committing_seconds = 0.0
+    scene.cluster.raises["commit"] = [ABORT]
+    scene.loop.step()
+    assert scene.source.position == 0
+    assert scene.work.state == []
+    scene.run()
+    assert scene.work.state == list(range(6))

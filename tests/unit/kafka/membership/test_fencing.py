@@ -4,8 +4,9 @@ The real loop runs against the fake broker, step by step. The model in test_loop
 these cases.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from typing import Literal
 
 import pytest
 
@@ -13,15 +14,23 @@ from stream_scorer.errors import FencedError
 from stream_scorer.kafka.membership.fencing import OwnDoing
 from stream_scorer.telemetry import BatchAborted, ProducerReborn
 from tests.support.kafka.fake_network import Api, Fault, Sign
-from tests.support.kafka.loop_world import GROUP, SOCKET_SECONDS, TIMEOUT_SECONDS, Process, World
+from tests.support.kafka.loop_world import (
+    GROUP,
+    INPUT,
+    SOCKET_SECONDS,
+    TIMEOUT_SECONDS,
+    Process,
+    World,
+)
 
 STAGES: list[Api] = ["partitions", "produce", "offsets", "offset_commit", "end"]
 LATE = "its own late request raised the epoch"
 
 
-@pytest.fixture
-def world() -> Iterator[World]:
+@pytest.fixture(params=[False, True], ids=["late-offsets", "early-offsets"])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
     made = World()
+    made.early = request.param
     yield made
     made.close()
 
@@ -196,12 +205,25 @@ def test_a_stalled_flush_is_aborted_after_its_partition_moved(
     assert (process.ended, other.ended) == (None, None)
 
 
+def at_poll(process: Process, act: Callable[[], None]) -> None:
+    """Do something when the process has its next batch, and has not opened a transaction."""
+
+    def hook(stage: str) -> None:
+        if stage == "poll":
+            process.loop._hook = None
+            act()
+
+    process.loop._hook = hook
+
+
+@pytest.mark.parametrize("at", ["poll", "offsets", "offset_commit"])
 @pytest.mark.parametrize("unaware", [True, False])
 def test_a_member_expelled_before_its_offsets_commits_nothing(
     world: World,
     unaware: bool,  # noqa: FBT001 a parameter of the test
+    at: Api | Literal["poll"],
 ) -> None:
-    # Before its records, it is suspended. The group expels it, and another member commits past it.
+    # It is suspended. The group expels it, and another member commits past its batch.
     process = settled(world)
     other = world.start("b")
     world.feed(0, 3)
@@ -213,13 +235,96 @@ def test_a_member_expelled_before_its_offsets_commits_nothing(
         world.feed(0, 2)
         world.step(other)
 
-    process.network.plan[:] = [Fault("produce", "stood still", still=still)]
+    # A poll ahead would join the group again.
+    process.loop._limits.ahead = False
+    if at == "poll":
+        at_poll(process, still)
+    else:
+        process.network.plan[:] = [Fault(at, "stood still", still=still)]
     world.step(process)
     world.check()
     assert world.committed()[0] == 7
     aborts = [each.cause for each in process.heard if isinstance(each, BatchAborted)]
-    assert any("not a member of group" in cause for cause in aborts) is not unaware
+    # Only before its offsets are under way does its client know.
+    known = at == "poll" and not unaware
+    assert any("not a member of group" in cause for cause in aborts) is known
     world.settle()
+    assert (process.ended, other.ended) == (None, None)
+
+
+@pytest.mark.parametrize("at", ["partitions", "produce", "end"])
+@pytest.mark.parametrize("unaware", [True, False])
+def test_a_member_expelled_after_its_offsets_may_still_commit(
+    world: World,
+    unaware: bool,  # noqa: FBT001 a parameter of the test
+    at: Api,
+) -> None:
+    """Until its transaction is over, the next owner gets no offset to begin at."""
+    process = settled(world)
+    other = world.start("b")
+    world.feed(0, 3)
+    asked: list[object] = []
+
+    def still() -> None:
+        world.broker.groups[GROUP].drop(process.member, unaware=unaware)
+        asked.append(world.broker.committed(GROUP, [(INPUT, 0)]))
+
+    process.network.plan[:] = [Fault(at, "stood still", still=still)]
+    world.step(process)
+    assert asked == [None]
+    assert world.committed()[0] == 5
+    world.check()
+    world.feed(0, 1)
+    world.settle()
+    assert (process.ended, other.ended) == (None, None)
+
+
+@pytest.mark.parametrize("at", ["partitions", "produce", "end"])
+def test_a_next_owner_waits_until_the_offsets_are_settled(world: World, at: Api) -> None:
+    """A member stays suspended after its offsets: the broker aborts them at the time limit."""
+    process = settled(world)
+    other = world.start("b")
+    world.feed(0, 3)
+    began = world.clock.now
+
+    def still() -> None:
+        world.broker.groups[GROUP].drop(process.member)
+        for _ in range(4):
+            world.step(other)
+        assert world.committed()[0] == 5
+        assert world.clock.now - began > TIMEOUT_SECONDS
+
+    process.network.plan[:] = [Fault(at, "stood still", still=still)]
+    world.step(process)
+    world.check()
+    world.settle()
+    assert (process.ended, other.ended) == (None, None)
+
+
+@pytest.mark.parametrize("how", ["moved", "lost"])
+def test_a_rebalance_does_not_wait_for_offsets_of_its_own(world: World, how: str) -> None:
+    """Between a batch's offsets and its commit, a poll ahead reports that its partition leaves."""
+    process = settled(world)
+    other = world.start("b")
+    world.feed(0, 3)
+    publish = process.loop._publisher.open
+
+    def leaving(ends: Mapping[int, int], notes: Mapping[int, bytes]) -> None:
+        publish(ends, notes)
+        group = world.broker.groups[GROUP]
+        if how == "moved":
+            group.wanted[0] = other.member
+        else:
+            group.drop(process.member, unaware=False)
+
+    process.loop._publisher.open = leaving  # type: ignore[method-assign, assignment]  # and then
+    began = world.clock.now
+    world.step(process)
+    process.loop._publisher.open = publish  # type: ignore[method-assign]  # only this time
+    world.check()
+    world.step(other)
+    world.settle()
+    assert world.clock.now - began < TIMEOUT_SECONDS
     assert (process.ended, other.ended) == (None, None)
 
 

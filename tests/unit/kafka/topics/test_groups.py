@@ -9,7 +9,13 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.topics import groups
-from stream_scorer.kafka.topics.groups import COORDINATION, Groups, committed, settled
+from stream_scorer.kafka.topics.groups import (
+    COORDINATION,
+    Groups,
+    committed,
+    committed_offsets,
+    settled,
+)
 from stream_scorer.settings import Kafka
 
 
@@ -55,6 +61,30 @@ class _Partitions:
 def test_a_partition_without_a_commit_is_left_out() -> None:
     wanted = [TopicPartition("t", 0), TopicPartition("t", 1)]
     assert committed(_Partitions(), wanted, 5.0) == {("t", 0): 7}
+
+
+class _Busy:
+    """A consumer of a group in which never two partitions have no open transaction."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        assert options["isolation.level"] == "read_committed"
+
+    def committed(self, wanted: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        assert timeout > 0
+        if len(wanted) > 1:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        wanted[0].offset = 10 * wanted[0].partition
+        return wanted
+
+    def close(self) -> None: ...
+
+
+def test_stable_offsets_are_asked_for_one_partition_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stream_scorer.kafka.topics.groups.Consumer", _Busy)
+    found = committed_offsets(Kafka(bootstrap="b:1"), "t", [0, 1, 2])
+    assert found == {0: 0, 1: 10, 2: 20}
 
 
 class _KnowingAdmin:
