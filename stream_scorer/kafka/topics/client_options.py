@@ -92,8 +92,9 @@ def producer(kafka: Kafka, transactional_id: str) -> dict[str, Any]:
         "topic.metadata.propagation.max.ms": min(kafka.transaction_timeout_ms // 3, 5_000),
         "enable.idempotence": True,
         "acks": "all",
-        # A batch's records are in the queue before their partitions are in the transaction.
-        "linger.ms": 0,
+        # Adding partitions to the transaction takes longer, so this delays no record. Without a
+        # linger, single records of a batch wake up the sender.
+        "linger.ms": 1,
         "compression.type": "lz4",
         # The same partitioner as for transactions, so that both join by customer without a shuffle.
         "partitioner": "murmur2_random",
