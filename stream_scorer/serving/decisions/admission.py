@@ -16,7 +16,7 @@ Peterson, "TCP Vegas: end to end congestion avoidance", 1995):
   batch would hold all that is in flight. Then scorers compute and commit in turn, instead of at the
   same time, and have a third less throughput at the same latency.
 - Under a lasting overload the latency without a queue cannot be seen. So every ten seconds the
-  limit is a half for one round (the ProbeRTT of BBR version 2: Cardwell et al., 2016 and 2019).
+  limit is a third for one round, as in the ProbeRTT of BBR (Cardwell et al., 2016).
 - While nothing is refused, the limit is what arrives within the time limit of a request, so that a
   scorer may pause for a moment.
 - The scorers also decide records of other producers. If their backlog alone takes longer than a
@@ -50,7 +50,7 @@ _BASE_OF_ROUND: Final = 0.99
 _BASE_SHARE: Final = 0.5
 """Quantile of the rounds without a queue: some of them had one."""
 _PROBE_SECONDS: Final = 10.0
-_PROBE_SHARE: Final = 0.5
+_PROBE_SHARE: Final = 1 / 3
 _RATE_SECONDS: Final = 10
 _CHANGES: Final = 0.9, 1.2
 _FAR_CHANGES: Final = 0.7, 1.4

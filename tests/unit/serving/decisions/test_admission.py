@@ -44,6 +44,16 @@ def test_three_times_the_capacity(row: float, commit: float, slow_commits: float
     assert min(shares) >= least - 0.07
 
 
+def test_a_lasting_overload_changes_nothing() -> None:
+    # The latency without a queue is seen only in the moments of a low limit.
+    capacity = 1 / 0.004 / AVERAGE_NOISE
+    world = SimulatedScorers(lambda _: 0.004, 0.022)
+    admission = Admission(100_000, 1.0, lambda: world.now)
+    seen = world.run(lambda now: capacity * (0.3 if now < CALM else 3.0), 200, admission)
+    assert seen.latency(0.99, 100, 200) <= 2 * seen.latency(0.99, 2, CALM)
+    assert seen.rate(100, 199) >= 0.9 * capacity
+
+
 def test_nothing_is_refused_below_the_capacity() -> None:
     world = SimulatedScorers(lambda _: 0.0005, 0.015)
     admission = Admission(100_000, 1.0, lambda: world.now)
@@ -78,7 +88,7 @@ def test_a_limit_that_was_low_grows_within_seconds() -> None:
     admission = Admission(100_000, 1.0, lambda: world.now)
     seen = world.run(lambda now: 100 if now < 10 else 1_500, 55, admission)
     assert min(limit for at, limit in seen.limits if 30 < at < 40) == 2
-    assert seen.rate(46, 54) >= 0.8 / 0.002 / AVERAGE_NOISE
+    assert seen.rate(46, 54) >= 0.75 / 0.002 / AVERAGE_NOISE
 
 
 def test_admissions_are_paced_only_while_some_are_refused() -> None:
