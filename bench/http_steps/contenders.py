@@ -22,7 +22,7 @@ from stream_scorer.settings import load_settings
 
 ECHO, STALLING, OURS, MLSERVER, FASTAPI = "echo", "stalling", "ours", "mlserver", "fastapi"
 NAME = "fraud"
-MODEL = "fraud:1.1.0"
+MODEL = "fraud:1.1.1"
 START_SECONDS = 180.0
 _STOP_SECONDS = 15.0
 _NO_LIMIT = 1_000_000

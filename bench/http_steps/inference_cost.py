@@ -1,6 +1,6 @@
 """What ``/v2`` costs in Python: parse, score and encode one row, without a server.
 
-``python -m bench.http_steps.inference_cost`` prints microseconds per request for ``fraud:1.1.0``,
+``python -m bench.http_steps.inference_cost`` prints microseconds per request for ``fraud:1.1.1``,
 the fastest of several rounds, on the rows of its golden file with the lowest and the highest score.
 Then a model that takes 5 ms for each row is asked for 1.3 times what it can do, on a fixed
 schedule, with two requests at the same time at most. Accepted requests must keep their latency,
@@ -150,7 +150,7 @@ def main() -> int:
         requests=Number(2000, 300, "requests to the slow model"),
     )  # fmt: skip
     settings = Settings()
-    (model,) = load_served(settings, ("fraud:1.1.0",))
+    (model,) = load_served(settings, ("fraud:1.1.1",))
     found = costs(model, script.options.rounds)
     loads = overload(script.options.requests)
     ratio = round(loads["accepted_p99_ms"] / loads["unloaded_p99_ms"], 2)

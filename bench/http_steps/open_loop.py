@@ -1,4 +1,4 @@
-"""Latency: vegeta sends on a schedule, however late the answers are.
+"""Latency: vegeta's library sends on a schedule, however late the answers are.
 
 A request's latency begins when it was due, even if it was sent later. So a server that stops for
 100 ms makes all requests of these 100 ms late, not only those in flight.
@@ -107,16 +107,13 @@ class ScheduledLoad:
 
     def __init__(self, targets: Iterable[str], rate: int, seconds: float, folder: Path) -> None:
         self._rate, self._seconds = rate, seconds
-        self._results = folder / "results.bin"
+        self._results = folder / "results.csv"
         file = folder / "targets.json"
         with file.open("w") as out:
-            count = sum(out.write(f"{line}\n") > 0 for line in targets)
-        # A connection for each request in flight, so that none waits for another one's.
+            out.writelines(f"{line}\n" for line in targets)
         command = [
-            machine.vegeta(), "attack", "-format", "json", "-targets", str(file),
-            *(("-lazy",) if count > 1 else ()),
-            "-rate", f"{rate}/1s", "-duration", f"{seconds:.3f}s", "-timeout", "30s",
-            "-connections", "10000", "-workers", "64", "-output", str(self._results),
+            machine.vegeta(), "-targets", str(file), "-rate", str(rate),
+            "-duration", f"{seconds:.3f}s", "-output", str(self._results),
         ]  # fmt: skip
         _, generator = machine.cores()
         with machine.pinned(generator):
@@ -132,9 +129,7 @@ class ScheduledLoad:
         _, said = self._process.communicate(timeout=self._seconds + _LATE_SECONDS)
         if self._process.returncode:
             raise SystemExit(f"vegeta: {said.decode().strip()}")
-        command = [machine.vegeta(), "encode", "-to", "csv", str(self._results)]
-        encoded = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 vegeta
-        rows = encoded.stdout.splitlines()
+        rows = self._results.read_text().splitlines()
         found = read_results(rows, self._rate, bodies=bodies)
         wanted = round(self._rate * self._seconds)
         if len(found.due) < _LEAST_SENT * wanted:

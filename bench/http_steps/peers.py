@@ -21,7 +21,7 @@ from tests.oip.peers import servers as oip
 Float64 = NDArray[np.float64]
 
 _HERE = Path(__file__).parent
-_VERSION = "1.1.0"
+_VERSION = "1.1.1"
 _PROBABILITY = "predict_proba"
 
 
@@ -31,9 +31,9 @@ def write_model(folder: Path) -> Path:
 
     from stream_scorer.models.importing.scikit_learn.unpack import unpack  # noqa: PLC0415 see above
 
-    data = (MODELS_DIRECTORY / NAME / _VERSION / "model.skops").read_bytes()
+    data = (MODELS_DIRECTORY / NAME / _VERSION / "original.skops").read_bytes()
     file = folder / "model.joblib"
-    joblib.dump(unpack(data, "model.skops"), file)
+    joblib.dump(unpack(data, "original.skops"), file)
     return file
 
 

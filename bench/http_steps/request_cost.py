@@ -2,8 +2,11 @@
 
 ``python -m bench.http_steps.request_cost`` prints microseconds per request, the fastest of several
 rounds, of the application with its gate, an API key, limits and metrics: of an echo, which answers
-with the body, and of ``/v2`` with one row for ``fraud:1.1.0``. There is no server, no socket and no
+with the body, and of ``/v2`` with one row for ``fraud:1.1.1``. There is no server, no socket and no
 other thread, so the difference of the two is what parsing, scoring and encoding cost.
+
+Nothing is judged here. Granian's work comes on top of both, so no bound follows for these two
+figures. ``bench/http.py`` judges what clients get: ``/v2`` at 0.7 times the echo or more.
 """
 
 import asyncio
@@ -17,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from bench.harness.script import Number, Script, missed, table
+from bench.harness.script import Number, Script, table
 from bench.http_steps.echo import echo
 from stream_scorer.observability.logging import process_logger
 from stream_scorer.observability.render import Renderer
@@ -36,8 +39,6 @@ from tests.support.serving.inference_calls import features_input
 
 PATH: Final = "/v2/models/fraud/infer"
 CALLS: Final = 2_000
-LEAST_SHARE: Final = 0.5
-"""Gate: the echo's share of what ``/v2`` costs. Granian's work comes on top of both."""
 
 
 class _Fields:
@@ -99,7 +100,7 @@ async def fastest(application: Application, exchange: Any, rounds: int) -> float
 
 async def costs(settings: Settings, key: str, listener: Listener, rounds: int) -> dict[str, float]:
     """Return microseconds per request of the echo and of ``/v2``."""
-    (model,) = load_served(settings, ("fraud:1.1.0",))
+    (model,) = load_served(settings, ("fraud:1.1.1",))
     row = np.random.default_rng(1).random((1, len(model.features.names))) * 100
     body = json.dumps({"inputs": [features_input(row)]}).encode()
     sent = (
@@ -123,7 +124,7 @@ async def costs(settings: Settings, key: str, listener: Listener, rounds: int) -
 
 
 def main() -> int:
-    """Measure, print, and judge."""
+    """Measure and print."""
     script = Script(__doc__, "fewer rounds", rounds=Number(40, 10, "rounds of 2,000 requests"))
     renderer = Renderer(
         CollectorRegistry(), process_logger("server", "0"), kinds=(*EVENTS, *ACCESS_EVENTS)
@@ -134,9 +135,8 @@ def main() -> int:
         settings = access_settings(folder, {"clients_file": str(folder / "clients.json")})
         found = asyncio.run(costs(settings, key, renderer, script.options.rounds))
     share = round(found["echo"] / found["/v2"], 3)
-    failed = missed(("the echo costs {} of /v2", share, ">=", LEAST_SHARE))
     return script.conclude(
-        {"microseconds": found, "share": share}, failed,
+        {"microseconds": found, "share": share}, [],
         table("One request", "request", "µs", rows=found.items()),
     )  # fmt: skip
 

@@ -82,12 +82,13 @@ def _below(folder: Path, name: str) -> Path:
 
 def _shown(document: Mapping[str, Any]) -> list[Any]:
     shown: list[Any] = []
-    columns = ("rps", "p50_ms", "p99_ms", "busy", "slip_p99_ms")
+    columns = ("rps", "p50_ms", "p99_ms", "busy_p50_ms", "busy_p99_ms", "busy", "slip_p99_ms")
     keys = [case.key for case in scores.CASES if document.get(case.key)]
     if keys:
         shown.append(
             table(
-                f"One row; p50 and p99 at {scores.LATENCY_RATE}/s, from the schedule",
+                f"One row; p50 and p99 at {scores.LATENCY_RATE}/s and, busy, at "
+                f"{scores.BUSY_RATE}/s, from the schedule",
                 "contender", *columns,
                 rows=((key, *(document[key][name] for name in columns)) for key in keys),
             )

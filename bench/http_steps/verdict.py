@@ -15,7 +15,7 @@ class Ratio:
     Attributes:
         above: Key of the contender that is judged.
         below: Key of the one that it is compared with.
-        figure: ``rps`` or ``p50_ms``.
+        figure: ``rps``, ``p50_ms`` or ``busy_p50_ms``.
         comparison: ``>=`` or ``<=``.
         limit: The bound.
     """
@@ -32,6 +32,7 @@ RATIOS: Final = (
     Ratio("ours_rest", "mlserver", "rps", ">=", 5.0),
     Ratio("ours_rest", "fastapi", "rps", ">=", 3.0),
     Ratio("ours_rest", "mlserver", "p50_ms", "<=", 0.2),
+    Ratio("ours_rest", "mlserver", "busy_p50_ms", "<=", 0.2),
     Ratio("ours_grpc", "grpc_echo", "rps", ">=", 0.7),
     Ratio("ours_grpc", "mlserver_grpc", "rps", ">=", 3.0),
 )

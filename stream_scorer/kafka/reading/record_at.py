@@ -12,6 +12,8 @@ from stream_scorer.settings import Kafka
 
 _SECONDS = 3.0
 _POLL_SECONDS = 0.1
+_COUNTED_SECONDS = 1.0
+"""Partitions may be added; they are counted again at most once in this time."""
 
 
 class RecordAt:
@@ -34,6 +36,8 @@ class RecordAt:
             "max.partition.fetch.bytes": 1_024,
         }
         self._consumer: Any = Consumer(options)
+        self._partitions = 0
+        self._counted = float("-inf")
 
     def read(self, partition: int, offset: int) -> Any:
         """Return a committed record as a ``confluent_kafka.Message``; None if there is none.
@@ -46,6 +50,8 @@ class RecordAt:
             UnavailableError: The broker does not answer.
         """
         with self._lock:
+            if not self._exists(partition):
+                return None
             try:
                 self._consumer.assign([TopicPartition(self._topic, partition, offset)])
                 return self._read(partition, offset)
@@ -53,6 +59,17 @@ class RecordAt:
                 raise unreachable(self._kafka, error.args[0].str()) from error
             finally:
                 self._consumer.unassign()
+
+    def _exists(self, partition: int) -> bool:
+        """Return whether the topic has a partition; a read of another one would not end."""
+        now = time.monotonic()
+        if partition >= self._partitions and now - self._counted > _COUNTED_SECONDS:
+            try:
+                topics = self._consumer.list_topics(self._topic, _SECONDS).topics
+            except KafkaException as error:
+                raise unreachable(self._kafka, error.args[0].str()) from error
+            self._partitions, self._counted = len(topics[self._topic].partitions), now
+        return partition < self._partitions
 
     def _read(self, partition: int, offset: int) -> Any:
         until = time.monotonic() + _SECONDS

@@ -6,11 +6,17 @@ Peterson, "TCP Vegas: end to end congestion avoidance", 1995):
 
 - The *base* is the latency without a queue: the 99th percentile of a round of decisions while no
   request is refused, in the median of half a minute.
-- While requests are refused, the limit grows as long as the 95th percentile of a round is below
-  1.45 times the base, and shrinks above it. Scorers decide in batches, so a few requests in flight
-  leave them idle half of the time; within this bound the scorers are always busy.
+- While requests are refused, the limit grows as long as three quarters of a round took less than
+  1.45 times the base, and shrinks above that. Scorers decide in batches, and a record may have to
+  wait for the batch before its own: the slowest take at most 1/7 longer than three quarters do. So
+  the 99th percentile stays below twice the base. A higher percentile of a round would be that of
+  one slow commit, and the limit would follow those.
+- While requests are refused, admissions are paced: at 1.1 times the limit per mean latency, as
+  Linux paces TCP. Otherwise the places that a commit frees would be taken within a moment, and one
+  batch would hold all that is in flight. Then scorers compute and commit in turn, instead of at the
+  same time, and have a third less throughput at the same latency.
 - Under a lasting overload the latency without a queue cannot be seen. So every ten seconds the
-  limit is a quarter for one round (the ProbeRTT of BBR: Cardwell et al., 2016).
+  limit is a third for one round, as in the ProbeRTT of BBR (Cardwell et al., 2016).
 - While nothing is refused, the limit is what arrives within the time limit of a request, so that a
   scorer may pause for a moment.
 - The scorers also decide records of other producers. If their backlog alone takes longer than a
@@ -28,21 +34,31 @@ _FLOOR: Final = 2
 _START: Final = 32
 _BURST: Final = 2
 """While nothing is refused and nothing queues, the limit is so many times what is in flight."""
-_ROUND_LEAST: Final = 20
+_ROUND_LEAST, _REFUSING_ROUND_LEAST = 20, 50
 """Decisions of a round, unless they take longer than a second."""
 _ROUND_LEAST_SECONDS: Final = 0.05
+_REFUSING_ROUND_BASES: Final = 2
+"""While requests are refused, a round takes at least so many times the base: a change of the limit
+shows in what is decided one latency later."""
 _ROUND_MOST_SECONDS: Final = 1.0
 _CALM_ROUND_SECONDS: Final = 10.0
 _CALM_SECONDS: Final = 2.0
 """After the last refusal; under an overload, a round may pass without one."""
-_HIGH_SHARE: Final = 0.95
+_JUDGED_SHARE: Final = 0.75
 _BASE_SECONDS: Final = 30.0
 _BASE_OF_ROUND: Final = 0.99
 _BASE_SHARE: Final = 0.5
 """Quantile of the rounds without a queue: some of them had one."""
 _PROBE_SECONDS: Final = 10.0
+_PROBE_SHARE: Final = 1 / 3
 _RATE_SECONDS: Final = 10
-_GROWTH_MOST, _SHRINKING_MOST = 1.2, 0.7
+_CHANGES: Final = 0.9, 1.2
+_FAR_CHANGES: Final = 0.7, 1.4
+_FAR: Final = 1.5
+"""So many times above or below its bound, a latency changes the limit by more."""
+_PACE: Final = 1.1
+_TOGETHER: Final = 3
+"""Admissions that may come together: who arrives does not arrive just when it is due."""
 _PATIENCE: Final = 0.8
 """Share of the time limit that the backlog may take."""
 _RETRY_MOST: Final = 30
@@ -86,6 +102,8 @@ class Admission:
         self._probed = clock()
         self._refused_at = -math.inf
         self._probing = False
+        self._mean = 0.0
+        self._due = -math.inf
 
     @property
     def in_flight(self) -> int:
@@ -95,7 +113,8 @@ class Admission:
     @property
     def limit(self) -> int:
         """How many may be in flight now."""
-        return max(math.floor(self._limit / 4 if self._probing else self._limit), _FLOOR)
+        share = _PROBE_SHARE if self._probing else 1.0
+        return max(math.floor(self._limit * share), _FLOOR)
 
     @property
     def base(self) -> float:
@@ -111,6 +130,8 @@ class Admission:
         if self._lag_seconds > self._timeout * _PATIENCE:
             return Refused("lag", _whole(self._lag_seconds - self._timeout * _PATIENCE))
         if self._in_flight >= self.limit or self.in_flight >= self._limit_max:
+            return self._refuse()
+        if self._clock() < self._due:
             return self._refuse()
         return None
 
@@ -131,6 +152,7 @@ class Admission:
             return self._refuse()
         self._in_flight += count
         self._round.peak = max(self._round.peak, self._in_flight)
+        self._pace(count)
         return None
 
     def released(self, count: int = 1) -> None:
@@ -166,29 +188,51 @@ class Admission:
         if took >= _ROUND_MOST_SECONDS and not count:
             if self._in_flight and took >= self._timeout:
                 # The scorers have stopped. What is admitted now waits for them to come back.
-                self._limit = max(self._limit * _SHRINKING_MOST, _FLOOR)
+                self._limit = max(self._limit * _FAR_CHANGES[0], _FLOOR)
                 self._round = _Round(now)
             elif not self._in_flight:
                 self._round = _Round(now)
         elif count and (
             took >= (_ROUND_MOST_SECONDS if self._round.refused else _CALM_ROUND_SECONDS)
-            or (count >= _ROUND_LEAST and took >= max(_ROUND_LEAST_SECONDS, self._base))
+            or self._full_round(took, count)
         ):
             self._end_round(now)
+
+    def _full_round(self, took: float, count: int) -> bool:
+        if self._round.refused and not self._probing:
+            least = max(_ROUND_LEAST_SECONDS, _REFUSING_ROUND_BASES * self._base)
+            turns = max(_ROUND_LEAST, min(_REFUSING_ROUND_LEAST, 2 * self.limit))
+            return count >= turns and took >= least
+        return count >= _ROUND_LEAST and took >= max(_ROUND_LEAST_SECONDS, self._base)
+
+    def _pace(self, count: int) -> None:
+        """Note when the next transaction is due, after some were admitted."""
+        now = self._clock()
+        if self._calm(now) or not self._mean:
+            self._due = -math.inf
+            return
+        gap = self._mean / (_PACE * self.limit)
+        self._due = max(self._due, now - _TOGETHER * gap) + count * gap
+
+    def _calm(self, now: float) -> bool:
+        return now - self._refused_at > _CALM_SECONDS
 
     def _end_round(self, now: float) -> None:
         ended, self._round = self._round, _Round(now)
         latencies = sorted(ended.latencies)
-        high = _quantile(latencies, _HIGH_SHARE)
+        judged = _quantile(latencies, _JUDGED_SHARE)
         known = bool(self._bases)
-        calm = now - self._refused_at > _CALM_SECONDS
+        calm = self._calm(now)
         if self._probing or calm or not known:
             self._note_base(now, _quantile(latencies, _BASE_OF_ROUND))
+        # Scorers that stood still must not be paced as if they were that slow.
+        self._mean = min(sum(latencies) / len(latencies), _GAIN * self._base)
         if self._probing:
             self._probing, self._probed = False, now
         elif ended.refused:
-            change = _GAIN * self._base / max(high, 1e-6)
-            self._limit *= min(max(change, _SHRINKING_MOST), _GROWTH_MOST)
+            change = _GAIN * self._base / max(judged, 1e-6)
+            least, most = _CHANGES if 1 / _FAR < change < _FAR else _FAR_CHANGES
+            self._limit *= min(max(change, least), most)
             self._limit = min(max(self._limit, _FLOOR), self._limit_max)
             # A first base under load is not one.
             if now - self._probed > _PROBE_SECONDS or not known:
@@ -198,7 +242,7 @@ class Admission:
             # Scorers that pause for a moment must not be taken for an overload.
             pause = self._rate.per_second * self._timeout
             # Where a queue grows, what is in flight is not what a burst may need.
-            burst = _BURST * ended.peak if high <= _GAIN * self._base else 0
+            burst = _BURST * ended.peak if judged <= _GAIN * self._base else 0
             self._limit = min(max(self._start, burst, pause), self._limit_max)
 
     def _refuse(self) -> Refused:

@@ -10,6 +10,7 @@ from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.kafka.reading import read_limit
 from stream_scorer.kafka.reading import read_to_end as reading
 from stream_scorer.kafka.reading.read_to_end import Readers, follow, newest, read, read_all
+from stream_scorer.kafka.reading.record_at import RecordAt
 from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.settings import Kafka
@@ -155,3 +156,17 @@ def test_following_gives_what_comes(settings: Kafka, producer: Any) -> None:
     assert next(messages).value() == b"newer"
     asked.append(True)
     assert list(messages) == []
+
+
+def test_a_place_without_a_record_is_found_empty(settings: Kafka, producer: Any) -> None:
+    topic = settings.topics.decisions
+    transaction(producer, topic, [b"a"])
+    records = RecordAt(settings, topic, "test")
+    found = records.read(0, 0)
+    assert found.value() == b"a"
+    # The marker of the commit, the end, past it, an empty partition, and partitions that are not.
+    places = [(0, 1), (0, 2), (0, 10**17), (1, 0), (4, 0), (99, 7), (10**9 - 1, 10**18 - 1)]
+    started = time.monotonic()
+    assert [records.read(*place) for place in places] == [None] * len(places)
+    assert time.monotonic() - started < 3
+    records.close()

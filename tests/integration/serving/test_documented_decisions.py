@@ -115,12 +115,12 @@ def test_every_documented_status_is_seen(deciding: Deciding) -> None:
     own = own_answers(deciding)
     found = own[200][POST].document["id"]
     routes = Routes(deciding.api, deciding.document, body, {"id": found})
-    # The last one leaves requests behind that take a moment to end.
-    for status in sorted(_FROM_PROVOCATIONS):
-        own[status] = PROVOKED[status](routes)
     batch = deciding.post([transaction(), transaction()])
     assert [each["status"] for each in batch.document["answers"]] == [200, 200]
     check_answer(deciding.document, POST, batch)
+    # The last one leaves requests behind that take a moment to end, and hold all places until then.
+    for status in sorted(_FROM_PROVOCATIONS):
+        own[status] = PROVOKED[status](routes)
     for status, answers in own.items():
         for name, answer in answers.items():
             assert answer.status == status, (name, answer)
@@ -145,4 +145,4 @@ def test_every_answer_is_documented(deciding: Deciding) -> None:
     report = table(seen)
     for name, status in ((POST, 400), (POST, 422), (GET, 200), (GET, 404)):
         assert seen[name, status], report
-    assert not any(status == 500 for _, status in seen), report
+    assert not any(status >= 500 for _, status in seen), report

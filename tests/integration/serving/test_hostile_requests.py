@@ -25,16 +25,16 @@ def server() -> Iterator[RunningServer]:
         assert "Traceback" not in started.written()
 
 
-@pytest.mark.parametrize("sent", SMUGGLING.values(), ids=SMUGGLING)
-def test_no_request_is_smuggled(server: RunningServer, sent: bytes) -> None:
+@pytest.mark.parametrize(("sent", "status"), SMUGGLING.values(), ids=SMUGGLING)
+def test_no_request_is_smuggled(server: RunningServer, sent: bytes, status: int) -> None:
     answer = server.exchange(sent)
-    # One answer, or none; then the connection ends, and what follows is never a request.
+    # One answer; then the connection ends, and what follows is never a request.
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
     assert answer.count(b"HTTP/1.1 ") == 1
-    if not answer.startswith(b"HTTP/1.1 200 "):
-        assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 413 "))
-    else:
-        assert b"connection: close" in answer
-        assert answer.endswith(b"\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"connection: close" in head
+    # An echo: the chunks, which come before the length, have no body.
+    assert status != 200 or not body
 
 
 @pytest.mark.parametrize(("sent", "status"), REFUSED.values(), ids=REFUSED)

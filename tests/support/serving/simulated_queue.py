@@ -5,9 +5,17 @@ import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from stream_scorer.serving.decisions.admission import Admission
+
+NOISE: Final = 0.3
+"""Largest share by which times are longer."""
+_BROKER_SECONDS: Final = 0.005
+"""From a process to the broker and to the next process."""
+_BATCH_SECONDS: Final = 0.003
+"""Computing time of a batch besides its records."""
+_LINGER_SECONDS: Final = 0.004
 
 
 @dataclass
@@ -29,30 +37,35 @@ class Seen:
 
 
 class SimulatedScorers:
-    """A scorer that takes all that waits as one batch; the commit overlaps the next computation.
+    """A scorer that decides in batches, as ``stream_scorer/kafka/loop/transaction.py`` does.
+
+    It takes all that waits as one batch, computes it, and commits it. What waits when a batch is
+    computed is computed while that one is committed, but only if computing took longer than the
+    last commit. So a batch that holds all that is in flight leaves the scorer idle while it is
+    committed.
 
     Args:
-        row_seconds: Computing time of a record, at a time.
-        commit_seconds: Time from the end of a batch's computation until its decisions are read.
+        row_seconds: Computing time of a record, at a time; infinite while the scorer stands still.
+        commit_seconds: Time of a commit.
         seed: Of the arrivals and of the noise.
-        noise: Largest share by which times are longer.
+        slow_commits: Share of the commits that take 80 ms longer.
     """
 
     def __init__(
         self, row_seconds: Callable[[float], float], commit_seconds: float, seed: int = 1,
-        noise: float = 0.3,
+        slow_commits: float = 0.0,
     ) -> None:  # fmt: skip
         self.now = 0.0
         self._row = row_seconds
         self._commit = commit_seconds
         self._random = random.Random(seed)  # noqa: S311 a simulation
-        self._noise = noise
+        self._slow_commits = slow_commits
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._number = 0
         self._waiting: deque[float] = deque()
-        self._busy = False
-        self._committing = False
-        self._ahead: list[float] | None = None
+        self._idle = True
+        self._polled = -1.0
+        self._committing_took = float("inf")
         self.seen = Seen()
         self.admission: Admission | None = None
 
@@ -80,50 +93,71 @@ class SimulatedScorers:
         if self.now < self._end:
             self._at(self.now + 0.01, self._tick)
 
+    def _longer(self, seconds: float) -> float:
+        return seconds * (1 + self._random.random() * NOISE)
+
+    # -- a record's way -----------------------------------------------------------------------
+
     def _arrive(self) -> None:
         rate = self._arrivals(self.now)
         if rate:
             if self.admission is not None and self.admission.admit(1) is not None:
                 self.seen.refused.append(self.now)
             else:
-                self._waiting.append(self.now)
-                self._take()
+                self._at(self.now + self._longer(_BROKER_SECONDS), self._appended, self.now)
         gap = self._random.expovariate(rate) if rate else 0.01
         if self.now + gap < self._end:
             self._at(self.now + gap, self._arrive)
 
-    def _longer(self, seconds: float) -> float:
-        return seconds * (1 + self._random.random() * self._noise)
+    def _appended(self, arrived: float) -> None:
+        self._waiting.append(arrived)
+        if self._idle:
+            self._idle = False
+            self._at(max(self.now, self._polled + _LINGER_SECONDS), self._poll)
 
-    def _take(self) -> None:
-        if self._busy or not self._waiting:
-            return
-        row = self._row(self.now)
-        if row == float("inf"):
-            self._at(self.now + 0.01, self._take)
-            return
-        batch = list(self._waiting)
-        self._waiting.clear()
-        self._busy = True
-        self._at(self.now + self._longer(row * len(batch)), self._computed, batch)
-
-    def _computed(self, batch: list[float]) -> None:
-        # At most one batch is computed ahead: it waits for the commit of the one before it.
-        if self._committing:
-            self._ahead = batch
-            return
-        self._busy = False
-        self._committing = True
-        self._at(self.now + self._longer(self._commit), self._committed, batch)
-        self._take()
-
-    def _committed(self, batch: list[float]) -> None:
-        self._committing = False
-        if self._ahead is not None:
-            ahead, self._ahead = self._ahead, None
-            self._computed(ahead)
+    def _told(self, batch: list[float]) -> None:
         for arrived in batch:
             took = self.now - arrived
             self.seen.accepted.append((arrived, took))
             if self.admission is not None:
                 self.admission.decided(took)
+
+    # -- a scorer's turn ----------------------------------------------------------------------
+
+    def _taken(self) -> tuple[list[float], float]:
+        """Return what waits, as a batch, and the time of its computation."""
+        self._polled = self.now
+        batch = list(self._waiting)
+        self._waiting.clear()
+        return batch, self._longer(_BATCH_SECONDS + self._row(self.now) * len(batch))
+
+    def _poll(self) -> None:
+        if self._row(self.now) == float("inf"):
+            self._at(self.now + 0.01, self._poll)
+            return
+        batch, took = self._taken()
+        self._at(self.now + took, self._computed, batch, took)
+
+    def _computed(self, batch: list[float], took: float) -> None:
+        ahead = None
+        pays = took > self._committing_took and self._row(self.now) < float("inf")
+        if self._waiting and pays:
+            following, seconds = self._taken()
+            ahead = following, seconds, self.now + seconds
+        commit = self._longer(self._commit)
+        if self._random.random() < self._slow_commits:
+            commit += 0.08
+        self._at(self.now + commit, self._committed, batch, commit, ahead)
+
+    def _committed(
+        self, batch: list[float], took: float, ahead: tuple[list[float], float, float] | None
+    ) -> None:
+        self._committing_took = took
+        self._at(self.now + self._longer(_BROKER_SECONDS), self._told, batch)
+        if ahead is not None:
+            following, seconds, until = ahead
+            self._at(max(self.now, until), self._computed, following, seconds)
+        elif self._waiting:
+            self._at(max(self.now, self._polled + _LINGER_SECONDS), self._poll)
+        else:
+            self._idle = True

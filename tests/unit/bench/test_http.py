@@ -101,9 +101,12 @@ def good() -> dict[str, Any]:
         "mlserver": 120.0, "mlserver_grpc": 90.0, "fastapi": 200.0,
     }  # fmt: skip
     scores = {
-        key: {"rps": rps, "p50_ms": 300.0 / rps, "p99_ms": 1.0, "busy": 0.98, "slip_p99_ms": 0.2}
+        key: {
+            "rps": rps, "p50_ms": 300.0 / rps, "p99_ms": 1.0, "busy_p50_ms": 300.0 / rps,
+            "busy": 0.98, "slip_p99_ms": 0.2,
+        }
         for key, rps in rates.items()
-    }
+    }  # fmt: skip
     row = {
         "rate": 200, "p50_ms": 12.0, "p99_ms": 20.0, "stream_p50_ms": 10.0, "stream_p99_ms": 15.0,
         "slip_p99_ms": 0.1, "not_200": 0,
@@ -124,6 +127,7 @@ def test_a_good_report_misses_nothing() -> None:
         (("mlserver", "rps"), 151.0, "mlserver 151.0 = 4.967"),
         (("fastapi", "rps"), 251.0, "fastapi 251.0 = 2.988"),
         (("ours_rest", "p50_ms"), 0.51, "p50_ms: ours_rest 0.51"),
+        (("ours_rest", "busy_p50_ms"), 0.51, "busy_p50_ms: ours_rest 0.51"),
         (("ours_grpc", "rps"), 279.0, "grpc_echo 400.0 = 0.698"),
         (("mlserver_grpc", "rps"), 101.0, "mlserver_grpc 101.0 = 2.97"),
         (("echo", "busy"), 0.9, "echo: the server used 0.9"),

@@ -1,34 +1,57 @@
 """Admission: under overload, scorers stay busy and accepted requests stay fast."""
 
+import statistics
+
 import pytest
 
 from stream_scorer.serving.decisions.admission import Admission, Refused
 from stream_scorer.serving.decisions.scorers_watch import BacklogAge
-from tests.support.serving.simulated_queue import Seen, SimulatedScorers
+from tests.support.serving.simulated_queue import NOISE, Seen, SimulatedScorers
 
-CALM, OVER = 20.0, 60.0
+CALM, SETTLED, OVER = 20.0, 23.0, 60.0
+SEEDS = 1, 2, 3
+AVERAGE_NOISE = 1 + NOISE / 2
 
 
-def simulated(row: float, commit: float) -> tuple[Seen, float]:
+def simulated(row: float, commit: float, slow_commits: float, seed: int) -> tuple[Seen, float]:
     """Return a run that is calm for 20 s and then overloaded, and the scorers' capacity."""
-    busy = SimulatedScorers(lambda _: row, commit).run(lambda _: 2 / row, 10, None)
+    world = SimulatedScorers(lambda _: row, commit, seed, slow_commits)
+    busy = SimulatedScorers(lambda _: row, commit, seed, slow_commits).run(
+        lambda now: 2 / row if now < 10 else 0, 10, None
+    )
     capacity = len(busy.accepted) / max(at + took for at, took in busy.accepted)
-    world = SimulatedScorers(lambda _: row, commit)
     admission = Admission(100_000, 1.0, lambda: world.now)
     seen = world.run(
-        lambda now: capacity * (0.1 if now < CALM else 3.0), OVER, admission
+        lambda now: capacity * (0.3 if now < CALM else 3.0), OVER, admission
     )  # fmt: skip
     assert admission.in_flight == 0
     return seen, capacity
 
 
-@pytest.mark.parametrize(("row", "commit"), [(0.002, 0.015), (0.0005, 0.015), (0.001, 0.03)])
-def test_three_times_the_capacity(row: float, commit: float) -> None:
-    seen, capacity = simulated(row, commit)
-    unloaded = seen.latency(0.99, 2, CALM)
-    assert seen.latency(0.99, CALM, OVER) <= 2 * unloaded
-    assert seen.rate(CALM, OVER - 1) >= 0.9 * capacity
-    assert len(seen.refused) > capacity * (OVER - CALM)
+@pytest.mark.parametrize("slow_commits", [0.0, 0.01])
+@pytest.mark.parametrize(("row", "commit"), [(0.01, 0.022), (0.004, 0.022), (0.001, 0.022)])
+def test_three_times_the_capacity(row: float, commit: float, slow_commits: float) -> None:
+    shares = []
+    for seed in SEEDS:
+        seen, capacity = simulated(row, commit, slow_commits, seed)
+        unloaded = seen.latency(0.99, 2, CALM)
+        assert seen.latency(0.99, SETTLED, OVER) <= 2 * unloaded
+        assert len(seen.refused) > capacity * (OVER - CALM)
+        shares.append(seen.rate(SETTLED, OVER - 1) / capacity)
+    # A backlog's batches are large, so slow commits cost it nothing.
+    least = 0.87 if slow_commits else 0.9
+    assert statistics.fmean(shares) >= least
+    assert min(shares) >= least - 0.07
+
+
+def test_a_lasting_overload_changes_nothing() -> None:
+    # The latency without a queue is seen only in the moments of a low limit.
+    capacity = 1 / 0.004 / AVERAGE_NOISE
+    world = SimulatedScorers(lambda _: 0.004, 0.022)
+    admission = Admission(100_000, 1.0, lambda: world.now)
+    seen = world.run(lambda now: capacity * (0.3 if now < CALM else 3.0), 200, admission)
+    assert seen.latency(0.99, 100, 200) <= 2 * seen.latency(0.99, 2, CALM)
+    assert seen.rate(100, 199) >= 0.9 * capacity
 
 
 def test_nothing_is_refused_below_the_capacity() -> None:
@@ -43,7 +66,40 @@ def test_a_capacity_that_falls_is_followed() -> None:
     admission = Admission(100_000, 1.0, lambda: world.now)
     seen = world.run(lambda now: 150 if now < 10 else 3_000, 90, admission)
     assert seen.latency(0.99, 60, 90) < 0.25
-    assert seen.rate(60, 89) > 0.7 / 0.004 / 1.15
+    assert seen.rate(60, 89) > 0.7 / 0.004 / AVERAGE_NOISE
+
+
+@pytest.mark.parametrize("times", [0.5, 2.0])
+def test_a_capacity_that_changes_under_overload_is_followed(times: float) -> None:
+    row = 0.002
+    world = SimulatedScorers(lambda now: row if now < 30 else row / times, 0.02)
+    admission = Admission(100_000, 1.0, lambda: world.now)
+    seen = world.run(lambda now: 100 if now < 10 else 3_000, 60, admission)
+    unloaded = seen.latency(0.99, 2, 10)
+    before, after = 1 / row / AVERAGE_NOISE, times / row / AVERAGE_NOISE
+    assert seen.rate(13, 30) >= 0.9 * before
+    assert seen.rate(33, 59) >= 0.9 * after
+    assert seen.latency(0.99, 33, 59) <= 2.2 * unloaded
+
+
+def test_a_limit_that_was_low_grows_within_seconds() -> None:
+    # While the scorer stands still, the limit falls to its least.
+    world = SimulatedScorers(lambda now: float("inf") if 20 < now < 40 else 0.002, 0.02)
+    admission = Admission(100_000, 1.0, lambda: world.now)
+    seen = world.run(lambda now: 100 if now < 10 else 1_500, 55, admission)
+    assert min(limit for at, limit in seen.limits if 30 < at < 40) == 2
+    assert seen.rate(46, 54) >= 0.75 / 0.002 / AVERAGE_NOISE
+
+
+def test_admissions_are_paced_only_while_some_are_refused() -> None:
+    world = SimulatedScorers(lambda _: 0.004, 0.02)
+    admission = Admission(100_000, 1.0, lambda: world.now)
+    world.run(lambda now: 50 if now < 10 else 700, 20, admission)
+    assert admission.in_flight == 0
+    together = [admission.admit(1) is None for _ in range(admission.limit)]
+    assert 1 <= sum(together) <= 4
+    world.now += 10
+    assert all(admission.admit(1) is None for _ in range(admission.limit - sum(together)))
 
 
 def test_scorers_that_stop_are_not_buried() -> None:
