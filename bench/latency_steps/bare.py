@@ -19,6 +19,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from threading import Event
 from typing import Any, Final
 
 from bench.latency_steps.stages import Batch, write_batches
@@ -72,23 +73,22 @@ def prepare(arguments: Sequence[str]) -> Callable[[], None]:
     batches: list[Batch] = []
 
     def run() -> None:
-        # The main thread waits in librdkafka for at most 0.1 s.
-        signal.signal(signal.SIGTERM, _end)
+        ended = Event()
+        # A transaction in progress is finished and noted: a reader may have its decisions already.
+        signal.signal(signal.SIGTERM, lambda *_: ended.set())
         gc.disable()
         try:
-            copy(load_settings(), partitions, batches)
+            copy(load_settings(), partitions, batches, ended.is_set)
         finally:
             write_batches(file, batches)
 
     return run
 
 
-def _end(*_: object) -> None:
-    raise SystemExit(0)
-
-
-def copy(settings: Settings, partitions: int, batches: list[Batch]) -> None:
-    """Copy the input to the decisions until the process is ended; note each transaction."""
+def copy(
+    settings: Settings, partitions: int, batches: list[Batch], ended: Callable[[], bool]
+) -> None:
+    """Copy the input to the decisions until ``ended``; note each transaction."""
     kafka, clock = settings.kafka, time.time
     source, output = kafka.topics.transactions, kafka.topics.decisions
     most = settings.scorer.maximum_batch
@@ -101,7 +101,7 @@ def copy(settings: Settings, partitions: int, batches: list[Batch]) -> None:
     producer.init_transactions(_ANSWER_SECONDS)
     group = consumer.group_metadata()
     print(RUNNING, flush=True)
-    while True:
+    while not ended():
         polled = consumer.poll(most, _WAIT_SECONDS, 0.0)
         if polled.failures:
             raise SystemExit(f"{source}: {polled.failures[0].error.str()}")
