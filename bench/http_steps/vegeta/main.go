@@ -2,7 +2,7 @@
 //
 // vegeta's own command waits for the next request with Go's timers. While nothing else happens,
 // these end up to 1 ms late, since the runtime waits in epoll for whole milliseconds. That is more
-// than a fast answer takes. Here the kernel wakes a thread when a request is due.
+// than a fast answer takes. Here the kernel wakes a thread when a request is due, without slack.
 package main
 
 import (
@@ -20,6 +20,7 @@ import (
 
 const (
 	setTimerSlack = 29 // PR_SET_TIMERSLACK
+	exactTimers   = "EXACT_TIMERS"
 	// A pinned process would have one processor: the waiting thread would hold it.
 	processors = 4
 	workers    = 64
@@ -28,25 +29,29 @@ const (
 	timeout     = 30 * time.Second
 )
 
-// schedule is a vegeta.Pacer: request i is due i/rate seconds after the first.
-type schedule struct {
-	rate   float64
-	locked bool
+// useExactTimers starts the program again, with all its threads' timers exact. The kernel delays
+// them by up to 50 µs otherwise, to wake fewer times, and Go's scheduler uses some, too.
+func useExactTimers() error {
+	if os.Getenv(exactTimers) != "" {
+		return nil
+	}
+	runtime.LockOSThread()
+	if _, _, failed := syscall.RawSyscall(syscall.SYS_PRCTL, setTimerSlack, 1, 0); failed != 0 {
+		return failed
+	}
+	return syscall.Exec("/proc/self/exe", os.Args, append(os.Environ(), exactTimers+"=1"))
 }
 
+// schedule is a vegeta.Pacer: request i is due i/rate seconds after the first.
+type schedule struct{ rate float64 }
+
 // Pace returns when the next request is due.
-func (s *schedule) Pace(elapsed time.Duration, hits uint64) (time.Duration, bool) {
-	if !s.locked {
-		// The kernel may delay a thread's timers by 50 µs, to wake fewer times. Not this one's.
-		runtime.LockOSThread()
-		_, _, failed := syscall.RawSyscall(syscall.SYS_PRCTL, setTimerSlack, 1, 0)
-		if failed != 0 {
-			log.Fatalf("prctl: %v", failed)
-		}
-		s.locked = true
-	}
+func (s schedule) Pace(elapsed time.Duration, hits uint64) (time.Duration, bool) {
+	begin := time.Now()
 	due := time.Duration(float64(hits) / s.rate * float64(time.Second))
-	for begin := time.Now(); ; {
+	// The last request has been handed to a goroutine. It goes on before this thread waits.
+	runtime.Gosched()
+	for {
 		left := due - elapsed - time.Since(begin)
 		if left <= 0 {
 			return 0, false
@@ -58,7 +63,7 @@ func (s *schedule) Pace(elapsed time.Duration, hits uint64) (time.Duration, bool
 }
 
 // Rate returns the requests a second.
-func (s *schedule) Rate(time.Duration) float64 { return s.rate }
+func (s schedule) Rate(time.Duration) float64 { return s.rate }
 
 func run() error {
 	targets := flag.String("targets", "", "file of vegeta's JSON format: one request for all, or one for each")
@@ -66,6 +71,9 @@ func run() error {
 	duration := flag.Duration("duration", 0, "for how long")
 	output := flag.String("output", "", "file of the results")
 	flag.Parse()
+	if err := useExactTimers(); err != nil {
+		return err
+	}
 	runtime.GOMAXPROCS(processors)
 
 	input, err := os.Open(*targets)
@@ -86,7 +94,7 @@ func run() error {
 	)
 	// Written at the end: to write is not what is measured.
 	var results []*vegeta.Result
-	pacer := &schedule{rate: *rate}
+	pacer := schedule{rate: *rate}
 	for result := range attacker.Attack(vegeta.NewStaticTargeter(all...), pacer, *duration, "") {
 		results = append(results, result)
 	}
