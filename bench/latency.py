@@ -8,7 +8,8 @@ in an order that alternates by round; the first seconds of each turn do not coun
 - ``bare``: the leanest exactly-once loop that we can build: bytes in, the same bytes out.
 - ``bare_neighbours``: the same loop next to the same profiler and monitor. The profiler reads the
   same transactions and labels; the monitor reads a recorded copy of the scorer's summaries.
-- ``bare_before``: the floor of ``bench/throughput.py``, which was the bare loop of this bench.
+- ``bare_before``: the floor of ``bench/throughput.py``, which was the bare loop of this bench, from
+  the earlier checkout if there is one.
 - ``before``: as ``ours``, from an earlier checkout (``--before``).
 
 The highest rate is the greatest of 100, 50 and 20 thousand a second whose producer keeps its

@@ -91,9 +91,10 @@ class Turns:
         environment = {**entry.environment, "PYTHONPATH": str(root)}
         return self._arena.start(replace(entry, environment=environment))
 
-    @property
-    def before(self) -> Path:
-        """The earlier checkout."""
+    def root_of(self, way: str) -> Path:
+        """Return the checkout whose loop runs: the earlier one, if there is one, for its two."""
+        if way not in {BEFORE, TODAYS} or (self._before is None and way == TODAYS):
+            return _ROOT
         if self._before is None:
             raise SystemExit("the way 'before' needs --before")
         return self._before
@@ -134,7 +135,7 @@ class _Turn:
         turns, arena = self._turns, self._arena
         loop = self._entry("", *self._command())
         self._create(loop)
-        root = turns.before if self._way == BEFORE else _ROOT
+        root = turns.root_of(self._way)
         runner = turns.process(loop, root)
         around = self._neighbours(root) if self._way in {OURS, BEFORE, NEIGHBOURS} else []
         timed = [turns.process(entry) for entry in self._timed()]
