@@ -40,6 +40,11 @@ class Traffic:
     change_ms: int
     changed: NDArray[np.bool_]
 
+    @property
+    def times(self) -> Int64:
+        """int64[n], event times, ms since the epoch."""
+        return _int64(self.rows, "event_time")
+
 
 def traffic(days: int) -> Traffic:
     """Simulate ``days`` days; behaviour changes at midnight half-way."""
