@@ -14,10 +14,6 @@ WINDOWS_MOST: Final = 3
 _LEAST_ROWS: Final = 200
 """Transactions of a judged window; an hour with fewer is added to the next."""
 _HOUR_MS: Final = 3_600_000
-_RISING: Final = "TERMINAL_ID_RISK_"
-"""The simulator compromises two terminals a day, each for 28 days. So their number rises in the
-first 28 days, and the features of their risk are lower than in the reference. The monitor reports
-that, and it is true."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -26,8 +22,7 @@ class DemoFound:
     """What the monitor found.
 
     Attributes:
-        early: Number of drifts whose window begins before the change, without those of the risk of
-            terminals, which rises while the demo begins.
+        early: Number of drifts whose window begins before the change.
         windows: Number of judged windows from the change to the first drift; None: it was not
             found.
         faults: Names of the faults of the data; the demo has none.
@@ -52,11 +47,7 @@ def found(events: Sequence[Mapping[str, Any]], change_ms: int, times: Int64) -> 
         times: int64[n], event times of all transactions, by time.
     """
     opened = [each for each in events if each["change"] == "opened"]
-    drifts = [
-        each
-        for each in opened
-        if each["kind"] != "fault" and not each["signal"].startswith(_RISING)
-    ]
+    drifts = [each for each in opened if each["kind"] != "fault"]
     early = sum(milliseconds(each["window_start"]) < change_ms for each in drifts)
     ends = [
         milliseconds(each["window_end"])

@@ -25,5 +25,5 @@ def made_model(store: Path, phase: Callable[[str, int], None], *, lightgbm: bool
         return write_lightgbm_model(store)
     from stream_scorer.demo.referenced_model import write_referenced_model  # noqa: PLC0415
 
-    phase("a reference of eight weeks for the model", 0)
+    phase("a reference of the model's own days", 0)
     return write_referenced_model(store)
