@@ -5,6 +5,7 @@ the number of compromised terminals rises for 28 days; then it stays. The days t
 long after that, so nothing rises while they are sent.
 """
 
+from functools import cache
 from typing import Final
 
 import pyarrow as pa
@@ -38,9 +39,14 @@ def sent_days(days: int) -> pa.Table:
     return _days(KNOWN_DAYS, KNOWN_DAYS + days)
 
 
+@cache
+def _city() -> pa.Table:
+    """Return all days. The frauds of the last ones depend on where the simulation ends."""
+    return simulate(KNOWN_DAYS + SENT_MOST)
+
+
 def _days(first: int, end: int) -> pa.Table:
-    # All are of one simulation: the frauds of its last days depend on where it ends.
-    rows = simulate(KNOWN_DAYS + SENT_MOST)
+    rows = _city()
     times = rows["event_time"].cast(pa.int64())
     begin = times[0].as_py() // DAY_MS * DAY_MS
     bounds = [pa.scalar(begin + day * DAY_MS) for day in (first, end)]
