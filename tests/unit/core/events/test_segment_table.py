@@ -32,7 +32,7 @@ def test_amounts_are_read_as_decimals() -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"chanel": ["a"]}, "chanel: unknown field; known are amount, channel, country, currency"),
+        ({"canal": ["a"]}, "canal: unknown field; known are amount, channel, country, currency"),
         ({"terminal_id": ["a"]}, "terminal_id: unknown field"),
         ({"items": ["a"]}, "items: is a long; must be a string or boolean"),
         ({"channel": "POS"}, "channel: must be a list of values, not 'POS'"),
