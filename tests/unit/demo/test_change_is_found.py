@@ -58,7 +58,7 @@ def test_model_and_reference_know_no_day_that_is_sent() -> None:
 
 
 @pytest.mark.thorough
-def test_as_many_terminals_are_compromised_from_the_first_sent_day() -> None:
+def test_compromised_terminals_are_as_many_on_all_sent_days() -> None:
     """Otherwise their risk rises while the demo runs, and the monitor reports that, too."""
     rows = sent_days(SENT_MOST)
     day = rows["event_time"].cast("int64").to_numpy() // 86_400_000
