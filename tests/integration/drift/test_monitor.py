@@ -1,10 +1,13 @@
 """Aborts and restarts change nothing that the monitor publishes; commands are folded once."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from stream_scorer.cli.main import app
 from stream_scorer.drift.monitor.process import monitor_loop
 from stream_scorer.drift.operator.commands import give
 from stream_scorer.drift.sinks.delivery import Delivery
@@ -25,6 +28,7 @@ from tests.support.drift.published import (
     published,
     store_and_stream,
 )
+from tests.support.faults.process import environment
 
 pytestmark = pytest.mark.kafka
 
@@ -133,3 +137,41 @@ def test_a_command_and_a_sink_find_the_event(
         loop.run()
     # The second begins at the first one's committed offset.
     assert first.got + second.got == names
+
+
+def test_the_commands_show_what_a_monitor_wrote(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[[Kafka], Kafka], tmp_path: Path
+) -> None:
+    kafka = kafka_topics(kafka_settings())
+    _, stream = store_and_stream(tmp_path)
+    publish(kafka, stream)
+    Run(settings_of(kafka, tmp_path).of_process("monitor"), aborts=False).until(len(stream))
+
+    def shown(*words: str) -> str:
+        done = CliRunner().invoke(
+            app, ["drift", *words], env=environment(kafka) | {"COLUMNS": "80"}
+        )
+        assert done.exception is None, done.stdout
+        return done.stdout
+
+    state = json.loads(shown("status", "--json"))
+    (version,) = state["versions"]
+    streams = len(state["streams"])
+    assert sum(version["streams"].values()) == streams > 0
+    assert version["streams"]["alarmed"] > 0
+    assert state["tiles"] == {"gaps": 0, "overlaps": 0, "dropped": 0}
+    assert max(map(len, shown("status").splitlines())) <= 80
+    found = decoded(published(kafka))
+    opened = {each["event_id"]: each for each in found if each["change"] == "opened"}
+    assert {each["event_id"] for each in state["open"]} <= opened.keys()
+    for each in state["open"]:
+        told = json.loads(shown("explain", each["event_id"], "--json"))
+        assert told["stream"] == opened[each["event_id"]]["signal"]
+        assert len(told["history"]) > 100
+        assert told["onset"]["low"] <= told["onset"]["at"] <= told["onset"]["high"]
+    page = tmp_path / "report.html"
+    report = json.loads(shown("report", "--html", str(page), "--json", "--days", "3650"))
+    newest_first = [each["event_id"] for each in reversed(found)]
+    assert [each["event_id"] for each in report["events"]] == newest_first
+    assert state["open"]
+    assert all(each["event_id"] in page.read_text() for each in state["open"])
