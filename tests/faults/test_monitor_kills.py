@@ -23,6 +23,8 @@ from tests.support.faults.proxy import Behind
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 KILLS = 20
+_IDLE_MOST = 2
+"""Successive kills before a batch is committed: a third one stops the group, as it should."""
 
 
 def test_kills_and_a_move_change_no_bit(
@@ -57,10 +59,15 @@ def test_kills_and_a_move_change_no_bit(
         return sum(each.lag or 0 for each in read_lag(ours, group, ours.topics.summaries))
 
     chance = random.Random(20)  # noqa: S311 a test's choice, no secret
+    idle, ends = 0, []
     for number in range(KILLS):
+        # The first two transactions are the mark of an attempt, and the first batch.
+        ends.append(chance.randint(0 if idle < _IDLE_MOST else 2, 5))
+        idle = idle + 1 if ends[-1] < 2 else 0
         with monitor(number) as process:
             process.wait_ready()
-            behind.kill_in_a_transaction(process, after=chance.randint(0, 2))
+            behind.kill_in_a_transaction(process, after=ends[-1])
+    assert {0, 1, 2} <= set(ends)
     assert left() > 0
 
     # A second instance of the group takes over when the first one leaves.
