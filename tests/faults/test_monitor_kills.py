@@ -20,7 +20,7 @@ from tests.support.drift.published import (
 from tests.support.faults.process import ScorerProcess, wait_until
 from tests.support.faults.proxy import Behind
 
-pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough, pytest.mark.timeout(600)]
 
 KILLS = 20
 _IDLE_MOST = 2
