@@ -1,9 +1,11 @@
 """A snapshot: named sections of bytes with an index and a digest, and sections of arrays.
 
-It contains no pickle: reading one runs no code, whoever has written it.
+It is compressed: histories and evidence repeat much. It contains no pickle: reading one runs no
+code, whoever has written it, and expands to a limited size.
 """
 
 import hashlib
+import zlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -12,10 +14,12 @@ import numpy as np
 from stream_scorer.security.canonical_json import canonical, parse
 
 SNAPSHOT_MOST: Final = 64 << 20
-"""Maximum size of a snapshot in bytes."""
+"""Maximum size of a snapshot in bytes, before and after it is expanded."""
 _MAGIC: Final = b"SSDRIFT1"
 _DIGEST: Final = 32
 _LENGTH: Final = 4
+_LEVEL: Final = 1
+"""The fastest compression."""
 _SECTIONS_MOST: Final = 1_000
 _ARRAYS_MOST: Final = 100
 _AXES_MOST: Final = 3
@@ -23,7 +27,9 @@ _TYPES: Final = ("|b1", "|u1", "<i4", "<i8", "<f2", "<f4", "<f8")
 
 
 def pack(sections: Mapping[str, bytes]) -> bytes:
-    """Return a snapshot: magic bytes, sha256 of what follows, length of the index, index, sections.
+    """Return a snapshot: magic bytes, sha256 of what follows, and that, compressed by zlib.
+
+    It expands to the length of the index, the index, and the sections.
 
     Raises:
         ValueError: More than :data:`SNAPSHOT_MOST` bytes.
@@ -33,10 +39,10 @@ def pack(sections: Mapping[str, bytes]) -> bytes:
     body = b"".join(
         [len(index).to_bytes(_LENGTH, "little"), index, *(sections[name] for name in names)]
     )
-    data = _MAGIC + hashlib.sha256(body).digest() + body
-    if len(data) > SNAPSHOT_MOST:
-        raise ValueError(f"a snapshot has {len(data)} bytes, at most {SNAPSHOT_MOST} are allowed")
-    return data
+    if len(body) > SNAPSHOT_MOST:
+        raise ValueError(f"a snapshot has {len(body)} bytes, at most {SNAPSHOT_MOST} are allowed")
+    packed = zlib.compress(body, _LEVEL)
+    return _MAGIC + hashlib.sha256(packed).digest() + packed
 
 
 def unpack(data: bytes) -> dict[str, bytes]:
@@ -50,9 +56,9 @@ def unpack(data: bytes) -> dict[str, bytes]:
         raise ValueError(f"a snapshot has more than {SNAPSHOT_MOST} bytes")
     if data[: len(_MAGIC)] != _MAGIC:
         raise ValueError("is not a snapshot of the monitor, or has another format")
-    body = data[begin:]
-    if hashlib.sha256(body).digest() != data[len(_MAGIC) : begin]:
+    if hashlib.sha256(data[begin:]).digest() != data[len(_MAGIC) : begin]:
         raise ValueError("a snapshot's digest differs")
+    body = _expanded(data[begin:])
     length = int.from_bytes(body[:_LENGTH], "little")
     index = parse(body[_LENGTH : _LENGTH + length])
     position = _LENGTH + length
@@ -63,6 +69,19 @@ def unpack(data: bytes) -> dict[str, bytes]:
     if position != len(body):
         raise ValueError("a snapshot's index and its size differ")
     return sections
+
+
+def _expanded(packed: bytes) -> bytes:
+    expander = zlib.decompressobj()
+    try:
+        body = expander.decompress(packed, SNAPSHOT_MOST)
+    except zlib.error as error:
+        raise ValueError("a snapshot's compressed bytes are invalid") from error
+    if expander.unconsumed_tail:
+        raise ValueError(f"a snapshot expands to more than {SNAPSHOT_MOST} bytes")
+    if not expander.eof or expander.unused_data:
+        raise ValueError("a snapshot's compressed bytes do not end where it ends")
+    return body
 
 
 def _pairs(entries: Any) -> list[tuple[str, int]]:

@@ -91,7 +91,8 @@ def test_a_copy_continues_as_its_original_does() -> None:
 def test_a_stream_has_at_most_two_kilobytes() -> None:
     state = watch()
     run(state, 0, 60, [])
-    parts = unpack(snapshot_of(state, 60))
+    data = snapshot_of(state, 60)
+    parts = unpack(data)
     streams = state.versions["fraud", "1"].streams
     assert streams is not None
     recent = state.versions["fraud", "1"].recent.nbytes
@@ -99,6 +100,8 @@ def test_a_stream_has_at_most_two_kilobytes() -> None:
     # Names and classes are text; the counts of the newest windows belong to fields, not to streams.
     names = sum(len(key.text) for key in streams.keys)
     assert (arrays + names) / len(streams.keys) <= 2_048
+    # What is written to the topic has everything, and is compressed.
+    assert len(data) / len(streams.keys) <= 1_024
 
 
 def test_status_says_what_the_state_is() -> None:

@@ -1,12 +1,20 @@
 """What a snapshot says to people survives writing and reading, bit for bit."""
 
+import hashlib
+import zlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from stream_scorer.drift.state.document import MonitorDocument
-from stream_scorer.drift.state.snapshot import pack, pack_arrays, unpack, unpack_arrays
+from stream_scorer.drift.state.snapshot import (
+    SNAPSHOT_MOST,
+    pack,
+    pack_arrays,
+    unpack,
+    unpack_arrays,
+)
 from tests.support.drift.documents import alarm, document
 
 
@@ -59,6 +67,24 @@ def test_cut_snapshot_is_refused() -> None:
     for length in (0, 5, 40, 44, len(data) - 1):
         with pytest.raises(ValueError, match="snapshot"):
             unpack(data[:length])
+
+
+def _sealed(packed: bytes) -> bytes:
+    return b"SSDRIFT1" + hashlib.sha256(packed).digest() + packed
+
+
+@pytest.mark.parametrize(
+    ("packed", "message"),
+    [
+        (zlib.compress(bytes(SNAPSHOT_MOST + 1)), "expands to more than"),
+        (zlib.compress(b"1234")[:-1], "do not end where it ends"),
+        (zlib.compress(b"1234") + b"5", "do not end where it ends"),
+        (b"1234", "compressed bytes are invalid"),
+    ],
+)
+def test_hostile_compression_is_refused(packed: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        unpack(_sealed(packed))
 
 
 @pytest.mark.parametrize("shape", [[2**40], [-1], [True], [1, 1, 1, 1], "2", [2**30, 2**30, 2**30]])
