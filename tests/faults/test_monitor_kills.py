@@ -58,6 +58,12 @@ def test_kills_and_a_move_change_no_bit(
     def left() -> int:
         return sum(each.lag or 0 for each in read_lag(ours, group, ours.topics.summaries))
 
+    def done() -> bool:
+        # By age: the marker of the last summary's transaction is never delivered.
+        return not any(
+            e.seconds for e in read_lag(ours, group, ours.topics.summaries, seconds=True)
+        )
+
     chance = random.Random(20)  # noqa: S311 a test's choice, no secret
     idle, ends = 0, []
     for number in range(KILLS):
@@ -78,7 +84,7 @@ def test_kills_and_a_move_change_no_bit(
         wait_until(lambda: left() < before, lambda: f"progress: {first.said}")
         first.send(signal.SIGTERM)
         assert first.wait() == 0, first.said
-        wait_until(lambda: left() == 0, lambda: f"everything read: {second.said}", 300.0)
+        wait_until(done, lambda: f"everything read: {second.said}", 300.0)
         second.send(signal.SIGTERM)
         assert second.wait() == 0, second.said
     assert published(ours) == calm
