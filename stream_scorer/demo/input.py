@@ -46,10 +46,13 @@ class Traffic:
 
 
 def traffic(days: int) -> Traffic:
-    """Return ``days`` simulated days, at most 28; behaviour changes at midnight half-way."""
+    """Return ``days`` simulated days, at most 28; behaviour changes at noon, half-way.
+
+    At midnight it would change in the quietest hours, and each has few transactions.
+    """
     rows = sent_days(days)
     times = _int64(rows, "event_time")
-    change_ms = int(times[0]) // DAY_MS * DAY_MS + days // 2 * DAY_MS
+    change_ms = int(times[0]) // DAY_MS * DAY_MS + days // 2 * DAY_MS + DAY_MS // 2
     customers = rows["customer_id"].cast(pa.int64()).to_numpy()
     changed = (times >= change_ms) & (customers % 10 < _CHANGED_OF_TEN)
     amounts = _int64(rows, "amount_minor")

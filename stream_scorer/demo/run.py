@@ -68,11 +68,11 @@ class Size:
     Attributes:
         days: Simulated days, about 9,600 transactions each.
         paced_seconds: Duration of the paced phase.
-        least_precision: Minimum average precision. Each run reaches the same: 0.546, and 0.294 in
+        least_precision: Minimum average precision. Each run reaches the same: 0.547, and 0.294 in
             the quick one. This is less than in the model's card, because customers and terminals
-            have no history at first. Without any labels it would be 0.358, and 0.285 in the quick
-            one. The LightGBM model reaches 0.592, and 0.347 in the quick one; without any labels
-            0.364.
+            have no history at first. Without any labels it would be 0.359, and 0.285 in the quick
+            one. The LightGBM model reaches 0.593, and 0.345 in the quick one; without any labels
+            0.366.
     """
 
     days: int = 26

@@ -12,6 +12,8 @@ from stream_scorer.drift.reports.wording import asks, fault_text, headline, when
 _SEVERITIES: Final = frozenset({"page", "warn", "note"})
 _EVENTS_MOST: Final = 500
 """Maximum number of past events on the page; the JSON has all of them."""
+_ID_DIGITS: Final = 8
+"""Digits of an event's id that name it to ``drift explain``."""
 
 
 def html_of(report: Mapping[str, Any]) -> str:
@@ -213,14 +215,17 @@ _RIGHT: Final = frozenset({"value", "mean", "budget"})
 def _past(events: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         (
-            short(each["detected_at"]), each["severity"], each["change"], headline_of(each),
+            short(each["detected_at"]), each["event_id"][:_ID_DIGITS] or "-", each["severity"],
+            each["change"], headline_of(each),
             f"{each['model']}:{each['model_version']}" if each["model"] else "the input",
             each["commander"] or ("snoozed" if each["snoozed"] else ""),
         )
         for each in events[:_EVENTS_MOST]
     ]  # fmt: skip
     shown = (
-        _table(("at", "severity", "change", "what", "of", "by"), rows) if rows else "<p>None.</p>"
+        _table(("at", "event", "severity", "change", "what", "of", "by"), rows)
+        if rows
+        else "<p>None.</p>"
     )
     return f"<h2>Events</h2>{shown}"
 

@@ -175,3 +175,4 @@ def test_the_commands_show_what_a_monitor_wrote(
     assert [each["event_id"] for each in report["events"]] == newest_first
     assert state["open"]
     assert all(each["event_id"] in page.read_text() for each in state["open"])
+    assert all(each["event_id"][:8] in page.read_text() for each in found)

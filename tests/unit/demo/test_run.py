@@ -124,16 +124,17 @@ def test_each_fault_is_named(bad: DemoReport, named: str | None) -> None:
         assert not bad.document()["ok"]
 
 
-def test_behaviour_changes_at_the_midnight_half_way() -> None:
+def test_behaviour_changes_at_noon_half_way() -> None:
     plain, spent = traffic(1).rows, traffic(2)
     times = spent.rows["event_time"].cast("int64").to_numpy()
-    assert spent.change_ms % 86_400_000 == 0
+    assert spent.change_ms % 86_400_000 == 86_400_000 // 2
+    assert spent.change_ms // 86_400_000 - times[0] // 86_400_000 == 1
     assert times[0] < spent.change_ms < times[-1]
     before = times < spent.change_ms
     amounts = spent.rows["amount_minor"].to_numpy()
     assert np.mean(amounts[~before]) > 1.2 * np.mean(amounts[before])
+    # The first days are the same, however many are sent.
     customers = spent.rows["customer_id"].to_numpy(zero_copy_only=False)
-    assert len(plain) == before.sum()
     assert (customers[: len(plain)] == plain["customer_id"].to_numpy(zero_copy_only=False)).all()
 
 
@@ -165,7 +166,7 @@ def test_scores_join_labels_by_transaction_changed_ones_apart() -> None:
 
 @pytest.mark.parametrize(
     ("size", "found"),
-    [pytest.param(Size(), 0.5457, marks=pytest.mark.thorough), (QUICK, 0.2938)],
+    [pytest.param(Size(), 0.5468, marks=pytest.mark.thorough), (QUICK, 0.2938)],
 )
 def test_the_least_precision_is_reached_only_with_terminals(size: Size, found: float) -> None:
     model, plan = load_model(Settings(), Deployment(MODEL))
