@@ -101,6 +101,7 @@ bench: env
 	$(BIN)/python -m bench.hostile_cases.gateway $(if $(QUICK),--quick)
 	$(BIN)/python bench/events.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/imports.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/drift.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/http.py $(if $(QUICK),--quick)
 
 PROSE := README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md docs

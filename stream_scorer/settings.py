@@ -8,12 +8,15 @@ environment variables (``STREAM_SCORER_KAFKA__BOOTSTRAP=...``), secret files
 (``STREAM_SCORER_SECRETS_DIR``), command-line flags. An unknown key is an error.
 """
 
+import ipaddress
 import os
 import socket
 from collections.abc import Mapping
 from contextvars import ContextVar
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -128,6 +131,10 @@ class Topics(SettingsGroup):
         "activations", description="from which offset of a partition a revision decides"
     )
     shadow_scores: TopicName = Field("shadow-scores", description="scores and outcomes of shadows")
+    drift_commands: TopicName = Field(
+        "drift-commands", description="operators' commands about alarms, which can be signed"
+    )
+    drift_state: TopicName = Field("drift-state", description="snapshots of the monitor; compacted")
 
 
 class Kafka(SettingsGroup):
@@ -498,15 +505,90 @@ class Monitor(SettingsGroup):
     signals: tuple[str, ...] = Field(
         ("score", "amount"),
         min_length=1,
-        description="signals that the drift detectors watch, by the mean of each window",
+        description="accepted, and without effect: the streams that are watched are in the "
+        "reference of each bundle",
     )
     delta: float = Field(
         0.0005,
         gt=0,
         lt=1,
-        description="confidence parameter of the drift detector (ADWIN, Bifet and Gavaldà 2007); "
-        "a smaller value means fewer false alarms",
+        description="accepted, and without effect: `monitor.false_alarm_days` is the budget of "
+        "false alarms",
     )
+    false_alarm_days: float = Field(
+        30.0,
+        ge=1,
+        le=3_650,
+        description="budget: average days between two false alarms, over everything that is "
+        "watched",
+    )
+    tolerance: float = Field(
+        0.5,
+        gt=0,
+        le=10,
+        description="change of a feature that does not matter, in standard deviations of a "
+        "window's value",
+    )
+    history_from: str = Field(
+        "",
+        description="time from which the histories of customers and terminals are complete, with "
+        "its offset from UTC; empty: unknown, and the monitor learns until its own windows cover "
+        "them",
+        examples=["2026-01-31T00:00:00Z"],
+    )
+    streams_most: int = Field(
+        2_048,
+        ge=1,
+        le=4_096,
+        description="maximum number of streams of a model version; a version with more is not "
+        "watched",
+    )
+    sink_group: str = Field(
+        "stream-scorer-drift-sink",
+        min_length=1,
+        description="consumer group of a sink, whose offsets record which drift events it has "
+        "sent; one group for each sink",
+    )
+    webhook_url: str = Field(
+        "",
+        description="URL to which the webhook sink sends drift events: https, or http on loopback",
+        examples=["https://alarms.example.com/drift"],
+    )
+    webhook_secret: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="key that signs what the webhook sink sends; belongs in a secret file or a "
+        "variable",
+    )
+    webhook_timeout_seconds: float = Field(
+        10.0, gt=0, le=60, description="time limit of a request of the webhook sink"
+    )
+
+    @field_validator("history_from")
+    @classmethod
+    def _require_an_offset(cls, text: str) -> str:
+        if text and datetime.fromisoformat(text).tzinfo is None:
+            raise ValueError("needs an offset from UTC, such as 2026-01-31T00:00:00Z")
+        return text
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _encrypt_beyond_loopback(cls, url: str) -> str:
+        if has_password(url):
+            raise ValueError("credentials do not belong in the URL: set monitor.webhook_secret")
+        parts = urlsplit(url)
+        local = parts.scheme == "http" and _is_loopback(parts.hostname or "")
+        if url and not (parts.hostname and (parts.scheme == "https" or local)):
+            raise ValueError("needs https, or http on a loopback address")
+        return url
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether a host's name or address is reachable only from this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Controller(SettingsGroup):

@@ -1,6 +1,7 @@
 """``stream-scorer demo``: the complete pipeline on a real Kafka, with an independent verdict."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import typer
@@ -9,9 +10,9 @@ from rich.progress import TimeElapsedColumn as Elapsed
 
 from stream_scorer.cli.options import ClusterJsonOptions
 from stream_scorer.cli.output import TerminalConsole, print_table
+from stream_scorer.demo.found import milliseconds
 from stream_scorer.demo.report import DemoReport
-from stream_scorer.demo.run import QUICK, Demo, Size
-from stream_scorer.drift.windows import milliseconds
+from stream_scorer.demo.run import PAGE, QUICK, Demo, Size
 
 
 def demo(
@@ -24,24 +25,28 @@ def demo(
             help="The shipped model; or a LightGBM model that is trained and imported first.",
         ),
     ] = "fraud",
+    page: Annotated[
+        Path, typer.Option("--report", help="File for the monitor's report of what changed.")
+    ] = PAGE,
     options: ClusterJsonOptions,
 ) -> None:
     """Simulate, score, verify: starts its own Kafka unless --bootstrap names one.
 
     Sends a backlog that is drained at full speed, then 5,000 transactions a second, with their
     labels and bad records of every kind among them, and changes the customers' behaviour half-way.
+    The monitor's report is written to --report.
     The last line is one JSON object.
 
     Exit codes: 0 when each record has exactly one decision or dead letter, each bad record the
     right reason, no decision was made without what was known of its terminal, the scores rank the
-    frauds well enough, and drift was found after the change and not before; 1 otherwise; 2 and more
-    as those of run.
+    frauds well enough, and drift was found within three windows after the change and not before; 1
+    otherwise; 2 and more as those of run.
     """
     settings = options.settings()
     with _Phases() as phases:
         size = QUICK if quick else Size()
         own = model == "lightgbm"
-        report = Demo(settings, size, phases, options.config, own_model=own).run()
+        report = Demo(settings, size, phases, options.config, own_model=own, page=page).run()
     if not options.as_json:
         _tables(report)
     for fault in report.faults:
@@ -105,7 +110,11 @@ def _tables(report: DemoReport) -> None:
     for drift in report.drifts:
         width = milliseconds(drift["window_end"]) - milliseconds(drift["window_start"])
         windows = (milliseconds(drift["window_end"]) - report.change_ms) / max(width, 1)
-        drifts.append((drift["signal"], round(windows), drift["reference"], drift["estimate"]))
-    print_table(("signal", "windows after the change", "before", "after"), drifts, "Drift events")
+        drifts.append(
+            (drift["severity"], drift["signal"], round(windows), drift["reference"],
+             drift["estimate"])
+        )  # fmt: skip
+    columns = ("", "stream", "hours after the change", "before", "after")
+    print_table(columns, drifts, "Drift events")
     result = [(name.replace("_", " "), value) for name, value in report.document().items()]
     print_table(("seen by a read-committed reader", ""), result, "Result")

@@ -26,6 +26,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "demo": "Simulate, score, verify: starts its own Kafka unless --bootstrap names one.",
     "monitor": "Read the scorers' summaries, publish an event for each change that a detector "
     "finds.",
+    "drift": "Alarms of the monitor: state, explanation, report; acknowledge, accept, snooze.",
     "controller": "Judge the rollout in the control log; step, promote and roll back as its plan "
     "allows.",
     "profile": "Read transactions and labels, publish what each transaction shows of its terminal.",

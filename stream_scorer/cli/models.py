@@ -208,6 +208,59 @@ def upgrade(
     options.show_fields(document, "Upgraded")
 
 
+@app.command()
+def reference(
+    *,
+    model: VersionArgument,
+    data: Annotated[Path, typer.Option(help="Labelled transactions, as for train.")],
+    version: Annotated[str, typer.Option(help="Version of the new bundle, MAJOR.MINOR.PATCH.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Store of the new bundle; default: that of the old one.")
+    ] = None,
+    plan: PlanOption = None,
+    train: Annotated[
+        str | None,
+        typer.Option(help="FIRST:LAST day of the training; default: as the manifest states."),
+    ] = None,
+    held: Annotated[
+        str | None,
+        typer.Option(
+            help="FIRST:LAST day for score and outcome, outside of the training; default: the "
+            "manifest's validation and test days."
+        ),
+    ] = None,
+    sort: SortOption = False,
+    most_rejected: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the data that the stream may reject.")
+    ] = 0.01,
+    labels: LabelsOption = None,
+    options: StoreOptions,
+) -> None:
+    """Write a version again with reference.json, with which drift detection compares the stream.
+
+    The new version has the same decisions. The old one does not change. Sign the new one again.
+
+    Exit code 2: data, days or plan are refused; 3: the bundle is refused, or the new version
+    exists.
+    """
+    from stream_scorer.models.commands import reference as job  # noqa: PLC0415 scikit-learn loads slowly
+    from stream_scorer.training.days import Days  # noqa: PLC0415 as above
+    from stream_scorer.training.job_file import read_labels_file  # noqa: PLC0415 as above
+
+    document = job.add_reference(
+        options.settings(),
+        job.BundleReferenceJob(
+            model=model, data=data, version=version, out=out, plan=plan,
+            train=None if train is None else Days.parse(train),
+            held=None if held is None else Days.parse(held),
+            sort=sort, most_rejected=most_rejected,
+            labels=None if labels is None else read_labels_file(labels),
+        ),
+        lambda day: typer.echo(f"counted {day}", err=True),
+    )  # fmt: skip
+    options.show_fields(document, "Reference")
+
+
 @app.command(name="import")
 def import_command(
     *,
@@ -278,7 +331,9 @@ def import_command(
     from stream_scorer.models.commands import import_model as job  # noqa: PLC0415 scikit-learn loads slowly
     from stream_scorer.models.commands.thresholds import read_cost_list  # noqa: PLC0415 as above
     from stream_scorer.models.importing.imported import ImportOptions  # noqa: PLC0415 as above
-    from stream_scorer.models.importing.mlflow_registry import reference  # noqa: PLC0415 as above
+    from stream_scorer.models.importing.mlflow_registry import (  # noqa: PLC0415 as above
+        reference as registered,
+    )
     from stream_scorer.models.stores import new_plan  # noqa: PLC0415 as above
     from stream_scorer.models.stores.remote import folder_for  # noqa: PLC0415 as above
     from stream_scorer.training.days import Days  # noqa: PLC0415 as above
@@ -297,7 +352,7 @@ def import_command(
             most_rejected=most_rejected, licence=licence,
             labels=None if labels is None else read_labels_file(labels),
             registered=(
-                reference.read_reference(file) if file.startswith(reference.PREFIX) else None
+                registered.read_reference(file) if file.startswith(registered.PREFIX) else None
             ),
             plan_text=chosen.text, mapping_text=chosen.parts.get("events.toml"),
         )

@@ -7,7 +7,7 @@ from stream_scorer.cli.options import (
     StartOption,
     WhosePlanOption,
 )
-from stream_scorer.drift.monitor import run_monitor
+from stream_scorer.drift.monitor.process import run_monitor
 from stream_scorer.models.stores.deployment import Deployment
 
 

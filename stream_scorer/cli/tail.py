@@ -27,6 +27,7 @@ _ID = 16
 """Characters of a transaction's id that are shown."""
 _BETWEEN = 2
 _STYLES = {"APPROVE": "green", "REVIEW": "yellow", "BLOCK": "bold red"}
+_SEVERITIES = {"page": "bold red", "warn": "yellow", "note": "dim"}
 
 
 def tail(
@@ -170,22 +171,37 @@ def _letter(record: dict[str, Any], _: int | None) -> Text:
     )
 
 
-def _drift(record: dict[str, Any], _: int | None) -> Text:
-    return _line(
+def _drift(record: dict[str, Any], room: int | None) -> Text:
+    """Return an event's line; version 1 has neither id, severity nor change."""
+    change = "" if record["change"] == "opened" else record["change"]
+    snoozed = "snoozed" if record["snoozed"] else ""
+    line = _line(
         (_time(record["timestamp"]), "dim"),
-        (f"{record['signal']:<8}", "bold yellow"),
-        (record["detector"], ""),
-        (f"{record['reference']:.6g} → {record['estimate']:.6g}", "bold"),
+        (f"{record['severity']:<4}", _SEVERITIES.get(record["severity"], "")),
+        (record["event_id"], "cyan"),
+        (record["signal"], "bold yellow"),
+        (f"{record['reference']:.4g} → {record['estimate']:.4g}", "bold"),
+        (change, "magenta"),
+        (snoozed, "magenta"),
+    )
+    for text, style in (
         (f"window {record['window_start']:%Y-%m-%d %H:%M} to {record['window_end']:%H:%M}", ""),
         (f"{record['model']}:{record['model_version']}", "dim"),
-    )
+        (record["detector"], ""),
+        (f"consequence of {record['consequence_of']}" if record["consequence_of"] else "", "dim"),
+    ):
+        part = _line((text, style))
+        if not part or (room is not None and line.cell_len + _BETWEEN + part.cell_len > room):
+            continue
+        line = Text("  ").join([line, part])
+    return line
 
 
 def _broken(record: dict[str, Any]) -> Text:
     return _line((f"{record['partition']}:{record['offset']}", "dim"), (record["error"], "red"))
 
 
-_FAMILIES = {"decisions": "decision.v2", "drift": "drift-event.v1"}
+_FAMILIES = {"decisions": "decision.v2", "drift": "drift-event.v2"}
 _LINES = {"decisions": _decision, "dlq": _letter, "drift": _drift}
 
 

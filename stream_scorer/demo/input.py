@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from stream_scorer.codec.reading.decode_program import HEADER_BYTES
 from stream_scorer.core.events.batch import RejectReason
+from stream_scorer.demo.city import DAY_MS, sent_days
 from stream_scorer.ports import Int64
 from stream_scorer.producing.transactions import TransactionEncoder
 from stream_scorer.registry.sources import SchemaSource, reader_schema
-from stream_scorer.simulator import simulate
 
-_DAY_MS: Final = 86_400_000
 _CHANGED_OF_TEN: Final = 4
 _FACTOR: Final = 2
 _NO_SCHEMA: Final = b"\0\x7f\xff\xff\xff"
@@ -40,12 +39,20 @@ class Traffic:
     change_ms: int
     changed: NDArray[np.bool_]
 
+    @property
+    def times(self) -> Int64:
+        """int64[n], event times, ms since the epoch."""
+        return _int64(self.rows, "event_time")
+
 
 def traffic(days: int) -> Traffic:
-    """Simulate ``days`` days; behaviour changes at midnight half-way."""
-    rows = simulate(days)
+    """Return ``days`` simulated days, at most 28; behaviour changes at noon, half-way.
+
+    At midnight it would change in the quietest hours, and each has few transactions.
+    """
+    rows = sent_days(days)
     times = _int64(rows, "event_time")
-    change_ms = int(times[0]) // _DAY_MS * _DAY_MS + days // 2 * _DAY_MS
+    change_ms = int(times[0]) // DAY_MS * DAY_MS + days // 2 * DAY_MS + DAY_MS // 2
     customers = rows["customer_id"].cast(pa.int64()).to_numpy()
     changed = (times >= change_ms) & (customers % 10 < _CHANGED_OF_TEN)
     amounts = _int64(rows, "amount_minor")
@@ -110,7 +117,7 @@ class Spoiler:
             ("ten trillion", reasons.AMOUNT_TOO_LARGE, {"amount_minor": _AMOUNT_MINOR}),
             ("currency XXX", reasons.CURRENCY, {"currency": "XXX"}),
             ("before 1970", reasons.TIME_INVALID, {"event_time": -1}),
-            ("tomorrow's", reasons.TIME_AHEAD, {"event_time": self._now_ms + _DAY_MS}),
+            ("tomorrow's", reasons.TIME_AHEAD, {"event_time": self._now_ms + DAY_MS}),
             ("sent a second time", reasons.DUPLICATE, {}),
         ]
         for kind, reason, spoil in spoiled:

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from stream_scorer.demo.found import WINDOWS_MOST, DemoFound
 from stream_scorer.demo.precision import Precision
 from stream_scorer.demo.verdict import OutputVerdict
-from stream_scorer.drift.windows import milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class DemoReport:
         malformed: Number of bad records sent, by expected reject reason.
         change_ms: Event time from which behaviour differs.
         drifts: The drift events.
+        found: What they report of the change.
+        page: File with the monitor's report.
         burst_events: Records of the burst.
         events_per_second: Decisions and dead letters of the burst's backlog after the first
             arrival, over the time from the first arrival to the last, at the reader.
@@ -35,6 +38,8 @@ class DemoReport:
     malformed: Mapping[str, int]
     change_ms: int
     drifts: list[dict[str, Any]]
+    found: DemoFound
+    page: Path
     burst_events: int
     events_per_second: float
     latency_ms: Any
@@ -48,7 +53,7 @@ class DemoReport:
         """Return the faults; empty if the demo passes."""
         seen = self.verification
         sent = sum(self.malformed.values())
-        early = [d for d in self.drifts if milliseconds(d["window_start"]) < self.change_ms]
+        found = self.found
         checks = {
             f"duplicates: {seen.duplicates}": not seen.duplicates,
             f"missing: {seen.missing}": not seen.missing,
@@ -60,8 +65,13 @@ class DemoReport:
             f"reasons: {dict(seen.reasons)}, not {dict(self.malformed)}": (
                 dict(seen.reasons) == dict(self.malformed)
             ),
-            "no drift event": bool(self.drifts),
-            f"drift events before the change: {len(early)}": not early,
+            "the change was not found": found.windows is not None,
+            f"found {found.windows} windows after the change, not {WINDOWS_MOST} or fewer": (
+                found.windows is None or found.windows <= WINDOWS_MOST
+            ),
+            f"drift events before the change: {found.early}": not found.early,
+            f"faults of the data: {', '.join(found.faults)}": not found.faults,
+            f"no report: {self.page}": self.page.is_file(),
             "no latency was measured": bool(len(self.latency_ms)),
             f"degraded: {seen.degraded}": not seen.degraded,
             f"average precision: {_rounded(self.precision)}, not at least {self.least_precision}": (
@@ -87,6 +97,8 @@ class DemoReport:
             "latency_p50_ms": None if p50 is None else round(float(p50), 1),
             "latency_p99_ms": None if p99 is None else round(float(p99), 1),
             "drift_events": len(self.drifts),
+            "drift_windows": self.found.windows,
+            "report": str(self.page),
             "degraded": seen.degraded,
             "average_precision": _rounded(self.precision),
             "average_precision_over": self.precision.transactions,

@@ -66,7 +66,7 @@ def _of_topic(
             what, "unclean.leader.election.enable is true: committed records may be lost",
             f"{alter} unclean.leader.election.enable=false",
         )  # fmt: skip
-    compacted = name == kafka.topics.state
+    compacted = name in {kafka.topics.state, kafka.topics.drift_state}
     wanted = "compact" if compacted else "delete"
     if values["cleanup.policy"] != wanted:
         yield Finding(
@@ -85,7 +85,7 @@ def _of_topic(
             "its partition only when all others are silent",
             f"{alter} message.timestamp.after.max.ms={_AHEAD_MOST_MS}",
         )
-    if name in {kafka.topics.rollout, kafka.topics.activations}:
+    if name in {kafka.topics.rollout, kafka.topics.activations, kafka.topics.drift_commands}:
         if values["retention.ms"] != _FOR_EVER or values["retention.bytes"] != _FOR_EVER:
             yield Finding(
                 what, "retention is limited: a start needs its first record",

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from stream_scorer.codec.records.codecs import Codecs
 from stream_scorer.core.decision.decide_batch import ArmDecisions, DecidedBatch
-from stream_scorer.core.decision.summaries import summarize
+from stream_scorer.core.decision.segments import segments_of
+from stream_scorer.core.decision.summaries import InputRecords, SummaryInput, summarize
 from stream_scorer.core.events.batch import Flag, Rejections, RejectReason
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.dead_letters.format import dead_letters
 from stream_scorer.ports import (
     BODY_HEADER,
@@ -163,8 +165,8 @@ class Outcomes:
         return [letters], RejectedRows(rows, reasons)
 
     def summary(
-        self, batch: DecodedBatch, scored: Sequence[PieceDecisions], rejected:
-        Sequence[RejectReason], seconds: Mapping[str, float],
+        self, batch: DecodedBatch, scored: Sequence[PieceDecisions], rejected: RejectedRows,
+        seconds: Mapping[str, float],
     ) -> Outgoing:  # fmt: skip
         """Return the summaries of a batch.
 
@@ -172,13 +174,13 @@ class Outcomes:
         each arm has the seconds of its model call; the last record of all has those of every stage.
         """
         parts = list(_parts(scored))
-        told = summarize(
-            batch.raw.partition,
-            batch.raw.offset,
-            [(part.decisions, each.piece.routing.shared.summary_window_ms) for each, part in parts],
-            rejected,
+        read = InputRecords(
+            batch.raw.partition, batch.raw.offset, batch.raw.timestamp,
+            np.array(rejected.rows, np.int64), rejected.reasons, _late_rows(batch, parts),
             batch.skipped,
-        )
+        )  # fmt: skip
+        decided = [_summary_input(each.piece.routing.shared, part) for each, part in parts]
+        told = summarize(read, decided)
         encoded: list[bytes] = []
         headers: list[Headers] = []
         for records, (_, part) in zip(told, parts, strict=True):
@@ -190,6 +192,20 @@ class Outcomes:
             self._topics.summaries, BytesColumn.of(encoded), BytesColumn.nulls(len(encoded)),
             headers,
         )  # fmt: skip
+
+
+def _summary_input(shared: Plan, part: ArmDecisions) -> SummaryInput:
+    return SummaryInput(part.decisions, shared.summary_window_ms, part.bins, segments_of(shared))
+
+
+def _late_rows(batch: DecodedBatch, parts: Sequence[tuple[PieceDecisions, ArmDecisions]]) -> Int64:
+    """Return int64[l], the rows of the records whose decisions have the flag ``late``."""
+    found = [np.empty(0, np.int64)]
+    for each, part in parts:
+        late = (part.decisions.flags & np.uint8(Flag.LATE)) > 0
+        if late.any():
+            found.append(batch.rows[each.places(part.rows[late])])
+    return np.concatenate(found)
 
 
 def _timed(seconds: Mapping[str, float]) -> list[tuple[str, bytes | None]]:

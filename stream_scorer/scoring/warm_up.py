@@ -15,7 +15,8 @@ from stream_scorer.codec.records.warm_up_records import (
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.decision.decide_batch import decide_alone
 from stream_scorer.core.decision.observe import PartitionRings, observe
-from stream_scorer.core.decision.summaries import summarize
+from stream_scorer.core.decision.segments import segments_of
+from stream_scorer.core.decision.summaries import InputRecords, SummaryInput, summarize
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.fields import fields_of
 from stream_scorer.core.events.plan import Plan
@@ -24,6 +25,9 @@ from stream_scorer.core.terminals.history import TerminalTable
 from stream_scorer.ports import RawRecords
 from stream_scorer.registry.sources import FileRegistry
 from stream_scorer.settings import SCHEMAS_DIRECTORY
+
+_LATER = Plan(segments={"amount": [1.0], "channel": ["POS"]})
+"""A later plan may have segments that the first one has not."""
 
 
 def warm(codecs: Codecs, model: Model, plan: Plan) -> None:
@@ -46,8 +50,10 @@ def warm(codecs: Codecs, model: Model, plan: Plan) -> None:
         decisions = made.decided[0].decisions
         model.predictor.attributions(decisions.features)
         codecs.decisions.encode(decisions, EVENT_TIME_MS)
-        told = [(decisions, plan.summary_window_ms)]
-        codecs.summaries.encode(summarize(raw.partition, raw.offset, told, ())[0][0])
+        read = InputRecords(raw.partition, raw.offset, raw.timestamp)
+        for segments in (segments_of(plan), segments_of(_LATER)):
+            told = SummaryInput(decisions, plan.summary_window_ms, model.bins, segments)
+            codecs.summaries.encode(summarize(read, [told])[0][0])
         rings.undo(made.journals)
     _warm_checkpoints(decoder, raw, plan, model)
 

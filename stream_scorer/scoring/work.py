@@ -199,7 +199,7 @@ class ScoringWork:
         outgoing += self._outputs.shadow_scores(batch, scored)
         stages.lap("encode")
         reasons = rejected.reasons
-        outgoing.append(self._outputs.summary(batch, scored, reasons, stages.seconds))
+        outgoing.append(self._outputs.summary(batch, scored, rejected, stages.seconds))
         stages.lap("summarize")
         # Last: nothing can fail after it, so only ``undo`` reverses it.
         noted = self._held.state.rejections.take(batch.raw, rejected.rows, reasons)

@@ -16,8 +16,12 @@ from stream_scorer.telemetry.decisions_api import (
     AdmissionRefused, GatewayObserved, ProvisionalAnswered, ProvisionalSettled, WindowRebuilt,
     WindowShortened,
 )  # fmt: skip
+from stream_scorer.telemetry.drift import (
+    DriftCommandFolded, DriftDetected, DriftEventSent, DriftReferenceMissing, DriftSnapshot,
+    DriftStateMissing, DriftWatched,
+)  # fmt: skip
 from stream_scorer.telemetry.event import Event, Listener
-from stream_scorer.telemetry.models import DriftDetected, ModelFailed, ModelVerified
+from stream_scorer.telemetry.models import ModelFailed, ModelVerified
 from stream_scorer.telemetry.partitions import (
     FirstOffsetsCommitted, KeyMisplaced, KeyOfAnother, LagObserved, Moving, PartitionsAssigned,
     PartitionsRevoked, StandingBy, Stuck,
@@ -48,7 +52,9 @@ __all__ = [
     "ACCESS_EVENTS", "EVENTS", "SUPERVISOR_EVENTS", "AccessNotRecorded", "AdmissionRefused",
     "BatchAborted", "BatchCommitted", "BatchUnreadable", "CallerRefused", "CheckpointFailed",
     "CheckpointWritten", "ClientsRead", "ColdAccepted", "CommitSettled", "ComputationHung",
-    "ComputationOver", "DecidedBy", "DependencyBack", "DependencyUnavailable", "DriftDetected",
+    "ComputationOver", "DecidedBy", "DependencyBack", "DependencyUnavailable",
+    "DriftCommandFolded", "DriftDetected", "DriftEventSent", "DriftReferenceMissing",
+    "DriftSnapshot", "DriftStateMissing", "DriftWatched",
     "Event", "FirstOffsetsCommitted", "GatewayObserved", "KeyMisplaced", "KeyOfAnother",
     "LagObserved", "Listener", "ModelFailed", "ModelVerified", "ModelWarming", "Moving",
     "PartitionsAssigned", "PartitionsRevoked", "PlanAwaited", "ProducerReborn",

@@ -1,4 +1,4 @@
-"""Events of models: failures, verifications of deployed bundles, drift."""
+"""Events of models: failures, and verifications of deployed bundles."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -82,18 +82,3 @@ class ModelVerified(Event):
         elif asked or version in history.refused:
             yield self.VERIFIED
         (history.refused.add if refused else history.refused.discard)(version)
-
-
-@dataclass(frozen=True, slots=True)
-class DriftDetected(Event):
-    """A detector on the stream reported a change."""
-
-    detector: str
-    signal: str
-
-    DRIFT = Counter("drift_events", "Changes that a drift detector reported.", "detector", "signal")
-    LINE = Line("drift_detected", "Drift is reported", per=("detector", "signal"))
-
-    def effects(self, history: History) -> Iterable[Effect]:
-        yield self.DRIFT, 1, self.detector, self.signal
-        yield self.LINE

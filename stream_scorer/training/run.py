@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from stream_scorer.core.decision.policy import Thresholds
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.mapping.mapping import EventMapping
 from stream_scorer.core.mapping.minor_units import in_units
@@ -39,6 +40,8 @@ from stream_scorer.models.bundles.writer import (
 )
 from stream_scorer.models.importing.scikit_learn.source import source_of
 from stream_scorer.models.predictors.predictors import predictor_of
+from stream_scorer.models.reference.build import ReferenceJob
+from stream_scorer.models.reference.format import write_reference
 from stream_scorer.ports import Predictor
 from stream_scorer.training.card import Card, card_files
 from stream_scorer.training.data import LabelledData, known_frauds, take
@@ -54,6 +57,12 @@ from stream_scorer.training.days import (
 from stream_scorer.training.features import read_features
 from stream_scorer.training.metrics import Judging, Scored, measures
 from stream_scorer.training.models import make_model
+from stream_scorer.training.reference_rows import (
+    DecidingModel,
+    ReferenceDays,
+    make_reference,
+    reference_rows,
+)
 from stream_scorer.training.thresholds import choose_thresholds
 
 Float64 = NDArray[np.float64]
@@ -252,6 +261,15 @@ def _sha256(path: Path) -> str:
         raise SettingsError(f"data {path}: {error.strerror}", "name a file with --data") from error
 
 
+def _reference(
+    taken: LabelledData, split: Split, model: DecidingModel, job: ReferenceJob
+) -> bytes | None:
+    """Return the reference of drift detection; None if none is possible."""
+    days = ReferenceDays(split.train, (split.validation, split.test))
+    rows = reference_rows(taken, days, model, job)
+    return write_reference(make_reference(rows).reference) if rows.possible else None
+
+
 def train(order: TrainingJob) -> tuple[Path, Manifest]:
     """Train a model, write its bundle, and load it again as a scorer would.
 
@@ -293,6 +311,9 @@ def train(order: TrainingJob) -> tuple[Path, Manifest]:
         label=f"{order.name}:{order.version}", kind=source.imported.kind, features=features,
         thresholds=thresholds, training=told, currency=order.plan.currency, judged=scored[1],
     )  # fmt: skip
+    job = ReferenceJob(order.name, order.version, features, compiled, order.plan)
+    deciding = DecidingModel(predictor, Thresholds(thresholds.review, thresholds.block))
+    reference = _reference(taken, split, deciding, job)
     directory = write_bundle(
         order.store,
         Candidate(
@@ -301,6 +322,7 @@ def train(order: TrainingJob) -> tuple[Path, Manifest]:
             reference=reference_of(
                 compiled.names, training.features, predictor.scores(training.features)
             ),
+            drift_reference=reference,
         ),
         validation.features,
     )  # fmt: skip

@@ -85,6 +85,7 @@ def test_every_key_of_the_plan_is_documented_with_its_range() -> None:
     ranges |= {"lateness_ms": "0 to 2592000000", "model_error_share": "0 to 1"}
     ranges |= {"currencies": "one or more", "policy": ""}
     ranges |= {"events": "", "extras": "at most 64"}
+    ranges |= {"segments": "at most 8 keys and 64 segments"}
     defaults = {f.name: str(getattr(plan, f.name)) for f in dataclasses.fields(Plan)}
     defaults["currencies"] = "{ EUR = 2 }"
     assert told == [(name, defaults[name], ranges[name]) for name in defaults]

@@ -319,3 +319,39 @@ def test_an_instance_may_be_the_hosts_name(monkeypatch: pytest.MonkeyPatch) -> N
         load_settings({"kafka": {"instance": "@hostname"}})
     with pytest.raises(SettingsError, match=r"kafka\.instance"):
         load_settings({"kafka": {"instance": "@other"}})
+
+
+@pytest.mark.parametrize(
+    "url", ["", "https://alarms.example.com/drift", "http://localhost:8080", "http://[::1]/a"]
+)
+def test_a_webhook_is_encrypted_or_on_loopback(url: str) -> None:
+    assert load_settings({"monitor": {"webhook_url": url}}).monitor.webhook_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://alarms.example.com",
+        "http://127.0.0.1.example.com",
+        "ftp://localhost",
+        "https://",
+        "a",
+    ],
+)
+def test_a_webhook_in_clear_text_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"monitor.webhook_url: .*needs https"):
+        load_settings({"monitor": {"webhook_url": url}})
+
+
+def test_a_webhook_with_credentials_is_refused_unprinted() -> None:
+    with pytest.raises(SettingsError, match=r"monitor.webhook_url: ") as caught:
+        load_settings({"monitor": {"webhook_url": "https://ann:hunter2@alarms.example.com"}})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_the_begin_of_the_histories_needs_an_offset() -> None:
+    for text in ("", "2026-01-31T00:00:00Z", "2026-01-31T01:00:00+01:00"):
+        assert load_settings({"monitor": {"history_from": text}}).monitor.history_from == text
+    for text in ("2026-01-31T00:00:00", "yesterday"):
+        with pytest.raises(SettingsError, match=r"monitor.history_from: "):
+            load_settings({"monitor": {"history_from": text}})

@@ -384,16 +384,27 @@ _NOW: Final = 1_700_000_000_000
 _HOUR: Final = 3_600_000
 
 
+class _NoReferences:
+    """A model store without references."""
+
+    def prepare(self, names: Any) -> None:
+        """Read none."""
+
+
 def _watched(windows: int, **changed: Any) -> Callable[[Place], str]:
     """Give a monitor 12 forged summaries of windows that never close, then 12 without windows."""
 
     def run(_: Place) -> str:
         source = Source()
-        watch = entry("stream_scorer.drift.watch", "DriftWatch")
+        watch = entry("stream_scorer.drift.monitor.watch", "DriftWatch")
+        budget = entry("stream_scorer.drift.alarms.budget", "AlarmBudget")()
+        keeper = entry("stream_scorer.drift.monitor.state_keeping", "StateKeeper")(
+            "drift-state", lambda: None, lambda _: None, lambda *_: None, lambda: 0, lambda _: None
+        )
         skipped: list[int] = []
-        monitor = entry("stream_scorer.drift.monitor", "MonitorWork")(
-            lambda: watch(("score", "amount"), 0.0005, range(3), _HOUR), source, None,
-            "drift-events", lambda _: None, lambda *_: None,
+        monitor = entry("stream_scorer.drift.monitor.work", "MonitorWork")(
+            lambda: watch(budget, range(3), _HOUR, lambda *_: None), _NoReferences(), source, None,
+            "drift-events", lambda _: None, lambda *_: None, keeper,
         )  # fmt: skip
         stages = entry("stream_scorer.kafka.loop.work_interface", "Stages")
         codec, forged = codec_of("summaries", source), example("summaries") | changed

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.decision.policy import RowPolicy, Thresholds, decide, policy_for
 from stream_scorer.core.decision.reasons import explain
+from stream_scorer.core.decision.summary_layout import ReferenceBins
 from stream_scorer.core.events.batch import (
     NO_OUTCOME,
     DecisionBatch,
@@ -58,6 +59,7 @@ class Model:
         thresholds: Where REVIEW and BLOCK begin. The plan's policy can replace them.
         on_model_error: Outcome of rows for which the predictor fails. The plan's policy can replace
             it.
+        bins: The fields that its reference watches; None if it has no reference.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Model:
     features: FeatureSet
     thresholds: Thresholds
     on_model_error: Outcome = Outcome.REVIEW
+    bins: ReferenceBins | None = None
 
 
 @dataclass(frozen=True, slots=True)

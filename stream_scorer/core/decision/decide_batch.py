@@ -22,6 +22,7 @@ from stream_scorer.core.decision.decide import (
 from stream_scorer.core.decision.observe import ObservedBatch, PartitionRings, observe
 from stream_scorer.core.decision.policy import decide, policy_for
 from stream_scorer.core.decision.routing import CHAMPION, Routing, Version, route
+from stream_scorer.core.decision.summary_layout import ReferenceBins
 from stream_scorer.core.events.batch import DecisionBatch, EventBatch, Flag, Rejections
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.rings.rings import Journal
@@ -52,12 +53,14 @@ class ArmDecisions:
         stage: Name of the stage in which the model scored.
         failure: Errors of the arm's model for these rows, also if the champion decided in its place
             (decisions that are flagged ``fallback``); None if there are none.
+        bins: What the reference of the deciding model watches; None if it has no reference.
     """
 
     decisions: DecisionBatch
     rows: Int64
     stage: str
     failure: ModelErrors | None = None
+    bins: ReferenceBins | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,17 +231,19 @@ def _decide(
     if model is champion:
         refuse_failure(found.failed, decisions.features, found.failure, routing.shared)
         failure = _failure(model, found.failed, found.failure)
-        return [ArmDecisions(decisions, part.rows, stage, failure)]
+        return [ArmDecisions(decisions, part.rows, stage, failure, model.bins)]
     if not found.failed.any():
-        return [ArmDecisions(decisions, part.rows, stage)]
+        return [ArmDecisions(decisions, part.rows, stage, bins=model.bins)]
     good, bad = np.flatnonzero(~found.failed), np.flatnonzero(found.failed)
-    kept = [ArmDecisions(decisions.take(good), part.rows[good], stage)] if len(good) else []
+    kept = []
+    if len(good):
+        kept = [ArmDecisions(decisions.take(good), part.rows[good], stage, bins=model.bins)]
     lost = mine.take(bad)
     lost = replace(lost, flags=lost.flags | np.uint8(Flag.FALLBACK))
     instead, again = _by(lost, part, routing, champion, terminals, lap, _INSTEAD)
     refuse_failure(again.failed, instead.features, again.failure, routing.shared)
     failure = _failure(model, found.failed, found.failure)
-    return [*kept, ArmDecisions(instead, part.rows[bad], _INSTEAD, failure)]
+    return [*kept, ArmDecisions(instead, part.rows[bad], _INSTEAD, failure, champion.bins)]
 
 
 def _failure(model: Model, failed: NDArray[np.bool_], error: str) -> ModelErrors | None:

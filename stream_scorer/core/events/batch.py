@@ -92,6 +92,27 @@ class EventBatch:
             self._hashes[name] = hashes_of(self.records.column(name))
         return self._hashes[name]
 
+    def texts(self, name: str) -> NDArray[np.uint64]:
+        """Return uint64[n], the hashes of a text or boolean column, 0 for null.
+
+        All are 0 if there is no such column, or if it has another type. A boolean has the hash of
+        ``true`` or ``false``.
+        """
+        place = self.records.schema.get_field_index(name)
+        kind = self.records.schema.types[place] if place >= 0 else None
+        if kind == pa.bool_():
+            column = self.records.column(place)
+            found = hashes_of(column.cast(pa.string()))
+        elif kind == pa.string():
+            column = self.records.column(place)
+            found = self.hashes(name)
+        else:
+            return np.zeros(len(self), np.uint64)
+        if column.null_count:
+            null = column.is_null().to_numpy(zero_copy_only=False)
+            found = np.where(null, np.uint64(0), found)
+        return found
+
     def int64(self, name: str) -> Int64:
         """Return a long or timestamp column without nulls as read-only int64[n], without a copy."""
         column = self.records.column(name)

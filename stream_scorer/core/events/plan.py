@@ -10,6 +10,7 @@ from typing import Any
 
 from stream_scorer.core.events.extras import check_extras
 from stream_scorer.core.events.policy_table import read_policy
+from stream_scorer.core.events.segment_table import read_segments
 from stream_scorer.core.mapping.mapping import (
     EventMapping,
     LabelIdentity,
@@ -42,7 +43,7 @@ _RANGES = {
 PARTS = {"policy.toml": "policy", "events.toml": "events"}
 """Further files of a plan that is a folder, and the attribute with the table of each."""
 
-_TABLES = frozenset({*PARTS.values(), "extras"})
+_TABLES = frozenset({*PARTS.values(), "extras", "segments"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Plan:
         events: The table of events.toml: where each field is in a user's record
             (:mod:`~stream_scorer.core.mapping.mapping`); empty: records have our own schema.
         extras: Further fields of events, type by name; see ``extras``.
+        segments: The groups of events that summaries count separately; see ``segment_table``.
     """
 
     revision: int = 0
@@ -97,6 +99,7 @@ class Plan:
     policy: dict[str, Any] = field(default_factory=dict)
     events: dict[str, Any] = field(default_factory=dict)
     extras: dict[str, str] = field(default_factory=dict)
+    segments: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._check_currencies()
@@ -128,6 +131,10 @@ class Plan:
             read_policy(self.policy, self.exponent, self.extras)
         except ValueError as error:
             raise ValueError(f"policy: {error}") from None
+        try:
+            read_segments(self.segments, self.exponent, self.extras)
+        except ValueError as error:
+            raise ValueError(f"segments: {error}") from None
 
     def _check_currencies(self) -> None:
         if not self.currencies:

@@ -16,7 +16,7 @@ The error is less than 1 ulp; measured: see ``tests/unit/core/features/test_loga
 
 import numpy as np
 
-from stream_scorer.core.kernels.compiled import numeric
+from stream_scorer.core.kernels.compiled import allocating, numeric
 from stream_scorer.core.kernels.memory import bits_of, double_of
 
 _LN2_HIGH = 6.93147180369123816490e-01
@@ -40,6 +40,7 @@ _ONE = np.int64(0x3FF00000)
 _FRACTION = np.int64(0x000FFFFF)
 _LOW_WORD = np.int64(0xFFFFFFFF)
 _EXPONENT_OF_ONE = np.int64(0x3FF)
+_FIXED = 4294967296.0
 
 
 @numeric
@@ -64,3 +65,16 @@ def log(x):
     even = z * (_L1 + w * (_L3 + w * (_L5 + w * _L7)))
     power = np.float64(k)
     return s * (half_square + (even + odd)) + power * _LN2_LOW - half_square + f + power * _LN2_HIGH
+
+
+@allocating
+def fixed_logarithms(amount):
+    """Return int64[n]: ln(1 + amount) as whole numbers of 2^-32, rounded down.
+
+    Args:
+        amount: int64[n], not negative.
+    """
+    found = np.empty(len(amount), np.int64)
+    for i in range(len(amount)):
+        found[i] = np.int64(np.floor(log(1.0 + np.float64(amount[i])) * _FIXED))
+    return found

@@ -41,7 +41,9 @@ class KeptTopic:
 
     Args:
         kafka: The cluster.
-        topic: ``kafka.topics.rollout`` or ``kafka.topics.activations``.
+        topic: ``kafka.topics.rollout``, ``kafka.topics.activations`` or
+            ``kafka.topics.drift_commands``.
+        reader: The purpose: a part of the client's name.
 
     Raises:
         RolloutError: It has several partitions, or its beginning is gone.
@@ -49,8 +51,8 @@ class KeptTopic:
         UnavailableError: The broker does not answer.
     """
 
-    def __init__(self, kafka: Kafka, topic: str) -> None:
-        self._follower = TopicFollower(kafka, topic, "rollout")
+    def __init__(self, kafka: Kafka, topic: str, reader: str = "rollout") -> None:
+        self._follower = TopicFollower(kafka, topic, reader)
         self._held: list[ControlRecord] = []
         try:
             _refuse_broken(topic, self._follower)

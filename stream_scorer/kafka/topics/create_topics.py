@@ -107,8 +107,8 @@ def create_topics(
     Args:
         kafka: The cluster and the topics' names.
         partitions: Partitions of topics that scale with the input; None: as many as the input has,
-            or :data:`PARTITIONS` if it does not exist. Summaries, drift events, the control log and
-            its activations have one.
+            or :data:`PARTITIONS` if it does not exist. Summaries, drift events, commands and state
+            of the monitor, the control log and its activations have one.
         replication: Copies of each partition; -1 takes the cluster's default.
         lookback_days: How far any model looks back at terminals: delay plus longest window. Their
             rows are kept for this time in addition to the input's retention, as a scorer may lag
@@ -137,8 +137,9 @@ def create_topics(
         ),
         partitions,
     )  # fmt: skip
-    whole = [topics.rollout, topics.activations]
-    wanted = scaled | dict.fromkeys((topics.summaries, topics.drift_events, *whole), 1)
+    whole = [topics.rollout, topics.activations, topics.drift_commands]
+    single = (topics.summaries, topics.drift_events, topics.drift_state, *whole)
+    wanted = scaled | dict.fromkeys(single, 1)
     plain = [topics.labels, topics.summaries, topics.drift_events]
     wide = [topics.decisions, topics.dead_letters, topics.shadow_scores]
     created |= _create(admin, [NewTopic(t, wanted[t], replication, config=in_sync) for t in plain])
@@ -161,7 +162,9 @@ def create_topics(
     if lookback_days is not None and of_input[_RETENTION] != _FOR_EVER:
         kept = of_input[_RETENTION] + lookback_days * _DAY_MS
     rows = {"cleanup.policy": "delete", _RETENTION: str(kept)}
-    special = {topics.state: COMPACTED, topics.terminal_profiles: rows}
+    special = {
+        topics.state: COMPACTED, topics.drift_state: COMPACTED, topics.terminal_profiles: rows,
+    }  # fmt: skip
     special |= dict.fromkeys(whole, _KEPT_WHOLE)
     created |= _create(
         admin,

@@ -5,8 +5,9 @@ A bundle is a directory ``NAME/VERSION/`` with ``manifest.json``, the model, and
 ``model.onnx`` if its library is ONNX, and the file of its own library is next to it as
 ``original.*``, which is never loaded. In format 1 the model is ``model.skops``, a fitted
 scikit-learn model. A bundle may have a model card for people:
-``card.md`` and its picture ``card.png``, both or none. The manifest lists the sha256 of each of
-these files. The only other file is ``signature.json`` (see ``bundle_signature``).
+``card.md`` and its picture ``card.png``, both or none. It may have ``reference.json``, with which
+drift detection compares a stream (see ``models.reference``). The manifest lists the sha256 of each
+of these files. The only other file is ``signature.json`` (see ``bundle_signature``).
 """
 
 import hashlib
@@ -48,6 +49,7 @@ ORIGINALS = {
 GOLDEN = "golden.json"
 CARD = "card.md"
 PLOTS = "card.png"
+REFERENCE = "reference.json"
 FORMAT: Literal[2] = 2
 MANIFEST_BYTES_MOST = 1024 * 1024
 LICENCE_LONGEST = 200
@@ -315,15 +317,17 @@ class Manifest(_ManifestPart):
         parameters: The estimator's parameters, or facts about an imported model.
         libraries: Format 1: versions of the libraries with which it was trained and saved.
         origin: Format 2: the library that trained it.
-        files: sha256 of every other file: model, golden rows, and the card if there is one.
+        files: sha256 of every other file: model, golden rows, and the card and the reference of
+            drift detection if there are any.
         content_hash: sha256 of what may change a decision: model, engine, features, thresholds,
             on_model_error, and the table onnx; in format 1 also kind and parameters. Two trainings
             on the same data have the same one, whatever the names, versions and times.
         onnx: How ``model.onnx`` is run; None for models of other libraries.
         training: The origin of the model.
         licence: Under which the model may be used; None if that is not stated.
-        reference: Distributions of features and score on the training days. Neither licence nor
-            reference is part of the content hash; bundles of earlier releases have neither.
+        reference: Distributions of features and score on the training days, which nothing reads;
+            drift detection has the file ``reference.json``. Neither licence nor reference is part
+            of the content hash; bundles of earlier releases have neither.
         lineage: The registered version that it was imported from; None for every other model. It is
             not part of the content hash either.
     """

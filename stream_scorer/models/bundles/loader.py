@@ -28,6 +28,7 @@ from stream_scorer.models.bundles import golden
 from stream_scorer.models.bundles.bundle import (
     GOLDEN,
     MANIFEST,
+    REFERENCE,
     Manifest,
     content_hash,
 )
@@ -39,6 +40,8 @@ from stream_scorer.models.files.model_file import read_model
 from stream_scorer.models.predictors.onnx_session import OnnxModel, OnnxPredictor
 from stream_scorer.models.predictors.parts import ScoringModel
 from stream_scorer.models.predictors.predictors import ScoringPredictor
+from stream_scorer.models.reference.contract import DriftReference
+from stream_scorer.models.reference.format import read_reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +53,14 @@ class Bundle:
         predictor: Scores rows.
         folder: Where it was loaded from.
         trust: What it was verified by, also when it is verified again.
+        reference: What drift detection compares a stream with; None if the bundle has none.
     """
 
     seal: BundleContents
     predictor: ScoringPredictor | OnnxPredictor
     folder: Folder
     trust: Trust
+    reference: DriftReference | None = None
 
     @property
     def manifest(self) -> Manifest:
@@ -103,6 +108,7 @@ def models_under(
             features=features,
             thresholds=bundle.manifest.policy,
             on_model_error=bundle.manifest.error_outcome,
+            bins=None if bundle.reference is None else bundle.reference.bins,
         )
         for (bundle, _), features in zip(asked, sets, strict=True)
     )
@@ -125,22 +131,62 @@ def load_bundle(folder: Path | Folder, trust: Trust = ANY) -> Bundle:
     seal = read_seal(place, trust)
     manifest = seal.manifest
     check_version(manifest)
-    model, rows = needed_files(place, seal)
-    predictor = bundle_predictor(model_of(model, manifest, trust.types), manifest)
-    golden.check(rows, predictor, manifest.label)
-    return Bundle(seal, predictor, place, trust)
+    files = needed_files(place, seal)
+    predictor = bundle_predictor(model_of(files.model, manifest, trust.types), manifest)
+    golden.check(files.golden, predictor, manifest.label)
+    data = files.reference
+    reference = None if data is None else reference_of(data, manifest)
+    return Bundle(seal, predictor, place, trust, reference)
 
 
-def needed_files(place: Folder, seal: BundleContents) -> tuple[bytes, bytes]:
-    """Return the model file and the golden rows of a bundle, after comparing all its files' hashes.
+@dataclass(frozen=True, slots=True)
+class NeededFiles:
+    """The verified files of a bundle that a program reads.
+
+    Attributes:
+        model: The model file.
+        golden: The golden rows.
+        reference: The reference of drift detection; None if there is none.
+    """
+
+    model: bytes
+    golden: bytes
+    reference: bytes | None
+
+
+def needed_files(place: Folder, seal: BundleContents) -> NeededFiles:
+    """Return the files of a bundle that are read, after comparing all its files' hashes.
 
     Raises:
         ModelError: A file cannot be read, is too large, or has another hash.
         UnavailableError: The store does not answer.
     """
-    model = seal.manifest.model_file
-    kept = {name: data for name, data in verified_files(place, seal) if name in (model, GOLDEN)}
-    return kept[model], kept[GOLDEN]
+    wanted = (seal.manifest.model_file, GOLDEN, REFERENCE)
+    kept = {name: data for name, data in verified_files(place, seal) if name in wanted}
+    return NeededFiles(kept[wanted[0]], kept[GOLDEN], kept.get(REFERENCE))
+
+
+def reference_of(data: bytes, manifest: Manifest) -> DriftReference:
+    """Return the reference of drift detection of a bundle.
+
+    Args:
+        data: Its verified file.
+        manifest: The bundle's manifest.
+
+    Raises:
+        ModelError: The file is malformed, of another version, or watches a feature that the model
+            does not have.
+    """
+    reference = read_reference(data, manifest.label)
+    for each in reference.fields:
+        kind, _, number = each.field.source.partition(":")
+        if kind == "feature" and int(number) >= len(manifest.features):
+            raise ModelError(
+                f"bundle {manifest.label}: {REFERENCE}: watches feature {number}, the model has "
+                f"{len(manifest.features)}",
+                "make it again with `models reference`",
+            )
+    return reference
 
 
 def verify_again(bundle: Bundle) -> None:

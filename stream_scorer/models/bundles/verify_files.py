@@ -17,6 +17,7 @@ from stream_scorer.models.bundles.bundle import (
     MANIFEST,
     MANIFEST_BYTES_MOST,
     PLOTS,
+    REFERENCE,
     Manifest,
     parse_manifest,
 )
@@ -24,6 +25,7 @@ from stream_scorer.models.bundles.bundle_signature import SIGNATURE, BundleSigne
 from stream_scorer.models.bundles.read_files import Folder
 from stream_scorer.models.bundles.trust import Trust
 from stream_scorer.models.importing.onnx.file import BYTES_MOST as ONNX_BYTES_MOST
+from stream_scorer.models.reference.format import BYTES_MOST as REFERENCE_BYTES_MOST
 
 _PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".p", ".dill", ".cloudpickle"})
 _MODEL_BYTES_MOST = 512 * 1024 * 1024
@@ -89,14 +91,30 @@ def verified_files(
         most = _FILE_BYTES_MOST
         if name in seal.manifest.model_files:
             most = _MODEL_BYTES_MOST if seal.manifest.onnx is None else ONNX_BYTES_MOST
+        elif name == REFERENCE:
+            most = REFERENCE_BYTES_MOST
         content = folder.read(name, most, digest if near else None)
-        if hashlib.sha256(content).hexdigest() != digest:
-            raise ModelError(
-                f"bundle {seal.manifest.label}: {name} is not the file that the manifest names "
-                "(sha256 differs)",
-                "copy the bundle again from where it was trained",
-            )
+        refuse_other(name, content, seal.manifest)
         yield name, content
+
+
+def refuse_other(name: str, content: bytes, manifest: Manifest) -> None:
+    """Refuse bytes that are not the file of a manifest.
+
+    Args:
+        name: A name that the manifest lists.
+        content: The bytes.
+        manifest: It.
+
+    Raises:
+        ModelError: The hash differs.
+    """
+    if hashlib.sha256(content).hexdigest() != manifest.files[name]:
+        raise ModelError(
+            f"bundle {manifest.label}: {name} is not the file that the manifest names "
+            "(sha256 differs)",
+            "copy the bundle again from where it was trained",
+        )
 
 
 def _refuse_names(present: frozenset[str], manifest: Manifest) -> None:
@@ -104,10 +122,11 @@ def _refuse_names(present: frozenset[str], manifest: Manifest) -> None:
     label = f"bundle {manifest.label}"
     listed = frozenset(manifest.files)
     needed = manifest.model_files | {GOLDEN}
-    if listed not in (needed, needed | {CARD, PLOTS}):
+    if listed - {REFERENCE} not in (needed, needed | {CARD, PLOTS}):
         raise ModelError(
             f"{label}: the manifest lists {', '.join(sorted(listed)) or 'no files'}",
-            f"it must list {' and '.join(sorted(needed))}, and {CARD} with {PLOTS} or neither",
+            f"it must list {' and '.join(sorted(needed))}, {CARD} with {PLOTS} or neither, and it "
+            f"may list {REFERENCE}",
         )
     for name in sorted(present - listed - {MANIFEST, SIGNATURE}):
         endings = {ending.lower() for ending in PurePosixPath(name).suffixes}

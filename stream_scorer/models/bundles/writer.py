@@ -20,6 +20,7 @@ from stream_scorer.models.bundles.bundle import (
     MANIFEST,
     MODEL,
     NAME_PATTERN,
+    REFERENCE,
     VERSION_PATTERN,
     DecisionThresholds,
     FeatureSpec,
@@ -55,6 +56,7 @@ class Candidate:
         licence: Under which it may be used.
         reference: Distributions of features and score on the training days.
         lineage: The registered version that it was imported from.
+        drift_reference: The file ``reference.json`` of drift detection, or none.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Candidate:
     licence: str | None = None
     reference: Reference | None = None
     lineage: Lineage | None = None
+    drift_reference: bytes | None = None
 
 
 def write_bundle(store: Path, candidate: Candidate, rows: Float64) -> Path:
@@ -120,6 +123,7 @@ def write_with_rows(store: Path, candidate: Candidate, golden_rows: bytes) -> Pa
         GOLDEN: golden_rows,
         original: source.original,
         **candidate.card,
+        **({} if candidate.drift_reference is None else {REFERENCE: candidate.drift_reference}),
     }
     origin = {"library": imported.library, "version": imported.library_version, "file": original}
     manifest = Manifest(
@@ -147,13 +151,44 @@ def write_with_rows(store: Path, candidate: Candidate, golden_rows: bytes) -> Pa
         reference=candidate.reference,
         lineage=candidate.lineage,
     )
-    absent = {"libraries"} if onnx is not None else {"libraries", "onnx"}
-    files[MANIFEST] = (manifest.model_dump_json(indent=2, exclude=absent) + "\n").encode()
+    _write(directory, manifest, files)
+    return directory
+
+
+def write_copy(store: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Path:
+    """Write ``store/NAME/VERSION/`` with the files of a bundle that exists, and perhaps others.
+
+    Args:
+        store: Model store; created if it does not exist.
+        manifest: Of the new bundle; the hashes of its files are replaced by those of ``files``.
+        files: Its files, without the manifest.
+
+    Returns:
+        The bundle's directory.
+
+    Raises:
+        ModelError: As for :func:`write_bundle`.
+    """
+    directory = new_directory(store, manifest.name, manifest.version)
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
+    _write(directory, manifest.model_copy(update={"files": hashes}), files)
+    return directory
+
+
+def _write(directory: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
+    """Write the files and the manifest of a bundle.
+
+    Raises:
+        ModelError: The store cannot be written.
+    """
+    absent = {"libraries"} if manifest.libraries is None else {"origin"}
+    if manifest.onnx is None:
+        absent.add("onnx")
+    text = (manifest.model_dump_json(indent=2, exclude=absent) + "\n").encode()
     try:
-        _place(directory, files)
+        _place(directory, {**files, MANIFEST: text})
     except OSError as error:
         raise _unwritable(directory, error) from error
-    return directory
 
 
 def _place(directory: Path, files: dict[str, bytes]) -> None:

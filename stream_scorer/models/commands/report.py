@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from stream_scorer.errors import ModelError
-from stream_scorer.models.bundles.bundle import Manifest
+from stream_scorer.models.bundles.bundle import REFERENCE, Manifest
 from stream_scorer.models.bundles.bundle_signature import BundleSigner
-from stream_scorer.models.bundles.loader import load_bundle
+from stream_scorer.models.bundles.loader import load_bundle, reference_of
 from stream_scorer.models.bundles.read_files import Folder
 from stream_scorer.models.bundles.trust import Trust, trust_of
-from stream_scorer.models.bundles.verify_files import read_seal
+from stream_scorer.models.bundles.verify_files import BundleContents, read_seal, refuse_other
+from stream_scorer.models.reference.format import BYTES_MOST
 from stream_scorer.models.stores.choose_version import find
 from stream_scorer.models.stores.remote import open_store
 from stream_scorer.models.stores.store import Stored
@@ -87,20 +88,44 @@ def shown(settings: Settings, reference: str) -> dict[str, Any]:
         reference: NAME or NAME:VERSION.
 
     Returns:
-        ``store``, ``signature``, ``signed_by``, ``key_id``, and the complete ``manifest``.
+        ``store``, ``signature``, ``signed_by``, ``key_id``, the complete ``manifest``, and, if the
+        bundle has a reference of drift detection, ``drift_reference``: what it watches.
 
     Raises:
-        ModelError: Its manifest or signature is refused.
+        ModelError: Its manifest, signature or reference is refused.
         SettingsError: A trusted key cannot be read.
         UnavailableError: The store does not answer.
     """
     folder = find(open_store(settings.models), reference)
     seal = read_seal(folder, trust_of(settings.models))
+    watched = _watched(folder, seal)
     absent = {"onnx"} if seal.manifest.onnx is None else None
     return {
         "store": folder.shown,
         **_signed(seal.signer),
+        **({} if watched is None else {"drift_reference": watched}),
         "manifest": seal.manifest.model_dump(mode="json", exclude=absent),
+    }
+
+
+def _watched(folder: Folder, seal: BundleContents) -> dict[str, Any] | None:
+    """Return what the reference of drift detection watches; None if the bundle has none."""
+    digest = seal.manifest.files.get(REFERENCE)
+    if digest is None:
+        return None
+    data = folder.read(REFERENCE, BYTES_MOST, digest)
+    refuse_other(REFERENCE, data, seal.manifest)
+    reference = reference_of(data, seal.manifest)
+    weeks = [each.season.weeks for each in reference.streams if each.season is not None]
+    return {
+        "digest": reference.digest,
+        "fields": [each.field.name for each in reference.fields],
+        "segments": len(reference.plan_segments) + 1,
+        "streams": len(reference.streams),
+        "pooled": sum(bool(each.pooled_from) for each in reference.streams),
+        "weeks": int(max(weeks, default=0)),
+        "window_ms": reference.window_ms,
+        "eta": reference.eta,
     }
 
 
@@ -146,10 +171,19 @@ def compared(settings: Settings, old: str, new: str) -> dict[str, Any]:
         "training": _differences(_flat(_data(a)), _flat(_data(b))),
         "libraries": _differences(_libraries(a), _libraries(b)),
         "bundle": _differences(
-            {key: a[key] for key in whole} | {"signed_by": first["signed_by"]} | _lineage(a),
-            {key: b[key] for key in whole} | {"signed_by": second["signed_by"]} | _lineage(b),
+            {key: a[key] for key in whole} | _signer_and_reference(first) | _lineage(a),
+            {key: b[key] for key in whole} | _signer_and_reference(second) | _lineage(b),
         ),
         **({"onnx": _differences(_onnx(a), _onnx(b))} if "onnx" in a or "onnx" in b else {}),
+    }
+
+
+def _signer_and_reference(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the signer of :func:`shown`'s result, and the digest of its reference, if any."""
+    watched = document.get("drift_reference")
+    return {
+        "signed_by": document["signed_by"],
+        "drift_reference": None if watched is None else watched["digest"],
     }
 
 

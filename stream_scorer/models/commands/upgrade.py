@@ -1,5 +1,6 @@
 """``models upgrade``: write a bundle of format 1 again in format 2, with the same decisions."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles import golden
-from stream_scorer.models.bundles.bundle import CARD, GOLDEN, MODEL_1, PLOTS
+from stream_scorer.models.bundles.bundle import CARD, GOLDEN, MODEL_1, PLOTS, REFERENCE
 from stream_scorer.models.bundles.loader import check_version, load_bundle, model_of
 from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.models.bundles.verify_files import read_seal, verified_files
@@ -15,6 +16,7 @@ from stream_scorer.models.bundles.writer import Candidate, write_with_rows
 from stream_scorer.models.importing.imported import ImportedModel, ModelSource
 from stream_scorer.models.predictors.parts import ScoringModel  # noqa: TC001 it is named in a cast
 from stream_scorer.models.predictors.predictors import ScoringPredictor
+from stream_scorer.models.reference.format import read_reference, write_reference
 from stream_scorer.models.stores.choose_version import find
 from stream_scorer.models.stores.remote import folder_for, open_store
 from stream_scorer.settings import Settings
@@ -71,6 +73,7 @@ def upgrade(settings: Settings, reference: str, version: str, out: Path | None) 
         card=card,
         licence=manifest.licence,
         reference=manifest.reference,
+        drift_reference=_reference(files.get(REFERENCE), old, version),
     )
     directory = write_with_rows(store, candidate, files[GOLDEN])
     written = load_bundle(directory)
@@ -85,3 +88,10 @@ def upgrade(settings: Settings, reference: str, version: str, out: Path | None) 
         "golden_rows": len(rows),
         "golden_rows_with_the_same_bits": same,
     }
+
+
+def _reference(data: bytes | None, label: str, version: str) -> bytes | None:
+    """Return a bundle's reference of drift detection as that of its new version."""
+    if data is None:
+        return None
+    return write_reference(replace(read_reference(data, label), version=version))

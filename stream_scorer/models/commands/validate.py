@@ -103,9 +103,10 @@ def validate(settings: Settings, reference: str) -> Validation:
     seal = read_seal(folder, trust)
     manifest = seal.manifest
     check_engine(manifest)
-    model, golden_rows = needed_files(folder, seal)
-    predictor = bundle_predictor(model_of(model, manifest, trust.types, whole=False), manifest)
-    rows = golden.read(golden_rows, predictor.feature_count, manifest.label)
+    files = needed_files(folder, seal)
+    model = model_of(files.model, manifest, trust.types, whole=False)
+    predictor = bundle_predictor(model, manifest)
+    rows = golden.read(files.golden, predictor.feature_count, manifest.label)
     scores = predictor.scores(rows.features)
     made = _made_with(manifest)
     here = _installed(manifest)

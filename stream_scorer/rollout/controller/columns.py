@@ -132,7 +132,7 @@ class EvidenceColumns:
         self._directory = directory
         self.read_labels_by(Plan())
         # Decoding uses the writer's schema; the codec's own is only for encoding.
-        self._summaries = RecordCodec(1, reader_schema("summary.v3", directory))
+        self._summaries = RecordCodec(1, reader_schema("summary.v4", directory))
 
     def read_labels_by(self, plan: Plan) -> None:
         """Decode labels by a plan's mapping of labels from now on, within its limits.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
@@ -40,6 +40,8 @@ from stream_scorer.rollout.plan.strict_parsing import (
 )
 
 BLUE, GREEN = COLOURS = ("blue", "green")
+_WITH_PARTS: Final = 2
+_SHARED: Final = {_WITH_PARTS: "a policy or a mapping", PLAN_FORMAT: "segments"}
 DEFAULT_RAMP = (1, 5, 25, 50, 100)
 """Percentages of a canary whose plan file has no ramp."""
 
@@ -102,7 +104,7 @@ class RolloutPlan(Body):
 
     Attributes:
         format: Version of this layout: 2 if ``shared`` has a part that format 1 does not know, such
-            as a policy or a mapping of records.
+            as a policy or a mapping of records; 3 if it has segments.
         name: The rollout's name, for people.
         strategy: How versions share the traffic.
         versions: NAME:VERSION by arm; ``blue`` and ``green``, or ``champion`` and others. Arms that
@@ -118,7 +120,7 @@ class RolloutPlan(Body):
         shared: What all arms share: keys of ``core.events.plan.Plan``, except for the revision.
     """
 
-    format: Literal[1, 2] = FORMAT  # type: ignore[assignment] # others have 1 alone
+    format: Literal[1, 2, 3] = FORMAT  # type: ignore[assignment] # others have 1 alone
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,99}$")]
     strategy: Strategy
     versions: dict[Arm, Label]
@@ -143,10 +145,8 @@ class RolloutPlan(Body):
 
     @model_validator(mode="after")
     def _say_its_format(self) -> Self:
-        if self.format < _format_of(self.shared):
-            raise ValueError(
-                f"format: must be {PLAN_FORMAT} for a plan that shares a policy or a mapping"
-            )
+        if self.format < (least := _format_of(self.shared)):
+            raise ValueError(f"format: must be {least} for a plan that shares {_SHARED[least]}")
         return self
 
     @model_validator(mode="after")
@@ -214,7 +214,9 @@ def plan_of(table: Mapping[str, Any]) -> RolloutPlan:
 
 def _format_of(shared: Mapping[str, Any]) -> int:
     """Return the oldest version of the layout that knows what is shared."""
-    return PLAN_FORMAT if any(shared.get(name) for name in PARTS.values()) else FORMAT
+    if shared.get("segments"):
+        return PLAN_FORMAT
+    return _WITH_PARTS if any(shared.get(name) for name in PARTS.values()) else FORMAT
 
 
 def plan_table(text: str) -> dict[str, Any]:

@@ -1,40 +1,40 @@
-"""Aborts and a restart change nothing that the monitor publishes."""
+"""Aborts and restarts change nothing that the monitor publishes; commands are folded once."""
 
+import json
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
+from typer.testing import CliRunner
 
-from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.codec.records.record_reader import RecordReader
-from stream_scorer.drift.monitor import monitor_loop
-from stream_scorer.kafka.reading.read_to_end import read_all
-from stream_scorer.kafka.topics import client_options
+from stream_scorer.cli.main import app
+from stream_scorer.drift.monitor.process import monitor_loop
+from stream_scorer.drift.operator.commands import give
+from stream_scorer.drift.sinks.delivery import Delivery
+from stream_scorer.drift.sinks.message import SinkMessage
+from stream_scorer.drift.sinks.process import sink_loop
+from stream_scorer.drift.state.document import MonitorDocument
+from stream_scorer.drift.state.topic import newest
+from stream_scorer.kafka.topics.offsets import admin, partitions
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import TransactionAborted
-from stream_scorer.registry.sources import reader_schema
-from stream_scorer.settings import Kafka, Monitor, Scorer, Settings
-from stream_scorer.telemetry import BatchAborted, BatchCommitted, Event
-from tests.support.drift.simulated import changed, summaries, transactions, watch, windows
+from stream_scorer.settings import Kafka, Models, Monitor, Scorer, Settings
+from stream_scorer.telemetry import BatchAborted, BatchCommitted, DriftSnapshot, Event
+from tests.support.drift.published import (
+    HISTORY,
+    decoded,
+    expected,
+    publish,
+    published,
+    store_and_stream,
+)
+from tests.support.faults.process import environment
 
 pytestmark = pytest.mark.kafka
 
-SUMMARY = RecordCodec(10, reader_schema("summary.v2"))
-
-
-def publish(kafka: Kafka, made: list[dict[str, Any]]) -> None:
-    producer = Producer(client_options.producer(kafka, f"{kafka.group}-test"))
-    producer.init_transactions(10)
-    for at in range(0, len(made), 3):
-        producer.begin_transaction()
-        for summary in made[at : at + 3]:
-            producer.produce(kafka.topics.summaries, SUMMARY.encode(summary))
-        producer.commit_transaction(10)
-
 
 class Run:
-    """A monitor that aborts its first transaction, and each one that has an event."""
+    """A monitor that can abort every second transaction."""
 
     def __init__(self, settings: Settings, *, aborts: bool) -> None:
         self.told: list[Event] = []
@@ -57,35 +57,122 @@ class Run:
         self.loop.run()
 
 
-def test_aborts_and_a_restart_change_nothing(
-    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[[Kafka], Kafka]
+def settings_of(kafka: Kafka, store: Path) -> Settings:
+    return Settings(
+        kafka=kafka,
+        monitor=Monitor(
+            group=f"{kafka.group}-monitor", history_from=HISTORY, sink_group=f"{kafka.group}-sink"
+        ),
+        models=Models(directory=store),
+        scorer=Scorer(maximum_batch=12),
+    )
+
+
+def test_aborts_and_restarts_change_no_bit(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[[Kafka], Kafka], tmp_path: Path
 ) -> None:
     kafka = kafka_topics(kafka_settings())
-    settings = Settings(
-        kafka=kafka,
-        monitor=Monitor(group=f"{kafka.group}-monitor"),
-        scorer=Scorer(maximum_batch=12),
-    ).of_process("monitor")
-    made = summaries(changed(transactions(16), 8, 2.0, 4), batch=2_500)
-    expected = sorted(
-        (drift.signal, drift.start, drift.estimate)
-        for signal in settings.monitor.signals
-        for drift in watch(windows(made), signal)
-    )
-    assert len(expected) >= 2
+    read, stream = store_and_stream(tmp_path)
+    settings = settings_of(kafka, tmp_path).of_process("monitor")
+    count = len(partitions(admin(kafka), kafka, [kafka.topics.transactions])[
+        kafka.topics.transactions
+    ])  # fmt: skip
+    calm = expected(read, stream, count)
+    assert len(calm) >= 4
 
-    cut = len(made) // 2 + 4
-    publish(kafka, made[:cut])
+    cut = len(stream) // 2 + 4
+    publish(kafka, stream, 0, cut)
     first = Run(settings, aborts=True)
     first.until(cut)
-    publish(kafka, made[cut:])
+    publish(kafka, stream, cut)
     second = Run(settings, aborts=True)
-    second.until(len(made) - cut)
+    second.until(len(stream) - cut)
 
     assert sum(isinstance(h, BatchAborted) for h in first.told + second.told) > 4
-    reader = RecordReader(settings.registry)
-    found = [reader.decode(m.value()) for m in read_all(kafka, kafka.topics.drift_events)]
-    assert expected == sorted(
-        (event["signal"], round(event["window_start"].timestamp() * 1_000), event["estimate"])
-        for event in found
+    assert sum(isinstance(h, DriftSnapshot) for h in first.told) > 4
+    assert published(kafka) == calm
+    snapshot = newest(kafka, kafka.topics.drift_state)
+    assert snapshot is not None
+    said = MonitorDocument.read(snapshot.data)
+    assert (said.meta.gaps, said.meta.overlaps) == (0, 0)
+
+
+def test_a_command_and_a_sink_find_the_event(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[[Kafka], Kafka], tmp_path: Path
+) -> None:
+    kafka = kafka_topics(kafka_settings())
+    _, stream = store_and_stream(tmp_path)
+    settings = settings_of(kafka, tmp_path)
+    own = settings.of_process("monitor")
+    publish(kafka, stream, 0, 150)
+    Run(own, aborts=False).until(150)
+    opened = next(each for each in decoded(published(kafka)) if each["severity"] == "page")
+    told = give(settings, "ack", opened["event_id"], None, "seen", None)
+    assert told["offset"] == 0
+    publish(kafka, stream, 150, 153)
+    Run(own, aborts=True).until(3)
+    acked = [each for each in decoded(published(kafka)) if each["change"] == "acknowledged"]
+    assert [each["episode"] for each in acked] == [opened["event_id"]]
+
+    class Sink:
+        name = "memory"
+
+        def __init__(self) -> None:
+            self.got: list[str] = []
+
+        def send(self, message: SinkMessage) -> Delivery:
+            self.got.append(message.key)
+            return Delivery("sent", "")
+
+    names = [each["event_id"] for each in decoded(published(kafka))]
+    at_sink = settings.model_copy(
+        update={"kafka": kafka.model_copy(update={"group": settings.monitor.sink_group})}
     )
+    first, second = Sink(), Sink()
+    for sink, wanted in ((first, 2), (second, len(names) - 2)):
+        loop = sink_loop(at_sink, sink, lambda _: None)
+        while len(sink.got) < wanted:
+            loop.step()
+        loop.stop()
+        loop.run()
+    # The second begins at the first one's committed offset.
+    assert first.got + second.got == names
+
+
+def test_the_commands_show_what_a_monitor_wrote(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[[Kafka], Kafka], tmp_path: Path
+) -> None:
+    kafka = kafka_topics(kafka_settings())
+    _, stream = store_and_stream(tmp_path)
+    publish(kafka, stream)
+    Run(settings_of(kafka, tmp_path).of_process("monitor"), aborts=False).until(len(stream))
+
+    def shown(*words: str) -> str:
+        done = CliRunner().invoke(
+            app, ["drift", *words], env=environment(kafka) | {"COLUMNS": "80"}
+        )
+        assert done.exception is None, done.stdout
+        return done.stdout
+
+    state = json.loads(shown("status", "--json"))
+    (version,) = state["versions"]
+    streams = len(state["streams"])
+    assert sum(version["streams"].values()) == streams > 0
+    assert version["streams"]["alarmed"] > 0
+    assert state["tiles"] == {"gaps": 0, "overlaps": 0, "dropped": 0}
+    assert max(map(len, shown("status").splitlines())) <= 80
+    found = decoded(published(kafka))
+    opened = {each["event_id"]: each for each in found if each["change"] == "opened"}
+    assert {each["event_id"] for each in state["open"]} <= opened.keys()
+    for each in state["open"]:
+        told = json.loads(shown("explain", each["event_id"], "--json"))
+        assert told["stream"] == opened[each["event_id"]]["signal"]
+        assert len(told["history"]) > 100
+        assert told["onset"]["low"] <= told["onset"]["at"] <= told["onset"]["high"]
+    page = tmp_path / "report.html"
+    report = json.loads(shown("report", "--html", str(page), "--json", "--days", "3650"))
+    newest_first = [each["event_id"] for each in reversed(found)]
+    assert [each["event_id"] for each in report["events"]] == newest_first
+    assert state["open"]
+    assert all(each["event_id"] in page.read_text() for each in state["open"])
+    assert all(each["event_id"][:8] in page.read_text() for each in found)

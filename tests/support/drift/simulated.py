@@ -1,6 +1,5 @@
 """Summaries of simulated transactions, made by the core and the shipped model."""
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -8,10 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from stream_scorer.core.decision.observe import PartitionRings
-from stream_scorer.core.decision.summaries import summarize
+from stream_scorer.core.decision.summaries import InputRecords, SummaryInput, summarize
 from stream_scorer.core.events.batch import EventBatch
-from stream_scorer.drift.detectors import Drift, SignalDetector
-from stream_scorer.drift.windows import Window, Windows
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.settings import Settings
 from stream_scorer.simulator import SCHEMA, simulate
@@ -57,18 +54,6 @@ def summaries(table: pa.Table, batch: int = _BATCH) -> list[dict[str, Any]]:
         events = EventBatch(rows, partition, offset, np.full(n, NOW_MS, np.int64))
         scored = score(events, rings, plan, model)
         rings.release(scored.journals)
-        made += summarize(partition, offset, [(scored.decisions, plan.summary_window_ms)], ())[0]
+        read = InputRecords(partition, offset, events.timestamp)
+        made += summarize(read, [SummaryInput(scored.decisions, plan.summary_window_ms)])[0]
     return made
-
-
-def windows(made: Sequence[dict[str, Any]]) -> list[Window]:
-    """Return the closed windows of summaries."""
-    open_windows = Windows(range(PARTITIONS), HOUR_MS)
-    return [window for summary in made for window in open_windows.update(summary, NOW_MS)]
-
-
-def watch(closed: Sequence[Window], signal: str, delta: float = 0.0005) -> list[Drift]:
-    """Return the changes that a detector finds in windows."""
-    detector = SignalDetector(signal, delta)
-    found = (detector.update(window) for window in closed)
-    return [drift for drift in found if drift is not None]

@@ -21,6 +21,7 @@ from stream_scorer.dead_letters.format import DeadLetter
 from stream_scorer.dead_letters.list import Listing
 from stream_scorer.dead_letters.replay import Replayed
 from stream_scorer.devkafka.background import BackgroundProcess, Running
+from stream_scorer.drift.reports.events import event_of
 from stream_scorer.explaining.sample import RecordSample
 from stream_scorer.hardening.settings_check import Finding
 from stream_scorer.kafka.topics.create_topics import TopicReport
@@ -34,6 +35,7 @@ from stream_scorer.state.commands.inspect import PartitionCheckpoint
 from stream_scorer.state.commands.rebuild import Rebuilt
 from stream_scorer.state.commands.repartition import Repartitioned
 from stream_scorer.state.commands.verify import PartitionComparison
+from tests.support.drift.documents import alarm, document
 
 HASH = "42e8290b8263c56d2457ebede9bbdba2ffab9ced6a7da389bb37f236cf6e3256"
 KEY = "3f2a91c04d5e6b78"
@@ -78,6 +80,10 @@ CLIENT = {
     "expires": ISO, "certificate_subjects": ["CN=till,O=Example"],
     "keys": [{"id": KEY, "not_after": None}],
 }  # fmt: skip
+COMMAND = {
+    "command": HASH[:32], "kind": "snooze", "event": "", "until": AT_MS, "key": KEY,
+    "offset": 1_234_567, "topic": "drift-commands",
+}  # fmt: skip
 STATE = PartitionCheckpoint(
     11, 1_024, 125_031, 3_725_031, 912_345_678, 1_234_567_890, 1_234_667_890, 1_234_667_891,
     100_001, 12, 1, {1: 12, 2: 1_012}, AT_MS,
@@ -106,7 +112,8 @@ IMPORTED = {
 SHOWN = SimpleNamespace(
     verification=SimpleNamespace(reasons={"MALFORMED": 31}), malformed={"MALFORMED": 31},
     change_ms=AT_MS, drifts=[
-        {"signal": "feature AMOUNT", "window_start": WINDOW, "reference": 0.123456789,
+        {"severity": "note", "signal": "amount/level@all", "window_start": WINDOW,
+         "reference": 0.123456789,
          "window_end": WINDOW + timedelta(minutes=5), "estimate": 53.123456}],
     document=lambda: {"transactions": 1_725_031, "events_per_second": 123_457,
                       "latency_p50_ms": None, "average_precision": 0.6123456789},
@@ -136,6 +143,8 @@ def _patches() -> dict[str, dict[str, Any]]:
     clients.return_value.add.return_value = generate_key()
     clients.return_value.rotate.return_value = generate_key()
     changed = {f"{cli}.clients.ClientsOptions.changes": clients}
+    monitor = {f"{cli}.drift.read_monitor": document(),
+               f"{cli}.drift.read_events": ([event_of(alarm())], 1)}  # fmt: skip
     feed = mock.MagicMock()
     feed.return_value.__enter__.return_value.sent = 1_725_031
     return {
@@ -156,6 +165,11 @@ def _patches() -> dict[str, dict[str, Any]]:
             f"{cli}.clients.ClientsOptions.path": Path("/srv/clients.json"),
             "stream_scorer.security.client_changes.listed_clients": [CLIENT],
         },
+        "drift status": monitor,
+        "drift explain 0123": monitor,
+        "drift report --html r.html": monitor | {f"{cli}.drift.write_html": None},
+        **{f"drift {words}": monitor | {f"{cli}.drift.give": COMMAND} for words in (
+            "ack 0123", "accept 0123456789abcdef", "snooze --until 4h")},
         "dlq list": {f"{cli}.dlq.list_dead_letters": Listing({"UNKNOWN_CURRENCY": 1_031},
                                                              [LETTER])},
         "dlq show 11 1234567890": {f"{cli}.dlq.dead_letter_at": LETTER,
@@ -184,6 +198,13 @@ def _patches() -> dict[str, dict[str, Any]]:
             "old": "fraud:1.10.0", "new": "fraud:1.10.1", "content_hash": HASH,
             "directory": "/srv/models/fraud/1.10.1", "golden_rows": 64,
             "golden_rows_with_the_same_bits": 64}},
+        "models reference fraud:1.10.0 --data d.parquet --version 1.10.1": {
+            f"{models}.reference.add_reference": {
+                "old": "fraud:1.10.0", "new": "fraud:1.10.1",
+                "directory": "/srv/models/fraud/1.10.1", "content_hash": HASH,
+                "reference_digest": HASH[:16], "fields": 23, "streams": 480, "segments": 20,
+                "weeks": 20, "rows_features": 1_725_031, "rows_scores": 125_031, "pooled": 48,
+                "left_out": ["TERMINAL_ID_RISK_30DAY_WINDOW", "TERMINAL_ID_NB_TX_30DAY_WINDOW"]}},
         "models import m.txt --features f.toml --validation v.parquet --version 2.0.0 --out o": {
             f"{models}.import_model.import_model": (
                 Path("/srv/models/fraud/2.0.0"), SimpleNamespace(label="fraud:2.0.0")),
@@ -240,12 +261,17 @@ KEYS = {
     "dlq list": ["1234567890", "UNKNOWN_CURRENCY", "2026-11-25"],
     "dlq show": ["transactions:11:1234567891"],
     "dlq take": ["1234567891"],
+    "drift status": ["score/level@all", "0123456789abcdef", "missing", "1,440 windows", "page"],
+    "drift explain": ["rose from 0.02 to 0.05", "2023-11-14 22:00 UTC", "40.0 %"],
+    "drift report": ["r.html"],
+    "drift snooze": [HASH[:32], "drift-commands"],
     "events explain": ["transaction.identifier", 'constant "EUR"', "MAPPING", "more digits"],
     "lag": ["transactions", "1234567890", "100,001", "-"],
     "models list": ["fraud:1.10.0", "unknown key", KEY, HASH[:12], "2026-11-25"],
     "models diff": ["TERMINAL_ID_RISK_30DAY_WINDOW"],
     "models import": ["fraud:2.0.0", "1,725,031", "0.0604", "scikit_learn 1.9.1"],
     "models upgrade": ["fraud:1.10.1", HASH[:40]],
+    "models reference": ["fraud:1.10.1", "1,725,031", HASH[:16], "RISK_30DAY_WINDOW"],
     "models thresholds": ["policy.toml", "92:182", "check: difference", "12,346"],
     "rollout history": ["12", "2026-11-25", "10:00:00", "plan", "ann"],
     "rollout status": ["fraud:1.11.0", "1234567890", "95.00%", "1,725,031"],

@@ -57,7 +57,7 @@ def test_processes_run_the_model_of_the_demos_store(
 @pytest.mark.thorough
 def test_the_imported_model_ranks_the_demos_frauds(tmp_path: Path) -> None:
     label = write_lightgbm_model(tmp_path / "models")
-    assert label == "demo:1.0.0"
+    assert label == "demo:1.0.1"
     settings = Settings(models=Models(directory=tmp_path / "models"))
     model, plan = load_model(settings, Deployment(label))
 

@@ -11,7 +11,7 @@ import pytest
 
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.dead_letters.format import DeadLetter, parse
-from stream_scorer.drift.windows import milliseconds
+from stream_scorer.drift.windows.windows import milliseconds
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.trust import Trust, trust_of
 from stream_scorer.models.stores.deployment import load_plan

@@ -6,14 +6,17 @@ import sys
 # In a process of its own: in this one, other tests have compiled what a batch needs.
 _COUNTED = """
 import sys
+from dataclasses import replace
 from numba.core.dispatcher import Dispatcher
 from stream_scorer.codec.reading.decode import TransactionDecoder
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.codec.records.warm_up_records import as_polled, made_up_transactions
+from stream_scorer.core.decision.summaries import InputRecords
 from stream_scorer.core.decision.decide_batch import decide_alone
 from stream_scorer.core.decision.observe import PartitionRings
-from stream_scorer.core.decision.summaries import summarize
+from stream_scorer.core.decision.segments import segments_of
+from stream_scorer.core.decision.summaries import SummaryInput, summarize
 from stream_scorer.core.terminals.history import TerminalTable
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.registry.sources import FileRegistry, reader_schema
@@ -60,7 +63,9 @@ for batch in (values, other):
     made = decide_alone(events, rings, model, plan, terminals=terminals)
     assert (len(rejected), len(made.rejections), len(made.accepted)) == (1, 1, 7)
     decisions = made.decided[0].decisions
-    summarize(raw.partition, raw.offset, [(decisions, plan.summary_window_ms)], ())
+    later = replace(plan, segments={"amount": [5.0], "mcc": ["5411"]})
+    told = SummaryInput(decisions, plan.summary_window_ms, model.bins, segments_of(later))
+    summarize(InputRecords(raw.partition, raw.offset, raw.timestamp), [told])
     codecs.decisions.encode(decisions, NOW)
     for more in sorted(compiled() - before, key=str):
         print(more)

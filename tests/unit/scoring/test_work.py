@@ -11,6 +11,7 @@ from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.codec.records.record_key import KeyReader
 from stream_scorer.core.decision.observe import PartitionRings, ValidatedBatch
+from stream_scorer.core.decision.summary_reading import read_arrivals, read_windows
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import plan_from
 from stream_scorer.errors import RegistryUnavailableError
@@ -47,6 +48,7 @@ from stream_scorer.telemetry import (
     KeyOfAnother,
     RecordsSkipped,
 )
+from tests.support.core.watched import bins_of
 from tests.support.rollout.mapped_extras import FIELDS
 from tests.support.state.stores import MemoryStore
 
@@ -54,6 +56,7 @@ NOW = 1_522_600_000_000
 FILES = FileRegistry(SCHEMAS_DIRECTORY)
 TRANSACTION = RecordCodec(1, reader_schema("transaction.v1"))
 DECISION = RecordCodec(11, reader_schema("decision.v2"))
+SUMMARY = RecordCodec(13, reader_schema("summary.v4"))
 
 
 OWNER = Owner("g", "transactions")
@@ -192,10 +195,39 @@ def test_the_summary_is_a_pure_function_of_the_batch() -> None:
         return outgoing.values[0]
 
     assert summary(NOW) == summary(NOW + 7)
-    read = RecordCodec(10, reader_schema("summary.v2")).decode(summary(NOW) or b"", FILES)
+    read = SUMMARY.decode(summary(NOW), FILES)
     assert (read["records"], read["rejected"]) == (2, {"EMPTY": 1})
     assert [(s["first_offset"], s["next_offset"]) for s in read["sources"]] == [(100, 102)]
     assert sum(window["count"] for window in read["windows"]) == 1
+
+
+def test_the_summary_counts_by_reference_and_segment() -> None:
+    model, plan = load_model(Settings(), Deployment("fraud:1.0.0"))
+    bins = bins_of(len(model.features.names))
+    plan = replace(plan, segments={"amount": [10.0, 11.0], "channel": ["POS"]})
+    scoring = work(versions=Pinned(replace(model, bins=bins), plan))
+    late = NOW - plan.lateness_ms - 5_000
+    values = [
+        transaction(0), transaction(3, event_time=late, amount_minor=0), None,
+        transaction(0), transaction(6, amount_minor=1_100, channel="POS"),
+    ]  # fmt: skip
+    result = scoring.compute(raw(values), Stages())
+    (outgoing,) = [o for o in result.outgoing if o.topic == "summaries"]
+    read = SUMMARY.decode(outgoing.values[0], FILES)
+    names = ["amount<10", "amount<11", "amount>=11", "channel=POS", "channel=other"]
+    assert (read["reference"], read["segments"]) == (bins.digest, names)
+    windows = list(read_windows(read, int(bins.first_cell[-1])))
+    amount = bins.first_cell[2]
+    counts = np.sum([window.counts for window in windows], axis=0)
+    # Amounts of 0, 1,000 and 1,100, in bins of 1,000.
+    assert counts[:, amount : amount + 3].tolist() == [
+        [2, 1, 0], [1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0], [2, 0, 0],
+    ]  # fmt: skip
+    assert [window.late for window in windows] == [0, 1]
+    (arrival,) = read_arrivals(read)
+    assert (arrival.records, arrival.late) == (5, 1)
+    assert arrival.rejected == {"EMPTY": 1, "DUPLICATE": 1}
+    assert arrival.start == NOW // plan.summary_window_ms * plan.summary_window_ms
 
 
 def test_an_undone_batch_computed_again_gives_the_same_result() -> None:

@@ -177,7 +177,7 @@ def test_the_card_and_the_manifest_contain_the_quality(tree: Trained) -> None:
     files = told_of(directory)
     assert set(files) == {
         "manifest.json", "model.safetensors", "original.skops", "golden.json", "card.md",
-        "card.png",
+        "card.png", "reference.json",
     }  # fmt: skip
     for name, digest in told.files.items():
         assert hashlib.sha256(files[name]).hexdigest() == digest

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_scorer.core.decision import summaries
-from stream_scorer.core.decision.summaries import flag_counts, summarize
+from stream_scorer.core.decision.summaries import InputRecords, SummaryInput, flag_counts, summarize
+from stream_scorer.core.decision.summary_kernels import FIXED_ONE
 from stream_scorer.core.events.batch import DecisionBatch, Flag, RejectReason
 from tests.support.core.events import NOW, batch, event
 from tests.support.effort import examples
@@ -51,7 +52,8 @@ def decided(rows: list[Row], flags: list[int] | None = None) -> DecisionBatch:
 def summary(rows: list[Row]) -> dict[str, Any]:
     decisions = decided(rows)
     events = decisions.events
-    ((told,),) = summarize(events.partition, events.offset, [(decisions, WIDTH)], ())
+    read = InputRecords(events.partition, events.offset, events.timestamp)
+    ((told,),) = summarize(read, [SummaryInput(decisions, WIDTH)])
     return told
 
 
@@ -70,13 +72,13 @@ def test_a_window_for_each_record_is_found_without_a_search(
         for n in range(3_000)
     ]
     numbered: list[int] = []
-    number = summaries._window_numbers
+    by_sorting = summaries._sorted_windows
 
     def counted(partition: Any, time: Any, width: int) -> Any:
         numbered.append(len(time))
-        return number(partition, time, width)
+        return by_sorting(partition, time, width)
 
-    monkeypatch.setattr(summaries, "_window_numbers", counted)
+    monkeypatch.setattr(summaries, "_sorted_windows", counted)
     # Some windows have several records, not next to each other.
     check_windows(rows + rows[::3])
     assert numbered == [4_000]
@@ -100,7 +102,7 @@ def check_windows(rows: list[Row]) -> None:
         assert window["amount_minor_sum"] == sum(amounts)
         assert window["amount_minor_min"] == min(amounts)
         assert window["amount_minor_max"] == max(amounts)
-        assert window["score_sum"] == sum(scores)
+        assert window["score_sum"] == sum(int(score * FIXED_ONE) for score in scores) / FIXED_ONE
         bins = [min(int(score * 10), 9) for score in scores]
         assert window["score_bins"] == [bins.count(k) for k in range(10)]
         bins = [min(amount.bit_length(), 31) for amount in amounts]
@@ -112,7 +114,8 @@ def test_sources_cover_all_records_watermarks_accepted_ones() -> None:
     partition = np.array([0, 0, 1, 2, 2, 2], np.int32)
     offset = np.array([10, 11, 7, 90, 92, 95])
     rejected = [RejectReason.EMPTY, RejectReason.EMPTY, RejectReason.CURRENCY]
-    ((told,),) = summarize(partition, offset, [(decisions, WIDTH)], rejected)
+    read = InputRecords(partition, offset, offset * WIDTH, np.array([0, 1, 2]), rejected)
+    ((told,),) = summarize(read, [SummaryInput(decisions, WIDTH)])
     assert told["sources"] == [
         {"partition": 0, "first_offset": 10, "next_offset": 12, "watermark": NOW + 9},
         {"partition": 1, "first_offset": 7, "next_offset": 8, "watermark": 0},
@@ -127,7 +130,8 @@ def test_sources_cover_all_records_watermarks_accepted_ones() -> None:
 def test_a_batch_without_a_decision_has_no_windows() -> None:
     decisions = decided([])
     partition, offset = np.array([3], np.int32), np.array([5])
-    ((told,),) = summarize(partition, offset, [(decisions, WIDTH)], [RejectReason.EMPTY])
+    read = InputRecords(partition, offset, offset, np.array([0]), [RejectReason.EMPTY])
+    ((told,),) = summarize(read, [SummaryInput(decisions, WIDTH)])
     assert told["windows"] == []
     assert told["sources"][0]["watermark"] == 0
 
@@ -169,9 +173,11 @@ def test_a_summary_splits_by_arm_and_size_and_counts_once(
     monkeypatch.setattr(summaries, "MOST_WINDOWS", 7)
     made = batches(*sizes)
     partition = np.repeat(np.arange(len(sizes)), sizes).astype(np.int32)
-    told = summarize(
-        partition, np.arange(sum(sizes)), [(each, WIDTH) for each in made], [RejectReason.EMPTY]
-    )
+    count = sum(sizes) or 1
+    offset = np.arange(count)
+    partition = np.resize(partition, count) if len(partition) else np.zeros(1, np.int32)
+    read = InputRecords(partition, offset, offset, np.array([0]), [RejectReason.EMPTY])
+    told = summarize(read, [SummaryInput(each, WIDTH) for each in made])
     cut = [part for records in told for part in records]
     assert [part["arm"] for part in cut] == [
         each.arm for each, size in zip(made, sizes, strict=True) for _ in range(-(-size // 7) or 1)
@@ -185,6 +191,6 @@ def test_a_summary_splits_by_arm_and_size_and_counts_once(
     assert all(len(part["windows"]) <= 7 for part in cut)
     for part in cut[:-1]:
         assert (part["records"], part["rejected"], part["sources"]) == (0, {}, [])
-    assert (cut[-1]["records"], cut[-1]["rejected"]) == (sum(sizes), {"EMPTY": 1})
+    assert (cut[-1]["records"], cut[-1]["rejected"]) == (count, {"EMPTY": 1})
     assert [source["partition"] for source in cut[-1]["sources"]] == sorted(set(partition.tolist()))
-    assert all(source["watermark"] >= NOW for source in cut[-1]["sources"])
+    assert all(source["watermark"] >= NOW for source in cut[-1]["sources"] if sum(sizes))

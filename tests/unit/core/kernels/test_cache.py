@@ -1,5 +1,6 @@
 """Compiled kernels are never loaded from a folder that another user can write to."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -83,6 +84,26 @@ def test_the_stamp_covers_every_file_that_a_kernel_may_hold(
         changed.write_text("A = 2\n")
         stamps.add(cache.stamp.__wrapped__(own))
     assert len(stamps) == 4
+
+
+def test_a_kernel_calls_no_kernel_that_the_stamp_does_not_cover() -> None:
+    """A kernel of another folder is called from Python, as ``fixed_logarithms`` is."""
+    package = Path(cache.__file__).parents[2]
+    imported: dict[str, set[str]] = {}
+    for path in package.rglob("*.py"):
+        name = ".".join(path.relative_to(package.parent).with_suffix("").parts)
+        nodes = ast.walk(ast.parse(path.read_text()))
+        imported[name] = {n.module for n in nodes if isinstance(n, ast.ImportFrom) and n.module}
+    kernels = "stream_scorer.core.kernels"
+    compiled = {name for name, modules in imported.items() if f"{kernels}.compiled" in modules}
+    assert {f"{kernels}.aggregates", "stream_scorer.core.features.logarithm_kernels"} <= compiled
+    uncovered = {
+        (name, other)
+        for name in compiled
+        for other in imported[name] & compiled
+        if other.rpartition(".")[0] not in (name.rpartition(".")[0], kernels)
+    }
+    assert uncovered == set()
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:

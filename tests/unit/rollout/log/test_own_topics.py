@@ -11,8 +11,7 @@ from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.decision.plausible_summary import refuse_implausible
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.drift.monitor import MonitorWork
-from stream_scorer.drift.watch import DriftWatch
+from stream_scorer.drift.monitor.work import MonitorWork
 from stream_scorer.errors import RolloutError, StateError
 from stream_scorer.kafka.loop.control_topic import ControlRecord
 from stream_scorer.kafka.loop.work_interface import Stages
@@ -25,6 +24,7 @@ from stream_scorer.rollout.plan.control_record import Authority
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
 from stream_scorer.telemetry import Event, RecordsSkipped
 from stream_scorer.terminals.follower import TerminalReading
+from tests.support.drift import monitors
 from tests.support.registry.hostile_schemas import field, fixed, transaction
 from tests.support.rollout.scene import Writer, plan
 from tests.unit.rollout.log.test_control_log import Reader, Topic, encoded
@@ -303,10 +303,7 @@ def test_totals_that_no_batch_has_are_refused(told: dict[str, Any]) -> None:
 
 
 def monitor(told: list[Event]) -> MonitorWork:
-    return MonitorWork(
-        lambda: DriftWatch(("score", "amount", "block_rate"), 0.0005, range(1), 0),
-        REGISTRY, codec("drift-event.v1"), "drift-events", told.append, lambda *_: None, lambda: 0,
-    )  # fmt: skip
+    return monitors.work(told=told, registry=REGISTRY)
 
 
 def test_records_that_are_not_summaries_are_counted_and_skipped(told: list[Event]) -> None:

@@ -338,6 +338,16 @@ def test_values_that_the_state_depends_on_cannot_change(writer: Writer, name: st
     assert writer.start(name="back").accepted
 
 
+def test_a_later_plan_may_change_the_segments(writer: Writer) -> None:
+    writer.start(shared={"segments": {"channel": ["POS"]}})
+    assert writer.routing.shared.segments == {"channel": ["POS"]}
+    assert writer.start(name="next", shared={"segments": {"amount": [5]}}).accepted
+    assert writer.routing.shared.segments == {"amount": [5]}
+    # A plan without the table has none.
+    assert writer.start(name="none", shared={"segments": {}}).accepted
+    assert writer.routing.shared.segments == {}
+
+
 def test_rates_may_change_and_the_base_currency_may_not(writer: Writer) -> None:
     rates = {"base": "EUR", "USD": {"2026-01-01": "0.9"}}
     currencies = {"EUR": 2, "USD": 2}

@@ -91,12 +91,18 @@ CHAMPION: dict[str, Any] = {
     [
         (CANARY, {"speed": 1}, "speed: unknown key"),
         (CANARY, {"name": ""}, "name: String should match pattern"),
-        (CANARY, {"format": 3}, "format: Input should be 1 or 2"),
+        (CANARY, {"format": 4}, "format: Input should be 1, 2 or 3"),
         (
             CANARY,
             {"format": 1, "shared": {"policy": {"on_model_error": "BLOCK"}}},
             "format: must be 2 for a plan that shares a policy or a mapping",
         ),
+        (
+            CANARY,
+            {"format": 2, "shared": {"segments": {"mcc": ["1"]}}},
+            "format: must be 3 for a plan that shares segments",
+        ),
+        (CANARY, {"shared": {"segments": {"mc": ["1"]}}}, "shared: segments: mc: unknown field"),
         (CANARY, {"strategy": "fast"}, "strategy: Input should be 'champion'"),
         (CANARY, {"salt": ""}, "salt: must not be empty"),
         (CANARY, {"salt": 7}, "salt: Input should be a valid string"),

@@ -1,0 +1,125 @@
+"""Drift detection: power, false alarms, run lengths, River's detectors next to ours, faults, cost.
+
+Parts, chosen by ``--parts``:
+
+- ``suite``: 100 scenarios of 100 streams; see bench/drift_steps/scenarios.py.
+- ``run_length``: steps between false alarms of 300 streams; see bench/drift_steps/run_length.py.
+- ``null`` and ``fleet``: 200 streams without a change, and with one in all of them.
+- ``detectors``: River's detectors in the suite, at their defaults and at our budget.
+- ``handbook``: the simulator's cities, decided by the core; see bench/drift_steps/handbook.py.
+- ``quality``: faults of the data, and drift that is none; see bench/drift_steps/quality.py.
+- ``cost``: CPU time with drift detection and without it; see bench/drift_steps/cost.py. It starts a
+  local Kafka.
+
+All but ``cost`` is simulated from fixed seeds, so that a figure that passes once passes always.
+"""
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from bench.drift_steps import cost, detectors, family, handbook, quality, run_length, suite
+from bench.harness.script import Number, Script, say, table
+
+PARTS = ("suite", "run_length", "null", "fleet", "detectors", "handbook", "quality", "cost")
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--parts", default=",".join(PARTS), help=f"comma-separated, of {', '.join(PARTS)}"
+    )
+
+
+def _suite(script: Script) -> tuple[dict[str, Any], list[str], list[Any]]:
+    found = suite.verdicts(suite.ours, suite.SEEDS[: script.options.seeds])
+    figures = suite.figures(found)
+    shown = table(
+        "suite: changes found", "change", "sigma", "rho", "events", "missed", "delay", "false",
+        rows=suite.rows(found),
+    )  # fmt: skip
+    return {"suite": figures}, suite.gates(figures), [shown]
+
+
+def _run_length(script: Script) -> tuple[dict[str, Any], list[str], list[Any]]:
+    found = run_length.measure(script.options.runs_of_run_length)
+    shown = table(
+        "windows between false alarms", "case", "configured", "promise", "mean", "low", "high",
+        "10 % quantile", rows=run_length.rows(found),
+    )  # fmt: skip
+    failed = [] if script.quick else run_length.gates(found)
+    return {"run_length": found}, failed, [shown]
+
+
+def _null(script: Script) -> tuple[dict[str, Any], list[str], list[Any]]:
+    found = family.null(script.options.runs)
+    return found, family.null_gates(found), []
+
+
+def _fleet(script: Script) -> tuple[dict[str, Any], list[str], list[Any]]:
+    found = family.fleet(script.options.runs, 1.0)
+    smaller = family.fleet(script.options.runs, 0.5)
+    failed = [] if script.quick else family.fleet_gates(found)
+    return {"fleet": found, "fleet_half_sigma": smaller}, failed, []
+
+
+def _detectors(script: Script) -> tuple[dict[str, Any], list[str], list[Any]]:
+    found = detectors.measure(quick=script.quick)
+    shown = table(
+        "detectors", "name", "F1", "windows with false alarm", "delay at our budget", "note",
+        rows=detectors.rows(found),
+    )  # fmt: skip
+    return {"detectors": found}, [], [shown]
+
+
+def _handbook(script: Script) -> tuple[dict[str, Any], list[str], list[Any]]:
+    found = handbook.run(quick=script.quick)
+    failed = [] if script.quick else handbook.gates(found["handbook"])
+    return found, failed, [_values("handbook stream", found["handbook"])]
+
+
+def _quality(script: Script) -> tuple[dict[str, Any], list[str], list[Any]]:
+    found = quality.run(quick=script.quick, told=say)
+    return found, quality.gates(found["quality"]), [_values("data quality", found["quality"])]
+
+
+def _cost(script: Script) -> tuple[dict[str, Any], list[str], list[Any]]:
+    found = cost.run(quick=script.quick)
+    failed = [] if script.quick else cost.gates(found["cost"])
+    return found, failed, [_values("CPU time of drift detection", found["cost"])]
+
+
+def _values(title: str, figures: Mapping[str, Any]) -> Any:
+    return table(title, "what", "value", rows=figures.items())
+
+
+_STEPS: Mapping[str, Any] = {
+    "suite": _suite, "run_length": _run_length, "null": _null, "fleet": _fleet,
+    "detectors": _detectors, "handbook": _handbook, "quality": _quality, "cost": _cost,
+}  # fmt: skip
+
+
+def main() -> int:
+    script = Script(
+        __doc__, "one seed and few runs; what needs many runs is not judged", more=_options,
+        seeds=Number(len(suite.SEEDS), 1, "number of seeds of the suite"),
+        runs=Number(100, 4, "runs of null and fleet"),
+        runs_of_run_length=Number(run_length.RUNS, 2, "runs of each case of run_length"),
+    )  # fmt: skip
+    chosen = [part for part in script.options.parts.split(",") if part]
+    unknown = sorted(set(chosen) - set(PARTS))
+    if unknown:
+        raise SystemExit(f"unknown parts: {', '.join(unknown)}; known: {', '.join(PARTS)}")
+    document: dict[str, Any] = {}
+    failed: list[str] = []
+    shown: list[Any] = []
+    for part in chosen:
+        say(part)
+        figures, misses, tables = _STEPS[part](script)
+        document |= figures
+        failed += misses
+        shown += tables
+    return script.conclude(document | {"seconds": script.seconds}, failed, *shown)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

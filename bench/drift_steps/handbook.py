@@ -1,0 +1,191 @@
+"""The handbook stream: real changes are found, harmless ones do not page, quiet days stay quiet.
+
+Each seed is another city of the simulator. Its first 30 days fill the customers' histories. The
+next 70 make the reference: the shipped model was fitted on another city, so all of them are out of
+sample. Then come the days that are watched. The core decides them and makes the summaries; the
+monitor's own fold reads them; only Kafka is left out.
+
+Changes have twice the size that does not matter (2 delta):
+
+- *covariate*: all amounts grow, by twice the tolerance of the amount's level.
+- *prior*: more fraud, so that the mean score grows by twice its tolerance of 10 %. It must page.
+- *harmless*: the shares of two merchant categories, which the model does not read.
+- *version*: another version decides, with the same model and its own reference.
+- *two*: two changes of the prior, ten days apart; the first is accepted.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bench.drift_steps.handbook_city import (
+    AFTER,
+    APART,
+    BEGIN,
+    DAY_MS,
+    FALSE_ALARM_DAYS,
+    FIRST_MS,
+    HOUR_MS,
+    NULL_DAYS,
+    QUIET,
+    SEEDS,
+    City,
+    alarms,
+    city,
+    more_amount,
+    more_fraud,
+    other_categories,
+)
+from bench.harness.script import say
+from stream_scorer.drift.alarms.contract import Alarm, Severity
+
+
+def run(*, quick: bool = False) -> dict[str, Any]:
+    """Return the figures ``handbook``.
+
+    Args:
+        quick: One seed, and few null days.
+    """
+    seeds = 1 if quick else SEEDS
+    null_days = 20 if quick else NULL_DAYS
+    customers = 2_000 if quick else 5_000
+    found: list[dict[str, Any]] = []
+    for number in range(1, seeds + 1):
+        say(f"handbook: city {number}")
+        found.append(measured(city(number, customers), null_days))
+    return {"handbook": figures(found, null_days)}
+
+
+def measured(one: City, null_days: int) -> dict[str, Any]:
+    """Return what the monitor reports of a city.
+
+    Args:
+        one: The city.
+        null_days: Days without a change.
+    """
+    at = BEGIN + QUIET
+    null = alarms(one, null_days)
+    covariate = alarms(one, QUIET + AFTER, {at: more_amount(one)})
+    prior = alarms(one, QUIET + AFTER, {at: more_fraud(one)})
+    harmless = alarms(one, QUIET + AFTER, {at: other_categories})
+    version = alarms(one, QUIET + 14, versions={at: "2"})
+    changes = {at: more_fraud(one), at + APART: more_fraud(one, 2)}
+    two = alarms(one, QUIET + APART + AFTER, changes, accepts=True)
+    return {
+        "false": len(null),
+        "covariate": judged(covariate, at, "amount"),
+        "prior": judged(prior, at, "score"),
+        "harmless_pages": sum(each.severity is Severity.PAGE for each in harmless),
+        "version_alarms": sum(each.version == "2" for each in version),
+        "two": episodes(two, (at, at + APART)),
+    }
+
+
+def judged(found: Sequence[Alarm], day: int, field: str) -> dict[str, Any]:
+    """Return whether a change of a field was found, and how.
+
+    Args:
+        found: The alarms that were opened.
+        day: Day of the change.
+        field: A field that it moves.
+    """
+    onset = FIRST_MS + day * DAY_MS
+    mine = [each for each in found if each.window_end > onset and field in _fields(each)]
+    return {
+        "found": bool(mine),
+        "page": any(each.severity is Severity.PAGE for each in mine),
+        "onset_error": abs(mine[0].onset - onset) / DAY_MS if mine else None,
+        "windows": (mine[0].window_end - onset) / HOUR_MS if mine else None,
+    }
+
+
+def _fields(alarm: Alarm) -> set[str]:
+    return {alarm.field, *(stream.split("/", 1)[0] for stream, _ in alarm.also)}
+
+
+def episodes(found: Sequence[Alarm], days: Sequence[int]) -> dict[str, Any]:
+    """Return the episodes of the score of two changes.
+
+    Args:
+        found: The alarms that were opened.
+        days: Days of the changes.
+    """
+    score = [each for each in found if each.stream in ("score/level@all", "fleet")]
+    score = [each for each in score if each.window_end > FIRST_MS + days[0] * DAY_MS]
+    errors = [
+        min(abs(each.onset - FIRST_MS - day * DAY_MS) / DAY_MS for each in score) if score else None
+        for day in days
+    ]
+    return {"episodes": len(score), "onset_errors": errors}
+
+
+def figures(found: Sequence[dict[str, Any]], null_days: int) -> dict[str, Any]:
+    """Return the figures of all cities.
+
+    Args:
+        found: What :func:`measured` returned for each.
+        null_days: Days without a change, of each.
+    """
+    changes = [each[name] for each in found for name in ("covariate", "prior")]
+    errors = [each["onset_error"] for each in changes if each["onset_error"] is not None]
+    windows = null_days * 24 * len(found)
+    return {
+        "recall": sum(each["found"] for each in changes) / len(changes),
+        "pages": sum(each["prior"]["page"] for each in found) / len(found),
+        "false_alarms": sum(each["false"] for each in found),
+        "false_per_10k": sum(each["false"] for each in found) / windows * 10_000,
+        "false_allowed": poisson_most(null_days * len(found) / FALSE_ALARM_DAYS),
+        "onset_error": float(np.mean(errors)) if errors else None,
+        "delay_windows": float(np.mean([each["windows"] for each in changes if each["windows"]])),
+        "harmless_pages": sum(each["harmless_pages"] for each in found),
+        "version_alarms": sum(each["version_alarms"] for each in found),
+        "two_episodes": sum(each["two"]["episodes"] == len(("first", "second")) for each in found),
+        "two_onset_errors": [each["two"]["onset_errors"] for each in found],
+    }
+
+
+def gates(said: dict[str, Any]) -> list[str]:
+    """Return the promises that the figures break."""
+    kept = {
+        "recall": said["recall"] >= 0.95,
+        "pages": said["pages"] >= 0.95,
+        "false alarms": said["false_alarms"] <= said["false_allowed"],
+        "harmless pages": said["harmless_pages"] == 0,
+        "alarms of a new version": said["version_alarms"] == 0,
+        "onset to the day": all(
+            error is not None and error <= 1 for each in said["two_onset_errors"] for error in each
+        ),
+    }
+    return [f"handbook: {name}" for name, holds in kept.items() if not holds]
+
+
+def poisson_most(mean: float) -> int:
+    """Return the 95 % bound of a Poisson count.
+
+    >>> poisson_most(5.0)
+    9
+    """
+    term = total = np.exp(-mean)
+    count = 0
+    while total < 0.95:
+        count += 1
+        term *= mean / count
+        total += term
+    return count
+
+
+def main() -> int:
+    """Run alone."""
+    import argparse  # noqa: PLC0415 only here
+    import json  # noqa: PLC0415 only here
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    said = run(quick=parser.parse_args().quick)
+    print(json.dumps(said, indent=1))
+    return bool(gates(said["handbook"]))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Alarms within one budget: family, episodes, fleet, severity."""

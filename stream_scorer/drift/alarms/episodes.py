@@ -1,0 +1,178 @@
+"""Episodes: what happened to each alarm, from its opening to its end.
+
+::
+
+    opened → acknowledged → closed: back within the tolerance, accepted, fault over, old version
+       └──────────────────────┘
+
+A stream with an open episode is tested against its mean after the change, so a second change opens
+a second episode.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from stream_scorer.drift.alarms.contract import Alarm, EpisodeState, Severity
+
+EPISODES_MOST: Final = 1_000
+"""Maximum number of episodes that are kept; the oldest closed ones are forgotten first."""
+COMMANDS_MOST: Final = 100
+"""Maximum number of commands that an episode remembers."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeRecord:
+    """An alarm with what happened to it.
+
+    Attributes:
+        opened: The alarm that opened it.
+        state: Its state.
+        ended: Event time of its end, ms; 0 while it is open.
+        why: Why it is closed: ``back``, ``accepted``, ``version``, ``over`` or ``forgotten``; empty
+            while it is open.
+        commands: Ids of the commands that changed it, in their order.
+    """
+
+    opened: Alarm
+    state: EpisodeState
+    ended: int
+    why: str
+    commands: tuple[str, ...]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is not closed."""
+        return self.state is not EpisodeState.CLOSED
+
+
+def event_id(
+    model: str, version: str, kind: str, stream: str, window_end: int, change: str, *more: str
+) -> str:
+    """Return the id of an event: the same whenever the same input is read.
+
+    Args:
+        model: Name of the model.
+        version: Its version.
+        kind: ``drift``, ``fleet`` or ``fault``.
+        stream: Text of the stream's key.
+        window_end: End of the window, ms since the epoch.
+        change: ``opened``, ``closed``, ...
+        more: What else the event depends on, such as the id of a command.
+    """
+    text = "\n".join((model, version, kind, stream, str(window_end), change, *more))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(slots=True)
+class Episodes:
+    """The episodes by id, in the order of their opening. A record is replaced, never changed."""
+
+    records: dict[str, EpisodeRecord] = field(default_factory=dict)
+
+    def copy(self) -> "Episodes":
+        """Return a copy."""
+        return Episodes(dict(self.records))
+
+    def open(self, alarm: Alarm) -> None:
+        """Begin an episode with an alarm, whose ``episode`` is its ``event_id``."""
+        if len(self.records) >= EPISODES_MOST:
+            closed = (name for name, each in self.records.items() if not each.is_open)
+            del self.records[next(closed, next(iter(self.records)))]
+        self.records[alarm.episode] = EpisodeRecord(alarm, EpisodeState.OPEN, 0, "", ())
+
+    def opened(self) -> list[EpisodeRecord]:
+        """Return the open episodes, oldest first."""
+        return [each for each in self.records.values() if each.is_open]
+
+    def of_stream(self, model: str, version: str, stream: str) -> list[EpisodeRecord]:
+        """Return the open episodes of a stream, oldest first."""
+        name = (model, version, stream)
+        return [
+            each
+            for each in self.opened()
+            if (each.opened.model, each.opened.version, each.opened.stream) == name
+        ]
+
+    def acknowledge(self, episode: str, command: str, detected_at: int) -> Alarm | None:
+        """Acknowledge an episode; return the event, or None if there is nothing to acknowledge.
+
+        Args:
+            episode: Its id.
+            command: Id of the command.
+            detected_at: Kafka time, ms.
+        """
+        record = self.records.get(episode)
+        if record is None or record.state is not EpisodeState.OPEN:
+            return None
+        self._replace(record, EpisodeState.ACKNOWLEDGED, 0, "", command)
+        return changed(record.opened, "acknowledged", detected_at, command)
+
+    def close(
+        self, episode: str, ended: int, why: str, detected_at: int, command: str = ""
+    ) -> Alarm | None:
+        """Close an episode; return the event, or None if it is not open.
+
+        Args:
+            episode: Its id.
+            ended: Event time, ms.
+            why: See :class:`EpisodeRecord`.
+            detected_at: Kafka time, ms.
+            command: Id of the command that closes it; empty for none.
+        """
+        record = self.records.get(episode)
+        if record is None or not record.is_open:
+            return None
+        self._replace(record, EpisodeState.CLOSED, ended, why, command)
+        change = "accepted" if why == "accepted" else "closed"
+        return changed(record.opened, change, detected_at, command or str(ended))
+
+    def close_all(
+        self, ended: int, why: str, detected_at: int, of: Callable[[Alarm], bool]
+    ) -> list[Alarm]:
+        """Close the open episodes whose first alarm fits; return the events."""
+        closed = (
+            self.close(each.opened.episode, ended, why, detected_at)
+            for each in self.opened()
+            if of(each.opened)
+        )
+        return [each for each in closed if each is not None]
+
+    def find(self, event: str) -> EpisodeRecord | None:
+        """Return the episode of an id; None if there is none."""
+        return self.records.get(event)
+
+    def _replace(
+        self, record: EpisodeRecord, state: EpisodeState, ended: int, why: str, command: str
+    ) -> None:
+        commands = (*record.commands, command)[-COMMANDS_MOST:] if command else record.commands
+        self.records[record.opened.episode] = replace(
+            record, state=state, ended=ended, why=why, commands=commands
+        )
+
+
+def changed(opened: Alarm, change: str, detected_at: int, cause: str) -> Alarm:
+    """Return the event of a change of an episode.
+
+    Args:
+        opened: The alarm that opened the episode.
+        change: ``acknowledged``, ``accepted``, ``closed`` or ``snoozed``.
+        detected_at: Kafka time, ms.
+        cause: Id of the command, or the time of the end: it makes the id unique.
+    """
+    name = event_id(
+        opened.model, opened.version, opened.kind, opened.stream, opened.window_end, change, cause
+    )
+    return replace(
+        opened, event_id=name, change=change, severity=Severity.NOTE, detected_at=detected_at
+    )
+
+
+def open_by_severity(records: Iterable[EpisodeRecord]) -> dict[str, int]:
+    """Return the number of open episodes by severity, for every severity."""
+    counts = {str(each): 0 for each in Severity}
+    for record in records:
+        if record.is_open:
+            counts[str(record.opened.severity)] += 1
+    return counts

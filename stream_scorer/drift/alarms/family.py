@@ -1,0 +1,326 @@
+"""The detectors of a model version's streams under one budget.
+
+The budget is one false alarm in F windows, over everything that is watched. It is split in two
+halves. Each half is spent by detectors that raise at most one false alarm in 2 F windows, so the
+sum of both rates is 1 / F at most.
+
+*Guaranteed.* The e-detectors of the streams in the class; see ``nulls.guaranteed_class``. Stream j
+fires when w(j) M(j) reaches 2 F, or all together when the sum of w(j) M(j) does. The expected
+number of false alarms in n windows is at most n / 2 F, under any dependence between the streams.
+
+*Calibrated.* Whitened innovations of every stream; stream j has the run length 2 F / w(j). Within a
+window that is a Bonferroni bound, at any correlation of the streams.
+
+An observation that pools several windows counts as one window: both promises then hold with room.
+"""
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from stream_scorer.drift.alarms.nulls import Bool, Float64, Int64, Nulls, band_with_tolerance
+from stream_scorer.drift.detection.shifts import e_kernels, shift_kernels
+from stream_scorer.drift.detection.shifts.autoregression import Autoregression
+from stream_scorer.drift.detection.shifts.calibrated import CalibratedDetector, FittedReference
+from stream_scorer.drift.detection.shifts.detector import Detector
+from stream_scorer.drift.detection.shifts.e_detector import EDetector
+from stream_scorer.drift.detection.shifts.thresholds import look_up
+
+GUARANTEED_SHARE: Final = 0.5
+"""Share of the budget that the guaranteed detectors spend."""
+RELEARN: Final = 48
+"""Observations after an alarm before the stream can raise the next one."""
+RELEARN_FLEET: Final = 190
+"""The same after a fleet alarm."""
+_SHORTEST, _LONGEST = 200.0, 15_000.0
+"""Reference lengths of the table of thresholds, in windows."""
+_NEVER: Final = 1e300
+_KEPT: Final = np.array(
+    [n for n in range(e_kernels.WIDTH) if not 0 <= n - e_kernels.WEALTH < e_kernels.CELLS]
+)
+"""Columns of an e-detector's state that its CUSUM needs."""
+_ERRORS: Final = 3.0
+"""Half width of the band of a mean after a change, in standard errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeFound:
+    """A stream that a detector fired for.
+
+    Attributes:
+        stream: Its number.
+        age: Observations since the change began, at least 1.
+        before: Mean before it.
+        after: Mean after it.
+        log_evidence: Logarithm of the evidence.
+        detector: ``e_detector`` or ``calibrated``.
+        together: Whether only all streams together reached the threshold.
+    """
+
+    stream: int
+    age: int
+    before: float
+    after: float
+    log_evidence: float
+    detector: str
+    together: bool = False
+
+
+class Family:
+    """Both kinds of detectors, side by side.
+
+    Args:
+        nulls: The k streams' nulls.
+        run_length: F, the budget in windows.
+
+    Attributes:
+        low: float64[k], the current null's band; it moves when a change is accepted or followed.
+        high: float64[k].
+        mean: float64[k], its mean.
+    """
+
+    def __init__(self, nulls: Nulls, run_length: float) -> None:
+        self.nulls = nulls
+        self.run_length = run_length
+        self.low, self.high, self.mean = nulls.low.copy(), nulls.high.copy(), nulls.mean.copy()
+        self._members = np.flatnonzero(nulls.guaranteed)
+        guaranteed = run_length / GUARANTEED_SHARE
+        self._guaranteed_length = guaranteed
+        self._e: EDetector | None = None
+        self._bands()
+        calibrated = run_length / (1 - GUARANTEED_SHARE) / nulls.share
+        sigma = np.sqrt(1 - nulls.phi**2)
+        length = np.clip(nulls.windows.astype(np.float64), _SHORTEST, _LONGEST)
+        count = np.maximum(nulls.windows - 1.0, 1.0)
+        zeros = np.zeros(len(nulls))
+        model = Autoregression(nulls.phi, sigma, length, count, zeros, zeros)
+        thresholds = np.append(
+            np.where(nulls.calibrated, _thresholds(nulls, calibrated), _NEVER), _NEVER
+        )
+        self._calibrated = CalibratedDetector(
+            FittedReference(nulls.mean, nulls.scale, None, _with_common(model), common=False),
+            run_length, tolerance=nulls.delta / nulls.scale, thresholds=thresholds,
+        )  # fmt: skip
+
+    def copy(self) -> "Family":
+        """Return a copy that can change separately."""
+        made = Family.__new__(Family)
+        vars(made).update(
+            vars(self), low=self.low.copy(), high=self.high.copy(), mean=self.mean.copy(),
+            _e=deepcopy(self._e), _calibrated=deepcopy(self._calibrated),
+        )  # fmt: skip
+        return made
+
+    @property
+    def learning(self) -> Float64:
+        """float64[k], observations until a stream can raise the next alarm; 0 if it can now."""
+        return self._calibrated.learning[:-1]
+
+    @property
+    def log_evidence(self) -> Float64:
+        """float64[k], logarithm of the e-value; -inf outside of the class and without evidence."""
+        found = np.full(len(self.nulls), -np.inf)
+        if self._e is not None:
+            cells = slice(e_kernels.CUSUM, e_kernels.CUSUM + e_kernels.CELLS)
+            with np.errstate(divide="ignore"):
+                found[self._members] = np.log(_state_of(self._e)[:, cells].mean(axis=1))
+        return found
+
+    def update(self, values: Float64) -> list[ChangeFound]:
+        """Add an observation of each stream.
+
+        Args:
+            values: float64[k], without the season; NaN for none.
+
+        Returns:
+            The streams that fired, ascending; a stream is in it once, with the guaranteed detector
+            if both fired.
+        """
+        relearning = self.learning
+        found = {each.stream: each for each in self._update_calibrated(values)}
+        found |= {each.stream: each for each in self._update_guaranteed(values, relearning)}
+        return [found[stream] for stream in sorted(found)]
+
+    def relearn(self, streams: Bool, observations: int) -> None:
+        """Let streams learn their mean after a change; they raise no alarm meanwhile.
+
+        Args:
+            streams: bool[k].
+            observations: For how many observations.
+        """
+        state = _state_of(self._calibrated)
+        mine = np.append(streams, np.array([False]))
+        state[mine, shift_kernels.BEFORE_COUNT : shift_kernels.PREVIOUS] = 0.0
+        state[mine, shift_kernels.COUNTS : shift_kernels.SUMS] = 0.0
+        state[mine, shift_kernels.LEARNING] = observations
+        self._calibrated.restore(state.tobytes())
+        self._forget_evidence(streams)
+
+    def settle(self, streams: Bool, mean: Float64, observations: Float64) -> None:
+        """Take a mean after a change as the null of streams.
+
+        Args:
+            streams: bool[k].
+            mean: float64[k].
+            observations: float64[k], from how many observations each mean is.
+        """
+        nulls = self.nulls
+        factor = np.sqrt((1 + nulls.phi) / (1 - nulls.phi) / np.maximum(observations, 1.0))
+        reach = _ERRORS * nulls.scale * factor
+        self.mean = np.where(streams, mean, self.mean)
+        self.low = np.where(streams, mean - reach, self.low)
+        self.high = np.where(streams, mean + reach, self.high)
+        self._bands()
+        self._forget_evidence(streams)
+
+    def begin_again(self, streams: Bool, low: Float64, high: Float64) -> None:
+        """Let streams begin again from a null.
+
+        Args:
+            streams: bool[k].
+            low: float64[k], lowest mean of its band.
+            high: float64[k], highest mean.
+        """
+        nulls = self.nulls
+        middle = (low + high) / 2
+        # A null that never moved has the reference's own mean, which is not always in the middle.
+        same = (low == nulls.low) & (high == nulls.high)
+        self.mean = np.where(streams, np.where(same, nulls.mean, middle), self.mean)
+        self.low = np.where(streams, low, self.low)
+        self.high = np.where(streams, high, self.high)
+        self._bands()
+        self._forget_evidence(streams)
+        standard = (self.mean - nulls.mean) / nulls.scale
+        gain = np.sqrt(1 - nulls.phi**2) / (1 - nulls.phi)
+        state = _state_of(self._calibrated)
+        rows = np.zeros_like(state[:-1])
+        rows[:, shift_kernels.BEFORE_COUNT] = np.maximum(nulls.windows - 1.0, 1.0)
+        rows[:, shift_kernels.BEFORE_SUM] = rows[:, shift_kernels.BEFORE_COUNT] * standard / gain
+        rows[:, shift_kernels.PREVIOUS] = standard
+        rows[:, shift_kernels.OFFSET] = standard
+        state[:-1][streams] = rows[streams]
+        self._calibrated.restore(state.tobytes())
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the complete state: low, high, mean, e and calibrated, a row for each stream."""
+        e = np.zeros((len(self.nulls), 0))
+        if self._e is not None:
+            e = np.zeros((len(self.nulls), len(_KEPT)))
+            e[self._members] = _state_of(self._e)[:, _KEPT]
+        return {
+            "low": self.low, "high": self.high, "mean": self.mean, "e": e,
+            "calibrated": _state_of(self._calibrated)[:-1],
+        }  # fmt: skip
+
+    def load(self, arrays: dict[str, np.ndarray], mine: Int64, theirs: Int64) -> None:
+        """Continue from a state.
+
+        Args:
+            arrays: See :meth:`arrays`.
+            mine: int64[n], streams that continue.
+            theirs: int64[n], their rows in the state.
+
+        Raises:
+            KeyError: An array is missing.
+            ValueError: An array has another shape.
+        """
+        for name in ("low", "high", "mean"):
+            getattr(self, name)[mine] = arrays[name][theirs]
+        self._bands()
+        state = _state_of(self._calibrated)
+        state[:-1][mine] = arrays["calibrated"][theirs]
+        self._calibrated.restore(state.tobytes())
+        if self._e is not None and arrays["e"].shape[1]:
+            rows = np.zeros((len(self.nulls), e_kernels.WIDTH))
+            rows[self._members] = _state_of(self._e)
+            rows[np.ix_(mine, _KEPT)] = arrays["e"][theirs]
+            self._e.restore(np.ascontiguousarray(rows[self._members]).tobytes())
+
+    def _update_calibrated(self, values: Float64) -> list[ChangeFound]:
+        before = self.learning
+        alarms = self._calibrated.update(np.asarray(values, np.float64))
+        longer = np.append(self.learning > before, np.array([False]))
+        if longer.any():
+            # The detector's own time to learn after an alarm is for streams without episodes.
+            state = _state_of(self._calibrated)
+            state[longer, shift_kernels.LEARNING] = RELEARN
+            self._calibrated.restore(state.tobytes())
+        return [
+            ChangeFound(int(stream), max(int(age), 1), before, after, evidence, "calibrated")
+            for stream, age, before, after, evidence in zip(
+                alarms.stream.tolist(), alarms.age.tolist(), alarms.before.tolist(),
+                alarms.after.tolist(), alarms.evidence.tolist(), strict=True,
+            )
+            if stream < len(self.nulls)
+        ]  # fmt: skip
+
+    def _update_guaranteed(self, values: Float64, relearning: Float64) -> list[ChangeFound]:
+        if self._e is None:
+            return []
+        seen = np.where(relearning > 0, np.nan, np.clip(values, 0.0, 1.0))[self._members]
+        alarms = self._e.update(seen)
+        streams = self._members[alarms.stream]
+        weighted = alarms.evidence
+        shares = self.nulls.share[self._members] / self.nulls.share[self._members].sum()
+        evidence = weighted / shares[alarms.stream]
+        return [
+            ChangeFound(
+                int(stream), max(int(age), 1), float(self.mean[stream]), after, float(np.log(e)),
+                "e_detector", together=weight < self._guaranteed_length,
+            )
+            for stream, age, after, e, weight in zip(
+                streams.tolist(), alarms.age.tolist(), alarms.after.tolist(), evidence.tolist(),
+                weighted.tolist(), strict=True,
+            )
+        ]  # fmt: skip
+
+    def _bands(self) -> None:
+        """Give the e-detector the current bands; its evidence stays."""
+        if not len(self._members):
+            return
+        band = band_with_tolerance(self.low, self.high, self.nulls.delta)[:, self._members]
+        if self._e is None:
+            self._e = EDetector(
+                band, self._guaranteed_length, weights=self.nulls.share[self._members]
+            )
+        state = _state_of(self._e)
+        state[:, e_kernels.LOW :] = band.T
+        self._e.restore(state.tobytes())
+
+    def _forget_evidence(self, streams: Bool) -> None:
+        if self._e is not None:
+            state = _state_of(self._e)
+            state[streams[self._members], : e_kernels.LOW] = 0.0
+            self._e.restore(state.tobytes())
+
+
+def _thresholds(nulls: Nulls, run_length: Float64) -> Float64:
+    """Return the evidence that each stream needs.
+
+    The excess over the threshold of a long reference is inversely proportional to the length. So
+    thresholds are extrapolated to references shorter than the table's.
+    """
+    shortest, longest = (
+        look_up(nulls.phi, np.full(len(nulls), length), run_length)
+        for length in (_SHORTEST, _LONGEST)
+    )
+    length = np.clip(nulls.windows, 1, _LONGEST)
+    inside = look_up(nulls.phi, np.maximum(length, _SHORTEST), run_length)
+    outside = longest + (shortest - longest) * _SHORTEST / length
+    return np.where(length < _SHORTEST, outside, inside)
+
+
+def _with_common(model: Autoregression) -> Autoregression:
+    """Return the autoregressions with one more for the common part, which is not used here."""
+    return Autoregression(
+        *(np.append(getattr(model, name), getattr(model, name)[:1]) for name in model.__slots__)
+    )
+
+
+def _state_of(detector: Detector) -> Float64:
+    """Return a copy of a detector's memory, a row for each stream."""
+    data = np.frombuffer(detector.snapshot(), "<f8")
+    width = detector.state_bytes // data.itemsize
+    return data.reshape(-1, width).astype(np.float64)

@@ -1,0 +1,75 @@
+"""The fleet alarm: everything moves together, so no stream is the cause.
+
+The median of the streams' standardised levels is a stream of its own. A stream's alarm that the
+median explains waits for the median's alarm, and is then a part of it. If none comes, the stream's
+alarm is reported late.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from stream_scorer.drift.alarms.family import ChangeFound
+from stream_scorer.drift.alarms.nulls import Bool, Float64
+
+STREAMS_LEAST: Final = 8
+"""Minimum number of streams of a median."""
+WAIT: Final = 48
+"""Number of windows for which a stream's alarm waits for that of the fleet."""
+_EXPLAINED: Final = 0.5
+"""A median that moved by this share of a stream's change explains it."""
+_MOVED: Final = 0.25
+"""Shift of a median, in standard deviations of a stream, that explains anything."""
+
+
+def median_of(standard: Float64, level: Bool) -> float:
+    """Return the median of the streams that have an observation; NaN for fewer than eight.
+
+    Args:
+        standard: float64[k], observations in standard deviations from their means; NaN for none.
+        level: bool[k], the streams that count.
+    """
+    usable = standard[level & np.isfinite(standard)]
+    return float(np.median(usable)) if len(usable) >= STREAMS_LEAST else float("nan")
+
+
+def explains(median: float, shift: float) -> bool:
+    """Whether a shift of the median explains that of a stream, both in standard deviations."""
+    return bool(abs(median) >= max(_MOVED, _EXPLAINED * abs(shift)) and median * shift > 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A stream's alarm that waits for that of the fleet.
+
+    Attributes:
+        found: The alarm.
+        start: Start of its window, ms since the epoch.
+        end: End of the window.
+        left: Number of windows for which it still waits.
+    """
+
+    found: ChangeFound
+    start: int
+    end: int
+    left: int
+
+    def document(self) -> list[Any]:
+        """Return it for JSON."""
+        each = self.found
+        return [
+            each.stream, each.age, each.before, each.after, each.log_evidence, each.detector,
+            each.together, self.start, self.end, self.left,
+        ]  # fmt: skip
+
+    @classmethod
+    def read(cls, values: Sequence[Any]) -> "Waiting":
+        """Return the alarm of a document.
+
+        Raises:
+            TypeError: It is not one.
+        """
+        *found, start, end, left = values
+        return cls(ChangeFound(*found), int(start), int(end), int(left))

@@ -1,0 +1,55 @@
+"""How urgent an alarm is.
+
+The tolerance is a part of each null, so every alarm is of a change that matters. What it asks of a
+person depends on what moved. Decisions depend on scores and outcomes: their changes page. Changes
+of features explain; they wait for the day unless the scores move, too.
+"""
+
+from collections.abc import Collection
+from typing import Final
+
+from stream_scorer.core.decision.summary_layout import ALL, StreamKey
+from stream_scorer.drift.alarms.contract import Severity
+from stream_scorer.drift.alarms.nulls import SCORES
+from stream_scorer.drift.quality.contract import QualityFault
+
+_PAGING_FAULTS: Final = frozenset({"schema_change", "unit_change", "missing"})
+
+
+def is_trigger(key: StreamKey) -> bool:
+    """Whether a stream is a score or an outcome of all events."""
+    return (
+        key.field in SCORES
+        and key.segment == ALL
+        and (key.measure == "level" or key.measure.startswith("share"))
+    )
+
+
+def severity_of(key: StreamKey, *, trigger_open: bool) -> Severity:
+    """Return the severity of a stream's alarm.
+
+    Args:
+        key: The stream.
+        trigger_open: Whether a score or an outcome of all events has an open episode.
+    """
+    if is_trigger(key):
+        return Severity.PAGE
+    if key.field in SCORES and (key.measure == "level" or key.measure.startswith("share")):
+        return Severity.WARN
+    return Severity.WARN if trigger_open else Severity.NOTE
+
+
+def fleet_severity(moved: Collection[StreamKey]) -> Severity:
+    """Return the severity of a fleet alarm.
+
+    Args:
+        moved: The streams that moved with it.
+    """
+    return Severity.PAGE if any(is_trigger(key) for key in moved) else Severity.WARN
+
+
+def fault_severity(fault: QualityFault) -> Severity:
+    """Return the severity of a fault of the input."""
+    if fault.name in _PAGING_FAULTS or (fault.name == "volume" and fault.value == 0):
+        return Severity.PAGE
+    return Severity.WARN

@@ -1,0 +1,1 @@
+"""Detectors of a change in a stream of numbers, behind one interface."""

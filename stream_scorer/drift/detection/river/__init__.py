@@ -1,0 +1,1 @@
+"""River's detectors behind the interface of our own, and the registry of all."""

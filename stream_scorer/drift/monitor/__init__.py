@@ -1,0 +1,1 @@
+"""The monitor process: it watches the windows of each model version."""

@@ -1,0 +1,133 @@
+"""What commands do: they acknowledge, accept and snooze alarms, and never change a decision."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from stream_scorer.drift.alarms.contract import Alarm
+from stream_scorer.drift.alarms.episodes import EpisodeRecord, changed
+from stream_scorer.drift.monitor.alarm_making import FLEET
+from stream_scorer.drift.monitor.watch_state import WatchState
+
+IDS_MOST: Final = 10_000
+"""Number of command ids that are kept; a repeated command has no effect."""
+SNOOZES_MOST: Final = 1_000
+_Name = tuple[str, str, str]
+
+
+@dataclass(slots=True)
+class CommandBook:
+    """The commands that were folded.
+
+    Attributes:
+        offset: Next offset of the commands topic.
+        accepted: Number of commands that had an effect.
+        seen: The newest ids, oldest first.
+        snooze_until: Kafka time until which all alarms are notes, ms; 0 for none.
+        snoozes: The same by model, version and stream.
+    """
+
+    offset: int = 0
+    accepted: int = 0
+    seen: dict[str, None] = field(default_factory=dict)
+    snooze_until: int = 0
+    snoozes: dict[_Name, int] = field(default_factory=dict)
+
+    def copy(self) -> "CommandBook":
+        """Return a copy."""
+        return replace(self, seen=dict(self.seen), snoozes=dict(self.snoozes))
+
+    def snoozed(self, now: int, model: str, version: str, stream: str) -> bool:
+        """Whether the alarms of a stream are notes.
+
+        Args:
+            now: Kafka time, ms.
+            model: Name of the model.
+            version: Its version.
+            stream: Text of the stream's key, ``fleet``, or the name of a fault.
+        """
+        return now < max(self.snooze_until, self.snoozes.get((model, version, stream), 0))
+
+    def fold(self, watch: WatchState, record: Mapping[str, Any]) -> list[Alarm]:
+        """Apply a checked command; return its events, none if it has no effect.
+
+        Args:
+            watch: The complete state.
+            record: The command; ``until`` is in ms.
+        """
+        identity = record["command_id"]
+        if identity in self.seen:
+            return []
+        self.seen[identity] = None
+        while len(self.seen) > IDS_MOST:
+            del self.seen[next(iter(self.seen))]
+        events = self._effect(watch, record)
+        if events is None:
+            return []
+        self.accepted += 1
+        return [replace(each, commander=record["key_id"]) for each in events]
+
+    def _effect(self, watch: WatchState, record: Mapping[str, Any]) -> list[Alarm] | None:
+        kind, event, identity = record["kind"], record["event_id"], record["command_id"]
+        if kind == "snooze" and not event:
+            self.snooze_until = int(record["until"])
+            return []
+        episode = watch.episodes.find(event)
+        if episode is None:
+            return None
+        opened = episode.opened
+        if kind == "snooze":
+            name = (opened.model, opened.version, opened.stream)
+            self.snoozes.pop(name, None)
+            self.snoozes[name] = int(record["until"])
+            while len(self.snoozes) > SNOOZES_MOST:
+                del self.snoozes[next(iter(self.snoozes))]
+            return [changed(opened, "snoozed", watch.detected_at, identity)]
+        if kind == "ack":
+            made = watch.episodes.acknowledge(event, identity, watch.detected_at)
+            return None if made is None else [made]
+        made = watch.episodes.close(
+            event, watch.windows.watermark, "accepted", watch.detected_at, identity
+        )
+        if made is not None:
+            _accept(watch, episode)
+        return None if made is None else [made]
+
+    def document(self) -> dict[str, Any]:
+        """Return the state for JSON."""
+        return {
+            "offset": self.offset, "accepted": self.accepted, "seen": list(self.seen),
+            "snooze_until": self.snooze_until,
+            "snoozes": [[*name, until] for name, until in self.snoozes.items()],
+        }  # fmt: skip
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> "CommandBook":
+        """Return the book of a state.
+
+        Raises:
+            KeyError: A part is missing.
+            ValueError: It is not a state.
+        """
+        snoozes = {
+            (str(model), str(version), str(stream)): int(until)
+            for model, version, stream, until in document["snoozes"]
+        }
+        return cls(
+            int(document["offset"]), int(document["accepted"]),
+            {str(identity): None for identity in document["seen"]},
+            int(document["snooze_until"]), snoozes,
+        )  # fmt: skip
+
+
+def _accept(watch: WatchState, episode: EpisodeRecord) -> None:
+    """Take the streams' means after the change as usual."""
+    opened = episode.opened
+    version = watch.owned((opened.model, opened.version))
+    if version is None or version.streams is None or opened.kind == "fault":
+        return
+    streams = version.streams
+    for number, key in enumerate(streams.keys):
+        fleet = opened.stream == FLEET and streams.after[number] >= 0
+        if fleet or key.text == opened.stream:
+            streams.accept(number)

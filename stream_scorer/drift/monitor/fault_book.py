@@ -1,0 +1,159 @@
+"""The faults of the input that are open, and the streams that they own."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from stream_scorer.core.decision.summary_layout import StreamKey
+from stream_scorer.drift.alarms.contract import Alarm
+from stream_scorer.drift.monitor.alarm_making import fault_alarm
+from stream_scorer.drift.monitor.version_streams import StreamsOfVersion
+from stream_scorer.drift.monitor.version_watch import VersionWatch
+from stream_scorer.drift.monitor.watch_state import WatchState
+from stream_scorer.drift.quality.arrivals import ArrivalRules
+from stream_scorer.drift.quality.contract import QualityFault
+from stream_scorer.drift.quality.ownership import owned
+from stream_scorer.drift.state.document import OpenFault
+from stream_scorer.drift.windows.contract import ClosedArrivals, ClosedWindow
+
+Key = tuple[str, str, str, str, str]
+"""Model and version (empty for the input), then name, field and segment of a fault."""
+
+
+@dataclass(slots=True)
+class FaultBook:
+    """Open faults and the rules for arrivals.
+
+    Attributes:
+        rules: The rules for the input.
+        open: The open faults, oldest first.
+    """
+
+    rules: ArrivalRules = field(default_factory=ArrivalRules)
+    open: dict[Key, OpenFault] = field(default_factory=dict)
+
+    def copy(self) -> "FaultBook":
+        """Return a copy that can change separately."""
+        return FaultBook(self.rules.copy(), dict(self.open))
+
+    def arrived(self, watch: WatchState, closed: ClosedArrivals) -> list[Alarm]:
+        """Judge a window of arrival; return the events."""
+        return self._fold(watch, "", "", self.rules.arrivals(closed))
+
+    def decided(
+        self, watch: WatchState, start: int, end: int, closed: Sequence[ClosedWindow]
+    ) -> list[Alarm]:
+        """Judge the number of decisions in a window of events; return the events.
+
+        Args:
+            watch: The complete state.
+            start: Start of the window, ms.
+            end: Its end.
+            closed: The windows of all versions.
+        """
+        volume = next(
+            (
+                found.streams.reference.volume
+                for found in reversed(watch.versions.values())
+                if found.streams is not None
+            ),
+            None,
+        )
+        if volume is None:
+            return []
+        counts: dict[tuple[str, str], int] = {}
+        for each in closed:
+            name = (each.model, each.version)
+            counts[name] = counts.get(name, 0) + each.count
+        faults = self.rules.decided(start, end, list(counts.values()), volume)
+        return self._fold(watch, "", "", faults)
+
+    def judged(
+        self, watch: WatchState, version: VersionWatch, faults: Sequence[QualityFault]
+    ) -> list[Alarm]:
+        """Fold the faults of a version's window; return the events."""
+        return self._fold(watch, version.model, version.version, faults)
+
+    def owners(self, version: VersionWatch, streams: StreamsOfVersion) -> dict[StreamKey, str]:
+        """Return the id of the oldest open fault that owns a stream, by stream."""
+        found: dict[StreamKey, str] = {}
+        for each in self.open.values():
+            if each.model in ("", version.model) and each.version in ("", version.version):
+                for key in owned(each.fault, streams.reference):
+                    found.setdefault(key, each.event_id)
+        return found
+
+    def _fold(
+        self, watch: WatchState, model: str, version: str, faults: Sequence[QualityFault]
+    ) -> list[Alarm]:
+        found = []
+        for fault in faults:
+            key = (model, version, fault.name, fault.field, fault.segment)
+            known = self.open.get(key)
+            if fault.open and known is None:
+                snoozed = watch.snoozed(model, version, fault.name)
+                alarm = fault_alarm(
+                    fault, model, version, snoozed=snoozed, detected_at=watch.detected_at
+                )
+                self.open[key] = OpenFault(alarm.event_id, model, version, fault)
+                watch.episodes.open(alarm)
+                found.append(alarm)
+            elif fault.open and known is not None:
+                self.open[key] = OpenFault(known.event_id, model, version, fault)
+            elif known is not None:
+                del self.open[key]
+                closed = watch.episodes.close(
+                    known.event_id, fault.window_end, "over", watch.detected_at
+                )
+                found += [closed] if closed is not None else []
+                found += watch.episodes.close_all(
+                    fault.window_end, "over", watch.detected_at, _explained_by(known.event_id)
+                )
+                self._release(watch, known)
+        return found
+
+    def _release(self, watch: WatchState, over: OpenFault) -> None:
+        """Let the streams that a fault owned begin again: what they saw was not theirs."""
+        for name, each in list(watch.versions.items()):
+            if each.streams is None or over.model not in ("", each.model):
+                continue
+            if over.version not in ("", each.version):
+                continue
+            version = watch.owned(name)
+            if version is None or version.streams is None:
+                continue
+            streams = version.streams
+            still = self.owners(version, streams)
+            mine = owned(over.fault, streams.reference)
+            streams.restart(
+                np.array([key in mine and key not in still for key in streams.keys], np.bool_)
+            )
+
+    def document(self) -> dict[str, Any]:
+        """Return what the snapshot's ``faults`` do not have, for JSON."""
+        return {"rules": self.rules.snapshot().decode()}
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any], faults: Sequence[OpenFault]) -> "FaultBook":
+        """Return the book of a state.
+
+        Args:
+            document: See :meth:`document`.
+            faults: The open faults, oldest first.
+
+        Raises:
+            KeyError: A part is missing.
+            ValueError: The rules' state is invalid.
+        """
+        open_faults = {
+            (each.model, each.version, each.fault.name, each.fault.field, each.fault.segment): each
+            for each in faults
+        }
+        return cls(ArrivalRules.restore(document["rules"].encode()), open_faults)
+
+
+def _explained_by(event_id: str) -> Callable[[Alarm], bool]:
+    """Return whether an alarm is a consequence of a fault."""
+    return lambda opened: opened.consequence_of == event_id

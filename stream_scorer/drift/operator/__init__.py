@@ -1,0 +1,1 @@
+"""The ``drift`` commands that change alarms."""

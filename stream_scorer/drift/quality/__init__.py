@@ -1,0 +1,1 @@
+"""Rules for the quality of the input: faults that are not drift."""

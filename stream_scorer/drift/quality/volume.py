@@ -1,0 +1,65 @@
+"""Rule ``volume``: far more or far fewer events than usual at this hour of the week.
+
+The number of events of an hour is usual between a third and three times the mean of the reference.
+Small numbers may be further away: four standard deviations of a count that varies by 15 % more than
+a Poisson count does. So an hour without an event is a fault where 26 or more are usual.
+
+Versions share the traffic, by parts that a rollout changes, and a shadow version sees all of it. So
+too few is judged by the sum over all versions, and too many by the version with the most events.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from stream_scorer.core.decision.summary_layout import ALL
+from stream_scorer.drift.quality.contract import QualityFault
+from stream_scorer.models.reference.season import HOUR_MS, Float64, hour_of_week
+
+_TIMES: Final = 3.0
+_Z: Final = 4.0
+_SPREAD: Final = 0.15
+"""Standard deviation of the hourly mean, as its share."""
+_HOURS_MOST: Final = 168
+"""Hours of a window that are looked up; a longer one repeats the week."""
+
+
+def usual_count(start: int, end: int, volume: Float64) -> float:
+    """Return the usual number of events of a window; NaN if an hour of it is unknown.
+
+    Args:
+        start: Start of the window, ms since the epoch.
+        end: End of the window.
+        volume: float64[168], usual events by hour of the week.
+    """
+    hours = (end - start) / HOUR_MS
+    looked_up = min(max(math.ceil(hours), 1), _HOURS_MOST)
+    hours_of = hour_of_week(start + np.arange(looked_up) * HOUR_MS)
+    total = float(volume[hours_of].sum())
+    return total * hours / looked_up
+
+
+def volume_fault(start: int, end: int, counts: Sequence[int], usual: float) -> QualityFault | None:
+    """Return the fault of a window's number of events, if it has one.
+
+    Args:
+        start: Start of the window, ms since the epoch.
+        end: End of the window.
+        counts: Events of each version.
+        usual: Usual number of events.
+    """
+    all_of_them, most = sum(counts), max(counts, default=0)
+    allowance = _Z * math.sqrt(usual + (_SPREAD * usual) ** 2)
+    low, high = min(usual / _TIMES, usual - allowance), max(usual * _TIMES, usual + allowance)
+    if all_of_them < low:
+        value, evidence = all_of_them, low / max(all_of_them, 1)
+    elif most > high:
+        value, evidence = most, most / high
+    else:
+        return None
+    return QualityFault(
+        name="volume", field="", segment=ALL, window_start=start, window_end=end,
+        value=float(value), usual=usual, evidence=evidence, open=True,
+    )  # fmt: skip

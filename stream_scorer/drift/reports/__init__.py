@@ -1,0 +1,1 @@
+"""What ``drift status``, ``explain`` and ``report`` show."""

@@ -1,0 +1,1 @@
+"""Processes that send drift events to other systems."""

@@ -1,0 +1,1 @@
+"""The windows of summaries, and when they close."""

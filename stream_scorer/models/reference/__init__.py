@@ -1,0 +1,1 @@
+"""What a model version saw in training: the reference of drift detection."""

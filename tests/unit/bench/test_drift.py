@@ -1,0 +1,135 @@
+"""The drift bench: its scenarios are those of the suite, and its judge follows the rules."""
+
+import numpy as np
+import pytest
+
+from bench.drift_steps import cost, detectors, family, quality, run_length, suite
+from bench.drift_steps.judge import Verdict, judge
+from bench.drift_steps.scenarios import NEVER, Case, bernoulli, cases, correlated, scenario
+
+
+def test_there_are_25_cases() -> None:
+    every = list(cases())
+    assert len(every) == len(set(every)) == 25
+    assert sum(case.size == 0 for case in every) == 1
+    assert len(suite.SEEDS) == 4
+    assert not set(suite.SEEDS) & set(suite.TUNING_SEEDS)
+
+
+def test_values_have_the_variance_and_correlations_of_the_suite() -> None:
+    values = correlated(np.random.default_rng(1), 20_000, 20, 0.6)
+    assert values.var() == pytest.approx(1, abs=0.1)
+    between = np.atleast_2d(np.corrcoef(values.T))
+    assert between[np.triu_indices(20, 1)].mean() == pytest.approx(0.6, abs=0.05)
+    centred = values - values.mean(0)
+    successive = (centred[1:] * centred[:-1]).sum() / (centred**2).sum()
+    assert successive == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("ramp", [False, True])
+def test_a_tenth_of_the_streams_changes(*, ramp: bool) -> None:
+    case = Case(ramp=ramp, size=1.0, rho=0.0, together=False)
+    values, onset = scenario(np.random.default_rng(2), case)
+    quiet, _ = scenario(np.random.default_rng(2), Case(ramp, 0.0, 0.0, together=False))
+    changed = np.flatnonzero(onset != NEVER)
+    assert len(changed) == 10
+    assert onset[changed].min() >= 500
+    assert onset[changed].max() <= 4_000
+    shift = (values - quiet)[:, changed]
+    start = onset[changed[0]]
+    assert shift[start - 1, 0] == 0
+    assert shift[start + 250, 0] == pytest.approx(0.5 if ramp else 1)
+    assert shift[-1] == pytest.approx(1)
+
+
+def test_two_events_of_a_twentieth_each_are_together() -> None:
+    case = Case(ramp=False, size=1.0, rho=0.3, together=True)
+    _, onset = scenario(np.random.default_rng(3), case)
+    times, counts = np.unique(onset[onset != NEVER], return_counts=True)
+    assert len(times) == 2
+    assert counts.tolist() == [5, 5]
+
+
+def test_the_first_alarm_in_time_is_right_all_others_are_false() -> None:
+    onset = np.array([1_000, NEVER, 2_000, 3_000])
+    raised = [
+        (900, 0), (1_200, 0), (1_250, 0), (1_260, 1), (3_001, 2), (4_000, 3), (4_950, 4),
+    ]  # fmt: skip
+    verdict = judge(raised, onset, 5_000)
+    assert verdict.events == 3
+    assert verdict.delays == [200, 1_000]
+    assert verdict.false == 5
+    # 1,250 and 1,260 share a window.
+    assert verdict.false_windows == 4
+    assert verdict.windows == 50
+    assert verdict.f1 == pytest.approx(2 * 2 / (2 * 2 + 5 + 1))
+    assert verdict.p_false == pytest.approx(4 / 50)
+    assert verdict.delay == 600
+
+
+def test_verdicts_are_pooled() -> None:
+    one = Verdict(2, [10], 1, 1, 50)
+    one.add(Verdict(3, [20, 30], 0, 0, 50))
+    assert (one.events, one.delays, one.false, one.windows) == (5, [10, 20, 30], 1, 100)
+    assert Verdict().delay is None
+
+
+def test_each_figure_that_misses_fails_the_suite() -> None:
+    good = {"f1": 0.9, "p_false": 0.02, "delay": 375.0, "delay_1sigma": 105.0}
+    assert suite.gates(good) == []
+    for name, bad in (("f1", 0.89), ("p_false", 0.021), ("delay", 376), ("delay_1sigma", None)):
+        assert len(suite.gates(good | {name: bad})) == 1
+
+
+def test_each_figure_that_misses_fails_the_family() -> None:
+    assert family.null_gates({"null_alarms": 37, "null_burst": 1}) == []
+    assert len(family.null_gates({"null_alarms": 38, "null_burst": 2})) == 2
+    assert family.fleet_gates({"rho 0": 0.99}) == []
+    assert len(family.fleet_gates({"rho 0": 0.98, "rho 0.3": 1.0})) == 1
+
+
+def test_each_share_that_misses_fails_quality() -> None:
+    good = {"right": 1.0, "called_drift": 1.0, "both": 1.0}
+    assert quality.gates(good) == []
+    for name in good:
+        assert len(quality.gates(good | {name: 0.99})) == 1
+
+
+def test_a_cost_above_the_limit_or_without_a_bound_fails() -> None:
+    assert cost.gates({"share_lower": cost.SHARE_MOST}) == []
+    assert len(cost.gates({"share_lower": 0.051})) == 1
+    assert len(cost.gates({"share_lower": None})) == 1
+
+
+def test_a_run_length_is_windows_per_alarm_with_its_interval() -> None:
+    found = run_length.estimate([700] * 100, 100)
+    assert found["mean"] == 700
+    assert found["low"] == pytest.approx(70_000 / 121.6, rel=0.01)
+    assert found["high"] == pytest.approx(70_000 / 81.4, rel=0.01)
+    silent = run_length.estimate([2_880] * 200, 0)
+    assert silent["mean"] is None
+    assert silent["low"] == pytest.approx(576_000 / 3.69, rel=0.01)
+
+
+def test_each_promise_that_is_missed_fails() -> None:
+    def line(low: float, mean: float, guaranteed: float) -> dict[str, object]:
+        return {
+            "configured": 720, "calibrated": {"low": low, "mean": mean},
+            "guaranteed": {"low": guaranteed},
+        }  # fmt: skip
+
+    assert run_length.gates({"iid": line(648, 1_440, 720)}) == []
+    assert len(run_length.gates({"iid": line(647, 1_441, 719)})) == 3
+
+
+def test_rates_of_errors_change_in_half_of_the_streams() -> None:
+    values, onset = bernoulli(np.random.default_rng(4), 20, 5_000, 0.1, 0.3)
+    assert (onset != NEVER).sum() == 10
+    assert values[:500].mean() == pytest.approx(0.1, abs=0.02)
+    assert values[-900:, onset != NEVER].mean() == pytest.approx(0.3, abs=0.02)
+
+
+def test_the_dummy_spends_the_budget() -> None:
+    dummy = detectors.Dummy(100)
+    count = sum(len(dummy.update(np.zeros(100))) for _ in range(100_000))
+    assert count == pytest.approx(20, abs=14)

@@ -1,0 +1,94 @@
+"""An episode is opened, acknowledged and closed, each with one event."""
+
+import pytest
+
+from stream_scorer.drift.alarms.contract import EpisodeState, Severity
+from stream_scorer.drift.alarms.episodes import (
+    EPISODES_MOST,
+    Episodes,
+    event_id,
+    open_by_severity,
+)
+from tests.support.drift.documents import alarm
+
+
+@pytest.fixture
+def book() -> Episodes:
+    made = Episodes()
+    made.open(alarm())
+    return made
+
+
+NAME = alarm().episode
+
+
+def test_an_acknowledged_episode_is_still_open(book: Episodes) -> None:
+    event = book.acknowledge(NAME, "c1", 99)
+    assert event is not None
+    assert (event.change, event.episode, event.detected_at) == ("acknowledged", NAME, 99)
+    assert event.event_id != NAME
+    assert event.severity is Severity.NOTE
+    assert [each.state for each in book.opened()] == [EpisodeState.ACKNOWLEDGED]
+    assert book.acknowledge(NAME, "c2", 100) is None
+    assert book.records[NAME].commands == ("c1",)
+
+
+@pytest.mark.parametrize(("why", "change"), [("accepted", "accepted"), ("back", "closed")])
+def test_a_closed_episode_stays_closed(book: Episodes, why: str, change: str) -> None:
+    event = book.close(NAME, 7, why, 99)
+    assert event is not None
+    assert event.change == change
+    assert book.opened() == []
+    assert (book.records[NAME].ended, book.records[NAME].why) == (7, why)
+    assert book.close(NAME, 8, "back", 100) is None
+    assert book.acknowledge(NAME, "c", 100) is None
+
+
+def test_unknown_episodes_have_no_effect(book: Episodes) -> None:
+    assert book.acknowledge("0" * 16, "c", 1) is None
+    assert book.close("0" * 16, 1, "back", 1) is None
+    assert book.find("0" * 16) is None
+
+
+def test_episodes_of_a_stream_are_found(book: Episodes) -> None:
+    book.open(alarm(event_id="b", episode="b", stream="fleet"))
+    assert [each.opened.episode for each in book.of_stream("fraud", "2", "fleet")] == ["b"]
+    closed = book.close_all(5, "version", 9, lambda opened: opened.version == "2")
+    assert [each.episode for each in closed] == [NAME, "b"]
+
+
+def test_the_oldest_closed_episodes_are_forgotten(book: Episodes) -> None:
+    for number in range(EPISODES_MOST - 1):
+        book.open(alarm(event_id=f"{number}", episode=f"{number}"))
+    book.close("5", 1, "back", 1)
+    book.open(alarm(event_id="new", episode="new"))
+    assert len(book.records) == EPISODES_MOST
+    assert "5" not in book.records
+    book.open(alarm(event_id="newer", episode="newer"))
+    assert NAME not in book.records
+
+
+def test_copies_are_separate(book: Episodes) -> None:
+    copied = book.copy()
+    book.close(NAME, 1, "back", 1)
+    assert copied.records[NAME].is_open
+
+
+def test_open_episodes_are_counted_by_severity(book: Episodes) -> None:
+    book.open(alarm(event_id="b", episode="b", severity=Severity.NOTE))
+    book.close("b", 1, "back", 1)
+    assert open_by_severity(book.records.values()) == {"note": 0, "warn": 0, "page": 1}
+
+
+def test_an_events_id_depends_on_what_it_says() -> None:
+    first = event_id("m", "1", "drift", "s", 5, "opened")
+    assert first == event_id("m", "1", "drift", "s", 5, "opened")
+    others = {
+        event_id("m", "1", "drift", "s", 5, "closed"),
+        event_id("m", "1", "drift", "s", 6, "opened"),
+        event_id("m", "2", "drift", "s", 5, "opened"),
+        event_id("m", "1", "fleet", "s", 5, "opened"),
+        event_id("m", "1", "drift", "s", 5, "opened", "x"), first,
+    }  # fmt: skip
+    assert len(others) == 6
+    assert {len(each) for each in others} == {16}

@@ -1,0 +1,159 @@
+"""The budget of a family of streams: who may spend what, and what each detector gets."""
+
+import numpy as np
+import pytest
+
+from stream_scorer.core.decision.summary_layout import StreamKey
+from stream_scorer.drift.alarms.family import GUARANTEED_SHARE, RELEARN, ChangeFound, Family
+from stream_scorer.drift.alarms.nulls import FLEET, Nulls, guaranteed_class, nulls_of
+from stream_scorer.models.reference.contract import Season, StreamReference
+
+FLAT = Season(np.zeros(24), np.zeros(7), np.empty(0), 8.0, 0.0)
+NIGHT = Season(np.where(np.arange(24) < 6, -0.1, 0.1 / 3), np.zeros(7), np.empty(0), 8.0, 0.0)
+
+
+def stream(
+    field: str = "f1", measure: str = "level", segment: str = "all", mean: float = 0.5,
+    phi: float = 0.0, season: Season | None = FLAT, scale: float = 0.02, windows: int = 400,
+) -> StreamReference:  # fmt: skip
+    return StreamReference(
+        StreamKey(field, measure, segment), mean, mean - 0.004, mean + 0.004, scale, phi, windows,
+        80_000, season, "",
+    )  # fmt: skip
+
+
+STREAMS = (
+    stream("score", mean=0.05, scale=0.004),
+    stream("outcome", "share:BLOCK", mean=0.02, scale=0.004),
+    stream("amount"), stream("f1", "missing", mean=0.01), stream("f1"),
+    stream("f1", segment="channel=web"), stream("segment", "share", "channel=web"),
+)  # fmt: skip
+
+
+@pytest.fixture
+def nulls() -> Nulls:
+    return nulls_of(STREAMS, 0.5)
+
+
+def test_shares_of_the_budget_add_up_to_one(nulls: Nulls) -> None:
+    assert nulls.share.sum() == pytest.approx(1)
+    assert nulls.keys[-1] == FLEET
+    weights = dict(zip(nulls.keys, nulls.share / nulls.share[4], strict=True))
+    assert [round(float(weights[each.key]), 6) for each in STREAMS] == [8, 8, 4, 2, 1, 1, 1]
+    assert 0 < GUARANTEED_SHARE < 1
+
+
+def test_scores_have_a_relative_tolerance(nulls: Nulls) -> None:
+    assert nulls.delta[:2] == pytest.approx([0.005, 0.002])
+    assert nulls.delta[4] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({}, ""),
+        ({"season": None}, ""),
+        ({"phi": 0.2}, "AR(1), correlation 0.20"),
+        ({"phi": 0.09}, ""),
+        ({"season": NIGHT}, "season"),
+        ({"mean": 0.002}, "a band outside of 0 to 1"),
+    ],
+)
+def test_the_guaranteed_class_is_named(changed: dict[str, float], why: str) -> None:
+    said = guaranteed_class(stream(**changed))  # type: ignore[arg-type]
+    assert said == (f"not in the class: {why}" if why else "")
+
+
+def test_a_change_gives_one_alarm_with_its_means(nulls: Nulls) -> None:
+    family = Family(nulls, 720)
+    found = feed(family, nulls, 200, {0: 0.02}, at=100)
+    assert [each.stream for _, each in found] == [0]
+    at, alarm = found[0]
+    assert 100 <= at <= 110
+    assert alarm.before == pytest.approx(0.05, abs=0.003)
+    assert alarm.after > 0.055
+
+
+def test_a_slow_certain_change_is_found_by_the_guarantee() -> None:
+    # Without a usable variance, the calibrated promise does not hold.
+    nulls = nulls_of([stream("f1", "missing", mean=0.01, scale=0.0)], 0.5)
+    assert nulls.calibrated.tolist() == [False, False]
+    found = feed(Family(nulls, 720), nulls, 150, {0: 0.1}, at=50, noise=0.0)
+    assert {(each.detector, each.stream) for _, each in found} == {("e_detector", 0)}
+    assert 50 < found[0][0] < 70
+    assert found[0][1].log_evidence > np.log(720 / GUARANTEED_SHARE)
+
+
+def test_streams_outside_the_class_have_the_calibrated_promise() -> None:
+    nulls = nulls_of([stream(phi=0.5)], 0.5)
+    assert nulls.guaranteed.tolist() == [False, False]
+    found = feed(Family(nulls, 720), nulls, 200, {0: 0.1}, at=100)
+    assert [each.detector for _, each in found] == ["calibrated"]
+
+
+def test_false_alarms_stay_within_the_budget() -> None:
+    nulls = nulls_of([stream(f"f{n}") for n in range(40)], 0.5)
+    found = feed(Family(nulls, 240), nulls, 4_800, {}, at=0)
+    # 20 are expected at most; a Poisson count of 20 is above 33 in one case of 500.
+    assert len(found) <= 33
+
+
+def test_a_stream_that_relearns_is_silent_and_settles(nulls: Nulls) -> None:
+    family = Family(nulls, 720)
+    streams = np.zeros(len(nulls), np.bool_)
+    streams[4] = True
+    family.relearn(streams, RELEARN)
+    assert family.learning[4] == RELEARN
+    shifted = feed(family, nulls, RELEARN, {4: 0.2}, at=0)
+    assert shifted == []
+    assert family.learning[4] == 0
+    family.settle(streams, nulls.mean + 0.2, np.full(len(nulls), float(RELEARN)))
+    assert family.low[4] < nulls.mean[4] + 0.2 < family.high[4]
+    assert feed(family, nulls, 100, {4: 0.2}, at=0, seed=3) == []
+    assert [each.stream for _, each in feed(family, nulls, 60, {}, at=0, seed=4)] == [4]
+
+
+def test_begun_again_streams_know_their_null(nulls: Nulls) -> None:
+    family = Family(nulls, 720)
+    feed(family, nulls, 150, {4: 0.2}, at=100)
+    family.begin_again(np.ones(len(nulls), np.bool_), nulls.low, nulls.high)
+    fresh = Family(nulls, 720)
+    ours, theirs = family.arrays(), fresh.arrays()
+    for name in ("low", "high", "mean"):
+        np.testing.assert_array_equal(ours[name], theirs[name])
+    assert feed(family, nulls, 100, {}, at=0, seed=5) == []
+
+
+def test_a_copy_and_a_state_continue_alike(nulls: Nulls) -> None:
+    family = Family(nulls, 720)
+    feed(family, nulls, 103, {0: 0.02}, at=100)
+    copied, read = family.copy(), Family(nulls, 720)
+    every = np.arange(len(nulls))
+    arrays = {name: values.copy() for name, values in family.arrays().items()}
+    read.load(arrays, every, every)
+    expected = feed(family, nulls, 60, {0: 0.02}, at=0, seed=9)
+    assert expected
+    for each in (copied, read):
+        assert feed(each, nulls, 60, {0: 0.02}, at=0, seed=9) == expected
+        for name, values in each.arrays().items():
+            np.testing.assert_array_equal(values, family.arrays()[name])
+
+
+def feed(
+    family: Family, nulls: Nulls, steps: int, shifts: dict[int, float], at: int, seed: int = 0,
+    noise: float = 1.0,
+) -> list[tuple[int, ChangeFound]]:  # fmt: skip
+    """Return (step, found) of independent normal values, shifted from a step on.
+
+    The noise is in units of the streams' scale, which is 1 for a stream that does not vary.
+    """
+    random = np.random.default_rng(seed)
+    out: list[tuple[int, ChangeFound]] = []
+    for step in range(steps):
+        values = nulls.mean + noise * nulls.scale * random.standard_normal(len(nulls))
+        values[-1] = np.nan
+        if step >= at:
+            for number, shift in shifts.items():
+                values[number] += shift
+        out += [(step, each) for each in family.update(np.clip(values, 0, 1))]
+    return out

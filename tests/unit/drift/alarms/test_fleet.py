@@ -1,0 +1,31 @@
+"""The median of the streams, and what it explains."""
+
+import numpy as np
+import pytest
+
+from stream_scorer.drift.alarms.family import ChangeFound
+from stream_scorer.drift.alarms.fleet import STREAMS_LEAST, Waiting, explains, median_of
+
+
+def test_the_median_is_of_levels_that_were_observed() -> None:
+    level = np.array([True] * STREAMS_LEAST + [False, False])
+    standard = np.array([*range(STREAMS_LEAST), 99.0, np.nan])
+    assert median_of(standard, level) == 3.5
+    standard[0] = np.nan
+    assert np.isnan(median_of(standard, level))
+
+
+@pytest.mark.parametrize(
+    ("median", "shift", "explained"),
+    [
+        (1.0, 1.5, True), (-1.0, -1.5, True), (1.0, -1.5, False), (0.5, 1.5, False),
+        (0.1, 0.1, False), (0.3, 0.3, True),
+    ],
+)  # fmt: skip
+def test_half_of_a_shift_explains_it(median: float, shift: float, *, explained: bool) -> None:
+    assert explains(median, shift) is explained
+
+
+def test_a_waiting_alarm_survives_json() -> None:
+    waiting = Waiting(ChangeFound(3, 12, 0.1, 0.2, 7.5, "calibrated", together=True), 5, 9, 48)
+    assert Waiting.read(waiting.document()) == waiting

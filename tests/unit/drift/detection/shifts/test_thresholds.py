@@ -1,0 +1,95 @@
+"""Thresholds: interpolated, longer for longer run lengths, and about right where they are used."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stream_scorer.drift.detection.shifts import tabulate, thresholds
+from stream_scorer.drift.detection.shifts.thresholds import (
+    BLOCK,
+    Tail,
+    calibrate,
+    look_up,
+    simulate,
+    tail_of,
+)
+
+TABLE = json.loads(Path(thresholds.__file__).with_name("thresholds.json").read_text())
+
+
+def one(phi: float, length: float, run_length: float) -> float:
+    return float(look_up(np.array([phi]), np.array([length]), run_length)[0])
+
+
+def test_a_tail_gives_back_the_share_it_was_made_from() -> None:
+    generator = np.random.default_rng(1)
+    tail = tail_of(5 + 2 * generator.exponential(size=100_000))
+    # Of exponential values with scale 2 above 5, a share of exp(-(b - 5) / 2) passes b.
+    run_length = 1e5
+    share = -np.expm1(-BLOCK / run_length)
+    assert tail.threshold(run_length) == pytest.approx(5 - 2 * np.log(share), abs=0.3)
+
+
+def test_a_longer_run_length_needs_more_evidence() -> None:
+    levels = [one(0.5, 300, run_length) for run_length in (1e5, 1e6, 1e7)]
+    assert levels[0] + 1 < levels[1] < levels[2] - 1
+
+
+def test_a_longer_reference_needs_less_evidence() -> None:
+    levels = [one(0.5, length, 1e6) for length in (200, 300, 1_000, 15_000, 1e9)]
+    assert levels[0] > levels[1] + 0.5 > levels[2] + 1
+    assert levels[3] == pytest.approx(levels[4])
+
+
+def test_a_grid_point_is_looked_up_exactly() -> None:
+    phi, length = TABLE["phi"].index(0.5), TABLE["length"].index(1_000)
+    expected = Tail(*TABLE["tails"][phi][length]).threshold(1e6)
+    assert one(0.5, 1_000, 1e6) == pytest.approx(expected)
+
+
+def test_each_stream_has_its_own_run_length() -> None:
+    both = look_up(np.full(2, 0.5), np.full(2, 1_000.0), np.array([1e5, 1e6]))
+    assert both.tolist() == [one(0.5, 1_000, 1e5), one(0.5, 1_000, 1e6)]
+
+
+def test_a_negative_correlation_takes_the_lowest_tabulated() -> None:
+    assert one(-0.4, 300, 1e5) == one(TABLE["phi"][0], 300, 1e5)
+
+
+@pytest.mark.parametrize(("phi", "length"), [(0.99, 1_000), (0.5, 150)])
+def test_what_is_not_tabulated_is_refused(phi: float, length: float) -> None:
+    with pytest.raises(ValueError, match=r"tabulated|effective length"):
+        one(phi, length, 1e5)
+
+
+def test_every_tail_is_steep() -> None:
+    scales = np.array(TABLE["tails"])[..., 2]
+    assert (scales > 0.7).all()
+    assert (scales[:, -1] < 1.3).all()
+
+
+def test_the_table_agrees_with_a_small_simulation() -> None:
+    highest = simulate(np.full(200, 0.5), 1_000, 4_000, np.random.default_rng(2))
+    # A run length of ten blocks: about a tenth of them pass.
+    share = float((highest > one(0.5, 1_000, 40 * BLOCK)).mean())
+    assert share == pytest.approx(1 / 40, abs=0.015)
+
+
+def test_a_calibration_without_the_table_agrees_with_it() -> None:
+    phi, length = np.array([0.5, 0.5]), np.array([600.0, 600.0])
+    run_length = np.array([1e5, 1e6])
+    made = calibrate(phi, length, run_length)
+    assert made == pytest.approx(look_up(phi, length, run_length), abs=0.8)
+    assert made[1] > made[0] + 1.5
+
+
+def test_a_table_is_written_row_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tabulate, "cell", lambda phi, length: Tail(phi, 0.01, 1 + 1 / length))
+    path = tmp_path / "table.json"
+    tabulate.write(path, [0.5], [200, 300, 600, 1_000])
+    tabulate.write(path, [0.0, 0.5], [200, 300, 600, 1_000])
+    document = json.loads(path.read_text())
+    assert document["phi"] == [0.0, 0.5]
+    assert document["tails"][1][0] == pytest.approx([0.5, 0.01, 1.005], abs=1e-4)

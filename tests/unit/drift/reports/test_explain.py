@@ -1,0 +1,102 @@
+"""The document of ``drift explain``: distributions, history, consequences, answers."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stream_scorer.drift.reports.events import event_of
+from stream_scorer.drift.reports.explain import explanation_of
+from stream_scorer.drift.reports.place import locate
+from stream_scorer.errors import SettingsError
+from tests.support.drift.documents import alarm, document
+
+EVENT = "0123456789abcdef"
+ANSWER = event_of(
+    alarm(event_id="aaaa000000000000", change="acknowledged", detected_at=1_700_020_000_000)
+) | {"commander": "ann"}
+CONSEQUENCE = event_of(
+    alarm(
+        event_id="bbbb000000000000", episode="bbbb000000000000", stream="hour/level@all",
+        field="hour", consequence_of=EVENT,
+    )
+)  # fmt: skip
+EVENTS = [event_of(alarm()), ANSWER, CONSEQUENCE]
+
+
+@pytest.fixture
+def explained() -> dict[str, Any]:
+    return explanation_of(document(), EVENTS, EVENT[:6], locate)
+
+
+def test_it_is_json_without_nan(explained: dict[str, Any]) -> None:
+    assert json.loads(json.dumps(explained, allow_nan=False)) == explained
+
+
+def test_it_has_what_the_manual_names(explained: dict[str, Any]) -> None:
+    assert explained["distribution"] == [
+        {"label": "0.01", "before": 90, "after": 60},
+        {"label": "0.1", "before": 10, "after": 40},
+    ]
+    assert len(explained["history"]) == 48
+    assert explained["history"][-1]["start"] == "2023-11-15T00:00:00Z"
+    assert explained["history"][0]["expected"] == pytest.approx(0.02)
+    assert explained["onset"] == {
+        "at": "2023-11-14T22:00:00Z", "low": "2023-11-14T18:00:00Z", "high": "2023-11-15T00:00:00Z",
+    }  # fmt: skip
+    assert explained["guaranteed"] == {"holds": True, "error": 0.5}
+    assert explained["calibrated"] == {"error": 0.4}
+    assert explained["patience"] == 720.0
+    assert explained["also"] == [{"stream": "amount/level@channel=web", "effect": 1.5}]
+
+
+def test_bins_that_no_value_can_be_in_are_left_out() -> None:
+    event = event_of(alarm(labels=("a", "-", "-"), before_counts=(1, 0, 0), after_counts=(1, 0, 2)))
+    found = explanation_of(None, [event], EVENT)["distribution"]
+    assert [each["label"] for each in found] == ["a", "-"]
+
+
+def test_consequences_and_answers_belong_to_it(explained: dict[str, Any]) -> None:
+    assert [each["stream"] for each in explained["consequences"]] == ["hour/level@all"]
+    assert [(each["change"], each["commander"]) for each in explained["commands"]] == [
+        ("acknowledged", "ann")
+    ]
+
+
+def test_an_old_event_needs_no_snapshot() -> None:
+    explained = explanation_of(None, EVENTS, EVENT)
+    assert explained["history"] == []
+    assert explained["adwin"] is None
+    assert explained["state"] == "acknowledged"
+
+
+def test_an_event_of_the_snapshot_needs_no_topic() -> None:
+    assert explanation_of(document(), [], EVENT)["state"] == "open"
+
+
+def test_an_unknown_event_is_refused() -> None:
+    with pytest.raises(SettingsError, match="no event 'ffff'"):
+        explanation_of(document(), EVENTS, "ffff")
+
+
+def test_adwin_finds_the_place_of_a_step() -> None:
+    random = np.random.default_rng(1)
+    history = np.concatenate([random.normal(0.2, 0.01, 90), random.normal(0.3, 0.01, 78)])
+    place, before, after = locate(history)
+    assert abs(place - 90) <= 3
+    assert before == pytest.approx(0.2, abs=0.01)
+    assert after == pytest.approx(0.3, abs=0.01)
+
+
+def test_adwin_gives_the_newest_of_two_changes() -> None:
+    random = np.random.default_rng(2)
+    history = np.repeat([0.2, 0.3, 0.15], 56) + random.normal(0, 0.02, 168)
+    place, before, after = locate(history)
+    assert abs(place - 112) <= 3
+    assert before == pytest.approx(0.3, abs=0.02)
+    assert after == pytest.approx(0.15, abs=0.02)
+
+
+def test_adwin_finds_nothing_in_a_constant() -> None:
+    assert locate(np.full(50, 0.25)) == (0, 0.25, 0.25)
