@@ -119,6 +119,11 @@ class Family:
         return self._calibrated.learning[:-1]
 
     @property
+    def observations(self) -> Int64:
+        """int64[k], observations since a stream's null was last set, the reference's included."""
+        return self._calibrated.observations[:-1]
+
+    @property
     def log_evidence(self) -> Float64:
         """float64[k], logarithm of the e-value; -inf outside of the class and without evidence."""
         found = np.full(len(self.nulls), -np.inf)

@@ -148,6 +148,13 @@ class CalibratedDetector(Detector):
         return self._state[:, shift_kernels.LEARNING].copy()
 
     @property
+    def observations(self) -> Int64:
+        """int64[streams + 1], innovations since each stream's latest reference began, all of it."""
+        held = self._state[:, shift_kernels.COUNTS : shift_kernels.SUMS]
+        count = self._state[:, shift_kernels.BEFORE_COUNT] + held @ 2.0 ** np.arange(LEVELS)
+        return count.astype(np.int64)
+
+    @property
     def levels(self) -> Float64:
         """float64[streams + 1], each stream's present mean, in the units of :meth:`update`.
 
