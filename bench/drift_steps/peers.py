@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,24 +45,27 @@ def measure(*, quick: bool) -> dict[str, Any]:
 
 def _verdict(name: str, python: Path, *, last_only: bool) -> Verdict:
     total = Verdict()
-    chosen = list(enumerate(cases()))
-    for number, case in chosen[-1:] if last_only else chosen:
-        values, onset = scenario(
-            np.random.default_rng([suite.SEEDS[0], number]), case, steps=suite.STEPS
-        )
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "values.npy"
-            np.save(file, values)
-            raised = _alarms(python, name, file)
-        total.add(judge(raised, onset, suite.STEPS))
-        say(f"peers: {name}: case {number + 1} of {len(chosen)}, {len(raised)} alarms")
+    chosen = list(enumerate(cases()))[-1 if last_only else 0 :]
+    with tempfile.TemporaryDirectory() as folder:
+        onsets, files = [], []
+        for number, case in chosen:
+            generator = np.random.default_rng([suite.SEEDS[0], number])
+            values, onset = scenario(generator, case, steps=suite.STEPS)
+            files.append(Path(folder) / f"{number}.npy")
+            np.save(files[-1], values)
+            onsets.append(onset)
+        for raised, onset in zip(_alarms(python, name, files), onsets, strict=True):
+            total.add(judge(raised, onset, suite.STEPS))
+            say(f"peers: {name}: {len(raised)} alarms in a scenario")
     return total
 
 
-def _alarms(python: Path, name: str, file: Path) -> list[tuple[int, int]]:
-    ran = subprocess.run(  # noqa: S603 our own program
-        [str(python), str(_HERE / f"{name}_suite.py"), str(file)], check=True, text=True,
-        stdout=subprocess.PIPE, env=os.environ | _SILENT,
-    )  # fmt: skip
-    (raised,) = json.loads(ran.stdout.splitlines()[-1]).values()
-    return [(int(step), int(stream)) for step, stream in raised]
+def _alarms(python: Path, name: str, files: list[Path]) -> Iterator[list[tuple[int, int]]]:
+    command = [str(python), "-W", "ignore", str(_HERE / f"{name}_suite.py"), *map(str, files)]
+    with subprocess.Popen(  # noqa: S603 our own program
+        command, text=True, stdout=subprocess.PIPE, env=os.environ | _SILENT
+    ) as process:
+        for line in process.stdout or ():
+            yield [(int(step), int(stream)) for step, stream in json.loads(line)]
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)

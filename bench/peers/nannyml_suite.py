@@ -1,7 +1,7 @@
 """NannyML at its defaults over scenarios of the suite; runs with NannyML's own Python.
 
-``python nannyml_suite.py FILE ...``: each file is float64[steps, streams] in numpy's format. The
-last line of the output is JSON: for each file its alarms, as pairs of step and stream.
+``python nannyml_suite.py FILE ...``: each file is float64[steps, streams] in numpy's format. For
+each file it writes a line of JSON: its alarms, as pairs of step and stream.
 
 The univariate calculator has ten chunks of a reference as its default. So the reference of 300
 steps gives chunks of 30, and a chunk with an alert is an alarm at its end. Then the next 300 steps
@@ -60,4 +60,5 @@ def alarms(values: np.ndarray) -> list[tuple[int, int]]:
 
 
 if __name__ == "__main__":
-    print(json.dumps({file: alarms(np.load(file)) for file in sys.argv[1:]}))
+    for file in sys.argv[1:]:
+        print(json.dumps(alarms(np.load(file))), flush=True)
