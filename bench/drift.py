@@ -79,7 +79,8 @@ def _null(script: Script) -> tuple[dict[str, Any], list[str], list[Any]]:
 
 def _fleet(script: Script) -> tuple[dict[str, Any], list[str], list[Any]]:
     found = family.fleet(script.options.runs, 1.0)
-    smaller = family.fleet(script.options.runs, 0.5)
+    # Only told, so fewer runs are enough.
+    smaller = family.fleet(max(script.options.runs // 5, 1), 0.5)
     failed = [] if script.quick else family.fleet_gates(found)
     return {"fleet": found, "fleet_half_sigma": smaller}, failed, []
 

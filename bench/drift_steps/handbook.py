@@ -29,14 +29,15 @@ from bench.drift_steps.handbook_city import (
     Scenario,
     begin_of,
     changed_input,
+    decided,
     referenced,
-    stream,
+    transactions,
     watch,
 )
 from bench.harness.script import say
 from stream_scorer.drift.alarms.contract import Alarm, Severity
 
-CUSTOMERS, SEEDS, NULL_DAYS = 20_000, 10, 150
+CUSTOMERS, SEEDS, NULL_DAYS = 10_000, 10, 150
 QUIET, AFTER = 15, 20
 """Days before a change, and after it."""
 APART = 10
@@ -70,8 +71,9 @@ def measured(number: int, customers: int, null_days: int) -> dict[str, Any]:
         null_days: Days without a change.
     """
     at = BEGIN + QUIET
-    batches = stream(number, customers, null_days)
-    one = referenced(number, customers, batches)
+    table = transactions(number, null_days, customers)
+    batches = decided(table)
+    one = referenced(number, batches)
     scenarios = {
         "null": Scenario(null_days),
         "prior": Scenario(QUIET + AFTER, {at: more_fraud(one)}),
@@ -83,7 +85,7 @@ def measured(number: int, customers: int, null_days: int) -> dict[str, Any]:
         ),
     }  # fmt: skip
     opened = watch(one, batches, scenarios)
-    changed = changed_input(one, QUIET + AFTER, more_amount(one, at))
+    changed = changed_input(table, QUIET + AFTER, more_amount(one, at))
     covariate = watch(one, changed, {"covariate": Scenario(QUIET + AFTER)})["covariate"]
     return {
         "false": len(opened["null"]),
@@ -118,24 +120,21 @@ def _fields(alarm: Alarm) -> set[str]:
 
 
 def episodes(found: Sequence[Alarm], days: Sequence[int]) -> dict[str, Any]:
-    """Return the episodes of the first stream of score or outcomes that pages.
+    """Return the episodes of the score, of which each change must give one.
 
     Args:
         found: The alarms that were opened.
         days: Days of the changes.
     """
-    pages = [each for each in found if each.severity is Severity.PAGE]
-    pages = [each for each in pages if each.window_end > begin_of(days[0])]
-    if not pages:
-        return {"episodes": 0, "onset_errors": [None for _ in days]}
-    mine = [each for each in pages if each.stream == pages[0].stream]
-    errors = [
+    mine = [
+        each
+        for each in found
+        if each.stream in ("score/level@all", "fleet") and each.window_end > begin_of(days[0])
+    ]
+    errors: list[float | None] = [
         abs(each.onset - begin_of(day)) / DAY_MS for each, day in zip(mine, days, strict=False)
     ]
-    return {
-        "episodes": len(mine),
-        "onset_errors": [*errors, *[None for _ in days[len(errors) :]]],
-    }
+    return {"episodes": len(mine), "onset_errors": errors + [None] * (len(days) - len(errors))}
 
 
 def figures(found: Sequence[dict[str, Any]], null_days: int) -> dict[str, Any]:

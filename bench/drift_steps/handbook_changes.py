@@ -10,6 +10,7 @@ from bench.drift_steps.handbook_city import (
     DecidedChange,
     InputChange,
     begin_of,
+    deployed,
     joined,
     times_of,
 )
@@ -44,7 +45,8 @@ def more_fraud(one: City, times: int = 1) -> DecidedChange:
     """Return a change of the prior: more frauds, each like one of the reference's.
 
     What a fraud looks like stays the same: frauds are drawn from those that were decided in the
-    reference's days. The mean score grows by twice its tolerance.
+    reference's days, with the clock's features of the time that they get. The mean score grows by
+    twice its tolerance.
 
     Args:
         one: The city.
@@ -53,20 +55,25 @@ def more_fraud(one: City, times: int = 1) -> DecidedChange:
     wanted = (1 + SIZE * RELATIVE * times) * one.score
     # (score + more * score of a fraud) / (1 + more) = wanted, for so many more for each row.
     more = (wanted - one.score) / (float(one.frauds.score.mean()) - wanted)
+    names = [each["name"] for each in deployed().manifest.features]
+    clock = [place for place, name in enumerate(names) if name.startswith("TX_DURING")]
 
     def change(decisions: DecisionBatch, random: np.random.Generator) -> DecisionBatch:
         count = int(random.poisson(more * len(decisions)))
         if not count:
             return decisions
         extra = one.frauds.take(random.integers(len(one.frauds), size=count))
-        place = decisions.events.take(np.sort(random.integers(len(decisions), size=count)))
+        rows = np.sort(random.integers(len(decisions), size=count))
+        place = decisions.events.take(rows)
         column = place.records.schema.get_field_index("event_time")
         records = extra.events.records.set_column(
             column, place.records.schema.field(column), place.records.column(column)
         )
         events = EventBatch(records, place.partition, place.offset, place.timestamp)
+        features = extra.features.copy()
+        features[:, clock] = decisions.features[rows][:, clock]
         moved = DecisionBatch(
-            events, extra.score, extra.outcome, extra.flags, extra.features, {}, extra.model,
+            events, extra.score, extra.outcome, extra.flags, features, {}, extra.model,
             extra.version, extra.arm, extra.plan_revision,
         )  # fmt: skip
         return joined([decisions, moved])

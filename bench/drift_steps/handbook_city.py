@@ -67,7 +67,6 @@ class City:
 
     Attributes:
         number: The city's number.
-        customers: How many live in it.
         reference: Made of its days 30 to 100.
         frauds: The frauds of those days, as they were decided.
         fraud_share: Share of frauds in those days.
@@ -75,7 +74,6 @@ class City:
     """
 
     number: int
-    customers: int
     reference: DriftReference
     frauds: DecisionBatch
     fraud_share: float
@@ -113,8 +111,11 @@ def deployed() -> Deployed:
 
 
 def transactions(number: int, days: int, customers: int) -> pa.Table:
-    """Return a city's transactions, with a merchant category for each."""
-    table = simulate(days, customers=customers, terminals=2 * customers, city=number)
+    """Return a city's transactions from its first day until ``days`` days after the reference.
+
+    Each has one of two merchant categories.
+    """
+    table = simulate(BEGIN + days, customers=customers, terminals=2 * customers, city=number)
     chosen = np.random.default_rng(number).random(table.num_rows) < 0.3
     column = table.schema.get_field_index("mcc")
     values = pa.array(np.where(chosen, CATEGORIES[1], CATEGORIES[0]))
@@ -149,14 +150,7 @@ def decided(table: pa.Table) -> Iterator[tuple[InputRecords, DecisionBatch]]:
         yield InputRecords(partition, offset, times), result.decided[0].decisions
 
 
-def stream(number: int, customers: int, days: int) -> Iterator[tuple[InputRecords, DecisionBatch]]:
-    """Decide a city from its first day until ``days`` days after the reference."""
-    return decided(transactions(number, BEGIN + days, customers))
-
-
-def referenced(
-    number: int, customers: int, batches: Iterator[tuple[InputRecords, DecisionBatch]]
-) -> City:
+def referenced(number: int, batches: Iterator[tuple[InputRecords, DecisionBatch]]) -> City:
     """Take a stream's batches up to the end of the reference; return the city."""
     parts = []
     for _, decisions in batches:
@@ -179,7 +173,7 @@ def referenced(
     text = write_reference(build_reference(rows, job).reference)
     fraud = np.asarray(every.events.records.column("is_fraud")) & held
     return City(
-        number, customers, read_reference(text, "fraud:1.0.0"), every.take(np.flatnonzero(fraud)),
+        number, read_reference(text, "fraud:1.0.0"), every.take(np.flatnonzero(fraud)),
         float(fraud.sum() / held.sum()), float(every.score[held].mean()),
     )  # fmt: skip
 
@@ -307,17 +301,19 @@ def watch(
     return {name: each.opened for name, each in watched.items()}
 
 
-def changed_input(one: City, days: int, change: InputChange) -> Iterator[Any]:
-    """Decide a city with other transactions: the last 30 days of its reference, and what follows.
+def changed_input(
+    table: pa.Table, days: int, change: InputChange
+) -> Iterator[tuple[InputRecords, DecisionBatch]]:
+    """Decide other transactions: the last 30 days of the reference, and what follows.
 
     Args:
-        one: The city.
+        table: A city's transactions.
         days: Number of days after the reference.
         change: Changes the transactions.
     """
-    table = transactions(one.number, BEGIN + days, one.customers)
-    table = table.filter(pa.array(times_of(table) >= begin_of(BEGIN - WARM)))
-    return decided(change(table))
+    times = times_of(table)
+    used = (times >= begin_of(BEGIN - WARM)) & (times < begin_of(BEGIN + days))
+    return decided(change(table.filter(pa.array(used))))
 
 
 def _accept(alarm: Alarm, number: int) -> dict[str, Any]:

@@ -79,12 +79,14 @@ class Family:
         low: float64[k], the current null's band; it moves when a change is accepted or followed.
         high: float64[k].
         mean: float64[k], its mean.
+        spread: float64[k], standard deviation since a change, as a factor of the reference's.
     """
 
     def __init__(self, nulls: Nulls, run_length: float) -> None:
         self.nulls = nulls
         self.run_length = run_length
         self.low, self.high, self.mean = nulls.low.copy(), nulls.high.copy(), nulls.mean.copy()
+        self.spread = np.ones(len(nulls))
         self._members = np.flatnonzero(nulls.guaranteed)
         guaranteed = run_length / GUARANTEED_SHARE
         self._guaranteed_length = guaranteed
@@ -109,7 +111,7 @@ class Family:
         made = Family.__new__(Family)
         vars(made).update(
             vars(self), low=self.low.copy(), high=self.high.copy(), mean=self.mean.copy(),
-            _e=deepcopy(self._e), _calibrated=deepcopy(self._calibrated),
+            spread=self.spread.copy(), _e=deepcopy(self._e), _calibrated=deepcopy(self._calibrated),
         )  # fmt: skip
         return made
 
@@ -163,17 +165,25 @@ class Family:
         self._calibrated.restore(state.tobytes())
         self._forget_evidence(streams)
 
-    def settle(self, streams: Bool, mean: Float64, observations: Float64) -> None:
+    def settle(
+        self, streams: Bool, mean: Float64, observations: Float64, spread: Float64
+    ) -> None:  # fmt: skip
         """Take a mean after a change as the null of streams.
 
         Args:
             streams: bool[k].
             mean: float64[k].
             observations: float64[k], from how many observations each mean is.
+            spread: float64[k], their standard deviation, in those of the reference. One below 1 is
+                not used: few observations may be quiet by chance.
         """
         nulls = self.nulls
-        factor = np.sqrt((1 + nulls.phi) / (1 - nulls.phi) / np.maximum(observations, 1.0))
-        reach = _ERRORS * nulls.scale * factor
+        count = np.maximum(observations, 1.0)
+        # One standard error more, since it is from as few observations.
+        wider = np.maximum(spread * (1 + np.sqrt(0.5 / count)), 1.0)
+        self._widen(np.where(streams, wider, self.spread))
+        factor = np.sqrt((1 + nulls.phi) / (1 - nulls.phi) / count)
+        reach = _ERRORS * nulls.scale * self.spread * factor
         self.mean = np.where(streams, mean, self.mean)
         self.low = np.where(streams, mean - reach, self.low)
         self.high = np.where(streams, mean + reach, self.high)
@@ -197,6 +207,7 @@ class Family:
         self.high = np.where(streams, high, self.high)
         self._bands()
         self._forget_evidence(streams)
+        self._widen(np.where(streams, 1.0, self.spread))
         standard = (self.mean - nulls.mean) / nulls.scale
         gain = np.sqrt(1 - nulls.phi**2) / (1 - nulls.phi)
         state = _state_of(self._calibrated)
@@ -209,13 +220,13 @@ class Family:
         self._calibrated.restore(state.tobytes())
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the complete state: low, high, mean, e and calibrated, a row for each stream."""
+        """Return the state, a row for each stream: low, high, mean, spread, e, calibrated."""
         e = np.zeros((len(self.nulls), 0))
         if self._e is not None:
             e = np.zeros((len(self.nulls), len(_KEPT)))
             e[self._members] = _state_of(self._e)[:, _KEPT]
         return {
-            "low": self.low, "high": self.high, "mean": self.mean, "e": e,
+            "low": self.low, "high": self.high, "mean": self.mean, "spread": self.spread, "e": e,
             "calibrated": _state_of(self._calibrated)[:-1],
         }  # fmt: skip
 
@@ -234,6 +245,9 @@ class Family:
         for name in ("low", "high", "mean"):
             getattr(self, name)[mine] = arrays[name][theirs]
         self._bands()
+        spread = self.spread.copy()
+        spread[mine] = arrays["spread"][theirs]
+        self._widen(spread)
         state = _state_of(self._calibrated)
         state[:-1][mine] = arrays["calibrated"][theirs]
         self._calibrated.restore(state.tobytes())
@@ -280,6 +294,10 @@ class Family:
                 weighted.tolist(), strict=True,
             )
         ]  # fmt: skip
+
+    def _widen(self, spread: Float64) -> None:
+        self.spread = spread
+        self._calibrated.widen(spread)
 
     def _bands(self) -> None:
         """Give the e-detector the current bands; its evidence stays."""

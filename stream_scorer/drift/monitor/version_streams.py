@@ -285,14 +285,11 @@ class StreamsOfVersion:
         if not streams.any():
             return
         count = np.clip(self.after, 1, RELEARN)
-        mean = np.array(
-            [
-                self.history.mean_of(stream, int(count[stream])) if streams[stream] else 0.0
-                for stream in range(len(self.keys))
-            ]
-        )
+        mean, spread = np.zeros(len(self.keys)), np.ones(len(self.keys))
+        for stream in np.flatnonzero(streams).tolist():
+            mean[stream], spread[stream] = self.history.moments_of(stream, int(count[stream]))
         self.family.settle(
-            streams, self.nulls.mean + mean * self.nulls.scale, count.astype(np.float64)
+            streams, self.nulls.mean + mean * self.nulls.scale, count.astype(np.float64), spread
         )
 
     # -- state ------------------------------------------------------------------------------

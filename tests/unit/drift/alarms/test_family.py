@@ -107,10 +107,35 @@ def test_a_stream_that_relearns_is_silent_and_settles(nulls: Nulls) -> None:
     shifted = feed(family, nulls, RELEARN, {4: 0.2}, at=0)
     assert shifted == []
     assert family.learning[4] == 0
-    family.settle(streams, nulls.mean + 0.2, np.full(len(nulls), float(RELEARN)))
+    family.settle(
+        streams, nulls.mean + 0.2, np.full(len(nulls), float(RELEARN)), np.ones(len(nulls))
+    )
     assert family.low[4] < nulls.mean[4] + 0.2 < family.high[4]
     assert feed(family, nulls, 100, {4: 0.2}, at=0, seed=3) == []
     assert [each.stream for _, each in feed(family, nulls, 60, {}, at=0, seed=4)] == [4]
+
+
+def test_what_varies_more_since_a_change_needs_a_larger_change(nulls: Nulls) -> None:
+    """Three times the frauds vary more, too: without that, their noise is a second change."""
+
+    def settled(spread: float) -> Family:
+        family, streams = Family(nulls, 720), np.zeros(len(nulls), np.bool_)
+        streams[0] = True
+        family.relearn(streams, RELEARN)
+        feed(family, nulls, RELEARN, {}, at=0, noise=3.0)
+        many = np.full(len(nulls), float(RELEARN))
+        family.settle(streams, nulls.mean, many, np.full(len(nulls), spread))
+        return family
+
+    def alarms_of(family: Family) -> list[int]:
+        found = feed(family, nulls, 600, {}, at=0, seed=5, noise=3.0)
+        return [each.stream for _, each in found if each.stream == 0]
+
+    assert settled(3.0).spread[:2] == pytest.approx([3.3, 1.0], abs=0.02)
+    assert alarms_of(settled(3.0)) == []
+    assert alarms_of(settled(1.0)) != []
+    # A quiet time is no reason to be more sensitive.
+    assert settled(0.2).spread[0] == 1.0
 
 
 def test_begun_again_streams_know_their_null(nulls: Nulls) -> None:
