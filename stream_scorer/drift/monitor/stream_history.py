@@ -78,13 +78,9 @@ class StreamHistory:
 
     def mean_of(self, stream: int, observations: int) -> float:
         """Return the mean of a stream's newest observations, or 0 without any."""
-        return self.moments_of(stream, observations)[0]
-
-    def moments_of(self, stream: int, observations: int) -> tuple[float, float]:
-        """Return mean and standard deviation of a stream's newest observations; 0 without any."""
         values = self.residual[stream]
-        newest = values[np.isfinite(values)][-observations:].astype(np.float64)
-        return (float(newest.mean()), float(newest.std())) if len(newest) else (0.0, 0.0)
+        seen = np.flatnonzero(np.isfinite(values))[-observations:]
+        return float(values[seen].astype(np.float64).mean()) if len(seen) else 0.0
 
     def located(self, found: ChangeFound, nulls: Nulls, usual: Float64, most: Int64) -> ChangeFound:
         """Return a change with its age and the mean after it by the stream's history.

@@ -22,6 +22,7 @@ from stream_scorer.drift.alarms.nulls import Bool, Int64, nulls_of
 from stream_scorer.drift.monitor.stream_history import StreamHistory
 from stream_scorer.drift.windows.contract import ClosedWindow
 from stream_scorer.drift.windows.pooling import Pools
+from stream_scorer.models.reference.bands import certain
 from stream_scorer.models.reference.contract import DriftReference
 from stream_scorer.models.reference.learning import learning_until
 from stream_scorer.models.reference.matching import references_of
@@ -142,19 +143,22 @@ class StreamsOfVersion:
         season = self._season[:, int(hour_of_week(np.array(closed.start)))]
         covered = closed.start >= self.learning_until
         self.since[covered & (self.since == 0)] = closed.start
-        pooled = self._pools.add(np.where(covered, seen - season, np.nan), held, closed.end)
+        used = np.where(covered, seen - season, np.nan)
+        many = self._pools.rows + np.where(np.isfinite(used), held, 0)
+        pooled = self._pools.add(used, held, closed.end)
         nulls = self.nulls
+        kept = certain(many, nulls.typical)
         standard = (pooled - nulls.mean) / nulls.scale
         moved = (self.family.mean - nulls.mean) / nulls.scale
         ready = nulls.level & (self.family.learning == 0)
-        pooled[-1] = median_of(np.where(ready, standard - moved, np.nan), nulls.level)
+        pooled[-1] = median_of(np.where(ready, kept * (standard - moved), np.nan), nulls.level)
         standard[-1] = pooled[-1]
         observed = np.isfinite(pooled)
         self.value = np.where(observed, pooled + season, self.value)
         self.history.add(standard, season / nulls.scale, closed.start, closed.end)
         relearning = self.family.learning > 0
         most = np.minimum(self.family.observations, self.seen) + 1
-        fired = self.family.update(pooled)
+        fired = self.family.update(pooled, kept)
         found = [self.history.located(each, nulls, self.family.mean, most) for each in fired]
         self.seen[observed] += 1
         self.after[(self.after >= 0) & observed] += 1
@@ -285,11 +289,14 @@ class StreamsOfVersion:
         if not streams.any():
             return
         count = np.clip(self.after, 1, RELEARN)
-        mean, spread = np.zeros(len(self.keys)), np.ones(len(self.keys))
-        for stream in np.flatnonzero(streams).tolist():
-            mean[stream], spread[stream] = self.history.moments_of(stream, int(count[stream]))
+        mean = np.array(
+            [
+                self.history.mean_of(stream, int(count[stream])) if streams[stream] else 0.0
+                for stream in range(len(self.keys))
+            ]
+        )
         self.family.settle(
-            streams, self.nulls.mean + mean * self.nulls.scale, count.astype(np.float64), spread
+            streams, self.nulls.mean + mean * self.nulls.scale, count.astype(np.float64)
         )
 
     # -- state ------------------------------------------------------------------------------
