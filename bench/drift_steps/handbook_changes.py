@@ -56,7 +56,7 @@ def more_fraud(one: City, times: int = 1) -> DecidedChange:
     # (score + more * score of a fraud) / (1 + more) = wanted, for so many more for each row.
     more = (wanted - one.score) / (float(one.frauds.score.mean()) - wanted)
     names = [each["name"] for each in deployed().manifest.features]
-    clock = [place for place, name in enumerate(names) if name.startswith("TX_DURING")]
+    clock = [place for place, name in enumerate(names) if str(name).startswith("TX_DURING")]
 
     def change(decisions: DecisionBatch, random: np.random.Generator) -> DecisionBatch:
         count = int(random.poisson(more * len(decisions)))

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from river.drift import kswin
@@ -52,9 +53,10 @@ def two_samples(first: Sequence[float], second: Sequence[float], **_: str) -> tu
 @contextmanager
 def tabulated() -> Iterator[None]:
     """Let River's KSWIN use :func:`two_samples` until the block ends."""
-    before = kswin.stats
-    kswin.stats = SimpleNamespace(ks_2samp=two_samples)
+    module: Any = kswin
+    before = module.stats
+    module.stats = SimpleNamespace(ks_2samp=two_samples)
     try:
         yield
     finally:
-        kswin.stats = before
+        module.stats = before
