@@ -10,8 +10,10 @@ Changes have twice the size that does not matter (2 delta):
 - *covariate*: all amounts grow, by twice the tolerance of the amount's level.
 - *prior*: more frauds of the same kind, so that the mean score grows by twice its tolerance of
   10 %. It must page.
-- *harmless*: the shares of two merchant categories, which the model does not read.
-- *version*: another version decides, with the same model and its own reference.
+- *harmless*: the shares of two merchant categories, which the model does not read. The pages in
+  the same days without it are told beside.
+- *version*: another version decides, with the same model and its own reference. The alarms in the
+  same days without it are told beside.
 - *two*: two changes of the prior, ten days apart; each alarm is accepted after five days.
 """
 
@@ -87,8 +89,15 @@ def measured(number: int, customers: int, null_days: int) -> dict[str, Any]:
     opened = watch(one, batches, scenarios)
     changed = changed_input(table, QUIET + AFTER, more_amount(one, at))
     covariate = watch(one, changed, {"covariate": Scenario(QUIET + AFTER)})["covariate"]
+    # The same false alarms without the change.
+    usual = [
+        [each for each in opened["null"] if begin_of(first) < each.window_end <= begin_of(last)]
+        for first, last in ((BEGIN, at + AFTER), (at, at + _VERSION_DAYS))
+    ]
     return {
         "false": len(opened["null"]),
+        "usual_pages": sum(each.severity is Severity.PAGE for each in usual[0]),
+        "usual_alarms": len(usual[1]),
         "covariate": judged(covariate, at, "amount"),
         "prior": judged(opened["prior"], at, "score"),
         "harmless_pages": sum(each.severity is Severity.PAGE for each in opened["harmless"]),
@@ -156,7 +165,9 @@ def figures(found: Sequence[dict[str, Any]], null_days: int) -> dict[str, Any]:
         "onset_error": float(np.mean(errors)) if errors else None,
         "delay_windows": float(np.mean([each["windows"] for each in changes if each["windows"]])),
         "harmless_pages": sum(each["harmless_pages"] for each in found),
+        "usual_pages": sum(each["usual_pages"] for each in found),
         "version_alarms": sum(each["version_alarms"] for each in found),
+        "usual_alarms": sum(each["usual_alarms"] for each in found),
         "two_episodes": sum(each["two"]["episodes"] == len(("first", "second")) for each in found),
         "two_onset_errors": [each["two"]["onset_errors"] for each in found],
     }
