@@ -121,7 +121,6 @@ def measure(runs: int = RUNS) -> dict[str, Any]:
     hours = np.arange(_STEPS) % _WEEK
     found: dict[str, Any] = {}
     for number, name in enumerate([*CALIBRATED, *(set(GUARANTEED) - set(CALIBRATED))]):
-        say(f"run_length: {name}")
         line: dict[str, Any] = {"configured": CONFIGURED, "calibrated": None, "guaranteed": None}
         if name in CALIBRATED:
             season = hours if name == "season" else None
@@ -133,6 +132,7 @@ def measure(runs: int = RUNS) -> dict[str, Any]:
             fewer = max(runs // _GUARANTEED_PART, 1)
             line["guaranteed"] = _case(number, fewer, GUARANTEED[name], _guaranteed)
         found[name] = line
+        say(f"run_length: {name}: {line}")
     return found
 
 
