@@ -128,6 +128,8 @@ lock:
 	  --no-emit-index-url --no-header --no-annotate tests/oip/peers/$$peer.in -o tests/oip/peers/$$peer.lock; done
 	uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  bench/http_steps/fastapi.in -o bench/http_steps/fastapi.lock
+	for peer in evidently nannyml; do uv pip compile --python-version 3.11 --generate-hashes --no-strip-extras \
+	  --no-emit-index-url --no-header --no-annotate bench/peers/$$peer.in -o bench/peers/$$peer.lock; done
 
 # Removes the environments and caches.
 clean:

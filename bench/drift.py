@@ -5,7 +5,9 @@ Parts, chosen by ``--parts``:
 - ``suite``: 100 scenarios of 100 streams; see bench/drift_steps/scenarios.py.
 - ``run_length``: steps between false alarms of 300 streams; see bench/drift_steps/run_length.py.
 - ``null`` and ``fleet``: 200 streams without a change, and with one in all of them.
+- ``calibration``: seconds to calibrate 300 streams; see bench/drift_steps/calibration.py.
 - ``detectors``: River's detectors in the suite, at their defaults and at our budget.
+- ``peers``: Evidently and NannyML in the suite, each with its own Python; not a part by default.
 - ``handbook``: the simulator's cities, decided by the core; see bench/drift_steps/handbook.py.
 - ``quality``: faults of the data, and drift that is none; see bench/drift_steps/quality.py.
 - ``cost``: CPU time with drift detection and without it; see bench/drift_steps/cost.py. It starts a
@@ -18,15 +20,35 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from bench.drift_steps import cost, detectors, family, handbook, quality, run_length, suite
+from bench.drift_steps import (
+    calibration,
+    cost,
+    detectors,
+    family,
+    handbook,
+    peers,
+    quality,
+    run_length,
+    suite,
+)
 from bench.harness.script import Number, Script, say, table
 
-PARTS = ("suite", "run_length", "null", "fleet", "detectors", "handbook", "quality", "cost")
+PARTS = (
+    "suite", "run_length", "null", "fleet", "calibration", "detectors", "handbook", "quality",
+    "cost",
+)  # fmt: skip
+MORE = ("peers",)
+"""Parts that only run when they are named: they install other tools."""
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--parts", default=",".join(PARTS), help=f"comma-separated, of {', '.join(PARTS)}"
+        "--parts", default=",".join(PARTS),
+        help=f"comma-separated, of {', '.join((*PARTS, *MORE))}",
+    )  # fmt: skip
+    every = (detectors.OURS, *detectors.SUITE, *detectors.ERRORS)
+    parser.add_argument(
+        "--detectors", default=",".join(every), help=f"comma-separated, of {', '.join(every)}"
     )
 
 
@@ -57,18 +79,33 @@ def _null(script: Script) -> tuple[dict[str, Any], list[str], list[Any]]:
 
 def _fleet(script: Script) -> tuple[dict[str, Any], list[str], list[Any]]:
     found = family.fleet(script.options.runs, 1.0)
-    smaller = family.fleet(script.options.runs, 0.5)
+    # Only told, so fewer runs are enough.
+    smaller = family.fleet(max(script.options.runs // 5, 1), 0.5)
     failed = [] if script.quick else family.fleet_gates(found)
     return {"fleet": found, "fleet_half_sigma": smaller}, failed, []
 
 
+def _calibration(_: Script) -> tuple[dict[str, Any], list[str], list[Any]]:
+    found = calibration.measure()
+    return {"calibration": found}, calibration.gates(found), []
+
+
 def _detectors(script: Script) -> tuple[dict[str, Any], list[str], list[Any]]:
-    found = detectors.measure(quick=script.quick)
-    shown = table(
-        "detectors", "name", "F1", "windows with false alarm", "delay at our budget", "note",
+    names = [name for name in script.options.detectors.split(",") if name]
+    found = detectors.measure(quick=script.quick, names=names)
+    return {"detectors": found}, [], [_ranked("detectors", found)]
+
+
+def _peers(script: Script) -> tuple[dict[str, Any], list[str], list[Any]]:
+    found = peers.measure(quick=script.quick)
+    return {"detectors": found}, [], [_ranked("other tools", found)]
+
+
+def _ranked(title: str, found: dict[str, Any]) -> Any:
+    return table(
+        title, "name", "F1", "windows with false alarm", "delay at our budget", "note",
         rows=detectors.rows(found),
     )  # fmt: skip
-    return {"detectors": found}, [], [shown]
 
 
 def _handbook(script: Script) -> tuple[dict[str, Any], list[str], list[Any]]:
@@ -94,7 +131,9 @@ def _values(title: str, figures: Mapping[str, Any]) -> Any:
 
 _STEPS: Mapping[str, Any] = {
     "suite": _suite, "run_length": _run_length, "null": _null, "fleet": _fleet,
-    "detectors": _detectors, "handbook": _handbook, "quality": _quality, "cost": _cost,
+    "calibration": _calibration,
+    "detectors": _detectors, "peers": _peers, "handbook": _handbook, "quality": _quality,
+    "cost": _cost,
 }  # fmt: skip
 
 
@@ -106,16 +145,20 @@ def main() -> int:
         runs_of_run_length=Number(run_length.RUNS, 2, "runs of each case of run_length"),
     )  # fmt: skip
     chosen = [part for part in script.options.parts.split(",") if part]
-    unknown = sorted(set(chosen) - set(PARTS))
+    unknown = sorted(set(chosen) - {*PARTS, *MORE})
     if unknown:
-        raise SystemExit(f"unknown parts: {', '.join(unknown)}; known: {', '.join(PARTS)}")
+        raise SystemExit(
+            f"unknown parts: {', '.join(unknown)}; known: {', '.join((*PARTS, *MORE))}"
+        )
     document: dict[str, Any] = {}
     failed: list[str] = []
     shown: list[Any] = []
     for part in chosen:
         say(part)
         figures, misses, tables = _STEPS[part](script)
-        document |= figures
+        for key, value in figures.items():
+            held = document.get(key)
+            document[key] = held | value if isinstance(held, dict) else value
         failed += misses
         shown += tables
     return script.conclude(document | {"seconds": script.seconds}, failed, *shown)

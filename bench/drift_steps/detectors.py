@@ -11,7 +11,8 @@ import numpy as np
 
 from bench.drift_steps import suite
 from bench.drift_steps.judge import Verdict, judge, run
-from bench.drift_steps.scenarios import REFERENCE, bernoulli
+from bench.drift_steps.scenarios import REFERENCE, Case, bernoulli, cases
+from bench.drift_steps.tabulated import tabulated
 from bench.harness.script import say
 from stream_scorer.drift.detection.river.adwin import AdwinDetector
 from stream_scorer.drift.detection.river.ddm import DdmDetector
@@ -55,26 +56,55 @@ SUITE: dict[str, tuple[Callable[..., Detector], Settings]] = {
         lambda streams, **options: AdwinDetector(streams, bounded=False, **options),
         [{"delta": delta} for delta in (1e-5, 1e-8, 1e-12, 1e-16, 1e-24)],
     ),
-    "kswin": (KswinDetector, [{"alpha": alpha} for alpha in (1e-5, 1e-7, 1e-9)]),
+    "kswin": (KswinDetector, [{"alpha": alpha} for alpha in (1e-5, 1e-7, 1e-9, 1e-12)]),
     "dummy": (Dummy, []),
 }  # fmt: skip
 """By name: a detector, and settings from sensitive to insensitive."""
-ERRORS: dict[str, Callable[..., Detector]] = {
-    "ddm": DdmDetector, "eddm": EddmDetector, "fhddm": FhddmDetector, "hddm": HddmDetector,
-}  # fmt: skip
+ERRORS: dict[str, tuple[Callable[..., Detector], Settings]] = {
+    "ddm": (DdmDetector, [{"drift_threshold": t} for t in (3.5, 4.0, 5.0, 6.0)]),
+    "eddm": (EddmDetector, [{"beta": beta} for beta in (0.8, 0.7, 0.5, 0.3)]),
+    "fhddm": (FhddmDetector, [{"confidence_level": c} for c in (1e-7, 1e-8, 1e-10, 1e-12)]),
+    "hddm": (HddmDetector, [{"drift_confidence": c} for c in (1e-4, 1e-5, 1e-6, 1e-8)]),
+}
+"""The same for detectors of error rates, whose input is a suite of errors."""
+OURS = "calibrated"
 SLOW = {"kswin"}
-"""These run on one of the four seeds: an update takes 0.2 ms."""
+"""These run on one of the four seeds, and are recalibrated on every sixth case of another one."""
 
 
 def _suite_verdict(
+    make: Callable[..., Detector], seeds: Iterable[int], options: dict[str, Any],
+    only: Iterable[Case] | None = None,
+) -> Verdict:  # fmt: skip
+    def begun(reference: Float64) -> Detector:
+        return _fed(make(reference.shape[1], **options), reference)
+
+    with tabulated():
+        return suite.pooled(suite.verdicts(begun, seeds, only=only))
+
+
+def _error_verdict(
     make: Callable[..., Detector], seeds: Iterable[int], options: dict[str, Any]
 ) -> Verdict:
-    return suite.pooled(
-        suite.verdicts(lambda reference: make(reference.shape[1], **options), seeds)
-    )
+    total = Verdict()
+    for seed in seeds:
+        for number, (before, after) in enumerate(_ERROR_RATES):
+            generator = np.random.default_rng([_ERROR_SEED, seed, number])
+            values, onset = bernoulli(generator, _ERROR_STREAMS, _ERROR_STEPS, before, after)
+            detector = _fed(make(_ERROR_STREAMS, **options), values[:REFERENCE])
+            total.add(judge(run(detector, values, REFERENCE), onset, _ERROR_STEPS))
+    return total
 
 
-def _figures(verdict: Verdict) -> dict[str, Any]:
+def _fed(detector: Detector, reference: Float64) -> Detector:
+    """Return a detector that has seen the reference, whatever it said of it."""
+    for values in reference:
+        detector.update(values)
+    return detector
+
+
+def figures(verdict: Verdict) -> dict[str, Any]:
+    """Return the figures of a detector at its defaults."""
     return {
         "f1": round(verdict.f1, 4),
         "p_false": round(verdict.p_false, 4),
@@ -85,53 +115,66 @@ def _figures(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _in_suite(name: str, *, quick: bool) -> dict[str, Any]:
-    make, settings = SUITE[name]
+def _at_budget(verdict: Verdict, setting: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "delay_at_budget": None if verdict.delay is None else round(verdict.delay, 1),
+        "f1_at_budget": round(verdict.f1, 4),
+        "p_false_at_budget": round(verdict.p_false, 4),
+        "setting": setting,
+    }
+
+
+def _ours(*, quick: bool) -> dict[str, Any]:
+    seeds = suite.SEEDS[:1] if quick else suite.SEEDS
+    verdict = suite.pooled(suite.verdicts(suite.ours, seeds))
+    return figures(verdict) | _at_budget(verdict, {"run_length": suite.RUN_LENGTH})
+
+
+def _of_river(name: str, *, quick: bool) -> dict[str, Any]:
+    errors = name in ERRORS
+    make, settings = ERRORS[name] if errors else SUITE[name]
     seeds = suite.SEEDS[:1] if quick or name in SLOW else suite.SEEDS
+    where = "on a suite of errors" if errors else ""
+
+    def verdict(seeds: Iterable[int], setting: dict[str, Any], *, tuning: bool = False) -> Verdict:
+        if errors:
+            return _error_verdict(make, seeds, setting)
+        # The last case, which has no change, is among every sixth.
+        only = list(cases())[::6] if tuning and name in SLOW else None
+        return _suite_verdict(make, seeds, setting, only)
+
     say(f"detectors: {name} at its defaults")
-    line = _figures(_suite_verdict(make, seeds, {}))
+    line = figures(verdict(seeds, {}))
     if quick or not settings:
-        return line | {"note": "not recalibrated"}
+        return line | {"note": "; ".join(filter(None, (where, "not recalibrated")))}
     lowest = 1.0
     for setting in settings:
         say(f"detectors: {name} with {setting}")
-        tuned = _suite_verdict(make, suite.TUNING_SEEDS[:1], setting)
+        tuned = verdict(suite.TUNING_SEEDS[:1], setting, tuning=True)
         lowest = min(lowest, tuned.p_false)
         if tuned.p_false <= MOST_P_FALSE:
-            at_budget = _suite_verdict(make, seeds, setting)
-            return line | {
-                "delay_at_budget": None if at_budget.delay is None else round(at_budget.delay, 1),
-                "f1_at_budget": round(at_budget.f1, 4),
-                "p_false_at_budget": round(at_budget.p_false, 4),
-                "setting": setting,
-            }
-    return line | {"note": f"no setting meets the budget; the lowest share is {lowest:.3f}"}
+            return line | _at_budget(verdict(seeds, setting), setting) | {"note": where}
+    reason = f"no setting meets the budget; the lowest share is {lowest:.3f}"
+    return line | {"note": "; ".join(filter(None, (where, reason)))}
 
 
-def _on_errors(make: Callable[..., Detector], seeds: Iterable[int]) -> Verdict:
-    total = Verdict()
-    for seed in seeds:
-        for number, (before, after) in enumerate(_ERROR_RATES):
-            generator = np.random.default_rng([_ERROR_SEED, seed, number])
-            values, onset = bernoulli(generator, _ERROR_STREAMS, _ERROR_STEPS, before, after)
-            detector = make(_ERROR_STREAMS)
-            for errors in values[:REFERENCE]:
-                detector.update(errors)
-            total.add(judge(run(detector, values, REFERENCE), onset, _ERROR_STEPS))
-    return total
+def measure(
+    *, quick: bool, names: Iterable[str] = (OURS, *SUITE, *ERRORS),
+    told: Callable[[str], None] = say,
+) -> dict[str, Any]:  # fmt: skip
+    """Return {name: {f1, p_false, delay, delay_at_budget, ...}}.
 
-
-def measure(*, quick: bool, names: Iterable[str] = (*SUITE, *ERRORS)) -> dict[str, Any]:
-    """Return {name: {f1, p_false, delay, delay_at_budget, ...}}."""
+    Args:
+        quick: One seed, nothing recalibrated, and not the slow ones.
+        names: The detectors.
+        told: Called with the figures of each, when it is finished.
+    """
     found = {}
     for name in names:
-        if name in SUITE:
-            if not (quick and name in SLOW):
-                found[name] = _in_suite(name, quick=quick)
-        else:
-            say(f"detectors: {name} on errors")
-            verdict = _on_errors(ERRORS[name], suite.SEEDS[:1] if quick else suite.SEEDS)
-            found[name] = _figures(verdict) | {"note": "on a suite of errors, at its defaults"}
+        if quick and name in SLOW:
+            continue
+        found[name] = _ours(quick=quick) if name == OURS else _of_river(name, quick=quick)
+        told(f"detectors: {name}: {found[name]}")
     return found
 
 

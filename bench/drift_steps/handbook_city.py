@@ -1,7 +1,11 @@
-"""Cities of the simulator: their stream as the core decides it, their reference, their changes."""
+"""Cities of the simulator: their stream as the core decides it, their reference, what is watched.
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+One pass decides a city's days. Changes that leave each transaction's score as it is are made to the
+decisions, so several scenarios are watched in one pass.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Final
 
@@ -17,7 +21,6 @@ from stream_scorer.core.events.batch import DecisionBatch, EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.drift.alarms.budget import AlarmBudget
 from stream_scorer.drift.alarms.contract import Alarm
-from stream_scorer.drift.alarms.nulls import RELATIVE
 from stream_scorer.drift.monitor.watch import DriftWatch
 from stream_scorer.models.bundles.bundle import Manifest
 from stream_scorer.models.bundles.loader import load_bundle
@@ -25,7 +28,6 @@ from stream_scorer.models.reference.build import ReferenceJob, build_reference
 from stream_scorer.models.reference.contract import DriftReference
 from stream_scorer.models.reference.format import read_reference, write_reference
 from stream_scorer.models.reference.rows import ReferenceRows
-from stream_scorer.models.reference.stream_values import LOGARITHM_MOST
 from stream_scorer.models.stores.choose_version import find
 from stream_scorer.models.stores.deployment import plan_of
 from stream_scorer.models.stores.remote import open_store
@@ -35,20 +37,19 @@ from stream_scorer.simulator import simulate
 DAY_MS: Final = 86_400_000
 HOUR_MS: Final = 3_600_000
 FIRST_MS: Final = 1_522_540_800_000
-WARM, REFERENCE, QUIET, AFTER = 30, 70, 15, 20
+WARM, REFERENCE = 30, 70
 """Days."""
 BEGIN: Final = WARM + REFERENCE
-SEEDS, NULL_DAYS = 10, 150
-SIZE: Final = 2.0
-"""Size of a change, in tolerances."""
-APART: Final = 10
-"""Days between two changes."""
 FALSE_ALARM_DAYS: Final = 30.0
 TOLERANCE: Final = 0.5
+_ACCEPTED_AFTER: Final = 5 * DAY_MS
 _BATCH: Final = 5_000
 _PARTITIONS: Final = 4
-_MCC: Final = ("5411", "5812")
-Change = Callable[[pa.Table, int], pa.Table]
+CATEGORIES: Final = ("5411", "5812")
+InputChange = Callable[[pa.Table], pa.Table]
+"""Changes transactions before they are decided."""
+DecidedChange = Callable[[DecisionBatch, np.random.Generator], DecisionBatch]
+"""Changes which transactions there are, or a field that the model does not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +67,34 @@ class City:
 
     Attributes:
         number: The city's number.
-        customers: How many live in it.
         reference: Made of its days 30 to 100.
-        fraud_score: Mean score of a fraud in those days.
-        fraud_share: Share of frauds in them.
+        frauds: The frauds of those days, as they were decided.
+        fraud_share: Share of frauds in those days.
         score: Mean score of them.
     """
 
     number: int
-    customers: int
     reference: DriftReference
-    fraud_score: float
+    frauds: DecisionBatch
     fraud_share: float
     score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What the monitor sees of a city after the reference.
+
+    Attributes:
+        days: Number of days.
+        changes: By day, what changes from then on; it replaces the change before.
+        versions: By day, the version that decides from then on.
+        accepts: Whether a person accepts each alarm five days after it was opened.
+    """
+
+    days: int
+    changes: Mapping[int, DecidedChange] = field(default_factory=dict)
+    versions: Mapping[int, str] = field(default_factory=dict)
+    accepts: bool = False
 
 
 # -- the stream ---------------------------------------------------------------------------------
@@ -95,17 +111,25 @@ def deployed() -> Deployed:
 
 
 def transactions(number: int, days: int, customers: int) -> pa.Table:
-    """Return a city's transactions, with a merchant category for each."""
-    table = simulate(days, customers=customers, terminals=2 * customers, city=number)
+    """Return a city's transactions from its first day until ``days`` days after the reference.
+
+    Each has one of two merchant categories.
+    """
+    table = simulate(BEGIN + days, customers=customers, terminals=2 * customers, city=number)
     chosen = np.random.default_rng(number).random(table.num_rows) < 0.3
     column = table.schema.get_field_index("mcc")
-    values = pa.array(np.where(chosen, _MCC[1], _MCC[0]))
+    values = pa.array(np.where(chosen, CATEGORIES[1], CATEGORIES[0]))
     return table.set_column(column, table.schema.field(column), values)
 
 
 def times_of(table: pa.Table) -> np.ndarray:
     """Return int64[n], event times in ms."""
     return np.asarray(table["event_time"].cast(pa.int64()))
+
+
+def begin_of(day: int) -> int:
+    """Return when a day begins, ms since the epoch."""
+    return FIRST_MS + day * DAY_MS
 
 
 def decided(table: pa.Table) -> Iterator[tuple[InputRecords, DecisionBatch]]:
@@ -126,83 +150,170 @@ def decided(table: pa.Table) -> Iterator[tuple[InputRecords, DecisionBatch]]:
         yield InputRecords(partition, offset, times), result.decided[0].decisions
 
 
-@cache
-def city(number: int, customers: int) -> City:
-    """Return a city with its reference."""
+def referenced(number: int, batches: Iterator[tuple[InputRecords, DecisionBatch]]) -> City:
+    """Take a stream's batches up to the end of the reference; return the city."""
+    parts = []
+    for _, decisions in batches:
+        parts.append(decisions)
+        if int(decisions.events.int64("event_time")[-1]) >= begin_of(BEGIN):
+            break
     made = deployed()
-    table = transactions(number, BEGIN, customers)
-    parts = [decisions for _, decisions in decided(table)]
-    time = np.concatenate([each.events.int64("event_time") for each in parts])
-    held = time >= FIRST_MS + WARM * DAY_MS
-    score = np.concatenate([each.score for each in parts])
-    events = EventBatch(
-        table.combine_chunks().to_batches()[0], np.zeros(len(time), np.int32),
-        np.arange(len(time)), time,
-    )  # fmt: skip
+    every = joined(parts)
+    time = every.events.int64("event_time")
+    held = (time >= begin_of(WARM)) & (time < begin_of(BEGIN))
     segments = segments_of(made.plan)
     rows = ReferenceRows(
-        events=events, features=np.concatenate([each.features for each in parts]),
-        score=np.where(held, score, np.nan),
-        outcome=np.concatenate([each.outcome for each in parts]),
-        members=segments.members(events), training=held, held=held, rejected={},
+        events=every.events, features=every.features, score=np.where(held, every.score, np.nan),
+        outcome=every.outcome, members=segments.members(every.events), training=held, held=held,
+        rejected={},
     )  # fmt: skip
     job = ReferenceJob(
         "fraud", "1.0.0", made.manifest.features, made.model.features, made.plan, segments.names
     )
     text = write_reference(build_reference(rows, job).reference)
-    fraud = np.asarray(table["is_fraud"]) & held
+    fraud = np.asarray(every.events.records.column("is_fraud")) & held
     return City(
-        number, customers, read_reference(text, "fraud:1.0.0"), float(score[fraud].mean()),
-        float(fraud.sum() / held.sum()), float(score[held].mean()),
+        number, read_reference(text, "fraud:1.0.0"), every.take(np.flatnonzero(fraud)),
+        float(fraud.sum() / held.sum()), float(every.score[held].mean()),
     )  # fmt: skip
 
 
-def alarms(
-    one: City, days: int, changes: dict[int, Change] | None = None, *,
-    versions: dict[int, str] | None = None, accepts: bool = False,
-) -> list[Alarm]:  # fmt: skip
-    """Return the alarms that the monitor opens in the days after the reference.
+def joined(parts: list[DecisionBatch]) -> DecisionBatch:
+    """Return batches as one, without reasons."""
+    records = pa.Table.from_batches([each.events.records for each in parts]).combine_chunks()
+    events = EventBatch(
+        records.to_batches()[0],
+        *(
+            np.concatenate([getattr(each.events, name) for each in parts])
+            for name in ("partition", "offset", "timestamp")
+        ),
+    )
+    score, outcome, flags, features = (
+        np.concatenate([getattr(each, name) for each in parts])
+        for name in ("score", "outcome", "flags", "features")
+    )
+    first = parts[0]
+    return DecisionBatch(
+        events, score, outcome, flags, features, {}, first.model, first.version, first.arm,
+        first.plan_revision,
+    )  # fmt: skip
+
+
+# -- the monitor --------------------------------------------------------------------------------
+
+
+class Watched:
+    """The monitor's fold of a city in one scenario.
 
     Args:
         one: The city.
-        days: Number of days that are watched.
-        changes: By day, what changes from then on.
-        versions: By day, the version that decides from then on.
-        accepts: Whether a person accepts each alarm five days after it was opened.
+        scenario: What it sees.
+
+    Attributes:
+        scenario: As above.
+        opened: The alarms that were opened.
+    """
+
+    def __init__(self, one: City, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.opened: list[Alarm] = []
+        self._accepted: set[str] = set()
+        budget = AlarmBudget(FALSE_ALARM_DAYS, TOLERANCE, FIRST_MS)
+        self._watch = DriftWatch(
+            budget, range(_PARTITIONS), deployed().plan.lateness_ms,
+            lambda _, version, __: replace(one.reference, version=version),
+        )  # fmt: skip
+
+    def change(self, since: int, until: int) -> DecidedChange | None:
+        """Return the change of a batch with these first and last times."""
+        begun = [day for day in self.scenario.changes if begin_of(day) <= until]
+        if not begun or begin_of(max(begun)) <= since:
+            return self.scenario.changes[max(begun)] if begun else None
+        # It begins within the batch.
+        before = self.scenario.changes[min(begun)] if len(begun) > 1 else None
+        return partly(self.scenario.changes[max(begun)], begin_of(max(begun)), before)
+
+    def add(self, records: list[dict[str, Any]], now: int) -> None:
+        """Add the summaries of a batch.
+
+        Args:
+            records: The summaries; not changed.
+            now: Time of the batch, ms.
+        """
+        versions = self.scenario.versions
+        begun = [day for day in versions if begin_of(day) <= now]
+        version = versions[max(begun)] if begun else "1.0.0"
+        for record in records:
+            new = self._watch.update(record | {"model_version": version}, now)
+            self.opened += [each for each in new if each.change == "opened"]
+        for each in self.opened if self.scenario.accepts else ():
+            if each.episode not in self._accepted and now > each.window_end + _ACCEPTED_AFTER:
+                self._accepted.add(each.episode)
+                self._watch.command(_accept(each, len(self._accepted)))
+
+
+def partly(change: DecidedChange, since: int, before: DecidedChange | None) -> DecidedChange:
+    """Return a change of the rows from a time on; another one may change the rows before."""
+
+    def split(decisions: DecisionBatch, random: np.random.Generator) -> DecisionBatch:
+        late = decisions.events.int64("event_time") >= since
+        early = decisions.take(np.flatnonzero(~late))
+        parts = [before(early, random) if before else early]
+        return joined([*parts, change(decisions.take(np.flatnonzero(late)), random)])
+
+    return split
+
+
+def watch(
+    one: City, batches: Iterator[tuple[InputRecords, DecisionBatch]],
+    scenarios: Mapping[str, Scenario],
+) -> dict[str, list[Alarm]]:  # fmt: skip
+    """Return the alarms that the monitor opens in each scenario.
+
+    Args:
+        one: The city.
+        batches: Its stream after the reference.
+        scenarios: By name.
     """
     made = deployed()
-    table = transactions(one.number, BEGIN + days, one.customers)
-    times = times_of(table)
-    table = table.filter(pa.array(times >= FIRST_MS + (BEGIN - WARM) * DAY_MS))
-    for day, change in sorted((changes or {}).items()):
-        table = change(table, FIRST_MS + day * DAY_MS)
-    budget = AlarmBudget(FALSE_ALARM_DAYS, TOLERANCE, FIRST_MS)
-    watch = DriftWatch(
-        budget, range(_PARTITIONS), made.plan.lateness_ms,
-        lambda _, version, __: replace(one.reference, version=version),
-    )  # fmt: skip
-    begin = FIRST_MS + BEGIN * DAY_MS
     bins, segments = one.reference.bins, segments_of(made.plan)
-    found: list[Alarm] = []
-    accepted: set[str] = set()
-    for read, decisions in decided(table):
-        if int(read.timestamp[0]) < begin:
+    watched = {name: Watched(one, scenario) for name, scenario in scenarios.items()}
+    random = np.random.default_rng([one.number, 1])
+    for read, decisions in batches:
+        since, until = int(read.timestamp[0]), int(read.timestamp[-1])
+        if since < begin_of(BEGIN):
             continue
-        day = (int(read.timestamp[-1]) - FIRST_MS) // DAY_MS
-        names = [name for since, name in sorted((versions or {}).items()) if since <= day]
-        part = SummaryInput(decisions, made.plan.summary_window_ms, bins, segments)
-        (records,) = summarize(read, [part])
-        for record in records:
-            record["model_version"] = names[-1] if names else "1.0.0"
-            new = watch.update(record, int(read.timestamp[-1]))
-            found += [each for each in new if each.change == "opened"]
-        for each in found if accepts else ():
-            if each.episode not in accepted and day * DAY_MS + FIRST_MS > each.window_end + (
-                5 * DAY_MS
-            ):
-                accepted.add(each.episode)
-                watch.command(_accept(each, len(accepted)))
-    return found
+        usual = None
+        for each in watched.values():
+            if since >= begin_of(BEGIN + each.scenario.days):
+                continue
+            change = each.change(since, until)
+            if change or usual is None:
+                part = SummaryInput(
+                    change(decisions, random) if change else decisions,
+                    made.plan.summary_window_ms, bins, segments,
+                )  # fmt: skip
+                (records,) = summarize(read, [part])
+                usual = usual if change else records
+            else:
+                records = usual
+            each.add(records, until)
+    return {name: each.opened for name, each in watched.items()}
+
+
+def changed_input(
+    table: pa.Table, days: int, change: InputChange
+) -> Iterator[tuple[InputRecords, DecisionBatch]]:
+    """Decide other transactions: the last 30 days of the reference, and what follows.
+
+    Args:
+        table: A city's transactions.
+        days: Number of days after the reference.
+        change: Changes the transactions.
+    """
+    times = times_of(table)
+    used = (times >= begin_of(BEGIN - WARM)) & (times < begin_of(BEGIN + days))
+    return decided(change(table.filter(pa.array(used))))
 
 
 def _accept(alarm: Alarm, number: int) -> dict[str, Any]:
@@ -210,60 +321,3 @@ def _accept(alarm: Alarm, number: int) -> dict[str, Any]:
         "command_id": f"{number:032x}", "kind": "accept", "event_id": alarm.episode,
         "until": None, "at": 0, "reason": "", "key_id": "", "signature": b"",
     }  # fmt: skip
-
-
-# -- changes ------------------------------------------------------------------------------------
-
-
-def more_amount(one: City) -> Change:
-    """Return a change that moves the amount's level by twice its tolerance."""
-    stream = next(
-        each
-        for each in one.reference.streams
-        if (each.key.field, each.key.measure, each.key.segment) == ("amount", "level", "all")
-    )
-    factor = float(np.exp(SIZE * TOLERANCE * stream.scale * LOGARITHM_MOST))
-
-    def change(table: pa.Table, since: int) -> pa.Table:
-        amount = np.asarray(table["amount_minor"])
-        after = times_of(table) >= since
-        grown = np.where(after, np.rint(amount * factor), amount).astype(np.int64)
-        column = table.schema.get_field_index("amount_minor")
-        return table.set_column(column, table.schema.field(column), pa.array(grown))
-
-    return change
-
-
-def more_fraud(one: City, times: int = 1) -> Change:
-    """Return a change that adds frauds until the mean score has grown by twice its tolerance.
-
-    Args:
-        one: The city.
-        times: How often twice.
-    """
-    wanted = 1 + SIZE * RELATIVE
-    # (score + r share fraud) / (1 + r share) = wanted score, for r more frauds for each fraud.
-    more = (wanted - 1) * one.score / (one.fraud_share * (one.fraud_score - wanted * one.score))
-
-    def change(table: pa.Table, since: int) -> pa.Table:
-        fraud = np.asarray(table["is_fraud"]) & (times_of(table) >= since)
-        rows = np.flatnonzero(fraud)
-        random = np.random.default_rng(one.number + 1_000 * times)
-        copies = random.poisson(max(more, 0.0), len(rows))
-        extra = table.take(pa.array(np.repeat(rows, copies)))
-        number = extra.schema.get_field_index("transaction_id")
-        names = pa.array([f"more-{times}-{n}" for n in range(extra.num_rows)], pa.string())
-        extra = extra.set_column(number, extra.schema.field(number), names)
-        return pa.concat_tables([table, extra]).sort_by("event_time")
-
-    return change
-
-
-def other_categories(table: pa.Table, since: int) -> pa.Table:
-    """Give a quarter of one merchant category the other one's code: the model reads neither."""
-    codes = np.asarray(table["mcc"].to_pylist())
-    random = np.random.default_rng(1)
-    moved = (times_of(table) >= since) & (random.random(len(codes)) < 0.25)
-    column = table.schema.get_field_index("mcc")
-    values = pa.array(np.where(moved, _MCC[1], codes))
-    return table.set_column(column, table.schema.field(column), values)

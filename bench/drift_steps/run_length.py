@@ -23,6 +23,8 @@ CENSORED = 4 * CONFIGURED
 ETA = 0.05
 """Probability that a band of the guaranteed detector misses a mean, over all 300 streams."""
 LEAST, MOST = 0.9, 2.0
+_GUARANTEED_PART = 4
+"""A fourth of the runs is enough for the guaranteed promise, which is kept with much room."""
 _SEED = 21
 _WEEK = 168
 _STEPS = REFERENCE + CENSORED
@@ -119,7 +121,6 @@ def measure(runs: int = RUNS) -> dict[str, Any]:
     hours = np.arange(_STEPS) % _WEEK
     found: dict[str, Any] = {}
     for number, name in enumerate([*CALIBRATED, *(set(GUARANTEED) - set(CALIBRATED))]):
-        say(f"run_length: {name}")
         line: dict[str, Any] = {"configured": CONFIGURED, "calibrated": None, "guaranteed": None}
         if name in CALIBRATED:
             season = hours if name == "season" else None
@@ -128,8 +129,10 @@ def measure(runs: int = RUNS) -> dict[str, Any]:
                 partial(_calibrated, hours=season),
             )  # fmt: skip
         if name in GUARANTEED:
-            line["guaranteed"] = _case(number, runs, GUARANTEED[name], _guaranteed)
+            fewer = max(runs // _GUARANTEED_PART, 1)
+            line["guaranteed"] = _case(number, fewer, GUARANTEED[name], _guaranteed)
         found[name] = line
+        say(f"run_length: {name}: {line}")
     return found
 
 

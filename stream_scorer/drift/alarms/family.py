@@ -21,12 +21,17 @@ from typing import Final
 import numpy as np
 
 from stream_scorer.drift.alarms.nulls import Bool, Float64, Int64, Nulls, band_with_tolerance
+from stream_scorer.drift.alarms.stream_thresholds import (
+    LONGEST,
+    SHORTEST,
+    thresholds_of,
+    with_common,
+)
 from stream_scorer.drift.detection.shifts import e_kernels, shift_kernels
 from stream_scorer.drift.detection.shifts.autoregression import Autoregression
 from stream_scorer.drift.detection.shifts.calibrated import CalibratedDetector, FittedReference
 from stream_scorer.drift.detection.shifts.detector import Detector
 from stream_scorer.drift.detection.shifts.e_detector import EDetector
-from stream_scorer.drift.detection.shifts.thresholds import look_up
 
 GUARANTEED_SHARE: Final = 0.5
 """Share of the budget that the guaranteed detectors spend."""
@@ -34,8 +39,6 @@ RELEARN: Final = 48
 """Observations after an alarm before the stream can raise the next one."""
 RELEARN_FLEET: Final = 190
 """The same after a fleet alarm."""
-_SHORTEST, _LONGEST = 200.0, 15_000.0
-"""Reference lengths of the table of thresholds, in windows."""
 _NEVER: Final = 1e300
 _KEPT: Final = np.array(
     [n for n in range(e_kernels.WIDTH) if not 0 <= n - e_kernels.WEALTH < e_kernels.CELLS]
@@ -79,12 +82,15 @@ class Family:
         low: float64[k], the current null's band; it moves when a change is accepted or followed.
         high: float64[k].
         mean: float64[k], its mean.
+        spread: float64[k], standard deviation since a change, as a factor of the reference's.
     """
 
     def __init__(self, nulls: Nulls, run_length: float) -> None:
         self.nulls = nulls
         self.run_length = run_length
         self.low, self.high, self.mean = nulls.low.copy(), nulls.high.copy(), nulls.mean.copy()
+        self.spread = np.ones(len(nulls))
+        self._moments = np.zeros((len(nulls), 3))
         self._members = np.flatnonzero(nulls.guaranteed)
         guaranteed = run_length / GUARANTEED_SHARE
         self._guaranteed_length = guaranteed
@@ -92,15 +98,15 @@ class Family:
         self._bands()
         calibrated = run_length / (1 - GUARANTEED_SHARE) / nulls.share
         sigma = np.sqrt(1 - nulls.phi**2)
-        length = np.clip(nulls.windows.astype(np.float64), _SHORTEST, _LONGEST)
+        length = np.clip(nulls.windows.astype(np.float64), SHORTEST, LONGEST)
         count = np.maximum(nulls.windows - 1.0, 1.0)
         zeros = np.zeros(len(nulls))
         model = Autoregression(nulls.phi, sigma, length, count, zeros, zeros)
         thresholds = np.append(
-            np.where(nulls.calibrated, _thresholds(nulls, calibrated), _NEVER), _NEVER
+            np.where(nulls.calibrated, thresholds_of(nulls, calibrated), _NEVER), _NEVER
         )
         self._calibrated = CalibratedDetector(
-            FittedReference(nulls.mean, nulls.scale, None, _with_common(model), common=False),
+            FittedReference(nulls.mean, nulls.scale, None, with_common(model), common=False),
             run_length, tolerance=nulls.delta / nulls.scale, thresholds=thresholds,
         )  # fmt: skip
 
@@ -109,7 +115,8 @@ class Family:
         made = Family.__new__(Family)
         vars(made).update(
             vars(self), low=self.low.copy(), high=self.high.copy(), mean=self.mean.copy(),
-            _e=deepcopy(self._e), _calibrated=deepcopy(self._calibrated),
+            spread=self.spread.copy(), _moments=self._moments.copy(), _e=deepcopy(self._e),
+            _calibrated=deepcopy(self._calibrated),
         )  # fmt: skip
         return made
 
@@ -117,6 +124,11 @@ class Family:
     def learning(self) -> Float64:
         """float64[k], observations until a stream can raise the next alarm; 0 if it can now."""
         return self._calibrated.learning[:-1]
+
+    @property
+    def observations(self) -> Int64:
+        """int64[k], observations since a stream's null was last set, the reference's included."""
+        return self._calibrated.observations[:-1]
 
     @property
     def log_evidence(self) -> Float64:
@@ -128,18 +140,25 @@ class Family:
                 found[self._members] = np.log(_state_of(self._e)[:, cells].mean(axis=1))
         return found
 
-    def update(self, values: Float64) -> list[ChangeFound]:
+    def update(self, values: Float64, kept: Float64 | float = 1.0) -> list[ChangeFound]:
         """Add an observation of each stream.
 
         Args:
             values: float64[k], without the season; NaN for none.
+            kept: float64[k] or one number, how much of its distance from the mean each keeps; see
+                :func:`~stream_scorer.models.reference.bands.certain`. The guaranteed detectors use
+                the values as they are.
 
         Returns:
             The streams that fired, ascending; a stream is in it once, with the guaranteed detector
             if both fired.
         """
         relearning = self.learning
-        found = {each.stream: each for each in self._update_calibrated(values)}
+        distance = kept * (values - self.mean)
+        seen = (relearning > 0) & np.isfinite(distance)
+        powers = np.stack([np.ones_like(distance), distance, distance**2], axis=1)
+        self._moments[seen] += powers[seen]
+        found = {each.stream: each for each in self._update_calibrated(self.mean + distance)}
         found |= {each.stream: each for each in self._update_guaranteed(values, relearning)}
         return [found[stream] for stream in sorted(found)]
 
@@ -157,9 +176,12 @@ class Family:
         state[mine, shift_kernels.LEARNING] = observations
         self._calibrated.restore(state.tobytes())
         self._forget_evidence(streams)
+        self._moments[streams] = 0.0
 
     def settle(self, streams: Bool, mean: Float64, observations: Float64) -> None:
-        """Take a mean after a change as the null of streams.
+        """Take a mean after a change, and the spread since then, as the null of streams.
+
+        A spread below that of the reference is not used: few observations may be quiet by chance.
 
         Args:
             streams: bool[k].
@@ -167,8 +189,15 @@ class Family:
             observations: float64[k], from how many observations each mean is.
         """
         nulls = self.nulls
-        factor = np.sqrt((1 + nulls.phi) / (1 - nulls.phi) / np.maximum(observations, 1.0))
-        reach = _ERRORS * nulls.scale * factor
+        count = np.maximum(observations, 1.0)
+        # One standard error more, since it is from as few observations.
+        held, total, squares = self._moments.T
+        held = np.maximum(held, 1.0)
+        spread = np.sqrt(np.maximum(squares / held - (total / held) ** 2, 0.0)) / nulls.scale
+        wider = np.maximum(spread * (1 + np.sqrt(0.5 / count)), 1.0)
+        self._widen(np.where(streams, wider, self.spread))
+        factor = np.sqrt((1 + nulls.phi) / (1 - nulls.phi) / count)
+        reach = _ERRORS * nulls.scale * self.spread * factor
         self.mean = np.where(streams, mean, self.mean)
         self.low = np.where(streams, mean - reach, self.low)
         self.high = np.where(streams, mean + reach, self.high)
@@ -192,6 +221,7 @@ class Family:
         self.high = np.where(streams, high, self.high)
         self._bands()
         self._forget_evidence(streams)
+        self._widen(np.where(streams, 1.0, self.spread))
         standard = (self.mean - nulls.mean) / nulls.scale
         gain = np.sqrt(1 - nulls.phi**2) / (1 - nulls.phi)
         state = _state_of(self._calibrated)
@@ -204,13 +234,14 @@ class Family:
         self._calibrated.restore(state.tobytes())
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the complete state: low, high, mean, e and calibrated, a row for each stream."""
+        """Return the state, a row for each stream."""
         e = np.zeros((len(self.nulls), 0))
         if self._e is not None:
             e = np.zeros((len(self.nulls), len(_KEPT)))
             e[self._members] = _state_of(self._e)[:, _KEPT]
         return {
-            "low": self.low, "high": self.high, "mean": self.mean, "e": e,
+            "low": self.low, "high": self.high, "mean": self.mean, "spread": self.spread,
+            "moments": self._moments, "e": e,
             "calibrated": _state_of(self._calibrated)[:-1],
         }  # fmt: skip
 
@@ -228,7 +259,11 @@ class Family:
         """
         for name in ("low", "high", "mean"):
             getattr(self, name)[mine] = arrays[name][theirs]
+        self._moments[mine] = arrays["moments"][theirs]
         self._bands()
+        spread = self.spread.copy()
+        spread[mine] = arrays["spread"][theirs]
+        self._widen(spread)
         state = _state_of(self._calibrated)
         state[:-1][mine] = arrays["calibrated"][theirs]
         self._calibrated.restore(state.tobytes())
@@ -276,6 +311,10 @@ class Family:
             )
         ]  # fmt: skip
 
+    def _widen(self, spread: Float64) -> None:
+        self.spread = spread
+        self._calibrated.widen(spread)
+
     def _bands(self) -> None:
         """Give the e-detector the current bands; its evidence stays."""
         if not len(self._members):
@@ -294,29 +333,6 @@ class Family:
             state = _state_of(self._e)
             state[streams[self._members], : e_kernels.LOW] = 0.0
             self._e.restore(state.tobytes())
-
-
-def _thresholds(nulls: Nulls, run_length: Float64) -> Float64:
-    """Return the evidence that each stream needs.
-
-    The excess over the threshold of a long reference is inversely proportional to the length. So
-    thresholds are extrapolated to references shorter than the table's.
-    """
-    shortest, longest = (
-        look_up(nulls.phi, np.full(len(nulls), length), run_length)
-        for length in (_SHORTEST, _LONGEST)
-    )
-    length = np.clip(nulls.windows, 1, _LONGEST)
-    inside = look_up(nulls.phi, np.maximum(length, _SHORTEST), run_length)
-    outside = longest + (shortest - longest) * _SHORTEST / length
-    return np.where(length < _SHORTEST, outside, inside)
-
-
-def _with_common(model: Autoregression) -> Autoregression:
-    """Return the autoregressions with one more for the common part, which is not used here."""
-    return Autoregression(
-        *(np.append(getattr(model, name), getattr(model, name)[:1]) for name in model.__slots__)
-    )
 
 
 def _state_of(detector: Detector) -> Float64:

@@ -52,6 +52,7 @@ class Nulls:
         scale: float64[k], standard deviation of an observation; 1 for a stream that never varied.
         phi: float64[k], correlation of successive observations.
         windows: int64[k], observations of the reference.
+        typical: float64[k], mean number of rows of an observation there; 0 for the fleet.
         share: float64[k], share of the budget; their sum is 1.
         classes: Why the guaranteed promise does not hold for a stream; empty if it holds.
         calibrated: bool[k], whether the calibrated promise holds.
@@ -66,6 +67,7 @@ class Nulls:
     scale: Float64
     phi: Float64
     windows: Int64
+    typical: Float64
     share: Float64
     classes: tuple[str, ...]
     calibrated: Bool
@@ -101,6 +103,7 @@ def nulls_of(streams: Sequence[StreamReference], tolerance: float) -> Nulls:
     if level.any():
         # The median of correlated streams varies no more than one of them.
         phi[-1], windows[-1] = np.median(phi[level]), int(np.median(windows[level]))
+    typical = np.array([each.rows / max(each.windows, 1) for each in streams] + [0.0])
     keys = (*(each.key for each in streams), FLEET)
     delta = np.array(
         [_delta(each, tolerance) for each in streams] + [FLEET_TOLERANCE], dtype=np.float64
@@ -108,7 +111,7 @@ def nulls_of(streams: Sequence[StreamReference], tolerance: float) -> Nulls:
     weights = np.array([_weight(key) for key in keys])
     classes = tuple(guaranteed_class(each) for each in streams)
     return Nulls(
-        keys, mean, low, high, delta, scale, phi, windows, weights / weights.sum(),
+        keys, mean, low, high, delta, scale, phi, windows, typical, weights / weights.sum(),
         (*classes, "not in the class: a median"),
         varies & (windows >= _WINDOWS_LEAST), level,
     )  # fmt: skip

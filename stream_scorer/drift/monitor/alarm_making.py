@@ -47,9 +47,8 @@ def stream_alarm(
     found = alarm.found
     number, nulls = found.stream, streams.nulls
     key = streams.keys[number]
-    scale = float(nulls.scale[number])
-    onset = streams.onset(found)
-    effect = (found.after - found.before) / scale
+    onset = streams.onset(found, alarm.end)
+    effect = (found.after - found.before) / float(nulls.scale[number])
     width = closed.end - closed.start
     reach = int(min(np.ceil(_REACH / max(effect**2, 1e-9)), _REACH_MOST)) * width
     owner = owners.get(key, "")

@@ -1,15 +1,18 @@
 """The newest 168 values of each stream, and when they were observed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.drift.alarms.nulls import Float64, Int64
+from stream_scorer.drift.alarms.family import ChangeFound
+from stream_scorer.drift.alarms.nulls import Float64, Int64, Nulls
 from stream_scorer.drift.state.document import HISTORY
 
 Float16 = NDArray[np.float16]
 _MOST = 60_000.0
+_KNOWN = 48
+"""Observations that a known mean before a change counts as."""
 
 
 @dataclass(slots=True, eq=False)
@@ -79,27 +82,51 @@ class StreamHistory:
         seen = np.flatnonzero(np.isfinite(values))[-observations:]
         return float(values[seen].astype(np.float64).mean()) if len(seen) else 0.0
 
-    def age_of(self, stream: int, before: float, after: float, age: int) -> int:
-        """Return the likeliest number of observations since a change, from the change's size.
+    def located(self, found: ChangeFound, nulls: Nulls, usual: Float64, most: Int64) -> ChangeFound:
+        """Return a change with its age and the mean after it by the stream's history.
 
-        It is the maximum of the likelihood, as in a CUSUM (Page, "Continuous inspection schemes",
-        1954).
+        Args:
+            found: What a detector found.
+            nulls: The streams' nulls.
+            usual: float64[k], means before a change.
+            most: int64[k], observations since each stream's null was last set: what is older
+                belongs to the change before.
+        """
+        stream = found.stream
+        mean, scale = float(nulls.mean[stream]), float(nulls.scale[stream])
+        age, after = self.split_of(stream, (float(usual[stream]) - mean) / scale, int(most[stream]))
+        if age == np.isfinite(self.residual[stream]).sum() < found.age:
+            return found  # it began before the history
+        return replace(found, age=age, after=mean + scale * after)
+
+    def split_of(self, stream: int, before: float, most: int) -> tuple[int, float]:
+        """Return the likeliest number of observations since a change, and their mean.
+
+        It is the split with the largest likelihood ratio (Hinkley, "Inference about the
+        change-point in a sequence of random variables", 1970). A detector's own split is later: it
+        fires for the part that is most above the tolerance, such as a burst in the middle of a
+        change.
 
         Args:
             stream: Its number.
-            before: Mean before the change, in standard deviations from the reference's mean.
-            after: Mean after it.
-            age: A first estimate.
+            before: Mean before the change, in standard deviations from the reference's mean; it
+                counts as much as two days of observations.
+            most: Maximum number of observations.
         """
         values = self.residual[stream]
-        newest = values[np.isfinite(values)][::-1][: 3 * age + 24].astype(np.float64)
-        if not len(newest) or before == after:
-            return age
-        gain = np.cumsum((newest - (before + after) / 2) * (after - before))
-        return int(np.argmax(gain)) + 1
+        newest = values[np.isfinite(values)][::-1][:most].astype(np.float64)
+        if not len(newest):
+            return 1, before
+        age = np.arange(1, len(newest) + 1)
+        after = np.cumsum(newest)
+        held = len(newest) + _KNOWN
+        mean = (after[-1] + _KNOWN * before) / held
+        gain = (after - age * mean) ** 2 / (age * (1 - age / held))
+        best = int(np.argmax(gain))
+        return best + 1, float(after[best] / (best + 1))
 
-    def begin_of(self, stream: int, observations: int) -> int:
-        """Return the time at which a stream's newest observations begin, ms.
+    def begin_of(self, stream: int, observations: int, until: int) -> int:
+        """Return the time at which a stream's newest observations until then begin, ms.
 
         The first of them begins where the one before it ends. Before the history, observations are
         as long as they are in it.
@@ -107,8 +134,9 @@ class StreamHistory:
         Args:
             stream: Its number.
             observations: How many, at least 1.
+            until: End of the last of them, ms.
         """
-        seen = np.flatnonzero(np.isfinite(self.residual[stream]))
+        seen = np.flatnonzero(np.isfinite(self.residual[stream]) & (self.end <= until))
         if not len(seen):
             return int(self.start[-1])
         if observations < len(seen):

@@ -22,6 +22,7 @@ from stream_scorer.drift.alarms.nulls import Bool, Int64, nulls_of
 from stream_scorer.drift.monitor.stream_history import StreamHistory
 from stream_scorer.drift.windows.contract import ClosedWindow
 from stream_scorer.drift.windows.pooling import Pools
+from stream_scorer.models.reference.bands import certain
 from stream_scorer.models.reference.contract import DriftReference
 from stream_scorer.models.reference.learning import learning_until
 from stream_scorer.models.reference.matching import references_of
@@ -142,18 +143,23 @@ class StreamsOfVersion:
         season = self._season[:, int(hour_of_week(np.array(closed.start)))]
         covered = closed.start >= self.learning_until
         self.since[covered & (self.since == 0)] = closed.start
-        pooled = self._pools.add(np.where(covered, seen - season, np.nan), held, closed.end)
+        used = np.where(covered, seen - season, np.nan)
+        many = self._pools.rows + np.where(np.isfinite(used), held, 0)
+        pooled = self._pools.add(used, held, closed.end)
         nulls = self.nulls
+        kept = certain(many, nulls.typical)
         standard = (pooled - nulls.mean) / nulls.scale
         moved = (self.family.mean - nulls.mean) / nulls.scale
         ready = nulls.level & (self.family.learning == 0)
-        pooled[-1] = median_of(np.where(ready, standard - moved, np.nan), nulls.level)
+        pooled[-1] = median_of(np.where(ready, kept * (standard - moved), np.nan), nulls.level)
         standard[-1] = pooled[-1]
         observed = np.isfinite(pooled)
         self.value = np.where(observed, pooled + season, self.value)
         self.history.add(standard, season / nulls.scale, closed.start, closed.end)
         relearning = self.family.learning > 0
-        found = self.family.update(pooled)
+        most = np.minimum(self.family.observations, self.seen) + 1
+        fired = self.family.update(pooled, kept)
+        found = [self.history.located(each, nulls, self.family.mean, most) for each in fired]
         self.seen[observed] += 1
         self.after[(self.after >= 0) & observed] += 1
         self._settle(relearning & (self.family.learning == 0))
@@ -164,15 +170,9 @@ class StreamsOfVersion:
         centre = (self.family.mean[stream] - self.nulls.mean[stream]) / self.nulls.scale[stream]
         return self.history.mean_of(stream, age) - float(centre)
 
-    def onset(self, found: ChangeFound) -> int:
-        """Return when a change that was found began, ms of event time."""
-        stream = found.stream
-        before, after = (
-            float((mean - self.nulls.mean[stream]) / self.nulls.scale[stream])
-            for mean in (found.before, found.after)
-        )
-        age = self.history.age_of(stream, before, after, found.age)
-        return self.history.begin_of(stream, age)
+    def onset(self, found: ChangeFound, until: int) -> int:
+        """Return when a change that was found in the window until then began, ms of event time."""
+        return self.history.begin_of(found.stream, found.age, until)
 
     def back(self) -> Bool:
         """bool[k], streams after an alarm whose newest observations are those of before it."""
@@ -220,7 +220,7 @@ class StreamsOfVersion:
         fleet_number = len(self.keys) - 1
         fleet = next((each for each in found if each.stream == fleet_number), None)
         alarms = [each for each in found if each.stream != fleet_number]
-        alarms = self._without_aftermath(alarms)
+        alarms = self._without_aftermath(alarms, closed.end)
         k = len(self.keys)
         if fleet is not None:
             part = {each.stream for each in alarms if self._is_explained(each)}
@@ -260,11 +260,11 @@ class StreamsOfVersion:
             *(StreamAlarm(each, closed.start, closed.end) for each in now),
         ]
 
-    def _without_aftermath(self, found: Sequence[ChangeFound]) -> list[ChangeFound]:
+    def _without_aftermath(self, found: Sequence[ChangeFound], end: int) -> list[ChangeFound]:
         """Leave out streams that began to move before the last fleet alarm: it reported them."""
         parts = np.zeros(len(self.keys), np.bool_)
         if self.family.learning[-1] > 0:
-            parts[[each.stream for each in found if self.onset(each) < self.fleet_end]] = True
+            parts[[each.stream for each in found if self.onset(each, end) < self.fleet_end]] = True
         if parts.any():
             self.family.relearn(parts, RELEARN_FLEET)
             self.after[parts], self.accepted[parts] = 0, False

@@ -61,6 +61,25 @@ def pool(values: Float64, rows: Int64, least: int, whole: Int64, by_period: Bool
     return PooledValues(found, counted)
 
 
+def certain(rows: Int64, typical: Float64) -> Float64:
+    """Return float64[...], how much of its distance from the mean a value keeps, 0 to 1.
+
+    A value of few rows varies more. The quiet hours of a night would decide about alarms, at a
+    threshold for the day. So values of fewer rows than usual are moved toward the mean until they
+    vary as those of the usual number do.
+
+    >>> certain(np.array([250, 1000, 4000]), np.array([1000.0]))
+    array([0.5, 1. , 1. ])
+
+    Args:
+        rows: int64[...], rows of each value.
+        typical: float64[...], the usual number of rows; 0 if it is unknown, which moves nothing.
+    """
+    usual = np.where(typical > 0, typical, 1.0)
+    kept: Float64 = np.sqrt(np.where(typical > 0, np.minimum(rows / usual, 1.0), 1.0))
+    return kept
+
+
 def spread_of(values: Float64) -> tuple[float, float]:
     """Return the standard deviation and the lag-1 autocorrelation of successive values.
 

@@ -18,6 +18,7 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.models.reference.bands import (
     PooledValues,
+    certain,
     error_of_mean,
     pool,
     quantile_of,
@@ -293,9 +294,14 @@ class _Streams:
         wander = wander_of(whole, self._days[every], scale, phi)
         mean = float(np.average(values, weights=rows)) if len(values) else 0.0
         least = _least_scale(self._keys[at], rows)
+        error = 1.0
+        if len(values):
+            error = error_of_mean(values, days, max(scale, least), phi if scale > least else 0.0)
+        typical = np.array(rows.sum() / max(windows, 1))
+        kept = certain(self._pooled.rows[every, at], typical)
+        scale, phi = spread_of(mean + kept * (whole - mean))
         # What is smaller than one row is rounding, and has no dependence.
         scale, phi = (scale, phi) if scale > least else (least, 0.0)
-        error = error_of_mean(values, days, scale, phi) if len(values) else 1.0
         reach = self._quantile * error + _WEEKS * wander
         reach += 0.0 if season is None else season.error
         return StreamReference(

@@ -70,8 +70,9 @@ class StreamReference:
             probability 1 - eta. They include the error of the season, and how far the means of
             the reference's weeks move.
         high: Upper end of it.
-        scale: Standard deviation of a window's value without the season. Successive windows are
-            pooled until they have 200 rows; without a season, until they are whole days, too.
+        scale: Standard deviation of a window's value without the season, for a window with the
+            usual number of rows, ``rows / windows``, or more. Successive windows are pooled until
+            they have 200 rows; without a season, until they are whole days, too.
         phi: Autocorrelation of successive such values, -1 to 1.
         windows: Number of such values that the mean is computed from.
         rows: Rows that it is computed from.

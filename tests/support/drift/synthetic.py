@@ -90,8 +90,8 @@ def reference(version: str = "1") -> DriftReference:
     flat = Season(np.zeros(24), np.zeros(7), np.empty(0), 8.0, 0.0)
     streams = tuple(
         StreamReference(
-            key, mean[n], mean[n] - reach[n], mean[n] + reach[n], scale[n], 0.0, 400, 160_000,
-            flat, "",
+            key, mean[n], mean[n] - reach[n], mean[n] + reach[n], scale[n], 0.0, 400,
+            400 * ROWS // (1 if key.segment == "all" else len(SEGMENTS)), flat, "",
         )
         for n, key in enumerate(layout.keys)
     )  # fmt: skip

@@ -2,10 +2,15 @@
 
 import numpy as np
 import pytest
+from scipy.stats import ks_2samp
 
-from bench.drift_steps import cost, detectors, family, quality, run_length, suite
-from bench.drift_steps.judge import Verdict, judge
+from bench.drift import MORE, PARTS
+from bench.drift_steps import calibration, cost, detectors, family, quality, run_length, suite
+from bench.drift_steps.judge import Verdict, judge, run
 from bench.drift_steps.scenarios import NEVER, Case, bernoulli, cases, correlated, scenario
+from bench.drift_steps.tabulated import tabulated, two_samples
+from stream_scorer.drift.detection.river.kswin import KswinDetector
+from stream_scorer.drift.detection.river.page_hinkley import PageHinkleyDetector
 
 
 def test_there_are_25_cases() -> None:
@@ -133,3 +138,65 @@ def test_the_dummy_spends_the_budget() -> None:
     dummy = detectors.Dummy(100)
     count = sum(len(dummy.update(np.zeros(100))) for _ in range(100_000))
     assert count == pytest.approx(20, abs=14)
+
+
+def test_the_tabulated_test_is_that_of_scipy() -> None:
+    random = np.random.default_rng(5)
+    for number in range(60):
+        first, second = random.normal(size=30), random.normal(size=30) + random.normal()
+        if number % 2:
+            first, second = first.round(1), second.round(1)  # ties
+        one, two = first.tolist(), second.tolist()
+        exact = ks_2samp(one, two, method="auto")
+        assert two_samples(one, two) == (exact.statistic, exact.pvalue)
+
+
+def test_a_tabulated_kswin_raises_the_same_alarms() -> None:
+    values = np.random.default_rng(6).normal(size=(400, 3))
+    values[200:] += 2
+
+    def raised() -> list[tuple[int, int]]:
+        return run(KswinDetector(3), values, 0)
+
+    with tabulated():
+        quick = raised()
+    assert quick == raised()
+    assert len(quick) >= 3
+
+
+def test_a_detector_sees_the_reference_before_the_scenario() -> None:
+    reference = np.full((300, 2), 7.0)
+    fed, alone = detectors._fed(PageHinkleyDetector(2), reference), PageHinkleyDetector(2)
+    assert fed.snapshot() != alone.snapshot()
+    for values in reference:
+        alone.update(values)
+    assert fed.snapshot() == alone.snapshot()
+
+
+def test_detectors_are_ranked_by_delay_at_our_budget() -> None:
+    def line(delay: float | None) -> dict[str, object]:
+        return {"f1": 0.5, "p_false": 0.01, "delay_at_budget": delay, "note": ""}
+
+    found = {"none": line(None), "slow": line(300.0), "quick": line(100.0)}
+    assert [row[0] for row in detectors.rows(found)] == ["quick", "slow", "none"]
+
+
+def test_a_detector_without_a_setting_in_the_budget_has_a_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(detectors.ERRORS, "ddm", (detectors.ERRORS["ddm"][0], [{}]))
+    monkeypatch.setattr(detectors, "MOST_P_FALSE", -1.0)
+    monkeypatch.setattr(suite, "SEEDS", (1,))
+    found = detectors.measure(quick=False, names=["ddm"], told=lambda _: None)["ddm"]
+    assert found["delay_at_budget"] is None
+    assert "no setting meets the budget" in found["note"]
+
+
+def test_calibration_has_a_limit() -> None:
+    assert calibration.gates({"cpu_seconds": 10.0}) == []
+    assert len(calibration.gates({"cpu_seconds": 10.1})) == 1
+
+
+def test_other_tools_run_only_when_they_are_named() -> None:
+    assert "peers" in MORE
+    assert not set(MORE) & set(PARTS)

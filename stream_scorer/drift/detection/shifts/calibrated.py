@@ -32,6 +32,7 @@ FLEET_SHARE: Final = 0.1
 FLEET_TOLERANCE: Final = 0.12
 """Shift of the median, in standard deviations of a stream, that is not reported: a tenth of the
 streams moves it by up to 0.09."""
+_SUMS: Final = slice(shift_kernels.SUMS, shift_kernels.WIDTH)
 RELEARN: Final = 300
 """Steps of the new reference after an alarm."""
 AFTERMATH: Final = 5.0
@@ -127,8 +128,9 @@ class CalibratedDetector(Detector):
         )
         self._aftermath = self.thresholds + AFTERMATH
         allowed = np.append(np.broadcast_to(np.asarray(tolerance, float), streams), FLEET_TOLERANCE)
-        self._gain = model.sigma / (1 - model.phi)
-        self._tolerance = allowed / self._gain
+        self._allowed = allowed
+        self._spread = np.ones(streams + 1)
+        self._fit_spread()
         self._values = np.empty(streams + 1)
         self._results = np.zeros((streams + 1, shift_kernels.RESULTS))
 
@@ -146,6 +148,13 @@ class CalibratedDetector(Detector):
     def learning(self) -> Float64:
         """float64[streams + 1], steps until each stream can alarm again; 0 where it can now."""
         return self._state[:, shift_kernels.LEARNING].copy()
+
+    @property
+    def observations(self) -> Int64:
+        """int64[streams + 1], innovations since each stream's latest reference began, all of it."""
+        held = self._state[:, shift_kernels.COUNTS : shift_kernels.SUMS]
+        count = self._state[:, shift_kernels.BEFORE_COUNT] + held @ 2.0 ** np.arange(LEVELS)
+        return count.astype(np.int64)
 
     @property
     def levels(self) -> Float64:
@@ -171,6 +180,32 @@ class CalibratedDetector(Detector):
         row[shift_kernels.BEFORE_COUNT : shift_kernels.PREVIOUS] = 0.0
         row[shift_kernels.COUNTS : shift_kernels.SUMS] = 0.0
         row[shift_kernels.LEARNING] = RELEARN
+
+    def widen(self, spread: Float64) -> None:
+        """Take other standard deviations of the streams, since a change often changes them, too.
+
+        What a stream remembers is converted. Restore a snapshot after this, not before.
+
+        Args:
+            spread: float64[streams], as factors of those of the reference.
+
+        Raises:
+            ValueError: A factor is not positive.
+        """
+        if not (np.isfinite(spread) & (spread > 0)).all():
+            raise ValueError("factors of standard deviations must be positive")
+        wider = np.append(spread, 1.0)
+        ratio = (self._spread / wider)[:, None]
+        for columns in (slice(shift_kernels.BEFORE_SUM, shift_kernels.PREVIOUS), _SUMS):
+            self._state[:, columns] *= ratio
+        self._spread = wider
+        self._fit_spread()
+
+    def _fit_spread(self) -> None:
+        model = self._reference.model
+        self._sigma = model.sigma * self._spread
+        self._gain = self._sigma / (1 - model.phi)
+        self._tolerance = self._allowed / self._gain
 
     def restore(self, snapshot: bytes) -> None:
         """Continue from a snapshot of a detector with the same configuration.
@@ -212,7 +247,7 @@ class CalibratedDetector(Detector):
         model = reference.model
         changing = self._state[-1, shift_kernels.LEARNING] > 0
         shift_kernels.update(
-            self._state, self._values, model.phi, model.sigma,
+            self._state, self._values, model.phi, self._sigma,
             self._aftermath if changing else self.thresholds, self._tolerance, float(RELEARN),
             self._results,
         )  # fmt: skip

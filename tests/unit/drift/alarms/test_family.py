@@ -5,7 +5,7 @@ import pytest
 
 from stream_scorer.core.decision.summary_layout import StreamKey
 from stream_scorer.drift.alarms.family import GUARANTEED_SHARE, RELEARN, ChangeFound, Family
-from stream_scorer.drift.alarms.nulls import FLEET, Nulls, guaranteed_class, nulls_of
+from stream_scorer.drift.alarms.nulls import FLEET, Float64, Nulls, guaranteed_class, nulls_of
 from stream_scorer.models.reference.contract import Season, StreamReference
 
 FLAT = Season(np.zeros(24), np.zeros(7), np.empty(0), 8.0, 0.0)
@@ -111,6 +111,47 @@ def test_a_stream_that_relearns_is_silent_and_settles(nulls: Nulls) -> None:
     assert family.low[4] < nulls.mean[4] + 0.2 < family.high[4]
     assert feed(family, nulls, 100, {4: 0.2}, at=0, seed=3) == []
     assert [each.stream for _, each in feed(family, nulls, 60, {}, at=0, seed=4)] == [4]
+
+
+def test_what_varies_more_since_a_change_needs_a_larger_change(nulls: Nulls) -> None:
+    """Three times the frauds vary more, too: without that, their noise is a second change."""
+
+    def settled(noise: float) -> Family:
+        family, streams = Family(nulls, 720), np.zeros(len(nulls), np.bool_)
+        streams[0] = True
+        family.relearn(streams, RELEARN)
+        feed(family, nulls, RELEARN, {}, at=0, noise=noise)
+        family.settle(streams, nulls.mean, np.full(len(nulls), float(RELEARN)))
+        return family
+
+    def alarms_of(family: Family) -> list[int]:
+        found = feed(family, nulls, 600, {}, at=0, seed=5, noise=3.0)
+        return [each.stream for _, each in found if each.stream == 0]
+
+    wide = settled(3.0)
+    assert wide.spread[:2] == pytest.approx([3.3, 1.0], rel=0.3)
+    assert alarms_of(wide) == []
+    assert alarms_of(settled(1.0)) != []
+    # A quiet time is no reason to be more sensitive.
+    assert settled(0.2).spread[0] == 1.0
+
+
+def test_values_of_few_rows_do_not_decide(nulls: Nulls) -> None:
+    """Each sixth value, of a quiet hour, varies four times as much."""
+    random = np.random.default_rng(11)
+    kept = np.where(np.arange(1_200) % 6, 1.0, 0.25)
+    noise = random.standard_normal((1_200, len(nulls))) / kept[:, None]
+
+    def alarms_of(family: Family, kept: Float64) -> int:
+        found = 0
+        for one, keep in zip(noise, kept, strict=True):
+            values = nulls.mean + nulls.scale * one
+            values[-1] = np.nan
+            found += len(family.update(np.clip(values, 0, 1), keep))
+        return found
+
+    assert alarms_of(Family(nulls, 720), kept) == 0
+    assert alarms_of(Family(nulls, 720), np.ones(1_200)) > 0
 
 
 def test_begun_again_streams_know_their_null(nulls: Nulls) -> None:

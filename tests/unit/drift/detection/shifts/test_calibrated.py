@@ -184,3 +184,28 @@ def test_an_impossible_snapshot_is_refused(column: int, number: float) -> None:
     with pytest.raises(ValueError, match="not possible"):
         watching.restore(state.tobytes())
     assert watching.snapshot() == before
+
+
+def test_wider_streams_keep_their_levels_and_need_more() -> None:
+    values = family(14, 900)
+    usual = values[:REFERENCE].mean(0)
+    values[REFERENCE:] = usual + 2.5 * (values[REFERENCE:] - usual)
+    plain, wide = detector(values), detector(values)
+    wide.widen(np.full(STREAMS, 2.5))
+    assert alarms_of(plain, values[REFERENCE:]) != []
+    assert [stream for _, stream in alarms_of(wide, values[REFERENCE:]) if stream < STREAMS] == []
+    before = wide.levels
+    wide.widen(np.full(STREAMS, 4.0))
+    assert wide.levels == pytest.approx(before)
+    with pytest.raises(ValueError, match="must be positive"):
+        wide.widen(np.zeros(STREAMS))
+
+
+def test_observations_count_since_the_latest_reference() -> None:
+    values = family(15, 500)
+    watching = detector(values)
+    assert watching.observations.tolist() == [REFERENCE - 1] * (STREAMS + 1)
+    assert alarms_of(watching, values[REFERENCE:]) == []
+    assert watching.observations[:3].tolist() == [499] * 3
+    watching.relearn(1)
+    assert watching.observations[:3].tolist() == [499, 0, 499]

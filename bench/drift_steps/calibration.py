@@ -1,0 +1,44 @@
+"""How long calibration without the table of thresholds takes: 300 autoregressions of .9, fresh."""
+
+import time
+from typing import Any
+
+import numpy as np
+
+from bench.drift_steps.run_length import CONFIGURED, REFERENCE, STREAMS
+from bench.drift_steps.scenarios import correlated
+from bench.harness.script import missed
+from stream_scorer.drift.detection.shifts.calibrated import CalibratedDetector, learn
+from stream_scorer.drift.detection.shifts.thresholds import calibrate
+
+PHI = 0.9
+MOST_SECONDS = 10.0
+_SEED = 51
+
+
+def measure() -> dict[str, Any]:
+    """Return the seconds from values to a detector, and how its thresholds differ from the table's.
+
+    The kernels are compiled before, as they are in a monitor that runs. The limit is for the time
+    of a processor, which is the elapsed time where nothing else runs: all of it is one thread's.
+    """
+    values = correlated(np.random.default_rng(_SEED), REFERENCE, STREAMS, 0.0, PHI)
+    calibrate(np.full(2, PHI), np.full(2, 200.0), float(CONFIGURED))
+    begin, worked = time.perf_counter(), time.process_time()
+    reference = learn(values)
+    model = reference.model
+    thresholds = calibrate(model.phi, model.length, float(CONFIGURED * STREAMS))
+    detector = CalibratedDetector(reference, CONFIGURED, thresholds=thresholds)
+    seconds, worked = time.perf_counter() - begin, time.process_time() - worked
+    usual = CalibratedDetector(reference, CONFIGURED)
+    streams = slice(0, detector.streams)
+    apart = float((detector.thresholds - usual.thresholds)[streams].mean())
+    return {
+        "streams": STREAMS, "seconds": round(seconds, 2), "cpu_seconds": round(worked, 2),
+        "above_table": round(apart, 2),
+    }  # fmt: skip
+
+
+def gates(found: dict[str, Any]) -> list[str]:
+    """Return one line for each figure that misses."""
+    return missed(("calibration: {} s of a processor", found["cpu_seconds"], "<=", MOST_SECONDS))
