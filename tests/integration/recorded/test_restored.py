@@ -42,7 +42,8 @@ def settings(kafka: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         yield load_settings({"kafka": {"bootstrap": kafka.bootstrap}}, tmp_path / "config.toml")
     finally:
         admin = AdminClient(client_options.common(there))
-        for deleted in admin.delete_topics(list(TOPICS.values())).values():
+        there_were = [TOPICS[name] for name in recorded().ends]
+        for deleted in admin.delete_topics(there_were).values():
             deleted.result()
 
 

@@ -154,7 +154,8 @@ def test_any_value_is_written_or_refused(example: Example, value: Any) -> None:
 def test_decimals_are_exact(precision: int, data: st.DataObject) -> None:
     scale = data.draw(st.integers(0, precision))
     unscaled = data.draw(st.integers(-(10**precision) + 1, 10**precision - 1))
-    value = Decimal(unscaled).scaleb(-scale)
+    with localcontext(prec=100):
+        value = Decimal(unscaled).scaleb(-scale)
     kinds: list[dict[str, Any]] = [
         {"type": "bytes"}, {"type": "fixed", "name": "F", "size": 16}
     ]  # fmt: skip
