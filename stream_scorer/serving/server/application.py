@@ -104,7 +104,6 @@ class Application:
         finally:
             self._requests.end(opened)
         opened.trace.end(response.status)
-        _send(protocol, response, opened, secure=secure, head=scope.method == "HEAD")
         self._listener(
             RequestServed(
                 opened.route,
@@ -115,6 +114,8 @@ class Application:
                 self._access_log,
             )
         )
+        # Last: who has an answer finds it in the metrics.
+        _send(protocol, response, opened, secure=secure, head=scope.method == "HEAD")
 
     async def _answer(
         self,
