@@ -11,7 +11,7 @@ from stream_scorer.cli.options import (
     ClusterJsonOptions,
     ClusterOptions,
     CommandGroup,
-    PassphraseOption,
+    SignedOptions,
     WideOption,
 )
 from stream_scorer.cli.output import print_json
@@ -24,7 +24,6 @@ from stream_scorer.drift.reports.report import report_of
 from stream_scorer.drift.reports.sources import read_events, read_monitor
 from stream_scorer.drift.reports.status import status_of
 from stream_scorer.errors import SettingsError
-from stream_scorer.security.keys import passphrase_from, read_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,14 +38,8 @@ EventArgument = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnswerOptions(ClusterJsonOptions):
+class AnswerOptions(SignedOptions):
     """Options of a command that answers an alarm."""
-
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the log.")] = ""
-    key: Annotated[
-        Path | None, typer.Option("--key", help="Operator's private key that signs the command.")
-    ] = None
-    passphrase_file: PassphraseOption = None
 
     def answer(self, kind: str, event: str, until: int | None = None) -> None:
         """Give a command to the monitor, and print what was written.
@@ -59,10 +52,7 @@ class AnswerOptions(ClusterJsonOptions):
         settings = self.connected()
         if event:
             event = find_event(_known(read_monitor(settings), read_events(settings)[0]), event)
-        signer = None
-        if self.key is not None:
-            signer = read_private(self.key, passphrase_from(self.passphrase_file))
-        document = give(settings, kind, event, until, self.reason, signer)
+        document = give(settings, kind, event, until, self.reason, self.signer())
         self.show_fields(document, "Written; it holds from the next summary on")
 
 

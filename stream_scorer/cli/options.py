@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer import devkafka
 from stream_scorer.cli.output import field_rows, print_json, print_table
+from stream_scorer.security.keys import passphrase_from, read_private
 from stream_scorer.settings import Settings, load_settings
 
 PlanOption = Annotated[
@@ -173,6 +175,23 @@ class StoreOptions(ConfigJsonOptions):
 @dataclass(frozen=True, kw_only=True)
 class ClusterJsonOptions(JsonOptions, ClusterOptions):
     """Options of a command that needs a cluster and prints a report."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignedOptions(ClusterJsonOptions):
+    """Options of a command that is written to a log of commands."""
+
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the log.")] = ""
+    key: Annotated[
+        Path | None, typer.Option("--key", help="Operator's private key that signs the command.")
+    ] = None
+    passphrase_file: PassphraseOption = None
+
+    def signer(self) -> Ed25519PrivateKey | None:
+        """Return the key, read from its file; None if none was given."""
+        if self.key is None:
+            return None
+        return read_private(self.key, passphrase_from(self.passphrase_file))
 
 
 def expanded(function: Callable[..., None]) -> Callable[..., None]:

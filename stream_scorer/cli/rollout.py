@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from stream_scorer.cli.options import ClusterJsonOptions, CommandGroup, Options, PassphraseOption
+from stream_scorer.cli.options import ClusterJsonOptions, CommandGroup, Options, SignedOptions
 from stream_scorer.cli.output import print_json, short_time
 from stream_scorer.cli.rollout_drawing import draw
 from stream_scorer.errors import SettingsError
@@ -19,7 +19,6 @@ from stream_scorer.rollout.operator.reports import status as status_of
 from stream_scorer.rollout.operator.template import template
 from stream_scorer.rollout.plan.command_kinds import CommandKind
 from stream_scorer.rollout.plan.plan_file import Strategy
-from stream_scorer.security.keys import passphrase_from, read_private
 
 app = CommandGroup(
     "Model versions in the stream: begin a rollout, move it, take it back, see where it is.",
@@ -35,20 +34,12 @@ EffectiveOption = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class OperatorOptions(ClusterJsonOptions):
+class OperatorOptions(SignedOptions):
     """Options of a command that is written to the control log."""
-
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the log.")] = ""
-    key: Annotated[
-        Path | None, typer.Option("--key", help="Operator's private key that signs the command.")
-    ] = None
-    passphrase_file: PassphraseOption = None
 
     def give(self, act: Callable[[Operator], dict[str, Any]]) -> None:
         """Read key and log, give a command, and print what was written."""
-        signer = None
-        if self.key is not None:
-            signer = read_private(self.key, passphrase_from(self.passphrase_file))
+        signer = self.signer()
         with operating(self.connected(), signer, self.reason) as operator:
             document = act(operator)
         rows = [(name, document[name]) for name in ("sequence", "kind", "what", "signer", "at")]

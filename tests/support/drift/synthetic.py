@@ -207,7 +207,7 @@ def packed_cells(counts: np.ndarray) -> bytes:
     """Return the packed form of counts, written independently of the kernel."""
     out, before = b"", -1
     for cell in np.flatnonzero(counts.ravel()).tolist():
-        out += _varint(cell - before - 1) + _varint(int(counts.ravel()[cell]))
+        out += varint(cell - before - 1) + varint(int(counts.ravel()[cell]))
         before = cell
     return out
 
@@ -215,11 +215,12 @@ def packed_cells(counts: np.ndarray) -> bytes:
 def packed_sums(score: np.ndarray, logs: np.ndarray) -> bytes:
     """Return the packed form of the sums of all segments, likewise."""
     return b"".join(
-        _varint(0) + _varint(int(a)) + _varint(int(b)) for a, b in zip(score, logs, strict=True)
+        varint(0) + varint(int(a)) + varint(int(b)) for a, b in zip(score, logs, strict=True)
     )
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
+    """Return a number as Avro writes a long that is not negative, without the zigzag."""
     out = bytearray()
     while number >= 0x80:
         out.append(number & 0x7F | 0x80)

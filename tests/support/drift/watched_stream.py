@@ -28,6 +28,7 @@ from stream_scorer.models.reference.contract import (
 )
 from stream_scorer.models.reference.season import expected, fit_season, hour_of_week
 from stream_scorer.models.reference.stream_values import layout_of
+from tests.support.drift.synthetic import packed_cells, varint
 
 HOUR: Final = 3_600_000
 DAY: Final = 24 * HOUR
@@ -163,7 +164,7 @@ def summary_of(window: ClosedWindow, arrivals: ClosedArrivals) -> dict[str, Any]
                 "review": 0, "block": 0, "score_sum": int(window.score_sum[0]) / 2.0**32,
                 "amount_minor_sum": window.count, "amount_minor_min": 1, "amount_minor_max": 1,
                 "score_bins": [], "amount_bins": [], "late": window.late,
-                "cells": _packed_cells(window.counts), "sums": _packed_sums(window),
+                "cells": packed_cells(window.counts), "sums": _packed_sums(window),
             }
         ],
         "arrivals": [
@@ -176,33 +177,15 @@ def summary_of(window: ClosedWindow, arrivals: ClosedArrivals) -> dict[str, Any]
     }  # fmt: skip
 
 
-def _packed_cells(counts: Int64) -> bytes:
-    flat = counts.ravel()
-    cells = np.flatnonzero(flat)
-    gaps = np.diff(cells, prepend=-1) - 1
-    return b"".join(
-        _varint(gap) + _varint(count)
-        for gap, count in zip(gaps.tolist(), flat[cells].tolist(), strict=True)
-    )
-
-
 def _packed_sums(window: ClosedWindow) -> bytes:
     """Return the sums of the segments with events: gap to the one before, score, logarithm."""
     first = window.counts[:, :12].sum(1)
     segments = np.flatnonzero(first)
     gaps = np.diff(segments, prepend=-1) - 1
     return b"".join(
-        _varint(gap) + _varint(int(window.score_sum[at])) + _varint(int(window.log_sum[at]))
+        varint(gap) + varint(int(window.score_sum[at])) + varint(int(window.log_sum[at]))
         for gap, at in zip(gaps.tolist(), segments.tolist(), strict=True)
     )
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number >= 0x80:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*out, number])
 
 
 def _stream(key: StreamKey, hours: Int64, values: Float64, rows: Int64) -> StreamReference | None:
