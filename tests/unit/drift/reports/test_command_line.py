@@ -135,7 +135,7 @@ def test_a_command_is_signed_by_the_operators_key(
     give: mock.Mock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     signer = object()
-    monkeypatch.setattr(drift, "read_private", mock.Mock(return_value=signer))
+    monkeypatch.setattr("stream_scorer.cli.options.read_private", mock.Mock(return_value=signer))
     _run("ack", EVENT, "--key", str(tmp_path / "ann"))
     assert give.call_args.args[5] is signer
 
