@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 
 from stream_scorer.serving.access.grpc_interceptor import AccessInterceptor
+from stream_scorer.serving.access.grpc_messages import MessageReader
 from stream_scorer.serving.access.opening import ListenAddress, OpenedGate
 from stream_scorer.serving.inference.grpc_servicer import METHOD_SCOPES, SERVICE
 from stream_scorer.serving.inference.rest_routes import CONTENT_TYPES
@@ -88,6 +89,7 @@ def prepare(arguments: Sequence[str]) -> Callable[[], None]:
         scopes = {
             method: () if scope is None else (scope,) for method, scope in METHOD_SCOPES.items()
         }
-        return Composition(opened.gate, [part], (AccessInterceptor(opened.gate, scopes),))
+        interceptor = AccessInterceptor(opened.gate, scopes, MessageReader(own))
+        return Composition(opened.gate, [part], (interceptor,))
 
     return lambda: run_server(settings, compose)

@@ -15,12 +15,25 @@ _FLUSH_SECONDS: Final = 5.0
 _DELIVERY_MS: Final = 30_000
 _QUEUE: Final = 100_000
 
+_SIZE_ERRORS: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
+NOT_STORED: Final = -1
+TOO_LARGE: Final = -2
+VALUE_BYTES_MOST: Final = client_options.MESSAGE_BYTES_MAX - 65_536
+"""The largest value that can be sent; the rest of a record is for its key and its headers."""
+
 Delivered = Callable[[Any, int, int], None]
-"""Called with what was given to ``send``, the partition and the offset; -1: it was not stored."""
+"""Called with what was given to ``send``, the partition and the offset.
+
+A negative offset: it was not stored. ``TOO_LARGE``: it never will be, because its size is refused.
+"""
 
 
 class NotSentError(Exception):
     """A record is not sent: too many wait for the broker, or the producer cannot continue."""
+
+
+class RecordTooLargeError(Exception):
+    """A record is larger than any that the producer sends."""
 
 
 def options(kafka: Kafka) -> dict[str, Any]:
@@ -39,13 +52,15 @@ def options(kafka: Kafka) -> dict[str, Any]:
 
 
 def place_of(error: KafkaError | None, message: Any) -> tuple[int, int]:
-    """Return partition and offset of a record by its delivery report; -1 if they are not known.
+    """Return partition and offset of a record by its delivery report; negative: not known.
 
     A broker that has a repeated request's record already may answer without its offset. The record
     is stored then; who sends it again gets its decision.
     """
+    if error is not None and error.code() in _SIZE_ERRORS:
+        return -1, TOO_LARGE
     if error is not None or message.offset() is None:
-        return -1, -1
+        return -1, NOT_STORED
     return message.partition(), message.offset()
 
 
@@ -96,6 +111,7 @@ class Sender:
 
         Raises:
             NotSentError: Too many records wait for the broker, or it can never send again.
+            RecordTooLargeError: The record is too large, whenever it is sent.
         """
 
         def told(error: KafkaError | None, message: Any) -> None:
@@ -107,6 +123,8 @@ class Sender:
         except BufferError:
             raise NotSentError from None
         except KafkaException as error:
+            if error.args[0].code() in _SIZE_ERRORS:
+                raise RecordTooLargeError from error
             if not error.args[0].fatal():
                 raise
             self._on_error(error.args[0])

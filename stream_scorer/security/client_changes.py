@@ -3,19 +3,22 @@
 The line is written first: a change without a record would be worse than a record without a change.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from stream_scorer.errors import SettingsError
 from stream_scorer.security.api_keys import NewKey, generate_key
 from stream_scorer.security.audit_access import AuditTrail
-from stream_scorer.security.clients import KEYS_MOST, ApiClient, ClientKey
+from stream_scorer.security.clients import KEYS_MOST, NAME_PATTERN, ApiClient, ClientKey
 from stream_scorer.security.clients_file import changing, load_clients
+
+_SHOWN: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class ClientChanges:
             SettingsError: It is there already, or a value is wrong; nothing is changed.
             UnavailableError: The file or the audit log cannot be written.
         """
+        _refuse_name(name)
         made = generate_key() if with_key else None
         keys = () if made is None else (_entry(made, key_expires),)
         if made is None and not fields.get("certificate_subjects"):
@@ -172,6 +176,15 @@ def _existing(clients: Mapping[str, ApiClient], name: str) -> ApiClient:
     if name not in clients:
         raise SettingsError(f"client {name}: is not there", "see `stream-scorer clients list`")
     return clients[name]
+
+
+def _refuse_name(name: str) -> None:
+    if re.fullmatch(NAME_PATTERN, name) is None:
+        cut = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..."
+        raise SettingsError(
+            f"client {cut!a}: is not a name",
+            "use 1 to 64 letters, digits, dots, hyphens and underscores",
+        )
 
 
 def _client(name: str, fields: Mapping[str, Any]) -> ApiClient:

@@ -112,7 +112,8 @@ class ApiClient(_Part):
         return self
 
 
-ClientName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+NAME_PATTERN: Final = r"^[A-Za-z0-9._-]{1,64}$"
+ClientName = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 
 class _Document(BaseModel):

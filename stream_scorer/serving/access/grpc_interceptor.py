@@ -1,4 +1,4 @@
-"""The gate in front of gRPC services: a call is judged before its message is decoded."""
+"""The gate in front of gRPC services: a call is judged before its message is read."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
@@ -8,6 +8,7 @@ import grpc
 import grpc.aio
 
 from stream_scorer.serving.access.gate import AccessGate
+from stream_scorer.serving.access.grpc_messages import MessageReader
 from stream_scorer.serving.web.messages import Caller, Scope
 from stream_scorer.serving.web.problems import Problem
 
@@ -26,15 +27,27 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
 
     Methods with streams are not served: each of their messages would have to be judged.
 
+    For ``grpc.aio``, each admitted method is one with a stream of requests, which has the same
+    form on the wire: the messages of such a method are read by its handler, when it wants them. A
+    method with a single request is called after its message has arrived.
+
     Args:
         gate: Admits callers.
         scopes: By method, as ``/package.Service/Method``: the scopes of which one suffices; empty:
-            every caller may call it, without a credential.
+            every caller may call it, without a credential. The message of such a method is not
+            read: it is taken to be empty.
+        reader: Reads the messages of admitted calls.
     """
 
-    def __init__(self, gate: AccessGate, scopes: Mapping[str, tuple[Scope, ...]]) -> None:
+    def __init__(
+        self,
+        gate: AccessGate,
+        scopes: Mapping[str, tuple[Scope, ...]],
+        reader: MessageReader,
+    ) -> None:
         self._gate = gate
         self._scopes = scopes
+        self._reader = reader
 
     async def intercept_service(
         self,
@@ -46,11 +59,12 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         scopes = self._scopes.get(handler_call_details.method)
         if handler is None or handler.unary_unary is None or scopes is None:
             return None
-        if not scopes:
-            return handler
-        answer, decode = handler.unary_unary, handler.request_deserializer
+        answer, decode = handler.unary_unary, handler.request_deserializer or bytes
 
-        async def judged(message: bytes, context: Any) -> Any:
+        async def unread(_: Any, context: Any) -> Any:
+            return await answer(decode(b""), context)
+
+        async def judged(_: Any, context: Any) -> Any:
             try:
                 caller = self._gate.admit_grpc(
                     context.invocation_metadata() or (), context.auth_context(), context.peer()
@@ -61,8 +75,9 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
                 await context.abort(code, problem.detail or problem.title, problem.headers)
                 raise
             CALLER.set(caller)
-            return await answer(message if decode is None else decode(message), context)
+            async with self._reader.message(context, caller.client) as message:
+                return await answer(decode(message), context)
 
-        return grpc.unary_unary_rpc_method_handler(
-            judged, response_serializer=handler.response_serializer
+        return grpc.stream_unary_rpc_method_handler(
+            judged if scopes else unread, response_serializer=handler.response_serializer
         )

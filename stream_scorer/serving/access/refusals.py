@@ -7,10 +7,10 @@ from stream_scorer.serving.web.problems import Problem
 
 _CHALLENGE: Final = 'Bearer realm="stream-scorer"'
 _TITLES: Final = {
-    401: ("unauthenticated", "The request has no valid credential"),
-    403: ("forbidden", "The caller may not do this"),
-    429: ("too-many-requests", "The caller has reached a limit"),
-    503: ("access-unavailable", "The caller cannot be authenticated now"),
+    401: ("unauthenticated", "The request has no valid credentials."),
+    403: ("forbidden", "The client may not do this."),
+    429: ("too-many-requests", "The client has reached a limit."),
+    503: ("access-unavailable", "The client cannot be authenticated now."),
 }
 
 

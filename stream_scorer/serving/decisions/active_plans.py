@@ -97,7 +97,9 @@ class FollowedPlans:
         if not self._plans:
             self._close_logs()
             raise RolloutError(
-                "no rollout plan decides", "start a rollout: stream-scorer rollout start"
+                "no rollout plan decides",
+                "start a rollout: stream-scorer rollout start; or, if the scorers have a --model, "
+                "name its plan: --plan-of or --plan",
             )
         self._thread = threading.Thread(target=self._follow, name="active-plans", daemon=True)
         self._thread.start()

@@ -7,12 +7,12 @@ from typing import Any, Final
 
 from stream_scorer.codec.writing.json_text import JsonValueError
 from stream_scorer.serving.decisions.admission import Refused
-from stream_scorer.serving.decisions.correlation import AlreadyDecided, Result
+from stream_scorer.serving.decisions.correlation import AlreadyDecided, Result, TooLarge, TooOld
 from stream_scorer.serving.decisions.identity import public_id
 from stream_scorer.serving.decisions.judging import Rejection
 from stream_scorer.serving.decisions.published import to_json
 from stream_scorer.serving.web.messages import Response
-from stream_scorer.serving.web.problems import Problem
+from stream_scorer.serving.web.problems import BUSY_TITLE, Problem
 
 PATH: Final = "/v1/decisions"
 OK: Final = 200
@@ -99,13 +99,17 @@ def of(result: Result) -> DecisionAnswer:
     """Return the answer for a result that is not a decision."""
     if isinstance(result, Rejection):
         return rejected(result)
+    if isinstance(result, TooLarge):
+        return rejected(Rejection("TOO_LARGE", "larger than the input topic's records may be"))
     if isinstance(result, AlreadyDecided):
         return _failed(
             Problem(
-                409, "already-decided", "The transaction was decided earlier",
+                409, "already-decided", "The transaction was decided earlier.",
                 "its decision is in the decisions topic, but too old to be answered here",
             )
         )  # fmt: skip
+    if isinstance(result, TooOld):
+        return _failed(unavailable("no decision has come for too long: send the transaction again"))
     return unavailable_answer()
 
 
@@ -114,7 +118,7 @@ def rejected(rejection: Rejection) -> DecisionAnswer:
     path, found, _ = rejection.detail.partition(": ")
     return _failed(
         Problem(
-            422, "rejected", "The record is not a valid transaction", rejection.detail,
+            422, "rejected", "The record is not a valid transaction.", rejection.detail,
             members={"reason": rejection.reason, "path": path if found else ""},
         )
     )  # fmt: skip
@@ -124,7 +128,7 @@ def another_body() -> DecisionAnswer:
     """Return the answer for a known id with another body."""
     return _failed(
         Problem(
-            409, "another-body", "The transaction's id was used for another body",
+            409, "another-body", "The transaction's id was used for another body.",
             "a repeat must have the same body; a new transaction needs a new id",
         )
     )  # fmt: skip
@@ -147,7 +151,7 @@ def _failed(problem: Problem) -> DecisionAnswer:
 def unavailable(why: str) -> Problem:
     """Return the problem that nothing can be decided now."""
     headers = (("retry-after", str(_RETRY_SECONDS)),)
-    return Problem(503, "unavailable", "No decision can be made now", why, headers=headers)
+    return Problem(503, "unavailable", "No decision can be made now.", why, headers=headers)
 
 
 def overloaded(refused: Refused) -> Problem:
@@ -158,12 +162,20 @@ def overloaded(refused: Refused) -> Problem:
         else "the scorers have a backlog"
     )
     headers = (("retry-after", str(refused.retry_seconds)),)
-    return Problem(503, "overloaded", "More requests than can be decided", detail, headers=headers)
+    return Problem(503, "overloaded", BUSY_TITLE, detail, headers=headers)
+
+
+def busy() -> Problem:
+    """Return the problem that too many records are being looked up in the topic."""
+    return Problem(
+        503, "overloaded", "More requests than can be decided",
+        "many transactions of other gateways are being looked up", headers=(("retry-after", "1"),),
+    )  # fmt: skip
 
 
 def invalid_json(error: JsonValueError) -> Problem:
     """Return the problem of a body that is not JSON within the limits."""
-    return Problem(400, "invalid-json", "The body is not a transaction in JSON", str(error))
+    return Problem(400, "invalid-json", "The body is not a transaction in JSON.", str(error))
 
 
 def place_in(query: str) -> tuple[int, int] | None:
@@ -179,7 +191,7 @@ def place_in(query: str) -> tuple[int, int] | None:
 def not_found() -> Problem:
     """Return the problem of an id without a decision for the client."""
     return Problem(
-        404, "decision-not-found", "There is no such decision",
+        404, "decision-not-found", "There is no such decision.",
         "it is unknown, older than the window, rejected, or another client's",
     )  # fmt: skip
 

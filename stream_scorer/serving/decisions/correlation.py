@@ -10,13 +10,17 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Final
 
 from stream_scorer.core.events.batch import RejectReason
+from stream_scorer.producing.sender import TOO_LARGE
 from stream_scorer.serving.decisions.identity import BodyMark
 from stream_scorer.serving.decisions.judging import Rejection
 from stream_scorer.serving.decisions.window import WindowDecision
 
+_LOCATED_MOST: Final = 50_000
+"""Answers with a location that are remembered; about 300 bytes each."""
 _EARLY_MOST: Final = 10_000
 """Dead letters that are kept because their place may not be known here yet."""
 
@@ -34,7 +38,17 @@ class NotProduced:
     """The broker has not acknowledged the record."""
 
 
-Result = WindowDecision | Rejection | AlreadyDecided | NotProduced
+@dataclass(frozen=True, slots=True)
+class TooLarge:
+    """The record is larger than the broker or the producer accepts."""
+
+
+@dataclass(frozen=True, slots=True)
+class TooOld:
+    """Neither a decision nor a dead letter came for so long that none is expected any more."""
+
+
+Result = WindowDecision | Rejection | AlreadyDecided | NotProduced | TooLarge | TooOld
 
 
 @dataclass(slots=True, eq=False)
@@ -84,6 +98,31 @@ class Letter:
     rejection: Rejection
 
 
+class LocatedClients:
+    """The clients that were answered with a transaction's location, so that they may fetch it.
+
+    The record, and so its decision, names one client only: the first whose record was decided.
+    Others have sent the same body. The oldest answers are forgotten, so that memory is bounded.
+    """
+
+    def __init__(self) -> None:
+        self._marks: OrderedDict[tuple[bytes, str], BodyMark] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._marks)
+
+    def add(self, key: bytes, client: str, mark: BodyMark) -> None:
+        """Note that a client that sent a body was told where its transaction is."""
+        self._marks[key, client] = mark
+        self._marks.move_to_end((key, client))
+        if len(self._marks) > _LOCATED_MOST:
+            self._marks.popitem(last=False)
+
+    def has(self, key: bytes, client: str, mark: BodyMark | None) -> bool:
+        """Return whether a client was told where the transaction with this body is."""
+        return mark is not None and self._marks.get((key, client)) == mark
+
+
 class Correlation:
     """The transactions that wait for their decision. It belongs to the event loop.
 
@@ -130,30 +169,29 @@ class Correlation:
         return future
 
     def delivered(self, pending: PendingTransaction, partition: int, offset: int) -> None:
-        """Note the place of a record; a negative offset: the broker did not acknowledge it."""
+        """Note the place of a record; a negative offset: the sender's, why it is not stored."""
         if self._by_key.get(pending.key) is not pending:
             return  # it was decided before the broker's answer was read here
         if offset < 0:
-            self._end(pending, NotProduced())
+            self._end(pending, TooLarge() if offset == TOO_LARGE else NotProduced())
             return
         pending.partition, pending.offset = partition, offset
         pending.acknowledged = time.perf_counter()
         self._by_place[partition, offset] = pending
-        self.decided([pending.key])
+        self._look(pending)
         rejection = self._early.pop((partition, offset), None)
         if rejection is not None:
             self._rejected(pending, rejection)
 
-    def decided(self, keys: Iterable[bytes]) -> None:
-        """Note transactions whose decision the window has now."""
-        for key in keys:
-            pending = self._by_key.get(key)
-            found = None if pending is None else self._find(key)
-            if pending is None or found is None:
-                continue
-            later = found.partition == pending.partition and found.offset > pending.offset
-            if not later or pending.offset < 0:
-                self._end(pending, found)
+    def decided(self, decisions: Iterable[WindowDecision]) -> None:
+        """Note decisions, in the order of their topic, that the window was given.
+
+        A full window may have dropped them already: who waits for a decision gets it all the same.
+        """
+        for one in decisions:
+            pending = self._by_key.get(one.key)
+            if pending is not None:
+                self._look(pending, one)
 
     def rejected(self, letters: Iterable[Letter]) -> None:
         """Note dead letters."""
@@ -167,17 +205,34 @@ class Correlation:
             if len(self._early) > _EARLY_MOST:
                 self._early.popitem(last=False)
 
+    def expire(self, began: float) -> None:
+        """End transactions whose request came before a moment, seconds of the clock."""
+        # Almost in the order in which their requests came: the next call ends what this one misses.
+        old = takewhile(lambda pending: pending.began <= began, self._by_key.values())
+        for pending in list(old):
+            self._end(pending, TooOld())
+
+    def _look(self, pending: PendingTransaction, published: WindowDecision | None = None) -> None:
+        """End a transaction if its first decision is known: from the window, or as published."""
+        found = self._find(pending.key) or published
+        if found is None:
+            return
+        # That of a later record of this transaction: its own decision is still to be read.
+        later = found.partition == pending.partition and found.offset > pending.offset
+        if not later:
+            self._end(pending, found)
+
     def _rejected(self, pending: PendingTransaction, rejection: Rejection) -> None:
         if rejection.reason != RejectReason.DUPLICATE:
             self._end(pending, rejection)
             return
-        self.decided([pending.key])
+        self._look(pending)
         if self._by_key.get(pending.key) is pending:
             # The two topics are read apart: the first decision may not have been read yet.
             self._when_read(pending, lambda: self._read(pending))
 
     def _read(self, pending: PendingTransaction) -> None:
-        self.decided([pending.key])
+        self._look(pending)
         if self._by_key.get(pending.key) is pending:
             self._end(pending, AlreadyDecided())
 

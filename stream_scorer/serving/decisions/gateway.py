@@ -14,7 +14,13 @@ from typing import Any, Final, Protocol
 from stream_scorer.codec.writing.json_text import JsonValueError
 from stream_scorer.errors import RegistryUnavailableError, UnavailableError
 from stream_scorer.ports import Headers
-from stream_scorer.producing.sender import NotSentError
+from stream_scorer.processes.blocking_calls import CallsFullError
+from stream_scorer.producing.sender import (
+    NOT_STORED,
+    TOO_LARGE,
+    NotSentError,
+    RecordTooLargeError,
+)
 from stream_scorer.serving.decisions import answers
 from stream_scorer.serving.decisions.admission import Admission
 from stream_scorer.serving.decisions.answers import DecisionAnswer
@@ -26,11 +32,17 @@ from stream_scorer.serving.decisions.asked import (
     record_headers,
     report_stages,
 )
-from stream_scorer.serving.decisions.correlation import Correlation, PendingTransaction, Result
-from stream_scorer.serving.decisions.identity import key_of, key_of_id
+from stream_scorer.serving.decisions.correlation import (
+    Correlation,
+    LocatedClients,
+    PendingTransaction,
+    Result,
+)
+from stream_scorer.serving.decisions.identity import BodyMark, key_of, key_of_id
 from stream_scorer.serving.decisions.judging import Judgement, Rejection, SharedJudge
 from stream_scorer.serving.decisions.published import PublishedDecisions, sender_of
 from stream_scorer.serving.decisions.records import RecordMaker, RequestBody
+from stream_scorer.serving.decisions.scorers_watch import NO_BROKER
 from stream_scorer.serving.decisions.window import DecisionWindow, WindowDecision
 from stream_scorer.serving.web.messages import Request, Response
 from stream_scorer.telemetry import (
@@ -85,7 +97,8 @@ class GatewayParts:
         provisional: Returns the outcome of a transaction that is not decided in time.
         down: Returns why nothing can be decided now; empty if it can.
         stored: Returns the record of a partition and offset; None if there is none. Raises
-            ``UnavailableError`` without a broker.
+            ``UnavailableError`` or ``TimeoutError`` without a broker, and ``CallsFullError`` while
+            too many records are looked up.
         listener: Notified of refusals and provisional answers.
         now_ms: The wall clock, ms since the epoch.
         clock: ``Request.arrived``'s clock, seconds.
@@ -137,6 +150,7 @@ class Gateway:
         self._judge = SharedJudge(parts.judge, parts.now_ms, parts.clock)
         self._refused: Counter[str] = Counter()
         self._provisional = 0
+        self._located = LocatedClients()
         self.correlation = Correlation(self._find, when_read, self._ended)
 
     # -- requests -----------------------------------------------------------------------------
@@ -160,7 +174,10 @@ class Gateway:
             await asyncio.wait([each[0] for each in waiting], timeout=left)
         if traced:
             report_stages(request, produced, self._parts.clock(), pending)
-        every = [self._outcome(*each) if isinstance(each, tuple) else each for each in found]
+        client = request.caller.client
+        every = [
+            self._outcome(*each, client) if isinstance(each, tuple) else each for each in found
+        ]
         return answers.of_batch(every) if body.batch else answers.of_one(every[0])
 
     async def fetch(self, request: Request) -> Response:
@@ -171,16 +188,25 @@ class Gateway:
         """
         key = key_of_id(request.parameters["id"])
         found = None if key is None else self._find(key)
-        caller = request.caller
-        if found is not None and (caller.may("read") or found.client == caller.client):
+        if found is not None and self._may_fetch(request, found.key, found.client, found.mark):
             return answers.of_one(self._decided(found))
         pending = None if key is None else self.correlation.find(key)
-        if pending is not None and (caller.may("read") or pending.client == caller.client):
+        if pending is not None and self._may_fetch(
+            request, pending.key, pending.client, pending.mark
+        ):
             return answers.of_one(self._pending_answer(pending))
         place = answers.place_in(request.query)
         if key is None or place is None or found is not None or pending is not None:
             raise answers.not_found()
+        if self._parts.down() == NO_BROKER:
+            # It would be known after some seconds, in which other reads would wait.
+            raise answers.unavailable(NO_BROKER)
         return answers.of_one(await self._of_another_gateway(key, place, request))
+
+    def _may_fetch(self, request: Request, key: bytes, client: str, mark: BodyMark | None) -> bool:
+        """Return whether a request's client may fetch a transaction that a client has sent."""
+        own = request.caller
+        return own.may("read") or client == own.client or self._located.has(key, own.client, mark)
 
     async def _of_another_gateway(
         self, key: bytes, place: tuple[int, int], request: Request
@@ -197,10 +223,11 @@ class Gateway:
             (judged,) = await self._judge([stored.value])
         except RegistryUnavailableError:
             raise answers.unavailable("the schema registry does not answer") from None
-        except UnavailableError:
+        except (UnavailableError, TimeoutError):
             raise answers.unavailable("the broker does not answer") from None
-        client, _ = sender_of(stored.headers)
-        own = request.caller.may("read") or client == request.caller.client
+        except CallsFullError:
+            raise answers.busy() from None
+        own = self._may_fetch(request, key, *sender_of(stored.headers))
         if not own or isinstance(judged, Rejection):
             raise answers.not_found()
         if key_of(judged.customer_id, judged.transaction_id) != key:
@@ -217,6 +244,8 @@ class Gateway:
         parts, own = self._parts, self._parts.window
         parts.admission.advance()
         own.expire(parts.now_ms())
+        # A repeat of what is older is a new transaction, pending or decided.
+        self.correlation.expire(parts.clock() - own.seconds)
         in_flight, limit = parts.admission.in_flight, parts.admission.limit
         parts.listener(GatewayObserved(in_flight, limit, len(own), own.memory))
         for cause, count in self._refused.items():
@@ -292,8 +321,14 @@ class Gateway:
         slots.left -= 1
         try:
             self._parts.sender.send(pending, key, record.value, record_headers(request, record))
+        except RecordTooLargeError:
+            self.correlation.delivered(pending, -1, TOO_LARGE)
         except NotSentError:
-            self.correlation.delivered(pending, -1, -1)
+            self.correlation.delivered(pending, -1, NOT_STORED)
+        except BaseException:
+            # Nobody else would end what is pending and was not sent.
+            self.correlation.delivered(pending, -1, NOT_STORED)
+            raise
         return future, asked
 
     def _find(self, key: bytes) -> WindowDecision | None:
@@ -301,7 +336,9 @@ class Gateway:
 
     # -- answers ------------------------------------------------------------------------------
 
-    def _outcome(self, future: "asyncio.Future[Result]", asked: AskedTransaction) -> DecisionAnswer:
+    def _outcome(
+        self, future: "asyncio.Future[Result]", asked: AskedTransaction, client: str
+    ) -> DecisionAnswer:
         """Return the answer for a transaction, decided or not."""
         if not future.done():
             future.cancel()
@@ -309,6 +346,7 @@ class Gateway:
             if pending is None:
                 return answers.unavailable_answer()
             self._provisional += 1
+            self._located.add(pending.key, client, pending.mark)
             if not pending.overdue:
                 pending.overdue = True
                 self._parts.admission.overdue()

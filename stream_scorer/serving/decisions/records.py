@@ -13,11 +13,13 @@ from stream_scorer.codec.writing.json_text import (
     parse_json,
 )
 from stream_scorer.codec.writing.json_value import JsonValueEncoder, ValueLimits
+from stream_scorer.codec.writing.made_up_record import made_up_record
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.mapping.mapping import EventMapping, KeyRule, mapping_in
 from stream_scorer.core.mapping.mapping_table import Path
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.stores.deployment import Deployment, deployed_plan
+from stream_scorer.producing.sender import VALUE_BYTES_MOST
 from stream_scorer.registry.definition import Definition, parse_definition
 from stream_scorer.registry.limits import SchemaLimits
 from stream_scorer.registry.sources import (
@@ -112,7 +114,8 @@ class RecordMaker:
 
     Raises:
         SchemaError: A schema is unknown or invalid.
-        SettingsError: The settings do not fit the plan, or records are not keyed by the customer.
+        SettingsError: The settings do not fit the plan, its records may be larger than the producer
+            sends, or records are not keyed by the customer.
         RegistryUnavailableError: The registry does not answer.
     """
 
@@ -125,6 +128,8 @@ class RecordMaker:
         directory: Directory,
     ) -> None:
         refuse_unkeyed(plan, topic)
+        self._plan = plan
+        _refuse_unsendable(plan)
         mapping = plan.mapping
         self._limits = ValueLimits.of(plan)
         self._encoder: JsonValueEncoder | None = None
@@ -140,10 +145,17 @@ class RecordMaker:
         self.form = RecordForm(definition, self._limits)
         self._key = _key_maker(source, settings, plan, mapping)
 
-    @property
-    def shortest(self) -> bytes:
-        """A value with the header of records and no record in it."""
-        return b"{}" if self._encoder is None else _MAGIC + self._schema_id.to_bytes(4, "big")
+    def made_up(self) -> bytes:
+        """Return a valid record's value, to be judged before the first request.
+
+        Judging it compiles the schema's decoder and the conversions of the mapping. A schema whose
+        values depend on each other may have no such record: then it is the header alone, which
+        compiles the decoder.
+        """
+        try:
+            return self.record(made_up_record(self._plan, self.form.definition)).value
+        except JsonValueError:
+            return b"{}" if self._encoder is None else _MAGIC + self._schema_id.to_bytes(4, "big")
 
     def record(self, value: Any) -> EncodedRecord:
         """Encode a record.
@@ -190,6 +202,16 @@ def record_maker(settings: Settings, deployment: Deployment) -> RecordMaker:
         deployed_plan(settings, deployment), settings.kafka.topics.transactions,
         settings.registry.directory,
     )  # fmt: skip
+
+
+def _refuse_unsendable(plan: Plan) -> None:
+    if plan.record_bytes_max > VALUE_BYTES_MOST:
+        raise SettingsError(
+            f"the plan's record_bytes_max is {plan.record_bytes_max}, and the API sends records of "
+            f"at most {VALUE_BYTES_MOST} bytes",
+            f"set record_bytes_max to {VALUE_BYTES_MOST} or less, or send larger records with your "
+            "own producer",
+        )
 
 
 def _refuse_idle(settings: DecisionsApi, why: str) -> None:

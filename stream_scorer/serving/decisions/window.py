@@ -92,6 +92,11 @@ class DecisionWindow:
         return len(self._packed)
 
     @property
+    def seconds(self) -> float:
+        """The age up to which it keeps a decision."""
+        return self._milliseconds / 1_000
+
+    @property
     def memory(self) -> int:
         """Estimated bytes of all entries."""
         return self._bytes

@@ -19,6 +19,7 @@ from stream_scorer.kafka.reading.topic_tail import Edges, TopicTail
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import Headers, RawRecords
+from stream_scorer.processes.blocking_calls import BlockingCalls
 from stream_scorer.processes.mailbox import Mailbox
 from stream_scorer.producing.sender import Sender
 from stream_scorer.registry.sources import SchemaSource, open_registry
@@ -37,6 +38,9 @@ from stream_scorer.telemetry import Listener, WindowRebuilt
 
 _MEGABYTE: Final = 1_048_576
 _RETRY_SECONDS: Final = 0.5
+_LOOKUPS_MOST: Final = 64
+_LOOKUP_SECONDS: Final = 4.0
+"""Less than a fetch may take, so that its answer says what is unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +140,13 @@ class _Wiring:
 
         records = RecordAt(kafka, kafka.topics.transactions, "serve")
         self._stack.callback(records.close)
+        # One by one: that is how the records are read.
+        lookups = BlockingCalls("lookups", 1, _LOOKUPS_MOST, _LOOKUP_SECONDS)
+        self._stack.callback(lookups.close)
 
         async def stored(partition: int, offset: int) -> StoredRecord | None:
             read = partial(self._stored, records, watch, decisions, partition, offset)
-            return await asyncio.to_thread(read)
+            return await lookups.run(read)
 
         parts = self._parts(registry, plans, published, sender, down, stored)
         self._gateway = Gateway(
@@ -160,8 +167,8 @@ class _Wiring:
         topic, directory = kafka.topics.transactions, settings.registry.directory
         maker = RecordMaker(registry, settings.serving.decisions, plans()[0], topic, directory)
         judge = Judge(EventDecoders(registry, directory), plans)
-        # The first record of a schema compiles its decoder.
-        judge([maker.shortest], 0)
+        # The first record compiles what reads it, which would block the event loop for seconds.
+        judge([maker.made_up()], _now_ms())
         return GatewayParts(
             maker, judge, self._window, published, self._admission, sender,
             lambda: provisional_outcome(plans()[0]), down, stored, self._listener,
@@ -184,7 +191,7 @@ class _Wiring:
             self._window.add(found, _now_ms())
             gateway = self._gateway
             if gateway is not None:
-                waited = [each.key for each in found if each.key in gateway.correlation]
+                waited = [each for each in found if each.key in gateway.correlation]
                 if waited:
                     self._mailbox.post(gateway.correlation.decided, waited)
 

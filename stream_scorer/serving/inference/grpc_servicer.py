@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from stream_scorer.serving.inference.feature_tensors import FEATURES
 from stream_scorer.serving.inference.grpc_tensors import outputs_of, response_of, rows_of
@@ -19,7 +20,6 @@ from stream_scorer.serving.inference.service import (
     InferenceService,
 )
 from stream_scorer.serving.protobuf import open_inference_grpc_pb2 as messages
-from stream_scorer.serving.settings.inference import Inference
 from stream_scorer.serving.web.messages import Scope
 
 SERVICE: Final = "inference.GRPCInferenceService"
@@ -38,13 +38,9 @@ _CODES: Final = {
     RefusalKind.UNKNOWN_MODEL: grpc.StatusCode.NOT_FOUND,
     RefusalKind.BUSY: grpc.StatusCode.UNAVAILABLE,
 }
+_NOTHING: Final[tuple[tuple[str, str], ...]] = ()
 _PUSHBACK: Final = (("grpc-retry-pushback-ms", str(1000 * RETRY_SECONDS)),)
 _Rpc = Callable[[Any, Any], Awaitable[Any]]
-
-
-def server_options(settings: Inference) -> list[tuple[str, int]]:
-    """Return the options that a server needs for the limits of the settings."""
-    return [("grpc.max_receive_message_length", settings.body_bytes_max)]
 
 
 def inference_handler(
@@ -71,8 +67,7 @@ def inference_handler(
     )  # fmt: skip
     handlers = {
         name: grpc.unary_unary_rpc_method_handler(
-            _with_status(rpc, on_error),
-            request_deserializer=request.FromString,
+            _with_status(rpc, request.FromString, on_error),
             response_serializer=response.SerializeToString,
         )
         for name, rpc, request, response in methods
@@ -80,19 +75,24 @@ def inference_handler(
     return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
 
-def _with_status(rpc: _Rpc, on_error: Callable[[Exception], None]) -> _Rpc:
-    """Return a method whose exceptions are status codes."""
+def _with_status(
+    rpc: _Rpc, decode: Callable[[bytes], Any], on_error: Callable[[Exception], None]
+) -> _Rpc:
+    """Return a method of undecoded messages, whose exceptions are status codes."""
 
-    async def answered(request: Any, context: Any) -> Any:
+    async def answered(message: bytes, context: Any) -> Any:
         try:
-            return await rpc(request, context)
+            return await rpc(decode(message), context)
+        except DecodeError:
+            code, metadata = grpc.StatusCode.INVALID_ARGUMENT, _NOTHING
+            text = "the message is not protobuf of the method's request"
         except InferenceRefused as refused:
-            metadata = _PUSHBACK if refused.kind is RefusalKind.BUSY else ()
-            code, message = _CODES[refused.kind], refused.message
+            metadata = _PUSHBACK if refused.kind is RefusalKind.BUSY else _NOTHING
+            code, text = _CODES[refused.kind], refused.message
         except Exception as error:  # noqa: BLE001 otherwise its text goes to the caller
             on_error(error)
-            metadata, code, message = (), grpc.StatusCode.INTERNAL, "internal error"
-        return await context.abort(code, message, metadata)
+            metadata, code, text = _NOTHING, grpc.StatusCode.INTERNAL, "internal error"
+        return await context.abort(code, text, metadata)
 
     return answered
 

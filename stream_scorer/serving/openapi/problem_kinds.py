@@ -41,7 +41,7 @@ KINDS: Final = (
     ProblemKind(400, "bad-header", "A header field is not acceptable.", "every", early=True),
     ProblemKind(400, "incomplete-body", "The body ended before its announced end.", "every"),
     ProblemKind(400, "invalid-json", "The body is not JSON within the limits.", "decisions"),
-    ProblemKind(401, "unauthenticated", "There is no valid credential.", "authenticated"),
+    ProblemKind(401, "unauthenticated", "There are no valid credentials.", "authenticated"),
     ProblemKind(403, "forbidden", "The client may not do this.", "authenticated"),
     ProblemKind(404, "not-found", "There is nothing at this path.", "variable", early=True),
     ProblemKind(404, "decision-not-found", "There is no such decision.", "decisions"),

@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Iterable
 from typing import Final
 
+from stream_scorer.serving.access.refusals import out_of_scope
 from stream_scorer.serving.server.open_requests import OpenRequest, OpenRequests
 from stream_scorer.serving.server.rsgi import RsgiProtocol, RsgiScope
 from stream_scorer.serving.web.body import announced_length, cut_off, read_open_end
@@ -16,7 +17,7 @@ from stream_scorer.serving.web.head_fields import (
     check_framing,
     read_fields,
 )
-from stream_scorer.serving.web.messages import Caller, Request, Response, Route, Scope
+from stream_scorer.serving.web.messages import Caller, Request, Response, Route
 from stream_scorer.serving.web.paths import check_path
 from stream_scorer.serving.web.problem_body import internal_problem, problem_response
 from stream_scorer.serving.web.problems import Problem
@@ -147,7 +148,7 @@ class Application:
             other = route.other_scope
             if not (caller.may(route.scope) or (other is not None and caller.may(other))):
                 self._listener(CallerRefused("scope"))
-                raise _out_of_scope(route.scope)
+                raise out_of_scope(route.scope)
         context = trace_of(fields.get("traceparent"), fields.get("tracestate"))
         trace = opened.trace = self._trace(method, route.pattern, *context, arrived)
         length = announced_length(fields, version, route)
@@ -181,17 +182,6 @@ class Application:
                 trace=trace,
             )
         )
-
-
-def _out_of_scope(scope: Scope) -> Problem:
-    challenge = f'Bearer realm="stream-scorer", error="insufficient_scope", scope="{scope}"'
-    return Problem(
-        403,
-        "forbidden",
-        "The client may not do this.",
-        f"it needs the scope {scope}",
-        headers=(("www-authenticate", challenge),),
-    )
 
 
 def _shaped(problem: Problem, opened: OpenRequest) -> Response:

@@ -7,6 +7,7 @@ import grpc
 import grpc.aio
 
 from stream_scorer.errors import SettingsError
+from stream_scorer.serving.access.grpc_messages import message_bytes_most
 from stream_scorer.serving.server.compose import AddServicer
 from stream_scorer.serving.settings.api import Serving
 
@@ -17,6 +18,11 @@ _PING_ANSWER_MS: Final = 20_000
 _CLIENT_PINGS_MS: Final = 10_000
 """A client that pings more often twice is disconnected."""
 _IDLE_MS: Final = 300_000
+_AGE_MS: Final = 3_600_000
+"""After it, a connection takes no further calls; clients connect again."""
+_AGE_GRACE_MS: Final = 60_000
+_WINDOW_BYTES: Final = 65_535
+"""What a call may send before its message is read."""
 
 
 class GrpcServer:
@@ -40,8 +46,9 @@ class GrpcServer:
         self._serving = serving
         self._server = grpc.aio.server(
             interceptors=interceptors,
+            # Calls are counted by the interceptor once they are admitted: gRPC itself would also
+            # count those that it is about to refuse.
             options=_options(serving),
-            maximum_concurrent_rpcs=serving.requests_max,
         )
         for add in servicers:
             add(self._server)
@@ -83,7 +90,7 @@ def _options(serving: Serving) -> list[tuple[str, int]]:
     return [
         # Or another server on the same port would go unnoticed.
         ("grpc.so_reuseport", 0),
-        ("grpc.max_receive_message_length", serving.grpc_message_bytes_max),
+        ("grpc.max_receive_message_length", message_bytes_most(serving)),
         ("grpc.max_send_message_length", serving.grpc_message_bytes_max),
         ("grpc.max_concurrent_streams", _STREAMS_MOST),
         ("grpc.max_metadata_size", _METADATA_BYTES_MOST),
@@ -93,6 +100,13 @@ def _options(serving: Serving) -> list[tuple[str, int]]:
         ("grpc.http2.min_recv_ping_interval_without_data_ms", _CLIENT_PINGS_MS),
         ("grpc.http2.max_ping_strikes", 2),
         ("grpc.max_connection_idle_ms", _IDLE_MS),
+        ("grpc.max_connection_age_ms", _AGE_MS),
+        ("grpc.max_connection_age_grace_ms", _AGE_GRACE_MS),
+        ("grpc.max_allowed_incoming_connections", serving.connections_max),
+        ("grpc.server_handshake_timeout_ms", round(1_000 * serving.head_seconds)),
+        # Or gRPC lets the window grow with the rate.
+        ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
+        ("grpc.http2.bdp_probe", 0),
     ]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from stream_scorer.serving.web.messages import Response
-from stream_scorer.serving.web.problems import Problem
+from stream_scorer.serving.web.problems import BUSY_TITLE, Problem
 from stream_scorer.serving.web.request_trace import UNTRACED, RequestTrace
 
 _EVERY_SECONDS: Final = 0.05
@@ -162,6 +162,6 @@ class OpenRequests:
 
 def _refuse_busy() -> NoReturn:
     raise Problem(
-        503, "overloaded", "The server is busy.",
+        503, "overloaded", BUSY_TITLE,
         headers=(("retry-after", "1"),),
     )  # fmt: skip

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.serving.access.grpc_interceptor import AccessInterceptor
+from stream_scorer.serving.access.grpc_messages import MessageReader
 from stream_scorer.serving.access.opening import ListenAddress, OpenedGate
 from stream_scorer.serving.decisions import service as decisions
 from stream_scorer.serving.decisions.records import record_maker
@@ -73,7 +74,8 @@ class Asked:
             method: () if scope is None else (scope,)
             for method, scope in grpc_servicer.METHOD_SCOPES.items()
         }
-        return Composition(opened.gate, parts, (AccessInterceptor(opened.gate, scopes),))
+        reader = MessageReader(settings.serving)
+        return Composition(opened.gate, parts, (AccessInterceptor(opened.gate, scopes, reader),))
 
     def document(self, settings: Settings) -> dict[str, Any]:
         """Return the OpenAPI document of such a server, without starting it.
@@ -102,12 +104,17 @@ class Asked:
         """Return the models of ``/v2``.
 
         Raises:
-            SettingsError: Nothing is asked for.
+            SettingsError: Nothing is asked for, or gRPC without a model.
         """
         found = self.models or settings.serving.inference.models
         if self.decisions is None and not found:
             raise SettingsError(
                 "nothing to serve", "give --decisions, or --model NAME:VERSION, or both"
+            )
+        if settings.serving.grpc_port is not None and not found:
+            raise SettingsError(
+                "serving.grpc_port is set, but gRPC serves only models, and none is asked for",
+                "give --model NAME:VERSION, or leave serving.grpc_port empty",
             )
         return found
 

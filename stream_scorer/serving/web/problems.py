@@ -3,6 +3,8 @@
 from typing import Any
 
 PROBLEM_JSON = "application/problem+json"
+BUSY_TITLE = "The server is busy."
+"""Title of each problem of the kind ``overloaded``."""
 
 
 class Problem(Exception):  # noqa: N818 the term of RFC 9457

@@ -1,21 +1,16 @@
-"""A gateway follows the rollout: its plan judges, and its policy gives the provisional outcome."""
+"""``stream-scorer serve`` follows the rollout: its plan judges and has the provisional outcome."""
 
-import asyncio
-import json
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stream_scorer.errors import RolloutError
-from stream_scorer.models.stores.deployment import Deployment
-from stream_scorer.serving.decisions.service import DecisionService
-from stream_scorer.settings import Settings
 from tests.support.rollout.live_scene import Scene, scene
 from tests.support.rollout.versions import OLD, models
-from tests.support.serving.fake_scorers import request
+from tests.support.served.served_api import ApiAnswer, ServedApi
 
 pytestmark = pytest.mark.kafka
 
@@ -23,6 +18,8 @@ __all__ = ["models", "scene"]
 
 ALONE: dict[str, Any] = {"strategy": "champion", "versions": {"champion": OLD}}
 SECONDS = 60.0
+TIMEOUT_MS = 2_000
+NO_ROLLOUT = 11
 
 
 @pytest.fixture
@@ -30,52 +27,53 @@ def days() -> int:
     return 1
 
 
-def body(number: int) -> dict[str, Any]:
-    return {
-        "transaction_id": f"t{number}", "event_time": time.time_ns() // 1_000_000,
-        "customer_id": f"c{number}", "terminal_id": "s", "amount_minor": 1_250, "currency": "EUR",
-    }  # fmt: skip
+class Asking:
+    """Asks for new transactions, each of a customer of its own."""
 
+    def __init__(self, api: ServedApi) -> None:
+        self._api = api
+        self._number = 0
+        self._deadline = time.monotonic() + SECONDS
 
-def test_a_gateway_follows_the_rollout(scene: Scene) -> None:
-    kafka = scene.kafka
+    def ask(self) -> ApiAnswer:
+        assert time.monotonic() < self._deadline, self._api.said
+        self._number += 1
+        sent = {
+            "transaction_id": f"t{self._number}", "event_time": time.time_ns() // 1_000_000,
+            "customer_id": f"c{self._number}", "terminal_id": "s", "amount_minor": 1_250,
+            "currency": "EUR",
+        }  # fmt: skip
+        answer = self._api.call("POST", "/v1/decisions", sent)
+        assert answer.status in {200, 202}, answer.body
+        return answer
 
-    def gateway(timeout_ms: int) -> DecisionService:
-        serving = {"decisions": {"timeout_ms": timeout_ms}}
-        settings = Settings(kafka=kafka, serving=serving)
-        return DecisionService(settings, Deployment(follow=True), lambda _: None)
-
-    async def without_a_plan() -> None:
-        async with gateway(1_000):
+    def until_decided_by(self, revision: int) -> None:
+        while self.ask().document.get("plan_revision") != revision:
             pass
 
-    with pytest.raises(RolloutError, match="no rollout plan decides"):
-        asyncio.run(without_a_plan())
+    def until_provisional(self, outcome: str) -> None:
+        while self.ask().document["provisional_outcome"] != outcome:
+            pass
+
+
+def test_serve_without_a_plan_follows_the_rollout(scene: Scene, tmp_path: Path) -> None:
+    serving = {"decisions": {"timeout_ms": TIMEOUT_MS}}
+    folders = [tmp_path / name for name in ("early", "api")]
+    for folder in folders:
+        folder.mkdir()
+    with ServedApi(scene.kafka, folders[0], "--decisions", serving=serving) as early:
+        assert early.wait() == NO_ROLLOUT
+        assert "no rollout plan decides" in early.said
     first = scene.plan(**ALONE)
-
-    async def scenario() -> None:
-        async with gateway(20_000) as service:
-            asked = request(body(1), arrived=time.perf_counter())
-            found = json.loads((await service.ask(asked)).body)
-            assert found["plan_revision"] == first
+    with scene.scorer() as scorer:
+        scorer.wait_ready()
+        with ServedApi(scene.kafka, folders[1], "--decisions", serving=serving) as api:
+            api.wait_served()
+            asking = Asking(api)
+            asking.until_decided_by(first)
             second = scene.plan(**ALONE, shared={"policy": {"on_timeout": "BLOCK"}})
-            deadline, number = time.monotonic() + SECONDS, 1
-            while found["plan_revision"] != second:
-                assert time.monotonic() < deadline
-                number += 1
-                asked = request(body(number), arrived=time.perf_counter())
-                found = json.loads((await service.ask(asked)).body)
-            parts = service.gateway._parts
-            while parts.provisional() != "BLOCK":
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.05)
-        async with gateway(100) as service:
-            os.kill(process.pid, signal.SIGSTOP)
-            late = await service.ask(request(body(0), arrived=time.perf_counter()))
-            assert late.status == 202
-            assert json.loads(late.body)["provisional_outcome"] == "BLOCK"
-
-    with scene.scorer() as process:
-        process.wait_ready()
-        asyncio.run(scenario())
-        os.kill(process.pid, signal.SIGCONT)
+            asking.until_decided_by(second)
+            os.kill(scorer.pid, signal.SIGSTOP)
+            asking.until_provisional("BLOCK")
+            os.kill(scorer.pid, signal.SIGCONT)
+            assert api.stop(30) == 0, api.said

@@ -66,17 +66,6 @@ def test_a_message_has_a_size() -> None:
     asyncio.run(serving(ask, grpc_message_bytes_max=1_024))
 
 
-def test_calls_at_a_time_are_limited() -> None:
-    async def ask(port: int) -> None:
-        calls = [asyncio.create_task(call(port, b"1.0")) for _ in range(6)]
-        done = await asyncio.gather(*calls, return_exceptions=True)
-        refused = [each for each in done if isinstance(each, grpc.aio.AioRpcError)]
-        assert {each.code() for each in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
-        assert done.count(b"1.0") == 2
-
-    asyncio.run(serving(ask, requests_max=2))
-
-
 class Refuse(grpc.aio.ServerInterceptor):
     """Access control that admits no call."""
 

@@ -6,6 +6,7 @@ import time
 import grpc
 import grpc.aio
 
+from stream_scorer.serving.access.refusals import unauthenticated
 from stream_scorer.serving.web.gate import RequestHead
 from stream_scorer.serving.web.messages import JSON, Caller, Request, Response, Route
 from stream_scorer.serving.web.problems import Problem
@@ -24,12 +25,7 @@ class ExampleGate:
         self.heads.append(head)
         scheme, _, name = head.headers.get("authorization", "").partition(" ")
         if scheme != "Bearer" or not name:
-            raise Problem(
-                401,
-                "unauthenticated",
-                "The request has no valid credentials.",
-                headers=(("www-authenticate", "Bearer"),),
-            )
+            raise unauthenticated("none were sent", presented=False)
         return Caller(name, frozenset({"score"}), "key")
 
 

@@ -98,6 +98,7 @@ class FakeScorers:
         time: The clock, seconds.
         judged: Sizes of what was judged together.
         defect: Records with these bytes raise an error when they are judged.
+        refusal: What the producer raises instead of sending; None: it sends.
         records: Records of other gateways, by place.
         barriers: What runs when all decisions were read.
         charged: Records of batches that were counted for the caller, and how many may be.
@@ -105,6 +106,7 @@ class FakeScorers:
 
     timeout: float = 60.0
     in_flight_max: int = 1_000
+    window_bytes: int = 1 << 24
     plan: Plan = field(default_factory=Plan)
     sent: list[Sent] = field(default_factory=list)
     heard: list[Event] = field(default_factory=list)
@@ -113,6 +115,7 @@ class FakeScorers:
     now_ms: int = NOW_MS
     judged: list[int] = field(default_factory=list)
     defect: bytes = b""
+    refusal: Exception | None = None
     barriers: list[Callable[[], None]] = field(default_factory=list)
     records: dict[tuple[int, int], StoredRecord] = field(default_factory=dict)
     charged: int = 0
@@ -120,7 +123,7 @@ class FakeScorers:
     _next: int = 0
 
     def __post_init__(self) -> None:
-        self.window = DecisionWindow(3_600, 1 << 24)
+        self.window = DecisionWindow(3_600, self.window_bytes)
         self.published = PublishedDecisions(FILES, TOPIC, SCHEMAS_DIRECTORY)
         self.admission = Admission(self.in_flight_max, self.timeout, lambda: self.time)
         judge = Judge(EventDecoders(FILES), lambda: (self.plan,))
@@ -143,6 +146,8 @@ class FakeScorers:
     def send(
         self, token: Any, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]
     ) -> None:
+        if self.refusal is not None:
+            raise self.refusal
         self.sent.append(Sent(token, key, value, dict(headers)))
 
     def charge(self, _: Caller, requests: int) -> None:
@@ -171,7 +176,7 @@ class FakeScorers:
             headers.get(CLIENT_HEADER, b"").decode(), BodyMark.parsed(headers.get(BODY_HEADER)),
         )  # fmt: skip
         self.window.add([decided], self.now_ms)
-        self.gateway.correlation.decided([decided.key])
+        self.gateway.correlation.decided([decided])
 
     def decide(self, number: int = -1, outcome: str = "APPROVE") -> int:
         """Acknowledge a record and decide it; return its offset."""

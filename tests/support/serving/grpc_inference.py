@@ -7,14 +7,11 @@ from typing import Any
 import grpc
 
 from stream_scorer.core.decision.decide import Model
-from stream_scorer.serving.inference.grpc_servicer import (
-    SERVICE,
-    inference_handler,
-    server_options,
-)
+from stream_scorer.serving.inference.grpc_servicer import SERVICE, inference_handler
 from stream_scorer.serving.inference.service import InferenceService
 from stream_scorer.serving.protobuf import open_inference_grpc_pb2 as messages
-from stream_scorer.serving.settings.inference import Inference
+from stream_scorer.serving.server.grpc_server import GrpcServer
+from stream_scorer.serving.settings.api import Serving
 
 
 class GrpcCalls:
@@ -42,6 +39,14 @@ class GrpcCalls:
         )
         return await call(request, timeout=30)
 
+    async def raw(self, method: str, message: bytes) -> grpc.aio.AioRpcError:
+        """Return the error that bytes are answered with."""
+        try:
+            answer = await self._channel.unary_unary(f"/{SERVICE}/{method}")(message, timeout=30)
+        except grpc.aio.AioRpcError as error:
+            return error
+        raise AssertionError(f"{method} answered {answer}")
+
     async def error(self, method: str, request: Any = None, **fields: Any) -> grpc.aio.AioRpcError:
         """Return the error that a method answers with."""
         try:
@@ -55,12 +60,11 @@ class GrpcCalls:
 async def grpc_serving(models: Sequence[Model], **settings: Any) -> AsyncIterator[GrpcCalls]:
     """Run a server with a free port, and connect to it."""
     errors: list[Exception] = []
-    limits = Inference(**settings)
-    async with InferenceService(models, limits) as service:
-        server = grpc.aio.server(options=server_options(limits))
-        server.add_generic_rpc_handlers((inference_handler(service, errors.append),))
-        port = server.add_insecure_port("127.0.0.1:0")
+    serving = Serving.model_validate({"grpc_port": 0, "inference": settings})
+    async with InferenceService(models, serving.inference) as service:
+        handler = inference_handler(service, errors.append)
+        server = GrpcServer(serving, [lambda added: added.add_generic_rpc_handlers((handler,))])
         await server.start()
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        async with grpc.aio.insecure_channel(server.address) as channel:
             yield GrpcCalls(channel, service, errors)
         await server.stop(5)

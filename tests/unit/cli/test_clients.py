@@ -98,6 +98,15 @@ def test_what_is_refused_changes_nothing(shell: Shell, words: tuple[str, ...]) -
     assert not (shell.folder / "audit.log").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "said"), [("a b", "'a b'"), ("a\n", r"'a\n'"), ("x" * 99, f"'{'x' * 64}...'")]
+)
+def test_a_wrong_name_is_named(shell: Shell, name: str, said: str) -> None:
+    ran = shell.run("add", name, "--scope", "score")
+    assert str(ran.exception).startswith(f"client {said}: is not a name")
+    assert "letters, digits, dots, hyphens and underscores" in str(ran.exception)
+
+
 def test_without_a_file_the_setting_is_named(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STREAM_SCORER_SERVING__ACCESS__CLIENTS_FILE")
     assert "serving.access.clients_file" in str(shell.run("list").exception)

@@ -5,7 +5,13 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka import KafkaError, Message
 
-from stream_scorer.producing.sender import Sender, place_of
+from stream_scorer.producing.sender import (
+    TOO_LARGE,
+    VALUE_BYTES_MOST,
+    RecordTooLargeError,
+    Sender,
+    place_of,
+)
 from stream_scorer.settings import Kafka
 
 
@@ -18,6 +24,8 @@ from stream_scorer.settings import Kafka
         (None, None, (-1, -1)),
         (KafkaError._MSG_TIMED_OUT, 7, (-1, -1)),
         (KafkaError._MSG_TIMED_OUT, None, (-1, -1)),
+        (KafkaError.MSG_SIZE_TOO_LARGE, None, (-1, TOO_LARGE)),
+        (KafkaError.RECORD_LIST_TOO_LARGE, None, (-1, TOO_LARGE)),
     ],
 )
 def test_only_an_acknowledged_offset_is_a_place(
@@ -55,3 +63,10 @@ def test_a_broker_that_answers_another_client_is_reached(opened: Sender) -> None
         assert opened.connected
         opened._on_error(KafkaError(KafkaError._TRANSPORT))
         assert opened.connected
+
+
+def test_the_largest_value_is_sent_and_a_larger_record_is_not(opened: Sender) -> None:
+    headers = [("scorer-client", bytes(255)), ("tracestate", bytes(512))]
+    opened.send(None, bytes(1_024), bytes(VALUE_BYTES_MOST), headers)
+    with pytest.raises(RecordTooLargeError):
+        opened.send(None, bytes(1_024), bytes(VALUE_BYTES_MOST + 65_536), headers)

@@ -368,6 +368,40 @@ def test_offsets_refused_meanwhile_undo_the_computation(early: Scene) -> None:
     assert early.work.state == list(range(6))
 
 
+def test_a_batch_that_is_given_up_holds_no_transaction(early: Scene) -> None:
+    """Its offsets were sent before its partition was revoked; they must not wait for an abort."""
+
+    def lose() -> None:
+        until(lambda: transactions(early) == ["begin", "offsets"])
+        early.source.revoke()
+
+    during(early, lose)
+    early.loop.step()
+    assert transactions(early) == ["begin", "offsets", "abort"]
+    assert not early.loop._publisher.opened
+    assert early.work.state == []
+    early.loop.stop()
+    early.loop.run()
+
+
+def test_no_offsets_are_sent_of_a_revoked_partition(early: Scene) -> None:
+    """Its partition is revoked before its computation begins, as while the one before it ends."""
+    submit = early.loop._pool.submit
+
+    def submit_and_revoke(*given: Any) -> Any:
+        future = submit(*given)
+        early.source.revoke()
+        return future
+
+    early.loop._pool.submit = submit_and_revoke  # type: ignore[method-assign, assignment]  # revoke first
+    early.loop.step()
+    early.loop._pool.submit = submit  # type: ignore[method-assign]  # as it was
+    assert transactions(early) == []
+    assert early.work.state == []
+    early.loop.stop()
+    early.loop.run()
+
+
 def test_an_outage_holds_no_transaction(early: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stream_scorer.kafka.loop.transaction._RETRY_SECONDS", 0.01)
     early.work.pause = True

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import pytest
 
 from stream_scorer.codec.records.event_decoders import EventDecoders
 from stream_scorer.codec.writing.json_text import JsonValueError, parse_json
+from stream_scorer.codec.writing.made_up_record import made_up_record
 from stream_scorer.core.decision.routing import Routing, Version
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import SchemaError, SettingsError
+from stream_scorer.registry.definition import parse_definition
 from stream_scorer.registry.sources import FileRegistry
+from stream_scorer.serving.decisions import records
 from stream_scorer.serving.decisions.active_plans import plans_of
 from stream_scorer.serving.decisions.judging import SKIPPED, Judge, JudgedEvent, Rejection
 from stream_scorer.serving.decisions.records import RecordMaker, parse_body
@@ -153,6 +157,62 @@ def test_json_records_keep_their_numbers(files: FileRegistry) -> None:
     assert made.key(found.customer_id, record) == b'{"id":17}'
 
 
+JSON = {"format": "json"}
+WHERE = "op in [c] and x != d and card != null"
+JSON_FIELDS = FIELDS | {
+    "event_time": {"path": "at", "unit": "iso8601"}, "currency": "money.iso",
+    "terminal_id": {"path": "till", "optional": True, "default": ""},
+    "channel": {"path": "via", "table": {"web": "ECOM"}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("events", "settings"),
+    [
+        ({}, {}),
+        ({"fields": FIELDS, "record": {"where": "op in [c, r] and card != null"}},
+         {"subject": "payments-value", "version": 1}),
+        ({"fields": JSON_FIELDS, "record": JSON | {"where": WHERE}}, {}),
+        ({"fields": FIELDS | {"event_time": {"path": "at", "unit": "us"}}, "record": JSON,
+          "extra": {"age": {"path": "card.age", "type": "long"}}}, {}),
+    ],
+    ids=["own", "avro", "json", "json with numbers"],
+)  # fmt: skip
+def test_a_made_up_record_is_valid(files: FileRegistry, events: Any, settings: Any) -> None:
+    extras = {name: each["type"] for name, each in events.get("extra", {}).items()}
+    own = Plan(events=events, extras=extras)
+    made = RecordMaker(files, DecisionsApi(**settings), own, "transactions", files.directory)
+    judge = Judge(EventDecoders(files, files.directory), lambda: [own])
+    (found,) = judge([made.made_up()], NOW)
+    assert isinstance(found, JudgedEvent), found
+
+
+SELF: dict[str, Any] = {
+    "type": "record", "name": "A", "fields": [{"name": "a", "type": ["A", "int"]}],
+}  # fmt: skip
+NAMES = [f"R{number}" for number in range(40)]
+WIDE: dict[str, Any] = {"type": "record", "name": "R40", "fields": [
+    {"name": "a", "type": "int"}]}  # fmt: skip
+for name in NAMES:
+    WIDE = {"type": "record", "name": name, "fields": [
+        {"name": "a", "type": WIDE}, {"name": "b", "type": WIDE["name"]}]}  # fmt: skip
+
+
+@pytest.mark.parametrize("schema", [SELF, WIDE], ids=["endless", "wide"])
+def test_a_made_up_record_is_bounded(schema: dict[str, Any]) -> None:
+    definition = parse_definition(json.dumps(schema), "example")
+    with pytest.raises(JsonValueError, match="too many values"):
+        made_up_record(Plan(), definition)
+
+
+def test_without_a_valid_record_the_header_is_judged(
+    files: FileRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = maker(files, plan())
+    monkeypatch.setattr(records, "made_up_record", lambda _plan, _definition: {"unknown": None})
+    assert made.made_up() == made.record(parsed(SENT)).value[:5]
+
+
 def test_settings_that_do_not_fit_are_refused(files: FileRegistry) -> None:
     with pytest.raises(SettingsError, match=r"serving\.decisions\.subject: is missing"):
         RecordMaker(files, DecisionsApi(), plan(), "payments", files.directory)
@@ -164,6 +224,9 @@ def test_settings_that_do_not_fit_are_refused(files: FileRegistry) -> None:
     json_plan = Plan(events={"record": {"format": "json"}, "fields": times})
     with pytest.raises(SettingsError, match=r"subject: has no effect"):
         maker(files, json_plan)
+    with pytest.raises(SettingsError, match="record_bytes_max is 1048577"):
+        maker(files, replace(plan(), record_bytes_max=(1 << 20) + 1))
+    maker(files, replace(plan(), record_bytes_max=1 << 20))
     with pytest.raises(SettingsError, match="is not keyed by the customer"):
         maker(files, Plan(events={"fields": FIELDS, "key": {"customer": "none"}}))
     with pytest.raises(SchemaError, match="has no version 2"):

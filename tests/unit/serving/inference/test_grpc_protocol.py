@@ -217,6 +217,17 @@ def test_hostile_requests_are_invalid_arguments() -> None:
     scene(play)
 
 
+def test_a_message_that_is_not_protobuf_is_invalid() -> None:
+    async def play(calls: GrpcCalls) -> None:
+        for method in ("ServerLive", "ModelReady", "ModelInfer"):
+            error = await calls.raw(method, b"\xff\xff\xff")
+            assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert error.details() == "the message is not protobuf of the method's request"
+        assert calls.errors == []
+
+    scene(play)
+
+
 def test_unknown_models_are_not_found() -> None:
     async def play(calls: GrpcCalls) -> None:
         asked: list[tuple[str, dict[str, str]]] = [

@@ -23,16 +23,16 @@ def route(scope: str | None = "score", pattern: str = "/v3") -> Route:
     return Route("GET", pattern, scope, handler)  # type: ignore[arg-type]
 
 
-def raised() -> set[tuple[int, str]]:
-    """Return status and kind of each problem that the code makes."""
-    found = {(status, kind) for status, (kind, _) in refusals._TITLES.items()}
+def raised() -> set[tuple[int, str, str]]:
+    """Return status, kind and title of each problem that the code makes."""
+    found = {(status, kind, title) for status, (kind, title) in refusals._TITLES.items()}
     for path in SERVING.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
                 continue
             if node.func.id != "Problem":
                 continue
-            status, kind = node.args[:2]
+            status, kind, title = node.args[:3]
             if isinstance(status, ast.Attribute):
                 number = int(HTTPStatus[status.attr])
             elif isinstance(status, ast.Constant) and isinstance(status.value, int):
@@ -42,13 +42,16 @@ def raised() -> set[tuple[int, str]]:
                 assert path.name == "refusals.py"
                 continue
             assert isinstance(kind, ast.Constant), ast.unparse(node)
-            found.add((number, str(kind.value)))
+            found.add((number, str(kind.value), ast.unparse(title)))
     return found
 
 
 def test_each_problem_of_the_code_has_its_kind() -> None:
-    assert raised() == {(kind.status, kind.name) for kind in KINDS}
+    found = raised()
+    assert {(status, name) for status, name, _ in found} == {(k.status, k.name) for k in KINDS}
     assert len({kind.name for kind in KINDS}) == len(KINDS)
+    # Each kind has one title.
+    assert len(found) == len(KINDS)
 
 
 def test_the_page_has_each_kind_with_its_status() -> None:

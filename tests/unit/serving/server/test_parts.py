@@ -51,6 +51,12 @@ def test_nothing_to_serve_is_refused(tmp_path: Path) -> None:
     assert gates() == 0
 
 
+def test_grpc_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"serving\.grpc_port is set, but gRPC serves only"):
+        Asked(Deployment("fraud:1.2.0")).compose(settings_of(tmp_path, grpc_port=0), ignore)
+    assert gates() == 0
+
+
 def test_both_parts_are_served(tmp_path: Path) -> None:
     write(tmp_path, "1.2.0", (AMOUNT, STORED))
     asked = Asked(Deployment("fraud:1.2.0"), ("fraud",))

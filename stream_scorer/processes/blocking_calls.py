@@ -1,0 +1,53 @@
+"""Blocking calls of an event loop, on threads of their own and bounded in number and time."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+_Answer = TypeVar("_Answer")
+
+
+class CallsFullError(Exception):
+    """As many calls as may be are running or waiting."""
+
+
+class BlockingCalls:
+    """Runs blocking calls without the event loop's shared threads, which others need.
+
+    Args:
+        name: Of the threads.
+        threads: How many calls run at the same time.
+        most: How many calls run or wait.
+        seconds: How long a call may take until its answer, waiting included.
+    """
+
+    def __init__(self, name: str, threads: int, most: int, seconds: float) -> None:
+        self._executor = ThreadPoolExecutor(threads, name)
+        self._free = threading.BoundedSemaphore(most)
+        self._seconds = seconds
+
+    async def run(self, call: Callable[[], _Answer]) -> _Answer:
+        """Return what a call returns.
+
+        A call that is waited for no longer is not begun; one that has begun ends on its thread, and
+        counts until then.
+
+        Raises:
+            CallsFullError: Too many are running or waiting.
+            TimeoutError: It took too long.
+        """
+        if not self._free.acquire(blocking=False):
+            raise CallsFullError
+        try:
+            future = self._executor.submit(call)
+        except BaseException:
+            self._free.release()
+            raise
+        future.add_done_callback(lambda _: self._free.release())
+        return await asyncio.wait_for(asyncio.wrap_future(future), self._seconds)
+
+    def close(self) -> None:
+        """Wait for the calls that are running; those that wait are not begun."""
+        self._executor.shutdown(cancel_futures=True)

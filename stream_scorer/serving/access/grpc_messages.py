@@ -1,0 +1,92 @@
+"""Reads the message of an admitted gRPC call: within a time, and only some at a time."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+import grpc
+import grpc.aio
+
+from stream_scorer.serving.settings.api import Serving
+
+_BUSY: Final = (("grpc-retry-pushback-ms", "1000"),)
+
+
+def message_bytes_most(serving: Serving) -> int:
+    """Return how many bytes a message may have: the methods of gRPC are those of ``/v2``."""
+    return min(serving.grpc_message_bytes_max, serving.inference.body_bytes_max)
+
+
+class MessageReader:
+    """Reads messages of admitted calls.
+
+    gRPC does not tell how long a message is before it has arrived. So each message that is being
+    read counts as the longest one.
+
+    Args:
+        serving: Has the limits: ``requests_max`` calls at a time, of which each message arrives
+            within ``body_seconds``; those that are being read have ``bodies_bytes_max`` bytes, and
+            those of one client half of that.
+
+    Attributes:
+        calls: Those that are admitted and not answered.
+    """
+
+    def __init__(self, serving: Serving) -> None:
+        self._calls_most = serving.requests_max
+        self._seconds = serving.body_seconds
+        at_a_time = max(1, serving.bodies_bytes_max // message_bytes_most(serving))
+        self._reading = asyncio.Semaphore(at_a_time)
+        self._each = max(1, at_a_time // 2)
+        self._by_client: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self.calls = 0
+        self._aborts: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def message(self, context: Any, client: str) -> AsyncIterator[bytes]:
+        """Count a call while it is answered; enter with its message.
+
+        Args:
+            context: Of the call.
+            client: Name of its caller, which is admitted.
+
+        Raises:
+            grpc.aio.AbortError: The call has its status: UNAVAILABLE past the number of calls,
+                DEADLINE_EXCEEDED past the time, INVALID_ARGUMENT without a message.
+        """
+        if self.calls >= self._calls_most:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is busy", _BUSY)
+        self.calls += 1
+        try:
+            yield await self._read(context, client)
+        finally:
+            self.calls -= 1
+
+    async def _read(self, context: Any, client: str) -> bytes:
+        own = self._by_client.setdefault(client, asyncio.Semaphore(self._each))
+        late = asyncio.get_running_loop().call_later(self._seconds, self._give_up, context)
+        try:
+            async with own, self._reading:
+                message = await context.read()
+        finally:
+            late.cancel()
+        if not isinstance(message, bytes):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
+        return bytes(message)
+
+    def _give_up(self, context: Any) -> None:
+        """End a call; then its ``context.read`` raises, too.
+
+        A read must not be cancelled instead: gRPC writes into the memory of the operation.
+        """
+        task = asyncio.get_running_loop().create_task(_abort_late(context))
+        self._aborts.add(task)
+        task.add_done_callback(self._aborts.discard)
+
+
+async def _abort_late(context: Any) -> None:
+    # The client may be gone by now.
+    with suppress(grpc.aio.AbortError, grpc.aio.BaseError):
+        await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the message did not arrive in time")
