@@ -108,7 +108,7 @@ def test_it_ends_when_a_part_cannot_work_again() -> None:
 
 def test_a_second_signal_ends_it() -> None:
     with running_server(drain_seconds=60.0) as server, ThreadPoolExecutor(1) as clients:
-        asked = clients.submit(server.exchange, get("/wait/4.9"))
+        asked = clients.submit(server.exchange, get("/hold/59"))
         begun(server, 1)
         time.sleep(0.3)
         server.process.send_signal(signal.SIGTERM)

@@ -66,8 +66,10 @@ class ServedApi(ScorerProcess):
         self.keys = {
             name: make_key(folder, name, scopes=[scope], **FAST) for name, scope in scopes.items()
         }
+        # gRPC serves only models.
+        self._last = "gRPC at " if "--model" in arguments else "serving at "
         own = {
-            "grpc_port": 0,
+            **({"grpc_port": 0} if "--model" in arguments else {}),
             "access": {"clients_file": folder / "clients.json"},
             **(serving or {}),
         }
@@ -78,7 +80,7 @@ class ServedApi(ScorerProcess):
 
     def wait_served(self) -> None:
         """Wait until clients can connect."""
-        wait_until(lambda: "gRPC at " in self.said or not self.alive, lambda: self.said)
+        wait_until(lambda: self._last in self.said or not self.alive, lambda: self.said)
         assert self.alive, self.said
 
     def address(self, what: str = "serving at") -> str:

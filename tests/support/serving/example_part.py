@@ -13,6 +13,7 @@ from stream_scorer.serving.web.problems import Problem
 
 BODY_BYTES = 1_048_576
 WAIT_SECONDS = 5.0
+HOLD_SECONDS = 60.0
 
 
 class ExampleGate:
@@ -58,6 +59,7 @@ def example_routes() -> tuple[Route, ...]:
     return (
         Route("POST", "/echo", "score", echo, BODY_BYTES),
         Route("GET", "/wait/{seconds}", "score", wait, seconds_max=WAIT_SECONDS),
+        Route("GET", "/hold/{seconds}", "score", wait, seconds_max=HOLD_SECONDS),
         Route("GET", "/spin/{seconds}", "score", spin),
         Route("GET", "/fail", "score", fail),
         Route("GET", "/teapot", None, teapot),
