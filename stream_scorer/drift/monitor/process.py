@@ -37,7 +37,7 @@ from stream_scorer.settings import Monitor, Settings
 from stream_scorer.state.checkpoints.record_mac import read_seal
 from stream_scorer.telemetry import Listener
 
-_LINGER_SECONDS = 0.25
+_LINGER_SECONDS = 1.0
 """Windows close by the hour, and many summaries in one transaction cost the broker less."""
 SIGNALS = ("score", "amount", "review_rate", "block_rate")
 """Accepted values of ``monitor.signals``, which has no effect any more."""
