@@ -168,7 +168,7 @@ def overloaded(refused: Refused) -> Problem:
 def busy() -> Problem:
     """Return the problem that too many records are being looked up in the topic."""
     return Problem(
-        503, "overloaded", "More requests than can be decided",
+        503, "overloaded", BUSY_TITLE,
         "many transactions of other gateways are being looked up", headers=(("retry-after", "1"),),
     )  # fmt: skip
 
