@@ -32,9 +32,11 @@ def test_the_limit_is_never_higher_than_its_maximum() -> None:
     # Without the maximum it would be what arrives within a second.
     decide(admission, clock, 2_000, 0.001)
     assert admission.limit == 10
-    assert not admitted(admission, 11)
-    decide(admission, clock, 200, 0.001)
-    assert admission.limit <= 10
+    # While requests are refused, it would grow by a fifth.
+    admission = Admission(34, 1.0, clock)
+    assert not admitted(admission, 35)
+    decide(admission, clock, 90, 0.1)
+    assert admission.limit == 34
 
 
 def test_overdue_transactions_count_for_the_maximum_only() -> None:
