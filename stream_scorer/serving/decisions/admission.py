@@ -147,7 +147,7 @@ class Admission:
             return refused
         limit = self.limit
         large = count > limit / 2 and self._in_flight <= limit / 2
-        fits = self._in_flight + count <= limit or (large and count <= self._limit_max)
+        fits = large or self._in_flight + count <= limit
         if not fits or self.in_flight + count > self._limit_max:
             return self._refuse()
         self._in_flight += count

@@ -9,7 +9,13 @@ from typing import Final
 from stream_scorer.serving.access.refusals import out_of_scope
 from stream_scorer.serving.server.open_requests import OpenRequest, OpenRequests
 from stream_scorer.serving.server.rsgi import RsgiProtocol, RsgiScope
-from stream_scorer.serving.web.body import announced_length, cut_off, read_open_end
+from stream_scorer.serving.web.body import (
+    TOO_LARGE,
+    announced_length,
+    cut_off,
+    discard,
+    read_open_end,
+)
 from stream_scorer.serving.web.gate import Gate, RequestHead
 from stream_scorer.serving.web.head_fields import (
     REQUEST_ID,
@@ -39,7 +45,7 @@ _SECURITY: Final = (
 _TLS_ONLY: Final = (("strict-transport-security", "max-age=31536000"),)
 _CLOSE: Final = ("connection", "close")
 _UNIX_PEER: Final = "unix"
-_UNREAD: Final = frozenset({"bad-header", "too-large", "incomplete-body"})
+_UNREAD: Final = frozenset({"bad-header", TOO_LARGE, "incomplete-body"})
 """Problems after which the rest of what was sent is not worth reading, or has no clear end."""
 
 
@@ -86,11 +92,14 @@ class Application:
         sent = scope.headers
         opened = OpenRequest(self._ids.of(sent.get(REQUEST_ID)))
         secure = scope.scheme == "https"
+        unwanted = False
         try:
             response = await self._answer(scope, protocol, opened, read_fields(sent), arrived)
         except Problem as problem:
             if problem.kind in _UNREAD:
                 opened.close = True
+            # What was announced by a client with credentials, and of which nothing was read.
+            unwanted = problem.kind == TOO_LARGE and bool(opened.client) and not opened.body_bytes
             response = _shaped(problem, opened)
         except asyncio.CancelledError:
             if not opened.overdue:
@@ -117,6 +126,8 @@ class Application:
         )
         # Last: who has an answer finds it in the metrics.
         _send(protocol, response, opened, secure=secure, head=scope.method == "HEAD")
+        if unwanted:
+            await discard(protocol)
 
     async def _answer(
         self,

@@ -80,7 +80,11 @@ class Serving(SettingsGroup):
         1_024, ge=1, le=65_536, description="connections at a time; further ones wait"
     )
     requests_max: int = Field(
-        1_024, ge=1, le=65_536, description="requests at a time; further ones are a 503"
+        1_024,
+        ge=1,
+        le=65_536,
+        description="requests at a time; further ones are a 503. As many calls of gRPC; further "
+        "ones are `UNAVAILABLE`",
     )
     head_bytes_max: int = Field(
         16_384,
@@ -98,13 +102,15 @@ class Serving(SettingsGroup):
         10.0,
         ge=0.1,
         le=300,
-        description="time within which a body must have arrived; else it is a 408",
+        description="time within which a body must have arrived; else it is a 408. Also of a "
+        "message of gRPC; else it is `DEADLINE_EXCEEDED`",
     )
     bodies_bytes_max: int = Field(
         67_108_864,
         ge=1_048_576,
         le=2**36,
-        description="bytes of all bodies of requests in flight; beyond it, a request is a 503",
+        description="bytes of all bodies of requests in flight; beyond it, a request is a 503. "
+        "Also of the messages of gRPC that are being read; beyond it, a message waits",
     )
     drain_seconds: float = Field(
         10.0,
@@ -124,7 +130,11 @@ class Serving(SettingsGroup):
         "is refused; empty: clients need no certificate",
     )
     grpc_message_bytes_max: int = Field(
-        4_194_304, ge=1_024, le=2**30, description="bytes of a gRPC message"
+        4_194_304,
+        ge=1_024,
+        le=2**30,
+        description="bytes of a gRPC message; a request also has `serving.inference."
+        "body_bytes_max`",
     )
     access: Access = Access()
     decisions: DecisionsApi = DecisionsApi()

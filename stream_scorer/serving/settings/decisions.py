@@ -37,7 +37,7 @@ class DecisionsApi(SettingsGroup):
         ge=60,
         le=7 * 86_400,
         description="age of a decision, by its Kafka timestamp, up to which a repeated transaction "
-        "gets it again",
+        "gets it again; also how long a transaction is pending at most",
     )
     window_mb: int = Field(
         512,

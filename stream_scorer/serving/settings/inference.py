@@ -24,5 +24,8 @@ class Inference(SettingsGroup):
         4096, ge=1, le=65_536, description="rows of a request, and of several that are joined"
     )
     body_bytes_max: int = Field(
-        4 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="bytes of a request"
+        4 * 1024 * 1024,
+        ge=1024,
+        le=64 * 1024 * 1024,
+        description="bytes of a request, also over gRPC",
     )

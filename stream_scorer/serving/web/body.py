@@ -1,6 +1,8 @@
 """Reads a request's body within the limits of its route."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import suppress
 from typing import Final, Protocol
 
 from stream_scorer.serving.web.messages import JSON, Route
@@ -8,6 +10,9 @@ from stream_scorer.serving.web.problems import Problem
 
 _LENGTH_DIGITS_MOST: Final = 15
 _EMPTY_CHUNKS_MOST: Final = 8
+TOO_LARGE: Final = "too-large"
+_DISCARDED_MOST: Final = 16_777_216
+_DISCARD_SECONDS: Final = 2.0
 
 
 class SentBody(Protocol):
@@ -143,3 +148,18 @@ async def read_open_end(sent: SentBody, version: str, route: Route) -> bytes:
             raise too_large(route)
         parts.append(part)
     return b"".join(parts)
+
+
+async def discard(sent: SentBody) -> None:
+    """Read what a client still sends after its answer, at most 16 MiB and for 2 s.
+
+    Otherwise the connection would be reset, and many clients read no answer before they have sent
+    everything.
+    """
+    left = _DISCARDED_MOST
+    with suppress(TimeoutError, RuntimeError):
+        async with asyncio.timeout(_DISCARD_SECONDS):
+            async for part in sent:
+                left -= len(part)
+                if left < 0 or not part:
+                    return

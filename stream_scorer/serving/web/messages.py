@@ -102,7 +102,7 @@ class Route:
         scope: What a caller needs; None: no authentication.
         handler: Answers; a ``Problem`` that it raises is the answer, any other exception is a 500
             whose cause is only logged.
-        body_bytes_max: Bytes of body; a longer one is a 413, and is not read.
+        body_bytes_max: Bytes of body; a longer one is a 413, and is not used.
         seconds_max: Seconds after which the request is given up with a 503.
         content_types: What the body may be; another one is a 415. Empty: no body is expected. An
             empty string in it: a body without a content type is accepted, too.

@@ -1,9 +1,10 @@
 """Hostile bytes at a real server: each gets its documented answer, and the server works on."""
 
+import http.client
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import pytest
 
@@ -104,6 +105,17 @@ def test_a_pipeline_is_answered_in_order(server: RunningServer) -> None:
     answer = server.exchange(b"".join(sent))
     found = [each.partition(b"\r\n\r\n")[2] for each in answer.split(b"HTTP/1.1 200 OK\r\n")[1:]]
     assert found == bodies
+
+
+def test_a_client_that_sends_all_first_is_answered_too(server: RunningServer) -> None:
+    # More than the system's buffers hold. The client reads no answer before its body is sent.
+    client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    fields = {"Authorization": "Bearer shop", "Content-Type": "application/json"}
+    with closing(client):
+        client.request("POST", "/echo", b" " * 8_000_000, fields)
+        answer = client.getresponse()
+        assert (answer.status, answer.headers["connection"]) == (413, "close")
+        assert b"too-large" in answer.read()
 
 
 def test_a_client_that_leaves_harms_no_one(server: RunningServer) -> None:

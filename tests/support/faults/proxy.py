@@ -310,7 +310,10 @@ class Behind:
 
         No other process may have a transaction meanwhile. It ends as many others before as given.
         """
-        end = self.proxy.fault(Api.END_TXN, "request", after=after)
+        self.kill_at(self.proxy.fault(Api.END_TXN, "request", after=after), process)
+
+    def kill_at(self, end: Fault, process: ScorerProcess) -> None:
+        """Kill a process at a fault, for one that might be done before the fault is added."""
         wait_until(
             lambda: end.hit.is_set() or not process.alive, lambda: f"a commit: {process.said}"
         )

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -159,7 +159,6 @@ def test_a_caller_without_the_scope_is_told_and_counted() -> None:
         ((HOST, ("authorization", "Basic a")), 401),
         ((HOST, TOKEN, ("authorization", "Bearer other")), 400),
         ((TOKEN,), 400),
-        ((HOST, TOKEN, ("content-length", str(BODY_BYTES + 1))), 413),
         ((HOST, TOKEN, ("content-length", "3")), 415),
     ],
 )
@@ -170,6 +169,55 @@ def test_a_refused_request_is_not_read(fields: Sequence[tuple[str, str]], status
     assert asyncio.run(server.answer(scope, protocol)).status == status
     assert not protocol.read
     assert len(server.open) == 0
+
+
+class EndlessBody(FakeProtocol):
+    """A body that never ends, and how much of it was read before and after the answer."""
+
+    def __init__(self, pause: float = 0.0) -> None:
+        super().__init__()
+        self.before = self.after = 0
+        self._pause = pause
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            if self.status:
+                self.after += 1
+            else:
+                self.before += 1
+            yield b" " * 1_048_576
+            await asyncio.sleep(self._pause)
+
+
+def sent_too_large(server: Server, protocol: FakeProtocol, *fields: tuple[str, str]) -> int:
+    length = ("content-length", str(BODY_BYTES + 1))
+    scope = FakeScope("POST", "/echo", (HOST, length, *fields))
+    return asyncio.run(server.answer(scope, protocol)).status
+
+
+def test_a_body_that_is_too_large_is_read_after_its_answer() -> None:
+    server, protocol = Server(), EndlessBody()
+    assert sent_too_large(server, protocol, TOKEN) == 413
+    assert ("connection", "close") in protocol.headers
+    assert protocol.before == 0
+    # Only a part of it: 16 MiB.
+    assert protocol.after == 17
+    assert len(server.open) == 0
+
+
+def test_a_slow_body_that_is_too_large_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream_scorer.serving.web.body._DISCARD_SECONDS", 0.05)
+    protocol = EndlessBody(pause=60.0)
+    assert sent_too_large(Server(), protocol, TOKEN) == 413
+    assert protocol.after == 1
+    left = FakeProtocol([b"1"], cut=True)
+    assert sent_too_large(Server(), left, TOKEN) == 413
+
+
+def test_of_a_client_without_credentials_nothing_is_read() -> None:
+    protocol = EndlessBody()
+    assert sent_too_large(Server(), protocol) == 401
+    assert (protocol.before, protocol.after) == (0, 0)
 
 
 def test_without_a_scope_no_one_is_asked_who_it_is() -> None:

@@ -5,7 +5,6 @@ import signal
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from stream_scorer.dead_letters.format import parse
 from stream_scorer.errors import OffsetsError, SettingsError
 from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import client_options
+from stream_scorer.kafka.topics.lag import read_lag
 from stream_scorer.kafka.topics.offsets import LATEST, admin, offsets
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.rekeying.process import rekey_loop
@@ -29,6 +29,7 @@ from tests.support.codec.foreign_events import (
     with_foreign_schema,
 )
 from tests.support.faults.process import ScorerProcess, wait_until
+from tests.support.faults.proxy import Api, Behind
 from tests.support.faults.reference_run import (
     PARTITIONS,
     Record,
@@ -44,6 +45,8 @@ KEY = fastavro.parse_schema(
     {"type": "record", "name": "Key", "fields": [{"name": "payment_row", "type": "long"}]}
 )
 KILLS = 3
+COMMITS = 20
+"""Transactions that a process commits before it is killed in the next one."""
 UNREADABLE = {"FRAMING", "MALFORMED"}
 
 
@@ -79,30 +82,6 @@ def is_open(kafka: Kafka) -> bool:
     return high != offsets(client, kafka, wanted, LATEST, stable=True)
 
 
-def kill_in_a_transaction(
-    process: ScorerProcess, target: Kafka, further: Callable[[], bool]
-) -> None:
-    """Kill a process that has committed records, in an open transaction.
-
-    It is suspended for each look: a fast one would end its transaction during a look, and would
-    have copied everything before a look finds one open.
-    """
-
-    def suspended_in_one() -> bool:
-        # While it is suspended in a transaction, the group's offsets cannot be read.
-        if process.alive and not further():
-            return False
-        process.send(signal.SIGSTOP)
-        if not process.alive or is_open(target):
-            return True
-        process.send(signal.SIGCONT)
-        return False
-
-    wait_until(suspended_in_one, lambda: f"an open transaction: {process.said}")
-    assert process.alive, process.said
-    process.kill()
-
-
 @pytest.fixture
 def plan(tmp_path: Path) -> Path:
     return plan_of_foreign(tmp_path)
@@ -110,10 +89,12 @@ def plan(tmp_path: Path) -> Path:
 
 @pytest.mark.thorough
 def test_a_copy_under_kills_is_scored_as_a_native_topic(
-    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path,
-    plan: Path,
+    behind: Behind, kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka],
+    tmp_path: Path, plan: Path,
 ) -> None:  # fmt: skip
-    native, source, target = (kafka_topics(kafka_settings()) for _ in range(3))
+    native, source, target = (
+        kafka_topics(kafka_settings(bootstrap=behind.bootstrap)) for _ in range(3)
+    )
     ours = [record for record in transactions(days=25) if record.value is not None]
     begin_ms = time.time_ns() // 1_000_000 - 7_200_000
     sent: list[Record] = []
@@ -141,26 +122,31 @@ def test_a_copy_under_kills_is_scored_as_a_native_topic(
         "--source", source.topics.transactions, "--target", target.topics.transactions,
         "--plan", str(plan), "--from", "earliest",
     )  # fmt: skip
-    before: dict[int, int] = {}
+    copied = 0
 
-    def further(than: dict[int, int]) -> bool:
-        return committed(source, group) != than
+    def progress() -> int:
+        # Without waiting for the offsets of an open transaction.
+        return sum(each.committed or 0 for each in read_lag(source, group))
 
-    for number in range(KILLS + 1):
+    for number in range(KILLS):
+        # Noted before the process starts, which may copy everything in a moment.
+        end = behind.proxy.fault(Api.END_TXN, "request", after=COMMITS)
         with ScorerProcess(
             source, tmp_path / f"{number}.log", *arguments, variables=variables, command="rekey"
         ) as process:
-            if number < KILLS:
-                kill_in_a_transaction(process, target, partial(further, before))
-                before = committed(source, group)
-                assert sum(before.values()) < len(sent)
-            else:
-                wait_until(
-                    lambda: committed(source, group) == ends,
-                    lambda: f"everything copied: {process.said}",
-                )
-                process.send(signal.SIGTERM)
-                assert process.wait() == 0, process.said
+            behind.kill_at(end, process)
+        assert is_open(target)
+        before, copied = copied, progress()
+        assert before < copied < len(sent)
+    with ScorerProcess(
+        source, tmp_path / "last.log", *arguments, variables=variables, command="rekey"
+    ) as process:
+        wait_until(
+            lambda: committed(source, group) == ends,
+            lambda: f"everything copied: {process.said}",
+        )
+        process.send(signal.SIGTERM)
+        assert process.wait() == 0, process.said
 
     check_copies(source, target, sent, customers, origin, begin_ms)
     kept = [at for at, n in enumerate(origin) if n is not None and sent[at].bad not in UNREADABLE]
