@@ -75,8 +75,9 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
                 await context.abort(code, problem.detail or problem.title, problem.headers)
                 raise
             CALLER.set(caller)
-            async with self._reader.message(context, caller.client) as message:
-                return await answer(decode(message), context)
+            return await self._reader.answered(
+                context, caller.client, lambda message: answer(decode(message), context)
+            )
 
         return grpc.stream_unary_rpc_method_handler(
             judged if scopes else unread, response_serializer=handler.response_serializer

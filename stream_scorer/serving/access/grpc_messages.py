@@ -1,8 +1,8 @@
 """Reads the message of an admitted gRPC call: within a time, and only some at a time."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -44,13 +44,15 @@ class MessageReader:
         self.calls = 0
         self._aborts: set[asyncio.Task[None]] = set()
 
-    @asynccontextmanager
-    async def message(self, context: Any, client: str) -> AsyncIterator[bytes]:
-        """Count a call while it is answered; enter with its message.
+    async def answered(
+        self, context: Any, client: str, answer: Callable[[bytes], Awaitable[Any]]
+    ) -> Any:
+        """Return the answer to a call, which is counted until then.
 
         Args:
             context: Of the call.
             client: Name of its caller, which is admitted.
+            answer: Called with the message.
 
         Raises:
             grpc.aio.AbortError: The call has its status: UNAVAILABLE past the number of calls,
@@ -60,7 +62,7 @@ class MessageReader:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is busy", _BUSY)
         self.calls += 1
         try:
-            yield await self._read(context, client)
+            return await answer(await self._read(context, client))
         finally:
             self.calls -= 1
 
@@ -74,7 +76,7 @@ class MessageReader:
             late.cancel()
         if not isinstance(message, bytes):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
-        return bytes(message)
+        return message
 
     def _give_up(self, context: Any) -> None:
         """End a call; then its ``context.read`` raises, too.
