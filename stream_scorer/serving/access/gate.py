@@ -152,7 +152,7 @@ class AccessGate:
         Raises:
             Problem: 403.
         """
-        if not any(caller.may(each) for each in (scope, *others)):
+        if not (caller.may(scope) or any(caller.may(each) for each in others)):
             self._report(CallerRefused("scope"))
             raise out_of_scope(scope)
 

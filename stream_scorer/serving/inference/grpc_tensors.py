@@ -90,9 +90,11 @@ def response_of(
     )
     raw = len(request.raw_input_contents) > 0
     for name in outputs:
-        output = response.outputs.add(
-            name=name, datatype=data_type_of(name), shape=results.shape(name)
-        )
+        # Fields are set one by one: as arguments of ``add`` they take twice as long.
+        output = response.outputs.add()
+        output.name = name
+        output.datatype = data_type_of(name)
+        output.shape.extend(results.shape(name))
         if name == SCORE:
             score = results.score.astype("<f8", copy=False)
             if raw:
@@ -118,4 +120,4 @@ def _typed_values(
     values = getattr(tensor.contents, field)
     if len(values) != count:
         raise invalid(f"{len(values)} elements of contents, the shape has {count}")
-    return kind.from_typed(values)
+    return kind.from_typed(values[:])  # NumPy takes a list sooner than a repeated field
