@@ -90,11 +90,9 @@ def response_of(
     )
     raw = len(request.raw_input_contents) > 0
     for name in outputs:
-        # Fields are set one by one: as arguments of ``add`` they take twice as long.
-        output = response.outputs.add()
-        output.name = name
-        output.datatype = data_type_of(name)
-        output.shape.extend(results.shape(name))
+        output = response.outputs.add(
+            name=name, datatype=data_type_of(name), shape=results.shape(name)
+        )
         if name == SCORE:
             score = results.score.astype("<f8", copy=False)
             if raw:
