@@ -71,11 +71,13 @@ def outputs_of(request: messages.ModelInferRequest) -> tuple[str, ...]:
     Raises:
         InferenceRefused: One is unknown or requested twice, or has an unsupported parameter.
     """
+    if not request.outputs:
+        return OUTPUTS
     names = tuple(each.name for each in request.outputs)
     check_outputs(names)
     for each in request.outputs:
         refuse_unsupported(each.parameters)
-    return names or OUTPUTS
+    return names
 
 
 def response_of(
