@@ -152,7 +152,7 @@ class AccessGate:
         Raises:
             Problem: 403.
         """
-        if not (caller.may(scope) or any(caller.may(each) for each in others)):
+        if not any(caller.may(each) for each in (scope, *others)):
             self._report(CallerRefused("scope"))
             raise out_of_scope(scope)
 
