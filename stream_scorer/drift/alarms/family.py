@@ -97,7 +97,7 @@ class Family:
         self._e: EDetector | None = None
         self._bands()
         calibrated = run_length / (1 - GUARANTEED_SHARE) / nulls.share
-        sigma = np.sqrt(1 - nulls.phi**2)
+        sigma = np.sqrt(1 - nulls.phi**2) * nulls.noise
         length = np.clip(nulls.windows.astype(np.float64), SHORTEST, LONGEST)
         count = np.maximum(nulls.windows - 1.0, 1.0)
         zeros = np.zeros(len(nulls))

@@ -1,5 +1,6 @@
 """The newest 168 values of each stream, and when they were observed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,9 +11,13 @@ from stream_scorer.drift.alarms.nulls import Float64, Int64, Nulls
 from stream_scorer.drift.state.document import HISTORY
 
 Float16 = NDArray[np.float16]
+UInt8 = NDArray[np.uint8]
 _MOST = 60_000.0
 _KNOWN = 48
-"""Observations that a known mean before a change counts as."""
+"""Usual observations that a known mean before a change counts as."""
+_UNITS = 32
+"""Units of a weight: an observation of the usual number of rows has so many."""
+_UNITS_MOST = 255
 
 
 @dataclass(slots=True, eq=False)
@@ -25,12 +30,16 @@ class StreamHistory:
         residual: float16[k, 168], observations in standard deviations from the reference's mean;
             NaN where a stream had none. Half precision is enough, and is a quarter of the bytes.
         season: float16[k, 168], the season there.
+        weight: uint8[k, 168], weight of each observation, in units of 1 / 32: its rows, as a share
+            of the usual number. An hour of a night varies twice as much as one of a day, or more,
+            and says that much less.
     """
 
     start: Int64
     end: Int64
     residual: Float16
     season: Float16
+    weight: UInt8
 
     @classmethod
     def empty(cls, streams: int) -> "StreamHistory":
@@ -38,14 +47,15 @@ class StreamHistory:
         none = np.full(HISTORY, -1)
         return cls(
             none, none.copy(), np.full((streams, HISTORY), np.nan, np.float16),
-            np.zeros((streams, HISTORY), np.float16),
+            np.zeros((streams, HISTORY), np.float16), np.ones((streams, HISTORY), np.uint8),
         )  # fmt: skip
 
     def copy(self) -> "StreamHistory":
         """Return a copy that can change separately."""
         return StreamHistory(
-            self.start.copy(), self.end.copy(), self.residual.copy(), self.season.copy()
-        )
+            self.start.copy(), self.end.copy(), self.residual.copy(), self.season.copy(),
+            self.weight.copy(),
+        )  # fmt: skip
 
     def of(self, streams: int, mine: Int64, theirs: Int64) -> "StreamHistory":
         """Return the history of other streams, some of which are among these.
@@ -58,14 +68,18 @@ class StreamHistory:
         made = StreamHistory.empty(streams)
         made.start, made.end = self.start.copy(), self.end.copy()
         made.residual[mine], made.season[mine] = self.residual[theirs], self.season[theirs]
+        made.weight[mine] = self.weight[theirs]
         return made
 
-    def add(self, residual: Float64, season: Float64, start: int, end: int) -> None:
+    def add(
+        self, residual: Float64, season: Float64, weight: Float64, start: int, end: int
+    ) -> None:  # fmt: skip
         """Add a window.
 
         Args:
             residual: float64[k], NaN for no observation.
             season: float64[k].
+            weight: float64[k], rows of each observation, as a share of the usual number.
             start: Start of the window, ms.
             end: Its end.
         """
@@ -75,55 +89,89 @@ class StreamHistory:
         for table, column in ((self.residual, residual), (self.season, season)):
             table[:, :-1] = table[:, 1:]
             table[:, -1] = np.clip(column, -_MOST, _MOST)
+        self.weight[:, :-1] = self.weight[:, 1:]
+        self.weight[:, -1] = np.clip(np.rint(weight * _UNITS), 1, _UNITS_MOST)
 
     def mean_of(self, stream: int, observations: int) -> float:
-        """Return the mean of a stream's newest observations, or 0 without any."""
+        """Return the mean of a stream's newest observations by weight, or 0 without any."""
+        mean, _ = self.newest(stream, observations)
+        return mean
+
+    def newest(self, stream: int, observations: int) -> tuple[float, float]:
+        """Return the mean of a stream's newest observations, and their weight; 0 without any."""
         values = self.residual[stream]
         seen = np.flatnonzero(np.isfinite(values))[-observations:]
-        return float(values[seen].astype(np.float64).mean()) if len(seen) else 0.0
+        if not len(seen):
+            return 0.0, 0.0
+        weight = self.weight[stream, seen] / _UNITS
+        return float(np.average(values[seen].astype(np.float64), weights=weight)), weight.sum()
 
-    def located(self, found: ChangeFound, nulls: Nulls, usual: Float64, most: Int64) -> ChangeFound:
-        """Return a change with its age and the mean after it by the stream's history.
+    def located(
+        self, found: ChangeFound, nulls: Nulls, before: Float64, spread: Float64, most: Int64,
+        together: Sequence[int],
+    ) -> ChangeFound:  # fmt: skip
+        """Return a change with its age and the mean after it by the streams' history.
 
         Args:
             found: What a detector found.
             nulls: The streams' nulls.
-            usual: float64[k], means before a change.
+            before: float64[k], means before the change.
+            spread: float64[k], standard deviations as factors of the reference's.
             most: int64[k], observations since each stream's null was last set: what is older
                 belongs to the change before.
+            together: Streams that change at the same time, the found one among them.
         """
         stream = found.stream
-        mean, scale = float(nulls.mean[stream]), float(nulls.scale[stream])
-        age, after = self.split_of(stream, (float(usual[stream]) - mean) / scale, int(most[stream]))
+        centre = (before - nulls.mean) / nulls.scale
+        age = self.split_of(stream, together, centre, spread, most)
         if age == np.isfinite(self.residual[stream]).sum() < found.age:
             return found  # it began before the history
-        return replace(found, age=age, after=mean + scale * after)
+        mean = float(nulls.mean[stream] + nulls.scale[stream] * self.mean_of(stream, age))
+        return replace(found, age=age, after=mean)
 
-    def split_of(self, stream: int, before: float, most: int) -> tuple[int, float]:
-        """Return the likeliest number of observations since a change, and their mean.
+    def split_of(
+        self, stream: int, together: Sequence[int], before: Float64, spread: Float64, most: Int64
+    ) -> int:
+        """Return the likeliest number of a stream's observations since a change, at least 1.
 
         It is the split with the largest likelihood ratio (Hinkley, "Inference about the
-        change-point in a sequence of random variables", 1970). A detector's own split is later: it
-        fires for the part that is most above the tolerance, such as a burst in the middle of a
-        change.
+        change-point in a sequence of random variables", 1970) of all streams that change together:
+        one alone may be the weakest of them. A detector's own split is later: it fires for the
+        part that is most above the tolerance, such as a burst in the middle of a change.
 
         Args:
             stream: Its number.
-            before: Mean before the change, in standard deviations from the reference's mean; it
-                counts as much as two days of observations.
-            most: Maximum number of observations.
+            together: Numbers of the streams that change at the same time, this one among them.
+            before: float64[k], means before the change, in standard deviations from the
+                reference's mean; each counts as much as two days of observations.
+            spread: float64[k], standard deviations as factors of the reference's.
+            most: int64[k], maximum number of observations of each stream.
         """
-        values = self.residual[stream]
-        newest = values[np.isfinite(values)][::-1][:most].astype(np.float64)
-        if not len(newest):
-            return 1, before
-        age = np.arange(1, len(newest) + 1)
-        after = np.cumsum(newest)
-        held = len(newest) + _KNOWN
-        mean = (after[-1] + _KNOWN * before) / held
-        gain = (after - age * mean) ** 2 / (age * (1 - age / held))
-        best = int(np.argmax(gain))
-        return best + 1, float(after[best] / (best + 1))
+        gain = sum(
+            self._gain(each, before[each], int(most[each])) / spread[each] ** 2 for each in together
+        )
+        seen = np.flatnonzero(np.isfinite(self.residual[stream]))[-int(most[stream]) :]
+        return len(seen) - int(np.argmax((gain + np.zeros(HISTORY))[seen])) if len(seen) else 1
+
+    def _gain(self, stream: int, before: float, most: int) -> Float64:
+        """Return float64[168], twice the logarithm of the likelihood ratio of a change by window.
+
+        Windows before the maximum number of observations have that of the first one within.
+        """
+        seen = np.flatnonzero(np.isfinite(self.residual[stream]))[-most:]
+        if not len(seen):
+            return np.zeros(HISTORY)
+        weight, value = np.zeros(HISTORY), np.zeros(HISTORY)
+        weight[seen] = self.weight[stream, seen] / _UNITS
+        value[seen] = self.residual[stream, seen] - before
+        # Sums from each window to the newest.
+        count = np.cumsum(weight[::-1])[::-1]
+        after = np.cumsum((weight * value)[::-1])[::-1]
+        whole = count[0] + _KNOWN
+        excess = after - count * after[0] / whole
+        gain: Float64 = excess**2 / np.maximum(count * (1 - count / whole), 1e-9)
+        gain[: seen[0]] = gain[seen[0]]
+        return gain
 
     def begin_of(self, stream: int, observations: int, until: int) -> int:
         """Return the time at which a stream's newest observations until then begin, ms.
