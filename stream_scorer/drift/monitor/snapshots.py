@@ -121,7 +121,7 @@ def snapshot_of(watch: DriftWatch, summaries_offset: int) -> bytes:
         if each.streams is not None:
             history = each.streams.history
             arrays |= each.streams.arrays() | {
-                "history_end": history.end, "history_weight": history.weight,
+                "history_end": history.end, "history_weight": history.packed(),
             }  # fmt: skip
         sections[f"streams/{number}"] = pack_arrays(arrays)
     return pack(sections)
@@ -188,7 +188,7 @@ def _version(
         streams = StreamsOfVersion(reference, more["segments"], fresh.budget, fresh.first_start)
         history = StreamHistory(
             said.history_start, arrays["history_end"], said.residual, said.season,
-            arrays["history_weight"],
+            StreamHistory.unpacked(arrays["history_weight"]),
         )  # fmt: skip
         streams.load(arrays, said.keys, history, said.learning_until, more["waiting"])
         made.streams = streams

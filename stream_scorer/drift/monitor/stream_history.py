@@ -15,9 +15,10 @@ UInt8 = NDArray[np.uint8]
 _MOST = 60_000.0
 _KNOWN = 48
 """Usual observations that a known mean before a change counts as."""
-_UNITS = 32
-"""Units of a weight: an observation of the usual number of rows has so many."""
-_UNITS_MOST = 255
+_ONE, _CODE_MOST = 11, 15
+"""Code of the weight 1, and the largest code."""
+_WEIGHTS = 2.0 ** ((np.arange(_CODE_MOST + 1) - _ONE) / 2)
+"""Weight by code: 0.02 to 4, each larger than the one before by the square root of 2."""
 
 
 @dataclass(slots=True, eq=False)
@@ -30,9 +31,9 @@ class StreamHistory:
         residual: float16[k, 168], observations in standard deviations from the reference's mean;
             NaN where a stream had none. Half precision is enough, and is a quarter of the bytes.
         season: float16[k, 168], the season there.
-        weight: uint8[k, 168], weight of each observation, in units of 1 / 32: its rows, as a share
-            of the usual number. An hour of a night varies twice as much as one of a day, or more,
-            and says that much less.
+        weight: uint8[k, 168], code of each observation's weight: its rows, as a share of the usual
+            number, on a coarse scale. An hour of a night varies twice as much as one of a day, or
+            more, and says that much less.
     """
 
     start: Int64
@@ -47,7 +48,7 @@ class StreamHistory:
         none = np.full(HISTORY, -1)
         return cls(
             none, none.copy(), np.full((streams, HISTORY), np.nan, np.float16),
-            np.zeros((streams, HISTORY), np.float16), np.ones((streams, HISTORY), np.uint8),
+            np.zeros((streams, HISTORY), np.float16), np.full((streams, HISTORY), _ONE, np.uint8),
         )  # fmt: skip
 
     def copy(self) -> "StreamHistory":
@@ -90,7 +91,19 @@ class StreamHistory:
             table[:, :-1] = table[:, 1:]
             table[:, -1] = np.clip(column, -_MOST, _MOST)
         self.weight[:, :-1] = self.weight[:, 1:]
-        self.weight[:, -1] = np.clip(np.rint(weight * _UNITS), 1, _UNITS_MOST)
+        code = np.rint(2 * np.log2(np.maximum(weight, 1e-9))) + _ONE
+        self.weight[:, -1] = np.clip(code, 0, _CODE_MOST)
+
+    def packed(self) -> UInt8:
+        """Return uint8[k, 84], the codes of weights, two in a byte."""
+        found: UInt8 = self.weight[:, ::2] | self.weight[:, 1::2] << 4
+        return found
+
+    @staticmethod
+    def unpacked(packed: UInt8) -> UInt8:
+        """Return the codes of :meth:`packed`."""
+        found: UInt8 = np.stack([packed & _CODE_MOST, packed >> 4], axis=2)
+        return found.reshape(len(packed), -1)
 
     def mean_of(self, stream: int, observations: int) -> float:
         """Return the mean of a stream's newest observations by weight, or 0 without any."""
@@ -103,7 +116,7 @@ class StreamHistory:
         seen = np.flatnonzero(np.isfinite(values))[-observations:]
         if not len(seen):
             return 0.0, 0.0
-        weight = self.weight[stream, seen] / _UNITS
+        weight = _WEIGHTS[self.weight[stream, seen]]
         return float(np.average(values[seen].astype(np.float64), weights=weight)), weight.sum()
 
     def located(
@@ -162,7 +175,7 @@ class StreamHistory:
         if not len(seen):
             return np.zeros(HISTORY)
         weight, value = np.zeros(HISTORY), np.zeros(HISTORY)
-        weight[seen] = self.weight[stream, seen] / _UNITS
+        weight[seen] = _WEIGHTS[self.weight[stream, seen]]
         value[seen] = self.residual[stream, seen] - before
         # Sums from each window to the newest.
         count = np.cumsum(weight[::-1])[::-1]
