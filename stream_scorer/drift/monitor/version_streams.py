@@ -19,8 +19,12 @@ from stream_scorer.drift.alarms.budget import AlarmBudget
 from stream_scorer.drift.alarms.family import RELEARN, RELEARN_FLEET, ChangeFound, Family
 from stream_scorer.drift.alarms.fleet import WAIT, Waiting, explains, median_of
 from stream_scorer.drift.alarms.nulls import Bool, Int64, nulls_of
-from stream_scorer.drift.monitor.after_change import BACK_LEAST, is_back, place_of
-from stream_scorer.drift.monitor.stream_history import StreamHistory
+from stream_scorer.drift.monitor.stream_history import (
+    BACK_LEAST,
+    StreamHistory,
+    is_back,
+    place_of,
+)
 from stream_scorer.drift.windows.contract import ClosedWindow
 from stream_scorer.drift.windows.pooling import Pools
 from stream_scorer.models.reference.bands import certain

@@ -125,7 +125,7 @@ def test_a_stream_that_is_back_closes_its_episode() -> None:
     assert fold(state, 300, first=CHANGE + 120, seed=1) == []
 
 
-def test_a_change_that_is_accepted_before_it_is_learned_is_usual_afterwards() -> None:
+def test_a_change_accepted_before_it_is_learned_becomes_usual() -> None:
     state = watch()
     found = fold(state, CHANGE + 12, {CHANGE: LONG})
     page = next(each for each in found if each.severity is Severity.PAGE)
