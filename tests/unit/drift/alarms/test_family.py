@@ -178,6 +178,15 @@ def test_begun_again_streams_know_their_null(nulls: Nulls) -> None:
     assert feed(family, nulls, 100, {}, at=0, seed=5) == []
 
 
+def test_a_moved_null_of_a_stream_with_a_season_is_where_it_is() -> None:
+    nulls = nulls_of([stream(season=Season(NIGHT.hour, NIGHT.day, NIGHT.week, 8.0, 0.01))], 0.5)
+    family = Family(nulls, 720)
+    family.begin_again(np.ones(2, np.bool_), nulls.low + 0.1, nulls.high + 0.1)
+    random = np.random.default_rng(6)
+    for _ in range(200):
+        assert family.update(nulls.mean + [0.1 + 0.02 * random.standard_normal(), np.nan]) == []
+
+
 def test_a_copy_and_a_state_continue_alike(nulls: Nulls) -> None:
     family = Family(nulls, 720)
     feed(family, nulls, 103, {0: 0.02}, at=100)
