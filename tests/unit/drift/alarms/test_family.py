@@ -184,7 +184,8 @@ def test_a_moved_null_of_a_stream_with_a_season_is_where_it_is() -> None:
     family.begin_again(np.ones(2, np.bool_), nulls.low + 0.1, nulls.high + 0.1)
     random = np.random.default_rng(6)
     for _ in range(200):
-        assert family.update(nulls.mean + [0.1 + 0.02 * random.standard_normal(), np.nan]) == []
+        moved = np.array([0.1 + 0.02 * random.standard_normal(), np.nan])
+        assert family.update(nulls.mean + moved) == []
 
 
 def test_a_copy_and_a_state_continue_alike(nulls: Nulls) -> None:
