@@ -97,7 +97,7 @@ class Family:
         self._e: EDetector | None = None
         self._bands()
         calibrated = run_length / (1 - GUARANTEED_SHARE) / nulls.share
-        sigma = np.sqrt(1 - nulls.phi**2)
+        sigma = np.sqrt(1 - nulls.phi**2) * nulls.noise
         length = np.clip(nulls.windows.astype(np.float64), SHORTEST, LONGEST)
         count = np.maximum(nulls.windows - 1.0, 1.0)
         zeros = np.zeros(len(nulls))
@@ -223,7 +223,7 @@ class Family:
         self._forget_evidence(streams)
         self._widen(np.where(streams, 1.0, self.spread))
         standard = (self.mean - nulls.mean) / nulls.scale
-        gain = np.sqrt(1 - nulls.phi**2) / (1 - nulls.phi)
+        gain = np.sqrt(1 - nulls.phi**2) * nulls.noise / (1 - nulls.phi)
         state = _state_of(self._calibrated)
         rows = np.zeros_like(state[:-1])
         rows[:, shift_kernels.BEFORE_COUNT] = np.maximum(nulls.windows - 1.0, 1.0)

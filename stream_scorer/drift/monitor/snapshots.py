@@ -119,7 +119,10 @@ def snapshot_of(watch: DriftWatch, summaries_offset: int) -> bytes:
             "recent": each.recent, "recent_start": each.recent_start,
         }  # fmt: skip
         if each.streams is not None:
-            arrays |= each.streams.arrays() | {"history_end": each.streams.history.end}
+            history = each.streams.history
+            arrays |= each.streams.arrays() | {
+                "history_end": history.end, "history_weight": history.packed(),
+            }  # fmt: skip
         sections[f"streams/{number}"] = pack_arrays(arrays)
     return pack(sections)
 
@@ -184,8 +187,9 @@ def _version(
     if reference is not None:
         streams = StreamsOfVersion(reference, more["segments"], fresh.budget, fresh.first_start)
         history = StreamHistory(
-            said.history_start, arrays["history_end"], said.residual, said.season
-        )
+            said.history_start, arrays["history_end"], said.residual, said.season,
+            StreamHistory.unpacked(arrays["history_weight"]),
+        )  # fmt: skip
         streams.load(arrays, said.keys, history, said.learning_until, more["waiting"])
         made.streams = streams
         made.quality = QualityRules.restore(more["quality"].encode(), reference)

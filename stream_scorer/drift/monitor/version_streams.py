@@ -19,7 +19,12 @@ from stream_scorer.drift.alarms.budget import AlarmBudget
 from stream_scorer.drift.alarms.family import RELEARN, RELEARN_FLEET, ChangeFound, Family
 from stream_scorer.drift.alarms.fleet import WAIT, Waiting, explains, median_of
 from stream_scorer.drift.alarms.nulls import Bool, Int64, nulls_of
-from stream_scorer.drift.monitor.stream_history import StreamHistory
+from stream_scorer.drift.monitor.stream_history import (
+    BACK_LEAST,
+    StreamHistory,
+    is_back,
+    place_of,
+)
 from stream_scorer.drift.windows.contract import ClosedWindow
 from stream_scorer.drift.windows.pooling import Pools
 from stream_scorer.models.reference.bands import certain
@@ -33,13 +38,6 @@ _CERTAIN: Final = 3.0
 """Standard errors by which a stream must have moved, to be named in a fleet alarm."""
 _NEWEST: Final = 3
 """Number of the newest observations of the fleet that can explain a stream's alarm."""
-_BACK_LEAST: Final = 24
-"""Minimum number of observations after an alarm that can close its episode."""
-_BACK_MOST: Final = 160
-_SURE: Final = 12.0
-"""Expected logarithm of the likelihood ratio of the observations that are taken."""
-_LIKELIER: Final = 7.0
-"""Logarithm of the likelihood ratio that closes an episode: a factor of 1,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +100,7 @@ class StreamsOfVersion:
         k = len(self.keys)
         self.history = StreamHistory.empty(k)
         self.base = np.stack([self.nulls.low, self.nulls.high])
+        self.prior = self.nulls.mean.copy()
         self.after = np.full(k, -1)
         self.accepted = np.zeros(k, np.bool_)
         self.seen = np.zeros(k, np.int64)
@@ -116,7 +115,7 @@ class StreamsOfVersion:
         vars(made).update(
             vars(self), family=self.family.copy(), _pools=self._pools.copy(),
             history=self.history.copy(), base=self.base.copy(), after=self.after.copy(),
-            accepted=self.accepted.copy(),
+            accepted=self.accepted.copy(), prior=self.prior.copy(),
             seen=self.seen.copy(), since=self.since.copy(), value=self.value.copy(),
             learning_until=self.learning_until.copy(),
         )  # fmt: skip
@@ -155,11 +154,12 @@ class StreamsOfVersion:
         standard[-1] = pooled[-1]
         observed = np.isfinite(pooled)
         self.value = np.where(observed, pooled + season, self.value)
-        self.history.add(standard, season / nulls.scale, closed.start, closed.end)
+        weight = np.where(nulls.typical > 0, many / np.maximum(nulls.typical, 1.0), 1.0)
+        self.history.add(standard, season / nulls.scale, weight, closed.start, closed.end)
         relearning = self.family.learning > 0
         most = np.minimum(self.family.observations, self.seen) + 1
         fired = self.family.update(pooled, kept)
-        found = [self.history.located(each, nulls, self.family.mean, most) for each in fired]
+        found = [place_of(each, most, self.prior, self.family, self.history) for each in fired]
         self.seen[observed] += 1
         self.after[(self.after >= 0) & observed] += 1
         self._settle(relearning & (self.family.learning == 0))
@@ -176,45 +176,36 @@ class StreamsOfVersion:
 
     def back(self) -> Bool:
         """bool[k], streams after an alarm whose newest observations are those of before it."""
-        settled = (self.after >= _BACK_LEAST) & ~self.accepted & (self.family.learning == 0)
+        settled = (self.after >= BACK_LEAST) & ~self.accepted & (self.family.learning == 0)
         found = np.zeros(len(self.keys), np.bool_)
         for stream in np.flatnonzero(settled).tolist():
-            found[stream] = self._is_back(stream)
+            found[stream] = is_back(
+                stream, self.base[:, stream], int(self.after[stream]), self.family, self.history
+            )
         return found
-
-    def _is_back(self, stream: int) -> bool:
-        """Whether the mean before the alarm is far likelier than that after it, or the same."""
-        scale = float(self.nulls.scale[stream])
-        low, high = self.base[:, stream]
-        before, after = float(low + high) / 2, float(self.family.mean[stream])
-        if abs(after - before) <= self.nulls.delta[stream]:
-            return True
-        distance = (after - before) / scale
-        need = int(np.clip(np.ceil(2 * _SURE / distance**2), _BACK_LEAST, _BACK_MOST))
-        if self.after[stream] < need:
-            return False
-        newest = self.nulls.mean[stream] + self.history.mean_of(stream, need) * scale
-        ratio = need * distance * float((before + after) / 2 - newest) / scale
-        return ratio >= _LIKELIER
 
     def restart(self, streams: Bool) -> None:
         """Let streams begin again from their base null."""
         if streams.any():
             self.family.begin_again(streams, self.base[0], self.base[1])
+            self.prior[streams] = self.family.mean[streams]
             self._pools.clear(streams)
             self.after[streams], self.seen[streams] = -1, 0
             self.accepted[streams] = False
 
     def accept(self, stream: int) -> None:
-        """Take a stream's mean after its change as its base null."""
+        """Take a stream's mean after its change as its base null, as soon as it is learned."""
+        if self.family.learning[stream] > 0:
+            self.accepted[stream] = True
+            return
         age = max(int(self.after[stream]), 1)
-        mean = (
-            self.nulls.mean[stream]
-            + self.history.mean_of(stream, min(age, RELEARN)) * (self.nulls.scale[stream])
-        )
+        self._rebase(stream, self.history.mean_of(stream, age))
+
+    def _rebase(self, stream: int, residual: float) -> None:
+        mean = self.nulls.mean[stream] + residual * self.nulls.scale[stream]
         width = (self.nulls.high[stream] - self.nulls.low[stream]) / 2
         self.base[:, stream] = mean - width, mean + width
-        self.after[stream] = -1
+        self.after[stream], self.accepted[stream] = -1, False
 
     def _alarms(self, found: Sequence[ChangeFound], closed: ClosedWindow) -> list[StreamAlarm]:
         fleet_number = len(self.keys) - 1
@@ -231,8 +222,7 @@ class StreamsOfVersion:
             self.fleet_end = closed.end
             together = np.zeros(k, np.bool_)
             together[[*part, fleet_number]] = True
-            self.family.relearn(together, RELEARN_FLEET)
-            self.after[together], self.accepted[together] = 0, False
+            self._relearn(together, RELEARN_FLEET)
             first = [
                 StreamAlarm(
                     fleet, closed.start, closed.end, fleet=True, part_of=tuple(sorted(part))
@@ -252,13 +242,18 @@ class StreamsOfVersion:
         )
         fired = np.zeros(k, np.bool_)
         fired[[each.stream for each in alarms]] = True
-        self.family.relearn(fired, RELEARN)
-        self.after[fired], self.accepted[fired] = 0, False
+        self._relearn(fired, RELEARN)
         return [
             *first,
             *(StreamAlarm(each.found, each.start, each.end) for each in late),
             *(StreamAlarm(each, closed.start, closed.end) for each in now),
         ]
+
+    def _relearn(self, streams: Bool, observations: int) -> None:
+        """Let streams learn their mean after an alarm."""
+        self.prior[streams] = self.family.mean[streams]
+        self.family.relearn(streams, observations)
+        self.after[streams], self.accepted[streams] = 0, False
 
     def _without_aftermath(self, found: Sequence[ChangeFound], end: int) -> list[ChangeFound]:
         """Leave out streams that began to move before the last fleet alarm: it reported them."""
@@ -266,8 +261,7 @@ class StreamsOfVersion:
         if self.family.learning[-1] > 0:
             parts[[each.stream for each in found if self.onset(each, end) < self.fleet_end]] = True
         if parts.any():
-            self.family.relearn(parts, RELEARN_FLEET)
-            self.after[parts], self.accepted[parts] = 0, False
+            self._relearn(parts, RELEARN_FLEET)
         return [each for each in found if not parts[each.stream]]
 
     def _is_explained(self, found: ChangeFound) -> bool:
@@ -298,6 +292,8 @@ class StreamsOfVersion:
         self.family.settle(
             streams, self.nulls.mean + mean * self.nulls.scale, count.astype(np.float64)
         )
+        for stream in np.flatnonzero(streams & self.accepted).tolist():
+            self._rebase(stream, float(mean[stream]))
 
     # -- state ------------------------------------------------------------------------------
 
@@ -305,7 +301,7 @@ class StreamsOfVersion:
         """Return the state without the history, which is in the document: a row for each stream."""
         return self.family.arrays() | {
             "pool_rows": self._pools.rows, "pool_total": self._pools.total,
-            "base": self.base.T.copy(), "after": self.after,
+            "base": self.base.T.copy(), "prior": self.prior, "after": self.after,
             "accepted": self.accepted, "seen": self.seen, "since": self.since, "value": self.value,
         }  # fmt: skip
 
@@ -336,7 +332,7 @@ class StreamsOfVersion:
         self.family.load(arrays, mine, theirs)
         for into, name in (
             (self._pools.rows, "pool_rows"), (self._pools.total, "pool_total"),
-            (self.after, "after"),
+            (self.after, "after"), (self.prior, "prior"),
             (self.accepted, "accepted"), (self.seen, "seen"),
             (self.since, "since"), (self.value, "value"), (self.base.T, "base"),
         ):  # fmt: skip

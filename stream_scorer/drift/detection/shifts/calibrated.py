@@ -22,7 +22,7 @@ from stream_scorer.drift.detection.shifts.autoregression import Autoregression
 from stream_scorer.drift.detection.shifts.detector import Alarms, Detector
 from stream_scorer.drift.detection.shifts.season import HOURS_PER_WEEK, FittedSeason, fit_season
 from stream_scorer.drift.detection.shifts.shift_kernels import BUCKETS, LEVELS
-from stream_scorer.drift.detection.shifts.thresholds import first_state, look_up
+from stream_scorer.drift.detection.shifts.thresholds import first_state, look_up, seasonal_excess
 from stream_scorer.ports import Float64, Int64
 
 LEAST_COMMON: Final = 8
@@ -51,6 +51,7 @@ class FittedReference:
         model: Autoregression of each stream relative to the common part, and of the common part as
             the last one.
         common: Whether there is a common part; otherwise it is 0.
+        weeks: Weeks that the season was fitted to; infinite without one.
     """
 
     centre: Float64
@@ -58,6 +59,7 @@ class FittedReference:
     season: FittedSeason | None
     model: Autoregression
     common: bool
+    weeks: float = np.inf
 
 
 def learn(values: Float64, hour: Int64 | None = None, *, common: bool = True) -> FittedReference:
@@ -89,7 +91,8 @@ def learn(values: Float64, hour: Int64 | None = None, *, common: bool = True) ->
             for name in Autoregression.__slots__
         )
     )
-    return FittedReference(centre, scale, season, model, common)
+    weeks = np.inf if season is None else len(values) / HOURS_PER_WEEK
+    return FittedReference(centre, scale, season, model, common, weeks)
 
 
 class CalibratedDetector(Detector):
@@ -123,6 +126,7 @@ class CalibratedDetector(Detector):
         self._reference = reference
         self.thresholds = (
             look_up(model.phi, model.length, run_length / shares)
+            * (1 + seasonal_excess(model.phi, np.full(streams + 1, reference.weeks)))
             if thresholds is None
             else thresholds
         )

@@ -3,7 +3,11 @@
 A threshold belongs to a correlation ``phi``, an effective reference length and a run length. Null
 streams are simulated as the detector meets them: a fresh reference for each, an autoregression
 fitted to it, and then steps without a change (a sieve; Bühlmann, "Sieve bootstrap for time series",
-1997). So the uncertainty of a short reference widens the null. The highest evidence of each block
+1997). So the uncertainty of a short reference widens the null. That of a season does, too: it is
+small in each hour, but the error of a day's effect lasts for a day, and a detector adds it up. For
+streams with a season, the simulated reference has one that is fitted and subtracted, and what the
+thresholds then exceed those of the same noise without one is the *excess*. The highest evidence of
+each block
 of steps gives the rate of alarms at every threshold; beyond what was simulated, the rate decreases
 exponentially, as for every generalised likelihood ratio (Siegmund and Venkatraman, "Using the
 generalized likelihood ratio statistic for sequential detection of a change-point", 1995).
@@ -20,6 +24,11 @@ from typing import Final
 import numpy as np
 
 from stream_scorer.drift.detection.shifts import autoregression, null_kernels, shift_kernels
+from stream_scorer.drift.detection.shifts.season import (
+    HOURS_PER_DAY,
+    HOURS_PER_WEEK,
+    fit_season,
+)
 from stream_scorer.ports import Float64, Int64
 
 BLOCK: Final = 400
@@ -28,6 +37,8 @@ _TAIL_SHARE: Final = 0.01
 """Share of the highest blocks from which the tail is extrapolated."""
 _WARM_UP: Final = 300
 _GROUPS, _STREAMS, _STEPS, _LONGEST, _SEED = 6, 1_000, 4_000, 4_000, 20_260_102
+_STRONG: Final = 100.0
+"""Difference of successive effects of a simulated season: so large that none of it is shrunk."""
 _TABLE: Final = Path(__file__).with_name("thresholds.json")
 
 
@@ -63,7 +74,9 @@ def tail_of(highest: Float64) -> Tail:
     return Tail(float(level), count / len(ordered), float((ordered[-count:] - level).mean()))
 
 
-def simulate(phi: Float64, length: int, steps: int, generator: np.random.Generator) -> Float64:
+def simulate(
+    phi: Float64, length: int, steps: int, generator: np.random.Generator, *, seasonal: bool = False
+) -> Float64:
     """Return the highest evidence of each block of simulated null streams.
 
     Args:
@@ -71,6 +84,8 @@ def simulate(phi: Float64, length: int, steps: int, generator: np.random.Generat
         length: Steps of each stream's reference.
         steps: Steps after it.
         generator: Source of randomness.
+        seasonal: Whether the streams have a season, which is fitted to the reference; the noise is
+            the same.
 
     Returns:
         float64[blocks, streams].
@@ -79,7 +94,15 @@ def simulate(phi: Float64, length: int, steps: int, generator: np.random.Generat
     for at in range(1, len(values)):
         values[at] += phi * values[at - 1]
     values = values[_WARM_UP:]
-    fit = autoregression.fit(values[:length], shrink=False)
+    fitted: Float64 | float = 1.0
+    added: Float64 | float = 0.0
+    if seasonal:
+        hour = np.arange(len(values)) % HOURS_PER_WEEK
+        values += _STRONG * (hour % HOURS_PER_DAY + hour // HOURS_PER_DAY)[:, None]
+        season = fit_season(values[:length], hour[:length])
+        values -= season.effect[hour]
+        fitted, added = season.fitted, season.added
+    fit = autoregression.fit(values[:length], fitted=fitted, added=added, shrink=False)
     highest = np.full((steps // BLOCK, len(phi)), -1.0)
     null_kernels.maxima(
         values[length:], fit.phi, fit.sigma, fit.count[0], fit.total.copy(), fit.last.copy(), BLOCK,
@@ -127,6 +150,31 @@ def _table() -> tuple[Float64, Float64, Float64]:
     tails = np.array(document["tails"])
     tails[..., 1] = np.log(tails[..., 1])
     return np.array(document["phi"]), np.array(document["length"]), tails
+
+
+@functools.cache
+def _seasons() -> tuple[Float64, Float64, Float64]:
+    """Return correlations, weeks, and float64[phi, weeks], the excess as a share of a threshold."""
+    document = json.loads(_TABLE.read_text())
+    return np.array(document["phi"]), np.array(document["weeks"]), np.array(document["excess"])
+
+
+def seasonal_excess(phi: Float64, weeks: Float64) -> Float64:
+    """Return float64[streams], the excess of thresholds for a season, as a share of them.
+
+    It is inversely proportional to the weeks beyond the table's.
+
+    Args:
+        phi: float64[streams], correlation of successive values.
+        weeks: float64[streams], weeks that each season was fitted to; infinite for none.
+    """
+    correlations, known, excess = _seasons()
+    row, across = _between(correlations, phi)
+    inside = np.clip(weeks, known[0], known[-1])
+    column, down = _between(-1.0 / known, -1.0 / inside)
+    low = excess[row, column] * (1 - down) + excess[row, column + 1] * down
+    high = excess[row + 1, column] * (1 - down) + excess[row + 1, column + 1] * down
+    return (low * (1 - across) + high * across) * inside / weeks
 
 
 def look_up(phi: Float64, length: Float64, run_length: float | Float64) -> Float64:

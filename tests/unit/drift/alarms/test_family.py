@@ -6,6 +6,7 @@ import pytest
 from stream_scorer.core.decision.summary_layout import StreamKey
 from stream_scorer.drift.alarms.family import GUARANTEED_SHARE, RELEARN, ChangeFound, Family
 from stream_scorer.drift.alarms.nulls import FLEET, Float64, Nulls, guaranteed_class, nulls_of
+from stream_scorer.drift.alarms.stream_thresholds import thresholds_of
 from stream_scorer.models.reference.contract import Season, StreamReference
 
 FLAT = Season(np.zeros(24), np.zeros(7), np.empty(0), 8.0, 0.0)
@@ -62,6 +63,18 @@ def test_scores_have_a_relative_tolerance(nulls: Nulls) -> None:
 def test_the_guaranteed_class_is_named(changed: dict[str, float], why: str) -> None:
     said = guaranteed_class(stream(**changed))  # type: ignore[arg-type]
     assert said == (f"not in the class: {why}" if why else "")
+
+
+def test_the_error_of_a_season_is_a_part_of_the_null() -> None:
+    season = Season(NIGHT.hour, NIGHT.day, NIGHT.week, 8.0, 0.01)
+    known, learned = nulls_of([stream(season=FLAT)], 0.5), nulls_of([stream(season=season)], 0.5)
+    assert (known.noise[0], known.weeks[0]) == (1.0, np.inf)
+    # The reference's observations lack a variance of (0.01 / 0.02)^2, and new ones have it twice.
+    assert learned.noise[0] == pytest.approx(np.sqrt(1.5))
+    assert learned.weeks[0] == 8.0
+    need, more = (thresholds_of(each, np.full(2, 1e5)) for each in (known, learned))
+    assert more[0] > need[0]
+    assert more[1] == pytest.approx(need[1])
 
 
 def test_a_change_gives_one_alarm_with_its_means(nulls: Nulls) -> None:
@@ -163,6 +176,16 @@ def test_begun_again_streams_know_their_null(nulls: Nulls) -> None:
     for name in ("low", "high", "mean"):
         np.testing.assert_array_equal(ours[name], theirs[name])
     assert feed(family, nulls, 100, {}, at=0, seed=5) == []
+
+
+def test_a_moved_null_of_a_stream_with_a_season_is_where_it_is() -> None:
+    nulls = nulls_of([stream(season=Season(NIGHT.hour, NIGHT.day, NIGHT.week, 8.0, 0.01))], 0.5)
+    family = Family(nulls, 720)
+    family.begin_again(np.ones(2, np.bool_), nulls.low + 0.1, nulls.high + 0.1)
+    random = np.random.default_rng(6)
+    for _ in range(200):
+        moved = np.array([0.1 + 0.02 * random.standard_normal(), np.nan])
+        assert family.update(nulls.mean + moved) == []
 
 
 def test_a_copy_and_a_state_continue_alike(nulls: Nulls) -> None:

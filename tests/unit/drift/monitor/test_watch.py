@@ -125,6 +125,29 @@ def test_a_stream_that_is_back_closes_its_episode() -> None:
     assert fold(state, 300, first=CHANGE + 120, seed=1) == []
 
 
+def test_a_change_accepted_before_it_is_learned_becomes_usual() -> None:
+    state = watch()
+    found = fold(state, CHANGE + 12, {CHANGE: LONG})
+    page = next(each for each in found if each.severity is Severity.PAGE)
+    state.command(
+        {
+            "command_id": "1", "kind": "accept", "event_id": page.episode, "until": None, "at": 0,
+            "reason": "", "key_id": "", "signature": b"",
+        }
+    )  # fmt: skip
+    until = CHANGE + 150
+    assert fold(state, until - CHANGE - 12, {0: LONG}, first=CHANGE + 12, seed=1) == []
+    streams = next(iter(state.versions.values())).streams
+    assert streams is not None
+    number = [key.text for key in streams.keys].index("score/level@all")
+    assert streams.base[:, number].mean() == pytest.approx(0.05 * 1.6, rel=0.03)
+    # Its old mean is a change now.
+    found = fold(state, 60, first=until, seed=2)
+    again = [each for each in found if each.stream == "score/level@all"]
+    assert [each.change for each in again] == ["opened"]
+    assert abs(hour(again[0].onset) - until) <= 3
+
+
 def test_a_version_that_decides_no_longer_closes_its_episodes() -> None:
     state = watch()
     fold(state, CHANGE + 20, {CHANGE: LONG})

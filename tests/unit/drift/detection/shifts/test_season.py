@@ -39,6 +39,15 @@ def test_an_hour_of_one_day_is_found_after_eight_weeks() -> None:
         assert least < season.effect[30, 0] < most
 
 
+def test_a_large_effect_of_the_day_does_not_hide_the_hours() -> None:
+    hour = hours(12)
+    truth = 0.5 * np.sin(2 * np.pi * hour / 24) + (hour // 24 == 6) * 20.0
+    noise = np.random.default_rng(4).standard_normal((len(hour), 1))
+    effect = fit_season(truth[:, None] + noise, hour).effect[:, 0]
+    of_hours = effect.reshape(7, 24).mean(0)
+    assert of_hours @ np.sin(2 * np.pi * np.arange(24) / 24) / 12 == pytest.approx(0.5, abs=0.15)
+
+
 @pytest.mark.parametrize("hour", [-1, 168])
 def test_an_hour_outside_the_week_is_refused(hour: int) -> None:
     with pytest.raises(ValueError, match="hour of the week"):

@@ -12,6 +12,7 @@ from stream_scorer.drift.detection.shifts.thresholds import (
     Tail,
     calibrate,
     look_up,
+    seasonal_excess,
     simulate,
     tail_of,
 )
@@ -87,9 +88,36 @@ def test_a_calibration_without_the_table_agrees_with_it() -> None:
 
 def test_a_table_is_written_row_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tabulate, "cell", lambda phi, length: Tail(phi, 0.01, 1 + 1 / length))
+    monkeypatch.setattr(tabulate, "excess", lambda phi, weeks: phi / weeks)
     path = tmp_path / "table.json"
     tabulate.write(path, [0.5], [200, 300, 600, 1_000])
     tabulate.write(path, [0.0, 0.5], [200, 300, 600, 1_000])
     document = json.loads(path.read_text())
     assert document["phi"] == [0.0, 0.5]
     assert document["tails"][1][0] == pytest.approx([0.5, 0.01, 1.005], abs=1e-4)
+    assert document["weeks"] == list(tabulate.WEEKS)
+    assert document["excess"][1] == [round(0.5 / weeks, 4) for weeks in tabulate.WEEKS]
+
+
+def test_a_season_of_fewer_weeks_raises_a_threshold_more() -> None:
+    weeks = np.array([1.0, 2.0, 4.0, 12.0, 26.0, 52.0, np.inf])
+    excess = seasonal_excess(np.full(len(weeks), 0.5), weeks)
+    assert (np.diff(excess) < 0).all()
+    assert excess[0] == pytest.approx(2 * excess[1])
+    assert excess[-1] == 0.0
+    table = TABLE["excess"][TABLE["phi"].index(0.5)]
+    assert excess[3] == pytest.approx(table[TABLE["weeks"].index(12)])
+
+
+def test_the_error_of_a_season_passes_thresholds_more_often() -> None:
+    # Of a reference of two weeks, on the same noise; with the excess as often as without a season.
+    phi, length = 0.5, 2 * 168
+    without, seasonal = (
+        simulate(np.full(300, phi), length, 4_000, np.random.default_rng(4), seasonal=seasonal)
+        for seasonal in (False, True)
+    )
+    threshold = one(phi, length, 20 * BLOCK)
+    share = (without > threshold).mean()
+    raised = threshold * (1 + seasonal_excess(np.array([phi]), np.array([2.0]))[0])
+    assert (seasonal > threshold).mean() > 1.3 * share
+    assert (seasonal > raised).mean() == pytest.approx(share, rel=0.35)
