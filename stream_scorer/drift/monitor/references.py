@@ -64,7 +64,9 @@ class References:
         while len(self._known) > NAMES_MOST:
             del self._known[next(iter(self._known))]
         if len(new) > LOOKED_UP_MOST:
-            self._missing(new[LOOKED_UP_MOST], f"more than {LOOKED_UP_MOST} unknown names in one batch")
+            self._missing(
+                new[LOOKED_UP_MOST], f"more than {LOOKED_UP_MOST} unknown names in one batch"
+            )
 
     def of(self, model: str, version: str, digest: str) -> DriftReference | None:
         """Return a reference that was prepared; None if it is not known."""

@@ -83,7 +83,8 @@ class VersionWatch:
         accepted = (before.base != made.base).any(axis=0)
         made.base[:] = before.base
         made.restart(accepted)
-        self.streams, self.quality = made, QualityRules(before.reference)
+        made.since[:] = before.since
+        self.streams, self.quality, self.note = made, QualityRules(before.reference), RELEASED
         self.recent, self.recent_start = np.zeros_like(self.recent), np.full(RECENT, -1)
 
     def release(self) -> None:

@@ -196,8 +196,8 @@ class DriftWatch:
         ended: list[Alarm] = []
         if watch is None or self._is_begun_by(watch, closed):
             ended = self._ended({name}, closed.start, "reference")
-            ended += self._make_room(closed.start)
             reference = self._reference_named(closed)
+            ended += self._make_room(closed.start) if reference is not None else []
             watched = sum(each.streams is not None for each in self.versions.values())
             room = watched < WATCHED_MOST
             watch = version_of(closed, reference, self.budget, self.first_start, room=room)

@@ -30,7 +30,6 @@ from stream_scorer.models.reference.contract import DriftReference
 from tests.support.drift.synthetic import (
     DIGEST,
     HOUR,
-    SEGMENTS,
     Shift,
     lookup,
     reference,
@@ -159,10 +158,12 @@ def test_a_version_that_stopped_is_restored_as_such() -> None:
     fold(state, 40, {20: Shift(missing={"f1": 0.3})})
     fold(state, 60, first=40, version="2")
     assert state.versions["fraud", "1"].gone
+    assert state.versions["fraud", "1"].note == RELEASED
     again = continue_from(snapshot_of(state, 100), watch(), lookup)
     assert again.versions["fraud", "1"].gone
     fold(again, 1, first=100)
     assert not again.versions["fraud", "1"].gone
+    assert again.versions["fraud", "1"].note == ""
 
 
 def test_an_alarm_of_a_removed_segment_is_closed() -> None:
@@ -221,8 +222,9 @@ def test_too_many_streams_are_noted_until_there_are_fewer() -> None:
     state.budget = replace(state.budget, streams_most=count - 1)
     fold(state, 3)
     assert state.versions["fraud", "1"].note == too_many(count)
-    fold(state, 3, first=3, segments=SEGMENTS[:1])
-    assert streams_of(state).segments == SEGMENTS[:1]
+    # The share of a segment that the reference does not have is no stream.
+    fold(state, 3, first=3, segments=NEW)
+    assert streams_of(state).segments == NEW
     fold(state, 3, first=6)
     assert state.versions["fraud", "1"].note == too_many(count)
 
@@ -243,12 +245,9 @@ def test_another_reference_of_a_version_begins_its_streams() -> None:
 
 def test_a_restart_of_streams_empties_their_pools() -> None:
     state = watch()
-    for number, (summary, at) in enumerate(list(summaries(2, parts=4))[::4]):
-        source = summary["sources"][0] | {
-            "first_offset": number, "next_offset": number + 1,
-            "watermark": summary["windows"][0]["start"] + HOUR,
-        }  # fmt: skip
-        state.update({**summary, "sources": [source]}, at)
+    (summary, at), *_ = summaries(1, parts=4)
+    source = summary["sources"][0] | {"watermark": summary["windows"][0]["start"] + HOUR}
+    state.update({**summary, "sources": [source]}, at)
     streams = streams_of(state)
     some = np.zeros(len(streams.keys), np.bool_)
     some[0] = True

@@ -140,8 +140,8 @@ def test_an_idle_partition_that_wakes_up_reopens_nothing(two: Windows) -> None:
     assert starts(two, summary(0, 20), 2 * IDLE_MS) == [9, 10]
     assert starts(two, summary(1, 2, 3), 2 * IDLE_MS) == []
     assert two.late == 2
-    assert starts(two, summary(1, 30), 2 * IDLE_MS) == []
-    assert starts(two, summary(0, 30), 2 * IDLE_MS) == [20]
+    assert starts(two, summary(1, 22), 2 * IDLE_MS) == []
+    assert starts(two, summary(0, 22), 2 * IDLE_MS) == [20]
 
 
 def test_a_partition_that_wakes_up_does_not_turn_time_back(two: Windows) -> None:
