@@ -68,7 +68,7 @@ class Tiles:
     def lost(self) -> None:
         """Note that summaries were deleted before they were read: offsets begin anew."""
         self.gaps += 1
-        self._next, self._lost = {}, self._lost | self._next.keys()
+        self._next, self._lost = {}, self._lost.union(self._next)
 
     def document(self) -> dict[str, Any]:
         """Return the state for JSON."""

@@ -60,7 +60,8 @@ def test_deleted_summaries_are_one_gap_and_a_mark_for_each() -> None:
     for partition in (0, 1):
         taken(tiles, source(0, 10, partition))
     tiles.lost()
-    tiles = Tiles.read(tiles.copy().document())
+    assert not taken(tiles.copy(), source(99_999, 100_000))
+    assert not Tiles.read(tiles.document()).fit(source(99_999, 100_000))
     for partition in (0, 1):
         assert not taken(tiles, source(99_999, 100_000, partition))
         assert taken(tiles, source(100_000, 100_001, partition))
