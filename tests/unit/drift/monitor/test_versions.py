@@ -113,7 +113,7 @@ def test_a_version_is_watched_again_once_its_reference_is_found() -> None:
     assert len(opened(again, SCORE)) == 1
 
 
-def test_a_snapshot_needs_the_references_of_watched_versions_only() -> None:
+def test_a_snapshot_needs_references_of_watched_versions_only() -> None:
     state = watch(reference_of=lambda m, v, d: lookup(m, v, d) if v == "1" else None)
     fold(state, 2)
     fold(state, 2, first=2, version="forged")
