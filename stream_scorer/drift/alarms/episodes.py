@@ -30,8 +30,8 @@ class EpisodeRecord:
         opened: The alarm that opened it.
         state: Its state.
         ended: Event time of its end, ms; 0 while it is open.
-        why: Why it is closed: ``back``, ``accepted``, ``version``, ``over`` or ``forgotten``; empty
-            while it is open.
+        why: Why it is closed: ``back``, ``accepted``, ``version``, ``reference``, ``segment``,
+            ``over`` or ``forgotten``; empty while it is open.
         commands: Ids of the commands that changed it, in their order.
     """
 

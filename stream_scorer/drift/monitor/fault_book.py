@@ -1,6 +1,6 @@
 """The faults of the input that are open, and the streams that they own."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from stream_scorer.drift.quality.contract import QualityFault
 from stream_scorer.drift.quality.ownership import owned
 from stream_scorer.drift.state.document import OpenFault
 from stream_scorer.drift.windows.contract import ClosedArrivals, ClosedWindow
+from stream_scorer.models.reference.contract import DriftReference
 
 Key = tuple[str, str, str, str, str]
 """Model and version (empty for the input), then name, field and segment of a fault."""
@@ -38,9 +39,19 @@ class FaultBook:
         """Return a copy that can change separately."""
         return FaultBook(self.rules.copy(), dict(self.open))
 
-    def arrived(self, watch: WatchState, closed: ClosedArrivals) -> list[Alarm]:
-        """Judge a window of arrival; return the events."""
-        return self._fold(watch, "", "", self.rules.arrivals(closed))
+    def arrived(
+        self, watch: WatchState, closed: ClosedArrivals, reference: DriftReference | None
+    ) -> list[Alarm]:
+        """Judge a window of arrival; return the events.
+
+        Args:
+            watch: The complete state.
+            closed: The window.
+            reference: That of the summary that closed it; it counts if no version is watched.
+        """
+        usual = _newest_reference(watch) or reference
+        rejects = usual.rejects if usual is not None else {}
+        return self._fold(watch, "", "", self.rules.arrivals(closed, rejects))
 
     def decided(
         self, watch: WatchState, start: int, end: int, closed: Sequence[ClosedWindow]
@@ -53,21 +64,15 @@ class FaultBook:
             end: Its end.
             closed: The windows of all versions.
         """
-        volume = next(
-            (
-                found.streams.reference.volume
-                for found in reversed(watch.versions.values())
-                if found.streams is not None
-            ),
-            None,
-        )
-        if volume is None:
+        reference = _newest_reference(watch)
+        if reference is None:
+            self.rules.unknown(end)
             return []
         counts: dict[tuple[str, str], int] = {}
         for each in closed:
             name = (each.model, each.version)
             counts[name] = counts.get(name, 0) + each.count
-        faults = self.rules.decided(start, end, list(counts.values()), volume)
+        faults = self.rules.decided(start, end, list(counts.values()), reference.volume)
         return self._fold(watch, "", "", faults)
 
     def judged(
@@ -75,6 +80,10 @@ class FaultBook:
     ) -> list[Alarm]:
         """Fold the faults of a version's window; return the events."""
         return self._fold(watch, version.model, version.version, faults)
+
+    def forget(self, names: Collection[tuple[str, str]]) -> None:
+        """Forget the faults of versions, given by model and version."""
+        self.open = {key: each for key, each in self.open.items() if key[:2] not in names}
 
     def owners(self, version: VersionWatch, streams: StreamsOfVersion) -> dict[StreamKey, str]:
         """Return the id of the oldest open fault that owns a stream, by stream."""
@@ -152,6 +161,12 @@ class FaultBook:
             for each in faults
         }
         return cls(ArrivalRules.restore(document["rules"].encode()), open_faults)
+
+
+def _newest_reference(watch: WatchState) -> DriftReference | None:
+    """Return the reference of the version that was updated last; None if none is watched."""
+    found = (each.streams for each in reversed(watch.versions.values()))
+    return next((each.reference for each in found if each is not None), None)
 
 
 def _explained_by(event_id: str) -> Callable[[Alarm], bool]:

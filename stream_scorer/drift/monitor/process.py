@@ -151,7 +151,9 @@ def monitor_loop(
     )
     commands = CommandPolls(lambda: KeptTopic(kafka, topics.drift_commands, "drift-commands"))
     work = MonitorWork(
-        lambda: DriftWatch(budget, found[topics.transactions], plan.lateness_ms, references.of),
+        lambda: DriftWatch(
+            budget, found[topics.transactions], plan.lateness_ms, references.of, plan.ahead_ms
+        ),
         references, registry, events, topics.drift_events, listener, replay_of, keeper,
         commands, allowed,
     )  # fmt: skip

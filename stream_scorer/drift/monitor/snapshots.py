@@ -31,7 +31,10 @@ from stream_scorer.drift.windows.windows import HOUR_MS
 from stream_scorer.security.canonical_json import canonical, parse
 
 ETA: Final = 0.05
-LOST: Final = "its reference was not found when the monitor started; start it again to look again"
+LOST: Final = (
+    "its reference was not found when the monitor started: correct models.directory or models.url, "
+    "and start the monitor again; then its streams begin again"
+)
 
 
 def document_of(watch: DriftWatch, summaries_offset: int) -> MonitorDocument:
@@ -97,7 +100,7 @@ def snapshot_of(watch: DriftWatch, summaries_offset: int) -> bytes:
         ],
         "versions": [
             {
-                "last_start": each.last_start,
+                "last_start": each.last_start, "gone": each.gone,
                 "segments": list(each.streams.segments) if each.streams else [],
                 "waiting": each.streams.waiting() if each.streams else {},
                 "quality": each.quality.snapshot().decode() if each.quality else "",
@@ -151,7 +154,7 @@ def versions_in(data: bytes) -> list[tuple[str, str, str]]:
         ValueError: It is not a snapshot of the monitor.
     """
     found = MonitorDocument.read(data).versions
-    return [(each.model, each.version, each.reference) for each in found if each.reference]
+    return [(each.model, each.version, each.reference) for each in found if each.keys]
 
 
 def _continued(
@@ -182,7 +185,7 @@ def _version(
     note = LOST if said.keys and reference is None else said.note
     made = VersionWatch(
         said.model, said.version, said.reference, note, int(more["last_start"]), None, None,
-        arrays["recent"], arrays["recent_start"],
+        arrays["recent"], arrays["recent_start"], bool(more["gone"]),
     )  # fmt: skip
     if reference is not None:
         streams = StreamsOfVersion(reference, more["segments"], fresh.budget, fresh.first_start)

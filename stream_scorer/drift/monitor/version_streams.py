@@ -320,7 +320,7 @@ class StreamsOfVersion:
             keys: Names of its streams.
             history: Their history.
             learning: int64[k], their ``learning_until``.
-            waiting: See :meth:`waiting`; what it names is left out if there are other keys.
+            waiting: See :meth:`waiting`; alarms of streams that are not there now are left out.
 
         Raises:
             KeyError: An array is missing.
@@ -340,5 +340,10 @@ class StreamsOfVersion:
         self.learning_until[mine] = learning[theirs]
         self.history = history.of(len(self.keys), mine, theirs)
         self.fleet_end = int(waiting["fleet_end"])
-        if tuple(keys) == self.keys:
-            self._waiting = tuple(Waiting.read(each) for each in waiting["found"])
+        number = dict(zip(theirs.tolist(), mine.tolist(), strict=True))
+        held = [Waiting.read(each) for each in waiting["found"]]
+        self._waiting = tuple(
+            replace(each, found=replace(each.found, stream=number[each.found.stream]))
+            for each in held
+            if each.found.stream in number
+        )

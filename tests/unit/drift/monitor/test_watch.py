@@ -186,6 +186,63 @@ def test_a_window_that_is_not_tiled_is_not_judged() -> None:
     assert state.untiled == 1
 
 
+def test_an_untiled_window_is_not_an_empty_hour() -> None:
+    state, found = watch(), []
+    for number, (summary, at) in enumerate(summaries(60)):
+        if number == 30:
+            (source,) = summary["sources"]
+            source["first_offset"] -= 1
+        found += state.update(summary, at)
+    assert state.untiled == 1
+    assert found == []
+
+
+def test_the_volume_of_an_untiled_window_is_not_judged() -> None:
+    state, found = watch(), []
+    for number, (summary, at) in enumerate(summaries(60, parts=4)):
+        # Three of the four summaries of an hour are missing.
+        if number not in {121, 122, 123}:
+            found += state.update(summary, at)
+    # The gap also touches the window of the first summary after it.
+    assert (state.tiles.gaps, state.untiled) == (1, 2)
+    assert found == []
+
+
+def test_deleted_summaries_are_not_empty_hours() -> None:
+    state = watch()
+    fold(state, 60)
+    state.tiles.lost()
+    assert fold(state, 40, first=80) == []
+    assert state.untiled == 1
+
+
+def test_hours_without_a_watched_version_are_not_empty() -> None:
+    state = watch()
+    fold(state, 30)
+    state.versions["fraud", "1"].release()
+    # The reference is not found for ten hours.
+    for summary, at in summaries(10, first=30):
+        state.update({**summary, "reference": "0" * 16}, at)
+    assert fold(state, 10, first=40) == []
+
+
+def test_a_far_timestamp_and_a_far_watermark_blind_nobody() -> None:
+    year = 365 * 24 * HOUR
+    plain = fold(watch(), CHANGE + 30, {CHANGE: LONG})
+    state, found = watch(), []
+    for number, (summary, at) in enumerate(summaries(CHANGE + 30, shifts={CHANGE: LONG})):
+        if number == 20:
+            (source,) = summary["sources"]
+            far = source | {"watermark": at + year, "first_offset": source["next_offset"] - 1}
+            source["next_offset"] -= 1
+            forged = {**summary, "sources": [far], "windows": [], "arrivals": []}
+            found += state.update(summary, at + 10 * year)
+            found += state.update(forged, at)
+        else:
+            found += state.update(summary, at)
+    assert [replace(each, also=()) for each in found] == [replace(each, also=()) for each in plain]
+
+
 def test_a_stream_learns_until_its_histories_are_complete() -> None:
     state = watch()
     state.budget = replace(state.budget, history_from=START + 48 * HOUR)
