@@ -56,7 +56,7 @@ def test_more_evidence_is_a_smaller_guaranteed_error(family: Family) -> None:
 def test_more_evidence_is_a_smaller_calibrated_error(family: Family) -> None:
     each = found(family)
     assert calibrated_error(family, each) is None
-    least = float(family._calibrated.thresholds[each.stream])  # noqa: SLF001 what an alarm needs
+    least = float(family._calibrated.thresholds[each.stream])
     at = calibrated_error(family, replace(each, calibrated=least))
     errors = [
         calibrated_error(family, replace(each, calibrated=least + more)) or 0.0

@@ -65,11 +65,13 @@ def test_a_snooze_of_an_open_page_takes_it_away_for_its_time(paged: tuple[DriftW
     assert open_now(state)["page"] == 1
     (event,) = snooze(state, page, state.detected_at + 4 * HOUR)
     assert (event.change, event.episode, event.commander) == ("snoozed", page, "ab")
-    assert open_now(state) == {"note": len(state.episodes.opened()), "warn": 0, "page": 0}
+    assert open_now(state) == {"note": 1, "warn": len(state.episodes.opened()) - 1, "page": 0}
     later = continue_from(snapshot_of(state, 70), watch(), lookup)
     assert open_now(later) == open_now(state)
     fold(later, 5, {0: Shift(score=1.6)}, first=70)
     assert open_now(later)["page"] == 1
+    later.episodes.close(page, 1, "back", 1)
+    assert open_now(later)["page"] == 0
 
 
 def test_a_snooze_of_all_alarms_is_an_event(paged: tuple[DriftWatch, str]) -> None:

@@ -20,6 +20,9 @@ from tests.support.drift.monitors import COMMAND, FILES
 
 EVENT = "0123456789abcdef"
 KEY = Ed25519PrivateKey.generate()
+KEYS = {
+    "risk": KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+}
 OPERATORS = DriftAuthority(
     {key_id(KEY.public_key()): TrustedKey("risk", KEY.public_key())}, required=True
 )
@@ -86,19 +89,17 @@ def test_the_longest_reason_is_of_a_thousand_characters() -> None:
 
 
 def test_a_retired_key_is_not_accepted() -> None:
-    public = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    keys = {"risk": public.decode()}
-    authority(Rollout(operator_keys=keys, require_signature=True)).refuse(command())
-    retired = Rollout(operator_keys=keys, retired_keys={"risk": 5}, require_signature=True)
+    authority(Rollout(operator_keys=KEYS, require_signature=True)).refuse(command())
+    retired = Rollout(operator_keys=KEYS, retired_keys={"risk": 5}, require_signature=True)
     with pytest.raises(ValueError, match="unknown or retired key"):
         authority(retired).refuse(command())
 
 
 def test_an_unsigned_command_is_refused_where_the_settings_say_so() -> None:
     record = made("ack", EVENT, None, 1, "", None)
-    authority(Rollout()).refuse(record)
+    authority(Rollout(operator_keys=KEYS)).refuse(record)
     with pytest.raises(ValueError, match="is not signed"):
-        authority(Rollout(require_signature=True)).refuse(record)
+        authority(Rollout(operator_keys=KEYS, require_signature=True)).refuse(record)
 
 
 def test_the_signed_bytes_are_of_this_use_only() -> None:

@@ -118,3 +118,9 @@ def test_each_kind_of_sink_has_its_own_group() -> None:
     settings = Settings(monitor=Monitor(sink_group="alarms"))
     assert group_of(settings, "webhook") == "alarms-webhook"
     assert group_of(settings, "log") == "alarms-log"
+
+
+def test_a_text_of_an_event_is_cut() -> None:
+    message = message_of(event_of(alarm(stream="x" * 5_000)), "0-0")
+    assert json.loads(message.body)["signal"] == "x" * 4_096
+    assert "shortened" not in json.loads(message.body)
