@@ -91,3 +91,27 @@ def test_streams_without_a_guaranteed_detector_have_none(family: Family) -> None
     guaranteed, calibrated = nearness(family)
     assert (np.isnan(guaranteed) == ~family.nulls.guaranteed).all()
     assert np.isfinite(calibrated).all()
+
+
+def test_the_class_of_a_stream_does_not_depend_on_what_fired() -> None:
+    state, found = watch(), []
+    features = {f"f{n}": 1.25 for n in range(3)}
+    for summary, at in summaries(130, shifts={60: Shift(score=1.3, features=features)}):
+        found += state.update(summary, at)
+    streams = state.versions["fraud", "1"].streams
+    assert streams is not None
+    inside = {key.text for key, why in zip(streams.keys, streams.nulls.classes, strict=True)
+              if not why}  # fmt: skip
+    first = {each.stream: each for each in reversed(found) if each.change == "opened"}
+    assert {each.detector for each in first.values()} == {"e_detector", "calibrated"}
+    for each in first.values():
+        assert each.guaranteed == (each.stream in inside)
+        if each.detector == "e_detector":
+            assert each.guaranteed_error is not None
+            assert 0 < each.guaranteed_error <= 0.5
+        else:
+            assert each.guaranteed_error is None
+            assert each.calibrated_error is not None
+            assert 0 < each.calibrated_error <= 0.5
+    assert any(each.guaranteed and each.detector == "calibrated" for each in first.values())
+    assert len({each.calibrated_error for each in first.values()}) > 1
