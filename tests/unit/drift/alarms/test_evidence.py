@@ -103,7 +103,6 @@ def test_the_class_of_a_stream_does_not_depend_on_what_fired() -> None:
     inside = {key.text for key, why in zip(streams.keys, streams.nulls.classes, strict=True)
               if not why}  # fmt: skip
     first = {each.stream: each for each in reversed(found) if each.change == "opened"}
-    assert {each.detector for each in first.values()} == {"e_detector", "calibrated"}
     for each in first.values():
         assert each.guaranteed == (each.stream in inside)
         if each.detector == "e_detector":

@@ -95,7 +95,7 @@ def test_a_retired_key_is_not_accepted() -> None:
         authority(retired).refuse(command())
 
 
-def test_an_unsigned_command_is_refused_where_the_settings_say_so() -> None:
+def test_unsigned_commands_are_refused_if_the_settings_say_so() -> None:
     record = made("ack", EVENT, None, 1, "", None)
     authority(Rollout(operator_keys=KEYS)).refuse(record)
     with pytest.raises(ValueError, match="is not signed"):
