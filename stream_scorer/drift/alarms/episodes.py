@@ -10,7 +10,7 @@ a second episode.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -167,12 +167,3 @@ def changed(opened: Alarm, change: str, detected_at: int, cause: str) -> Alarm:
     return replace(
         opened, event_id=name, change=change, severity=Severity.NOTE, detected_at=detected_at
     )
-
-
-def open_by_severity(records: Iterable[EpisodeRecord]) -> dict[str, int]:
-    """Return the number of open episodes by severity, for every severity."""
-    counts = {str(each): 0 for each in Severity}
-    for record in records:
-        if record.is_open:
-            counts[str(record.opened.severity)] += 1
-    return counts

@@ -15,7 +15,7 @@ An observation that pools several windows counts as one window: both promises th
 """
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -59,7 +59,7 @@ class ChangeFound:
         after: Mean after it.
         log_evidence: Logarithm of the evidence.
         detector: ``e_detector`` or ``calibrated``.
-        together: Whether only all streams together reached the threshold.
+        calibrated: Evidence of the calibrated detector; None if it did not fire.
     """
 
     stream: int
@@ -68,7 +68,7 @@ class ChangeFound:
     after: float
     log_evidence: float
     detector: str
-    together: bool = False
+    calibrated: float | None = None
 
 
 class Family:
@@ -140,6 +140,12 @@ class Family:
                 found[self._members] = np.log(_state_of(self._e)[:, cells].mean(axis=1))
         return found
 
+    @property
+    def calibrated(self) -> Float64:
+        """float64[k], evidence of the calibrated detectors as a share of what an alarm needs."""
+        reached = self._calibrated.evidence / self._calibrated.thresholds
+        return np.where(self.learning > 0, 0.0, np.clip(reached[:-1], 0.0, 1.0))
+
     def update(self, values: Float64, kept: Float64 | float = 1.0) -> list[ChangeFound]:
         """Add an observation of each stream.
 
@@ -159,7 +165,9 @@ class Family:
         powers = np.stack([np.ones_like(distance), distance, distance**2], axis=1)
         self._moments[seen] += powers[seen]
         found = {each.stream: each for each in self._update_calibrated(self.mean + distance)}
-        found |= {each.stream: each for each in self._update_guaranteed(values, relearning)}
+        for each in self._update_guaranteed(values, relearning):
+            also = found.get(each.stream)
+            found[each.stream] = replace(each, calibrated=also.calibrated if also else None)
         return [found[stream] for stream in sorted(found)]
 
     def relearn(self, streams: Bool, observations: int) -> None:
@@ -283,8 +291,8 @@ class Family:
             state[longer, shift_kernels.LEARNING] = RELEARN
             self._calibrated.restore(state.tobytes())
         return [
-            ChangeFound(int(stream), max(int(age), 1), before, after, evidence, "calibrated")
-            for stream, age, before, after, evidence in zip(
+            ChangeFound(int(stream), max(int(age), 1), before, after, each, "calibrated", each)
+            for stream, age, before, after, each in zip(
                 alarms.stream.tolist(), alarms.age.tolist(), alarms.before.tolist(),
                 alarms.after.tolist(), alarms.evidence.tolist(), strict=True,
             )
@@ -297,17 +305,16 @@ class Family:
         seen = np.where(relearning > 0, np.nan, np.clip(values, 0.0, 1.0))[self._members]
         alarms = self._e.update(seen)
         streams = self._members[alarms.stream]
-        weighted = alarms.evidence
         shares = self.nulls.share[self._members] / self.nulls.share[self._members].sum()
-        evidence = weighted / shares[alarms.stream]
+        evidence = alarms.evidence / shares[alarms.stream]
         return [
             ChangeFound(
                 int(stream), max(int(age), 1), float(self.mean[stream]), after, float(np.log(e)),
-                "e_detector", together=weight < self._guaranteed_length,
+                "e_detector",
             )
-            for stream, age, after, e, weight in zip(
+            for stream, age, after, e in zip(
                 streams.tolist(), alarms.age.tolist(), alarms.after.tolist(), evidence.tolist(),
-                weighted.tolist(), strict=True,
+                strict=True,
             )
         ]  # fmt: skip
 

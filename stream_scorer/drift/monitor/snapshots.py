@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from stream_scorer.drift.alarms.episodes import Episodes
+from stream_scorer.drift.alarms.evidence import nearness
 from stream_scorer.drift.alarms.family import GUARANTEED_SHARE
 from stream_scorer.drift.monitor.command_effects import CommandBook
 from stream_scorer.drift.monitor.fault_book import FaultBook
@@ -68,6 +69,8 @@ def document_of(watch: DriftWatch, summaries_offset: int) -> MonitorDocument:
         tuple(_version_streams(each, alarmed) for each in watch.versions.values()),
         tuple(watch.episodes.records.values()),
         tuple(watch.faults.open.values()),
+        dict(watch.commands.reasons),
+        watch.commands.snoozed_in(watch),
     )
 
 
@@ -165,7 +168,7 @@ def _continued(
     fresh.windows.read(fold["windows"], _opened(fold["open"], unpack_arrays(sections["open"])))
     fresh.arrivals = ArrivalWindows.read(fold["arrivals"])
     fresh.tiles = Tiles.read(fold["tiles"])
-    fresh.commands = CommandBook.read(fold["commands"])
+    fresh.commands = CommandBook.read(fold["commands"], document.reasons)
     fresh.faults = FaultBook.read(fold["faults"], document.faults)
     fresh.episodes = Episodes({each.opened.episode: each for each in document.episodes})
     fresh.detected_at = document.meta.detected_at
@@ -208,7 +211,7 @@ def _version_streams(watch: VersionWatch, alarmed: set[tuple[str, str, str]]) ->
         return VersionStreams(
             watch.model, watch.version, watch.reference, watch.note, (), (),
             np.zeros(0, np.uint8), whole, none, none, none, none, none, none, whole,
-            np.full(HISTORY, -1), none, empty, empty,
+            np.full(HISTORY, -1), none, empty, empty, none, none,
         )  # fmt: skip
     nulls, family = streams.nulls, streams.family
     names = [*(key.text for key in streams.keys[:-1]), "fleet"]
@@ -221,7 +224,7 @@ def _version_streams(watch: VersionWatch, alarmed: set[tuple[str, str, str]]) ->
             nulls.classes, (family.low != nulls.low).tolist(), strict=True)),
         state.astype(np.uint8), streams.learning_until, family.mean, streams.value, nulls.delta,
         nulls.scale, family.log_evidence, nulls.share, streams.since, streams.history.start,
-        nulls.mean, streams.history.residual, streams.history.season,
+        nulls.mean, streams.history.residual, streams.history.season, *nearness(family),
     )  # fmt: skip
 
 

@@ -56,6 +56,8 @@ def document() -> MonitorDocument:
         log_evidence=np.array([8.25, -np.inf]), share=np.array([0.75, 0.25]),
         since=np.array([START, START - 24 * HOUR]), history_start=start,
         centre=np.array([0.02, 0.3]), residual=residual, season=season,
+        near_guaranteed=np.array([0.25, np.nan], np.float32),
+        near_calibrated=np.array([0.5, 0.125], np.float32),
     )  # fmt: skip
     progress = MonitorProgress(
         detected_at=START + 2 * HOUR, watermark=START + HOUR, window_ms=HOUR,

@@ -154,6 +154,13 @@ class CalibratedDetector(Detector):
         return self._state[:, shift_kernels.LEARNING].copy()
 
     @property
+    def evidence(self) -> Float64:
+        """float64[streams + 1], each stream's evidence for a change now; -1 for none."""
+        results = np.zeros((len(self._state), shift_kernels.RESULTS))
+        shift_kernels.evidence(self._state, self._tolerance, results)
+        return results[:, shift_kernels.EVIDENCE].copy()
+
+    @property
     def observations(self) -> Int64:
         """int64[streams + 1], innovations since each stream's latest reference began, all of it."""
         held = self._state[:, shift_kernels.COUNTS : shift_kernels.SUMS]

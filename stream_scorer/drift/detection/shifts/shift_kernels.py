@@ -138,6 +138,14 @@ def step(state, value, phi, sigma, threshold, tolerance, relearn, result):
 
 
 @kernel
+def evidence(states, tolerance, results):
+    """Write the evidence of each stream's best split; nothing is added."""
+    for stream in range(len(states)):
+        results[stream, EVIDENCE] = -1.0
+        _scan(states[stream], tolerance[stream], results[stream])
+
+
+@kernel
 def update(states, values, phi, sigma, threshold, tolerance, relearn, results):
     """Add one value to each stream; write a row of results for each."""
     for stream in range(len(values)):
