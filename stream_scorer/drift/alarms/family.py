@@ -36,9 +36,7 @@ from stream_scorer.drift.detection.shifts.e_detector import EDetector
 GUARANTEED_SHARE: Final = 0.5
 """Share of the budget that the guaranteed detectors spend."""
 RELEARN: Final = 48
-"""Observations after an alarm before the stream can raise the next one."""
-RELEARN_FLEET: Final = 190
-"""The same after a fleet alarm."""
+"""Observations after an alarm that a stream's next null is learned from."""
 _NEVER: Final = 1e300
 _KEPT: Final = np.array(
     [n for n in range(e_kernels.WIDTH) if not 0 <= n - e_kernels.WEALTH < e_kernels.CELLS]
@@ -77,6 +75,7 @@ class Family:
     Args:
         nulls: The k streams' nulls.
         run_length: F, the budget in windows.
+        relearn: Observations after an alarm that a stream's next null is learned from.
 
     Attributes:
         low: float64[k], the current null's band; it moves when a change is accepted or followed.
@@ -85,8 +84,8 @@ class Family:
         spread: float64[k], standard deviation since a change, as a factor of the reference's.
     """
 
-    def __init__(self, nulls: Nulls, run_length: float) -> None:
-        self.nulls = nulls
+    def __init__(self, nulls: Nulls, run_length: float, relearn: int = RELEARN) -> None:
+        self.nulls, self.observations_relearned = nulls, relearn
         self.run_length = run_length
         self.low, self.high, self.mean = nulls.low.copy(), nulls.high.copy(), nulls.mean.copy()
         self.spread = np.ones(len(nulls))
@@ -162,19 +161,23 @@ class Family:
         found |= {each.stream: each for each in self._update_guaranteed(values, relearning)}
         return [found[stream] for stream in sorted(found)]
 
-    def relearn(self, streams: Bool, observations: int) -> None:
-        """Let streams learn their mean after a change; they raise no alarm meanwhile.
+    def relearn(self, streams: Bool, mean: Float64) -> None:
+        """Let streams learn their mean after a change.
+
+        Meanwhile only a change alarms that is above the tolerance by two standard deviations; of
+        a smaller one, the mean after it is learned.
 
         Args:
             streams: bool[k].
-            observations: For how many observations.
+            mean: float64[k], what is known of their mean: at which the change was found.
         """
         state = _state_of(self._calibrated)
         mine = np.append(streams, np.array([False]))
         state[mine, shift_kernels.BEFORE_COUNT : shift_kernels.PREVIOUS] = 0.0
         state[mine, shift_kernels.COUNTS : shift_kernels.SUMS] = 0.0
-        state[mine, shift_kernels.LEARNING] = observations
+        state[mine, shift_kernels.LEARNING] = self.observations_relearned
         self._calibrated.restore(state.tobytes())
+        self.mean = np.where(streams, mean, self.mean)
         self._forget_evidence(streams)
         self._moments[streams] = 0.0
 
@@ -196,21 +199,23 @@ class Family:
         spread = np.sqrt(np.maximum(squares / held - (total / held) ** 2, 0.0)) / nulls.scale
         wider = np.maximum(spread * (1 + np.sqrt(0.5 / count)), 1.0)
         self._widen(np.where(streams, wider, self.spread))
-        factor = np.sqrt((1 + nulls.phi) / (1 - nulls.phi) / count)
-        reach = _ERRORS * nulls.scale * self.spread * factor
+        reach = self.reach(count)
         self.mean = np.where(streams, mean, self.mean)
         self.low = np.where(streams, mean - reach, self.low)
         self.high = np.where(streams, mean + reach, self.high)
         self._bands()
         self._forget_evidence(streams)
 
-    def begin_again(self, streams: Bool, low: Float64, high: Float64) -> None:
+    def begin_again(
+        self, streams: Bool, low: Float64, high: Float64, count: Float64 | float = np.inf
+    ) -> None:
         """Let streams begin again from a null.
 
         Args:
             streams: bool[k].
             low: float64[k], lowest mean of its band.
             high: float64[k], highest mean.
+            count: float64[k] or one number, maximum number of observations that it is known from.
         """
         nulls = self.nulls
         middle = (low + high) / 2
@@ -226,8 +231,9 @@ class Family:
         gain = np.sqrt(1 - nulls.phi**2) * nulls.noise / (1 - nulls.phi)
         state = _state_of(self._calibrated)
         rows = np.zeros_like(state[:-1])
-        rows[:, shift_kernels.BEFORE_COUNT] = np.maximum(nulls.windows - 1.0, 1.0)
-        rows[:, shift_kernels.BEFORE_SUM] = rows[:, shift_kernels.BEFORE_COUNT] * standard / gain
+        known = np.minimum(np.maximum(nulls.windows - 1.0, 1.0), count)
+        rows[:, shift_kernels.BEFORE_COUNT] = known
+        rows[:, shift_kernels.BEFORE_SUM] = known * standard / gain
         rows[:, shift_kernels.PREVIOUS] = standard
         rows[:, shift_kernels.OFFSET] = standard
         state[:-1][streams] = rows[streams]
@@ -244,6 +250,13 @@ class Family:
             "moments": self._moments, "e": e,
             "calibrated": _state_of(self._calibrated)[:-1],
         }  # fmt: skip
+
+    def reach(self, observations: Float64) -> Float64:
+        """Return float64[k], half the width of the band of a mean of so many observations."""
+        nulls = self.nulls
+        factor = np.sqrt((1 + nulls.phi) / (1 - nulls.phi) / np.maximum(observations, 1.0))
+        found: Float64 = _ERRORS * nulls.scale * self.spread * factor
+        return found
 
     def load(self, arrays: dict[str, np.ndarray], mine: Int64, theirs: Int64) -> None:
         """Continue from a state.
@@ -280,7 +293,7 @@ class Family:
         if longer.any():
             # The detector's own time to learn after an alarm is for streams without episodes.
             state = _state_of(self._calibrated)
-            state[longer, shift_kernels.LEARNING] = RELEARN
+            state[longer, shift_kernels.LEARNING] = self.observations_relearned
             self._calibrated.restore(state.tobytes())
         return [
             ChangeFound(int(stream), max(int(age), 1), before, after, evidence, "calibrated")

@@ -13,7 +13,8 @@ from stream_scorer.drift.alarms.severity import (
     fleet_severity,
     severity_of,
 )
-from stream_scorer.drift.monitor.version_streams import StreamAlarm, StreamsOfVersion
+from stream_scorer.drift.alarms.stream_changes import StreamAlarm
+from stream_scorer.drift.monitor.version_streams import StreamsOfVersion
 from stream_scorer.drift.monitor.version_watch import VersionWatch
 from stream_scorer.drift.quality.contract import QualityFault
 from stream_scorer.drift.windows.contract import ClosedWindow

@@ -7,16 +7,15 @@ import numpy as np
 
 from stream_scorer.drift.alarms.episodes import Episodes
 from stream_scorer.drift.alarms.family import GUARANTEED_SHARE
+from stream_scorer.drift.alarms.stream_history import HISTORY, StreamHistory
 from stream_scorer.drift.monitor.command_effects import CommandBook
 from stream_scorer.drift.monitor.fault_book import FaultBook
-from stream_scorer.drift.monitor.stream_history import StreamHistory
 from stream_scorer.drift.monitor.version_streams import StreamsOfVersion
 from stream_scorer.drift.monitor.version_watch import VersionWatch
 from stream_scorer.drift.monitor.watch import DriftWatch, ReferenceOf
 from stream_scorer.drift.quality.rules import QualityRules
 from stream_scorer.drift.state.document import (
     ALARMED,
-    HISTORY,
     LEARNING,
     WATCHED,
     MonitorDocument,

@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from stream_scorer.core.decision.summary_layout import StreamKey
 from stream_scorer.drift.alarms.contract import Alarm, EpisodeState, Severity
 from stream_scorer.drift.alarms.episodes import EpisodeRecord
+from stream_scorer.drift.alarms.stream_history import HISTORY
 from stream_scorer.drift.quality.contract import QualityFault
 from stream_scorer.drift.state.snapshot import pack_arrays, unpack, unpack_arrays
 from stream_scorer.ports import Float64, Int64
 from stream_scorer.security.canonical_json import canonical, parse
 
-HISTORY: Final = 168
-"""Number of windows whose values are kept."""
 LEARNING, WATCHED, ALARMED = 0, 1, 2
 """States of a stream: its histories are still filling, it is watched, it has an open episode."""
 

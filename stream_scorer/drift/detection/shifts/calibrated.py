@@ -210,6 +210,7 @@ class CalibratedDetector(Detector):
         self._sigma = model.sigma * self._spread
         self._gain = self._sigma / (1 - model.phi)
         self._tolerance = self._allowed / self._gain
+        self._growth = shift_kernels.SECOND * self._spread / self._gain
 
     def restore(self, snapshot: bytes) -> None:
         """Continue from a snapshot of a detector with the same configuration.
@@ -253,7 +254,7 @@ class CalibratedDetector(Detector):
         shift_kernels.update(
             self._state, self._values, model.phi, self._sigma,
             self._aftermath if changing else self.thresholds, self._tolerance, float(RELEARN),
-            self._results,
+            self._growth, self._results,
         )  # fmt: skip
         return self._alarms()
 

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from stream_scorer.drift.alarms.family import ChangeFound, Family
 from stream_scorer.drift.alarms.nulls import Float64, Int64, Nulls
 from stream_scorer.drift.alarms.severity import is_of_decisions
-from stream_scorer.drift.state.document import HISTORY
 
 Float16 = NDArray[np.float16]
 UInt8 = NDArray[np.uint8]
+HISTORY: Final = 168
+"""Number of windows whose values are kept."""
 _MOST = 60_000.0
 _KNOWN = 48
 """Usual observations that a known mean before a change counts as."""
