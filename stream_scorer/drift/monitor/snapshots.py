@@ -17,6 +17,7 @@ from stream_scorer.drift.quality.rules import QualityRules
 from stream_scorer.drift.state.document import (
     ALARMED,
     LEARNING,
+    UNWATCHED,
     WATCHED,
     MonitorDocument,
     MonitorProgress,
@@ -210,7 +211,8 @@ def _version_streams(watch: VersionWatch, alarmed: set[tuple[str, str, str]]) ->
     names = [*(key.text for key in streams.keys[:-1]), "fleet"]
     has_alarm = np.array([(watch.model, watch.version, name) in alarmed for name in names])
     learning = streams.since == 0
-    state = np.where(has_alarm, ALARMED, np.where(learning, LEARNING, WATCHED))
+    quiet = np.where(nulls.watched, np.where(learning, LEARNING, WATCHED), UNWATCHED)
+    state = np.where(has_alarm, ALARMED, quiet)
     return VersionStreams(
         watch.model, watch.version, watch.reference, watch.note, streams.keys,
         tuple(_class_of(each, moved) for each, moved in zip(

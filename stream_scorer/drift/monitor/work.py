@@ -21,7 +21,7 @@ from stream_scorer.drift.monitor.snapshots import document_of
 from stream_scorer.drift.monitor.state_keeping import StateKeeper
 from stream_scorer.drift.monitor.watch import DriftWatch, UnreadableSummaryError
 from stream_scorer.drift.operator.command import DriftAuthority, in_milliseconds
-from stream_scorer.drift.state.document import ALARMED, LEARNING, WATCHED
+from stream_scorer.drift.state.document import ALARMED, LEARNING, UNWATCHED, WATCHED
 from stream_scorer.drift.windows.windows import OPEN_MOST
 from stream_scorer.errors import RegistryUnavailableError, SchemaError, UnavailableError
 from stream_scorer.kafka.loop.control_topic import ControlRecord
@@ -41,7 +41,9 @@ from stream_scorer.telemetry import (
 
 _UNREADABLE: Final = "MALFORMED"
 _QUARANTINED: Final = "INTERNAL"
-_STATES: Final = {LEARNING: "learning", WATCHED: "watched", ALARMED: "alarmed"}
+_STATES: Final = {
+    LEARNING: "learning", WATCHED: "watched", ALARMED: "alarmed", UNWATCHED: "cannot alarm",
+}  # fmt: skip
 _PARTITION: Final = 0
 
 
