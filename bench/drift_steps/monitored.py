@@ -75,7 +75,7 @@ class Monitored(Detector):
         relearn: int | None = None, only: str = "",
     ) -> None:  # fmt: skip
         super().__init__(np.zeros((reference.shape[1] + 1, 1)))
-        streams = references_of(_watched(reference), seasonal=seasonal)
+        streams = references_of(watched(reference), seasonal=seasonal)
         nulls = nulls_of(streams, 0.0)
         more = {} if relearn is None else {"relearn": relearn}
         self.changes = StreamChanges(nulls, run_length, **more)
@@ -92,7 +92,7 @@ class Monitored(Detector):
         start = self._step * HOUR_MS
         self._step += 1
         found = self.changes.observe(
-            np.append(_watched(values), np.nan) - season, start, start + HOUR_MS, season=season
+            np.append(watched(values), np.nan) - season, start, start + HOUR_MS, season=season
         )
         self.changes.restart(self.changes.back())
         changes = [each.found for each in found if self._only in ("", each.found.detector)]
@@ -106,7 +106,7 @@ class Monitored(Detector):
         )
 
 
-def _watched(values: Float64) -> Float64:
+def watched(values: Float64) -> Float64:
     """Return values as the monitor has them, from 0 to 1."""
     found: Float64 = np.clip(0.5 + values / _UNIT, 0.0, 1.0)
     return found

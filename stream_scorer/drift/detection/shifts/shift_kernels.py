@@ -30,7 +30,7 @@ PRICE = np.log1p(EQUAL / np.arange(1, _OLDEST + 1))
 """By age - 1: the evidence that a change of that age needs in addition."""
 
 # Columns of a state. BEFORE_* hold what is older than the buckets.
-BEFORE_COUNT, BEFORE_SUM, PREVIOUS, LEARNING, OFFSET, ALARMS, COUNTS = range(7)
+BEFORE_COUNT, BEFORE_SUM, PREVIOUS, LEARNING, COUNTS = range(5)
 SUMS = COUNTS + LEVELS
 WIDTH = SUMS + LEVELS * (BUCKETS + 1)
 
@@ -125,20 +125,11 @@ def step(state, value, phi, sigma, threshold, tolerance, relearn, growth, result
         if result[EVIDENCE] > GROWING and not second:
             # The change of the last alarm is still growing: keep what is after the best split.
             _restart(state, result[AGE], result[AGE] * result[AFTER], relearn)
-        elif state[LEARNING] == 0.0:
-            count, total = state[BEFORE_COUNT], state[BEFORE_SUM]
-            width = 1.0
-            for level in range(LEVELS):
-                for at in range(int(state[COUNTS + level])):
-                    count += width
-                    total += state[SUMS + level * (BUCKETS + 1) + at]
-                width *= 2.0
-            state[OFFSET] = total / count * sigma / (1.0 - phi)
+            return
         if not (second and result[EVIDENCE] > threshold):
             return
     if result[EVIDENCE] > threshold:
         result[FIRED] = 1.0
-        state[ALARMS] += 1.0
         _restart(state, 0.0, 0.0, relearn)
 
 

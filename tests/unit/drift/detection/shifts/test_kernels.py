@@ -2,12 +2,8 @@
 
 import numpy as np
 
-from stream_scorer.drift.detection.shifts import (
-    autoregression,
-    null_kernels,
-    shift_kernels,
-    thresholds,
-)
+from bench.drift_thresholds import null_kernels
+from stream_scorer.drift.detection.shifts import autoregression, shift_kernels, thresholds
 
 
 def test_the_simulation_has_the_evidence_of_the_detector() -> None:
