@@ -48,7 +48,6 @@ class ChangeFound:
         after: Mean after it.
         log_evidence: Logarithm of the evidence.
         detector: ``e_detector`` or ``calibrated``.
-        together: Whether only all streams together reached the threshold.
     """
 
     stream: int
@@ -57,7 +56,6 @@ class ChangeFound:
     after: float
     log_evidence: float
     detector: str
-    together: bool = False
 
 
 class Family:
@@ -291,17 +289,16 @@ class Family:
         seen = np.where(relearning > 0, np.nan, np.clip(values, 0.0, 1.0))[self._members]
         alarms = self._e.update(seen)
         streams = self._members[alarms.stream]
-        weighted = alarms.evidence
         shares = self.nulls.share[self._members] / self.nulls.share[self._members].sum()
-        evidence = weighted / shares[alarms.stream]
+        evidence = alarms.evidence / shares[alarms.stream]
         return [
             ChangeFound(
                 int(stream), max(int(age), 1), float(self.mean[stream]), after, float(np.log(e)),
-                "e_detector", together=weight < self._guaranteed_length,
+                "e_detector",
             )
-            for stream, age, after, e, weight in zip(
+            for stream, age, after, e in zip(
                 streams.tolist(), alarms.age.tolist(), alarms.after.tolist(), evidence.tolist(),
-                weighted.tolist(), strict=True,
+                strict=True,
             )
         ]  # fmt: skip
 

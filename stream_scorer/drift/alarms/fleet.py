@@ -61,7 +61,7 @@ class Waiting:
         each = self.found
         return [
             each.stream, each.age, each.before, each.after, each.log_evidence, each.detector,
-            each.together, self.start, self.end, self.left,
+            self.start, self.end, self.left,
         ]  # fmt: skip
 
     @classmethod
