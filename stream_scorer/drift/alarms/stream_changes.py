@@ -7,21 +7,22 @@ each of its changes and returns to 0 after it. A stream that changes alone gets 
 it moves the fleet no longer.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.drift.alarms.family import RELEARN, ChangeFound, Family
-from stream_scorer.drift.alarms.fleet import WAIT, Waiting, explains, median_of
+from stream_scorer.drift.alarms.fleet import WAIT, StreamAlarm, Waiting, explains, median_of
 from stream_scorer.drift.alarms.nulls import Bool, Float64, Int64, Nulls
 from stream_scorer.drift.alarms.severity import is_trigger
 from stream_scorer.drift.alarms.stream_history import (
     BACK_LEAST,
     StreamHistory,
     is_back,
+    is_return,
     place_of,
 )
 
@@ -33,30 +34,9 @@ _NEWEST: Final = 3
 """Number of the newest observations of the fleet that can explain a stream's alarm."""
 _LEAST: Final = 8
 """Minimum number of observations that a null after a change counts as."""
-_RETURNED: Final = 2.0
-"""Standard errors within which a mean is that of before the change."""
 _ARRAYS: Final = (
     "prior", "after", "accepted", "part", "centre", "known", "held", "seen", "value",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class StreamAlarm:
-    """A stream that a detector fired for, in the window in which it fired.
-
-    Attributes:
-        found: What fired.
-        start: Start of that window, ms since the epoch.
-        end: End of that window.
-        fleet: Whether it is the alarm of the fleet.
-        part_of: Streams whose alarms are a part of it.
-    """
-
-    found: ChangeFound
-    start: int
-    end: int
-    fleet: bool = False
-    part_of: tuple[int, ...] = ()
 
 
 class StreamChanges:
@@ -140,12 +120,9 @@ class StreamChanges:
         self.seen[observed] += 1
         self.after[(self.after >= 0) & observed] += 1
         grown = self._settle(relearning & (self.family.learning == 0))
-        self._returned = np.zeros(k, np.bool_)
-        self._returned[[each.stream for each in found if self._is_return(each)]] = True
-        changes = [each for each in found if not self._returned[each.stream]]
-        return [
-            *self._alarms(changes, start, end), *(StreamAlarm(each, start, end) for each in grown)
-        ]  # fmt: skip
+        self._returned = self._mask(each.stream for each in found if self._is_return(each))
+        found = [each for each in found if not self._returned[each.stream]]
+        return self._alarms(found, start, end) + [StreamAlarm(each, start, end) for each in grown]
 
     def shift(self, stream: int, age: int) -> float:
         """Return the mean of the newest observations, in standard deviations from the null."""
@@ -161,9 +138,9 @@ class StreamChanges:
 
         With the fleet, all parts of its change are.
         """
-        settled = (self.after >= BACK_LEAST) & ~self.accepted & (self.family.learning == 0)
+        settled = (self.after >= BACK_LEAST) & ~self.accepted & np.isnan(self.held[:, 0])
         found = self._returned.copy()
-        for stream in np.flatnonzero(settled & np.isnan(self.held[:, 0])).tolist():
+        for stream in np.flatnonzero(settled & (self.family.learning == 0)).tolist():
             found[stream] |= is_back(
                 stream, self.base[:, stream], int(self.after[stream]), self.family, self.history
             )
@@ -230,15 +207,10 @@ class StreamChanges:
 
     def _is_return(self, found: ChangeFound) -> bool:
         """Whether a change is the way back to the base of a stream with an open change."""
-        stream, nulls = found.stream, self.nulls
+        stream = found.stream
         if self.after[stream] < 0 or self.accepted[stream] or np.isfinite(self.held[stream, 0]):
             return False
-        low, high = self.base[:, stream]
-        error = float(self.family.reach(np.full(1, found.age))[stream]) * _RETURNED / _CERTAIN
-        near = (
-            low - nulls.delta[stream] - error <= found.after <= high + nulls.delta[stream] + error
-        )
-        return bool(near and abs(found.after - (low + high) / 2) < abs(found.after - found.before))
+        return is_return(found, self.base[:, stream], self.family)
 
     def _alarms(self, found: Sequence[ChangeFound], start: int, end: int) -> list[StreamAlarm]:
         fleet_number = len(self.nulls) - 1
@@ -272,8 +244,7 @@ class StreamChanges:
         self._waiting = tuple(
             replace(each, left=each.left - 1) for each in self._waiting if each.left > 1
         )
-        alone = np.zeros(len(self.nulls), np.bool_)
-        alone[[each.found.stream for each in late]] = True
+        alone = self._mask(each.found.stream for each in late)
         self.part[alone] = False
         self._recentre(alone, float(self.family.mean[-1]))
         return [
@@ -290,9 +261,9 @@ class StreamChanges:
             age: Number of these.
             part: Whether their changes are the fleet's.
         """
-        streams, mean = np.zeros(len(self.nulls), np.bool_), self.family.mean.copy()
-        streams[list(means)] = True
+        mean = self.family.mean.copy()
         mean[list(means)] = list(means.values())
+        streams = self._mask(means)
         self.prior[streams] = self.family.mean[streams]
         self.family.relearn(streams, mean)
         self.known[streams], self.after[streams] = age, 0
@@ -312,6 +283,11 @@ class StreamChanges:
                 left.append(each)
         return left
 
+    def _mask(self, streams: Iterable[int]) -> Bool:
+        found = np.zeros(len(self.nulls), np.bool_)
+        found[list(streams)] = True
+        return found
+
     def _is_explained(self, found: ChangeFound) -> bool:
         stream = found.stream
         if not self.nulls.level[stream]:
@@ -327,11 +303,7 @@ class StreamChanges:
         return explains(median, abs(shift)) and abs(shift) * age**0.5 > _CERTAIN
 
     def _settle(self, streams: Bool) -> list[ChangeFound]:
-        """Take the mean since the alarm as the null of streams that have learned it.
-
-        Returns:
-            The streams that have moved on since the alarm, by more than what does not matter.
-        """
+        """Take the mean since the alarm as the null; return what has moved on far since then."""
         found: list[ChangeFound] = []
         if not streams.any():
             return found

@@ -8,12 +8,12 @@ import numpy as np
 from stream_scorer.core.decision.summary_layout import StreamKey
 from stream_scorer.drift.alarms.contract import Alarm, Severity
 from stream_scorer.drift.alarms.episodes import event_id
+from stream_scorer.drift.alarms.fleet import StreamAlarm
 from stream_scorer.drift.alarms.severity import (
     fault_severity,
     fleet_severity,
     severity_of,
 )
-from stream_scorer.drift.alarms.stream_changes import StreamAlarm
 from stream_scorer.drift.monitor.version_streams import StreamsOfVersion
 from stream_scorer.drift.monitor.version_watch import VersionWatch
 from stream_scorer.drift.quality.contract import QualityFault

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.decision.summary_layout import StreamKey
 from stream_scorer.drift.alarms.budget import AlarmBudget
+from stream_scorer.drift.alarms.fleet import StreamAlarm
 from stream_scorer.drift.alarms.nulls import Bool, Float64, Int64, nulls_of
-from stream_scorer.drift.alarms.stream_changes import StreamAlarm, StreamChanges
+from stream_scorer.drift.alarms.stream_changes import StreamChanges
 from stream_scorer.drift.alarms.stream_history import StreamHistory
 from stream_scorer.drift.windows.contract import ClosedWindow
 from stream_scorer.drift.windows.pooling import Pools

@@ -21,7 +21,7 @@ from stream_scorer.drift.monitor.snapshots import document_of
 from stream_scorer.drift.monitor.state_keeping import StateKeeper
 from stream_scorer.drift.monitor.watch import DriftWatch, UnreadableSummaryError
 from stream_scorer.drift.operator.command import DriftAuthority, in_milliseconds
-from stream_scorer.drift.state.document import ALARMED, LEARNING, UNWATCHED, WATCHED
+from stream_scorer.drift.state.document import ALARMED, LEARNING, WATCHED
 from stream_scorer.drift.windows.windows import OPEN_MOST
 from stream_scorer.errors import RegistryUnavailableError, SchemaError, UnavailableError
 from stream_scorer.kafka.loop.control_topic import ControlRecord
@@ -41,9 +41,7 @@ from stream_scorer.telemetry import (
 
 _UNREADABLE: Final = "MALFORMED"
 _QUARANTINED: Final = "INTERNAL"
-_STATES: Final = {
-    LEARNING: "learning", WATCHED: "watched", ALARMED: "alarmed", UNWATCHED: "cannot alarm",
-}  # fmt: skip
+_STATES: Final = {LEARNING: "learning", WATCHED: "watched", ALARMED: "alarmed"}
 _PARTITION: Final = 0
 
 
@@ -339,7 +337,7 @@ def _states(watch: DriftWatch) -> dict[str, int]:
     for each in document.versions:
         if not each.keys:
             counts["no_reference"] += 1
-        counts.update(_STATES[number] for number in each.state.tolist())
+        counts.update(_STATES.get(number, "") for number in each.state.tolist())
     return {name: counts[name] for name in ("watched", "learning", "alarmed", "no_reference")}
 
 
