@@ -119,7 +119,7 @@ class StreamChanges:
         found = [place_of(each, most, self.prior, self.family, self.history) for each in fired]
         self.seen[observed] += 1
         self.after[(self.after >= 0) & observed] += 1
-        grown = self._settle(relearning & (self.family.learning == 0))
+        grown = self._settle(relearning & (self.family.learning == 0), most)
         self._returned = self._mask(each.stream for each in found if self._is_return(each))
         found = [each for each in found if not self._returned[each.stream]]
         return self._alarms(found, start, end) + [StreamAlarm(each, start, end) for each in grown]
@@ -134,10 +134,7 @@ class StreamChanges:
         return self.history.begin_of(found.stream, found.age, until)
 
     def back(self) -> Bool:
-        """bool[k], streams whose newest observations are those of before their alarms.
-
-        With the fleet, all parts of its change are.
-        """
+        """bool[k], streams that are as before their alarms; with the fleet, all parts of its change."""
         settled = (self.after >= BACK_LEAST) & ~self.accepted & np.isnan(self.held[:, 0])
         found = self._returned.copy()
         for stream in np.flatnonzero(settled & (self.family.learning == 0)).tolist():
@@ -146,7 +143,7 @@ class StreamChanges:
             )
         if found[-1]:
             found |= self.part
-            self._waiting = ()
+        self._waiting = tuple(each for each in self._waiting if not found[each.found.stream])
         return found
 
     def restart(self, streams: Bool) -> None:
@@ -215,8 +212,7 @@ class StreamChanges:
     def _alarms(self, found: Sequence[ChangeFound], start: int, end: int) -> list[StreamAlarm]:
         fleet_number = len(self.nulls) - 1
         fleet = next((each for each in found if each.stream == fleet_number), None)
-        alarms = [each for each in found if each.stream != fleet_number]
-        alarms = self._without_aftermath(alarms, end)
+        alarms = self._without_aftermath([each for each in found if each is not fleet], end)
         first: list[StreamAlarm] = []
         if fleet is not None:
             part = {each.stream for each in alarms if self._is_explained(each)}
@@ -275,13 +271,10 @@ class StreamChanges:
         """Leave out streams that began to move before the last fleet alarm: it reported them."""
         if not 0 <= self.after[-1] < AFTERMATH:
             return list(found)
-        left = []
-        for each in found:
-            if self.onset(each, end) < self.fleet_end:
-                self._relearn({each.stream: each.after}, each.age, part=True)
-            else:
-                left.append(each)
-        return left
+        parts = [each for each in found if self.onset(each, end) < self.fleet_end]
+        for each in parts:
+            self._relearn({each.stream: each.after}, each.age, part=True)
+        return [each for each in found if each not in parts]
 
     def _mask(self, streams: Iterable[int]) -> Bool:
         found = np.zeros(len(self.nulls), np.bool_)
@@ -302,11 +295,11 @@ class StreamChanges:
         median = abs(self.shift(len(self.nulls) - 1, age))
         return explains(median, abs(shift)) and abs(shift) * age**0.5 > _CERTAIN
 
-    def _settle(self, streams: Bool) -> list[ChangeFound]:
+    def _settle(self, streams: Bool, most: Int64) -> list[ChangeFound]:
         """Take the mean since the alarm as the null; return what has moved on far since then."""
-        found: list[ChangeFound] = []
         if not streams.any():
-            return found
+            return []
+        found: list[ChangeFound] = []
         nulls, family = self.nulls, self.family
         count = np.clip(self.after, 1, family.observations_relearned)
         residual = np.zeros(len(nulls))
@@ -316,7 +309,6 @@ class StreamChanges:
         mean = nulls.mean + residual * nulls.scale
         far = np.abs(mean - before) > np.maximum(nulls.delta, nulls.scale * family.spread) + error
         far &= streams & ~self.accepted & nulls.calibrated
-        family.settle(streams, mean, count.astype(np.float64))
         for stream in np.flatnonzero(far).tolist():
             if self.part[stream] and not is_trigger(nulls.keys[stream]):
                 continue
@@ -325,8 +317,10 @@ class StreamChanges:
                 float(((mean - before)[stream] / error[stream] * _CERTAIN) ** 2 / 2), "calibrated",
             )  # fmt: skip
             if not self._is_return(change):
+                most[stream] = count[stream]
+                found.append(place_of(change, most, self.prior, family, self.history))
                 self.prior[stream], self.part[stream] = before[stream], False
-                found.append(place_of(change, count, self.prior, family, self.history))
+        family.settle(streams, mean, count.astype(np.float64))
         for stream in np.flatnonzero(streams & self.accepted).tolist():
             self._rebase(stream, float(residual[stream]))
         return found
