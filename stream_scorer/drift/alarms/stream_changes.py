@@ -134,7 +134,7 @@ class StreamChanges:
         return self.history.begin_of(found.stream, found.age, until)
 
     def back(self) -> Bool:
-        """bool[k], streams that are as before their alarms; with the fleet, all parts of its change."""
+        """bool[k], streams that are as before their alarms; with the fleet, all its parts."""
         settled = (self.after >= BACK_LEAST) & ~self.accepted & np.isnan(self.held[:, 0])
         found = self._returned.copy()
         for stream in np.flatnonzero(settled & (self.family.learning == 0)).tolist():
