@@ -30,8 +30,8 @@ class EpisodeRecord:
         opened: The alarm that opened it.
         state: Its state.
         ended: Event time of its end, ms; 0 while it is open.
-        why: Why it is closed: ``back``, ``accepted``, ``version``, ``reference``, ``segment``,
-            ``over`` or ``forgotten``; empty while it is open.
+        why: Why it is closed: ``back``, ``accepted``, ``version``, ``reference``, ``segment``
+            or ``over``; empty while it is open.
         commands: Ids of the commands that changed it, in their order.
     """
 
@@ -85,15 +85,6 @@ class Episodes:
     def opened(self) -> list[EpisodeRecord]:
         """Return the open episodes, oldest first."""
         return [each for each in self.records.values() if each.is_open]
-
-    def of_stream(self, model: str, version: str, stream: str) -> list[EpisodeRecord]:
-        """Return the open episodes of a stream, oldest first."""
-        name = (model, version, stream)
-        return [
-            each
-            for each in self.opened()
-            if (each.opened.model, each.opened.version, each.opened.stream) == name
-        ]
 
     def acknowledge(self, episode: str, command: str, detected_at: int) -> Alarm | None:
         """Acknowledge an episode; return the event, or None if there is nothing to acknowledge.

@@ -36,6 +36,10 @@ _WHITE: Final = 2.0
 """An autocorrelation up to so many standard errors counts as none."""
 _WINDOWS_LEAST: Final = 50
 """Minimum number of windows of a reference for the calibrated promise."""
+_BAND_LEAST_WINDOWS: Final = 168
+"""Minimum number of windows of a reference for the guaranteed promise. With fewer, the error of a
+mean is itself not known, so that its band holds less often than it says: all of 100 bands of 13
+windows hold in 65 % of references, and not in 95 %."""
 _NOISE_MOST: Final = 0.5
 """Largest variance of a season's error that is believed, as a share of that of an observation."""
 _BAND_LEAST: Final = 1e-9
@@ -59,7 +63,8 @@ class Nulls:
         windows: int64[k], observations of the reference.
         typical: float64[k], mean number of rows of an observation there; 0 for the fleet.
         share: float64[k], share of the budget; their sum is 1.
-        classes: Why the guaranteed promise does not hold for a stream; empty if it holds.
+        classes: Why the guaranteed promise does not hold for a stream; empty if it holds. It says
+            so if the calibrated one does not hold, either.
         calibrated: bool[k], whether the calibrated promise holds.
         level: bool[k], whether the stream is a part of the fleet's median.
     """
@@ -82,6 +87,11 @@ class Nulls:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def watched(self) -> Bool:
+        """bool[k], whether a promise holds: only then can a stream alarm."""
+        return self.guaranteed | self.calibrated
 
     @property
     def guaranteed(self) -> Bool:
@@ -118,12 +128,12 @@ def nulls_of(streams: Sequence[StreamReference], tolerance: float) -> Nulls:
         [_delta(each, tolerance) for each in streams] + [FLEET_TOLERANCE], dtype=np.float64
     )
     weights = np.array([_weight(key) for key in keys])
-    classes = tuple(guaranteed_class(each) for each in streams)
+    classes = (*map(guaranteed_class, streams), "not in the class: a median")
+    calibrated = varies & (windows >= _WINDOWS_LEAST)
     return Nulls(
         keys, mean, low, high, delta, scale, phi, noise, weeks, windows, typical,
         weights / weights.sum(),
-        (*classes, "not in the class: a median"),
-        varies & (windows >= _WINDOWS_LEAST), level,
+        tuple(map(_class_of, classes, calibrated.tolist(), varies.tolist())), calibrated, level,
     )  # fmt: skip
 
 
@@ -138,9 +148,18 @@ def guaranteed_class(stream: StreamReference) -> str:
         return "not in the class: season"
     if abs(stream.phi) * np.sqrt(max(stream.windows, 1)) > _WHITE:
         return f"not in the class: AR(1), correlation {stream.phi:.2f}"
-    if not 0 <= stream.low <= stream.high <= 1:
-        return "not in the class: a band outside of 0 to 1"
+    if stream.windows < _BAND_LEAST_WINDOWS:
+        return f"not in the class: fewer than {_BAND_LEAST_WINDOWS} windows"
+    if not 0 <= stream.mean <= 1:
+        return "not in the class: a mean outside of 0 to 1"
     return ""
+
+
+def _class_of(reason: str, calibrated: bool, varies: bool) -> str:  # noqa: FBT001 columns
+    if not reason or calibrated:
+        return reason
+    why = f"fewer than {_WINDOWS_LEAST} windows" if varies else "it never varied"
+    return f"cannot alarm: {why}; {reason}"
 
 
 def band_with_tolerance(low: Float64, high: Float64, delta: Float64) -> Float64:

@@ -5,7 +5,6 @@ from typing import Final
 import numpy as np
 
 from stream_scorer.drift.alarms.nulls import Float64, Nulls
-from stream_scorer.drift.detection.shifts.autoregression import Autoregression
 from stream_scorer.drift.detection.shifts.thresholds import look_up, seasonal_excess
 
 SHORTEST: Final = 200.0
@@ -29,10 +28,3 @@ def thresholds_of(nulls: Nulls, run_length: Float64) -> Float64:
     outside = longest + (shortest - longest) * SHORTEST / length
     excess = seasonal_excess(nulls.phi, nulls.weeks)
     return np.where(length < SHORTEST, outside, inside) * (1 + excess)
-
-
-def with_common(model: Autoregression) -> Autoregression:
-    """Return the autoregressions with one more for the common part, which is not used here."""
-    return Autoregression(
-        *(np.append(getattr(model, name), getattr(model, name)[:1]) for name in model.__slots__)
-    )

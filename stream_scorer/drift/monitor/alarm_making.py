@@ -9,12 +9,13 @@ from stream_scorer.core.decision.summary_layout import StreamKey
 from stream_scorer.drift.alarms.contract import Alarm, Severity
 from stream_scorer.drift.alarms.episodes import event_id
 from stream_scorer.drift.alarms.evidence import calibrated_error, guaranteed_error
+from stream_scorer.drift.alarms.fleet import StreamAlarm
 from stream_scorer.drift.alarms.severity import (
     fault_severity,
     fleet_severity,
     severity_of,
 )
-from stream_scorer.drift.monitor.version_streams import StreamAlarm, StreamsOfVersion
+from stream_scorer.drift.monitor.version_streams import StreamsOfVersion
 from stream_scorer.drift.monitor.version_watch import VersionWatch
 from stream_scorer.drift.quality.contract import QualityFault
 from stream_scorer.drift.windows.contract import ClosedWindow

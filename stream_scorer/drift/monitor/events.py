@@ -101,5 +101,5 @@ def _states(watch: DriftWatch) -> dict[str, int]:
     for each in document.versions:
         if not each.keys:
             counts["no_reference"] += 1
-        counts.update(_STATES[number] for number in each.state.tolist())
+        counts.update(_STATES.get(number, "") for number in each.state.tolist())
     return {name: counts[name] for name in ("watched", "learning", "alarmed", "no_reference")}

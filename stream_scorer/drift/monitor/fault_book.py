@@ -1,6 +1,6 @@
 """The faults of the input that are open, and the streams that they own."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from stream_scorer.core.decision.summary_layout import StreamKey
 from stream_scorer.drift.alarms.contract import Alarm
+from stream_scorer.drift.alarms.nulls import Bool
 from stream_scorer.drift.monitor.alarm_making import fault_alarm
 from stream_scorer.drift.monitor.version_streams import StreamsOfVersion
 from stream_scorer.drift.monitor.version_watch import VersionWatch
@@ -106,7 +107,10 @@ class FaultBook:
                 alarm = fault_alarm(
                     fault, model, version, snoozed=snoozed, detected_at=watch.detected_at
                 )
-                self.open[key] = OpenFault(alarm.event_id, model, version, fault)
+                opened = OpenFault(alarm.event_id, model, version, fault)
+                for streams, mine in self._owned_alone(watch, opened):
+                    streams.hold(mine)
+                self.open[key] = opened
                 watch.episodes.open(alarm)
                 found.append(alarm)
             elif fault.open and known is not None:
@@ -120,24 +124,28 @@ class FaultBook:
                 found += watch.episodes.close_all(
                     fault.window_end, "over", watch.detected_at, _explained_by(known.event_id)
                 )
-                self._release(watch, known)
+                for streams, mine in self._owned_alone(watch, known):
+                    streams.release(mine)
         return found
 
-    def _release(self, watch: WatchState, over: OpenFault) -> None:
-        """Let the streams that a fault owned begin again: what they saw was not theirs."""
+    def _owned_alone(
+        self, watch: WatchState, fault: OpenFault
+    ) -> Iterator[tuple[StreamsOfVersion, Bool]]:
+        """Yield by version which streams a fault owns, without those of the book's faults."""
         for name, each in list(watch.versions.items()):
-            if each.streams is None or over.model not in ("", each.model):
+            if each.streams is None or fault.model not in ("", each.model):
                 continue
-            if over.version not in ("", each.version):
+            if fault.version not in ("", each.version):
                 continue
             version = watch.owned(name)
             if version is None or version.streams is None:
                 continue
             streams = version.streams
-            still = self.owners(version, streams)
-            mine = owned(over.fault, streams.reference)
-            streams.restart(
-                np.array([key in mine and key not in still for key in streams.keys], np.bool_)
+            others = self.owners(version, streams)
+            mine = owned(fault.fault, streams.reference)
+            yield (
+                streams,
+                np.array([key in mine and key not in others for key in streams.keys], np.bool_),
             )
 
     def document(self) -> dict[str, Any]:

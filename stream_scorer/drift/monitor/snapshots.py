@@ -8,17 +8,17 @@ import numpy as np
 from stream_scorer.drift.alarms.episodes import Episodes
 from stream_scorer.drift.alarms.evidence import nearness
 from stream_scorer.drift.alarms.family import GUARANTEED_SHARE
+from stream_scorer.drift.alarms.stream_history import HISTORY, StreamHistory
 from stream_scorer.drift.monitor.command_effects import CommandBook
 from stream_scorer.drift.monitor.fault_book import FaultBook
-from stream_scorer.drift.monitor.stream_history import StreamHistory
 from stream_scorer.drift.monitor.version_streams import StreamsOfVersion
 from stream_scorer.drift.monitor.version_watch import VersionWatch
 from stream_scorer.drift.monitor.watch import DriftWatch, ReferenceOf
 from stream_scorer.drift.quality.rules import QualityRules
 from stream_scorer.drift.state.document import (
     ALARMED,
-    HISTORY,
     LEARNING,
+    UNWATCHED,
     WATCHED,
     MonitorDocument,
     MonitorProgress,
@@ -217,7 +217,8 @@ def _version_streams(watch: VersionWatch, alarmed: set[tuple[str, str, str]]) ->
     names = [*(key.text for key in streams.keys[:-1]), "fleet"]
     has_alarm = np.array([(watch.model, watch.version, name) in alarmed for name in names])
     learning = streams.since == 0
-    state = np.where(has_alarm, ALARMED, np.where(learning, LEARNING, WATCHED))
+    quiet = np.where(nulls.watched, np.where(learning, LEARNING, WATCHED), UNWATCHED)
+    state = np.where(has_alarm, ALARMED, quiet)
     return VersionStreams(
         watch.model, watch.version, watch.reference, watch.note, streams.keys,
         tuple(_class_of(each, moved) for each, moved in zip(

@@ -15,11 +15,12 @@ import numpy as np
 from stream_scorer.drift.alarms.budget import AlarmBudget
 from stream_scorer.drift.alarms.contract import Alarm
 from stream_scorer.drift.alarms.episodes import Episodes
+from stream_scorer.drift.alarms.fleet import StreamAlarm
 from stream_scorer.drift.alarms.severity import is_trigger
 from stream_scorer.drift.monitor.alarm_making import FLEET, stream_alarm
 from stream_scorer.drift.monitor.command_effects import CommandBook
 from stream_scorer.drift.monitor.fault_book import FaultBook
-from stream_scorer.drift.monitor.version_streams import StreamAlarm, StreamsOfVersion
+from stream_scorer.drift.monitor.version_streams import StreamsOfVersion
 from stream_scorer.drift.monitor.version_watch import (
     OTHER_WIDTH,
     WATCHED_MOST,

@@ -9,6 +9,7 @@ from stream_scorer.drift.reports.events import event_of, iso, number
 from stream_scorer.drift.state.document import (
     ALARMED,
     LEARNING,
+    UNWATCHED,
     WATCHED,
     Episode,
     MonitorDocument,
@@ -17,7 +18,9 @@ from stream_scorer.drift.state.document import (
     VersionStreams,
 )
 
-STATES: Final = {LEARNING: "learning", WATCHED: "watched", ALARMED: "alarmed"}
+STATES: Final = {
+    LEARNING: "learning", WATCHED: "watched", ALARMED: "alarmed", UNWATCHED: "cannot alarm",
+}  # fmt: skip
 GUARANTEED: Final = "guaranteed"
 """Class of a stream for which the guaranteed promise holds, too."""
 

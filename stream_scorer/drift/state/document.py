@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from stream_scorer.core.decision.summary_layout import StreamKey
 from stream_scorer.drift.alarms.contract import Alarm, EpisodeState, Severity
 from stream_scorer.drift.alarms.episodes import EpisodeRecord
+from stream_scorer.drift.alarms.stream_history import HISTORY
 from stream_scorer.drift.quality.contract import QualityFault
 from stream_scorer.drift.state.snapshot import pack_arrays, unpack, unpack_arrays
 from stream_scorer.ports import Float64, Int64
 from stream_scorer.security.canonical_json import canonical, parse
 
-HISTORY: Final = 168
-"""Number of windows whose values are kept."""
-LEARNING, WATCHED, ALARMED = 0, 1, 2
-"""States of a stream: its histories are still filling, it is watched, it has an open episode."""
+LEARNING, WATCHED, ALARMED, UNWATCHED = 0, 1, 2, 3
+"""States of a stream: its histories are still filling, it is watched, it has an open episode, its
+reference is too short for any promise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class VersionStreams:
         note: Why it has no streams, and how to get them; empty if it has.
         keys: Names of the streams.
         classes: By stream: why the guaranteed promise does not hold; empty if it holds.
-        state: uint8[k], ``LEARNING``, ``WATCHED`` or ``ALARMED``.
+        state: uint8[k], ``LEARNING``, ``WATCHED``, ``ALARMED`` or ``UNWATCHED``.
         learning_until: int64[k], event time in ms before which the stream cannot alarm.
         mean: float64[k], mean without a change, without the season.
         value: float64[k], newest value; NaN before any.

@@ -15,6 +15,7 @@ from tests.support.drift.synthetic import (
     SEGMENTS,
     START,
     Shift,
+    reference,
     summaries,
     watch,
 )
@@ -252,6 +253,22 @@ def test_a_stream_learns_until_its_histories_are_complete() -> None:
     streams = state.versions["fraud", "1"].streams
     assert streams is not None
     assert (streams.learning_until == START).all()
+
+
+def test_a_stream_that_learns_does_not_alarm() -> None:
+    made = reference()
+    slow = replace(made, fields=tuple(replace(each, reach_ms=100 * HOUR) for each in made.fields))
+    state = watch(reference_of=lambda *_: slow)
+    state.budget = replace(state.budget, history_from=None)
+    found = fold(state, 90, {20: Shift(features={"f3": 1.5})})
+    assert [each for each in found if each.kind != "fault"] == []
+    streams = state.versions["fraud", "1"].streams
+    assert streams is not None
+    levels = [n for n, key in enumerate(streams.keys) if key.field == "f3"]
+    assert (streams.since[levels] == 0).all()
+    # What is usual then is compared with the reference as soon as it is learned.
+    found = fold(state, 60, {0: Shift(features={"f3": 1.5})}, first=90)
+    assert any(each.field == "f3" for each in found)
 
 
 def test_other_segments_keep_the_streams_of_equal_names() -> None:

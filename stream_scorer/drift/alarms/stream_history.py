@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from stream_scorer.drift.alarms.family import ChangeFound, Family
 from stream_scorer.drift.alarms.nulls import Float64, Int64, Nulls
 from stream_scorer.drift.alarms.severity import is_of_decisions
-from stream_scorer.drift.state.document import HISTORY
 
 Float16 = NDArray[np.float16]
 UInt8 = NDArray[np.uint8]
+HISTORY: Final = 168
+"""Number of windows whose values are kept."""
 _MOST = 60_000.0
 _KNOWN = 48
 """Usual observations that a known mean before a change counts as."""
@@ -26,6 +27,8 @@ BACK_LEAST: Final = 24
 _BACK_MOST: Final = 160
 _SURE: Final = 12.0
 """Expected logarithm of the likelihood ratio of the observations that are taken."""
+_RETURNED: Final = 2.0 / 3.0
+"""Share of the width of a mean's band within which it is the mean before the change."""
 _LIKELIER: Final = 7.0
 """Logarithm of the likelihood ratio that closes an episode: a factor of 1,000."""
 
@@ -276,3 +279,18 @@ def is_back(
     mean, weight = history.newest(stream, need)
     newest = float(nulls.mean[stream] + mean * nulls.scale[stream])
     return weight * distance * ((usual + changed) / 2 - newest) / scale >= _LIKELIER
+
+
+def is_return(found: ChangeFound, base: Float64, family: Family) -> bool:
+    """Return whether a change leads back to the mean before an open change.
+
+    Args:
+        found: What a detector found.
+        base: float64[2], the band of the mean before the open change.
+        family: The detectors.
+    """
+    low, high = base
+    error = float(family.reach(np.full(1, found.age))[found.stream]) * _RETURNED
+    error += float(family.nulls.delta[found.stream])
+    near = low - error <= found.after <= high + error
+    return bool(near and abs(found.after - (low + high) / 2) < abs(found.after - found.before))

@@ -8,8 +8,7 @@ import pytest
 from stream_scorer.core.decision.summary_layout import StreamKey
 from stream_scorer.drift.alarms.family import ChangeFound
 from stream_scorer.drift.alarms.nulls import Float64, Int64, Nulls, nulls_of
-from stream_scorer.drift.monitor.stream_history import StreamHistory
-from stream_scorer.drift.state.document import HISTORY
+from stream_scorer.drift.alarms.stream_history import HISTORY, StreamHistory
 from stream_scorer.models.reference.contract import Season, StreamReference
 
 HOUR = 3_600_000

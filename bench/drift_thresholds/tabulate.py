@@ -1,4 +1,4 @@
-"""Make ``thresholds.json``: ``python -m stream_scorer.drift.detection.shifts.tabulate``.
+"""Make ``thresholds.json``: ``python -m bench.drift_thresholds.tabulate``.
 
 It takes about five minutes. Correlations as arguments replace the default ones.
 """
@@ -11,8 +11,9 @@ from typing import Final
 
 import numpy as np
 
-from stream_scorer.drift.detection.shifts.season import HOURS_PER_WEEK
-from stream_scorer.drift.detection.shifts.thresholds import Tail, simulate, tail_of
+from bench.drift_thresholds.season import HOURS_PER_WEEK
+from bench.drift_thresholds.simulation import Tail, simulate, tail_of
+from stream_scorer.drift.detection.shifts import thresholds
 from stream_scorer.ports import Float64, Int64
 
 PHI: Final = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
@@ -90,4 +91,6 @@ def write(path: Path, phi: Sequence[float] = PHI, lengths: Sequence[int] = LENGT
 
 
 if __name__ == "__main__":
-    write(Path(__file__).with_name("thresholds.json"), [float(phi) for phi in sys.argv[1:]] or PHI)
+    write(
+        Path(thresholds.__file__).with_suffix(".json"), [float(phi) for phi in sys.argv[1:]] or PHI
+    )

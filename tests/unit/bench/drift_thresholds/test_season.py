@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stream_scorer.drift.detection.shifts.season import HOURS_PER_WEEK, fit_season
+from bench.drift_thresholds.season import HOURS_PER_WEEK, fit_season
 from stream_scorer.ports import Int64
 
 
