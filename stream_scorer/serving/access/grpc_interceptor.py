@@ -60,15 +60,14 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or handler.unary_unary is None or scopes is None:
             return None
         answer, decode = handler.unary_unary, handler.request_deserializer or bytes
+        metadata = handler_call_details.invocation_metadata or ()
 
         async def unread(_: Any, context: Any) -> Any:
             return await answer(decode(b""), context)
 
         async def judged(_: Any, context: Any) -> Any:
             try:
-                caller = self._gate.admit_grpc(
-                    context.invocation_metadata() or (), context.auth_context(), context.peer()
-                )
+                caller = self._gate.admit_grpc(metadata, context.auth_context(), context.peer())
                 self._gate.authorise(caller, *scopes)
             except Problem as problem:
                 code = _CODES.get(problem.status, grpc.StatusCode.UNAUTHENTICATED)

@@ -42,6 +42,8 @@ class MessageReader:
         self._each = max(1, at_a_time // 2)
         self._by_client: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self.calls = 0
+        self._due: dict[Any, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self._aborts: set[asyncio.Task[None]] = set()
 
     async def answered(
@@ -68,24 +70,36 @@ class MessageReader:
 
     async def _read(self, context: Any, client: str) -> bytes:
         own = self._by_client.setdefault(client, asyncio.Semaphore(self._each))
-        late = asyncio.get_running_loop().call_later(self._seconds, self._give_up, context)
+        # All have the same time, so the first one that came is due first: one timer is enough.
+        loop = asyncio.get_running_loop()
+        self._due[context] = due = loop.time() + self._seconds
+        if self._timer is None:
+            self._timer = loop.call_at(due, self._give_up)
         try:
             async with own, self._reading:
                 message = await context.read()
         finally:
-            late.cancel()
+            self._due.pop(context, None)
         if not isinstance(message, bytes):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
         return message
 
-    def _give_up(self, context: Any) -> None:
-        """End a call; then its ``context.read`` raises, too.
+    def _give_up(self) -> None:
+        """End the calls whose time is over; then their ``context.read`` raises, too.
 
         A read must not be cancelled instead: gRPC writes into the memory of the operation.
         """
-        task = asyncio.get_running_loop().create_task(_abort_late(context))
-        self._aborts.add(task)
-        task.add_done_callback(self._aborts.discard)
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        now = loop.time()
+        for context, due in list(self._due.items()):
+            if due > now:
+                self._timer = loop.call_at(due, self._give_up)
+                return
+            del self._due[context]
+            task = loop.create_task(_abort_late(context))
+            self._aborts.add(task)
+            task.add_done_callback(self._aborts.discard)
 
 
 async def _abort_late(context: Any) -> None:

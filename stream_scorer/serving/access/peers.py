@@ -72,6 +72,7 @@ def neighbourhood(peer: str) -> str:
     return str(ipaddress.ip_network((address.packed, 64), strict=False))
 
 
+@lru_cache(_CACHED)
 def grpc_address(peer: str) -> str:
     """Return the address of a peer as gRPC writes it.
 

@@ -44,7 +44,9 @@ _Rpc = Callable[[Any, Any], Awaitable[Any]]
 
 
 def inference_handler(
-    service: InferenceService, on_error: Callable[[Exception], None]
+    service: InferenceService,
+    on_error: Callable[[Exception], None],
+    in_flight: Callable[[], int] = lambda: 0,
 ) -> grpc.GenericRpcHandler:
     """Return the methods of the binding, for ``grpc.aio.Server.add_generic_rpc_handlers``.
 
@@ -52,8 +54,9 @@ def inference_handler(
         service: Answers them; it is ready when its ``async with`` has begun.
         on_error: Called with an unexpected exception. The caller of the method receives INTERNAL,
             and nothing of the exception.
+        in_flight: Returns the calls in flight, as seen by one of them; 0: not known.
     """
-    binding = _GrpcBinding(service)
+    binding = _GrpcBinding(service, in_flight)
     methods: tuple[tuple[str, _Rpc, Any, Any], ...] = (
         ("ServerLive", binding.live, messages.ServerLiveRequest, messages.ServerLiveResponse),
         ("ServerReady", binding.ready, messages.ServerReadyRequest, messages.ServerReadyResponse),
@@ -100,8 +103,9 @@ def _with_status(
 class _GrpcBinding:
     """The methods; the second argument is the context of grpc, which they do not need."""
 
-    def __init__(self, service: InferenceService) -> None:
+    def __init__(self, service: InferenceService, in_flight: Callable[[], int] = lambda: 0) -> None:
         self._service = service
+        self._in_flight = in_flight
 
     async def live(self, request: messages.ServerLiveRequest, _: Any) -> Any:  # noqa: ARG002
         return messages.ServerLiveResponse(live=True)
@@ -135,8 +139,10 @@ class _GrpcBinding:
     async def infer(self, request: messages.ModelInferRequest, _: Any) -> Any:
         service = self._service
         with service.admission:
-            # All requests that have arrived are counted before the first one is computed.
-            await asyncio.sleep(0)
+            # As by REST: all requests that have arrived are counted before the first one is
+            # computed, where they are more than the limit.
+            if not 0 < self._in_flight() <= service.settings.concurrent:
+                await asyncio.sleep(0)
             model = service.find(request.model_name, request.model_version)
             outputs = outputs_of(request)
             rows = rows_of(request, model.inputs)

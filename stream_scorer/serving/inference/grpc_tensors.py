@@ -71,11 +71,13 @@ def outputs_of(request: messages.ModelInferRequest) -> tuple[str, ...]:
     Raises:
         InferenceRefused: One is unknown or requested twice, or has an unsupported parameter.
     """
+    if not request.outputs:
+        return OUTPUTS
     names = tuple(each.name for each in request.outputs)
     check_outputs(names)
     for each in request.outputs:
         refuse_unsupported(each.parameters)
-    return names or OUTPUTS
+    return names
 
 
 def response_of(
@@ -118,4 +120,4 @@ def _typed_values(
     values = getattr(tensor.contents, field)
     if len(values) != count:
         raise invalid(f"{len(values)} elements of contents, the shape has {count}")
-    return kind.from_typed(values)
+    return kind.from_typed(values[:])  # NumPy takes a list sooner than a repeated field

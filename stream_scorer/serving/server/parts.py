@@ -54,6 +54,7 @@ class Asked:
             StreamScorerError: A model cannot be loaded; see the tree in ``errors``.
         """
         serves_models = self._models(settings)
+        reader = MessageReader(settings.serving)
         opened = OpenedGate(settings, _listeners(settings.serving), listener)
         try:
             parts = [ServedPart(contexts=(kept_open(opened),))]
@@ -64,7 +65,7 @@ class Asked:
                 directory = settings.registry.directory
                 described.append(lambda: decision_operations(service.record_form, directory))
             if serves_models:
-                parts.append(_inference(settings, self.models, listener))
+                parts.append(_inference(settings, self.models, listener, reader))
                 described.append(lambda: inference_operations(serves_models))
             parts.append(_openapi(parts, described))
         except BaseException:
@@ -74,7 +75,6 @@ class Asked:
             method: () if scope is None else (scope,)
             for method, scope in grpc_servicer.METHOD_SCOPES.items()
         }
-        reader = MessageReader(settings.serving)
         return Composition(opened.gate, parts, (AccessInterceptor(opened.gate, scopes, reader),))
 
     def document(self, settings: Settings) -> dict[str, Any]:
@@ -152,7 +152,9 @@ def _decisions(service: DecisionService) -> ServedPart:
     return ServedPart(tuple(decisions.routes(service)), (service,), reasons=reasons)
 
 
-def _inference(settings: Settings, asked: tuple[str, ...], listener: Listener) -> ServedPart:
+def _inference(
+    settings: Settings, asked: tuple[str, ...], listener: Listener, reader: MessageReader
+) -> ServedPart:
     models = load_served(settings, asked)
     service = InferenceService(models, settings.serving.inference, listener)
 
@@ -161,6 +163,7 @@ def _inference(settings: Settings, asked: tuple[str, ...], listener: Listener) -
         listener(RequestFailed("grpc", "", type(error).__name__, trace))
 
     def add(server: "grpc.aio.Server") -> None:
-        server.add_generic_rpc_handlers((grpc_servicer.inference_handler(service, failed),))
+        handler = grpc_servicer.inference_handler(service, failed, lambda: reader.calls)
+        server.add_generic_rpc_handlers((handler,))
 
     return ServedPart(tuple(rest_routes.routes(service)), (service,), (add,))

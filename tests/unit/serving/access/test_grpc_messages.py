@@ -140,6 +140,25 @@ def test_a_message_has_a_time(tmp_path: Path) -> None:
     play(tmp_path, scene, requests_max=1, body_seconds=ANSWER_SECONDS / 2)
 
 
+def test_each_message_has_a_time_of_its_own(tmp_path: Path) -> None:
+    async def scene(client: Client) -> None:
+        async def given_up() -> float:
+            begun = time.monotonic()
+            assert await code_of(client.begin(*client.key)) is Code.DEADLINE_EXCEEDED
+            return time.monotonic() - begun
+
+        first = asyncio.create_task(given_up())
+        await client.until_admitted(1)
+        # One that arrives between them does not end the wait for the second.
+        assert await client.ask() == b"answer to this"
+        await asyncio.sleep(ANSWER_SECONDS / 3)
+        second = asyncio.create_task(given_up())
+        for waited in await asyncio.gather(first, second):
+            assert ANSWER_SECONDS <= waited < SECONDS / 2
+
+    play(tmp_path, scene, body_seconds=ANSWER_SECONDS)
+
+
 def test_a_call_without_a_message_is_invalid(tmp_path: Path) -> None:
     async def scene(client: Client) -> None:
         async def nothing() -> AsyncIterator[bytes]:

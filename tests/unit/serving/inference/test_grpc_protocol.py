@@ -6,17 +6,18 @@ The quoted lines are from kserve/open-inference-protocol at d49cc23, specificati
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 
-from stream_scorer.serving.inference.grpc_servicer import METHOD_SCOPES, SERVICE
+from stream_scorer.serving.inference.grpc_servicer import METHOD_SCOPES, SERVICE, inference_handler
 from stream_scorer.serving.protobuf import open_inference_grpc_pb2 as messages
 from tests.support.serving.generate_protocol import FOLDER, GENERATED, generate
 from tests.support.serving.grpc_inference import GrpcCalls, grpc_serving
-from tests.support.serving.inference_calls import NAMES, random_model
+from tests.support.serving.inference_calls import NAMES, random_model, serving
 from tests.support.serving.inference_messages import grpc_outputs, grpc_request
 
 ROWS = np.arange(21.0).reshape(3, 7)
@@ -253,6 +254,23 @@ def test_too_many_requests_are_unavailable() -> None:
         await calls("ModelInfer", grpc_request(ROWS, raw=True))
 
     scene(play, concurrent=1)
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "rounds"), [(1, 0), (4, 0), (5, 1), (100, 1), (0, 1)]
+)  # fmt: skip
+def test_only_more_calls_than_the_limit_take_another_round(in_flight: int, rounds: int) -> None:
+    with serving([random_model(1)], concurrent=4) as rest:
+        handler: Any = inference_handler(rest.service, print, lambda: in_flight)
+        method = handler.service(SimpleNamespace(method=f"/{SERVICE}/ModelInfer"))
+        message = grpc_request(ROWS[:1], raw=True).SerializeToString()
+        # The model is asked on the event loop, so nothing else is awaited.
+        answer = method.unary_unary(message, None)
+        for _ in range(rounds):
+            assert answer.send(None) is None
+        with pytest.raises(StopIteration) as ended:
+            answer.send(None)
+        assert ended.value.value.model_name == "fraud"
 
 
 def test_an_unexpected_error_tells_the_caller_nothing() -> None:
