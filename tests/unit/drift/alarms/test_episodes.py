@@ -49,7 +49,7 @@ def test_unknown_episodes_have_no_effect(book: Episodes) -> None:
     assert book.find("0" * 16) is None
 
 
-def test_the_episodes_of_a_version_are_closed(book: Episodes) -> None:
+def test_the_episodes_of_a_version_are_closed_together(book: Episodes) -> None:
     book.open(alarm(event_id="b", episode="b", stream="fleet"))
     closed = book.close_all(5, "version", 9, lambda opened: opened.version == "2")
     assert [each.episode for each in closed] == [NAME, "b"]

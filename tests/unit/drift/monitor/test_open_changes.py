@@ -64,11 +64,11 @@ def test_a_fleet_that_returns_is_one_event() -> None:
 
 def test_the_fleet_has_a_median_while_its_streams_relearn() -> None:
     state = watch()
-    fold(state, 120, {60: Shift(score=1.5, features=LOWER)})
+    fold(state, 100, {60: Shift(score=1.5, features=LOWER)})
     streams = state.versions["fraud", "1"].streams
     assert streams is not None
     assert (streams.family.learning > 0).sum() > 8
-    newest = streams.history.residual[-1, -40:]
+    newest = streams.history.residual[-1, -30:]
     assert np.isfinite(newest).all()
     assert np.abs(newest).min() > 1
 
