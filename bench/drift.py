@@ -5,7 +5,7 @@ Parts, chosen by ``--parts``:
 - ``suite``: 100 scenarios of 100 streams; see bench/drift_steps/scenarios.py.
 - ``run_length``: steps between false alarms of 300 streams; see bench/drift_steps/run_length.py.
 - ``null`` and ``fleet``: 200 streams without a change, and with one in all of them.
-- ``calibration``: seconds to calibrate 300 streams; see bench/drift_steps/calibration.py.
+- ``calibration``: seconds to calibrate 300 streams; see bench/drift_thresholds/calibration.py.
 - ``detectors``: River's detectors in the suite, at their defaults and at our budget.
 - ``peers``: Evidently and NannyML in the suite, each with its own Python; not a part by default.
 - ``handbook``: the simulator's cities, decided by the core; see bench/drift_steps/handbook.py.
@@ -21,7 +21,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.drift_steps import (
-    calibration,
     cost,
     detectors,
     family,
@@ -31,6 +30,7 @@ from bench.drift_steps import (
     run_length,
     suite,
 )
+from bench.drift_thresholds import calibration
 from bench.harness.script import Number, Script, say, table
 
 PARTS = (

@@ -502,25 +502,12 @@ class Monitor(SettingsGroup):
     group: str = Field(
         "stream-scorer-monitor", min_length=1, description="consumer group of the monitor"
     )
-    signals: tuple[str, ...] = Field(
-        ("score", "amount"),
-        min_length=1,
-        description="accepted, and without effect: the streams that are watched are in the "
-        "reference of each bundle",
-    )
-    delta: float = Field(
-        0.0005,
-        gt=0,
-        lt=1,
-        description="accepted, and without effect: `monitor.false_alarm_days` is the budget of "
-        "false alarms",
-    )
     false_alarm_days: float = Field(
         30.0,
         ge=1,
         le=3_650,
-        description="budget: average days between two false alarms, over everything that is "
-        "watched",
+        description="budget: average days between two false alarms over all streams of one model "
+        "version; faults of the data are not in it",
     )
     tolerance: float = Field(
         0.5,
@@ -546,8 +533,8 @@ class Monitor(SettingsGroup):
     sink_group: str = Field(
         "stream-scorer-drift-sink",
         min_length=1,
-        description="consumer group of a sink, whose offsets record which drift events it has "
-        "sent; one group for each sink",
+        description="beginning of the name of a sink's consumer group, whose offsets record which "
+        "drift events it has sent; `-webhook` or `-log` follows",
     )
     webhook_url: str = Field(
         "",
@@ -580,6 +567,10 @@ class Monitor(SettingsGroup):
         local = parts.scheme == "http" and _is_loopback(parts.hostname or "")
         if url and not (parts.hostname and (parts.scheme == "https" or local)):
             raise ValueError("needs https, or http on a loopback address")
+        if not (url.isascii() and url.isprintable() and " " not in url):
+            raise ValueError("needs ASCII without spaces: write other characters as %20, %C3%A9")
+        if parts.port == 0:  # A port that is no number, or above 65535, is an error of its own.
+            raise ValueError("needs a port from 1 to 65535")
         return url
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from bench.drift_steps.judge import run
+from bench.drift_steps.monitored import Monitored
 from bench.drift_steps.scenarios import (
     FIRST_ONSET,
     LAST_ONSET,
@@ -13,7 +14,7 @@ from bench.drift_steps.scenarios import (
     correlated,
 )
 from bench.harness.script import missed
-from stream_scorer.drift.detection.shifts.calibrated import CalibratedDetector, learn
+from stream_scorer.ports import Float64
 
 STREAMS, STEPS, BUDGET = 200, 5_000, 20_000.0
 RHO = 0.6
@@ -34,7 +35,7 @@ def null(runs: int) -> dict[str, Any]:
     for number in range(runs):
         generator = np.random.default_rng([_NULL_SEED, number])
         values = correlated(generator, STEPS, STREAMS, RHO, PHI)
-        raised = run(CalibratedDetector(learn(values[:REFERENCE]), BUDGET), values, REFERENCE)
+        raised = run(_monitored(values), values, REFERENCE)
         counts.append(len(raised))
         fleet += sum(stream == STREAMS for _, stream in raised)
     return {
@@ -61,10 +62,14 @@ def fleet(runs: int, size: float) -> dict[str, float]:
             onset = int(generator.integers(FIRST_ONSET, LAST_ONSET + 1))
             values = correlated(generator, onset + PATIENCE, STREAMS, rho, PHI)
             values[onset:] += size
-            raised = run(CalibratedDetector(learn(values[:REFERENCE]), BUDGET), values, REFERENCE)
+            raised = run(_monitored(values), values, REFERENCE)
             good += [stream for step, stream in raised if step >= onset] == [STREAMS]
         shares[f"rho {rho}"] = good / runs
     return shares
+
+
+def _monitored(values: Float64) -> Monitored:
+    return Monitored(values[:REFERENCE], BUDGET, relearn=REFERENCE)
 
 
 def null_gates(found: dict[str, Any]) -> list[str]:

@@ -15,6 +15,12 @@ Changes have twice the size that does not matter (2 delta):
 - *version*: another version decides, with the same model and its own reference. The alarms in the
   same days without it are told beside.
 - *two*: two changes of the prior, ten days apart; each alarm is accepted after five days.
+
+A city has 30,000 customers, because in smaller ones the second change cannot be dated. In a city
+of 10,000 the model blocks 0.9 transactions an hour; the changes make it 1.8, and then 2.7. Suppose
+that blocked transactions are Poisson counts, with the simulator's course of a day, and that someone
+knows both rates. The likeliest time of the second change is then wrong by more than a day in 26 of
+100 cities of 5,000 customers, 7 of 100 of 10,000, 0.8 of 100 of 20,000, and 0.1 of 100 of 30,000.
 """
 
 from collections.abc import Sequence
@@ -39,7 +45,7 @@ from bench.drift_steps.handbook_city import (
 from bench.harness.script import say
 from stream_scorer.drift.alarms.contract import Alarm, Severity
 
-CUSTOMERS, SEEDS, NULL_DAYS = 10_000, 10, 150
+CUSTOMERS, SEEDS, NULL_DAYS = 30_000, 10, 150
 QUIET, AFTER = 15, 20
 """Days before a change, and after it."""
 APART = 10

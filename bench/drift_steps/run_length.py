@@ -12,21 +12,15 @@ from typing import Any
 import numpy as np
 from scipy.stats import chi2
 
+from bench.drift_steps.monitored import Monitored
 from bench.drift_steps.scenarios import correlated
 from bench.harness.script import missed, say
-from stream_scorer.drift.detection.shifts.calibrated import CalibratedDetector, learn
-from stream_scorer.drift.detection.shifts.e_detector import EDetector, band
-from stream_scorer.ports import Float64, Int64
+from stream_scorer.ports import Float64
 
 STREAMS, REFERENCE, CONFIGURED, RUNS = 300, 2_016, 720, 200
 CENSORED = 4 * CONFIGURED
-ETA = 0.05
-"""Probability that a band of the guaranteed detector misses a mean, over all 300 streams."""
 LEAST, MOST = 0.9, 2.0
-_GUARANTEED_PART = 4
-"""A fourth of the runs is enough for the guaranteed promise, which is kept with much room."""
 _SEED = 21
-_WEEK = 168
 _STEPS = REFERENCE + CENSORED
 
 Make = Callable[[np.random.Generator], Float64]
@@ -66,19 +60,9 @@ GUARANTEED: dict[str, Make] = {
 }  # fmt: skip
 
 
-def _calibrated(values: Float64, hours: Int64 | None) -> Callable[[int], bool]:
-    reference = learn(values[:REFERENCE], None if hours is None else hours[:REFERENCE])
-    detector = CalibratedDetector(reference, CONFIGURED)
-    if hours is None:
-        return lambda step: len(detector.update(values[step])) > 0
-    return lambda step: len(detector.update(values[step], int(hours[step]))) > 0
-
-
-def _guaranteed(values: Float64) -> Callable[[int], bool]:
-    # Symmetric clipping keeps the conditional mean at one half.
-    bounded = np.clip(0.5 + values / 10, 0.0, 1.0)
-    detector = EDetector(band(bounded[:REFERENCE], ETA), CONFIGURED)
-    return lambda step: len(detector.update(bounded[step])) > 0
+def _begin(values: Float64, *, seasonal: bool, only: str) -> Callable[[int], bool]:
+    detector = Monitored(values[:REFERENCE], CONFIGURED, seasonal=seasonal, only=only)
+    return lambda step: len(detector.update(values[step])) > 0
 
 
 def estimate(watched: list[int], alarms: int) -> dict[str, float | None]:
@@ -118,19 +102,15 @@ def _case(
 
 def measure(runs: int = RUNS) -> dict[str, Any]:
     """Return {case: {configured, calibrated, guaranteed}}; a promise not made is None."""
-    hours = np.arange(_STEPS) % _WEEK
     found: dict[str, Any] = {}
     for number, name in enumerate([*CALIBRATED, *(set(GUARANTEED) - set(CALIBRATED))]):
         line: dict[str, Any] = {"configured": CONFIGURED, "calibrated": None, "guaranteed": None}
         if name in CALIBRATED:
-            season = hours if name == "season" else None
-            line["calibrated"] = _case(
-                number, runs, CALIBRATED[name],
-                partial(_calibrated, hours=season),
-            )  # fmt: skip
+            begin = partial(_begin, seasonal=name == "season", only="")
+            line["calibrated"] = _case(number, runs, CALIBRATED[name], begin)
         if name in GUARANTEED:
-            fewer = max(runs // _GUARANTEED_PART, 1)
-            line["guaranteed"] = _case(number, fewer, GUARANTEED[name], _guaranteed)
+            begin = partial(_begin, seasonal=False, only="e_detector")
+            line["guaranteed"] = _case(number, runs, GUARANTEED[name], begin)
         found[name] = line
         say(f"run_length: {name}: {line}")
     return found

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from bench.drift_steps.judge import Verdict, judge, run
+from bench.drift_steps.monitored import Monitored
 from bench.drift_steps.scenarios import REFERENCE, Case, cases, scenario
 from bench.harness.script import missed
-from stream_scorer.drift.detection.shifts.calibrated import CalibratedDetector, learn
 from stream_scorer.drift.detection.shifts.detector import Detector
 from stream_scorer.ports import Float64
 
@@ -25,8 +25,8 @@ Make = Callable[[Float64], Detector]
 
 
 def ours(reference: Float64) -> Detector:
-    """Return the calibrated detector in its one configuration."""
-    return CalibratedDetector(learn(reference), RUN_LENGTH)
+    """Return the monitor's detectors in their one configuration."""
+    return Monitored(reference, RUN_LENGTH, relearn=REFERENCE)
 
 
 def verdicts(

@@ -14,9 +14,10 @@ from stream_scorer.cli.options import (
     SignedOptions,
     WideOption,
 )
-from stream_scorer.cli.output import print_json
+from stream_scorer.cli.output import field_rows, print_json
 from stream_scorer.drift.operator.commands import give
-from stream_scorer.drift.reports.events import find_event, until_ms
+from stream_scorer.drift.reports.answers import refuse_useless
+from stream_scorer.drift.reports.events import find_event, iso, short, until_ms
 from stream_scorer.drift.reports.explain import explanation_of
 from stream_scorer.drift.reports.page import write_html
 from stream_scorer.drift.reports.place import locate
@@ -51,9 +52,13 @@ class AnswerOptions(SignedOptions):
         """
         settings = self.connected()
         if event:
-            event = find_event(_known(read_monitor(settings), read_events(settings)[0]), event)
+            monitor, events = read_monitor(settings), read_events(settings)[0]
+            event = find_event(_known(monitor, events), event)
+            refuse_useless(kind, event, monitor, events)
         document = give(settings, kind, event, until, self.reason, self.signer())
-        self.show_fields(document, "Written; it holds from the next summary on")
+        end = document.get("until")
+        rows = field_rows(document | {"until": short(iso(end)) if end else None})
+        self.show_fields(document, "Written; it holds from the next summary on", rows)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from stream_scorer.cli.output import TerminalConsole, table_of
 from stream_scorer.drift.reports.charts import figure
 from stream_scorer.drift.reports.events import short
 from stream_scorer.drift.reports.promises import calibrated_promise, guaranteed_promise
-from stream_scorer.drift.reports.wording import asks, fault_text, headline, when
+from stream_scorer.drift.reports.wording import answer, asks, errors, fault_text, headline, when
 from stream_scorer.terminal_text import printable
 
 _STYLES: Final = {"page": "bold red", "warn": "yellow", "note": "cyan"}
@@ -61,7 +61,7 @@ def draw_explanation(document: dict[str, Any]) -> None:
     console.print(Text.assemble((document["severity"], style), "  ", printable(headline(document))))
     console.print(f"{printable(when(document))}; {document['state']}")
     console.print(Text.assemble(("To do: ", "bold"), printable(asks(document))))
-    guaranteed, adwin = document["guaranteed"], document["adwin"]
+    (guaranteed, calibrated), adwin = errors(document), document["adwin"]
     rows: list[tuple[str, object]] = [
         ("event", document["event_id"]),
         ("model", f"{document['model']}:{document['model_version']}"),
@@ -69,17 +69,14 @@ def draw_explanation(document: dict[str, Any]) -> None:
         ("effect in standard deviations", document["effect"]),
         ("tolerance", document["tolerance"]),
         ("logarithm of the evidence", document["log_evidence"]),
-        ("guaranteed error", guaranteed["error"] if guaranteed["holds"] else "not in the class"),
-        ("calibrated error", document["calibrated"]["error"]),
+        ("guaranteed error", guaranteed),
+        ("calibrated error", calibrated),
         ("stated over windows", document["patience"]),
         ("detector", document["detector"]),
         ("onset by ADWIN", short(adwin["at"]) if adwin else None),
         ("also moved", {each["stream"]: each["effect"] for each in document["also"]}),
         ("consequences", [each["stream"] for each in document["consequences"]]),
-        *(
-            (each["change"], f"{short(each['detected_at'])} {each['commander']}".strip())
-            for each in document["commands"]
-        ),
+        *((each["change"], printable(answer(each))) for each in document["commands"]),
     ]
     console.print(table_of(("", "value"), rows, console.width))
     if document["distribution"]:
@@ -96,7 +93,9 @@ def _open(console: TerminalConsole, events: list[dict[str, Any]]) -> None:
             each["event_id"],
             printable(headline(each)),
             (each["onset"] or "-")[:10],
-            each["state"] + (" (consequence)" if each["consequence_of"] else ""),
+            each["state"]
+            + (" (consequence)" if each["consequence_of"] else "")
+            + (" (snoozed)" if each["snoozed"] else ""),
         )
         for each in events
     ]
@@ -147,11 +146,13 @@ def _notes(version: dict[str, Any], streams: list[dict[str, Any]]) -> Iterator[s
 
 
 def _streams(console: TerminalConsole, streams: list[dict[str, Any]], *, wide: bool) -> None:
-    nearest = sorted(streams, key=lambda each: -(each["of_threshold"] or 0.0))
+    nearest = sorted(
+        streams, key=lambda each: (each["state"] != "alarmed", -(each["of_threshold"] or 0.0))
+    )
     if not wide:
         rows = [
             (each["stream"], each["state"], figure(each["value"]), figure(each["mean"]),
-             _bar(each["of_threshold"]))
+             "an alarm is open" if each["state"] == "alarmed" else _bar(each["of_threshold"]))
             for each in nearest[:_NEAREST]
         ]  # fmt: skip
         columns: tuple[str, ...] = ("stream", "state", "value", "mean", "evidence")
@@ -159,7 +160,8 @@ def _streams(console: TerminalConsole, streams: list[dict[str, Any]], *, wide: b
         return
     columns = (
         "stream", "version", "state", "class", "learning_until", "value", "mean", "tolerance",
-        "log_evidence", "of_threshold", "share_of_budget", "since",
+        "log_evidence", "of_threshold", "of_guaranteed", "of_calibrated", "share_of_budget",
+        "since",
     )  # fmt: skip
     named = [{**each, "version": f"{each['model']}:{each['version']}"} for each in nearest]
     console.width = _WIDE

@@ -28,7 +28,7 @@ class DriftDetected(Event):
 
 @dataclass(frozen=True, slots=True)
 class DriftWatched(Event):
-    """The monitor committed a batch of summaries.
+    """The monitor restored its state, committed a batch of summaries, or gave its partition away.
 
     Attributes:
         open: Open episodes by severity.
@@ -85,11 +85,11 @@ class DriftSnapshot(Event):
 
 @dataclass(frozen=True, slots=True)
 class DriftStateMissing(Event):
-    """The monitor started with committed offsets, without a snapshot or a part of the summaries.
+    """The monitor started with committed offsets, without a part of what belongs to them.
 
     Attributes:
-        why: ``no_snapshot``, or ``summaries_deleted``.
-        offset: From which offset of the summaries it folds again.
+        why: ``no_snapshot``, ``summaries_deleted`` or ``commands_created_again``.
+        offset: From which offset it folds again: of the summaries, or of the commands.
     """
 
     why: str

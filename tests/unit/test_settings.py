@@ -133,7 +133,8 @@ def test_a_dotenv_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             "[kafka.client]\n'group.instance.id' = 'a'",
             "setting kafka.client: .*set kafka.static_membership",
         ),
-        ("[monitor]\nsignals = []", "setting monitor.signals: "),
+        ("[monitor]\nsignals = ['score']", "setting monitor.signals: "),
+        ("[monitor]\ndelta = 0.1", "setting monitor.delta: "),
         ("[kafka", "configuration .*scorer.toml: not TOML: "),
         ("a = " + "[" * 100_000, "configuration .*scorer.toml: nested deeper than 64 levels"),
     ],
@@ -340,6 +341,21 @@ def test_a_webhook_is_encrypted_or_on_loopback(url: str) -> None:
 )
 def test_a_webhook_in_clear_text_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match=r"monitor.webhook_url: .*needs https"):
+        load_settings({"monitor": {"webhook_url": url}})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:99999/",
+        "http://127.0.0.1:0/",
+        "https://example.com/a b",
+        "https://example.com/ключ",
+        "https://example.com/a\nb",
+    ],
+)
+def test_a_webhook_that_no_request_can_name_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"monitor.webhook_url: "):
         load_settings({"monitor": {"webhook_url": url}})
 
 

@@ -28,9 +28,9 @@ class Alarm:
     Attributes:
         event_id: 16 hex digits of the sha256 of model, version, kind, stream, window_end, change.
         episode: ``event_id`` of the episode's first event.
-        kind: ``drift``, ``fleet`` or ``fault``.
+        kind: ``drift``, ``fleet`` or ``fault``; ``snooze`` for a snooze of all alarms.
         change: ``opened``, ``acknowledged``, ``accepted``, ``closed`` or ``snoozed``.
-        severity: How urgent it is.
+        severity: How urgent it is while it is not snoozed.
         model: Name of the model; empty for a fault of the input.
         version: Its version; likewise.
         stream: Text of the stream's key, ``fleet``, or the name of a fault.
@@ -49,10 +49,11 @@ class Alarm:
         before_counts: Events by cell before the change.
         after_counts: Events by cell after it.
         log_e: Logarithm of the e-value.
-        guaranteed_error: Bound of the probability of a false alarm within the patience; None if
-            the stream is not in the guaranteed class.
-        calibrated_error: The calibrated probability of it.
-        guaranteed: Whether the stream is in the guaranteed class.
+        guaranteed_error: Bound of the probability of a false alarm with as much evidence within
+            the patience; None if the stream is not in the guaranteed class, or if only the
+            calibrated detector fired.
+        calibrated_error: The calibrated probability of it; None if only the guaranteed one fired.
+        guaranteed: Whether the stream is in the guaranteed class, whatever fired.
         observations: Observations since the detector's last reset.
         detector: Name of the detector, or of the rule.
         also: Other streams that moved, with their effects; at most 20, the largest first.
@@ -88,7 +89,7 @@ class Alarm:
     after_counts: tuple[int, ...]
     log_e: float
     guaranteed_error: float | None
-    calibrated_error: float
+    calibrated_error: float | None
     guaranteed: bool
     observations: int
     detector: str
@@ -99,3 +100,8 @@ class Alarm:
     value: float = math.nan
     reference: str = ""
     commander: str = ""
+
+    @property
+    def shown(self) -> Severity:
+        """The severity of its event: a note if alarms were snoozed."""
+        return Severity.NOTE if self.snoozed else self.severity

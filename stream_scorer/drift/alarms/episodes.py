@@ -10,7 +10,7 @@ a second episode.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -30,8 +30,8 @@ class EpisodeRecord:
         opened: The alarm that opened it.
         state: Its state.
         ended: Event time of its end, ms; 0 while it is open.
-        why: Why it is closed: ``back``, ``accepted``, ``version``, ``over`` or ``forgotten``; empty
-            while it is open.
+        why: Why it is closed: ``back``, ``accepted``, ``version``, ``reference``, ``segment``
+            or ``over``; empty while it is open.
         commands: Ids of the commands that changed it, in their order.
     """
 
@@ -85,15 +85,6 @@ class Episodes:
     def opened(self) -> list[EpisodeRecord]:
         """Return the open episodes, oldest first."""
         return [each for each in self.records.values() if each.is_open]
-
-    def of_stream(self, model: str, version: str, stream: str) -> list[EpisodeRecord]:
-        """Return the open episodes of a stream, oldest first."""
-        name = (model, version, stream)
-        return [
-            each
-            for each in self.opened()
-            if (each.opened.model, each.opened.version, each.opened.stream) == name
-        ]
 
     def acknowledge(self, episode: str, command: str, detected_at: int) -> Alarm | None:
         """Acknowledge an episode; return the event, or None if there is nothing to acknowledge.
@@ -167,12 +158,3 @@ def changed(opened: Alarm, change: str, detected_at: int, cause: str) -> Alarm:
     return replace(
         opened, event_id=name, change=change, severity=Severity.NOTE, detected_at=detected_at
     )
-
-
-def open_by_severity(records: Iterable[EpisodeRecord]) -> dict[str, int]:
-    """Return the number of open episodes by severity, for every severity."""
-    counts = {str(each): 0 for each in Severity}
-    for record in records:
-        if record.is_open:
-            counts[str(record.opened.severity)] += 1
-    return counts

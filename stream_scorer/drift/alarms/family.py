@@ -15,18 +15,13 @@ An observation that pools several windows counts as one window: both promises th
 """
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from stream_scorer.drift.alarms.nulls import Bool, Float64, Int64, Nulls, band_with_tolerance
-from stream_scorer.drift.alarms.stream_thresholds import (
-    LONGEST,
-    SHORTEST,
-    thresholds_of,
-    with_common,
-)
+from stream_scorer.drift.alarms.stream_thresholds import LONGEST, SHORTEST, thresholds_of
 from stream_scorer.drift.detection.shifts import e_kernels, shift_kernels
 from stream_scorer.drift.detection.shifts.autoregression import Autoregression
 from stream_scorer.drift.detection.shifts.calibrated import CalibratedDetector, FittedReference
@@ -36,14 +31,8 @@ from stream_scorer.drift.detection.shifts.e_detector import EDetector
 GUARANTEED_SHARE: Final = 0.5
 """Share of the budget that the guaranteed detectors spend."""
 RELEARN: Final = 48
-"""Observations after an alarm before the stream can raise the next one."""
-RELEARN_FLEET: Final = 190
-"""The same after a fleet alarm."""
+"""Observations after an alarm that a stream's next null is learned from."""
 _NEVER: Final = 1e300
-_KEPT: Final = np.array(
-    [n for n in range(e_kernels.WIDTH) if not 0 <= n - e_kernels.WEALTH < e_kernels.CELLS]
-)
-"""Columns of an e-detector's state that its CUSUM needs."""
 _ERRORS: Final = 3.0
 """Half width of the band of a mean after a change, in standard errors."""
 
@@ -59,7 +48,7 @@ class ChangeFound:
         after: Mean after it.
         log_evidence: Logarithm of the evidence.
         detector: ``e_detector`` or ``calibrated``.
-        together: Whether only all streams together reached the threshold.
+        calibrated: Evidence of the calibrated detector; None if it did not fire.
     """
 
     stream: int
@@ -68,7 +57,7 @@ class ChangeFound:
     after: float
     log_evidence: float
     detector: str
-    together: bool = False
+    calibrated: float | None = None
 
 
 class Family:
@@ -77,16 +66,18 @@ class Family:
     Args:
         nulls: The k streams' nulls.
         run_length: F, the budget in windows.
+        relearn: Observations after an alarm that a stream's next null is learned from.
 
     Attributes:
         low: float64[k], the current null's band; it moves when a change is accepted or followed.
         high: float64[k].
         mean: float64[k], its mean.
+        calibrated_length: float64[k], run length of each stream's calibrated detector.
         spread: float64[k], standard deviation since a change, as a factor of the reference's.
     """
 
-    def __init__(self, nulls: Nulls, run_length: float) -> None:
-        self.nulls = nulls
+    def __init__(self, nulls: Nulls, run_length: float, relearn: int = RELEARN) -> None:
+        self.nulls, self.observations_relearned = nulls, relearn
         self.run_length = run_length
         self.low, self.high, self.mean = nulls.low.copy(), nulls.high.copy(), nulls.mean.copy()
         self.spread = np.ones(len(nulls))
@@ -96,18 +87,17 @@ class Family:
         self._guaranteed_length = guaranteed
         self._e: EDetector | None = None
         self._bands()
-        calibrated = run_length / (1 - GUARANTEED_SHARE) / nulls.share
-        sigma = np.sqrt(1 - nulls.phi**2)
+        self.calibrated_length = run_length / (1 - GUARANTEED_SHARE) / nulls.share
+        sigma = np.sqrt(1 - nulls.phi**2) * nulls.noise
         length = np.clip(nulls.windows.astype(np.float64), SHORTEST, LONGEST)
         count = np.maximum(nulls.windows - 1.0, 1.0)
         zeros = np.zeros(len(nulls))
         model = Autoregression(nulls.phi, sigma, length, count, zeros, zeros)
-        thresholds = np.append(
-            np.where(nulls.calibrated, thresholds_of(nulls, calibrated), _NEVER), _NEVER
-        )
+        thresholds = thresholds_of(nulls, self.calibrated_length)
         self._calibrated = CalibratedDetector(
-            FittedReference(nulls.mean, nulls.scale, None, with_common(model), common=False),
-            run_length, tolerance=nulls.delta / nulls.scale, thresholds=thresholds,
+            FittedReference(nulls.mean, nulls.scale, model),
+            np.where(nulls.calibrated, thresholds, _NEVER), tolerance=nulls.delta / nulls.scale,
+            relearn=relearn,
         )  # fmt: skip
 
     def copy(self) -> "Family":
@@ -123,12 +113,12 @@ class Family:
     @property
     def learning(self) -> Float64:
         """float64[k], observations until a stream can raise the next alarm; 0 if it can now."""
-        return self._calibrated.learning[:-1]
+        return self._calibrated.learning
 
     @property
     def observations(self) -> Int64:
         """int64[k], observations since a stream's null was last set, the reference's included."""
-        return self._calibrated.observations[:-1]
+        return self._calibrated.observations
 
     @property
     def log_evidence(self) -> Float64:
@@ -139,6 +129,12 @@ class Family:
             with np.errstate(divide="ignore"):
                 found[self._members] = np.log(_state_of(self._e)[:, cells].mean(axis=1))
         return found
+
+    @property
+    def calibrated(self) -> Float64:
+        """float64[k], evidence of the calibrated detectors as a share of what an alarm needs."""
+        reached = self._calibrated.evidence / self._calibrated.thresholds
+        return np.where(self.learning > 0, 0.0, np.clip(reached, 0.0, 1.0))
 
     def update(self, values: Float64, kept: Float64 | float = 1.0) -> list[ChangeFound]:
         """Add an observation of each stream.
@@ -159,22 +155,27 @@ class Family:
         powers = np.stack([np.ones_like(distance), distance, distance**2], axis=1)
         self._moments[seen] += powers[seen]
         found = {each.stream: each for each in self._update_calibrated(self.mean + distance)}
-        found |= {each.stream: each for each in self._update_guaranteed(values, relearning)}
+        for each in self._update_guaranteed(values, relearning):
+            also = found.get(each.stream)
+            found[each.stream] = replace(each, calibrated=also.calibrated if also else None)
         return [found[stream] for stream in sorted(found)]
 
-    def relearn(self, streams: Bool, observations: int) -> None:
-        """Let streams learn their mean after a change; they raise no alarm meanwhile.
+    def relearn(self, streams: Bool, mean: Float64) -> None:
+        """Let streams learn their mean after a change.
+
+        Meanwhile only a change alarms that is above the tolerance by two standard deviations; of
+        a smaller one, the mean after it is learned.
 
         Args:
             streams: bool[k].
-            observations: For how many observations.
+            mean: float64[k], what is known of their mean: at which the change was found.
         """
         state = _state_of(self._calibrated)
-        mine = np.append(streams, np.array([False]))
-        state[mine, shift_kernels.BEFORE_COUNT : shift_kernels.PREVIOUS] = 0.0
-        state[mine, shift_kernels.COUNTS : shift_kernels.SUMS] = 0.0
-        state[mine, shift_kernels.LEARNING] = observations
+        state[streams, shift_kernels.BEFORE_COUNT : shift_kernels.PREVIOUS] = 0.0
+        state[streams, shift_kernels.COUNTS : shift_kernels.SUMS] = 0.0
+        state[streams, shift_kernels.LEARNING] = self.observations_relearned
         self._calibrated.restore(state.tobytes())
+        self.mean = np.where(streams, mean, self.mean)
         self._forget_evidence(streams)
         self._moments[streams] = 0.0
 
@@ -196,21 +197,23 @@ class Family:
         spread = np.sqrt(np.maximum(squares / held - (total / held) ** 2, 0.0)) / nulls.scale
         wider = np.maximum(spread * (1 + np.sqrt(0.5 / count)), 1.0)
         self._widen(np.where(streams, wider, self.spread))
-        factor = np.sqrt((1 + nulls.phi) / (1 - nulls.phi) / count)
-        reach = _ERRORS * nulls.scale * self.spread * factor
+        reach = self.reach(count)
         self.mean = np.where(streams, mean, self.mean)
         self.low = np.where(streams, mean - reach, self.low)
         self.high = np.where(streams, mean + reach, self.high)
         self._bands()
         self._forget_evidence(streams)
 
-    def begin_again(self, streams: Bool, low: Float64, high: Float64) -> None:
+    def begin_again(
+        self, streams: Bool, low: Float64, high: Float64, count: Float64 | float = np.inf
+    ) -> None:
         """Let streams begin again from a null.
 
         Args:
             streams: bool[k].
             low: float64[k], lowest mean of its band.
             high: float64[k], highest mean.
+            count: float64[k] or one number, maximum number of observations that it is known from.
         """
         nulls = self.nulls
         middle = (low + high) / 2
@@ -223,27 +226,34 @@ class Family:
         self._forget_evidence(streams)
         self._widen(np.where(streams, 1.0, self.spread))
         standard = (self.mean - nulls.mean) / nulls.scale
-        gain = np.sqrt(1 - nulls.phi**2) / (1 - nulls.phi)
+        gain = np.sqrt(1 - nulls.phi**2) * nulls.noise / (1 - nulls.phi)
         state = _state_of(self._calibrated)
-        rows = np.zeros_like(state[:-1])
-        rows[:, shift_kernels.BEFORE_COUNT] = np.maximum(nulls.windows - 1.0, 1.0)
-        rows[:, shift_kernels.BEFORE_SUM] = rows[:, shift_kernels.BEFORE_COUNT] * standard / gain
+        rows = np.zeros_like(state)
+        known = np.minimum(np.maximum(nulls.windows - 1.0, 1.0), count)
+        rows[:, shift_kernels.BEFORE_COUNT] = known
+        rows[:, shift_kernels.BEFORE_SUM] = known * standard / gain
         rows[:, shift_kernels.PREVIOUS] = standard
-        rows[:, shift_kernels.OFFSET] = standard
-        state[:-1][streams] = rows[streams]
+        state[streams] = rows[streams]
         self._calibrated.restore(state.tobytes())
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the state, a row for each stream."""
         e = np.zeros((len(self.nulls), 0))
         if self._e is not None:
-            e = np.zeros((len(self.nulls), len(_KEPT)))
-            e[self._members] = _state_of(self._e)[:, _KEPT]
+            e = np.zeros((len(self.nulls), e_kernels.WIDTH))
+            e[self._members] = _state_of(self._e)
         return {
             "low": self.low, "high": self.high, "mean": self.mean, "spread": self.spread,
             "moments": self._moments, "e": e,
-            "calibrated": _state_of(self._calibrated)[:-1],
+            "calibrated": _state_of(self._calibrated),
         }  # fmt: skip
+
+    def reach(self, observations: Float64) -> Float64:
+        """Return float64[k], half the width of the band of a mean of so many observations."""
+        nulls = self.nulls
+        factor = np.sqrt((1 + nulls.phi) / (1 - nulls.phi) / np.maximum(observations, 1.0))
+        found: Float64 = _ERRORS * nulls.scale * self.spread * factor
+        return found
 
     def load(self, arrays: dict[str, np.ndarray], mine: Int64, theirs: Int64) -> None:
         """Continue from a state.
@@ -265,30 +275,22 @@ class Family:
         spread[mine] = arrays["spread"][theirs]
         self._widen(spread)
         state = _state_of(self._calibrated)
-        state[:-1][mine] = arrays["calibrated"][theirs]
+        state[mine] = arrays["calibrated"][theirs]
         self._calibrated.restore(state.tobytes())
         if self._e is not None and arrays["e"].shape[1]:
             rows = np.zeros((len(self.nulls), e_kernels.WIDTH))
             rows[self._members] = _state_of(self._e)
-            rows[np.ix_(mine, _KEPT)] = arrays["e"][theirs]
+            rows[mine] = arrays["e"][theirs]
             self._e.restore(np.ascontiguousarray(rows[self._members]).tobytes())
 
     def _update_calibrated(self, values: Float64) -> list[ChangeFound]:
-        before = self.learning
         alarms = self._calibrated.update(np.asarray(values, np.float64))
-        longer = np.append(self.learning > before, np.array([False]))
-        if longer.any():
-            # The detector's own time to learn after an alarm is for streams without episodes.
-            state = _state_of(self._calibrated)
-            state[longer, shift_kernels.LEARNING] = RELEARN
-            self._calibrated.restore(state.tobytes())
         return [
-            ChangeFound(int(stream), max(int(age), 1), before, after, evidence, "calibrated")
-            for stream, age, before, after, evidence in zip(
+            ChangeFound(int(stream), max(int(age), 1), before, after, each, "calibrated", each)
+            for stream, age, before, after, each in zip(
                 alarms.stream.tolist(), alarms.age.tolist(), alarms.before.tolist(),
                 alarms.after.tolist(), alarms.evidence.tolist(), strict=True,
             )
-            if stream < len(self.nulls)
         ]  # fmt: skip
 
     def _update_guaranteed(self, values: Float64, relearning: Float64) -> list[ChangeFound]:
@@ -297,17 +299,16 @@ class Family:
         seen = np.where(relearning > 0, np.nan, np.clip(values, 0.0, 1.0))[self._members]
         alarms = self._e.update(seen)
         streams = self._members[alarms.stream]
-        weighted = alarms.evidence
         shares = self.nulls.share[self._members] / self.nulls.share[self._members].sum()
-        evidence = weighted / shares[alarms.stream]
+        evidence = alarms.evidence / shares[alarms.stream]
         return [
             ChangeFound(
                 int(stream), max(int(age), 1), float(self.mean[stream]), after, float(np.log(e)),
-                "e_detector", together=weight < self._guaranteed_length,
+                "e_detector",
             )
-            for stream, age, after, e, weight in zip(
+            for stream, age, after, e in zip(
                 streams.tolist(), alarms.age.tolist(), alarms.after.tolist(), evidence.tolist(),
-                weighted.tolist(), strict=True,
+                strict=True,
             )
         ]  # fmt: skip
 

@@ -61,7 +61,7 @@ class Waiting:
         each = self.found
         return [
             each.stream, each.age, each.before, each.after, each.log_evidence, each.detector,
-            each.together, self.start, self.end, self.left,
+            each.calibrated, self.start, self.end, self.left,
         ]  # fmt: skip
 
     @classmethod
@@ -73,3 +73,22 @@ class Waiting:
         """
         *found, start, end, left = values
         return cls(ChangeFound(*found), int(start), int(end), int(left))
+
+
+@dataclass(frozen=True, slots=True)
+class StreamAlarm:
+    """A stream that a detector fired for, in the window in which it fired.
+
+    Attributes:
+        found: What fired.
+        start: Start of that window, ms since the epoch.
+        end: End of that window.
+        fleet: Whether it is the alarm of the fleet.
+        part_of: Streams whose alarms are a part of it.
+    """
+
+    found: ChangeFound
+    start: int
+    end: int
+    fleet: bool = False
+    part_of: tuple[int, ...] = ()

@@ -36,6 +36,12 @@ _WHITE: Final = 2.0
 """An autocorrelation up to so many standard errors counts as none."""
 _WINDOWS_LEAST: Final = 50
 """Minimum number of windows of a reference for the calibrated promise."""
+_BAND_LEAST_WINDOWS: Final = 168
+"""Minimum number of windows of a reference for the guaranteed promise. With fewer, the error of a
+mean is itself not known, so that its band holds less often than it says: all of 100 bands of 13
+windows hold in 65 % of references, and not in 95 %."""
+_NOISE_MOST: Final = 0.5
+"""Largest variance of a season's error that is believed, as a share of that of an observation."""
 _BAND_LEAST: Final = 1e-9
 
 
@@ -51,10 +57,14 @@ class Nulls:
         delta: float64[k], change that does not matter, in the unit of the value.
         scale: float64[k], standard deviation of an observation; 1 for a stream that never varied.
         phi: float64[k], correlation of successive observations.
+        noise: float64[k], standard deviation of a new observation, as a factor of ``scale``: the
+            season's error is added to it, and was taken from the reference's own observations.
+        weeks: float64[k], weeks that the season was fitted to; infinite without one.
         windows: int64[k], observations of the reference.
         typical: float64[k], mean number of rows of an observation there; 0 for the fleet.
         share: float64[k], share of the budget; their sum is 1.
-        classes: Why the guaranteed promise does not hold for a stream; empty if it holds.
+        classes: Why the guaranteed promise does not hold for a stream; empty if it holds. It says
+            so if the calibrated one does not hold, either.
         calibrated: bool[k], whether the calibrated promise holds.
         level: bool[k], whether the stream is a part of the fleet's median.
     """
@@ -66,6 +76,8 @@ class Nulls:
     delta: Float64
     scale: Float64
     phi: Float64
+    noise: Float64
+    weeks: Float64
     windows: Int64
     typical: Float64
     share: Float64
@@ -75,6 +87,11 @@ class Nulls:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def watched(self) -> Bool:
+        """bool[k], whether a promise holds: only then can a stream alarm."""
+        return self.guaranteed | self.calibrated
 
     @property
     def guaranteed(self) -> Bool:
@@ -98,6 +115,8 @@ def nulls_of(streams: Sequence[StreamReference], tolerance: float) -> Nulls:
     varies = spread > 0
     scale = np.where(varies, spread, 1.0)
     windows = np.array([each.windows for each in streams] + [0])
+    noise = np.array([_noise(each) for each in streams] + [1.0])
+    weeks = np.array([_weeks(each) for each in streams] + [np.inf])
     phi = np.clip(phi, 0.0, _PHI_MOST)
     level = np.array([each.key.measure == "level" for each in streams] + [False]) & varies
     if level.any():
@@ -109,11 +128,12 @@ def nulls_of(streams: Sequence[StreamReference], tolerance: float) -> Nulls:
         [_delta(each, tolerance) for each in streams] + [FLEET_TOLERANCE], dtype=np.float64
     )
     weights = np.array([_weight(key) for key in keys])
-    classes = tuple(guaranteed_class(each) for each in streams)
+    classes = (*map(guaranteed_class, streams), "not in the class: a median")
+    calibrated = varies & (windows >= _WINDOWS_LEAST)
     return Nulls(
-        keys, mean, low, high, delta, scale, phi, windows, typical, weights / weights.sum(),
-        (*classes, "not in the class: a median"),
-        varies & (windows >= _WINDOWS_LEAST), level,
+        keys, mean, low, high, delta, scale, phi, noise, weeks, windows, typical,
+        weights / weights.sum(),
+        tuple(map(_class_of, classes, calibrated.tolist(), varies.tolist())), calibrated, level,
     )  # fmt: skip
 
 
@@ -124,20 +144,43 @@ def guaranteed_class(stream: StreamReference) -> str:
     within the tolerance of the reference's band. Rows within a window may depend on each other in
     any way, and so may streams.
     """
-    if stream.season is not None and any(
-        values.any() for values in (stream.season.hour, stream.season.day, stream.season.week)
-    ):
+    if stream.season is not None and not stream.season.flat:
         return "not in the class: season"
     if abs(stream.phi) * np.sqrt(max(stream.windows, 1)) > _WHITE:
         return f"not in the class: AR(1), correlation {stream.phi:.2f}"
-    if not 0 <= stream.low <= stream.high <= 1:
-        return "not in the class: a band outside of 0 to 1"
+    if stream.windows < _BAND_LEAST_WINDOWS:
+        return f"not in the class: fewer than {_BAND_LEAST_WINDOWS} windows"
+    if not 0 <= stream.mean <= 1:
+        return "not in the class: a mean outside of 0 to 1"
     return ""
+
+
+def _class_of(reason: str, calibrated: bool, varies: bool) -> str:  # noqa: FBT001 columns
+    if not reason or calibrated:
+        return reason
+    why = f"fewer than {_WINDOWS_LEAST} windows" if varies else "it never varied"
+    return f"cannot alarm: {why}; {reason}"
 
 
 def band_with_tolerance(low: Float64, high: Float64, delta: Float64) -> Float64:
     """Return float64[2, k], the band within which a mean does not matter, inside (0, 1)."""
     return np.clip([low - delta, high + delta], _BAND_LEAST, 1 - _BAND_LEAST)
+
+
+def _weeks(stream: StreamReference) -> float:
+    return np.inf if stream.season is None or stream.season.flat else stream.season.weeks
+
+
+def _noise(stream: StreamReference) -> float:
+    """Return the standard deviation of a new observation, as a factor of the reference's.
+
+    With an error of the season of variance e, the reference's observations have the variance v - e
+    and new ones v + e.
+    """
+    if stream.season is None or not stream.scale:
+        return 1.0
+    error = (stream.season.error / stream.scale) ** 2
+    return float(np.sqrt(1 + 2 * min(error, _NOISE_MOST)))
 
 
 def _delta(stream: StreamReference, tolerance: float) -> float:

@@ -18,11 +18,12 @@ _PAGING_FAULTS: Final = frozenset({"schema_change", "unit_change", "missing"})
 
 def is_trigger(key: StreamKey) -> bool:
     """Whether a stream is a score or an outcome of all events."""
-    return (
-        key.field in SCORES
-        and key.segment == ALL
-        and (key.measure == "level" or key.measure.startswith("share"))
-    )
+    return key.segment == ALL and is_of_decisions(key)
+
+
+def is_of_decisions(key: StreamKey) -> bool:
+    """Whether a stream is a score or the share of an outcome, of all events or a segment."""
+    return key.field in SCORES and (key.measure == "level" or key.measure.startswith("share"))
 
 
 def severity_of(key: StreamKey, *, trigger_open: bool) -> Severity:
@@ -34,7 +35,7 @@ def severity_of(key: StreamKey, *, trigger_open: bool) -> Severity:
     """
     if is_trigger(key):
         return Severity.PAGE
-    if key.field in SCORES and (key.measure == "level" or key.measure.startswith("share")):
+    if is_of_decisions(key):
         return Severity.WARN
     return Severity.WARN if trigger_open else Severity.NOTE
 

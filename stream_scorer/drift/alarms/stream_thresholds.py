@@ -5,8 +5,7 @@ from typing import Final
 import numpy as np
 
 from stream_scorer.drift.alarms.nulls import Float64, Nulls
-from stream_scorer.drift.detection.shifts.autoregression import Autoregression
-from stream_scorer.drift.detection.shifts.thresholds import look_up
+from stream_scorer.drift.detection.shifts.thresholds import look_up, seasonal_excess
 
 SHORTEST: Final = 200.0
 """Shortest reference of the table of thresholds, in windows."""
@@ -17,7 +16,8 @@ def thresholds_of(nulls: Nulls, run_length: Float64) -> Float64:
     """Return the evidence that each stream needs.
 
     The excess over the threshold of a long reference is inversely proportional to the length. So
-    thresholds are extrapolated to references shorter than the table's.
+    thresholds are extrapolated to references shorter than the table's. A season that was fitted to
+    few weeks raises them.
     """
     shortest, longest = (
         look_up(nulls.phi, np.full(len(nulls), length), run_length)
@@ -26,11 +26,5 @@ def thresholds_of(nulls: Nulls, run_length: Float64) -> Float64:
     length = np.clip(nulls.windows, 1, LONGEST)
     inside = look_up(nulls.phi, np.maximum(length, SHORTEST), run_length)
     outside = longest + (shortest - longest) * SHORTEST / length
-    return np.where(length < SHORTEST, outside, inside)
-
-
-def with_common(model: Autoregression) -> Autoregression:
-    """Return the autoregressions with one more for the common part, which is not used here."""
-    return Autoregression(
-        *(np.append(getattr(model, name), getattr(model, name)[:1]) for name in model.__slots__)
-    )
+    excess = seasonal_excess(nulls.phi, nulls.weeks)
+    return np.where(length < SHORTEST, outside, inside) * (1 + excess)

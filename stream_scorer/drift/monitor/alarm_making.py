@@ -8,12 +8,14 @@ import numpy as np
 from stream_scorer.core.decision.summary_layout import StreamKey
 from stream_scorer.drift.alarms.contract import Alarm, Severity
 from stream_scorer.drift.alarms.episodes import event_id
+from stream_scorer.drift.alarms.evidence import calibrated_error, guaranteed_error
+from stream_scorer.drift.alarms.fleet import StreamAlarm
 from stream_scorer.drift.alarms.severity import (
     fault_severity,
     fleet_severity,
     severity_of,
 )
-from stream_scorer.drift.monitor.version_streams import StreamAlarm, StreamsOfVersion
+from stream_scorer.drift.monitor.version_streams import StreamsOfVersion
 from stream_scorer.drift.monitor.version_watch import VersionWatch
 from stream_scorer.drift.quality.contract import QualityFault
 from stream_scorer.drift.windows.contract import ClosedWindow
@@ -23,8 +25,6 @@ _ALSO_LEAST: Final = 1.0
 """Effect, in standard deviations, from which another stream is named."""
 _REACH: Final = 4.0
 _REACH_MOST: Final = 72
-_PATIENCE_SHARE: Final = 0.5
-"""Expected false alarms of one kind of detectors within the patience of F windows: F / 2 F."""
 FLEET: Final = "fleet"
 
 
@@ -56,14 +56,14 @@ def stream_alarm(
     severity = fleet_severity(moved) if alarm.fleet else (
         severity_of(key, trigger_open=trigger_open)
     )  # fmt: skip
-    if owner or snoozed:
+    if owner:
         severity = Severity.NOTE
     kind = "fleet" if alarm.fleet else "drift"
     text = FLEET if alarm.fleet else key.text
     name = event_id(watch.model, watch.version, kind, text, alarm.end, "opened")
     labels, before, after = watch.distributions(key, onset, closed)
     same = streams.family.low[number] == nulls.low[number]
-    guaranteed = bool(found.detector == "e_detector" and not nulls.classes[number] and same)
+    guaranteed = bool(not nulls.classes[number] and same)
     return Alarm(
         event_id=name, episode=name, kind=kind, change="opened", severity=severity,
         model=watch.model, version=watch.version, stream=text, field=key.field,
@@ -71,8 +71,8 @@ def stream_alarm(
         onset=onset, onset_low=onset - reach, onset_high=min(onset + reach, alarm.end),
         before=found.before, after=found.after, delta=float(nulls.delta[number]), effect=effect,
         labels=labels, before_counts=before, after_counts=after, log_e=found.log_evidence,
-        guaranteed_error=_PATIENCE_SHARE if guaranteed else None,
-        calibrated_error=_PATIENCE_SHARE, guaranteed=guaranteed,
+        guaranteed_error=guaranteed_error(streams.family, found) if guaranteed else None,
+        calibrated_error=calibrated_error(streams.family, found), guaranteed=guaranteed,
         observations=int(streams.seen[number]), detector=found.detector,
         also=also_moved(streams, number, found.age, alarm.part_of), consequence_of=owner,
         snoozed=snoozed, detected_at=detected_at, value=float(streams.value[number]),
@@ -118,14 +118,32 @@ def fault_alarm(
     """
     stream = "/".join(filter(None, (fault.name, fault.field))) + f"@{fault.segment}"
     name = event_id(model, version, "fault", stream, fault.window_end, "opened")
-    severity = Severity.NOTE if snoozed else fault_severity(fault)
     return Alarm(
-        event_id=name, episode=name, kind="fault", change="opened", severity=severity,
-        model=model, version=version, stream=fault.name, field=fault.field,
-        segment=fault.segment, window_start=fault.window_start, window_end=fault.window_end,
-        onset=fault.window_start, onset_low=fault.window_start, onset_high=fault.window_end,
-        before=fault.usual, after=fault.value, delta=0.0, effect=0.0, labels=(),
-        before_counts=(), after_counts=(), log_e=0.0, guaranteed_error=None, calibrated_error=0.0,
-        guaranteed=False, observations=1, detector=fault.name, also=(), consequence_of="",
-        snoozed=snoozed, detected_at=detected_at, value=fault.value,
+        event_id=name, episode=name, kind="fault", change="opened",
+        severity=fault_severity(fault), model=model, version=version, stream=fault.name,
+        field=fault.field, segment=fault.segment, window_start=fault.window_start,
+        window_end=fault.window_end, onset=fault.window_start, onset_low=fault.window_start,
+        onset_high=fault.window_end, before=fault.usual, after=fault.value, delta=0.0, effect=0.0,
+        labels=(), before_counts=(), after_counts=(), log_e=0.0, guaranteed_error=None,
+        calibrated_error=None, guaranteed=False, observations=1, detector=fault.name, also=(),
+        consequence_of="", snoozed=snoozed, detected_at=detected_at, value=fault.value,
+    )  # fmt: skip
+
+
+def snooze_event(until: int, detected_at: int, command: str) -> Alarm:
+    """Return the event of a snooze of all alarms: its window is the time for which it holds.
+
+    Args:
+        until: Kafka time of its end, ms.
+        detected_at: Kafka time of its beginning.
+        command: Id of the command.
+    """
+    name = event_id("", "", "snooze", "all", until, "snoozed", command)
+    return Alarm(
+        event_id=name, episode=name, kind="snooze", change="snoozed", severity=Severity.NOTE,
+        model="", version="", stream="all", field="", segment="all", window_start=detected_at,
+        window_end=until, onset=detected_at, onset_low=detected_at, onset_high=detected_at,
+        before=0.0, after=0.0, delta=0.0, effect=0.0, labels=(), before_counts=(), after_counts=(),
+        log_e=0.0, guaranteed_error=None, calibrated_error=None, guaranteed=False, observations=0,
+        detector="", also=(), consequence_of="", snoozed=True, detected_at=detected_at, value=0.0,
     )  # fmt: skip

@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from stream_scorer.drift.alarms.contract import Alarm
+from stream_scorer.drift.alarms.contract import Alarm, Severity
 from stream_scorer.drift.alarms.episodes import EpisodeRecord, changed
-from stream_scorer.drift.monitor.alarm_making import FLEET
+from stream_scorer.drift.monitor.alarm_making import FLEET, snooze_event
 from stream_scorer.drift.monitor.watch_state import WatchState
 
 IDS_MOST: Final = 10_000
 """Number of command ids that are kept; a repeated command has no effect."""
 SNOOZES_MOST: Final = 1_000
+REASONS_MOST: Final = 1_000
 _Name = tuple[str, str, str]
 
 
@@ -25,6 +26,7 @@ class CommandBook:
         seen: The newest ids, oldest first.
         snooze_until: Kafka time until which all alarms are notes, ms; 0 for none.
         snoozes: The same by model, version and stream.
+        reasons: Why, by the id of the event that a command made; the newest, oldest first.
     """
 
     offset: int = 0
@@ -32,10 +34,13 @@ class CommandBook:
     seen: dict[str, None] = field(default_factory=dict)
     snooze_until: int = 0
     snoozes: dict[_Name, int] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
 
     def copy(self) -> "CommandBook":
         """Return a copy."""
-        return replace(self, seen=dict(self.seen), snoozes=dict(self.snoozes))
+        return replace(
+            self, seen=dict(self.seen), snoozes=dict(self.snoozes), reasons=dict(self.reasons)
+        )
 
     def snoozed(self, now: int, model: str, version: str, stream: str) -> bool:
         """Whether the alarms of a stream are notes.
@@ -47,6 +52,23 @@ class CommandBook:
             stream: Text of the stream's key, ``fleet``, or the name of a fault.
         """
         return now < max(self.snooze_until, self.snoozes.get((model, version, stream), 0))
+
+    def snoozed_in(self, watch: WatchState) -> tuple[str, ...]:
+        """Return the ids of the open episodes that are notes now, because they are snoozed."""
+        return tuple(
+            each.opened.episode
+            for each in watch.episodes.opened()
+            if watch.snoozed(each.opened.model, each.opened.version, each.opened.stream)
+        )
+
+    def open_by_severity(self, watch: WatchState) -> dict[str, int]:
+        """Return the number of open episodes by severity, for every severity."""
+        counts = {str(each): 0 for each in Severity}
+        notes = set(self.snoozed_in(watch))
+        for each in watch.episodes.opened():
+            snoozed = each.opened.episode in notes
+            counts[str(Severity.NOTE if snoozed else each.opened.severity)] += 1
+        return counts
 
     def fold(self, watch: WatchState, record: Mapping[str, Any]) -> list[Alarm]:
         """Apply a checked command; return its events, none if it has no effect.
@@ -65,13 +87,17 @@ class CommandBook:
         if events is None:
             return []
         self.accepted += 1
+        if record.get("reason"):
+            self.reasons |= {each.event_id: str(record["reason"]) for each in events}
+        while len(self.reasons) > REASONS_MOST:
+            del self.reasons[next(iter(self.reasons))]
         return [replace(each, commander=record["key_id"]) for each in events]
 
     def _effect(self, watch: WatchState, record: Mapping[str, Any]) -> list[Alarm] | None:
         kind, event, identity = record["kind"], record["event_id"], record["command_id"]
         if kind == "snooze" and not event:
             self.snooze_until = int(record["until"])
-            return []
+            return [snooze_event(self.snooze_until, watch.detected_at, identity)]
         episode = watch.episodes.find(event)
         if episode is None:
             return None
@@ -94,7 +120,7 @@ class CommandBook:
         return None if made is None else [made]
 
     def document(self) -> dict[str, Any]:
-        """Return the state for JSON."""
+        """Return the state without the reasons, which people see, for JSON."""
         return {
             "offset": self.offset, "accepted": self.accepted, "seen": list(self.seen),
             "snooze_until": self.snooze_until,
@@ -102,8 +128,12 @@ class CommandBook:
         }  # fmt: skip
 
     @classmethod
-    def read(cls, document: Mapping[str, Any]) -> "CommandBook":
+    def read(cls, document: Mapping[str, Any], reasons: Mapping[str, str]) -> "CommandBook":
         """Return the book of a state.
+
+        Args:
+            document: See :meth:`document`.
+            reasons: The reasons.
 
         Raises:
             KeyError: A part is missing.
@@ -116,7 +146,7 @@ class CommandBook:
         return cls(
             int(document["offset"]), int(document["accepted"]),
             {str(identity): None for identity in document["seen"]},
-            int(document["snooze_until"]), snoozes,
+            int(document["snooze_until"]), snoozes, dict(reasons),
         )  # fmt: skip
 
 

@@ -1,12 +1,19 @@
-"""Alarms as drift events, version 2."""
+"""What the monitor tells: alarms as drift events, version 2, and how many are open."""
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.drift.alarms.contract import Alarm
 from stream_scorer.drift.alarms.nulls import SCORES
+from stream_scorer.drift.monitor.snapshots import document_of
+from stream_scorer.drift.monitor.watch import DriftWatch
+from stream_scorer.drift.state.document import ALARMED, LEARNING, WATCHED
 from stream_scorer.ports import BytesColumn, Outgoing
+from stream_scorer.telemetry import DriftWatched
+
+_STATES: Final = {LEARNING: "learning", WATCHED: "watched", ALARMED: "alarmed"}
 
 
 def events_of(alarms: Sequence[Alarm], codec: RecordCodec, topic: str) -> list[Outgoing]:
@@ -42,7 +49,7 @@ def event_of(alarm: Alarm) -> dict[str, Any]:
         "episode": alarm.episode,
         "kind": alarm.kind,
         "change": alarm.change,
-        "severity": str(alarm.severity),
+        "severity": str(alarm.shown),
         "field": alarm.field,
         "segment": alarm.segment,
         "onset": alarm.onset,
@@ -72,3 +79,27 @@ def signal_of(alarm: Alarm) -> str:
     if alarm.field in (*SCORES, "amount", "segment"):
         return alarm.field
     return "feature"
+
+
+def watched_of(now: DriftWatch, before: DriftWatch) -> DriftWatched:
+    """Return the event of a state: its open alarms and streams, and what was counted since.
+
+    Args:
+        now: The state.
+        before: The one that was told last.
+    """
+    return DriftWatched(
+        now.commands.open_by_severity(now), _states(now), now.closed - before.closed,
+        now.untiled - before.untiled, now.late - before.late,
+    )  # fmt: skip
+
+
+def _states(watch: DriftWatch) -> dict[str, int]:
+    """Return the number of streams by state, and of versions without any."""
+    document = document_of(watch, 0)
+    counts: Counter[str] = Counter()
+    for each in document.versions:
+        if not each.keys:
+            counts["no_reference"] += 1
+        counts.update(_STATES.get(number, "") for number in each.state.tolist())
+    return {name: counts[name] for name in ("watched", "learning", "alarmed", "no_reference")}

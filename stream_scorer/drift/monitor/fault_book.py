@@ -1,6 +1,6 @@
 """The faults of the input that are open, and the streams that they own."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from stream_scorer.core.decision.summary_layout import StreamKey
 from stream_scorer.drift.alarms.contract import Alarm
+from stream_scorer.drift.alarms.nulls import Bool
 from stream_scorer.drift.monitor.alarm_making import fault_alarm
 from stream_scorer.drift.monitor.version_streams import StreamsOfVersion
 from stream_scorer.drift.monitor.version_watch import VersionWatch
@@ -17,6 +18,7 @@ from stream_scorer.drift.quality.contract import QualityFault
 from stream_scorer.drift.quality.ownership import owned
 from stream_scorer.drift.state.document import OpenFault
 from stream_scorer.drift.windows.contract import ClosedArrivals, ClosedWindow
+from stream_scorer.models.reference.contract import DriftReference
 
 Key = tuple[str, str, str, str, str]
 """Model and version (empty for the input), then name, field and segment of a fault."""
@@ -38,9 +40,19 @@ class FaultBook:
         """Return a copy that can change separately."""
         return FaultBook(self.rules.copy(), dict(self.open))
 
-    def arrived(self, watch: WatchState, closed: ClosedArrivals) -> list[Alarm]:
-        """Judge a window of arrival; return the events."""
-        return self._fold(watch, "", "", self.rules.arrivals(closed))
+    def arrived(
+        self, watch: WatchState, closed: ClosedArrivals, reference: DriftReference | None
+    ) -> list[Alarm]:
+        """Judge a window of arrival; return the events.
+
+        Args:
+            watch: The complete state.
+            closed: The window.
+            reference: That of the summary that closed it; it counts if no version is watched.
+        """
+        usual = _newest_reference(watch) or reference
+        rejects = usual.rejects if usual is not None else {}
+        return self._fold(watch, "", "", self.rules.arrivals(closed, rejects))
 
     def decided(
         self, watch: WatchState, start: int, end: int, closed: Sequence[ClosedWindow]
@@ -53,21 +65,15 @@ class FaultBook:
             end: Its end.
             closed: The windows of all versions.
         """
-        volume = next(
-            (
-                found.streams.reference.volume
-                for found in reversed(watch.versions.values())
-                if found.streams is not None
-            ),
-            None,
-        )
-        if volume is None:
+        reference = _newest_reference(watch)
+        if reference is None:
+            self.rules.unknown(end)
             return []
         counts: dict[tuple[str, str], int] = {}
         for each in closed:
             name = (each.model, each.version)
             counts[name] = counts.get(name, 0) + each.count
-        faults = self.rules.decided(start, end, list(counts.values()), volume)
+        faults = self.rules.decided(start, end, list(counts.values()), reference.volume)
         return self._fold(watch, "", "", faults)
 
     def judged(
@@ -75,6 +81,10 @@ class FaultBook:
     ) -> list[Alarm]:
         """Fold the faults of a version's window; return the events."""
         return self._fold(watch, version.model, version.version, faults)
+
+    def forget(self, names: Collection[tuple[str, str]]) -> None:
+        """Forget the faults of versions, given by model and version."""
+        self.open = {key: each for key, each in self.open.items() if key[:2] not in names}
 
     def owners(self, version: VersionWatch, streams: StreamsOfVersion) -> dict[StreamKey, str]:
         """Return the id of the oldest open fault that owns a stream, by stream."""
@@ -97,7 +107,10 @@ class FaultBook:
                 alarm = fault_alarm(
                     fault, model, version, snoozed=snoozed, detected_at=watch.detected_at
                 )
-                self.open[key] = OpenFault(alarm.event_id, model, version, fault)
+                opened = OpenFault(alarm.event_id, model, version, fault)
+                for streams, mine in self._owned_alone(watch, opened):
+                    streams.hold(mine)
+                self.open[key] = opened
                 watch.episodes.open(alarm)
                 found.append(alarm)
             elif fault.open and known is not None:
@@ -111,24 +124,28 @@ class FaultBook:
                 found += watch.episodes.close_all(
                     fault.window_end, "over", watch.detected_at, _explained_by(known.event_id)
                 )
-                self._release(watch, known)
+                for streams, mine in self._owned_alone(watch, known):
+                    streams.release(mine)
         return found
 
-    def _release(self, watch: WatchState, over: OpenFault) -> None:
-        """Let the streams that a fault owned begin again: what they saw was not theirs."""
+    def _owned_alone(
+        self, watch: WatchState, fault: OpenFault
+    ) -> Iterator[tuple[StreamsOfVersion, Bool]]:
+        """Yield by version which streams a fault owns, without those of the book's faults."""
         for name, each in list(watch.versions.items()):
-            if each.streams is None or over.model not in ("", each.model):
+            if each.streams is None or fault.model not in ("", each.model):
                 continue
-            if over.version not in ("", each.version):
+            if fault.version not in ("", each.version):
                 continue
             version = watch.owned(name)
             if version is None or version.streams is None:
                 continue
             streams = version.streams
-            still = self.owners(version, streams)
-            mine = owned(over.fault, streams.reference)
-            streams.restart(
-                np.array([key in mine and key not in still for key in streams.keys], np.bool_)
+            others = self.owners(version, streams)
+            mine = owned(fault.fault, streams.reference)
+            yield (
+                streams,
+                np.array([key in mine and key not in others for key in streams.keys], np.bool_),
             )
 
     def document(self) -> dict[str, Any]:
@@ -152,6 +169,12 @@ class FaultBook:
             for each in faults
         }
         return cls(ArrivalRules.restore(document["rules"].encode()), open_faults)
+
+
+def _newest_reference(watch: WatchState) -> DriftReference | None:
+    """Return the reference of the version that was updated last; None if none is watched."""
+    found = (each.streams for each in reversed(watch.versions.values()))
+    return next((each.reference for each in found if each is not None), None)
 
 
 def _explained_by(event_id: str) -> Callable[[Alarm], bool]:

@@ -39,8 +39,6 @@ from stream_scorer.telemetry import Listener
 
 _LINGER_SECONDS = 1.0
 """Windows close by the hour, and many summaries in one transaction cost the broker less."""
-SIGNALS = ("score", "amount", "review_rate", "block_rate")
-"""Accepted values of ``monitor.signals``, which has no effect any more."""
 
 
 class CommandPolls:
@@ -109,12 +107,6 @@ def monitor_loop(
     Raises:
         StreamScorerError: What keeps it from running; see the tree in ``errors``.
     """
-    for signal in settings.monitor.signals:
-        if signal not in SIGNALS:
-            raise SettingsError(
-                f"setting monitor.signals: unknown signal {signal!r}",
-                f"known are {', '.join(SIGNALS)}",
-            )
     kafka, topics = settings.kafka, settings.kafka.topics
     budget = budget_of(settings.monitor)
     allowed = authority(settings.rollout)
@@ -151,7 +143,9 @@ def monitor_loop(
     )
     commands = CommandPolls(lambda: KeptTopic(kafka, topics.drift_commands, "drift-commands"))
     work = MonitorWork(
-        lambda: DriftWatch(budget, found[topics.transactions], plan.lateness_ms, references.of),
+        lambda: DriftWatch(
+            budget, found[topics.transactions], plan.lateness_ms, references.of, plan.ahead_ms
+        ),
         references, registry, events, topics.drift_events, listener, replay_of, keeper,
         commands, allowed,
     )  # fmt: skip

@@ -1,8 +1,9 @@
 """The references of the versions that summaries name, from the model store.
 
 A reference is a verified file of a bundle. Summaries name model, version and digest; any client
-that may write them chooses the names. So a name that is not found is looked up once, and again at
-the next start only.
+that may write them chooses the names. So a name that is not found is not looked up again while it
+is among the newest ones, and a batch has a limited number of look-ups. A real version is named by
+each batch: forged names delay its look-up, and do not prevent it.
 """
 
 from collections.abc import Iterable
@@ -21,7 +22,9 @@ from stream_scorer.ports import Paused
 from stream_scorer.telemetry import DriftReferenceMissing, Listener
 
 NAMES_MOST: Final = 100
-"""Maximum number of names that are remembered; one more is not looked up."""
+"""Maximum number of names that are remembered: those that were named last."""
+LOOKED_UP_MOST: Final = 50
+"""Maximum number of names that are looked up for a batch; others wait for the next one."""
 
 Name = tuple[str, str, str]
 """Model, version and digest."""
@@ -45,12 +48,25 @@ class References:
     def prepare(self, names: Iterable[Name]) -> None:
         """Read the references that are not known yet.
 
+        Args:
+            names: What a batch of summaries names.
+
         Raises:
             Paused: The store does not answer.
         """
-        for name in names:
-            if name[2] and name not in self._known and len(self._known) < NAMES_MOST:
-                self._known[name] = self._read(name)
+        asked = dict.fromkeys(name for name in names if name[2])
+        for name in [name for name in asked if name in self._known]:
+            # The one that was named last is at the end.
+            self._known[name] = self._known.pop(name)
+        new = [name for name in asked if name not in self._known]
+        for name in new[:LOOKED_UP_MOST]:
+            self._known[name] = self._read(name)
+        while len(self._known) > NAMES_MOST:
+            del self._known[next(iter(self._known))]
+        if len(new) > LOOKED_UP_MOST:
+            self._missing(
+                new[LOOKED_UP_MOST], f"more than {LOOKED_UP_MOST} unknown names in one batch"
+            )
 
     def of(self, model: str, version: str, digest: str) -> DriftReference | None:
         """Return a reference that was prepared; None if it is not known."""

@@ -6,18 +6,19 @@ from typing import Any, Final
 import numpy as np
 
 from stream_scorer.drift.alarms.episodes import Episodes
+from stream_scorer.drift.alarms.evidence import nearness
 from stream_scorer.drift.alarms.family import GUARANTEED_SHARE
+from stream_scorer.drift.alarms.stream_history import HISTORY, StreamHistory
 from stream_scorer.drift.monitor.command_effects import CommandBook
 from stream_scorer.drift.monitor.fault_book import FaultBook
-from stream_scorer.drift.monitor.stream_history import StreamHistory
 from stream_scorer.drift.monitor.version_streams import StreamsOfVersion
 from stream_scorer.drift.monitor.version_watch import VersionWatch
 from stream_scorer.drift.monitor.watch import DriftWatch, ReferenceOf
 from stream_scorer.drift.quality.rules import QualityRules
 from stream_scorer.drift.state.document import (
     ALARMED,
-    HISTORY,
     LEARNING,
+    UNWATCHED,
     WATCHED,
     MonitorDocument,
     MonitorProgress,
@@ -31,7 +32,10 @@ from stream_scorer.drift.windows.windows import HOUR_MS
 from stream_scorer.security.canonical_json import canonical, parse
 
 ETA: Final = 0.05
-LOST: Final = "its reference was not found when the monitor started; start it again to look again"
+LOST: Final = (
+    "its reference was not found when the monitor started: correct models.directory or models.url, "
+    "and start the monitor again; then its streams begin again"
+)
 
 
 def document_of(watch: DriftWatch, summaries_offset: int) -> MonitorDocument:
@@ -65,6 +69,8 @@ def document_of(watch: DriftWatch, summaries_offset: int) -> MonitorDocument:
         tuple(_version_streams(each, alarmed) for each in watch.versions.values()),
         tuple(watch.episodes.records.values()),
         tuple(watch.faults.open.values()),
+        dict(watch.commands.reasons),
+        watch.commands.snoozed_in(watch),
     )
 
 
@@ -97,7 +103,7 @@ def snapshot_of(watch: DriftWatch, summaries_offset: int) -> bytes:
         ],
         "versions": [
             {
-                "last_start": each.last_start,
+                "last_start": each.last_start, "gone": each.gone,
                 "segments": list(each.streams.segments) if each.streams else [],
                 "waiting": each.streams.waiting() if each.streams else {},
                 "quality": each.quality.snapshot().decode() if each.quality else "",
@@ -119,7 +125,10 @@ def snapshot_of(watch: DriftWatch, summaries_offset: int) -> bytes:
             "recent": each.recent, "recent_start": each.recent_start,
         }  # fmt: skip
         if each.streams is not None:
-            arrays |= each.streams.arrays() | {"history_end": each.streams.history.end}
+            history = each.streams.history
+            arrays |= each.streams.arrays() | {
+                "history_end": history.end, "history_weight": history.packed(),
+            }  # fmt: skip
         sections[f"streams/{number}"] = pack_arrays(arrays)
     return pack(sections)
 
@@ -148,7 +157,7 @@ def versions_in(data: bytes) -> list[tuple[str, str, str]]:
         ValueError: It is not a snapshot of the monitor.
     """
     found = MonitorDocument.read(data).versions
-    return [(each.model, each.version, each.reference) for each in found if each.reference]
+    return [(each.model, each.version, each.reference) for each in found if each.keys]
 
 
 def _continued(
@@ -159,7 +168,7 @@ def _continued(
     fresh.windows.read(fold["windows"], _opened(fold["open"], unpack_arrays(sections["open"])))
     fresh.arrivals = ArrivalWindows.read(fold["arrivals"])
     fresh.tiles = Tiles.read(fold["tiles"])
-    fresh.commands = CommandBook.read(fold["commands"])
+    fresh.commands = CommandBook.read(fold["commands"], document.reasons)
     fresh.faults = FaultBook.read(fold["faults"], document.faults)
     fresh.episodes = Episodes({each.opened.episode: each for each in document.episodes})
     fresh.detected_at = document.meta.detected_at
@@ -179,13 +188,14 @@ def _version(
     note = LOST if said.keys and reference is None else said.note
     made = VersionWatch(
         said.model, said.version, said.reference, note, int(more["last_start"]), None, None,
-        arrays["recent"], arrays["recent_start"],
+        arrays["recent"], arrays["recent_start"], bool(more["gone"]),
     )  # fmt: skip
     if reference is not None:
         streams = StreamsOfVersion(reference, more["segments"], fresh.budget, fresh.first_start)
         history = StreamHistory(
-            said.history_start, arrays["history_end"], said.residual, said.season
-        )
+            said.history_start, arrays["history_end"], said.residual, said.season,
+            StreamHistory.unpacked(arrays["history_weight"]),
+        )  # fmt: skip
         streams.load(arrays, said.keys, history, said.learning_until, more["waiting"])
         made.streams = streams
         made.quality = QualityRules.restore(more["quality"].encode(), reference)
@@ -201,20 +211,21 @@ def _version_streams(watch: VersionWatch, alarmed: set[tuple[str, str, str]]) ->
         return VersionStreams(
             watch.model, watch.version, watch.reference, watch.note, (), (),
             np.zeros(0, np.uint8), whole, none, none, none, none, none, none, whole,
-            np.full(HISTORY, -1), none, empty, empty,
+            np.full(HISTORY, -1), none, empty, empty, none, none,
         )  # fmt: skip
     nulls, family = streams.nulls, streams.family
     names = [*(key.text for key in streams.keys[:-1]), "fleet"]
     has_alarm = np.array([(watch.model, watch.version, name) in alarmed for name in names])
     learning = streams.since == 0
-    state = np.where(has_alarm, ALARMED, np.where(learning, LEARNING, WATCHED))
+    quiet = np.where(nulls.watched, np.where(learning, LEARNING, WATCHED), UNWATCHED)
+    state = np.where(has_alarm, ALARMED, quiet)
     return VersionStreams(
         watch.model, watch.version, watch.reference, watch.note, streams.keys,
         tuple(_class_of(each, moved) for each, moved in zip(
             nulls.classes, (family.low != nulls.low).tolist(), strict=True)),
         state.astype(np.uint8), streams.learning_until, family.mean, streams.value, nulls.delta,
         nulls.scale, family.log_evidence, nulls.share, streams.since, streams.history.start,
-        nulls.mean, streams.history.residual, streams.history.season,
+        nulls.mean, streams.history.residual, streams.history.season, *nearness(family),
     )  # fmt: skip
 
 

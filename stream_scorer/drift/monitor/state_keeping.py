@@ -105,7 +105,7 @@ class StateKeeper:
             forced: Whether a snapshot is due in any case.
         """
         closed = watch.closed - self._saved_closed
-        waited = watch.detected_at - self._saved_at
+        waited = abs(watch.detected_at - self._saved_at)  # Kafka time can go back
         due = closed > 0 and (closed >= WINDOWS or waited >= INTERVAL_MS)
         if not (due or forced):
             return [], 0

@@ -7,14 +7,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.decision.summary_layout import ALL, NUMBER, TEXT, StreamKey, WatchedField
+from stream_scorer.drift.alarms.budget import AlarmBudget
 from stream_scorer.drift.alarms.nulls import Int64
 from stream_scorer.drift.monitor.version_streams import StreamsOfVersion
 from stream_scorer.drift.quality.rules import QualityRules
 from stream_scorer.drift.windows.contract import ClosedWindow
+from stream_scorer.models.reference.contract import DriftReference
+from stream_scorer.models.reference.matching import references_of
+from stream_scorer.models.reference.stream_values import layout_of
 
 RECENT: Final = 24
 """Number of windows whose counts of all events are kept."""
 NO_REFERENCE: Final = "no reference: stream-scorer models reference NAME:VERSION"
+WATCHED_MOST: Final = 16
+"""Maximum number of versions with streams; of those that decide no longer, the oldest gives way."""
+CROWDED: Final = (
+    f"{WATCHED_MOST} other versions decided within a day, and no more are watched: it is watched "
+    "as soon as one of them decides no longer"
+)
+OTHER_WIDTH: Final = "its windows have another width than those of its reference: make a new one"
+RELEASED: Final = "decides no longer: its streams begin again when it does"
 _OUTCOMES: Final = ("APPROVE", "REVIEW", "BLOCK")
 LABELS_MOST: Final = 32
 
@@ -27,12 +39,13 @@ class VersionWatch:
         model: Name of the model.
         version: Its version.
         reference: Digest of the reference that its summaries name; empty for none.
-        note: Why it has no streams; empty if it has.
+        note: Why it has no streams, or why they are not judged; empty if they are.
         last_start: Start of its newest window, ms.
         streams: Its streams; None without a reference.
         quality: Its rules; likewise.
         recent: int32[24, c], counts of all events by window and cell, oldest first.
         recent_start: int64[24], starts of those windows, ms; -1 where there is none.
+        gone: Whether it decides no longer, because another version of its model does.
     """
 
     model: str
@@ -44,6 +57,7 @@ class VersionWatch:
     quality: QualityRules | None
     recent: NDArray[np.int32]
     recent_start: Int64
+    gone: bool = False
 
     def copy(self) -> "VersionWatch":
         """Return a copy that can change separately."""
@@ -54,6 +68,29 @@ class VersionWatch:
             recent=self.recent.copy(),
             recent_start=self.recent_start.copy(),
         )
+
+    def begin_again(self, budget: AlarmBudget, first_start: int) -> None:
+        """Forget what the streams saw; what a person accepted stays usual.
+
+        Args:
+            budget: The budget of its alarms.
+            first_start: Start of the first window of the input, ms.
+        """
+        before = self.streams
+        if before is None:
+            return
+        made = StreamsOfVersion(before.reference, before.segments, budget, first_start)
+        accepted = (before.base != made.base).any(axis=0)
+        made.base[:] = before.base
+        made.restart(accepted)
+        made.since[:] = before.since
+        self.streams, self.quality, self.note = made, QualityRules(before.reference), RELEASED
+        self.recent, self.recent_start = np.zeros_like(self.recent), np.full(RECENT, -1)
+
+    def release(self) -> None:
+        """Give up the streams, until the version decides again."""
+        self.streams, self.quality, self.note = None, None, RELEASED
+        self.recent = np.zeros((RECENT, 0), np.int32)
 
     def count(self, closed: ClosedWindow) -> None:
         """Keep the counts of a window."""
@@ -97,6 +134,46 @@ class VersionWatch:
                 tuple(after.tolist())[:LABELS_MOST],
             )  # fmt: skip
         return (), (), ()
+
+
+def version_of(
+    closed: ClosedWindow, reference: DriftReference | None, budget: AlarmBudget, first_start: int,
+    *, room: bool,
+) -> VersionWatch:  # fmt: skip
+    """Return a version that begins with a window: with streams, or with a note why it has none.
+
+    Args:
+        closed: The window.
+        reference: The reference that it names; None if it is not known.
+        budget: The budget of its alarms.
+        first_start: Start of the first window of the input, ms.
+        room: Whether one more version can have streams.
+    """
+    made = VersionWatch(
+        closed.model, closed.version, closed.reference, NO_REFERENCE, -1, None, None,
+        np.zeros((RECENT, 0), np.int32), np.full(RECENT, -1),
+    )  # fmt: skip
+    if reference is None:
+        return made
+    keys = references_of(reference, layout_of(reference, closed.segments).keys)
+    count = len(keys) - keys.count(None)
+    if closed.end - closed.start != reference.window_ms:
+        made.note = OTHER_WIDTH
+    elif not room:
+        made.note = CROWDED
+    elif count > budget.streams_most:
+        made.note = too_many(count)
+    else:
+        made.note = ""
+        made.streams = StreamsOfVersion(reference, closed.segments, budget, first_start)
+        made.quality = QualityRules(reference)
+        made.recent = np.zeros((RECENT, closed.counts.shape[1]), np.int32)
+    return made
+
+
+def too_many(streams: int) -> str:
+    """Return the note of a version with too many streams."""
+    return f"{streams} streams: has more streams than monitor.streams_most allows"
 
 
 def _labels(field: WatchedField) -> tuple[str, ...]:

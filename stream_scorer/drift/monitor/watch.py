@@ -1,10 +1,11 @@
 """Turns summaries and commands into alarms: a deterministic fold, without a clock.
 
-Time is Kafka time: the largest timestamp of the summaries that were read. So the same summaries and
-commands give the same alarms, bit for bit, whenever they are read.
+Time is Kafka time: the largest timestamp of the summaries that were read, without those that cannot
+be right. So the same summaries and commands give the same alarms, bit for bit, whenever they are
+read.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import copy
 from itertools import groupby
 from typing import Any, Final
@@ -14,13 +15,19 @@ import numpy as np
 from stream_scorer.drift.alarms.budget import AlarmBudget
 from stream_scorer.drift.alarms.contract import Alarm
 from stream_scorer.drift.alarms.episodes import Episodes
+from stream_scorer.drift.alarms.fleet import StreamAlarm
 from stream_scorer.drift.alarms.severity import is_trigger
 from stream_scorer.drift.monitor.alarm_making import FLEET, stream_alarm
 from stream_scorer.drift.monitor.command_effects import CommandBook
 from stream_scorer.drift.monitor.fault_book import FaultBook
-from stream_scorer.drift.monitor.version_streams import StreamAlarm, StreamsOfVersion
-from stream_scorer.drift.monitor.version_watch import NO_REFERENCE, RECENT, VersionWatch
-from stream_scorer.drift.quality.rules import QualityRules
+from stream_scorer.drift.monitor.version_streams import StreamsOfVersion
+from stream_scorer.drift.monitor.version_watch import (
+    OTHER_WIDTH,
+    WATCHED_MOST,
+    VersionWatch,
+    too_many,
+    version_of,
+)
 from stream_scorer.drift.windows.arrival_windows import ArrivalWindows
 from stream_scorer.drift.windows.contract import ClosedWindow
 from stream_scorer.drift.windows.tiles import Tiles
@@ -29,11 +36,8 @@ from stream_scorer.models.reference.contract import DriftReference
 
 VERSIONS_MOST: Final = 100
 """Maximum number of model versions; the least recently updated ones are forgotten."""
-WATCHED_MOST: Final = 16
-"""Maximum number of versions with streams."""
 GONE_MS: Final = 24 * 3_600_000
 """A version without windows for this long decides no longer, if another one of its model does."""
-TOO_MANY: Final = "has more streams than monitor.streams_most allows"
 
 ReferenceOf = Callable[[str, str, str], DriftReference | None]
 """Returns the reference of model, version and digest; None if it is not known."""
@@ -51,6 +55,7 @@ class DriftWatch:
         partitions: The input's partitions.
         lateness_ms: The plan's lateness.
         reference_of: Looks up references; it does no input or output.
+        ahead_ms: The plan's limit for event times that are after their Kafka timestamps.
 
     Attributes:
         budget: As above.
@@ -61,7 +66,8 @@ class DriftWatch:
         episodes: All episodes.
         faults: The open faults of the input.
         commands: The commands that were folded.
-        detected_at: Largest Kafka timestamp of the summaries; -1 before any.
+        detected_at: Kafka time: the largest timestamp of the summaries that can be believed; -1
+            before any.
         first_start: Start of the first window of the input, ms; -1 before any.
         closed: Number of windows that were closed.
         untiled: Number of those that were not judged, because they are not tiled.
@@ -69,11 +75,11 @@ class DriftWatch:
 
     def __init__(
         self, budget: AlarmBudget, partitions: Iterable[int], lateness_ms: int,
-        reference_of: ReferenceOf,
+        reference_of: ReferenceOf, ahead_ms: int = 0,
     ) -> None:  # fmt: skip
         numbers = tuple(partitions)
         self.budget = budget
-        self.windows = Windows(numbers, lateness_ms)
+        self.windows = Windows(numbers, lateness_ms, ahead_ms)
         self.arrivals = ArrivalWindows(numbers)
         self.tiles = Tiles()
         self.versions: dict[tuple[str, str], VersionWatch] = {}
@@ -131,10 +137,10 @@ class DriftWatch:
         except ValueError as error:
             raise UnreadableSummaryError(str(error)) from error
         self.tiles.take(summary["sources"])
-        self.detected_at = max(self.detected_at, published_ms)
+        self.detected_at = self.windows.now
         found: list[Alarm] = []
         for arrived in self.arrivals.update(summary, published_ms, tiled=tiled):
-            found += self.faults.arrived(self, arrived)
+            found += self.faults.arrived(self, arrived, reference)
         for (start, end), group in groupby(closed, lambda each: (each.start, each.end)):
             found += self._judge(start, end, list(group))
         return found
@@ -169,64 +175,88 @@ class DriftWatch:
         found: list[Alarm] = []
         tiled = [each for each in closed if each.tiled]
         self.untiled += len(closed) - len(tiled)
-        watches = [self._watch_of(each) for each in closed]
+        watches = []
+        for each in closed:
+            watch, ended = self._watch_of(each)
+            watches.append(watch)
+            found += ended
         if len(tiled) == len(closed):
             found += self.faults.decided(self, start, end, closed)
+        else:
+            self.faults.rules.unknown(end)
         for each, watch in zip(closed, watches, strict=True):
             if each.tiled and watch.streams is not None:
                 found += self._judge_version(watch, watch.streams, each)
         found += self._forget(start)
         return found
 
-    def _watch_of(self, closed: ClosedWindow) -> VersionWatch:
-        """Return the version of a window, as the newest one."""
+    def _watch_of(self, closed: ClosedWindow) -> tuple[VersionWatch, list[Alarm]]:
+        """Return the version of a window, as the newest one, and the events of what ends."""
         name = (closed.model, closed.version)
         watch = self.owned(name)
-        if watch is None or (closed.reference and closed.reference != watch.reference):
-            watch = self._begun(closed)
-        watch.last_start = max(watch.last_start, closed.start)
+        ended: list[Alarm] = []
+        if watch is None or self._is_begun_by(watch, closed):
+            ended = self._ended({name}, closed.start, "reference")
+            reference = self._reference_named(closed)
+            ended += self._make_room(closed.start) if reference is not None else []
+            watched = sum(each.streams is not None for each in self.versions.values())
+            room = watched < WATCHED_MOST
+            watch = version_of(closed, reference, self.budget, self.first_start, room=room)
+        watch.last_start, watch.gone = max(watch.last_start, closed.start), False
         self.put(watch)
         while len(self.versions) > VERSIONS_MOST:
-            oldest = next(iter(self.versions))
+            # Forged names are without streams: they take the place of each other.
+            oldest = next(name for name, each in self.versions.items() if each.streams is None)
             del self.versions[oldest]
             self._own.discard(oldest)
-        return watch
+        return watch, ended
 
-    def _begun(self, closed: ClosedWindow) -> VersionWatch:
-        reference = (
-            self._reference_of(closed.model, closed.version, closed.reference)
-            if closed.reference
-            else None
-        )
-        made = VersionWatch(
-            closed.model, closed.version, closed.reference, NO_REFERENCE, -1, None, None,
-            np.zeros((RECENT, 0), np.int32), np.full(RECENT, -1),
-        )  # fmt: skip
-        watched = sum(each.streams is not None for each in self.versions.values())
-        if reference is None or watched >= WATCHED_MOST:
-            return made
-        streams = StreamsOfVersion(reference, closed.segments, self.budget, self.first_start)
-        if len(streams.keys) > self.budget.streams_most + 1:
-            made.note = f"{len(streams.keys) - 1} streams: {TOO_MANY}"
-            return made
-        made.note, made.streams, made.quality = "", streams, QualityRules(reference)
-        made.recent = np.zeros((RECENT, closed.counts.shape[1]), np.int32)
-        return made
+    def _is_begun_by(self, watch: VersionWatch, closed: ClosedWindow) -> bool:
+        """Whether the streams of a known version begin with a window."""
+        if not closed.reference or closed.reference != watch.reference:
+            return bool(closed.reference)
+        return watch.streams is None and self._reference_named(closed) is not None
+
+    def _reference_named(self, closed: ClosedWindow) -> DriftReference | None:
+        if not closed.reference:
+            return None
+        return self._reference_of(closed.model, closed.version, closed.reference)
+
+    def _make_room(self, start: int) -> list[Alarm]:
+        """Release streams if there are too many: those that were updated longest ago."""
+        watched = [name for name, each in self.versions.items() if each.streams is not None]
+        if len(watched) < WATCHED_MOST:
+            return []
+        gone = (n for n in watched if self.versions[n].last_start + GONE_MS < start)
+        name = next(gone, None)
+        released = self.owned(name) if name is not None else None
+        if name is None or released is None:
+            return []
+        released.release()
+        return self._ended({name}, start, "version")
 
     def _judge_version(
         self, watch: VersionWatch, streams: StreamsOfVersion, closed: ClosedWindow
     ) -> list[Alarm]:
         if closed.reference != watch.reference or watch.quality is None:
             return []
+        if closed.end - closed.start != streams.reference.window_ms:
+            watch.note = OTHER_WIDTH
+            return []
+        watch.note = ""
+        found: list[Alarm] = []
         if closed.segments != streams.segments:
             if closed.start <= int(watch.recent_start[-1]):
                 # A window of both tables, at a new revision of the plan: one of the two is enough.
                 return []
             other = streams.with_segments(closed.segments, self.budget, self.first_start)
             if len(other.keys) > self.budget.streams_most + 1:
+                watch.note = too_many(len(other.keys) - 1)
                 return []
+            removed = {key.text for key in streams.keys} - {key.text for key in other.keys}
+            found += self._ended({(watch.model, watch.version)}, closed.start, "segment", removed)
             watch.streams = streams = other
-        found = self.faults.judged(self, watch, watch.quality.window(closed))
+        found += self.faults.judged(self, watch, watch.quality.window(closed))
         watch.count(closed)
         for alarm in streams.judge(closed):
             found += self._opened(watch, streams, alarm, closed)
@@ -274,18 +304,40 @@ class DriftWatch:
         )  # fmt: skip
 
     def _forget(self, start: int) -> list[Alarm]:
-        """Close the episodes of versions that decide no longer."""
+        """Close the episodes of versions that decide no longer; their streams begin again."""
         newest: dict[str, int] = {}
         for each in self.versions.values():
             newest[each.model] = max(newest.get(each.model, -1), each.last_start)
         gone = {
             name
             for name, each in self.versions.items()
-            if each.last_start + GONE_MS < min(start, newest[each.model])
+            if not each.gone and each.last_start + GONE_MS < min(start, newest[each.model])
         }
-        if not gone:
+        for name in sorted(gone):
+            watch = self.owned(name)
+            if watch is not None:
+                watch.gone = True
+                watch.begin_again(self.budget, self.first_start)
+        return self._ended(gone, start, "version")
+
+    def _ended(
+        self, names: Collection[tuple[str, str]], start: int, why: str,
+        streams: Collection[str] | None = None,
+    ) -> list[Alarm]:  # fmt: skip
+        """Close the episodes of versions, and forget their faults; return the events.
+
+        Args:
+            names: The versions.
+            start: Event time, ms.
+            why: See :class:`~stream_scorer.drift.alarms.episodes.EpisodeRecord`.
+            streams: Only the episodes of these streams, and no faults; None for all.
+        """
+        if not names:
             return []
+        if streams is None:
+            self.faults.forget(names)
         return self.episodes.close_all(
-            start, "version", self.detected_at,
-            lambda opened: (opened.model, opened.version) in gone,
+            start, why, self.detected_at,
+            lambda opened: (opened.model, opened.version) in names
+            and (streams is None or (opened.kind == "drift" and opened.stream in streams)),
         )  # fmt: skip

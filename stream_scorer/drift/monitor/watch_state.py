@@ -14,7 +14,7 @@ class WatchState(Protocol):
         windows: The open windows of events.
         versions: Model versions by name, the least recently updated first.
         episodes: All episodes.
-        detected_at: Largest Kafka timestamp of the summaries; -1 before any.
+        detected_at: Kafka time, ms; -1 before any summary.
     """
 
     windows: Windows

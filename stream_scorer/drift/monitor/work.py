@@ -6,7 +6,6 @@ the commands. So the commands, their effect, the events and the summaries' offse
 one transaction, and a restart never interleaves two topics.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
@@ -14,14 +13,11 @@ from typing import Any, Final, Protocol
 from stream_scorer.codec.records.record import RecordCodec, RecordDecoder, RecordError
 from stream_scorer.core.decision.plausible_summary import refuse_implausible
 from stream_scorer.drift.alarms.contract import Alarm
-from stream_scorer.drift.alarms.episodes import open_by_severity
-from stream_scorer.drift.monitor.events import events_of, signal_of
+from stream_scorer.drift.monitor.events import events_of, signal_of, watched_of
 from stream_scorer.drift.monitor.references import Name
-from stream_scorer.drift.monitor.snapshots import document_of
 from stream_scorer.drift.monitor.state_keeping import StateKeeper
 from stream_scorer.drift.monitor.watch import DriftWatch, UnreadableSummaryError
 from stream_scorer.drift.operator.command import DriftAuthority, in_milliseconds
-from stream_scorer.drift.state.document import ALARMED, LEARNING, WATCHED
 from stream_scorer.drift.windows.windows import OPEN_MOST
 from stream_scorer.errors import RegistryUnavailableError, SchemaError, UnavailableError
 from stream_scorer.kafka.loop.control_topic import ControlRecord
@@ -34,14 +30,13 @@ from stream_scorer.telemetry import (
     DriftCommandFolded,
     DriftDetected,
     DriftSnapshot,
-    DriftWatched,
+    DriftStateMissing,
     Listener,
     RecordsSkipped,
 )
 
 _UNREADABLE: Final = "MALFORMED"
 _QUARANTINED: Final = "INTERNAL"
-_STATES: Final = {LEARNING: "learning", WATCHED: "watched", ALARMED: "alarmed"}
 _PARTITION: Final = 0
 
 
@@ -119,6 +114,7 @@ class MonitorWork:
         self._command_source = commands
         self._authority = authority or DriftAuthority()
         self._pending: list[ControlRecord] = []
+        self._commands_read = self._commands_again = False
         self._watch = fresh()
         self._first = 0
         self._assigned: dict[int, int] = {}
@@ -141,6 +137,8 @@ class MonitorWork:
         self._watch = self._fresh()
         self._assigned = {}
         self._replays.end(partitions)
+        # Another process reports the open alarms now.
+        self._tell_open(self._watch)
 
     def close(self) -> None:
         """Close the connections of the replay and of the commands."""
@@ -167,6 +165,8 @@ class MonitorWork:
             self._assigned = {}
             self._replays.begin(offsets)
         ready, _ = self._replays.step()
+        if not self._replays.pending:
+            self._tell_open(self._watch)
         return ready
 
     # -- batches ----------------------------------------------------------------------------
@@ -187,6 +187,8 @@ class MonitorWork:
         self._await_commands()
         before = self._watch.copy()
         try:
+            if self._commands_again:
+                self._watch.commands.offset = 0
             alarms, commands = self._obey()
             found, skipped = self._fold(raw.without(quarantined)[0] if quarantined else raw)
             alarms += found
@@ -205,6 +207,7 @@ class MonitorWork:
     def keep(self, result: Result[Watched], stages: Stages, raw: RawRecords) -> BatchCommitted:
         """Return the event of the commit; the watch is already updated."""
         watched = result.delta
+        self._commands_again = False
         unreadable = watched.skipped.records if watched.skipped else 0
         rejected = {_UNREADABLE: unreadable, _QUARANTINED: watched.quarantined}
         self._pending = [
@@ -241,15 +244,14 @@ class MonitorWork:
             self._listener(watched.skipped)
         if watched.snapshot_bytes:
             self._listener(DriftSnapshot(watched.snapshot_bytes))
+        # A snooze ends with time: the open alarms are pages again without a window or a command.
         now, before = self._watch, watched.before
-        if now.closed != before.closed or watched.commands:
-            self._listener(
-                DriftWatched(
-                    open_by_severity(now.episodes.records.values()), _states(now),
-                    now.closed - before.closed, now.untiled - before.untiled,
-                    now.late - before.late,
-                )
-            )  # fmt: skip
+        changed = now.commands.open_by_severity(now) != before.commands.open_by_severity(before)
+        if now.closed != before.closed or watched.commands or changed:
+            self._tell_open(before)
+
+    def _tell_open(self, before: DriftWatch) -> None:
+        self._listener(watched_of(self._watch, before))
 
     # -- commands ---------------------------------------------------------------------------
 
@@ -257,9 +259,16 @@ class MonitorWork:
         if self._command_source is None:
             return
         try:
-            self._pending += self._command_source()
+            found = self._command_source()
         except UnavailableError as error:
             raise Paused("commands", str(error)) from error
+        self._pending += found
+        end = found[-1].offset + 1 if found else 0
+        if not self._commands_read and end < self._watch.commands.offset:
+            # The topic ends before what was folded. Ids keep old commands from a second effect.
+            self._commands_again = True
+            self._listener(DriftStateMissing("commands_created_again", 0))
+        self._commands_read = True
 
     def _obey(self) -> tuple[list[Alarm], list[DriftCommandFolded]]:
         """Fold the commands that are not in the state; return the events, and each result."""
@@ -328,17 +337,6 @@ class MonitorWork:
                 why = f"more than {OPEN_MOST} windows are open, and those that end last are dropped"
                 skipped = _and_skipped(skipped, raw, row, f"summary: {why}")
         return alarms, skipped
-
-
-def _states(watch: DriftWatch) -> dict[str, int]:
-    """Return the number of streams by state, and of versions without any."""
-    document = document_of(watch, 0)
-    counts: Counter[str] = Counter()
-    for each in document.versions:
-        if not each.keys:
-            counts["no_reference"] += 1
-        counts.update(_STATES[number] for number in each.state.tolist())
-    return {name: counts[name] for name in ("watched", "learning", "alarmed", "no_reference")}
 
 
 def _and_skipped(

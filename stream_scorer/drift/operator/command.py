@@ -21,6 +21,8 @@ from stream_scorer.security.keys import TrustedKey, key_id, read_trusted
 KINDS: Final = ("ack", "accept", "snooze")
 REASON_MOST: Final = 1_000
 """Maximum number of characters of a reason."""
+SNOOZE_MOST_MS: Final = 366 * 86_400_000
+"""Longest snooze, from the time at which it is written."""
 _SIGNED: Final = b"stream-scorer drift command 1\n"
 _COMMAND = re.compile("[0-9a-f]{32}")
 _EVENT = re.compile("[0-9a-f]{16}")
@@ -86,6 +88,8 @@ def refuse_senseless(record: Mapping[str, Any]) -> None:
         raise ValueError("a snooze needs the time of its end, and no other command has one")
     if record["until"] is not None and not 0 <= record["until"] <= _TIME_MOST:
         raise ValueError("a snooze must end before the year 10000")
+    if record["until"] is not None and record["until"] - record["at"] > SNOOZE_MOST_MS:
+        raise ValueError("a snooze lasts 366 days at most")
     if len(record["reason"]) > REASON_MOST:
         raise ValueError(f"a reason has at most {REASON_MOST} characters")
 

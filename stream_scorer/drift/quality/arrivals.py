@@ -1,7 +1,7 @@
 """The rules for the input: late and repeated records, dead letters, and the number of events.
 
 They belong to no model version. What is usual for a share is the median of the last 168 windows
-without a fault.
+without a fault; before there are 24 windows, it is what the reference says.
 """
 
 import json
@@ -26,7 +26,8 @@ _HISTORY: Final = 168
 _TIMES_USUAL: Final = 5.0
 _Z: Final = 4.0
 _LEVEL_FROM: Final = 24
-"""Windows from which on they determine the level of the traffic."""
+"""Windows from which on they determine the level of the traffic, and what is usual for a share."""
+_NO_REJECTS: Final[Mapping[str, float]] = {}
 _HOURS_MOST: Final = 168
 """Empty hours that are judged when the input continues."""
 _SCHEMA: Final = frozenset(
@@ -58,8 +59,8 @@ class ShareRule:
     reasons: frozenset[str]
     segment: str = ALL
 
-    def count(self, late: int, rejected: Mapping[str, int]) -> int:
-        """Return how many of the records count."""
+    def count(self, late: int, rejected: Mapping[str, float]) -> float:
+        """Return how many of the records count, or which share of them."""
         return sum(rejected.get(reason, 0) for reason in self.reasons) if self.reasons else late
 
 
@@ -108,10 +109,19 @@ class ArrivalRules:
     _decided_until: int | None = None
     _ratios: deque[float] = field(default_factory=lambda: deque(maxlen=_HISTORY))
 
-    def arrivals(self, closed: ClosedArrivals) -> list[QualityFault]:
+    def arrivals(
+        self, closed: ClosedArrivals, rejects: Mapping[str, float] = _NO_REJECTS
+    ) -> list[QualityFault]:
         """Return the faults of a window of arrivals, then those that are over with it.
 
         Fewer than 200 records wait for the next windows. A window that is not tiled is not judged.
+        The first 24 windows are learned even if they are at fault: what is there from the
+        beginning on is a fault for a day, and usual after it.
+
+        Args:
+            closed: The window.
+            rejects: The reference's usual share of the records, by reject reason: it holds until
+                24 windows are learned.
         """
         if not closed.tiled:
             return []
@@ -124,10 +134,12 @@ class ArrivalRules:
         found = []
         for rule, history in zip(SHARES, self._usual, strict=True):
             share = rule.count(self._late, self._rejected) / self._records
-            usual = median(history) if history else 0.0
+            learned = len(history) >= _LEVEL_FROM
+            usual = median(history) if learned else rule.count(0, rejects)
             limit = share_limit(usual, self._records, rule.least)
-            if share < limit:
+            if share < limit or not learned:
                 history.append(share)
+            if share < limit:
                 continue
             found.append(
                 QualityFault(
@@ -158,7 +170,7 @@ class ArrivalRules:
             volume: float64[168], usual events by hour of the week; NaN: unknown.
         """
         windows = [*self._gaps(start, end), (start, end, counts)]
-        self._decided_until = max(end, self._decided_until or end)
+        self.unknown(end)
         found: list[QualityFault] = []
         for first, last, counted in windows:
             usual = usual_count(first, last, volume)
@@ -170,6 +182,13 @@ class ArrivalRules:
             if most := max(counted, default=0):
                 self._ratios.append(most / usual)
         return found
+
+    def unknown(self, end: int) -> None:
+        """Note that the number of decisions is unknown up to the end of a window, ms.
+
+        Hours before it that have no window are not empty: their summaries may be what is missing.
+        """
+        self._decided_until = max(end, self._decided_until or end)
 
     def snapshot(self) -> bytes:
         """Return the state."""

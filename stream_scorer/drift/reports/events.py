@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from stream_scorer.drift.alarms.contract import Alarm
+from stream_scorer.drift.operator.command import SNOOZE_MOST_MS
 from stream_scorer.errors import SettingsError
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -15,8 +16,6 @@ _NUMBERS: Final = (
     "value", "before", "after", "effect", "tolerance", "log_evidence", "guaranteed_error",
     "calibrated_error",
 )  # fmt: skip
-_SNOOZE_MOST: Final = 366 * 86_400
-"""Seconds from now on."""
 LEAST_PREFIX: Final = 4
 """Characters by which an event may be named, if no other event begins with them."""
 
@@ -156,7 +155,7 @@ def until_ms(text: str, clock: Callable[[], float] = time.time) -> int:
             if moment.tzinfo is None:
                 raise SettingsError(f"--until {text}: names no zone", fix)
             end = moment.timestamp()
-        if not now < end < now + _SNOOZE_MOST:
+        if not now < end < now + SNOOZE_MOST_MS / 1_000:
             raise SettingsError(f"--until {text}: is not within the next year", fix)
     except ValueError:
         raise SettingsError(f"--until {text}: is not a time", fix) from None

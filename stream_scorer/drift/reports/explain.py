@@ -40,6 +40,12 @@ def explanation_of(
     known |= {each["event_id"]: dict(each) for each in events if each["event_id"]}
     event = known[find_event(known.values(), wanted)]
     episode = next((e for e in episodes if e.opened.episode == event["episode"]), None)
+    if document and episode and episode.is_open and event["change"] == "opened":
+        event |= {
+            "severity": document.severity(episode).value,
+            "snoozed": episode.opened.episode in document.snoozed,
+        }
+    reasons = {} if document is None else document.reasons
     history = history_of(document, event)
     return {
         **{name: value for name, value in event.items() if name not in _MOVED},
@@ -64,6 +70,7 @@ def explanation_of(
         "state": _state(event, episode, known.values()),
         "commands": [
             {name: each[name] for name in ("change", "detected_at", "commander", "event_id")}
+            | {"reason": reasons.get(each["event_id"])}
             for each in known.values()
             if each["episode"] == event["episode"] and each["change"] != "opened"
         ],
@@ -106,6 +113,8 @@ def _located(history: Sequence[Mapping[str, Any]], locate: Locate | None) -> dic
 
 
 def _state(event: Mapping[str, Any], episode: Episode | None, known: Any) -> str:
+    if event["kind"] == "snooze":
+        return "a snooze of all alarms"
     if episode is not None:
         return f"{episode.state.value}: {episode.why}" if episode.why else episode.state.value
     changes = {each["change"] for each in known if each["episode"] == event["episode"]}

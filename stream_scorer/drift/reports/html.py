@@ -7,7 +7,7 @@ from stream_scorer.drift.reports.charts import figure, histogram, line_chart, me
 from stream_scorer.drift.reports.events import short
 from stream_scorer.drift.reports.promises import calibrated_promise, guaranteed_promise
 from stream_scorer.drift.reports.template import page, safe
-from stream_scorer.drift.reports.wording import asks, fault_text, headline, when
+from stream_scorer.drift.reports.wording import answer, asks, errors, fault_text, headline, when
 
 _SEVERITIES: Final = frozenset({"page", "warn", "note"})
 _EVENTS_MOST: Final = 500
@@ -98,18 +98,13 @@ def _card(event: Mapping[str, Any]) -> str:
 
 
 def _facts(event: Mapping[str, Any]) -> str:
-    guaranteed = event["guaranteed"]
+    guaranteed, calibrated = errors(event)
     rows = [
         ("effect", f"{figure(event['effect'])} standard deviations of a window"),
         ("tolerance", figure(event["tolerance"])),
         ("evidence", f"e^{figure(event['log_evidence'])} by {event['detector']}"),
-        (
-            "probability of a false alarm",
-            f"guaranteed at most {figure(guaranteed['error'])}"
-            if guaranteed["holds"] and guaranteed["error"] is not None
-            else "not in the guaranteed class",
-        ),
-        ("the same, calibrated", figure(event["calibrated"]["error"])),
+        ("probability of a false alarm, guaranteed", guaranteed),
+        ("the same, calibrated", calibrated),
     ]
     if event["adwin"]:
         rows.append(("onset by ADWIN", short(event["adwin"]["at"])))
@@ -121,10 +116,7 @@ def _facts(event: Mapping[str, Any]) -> str:
         rows.append(("also moved", moved))
     if event["consequences"]:
         rows.append(("consequences", ", ".join(each["stream"] for each in event["consequences"])))
-    rows += [
-        (each["change"], f"{short(each['detected_at'])} {each['commander']}".strip())
-        for each in event["commands"]
-    ]
+    rows += [(each["change"], answer(each)) for each in event["commands"]]
     if event["patience"]:
         rows.append(("stated over", f"{event['patience']:,.0f} windows"))
     return _table(("", ""), rows)
@@ -182,7 +174,12 @@ def _budget(status: Mapping[str, Any]) -> str:
 def _streams(status: Mapping[str, Any]) -> str:
     rows = sorted(
         status["streams"],
-        key=lambda row: (-(row["of_threshold"] or 0.0), row["model"], row["version"]),
+        key=lambda row: (
+            row["state"] != "alarmed",
+            -(row["of_threshold"] or 0.0),
+            row["model"],
+            row["version"],
+        ),
     )
     body = "".join(
         f"<tr><td>{safe(row['stream'])}</td><td>{safe(row['model'])}:{safe(row['version'])}</td>"
@@ -232,6 +229,8 @@ def _past(events: Sequence[Mapping[str, Any]]) -> str:
 
 def headline_of(event: Mapping[str, Any]) -> str:
     """Return the line of a past event."""
+    if event["kind"] == "snooze":
+        return headline(event)
     return f"{event['stream']}: {figure(event['before'])} → {figure(event['after'])}"
 
 

@@ -1,13 +1,15 @@
 """The document of ``drift status``: budget, streams, open alarms and faults, as plain data."""
 
-import math
 from collections import Counter
 from typing import Any, Final
+
+import numpy as np
 
 from stream_scorer.drift.reports.events import event_of, iso, number
 from stream_scorer.drift.state.document import (
     ALARMED,
     LEARNING,
+    UNWATCHED,
     WATCHED,
     Episode,
     MonitorDocument,
@@ -16,7 +18,9 @@ from stream_scorer.drift.state.document import (
     VersionStreams,
 )
 
-STATES: Final = {LEARNING: "learning", WATCHED: "watched", ALARMED: "alarmed"}
+STATES: Final = {
+    LEARNING: "learning", WATCHED: "watched", ALARMED: "alarmed", UNWATCHED: "cannot alarm",
+}  # fmt: skip
 GUARANTEED: Final = "guaranteed"
 """Class of a stream for which the guaranteed promise holds, too."""
 
@@ -41,10 +45,8 @@ def status_of(document: MonitorDocument | None) -> dict[str, Any]:
         "watermark": iso(meta.watermark),
         "budget": budget_of(meta),
         "versions": [_version(each) for each in document.versions],
-        "streams": [
-            row for each in document.versions for row in streams_of(each, meta.guaranteed_windows)
-        ],
-        "open": [_open(each) for each in document.episodes if not each.why],
+        "streams": [row for each in document.versions for row in streams_of(each)],
+        "open": [_open(document, each) for each in document.episodes if not each.why],
         "faults": [_fault(each) for each in document.faults],
         "tiles": {"gaps": meta.gaps, "overlaps": meta.overlaps, "dropped": meta.dropped},
         "late": meta.late,
@@ -77,14 +79,15 @@ def _version(streams: VersionStreams) -> dict[str, Any]:
     }
 
 
-def streams_of(streams: VersionStreams, guaranteed_windows: float) -> list[dict[str, Any]]:
+def streams_of(streams: VersionStreams) -> list[dict[str, Any]]:
     """Return a document for each stream of a version.
+
+    ``of_threshold`` is how near an alarm is, from 0 to 1: that of the detector that is nearer.
 
     Args:
         streams: The streams.
-        guaranteed_windows: Run length of the guaranteed detectors: a stream with share w fires
-            when its evidence reaches guaranteed_windows / w.
     """
+    nearer = np.fmax(streams.near_guaranteed, streams.near_calibrated)
     return [
         {
             "model": streams.model,
@@ -103,26 +106,16 @@ def streams_of(streams: VersionStreams, guaranteed_windows: float) -> list[dict[
             "tolerance": number(streams.tolerance[at]),
             "log_evidence": number(streams.log_evidence[at]),
             "share_of_budget": number(streams.share[at]),
-            "of_threshold": _of_threshold(
-                float(streams.log_evidence[at]), float(streams.share[at]), guaranteed_windows
-            ),
+            "of_threshold": number(nearer[at]),
+            "of_guaranteed": number(streams.near_guaranteed[at]),
+            "of_calibrated": number(streams.near_calibrated[at]),
             "since": iso(int(streams.since[at])),
         }
         for at, key in enumerate(streams.keys)
     ]
 
 
-def _of_threshold(log_evidence: float, share: float, windows: float) -> float | None:
-    """Return which part of the log-threshold the evidence has reached, from 0 to 1."""
-    if not (share > 0 and windows > 0 and math.isfinite(share) and math.isfinite(windows)):
-        return None
-    threshold = math.log(max(windows / share, math.e))
-    if math.isnan(log_evidence):
-        return None
-    return min(max(log_evidence / threshold, 0.0), 1.0)
-
-
-def _open(episode: Episode) -> dict[str, Any]:
+def _open(document: MonitorDocument, episode: Episode) -> dict[str, Any]:
     event = event_of(episode.opened)
     kept = (
         "event_id", "kind", "severity", "model", "model_version", "stream", "field", "segment",
@@ -130,6 +123,8 @@ def _open(episode: Episode) -> dict[str, Any]:
         "consequence_of", "snoozed", "detected_at",
     )  # fmt: skip
     return {name: event[name] for name in kept} | {
+        "severity": document.severity(episode).value,
+        "snoozed": episode.opened.episode in document.snoozed,
         "state": episode.state.value,
         "commands": list(episode.commands),
     }

@@ -55,6 +55,8 @@ def headline(event: Mapping[str, Any]) -> str:
     """Return an event in one sentence, without its time."""
     where = "all events" if event["segment"] == "all" else event["segment"]
     before, after = event["before"], event["after"]
+    if event["kind"] == "snooze":
+        return "All alarms are notes for a time"
     if event["kind"] == "fleet":
         return f"Most streams moved together, by {figure(event['effect'])} standard deviations"
     if event["kind"] == "fault":
@@ -73,6 +75,8 @@ def headline(event: Mapping[str, Any]) -> str:
 
 def when(event: Mapping[str, Any]) -> str:
     """Return since when a change exists, with the range in which its onset is likely."""
+    if event["kind"] == "snooze":
+        return f"from {short(event['window_start'])} until {short(event['window_end'])}"
     onset = event["onset"]
     if isinstance(onset, Mapping):
         at, low, high = onset["at"], onset["low"], onset["high"]
@@ -89,6 +93,8 @@ def asks(event: Mapping[str, Any]) -> str:
     """Return what an event asks a person to do."""
     if event["consequence_of"]:
         return f"Nothing: it is a consequence of the fault {event['consequence_of']}."
+    if event["kind"] == "snooze":
+        return "Nothing: alarms that are open at its end count by their own severity again."
     if event["kind"] == "fault":
         return _ASKS.get(event["stream"], _ASKS["rejects"])
     if event["kind"] == "fleet":
@@ -119,3 +125,25 @@ def _fault(event: Mapping[str, Any]) -> str:
 def _factor(logarithms: float) -> str:
     power = round(logarithms / math.log(10))
     return f"{10**power:,}" if power >= 0 else f"1/{10**-power:,}"
+
+
+def errors(event: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the guaranteed and the calibrated error of an explained event, in words.
+
+    Whether a stream is in the guaranteed class does not depend on which detector fired.
+    """
+    if event["kind"] in {"fault", "snooze"}:
+        return "-", "-"
+    guaranteed, calibrated = event["guaranteed"], event["calibrated"]["error"]
+    bound = "not in the class"
+    if guaranteed["holds"]:
+        bound = "only the calibrated detector fired"
+        if guaranteed["error"] is not None:
+            bound = f"at most {figure(guaranteed['error'])}"
+    return bound, "only the guaranteed detector fired" if calibrated is None else figure(calibrated)
+
+
+def answer(command: Mapping[str, Any]) -> str:
+    """Return when a command was given, by which key, and why."""
+    why = f": {command['reason']}" if command["reason"] else ""
+    return f"{short(command['detected_at'])} {command['commander']}".strip() + why

@@ -7,9 +7,9 @@ it, and none is lost.
 A sink does not wake anyone: pages go through the Prometheus rule on the metric of open alarms.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from stream_scorer.codec.records.record import RecordDecoder, RecordError
 from stream_scorer.drift.sinks.message import SinkMessage, message_of
@@ -38,11 +38,11 @@ class Delivery:
 
 
 class DriftSink(Protocol):
-    """Sends one event, once."""
+    """Sends one event, once; it calls ``heartbeat`` often while that takes time."""
 
     name: str
 
-    def send(self, message: SinkMessage) -> Delivery: ...  # noqa: D102 see above
+    def send(self, message: SinkMessage, heartbeat: Callable[[], None]) -> Delivery: ...  # noqa: D102 see above
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +95,11 @@ class SinkLoop:
         """End after the current attempt; safe in a signal handler."""
         self._stopping = True
 
-    def run(self, heartbeat: Any = lambda: None) -> None:
+    def run(self, heartbeat: Callable[[], None] = lambda: None) -> None:
         """Run until ``stop``.
 
         Args:
-            heartbeat: Called in each iteration.
+            heartbeat: Called in each iteration, and while an attempt or a wait lasts.
 
         Raises:
             UnavailableError: The topic cannot be read any more.
@@ -111,32 +111,32 @@ class SinkLoop:
         finally:
             self._feed.close()
 
-    def step(self, heartbeat: Any = lambda: None) -> None:
+    def step(self, heartbeat: Callable[[], None] = lambda: None) -> None:
         """Deliver the next event, if there is one."""
         record = self._feed.next(_IDLE_SECONDS)
         if record is None:
             return
-        event = self._read(record, heartbeat)
-        if event is None:
+        message = self._read(record, heartbeat)
+        if message is None:
             if not self._stopping and self._feed.owns(record):
                 self._feed.commit(record)
             return
-        message = message_of(event, f"{record.partition}-{record.offset}")
         if self._delivered(message, record, heartbeat):
             self._feed.commit(record)
 
-    def _read(self, record: FedRecord, heartbeat: Any) -> Mapping[str, Any] | None:
-        """Return the event of a record; None if it is none, or if the process must end."""
+    def _read(self, record: FedRecord, heartbeat: Callable[[], None]) -> SinkMessage | None:
+        """Return the message of a record; None if it is no event, or if the process must end."""
         wait = FIRST_WAIT
         while True:
             try:
-                found = self._decoder.decode(record.value)
+                event = self._decoder.decode(record.value)
+                found = message_of(event, f"{record.partition}-{record.offset}")
             except RegistryUnavailableError as error:
                 self._outage.begin(Paused("registry", str(error)))
                 if not self._waited(wait, record, heartbeat):
                     return None
                 wait = min(2 * wait, LONGEST_WAIT)
-            except (RecordError, SchemaError) as error:
+            except (RecordError, SchemaError, ValueError) as error:
                 skipped = RecordsSkipped(
                     "drift-events", 1, record.partition, record.offset, str(error)
                 )
@@ -146,11 +146,13 @@ class SinkLoop:
                 self._outage.end()
                 return found
 
-    def _delivered(self, message: SinkMessage, record: FedRecord, heartbeat: Any) -> bool:
+    def _delivered(
+        self, message: SinkMessage, record: FedRecord, heartbeat: Callable[[], None]
+    ) -> bool:
         """Send until the receiver takes or refuses it; return whether the offset may move."""
         wait = FIRST_WAIT
         while True:
-            delivery = self._sink.send(message)
+            delivery = self._sink.send(message, heartbeat)
             self._listener(DriftEventSent(delivery.result, self._feed.lag(), delivery.why))
             if delivery.result != "waiting":
                 return self._feed.owns(record)
@@ -158,7 +160,7 @@ class SinkLoop:
                 return False
             wait = min(2 * wait, LONGEST_WAIT)
 
-    def _waited(self, seconds: float, record: FedRecord, heartbeat: Any) -> bool:
+    def _waited(self, seconds: float, record: FedRecord, heartbeat: Callable[[], None]) -> bool:
         """Wait, and return whether the record is still ours to send."""
         left = seconds
         while left > 0 and not self._stopping:

@@ -1,5 +1,6 @@
 """The log sink: one line of the process's log for each event."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from stream_scorer.drift.sinks.delivery import Delivery
@@ -23,7 +24,7 @@ class LogSink:
     def __init__(self, logger: Any) -> None:
         self._logger = logger
 
-    def send(self, message: SinkMessage) -> Delivery:
+    def send(self, message: SinkMessage, heartbeat: Callable[[], None] = lambda: None) -> Delivery:  # noqa: ARG002 a line takes no time
         """Write an event."""
         fields = {name: message.event[name] for name in _FIELDS if name in message.event}
         self._logger.info("drift_event", **fields)

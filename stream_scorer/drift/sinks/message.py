@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +13,9 @@ BODY_MOST: Final = 64 * 1024
 _LONG: Final = ("labels", "before", "after", "also")
 _TEXT_MOST: Final = 4_096
 """Maximum characters of a text of an event."""
+_SHORT_MOST: Final = 256
+"""The same in a body that would be too large: 16 texts of 12 bytes a character are below it."""
+_EVENT: Final = re.compile("[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +39,20 @@ def message_of(event: Mapping[str, Any], place: str) -> SinkMessage:
     Args:
         event: A decoded drift event.
         place: Names the record; the key of an event without an id.
+
+    Raises:
+        ValueError: Its id is not one that the monitor makes: it cannot be a key.
     """
+    name = event.get("event_id") or ""
+    if name and not _EVENT.fullmatch(name):
+        raise ValueError("event_id does not have 16 hex digits")
     plain = {name: _plain(value) for name, value in event.items()}
     body = _encoded(plain)
     if len(body) > BODY_MOST:
-        plain |= dict.fromkeys(_LONG, None) | {"shortened": True}
+        cut = {n: v[:_SHORT_MOST] if isinstance(v, str) else v for n, v in plain.items()}
+        plain = cut | dict.fromkeys(_LONG, None) | {"shortened": True}
         body = _encoded(plain)
-    return SinkMessage(str(plain.get("event_id") or place), plain, body)
+    return SinkMessage(name or place, plain, body)
 
 
 def _encoded(event: Mapping[str, Any]) -> bytes:

@@ -154,6 +154,16 @@ def sink_of(settings: Settings, kind: str) -> DriftSink:
     raise SettingsError(f"unknown sink {kind!r}", "known are webhook and log")
 
 
+def group_of(settings: Settings, kind: str) -> str:
+    """Return the consumer group of a sink: each kind has its own, so each sends every event.
+
+    Args:
+        settings: Their ``monitor.sink_group`` is the beginning of its name.
+        kind: ``webhook`` or ``log``.
+    """
+    return f"{settings.monitor.sink_group}-{kind}"
+
+
 def sink_loop(settings: Settings, sink: DriftSink, listener: Listener) -> SinkLoop:
     """Make the loop of a sink.
 
@@ -176,14 +186,14 @@ def run_sink(settings: Settings, kind: str) -> None:
     """Run a sink until a signal ends it.
 
     Args:
-        settings: The settings; its group is ``monitor.sink_group``.
+        settings: The settings.
         kind: ``webhook`` or ``log``.
 
     Raises:
         StreamScorerError: What keeps it from running; see the tree in ``errors``.
     """
     sink = sink_of(settings, kind)
-    kafka = settings.kafka.model_copy(update={"group": settings.monitor.sink_group})
+    kafka = settings.kafka.model_copy(update={"group": group_of(settings, kind)})
     own = settings.model_copy(update={"kafka": kafka})
     run_process(
         "drift-sink", own, kafka.topics.drift_events,

@@ -3,13 +3,21 @@
 The receiver gets ``webhook-id`` (the event's id, the same for each attempt), ``webhook-timestamp``
 and ``webhook-signature``: ``v1,`` and the base64 of the HMAC-SHA256 over ``ID.TIMESTAMP.BODY``
 (https://www.standardwebhooks.com). Redirects are not followed, and answers are not read.
+
+The time limit is one for the whole request. The timeouts of sockets, and of the HTTP clients above
+them, are for each read: a receiver that sends a byte now and then never exceeds them. So a request
+has a thread of its own, and its connection is shut down at the limit.
 """
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
+import re
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -23,6 +31,9 @@ from stream_scorer.errors import SettingsError
 from stream_scorer.settings import Monitor
 
 _PREFIX: Final = "whsec_"
+_STEP_SECONDS: Final = 0.1
+"""Time between two heartbeats."""
+_HEADER: Final = re.compile("[!-~]{1,256}")
 _AGAIN: Final = frozenset(
     {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 )
@@ -35,7 +46,7 @@ class Webhook:
     Args:
         url: https, or http on a loopback address.
         secret: Key of the signatures; with the prefix ``whsec_`` it is base64.
-        seconds: Time limit of a request.
+        seconds: Time limit of a whole request.
         clock: Seconds since the epoch.
 
     Raises:
@@ -51,6 +62,7 @@ class Webhook:
         self._key = _key_of(secret)
         self._seconds = seconds
         self._clock = clock
+        self._request: _Request | None = None
 
     @classmethod
     def of(cls, monitor: Monitor) -> "Webhook":
@@ -67,8 +79,17 @@ class Webhook:
         secret = monitor.webhook_secret.get_secret_value()
         return cls(monitor.webhook_url, secret, monitor.webhook_timeout_seconds)
 
-    def send(self, message: SinkMessage) -> Delivery:
-        """Send an event once."""
+    def send(self, message: SinkMessage, heartbeat: Callable[[], None] = lambda: None) -> Delivery:
+        """Send an event once, within the time limit.
+
+        Args:
+            message: The event.
+            heartbeat: Called ten times a second until there is an answer.
+        """
+        if not _HEADER.fullmatch(message.key):
+            return Delivery("skipped", "its id cannot be a header")
+        if self._request is not None and self._request.is_alive():
+            return Delivery("waiting", "the last request has not ended: its host is looked up")
         at = int(self._clock())
         headers = {
             "content-type": "application/json",
@@ -76,17 +97,19 @@ class Webhook:
             "webhook-timestamp": str(at),
             "webhook-signature": signature(self._key, message.key, at, message.body),
         }
-        connection = self._connection()
-        try:
-            path = self._parts.path or "/"
-            if self._parts.query:
-                path += f"?{self._parts.query}"
-            connection.request("POST", path, message.body, headers)
-            return _judged(connection.getresponse().status)
-        except (OSError, HTTPException) as error:
-            return Delivery("waiting", f"no answer: {type(error).__name__}")
-        finally:
-            connection.close()
+        path = self._parts.path or "/"
+        if self._parts.query:
+            path += f"?{self._parts.query}"
+        self._request = request = _Request(self._connection(), path, message.body, headers)
+        request.start()
+        end = time.monotonic() + self._seconds
+        while request.is_alive() and (left := end - time.monotonic()) > 0:
+            heartbeat()
+            request.join(min(left, _STEP_SECONDS))
+        if request.result is not None:
+            return request.result
+        request.cut()
+        return Delivery("waiting", f"no answer within {self._seconds:g} s")
 
     def _connection(self) -> HTTPConnection:
         host, port = self._parts.hostname or "", self._parts.port
@@ -94,6 +117,43 @@ class Webhook:
             context = ssl.create_default_context()
             return HTTPSConnection(host, port, timeout=self._seconds, context=context)
         return HTTPConnection(host, port, timeout=self._seconds)
+
+
+class _Request(threading.Thread):
+    """One request, which another thread can cut off."""
+
+    def __init__(
+        self, connection: HTTPConnection, path: str, body: bytes, headers: dict[str, str]
+    ) -> None:
+        super().__init__(name="webhook", daemon=True)
+        self._connection = connection
+        self._asked = (path, body, headers)
+        self._cut = threading.Event()
+        self.result: Delivery | None = None
+
+    def run(self) -> None:
+        """Send it, and keep what the answer means."""
+        try:
+            self._connection.connect()
+            if not self._cut.is_set():
+                self._connection.request("POST", *self._asked)
+                self.result = _judged(self._connection.getresponse().status)
+        except (OSError, HTTPException, ValueError) as error:
+            # A name of a host that is not valid is a ValueError.
+            self.result = Delivery("waiting", f"no answer: {type(error).__name__}")
+        finally:
+            self._connection.close()
+
+    def cut(self) -> None:
+        """Shut the connection down, so that the thread ends.
+
+        A connection that is not there yet is closed as soon as it is.
+        """
+        self._cut.set()
+        held = self._connection.sock
+        if held is not None:
+            with contextlib.suppress(OSError):
+                held.shutdown(socket.SHUT_RDWR)
 
 
 def signature(key: bytes, name: str, at: int, body: bytes) -> str:

@@ -6,7 +6,7 @@ A snapshot has more sections, from which the monitor continues; they are not rea
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
 import numpy as np
@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from stream_scorer.core.decision.summary_layout import StreamKey
 from stream_scorer.drift.alarms.contract import Alarm, EpisodeState, Severity
 from stream_scorer.drift.alarms.episodes import EpisodeRecord
+from stream_scorer.drift.alarms.stream_history import HISTORY
 from stream_scorer.drift.quality.contract import QualityFault
 from stream_scorer.drift.state.snapshot import pack_arrays, unpack, unpack_arrays
 from stream_scorer.ports import Float64, Int64
 from stream_scorer.security.canonical_json import canonical, parse
 
-HISTORY: Final = 168
-"""Number of windows whose values are kept."""
-LEARNING, WATCHED, ALARMED = 0, 1, 2
-"""States of a stream: its histories are still filling, it is watched, it has an open episode."""
+LEARNING, WATCHED, ALARMED, UNWATCHED = 0, 1, 2, 3
+"""States of a stream: its histories are still filling, it is watched, it has an open episode, its
+reference is too short for any promise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class VersionStreams:
         note: Why it has no streams, and how to get them; empty if it has.
         keys: Names of the streams.
         classes: By stream: why the guaranteed promise does not hold; empty if it holds.
-        state: uint8[k], ``LEARNING``, ``WATCHED`` or ``ALARMED``.
+        state: uint8[k], ``LEARNING``, ``WATCHED``, ``ALARMED`` or ``UNWATCHED``.
         learning_until: int64[k], event time in ms before which the stream cannot alarm.
         mean: float64[k], mean without a change, without the season.
         value: float64[k], newest value; NaN before any.
@@ -93,6 +93,9 @@ class VersionStreams:
             was expected; NaN where a stream had none, as one whose windows were pooled has only in
             the last of them. Half precision lets a stream's state fit into 2 KB.
         season: float16[k, 168], the season there, in standard deviations.
+        near_guaranteed: float32[k], from 0 to 1, how much of the evidence that an alarm of the
+            guaranteed detector needs is there; NaN without one.
+        near_calibrated: float32[k], the same of the calibrated detector.
     """
 
     model: str
@@ -114,6 +117,8 @@ class VersionStreams:
     centre: Float64
     residual: NDArray[np.float16]
     season: NDArray[np.float16]
+    near_guaranteed: NDArray[np.floating]
+    near_calibrated: NDArray[np.floating]
 
     @property
     def history(self) -> Float64:
@@ -150,11 +155,11 @@ class OpenFault:
 _HISTORIES: Final = ("residual", "season")
 _DTYPES: Final = {
     "state": "u1", "learning_until": "i8", "since": "i8", "history_start": "i8",
-    "residual": "f2", "season": "f2",
+    "residual": "f2", "season": "f2", "near_guaranteed": "f4", "near_calibrated": "f4",
 }  # fmt: skip
 _COLUMNS: Final = (
     "state", "learning_until", "mean", "value", "tolerance", "scale", "log_evidence", "share",
-    "since", "history_start", "centre", *_HISTORIES,
+    "since", "history_start", "centre", *_HISTORIES, "near_guaranteed", "near_calibrated",
 )  # fmt: skip
 
 
@@ -167,15 +172,24 @@ class MonitorDocument:
         versions: Streams by model version, in the order of their first window.
         episodes: Episodes, oldest first.
         faults: Open faults, oldest first.
+        reasons: Why commands were given, by the id of the event that each made.
+        snoozed: Ids of the open episodes that are notes now, because they are snoozed.
     """
 
     meta: MonitorProgress
     versions: tuple[VersionStreams, ...]
     episodes: tuple[Episode, ...]
     faults: tuple[OpenFault, ...]
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    snoozed: tuple[str, ...] = ()
+
+    def severity(self, episode: Episode) -> Severity:
+        """Return how urgent an episode is now: while it is snoozed, a note."""
+        snoozed = episode.opened.episode in self.snoozed
+        return Severity.NOTE if snoozed else episode.opened.severity
 
     def sections(self) -> dict[str, bytes]:
-        """Return the sections: meta, versions, episodes, faults, and state/NUMBER by version."""
+        """Return the sections: meta, versions, episodes, answers, faults, state/NUMBER."""
         named = [
             {
                 "model": each.model, "version": each.version, "reference": each.reference,
@@ -189,9 +203,15 @@ class MonitorDocument:
             "versions": canonical({"versions": named}),
             "episodes": canonical({"episodes": [_episode_json(each) for each in self.episodes]}),
             "faults": canonical({"faults": [_fault_json(each) for each in self.faults]}),
+            "answers": canonical(
+                {"reasons": [list(each) for each in self.reasons.items()], "snoozed": self.snoozed}
+            ),
         }
         for number, each in enumerate(self.versions):
-            columns = {name: np.asarray(getattr(each, name)) for name in _COLUMNS}
+            columns = {
+                name: np.asarray(getattr(each, name)).astype(_DTYPES.get(name, "f8"), copy=False)
+                for name in _COLUMNS
+            }
             sections[f"state/{number}"] = pack_arrays(columns)
         return sections
 
@@ -216,11 +236,14 @@ class MonitorDocument:
             named = parse(sections["versions"])["versions"]
             episodes = parse(sections["episodes"])["episodes"]
             faults = parse(sections["faults"])["faults"]
+            answers = parse(sections["answers"])
             return cls(
                 MonitorProgress(**meta),
                 tuple(_version(each, sections[f"state/{n}"]) for n, each in enumerate(named)),
                 tuple(_episode(each) for each in episodes),
                 tuple(_fault(each) for each in faults),
+                {str(event): str(reason) for event, reason in answers["reasons"]},
+                tuple(str(each) for each in answers["snoozed"]),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"a section of the snapshot is missing or invalid: {error}") from error
@@ -253,7 +276,7 @@ def alarm_of(values: Mapping[str, Any]) -> Alarm:
         ValueError: The severity is unknown.
     """
     columns = {each.name: values[each.name] for each in fields(Alarm)}
-    for name in ("before", "after", "delta", "effect", "log_e", "calibrated_error", "value"):
+    for name in ("before", "after", "delta", "effect", "log_e", "value"):
         columns[name] = math.nan if columns[name] is None else float(columns[name])
     for name in ("labels", "before_counts", "after_counts"):
         columns[name] = tuple(columns[name])

@@ -15,7 +15,7 @@ from stream_scorer.security.canonical_json import canonical, parse
 
 SNAPSHOT_MOST: Final = 64 << 20
 """Maximum size of a snapshot in bytes, before and after it is expanded."""
-_MAGIC: Final = b"SSDRIFT1"
+_MAGIC: Final = b"SSDRIFT2"
 _DIGEST: Final = 32
 _LENGTH: Final = 4
 _LEVEL: Final = 1

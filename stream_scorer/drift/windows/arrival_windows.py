@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from stream_scorer.core.decision.summary_reading import ArrivalWindow, read_arrivals
 from stream_scorer.drift.windows.contract import ClosedArrivals
+from stream_scorer.drift.windows.kafka_time import KafkaTime
 from stream_scorer.drift.windows.watermarks import Watermarks
 from stream_scorer.drift.windows.windows import HOUR_MS
 
@@ -28,12 +29,14 @@ class ArrivalWindows:
         self._watermarks = Watermarks(partitions)
         self._open: dict[tuple[int, int], ClosedArrivals] = {}
         self._passed = -1
-        self._now = -1
+        self._time = KafkaTime()
 
     def copy(self) -> "ArrivalWindows":
         """Return a copy; a window is replaced, never changed."""
         made = copy(self)
-        vars(made).update(_watermarks=self._watermarks.copy(), _open=dict(self._open))
+        vars(made).update(
+            _watermarks=self._watermarks.copy(), _open=dict(self._open), _time=self._time.copy()
+        )
         return made
 
     def update(
@@ -49,15 +52,16 @@ class ArrivalWindows:
         found = list(read_arrivals(summary))
         if not found:
             return []
-        self._now = max(self._now, published_ms)
-        self._watermarks.begin(self._now)
+        now = self._time.move(published_ms)
+        self._watermarks.begin(now)
         for each in found:
-            self._watermarks.move(each.partition, each.start, self._now)
+            if self._time.allows(each.start):
+                self._watermarks.move(each.partition, each.start, now)
             self._count(each)
         if not tiled:
             for key, window in self._open.items():
                 self._open[key] = replace(window, tiled=False)
-        newest = self._watermarks.least(self._now)
+        newest = self._watermarks.least(now)
         if newest is not None:
             self._passed = max(self._passed, newest)
         closing = sorted(key for key in self._open if key[0] + key[1] <= self._passed)
@@ -85,7 +89,8 @@ class ArrivalWindows:
     def document(self) -> dict[str, Any]:
         """Return the state for JSON."""
         return {
-            "watermarks": self._watermarks.document(), "passed": self._passed, "now": self._now,
+            "watermarks": self._watermarks.document(), "passed": self._passed,
+            "time": self._time.document(),
             "open": [
                 [each.start, each.end, each.records, each.late, each.rejected, each.tiled]
                 for _, each in sorted(self._open.items())
@@ -102,7 +107,7 @@ class ArrivalWindows:
         """
         made = cls(())
         made._watermarks = Watermarks.read(document["watermarks"])
-        made._passed, made._now = int(document["passed"]), int(document["now"])
+        made._passed, made._time = int(document["passed"]), KafkaTime.read(document["time"])
         for start, end, records, late, rejected, tiled in document["open"]:
             counts = {str(reason): int(count) for reason, count in rejected.items()}
             made._open[start, end - start] = ClosedArrivals(

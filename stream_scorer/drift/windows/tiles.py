@@ -3,6 +3,7 @@
 A gap means that decisions are missing from the open windows, an overlap that some are there twice.
 Windows that one of them touches are neither judged nor learned. A summary with forged offsets costs
 two marks and no more: its own, and that of the next summary, after which the offsets fit again.
+Where summaries were deleted before they were read, each partition's next one does not fit.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,6 +26,7 @@ class Tiles:
 
     def __init__(self) -> None:
         self._next: dict[int, int] = {}
+        self._lost: frozenset[int] = frozenset()
         self.gaps = 0
         self.overlaps = 0
 
@@ -39,11 +41,14 @@ class Tiles:
 
         A partition that is new continues anything.
         """
-        return not any(map(any, map(self._faults, sources)))
+        return not any(
+            source["partition"] in self._lost or any(self._faults(source)) for source in sources
+        )
 
     def take(self, sources: Iterable[Mapping[str, Any]]) -> None:
         """Note the sources of a summary, and count what does not fit."""
         for source in sources:
+            self._lost -= {source["partition"]}
             gap, overlap = self._faults(source)
             self.gaps += gap
             self.overlaps += overlap
@@ -63,13 +68,13 @@ class Tiles:
     def lost(self) -> None:
         """Note that summaries were deleted before they were read: offsets begin anew."""
         self.gaps += 1
-        self._next = {}
+        self._next, self._lost = {}, self._lost.union(self._next)
 
     def document(self) -> dict[str, Any]:
         """Return the state for JSON."""
         return {
-            "next": [list(each) for each in self._next.items()], "gaps": self.gaps,
-            "overlaps": self.overlaps,
+            "next": [list(each) for each in self._next.items()], "lost": sorted(self._lost),
+            "gaps": self.gaps, "overlaps": self.overlaps,
         }  # fmt: skip
 
     @classmethod
@@ -82,5 +87,6 @@ class Tiles:
         """
         made = cls()
         made._next = {int(number): int(offset) for number, offset in document["next"]}
+        made._lost = frozenset(int(number) for number in document["lost"])
         made.gaps, made.overlaps = int(document["gaps"]), int(document["overlaps"])
         return made

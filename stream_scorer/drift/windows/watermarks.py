@@ -117,7 +117,8 @@ class Watermarks:
     def _expire(self, now: int) -> None:
         while self._active:
             number, (watermark, moved) = next(iter(self._active.items()))
-            if now - moved < IDLE_MS:
+            # One that moved after now did so before Kafka time went back.
+            if 0 <= now - moved < IDLE_MS:
                 return
             del self._active[number]
             self._idle[number] = watermark

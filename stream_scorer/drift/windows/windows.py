@@ -11,7 +11,8 @@ All counts and sums are integers. So a window has the same bits, however its eve
 batches.
 
 Any client that may write to the topic chooses the windows. Forged ones may never close. So the
-numbers of open windows, of their cells and of partitions are limited.
+numbers of open windows, of their cells and of partitions are limited. A forged watermark would
+close all windows to come. So one that is more than a day ahead of Kafka time does not count.
 """
 
 from bisect import bisect_right, insort
@@ -26,6 +27,7 @@ from stream_scorer.core.decision.summary_reading import (
     read_windows,
 )
 from stream_scorer.drift.windows.contract import ClosedWindow
+from stream_scorer.drift.windows.kafka_time import KafkaTime
 from stream_scorer.drift.windows.watermarks import Watermarks
 
 OPEN_MOST: Final = 10_000
@@ -49,21 +51,23 @@ class Windows:
     Args:
         partitions: The input's partitions; one without any summary keeps windows open, too.
         lateness_ms: An event may be this much older than the newest one of its partition.
+        ahead_ms: An event may be this much newer than its Kafka timestamp.
 
     Attributes:
         late: Number of decisions that arrived after their windows had closed.
         dropped: Number of windows that were dropped because too many were open.
     """
 
-    def __init__(self, partitions: Iterable[int], lateness_ms: int) -> None:
+    def __init__(self, partitions: Iterable[int], lateness_ms: int, ahead_ms: int = 0) -> None:
         self._watermarks = Watermarks(partitions)
         self._lateness_ms = lateness_ms
+        self._ahead_ms = ahead_ms
         self._open: dict[_Key, ClosedWindow] = {}
         self._own: set[_Key] = set()
         self._by_end: list[tuple[int, _Key]] = []
         self._cells = 0
         self._passed = -1
-        self._now = -1
+        self._time = KafkaTime()
         self.late = 0
         self.dropped = 0
 
@@ -73,6 +77,7 @@ class Windows:
         self._own = set()
         vars(made).update(
             _watermarks=self._watermarks.copy(),
+            _time=self._time.copy(),
             _open=dict(self._open),
             _by_end=list(self._by_end),
             _own=set(),
@@ -83,6 +88,11 @@ class Windows:
     def watermark(self) -> int:
         """The time up to which windows are closed, ms since the epoch; -1 before any."""
         return self._passed
+
+    @property
+    def now(self) -> int:
+        """Kafka time, ms since the epoch; -1 before any summary."""
+        return self._time.now
 
     def update(
         self, summary: Mapping[str, Any], published_ms: int, cells: int = 0, *, tiled: bool = True
@@ -103,11 +113,12 @@ class Windows:
             ValueError: The packed counts are not valid; nothing was added.
         """
         found = list(read_windows(summary, cells))
-        self._now = max(self._now, published_ms)
-        self._watermarks.begin(self._now)
+        now = self._time.move(published_ms)
+        self._watermarks.begin(now)
         for source in summary["sources"]:
             watermark = milliseconds_of(source["watermark"])
-            self._watermarks.move(source["partition"], watermark, self._now)
+            if self._time.allows(watermark, self._ahead_ms):
+                self._watermarks.move(source["partition"], watermark, now)
         reference = summary.get("reference", "") if cells else ""
         name = (summary["model"], summary["model_version"], reference)
         opened: list[tuple[int, _Key]] = []
@@ -167,7 +178,7 @@ class Windows:
             insort(self._by_end, each)
 
     def _close(self) -> list[ClosedWindow]:
-        newest = self._watermarks.least(self._now)
+        newest = self._watermarks.least(self.now)
         if newest is None:
             return []
         # Never backwards: closed windows stay closed when an idle partition becomes active again.
@@ -193,8 +204,8 @@ class Windows:
     def document(self) -> dict[str, Any]:
         """Return the numbers of the state for JSON, without the open windows' arrays."""
         return {
-            "watermarks": self._watermarks.document(), "passed": self._passed, "now": self._now,
-            "late": self.late, "dropped": self.dropped,
+            "watermarks": self._watermarks.document(), "passed": self._passed,
+            "time": self._time.document(), "late": self.late, "dropped": self.dropped,
         }  # fmt: skip
 
     def opened(self) -> list[ClosedWindow]:
@@ -213,7 +224,7 @@ class Windows:
             ValueError: It is not a state.
         """
         self._watermarks = Watermarks.read(document["watermarks"])
-        self._passed, self._now = int(document["passed"]), int(document["now"])
+        self._passed, self._time = int(document["passed"]), KafkaTime.read(document["time"])
         self.late, self.dropped = int(document["late"]), int(document["dropped"])
         self._open, self._own, self._cells = {}, set(), 0
         for window in opened:

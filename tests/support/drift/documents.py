@@ -4,10 +4,10 @@ import numpy as np
 
 from stream_scorer.core.decision.summary_layout import StreamKey
 from stream_scorer.drift.alarms.contract import Alarm, EpisodeState, Severity
+from stream_scorer.drift.alarms.stream_history import HISTORY
 from stream_scorer.drift.quality.contract import QualityFault
 from stream_scorer.drift.state.document import (
     ALARMED,
-    HISTORY,
     WATCHED,
     Episode,
     MonitorDocument,
@@ -56,6 +56,8 @@ def document() -> MonitorDocument:
         log_evidence=np.array([8.25, -np.inf]), share=np.array([0.75, 0.25]),
         since=np.array([START, START - 24 * HOUR]), history_start=start,
         centre=np.array([0.02, 0.3]), residual=residual, season=season,
+        near_guaranteed=np.array([0.25, np.nan], np.float32),
+        near_calibrated=np.array([0.5, 0.125], np.float32),
     )  # fmt: skip
     progress = MonitorProgress(
         detected_at=START + 2 * HOUR, watermark=START + HOUR, window_ms=HOUR,

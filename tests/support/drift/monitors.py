@@ -31,13 +31,16 @@ STATE = "drift-state"
 class MemoryReplay:
     """A replay of records in memory, some at a time."""
 
-    def __init__(self, values: Sequence[bytes | None], first: int, end: int) -> None:
-        self._values = values
+    def __init__(
+        self, values: Sequence[bytes | None], times: Sequence[int], first: int, end: int
+    ) -> None:
+        self._values, self._times = values, times
         self.partition, self.end, self.next_offset = 0, end, first
 
     def step(self) -> RawRecords | None:
         last = min(self.next_offset + 10, self.end)
-        part = raw(self._values[self.next_offset : last], self.next_offset)
+        rows = slice(self.next_offset, last)
+        part = raw(self._values[rows], self.next_offset, self._times[rows])
         self.next_offset = last
         return part
 
@@ -87,7 +90,7 @@ class Topics:
 
     def replay(self, first: int, end: int) -> Any:
         """Open a replay."""
-        return MemoryReplay(self.summaries, first, end) if first < end else None
+        return MemoryReplay(self.summaries, self.times, first, end) if first < end else None
 
 
 class CommandReader:

@@ -5,10 +5,11 @@ import pytest
 from scipy.stats import ks_2samp
 
 from bench.drift import MORE, PARTS
-from bench.drift_steps import calibration, cost, detectors, family, quality, run_length, suite
+from bench.drift_steps import cost, detectors, family, quality, run_length, suite
 from bench.drift_steps.judge import Verdict, judge, run
 from bench.drift_steps.scenarios import NEVER, Case, bernoulli, cases, correlated, scenario
 from bench.drift_steps.tabulated import tabulated, two_samples
+from bench.drift_thresholds import calibration
 from stream_scorer.drift.detection.river.kswin import KswinDetector
 from stream_scorer.drift.detection.river.page_hinkley import PageHinkleyDetector
 

@@ -9,14 +9,15 @@ change detection", arXiv 2203.03532). For a stake, M(n) = (M(n-1) + 1) L(n) with
 conditional expectation at most 1. So M(n) - n decreases on average, and so do mixtures over stakes
 and the family's sum of weights times mixtures. An alarm needs a sum of ``run_length``, and takes it
 away. Therefore the expected number of alarms in n steps is at most n / ``run_length``, for all
-streams together. The band itself holds with probability 1 - eta; see :func:`band`.
+streams together. The band itself holds with probability 1 - eta; see
+:func:`stream_scorer.models.reference.bands.quantile_of`.
 
 That process (Shiryaev and Roberts) is quick, but grows by nearly 1 per step while a mean is at the
 edge of its band, so it uses up the budget without a change. The CUSUM, M(n) = max(M(n-1), 1) L(n),
-is never larger and does not grow. It has the same guarantee, and is the default.
+is never larger and does not grow. It has the same guarantee, and is what is used.
 """
 
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
@@ -24,62 +25,23 @@ from stream_scorer.drift.detection.shifts import e_kernels
 from stream_scorer.drift.detection.shifts.detector import Alarms, Detector
 from stream_scorer.ports import Float64, Int64
 
-LEAST_BAND: Final = 1e-9
-_LARGEST_BET: Final = 0.75
-
-
-def band(reference: Float64, eta: float, tolerance: Float64 | float = 0.0) -> Float64:
-    """Return a band that contains each stream's mean, widened by the tolerance.
-
-    It is the predictable plug-in empirical Bernstein interval, which holds for values in [0, 1]
-    with equal conditional means, dependent in any other way (Waudby-Smith and Ramdas, "Estimating
-    means of bounded random variables by betting", 2024, theorem 2).
-
-    Args:
-        reference: float64[steps, streams], from 0 to 1.
-        eta: Probability that any stream's band misses its mean.
-        tolerance: float64[streams] or one number: shift of the mean that does not matter.
-
-    Returns:
-        float64[2, streams]: lowest and highest mean of the null, inside (0, 1).
-
-    Raises:
-        ValueError: No steps, or values outside [0, 1].
-    """
-    steps, streams = reference.shape
-    if steps == 0 or not ((reference >= 0) & (reference <= 1)).all():
-        raise ValueError("a reference needs values from 0 to 1")
-    logarithm = np.log(2 * streams / eta)
-    number = np.arange(1, steps + 1)[:, None]
-    mean = (0.5 + np.cumsum(reference, axis=0)) / (number + 1)
-    variance = (0.25 + np.cumsum((reference - mean) ** 2, axis=0)) / (number + 1)
-    # A bet may depend on earlier values only.
-    before_mean = np.vstack([np.full((1, streams), 0.5), mean[:-1]])
-    before_variance = np.vstack([np.full((1, streams), 0.25), variance[:-1]])
-    bet = np.minimum(np.sqrt(2 * logarithm / (steps * before_variance)), _LARGEST_BET)
-    cost = 4 * (reference - before_mean) ** 2 * (-np.log1p(-bet) - bet) / 4
-    centre = (bet * reference).sum(0) / bet.sum(0)
-    width = (logarithm + cost.sum(0)) / bet.sum(0) + tolerance
-    return np.clip([centre - width, centre + width], LEAST_BAND, 1 - LEAST_BAND)
+_CUSUM: Final = slice(e_kernels.CUSUM, e_kernels.CUSUM + e_kernels.CELLS)
 
 
 class EDetector(Detector):
     """Watches streams of values in [0, 1].
 
     Args:
-        null: float64[2, streams], lowest and highest conditional mean without a change; see
-            :func:`band`.
+        null: float64[2, streams], lowest and highest conditional mean without a change.
         run_length: Expected steps between two false alarms of all streams together, at least.
         weights: float64[streams], shares of the budget; default: equal.
-        kind: ``cusum`` or ``shiryaev_roberts``.
 
     Raises:
         ValueError: A band is empty or outside (0, 1), or a weight is not positive.
     """
 
     def __init__(
-        self, null: Float64, run_length: float, *, weights: Float64 | None = None,
-        kind: Literal["cusum", "shiryaev_roberts"] = "cusum",
+        self, null: Float64, run_length: float, *, weights: Float64 | None = None
     ) -> None:  # fmt: skip
         streams = null.shape[1]
         super().__init__(np.zeros((streams, e_kernels.WIDTH)))
@@ -89,8 +51,6 @@ class EDetector(Detector):
             raise ValueError("the weights of streams must be positive")
         self._shares = shares / shares.sum()
         self._run_length = run_length
-        first = e_kernels.CUSUM if kind == "cusum" else e_kernels.WEALTH
-        self._processes = slice(first, first + e_kernels.CELLS)
 
     def update(self, values: Float64) -> Alarms:
         """Add one step.
@@ -104,7 +64,7 @@ class EDetector(Detector):
         if not (np.isnan(values) | ((values >= 0) & (values <= 1))).all():
             raise ValueError("values must be from 0 to 1")
         e_kernels.update(self._state, values)
-        evidence = self._state[:, self._processes].mean(axis=1)
+        evidence = self._state[:, _CUSUM].mean(axis=1)
         weighted = self._shares * evidence
         fired = weighted >= self._run_length
         reset = fired
@@ -117,22 +77,6 @@ class EDetector(Detector):
         alarms = self._describe(np.flatnonzero(fired), evidence)
         self._state[reset, : e_kernels.LOW] = 0.0
         return alarms
-
-    def rebase(self, stream: int, null: Float64) -> None:
-        """Test a stream against another band, without its evidence so far.
-
-        After an alarm the old band is known to be wrong; the next change is one against what came
-        after. The guarantee for a new band holds as far as that band is right.
-
-        Args:
-            stream: Number of the stream.
-            null: float64[2], lowest and highest conditional mean.
-
-        Raises:
-            ValueError: The band is empty or outside (0, 1).
-        """
-        self._state[stream, e_kernels.LOW :] = _checked(null)
-        self._state[stream, : e_kernels.LOW] = 0.0
 
     def restore(self, snapshot: bytes) -> None:
         """Continue from a snapshot of a detector with the same configuration.
@@ -148,7 +92,7 @@ class EDetector(Detector):
 
     def _describe(self, streams: Int64, evidence: Float64) -> Alarms:
         state = self._state[streams]
-        best = state[:, e_kernels.CUSUM : e_kernels.CUSUM + e_kernels.CELLS].argmax(axis=1)[:, None]
+        best = state[:, _CUSUM].argmax(axis=1)[:, None]
         age = np.take_along_axis(state, e_kernels.AGE + best, 1)[:, 0]
         total = np.take_along_axis(state, e_kernels.SUM + best, 1)[:, 0]
         return Alarms(

@@ -9,10 +9,10 @@ HIGHEST = 0.9
 SIDES = 2
 CELLS = SIDES * STAKES
 # A stream's state: one number of each kind for each direction and stake.
-CUSUM, WEALTH, AGE, SUM = (kind * CELLS for kind in range(4))
-LOW, HIGH = 4 * CELLS, 4 * CELLS + 1
+CUSUM, AGE, SUM = (kind * CELLS for kind in range(3))
+LOW, HIGH = 3 * CELLS, 3 * CELLS + 1
 """Lowest and highest mean of the null."""
-WIDTH = 4 * CELLS + 2
+WIDTH = 3 * CELLS + 2
 _MOST = 1e250
 
 
@@ -22,8 +22,8 @@ def update(states, values):
 
     With a stake s, a bet on an increase multiplies wealth by 1 + s (y - high) / high. Its
     conditional expectation is at most 1 while that of y is at most ``high``; s < 1 keeps it
-    positive. A bet on a decrease is the mirror image. The Shiryaev-Roberts process adds a new bet
-    of 1 in each step; the CUSUM starts again whenever it has lost, which tells when a change began.
+    positive. A bet on a decrease is the mirror image. The CUSUM starts again whenever it has lost,
+    which tells when a change began.
 
     Args:
         states: float64[streams, WIDTH].
@@ -43,7 +43,6 @@ def update(states, values):
             for number in range(STAKES):
                 cell = side * STAKES + number
                 factor = 1.0 + stake * gain
-                state[WEALTH + cell] = min((state[WEALTH + cell] + 1.0) * factor, _MOST)
                 if state[CUSUM + cell] <= 1.0:
                     state[CUSUM + cell] = 1.0
                     state[AGE + cell] = 0.0

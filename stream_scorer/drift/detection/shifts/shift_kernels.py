@@ -21,13 +21,16 @@ EQUAL = 64.0
 """Changes much older than this many steps share one threshold; younger ones need more evidence."""
 GROWING = 3.0
 """Evidence of a change inside a reference that makes the reference start again."""
+SECOND = 2.0
+"""A change inside a reference is a second one, and not the growth of the first, if it is above the
+tolerance by this many standard deviations of a value."""
 
 _OLDEST = (BUCKETS + 1) * 2**LEVELS
 PRICE = np.log1p(EQUAL / np.arange(1, _OLDEST + 1))
 """By age - 1: the evidence that a change of that age needs in addition."""
 
 # Columns of a state. BEFORE_* hold what is older than the buckets.
-BEFORE_COUNT, BEFORE_SUM, PREVIOUS, LEARNING, OFFSET, ALARMS, COUNTS = range(7)
+BEFORE_COUNT, BEFORE_SUM, PREVIOUS, LEARNING, COUNTS = range(5)
 SUMS = COUNTS + LEVELS
 WIDTH = SUMS + LEVELS * (BUCKETS + 1)
 
@@ -104,7 +107,7 @@ def _restart(state, count, total, learning):
 
 
 @inlined
-def step(state, value, phi, sigma, threshold, tolerance, relearn, result):
+def step(state, value, phi, sigma, threshold, tolerance, relearn, growth, result):
     """Add one value to a stream's state; write its result."""
     result[FIRED] = 0.0
     result[EVIDENCE] = -1.0
@@ -118,30 +121,36 @@ def step(state, value, phi, sigma, threshold, tolerance, relearn, result):
     _scan(state, tolerance, result)
     if state[LEARNING] > 0.0:
         state[LEARNING] -= 1.0
-        if result[EVIDENCE] > GROWING:
+        second = abs(result[AFTER] - result[BEFORE]) - tolerance > growth
+        # A split at the minimum age may be in the middle of a change that has just begun.
+        if result[EVIDENCE] > GROWING and result[AGE] > LEAST and not second:
             # The change of the last alarm is still growing: keep what is after the best split.
             _restart(state, result[AGE], result[AGE] * result[AFTER], relearn)
-        elif state[LEARNING] == 0.0:
-            count, total = state[BEFORE_COUNT], state[BEFORE_SUM]
-            width = 1.0
-            for level in range(LEVELS):
-                for at in range(int(state[COUNTS + level])):
-                    count += width
-                    total += state[SUMS + level * (BUCKETS + 1) + at]
-                width *= 2.0
-            state[OFFSET] = total / count * sigma / (1.0 - phi)
-        return
+            return
+        if not (second and result[EVIDENCE] > threshold):
+            return
     if result[EVIDENCE] > threshold:
         result[FIRED] = 1.0
-        state[ALARMS] += 1.0
         _restart(state, 0.0, 0.0, relearn)
 
 
 @kernel
-def update(states, values, phi, sigma, threshold, tolerance, relearn, results):
-    """Add one value to each stream; write a row of results for each."""
+def evidence(states, tolerance, results):
+    """Write the evidence of each stream's best split; nothing is added."""
+    for stream in range(len(states)):
+        results[stream, EVIDENCE] = -1.0
+        _scan(states[stream], tolerance[stream], results[stream])
+
+
+@kernel
+def update(states, values, phi, sigma, threshold, tolerance, relearn, growth, results):
+    """Add one value to each stream; write a row of results for each.
+
+    Within a reference, a change of more than ``growth`` beyond the tolerance, in units of sigma, is
+    an alarm of its own.
+    """
     for stream in range(len(values)):
         step(
             states[stream], values[stream], phi[stream], sigma[stream], threshold[stream],
-            tolerance[stream], relearn, results[stream],
+            tolerance[stream], relearn, growth[stream], results[stream],
         )  # fmt: skip

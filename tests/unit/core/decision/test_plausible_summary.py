@@ -1,5 +1,6 @@
 """A summary that no scorer makes is refused; older summaries are read."""
 
+import math
 from typing import Any
 
 import pytest
@@ -65,6 +66,14 @@ def test_packed_counts_that_no_scorer_writes_are_refused(changed: dict[str, Any]
     summary = made()
     summary["windows"][0] |= changed
     with pytest.raises(ValueError, match=r"summary: .*(window|late)"):
+        refuse_implausible(summary)
+
+
+@pytest.mark.parametrize("total", [math.nan, math.inf, -math.inf, 6.1, -6.1])
+def test_a_sum_of_scores_that_no_scorer_writes_is_refused(total: float) -> None:
+    summary = made()
+    summary["windows"][0]["score_sum"] = total
+    with pytest.raises(ValueError, match="5 scores cannot have the sum"):
         refuse_implausible(summary)
 
 

@@ -7,7 +7,6 @@ from stream_scorer.drift.alarms.episodes import (
     EPISODES_MOST,
     Episodes,
     event_id,
-    open_by_severity,
 )
 from tests.support.drift.documents import alarm
 
@@ -50,9 +49,8 @@ def test_unknown_episodes_have_no_effect(book: Episodes) -> None:
     assert book.find("0" * 16) is None
 
 
-def test_episodes_of_a_stream_are_found(book: Episodes) -> None:
+def test_the_episodes_of_a_version_are_closed_together(book: Episodes) -> None:
     book.open(alarm(event_id="b", episode="b", stream="fleet"))
-    assert [each.opened.episode for each in book.of_stream("fraud", "2", "fleet")] == ["b"]
     closed = book.close_all(5, "version", 9, lambda opened: opened.version == "2")
     assert [each.episode for each in closed] == [NAME, "b"]
 
@@ -72,12 +70,6 @@ def test_copies_are_separate(book: Episodes) -> None:
     copied = book.copy()
     book.close(NAME, 1, "back", 1)
     assert copied.records[NAME].is_open
-
-
-def test_open_episodes_are_counted_by_severity(book: Episodes) -> None:
-    book.open(alarm(event_id="b", episode="b", severity=Severity.NOTE))
-    book.close("b", 1, "back", 1)
-    assert open_by_severity(book.records.values()) == {"note": 0, "warn": 0, "page": 1}
 
 
 def test_an_events_id_depends_on_what_it_says() -> None:

@@ -6,6 +6,7 @@ import pytest
 from stream_scorer.core.decision.summary_layout import StreamKey
 from stream_scorer.drift.alarms.family import GUARANTEED_SHARE, RELEARN, ChangeFound, Family
 from stream_scorer.drift.alarms.nulls import FLEET, Float64, Nulls, guaranteed_class, nulls_of
+from stream_scorer.drift.alarms.stream_thresholds import thresholds_of
 from stream_scorer.models.reference.contract import Season, StreamReference
 
 FLAT = Season(np.zeros(24), np.zeros(7), np.empty(0), 8.0, 0.0)
@@ -56,12 +57,26 @@ def test_scores_have_a_relative_tolerance(nulls: Nulls) -> None:
         ({"phi": 0.2}, "AR(1), correlation 0.20"),
         ({"phi": 0.09}, ""),
         ({"season": NIGHT}, "season"),
-        ({"mean": 0.002}, "a band outside of 0 to 1"),
+        ({"mean": 0.002}, ""),
+        ({"mean": 1.5}, "a mean outside of 0 to 1"),
+        ({"windows": 100}, "fewer than 168 windows"),
     ],
 )
 def test_the_guaranteed_class_is_named(changed: dict[str, float], why: str) -> None:
     said = guaranteed_class(stream(**changed))  # type: ignore[arg-type]
     assert said == (f"not in the class: {why}" if why else "")
+
+
+def test_the_error_of_a_season_is_a_part_of_the_null() -> None:
+    season = Season(NIGHT.hour, NIGHT.day, NIGHT.week, 8.0, 0.01)
+    known, learned = nulls_of([stream(season=FLAT)], 0.5), nulls_of([stream(season=season)], 0.5)
+    assert (known.noise[0], known.weeks[0]) == (1.0, np.inf)
+    # The reference's observations lack a variance of (0.01 / 0.02)^2, and new ones have it twice.
+    assert learned.noise[0] == pytest.approx(np.sqrt(1.5))
+    assert learned.weeks[0] == 8.0
+    need, more = (thresholds_of(each, np.full(2, 1e5)) for each in (known, learned))
+    assert more[0] > need[0]
+    assert more[1] == pytest.approx(need[1])
 
 
 def test_a_change_gives_one_alarm_with_its_means(nulls: Nulls) -> None:
@@ -84,6 +99,29 @@ def test_a_slow_certain_change_is_found_by_the_guarantee() -> None:
     assert found[0][1].log_evidence > np.log(720 / GUARANTEED_SHARE)
 
 
+def test_each_kind_of_detectors_has_its_half_of_the_budget() -> None:
+    """Evidence grows slowly, so an alarm says what it needed: 1,440 windows, and not 720."""
+    nulls = nulls_of([stream(phi=0.2)], 0.5)
+    ((_, found),) = feed(Family(nulls, 720), nulls, 300, {0: 0.018}, at=0, noise=0.0)
+    need = thresholds_of(nulls, 2 * 720 / nulls.share)[0]
+    assert need <= found.log_evidence < need + 0.2
+    nulls = nulls_of([stream("f1", "missing", mean=0.01, scale=0.0)], 0.5)
+    (_, found), *_ = feed(Family(nulls, 720), nulls, 60, {0: 0.02}, at=0, noise=0.0)
+    assert np.log(2 * 720) <= found.log_evidence < np.log(2 * 720) + 0.5
+
+
+def test_streams_that_can_never_alarm_say_so() -> None:
+    few = nulls_of([stream(windows=40), stream("f2", scale=0.0, phi=0.3)], 0.5)
+    assert few.watched.tolist() == [False, False, False]
+    assert few.classes[0] == (
+        "cannot alarm: fewer than 50 windows; not in the class: fewer than 168 windows"
+    )
+    assert few.classes[1].startswith("cannot alarm: it never varied; not in the class: AR(1)")
+    some = nulls_of([stream(windows=60), stream("f2")], 0.5)
+    assert some.watched.tolist() == [True, True, True]
+    assert some.classes[0] == "not in the class: fewer than 168 windows"
+
+
 def test_streams_outside_the_class_have_the_calibrated_promise() -> None:
     nulls = nulls_of([stream(phi=0.5)], 0.5)
     assert nulls.guaranteed.tolist() == [False, False]
@@ -102,7 +140,7 @@ def test_a_stream_that_relearns_is_silent_and_settles(nulls: Nulls) -> None:
     family = Family(nulls, 720)
     streams = np.zeros(len(nulls), np.bool_)
     streams[4] = True
-    family.relearn(streams, RELEARN)
+    family.relearn(streams, nulls.mean + 0.2)
     assert family.learning[4] == RELEARN
     shifted = feed(family, nulls, RELEARN, {4: 0.2}, at=0)
     assert shifted == []
@@ -119,7 +157,7 @@ def test_what_varies_more_since_a_change_needs_a_larger_change(nulls: Nulls) -> 
     def settled(noise: float) -> Family:
         family, streams = Family(nulls, 720), np.zeros(len(nulls), np.bool_)
         streams[0] = True
-        family.relearn(streams, RELEARN)
+        family.relearn(streams, nulls.mean)
         feed(family, nulls, RELEARN, {}, at=0, noise=noise)
         family.settle(streams, nulls.mean, np.full(len(nulls), float(RELEARN)))
         return family
@@ -163,6 +201,16 @@ def test_begun_again_streams_know_their_null(nulls: Nulls) -> None:
     for name in ("low", "high", "mean"):
         np.testing.assert_array_equal(ours[name], theirs[name])
     assert feed(family, nulls, 100, {}, at=0, seed=5) == []
+
+
+def test_a_moved_null_of_a_stream_with_a_season_is_where_it_is() -> None:
+    nulls = nulls_of([stream(season=Season(NIGHT.hour, NIGHT.day, NIGHT.week, 8.0, 0.01))], 0.5)
+    family = Family(nulls, 720)
+    family.begin_again(np.ones(2, np.bool_), nulls.low + 0.1, nulls.high + 0.1)
+    random = np.random.default_rng(6)
+    for _ in range(200):
+        moved = np.array([0.1 + 0.02 * random.standard_normal(), np.nan])
+        assert family.update(nulls.mean + moved) == []
 
 
 def test_a_copy_and_a_state_continue_alike(nulls: Nulls) -> None:

@@ -27,5 +27,5 @@ def test_half_of_a_shift_explains_it(median: float, shift: float, *, explained: 
 
 
 def test_a_waiting_alarm_survives_json() -> None:
-    waiting = Waiting(ChangeFound(3, 12, 0.1, 0.2, 7.5, "calibrated", together=True), 5, 9, 48)
+    waiting = Waiting(ChangeFound(3, 12, 0.1, 0.2, 7.5, "calibrated", 7.5), 5, 9, 48)
     assert Waiting.read(waiting.document()) == waiting

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_scorer.drift.monitor.references import NAMES_MOST, References
+from stream_scorer.drift.monitor.references import LOOKED_UP_MOST, NAMES_MOST, References
 from stream_scorer.errors import UnavailableError
 from stream_scorer.models.bundles.trust import ANY
 from stream_scorer.ports import Paused
@@ -98,5 +98,34 @@ def test_forged_names_are_limited(tmp_path: Path) -> None:
     told: list[Event] = []
     watched_store(tmp_path)
     found = references(tmp_path, told)
-    found.prepare([("forged", str(number), "0" * 16) for number in range(NAMES_MOST + 50)])
-    assert len(told) == NAMES_MOST
+    found.prepare([("forged", str(number), "0" * 16) for number in range(LOOKED_UP_MOST + 30)])
+    assert len(told) == LOOKED_UP_MOST + 1
+    assert isinstance(told[-1], DriftReferenceMissing)
+    assert "unknown names in one batch" in told[-1].why
+
+
+def test_a_real_version_is_found_after_forged_names(tmp_path: Path) -> None:
+    written = watched_store(tmp_path)
+    found = references(tmp_path)
+    for first in range(0, 3 * NAMES_MOST, LOOKED_UP_MOST):
+        found.prepare([("forged", str(first + n), "0" * 16) for n in range(LOOKED_UP_MOST)])
+    real = ("fraud", VERSION, written.digest)
+    found.prepare([real])
+    assert found.of(*real) is not None
+    # What each batch names is not forgotten for what only one names.
+    read = found.of(*real)
+    for first in range(0, 3 * NAMES_MOST, LOOKED_UP_MOST):
+        forged = [("other", str(first + n), "0" * 16) for n in range(LOOKED_UP_MOST)]
+        found.prepare([real, *forged])
+        assert found.of(*real) is read
+
+
+def test_a_name_that_waits_is_looked_up_with_the_next_batch(tmp_path: Path) -> None:
+    written = watched_store(tmp_path)
+    found = references(tmp_path)
+    real = ("fraud", VERSION, written.digest)
+    names = [*(("forged", str(n), "0" * 16) for n in range(LOOKED_UP_MOST)), real]
+    found.prepare(names)
+    assert found.of(*real) is None
+    found.prepare(names)
+    assert found.of(*real) is not None

@@ -129,6 +129,13 @@ def test_a_damaged_snapshot_is_refused(section: str) -> None:
             continue_from(pack(parts | {section: broken}), watch(), lookup)
 
 
+def test_a_snapshot_of_the_earlier_format_is_refused() -> None:
+    data = snapshot_of(watch(), 0)
+    assert data.startswith(b"SSDRIFT2")
+    with pytest.raises(ValueError, match="another format"):
+        continue_from(b"SSDRIFT1" + data[8:], watch(), lookup)
+
+
 def test_a_reference_that_is_gone_is_noted() -> None:
     state = watch()
     run(state, 0, 50, [])

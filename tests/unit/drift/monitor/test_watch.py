@@ -15,6 +15,7 @@ from tests.support.drift.synthetic import (
     SEGMENTS,
     START,
     Shift,
+    reference,
     summaries,
     watch,
 )
@@ -125,6 +126,29 @@ def test_a_stream_that_is_back_closes_its_episode() -> None:
     assert fold(state, 300, first=CHANGE + 120, seed=1) == []
 
 
+def test_a_change_accepted_before_it_is_learned_becomes_usual() -> None:
+    state = watch()
+    found = fold(state, CHANGE + 12, {CHANGE: LONG})
+    page = next(each for each in found if each.severity is Severity.PAGE)
+    state.command(
+        {
+            "command_id": "1", "kind": "accept", "event_id": page.episode, "until": None, "at": 0,
+            "reason": "", "key_id": "", "signature": b"",
+        }
+    )  # fmt: skip
+    until = CHANGE + 150
+    assert fold(state, until - CHANGE - 12, {0: LONG}, first=CHANGE + 12, seed=1) == []
+    streams = next(iter(state.versions.values())).streams
+    assert streams is not None
+    number = [key.text for key in streams.keys].index("score/level@all")
+    assert streams.base[:, number].mean() == pytest.approx(0.05 * 1.6, rel=0.03)
+    # Its old mean is a change now.
+    found = fold(state, 60, first=until, seed=2)
+    again = [each for each in found if each.stream == "score/level@all"]
+    assert [each.change for each in again] == ["opened"]
+    assert abs(hour(again[0].onset) - until) <= 3
+
+
 def test_a_version_that_decides_no_longer_closes_its_episodes() -> None:
     state = watch()
     fold(state, CHANGE + 20, {CHANGE: LONG})
@@ -163,6 +187,63 @@ def test_a_window_that_is_not_tiled_is_not_judged() -> None:
     assert state.untiled == 1
 
 
+def test_an_untiled_window_is_not_an_empty_hour() -> None:
+    state, found = watch(), []
+    for number, (summary, at) in enumerate(summaries(60)):
+        if number == 30:
+            (source,) = summary["sources"]
+            source["first_offset"] -= 1
+        found += state.update(summary, at)
+    assert state.untiled == 1
+    assert found == []
+
+
+def test_the_volume_of_an_untiled_window_is_not_judged() -> None:
+    state, found = watch(), []
+    for number, (summary, at) in enumerate(summaries(60, parts=4)):
+        # Three of the four summaries of an hour are missing.
+        if number not in {121, 122, 123}:
+            found += state.update(summary, at)
+    # The gap also touches the window of the first summary after it.
+    assert (state.tiles.gaps, state.untiled) == (1, 2)
+    assert found == []
+
+
+def test_deleted_summaries_are_not_empty_hours() -> None:
+    state = watch()
+    fold(state, 60)
+    state.tiles.lost()
+    assert fold(state, 40, first=80) == []
+    assert state.untiled == 1
+
+
+def test_hours_without_a_watched_version_are_not_empty() -> None:
+    state = watch()
+    fold(state, 30)
+    state.versions["fraud", "1"].release()
+    # The reference is not found for ten hours.
+    for summary, at in summaries(10, first=30):
+        state.update({**summary, "reference": "0" * 16}, at)
+    assert fold(state, 10, first=40) == []
+
+
+def test_a_far_timestamp_and_a_far_watermark_blind_nobody() -> None:
+    year = 365 * 24 * HOUR
+    plain = fold(watch(), CHANGE + 30, {CHANGE: LONG})
+    state, found = watch(), []
+    for number, (summary, at) in enumerate(summaries(CHANGE + 30, shifts={CHANGE: LONG})):
+        if number == 20:
+            (source,) = summary["sources"]
+            far = source | {"watermark": at + year, "first_offset": source["next_offset"] - 1}
+            source["next_offset"] -= 1
+            forged = {**summary, "sources": [far], "windows": [], "arrivals": []}
+            found += state.update(summary, at + 10 * year)
+            found += state.update(forged, at)
+        else:
+            found += state.update(summary, at)
+    assert [replace(each, also=()) for each in found] == [replace(each, also=()) for each in plain]
+
+
 def test_a_stream_learns_until_its_histories_are_complete() -> None:
     state = watch()
     state.budget = replace(state.budget, history_from=START + 48 * HOUR)
@@ -172,6 +253,22 @@ def test_a_stream_learns_until_its_histories_are_complete() -> None:
     streams = state.versions["fraud", "1"].streams
     assert streams is not None
     assert (streams.learning_until == START).all()
+
+
+def test_a_stream_that_learns_does_not_alarm() -> None:
+    made = reference()
+    slow = replace(made, fields=tuple(replace(each, reach_ms=100 * HOUR) for each in made.fields))
+    state = watch(reference_of=lambda *_: slow)
+    state.budget = replace(state.budget, history_from=None)
+    found = fold(state, 90, {20: Shift(features={"f3": 1.5})})
+    assert [each for each in found if each.kind != "fault"] == []
+    streams = state.versions["fraud", "1"].streams
+    assert streams is not None
+    levels = [n for n, key in enumerate(streams.keys) if key.field == "f3"]
+    assert (streams.since[levels] == 0).all()
+    # What is usual then is compared with the reference as soon as it is learned.
+    found = fold(state, 60, {0: Shift(features={"f3": 1.5})}, first=90)
+    assert any(each.field == "f3" for each in found)
 
 
 def test_other_segments_keep_the_streams_of_equal_names() -> None:

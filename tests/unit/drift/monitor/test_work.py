@@ -5,15 +5,12 @@ import random
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from stream_scorer.drift.monitor.process import monitor_loop
 from stream_scorer.drift.operator.command import DriftAuthority, made
 from stream_scorer.drift.state import chunks
-from stream_scorer.errors import RegistryUnavailableError, SettingsError, StateError
+from stream_scorer.errors import RegistryUnavailableError, StateError
 from stream_scorer.kafka.loop.work_interface import Stages
-from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import Paused
 from stream_scorer.security.keys import TrustedKey, key_id
-from stream_scorer.settings import Monitor, Settings
 from stream_scorer.state.checkpoints.record_mac import RecordMac
 from stream_scorer.telemetry import (
     DriftCommandFolded,
@@ -235,12 +232,6 @@ def test_windows_that_never_close_are_limited_and_counted(topics: Topics) -> Non
     batch = raw([forged(0, model="m" * 1_025), forged(0, model_version="1" * 1_025)])
     committed = monitor.keep(monitor.compute(batch, Stages()), Stages(), batch)
     assert dict(committed.rejected) == {"MALFORMED": 2}
-
-
-def test_an_unknown_signal_is_refused_in_one_line() -> None:
-    settings = Settings(monitor=Monitor(signals=("score", "mood")))
-    with pytest.raises(SettingsError, match=r"monitor.signals: unknown signal 'mood' — known are"):
-        monitor_loop(settings, Deployment(), lambda _: None)
 
 
 def test_a_damaged_state_is_refused(topics: Topics) -> None:

@@ -60,8 +60,41 @@ def test_what_is_usual_is_learned() -> None:
 
 def test_a_fault_is_not_learned() -> None:
     rules = ArrivalRules()
-    for number in range(400):
+    for number in range(30):
+        assert rules.arrivals(_arrivals(number)) == []
+    for number in range(30, 400):
         assert _open(rules.arrivals(_arrivals(number, late=100))) == [("lateness", "")]
+
+
+@pytest.mark.parametrize(
+    "steady", [{"late": 600}, {"MALFORMED": 110}, {"CURRENCY": 120}, {"DUPLICATE": 600}]
+)
+def test_what_is_there_from_the_beginning_is_usual_after_a_day(steady: dict[str, int]) -> None:
+    rules = ArrivalRules()
+    found = [rules.arrivals(_arrivals(n, 10_000, **steady)) for n in range(100)]
+    assert [len(_open(each)) for each in found] == [1] * 24 + [0] * 76
+    assert [n for n, each in enumerate(found) if each and not each[0].open] == [25]
+
+
+def test_a_fault_of_the_first_day_is_not_usual() -> None:
+    rules = ArrivalRules()
+    for number in range(5):
+        assert rules.arrivals(_arrivals(number)) == []
+    for number in range(5, 15):
+        assert _open(rules.arrivals(_arrivals(number, late=60))) == [("lateness", "")]
+    for number in range(15, 40):
+        assert _open(rules.arrivals(_arrivals(number))) == []
+    assert _open(rules.arrivals(_arrivals(40, late=60))) == [("lateness", "")]
+
+
+def test_rejects_that_the_reference_has_are_usual_at_once() -> None:
+    rules, usual = ArrivalRules(), {"CURRENCY": 0.012, "MALFORMED": 0.006, "MAPPING": 0.005}
+    window = _arrivals(0, 10_000, CURRENCY=120, MALFORMED=60, MAPPING=50)
+    assert rules.arrivals(window, usual) == []
+    assert _open(rules.arrivals(_arrivals(1, 10_000, CURRENCY=700), usual)) == [
+        ("new_value", "currency")
+    ]
+    assert len(_open(ArrivalRules().arrivals(window))) == 2
 
 
 def test_an_unknown_reason_and_an_untiled_window_do_not_count() -> None:
@@ -146,6 +179,14 @@ def test_an_hour_without_events_is_found_when_they_continue() -> None:
         (start + 2 * HOUR, 0.0, True),
     ]
     assert rules.decided(start + 4 * HOUR, start + 5 * HOUR, [400], USUAL) != []
+
+
+def test_hours_before_an_unknown_window_are_not_empty() -> None:
+    rules = ArrivalRules()
+    start = MONDAY + 8 * HOUR
+    assert rules.decided(start, start + HOUR, [400], USUAL) == []
+    rules.unknown(start + 5 * HOUR)
+    assert rules.decided(start + 5 * HOUR, start + 6 * HOUR, [400], USUAL) == []
 
 
 def test_an_unknown_hour_is_not_judged() -> None:

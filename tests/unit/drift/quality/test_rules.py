@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from stream_scorer.drift.quality.contract import QualityFault
+from stream_scorer.drift.quality.missing import excess_limit
 from stream_scorer.drift.quality.rules import QualityRules
 from stream_scorer.models.reference.contract import DriftReference
 from tests.support.drift.watched_stream import HOUR, MONDAY, Change, Columns, WatchedStream
@@ -84,6 +85,14 @@ def test_another_factor_is_no_fault(
     stream: WatchedStream, rules: QualityRules, factor: float
 ) -> None:
     assert [_names(_window(stream, rules, n, _scaled(factor))) for n in range(6)] == [[]] * 6
+
+
+def test_few_rows_must_lack_more_than_chance_explains() -> None:
+    rows = np.array([200, 10_000])
+    usual, limit = excess_limit(rows, np.array(20_000), np.array(100_000), 0.05)
+    error = (0.2 * 0.8 / rows[0]) ** 0.5
+    assert usual.tolist() == 0.2
+    assert limit.tolist() == pytest.approx([0.2 + 4 * error, 0.25], rel=0.01)
 
 
 def test_nothing_is_found_in_two_quiet_weeks(stream: WatchedStream, rules: QualityRules) -> None:

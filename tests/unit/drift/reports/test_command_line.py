@@ -13,7 +13,7 @@ from stream_scorer.cli.main import app
 from stream_scorer.drift.reports.events import event_of
 from stream_scorer.drift.reports.page import write_html
 from stream_scorer.drift.reports.report import report_of
-from stream_scorer.errors import SettingsError
+from stream_scorer.errors import RolloutError, SettingsError
 from stream_scorer.settings import Settings
 from tests.support.drift.documents import alarm, document
 
@@ -120,6 +120,23 @@ def test_an_answer_names_the_complete_event(give: mock.Mock, kind: str) -> None:
 def test_an_answer_to_an_unknown_event_is_refused(give: mock.Mock) -> None:
     _run("ack", "ffff", error=SettingsError)
     give.assert_not_called()
+
+
+def test_an_answer_without_an_effect_is_not_written(
+    give: mock.Mock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = event_of(alarm(event_id="aaaa000000000000", change="accepted"))
+    monkeypatch.setattr(drift, "read_events", lambda _: ([event_of(alarm()), closed], 0))
+    assert "is accepted already" in str(_run("ack", EVENT, error=RolloutError).exception)
+    give.assert_not_called()
+
+
+def test_the_end_of_a_snooze_is_printed_as_a_time(give: mock.Mock) -> None:
+    give.return_value = GIVEN | {"until": 1_795_942_272_909}
+    assert "2026-11-29 08:51 UTC" in _run("snooze", "--until", "2d").stdout
+    assert (
+        json.loads(_run("snooze", "--until", "2d", "--json").stdout)["until"] == 1_795_942_272_909
+    )
 
 
 def test_a_snooze_is_of_one_event_or_of_all(give: mock.Mock) -> None:

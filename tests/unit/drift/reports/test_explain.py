@@ -1,11 +1,13 @@
 """The document of ``drift explain``: distributions, history, consequences, answers."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from stream_scorer.drift.alarms.contract import Severity
 from stream_scorer.drift.reports.events import event_of
 from stream_scorer.drift.reports.explain import explanation_of
 from stream_scorer.drift.reports.place import locate
@@ -62,6 +64,21 @@ def test_consequences_and_answers_belong_to_it(explained: dict[str, Any]) -> Non
     assert [(each["change"], each["commander"]) for each in explained["commands"]] == [
         ("acknowledged", "ann")
     ]
+
+
+def test_the_reason_of_an_answer_is_told() -> None:
+    reasons = {"aaaa000000000000": "asked upstream"}
+    (answer,) = explanation_of(replace(document(), reasons=reasons), EVENTS, EVENT)["commands"]
+    assert answer["reason"] == "asked upstream"
+    assert explanation_of(document(), EVENTS, EVENT)["commands"][0]["reason"] is None
+
+
+def test_an_alarm_is_as_urgent_as_it_is_now() -> None:
+    snoozed = event_of(alarm(severity=Severity.NOTE, snoozed=True))
+    found = explanation_of(document(), [snoozed], EVENT)
+    assert (found["severity"], found["snoozed"]) == ("page", False)
+    found = explanation_of(replace(document(), snoozed=(EVENT,)), [event_of(alarm())], EVENT)
+    assert (found["severity"], found["snoozed"]) == ("note", True)
 
 
 def test_an_old_event_needs_no_snapshot() -> None:

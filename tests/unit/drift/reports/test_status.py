@@ -1,11 +1,9 @@
 """The document of ``drift status`` has the state, the budget, and null for what is unknown."""
 
 import json
-import math
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from stream_scorer.drift.alarms.contract import EpisodeState
@@ -44,18 +42,22 @@ def test_each_stream_is_measured_against_its_share(status: dict[str, Any]) -> No
     assert (amount["state"], amount["class"]) == ("watched", "not in the class: AR(1)")
     assert amount["value"] is None
     assert amount["log_evidence"] is None
-    assert amount["of_threshold"] == 0.0
-    assert score["of_threshold"] == 1.0, "8.25 is above ln(1440 / 0.75) = 7.56"
     (version,) = status["versions"]
     assert version["streams"] == {"watched": 1, "learning": 0, "alarmed": 1}
     assert version["not_guaranteed"] == {"not in the class: AR(1)": 1}
 
 
-def test_a_part_of_the_threshold_is_told() -> None:
-    given = document()
-    streams = replace(given.versions[0], log_evidence=np.full(2, 4.0))
-    status = status_of(replace(given, versions=(streams,)))
-    assert status["streams"][0]["of_threshold"] == pytest.approx(4 / math.log(1440 / 0.75))
+def test_the_detector_that_is_nearer_to_an_alarm_counts(status: dict[str, Any]) -> None:
+    score, amount = status["streams"]
+    assert (score["of_guaranteed"], score["of_calibrated"]) == (0.25, 0.5)
+    assert (amount["of_guaranteed"], amount["of_calibrated"]) == (None, 0.125)
+    assert (score["of_threshold"], amount["of_threshold"]) == (0.5, 0.125)
+
+
+def test_a_snoozed_alarm_is_a_note(status: dict[str, Any]) -> None:
+    assert (status["open"][0]["severity"], status["open"][0]["snoozed"]) == ("page", False)
+    (event,) = status_of(replace(document(), snoozed=("0123456789abcdef",)))["open"]
+    assert (event["severity"], event["snoozed"]) == ("note", True)
 
 
 def test_a_learning_stream_says_until_when() -> None:

@@ -6,7 +6,7 @@ import hmac
 import io
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -164,8 +164,8 @@ def test_no_wait_is_longer_than_a_minute() -> None:
         name = "deaf"
         left = 12
 
-        def send(self, message: SinkMessage) -> Delivery:
-            del message
+        def send(self, message: SinkMessage, heartbeat: Callable[[], None]) -> Delivery:
+            del message, heartbeat
             self.left -= 1
             return Delivery("waiting" if self.left else "sent", "")
 
@@ -219,8 +219,8 @@ def test_a_stop_ends_a_wait() -> None:
     class Down:
         name = "down"
 
-        def send(self, message: SinkMessage) -> Delivery:
-            del message
+        def send(self, message: SinkMessage, heartbeat: Callable[[], None]) -> Delivery:
+            del message, heartbeat
             running.stop()
             return Delivery("waiting", "down")
 
@@ -236,14 +236,15 @@ def test_records_that_are_not_events_are_passed_over(receiver: Receiver) -> None
     event: dict[str, object] = {**dict.fromkeys(names, 1)}
     event |= dict.fromkeys(("value", "reference", "estimate"), 0.5)
     event |= dict.fromkeys(("signal", "detector", "model", "model_version"), "x")
-    feed, told = Feed([b"text", None, old.encode(event)]), list[Event]()
+    forged = EVENT.encode(event_of(alarm(event_id="a\nb")))
+    feed, told = Feed([b"text", None, old.encode(event), forged]), list[Event]()
     running = loop(feed, webhook(receiver), told)
-    for _ in range(3):
+    for _ in range(4):
         running.step()
-    assert sum(isinstance(each, RecordsSkipped) for each in told) == 2
+    assert [each.offset for each in told if isinstance(each, RecordsSkipped)] == [0, 1, 3]
     # An event of version 1 has no id: its place in the topic is the key.
     assert [headers["webhook-id"] for headers, _ in receiver.got] == ["0-2"]
-    assert feed.committed == 3
+    assert feed.committed == 4
 
 
 def test_an_outage_of_the_registry_loses_nothing(receiver: Receiver) -> None:

@@ -70,7 +70,7 @@ def test_cut_snapshot_is_refused() -> None:
 
 
 def _sealed(packed: bytes) -> bytes:
-    return b"SSDRIFT1" + hashlib.sha256(packed).digest() + packed
+    return b"SSDRIFT2" + hashlib.sha256(packed).digest() + packed
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,9 @@ def test_a_partition_that_is_continued_fits() -> None:
 def test_markers_of_transactions_are_not_a_gap() -> None:
     tiles = Tiles()
     taken(tiles, source(0, 10))
-    assert taken(tiles, source(10 + GAP_LEAST - 1, 2_000))
-    assert not taken(tiles, source(2_000 + GAP_LEAST, 5_000))
+    assert GAP_LEAST == 1_001
+    assert taken(tiles, source(1_010, 2_000))
+    assert not taken(tiles, source(3_001, 5_000))
     assert (tiles.gaps, tiles.overlaps) == (1, 0)
 
 
@@ -54,12 +55,18 @@ def test_asking_changes_nothing() -> None:
     assert tiles.fit(source(10, 20))
 
 
-def test_deleted_summaries_are_one_gap() -> None:
+def test_deleted_summaries_are_one_gap_and_a_mark_for_each() -> None:
     tiles = Tiles()
-    taken(tiles, source(0, 10))
+    for partition in (0, 1):
+        taken(tiles, source(0, 10, partition))
     tiles.lost()
-    assert taken(tiles, source(99_999, 100_000))
-    assert tiles.gaps == 1
+    assert not taken(tiles.copy(), source(99_999, 100_000))
+    assert not Tiles.read(tiles.document()).fit(source(99_999, 100_000))
+    for partition in (0, 1):
+        assert not taken(tiles, source(99_999, 100_000, partition))
+        assert taken(tiles, source(100_000, 100_001, partition))
+    assert taken(tiles, source(5, 6, partition=2))
+    assert (tiles.gaps, tiles.overlaps) == (1, 0)
 
 
 def test_a_copy_and_a_state_continue_alike() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stream_scorer.drift.windows.kafka_time import JUMP_MS
 from stream_scorer.drift.windows.watermarks import IDLE_MS, PARTITIONS_MOST
 from stream_scorer.drift.windows.windows import OPEN_CELLS_MOST, OPEN_MOST, Windows
 from tests.support.drift.synthetic import packed_cells, packed_sums
@@ -33,6 +34,10 @@ def summary(partition: int, *hours: int, watermark: int | None = None) -> dict[s
 @pytest.fixture
 def two() -> Windows:
     return Windows((0, 1), HOUR)
+
+
+NOW = 50 * HOUR
+"""Kafka time; without it, summaries of a test are published at the epoch."""
 
 
 def starts(windows: Windows, one: dict[str, Any], published: int = 0) -> list[int]:
@@ -109,8 +114,8 @@ def test_of_too_many_cells_windows_are_dropped() -> None:
 def test_windows_are_in_order_when_partitions_are_read_in_turn(
     two: Windows,
 ) -> None:
-    assert starts(two, summary(0, *range(1, 50))) == []
-    assert starts(two, summary(1, *range(1, 30))) == list(range(1, 28))
+    assert starts(two, summary(0, *range(1, 50)), NOW) == []
+    assert starts(two, summary(1, *range(1, 30)), NOW) == list(range(1, 28))
     assert two.late == 0
 
 
@@ -135,8 +140,42 @@ def test_an_idle_partition_that_wakes_up_reopens_nothing(two: Windows) -> None:
     assert starts(two, summary(0, 20), 2 * IDLE_MS) == [9, 10]
     assert starts(two, summary(1, 2, 3), 2 * IDLE_MS) == []
     assert two.late == 2
-    assert starts(two, summary(1, 30), 2 * IDLE_MS) == []
-    assert starts(two, summary(0, 30), 2 * IDLE_MS) == [20]
+    assert starts(two, summary(1, 22), 2 * IDLE_MS) == []
+    assert starts(two, summary(0, 22), 2 * IDLE_MS) == [20]
+
+
+def test_a_partition_that_wakes_up_does_not_turn_time_back(two: Windows) -> None:
+    two.update(summary(0, 1, 9), 0)
+    assert starts(two, summary(0, 20), IDLE_MS) == [1, 9]
+    # Partition 1 wakes up: what is closed stays closed, for its next summaries too.
+    assert starts(two, summary(1, 2), IDLE_MS) == []
+    assert starts(two, summary(1, 3), IDLE_MS) == []
+    assert two.late == 2
+    assert two.watermark == 19 * HOUR + 1
+
+
+def test_a_far_watermark_does_not_count() -> None:
+    one = Windows((0,), 0, ahead_ms=HOUR)
+    begin = 1_000 * HOUR
+    for hour in range(1_000, 1_003):
+        one.update(summary(0, hour), hour * HOUR)
+    assert starts(one, summary(0, watermark=10**15), begin + 3 * HOUR) == []
+    limit = begin + 3 * HOUR + JUMP_MS + HOUR
+    assert starts(one, summary(0, watermark=limit + 1), begin + 3 * HOUR) == []
+    assert starts(one, summary(0, 1_003), begin + 3 * HOUR) == [1_002]
+    assert starts(one, summary(0, watermark=limit), begin + 3 * HOUR) == [1_003]
+
+
+@pytest.mark.parametrize("wrong", [10 * 365 * 24 * HOUR, -10 * 365 * 24 * HOUR])
+def test_a_wrong_clock_does_not_keep_windows_open(wrong: int) -> None:
+    one, closed = Windows((0, 1), 0), 0
+    for hour in range(1_000, 1_100):
+        at = hour * HOUR + HOUR + (wrong if hour == 1_050 else 0)
+        closed += len(one.update(summary(0, hour), at))
+        # Partition 1 falls silent.
+        closed += len(one.update(summary(1, hour), at)) if hour < 1_060 else 0
+    assert closed == 99
+    assert one.now == 1_100 * HOUR
 
 
 def test_each_model_has_separate_windows(two: Windows) -> None:

@@ -188,6 +188,20 @@ def test_windows_are_judged_by_the_hour_or_longer(width: int, judged: int) -> No
     assert of(built, "AMOUNT", "level").low < 0.5 < of(built, "AMOUNT", "level").high
 
 
+def test_how_far_weeks_move_is_in_the_band() -> None:
+    rows = rows_of(28)
+    week = (rows.time - MONDAY_MS) // (7 * DAY_MS)
+    moved = rows.features.copy()
+    moved[:, 0] *= np.exp(np.array([0.0, 0.0, 0.07, -0.07])[week])
+    still, moving = (
+        of(build_reference(each, job_of()), "AMOUNT", "level")
+        for each in (rows, replace(rows, features=moved))
+    )
+    assert still.high - still.low < 0.05
+    # The weeks' means have a standard deviation of 0.016.
+    assert moving.high - moving.low > 4 * 0.013 + (still.high - still.low) / 2
+
+
 def test_two_runs_give_the_same_bytes(built: BuiltReference) -> None:
     again = build_reference(rows_of(DAYS), job_of())
     assert write_reference(again.reference) == write_reference(built.reference)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stream_scorer.drift.detection.shifts import e_kernels
-from stream_scorer.drift.detection.shifts.e_detector import EDetector, band
+from stream_scorer.drift.detection.shifts.e_detector import EDetector
 from stream_scorer.ports import Float64
 
 RUN_LENGTH = 500.0
@@ -30,19 +30,17 @@ def first_alarm(detector: EDetector, values: Float64) -> tuple[int, int] | None:
     return None
 
 
-def test_a_worst_case_null_has_unit_growth_per_step() -> None:
-    # Fair coins have the greatest spread that [0, 1] allows: wealth minus time is a martingale.
+def test_evidence_without_a_change_grows_by_one_per_step_at_most() -> None:
+    # Fair coins have the greatest spread that [0, 1] allows.
     streams, steps = 4_000, 20
-    detector = EDetector(np.full((2, streams), 0.5), 1e9, kind="shiryaev_roberts")
+    detector = EDetector(np.full((2, streams), 0.5), 1e9)
     coins = np.random.default_rng(1).integers(0, 2, (steps, streams)).astype(float)
     for row in coins:
         detector.update(row)
-    wealth = detector._state[:, detector._processes].mean(1)
-    error = wealth.std() / np.sqrt(streams)
-    assert abs(wealth.mean() - steps) < 4 * error
+    evidence = detector._state[:, e_kernels.CUSUM : e_kernels.CUSUM + e_kernels.CELLS].mean(1)
+    error = evidence.std() / np.sqrt(streams)
+    assert 1 < evidence.mean() < steps + 4 * error
     assert error < 2
-    cusum = detector._state[:, e_kernels.CUSUM : e_kernels.CUSUM + e_kernels.CELLS].mean(1)
-    assert (cusum <= wealth + 1e-9).all()
 
 
 def test_no_alarm_in_four_run_lengths_without_a_change() -> None:
@@ -124,35 +122,6 @@ def test_a_band_that_is_empty_or_too_wide_is_refused(null: list[list[float]]) ->
 def test_weights_must_be_positive() -> None:
     with pytest.raises(ValueError, match="weights"):
         EDetector(fixed_band(2), RUN_LENGTH, weights=np.array([1.0, 0.0]))
-
-
-def test_a_band_covers_the_mean_and_shrinks() -> None:
-    eta, tries = 0.1, 400
-    misses = 0
-    for seed in range(tries):
-        low, high = band(stream(100 + seed, 200, 1), eta)[:, 0]
-        misses += not low <= 0.5 <= high
-    assert misses <= 0.1 * tries
-    short, long = band(stream(7, 200, 1), eta), band(stream(7, 4_000, 1), eta)
-    assert (long[1] - long[0] < 0.4 * (short[1] - short[0])).all()
-    wide = band(stream(7, 200, 1), eta, 0.05)
-    assert wide[1] - short[1] == pytest.approx(0.05)
-
-
-def test_a_reference_outside_zero_and_one_is_refused() -> None:
-    with pytest.raises(ValueError, match="from 0 to 1"):
-        band(np.array([[1.5]]), 0.1)
-
-
-def test_after_a_new_band_the_new_mean_is_usual() -> None:
-    values = stream(8, 1_000, 2)
-    values[:, 1] += 0.2
-    detector = EDetector(fixed_band(2), RUN_LENGTH)
-    detector.rebase(1, np.array([0.68, 0.72]))
-    assert first_alarm(detector, np.clip(values, 0, 1)) is None
-    other = EDetector(fixed_band(2), RUN_LENGTH)
-    other.restore(detector.snapshot())
-    assert first_alarm(other, stream(9, 500, 2)) is not None
 
 
 @pytest.mark.parametrize(("column", "number"), [(0, -1.0), (0, np.nan), (e_kernels.HIGH, 1.0)])

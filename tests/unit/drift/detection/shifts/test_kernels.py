@@ -2,12 +2,8 @@
 
 import numpy as np
 
-from stream_scorer.drift.detection.shifts import (
-    autoregression,
-    null_kernels,
-    shift_kernels,
-    thresholds,
-)
+from bench.drift_thresholds import null_kernels
+from stream_scorer.drift.detection.shifts import autoregression, shift_kernels, thresholds
 
 
 def test_the_simulation_has_the_evidence_of_the_detector() -> None:
@@ -25,7 +21,7 @@ def test_the_simulation_has_the_evidence_of_the_detector() -> None:
     never, exact = np.full(streams, np.inf), np.zeros(streams)
     evidence = np.zeros((block * blocks, streams))
     for step, row in enumerate(values[length:]):
-        shift_kernels.update(states, row, fit.phi, fit.sigma, never, exact, 0.0, results)
+        shift_kernels.update(states, row, fit.phi, fit.sigma, never, exact, 0.0, never, results)
         evidence[step] = results[:, shift_kernels.EVIDENCE]
     expected = evidence.reshape(blocks, block, streams).max(1)
     assert (highest == expected).all()
@@ -43,7 +39,7 @@ def test_evidence_is_that_of_the_best_split() -> None:
     one, none = np.ones(1), np.zeros(1)
     for value in values:
         shift_kernels.update(
-            state, np.array([value]), none, one, np.array([np.inf]), none, 0.0, results
+            state, np.array([value]), none, one, np.array([np.inf]), none, 0.0, one, results
         )
     every = np.concatenate([reference, values])
     best = -1.0

@@ -6,30 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stream_scorer.drift.detection.shifts import tabulate, thresholds
-from stream_scorer.drift.detection.shifts.thresholds import (
-    BLOCK,
-    Tail,
-    calibrate,
-    look_up,
-    simulate,
-    tail_of,
-)
+from bench.drift_thresholds.simulation import Tail, simulate
+from stream_scorer.drift.detection.shifts import thresholds
+from stream_scorer.drift.detection.shifts.thresholds import BLOCK, look_up, seasonal_excess
 
 TABLE = json.loads(Path(thresholds.__file__).with_name("thresholds.json").read_text())
 
 
 def one(phi: float, length: float, run_length: float) -> float:
     return float(look_up(np.array([phi]), np.array([length]), run_length)[0])
-
-
-def test_a_tail_gives_back_the_share_it_was_made_from() -> None:
-    generator = np.random.default_rng(1)
-    tail = tail_of(5 + 2 * generator.exponential(size=100_000))
-    # Of exponential values with scale 2 above 5, a share of exp(-(b - 5) / 2) passes b.
-    run_length = 1e5
-    share = -np.expm1(-BLOCK / run_length)
-    assert tail.threshold(run_length) == pytest.approx(5 - 2 * np.log(share), abs=0.3)
 
 
 def test_a_longer_run_length_needs_more_evidence() -> None:
@@ -77,19 +62,25 @@ def test_the_table_agrees_with_a_small_simulation() -> None:
     assert share == pytest.approx(1 / 40, abs=0.015)
 
 
-def test_a_calibration_without_the_table_agrees_with_it() -> None:
-    phi, length = np.array([0.5, 0.5]), np.array([600.0, 600.0])
-    run_length = np.array([1e5, 1e6])
-    made = calibrate(phi, length, run_length)
-    assert made == pytest.approx(look_up(phi, length, run_length), abs=0.8)
-    assert made[1] > made[0] + 1.5
+def test_a_season_of_fewer_weeks_raises_a_threshold_more() -> None:
+    weeks = np.array([1.0, 2.0, 4.0, 12.0, 26.0, 52.0, np.inf])
+    excess = seasonal_excess(np.full(len(weeks), 0.5), weeks)
+    assert (np.diff(excess) < 0).all()
+    assert excess[0] == pytest.approx(2 * excess[1])
+    assert excess[-1] == 0.0
+    table = TABLE["excess"][TABLE["phi"].index(0.5)]
+    assert excess[3] == pytest.approx(table[TABLE["weeks"].index(12)])
 
 
-def test_a_table_is_written_row_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tabulate, "cell", lambda phi, length: Tail(phi, 0.01, 1 + 1 / length))
-    path = tmp_path / "table.json"
-    tabulate.write(path, [0.5], [200, 300, 600, 1_000])
-    tabulate.write(path, [0.0, 0.5], [200, 300, 600, 1_000])
-    document = json.loads(path.read_text())
-    assert document["phi"] == [0.0, 0.5]
-    assert document["tails"][1][0] == pytest.approx([0.5, 0.01, 1.005], abs=1e-4)
+def test_the_error_of_a_season_passes_thresholds_more_often() -> None:
+    # Of a reference of two weeks, on the same noise; with the excess as often as without a season.
+    phi, length = 0.5, 2 * 168
+    without, seasonal = (
+        simulate(np.full(300, phi), length, 4_000, np.random.default_rng(4), seasonal=seasonal)
+        for seasonal in (False, True)
+    )
+    threshold = one(phi, length, 20 * BLOCK)
+    share = (without > threshold).mean()
+    raised = threshold * (1 + seasonal_excess(np.array([phi]), np.array([2.0]))[0])
+    assert (seasonal > threshold).mean() > 1.3 * share
+    assert (seasonal > raised).mean() == pytest.approx(share, rel=0.35)

@@ -6,6 +6,7 @@ differ by chance alone vanishes. From eight weeks on, what remains by hour of th
 shrunk in the same way.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,12 +52,14 @@ def fit_season(values: Float64, hour: Int64) -> FittedSeason:
     rest = values - values.mean(0)
     effect = np.zeros((HOURS_PER_WEEK, values.shape[1]))
     fitted, added = np.ones(values.shape[1]), np.zeros(values.shape[1])
-    groups = [every % HOURS_PER_DAY, every // HOURS_PER_DAY]
+    additive = [every % HOURS_PER_DAY, every // HOURS_PER_DAY]
+    noise = _noise(rest, [group[hour] for group in additive])
+    groups = [(group, noise) for group in additive]
     if len(values) >= INTERACTION_WEEKS * HOURS_PER_WEEK:
-        groups.append(every)
-    for group in groups:
+        groups.append((every, _noise(rest, [every[hour]])))
+    for group, inside in groups:
         cells = int(group.max()) + 1
-        means, kept = _shrunk_means(rest, group[hour], cells)
+        means, kept = _shrunk_means(rest, group[hour], cells, inside)
         effect += means[group]
         rest = rest - means[group[hour]]
         # A linear smoother that keeps a share k of each of its cells: its residuals lose 2 k - k^2
@@ -66,18 +69,39 @@ def fit_season(values: Float64, hour: Int64) -> FittedSeason:
     return FittedSeason(effect - effect.mean(0), fitted, added)
 
 
-def _shrunk_means(values: Float64, cell: Int64, cells: int) -> tuple[Float64, Float64]:
+def _means(values: Float64, cell: Int64) -> Float64:
+    """Return float64[cells, streams], each cell's mean; 0 for an empty one."""
+    counts = np.bincount(cell)
+    sums = np.zeros((len(counts), values.shape[1]))
+    np.add.at(sums, cell, values)
+    return sums / np.maximum(counts, 1)[:, None]
+
+
+def _noise(values: Float64, cells: Sequence[Int64]) -> Float64:
+    """Return float64[streams], the variance that cells, one division after the other, leave.
+
+    All divisions are taken out: else a large effect of the day would be noise to that of the hour.
+    """
+    freedom = len(values) - 1
+    for cell in cells:
+        values = values - _means(values, cell)[cell]
+        freedom -= len(np.unique(cell)) - 1
+    left: Float64 = (values**2).sum(0) / max(freedom, 1)
+    return left
+
+
+def _shrunk_means(
+    values: Float64, cell: Int64, cells: int, inside: Float64
+) -> tuple[Float64, Float64]:  # fmt: skip
     """Return each cell's mean, times the share 1 - 1 / F that is kept, and that share.
 
-    F compares the cells with their inside.
+    F compares the cells with the variance ``inside`` of them.
     """
     counts = np.bincount(cell, minlength=cells)
-    used = counts > 0
-    sums = np.zeros((cells, values.shape[1]))
-    np.add.at(sums, cell, values)
-    means = sums / np.maximum(counts, 1)[:, None]
-    inside = ((values - means[cell]) ** 2).sum(0) / max(len(values) - used.sum(), 1)
-    between = (counts[:, None] * means**2).sum(0) / max(used.sum() - 1, 1)
+    means = np.zeros((cells, values.shape[1]))
+    held = _means(values, cell)
+    means[: len(held)] = held
+    between = (counts[:, None] * means**2).sum(0) / max(int((counts > 0).sum()) - 1, 1)
     ratio = np.divide(inside, between, out=np.ones_like(between), where=between > 0)
     kept = np.clip(1 - ratio, 0.0, 1.0)
     return means * kept, kept

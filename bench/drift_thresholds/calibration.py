@@ -5,11 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from bench.drift_steps.monitored import references_of, watched
 from bench.drift_steps.run_length import CONFIGURED, REFERENCE, STREAMS
 from bench.drift_steps.scenarios import correlated
+from bench.drift_thresholds.simulation import calibrate
 from bench.harness.script import missed
-from stream_scorer.drift.detection.shifts.calibrated import CalibratedDetector, learn
-from stream_scorer.drift.detection.shifts.thresholds import calibrate
+from stream_scorer.drift.alarms.nulls import nulls_of
+from stream_scorer.drift.alarms.stream_changes import StreamChanges
+from stream_scorer.drift.alarms.stream_thresholds import thresholds_of
 
 PHI = 0.9
 MOST_SECONDS = 10.0
@@ -25,14 +28,13 @@ def measure() -> dict[str, Any]:
     values = correlated(np.random.default_rng(_SEED), REFERENCE, STREAMS, 0.0, PHI)
     calibrate(np.full(2, PHI), np.full(2, 200.0), float(CONFIGURED))
     begin, worked = time.perf_counter(), time.process_time()
-    reference = learn(values)
-    model = reference.model
-    thresholds = calibrate(model.phi, model.length, float(CONFIGURED * STREAMS))
-    detector = CalibratedDetector(reference, CONFIGURED, thresholds=thresholds)
+    nulls = nulls_of(references_of(watched(values), seasonal=False), 0.0)
+    changes = StreamChanges(nulls, CONFIGURED)
+    length = nulls.windows.astype(np.float64)
+    thresholds = calibrate(nulls.phi, length, changes.family.calibrated_length)
     seconds, worked = time.perf_counter() - begin, time.process_time() - worked
-    usual = CalibratedDetector(reference, CONFIGURED)
-    streams = slice(0, detector.streams)
-    apart = float((detector.thresholds - usual.thresholds)[streams].mean())
+    usual = thresholds_of(nulls, changes.family.calibrated_length)
+    apart = float((thresholds - usual)[:STREAMS].mean())
     return {
         "streams": STREAMS, "seconds": round(seconds, 2), "cpu_seconds": round(worked, 2),
         "above_table": round(apart, 2),

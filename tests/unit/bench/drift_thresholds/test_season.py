@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stream_scorer.drift.detection.shifts.season import HOURS_PER_WEEK, fit_season
+from bench.drift_thresholds.season import HOURS_PER_WEEK, fit_season
 from stream_scorer.ports import Int64
 
 
@@ -37,6 +37,15 @@ def test_an_hour_of_one_day_is_found_after_eight_weeks() -> None:
         noise = np.random.default_rng(3).standard_normal((len(hour), 1)) / 10
         season = fit_season((hour == 30)[:, None] * 5.0 + noise, hour)
         assert least < season.effect[30, 0] < most
+
+
+def test_a_large_effect_of_the_day_does_not_hide_the_hours() -> None:
+    hour = hours(12)
+    truth = 0.5 * np.sin(2 * np.pi * hour / 24) + (hour // 24 == 6) * 20.0
+    noise = np.random.default_rng(4).standard_normal((len(hour), 1))
+    effect = fit_season(truth[:, None] + noise, hour).effect[:, 0]
+    of_hours = effect.reshape(7, 24).mean(0)
+    assert of_hours @ np.sin(2 * np.pi * np.arange(24) / 24) / 12 == pytest.approx(0.5, abs=0.15)
 
 
 @pytest.mark.parametrize("hour", [-1, 168])
