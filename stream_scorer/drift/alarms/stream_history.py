@@ -108,7 +108,7 @@ class StreamHistory:
 
     def packed(self) -> UInt8:
         """Return uint8[k, 84], the codes of weights, two in a byte."""
-        found: UInt8 = self.weight[:, ::2] | self.weight[:, 1::2] << 4
+        found: UInt8 = self.weight[:, ::2] | self.weight[:, 1::2] << np.uint8(4)
         return found
 
     @staticmethod
