@@ -1,6 +1,7 @@
 """Alarms as drift events, version 2."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from stream_scorer.codec.records.record import RecordCodec
@@ -58,6 +59,7 @@ def event_of(alarm: Alarm) -> dict[str, Any]:
         "calibrated_error": alarm.calibrated_error,
         "guaranteed": alarm.guaranteed,
         "also": [{"stream": stream, "effect": effect} for stream, effect in alarm.also],
+        "river": [asdict(each) for each in alarm.river],
         "consequence_of": alarm.consequence_of,
         "snoozed": alarm.snoozed,
         "reference_digest": alarm.reference,

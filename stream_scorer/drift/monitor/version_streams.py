@@ -73,6 +73,7 @@ class StreamsOfVersion:
         reference: As above.
         segments: As above.
         history: Their newest values.
+        observed: float64[k], what the calibrated detector got of the newest window; NaN for none.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class StreamsOfVersion:
         self.accepted = np.zeros(k, np.bool_)
         self.seen = np.zeros(k, np.int64)
         self.since = np.zeros(k, np.int64)
-        self.value = np.full(k, np.nan)
+        self.value, self.observed = np.full(k, np.nan), np.full(k, np.nan)
         self.fleet_end = -1
         self._waiting: tuple[Waiting, ...] = ()
 
@@ -158,6 +159,7 @@ class StreamsOfVersion:
         self.history.add(standard, season / nulls.scale, weight, closed.start, closed.end)
         relearning = self.family.learning > 0
         most = np.minimum(self.family.observations, self.seen) + 1
+        self.observed = self.family.mean + kept * (pooled - self.family.mean)
         fired = self.family.update(pooled, kept)
         found = [place_of(each, most, self.prior, self.family, self.history) for each in fired]
         self.seen[observed] += 1

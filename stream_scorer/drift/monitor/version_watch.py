@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.decision.summary_layout import ALL, NUMBER, TEXT, StreamKey, WatchedField
 from stream_scorer.drift.alarms.nulls import Int64
+from stream_scorer.drift.alarms.river_streams import RiverStreams
 from stream_scorer.drift.monitor.version_streams import StreamsOfVersion
 from stream_scorer.drift.quality.rules import QualityRules
 from stream_scorer.drift.windows.contract import ClosedWindow
@@ -33,6 +34,7 @@ class VersionWatch:
         quality: Its rules; likewise.
         recent: int32[24, c], counts of all events by window and cell, oldest first.
         recent_start: int64[24], starts of those windows, ms; -1 where there is none.
+        river: What River's detectors say of its streams; None without a reference.
     """
 
     model: str
@@ -44,6 +46,7 @@ class VersionWatch:
     quality: QualityRules | None
     recent: NDArray[np.int32]
     recent_start: Int64
+    river: RiverStreams | None = None
 
     def copy(self) -> "VersionWatch":
         """Return a copy that can change separately."""
@@ -53,12 +56,22 @@ class VersionWatch:
             quality=self.quality.copy() if self.quality else None,
             recent=self.recent.copy(),
             recent_start=self.recent_start.copy(),
+            river=self.river.copy() if self.river else None,
         )
 
     def count(self, closed: ClosedWindow) -> None:
         """Keep the counts of a window."""
         self.recent[:-1], self.recent_start[:-1] = self.recent[1:], self.recent_start[1:]
         self.recent[-1], self.recent_start[-1] = closed.counts[0], closed.start
+
+    def ask_river(self, closed: ClosedWindow) -> None:
+        """Let River's detectors see a window that the streams have judged."""
+        if self.streams is not None and self.river is not None:
+            history = self.streams.history
+            self.river.update(
+                self.streams.nulls, self.streams.observed, closed.end,
+                lambda stream, count: history.begin_of(stream, count, closed.end),
+            )  # fmt: skip
 
     def distributions(
         self, key: StreamKey, onset: int, closed: ClosedWindow

@@ -14,6 +14,7 @@ import numpy as np
 from stream_scorer.drift.alarms.budget import AlarmBudget
 from stream_scorer.drift.alarms.contract import Alarm
 from stream_scorer.drift.alarms.episodes import Episodes
+from stream_scorer.drift.alarms.river_streams import RiverStreams
 from stream_scorer.drift.alarms.severity import is_trigger
 from stream_scorer.drift.monitor.alarm_making import FLEET, stream_alarm
 from stream_scorer.drift.monitor.command_effects import CommandBook
@@ -210,6 +211,7 @@ class DriftWatch:
             made.note = f"{len(streams.keys) - 1} streams: {TOO_MANY}"
             return made
         made.note, made.streams, made.quality = "", streams, QualityRules(reference)
+        made.river = RiverStreams(self.budget.windows(reference.window_ms))
         made.recent = np.zeros((RECENT, closed.counts.shape[1]), np.int32)
         return made
 
@@ -228,7 +230,9 @@ class DriftWatch:
             watch.streams = streams = other
         found = self.faults.judged(self, watch, watch.quality.window(closed))
         watch.count(closed)
-        for alarm in streams.judge(closed):
+        alarms = streams.judge(closed)
+        watch.ask_river(closed)
+        for alarm in alarms:
             found += self._opened(watch, streams, alarm, closed)
         return found + self._back(watch, streams, closed)
 

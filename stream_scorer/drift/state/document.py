@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from stream_scorer.core.decision.summary_layout import StreamKey
 from stream_scorer.drift.alarms.contract import Alarm, EpisodeState, Severity
 from stream_scorer.drift.alarms.episodes import EpisodeRecord
+from stream_scorer.drift.alarms.river_streams import RiverDetection, RiverState
 from stream_scorer.drift.quality.contract import QualityFault
 from stream_scorer.drift.state.snapshot import pack_arrays, unpack, unpack_arrays
 from stream_scorer.ports import Float64, Int64
@@ -93,6 +94,7 @@ class VersionStreams:
             was expected; NaN where a stream had none, as one whose windows were pooled has only in
             the last of them. Half precision lets a stream's state fit into 2 KB.
         season: float16[k, 168], the season there, in standard deviations.
+        river: What River's detectors say of some of the streams.
     """
 
     model: str
@@ -114,6 +116,7 @@ class VersionStreams:
     centre: Float64
     residual: NDArray[np.float16]
     season: NDArray[np.float16]
+    river: tuple[RiverState, ...] = ()
 
     @property
     def history(self) -> Float64:
@@ -181,6 +184,7 @@ class MonitorDocument:
                 "model": each.model, "version": each.version, "reference": each.reference,
                 "note": each.note, "classes": list(each.classes),
                 "keys": [[key.field, key.measure, key.segment] for key in each.keys],
+                "river": [asdict(line) for line in each.river],
             }
             for each in self.versions
         ]  # fmt: skip
@@ -237,6 +241,7 @@ def _version(named: Mapping[str, Any], data: bytes) -> VersionStreams:
     return VersionStreams(
         named["model"], named["version"], named["reference"], named["note"], keys,
         tuple(named["classes"]), **columns,
+        river=tuple(RiverState(**line) for line in named.get("river", ())),
     )  # fmt: skip
 
 
@@ -252,12 +257,13 @@ def alarm_of(values: Mapping[str, Any]) -> Alarm:
         KeyError: An attribute is missing.
         ValueError: The severity is unknown.
     """
-    columns = {each.name: values[each.name] for each in fields(Alarm)}
+    columns = {each.name: values[each.name] for each in fields(Alarm) if each.name != "river"}
     for name in ("before", "after", "delta", "effect", "log_e", "calibrated_error", "value"):
         columns[name] = math.nan if columns[name] is None else float(columns[name])
     for name in ("labels", "before_counts", "after_counts"):
         columns[name] = tuple(columns[name])
     columns["also"] = tuple((str(name), float(effect)) for name, effect in columns["also"])
+    columns["river"] = tuple(RiverDetection(**each) for each in values.get("river", ()))
     columns["severity"] = Severity(columns["severity"])
     return Alarm(**columns)
 
