@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from bench.harness.script import say
+from bench.harness.script import missed, say
 from stream_scorer.drift.detection.river.contract import Registered
 from stream_scorer.drift.detection.river.kept_values import (
     DETECTED,
@@ -29,6 +29,8 @@ SETTINGS: Final[Mapping[str, tuple[float, ...]]] = {
     "kswin": (1e-3, 1e-4, 1e-5, 1e-6),
 }
 """By detector: settings from sensitive to insensitive."""
+MOST_MS: Final = 1.0
+"""Maximum processor time of four streams in a window."""
 SIZES: Final = (1.0, 2.0)
 _BEFORE, _AFTER, _RUNS = 150, 85, 300
 _SEED: Final = 51
@@ -115,3 +117,8 @@ def measure(*, quick: bool) -> dict[str, Any]:
         "changes": {str(size): change(size, 8_640.0) for size in SIZES},
         "ms_a_window": round(1_000 * seconds_a_window(), 3),
     }
+
+
+def gates(found: dict[str, Any]) -> list[str]:
+    """Return a line if a window takes too long."""
+    return missed(("river: {} ms a window", found["ms_a_window"], "<=", MOST_MS))

@@ -6,9 +6,9 @@ They raise no alarm, because they are not a part of the budget. Their settings g
 detection of all of them together in as many windows as the budget has.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -90,7 +90,7 @@ class RiverStreams:
     def copy(self) -> "RiverStreams":
         """Return a copy that can change separately."""
         made = RiverStreams.__new__(RiverStreams)
-        made._kept, made._previous = self._kept.copy(), self._previous.copy()
+        vars(made).update(_kept=self._kept.copy(), _previous=self._previous.copy())
         return made
 
     def update(

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from river.drift import ADWIN as _River
+from river import drift
 
 from stream_scorer.drift.detection.river.contract import OnlineDetector, Registered
 
@@ -23,7 +23,7 @@ def adwin(delta: float) -> OnlineDetector:
     Args:
         delta: Probability of a false detection, by ADWIN's own bound.
     """
-    made: Any = _River  # River's classes carry no types
+    made: Any = drift.ADWIN  # River's classes carry no types
     detector: OnlineDetector = made(delta=delta, clock=1)
     return detector
 

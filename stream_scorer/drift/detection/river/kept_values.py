@@ -69,10 +69,8 @@ class KeptValues:
     def copy(self) -> "KeptValues":
         """Return a copy that can change separately."""
         made = KeptValues.__new__(KeptValues)
-        made._detectors, made.settings = self._detectors, self.settings
-        made._live, made._mark = self._live, self._mark
-        made.values = self.values.copy()
-        made.memory = {name: each.copy() for name, each in self.memory.items()}
+        memory = {name: each.copy() for name, each in self.memory.items()}
+        vars(made).update(vars(self), values=self.values.copy(), memory=memory)
         return made
 
     def update(self, values: Float64, end: int, begin_of: Callable[[int, int], int]) -> None:

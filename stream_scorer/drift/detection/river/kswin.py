@@ -64,8 +64,8 @@ _update: Final = FunctionType(
 """River's update with the table instead of SciPy."""
 
 
-class _Reproducible(_River):
-    """KSWIN whose random numbers depend on the number of values only."""
+class Reproducible(_River):
+    """River's KSWIN with random numbers that depend on the number of values only."""
 
     def update(self, x: float) -> None:
         """Add one value."""
@@ -79,7 +79,7 @@ def kswin(alpha: float) -> OnlineDetector:
     Args:
         alpha: p-value at which there is a change.
     """
-    made: Any = _Reproducible
+    made: Any = Reproducible
     detector: OnlineDetector = made(alpha=alpha)
     return detector
 

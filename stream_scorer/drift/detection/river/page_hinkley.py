@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from river.drift import PageHinkley as _River
+from river import drift
 
 from stream_scorer.drift.detection.river.contract import OnlineDetector, Registered
 
@@ -16,7 +16,7 @@ def page_hinkley(threshold: float) -> OnlineDetector:
     Args:
         threshold: Sum of deviations, in standard deviations, above which there is a change.
     """
-    made: Any = _River  # River's classes carry no types
+    made: Any = drift.PageHinkley  # River's classes carry no types
     detector: OnlineDetector = made(delta=_DELTA, threshold=threshold)
     return detector
 
