@@ -1,7 +1,7 @@
 """River's detectors as the monitor runs them: values between false detections, delay, place, time.
 
 Values are independent with variance 1, as the monitor's are after their autocorrelation is taken
-out. Each detector has the memory that it has there: 240 values at most.
+out. Each detector has the memory that it has there: 112 values at most.
 """
 
 import time
@@ -32,7 +32,7 @@ SETTINGS: Final[Mapping[str, tuple[float, ...]]] = {
 MOST_MS: Final = 1.0
 """Maximum processor time of four streams in a window."""
 SIZES: Final = (1.0, 2.0)
-_BEFORE, _AFTER, _RUNS = 150, 85, 300
+_BEFORE, _AFTER, _RUNS = 150, 60, 300
 _SEED: Final = 51
 
 
@@ -89,7 +89,7 @@ def change(size: float, run_length: float) -> dict[str, dict[str, float]]:
     return found
 
 
-def seconds_a_window(windows: int = 2 * KEPT) -> float:
+def seconds_a_window(windows: int = 20 * KEPT) -> float:
     """Return the processor time of a window with four streams."""
     generator = np.random.default_rng(_SEED)
     kept = KeptValues(4, 8_640.0)

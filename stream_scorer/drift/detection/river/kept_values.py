@@ -1,8 +1,9 @@
 """Streams that River's detectors follow, with a memory that is a row of values and not an object.
 
 River's detectors have no state that can be written. So a detector is defined by the newest values
-of its stream: those since its last detection, at most 240. At 240 it begins again with the newest
-120. A restore gives the values that are kept to a new detector, and it continues bit for bit.
+of its stream: those since its last detection, at most 112. At 112 it begins again with the newest
+100, as many as KSWIN needs. A restore gives the values that are kept to a new detector, and it
+continues bit for bit.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,11 +18,11 @@ from stream_scorer.drift.detection.river.contract import OnlineDetector, Registe
 from stream_scorer.drift.detection.river.registry import DETECTORS
 from stream_scorer.ports import Float64
 
-KEPT: Final = 240
+KEPT: Final = 112
 """Number of values that a detector has at most."""
-BEGIN_AGAIN: Final = 120
+BEGIN_AGAIN: Final = 100
 """Number of the newest values that it begins again with."""
-_MOST: Final = 1e6
+_MOST: Final = 60_000.0
 COUNT, SINCE, DETECTED, DETECTIONS, PLACE, SIZE = range(6)
 """Columns of a detector's memory: the values that it has; begin of the first of them; end of the
 newest window in which it found a change, 0 for none; how many it found; likely begin of the newest
@@ -51,7 +52,8 @@ class KeptValues:
         detectors: The detectors by name.
 
     Attributes:
-        values: float32[streams, 240], the newest values, newest last.
+        values: float16[streams, 112], the newest values, newest last. Half precision is
+            enough: a value varies by 1.
         memory: By detector float64[streams, 6], see :data:`COUNT`.
     """
 
@@ -60,7 +62,7 @@ class KeptValues:
     ) -> None:
         self._detectors = detectors
         self.settings = {name: each.setting(run_length) for name, each in detectors.items()}
-        self.values = np.zeros((streams, KEPT), np.float32)
+        self.values = np.zeros((streams, KEPT), np.float16)
         self.memory = {name: np.zeros((streams, WIDTH)) for name in detectors}
         # Copies share the detectors: whichever continues first has them, the other makes its own.
         self._live = _Live()
@@ -92,7 +94,7 @@ class KeptValues:
                 self._add(live, stream, name, end, begin_of)
         live.owner = self._mark = object()
 
-    def load(self, values: NDArray[np.float32], memory: Mapping[str, Float64]) -> None:
+    def load(self, values: NDArray[np.float16], memory: Mapping[str, Float64]) -> None:
         """Continue from a state; a detector that it does not have begins anew.
 
         Args:
@@ -104,7 +106,7 @@ class KeptValues:
         """
         if values.shape != self.values.shape or not np.isfinite(values).all():
             raise ValueError("the values of River's detectors are not possible")
-        self.values = values.astype(np.float32)
+        self.values = values.astype(np.float16)
         for name in self._detectors:
             table = memory.get(name, np.zeros_like(self.memory[name]))
             counts = table[:, COUNT] if table.shape == self.memory[name].shape else np.array([-1])

@@ -47,7 +47,6 @@ def test_each_detector_follows_each_stream() -> None:
     assert {each.stream for each in states} == {key.text for key in KEYS}
     assert {each.detector for each in states} == set(DETECTORS)
     assert len(states) == len(KEYS) * len(DETECTORS)
-    # The first window has no innovation.
     quiet = [each for each in states if not each.detections]
     assert len(quiet) >= len(states) - 1
     assert all(START <= each.since <= START + HOUR for each in quiet)

@@ -47,9 +47,8 @@ def fold(kept: KeptValues, values: Float64, first: int = 0) -> list[dict[str, An
 @pytest.mark.parametrize("name", DETECTORS)
 def test_alarms_are_those_of_river(name: str) -> None:
     kept = KeptValues(1, RUN_LENGTH)
-    values = values_of()[: CHANGE + 60, :1]
-    # As many values as one memory has.
-    values = values[CHANGE - 150 : CHANGE + 60]
+    # No more values than one memory has.
+    values = values_of()[CHANGE - 91 : CHANGE + 20, :1]
     setting = DETECTORS[name].setting(RUN_LENGTH)
     classes: dict[str, Any] = {
         "adwin": lambda: drift.ADWIN(delta=setting, clock=1),
@@ -57,16 +56,16 @@ def test_alarms_are_those_of_river(name: str) -> None:
         "kswin": lambda: drift.KSWIN(alpha=setting, seed=1),
     }
     theirs, expected = classes[name](), []
-    for step, value in enumerate(values[:, 0].astype(np.float32).tolist(), 1):
+    for step, value in enumerate(values[:, 0].astype(np.float16).tolist(), 1):
         theirs.update(value)
         if theirs.drift_detected:
             expected.append(step)
     memory = fold(kept, values)
     found = [n + 1 for n, each in enumerate(memory) if each[name][0, DETECTED] == n + 1]
     assert expected
-    assert min(found) > 150
+    assert min(found) > 91
     if name == "kswin":  # River draws its samples with other random numbers
-        assert abs(found[0] - expected[0]) <= 8
+        assert abs(found[0] - expected[0]) <= 4
     else:
         assert found == expected
 
@@ -75,7 +74,7 @@ def test_a_restored_state_continues_bit_for_bit() -> None:
     values = values_of()
     whole = KeptValues(2, RUN_LENGTH)
     expected = fold(whole, values)
-    for at in (7, 239, 240, 241, CHANGE + 4, 600):
+    for at in (7, 111, 112, 113, CHANGE + 4, 600):
         first, second = KeptValues(2, RUN_LENGTH), KeptValues(2, RUN_LENGTH)
         fold(first, values[:at])
         second.load(first.values.copy(), first.memory)
@@ -99,9 +98,9 @@ def test_two_copies_do_not_share_what_they_see() -> None:
     one = KeptValues(2, RUN_LENGTH)
     fold(one, values[:300])
     two = one.copy()
-    fold(two, values[300:400] + 9)
+    fold(two, values[300:400] + 9, 300)
     expected = fold(KeptValues(2, RUN_LENGTH), values[:400])
-    found = fold(one, values[300:400])
+    found = fold(one, values[300:400], 300)
     assert all((found[-1][name] == table).all() for name, table in expected[-1].items())
 
 
