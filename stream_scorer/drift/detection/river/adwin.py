@@ -44,4 +44,6 @@ def cut(values: NDArray[np.floating[Any]]) -> int:
     return int(before[np.argmax(difference**2 * before * after)])
 
 
-ADWIN: Final = Registered(adwin, "delta", ((8_640.0, 0.002),), locates=True)
+ADWIN: Final = Registered(
+    adwin, "delta", ((4_762.0, 0.2), (9_000.0, 0.1), (33_333.0, 0.05)), locates=True
+)

@@ -84,4 +84,4 @@ def kswin(alpha: float) -> OnlineDetector:
     return detector
 
 
-KSWIN: Final = Registered(kswin, "alpha", ((8_640.0, 1e-5),))
+KSWIN: Final = Registered(kswin, "alpha", ((1_739.0, 1e-3), (12_500.0, 1e-4)))

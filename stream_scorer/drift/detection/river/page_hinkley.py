@@ -21,4 +21,6 @@ def page_hinkley(threshold: float) -> OnlineDetector:
     return detector
 
 
-PAGE_HINKLEY: Final = Registered(page_hinkley, "threshold", ((8_640.0, 12.0),))
+PAGE_HINKLEY: Final = Registered(
+    page_hinkley, "threshold", ((1_170.0, 10.0), (3_226.0, 12.0), (9_302.0, 14.0), (22_222.0, 16.0))
+)
