@@ -134,7 +134,7 @@ class Family:
     def calibrated(self) -> Float64:
         """float64[k], evidence of the calibrated detectors as a share of what an alarm needs."""
         reached = self._calibrated.evidence / self._calibrated.thresholds
-        return np.where(self.learning > 0, 0.0, np.clip(reached[:-1], 0.0, 1.0))
+        return np.where(self.learning > 0, 0.0, np.clip(reached, 0.0, 1.0))
 
     def update(self, values: Float64, kept: Float64 | float = 1.0) -> list[ChangeFound]:
         """Add an observation of each stream.

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from stream_scorer.codec.records.record import RecordCodec
@@ -65,6 +66,7 @@ def event_of(alarm: Alarm) -> dict[str, Any]:
         "calibrated_error": alarm.calibrated_error,
         "guaranteed": alarm.guaranteed,
         "also": [{"stream": stream, "effect": effect} for stream, effect in alarm.also],
+        "river": [asdict(each) for each in alarm.river],
         "consequence_of": alarm.consequence_of,
         "snoozed": alarm.snoozed,
         "reference_digest": alarm.reference,

@@ -8,6 +8,7 @@ import numpy as np
 from stream_scorer.drift.alarms.episodes import Episodes
 from stream_scorer.drift.alarms.evidence import nearness
 from stream_scorer.drift.alarms.family import GUARANTEED_SHARE
+from stream_scorer.drift.alarms.river_streams import RiverStreams
 from stream_scorer.drift.alarms.stream_history import HISTORY, StreamHistory
 from stream_scorer.drift.monitor.command_effects import CommandBook
 from stream_scorer.drift.monitor.fault_book import FaultBook
@@ -129,6 +130,8 @@ def snapshot_of(watch: DriftWatch, summaries_offset: int) -> bytes:
             arrays |= each.streams.arrays() | {
                 "history_end": history.end, "history_weight": history.packed(),
             }  # fmt: skip
+        if each.river is not None:
+            arrays |= each.river.arrays()
         sections[f"streams/{number}"] = pack_arrays(arrays)
     return pack(sections)
 
@@ -199,6 +202,8 @@ def _version(
         streams.load(arrays, said.keys, history, said.learning_until, more["waiting"])
         made.streams = streams
         made.quality = QualityRules.restore(more["quality"].encode(), reference)
+        made.river = RiverStreams(fresh.budget.windows(reference.window_ms))
+        made.river.load(arrays)
     return made
 
 
@@ -226,6 +231,7 @@ def _version_streams(watch: VersionWatch, alarmed: set[tuple[str, str, str]]) ->
         state.astype(np.uint8), streams.learning_until, family.mean, streams.value, nulls.delta,
         nulls.scale, family.log_evidence, nulls.share, streams.since, streams.history.start,
         nulls.mean, streams.history.residual, streams.history.season, *nearness(family),
+        watch.river.states() if watch.river else (),
     )  # fmt: skip
 
 

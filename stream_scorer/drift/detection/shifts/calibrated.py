@@ -73,7 +73,7 @@ class CalibratedDetector(Detector):
 
     @property
     def evidence(self) -> Float64:
-        """float64[streams + 1], each stream's evidence for a change now; -1 for none."""
+        """float64[streams], each stream's evidence for a change now; -1 for none."""
         results = np.zeros((len(self._state), shift_kernels.RESULTS))
         shift_kernels.evidence(self._state, self._tolerance, results)
         return results[:, shift_kernels.EVIDENCE].copy()
