@@ -6,6 +6,7 @@ out. Each detector has the memory that it has there: 112 values at most.
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -36,7 +37,7 @@ _BEFORE, _AFTER, _RUNS = 150, 60, 300
 _SEED: Final = 51
 
 
-def _begin(now: int, count: int) -> int:
+def _begin(now: int, _stream: int, count: int) -> int:
     """Return the begin of the newest values, in steps from 1 on."""
     return now - count + 1
 
@@ -58,7 +59,7 @@ def run_length(name: str, setting: float, streams: int, steps: int) -> float:
     generator = np.random.default_rng([_SEED, sorted(SETTINGS).index(name)])
     kept = KeptValues(streams, 1.0, _of(name, setting))
     for step in range(1, steps + 1):
-        kept.update(generator.standard_normal(streams), step, lambda _, n, at=step: _begin(at, n))
+        kept.update(generator.standard_normal(streams), step, partial(_begin, step))
     found = kept.memory[name][:, DETECTIONS].sum()
     return streams * steps / found if found else float("inf")
 
@@ -75,7 +76,7 @@ def change(size: float, run_length: float) -> dict[str, dict[str, float]]:
     first: dict[str, Any] = {name: np.zeros((_RUNS, 2)) for name in DETECTORS}
     for step in range(1, _BEFORE + _AFTER + 1):
         values = generator.standard_normal(_RUNS) + size * (step > _BEFORE)
-        kept.update(values, step, lambda _, n, at=step: _begin(at, n))
+        kept.update(values, step, partial(_begin, step))
         for name, seen in first.items():
             new = (kept.memory[name][:, DETECTED] == step) & (step > _BEFORE) & (seen[:, 0] == 0)
             seen[new] = kept.memory[name][new][:, [DETECTED, PLACE]]
@@ -95,7 +96,7 @@ def seconds_a_window(windows: int = 20 * KEPT) -> float:
     kept = KeptValues(4, 8_640.0)
     begin = time.process_time()
     for step in range(1, windows + 1):
-        kept.update(generator.standard_normal(4), step, lambda _, n, at=step: _begin(at, n))
+        kept.update(generator.standard_normal(4), step, partial(_begin, step))
     return (time.process_time() - begin) / windows
 
 

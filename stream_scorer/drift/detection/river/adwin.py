@@ -45,5 +45,5 @@ def cut(values: NDArray[np.floating[Any]]) -> int:
 
 
 ADWIN: Final = Registered(
-    adwin, "delta", ((4_762.0, 0.2), (9_000.0, 0.1), (33_333.0, 0.05)), locates=True
+    adwin, "delta", ((3_101.0, 0.3), (6_154.0, 0.2), (21_053.0, 0.1)), locates=True
 )

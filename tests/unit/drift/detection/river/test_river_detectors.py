@@ -1,5 +1,6 @@
 """River's detectors behind one interface: River's own alarms, from the values that are kept."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,11 +36,15 @@ def values_of(seed: int = 1) -> Float64:
     return values
 
 
+def begin_of(now: int, _stream: int, count: int) -> int:
+    return now - count + 1
+
+
 def fold(kept: KeptValues, values: Float64, first: int = 0) -> list[dict[str, Any]]:
     """Fold values; return the memory after each."""
     found = []
     for step, row in enumerate(values, first + 1):
-        kept.update(row, step, lambda _, count, at=step: at - count + 1)
+        kept.update(row, step, partial(begin_of, step))
         found.append({name: table.copy() for name, table in kept.memory.items()})
     return found
 
@@ -50,8 +55,9 @@ def test_alarms_are_those_of_river(name: str) -> None:
     # No more values than one memory has.
     values = values_of()[CHANGE - 91 : CHANGE + 20, :1]
     setting = DETECTORS[name].setting(RUN_LENGTH)
+    adwin: Any = drift.ADWIN
     classes: dict[str, Any] = {
-        "adwin": lambda: drift.ADWIN(delta=setting, clock=1),
+        "adwin": lambda: adwin(delta=setting, clock=1),
         "page_hinkley": lambda: drift.PageHinkley(delta=0.25, threshold=setting),
         "kswin": lambda: drift.KSWIN(alpha=setting, seed=1),
     }
