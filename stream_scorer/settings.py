@@ -506,8 +506,8 @@ class Monitor(SettingsGroup):
         30.0,
         ge=1,
         le=3_650,
-        description="budget: average days between two false alarms, over everything that is "
-        "watched",
+        description="budget: average days between two false alarms over all streams of one model "
+        "version; faults of the data are not in it",
     )
     tolerance: float = Field(
         0.5,

@@ -104,11 +104,11 @@ class StreamHistory:
             table[:, -1] = np.clip(column, -_MOST, _MOST)
         self.weight[:, :-1] = self.weight[:, 1:]
         code = np.rint(2 * np.log2(np.maximum(weight, 1e-9))) + _ONE
-        self.weight[:, -1] = np.clip(code, 0, _CODE_MOST)
+        self.weight[:, -1] = np.clip(code, 0, _CODE_MOST).astype(np.uint8)
 
     def packed(self) -> UInt8:
         """Return uint8[k, 84], the codes of weights, two in a byte."""
-        found: UInt8 = self.weight[:, ::2] | self.weight[:, 1::2] << 4
+        found: UInt8 = self.weight[:, ::2] | (self.weight[:, 1::2] << np.uint8(4))
         return found
 
     @staticmethod

@@ -120,7 +120,8 @@ def test_a_command_and_a_sink_find_the_event(
         def __init__(self) -> None:
             self.got: list[str] = []
 
-        def send(self, message: SinkMessage) -> Delivery:
+        def send(self, message: SinkMessage, heartbeat: Callable[[], None]) -> Delivery:
+            heartbeat()
             self.got.append(message.key)
             return Delivery("sent", "")
 

@@ -5,10 +5,10 @@ import numpy as np
 from stream_scorer.core.decision.summary_layout import StreamKey
 from stream_scorer.drift.alarms.contract import Alarm, EpisodeState, Severity
 from stream_scorer.drift.alarms.river_streams import RiverDetection
+from stream_scorer.drift.alarms.stream_history import HISTORY
 from stream_scorer.drift.quality.contract import QualityFault
 from stream_scorer.drift.state.document import (
     ALARMED,
-    HISTORY,
     WATCHED,
     Episode,
     MonitorDocument,

@@ -49,9 +49,8 @@ def test_unknown_episodes_have_no_effect(book: Episodes) -> None:
     assert book.find("0" * 16) is None
 
 
-def test_episodes_of_a_stream_are_found(book: Episodes) -> None:
+def test_the_episodes_of_a_version_are_closed_together(book: Episodes) -> None:
     book.open(alarm(event_id="b", episode="b", stream="fleet"))
-    assert [each.opened.episode for each in book.of_stream("fraud", "2", "fleet")] == ["b"]
     closed = book.close_all(5, "version", 9, lambda opened: opened.version == "2")
     assert [each.episode for each in closed] == [NAME, "b"]
 

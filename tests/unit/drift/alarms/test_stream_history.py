@@ -110,7 +110,7 @@ def test_the_few_rows_of_a_night_do_not_decide_the_onset() -> None:
 def test_a_mean_takes_each_observation_by_its_rows() -> None:
     history = history_of(np.array([1.0, 4.0]), np.array([2.0, 1.0]))
     assert history.mean_of(0, 2) == pytest.approx(2.0)
-    assert history.newest(0, 2) == (pytest.approx(2.0), pytest.approx(3.0))
+    assert history.newest(0, 2) == pytest.approx((2.0, 3.0))
     assert history.newest(1, 2) == (0.0, 0.0)
 
 
