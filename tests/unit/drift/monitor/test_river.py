@@ -3,9 +3,12 @@
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pytest
 
 from stream_scorer.drift.alarms.contract import Severity
+from stream_scorer.drift.alarms.family import ChangeFound, Family
+from stream_scorer.drift.alarms.nulls import Float64
 from stream_scorer.drift.alarms.river_streams import KEYS, RiverStreams
 from stream_scorer.drift.detection.river.kept_values import KeptValues
 from stream_scorer.drift.detection.river.registry import DETECTORS
@@ -50,6 +53,36 @@ def test_each_detector_follows_each_stream() -> None:
     quiet = [each for each in states if not each.detections]
     assert len(quiet) >= len(states) - 1
     assert all(START <= each.since <= START + HOUR for each in quiet)
+
+
+def test_they_get_what_the_calibrated_detector_gets(monkeypatch: pytest.MonkeyPatch) -> None:
+    got: list[Float64] = []
+    update = Family._update_calibrated
+
+    def seen(self: Family, values: Float64) -> list[ChangeFound]:
+        got.append(values.copy())
+        return update(self, values)
+
+    monkeypatch.setattr(Family, "_update_calibrated", seen)
+    state = watch()
+    for each in summaries(30):
+        state.update(*each)
+    streams = state.versions["fraud", "1"].streams
+    assert streams is not None
+    np.testing.assert_array_equal(streams.observed, got[-1])
+    assert np.isfinite(streams.observed).any()
+
+
+def test_a_version_that_begins_again_forgets_their_values() -> None:
+    state = continue_from(snapshots()[1], watch(), lookup)
+    version = state.versions["fraud", "1"]
+    settings = [each.setting for each in river_of(state).states()]
+    version.begin_again(state.budget, state.first_start)
+    assert [each.setting for each in river_of(state).states()] == settings
+    assert all(each.since == each.detections == 0 for each in river_of(state).states())
+    version.release()
+    assert version.river is None
+    assert MonitorDocument.read(snapshot_of(state, WINDOWS)).versions[0].river == ()
 
 
 def test_a_change_of_the_score_is_found_by_each() -> None:
