@@ -18,7 +18,7 @@ import skops.io
 from confluent_kafka import Consumer, Message, Producer
 
 from stream_scorer.kafka.topics import client_options
-from stream_scorer.models.bundles.bundle import MODEL, read_manifest
+from stream_scorer.models.bundles.bundle import read_manifest
 from stream_scorer.registry.sources import open_registry
 from stream_scorer.settings import Settings
 
@@ -84,7 +84,7 @@ def handwritten(settings: Settings, bundle: Path) -> None:
     registry = open_registry(settings.registry)
     thresholds = read_manifest(bundle).thresholds
     edges = np.array([thresholds.review, thresholds.block])
-    file = bundle / MODEL
+    file = bundle / "original.skops"
     # The bench wrote this file itself, a moment ago.
     model: Any = skops.io.load(file, trusted=skops.io.get_untrusted_types(file=file))
     writer = fastavro.parse_schema(_DECISION)

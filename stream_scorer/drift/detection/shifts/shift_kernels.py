@@ -122,8 +122,8 @@ def step(state, value, phi, sigma, threshold, tolerance, relearn, growth, result
     if state[LEARNING] > 0.0:
         state[LEARNING] -= 1.0
         second = abs(result[AFTER] - result[BEFORE]) - tolerance > growth
-        # A split at the minimum age may be in the middle of a change that has just begun.
-        if result[EVIDENCE] > GROWING and result[AGE] > LEAST and not second:
+        # A younger split may be before a change that has just begun, and half of its values old.
+        if result[EVIDENCE] > GROWING and result[AGE] >= 2 * LEAST and not second:
             # The change of the last alarm is still growing: keep what is after the best split.
             _restart(state, result[AGE], result[AGE] * result[AFTER], relearn)
             return

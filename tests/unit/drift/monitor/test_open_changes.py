@@ -35,7 +35,7 @@ def test_a_second_change_within_two_days_is_reported() -> None:
     assert abs(hour(found[1].onset) - 75) <= 3
 
 
-def test_what_grows_after_an_alarm_is_reported_later() -> None:
+def test_what_grows_after_an_alarm_is_reported() -> None:
     """Each step is too small for a second alarm, but their sum is not."""
     steps = {70 + 6 * n: Shift(score=1.6 + 0.1 * n) for n in range(1, 11)}
     state = watch()
