@@ -33,6 +33,8 @@ from stream_scorer.drift.windows.windows import HOUR_MS
 from stream_scorer.security.canonical_json import canonical, parse
 
 ETA: Final = 0.05
+_IN_DOCUMENT: Final = ("mean", "since", "value")
+"""Columns of streams that a snapshot has in its document, and not a second time."""
 LOST: Final = (
     "its reference was not found when the monitor started: correct models.directory or models.url, "
     "and start the monitor again; then its streams begin again"
@@ -127,9 +129,9 @@ def snapshot_of(watch: DriftWatch, summaries_offset: int) -> bytes:
         }  # fmt: skip
         if each.streams is not None:
             history = each.streams.history
-            arrays |= each.streams.arrays() | {
-                "history_end": history.end, "history_weight": history.packed(),
-            }  # fmt: skip
+            own = each.streams.arrays().items()
+            arrays |= {name: column for name, column in own if name not in _IN_DOCUMENT}
+            arrays |= {"history_end": history.end, "history_weight": history.packed()}
         if each.river is not None:
             arrays |= each.river.arrays()
         sections[f"streams/{number}"] = pack_arrays(arrays)
@@ -199,6 +201,7 @@ def _version(
             said.history_start, arrays["history_end"], said.residual, said.season,
             StreamHistory.unpacked(arrays["history_weight"]),
         )  # fmt: skip
+        arrays |= {name: getattr(said, name) for name in _IN_DOCUMENT}
         streams.load(arrays, said.keys, history, said.learning_until, more["waiting"])
         made.streams = streams
         made.quality = QualityRules.restore(more["quality"].encode(), reference)
