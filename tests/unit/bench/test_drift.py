@@ -8,6 +8,7 @@ from bench.drift_steps import cost, detectors, family, quality, river, run_lengt
 from bench.drift_steps.judge import Verdict, judge, run
 from bench.drift_steps.scenarios import NEVER, Case, bernoulli, cases, correlated, scenario
 from bench.drift_thresholds import calibration
+from stream_scorer.drift.detection.river.registry import DETECTORS
 
 
 def test_there_are_25_cases() -> None:
@@ -162,10 +163,10 @@ def test_every_detector_alarms_for_a_large_change(name: str) -> None:
 
 def test_rarer_detections_have_less_sensitive_settings() -> None:
     for name, settings in river.SETTINGS.items():
-        measured = river.DETECTORS[name].measured
+        measured = DETECTORS[name].measured
         assert [length for length, _ in measured] == sorted(length for length, _ in measured)
         assert {setting for _, setting in measured} <= set(settings), name
-        assert river.DETECTORS[name].setting(1e12) == measured[-1][1]
+        assert DETECTORS[name].setting(1e12) == measured[-1][1]
     assert len(river.gates({"ms_a_window": river.MOST_MS + 0.1})) == 1
     assert river.gates({"ms_a_window": river.MOST_MS}) == []
 
