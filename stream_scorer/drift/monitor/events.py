@@ -1,4 +1,4 @@
-"""What the monitor tells: alarms as drift events, version 2, and how many are open."""
+"""What the monitor tells: alarms as drift events, version 3, and how many are open."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ def events_of(alarms: Sequence[Alarm], codec: RecordCodec, topic: str) -> list[O
 
     Args:
         alarms: The alarms.
-        codec: Encodes ``drift-event.v2``.
+        codec: Encodes ``drift-event.v3``.
         topic: The topic of drift events.
     """
     if not alarms:

@@ -64,7 +64,7 @@ def event_of(alarm: Alarm) -> dict[str, Any]:
 
 
 def event_of_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the event of a decoded record of version 2 of drift events, or of version 1 as it."""
+    """Return the event of a decoded record of version 3 of drift events, or of one before as it."""
     times = {name: _milliseconds(record[name]) for name in _TIMES}
     return _event(
         {
