@@ -7,6 +7,8 @@ Parts, chosen by ``--parts``:
 - ``null`` and ``fleet``: 200 streams without a change, and with one in all of them.
 - ``calibration``: seconds to calibrate 300 streams; see bench/drift_thresholds/calibration.py.
 - ``detectors``: River's detectors in the suite, at their defaults and at our budget.
+- ``river``: settings, delays and time of River's detectors in the monitor; see
+  bench/drift_steps/river.py.
 - ``peers``: Evidently and NannyML in the suite, each with its own Python; not a part by default.
 - ``handbook``: the simulator's cities, decided by the core; see bench/drift_steps/handbook.py.
 - ``quality``: faults of the data, and drift that is none; see bench/drift_steps/quality.py.
@@ -27,6 +29,7 @@ from bench.drift_steps import (
     handbook,
     peers,
     quality,
+    river,
     run_length,
     suite,
 )
@@ -34,8 +37,8 @@ from bench.drift_thresholds import calibration
 from bench.harness.script import Number, Script, say, table
 
 PARTS = (
-    "suite", "run_length", "null", "fleet", "calibration", "detectors", "handbook", "quality",
-    "cost",
+    "suite", "run_length", "null", "fleet", "calibration", "detectors", "river", "handbook",
+    "quality", "cost",
 )  # fmt: skip
 MORE = ("peers",)
 """Parts that only run when they are named: they install other tools."""
@@ -96,6 +99,11 @@ def _detectors(script: Script) -> tuple[dict[str, Any], list[str], list[Any]]:
     return {"detectors": found}, [], [_ranked("detectors", found)]
 
 
+def _river(script: Script) -> tuple[dict[str, Any], list[str], list[Any]]:
+    found = river.measure(quick=script.quick)
+    return {"river": found}, river.gates(found), [_values("River in the monitor", found)]
+
+
 def _peers(script: Script) -> tuple[dict[str, Any], list[str], list[Any]]:
     found = peers.measure(quick=script.quick)
     return {"detectors": found}, [], [_ranked("other tools", found)]
@@ -132,8 +140,8 @@ def _values(title: str, figures: Mapping[str, Any]) -> Any:
 _STEPS: Mapping[str, Any] = {
     "suite": _suite, "run_length": _run_length, "null": _null, "fleet": _fleet,
     "calibration": _calibration,
-    "detectors": _detectors, "peers": _peers, "handbook": _handbook, "quality": _quality,
-    "cost": _cost,
+    "detectors": _detectors, "river": _river, "peers": _peers, "handbook": _handbook,
+    "quality": _quality, "cost": _cost,
 }  # fmt: skip
 
 

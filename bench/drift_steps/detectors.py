@@ -5,22 +5,18 @@ on seeds other than those of the report. Detectors of error rates run on a suite
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
+from river import drift
+from river.drift import binary
 
 from bench.drift_steps import suite
 from bench.drift_steps.judge import Verdict, judge, run
 from bench.drift_steps.scenarios import REFERENCE, Case, bernoulli, cases
-from bench.drift_steps.tabulated import tabulated
 from bench.harness.script import say
-from stream_scorer.drift.detection.river.adwin import AdwinDetector
-from stream_scorer.drift.detection.river.ddm import DdmDetector
-from stream_scorer.drift.detection.river.eddm import EddmDetector
-from stream_scorer.drift.detection.river.fhddm import FhddmDetector
-from stream_scorer.drift.detection.river.hddm import HddmDetector
-from stream_scorer.drift.detection.river.kswin import KswinDetector
-from stream_scorer.drift.detection.river.page_hinkley import PageHinkleyDetector
+from stream_scorer.drift.detection.river.kswin import Reproducible
 from stream_scorer.drift.detection.shifts.detector import Alarms, Detector
 from stream_scorer.ports import Float64
 
@@ -47,24 +43,68 @@ class Dummy(Detector):
         return Alarms(stream, np.zeros(count, np.int64), unknown, unknown, unknown)
 
 
+class RiverInParallel(Detector):
+    """Gives each stream a River detector with all of its memory, and reports where it alarms.
+
+    Args:
+        made: River's class.
+        streams: Number of streams.
+        options: Its options; its defaults otherwise.
+    """
+
+    def __init__(self, made: Any, streams: int, **options: Any) -> None:
+        super().__init__(np.zeros((streams, 0)))
+        self._detectors = [made(**options) for _ in range(streams)]
+        # FHDDM counts successes, the others errors.
+        self._successes = made is binary.FHDDM
+
+    def update(self, values: Float64) -> Alarms:
+        """Add one step."""
+        fired = []
+        for stream, value in enumerate((1 - values if self._successes else values).tolist()):
+            self._detectors[stream].update(value)
+            if self._detectors[stream].drift_detected:
+                fired.append(stream)
+        unknown = np.full(len(fired), np.nan)
+        return Alarms(
+            np.array(fired, np.int64), np.zeros(len(fired), np.int64), unknown, unknown, unknown
+        )
+
+
 Settings = Iterable[dict[str, Any]]
 SUITE: dict[str, tuple[Callable[..., Detector], Settings]] = {
     "page_hinkley": (
-        PageHinkleyDetector, [{"threshold": float(h)} for h in (100, 150, 200, 300, 400)],
+        partial(RiverInParallel, drift.PageHinkley),
+        [{"threshold": float(h)} for h in (100, 150, 200, 300, 400)],
     ),
     "adwin": (
-        lambda streams, **options: AdwinDetector(streams, bounded=False, **options),
+        partial(RiverInParallel, drift.ADWIN),
         [{"delta": delta} for delta in (1e-5, 1e-8, 1e-12, 1e-16, 1e-24)],
     ),
-    "kswin": (KswinDetector, [{"alpha": alpha} for alpha in (1e-5, 1e-7, 1e-9, 1e-12)]),
+    "kswin": (
+        partial(RiverInParallel, Reproducible),
+        [{"alpha": alpha} for alpha in (1e-5, 1e-7, 1e-9, 1e-12)],
+    ),
     "dummy": (Dummy, []),
 }  # fmt: skip
 """By name: a detector, and settings from sensitive to insensitive."""
 ERRORS: dict[str, tuple[Callable[..., Detector], Settings]] = {
-    "ddm": (DdmDetector, [{"drift_threshold": t} for t in (3.5, 4.0, 5.0, 6.0)]),
-    "eddm": (EddmDetector, [{"beta": beta} for beta in (0.8, 0.7, 0.5, 0.3)]),
-    "fhddm": (FhddmDetector, [{"confidence_level": c} for c in (1e-7, 1e-8, 1e-10, 1e-12)]),
-    "hddm": (HddmDetector, [{"drift_confidence": c} for c in (1e-4, 1e-5, 1e-6, 1e-8)]),
+    "ddm": (
+        partial(RiverInParallel, binary.DDM),
+        [{"drift_threshold": t} for t in (3.5, 4.0, 5.0, 6.0)],
+    ),
+    "eddm": (
+        partial(RiverInParallel, binary.EDDM),
+        [{"beta": beta} for beta in (0.8, 0.7, 0.5, 0.3)],
+    ),
+    "fhddm": (
+        partial(RiverInParallel, binary.FHDDM),
+        [{"confidence_level": c} for c in (1e-7, 1e-8, 1e-10, 1e-12)],
+    ),
+    "hddm": (
+        partial(RiverInParallel, binary.HDDMA),
+        [{"drift_confidence": c} for c in (1e-4, 1e-5, 1e-6, 1e-8)],
+    ),
 }
 """The same for detectors of error rates, whose input is a suite of errors."""
 OURS = "calibrated"
@@ -79,8 +119,7 @@ def _suite_verdict(
     def begun(reference: Float64) -> Detector:
         return _fed(make(reference.shape[1], **options), reference)
 
-    with tabulated():
-        return suite.pooled(suite.verdicts(begun, seeds, only=only))
+    return suite.pooled(suite.verdicts(begun, seeds, only=only))
 
 
 def _error_verdict(

@@ -9,6 +9,7 @@ from stream_scorer.cli.output import TerminalConsole, table_of
 from stream_scorer.drift.reports.charts import figure
 from stream_scorer.drift.reports.events import short
 from stream_scorer.drift.reports.promises import calibrated_promise, guaranteed_promise
+from stream_scorer.drift.reports.river import COLUMNS, OUTSIDE, opinion_of, rows_of
 from stream_scorer.drift.reports.wording import answer, asks, errors, fault_text, headline, when
 from stream_scorer.terminal_text import printable
 
@@ -41,6 +42,7 @@ def draw_status(document: dict[str, Any], *, wide: bool = False) -> None:
     _faults(console, document["faults"])
     _versions(console, document)
     _streams(console, document["streams"], wide=wide)
+    _river(console, document["river"], wide=wide)
     console.print(guaranteed_promise(document["budget"]))
     console.print(calibrated_promise(document["budget"]))
     tiles = document["tiles"]
@@ -74,6 +76,7 @@ def draw_explanation(document: dict[str, Any]) -> None:
         ("stated over windows", document["patience"]),
         ("detector", document["detector"]),
         ("onset by ADWIN", short(adwin["at"]) if adwin else None),
+        ("River's detectors", opinion_of(document) or None),
         ("also moved", {each["stream"]: each["effect"] for each in document["also"]}),
         ("consequences", [each["stream"] for each in document["consequences"]]),
         *((each["change"], printable(answer(each))) for each in document["commands"]),
@@ -166,6 +169,14 @@ def _streams(console: TerminalConsole, streams: list[dict[str, Any]], *, wide: b
     named = [{**each, "version": f"{each['model']}:{each['version']}"} for each in nearest]
     console.width = _WIDE
     console.print(table_of(columns, [[row[name] for name in columns] for row in named], _WIDE))
+
+
+def _river(console: TerminalConsole, lines: list[dict[str, Any]], *, wide: bool) -> None:
+    if not lines:
+        return
+    room = _WIDE if wide else console.width
+    console.print(table_of(COLUMNS, rows_of(lines), room))
+    console.print(OUTSIDE)
 
 
 def _distribution(rows: list[dict[str, Any]], room: int) -> Any:

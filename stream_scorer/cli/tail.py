@@ -201,7 +201,7 @@ def _broken(record: dict[str, Any]) -> Text:
     return _line((f"{record['partition']}:{record['offset']}", "dim"), (record["error"], "red"))
 
 
-_FAMILIES = {"decisions": "decision.v2", "drift": "drift-event.v2"}
+_FAMILIES = {"decisions": "decision.v2", "drift": "drift-event.v3"}
 _LINES = {"decisions": _decision, "dlq": _letter, "drift": _drift}
 
 

@@ -318,7 +318,7 @@ class Demo:
             time.sleep(_STEP_SECONDS)
 
     def _drifts(self, settings: Settings) -> list[dict[str, Any]]:
-        reader = RecordReader(settings.registry, "drift-event.v2")
+        reader = RecordReader(settings.registry, "drift-event.v3")
         return [
             reader.decode(message.value())
             for message in read_all(settings.kafka, settings.kafka.topics.drift_events)

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from stream_scorer.drift.alarms.river_streams import RiverDetection
+
 
 class Severity(StrEnum):
     """What an alarm asks of a person: nothing now, a look by day, a look immediately."""
@@ -63,6 +65,7 @@ class Alarm:
         value: The value of the window that gave the alarm; NaN if there is none.
         reference: Digest of the version's reference; empty for none.
         commander: Key id of the command that made the change; empty for none or an unsigned one.
+        river: What River's detectors found in the stream since the earliest onset.
     """
 
     event_id: str
@@ -100,6 +103,7 @@ class Alarm:
     value: float = math.nan
     reference: str = ""
     commander: str = ""
+    river: tuple[RiverDetection, ...] = ()
 
     @property
     def shown(self) -> Severity:

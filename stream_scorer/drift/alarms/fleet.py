@@ -5,8 +5,8 @@ median explains waits for the median's alarm, and is then a part of it. If none 
 alarm is reported late.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -73,6 +73,34 @@ class Waiting:
         """
         *found, start, end, left = values
         return cls(ChangeFound(*found), int(start), int(end), int(left))
+
+    @classmethod
+    def continued(
+        cls, documents: Sequence[Sequence[Any]], number: Mapping[int, int]
+    ) -> tuple["Waiting", ...]:
+        """Return the alarms of documents whose streams are still there.
+
+        Args:
+            documents: See :meth:`document`.
+            number: New number of each stream by its number in the documents.
+
+        Raises:
+            TypeError: One is not a document of an alarm.
+        """
+        held = [cls.read(each) for each in documents]
+        return tuple(
+            replace(each, found=replace(each.found, stream=number[each.found.stream]))
+            for each in held
+            if each.found.stream in number
+        )
+
+    @staticmethod
+    def one_less(
+        waiting: Sequence["Waiting"],
+    ) -> tuple[tuple["Waiting", ...], tuple["Waiting", ...]]:
+        """Return the alarms that waited for the last time, and those that wait on."""
+        rest = tuple(replace(each, left=each.left - 1) for each in waiting if each.left > 1)
+        return tuple(each for each in waiting if each.left <= 1), rest
 
 
 @dataclass(frozen=True, slots=True)

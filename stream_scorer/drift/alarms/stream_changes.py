@@ -8,7 +8,6 @@ it moves the fleet no longer.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final, Self
 
 import numpy as np
@@ -61,6 +60,7 @@ class StreamChanges:
         held: float32[k, 2], band of the null at the begin of a fault; NaN for none.
         seen: int32[k], observations since the stream began.
         value: float64[k], newest observation with its season.
+        observed: float64[k], what the calibrated detector got of the newest window; NaN for none.
         fleet_end: End of the window of the latest fleet alarm, ms; -1 before any.
     """
 
@@ -75,7 +75,7 @@ class StreamChanges:
         self.accepted, self.part = np.zeros(k, np.bool_), np.zeros(k, np.bool_)
         self.held = np.full((k, 2), np.nan, np.float32)
         self.seen = np.zeros(k, np.int32)
-        self.value = np.full(k, np.nan)
+        self.value, self.observed = np.full(k, np.nan), np.full(k, np.nan)
         self.fleet_end = -1
         self._waiting: tuple[Waiting, ...] = ()
         self._returned = np.zeros(k, np.bool_)
@@ -107,18 +107,19 @@ class StreamChanges:
         """
         nulls, k = self.nulls, len(self.nulls)
         values[-1] = median_of(kept * (values - self.centre) / nulls.scale, nulls.level)
-        observed = np.isfinite(values)
-        self.value = np.where(observed, values + season, self.value)
+        present = np.isfinite(values)
+        self.value = np.where(present, values + season, self.value)
         self.history.add(
             (values - nulls.mean) / nulls.scale, season / nulls.scale,
             np.broadcast_to(weight, k), start, end,
         )  # fmt: skip
         relearning = self.family.learning > 0
         most = np.minimum(self.family.observations, self.seen) + 1
+        self.observed = self.family.mean + kept * (values - self.family.mean)
         fired = self.family.update(values, kept)
         found = [place_of(each, most, self.prior, self.family, self.history) for each in fired]
-        self.seen[observed] += 1
-        self.after[(self.after >= 0) & observed] += 1
+        self.seen[present] += 1
+        self.after[(self.after >= 0) & present] += 1
         grown = self._settle(relearning & (self.family.learning == 0), most)
         self._returned = self._mask(each.stream for each in found if self._is_return(each))
         found = [each for each in found if not self._returned[each.stream]]
@@ -236,10 +237,7 @@ class StreamChanges:
                 self._waiting += (Waiting(each, start, end, WAIT + 1),)
             else:
                 now.append(each)
-        late = [each for each in self._waiting if each.left <= 1]
-        self._waiting = tuple(
-            replace(each, left=each.left - 1) for each in self._waiting if each.left > 1
-        )
+        late, self._waiting = Waiting.one_less(self._waiting)
         alone = self._mask(each.found.stream for each in late)
         self.part[alone] = False
         self._recentre(alone, float(self.family.mean[-1]))
@@ -346,9 +344,4 @@ class StreamChanges:
         self.base.T[mine] = arrays["base"][theirs]
         self.fleet_end = int(waiting["fleet_end"])
         number = dict(zip(theirs.tolist(), mine.tolist(), strict=True))
-        held = [Waiting.read(each) for each in waiting["found"]]
-        self._waiting = tuple(
-            replace(each, found=replace(each.found, stream=number[each.found.stream]))
-            for each in held
-            if each.found.stream in number
-        )
+        self._waiting = Waiting.continued(waiting["found"], number)

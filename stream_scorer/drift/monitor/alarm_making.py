@@ -77,6 +77,7 @@ def stream_alarm(
         also=also_moved(streams, number, found.age, alarm.part_of), consequence_of=owner,
         snoozed=snoozed, detected_at=detected_at, value=float(streams.value[number]),
         reference=watch.reference,
+        river=watch.river.found(key, onset - reach) if watch.river and not alarm.fleet else (),
     )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
-"""What the monitor tells: alarms as drift events, version 2, and how many are open."""
+"""What the monitor tells: alarms as drift events, version 3, and how many are open."""
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from stream_scorer.codec.records.record import RecordCodec
@@ -21,7 +22,7 @@ def events_of(alarms: Sequence[Alarm], codec: RecordCodec, topic: str) -> list[O
 
     Args:
         alarms: The alarms.
-        codec: Encodes ``drift-event.v2``.
+        codec: Encodes ``drift-event.v3``.
         topic: The topic of drift events.
     """
     if not alarms:
@@ -65,6 +66,7 @@ def event_of(alarm: Alarm) -> dict[str, Any]:
         "calibrated_error": alarm.calibrated_error,
         "guaranteed": alarm.guaranteed,
         "also": [{"stream": stream, "effect": effect} for stream, effect in alarm.also],
+        "river": [asdict(each) for each in alarm.river],
         "consequence_of": alarm.consequence_of,
         "snoozed": alarm.snoozed,
         "reference_digest": alarm.reference,

@@ -114,7 +114,7 @@ def monitor_loop(
     plan = deployed_plan(settings, deployment)
     references = References(open_store(settings.models), trust_of(settings.models), listener)
     registry = open_registry(settings.registry)
-    schema = reader_schema("drift-event.v2", settings.registry.directory)
+    schema = reader_schema("drift-event.v3", settings.registry.directory)
     events = RecordCodec(registry.id_for(f"{topics.drift_events}-value", schema), schema)
     wanted = (topics.transactions, topics.summaries, topics.drift_commands, topics.drift_state)
     found = partitions(admin(kafka), kafka, wanted)

@@ -8,6 +8,7 @@ import numpy as np
 from stream_scorer.drift.alarms.episodes import Episodes
 from stream_scorer.drift.alarms.evidence import nearness
 from stream_scorer.drift.alarms.family import GUARANTEED_SHARE
+from stream_scorer.drift.alarms.river_streams import RiverStreams
 from stream_scorer.drift.alarms.stream_history import HISTORY, StreamHistory
 from stream_scorer.drift.monitor.command_effects import CommandBook
 from stream_scorer.drift.monitor.fault_book import FaultBook
@@ -32,6 +33,8 @@ from stream_scorer.drift.windows.windows import HOUR_MS
 from stream_scorer.security.canonical_json import canonical, parse
 
 ETA: Final = 0.05
+_IN_DOCUMENT: Final = ("mean", "since", "value")
+"""Columns of streams that a snapshot has in its document, and not a second time."""
 LOST: Final = (
     "its reference was not found when the monitor started: correct models.directory or models.url, "
     "and start the monitor again; then its streams begin again"
@@ -126,9 +129,11 @@ def snapshot_of(watch: DriftWatch, summaries_offset: int) -> bytes:
         }  # fmt: skip
         if each.streams is not None:
             history = each.streams.history
-            arrays |= each.streams.arrays() | {
-                "history_end": history.end, "history_weight": history.packed(),
-            }  # fmt: skip
+            own = each.streams.arrays().items()
+            arrays |= {name: column for name, column in own if name not in _IN_DOCUMENT}
+            arrays |= {"history_end": history.end, "history_weight": history.packed()}
+        if each.river is not None:
+            arrays |= each.river.arrays()
         sections[f"streams/{number}"] = pack_arrays(arrays)
     return pack(sections)
 
@@ -196,9 +201,12 @@ def _version(
             said.history_start, arrays["history_end"], said.residual, said.season,
             StreamHistory.unpacked(arrays["history_weight"]),
         )  # fmt: skip
+        arrays |= {name: getattr(said, name) for name in _IN_DOCUMENT}
         streams.load(arrays, said.keys, history, said.learning_until, more["waiting"])
         made.streams = streams
         made.quality = QualityRules.restore(more["quality"].encode(), reference)
+        made.river = RiverStreams(fresh.budget.windows(reference.window_ms))
+        made.river.load(arrays)
     return made
 
 
@@ -226,6 +234,7 @@ def _version_streams(watch: VersionWatch, alarmed: set[tuple[str, str, str]]) ->
         state.astype(np.uint8), streams.learning_until, family.mean, streams.value, nulls.delta,
         nulls.scale, family.log_evidence, nulls.share, streams.since, streams.history.start,
         nulls.mean, streams.history.residual, streams.history.season, *nearness(family),
+        watch.river.states() if watch.river else (),
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from stream_scorer.core.decision.summary_layout import ALL, NUMBER, TEXT, StreamKey, WatchedField
 from stream_scorer.drift.alarms.budget import AlarmBudget
 from stream_scorer.drift.alarms.nulls import Int64
+from stream_scorer.drift.alarms.river_streams import RiverStreams
 from stream_scorer.drift.monitor.version_streams import StreamsOfVersion
 from stream_scorer.drift.quality.rules import QualityRules
 from stream_scorer.drift.windows.contract import ClosedWindow
@@ -46,6 +47,7 @@ class VersionWatch:
         recent: int32[24, c], counts of all events by window and cell, oldest first.
         recent_start: int64[24], starts of those windows, ms; -1 where there is none.
         gone: Whether it decides no longer, because another version of its model does.
+        river: What River's detectors say of its streams; None without a reference.
     """
 
     model: str
@@ -58,6 +60,7 @@ class VersionWatch:
     recent: NDArray[np.int32]
     recent_start: Int64
     gone: bool = False
+    river: RiverStreams | None = None
 
     def copy(self) -> "VersionWatch":
         """Return a copy that can change separately."""
@@ -67,6 +70,7 @@ class VersionWatch:
             quality=self.quality.copy() if self.quality else None,
             recent=self.recent.copy(),
             recent_start=self.recent_start.copy(),
+            river=self.river.copy() if self.river else None,
         )
 
     def begin_again(self, budget: AlarmBudget, first_start: int) -> None:
@@ -85,17 +89,27 @@ class VersionWatch:
         made.restart(accepted)
         made.since[:] = before.since
         self.streams, self.quality, self.note = made, QualityRules(before.reference), RELEASED
+        self.river = RiverStreams(budget.windows(before.reference.window_ms))
         self.recent, self.recent_start = np.zeros_like(self.recent), np.full(RECENT, -1)
 
     def release(self) -> None:
         """Give up the streams, until the version decides again."""
-        self.streams, self.quality, self.note = None, None, RELEASED
+        self.streams, self.quality, self.river, self.note = None, None, None, RELEASED
         self.recent = np.zeros((RECENT, 0), np.int32)
 
     def count(self, closed: ClosedWindow) -> None:
         """Keep the counts of a window."""
         self.recent[:-1], self.recent_start[:-1] = self.recent[1:], self.recent_start[1:]
         self.recent[-1], self.recent_start[-1] = closed.counts[0], closed.start
+
+    def ask_river(self, closed: ClosedWindow) -> None:
+        """Let River's detectors see a window that the streams have judged."""
+        if self.streams is not None and self.river is not None:
+            history = self.streams.history
+            self.river.update(
+                self.streams.nulls, self.streams.observed, closed.end,
+                lambda stream, count: history.begin_of(stream, count, closed.end),
+            )  # fmt: skip
 
     def distributions(
         self, key: StreamKey, onset: int, closed: ClosedWindow
@@ -167,6 +181,7 @@ def version_of(
         made.note = ""
         made.streams = StreamsOfVersion(reference, closed.segments, budget, first_start)
         made.quality = QualityRules(reference)
+        made.river = RiverStreams(budget.windows(reference.window_ms))
         made.recent = np.zeros((RECENT, closed.counts.shape[1]), np.int32)
     return made
 

@@ -258,7 +258,9 @@ class DriftWatch:
             watch.streams = streams = other
         found += self.faults.judged(self, watch, watch.quality.window(closed))
         watch.count(closed)
-        for alarm in streams.judge(closed):
+        alarms = streams.judge(closed)
+        watch.ask_river(closed)
+        for alarm in alarms:
             found += self._opened(watch, streams, alarm, closed)
         return found + self._back(watch, streams, closed)
 

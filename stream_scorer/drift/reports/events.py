@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -57,12 +58,13 @@ def event_of(alarm: Alarm) -> dict[str, Any]:
             "also": [{"stream": name, "effect": effect} for name, effect in alarm.also],
             "commander": "",
             "reference_digest": "",
+            "river": [asdict(each) for each in alarm.river],
         }
     )
 
 
 def event_of_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the event of a decoded record of version 2 of drift events, or of version 1 as it."""
+    """Return the event of a decoded record of version 3 of drift events, or of one before as it."""
     times = {name: _milliseconds(record[name]) for name in _TIMES}
     return _event(
         {
@@ -95,6 +97,15 @@ def _event(given: Mapping[str, Any]) -> dict[str, Any]:
         "also": [
             {"stream": str(each["stream"]), "effect": number(each["effect"])}
             for each in given["also"]
+        ],
+        "river": [
+            {
+                "detector": str(each["detector"]),
+                "detected_at": iso(_milliseconds(each["detected_at"])),
+                "place": iso(_milliseconds(each["place"])),
+                "size": number(each["size"] or None),
+            }
+            for each in given["river"]
         ],
     }
 

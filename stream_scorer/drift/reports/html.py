@@ -6,6 +6,7 @@ from typing import Any, Final
 from stream_scorer.drift.reports.charts import figure, histogram, line_chart, meter
 from stream_scorer.drift.reports.events import short
 from stream_scorer.drift.reports.promises import calibrated_promise, guaranteed_promise
+from stream_scorer.drift.reports.river import COLUMNS, OUTSIDE, opinion_of, rows_of
 from stream_scorer.drift.reports.template import page, safe
 from stream_scorer.drift.reports.wording import answer, asks, errors, fault_text, headline, when
 
@@ -33,6 +34,7 @@ def html_of(report: Mapping[str, Any]) -> str:
             _courses(report["lines"]),
             _budget(status),
             _streams(status),
+            _river(status),
             _past(report["events"]),
         ]
     )
@@ -108,6 +110,8 @@ def _facts(event: Mapping[str, Any]) -> str:
     ]
     if event["adwin"]:
         rows.append(("onset by ADWIN", short(event["adwin"]["at"])))
+    if event["river"]:
+        rows.append(("River's detectors", opinion_of(event)))
     if event["also"]:
         moved = ", ".join(
             f"{each['stream']} ({figure(each['effect'])} standard deviations)"
@@ -204,6 +208,11 @@ def _streams(status: Mapping[str, Any]) -> str:
         f"<h2>Every stream against its budget</h2>{notes}<table><thead><tr>{head}</tr></thead>"
         f"<tbody>{body}</tbody></table>"
     )
+
+
+def _river(status: Mapping[str, Any]) -> str:
+    shown = _table(COLUMNS, rows_of(status["river"])) if status["river"] else "<p>None.</p>"
+    return f"<h2>River's detectors</h2><p class='quiet'>{OUTSIDE}</p>{shown}"
 
 
 _RIGHT: Final = frozenset({"value", "mean", "budget"})

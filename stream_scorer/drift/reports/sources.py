@@ -41,7 +41,7 @@ def read_events(settings: Settings) -> tuple[list[dict[str, Any]], int]:
         SettingsError: The topic does not exist.
         UnavailableError: Broker or registry do not answer.
     """
-    reader = RecordReader(settings.registry, "drift-event.v2")
+    reader = RecordReader(settings.registry, "drift-event.v3")
     found, broken = [], 0
     for message in newest(settings.kafka, settings.kafka.topics.drift_events, EVENTS_MOST):
         try:

@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from stream_scorer.drift.reports.events import event_of, iso, number
+from stream_scorer.drift.reports.river import river_of
 from stream_scorer.drift.state.document import (
     ALARMED,
     LEARNING,
@@ -37,7 +38,7 @@ def status_of(document: MonitorDocument | None) -> dict[str, Any]:
         return {
             "detected_at": None, "watermark": None, "budget": None, "versions": [], "streams": [],
             "open": [], "faults": [], "tiles": {"gaps": 0, "overlaps": 0, "dropped": 0}, "late": 0,
-            "snooze": None,
+            "snooze": None, "river": [],
         }  # fmt: skip
     meta = document.meta
     return {
@@ -51,6 +52,7 @@ def status_of(document: MonitorDocument | None) -> dict[str, Any]:
         "tiles": {"gaps": meta.gaps, "overlaps": meta.overlaps, "dropped": meta.dropped},
         "late": meta.late,
         "snooze": iso(meta.snooze_until),
+        "river": [row for each in document.versions for row in river_of(each)],
     }
 
 

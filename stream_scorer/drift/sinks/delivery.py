@@ -77,7 +77,7 @@ class SinkLoop:
     Args:
         feed: The events.
         sink: Where they go.
-        decoder: Decodes ``drift-event.v2``; versions before are readable.
+        decoder: Decodes ``drift-event.v3``; versions before are readable.
         listener: Notified of every attempt.
     """
 

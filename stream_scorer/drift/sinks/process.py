@@ -177,7 +177,7 @@ def sink_loop(settings: Settings, sink: DriftSink, listener: Listener) -> SinkLo
     """
     decoder = RecordDecoder(
         open_registry(settings.registry),
-        reader_schema("drift-event.v2", settings.registry.directory),
+        reader_schema("drift-event.v3", settings.registry.directory),
     )
     return SinkLoop(KafkaFeed(settings.kafka, listener), sink, decoder, listener)
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from stream_scorer.core.decision.summary_layout import StreamKey
 from stream_scorer.drift.alarms.contract import Alarm, EpisodeState, Severity
 from stream_scorer.drift.alarms.episodes import EpisodeRecord
+from stream_scorer.drift.alarms.river_streams import RiverDetection, RiverState
 from stream_scorer.drift.alarms.stream_history import HISTORY
 from stream_scorer.drift.quality.contract import QualityFault
 from stream_scorer.drift.state.snapshot import pack_arrays, unpack, unpack_arrays
@@ -96,6 +97,7 @@ class VersionStreams:
         near_guaranteed: float32[k], from 0 to 1, how much of the evidence that an alarm of the
             guaranteed detector needs is there; NaN without one.
         near_calibrated: float32[k], the same of the calibrated detector.
+        river: What River's detectors say of some of the streams.
     """
 
     model: str
@@ -119,6 +121,7 @@ class VersionStreams:
     season: NDArray[np.float16]
     near_guaranteed: NDArray[np.floating]
     near_calibrated: NDArray[np.floating]
+    river: tuple[RiverState, ...] = ()
 
     @property
     def history(self) -> Float64:
@@ -195,6 +198,7 @@ class MonitorDocument:
                 "model": each.model, "version": each.version, "reference": each.reference,
                 "note": each.note, "classes": list(each.classes),
                 "keys": [[key.field, key.measure, key.segment] for key in each.keys],
+                "river": [asdict(line) for line in each.river],
             }
             for each in self.versions
         ]  # fmt: skip
@@ -260,6 +264,7 @@ def _version(named: Mapping[str, Any], data: bytes) -> VersionStreams:
     return VersionStreams(
         named["model"], named["version"], named["reference"], named["note"], keys,
         tuple(named["classes"]), **columns,
+        river=tuple(RiverState(**line) for line in named.get("river", ())),
     )  # fmt: skip
 
 
@@ -275,12 +280,13 @@ def alarm_of(values: Mapping[str, Any]) -> Alarm:
         KeyError: An attribute is missing.
         ValueError: The severity is unknown.
     """
-    columns = {each.name: values[each.name] for each in fields(Alarm)}
+    columns = {each.name: values[each.name] for each in fields(Alarm) if each.name != "river"}
     for name in ("before", "after", "delta", "effect", "log_e", "value"):
         columns[name] = math.nan if columns[name] is None else float(columns[name])
     for name in ("labels", "before_counts", "after_counts"):
         columns[name] = tuple(columns[name])
     columns["also"] = tuple((str(name), float(effect)) for name, effect in columns["also"])
+    columns["river"] = tuple(RiverDetection(**each) for each in values.get("river", ()))
     columns["severity"] = Severity(columns["severity"])
     return Alarm(**columns)
 

@@ -53,7 +53,7 @@ def _publish(kafka: Kafka) -> None:
     data = pack(document().sections())
     for number, chunk in enumerate(chunks_of(data, 1, 120, 3)):
         producer.produce(kafka.topics.drift_state, chunk, key_of(number))
-    codec = RecordCodec(14, reader_schema("drift-event.v2"))
+    codec = RecordCodec(16, reader_schema("drift-event.v3"))
     producer.produce(kafka.topics.drift_events, codec.encode(record_of(alarm())), b"k")
     producer.produce(kafka.topics.drift_events, b"broken", b"k")
     assert producer.flush(10) == 0

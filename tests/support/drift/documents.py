@@ -4,6 +4,7 @@ import numpy as np
 
 from stream_scorer.core.decision.summary_layout import StreamKey
 from stream_scorer.drift.alarms.contract import Alarm, EpisodeState, Severity
+from stream_scorer.drift.alarms.river_streams import RiverDetection
 from stream_scorer.drift.alarms.stream_history import HISTORY
 from stream_scorer.drift.quality.contract import QualityFault
 from stream_scorer.drift.state.document import (
@@ -36,6 +37,7 @@ def alarm(**changed: object) -> Alarm:
         "calibrated_error": 0.4, "guaranteed": True, "observations": 200,
         "detector": "e_detector", "also": ((AMOUNT.text, 1.5),), "consequence_of": "",
         "snoozed": False, "detected_at": START + 2 * HOUR, "value": 0.05,
+        "river": (RiverDetection("adwin", START, START - 2 * HOUR, 6.0),),
     }  # fmt: skip
     return Alarm(**{**values, **changed})  # type: ignore[arg-type]
 

@@ -27,6 +27,13 @@ def record_of(made: Alarm, **changed: Any) -> dict[str, Any]:
             "tolerance": made.delta, "log_evidence": made.log_e, "labels": list(made.labels),
             "before": list(made.before_counts), "after": list(made.after_counts),
             "also": [{"stream": s, "effect": e} for s, e in made.also],
+            "river": [
+                {
+                    "detector": each.detector, "detected_at": _time(each.detected_at),
+                    "place": _time(each.place), "size": each.size,
+                }
+                for each in made.river
+            ],
             "reference_digest": "", "commander": "",
         }
         | changed

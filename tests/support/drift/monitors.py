@@ -23,7 +23,7 @@ from tests.support.drift.synthetic import START, lookup, watch
 
 FILES = FileRegistry(SCHEMAS_DIRECTORY)
 SUMMARY = RecordCodec(13, reader_schema("summary.v4"))
-EVENT = RecordCodec(14, reader_schema("drift-event.v2"))
+EVENT = RecordCodec(16, reader_schema("drift-event.v3"))
 COMMAND = RecordCodec(15, reader_schema("drift-command.v1"))
 STATE = "drift-state"
 

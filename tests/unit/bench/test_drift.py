@@ -2,16 +2,13 @@
 
 import numpy as np
 import pytest
-from scipy.stats import ks_2samp
 
 from bench.drift import MORE, PARTS
-from bench.drift_steps import cost, detectors, family, quality, run_length, suite
+from bench.drift_steps import cost, detectors, family, quality, river, run_length, suite
 from bench.drift_steps.judge import Verdict, judge, run
 from bench.drift_steps.scenarios import NEVER, Case, bernoulli, cases, correlated, scenario
-from bench.drift_steps.tabulated import tabulated, two_samples
 from bench.drift_thresholds import calibration
-from stream_scorer.drift.detection.river.kswin import KswinDetector
-from stream_scorer.drift.detection.river.page_hinkley import PageHinkleyDetector
+from stream_scorer.drift.detection.river.registry import DETECTORS
 
 
 def test_there_are_25_cases() -> None:
@@ -141,37 +138,37 @@ def test_the_dummy_spends_the_budget() -> None:
     assert count == pytest.approx(20, abs=14)
 
 
-def test_the_tabulated_test_is_that_of_scipy() -> None:
-    random = np.random.default_rng(5)
-    for number in range(60):
-        first, second = random.normal(size=30), random.normal(size=30) + random.normal()
-        if number % 2:
-            first, second = first.round(1), second.round(1)  # ties
-        one, two = first.tolist(), second.tolist()
-        exact = ks_2samp(one, two, method="auto")
-        assert two_samples(one, two) == (exact.statistic, exact.pvalue)
-
-
-def test_a_tabulated_kswin_raises_the_same_alarms() -> None:
-    values = np.random.default_rng(6).normal(size=(400, 3))
-    values[200:] += 2
-
-    def raised() -> list[tuple[int, int]]:
-        return run(KswinDetector(3), values, 0)
-
-    with tabulated():
-        quick = raised()
-    assert quick == raised()
-    assert len(quick) >= 3
-
-
 def test_a_detector_sees_the_reference_before_the_scenario() -> None:
-    reference = np.full((300, 2), 7.0)
-    fed, alone = detectors._fed(PageHinkleyDetector(2), reference), PageHinkleyDetector(2)
-    assert fed.snapshot() != alone.snapshot()
-    for values in reference:
-        alone.update(values)
-    assert fed.snapshot() == alone.snapshot()
+    make, _ = detectors.SUITE["page_hinkley"]
+    far = np.full((100, 2), 7.0)
+    fed = detectors._fed(make(2), np.zeros((300, 2)))
+    assert run(make(2), far, 0) == []
+    assert {stream for _, stream in run(fed, far, 0)} == {0, 1}
+
+
+@pytest.mark.parametrize("name", [*detectors.SUITE, *detectors.ERRORS])
+def test_every_detector_alarms_for_a_large_change(name: str) -> None:
+    if name == "dummy":
+        return
+    late = np.arange(800)[:, None] >= 400
+    values = np.random.default_rng(3).random((800, 2))
+    if name in detectors.ERRORS:
+        values = (values < np.where(late, 0.8, 0.1)).astype(float)
+        make, _ = detectors.ERRORS[name]
+    else:
+        values += 5 * late
+        make, _ = detectors.SUITE[name]
+    assert any(step >= 400 for step, *_ in run(make(2), values, 0))
+
+
+def test_rarer_detections_have_less_sensitive_settings() -> None:
+    for name, settings in river.SETTINGS.items():
+        measured = DETECTORS[name].measured
+        assert [length for length, _ in measured] == sorted(length for length, _ in measured)
+        assert {setting for _, setting in measured} <= set(settings), name
+        assert DETECTORS[name].setting(1e12) == measured[-1][1]
+    assert len(river.gates({"ms_a_window": river.MOST_MS + 0.1})) == 1
+    assert river.gates({"ms_a_window": river.MOST_MS}) == []
 
 
 def test_detectors_are_ranked_by_delay_at_our_budget() -> None:

@@ -1,1 +1,1 @@
-"""River's detectors behind the interface of our own, and the registry of all."""
+"""River's detectors behind one interface, for a few streams of each model version."""

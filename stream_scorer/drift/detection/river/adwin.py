@@ -1,97 +1,49 @@
-"""River's ADWIN: it drops the older part of its window when two parts differ.
+"""River's ADWIN: two parts of a window differ, wherever it is cut.
 
-(Bifet and Gavaldà, "Learning from time-changing data with adaptive windowing", 2007.) River keeps
-its buckets out of reach. So the state is the latest values, and a restore replays them. To make
-that exact, ADWIN starts again with the newer half of the values whenever the state is full.
+(Bifet and Gavaldà, "Learning from time-changing data with adaptive windowing", 2007.) ADWIN itself
+drops its oldest bucket only. So the place of the change is the cut at which the means differ most
+by ADWIN's own measure, weighted by the harmonic mean of both lengths.
 """
 
 from typing import Any, Final
 
 import numpy as np
-from river.drift import ADWIN
+from numpy.typing import NDArray
+from river import drift
 
-from stream_scorer.drift.detection.river.adapter import unexplained
-from stream_scorer.drift.detection.shifts.detector import Alarms, Detector
-from stream_scorer.ports import Float64
+from stream_scorer.drift.detection.river.contract import OnlineDetector, Registered
 
-HORIZON: Final = 240
-"""Number of values that are kept, at most."""
+LEAST: Final = 3
+"""Values on both sides of a cut."""
 
 
-class AdwinDetector(Detector):
-    """Gives each stream a River ADWIN.
+def adwin(delta: float) -> OnlineDetector:
+    """Return an ADWIN that looks at every value.
 
     Args:
-        streams: Number of streams.
-        bounded: Whether it looks at :data:`HORIZON` values at most; otherwise it is River's as it
-            is, and has no snapshot.
-        options: Options of River's class; its defaults otherwise.
+        delta: Probability of a false detection, by ADWIN's own bound.
     """
+    made: Any = drift.ADWIN  # River's classes carry no types
+    detector: OnlineDetector = made(delta=delta, clock=1)
+    return detector
 
-    def __init__(self, streams: int, *, bounded: bool = True, **options: Any) -> None:
-        # The first number is the count of the values that follow.
-        super().__init__(np.zeros((streams, 1 + HORIZON)))
-        self._bounded = bounded
-        self._options = options
-        self._detectors = [self._made() for _ in range(streams)]
 
-    def update(self, values: Float64) -> Alarms:
-        """Add one step; a NaN is not passed on."""
-        fired = []
-        for stream, value in enumerate(values.tolist()):
-            if value == value and self._sees(stream, value):  # noqa: PLR0124 the test for NaN
-                fired.append(stream)
-        return unexplained(fired)
+def cut(values: NDArray[np.floating[Any]]) -> int:
+    """Return the first value after the largest change of the mean.
 
-    def snapshot(self) -> bytes:
-        """Return the complete memory: little-endian float64, row by row.
+    >>> cut(np.repeat([0.0, 1.0], 60))
+    60
 
-        Raises:
-            ValueError: The detector is not bounded.
-        """
-        if not self._bounded:
-            raise ValueError("an unbounded ADWIN has no snapshot")
-        return super().snapshot()
+    Args:
+        values: At least six of them.
+    """
+    before = np.arange(LEAST, len(values) - LEAST + 1)
+    sums = np.cumsum(values, dtype=np.float64)
+    after = len(values) - before
+    difference = sums[before - 1] / before - (sums[-1] - sums[before - 1]) / after
+    return int(before[np.argmax(difference**2 * before * after)])
 
-    def restore(self, snapshot: bytes) -> None:
-        """Continue from a snapshot of a detector with the same configuration.
 
-        Raises:
-            ValueError: The snapshot does not fit.
-        """
-        super().restore(snapshot)
-        counts = self._state[:, 0]
-        if not ((counts >= 0) & (counts <= HORIZON) & (counts % 1 == 0)).all():
-            raise ValueError("a snapshot of ADWIN has counts that are not possible")
-        for stream in range(self.streams):
-            self._replay(stream)
-
-    def _made(self) -> Any:
-        made: Any = ADWIN  # River's classes carry no types
-        return made(**self._options)
-
-    def _replay(self, stream: int) -> None:
-        row = self._state[stream]
-        self._detectors[stream] = self._made()
-        for value in row[1 : 1 + int(row[0])].tolist():
-            self._detectors[stream].update(value)
-
-    def _sees(self, stream: int, value: float) -> bool:
-        detector, row = self._detectors[stream], self._state[stream]
-        detector.update(value)
-        if not self._bounded:
-            return bool(detector.drift_detected)
-        if detector.drift_detected:
-            # River resets itself before the next value.
-            row[:] = 0.0
-            self._detectors[stream] = self._made()
-            return True
-        row[1 + int(row[0])] = value
-        row[0] += 1
-        if row[0] == HORIZON:
-            half = HORIZON // 2
-            row[1 : 1 + half] = row[1 + half :].copy()
-            row[1 + half :] = 0.0
-            row[0] = half
-            self._replay(stream)
-        return False
+ADWIN: Final = Registered(
+    adwin, "delta", ((3_101.0, 0.3), (6_154.0, 0.2), (21_053.0, 0.1)), locates=True
+)

@@ -1,5 +1,7 @@
 """The median of the streams, and what it explains."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -29,3 +31,15 @@ def test_half_of_a_shift_explains_it(median: float, shift: float, *, explained: 
 def test_a_waiting_alarm_survives_json() -> None:
     waiting = Waiting(ChangeFound(3, 12, 0.1, 0.2, 7.5, "calibrated", 7.5), 5, 9, 48)
     assert Waiting.read(waiting.document()) == waiting
+
+
+def test_an_alarm_waits_for_its_windows() -> None:
+    change = ChangeFound(3, 12, 0.1, 0.2, 7.5, "calibrated", 7.5)
+    last, other = Waiting(change, 5, 9, 1), Waiting(change, 6, 10, 2)
+    assert Waiting.one_less([last, other]) == ((last,), (Waiting(change, 6, 10, 1),))
+
+
+def test_waiting_alarms_continue_under_new_numbers() -> None:
+    change = ChangeFound(3, 12, 0.1, 0.2, 7.5, "calibrated", 7.5)
+    documents = [Waiting(replace(change, stream=n), 5, 9, 48).document() for n in (2, 3)]
+    assert Waiting.continued(documents, {3: 1}) == (Waiting(replace(change, stream=1), 5, 9, 48),)

@@ -4,10 +4,14 @@ from datetime import UTC, datetime
 
 import pytest
 
+from stream_scorer.codec.records.record import RecordCodec, RecordDecoder
+from stream_scorer.drift.monitor.events import event_of as fields_of
 from stream_scorer.drift.reports.events import event_of, event_of_record, find_event, until_ms
 from stream_scorer.errors import SettingsError
+from stream_scorer.registry.sources import reader_schema
 from tests.support.drift.documents import alarm
 from tests.support.drift.event_records import record_of
+from tests.support.drift.monitors import FILES
 
 NOW = 1_700_000_000.0
 
@@ -26,6 +30,19 @@ def test_a_record_of_version_1_is_readable() -> None:
     event = event_of_record(record)
     assert event["onset"] is None
     assert (event["before"], event["after"]) == (0.02, 0.05)
+
+
+def test_a_record_of_version_2_has_no_second_opinions() -> None:
+    told = alarm()
+    assert told.river
+    second = RecordCodec(14, reader_schema("drift-event.v2"))
+    third = RecordCodec(16, reader_schema("drift-event.v3"))
+    decoder = RecordDecoder(FILES, reader_schema("drift-event.v3"))
+    of_2, of_3 = (
+        event_of_record(decoder.decode(each.encode(fields_of(told)))) for each in (second, third)
+    )
+    assert of_3["river"] == event_of(told)["river"]
+    assert of_2 == {**of_3, "river": []}
 
 
 def test_numbers_that_json_lacks_are_null() -> None:

@@ -53,6 +53,15 @@ def test_it_has_what_the_manual_names(explained: dict[str, Any]) -> None:
     assert explained["also"] == [{"stream": "amount/level@channel=web", "effect": 1.5}]
 
 
+def test_it_says_which_of_river_detectors_agree(explained: dict[str, Any]) -> None:
+    assert explained["river"] == [
+        {
+            "detector": "adwin", "detected_at": "2023-11-15T00:00:00Z",
+            "place": "2023-11-14T22:00:00Z", "size": 6.0,
+        }
+    ]  # fmt: skip
+
+
 def test_bins_that_no_value_can_be_in_are_left_out() -> None:
     event = event_of(alarm(labels=("a", "-", "-"), before_counts=(1, 0, 0), after_counts=(1, 0, 2)))
     found = explanation_of(None, [event], EVENT)["distribution"]

@@ -24,7 +24,7 @@ def test_it_is_json_without_nan(status: dict[str, Any]) -> None:
 def test_the_keys_are_those_of_the_manual(status: dict[str, Any]) -> None:
     assert set(status) == {
         "detected_at", "watermark", "budget", "versions", "streams", "open", "faults", "tiles",
-        "late", "snooze",
+        "late", "snooze", "river",
     }  # fmt: skip
     assert {
         "false_alarm_days", "windows", "guaranteed_windows", "calibrated_windows", "eta",

@@ -113,7 +113,7 @@ def values(count: int = 3) -> list[bytes | None]:
 def loop(
     feed: Feed, sink: Any, told: list[Event] | None = None, registry: SchemaSource = FILES
 ) -> SinkLoop:
-    decoder = RecordDecoder(registry, reader_schema("drift-event.v2"))
+    decoder = RecordDecoder(registry, reader_schema("drift-event.v3"))
     return SinkLoop(feed, sink, decoder, (told if told is not None else []).append)
 
 
