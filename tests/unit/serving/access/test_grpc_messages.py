@@ -190,6 +190,28 @@ def test_admitted_calls_at_a_time_are_limited(tmp_path: Path) -> None:
     play(tmp_path, scene, requests_max=1, body_seconds=300)
 
 
+def test_a_client_has_half_of_the_calls(tmp_path: Path) -> None:
+    other = (("authorization", f"Bearer {make_key(tmp_path, 'other')}"),)
+    third = (("authorization", f"Bearer {make_key(tmp_path, 'third')}"),)
+
+    async def scene(client: Client) -> None:
+        held = [client.begin(*client.key) for _ in range(2)]
+        await client.until_admitted(2)
+        assert await code_of(client.ask()) is Code.UNAVAILABLE
+        assert await client.ask(key=other) == b"answer to this"
+        held += [client.begin(*other) for _ in range(2)]
+        await client.until_admitted(4)
+        # All together have no more than there are.
+        assert await code_of(client.ask(key=third)) is Code.UNAVAILABLE
+        for each in held:
+            each.cancel()
+        await client.until_admitted(0)
+        assert await client.ask() == b"answer to this"
+        assert not client.reader._calls_by_client
+
+    play(tmp_path, scene, requests_max=4, body_seconds=300)
+
+
 def test_messages_being_read_have_bounded_bytes(tmp_path: Path) -> None:
     other = (("authorization", f"Bearer {make_key(tmp_path, 'other')}"),)
 
