@@ -1,6 +1,7 @@
 """Reads the message of an admitted gRPC call: within a time, and only some at a time."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
@@ -27,8 +28,8 @@ class MessageReader:
 
     Args:
         serving: Has the limits: ``requests_max`` calls at a time, of which each message arrives
-            within ``body_seconds``; those that are being read have ``bodies_bytes_max`` bytes, and
-            those of one client half of that.
+            within ``body_seconds``; those that are being read have ``bodies_bytes_max`` bytes. One
+            client has at most half of the calls and half of the bytes.
 
     Attributes:
         calls: Those that are admitted and not answered.
@@ -36,6 +37,8 @@ class MessageReader:
 
     def __init__(self, serving: Serving) -> None:
         self._calls_most = serving.requests_max
+        self._calls_each = max(1, serving.requests_max // 2)
+        self._calls_by_client: Counter[str] = Counter()
         self._seconds = serving.body_seconds
         at_a_time = max(1, serving.bodies_bytes_max // message_bytes_most(serving))
         self._reading = asyncio.Semaphore(at_a_time)
@@ -57,16 +60,22 @@ class MessageReader:
             answer: Called with the message.
 
         Raises:
-            grpc.aio.AbortError: The call has its status: UNAVAILABLE past the number of calls,
+            grpc.aio.AbortError: The call has its status: UNAVAILABLE past a number of calls,
                 DEADLINE_EXCEEDED past the time, INVALID_ARGUMENT without a message.
         """
         if self.calls >= self._calls_most:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is busy", _BUSY)
+        if self._calls_by_client[client] >= self._calls_each:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "too many calls of this client", _BUSY)
         self.calls += 1
+        self._calls_by_client[client] += 1
         try:
             return await answer(await self._read(context, client))
         finally:
             self.calls -= 1
+            self._calls_by_client[client] -= 1
+            if not self._calls_by_client[client]:
+                del self._calls_by_client[client]
 
     async def _read(self, context: Any, client: str) -> bytes:
         own = self._by_client.setdefault(client, asyncio.Semaphore(self._each))

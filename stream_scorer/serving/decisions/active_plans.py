@@ -11,7 +11,7 @@ from typing import Protocol
 
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.errors import RolloutError
+from stream_scorer.errors import RolloutError, SettingsError, UnavailableError
 from stream_scorer.kafka.loop.patient_read import read_patiently
 from stream_scorer.models.stores.deployment import Deployment, deployed_plan
 from stream_scorer.registry.sources import SchemaSource
@@ -26,6 +26,11 @@ _LOG = "control log"
 
 class ActivePlans(Protocol):
     """Provides the plans."""
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why the plans are no longer followed, for ever. None: they are."""
+        ...
 
     def __call__(self) -> Sequence[Plan]:
         """Return at least one plan, the newest that is active first."""
@@ -42,6 +47,8 @@ class PinnedPlan:
     Args:
         plan: The plan.
     """
+
+    failure: BaseException | None = None
 
     def __init__(self, plan: Plan) -> None:
         self._plans = (plan,)
@@ -81,6 +88,10 @@ class FollowedPlans:
         registry: Has the schemas of the two logs.
         listener: Notified while a log cannot be read.
 
+    Attributes:
+        failure: What ended the thread: a log is not complete, or a newer version wrote there. The
+            plans are those of before. None while it runs.
+
     Raises:
         RolloutError: A log is not complete, or has no plan.
         UnavailableError: Broker or registry do not answer.
@@ -90,6 +101,7 @@ class FollowedPlans:
         self._control = ControlLog(settings)
         self._activations = ActivationLog(settings, registry)
         self._listener = listener
+        self.failure: BaseException | None = None
         self._closed = threading.Event()
         read_patiently(self._control.refresh, listener)
         read_patiently(self._activations.read_all, listener)
@@ -101,7 +113,7 @@ class FollowedPlans:
                 "start a rollout: stream-scorer rollout start; or, if the scorers have a --model, "
                 "name its plan: --plan-of or --plan",
             )
-        self._thread = threading.Thread(target=self._follow, name="active-plans", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="active-plans", daemon=True)
         self._thread.start()
 
     def __call__(self) -> Sequence[Plan]:
@@ -121,17 +133,24 @@ class FollowedPlans:
     def _found(self) -> tuple[Plan, ...]:
         return plans_of(dict(self._control.log.routings), self._activations.last())
 
+    def _run(self) -> None:
+        try:
+            self._follow()
+        except BaseException as error:  # noqa: BLE001 a thread that ends would keep an old plan for ever
+            self.failure = error
+
     def _follow(self) -> None:
         out = False
         while not self._closed.wait(_EVERY_SECONDS):
             try:
                 self._control.poll(0.0)
                 self._activations.read_all()
-                self._plans = self._found() or self._plans
-            except Exception as error:  # noqa: BLE001 a thread that ends would keep an old plan for ever
+            except (UnavailableError, SettingsError) as error:
                 out = True
                 self._listener(DependencyUnavailable(_LOG, str(error)))
                 continue
+            # No revision ever leaves the log, so there is always a plan.
+            self._plans = self._found()
             if out:
                 out = False
                 self._listener(DependencyBack(_LOG))

@@ -157,7 +157,7 @@ class Admission:
 
     def released(self, count: int = 1) -> None:
         """Note that admitted transactions end without a decision."""
-        self._in_flight -= count
+        self._leave(count)
 
     def overdue(self) -> None:
         """Note that an admitted transaction was answered provisionally.
@@ -165,7 +165,7 @@ class Admission:
         It leaves its place in the limit: otherwise a scorer that has stopped would hold the places
         of transactions that other scorers decide. It still counts for ``limit_max``.
         """
-        self._in_flight -= 1
+        self._leave(1)
         self._overdue += 1
 
     def ended_overdue(self) -> None:
@@ -174,7 +174,7 @@ class Admission:
 
     def decided(self, seconds: float) -> None:
         """Note a decision and its latency."""
-        self._in_flight -= 1
+        self._leave(1)
         self._rate.note(self._clock())
         # While the limit is low, what was admitted before still has the latency of the queue.
         if not self._probing or self._clock() - seconds >= self._round.begin:
@@ -212,7 +212,16 @@ class Admission:
             self._due = -math.inf
             return
         gap = self._mean / (_PACE * self.limit)
-        self._due = max(self._due, now - _TOGETHER * gap) + count * gap
+        due = max(self._due, now - _TOGETHER * gap) + count * gap
+        # A batch may be many times the limit. It is in flight for about one latency, not for many.
+        self._due = min(due, now + self._mean)
+
+    def _leave(self, count: int) -> None:
+        """Note that transactions give their places in the limit back."""
+        self._in_flight -= count
+        if not self._in_flight:
+            # Nothing queues, so the next one is due.
+            self._due = min(self._due, self._clock())
 
     def _calm(self, now: float) -> bool:
         return now - self._refused_at > _CALM_SECONDS

@@ -83,8 +83,8 @@ class Serving(SettingsGroup):
         1_024,
         ge=1,
         le=65_536,
-        description="requests at a time; further ones are a 503. As many calls of gRPC; further "
-        "ones are `UNAVAILABLE`",
+        description="requests at a time; further ones are a 503. As many calls of gRPC, of "
+        "which one client has at most half; further ones are `UNAVAILABLE`",
     )
     head_bytes_max: int = Field(
         16_384,

@@ -43,6 +43,27 @@ def test_calls_beyond_the_bound_are_refused(released: threading.Event) -> None:
     asyncio.run(scenario())
 
 
+def test_closing_begins_no_further_call(released: threading.Event) -> None:
+    async def scenario() -> None:
+        calls = BlockingCalls("reads", 1, 2, 10.0)
+        begun: list[int] = []
+        running = asyncio.create_task(calls.run(released.wait))
+        waiting = asyncio.create_task(calls.run(lambda: begun.append(1)))
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(asyncio.to_thread(calls.close))
+        try:
+            # Before the one that is running ends.
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        finally:
+            released.set()
+        await closing
+        assert await running
+        assert begun == []
+
+    asyncio.run(scenario())
+
+
 def test_a_call_waits_for_a_bounded_time(released: threading.Event) -> None:
     async def scenario() -> None:
         calls = BlockingCalls("reads", 1, 2, 0.05)

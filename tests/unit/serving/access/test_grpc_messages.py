@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,6 +22,8 @@ SECONDS = 20.0
 MIB = 1_048_576
 SLOW = b"slow"
 ANSWER_SECONDS = 0.6
+PING, GOAWAY, ACKNOWLEDGED = 6, 7, 1
+"""Kinds of HTTP/2 frames, and the flag of one that answers another."""
 Code: TypeAlias = grpc.StatusCode
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -36,6 +39,39 @@ class Service(grpc.GenericRpcHandler):
             return b"answer to " + message
 
         return grpc.unary_unary_rpc_method_handler(answer)
+
+
+class Between:
+    """A connection on its way to the server: notes the kinds and flags of the server's frames.
+
+    Args:
+        host: The server's.
+        port: The server's.
+        seen: Is added to.
+    """
+
+    def __init__(self, host: str, port: int, seen: list[tuple[int, int]]) -> None:
+        self._far = host, port
+        self._seen = seen
+
+    async def carry(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        """Carry both directions until both end."""
+        far, forth = await asyncio.open_connection(*self._far)
+
+        async def onward() -> None:
+            while part := await near.read(MIB):
+                forth.write(part)
+            forth.write_eof()
+
+        sending = asyncio.create_task(onward())
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = await far.readexactly(9)
+                self._seen.append((head[3], head[4]))
+                back.write(head + await far.readexactly(int.from_bytes(head[:3])))
+        sending.cancel()
+        for writer in (forth, back):
+            writer.close()
 
 
 class Client:
@@ -190,6 +226,28 @@ def test_admitted_calls_at_a_time_are_limited(tmp_path: Path) -> None:
     play(tmp_path, scene, requests_max=1, body_seconds=300)
 
 
+def test_a_client_has_half_of_the_calls(tmp_path: Path) -> None:
+    other = (("authorization", f"Bearer {make_key(tmp_path, 'other')}"),)
+    third = (("authorization", f"Bearer {make_key(tmp_path, 'third')}"),)
+
+    async def scene(client: Client) -> None:
+        held = [client.begin(*client.key) for _ in range(2)]
+        await client.until_admitted(2)
+        assert await code_of(client.ask()) is Code.UNAVAILABLE
+        assert await client.ask(key=other) == b"answer to this"
+        held += [client.begin(*other) for _ in range(2)]
+        await client.until_admitted(4)
+        # All together have no more than there are.
+        assert await code_of(client.ask(key=third)) is Code.UNAVAILABLE
+        for each in held:
+            each.cancel()
+        await client.until_admitted(0)
+        assert await client.ask() == b"answer to this"
+        assert not client.reader._calls_by_client
+
+    play(tmp_path, scene, requests_max=4, body_seconds=300)
+
+
 def test_messages_being_read_have_bounded_bytes(tmp_path: Path) -> None:
     other = (("authorization", f"Bearer {make_key(tmp_path, 'other')}"),)
 
@@ -218,6 +276,46 @@ def test_a_client_reads_with_half_of_the_bytes(tmp_path: Path) -> None:
         await client.until_admitted(0)
 
     play(tmp_path, scene, body_seconds=300, bodies_bytes_max=2 * MIB, grpc_message_bytes_max=MIB)
+
+
+def test_a_compressed_message_has_the_limit_of_its_content(tmp_path: Path) -> None:
+    async def scene(client: Client) -> None:
+        call = client.channel.unary_unary(INFER)
+
+        async def ask(length: int, kind: grpc.Compression) -> Any:
+            return await call(bytes(length), metadata=client.key, timeout=SECONDS, compression=kind)
+
+        for kind in (grpc.Compression.Gzip, grpc.Compression.Deflate):
+            assert await ask(MIB // 2, kind) == b"answer to " + bytes(MIB // 2)
+            assert await code_of(ask(8 * MIB, kind)) is Code.RESOURCE_EXHAUSTED
+
+    play(tmp_path, scene, grpc_message_bytes_max=MIB)
+
+
+def test_no_rate_is_probed_to_let_windows_grow(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+
+    async def scene(client: Client) -> None:
+        host, _, port = client.address.rpartition(":")
+        between = await asyncio.start_server(
+            lambda *near: Between(host, int(port), seen).carry(*near), "127.0.0.1", 0
+        )
+        address = f"127.0.0.1:{between.sockets[0].getsockname()[1]}"
+        # The client probes, too; the server only answers it.
+        async with grpc.aio.insecure_channel(address) as channel:
+            message = bytes(MIB // 2)
+            call = channel.unary_unary(INFER)
+            for _ in range(3):
+                assert await call(message, metadata=client.key, timeout=SECONDS)
+        between.close()
+        await between.wait_closed()
+
+    play(tmp_path, scene)
+    # A server that stops pings, too, but only then.
+    stop = next((at for at, (kind, _) in enumerate(seen) if kind == GOAWAY), len(seen))
+    pings = [flags for kind, flags in seen[:stop] if kind == PING]
+    assert pings
+    assert set(pings) == {ACKNOWLEDGED}
 
 
 def test_connections_are_limited(tmp_path: Path) -> None:

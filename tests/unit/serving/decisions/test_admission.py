@@ -152,6 +152,46 @@ def test_a_batch_is_admitted_as_one() -> None:
     assert admission.in_flight == 1 + 32
 
 
+def overloaded(clock: Clock, latency: float) -> Admission:
+    """Return an admission at its least limit, that has refused something and is empty."""
+    admission = Admission(20_000, 1.0, clock)
+    for _ in range(100):
+        assert admission.admit(1) is None
+        clock.now += 0.02
+        admission.decided(latency)
+    while admission.limit > 2:
+        while admission.admit(1) is None:
+            clock.now += 0.001
+        clock.now += 4 * latency
+        for _ in range(admission.in_flight):
+            admission.decided(4 * latency)
+    clock.now += 0.5
+    return admission
+
+
+def test_a_decided_batch_leaves_the_gateway_open() -> None:
+    clock = Clock()
+    admission = overloaded(clock, 0.1)
+    assert admission.admit(1_000) is None
+    clock.now += 0.05
+    for _ in range(1_000):
+        assert admission.full() is not None
+        admission.decided(0.05)
+    # At once, though the batch was far larger than what is due in that time.
+    assert admission.admit(1) is None
+
+
+def test_a_batch_delays_admissions_by_one_latency() -> None:
+    clock = Clock()
+    admission = overloaded(clock, 0.1)
+    assert admission.admit(1_000) is None
+    for _ in range(999):
+        admission.decided(0.1)
+    assert admission.full() is not None
+    clock.now += 0.15
+    assert admission.full() is None
+
+
 def test_a_backlog_refuses_everything() -> None:
     admission = Admission(1_000, 1.0, Clock())
     admission.lagging(0.8)

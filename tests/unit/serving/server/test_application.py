@@ -220,6 +220,24 @@ def test_of_a_client_without_credentials_nothing_is_read() -> None:
     assert (protocol.before, protocol.after) == (0, 0)
 
 
+def test_of_anyone_nothing_is_read_after_the_answer() -> None:
+    protocol = EndlessBody()
+    length = ("content-length", str(BODY_BYTES + 1))
+    scope = FakeScope("GET", "/teapot", (HOST, length))
+    assert asyncio.run(Server().answer(scope, protocol)).status == 413
+    assert (protocol.before, protocol.after) == (0, 0)
+
+
+def test_chunks_that_are_too_large_are_not_read_on() -> None:
+    # What was read of it cannot be iterated again.
+    protocol = EndlessBody()
+    framing = ("transfer-encoding", "chunked"), ("content-type", JSON)
+    scope = FakeScope("POST", "/echo", (HOST, TOKEN, *framing))
+    assert asyncio.run(Server().answer(scope, protocol)).status == 413
+    assert ("connection", "close") in protocol.headers
+    assert (protocol.before, protocol.after) == (2, 0)
+
+
 def test_without_a_scope_no_one_is_asked_who_it_is() -> None:
     server = Server()
     assert server.ask("GET", "/teapot", fields=(HOST,)).status == 418

@@ -1,10 +1,11 @@
 """Bodies: their announced length and type, and those without a length."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
-from stream_scorer.serving.web.body import announced_length, read_open_end
+from stream_scorer.serving.web.body import announced_length, discard, read_open_end
 from stream_scorer.serving.web.messages import JSON, Request, Response, Route
 from stream_scorer.serving.web.problems import Problem
 from tests.support.serving.fake_rsgi import FakeProtocol
@@ -115,3 +116,19 @@ def test_a_body_that_grows_too_long_is_refused() -> None:
     assert read(FakeProtocol([b"x" * 5] * 2)) == b"x" * 10
     with pytest.raises(Problem, match="too-large"):
         read(FakeProtocol([b"x" * 5] * 1_000))
+
+
+def test_only_a_part_of_a_refused_body_is_discarded() -> None:
+    taken: list[bytes] = []
+
+    class Counted(FakeProtocol):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            async for part in super().__aiter__():
+                taken.append(part)
+                yield part
+
+    asyncio.run(discard(Counted([b" " * 1_048_576] * 40)))
+    assert len(taken) == 17
+    taken.clear()
+    asyncio.run(discard(Counted([b"1", b"", b"2"])))
+    assert taken == [b"1", b""]
