@@ -21,6 +21,8 @@ from stream_scorer.serving.decisions.window import WindowDecision
 
 _LOCATED_MOST: Final = 50_000
 """Answers with a location that are remembered; about 300 bytes each."""
+_WAITING_MOST: Final = 64
+"""Requests that may wait for one transaction."""
 _EARLY_MOST: Final = 10_000
 """Dead letters that are kept because their place may not be known here yet."""
 
@@ -161,10 +163,15 @@ class Correlation:
         pending = self._by_key[key] = PendingTransaction(key, mark, client, began)
         return pending
 
-    def wait(self, pending: PendingTransaction) -> "asyncio.Future[Result]":
-        """Return a future with the result of a pending transaction."""
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+    def may_wait(self, pending: PendingTransaction) -> bool:
+        """Return whether one more request may wait for a pending transaction."""
+        # Requests whose time is over wait no more.
         pending.waiting = [each for each in pending.waiting if not each.done()]
+        return len(pending.waiting) < _WAITING_MOST
+
+    def wait(self, pending: PendingTransaction) -> "asyncio.Future[Result]":
+        """Return a future with the result of a pending transaction; cancel it to wait no more."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         pending.waiting.append(future)
         return future
 

@@ -56,8 +56,6 @@ from stream_scorer.telemetry import (
 
 _AT_ONCE: Final = 50
 """Records of a batch that are encoded and judged before other requests have their turn."""
-_WAITING_MOST: Final = 64
-"""Requests that may wait for one transaction."""
 
 
 class SendRecord(Protocol):
@@ -171,7 +169,7 @@ class Gateway:
         pending = [self.correlation.find(each[1].key) for each in waiting] if traced else []
         if waiting:
             left = max(request.arrived + self._timeout - produced, 0.0)
-            await asyncio.wait([each[0] for each in waiting], timeout=left)
+            await _result_or_cancelled([each[0] for each in waiting], left)
         if traced:
             report_stages(request, produced, self._parts.clock(), pending)
         client = request.caller.client
@@ -304,7 +302,7 @@ class Gateway:
         if pending is not None:
             if pending.mark != asked.record.mark:
                 return answers.another_body()
-            if len(pending.waiting) >= _WAITING_MOST:
+            if not self.correlation.may_wait(pending):
                 return answers.too_many_waiting()
             return self.correlation.wait(pending), asked
         return self._produce(asked, request, slots)
@@ -340,8 +338,7 @@ class Gateway:
         self, future: "asyncio.Future[Result]", asked: AskedTransaction, client: str
     ) -> DecisionAnswer:
         """Return the answer for a transaction, decided or not."""
-        if not future.done():
-            future.cancel()
+        if future.cancelled():
             pending = self.correlation.find(asked.key)
             if pending is None:
                 return answers.unavailable_answer()
@@ -389,3 +386,15 @@ class Gateway:
         if pending.provisional and isinstance(result, WindowDecision):
             decision = str(self._parts.published.fields(result.payload)["decision"])
             self._parts.listener(ProvisionalSettled(pending.provisional, decision))
+
+
+async def _result_or_cancelled(futures: "Sequence[asyncio.Future[Result]]", seconds: float) -> None:
+    """Wait for results; those that do not come in time, or before the client leaves, are cancelled.
+
+    What is not cancelled would count as a request that waits, until the transaction is decided.
+    """
+    try:
+        await asyncio.wait(futures, timeout=seconds)
+    finally:
+        for future in futures:
+            future.cancel()

@@ -8,7 +8,7 @@ import pytest
 
 from stream_scorer.errors import UnavailableError
 from stream_scorer.processes.blocking_calls import CallsFullError
-from stream_scorer.serving.decisions import correlation, gateway
+from stream_scorer.serving.decisions import correlation
 from stream_scorer.serving.decisions.correlation import LocatedClients
 from stream_scorer.serving.decisions.gateway import StoredRecord
 from stream_scorer.serving.decisions.identity import BodyMark, key_of, public_id
@@ -86,7 +86,7 @@ def test_a_location_is_that_of_one_body(monkeypatch: pytest.MonkeyPatch) -> None
 def test_requests_that_wait_for_one_transaction_are_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gateway, "_WAITING_MOST", 3)
+    monkeypatch.setattr(correlation, "_WAITING_MOST", 3)
 
     async def scenario() -> None:
         world = FakeScorers()
@@ -97,6 +97,28 @@ def test_requests_that_wait_for_one_transaction_are_bounded(
         world.decide()
         assert [(await task).status for task in tasks] == [200] * 3
         assert world.admission.in_flight == 0
+
+    asyncio.run(scenario())
+
+
+def test_requests_that_have_ended_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(correlation, "_WAITING_MOST", 3)
+
+    async def scenario() -> None:
+        world = FakeScorers(timeout=0.05)
+        tasks = [await asking(world, request(body())) for _ in range(3)]
+        assert [(await task).status for task in tasks] == [202] * 3
+        # Their time is over: others may wait, also those whose clients leave.
+        for _ in range(4):
+            left = await asking(world, request(body()))
+            left.cancel()
+            await asyncio.gather(left, return_exceptions=True)
+        again = await asking(world, request(body()))
+        pending = world.gateway.correlation.find(KEY)
+        assert pending is not None
+        assert len(pending.waiting) == 1
+        world.decide()
+        assert (await again).status == 200
 
     asyncio.run(scenario())
 
