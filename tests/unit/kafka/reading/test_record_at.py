@@ -1,6 +1,7 @@
 """A partition that does not answer keeps the others waiting once, not with each read."""
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 
@@ -31,16 +32,14 @@ class Record:
 class OneSilentPartition:
     """A consumer of two partitions, of which one has no leader."""
 
-    asked: list[int] = []
+    asked: ClassVar[list[int]] = []
 
     def __init__(self, *_: object) -> None:
         self._place = (0, 0)
 
     def list_topics(self, topic: str, _: float) -> Any:
-        partitions = {HEALTHY: None, SILENT: None}
-        return type(
-            "Topics", (), {"topics": {topic: type("Topic", (), {"partitions": partitions})}}
-        )
+        known = SimpleNamespace(partitions={HEALTHY: None, SILENT: None})
+        return SimpleNamespace(topics={topic: known})
 
     def assign(self, places: list[Any]) -> None:
         self._place = places[0].partition, places[0].offset
@@ -55,7 +54,7 @@ class OneSilentPartition:
 def test_a_silent_partition_is_not_asked_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record_at, "Consumer", OneSilentPartition)
     monkeypatch.setattr(record_at, "_SECONDS", 0.02)
-    OneSilentPartition.asked = []
+    OneSilentPartition.asked.clear()
     records = RecordAt(Kafka(), "transactions", "test")
     for _ in range(3):
         with pytest.raises(UnavailableError):
