@@ -299,7 +299,7 @@ class TopicLookups:
         ends = {partition: await self._ends.run(partial(tail.end, partition))}
         while not tail.passed(ends):
             if tail.stopped:
-                raise UnavailableError("the decisions are not read any more", "restart the server")
+                raise UnavailableError("the decisions are no longer read", "restart the server")
             if clock() >= until:
                 return False
             await asyncio.sleep(_DECISIONS_POLL_SECONDS)
