@@ -6,6 +6,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.offsets import unreachable
 from stream_scorer.settings import Kafka
@@ -14,6 +15,8 @@ _SECONDS = 3.0
 _POLL_SECONDS = 0.1
 _COUNTED_SECONDS = 1.0
 """Partitions may be added; they are counted again at most once in this time."""
+_SILENT_SECONDS = 5.0
+"""A partition that did not answer is not asked again for so long: others would wait meanwhile."""
 
 
 class RecordAt:
@@ -38,6 +41,7 @@ class RecordAt:
         self._consumer: Any = Consumer(options)
         self._partitions = 0
         self._counted = float("-inf")
+        self._silent: dict[int, float] = {}
 
     def read(self, partition: int, offset: int) -> Any:
         """Return a committed record as a ``confluent_kafka.Message``; None if there is none.
@@ -47,11 +51,13 @@ class RecordAt:
             offset: Its offset.
 
         Raises:
-            UnavailableError: The broker does not answer.
+            UnavailableError: The broker does not answer, or has not a moment ago.
         """
         with self._lock:
             if not self._exists(partition):
                 return None
+            if time.monotonic() < self._silent.get(partition, 0.0):
+                raise self._no_record()
             try:
                 self._consumer.assign([TopicPartition(self._topic, partition, offset)])
                 return self._read(partition, offset)
@@ -80,7 +86,11 @@ class RecordAt:
             # An error event is the end of the partition, or an offset that is not there.
             found = message.error() is None and message.offset() == offset
             return message if found else None
-        raise unreachable(self._kafka, f"no record within {_SECONDS:.0f} s")
+        self._silent[partition] = time.monotonic() + _SILENT_SECONDS
+        raise self._no_record()
+
+    def _no_record(self) -> UnavailableError:
+        return unreachable(self._kafka, f"no record within {_SECONDS:.0f} s")
 
     def close(self) -> None:
         """Close the connection."""

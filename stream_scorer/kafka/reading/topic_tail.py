@@ -159,7 +159,7 @@ class TopicTail:
             Exception: What ended the thread.
         """
         with self._moved:
-            self._moved.wait_for(lambda: self.stopped or self._passed(ends))
+            self._moved.wait_for(lambda: self.stopped or self.passed(ends))
         if self.failure is not None:
             raise self.failure
 
@@ -172,10 +172,11 @@ class TopicTail:
         end = self._edges.end(partition)
         with self._moved:
             self._barriers.append((partition, end, passed))
-        if self._passed({partition: end}):
+        if self.passed({partition: end}):
             self._call_passed()
 
-    def _passed(self, ends: Mapping[int, int]) -> bool:
+    def passed(self, ends: Mapping[int, int]) -> bool:
+        """Return whether all records before these offsets were taken."""
         return all(self._next.get(partition, end) >= end for partition, end in ends.items())
 
     def _run(self) -> None:

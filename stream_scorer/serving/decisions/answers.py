@@ -1,11 +1,14 @@
 """The answers of ``/v1/decisions``, and its problems."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from stream_scorer.codec.writing.json_text import JsonValueError
+from stream_scorer.errors import RegistryUnavailableError, UnavailableError
+from stream_scorer.processes.blocking_calls import CallsFullError
 from stream_scorer.serving.decisions.admission import Refused
 from stream_scorer.serving.decisions.correlation import AlreadyDecided, Result, TooLarge, TooOld
 from stream_scorer.serving.decisions.identity import public_id
@@ -20,8 +23,6 @@ ACCEPTED: Final = 202
 MULTI_STATUS: Final = 207
 _RETRY_SECONDS: Final = 5
 _PLACE: Final = re.compile(r"at=([0-9]{1,9})-([0-9]{1,18})")
-_UNKNOWN: Final[Mapping[str, Any]] = {"amount_minor": -1, "currency": ""}
-"""Values of a decision of version 1, which does not have these fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +174,27 @@ def busy() -> Problem:
     )  # fmt: skip
 
 
+@contextmanager
+def lookup_problems() -> Iterator[None]:
+    """Raise what may fail while a record of another gateway is looked up as its problem."""
+    try:
+        yield
+    except RegistryUnavailableError:
+        raise unavailable("the schema registry does not answer") from None
+    except (UnavailableError, TimeoutError):
+        raise unavailable("the broker does not answer") from None
+    except CallsFullError:
+        raise busy() from None
+
+
+def not_read() -> Problem:
+    """Return the problem of a transaction that is decided, and its decision not read in time."""
+    return unavailable(
+        "the transaction is decided, and its decision is not read yet: another transaction of the "
+        "decisions topic may still be open before it"
+    )
+
+
 def invalid_json(error: JsonValueError) -> Problem:
     """Return the problem of a body that is not JSON within the limits."""
     return Problem(400, "invalid-json", "The body is not a transaction in JSON.", str(error))
@@ -194,17 +216,3 @@ def not_found() -> Problem:
         404, "decision-not-found", "There is no such decision.",
         "it is unknown, older than the window, rejected, or another client's",
     )  # fmt: skip
-
-
-def agrees(decision: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
-    """Return whether a decision repeats these fields of a transaction.
-
-    Args:
-        decision: Its fields, times in ms.
-        fields: Those of the transaction.
-    """
-    return all(
-        decision[name] == value or (name in _UNKNOWN and decision[name] == _UNKNOWN[name])
-        for name, value in fields.items()
-        if not (name == "channel" and decision["currency"] == _UNKNOWN["currency"])
-    )

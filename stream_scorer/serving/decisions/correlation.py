@@ -8,19 +8,24 @@ offset: usually that of this place, otherwise an earlier one that came through a
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.producing.sender import TOO_LARGE
 from stream_scorer.serving.decisions.identity import BodyMark
 from stream_scorer.serving.decisions.judging import Rejection
 from stream_scorer.serving.decisions.window import WindowDecision
+from stream_scorer.serving.web.messages import Caller
 
 _LOCATED_MOST: Final = 50_000
-"""Answers with a location that are remembered; about 300 bytes each."""
+"""Answers with a location that are remembered; about 500 bytes each."""
+_WAITING_MOST: Final = 64
+"""Requests that may wait for one transaction."""
 _EARLY_MOST: Final = 10_000
 """Dead letters that are kept because their place may not be known here yet."""
 
@@ -106,21 +111,42 @@ class LocatedClients:
     """
 
     def __init__(self) -> None:
-        self._marks: OrderedDict[tuple[bytes, str], BodyMark] = OrderedDict()
+        self._bodies: OrderedDict[tuple[bytes, str], tuple[BodyMark, bytes]] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._marks)
+        return len(self._bodies)
 
-    def add(self, key: bytes, client: str, mark: BodyMark) -> None:
-        """Note that a client that sent a body was told where its transaction is."""
-        self._marks[key, client] = mark
-        self._marks.move_to_end((key, client))
-        if len(self._marks) > _LOCATED_MOST:
-            self._marks.popitem(last=False)
+    def add(self, key: bytes, client: str, mark: BodyMark, fields: Mapping[str, Any]) -> None:
+        """Note that a client that sent a body was told where its transaction is.
 
-    def has(self, key: bytes, client: str, mark: BodyMark | None) -> bool:
-        """Return whether a client was told where the transaction with this body is."""
-        return mark is not None and self._marks.get((key, client)) == mark
+        Args:
+            key: The transaction's key.
+            client: The client.
+            mark: Of the body.
+            fields: What a decision repeats of the body.
+        """
+        # As bytes, which need a fifth of the memory.
+        self._bodies[key, client] = mark, msgspec.json.encode(fields)
+        self._bodies.move_to_end((key, client))
+        if len(self._bodies) > _LOCATED_MOST:
+            self._bodies.popitem(last=False)
+
+    def may_fetch(
+        self, caller: Caller, key: bytes, client: str,
+        same: Callable[[BodyMark, Mapping[str, Any]], bool],
+    ) -> bool:  # fmt: skip
+        """Return whether a caller may fetch a transaction.
+
+        Args:
+            caller: The caller.
+            key: The transaction's key.
+            client: The client that its record names.
+            same: Returns whether it has a body, given as to :meth:`add`.
+        """
+        if caller.may("read") or client == caller.client:
+            return True
+        sent = self._bodies.get((key, caller.client))
+        return sent is not None and same(sent[0], msgspec.json.decode(sent[1]))
 
 
 class Correlation:
@@ -161,10 +187,15 @@ class Correlation:
         pending = self._by_key[key] = PendingTransaction(key, mark, client, began)
         return pending
 
-    def wait(self, pending: PendingTransaction) -> "asyncio.Future[Result]":
-        """Return a future with the result of a pending transaction."""
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+    def may_wait(self, pending: PendingTransaction) -> bool:
+        """Return whether one more request may wait for a pending transaction."""
+        # Requests whose time is over wait no more.
         pending.waiting = [each for each in pending.waiting if not each.done()]
+        return len(pending.waiting) < _WAITING_MOST
+
+    def wait(self, pending: PendingTransaction) -> "asyncio.Future[Result]":
+        """Return a future with the result of a pending transaction; cancel it to wait no more."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         pending.waiting.append(future)
         return future
 
@@ -245,3 +276,15 @@ class Correlation:
         for future in pending.waiting:
             if not future.done():
                 future.set_result(result)
+
+
+async def results_or_cancelled(futures: "Sequence[asyncio.Future[Result]]", seconds: float) -> None:
+    """Wait for results; those that do not come in time, or before the client leaves, are cancelled.
+
+    What is not cancelled would count as a request that waits, until the transaction is decided.
+    """
+    try:
+        await asyncio.wait(futures, timeout=seconds)
+    finally:
+        for future in futures:
+            future.cancel()

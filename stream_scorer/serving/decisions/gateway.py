@@ -3,18 +3,16 @@
 It belongs to the event loop: nothing here blocks, and what threads bring arrives by a mailbox.
 """
 
-import asyncio
 import time
+from asyncio import Future
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol
 
 from stream_scorer.codec.writing.json_text import JsonValueError
-from stream_scorer.errors import RegistryUnavailableError, UnavailableError
-from stream_scorer.ports import Headers
-from stream_scorer.processes.blocking_calls import CallsFullError
 from stream_scorer.producing.sender import (
     NOT_STORED,
     TOO_LARGE,
@@ -37,10 +35,11 @@ from stream_scorer.serving.decisions.correlation import (
     LocatedClients,
     PendingTransaction,
     Result,
+    results_or_cancelled,
 )
-from stream_scorer.serving.decisions.identity import BodyMark, key_of, key_of_id
+from stream_scorer.serving.decisions.identity import key_of, key_of_id
 from stream_scorer.serving.decisions.judging import Judgement, Rejection, SharedJudge
-from stream_scorer.serving.decisions.published import PublishedDecisions, sender_of
+from stream_scorer.serving.decisions.published import PublishedDecisions, StoredRecord, sender_of
 from stream_scorer.serving.decisions.records import RecordMaker, RequestBody
 from stream_scorer.serving.decisions.scorers_watch import NO_BROKER
 from stream_scorer.serving.decisions.window import DecisionWindow, WindowDecision
@@ -56,8 +55,6 @@ from stream_scorer.telemetry import (
 
 _AT_ONCE: Final = 50
 """Records of a batch that are encoded and judged before other requests have their turn."""
-_WAITING_MOST: Final = 64
-"""Requests that may wait for one transaction."""
 
 
 class SendRecord(Protocol):
@@ -66,21 +63,6 @@ class SendRecord(Protocol):
     def send(  # noqa: D102 see Sender
         self, token: Any, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]
     ) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRecord:
-    """A record of the input topic.
-
-    Attributes:
-        value: Its value.
-        headers: Its headers.
-        decided: Whether the scorers have ended it, and this process has read what they published.
-    """
-
-    value: bytes
-    headers: Headers
-    decided: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +81,8 @@ class GatewayParts:
         stored: Returns the record of a partition and offset; None if there is none. Raises
             ``UnavailableError`` or ``TimeoutError`` without a broker, and ``CallsFullError`` while
             too many records are looked up.
+        decisions_read: Waits until the decisions of a record's key that are published by now are
+            read, and returns whether they are; False after a second. Raises as ``stored``.
         listener: Notified of refusals and provisional answers.
         now_ms: The wall clock, ms since the epoch.
         clock: ``Request.arrived``'s clock, seconds.
@@ -114,6 +98,7 @@ class GatewayParts:
     provisional: Callable[[], str]
     down: Callable[[], str]
     stored: Callable[[int, int], Awaitable[StoredRecord | None]]
+    decisions_read: Callable[[bytes], Awaitable[bool]]
     listener: Listener
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
     clock: Callable[[], float] = time.perf_counter
@@ -127,7 +112,7 @@ class _Slots:
     left: int
 
 
-_Begun = DecisionAnswer | tuple["asyncio.Future[Result]", AskedTransaction]
+_Begun = DecisionAnswer | tuple[Future[Result], AskedTransaction]
 
 
 class Gateway:
@@ -171,7 +156,7 @@ class Gateway:
         pending = [self.correlation.find(each[1].key) for each in waiting] if traced else []
         if waiting:
             left = max(request.arrived + self._timeout - produced, 0.0)
-            await asyncio.wait([each[0] for each in waiting], timeout=left)
+            await results_or_cancelled([each[0] for each in waiting], left)
         if traced:
             report_stages(request, produced, self._parts.clock(), pending)
         client = request.caller.client
@@ -188,11 +173,13 @@ class Gateway:
         """
         key = key_of_id(request.parameters["id"])
         found = None if key is None else self._find(key)
-        if found is not None and self._may_fetch(request, found.key, found.client, found.mark):
+        may_fetch = partial(self._located.may_fetch, request.caller)
+        is_of = self._parts.published.is_of
+        if found is not None and may_fetch(found.key, found.client, partial(is_of, found)):
             return answers.of_one(self._decided(found))
         pending = None if key is None else self.correlation.find(key)
-        if pending is not None and self._may_fetch(
-            request, pending.key, pending.client, pending.mark
+        if pending is not None and may_fetch(
+            pending.key, pending.client, lambda mark, _: mark == pending.mark
         ):
             return answers.of_one(self._pending_answer(pending))
         place = answers.place_in(request.query)
@@ -203,35 +190,30 @@ class Gateway:
             raise answers.unavailable(NO_BROKER)
         return answers.of_one(await self._of_another_gateway(key, place, request))
 
-    def _may_fetch(self, request: Request, key: bytes, client: str, mark: BodyMark | None) -> bool:
-        """Return whether a request's client may fetch a transaction that a client has sent."""
-        own = request.caller
-        return own.may("read") or client == own.client or self._located.has(key, own.client, mark)
-
     async def _of_another_gateway(
         self, key: bytes, place: tuple[int, int], request: Request
     ) -> DecisionAnswer:
         """Return the answer for a transaction that another gateway has produced.
 
         Raises:
-            Problem: The place has no such record, or another's, or it was rejected; or no broker.
+            Problem: The place has no such record, or another's, or it was rejected; or no broker,
+                or its decision is not read in time.
         """
-        try:
+        with answers.lookup_problems():
             stored = await self._parts.stored(*place)
             if stored is None:
                 raise answers.not_found()
             (judged,) = await self._judge([stored.value])
-        except RegistryUnavailableError:
-            raise answers.unavailable("the schema registry does not answer") from None
-        except (UnavailableError, TimeoutError):
-            raise answers.unavailable("the broker does not answer") from None
-        except CallsFullError:
-            raise answers.busy() from None
-        own = self._may_fetch(request, key, *sender_of(stored.headers))
-        if not own or isinstance(judged, Rejection):
-            raise answers.not_found()
-        if key_of(judged.customer_id, judged.transaction_id) != key:
-            raise answers.not_found()
+            client, mark = sender_of(stored.headers)
+            own = self._located.may_fetch(request.caller, key, client, lambda sent, _: sent == mark)
+            if not own or isinstance(judged, Rejection):
+                raise answers.not_found()
+            if key_of(judged.customer_id, judged.transaction_id) != key:
+                raise answers.not_found()
+            # Only now: nobody waits for the decision of another client's transaction.
+            known = not stored.decided or self._find(key) is not None
+            if not known and not await self._parts.decisions_read(stored.key):
+                raise answers.not_read()
         found = self._find(key)
         if found is not None:
             return self._decided(found)
@@ -304,7 +286,7 @@ class Gateway:
         if pending is not None:
             if pending.mark != asked.record.mark:
                 return answers.another_body()
-            if len(pending.waiting) >= _WAITING_MOST:
+            if not self.correlation.may_wait(pending):
                 return answers.too_many_waiting()
             return self.correlation.wait(pending), asked
         return self._produce(asked, request, slots)
@@ -337,16 +319,15 @@ class Gateway:
     # -- answers ------------------------------------------------------------------------------
 
     def _outcome(
-        self, future: "asyncio.Future[Result]", asked: AskedTransaction, client: str
+        self, future: Future[Result], asked: AskedTransaction, client: str
     ) -> DecisionAnswer:
         """Return the answer for a transaction, decided or not."""
-        if not future.done():
-            future.cancel()
+        if future.cancelled():
             pending = self.correlation.find(asked.key)
             if pending is None:
                 return answers.unavailable_answer()
             self._provisional += 1
-            self._located.add(pending.key, client, pending.mark)
+            self._located.add(pending.key, client, pending.mark, asked.fields)
             if not pending.overdue:
                 pending.overdue = True
                 self._parts.admission.overdue()
@@ -366,13 +347,7 @@ class Gateway:
 
     def _repeated(self, found: WindowDecision, asked: AskedTransaction) -> DecisionAnswer:
         """Return the first decision of a transaction, if it had this body."""
-        mark = asked.record.mark
-        if found.mark is not None and found.mark.schema_id == mark.schema_id:
-            same = found.mark == mark
-        else:
-            # The record does not tell its body: it came through the stream. What the decision
-            # repeats of it must agree.
-            same = answers.agrees(self._parts.published.fields(found.payload), asked.fields)
+        same = self._parts.published.is_of(found, asked.record.mark, asked.fields)
         return self._decided(found) if same else answers.another_body()
 
     def _decided(self, found: WindowDecision) -> DecisionAnswer:

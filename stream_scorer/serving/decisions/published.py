@@ -1,4 +1,4 @@
-"""Published decisions as the window keeps them, and as JSON answers."""
+"""Published decisions as the window keeps them, and as JSON answers; records and dead letters."""
 
 import io
 import math
@@ -15,11 +15,14 @@ import numpy as np
 from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder
 from stream_scorer.codec.reading.decode_program import HEADER_BYTES
 from stream_scorer.codec.records.decisions import NEWEST
+from stream_scorer.dead_letters.format import parse
 from stream_scorer.ports import BODY_HEADER, CLIENT_HEADER, Headers, RawRecords
 from stream_scorer.registry.definition import parse_definition
 from stream_scorer.registry.schema_cache import RecentSchemas
 from stream_scorer.registry.sources import SchemaSource, narrowed, reader_schema
+from stream_scorer.serving.decisions.correlation import Letter
 from stream_scorer.serving.decisions.identity import BodyMark, key_of, public_id
+from stream_scorer.serving.decisions.judging import Rejection
 from stream_scorer.serving.decisions.window import WindowDecision
 
 _IDENTITY: Final = frozenset(
@@ -29,6 +32,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES: Final = ("event_time", "decided_at", "terminal_watermark")
 _BODY_MOST: Final = 64
 _CLIENT_MOST: Final = 255
+_UNKNOWN: Final[Mapping[str, Any]] = {"amount_minor": -1, "currency": ""}
+"""Values of a decision of version 1, which does not have these fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,23 @@ class _DecisionSchemas:
 
     writer: Any
     reader: Any
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A record of the input topic.
+
+    Attributes:
+        key: Its key; empty without one.
+        value: Its value.
+        headers: Its headers.
+        decided: Whether the scorers have ended it.
+    """
+
+    key: bytes
+    value: bytes
+    headers: Headers
+    decided: bool
 
 
 class PublishedDecisions:
@@ -113,6 +135,23 @@ class PublishedDecisions:
             raise ValueError(f"not a decision: {type(error).__name__}") from None
         return dict(record)
 
+    def is_of(self, decided: WindowDecision, mark: BodyMark, fields: Mapping[str, Any]) -> bool:
+        """Return whether a decision is that of a body.
+
+        Args:
+            decided: The decision.
+            mark: Of the body.
+            fields: What a decision repeats of the body.
+
+        Raises:
+            ValueError: The decision cannot be decoded.
+        """
+        if decided.mark is not None and decided.mark.schema_id == mark.schema_id:
+            return decided.mark == mark
+        # The record does not tell its body: it came through the stream. What the decision repeats
+        # of it must agree.
+        return _agrees(self.fields(decided.payload), fields)
+
     def document(self, decided: WindowDecision) -> dict[str, Any]:
         """Return a decision as the members of its JSON answer.
 
@@ -159,3 +198,59 @@ def _iso(milliseconds: int | None) -> str | None:
 def _finite(numbers: list[float]) -> list[float | None]:
     """Return numbers with None in place of NaN and infinity, which JSON does not have."""
     return [number if math.isfinite(number) else None for number in numbers]
+
+
+def _agrees(decision: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
+    """Return whether a decision's fields, times in ms, are those of a transaction."""
+    return all(
+        decision[name] == value or (name in _UNKNOWN and decision[name] == _UNKNOWN[name])
+        for name, value in fields.items()
+        if not (name == "channel" and decision["currency"] == _UNKNOWN["currency"])
+    )
+
+
+class _LetterRow:
+    """A row of records as the message that ``dead_letters.format.parse`` reads."""
+
+    def __init__(self, raw: RawRecords, row: int) -> None:
+        self._raw = raw
+        self._row = row
+
+    def headers(self) -> Headers:
+        return self._raw.headers[self._row] if self._raw.headers else None
+
+    def set_headers(self, headers: list[Any]) -> None:
+        raise NotImplementedError
+
+    def partition(self) -> int:
+        return int(self._raw.partition[self._row])
+
+    def offset(self) -> int:
+        return int(self._raw.offset[self._row])
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, int(self._raw.timestamp[self._row])
+
+    def value(self) -> bytes | None:
+        return self._raw.values[self._row]
+
+    def key(self) -> bytes | None:
+        return self._raw.keys[self._row]
+
+
+def letter_of(raw: RawRecords, row: int, source: str) -> Letter | None:
+    """Return the dead letter in a row; None if it is not one, or of another topic's record.
+
+    Args:
+        raw: Records of the dead-letter topic.
+        row: The row.
+        source: The input topic.
+    """
+    try:
+        letter = parse(_LetterRow(raw, row))
+    except (ValueError, UnicodeError):
+        return None
+    if letter.source_topic != source:
+        return None
+    rejection = Rejection(letter.reason, letter.detail)
+    return Letter(letter.source_partition, letter.source_offset, rejection)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,13 +12,13 @@ from stream_scorer.codec.records.event_decoders import EventDecoders
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.policy_table import read_policy
-from stream_scorer.dead_letters.format import headers_of, parse
+from stream_scorer.dead_letters.format import headers_of
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.reading.record_at import RecordAt
 from stream_scorer.kafka.reading.topic_tail import Edges, TopicTail
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.models.stores.deployment import Deployment
-from stream_scorer.ports import Headers, RawRecords
+from stream_scorer.ports import RawRecords
 from stream_scorer.processes.blocking_calls import BlockingCalls
 from stream_scorer.processes.mailbox import Mailbox
 from stream_scorer.producing.sender import Sender
@@ -26,10 +26,10 @@ from stream_scorer.registry.sources import SchemaSource, open_registry
 from stream_scorer.serving.decisions.active_plans import ActivePlans, open_plans
 from stream_scorer.serving.decisions.admission import Admission
 from stream_scorer.serving.decisions.asked import Charge
-from stream_scorer.serving.decisions.correlation import Letter, PendingTransaction
-from stream_scorer.serving.decisions.gateway import Gateway, GatewayParts, StoredRecord
-from stream_scorer.serving.decisions.judging import Judge, Rejection
-from stream_scorer.serving.decisions.published import PublishedDecisions
+from stream_scorer.serving.decisions.correlation import PendingTransaction
+from stream_scorer.serving.decisions.gateway import Gateway, GatewayParts
+from stream_scorer.serving.decisions.judging import Judge
+from stream_scorer.serving.decisions.published import PublishedDecisions, StoredRecord, letter_of
 from stream_scorer.serving.decisions.records import RecordForm, RecordMaker
 from stream_scorer.serving.decisions.scorers_watch import NO_BROKER, ScorersWatch
 from stream_scorer.serving.decisions.window import DecisionWindow
@@ -39,8 +39,11 @@ from stream_scorer.telemetry import Listener, WindowRebuilt
 _MEGABYTE: Final = 1_048_576
 _RETRY_SECONDS: Final = 0.5
 _LOOKUPS_MOST: Final = 64
-_LOOKUP_SECONDS: Final = 4.0
-"""Less than a fetch may take, so that its answer says what is unavailable."""
+_LOOKUP_SECONDS: Final = 3.5
+"""With the next, less than a fetch may take, so that its answer says what is unavailable."""
+_DECISIONS_SECONDS: Final = 1.0
+_DECISIONS_POLL_SECONDS: Final = 0.02
+_END_THREADS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +143,9 @@ class _Wiring:
 
         records = RecordAt(kafka, kafka.topics.transactions, "serve")
         self._stack.callback(records.close)
-        # One by one: that is how the records are read.
-        lookups = BlockingCalls("lookups", 1, _LOOKUPS_MOST, _LOOKUP_SECONDS)
+        lookups = TopicLookups(records, watch.committed, decisions)
         self._stack.callback(lookups.close)
-
-        async def stored(partition: int, offset: int) -> StoredRecord | None:
-            read = partial(self._stored, records, watch, decisions, partition, offset)
-            return await lookups.run(read)
-
-        parts = self._parts(registry, plans, published, sender, down, stored)
+        parts = self._parts(registry, plans, published, sender, down, lookups)
         self._gateway = Gateway(
             parts, lambda pending, read: self._when_read(decisions, pending, read), self._timeout
         )
@@ -160,8 +157,7 @@ class _Wiring:
 
     def _parts(
         self, registry: SchemaSource, plans: ActivePlans, published: PublishedDecisions,
-        sender: Sender, down: Callable[[], str],
-        stored: Callable[[int, int], Awaitable[StoredRecord | None]],
+        sender: Sender, down: Callable[[], str], lookups: "TopicLookups",
     ) -> GatewayParts:  # fmt: skip
         settings, kafka = self._settings, self._settings.kafka
         topic, directory = kafka.topics.transactions, settings.registry.directory
@@ -171,8 +167,8 @@ class _Wiring:
         judge([maker.made_up()], _now_ms())
         return GatewayParts(
             maker, judge, self._window, published, self._admission, sender,
-            lambda: provisional_outcome(plans()[0]), down, stored, self._listener,
-            charge=self._charge,
+            lambda: provisional_outcome(plans()[0]), down, lookups.stored,
+            lookups.decisions_read, self._listener, charge=self._charge,
         )  # fmt: skip
 
     def _decisions(self, published: PublishedDecisions) -> TopicTail:
@@ -239,27 +235,6 @@ class _Wiring:
 
         asyncio.get_running_loop().run_in_executor(None, ask)
 
-    def _stored(
-        self, records: RecordAt, watch: ScorersWatch, decisions: TopicTail, partition: int,
-        offset: int,
-    ) -> StoredRecord | None:  # fmt: skip
-        """Read a record of the input, and what was decided of it if it was.
-
-        Raises:
-            UnavailableError: The broker does not answer.
-        """
-        try:
-            message = records.read(partition, offset)
-            if message is None or message.value() is None:
-                return None
-            decided = watch.committed(partition) > offset
-            if decided:
-                own = partition_of(message.key() or b"", decisions.partition_count)
-                decisions.wait_for({own: decisions.end(own)})
-            return StoredRecord(message.value(), headers_of(message), decided)
-        except ValueError:
-            return None
-
     def _delivered(self, pending: Any, partition: int, offset: int) -> None:
         if self._gateway is not None:
             self._mailbox.post(self._gateway.correlation.delivered, pending, partition, offset)
@@ -275,48 +250,72 @@ def provisional_outcome(plan: Plan) -> str:
     return (Outcome.REVIEW if outcome is None else outcome).name
 
 
-class _LetterRow:
-    """A row of records as the message that ``dead_letters.format.parse`` reads."""
+class TopicLookups:
+    """Looks up records of the input topic, and waits until their decisions are read.
 
-    def __init__(self, raw: RawRecords, row: int) -> None:
-        self._raw = raw
-        self._row = row
-
-    def headers(self) -> Headers:
-        return self._raw.headers[self._row] if self._raw.headers else None
-
-    def set_headers(self, headers: list[Any]) -> None:
-        raise NotImplementedError
-
-    def partition(self) -> int:
-        return int(self._raw.partition[self._row])
-
-    def offset(self) -> int:
-        return int(self._raw.offset[self._row])
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, int(self._raw.timestamp[self._row])
-
-    def value(self) -> bytes | None:
-        return self._raw.values[self._row]
-
-    def key(self) -> bytes | None:
-        return self._raw.keys[self._row]
-
-
-def letter_of(raw: RawRecords, row: int, source: str) -> Letter | None:
-    """Return the dead letter in a row; None if it is not one, or of another topic's record.
+    Reading a record and waiting for decisions do not wait for each other: the end of the decisions
+    may be that of a transaction which stays open for long.
 
     Args:
-        raw: Records of the dead-letter topic.
-        row: The row.
-        source: The input topic.
+        records: Reads the input topic.
+        committed: Returns the next offset of a partition that the scorers decide.
+        decisions: Follows the decisions.
     """
-    try:
-        letter = parse(_LetterRow(raw, row))
-    except (ValueError, UnicodeError):
-        return None
-    if letter.source_topic != source:
-        return None
-    rejection = Rejection(letter.reason, letter.detail)
-    return Letter(letter.source_partition, letter.source_offset, rejection)
+
+    def __init__(
+        self, records: RecordAt, committed: Callable[[int], int], decisions: TopicTail
+    ) -> None:
+        self._records = records
+        self._committed = committed
+        self._decisions = decisions
+        # One by one: that is how the records are read.
+        self._reads = BlockingCalls("lookups", 1, _LOOKUPS_MOST, _LOOKUP_SECONDS)
+        self._ends = BlockingCalls("ends", _END_THREADS, _LOOKUPS_MOST, _DECISIONS_SECONDS)
+
+    async def stored(self, partition: int, offset: int) -> StoredRecord | None:
+        """Return a record of the input; None if there is none.
+
+        Raises:
+            UnavailableError: The broker does not answer.
+            TimeoutError: The same.
+            CallsFullError: Too many are being looked up.
+        """
+        return await self._reads.run(partial(self._stored, partition, offset))
+
+    async def decisions_read(self, key: bytes) -> bool:
+        """Wait until what is published of a record's key is read; return whether it is, in time.
+
+        Args:
+            key: The record's key.
+
+        Raises:
+            UnavailableError: The broker does not answer, or the decisions are not read any more.
+            TimeoutError: The broker does not answer in time.
+            CallsFullError: Too many are being looked up.
+        """
+        tail, clock = self._decisions, asyncio.get_running_loop().time
+        until = clock() + _DECISIONS_SECONDS
+        partition = partition_of(key, tail.partition_count)
+        ends = {partition: await self._ends.run(partial(tail.end, partition))}
+        while not tail.passed(ends):
+            if tail.stopped:
+                raise UnavailableError("the decisions are no longer read", "restart the server")
+            if clock() >= until:
+                return False
+            await asyncio.sleep(_DECISIONS_POLL_SECONDS)
+        return True
+
+    def close(self) -> None:
+        """Wait for what is being read."""
+        self._reads.close()
+        self._ends.close()
+
+    def _stored(self, partition: int, offset: int) -> StoredRecord | None:
+        try:
+            message = self._records.read(partition, offset)
+            if message is None or message.value() is None:
+                return None
+            headers, decided = headers_of(message), self._committed(partition) > offset
+            return StoredRecord(message.key() or b"", message.value(), headers, decided)
+        except ValueError:
+            return None

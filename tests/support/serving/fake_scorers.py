@@ -15,10 +15,10 @@ from stream_scorer.ports import BODY_HEADER, CLIENT_HEADER
 from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.serving.decisions.admission import Admission
 from stream_scorer.serving.decisions.correlation import Letter, PendingTransaction
-from stream_scorer.serving.decisions.gateway import Gateway, GatewayParts, StoredRecord
+from stream_scorer.serving.decisions.gateway import Gateway, GatewayParts
 from stream_scorer.serving.decisions.identity import BodyMark, key_of
 from stream_scorer.serving.decisions.judging import Judge, Judgement, Rejection
-from stream_scorer.serving.decisions.published import PublishedDecisions
+from stream_scorer.serving.decisions.published import PublishedDecisions, StoredRecord
 from stream_scorer.serving.decisions.records import RecordMaker
 from stream_scorer.serving.decisions.window import DecisionWindow, WindowDecision
 from stream_scorer.serving.settings.decisions import DecisionsApi
@@ -101,6 +101,8 @@ class FakeScorers:
         refusal: What the producer raises instead of sending; None: it sends.
         records: Records of other gateways, by place.
         barriers: What runs when all decisions were read.
+        waited: Keys of records whose decisions a lookup has waited for.
+        reads: Whether the decisions are read in time.
         charged: Records of batches that were counted for the caller, and how many may be.
     """
 
@@ -118,6 +120,8 @@ class FakeScorers:
     refusal: Exception | None = None
     barriers: list[Callable[[], None]] = field(default_factory=list)
     records: dict[tuple[int, int], StoredRecord] = field(default_factory=dict)
+    waited: list[bytes] = field(default_factory=list)
+    reads: bool = True
     charged: int = 0
     charged_most: int = 1_000_000
     _next: int = 0
@@ -138,7 +142,7 @@ class FakeScorers:
         parts = GatewayParts(
             maker, judged, self.window, self.published,
             self.admission, self, lambda: "REVIEW", lambda: self.down, self.stored,
-            self.heard.append,
+            self.decisions_read, self.heard.append,
             lambda: self.now_ms, lambda: self.time, self.charge,
         )  # fmt: skip
         self.gateway = Gateway(parts, lambda _, read: self.barriers.append(read), self.timeout)
@@ -157,6 +161,10 @@ class FakeScorers:
 
     async def stored(self, partition: int, offset: int) -> StoredRecord | None:
         return self.records.get((partition, offset))
+
+    async def decisions_read(self, key: bytes) -> bool:
+        self.waited.append(key)
+        return self.reads
 
     def deliver(self, number: int = -1) -> int:
         """Acknowledge a record, and return its offset."""

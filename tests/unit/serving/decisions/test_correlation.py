@@ -169,3 +169,5 @@ def test_dead_letters_of_others_are_bounded(monkeypatch: pytest.MonkeyPatch) -> 
     assert world.ended == []
     world.produced(key_of("c", "other"), offset=7)
     assert world.ended == [Rejection("SCHEMA", "why")]
+    # It is kept no longer: another record never has the same place.
+    assert list(world.own._early) == [(0, 8), (0, 9)]

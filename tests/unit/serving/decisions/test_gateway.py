@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from stream_scorer.ports import BODY_HEADER, CLIENT_HEADER
-from stream_scorer.serving.decisions.gateway import StoredRecord
 from stream_scorer.serving.decisions.identity import key_of, public_id
+from stream_scorer.serving.decisions.published import StoredRecord
 from stream_scorer.serving.web.messages import Request, Response
 from stream_scorer.serving.web.problems import Problem
 from stream_scorer.telemetry import AdmissionRefused, ProvisionalAnswered, ProvisionalSettled
@@ -256,7 +256,9 @@ def test_another_gateways_transaction_is_found_by_its_place() -> None:
         query = f"at=0-{offset}"
         assert found["location"] == f"/v1/decisions/{ID}?{query}"
         (sent,) = other.sent
-        world.records[0, offset] = StoredRecord(sent.value, list(sent.headers.items()), False)
+        world.records[0, offset] = StoredRecord(
+            sent.key, sent.value, list(sent.headers.items()), False
+        )
         assert document(await world.gateway.fetch(fetching(ID, query=query)), 202) == found
         document(await world.gateway.fetch(fetching(ID, "auditor", "read", query)), 202)
         strange = public_id(key_of("c", "t2"))
@@ -265,7 +267,9 @@ def test_another_gateways_transaction_is_found_by_its_place() -> None:
             fetching(ID, query="at=0-9"), fetching(ID, query="at=-1-0"), fetching(ID, query="at=0"),
         ):  # fmt: skip
             assert (await problem(world.gateway.fetch(wrong))).status == 404
-        world.records[0, offset] = StoredRecord(sent.value, list(sent.headers.items()), True)
+        world.records[0, offset] = StoredRecord(
+            sent.key, sent.value, list(sent.headers.items()), True
+        )
         assert (await problem(world.gateway.fetch(fetching(ID, query=query)))).status == 404
         world.publish(body(), offset, "BLOCK", sent.headers)
         assert document(await world.gateway.fetch(fetching(ID)))["decision"] == "BLOCK"

@@ -1,0 +1,103 @@
+"""Lookups in the topics: what is open in one partition keeps no other lookup waiting."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from stream_scorer.errors import UnavailableError
+from stream_scorer.kafka.topics.partitioner import partition_of
+from stream_scorer.serving.decisions import wiring
+from stream_scorer.serving.decisions.published import StoredRecord
+from stream_scorer.serving.decisions.wiring import TopicLookups
+
+SECONDS = 30.0
+KEYS = {partition_of(key, 2): key for key in (b"%d" % number for number in range(20))}
+
+
+class OneRecord:
+    """A topic with one record, at 0-3."""
+
+    def read(self, partition: int, offset: int) -> Any:
+        return self if (partition, offset) == (0, 3) else None
+
+    def key(self) -> bytes:
+        return b"k"
+
+    def value(self) -> bytes:
+        return b"v"
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        return []
+
+
+class OpenDecisions:
+    """Decisions of two partitions; in the first, a transaction is open at the end.
+
+    Attributes:
+        read: By partition, what is read.
+        stopped: Whether it reads no more.
+    """
+
+    partition_count = 2
+
+    def __init__(self) -> None:
+        self.read = {0: 8, 1: 9}
+        self.stopped = False
+
+    def end(self, partition: int) -> int:
+        del partition
+        return 9
+
+    def passed(self, ends: dict[int, int]) -> bool:
+        return all(self.read[partition] >= end for partition, end in ends.items())
+
+
+@pytest.fixture
+def decisions(monkeypatch: pytest.MonkeyPatch) -> OpenDecisions:
+    monkeypatch.setattr(wiring, "_DECISIONS_SECONDS", SECONDS)
+    return OpenDecisions()
+
+
+@pytest.fixture
+def lookups(decisions: OpenDecisions) -> Iterator[TopicLookups]:
+    found = TopicLookups(OneRecord(), {0: 4, 1: 0}.__getitem__, decisions)  # type: ignore[arg-type]
+    yield found
+    found.close()
+
+
+def test_an_open_transaction_blocks_no_other_lookup(
+    lookups: TopicLookups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        # More than there are threads.
+        blocked = [asyncio.create_task(lookups.decisions_read(KEYS[0])) for _ in range(20)]
+        await asyncio.sleep(0.05)
+        assert await lookups.stored(0, 3) == StoredRecord(b"k", b"v", [], decided=True)
+        assert await lookups.stored(0, 4) is None
+        assert await lookups.decisions_read(KEYS[1])
+        assert not any(each.done() for each in blocked)
+        for each in blocked:
+            each.cancel()
+        await asyncio.wait(blocked)
+        monkeypatch.setattr(wiring, "_DECISIONS_SECONDS", 0.0)
+        assert not await lookups.decisions_read(KEYS[0])
+
+    asyncio.run(scenario())
+
+
+def test_decisions_that_come_in_time_are_waited_for(
+    lookups: TopicLookups, decisions: OpenDecisions
+) -> None:
+    async def scenario() -> None:
+        waiting = asyncio.create_task(lookups.decisions_read(KEYS[0]))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        decisions.read[0] = 9
+        assert await waiting
+        decisions.read[0], decisions.stopped = 8, True
+        with pytest.raises(UnavailableError):
+            await lookups.decisions_read(KEYS[0])
+
+    asyncio.run(scenario())
