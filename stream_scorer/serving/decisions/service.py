@@ -16,7 +16,9 @@ from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Listener
 
 _STARTING: Final = "the window is being read"
-_FAILED: Final = "a topic is no longer read, records are no longer sent, or scorers not watched"
+_FAILED: Final = (
+    "a topic is no longer read, records are no longer sent, or scorers or plans not watched"
+)
 _OBSERVE_SECONDS: Final = 1.0
 _ANSWER_SECONDS: Final = 5.0
 """More than ``timeout_ms`` for parsing, judging and writing."""

@@ -55,6 +55,7 @@ class GatewayConnections:
         tails: The topics that it reads.
         sender: Produces.
         watch: Observes the scorers.
+        plans: What the log of plans names now.
         down: Returns why nothing can be decided now; empty if it can.
         form: What the records of requests must be.
         stack: Closes all.
@@ -64,6 +65,7 @@ class GatewayConnections:
     tails: tuple[TopicTail, ...]
     sender: Sender
     watch: ScorersWatch
+    plans: ActivePlans
     down: Callable[[], str]
     form: RecordForm
     stack: ExitStack
@@ -71,8 +73,8 @@ class GatewayConnections:
     @property
     def failure(self) -> BaseException | None:
         """What a part cannot recover from. None: nothing."""
-        parts: tuple[TopicTail | Sender | ScorersWatch, ...] = (
-            *self.tails, self.sender, self.watch,
+        parts: tuple[TopicTail | Sender | ScorersWatch | ActivePlans, ...] = (
+            *self.tails, self.sender, self.watch, self.plans,
         )  # fmt: skip
         return next((each.failure for each in parts if each.failure is not None), None)
 
@@ -152,8 +154,9 @@ class _Wiring:
         watch.start()
         letters.start()
         return GatewayConnections(
-            self._gateway, (decisions, letters), sender, watch, down, parts.maker.form, self._stack
-        )
+            self._gateway, (decisions, letters), sender, watch, plans, down, parts.maker.form,
+            self._stack,
+        )  # fmt: skip
 
     def _parts(
         self, registry: SchemaSource, plans: ActivePlans, published: PublishedDecisions,

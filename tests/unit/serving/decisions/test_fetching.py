@@ -97,8 +97,8 @@ def test_only_the_own_transactions_decision_is_waited_for() -> None:
         (sent,) = other.sent
         record = StoredRecord(sent.key, sent.value, list(sent.headers.items()), True)
         world.records[0, 0] = record
-        strange = fetching(query="at=0-0")
-        strange.parameters["id"] = public_id(key_of("c", "t2"))
+        other_id = {"id": public_id(key_of("c", "t2"))}
+        strange = request(b"", "shop", method="GET", parameters=other_id, query="at=0-0")
         for sent_by in (fetching("thief", "at=0-0"), strange):
             assert (await refused(world, sent_by)).status == 404
         assert world.waited == []

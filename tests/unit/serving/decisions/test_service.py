@@ -1,16 +1,19 @@
 """The service around the gateway: its routes, dead letters, and the provisional outcome."""
 
 import asyncio
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.dead_letters.format import dead_letters
+from stream_scorer.errors import RolloutError
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import BytesColumn, RawRecords
+from stream_scorer.serving.decisions.published import letter_of
 from stream_scorer.serving.decisions.service import DecisionService, routes
-from stream_scorer.serving.decisions.wiring import letter_of, provisional_outcome
+from stream_scorer.serving.decisions.wiring import GatewayConnections, provisional_outcome
 from stream_scorer.settings import Settings
 from tests.support.serving.fake_scorers import body, request
 
@@ -31,6 +34,20 @@ def test_before_its_window_is_read_it_is_not_ready() -> None:
     assert not service.ready()
     with pytest.raises(RuntimeError, match="not entered"):
         asyncio.run(service.ask(request(body())))
+
+
+@pytest.mark.parametrize("part", ["tail", "sender", "watch", "plans", ""])
+def test_a_part_that_has_failed_is_a_failure_of_all(part: str) -> None:
+    error = RolloutError("the control log is not complete", "")
+    parts = {
+        name: mock.Mock(failure=error if name == part else None)
+        for name in ("tail", "sender", "watch", "plans")
+    }
+    opened = GatewayConnections(
+        mock.Mock(), (parts["tail"],), parts["sender"], parts["watch"], parts["plans"],
+        mock.Mock(), mock.Mock(), mock.Mock(),
+    )  # fmt: skip
+    assert opened.failure is (error if part else None)
 
 
 def test_the_policy_gives_the_provisional_outcome() -> None:
