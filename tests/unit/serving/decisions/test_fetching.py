@@ -20,8 +20,8 @@ from tests.support.serving.fake_scorers import FakeScorers, body, request
 KEY = key_of("c", "t1")
 
 
-def fetching(client: str = "shop", query: str = "") -> Request:
-    own = {"id": public_id(KEY)}
+def fetching(client: str = "shop", query: str = "", key: bytes = KEY) -> Request:
+    own = {"id": public_id(key)}
     return request(b"", client, method="GET", parameters=own, query=query)
 
 
@@ -97,8 +97,7 @@ def test_only_the_own_transactions_decision_is_waited_for() -> None:
         (sent,) = other.sent
         record = StoredRecord(sent.key, sent.value, list(sent.headers.items()), True)
         world.records[0, 0] = record
-        strange = fetching(query="at=0-0")
-        strange.parameters["id"] = public_id(key_of("c", "t2"))
+        strange = fetching(query="at=0-0", key=key_of("c", "t2"))
         for sent_by in (fetching("thief", "at=0-0"), strange):
             assert (await refused(world, sent_by)).status == 404
         assert world.waited == []

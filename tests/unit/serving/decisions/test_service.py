@@ -9,8 +9,9 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.dead_letters.format import dead_letters
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import BytesColumn, RawRecords
+from stream_scorer.serving.decisions.published import letter_of
 from stream_scorer.serving.decisions.service import DecisionService, routes
-from stream_scorer.serving.decisions.wiring import letter_of, provisional_outcome
+from stream_scorer.serving.decisions.wiring import provisional_outcome
 from stream_scorer.settings import Settings
 from tests.support.serving.fake_scorers import body, request
 
