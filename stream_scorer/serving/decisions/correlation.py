@@ -23,7 +23,7 @@ from stream_scorer.serving.decisions.window import WindowDecision
 from stream_scorer.serving.web.messages import Caller
 
 _LOCATED_MOST: Final = 50_000
-"""Answers with a location that are remembered; about 500 bytes each."""
+"""Answers with a location that are remembered; about 600 bytes each."""
 _WAITING_MOST: Final = 64
 """Requests that may wait for one transaction."""
 _EARLY_MOST: Final = 10_000
@@ -125,7 +125,7 @@ class LocatedClients:
             mark: Of the body.
             fields: What a decision repeats of the body.
         """
-        # As bytes, which need a fifth of the memory.
+        # As bytes, which need less memory.
         self._bodies[key, client] = mark, msgspec.json.encode(fields)
         self._bodies.move_to_end((key, client))
         if len(self._bodies) > _LOCATED_MOST:
