@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.summary_layout import StreamKey
+from stream_scorer.core.summaries.summary_layout import StreamKey
 from stream_scorer.drift.alarms.budget import AlarmBudget
 from stream_scorer.drift.alarms.family import RELEARN, RELEARN_FLEET, ChangeFound, Family
 from stream_scorer.drift.alarms.fleet import WAIT, Waiting, explains, median_of
