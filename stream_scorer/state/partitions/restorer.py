@@ -34,6 +34,7 @@ from stream_scorer.state.checkpoints.restore_rules import (
 )
 from stream_scorer.state.checkpoints.schedule import UNWRITTEN
 from stream_scorer.state.partitions.rejected_offsets import Rejected
+from stream_scorer.telemetry.readings import note
 
 _STEP_SECONDS = 0.05
 
@@ -249,7 +250,9 @@ class CheckpointedReplay:
 
     def _records(self) -> Iterator[StoredRecords]:
         """Yield the partition's stored records: its buckets and its rejections."""
+        began = time.monotonic()
         yield from self._store.read(self.partition)
+        note("checkpoint_store", "read_partition", time.monotonic() - began)
         if self._topic is not self._store:
             yield from self._topic.read(self.partition)
 
