@@ -8,7 +8,6 @@ import numpy as np
 from stream_scorer.drift.alarms.episodes import Episodes
 from stream_scorer.drift.alarms.evidence import nearness
 from stream_scorer.drift.alarms.family import GUARANTEED_SHARE
-from stream_scorer.drift.alarms.river_streams import RiverStreams
 from stream_scorer.drift.alarms.stream_history import HISTORY, StreamHistory
 from stream_scorer.drift.monitor.command_effects import CommandBook
 from stream_scorer.drift.monitor.fault_book import FaultBook
@@ -176,7 +175,6 @@ def _continued(
     fresh.commands = CommandBook.read(fold["commands"], document.reasons)
     fresh.faults = FaultBook.read(fold["faults"], document.faults)
     fresh.episodes = Episodes({each.opened.episode: each for each in document.episodes})
-    fresh.detected_at = document.meta.detected_at
     fresh.first_start = int(fold["first_start"])
     fresh.closed, fresh.untiled = int(fold["closed"]), int(fold["untiled"])
     for number, (said, more) in enumerate(zip(document.versions, fold["versions"], strict=True)):
@@ -203,10 +201,8 @@ def _version(
         )  # fmt: skip
         arrays |= {name: getattr(said, name) for name in _IN_DOCUMENT}
         streams.load(arrays, said.keys, history, said.learning_until, more["waiting"])
-        made.streams = streams
-        made.quality = QualityRules.restore(more["quality"].encode(), reference)
-        made.river = RiverStreams(fresh.budget.windows(reference.window_ms))
-        made.river.load(arrays)
+        rules = QualityRules.restore(more["quality"].encode(), reference)
+        made.begin(streams, rules, fresh.budget).load(arrays)
     return made
 
 

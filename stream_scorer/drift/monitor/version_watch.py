@@ -73,6 +73,20 @@ class VersionWatch:
             river=self.river.copy() if self.river else None,
         )
 
+    def begin(
+        self, streams: StreamsOfVersion, quality: QualityRules, budget: AlarmBudget
+    ) -> RiverStreams:
+        """Watch streams; return River's new detectors of them.
+
+        Args:
+            streams: The streams.
+            quality: The rules.
+            budget: The budget of its alarms.
+        """
+        self.streams, self.quality = streams, quality
+        self.river = RiverStreams(budget.windows(streams.reference.window_ms))
+        return self.river
+
     def begin_again(self, budget: AlarmBudget, first_start: int) -> None:
         """Forget what the streams saw; what a person accepted stays usual.
 
@@ -88,8 +102,8 @@ class VersionWatch:
         made.base[:] = before.base
         made.restart(accepted)
         made.since[:] = before.since
-        self.streams, self.quality, self.note = made, QualityRules(before.reference), RELEASED
-        self.river = RiverStreams(budget.windows(before.reference.window_ms))
+        self.begin(made, QualityRules(before.reference), budget)
+        self.note = RELEASED
         self.recent, self.recent_start = np.zeros_like(self.recent), np.full(RECENT, -1)
 
     def release(self) -> None:
@@ -179,9 +193,8 @@ def version_of(
         made.note = too_many(count)
     else:
         made.note = ""
-        made.streams = StreamsOfVersion(reference, closed.segments, budget, first_start)
-        made.quality = QualityRules(reference)
-        made.river = RiverStreams(budget.windows(reference.window_ms))
+        streams = StreamsOfVersion(reference, closed.segments, budget, first_start)
+        made.begin(streams, QualityRules(reference), budget)
         made.recent = np.zeros((RECENT, closed.counts.shape[1]), np.int32)
     return made
 

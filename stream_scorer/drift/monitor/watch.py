@@ -66,8 +66,6 @@ class DriftWatch:
         episodes: All episodes.
         faults: The open faults of the input.
         commands: The commands that were folded.
-        detected_at: Kafka time: the largest timestamp of the summaries that can be believed; -1
-            before any.
         first_start: Start of the first window of the input, ms; -1 before any.
         closed: Number of windows that were closed.
         untiled: Number of those that were not judged, because they are not tiled.
@@ -86,7 +84,6 @@ class DriftWatch:
         self.episodes = Episodes()
         self.faults = FaultBook()
         self.commands = CommandBook()
-        self.detected_at = -1
         self.first_start = -1
         self.closed = 0
         self.untiled = 0
@@ -103,6 +100,11 @@ class DriftWatch:
             commands=self.commands.copy(), _own=set(),
         )  # fmt: skip
         return made
+
+    @property
+    def detected_at(self) -> int:
+        """Kafka time: the largest timestamp of summaries that can be believed; -1 before any."""
+        return self.windows.now
 
     @property
     def late(self) -> int:
@@ -137,7 +139,6 @@ class DriftWatch:
         except ValueError as error:
             raise UnreadableSummaryError(str(error)) from error
         self.tiles.take(summary["sources"])
-        self.detected_at = self.windows.now
         found: list[Alarm] = []
         for arrived in self.arrivals.update(summary, published_ms, tiled=tiled):
             found += self.faults.arrived(self, arrived, reference)

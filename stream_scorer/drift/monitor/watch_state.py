@@ -14,13 +14,15 @@ class WatchState(Protocol):
         windows: The open windows of events.
         versions: Model versions by name, the least recently updated first.
         episodes: All episodes.
-        detected_at: Kafka time, ms; -1 before any summary.
     """
 
     windows: Windows
     versions: dict[tuple[str, str], VersionWatch]
     episodes: Episodes
-    detected_at: int
+
+    @property
+    def detected_at(self) -> int:
+        """Kafka time, ms since the epoch; -1 before any summary."""
 
     def owned(self, name: tuple[str, str]) -> VersionWatch | None:
         """Return a version that no other copy of the state has."""
