@@ -64,14 +64,20 @@ class Between:
             forth.write_eof()
 
         sending = asyncio.create_task(onward())
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                head = await far.readexactly(9)
-                self._seen.append((head[3], head[4]))
-                back.write(head + await far.readexactly(int.from_bytes(head[:3])))
-        sending.cancel()
-        for writer in (forth, back):
-            writer.close()
+        try:
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
+                while True:
+                    head = await far.readexactly(9)
+                    self._seen.append((head[3], head[4]))
+                    back.write(head + await far.readexactly(int.from_bytes(head[:3])))
+        finally:
+            sending.cancel()
+            for writer in (forth, back):
+                writer.close()
+            # Or they are found later, without their loop, in another test.
+            await asyncio.gather(
+                sending, forth.wait_closed(), back.wait_closed(), return_exceptions=True
+            )
 
 
 class Client:
