@@ -38,6 +38,8 @@ def send(kafka: Kafka, topic: str, *values: bytes) -> None:
             "bootstrap.servers": kafka.bootstrap, "compression.type": "zstd", "linger.ms": 60_000,
             "message.max.bytes": 1_000_000_000, "batch.size": 1_000_000_000,
             "queue.buffering.max.kbytes": 2_000_000,
+            # A batch that is sent again has the same records.
+            "enable.idempotence": True,
         }
     )  # fmt: skip
     failed: list[Any] = []
@@ -139,7 +141,9 @@ def test_every_reader_gets_past_them(settings: Kafka) -> None:
 
 def test_a_topic_of_ours_is_read_to_its_end(settings: Kafka) -> None:
     topic = settings.topics.rollout
-    assert [m.value() for m in read_all(settings, topic)] == VALUES
+    seen = [m.value() for m in read_all(settings, topic)]
+    assert [value and len(value) for value in seen] == [value and len(value) for value in VALUES]
+    assert seen == VALUES
     assert [m.value() for m in newest(settings, topic, 2)][-1:] == [b"d"]
     kept = KeptTopic(settings, topic)
     assert [(each.offset, each.value) for each in kept.to_end()] == list(enumerate(VALUES))
