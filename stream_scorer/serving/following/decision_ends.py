@@ -18,7 +18,8 @@ from stream_scorer.processes.blocking_calls import BlockingCalls, CallsFullError
 _THREADS: Final = 16
 """One is begun when the others are busy; a partition without a leader has at most one."""
 _CALLS_MOST: Final = 64
-_ANSWER_SECONDS: Final = 1.0
+_ANSWER_SECONDS: Final = 0.75
+"""Less than a lookup waits, so that a partition without an answer is known by then."""
 _SILENT_SECONDS: Final = 10.0
 """A partition that did not answer is not asked again for so long: its call may last half of it."""
 _RETRY_SECONDS: Final = 0.5
@@ -56,6 +57,7 @@ class DecisionEnds:
         self._decisions = decisions
         self._calls = BlockingCalls("ends", _THREADS, _CALLS_MOST, _ANSWER_SECONDS)
         self._asked: defaultdict[int, _Asked] = defaultdict(_Asked)
+        self._closed = False
 
     async def of(self, partition: int) -> int:
         """Return the end of a partition, not older than this call; open transactions included.
@@ -72,7 +74,7 @@ class DecisionEnds:
         async with asked.turn:
             if asked.answered > before:
                 return asked.end
-            if clock() < asked.silent_until:
+            if self._closed or clock() < asked.silent_until:
                 raise UnavailableError(
                     f"decisions partition {partition}: did not answer a moment ago",
                     "check the brokers",
@@ -97,7 +99,8 @@ class DecisionEnds:
         return end
 
     def close(self) -> None:
-        """Wait for the calls that are running."""
+        """Wait for the calls that are running; nothing is asked any more."""
+        self._closed = True
         self._calls.close()
 
 

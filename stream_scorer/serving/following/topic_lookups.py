@@ -87,7 +87,8 @@ class TopicLookups:
         tail, clock = self._decisions, asyncio.get_running_loop().time
         until = clock() + _DECISIONS_SECONDS
         partition = partition_of(key, tail.partition_count)
-        ends = {partition: await self._ends.of(partition)}
+        async with asyncio.timeout_at(until):
+            ends = {partition: await self._ends.of(partition)}
         while not tail.passed(ends):
             if tail.stopped:
                 raise UnavailableError("the decisions are no longer read", "restart the server")

@@ -156,6 +156,14 @@ def test_who_leaves_leaves_no_answer_to_others(decisions: Partitions) -> None:
     ends.close()
 
 
+def test_a_closed_one_refuses(decisions: Partitions) -> None:
+    ends = opened(decisions)
+    ends.close()
+    with pytest.raises(UnavailableError):
+        asyncio.run(ends.of(1))
+    assert not decisions.asked
+
+
 def test_many_that_wait_for_a_broker_ask_once(
     decisions: Partitions, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,8 +85,26 @@ def test_an_open_transaction_blocks_no_other_lookup(
         for each in blocked:
             each.cancel()
         await asyncio.wait(blocked)
-        monkeypatch.setattr(topic_lookups, "_DECISIONS_SECONDS", 0.0)
+        monkeypatch.setattr(topic_lookups, "_DECISIONS_SECONDS", 0.5)
         assert not await lookups.decisions_read(KEYS[0])
+
+    asyncio.run(scenario())
+
+
+def test_a_lookup_waits_no_longer_than_its_time(
+    lookups: TopicLookups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(_: int) -> int:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(lookups._ends, "of", never)
+    monkeypatch.setattr(topic_lookups, "_DECISIONS_SECONDS", 0.01)
+
+    async def scenario() -> None:
+        async with asyncio.timeout(SECONDS):
+            with pytest.raises(TimeoutError):
+                await lookups.decisions_read(KEYS[0])
 
     asyncio.run(scenario())
 
