@@ -117,7 +117,7 @@ class PassedEnds:
     """
 
     def __init__(
-        self, decisions: TopicTail, ends: DecisionEnds, post: Callable[..., object]
+        self, decisions: TopicTail, ends: DecisionEnds, post: Callable[[Callable[[], None]], None]
     ) -> None:
         self._decisions = decisions
         self._ends = ends

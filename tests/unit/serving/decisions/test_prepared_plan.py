@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from stream_scorer.codec.reading.decode import ColumnDecoder
+from stream_scorer.codec.reading.mapped import open_decoder
 from stream_scorer.codec.records import event_decoders
 from stream_scorer.codec.records.event_decoders import EventDecoders
 from stream_scorer.core.events.plan import Plan
@@ -26,11 +27,11 @@ def test_a_prepared_plan_judges_at_once(monkeypatch: pytest.MonkeyPatch) -> None
     made_up = RecordMaker(FILES, DecisionsApi(), FIRST, TOPIC, SCHEMAS_DIRECTORY).made_up()
     (before,) = judge([made_up], NOW_MS)
     done: list[int] = []
-    opened, ready = event_decoders.open_decoder, ColumnDecoder._ready
+    ready = ColumnDecoder._ready
 
     def noting_open(*arguments: Any) -> Any:
         done.append(threading.get_ident())
-        return opened(*arguments)
+        return open_decoder(*arguments)
 
     def noting_ready(*arguments: Any) -> Any:
         done.append(threading.get_ident())
