@@ -48,6 +48,19 @@ class EventDecoders:
         self._open = [found, *(each for each in self._open if each is not found)][:_KEPT]
         return found[1]
 
+    def apart(self) -> "EventDecoders":
+        """Return one without a decoder, which another thread may use at the same time."""
+        return EventDecoders(self._source, self._directory)
+
+    def add(self, plan: Plan, decoder: EventDecoder) -> None:
+        """Use a decoder for a plan, and for those that read alike: one that has compiled already.
+
+        Args:
+            plan: The plan.
+            decoder: Opened for it; nothing else uses it any more.
+        """
+        self._open = [(plan, decoder), *self._open][:_KEPT]
+
     def decode(
         self, raw: RawRecords, plan: Plan, read_by: Mapping[str, Plan]
     ) -> tuple[EventBatch, Int64, Rejections]:

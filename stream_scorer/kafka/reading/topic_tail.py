@@ -163,13 +163,8 @@ class TopicTail:
         if self.failure is not None:
             raise self.failure
 
-    def when_passed(self, partition: int, passed: Callable[[], None]) -> None:
-        """Call a function on the thread when all that a partition has now was taken.
-
-        Raises:
-            UnavailableError: The broker does not answer.
-        """
-        end = self._edges.end(partition)
+    def when_passed(self, partition: int, end: int, passed: Callable[[], None]) -> None:
+        """Call a function when all records before an offset were taken: here, or on the thread."""
         with self._moved:
             self._barriers.append((partition, end, passed))
         if self.passed({partition: end}):

@@ -3,14 +3,13 @@
 It belongs to the event loop: nothing here blocks, and what threads bring arrives by a mailbox.
 """
 
-import time
 from asyncio import Future
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Final
 
 from stream_scorer.codec.writing.json_text import JsonValueError
 from stream_scorer.producing.sender import (
@@ -20,11 +19,9 @@ from stream_scorer.producing.sender import (
     RecordTooLargeError,
 )
 from stream_scorer.serving.decisions import answers
-from stream_scorer.serving.decisions.admission import Admission
 from stream_scorer.serving.decisions.answers import DecisionAnswer
 from stream_scorer.serving.decisions.asked import (
     AskedTransaction,
-    Charge,
     asked_transactions,
     parsed,
     record_headers,
@@ -37,17 +34,17 @@ from stream_scorer.serving.decisions.correlation import (
     Result,
     results_or_cancelled,
 )
+from stream_scorer.serving.decisions.gateway_parts import GatewayParts
 from stream_scorer.serving.decisions.identity import key_of, key_of_id
-from stream_scorer.serving.decisions.judging import Judgement, Rejection, SharedJudge
-from stream_scorer.serving.decisions.published import PublishedDecisions, StoredRecord, sender_of
-from stream_scorer.serving.decisions.records import RecordMaker, RequestBody
-from stream_scorer.serving.decisions.scorers_watch import NO_BROKER
-from stream_scorer.serving.decisions.window import DecisionWindow, WindowDecision
+from stream_scorer.serving.decisions.judging import Rejection, SharedJudge
+from stream_scorer.serving.decisions.published import sender_of
+from stream_scorer.serving.decisions.records import RequestBody
+from stream_scorer.serving.decisions.window import WindowDecision
+from stream_scorer.serving.following.scorers_watch import NO_BROKER
 from stream_scorer.serving.web.messages import Request, Response
 from stream_scorer.telemetry import (
     AdmissionRefused,
     GatewayObserved,
-    Listener,
     ProvisionalAnswered,
     ProvisionalSettled,
     WindowShortened,
@@ -55,54 +52,6 @@ from stream_scorer.telemetry import (
 
 _AT_ONCE: Final = 50
 """Records of a batch that are encoded and judged before other requests have their turn."""
-
-
-class SendRecord(Protocol):
-    """Produces a record; see :class:`~stream_scorer.producing.sender.Sender`."""
-
-    def send(  # noqa: D102 see Sender
-        self, token: Any, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]
-    ) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class GatewayParts:
-    """What a gateway works with.
-
-    Attributes:
-        maker: Encodes records.
-        judge: Judges n values at a Kafka timestamp (ms).
-        window: The decisions of the last hour.
-        published: Decisions as JSON.
-        admission: Limits what is in flight.
-        sender: Produces.
-        provisional: Returns the outcome of a transaction that is not decided in time.
-        down: Returns why nothing can be decided now; empty if it can.
-        stored: Returns the record of a partition and offset; None if there is none. Raises
-            ``UnavailableError`` or ``TimeoutError`` without a broker, and ``CallsFullError`` while
-            too many records are looked up.
-        decisions_read: Waits until the decisions of a record's key that are published by now are
-            read, and returns whether they are; False after a second. Raises as ``stored``.
-        listener: Notified of refusals and provisional answers.
-        now_ms: The wall clock, ms since the epoch.
-        clock: ``Request.arrived``'s clock, seconds.
-        charge: Counts a caller's further requests: those of a batch. Raises a ``Problem``.
-    """
-
-    maker: RecordMaker
-    judge: Callable[[Sequence[bytes], int], list[Judgement]]
-    window: DecisionWindow
-    published: PublishedDecisions
-    admission: Admission
-    sender: SendRecord
-    provisional: Callable[[], str]
-    down: Callable[[], str]
-    stored: Callable[[int, int], Awaitable[StoredRecord | None]]
-    decisions_read: Callable[[bytes], Awaitable[bool]]
-    listener: Listener
-    now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
-    clock: Callable[[], float] = time.perf_counter
-    charge: Charge = lambda _caller, _requests: None
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from stream_scorer.codec.reading.mapped import EventDecoder
 from stream_scorer.codec.records.event_decoders import EventDecoders
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.strings import string_views
@@ -185,6 +186,27 @@ class Judge:
                     found[row] = other
                     break
         return found
+
+    def prepared(self, plan: Plan, value: bytes, now_ms: int) -> EventDecoder:
+        """Return a decoder of a plan that has read a record, and so has compiled what reads it.
+
+        Another thread may call it while this judges. The decoder is for :meth:`add`.
+
+        Args:
+            plan: The plan.
+            value: The record's value.
+            now_ms: Its Kafka timestamp.
+
+        Raises:
+            RegistryUnavailableError: A writer schema cannot be fetched now.
+        """
+        decoders = self._decoders.apart()
+        Judge(decoders, lambda: (plan,))([value], now_ms)
+        return decoders.of(plan)
+
+    def add(self, plan: Plan, decoder: EventDecoder) -> None:
+        """Judge by a plan with a decoder that :meth:`prepared` has returned."""
+        self._decoders.add(plan, decoder)
 
     def _by(self, plan: Plan, values: Sequence[bytes], now_ms: int) -> list[Judgement]:
         count = len(values)

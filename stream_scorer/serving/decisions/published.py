@@ -44,23 +44,6 @@ class _DecisionSchemas:
     reader: Any
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRecord:
-    """A record of the input topic.
-
-    Attributes:
-        key: Its key; empty without one.
-        value: Its value.
-        headers: Its headers.
-        decided: Whether the scorers have ended it.
-    """
-
-    key: bytes
-    value: bytes
-    headers: Headers
-    decided: bool
-
-
 class PublishedDecisions:
     """Reads the records of the decisions topic. :meth:`of` must be called by one thread.
 

@@ -34,7 +34,7 @@ class DecisionService:
         settings: ``kafka.group`` is the scorers' group.
         deployment: Which plan judges; as of the scorers.
         listener: Notified of what metrics and logs show; called on several threads.
-        charge: See :class:`~stream_scorer.serving.decisions.gateway.GatewayParts`.
+        charge: See :class:`~stream_scorer.serving.decisions.gateway_parts.GatewayParts`.
     """
 
     def __init__(

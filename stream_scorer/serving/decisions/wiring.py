@@ -1,49 +1,40 @@
 """Connects a gateway to Kafka: reads the window, follows both topics, produces, watches."""
 
-import asyncio
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Final
 
 from stream_scorer.codec.records.event_decoders import EventDecoders
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.policy_table import read_policy
-from stream_scorer.dead_letters.format import headers_of
-from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.reading.record_at import RecordAt
 from stream_scorer.kafka.reading.topic_tail import Edges, TopicTail
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import RawRecords
-from stream_scorer.processes.blocking_calls import BlockingCalls
 from stream_scorer.processes.mailbox import Mailbox
 from stream_scorer.producing.sender import Sender
 from stream_scorer.registry.sources import SchemaSource, open_registry
-from stream_scorer.serving.decisions.active_plans import ActivePlans, open_plans
 from stream_scorer.serving.decisions.admission import Admission
 from stream_scorer.serving.decisions.asked import Charge
 from stream_scorer.serving.decisions.correlation import PendingTransaction
-from stream_scorer.serving.decisions.gateway import Gateway, GatewayParts
+from stream_scorer.serving.decisions.gateway import Gateway
+from stream_scorer.serving.decisions.gateway_parts import GatewayParts
 from stream_scorer.serving.decisions.judging import Judge
-from stream_scorer.serving.decisions.published import PublishedDecisions, StoredRecord, letter_of
+from stream_scorer.serving.decisions.published import PublishedDecisions, letter_of
 from stream_scorer.serving.decisions.records import RecordForm, RecordMaker
-from stream_scorer.serving.decisions.scorers_watch import NO_BROKER, ScorersWatch
 from stream_scorer.serving.decisions.window import DecisionWindow
+from stream_scorer.serving.following.active_plans import ActivePlans, open_plans
+from stream_scorer.serving.following.decision_ends import DecisionEnds, PassedEnds
+from stream_scorer.serving.following.scorers_watch import NO_BROKER, ScorersWatch
+from stream_scorer.serving.following.topic_lookups import TopicLookups
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Listener, WindowRebuilt
 
 _MEGABYTE: Final = 1_048_576
-_RETRY_SECONDS: Final = 0.5
-_LOOKUPS_MOST: Final = 64
-_LOOKUP_SECONDS: Final = 3.5
-"""With the next, less than a fetch may take, so that its answer says what is unavailable."""
-_DECISIONS_SECONDS: Final = 1.0
-_DECISIONS_POLL_SECONDS: Final = 0.02
-_END_THREADS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +136,16 @@ class _Wiring:
 
         records = RecordAt(kafka, kafka.topics.transactions, "serve")
         self._stack.callback(records.close)
-        lookups = TopicLookups(records, watch.committed, decisions)
+        ends = DecisionEnds(decisions)
+        self._stack.callback(ends.close)
+        passed = PassedEnds(decisions, ends, self._mailbox.post)
+        lookups = TopicLookups(records, watch.committed, decisions, ends)
         self._stack.callback(lookups.close)
         parts = self._parts(registry, plans, published, sender, down, lookups)
         self._gateway = Gateway(
-            parts, lambda pending, read: self._when_read(decisions, pending, read), self._timeout
-        )
+            parts, lambda pending, read: self._when_read(decisions, passed, pending, read),
+            self._timeout,
+        )  # fmt: skip
         watch.start()
         letters.start()
         return GatewayConnections(
@@ -160,14 +155,19 @@ class _Wiring:
 
     def _parts(
         self, registry: SchemaSource, plans: ActivePlans, published: PublishedDecisions,
-        sender: Sender, down: Callable[[], str], lookups: "TopicLookups",
+        sender: Sender, down: Callable[[], str], lookups: TopicLookups,
     ) -> GatewayParts:  # fmt: skip
         settings, kafka = self._settings, self._settings.kafka
         topic, directory = kafka.topics.transactions, settings.registry.directory
         maker = RecordMaker(registry, settings.serving.decisions, plans()[0], topic, directory)
-        judge = Judge(EventDecoders(registry, directory), plans)
+        judge, made_up = Judge(EventDecoders(registry, directory), plans), maker.made_up()
         # The first record compiles what reads it, which would block the event loop for seconds.
-        judge([maker.made_up()], _now_ms())
+        judge([made_up], _now_ms())
+
+        def prepare(plan: Plan) -> None:
+            self._mailbox.post(judge.add, plan, judge.prepared(plan, made_up, _now_ms()))
+
+        plans.prepare_with(prepare)
         return GatewayParts(
             maker, judge, self._window, published, self._admission, sender,
             lambda: provisional_outcome(plans()[0]), down, lookups.stored,
@@ -222,21 +222,11 @@ class _Wiring:
         return tail
 
     def _when_read(
-        self, decisions: TopicTail, pending: PendingTransaction, read: Callable[[], None]
-    ) -> None:
+        self, decisions: TopicTail, passed: PassedEnds, pending: PendingTransaction,
+        read: Callable[[], None],
+    ) -> None:  # fmt: skip
         """Call ``read`` on the loop when all decisions of a transaction's partition are read."""
-        partition = partition_of(pending.record_key, decisions.partition_count)
-
-        def ask() -> None:
-            while not decisions.stopped:
-                try:
-                    decisions.when_passed(partition, lambda: self._mailbox.post(read))
-                except UnavailableError:
-                    time.sleep(_RETRY_SECONDS)
-                else:
-                    return
-
-        asyncio.get_running_loop().run_in_executor(None, ask)
+        passed.when_read(partition_of(pending.record_key, decisions.partition_count), read)
 
     def _delivered(self, pending: Any, partition: int, offset: int) -> None:
         if self._gateway is not None:
@@ -251,74 +241,3 @@ def provisional_outcome(plan: Plan) -> str:
     """Return the outcome of a transaction that is not decided in time: of the policy, or REVIEW."""
     outcome = read_policy(plan.policy, plan.exponent, plan.extras).on_timeout
     return (Outcome.REVIEW if outcome is None else outcome).name
-
-
-class TopicLookups:
-    """Looks up records of the input topic, and waits until their decisions are read.
-
-    Reading a record and waiting for decisions do not wait for each other: the end of the decisions
-    may be that of a transaction which stays open for long.
-
-    Args:
-        records: Reads the input topic.
-        committed: Returns the next offset of a partition that the scorers decide.
-        decisions: Follows the decisions.
-    """
-
-    def __init__(
-        self, records: RecordAt, committed: Callable[[int], int], decisions: TopicTail
-    ) -> None:
-        self._records = records
-        self._committed = committed
-        self._decisions = decisions
-        # One by one: that is how the records are read.
-        self._reads = BlockingCalls("lookups", 1, _LOOKUPS_MOST, _LOOKUP_SECONDS)
-        self._ends = BlockingCalls("ends", _END_THREADS, _LOOKUPS_MOST, _DECISIONS_SECONDS)
-
-    async def stored(self, partition: int, offset: int) -> StoredRecord | None:
-        """Return a record of the input; None if there is none.
-
-        Raises:
-            UnavailableError: The broker does not answer.
-            TimeoutError: The same.
-            CallsFullError: Too many are being looked up.
-        """
-        return await self._reads.run(partial(self._stored, partition, offset))
-
-    async def decisions_read(self, key: bytes) -> bool:
-        """Wait until what is published of a record's key is read; return whether it is, in time.
-
-        Args:
-            key: The record's key.
-
-        Raises:
-            UnavailableError: The broker does not answer, or the decisions are not read any more.
-            TimeoutError: The broker does not answer in time.
-            CallsFullError: Too many are being looked up.
-        """
-        tail, clock = self._decisions, asyncio.get_running_loop().time
-        until = clock() + _DECISIONS_SECONDS
-        partition = partition_of(key, tail.partition_count)
-        ends = {partition: await self._ends.run(partial(tail.end, partition))}
-        while not tail.passed(ends):
-            if tail.stopped:
-                raise UnavailableError("the decisions are no longer read", "restart the server")
-            if clock() >= until:
-                return False
-            await asyncio.sleep(_DECISIONS_POLL_SECONDS)
-        return True
-
-    def close(self) -> None:
-        """Wait for what is being read."""
-        self._reads.close()
-        self._ends.close()
-
-    def _stored(self, partition: int, offset: int) -> StoredRecord | None:
-        try:
-            message = self._records.read(partition, offset)
-            if message is None or message.value() is None:
-                return None
-            headers, decided = headers_of(message), self._committed(partition) > offset
-            return StoredRecord(message.key() or b"", message.value(), headers, decided)
-        except ValueError:
-            return None

@@ -17,6 +17,10 @@ pytestmark = pytest.mark.kafka
 __all__ = ["models", "scene"]
 
 ALONE: dict[str, Any] = {"strategy": "champion", "versions": {"champion": OLD}}
+NAMES = ("transaction_id", "customer_id", "terminal_id", "event_time", "currency")
+MAPPED: dict[str, Any] = {"fields": {name: name for name in NAMES} | {
+    "amount": {"path": "amount_minor", "unit": "minor"}}}  # fmt: skip
+"""A mapping that reads our own records."""
 SECONDS = 60.0
 TIMEOUT_MS = 2_000
 NO_ROLLOUT = 11
@@ -76,4 +80,7 @@ def test_serve_without_a_plan_follows_the_rollout(scene: Scene, tmp_path: Path) 
             os.kill(scorer.pid, signal.SIGSTOP)
             asking.until_provisional("BLOCK")
             os.kill(scorer.pid, signal.SIGCONT)
+            # Meanwhile the gateway prepares what reads its records, and judges by either plan.
+            third = scene.plan(**ALONE, shared={"events": MAPPED})
+            asking.until_decided_by(third)
             assert api.stop(30) == 0, api.said

@@ -15,12 +15,14 @@ from stream_scorer.ports import BODY_HEADER, CLIENT_HEADER
 from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.serving.decisions.admission import Admission
 from stream_scorer.serving.decisions.correlation import Letter, PendingTransaction
-from stream_scorer.serving.decisions.gateway import Gateway, GatewayParts
+from stream_scorer.serving.decisions.gateway import Gateway
+from stream_scorer.serving.decisions.gateway_parts import GatewayParts
 from stream_scorer.serving.decisions.identity import BodyMark, key_of
 from stream_scorer.serving.decisions.judging import Judge, Judgement, Rejection
-from stream_scorer.serving.decisions.published import PublishedDecisions, StoredRecord
+from stream_scorer.serving.decisions.published import PublishedDecisions
 from stream_scorer.serving.decisions.records import RecordMaker
 from stream_scorer.serving.decisions.window import DecisionWindow, WindowDecision
+from stream_scorer.serving.following.topic_lookups import StoredRecord
 from stream_scorer.serving.settings.decisions import DecisionsApi
 from stream_scorer.serving.web.messages import Caller, Request
 from stream_scorer.serving.web.problems import Problem

@@ -95,11 +95,9 @@ def test_records_are_given_again_after_an_outage() -> None:
 def test_a_barrier_waits_for_markers_as_well() -> None:
     tail = TopicTail(Kafka(), "decisions", {0: 0}, lambda _: None, lambda _: None)
     passed, early = threading.Event(), threading.Event()
-    Edges.ends = 0
-    tail.when_passed(0, early.set)
+    tail.when_passed(0, 0, early.set)
     assert early.is_set()
-    Edges.ends = 3
-    tail.when_passed(0, passed.set)
+    tail.when_passed(0, 3, passed.set)
     tail.start()
     Consumer.coming.put(Polled(records(0, 2), ()))
     tail.wait_for({0: 2})

@@ -5,7 +5,7 @@ import statistics
 import pytest
 
 from stream_scorer.serving.decisions.admission import Admission, Refused
-from stream_scorer.serving.decisions.scorers_watch import BacklogAge
+from stream_scorer.serving.following.scorers_watch import BacklogAge
 from tests.support.serving.simulated_queue import NOISE, Seen, SimulatedScorers
 
 CALM, SETTLED, OVER = 20.0, 23.0, 60.0

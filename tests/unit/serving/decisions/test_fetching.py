@@ -11,8 +11,8 @@ from stream_scorer.processes.blocking_calls import CallsFullError
 from stream_scorer.serving.decisions import correlation
 from stream_scorer.serving.decisions.correlation import LocatedClients
 from stream_scorer.serving.decisions.identity import BodyMark, key_of, public_id
-from stream_scorer.serving.decisions.published import StoredRecord
-from stream_scorer.serving.decisions.scorers_watch import NO_BROKER, NO_SCORER
+from stream_scorer.serving.following.scorers_watch import NO_BROKER, NO_SCORER
+from stream_scorer.serving.following.topic_lookups import StoredRecord
 from stream_scorer.serving.web.messages import Caller, Request, Response
 from stream_scorer.serving.web.problems import Problem
 from tests.support.serving.fake_scorers import FakeScorers, body, request

@@ -9,7 +9,7 @@ import pytest
 
 from stream_scorer.ports import BODY_HEADER, CLIENT_HEADER
 from stream_scorer.serving.decisions.identity import key_of, public_id
-from stream_scorer.serving.decisions.published import StoredRecord
+from stream_scorer.serving.following.topic_lookups import StoredRecord
 from stream_scorer.serving.web.messages import Request, Response
 from stream_scorer.serving.web.problems import Problem
 from stream_scorer.telemetry import AdmissionRefused, ProvisionalAnswered, ProvisionalSettled

@@ -7,7 +7,7 @@ import pytest
 
 from stream_scorer.errors import UnavailableError
 from stream_scorer.serving.decisions.identity import key_of, public_id
-from stream_scorer.serving.decisions.published import StoredRecord
+from stream_scorer.serving.following.topic_lookups import StoredRecord
 from stream_scorer.serving.web.problems import Problem
 from tests.support.serving.fake_scorers import FakeScorers, request
 

@@ -18,9 +18,9 @@ from stream_scorer.errors import SchemaError, SettingsError
 from stream_scorer.registry.definition import parse_definition
 from stream_scorer.registry.sources import FileRegistry
 from stream_scorer.serving.decisions import records
-from stream_scorer.serving.decisions.active_plans import plans_of
 from stream_scorer.serving.decisions.judging import SKIPPED, Judge, JudgedEvent, Rejection
 from stream_scorer.serving.decisions.records import RecordMaker, parse_body
+from stream_scorer.serving.following.active_plans import plans_of
 from stream_scorer.serving.settings.decisions import DecisionsApi
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 

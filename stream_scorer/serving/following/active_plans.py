@@ -6,12 +6,18 @@ plans accepts it that may decide it. The scorer has the last word.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.errors import RolloutError, SettingsError, UnavailableError
+from stream_scorer.errors import (
+    RolloutError,
+    SettingsError,
+    StreamScorerError,
+    UnavailableError,
+)
 from stream_scorer.kafka.loop.patient_read import read_patiently
 from stream_scorer.models.stores.deployment import Deployment, deployed_plan
 from stream_scorer.registry.sources import SchemaSource
@@ -36,6 +42,13 @@ class ActivePlans(Protocol):
         """Return at least one plan, the newest that is active first."""
         ...
 
+    def prepare_with(self, prepare: Callable[[Plan], None]) -> None:
+        """Call a function, on a thread, with each further plan before it may judge.
+
+        What it raises is not the plans' failure: who judges by the plan meets the same.
+        """
+        ...
+
     def close(self) -> None:
         """Stop following."""
         ...
@@ -56,6 +69,9 @@ class PinnedPlan:
     def __call__(self) -> Sequence[Plan]:
         """Return the plan."""
         return self._plans
+
+    def prepare_with(self, prepare: Callable[[Plan], None]) -> None:
+        """Do nothing: there is no further plan."""
 
     def close(self) -> None:
         """Do nothing."""
@@ -103,6 +119,7 @@ class FollowedPlans:
         self._listener = listener
         self.failure: BaseException | None = None
         self._closed = threading.Event()
+        self._prepare: Callable[[Plan], None] = lambda _: None
         read_patiently(self._control.refresh, listener)
         read_patiently(self._activations.read_all, listener)
         self._plans = self._found()
@@ -119,6 +136,10 @@ class FollowedPlans:
     def __call__(self) -> Sequence[Plan]:
         """Return the plans."""
         return self._plans
+
+    def prepare_with(self, prepare: Callable[[Plan], None]) -> None:
+        """See :class:`ActivePlans`."""
+        self._prepare = prepare
 
     def close(self) -> None:
         """Stop following, and close the logs."""
@@ -150,7 +171,12 @@ class FollowedPlans:
                 self._listener(DependencyUnavailable(_LOG, str(error)))
                 continue
             # No revision ever leaves the log, so there is always a plan.
-            self._plans = self._found()
+            found = self._found()
+            for plan in found:
+                if not any(known is plan or known.reads_as(plan) for known in self._plans):
+                    with suppress(StreamScorerError):
+                        self._prepare(plan)
+            self._plans = found
             if out:
                 out = False
                 self._listener(DependencyBack(_LOG))

@@ -8,7 +8,7 @@ import pytest
 
 from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.kafka.topics.lag import PartitionLag
-from stream_scorer.serving.decisions.scorers_watch import NO_BROKER, NO_SCORER, ScorersWatch
+from stream_scorer.serving.following.scorers_watch import NO_BROKER, NO_SCORER, ScorersWatch
 from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import DependencyBack, DependencyUnavailable
 

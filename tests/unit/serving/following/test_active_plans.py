@@ -1,7 +1,7 @@
 """The plans of a rollout: followed through outages; a log that is not complete ends that."""
 
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,8 +9,8 @@ import pytest
 
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import RolloutError, SettingsError, StreamScorerError, UnavailableError
-from stream_scorer.serving.decisions import active_plans
-from stream_scorer.serving.decisions.active_plans import FollowedPlans, PinnedPlan
+from stream_scorer.serving.following import active_plans
+from stream_scorer.serving.following.active_plans import FollowedPlans, PinnedPlan
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import DependencyBack, DependencyUnavailable, Event
 from tests.support.serving.fake_scorers import FILES
@@ -105,6 +105,31 @@ def test_a_new_revision_is_followed(logs: Logs, followed: FollowedPlans) -> None
     logs.active = {0: 2}
     logs.again()
     assert followed() == (SECOND,)
+
+
+@pytest.mark.parametrize("error", [None, UnavailableError("the registry does not answer")])
+def test_a_plan_that_reads_otherwise_is_prepared(
+    logs: Logs, followed: FollowedPlans, error: StreamScorerError | None
+) -> None:
+    prepared: list[tuple[Plan, Sequence[Plan]]] = []
+
+    def prepare(plan: Plan) -> None:
+        prepared.append((plan, followed()))
+        if error is not None:
+            raise error
+
+    followed.prepare_with(prepare)
+    logs.log.routings[2] = SimpleNamespace(shared=Plan())
+    logs.again()
+    logs.log.routings[3] = SimpleNamespace(shared=SECOND)
+    logs.again()
+    logs.active = {0: 3}
+    logs.again()
+    # Before it may judge, and once.
+    assert [plan for plan, _ in prepared] == [SECOND]
+    assert SECOND not in prepared[0][1]
+    assert followed() == (SECOND,)
+    assert followed.failure is None
 
 
 @pytest.mark.parametrize("kind", [UnavailableError, SettingsError])

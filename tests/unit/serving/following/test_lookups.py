@@ -8,9 +8,9 @@ import pytest
 
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.topics.partitioner import partition_of
-from stream_scorer.serving.decisions import wiring
-from stream_scorer.serving.decisions.published import StoredRecord
-from stream_scorer.serving.decisions.wiring import TopicLookups
+from stream_scorer.serving.following import topic_lookups
+from stream_scorer.serving.following.decision_ends import DecisionEnds
+from stream_scorer.serving.following.topic_lookups import StoredRecord, TopicLookups
 
 SECONDS = 30.0
 KEYS = {partition_of(key, 2): key for key in (b"%d" % number for number in range(20))}
@@ -56,15 +56,19 @@ class OpenDecisions:
 
 @pytest.fixture
 def decisions(monkeypatch: pytest.MonkeyPatch) -> OpenDecisions:
-    monkeypatch.setattr(wiring, "_DECISIONS_SECONDS", SECONDS)
+    monkeypatch.setattr(topic_lookups, "_DECISIONS_SECONDS", SECONDS)
     return OpenDecisions()
 
 
 @pytest.fixture
 def lookups(decisions: OpenDecisions) -> Iterator[TopicLookups]:
-    found = TopicLookups(OneRecord(), {0: 4, 1: 0}.__getitem__, decisions)  # type: ignore[arg-type]
+    tail: Any = decisions
+    ends = DecisionEnds(tail)
+    records: Any = OneRecord()
+    found = TopicLookups(records, {0: 4, 1: 0}.__getitem__, tail, ends)
     yield found
     found.close()
+    ends.close()
 
 
 def test_an_open_transaction_blocks_no_other_lookup(
@@ -81,8 +85,26 @@ def test_an_open_transaction_blocks_no_other_lookup(
         for each in blocked:
             each.cancel()
         await asyncio.wait(blocked)
-        monkeypatch.setattr(wiring, "_DECISIONS_SECONDS", 0.0)
+        monkeypatch.setattr(topic_lookups, "_DECISIONS_SECONDS", 0.5)
         assert not await lookups.decisions_read(KEYS[0])
+
+    asyncio.run(scenario())
+
+
+def test_a_lookup_waits_no_longer_than_its_time(
+    lookups: TopicLookups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(_: int) -> int:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(lookups._ends, "of", never)
+    monkeypatch.setattr(topic_lookups, "_DECISIONS_SECONDS", 0.01)
+
+    async def scenario() -> None:
+        async with asyncio.timeout(SECONDS):
+            with pytest.raises(TimeoutError):
+                await lookups.decisions_read(KEYS[0])
 
     asyncio.run(scenario())
 

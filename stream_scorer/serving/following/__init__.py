@@ -1,0 +1,1 @@
+"""What a gateway follows in Kafka: plans, scorers, the ends of the decisions, single records."""
