@@ -28,7 +28,7 @@ def measure() -> dict[str, Any]:
     values = correlated(np.random.default_rng(_SEED), REFERENCE, STREAMS, 0.0, PHI)
     calibrate(np.full(2, PHI), np.full(2, 200.0), float(CONFIGURED))
     begin, worked = time.perf_counter(), time.process_time()
-    nulls = nulls_of(references_of(watched(values), seasonal=False), 0.0)
+    nulls = nulls_of(*references_of(watched(values), seasonal=False))
     changes = StreamChanges(nulls, CONFIGURED)
     length = nulls.windows.astype(np.float64)
     thresholds = calibrate(nulls.phi, length, changes.family.calibrated_length)

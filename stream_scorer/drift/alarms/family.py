@@ -1,15 +1,18 @@
 """The detectors of a model version's streams under one budget.
 
 The budget is one false alarm in F windows, over everything that is watched. It is split in two
-halves. Each half is spent by detectors that raise at most one false alarm in 2 F windows, so the
-sum of both rates is 1 / F at most.
+parts, g / F and (1 - g) / F, so the sum of both rates is 1 / F at most.
 
 *Guaranteed.* The e-detectors of the streams in the class; see ``nulls.guaranteed_class``. Stream j
-fires when w(j) M(j) reaches 2 F, or all together when the sum of w(j) M(j) does. The expected
-number of false alarms in n windows is at most n / 2 F, under any dependence between the streams.
+fires when w(j) M(j) reaches F / g, or all together when the sum of w(j) M(j) does. The expected
+number of false alarms in n windows is at most g n / F, under any dependence between the streams.
 
-*Calibrated.* Whitened innovations of every stream; stream j has the run length 2 F / w(j). Within a
-window that is a Bonferroni bound, at any correlation of the streams.
+*Calibrated.* Whitened innovations of every stream; stream j has the run length F / (1 - g) / w(j).
+Within a window that is a Bonferroni bound, at any correlation of the streams.
+
+The guaranteed detectors need little: a tenth of the budget costs them 1.6 of the logarithm of their
+evidence, against half of it. The calibrated ones use up what they get. Without a stream in the
+class, all of the budget is theirs.
 
 An observation that pools several windows counts as one window: both promises then hold with room.
 """
@@ -28,8 +31,8 @@ from stream_scorer.drift.detection.shifts.calibrated import CalibratedDetector, 
 from stream_scorer.drift.detection.shifts.detector import Detector
 from stream_scorer.drift.detection.shifts.e_detector import EDetector
 
-GUARANTEED_SHARE: Final = 0.5
-"""Share of the budget that the guaranteed detectors spend."""
+GUARANTEED_SHARE: Final = 0.1
+"""Share of the budget that the guaranteed detectors spend, if a stream is in their class."""
 RELEARN: Final = 48
 """Observations after an alarm that a stream's next null is learned from."""
 _NEVER: Final = 1e300
@@ -72,6 +75,7 @@ class Family:
         low: float64[k], the current null's band; it moves when a change is accepted or followed.
         high: float64[k].
         mean: float64[k], its mean.
+        guaranteed_share: Share of the budget that the guaranteed detectors spend.
         calibrated_length: float64[k], run length of each stream's calibrated detector.
         spread: float64[k], standard deviation since a change, as a factor of the reference's.
     """
@@ -83,11 +87,11 @@ class Family:
         self.spread = np.ones(len(nulls))
         self._moments = np.zeros((len(nulls), 3))
         self._members = np.flatnonzero(nulls.guaranteed)
-        guaranteed = run_length / GUARANTEED_SHARE
-        self._guaranteed_length = guaranteed
+        self._guaranteed_length = run_length / GUARANTEED_SHARE
         self._e: EDetector | None = None
         self._bands()
-        self.calibrated_length = run_length / (1 - GUARANTEED_SHARE) / nulls.share
+        self.guaranteed_share = GUARANTEED_SHARE if len(self._members) else 0.0
+        self.calibrated_length = run_length / (1 - self.guaranteed_share) / nulls.share
         sigma = np.sqrt(1 - nulls.phi**2) * nulls.noise
         length = np.clip(nulls.windows.astype(np.float64), SHORTEST, LONGEST)
         count = np.maximum(nulls.windows - 1.0, 1.0)

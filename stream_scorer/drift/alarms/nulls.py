@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.decision.summary_layout import ALL, StreamKey
-from stream_scorer.models.reference.contract import StreamReference
+from stream_scorer.models.reference.contract import FleetReference, StreamReference
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -56,6 +56,7 @@ class Nulls:
         high: float64[k], highest mean of it.
         delta: float64[k], change that does not matter, in the unit of the value.
         scale: float64[k], standard deviation of an observation; 1 for a stream that never varied.
+            That of the fleet is in standard deviations of a stream, like its values.
         phi: float64[k], correlation of successive observations.
         noise: float64[k], standard deviation of a new observation, as a factor of ``scale``: the
             season's error is added to it, and was taken from the reference's own observations.
@@ -99,17 +100,21 @@ class Nulls:
         return np.array([not each for each in self.classes], np.bool_)
 
 
-def nulls_of(streams: Sequence[StreamReference], tolerance: float) -> Nulls:
+def nulls_of(
+    streams: Sequence[StreamReference], tolerance: float, fleet: FleetReference | None = None
+) -> Nulls:
     """Return the nulls of some streams and of their median.
 
     Args:
         streams: Their references.
         tolerance: Change of a feature that does not matter, in standard deviations.
+        fleet: How their median varies. None is as much as one of them, which is the most.
     """
     mean, low, high, spread, phi = (
-        np.array([getattr(each, name) for each in streams] + [fleet])
-        for name, fleet in (
-            ("mean", 0.0), ("low", 0.0), ("high", 0.0), ("scale", 1.0), ("phi", 0.0),
+        np.array([getattr(each, name) for each in streams] + [median])
+        for name, median in (
+            ("mean", 0.0), ("low", 0.0), ("high", 0.0),
+            ("scale", fleet.scale if fleet else 1.0), ("phi", fleet.phi if fleet else 0.0),
         )
     )  # fmt: skip
     varies = spread > 0
@@ -119,7 +124,9 @@ def nulls_of(streams: Sequence[StreamReference], tolerance: float) -> Nulls:
     weeks = np.array([_weeks(each) for each in streams] + [np.inf])
     phi = np.clip(phi, 0.0, _PHI_MOST)
     level = np.array([each.key.measure == "level" for each in streams] + [False]) & varies
-    if level.any():
+    if fleet is not None:
+        windows[-1] = fleet.windows
+    elif level.any():
         # The median of correlated streams varies no more than one of them.
         phi[-1], windows[-1] = np.median(phi[level]), int(np.median(windows[level]))
     typical = np.array([each.rows / max(each.windows, 1) for each in streams] + [0.0])

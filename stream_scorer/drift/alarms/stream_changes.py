@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.drift.alarms.family import RELEARN, ChangeFound, Family
-from stream_scorer.drift.alarms.fleet import WAIT, StreamAlarm, Waiting, explains, median_of
+from stream_scorer.drift.alarms.fleet import WAIT, StreamAlarm, Waiting, explains
 from stream_scorer.drift.alarms.nulls import Bool, Float64, Int64, Nulls
 from stream_scorer.drift.alarms.severity import is_trigger
 from stream_scorer.drift.alarms.stream_history import (
@@ -24,6 +24,7 @@ from stream_scorer.drift.alarms.stream_history import (
     is_return,
     place_of,
 )
+from stream_scorer.models.reference.fleet import median_of
 
 AFTERMATH: Final = 190
 """Observations after a fleet alarm in which a stream's older change is a part of it."""
@@ -280,18 +281,20 @@ class StreamChanges:
         return found
 
     def _is_explained(self, found: ChangeFound) -> bool:
-        stream = found.stream
-        if not self.nulls.level[stream]:
+        if not self.nulls.level[found.stream]:
             return False
-        shift = float((found.after - found.before) / self.nulls.scale[stream])
+        shift = float((found.after - found.before) / self.nulls.scale[found.stream])
         # A stream that moved before by chance has a longer age than the fleet's change.
         ages = {found.age, min(found.age, _NEWEST)}
-        return any(explains(self.shift(len(self.nulls) - 1, age), shift) for age in ages)
+        return any(explains(self._median(age), shift) for age in ages)
 
     def _moved_with(self, stream: int, age: int) -> bool:
         shift = self.shift(stream, age)
-        median = abs(self.shift(len(self.nulls) - 1, age))
-        return explains(median, abs(shift)) and abs(shift) * age**0.5 > _CERTAIN
+        return explains(abs(self._median(age)), abs(shift)) and abs(shift) * age**0.5 > _CERTAIN
+
+    def _median(self, age: int) -> float:
+        """Return how far the newest medians moved, in standard deviations of a stream."""
+        return self.shift(len(self.nulls) - 1, age) * float(self.nulls.scale[-1])
 
     def _settle(self, streams: Bool, most: Int64) -> list[ChangeFound]:
         """Take the mean since the alarm as the null; return what has moved on far since then."""
