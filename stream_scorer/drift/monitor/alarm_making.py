@@ -105,6 +105,22 @@ def also_moved(
     return tuple((streams.keys[each].text, effect) for _, each, effect in named[:ALSO_MOST])
 
 
+def fault_text(name: str, field: str, segment: str) -> str:
+    """Return the text of a fault, as that of a stream's key.
+
+    >>> fault_text("missing", "f1", "all"), fault_text("volume", "", "all")
+    ('missing/f1@all', 'volume@all')
+    """
+    return "/".join(filter(None, (name, field))) + f"@{segment}"
+
+
+def text_of(opened: Alarm) -> str:
+    """Return the text of what an alarm is of: a stream, the fleet, or one fault."""
+    if opened.kind != "fault":
+        return opened.stream
+    return fault_text(opened.stream, opened.field, opened.segment)
+
+
 def fault_alarm(
     fault: QualityFault, model: str, version: str, *, snoozed: bool, detected_at: int
 ) -> Alarm:
@@ -117,8 +133,8 @@ def fault_alarm(
         snoozed: Whether alarms are snoozed.
         detected_at: Kafka time, ms.
     """
-    stream = "/".join(filter(None, (fault.name, fault.field))) + f"@{fault.segment}"
-    name = event_id(model, version, "fault", stream, fault.window_end, "opened")
+    text = fault_text(fault.name, fault.field, fault.segment)
+    name = event_id(model, version, "fault", text, fault.window_end, "opened")
     return Alarm(
         event_id=name, episode=name, kind="fault", change="opened",
         severity=fault_severity(fault), model=model, version=version, stream=fault.name,
