@@ -73,7 +73,9 @@ class FaultBook:
         for each in closed:
             name = (each.model, each.version)
             counts[name] = counts.get(name, 0) + each.count
-        faults = self.rules.decided(start, end, list(counts.values()), reference.volume)
+        faults = self.rules.decided(
+            start, end, list(counts.values()), reference.volume, reference.window_ms
+        )
         return self._fold(watch, "", "", faults)
 
     def judged(
