@@ -40,6 +40,11 @@ class Waiting:
     end: int
     left: int
 
+    @property
+    def waited(self) -> int:
+        """Number of windows for which it has waited before the newest one closed, that one too."""
+        return WAIT + 1 - self.left
+
     def document(self) -> list[Any]:
         """Return it for JSON."""
         each = self.found
