@@ -10,9 +10,8 @@ number of false alarms in n windows is at most g n / F, under any dependence bet
 *Calibrated.* Whitened innovations of every stream; stream j has the run length F / (1 - g) / w(j).
 Within a window that is a Bonferroni bound, at any correlation of the streams.
 
-The guaranteed detectors need little: a tenth of the budget costs them 1.6 of the logarithm of their
-evidence, against half of it. The calibrated ones use up what they get. Without a stream in the
-class, all of the budget is theirs.
+The calibrated detectors use up what they get, and the guaranteed ones do not. Without a stream in
+the class, all of the budget is calibrated.
 
 An observation that pools several windows counts as one window: both promises then hold with room.
 """
@@ -121,8 +120,13 @@ class Family:
 
     @property
     def observations(self) -> Int64:
-        """int64[k], observations since a stream's null was last set, the reference's included."""
+        """int64[k], observations since each null was last set, the reference's included."""
         return self._calibrated.observations
+
+    @property
+    def thresholds(self) -> Float64:
+        """float64[k], evidence that each stream's calibrated detector needs."""
+        return self._calibrated.thresholds
 
     @property
     def log_evidence(self) -> Float64:
@@ -137,8 +141,8 @@ class Family:
     @property
     def calibrated(self) -> Float64:
         """float64[k], evidence of the calibrated detectors as a share of what an alarm needs."""
-        reached = self._calibrated.evidence / self._calibrated.thresholds
-        return np.where(self.learning > 0, 0.0, np.clip(reached, 0.0, 1.0))
+        reached = np.clip(self._calibrated.evidence / self.thresholds, 0.0, 1.0)
+        return np.where(self.learning > 0, 0.0, reached)
 
     def update(self, values: Float64, kept: Float64 | float = 1.0) -> list[ChangeFound]:
         """Add an observation of each stream.
@@ -196,8 +200,7 @@ class Family:
         nulls = self.nulls
         count = np.maximum(observations, 1.0)
         # One standard error more, since it is from as few observations.
-        held, total, squares = self._moments.T
-        held = np.maximum(held, 1.0)
+        held, total, squares = np.maximum(self._moments[:, 0], 1.0), *self._moments.T[1:]
         spread = np.sqrt(np.maximum(squares / held - (total / held) ** 2, 0.0)) / nulls.scale
         wider = np.maximum(spread * (1 + np.sqrt(0.5 / count)), 1.0)
         self._widen(np.where(streams, wider, self.spread))

@@ -44,8 +44,8 @@ class FleetView:
     def is_explained(self, found: ChangeFound) -> bool:
         """Whether the median's change, or its newest values, may be what a stream fired for."""
         # A stream that moved before by chance has a longer age than the fleet's change.
-        return self._explains(found, found.age) or (
-            found.age > _NEWEST and self._explains(found, _NEWEST)
+        return any(
+            self._explains(self.median(age), found) for age in {found.age, min(found.age, _NEWEST)}
         )
 
     def moved_with(self, stream: int, age: int) -> bool:
@@ -68,7 +68,7 @@ class FleetView:
         """
         changes = [(each.found, each.found.age + each.waited) for each in waiting]
         changes += [(each, each.age) for each in found]
-        mine = [(each, age) for each, age in changes if self._explains(each, age)]
+        mine = [(each, age) for each, age in changes if self._explains(self.median(age), each)]
         if len(mine) < max(STREAMS_LEAST, _QUORUM * int(self.nulls.level.sum())):
             return None
         fleet = len(self.nulls) - 1
@@ -79,8 +79,23 @@ class FleetView:
             fleet, age, before, before + self.median(age), evidence, "calibrated", evidence
         )
 
-    def _explains(self, found: ChangeFound, age: int) -> bool:
-        if not self.nulls.level[found.stream]:
+    def leaves_nothing(self, change: float, found: ChangeFound) -> bool:
+        """Whether a stream moved as the fleet did, and no further than chance explains.
+
+        Args:
+            change: How far the fleet moved, in standard deviations of a stream.
+            found: What a stream fired for since.
+        """
+        shift = self._shift_of(found)
+        if not self.nulls.level[found.stream] or change * shift <= 0:
             return False
-        shift = float((found.after - found.before) / self.nulls.scale[found.stream])
-        return explains(self.median(age), shift)
+        phi = self.nulls.phi[found.stream]
+        beyond = max(abs(shift) - abs(change), 0.0) / self.family.spread[found.stream]
+        evidence = beyond**2 * found.age * (1 - phi) / (1 + phi) / 2
+        return bool(evidence < self.family.thresholds[found.stream])
+
+    def _explains(self, median: float, found: ChangeFound) -> bool:
+        return bool(self.nulls.level[found.stream]) and explains(median, self._shift_of(found))
+
+    def _shift_of(self, found: ChangeFound) -> float:
+        return float((found.after - found.before) / self.nulls.scale[found.stream])

@@ -271,10 +271,20 @@ class StreamChanges:
             self._recentre(streams, float(self.family.mean[-1]))
 
     def _without_aftermath(self, found: Sequence[ChangeFound], end: int) -> list[ChangeFound]:
-        """Leave out streams that began to move before the last fleet alarm: it reported them."""
+        """Leave out streams that moved with the last fleet alarm or before it: it reported them.
+
+        A fleet can alarm before most of its streams show anything. Such a stream still has its null
+        of before, and its change is the fleet's, wherever it seems to begin.
+        """
         if not 0 <= self.after[-1] < AFTERMATH:
             return list(found)
-        parts = [each for each in found if self.onset(each, end) < self.fleet_end]
+        change = float(self.family.mean[-1] - self.prior[-1])
+        parts = [
+            each
+            for each in found
+            if self.onset(each, end) < self.fleet_end
+            or (not self.part[each.stream] and self._fleet.leaves_nothing(change, each))
+        ]
         for each in parts:
             self._relearn({each.stream: each.after}, each.age, part=True)
         return [each for each in found if each not in parts]

@@ -14,7 +14,7 @@ SCALE = 0.02
 
 
 def alarms(
-    fleet: FleetReference, changed: int, shift: float, common: float = 0.5
+    fleet: FleetReference, changed: int, shift: float, common: float = 0.5, later: float = 0.0
 ) -> list[tuple[int, StreamAlarm]]:
     """Return (step, alarm) of streams of which some change by so many standard deviations.
 
@@ -23,6 +23,7 @@ def alarms(
         changed: How many change.
         shift: In standard deviations.
         common: Share of their variance that they have in common.
+        later: How far the first one moves by itself, 40 steps after that.
     """
     streams = [
         StreamReference(
@@ -37,6 +38,7 @@ def alarms(
         own = random.normal(size=STREAMS)
         noise = np.sqrt(common) * random.normal() + np.sqrt(1 - common) * own
         noise[:changed] += shift * (step >= CHANGE)
+        noise[0] += later * (step >= CHANGE + 40)
         values = np.append(0.5 + SCALE * noise, np.nan)
         found += [(step, each) for each in changes.observe(values, step * HOUR, (step + 1) * HOUR)]
     return found
@@ -46,6 +48,14 @@ def test_the_spread_of_a_median_makes_its_alarm_the_first() -> None:
     ((step, alarm),) = alarms(FleetReference(0.2, 0.0, 400), STREAMS, 0.7, common=0.0)
     assert alarm.fleet
     assert step <= CHANGE + 15
+
+
+def test_a_stream_that_moves_further_than_the_fleet_alarms() -> None:
+    found = alarms(FleetReference(0.2, 0.0, 400), STREAMS, 0.7, common=0.0, later=3.0)
+    (_, first), (step, second) = found
+    assert first.fleet
+    assert (second.fleet, second.found.stream) == (False, 0)
+    assert CHANGE + 40 < step < CHANGE + 60
 
 
 def test_many_streams_are_a_fleet_before_its_own_detector_fires() -> None:
