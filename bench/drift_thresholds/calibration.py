@@ -30,7 +30,7 @@ def measure() -> dict[str, Any]:
     begin, worked = time.perf_counter(), time.process_time()
     nulls = nulls_of(*references_of(watched(values), seasonal=False))
     changes = StreamChanges(nulls, CONFIGURED)
-    length = nulls.windows.astype(np.float64)
+    length = nulls.length
     thresholds = calibrate(nulls.phi, length, changes.family.calibrated_length)
     seconds, worked = time.perf_counter() - begin, time.process_time() - worked
     usual = thresholds_of(nulls, changes.family.calibrated_length)

@@ -92,7 +92,7 @@ class Family:
         self.guaranteed_share = GUARANTEED_SHARE if len(self._members) else 0.0
         self.calibrated_length = run_length / (1 - self.guaranteed_share) / nulls.share
         sigma = np.sqrt(1 - nulls.phi**2) * nulls.noise
-        length = np.clip(nulls.windows.astype(np.float64), SHORTEST, LONGEST)
+        length = np.clip(nulls.length, SHORTEST, LONGEST)
         count = np.maximum(nulls.windows - 1.0, 1.0)
         zeros = np.zeros(len(nulls))
         model = Autoregression(nulls.phi, sigma, length, count, zeros, zeros)
