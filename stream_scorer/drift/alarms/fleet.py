@@ -15,13 +15,13 @@ WAIT: Final = 48
 """Number of windows for which a stream's alarm waits for that of the fleet."""
 _EXPLAINED: Final = 0.5
 """A median that moved by this share of a stream's change explains it."""
-_MOVED: Final = 0.25
+MOVED: Final = 0.25
 """Shift of a median, in standard deviations of a stream, that explains anything."""
 
 
 def explains(median: float, shift: float) -> bool:
     """Whether a shift of the median explains that of a stream, both in standard deviations."""
-    return bool(abs(median) >= max(_MOVED, _EXPLAINED * abs(shift)) and median * shift > 0)
+    return bool(abs(median) >= max(MOVED, _EXPLAINED * abs(shift)) and median * shift > 0)
 
 
 @dataclass(frozen=True, slots=True)

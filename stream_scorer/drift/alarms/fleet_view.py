@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from stream_scorer.drift.alarms.family import ChangeFound, Family
-from stream_scorer.drift.alarms.fleet import Waiting, explains
+from stream_scorer.drift.alarms.fleet import MOVED, Waiting, explains
 from stream_scorer.drift.alarms.nulls import Nulls
 from stream_scorer.drift.alarms.stream_history import StreamHistory
 from stream_scorer.models.reference.fleet import STREAMS_LEAST
@@ -13,7 +13,9 @@ from stream_scorer.models.reference.fleet import STREAMS_LEAST
 _CERTAIN: Final = 3.0
 """Standard errors by which a stream must have moved, to be named in a fleet alarm."""
 _NEWEST: Final = 3
-"""Number of the newest observations of the fleet that can explain a stream's alarm."""
+"""Number of the newest observations of the fleet that can explain a stream's alarm, at least."""
+_SEEN: Final = 2.5
+"""Standard errors by which a median must have moved, to explain anything."""
 _QUORUM: Final = 0.05
 """Share of the levels whose alarms are a fleet's, if the median explains all of them."""
 
@@ -42,11 +44,23 @@ class FleetView:
         return self.shift(len(self.nulls) - 1, age) * float(self.nulls.scale[-1])
 
     def is_explained(self, found: ChangeFound) -> bool:
-        """Whether the median's change, or its newest values, may be what a stream fired for."""
-        # A stream that moved before by chance has a longer age than the fleet's change.
-        return any(
-            self._explains(self.median(age), found) for age in {found.age, min(found.age, _NEWEST)}
-        )
+        """Whether the median's change, or its newest values, may be what a stream fired for.
+
+        A stream that moved before by chance has a longer age than the fleet's change. So the half
+        of it is looked at, the half of that, and so on. A median that is noisy, because streams
+        have much in common, must have moved by more than chance explains, and what it leaves of the
+        stream's change must be no reason for an alarm.
+        """
+        phi = float(self.nulls.phi[-1])
+        error = float(self.nulls.scale[-1]) * ((1 + phi) / (1 - phi)) ** 0.5
+        age = found.age
+        while age >= _NEWEST:
+            median = self.median(age)
+            moved = abs(median) >= max(MOVED, _SEEN * error / age**0.5)
+            if moved and self.leaves_nothing(median, found):
+                return True
+            age //= 2
+        return False
 
     def moved_with(self, stream: int, age: int) -> bool:
         """Whether a stream moved as the median did."""

@@ -131,7 +131,7 @@ def nulls_of(
     windows = np.array([each.windows for each in streams] + [0])
     noise = np.array([_noise(each) for each in streams] + [1.0])
     weeks = np.array([_weeks(each) for each in streams] + [np.inf])
-    similar = _similar(streams, windows[:-1])
+    similar = _similar(streams, windows[:-1], fleet)
     phi[:-1], length = similar.phi, np.append(similar.length, windows[-1])
     noise[:-1] *= similar.noise
     phi = np.clip(phi, 0.0, _PHI_MOST)
@@ -164,11 +164,19 @@ class _Similar:
     length: Float64
 
 
-def _similar(streams: Sequence[StreamReference], windows: Int64) -> _Similar:
+def _similar(
+    streams: Sequence[StreamReference], windows: Int64, fleet: FleetReference | None
+) -> _Similar:
     """Return what streams are, each nearer to those of its kind as far as they differ by chance.
 
     Without that, the error of a short reference's autocorrelation and spread needs much room in the
-    thresholds. Streams that differ keep what is theirs.
+    thresholds. Streams that differ keep what is theirs. Of streams that move together, the errors
+    are nearly the same, so they say little more than one of them.
+
+    Args:
+        streams: Their references.
+        windows: int64[k], observations of each.
+        fleet: How their median varies; None: as one of them, so that all are one.
 
     Returns:
         phi, without its bias (Kendall, 1954); the factor of each spread; and the windows that both
@@ -192,7 +200,11 @@ def _similar(streams: Sequence[StreamReference], windows: Int64) -> _Similar:
         found.phi[mine] = np.clip(np.sin(turned), -_PHI_MOST, _PHI_MOST)
         own = np.log(scale[mine] * np.sqrt(1 - found.phi[mine] ** 2))
         found.noise[mine] = np.exp(nearer - own)
-        worth = np.minimum(1 / np.maximum(kept, kept_spread), min(_WORTH_MOST, len(mine)))
+        # The median's variance is nearly the correlation of streams; that of the errors of second
+        # moments is its square.
+        same = 1.0 if fleet is None else min(fleet.scale, 1.0) ** 4
+        most = min(1 / (same + (1 - same) / len(mine)), _WORTH_MOST)
+        worth = np.minimum(1 / np.maximum(kept, kept_spread), most)
         found.length[mine] = count[mine] * worth
     return found
 

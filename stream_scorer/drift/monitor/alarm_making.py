@@ -92,8 +92,14 @@ def also_moved(
         age: Observations since its onset.
         part_of: Streams that are named whatever their effects are.
     """
+    # The null of a part of a fleet's change has just become its mean after it.
+    before = streams.family.mean.copy()
+    before[list(part_of)] = streams.prior[list(part_of)]
+    centre = (before - streams.nulls.mean) / streams.nulls.scale
     effects = [
-        (streams.shift(each, age), each) for each in range(len(streams.keys) - 1) if each != number
+        (streams.history.mean_of(each, age) - float(centre[each]), each)
+        for each in range(len(streams.keys) - 1)
+        if each != number
     ]
     named = sorted(
         (
