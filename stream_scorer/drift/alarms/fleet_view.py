@@ -8,7 +8,6 @@ from stream_scorer.drift.alarms.family import ChangeFound, Family
 from stream_scorer.drift.alarms.fleet import MOVED, Waiting, explains
 from stream_scorer.drift.alarms.nulls import Nulls
 from stream_scorer.drift.alarms.stream_history import StreamHistory
-from stream_scorer.models.reference.fleet import STREAMS_LEAST
 
 _CERTAIN: Final = 3.0
 """Standard errors by which a stream must have moved, to be named in a fleet alarm."""
@@ -16,8 +15,8 @@ _NEWEST: Final = 3
 """Number of the newest observations of the fleet that can explain a stream's alarm, at least."""
 _SEEN: Final = 2.5
 """Standard errors by which a median must have moved, to explain anything."""
-_QUORUM: Final = 0.05
-"""Share of the levels whose alarms are a fleet's, if the median explains all of them."""
+_QUORUM: Final = 3
+"""Number of alarms that are a fleet's, if the median explains all of them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,17 +42,21 @@ class FleetView:
         """Return how far the newest medians moved, in standard deviations of a stream."""
         return self.shift(len(self.nulls) - 1, age) * float(self.nulls.scale[-1])
 
-    def is_explained(self, found: ChangeFound) -> bool:
+    def is_explained(self, found: ChangeFound, waited: int = 0) -> bool:
         """Whether the median's change, or its newest values, may be what a stream fired for.
 
         A stream that moved before by chance has a longer age than the fleet's change. So the half
         of it is looked at, the half of that, and so on. A median that is noisy, because streams
         have much in common, must have moved by more than chance explains, and what it leaves of the
         stream's change must be no reason for an alarm.
+
+        Args:
+            found: What a stream fired for.
+            waited: Windows since then.
         """
         phi = float(self.nulls.phi[-1])
         error = float(self.nulls.scale[-1]) * ((1 + phi) / (1 - phi)) ** 0.5
-        age = found.age
+        age = found.age + waited
         while age >= _NEWEST:
             median = self.median(age)
             moved = abs(median) >= max(MOVED, _SEEN * error / age**0.5)
@@ -73,20 +76,19 @@ class FleetView:
         """Return the fleet's change if many streams fired for it before its own detector did.
 
         Where streams have much in common, their median is nearly as noisy as they are, and the
-        quickest of many streams fire before it. One of twenty is enough, and eight at least. Their
-        number has an expectation below 1 without a change.
+        quickest of many streams fire before it. By chance, too, they fire in bursts, when what they
+        have in common is far from its mean. Either is one alarm.
 
         Args:
             waiting: The alarms that wait for the fleet's.
             found: What fired now.
         """
-        changes = [(each.found, each.found.age + each.waited) for each in waiting]
-        changes += [(each, each.age) for each in found]
-        mine = [(each, age) for each, age in changes if self._explains(self.median(age), each)]
-        if len(mine) < max(STREAMS_LEAST, _QUORUM * int(self.nulls.level.sum())):
+        changes = [(each.found, each.waited) for each in waiting] + [(each, 0) for each in found]
+        mine = [(each, waited) for each, waited in changes if self.is_explained(each, waited)]
+        if len(mine) < _QUORUM:
             return None
         fleet = len(self.nulls) - 1
-        age = sorted(age for _, age in mine)[len(mine) // 2]
+        age = sorted(each.age + waited for each, waited in mine)[len(mine) // 2]
         evidence = min(each.log_evidence for each, _ in mine)
         before = float(self.family.mean[fleet])
         return ChangeFound(
@@ -107,9 +109,6 @@ class FleetView:
         beyond = max(abs(shift) - abs(change), 0.0) / self.family.spread[found.stream]
         evidence = beyond**2 * found.age * (1 - phi) / (1 + phi) / 2
         return bool(evidence < self.family.thresholds[found.stream])
-
-    def _explains(self, median: float, found: ChangeFound) -> bool:
-        return bool(self.nulls.level[found.stream]) and explains(median, self._shift_of(found))
 
     def _shift_of(self, found: ChangeFound) -> float:
         return float((found.after - found.before) / self.nulls.scale[found.stream])

@@ -1,9 +1,14 @@
 """Many streams that fire for the median's change are one alarm; few of them are not."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 
 from stream_scorer.core.decision.summary_layout import StreamKey
-from stream_scorer.drift.alarms.fleet import StreamAlarm
+from stream_scorer.drift.alarms.family import ChangeFound
+from stream_scorer.drift.alarms.fleet import WAIT, StreamAlarm, Waiting
+from stream_scorer.drift.alarms.fleet_view import FleetView
 from stream_scorer.drift.alarms.nulls import nulls_of
 from stream_scorer.drift.alarms.stream_changes import StreamChanges
 from stream_scorer.models.reference.contract import FleetReference, Season, StreamReference
@@ -11,6 +16,15 @@ from stream_scorer.models.reference.contract import FleetReference, Season, Stre
 HOUR, STREAMS, CHANGE, STEPS = 3_600_000, 40, 60, 150
 FLAT = Season(np.zeros(24), np.zeros(7), np.empty(0), 8.0, 0.0)
 SCALE = 0.02
+
+
+def references() -> list[StreamReference]:
+    return [
+        StreamReference(
+            StreamKey(f"f{n}", "level", "all"), 0.5, 0.499, 0.501, SCALE, 0.0, 400, 80_000, FLAT, ""
+        )
+        for n in range(STREAMS)
+    ]
 
 
 def alarms(
@@ -25,13 +39,7 @@ def alarms(
         common: Share of their variance that they have in common.
         later: How far the first one moves by itself, 40 steps after that.
     """
-    streams = [
-        StreamReference(
-            StreamKey(f"f{n}", "level", "all"), 0.5, 0.499, 0.501, SCALE, 0.0, 400, 80_000, FLAT, ""
-        )
-        for n in range(STREAMS)
-    ]
-    changes = StreamChanges(nulls_of(streams, 0.0, fleet), 20_000.0)
+    changes = StreamChanges(nulls_of(references(), 0.0, fleet), 20_000.0)
     random = np.random.default_rng(3)
     found: list[tuple[int, StreamAlarm]] = []
     for step in range(STEPS):
@@ -72,3 +80,23 @@ def test_seven_streams_of_many_are_no_fleet() -> None:
     found = alarms(FleetReference(0.72, 0.0, 400), 7, 2.0)
     assert not any(each.fleet for _, each in found)
     assert {each.found.stream for _, each in found} == set(range(7))
+
+
+def test_three_that_the_median_explains_are_one_alarm() -> None:
+    changes = StreamChanges(nulls_of(references(), 0.0, FleetReference(0.72, 0.0, 400)), 20_000.0)
+    standard = np.zeros(STREAMS + 1)
+    for hour in range(100):
+        standard[-1] = 0.6 / 0.72 * (hour >= 60)
+        ones = np.ones(STREAMS + 1)
+        changes.history.add(standard, 0 * ones, ones, hour * HOUR, (hour + 1) * HOUR)
+    view = FleetView(changes.nulls, changes.family, changes.history)
+    fired = [ChangeFound(n, 30, 0.5, 0.5 + SCALE, 14.0, "calibrated") for n in range(4)]
+    waiting = [Waiting(each, 90 * HOUR, 91 * HOUR, WAIT - 9) for each in fired[:2]]
+    assert view.together(waiting, fired[2:2]) is None
+    found = view.together(waiting, fired[2:3])
+    assert found is not None
+    assert (found.stream, found.age) == (STREAMS, 40)
+    assert found.after == pytest.approx(0.6, abs=0.01)
+    # What has far more than the median is a change of its own.
+    alone = replace(fired[3], after=0.5 + 3 * SCALE)
+    assert view.together(waiting, [alone]) is None
