@@ -27,7 +27,8 @@ RELATIVE: Final = 0.1
 RATE_LEAST: Final = 0.005
 """Change of a rate or a share that never matters."""
 FLEET_TOLERANCE: Final = 0.25
-"""Change of the median that does not matter, in standard deviations of a stream."""
+"""Change of the median that never matters, in standard deviations of a stream. If a larger one does
+not matter for each of the streams, it does not for their median."""
 _WEIGHTS: Final = {"score": 8.0, "outcome": 8.0, "amount": 4.0, "segment": 1.0, "fleet": 8.0}
 _RATE_WEIGHT: Final = 2.0
 _LEVEL_WEIGHT: Final = 1.0
@@ -145,7 +146,8 @@ def nulls_of(
     typical = np.array([each.rows / max(each.windows, 1) for each in streams] + [0.0])
     keys = (*(each.key for each in streams), FLEET)
     delta = np.array(
-        [_delta(each, tolerance) for each in streams] + [FLEET_TOLERANCE], dtype=np.float64
+        [_delta(each, tolerance) for each in streams] + [max(FLEET_TOLERANCE, tolerance)],
+        dtype=np.float64,
     )
     weights = np.array([_weight(key) for key in keys])
     classes = (*map(guaranteed_class, streams), "not in the class: a median")

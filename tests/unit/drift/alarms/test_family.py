@@ -5,7 +5,14 @@ import pytest
 
 from stream_scorer.core.decision.summary_layout import StreamKey
 from stream_scorer.drift.alarms.family import GUARANTEED_SHARE, RELEARN, ChangeFound, Family
-from stream_scorer.drift.alarms.nulls import FLEET, Float64, Nulls, guaranteed_class, nulls_of
+from stream_scorer.drift.alarms.nulls import (
+    FLEET,
+    FLEET_TOLERANCE,
+    Float64,
+    Nulls,
+    guaranteed_class,
+    nulls_of,
+)
 from stream_scorer.drift.alarms.stream_thresholds import thresholds_of
 from stream_scorer.models.reference.contract import Season, StreamReference
 
@@ -47,6 +54,11 @@ def test_shares_of_the_budget_add_up_to_one(nulls: Nulls) -> None:
 def test_scores_have_a_relative_tolerance(nulls: Nulls) -> None:
     assert nulls.delta[:2] == pytest.approx([0.005, 0.002])
     assert nulls.delta[4] == pytest.approx(0.01)
+
+
+def test_what_does_not_matter_for_features_does_not_for_their_median(nulls: Nulls) -> None:
+    assert nulls.delta[-1] == 0.5
+    assert nulls_of(STREAMS, 0.0).delta[-1] == FLEET_TOLERANCE == 0.25
 
 
 @pytest.mark.parametrize(
