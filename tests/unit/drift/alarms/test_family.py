@@ -56,7 +56,7 @@ def test_scores_have_a_relative_tolerance(nulls: Nulls) -> None:
     assert nulls.delta[4] == pytest.approx(0.01)
 
 
-def test_what_does_not_matter_for_features_does_not_for_their_median(nulls: Nulls) -> None:
+def test_the_median_has_the_tolerance_of_features_at_least(nulls: Nulls) -> None:
     assert nulls.delta[-1] == 0.5
     assert nulls_of(STREAMS, 0.0).delta[-1] == FLEET_TOLERANCE == 0.25
 
