@@ -203,8 +203,8 @@ def _similar(
         own = np.log(scale[mine] * np.sqrt(1 - found.phi[mine] ** 2))
         found.noise[mine] = np.exp(nearer - own)
         # The median's variance is nearly the correlation of streams; that of the errors of second
-        # moments is its square.
-        same = 1.0 if fleet is None else min(fleet.scale, 1.0) ** 4
+        # moments is its square. Twice of it, since an error of all streams gives bursts of alarms.
+        same = 1.0 if fleet is None else min(2 * fleet.scale**4, 1.0)
         most = min(1 / (same + (1 - same) / len(mine)), _WORTH_MOST)
         worth = np.minimum(1 / np.maximum(kept, kept_spread), most)
         found.length[mine] = count[mine] * worth

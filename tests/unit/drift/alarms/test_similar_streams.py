@@ -54,7 +54,7 @@ def test_streams_that_move_together_are_one() -> None:
     for fleet in (None, FleetReference(1.0, 0.5, WINDOWS)):
         assert nulls(even, even * SCALE, fleet).length[:-1].tolist() == [WINDOWS] * STREAMS
     some = nulls(even, even * SCALE, FleetReference(0.77, 0.5, WINDOWS))
-    assert (some.length[:-1] < 3 * WINDOWS).all()
+    assert (some.length[:-1] < 1.5 * WINDOWS).all()
 
 
 def test_different_streams_keep_what_is_theirs() -> None:
