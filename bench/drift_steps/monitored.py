@@ -14,7 +14,8 @@ from stream_scorer.drift.alarms.nulls import nulls_of
 from stream_scorer.drift.alarms.stream_changes import StreamChanges
 from stream_scorer.drift.detection.shifts.detector import Alarms, Detector
 from stream_scorer.models.reference.bands import error_of_mean, quantile_of, spread_of, wander_of
-from stream_scorer.models.reference.contract import Season, StreamReference
+from stream_scorer.models.reference.contract import FleetReference, Season, StreamReference
+from stream_scorer.models.reference.fleet import fleet_of
 from stream_scorer.models.reference.season import expected, fit_season
 from stream_scorer.ports import Float64
 
@@ -31,8 +32,10 @@ _UNIT: Final = 20.0
 _FLAT: Final = Season(np.zeros(24), np.zeros(7), np.empty(0), 8.0, 0.0)
 
 
-def references_of(values: Float64, *, seasonal: bool) -> list[StreamReference]:
-    """Return the references of k streams.
+def references_of(
+    values: Float64, *, seasonal: bool
+) -> tuple[list[StreamReference], float, FleetReference | None]:
+    """Return the references of k streams, their tolerance, and the reference of their median.
 
     Args:
         values: float64[n, k], hour by hour from a Monday.
@@ -42,6 +45,7 @@ def references_of(values: Float64, *, seasonal: bool) -> list[StreamReference]:
     days, quantile = hours // 24, quantile_of(ETA, streams)
     rows = np.full(len(values), _ROWS)
     found = []
+    standard = np.empty_like(values)
     for number in range(streams):
         season = fit_season(values[:, number], _MONDAY + hours, rows) if seasonal else _FLAT
         rest = values[:, number] - expected(season)[hours % 168]
@@ -50,13 +54,14 @@ def references_of(values: Float64, *, seasonal: bool) -> list[StreamReference]:
         reach += _WEEKS * wander_of(rest, days, scale, phi)
         reach += 0.0 if season is None else season.error
         mean = float(rest.mean())
+        standard[:, number] = (rest - mean) / scale
         found.append(
             StreamReference(
                 StreamKey(f"f{number}", "level", "all"), mean, mean - reach, mean + reach, scale,
                 phi, len(values), _ROWS * len(values), season, "",
             )
         )  # fmt: skip
-    return found
+    return found, 0.0, fleet_of(standard, np.ones(streams, np.bool_))
 
 
 class Monitored(Detector):
@@ -75,8 +80,8 @@ class Monitored(Detector):
         relearn: int | None = None, only: str = "",
     ) -> None:  # fmt: skip
         super().__init__(np.zeros((reference.shape[1] + 1, 1)))
-        streams = references_of(watched(reference), seasonal=seasonal)
-        nulls = nulls_of(streams, 0.0)
+        streams, tolerance, fleet = references_of(watched(reference), seasonal=seasonal)
+        nulls = nulls_of(streams, tolerance, fleet)
         more = {} if relearn is None else {"relearn": relearn}
         self.changes = StreamChanges(nulls, run_length, **more)
         self._season = np.vstack([*(expected(each.season) for each in streams), np.zeros(168)])

@@ -28,9 +28,9 @@ def measure() -> dict[str, Any]:
     values = correlated(np.random.default_rng(_SEED), REFERENCE, STREAMS, 0.0, PHI)
     calibrate(np.full(2, PHI), np.full(2, 200.0), float(CONFIGURED))
     begin, worked = time.perf_counter(), time.process_time()
-    nulls = nulls_of(references_of(watched(values), seasonal=False), 0.0)
+    nulls = nulls_of(*references_of(watched(values), seasonal=False))
     changes = StreamChanges(nulls, CONFIGURED)
-    length = nulls.windows.astype(np.float64)
+    length = nulls.length
     thresholds = calibrate(nulls.phi, length, changes.family.calibrated_length)
     seconds, worked = time.perf_counter() - begin, time.process_time() - worked
     usual = thresholds_of(nulls, changes.family.calibrated_length)

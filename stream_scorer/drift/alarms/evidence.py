@@ -28,14 +28,15 @@ def guaranteed_error(family: Family, found: ChangeFound) -> float | None:
     """Return a bound of the probability of a false alarm with as much evidence in F windows.
 
     The family's sum of w(j) M(j) exceeds its number of windows by 0 on average, so it reaches c
-    within F windows with a probability of at most F / c. An alarm needs a sum of 2 F.
+    within F windows with a probability of at most F / c. An alarm needs a sum of F / g, where g is
+    the share of the budget.
 
     Args:
         family: The detectors.
         found: What fired, in the guaranteed class.
 
     Returns:
-        At most 0.5; None if only the calibrated detector fired.
+        At most the share of the budget; None if only the calibrated detector fired.
     """
     if found.detector != "e_detector":
         return None
@@ -57,16 +58,15 @@ def calibrated_error(family: Family, found: ChangeFound) -> float | None:
         found: What fired.
 
     Returns:
-        At most 0.5; None if only the guaranteed detector fired.
+        At most the share of the budget; None if only the guaranteed detector fired.
     """
     if found.calibrated is None:
         return None
     nulls = family.nulls
-    length = family.run_length / (1 - GUARANTEED_SHARE)
     once, twice = (
-        float(thresholds_of(nulls, factor * length / nulls.share)[found.stream])
+        float(thresholds_of(nulls, factor * family.calibrated_length)[found.stream])
         for factor in (1.0, 2.0)
     )
     # The table ends at some run length: then nothing is claimed for more evidence.
     doublings = max(found.calibrated - once, 0.0) / (twice - once) if twice > once else 0.0
-    return (1 - GUARANTEED_SHARE) * 2.0 ** -min(doublings, 1_000.0)
+    return (1 - family.guaranteed_share) * 2.0 ** -min(doublings, 1_000.0)

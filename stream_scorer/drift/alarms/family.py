@@ -1,15 +1,17 @@
 """The detectors of a model version's streams under one budget.
 
 The budget is one false alarm in F windows, over everything that is watched. It is split in two
-halves. Each half is spent by detectors that raise at most one false alarm in 2 F windows, so the
-sum of both rates is 1 / F at most.
+parts, g / F and (1 - g) / F, so the sum of both rates is 1 / F at most.
 
 *Guaranteed.* The e-detectors of the streams in the class; see ``nulls.guaranteed_class``. Stream j
-fires when w(j) M(j) reaches 2 F, or all together when the sum of w(j) M(j) does. The expected
-number of false alarms in n windows is at most n / 2 F, under any dependence between the streams.
+fires when w(j) M(j) reaches F / g, or all together when the sum of w(j) M(j) does. The expected
+number of false alarms in n windows is at most g n / F, under any dependence between the streams.
 
-*Calibrated.* Whitened innovations of every stream; stream j has the run length 2 F / w(j). Within a
-window that is a Bonferroni bound, at any correlation of the streams.
+*Calibrated.* Whitened innovations of every stream; stream j has the run length F / (1 - g) / w(j).
+Within a window that is a Bonferroni bound, at any correlation of the streams.
+
+The calibrated detectors use up what they get, and the guaranteed ones do not. Without a stream in
+the class, all of the budget is calibrated.
 
 An observation that pools several windows counts as one window: both promises then hold with room.
 """
@@ -28,8 +30,8 @@ from stream_scorer.drift.detection.shifts.calibrated import CalibratedDetector, 
 from stream_scorer.drift.detection.shifts.detector import Detector
 from stream_scorer.drift.detection.shifts.e_detector import EDetector
 
-GUARANTEED_SHARE: Final = 0.5
-"""Share of the budget that the guaranteed detectors spend."""
+GUARANTEED_SHARE: Final = 0.1
+"""Share of the budget that the guaranteed detectors spend, if a stream is in their class."""
 RELEARN: Final = 48
 """Observations after an alarm that a stream's next null is learned from."""
 _NEVER: Final = 1e300
@@ -72,6 +74,7 @@ class Family:
         low: float64[k], the current null's band; it moves when a change is accepted or followed.
         high: float64[k].
         mean: float64[k], its mean.
+        guaranteed_share: Share of the budget that the guaranteed detectors spend.
         calibrated_length: float64[k], run length of each stream's calibrated detector.
         spread: float64[k], standard deviation since a change, as a factor of the reference's.
     """
@@ -83,13 +86,13 @@ class Family:
         self.spread = np.ones(len(nulls))
         self._moments = np.zeros((len(nulls), 3))
         self._members = np.flatnonzero(nulls.guaranteed)
-        guaranteed = run_length / GUARANTEED_SHARE
-        self._guaranteed_length = guaranteed
+        self._guaranteed_length = run_length / GUARANTEED_SHARE
         self._e: EDetector | None = None
         self._bands()
-        self.calibrated_length = run_length / (1 - GUARANTEED_SHARE) / nulls.share
+        self.guaranteed_share = GUARANTEED_SHARE if len(self._members) else 0.0
+        self.calibrated_length = run_length / (1 - self.guaranteed_share) / nulls.share
         sigma = np.sqrt(1 - nulls.phi**2) * nulls.noise
-        length = np.clip(nulls.windows.astype(np.float64), SHORTEST, LONGEST)
+        length = np.clip(nulls.length, SHORTEST, LONGEST)
         count = np.maximum(nulls.windows - 1.0, 1.0)
         zeros = np.zeros(len(nulls))
         model = Autoregression(nulls.phi, sigma, length, count, zeros, zeros)
@@ -117,8 +120,13 @@ class Family:
 
     @property
     def observations(self) -> Int64:
-        """int64[k], observations since a stream's null was last set, the reference's included."""
+        """int64[k], observations since each null was last set, the reference's included."""
         return self._calibrated.observations
+
+    @property
+    def thresholds(self) -> Float64:
+        """float64[k], evidence that each stream's calibrated detector needs."""
+        return self._calibrated.thresholds
 
     @property
     def log_evidence(self) -> Float64:
@@ -133,8 +141,8 @@ class Family:
     @property
     def calibrated(self) -> Float64:
         """float64[k], evidence of the calibrated detectors as a share of what an alarm needs."""
-        reached = self._calibrated.evidence / self._calibrated.thresholds
-        return np.where(self.learning > 0, 0.0, np.clip(reached, 0.0, 1.0))
+        reached = np.clip(self._calibrated.evidence / self.thresholds, 0.0, 1.0)
+        return np.where(self.learning > 0, 0.0, reached)
 
     def update(self, values: Float64, kept: Float64 | float = 1.0) -> list[ChangeFound]:
         """Add an observation of each stream.
@@ -192,8 +200,7 @@ class Family:
         nulls = self.nulls
         count = np.maximum(observations, 1.0)
         # One standard error more, since it is from as few observations.
-        held, total, squares = self._moments.T
-        held = np.maximum(held, 1.0)
+        held, total, squares = np.maximum(self._moments[:, 0], 1.0), *self._moments.T[1:]
         spread = np.sqrt(np.maximum(squares / held - (total / held) ** 2, 0.0)) / nulls.scale
         wider = np.maximum(spread * (1 + np.sqrt(0.5 / count)), 1.0)
         self._widen(np.where(streams, wider, self.spread))

@@ -9,35 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import numpy as np
-
 from stream_scorer.drift.alarms.family import ChangeFound
-from stream_scorer.drift.alarms.nulls import Bool, Float64
 
-STREAMS_LEAST: Final = 8
-"""Minimum number of streams of a median."""
 WAIT: Final = 48
 """Number of windows for which a stream's alarm waits for that of the fleet."""
 _EXPLAINED: Final = 0.5
 """A median that moved by this share of a stream's change explains it."""
-_MOVED: Final = 0.25
+MOVED: Final = 0.25
 """Shift of a median, in standard deviations of a stream, that explains anything."""
-
-
-def median_of(standard: Float64, level: Bool) -> float:
-    """Return the median of the streams that have an observation; NaN for fewer than eight.
-
-    Args:
-        standard: float64[k], observations in standard deviations from their means; NaN for none.
-        level: bool[k], the streams that count.
-    """
-    usable = standard[level & np.isfinite(standard)]
-    return float(np.median(usable)) if len(usable) >= STREAMS_LEAST else float("nan")
 
 
 def explains(median: float, shift: float) -> bool:
     """Whether a shift of the median explains that of a stream, both in standard deviations."""
-    return bool(abs(median) >= max(_MOVED, _EXPLAINED * abs(shift)) and median * shift > 0)
+    return bool(abs(median) >= max(MOVED, _EXPLAINED * abs(shift)) and median * shift > 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +39,11 @@ class Waiting:
     start: int
     end: int
     left: int
+
+    @property
+    def waited(self) -> int:
+        """Number of windows for which it has waited before the newest one closed, that one too."""
+        return WAIT + 1 - self.left
 
     def document(self) -> list[Any]:
         """Return it for JSON."""

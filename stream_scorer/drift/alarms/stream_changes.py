@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.drift.alarms.family import RELEARN, ChangeFound, Family
-from stream_scorer.drift.alarms.fleet import WAIT, StreamAlarm, Waiting, explains, median_of
+from stream_scorer.drift.alarms.fleet import WAIT, StreamAlarm, Waiting
+from stream_scorer.drift.alarms.fleet_view import FleetView
 from stream_scorer.drift.alarms.nulls import Bool, Float64, Int64, Nulls
 from stream_scorer.drift.alarms.severity import is_trigger
 from stream_scorer.drift.alarms.stream_history import (
@@ -24,13 +25,12 @@ from stream_scorer.drift.alarms.stream_history import (
     is_return,
     place_of,
 )
+from stream_scorer.models.reference.fleet import median_of
 
 AFTERMATH: Final = 190
 """Observations after a fleet alarm in which a stream's older change is a part of it."""
 _CERTAIN: Final = 3.0
-"""Standard errors by which a stream must have moved, to be named in a fleet alarm."""
-_NEWEST: Final = 3
-"""Number of the newest observations of the fleet that can explain a stream's alarm."""
+"""Standard errors that the error of a mean has, as its evidence is told."""
 _LEAST: Final = 8
 """Minimum number of observations that a null after a change counts as."""
 _ARRAYS: Final = (
@@ -127,8 +127,11 @@ class StreamChanges:
 
     def shift(self, stream: int, age: int) -> float:
         """Return the mean of the newest observations, in standard deviations from the null."""
-        centre = (self.family.mean[stream] - self.nulls.mean[stream]) / self.nulls.scale[stream]
-        return self.history.mean_of(stream, age) - float(centre)
+        return self._fleet.shift(stream, age)
+
+    @property
+    def _fleet(self) -> FleetView:
+        return FleetView(self.nulls, self.family, self.history)
 
     def onset(self, found: ChangeFound, until: int) -> int:
         """Return when a change that was found in the window until then began, ms of event time."""
@@ -214,11 +217,13 @@ class StreamChanges:
         fleet_number = len(self.nulls) - 1
         fleet = next((each for each in found if each.stream == fleet_number), None)
         alarms = self._without_aftermath([each for each in found if each is not fleet], end)
+        if fleet is None and self.after[-1] < 0:
+            fleet = self._fleet.together(self._waiting, alarms)
         first: list[StreamAlarm] = []
         if fleet is not None:
-            part = {each.stream for each in alarms if self._is_explained(each)}
+            part = {each.stream for each in alarms if self._fleet.is_explained(each)}
             part |= {each.found.stream for each in self._waiting}
-            part |= {n for n in range(fleet_number) if self._moved_with(n, fleet.age)}
+            part |= {n for n in range(fleet_number) if self._fleet.moved_with(n, fleet.age)}
             alarms = [each for each in alarms if each.stream not in part]
             self._waiting = ()
             self.fleet_end = end
@@ -231,7 +236,7 @@ class StreamChanges:
             first = [StreamAlarm(fleet, start, end, fleet=True, part_of=tuple(sorted(part)))]
         now: list[ChangeFound] = []
         for each in alarms:
-            explained = fleet is None and self._is_explained(each)
+            explained = fleet is None and self._fleet.is_explained(each)
             self._relearn({each.stream: each.after}, each.age, part=explained)
             if explained:
                 self._waiting += (Waiting(each, start, end, WAIT + 1),)
@@ -266,10 +271,20 @@ class StreamChanges:
             self._recentre(streams, float(self.family.mean[-1]))
 
     def _without_aftermath(self, found: Sequence[ChangeFound], end: int) -> list[ChangeFound]:
-        """Leave out streams that began to move before the last fleet alarm: it reported them."""
+        """Leave out streams that moved with the last fleet alarm or before it: it reported them.
+
+        A fleet can alarm before most of its streams show anything. Such a stream still has its null
+        of before, and its change is the fleet's, wherever it seems to begin.
+        """
         if not 0 <= self.after[-1] < AFTERMATH:
             return list(found)
-        parts = [each for each in found if self.onset(each, end) < self.fleet_end]
+        change = float(self.family.mean[-1] - self.prior[-1])
+        parts = [
+            each
+            for each in found
+            if self.onset(each, end) < self.fleet_end
+            or (not self.part[each.stream] and self._fleet.leaves_nothing(change, each))
+        ]
         for each in parts:
             self._relearn({each.stream: each.after}, each.age, part=True)
         return [each for each in found if each not in parts]
@@ -278,20 +293,6 @@ class StreamChanges:
         found = np.zeros(len(self.nulls), np.bool_)
         found[list(streams)] = True
         return found
-
-    def _is_explained(self, found: ChangeFound) -> bool:
-        stream = found.stream
-        if not self.nulls.level[stream]:
-            return False
-        shift = float((found.after - found.before) / self.nulls.scale[stream])
-        # A stream that moved before by chance has a longer age than the fleet's change.
-        ages = {found.age, min(found.age, _NEWEST)}
-        return any(explains(self.shift(len(self.nulls) - 1, age), shift) for age in ages)
-
-    def _moved_with(self, stream: int, age: int) -> bool:
-        shift = self.shift(stream, age)
-        median = abs(self.shift(len(self.nulls) - 1, age))
-        return explains(median, abs(shift)) and abs(shift) * age**0.5 > _CERTAIN
 
     def _settle(self, streams: Bool, most: Int64) -> list[ChangeFound]:
         """Take the mean since the alarm as the null; return what has moved on far since then."""

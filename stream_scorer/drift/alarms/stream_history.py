@@ -1,5 +1,6 @@
 """The newest 168 values of each stream: where a change began, and whether a stream is back."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -272,13 +273,20 @@ def is_back(
         return True
     # In standard deviations since the change: what varies more says less.
     scale = float(nulls.scale[stream] * family.spread[stream])
+    # The mean after the change is from few observations: nearer by two standard errors, but not by
+    # more than half, so that an overestimated change is not over by chance.
+    error = float(family.high[stream] - family.low[stream]) / 2 * _RETURNED
+    changed -= math.copysign(min(error, abs(changed - usual) / 2), changed - usual)
     distance = (changed - usual) / scale
-    need = int(np.clip(np.ceil(2 * _SURE / distance**2), BACK_LEAST, _BACK_MOST))
+    # So many dependent observations say as much as one independent one.
+    phi = float(nulls.phi[stream])
+    same = (1 + phi) / (1 - phi)
+    need = int(np.clip(np.ceil(2 * _SURE * same / distance**2), BACK_LEAST, _BACK_MOST))
     if after < need:
         return False
     mean, weight = history.newest(stream, need)
     newest = float(nulls.mean[stream] + mean * nulls.scale[stream])
-    return weight * distance * ((usual + changed) / 2 - newest) / scale >= _LIKELIER
+    return weight / same * distance * ((usual + changed) / 2 - newest) / scale >= _LIKELIER
 
 
 def is_return(found: ChangeFound, base: Float64, family: Family) -> bool:

@@ -23,7 +23,7 @@ def thresholds_of(nulls: Nulls, run_length: Float64) -> Float64:
         look_up(nulls.phi, np.full(len(nulls), length), run_length)
         for length in (SHORTEST, LONGEST)
     )
-    length = np.clip(nulls.windows, 1, LONGEST)
+    length = np.clip(nulls.length, 1, LONGEST)
     inside = look_up(nulls.phi, np.maximum(length, SHORTEST), run_length)
     outside = longest + (shortest - longest) * SHORTEST / length
     excess = seasonal_excess(nulls.phi, nulls.weeks)

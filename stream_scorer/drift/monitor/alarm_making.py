@@ -92,8 +92,14 @@ def also_moved(
         age: Observations since its onset.
         part_of: Streams that are named whatever their effects are.
     """
+    # The null of a part of a fleet's change has just become its mean after it.
+    before = streams.family.mean.copy()
+    before[list(part_of)] = streams.prior[list(part_of)]
+    centre = (before - streams.nulls.mean) / streams.nulls.scale
     effects = [
-        (streams.shift(each, age), each) for each in range(len(streams.keys) - 1) if each != number
+        (streams.history.mean_of(each, age) - float(centre[each]), each)
+        for each in range(len(streams.keys) - 1)
+        if each != number
     ]
     named = sorted(
         (
@@ -103,6 +109,22 @@ def also_moved(
         )
     )
     return tuple((streams.keys[each].text, effect) for _, each, effect in named[:ALSO_MOST])
+
+
+def fault_text(name: str, field: str, segment: str) -> str:
+    """Return the text of a fault, as that of a stream's key.
+
+    >>> fault_text("missing", "f1", "all"), fault_text("volume", "", "all")
+    ('missing/f1@all', 'volume@all')
+    """
+    return "/".join(filter(None, (name, field))) + f"@{segment}"
+
+
+def text_of(opened: Alarm) -> str:
+    """Return the text of what an alarm is of: a stream, the fleet, or one fault."""
+    if opened.kind != "fault":
+        return opened.stream
+    return fault_text(opened.stream, opened.field, opened.segment)
 
 
 def fault_alarm(
@@ -117,8 +139,8 @@ def fault_alarm(
         snoozed: Whether alarms are snoozed.
         detected_at: Kafka time, ms.
     """
-    stream = "/".join(filter(None, (fault.name, fault.field))) + f"@{fault.segment}"
-    name = event_id(model, version, "fault", stream, fault.window_end, "opened")
+    text = fault_text(fault.name, fault.field, fault.segment)
+    name = event_id(model, version, "fault", text, fault.window_end, "opened")
     return Alarm(
         event_id=name, episode=name, kind="fault", change="opened",
         severity=fault_severity(fault), model=model, version=version, stream=fault.name,

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from stream_scorer.drift.alarms.contract import Alarm, Severity
 from stream_scorer.drift.alarms.episodes import EpisodeRecord, changed
-from stream_scorer.drift.monitor.alarm_making import FLEET, snooze_event
+from stream_scorer.drift.monitor.alarm_making import FLEET, snooze_event, text_of
 from stream_scorer.drift.monitor.watch_state import WatchState
 
 IDS_MOST: Final = 10_000
@@ -49,7 +49,7 @@ class CommandBook:
             now: Kafka time, ms.
             model: Name of the model.
             version: Its version.
-            stream: Text of the stream's key, ``fleet``, or the name of a fault.
+            stream: Text of the stream's key, ``fleet``, or the text of a fault.
         """
         return now < max(self.snooze_until, self.snoozes.get((model, version, stream), 0))
 
@@ -58,7 +58,7 @@ class CommandBook:
         return tuple(
             each.opened.episode
             for each in watch.episodes.opened()
-            if watch.snoozed(each.opened.model, each.opened.version, each.opened.stream)
+            if watch.snoozed(each.opened.model, each.opened.version, text_of(each.opened))
         )
 
     def open_by_severity(self, watch: WatchState) -> dict[str, int]:
@@ -103,7 +103,7 @@ class CommandBook:
             return None
         opened = episode.opened
         if kind == "snooze":
-            name = (opened.model, opened.version, opened.stream)
+            name = (opened.model, opened.version, text_of(opened))
             self.snoozes.pop(name, None)
             self.snoozes[name] = int(record["until"])
             while len(self.snoozes) > SNOOZES_MOST:

@@ -9,7 +9,7 @@ import numpy as np
 from stream_scorer.core.decision.summary_layout import StreamKey
 from stream_scorer.drift.alarms.contract import Alarm
 from stream_scorer.drift.alarms.nulls import Bool
-from stream_scorer.drift.monitor.alarm_making import fault_alarm
+from stream_scorer.drift.monitor.alarm_making import fault_alarm, fault_text
 from stream_scorer.drift.monitor.version_streams import StreamsOfVersion
 from stream_scorer.drift.monitor.version_watch import VersionWatch
 from stream_scorer.drift.monitor.watch_state import WatchState
@@ -73,7 +73,9 @@ class FaultBook:
         for each in closed:
             name = (each.model, each.version)
             counts[name] = counts.get(name, 0) + each.count
-        faults = self.rules.decided(start, end, list(counts.values()), reference.volume)
+        faults = self.rules.decided(
+            start, end, list(counts.values()), reference.volume, reference.window_ms
+        )
         return self._fold(watch, "", "", faults)
 
     def judged(
@@ -103,7 +105,8 @@ class FaultBook:
             key = (model, version, fault.name, fault.field, fault.segment)
             known = self.open.get(key)
             if fault.open and known is None:
-                snoozed = watch.snoozed(model, version, fault.name)
+                text = fault_text(fault.name, fault.field, fault.segment)
+                snoozed = watch.snoozed(model, version, text)
                 alarm = fault_alarm(
                     fault, model, version, snoozed=snoozed, detected_at=watch.detected_at
                 )

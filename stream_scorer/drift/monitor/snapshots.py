@@ -52,6 +52,9 @@ def document_of(watch: DriftWatch, summaries_offset: int) -> MonitorDocument:
     ]
     window_ms = references[-1].window_ms if references else HOUR_MS
     windows = watch.budget.windows(window_ms)
+    shares = [
+        each.streams.family.guaranteed_share for each in watch.versions.values() if each.streams
+    ]
     progress = MonitorProgress(
         detected_at=watch.detected_at, watermark=watch.windows.watermark, window_ms=window_ms,
         summaries_offset=summaries_offset, commands_offset=watch.commands.offset,
@@ -59,7 +62,7 @@ def document_of(watch: DriftWatch, summaries_offset: int) -> MonitorDocument:
         dropped=watch.dropped, snooze_until=watch.commands.snooze_until,
         false_alarm_days=watch.budget.false_alarm_days, windows=windows,
         guaranteed_windows=windows / GUARANTEED_SHARE,
-        calibrated_windows=windows / (1 - GUARANTEED_SHARE),
+        calibrated_windows=windows / (1 - min(shares, default=GUARANTEED_SHARE)),
         eta=references[-1].eta if references else ETA, patience=windows,
     )  # fmt: skip
     alarmed = {

@@ -54,7 +54,7 @@ class StreamsOfVersion(StreamChanges):
         found = references_of(reference, self._layout.keys)
         self._columns = np.array([n for n, each in enumerate(found) if each is not None], np.int64)
         streams = [each for each in found if each is not None]
-        nulls = nulls_of(streams, budget.tolerance)
+        nulls = nulls_of(streams, budget.tolerance, reference.fleet)
         super().__init__(nulls, budget.windows(reference.window_ms))
         self.keys = nulls.keys
         self._season = np.vstack([*(expected(each.season) for each in streams), np.zeros(168)])

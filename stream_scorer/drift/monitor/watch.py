@@ -151,7 +151,7 @@ class DriftWatch:
         return self.commands.fold(self, record)
 
     def snoozed(self, model: str, version: str, stream: str) -> bool:
-        """Whether the alarms of a stream are notes now; ``stream`` may be the name of a fault."""
+        """Whether the alarms of a stream are notes now; ``stream`` may be the text of a fault."""
         return self.commands.snoozed(self.detected_at, model, version, stream)
 
     def owned(self, name: tuple[str, str]) -> VersionWatch | None:

@@ -21,6 +21,7 @@ from stream_scorer.drift.quality.pooled_window import LEAST_ROWS
 from stream_scorer.drift.quality.reference_view import Float64
 from stream_scorer.drift.quality.volume import usual_count, volume_fault
 from stream_scorer.drift.windows.contract import ClosedArrivals
+from stream_scorer.models.reference.season import HOUR_MS
 
 _HISTORY: Final = 168
 _TIMES_USUAL: Final = 5.0
@@ -152,7 +153,7 @@ class ArrivalRules:
         return self._faults.update(found, (closed.start, closed.end), _always)
 
     def decided(
-        self, start: int, end: int, counts: Sequence[int], volume: Float64
+        self, start: int, end: int, counts: Sequence[int], volume: Float64, width: int = HOUR_MS
     ) -> list[QualityFault]:
         """Return the faults of the number of decisions in an event-time window, and of gaps before.
 
@@ -167,13 +168,15 @@ class ArrivalRules:
             start: Start of the window, ms since the epoch.
             end: End of the window.
             counts: Decisions of each version.
-            volume: float64[168], usual events by hour of the week; NaN: unknown.
+            volume: float64[168], usual events of a window by the hour of the week in which it
+                starts; NaN: unknown.
+            width: Width of the reference's windows, ms.
         """
         windows = [*self._gaps(start, end), (start, end, counts)]
         self.unknown(end)
         found: list[QualityFault] = []
         for first, last, counted in windows:
-            usual = usual_count(first, last, volume)
+            usual = usual_count(first, last, volume, width)
             if not usual > 0:  # NaN, too
                 continue
             level = median(self._ratios) if len(self._ratios) >= _LEVEL_FROM else 1.0

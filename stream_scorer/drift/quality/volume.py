@@ -1,6 +1,6 @@
 """Rule ``volume``: far more or far fewer events than usual at this hour of the week.
 
-The number of events of an hour is usual between a third and three times the mean of the reference.
+The number of events of a window is usual between a third and three times the mean of the reference.
 Small numbers may be further away: four standard deviations of a count that varies by 15 % more than
 a Poisson count does. So an hour without an event is a fault where 26 or more are usual.
 
@@ -22,23 +22,25 @@ _TIMES: Final = 3.0
 _Z: Final = 4.0
 _SPREAD: Final = 0.15
 """Standard deviation of the hourly mean, as its share."""
-_HOURS_MOST: Final = 168
-"""Hours of a window that are looked up; a longer one repeats the week."""
+_WEEK_MS: Final = 168 * HOUR_MS
 
 
-def usual_count(start: int, end: int, volume: Float64) -> float:
-    """Return the usual number of events of a window; NaN if an hour of it is unknown.
+def usual_count(start: int, end: int, volume: Float64, width: int = HOUR_MS) -> float:
+    """Return the usual number of events of a window; NaN if a part of it is unknown.
 
     Args:
         start: Start of the window, ms since the epoch.
         end: End of the window.
-        volume: float64[168], usual events by hour of the week.
+        volume: float64[168], usual events of the reference's windows by the hour of the week in
+            which they start: of each hour, or of windows of several hours with NaN between.
+        width: Width of the reference's windows, ms.
     """
-    hours = (end - start) / HOUR_MS
-    looked_up = min(max(math.ceil(hours), 1), _HOURS_MOST)
-    hours_of = hour_of_week(start + np.arange(looked_up) * HOUR_MS)
+    windows = (end - start) / width
+    # A window that is longer than a week repeats it.
+    looked_up = min(max(math.ceil(windows), 1), _WEEK_MS // width)
+    hours_of = hour_of_week(start + np.arange(looked_up) * width)
     total = float(volume[hours_of].sum())
-    return total * hours / looked_up
+    return total * windows / looked_up
 
 
 def volume_fault(start: int, end: int, counts: Sequence[int], usual: float) -> QualityFault | None:

@@ -57,7 +57,7 @@ def status_of(document: MonitorDocument | None) -> dict[str, Any]:
 
 
 def budget_of(meta: MonitorProgress) -> dict[str, Any]:
-    """Return the budget and its two halves, in windows."""
+    """Return the budget and its two parts, in windows."""
     return {
         "false_alarm_days": number(meta.false_alarm_days),
         "windows": number(meta.windows),

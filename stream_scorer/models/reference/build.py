@@ -28,6 +28,7 @@ from stream_scorer.models.reference.bands import (
 from stream_scorer.models.reference.contract import (
     DriftReference,
     FieldReference,
+    FleetReference,
     StreamReference,
 )
 from stream_scorer.models.reference.fields import (
@@ -36,6 +37,7 @@ from stream_scorer.models.reference.fields import (
     watched_field,
     within_cells,
 )
+from stream_scorer.models.reference.fleet import fleet_of
 from stream_scorer.models.reference.matching import HIGHEST, LOWEST, pooled_reference
 from stream_scorer.models.reference.rows import ReferenceRows
 from stream_scorer.models.reference.season import (
@@ -179,11 +181,12 @@ def build_reference(
         plan.name: _windows_of(rows, mask, table.start, width)
         for plan, mask in zip(plans, masks, strict=True)
     }
-    streams = _Streams(table, layout, based).references()
+    made = _Streams(table, layout, based)
+    streams = tuple(made.references())
     reference = DriftReference(
         digest="", model=job.model, version=job.version, eta=ETA, plan_segments=job.segments,
-        window_ms=width, fields=refs, streams=tuple(streams),
-        volume=_volume(rows.time, width), rejects=dict(rows.rejected),
+        window_ms=width, fields=refs, streams=streams,
+        volume=_volume(rows.time, width), rejects=dict(rows.rejected), fleet=made.fleet(streams),
     )  # fmt: skip
     return BuiltReference(
         reference, tuple(left_out), int(rows.training.sum()), int(masks[0].sum())
@@ -284,6 +287,14 @@ class _Streams:
                 yield each
             else:
                 yield pooled_reference(whole[key.field, key.measure], key.segment)
+
+    def fleet(self, streams: Sequence[StreamReference]) -> FleetReference | None:
+        """Return how the median of these streams, which are all, varies."""
+        mean, scale, rows, windows = np.array(
+            [(each.mean, each.scale, each.rows, max(each.windows, 1)) for each in streams]
+        ).T
+        standard = certain(self._pooled.rows, rows / windows) * (self._pooled.values - mean) / scale
+        return fleet_of(standard, np.array([each.key.measure == LEVEL for each in streams]))
 
     def _reference(self, at: int) -> StreamReference:
         season = self._seasons[at]

@@ -93,6 +93,21 @@ class StreamReference:
     pooled_from: str
 
 
+@dataclass(frozen=True, slots=True)
+class FleetReference:
+    """How the median of the streams' standardised levels varies without a change.
+
+    Attributes:
+        scale: Standard deviation of a window's median, in standard deviations of a stream.
+        phi: Autocorrelation of successive medians, -1 to 1.
+        windows: Number of windows with a median.
+    """
+
+    scale: float
+    phi: float
+    windows: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class DriftReference:
     """The content of a bundle's ``reference.json``.
@@ -109,6 +124,7 @@ class DriftReference:
         volume: float64[168], usual number of events of a window, by the hour of the week in which
             it starts; NaN if unknown.
         rejects: Usual share of the input records, by reject reason.
+        fleet: How the median of the streams varies; None if too few windows have one.
     """
 
     digest: str
@@ -121,6 +137,7 @@ class DriftReference:
     streams: tuple[StreamReference, ...]
     volume: Float64
     rejects: Mapping[str, float]
+    fleet: FleetReference | None = None
 
     @property
     def bins(self) -> ReferenceBins:

@@ -30,6 +30,7 @@ from stream_scorer.errors import ModelError
 from stream_scorer.models.reference.contract import (
     DriftReference,
     FieldReference,
+    FleetReference,
     Season,
     StreamReference,
 )
@@ -58,11 +59,14 @@ _COUNT_MOST = 2**53
 _KINDS = {"number": NUMBER, "text": TEXT, "outcome": OUTCOME}
 _KIND_NAMES = {kind: name for name, kind in _KINDS.items()}
 _VALUE_MOST = 1e300
+_FLEET_MOST = 100.0
 _SOURCE = re.compile(r"score|outcome|feature:(0|[1-9][0-9]{0,5})|column:.{1,200}")
 _KEYS = frozenset(
     ("format", "model", "version", "eta", "segments", "window_ms", "fields", "streams", "volume",
      "rejects")
 )  # fmt: skip
+_LATER_KEYS = frozenset(("fleet",))
+"""Keys that the first references did not have."""
 _FIELD_KEYS = frozenset(
     ("name", "kind", "source", "edges", "low", "high", "values", "reach_ms", "depends_on", "counts")
 )
@@ -70,6 +74,7 @@ _STREAM_KEYS = frozenset(
     ("stream", "mean", "low", "high", "scale", "phi", "windows", "rows", "season", "pooled_from")
 )
 _SEASON_KEYS = frozenset(("hour", "day", "week", "weeks", "error"))
+_FLEET_KEYS = frozenset(("scale", "phi", "windows"))
 _HOURS, _DAYS, _WEEK = 24, 7, 168
 
 
@@ -100,6 +105,7 @@ def write_reference(reference: DriftReference) -> bytes:
             "streams": [_stream_table(each) for each in reference.streams],
             "volume": [None if math.isnan(v) else v for v in reference.volume.tolist()],
             "rejects": dict(reference.rejects),
+            "fleet": None if reference.fleet is None else _fleet_table(reference.fleet),
         }
     )
     if len(data) > BYTES_MOST:
@@ -167,6 +173,10 @@ def _stream_table(each: StreamReference) -> dict[str, Any]:
     }
 
 
+def _fleet_table(fleet: FleetReference) -> dict[str, Any]:
+    return {"scale": fleet.scale, "phi": fleet.phi, "windows": fleet.windows}
+
+
 def _season_table(season: Season) -> dict[str, Any]:
     """Return a season; effects that are all zero are left out."""
     return {
@@ -182,7 +192,7 @@ def _read(data: bytes) -> DriftReference:
     if len(data) > BYTES_MOST:
         raise ValueError(f"is larger than {BYTES_MOST // 2**20} MiB")
     table, digest = parse(data), digest_of(data)
-    at = JsonTable(table, "", _KEYS)
+    at = JsonTable(table, "", _KEYS, _LATER_KEYS)
     at.whole("format", FORMAT, FORMAT)
     segments = at.texts("segments", SEGMENTS_MOST - 1)
     fields = tuple(
@@ -219,6 +229,7 @@ def _read(data: bytes) -> DriftReference:
             text(name, "rejects", 1): number(share, f"rejects.{name}", 0, 1)
             for name, share in rejects.items()
         },
+        fleet=_fleet(at),
     )  # fmt: skip
 
 
@@ -272,6 +283,17 @@ def _stream(at: JsonTable) -> StreamReference:
         rows=at.whole("rows", 0, _COUNT_MOST), season=_season(at),
         pooled_from=at.text("pooled_from", least=0),
     )  # fmt: skip
+
+
+def _fleet(document: JsonTable) -> FleetReference | None:
+    table = document.value("fleet")
+    if table is None:
+        return None
+    at = JsonTable(table, "fleet", _FLEET_KEYS)
+    scale = at.number("scale", 0, _FLEET_MOST)
+    if not scale:
+        raise at.refuse("scale", "is 0")
+    return FleetReference(scale, at.number("phi", -0.99, 0.99), at.whole("windows", 0, _COUNT_MOST))
 
 
 def _season(stream: JsonTable) -> Season | None:

@@ -19,19 +19,22 @@ class JsonTable:
     Args:
         value: The object.
         path: Where it is in the document; empty for the document itself.
-        keys: The keys that it must have, no more and no fewer.
+        keys: The keys that it must have.
+        possible: Keys that it may have, besides; None is the value of one that is not there.
 
     Raises:
         ValueError: It is not an object, or has other keys. All methods raise it for a value that is
             refused, with the path of the value.
     """
 
-    def __init__(self, value: Any, path: str, keys: frozenset[str]) -> None:
+    def __init__(
+        self, value: Any, path: str, keys: frozenset[str], possible: frozenset[str] = frozenset()
+    ) -> None:
         self._path = path
-        if not isinstance(value, dict) or set(value) != keys:
+        if not isinstance(value, dict) or set(value) - possible != keys:
             named = ", ".join(sorted(keys))
             raise ValueError(f"{path or 'the document'}: must have the keys {named}")
-        self._value = value
+        self._value = dict.fromkeys(possible) | value
 
     def path(self, key: str) -> str:
         """Return the path of a key's value."""

@@ -20,6 +20,7 @@ from stream_scorer.models.reference.contract import (
     Season,
     StreamReference,
 )
+from stream_scorer.models.reference.fleet import fleet_of
 from stream_scorer.models.reference.stream_values import layout_of
 
 HOUR = 3_600_000
@@ -95,7 +96,8 @@ def reference(version: str = "1") -> DriftReference:
         )
         for n, key in enumerate(layout.keys)
     )  # fmt: skip
-    return replace(made, streams=streams)
+    level = np.array([key.measure == "level" for key in layout.keys])
+    return replace(made, streams=streams, fleet=fleet_of((values - mean) / scale, level))
 
 
 def watch(days: float = 30.0, **changed: Any) -> DriftWatch:

@@ -76,7 +76,7 @@ def fit(
     factor = np.ones(streams)
     if shrink and streams > 2:  # noqa: PLR2004 fewer have no spread to compare
         # On Fisher's scale the variance is (nearly) the same for every phi.
-        turned, kept = _shrunk(np.arcsin(phi), 1.0 / steps)
+        turned, kept = shrunk(np.arcsin(phi), np.full(streams, 1.0 / steps))
         phi, factor = np.sin(turned), np.maximum(factor / kept, 1.0)
     innovations = centred[1:] - phi * centred[:-1]
     freedom = steps - 1 - fitted
@@ -85,9 +85,9 @@ def fit(
     deviations = np.log(np.sqrt(np.where(constant, 1.0, variance)))
     if shrink and (~constant).sum() > 2:  # noqa: PLR2004 the same
         units = np.log(np.broadcast_to(unit, streams)[~constant])
-        shrunk, kept_deviation = _shrunk(deviations[~constant] + units, 0.5 / steps)
-        deviations[~constant] = shrunk - units
-        factor = np.minimum(factor, max(1.0 / kept_deviation, 1.0))
+        nearer, kept = shrunk(deviations[~constant] + units, np.full(len(units), 0.5 / steps))
+        deviations[~constant] = nearer - units
+        factor[~constant] = np.minimum(factor[~constant], 1.0 / kept)
     else:
         factor = np.ones(streams)
     sigma = np.exp(deviations)
@@ -98,9 +98,15 @@ def fit(
     )
 
 
-def _shrunk(estimates: Float64, variance: float) -> tuple[Float64, float]:
-    """Return estimates moved towards their mean, and the share of their distance that is kept."""
-    spread = max(float(estimates.var(ddof=1)) - variance, 0.0)
-    kept = spread / (spread + variance)
-    centre = estimates.mean()
-    return centre + kept * (estimates - centre), max(kept, 1e-6)
+def shrunk(estimates: Float64, variance: Float64) -> tuple[Float64, Float64]:
+    """Return estimates moved towards their mean, and the share of its distance that each keeps.
+
+    Args:
+        estimates: float64[n], at least two.
+        variance: float64[n], variance of each one's error.
+    """
+    spread = max(float(estimates.var(ddof=1) - variance.mean()), 0.0)
+    weight = 1.0 / (spread + variance)
+    centre = float(np.average(estimates, weights=weight))
+    kept = spread * weight
+    return centre + kept * (estimates - centre), np.maximum(kept, 1e-6)

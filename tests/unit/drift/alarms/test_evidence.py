@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stream_scorer.drift.alarms.evidence import calibrated_error, guaranteed_error, nearness
-from stream_scorer.drift.alarms.family import ChangeFound, Family
+from stream_scorer.drift.alarms.family import GUARANTEED_SHARE, ChangeFound, Family
 from stream_scorer.drift.monitor.watch import DriftWatch
 from tests.support.drift.synthetic import Shift, summaries, watch
 
@@ -39,17 +39,17 @@ def needed(family: Family, each: ChangeFound) -> float:
     """Return the evidence, a logarithm, that an alarm of the guaranteed detector needs."""
     members = family.nulls.guaranteed
     share = family.nulls.share[each.stream] / family.nulls.share[members].sum()
-    return math.log(2 * F / share)
+    return math.log(F / GUARANTEED_SHARE / share)
 
 
 def test_more_evidence_is_a_smaller_guaranteed_error(family: Family) -> None:
     each = found(family)
     at = needed(family, each)
-    assert guaranteed_error(family, replace(each, log_evidence=at)) == pytest.approx(0.5)
+    assert guaranteed_error(family, replace(each, log_evidence=at)) == pytest.approx(0.1)
     ten = guaranteed_error(family, replace(each, log_evidence=at + math.log(10)))
-    assert ten == pytest.approx(0.05)
+    assert ten == pytest.approx(0.01)
     # All streams together reached the threshold, and this one not by itself.
-    assert guaranteed_error(family, replace(each, log_evidence=at - 2)) == pytest.approx(0.5)
+    assert guaranteed_error(family, replace(each, log_evidence=at - 2)) == pytest.approx(0.1)
     assert guaranteed_error(family, replace(each, detector="calibrated")) is None
 
 
@@ -62,10 +62,10 @@ def test_more_evidence_is_a_smaller_calibrated_error(family: Family) -> None:
         calibrated_error(family, replace(each, calibrated=least + more)) or 0.0
         for more in (0.5, 2.0, 6.0, 1e6)
     ]
-    assert at == pytest.approx(0.5)
+    assert at == pytest.approx(0.9)
     assert sorted(errors, reverse=True) == errors
-    assert 0.3 < errors[0] < 0.5
-    assert 0.0 < errors[2] < 0.01
+    assert 0.54 < errors[0] < 0.9
+    assert 0.0 < errors[2] < 0.018
     assert errors[3] >= 0.0
 
 
@@ -107,10 +107,10 @@ def test_the_class_of_a_stream_does_not_depend_on_what_fired() -> None:
         assert each.guaranteed == (each.stream in inside)
         if each.detector == "e_detector":
             assert each.guaranteed_error is not None
-            assert 0 < each.guaranteed_error <= 0.5
+            assert 0 < each.guaranteed_error <= 0.1
         else:
             assert each.guaranteed_error is None
             assert each.calibrated_error is not None
-            assert 0 < each.calibrated_error <= 0.5
+            assert 0 < each.calibrated_error <= 0.9
     assert any(each.guaranteed and each.detector == "calibrated" for each in first.values())
     assert len({each.calibrated_error for each in first.values()}) > 1

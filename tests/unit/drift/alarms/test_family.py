@@ -5,7 +5,14 @@ import pytest
 
 from stream_scorer.core.decision.summary_layout import StreamKey
 from stream_scorer.drift.alarms.family import GUARANTEED_SHARE, RELEARN, ChangeFound, Family
-from stream_scorer.drift.alarms.nulls import FLEET, Float64, Nulls, guaranteed_class, nulls_of
+from stream_scorer.drift.alarms.nulls import (
+    FLEET,
+    FLEET_TOLERANCE,
+    Float64,
+    Nulls,
+    guaranteed_class,
+    nulls_of,
+)
 from stream_scorer.drift.alarms.stream_thresholds import thresholds_of
 from stream_scorer.models.reference.contract import Season, StreamReference
 
@@ -47,6 +54,11 @@ def test_shares_of_the_budget_add_up_to_one(nulls: Nulls) -> None:
 def test_scores_have_a_relative_tolerance(nulls: Nulls) -> None:
     assert nulls.delta[:2] == pytest.approx([0.005, 0.002])
     assert nulls.delta[4] == pytest.approx(0.01)
+
+
+def test_the_median_has_the_tolerance_of_features_at_least(nulls: Nulls) -> None:
+    assert nulls.delta[-1] == 0.5
+    assert nulls_of(STREAMS, 0.0).delta[-1] == FLEET_TOLERANCE == 0.25
 
 
 @pytest.mark.parametrize(
@@ -99,15 +111,25 @@ def test_a_slow_certain_change_is_found_by_the_guarantee() -> None:
     assert found[0][1].log_evidence > np.log(720 / GUARANTEED_SHARE)
 
 
-def test_each_kind_of_detectors_has_its_half_of_the_budget() -> None:
-    """Evidence grows slowly, so an alarm says what it needed: 1,440 windows, and not 720."""
-    nulls = nulls_of([stream(phi=0.2)], 0.5)
+def test_each_kind_of_detectors_has_its_part_of_the_budget() -> None:
+    """Evidence grows slowly, so an alarm says what it needed: 800 windows, and 7,200."""
+    nulls = nulls_of([stream(phi=0.2), stream("f2")], 0.5)
     ((_, found),) = feed(Family(nulls, 720), nulls, 300, {0: 0.018}, at=0, noise=0.0)
-    need = thresholds_of(nulls, 2 * 720 / nulls.share)[0]
+    need = thresholds_of(nulls, 720 / 0.9 / nulls.share)[0]
     assert need <= found.log_evidence < need + 0.2
     nulls = nulls_of([stream("f1", "missing", mean=0.01, scale=0.0)], 0.5)
     (_, found), *_ = feed(Family(nulls, 720), nulls, 60, {0: 0.02}, at=0, noise=0.0)
-    assert np.log(2 * 720) <= found.log_evidence < np.log(2 * 720) + 0.5
+    assert np.log(7_200) <= found.log_evidence < np.log(7_200) + 0.5
+
+
+def test_without_a_guarantee_all_of_the_budget_is_calibrated() -> None:
+    nulls = nulls_of([stream(phi=0.2)], 0.5)
+    family = Family(nulls, 720)
+    assert family.guaranteed_share == 0
+    assert family.calibrated_length == pytest.approx(720 / nulls.share)
+    ((_, found),) = feed(family, nulls, 300, {0: 0.018}, at=0, noise=0.0)
+    need = thresholds_of(nulls, 720 / nulls.share)[0]
+    assert need <= found.log_evidence < need + 0.2
 
 
 def test_streams_that_can_never_alarm_say_so() -> None:

@@ -1,20 +1,11 @@
-"""The median of the streams, and what it explains."""
+"""What the median of the streams explains, and the alarms that wait for it."""
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from stream_scorer.drift.alarms.family import ChangeFound
-from stream_scorer.drift.alarms.fleet import STREAMS_LEAST, Waiting, explains, median_of
-
-
-def test_the_median_is_of_levels_that_were_observed() -> None:
-    level = np.array([True] * STREAMS_LEAST + [False, False])
-    standard = np.array([*range(STREAMS_LEAST), 99.0, np.nan])
-    assert median_of(standard, level) == 3.5
-    standard[0] = np.nan
-    assert np.isnan(median_of(standard, level))
+from stream_scorer.drift.alarms.fleet import Waiting, explains
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,22 @@ def test_a_snooze_of_an_open_page_takes_it_away_for_its_time(paged: tuple[DriftW
     assert open_now(later)["page"] == 0
 
 
+def test_a_snooze_of_a_fault_is_of_its_field_only() -> None:
+    state = watch()
+    one, both = Shift(missing={"f1": 0.3}), Shift(missing={"f1": 0.3, "f2": 0.3})
+    (first,) = [each for each in fold(state, 62, {60: one}) if each.kind == "fault"]
+    assert (first.stream, first.field) == ("missing", "f1")
+    snooze(state, first.event_id, state.detected_at + 40 * HOUR)
+    assert document_of(state, 0).snoozed == (first.event_id,)
+    found = fold(state, 5, {0: both}, first=62)
+    (other,) = [each for each in found if each.kind == "fault"]
+    assert (other.field, other.snoozed) == ("f2", False)
+    # The snoozed fault ends, and comes again: it is still snoozed.
+    found = fold(state, 8, {0: Shift(), 70: one}, first=67)
+    (again,) = [each for each in found if each.kind == "fault" and each.change == "opened"]
+    assert (again.field, again.snoozed) == ("f1", True)
+
+
 def test_a_snooze_of_all_alarms_is_an_event(paged: tuple[DriftWatch, str]) -> None:
     state, _ = paged
     until = state.detected_at + 4 * HOUR

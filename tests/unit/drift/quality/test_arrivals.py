@@ -169,6 +169,20 @@ def test_the_usual_number_is_of_the_hour_of_the_week() -> None:
     assert usual_count(MONDAY, MONDAY + 336 * HOUR, volume) == 2 * volume.sum()
 
 
+def test_windows_of_several_hours_are_judged_as_a_whole() -> None:
+    width = 6 * HOUR
+    volume = np.where(np.arange(168) % 6 == 0, 2_400.0, np.nan)
+    assert usual_count(MONDAY + width, MONDAY + 2 * width, volume, width) == 2_400
+    assert usual_count(MONDAY, MONDAY + 56 * width, volume, width) == 56 * 2_400
+    assert np.isnan(usual_count(MONDAY + HOUR, MONDAY + HOUR + width, volume, width))
+    rules = ArrivalRules()
+    assert rules.decided(MONDAY, MONDAY + width, [2_300], volume, width) == []
+    found = rules.decided(MONDAY + 2 * width, MONDAY + 3 * width, [300], volume, width)
+    assert [(each.window_start, each.value, each.usual) for each in found] == [
+        (MONDAY + width, 0.0, 2_400.0), (MONDAY + 2 * width, 300.0, 2_400.0),
+    ]  # fmt: skip
+
+
 def test_an_hour_without_events_is_found_when_they_continue() -> None:
     rules = ArrivalRules()
     start = MONDAY + 8 * HOUR

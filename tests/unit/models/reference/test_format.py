@@ -10,7 +10,7 @@ import pytest
 
 from stream_scorer.errors import ModelError
 from stream_scorer.models.reference.build import build_reference
-from stream_scorer.models.reference.contract import Season
+from stream_scorer.models.reference.contract import FleetReference, Season
 from stream_scorer.models.reference.format import digest_of, read_reference, write_reference
 from tests.support.models.reference_rows import job_of, rows_of
 
@@ -61,6 +61,15 @@ def test_a_season_by_hour_of_the_week_is_kept(data: bytes) -> None:
     assert not again.streams[0].season.flat
 
 
+def test_a_reference_may_have_a_median_or_be_older(data: bytes) -> None:
+    found = read_reference(data, LABEL)
+    fleet = FleetReference(0.25, 0.5, 400)
+    text = write_reference(replace(found, fleet=fleet))
+    assert read_reference(text, LABEL).fleet == fleet
+    older = changed(text, lambda document: document.pop("fleet"))
+    assert read_reference(older, LABEL).fleet is None
+
+
 def test_a_reference_of_another_version_is_refused(data: bytes) -> None:
     with pytest.raises(ModelError, match=r"bundle fraud:1\.0\.1: reference\.json is of fraud:1"):
         read_reference(data, "fraud:1.0.1")
@@ -74,6 +83,7 @@ def stream(key: str, value: object) -> Change:
     return lambda d: d["streams"][0].update({key: value})
 
 
+FLEET = {"scale": 0.25, "phi": 0.5, "windows": 400}
 SEASON = {"hour": [], "day": [], "week": [], "weeks": 2, "error": 0}
 HOSTILE: dict[str, tuple[Change, str]] = {
     "format": (lambda d: d.update(format=2), "format"),
@@ -119,6 +129,10 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "volume": (lambda d: d.update(volume=[1.0]), "volume: has 1 numbers, not 168"),
     "volume text": (lambda d: d.update(volume=["1"] * 168), "volume: is not a number"),
     "rejects": (lambda d: d.update(rejects={"DUPLICATE": 2}), "rejects.DUPLICATE"),
+    "fleet": (lambda d: d.update(fleet=FLEET | {"more": 1}), "fleet: must have the keys"),
+    "fleet scale": (lambda d: d.update(fleet=FLEET | {"scale": 0}), "fleet.scale: is 0"),
+    "fleet phi": (lambda d: d.update(fleet=FLEET | {"phi": 1}), "fleet.phi"),
+    "fleet windows": (lambda d: d.update(fleet=FLEET | {"windows": -1}), "fleet.windows"),
     "large": (lambda d: d.update(eta=10**400), "eta"),
 }
 
