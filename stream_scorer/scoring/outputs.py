@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from stream_scorer.codec.records.codecs import Codecs
 from stream_scorer.core.decision.decide_batch import ArmDecisions, DecidedBatch
-from stream_scorer.core.decision.segments import segments_of
-from stream_scorer.core.decision.summaries import InputRecords, SummaryInput, summarize
 from stream_scorer.core.events.batch import Flag, Rejections, RejectReason
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.summaries.segments import segments_of
+from stream_scorer.core.summaries.summaries import InputRecords, SummaryInput, summarize
 from stream_scorer.dead_letters.format import dead_letters
 from stream_scorer.ports import (
     BODY_HEADER,

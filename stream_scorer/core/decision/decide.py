@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.decision.policy import RowPolicy, Thresholds, decide, policy_for
 from stream_scorer.core.decision.reasons import explain
-from stream_scorer.core.decision.summary_layout import ReferenceBins
 from stream_scorer.core.events.batch import (
     NO_OUTCOME,
     DecisionBatch,
@@ -23,6 +22,7 @@ from stream_scorer.core.events.batch import (
 )
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet
+from stream_scorer.core.summaries.summary_layout import ReferenceBins
 from stream_scorer.core.terminals.history import TerminalTable, used_up_to
 from stream_scorer.ports import Predictor
 

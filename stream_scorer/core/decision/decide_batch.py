@@ -22,10 +22,10 @@ from stream_scorer.core.decision.decide import (
 from stream_scorer.core.decision.observe import ObservedBatch, PartitionRings, observe
 from stream_scorer.core.decision.policy import decide, policy_for
 from stream_scorer.core.decision.routing import CHAMPION, Routing, Version, route
-from stream_scorer.core.decision.summary_layout import ReferenceBins
 from stream_scorer.core.events.batch import DecisionBatch, EventBatch, Flag, Rejections
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.rings.rings import Journal
+from stream_scorer.core.summaries.summary_layout import ReferenceBins
 from stream_scorer.core.terminals.history import TerminalTable
 
 Float64 = NDArray[np.float64]

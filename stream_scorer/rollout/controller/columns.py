@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from stream_scorer.codec.reading.decode import ColumnDecoder, DecodedColumns
 from stream_scorer.codec.reading.mapped import open_label_decoder
 from stream_scorer.codec.records.record import OWN_SIZES, RecordCodec, RecordError
-from stream_scorer.core.decision.plausible_summary import refuse_implausible
 from stream_scorer.core.decision.routing import CANARY, Routing
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.strings import hashes_of, string_views
 from stream_scorer.core.mapping.rates import base_minor, rates_of
+from stream_scorer.core.summaries.plausible_summary import refuse_implausible
 from stream_scorer.core.terminals.columns import label_times
 from stream_scorer.core.terminals.profile_kernels import mixed
 from stream_scorer.errors import ModelError, RegistryUnavailableError, SchemaError

@@ -1,6 +1,6 @@
 """Kernels that count events by segment and cell, and that pack counts into bytes and back.
 
-``decision.summary_layout`` defines cells and segments. A packed count is two unsigned LEB128
+``summaries.summary_layout`` defines cells and segments. A packed count is two unsigned LEB128
 numbers: the cells that are passed over since the previous one, and the count.
 """
 
@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.summary_kernels import fixed_score, place_of_text
 from stream_scorer.core.kernels.compiled import allocating, inlined, kernel
+from stream_scorer.core.summaries.summary_kernels import fixed_score, place_of_text
 
 _BLOCK = 128
 """Events that are counted together, so that their cells stay in the fastest cache."""

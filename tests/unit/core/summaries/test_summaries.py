@@ -10,10 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.core.decision import summaries
-from stream_scorer.core.decision.summaries import InputRecords, SummaryInput, flag_counts, summarize
-from stream_scorer.core.decision.summary_kernels import FIXED_ONE
 from stream_scorer.core.events.batch import DecisionBatch, Flag, RejectReason
+from stream_scorer.core.summaries import summaries
+from stream_scorer.core.summaries.summaries import (
+    InputRecords,
+    SummaryInput,
+    flag_counts,
+    summarize,
+)
+from stream_scorer.core.summaries.summary_kernels import FIXED_ONE
 from tests.support.core.events import NOW, batch, event
 from tests.support.effort import examples
 

@@ -16,9 +16,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.summary_kernels import number_amounts, number_texts
 from stream_scorer.core.events import segment_table
 from stream_scorer.core.events.batch import EventBatch
+from stream_scorer.core.summaries.summary_kernels import number_amounts, number_texts
 
 UInt8 = NDArray[np.uint8]
 Float64 = NDArray[np.float64]

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.core.decision import summaries, summary_reading
-from stream_scorer.core.decision.segments import NO_SEGMENTS
-from stream_scorer.core.decision.summaries import InputRecords, SummaryInput, summarize
-from stream_scorer.core.decision.summary_kernels import FIXED_ONE
-from stream_scorer.core.decision.summary_layout import (
+from stream_scorer.core.events.batch import DecisionBatch, Flag
+from stream_scorer.core.summaries import summaries, summary_reading
+from stream_scorer.core.summaries.segments import NO_SEGMENTS
+from stream_scorer.core.summaries.summaries import InputRecords, SummaryInput, summarize
+from stream_scorer.core.summaries.summary_kernels import FIXED_ONE
+from stream_scorer.core.summaries.summary_layout import (
     NUMBER,
     NUMBER_CELLS,
     OUTCOME,
@@ -23,9 +24,8 @@ from stream_scorer.core.decision.summary_layout import (
     Segments,
     WatchedField,
 )
-from stream_scorer.core.decision.summary_reading import WindowCells, read_windows
-from stream_scorer.core.decision.watched_columns import columns_of
-from stream_scorer.core.events.batch import DecisionBatch, Flag
+from stream_scorer.core.summaries.summary_reading import WindowCells, read_windows
+from stream_scorer.core.summaries.watched_columns import columns_of
 from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 from tests.support.core.events import NOW, event

@@ -11,10 +11,10 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from stream_scorer.core.decision.summary_layout import SegmentDimension, Segments
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.segment_table import SegmentKey, read_segments
 from stream_scorer.core.events.strings import hashes_of
+from stream_scorer.core.summaries.summary_layout import SegmentDimension, Segments
 
 NO_SEGMENTS: Final = Segments(())
 """All events are in segment 0 only."""

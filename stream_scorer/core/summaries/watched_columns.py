@@ -9,7 +9,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.summary_cell_kernels import (
+from stream_scorer.core.events.batch import DecisionBatch, EventBatch
+from stream_scorer.core.events.extras import BOOLEAN, DOUBLE, LONG, TIMESTAMP
+from stream_scorer.core.events.fields import Field, numbers
+from stream_scorer.core.events.strings import hashes_of
+from stream_scorer.core.features.logarithm_kernels import fixed_logarithms
+from stream_scorer.core.mapping.quoting import quoted
+from stream_scorer.core.summaries.summary_cell_kernels import (
     LOG_SUM,
     SCORE_SUM,
     SUMS_WIDTH,
@@ -17,7 +23,7 @@ from stream_scorer.core.decision.summary_cell_kernels import (
     count_rows,
     pack_windows,
 )
-from stream_scorer.core.decision.summary_layout import (
+from stream_scorer.core.summaries.summary_layout import (
     NUMBER,
     OUTCOME,
     TEXT_MOST,
@@ -25,12 +31,6 @@ from stream_scorer.core.decision.summary_layout import (
     Segments,
     WatchedField,
 )
-from stream_scorer.core.events.batch import DecisionBatch, EventBatch
-from stream_scorer.core.events.extras import BOOLEAN, DOUBLE, LONG, TIMESTAMP
-from stream_scorer.core.events.fields import Field, numbers
-from stream_scorer.core.events.strings import hashes_of
-from stream_scorer.core.features.logarithm_kernels import fixed_logarithms
-from stream_scorer.core.mapping.quoting import quoted
 
 UInt8 = NDArray[np.uint8]
 UInt64 = NDArray[np.uint64]

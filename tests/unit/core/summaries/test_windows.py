@@ -10,10 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.core.decision import summaries
-from stream_scorer.core.decision.summaries import InputRecords, SummaryInput, arrivals_of, summarize
-from stream_scorer.core.decision.summary_reading import read_arrivals
 from stream_scorer.core.events.batch import RejectReason
+from stream_scorer.core.summaries import summaries
+from stream_scorer.core.summaries.summaries import (
+    InputRecords,
+    SummaryInput,
+    arrivals_of,
+    summarize,
+)
+from stream_scorer.core.summaries.summary_reading import read_arrivals
 from tests.support.core.watched import WIDTH_MS, decided, full
 from tests.support.effort import examples
 

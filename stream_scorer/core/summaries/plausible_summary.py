@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from stream_scorer.core.decision.summary_layout import CELLS_MOST, SEGMENTS_MOST
 from stream_scorer.core.events.segment_table import NAME_LONGEST
+from stream_scorer.core.summaries.summary_layout import CELLS_MOST, SEGMENTS_MOST
 
 _WIDTH_MOST_MS: Final = 400 * 24 * 3_600_000
 _COUNT_MOST: Final = 2**31

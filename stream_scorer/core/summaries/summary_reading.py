@@ -12,9 +12,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.summary_cell_kernels import unpack_cells, unpack_sums
-from stream_scorer.core.decision.summary_kernels import FIXED_ONE
-from stream_scorer.core.decision.summary_layout import SUMMARY_CELLS_MOST
+from stream_scorer.core.summaries.summary_cell_kernels import unpack_cells, unpack_sums
+from stream_scorer.core.summaries.summary_kernels import FIXED_ONE
+from stream_scorer.core.summaries.summary_layout import SUMMARY_CELLS_MOST
 
 Int64 = NDArray[np.int64]
 

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.core.decision.segments import NO_SEGMENTS
-from stream_scorer.core.decision.summary_cell_kernels import unpack_cells, unpack_sums
-from stream_scorer.core.decision.summary_kernels import FIXED_ONE
-from stream_scorer.core.decision.summary_reading import read_windows
+from stream_scorer.core.summaries.segments import NO_SEGMENTS
+from stream_scorer.core.summaries.summary_cell_kernels import unpack_cells, unpack_sums
+from stream_scorer.core.summaries.summary_kernels import FIXED_ONE
+from stream_scorer.core.summaries.summary_reading import read_windows
 from tests.support.core.watched import FEATURES, TABLE, bins_of, decided, full, segments, summary_of
 from tests.support.effort import examples
 

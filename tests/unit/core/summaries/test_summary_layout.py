@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stream_scorer.core.decision.summary_layout import (
+from stream_scorer.core.summaries.summary_layout import (
     NUMBER,
     OUTCOME,
     TEXT,

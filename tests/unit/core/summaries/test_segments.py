@@ -3,8 +3,8 @@
 import numpy as np
 import pyarrow as pa
 
-from stream_scorer.core.decision.segments import NO_SEGMENTS, segments_of
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.summaries.segments import NO_SEGMENTS, segments_of
 from tests.support.core.events import batch, event
 from tests.support.core.watched import EXTRAS, segments
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from stream_scorer.codec.records.record import RecordCodec, RecordDecoder
-from stream_scorer.core.decision.plausible_summary import refuse_implausible
-from stream_scorer.core.decision.segments import NO_SEGMENTS
-from stream_scorer.core.decision.summary_reading import read_arrivals, read_windows
+from stream_scorer.core.summaries.plausible_summary import refuse_implausible
+from stream_scorer.core.summaries.segments import NO_SEGMENTS
+from stream_scorer.core.summaries.summary_reading import read_arrivals, read_windows
 from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 from tests.support.core.watched import (

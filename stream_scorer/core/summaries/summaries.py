@@ -8,8 +8,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.segments import NO_SEGMENTS
-from stream_scorer.core.decision.summary_kernels import (
+from stream_scorer.core.events.batch import DecisionBatch, Flag, Outcome, RejectReason
+from stream_scorer.core.summaries.segments import NO_SEGMENTS
+from stream_scorer.core.summaries.summary_kernels import (
     AMOUNT_AT,
     FIXED_ONE,
     PARTITION,
@@ -27,13 +28,12 @@ from stream_scorer.core.decision.summary_kernels import (
     find_windows,
     rows_by_window,
 )
-from stream_scorer.core.decision.summary_layout import (
+from stream_scorer.core.summaries.summary_layout import (
     SUMMARY_CELLS_MOST,
     ReferenceBins,
     Segments,
 )
-from stream_scorer.core.decision.watched_columns import columns_of
-from stream_scorer.core.events.batch import DecisionBatch, Flag, Outcome, RejectReason
+from stream_scorer.core.summaries.watched_columns import columns_of
 
 Int64 = NDArray[np.int64]
 
