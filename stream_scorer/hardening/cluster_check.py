@@ -85,7 +85,7 @@ def _of_topic(
             "its partition only when all others are silent",
             f"{alter} message.timestamp.after.max.ms={_AHEAD_MOST_MS}",
         )
-    if name in {kafka.topics.rollout, kafka.topics.activations, kafka.topics.drift_commands}:
+    if name in _kept_whole(kafka):
         if values["retention.ms"] != _FOR_EVER or values["retention.bytes"] != _FOR_EVER:
             yield Finding(
                 what, "retention is limited: a start needs its first record",
@@ -96,6 +96,12 @@ def _of_topic(
                 what, f"has {partitions} partitions: its records have no order",
                 "create it again with one: stream-scorer topics create",
             )  # fmt: skip
+
+
+def _kept_whole(kafka: Kafka) -> set[str]:
+    """Return the topics that are read from their first record, in the order of one partition."""
+    topics = kafka.topics
+    return {topics.rollout, topics.activations, topics.drift_commands, topics.performance}
 
 
 def _merged(kafka: Kafka) -> set[str]:

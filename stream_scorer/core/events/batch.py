@@ -35,6 +35,8 @@ class Flag(IntFlag):
     FALLBACK = 4  # decided by the champion because the routed arm failed
     LATE_DECISION = 8  # published later than the plan's limit after the event's Kafka timestamp
     CAPPED = 16  # the ring was full; its oldest event, possibly this one, was evicted
+    LET_THROUGH = 32  # the policy blocks it, and a random draw lets it through
+    DRAWN = 64  # drawn at random for review, whatever its score
 
 
 NO_OUTCOME: Final = len(Outcome)

@@ -108,7 +108,7 @@ def create_topics(
         kafka: The cluster and the topics' names.
         partitions: Partitions of topics that scale with the input; None: as many as the input has,
             or :data:`PARTITIONS` if it does not exist. Summaries, drift events, commands and state
-            of the monitor, the control log and its activations have one.
+            of the monitor, performance, the control log and its activations have one.
         replication: Copies of each partition; -1 takes the cluster's default.
         lookback_days: How far any model looks back at terminals: delay plus longest window. Their
             rows are kept for this time in addition to the input's retention, as a scorer may lag
@@ -137,7 +137,7 @@ def create_topics(
         ),
         partitions,
     )  # fmt: skip
-    whole = [topics.rollout, topics.activations, topics.drift_commands]
+    whole = [topics.rollout, topics.activations, topics.drift_commands, topics.performance]
     single = (topics.summaries, topics.drift_events, topics.drift_state, *whole)
     wanted = scaled | dict.fromkeys(single, 1)
     plain = [topics.labels, topics.summaries, topics.drift_events]

@@ -24,7 +24,7 @@ from stream_scorer.rollout.plan.strict_parsing import StrictModel, read
 
 MAY_CHANGE: Final = frozenset(
     {"revision", "late_decision_ms", "model_error_share", "summary_window_ms", "policy", "events",
-     "extras", "segments"}
+     "extras", "segments", "label_policy", "explore", "review_sample"}
 )  # fmt: skip
 """Shared keys that a plan may change: no state depends on them, and readers use the newest plan."""
 _READ_ONCE: Final = frozenset({"terminal_wait_ms"})

@@ -41,7 +41,13 @@ from stream_scorer.rollout.plan.strict_parsing import (
 
 BLUE, GREEN = COLOURS = ("blue", "green")
 _WITH_PARTS: Final = 2
-_SHARED: Final = {_WITH_PARTS: "a policy or a mapping", PLAN_FORMAT: "segments"}
+_WITH_SEGMENTS: Final = 3
+_NEWEST_TABLES: Final = ("label_policy", "explore", "review_sample")
+_SHARED: Final = {
+    _WITH_PARTS: "a policy or a mapping",
+    _WITH_SEGMENTS: "segments",
+    PLAN_FORMAT: "a label policy, an exploration or a review sample",
+}
 DEFAULT_RAMP = (1, 5, 25, 50, 100)
 """Percentages of a canary whose plan file has no ramp."""
 
@@ -104,7 +110,8 @@ class RolloutPlan(Body):
 
     Attributes:
         format: Version of this layout: 2 if ``shared`` has a part that format 1 does not know, such
-            as a policy or a mapping of records; 3 if it has segments.
+            as a policy or a mapping of records; 3 if it has segments; 4 if it has a label policy, an
+            exploration or a review sample.
         name: The rollout's name, for people.
         strategy: How versions share the traffic.
         versions: NAME:VERSION by arm; ``blue`` and ``green``, or ``champion`` and others. Arms that
@@ -120,7 +127,7 @@ class RolloutPlan(Body):
         shared: What all arms share: keys of ``core.events.plan.Plan``, except for the revision.
     """
 
-    format: Literal[1, 2, 3] = FORMAT  # type: ignore[assignment] # others have 1 alone
+    format: Literal[1, 2, 3, 4] = FORMAT  # type: ignore[assignment] # others have 1 alone
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,99}$")]
     strategy: Strategy
     versions: dict[Arm, Label]
@@ -214,8 +221,10 @@ def plan_of(table: Mapping[str, Any]) -> RolloutPlan:
 
 def _format_of(shared: Mapping[str, Any]) -> int:
     """Return the oldest version of the layout that knows what is shared."""
-    if shared.get("segments"):
+    if any(shared.get(name) for name in _NEWEST_TABLES):
         return PLAN_FORMAT
+    if shared.get("segments"):
+        return _WITH_SEGMENTS
     return _WITH_PARTS if any(shared.get(name) for name in PARTS.values()) else FORMAT
 
 

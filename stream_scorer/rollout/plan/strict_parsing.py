@@ -9,7 +9,7 @@ from stream_scorer.core.decision.routing import BUCKETS
 from stream_scorer.security.canonical_json import canonical, parse
 
 FORMAT: Final = 1
-PLAN_FORMAT: Final = 3
+PLAN_FORMAT: Final = 4
 """Format of a plan that shares what format 1 does not know; older programs stop at it."""
 DAY_SECONDS = 86_400
 _PER_CENT = BUCKETS // 100
