@@ -110,8 +110,8 @@ class RolloutPlan(Body):
 
     Attributes:
         format: Version of this layout: 2 if ``shared`` has a part that format 1 does not know, such
-            as a policy or a mapping of records; 3 if it has segments; 4 if it has a label policy, an
-            exploration or a review sample.
+            as a policy or a mapping of records; 3 if it has segments; 4 if it has a label policy,
+            an exploration or a review sample.
         name: The rollout's name, for people.
         strategy: How versions share the traffic.
         versions: NAME:VERSION by arm; ``blue`` and ``green``, or ``champion`` and others. Arms that

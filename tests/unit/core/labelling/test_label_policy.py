@@ -32,7 +32,7 @@ def policy(**table: Any) -> LabelPolicy:
 
 
 @pytest.mark.parametrize("blocked", [True, False])
-def test_without_a_policy_only_a_fraud_label_counts(blocked: bool) -> None:
+def test_without_a_policy_only_a_fraud_label_counts(*, blocked: bool) -> None:
     for risk in (True, False):
         assert settled(LabelPolicy.absent(), blocked=blocked, risk=risk) == [0, 1, 0, 0, 0]
     assert LabelPolicy.of(None) == LabelPolicy.absent()
@@ -52,7 +52,7 @@ def test_without_a_policy_only_a_fraud_label_counts(blocked: bool) -> None:
     ],
 )
 def test_the_policy_says_what_is_not_labelled(
-    table: dict[str, Any], age: int, risk: bool, unlabelled: int
+    table: dict[str, Any], age: int, unlabelled: int, *, risk: bool
 ) -> None:
     chosen = policy(**table)
     assert settled(chosen, blocked=False, age=age, risk=risk) == [0, 1, 2, 2, unlabelled]

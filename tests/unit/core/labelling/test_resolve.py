@@ -214,9 +214,9 @@ def cases(draw: st.DrawFn) -> list[Told]:
     return [*made, *repeats]
 
 
-@given(cases(), st.booleans(), st.randoms(use_true_random=False))
+@given(told=cases(), by_time=st.booleans(), random=st.randoms(use_true_random=False))
 def test_it_equals_the_rules_in_plain_python(
-    told: list[Told], by_time: bool, random: Random
+    told: list[Told], random: Random, *, by_time: bool
 ) -> None:
     rows = [
         (match, cutoff, at) for match in (1, 2, 3, 9) for cutoff in range(-3, 7) for at in (0, 2)
