@@ -53,7 +53,7 @@ def test_what_is_not_given_has_a_default() -> None:
 def test_impossible_tables_are_refused_by_their_key(changed: dict[str, Any], message: str) -> None:
     valid: dict[str, Any] = {"unlabelled": "mature", "after_days": 45}
     assert read_label_policy(valid)
-    with pytest.raises(ValueError, match=".") as refused:
+    with pytest.raises(ValueError, match=r"^.") as refused:
         read_label_policy({**valid, **changed})
     assert str(refused.value).startswith(message)
     assert "\n" not in str(refused.value)

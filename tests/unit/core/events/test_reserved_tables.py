@@ -39,7 +39,7 @@ def test_a_reserved_table_is_refused_by_its_name(name: str) -> None:
 
 def test_a_plan_without_them_is_written_as_before() -> None:
     assert not RESERVED & table_of(Plan()).keys()
-    assert plan_from(dict.fromkeys(RESERVED, {})) == parse_plan("")
+    assert plan_from({name: {} for name in RESERVED}) == parse_plan("")
     assert plan_of(CHAMPION).format == 1
 
 
