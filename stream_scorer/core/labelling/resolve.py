@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stream_scorer.core.labelling.contract import (
     MOST_STATEMENTS,
@@ -55,8 +54,9 @@ def resolve(
             more than once.
         cutoff: int64[n], ms; a statement with this label time is still known.
         event_time: int64[n], event times of the transactions, ms, if labels do not name them: a
-            statement with an earlier ``event_time`` is not about the transaction. None: labels name
-            them, and the hashes contain them.
+            statement with an earlier ``event_time`` is not about the transaction. It must depend on
+            the label time alone and grow with it, as ``core.terminals.columns.kept_until`` does.
+            None: labels name the event times, and the hashes contain them.
     """
     kept = _prepare(statements)
     found = Resolved(
@@ -67,25 +67,26 @@ def resolve(
         kept.contradictions,
         kept.ignored,
     )
-    first = np.searchsorted(kept.table.match, wanted, side="left")
-    count = np.searchsorted(kept.table.match, wanted, side="right") - first
+    of_group = kept.table.match[kept.begins]
+    first = np.searchsorted(of_group, wanted, side="left").astype(np.int64)
+    count = np.searchsorted(of_group, wanted, side="right").astype(np.int64) - first
     # Rows without a statement need no pair.
     named = np.flatnonzero(count)
-    group = np.cumsum(count[named]) // _PAIRS
-    for rows in np.split(named, np.flatnonzero(np.diff(group)) + 1) if len(named) else []:
+    pieces = np.cumsum(count[named]) * MOST_STATEMENTS // _PAIRS
+    for rows in np.split(named, np.flatnonzero(np.diff(pieces)) + 1) if len(named) else []:
         least = None if event_time is None else event_time[rows]
-        _resolve_rows(
-            kept, found, rows, first[rows], count[rows], cutoff[rows], least
-        )  # fmt: skip
+        _resolve_rows(kept, found, rows, first[rows], count[rows], cutoff[rows], least)
     return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Kept:
-    """Statements that may count at some cut-off.
+    """Statements that may count at some cut-off, in groups of one transaction and rank.
 
     Attributes:
         table: k statements, ordered by match, falling rank, label time, partition, offset.
+        begins: int64[g], the first statement of each group.
+        ends: int64[g], the end of each group.
         worth: int64[k], their places in the order of rank, label time, partition, offset; unique.
         statement: int64[k], the statement of each place.
         repeated: Whether an id of a transaction is there more than once.
@@ -94,6 +95,8 @@ class _Kept:
     """
 
     table: Statements
+    begins: Int64
+    ends: Int64
     worth: Int64
     statement: Int64
     repeated: bool
@@ -102,42 +105,40 @@ class _Kept:
 
 
 def _prepare(given: Statements) -> _Kept:
-    """Return the statements that may count, whatever the cut-off.
-
-    For one id and label time only the first record may count. Of one transaction and rank, only the
-    first 32 in time may be among its first 32 at a cut-off.
-    """
-    table = given.take(
-        np.lexsort((given.offset, given.partition, given.label_time, given.label_id, given.match))
-    )
-    again = _as_before(table.match, table.label_id, table.label_time)
-    again &= (table.label_id != 0) | _as_before(table.partition, table.offset)
+    """Return the statements that may count, whatever the cut-off."""
+    # Each record once.
+    table = given.take(np.lexsort((given.offset, given.partition, given.match)))
+    table = table.take(_begins(table.match, table.partition, table.offset))
     contradictions = _contradictions(table)
+    # For one id and label time, only the first record may count.
+    table = table.take(
+        np.lexsort((table.offset, table.partition, table.label_time, table.label_id, table.match))
+    )
+    again = ~_begins(table.match, table.label_id, table.label_time) & (table.label_id != 0)
     table = table.take(~again)
-    of_id = table.label_id != 0
-    repeated = bool((_as_before(table.match, table.label_id) & of_id).any())
+    repeated = bool((~_begins(table.match, table.label_id) & (table.label_id != 0)).any())
     total = np.diff(np.flatnonzero(_begins(table.match)), append=len(table))
-    ignored = int(np.maximum(total - MOST_STATEMENTS, 0).sum())
     falling = -table.rank.astype(np.int16)
     table = table.take(
         np.lexsort((table.offset, table.partition, table.label_time, falling, table.match))
     )
-    table = table.take(_place(_begins(table.match, table.rank)) < MOST_STATEMENTS)
+    begins = np.flatnonzero(_begins(table.match, table.rank))
     order = np.lexsort((table.offset, table.partition, table.label_time, table.rank))
     worth = np.empty(len(table), np.int64)
     worth[order] = np.arange(len(table))
-    return _Kept(table, worth, order, repeated, contradictions, ignored)
+    return _Kept(
+        table, begins, np.append(begins[1:], len(table))[: len(begins)], worth, order, repeated,
+        contradictions, int(np.maximum(total - MOST_STATEMENTS, 0).sum()),
+    )  # fmt: skip
 
 
 def _contradictions(table: Statements) -> int:
     """Return how many statements say something else than the first record of their id.
 
     Args:
-        table: Statements, ordered by match and id.
+        table: Statements, each record once.
     """
-    rows = table.take(
-        np.lexsort((table.offset, table.partition, table.label_id, table.match))
-    )  # fmt: skip
+    rows = table.take(np.lexsort((table.offset, table.partition, table.label_id, table.match)))
     begins = _begins(rows.match, rows.label_id)
     first = np.flatnonzero(begins)[np.cumsum(begins) - 1] if len(rows) else np.zeros(0, np.int64)
     drawn = rows.drawn
@@ -155,8 +156,8 @@ def _resolve_rows(
     kept: _Kept,
     found: Resolved,
     rows: Int64,
-    first: NDArray[np.intp],
-    count: NDArray[np.intp],
+    first: Int64,
+    count: Int64,
     cutoff: Int64,
     event_time: Int64 | None,
 ) -> None:
@@ -166,17 +167,20 @@ def _resolve_rows(
         kept: The statements.
         found: Of all rows; changed in place.
         rows: int64[r], indices of the rows.
-        first: int64[r], the first statement of each row.
-        count: int64[r], their number.
+        first: int64[r], the first group of each row.
+        count: int64[r], the number of its groups.
         cutoff: int64[r], ms.
         event_time: int64[r], ms; None: not compared.
     """
     table = kept.table
-    row = np.repeat(np.arange(len(rows)), count)
-    at = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count) + first[row]
-    known = table.label_time[at] <= cutoff[row]
+    row, group = _ranges(first, count)
+    low, high = kept.begins[group], kept.ends[group]
     if event_time is not None:
-        known &= table.event_time[at] >= event_time[row]
+        low = _lower_bounds(table.event_time, low, high, event_time[row])
+    # Of one rank only the first 32 in time may be among the first 32 of all.
+    owner, at = _ranges(low, np.minimum(high - low, MOST_STATEMENTS))
+    row = row[owner]
+    known = table.label_time[at] <= cutoff[row]
     row, at = row[known], at[known]
     considered = _place(_begins(row)) < MOST_STATEMENTS
     row, at = row[considered], at[considered]
@@ -226,7 +230,7 @@ def _first_of_ids(table: Statements, row: Int64, at: Int64) -> Bool:
     """
     named = table.label_id[at]
     order = np.lexsort((table.offset[at], table.partition[at], named, row))
-    again = _as_before(row[order], named[order]) & (named[order] != 0)
+    again = ~_begins(row[order], named[order]) & (named[order] != 0)
     first = np.empty(len(row), np.bool_)
     first[order] = ~again
     return first
@@ -275,9 +279,32 @@ def _begins(*columns: UInt64 | Int64 | UInt8) -> Bool:
     return begins
 
 
-def _as_before(*columns: UInt64 | Int64) -> Bool:
-    """Return bool[n]: rows that are equal to the row before in all of some columns."""
-    return ~_begins(*columns)
+def _ranges(first: Int64, count: Int64) -> tuple[Int64, Int64]:
+    """Return int64[p], int64[p]: the number of each range, and its values one after the other.
+
+    Args:
+        first: int64[n], the first value of each range.
+        count: int64[n], the number of its values.
+    """
+    owner = np.repeat(np.arange(len(count)), count)
+    values = np.arange(len(owner)) - (np.cumsum(count) - count)[owner] + first[owner]
+    return owner, values
+
+
+def _lower_bounds(values: Int64, low: Int64, high: Int64, least: Int64) -> Int64:
+    """Return int64[n]: in each range, the first index whose value is not below its least one.
+
+    Args:
+        values: int64[k]; they do not fall within a range.
+        low: int64[n], begins of the ranges.
+        high: int64[n], ends of the ranges.
+        least: int64[n].
+    """
+    while (left := low < high).any():
+        middle = (low + high) // 2
+        below = left & (values[np.where(left, middle, 0)] < least)
+        low, high = np.where(below, middle + 1, low), np.where(left & ~below, middle, high)
+    return low
 
 
 def _place(begins: Bool) -> Int64:
