@@ -62,7 +62,7 @@ def expected(
     }
     once: dict[Any, Told] = {}
     for each in sorted(known.values(), key=lambda s: s.record):
-        name = (each.label_id, each.label_time) if each.label_id else each.record
+        name = ("id", each.label_id, each.label_time) if each.label_id else each.record
         once.setdefault(name, each)
     first = sorted(once.values(), key=lambda s: (-s.rank, s.label_time, s.record))
     by_id: dict[Any, Told] = {}
