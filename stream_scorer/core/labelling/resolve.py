@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_scorer.core.labelling.contract import (
     MOST_STATEMENTS,
@@ -270,7 +271,7 @@ def _retracted(table: Statements, row: Int64, at: Int64) -> Bool:
     return gone
 
 
-def _begins(*columns: UInt64 | Int64 | UInt8) -> Bool:
+def _begins(*columns: UInt64 | Int64 | UInt8 | NDArray[np.int32]) -> Bool:
     """Return bool[n]: rows that differ from the row before in one of some columns."""
     begins = np.zeros(len(columns[0]), np.bool_)
     begins[:1] = True

@@ -29,7 +29,8 @@ def test_valid_tables_become_numbers() -> None:
     )
     assert read_review_sample(REVIEW) == ReviewTable(KEY, 0.05)
     assert read_review_sample({**REVIEW, "p": 1}) == ReviewTable(KEY, 1.0)
-    assert read_explore({}, 2) is read_review_sample({}) is None
+    assert read_explore({}, 2) is None
+    assert read_review_sample({}) is None
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,8 @@ def cases(draw: st.DrawFn) -> list[Told]:
     told = draw(st.lists(TOLD, max_size=most))
     offsets = draw(st.permutations(range(len(told))))
     made = [replace(each, offset=at) for each, at in zip(told, offsets, strict=True)]
-    if made and draw(st.booleans()):
+    alike: bool = draw(st.booleans())
+    if made and alike:
         # All of one transaction: more than are considered.
         made = [replace(each, match=1, rank=each.rank % 2) for each in made]
     repeats = draw(st.lists(st.sampled_from(made), max_size=4)) if made else []
