@@ -86,6 +86,8 @@ def _of_topic(
             f"{alter} message.timestamp.after.max.ms={_AHEAD_MOST_MS}",
         )
     if name in _kept_whole(kafka):
+        if name == kafka.topics.rollout:
+            yield from _of_time(what, alter, values)
         if values["retention.ms"] != _FOR_EVER or values["retention.bytes"] != _FOR_EVER:
             yield Finding(
                 what, "retention is limited: a start needs its first record",
@@ -96,6 +98,14 @@ def _of_topic(
                 what, f"has {partitions} partitions: its records have no order",
                 "create it again with one: stream-scorer topics create",
             )  # fmt: skip
+
+
+def _of_time(what: str, alter: str, values: Mapping[str, str]) -> Iterator[Finding]:
+    if values["message.timestamp.type"] != "LogAppendTime":
+        yield Finding(
+            what, "keeps its writers' times: plans of a trainer with a grant are refused",
+            f"{alter} message.timestamp.type=LogAppendTime",
+        )  # fmt: skip
 
 
 def _kept_whole(kafka: Kafka) -> set[str]:

@@ -42,6 +42,7 @@ _FOR_EVER = -1
 _KEPT_WHOLE = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 _RETENTION = "retention.ms"
 _MAXIMUM = "max.message.bytes"
+_TIME_OF, _BY_BROKER = "message.timestamp.type", "LogAppendTime"
 _DAY_MS = 86_400_000
 _ALWAYS_IN_SYNC = 2
 _UNREACHABLE = {
@@ -166,6 +167,8 @@ def create_topics(
         topics.state: COMPACTED, topics.drift_state: COMPACTED, topics.terminal_profiles: rows,
     }  # fmt: skip
     special |= dict.fromkeys(whole, _KEPT_WHOLE)
+    # The end of a grant is judged by a time that no writer chooses.
+    special[topics.rollout] = _KEPT_WHOLE | {_TIME_OF: _BY_BROKER}
     created |= _create(
         admin,
         [NewTopic(t, wanted[t], replication, config=in_sync | own) for t, own in special.items()],

@@ -11,7 +11,14 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, JsonValue, field_validator, model_validator
+from pydantic import (
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from stream_scorer.core.decision.routing import (
     BUCKETS,
@@ -24,6 +31,7 @@ from stream_scorer.core.decision.routing import (
 from stream_scorer.core.events.plan import PARTS, Plan, plan_from, table_of
 from stream_scorer.nesting import parse_toml
 from stream_scorer.rollout.plan.judging_rules import ControllerRules, Rules
+from stream_scorer.rollout.plan.retrain_grant import Provenance
 from stream_scorer.rollout.plan.strict_parsing import (
     DAY_SECONDS,
     FORMAT,
@@ -111,7 +119,7 @@ class RolloutPlan(Body):
     Attributes:
         format: Version of this layout: 2 if ``shared`` has a part that format 1 does not know, such
             as a policy or a mapping of records; 3 if it has segments; 4 if it has a label policy,
-            an exploration or a review sample.
+            an exploration or a review sample, or if there is a ``provenance``.
         name: The rollout's name, for people.
         strategy: How versions share the traffic.
         versions: NAME:VERSION by arm; ``blue`` and ``green``, or ``champion`` and others. Arms that
@@ -125,6 +133,7 @@ class RolloutPlan(Body):
         guard: The rules by which the candidate is judged.
         controller: The rights of its controller; None: only operators move the rollout.
         shared: What all arms share: keys of ``core.events.plan.Plan``, except for the revision.
+        provenance: Where the candidate is from, in a plan that a trainer signs; None in any other.
     """
 
     format: Literal[1, 2, 3, 4] = FORMAT  # type: ignore[assignment] # others have 1 alone
@@ -140,6 +149,7 @@ class RolloutPlan(Body):
     guard: Rules = Rules()
     controller: ControllerRules | None = None
     shared: dict[str, JsonValue] = Field(default_factory=dict, validate_default=True)
+    provenance: Provenance | None = None
 
     @field_validator("shared")
     @classmethod
@@ -154,6 +164,8 @@ class RolloutPlan(Body):
     def _say_its_format(self) -> Self:
         if self.format < (least := _format_of(self.shared)):
             raise ValueError(f"format: must be {least} for a plan that shares {_SHARED[least]}")
+        if self.provenance is not None and self.format < PLAN_FORMAT:
+            raise ValueError(f"format: must be {PLAN_FORMAT} for a plan with a provenance")
         return self
 
     @model_validator(mode="after")
@@ -175,6 +187,14 @@ class RolloutPlan(Body):
         """Return the version of an arm that is in ``versions``."""
         name, _, version = self.versions[arm].partition(":")
         return Version(name, version)
+
+    @model_serializer(mode="wrap")
+    def _without_no_provenance(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a provenance that is not there: formats 1 to 3 do not know the key."""
+        whole: dict[str, Any] = dump(self)
+        if self.provenance is None:
+            del whole["provenance"]
+        return whole
 
     @property
     def first(self) -> str:
@@ -214,6 +234,8 @@ def plan_of(table: Mapping[str, Any]) -> RolloutPlan:
         if when.tzinfo is None:
             raise ValueError("effective_at: a date and time needs its zone, such as Z")
         given["effective_at"] = round(when.timestamp() * 1_000)
+    if given.get("provenance") is not None:
+        given.setdefault("format", PLAN_FORMAT)
     if isinstance(shared := given.get("shared"), dict):
         given.setdefault("format", _format_of(shared))
     return read(RolloutPlan, given)

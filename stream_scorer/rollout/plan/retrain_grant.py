@@ -1,19 +1,26 @@
 """The standing right of a trainer to propose versions without an operator, and where one is from.
 
-An operator signs a grant. A plan that the grant's key signs is accepted only within its limits. The
-control log knows no command with these bodies yet, so no process acts on them.
+An operator signs a grant. A plan that the grant's key signs is accepted only within its limits; see
+``granted_plans``.
 """
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from pydantic import Field, field_validator, model_validator
 
-from stream_scorer.rollout.plan.command_kinds import Sequence
-from stream_scorer.rollout.plan.judging_rules import ControllerRules, Rules
-from stream_scorer.rollout.plan.strict_parsing import Body, EventTime, Label, Percent, StrictModel
-
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-"""A SHA-256 in hex."""
+from stream_scorer.rollout.plan.judging_rules import ControllerRules, Rules, public_key_of
+from stream_scorer.rollout.plan.strict_parsing import (
+    Body,
+    Digest,
+    EventTime,
+    Label,
+    Percent,
+    Sequence,
+    StrictModel,
+    whole_buckets,
+)
+from stream_scorer.security.keys import key_id
 
 
 class RetrainGrant(Body):
@@ -40,6 +47,35 @@ class RetrainGrant(Body):
     cooldown_seconds: Annotated[int, Field(ge=0)] = 604_800
     guard: Rules
     controller: ControllerRules
+
+    @field_validator("key")
+    @classmethod
+    def _be_a_key(cls, key: str) -> str:
+        public_key_of(key)
+        return key
+
+    @field_validator("share")
+    @classmethod
+    def _be_whole_buckets(cls, share: float) -> float:
+        return whole_buckets(share)
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if "promote" in self.controller.may and not self.promote:
+            raise ValueError("controller.may: has promote, and the grant does not: promote = false")
+        if self.controller.key and self.controller.key_id == self.key_id:
+            raise ValueError("key: is the controller's: a trainer must not move its own rollout")
+        return self
+
+    @property
+    def public_key(self) -> Ed25519PublicKey:
+        """The trainer's key."""
+        return public_key_of(self.key)
+
+    @property
+    def key_id(self) -> str:
+        """The id of the trainer's key."""
+        return key_id(self.public_key)
 
 
 class RetrainRevoke(Body):
