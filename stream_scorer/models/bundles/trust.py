@@ -4,7 +4,7 @@ All of it comes from this program or its settings. A bundle cannot extend it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from stream_scorer import settings
 from stream_scorer.security.keys import TrustedKey, read_trusted
@@ -23,7 +23,7 @@ class GrantedBundle:
         manifest_sha256: Of its ``manifest.json``, in hex.
         gate_sha256: Of its ``gate.json``.
         dataset_sha256: Of the ``dataset.json`` that it was trained on.
-        feature_set: Digest of its feature set; see ``bundle.feature_set_digest``.
+        feature_set: Digest of its feature set; see ``Manifest.feature_set``.
     """
 
     label: str
@@ -52,6 +52,10 @@ class Trust:
     keys: Mapping[str, TrustedKey] = field(default_factory=dict)
     required: bool = False
     granted: Mapping[str, GrantedBundle] = field(default_factory=dict)
+
+    def with_granted(self, granted: Mapping[str, GrantedBundle]) -> "Trust":
+        """Return the same trust, with these bundles of trainers."""
+        return replace(self, granted=granted)
 
 
 ANY = Trust()
