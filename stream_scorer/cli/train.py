@@ -131,7 +131,7 @@ def train(
     from stream_scorer.training.days import split_for  # noqa: PLC0415 as above
     from stream_scorer.training.job_file import read_labels_file  # noqa: PLC0415 as above
     from stream_scorer.training.models import read_parameters  # noqa: PLC0415 as above
-    from stream_scorer.training.report import report  # noqa: PLC0415 as above
+    from stream_scorer.training.card import report  # noqa: PLC0415 as above
     from stream_scorer.training.thresholds import read_costs  # noqa: PLC0415 as above
 
     flags = {
