@@ -43,6 +43,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "produce": "Send a file's transactions, keyed by customer, in the order of the file.",
     "simulate": "Simulate card transactions into a file with labels, or a topic; times stay those "
     "of 2018.",
+    "labels": "Labels: import them from files, and see how late they are.",
+    "dataset": "Training sets from the topics.",
     "train": "Train a model on labelled transactions and write its bundle OUT/NAME/VERSION.",
     "batch": "Score files: IN is Parquet, CSV, Avro or JSON lines; OUT is Parquet or Avro.",
     "reproduce": "Recompute past decisions and compare them with what was published, bit for bit.",

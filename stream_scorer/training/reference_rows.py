@@ -23,8 +23,8 @@ from stream_scorer.models.reference.build import (
 )
 from stream_scorer.models.reference.rows import ReferenceRows
 from stream_scorer.ports import Predictor
-from stream_scorer.training.data import LabelledData
 from stream_scorer.training.days import Days
+from stream_scorer.training.labelled import LabelledData
 
 Bool = NDArray[np.bool_]
 _DAY_MS = 86_400_000
