@@ -108,7 +108,6 @@ _RESERVED: Mapping[str, tuple[str, ...]] = {
     "scorer": ("explore_key_file", "review_key_file"),
     "profiler": ("decisions",),
     "performance": (),
-    "retrain": (),
 }
 """Settings that nothing reads yet, by group (empty: all of it). A value other than the default is
 refused, so that no setting is accepted without effect.
@@ -697,6 +696,11 @@ class Performance(SettingsGroup):
 class Retrain(SettingsGroup):
     """The process that trains and proposes a new version."""
 
+    group: str = Field(
+        "stream-scorer-retrain",
+        min_length=1,
+        description="consumer group of `retrain run`; its leader trains, the others stand by",
+    )
     directory: Path = Field(
         Path("retrain"), description="folder with the state and the history of retraining"
     )
@@ -853,7 +857,9 @@ class Settings(BaseSettings):
         waits_ms = self.scorer.model_timeout_ms + 2 * self.kafka.transaction_timeout_ms
         return max(self.scorer.stuck_seconds, waits_ms / 1_000 + 30.0)
 
-    def of_process(self, name: Literal["monitor", "profiler", "controller", "rekey"]) -> "Settings":
+    def of_process(
+        self, name: Literal["monitor", "profiler", "controller", "rekey", "retrain"]
+    ) -> "Settings":
         """Return these settings with the consumer group of a process, its ``NAME.group``."""
         group: str = getattr(self, name).group
         return self.model_copy(update={"kafka": self.kafka.model_copy(update={"group": group})})

@@ -51,6 +51,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "models": "Model bundles: import, list, compare, sign, verify and validate them.",
     "rollout": "Model versions in the stream: begin a rollout, move it, take it back, see where "
     "it is.",
+    "retrain": "Retraining: train a new version when the model gets worse, and propose it within a "
+    "grant.",
     "clients": "The clients of the API: their keys, scopes and limits.",
     "security": "What is unsafe in settings and cluster, and how to fix it.",
     "audit": "The audit log: who changed which model when, and whether the log is intact.",

@@ -85,19 +85,25 @@ def _of_topic(
             "its partition only when all others are silent",
             f"{alter} message.timestamp.after.max.ms={_AHEAD_MOST_MS}",
         )
+    if name == kafka.topics.rollout:
+        yield from _of_time(what, alter, values)
     if name in _kept_whole(kafka):
-        if name == kafka.topics.rollout:
-            yield from _of_time(what, alter, values)
-        if values["retention.ms"] != _FOR_EVER or values["retention.bytes"] != _FOR_EVER:
-            yield Finding(
-                what, "retention is limited: a start needs its first record",
-                f"{alter} retention.ms=-1,retention.bytes=-1",
-            )  # fmt: skip
-        if partitions != 1:
-            yield Finding(
-                what, f"has {partitions} partitions: its records have no order",
-                "create it again with one: stream-scorer topics create",
-            )  # fmt: skip
+        yield from _of_whole(what, alter, partitions, values)
+
+
+def _of_whole(
+    what: str, alter: str, partitions: int, values: Mapping[str, str]
+) -> Iterator[Finding]:
+    if values["retention.ms"] != _FOR_EVER or values["retention.bytes"] != _FOR_EVER:
+        yield Finding(
+            what, "retention is limited: a start needs its first record",
+            f"{alter} retention.ms=-1,retention.bytes=-1",
+        )  # fmt: skip
+    if partitions != 1:
+        yield Finding(
+            what, f"has {partitions} partitions: its records have no order",
+            "create it again with one: stream-scorer topics create",
+        )  # fmt: skip
 
 
 def _of_time(what: str, alter: str, values: Mapping[str, str]) -> Iterator[Finding]:

@@ -29,6 +29,7 @@ from stream_scorer.telemetry.partitions import (
 from stream_scorer.telemetry.processes import (
     DependencyBack, DependencyUnavailable, RecordsSkipped, Stopping, WorkerLeft, WorkerStarted,
 )  # fmt: skip
+from stream_scorer.telemetry.retraining import RetrainEnded, RetrainHeld, RetrainStepped
 from stream_scorer.telemetry.rollout import (
     PlanAwaited, RevisionActivated, RevisionLoaded, RevisionRefused, RolloutEvidence, RolloutHeld,
     RolloutJudged, RolloutMoved,
@@ -60,6 +61,7 @@ __all__ = [
     "PartitionsAssigned", "PartitionsRevoked", "PlanAwaited", "ProducerReborn",
     "ProvisionalAnswered", "ProvisionalSettled", "RecordQuarantined", "RecordsSkipped",
     "ReplayLeftOut", "ReplayProgress", "RequestFailed", "RequestServed", "RequestsCut",
+    "RetrainEnded", "RetrainHeld", "RetrainStepped",
     "RevisionActivated", "RevisionLoaded", "RevisionRefused", "RolloutEvidence", "RolloutHeld",
     "RolloutJudged", "RolloutMoved", "RolloutNotVisible", "RowsSettled", "SpansDropped",
     "StandingBy", "StateComplete", "StateIncomplete", "StateRestored", "Stopping", "Stuck",
