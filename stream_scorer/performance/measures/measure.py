@@ -60,9 +60,7 @@ class Measuring:
     cards_per_day: int = 100
 
 
-def measure(
-    rows: MaturedRows, key: WindowKey, measuring: Measuring, sampled: int = 1
-) -> Measured:
+def measure(rows: MaturedRows, key: WindowKey, measuring: Measuring, sampled: int = 1) -> Measured:
     """Measure a window.
 
     Decisions of which it is not known whether they are frauds are counted, and not measured.
