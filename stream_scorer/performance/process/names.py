@@ -1,0 +1,64 @@
+"""Numbers for the names of model versions and arms, in the order in which they are met."""
+
+import json
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stream_scorer.performance.measures.contract import Bool, Int64
+
+_VERSIONS_MOST: Final = 1_000
+_ARMS_MOST: Final = 200
+
+
+class Names:
+    """Numbers of versions and arms; names beyond the maximum number have none."""
+
+    def __init__(self) -> None:
+        self.versions: list[tuple[str, str]] = []
+        self.arms: list[str] = []
+
+    def of(self, records: pa.RecordBatch, sound: Bool) -> tuple[Int64, Int64]:
+        """Return two int64[n]: numbers of version and arm; -1 without one.
+
+        Args:
+            records: n decisions.
+            sound: bool[n]; others get no new number.
+        """
+        model = pc.binary_join_element_wise(
+            records.column("model"), records.column("model_version"), "\0"
+        )
+        version = self._numbers(model, sound, self.versions, _VERSIONS_MOST, _split)
+        return version, self._numbers(records.column("arm"), sound, self.arms, _ARMS_MOST, str)
+
+    @staticmethod
+    def _numbers(column, sound, known, most, parse):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN205 see below
+        texts = column.dictionary_encode()
+        which = np.asarray(texts.indices, np.int64)
+        numbers = np.full(len(texts.dictionary), -1, np.int64)
+        index = {name: number for number, name in enumerate(known)}
+        # In the order of the rows, so that the numbers do not depend on the batches.
+        for at in dict.fromkeys(which[sound].tolist()):
+            name = parse(texts.dictionary[at].as_py())
+            if name not in index and len(known) < most:
+                index[name] = len(known)
+                known.append(name)
+            numbers[at] = index.get(name, -1)
+        return numbers[which] if len(which) else np.empty(0, np.int64)
+
+    def dump(self) -> bytes:
+        """Return the names as they are kept."""
+        return json.dumps({"versions": self.versions, "arms": self.arms}).encode()
+
+    def restore(self, kept: bytes) -> None:
+        """Continue with kept names."""
+        found = json.loads(kept)
+        self.versions[:] = [(model, version) for model, version in found["versions"]]
+        self.arms[:] = found["arms"]
+
+
+def _split(text: str) -> tuple[str, str]:
+    model, _, version = text.partition("\0")
+    return model, version
