@@ -8,7 +8,7 @@ freedom). It is deterministic, and a customer's transactions stay together.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -56,7 +56,7 @@ class Measuring:
         cards_per_day: The k of the card precision.
     """
 
-    costs: LossCosts = LossCosts()
+    costs: LossCosts = field(default_factory=LossCosts)
     cards_per_day: int = 100
 
 

@@ -130,9 +130,9 @@ class PerformanceColumns:
         # Lists are slow to decode, so only the records that may have the flag are.
         likely = [at for at, value in enumerate(values) if value and _DRAWN_BYTES in value]
         flags = self._flags.decode([values[at] for at in likely])
-        found = [at for at, each in zip(flags.rows.tolist(), flags.records.column("flags").to_pylist(),
-                                        strict=True) if _DRAWN in each]  # fmt: skip
-        drawn[asked[np.array(likely, np.int64)[np.array(found, np.int64)]]] = True
+        named = zip(flags.rows.tolist(), flags.records.column("flags").to_pylist(), strict=True)
+        found = [likely[at] for at, each in named if _DRAWN in each]
+        drawn[asked[np.array(found, np.int64)]] = True
         return drawn
 
     def labels(self, raw: RawRecords, first: int) -> tuple[SourcedStatements, Int64, int]:

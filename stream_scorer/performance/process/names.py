@@ -1,7 +1,8 @@
 """Numbers for the names of model versions and arms, in the order in which they are met."""
 
 import json
-from typing import Final
+from collections.abc import Callable, Hashable
+from typing import Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ from stream_scorer.performance.measures.contract import Bool, Int64
 
 _VERSIONS_MOST: Final = 1_000
 _ARMS_MOST: Final = 200
+_Name = TypeVar("_Name", bound=Hashable)
 
 
 class Names:
@@ -34,7 +36,9 @@ class Names:
         return version, self._numbers(records.column("arm"), sound, self.arms, _ARMS_MOST, str)
 
     @staticmethod
-    def _numbers(column, sound, known, most, parse):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN205 see below
+    def _numbers(
+        column: pa.Array, sound: Bool, known: list[_Name], most: int, parse: Callable[[str], _Name]
+    ) -> Int64:
         texts = column.dictionary_encode()
         which = np.asarray(texts.indices, np.int64)
         numbers = np.full(len(texts.dictionary), -1, np.int64)
@@ -46,7 +50,8 @@ class Names:
                 index[name] = len(known)
                 known.append(name)
             numbers[at] = index.get(name, -1)
-        return numbers[which] if len(which) else np.empty(0, np.int64)
+        found: Int64 = numbers[which]
+        return found
 
     def dump(self) -> bytes:
         """Return the names as they are kept."""

@@ -13,6 +13,7 @@ ESTIMATOR = "Horvitz-Thompson"
 SIGNAL = "loss/day@all"
 """The signal of an early warning's drift event."""
 FIELD = "loss"
+_DAY_MS = 86_400_000
 
 
 def window_record(
@@ -79,7 +80,7 @@ def loss_record(
 
 
 def warning_event(
-    warned: Warned, reference: LossReference, alpha: float, days: int, detected_at: int
+    warned: Warned, reference: LossReference, alpha: float, detected_at: int
 ) -> dict[str, Any]:
     """Return the fields of an early warning's drift event.
 
@@ -87,7 +88,6 @@ def warning_event(
         warned: The warning.
         reference: The usual level.
         alpha: Budget of the kind of evidence that warned.
-        days: Days that it has seen since it last began again.
         detected_at: As in :func:`window_record`.
     """
     key = warned.key
@@ -106,7 +106,7 @@ def warning_event(
         "value": warned.loss,
         "reference": reference.mean,
         "estimate": warned.loss,
-        "observations": days,
+        "observations": max((key.end - warned.onset) // _DAY_MS, 1),
         "event_id": event_id,
         "episode": event_id,
         "kind": "performance",

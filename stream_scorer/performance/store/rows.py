@@ -31,9 +31,7 @@ class _Columns:
         """Return the rows as SQLite takes them; hashes as int64."""
         return zip(
             *(
-                (
-                    column.view(np.int64) if column.dtype == np.uint64 else column
-                ).tolist()
+                (column.view(np.int64) if column.dtype == np.uint64 else column).tolist()
                 for column in (getattr(self, each.name) for each in fields(self))  # type: ignore[arg-type]
             ),
             strict=True,

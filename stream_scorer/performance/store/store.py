@@ -8,7 +8,7 @@ read again from its offsets gives the same records again.
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,44 +23,11 @@ from stream_scorer.performance.store.rows import (
     statements_of,
     waiting_of,
 )
+from stream_scorer.performance.store.tables import KEPT_ROW, PENDING, STATEMENTS, TABLES
 
 _FORMAT: Final = b"1"
 _DAY_MS: Final = 86_400_000
 _ROWS_AT_ONCE: Final = 200_000
-_TABLES: Final = (
-    "CREATE TABLE IF NOT EXISTS pending (day INTEGER, partition INTEGER, offset INTEGER,"
-    " key INTEGER, event_time INTEGER, card INTEGER, version INTEGER, arm INTEGER,"
-    " segments INTEGER, score REAL, amount REAL, outcome INTEGER, through INTEGER,"
-    " propensity REAL, drawn INTEGER, pi REAL, revision INTEGER,"
-    " PRIMARY KEY (day, partition, offset)) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS statements (key INTEGER, partition INTEGER, offset INTEGER,"
-    " event_time INTEGER, label_time INTEGER, state INTEGER, label_id INTEGER,"
-    " retracts INTEGER, drawn REAL, source TEXT,"
-    " PRIMARY KEY (partition, offset)) WITHOUT ROWID",
-    "CREATE INDEX IF NOT EXISTS statements_by_time ON statements (event_time)",
-    "CREATE TABLE IF NOT EXISTS kept (day INTEGER, part INTEGER, rows INTEGER, value BLOB,"
-    " PRIMARY KEY (day, part)) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS outbox (number INTEGER PRIMARY KEY, closing INTEGER, topic TEXT,"
-    " key BLOB, value BLOB)",
-    "CREATE TABLE IF NOT EXISTS places (topic TEXT, partition INTEGER, next_offset INTEGER,"
-    " PRIMARY KEY (topic, partition)) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID",
-)
-_PENDING: Final = (
-    "partition, offset, key, event_time, card, version, arm, segments, score, amount, outcome,"
-    " through, propensity, drawn, pi, revision"
-)
-_STATEMENTS: Final = (
-    "key, partition, offset, event_time, label_time, state, label_id, retracts, drawn, source"
-)
-KEPT_ROW: Final = np.dtype(
-    [
-        ("version", "<i4"), ("arm", "u1"), ("segments", "<u8"), ("score", "<f8"),
-        ("amount", "<f8"), ("weight", "<f8"), ("outcome", "u1"), ("state", "u1"),
-        ("card", "<u8"), ("bucket", "<i4"), ("drawn", "?"), ("pi", "<f8"), ("event_time", "<i8"),
-    ]
-)  # fmt: skip
-"""A matured decision in the file: 76 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +79,7 @@ class PerformanceStore(Closing):
             # commits may be missing: they are computed again, and not sent again.
             self._base.execute("PRAGMA synchronous = NORMAL")
             self._base.execute("BEGIN EXCLUSIVE")
-            for table in _TABLES:
+            for table in TABLES:
                 self._base.execute(table)
             if (found := self.note("format")) not in (None, _FORMAT):
                 raise StateError(
@@ -141,9 +108,7 @@ class PerformanceStore(Closing):
             rows = self._base.execute("SELECT topic, partition, next_offset FROM places")
             return {(topic, partition): offset for topic, partition, offset in rows}
 
-    def commit(
-        self, places: Mapping[tuple[str, int], int], notes: Mapping[str, bytes]
-    ) -> None:
+    def commit(self, places: Mapping[tuple[str, int], int], notes: Mapping[str, bytes]) -> None:
         """Store all changes since the last commit, with the topics' offsets and notes.
 
         Args:
@@ -190,9 +155,19 @@ class PerformanceStore(Closing):
             )
             return added.rowcount
 
+    def days(self) -> list[int]:
+        """Return the days of the decisions that wait, ascending."""
+        return [
+            day for (day,) in self._rows(
+                "WITH RECURSIVE d(day) AS (SELECT min(day) FROM pending UNION ALL"
+                " SELECT (SELECT min(day) FROM pending WHERE day > d.day) FROM d"
+                " WHERE d.day IS NOT NULL) SELECT day FROM d WHERE day IS NOT NULL"
+            )
+        ]  # fmt: skip
+
     def waiting(self, day: int) -> WaitingDecisions:
         """Return the decisions of a day, in the order of partition and offset."""
-        return waiting_of(self._rows(f"SELECT {_PENDING} FROM pending WHERE day = ?", day))  # noqa: S608 names of ours
+        return waiting_of(self._rows(f"SELECT {PENDING} FROM pending WHERE day = ?", day))  # noqa: S608 names of ours
 
     def statements(self, start: int, end: int | None) -> SourcedStatements:
         """Return statements about transactions of some event times.
@@ -204,7 +179,7 @@ class PerformanceStore(Closing):
         where = "event_time >= ?" + ("" if end is None else " AND event_time < ?")
         wanted = (start,) if end is None else (start, end)
         return statements_of(
-            self._rows(f"SELECT {_STATEMENTS} FROM statements WHERE {where}", *wanted)  # noqa: S608 names of ours
+            self._rows(f"SELECT {STATEMENTS} FROM statements WHERE {where}", *wanted)  # noqa: S608 names of ours
         )
 
     def forget(self, day: int) -> None:
@@ -261,10 +236,14 @@ class PerformanceStore(Closing):
         return MaturedRows(*(np.ascontiguousarray(table[name]) for name in KEPT_ROW.names or ()))
 
     def thin_kept(self, mask: int) -> None:
-        """Keep only the matured decisions of customers whose hash has none of these bits."""
+        """Keep only the matured decisions of customers whose hash has none of these bits.
+
+        They are half of those before, so their weights double.
+        """
         for (day,) in self._rows("SELECT DISTINCT day FROM kept"):
             rows = self.kept(day, day)
-            self.keep(day, rows.take(_without(rows.card, mask)), -(2**62))
+            left = rows.take(_without(rows.card, mask))
+            self.keep(day, replace(left, weight=left.weight * 2), -(2**62))
 
     # -- outbox ------------------------------------------------------------------------------
 
