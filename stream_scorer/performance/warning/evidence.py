@@ -24,20 +24,22 @@ STAKES: Final = np.array([0.9, 0.45, 0.225, 0.1125])
 LAMBDAS: Final = np.array([0.5, 1.0, 2.0, 3.0])
 GUARANTEED, GAUSSIAN = 0, 1
 CLASSES: Final = ("guaranteed", "gaussian")
-_MOST: Final = 1e250
+_TINY: Final = 1e-300
+_MOST: Final = 1e6
+"""Largest gain and residual that count, so that every sum is finite."""
 
 
 class LossEvidence:
     """The evidence of s streams.
 
     Attributes:
-        cusum: float64[2, s, 4], by class, stream and stake.
+        cusum: float64[2, s, 4], logarithms, by class, stream and stake.
         age: float64[2, s, 4], days since each began again.
         before: float64[s], the loss of the day before; NaN before the first.
     """
 
     def __init__(self, streams: int) -> None:
-        self.cusum = np.ones((2, streams, len(STAKES)))
+        self.cusum = np.zeros((2, streams, len(STAKES)))
         self.age = np.zeros((2, streams, len(STAKES)))
         self.before = np.full(streams, np.nan)
 
@@ -56,24 +58,25 @@ class LossEvidence:
         """
         seen = np.isfinite(loss)
         limit = high + tolerance
-        gain = (loss - limit) / np.maximum(limit, 1e-300)
-        with np.errstate(over="ignore"):
-            bets = 1.0 + STAKES * gain[:, None]
+        gain = (loss - limit) / np.maximum(limit, _TINY)
+        bets = np.log(np.maximum(1.0 + STAKES * np.minimum(gain, _MOST)[:, None], _TINY))
         excess = np.maximum(np.where(np.isnan(self.before), high, self.before) - high, 0.0)
-        rest = (loss - limit - phi * excess) / scale
-        growth = np.exp(np.clip(LAMBDAS * rest[:, None] - LAMBDAS**2 / 2, -500.0, 500.0))
-        self._bet(GUARANTEED, seen, np.maximum(bets, 0.0))
-        self._bet(GAUSSIAN, seen, growth)
+        rest = np.clip((loss - limit - phi * excess) / scale, -_MOST, _MOST)
+        self._bet(GUARANTEED, seen, bets)
+        self._bet(GAUSSIAN, seen, LAMBDAS * rest[:, None] - LAMBDAS**2 / 2)
         self.before = np.where(seen, loss, self.before)
-        evidence: Float64 = np.log(self.cusum.mean(axis=2))
+        top = self.cusum.max(axis=2, keepdims=True)
+        mean = np.exp(self.cusum - top).mean(axis=2)
+        evidence: Float64 = top[:, :, 0] + np.log(mean)
         return evidence
 
-    def _bet(self, number: int, seen: Bool, factor: Float64) -> None:
+    def _bet(self, number: int, seen: Bool, growth: Float64) -> None:
+        """Add the logarithm of each bet's factor, float64[s, 4]."""
         cusum, age = self.cusum[number], self.age[number]
-        anew = cusum <= 1.0
-        grown = np.clip(np.maximum(cusum, 1.0) * factor, 1e-250, _MOST)
+        grown = np.maximum(cusum, 0.0) + growth
+        older = np.where(cusum <= 0.0, 1.0, age + 1.0)
         self.cusum[number] = np.where(seen[:, None], grown, cusum)
-        self.age[number] = np.where(seen[:, None], np.where(anew, 1.0, age + 1.0), age)
+        self.age[number] = np.where(seen[:, None], older, age)
 
     def days(self, number: int, stream: int) -> int:
         """Return since how many days a class's strongest bet has grown: the estimated onset."""

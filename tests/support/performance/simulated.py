@@ -176,7 +176,7 @@ def _row(decision: DecisionRecord, seen: Sequence[tuple[int, LabelRecord]]) -> J
     if blocked and decision.propensity < 1:
         weight = 0.0
     state = _state(decision, seen)
-    fraud = None if state == DISPUTED or state == UNKNOWN else state == FRAUD
+    fraud = None if state in {DISPUTED, UNKNOWN} else state == FRAUD
     if state is None:
         fraud = None if blocked else False
     return JoinedRow(

@@ -27,7 +27,8 @@ def matured(rows: list[oracle.JoinedRow]) -> MaturedRows:
         np.array([r.weight for r in rows], float),
         np.array([r.outcome for r in rows], np.uint8), np.array(state, np.uint8),
         np.array([r.card for r in rows], np.uint64), np.zeros(count, np.int32),
-        np.zeros(count, np.bool_), np.zeros(count), np.array([r.event_time for r in rows], np.int64),
+        np.zeros(count, np.bool_), np.zeros(count),
+        np.array([r.event_time for r in rows], np.int64),
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Each window equals scikit-learn's on the joined table, wherever batches and restarts are."""
 
 import dataclasses
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -66,13 +67,13 @@ def streams(draw: st.DrawFn) -> list[StreamRecord]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(streams(), st.lists(st.integers(1, 200), max_size=8), st.booleans())
+@given(streams(), st.lists(st.integers(1, 200), max_size=8), restart=st.booleans())
 def test_windows_equal_the_joined_tables(
-    stream: list[StreamRecord], cuts: list[int], restart: bool
+    stream: list[StreamRecord], cuts: list[int], *, restart: bool
 ) -> None:
     world = PerformanceWorld()
     edges = sorted({0, *(c for c in cuts if c < len(stream)), len(stream)})
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in pairwise(edges):
         world.give(stream[first:last], first)
         if restart:
             world.restart()
