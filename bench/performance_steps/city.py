@@ -40,11 +40,15 @@ class CityDays:
         loss: float64[c, d], mean loss per decision, in [0, 1].
         frauds: float64[c, d], frauds, missed and found.
         missed: float64[c, d], missed ones.
+        missed_money: float64[c, d], what they cost, in units of the currency.
+        review_money: float64[c, d], what reviews cost.
     """
 
     loss: Float64
     frauds: Float64
     missed: Float64
+    missed_money: Float64
+    review_money: Float64
 
 
 def simulate(
@@ -85,8 +89,8 @@ def simulate(
     found = frauds - missed
     reviewed = chance.binomial(found.astype(np.int64), 0.4) + chance.poisson(20.0, found.shape)
     false = chance.poisson(2.0, found.shape)
-    money += 5.0 * reviewed + 25.0 * false
-    return CityDays(money / (size.decisions * size.most), frauds, missed)
+    loss = (money + 5.0 * reviewed + 25.0 * false) / (size.decisions * size.most)
+    return CityDays(loss, frauds, missed, money, 5.0 * reviewed)
 
 
 def _amounts(

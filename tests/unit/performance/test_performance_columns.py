@@ -20,16 +20,16 @@ from stream_scorer.settings import SCHEMAS_DIRECTORY
 from tests.support.performance.published import DECISION, FILES, LABEL, START, decision, label
 
 OLD_LABEL = RecordCodec(3, reader_schema("label.v1"))
-OLD_DECISION = RecordCodec(9, reader_schema("decision.v2"))
+OLD_DECISION = RecordCodec(11, reader_schema("decision.v2"))
 
 
 def given(*values: tuple[int, bytes], names: Names | None = None) -> PerformanceBatch:
     """Decode (partition, value); partitions 0 and 1 are of the decisions, 2 is of the labels."""
     count = len(values)
     raw = RawRecords(
+        BytesColumn.of([value for _, value in values]), BytesColumn.nulls(count), None,
         np.array([partition for partition, _ in values], np.int32),
         np.arange(count, dtype=np.int64), np.arange(count, dtype=np.int64),
-        BytesColumn.of([value for _, value in values]), BytesColumn.nulls(count), None,
     )  # fmt: skip
     columns = PerformanceColumns(FILES, SCHEMAS_DIRECTORY, names or Names())
     return decode(raw, 2, columns, lambda _: Plan())
