@@ -22,12 +22,17 @@ _MOST_PHI: Final = 0.9
 _LEAST_SCALE: Final = 1e-9
 
 
-def learn(losses: Float64, most: float) -> LossReference:
+def learn(losses: Float64, most: float, single: float) -> LossReference:
     """Return the reference of some days.
+
+    Days without any loss do not show that there will be none. So the scale is at least the loss of
+    one decision of the largest cost, and the bound is at least that of as many of them as may have
+    been missed by chance.
 
     Args:
         losses: float64[d], losses of consecutive days, 14 or more.
         most: The largest cost, in units of the currency.
+        single: The loss of a day on which one decision has the largest cost, and others have none.
     """
     days = len(losses)
     mean = float(losses.mean())
@@ -44,5 +49,5 @@ def learn(losses: Float64, most: float) -> LossReference:
     by_weeks = float(t.ppf(_CONFIDENCE, len(weeks) - 1)) * weeks.std(ddof=1) / len(weeks) ** 0.5
     inflated = variance * (1 + phi) / (1 - phi) / days
     by_days = float(t.ppf(_CONFIDENCE, max(days * (1 - phi) / (1 + phi) - 1, 2))) * inflated**0.5
-    high = mean + max(by_weeks, by_days)
-    return LossReference(mean, high, phi, max(scale, _LEAST_SCALE), days, most)
+    high = mean + max(by_weeks, by_days, -math.log(1 - _CONFIDENCE) * single / days)
+    return LossReference(mean, high, phi, max(scale, single, _LEAST_SCALE), days, most)

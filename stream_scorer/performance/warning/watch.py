@@ -84,8 +84,8 @@ class LossWatch:
         self._budget = budget
         self.reference: LossReference | None = None
         self.warned = False
-        self._learned: list[float] = []
-        self._drawn: list[tuple[int, float]] = []
+        self._learned: list[tuple[float, int]] = []
+        self._drawn: list[tuple[int, float, int]] = []
         self._pool, self._pooled_from = LossSums(), 0
         self._drawn_pool, self._drawn_from = LossSums(), 0
         self._matured, self._powered = LossEvidence(1), LossEvidence(1)
@@ -118,7 +118,7 @@ class LossWatch:
         window = WindowKey(key.model, key.version, key.arm, key.segment, start, key.end)
         reference = self.reference
         if reference is None:
-            self._learned.append(pool.mean)
+            self._learned.append((pool.mean, pool.rows))
             if len(self._learned) == LEARNING_DAYS:
                 self._begin(key.end)
             return window, pool, Judgement({})
@@ -146,7 +146,7 @@ class LossWatch:
         self._drawn_pool = LossSums()
         window = WindowKey(key.model, key.version, key.arm, key.segment, start, key.end)
         if self.reference is None:
-            self._drawn = [*self._drawn, (key.end, pool.mean)][-_KEPT:]
+            self._drawn = [*self._drawn, (key.end, pool.mean, pool.drawn)][-_KEPT:]
             return Judgement({})
         if self._drawn_scale is None:
             return Judgement({})
@@ -162,7 +162,7 @@ class LossWatch:
             return None
         waiting = [each for each in self._drawn if each[0] > self._last]
         self._drawn = []
-        for end, loss in waiting:
+        for end, loss, _ in waiting:
             window = WindowKey(key.model, key.version, key.arm, key.segment, end - _DAY_MS, end)
             if (warned := self._judge_drawn(window, loss).warned) is not None:
                 return warned
@@ -185,11 +185,14 @@ class LossWatch:
 
     def _begin(self, end: int) -> None:
         """Learn the usual level from the days so far, the last of which ends at ``end``."""
-        reference = self.reference = learn(np.array(self._learned), self._budget.most)
+        losses, rows = (np.array(column, float) for column in zip(*self._learned, strict=True))
+        reference = self.reference = learn(losses, self._budget.most, float(1 / rows.min()))
         self._learned, self._last = [], end
-        drawn = np.array([loss for at, loss in self._drawn if at <= end])
-        if len(drawn) >= _LEAST_DRAWN_DAYS:
-            noise = learn(drawn, self._budget.most)
+        before = [each for each in self._drawn if each[0] <= end]
+        if len(before) >= _LEAST_DRAWN_DAYS:
+            _, drawn, count = (np.array(column, float) for column in zip(*before, strict=True))
+            # A drawn decision stands for rows / drawn others.
+            noise = learn(drawn, self._budget.most, float(1 / count.min()))
             self._drawn_scale = noise.phi, max(noise.scale, reference.scale)
 
     def _add(self, evidence: LossEvidence, loss: float, phi: float, scale: float) -> list[float]:
@@ -240,8 +243,8 @@ class LossWatch:
         if document["reference"] is not None:
             watch.reference = LossReference(**document["reference"])
         watch.warned = document["warned"]
-        watch._learned = list(document["learned"])
-        watch._drawn = [(int(end), float(loss)) for end, loss in document["drawn"]]
+        watch._learned = [(float(loss), int(rows)) for loss, rows in document["learned"]]
+        watch._drawn = [(int(end), float(loss), int(n)) for end, loss, n in document["drawn"]]
         (*pool, watch._pooled_from), (*drawn, watch._drawn_from) = document["pools"]
         watch._pool, watch._drawn_pool = LossSums(*pool), LossSums(*drawn)
         watch._matured, watch._powered = (_evidence(each) for each in document["evidence"])

@@ -100,10 +100,10 @@ def run(
     watch, warned = LossWatch(BUDGET), []
     for day in range(len(losses) + 7):
         if day < len(drawn):
-            judged = watch.powered(key(day), LossSums(1_000, 1_000 * drawn[day], 50, 0))
+            judged = watch.powered(key(day), LossSums(100_000, 100_000 * drawn[day], 5_000, 0))
             warned += [judged.warned] if judged.warned else []
         if day >= 7:
-            told = watch.matured(key(day - 7), LossSums(1_000, 1_000 * losses[day - 7]))
+            told = watch.matured(key(day - 7), LossSums(100_000, 100_000 * losses[day - 7]))
             assert told is not None
             warned += [told[2].warned] if told[2].warned else []
             caught = watch.catch_up(key(day - 7))
@@ -171,7 +171,18 @@ def test_small_days_are_pooled() -> None:
 def test_the_reference_bounds_the_mean() -> None:
     misses = 0
     for seed in range(200):
-        reference = learn(np.array(days(28, 0.005, seed)), 200.0)
+        reference = learn(np.array(days(28, 0.005, seed)), 200.0, 1e-5)
         misses += reference.high < 0.005
         assert reference.scale > 0
     assert misses <= 4
+
+
+def test_days_without_a_loss_do_not_promise_none() -> None:
+    watch, warned = LossWatch(BUDGET), 0
+    for day in range(60):
+        loss = 0.2 if day == 40 else 0.0  # one review in 40 days, of 1,000 decisions a day
+        told = watch.matured(key(day), LossSums(1_000, loss))
+        warned += told is not None and told[2].warned is not None
+    assert not warned
+    assert watch.reference is not None
+    assert watch.reference.high > 0
