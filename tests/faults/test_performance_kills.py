@@ -21,6 +21,27 @@ LOST, OLD = 7, 13
 """Before which kill the file is removed, and before which it is replaced by one from before."""
 
 
+class KeptFile:
+    """The process's file, which is removed once, and once replaced by one from before."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder, self._name = folder, name
+
+    def before(self, kill: int) -> None:
+        """Do what is due before a kill; no process has the file."""
+        if kill == LOST:
+            for each in self._folder.glob(f"{self._name}*"):
+                each.unlink()
+        if kill == OLD - 2:
+            for each in list(self._folder.glob(f"{self._name}*")):
+                shutil.copy(each, self._folder / f"old-{each.name}")
+        if kill == OLD:
+            for each in self._folder.glob(f"{self._name}*"):
+                each.unlink()
+            for each in self._folder.glob(f"old-{self._name}*"):
+                shutil.copy(each, self._folder / each.name.removeprefix("old-"))
+
+
 def test_kills_change_no_byte(
     behind: Behind,
     kafka_settings: Callable[..., Kafka],
@@ -57,21 +78,13 @@ def test_kills_change_no_byte(
 
     chance = random.Random(20)  # noqa: S311 a test's choice, no secret
     edges = sorted(chance.sample(range(3_000, len(records)), KILLS - 1))
-    file = tmp_path / f"{rough.group}.sqlite"
+    kept = KeptFile(tmp_path, f"{rough.group}.sqlite")
     for number, (first, last) in enumerate(zip([0, *edges], [*edges, len(records)], strict=True)):
         publish(rough, records[first:last])
-        if number == LOST:
-            for each in tmp_path.glob(f"{file.name}*"):
-                each.unlink()
-        if number == OLD:
-            for each in tmp_path.glob(f"old-{file.name}*"):
-                shutil.copy(each, tmp_path / each.name.removeprefix("old-"))
+        kept.before(number)
         direction = chance.choice(["request", "answer"])
         with performance(rough, str(number)) as process:
             behind.kill_at(behind.proxy.fault(Api.END_TXN, direction), process)
-        if number == OLD - 2:
-            for each in list(tmp_path.glob(f"{file.name}*")):
-                shutil.copy(each, tmp_path / f"old-{each.name}")
     finish(rough, "last")
 
     windows, events = published(rough)

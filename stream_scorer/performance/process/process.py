@@ -37,7 +37,13 @@ from stream_scorer.processes.run_process import run_process
 from stream_scorer.registry.sources import open_registry, reader_schema
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.settings import Performance, Settings
-from stream_scorer.telemetry import BatchCommitted, Listener, PerformanceSent
+from stream_scorer.telemetry import (
+    BatchCommitted,
+    Listener,
+    PartitionsAssigned,
+    PerformanceSent,
+    ReplayProgress,
+)
 
 _LINGER_SECONDS: Final = 0.25
 _COMMIT_SECONDS: Final = 1.0
@@ -114,6 +120,7 @@ class PerformanceLoop:
             source.events()
             source.resume(set(range(sum(source.counts.values()))))
             self._decided = source.counts[topics.decisions]
+            listener(PartitionsAssigned(tuple(range(self._decided)), ()))
             names = Names()
             self._columns = PerformanceColumns(registry, settings.registry.directory, names)
             self._columns.read_labels_by(self._plans.newest())
@@ -122,6 +129,9 @@ class PerformanceLoop:
                 self._store, names, self._decided, fold_options(own), self._plans.policy,
                 self._publish.records, listener, lambda: self._columns.identity.by_time,
             )  # fmt: skip
+            for partition in range(self._decided):
+                # The file is the partitions' state.
+                listener(ReplayProgress(partition, 0, 0))
             self._opened = opened.pop_all()
         self._reading, self._writing = Outage(listener), Outage(listener)
         self._raw: RawRecords | None = None
