@@ -19,7 +19,9 @@ from stream_scorer.core.events.batch import Flag, Outcome
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.labelling.contract import DISPUTED, FRAUD, GENUINE, UNKNOWN
-from stream_scorer.core.mapping.rates import base_minor, rates_of
+from stream_scorer.core.mapping.rates import CONVERTED, base_minor, rates_of
+from stream_scorer.core.summaries.segments import segments_of
+from stream_scorer.core.summaries.summary_kernels import number_amounts, number_texts
 from stream_scorer.core.terminals.columns import label_times, match_of
 from stream_scorer.performance.measures.contract import Bool, Float64, Int64, UInt8, UInt64
 from stream_scorer.performance.process.names import Names
@@ -32,6 +34,8 @@ _DECISION: Final = (
     "arm", "plan_revision", "source_partition", "source_offset", "amount_minor", "currency",
     "channel", "policy_outcome", "outcome_propensity", "review_propensity",
 )  # fmt: skip
+SEGMENT_COLUMNS: Final = ("channel", "currency")
+"""Columns of a decision that may be a dimension of segments, in addition to the amount."""
 _OUTCOMES: Final = [outcome.name for outcome in Outcome]
 _STATES: Final = ["GENUINE", "FRAUD", "UNKNOWN", "DISPUTED"]
 _DRAWN: Final = (Flag.DRAWN.name or "").lower()
@@ -101,6 +105,7 @@ class PerformanceColumns:
             _OUTCOMES, Outcome.REVIEW,
         )  # fmt: skip
         time = _int64(records, "event_time")
+        minor, amount = _amounts(records, plans)
         rows = WaitingDecisions(
             np.asarray(records.column("source_partition"), np.int32),
             _int64(records, "source_offset"),
@@ -109,9 +114,9 @@ class PerformanceColumns:
             _hashed(records, "customer_id"),
             version.astype(np.int32),
             arm.astype(np.uint8),
-            np.ones(len(records), np.uint64),
+            self._segments(records, minor, plans),
             _score(records),
-            _amount(records, plans),
+            amount,
             outcome,
             (outcome == Outcome.BLOCK) & (published == Outcome.APPROVE),
             np.asarray(records.column("outcome_propensity"), np.float64),
@@ -120,6 +125,31 @@ class PerformanceColumns:
             _int64(records, "plan_revision"),
         )
         return rows, decoded.rows, len(raw) - len(records)
+
+    def _segments(self, records: pa.RecordBatch, minor: Int64, plans: Plans) -> UInt64:
+        """Return uint64[n], a bit for each segment: of all, of amounts, and of known columns.
+
+        A decision has only some columns of its transaction; segments of others are left out.
+        """
+        revision = _int64(records, "plan_revision")
+        bits = np.ones(len(records), np.uint64)
+        for number in np.unique(revision).tolist():
+            segments = segments_of(plans(number))
+            mine = np.flatnonzero(revision == number)
+            for dimension in segments.dimensions:
+                out = np.empty(len(mine), np.uint8)
+                if not dimension.column:
+                    number_amounts(minor[mine], dimension.keys, dimension.numbers, out)
+                elif dimension.column in SEGMENT_COLUMNS:
+                    texts = _hashed(records.take(pa.array(mine)), dimension.column)
+                    number_texts(texts, dimension.keys, dimension.numbers, out)
+                else:
+                    continue
+                known = np.ones(len(mine), np.bool_) if dimension.column else minor[mine] >= 0
+                for each in np.unique(out[known]).tolist():
+                    bit = np.uint64(1) << np.uint64(self._names.segment(segments.names[each - 1]))
+                    bits[mine[known & (out == each)]] |= bit
+        return bits
 
     def _drawn(self, raw: RawRecords, decoded: DecodedColumns) -> Bool:
         """Return bool[n], which decisions have the flag of a draw for review."""
@@ -181,23 +211,26 @@ def _score(records: pa.RecordBatch) -> Float64:
     return np.where((score >= 0) & (score <= 1), score, np.nan)
 
 
-def _amount(records: pa.RecordBatch, plans: Plans) -> Float64:
-    """Return float64[n], in units of each plan's base currency; NaN where it is not known."""
+def _amounts(records: pa.RecordBatch, plans: Plans) -> tuple[Int64, Float64]:
+    """Return int64[n], amounts in minor units of each plan's currency; float64[n], in its units.
+
+    They are -1 and NaN where the amount is not known, or has no rate.
+    """
     minor, revision = _int64(records, "amount_minor").copy(), _int64(records, "plan_revision")
+    minor = np.maximum(minor, -1)
     amount = np.full(len(records), np.nan)
     for number in np.unique(revision).tolist():
         plan = plans(number)
         rows = np.flatnonzero((revision == number) & (minor >= 0))
-        found, known = minor[rows], np.ones(len(rows), np.bool_)
         if plan.mapping is not None and plan.mapping.rates:
             taken = records.take(pa.array(rows))
             rates = rates_of(plan.mapping.rates, plan.currencies)
             found, bad = base_minor(
-                rates, found, taken.column("currency"), _int64(taken, "event_time")
+                rates, minor[rows], taken.column("currency"), _int64(taken, "event_time")
             )
-            known = np.asarray(bad) == 0
-        amount[rows] = np.where(known, found / plan.minor_per_unit, np.nan)
-    return amount
+            minor[rows] = np.where(bad == CONVERTED, found, -1)
+        amount[rows] = np.where(minor[rows] >= 0, minor[rows] / plan.minor_per_unit, np.nan)
+    return minor, amount
 
 
 def _state(records: pa.RecordBatch) -> UInt8:

@@ -1,4 +1,4 @@
-"""Numbers for the names of model versions and arms, in the order in which they are met."""
+"""Numbers for the names of versions, arms and segments, in the order in which they are met."""
 
 import json
 from collections.abc import Callable, Hashable
@@ -8,19 +8,30 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stream_scorer.performance.measures.contract import Bool, Int64
+from stream_scorer.performance.measures.contract import ALL, Bool, Int64
 
 _VERSIONS_MOST: Final = 1_000
 _ARMS_MOST: Final = 200
+_SEGMENTS_MOST: Final = 64
 _Name = TypeVar("_Name", bound=Hashable)
 
 
 class Names:
-    """Numbers of versions and arms; names beyond the maximum number have none."""
+    """Numbers of names; names beyond the maximum number have none."""
 
     def __init__(self) -> None:
         self.versions: list[tuple[str, str]] = []
         self.arms: list[str] = []
+        self.segments: list[str] = [ALL]
+
+    def segment(self, name: str) -> int:
+        """Return the bit of a segment; 0, that of all decisions, if there are too many."""
+        if name in self.segments:
+            return self.segments.index(name)
+        if len(self.segments) >= _SEGMENTS_MOST:
+            return 0
+        self.segments.append(name)
+        return len(self.segments) - 1
 
     def of(self, records: pa.RecordBatch, sound: Bool) -> tuple[Int64, Int64]:
         """Return two int64[n]: numbers of version and arm; -1 without one.
@@ -55,13 +66,14 @@ class Names:
 
     def dump(self) -> bytes:
         """Return the names as they are kept."""
-        return json.dumps({"versions": self.versions, "arms": self.arms}).encode()
+        named = {"versions": self.versions, "arms": self.arms, "segments": self.segments}
+        return json.dumps(named).encode()
 
     def restore(self, kept: bytes) -> None:
         """Continue with kept names."""
         found = json.loads(kept)
         self.versions[:] = [(model, version) for model, version in found["versions"]]
-        self.arms[:] = found["arms"]
+        self.arms[:], self.segments[:] = found["arms"], found["segments"]
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -141,18 +141,30 @@ class Windows:
             mine = rows.take(rows.version == version)
             for arm in np.unique(mine.arm).tolist():
                 today = mine.take(mine.arm == arm)
-                key = self._key(version, self._names.arms[arm], day, 1)
-                windows.append(
-                    ClosedWindow("DAY", measure(today, key, self._measuring, sampled), policy)
-                )
                 last = seven.take((seven.version == version) & (seven.arm == arm))
-                key = self._key(version, self._names.arms[arm], day, _WEEK_DAYS)
-                measured = measure(last, key, self._measuring, sampled)
-                windows.append(ClosedWindow("WEEK", measured, policy, _river(last)))
+                windows += self._measure(version, arm, day, today, last, policy, sampled)
             lost, alarms = self._lose(version, day, mine, policy, sampled)
             losses += lost
             warned += alarms
         return Closed(windows, losses, warned)
+
+    def _measure(
+        self, version: int, arm: int, day: int, today: MaturedRows, week: MaturedRows,
+        policy: str, sampled: int,
+    ) -> list[ClosedWindow]:  # fmt: skip
+        """Measure the segments of a day and of its week, the one of all decisions first."""
+        windows = []
+        present = int(np.bitwise_or.reduce(today.segments))
+        for bit, name in enumerate(self._names.segments):
+            if not present >> bit & 1:
+                continue
+            for kind, rows, days in (("DAY", today, 1), ("WEEK", week, _WEEK_DAYS)):
+                inside = rows if not bit else rows.take(rows.segments >> np.uint64(bit) & 1 == 1)
+                key = self._key(version, self._names.arms[arm], day, days, name)
+                river = _river(inside) if (kind, bit) == ("WEEK", 0) else {}
+                measured = measure(inside, key, self._measuring, sampled)
+                windows.append(ClosedWindow(kind, measured, policy, river))
+        return windows
 
     def _lose(
         self, version: int, day: int, rows: MaturedRows, policy: str, sampled: int
@@ -198,10 +210,10 @@ class Windows:
     def _watch(self, version: int) -> LossWatch:
         return self._watches.setdefault(version, LossWatch(self._budget))
 
-    def _key(self, version: int, arm: str, day: int, days: int) -> WindowKey:
+    def _key(self, version: int, arm: str, day: int, days: int, segment: str = ALL) -> WindowKey:
         model, name = self._names.versions[version]
         end = (day + 1) * _DAY_MS
-        return WindowKey(model, name, arm, ALL, end - days * _DAY_MS, end)
+        return WindowKey(model, name, arm, segment, end - days * _DAY_MS, end)
 
     def document(self) -> dict[str, Any]:
         """Return the state for JSON."""

@@ -47,6 +47,7 @@ class DecisionRecord:
     propensity: float = 1.0
     drawn: bool = False
     pi: float = 0.0
+    segments: int = 1
     card: int = 0
     version: int = 0
     arm: int = 0
@@ -124,7 +125,7 @@ def batch_of(records: Sequence[StreamRecord], first: int) -> PerformanceBatch:
     decisions = WaitingDecisions(
         of("partition", np.int32), offset, of("key", np.uint64), of("event_time", np.int64),
         of("card", np.uint64), of("version", np.int32), of("arm", np.uint8),
-        np.ones(count, np.uint64), of("score", float), of("amount", float),
+        of("segments", np.uint64), of("score", float), of("amount", float),
         of("outcome", np.uint8), of("through", np.bool_), of("propensity", float),
         of("drawn", np.bool_), of("pi", float), np.ones(count, np.int64),
     )  # fmt: skip

@@ -23,7 +23,9 @@ OLD_LABEL = RecordCodec(3, reader_schema("label.v1"))
 OLD_DECISION = RecordCodec(11, reader_schema("decision.v2"))
 
 
-def given(*values: tuple[int, bytes], names: Names | None = None) -> PerformanceBatch:
+def given(
+    *values: tuple[int, bytes], names: Names | None = None, plan: Plan | None = None
+) -> PerformanceBatch:
     """Decode (partition, value); partitions 0 and 1 are of the decisions, 2 is of the labels."""
     count = len(values)
     raw = RawRecords(
@@ -32,7 +34,7 @@ def given(*values: tuple[int, bytes], names: Names | None = None) -> Performance
         np.arange(count, dtype=np.int64), np.arange(count, dtype=np.int64),
     )  # fmt: skip
     columns = PerformanceColumns(FILES, SCHEMAS_DIRECTORY, names or Names())
-    return decode(raw, 2, columns, lambda _: Plan())
+    return decode(raw, 2, columns, lambda _: plan or Plan())
 
 
 def decided(**changes: Any) -> tuple[int, bytes]:
@@ -112,3 +114,35 @@ def test_too_many_names_are_unreadable() -> None:
     found = given(*(decided(arm=f"a{n}") for n in range(210)), names=names)
     assert len(names.arms) == 200
     assert found.unreadable == 10
+
+
+def test_segments_are_bits_of_their_names() -> None:
+    names = Names()
+    table = {"channel": ["POS"], "amount": [20.0], "country": ["DE"]}
+    found = given(
+        decided(channel="POS", amount_minor=1_999), decided(channel="ECOM", amount_minor=2_000),
+        decided(channel="POS", amount_minor=-1), names=names, plan=Plan(segments=table),
+    )  # fmt: skip
+    named = [
+        {name for bit, name in enumerate(names.segments) if int(bits) >> bit & 1}
+        for bits in found.decisions.segments
+    ]
+    # A decision does not have the country, so the country has no segments.
+    assert named == [
+        {"all", "channel=POS", "amount<20"}, {"all", "channel=other", "amount>=20"},
+        {"all", "channel=POS"},
+    ]  # fmt: skip
+    again = Names()
+    again.restore(names.dump())
+    assert vars(again) == vars(names)
+
+
+def test_amounts_are_converted_by_the_plan() -> None:
+    rates = {"base": "EUR", "USD": {"2020-01-01": "1/2"}}
+    plan = Plan(currencies={"EUR": 2, "USD": 2}, events={"rates": rates})
+    found = given(
+        decided(amount_minor=1_000), decided(amount_minor=1_000, currency="USD"),
+        decided(amount_minor=1_000, currency="GBP"), plan=plan,
+    )  # fmt: skip
+    assert found.decisions.amount[:2].tolist() == [10.0, 5.0]
+    assert math.isnan(found.decisions.amount[2])

@@ -156,6 +156,18 @@ def test_versions_and_arms_are_measured_apart() -> None:
     assert keys == [("1", "champion"), ("2", "champion"), ("2", "canary")]
 
 
+def test_segments_are_measured_apart() -> None:
+    world = PerformanceWorld()
+    world.names.segments += ["channel=POS", "channel=other"]
+    world.give([
+        decision(1, 0.5, segments=0b011), decision(2, 0.5, segments=0b101),
+        decision(3, 0.5, segments=0b011), decision(9, 6.0),
+    ])  # fmt: skip
+    found = [(each.key.segment, each.rows) for each in world.windows("DAY")]
+    assert found == [("all", 3), ("channel=POS", 2), ("channel=other", 1)]
+    assert [each.key.segment for each in world.windows("WEEK")] == [name for name, _ in found]
+
+
 def test_a_sample_of_customers_bounds_the_file() -> None:
     small = dataclasses.replace(OPTIONS, most_rows=1_000)
     chance = np.random.default_rng(1)
