@@ -110,8 +110,9 @@ class PerformanceLoop:
             log = opened.enter_context(closing(ControlLog(settings)))
             read_patiently(log.refresh, listener)
             self._plans = FollowedPlans(log)
-            self._sender = opened.enter_context(OutboxSender(kafka, topics.decisions, listener))
+            # First the file: if a process has it, that process is not fenced.
             self._store = opened.enter_context(PerformanceStore(own.state))
+            self._sender = opened.enter_context(OutboxSender(kafka, topics.decisions, listener))
             begin = self._store.places()
             source = MergedSource(
                 kafka, self._topics, (topics.labels, topics.decisions), kafka.group, begin=begin
