@@ -1,6 +1,7 @@
 """Cities as their early warning sees them: matured losses a week late, drawn rows after a day."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,9 +15,18 @@ from stream_scorer.performance.measures.contract import (
     UInt8,
     WindowKey,
 )
-from stream_scorer.performance.warning.contract import Warned
 from stream_scorer.performance.warning.day_loss import LossSums, powered_loss
-from stream_scorer.performance.warning.watch import LossWatch, WarningBudget
+from stream_scorer.performance.warning.evidence import CLASSES, GAUSSIAN, LossEvidence
+from stream_scorer.performance.warning.reference import LEARNING_DAYS, learn
+from stream_scorer.performance.warning.watch import (
+    POWERED,
+    SHARE_OF_LOSS,
+    LossWatch,
+    WarningBudget,
+)
+
+if TYPE_CHECKING:
+    from stream_scorer.performance.warning.contract import Warned
 
 DAY_MS = 86_400_000
 MATURITY_DAYS = 7
@@ -65,6 +75,51 @@ def watch_city(
         if warned is not None:
             return CityWarning(now, warned.klass)
     return CityWarning(-1)
+
+
+def watch_cities(
+    loss: Float64, drawn: Float64 | None, size: CitySize, budget: WarningBudget, draws: int
+) -> list[CityWarning]:
+    """Return what :func:`watch_city` returns for each city, with the evidence of all in one array.
+
+    Args:
+        loss: float64[c, d], losses of days.
+        drawn: float64[c, d], losses by drawn decisions; None without draws.
+        size: Of each city.
+        budget: Of each warning.
+        draws: Drawn decisions of a day.
+    """
+    cities, days = loss.shape
+    learned = [learn(each[:LEARNING_DAYS], size.most, 1 / size.decisions) for each in loss]
+    high, mean, phi, scale = (
+        np.array([getattr(each, name) for each in learned])
+        for name in ("high", "mean", "phi", "scale")
+    )
+    tolerance = SHARE_OF_LOSS * mean
+    found = [(days + MATURITY_DAYS + 1, "")] * cities
+    evidence = LossEvidence(cities)
+    for day in range(LEARNING_DAYS, days):
+        log_e = evidence.update(loss[:, day], high, phi, scale, tolerance)
+        best = log_e.argmax(axis=0)
+        for city in np.flatnonzero(log_e.max(axis=0) >= budget.threshold).tolist():
+            found[city] = min(found[city], (day + MATURITY_DAYS, CLASSES[best[city]]), key=_when)
+    if drawn is not None:
+        noise = [learn(each[:LEARNING_DAYS], size.most, 1 / draws) for each in drawn]
+        own_phi = np.array([each.phi for each in noise])
+        own_scale = np.maximum([each.scale for each in noise], scale)
+        evidence, known = LossEvidence(cities), LEARNING_DAYS - 1 + MATURITY_DAYS
+        for day in range(LEARNING_DAYS, days):
+            log_e = evidence.update(drawn[:, day], high, own_phi, own_scale, tolerance)
+            now = max(day + REVIEW_DAYS, known)
+            for city in np.flatnonzero(log_e[GAUSSIAN] >= budget.threshold).tolist():
+                # On the same day, drawn decisions are judged first.
+                found[city] = min((now, POWERED), found[city], key=_when)
+    last = days + MATURITY_DAYS
+    return [CityWarning(now, klass) if now <= last else CityWarning(-1) for now, klass in found]
+
+
+def _when(found: tuple[int, str]) -> int:
+    return found[0]
 
 
 def drawn_losses(city: CityDays, size: CitySize, share: float, seed: int) -> Float64:
