@@ -20,7 +20,7 @@ from stream_scorer.performance.measures.contract import Int32, Int64, MaturedRow
 from stream_scorer.performance.measures.measure import Measuring
 from stream_scorer.performance.process.maturing import mature, review
 from stream_scorer.performance.process.names import Names
-from stream_scorer.performance.process.windows import Closed, Windows
+from stream_scorer.performance.process.windows import Closed, MaturedWindows
 from stream_scorer.performance.store.rows import SourcedStatements, WaitingDecisions
 from stream_scorer.performance.store.store import OutboxRecord, PerformanceStore
 from stream_scorer.performance.warning.watch import WarningBudget
@@ -125,7 +125,7 @@ class PerformanceFold:
         self._reviewed: int | None = None
         self._factor = 1
         self._late = self._late_labels = self._full = 0
-        self.windows = Windows(names, options.measuring, options.budget)
+        self.windows = MaturedWindows(names, options.measuring, options.budget)
         self._restore()
         self._pending, self._statements, self._kept = store.sizes()
 

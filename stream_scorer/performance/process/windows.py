@@ -28,7 +28,7 @@ _ERRORS_MOST: Final = 50_000
 
 
 @dataclass(frozen=True, slots=True)
-class ClosedWindow:
+class MaturedWindow:
     """A measured day or week.
 
     Attributes:
@@ -45,13 +45,13 @@ class ClosedWindow:
 
 
 @dataclass(frozen=True, slots=True)
-class ClosedLoss:
+class MaturedLossDay:
     """A day of the early warning.
 
     Attributes:
         day: Its loss.
         log_e: Logarithms of the evidence by class; empty while the usual level is learned.
-        policy: As of :class:`ClosedWindow`.
+        policy: As of :class:`MaturedWindow`.
         learning_days: Days that are still to be learned.
     """
 
@@ -73,8 +73,8 @@ class Closed:
         detected_at: Largest Kafka timestamp of the records that were read, ms.
     """
 
-    windows: Sequence[ClosedWindow] = ()
-    losses: Sequence[ClosedLoss] = ()
+    windows: Sequence[MaturedWindow] = ()
+    losses: Sequence[MaturedLossDay] = ()
     warned: Sequence[tuple[Warned, LossReference]] = ()
     closing: int = 0
     detected_at: int = 0
@@ -103,7 +103,7 @@ class Closed:
             yield PerformanceWarned(warned.klass, {warned.klass: warned.log_e})
 
 
-class Windows:
+class MaturedWindows:
     """Measures closed days, and keeps the early warning of each version.
 
     Args:
@@ -151,7 +151,7 @@ class Windows:
     def _measure(
         self, version: int, arm: int, day: int, today: MaturedRows, week: MaturedRows,
         policy: str, sampled: int,
-    ) -> list[ClosedWindow]:  # fmt: skip
+    ) -> list[MaturedWindow]:  # fmt: skip
         """Measure the segments of a day and of its week, the one of all decisions first."""
         windows = []
         present = int(np.bitwise_or.reduce(today.segments))
@@ -163,12 +163,12 @@ class Windows:
                 key = self._key(version, self._names.arms[arm], day, days, name)
                 river = _river(inside) if (kind, bit) == ("WEEK", 0) else {}
                 measured = measure(inside, key, self._measuring, sampled)
-                windows.append(ClosedWindow(kind, measured, policy, river))
+                windows.append(MaturedWindow(kind, measured, policy, river))
         return windows
 
     def _lose(
         self, version: int, day: int, rows: MaturedRows, policy: str, sampled: int
-    ) -> tuple[list[ClosedLoss], list[tuple[Warned, LossReference]]]:
+    ) -> tuple[list[MaturedLossDay], list[tuple[Warned, LossReference]]]:
         """Give a version's watch its matured day."""
         watch = self._watch(version)
         key = self._key(version, ALL, day, 1)
@@ -178,7 +178,7 @@ class Windows:
         window, sums, judged = told
         drawn = self._reviewed.pop(version, LossSums())
         loss = day_loss(window, sums, drawn)
-        losses = [ClosedLoss(loss, judged.log_e, policy, watch.learning_days)]
+        losses = [MaturedLossDay(loss, judged.log_e, policy, watch.learning_days)]
         warned = judged.warned or watch.catch_up(key)
         return losses, self._alarms(watch, warned)
 

@@ -57,7 +57,7 @@ class WarningBudget:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class LossJudgement:
     """What a day added.
 
     Attributes:
@@ -99,7 +99,7 @@ class LossWatch:
 
     def matured(
         self, key: WindowKey, sums: LossSums
-    ) -> tuple[WindowKey, LossSums, Judgement] | None:
+    ) -> tuple[WindowKey, LossSums, LossJudgement] | None:
         """Add a matured day; return the window with its sums and what it added.
 
         Args:
@@ -121,17 +121,17 @@ class LossWatch:
             self._learned.append((pool.mean, pool.rows))
             if len(self._learned) == LEARNING_DAYS:
                 self._begin(key.end)
-            return window, pool, Judgement({})
+            return window, pool, LossJudgement({})
         log_e = self._add(self._matured, pool.mean, reference.phi, reference.scale)
         found = {CLASSES[n]: log_e[n] for n in (GUARANTEED, GAUSSIAN)}
         over = [n for n in (GUARANTEED, GAUSSIAN) if log_e[n] >= self._budget.threshold]
         if self.warned or not over:
-            return window, pool, Judgement(found)
+            return window, pool, LossJudgement(found)
         best = max(over, key=lambda n: log_e[n])
         warned = self._warn(window, log_e[best], CLASSES[best], pool.mean, self._matured, best)
-        return window, pool, Judgement(found, warned)
+        return window, pool, LossJudgement(found, warned)
 
-    def powered(self, key: WindowKey, sums: LossSums) -> Judgement:
+    def powered(self, key: WindowKey, sums: LossSums) -> LossJudgement:
         """Add a day of drawn decisions, at the age of a review.
 
         Args:
@@ -142,14 +142,14 @@ class LossWatch:
         pool = self._drawn_pool.plus(sums)
         if pool.rows < LEAST_ROWS or not pool.drawn:
             self._drawn_pool, self._drawn_from = pool, start
-            return Judgement({})
+            return LossJudgement({})
         self._drawn_pool = LossSums()
         window = WindowKey(key.model, key.version, key.arm, key.segment, start, key.end)
         if self.reference is None:
             self._drawn = [*self._drawn, (key.end, pool.mean, pool.drawn)][-_KEPT:]
-            return Judgement({})
+            return LossJudgement({})
         if self._drawn_scale is None:
-            return Judgement({})
+            return LossJudgement({})
         return self._judge_drawn(window, pool.mean)
 
     def catch_up(self, key: WindowKey) -> Warned | None:
@@ -168,13 +168,13 @@ class LossWatch:
                 return warned
         return None
 
-    def _judge_drawn(self, window: WindowKey, loss: float) -> Judgement:
+    def _judge_drawn(self, window: WindowKey, loss: float) -> LossJudgement:
         phi, scale = self._drawn_scale or (0.0, 1.0)
         log_e = self._add(self._powered, loss, phi, scale)[GAUSSIAN]
         if self.warned or log_e < self._budget.threshold:
-            return Judgement({POWERED: log_e})
+            return LossJudgement({POWERED: log_e})
         warned = self._warn(window, log_e, POWERED, loss, self._powered, GAUSSIAN)
-        return Judgement({POWERED: log_e}, warned)
+        return LossJudgement({POWERED: log_e}, warned)
 
     @property
     def tolerance(self) -> float:
