@@ -107,7 +107,6 @@ _OWN_OPTIONS = {
 _RESERVED: Mapping[str, tuple[str, ...]] = {
     "scorer": ("explore_key_file", "review_key_file"),
     "profiler": ("decisions",),
-    "performance": (),
 }
 """Settings that nothing reads yet, by group (empty: all of it). A value other than the default is
 refused, so that no setting is accepted without effect.
@@ -691,6 +690,50 @@ class Performance(SettingsGroup):
     horizon_days: int = Field(
         100, ge=1, le=3_650, description="days for which `performance.alpha` is the budget"
     )
+    tolerance: float = Field(
+        0.0,
+        ge=0,
+        le=1e100,
+        description="rise of the mean cost per decision, in units of the currency, that does not "
+        "matter; 0: 5 % of the usual cost",
+    )
+    maturity_days: float = Field(
+        7.0,
+        ge=0,
+        le=400,
+        description="age of a decision, in days of event time, up to which its fraud label must be "
+        "known",
+    )
+    review_days: float = Field(
+        1.0,
+        ge=0,
+        le=400,
+        description="age, in days of event time, at which a decision that was drawn at random for "
+        "review counts for the early warning",
+    )
+    trust_declared_draws: bool = Field(
+        default=False,
+        description="whether a random draw that only a label declares counts for the early warning",
+    )
+    cards_per_day: int = Field(
+        100, ge=1, le=1_000_000, description="customers that can be looked at in a day"
+    )
+    most_cost: float = Field(
+        200.0,
+        gt=0,
+        le=1e100,
+        description="upper bound of the cost of a decision, in units of the currency",
+    )
+    missed_share: float = Field(
+        1.0, ge=0, le=1e100, description="share of an approved fraud's amount that is lost"
+    )
+    missed_fixed: float = Field(
+        0.0, ge=0, le=1e100, description="fixed cost of an approved fraud, in addition"
+    )
+    review_cost: float = Field(5.0, ge=0, le=1e100, description="cost of a review")
+    false_block_cost: float = Field(
+        25.0, ge=0, le=1e100, description="cost of blocking a genuine transaction"
+    )
 
 
 class Retrain(SettingsGroup):
@@ -858,7 +901,8 @@ class Settings(BaseSettings):
         return max(self.scorer.stuck_seconds, waits_ms / 1_000 + 30.0)
 
     def of_process(
-        self, name: Literal["monitor", "profiler", "controller", "rekey", "retrain"]
+        self,
+        name: Literal["monitor", "profiler", "controller", "performance", "rekey", "retrain"],
     ) -> "Settings":
         """Return these settings with the consumer group of a process, its ``NAME.group``."""
         group: str = getattr(self, name).group

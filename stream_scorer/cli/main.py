@@ -29,6 +29,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "drift": "Alarms of the monitor: state, explanation, report; acknowledge, accept, snooze.",
     "controller": "Judge the rollout in the control log; step, promote and roll back as its plan "
     "allows.",
+    "performance": "Measure each model version by matured labels, and warn when its loss has "
+    "risen.",
     "profile": "Read transactions and labels, publish what each transaction shows of its terminal.",
     "rekey": "Copy a topic to one that is keyed by the customer, exactly once.",
     "serve": "Answer requests by HTTP and gRPC: decisions in the call, scores of feature vectors.",

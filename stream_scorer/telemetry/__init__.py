@@ -26,6 +26,9 @@ from stream_scorer.telemetry.partitions import (
     FirstOffsetsCommitted, KeyMisplaced, KeyOfAnother, LagObserved, Moving, PartitionsAssigned,
     PartitionsRevoked, StandingBy, Stuck,
 )  # fmt: skip
+from stream_scorer.telemetry.performance import (
+    PerformanceFolded, PerformanceMeasured, PerformanceSent, PerformanceWarned,
+)  # fmt: skip
 from stream_scorer.telemetry.processes import (
     DependencyBack, DependencyUnavailable, RecordsSkipped, Stopping, WorkerLeft, WorkerStarted,
 )  # fmt: skip
@@ -58,7 +61,8 @@ __all__ = [
     "DriftSnapshot", "DriftStateMissing", "DriftWatched",
     "Event", "FirstOffsetsCommitted", "GatewayObserved", "KeyMisplaced", "KeyOfAnother",
     "LagObserved", "Listener", "ModelFailed", "ModelVerified", "ModelWarming", "Moving",
-    "PartitionsAssigned", "PartitionsRevoked", "PlanAwaited", "ProducerReborn",
+    "PartitionsAssigned", "PartitionsRevoked", "PerformanceFolded", "PerformanceMeasured",
+    "PerformanceSent", "PerformanceWarned", "PlanAwaited", "ProducerReborn",
     "ProvisionalAnswered", "ProvisionalSettled", "RecordQuarantined", "RecordsSkipped",
     "ReplayLeftOut", "ReplayProgress", "RequestFailed", "RequestServed", "RequestsCut",
     "RetrainEnded", "RetrainHeld", "RetrainStepped",

@@ -379,8 +379,6 @@ def test_the_begin_of_the_histories_needs_an_offset() -> None:
         ("scorer", {"explore_key_file": "key"}),
         ("scorer", {"review_key_file": "key"}),
         ("profiler", {"decisions": "ignore"}),
-        ("performance", {"group": "other"}),
-        ("performance", {"most_rows": 5_000}),
         ("retrain", {"directory": "there"}),
         ("retrain", {"key": "key"}),
     ],
@@ -392,5 +390,5 @@ def test_a_setting_that_nothing_reads_is_refused(group: str, values: dict[str, A
 
 
 def test_reserved_settings_may_have_their_defaults() -> None:
-    given = {"performance": {"alpha": 0.05}, "profiler": {"decisions": "follow"}}
+    given = {"retrain": {"directory": "retrain"}, "profiler": {"decisions": "follow"}}
     assert load_settings(given) == Settings()

@@ -1,10 +1,12 @@
 """Matured decisions, the windows that they are in, and what is measured there."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stream_scorer.core.events.batch import Outcome
 
 Float64 = NDArray[np.float64]
 Int32 = NDArray[np.int32]
@@ -28,8 +30,8 @@ class MaturedRows:
         score: float64[n], probability of fraud; NaN where the model failed.
         amount: float64[n], in units of the currency.
         weight: float64[n], inverse of the probability that its label can be known: 1 / p where it
-            was let through, 0 where it is blocked, without a label and inside the estimand,
-            otherwise 1; times the factor of the customers' sample.
+            was let through, 0 where it is blocked and could have been let through, otherwise 1;
+            times the factor of the customers' sample.
         outcome: uint8[n], the policy's, values of ``core.events.batch.Outcome``.
         state: uint8[n], GENUINE, FRAUD or UNKNOWN of ``core.labelling.contract``.
         card: uint64[n], hash of the customer.
@@ -55,6 +57,66 @@ class MaturedRows:
 
     def __len__(self) -> int:
         return len(self.version)
+
+    def take(self, rows: Int64 | Bool) -> "MaturedRows":
+        """Return some decisions.
+
+        Args:
+            rows: int64[k], their indices, in the order that is returned; or bool[n].
+        """
+        return MaturedRows(*(getattr(self, each.name)[rows] for each in fields(self)))
+
+    @staticmethod
+    def joined(pieces: Sequence["MaturedRows"]) -> "MaturedRows":
+        """Return the decisions of one or more pieces, in their order."""
+        if len(pieces) == 1:
+            return pieces[0]
+        return MaturedRows(
+            *(
+                np.concatenate([getattr(piece, each.name) for piece in pieces])
+                for each in fields(MaturedRows)
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LossCosts:
+    """Costs of single decisions, in units of the currency; as of ``rollout.evidence.costs``.
+
+    Attributes:
+        most: Upper bound of each cost.
+        missed_share: Share of an approved fraud's amount that is lost.
+        missed_fixed: Fixed cost of every approved fraud, in addition.
+        review: Cost of a review; a reviewed fraud counts as found.
+        false_block: Cost of blocking a genuine transaction.
+    """
+
+    most: float = 200.0
+    missed_share: float = 1.0
+    missed_fixed: float = 0.0
+    review: float = 5.0
+    false_block: float = 25.0
+
+    def missed(self, amount: Float64) -> Float64:
+        """Return float64[n], the bounded cost of approving frauds.
+
+        Args:
+            amount: float64[n], in units of the currency; NaN and negative ones count as 0.
+        """
+        worth = np.maximum(np.nan_to_num(amount), 0.0)
+        return np.minimum(self.missed_share * worth + self.missed_fixed, self.most)
+
+    def of(self, amount: Float64, fraud: Bool, outcome: UInt8) -> Float64:
+        """Return float64[n], the bounded cost of decisions.
+
+        Args:
+            amount: float64[n], in units of the currency.
+            fraud: bool[n].
+            outcome: uint8[n], values of ``core.events.batch.Outcome``.
+        """
+        cost = np.where(fraud & (outcome == Outcome.APPROVE), self.missed(amount), 0.0)
+        cost += min(self.review, self.most) * (outcome == Outcome.REVIEW)
+        return cost + min(self.false_block, self.most) * ((outcome == Outcome.BLOCK) & ~fraud)
 
 
 @dataclass(frozen=True, slots=True, order=True)
