@@ -83,14 +83,21 @@ class BoundedCosts:
         >>> [float(costs.of(np.array([a]), yes, no, no)[0]) for a in (70.0, 700.0)]
         [70.0, 200.0]
         """
-        # A forged decision may have any amount.
-        missed = self.missed_share * np.maximum(amount, 0.0) + self.missed_fixed
         cost = (
-            np.where(fraud & ~review & ~block, missed, 0.0)
+            np.where(fraud & ~review & ~block, self.missed(amount), 0.0)
             + self.review * review
             + self.false_block * (block & ~fraud)
         )
         return np.minimum(cost, self.most)
+
+    def missed(self, amount: Float64) -> Float64:
+        """Return float64[n], what approved frauds cost, without the bound.
+
+        Args:
+            amount: float64[n], in units of the currency.
+        """
+        # A forged decision may have any amount.
+        return self.missed_share * np.maximum(amount, 0.0) + self.missed_fixed
 
     def weighted(
         self, amount: Float64, state: UInt8, review: Bool, block: Bool, through: Bool,
