@@ -5,9 +5,13 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stream_scorer.core.labelling.contract import Statements
+from stream_scorer.core.events.strings import hashes_of
+from stream_scorer.core.labelling.contract import LabelPolicy, Statements
+from stream_scorer.core.terminals.profile_kernels import mixed
 
 Int64 = NDArray[np.int64]
 UInt64 = NDArray[np.uint64]
@@ -112,6 +116,63 @@ _OF_STATEMENTS: Final = (
     np.int64, np.int64, np.int64, np.uint8, np.uint8, np.int64, np.int64, np.float64, np.int32,
     np.int64,
 )  # fmt: skip
+
+
+def statements_of(
+    records: pa.RecordBatch, match: UInt64, event_time: Int64, label_time: Int64,
+    partition: NDArray[np.int32], offset: Int64, policy: LabelPolicy,
+) -> Statements:  # fmt: skip
+    """Return decoded labels as statements.
+
+    Args:
+        records: m labels with ``is_fraud``, and those of ``source``, ``label_id``, ``state``,
+            ``retracts`` and ``drawn`` that the writer has.
+        match: uint64[m], hashes of their transactions.
+        event_time: int64[m], ms.
+        label_time: int64[m], ms.
+        partition: int32[m], of the records.
+        offset: int64[m], likewise.
+        policy: Ranks the sources.
+    """
+    n = len(records)
+    fraud = np.asarray(records.column("is_fraud").to_numpy(zero_copy_only=False), np.bool_)
+    state = fraud.astype(np.uint8)
+    if (stated := _column(records, "state")) is not None:
+        codes = pc.index_in(stated.cast(pa.string()), pa.array(_STATES))
+        known = np.asarray(codes.is_valid().to_numpy(zero_copy_only=False), np.bool_)
+        state = np.where(known, np.asarray(codes.fill_null(0), np.uint8), state)
+    source = _column(records, "source")
+    drawn = _column(records, "drawn")
+    return Statements(
+        match, event_time, label_time, state,
+        np.zeros(n, np.uint8) if source is None else policy.rank(source.to_pylist()),
+        _named(source, _column(records, "label_id"), n),
+        _named(source, _column(records, "retracts"), n),
+        np.full(n, np.nan) if drawn is None
+        else np.asarray(drawn.cast(pa.float64()).fill_null(np.nan), np.float64),
+        partition, offset,
+    )  # fmt: skip
+
+
+_STATES: Final = ("GENUINE", "FRAUD", "UNKNOWN", "DISPUTED")
+"""In the order of their numbers."""
+
+
+def _column(records: pa.RecordBatch, name: str) -> pa.Array | None:
+    place = records.schema.get_field_index(name)
+    return None if place < 0 else records.column(place)
+
+
+def _named(source: pa.Array | None, name: pa.Array | None, count: int) -> UInt64:
+    """Return uint64[m]: hashes of source and id; 0 without an id."""
+    if name is None:
+        return np.zeros(count, np.uint64)
+    name = name.fill_null("")
+    named = hashes_of(name)
+    if source is not None:
+        named = mixed(hashes_of(source.fill_null("")), named)
+    empty = np.asarray(pc.equal(name, "").to_numpy(zero_copy_only=False), np.bool_)
+    return np.where(empty, np.uint64(0), np.maximum(named, np.uint64(1)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

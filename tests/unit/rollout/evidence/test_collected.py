@@ -90,7 +90,8 @@ def decisions(rows: Sequence[tuple[int, int, int, int, bool, bool]]) -> Decision
     return Decisions(
         hashed, ArmCodes.of(pa.array(arms, pa.string())), revision,
         np.where(overridden != 0, 1.0, given),
-        outcome.astype(np.uint8), amount, error != 0,
+        outcome.astype(np.uint8), amount, error != 0, outcome.astype(np.uint8),
+        np.ones(len(outcome)),
     )  # fmt: skip
 
 
@@ -400,6 +401,7 @@ def shadowed(
         POOL[customer], ArmCodes.of(pa.array([arm] * n, pa.string())), np.full(n, revision),
         outcome.astype(np.uint8),
         outcome == 2, decided.astype(np.uint8), decided == 2, np.full(n, 250),
+        decided.astype(np.uint8), np.ones(n),
     )  # fmt: skip
 
 
