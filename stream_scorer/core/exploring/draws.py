@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final
 
 import numpy as np
 
+from stream_scorer.core.events.batch import DecisionBatch, Flag, Outcome
 from stream_scorer.core.events.explore_table import (
     ExploreTable,
     ReviewTable,
@@ -16,6 +17,7 @@ from stream_scorer.core.events.explore_table import (
 )
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.exploring.contract import Exploration
+from stream_scorer.core.exploring.draw import draw, drawn_for_review
 
 KEY_BYTES_LEAST: Final = 32
 """Minimum length of a secret key."""
@@ -100,6 +102,25 @@ class Draws:
             raise ValueError(_missing("review_sample", table.key_digest, key, where))
         return ReviewDraw(table.probability, key)
 
+    def apply(self, decisions: DecisionBatch, plan: Plan) -> DecisionBatch:
+        """Return decisions after the draws that a plan asks for.
+
+        Args:
+            decisions: n decisions by the plan's policy.
+            plan: The plan.
+
+        Raises:
+            ValueError: The process does not have a key that the plan names; see :meth:`check`.
+        """
+        if (exploration := self.exploration(plan)) is not None:
+            decisions = _let_through(decisions, exploration)
+        if (review := self.review(plan)) is not None:
+            hashes = decisions.events.hashes("transaction_id")
+            drawn = drawn_for_review(review.key, review.probability, hashes)
+            flags = decisions.flags | np.where(drawn, np.uint8(Flag.DRAWN), np.uint8(0))
+            decisions = replace(decisions, flags=flags, review_propensity=review.probability)
+        return decisions
+
     def check(self, plan: Plan) -> None:
         """Check that the process has the keys that a plan names.
 
@@ -108,6 +129,23 @@ class Draws:
         """
         self.exploration(plan)
         self.review(plan)
+
+
+def _let_through(decisions: DecisionBatch, exploration: Exploration) -> DecisionBatch:
+    block = decisions.outcome == Outcome.BLOCK
+    if not block.any():
+        return decisions
+    events = decisions.events
+    drawn = draw(
+        exploration, events.records.column("customer_id"), events.int64("event_time"),
+        decisions.score, events.amounts, block,
+    )  # fmt: skip
+    flags = decisions.flags | np.where(drawn.through, np.uint8(Flag.LET_THROUGH), np.uint8(0))
+    outcome = np.where(drawn.through, np.uint8(Outcome.APPROVE), decisions.outcome)
+    return replace(
+        decisions, outcome=outcome, flags=flags, policy_outcome=decisions.outcome,
+        outcome_propensity=drawn.propensity,
+    )  # fmt: skip
 
 
 def _missing(table: str, digest: str, key: bytes | None, setting: str) -> str:
