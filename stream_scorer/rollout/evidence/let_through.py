@@ -158,5 +158,5 @@ def numbers_of(
                 (cost + correction[at]) / count
                 for cost, correction, count in zip(costs, corrections, counts, strict=True)
             )
-            found[name] = control - canary
+            found[name] = float(control - canary)
     return found
