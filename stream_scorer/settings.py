@@ -105,7 +105,6 @@ _OWN_OPTIONS = {
 
 
 _RESERVED: Mapping[str, tuple[str, ...]] = {
-    "scorer": ("explore_key_file", "review_key_file"),
     "profiler": ("decisions",),
 }
 """Settings that nothing reads yet, by group (empty: all of it). A value other than the default is

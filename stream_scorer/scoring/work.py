@@ -155,8 +155,9 @@ class ScoringWork:
             for piece in cut.pieces:
                 models = fleet.models[piece.routing.revision]
                 made = decide_batch(
-                    piece.events, self.rings, piece.routing, models, stages.lap, table
-                )
+                    piece.events, self.rings, piece.routing, models, stages.lap, table,
+                    self._outputs.draws,
+                )  # fmt: skip
                 scored.append(PieceDecisions(piece, made))
             self._held.state.checkpoints.advance(share, raw.next_offsets())
             decoded = DecodedBatch(raw, cut.rows, cut.undecodable)

@@ -376,8 +376,6 @@ def test_the_begin_of_the_histories_needs_an_offset() -> None:
 @pytest.mark.parametrize(
     ("group", "values"),
     [
-        ("scorer", {"explore_key_file": "key"}),
-        ("scorer", {"review_key_file": "key"}),
         ("profiler", {"decisions": "ignore"}),
         ("retrain", {"directory": "there"}),
         ("retrain", {"key": "key"}),

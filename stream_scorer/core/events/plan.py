@@ -48,7 +48,7 @@ PARTS = {"policy.toml": "policy", "events.toml": "events"}
 _RANDOM_AND_LABELS = ("label_policy", "explore", "review_sample")
 _TABLES = frozenset({*PARTS.values(), "extras", "segments", *_RANDOM_AND_LABELS})
 
-RESERVED: frozenset[str] = frozenset(_RANDOM_AND_LABELS)
+RESERVED: frozenset[str] = frozenset()
 """Tables that are checked, but that nothing acts on yet: a plan with one of them is refused."""
 
 
@@ -159,6 +159,11 @@ class Plan:
                     f"{name}: is reserved, and this version of stream-scorer does not act on it; "
                     "leave it out"
                 )
+        if self.explore and not self.label_policy:
+            raise ValueError(
+                "explore: needs the table label_policy: without it, blocked transactions without "
+                "a label count as genuine"
+            )
 
     def _check_currencies(self) -> None:
         if not self.currencies:

@@ -252,7 +252,7 @@ def _windows(part: SummaryInput) -> list[dict[str, Any]]:
         return []
     found = window_rows(events.partition, events.int64("event_time"), part.window_ms)
     counts = count_windows(
-        found.row, len(found), events.amounts, decisions.score, decisions.outcome, decisions.flags
+        found.row, len(found), events.amounts, decisions.score, decisions.by_policy, decisions.flags
     )
     packed = columns_of(decisions, part.bins, part.segments).packed(*found.sorted())
     return [

@@ -154,7 +154,7 @@ def columns_of(
     for at, source in enumerate(compiled.texts):
         texts[at] = events.texts(source)
     columns = CellColumns(
-        np.ascontiguousarray(decisions.score), np.ascontiguousarray(decisions.outcome),
+        np.ascontiguousarray(decisions.score), np.ascontiguousarray(decisions.by_policy),
         fixed_logarithms(events.amounts), segments.members(events),
         np.ascontiguousarray(features), compiled.features, others,
         compiled.edges, compiled.low, compiled.high, compiled.number_cells,

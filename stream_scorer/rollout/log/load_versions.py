@@ -45,6 +45,7 @@ class LiveVersions:
         warm: NAME:VERSION whose fields and windows the rings keep in addition; None: no other.
         loaded: Called with each bundle that was loaded.
         unloaded: Called with each bundle that was unloaded, as no revision names it now.
+        check: Called with the plan of each revision; a ``ValueError`` of it refuses the revision.
 
     Raises:
         StreamScorerError: The log cannot be read; see ``ControlLog``.
@@ -57,10 +58,12 @@ class LiveVersions:
         warm: str | None = None,
         loaded: Callable[[Bundle], None] = lambda _: None,
         unloaded: Callable[[Bundle], None] = lambda _: None,
+        check: Callable[[Plan], None] = lambda _: None,
     ) -> None:
         self._listener = listener
         self._loaded = loaded
         self._unloaded = unloaded
+        self._check = check
         self._prepare: Callable[[Model, Plan], None] = lambda *_: None
         self._log = ControlLog(settings, listener)
         self._store, self._trust = open_store(settings.models), trust_of(settings.models)
@@ -294,8 +297,12 @@ class LiveVersions:
 
         Raises:
             ModelError: Its features do not fit the plan, or need what the rings' layout does not
-                have.
+                have; or this process cannot do what the plan asks for.
         """
+        try:
+            self._check(routing.shared)
+        except ValueError as error:
+            raise ModelError(str(error), "give the process the key, then restart it") from error
         (model,) = models_under([(bundles[version], routing.shared)], self._rings)
         if lacking := _lacking(self._rings, model):
             raise cold(version, lacking, served=version in self._bundles)
