@@ -123,6 +123,8 @@ class RawRecords:
         timestamp: int64[n], the record's Kafka timestamp in ms since the epoch.
         unreadable: bool[n], records that the client refuses to inflate: their keys and values are
             null; None when none is.
+        appended: bool[n], records whose timestamp the broker gave them when it appended them
+            (``LogAppendTime``), so that no producer chose it; None when none is.
     """
 
     values: BytesColumn
@@ -132,6 +134,7 @@ class RawRecords:
     offset: Int64
     timestamp: Int64
     unreadable: NDArray[np.bool_] | None = None
+    appended: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -150,6 +153,7 @@ class RawRecords:
             self.offset[rows],
             self.timestamp[rows],
             None if self.unreadable is None else self.unreadable[rows],
+            None if self.appended is None else self.appended[rows],
         )
 
     def between(self, first: int, end: int) -> Self:
@@ -160,6 +164,7 @@ class RawRecords:
             None if self.headers is None else self.headers[span],
             self.partition[span], self.offset[span], self.timestamp[span],
             None if self.unreadable is None else self.unreadable[span],
+            None if self.appended is None else self.appended[span],
         )  # fmt: skip
 
     def of_partition(self, number: int) -> Self:
@@ -180,12 +185,6 @@ class RawRecords:
         headers = None
         if any(piece.headers is not None for piece in pieces):
             headers = [each for piece in pieces for each in (piece.headers or [None] * len(piece))]
-        unreadable = None
-        if any(piece.unreadable is not None for piece in pieces):
-            unreadable = np.concatenate(
-                [np.zeros(len(piece), np.bool_) if piece.unreadable is None else piece.unreadable
-                 for piece in pieces]
-            )  # fmt: skip
         return cls(
             BytesColumn.joined([piece.values for piece in pieces]),
             BytesColumn.joined([piece.keys for piece in pieces]),
@@ -193,7 +192,8 @@ class RawRecords:
             np.concatenate([piece.partition for piece in pieces]),
             np.concatenate([piece.offset for piece in pieces]),
             np.concatenate([piece.timestamp for piece in pieces]),
-            unreadable,
+            _marks([(len(piece), piece.unreadable) for piece in pieces]),
+            _marks([(len(piece), piece.appended) for piece in pieces]),
         )
 
     def next_offsets(self) -> dict[int, int]:
@@ -201,6 +201,15 @@ class RawRecords:
         return {
             p: int(self.offset[self.partition == p].max()) + 1 for p in set(self.partition.tolist())
         }
+
+
+def _marks(pieces: Sequence[tuple[int, NDArray[np.bool_] | None]]) -> NDArray[np.bool_] | None:
+    """Return the marks of pieces, each with its length, as one; None if no piece has any."""
+    if all(marks is None for _, marks in pieces):
+        return None
+    return np.concatenate(
+        [np.zeros(length, np.bool_) if marks is None else marks for length, marks in pieces]
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,14 @@ _OWN_OPTIONS = {
 )  # fmt: skip
 
 
+_RESERVED: Mapping[str, tuple[str, ...]] = {
+    "profiler": ("decisions",),
+}
+"""Settings that nothing reads yet, by group (empty: all of it). A value other than the default is
+refused, so that no setting is accepted without effect.
+"""
+
+
 class Topics(SettingsGroup):
     """Topic names."""
 
@@ -135,6 +143,9 @@ class Topics(SettingsGroup):
         "drift-commands", description="operators' commands about alarms, which can be signed"
     )
     drift_state: TopicName = Field("drift-state", description="snapshots of the monitor; compacted")
+    performance: TopicName = Field(
+        "performance", description="how well each model version decided, as fraud labels mature"
+    )
 
 
 class Kafka(SettingsGroup):
@@ -341,6 +352,16 @@ class Scorer(SettingsGroup):
         le=86_400,
         description="time after which a batch hangs, and the process is not live; more than "
         "`scorer.model_timeout_ms`",
+    )
+    explore_key_file: Path | None = Field(
+        None,
+        description="private file with the secret key, 32 random bytes or more, by which some "
+        "would-be BLOCKs are let through; the plan's table `explore` has its digest",
+    )
+    review_key_file: Path | None = Field(
+        None,
+        description="likewise of the draw of transactions for review; the plan's table "
+        "`review_sample` has its digest",
     )
 
 
@@ -623,6 +644,116 @@ class Profiler(SettingsGroup):
     group: str = Field(
         "stream-scorer-profiler", min_length=1, description="consumer group of the profiler"
     )
+    decisions: Literal["follow", "ignore"] = Field(
+        "follow",
+        description="`follow`: once a plan has a `label_policy`, the profiler reads the decisions, "
+        "so that a blocked transaction without a label does not count as genuine; `ignore`: it "
+        "never reads them",
+    )
+
+
+class Performance(SettingsGroup):
+    """The process that measures how well each model version decided, as fraud labels mature."""
+
+    group: str = Field(
+        "stream-scorer-performance",
+        min_length=1,
+        description="consumer group of the performance process",
+    )
+    state: Path = Field(
+        Path("performance.sqlite"),
+        description="file with decisions that wait for fraud labels, and with matured ones; one "
+        "file for each instance",
+    )
+    label_slack_seconds: int = Field(
+        86_400,
+        ge=0,
+        le=400 * 86_400,
+        description="seconds of event time that are added to the maturity, because a fraud label "
+        "that was known in time may arrive late",
+    )
+    most_rows: int = Field(
+        20_000_000,
+        ge=1_000,
+        le=2_000_000_000,
+        description="maximum number of decisions that wait for fraud labels, and of matured ones "
+        "that are kept; with more, a sample of the customers is measured",
+    )
+    alpha: float = Field(
+        0.05,
+        gt=0,
+        lt=1,
+        description="budget: maximum probability of a false early warning within "
+        "`performance.horizon_days`",
+    )
+    horizon_days: int = Field(
+        100, ge=1, le=3_650, description="days for which `performance.alpha` is the budget"
+    )
+    tolerance: float = Field(
+        0.0,
+        ge=0,
+        le=1e100,
+        description="rise of the mean cost per decision, in units of the currency, that does not "
+        "matter; 0: 5 % of the usual cost",
+    )
+    maturity_days: float = Field(
+        7.0,
+        ge=0,
+        le=400,
+        description="age of a decision, in days of event time, up to which its fraud label must be "
+        "known",
+    )
+    review_days: float = Field(
+        1.0,
+        ge=0,
+        le=400,
+        description="age, in days of event time, at which a decision that was drawn at random for "
+        "review counts for the early warning",
+    )
+    trust_declared_draws: bool = Field(
+        default=False,
+        description="whether a random draw that only a label declares counts for the early warning",
+    )
+    cards_per_day: int = Field(
+        100, ge=1, le=1_000_000, description="customers that can be looked at in a day"
+    )
+    most_cost: float = Field(
+        200.0,
+        gt=0,
+        le=1e100,
+        description="upper bound of the cost of a decision, in units of the currency",
+    )
+    missed_share: float = Field(
+        1.0, ge=0, le=1e100, description="share of an approved fraud's amount that is lost"
+    )
+    missed_fixed: float = Field(
+        0.0, ge=0, le=1e100, description="fixed cost of an approved fraud, in addition"
+    )
+    review_cost: float = Field(5.0, ge=0, le=1e100, description="cost of a review")
+    false_block_cost: float = Field(
+        25.0, ge=0, le=1e100, description="cost of blocking a genuine transaction"
+    )
+
+
+class Retrain(SettingsGroup):
+    """The process that trains and proposes a new version."""
+
+    group: str = Field(
+        "stream-scorer-retrain",
+        min_length=1,
+        description="consumer group of `retrain run`; its leader trains, the others stand by",
+    )
+    directory: Path = Field(
+        Path("retrain"), description="folder with the state and the history of retraining"
+    )
+    key: Path | None = Field(
+        None,
+        description="private key that signs bundles and plans of retraining; an operator's grant "
+        "names its public key",
+    )
+    passphrase: SecretStr | None = Field(
+        None, description="passphrase of `retrain.key`; belongs in a secret file or a variable"
+    )
 
 
 class Rekey(SettingsGroup):
@@ -716,6 +847,8 @@ class Settings(BaseSettings):
     monitor: Monitor = Monitor()
     controller: Controller = Controller()
     profiler: Profiler = Profiler()
+    performance: Performance = Performance()
+    retrain: Retrain = Retrain()
     rekey: Rekey = Rekey()
     replay: Replay = Replay()
     audit: Audit = Audit()
@@ -743,6 +876,18 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _refuse_what_nothing_reads(self) -> Self:
+        for group, names in _RESERVED.items():
+            given = getattr(self, group)
+            for name in names or type(given).model_fields:
+                if getattr(given, name) != type(given).model_fields[name].default:
+                    raise ValueError(
+                        f"{group}.{name}: is reserved, and this version of stream-scorer does not "
+                        "act on it; leave it out"
+                    )
+        return self
+
     @property
     def heartbeat_seconds(self) -> float:
         """How long an iteration of a loop may take before the loop counts as dead.
@@ -754,7 +899,10 @@ class Settings(BaseSettings):
         waits_ms = self.scorer.model_timeout_ms + 2 * self.kafka.transaction_timeout_ms
         return max(self.scorer.stuck_seconds, waits_ms / 1_000 + 30.0)
 
-    def of_process(self, name: Literal["monitor", "profiler", "controller", "rekey"]) -> "Settings":
+    def of_process(
+        self,
+        name: Literal["monitor", "profiler", "controller", "performance", "rekey", "retrain"],
+    ) -> "Settings":
         """Return these settings with the consumer group of a process, its ``NAME.group``."""
         group: str = getattr(self, name).group
         return self.model_copy(update={"kafka": self.kafka.model_copy(update={"group": group})})

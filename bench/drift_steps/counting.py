@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from stream_scorer.core.decision.segments import segments_of
-from stream_scorer.core.decision.summary_layout import (
+from stream_scorer.core.events.batch import DecisionBatch, EventBatch
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.summaries.segments import segments_of
+from stream_scorer.core.summaries.summary_layout import (
     NUMBER,
     OUTCOME,
     TEXT,
@@ -16,9 +18,7 @@ from stream_scorer.core.decision.summary_layout import (
     Segments,
     WatchedField,
 )
-from stream_scorer.core.decision.watched_columns import columns_of
-from stream_scorer.core.events.batch import DecisionBatch, EventBatch
-from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.summaries.watched_columns import columns_of
 from tests.support.core.events import NOW, batch, event
 
 SEGMENTS: dict[str, Any] = {

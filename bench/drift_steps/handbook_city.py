@@ -15,10 +15,10 @@ import pyarrow as pa
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.decision.decide_batch import decide_alone
 from stream_scorer.core.decision.observe import PartitionRings
-from stream_scorer.core.decision.segments import segments_of
-from stream_scorer.core.decision.summaries import InputRecords, SummaryInput, summarize
 from stream_scorer.core.events.batch import DecisionBatch, EventBatch
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.summaries.segments import segments_of
+from stream_scorer.core.summaries.summaries import InputRecords, SummaryInput, summarize
 from stream_scorer.drift.alarms.budget import AlarmBudget
 from stream_scorer.drift.alarms.contract import Alarm
 from stream_scorer.drift.monitor.watch import DriftWatch

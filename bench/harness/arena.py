@@ -32,9 +32,10 @@ PARTITIONS = 4
 _START_SECONDS = 60.0
 _ANSWER_SECONDS = 1.0
 _SINGLE = frozenset(
-    {"summaries", "drift_events", "drift_commands", "drift_state", "rollout", "activations"}
-)
-_OF_MONITORS = ("drift_commands", "drift_state")
+    {"summaries", "drift_events", "drift_commands", "drift_state", "performance", "rollout",
+     "activations"}
+)  # fmt: skip
+_OF_MONITORS = ("drift_commands", "drift_state", "performance")
 _OUTPUTS = ("decisions", "dead_letters", "summaries", "drift_events", *_OF_MONITORS, "state")
 _OF_TERMINALS = ("labels", "terminal_profiles")
 _OF_ROLLOUTS = ("rollout", "activations", "shadow_scores")

@@ -22,7 +22,7 @@ from stream_scorer.drift.reports.explain import explanation_of
 from stream_scorer.drift.reports.page import write_html
 from stream_scorer.drift.reports.place import locate
 from stream_scorer.drift.reports.report import report_of
-from stream_scorer.drift.reports.sources import read_events, read_monitor
+from stream_scorer.drift.reports.sources import read_events, read_monitor, read_performance
 from stream_scorer.drift.reports.status import status_of
 from stream_scorer.errors import SettingsError
 
@@ -110,13 +110,15 @@ def report(
     monitor, (events, broken) = read_monitor(settings), read_events(settings)
     if broken:
         typer.echo(f"drift report: {broken:,} records cannot be read as drift events", err=True)
-    document = report_of(monitor, events, days, locate, _progress())
+    performance = read_performance(settings)
+    document = report_of(monitor, events, days, locate, _progress(), performance)
     if html is not None:
         write_html(html, document)
     rows = [
         ("file", str(html)), ("open alarms", len(document["open"])),
         ("faults", len(document["status"]["faults"])), ("events", len(document["events"])),
         ("streams", len(document["status"]["streams"])),
+        ("windows of performance", len(document["performance"]["windows"])),
     ]  # fmt: skip
     options.show_fields(document, "Report", rows)
 

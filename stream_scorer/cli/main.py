@@ -29,6 +29,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "drift": "Alarms of the monitor: state, explanation, report; acknowledge, accept, snooze.",
     "controller": "Judge the rollout in the control log; step, promote and roll back as its plan "
     "allows.",
+    "performance": "Measure each model version by matured labels, and warn when its loss has "
+    "risen.",
     "profile": "Read transactions and labels, publish what each transaction shows of its terminal.",
     "rekey": "Copy a topic to one that is keyed by the customer, exactly once.",
     "serve": "Answer requests by HTTP and gRPC: decisions in the call, scores of feature vectors.",
@@ -43,12 +45,16 @@ COMMANDS: Final[Mapping[str, str]] = {
     "produce": "Send a file's transactions, keyed by customer, in the order of the file.",
     "simulate": "Simulate card transactions into a file with labels, or a topic; times stay those "
     "of 2018.",
+    "labels": "Labels: import them from files, and see how late they are.",
+    "dataset": "Training sets from the topics.",
     "train": "Train a model on labelled transactions and write its bundle OUT/NAME/VERSION.",
     "batch": "Score files: IN is Parquet, CSV, Avro or JSON lines; OUT is Parquet or Avro.",
     "reproduce": "Recompute past decisions and compare them with what was published, bit for bit.",
     "models": "Model bundles: import, list, compare, sign, verify and validate them.",
     "rollout": "Model versions in the stream: begin a rollout, move it, take it back, see where "
     "it is.",
+    "retrain": "Retraining: train a new version when the model gets worse, and propose it within a "
+    "grant.",
     "clients": "The clients of the API: their keys, scopes and limits.",
     "security": "What is unsafe in settings and cluster, and how to fix it.",
     "audit": "The audit log: who changed which model when, and whether the log is intact.",

@@ -129,6 +129,47 @@ def template_command(
 
 
 @app.command()
+def explore(
+    *,
+    key: Annotated[Path, typer.Option("--key", help="File with 32 secret random bytes.")],
+    cap: Annotated[float, typer.Option("--cap", help="Largest expected loss per day.")],
+    max_amount: Annotated[
+        float, typer.Option("--max-amount", help="Larger amounts are never let through.")
+    ],
+    start: Annotated[str, typer.Option("--from", help="Event time of the first decision.")],
+    end: Annotated[str, typer.Option("--to", help="Event time after the last decision.")],
+    p: Annotated[
+        float, typer.Option("--p", help="Wanted probability; lowered until the cap holds.")
+    ] = 0.01,
+    exponent: Annotated[
+        int, typer.Option("--exponent", min=0, max=4, help="Of the currency: 2 for cents.")
+    ] = 2,
+    precision: Annotated[
+        float, typer.Option("--precision", help="Assumed share of frauds among the BLOCKs.")
+    ] = 0.99,
+    options: ClusterJsonOptions,
+) -> None:
+    """Compute the plan's table explore from past decisions, and print what it would cost.
+
+    Every would-be BLOCK counts as a lost fraud, so no labels are needed.
+    """
+    from stream_scorer.rollout.operator import explore as work  # noqa: PLC0415 pyarrow loads slowly
+
+    first, last = event_time(start), event_time(end)
+    if first is None or last is None:
+        raise SettingsError("rollout explore: --from and --to are needed")
+    order = work.ExploreOrder(key, cap, max_amount, p, first, last, exponent, precision=precision)
+    document = work.explored(options.connected(), order)
+    if options.as_json:
+        print_json(document)
+        return
+    typer.echo(work.toml_of(document["explore"]))
+    rows = [(name.replace("_", " "), value) for name, value in document.items()
+            if name != "explore"]  # fmt: skip
+    options.show_fields(document, "What it would cost and find", rows)
+
+
+@app.command()
 def status(*, options: ClusterJsonOptions) -> None:
     """Show the ramp, who decides for how many, each partition, and the last verdicts."""
     settings = options.connected()

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -16,7 +17,7 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
     "parameter": {}, "protocol": "handbook", "train": None, "validation": None, "test": None,
     "delay_days": None, "missed_fraud_cost": "amount", "review_cost": 5.0,
     "false_block_cost": 25.0, "cards_per_day": 100, "resamples": 200, "sort": False,
-    "most_rejected": 0.01, "licence": None, "labels": None,
+    "most_rejected": 0.01, "licence": None, "labels": None, "matured": False,
 }  # fmt: skip
 _NEEDED: Final = ("data", "model", "version")
 
@@ -31,7 +32,10 @@ def train(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Labelled transactions: .parquet, .csv, .jsonl, .avro. Required."),
+        typer.Option(
+            help="Labelled transactions: .parquet, .csv, .jsonl, .avro; or the folder of a "
+            "dataset. Required."
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -85,6 +89,13 @@ def train(
     delay_days: Annotated[
         int | None, typer.Option(help="Days after which a label is known; 7 in the protocols.")
     ] = None,
+    matured: Annotated[
+        bool | None,
+        typer.Option(
+            "--matured/--not-matured",
+            help="All labels are known: the test days may follow immediately.",
+        ),
+    ] = None,
     missed_fraud_cost: Annotated[
         str | None,
         typer.Option(help="amount (the default), 20, 0.8*amount or 0.8*amount+20."),
@@ -128,10 +139,10 @@ def train(
     from stream_scorer.models.stores import new_plan  # noqa: PLC0415 it loads slowly
     from stream_scorer.models.stores.remote import folder_for  # noqa: PLC0415 as above
     from stream_scorer.training import run as training  # noqa: PLC0415 scikit-learn loads slowly
+    from stream_scorer.training.card import report  # noqa: PLC0415 as above
     from stream_scorer.training.days import split_for  # noqa: PLC0415 as above
     from stream_scorer.training.job_file import read_labels_file  # noqa: PLC0415 as above
     from stream_scorer.training.models import read_parameters  # noqa: PLC0415 as above
-    from stream_scorer.training.report import report  # noqa: PLC0415 as above
     from stream_scorer.training.thresholds import read_costs  # noqa: PLC0415 as above
 
     flags = {
@@ -142,7 +153,7 @@ def train(
         "review_cost": review_cost, "false_block_cost": false_block_cost,
         "cards_per_day": cards_per_day, "resamples": resamples, "sort": sort,
         "most_rejected": most_rejected, "licence": licence,
-        "labels": None if labels is None else read_labels_file(labels),
+        "labels": None if labels is None else read_labels_file(labels), "matured": matured,
     }  # fmt: skip
     given = _given(job, flags)
     parameters = given["parameter"] | read_parameters(parameter or [])
@@ -153,9 +164,12 @@ def train(
         training.TrainingJob(
             data=given["data"], model=given["model"], version=given["version"],
             name=given["name"], store=store,
-            split=split_for(
-                given["protocol"], given["train"], given["validation"], given["test"],
-                given["delay_days"],
+            split=replace(
+                split_for(
+                    given["protocol"], given["train"], given["validation"], given["test"],
+                    given["delay_days"],
+                ),
+                matured=given["matured"],
             ),
             features=given["features"], parameters=parameters,
             costs=read_costs(

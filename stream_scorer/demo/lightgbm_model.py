@@ -16,9 +16,10 @@ from stream_scorer.models.stores.deployment import plan_files
 from stream_scorer.models.stores.new_plan import place
 from stream_scorer.settings import MODELS_DIRECTORY, Models, Settings
 from stream_scorer.simulator.files import write_table
-from stream_scorer.training.data import LabelledData, take
+from stream_scorer.training.data import take
 from stream_scorer.training.days import Days
 from stream_scorer.training.features import read_features
+from stream_scorer.training.labelled import LabelledData
 
 _SHIPPED: Final = MODELS_DIRECTORY / "fraud"
 _FEATURES: Final = _SHIPPED / "1.1.1" / "manifest.json"

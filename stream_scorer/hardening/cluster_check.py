@@ -85,17 +85,39 @@ def _of_topic(
             "its partition only when all others are silent",
             f"{alter} message.timestamp.after.max.ms={_AHEAD_MOST_MS}",
         )
-    if name in {kafka.topics.rollout, kafka.topics.activations, kafka.topics.drift_commands}:
-        if values["retention.ms"] != _FOR_EVER or values["retention.bytes"] != _FOR_EVER:
-            yield Finding(
-                what, "retention is limited: a start needs its first record",
-                f"{alter} retention.ms=-1,retention.bytes=-1",
-            )  # fmt: skip
-        if partitions != 1:
-            yield Finding(
-                what, f"has {partitions} partitions: its records have no order",
-                "create it again with one: stream-scorer topics create",
-            )  # fmt: skip
+    if name == kafka.topics.rollout:
+        yield from _of_time(what, alter, values)
+    if name in _kept_whole(kafka):
+        yield from _of_whole(what, alter, partitions, values)
+
+
+def _of_whole(
+    what: str, alter: str, partitions: int, values: Mapping[str, str]
+) -> Iterator[Finding]:
+    if values["retention.ms"] != _FOR_EVER or values["retention.bytes"] != _FOR_EVER:
+        yield Finding(
+            what, "retention is limited: a start needs its first record",
+            f"{alter} retention.ms=-1,retention.bytes=-1",
+        )  # fmt: skip
+    if partitions != 1:
+        yield Finding(
+            what, f"has {partitions} partitions: its records have no order",
+            "create it again with one: stream-scorer topics create",
+        )  # fmt: skip
+
+
+def _of_time(what: str, alter: str, values: Mapping[str, str]) -> Iterator[Finding]:
+    if values["message.timestamp.type"] != "LogAppendTime":
+        yield Finding(
+            what, "keeps its writers' times: plans of a trainer with a grant are refused",
+            f"{alter} message.timestamp.type=LogAppendTime",
+        )  # fmt: skip
+
+
+def _kept_whole(kafka: Kafka) -> set[str]:
+    """Return the topics that are read from their first record, in the order of one partition."""
+    topics = kafka.topics
+    return {topics.rollout, topics.activations, topics.drift_commands, topics.performance}
 
 
 def _merged(kafka: Kafka) -> set[str]:

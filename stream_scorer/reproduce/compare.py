@@ -37,6 +37,7 @@ _SINCE_2 = frozenset(
 """Fields that a decision of version 1 does not have."""
 _FLOATS = frozenset({"score", "propensity"})
 _TIMES = frozenset({"event_time", "terminal_watermark"})
+_DRAWS_NOT_CHECKED = "draws_not_checked"
 _ARITHMETIC = ("avx", "fma", "neon", "sse", "sve")
 """Prefixes of the names of instruction sets with which sums may be computed."""
 _UNKNOWN_FLAG = 1 << 40
@@ -123,7 +124,7 @@ class Reproduction:
         missing_bundles: By model version that cannot be loaded, the reason.
         removed: What would be needed, but was removed by retention.
         given: What was taken as recorded, with the number of decisions: model errors, fallbacks to
-            the champion, segments, and evicted terminal rows.
+            the champion, segments, evicted terminal rows, and random draws, whose keys are secret.
         models: Decisions by model version.
         examples: The first differences: the source, the field, the recorded and the recomputed
             value.
@@ -168,14 +169,16 @@ class Reproduction:
         for name, values in expected.columns.items():
             wrong[name] = _differs(name, recorded.column(name), values)
         outcomes = pa.array([o.name for o in Outcome]).take(pa.array(expected.outcome))
-        wrong["decision"] = _differs("decision", recorded.column("decision"), outcomes)
+        wrong["decision"] = _differs("decision", _by_policy(recorded), outcomes)
+        wrong["decision"] |= _impossible_draws(recorded)
+        self.count(self.given, _DRAWS_NOT_CHECKED, int(_drawn(recorded).sum()))
         wrong["reasons"] = _other_reasons(recorded.column("reasons"), expected.reasons)
         wrong["model_outcome"] = _differs(
             "model_outcome", recorded.column("model_outcome"), expected.own_outcome()
         )
         wrong[EXPLANATIONS] = _other_explanations(recorded.column(EXPLANATIONS), expected)
         if expected.flags is not None:
-            aside = ~int(Flag.LATE_DECISION)
+            aside = ~int(Flag.LATE_DECISION | Flag.LET_THROUGH | Flag.DRAWN)
             told = flag_bits(recorded.column("flags"))
             wrong["flags"] = (told & aside) != (expected.flags & aside)
         if expected.features is not None:
@@ -314,6 +317,30 @@ def _differs(name: str, column: pa.Array, values: Any) -> Bool:
         nulls = pc.not_equal(column.is_null(), pc.is_null(values))
         unlike = pc.coalesce(unlike, nulls)
     return np.asarray(unlike.to_numpy(zero_copy_only=False), np.bool_)
+
+
+def _by_policy(recorded: pa.RecordBatch) -> pa.Array:
+    """Return the outcomes before the draw of let-through; an older record has only one outcome."""
+    return pc.coalesce(recorded.column("policy_outcome"), recorded.column("decision"))
+
+
+def _impossible_draws(recorded: pa.RecordBatch) -> Bool:
+    """Return bool[n]: which published outcomes are not their policy's, and could not be drawn."""
+    names = ("decision", "outcome_propensity")
+    published, chance = (recorded.column(name).to_numpy(zero_copy_only=False) for name in names)
+    policy = _by_policy(recorded).to_numpy(zero_copy_only=False)
+    through = (flag_bits(recorded.column("flags")) & int(Flag.LET_THROUGH)) > 0
+    drawn = (policy == Outcome.BLOCK.name) & (published == Outcome.APPROVE.name) & (chance < 1)
+    return np.asarray(np.where(through, ~drawn, published != policy), np.bool_)
+
+
+def _drawn(recorded: pa.RecordBatch) -> Bool:
+    """Return bool[n]: which decisions depend on a secret draw."""
+    chance, review = (
+        np.asarray(recorded.column(name), np.float64)
+        for name in ("outcome_propensity", "review_propensity")
+    )
+    return np.asarray((chance < 1) | (review > 0), np.bool_)
 
 
 def _other_reasons(column: pa.Array, reasons: Mapping[int, tuple[str, ...]]) -> Bool:

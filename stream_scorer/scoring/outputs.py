@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from stream_scorer.codec.records.codecs import Codecs
 from stream_scorer.core.decision.decide_batch import ArmDecisions, DecidedBatch
-from stream_scorer.core.decision.segments import segments_of
-from stream_scorer.core.decision.summaries import InputRecords, SummaryInput, summarize
 from stream_scorer.core.events.batch import Flag, Rejections, RejectReason
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.exploring.draws import Draws
+from stream_scorer.core.summaries.segments import segments_of
+from stream_scorer.core.summaries.summaries import InputRecords, SummaryInput, summarize
 from stream_scorer.dead_letters.format import dead_letters
 from stream_scorer.ports import (
     BODY_HEADER,
@@ -105,9 +106,16 @@ class Outcomes:
         codecs: Columns to bytes.
         topics: Names of the input and of the outputs.
         instance: Name of this process, for dead letters.
+        draws: The keys of the draws that plans ask for.
+
+    Attributes:
+        draws: As given.
     """
 
-    def __init__(self, codecs: Codecs, topics: Topics, instance: str) -> None:
+    def __init__(
+        self, codecs: Codecs, topics: Topics, instance: str, draws: Draws | None = None
+    ) -> None:
+        self.draws = Draws() if draws is None else draws
         self._codecs = codecs
         self._topics = topics
         self._instance = instance

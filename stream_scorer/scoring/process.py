@@ -9,6 +9,8 @@ from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.codec.records.record_key import KeyReader, refuse_unkeyed
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.decision.observe import PartitionRings
+from stream_scorer.core.exploring.draws import Draws
+from stream_scorer.errors import SettingsError
 from stream_scorer.kafka.loop.patient_read import read_patiently
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.kafka.loop.source import KafkaSource
@@ -35,6 +37,7 @@ from stream_scorer.scoring.outputs import Outcomes
 from stream_scorer.scoring.reverify_bundles import BundleWatch
 from stream_scorer.scoring.warm_up import warm
 from stream_scorer.scoring.work import Scoring, ScoringWork
+from stream_scorer.security.keys import read_secret
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoints.ownership import Owner
 from stream_scorer.state.checkpoints.schedule import Schedule
@@ -67,10 +70,11 @@ def scorer_loop(
         followed: Receives the callbacks that stop following the control log.
     """
     registry = open_registry(settings.registry)
+    draws = draws_of(settings)
     deployed = (
-        _followed(settings, deployment, registry, listener, watch, followed)
+        _followed(settings, deployment, registry, listener, watch, followed, draws)
         if deployment.follow
-        else _pinned(settings, deployment, listener, watch)
+        else _pinned(settings, deployment, listener, watch, draws)
     )
     fleet = deployed.versions.fleet
     refuse_unkeyed(fleet.shared, settings.kafka.topics.transactions)
@@ -106,7 +110,7 @@ def scorer_loop(
     held = HeldPartitions(
         deployed.versions, codecs.transactions, state, listener, terminals, deployed.recorded
     )
-    outputs = Outcomes(codecs, kafka.topics, kafka.instance)
+    outputs = Outcomes(codecs, kafka.topics, kafka.instance, draws)
     sample = KeySample(listener, KeyReader(registry, settings.registry.directory))
     work = ScoringWork(held, deployed.versions, codecs, outputs, sample, listener)
     linger = settings.scorer.maximum_linger_ms / 1_000
@@ -133,9 +137,14 @@ class _Deployed:
 
 
 def _pinned(
-    settings: Settings, deployment: Deployment, listener: Listener, watch: BundleWatch | None
-) -> _Deployed:
+    settings: Settings, deployment: Deployment, listener: Listener, watch: BundleWatch | None,
+    draws: Draws,
+) -> _Deployed:  # fmt: skip
     loaded = load_models(settings, deployment)
+    try:
+        draws.check(loaded.plan)
+    except ValueError as error:
+        raise SettingsError(f"plan: {error}", "give the process the key, or another plan") from None
     for bundle in loaded.bundles:
         if watch is not None:
             watch.add(bundle, listener)
@@ -144,7 +153,7 @@ def _pinned(
 
 def _followed(
     settings: Settings, deployment: Deployment, registry: SchemaSource, listener: Listener,
-    watch: BundleWatch | None, followed: ExitStack | None,
+    watch: BundleWatch | None, followed: ExitStack | None, draws: Draws,
 ) -> _Deployed:  # fmt: skip
     """Wait for a rollout plan, and load its versions."""
     recorded = ActivationLog(settings, registry, listener)
@@ -160,12 +169,28 @@ def _followed(
         if watch is not None:
             watch.remove(bundle, listener)
 
-    live = LiveVersions(settings, listener, deployment.warm, loaded, unloaded)
+    live = LiveVersions(settings, listener, deployment.warm, loaded, unloaded, draws.check)
     if followed is not None:
         followed.callback(recorded.close)
         followed.callback(live.close)
     live.wait(recorded.last().values())
     return _Deployed(live, live.warming, recorded)
+
+
+def draws_of(settings: Settings) -> Draws:
+    """Return the keys of the draws that plans may ask for.
+
+    Raises:
+        SettingsError: A file of a key is not there, not private, or too short.
+    """
+    found: list[bytes | None] = []
+    for name in ("explore_key_file", "review_key_file"):
+        file = getattr(settings.scorer, name)
+        found.append(None if file is None else read_secret(file, f"scorer.{name}"))
+    try:
+        return Draws(*found)
+    except ValueError as error:
+        raise SettingsError(str(error), "write 32 random bytes or more to the file") from None
 
 
 def restoration_of(

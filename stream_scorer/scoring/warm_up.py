@@ -15,12 +15,12 @@ from stream_scorer.codec.records.warm_up_records import (
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.decision.decide_batch import decide_alone
 from stream_scorer.core.decision.observe import PartitionRings, observe
-from stream_scorer.core.decision.segments import segments_of
-from stream_scorer.core.decision.summaries import InputRecords, SummaryInput, summarize
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.fields import fields_of
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.rings.buckets import bucket_of
+from stream_scorer.core.summaries.segments import segments_of
+from stream_scorer.core.summaries.summaries import InputRecords, SummaryInput, summarize
 from stream_scorer.core.terminals.history import TerminalTable
 from stream_scorer.ports import RawRecords
 from stream_scorer.registry.sources import FileRegistry

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from stream_scorer.codec.records.codecs import Codecs
 from stream_scorer.core.decision.decide import ModelFailure
 from stream_scorer.core.decision.decide_batch import decide_batch
-from stream_scorer.core.decision.summaries import flag_counts, outcome_counts
 from stream_scorer.core.events.batch import RejectReason
+from stream_scorer.core.summaries.summaries import flag_counts, outcome_counts
 from stream_scorer.errors import RegistryUnavailableError
 from stream_scorer.kafka.loop.work_interface import NO_ROWS, Result, Stages
 from stream_scorer.kafka.topics.key_sample import KeySample
@@ -155,8 +155,9 @@ class ScoringWork:
             for piece in cut.pieces:
                 models = fleet.models[piece.routing.revision]
                 made = decide_batch(
-                    piece.events, self.rings, piece.routing, models, stages.lap, table
-                )
+                    piece.events, self.rings, piece.routing, models, stages.lap, table,
+                    self._outputs.draws,
+                )  # fmt: skip
                 scored.append(PieceDecisions(piece, made))
             self._held.state.checkpoints.advance(share, raw.next_offsets())
             decoded = DecodedBatch(raw, cut.rows, cut.undecodable)

@@ -26,9 +26,13 @@ from stream_scorer.telemetry.partitions import (
     FirstOffsetsCommitted, KeyMisplaced, KeyOfAnother, LagObserved, Moving, PartitionsAssigned,
     PartitionsRevoked, StandingBy, Stuck,
 )  # fmt: skip
+from stream_scorer.telemetry.performance import (
+    PerformanceFolded, PerformanceMeasured, PerformanceSent, PerformanceWarned,
+)  # fmt: skip
 from stream_scorer.telemetry.processes import (
     DependencyBack, DependencyUnavailable, RecordsSkipped, Stopping, WorkerLeft, WorkerStarted,
 )  # fmt: skip
+from stream_scorer.telemetry.retraining import RetrainEnded, RetrainHeld, RetrainStepped
 from stream_scorer.telemetry.rollout import (
     PlanAwaited, RevisionActivated, RevisionLoaded, RevisionRefused, RolloutEvidence, RolloutHeld,
     RolloutJudged, RolloutMoved,
@@ -57,9 +61,11 @@ __all__ = [
     "DriftSnapshot", "DriftStateMissing", "DriftWatched",
     "Event", "FirstOffsetsCommitted", "GatewayObserved", "KeyMisplaced", "KeyOfAnother",
     "LagObserved", "Listener", "ModelFailed", "ModelVerified", "ModelWarming", "Moving",
-    "PartitionsAssigned", "PartitionsRevoked", "PlanAwaited", "ProducerReborn",
+    "PartitionsAssigned", "PartitionsRevoked", "PerformanceFolded", "PerformanceMeasured",
+    "PerformanceSent", "PerformanceWarned", "PlanAwaited", "ProducerReborn",
     "ProvisionalAnswered", "ProvisionalSettled", "RecordQuarantined", "RecordsSkipped",
     "ReplayLeftOut", "ReplayProgress", "RequestFailed", "RequestServed", "RequestsCut",
+    "RetrainEnded", "RetrainHeld", "RetrainStepped",
     "RevisionActivated", "RevisionLoaded", "RevisionRefused", "RolloutEvidence", "RolloutHeld",
     "RolloutJudged", "RolloutMoved", "RolloutNotVisible", "RowsSettled", "SpansDropped",
     "StandingBy", "StateComplete", "StateIncomplete", "StateRestored", "Stopping", "Stuck",

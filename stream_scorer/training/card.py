@@ -1,4 +1,4 @@
-"""The model card: a model's purpose and quality, with four pictures.
+"""The model card: a model's purpose and quality, with four pictures; and the command's summary.
 
 Source: Mitchell et al., "Model Cards for Model Reporting" (2019), for the contents of a card.
 """
@@ -6,6 +6,8 @@ Source: Mitchell et al., "Model Cards for Model Reporting" (2019), for the conte
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,6 +22,7 @@ from stream_scorer.models.bundles.bundle import (
     FeatureSpec,
     Interval,
     Lineage,
+    Manifest,
     Quality,
     Training,
 )
@@ -301,3 +304,31 @@ def _scores(axes: Axes, card: Card) -> None:
     axes.set_yscale("log")
     axes.set(title="Scores", xlabel="score", ylabel="transactions")
     axes.legend(loc="upper center")
+
+
+def report(directory: Path, manifest: Manifest) -> dict[str, Any]:
+    """Return the training as one flat table; measures that the test cannot give are None."""
+    training = manifest.training
+    test, new = training.test or training.validation, training.test_new_cards
+    told = test.model_dump(mode="json", exclude={"period", "intervals"})
+    between = {name: [low.low, low.high] for name, low in test.intervals.items()}
+    return {
+        "bundle": manifest.label,
+        "directory": str(directory),
+        "content_hash": manifest.content_hash,
+        "review": manifest.thresholds.review,
+        "block": manifest.thresholds.block,
+        "rows": training.rows,
+        "rejected": training.rejected,
+        "train_rows": training.train.rows if training.train else None,
+        "train_frauds": training.train.frauds if training.train else None,
+        "test_rows": test.period.rows,
+        "test_frauds": test.period.frauds,
+        **told,
+        "intervals": between,
+        "new_cards_rows": new.period.rows if new else 0,
+        "new_cards_frauds": new.period.frauds if new else 0,
+        "new_cards_auc": new.auc if new else None,
+        "new_cards_average_precision": new.average_precision if new else None,
+        "new_cards_card_precision": new.card_precision if new else None,
+    }

@@ -5,7 +5,9 @@ earlier one by more than the plan's lateness, the file is refused, as in a batch
 see other histories than this order gives.
 
 With a mapping in the plan, the rows are read by it, as batch jobs and the scorer do. The labels are
-the file's columns ``is_fraud`` and, if there, ``label_time``, or those that a job names.
+the file's columns ``is_fraud`` and, if there, ``label_time``, or those that a job names. A row may
+have no label. In files with our own columns, ``outcome`` says what was decided about it: a blocked
+row without a label is unknown, and the policy of the plan applies to every other one.
 """
 
 import json
@@ -16,12 +18,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stream_scorer.core.events.batch import RejectReason
+from stream_scorer.core.events.batch import Outcome, RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet
-from stream_scorer.core.mapping.mapping import BASE_AMOUNT, EventMapping
+from stream_scorer.core.mapping.mapping import EventMapping
 from stream_scorer.core.normalising.normalise import BaseAmounts
 from stream_scorer.errors import SettingsError
 from stream_scorer.simulator import SCHEMA
@@ -31,47 +34,13 @@ from stream_scorer.tables.mapped import MappedReader, misfit_of
 from stream_scorer.tables.order import refuse_disorder
 from stream_scorer.tables.transactions import read_transactions
 from stream_scorer.training.fold import fold
+from stream_scorer.training.labelled import OUTCOME, LabelledData, known_frauds, settled
 
-Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
-Mask = NDArray[np.bool_]
-
-
 _LABEL_TIME = pa.field("label_time", pa.timestamp("ms", "UTC"))
-_LABELS = (pa.field("is_fraud", pa.bool_(), nullable=False), _LABEL_TIME)
+_LABELS = (pa.field("is_fraud", pa.bool_()), _LABEL_TIME)
+_OUTCOME = pa.field(OUTCOME, pa.string())
 _OWN_LABELS = tuple(field.name for field in _LABELS)
-
-
-def amounts_of(table: pa.Table) -> Int64:
-    """Return int64[n], the amounts of a table in minor units of the plan's currency."""
-    amounts: Int64 = table[
-        BASE_AMOUNT if BASE_AMOUNT in table.column_names else "amount_minor"
-    ].to_numpy()
-    return amounts
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledData:
-    """A file's contents for training; a accepted rows.
-
-    Attributes:
-        table: The accepted transactions, in the order in which they were folded.
-        time: int64[a], their event times, ms.
-        features: float64[a, m], columns in manifest order.
-        rows: Number of transactions of the file.
-        rejected: How many of them are left out, by reason.
-    """
-
-    table: pa.Table
-    time: Int64
-    features: Float64
-    rows: int
-    rejected: dict[str, int]
-
-    @property
-    def amounts(self) -> Int64:
-        """int64[a], amounts in minor units of the plan's currency."""
-        return amounts_of(self.table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +48,8 @@ class LabelledRows:
     """The transactions of a file, in its order; n rows.
 
     Attributes:
-        table: With ``is_fraud`` and ``label_time``; null for a label that was known immediately.
+        table: With ``is_fraud``, null without a label; with ``label_time``, null for a label that
+            was known immediately; and with ``outcome`` if the file has it.
         number: int64[n], their row numbers in the file, from 0.
         rejected: How many further rows cannot be converted to the plan's currencies, by reason.
     """
@@ -92,7 +62,8 @@ class LabelledRows:
 def read_labelled(path: Path, plan: Plan, labels: EventMapping | None = None) -> LabelledRows:
     """Read transactions with ``is_fraud``, by the plan's mapping if it has one.
 
-    The column ``label_time`` is optional; a label without a time counts as known immediately.
+    The column ``label_time`` is optional; a label without a time counts as known immediately. So is
+    ``outcome`` in a file with our own columns.
 
     Args:
         path: The file.
@@ -116,11 +87,12 @@ def read_labelled(path: Path, plan: Plan, labels: EventMapping | None = None) ->
 def _own(path: Path, plan: Plan, others: Sequence[str]) -> LabelledRows:
     """Read a file with our own columns, except for some."""
     mapping = plan.mapping
-    every = [*SCHEMA, _LABEL_TIME]
-    labelled = pa.schema([field for field in every if field.name not in others])
+    every = [*(_LABELS[0] if each.name == "is_fraud" else each for each in SCHEMA), _LABEL_TIME]
+    labelled = pa.schema([each for each in (*every, _OUTCOME) if each.name not in others])
     defaults = dict.fromkeys(field.name for field in labelled if field.nullable)
+    defaults.pop("is_fraud", None)
     batches = read_transactions(path, labelled, {**defaults, "channel": "UNKNOWN"})
-    table = pa.Table.from_batches(batches, labelled)
+    table = _with_outcomes(path, pa.Table.from_batches(batches, labelled))
     number = np.arange(len(table))
     if mapping is None or not mapping.rates:
         return LabelledRows(table, number, {})
@@ -135,6 +107,30 @@ def _own(path: Path, plan: Plan, others: Sequence[str]) -> LabelledRows:
         pa.Table.from_batches([records for records, _, _ in made]), np.concatenate(kept),
         dict(rejected),
     )  # fmt: skip
+
+
+def _with_outcomes(path: Path, table: pa.Table) -> pa.Table:
+    """Return a table without the column of outcomes if it is empty; labels are nullable if one is.
+
+    Raises:
+        SettingsError: An outcome is none of ours; names the row.
+    """
+    at = table.schema.get_field_index(_LABELS[0].name)
+    if at >= 0 and not table[at].null_count:
+        table = table.set_column(at, _LABELS[0].with_nullable(False), table[at])
+    outcome = table[_OUTCOME.name]
+    if outcome.null_count == len(outcome):
+        return table.drop_columns(_OUTCOME.name)
+    ours = pa.array([each.name for each in Outcome])
+    wrong = pc.and_(outcome.is_valid(), pc.invert(pc.is_in(outcome, ours)))
+    row = pc.index(wrong, True).as_py()
+    if row >= 0:
+        raise SettingsError(
+            f"{path}: row {row + 1}: column 'outcome': {json.dumps(outcome[row].as_py())} is not "
+            f"one of {', '.join(ours.to_pylist())}",
+            "correct the value",
+        )
+    return table
 
 
 def _mapped(path: Path, plan: Plan, labels: EventMapping | None) -> LabelledRows:
@@ -169,7 +165,9 @@ def _with_labels(
     found |= _labels_of(file, rows.number, others)
     table = rows.table
     for field in _LABELS:
-        table = table.append_column(field, found[field.name].cast(field.type))
+        column = found[field.name].cast(field.type)
+        nullable = field == _LABEL_TIME or column.null_count > 0
+        table = table.append_column(field.with_nullable(nullable), column)
     return replace(rows, table=table)
 
 
@@ -220,8 +218,6 @@ def _labels_of(file: InputFile, number: Int64, fields: Sequence[pa.Field]) -> di
                 column, bad = fit(_as_flags(raw) if field == _LABELS[0] else raw, field.type)
             wrong = np.isin(inside - piece.first, bad)
             column = column.take(rows)
-            if not field.nullable:
-                wrong |= column.is_null().to_numpy(zero_copy_only=False)
             if wrong.any():
                 at = int(inside[np.argmax(wrong)])
                 shown = json.dumps(as_read(raw, at - piece.first))
@@ -241,16 +237,9 @@ def _as_flags(raw: Column) -> Column:
     return raw.cast(pa.string()) if pa.types.is_integer(raw.type) else raw
 
 
-def known_frauds(table: pa.Table, by: Int64) -> Mask:
-    """Return bool[n]: which rows were known as frauds at the times ``by``, int64[n], ms."""
-    labelled = table["label_time"].cast(pa.int64()).fill_null(np.iinfo(np.int64).min).to_numpy()
-    known: Mask = table["is_fraud"].to_numpy() & (labelled <= by)
-    return known
-
-
 def take(
     path: Path, features: FeatureSet, plan: Plan, *, sort: bool, most_rejected: float,
-    labels: EventMapping | None = None,
+    labels: EventMapping | None = None, unlabelled: bool = False,
 ) -> LabelledData:  # fmt: skip
     """Read a file and fold it through the stream's rings.
 
@@ -261,15 +250,20 @@ def take(
         sort: Whether to put the rows in the order of their times first.
         most_rejected: Share of the rows that may be left out, 0 to 1.
         labels: As in :func:`read_labelled`.
+        unlabelled: Whether rows may have no label.
 
     Raises:
-        SettingsError: The file cannot be read, is empty, has too many rejected rows, or is out of
-            order; names the row or the reasons.
+        SettingsError: The file cannot be read, is empty, has a row without a label, has too many
+            rejected rows, or is out of order; names the row or the reasons.
     """
     found = read_labelled(path, plan, labels)
     table, count = found.table, len(found.table) + sum(found.rejected.values())
     if not count:
         raise SettingsError(f"data {path}: holds no transactions", "name a file that holds some")
+    if not unlabelled and (row := pc.index(table["is_fraud"].is_null(), True).as_py()) >= 0:
+        raise SettingsError(
+            f"{path}: row {int(found.number[row]) + 1}: column 'is_fraud' is empty", "give a value"
+        )
     if sort:
         table = _sorted(table)
     time = _times(table)
@@ -282,7 +276,11 @@ def take(
     # Sorted rows are always in order, so this names no sorted row.
     number = found.number[folded.rows]
     refuse_disorder(time, plan, lambda row: f"data {path}: row {int(number[row]) + 1}", "the data")
-    return LabelledData(table.take(folded.rows), time, folded.features, count, rejected)
+    kept = table.take(folded.rows)
+    return LabelledData(
+        kept, time, folded.features, count, rejected, settled(kept, time, plan),
+        outcomes=OUTCOME in table.column_names,
+    )  # fmt: skip
 
 
 def _times(table: pa.Table) -> Int64:

@@ -155,12 +155,15 @@ class Split:
         validation: Days that the thresholds are chosen on; they may be before ``train``.
         test: Days that the quality is measured on.
         delay_days: Days after which a label is known.
+        matured: Whether the labels of all days are known, as in a dataset whose days have matured.
+            Then the test may follow immediately, and every label counts on every day.
     """
 
     train: Days
     validation: Days
     test: Days
     delay_days: int = 7
+    matured: bool = False
 
     def check(self) -> None:
         """Refuse overlapping ranges, and labels that are unknown when the test begins.
@@ -175,6 +178,9 @@ class Split:
                 f"the train days {self.train} and the validation days {self.validation} overlap",
                 "part them",
             )
+        if self.matured:
+            self._check_order()
+            return
         try:
             known = self.test.first - timedelta(days=self.delay_days + 1)
         except OverflowError:
@@ -188,6 +194,15 @@ class Split:
                     f"the {name} days {days}: when the test begins on {self.test.first}, labels "
                     f"are known up to {known}, for they take {self.delay_days} days",
                     f"end --{name} there, or change --test or --delay-days",
+                )
+
+    def _check_order(self) -> None:
+        """Refuse a test that is not after the other days."""
+        for name, days in (("train", self.train), ("validation", self.validation)):
+            if days.last >= self.test.first:
+                raise SettingsError(
+                    f"the {name} days {days}: the test begins on {self.test.first}, not after them",
+                    f"end --{name} before it, or change --test",
                 )
 
 
@@ -216,6 +231,7 @@ class RelativeSplit:
     validation: Days | RelativeDays
     test: Days | RelativeDays
     delay_days: int = 7
+    matured: bool = False
 
     def ending(self, end: date) -> Split:
         """Return the split for data whose last day is ``end``.
@@ -227,7 +243,7 @@ class RelativeSplit:
             days.ending(end) if isinstance(days, RelativeDays) else days
             for days in (self.train, self.validation, self.test)
         )
-        return Split(train, validation, test, self.delay_days)
+        return Split(train, validation, test, self.delay_days, self.matured)
 
 
 PROTOCOLS: dict[str, Split] = {

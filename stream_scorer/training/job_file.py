@@ -70,6 +70,7 @@ _KEYS: Final[Mapping[str, tuple[_Check, str]]] = {
     "false_block_cost": _NUMBER,
     "most_rejected": _NUMBER,
     "sort": (_flag, "true or false"),
+    "matured": (_flag, "true or false"),
     "parameter": (_parameters, "a table of NAME = text, number, true or false"),
     "labels": (_labels, "a table that names columns"),
 }

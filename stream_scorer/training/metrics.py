@@ -38,6 +38,7 @@ class Scored:
         amount: float64[n], in units of the currency.
         card: int64[n], number of the card, from 0.
         day: int64[n], number of the day.
+        weight: float64[n], how often each counts; None: once.
     """
 
     scores: Float64
@@ -45,6 +46,7 @@ class Scored:
     amount: Float64
     card: Int64
     day: Int64
+    weight: Float64 | None = None
 
     def with_scores(self, scores: Float64) -> "Scored":
         """Return the same transactions with these scores."""
@@ -55,6 +57,7 @@ class Scored:
         return Scored(
             self.scores[chosen], self.fraud[chosen], self.amount[chosen],
             self.card[chosen], self.day[chosen],
+            None if self.weight is None else self.weight[chosen],
         )  # fmt: skip
 
 
@@ -78,21 +81,23 @@ class Judging:
 def measures(rows: Scored, judging: Judging) -> tuple[dict[str, float], dict[str, Interval]]:
     """Return every measure of ``models.bundle.Quality`` by name, and its interval.
 
-    Undefined measures (the precision of blocks if none is blocked) are left out.
+    Undefined measures (the precision of blocks if none is blocked) are left out. So is CP@k of rows
+    with weights: which cards would be among the k is not known of a sample.
 
     Args:
         rows: With frauds and genuine transactions.
         judging: Thresholds, costs, k, resamples.
     """
-    by_card = _card_precision(rows, judging)
-    found = _measures(rows, judging, np.ones(len(rows.fraud)), by_card)
+    by_card = None if rows.weight is not None else _card_precision(rows, judging)
+    base = np.ones(len(rows.fraud)) if rows.weight is None else rows.weight
+    found = _measures(rows, judging, base, by_card)
     random = np.random.default_rng(_SEED)
     cards = np.unique(rows.card)
     resampled: dict[str, list[float]] = {name: [] for name in found}
     for _ in range(judging.resamples):
         drawn = np.zeros(int(cards[-1]) + 1)
         np.add.at(drawn, random.choice(cards, len(cards)), 1.0)
-        weight = drawn[rows.card]
+        weight = drawn[rows.card] * base
         if not weight[rows.fraud == 1].any():
             continue  # ranking is undefined without a fraud
         for name, value in _measures(rows, judging, weight, by_card).items():
@@ -108,7 +113,10 @@ def measures(rows: Scored, judging: Judging) -> tuple[dict[str, float], dict[str
 
 
 def _measures(
-    rows: Scored, judging: Judging, weight: Float64, card_precision: Callable[[Float64], float]
+    rows: Scored,
+    judging: Judging,
+    weight: Float64,
+    card_precision: Callable[[Float64], float] | None,
 ) -> dict[str, float]:
     """Return the measures of rows with a weight."""
     scores, fraud, total = rows.scores, rows.fraud, float(weight.sum())
@@ -129,7 +137,7 @@ def _measures(
         "average_precision": average_precision_score(fraud, scores, sample_weight=weight),
         "review_or_block_rate": weight[alerted].sum() / total,
         "block_rate": weight[blocked].sum() / total,
-        "card_precision": card_precision(weight),
+        "card_precision": None if card_precision is None else card_precision(weight),
         "recall_at_1_percent_fpr": true[false <= FALSE_POSITIVE_RATE].max(),
         "value_recall": value[alerted].sum() / value.sum() if value.any() else None,
         "cost_saved": saved,

@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -12,6 +14,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from stream_scorer.errors import SettingsError
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
 
 ESTIMATORS: dict[str, Callable[[], Any]] = {
     # Early stopping would end before 100 iterations; the default enables it by training size.
@@ -50,6 +55,25 @@ def read_parameters(texts: Sequence[str]) -> dict[str, Any]:
             # A manifest is JSON, which cannot represent it.
             raise SettingsError(f"parameter {text!r}: not a finite number", "write another")
     return found
+
+
+def fit(model: Any, features: Float64, fraud: Int64, weight: Float64 | None) -> None:
+    """Fit an estimator.
+
+    Args:
+        model: From :func:`make_model`.
+        features: float64[n, m], C-contiguous.
+        fraud: int64[n], 1 for fraud.
+        weight: float64[n], how often each row counts; None: once.
+
+    Raises:
+        ValueError: The estimator refuses its parameters or the features.
+    """
+    if weight is None:
+        model.fit(features, fraud)
+        return
+    of_step = f"{model.steps[-1][0]}__" if isinstance(model, Pipeline) else ""
+    model.fit(features, fraud, **{f"{of_step}sample_weight": weight})
 
 
 def make_model(kind: str, parameters: Mapping[str, Any]) -> Any:

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.decision.decide import model_scores
 from stream_scorer.core.decision.policy import Thresholds, decide, policy_for
-from stream_scorer.core.decision.segments import segments_of
 from stream_scorer.core.events.batch import EventBatch, Outcome
 from stream_scorer.core.events.policy_table import STRING_FIELDS
 from stream_scorer.core.mapping.mapping import BASE_AMOUNT
+from stream_scorer.core.summaries.segments import segments_of
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.reference.build import (
     BuiltReference,
@@ -23,8 +23,8 @@ from stream_scorer.models.reference.build import (
 )
 from stream_scorer.models.reference.rows import ReferenceRows
 from stream_scorer.ports import Predictor
-from stream_scorer.training.data import LabelledData
 from stream_scorer.training.days import Days
+from stream_scorer.training.labelled import LabelledData
 
 Bool = NDArray[np.bool_]
 _DAY_MS = 86_400_000

@@ -7,23 +7,24 @@ days are split by date: the model is fitted on ``train``, its thresholds are cho
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from stream_scorer.core.decision.policy import Thresholds
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.features.compile import FeatureSet, compile_features
+from stream_scorer.core.labelling.contract import UNKNOWN
 from stream_scorer.core.mapping.mapping import EventMapping
-from stream_scorer.core.mapping.minor_units import in_units
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundles.bundle import (
     LICENCE_LONGEST,
+    FeatureSpec,
     Manifest,
     Period,
     Quality,
@@ -31,7 +32,6 @@ from stream_scorer.models.bundles.bundle import (
     Training,
 )
 from stream_scorer.models.bundles.loader import load_bundle
-from stream_scorer.models.bundles.reference_statistics import reference_of
 from stream_scorer.models.bundles.writer import (
     Candidate,
     new_directory,
@@ -42,21 +42,25 @@ from stream_scorer.models.importing.scikit_learn.source import source_of
 from stream_scorer.models.predictors.predictors import predictor_of
 from stream_scorer.models.reference.build import ReferenceJob
 from stream_scorer.models.reference.format import write_reference
-from stream_scorer.ports import Predictor
 from stream_scorer.training.card import Card, card_files
-from stream_scorer.training.data import LabelledData, known_frauds, take
+from stream_scorer.training.data import take
 from stream_scorer.training.days import (
     PROTOCOLS,
     Days,
     RelativeSplit,
     Split,
-    new_cards,
-    number_of,
     refuse_delay,
 )
 from stream_scorer.training.features import read_features
+from stream_scorer.training.labelled import (
+    DatasetFolder,
+    DayRows,
+    LabelledData,
+    cut_days,
+    statistics_of,
+)
 from stream_scorer.training.metrics import Judging, Scored, measures
-from stream_scorer.training.models import make_model
+from stream_scorer.training.models import fit, make_model
 from stream_scorer.training.reference_rows import (
     DecidingModel,
     ReferenceDays,
@@ -67,7 +71,6 @@ from stream_scorer.training.thresholds import choose_thresholds
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 _DAY_MS = 86_400_000
 _BOTH = 2
 
@@ -77,13 +80,13 @@ class TrainingJob:
     """What to train; the default split is the handbook's.
 
     Attributes:
-        data: Labelled transactions.
+        data: File of labelled transactions, or folder of a dataset.
         model: A key of ``training.models.ESTIMATORS``.
         version: Of the bundle to write.
         name: Of the bundle to write.
         store: Folder of the bundles.
         split: The days of each step; possibly relative to the last day of the data.
-        features: File of feature declarations, or None for the default ones.
+        features: File of feature declarations, or None for the default ones. A dataset has its own.
         parameters: Of the estimator, by name, where they differ from the defaults.
         costs: Costs of the outcomes.
         cards_per_day: The k of CP@k.
@@ -113,30 +116,6 @@ class TrainingJob:
     labels: EventMapping | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """The rows of one range of days; n rows.
-
-    Attributes:
-        days: From the first to the last day with rows.
-        features: float64[n, m], C-contiguous.
-        rows: Labels, amounts, cards and days; scores are 0 until there is a model.
-        new_card: bool[n], which rows are of cards not known to be compromised.
-    """
-
-    days: Days
-    features: Float64
-    rows: Scored
-    new_card: Mask
-
-    @property
-    def fraud(self) -> Int64:
-        return self.rows.fraud
-
-    def scored(self, predictor: Predictor) -> Scored:
-        return self.rows.with_scores(predictor.scores(self.features))
-
-
 def _period(days: Days, fraud: Int64) -> Period:
     return Period(
         first_day=days.first, last_day=days.last, rows=len(fraud), frauds=int(fraud.sum())
@@ -147,42 +126,6 @@ def _quality(days: Days, rows: Scored, judging: Judging) -> Quality:
     found, intervals = measures(rows, judging)
     return Quality.model_validate(
         {"period": _period(days, rows.fraud), "intervals": intervals, **found}
-    )
-
-
-def _parts(taken: LabelledData, order: TrainingJob, split: Split) -> tuple[_Rows, _Rows, _Rows]:
-    """Cut out the three ranges of days."""
-    accepted = taken.table
-    day = taken.time // _DAY_MS
-    # Training may not use labels that are known only after the test has begun; the test uses all.
-    begun = np.full(len(accepted), number_of(split.test.first) * _DAY_MS)
-    tested = split.test.holds(day)
-    fraud = np.where(tested, accepted["is_fraud"].to_numpy(), known_frauds(accepted, begun)).astype(
-        np.int64
-    )
-    amount = in_units(taken.amounts, order.plan.minor_per_unit)
-    cards = accepted["customer_id"].combine_chunks()
-    new = new_cards(cards, day, fraud, split)
-    card = pc.dictionary_encode(cards).indices.to_numpy().astype(np.int64)
-
-    def part(name: str, days: Days) -> _Rows:
-        at = days.holds(day)
-        labels = fraud[at]
-        if len(np.unique(labels)) != _BOTH:
-            raise SettingsError(
-                f"data {order.data}: the {name} days {days} hold {len(labels)} "
-                f"transactions and {int(labels.sum())} frauds; both kinds are needed, and the "
-                f"data are of {Days.of(day)}",
-                f"name other days with --{name}",
-            )
-        rows = Scored(np.zeros(len(labels)), labels, amount[at], card[at], day[at])
-        held = np.ascontiguousarray(taken.features[at])
-        return _Rows(Days.of(day[at]), held, rows, new[at])
-
-    return (
-        part("train", split.train),
-        part("validation", split.validation),
-        part("test", split.test),
     )
 
 
@@ -225,7 +168,7 @@ def _split(order: TrainingJob, taken: LabelledData) -> Split:
 
 
 def _told(
-    order: TrainingJob, split: Split, taken: LabelledData, parts: tuple[_Rows, _Rows, _Rows],
+    order: TrainingJob, split: Split, taken: LabelledData, parts: tuple[DayRows, DayRows, DayRows],
     scored: tuple[Scored, Scored], judging: Judging,
 ) -> Training:  # fmt: skip
     """Return the model's origin and quality."""
@@ -240,7 +183,7 @@ def _told(
         test_new_cards=(
             _quality(test.days, new, judging) if len(np.unique(new.fraud)) == _BOTH else None
         ),
-        delay_days=split.delay_days,
+        delay_days=None if split.matured else split.delay_days,
         cards_per_day=order.cards_per_day,
         costs=order.costs,
         resamples=order.resamples,
@@ -248,7 +191,9 @@ def _told(
         asked={name: str(getattr(split, name)) for name in ("train", "validation", "test")},
         rows=taken.rows,
         rejected=taken.rejected,
-        data_sha256=_sha256(order.data),
+        data_sha256=(
+            DatasetFolder.open(order.data).digest if order.data.is_dir() else _sha256(order.data)
+        ),
         trained_at=datetime.now(UTC).replace(microsecond=0),
     )
 
@@ -270,6 +215,52 @@ def _reference(
     return write_reference(make_reference(rows).reference) if rows.possible else None
 
 
+def _read(order: TrainingJob) -> tuple[tuple[FeatureSpec, ...], FeatureSet, LabelledData]:
+    """Return the declared features, what they compile to, and the rows."""
+    if not order.data.is_dir():
+        features, compiled = read_features(order.features, order.plan)
+        return features, compiled, take(
+            order.data, compiled, order.plan, sort=order.sort, most_rejected=order.most_rejected,
+            labels=order.labels, unlabelled=True,
+        )  # fmt: skip
+    if order.features is not None or order.labels is not None:
+        raise SettingsError(
+            f"data {order.data}: a dataset has its features and labels",
+            "leave --features and --labels out; dataset build takes --features",
+        )
+    dataset = DatasetFolder.open(order.data)
+    try:
+        compiled = compile_features(dataset.features, order.plan)
+    except ValueError as error:
+        raise SettingsError(f"data {order.data}: {error}", "build the dataset again") from None
+    return dataset.features, compiled, dataset.take()
+
+
+def _notes(order: TrainingJob, split: Split, taken: LabelledData) -> tuple[str, ...]:
+    """Return sentences about the labels for the card."""
+    unknown = int(np.count_nonzero(taken.state == UNKNOWN))
+    found = []
+    if split.matured:
+        found.append("All labels of the data were used on all days: the days had matured.")
+    if taken.weight is not None:
+        found.append("Rows have weights, since the data are a sample; so have all measures.")
+    if unknown:
+        found.append(f"{unknown:,} transactions without a known label were left out.")
+    if order.data.is_dir():
+        found.append("There is no reference for drift detection: a dataset is not all of a stream.")
+    return tuple(found)
+
+
+def train_on(dataset: Path, order: TrainingJob) -> tuple[Path, Manifest]:
+    """Train on a dataset; see :func:`train`.
+
+    Args:
+        dataset: Folder that ``dataset build`` wrote.
+        order: The job; its data and features are not used.
+    """
+    return train(replace(order, data=dataset, features=None, labels=None))
+
+
 def train(order: TrainingJob) -> tuple[Path, Manifest]:
     """Train a model, write its bundle, and load it again as a scorer would.
 
@@ -284,18 +275,14 @@ def train(order: TrainingJob) -> tuple[Path, Manifest]:
     """
     model = make_model(order.model, order.parameters)
     _check(order)
-    features, compiled = read_features(order.features, order.plan)
-    taken = take(
-        order.data, compiled, order.plan, sort=order.sort, most_rejected=order.most_rejected,
-        labels=order.labels,
-    )  # fmt: skip
+    features, compiled, taken = _read(order)
     split = _split(order, taken)
-    parts = _parts(taken, order, split)
+    parts = cut_days(taken, split, order.data, order.plan)
     training, validation, test = parts
     # One thread: another order of summation would give another model on another machine.
     with threadpool_limits(1):
         try:
-            model.fit(training.features, training.fraud)
+            fit(model, training.features, training.fraud, training.rows.weight)
         except ValueError as error:
             what = " ".join(str(error).split())
             raise SettingsError(
@@ -304,23 +291,26 @@ def train(order: TrainingJob) -> tuple[Path, Manifest]:
     source = source_of(model)
     predictor = predictor_of(source.imported.model)
     scored = validation.scored(predictor), test.scored(predictor)
-    thresholds = choose_thresholds(scored[0].scores, scored[0].fraud, scored[0].amount, order.costs)
+    thresholds = choose_thresholds(
+        scored[0].scores, scored[0].fraud, scored[0].amount, order.costs, scored[0].weight
+    )
     judging = Judging(thresholds, order.costs, order.cards_per_day, order.resamples)
     told = _told(order, split, taken, parts, scored, judging)
     card = Card(
         label=f"{order.name}:{order.version}", kind=source.imported.kind, features=features,
         thresholds=thresholds, training=told, currency=order.plan.currency, judged=scored[1],
+        notes=_notes(order, split, taken),
     )  # fmt: skip
     job = ReferenceJob(order.name, order.version, features, compiled, order.plan)
     deciding = DecidingModel(predictor, Thresholds(thresholds.review, thresholds.block))
-    reference = _reference(taken, split, deciding, job)
+    reference = None if order.data.is_dir() else _reference(taken, split, deciding, job)
     directory = write_bundle(
         order.store,
         Candidate(
             name=order.name, version=order.version, source=source, features=features,
             thresholds=thresholds, training=told, card=card_files(card), licence=order.licence,
-            reference=reference_of(
-                compiled.names, training.features, predictor.scores(training.features)
+            reference=statistics_of(
+                compiled.names, training, predictor.scores(training.features)
             ),
             drift_reference=reference,
         ),

@@ -86,7 +86,12 @@ class RankedScores:
 
     @classmethod
     def of(
-        cls, scores: Float64, fraud: Int64, amount: Float64, costs: ThresholdCosts
+        cls,
+        scores: Float64,
+        fraud: Int64,
+        amount: Float64,
+        costs: ThresholdCosts,
+        weight: Float64 | None = None,
     ) -> "RankedScores":
         """Rank transactions.
 
@@ -95,13 +100,18 @@ class RankedScores:
             fraud: int64[n], 1 for fraud.
             amount: float64[n], in units of the currency.
             costs: Costs of the outcomes.
+            weight: float64[n], how often each counts in the costs; None: once.
         """
         candidates = np.unique(np.append(scores[scores > 0], 1.0))
         order = np.argsort(scores, kind="stable")
         below = np.searchsorted(scores[order], candidates, side="left")
-        missed = np.append(0.0, np.cumsum(missed_cost(amount, fraud, costs)[order]))[below]
-        genuine = np.append(0, np.cumsum(1 - fraud[order]))
-        reviews = costs.review * below
+        lost, good, counted = missed_cost(amount, fraud, costs)[order], 1 - fraud[order], below
+        if weight is not None:
+            lost, good = lost * weight[order], good * weight[order]
+            counted = np.append(0.0, np.cumsum(weight[order]))[below]
+        missed = np.append(0.0, np.cumsum(lost))[below]
+        genuine = np.append(0, np.cumsum(good))
+        reviews = costs.review * counted
         # Missed below REVIEW, reviews between the two, false blocks from BLOCK on.
         to_block = reviews + costs.false_block * (genuine[-1] - genuine[below])
         return cls(candidates, below, missed - reviews, to_block)
@@ -156,7 +166,11 @@ class RankedScores:
 
 
 def choose_thresholds(
-    scores: Float64, fraud: Int64, amount: Float64, costs: ThresholdCosts
+    scores: Float64,
+    fraud: Int64,
+    amount: Float64,
+    costs: ThresholdCosts,
+    weight: Float64 | None = None,
 ) -> DecisionThresholds:
     """Return the thresholds with the cheapest decisions; of several such, the highest.
 
@@ -167,8 +181,9 @@ def choose_thresholds(
         fraud: int64[n], 1 for fraud.
         amount: float64[n], in units of the currency.
         costs: Costs of the outcomes.
+        weight: float64[n], how often each counts; None: once.
     """
-    ranked = RankedScores.of(scores, fraud, amount, costs)
+    ranked = RankedScores.of(scores, fraud, amount, costs, weight)
     review, block = ranked.cheapest()
     return DecisionThresholds(
         review=float(ranked.candidates[review]),

@@ -53,7 +53,8 @@ def records_of(
     """Return a forged bucket's records: everything in them is consistent but the payload."""
     made = entry("stream_scorer.state.checkpoints.ownership")
     values = {
-        "partitions": _PARTITIONS, "engine": entry("stream_scorer.core.features.compile", "ENGINE"),
+        "partitions": _PARTITIONS,
+        "engine": entry("stream_scorer.core.features.compile", "RINGS_ENGINE"),
         "watermark": 7, "horizon": 1, "payload": content, "cap": cap, **changed,
     }  # fmt: skip
     bucket = made.Bucket(0, _bucket() if number is None else number, _OFFSET, **values)

@@ -26,7 +26,7 @@ def open_codecs(settings: Settings, registry: SchemaSource) -> Codecs:
     topics = settings.kafka.topics
     directory = settings.registry.directory
     decision, summary, shadow = (
-        reader_schema(name, directory) for name in ("decision.v2", "summary.v4", "shadow-score.v1")
+        reader_schema(name, directory) for name in ("decision.v3", "summary.v4", "shadow-score.v2")
     )
     return Codecs(
         transactions=EventDecoders(registry, directory),

@@ -6,6 +6,7 @@ columns (docs/adr/0003-own-encoder.md).
 
 import io
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -156,6 +157,11 @@ class ColumnEncoder:
                 self._add(batch, entry, column)
             except (ValueError, TypeError, AttributeError) as error:
                 raise ValueError(f"{name}: {error}") from error
+
+    @property
+    def names(self) -> AbstractSet[str]:
+        """Names of the fields."""
+        return self._fields.keys()
 
     def pieces(self, name: str, values: Sequence[Any]) -> Pieces:
         """Encode values of one field once, to use them in a :class:`Choice` of many batches."""
@@ -322,6 +328,10 @@ class DecisionEncoder:
         self._engine = Constant(engine)
         self._flags = self._encoder.pieces("flags", _FLAGS)
         self._outcomes = self._encoder.pieces("model_outcome", _OUTCOMES)
+        # Files of decisions have the fields of version 2.
+        self._explores = "policy_outcome" in self._encoder.names
+        if self._explores:
+            self._policy_outcomes = self._encoder.pieces("policy_outcome", _OUTCOMES)
         self._reasons: dict[tuple[str, ...], int] = {}
         self._reason_pieces = Pieces.of(())
         self._names: tuple[str, ...] = ()
@@ -371,6 +381,12 @@ class DecisionEncoder:
             "policy_revision": Constant(decisions.revision_of_policy),
             "explanations": self._explained(decisions.explanations, decisions.features),
         }
+        if self._explores:
+            columns |= {
+                "policy_outcome": Choice(decisions.by_policy, self._policy_outcomes),
+                "outcome_propensity": decisions.chance,
+                "review_propensity": Constant(decisions.review_propensity),
+            }
         return self._encoder.encode({**columns, **(others or {})}, len(decisions))
 
     def _explained(

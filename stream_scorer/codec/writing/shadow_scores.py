@@ -1,7 +1,8 @@
 """Encode what shadows would have decided."""
 
-from stream_scorer.codec.writing.encode import ColumnEncoder, Constant
+from stream_scorer.codec.writing.encode import Choice, ColumnEncoder, Constant
 from stream_scorer.core.decision.decide_batch import ShadowScores
+from stream_scorer.core.events.batch import Outcome
 from stream_scorer.ports import BytesColumn
 
 
@@ -17,6 +18,9 @@ class ShadowEncoder:
     def __init__(self, schema_id: int, schema: str, source_topic: str) -> None:
         self._encoder = ColumnEncoder(schema_id, schema)
         self._source_topic = Constant(source_topic)
+        self._outcomes = self._encoder.pieces(
+            "champion_policy_outcome", [outcome.name for outcome in Outcome]
+        )
 
     def encode(self, shadowed: ShadowScores) -> BytesColumn:
         """Encode the scores, row for row."""
@@ -40,6 +44,8 @@ class ShadowEncoder:
                 "decision": shadowed.outcome,
                 "champion_score": shadowed.decided_score,
                 "champion_decision": shadowed.decided_outcome,
+                "champion_policy_outcome": Choice(shadowed.decided_policy, self._outcomes),
+                "outcome_propensity": shadowed.decided_chance,
                 "plan_revision": Constant(shadowed.plan_revision),
                 "failed": shadowed.failed,
             },

@@ -1,1 +1,1 @@
-"""Route, score, decide, explain and summarise."""
+"""Route, score, decide and explain."""

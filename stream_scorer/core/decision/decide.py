@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.decision.policy import RowPolicy, Thresholds, decide, policy_for
 from stream_scorer.core.decision.reasons import explain
-from stream_scorer.core.decision.summary_layout import ReferenceBins
 from stream_scorer.core.events.batch import (
     NO_OUTCOME,
     DecisionBatch,
@@ -22,7 +21,9 @@ from stream_scorer.core.events.batch import (
     Outcome,
 )
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.exploring.draws import Draws
 from stream_scorer.core.features.compile import FeatureSet
+from stream_scorer.core.summaries.summary_layout import ReferenceBins
 from stream_scorer.core.terminals.history import TerminalTable, used_up_to
 from stream_scorer.ports import Predictor
 
@@ -96,7 +97,7 @@ class ObservedRows:
 def decide_rows(
     rows: ObservedRows, model: Model, plan: Plan, terminals: TerminalTable, lap: Callable[[str],
         None],
-    stage: str = "score",
+    stage: str = "score", draws: Draws | None = None,
 ) -> tuple[DecisionBatch, "Answers"]:  # fmt: skip
     """Decide observed rows with one model.
 
@@ -107,9 +108,11 @@ def decide_rows(
         terminals: The known rows of terminals.
         lap: Called with the name of each finished stage.
         stage: Name of the stage in which the model scores.
+        draws: The keys of the draws that the plan asks for; None: nothing is drawn, as in a file
+            job.
 
     Returns:
-        The decisions, and the model's results for the rows.
+        The decisions, and the model's results for the rows, before any draw.
     """
     features = model.features.compute(rows.events, rows.observed)
     lap("features")
@@ -124,6 +127,8 @@ def decide_rows(
         terminal_watermark=_terminal_watermark(rows.events, model.features, terminals),
         model_outcome=made.model_outcome, explanations=made.explanations,
     )  # fmt: skip
+    if draws is not None:
+        decisions = draws.apply(decisions, plan)
     lap("decide")
     return decisions, made
 

@@ -22,10 +22,11 @@ from stream_scorer.core.decision.decide import (
 from stream_scorer.core.decision.observe import ObservedBatch, PartitionRings, observe
 from stream_scorer.core.decision.policy import decide, policy_for
 from stream_scorer.core.decision.routing import CHAMPION, Routing, Version, route
-from stream_scorer.core.decision.summary_layout import ReferenceBins
 from stream_scorer.core.events.batch import DecisionBatch, EventBatch, Flag, Rejections
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.exploring.draws import Draws
 from stream_scorer.core.rings.rings import Journal
+from stream_scorer.core.summaries.summary_layout import ReferenceBins
 from stream_scorer.core.terminals.history import TerminalTable
 
 Float64 = NDArray[np.float64]
@@ -79,6 +80,8 @@ class ShadowScores:
         failed: bool[a].
         decided_score: float64[a], score of the published decision.
         decided_outcome: uint8[a], outcome of the published decision.
+        decided_policy: uint8[a], its outcome before the draw of let-through.
+        decided_chance: float64[a], probability of its outcome, given that of its policy.
         failure: Its errors; None if there are none.
     """
 
@@ -92,6 +95,8 @@ class ShadowScores:
     failed: NDArray[np.bool_]
     decided_score: Float64
     decided_outcome: NDArray[np.uint8]
+    decided_policy: NDArray[np.uint8]
+    decided_chance: Float64
     failure: ModelErrors | None = None
 
 
@@ -117,6 +122,7 @@ class DecidedBatch:
 def decide_batch(
     events: EventBatch, rings: PartitionRings, routing: Routing, models: Mapping[Version, Model],
     lap: Callable[[str], None] = lambda _: None, terminals: TerminalTable | None = None,
+    draws: Draws | None = None,
 ) -> DecidedBatch:  # fmt: skip
     """Decide a batch.
 
@@ -133,6 +139,8 @@ def decide_batch(
         lap: Called with the name of each finished stage.
         terminals: The known rows of terminals. Without it, a model that uses them decides as for
             unknown terminals, and its decisions are flagged ``degraded``.
+        draws: The keys of the draws that the plan asks for; None: nothing is drawn. The draws are
+            those of all arms alike, and shadows are not drawn.
 
     Raises:
         ModelFailure: The champion failed for too many rows; the rings are unchanged.
@@ -152,7 +160,7 @@ def decide_batch(
         decided: list[ArmDecisions] = []
         for part in parts:
             stage = part.stage if several else "score"
-            decided += _decide(part, rows, routing, by_arm, terminals, lap, stage)
+            decided += _decide(part, rows, routing, by_arm, terminals, lap, stage, draws)
         shadowed = tuple(
             _shadow(arm, rows, routing, by_arm[arm], decided, lap) for arm in routing.shadows
         )
@@ -222,12 +230,12 @@ def _parts(routing: Routing, rows: ObservedRows, seen: ObservedBatch) -> Sequenc
 
 def _decide(
     part: _ArmRows, rows: ObservedRows, routing: Routing, by_arm: Mapping[str, Model],
-    terminals: TerminalTable, lap: Callable[[str], None], stage: str,
+    terminals: TerminalTable, lap: Callable[[str], None], stage: str, draws: Draws | None,
 ) -> list[ArmDecisions]:  # fmt: skip
     """Return an arm's decisions, and the champion's for rows for which the arm's model failed."""
     mine = rows if len(part.rows) == len(rows) else rows.take(part.rows)
     model, champion = by_arm[part.arm], by_arm[CHAMPION]
-    decisions, found = _by(mine, part, routing, model, terminals, lap, stage)
+    decisions, found = _by(mine, part, routing, model, terminals, lap, stage, draws)
     if model is champion:
         refuse_failure(found.failed, decisions.features, found.failure, routing.shared)
         failure = _failure(model, found.failed, found.failure)
@@ -240,7 +248,7 @@ def _decide(
         kept = [ArmDecisions(decisions.take(good), part.rows[good], stage, bins=model.bins)]
     lost = mine.take(bad)
     lost = replace(lost, flags=lost.flags | np.uint8(Flag.FALLBACK))
-    instead, again = _by(lost, part, routing, champion, terminals, lap, _INSTEAD)
+    instead, again = _by(lost, part, routing, champion, terminals, lap, _INSTEAD, draws)
     refuse_failure(again.failed, instead.features, again.failure, routing.shared)
     failure = _failure(model, found.failed, found.failure)
     return [*kept, ArmDecisions(instead, part.rows[bad], _INSTEAD, failure, champion.bins)]
@@ -253,11 +261,11 @@ def _failure(model: Model, failed: NDArray[np.bool_], error: str) -> ModelErrors
 
 def _by(
     rows: ObservedRows, part: _ArmRows, routing: Routing, model: Model, terminals: TerminalTable,
-    lap: Callable[[str], None], stage: str,
+    lap: Callable[[str], None], stage: str, draws: Draws | None,
 ) -> tuple[DecisionBatch, Answers]:  # fmt: skip
     if not model.features.by_terminal:
         rows = replace(rows, flags=rows.flags & ~np.uint8(Flag.DEGRADED))
-    decisions, made = decide_rows(rows, model, routing.shared, terminals, lap, stage)
+    decisions, made = decide_rows(rows, model, routing.shared, terminals, lap, stage, draws)
     told = replace(
         decisions, arm=part.arm, propensity=part.propensity, plan_revision=routing.revision
     )
@@ -276,11 +284,15 @@ def _shadow(
     outcome = decide(scores, policy.thresholds)
     outcome[failed] = policy.on_model_error
     decided_score = np.empty(len(rows), np.float64)
-    decided_outcome = np.empty(len(rows), np.uint8)
+    decided_outcome, decided_policy = np.empty((2, len(rows)), np.uint8)
+    decided_chance = np.empty(len(rows), np.float64)
     for part in decided:
         decided_score[part.rows] = part.decisions.score
         decided_outcome[part.rows] = part.decisions.outcome
+        decided_policy[part.rows] = part.decisions.by_policy
+        decided_chance[part.rows] = part.decisions.chance
     return ShadowScores(
         arm, model.name, model.version, routing.revision, rows.events, scores, outcome, failed,
-        decided_score, decided_outcome, _failure(model, failed, failure),
+        decided_score, decided_outcome, decided_policy, decided_chance,
+        _failure(model, failed, failure),
     )  # fmt: skip

@@ -35,6 +35,8 @@ class Flag(IntFlag):
     FALLBACK = 4  # decided by the champion because the routed arm failed
     LATE_DECISION = 8  # published later than the plan's limit after the event's Kafka timestamp
     CAPPED = 16  # the ring was full; its oldest event, possibly this one, was evicted
+    LET_THROUGH = 32  # the policy blocks it, and a random draw lets it through
+    DRAWN = 64  # drawn at random for review, whatever its score
 
 
 NO_OUTCOME: Final = len(Outcome)
@@ -215,10 +217,15 @@ class DecisionBatch:
         terminal_watermark: int64[n], ms, newest time of terminal rows that could be used, NEVER for
             none; None if the model uses none.
         model_outcome: uint8[n], the outcome by the model's own thresholds, NO_OUTCOME where it
-            failed; None if it equals ``outcome`` in every row.
+            failed; None if it equals :attr:`by_policy` in every row.
         policy_revision: Revision of the plan whose policy decided; None: ``plan_revision``.
         explanations: Of the rows in ``reasons`` for which the model did not fail, in the same
             order; None if there are none.
+        policy_outcome: uint8[n], the outcome before the draw of let-through; None if it equals
+            ``outcome`` in every row. Reasons and explanations are its.
+        outcome_propensity: float64[n], probability of ``outcome``, given that of the policy; None
+            if it is 1 in every row.
+        review_propensity: Probability with which each row was drawn for review, drawn or not.
     """
 
     events: EventBatch
@@ -236,14 +243,31 @@ class DecisionBatch:
     model_outcome: NDArray[np.uint8] | None = None
     policy_revision: int | None = None
     explanations: Explanations | None = None
+    policy_outcome: NDArray[np.uint8] | None = None
+    outcome_propensity: Float64 | None = None
+    review_propensity: float = 0.0
 
     def __len__(self) -> int:
         return len(self.events)
 
     @property
+    def by_policy(self) -> NDArray[np.uint8]:
+        """uint8[n], the outcome before the draw of let-through.
+
+        Counts and guards use it, so that exploration never looks like a change of the model.
+        """
+        return self.outcome if self.policy_outcome is None else self.policy_outcome
+
+    @property
+    def chance(self) -> Float64:
+        """float64[n], probability of the outcome, given that of the policy."""
+        found = self.outcome_propensity
+        return np.ones(len(self)) if found is None else found
+
+    @property
     def own_outcome(self) -> NDArray[np.uint8]:
         """uint8[n], the outcome by the model's own thresholds; NO_OUTCOME where it failed."""
-        return self.outcome if self.model_outcome is None else self.model_outcome
+        return self.by_policy if self.model_outcome is None else self.model_outcome
 
     @property
     def revision_of_policy(self) -> int:
@@ -253,7 +277,7 @@ class DecisionBatch:
     def take(self, rows: Int64) -> "DecisionBatch":
         """Return the given rows, ascending, as a new batch."""
         watermark, own = self.terminal_watermark, self.model_outcome
-        why = self.explanations
+        why, policy, chance = self.explanations, self.policy_outcome, self.outcome_propensity
         return replace(
             self,
             events=self.events.take(rows),
@@ -267,4 +291,6 @@ class DecisionBatch:
             terminal_watermark=None if watermark is None else watermark[rows],
             model_outcome=None if own is None else own[rows],
             explanations=None if why is None else why.take(rows, len(self)),
+            policy_outcome=None if policy is None else policy[rows],
+            outcome_propensity=None if chance is None else chance[rows],
         )

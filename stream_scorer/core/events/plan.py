@@ -4,11 +4,13 @@ Here it is checked and converted from and to tables. Files are read by ``models.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from stream_scorer.core.events.explore_table import read_explore, read_review_sample
 from stream_scorer.core.events.extras import check_extras
+from stream_scorer.core.events.label_table import read_label_policy
 from stream_scorer.core.events.policy_table import read_policy
 from stream_scorer.core.events.segment_table import read_segments
 from stream_scorer.core.mapping.mapping import (
@@ -43,7 +45,11 @@ _RANGES = {
 PARTS = {"policy.toml": "policy", "events.toml": "events"}
 """Further files of a plan that is a folder, and the attribute with the table of each."""
 
-_TABLES = frozenset({*PARTS.values(), "extras", "segments"})
+_RANDOM_AND_LABELS = ("label_policy", "explore", "review_sample")
+_TABLES = frozenset({*PARTS.values(), "extras", "segments", *_RANDOM_AND_LABELS})
+
+RESERVED: frozenset[str] = frozenset()
+"""Tables that are checked, but that nothing acts on yet: a plan with one of them is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,9 @@ class Plan:
             (:mod:`~stream_scorer.core.mapping.mapping`); empty: records have our own schema.
         extras: Further fields of events, type by name; see ``extras``.
         segments: The groups of events that summaries count separately; see ``segment_table``.
+        label_policy: What counts for transactions without a label; see ``label_table``.
+        explore: Which would-be BLOCKs are let through at random; see ``explore_table``.
+        review_sample: Which transactions are drawn at random for review; see ``explore_table``.
     """
 
     revision: int = 0
@@ -100,6 +109,9 @@ class Plan:
     events: dict[str, Any] = field(default_factory=dict)
     extras: dict[str, str] = field(default_factory=dict)
     segments: dict[str, Any] = field(default_factory=dict)
+    label_policy: dict[str, Any] = field(default_factory=dict)
+    explore: dict[str, Any] = field(default_factory=dict)
+    review_sample: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._check_currencies()
@@ -127,14 +139,31 @@ class Plan:
                 f"terminal_slack_ms: {self.terminal_slack_ms} is more than terminal_delay_ms, "
                 f"{self.terminal_delay_ms}: no label would be known in time; lower it"
             )
-        try:
-            read_policy(self.policy, self.exponent, self.extras)
-        except ValueError as error:
-            raise ValueError(f"policy: {error}") from None
-        try:
-            read_segments(self.segments, self.exponent, self.extras)
-        except ValueError as error:
-            raise ValueError(f"segments: {error}") from None
+        self._check_tables()
+
+    def _check_tables(self) -> None:
+        reading: dict[str, Callable[[], object]] = {
+            "policy": lambda: read_policy(self.policy, self.exponent, self.extras),
+            "segments": lambda: read_segments(self.segments, self.exponent, self.extras),
+            "label_policy": lambda: read_label_policy(self.label_policy),
+            "explore": lambda: read_explore(self.explore, self.exponent),
+            "review_sample": lambda: read_review_sample(self.review_sample),
+        }
+        for name, read in reading.items():
+            try:
+                read()
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+            if name in RESERVED and getattr(self, name):
+                raise ValueError(
+                    f"{name}: is reserved, and this version of stream-scorer does not act on it; "
+                    "leave it out"
+                )
+        if self.explore and not self.label_policy:
+            raise ValueError(
+                "explore: needs the table label_policy: without it, blocked transactions without "
+                "a label count as genuine"
+            )
 
     def _check_currencies(self) -> None:
         if not self.currencies:

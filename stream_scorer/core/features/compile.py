@@ -67,8 +67,18 @@ Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 Spec = Mapping[str, object]
 
+ENGINES = (1, 2)
+"""Versions of the meaning of features; each bundle has one of them.
+
+1: the risk of a terminal is its share of frauds in all transactions. 2: its share of frauds in the
+transactions that are known to be a fraud or genuine. No other feature differs.
+"""
+RINGS_ENGINE = 1
+"""Version of what the customers' rings contain, which checkpoints have: no feature of a terminal
+changes it.
+"""
 ENGINE = 1
-"""Version of the meaning of features. It changes if a kind computes something else."""
+"""The only one of :data:`ENGINES` that is computed yet."""
 
 
 @dataclass(frozen=True, slots=True)

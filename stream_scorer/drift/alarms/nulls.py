@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.summary_layout import ALL, StreamKey
+from stream_scorer.core.summaries.summary_layout import ALL, StreamKey
 from stream_scorer.drift.detection.shifts.autoregression import shrunk
 from stream_scorer.models.reference.contract import FleetReference, StreamReference
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from stream_scorer.core.decision.summary_layout import ALL, StreamKey
+from stream_scorer.core.summaries.summary_layout import ALL, StreamKey
 from stream_scorer.drift.alarms.nulls import Bool, Float64, Int64, Nulls
 from stream_scorer.drift.detection.river.kept_values import (
     DETECTED,

@@ -8,7 +8,7 @@ of features explain; they wait for the day unless the scores move, too.
 from collections.abc import Collection
 from typing import Final
 
-from stream_scorer.core.decision.summary_layout import ALL, StreamKey
+from stream_scorer.core.summaries.summary_layout import ALL, StreamKey
 from stream_scorer.drift.alarms.contract import Severity
 from stream_scorer.drift.alarms.nulls import SCORES
 from stream_scorer.drift.quality.contract import QualityFault

@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from stream_scorer.core.decision.summary_layout import StreamKey
+from stream_scorer.core.summaries.summary_layout import StreamKey
 from stream_scorer.drift.alarms.contract import Alarm, Severity
 from stream_scorer.drift.alarms.episodes import event_id
 from stream_scorer.drift.alarms.evidence import calibrated_error, guaranteed_error

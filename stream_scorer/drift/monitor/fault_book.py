@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from stream_scorer.core.decision.summary_layout import StreamKey
+from stream_scorer.core.summaries.summary_layout import StreamKey
 from stream_scorer.drift.alarms.contract import Alarm
 from stream_scorer.drift.alarms.nulls import Bool
 from stream_scorer.drift.monitor.alarm_making import fault_alarm, fault_text

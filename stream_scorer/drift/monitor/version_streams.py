@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.summary_layout import StreamKey
+from stream_scorer.core.summaries.summary_layout import StreamKey
 from stream_scorer.drift.alarms.budget import AlarmBudget
 from stream_scorer.drift.alarms.fleet import StreamAlarm
 from stream_scorer.drift.alarms.nulls import Bool, Float64, Int64, nulls_of

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.summary_layout import ALL, NUMBER, TEXT, StreamKey, WatchedField
+from stream_scorer.core.summaries.summary_layout import ALL, NUMBER, TEXT, StreamKey, WatchedField
 from stream_scorer.drift.alarms.budget import AlarmBudget
 from stream_scorer.drift.alarms.nulls import Int64
 from stream_scorer.drift.alarms.river_streams import RiverStreams

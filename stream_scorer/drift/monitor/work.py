@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from stream_scorer.codec.records.record import RecordCodec, RecordDecoder, RecordError
-from stream_scorer.core.decision.plausible_summary import refuse_implausible
+from stream_scorer.core.summaries.plausible_summary import refuse_implausible
 from stream_scorer.drift.alarms.contract import Alarm
 from stream_scorer.drift.monitor.events import events_of, signal_of, watched_of
 from stream_scorer.drift.monitor.references import Name

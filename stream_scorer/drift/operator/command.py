@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer import settings
-from stream_scorer.core.decision.summary_reading import milliseconds_of
+from stream_scorer.core.summaries.summary_reading import milliseconds_of
 from stream_scorer.security.canonical_json import canonical
 from stream_scorer.security.keys import TrustedKey, key_id, read_trusted
 

@@ -13,8 +13,8 @@ from typing import Final, Self
 
 import numpy as np
 
-from stream_scorer.core.decision.summary_layout import ALL
 from stream_scorer.core.events.batch import RejectReason
+from stream_scorer.core.summaries.summary_layout import ALL
 from stream_scorer.drift.quality.contract import REJECTED, QualityFault
 from stream_scorer.drift.quality.open_faults import Key, OpenFaults
 from stream_scorer.drift.quality.pooled_window import LEAST_ROWS

@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from stream_scorer.core.decision.summary_layout import ALL, TEXT
+from stream_scorer.core.summaries.summary_layout import ALL, TEXT
 from stream_scorer.drift.quality.contract import QualityFault
 from stream_scorer.drift.quality.missing import excess_limit
 from stream_scorer.drift.quality.pooled_window import PooledWindow

@@ -8,7 +8,7 @@ segments only.
 
 from typing import Final
 
-from stream_scorer.core.decision.summary_layout import ALL, StreamKey
+from stream_scorer.core.summaries.summary_layout import ALL, StreamKey
 from stream_scorer.drift.quality.contract import REJECTED, QualityFault
 from stream_scorer.drift.quality.reference_view import dimension
 from stream_scorer.models.reference.contract import DriftReference

@@ -6,7 +6,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.summary_layout import ALL
+from stream_scorer.core.summaries.summary_layout import ALL
 from stream_scorer.drift.quality.reference_view import ReferenceView
 from stream_scorer.drift.windows.contract import ClosedWindow
 from stream_scorer.models.reference.stream_values import FIXED

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.summary_layout import ALL, NUMBER, OUTCOME, StreamKey
+from stream_scorer.core.summaries.summary_layout import ALL, NUMBER, OUTCOME, StreamKey
 from stream_scorer.models.reference.contract import DriftReference, StreamReference
 from stream_scorer.models.reference.season import expected, hour_of_week
 from stream_scorer.models.reference.stream_values import AMOUNT, LEVEL, LOGARITHM_MOST

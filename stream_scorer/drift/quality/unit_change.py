@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from stream_scorer.core.decision.summary_layout import ALL
+from stream_scorer.core.summaries.summary_layout import ALL
 from stream_scorer.drift.quality.contract import QualityFault
 from stream_scorer.drift.quality.pooled_window import Float64, Int64, PooledWindow
 from stream_scorer.drift.quality.reference_view import ReferenceView, dimension

@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from stream_scorer.core.decision.summary_layout import ALL
+from stream_scorer.core.summaries.summary_layout import ALL
 from stream_scorer.drift.quality.contract import QualityFault
 from stream_scorer.models.reference.season import HOUR_MS, Float64, hour_of_week
 

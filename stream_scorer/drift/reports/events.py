@@ -79,6 +79,30 @@ def event_of_record(record: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
+def window_of_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a decoded record of ``performance.v1`` as JSON has it."""
+    texts = ("kind", "model", "model_version", "arm", "segment", "label_policy", "estimator")
+    counts = ("rows", "frauds", "genuine", "unknown", "sampled", "drawn", "drawn_missing")
+    numbers = (
+        "effective", "outside", "loss", "powered", "log_e_guaranteed", "log_e_gaussian",
+    )  # fmt: skip
+    return {
+        **{name: str(record[name]) for name in texts},
+        **{name: iso(_milliseconds(record[name])) for name in ("start", "end", "detected_at")},
+        **{name: int(record[name]) for name in counts},
+        **{name: number(record[name]) for name in numbers},
+        "measures": {
+            str(name): {end: number(each[end]) for end in ("value", "low", "high")}
+            for name, each in record["measures"].items()
+        },
+        "calibration": [
+            {name: number(each[name]) for name in ("score", "fraud_share", "weight")}
+            for each in record["calibration"]
+        ],
+        "river": {str(name): str(state) for name, state in record["river"].items()},
+    }
+
+
 def _event(given: Mapping[str, Any]) -> dict[str, Any]:
     texts = (
         "event_id", "episode", "kind", "change", "severity", "model", "model_version", "stream",

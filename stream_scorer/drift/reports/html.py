@@ -32,6 +32,7 @@ def html_of(report: Mapping[str, Any]) -> str:
             _open(report),
             _quality(status),
             _courses(report["lines"]),
+            _performance(report["performance"]),
             _budget(status),
             _streams(status),
             _river(status),
@@ -157,6 +158,49 @@ def _courses(lines: Sequence[Mapping[str, Any]]) -> str:
     )
     return (
         f'<h2>Score, outcomes, amounts</h2><div class="pair">{charts or "<p>No windows.</p>"}</div>'
+    )
+
+
+def _performance(performance: Mapping[str, Any]) -> str:
+    """Return the section of matured labels: the newest windows, and the course of the loss."""
+    if not performance["windows"] and not performance["losses"]:
+        return (
+            "<h2>Performance by matured labels</h2><p>No window has matured: "
+            "stream-scorer performance measures them.</p>"
+        )
+    tables = "".join(_window(each) for each in performance["windows"] if each["segment"] == "all")
+    charts = "".join(
+        f"<figure><h3>Cost per decision, as a share of the largest</h3>{_losses(each['days'])}"
+        f"<figcaption>{safe(each['model'])}:{safe(each['model_version'])}, days by matured labels"
+        "</figcaption></figure>"
+        for each in performance["losses"]
+    )
+    return f'<h2>Performance by matured labels</h2>{tables}<div class="pair">{charts}</div>'
+
+
+def _losses(days: Sequence[Mapping[str, Any]]) -> str:
+    points = [{"start": each["start"], "value": each["loss"], "expected": None} for each in days]
+    return line_chart(points, None)
+
+
+def _window(window: Mapping[str, Any]) -> str:
+    length = {"DAY": "day", "WEEK": "week"}.get(window["kind"], "window")
+    rows = [
+        (
+            name.replace("_", " "), figure(each["value"]),
+            "-" if each["low"] is None else f"{figure(each['low'])} to {figure(each['high'])}",
+        )
+        for name, each in sorted(window["measures"].items())
+    ]  # fmt: skip
+    rows += [(f"River: {name}", state, "-") for name, state in sorted(window["river"].items())]
+    sample = f", of one customer in {window['sampled']}" if window["sampled"] > 1 else ""
+    return (
+        f"<h3>{safe(window['model'])}:{safe(window['model_version'])}, arm {safe(window['arm'])}, "
+        f"the {length} up to {safe(short(window['end']))}</h3><p class='quiet'>"
+        f"{window['rows']:,} decisions{sample}: {window['frauds']:,} frauds, "
+        f"{window['genuine']:,} genuine, {window['unknown']:,} unknown; outside the estimand: "
+        f"{_percent(window['outside'])}; effective sample {figure(window['effective'])}.</p>"
+        f"{_table(('measure', 'value', '95 % interval'), rows)}"
     )
 
 

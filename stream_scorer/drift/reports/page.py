@@ -10,7 +10,7 @@ from typing import Any, Final
 from stream_scorer.drift.reports.html import html_of
 from stream_scorer.drift.reports.place import locate
 from stream_scorer.drift.reports.report import report_of
-from stream_scorer.drift.reports.sources import read_events, read_monitor
+from stream_scorer.drift.reports.sources import read_events, read_monitor, read_performance
 from stream_scorer.errors import SettingsError
 from stream_scorer.settings import Settings
 
@@ -29,7 +29,10 @@ def write_page(settings: Settings, path: Path) -> None:
         StateError: The monitor's snapshot is not of this format.
         UnavailableError: Broker or registry do not answer.
     """
-    report = report_of(read_monitor(settings), read_events(settings)[0], _DAYS, locate)
+    report = report_of(
+        read_monitor(settings), read_events(settings)[0], _DAYS, locate,
+        performance=read_performance(settings),
+    )  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     write_html(path, report)
 

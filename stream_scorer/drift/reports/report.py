@@ -17,6 +17,8 @@ LINES: Final = (
 """Streams of all events whose course is drawn."""
 EXPLAINED_MOST: Final = 50
 """Maximum number of open events that are explained; the others are listed."""
+LOSS_DAYS_MOST: Final = 400
+"""Newest days of a version's loss that the report has."""
 _WEIGHT: Final = {"page": 0, "warn": 1, "note": 2}
 
 
@@ -26,6 +28,7 @@ def report_of(
     days: int,
     locate: Locate | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
+    performance: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Return the report: status, courses of score and outcomes, explained and past events.
 
@@ -35,6 +38,7 @@ def report_of(
         days: Days before the snapshot whose events are listed.
         locate: As of :func:`explanation_of`.
         progress: Called with the number of explained events and of all that are.
+        performance: Windows and losses of the topic ``performance``, oldest first.
     """
     status = status_of(document)
     begin = _before(status["detected_at"], days)
@@ -65,7 +69,32 @@ def report_of(
             }
             for each in reversed(recent)
         ],
+        "performance": performance_of(performance),
     }  # fmt: skip
+
+
+def performance_of(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return how well each version decides: its newest windows, and the course of its loss.
+
+    Args:
+        records: Windows and losses of the topic ``performance``, oldest first.
+    """
+    newest, losses = dict[Any, Mapping[str, Any]](), dict[Any, list[dict[str, Any]]]()
+    for each in records:
+        named = each["model"], each["model_version"], each["arm"], each["segment"]
+        if each["kind"] in {"DAY", "WEEK"}:
+            newest[*named, each["kind"]] = each
+        elif each["kind"] == "LOSS" and each["loss"] is not None and each["start"] is not None:
+            names = ("start", "end", "rows", "loss", "powered", "drawn", "drawn_missing",
+                     "log_e_guaranteed", "log_e_gaussian")  # fmt: skip
+            losses.setdefault(named[:2], []).append({name: each[name] for name in names})
+    return {
+        "windows": [dict(newest[key]) for key in sorted(newest)],
+        "losses": [
+            {"model": model, "model_version": version, "days": days[-LOSS_DAYS_MOST:]}
+            for (model, version), days in sorted(losses.items())
+        ],
+    }
 
 
 def _before(moment: str | None, days: int) -> str:

@@ -42,6 +42,10 @@ _ASK_SCORE: Final = (
     "Look at what else moved. If the data are right, compare precision and recall when the labels "
     "are there, and train a new version; accept the change if it is intended."
 )
+_ASK_PERFORMANCE: Final = (
+    "Compare the measures of the last weeks: stream-scorer drift report. If the inputs did not "
+    "move, what fraud looks like has changed: train a new version on the days since the onset."
+)
 _ASK_FEATURE: Final = (
     "No action now: the score did not move with it. It explains a later alarm of the score."
 )
@@ -61,6 +65,9 @@ def headline(event: Mapping[str, Any]) -> str:
         return f"Most streams moved together, by {figure(event['effect'])} standard deviations"
     if event["kind"] == "fault":
         return f"{where}: {_fault(event)}"
+    if event["kind"] == "performance":
+        shares = f"from {figure(before)} to {figure(after)}"
+        return f"Cost per decision of {where}, as a share of the largest: rose {shares}"
     field, _, rest = event["stream"].partition("/")
     measure = rest.rpartition("@")[0]
     known = _MEASURES.get(measure) or measure.replace("share:", "share of ")
@@ -99,6 +106,8 @@ def asks(event: Mapping[str, Any]) -> str:
         return _ASKS.get(event["stream"], _ASKS["rejects"])
     if event["kind"] == "fleet":
         return _ASK_FLEET
+    if event["kind"] == "performance":
+        return _ASK_PERFORMANCE
     return _ASK_SCORE if event["field"] in {"score", "outcome"} else _ASK_FEATURE
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.summary_layout import StreamKey
+from stream_scorer.core.summaries.summary_layout import StreamKey
 from stream_scorer.drift.alarms.contract import Alarm, EpisodeState, Severity
 from stream_scorer.drift.alarms.episodes import EpisodeRecord
 from stream_scorer.drift.alarms.river_streams import RiverDetection, RiverState

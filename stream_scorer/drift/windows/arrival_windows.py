@@ -8,7 +8,7 @@ from copy import copy
 from dataclasses import replace
 from typing import Any, Final
 
-from stream_scorer.core.decision.summary_reading import ArrivalWindow, read_arrivals
+from stream_scorer.core.summaries.summary_reading import ArrivalWindow, read_arrivals
 from stream_scorer.drift.windows.contract import ClosedArrivals
 from stream_scorer.drift.windows.kafka_time import KafkaTime
 from stream_scorer.drift.windows.watermarks import Watermarks

@@ -21,7 +21,7 @@ from copy import copy
 from dataclasses import replace
 from typing import Any, Final
 
-from stream_scorer.core.decision.summary_reading import (
+from stream_scorer.core.summaries.summary_reading import (
     WindowCells,
     milliseconds_of,
     read_windows,

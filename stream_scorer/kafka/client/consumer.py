@@ -289,9 +289,10 @@ class ColumnConsumer:
         value_null, key_null = np.empty(n, np.bool_), np.empty(n, np.bool_)
         partition, traced = np.empty(n, np.int32), np.empty(n, np.bool_)
         offset, timestamp = np.empty(n, np.int64), np.empty(n, np.int64)
+        appended = np.empty(n, np.bool_)
         null_values, null_keys, with_headers = kernels.take(
             messages, values, value_offsets, value_null, keys, key_offsets, key_null,
-            partition, offset, timestamp, traced, self._scratch, self._headers_per_poll,
+            partition, offset, timestamp, appended, traced, self._scratch, self._headers_per_poll,
             *self._functions,
         )  # fmt: skip
         return RawRecords(
@@ -301,6 +302,7 @@ class ColumnConsumer:
             partition=partition,
             offset=offset,
             timestamp=timestamp,
+            appended=appended if appended.any() else None,
         )
 
     def _headers(self, messages: Int64, traced: NDArray[np.bool_]) -> list[Headers]:

@@ -33,6 +33,8 @@ _ERR, _PARTITION, _PAYLOAD, _LENGTH, _KEY, _KEY_LENGTH, _OFFSET = 0, 16, 24, 32,
 # The same fields as word indices, for writing.
 _PARTITION_AT, _PAYLOAD_AT, _LENGTH_AT, _KEY_AT, _KEY_LENGTH_AT = 2, 3, 4, 5, 6
 _LOW_HALF = 0xFFFFFFFF
+_LOG_APPEND_TIME = 2
+"""``RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME``."""
 
 TIMESTAMP_WORD = 7
 """Word index of the time of a message that is sent individually; 0 means the time of the call. It
@@ -64,15 +66,16 @@ def measure(messages):
 @allocating
 def take(
     messages, value_data, value_offsets, value_null, key_data, key_offsets, key_null,
-    partition, offset, timestamp, traced, scratch, budget, timestamp_of, headers_of, count_of,
-    destroy,
+    partition, offset, timestamp, appended, traced, scratch, budget, timestamp_of, headers_of,
+    count_of, destroy,
 ):  # fmt: skip
     """Copy messages without errors into columns and free those without headers to read.
 
     The library parses all headers of a message at the first access. So a message's headers are not
     read once the messages before it had ``budget`` headers in total.
 
-    Returns (null values, null keys, messages with headers); ``traced`` marks those with headers.
+    Returns (null values, null keys, messages with headers); ``traced`` marks those with headers,
+    and ``appended`` those whose timestamp is the broker's.
     """
     null_values = null_keys = with_headers = np.int64(0)
     value_at = key_at = np.int64(0)
@@ -98,6 +101,7 @@ def take(
         partition[row] = load_half(message + _PARTITION)
         offset[row] = load_word(message + _OFFSET)
         timestamp[row] = call_word(timestamp_of, message, answer)
+        appended[row] = load_half(answer) == _LOG_APPEND_TIME
         found = budget > 0 and call_half(headers_of, message, answer) == 0
         if found:
             budget -= call_new(count_of, load_word(answer))

@@ -29,11 +29,14 @@ class ControlRecord:
         offset: Its offset.
         key: Its key; None for none.
         value: Its bytes; None for none.
+        appended_at: When the broker appended it, ms since the epoch; None if the topic keeps the
+            time that the writer gave it.
     """
 
     offset: int
     key: bytes | None
     value: bytes | None
+    appended_at: int | None = None
 
 
 class KeptTopic:
@@ -191,7 +194,13 @@ def _refuse_broken(topic: str, follower: TopicFollower) -> None:
 
 
 def _rows(raw: RawRecords) -> list[ControlRecord]:
+    times: list[int | None] = [None] * len(raw)
+    if raw.appended is not None:
+        marked = zip(raw.timestamp.tolist(), raw.appended.tolist(), strict=True)
+        times = [at if appended else None for at, appended in marked]
     return [
-        ControlRecord(offset, key, value)
-        for offset, key, value in zip(raw.offset.tolist(), raw.keys, raw.values, strict=True)
+        ControlRecord(offset, key, value, at)
+        for offset, key, value, at in zip(
+            raw.offset.tolist(), raw.keys, raw.values, times, strict=True
+        )
     ]

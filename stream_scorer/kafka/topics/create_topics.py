@@ -42,6 +42,7 @@ _FOR_EVER = -1
 _KEPT_WHOLE = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 _RETENTION = "retention.ms"
 _MAXIMUM = "max.message.bytes"
+_TIME_OF, _BY_BROKER = "message.timestamp.type", "LogAppendTime"
 _DAY_MS = 86_400_000
 _ALWAYS_IN_SYNC = 2
 _UNREACHABLE = {
@@ -108,7 +109,7 @@ def create_topics(
         kafka: The cluster and the topics' names.
         partitions: Partitions of topics that scale with the input; None: as many as the input has,
             or :data:`PARTITIONS` if it does not exist. Summaries, drift events, commands and state
-            of the monitor, the control log and its activations have one.
+            of the monitor, performance, the control log and its activations have one.
         replication: Copies of each partition; -1 takes the cluster's default.
         lookback_days: How far any model looks back at terminals: delay plus longest window. Their
             rows are kept for this time in addition to the input's retention, as a scorer may lag
@@ -137,7 +138,7 @@ def create_topics(
         ),
         partitions,
     )  # fmt: skip
-    whole = [topics.rollout, topics.activations, topics.drift_commands]
+    whole = [topics.rollout, topics.activations, topics.drift_commands, topics.performance]
     single = (topics.summaries, topics.drift_events, topics.drift_state, *whole)
     wanted = scaled | dict.fromkeys(single, 1)
     plain = [topics.labels, topics.summaries, topics.drift_events]
@@ -166,6 +167,8 @@ def create_topics(
         topics.state: COMPACTED, topics.drift_state: COMPACTED, topics.terminal_profiles: rows,
     }  # fmt: skip
     special |= dict.fromkeys(whole, _KEPT_WHOLE)
+    # The end of a grant is judged by a time that no writer chooses.
+    special[topics.rollout] = _KEPT_WHOLE | {_TIME_OF: _BY_BROKER}
     created |= _create(
         admin,
         [NewTopic(t, wanted[t], replication, config=in_sync | own) for t, own in special.items()],

@@ -6,8 +6,9 @@ A bundle is a directory ``NAME/VERSION/`` with ``manifest.json``, the model, and
 ``original.*``, which is never loaded. In format 1 the model is ``model.skops``, a fitted
 scikit-learn model. A bundle may have a model card for people:
 ``card.md`` and its picture ``card.png``, both or none. It may have ``reference.json``, with which
-drift detection compares a stream (see ``models.reference``). The manifest lists the sha256 of each
-of these files. The only other file is ``signature.json`` (see ``bundle_signature``).
+drift detection compares a stream (see ``models.reference``). A version that was retrained has
+``gate.json``, its comparison with the champion. The manifest lists the sha256 of each of these
+files. The only other file is ``signature.json`` (see ``bundle_signature``).
 """
 
 import hashlib
@@ -50,6 +51,8 @@ GOLDEN = "golden.json"
 CARD = "card.md"
 PLOTS = "card.png"
 REFERENCE = "reference.json"
+GATE = "gate.json"
+GATE_BYTES_MOST = 1024 * 1024
 FORMAT: Literal[2] = 2
 MANIFEST_BYTES_MOST = 1024 * 1024
 LICENCE_LONGEST = 200
@@ -166,6 +169,22 @@ class Lineage(_ManifestPart):
     data_sets: Annotated[tuple[LineageData, ...], Field(max_length=DATA_SETS_MOST)] = ()
     plan_sha256: Hash
     mapping_sha256: Hash | None = None
+
+
+class ParentLineage(_ManifestPart):
+    """The champion from which a version was retrained; it changes no decision.
+
+    Attributes:
+        label: NAME:VERSION of the champion with which it was compared.
+        content_hash: Of the champion's bundle.
+        dataset_sha256: Of the ``dataset.json`` that it was trained on.
+        gate_sha256: Of its ``gate.json``.
+    """
+
+    label: Annotated[str, Field(max_length=LINEAGE_TEXT_LONGEST)]
+    content_hash: Hash
+    dataset_sha256: Hash
+    gate_sha256: Hash
 
 
 class Period(_ManifestPart):
@@ -330,6 +349,8 @@ class Manifest(_ManifestPart):
             of the content hash; bundles of earlier releases have neither.
         lineage: The registered version that it was imported from; None for every other model. It is
             not part of the content hash either.
+        lineage_parent: The champion from which it was retrained; None for every other model, whose
+            manifest does not have the key. It is not part of the content hash.
     """
 
     format: Literal[1, 2] = FORMAT
@@ -350,6 +371,7 @@ class Manifest(_ManifestPart):
     licence: Annotated[str, Field(min_length=1, max_length=LICENCE_LONGEST)] | None = None
     reference: Reference | None = None
     lineage: Lineage | None = None
+    lineage_parent: ParentLineage | None = None
 
     @model_validator(mode="after")
     def _of_its_format(self) -> "Manifest":
@@ -370,6 +392,12 @@ class Manifest(_ManifestPart):
                 f"{len(self.features)} features"
             )
         return self
+
+    @property
+    def feature_set(self) -> str:
+        """Digest of what the model reads: the declarations in their order, and the engine."""
+        meaning = {"engine": self.engine, "features": list(self.features)}
+        return hashlib.sha256(b"stream-scorer feature set 1\n" + _text(meaning)).hexdigest()
 
     @property
     def model_file(self) -> str:

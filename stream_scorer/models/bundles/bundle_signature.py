@@ -104,9 +104,13 @@ def check(
 
     Raises:
         ModelError: The signature is malformed, of another bundle, of other files, or wrong; or a
-            signature is required and there is none, or its key is unknown.
+            signature is required and there is none, or its key is unknown. A bundle that a
+            trainer's plan names needs the trainer's signature.
     """
     label = f"bundle {manifest.label}"
+    granted = trust.granted.get(manifest.label)
+    if granted is not None:
+        trust = Trust(keys={key_id(granted.key.key): granted.key}, required=True)
     if data is None:
         if trust.required:
             raise ModelError(
@@ -138,7 +142,9 @@ def check(
         if trust.required:
             raise ModelError(
                 f"{label}: {SIGNATURE} is by an unknown key, {document.key_id}",
-                "have it signed by a key in models.trusted_keys",
+                "have it signed by a key in models.trusted_keys"
+                if granted is None
+                else f"grant {granted.grant} trusts its trainer's key alone",
             )
         return BundleSigner(document.key_id, None)
     try:

@@ -13,6 +13,8 @@ from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles import bundle_signature
 from stream_scorer.models.bundles.bundle import (
     CARD,
+    GATE,
+    GATE_BYTES_MOST,
     GOLDEN,
     MANIFEST,
     MANIFEST_BYTES_MOST,
@@ -23,7 +25,7 @@ from stream_scorer.models.bundles.bundle import (
 )
 from stream_scorer.models.bundles.bundle_signature import SIGNATURE, BundleSigner
 from stream_scorer.models.bundles.read_files import Folder
-from stream_scorer.models.bundles.trust import Trust
+from stream_scorer.models.bundles.trust import GrantedBundle, Trust
 from stream_scorer.models.importing.onnx.file import BYTES_MOST as ONNX_BYTES_MOST
 from stream_scorer.models.reference.format import BYTES_MOST as REFERENCE_BYTES_MOST
 
@@ -57,7 +59,7 @@ def read_seal(folder: Folder, trust: Trust) -> BundleContents:
 
     Raises:
         ModelError: The manifest is invalid or another bundle's, a file is missing or not in it, or
-            the signature is refused.
+            the signature is refused. Or it is not the bundle that a trainer's plan names.
         UnavailableError: The store does not answer.
     """
     data = folder.read(MANIFEST, MANIFEST_BYTES_MOST)
@@ -70,7 +72,31 @@ def read_seal(folder: Folder, trust: Trust) -> BundleContents:
     present = folder.names()
     _refuse_names(present, manifest)
     signed = folder.read(SIGNATURE, bundle_signature.BYTES_MOST) if SIGNATURE in present else None
-    return BundleContents(manifest, data, bundle_signature.check(signed, manifest, data, trust))
+    contents = BundleContents(manifest, data, bundle_signature.check(signed, manifest, data, trust))
+    if (granted := trust.granted.get(manifest.label)) is not None:
+        _refuse_ungranted(contents, granted)
+    return contents
+
+
+def _refuse_ungranted(contents: BundleContents, granted: GrantedBundle) -> None:
+    """Refuse a bundle that is not the one that an accepted plan of its trainer names."""
+    manifest = contents.manifest
+    parent = manifest.lineage_parent
+    of_parent = None if parent is None else (parent.label, parent.content_hash)
+    for what, found, wanted in (
+        (MANIFEST, hashlib.sha256(contents.manifest_bytes).hexdigest(), granted.manifest_sha256),
+        ("feature set", manifest.feature_set, granted.feature_set),
+        (GATE, manifest.files.get(GATE), granted.gate_sha256),
+        ("parent", of_parent, (granted.parent, granted.parent_content)),
+        ("gate report of the parent", parent and parent.gate_sha256, granted.gate_sha256),
+        ("dataset", parent and parent.dataset_sha256, granted.dataset_sha256),
+    ):
+        if found != wanted:
+            raise ModelError(
+                f"bundle {manifest.label}: its {what} is not the one that the trainer's plan names "
+                f"(grant {granted.grant})",
+                "the trainer proposes another version; see docs/RETRAINING.md",
+            )
 
 
 def verified_files(
@@ -93,6 +119,8 @@ def verified_files(
             most = _MODEL_BYTES_MOST if seal.manifest.onnx is None else ONNX_BYTES_MOST
         elif name == REFERENCE:
             most = REFERENCE_BYTES_MOST
+        elif name == GATE:
+            most = GATE_BYTES_MOST
         content = folder.read(name, most, digest if near else None)
         refuse_other(name, content, seal.manifest)
         yield name, content
@@ -122,11 +150,11 @@ def _refuse_names(present: frozenset[str], manifest: Manifest) -> None:
     label = f"bundle {manifest.label}"
     listed = frozenset(manifest.files)
     needed = manifest.model_files | {GOLDEN}
-    if listed - {REFERENCE} not in (needed, needed | {CARD, PLOTS}):
+    if listed - {REFERENCE, GATE} not in (needed, needed | {CARD, PLOTS}):
         raise ModelError(
             f"{label}: the manifest lists {', '.join(sorted(listed)) or 'no files'}",
             f"it must list {' and '.join(sorted(needed))}, {CARD} with {PLOTS} or neither, and it "
-            f"may list {REFERENCE}",
+            f"may list {REFERENCE} and {GATE}",
         )
     for name in sorted(present - listed - {MANIFEST, SIGNATURE}):
         endings = {ending.lower() for ending in PurePosixPath(name).suffixes}

@@ -184,6 +184,9 @@ def _write(directory: Path, manifest: Manifest, files: Mapping[str, bytes]) -> N
     absent = {"libraries"} if manifest.libraries is None else {"origin"}
     if manifest.onnx is None:
         absent.add("onnx")
+    if manifest.lineage_parent is None:
+        # Programs of earlier releases do not know the key.
+        absent.add("lineage_parent")
     text = (manifest.model_dump_json(indent=2, exclude=absent) + "\n").encode()
     try:
         _place(directory, {**files, MANIFEST: text})

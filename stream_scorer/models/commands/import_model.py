@@ -59,9 +59,10 @@ from stream_scorer.models.importing.mlflow_registry.server import open_server
 from stream_scorer.models.predictors.predictors import predictor_of
 from stream_scorer.ports import Predictor
 from stream_scorer.training.card import Card, card_files
-from stream_scorer.training.data import LabelledData, take
+from stream_scorer.training.data import take
 from stream_scorer.training.days import Days
 from stream_scorer.training.features import read_features
+from stream_scorer.training.labelled import LabelledData
 from stream_scorer.training.metrics import Judging, Scored, measures
 from stream_scorer.training.thresholds import choose_thresholds
 

@@ -19,8 +19,8 @@ from stream_scorer.core.mapping.mapping import BASE_AMOUNT
 from stream_scorer.core.mapping.minor_units import in_units
 from stream_scorer.errors import SettingsError
 from stream_scorer.training.budget import JudgedDays
-from stream_scorer.training.data import LabelledData, amounts_of
 from stream_scorer.training.days import Days, number_of
+from stream_scorer.training.labelled import LabelledData, amounts_of
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

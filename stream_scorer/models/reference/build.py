@@ -13,9 +13,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.summary_layout import ALL, ReferenceBins, StreamKey
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet
+from stream_scorer.core.summaries.summary_layout import ALL, ReferenceBins, StreamKey
 from stream_scorer.models.reference.bands import (
     PooledValues,
     certain,

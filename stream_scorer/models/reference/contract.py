@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.summary_layout import ReferenceBins, StreamKey, WatchedField
+from stream_scorer.core.summaries.summary_layout import ReferenceBins, StreamKey, WatchedField
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

@@ -10,7 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.summary_layout import (
+from stream_scorer.core.events.extras import STRING, TIMESTAMP
+from stream_scorer.core.events.fields import AMOUNT, EVENT_TIME
+from stream_scorer.core.features import expressions
+from stream_scorer.core.features.compile import FeatureSet
+from stream_scorer.core.features.declarations import CUSTOMER, TERMINAL
+from stream_scorer.core.kernels.terminals import OUT, WINDOW
+from stream_scorer.core.summaries.summary_layout import (
     CELLS_MOST,
     FIELDS_MOST,
     NUMBER,
@@ -20,12 +26,6 @@ from stream_scorer.core.decision.summary_layout import (
     TEXT_MOST,
     WatchedField,
 )
-from stream_scorer.core.events.extras import STRING, TIMESTAMP
-from stream_scorer.core.events.fields import AMOUNT, EVENT_TIME
-from stream_scorer.core.features import expressions
-from stream_scorer.core.features.compile import FeatureSet
-from stream_scorer.core.features.declarations import CUSTOMER, TERMINAL
-from stream_scorer.core.kernels.terminals import OUT, WINDOW
 from stream_scorer.models.reference.rows import COLUMN, FEATURE, ReferenceRows
 from stream_scorer.models.reference.stream_values import OUTCOMES, SCORE
 

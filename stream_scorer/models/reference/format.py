@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.summary_layout import (
+from stream_scorer.core.summaries.summary_layout import (
     ALL,
     CELLS_MOST,
     FIELDS_MOST,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from stream_scorer.core.decision.summary_layout import ALL, StreamKey
+from stream_scorer.core.summaries.summary_layout import ALL, StreamKey
 from stream_scorer.models.reference.contract import DriftReference, StreamReference
 
 _POOLED_SCALES: Final = 2.0

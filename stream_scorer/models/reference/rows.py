@@ -9,15 +9,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.summary_layout import (
+from stream_scorer.core.events.batch import EventBatch
+from stream_scorer.core.events.extras import BOOLEAN, DOUBLE, LONG
+from stream_scorer.core.events.fields import AMOUNT, Field, numbers
+from stream_scorer.core.summaries.summary_layout import (
     NUMBER,
     NUMBER_BINS,
     OUTCOME,
     WatchedField,
 )
-from stream_scorer.core.events.batch import EventBatch
-from stream_scorer.core.events.extras import BOOLEAN, DOUBLE, LONG
-from stream_scorer.core.events.fields import AMOUNT, Field, numbers
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

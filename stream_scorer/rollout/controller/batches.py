@@ -7,12 +7,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.decision.routing import Routing
+from stream_scorer.core.events.batch import Outcome
+from stream_scorer.core.events.explore_table import ExploreTable
+from stream_scorer.core.labelling.contract import Statements
 from stream_scorer.core.mapping.minor_units import in_units
 from stream_scorer.ports import Int64, RawRecords
 from stream_scorer.rollout.controller.columns import EvidenceColumns, SourceColumns, Timings
 from stream_scorer.rollout.evidence.bucket_counts import Decisions, Placed, Shadowed
-from stream_scorer.rollout.evidence.label_rows import NO_OUTCOME, LabelColumns, PendingDecisions
+from stream_scorer.rollout.evidence.label_rows import NO_OUTCOME, PendingDecisions
+from stream_scorer.rollout.evidence.verdicts import Trial
 
+UInt8 = NDArray[np.uint8]
+Float64 = NDArray[np.float64]
+Bool = NDArray[np.bool_]
 Call = tuple[str, float | None, int]
 """Of a summary: arm, duration of its model call in seconds, and number of decisions."""
 
@@ -54,7 +61,7 @@ class ControllerBatch:
         timestamp: int64[n], Kafka timestamps of the decisions' records, ms.
         shadows: Shadow scores.
         shadowed: Their transactions.
-        told: m labels.
+        told: m statements of labels.
         told_at: int64[m], their places.
         timings: The summaries' timings.
         unreadable: Number of records that could not be decoded.
@@ -67,7 +74,7 @@ class ControllerBatch:
     timestamp: Int64
     shadows: Shadowed
     shadowed: SourceColumns
-    told: LabelColumns
+    told: Statements
     told_at: Int64
     timings: Sequence[Timings]
     unreadable: int
@@ -133,27 +140,60 @@ def rows_asked(calls: Sequence[Call], arm: str, seconds: Mapping[str, float]) ->
 
 
 def waiting(
-    decisions: Decisions, source: SourceColumns, rows: slice, placed: Placed, mine: Int64, unit: int
-) -> PendingDecisions:
+    decisions: Decisions, source: SourceColumns, rows: slice, placed: Placed, mine: Int64,
+    trial: Trial,
+) -> PendingDecisions:  # fmt: skip
     """Return the decisions at ``mine``, which wait for labels."""
-    n = len(mine)
-    return PendingDecisions(
-        source.key[rows][mine], source.event_time[rows][mine], source.partition[rows][mine],
-        source.offset[rows][mine], placed.side[mine], placed.pair[mine],
-        in_units(decisions.amount_minor[mine], unit), decisions.outcome[mine],
-        np.full(n, NO_OUTCOME, np.uint8),
-    )  # fmt: skip
+    none = np.full(len(decisions), NO_OUTCOME, np.uint8)
+    return _waiting(decisions, decisions.outcome, none, source, rows, placed, mine, trial)
 
 
 def waiting_in_shadow(
-    shadows: Shadowed, source: SourceColumns, rows: slice, placed: Placed, mine: Int64, unit: int
-) -> PendingDecisions:
+    shadows: Shadowed, source: SourceColumns, rows: slice, placed: Placed, mine: Int64,
+    trial: Trial,
+) -> PendingDecisions:  # fmt: skip
     """Return the transactions at ``mine`` that champion and shadow both scored, likewise."""
+    return _waiting(shadows, shadows.decided, shadows.outcome, source, rows, placed, mine, trial)
+
+
+def _waiting(
+    found: Decisions | Shadowed, policy_outcome: UInt8, shadow: UInt8, source: SourceColumns,
+    rows: slice, placed: Placed, mine: Int64, trial: Trial,
+) -> PendingDecisions:  # fmt: skip
+    amount, chance, policy_outcome = (
+        found.amount_minor[mine],
+        found.chance[mine],
+        policy_outcome[mine],
+    )
+    inside = inside_estimand(amount, policy_outcome == Outcome.BLOCK, chance, trial.explore)
     return PendingDecisions(
         source.key[rows][mine], source.event_time[rows][mine], source.partition[rows][mine],
         source.offset[rows][mine], placed.side[mine], placed.pair[mine],
-        in_units(shadows.amount_minor[mine], unit), shadows.decided[mine], shadows.outcome[mine],
+        in_units(amount, trial.minor_per_unit), found.published[mine], shadow[mine],
+        policy_outcome, np.where(inside, chance, 1.0), inside,
     )  # fmt: skip
+
+
+def inside_estimand(
+    amount_minor: Int64, block: Bool, chance: Float64, explore: ExploreTable | None
+) -> Bool:
+    """Return bool[n]: which decisions belong to what a rollout is judged by.
+
+    Amounts above the largest one that may be let through are outside, whatever was decided: else an
+    arm would not be charged for blocking them. So are decisions whose probability is not one of the
+    plan's: another client wrote them, and any weight would be its choice.
+
+    Args:
+        amount_minor: int64[n].
+        block: bool[n], whether the policy says BLOCK.
+        chance: float64[n], probability of the published outcome, given that of the policy.
+        explore: The plan's table; None: it lets nothing through.
+    """
+    if explore is None:
+        return np.asarray(chance == 1, np.bool_)
+    shares = np.array([p for _, p in explore.bands], np.float64)
+    known = (chance == 1) | (block & np.isin(chance, np.concatenate([shares, 1.0 - shares])))
+    return np.asarray(known & (amount_minor <= explore.most_minor), np.bool_)
 
 
 def span(places: Int64, at: int, stop: int) -> slice:

@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 from stream_scorer.codec.reading.decode import ColumnDecoder, DecodedColumns
 from stream_scorer.codec.reading.mapped import open_label_decoder
 from stream_scorer.codec.records.record import OWN_SIZES, RecordCodec, RecordError
-from stream_scorer.core.decision.plausible_summary import refuse_implausible
 from stream_scorer.core.decision.routing import CANARY, Routing
 from stream_scorer.core.events.batch import Outcome
+from stream_scorer.core.events.label_table import read_label_policy
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.strings import hashes_of, string_views
+from stream_scorer.core.labelling.contract import LabelPolicy, Statements
 from stream_scorer.core.mapping.rates import base_minor, rates_of
+from stream_scorer.core.summaries.plausible_summary import refuse_implausible
 from stream_scorer.core.terminals.columns import label_times
 from stream_scorer.core.terminals.profile_kernels import mixed
 from stream_scorer.errors import ModelError, RegistryUnavailableError, SchemaError
@@ -32,7 +34,7 @@ from stream_scorer.models.bundles.bundle import Manifest
 from stream_scorer.ports import Headers, Int64, RawRecords
 from stream_scorer.registry.sources import SchemaSource, narrowed, reader_schema
 from stream_scorer.rollout.evidence.bucket_counts import ArmCodes, Decisions, Shadowed
-from stream_scorer.rollout.evidence.label_rows import LabelColumns
+from stream_scorer.rollout.evidence.label_rows import statements_of
 
 UInt64 = NDArray[np.uint64]
 Float64 = NDArray[np.float64]
@@ -40,11 +42,12 @@ Float64 = NDArray[np.float64]
 _DECISION: Final = (
     "transaction_id", "customer_id", "event_time", "score", "decision", "model", "model_version",
     "arm", "plan_revision", "propensity", "features", "source_partition", "source_offset",
+    "policy_outcome", "outcome_propensity",
 )  # fmt: skip
 _SHADOW: Final = (
     "source_partition", "source_offset", "transaction_id", "customer_id", "event_time",
     "amount_minor", "currency", "arm", "decision", "champion_score", "champion_decision",
-    "plan_revision", "failed",
+    "plan_revision", "failed", "champion_policy_outcome", "outcome_propensity",
 )  # fmt: skip
 _OUTCOMES: Final = [outcome.name for outcome in Outcome]
 _FLOAT_BYTES: Final = 8
@@ -127,8 +130,8 @@ class EvidenceColumns:
             wanted = narrowed(reader_schema(name, directory), fields.__contains__)
             return ColumnDecoder(registry, wanted, OWN_SIZES, same_name=True)
 
-        self._decisions = decoder("decision.v1", _DECISION)
-        self._shadows = decoder("shadow-score.v1", _SHADOW)
+        self._decisions = decoder("decision.v3", _DECISION)
+        self._shadows = decoder("shadow-score.v2", _SHADOW)
         self._directory = directory
         self.read_labels_by(Plan())
         # Decoding uses the writer's schema; the codec's own is only for encoding.
@@ -144,6 +147,7 @@ class EvidenceColumns:
         mapped = plan if plan.labels is not None else Plan()
         self._labels = open_label_decoder(self._registry, mapped, self._directory)
         self._identity = plan.label_identity
+        self._policy = LabelPolicy.of(read_label_policy(plan.label_policy))
 
     def decisions(
         self, raw: RawRecords, routings: Callable[[int], Mapping[int, Routing]], minor_per_unit: int
@@ -179,8 +183,10 @@ class EvidenceColumns:
         error = np.isnan(score) | _fallen_back(arm, revision, labels, which, known)
         decisions = Decisions(
             _hashed(records, "customer_id"), arm, revision,
-            np.asarray(records.column("propensity"), np.float64), _outcome(records, "decision"),
+            np.asarray(records.column("propensity"), np.float64),
+            _outcome(records, "policy_outcome", "decision"),
             np.rint(amount * minor_per_unit).astype(np.int64), error,
+            _outcome(records, "decision"), _chance(records),
         )  # fmt: skip
         return decisions, self._source(decoded), len(raw) - len(records)
 
@@ -204,13 +210,15 @@ class EvidenceColumns:
         shadowed = Shadowed(
             _hashed(records, "customer_id"), ArmCodes.of(records.column("arm")),
             revision, _outcome(records, "decision"),
-            _truth(records, "failed"), _outcome(records, "champion_decision"), np.isnan(score),
-            _in_base(records, revision, known),
+            _truth(records, "failed"),
+            _outcome(records, "champion_policy_outcome", "champion_decision"), np.isnan(score),
+            _in_base(records, revision, known), _outcome(records, "champion_decision"),
+            _chance(records),
         )  # fmt: skip
         return shadowed, self._source(decoded), len(raw) - len(records)
 
-    def labels(self, raw: RawRecords, first: int) -> tuple[LabelColumns, Int64, int]:
-        """Return labels, their places in the batch, and the number of records that are not labels.
+    def labels(self, raw: RawRecords, first: int) -> tuple[Statements, Int64, int]:
+        """Return statements, their places in the batch, and the number of records that are none.
 
         Args:
             raw: Records of the labels topic; those that a mapping of labels skips are not counted.
@@ -220,10 +228,9 @@ class EvidenceColumns:
         records, rows = decoded.records, decoded.rows
         time, label_time = label_times(records, self._identity)
         partition = (raw.partition[rows] - first).astype(np.int32)
-        told = LabelColumns(
-            self._key(records), time, label_time, partition, raw.offset[rows],
-            _truth(records, "is_fraud"),
-        )  # fmt: skip
+        told = statements_of(
+            records, self._key(records), time, label_time, partition, raw.offset[rows], self._policy
+        )
         return told, rows, len(decoded.rejections.rows)
 
     def timings(self, raw: RawRecords) -> tuple[list[Timings], int]:
@@ -393,9 +400,16 @@ def _truth(records: pa.RecordBatch, name: str) -> NDArray[np.bool_]:
     return np.asarray(records.column(name).to_numpy(zero_copy_only=False), np.bool_)
 
 
-def _outcome(records: pa.RecordBatch, name: str) -> NDArray[np.uint8]:
-    codes = pc.index_in(records.column(name), pa.array(_OUTCOMES))
-    return np.asarray(codes.fill_null(int(Outcome.REVIEW)), np.uint8)
+def _outcome(records: pa.RecordBatch, *names: str) -> NDArray[np.uint8]:
+    """Return uint8[n], outcomes; where a field is null, those of the next one."""
+    codes = [pc.index_in(records.column(name), pa.array(_OUTCOMES)) for name in names]
+    return np.asarray(pc.coalesce(*codes).fill_null(int(Outcome.REVIEW)), np.uint8)
+
+
+def _chance(records: pa.RecordBatch) -> Float64:
+    """Return float64[n] in (0, 1]: probabilities of published outcomes, NaN if one is not."""
+    chance = np.asarray(records.column("outcome_propensity"), np.float64)
+    return np.where((chance > 0) & (chance <= 1), chance, np.nan)
 
 
 def _seconds(headers: Headers) -> dict[str, float]:

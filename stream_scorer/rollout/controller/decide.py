@@ -8,6 +8,9 @@ approves first.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from stream_scorer.core.events.label_table import read_label_policy
+from stream_scorer.core.exploring.draws import explore_table
+from stream_scorer.core.labelling.contract import LabelPolicy
 from stream_scorer.rollout.evidence.collected import Gathering
 from stream_scorer.rollout.evidence.guardrail import Verdict
 from stream_scorer.rollout.evidence.verdicts import (
@@ -158,7 +161,7 @@ def trial_of(state: RolloutState) -> Trial | None:
     plan = state.plan
     if plan is None or not state.running or (candidate := candidate_of(plan)) is None:
         return None
-    guard = plan.guard
+    guard, shared = plan.guard, plan.shared_plan(0)
     return Trial(
         began=state.plan_revision,
         salt=plan.salt,
@@ -169,9 +172,11 @@ def trial_of(state: RolloutState) -> Trial | None:
         shadow_guards=tuple(each for each in guard.guards() if each.name != CALLS),
         first_look=guard.first_look,
         slow_call_us=guard.slow_call_us,
-        minor_per_unit=plan.shared_plan(0).minor_per_unit,
+        minor_per_unit=shared.minor_per_unit,
         deadline_ms=guard.deadline_seconds * 1_000,
         both_ways=plan.strategy is Strategy.CANARY and plan.ramp[0].percent == 0,
+        explore=explore_table(shared),
+        policy=LabelPolicy.of(read_label_policy(shared.label_policy)),
     )
 
 

@@ -168,6 +168,7 @@ class Controlling:
             self._join = LabelJoin(
                 self._file, identity, maturity, self._slack, self._most,
                 by_time=plan.label_identity.by_time,
+                policy=None if self._trial is None else self._trial.policy,
             )  # fmt: skip
             self._calls = [(a, s, n) for a, s, n in json.loads(self._join.note(_CALLS) or b"[]")]
             kept = self._join.note(_STATE)
@@ -303,15 +304,15 @@ class Controlling:
 
     def _take(self, batch: ControllerBatch, marks: Int64, at: int, stop: int) -> None:
         """Count the rows of a batch from ``at`` to ``stop`` - 1."""
-        gathering, join = self._gathering, self._joined
-        if gathering is None:
+        gathering, trial, join = self._gathering, self._trial, self._joined
+        if gathering is None or trial is None:
             return
         rows = span(batch.decided.row, at, stop)
         if rows.stop > rows.start:
             decisions, source = batch.decisions.take(rows), batch.decided
             placed = gathering.decide(decisions, marks[rows])
             mine = placed.side != NO_SIDE
-            join.wait(waiting(decisions, source, rows, placed, np.flatnonzero(mine), self._unit))
+            join.wait(waiting(decisions, source, rows, placed, np.flatnonzero(mine), trial))
             others = gathering.counted(decisions.revision) & ~mine
             join.pass_by(source.event_time[rows][others])
         rows = span(batch.shadowed.row, at, stop)
@@ -323,7 +324,7 @@ class Controlling:
             join.wait(
                 waiting_in_shadow(
                     shadows, batch.shadowed, rows, placed, np.flatnonzero(placed.side != NO_SIDE),
-                    self._unit,
+                    trial,
                 )
             )  # fmt: skip
         join.learn(batch.told.take(span(batch.told_at, at, stop)))
@@ -364,9 +365,7 @@ class Controlling:
         ripe = self._joined.mature(until)
         if self._gathering is None:
             return
-        self._gathering.ripen(
-            ripe.arm, ripe.bucket, ripe.amount, ripe.outcome, ripe.shadow, ripe.fraud, ripe.others
-        )
+        self._gathering.ripen(ripe)
         for way in (CANARY_WAY, SHADOW_WAY):
             self._say(self._gathering.look_slow(way, self._watermark))
 

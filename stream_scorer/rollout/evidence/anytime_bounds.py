@@ -129,16 +129,21 @@ def weight(look: int) -> float:
     return _HEAD / ((look + _HEAD - 1) * (look + _HEAD))
 
 
-def differences(sample: Sample) -> Float64:
+def differences(sample: Sample, around: Sample | None = None) -> Float64:
     """Return float64[m]: the excess of each pair's canary over its control, given their counts.
 
     D = (x_canary - r n_canary) - (x_control - r n_control) with the pooled rate r, as for ratios of
     sums (the delta method; Deng, Knoblich, Lu, "Applying the delta method in metric analytics",
     2018). r is pooled over the pairs that joined up to the pair's own stage. So it does not change
     when a pair's arms are swapped, and does not depend on pairs that joined later.
+
+    Args:
+        sample: The pairs.
+        around: A sample with the same counts, from which r is taken; None: ``sample``.
     """
-    total = np.cumsum(sample.canary + sample.control)
-    count = np.cumsum(sample.canary_count + sample.control_count)
+    pooled = sample if around is None else around
+    total = np.cumsum(pooled.canary + pooled.control)
+    count = np.cumsum(pooled.canary_count + pooled.control_count)
     rate = np.zeros(len(sample))
     for members in _stages(sample.stage):
         if count[members.stop - 1] > 0:
@@ -184,7 +189,7 @@ def effective_pairs(difference: Float64) -> float:
     return float(squares.sum() ** 2 / (squares**2).sum())
 
 
-def least_effect(sample: Sample, bound: float) -> float:
+def least_effect(sample: Sample, bound: float, around: Sample | None = None) -> float:
     """Return the lower bound of the effect: the largest one that the evidence refutes.
 
     The effect is control rate - canary rate: a benefit if the sums are costs. To test an effect of
@@ -194,13 +199,17 @@ def least_effect(sample: Sample, bound: float) -> float:
     Args:
         sample: Shifted by the effect for which the bound must be exact.
         bound: log E from which a hypothesis is refuted.
+        around: Where ``sample`` has bounds in place of sums (the highest that is possible for the
+            canary, the lowest for the control): their middle, which does not depend on which side
+            is the canary's. Rate and scales are taken from it. So log E is at most that of the true
+            sums, and the bound holds for them. None: ``sample``.
 
     Returns:
         t with log E = bound, relative to that shift, within a thousandth of its standard deviation;
         -inf if no effect is refuted.
     """
-    difference = -differences(sample)
-    unit = _unit(difference, sample.stage)
+    difference = -differences(sample, around)
+    unit = _unit(difference if around is None else differences(around), sample.stage)
     told = (difference != 0) | (sample.canary_count > 0)
     difference, counts = difference[told], sample.canary_count[told]
     total = float(counts.sum())

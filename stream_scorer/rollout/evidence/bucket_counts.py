@@ -74,10 +74,13 @@ class Decisions:
         arm: Of n rows.
         revision: int64[n], of the plan that decided.
         propensity: float64[n]; 1 where an override chose the arm.
-        outcome: uint8[n], values of ``core.events.batch.Outcome``.
+        outcome: uint8[n], outcomes of the policy, before the draw of let-through; values of
+            ``core.events.batch.Outcome``. So exploration never looks like fewer alerts.
         amount_minor: int64[n].
         error: bool[n], whether the arm's model failed for the row: the champion decided in the
             canary's place (flag ``fallback``), or there was no score (reason ``MODEL_ERROR``).
+        published: uint8[n], the published outcomes.
+        chance: float64[n], probability of the published outcome, given that of the policy.
     """
 
     customer: UInt64
@@ -87,6 +90,8 @@ class Decisions:
     outcome: UInt8
     amount_minor: Int64
     error: Bool
+    published: UInt8
+    chance: Float64
 
     def __len__(self) -> int:
         return len(self.customer)
@@ -95,7 +100,8 @@ class Decisions:
         """Return some rows, in the given order."""
         return Decisions(
             self.customer[rows], self.arm.take(rows), self.revision[rows], self.propensity[rows],
-            self.outcome[rows], self.amount_minor[rows], self.error[rows],
+            self.outcome[rows], self.amount_minor[rows], self.error[rows], self.published[rows],
+            self.chance[rows],
         )  # fmt: skip
 
 
@@ -109,9 +115,11 @@ class Shadowed:
         revision: int64[n].
         outcome: uint8[n], the shadow's outcome.
         error: bool[n], whether the shadow failed.
-        decided: uint8[n], the published outcome.
+        decided: uint8[n], the outcome of the policy that decided, before the draw of let-through.
         decided_error: bool[n], whether the model of that outcome failed.
         amount_minor: int64[n].
+        published: uint8[n], the published outcome.
+        chance: float64[n], its probability, given ``decided``.
     """
 
     customer: UInt64
@@ -122,6 +130,8 @@ class Shadowed:
     decided: UInt8
     decided_error: Bool
     amount_minor: Int64
+    published: UInt8
+    chance: Float64
 
     def __len__(self) -> int:
         return len(self.customer)
@@ -131,7 +141,7 @@ class Shadowed:
         return Shadowed(
             self.customer[rows], self.arm.take(rows), self.revision[rows], self.outcome[rows],
             self.error[rows], self.decided[rows], self.decided_error[rows],
-            self.amount_minor[rows],
+            self.amount_minor[rows], self.published[rows], self.chance[rows],
         )  # fmt: skip
 
 

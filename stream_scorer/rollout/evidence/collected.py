@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.decision.routing import BUCKETS, Routing, salted_buckets
+from stream_scorer.core.labelling.contract import FRAUD
 from stream_scorer.rollout.evidence.anytime_bounds import GROWTH, Sample, look_number
 from stream_scorer.rollout.evidence.bucket_counts import (
     CANARY_SIDE,
@@ -38,6 +39,8 @@ from stream_scorer.rollout.evidence.guardrail import (
     judge_fast,
     judge_slow,
 )
+from stream_scorer.rollout.evidence.label_rows import Ripe
+from stream_scorer.rollout.evidence.let_through import numbers_of
 from stream_scorer.rollout.evidence.verdicts import (
     CANARY_WAY,
     FAST,
@@ -56,7 +59,8 @@ Bool = NDArray[np.bool_]
 
 IN_SHADOW: Final = 3
 """In addition to the sides of a canary and none: the side of a row that both models have scored."""
-_REVIEW, _BLOCK = 1, 2
+_FORMAT: Final = 2
+"""Of the bytes. Format 1 has no number; its costs are all known, and it is read, too."""
 
 
 class Gathering:
@@ -175,35 +179,29 @@ class Gathering:
             slow = seconds * 1e6 > self._trial.slow_call_us * rows
             self._ways[CANARY_WAY].slots.add(timestamp, side, slow=slow)
 
-    def ripen(
-        self, arm: UInt8, pair: Int64, amount: Float64, outcome: UInt8, shadow: UInt8, fraud: Bool,
-        others: int,
-    ) -> None:  # fmt: skip
+    def ripen(self, rows: Ripe) -> None:
         """Count decisions that have matured.
 
         Args:
-            arm: uint8[n], side, or ``IN_SHADOW``.
-            pair: int64[n].
-            amount: float64[n], in units of the currency.
-            outcome: uint8[n], the published outcome.
-            shadow: uint8[n], the shadow's outcome.
-            fraud: bool[n].
-            others: Number of further matured decisions.
+            rows: n decisions; ``arm`` is a side, or ``IN_SHADOW``, and ``bucket`` the pair.
         """
-
-        def cost(rows: Int64, decided: UInt8) -> Float64:
-            said = decided[rows]
-            return self._trial.costs.of(amount[rows], fraud[rows], said == _REVIEW, said == _BLOCK)
-
         canary, both = self._ways[CANARY_WAY], self._ways[SHADOW_WAY]
         for side in (CANARY_SIDE, CONTROL_SIDE):
-            mine = np.flatnonzero(arm == side)
-            _spend(canary, side, pair[mine], cost(mine, outcome), fraud[mine])
-        mine = np.flatnonzero(arm == IN_SHADOW)
-        _spend(both, CANARY_SIDE, pair[mine], cost(mine, shadow), fraud[mine])
-        _spend(both, CONTROL_SIDE, pair[mine], cost(mine, outcome), fraud[mine])
-        canary.matured += len(arm) - len(mine) + others
+            self._spend(canary, side, mine := rows.take(rows.arm == side), mine.policy_outcome)
+        mine = rows.take(rows.arm == IN_SHADOW)
+        self._spend(both, CANARY_SIDE, mine, mine.shadow)
+        self._spend(both, CONTROL_SIDE, mine, mine.policy_outcome)
+        canary.matured += len(rows) - len(mine) + rows.others
         both.matured += len(mine)
+
+    def _spend(self, way: Way, side: int, rows: Ripe, decided: UInt8) -> None:
+        """Count what an arm's policy says about matured decisions, and what it costs."""
+        found = way.through[side].add(rows, decided, self._trial.costs)
+        size = way.cost.shape[1]
+        way.cost[side] += np.bincount(rows.bucket, found.cost, size)
+        way.high[side] += np.bincount(rows.bucket, found.high, size)
+        way.matured_count[side] += np.bincount(rows.bucket, found.count, size)
+        way.frauds[side] += int(np.count_nonzero(rows.state == FRAUD))
 
     def _begin(self, revision: Int64, clock_ms: Int64) -> None:
         known, first = np.unique(revision, return_index=True)
@@ -249,17 +247,37 @@ class Gathering:
         ended = passed and (told is None or told.clock_ms - began < self._trial.deadline_ms)
         if look <= found.slow.look and not (ended and way == self._way_now()):
             return None
-        cost, count, size = found.cost, found.matured_count, len(stage := self._stage(way))
-        sample = Sample(cost[0][:size], cost[1][:size], count[0][:size], count[1][:size], stage)
         judgement, found.slow = judge_slow(
-            Matured(sample, (found.frauds[0], found.frauds[1])),
-            found.slow, look, self._trial.way_limits, deadline_passed=passed,
-        )  # fmt: skip
+            self._matured(found), found.slow, look, self._trial.way_limits, deadline_passed=passed
+        )
         promoted = told is not None and told.judgement.verdict is Verdict.PROMOTE
         if passed and not ended and not promoted and judgement.verdict is Verdict.PROMOTE:
             reasons = ("the deadline has passed: a promotion is a person's", *judgement.reasons)
             judgement = replace(judgement, verdict=Verdict.INCONCLUSIVE, reasons=reasons)
         return self._judged(found, SLOW, look, clock_ms, judgement)
+
+    def _matured(self, way: Way) -> Matured:
+        stage = self._stage(way.name)
+        size = len(stage)
+        count = way.matured_count
+        low, high = (
+            Sample(sums[0][:size], sums[1][:size], count[0][:size], count[1][:size], stage)
+            for sums in (way.cost, way.high)
+        )
+        frauds = (way.frauds[0], way.frauds[1])
+        if self._trial.explore is None:
+            return Matured(low, frauds, high)
+        sides = way.through
+        numbers = numbers_of(
+            sides, (low.canary.sum(), low.control.sum()),
+            (low.canary_count.sum(), low.control_count.sum()),
+        )  # fmt: skip
+        # In shadow, both sides have the same transactions.
+        counted = sides[:1] if way.name == SHADOW_WAY else sides
+        raw, genuine = (
+            sum(each) for each in zip(*((s.raw, s.genuine) for s in counted), strict=True)
+        )
+        return Matured(low, frauds, high, numbers, (raw, genuine))
 
     def _judged(
         self, way: Way, guard: str, look: int, clock_ms: int, judgement: Judgement
@@ -283,6 +301,7 @@ class Gathering:
         """Return the state as bytes."""
         used = {name: way for name, way in self._ways.items() if way.seen or way.matured}
         header = {
+            "format": _FORMAT,
             "ways": {name: way.plain() for name, way in used.items()},
             "since": {str(r): [s.clock_ms, s.canary, s.control] for r, s in self.since.items()},
         }
@@ -314,10 +333,3 @@ def _settle(enough: Callable[[int], bool], guess: int) -> int:
     while enough(guess - 1):
         guess -= 1
     return guess
-
-
-def _spend(way: Way, side: int, pair: Int64, cost: Float64, fraud: Bool) -> None:
-    size = way.cost.shape[1]
-    way.cost[side] += np.bincount(pair, cost, size)
-    way.matured_count[side] += np.bincount(pair, minlength=size)
-    way.frauds[side] += int(fraud.sum())

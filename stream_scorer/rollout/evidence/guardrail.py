@@ -7,7 +7,7 @@ the mathematics.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -97,6 +97,9 @@ class GuardLimits:
         least_events: Minimum number of events of each arm before the rollout may advance.
         least_pairs: Minimum of ``effective_pairs`` of the differences in costs before a promotion.
         least_frauds: Minimum number of matured frauds of each arm before a promotion.
+        least_let_through: Minimum number of matured transactions of both arms that were let
+            through, before a promotion under a plan that explores.
+        least_genuine: Minimum number of genuine ones among these.
         delta: Amount per transaction by which the candidate may be worse, in units of the currency.
     """
 
@@ -106,12 +109,16 @@ class GuardLimits:
     least_pairs: int = 30
     least_frauds: int = 100
     delta: float = 0.05
+    least_let_through: int = 300
+    least_genuine: int = 50
 
     def __post_init__(self) -> None:
         for name in ("alpha", "alpha_mismatch"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name}: must be between 0 and 1, not {getattr(self, name)}")
-        for name in ("least_events", "least_pairs", "least_frauds"):
+        for name in (
+            "least_events", "least_pairs", "least_frauds", "least_let_through", "least_genuine",
+        ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: must be at least 1, or no data would pass")
         if not 0 < self.delta < math.inf:
@@ -228,12 +235,55 @@ class Matured:
 
     Attributes:
         cost: By pair of buckets: the sums are bounded costs of decisions, the counts matured
-            transactions.
+            transactions. Where costs are not known, the lowest that is possible.
         frauds: Frauds among the canary's transactions, and among the control's.
+        high: The same with the highest costs that are possible; None: all costs are known.
+        numbers: Further numbers of the judgement.
+        let_through: Transactions of both arms that were let through, and the genuine ones among
+            them; None: the plan does not explore.
     """
 
     cost: Sample
     frauds: tuple[int, int]
+    high: Sample | None = None
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    let_through: tuple[int, int] | None = None
+
+    @property
+    def bounded(self) -> "_Bounded":
+        """The samples between which the true one is."""
+        low, high = self.cost, self.cost if self.high is None else self.high
+        return _Bounded(
+            replace(low, canary=high.canary),
+            replace(low, control=high.control),
+            replace(
+                low,
+                canary=(low.canary + high.canary) / 2,
+                control=(low.control + high.control) / 2,
+            ),
+            known=bool((low.canary == high.canary).all() and (low.control == high.control).all()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounded:
+    """A sample of which only bounds are known (Manski, 1990).
+
+    Attributes:
+        worst: The worst for the canary: its highest costs, and the control's lowest.
+        best: The best for the canary.
+        middle: The mean of both ends for each arm.
+        known: Whether all three are equal.
+    """
+
+    worst: Sample
+    best: Sample
+    middle: Sample
+    known: bool
+
+
+_NO_LABELS: Final = "blocked transactions have no labels; switch explore on"
+"""Reason of a verdict that the bounds of the costs leave open."""
 
 
 def judge_slow(
@@ -243,7 +293,8 @@ def judge_slow(
 
     The benefit is the control's cost per transaction minus the canary's: above 0, the candidate is
     better. At each look, each of the two bounds is wrong with a probability of at most alpha x
-    weight(look); so over all looks, of at most alpha.
+    weight(look); so over all looks, of at most alpha. Where costs are only bounded, the lower bound
+    holds for the worst case for the candidate, and the upper one for the best.
 
     Args:
         matured: Pairs of canary and control; in shadow, each bucket is a pair, with the candidate's
@@ -263,6 +314,7 @@ def judge_slow(
         "delta": limits.delta,
         "frauds_canary": float(matured.frauds[0]),
         "frauds_control": float(matured.frauds[1]),
+        **matured.numbers,
         **_told(evidence, cost),
     }
     verdict = Verdict.INCONCLUSIVE if deadline_passed else Verdict.CONTINUE
@@ -278,33 +330,38 @@ def judge_slow(
         # Without any fraud, every alert looks like a mistake. More likely, no labels arrive.
         verdict, reasons = nothing, ("no label has reported a fraud",)
     elif due:
-        benefit = _benefit(cost, look, limits)
+        bounded = matured.bounded
+        benefit = _benefit(bounded, look, limits)
         numbers |= {name: value for name, value in benefit.items() if math.isfinite(value)}
-        answer, why = _weigh(benefit, min(matured.frauds), limits)
+        answer, why = _weigh(benefit, matured, limits)
+        if answer is None and not bounded.known:
+            answer, why = nothing, f"{_NO_LABELS} ({why})"
         verdict = verdict if answer is None else answer
         told = "benefit {benefit:.4g} per transaction, from {benefit_low:.4g} to {benefit_high:.4g}"
         reasons = (why, told.format_map(benefit))
     return Judgement(verdict, reasons, numbers), evidence
 
 
-def _benefit(cost: Sample, look: int, limits: GuardLimits) -> dict[str, float]:
+def _benefit(cost: _Bounded, look: int, limits: GuardLimits) -> dict[str, float]:
     """Return the benefit per transaction, its bounds at a look, and the ``effective_pairs``."""
     # The decision is about delta, so the bounds are exact for that hypothesis.
-    undone = cost.shifted(-limits.delta)
+    worst, best, undone = (
+        each.shifted(-limits.delta) for each in (cost.worst, cost.best, cost.middle)
+    )
     bound = math.log(1 / (limits.alpha * weight(look)))
-    canary, control = cost.rates
+    canary, control = cost.middle.rates
     return {
         "cost_canary": canary,
         "cost_control": control,
         "benefit": control - canary,
-        "benefit_low": least_effect(undone, bound) - limits.delta,
-        "benefit_high": -limits.delta - least_effect(undone.swapped(), bound),
+        "benefit_low": least_effect(worst, bound, undone) - limits.delta,
+        "benefit_high": -limits.delta - least_effect(best.swapped(), bound, undone.swapped()),
         "effective_pairs": effective_pairs(differences(undone)),
     }
 
 
 def _weigh(
-    benefit: Mapping[str, float], frauds: int, limits: GuardLimits
+    benefit: Mapping[str, float], matured: Matured, limits: GuardLimits
 ) -> tuple[Verdict | None, str]:
     """Return the verdict by the bounds of the benefit, None if it is open, and the reason."""
     if benefit["benefit_high"] < -limits.delta:
@@ -314,8 +371,16 @@ def _weigh(
     if benefit["effective_pairs"] < limits.least_pairs:
         spread = f"{benefit['effective_pairs']:.1f} pairs, fewer than {limits.least_pairs}"
         return None, f"the differences of costs are those of {spread}"
-    if frauds < limits.least_frauds:
+    if (frauds := min(matured.frauds)) < limits.least_frauds:
         return None, f"{frauds} matured frauds in an arm, fewer than {limits.least_frauds}"
+    for found, least, what in zip(
+        matured.let_through or (math.inf, math.inf),
+        (limits.least_let_through, limits.least_genuine),
+        ("matured transactions were let through", "of them are genuine"),
+        strict=True,
+    ):
+        if found < least:
+            return None, f"{found} {what}, fewer than {least}"
     return Verdict.PROMOTE, f"the candidate is not worse by {limits.delta:g} or more"
 
 

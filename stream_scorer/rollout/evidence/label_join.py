@@ -1,15 +1,18 @@
-"""The delayed join: matured decisions with their fraud labels.
+"""The delayed join: matured decisions with what their labels state.
 
 Decisions wait for their labels in one SQLite file, and so do labels that arrive before their
 decision. A decision *matures*, once, when the watermark of event time has passed its event time by
-the maturity and a slack. It gets the last label that was known at its maturity; the slack is for
-labels that were known in time and arrive late. A decision without a label counts as genuine.
+the maturity and a slack. What it turned out to be follows from all statements that were known at
+its maturity (:mod:`~stream_scorer.core.labelling.resolve`) and from the plan's label policy; the
+slack is for labels that were known in time and arrive late. A blocked decision without a label is
+unknown, as soon as the plan has a label policy.
 
 The next offsets of the topics are stored in the same SQLite transaction as the changes that their
 records made. So a crash loses nothing and repeats nothing. A row that arrives twice, by its source
 coordinate, is stored once.
 """
 
+import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,52 +24,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.closing import Closing
+from stream_scorer.core.events.batch import Outcome
+from stream_scorer.core.labelling.contract import MOST_STATEMENTS, LabelPolicy, Statements
+from stream_scorer.core.labelling.resolve import resolve
 from stream_scorer.errors import StateError, UnavailableError
-from stream_scorer.rollout.evidence.label_rows import LabelColumns, PendingDecisions, Ripe
+from stream_scorer.rollout.evidence.label_rows import (
+    PendingDecisions,
+    Ripe,
+    statement_tuples,
+    statements_read,
+)
+from stream_scorer.rollout.evidence.label_tables import FORMAT, ROWS, create
 
 Int64 = NDArray[np.int64]
 
-_FORMAT: Final = "1"
-_ROWS_AT_ONCE: Final = 20_000
 _MINUTE_MS: Final = 60_000
 _BEGINNING: Final = -(2**62)
-_TABLES: Final = (
-    """CREATE TABLE IF NOT EXISTS pending (
-        event_time INTEGER NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL,
-        key INTEGER NOT NULL, arm INTEGER NOT NULL, bucket INTEGER NOT NULL, amount REAL NOT NULL,
-        outcome INTEGER NOT NULL, shadow INTEGER NOT NULL,
-        PRIMARY KEY (event_time, partition, offset)) WITHOUT ROWID""",
-    """CREATE TABLE IF NOT EXISTS labels (
-        key INTEGER PRIMARY KEY, event_time INTEGER NOT NULL, label_time INTEGER NOT NULL,
-        partition INTEGER NOT NULL, offset INTEGER NOT NULL, fraud INTEGER NOT NULL)""",
-    "CREATE INDEX IF NOT EXISTS labels_by_time ON labels (event_time)",
-    """CREATE TABLE IF NOT EXISTS dated_labels (
-        key INTEGER NOT NULL, event_time INTEGER NOT NULL, label_time INTEGER NOT NULL,
-        partition INTEGER NOT NULL, offset INTEGER NOT NULL, fraud INTEGER NOT NULL,
-        PRIMARY KEY (key, label_time, partition, offset)) WITHOUT ROWID""",
-    "CREATE INDEX IF NOT EXISTS dated_labels_by_time ON dated_labels (event_time)",
-    "CREATE TABLE IF NOT EXISTS others (event_time INTEGER PRIMARY KEY, count INTEGER NOT NULL)",
-    """CREATE TABLE IF NOT EXISTS places (
-        topic TEXT NOT NULL, partition INTEGER NOT NULL, next_offset INTEGER NOT NULL,
-        PRIMARY KEY (topic, partition)) WITHOUT ROWID""",
-    "CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
+_COLUMNS: Final = (
+    "event_time, partition, offset, key, arm, bucket, amount, outcome, shadow, policy_outcome, "
+    "propensity, inside"
 )
-_LEARN: Final = """INSERT INTO labels VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET
-    event_time = excluded.event_time, label_time = excluded.label_time,
-    partition = excluded.partition, offset = excluded.offset, fraud = excluded.fraud
-    WHERE (excluded.label_time, excluded.partition, excluded.offset)
-        > (label_time, partition, offset)"""
-_MATURE: Final = """SELECT p.event_time, p.arm, p.bucket, p.amount, p.outcome, p.shadow,
-        coalesce(l.fraud, 0)
-    FROM pending p LEFT JOIN labels l ON l.key = p.key AND l.label_time <= p.event_time + ?
-    WHERE p.event_time <= ? ORDER BY p.event_time, p.partition, p.offset"""
-_MATURE_DATED: Final = """SELECT p.event_time, p.arm, p.bucket, p.amount, p.outcome, p.shadow,
-        coalesce((SELECT l.fraud AND l.event_time >= p.event_time FROM dated_labels l
-            WHERE l.key = p.key AND l.label_time <= p.event_time + ?
-            ORDER BY l.label_time DESC, l.partition DESC, l.offset DESC LIMIT 1), 0)
-    FROM pending p WHERE p.event_time <= ? ORDER BY p.event_time, p.partition, p.offset"""
-"""Of the labels in time, the last one is kept longest. So one look-up per decision is enough: a
-search for one that is kept long enough would pass all labels of a transaction."""
+_ADD: Final = f"INSERT OR IGNORE INTO pending ({_COLUMNS}) VALUES ({', '.join('?' * 12)})"  # noqa: S608 names of ours
+_MATURE: Final = (
+    f"SELECT {_COLUMNS} FROM pending WHERE event_time <= ?"  # noqa: S608 likewise
+    " ORDER BY event_time, partition, offset"
+)
+_STATED: Final = """SELECT * FROM statements
+    WHERE key IN (SELECT key FROM pending WHERE event_time <= ?)"""
+_CROWDED: Final = """SELECT key FROM statements
+    WHERE key IN (SELECT value FROM json_each(?)) GROUP BY key HAVING count(*) > ?"""
 
 
 @dataclass(slots=True)
@@ -101,7 +87,8 @@ class LabelJoin(Closing):
         most_rows: Maximum number of waiting decisions, of labels, and of minutes of decisions that
             need no label.
         by_time: Whether labels have the event times of their transactions. If not, it is known only
-            at maturity which of them were known in time, so all are stored until then.
+            at maturity which of them were known in time.
+        policy: What a decision without a label counts as; the ranks are in the statements.
 
     Attributes:
         passed: Numbers of rows that were left out since the last :meth:`take_passed`.
@@ -113,7 +100,7 @@ class LabelJoin(Closing):
 
     def __init__(
         self, path: Path | None, identity: str, maturity_ms: int, slack_ms: int, most_rows: int,
-        *, by_time: bool = True,
+        *, by_time: bool = True, policy: LabelPolicy | None = None,
     ) -> None:  # fmt: skip
         if min(maturity_ms, slack_ms) < 0 or most_rows < 1:
             raise ValueError("maturity and slack must be 0 or more, most_rows at least 1")
@@ -122,7 +109,7 @@ class LabelJoin(Closing):
         self._horizon = maturity_ms + slack_ms
         self._most = most_rows
         self._by_time = by_time
-        self._table = "labels" if by_time else "dated_labels"
+        self._policy = LabelPolicy.absent() if policy is None else policy
         self.passed = Passed()
         self._pending = self._labels = self._minutes = 0
         self._edge = _BEGINNING
@@ -145,21 +132,17 @@ class LabelJoin(Closing):
             # valid, but its last commits may be missing.
             self._base.execute("PRAGMA synchronous = NORMAL")
             self._base.execute("BEGIN EXCLUSIVE")
-            for table in _TABLES:
-                self._base.execute(table)
-            found = self.note("format")
-            if found not in (None, _FORMAT.encode()):
+            if (strange := create(self._base)) is not None:
                 raise StateError(
-                    f"{self._path}: is of format {(found or b'').decode(errors='replace')}, "
-                    f"and this program reads {_FORMAT}",
+                    f"{self._path}: is of format {strange}, and this program reads {FORMAT}",
                     "start the program that wrote it, or remove the file: "
                     "evidence starts from zero",
                 )
             told = self.note("identity")
             if told is not None and told != identity.encode():
-                for table in ("pending", "labels", "dated_labels", "others", "notes"):
+                for table in ROWS:
                     self._base.execute(f"DELETE FROM {table}")  # noqa: S608 names of ours
-            self._note("format", _FORMAT.encode())
+            self._note("format", FORMAT.encode())
             self._note("identity", identity.encode())
             self._base.execute("COMMIT")
         self._look()
@@ -237,9 +220,7 @@ class LabelJoin(Closing):
             return
         with self._telling():
             self._begin()
-            added = self._base.executemany(
-                "INSERT OR IGNORE INTO pending VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows.tuples()
-            )
+            added = self._base.executemany(_ADD, rows.tuples())
             self._pending += added.rowcount
 
     def pass_by(self, event_time: Int64) -> None:
@@ -276,55 +257,53 @@ class LabelJoin(Closing):
         self._minutes -= len(gone)
         self.passed.full += sum(count for (count,) in gone)
 
-    def learn(self, labels: LabelColumns) -> None:
-        """Add labels; of several for a transaction, the last one that was known in time counts."""
+    def learn(self, labels: Statements) -> None:
+        """Add statements; those beyond the maximum number are counted and left out.
+
+        Of one transaction, as many are kept as :func:`resolve` considers: those of the highest
+        rank, of these the first in time.
+        """
         late = labels.event_time + self._horizon <= self._edge
         after = ~late & (labels.label_time > labels.event_time + self._maturity)
         self.passed.late_labels += int(late.sum())
         self.passed.after_cutoff += int(after.sum())
         told = labels.take(np.flatnonzero(~late & ~after))
+        room = max(self._most - self._labels, 0)
+        self.passed.full_labels += max(len(told) - room, 0)
+        told = told.take(np.arange(min(room, len(told))))
         if not len(told):
             return
         with self._telling():
             self._begin()
-            if not self._by_time:
-                self._keep_all(told)
-                return
-            if len(told) > self._most - self._labels:
-                # A label of a transaction that already has one needs no room.
-                told = self._with_room(told)
             added = self._base.executemany(
-                "INSERT OR IGNORE INTO labels VALUES (?, ?, ?, ?, ?, ?)", told.tuples()
+                "INSERT OR IGNORE INTO statements VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                statement_tuples(told),
             )
-            self._labels += added.rowcount
-            if added.rowcount < len(told):
-                self._base.executemany(_LEARN, told.tuples())
+            self._labels += max(added.rowcount, 0)
+            keys = json.dumps(np.unique(told.match.view(np.int64)).tolist())
+            for (key,) in self._base.execute(_CROWDED, (keys, MOST_STATEMENTS)).fetchall():
+                self._thin(key)
 
-    def _keep_all(self, labels: LabelColumns) -> None:
-        """Store labels of which it is not determined yet whether they were known in time."""
-        room = max(self._most - self._labels, 0)
-        self.passed.full_labels += max(len(labels) - room, 0)
-        added = self._base.executemany(
-            "INSERT OR IGNORE INTO dated_labels VALUES (?, ?, ?, ?, ?, ?)",
-            labels.take(slice(0, room)).tuples(),
+    def _thin(self, key: int) -> None:
+        """Delete the statements of a transaction that :func:`resolve` would ignore."""
+        rows = self._base.execute("SELECT * FROM statements WHERE key = ?", (key,)).fetchall()
+        found = statements_read(rows)
+        order = np.lexsort(
+            (found.offset, found.partition, found.label_time, -1 * found.rank.astype(np.int64))
         )
-        self._labels += max(added.rowcount, 0)
-
-    def _with_room(self, labels: LabelColumns) -> LabelColumns:
-        """Return the labels whose transaction already has one, and others while there is room."""
-        room, met, kept = self._most - self._labels, set[int](), []
-        for row, key in enumerate(labels.key.view(np.int64).tolist()):
-            if (
-                key not in met
-                and not self._base.execute("SELECT 1 FROM labels WHERE key = ?", (key,)).fetchone()
-            ):
-                if room <= 0:
-                    self.passed.full_labels += 1
-                    continue
-                room -= 1
-            met.add(key)
-            kept.append(row)
-        return labels.take(np.array(kept, np.int64))
+        met, kept = set[tuple[int, int]](), 0
+        for row in order.tolist():
+            named = (int(found.label_id[row]), int(found.label_time[row]))
+            again = named[0] != 0 and named in met
+            met.add(named)
+            kept += not again
+            if again or kept > MOST_STATEMENTS:
+                self._base.execute(
+                    "DELETE FROM statements"
+                    " WHERE key = ? AND label_time = ? AND partition = ? AND offset = ?",
+                    (key, named[1], int(found.partition[row]), int(found.offset[row])),
+                )
+                self._labels -= 1
 
     def mature(self, watermark: int) -> Ripe:
         """Return the decisions that have matured, and delete them.
@@ -336,24 +315,29 @@ class LabelJoin(Closing):
         until = self._edge - self._horizon
         with self._telling():
             self._begin()
-            cursor = self._base.execute(
-                _MATURE if self._by_time else _MATURE_DATED, (self._maturity, until)
-            )
-            pieces = []
-            while found := cursor.fetchmany(_ROWS_AT_ONCE):
-                pieces.append(np.array(found, np.float64))
+            rows = self._base.execute(_MATURE, (until,)).fetchall()
+            stated = self._base.execute(_STATED, (until,)).fetchall() if rows else []
             (others,) = self._base.execute(
                 "SELECT coalesce(sum(count), 0) FROM others WHERE event_time <= ?", (until,)
             ).fetchone()
             self._pending -= self._forget("pending", until)
-            self._labels -= self._forget(self._table, until)
+            self._labels -= self._forget("statements", until)
             self._minutes -= self._forget("others", until)
-        # Exact: times in ms and buckets are far below 2^53.
-        rows = np.concatenate(pieces) if pieces else np.empty((0, 7))
+        return self._settled(PendingDecisions.read(rows), statements_read(stated), others)
+
+    def _settled(self, rows: PendingDecisions, stated: Statements, others: int) -> Ripe:
+        """Return matured decisions with what they turned out to be."""
+        time = rows.event_time
+        found = resolve(
+            stated, rows.key, time + self._maturity, event_time=None if self._by_time else time
+        )
+        state = self._policy.settle(
+            found.state, rows.outcome == Outcome.BLOCK, np.full(len(rows), self._maturity),
+            risk=False,
+        )  # fmt: skip
         return Ripe(
-            rows[:, 0].astype(np.int64), rows[:, 1].astype(np.uint8), rows[:, 2].astype(np.int64),
-            rows[:, 3].copy(), rows[:, 4].astype(np.uint8), rows[:, 5].astype(np.uint8),
-            rows[:, 6] != 0, others,
+            time, rows.arm, rows.bucket, rows.amount, rows.outcome, rows.shadow,
+            rows.policy_outcome, rows.propensity, rows.inside, state, others,
         )  # fmt: skip
 
     def _forget(self, table: str, until: int) -> int:
@@ -379,7 +363,7 @@ class LabelJoin(Closing):
     def _look(self) -> None:
         """Read the numbers of rows, and the last watermark."""
         with self._telling():
-            self._pending, self._labels = self._size("pending"), self._size(self._table)
+            self._pending, self._labels = self._size("pending"), self._size("statements")
             self._minutes = self._size("others")
             self._edge = int(self.note("edge") or _BEGINNING)
 

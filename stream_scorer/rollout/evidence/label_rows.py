@@ -1,11 +1,17 @@
-"""Columns of the delayed label join: decisions and labels in, matured decisions out."""
+"""Columns of the delayed label join: decisions in, matured decisions out."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from stream_scorer.core.events.strings import hashes_of
+from stream_scorer.core.labelling.contract import LabelPolicy, Statements
+from stream_scorer.core.terminals.profile_kernels import mixed
 
 Int64 = NDArray[np.int64]
 UInt64 = NDArray[np.uint64]
@@ -29,8 +35,11 @@ class PendingDecisions:
         arm: uint8[n], set by the caller and returned unchanged.
         bucket: int64[n], likewise.
         amount: float64[n], in units of the currency.
-        outcome: uint8[n], values of ``core.events.batch.Outcome``.
+        outcome: uint8[n], the published outcome, values of ``core.events.batch.Outcome``.
         shadow: uint8[n], a shadow's outcome, or :data:`NO_OUTCOME`.
+        policy_outcome: uint8[n], the outcome before the draw of let-through.
+        propensity: float64[n], probability of the published outcome, given that of the policy.
+        inside: bool[n], set by the caller and returned unchanged.
     """
 
     key: UInt64
@@ -42,64 +51,128 @@ class PendingDecisions:
     amount: Float64
     outcome: UInt8
     shadow: UInt8
+    policy_outcome: UInt8
+    propensity: Float64
+    inside: Bool
 
     def __len__(self) -> int:
         return len(self.key)
 
     def take(self, rows: Int64 | slice) -> "PendingDecisions":
         """Return some rows, in the given order."""
-        return PendingDecisions(
-            self.key[rows], self.event_time[rows], self.partition[rows], self.offset[rows],
-            self.arm[rows], self.bucket[rows], self.amount[rows], self.outcome[rows],
-            self.shadow[rows],
-        )  # fmt: skip
+        return PendingDecisions(*(getattr(self, each.name)[rows] for each in fields(self)))
 
     def tuples(self) -> Iterator[tuple[Any, ...]]:
         """Yield the rows in the order of the table's columns."""
         columns = (
             self.event_time, self.partition, self.offset, self.key.view(np.int64), self.arm,
-            self.bucket, self.amount, self.outcome, self.shadow,
+            self.bucket, self.amount, self.outcome, self.shadow, self.policy_outcome,
+            self.propensity, self.inside,
         )  # fmt: skip
         return zip(*(column.tolist() for column in columns), strict=True)
 
+    @classmethod
+    def read(cls, rows: Sequence[tuple[Any, ...]]) -> "PendingDecisions":
+        """Return the rows of a result of :meth:`tuples`."""
+        columns = list(zip(*rows, strict=True)) or [()] * len(_KINDS)
+        (time, partition, offset, key, *others) = (
+            np.array(column, kind) for column, kind in zip(columns, _KINDS, strict=True)
+        )
+        return cls(key.view(np.uint64), time, partition, offset, *others)
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LabelColumns:
-    """n labels.
 
-    Attributes:
-        key: uint64[n], as :attr:`PendingDecisions.key`.
-        event_time: int64[n], event times of their transactions, ms, or upper bounds of these.
-        label_time: int64[n], when they became known, ms.
-        partition: int32[n], partition of the label's record.
-        offset: int64[n], likewise.
-        fraud: bool[n].
+_KINDS: Final = (
+    np.int64, np.int32, np.int64, np.int64, np.uint8, np.int64, np.float64, np.uint8, np.uint8,
+    np.uint8, np.float64, np.bool_,
+)  # fmt: skip
+
+
+def statement_tuples(statements: Statements) -> Iterator[tuple[Any, ...]]:
+    """Yield statements in the order of the table's columns; a draw of NaN is null."""
+    columns: list[list[Any]] = [
+        getattr(statements, each.name).tolist()
+        if getattr(statements, each.name).dtype != np.uint64
+        else getattr(statements, each.name).view(np.int64).tolist()
+        for each in fields(Statements)
+    ]
+    at = [each.name for each in fields(Statements)].index("drawn")
+    columns[at] = [None if drawn != drawn else drawn for drawn in columns[at]]  # noqa: PLR0124 NaN
+    return zip(*columns, strict=True)
+
+
+def statements_read(rows: Sequence[tuple[Any, ...]]) -> Statements:
+    """Return the statements of a result of :func:`statement_tuples`."""
+    columns = list(zip(*rows, strict=True)) or [()] * len(_OF_STATEMENTS)
+    (match, time, label_time, state, rank, label_id, retracts, drawn, partition, offset) = (
+        np.array(column, kind) for column, kind in zip(columns, _OF_STATEMENTS, strict=True)
+    )
+    return Statements(
+        match.view(np.uint64), time, label_time, state, rank, label_id.view(np.uint64),
+        retracts.view(np.uint64), drawn, partition, offset,
+    )  # fmt: skip
+
+
+_OF_STATEMENTS: Final = (
+    np.int64, np.int64, np.int64, np.uint8, np.uint8, np.int64, np.int64, np.float64, np.int32,
+    np.int64,
+)  # fmt: skip
+
+
+def statements_of(
+    records: pa.RecordBatch, match: UInt64, event_time: Int64, label_time: Int64,
+    partition: NDArray[np.int32], offset: Int64, policy: LabelPolicy,
+) -> Statements:  # fmt: skip
+    """Return decoded labels as statements.
+
+    Args:
+        records: m labels with ``is_fraud``, and those of ``source``, ``label_id``, ``state``,
+            ``retracts`` and ``drawn`` that the writer has.
+        match: uint64[m], hashes of their transactions.
+        event_time: int64[m], ms.
+        label_time: int64[m], ms.
+        partition: int32[m], of the records.
+        offset: int64[m], likewise.
+        policy: Ranks the sources.
     """
+    n = len(records)
+    fraud = np.asarray(records.column("is_fraud").to_numpy(zero_copy_only=False), np.bool_)
+    state = fraud.astype(np.uint8)
+    if (stated := _column(records, "state")) is not None:
+        codes = pc.index_in(stated.cast(pa.string()), pa.array(_STATES))
+        known = np.asarray(codes.is_valid().to_numpy(zero_copy_only=False), np.bool_)
+        state = np.where(known, np.asarray(codes.fill_null(0), np.uint8), state)
+    source = _column(records, "source")
+    drawn = _column(records, "drawn")
+    return Statements(
+        match, event_time, label_time, state,
+        np.zeros(n, np.uint8) if source is None else policy.rank(source.to_pylist()),
+        _named(source, _column(records, "label_id"), n),
+        _named(source, _column(records, "retracts"), n),
+        np.full(n, np.nan) if drawn is None
+        else np.asarray(drawn.cast(pa.float64()).fill_null(np.nan), np.float64),
+        partition, offset,
+    )  # fmt: skip
 
-    key: UInt64
-    event_time: Int64
-    label_time: Int64
-    partition: NDArray[np.int32]
-    offset: Int64
-    fraud: Bool
 
-    def __len__(self) -> int:
-        return len(self.key)
+_STATES: Final = ("GENUINE", "FRAUD", "UNKNOWN", "DISPUTED")
+"""In the order of their numbers."""
 
-    def take(self, rows: Int64 | slice) -> "LabelColumns":
-        """Return some rows, in the given order."""
-        return LabelColumns(
-            self.key[rows], self.event_time[rows], self.label_time[rows], self.partition[rows],
-            self.offset[rows], self.fraud[rows],
-        )  # fmt: skip
 
-    def tuples(self) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows in the order of the table's columns."""
-        columns = (
-            self.key.view(np.int64), self.event_time, self.label_time, self.partition, self.offset,
-            self.fraud,
-        )  # fmt: skip
-        return zip(*(column.tolist() for column in columns), strict=True)
+def _column(records: pa.RecordBatch, name: str) -> pa.Array | None:
+    place = records.schema.get_field_index(name)
+    return None if place < 0 else records.column(place)
+
+
+def _named(source: pa.Array | None, name: pa.Array | None, count: int) -> UInt64:
+    """Return uint64[m]: hashes of source and id; 0 without an id."""
+    if name is None:
+        return np.zeros(count, np.uint64)
+    name = name.fill_null("")
+    named = hashes_of(name)
+    if source is not None:
+        named = mixed(hashes_of(source.fill_null("")), named)
+    empty = np.asarray(pc.equal(name, "").to_numpy(zero_copy_only=False), np.bool_)
+    return np.where(empty, np.uint64(0), np.maximum(named, np.uint64(1)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,9 +184,13 @@ class Ripe:
         arm: uint8[n], as it was given.
         bucket: int64[n].
         amount: float64[n], in units of the currency.
-        outcome: uint8[n].
+        outcome: uint8[n], the published outcome.
         shadow: uint8[n].
-        fraud: bool[n], by the last label that was known in time; False without one.
+        policy_outcome: uint8[n], the outcome before the draw of let-through.
+        propensity: float64[n], probability of the published outcome, given that of the policy.
+        inside: bool[n], as it was given.
+        state: uint8[n], what the transactions turned out to be by the labels that were known in
+            time: ``GENUINE``, ``FRAUD`` or ``UNKNOWN`` of ``core.labelling.contract``.
         others: Number of further matured decisions that were only counted; see
             ``LabelJoin.pass_by``.
     """
@@ -124,8 +201,25 @@ class Ripe:
     amount: Float64
     outcome: UInt8
     shadow: UInt8
-    fraud: Bool
+    policy_outcome: UInt8
+    propensity: Float64
+    inside: Bool
+    state: UInt8
     others: int = 0
 
     def __len__(self) -> int:
         return len(self.event_time)
+
+    def take(self, rows: Int64 | Bool) -> "Ripe":
+        """Return some rows, in the given order, without ``others``."""
+        return Ripe(
+            *(getattr(self, each.name)[rows] for each in fields(self) if each.name != "others")
+        )
+
+    @property
+    def through(self) -> Bool:
+        """bool[n], whether a would-be BLOCK was let through."""
+        return np.asarray((self.policy_outcome == _BLOCK) & (self.outcome != _BLOCK), np.bool_)
+
+
+_BLOCK: Final = 2

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.decision.routing import BUCKETS
+from stream_scorer.core.events.explore_table import ExploreTable
+from stream_scorer.core.labelling.contract import LabelPolicy
 from stream_scorer.rollout.evidence.bucket_counts import Slots, Tallies
 from stream_scorer.rollout.evidence.costs import BoundedCosts
 from stream_scorer.rollout.evidence.guardrail import (
@@ -18,6 +20,7 @@ from stream_scorer.rollout.evidence.guardrail import (
     Judgement,
     Verdict,
 )
+from stream_scorer.rollout.evidence.let_through import LetThrough
 
 Float64 = NDArray[np.float64]
 
@@ -47,6 +50,8 @@ class Trial:
         deadline_ms: Duration, in event time, after which the rollout is inconclusive.
         both_ways: Whether it is judged in shadow and then as a canary. Each way then has half of
             the error probabilities.
+        explore: Which would-be BLOCKs the plan lets through; None: none.
+        policy: What a decision without a label counts as.
     """
 
     began: int
@@ -61,6 +66,8 @@ class Trial:
     minor_per_unit: int = 100
     deadline_ms: int = 2**62
     both_ways: bool = False
+    explore: ExploreTable | None = None
+    policy: LabelPolicy = field(default_factory=LabelPolicy.absent)
 
     @property
     def way_limits(self) -> GuardLimits:
@@ -125,7 +132,9 @@ class Way:
     Attributes:
         name: ``CANARY_WAY`` or ``SHADOW_WAY``.
         tallies: Counts by bucket.
-        cost: float64[2, pairs], costs of matured decisions, by side.
+        cost: float64[2, pairs], costs of matured decisions, by side; where they are not known, the
+            lowest that is possible.
+        high: float64[2, pairs], likewise the highest.
         matured_count: float64[2, pairs], number of matured decisions, by side.
         slots: Timed calls.
         seen: Number of transactions that count towards its fast looks.
@@ -134,11 +143,13 @@ class Way:
         fast: Evidence without labels.
         slow: Evidence with them.
         last: Last judgement of each guard.
+        through: What was let through, by side.
     """
 
     name: str
     tallies: Tallies
     cost: Float64
+    high: Float64
     matured_count: Float64
     slots: Slots = field(default_factory=Slots)
     seen: int = 0
@@ -147,12 +158,15 @@ class Way:
     fast: Evidence = field(default_factory=Evidence)
     slow: Evidence = field(default_factory=Evidence)
     last: dict[str, Judged] = field(default_factory=dict)
+    through: tuple[LetThrough, LetThrough] = field(
+        default_factory=lambda: (LetThrough(), LetThrough())
+    )
 
     @classmethod
     def new(cls, name: str) -> "Way":
         """Return a way without counts."""
         size = _PAIRS[name]
-        return cls(name, Tallies(size), np.zeros((2, size)), np.zeros((2, size)))
+        return cls(name, Tallies(size), *(np.zeros((2, size)) for _ in range(3)))
 
     def plain(self) -> dict[str, Any]:
         """Return all but the arrays as plain data for JSON."""
@@ -162,19 +176,30 @@ class Way:
             "fast": [self.fast.look, dict(self.fast.e)],
             "slow": [self.slow.look, dict(self.slow.e)],
             "last": {guard: judged.plain() for guard, judged in self.last.items()},
+            "through": [side.plain() for side in self.through],
         }  # fmt: skip
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays by name."""
-        found = {"tallies": self.tallies.found, "cost": self.cost, "count": self.matured_count}
+        found = {
+            "tallies": self.tallies.found, "cost": self.cost, "high": self.high,
+            "count": self.matured_count,
+        }  # fmt: skip
         return {f"{self.name}.{name}": array for name, array in found.items()}
 
     @classmethod
     def read(cls, name: str, told: Mapping[str, Any], arrays: Mapping[str, Any]) -> "Way":
-        """Return the way of the results of :meth:`plain` and :meth:`arrays`."""
+        """Return the way of the results of :meth:`plain` and :meth:`arrays`.
+
+        Those of an earlier release have neither ``high`` nor ``through``: all costs were known.
+        """
+        cost = arrays[f"{name}.cost"]
+        canary, control = (LetThrough.read(side) for side in told.get("through", ({}, {})))
         return cls(
-            name, Tallies(_PAIRS[name], arrays[f"{name}.tallies"]), arrays[f"{name}.cost"],
-            arrays[f"{name}.count"], Slots.read(told["slots"]), told["seen"], told["matured"],
+            name, Tallies(_PAIRS[name], arrays[f"{name}.tallies"]), cost,
+            arrays.get(f"{name}.high", cost.copy()), arrays[f"{name}.count"],
+            Slots.read(told["slots"]), told["seen"], told["matured"],
             list(told["frauds"]), Evidence(*told["fast"]), Evidence(*told["slow"]),
             {guard: Judged.read(judged) for guard, judged in told["last"].items()},
+            (canary, control),
         )  # fmt: skip

@@ -206,7 +206,7 @@ class ControlLog:
         except (RecordError, SchemaError) as error:
             self._listener(RecordsSkipped("rollout", 1, 0, record.offset, error.what))
             return self.log.pass_over(record.offset, f"is not a command: {error.what}")
-        return self.log.take(record.offset, command)
+        return self.log.take(record.offset, command, record.appended_at)
 
     def _decoded(self, value: bytes | None) -> Command:
         if value is None:

@@ -45,6 +45,7 @@ class LiveVersions:
         warm: NAME:VERSION whose fields and windows the rings keep in addition; None: no other.
         loaded: Called with each bundle that was loaded.
         unloaded: Called with each bundle that was unloaded, as no revision names it now.
+        check: Called with the plan of each revision; a ``ValueError`` of it refuses the revision.
 
     Raises:
         StreamScorerError: The log cannot be read; see ``ControlLog``.
@@ -57,10 +58,12 @@ class LiveVersions:
         warm: str | None = None,
         loaded: Callable[[Bundle], None] = lambda _: None,
         unloaded: Callable[[Bundle], None] = lambda _: None,
+        check: Callable[[Plan], None] = lambda _: None,
     ) -> None:
         self._listener = listener
         self._loaded = loaded
         self._unloaded = unloaded
+        self._check = check
         self._prepare: Callable[[Model, Plan], None] = lambda *_: None
         self._log = ControlLog(settings, listener)
         self._store, self._trust = open_store(settings.models), trust_of(settings.models)
@@ -232,7 +235,10 @@ class LiveVersions:
 
     def _usable(self, routing: Routing) -> bool:
         with self._lock:
-            known = all(version in self._bundles for version in routing.versions.values())
+            known = all(
+                version in self._bundles and not self._newly_granted(self._bundles[version])
+                for version in routing.versions.values()
+            )
             return known and routing.revision not in self._refused
 
     def _take(self, routing: Routing) -> None:
@@ -244,9 +250,11 @@ class LiveVersions:
         new: dict[Version, Bundle] = {}
         try:
             for version in dict.fromkeys(routing.versions.values()):
-                if version not in loaded:
+                if version not in loaded or self._newly_granted(loaded[version]):
                     new[version] = self._bundle(version.label)
                     self._touch(self._model(version, {**loaded, **new}, routing), routing.shared)
+            for version in routing.versions.values():
+                refuse_other_parent(({**loaded, **new})[version], {**loaded, **new})
         except ModelError as error:
             with self._lock:
                 self._refused[routing.revision] = str(error)
@@ -255,7 +263,13 @@ class LiveVersions:
         self._keep(new)
 
     def _bundle(self, reference: str) -> Bundle:
-        return load_bundle(find(self._store, reference), self._trust)
+        trust = self._trust.with_granted(self._log.log.state.trained)
+        return load_bundle(find(self._store, reference), trust)
+
+    def _newly_granted(self, bundle: Bundle) -> bool:
+        """Whether a trainer's plan has named a bundle since it was loaded for another reason."""
+        label = bundle.manifest.label
+        return self._log.log.state.trained.get(label) != bundle.trust.granted.get(label)
 
     def _keep(self, new: dict[Version, Bundle]) -> None:
         with self._lock:
@@ -283,8 +297,12 @@ class LiveVersions:
 
         Raises:
             ModelError: Its features do not fit the plan, or need what the rings' layout does not
-                have.
+                have; or this process cannot do what the plan asks for.
         """
+        try:
+            self._check(routing.shared)
+        except ValueError as error:
+            raise ModelError(str(error), "give the process the key, then restart it") from error
         (model,) = models_under([(bundles[version], routing.shared)], self._rings)
         if lacking := _lacking(self._rings, model):
             raise cold(version, lacking, served=version in self._bundles)
@@ -368,6 +386,27 @@ class LiveVersions:
         if newer and fleet is not None:
             versions = {arm: v.label for arm, v in fleet.newest.versions.items()}
             self._listener(RevisionLoaded(fleet.newest.revision, versions))
+
+
+def refuse_other_parent(bundle: Bundle, loaded: Mapping[Version, Bundle]) -> None:
+    """Refuse a trainer's bundle whose parent is loaded and has another content.
+
+    Args:
+        bundle: The bundle.
+        loaded: All bundles that are loaded.
+
+    Raises:
+        ModelError: It was compared with another bundle than the champion.
+    """
+    granted = bundle.trust.granted.get(bundle.manifest.label)
+    for other in loaded.values() if granted is not None else ():
+        if other.manifest.label == granted.parent and (
+            other.manifest.content_hash != granted.parent_content
+        ):
+            raise ModelError(
+                f"{bundle.manifest.label}: was compared with another content of {granted.parent}",
+                "copy the champion's bundle again, or let the trainer propose another version",
+            )
 
 
 def _lacking(rings: Engine | None, model: Model) -> str:

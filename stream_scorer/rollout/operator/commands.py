@@ -14,6 +14,7 @@ from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.operator.reports import entry_document, progress_document, said
 from stream_scorer.rollout.plan.command_kinds import BODIES, CommandKind
 from stream_scorer.rollout.plan.plan_file import COLOURS, RolloutPlan
+from stream_scorer.rollout.plan.retrain_grant import RetrainGrant
 from stream_scorer.rollout.plan.rollout_state import RolloutState
 from stream_scorer.rollout.plan.strict_parsing import StrictModel, read
 from stream_scorer.security.audit_access import AuditTrail, open_audit
@@ -176,6 +177,22 @@ class Operator:
                 )
             proposal = pending.sequence
         return self._give(kind, proposal=proposal)
+
+    def grant(self, grant: RetrainGrant) -> dict[str, Any]:
+        """Let a trainer begin rollouts within limits.
+
+        Raises:
+            RolloutError: The grant is refused.
+        """
+        return self._written(CommandKind.GRANT, grant)
+
+    def revoke(self, number: int) -> dict[str, Any]:
+        """End a grant; a rollout that it began continues.
+
+        Raises:
+            RolloutError: There is no such grant.
+        """
+        return self._give(CommandKind.REVOKE, grant=number)
 
     def _give(self, kind: CommandKind, **said: Any) -> dict[str, Any]:
         try:

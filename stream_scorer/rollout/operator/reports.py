@@ -1,6 +1,6 @@
 """The documents of ``rollout status`` and ``rollout history``, as plain data."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
 from typing import Any
 
@@ -13,7 +13,7 @@ from stream_scorer.kafka.loop.control_topic import KeptTopic
 from stream_scorer.kafka.loop.patient_read import read_patiently
 from stream_scorer.kafka.topics.offsets import admin, partitions
 from stream_scorer.models.bundles.loader import check_version
-from stream_scorer.models.bundles.trust import trust_of
+from stream_scorer.models.bundles.trust import GrantedBundle, trust_of
 from stream_scorer.models.bundles.verify_files import read_seal, verified_files
 from stream_scorer.models.stores.choose_version import find
 from stream_scorer.models.stores.remote import open_store
@@ -54,7 +54,7 @@ def status(settings: Settings, log: ControlLog) -> dict[str, Any]:
     found = by_partition(
         _activations(settings), of_input[topics.transactions], log.log.state.revision
     )
-    _judge_restarts(found, settings)
+    _judge_restarts(found, settings, log.log.state.trained)
     return {
         **progress_document(log.log.state),
         "log": {"records": log.log.records, "sequence": log.log.state.sequence},
@@ -62,13 +62,15 @@ def status(settings: Settings, log: ControlLog) -> dict[str, Any]:
     }
 
 
-def _judge_restarts(partitions: Iterable[dict[str, Any]], settings: Settings) -> None:
+def _judge_restarts(
+    partitions: Iterable[dict[str, Any]], settings: Settings, granted: Mapping[str, GrantedBundle]
+) -> None:
     """Add to each partition why a restarted scorer could not load its versions."""
     reasons: dict[str, str] = {}
     for row in partitions:
         for label in row["versions"].values():
             if label not in reasons:
-                reasons[label] = _why_not_loadable(settings, label)
+                reasons[label] = _why_not_loadable(settings, label, granted)
         row["not_loadable"] = {
             label: reasons[label]
             for label in sorted(set(row["versions"].values()))
@@ -76,14 +78,14 @@ def _judge_restarts(partitions: Iterable[dict[str, Any]], settings: Settings) ->
         }
 
 
-def _why_not_loadable(settings: Settings, label: str) -> str:
+def _why_not_loadable(settings: Settings, label: str, granted: Mapping[str, GrantedBundle]) -> str:
     """Return why the store's bundle would be refused at a start; empty if it would not be.
 
     Versions, files and signature are verified as at a start; the model itself is not loaded.
     """
     try:
         folder = find(open_store(settings.models), label)
-        contents = read_seal(folder, trust_of(settings.models))
+        contents = read_seal(folder, trust_of(settings.models).with_granted(granted))
         check_version(contents.manifest)
         for _ in verified_files(folder, contents):
             pass

@@ -103,6 +103,7 @@ def verify(settings: Settings, plan: RolloutPlan, state: RolloutState) -> list[s
     shared = plan.shared_plan(0)
     refuse_unkeyed(shared, settings.kafka.topics.transactions)
     store, trust = open_store(settings.models), trust_of(settings.models)
+    trust = trust.with_granted(state.trained)
     bundles = {
         label: load_bundle(find(store, label), trust)
         for label in sorted(set(plan.versions.values()))

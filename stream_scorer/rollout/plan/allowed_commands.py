@@ -16,15 +16,17 @@ from stream_scorer.rollout.plan.command_kinds import (
     Timed,
     VerdictGiven,
 )
+from stream_scorer.rollout.plan.granted_plans import with_grant, without_grant
 from stream_scorer.rollout.plan.judging_rules import ControllerRules
 from stream_scorer.rollout.plan.plan_file import RolloutPlan, Strategy
+from stream_scorer.rollout.plan.retrain_grant import RetrainGrant, RetrainRevoke
 from stream_scorer.rollout.plan.rollout_state import Phase, Proposal, ReportedVerdict, RolloutState
 from stream_scorer.rollout.plan.routes import alone, running
 from stream_scorer.rollout.plan.strict_parsing import StrictModel, read
 
 MAY_CHANGE: Final = frozenset(
     {"revision", "late_decision_ms", "model_error_share", "summary_window_ms", "policy", "events",
-     "extras", "segments"}
+     "extras", "segments", "label_policy", "explore", "review_sample"}
 )  # fmt: skip
 """Shared keys that a plan may change: no state depends on them, and readers use the newest plan."""
 _READ_ONCE: Final = frozenset({"terminal_wait_ms"})
@@ -56,9 +58,20 @@ def next_state(
     """
     if isinstance(body, RolloutPlan):
         return _begun(state, body, sequence, at)
-    plan = state.plan
-    if plan is None:
+    if isinstance(body, RetrainGrant):
+        return with_grant(state, body, sequence)
+    if isinstance(body, RetrainRevoke):
+        return without_grant(state, body, sequence)
+    if state.plan is None:
         raise ValueError("there is no plan yet")
+    return _of_rollout(state, state.plan, kind, body, sequence, at)
+
+
+def _of_rollout(
+    state: RolloutState, plan: RolloutPlan, kind: CommandKind, body: StrictModel, sequence: int,
+    at: int,
+) -> RolloutState:  # fmt: skip
+    """Return the state after a command about the rollout of a plan."""
     if isinstance(body, VerdictGiven):
         told = ReportedVerdict(sequence, at, body)
         return replace(state, verdicts={**state.verdicts, body.guard: told})
@@ -151,7 +164,8 @@ def _begun(state: RolloutState, plan: RolloutPlan, sequence: int, at: int) -> Ro
     return RolloutState(
         shared=shared if state.shared is None else state.shared,
         phase=phase, plan=plan, plan_revision=sequence, moved_at=at, colour=colour,
-        routing=routing,
+        routing=routing, named=state.named | frozenset(plan.versions.values()),
+        grants=state.grants, trained=state.trained, trained_at=state.trained_at,
     )  # fmt: skip
 
 

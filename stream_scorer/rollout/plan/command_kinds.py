@@ -7,16 +7,16 @@ from pydantic import Field, JsonValue, field_validator
 
 from stream_scorer.rollout.evidence.guardrail import Verdict
 from stream_scorer.rollout.plan.plan_file import RolloutPlan
+from stream_scorer.rollout.plan.retrain_grant import RetrainGrant, RetrainRevoke
 from stream_scorer.rollout.plan.strict_parsing import (
     FORMAT,
     Arm,
     Body,
     EventTime,
+    Sequence,
     StrictModel,
     Text,
 )
-
-Sequence = Annotated[int, Field(ge=1)]
 
 
 class CommandKind(StrEnum):
@@ -42,6 +42,10 @@ class CommandKind(StrEnum):
     APPROVE = "approve"
     """Execute what was proposed."""
     REJECT = "reject"
+    GRANT = "grant"
+    """Let a trainer's key begin rollouts within limits; operators only."""
+    REVOKE = "revoke"
+    """End a grant; operators only."""
 
 
 class Timed(Body):
@@ -143,4 +147,6 @@ BODIES: Final[dict[CommandKind, type[StrictModel]]] = {
     CommandKind.PROPOSE: Propose,
     CommandKind.APPROVE: Answer,
     CommandKind.REJECT: Answer,
+    CommandKind.GRANT: RetrainGrant,
+    CommandKind.REVOKE: RetrainRevoke,
 }

@@ -8,6 +8,8 @@ log only, and no part of it can be changed.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Literal
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -92,17 +94,26 @@ class CommandSigner:
 
     Attributes:
         key_id: Id of the key; empty if nothing is signed.
-        name: An operator's name in the settings, or ``controller`` for the plan's controller.
-        operator: Whether it is an operator, for whom the plan's limits do not hold.
+        name: An operator's name in the settings; ``controller`` for the plan's controller;
+            ``trainer`` for the key of a grant.
+        role: ``operator``; or ``controller`` or ``trainer``, for whom limits hold.
     """
 
     key_id: str
     name: str
-    operator: bool
+    role: Literal["operator", "controller", "trainer"]
+
+    @property
+    def operator(self) -> bool:
+        """Whether it is an operator, for whom no limits hold."""
+        return self.role == "operator"
 
 
-NOBODY = CommandSigner("", "nobody", operator=True)
+NOBODY = CommandSigner("", "nobody", "operator")
 """The signer of commands that are not signed, where signatures are not required."""
+
+
+_NO_KEYS: Mapping[str, TrustedKey] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +132,18 @@ class Authority:
     retired: Mapping[str, int] = field(default_factory=dict)
     required: bool = False
 
-    def signer(self, command: Command, controller: TrustedKey | None) -> CommandSigner:
+    def signer(
+        self,
+        command: Command,
+        controller: TrustedKey | None,
+        trainers: Mapping[str, TrustedKey] = _NO_KEYS,
+    ) -> CommandSigner:
         """Verify a command's signature, and return the signer.
 
         Args:
             command: The command.
             controller: Key of the plan's controller; None if it has none.
+            trainers: By key id, the keys of the grants.
 
         Raises:
             ValueError: The signature is missing although it is required, or is not the key's; or
@@ -139,14 +156,14 @@ class Authority:
                 raise ValueError("has a signature and names no key")
             return NOBODY
         trusted = self.operators.get(command.key_id)
-        signer = CommandSigner(command.key_id, trusted.name, operator=True) if trusted else None
+        role: Literal["operator", "controller", "trainer"] = "operator"
         if trusted is None and controller and key_id(controller.key) == command.key_id:
-            trusted, signer = (
-                controller,
-                CommandSigner(command.key_id, controller.name, operator=False),
-            )
-        if trusted is None or signer is None:
+            trusted, role = controller, "controller"
+        if trusted is None:
+            trusted, role = trainers.get(command.key_id), "trainer"
+        if trusted is None:
             raise ValueError(f"is signed by an unknown key, {command.key_id}")
+        signer = CommandSigner(command.key_id, trusted.name, role)
         try:
             trusted.key.verify(command.signature, command.statement)
         except InvalidSignature:

@@ -1,7 +1,8 @@
 """The fold over the control log: how each record changes the state, or why it is refused.
 
-A pure function of the records, in the order of the topic, and of the accepted keys. So every reader
-computes the same state, whenever it reads. A refused record changes nothing.
+A pure function of the records, in the order of the topic, of the broker times at which they were
+appended, and of the accepted keys. So every reader computes the same state, whenever it reads. A
+refused record changes nothing.
 
 A reader stops in two cases. Both require a command with an operator's valid signature or, where
 signatures are not required, any command. In the first case a newer version wrote the command, so
@@ -37,11 +38,15 @@ from stream_scorer.rollout.plan.control_record import (
     Command,
     CommandSigner,
 )
+from stream_scorer.rollout.plan.granted_plans import refuse_trainer, with_trained
+from stream_scorer.rollout.plan.judging_rules import ControllerRules
 from stream_scorer.rollout.plan.newer_versions import known_kind, refuse_newer_format
 from stream_scorer.rollout.plan.plan_file import RolloutPlan
+from stream_scorer.rollout.plan.retrain_grant import RetrainGrant
 from stream_scorer.rollout.plan.rollout_state import RolloutState
 from stream_scorer.rollout.plan.strict_parsing import StrictModel, read
 from stream_scorer.security.canonical_json import canonical, parse
+from stream_scorer.security.keys import key_id
 
 REFUSED_KEPT: Final = 1_000
 """Number of refused records, the newest ones, that a log keeps in memory."""
@@ -124,17 +129,19 @@ class Log:
         """
         return list(merge(self.commands, self._refused, key=attrgetter("offset")))
 
-    def take(self, offset: int, command: Command) -> FoldedRecord:
+    def take(self, offset: int, command: Command, appended_at: int | None = None) -> FoldedRecord:
         """Fold the next record; return all of it.
 
         Args:
             offset: In the topic.
             command: The command.
+            appended_at: Broker time at which it was appended, ms since the epoch; None if the topic
+                keeps the writer's time. Then a trainer's plans are refused.
 
         Raises:
             RolloutError: A newer version wrote it, or a command before it is missing here.
         """
-        entry, state = self._judged(offset, command)
+        entry, state = self._judged(offset, command, appended_at)
         if state is not None:
             if state.revision != self.state.revision and state.routing is not None:
                 self.routings[state.revision] = state.routing
@@ -193,22 +200,27 @@ class Log:
         return at != head
 
     def would(self, command: Command) -> FoldedRecord:
-        """Return the entry that a command would be as the next record."""
-        return self._judged(-1, command)[0]
+        """Return the entry that a command would be as the next record, appended at its own time."""
+        return self._judged(-1, command, command.at)[0]
 
-    def _judged(self, offset: int, command: Command) -> tuple[FoldedRecord, RolloutState | None]:
+    def _judged(
+        self, offset: int, command: Command, appended_at: int | None
+    ) -> tuple[FoldedRecord, RolloutState | None]:
         """Return a record's entry, and the state after it if it is accepted."""
         signer, body = None, None
         try:
-            signer = self.authority.signer(command, self.state.controller)
+            before = self.state
+            signer = self.authority.signer(command, before.controller, before.trainers)
             self._refuse_place(offset, command, signer)
             kind = known_kind(offset, command, signer)
             body = _body(offset, command, kind, signer)
-            if not signer.operator:
-                refuse_limits(self.state, kind, body)
-            state = next_state(self.state, kind, body, command.sequence, command.at)
+            _refuse_role(before, kind, body, signer, appended_at)
+            state = next_state(before, kind, body, command.sequence, command.at)
             if isinstance(body, RolloutPlan):
-                self._refuse_controller(body)
+                self._refuse_controller(body, before)
+                state = with_trained(state, body, appended_at)
+            elif isinstance(body, RetrainGrant):
+                self._refuse_trainer_key(body)
         except ValueError as error:
             return FoldedRecord(offset, command, signer, body, str(error)[:REASON_MOST]), None
         state = replace(state, sequence=command.sequence, head=command.hash)
@@ -231,17 +243,45 @@ class Log:
         if command.previous != self.state.head:
             raise ValueError(f"does not follow number {self.state.sequence} of this log")
 
-    def _refuse_controller(self, plan: RolloutPlan) -> None:
+    def _refuse_trainer_key(self, grant: RetrainGrant) -> None:
+        """Refuse a grant for a key that has other rights."""
+        operator = self.authority.operators.get(grant.key_id)
+        if operator is not None:
+            raise ValueError(f"key: is the key of the operator {operator.name}")
+        controller = self.state.controller
+        if controller is not None and key_id(controller.key) == grant.key_id:
+            raise ValueError("key: is the key of the plan's controller")
+        self._refuse_controller_key(grant.controller)
+
+    def _refuse_controller(self, plan: RolloutPlan, before: RolloutState) -> None:
         """Refuse a plan whose controller would not be bound by its limits."""
         if plan.controller is None:
             return
-        if self.authority.required and not plan.controller.key:
+        if plan.controller.key_id in before.trainers:
+            raise ValueError("controller.key: is the key of a trainer, which has a grant")
+        self._refuse_controller_key(plan.controller)
+
+    def _refuse_controller_key(self, controller: ControllerRules) -> None:
+        if self.authority.required and not controller.key:
             raise ValueError("controller.key: is empty, and every command must be signed here")
-        operator = self.authority.operators.get(plan.controller.key_id)
+        operator = self.authority.operators.get(controller.key_id)
         if operator is not None:
             raise ValueError(
                 f"controller.key: is the key of the operator {operator.name}, whom no limit holds"
             )
+
+
+def _refuse_role(
+    state: RolloutState, kind: CommandKind, body: StrictModel, signer: CommandSigner,
+    appended_at: int | None,
+) -> None:  # fmt: skip
+    """Refuse a command that its signer may not write."""
+    if signer.role == "trainer":
+        refuse_trainer(state, kind, body, signer.key_id, appended_at)
+    elif signer.role == "controller":
+        refuse_limits(state, kind, body)
+    elif isinstance(body, RolloutPlan) and body.provenance is not None:
+        raise ValueError("provenance: is only for a plan that a trainer signs")
 
 
 def _body(offset: int, command: Command, kind: CommandKind, signer: CommandSigner) -> StrictModel:

@@ -125,7 +125,7 @@ class ControllerRules(StrictModel):
     @classmethod
     def _be_a_key(cls, key: str) -> str:
         if key:
-            _public(key)
+            public_key_of(key)
         return key
 
     @model_validator(mode="after")
@@ -138,15 +138,20 @@ class ControllerRules(StrictModel):
     @property
     def public_key(self) -> Ed25519PublicKey | None:
         """Its key; None if it signs nothing."""
-        return _public(self.key) if self.key else None
+        return public_key_of(self.key) if self.key else None
 
     @property
     def key_id(self) -> str:
         """The id of its key; empty without one."""
-        return key_id(_public(self.key)) if self.key else ""
+        return key_id(public_key_of(self.key)) if self.key else ""
 
 
-def _public(key: str) -> Ed25519PublicKey:
+def public_key_of(key: str) -> Ed25519PublicKey:
+    """Return the key of a text.
+
+    Raises:
+        ValueError: It is not the base64 of 32 bytes.
+    """
     try:
         raw = base64.b64decode(key, validate=True)
     except (binascii.Error, ValueError):

@@ -11,7 +11,14 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, JsonValue, field_validator, model_validator
+from pydantic import (
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from stream_scorer.core.decision.routing import (
     BUCKETS,
@@ -24,6 +31,7 @@ from stream_scorer.core.decision.routing import (
 from stream_scorer.core.events.plan import PARTS, Plan, plan_from, table_of
 from stream_scorer.nesting import parse_toml
 from stream_scorer.rollout.plan.judging_rules import ControllerRules, Rules
+from stream_scorer.rollout.plan.retrain_grant import Provenance
 from stream_scorer.rollout.plan.strict_parsing import (
     DAY_SECONDS,
     FORMAT,
@@ -41,7 +49,13 @@ from stream_scorer.rollout.plan.strict_parsing import (
 
 BLUE, GREEN = COLOURS = ("blue", "green")
 _WITH_PARTS: Final = 2
-_SHARED: Final = {_WITH_PARTS: "a policy or a mapping", PLAN_FORMAT: "segments"}
+_WITH_SEGMENTS: Final = 3
+_NEWEST_TABLES: Final = ("label_policy", "explore", "review_sample")
+_SHARED: Final = {
+    _WITH_PARTS: "a policy or a mapping",
+    _WITH_SEGMENTS: "segments",
+    PLAN_FORMAT: "a label policy, an exploration or a review sample",
+}
 DEFAULT_RAMP = (1, 5, 25, 50, 100)
 """Percentages of a canary whose plan file has no ramp."""
 
@@ -104,7 +118,8 @@ class RolloutPlan(Body):
 
     Attributes:
         format: Version of this layout: 2 if ``shared`` has a part that format 1 does not know, such
-            as a policy or a mapping of records; 3 if it has segments.
+            as a policy or a mapping of records; 3 if it has segments; 4 if it has a label policy,
+            an exploration or a review sample, or if there is a ``provenance``.
         name: The rollout's name, for people.
         strategy: How versions share the traffic.
         versions: NAME:VERSION by arm; ``blue`` and ``green``, or ``champion`` and others. Arms that
@@ -118,9 +133,10 @@ class RolloutPlan(Body):
         guard: The rules by which the candidate is judged.
         controller: The rights of its controller; None: only operators move the rollout.
         shared: What all arms share: keys of ``core.events.plan.Plan``, except for the revision.
+        provenance: Where the candidate is from, in a plan that a trainer signs; None in any other.
     """
 
-    format: Literal[1, 2, 3] = FORMAT  # type: ignore[assignment] # others have 1 alone
+    format: Literal[1, 2, 3, 4] = FORMAT  # type: ignore[assignment] # others have 1 alone
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,99}$")]
     strategy: Strategy
     versions: dict[Arm, Label]
@@ -133,6 +149,7 @@ class RolloutPlan(Body):
     guard: Rules = Rules()
     controller: ControllerRules | None = None
     shared: dict[str, JsonValue] = Field(default_factory=dict, validate_default=True)
+    provenance: Provenance | None = None
 
     @field_validator("shared")
     @classmethod
@@ -147,6 +164,8 @@ class RolloutPlan(Body):
     def _say_its_format(self) -> Self:
         if self.format < (least := _format_of(self.shared)):
             raise ValueError(f"format: must be {least} for a plan that shares {_SHARED[least]}")
+        if self.provenance is not None and self.format < PLAN_FORMAT:
+            raise ValueError(f"format: must be {PLAN_FORMAT} for a plan with a provenance")
         return self
 
     @model_validator(mode="after")
@@ -168,6 +187,14 @@ class RolloutPlan(Body):
         """Return the version of an arm that is in ``versions``."""
         name, _, version = self.versions[arm].partition(":")
         return Version(name, version)
+
+    @model_serializer(mode="wrap")
+    def _without_no_provenance(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a provenance that is not there: formats 1 to 3 do not know the key."""
+        whole: dict[str, Any] = dump(self)
+        if self.provenance is None:
+            del whole["provenance"]
+        return whole
 
     @property
     def first(self) -> str:
@@ -207,6 +234,8 @@ def plan_of(table: Mapping[str, Any]) -> RolloutPlan:
         if when.tzinfo is None:
             raise ValueError("effective_at: a date and time needs its zone, such as Z")
         given["effective_at"] = round(when.timestamp() * 1_000)
+    if given.get("provenance") is not None:
+        given.setdefault("format", PLAN_FORMAT)
     if isinstance(shared := given.get("shared"), dict):
         given.setdefault("format", _format_of(shared))
     return read(RolloutPlan, given)
@@ -214,8 +243,10 @@ def plan_of(table: Mapping[str, Any]) -> RolloutPlan:
 
 def _format_of(shared: Mapping[str, Any]) -> int:
     """Return the oldest version of the layout that knows what is shared."""
-    if shared.get("segments"):
+    if any(shared.get(name) for name in _NEWEST_TABLES):
         return PLAN_FORMAT
+    if shared.get("segments"):
+        return _WITH_SEGMENTS
     return _WITH_PARTS if any(shared.get(name) for name in PARTS.values()) else FORMAT
 
 

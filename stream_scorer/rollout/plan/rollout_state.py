@@ -6,11 +6,13 @@ from enum import StrEnum
 
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.models.bundles.trust import GrantedBundle
 from stream_scorer.rollout.plan.command_kinds import CommandKind, VerdictGiven
 from stream_scorer.rollout.plan.control_record import BEGINNING
 from stream_scorer.rollout.plan.plan_file import RolloutPlan, Stage, Strategy
+from stream_scorer.rollout.plan.retrain_grant import RetrainGrant
 from stream_scorer.rollout.plan.strict_parsing import StrictModel
-from stream_scorer.security.keys import TrustedKey
+from stream_scorer.security.keys import TrustedKey, key_id
 
 
 class Phase(StrEnum):
@@ -59,6 +61,19 @@ class ReportedVerdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Granted:
+    """A grant of the log.
+
+    Attributes:
+        grant: Its limits.
+        revoked: Sequence number of the command that ended it; 0 if none did.
+    """
+
+    grant: RetrainGrant
+    revoked: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RolloutState:
     """The state after a record of the log.
 
@@ -77,6 +92,11 @@ class RolloutState:
         pending: The proposal that waits for an answer.
         verdicts: The last one of each guard in this rollout.
         routing: The routing of the last revision.
+        named: All versions that accepted plans named, as NAME:VERSION.
+        grants: By sequence number, the newest ``granted_plans.GRANTS_KEPT`` grants.
+        trained: By NAME:VERSION, the bundles that accepted plans of trainers named.
+        trained_at: Broker time of the last accepted plan of a trainer, ms since the epoch; 0
+            without one.
     """
 
     sequence: int = 0
@@ -92,6 +112,10 @@ class RolloutState:
     pending: Proposal | None = None
     verdicts: Mapping[str, ReportedVerdict] = field(default_factory=dict)
     routing: Routing | None = None
+    named: frozenset[str] = frozenset()
+    grants: Mapping[int, Granted] = field(default_factory=dict)
+    trained: Mapping[str, GrantedBundle] = field(default_factory=dict)
+    trained_at: int = 0
 
     @property
     def revision(self) -> int:
@@ -116,3 +140,9 @@ class RolloutState:
         named = self.plan.controller if self.plan else None
         key = named.public_key if named else None
         return TrustedKey("controller", key) if key else None
+
+    @property
+    def trainers(self) -> Mapping[str, TrustedKey]:
+        """By key id, the keys of the grants, whether these are still valid or not."""
+        keys = (each.grant.public_key for each in self.grants.values())
+        return {key_id(key): TrustedKey("trainer", key) for key in keys}

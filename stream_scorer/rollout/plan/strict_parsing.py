@@ -9,7 +9,7 @@ from stream_scorer.core.decision.routing import BUCKETS
 from stream_scorer.security.canonical_json import canonical, parse
 
 FORMAT: Final = 1
-PLAN_FORMAT: Final = 3
+PLAN_FORMAT: Final = 4
 """Format of a plan that shares what format 1 does not know; older programs stop at it."""
 DAY_SECONDS = 86_400
 _PER_CENT = BUCKETS // 100
@@ -20,6 +20,10 @@ Label = Annotated[
     str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}:(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,8})){2}$")
 ]
 EventTime = Annotated[int, Field(ge=0, le=_INT64)]
+Sequence = Annotated[int, Field(ge=1)]
+"""Number of an accepted record of the control log."""
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""A SHA-256 in hex."""
 Percent = Annotated[float, Field(ge=0, le=100)]
 Text = Annotated[str, Field(max_length=2_000)]
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder
 from stream_scorer.codec.reading.decode_program import HEADER_BYTES
-from stream_scorer.codec.records.decisions import NEWEST
+from stream_scorer.codec.records.decisions import ANSWERED
 from stream_scorer.dead_letters.format import parse
 from stream_scorer.ports import BODY_HEADER, CLIENT_HEADER, Headers, RawRecords
 from stream_scorer.registry.definition import parse_definition
@@ -28,6 +28,9 @@ from stream_scorer.serving.decisions.window import WindowDecision
 _IDENTITY: Final = frozenset(
     {"transaction_id", "customer_id", "source_topic", "source_partition", "source_offset"}
 )
+_THROUGH: Final = "let_through"
+_DRAWS: Final = frozenset({_THROUGH, "drawn"})
+"""Flags of random draws."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES: Final = ("event_time", "decided_at", "terminal_watermark")
 _BODY_MOST: Final = 64
@@ -54,13 +57,13 @@ class PublishedDecisions:
     """
 
     def __init__(self, source: SchemaSource, topic: str, directory: Directory) -> None:
-        text = reader_schema(NEWEST, directory)
+        text = reader_schema(ANSWERED, directory)
         self._source = source
         self._topic = topic
         self._identities = ColumnDecoder(
             source, narrowed(text, lambda name: name in _IDENTITY), UNLIMITED
         )
-        self._ours = parse_definition(text, NEWEST).plain()
+        self._ours = parse_definition(text, ANSWERED).plain()
         self._reader = fastavro.parse_schema(self._ours.root, _force=True)
         self._schemas: RecentSchemas[_DecisionSchemas] = RecentSchemas()
 
@@ -138,10 +141,17 @@ class PublishedDecisions:
     def document(self, decided: WindowDecision) -> dict[str, Any]:
         """Return a decision as the members of its JSON answer.
 
+        A client must not learn that its transaction passed by a random draw: a thief would go on.
+        So the flags of the draws are left out, and a transaction that was let through has no
+        reasons, as any other approved one.
+
         Raises:
             ValueError: It cannot be decoded.
         """
         fields = self.fields(decided.payload)
+        if _THROUGH in fields["flags"]:
+            fields |= {"reasons": [], "explanations": [], "model_outcome": fields["decision"]}
+        fields["flags"] = [flag for flag in fields["flags"] if flag not in _DRAWS]
         for name in _TIMES:
             fields[name] = _iso(fields[name])
         fields["features"] = _finite(np.frombuffer(fields["features"], "<f8").tolist())

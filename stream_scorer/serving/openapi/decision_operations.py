@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path as Directory
 from typing import Any, Final
 
-from stream_scorer.codec.records.decisions import NEWEST
+from stream_scorer.codec.records.decisions import ANSWERED
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.registry.definition import parse_definition
 from stream_scorer.registry.sources import reader_schema
@@ -98,7 +98,7 @@ def _record(form: RecordForm) -> dict[str, JsonSchema]:
 
 def _decision(directory: Directory) -> dict[str, JsonSchema]:
     """Return the schema of a decision, and of the types in it."""
-    definition = parse_definition(reader_schema(NEWEST, directory), NEWEST)
+    definition = parse_definition(reader_schema(ANSWERED, directory), ANSWERED)
     made = RecordSchemas(definition, "decision.")
     (name,) = made.root.values()
     own = name.rpartition("/")[2]

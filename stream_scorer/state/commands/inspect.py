@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stream_scorer.core.features.compile import ENGINE
+from stream_scorer.core.features.compile import RINGS_ENGINE
 from stream_scorer.core.rings.rings import NEVER
 from stream_scorer.errors import SettingsError
 from stream_scorer.kafka.topics.groups import committed_offsets
@@ -55,7 +55,7 @@ class Checkpoint:
         return Takeover(
             self.owner.topic, partition, partitions or self.count,
             self.committed.get(partition, -1), partition not in self.committed,
-            self.low.get(partition, 0), ENGINE, group=self.owner.group,
+            self.low.get(partition, 0), RINGS_ENGINE, group=self.owner.group,
         )  # fmt: skip
 
     def buckets(self, partition: int) -> dict[int, Bucket]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.decision.observe import PartitionRings
-from stream_scorer.core.features.compile import ENGINE
+from stream_scorer.core.features.compile import RINGS_ENGINE
 from stream_scorer.core.rings.buckets import BUCKETS
 from stream_scorer.core.rings.rings import NEVER, CustomerRings
 from stream_scorer.errors import UnavailableError
@@ -69,7 +69,7 @@ def dump(
     """
     retention = rings.retention
     return Bucket(
-        partition, number, offset, partitions, ENGINE, max(rings.newest, int(newest)),
+        partition, number, offset, partitions, RINGS_ENGINE, max(rings.newest, int(newest)),
         retention.horizon_ms, since, rings.dump(number), retention.cap, retention.unit,
         write_format,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.events.batch import EventBatch
-from stream_scorer.core.features.compile import ENGINE
+from stream_scorer.core.features.compile import RINGS_ENGINE
 from stream_scorer.core.rings.buckets import bucket_of
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.reading.replay import InputReplay
@@ -334,7 +334,7 @@ class Restoration:
         return CheckpointedReplay(
             lambda: Takeover(
                 self._topic, partition, self.partitions, offset, fresh,
-                self._source.low_watermark(partition), ENGINE,
+                self._source.low_watermark(partition), RINGS_ENGINE,
                 self._rings.of(partition).retention.unit, group=self._owner.group,
             ),
             self._owner, self._store, self._rejections, self._sampled, self._rings,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stream_scorer.core.decision.summary_layout import ReferenceBins
+from stream_scorer.core.summaries.summary_layout import ReferenceBins
 from stream_scorer.drift.alarms.budget import AlarmBudget
 from stream_scorer.drift.alarms.contract import Alarm
 from stream_scorer.drift.monitor.watch import DriftWatch

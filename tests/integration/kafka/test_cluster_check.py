@@ -34,6 +34,7 @@ def test_each_unsafe_setting_of_a_topic_is_found(kafka_settings: Callable[..., K
     for topic in (topics.state, topics.rollout, topics.decisions):
         assert "cleanup.policy" not in problems(kafka, topic)
     assert "retention" not in problems(kafka, topics.rollout)
+    assert "timestamp" not in problems(kafka, topics.rollout)
     assert "timestamp" not in problems(kafka, topics.transactions)
 
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
@@ -43,6 +44,7 @@ def test_each_unsafe_setting_of_a_topic_is_found(kafka_settings: Callable[..., K
         (topics.state, "cleanup.policy", "delete"),
         (topics.labels, "cleanup.policy", "compact"),
         (topics.rollout, "retention.ms", "1000"),
+        (topics.rollout, "message.timestamp.type", "CreateTime"),
         (topics.transactions, "message.timestamp.after.max.ms", "3600001"),
     ):
         entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
@@ -56,6 +58,7 @@ def test_each_unsafe_setting_of_a_topic_is_found(kafka_settings: Callable[..., K
     assert "cleanup.policy=compact" in problems(kafka, topics.state)
     assert "cleanup.policy=delete" in problems(kafka, topics.labels)
     assert "retention.ms=-1" in problems(kafka, topics.rollout)
+    assert "timestamp.type=LogAppendTime" in problems(kafka, topics.rollout)
     assert "has 2 partitions" in problems(kafka, topics.activations)
     assert "after.max.ms=3600000" in problems(kafka, topics.transactions)
 

@@ -1,10 +1,18 @@
 """The control log on a real broker: concurrent writers, open transactions, and refusals."""
 
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.errors import RolloutError, SettingsError, TransactionError, UnavailableError
@@ -16,6 +24,7 @@ from stream_scorer.registry.sources import reader_schema
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.plan.command_kinds import CommandKind, Rollback, Step
 from stream_scorer.settings import Kafka, Settings
+from tests.support.faults.process import wait_until
 from tests.support.rollout.scene import plan
 
 pytestmark = pytest.mark.kafka
@@ -39,6 +48,35 @@ def open_log(cluster: Kafka) -> Iterator[Callable[[], ControlLog]]:
         log.close()
 
 
+def test_only_a_topic_of_append_time_gives_the_brokers_time(cluster: Kafka) -> None:
+    topic = cluster.topics.rollout
+    client = admin(cluster)
+    for kind in ("CreateTime", "LogAppendTime"):
+        entry = ConfigEntry(
+            "message.timestamp.type", kind, incremental_operation=AlterConfigOpType.SET
+        )
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+        client.incremental_alter_configs([resource])[resource].result()
+        # A broker may apply a topic's new setting a moment later.
+        wait_until(lambda: _time_of(client, topic) == kind, "the topic has its time")  # noqa: B023 called now
+        append(cluster, topic, kind.encode())
+    reader = KeptTopic(cluster, topic)
+    try:
+        records = {each.value: each.appended_at for each in reader.to_end()}
+    finally:
+        reader.close()
+    # Records of before a change keep what they had.
+    assert records[b"CreateTime"] is None
+    appended_at = records[b"LogAppendTime"]
+    assert appended_at is not None
+    assert abs(appended_at - time.time() * 1_000) < 60_000
+
+
+def _time_of(client: AdminClient, topic: str) -> str:
+    (found,) = client.describe_configs([ConfigResource(ResourceType.TOPIC, topic)]).values()
+    return str(found.result()["message.timestamp.type"].value)
+
+
 def test_rollout_topics_keep_everything_or_are_reported(
     kafka_settings: Callable[..., Kafka],
 ) -> None:
@@ -58,6 +96,7 @@ def test_rollout_topics_keep_everything_or_are_reported(
     assert {n: kept[n].value for n in ("cleanup.policy", "retention.ms", "retention.bytes")} == {
         "cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1",
     }  # fmt: skip
+    assert kept["message.timestamp.type"].value == "LogAppendTime"
 
 
 def test_one_of_two_concurrent_writers_wins_the_other_is_refused(

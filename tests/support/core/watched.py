@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.segments import segments_of
-from stream_scorer.core.decision.summaries import InputRecords, SummaryInput, summarize
-from stream_scorer.core.decision.summary_layout import (
+from stream_scorer.core.events.batch import DecisionBatch
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.summaries.segments import segments_of
+from stream_scorer.core.summaries.summaries import InputRecords, SummaryInput, summarize
+from stream_scorer.core.summaries.summary_layout import (
     NUMBER,
     OUTCOME,
     TEXT,
@@ -16,8 +18,6 @@ from stream_scorer.core.decision.summary_layout import (
     Segments,
     WatchedField,
 )
-from stream_scorer.core.events.batch import DecisionBatch
-from stream_scorer.core.events.plan import Plan
 from tests.support.core.events import batch, event
 
 Int64 = NDArray[np.int64]

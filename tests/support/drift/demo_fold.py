@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from stream_scorer.core.decision.policy import decide
-from stream_scorer.core.decision.segments import segments_of
-from stream_scorer.core.decision.summaries import InputRecords, SummaryInput, summarize
 from stream_scorer.core.events.batch import DecisionBatch, EventBatch
+from stream_scorer.core.summaries.segments import segments_of
+from stream_scorer.core.summaries.summaries import InputRecords, SummaryInput, summarize
 from stream_scorer.demo.input import Traffic
 from stream_scorer.drift.alarms.budget import AlarmBudget
 from stream_scorer.drift.alarms.contract import Alarm

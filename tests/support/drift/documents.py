@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stream_scorer.core.decision.summary_layout import StreamKey
+from stream_scorer.core.summaries.summary_layout import StreamKey
 from stream_scorer.drift.alarms.contract import Alarm, EpisodeState, Severity
 from stream_scorer.drift.alarms.river_streams import RiverDetection
 from stream_scorer.drift.alarms.stream_history import HISTORY

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from stream_scorer.core.decision.observe import PartitionRings
-from stream_scorer.core.decision.summaries import InputRecords, SummaryInput, summarize
 from stream_scorer.core.events.batch import EventBatch
+from stream_scorer.core.summaries.summaries import InputRecords, SummaryInput, summarize
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.settings import Settings
 from stream_scorer.simulator import SCHEMA, simulate

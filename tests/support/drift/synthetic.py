@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from stream_scorer.core.decision.summary_layout import NUMBER, OUTCOME, WatchedField
+from stream_scorer.core.summaries.summary_layout import NUMBER, OUTCOME, WatchedField
 from stream_scorer.drift.alarms.budget import AlarmBudget
 from stream_scorer.drift.monitor.watch import DriftWatch
 from stream_scorer.models.reference.contract import (

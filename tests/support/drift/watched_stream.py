@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.decision.summary_layout import (
+from stream_scorer.core.summaries.summary_layout import (
     NUMBER,
     OUTCOME,
     TEXT,

@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-COMMANDS = ("run", "profile", "rekey", "monitor", "controller")
+COMMANDS = ("run", "profile", "rekey", "monitor", "controller", "performance")
 _DIE_WITH_PARENT = 1
 _GLANCE_SECONDS = 0.01
 

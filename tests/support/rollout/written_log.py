@@ -14,10 +14,11 @@ class Log:
     def __init__(self) -> None:
         self.routings: dict[int, Routing] = {}
         self._added: list[Routing] = []
+        self.trained: dict[str, Any] = {}
 
     @property
     def log(self) -> Any:
-        state = SimpleNamespace(revision=max(self.routings, default=0))
+        state = SimpleNamespace(revision=max(self.routings, default=0), trained=self.trained)
         return SimpleNamespace(routings=self.routings, state=state)
 
     def add(self, *routings: Routing) -> None:

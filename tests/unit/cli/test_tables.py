@@ -144,7 +144,8 @@ def _patches() -> dict[str, dict[str, Any]]:
     clients.return_value.rotate.return_value = generate_key()
     changed = {f"{cli}.clients.ClientsOptions.changes": clients}
     monitor = {f"{cli}.drift.read_monitor": document(),
-               f"{cli}.drift.read_events": ([event_of(alarm())], 1)}  # fmt: skip
+               f"{cli}.drift.read_events": ([event_of(alarm())], 1),
+               f"{cli}.drift.read_performance": []}  # fmt: skip
     feed = mock.MagicMock()
     feed.return_value.__enter__.return_value.sent = 1_725_031
     return {

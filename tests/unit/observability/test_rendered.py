@@ -120,6 +120,16 @@ EXAMPLES = (
     events.RevisionRefused(2, "no such bundle"),
     events.RevisionRefused(2, "lateness differs", 3),
     events.RevisionActivated(3, 100, 2),
+    events.PerformanceFolded(7, 5),
+    events.PerformanceFolded(7, 5, 1, 2, 3, 4),
+    events.PerformanceMeasured(
+        "day", {"average_precision": 0.5, "brier": float("nan")},
+        {"fraud": 3, "genuine": 90, "unknown": 7},
+    ),
+    events.PerformanceMeasured("week", {"average_precision": 0.5}, {"fraud": 9}),
+    events.PerformanceWarned("", {"guaranteed": 0.5, "gaussian": 1.5}),
+    events.PerformanceWarned("powered", {"powered": 9.5}),
+    events.PerformanceSent(3),
 )  # fmt: skip
 """At least one of each event, and one of each way in which it is rendered."""
 

@@ -12,11 +12,11 @@ from stream_scorer.codec.reading.decode import TransactionDecoder
 from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.codec.records.warm_up_records import as_polled, made_up_transactions
-from stream_scorer.core.decision.summaries import InputRecords
+from stream_scorer.core.summaries.summaries import InputRecords
 from stream_scorer.core.decision.decide_batch import decide_alone
 from stream_scorer.core.decision.observe import PartitionRings
-from stream_scorer.core.decision.segments import segments_of
-from stream_scorer.core.decision.summaries import SummaryInput, summarize
+from stream_scorer.core.summaries.segments import segments_of
+from stream_scorer.core.summaries.summaries import SummaryInput, summarize
 from stream_scorer.core.terminals.history import TerminalTable
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.registry.sources import FileRegistry, reader_schema

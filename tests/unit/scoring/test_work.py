@@ -11,9 +11,9 @@ from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.codec.records.record_key import KeyReader
 from stream_scorer.core.decision.observe import PartitionRings, ValidatedBatch
-from stream_scorer.core.decision.summary_reading import read_arrivals, read_windows
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import plan_from
+from stream_scorer.core.summaries.summary_reading import read_arrivals, read_windows
 from stream_scorer.errors import RegistryUnavailableError
 from stream_scorer.kafka.loop.work_interface import Result, Stages
 from stream_scorer.kafka.reading.unreadable_batches import unread

@@ -11,10 +11,10 @@ import pytest
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import SettingsError
 from stream_scorer.simulator.files import write_table
+from stream_scorer.training.card import report
 from stream_scorer.training.data import read_labelled, take
 from stream_scorer.training.features import read_features
 from stream_scorer.training.fold import fold
-from stream_scorer.training.report import report
 from stream_scorer.training.run import train
 from tests.support.training.train_cases import fitted, order
 

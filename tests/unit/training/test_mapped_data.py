@@ -14,8 +14,9 @@ from stream_scorer.core.features.compile import FeatureSet, compile_features
 from stream_scorer.core.mapping.mapping import BASE_AMOUNT, training_labels
 from stream_scorer.core.normalising.normalise import BaseAmounts
 from stream_scorer.errors import SettingsError
-from stream_scorer.training.data import LabelledData, read_labelled, take
+from stream_scorer.training.data import read_labelled, take
 from stream_scorer.training.fold import fold
+from stream_scorer.training.labelled import LabelledData
 from tests.support.tables.foreign_files import (
     EVENTS,
     RATES,

@@ -14,9 +14,10 @@ from stream_scorer.core.features.compile import compile_features
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.reference.build import ReferenceJob
-from stream_scorer.training.data import LabelledData, take
+from stream_scorer.training.data import take
 from stream_scorer.training.days import Days, Split
 from stream_scorer.training.features import CUSTOMER_FEATURES
+from stream_scorer.training.labelled import LabelledData
 from stream_scorer.training.reference_rows import (
     DecidingModel,
     ReferenceDays,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stream_scorer.core.decision.summary_layout import StreamKey
+from stream_scorer.core.summaries.summary_layout import StreamKey
 from stream_scorer.drift.alarms.family import GUARANTEED_SHARE, RELEARN, ChangeFound, Family
 from stream_scorer.drift.alarms.nulls import (
     FLEET,

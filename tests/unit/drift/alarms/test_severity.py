@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from stream_scorer.core.decision.summary_layout import StreamKey
+from stream_scorer.core.summaries.summary_layout import StreamKey
 from stream_scorer.drift.alarms.contract import Severity
 from stream_scorer.drift.alarms.severity import (
     fault_severity,

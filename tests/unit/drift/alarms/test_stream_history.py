@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from stream_scorer.core.decision.summary_layout import StreamKey
+from stream_scorer.core.summaries.summary_layout import StreamKey
 from stream_scorer.drift.alarms.family import ChangeFound
 from stream_scorer.drift.alarms.nulls import Float64, Int64, Nulls, nulls_of
 from stream_scorer.drift.alarms.stream_history import HISTORY, StreamHistory

@@ -27,6 +27,7 @@ def give(monkeypatch: pytest.MonkeyPatch) -> mock.Mock:
     monkeypatch.setattr(options, "connected_settings", lambda *_: Settings())
     monkeypatch.setattr(drift, "read_monitor", lambda _: document())
     monkeypatch.setattr(drift, "read_events", lambda _: ([event_of(alarm())], 3))
+    monkeypatch.setattr(drift, "read_performance", lambda _: [])
     given = mock.Mock(return_value=GIVEN)
     monkeypatch.setattr(drift, "give", given)
     return given

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from stream_scorer.core.decision.summary_layout import StreamKey
+from stream_scorer.core.summaries.summary_layout import StreamKey
 from stream_scorer.drift.alarms.contract import EpisodeState
 from stream_scorer.drift.reports.charts import histogram, line_chart, meter
 from stream_scorer.drift.reports.events import event_of

@@ -22,9 +22,10 @@ from stream_scorer.models.commands.import_model import ImportJob, import_model, 
 from stream_scorer.models.importing.imported import ImportOptions
 from stream_scorer.models.importing.mlflow_registry.reference import read_reference
 from stream_scorer.simulator.files import write_table
-from stream_scorer.training.data import LabelledData, take
+from stream_scorer.training.data import take
 from stream_scorer.training.days import Days
 from stream_scorer.training.features import read_features
+from stream_scorer.training.labelled import LabelledData
 from tests.support.mlflow.fake_mlflow import Registry, mlmodel
 
 NAMES = ["AMOUNT", "LARGEST", "RISK"]

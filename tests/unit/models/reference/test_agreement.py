@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stream_scorer.core.decision.segments import segments_of
-from stream_scorer.core.decision.watched_columns import columns_of
 from stream_scorer.core.events.batch import DecisionBatch
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.summaries.segments import segments_of
+from stream_scorer.core.summaries.watched_columns import columns_of
 from stream_scorer.models.reference.build import build_reference
 from stream_scorer.models.reference.rows import ReferenceRows
 from stream_scorer.models.reference.stream_values import layout_of

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stream_scorer.core.decision.summary_layout import StreamKey
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
+from stream_scorer.core.summaries.summary_layout import StreamKey
 from stream_scorer.models.reference import build as limits
 from stream_scorer.models.reference.build import (
     BuiltReference,

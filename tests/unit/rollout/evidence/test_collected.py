@@ -43,6 +43,7 @@ from stream_scorer.rollout.evidence.guardrail import (
     Verdict,
     judge_fast,
 )
+from stream_scorer.rollout.evidence.label_rows import Ripe
 from stream_scorer.rollout.evidence.verdicts import CALLS, CANARY_WAY, FAST, SHADOW_WAY, SLOW, Trial
 from tests.support.effort import examples
 
@@ -89,7 +90,8 @@ def decisions(rows: Sequence[tuple[int, int, int, int, bool, bool]]) -> Decision
     return Decisions(
         hashed, ArmCodes.of(pa.array(arms, pa.string())), revision,
         np.where(overridden != 0, 1.0, given),
-        outcome.astype(np.uint8), amount, error != 0,
+        outcome.astype(np.uint8), amount, error != 0, outcome.astype(np.uint8),
+        np.ones(len(outcome)),
     )  # fmt: skip
 
 
@@ -307,13 +309,23 @@ def test_slots_stay_few_and_equal_plain_counting_at_their_width(
 # -- matured -------------------------------------------------------------------------------
 
 
-def ripened(found: Gathering, rows: Sequence[tuple[int, int, float, int, int, bool]]) -> None:
-    """Count decisions, given as (arm, pair, amount, outcome, shadow, fraud)."""
-    arm, pair, amount, outcome, shadow, fraud = np.array(rows, float).reshape(-1, 6).T
-    found.ripen(
-        arm.astype(np.uint8), pair.astype(np.int64), amount, outcome.astype(np.uint8),
-        shadow.astype(np.uint8), fraud != 0, 0,
-    )  # fmt: skip
+def ripe(
+    rows: Sequence[tuple[int, int, float, int, int, int]], others: int = 0, **changed: Any
+) -> Ripe:
+    """Return decisions, given as (arm, pair, amount, outcome, shadow, state)."""
+    arm, pair, amount, outcome, shadow, state = np.array(rows, float).reshape(-1, 6).T
+    n = len(arm)
+    columns: dict[str, Any] = {
+        "event_time": np.zeros(n, np.int64), "arm": arm.astype(np.uint8),
+        "bucket": pair.astype(np.int64), "amount": amount, "outcome": outcome.astype(np.uint8),
+        "shadow": shadow.astype(np.uint8), "policy_outcome": outcome.astype(np.uint8),
+        "propensity": np.ones(n), "inside": np.ones(n, np.bool_), "state": state.astype(np.uint8),
+    }  # fmt: skip
+    return Ripe(**{**columns, **changed}, others=others)
+
+
+def ripened(found: Gathering, rows: Sequence[tuple[int, int, float, int, int, int]]) -> None:
+    found.ripen(ripe(rows))
 
 
 def test_matured_decisions_cost_what_they_cost_in_their_bucket() -> None:
@@ -327,8 +339,7 @@ def test_matured_decisions_cost_what_they_cost_in_their_bucket() -> None:
     assert way.cost[:, 2:4].tolist() == [[230.0, 0.0], [5.0, 25.0]]
     assert way.matured_count[:, 2:4].tolist() == [[2, 0], [1, 1]]
     assert (way.frauds, way.matured) == ([2, 1], 4)
-    none = np.empty(0, np.uint8)
-    found.ripen(none, np.empty(0, np.int64), np.empty(0), none, none, np.empty(0, np.bool_), 6)
+    found.ripen(ripe([], 6))
     judged = found.look_slow(CANARY_WAY, 0)
     assert judged is not None
     assert (judged.look, judged.guard) == (1, SLOW)
@@ -390,6 +401,7 @@ def shadowed(
         POOL[customer], ArmCodes.of(pa.array([arm] * n, pa.string())), np.full(n, revision),
         outcome.astype(np.uint8),
         outcome == 2, decided.astype(np.uint8), decided == 2, np.full(n, 250),
+        decided.astype(np.uint8), np.ones(n),
     )  # fmt: skip
 
 

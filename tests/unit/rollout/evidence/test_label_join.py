@@ -3,6 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream_scorer.core.labelling.contract import (
+    FRAUD,
+    GENUINE,
+    UNKNOWN,
+    LabelPolicy,
+    Statements,
+)
 from stream_scorer.errors import StateError, UnavailableError
 from stream_scorer.rollout.evidence.label_join import LabelJoin
-from stream_scorer.rollout.evidence.label_rows import (
-    NO_OUTCOME,
-    LabelColumns,
-    PendingDecisions,
-    Ripe,
-)
+from stream_scorer.rollout.evidence.label_rows import NO_OUTCOME, PendingDecisions, Ripe
 from tests.support.effort import examples
 
 DAY = 86_400_000
@@ -29,19 +32,26 @@ MATURITY, SLACK = 7 * DAY, DAY
 def decided(rows: Sequence[tuple[int, int, int]], *, bucket: int = 3) -> PendingDecisions:
     """Return (key, event time, offset) as decisions of arm offset % 3; the amount is the offset."""
     key, time, offset = np.array(rows, np.int64).reshape(-1, 3).T
+    outcome = (offset % 2).astype(np.uint8)
     return PendingDecisions(
         key.astype(np.uint64), time, np.zeros(len(key), np.int32), offset,
         (offset % 3).astype(np.uint8), np.full(len(key), bucket), offset.astype(float),
-        (offset % 2).astype(np.uint8), np.full(len(key), NO_OUTCOME, np.uint8),
+        outcome, np.full(len(key), NO_OUTCOME, np.uint8), outcome, np.ones(len(key)),
+        np.ones(len(key), np.bool_),
     )  # fmt: skip
 
 
-def told(rows: Sequence[tuple[int, int, int, int, bool]]) -> LabelColumns:
-    """Return (key, event time, label time, offset, fraud) as labels."""
+def told(rows: Sequence[tuple[int, int, int, int, bool]], **changed: Any) -> Statements:
+    """Return (key, event time, label time, offset, fraud) as statements."""
     key, time, known, offset, fraud = np.array(rows, np.int64).reshape(-1, 5).T
-    return LabelColumns(
-        key.astype(np.uint64), time, known, np.zeros(len(key), np.int32), offset, fraud != 0
-    )
+    n = len(key)
+    columns: dict[str, Any] = {
+        "match": key.astype(np.uint64), "event_time": time, "label_time": known,
+        "state": fraud.astype(np.uint8), "rank": np.zeros(n, np.uint8),
+        "label_id": np.zeros(n, np.uint64), "retracts": np.zeros(n, np.uint64),
+        "drawn": np.full(n, np.nan), "partition": np.zeros(n, np.int32), "offset": offset,
+    }  # fmt: skip
+    return Statements(**{**columns, **changed})
 
 
 def join(path: Path | None = None, **changed: Any) -> LabelJoin:
@@ -50,7 +60,8 @@ def join(path: Path | None = None, **changed: Any) -> LabelJoin:
 
 
 def frauds(ripe: Ripe) -> list[tuple[int, bool]]:
-    return list(zip(ripe.amount.astype(int).tolist(), ripe.fraud.tolist(), strict=True))
+    fraud = ripe.state == FRAUD
+    return list(zip(ripe.amount.astype(int).tolist(), fraud.tolist(), strict=True))
 
 
 def test_a_decision_matures_once_after_maturity_and_slack() -> None:
@@ -141,12 +152,74 @@ def test_the_cap_is_kept_and_what_it_costs_is_reported() -> None:
         assert (len(joining), joining.passed.full) == (2, 2)
         joining.learn(told([(1, 0, 1, 0, True), (8, 0, 1, 1, True), (9, 0, 1, 2, True)]))
         assert (joining.labels, joining.passed.full_labels) == (2, 1)
-        # A newer label of a known transaction needs no room; a label of a new one finds none.
         joining.learn(told([(9, 0, 1, 3, True), (1, 0, 2, 4, False)]))
-        assert (joining.labels, joining.passed.full_labels) == (2, 2)
-        assert frauds(joining.mature(MATURITY + SLACK)) == [(1, False), (2, False)]
+        assert (joining.labels, joining.passed.full_labels) == (2, 3)
+        assert frauds(joining.mature(MATURITY + SLACK)) == [(1, True), (2, False)]
         joining.wait(decided([(5, DAY, 5)]))
         assert len(joining) == 1
+
+
+def _blocked(rows: PendingDecisions, outcome: int, policy_outcome: int) -> PendingDecisions:
+    n = len(rows)
+    return replace(
+        rows, outcome=np.full(n, outcome, np.uint8),
+        policy_outcome=np.full(n, policy_outcome, np.uint8), propensity=np.full(n, 0.25),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("policy", "approved", "blocked"),
+    [(LabelPolicy.absent(), GENUINE, GENUINE),
+     (LabelPolicy("genuine", on=True), GENUINE, UNKNOWN),
+     (LabelPolicy("ignore", on=True), UNKNOWN, UNKNOWN),
+     (LabelPolicy("mature", after_ms=MATURITY, on=True), GENUINE, UNKNOWN),
+     (LabelPolicy("mature", after_ms=MATURITY + 1, on=True), UNKNOWN, UNKNOWN)],
+)  # fmt: skip
+def test_a_block_without_a_label_is_unknown_under_every_policy(
+    policy: LabelPolicy, approved: int, blocked: int
+) -> None:
+    with join(policy=policy) as joining:
+        joining.wait(_blocked(decided([(1, 0, 1)]), 0, 0))
+        joining.wait(_blocked(decided([(2, 0, 2)]), 2, 2))
+        # Let through: it was approved, and it gets its label as any other approved one.
+        joining.wait(_blocked(decided([(3, 0, 3)]), 0, 2))
+        joining.wait(_blocked(decided([(4, 0, 4)]), 2, 2))
+        joining.learn(told([(4, 0, 5, 0, True)]))
+        ripe = joining.mature(MATURITY + SLACK)
+    assert ripe.state.tolist() == [approved, blocked, approved, FRAUD]
+    assert ripe.through.tolist() == [False, False, True, False]
+    assert ripe.propensity.tolist() == [0.25] * 4
+
+
+def test_a_better_source_and_a_retraction_decide_what_counts() -> None:
+    stated = [(1, 0, 5, 0, True), (1, 0, 9, 1, False), (2, 0, 5, 2, True), (2, 0, 9, 3, False)]
+    with join(policy=LabelPolicy("genuine", on=True)) as joining:
+        joining.wait(decided([(1, 0, 10), (2, 0, 12)]))
+        joining.learn(
+            told(
+                stated,
+                rank=np.array([2, 1, 2, 2], np.uint8),
+                label_id=np.array([0, 0, 77, 0], np.uint64),
+                retracts=np.array([0, 0, 0, 77], np.uint64),
+                drawn=np.array([np.nan, 0.5, np.nan, np.nan]),
+            )
+        )
+        assert frauds(joining.mature(MATURITY + SLACK)) == [(10, True), (12, False)]
+
+
+def test_a_transaction_cannot_fill_the_file_with_statements() -> None:
+    with join() as joining:
+        joining.wait(decided([(1, 0, 10)]))
+        for at in range(0, 80, 20):
+            rows = [(1, 0, 100 - k, k, k == 0) for k in range(at, at + 20)]
+            joining.learn(told(rows, rank=np.full(20, at == 0, np.uint8)))
+        assert joining.labels == 32
+        assert frauds(joining.mature(MATURITY + SLACK)) == [(10, True)]
+    with join() as joining:
+        # One id again and again is one statement.
+        rows = [(1, 0, 5, k, False) for k in range(40)]
+        joining.learn(told(rows, label_id=np.full(40, 7, np.uint64)))
+        assert joining.labels == 1
 
 
 def test_uncommitted_changes_are_lost(tmp_path: Path) -> None:
@@ -205,11 +278,54 @@ def test_a_damaged_file_and_one_of_another_format_are_refused(tmp_path: Path) ->
     with join(tmp_path / "g"):
         pass
     base = sqlite3.connect(tmp_path / "g")
-    base.execute("UPDATE notes SET value = CAST('2' AS BLOB) WHERE name = 'format'")
+    base.execute("UPDATE notes SET value = CAST('3' AS BLOB) WHERE name = 'format'")
     base.commit()
     base.close()
-    with pytest.raises(StateError, match=r"g: is of format 2, and this program reads 1"):
+    with pytest.raises(StateError, match=r"g: is of format 3, and this program reads 2"):
         join(tmp_path / "g")
+
+
+OLD = """
+CREATE TABLE pending (
+    event_time INTEGER NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL,
+    key INTEGER NOT NULL, arm INTEGER NOT NULL, bucket INTEGER NOT NULL, amount REAL NOT NULL,
+    outcome INTEGER NOT NULL, shadow INTEGER NOT NULL,
+    PRIMARY KEY (event_time, partition, offset)) WITHOUT ROWID;
+CREATE TABLE labels (
+    key INTEGER PRIMARY KEY, event_time INTEGER NOT NULL, label_time INTEGER NOT NULL,
+    partition INTEGER NOT NULL, offset INTEGER NOT NULL, fraud INTEGER NOT NULL);
+CREATE TABLE dated_labels (
+    key INTEGER NOT NULL, event_time INTEGER NOT NULL, label_time INTEGER NOT NULL,
+    partition INTEGER NOT NULL, offset INTEGER NOT NULL, fraud INTEGER NOT NULL,
+    PRIMARY KEY (key, label_time, partition, offset)) WITHOUT ROWID;
+CREATE TABLE others (event_time INTEGER PRIMARY KEY, count INTEGER NOT NULL);
+CREATE TABLE places (
+    topic TEXT NOT NULL, partition INTEGER NOT NULL, next_offset INTEGER NOT NULL,
+    PRIMARY KEY (topic, partition)) WITHOUT ROWID;
+CREATE TABLE notes (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+INSERT INTO pending VALUES (0, 0, 10, 1, 1, 3, 10.0, 2, 255), (0, 0, 11, -2, 0, 3, 11.0, 0, 255);
+INSERT INTO labels VALUES (-2, 0, 5, 0, 1, 1);
+INSERT INTO dated_labels VALUES (1, 86400000, 4, 0, 1, 1), (1, 86400000, 5, 0, 2, 0);
+INSERT INTO places VALUES ('decisions', 0, 12);
+INSERT INTO notes VALUES ('format', CAST('1' AS BLOB)), ('identity', CAST('a' AS BLOB)),
+    ('edge', CAST('3' AS BLOB)), ('state', CAST('kept' AS BLOB));
+"""
+"""As the release before wrote it."""
+
+
+def test_a_file_of_the_earlier_format_loses_nothing(tmp_path: Path) -> None:
+    base = sqlite3.connect(tmp_path / "f")
+    base.executescript(OLD)
+    base.close()
+    for _ in range(2):
+        with join(tmp_path / "f") as joining:
+            assert (len(joining), joining.labels) == (2, 3)
+            assert (joining.places(), joining.note("state")) == ({("decisions", 0): 12}, b"kept")
+            ripe = joining.mature(MATURITY + SLACK)
+            assert frauds(ripe) == [(10, False), (11, True)]
+            assert ripe.policy_outcome.tolist() == ripe.outcome.tolist() == [2, 0]
+            assert (ripe.propensity.tolist(), ripe.inside.all()) == ([1.0, 1.0], True)
+            assert not ripe.through.any()
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -306,7 +422,7 @@ def test_the_join_equals_plain_recomputation_through_crashes(
 def dated_streams(draw: st.DrawFn) -> list[tuple[str, int, int, bool]]:
     """Return (what, key, hours, fraud): decisions, labels by their time, and watermarks."""
     found, mark = [], 0
-    for _ in range(draw(st.integers(1, 40))):
+    for _ in range(draw(st.integers(1, 32))):
         kind = draw(st.sampled_from(("decide", "tell", "tell", "mature")))
         if kind == "mature":
             mark += draw(st.integers(0, 100))
@@ -380,5 +496,5 @@ def test_many_labels_of_one_id_do_not_slow_its_decisions() -> None:
         begun = time.thread_time()
         ripe = joining.mature(DAY + 1 + MATURITY + SLACK)
         assert len(ripe) == count
-        assert not ripe.fraud.any()
+        assert not (ripe.state == FRAUD).any()
         assert time.thread_time() - begun < 5.0

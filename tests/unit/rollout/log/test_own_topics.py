@@ -9,8 +9,8 @@ import pytest
 
 from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.core.decision.plausible_summary import refuse_implausible
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.summaries.plausible_summary import refuse_implausible
 from stream_scorer.drift.monitor.work import MonitorWork
 from stream_scorer.errors import RolloutError, StateError
 from stream_scorer.kafka.loop.control_topic import ControlRecord

@@ -91,7 +91,7 @@ CHAMPION: dict[str, Any] = {
     [
         (CANARY, {"speed": 1}, "speed: unknown key"),
         (CANARY, {"name": ""}, "name: String should match pattern"),
-        (CANARY, {"format": 4}, "format: Input should be 1, 2 or 3"),
+        (CANARY, {"format": 5}, "format: Input should be 1, 2, 3 or 4"),
         (
             CANARY,
             {"format": 1, "shared": {"policy": {"on_model_error": "BLOCK"}}},

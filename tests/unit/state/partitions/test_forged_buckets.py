@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from stream_scorer.core.decision.observe import PartitionRings
-from stream_scorer.core.features.compile import ENGINE
+from stream_scorer.core.features.compile import RINGS_ENGINE
 from stream_scorer.core.rings.buckets import bucket_of
 from stream_scorer.core.rings.payload import sound
 from stream_scorer.errors import NotWarmError, StateError
@@ -101,7 +101,7 @@ HEADERS: dict[str, dict[str, Any]] = {
 
 def forged(payload: bytes = SOUND, head: bytes | None = None, **changes: Any) -> bytes:
     """Return a record of format 2 with forged fields."""
-    bucket = Bucket(0, HOME, 90, 4, ENGINE, 10**12, 10**12, {}, payload, 0, "")
+    bucket = Bucket(0, HOME, 90, 4, RINGS_ENGINE, 10**12, 10**12, {}, payload, 0, "")
     ((_, value),) = bucket.records(OWNER)
     header = json.loads(value[14 : 14 + int.from_bytes(value[6:10], "little")])
     text = json.dumps(header | changes).encode() if head is None else head

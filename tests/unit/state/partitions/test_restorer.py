@@ -8,7 +8,7 @@ import pytest
 
 from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.events.strings import hashes_of
-from stream_scorer.core.features.compile import ENGINE
+from stream_scorer.core.features.compile import RINGS_ENGINE
 from stream_scorer.core.rings.buckets import BUCKETS
 from stream_scorer.core.rings.rings import RingColumns
 from stream_scorer.errors import OffsetsError, StateError, UnavailableError
@@ -65,7 +65,7 @@ class Empty:
 
 
 def bucket(number: int, offset: int, **changes: Any) -> Bucket:
-    values: dict[str, Any] = {"partitions": 4, "engine": ENGINE, "watermark": 7, **changes}
+    values: dict[str, Any] = {"partitions": 4, "engine": RINGS_ENGINE, "watermark": 7, **changes}
     return Bucket(changes.pop("partition", 0), number, offset, **{
         name: value for name, value in values.items() if name != "partition"
     })  # fmt: skip
@@ -185,7 +185,7 @@ def test_missing_undecided_input_precedes_missing_history() -> None:
         (whole(101), Input(), "as of offset 101, and the group's committed offset 100", "rebuild"),
         (whole(40), Input(low=41), "needs the input from offset 40, and the oldest", "rebuild"),
         (whole(90), Input(committed=-1), "no committed offset, though buckets", "kafka.group"),
-        (whole(90, engine=ENGINE + 1), Input(), "was written by engine", "rebuild"),
+        (whole(90, engine=RINGS_ENGINE + 1), Input(), "was written by engine", "rebuild"),
         (whole(90, partitions=3), Input(), "had 3 partitions; now it has 4", "repartition"),
         ([bucket(1, 9, partition=2, partitions=2)], Input(), "had 2 partitions", "repartition"),
         (whole(9, payload=b"\x01\x00", unit="USD/2"), Input(), "holds amounts in USD/2", "rebuild"),

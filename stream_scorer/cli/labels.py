@@ -1,0 +1,46 @@
+"""``stream-scorer labels``: labels from files to their topic; how late labels are."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stream_scorer.cli.options import ClusterJsonOptions, CommandGroup
+
+app = CommandGroup("Labels: import them from files, and see how late they are.", ClusterJsonOptions)
+
+
+@app.command(name="import")
+def import_(
+    *,
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="Labels: .parquet, .csv, .jsonl or .avro."),
+    ],
+    source: Annotated[
+        str | None, typer.Option("--source", help="Source of rows that name none.")
+    ] = None,
+    columns: Annotated[
+        Path | None,
+        typer.Option("--columns", help="TOML file: names of the columns, and of the states."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Send nothing if a row cannot be used.")
+    ] = False,
+    options: ClusterJsonOptions,
+) -> None:
+    """Send the labels of a file to the topic of labels, each once.
+
+    Customer, terminal and time are looked up in the decisions by the transaction's id. Called
+    again, it sends what is still missing.
+    """
+    from stream_scorer.labels.columns import LabelNames, read_names  # noqa: PLC0415 it loads slowly
+    from stream_scorer.labels.run import ImportJob, import_labels  # noqa: PLC0415 as above
+
+    names = LabelNames() if columns is None else read_names(columns)
+    report = import_labels(options.connected(), ImportJob(file, source, names, strict))
+    document = asdict(report)
+    shown = {name: value for name, value in document.items() if name != "examples"}
+    rows = [*shown.items(), *((k, ", ".join(v)) for k, v in report.examples.items() if v)]
+    options.show_fields(document, "Labels", rows)

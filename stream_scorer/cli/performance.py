@@ -1,0 +1,16 @@
+"""``stream-scorer performance``: measure how well each version decides, as labels mature."""
+
+from stream_scorer.cli.options import ClusterOptions
+
+
+def performance(*, options: ClusterOptions) -> None:
+    """Measure each model version by matured labels, and warn when its loss has risen.
+
+    One process does it alone; a second one fences the first. On the host of a scorer it needs
+    another http.port; 0 picks a free one.
+
+    Exit codes: as those of run; 9 where the file is damaged or another process has it.
+    """
+    from stream_scorer.performance.process.process import run_performance  # noqa: PLC0415 numba loads slowly
+
+    run_performance(options.connected())

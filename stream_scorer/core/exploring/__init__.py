@@ -1,0 +1,1 @@
+"""Which would-be BLOCKs are let through at random."""

@@ -1,0 +1,227 @@
+"""``dataset build``: a training set from the topics, as it could have been built at a time.
+
+::
+
+    labels ──────→ statements that were known by then ─┐
+                                                       ├→ rows with features, label and weight
+    decisions of the range, with recorded features ────┘
+"""
+
+import resource
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from stream_scorer.core.events.label_table import read_label_policy
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.features.compile import compile_features
+from stream_scorer.core.labelling.contract import LabelPolicy
+from stream_scorer.dataset.build import (
+    DatasetBuilder,
+    DatasetRange,
+    RevisionPlans,
+    empty_folder,
+)
+from stream_scorer.dataset.contract import DatasetOrder, DatasetReport
+from stream_scorer.dataset.decisions import DecidedDecoder, in_order
+from stream_scorer.dataset.document import SourceRange, document_of, write_document
+from stream_scorer.dataset.statements import StatementReader
+from stream_scorer.errors import ModelError, SettingsError
+from stream_scorer.kafka.loop.patient_read import read_patiently
+from stream_scorer.kafka.topics.offsets import admin, bounds, partitions
+from stream_scorer.models.bundles.bundle import FeatureSpec, Manifest, read_manifest
+from stream_scorer.models.stores.choose_version import finder
+from stream_scorer.models.stores.deployment import Deployment, deployed_plan
+from stream_scorer.models.stores.remote import open_store
+from stream_scorer.ports import RawRecords
+from stream_scorer.registry.sources import open_registry
+from stream_scorer.rollout.log.control_log import ControlLog
+from stream_scorer.settings import Kafka, Settings
+
+_MODEL: Final = "fraud"
+_KB: Final = 1_024
+_MB: Final = 1e6
+Told = Callable[[str, int], None]
+"""Called with the name of a topic and the number of its records that were read."""
+
+
+def build_dataset(
+    settings: Settings, order: DatasetOrder, plan: Path | None = None, told: Told | None = None
+) -> DatasetReport:
+    """Build a dataset from the topics.
+
+    Args:
+        settings: The cluster, its topics, the registry and the model store.
+        order: What the dataset is to contain.
+        plan: Plan of decisions that no revision of a plan made; None: the model's.
+        told: Called with the progress.
+
+    Raises:
+        SettingsError: The order is not possible, the folder is not empty, or a topic is missing.
+        ModelError: The model is not in the store.
+        RolloutError: The control log is not complete.
+        UnavailableError: Broker, registry or store do not answer.
+    """
+    began = time.monotonic()
+    _check(order)
+    model = _model_of(settings, order.model or _MODEL)
+    kafka, registry = settings.kafka, open_registry(settings.registry)
+    own = deployed_plan(settings, Deployment(model.label, plan, None))
+    plans = RevisionPlans(_recorded_plans(settings), own)
+    _refuse_other_mappings(plans)
+    # The decisions' end comes first: what they know, the labels' end has.
+    decisions = _source(kafka, kafka.topics.decisions)
+    labels = _source(kafka, kafka.topics.labels)
+    folder = empty_folder(order.out)
+    directory = settings.registry.directory
+    statements = StatementReader(registry, own, order.as_of_ms, directory)
+    _each(_read(kafka, labels, told), statements.add)
+    known = statements.known()
+    range_ = DatasetRange(
+        order.first_ms, order.end_ms, order.as_of_ms, order.sample, model.name, model.names,
+        model.has_same_features,
+    )  # fmt: skip
+    builder = DatasetBuilder(folder, range_, known, plans, DecidedDecoder(registry, directory))
+    try:
+        _each(_read(kafka, decisions, told), builder.add)
+        parts = builder.close()
+        counts = {
+            "rows": builder.rows, "frauds": builder.frauds,
+            "genuine": builder.rows - builder.frauds, "left_out": dict(builder.left_out),
+            "versions": dict(builder.versions), "statements": len(known.statements),
+            "unreadable_labels": known.unreadable,
+        }  # fmt: skip
+        contents = document_of(
+            order={
+                "first_ms": order.first_ms, "end_ms": order.end_ms, "as_of_ms": order.as_of_ms,
+                "sample": order.sample, "model": model.name, "features_of": model.label,
+            },
+            features=model.manifest.features,
+            sources={"decisions": decisions, "labels": labels},
+            policy=LabelPolicy.of(read_label_policy(own.label_policy)),
+            counts=counts,
+            parts=parts,
+        )  # fmt: skip
+        digest = write_document(folder, contents)
+    except OSError as error:
+        raise SettingsError(
+            f"dataset {folder}: {error.strerror}", "free the disk, and name an empty folder: --out"
+        ) from error
+    finally:
+        builder.abandon()
+    return DatasetReport(
+        directory=folder, digest=digest, rows=builder.rows, frauds=builder.frauds,
+        genuine=builder.rows - builder.frauds, left_out=dict(builder.left_out),
+        seconds=round(time.monotonic() - began, 3), peak_mb=peak_mb(),
+    )  # fmt: skip
+
+
+def peak_mb() -> float:
+    """Return the largest resident memory of this process so far, in 10^6 bytes."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KB / _MB, 1)
+
+
+def _check(order: DatasetOrder) -> None:
+    if order.first_ms >= order.end_ms:
+        raise SettingsError("dataset: the range of event times is empty", "give --from and --to")
+    if not 0 < order.sample <= 1:
+        raise SettingsError(
+            f"--sample {order.sample}: not a share of the genuine transactions",
+            "write a number above 0, up to 1",
+        )
+    if order.features is not None:
+        raise SettingsError(
+            f"features {order.features}: a dataset has the features that were recorded; other "
+            "features are not folded from the input yet",
+            "leave --features out",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """The version whose features a dataset has."""
+
+    manifest: Manifest
+    manifest_of: Callable[[str], Manifest]
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def label(self) -> str:
+        return self.manifest.label
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return compile_features(self.manifest.features, Plan()).names
+
+    def has_same_features(self, version: str) -> bool:
+        """Return whether another version has these features; False if it is not in the store."""
+        if version == self.manifest.version:
+            return True
+        try:
+            other = self.manifest_of(f"{self.name}:{version}")
+        except ModelError:
+            return False
+        return _meaning(other.features) == _meaning(self.manifest.features)
+
+
+def _meaning(features: Iterable[FeatureSpec]) -> list[dict[str, object]]:
+    """Return declarations without their texts for people."""
+    return [{k: v for k, v in spec.items() if k != "text"} for spec in features]
+
+
+def _model_of(settings: Settings, reference: str) -> _Model:
+    find = finder(open_store(settings.models))
+
+    def manifest_of(label: str) -> Manifest:
+        return read_manifest(find(label))
+
+    return _Model(manifest_of(reference), manifest_of)
+
+
+def _recorded_plans(settings: Settings) -> dict[int, Plan]:
+    """Return the plan of each revision of the control log; empty if there is no log."""
+    try:
+        partitions(admin(settings.kafka), settings.kafka, [settings.kafka.topics.rollout])
+    except SettingsError:
+        return {}
+    control = ControlLog(settings)
+    try:
+        read_patiently(control.refresh)
+        return {number: each.shared for number, each in control.log.routings.items()}
+    finally:
+        control.close()
+
+
+def _refuse_other_mappings(plans: RevisionPlans) -> None:
+    """Refuse revisions that read labels by another mapping: one pass reads them by one."""
+    for number, plan in plans.plans.items():
+        if plan.labels != plans.other.labels:
+            raise SettingsError(
+                f"dataset: revision {number} reads labels by another mapping than the plan",
+                "give the plan with the mapping of the labels of the range: --plan",
+            )
+
+
+def _source(kafka: Kafka, topic: str) -> SourceRange:
+    first, end = bounds(kafka, topic, stable=False)
+    return SourceRange(topic, first, end)
+
+
+def _read(kafka: Kafka, source: SourceRange, told: Told | None) -> Iterable[RawRecords]:
+    count = 0
+    for raw in in_order(kafka, source.topic, source.first, source.next):
+        count += len(raw)
+        if told is not None:
+            told(source.topic, count)
+        yield raw
+
+
+def _each(records: Iterable[RawRecords], add: Callable[[RawRecords], None]) -> None:
+    for raw in records:
+        read_patiently(partial(add, raw))

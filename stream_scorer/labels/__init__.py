@@ -1,0 +1,1 @@
+"""The `labels` commands: import, and the curve of delays."""

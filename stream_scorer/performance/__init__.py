@@ -1,0 +1,1 @@
+"""How well each model version decides, as labels mature."""

@@ -1,0 +1,1 @@
+"""Measures of matured decisions, with intervals: numbers in, numbers out."""

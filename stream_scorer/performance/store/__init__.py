@@ -1,0 +1,1 @@
+"""The file of performance: decisions that wait for labels, matured ones, and what is to be sent."""

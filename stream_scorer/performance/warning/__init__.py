@@ -1,0 +1,1 @@
+"""Early warning: evidence that the loss per decision has risen. Numbers in, numbers out."""

@@ -1,0 +1,1 @@
+"""When and how a new version is trained, compared with the champion, and proposed."""

@@ -1,0 +1,1 @@
+"""The rules of `retrain.toml`, and what they decide."""

@@ -1,0 +1,1 @@
+"""The process that retrains: its steps, its state and its history."""

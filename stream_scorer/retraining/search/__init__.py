@@ -1,0 +1,1 @@
+"""The search for parameters of a model, which continues after a kill."""

@@ -1,0 +1,188 @@
+"""The early warning: what it sees, what it must not see, and that it continues from its state."""
+
+import json
+
+import numpy as np
+
+from stream_scorer.core.events.batch import Outcome
+from stream_scorer.core.labelling.contract import FRAUD, GENUINE, UNKNOWN
+from stream_scorer.performance.measures.contract import LossCosts, MaturedRows, WindowKey
+from stream_scorer.performance.warning.contract import Warned
+from stream_scorer.performance.warning.day_loss import LossSums, matured_loss, powered_loss
+from stream_scorer.performance.warning.reference import LEARNING_DAYS, learn
+from stream_scorer.performance.warning.watch import LossWatch, WarningBudget
+
+DAY = 86_400_000
+BUDGET = WarningBudget()
+
+
+def key(day: int) -> WindowKey:
+    return WindowKey("fraud", "1", "all", "all", day * DAY, (day + 1) * DAY)
+
+
+def rows_of(*rows: tuple[int, int, float, bool, float]) -> MaturedRows:
+    """Return rows of (outcome, state, weight, drawn, pi), each of 100 units."""
+    count = len(rows)
+    outcome, state, weight, drawn, pi = zip(*rows, strict=True)
+    return MaturedRows(
+        np.zeros(count, np.int32), np.zeros(count, np.uint8), np.ones(count, np.uint64),
+        np.zeros(count), np.full(count, 100.0), np.array(weight, float),
+        np.array(outcome, np.uint8), np.array(state, np.uint8), np.arange(count, dtype=np.uint64),
+        np.zeros(count, np.int32), np.array(drawn, np.bool_), np.array(pi, float),
+        np.zeros(count, np.int64),
+    )  # fmt: skip
+
+
+def test_a_days_loss_is_its_mean_cost() -> None:
+    rows = rows_of(
+        (Outcome.APPROVE, FRAUD, 1.0, False, 0.0),  # 100
+        (Outcome.APPROVE, GENUINE, 1.0, False, 0.0),  # 0
+        (Outcome.REVIEW, GENUINE, 1.0, False, 0.0),  # 5
+        (Outcome.BLOCK, GENUINE, 4.0, True, 0.25),  # 25 four times
+        (Outcome.BLOCK, UNKNOWN, 0.0, False, 0.25),  # represented by the one before
+        (Outcome.BLOCK, UNKNOWN, 1.0, False, 0.0),  # not counted
+        (Outcome.APPROVE, UNKNOWN, 1.0, False, 0.0),  # not counted
+    )
+    sums = matured_loss(rows, LossCosts())
+    assert sums.rows == 5
+    assert sums.mean == (100 + 5 + 100) / 5 / 200
+
+
+def test_a_weighted_cost_is_clipped() -> None:
+    rows = rows_of((Outcome.BLOCK, GENUINE, 1_000.0, True, 0.001))
+    assert matured_loss(rows, LossCosts()).mean == 1.0
+
+
+def test_drawn_rows_alone_give_the_powered_loss() -> None:
+    drawn = (Outcome.APPROVE, FRAUD, 1.0, True, 0.05)
+    sums = powered_loss(
+        rows_of(drawn, (Outcome.APPROVE, UNKNOWN, 1.0, True, 0.05),
+                (Outcome.REVIEW, UNKNOWN, 1.0, False, 0.05),
+                (Outcome.BLOCK, UNKNOWN, 1.0, False, 0.0)),
+        LossCosts(),
+    )  # fmt: skip
+    assert (sums.rows, sums.drawn, sums.missing) == (3, 2, 1)
+    assert sums.loss == (100 / 0.05 + 5) / 200
+
+
+def test_early_frauds_that_were_not_drawn_change_nothing() -> None:
+    calm = [(Outcome.APPROVE, GENUINE, 1.0, n % 20 == 0, 0.05) for n in range(200)]
+    early = [
+        (outcome, FRAUD if n % 20 == 1 else state, weight, drawn, pi)
+        for n, (outcome, state, weight, drawn, pi) in enumerate(calm)
+    ]
+    assert powered_loss(rows_of(*early), LossCosts()) == powered_loss(rows_of(*calm), LossCosts())
+
+
+def test_the_powered_loss_is_unbiased() -> None:
+    chance = np.random.default_rng(3)
+    found = []
+    for _ in range(400):
+        drawn = chance.random(2_000) < 0.05
+        rows = [
+            (Outcome.APPROVE, FRAUD if n % 10 == 0 else GENUINE, 1.0, bool(each), 0.05)
+            for n, each in enumerate(drawn)
+        ]
+        found.append(powered_loss(rows_of(*rows), LossCosts()).mean)
+    error = np.std(found) / len(found) ** 0.5
+    assert abs(np.mean(found) - 0.1 * 0.5) < 2.6 * error
+
+
+def days(count: int, level: float, seed: int) -> list[float]:
+    chance = np.random.default_rng(seed)
+    return [float(each) for each in level * chance.gamma(50, 1 / 50, count)]
+
+
+def run(
+    losses: list[float], drawn: list[float], *, restart: bool = False
+) -> tuple[list[Warned], LossWatch]:
+    """Give a watch matured days that are a week late, and drawn ones of the day."""
+    watch, warned = LossWatch(BUDGET), []
+    for day in range(len(losses) + 7):
+        if day < len(drawn):
+            judged = watch.powered(key(day), LossSums(100_000, 100_000 * drawn[day], 5_000, 0))
+            warned += [judged.warned] if judged.warned else []
+        if day >= 7:
+            told = watch.matured(key(day - 7), LossSums(100_000, 100_000 * losses[day - 7]))
+            assert told is not None
+            warned += [told[2].warned] if told[2].warned else []
+            caught = watch.catch_up(key(day - 7))
+            warned += [caught] if caught else []
+        if restart:
+            watch = LossWatch.restored(BUDGET, json.loads(json.dumps(watch.document())))
+    return warned, watch
+
+
+def test_a_triple_loss_warns_once_and_soon() -> None:
+    losses = days(60, 0.005, 1) + days(20, 0.015, 2)
+    warned, watch = run(losses, [])
+    assert len(warned) == 1
+    assert watch.warned
+    assert warned[0].klass == "gaussian"
+    assert 60 * DAY < warned[0].key.end <= 62 * DAY
+    assert 59 * DAY <= warned[0].onset <= 61 * DAY
+    assert warned[0].tolerance > 0
+
+
+def test_a_usual_loss_does_not_warn() -> None:
+    for seed in range(20):
+        warned, watch = run(days(130, 0.005, seed), days(130, 0.005, seed + 50))
+        assert not warned
+        assert watch.reference is not None
+
+
+def test_drawn_rows_warn_before_labels_mature() -> None:
+    losses = days(60, 0.005, 1) + days(20, 0.015, 2)
+    drawn = days(60, 0.005, 3) + days(20, 0.015, 4)
+    warned, _ = run(losses, drawn)
+    assert warned[0].klass == "powered"
+    assert warned[0].key.end <= 62 * DAY
+    assert len(warned) == 1
+
+
+def test_a_change_while_learning_ends_is_caught_up() -> None:
+    # Day 28 on has changed; the level is learned on day 35, when days 28 to 34 are drawn already.
+    losses, drawn = days(28, 0.005, 1), days(28, 0.005, 2) + days(10, 0.02, 3)
+    warned, _ = run(losses, drawn)
+    assert [each.klass for each in warned] == ["powered"]
+    assert warned[0].key.end <= 31 * DAY
+
+
+def test_a_restart_changes_nothing() -> None:
+    losses = days(60, 0.005, 1) + days(20, 0.012, 2)
+    drawn = days(60, 0.005, 3) + days(20, 0.012, 4)
+    calm, first = run(losses, drawn)
+    again, second = run(losses, drawn, restart=True)
+    assert calm == again
+    assert first.document() == second.document()
+
+
+def test_small_days_are_pooled() -> None:
+    watch = LossWatch(BUDGET)
+    assert watch.matured(key(0), LossSums(150, 1.5)) is None
+    told = watch.matured(key(1), LossSums(150, 4.5))
+    assert told is not None
+    window, sums, judged = told
+    assert (window.start, window.end, sums.rows, sums.mean) == (0, 2 * DAY, 300, 0.02)
+    assert not judged.log_e
+    assert watch.learning_days == LEARNING_DAYS - 1
+
+
+def test_the_reference_bounds_the_mean() -> None:
+    misses = 0
+    for seed in range(200):
+        reference = learn(np.array(days(28, 0.005, seed)), 200.0, 1e-5)
+        misses += reference.high < 0.005
+        assert reference.scale > 0
+    assert misses <= 4
+
+
+def test_days_without_a_loss_do_not_promise_none() -> None:
+    watch, warned = LossWatch(BUDGET), 0
+    for day in range(60):
+        loss = 0.2 if day == 40 else 0.0  # one review in 40 days, of 1,000 decisions a day
+        told = watch.matured(key(day), LossSums(1_000, loss))
+        warned += told is not None and told[2].warned is not None
+    assert not warned
+    assert watch.reference is not None
+    assert watch.reference.high > 0
