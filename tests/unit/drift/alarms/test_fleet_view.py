@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stream_scorer.core.decision.summary_layout import StreamKey
+from stream_scorer.core.summaries.summary_layout import StreamKey
 from stream_scorer.drift.alarms.family import ChangeFound
 from stream_scorer.drift.alarms.fleet import WAIT, StreamAlarm, Waiting
 from stream_scorer.drift.alarms.fleet_view import FleetView

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stream_scorer.core.decision.summary_layout import StreamKey
+from stream_scorer.core.summaries.summary_layout import StreamKey
 from stream_scorer.drift.alarms.nulls import Nulls, nulls_of
 from stream_scorer.drift.alarms.stream_thresholds import thresholds_of
 from stream_scorer.models.reference.bands import spread_of

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stream_scorer.core.decision.summary_layout import StreamKey
+from stream_scorer.core.summaries.summary_layout import StreamKey
 from stream_scorer.drift.alarms.nulls import nulls_of
 from stream_scorer.drift.alarms.stream_changes import StreamChanges
 from stream_scorer.models.reference.contract import Season, StreamReference
