@@ -21,13 +21,15 @@ from stream_scorer.telemetry.drift import (
     DriftStateMissing, DriftWatched,
 )  # fmt: skip
 from stream_scorer.telemetry.event import Event, Listener
+from stream_scorer.telemetry.lag import LagFailed, LagPassed, SloCounted
 from stream_scorer.telemetry.models import ModelFailed, ModelVerified
 from stream_scorer.telemetry.partitions import (
     FirstOffsetsCommitted, KeyMisplaced, KeyOfAnother, LagObserved, Moving, PartitionsAssigned,
     PartitionsRevoked, StandingBy, Stuck,
 )  # fmt: skip
 from stream_scorer.telemetry.processes import (
-    DependencyBack, DependencyUnavailable, RecordsSkipped, Stopping, WorkerLeft, WorkerStarted,
+    CertificateSeen, DependencyBack, DependencyUnavailable, DiskSeen, ProcessBegan, RecordsSkipped,
+    Stopping, WorkerLeft, WorkerStarted,
 )  # fmt: skip
 from stream_scorer.telemetry.rollout import (
     PlanAwaited, RevisionActivated, RevisionLoaded, RevisionRefused, RolloutEvidence, RolloutHeld,
@@ -45,32 +47,41 @@ ACCESS_EVENTS: tuple[type[Event], ...] = (
 )  # fmt: skip
 """Events of the API's access control, which only `serve` has."""
 
+LAG_EVENTS: tuple[type[Event], ...] = (LagFailed, SloCounted)
+"""Events of `lag --serve`."""
+
+SCRAPED_EVENTS: tuple[type[Event], ...] = (LagPassed, CertificateSeen, DiskSeen)
+"""Declarations of metrics that are read at each scrape; no event changes them."""
+
+PROCESS_EVENTS: tuple[type[Event], ...] = (ProcessBegan,)
+"""Events of every process that serves metrics."""
+
 SUPERVISOR_EVENTS: tuple[type[Event], ...] = (WorkerStarted, WorkerLeft)
 """Events of the parent of several workers, which has separate metrics."""
 
 __all__ = [
-    "ACCESS_EVENTS", "EVENTS", "SUPERVISOR_EVENTS", "AccessNotRecorded", "AdmissionRefused",
-    "BatchAborted", "BatchCommitted", "BatchUnreadable", "CallerRefused", "CheckpointFailed",
-    "CheckpointWritten", "ClientsRead", "ColdAccepted", "CommitSettled", "ComputationHung",
-    "ComputationOver", "DecidedBy", "DependencyBack", "DependencyUnavailable",
-    "DriftCommandFolded", "DriftDetected", "DriftEventSent", "DriftReferenceMissing",
-    "DriftSnapshot", "DriftStateMissing", "DriftWatched",
-    "Event", "FirstOffsetsCommitted", "GatewayObserved", "KeyMisplaced", "KeyOfAnother",
-    "LagObserved", "Listener", "ModelFailed", "ModelVerified", "ModelWarming", "Moving",
-    "PartitionsAssigned", "PartitionsRevoked", "PlanAwaited", "ProducerReborn",
-    "ProvisionalAnswered", "ProvisionalSettled", "RecordQuarantined", "RecordsSkipped",
-    "ReplayLeftOut", "ReplayProgress", "RequestFailed", "RequestServed", "RequestsCut",
-    "RevisionActivated", "RevisionLoaded", "RevisionRefused", "RolloutEvidence", "RolloutHeld",
-    "RolloutJudged", "RolloutMoved", "RolloutNotVisible", "RowsSettled", "SpansDropped",
-    "StandingBy", "StateComplete", "StateIncomplete", "StateRestored", "Stopping", "Stuck",
-    "TerminalsRead", "TokenKeysRead", "WindowRebuilt", "WindowShortened", "WorkerLeft",
-    "WorkerStarted",
+    "ACCESS_EVENTS", "EVENTS", "LAG_EVENTS", "PROCESS_EVENTS", "SCRAPED_EVENTS",
+    "SUPERVISOR_EVENTS", "AccessNotRecorded", "AdmissionRefused", "BatchAborted", "BatchCommitted",
+    "BatchUnreadable", "CallerRefused", "CertificateSeen", "CheckpointFailed", "CheckpointWritten",
+    "ClientsRead", "ColdAccepted", "CommitSettled", "ComputationHung", "ComputationOver",
+    "DecidedBy", "DependencyBack", "DependencyUnavailable", "DiskSeen", "DriftCommandFolded",
+    "DriftDetected", "DriftEventSent", "DriftReferenceMissing", "DriftSnapshot",
+    "DriftStateMissing", "DriftWatched", "Event", "FirstOffsetsCommitted", "GatewayObserved",
+    "KeyMisplaced", "KeyOfAnother", "LagFailed", "LagObserved", "LagPassed", "Listener",
+    "ModelFailed", "ModelVerified", "ModelWarming", "Moving", "PartitionsAssigned",
+    "PartitionsRevoked", "PlanAwaited", "ProcessBegan", "ProducerReborn", "ProvisionalAnswered",
+    "ProvisionalSettled", "RecordQuarantined", "RecordsSkipped", "ReplayLeftOut", "ReplayProgress",
+    "RequestFailed", "RequestServed", "RequestsCut", "RevisionActivated", "RevisionLoaded",
+    "RevisionRefused", "RolloutEvidence", "RolloutHeld", "RolloutJudged", "RolloutMoved",
+    "RolloutNotVisible", "RowsSettled", "SloCounted", "SpansDropped", "StandingBy", "StateComplete",
+    "StateIncomplete", "StateRestored", "Stopping", "Stuck", "TerminalsRead", "TokenKeysRead",
+    "WindowRebuilt", "WindowShortened", "WorkerLeft", "WorkerStarted",
 ]  # fmt: skip
 
 EVENTS: tuple[type[Event], ...] = tuple(
     each
     for each in map(globals().get, __all__)
     if isinstance(each, type) and issubclass(each, Event) and each is not Event
-    if each not in {*SUPERVISOR_EVENTS, *ACCESS_EVENTS}
+    if each not in {*SUPERVISOR_EVENTS, *ACCESS_EVENTS, *LAG_EVENTS, *SCRAPED_EVENTS}
 )
 """Events of a process that reads topics: all others."""

@@ -76,6 +76,73 @@ class RecordsSkipped(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessBegan(Event):
+    """A process began.
+
+    Attributes:
+        process: Its kind: scorer, monitor, ...
+        version: Of this package.
+        group: Its consumer group.
+        instance: Its stable name.
+        settings: The first characters of the sha256 of its settings, without secrets.
+        python: Version of Python.
+        librdkafka: Version of librdkafka.
+    """
+
+    process: str
+    version: str
+    group: str
+    instance: str
+    settings: str
+    python: str
+    librdkafka: str
+
+    BUILD = Gauge(
+        "build_info",
+        "1 for the process's kind, version, group, settings and libraries.",
+        "process",
+        "version",
+        "group",
+        "settings",
+        "python",
+        "librdkafka",
+    )
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        yield (
+            self.BUILD, 1, self.process, self.version, self.group, self.settings, self.python,
+            self.librdkafka,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateSeen(Event):
+    """A certificate of the process; ``observability.process_metrics`` shows its end."""
+
+    EXPIRES = Gauge(
+        "certificate_expires_time_seconds",
+        "When a certificate of the process expires, seconds since the epoch.",
+        "file",
+    )
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        """Change nothing: the file is read at each scrape."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class DiskSeen(Event):
+    """A folder in which the process writes; ``observability.process_metrics`` shows its disk."""
+
+    FREE = Gauge("disk_free_bytes", "Free bytes on the disk of a folder that is written.", "path")
+    SIZE = Gauge("disk_size_bytes", "Size of the disk of a folder that is written.", "path")
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        """Change nothing: the disk is looked at in each scrape."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerStarted(Event):
     """A supervisor started the process of a worker."""
 

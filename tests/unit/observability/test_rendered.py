@@ -33,6 +33,8 @@ EXAMPLES = (
     events.WindowRebuilt(1_000, 2.5),
     events.WindowShortened(300),
     events.SpansDropped("queue", 3),
+    events.ProcessBegan("scorer", "0.1.0", "stream-scorer", "0", "0123456789ab", "3.11", "2.16"),
+    events.ModelVerified("fraud", "1.0.0", "start", content_hash="0f", signer="ci"),
     events.BatchCommitted(4, {"APPROVE": 2, "BLOCK": 1}, "fraud", "1.0.0"),
     events.BatchCommitted(
         7, {"APPROVE": 5}, "fraud", "1.0.0", rejected={"EMPTY": 2}, flagged={"late": 1},
