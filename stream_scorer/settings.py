@@ -702,6 +702,14 @@ class Lag(SettingsGroup):
     slo_every_seconds: float = Field(
         0.5, ge=0.1, le=60.0, description="time between two looks that count; at most `slo_seconds`"
     )
+    reconcile_seconds: float = Field(
+        30.0,
+        ge=0.0,
+        le=3_600.0,
+        description="time between two comparisons of the input of `slo_group` with its decisions, "
+        "dead letters and skips, and between two counts of the dead letters that wait; 0: none. "
+        "`lag --serve` reads these topics for it",
+    )
 
     @model_validator(mode="after")
     def _count_often_enough(self) -> Self:

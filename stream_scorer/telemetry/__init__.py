@@ -21,7 +21,10 @@ from stream_scorer.telemetry.drift import (
     DriftStateMissing, DriftWatched,
 )  # fmt: skip
 from stream_scorer.telemetry.event import Event, Listener
-from stream_scorer.telemetry.lag import LagFailed, LagPassed, SloCounted
+from stream_scorer.telemetry.lag import (
+    LagFailed, LagPassed, LettersCounted, OutputsUnreadable, RecordsReconciled, SloCounted,
+    WatermarkSeen,
+)  # fmt: skip
 from stream_scorer.telemetry.models import ModelFailed, ModelVerified
 from stream_scorer.telemetry.partitions import (
     FirstOffsetsCommitted, KeyMisplaced, KeyOfAnother, LagObserved, Moving, PartitionsAssigned,
@@ -47,7 +50,9 @@ ACCESS_EVENTS: tuple[type[Event], ...] = (
 )  # fmt: skip
 """Events of the API's access control, which only `serve` has."""
 
-LAG_EVENTS: tuple[type[Event], ...] = (LagFailed, SloCounted)
+LAG_EVENTS: tuple[type[Event], ...] = (
+    LagFailed, LettersCounted, OutputsUnreadable, RecordsReconciled, SloCounted, WatermarkSeen,
+)  # fmt: skip
 """Events of `lag --serve`."""
 
 SCRAPED_EVENTS: tuple[type[Event], ...] = (LagPassed, CertificateSeen, DiskSeen)
@@ -67,15 +72,16 @@ __all__ = [
     "DecidedBy", "DependencyBack", "DependencyUnavailable", "DiskSeen", "DriftCommandFolded",
     "DriftDetected", "DriftEventSent", "DriftReferenceMissing", "DriftSnapshot",
     "DriftStateMissing", "DriftWatched", "Event", "FirstOffsetsCommitted", "GatewayObserved",
-    "KeyMisplaced", "KeyOfAnother", "LagFailed", "LagObserved", "LagPassed", "Listener",
-    "ModelFailed", "ModelVerified", "ModelWarming", "Moving", "PartitionsAssigned",
-    "PartitionsRevoked", "PlanAwaited", "ProcessBegan", "ProducerReborn", "ProvisionalAnswered",
-    "ProvisionalSettled", "RecordQuarantined", "RecordsSkipped", "ReplayLeftOut", "ReplayProgress",
-    "RequestFailed", "RequestServed", "RequestsCut", "RevisionActivated", "RevisionLoaded",
-    "RevisionRefused", "RolloutEvidence", "RolloutHeld", "RolloutJudged", "RolloutMoved",
-    "RolloutNotVisible", "RowsSettled", "SloCounted", "SpansDropped", "StandingBy", "StateComplete",
-    "StateIncomplete", "StateRestored", "Stopping", "Stuck", "TerminalsRead", "TokenKeysRead",
-    "WindowRebuilt", "WindowShortened", "WorkerLeft", "WorkerStarted",
+    "KeyMisplaced", "KeyOfAnother", "LagFailed", "LagObserved", "LagPassed", "LettersCounted",
+    "Listener", "ModelFailed", "ModelVerified", "ModelWarming", "Moving", "OutputsUnreadable",
+    "PartitionsAssigned", "PartitionsRevoked", "PlanAwaited", "ProcessBegan", "ProducerReborn",
+    "ProvisionalAnswered", "ProvisionalSettled", "RecordQuarantined", "RecordsReconciled",
+    "RecordsSkipped", "ReplayLeftOut", "ReplayProgress", "RequestFailed", "RequestServed",
+    "RequestsCut", "RevisionActivated", "RevisionLoaded", "RevisionRefused", "RolloutEvidence",
+    "RolloutHeld", "RolloutJudged", "RolloutMoved", "RolloutNotVisible", "RowsSettled",
+    "SloCounted", "SpansDropped", "StandingBy", "StateComplete", "StateIncomplete", "StateRestored",
+    "Stopping", "Stuck", "TerminalsRead", "TokenKeysRead", "WatermarkSeen", "WindowRebuilt",
+    "WindowShortened", "WorkerLeft", "WorkerStarted",
 ]  # fmt: skip
 
 EVENTS: tuple[type[Event], ...] = tuple(

@@ -1,6 +1,6 @@
 """What the process of ``lag --serve`` reports of consumer groups."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from stream_scorer.telemetry.event import Counter, Effect, Event, Gauge, History, Line
@@ -146,3 +146,146 @@ class SloCounted(Event):
         yield self.RECORDS, self.bad, self.group, self.topic, "bad"
         yield self.RECORDS, self.unmeasured, self.group, self.topic, "unmeasured"
         yield self.TIME, self.time, self.group, self.topic
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsReconciled(Event):
+    """Input offsets of one partition were compared with the outputs.
+
+    Attributes:
+        group: The group of the scorers.
+        topic: Their input.
+        partition: Its partition.
+        decided: Offsets with a decision.
+        rejected: Offsets with a dead letter.
+        skipped: Records that are not transactions.
+        gaps: Offsets that are not records.
+        missing: Records without an output.
+        doubled: Outputs of a record that already had one.
+        offset: The next offset to be compared; None: nothing was compared yet.
+        time: Of the comparison, seconds since the epoch.
+    """
+
+    group: str
+    topic: str
+    partition: int
+    decided: int = 0
+    rejected: int = 0
+    skipped: int = 0
+    gaps: int = 0
+    missing: int = 0
+    doubled: int = 0
+    offset: int | None = None
+    time: float = 0.0
+
+    OFFSETS = Counter(
+        "reconciled_offsets",
+        "Committed input offsets that were compared with the outputs, by result; gap: not a record "
+        "(transaction marker, aborted). doubled counts outputs of a record that already had one.",
+        *_PARTITION,
+        "result",
+    )
+    NEXT = Gauge(
+        "reconciled_next_offset", "All input before this offset was compared.", *_PARTITION
+    )
+    TIME = Gauge(
+        "reconciled_time_seconds",
+        "When input was last compared with outputs, seconds since the epoch.",
+        "group",
+        "topic",
+    )
+    LINE = Line("records_not_reconciled", "RecordsUnaccounted", "error", limited=False)
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        at = self.group, self.topic, self.partition
+        yield self.OFFSETS, self.decided, *at, "decided"
+        yield self.OFFSETS, self.rejected, *at, "rejected"
+        yield self.OFFSETS, self.skipped, *at, "skipped"
+        yield self.OFFSETS, self.gaps, *at, "gap"
+        yield self.OFFSETS, self.missing, *at, "missing"
+        yield self.OFFSETS, self.doubled, *at, "doubled"
+        yield self.TIME, self.time, self.group, self.topic
+        if self.offset is not None:
+            yield self.NEXT, self.offset, *at
+        if self.missing or self.doubled:
+            yield self.LINE
+
+
+@dataclass(frozen=True, slots=True)
+class WatermarkSeen(Event):
+    """A transaction of a scorer reported the newest event time of a partition.
+
+    Attributes:
+        group: The group of the scorers.
+        topic: Their input.
+        partition: Its partition.
+        time: Seconds since the epoch.
+    """
+
+    group: str
+    topic: str
+    partition: int
+    time: float
+
+    WATERMARK = Gauge(
+        "event_time_watermark_seconds",
+        "Newest event time of a decided record, seconds since the epoch.",
+        *_PARTITION,
+    )
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        yield self.WATERMARK, self.time, self.group, self.topic, self.partition
+
+
+@dataclass(frozen=True, slots=True)
+class OutputsUnreadable(Event):
+    """Records in the topics of decisions, dead letters and summaries could not be read."""
+
+    records: int
+
+    UNREADABLE = Counter(
+        "outputs_unreadable",
+        "Records in the output topics that are not decisions, dead letters and summaries.",
+    )
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        yield self.UNREADABLE, self.records
+
+
+@dataclass(frozen=True, slots=True)
+class LettersCounted(Event):
+    """The dead letters of a partition that were not replayed yet were counted.
+
+    Attributes:
+        topic: The topic of dead letters.
+        partition: Its partition.
+        waiting: How many, by reject reason.
+        oldest: When the oldest that `dlq replay` takes was rejected, seconds since the epoch; None:
+            there is none.
+    """
+
+    topic: str
+    partition: int
+    waiting: Mapping[str, int]
+    oldest: float | None
+
+    WAITING = Gauge(
+        "dead_letters_waiting",
+        "Dead letters that were not replayed yet. Those with the reasons DUPLICATE and UNREADABLE "
+        "stay, unless `dlq replay --reason` names them.",
+        "topic",
+        "partition",
+        "reason",
+    )
+    OLDEST = Gauge(
+        "dead_letters_oldest_time_seconds",
+        "When the oldest dead letter that waits for `dlq replay` was rejected, seconds since the "
+        "epoch; no series if none waits.",
+        "topic",
+        "partition",
+    )
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        for reason, count in self.waiting.items():
+            yield self.WAITING, count, self.topic, self.partition, reason
+        yield self.OLDEST, self.oldest, self.topic, self.partition

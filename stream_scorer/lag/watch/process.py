@@ -15,6 +15,7 @@ from stream_scorer.lag.broker.record_reader import FirstRecordReader
 from stream_scorer.lag.verdicts.sample import LagRules
 from stream_scorer.lag.watch.event_times import EventTimes
 from stream_scorer.lag.watch.passes import LagPasses, LagSnapshot
+from stream_scorer.lag.watch.reconciliation import ReconciliationWatch
 from stream_scorer.lag.watch.series import LagSeries
 from stream_scorer.lag.watch.slo_watch import SloBrokers, SloWatch
 from stream_scorer.observability.endpoint import Endpoint
@@ -26,7 +27,7 @@ from stream_scorer.observability.render import Renderer
 from stream_scorer.processes.run_process import journaled
 from stream_scorer.processes.signals import stopped_by_signals
 from stream_scorer.settings import Settings
-from stream_scorer.telemetry import LAG_EVENTS, PROCESS_EVENTS, Event, LagFailed
+from stream_scorer.telemetry import LAG_EVENTS, PROCESS_EVENTS, Event, LagFailed, Listener
 
 _SILENT_INTERVALS = 3
 """A loop without a pass for this many intervals is not live."""
@@ -123,6 +124,18 @@ def open_passes(settings: Settings) -> LagPasses:
     )
 
 
+def _reconciled(settings: Settings, listener: Listener) -> ReconciliationWatch:
+    """Return a running comparison of input and outputs."""
+    # Not at the start of the program: it loads compiled code.
+    from stream_scorer.lag.watch.output_reader import OutputReader  # noqa: PLC0415
+
+    outputs = OutputReader(settings)
+    watch = ReconciliationWatch(
+        outputs, outputs.group, outputs.topic, listener, settings.lag.reconcile_seconds
+    )
+    return watch.start()
+
+
 def serve_lag(settings: Settings) -> None:
     """Watch groups and serve metrics until a signal ends it.
 
@@ -169,4 +182,6 @@ def serve_lag(settings: Settings) -> None:
             settings.lag.slo_every_seconds,
         )
         stack.enter_context(slo.start())
+        if settings.lag.reconcile_seconds:
+            stack.enter_context(_reconciled(settings, listener))
         loop.run(after)
