@@ -18,6 +18,7 @@ from stream_scorer.lag.watch.passes import LagPasses, LagSnapshot
 from stream_scorer.lag.watch.reconciliation import ReconciliationWatch
 from stream_scorer.lag.watch.series import LagSeries
 from stream_scorer.lag.watch.slo_watch import SloBrokers, SloWatch
+from stream_scorer.lag.watch.waiting_letters import DeadLetterTopic, LetterWatch
 from stream_scorer.observability.endpoint import Endpoint
 from stream_scorer.observability.journal import ProcessJournal, process_began
 from stream_scorer.observability.logging import process_logger
@@ -184,4 +185,8 @@ def serve_lag(settings: Settings) -> None:
         stack.enter_context(slo.start())
         if settings.lag.reconcile_seconds:
             stack.enter_context(_reconciled(settings, listener))
+            letters = DeadLetterTopic(settings)
+            stack.enter_context(
+                LetterWatch(letters, letters.topic, listener, settings.lag.reconcile_seconds)
+            ).start()
         loop.run(after)
