@@ -193,6 +193,12 @@ class Kafka(SettingsGroup):
         le=300_000,
         description="time limit of a request; at most `transaction_timeout_ms` + 100",
     )
+    statistics_seconds: float = Field(
+        10.0,
+        ge=0.0,
+        le=3_600.0,
+        description="time between two reports of a client on its brokers and queues; 0: none",
+    )
     client: dict[str, ClientOption] = Field(
         default_factory=dict,
         description="further librdkafka options for every client, such as `security.protocol`",

@@ -1,6 +1,7 @@
 """Twelve states of consumer groups on real brokers, at the same time, each with its own topic."""
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from bench.lag_steps.baselines import BASELINES
 from bench.lag_steps.traffic import Input, Member, commit, end_of
 from stream_scorer.clocks import steady_epoch_seconds
 from stream_scorer.closing import Closing
-from stream_scorer.lag.verdicts.sample import LagVerdict
+from stream_scorer.lag.verdicts.sample import LagRules, LagVerdict
 from stream_scorer.lag.watch.passes import LagPasses, LagSnapshot
 
 RATE = 100.0
@@ -155,11 +156,13 @@ class LiveState:
         name: Its name.
         verdict: The verdict that is right.
         cause: Begins it.
+        lasts: Intervals for which the verdict is reported: an event is reported for a minute.
     """
 
     name: str
     verdict: LagVerdict
     cause: Callable[[Scene], None]
+    lasts: float = math.inf
 
 
 LIVE_STATES: Sequence[LiveState] = (
@@ -170,7 +173,7 @@ LIVE_STATES: Sequence[LiveState] = (
     LiveState("slow", LagVerdict.SLOW, _slow),
     LiveState("stalled", LagVerdict.STALLED, _stalled),
     LiveState("stopped", LagVerdict.STOPPED, Scene.leave),
-    LiveState("rewound", LagVerdict.REWOUND, _rewound),
+    LiveState("rewound", LagVerdict.REWOUND, _rewound, lasts=LagRules().window - 1.0),
     LiveState("hanging transaction", LagVerdict.HANGING, _hanging),
     LiveState("empty", LagVerdict.EMPTY, _empty),
     LiveState("deleted records", LagVerdict.LOST, _deleted),
@@ -200,8 +203,11 @@ class Observed:
 
     @property
     def right(self) -> bool:
-        """Whether every look from two intervals after its begin on has the right verdict."""
-        late = [verdict for when, verdict in self.after if when >= 2.0]
+        """Whether every look from two intervals after its begin on has the right verdict.
+
+        Of an event that is reported for some time only: the looks in that time.
+        """
+        late = [verdict for when, verdict in self.after if 2.0 <= when <= self.state.lasts]
         return bool(late) and set(late) == {self.state.verdict}
 
 

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from stream_scorer.observability.request_metrics import ClientStatistics, RequestSeconds
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import CertificateSeen, DiskSeen
 from stream_scorer.telemetry.event import Metric as Declared
@@ -19,14 +20,22 @@ def add_process_metrics(registry: CollectorRegistry, settings: Settings) -> None
 
     Args:
         registry: The registry that is scraped.
-        settings: They name the endpoint's certificate, and the files that processes write.
+        settings: They name the certificates, and the files that processes write.
     """
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
-    certificates = {settings.http.tls_certificate, settings.serving.tls_certificate}
-    registry.register(CertificateExpiry(sorted(path for path in certificates if path)))
+    registry.register(CertificateExpiry(_certificates(settings)))
     registry.register(DiskSpace(_written(settings)))
+    registry.register(RequestSeconds())
+    registry.register(ClientStatistics())
+
+
+def _certificates(settings: Settings) -> list[Path]:
+    """Return the process's own certificates: of its servers, and for the brokers."""
+    found = {settings.http.tls_certificate, settings.serving.tls_certificate}
+    ours = settings.kafka.client.get("ssl.certificate.location")
+    return sorted(path for path in (*found, Path(ours) if isinstance(ours, str) else None) if path)
 
 
 def _written(settings: Settings) -> list[Path]:

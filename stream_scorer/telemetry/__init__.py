@@ -31,8 +31,8 @@ from stream_scorer.telemetry.partitions import (
     PartitionsRevoked, StandingBy, Stuck,
 )  # fmt: skip
 from stream_scorer.telemetry.processes import (
-    CertificateSeen, DependencyBack, DependencyUnavailable, DiskSeen, ProcessBegan, RecordsSkipped,
-    Stopping, WorkerLeft, WorkerStarted,
+    CertificateSeen, ClientReported, DependencyBack, DependencyUnavailable, DiskSeen, ProcessBegan,
+    RecordsSkipped, RequestTimed, Stopping, WorkerLeft, WorkerStarted,
 )  # fmt: skip
 from stream_scorer.telemetry.rollout import (
     PlanAwaited, RevisionActivated, RevisionLoaded, RevisionRefused, RolloutEvidence, RolloutHeld,
@@ -40,8 +40,8 @@ from stream_scorer.telemetry.rollout import (
 )  # fmt: skip
 from stream_scorer.telemetry.serving import RequestFailed, RequestsCut, RequestServed, SpansDropped
 from stream_scorer.telemetry.state import (
-    CheckpointFailed, CheckpointWritten, ColdAccepted, ModelWarming, ReplayProgress, StateComplete,
-    StateIncomplete, StateRestored,
+    CheckpointFailed, CheckpointWritten, ColdAccepted, KernelsReady, ModelWarming, ReplayProgress,
+    StateComplete, StateIncomplete, StateRestored,
 )  # fmt: skip
 from stream_scorer.telemetry.terminals import RolloutNotVisible, RowsSettled, TerminalsRead
 
@@ -55,7 +55,9 @@ LAG_EVENTS: tuple[type[Event], ...] = (
 )  # fmt: skip
 """Events of `lag --serve`."""
 
-SCRAPED_EVENTS: tuple[type[Event], ...] = (LagPassed, CertificateSeen, DiskSeen)
+SCRAPED_EVENTS: tuple[type[Event], ...] = (
+    LagPassed, CertificateSeen, ClientReported, DiskSeen, RequestTimed,
+)  # fmt: skip
 """Declarations of metrics that are read at each scrape; no event changes them."""
 
 PROCESS_EVENTS: tuple[type[Event], ...] = (ProcessBegan,)
@@ -68,20 +70,21 @@ __all__ = [
     "ACCESS_EVENTS", "EVENTS", "LAG_EVENTS", "PROCESS_EVENTS", "SCRAPED_EVENTS",
     "SUPERVISOR_EVENTS", "AccessNotRecorded", "AdmissionRefused", "BatchAborted", "BatchCommitted",
     "BatchUnreadable", "CallerRefused", "CertificateSeen", "CheckpointFailed", "CheckpointWritten",
-    "ClientsRead", "ColdAccepted", "CommitSettled", "ComputationHung", "ComputationOver",
-    "DecidedBy", "DependencyBack", "DependencyUnavailable", "DiskSeen", "DriftCommandFolded",
-    "DriftDetected", "DriftEventSent", "DriftReferenceMissing", "DriftSnapshot",
-    "DriftStateMissing", "DriftWatched", "Event", "FirstOffsetsCommitted", "GatewayObserved",
-    "KeyMisplaced", "KeyOfAnother", "LagFailed", "LagObserved", "LagPassed", "LettersCounted",
-    "Listener", "ModelFailed", "ModelVerified", "ModelWarming", "Moving", "OutputsUnreadable",
-    "PartitionsAssigned", "PartitionsRevoked", "PlanAwaited", "ProcessBegan", "ProducerReborn",
-    "ProvisionalAnswered", "ProvisionalSettled", "RecordQuarantined", "RecordsReconciled",
-    "RecordsSkipped", "ReplayLeftOut", "ReplayProgress", "RequestFailed", "RequestServed",
-    "RequestsCut", "RevisionActivated", "RevisionLoaded", "RevisionRefused", "RolloutEvidence",
-    "RolloutHeld", "RolloutJudged", "RolloutMoved", "RolloutNotVisible", "RowsSettled",
-    "SloCounted", "SpansDropped", "StandingBy", "StateComplete", "StateIncomplete", "StateRestored",
-    "Stopping", "Stuck", "TerminalsRead", "TokenKeysRead", "WatermarkSeen", "WindowRebuilt",
-    "WindowShortened", "WorkerLeft", "WorkerStarted",
+    "ClientReported", "ClientsRead", "ColdAccepted", "CommitSettled", "ComputationHung",
+    "ComputationOver", "DecidedBy", "DependencyBack", "DependencyUnavailable", "DiskSeen",
+    "DriftCommandFolded", "DriftDetected", "DriftEventSent", "DriftReferenceMissing",
+    "DriftSnapshot", "DriftStateMissing", "DriftWatched", "Event", "FirstOffsetsCommitted",
+    "GatewayObserved", "KernelsReady", "KeyMisplaced", "KeyOfAnother", "LagFailed", "LagObserved",
+    "LagPassed", "LettersCounted", "Listener", "ModelFailed", "ModelVerified", "ModelWarming",
+    "Moving", "OutputsUnreadable", "PartitionsAssigned", "PartitionsRevoked", "PlanAwaited",
+    "ProcessBegan", "ProducerReborn", "ProvisionalAnswered", "ProvisionalSettled",
+    "RecordQuarantined", "RecordsReconciled", "RecordsSkipped", "ReplayLeftOut", "ReplayProgress",
+    "RequestFailed", "RequestServed", "RequestTimed", "RequestsCut", "RevisionActivated",
+    "RevisionLoaded", "RevisionRefused", "RolloutEvidence", "RolloutHeld", "RolloutJudged",
+    "RolloutMoved", "RolloutNotVisible", "RowsSettled", "SloCounted", "SpansDropped", "StandingBy",
+    "StateComplete", "StateIncomplete", "StateRestored", "Stopping", "Stuck", "TerminalsRead",
+    "TokenKeysRead", "WatermarkSeen", "WindowRebuilt", "WindowShortened", "WorkerLeft",
+    "WorkerStarted",
 ]  # fmt: skip
 
 EVENTS: tuple[type[Event], ...] = tuple(

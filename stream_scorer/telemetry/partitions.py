@@ -17,8 +17,8 @@ from stream_scorer.telemetry.state import (
 
 _OWNED = (
     BatchCommitted.NEXT_OFFSET, ReplayProgress.REMAINING, StateIncomplete.INCOMPLETE,
-    StateRestored.REPLAYED, ColdAccepted.COLD, CheckpointWritten.AGE, CheckpointWritten.CYCLE,
-    ModelWarming.FEATURES, ModelWarming.UNTIL, RevisionActivated.ACTIVE,
+    StateRestored.REPLAYED, StateRestored.SECONDS, ColdAccepted.COLD, CheckpointWritten.AGE,
+    CheckpointWritten.CYCLE, ModelWarming.FEATURES, ModelWarming.UNTIL, RevisionActivated.ACTIVE,
 )  # fmt: skip
 """Metrics of a partition that are shown only while the process owns it."""
 

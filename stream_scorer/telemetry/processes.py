@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from stream_scorer.telemetry.event import Counter, Effect, Event, Gauge, History, Line
+from stream_scorer.request_times import REQUEST_BOUNDS
+from stream_scorer.telemetry.event import Counter, Effect, Event, Gauge, Histogram, History, Line
 
 _PAUSED = "Not ready: paused: registry"
 
@@ -139,6 +140,62 @@ class DiskSeen(Event):
 
     def effects(self, history: History) -> Iterable[Effect]:
         """Change nothing: the disk is looked at in each scrape."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTimed(Event):
+    """A request to another service; ``observability.request_metrics`` shows how long they took."""
+
+    SECONDS = Histogram(
+        "service_request_seconds",
+        "Duration of requests to the schema registry and to the checkpoint store.",
+        "service",
+        "operation",
+        bounds=REQUEST_BOUNDS,
+    )
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        """Change nothing: the counts are read at each scrape."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClientReported(Event):
+    """Statistics of a Kafka client; ``observability.request_metrics`` shows the newest."""
+
+    ROUND_TRIP = Gauge(
+        "kafka_round_trip_seconds",
+        "Time from a request to its answer, by broker, in the last kafka.statistics_seconds.",
+        "type",
+        "client",
+        "broker",
+        "share",
+    )
+    THROTTLE = Gauge(
+        "kafka_throttle_seconds",
+        "Longest time for which a broker throttled the client, in the last "
+        "kafka.statistics_seconds.",
+        "type",
+        "client",
+        "broker",
+    )
+    REQUESTS = Gauge(
+        "kafka_requests_waiting",
+        "Requests that wait to be sent or answered, by broker.",
+        "type",
+        "client",
+        "broker",
+    )
+    QUEUE = Gauge(
+        "kafka_queue_records",
+        "Records in the client's queues: produced and not sent, or fetched and not read.",
+        "type",
+        "client",
+    )
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        """Change nothing: the reports are read at each scrape."""
         return ()
 
 

@@ -27,6 +27,33 @@ REFUSED = f'stream_scorer_model_refused{_JOB},model="fraud",version="1.0.0"}}'
 QUARANTINED = f'stream_scorer_records_quarantined_total{_JOB},where="batch"}}'
 EXITS = f'stream_scorer_worker_exits_total{_JOB},worker="1",cause="SIGKILL"}}'
 UNACCOUNTED = f"stream_scorer_records_unaccounted_total{_JOB}}}"
+_RECONCILED = (
+    'stream_scorer_reconciled_offsets_total{{job="stream-scorer",group="stream-scorer",'
+    'topic="transactions",partition="3",result="{}"}}'
+)
+DECIDED, MISSING, DOUBLED = (
+    _RECONCILED.format(result) for result in ("decided", "missing", "doubled")
+)
+COMPARED = 'stream_scorer_reconciled_time_seconds{group="stream-scorer",topic="transactions"}'
+OLDEST = 'stream_scorer_dead_letters_oldest_time_seconds{topic="transactions.dlq",partition="0"}'
+WATERMARK = (
+    'stream_scorer_event_time_watermark_seconds{group="stream-scorer",topic="transactions",'
+    'partition="3"}'
+)
+_BOUNDS = ("0.1", "10.0", "+Inf")
+
+
+def _requests(service: str, operation: str) -> list[str]:
+    """Return the buckets of requests to a service."""
+    name = f'stream_scorer_service_request_seconds_bucket{_JOB},service="{service}"'
+    return [f'{name},operation="{operation}",le="{bound}"}}' for bound in _BOUNDS]
+
+
+REGISTRY_QUICK, *REGISTRY = _requests("registry", "get_schema")
+STORE_QUICK, *STORE = _requests("checkpoint_store", "write")
+_CLIENT = f'{_JOB},type="producer",client="stream-scorer:0",broker="1"'
+ROUND_TRIP = f'stream_scorer_kafka_round_trip_seconds{_CLIENT},share="p99"}}'
+THROTTLE = f"stream_scorer_kafka_throttle_seconds{_CLIENT}}}"
 _DISK = 'stream_scorer_disk_{}_bytes{{job="stream-scorer",path="/var/lib/stream-scorer"}}'
 FREE, SIZE = _DISK.format("free"), _DISK.format("size")
 CERTIFICATE = f'stream_scorer_certificate_expires_time_seconds{_JOB},file="server.pem"}}'
@@ -48,7 +75,11 @@ HEALTHY = {
     ABORTED: "0+1x800", DRIFT: "0+0x800", LOOKS: "0+0x800", LABELS: "0+1x800", ROWS: "0+6000x800",
     CHECKPOINTS: "0+0x800", INCOMPLETE: "0+0x800", REFUSED: "0+0x800", QUARANTINED: "0+0x800",
     EXITS: "0+0x800", UNACCOUNTED: "0+0x800", CERTIFICATE: "8640000+0x800",
+    DECIDED: "0+1500x800", MISSING: "0+0x800", DOUBLED: "0+0x800", COMPARED: "0+60x800",
+    OLDEST: "0+60x800", WATERMARK: "0+60x800", ROUND_TRIP: "0.004+0x800", THROTTLE: "0+0x800",
+    REGISTRY_QUICK: "0+2x800", STORE_QUICK: "0+20x800",
     partitions("OK"): "4+0x800", FREE: "5e9+0x800", SIZE: "1e10+0x800",
+    **dict.fromkeys(REGISTRY, "0+2x800"), **dict.fromkeys(STORE, "0+20x800"),
 } | {partitions(verdict): "0+0x800" for verdict in VERDICTS}  # fmt: skip
 """6,000 records a minute in four partitions; one in 6,000 is late, one in 2,000 is rejected."""
 
@@ -67,7 +98,7 @@ def _days(good: int, bad: int) -> dict[str, str]:
     steps = {
         GOOD: good, BAD: bad, DECISIONS: 60_000, REJECTED: 30, OBSERVED: 600,
         COUNTED: 600, COMMITTED: 6_000,
-        ABORTED: 10, LABELS: 10, ROWS: 60_000,
+        ABORTED: 10, LABELS: 10, ROWS: 60_000, COMPARED: 600, OLDEST: 600, WATERMARK: 600,
     }  # fmt: skip
     return {series: f"0+{step}x500" for series, step in steps.items()}
 
@@ -125,6 +156,26 @@ SCENARIOS = [
     _after_an_hour("RecordsQuarantined", QUARANTINED, "0x60 2x300", "62m"),
     _after_an_hour("WorkersLeave", EXITS, "0x60 1x300", "62m"),
     _after_an_hour("RecordsUnaccounted", UNACCOUNTED, "0x60 1x300", "62m"),
+    _after_an_hour("RecordsUnaccounted", MISSING, "0x60 1x300", "62m"),
+    _after_an_hour("RecordsUnaccounted", DOUBLED, "0x60 1x300", "62m"),
+    _after_an_hour("ReconciliationStalled", COMPARED, "0+60x60 3600+0x300", "85m"),
+    Scenario(
+        "DeadLettersWait",
+        _days(60_000, 10) | {OLDEST: "0+600x50 30000+0x450"},
+        {"500m": [], "1920m": [], "1990m": ["DeadLettersWait"]},
+        interval="10m",
+    ),
+    _after_an_hour("EventsOld", WATERMARK, "0+60x60 3600+0x300", "140m"),
+    # Nothing is sent: old events are no news.
+    Scenario(
+        "no traffic",
+        {WATERMARK: "0+60x60 3600+0x300", DECIDED: "0+1500x60 90000+0x300"},
+        {"140m": []},
+    ),
+    _after_an_hour("RegistrySlow", REGISTRY_QUICK, "0+2x60 120+1x300", "80m"),
+    _after_an_hour("CheckpointStoreSlow", STORE_QUICK, "0+20x60 1200+10x300", "95m"),
+    _after_an_hour("BrokersSlow", ROUND_TRIP, "0.004x60 0.9x300", "75m"),
+    _after_an_hour("ClientsThrottled", THROTTLE, "0x60 0.3x300", "70m"),
     _after_an_hour("DiskFills", FREE, "5e9x60 5e8x300", "80m"),
     _after_an_hour("CertificateExpires", CERTIFICATE, "8640000x60 1000000x300", "125m"),
     _after_an_hour("TransactionsAbort", ABORTED, "0+1x60 60+400x300", "85m"),

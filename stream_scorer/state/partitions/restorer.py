@@ -19,6 +19,7 @@ from stream_scorer.core.rings.buckets import bucket_of
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.reading.replay import InputReplay
 from stream_scorer.ports import CheckpointStore, Paused, RawRecords, StoredRecords
+from stream_scorer.request_times import note
 from stream_scorer.state.checkpoints.formats import Bucket
 from stream_scorer.state.checkpoints.free_memory import give_back, release_early, release_late
 from stream_scorer.state.checkpoints.history_coverage import since_of
@@ -249,7 +250,9 @@ class CheckpointedReplay:
 
     def _records(self) -> Iterator[StoredRecords]:
         """Yield the partition's stored records: its buckets and its rejections."""
+        began = time.monotonic()
         yield from self._store.read(self.partition)
+        note("checkpoint_store", "read_partition", time.monotonic() - began)
         if self._topic is not self._store:
             yield from self._topic.read(self.partition)
 

@@ -1,0 +1,71 @@
+"""How long requests to other services take: counted where they are sent, shown at each scrape.
+
+One table for the process: what sends the requests is made in many places, and needs no listener.
+"""
+
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+REQUEST_BOUNDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bucket boundaries, seconds."""
+
+Request = tuple[str, str]
+"""The service, and what is requested."""
+
+
+@dataclass(slots=True)
+class RequestCount:
+    """The requests of one kind.
+
+    Attributes:
+        buckets: By bucket of :data:`REQUEST_BOUNDS`, and one more for longer ones.
+        seconds: Their sum.
+    """
+
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(REQUEST_BOUNDS) + 1))
+    seconds: float = 0.0
+
+
+_LOCK = threading.Lock()
+_COUNTS: dict[Request, RequestCount] = {}
+
+
+@contextmanager
+def timed(service: str, operation: str) -> Iterator[None]:
+    """Measure a request, whether it fails or not.
+
+    Args:
+        service: ``registry`` or ``checkpoint_store``.
+        operation: What is requested, such as ``read``.
+
+    >>> with timed("example", "read"):
+    ...     pass
+    >>> sum(counts()["example", "read"].buckets)
+    1
+    """
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        note(service, operation, time.perf_counter() - began)
+
+
+def note(service: str, operation: str, seconds: float) -> None:
+    """Count a request."""
+    with _LOCK:
+        count = _COUNTS.setdefault((service, operation), RequestCount())
+        count.buckets[bisect_left(REQUEST_BOUNDS, seconds)] += 1
+        count.seconds += seconds
+
+
+def counts() -> Mapping[Request, RequestCount]:
+    """Return a copy of all counts."""
+    with _LOCK:
+        return {
+            key: RequestCount(list(each.buckets), each.seconds) for key, each in _COUNTS.items()
+        }
