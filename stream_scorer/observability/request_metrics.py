@@ -7,10 +7,16 @@ from typing import Any
 from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from stream_scorer.client_statistics import brokers, reports
-from stream_scorer.request_times import REQUEST_BOUNDS, Request, RequestCount, counts
 from stream_scorer.telemetry import ClientReported, RequestTimed
 from stream_scorer.telemetry.event import Metric as Declared
+from stream_scorer.telemetry.readings import (
+    REQUEST_BOUNDS,
+    Request,
+    RequestCount,
+    brokers,
+    counts,
+    reports,
+)
 
 
 class RequestSeconds(Collector):

@@ -19,9 +19,9 @@ from typing import Any, Final
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 
-from stream_scorer.client_statistics import StatisticsSlot
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.client.c_calls import ignored_report
+from stream_scorer.telemetry.readings import StatisticsSlot
 
 CONSUMER: Final = 1
 PRODUCER: Final = 0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stream_scorer.lag.accounts.ledger import Int64, Run, Settled
+from stream_scorer.lag.accounts.ledger import Int64, Run, SettledOffsets
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ Records = Callable[[Mapping[int, Sequence[Run]]], Mapping[int, Int64]]
 
 
 def balance(
-    settled: Mapping[int, Settled], commits: Sequence[CommittedRanges], records: Records
+    settled: Mapping[int, SettledOffsets], commits: Sequence[CommittedRanges], records: Records
 ) -> tuple[dict[int, PartitionBalance], int]:
     """Return what became of all settled offsets, by partition.
 
@@ -79,7 +79,7 @@ def balance(
 
 def _balance(
     partition: int,
-    settled: Settled,
+    settled: SettledOffsets,
     counts: Mapping[int, int],
     given: Mapping[int, int],
     skipped: Mapping[int, int],

@@ -23,7 +23,7 @@ class OutputKind(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class SettledOffsets:
     """Offsets that were settled.
 
     Attributes:
@@ -46,13 +46,13 @@ class PartitionLedger:
     Attributes:
         done: Everything before this offset is settled.
         doubled: Outputs of an offset that already had one.
-        overflowed: Whether an output was too far ahead to be noted: begin anew.
+        overflowed: Whether an output was too far ahead to be noted: begin again.
 
     Example:
         >>> ledger = PartitionLedger(begin=10)
         >>> ledger.note(np.array([10, 11, 13, 11]), OutputKind.DECISION)
         >>> ledger.doubled, ledger.settle(14)
-        (1, Settled(decided=3, rejected=0, absent=[(12, 13)]))
+        (1, SettledOffsets(decided=3, rejected=0, absent=[(12, 13)]))
     """
 
     def __init__(self, begin: int) -> None:
@@ -92,7 +92,7 @@ class PartitionLedger:
         self.doubled += int(np.count_nonzero(self._kinds[rows]))
         self._kinds[rows] = kind
 
-    def settle(self, end: int) -> Settled:
+    def settle(self, end: int) -> SettledOffsets:
         """Settle everything before an offset: all its outputs were noted.
 
         Args:
@@ -101,10 +101,10 @@ class PartitionLedger:
         count = max(end - self.done, 0)
         if count > OFFSETS_MOST:
             self.overflowed = True
-            return Settled(0, 0, [])
+            return SettledOffsets(0, 0, [])
         self._grow(count)
         kinds = self._kinds[:count]
-        found = Settled(
+        found = SettledOffsets(
             int(np.count_nonzero(kinds == OutputKind.DECISION)),
             int(np.count_nonzero(kinds == OutputKind.DEAD_LETTER)),
             [(first + self.done, after + self.done) for first, after in _runs(kinds == 0)],

@@ -10,7 +10,13 @@ from stream_scorer.clocks import steady_epoch_seconds
 from stream_scorer.closing import Closing
 from stream_scorer.errors import StreamScorerError
 from stream_scorer.lag.accounts.balance import CommittedRanges, balance
-from stream_scorer.lag.accounts.ledger import Int64, OutputKind, PartitionLedger, Run, Settled
+from stream_scorer.lag.accounts.ledger import (
+    Int64,
+    OutputKind,
+    PartitionLedger,
+    Run,
+    SettledOffsets,
+)
 from stream_scorer.telemetry import (
     LagFailed,
     Listener,
@@ -87,7 +93,7 @@ class Reconciliation:
         self._doubled: dict[int, int] = {}
         self._commits: list[CommittedRanges] = []
         self._ends: Mapping[int, int] | None = None
-        self._settled: dict[int, Settled] | None = None
+        self._settled: dict[int, SettledOffsets] | None = None
 
     def begin(self) -> None:
         """Begin to count at the input's end.
@@ -160,7 +166,7 @@ class Reconciliation:
             )  # fmt: skip
             left = 0
         if any(ledger.overflowed for ledger in self._ledgers.values()):
-            self._listener(LagFailed("reconciliation: too many outputs at once; it begins anew"))
+            self._listener(LagFailed("reconciliation: too many outputs wait; it begins again at the input's end"))
             self.begin()
         return True
 

@@ -62,6 +62,8 @@ EXAMPLES = (
     events.StateIncomplete(1, 5, ("input", "ring_cap")),
     events.StateComplete(1),
     events.StateRestored(1, 9, 5, 25),
+    events.StateRestored(1, 9, 5, 25, 2.5),
+    events.KernelsReady(4.5),
     events.ModelWarming("fraud", "2.0.0", 1, ("count_7d", "sum_7d"), 86_400_500),
     events.ModelWarming("fraud", "2.0.0", 1, (), 0),
     events.ColdAccepted(1, ("count_7d", "sum_7d"), 86_400_500),
