@@ -166,7 +166,7 @@ class Reconciliation:
             )  # fmt: skip
             left = 0
         if any(ledger.overflowed for ledger in self._ledgers.values()):
-            self._listener(LagFailed("reconciliation: too many outputs wait; it begins again at the input's end"))
+            self._listener(LagFailed("reconciliation: too many outputs wait; it begins again"))
             self.begin()
         return True
 
