@@ -62,8 +62,9 @@ test-all: env kernels
 test-proxy: env
 	$(BIN)/python -m pytest -m proxy tests/integration/serving/hostile
 
-# Every alert fires on its fault and on nothing else, with promtool, which
-# `apt-get install prometheus` brings.
+# Every alert fires on its fault and on nothing else, with promtool; and a real Prometheus and
+# Alertmanager on a real run, in which all scorers are stopped. They come with
+# `apt-get install prometheus prometheus-alertmanager`.
 test-alerts: env
 	$(BIN)/python -m pytest -m prometheus tests/alerts
 
