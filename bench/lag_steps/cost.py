@@ -153,9 +153,10 @@ def main() -> int:
         pairs=Number(PAIRS_LEAST, 1, "interleaved pairs"),
     )  # fmt: skip
     document = report(script.options.events, script.options.pairs)
-    gates = missed(
-        ("{} is the lower bound of the share of CPU time", document["share_lower"], "<=", SHARE_MOST)
-    ) if document["share_lower"] is not None else []  # fmt: skip
+    bound = document["share_lower"]
+    gates = [] if bound is None else missed(
+        ("{} is the lower bound of the share of CPU time", bound, "<=", SHARE_MOST)
+    )  # fmt: skip
     return script.conclude(
         document, [] if script.quick else gates,
         table("CPU time of metrics", "what", "value", rows=document.items()),
