@@ -115,18 +115,26 @@ def test_each_record_has_one_output_and_faults_are_found(
 
 def statistics_of(scorer: ScorerProcess) -> None:
     """Check what the scorer reports of its clients, its start and its partitions."""
+
+    def metric(name: str, **labels: str) -> float | None:
+        return scorer.metric(f"stream_scorer_{name}", **labels)
+
     wait_until(
-        lambda: scorer.metric("kafka_round_trip_seconds", type="producer", share="p99") is not None,
+        lambda: metric("kafka_round_trip_seconds", type="consumer", share="p99") is not None,
+        "the consumer has reported",
+    )
+    wait_until(
+        lambda: metric("kafka_throttle_seconds", type="producer") is not None,
         "the producer has reported",
     )
-    trip = scorer.metric("kafka_round_trip_seconds", type="consumer", share="p50")
+    trip = metric("kafka_round_trip_seconds", type="consumer", share="p50")
     assert trip is not None
     assert 0 < trip < 10
-    assert scorer.metric("kafka_throttle_seconds", type="producer") == 0
-    assert scorer.metric("kafka_queue_records", type="consumer") is not None
-    assert (scorer.metric("compile_seconds") or 0) > 0
-    assert (scorer.metric("restore_seconds", partition="0") or 0) > 0
-    reads = scorer.metric(
+    assert metric("kafka_throttle_seconds", type="producer") == 0
+    assert metric("kafka_queue_records", type="consumer") is not None
+    assert (metric("compile_seconds") or 0) > 0
+    assert (metric("restore_seconds", partition="0") or 0) > 0
+    reads = metric(
         "service_request_seconds_count", service="checkpoint_store", operation="read_partition"
     )
     assert reads == PARTITIONS
