@@ -85,6 +85,7 @@ _OWN_OPTIONS = {
     "sasl.password": "set kafka.password, best as a secret file",
     "session.timeout.ms": "set kafka.session_timeout_ms",
     "socket.timeout.ms": "set kafka.socket_timeout_ms",
+    "statistics.interval.ms": "set kafka.statistics_seconds",
     "transaction.timeout.ms": "set kafka.transaction_timeout_ms",
     "transactional.id": "set kafka.group and kafka.instance",
 } | dict.fromkeys(

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from prometheus_client import CollectorRegistry
 
 from stream_scorer.closing import Closing
+from stream_scorer.errors import StreamScorerError
 from stream_scorer.hardening.settings_check import refuse_unsafe
 from stream_scorer.lag.broker.collector import Collector
 from stream_scorer.lag.broker.open_transactions import OpenTransactions
@@ -125,16 +126,23 @@ def open_passes(settings: Settings) -> LagPasses:
     )
 
 
-def _reconciled(settings: Settings, listener: Listener) -> ReconciliationWatch:
-    """Return a running comparison of input and outputs."""
+def _reconcile(settings: Settings, listener: Listener, stack: ExitStack) -> None:
+    """Start to compare input and outputs, and to count dead letters, until the stack ends.
+
+    What is wrong with the registry's settings is reported, and ends nothing: verdicts need none.
+    """
     # Not at the start of the program: it loads compiled code.
     from stream_scorer.lag.watch.output_reader import OutputReader  # noqa: PLC0415
 
-    outputs = OutputReader(settings)
-    watch = ReconciliationWatch(
-        outputs, outputs.group, outputs.topic, listener, settings.lag.reconcile_seconds
-    )
-    return watch.start()
+    every, letters = settings.lag.reconcile_seconds, DeadLetterTopic(settings)
+    stack.enter_context(LetterWatch(letters, letters.topic, listener, every)).start()
+    try:
+        outputs = OutputReader(settings)
+    except StreamScorerError as error:
+        listener(LagFailed(f"reconciliation: {error}"))
+        return
+    watch = ReconciliationWatch(outputs, outputs.group, outputs.topic, listener, every)
+    stack.enter_context(watch).start()
 
 
 def serve_lag(settings: Settings) -> None:
@@ -184,9 +192,5 @@ def serve_lag(settings: Settings) -> None:
         )
         stack.enter_context(slo.start())
         if settings.lag.reconcile_seconds:
-            stack.enter_context(_reconciled(settings, listener))
-            letters = DeadLetterTopic(settings)
-            stack.enter_context(
-                LetterWatch(letters, letters.topic, listener, settings.lag.reconcile_seconds)
-            ).start()
+            _reconcile(settings, listener, stack)
         loop.run(after)
