@@ -90,7 +90,7 @@ class LagPassed(Event):
 
 @dataclass(frozen=True, slots=True)
 class LagFailed(Event):
-    """A look at the brokers failed, or could not be counted.
+    """A look, a count or a comparison failed: brokers or registry did not answer.
 
     Attributes:
         detail: Why.
@@ -98,7 +98,7 @@ class LagFailed(Event):
 
     detail: str
 
-    FAILURES = Counter("lag_failures", "Passes in which the brokers did not answer.")
+    FAILURES = Counter("lag_failures", "Looks, counts and comparisons that failed, because brokers or registry did not answer.")
     LINE = Line("lag_not_observed", "LagProcessAbsent")
 
     def effects(self, history: History) -> Iterable[Effect]:
