@@ -98,7 +98,10 @@ class LagFailed(Event):
 
     detail: str
 
-    FAILURES = Counter("lag_failures", "Looks, counts and comparisons that failed, because brokers or registry did not answer.")
+    FAILURES = Counter(
+        "lag_failures",
+        "Looks, counts and comparisons that failed, because brokers or registry did not answer.",
+    )
     LINE = Line("lag_not_observed", "LagProcessAbsent")
 
     def effects(self, history: History) -> Iterable[Effect]:
