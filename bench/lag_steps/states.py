@@ -301,8 +301,10 @@ def _note(run: LiveRun, snapshot: LagSnapshot, scene: Scene, since: float) -> bo
             observed.baselines = {
                 name: judge(judgement.to_high) for name, judge in BASELINES.items()
             }
-        partition = snapshot.partitions[at]
-        if judgement.age is None or judgement.to_high is None or partition.high is None:
+        partition = snapshot.partitions.get(at)  # none while no broker answers
+        if judgement.age is None or judgement.to_high is None:
+            continue
+        if partition is None or partition.high is None:
             continue
         # Of deleted records nothing waits.
         first = max(partition.high - judgement.to_high, partition.start or 0)
