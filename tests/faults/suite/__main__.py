@@ -71,7 +71,8 @@ def _alerts(result: Result) -> str:
     if not result.alerts:
         return ""
     pages, tickets = (", ".join(result.alerts[name]) or "none" for name in ("pages", "tickets"))
-    return f"; pages: {pages}; tickets: {tickets}; late: {result.alerts['late_share']:.1%}"
+    late, outcomes = result.alerts["late"], result.alerts["outcomes"]
+    return f"; pages: {pages}; tickets: {tickets}; late: {late} of {outcomes}"
 
 
 def _missing(results: Sequence[Result], seeds: Sequence[int], proof: Proof | None) -> list[str]:

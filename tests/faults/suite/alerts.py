@@ -7,13 +7,14 @@ floors and the objective stay as they are.
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from stream_scorer.closing import Closing
 from tests.faults.suite.stage import Stage
-from tests.faults.verifier.reader import Seen
+from tests.faults.verifier.payloads import Outcome, outcome
+from tests.faults.verifier.reader import read_to_end
 from tests.support.faults.process import ScorerProcess, wait_until
 from tests.support.lag.live_prometheus import LivePrometheus
 
@@ -31,21 +32,39 @@ PRIMARY: Final[Mapping[str, str]] = {
     "another_partitioner": "",
 }
 """The one alert that reports a kind: decisions are late, unless another is named."""
-_FEED_STOPS: Final = frozenset(
-    {"offset_out_of_range", "partitions_added", "expired_transactional_id"}
-)
-"""Kinds that stop their load: that no decision comes does not show that one is late."""
 _BROKERS: Final = "broker"
-"""The family of which the same holds: without a leader nothing is appended."""
+"""A family: while no broker answers, nothing is appended, and a producer's time is too early."""
 _LIMIT_SECONDS: Final = 1.0
+_LOOK_SECONDS: Final = 0.5
+"""The lag process knows the time of an append and of a commit as exactly as it looks."""
 _SURE_SHARE: Final = 0.03
 """Twice the share that pages. Between nothing and this, a page is right and its absence, too."""
+_FLOOR: Final = 10
+"""Fewer late records never page."""
+_CALM_SECONDS: Final = 5.0
 _LATEST_SECONDS: Final = 20.0
 _TICK_SECONDS: Final = 0.3
 _LAG: Final = {
     "STREAM_SCORER_LAG__INTERVAL_SECONDS": "1",
     "STREAM_SCORER_LAG__RECONCILE_SECONDS": "5",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """How long input records waited for their outcomes.
+
+    Attributes:
+        outcomes: Their number.
+        late: Those that are late for sure: by more than the lag process can err.
+        slow: Those that are late or nearly so.
+        longest_seconds: The longest wait.
+    """
+
+    outcomes: int = 0
+    late: int = 0
+    slow: int = 0
+    longest_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,54 +75,45 @@ class Alerted:
         primary: The alert that is to report the kind; empty: none.
         pages: Alerts that paged.
         tickets: The other alerts.
-        late_share: Share of the time, over all partitions, in which a record waited for longer than
-            the objective allows, by the arrivals of the decisions.
+        delays: How late decisions really were.
         wrong: What is wrong with the alerts; empty if nothing.
     """
 
     primary: str
     pages: Sequence[str] = ()
     tickets: Sequence[str] = ()
-    late_share: float = 0.0
+    delays: Delays = Delays()
     wrong: str = ""
 
     def as_record(self) -> dict[str, Any]:
         """Return the fields that a report has."""
         return {
             "primary": self.primary, "pages": list(self.pages), "tickets": list(self.tickets),
-            "late_share": round(self.late_share, 4),
+            **asdict(self.delays),
         }  # fmt: skip
 
 
-@dataclass(slots=True)
-class _Span:
-    """The decisions of one partition: first and newest arrival, and the late time between."""
-
-    first: float
-    newest: float
-    late: float = field(default=0.0)
-
-
-def late_share(decisions: Sequence[Seen], began: float) -> float:
-    """Return the share of the time in which records of a steady load waited for too long.
-
-    It knows nothing of offsets or of the lag process. If no decision of a partition arrives for
-    three seconds, the records of two of them are late.
+def delays_of(
+    outcomes: Iterable[Outcome], appended: Mapping[tuple[int, int], float], began: float
+) -> Delays:
+    """Return how late outcomes were, by the arrival at a reader of committed records.
 
     Args:
-        decisions: In the order of their arrival.
-        began: When the load began, monotonic seconds.
+        outcomes: Of the input records.
+        appended: When a record was produced, monotonic seconds, by partition and offset.
+        began: Records before it do not count, monotonic seconds.
     """
-    spans: dict[int, _Span] = {}
-    for each in decisions:
-        span = spans.setdefault(each.partition, _Span(began, began))
-        span.late += max(each.at - span.newest - _LIMIT_SECONDS, 0.0)
-        span.newest = each.at
-    total = sum(span.newest - span.first for span in spans.values())
-    return sum(span.late for span in spans.values()) / total if total else 0.0
+    found = [
+        each.seen.at - appended[each.source]
+        for each in outcomes
+        if appended.get(each.source, float("-inf")) >= began
+    ]
+    late = sum(delay > _LIMIT_SECONDS + _LOOK_SECONDS for delay in found)
+    slow = sum(delay > _LIMIT_SECONDS - _LOOK_SECONDS for delay in found)
+    return Delays(len(found), late, slow, round(max(found, default=0.0), 2))
 
 
-def judge_alerts(kind: str, family: str, fired: Mapping[str, str], late: float) -> Alerted:
+def judge_alerts(kind: str, family: str, fired: Mapping[str, str], delays: Delays) -> Alerted:
     """Compare the alerts that fired with the one that should.
 
     Late decisions may page in every kind that makes them late: that is what the page is for.
@@ -112,16 +122,17 @@ def judge_alerts(kind: str, family: str, fired: Mapping[str, str], late: float) 
         kind: The kind of fault.
         family: Its family.
         fired: Severity by the alert's name.
-        late: See :func:`late_share`.
+        delays: How late decisions really were.
     """
     primary = PRIMARY.get(kind, LATE)
     pages = sorted(name for name, severity in fired.items() if severity == "page")
-    allowed = {primary} | ({LATE} if late > 0 else set())
-    measured = kind not in _FEED_STOPS and family != _BROKERS
-    wanted = {primary} - {LATE, ""} | ({LATE} if measured and late >= _SURE_SHARE else set())
+    exact = family != _BROKERS
+    allowed = {primary, LATE} if not exact or delays.slow >= _FLOOR else {primary} - {LATE}
+    certain = exact and delays.late >= max(_SURE_SHARE * delays.outcomes, _FLOOR)
+    wanted = {primary} - {LATE, ""} | ({LATE} if certain else set())
     wrong = [f"{name} paged" for name in pages if name not in allowed]
     wrong += [f"{name} did not fire" for name in sorted(wanted - fired.keys())]
-    return Alerted(primary, pages, sorted(fired.keys() - set(pages)), late, "; ".join(wrong))
+    return Alerted(primary, pages, sorted(fired.keys() - set(pages)), delays, "; ".join(wrong))
 
 
 class AlertWatch(Closing):
@@ -138,9 +149,10 @@ class AlertWatch(Closing):
             fresh=True,
         )  # fmt: skip
         self._lag.wait_ready()
-        self._prometheus = LivePrometheus(stage.folder, [self._lag.port], pace=PACE)
-        wait_until(lambda: bool(self._prometheus.query("up == 1")), "Prometheus scrapes")
-        self._began = float("inf")
+        self._lock = threading.Lock()
+        self._prometheus = self._started("first")
+        self._began = float("-inf")
+        stage.on_start = self._begin_anew
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="alert-watch", daemon=True)
         self._thread.start()
@@ -153,29 +165,51 @@ class AlertWatch(Closing):
         if self._lag.alive:
             self._lag.kill()
 
+    def _started(self, name: str) -> LivePrometheus:
+        folder = self._stage.folder / f"prometheus-{name}"
+        folder.mkdir()
+        ports = [self._lag.port, *self._stage.scorers.ports]
+        prometheus = LivePrometheus(folder, ports, pace=PACE)
+        wait_until(lambda: bool(prometheus.query("up == 1")), "Prometheus scrapes")
+        return prometheus
+
+    def _begin_anew(self) -> None:
+        """Forget the first start of a scorer: it is no fault, and would be one at this pace."""
+        time.sleep(_CALM_SECONDS)
+        with self._lock:
+            self._prometheus.close()
+            self._prometheus = self._started("anew")
+            self._began = time.monotonic()
+
     def _follow(self) -> None:
         known: list[int] = []
         while not self._stop.wait(_TICK_SECONDS):
-            if self._stage.ledger.acknowledged:
-                self._began = min(self._began, time.monotonic())
             ports = self._stage.scorers.ports
             if ports != known:
-                self._prometheus.scrape([self._lag.port, *ports])
+                with self._lock:
+                    self._prometheus.scrape([self._lag.port, *ports])
                 known = ports
 
     def judged(self, kind: str, family: str) -> Alerted:
         """Wait until what must fire has fired, and judge."""
-        topic = self._stage.kafka.topics.decisions
-        decisions = [each for each in list(self._stage.live.seen) if each.topic == topic]
-        late = late_share(decisions, self._began)
+        delays = self._delays()
 
         def found() -> Alerted:
-            return judge_alerts(kind, family, self._prometheus.fired(), late)
+            return judge_alerts(kind, family, self._prometheus.fired(), delays)
 
         # No rule is evaluated on a count before the second scrape after it.
-        self._stop.wait(5.0)
+        self._stop.wait(_CALM_SECONDS)
         for _ in range(int(_LATEST_SECONDS)):
             if "did not fire" not in found().wrong:
                 break
             self._stop.wait(1.0)
         return found()
+
+    def _delays(self) -> Delays:
+        stage, epoch = self._stage, time.time() - time.monotonic()
+        source, names = stage.source, stage.kafka.topics
+        records = read_to_end(stage.inside.bootstrap, [source], "read_uncommitted")
+        appended = {(each.partition, each.offset): each.timestamp / 1e3 - epoch for each in records}
+        topics = {names.decisions, names.dead_letters}
+        outcomes = (outcome(each, source) for each in list(stage.live.seen) if each.topic in topics)
+        return delays_of(outcomes, appended, self._began)

@@ -5,8 +5,9 @@ import re
 import pytest
 
 from tests.faults.suite import kinds
-from tests.faults.suite.alerts import LATE, PRIMARY, judge_alerts, late_share
+from tests.faults.suite.alerts import LATE, PRIMARY, Delays, delays_of, judge_alerts
 from tests.faults.suite.registry import KINDS
+from tests.faults.verifier.payloads import Outcome
 from tests.faults.verifier.reader import Seen
 from tests.support.lag.live_prometheus import COMPOSE, faster
 from tests.support.triangle import alert_rules
@@ -14,8 +15,9 @@ from tests.support.triangle import alert_rules
 SEVERITIES = {rule["alert"]: rule["labels"]["severity"] for rule in alert_rules()}
 
 
-def seen(partition: int, at: float) -> Seen:
-    return Seen("decisions", partition, 0, None, None, (), 0, at)
+def waited(partition: int, offset: int, at: float) -> Outcome:
+    seen = Seen("decisions", partition, offset, None, None, (), 0, at)
+    return Outcome(seen, (partition, offset))
 
 
 def test_every_primary_alert_and_its_kind_exist() -> None:
@@ -25,38 +27,45 @@ def test_every_primary_alert_and_its_kind_exist() -> None:
     assert SEVERITIES[LATE] == "page"
 
 
-def test_silence_of_more_than_a_second_is_late() -> None:
-    steady = [seen(number % 2, 10 + number / 10) for number in range(100)]
-    assert late_share(steady, 10.0) == 0.0
-    assert late_share([], 0.0) == 0.0
-    # Partition 1 has no decision for 4 s, so what came in 3 s of two times 10 s was late.
-    gap = [each for each in steady if each.partition == 0 or not 13 < each.at < 17]
-    assert late_share(gap, 10.0) == pytest.approx(3 / 20, rel=0.1)
-    # What waits for the first decision is late, too.
-    assert late_share([seen(0, 12.0), seen(0, 12.5)], 10.0) == pytest.approx(1 / 2.5)
+def test_the_wait_of_each_record_counts() -> None:
+    appended = {(0, number): 10.0 + number for number in range(5)}
+    waits = (0.2, 0.8, 1.2, 4.0, 0.1)
+    outcomes = [waited(0, number, 10.0 + number + wait) for number, wait in enumerate(waits)]
+    unknown = waited(3, 0, 99.0)  # of a record that was deleted since
+    assert delays_of([*outcomes, unknown], appended, 0.0) == Delays(5, 1, 3, 4.0)
+    assert delays_of(outcomes, appended, 11.5) == Delays(3, 1, 2, 4.0)
+    assert delays_of([], appended, 0.0) == Delays()
+
+
+NONE = Delays(1_000, 0, 0, 0.2)
+SOME = Delays(1_000, 12, 60, 2.0)
+MANY = Delays(1_000, 200, 250, 8.0)
 
 
 @pytest.mark.parametrize(
-    ("kind", "fired", "late", "wrong"),
+    ("kind", "fired", "delays", "wrong"),
     [
-        ("sigterm", {LATE}, 0.2, ""),
-        ("sigterm", {LATE, "GroupStopped"}, 0.2, ""),
-        ("sigterm", set(), 0.2, "DecisionsLate did not fire"),
-        ("sigterm", set(), 0.01, ""),
-        ("sigterm", {LATE, "DataLost"}, 0.2, "DataLost paged"),
-        ("malformed", {"DeadLetters"}, 0.0, ""),
-        ("malformed", {"DeadLetters", LATE}, 0.0, "DecisionsLate paged"),
-        ("malformed", set(), 0.0, "DeadLetters did not fire"),
-        ("another_partitioner", {"DeadLetters"}, 0.0, ""),
-        ("another_partitioner", {"RecordsUnaccounted"}, 0.0, "RecordsUnaccounted paged"),
-        ("offset_out_of_range", {LATE}, 0.5, "DataLost did not fire"),
+        ("sigterm", {LATE}, MANY, ""),
+        ("sigterm", {LATE, "GroupStopped"}, MANY, ""),
+        ("sigterm", set(), MANY, "DecisionsLate did not fire"),
+        ("sigterm", set(), SOME, ""),
+        ("sigterm", {LATE, "DataLost"}, MANY, "DataLost paged"),
+        ("malformed", {"DeadLetters"}, NONE, ""),
+        ("malformed", {"DeadLetters", LATE}, NONE, "DecisionsLate paged"),
+        ("malformed", set(), NONE, "DeadLetters did not fire"),
+        ("malformed", {"DeadLetters", LATE}, SOME, ""),
+        ("all_brokers_down", set(), MANY, ""),
+        ("all_brokers_down", {LATE}, NONE, ""),
+        ("another_partitioner", {"DeadLetters"}, NONE, ""),
+        ("another_partitioner", {"RecordsUnaccounted"}, NONE, "RecordsUnaccounted paged"),
+        ("offset_out_of_range", {LATE}, MANY, "DataLost did not fire"),
     ],
 )
 def test_what_fires_is_compared_with_what_should(
-    kind: str, fired: set[str], late: float, wrong: str
+    kind: str, fired: set[str], delays: Delays, wrong: str
 ) -> None:
     severities = {name: SEVERITIES[name] for name in fired}
-    found = judge_alerts(kind, KINDS[kind].family, severities, late)
+    found = judge_alerts(kind, KINDS[kind].family, severities, delays)
     assert found.wrong == wrong
     assert set(found.pages) | set(found.tickets) == fired
 
