@@ -14,7 +14,7 @@ from tests.faults.suite.brokers import Cluster, Ground, compile_first, opened
 from tests.faults.suite.registry import KINDS, Kind
 from tests.faults.suite.running import run_kind
 
-pytestmark = [pytest.mark.prometheus, pytest.mark.kafka]
+pytestmark = [pytest.mark.prometheus, pytest.mark.kafka, pytest.mark.timeout(600)]
 assert kinds.__all__  # importing it registers them
 SEED = 1
 CHOSEN = (

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from stream_scorer.closing import Closing
 from tests.faults.suite.stage import Stage
@@ -148,19 +148,32 @@ class AlertWatch(Closing):
             stage.inside, stage.folder / "lag.log", "--serve", command="lag", variables=_LAG,
             fresh=True,
         )  # fmt: skip
-        self._lag.wait_ready()
         self._lock = threading.Lock()
         self._prometheus = self._started("first")
         self._began = float("-inf")
-        stage.on_start = self._begin_anew
+        self._since = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="alert-watch", daemon=True)
+
+    def __enter__(self) -> Self:
+        try:
+            self._lag.wait_ready()
+            self._wait_scraped()
+        except BaseException:
+            self.close()
+            raise
+        self._since = time.monotonic()
+        self._stage.on_start = self._begin_anew
+        # A count is seen if it was scraped before and after it.
+        self._stage.on_resumed = self._wait_scraped
         self._thread.start()
+        return self
 
     def close(self) -> None:
         """End both."""
         self._stop.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         self._prometheus.close()
         if self._lag.alive:
             self._lag.kill()
@@ -169,9 +182,7 @@ class AlertWatch(Closing):
         folder = self._stage.folder / f"prometheus-{name}"
         folder.mkdir()
         ports = [self._lag.port, *self._stage.scorers.ports]
-        prometheus = LivePrometheus(folder, ports, pace=PACE)
-        wait_until(lambda: bool(prometheus.query("up == 1")), "Prometheus scrapes")
-        return prometheus
+        return LivePrometheus(folder, ports, pace=PACE)
 
     def _begin_anew(self) -> None:
         """Forget the first start of a scorer: it is no fault, and would be one at this pace."""
@@ -180,6 +191,26 @@ class AlertWatch(Closing):
             self._prometheus.close()
             self._prometheus = self._started("anew")
             self._began = time.monotonic()
+        self._wait_scraped()
+        self._since = time.monotonic()
+
+    def _wait_scraped(self) -> None:
+        """Wait until each process that runs was scraped two times from now on."""
+        before = self._scrapes()
+
+        def twice() -> bool:
+            ports, now = [self._lag.port, *self._stage.scorers.ports], self._scrapes()
+            return all(now.get(port, 0) >= before.get(port, 0) + 2 for port in ports)
+
+        wait_until(twice, lambda: f"all are scraped: {self._scrapes()}")
+
+    def _scrapes(self) -> dict[int, int]:
+        """Return how often each port was scraped."""
+        found = self._prometheus.query("sum by (instance) (sum_over_time(up[1h]))")
+        return {
+            int(each["metric"]["instance"].rpartition(":")[2]): int(float(each["value"][1]))
+            for each in found
+        }
 
     def _follow(self) -> None:
         known: list[int] = []
@@ -195,7 +226,8 @@ class AlertWatch(Closing):
         delays = self._delays()
 
         def found() -> Alerted:
-            return judge_alerts(kind, family, self._prometheus.fired(), delays)
+            fired = self._prometheus.fired(time.monotonic() - self._since)
+            return judge_alerts(kind, family, fired, delays)
 
         # No rule is evaluated on a count before the second scrape after it.
         self._stop.wait(_CALM_SECONDS)

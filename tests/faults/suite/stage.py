@@ -54,6 +54,7 @@ class Stage:
         evidence: The data of the verdict, after ``finish``.
         verdict: The verifier's verdict; None before ``finish``.
         on_start: Called when the load and the first scorer run.
+        on_resumed: Called at the end, while load and scorers still run.
         remembers_ms: Maximum age in ms of the events of the state that are judged; None: all are.
     """
 
@@ -82,6 +83,7 @@ class Stage:
         self.scorers = SupervisedScorers(folder)
         self._stack.callback(self.scorers.close)
         self.on_start: Callable[[], None] = lambda: None
+        self.on_resumed: Callable[[], None] = lambda: None
         self._over: tuple[float, float] | None = None
 
     def __enter__(self) -> Self:
@@ -271,6 +273,7 @@ class Stage:
             deleted: (partition, offset) of input records that retention deleted before a read.
         """
         self.wait_resumed()
+        self.on_resumed()
         self.feed.stop()
         self.ledger.locate(
             lambda: read_to_end(self.inside.bootstrap, [self.source], "read_uncommitted")

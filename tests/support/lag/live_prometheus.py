@@ -144,11 +144,14 @@ class LivePrometheus(Closing):
         found = self.query('ALERTS{alertstate="firing"}')
         return {each["metric"]["alertname"] for each in found}
 
-    def fired(self) -> dict[str, str]:
-        """Return the severity of every alert that has fired, by its name."""
-        found = self.query(
-            'max by (alertname, severity) (max_over_time(ALERTS{alertstate="firing"}[1h]))'
-        )
+    def fired(self, seconds: float = 3_600.0) -> dict[str, str]:
+        """Return the severity of every alert that has fired, by its name.
+
+        Args:
+            seconds: How long ago at most.
+        """
+        alerts = f'max_over_time(ALERTS{{alertstate="firing"}}[{seconds * 1_000:.0f}ms])'
+        found = self.query(f"max by (alertname, severity) ({alerts})")
         return {each["metric"]["alertname"]: each["metric"]["severity"] for each in found}
 
 
