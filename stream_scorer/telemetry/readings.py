@@ -10,13 +10,15 @@ import itertools
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 REQUEST_BOUNDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bucket boundaries, seconds."""
+
+Piece = TypeVar("Piece")
 
 Request = tuple[str, str]
 """The service, and what is requested."""
@@ -59,6 +61,35 @@ def timed(service: str, operation: str) -> Iterator[None]:
         yield
     finally:
         note(service, operation, time.perf_counter() - began)
+
+
+def timed_reading(service: str, operation: str, pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """Yield pieces, and measure how long they took to come, without what is done with them.
+
+    Args:
+        service: As in :func:`timed`.
+        operation: As in :func:`timed`.
+        pieces: Each is brought when it is asked for.
+
+    >>> list(timed_reading("example", "read_all", [1, 2]))
+    [1, 2]
+    >>> sum(counts()["example", "read_all"].buckets)
+    1
+    """
+    waited = 0.0
+    source = iter(pieces)
+    try:
+        while True:
+            began = time.perf_counter()
+            try:
+                piece = next(source)
+            except StopIteration:
+                return
+            finally:
+                waited += time.perf_counter() - began
+            yield piece
+    finally:
+        note(service, operation, waited)
 
 
 def note(service: str, operation: str, seconds: float) -> None:

@@ -34,7 +34,7 @@ from stream_scorer.state.checkpoints.restore_rules import (
 )
 from stream_scorer.state.checkpoints.schedule import UNWRITTEN
 from stream_scorer.state.partitions.rejected_offsets import Rejected
-from stream_scorer.telemetry.readings import note
+from stream_scorer.telemetry.readings import timed_reading
 
 _STEP_SECONDS = 0.05
 
@@ -250,9 +250,8 @@ class CheckpointedReplay:
 
     def _records(self) -> Iterator[StoredRecords]:
         """Yield the partition's stored records: its buckets and its rejections."""
-        began = time.monotonic()
-        yield from self._store.read(self.partition)
-        note("checkpoint_store", "read_partition", time.monotonic() - began)
+        stored = self._store.read(self.partition)
+        yield from timed_reading("checkpoint_store", "read_partition", stored)
         if self._topic is not self._store:
             yield from self._topic.read(self.partition)
 

@@ -1,6 +1,8 @@
 """Requests to other services, and statistics of Kafka clients, as metrics."""
 
 import json
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from stream_scorer.telemetry.readings import (
     note,
     reports,
     timed,
+    timed_reading,
 )
 
 REPORT: dict[str, Any] = {
@@ -88,3 +91,20 @@ def test_a_request_that_fails_is_counted() -> None:
     after = counts()["test", "read"]
     assert sum(after.buckets) - sum(before.buckets) == 2
     assert after.buckets[-1] - before.buckets[-1] == 1
+
+
+def test_a_reading_is_measured_without_the_work_on_its_pieces() -> None:
+    def pieces() -> Iterator[int]:
+        for number in range(3):
+            time.sleep(0.01)
+            yield number
+
+    for _ in timed_reading("test", "pieces", pieces()):
+        time.sleep(0.2)
+    found = counts()["test", "pieces"]
+    assert 0.03 <= found.seconds < 0.5
+    # One that is left early counts, too.
+    reading = timed_reading("test", "pieces", pieces())
+    assert next(iter(reading)) == 0
+    del reading
+    assert sum(counts()["test", "pieces"].buckets) == 2
