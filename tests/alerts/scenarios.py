@@ -143,6 +143,17 @@ SCENARIOS = [
     _verdict("GroupUnknown", "UNKNOWN", "70m"),
     _verdict("TransactionHanging", "HANGING TRANSACTION", "65m"),
     _verdict("DataLost", "DATA LOST BY RETENTION", "62m"),
+    # Their verdicts last for a minute, and must not be over before someone has looked.
+    Scenario(
+        "data are lost once",
+        {partitions("DATA LOST BY RETENTION"): "0x60 1 0x300"},
+        {"59m": [], "62m": ["DataLost"], "115m": ["DataLost"], "125m": []},
+    ),
+    Scenario(
+        "offsets are reset once",
+        {partitions("REWOUND"): "0x60 1 0x300"},
+        {"59m": [], "62m": ["GroupRewound"], "115m": ["GroupRewound"], "125m": []},
+    ),
     _after_an_hour("ClockSkew", SKEW, "0.2x60 120x300", "75m"),
     # A restart: for half a minute no member reads.
     Scenario("a restart", {partitions("STOPPED"): "0x60 4 0x300"}, {"61m": [], "70m": []}),
