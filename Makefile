@@ -64,7 +64,7 @@ test-proxy: env
 
 # Every alert fires on its fault and on nothing else, with promtool; a real Prometheus and
 # Alertmanager on a real run, in which all scorers are stopped; and faults of the fault suite page
-# their one alert. About twenty minutes, on an idle machine. The programs come with
+# their one alert. About half an hour, on an idle machine. The programs come with
 # `apt-get install prometheus prometheus-alertmanager`. PYTEST_ARGS="-k test_rules" runs promtool alone.
 test-alerts: env
 	$(BIN)/python -m pytest -m prometheus $(PYTEST_ARGS) tests/alerts

@@ -20,7 +20,7 @@ QUIET = {"GroupSlow", "EventsOld", "DeadLetters"}
 """Tickets of this run that name what is true: simulated transactions are old, some are bad."""
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1_200)
 def test_a_stop_of_all_scorers_pages_during_it(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
 ) -> None:
@@ -66,9 +66,9 @@ def test_a_stop_of_all_scorers_pages_during_it(
                 lambda: f"the cause: {notified.alerts}",
                 STOP_SECONDS,
             )
-            while time.monotonic() < stopped + 150:
+            while time.monotonic() < stopped + STOP_SECONDS:
                 time.sleep(1)
-            # One page for one fault; its cause is a ticket.
+            # In ten minutes, one page for one fault; its cause is a ticket.
             assert set(notified.alerts["pages"]) == {"DecisionsLate"}
             (tmp_path / "paged").write_text(f"{seconds:.1f} s {notified.alerts}\n")
         finally:
