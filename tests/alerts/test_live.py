@@ -25,7 +25,7 @@ def test_a_stop_of_all_scorers_pages_during_it(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
 ) -> None:
     settings = kafka_topics(kafka_settings())
-    source = SteadyFeed(settings, transactions(days=300) * 6)
+    source = SteadyFeed(settings, transactions(days=300) * 10)
     every = {
         "STREAM_SCORER_LAG__INTERVAL_SECONDS": "2",
         "STREAM_SCORER_LAG__RECONCILE_SECONDS": "5",
