@@ -19,7 +19,7 @@ assert kinds.__all__  # importing it registers them
 SEED = 1
 CHOSEN = (
     "kills_at_random_moments", "model_slower_than_the_poll_interval", "member_killed",
-    "black_hole", "hanging_upstream_transaction", "partitions_added",
+    "black_hole", "hanging_upstream_transaction", "partitions_added", "output_topic_deleted",
     "malformed", "quarantined_record", "tampered_model", "another_partitioner",
     "aborted_upstream_transaction", "offset_out_of_range", "leader_killed", "all_brokers_down",
 )  # fmt: skip
