@@ -34,6 +34,16 @@ _INPUT_SECONDS: Final = 60.0
 """How long reading the input may stand still."""
 _FAR: Final = 20_000
 """Offsets between two runs from which on the reader jumps instead of reading what is between."""
+_ENDING: Final = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.OFFSET_OUT_OF_RANGE,
+        KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 the binding's own name
+    }
+)
+"""Errors after which a comparison begins anew: a topic is gone or made again, or records are."""
 
 
 class OutputReader(Closing):
@@ -53,7 +63,10 @@ class OutputReader(Closing):
         self._groups = GroupOffsets(kafka, [self.group], seconds)
         # Everything is read once, in order; a long queue would only hold memory.
         options = client_options.reader(kafka, f"{kafka.group}-reconciliation")
-        self._consumer: Any = Consumer(options | {"queued.max.messages.kbytes": 16_384})
+        # Outputs that are read again would count twice, and those that are gone as missing.
+        self._consumer: Any = Consumer(
+            options | {"queued.max.messages.kbytes": 16_384, "auto.offset.reset": "error"}
+        )
         self._input: Any = Consumer(options | {"queued.max.messages.kbytes": 16_384})
         source, directory = open_registry(settings.registry), settings.registry.directory
         decision = narrowed(reader_schema("decision.v1", directory), _PLACE.__contains__)
@@ -129,7 +142,8 @@ class OutputReader(Closing):
         """Return the outputs that have arrived; wait up to ``seconds`` if there are none.
 
         Raises:
-            UnavailableError: A topic may not be read, or the registry does not answer.
+            UnavailableError: A topic may not be read or was made again, outputs were deleted
+                before they were read, or the registry does not answer.
         """
         first = self._consumer.poll(seconds)
         messages = [] if first is None else [first, *self._consumer.consume(_RECORDS_AT_ONCE, 0)]
@@ -151,11 +165,7 @@ class OutputReader(Closing):
             return True
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 the binding's own name
             positions[at] = max(positions.get(at, 0), message.offset())
-        elif error.fatal() or error.code() in {
-            KafkaError.TOPIC_AUTHORIZATION_FAILED,
-            KafkaError.GROUP_AUTHORIZATION_FAILED,
-            KafkaError.UNKNOWN_TOPIC_OR_PART,
-        }:
+        elif error.fatal() or error.code() in _ENDING:
             raise unreachable(self._kafka, error.str())
         return False
 

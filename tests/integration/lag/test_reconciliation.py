@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 
 from bench.lag_steps.traffic import commit
+from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import client_options
+from stream_scorer.kafka.topics.offsets import admin
 from stream_scorer.lag.watch.output_reader import OutputReader
 from stream_scorer.lag.watch.reconciliation import Reconciliation
 from stream_scorer.lag.watch.waiting_letters import DeadLetterTopic, LetterWatch
@@ -111,6 +113,27 @@ def test_each_record_has_one_output_and_faults_are_found(
         commit(settings.bootstrap, settings.group, {(topics.transactions, 1): at + 5})
         found = compared.round()
         assert (found["missing"], found["doubled"]) == (5, 0)
+
+
+def test_a_comparison_begins_anew_when_outputs_are_gone(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
+) -> None:
+    settings = kafka_topics(kafka_settings())
+    topic = settings.topics.decisions
+    compared = Compared(settings)
+    with compared.reader as reader:
+        producer = Producer(client_options.common(settings))
+        for _ in range(10):
+            producer.produce(topic, b"unreadable", partition=0)
+        assert producer.flush(30) == 0
+        (gone,) = admin(settings).delete_records([TopicPartition(topic, 0, 10)]).values()
+        gone.result()
+        with pytest.raises(UnavailableError):
+            _ = [reader.read(0.5) for _ in range(40)]
+        reader.begin()
+        producer.produce(topic, b"unreadable", partition=0)
+        assert producer.flush(30) == 0
+        assert sum(reader.read(0.5).unreadable for _ in range(10)) == 1
 
 
 def statistics_of(scorer: ScorerProcess) -> None:
