@@ -166,6 +166,17 @@ SCENARIOS = [
     _after_an_hour("ModelRefused", REFUSED, "0x60 1x300", "62m"),
     _after_an_hour("RecordsQuarantined", QUARANTINED, "0x60 2x300", "62m"),
     _after_an_hour("WorkersLeave", EXITS, "0x60 1x300", "62m"),
+    # Series that begin with what they count.
+    Scenario(
+        "a first worker leaves",
+        {EXITS: "_x60 1x300"},
+        {"59m": [], "62m": ["WorkersLeave"], "90m": []},
+    ),
+    Scenario(
+        "a first look is inconclusive",
+        {LOOKS: "_x60 1x300"},
+        {"59m": [], "62m": ["RolloutInconclusive"]},
+    ),
     _after_an_hour("RecordsUnaccounted", UNACCOUNTED, "0x60 1x300", "62m"),
     _after_an_hour("RecordsUnaccounted", MISSING, "0x60 1x300", "62m"),
     _after_an_hour("RecordsUnaccounted", DOUBLED, "0x60 1x300", "62m"),

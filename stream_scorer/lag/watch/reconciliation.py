@@ -184,8 +184,13 @@ class Reconciliation:
             self._commits.append(CommittedRanges(ranges, commit.skipped, exact=exact))
 
     def _ledger(self, partition: int) -> PartitionLedger:
-        # A partition that was added has had no record before.
-        return self._ledgers.setdefault(partition, PartitionLedger(0))
+        found = self._ledgers.get(partition)
+        if found is None:
+            # A partition that was added has had no record before. Its counts begin at 0, so that
+            # a first one increases them.
+            found = self._ledgers[partition] = PartitionLedger(0)
+            self._listener(RecordsReconciled(*self._labels, partition, time=self._clock()))
+        return found
 
     def _is_settled(self, commit: CommittedRanges) -> bool:
         return all(

@@ -21,7 +21,7 @@ from stream_scorer.devkafka.cluster import free_ports
 COMPOSE = Path(__file__).parents[3] / "compose"
 RECEIVERS = ("pages", "tickets")
 _MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_DURATION = re.compile(r"(\[|for: )(\d+)([smhd])(?=\]|$)", re.MULTILINE)
+_DURATION = re.compile(r"(\[|for: |offset )(\d+)([smhd])(?=\]|\)|$)", re.MULTILINE)
 
 
 class Notified(Closing):

@@ -229,3 +229,13 @@ def test_brokers_that_do_not_answer_are_reported() -> None:
     with ReconciliationWatch(outputs, "g", "transactions", heard.append, 0.01).start():
         wait_for(lambda: any(isinstance(each, LagFailed) for each in heard))
     assert outputs.closed == 1
+
+
+def test_the_counts_of_an_added_partition_begin_at_zero() -> None:
+    # A series that begins with a number does not increase, so nothing would page.
+    rounds = Rounds()
+    rounds.outputs.publish(0, 10, without=[3], partition=5)
+    rounds.outputs.input_records = {(5, 3)}
+    first, second = (each for each in rounds.run() if each.partition == 5)
+    assert (first.decided, first.missing, first.doubled) == (0, 0, 0)
+    assert (second.decided, second.missing) == (9, 1)
