@@ -7,6 +7,8 @@ On Linux, ``time.monotonic`` stops while the machine is suspended; the brokers' 
 - **A wait of this process** does not: a retry, a heartbeat, the time in which a worker must report,
   the time in which the group's answer arrives. After a suspension, each has the rest of its time.
   ``time.monotonic``.
+- **A time that is compared with timestamps of records** is since the epoch, but must not step when
+  the machine's clock is set: ages would jump. :func:`steady_epoch_seconds`.
 """
 
 import time
@@ -31,3 +33,10 @@ def _since_boot() -> Clock:
 
 since_boot: Clock = _since_boot()
 """Seconds that count suspension too; ``time.monotonic`` on platforms without such a clock."""
+
+_EPOCH_OFFSET = time.time() - since_boot()
+
+
+def steady_epoch_seconds() -> float:
+    """Return the seconds since the epoch, by the clock as it was set when the process began."""
+    return _EPOCH_OFFSET + since_boot()

@@ -85,6 +85,7 @@ _OWN_OPTIONS = {
     "sasl.password": "set kafka.password, best as a secret file",
     "session.timeout.ms": "set kafka.session_timeout_ms",
     "socket.timeout.ms": "set kafka.socket_timeout_ms",
+    "statistics.interval.ms": "set kafka.statistics_seconds",
     "transaction.timeout.ms": "set kafka.transaction_timeout_ms",
     "transactional.id": "set kafka.group and kafka.instance",
 } | dict.fromkeys(
@@ -203,6 +204,12 @@ class Kafka(SettingsGroup):
         ge=1_000,
         le=300_000,
         description="time limit of a request; at most `transaction_timeout_ms` + 100",
+    )
+    statistics_seconds: float = Field(
+        10.0,
+        ge=0.0,
+        le=3_600.0,
+        description="time between two reports of a client on its brokers and queues; 0: none",
     )
     client: dict[str, ClientOption] = Field(
         default_factory=dict,
@@ -778,6 +785,77 @@ class Replay(SettingsGroup):
     )
 
 
+class Logging(SettingsGroup):
+    """What a process writes besides the lines for a person who must act."""
+
+    journal: Path | None = Field(
+        None,
+        description="file to which a process appends one JSON line for each start, model, "
+        "assignment, revision, outage and end; `-` is standard output; empty: none",
+        examples=["/var/log/stream-scorer/journal.jsonl"],
+    )
+
+
+class Lag(SettingsGroup):
+    """What `stream-scorer lag --serve` and `--watch` observe."""
+
+    groups: list[str] = Field(
+        default_factory=list,
+        description="consumer groups, with `*` and `?`; empty: `kafka.group`",
+        examples=[["fraud-*", "billing"]],
+    )
+    interval_seconds: float = Field(
+        10.0,
+        ge=1.0,
+        le=300.0,
+        description="time between two looks; a verdict is right two looks after a fault at the "
+        "latest. Not shorter than the time between two commits of a healthy group",
+    )
+    request_seconds: float = Field(
+        2.5, ge=0.5, le=60.0, description="time limit of a request to a broker"
+    )
+    records: int = Field(
+        200,
+        ge=0,
+        le=10_000,
+        description="lagging partitions of which a look reads a record, for the exact age",
+    )
+    series_max: int = Field(
+        50_000,
+        ge=1_000,
+        le=1_000_000,
+        description="most series of single partitions; with more, only those of groups are shown",
+    )
+    slo_group: str = Field(
+        "",
+        description="group whose decisions the service level objective counts; empty: "
+        "`kafka.group`. Its input is `kafka.topics.transactions`",
+    )
+    slo_seconds: float = Field(
+        1.0,
+        ge=0.1,
+        le=3_600.0,
+        description="time from append within which a record is to be decided",
+    )
+    slo_every_seconds: float = Field(
+        0.5, ge=0.1, le=60.0, description="time between two looks that count; at most `slo_seconds`"
+    )
+    reconcile_seconds: float = Field(
+        30.0,
+        ge=0.0,
+        le=3_600.0,
+        description="time between two comparisons of the input of `slo_group` with its decisions, "
+        "dead letters and skips, and between two counts of the dead letters that wait; 0: none. "
+        "`lag --serve` reads these topics for it",
+    )
+
+    @model_validator(mode="after")
+    def _count_often_enough(self) -> Self:
+        if self.slo_every_seconds > self.slo_seconds:
+            raise ValueError("slo_every_seconds must be at most slo_seconds")
+        return self
+
+
 class Audit(SettingsGroup):
     """The log of actions and their actors, which shows whether it was altered."""
 
@@ -851,6 +929,8 @@ class Settings(BaseSettings):
     retrain: Retrain = Retrain()
     rekey: Rekey = Rekey()
     replay: Replay = Replay()
+    logging: Logging = Logging()
+    lag: Lag = Lag()
     audit: Audit = Audit()
     serving: Serving = Serving()
 

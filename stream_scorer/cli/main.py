@@ -36,7 +36,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "serve": "Answer requests by HTTP and gRPC: decisions in the call, scores of feature vectors.",
     "kafka": "Start, stop and look at this folder's own Kafka.",
     "topics": "The topics that we read and write.",
-    "lag": "Show a group's lag in every partition, from its committed offsets.",
+    "lag": "Show how far groups are behind: once, live, or as metrics with a verdict.",
     "dlq": "Rejected records: which, why, and back to the input.",
     "events": "Your own records: what of them fits a mapping, and a draft of one.",
     "schemas": "List, check and serve Avro schemas.",

@@ -16,8 +16,10 @@ from stream_scorer.kafka.membership.standby import Standby
 from stream_scorer.kafka.topics.lag import LagWatch
 from stream_scorer.observability.endpoint import Endpoint
 from stream_scorer.observability.health import Health
+from stream_scorer.observability.journal import ProcessJournal, process_began
 from stream_scorer.observability.logging import process_logger
 from stream_scorer.observability.metrics import ready_gauge
+from stream_scorer.observability.process_metrics import add_process_metrics
 from stream_scorer.observability.progress import Progress
 from stream_scorer.observability.render import Renderer
 from stream_scorer.processes.free_cycles import FreeCycles
@@ -79,10 +81,13 @@ def run_process(
     registry = CollectorRegistry()
     health = Health(heartbeat_seconds=settings.heartbeat_seconds)
     renderer = Renderer(registry, process_logger(name, settings.kafka.instance))
+    journal = ProcessJournal(settings.logging.journal, name, settings.kafka.instance)
+    add_process_metrics(registry, settings)
 
     def told(event: Event) -> None:
         renderer(event)
         health(event)
+        journal(event)
 
     loop: Loop | None = None
     stopped = threading.Event()
@@ -106,6 +111,8 @@ def run_process(
         progress(event)
 
     with ExitStack() as stack:
+        stack.push(journaled(journal))
+        told(process_began(name, settings.kafka.group, settings.kafka.instance, settings))
         if hangup is not None:
             stack.enter_context(asked_by_hangup(hangup))
         stack.enter_context(stopped_by_signals(stop, listener, settings.scorer.shutdown_seconds))
@@ -128,6 +135,16 @@ def run_process(
             loop.run(FreeCycles(health.heartbeat))
 
         outside.around(run)
+
+
+def journaled(journal: ProcessJournal) -> Callable[[object, BaseException | None, object], None]:
+    """Return what a stack calls at its end: it notes why the process ends."""
+
+    def end(_: object, error: BaseException | None, __: object) -> None:
+        journal.left(error)
+        journal.close()
+
+    return end
 
 
 def _settle_memory() -> None:

@@ -20,6 +20,7 @@ from stream_scorer.registry.references import inline
 from stream_scorer.registry.schema_cache import RecentSchemas
 from stream_scorer.registry.unknown_ids import FailingIds, UnknownIds
 from stream_scorer.settings import Registry
+from stream_scorer.telemetry.readings import timed
 
 # Subject, version, schema, a subject's own rule.
 _UNKNOWN_CODES: Final = {40401, 40402, 40403, 40408}
@@ -330,7 +331,8 @@ class HttpRegistry:
     def _ask(self, what: str, call: Callable[..., Any], *arguments: object) -> Any:
         """Call the registry; a failure names who is at fault."""
         try:
-            return call(*arguments)
+            with timed("registry", call.__name__):
+                return call(*arguments)
         except SchemaRegistryError as error:
             if error.error_code in _UNKNOWN_CODES:
                 raise _NotThereError(f"not in the registry {self._url}") from None

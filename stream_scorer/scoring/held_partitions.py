@@ -4,6 +4,7 @@ A partition is ready when its rings are restored, the revision that decided its 
 known, and the terminal profile rows that its next events need have been read.
 """
 
+import time
 from dataclasses import dataclass, field
 
 from stream_scorer.codec.records.event_decoders import EventDecoders, by_mapping
@@ -56,11 +57,13 @@ class _Restoring:
         replay: Loads its checkpoint and replays the input after it.
         beginning: Collects the first replayed events, which show where the history begins.
         timeline: (first offset, the plan that decided from there), ascending; empty: not read yet.
+        began: When it began, seconds, monotonic.
     """
 
     replay: CheckpointedReplay
     beginning: Beginning = field(default_factory=Beginning)
     timeline: list[tuple[int, Plan]] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
 
 
 class HeldPartitions:
@@ -258,7 +261,8 @@ class HeldPartitions:
     def _whole(self, ended: CheckpointedReplay) -> None:
         """Begin to write a partition whose state is now complete up to its committed offset."""
         partition = ended.partition
-        beginning = self._restoring.pop(partition).beginning
+        restoring = self._restoring.pop(partition)
+        beginning = restoring.beginning
         restored = ended.restored
         if restored is None:
             raise RuntimeError(f"partition {partition}: the replay ended before it began")
@@ -271,7 +275,10 @@ class HeldPartitions:
         since = outlived(since, rings.watermark, rings.retention.horizon_ms)
         self.histories.begin(partition, since, beginning, restored.low)
         self.state.rejections.start(partition, restored.rejected.segments, restored.low)
-        self._listener(StateRestored(partition, restored.buckets, restored.first, ended.end))
+        seconds = time.monotonic() - restoring.began
+        self._listener(
+            StateRestored(partition, restored.buckets, restored.first, ended.end, seconds)
+        )
         self.state.checkpoints.start(
             partition, self.state.restoration.partitions, ended.end, restored.low, restored.labels,
             since,

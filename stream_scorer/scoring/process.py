@@ -1,5 +1,6 @@
 """The scorer process: builds a transaction loop from settings, models and a plan, and runs it."""
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ from stream_scorer.state.partitions.rejection_log import RejectionLog
 from stream_scorer.state.partitions.restorer import Restoration
 from stream_scorer.state.stores.open import owner_of, store_of, topic_of
 from stream_scorer.state.stores.topic_store import TopicStore
-from stream_scorer.telemetry import Listener
+from stream_scorer.telemetry import KernelsReady, Listener
 from stream_scorer.terminals.follower import TerminalFollower
 
 
@@ -79,9 +80,11 @@ def scorer_loop(
     fleet = deployed.versions.fleet
     refuse_unkeyed(fleet.shared, settings.kafka.topics.transactions)
     codecs = open_codecs(settings, registry)
+    began = time.monotonic()
     for routing in fleet.routings:
         for model in fleet.models[routing.revision].values():
             warm(codecs, model, routing.shared)
+    listener(KernelsReady(time.monotonic() - began))
     kafka = settings.kafka
     topic = kafka.topics.transactions
     owner = owner_of(settings)

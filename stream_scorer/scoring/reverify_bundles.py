@@ -47,7 +47,7 @@ class BundleWatch(Closing):
             bundle: The bundle.
             listener: Notified that the bundle is valid.
         """
-        listener(ModelVerified(bundle.manifest.name, bundle.manifest.version, "start"))
+        listener(_verified(bundle, "start"))
         self._bundles = (*self._bundles, bundle)
 
     def remove(self, bundle: Bundle, listener: Listener) -> None:
@@ -58,7 +58,7 @@ class BundleWatch(Closing):
             listener: Notified, so that no failure of the bundle remains reported.
         """
         self._bundles = tuple(each for each in self._bundles if each is not bundle)
-        listener(ModelVerified(bundle.manifest.name, bundle.manifest.version, "unload"))
+        listener(_verified(bundle, "unload"))
 
     def close(self) -> None:
         """End the thread, without a wait: a store that hangs must not keep the process alive."""
@@ -75,6 +75,18 @@ class BundleWatch(Closing):
             for bundle in self._bundles:
                 name, version = bundle.manifest.name, bundle.manifest.version
                 listener(ModelVerified(name, version, cause, _refusal(bundle)))
+
+
+def _verified(bundle: Bundle, cause: str) -> ModelVerified:
+    """Return the event of a bundle that is loaded or unloaded."""
+    manifest, signer = bundle.manifest, bundle.seal.signer
+    return ModelVerified(
+        manifest.name,
+        manifest.version,
+        cause,
+        content_hash=manifest.content_hash,
+        signer="unsigned" if signer is None else str(signer),
+    )
 
 
 def _refusal(bundle: Bundle) -> str:

@@ -21,6 +21,10 @@ from stream_scorer.telemetry.drift import (
     DriftStateMissing, DriftWatched,
 )  # fmt: skip
 from stream_scorer.telemetry.event import Event, Listener
+from stream_scorer.telemetry.lag import (
+    LagFailed, LagPassed, LettersCounted, OutputsUnreadable, RecordsReconciled, SloCounted,
+    WatermarkSeen,
+)  # fmt: skip
 from stream_scorer.telemetry.models import ModelFailed, ModelVerified
 from stream_scorer.telemetry.partitions import (
     FirstOffsetsCommitted, KeyMisplaced, KeyOfAnother, LagObserved, Moving, PartitionsAssigned,
@@ -30,7 +34,8 @@ from stream_scorer.telemetry.performance import (
     PerformanceFolded, PerformanceMeasured, PerformanceSent, PerformanceWarned,
 )  # fmt: skip
 from stream_scorer.telemetry.processes import (
-    DependencyBack, DependencyUnavailable, RecordsSkipped, Stopping, WorkerLeft, WorkerStarted,
+    CertificateSeen, ClientReported, DependencyBack, DependencyUnavailable, DiskSeen, ProcessBegan,
+    RecordsSkipped, RequestTimed, Stopping, WorkerLeft, WorkerStarted,
 )  # fmt: skip
 from stream_scorer.telemetry.retraining import RetrainEnded, RetrainHeld, RetrainStepped
 from stream_scorer.telemetry.rollout import (
@@ -39,8 +44,8 @@ from stream_scorer.telemetry.rollout import (
 )  # fmt: skip
 from stream_scorer.telemetry.serving import RequestFailed, RequestsCut, RequestServed, SpansDropped
 from stream_scorer.telemetry.state import (
-    CheckpointFailed, CheckpointWritten, ColdAccepted, ModelWarming, ReplayProgress, StateComplete,
-    StateIncomplete, StateRestored,
+    CheckpointFailed, CheckpointWritten, ColdAccepted, KernelsReady, ModelWarming, ReplayProgress,
+    StateComplete, StateIncomplete, StateRestored,
 )  # fmt: skip
 from stream_scorer.telemetry.terminals import RolloutNotVisible, RowsSettled, TerminalsRead
 
@@ -49,34 +54,48 @@ ACCESS_EVENTS: tuple[type[Event], ...] = (
 )  # fmt: skip
 """Events of the API's access control, which only `serve` has."""
 
+LAG_EVENTS: tuple[type[Event], ...] = (
+    LagFailed, LettersCounted, OutputsUnreadable, RecordsReconciled, SloCounted, WatermarkSeen,
+)  # fmt: skip
+"""Events of `lag --serve`."""
+
+SCRAPED_EVENTS: tuple[type[Event], ...] = (
+    LagPassed, CertificateSeen, ClientReported, DiskSeen, RequestTimed,
+)  # fmt: skip
+"""Declarations of metrics that are read at each scrape; no event changes them."""
+
+PROCESS_EVENTS: tuple[type[Event], ...] = (ProcessBegan,)
+"""Events of every process that serves metrics."""
+
 SUPERVISOR_EVENTS: tuple[type[Event], ...] = (WorkerStarted, WorkerLeft)
 """Events of the parent of several workers, which has separate metrics."""
 
 __all__ = [
-    "ACCESS_EVENTS", "EVENTS", "SUPERVISOR_EVENTS", "AccessNotRecorded", "AdmissionRefused",
-    "BatchAborted", "BatchCommitted", "BatchUnreadable", "CallerRefused", "CheckpointFailed",
-    "CheckpointWritten", "ClientsRead", "ColdAccepted", "CommitSettled", "ComputationHung",
-    "ComputationOver", "DecidedBy", "DependencyBack", "DependencyUnavailable",
+    "ACCESS_EVENTS", "EVENTS", "LAG_EVENTS", "PROCESS_EVENTS", "SCRAPED_EVENTS",
+    "SUPERVISOR_EVENTS", "AccessNotRecorded", "AdmissionRefused", "BatchAborted", "BatchCommitted",
+    "BatchUnreadable", "CallerRefused", "CertificateSeen", "CheckpointFailed", "CheckpointWritten",
+    "ClientReported", "ClientsRead", "ColdAccepted", "CommitSettled", "ComputationHung",
+    "ComputationOver", "DecidedBy", "DependencyBack", "DependencyUnavailable", "DiskSeen",
     "DriftCommandFolded", "DriftDetected", "DriftEventSent", "DriftReferenceMissing",
-    "DriftSnapshot", "DriftStateMissing", "DriftWatched",
-    "Event", "FirstOffsetsCommitted", "GatewayObserved", "KeyMisplaced", "KeyOfAnother",
-    "LagObserved", "Listener", "ModelFailed", "ModelVerified", "ModelWarming", "Moving",
-    "PartitionsAssigned", "PartitionsRevoked", "PerformanceFolded", "PerformanceMeasured",
-    "PerformanceSent", "PerformanceWarned", "PlanAwaited", "ProducerReborn",
-    "ProvisionalAnswered", "ProvisionalSettled", "RecordQuarantined", "RecordsSkipped",
-    "ReplayLeftOut", "ReplayProgress", "RequestFailed", "RequestServed", "RequestsCut",
-    "RetrainEnded", "RetrainHeld", "RetrainStepped",
+    "DriftSnapshot", "DriftStateMissing", "DriftWatched", "Event", "FirstOffsetsCommitted",
+    "GatewayObserved", "KernelsReady", "KeyMisplaced", "KeyOfAnother", "LagFailed", "LagObserved",
+    "LagPassed", "LettersCounted", "Listener", "ModelFailed", "ModelVerified", "ModelWarming",
+    "Moving", "OutputsUnreadable", "PartitionsAssigned", "PartitionsRevoked", "PerformanceFolded",
+    "PerformanceMeasured", "PerformanceSent", "PerformanceWarned", "PlanAwaited", "ProcessBegan",
+    "ProducerReborn", "ProvisionalAnswered", "ProvisionalSettled", "RecordQuarantined",
+    "RecordsReconciled", "RecordsSkipped", "ReplayLeftOut", "ReplayProgress", "RequestFailed",
+    "RequestServed", "RequestTimed", "RequestsCut", "RetrainEnded", "RetrainHeld", "RetrainStepped",
     "RevisionActivated", "RevisionLoaded", "RevisionRefused", "RolloutEvidence", "RolloutHeld",
-    "RolloutJudged", "RolloutMoved", "RolloutNotVisible", "RowsSettled", "SpansDropped",
-    "StandingBy", "StateComplete", "StateIncomplete", "StateRestored", "Stopping", "Stuck",
-    "TerminalsRead", "TokenKeysRead", "WindowRebuilt", "WindowShortened", "WorkerLeft",
-    "WorkerStarted",
+    "RolloutJudged", "RolloutMoved", "RolloutNotVisible", "RowsSettled", "SloCounted",
+    "SpansDropped", "StandingBy", "StateComplete", "StateIncomplete", "StateRestored", "Stopping",
+    "Stuck", "TerminalsRead", "TokenKeysRead", "WatermarkSeen", "WindowRebuilt", "WindowShortened",
+    "WorkerLeft", "WorkerStarted",
 ]  # fmt: skip
 
 EVENTS: tuple[type[Event], ...] = tuple(
     each
     for each in map(globals().get, __all__)
     if isinstance(each, type) and issubclass(each, Event) and each is not Event
-    if each not in {*SUPERVISOR_EVENTS, *ACCESS_EVENTS}
+    if each not in {*SUPERVISOR_EVENTS, *ACCESS_EVENTS, *LAG_EVENTS, *SCRAPED_EVENTS}
 )
 """Events of a process that reads topics: all others."""

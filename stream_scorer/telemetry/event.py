@@ -94,14 +94,14 @@ class History:
     Attributes:
         aborts: Transactions aborted since the last one was committed.
         assigned: Input partitions of the process.
-        lagging: Partitions whose lag is shown.
+        lagging: Group, topic and partition of each lag that is shown.
         unavailable: Dependencies that are unavailable.
         refused: Name and version of each deployed bundle that its last verification refused.
     """
 
     aborts: int = 0
     assigned: set[int] = field(default_factory=set)
-    lagging: set[int] = field(default_factory=set)
+    lagging: set[tuple[str, str, int]] = field(default_factory=set)
     unavailable: set[str] = field(default_factory=set)
     refused: set[tuple[str, str]] = field(default_factory=set)
 

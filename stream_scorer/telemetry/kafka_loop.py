@@ -95,6 +95,11 @@ class BatchCommitted(Event):
     STAGE = Histogram(
         "stage_seconds", "Duration of one stage of one batch.", "stage", bounds=_STAGE_BOUNDS
     )
+    UNACCOUNTED = Counter(
+        "records_unaccounted",
+        "Input records of committed transactions without a decision, a dead letter or a skip, and "
+        "outputs without an input record: always 0.",
+    )
     NEXT_OFFSET = Gauge(
         "next_offset", "Next input offset after the last commit of this process.", "partition"
     )
@@ -116,6 +121,10 @@ class BatchCommitted(Event):
             yield self.REJECTED, count, reason
         if self.skipped:
             yield self.SKIPPED, self.skipped
+        if self.model:
+            decided = sum(sum(by.outcomes.values()) for by in deciders)
+            ended = decided + sum(self.rejected.values()) + self.skipped
+            yield self.UNACCOUNTED, abs(self.records - ended)
         for flag, count in self.flagged.items():
             yield self.FLAGGED, count, flag
         for stage, seconds in self.stage_seconds.items():

@@ -38,13 +38,25 @@ class ModelVerified(Event):
             ``unload``, when no revision names it now and it is no longer watched.
         refusal: Why a start would refuse the files now, though the loaded copy stays in use; empty
             if they are intact.
+        content_hash: Of what may change a decision; known when it is loaded.
+        signer: Name of the key that signed it; ``unsigned`` without one.
     """
 
     model: str
     version: str
     cause: str
     refusal: str = ""
+    content_hash: str = ""
+    signer: str = ""
 
+    INFO = Gauge(
+        "model_info",
+        "1 for each bundle that is loaded.",
+        "model",
+        "version",
+        "content_hash",
+        "signer",
+    )
     REFUSED = Gauge(
         "model_refused",
         "1 while the deployed bundle's files are not those that were loaded: a start refuses "
@@ -75,6 +87,9 @@ class ModelVerified(Event):
         """Log a line when the bundle is refused, and when it is intact again or a signal asked."""
         version, refused = (self.model, self.version), bool(self.refusal)
         yield self.REFUSED, refused, *version
+        if self.content_hash:
+            loaded = None if self.cause == "unload" else 1
+            yield self.INFO, loaded, *version, self.content_hash, self.signer
         yield self.VERIFICATIONS, 1, self.cause, "refused" if refused else "whole"
         asked = self.cause == "signal"
         if refused:

@@ -17,8 +17,8 @@ from stream_scorer.telemetry.state import (
 
 _OWNED = (
     BatchCommitted.NEXT_OFFSET, ReplayProgress.REMAINING, StateIncomplete.INCOMPLETE,
-    StateRestored.REPLAYED, ColdAccepted.COLD, CheckpointWritten.AGE, CheckpointWritten.CYCLE,
-    ModelWarming.FEATURES, ModelWarming.UNTIL, RevisionActivated.ACTIVE,
+    StateRestored.REPLAYED, StateRestored.SECONDS, ColdAccepted.COLD, CheckpointWritten.AGE,
+    CheckpointWritten.CYCLE, ModelWarming.FEATURES, ModelWarming.UNTIL, RevisionActivated.ACTIVE,
 )  # fmt: skip
 """Metrics of a partition that are shown only while the process owns it."""
 
@@ -100,26 +100,36 @@ class LagObserved(Event):
 
     ``to_stable`` is measured against the last stable offset, ``to_high`` against the high
     watermark; a difference that stays is a hanging transaction upstream. ``seconds`` is the age
-    of the oldest uncommitted record.
+    of the oldest uncommitted record. ``group`` and ``topic`` name what was observed.
     """
 
     to_high: Mapping[int, int]
     to_stable: Mapping[int, int]
     seconds: Mapping[int, float] = field(default_factory=dict)
+    group: str = field(default="", compare=False)
+    topic: str = field(default="", compare=False)
 
     TO_HIGH = Gauge(
         "lag_records",
         "Records between the group's committed offset and the high watermark.",
+        "group",
+        "topic",
         "partition",
     )
     TO_STABLE = Gauge(
         "lag_stable_records",
         "Records between the group's committed offset and the last stable offset; less than "
         "stream_scorer_lag_records for long is a hanging transaction upstream.",
+        "group",
+        "topic",
         "partition",
     )
     SECONDS = Gauge(
-        "lag_seconds", "Age of the oldest record that the group has not committed.", "partition"
+        "lag_seconds",
+        "Age of the oldest record that the group has not committed.",
+        "group",
+        "topic",
+        "partition",
     )
 
     def effects(self, history: History) -> Iterable[Effect]:
@@ -129,11 +139,12 @@ class LagObserved(Event):
             (self.SECONDS, self.seconds),
         ):
             # A partition without a number is shown without one: an old number would look current.
-            for partition in history.lagging - values.keys():
-                yield gauge, None, partition
-            for partition, value in values.items():
-                yield gauge, value, partition
-        history.lagging = set(self.to_high)
+            shown = {(self.group, self.topic, partition): at for partition, at in values.items()}
+            for series in history.lagging - shown.keys():
+                yield gauge, None, *series
+            for series, value in shown.items():
+                yield gauge, value, *series
+        history.lagging = {(self.group, self.topic, partition) for partition in self.to_high}
 
 
 @dataclass(frozen=True, slots=True)

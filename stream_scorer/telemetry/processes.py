@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from stream_scorer.telemetry.event import Counter, Effect, Event, Gauge, History, Line
+from stream_scorer.telemetry.event import Counter, Effect, Event, Gauge, Histogram, History, Line
+from stream_scorer.telemetry.readings import REQUEST_BOUNDS
 
 _PAUSED = "Not ready: paused: registry"
 
@@ -73,6 +74,129 @@ class RecordsSkipped(Event):
     def effects(self, history: History) -> Iterable[Effect]:
         yield self.SKIPPED, self.records, self.topic
         yield self.LINE
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessBegan(Event):
+    """A process began.
+
+    Attributes:
+        process: Its kind: scorer, monitor, ...
+        version: Of this package.
+        group: Its consumer group.
+        instance: Its stable name.
+        settings: The first characters of the sha256 of its settings, without secrets.
+        python: Version of Python.
+        librdkafka: Version of librdkafka.
+    """
+
+    process: str
+    version: str
+    group: str
+    instance: str
+    settings: str
+    python: str
+    librdkafka: str
+
+    BUILD = Gauge(
+        "build_info",
+        "1 for the process's kind, version, group, settings and libraries.",
+        "process",
+        "version",
+        "group",
+        "settings",
+        "python",
+        "librdkafka",
+    )
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        yield (
+            self.BUILD, 1, self.process, self.version, self.group, self.settings, self.python,
+            self.librdkafka,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateSeen(Event):
+    """A certificate of the process; ``observability.process_metrics`` shows its end."""
+
+    EXPIRES = Gauge(
+        "certificate_expires_time_seconds",
+        "When a certificate of the process expires, seconds since the epoch.",
+        "file",
+    )
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        """Change nothing: the file is read at each scrape."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class DiskSeen(Event):
+    """A folder in which the process writes; ``observability.process_metrics`` shows its disk."""
+
+    FREE = Gauge("disk_free_bytes", "Free bytes on the disk of a folder that is written.", "path")
+    SIZE = Gauge("disk_size_bytes", "Size of the disk of a folder that is written.", "path")
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        """Change nothing: the disk is looked at in each scrape."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTimed(Event):
+    """A request to another service; ``observability.request_metrics`` shows how long they took."""
+
+    SECONDS = Histogram(
+        "service_request_seconds",
+        "Duration of requests to the schema registry and to the checkpoint store.",
+        "service",
+        "operation",
+        bounds=REQUEST_BOUNDS,
+    )
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        """Change nothing: the counts are read at each scrape."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClientReported(Event):
+    """Statistics of a Kafka client; ``observability.request_metrics`` shows the newest."""
+
+    ROUND_TRIP = Gauge(
+        "kafka_round_trip_seconds",
+        "Time from a request to its answer, by broker, in the last kafka.statistics_seconds.",
+        "type",
+        "client",
+        "broker",
+        "share",
+    )
+    THROTTLE = Gauge(
+        "kafka_throttle_seconds",
+        "Longest time for which a broker throttled the client, in the last "
+        "kafka.statistics_seconds.",
+        "type",
+        "client",
+        "broker",
+    )
+    REQUESTS = Gauge(
+        "kafka_requests_waiting",
+        "Requests that wait to be sent or answered, by broker.",
+        "type",
+        "client",
+        "broker",
+    )
+    QUEUE = Gauge(
+        "kafka_queue_records",
+        "Records in the client's queues: produced and not sent, or fetched and not read.",
+        "type",
+        "client",
+    )
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        """Change nothing: the reports are read at each scrape."""
+        return ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,12 +73,14 @@ class StateRestored(Event):
         buckets: Buckets that were found; 0 without a checkpoint.
         first_offset: Where the replay began.
         end_offset: Where live reading begins.
+        seconds: From the assignment until then; None: not measured.
     """
 
     partition: int
     buckets: int
     first_offset: int
     end_offset: int
+    seconds: float | None = None
 
     REPLAYED = Gauge(
         "restore_replayed_records",
@@ -86,8 +88,36 @@ class StateRestored(Event):
         "partition",
     )
 
+    SECONDS = Gauge(
+        "restore_seconds",
+        "Duration of the partition's last restore: reading its checkpoint and replaying the input "
+        "after it.",
+        "partition",
+    )
+
     def effects(self, history: History) -> Iterable[Effect]:
         yield self.REPLAYED, max(self.end_offset - self.first_offset, 0), self.partition
+        if self.seconds is not None:
+            yield self.SECONDS, self.seconds, self.partition
+
+
+@dataclass(frozen=True, slots=True)
+class KernelsReady(Event):
+    """Everything that decides has run once.
+
+    Attributes:
+        seconds: How long it took to compile the kernels, or to load them, and to run them.
+    """
+
+    seconds: float
+
+    SECONDS = Gauge(
+        "compile_seconds",
+        "Duration of compiling or loading all kernels before the first record.",
+    )
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        yield self.SECONDS, self.seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from stream_scorer.core.events.plan import _RANGES, RESERVED, Plan
 from stream_scorer.core.features.kinds import KINDS
 from stream_scorer.models.bundles.bundle import Manifest
 from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY, Settings
-from stream_scorer.telemetry import ACCESS_EVENTS, EVENTS, SUPERVISOR_EVENTS, Event
+from stream_scorer.telemetry import ACCESS_EVENTS, EVENTS, LAG_EVENTS, SUPERVISOR_EVENTS, Event
 
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = (ROOT / "docs" / "CONFIGURATION.md").read_text()
@@ -138,7 +138,7 @@ def test_every_flag_is_explained() -> None:
         assert f"`{str(flag.name).lower()}`" in RUNBOOK
 
 
-@pytest.mark.parametrize("kind", [*EVENTS, *SUPERVISOR_EVENTS, *ACCESS_EVENTS])
+@pytest.mark.parametrize("kind", [*EVENTS, *SUPERVISOR_EVENTS, *ACCESS_EVENTS, *LAG_EVENTS])
 def test_every_log_line_is_in_its_section_of_the_runbook(kind: type[Event]) -> None:
     for line in kind.lines():
         assert f"`{line.event}`" in _section(RUNBOOK, line.section)

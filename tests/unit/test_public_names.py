@@ -16,6 +16,12 @@ NOT_ASKED = {
     "rollout approve": "needs a controller's proposal, and prints what other commands print",
     "rollout reject": "as approve",
 }
+ADDED_LABELS = {
+    f"stream_scorer_{name}": ["group", "topic"]
+    for name in ("lag_records", "lag_stable_records", "lag_seconds")
+}
+"""Labels that metrics of the previous release got: groups were scraped into one series."""
+CHANGES = (Path(__file__).parents[2] / "CHANGELOG.md").read_text().split("\n## ")[1]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +48,18 @@ def test_no_flag_and_no_field_is_gone(kind: str, now: dict[str, Any]) -> None:
 def test_topics_metrics_and_exit_codes_stay(kind: str, now: dict[str, Any]) -> None:
     # The default name of each topic, the labels of each metric, the code of each error.
     assert RECORDED[kind]
-    assert {name: now[kind].get(name) for name in RECORDED[kind]} == RECORDED[kind]
+    recorded = RECORDED[kind]
+    if kind == "metrics":
+        recorded = recorded | {
+            name: sorted([*recorded[name], *labels]) for name, labels in ADDED_LABELS.items()
+        }
+    assert {name: now[kind].get(name) for name in recorded} == recorded
+
+
+@pytest.mark.parametrize("name", ADDED_LABELS)
+def test_a_label_that_is_added_is_announced(name: str) -> None:
+    # A query that names all labels of a series must be adjusted.
+    assert name.removeprefix("stream_scorer_") in CHANGES.split("### Added")[0]
 
 
 def test_every_command_that_prints_json_has_its_keys_recorded() -> None:

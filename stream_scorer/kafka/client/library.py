@@ -21,6 +21,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.client.c_calls import ignored_report
+from stream_scorer.telemetry.readings import StatisticsSlot
 
 CONSUMER: Final = 1
 PRODUCER: Final = 0
@@ -35,6 +36,9 @@ REBALANCED = CFUNCTYPE(None, pointer, c_int, pointer, pointer)
 """(client, ASSIGNED or otherwise revoked, partition list, opaque)."""
 FAILED = CFUNCTYPE(None, pointer, c_int, c_char_p, pointer)
 """(client, error code, reason, opaque)."""
+
+REPORTED = CFUNCTYPE(c_int, pointer, pointer, c_size_t, pointer)
+"""(client, JSON, its length, opaque); 0: the library frees the JSON."""
 
 
 class _TopicPartition(Structure):
@@ -77,6 +81,7 @@ _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "conf_set_error_cb": (None, (pointer, FAILED)),
     "conf_set_log_cb": (None, (pointer, pointer)),
     "conf_set_rebalance_cb": (None, (pointer, REBALANCED)),
+    "conf_set_stats_cb": (None, (pointer, REPORTED)),
     "consume_batch_queue": (ssize, (pointer, c_int, pointer, c_size_t)),
     "consumer_close": (c_int, (pointer,)),
     "consumer_group_metadata": (pointer, (pointer,)),
@@ -347,16 +352,18 @@ class LibraryClient:
                 said = text.value.decode(errors="replace")
                 raise KafkaException(KafkaError(KafkaError._INVALID_ARG, said))  # noqa: SLF001 the binding's own name
         # Nothing may be written to standard error; callbacks must stay referenced.
-        self._callbacks = [FAILED(self._on_error)]
+        self._statistics = StatisticsSlot()
+        self._callbacks = [FAILED(self._on_error), REPORTED(self._on_statistics)]
         api.conf_set_log_cb(configuration, None)
         api.conf_set_error_cb(configuration, self._callbacks[0])
+        api.conf_set_stats_cb(configuration, self._callbacks[1])
         if kind == PRODUCER and "enabled_events" not in options:
             # A flush, and so a commit, sleeps for 10 ms at a time unless a delivery report wakes it
             # up. Reports as events do that, too, and a callback would switch them off.
             api.conf_set_dr_msg_cb(configuration, ignored_report().address)
         if rebalanced is not None:
             self._callbacks.append(REBALANCED(rebalanced))
-            api.conf_set_rebalance_cb(configuration, self._callbacks[1])
+            api.conf_set_rebalance_cb(configuration, self._callbacks[2])
         self.handle = api.new(kind, configuration, text, _TEXT_BYTES)
         if not self.handle:
             refused = api.last_error()
@@ -370,6 +377,10 @@ class LibraryClient:
             self._note_fatal(handle)
         elif self._told is not None:
             self._told(KafkaError(code, reason.decode(errors="replace")))
+
+    def _on_statistics(self, _handle: int, report: int, length: int, _: object) -> int:
+        self._statistics.keep(ctypes.string_at(report, length))
+        return 0
 
     def _note_fatal(self, handle: int) -> None:
         text = ctypes.create_string_buffer(_TEXT_BYTES)
@@ -394,3 +405,4 @@ class LibraryClient:
             self.api.destroy_flags(handle, _NO_CONSUMER_CLOSE)
             # It has ended its threads, so nothing calls them; they and this object are a cycle.
             self._callbacks.clear()
+            self._statistics.forget()

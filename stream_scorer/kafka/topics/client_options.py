@@ -62,6 +62,7 @@ def consumer(kafka: Kafka, group: str | None = None) -> dict[str, Any]:
         "queued.min.messages": 100_000,
         "queued.max.messages.kbytes": 65_536,
         "enable.partition.eof": False,
+        "statistics.interval.ms": round(kafka.statistics_seconds * 1_000),
     }
 
 
@@ -103,6 +104,7 @@ def producer(kafka: Kafka, transactional_id: str) -> dict[str, Any]:
         "queue.buffering.max.kbytes": 1_048_576,
         "batch.num.messages": 100_000,
         "message.max.bytes": MESSAGE_BYTES_MAX,
+        "statistics.interval.ms": round(kafka.statistics_seconds * 1_000),
     }
 
 

@@ -248,6 +248,7 @@ class LagWatch(Closing):
     ) -> None:
         # It retries soon, and closing must not wait long.
         self._reader = LagReader(kafka, kafka.group, topic, settle_seconds=0.0)
+        self._group, self._topic = kafka.group, topic
         self._listener = listener
         self._every_seconds = every_seconds
         self._stop = threading.Event()
@@ -269,9 +270,11 @@ class LagWatch(Closing):
         try:
             lags = self._reader.read(seconds=True)
         except Exception:  # noqa: BLE001 a thread that ends leaves numbers that look like progress
-            return LagObserved({}, {})
+            return LagObserved({}, {}, group=self._group, topic=self._topic)
         return LagObserved(
             {lag.partition: lag.to_high for lag in lags},
             {lag.partition: lag.to_stable for lag in lags},
             {lag.partition: lag.seconds or 0.0 for lag in lags},
+            group=self._group,
+            topic=self._topic,
         )

@@ -11,10 +11,12 @@ from prometheus_client import CollectorRegistry
 from stream_scorer.errors import UnavailableError
 from stream_scorer.hardening.settings_check import refuse_unsafe
 from stream_scorer.observability.endpoint import Endpoint
+from stream_scorer.observability.journal import ProcessJournal, process_began
 from stream_scorer.observability.logging import process_logger
 from stream_scorer.observability.metrics import ready_gauge
+from stream_scorer.observability.process_metrics import add_process_metrics
 from stream_scorer.observability.render import Renderer
-from stream_scorer.processes.run_process import beating
+from stream_scorer.processes.run_process import beating, journaled
 from stream_scorer.processes.signals import stopped_by_signals
 from stream_scorer.serving.server.application import Application
 from stream_scorer.serving.server.compose import Composition
@@ -73,6 +75,8 @@ class _Process:
             process_logger("server", settings.kafka.instance),
             kinds=(*EVENTS, *ACCESS_EVENTS),
         )
+        self._journal = ProcessJournal(settings.logging.journal, "server", settings.kafka.instance)
+        add_process_metrics(self._registry, settings)
         serving = settings.serving
         self._requests = OpenRequests(serving.requests_max, serving.bodies_bytes_max)
         self._trace: BeginTrace = untraced
@@ -82,6 +86,7 @@ class _Process:
 
     def _listener(self, event: Event) -> None:
         self._renderer(event)
+        self._journal(event)
         if self._health is not None:
             self._health(event)
 
@@ -103,6 +108,9 @@ class _Process:
         health = self._health = ServingHealth(composition)
         most_seconds = settings.serving.drain_seconds + _CLOSING_SECONDS
         async with AsyncExitStack() as stack:
+            stack.push(journaled(self._journal))
+            kafka = settings.kafka
+            self._listener(process_began("server", kafka.group, kafka.instance, settings))
             stack.enter_context(
                 stopped_by_signals(lambda: self._ask_to_stop(loop), self._listener, most_seconds)
             )

@@ -27,6 +27,7 @@ from stream_scorer.state.checkpoints.formats import FORMAT, Bucket, Record
 from stream_scorer.state.checkpoints.ownership import Owner
 from stream_scorer.state.checkpoints.schedule import Held, Schedule, Turn
 from stream_scorer.telemetry import CheckpointFailed, CheckpointWritten, Listener
+from stream_scorer.telemetry.readings import timed
 
 _MOST_UNWRITTEN = 4
 _RETRY_SECONDS = 5.0
@@ -222,7 +223,7 @@ class Checkpoints:
             return
         self._collect()
         for held, records in due:
-            put = self._pool.submit(self._store.write, held.partition, records)
+            put = self._pool.submit(self._put, held.partition, records)
             if not self._waited([put], until):
                 put.cancel()
                 return
@@ -259,8 +260,12 @@ class Checkpoints:
         for held, records in share.buckets:
             if share.given_up or self._schedule.held.get(held.partition) is not held:
                 return False
-            self._store.write(held.partition, records)
+            self._put(held.partition, records)
         return True
+
+    def _put(self, partition: int, records: list[Record]) -> None:
+        with timed("checkpoint_store", "write"):
+            self._store.write(partition, records)
 
     def _collect(self) -> None:
         """Note which buckets the file store has written, and which failed."""

@@ -34,6 +34,7 @@ from stream_scorer.state.checkpoints.restore_rules import (
 )
 from stream_scorer.state.checkpoints.schedule import UNWRITTEN
 from stream_scorer.state.partitions.rejected_offsets import Rejected
+from stream_scorer.telemetry.readings import timed_reading
 
 _STEP_SECONDS = 0.05
 
@@ -249,7 +250,8 @@ class CheckpointedReplay:
 
     def _records(self) -> Iterator[StoredRecords]:
         """Yield the partition's stored records: its buckets and its rejections."""
-        yield from self._store.read(self.partition)
+        stored = self._store.read(self.partition)
+        yield from timed_reading("checkpoint_store", "read_partition", stored)
         if self._topic is not self._store:
             yield from self._topic.read(self.partition)
 

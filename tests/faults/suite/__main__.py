@@ -1,8 +1,9 @@
 """``make test-faults``: every kind of fault, a proof that each of them happened, and one verdict.
 
-``python -m tests.faults.suite [--seeds N | --seed S] [--only KIND] [--reports DIR] [--merge]``
-prints one line per kind and, as the last line, a JSON object. The exit code is 1 if anything
-failed. Without ``--only``, or with ``--only proof``, it also shows that the verifier can fail.
+``python -m tests.faults.suite [--seeds N | --seed S] [--only KIND] [--alerts] [--reports DIR]
+[--merge]`` prints one line per kind and, as the last line, a JSON object. The exit code is 1 if
+anything failed. Without ``--only``, or with ``--only proof``, it also shows that the verifier can
+fail.
 """
 
 import argparse
@@ -32,6 +33,9 @@ def _arguments(given: Sequence[str]) -> argparse.Namespace:
         metavar="KIND",
         help="this kind or family alone, or `proof`; repeatable",
     )
+    parser.add_argument(
+        "--alerts", action="store_true", help="also judge the alerts that fire; needs Prometheus"
+    )
     parser.add_argument("--reports", type=Path, help="keep each result as a file here")
     parser.add_argument(
         "--merge", action="store_true", help="run nothing; merge the results in --reports"
@@ -54,12 +58,21 @@ def _chosen(only: Sequence[str] | None) -> list[Kind]:
 
 
 def _say(result: Result) -> None:
+    shown = f"{'; '.join(result.proofs)}{_alerts(result)}"
     state = "survived" if result.survived else "FAILED"
     print(  # noqa: T201 a report prints
         f"{result.seed} {result.kind}: {state} in {result.seconds:.0f} s, resumed in "
-        f"{result.resume_seconds:.1f} s; {'; '.join(result.proofs)} {result.error}",
+        f"{result.resume_seconds:.1f} s; {shown} {result.error}",
         flush=True,
     )
+
+
+def _alerts(result: Result) -> str:
+    if not result.alerts:
+        return ""
+    pages, tickets = (", ".join(result.alerts[name]) or "none" for name in ("pages", "tickets"))
+    late, outcomes = result.alerts["late"], result.alerts["outcomes"]
+    return f"; pages: {pages}; tickets: {tickets}; late: {late} of {outcomes}"
 
 
 def _missing(results: Sequence[Result], seeds: Sequence[int], proof: Proof | None) -> list[str]:
@@ -87,7 +100,7 @@ def main(given: Sequence[str]) -> int:
             if arguments.reports is not None:
                 result.write(arguments.reports)
 
-        results = list(run_all(_chosen(arguments.only), seeds, told))
+        results = list(run_all(_chosen(arguments.only), seeds, told, alerts=arguments.alerts))
         if not arguments.only or _PROOF in arguments.only:
             proof = prove(seeds[0])
             if arguments.reports is not None:

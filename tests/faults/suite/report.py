@@ -29,6 +29,8 @@ class Result:
         error: The reason if not; else empty.
         resume_seconds: From the fault's end to the first commit of the slowest partition.
         verdict: The verifier's counts.
+        alerts: The alert that is to report the kind, and those that fired; empty if they were not
+            watched.
     """
 
     kind: str
@@ -41,6 +43,7 @@ class Result:
     error: str
     resume_seconds: float
     verdict: dict[str, Any] = field(default_factory=dict)
+    alerts: dict[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -146,6 +149,7 @@ def merged(results: Sequence[Result], proof: Proof | None) -> dict[str, Any]:
         "aborted_visible": total("aborted_visible"),
         "other_faults": sum(total(count) for count in _OTHER_FAULTS),
         "answers": _answers([result.verdict.get("asked") or {} for result in results]),
+        "alerts": {f"{r.seed}-{r.kind}": r.alerts for r in results if r.alerts},
         "max_resume_seconds": round(max((r.resume_seconds for r in results), default=0.0), 1),
         "seconds": round(sum(result.seconds for result in results)),
         "failures": {f"{r.seed}-{r.kind}": r.error for r in results if not r.survived},

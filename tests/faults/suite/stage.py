@@ -5,7 +5,7 @@ import random
 import subprocess
 import time
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -53,6 +53,8 @@ class Stage:
         resume_seconds: From the fault's end to the first commit after it in the slowest partition.
         evidence: The data of the verdict, after ``finish``.
         verdict: The verifier's verdict; None before ``finish``.
+        on_start: Called when the load and the first scorer run.
+        on_resumed: Called at the end, while load and scorers still run.
         remembers_ms: Maximum age in ms of the events of the state that are judged; None: all are.
     """
 
@@ -80,6 +82,8 @@ class Stage:
         self._stack = ExitStack()
         self.scorers = SupervisedScorers(folder)
         self._stack.callback(self.scorers.close)
+        self.on_start: Callable[[], None] = lambda: None
+        self.on_resumed: Callable[[], None] = lambda: None
         self._over: tuple[float, float] | None = None
 
     def __enter__(self) -> Self:
@@ -152,6 +156,7 @@ class Stage:
         scorer = self.scorer(*hooks, **options)
         self.feed.start()
         self.wait_decided(200)
+        self.on_start()
         return scorer
 
     def feed_of(self, records: Iterable[Record], **options: Any) -> Feed:
@@ -268,6 +273,7 @@ class Stage:
             deleted: (partition, offset) of input records that retention deleted before a read.
         """
         self.wait_resumed()
+        self.on_resumed()
         self.feed.stop()
         self.ledger.locate(
             lambda: read_to_end(self.inside.bootstrap, [self.source], "read_uncommitted")

@@ -105,6 +105,11 @@ class SupervisedScorers:
                 self.stop(scorer)
 
     @property
+    def ports(self) -> list[int]:
+        """The ports of the probes and metrics of running scorers."""
+        return [scorer.port for scorer, _ in list(self._members) if scorer.alive]
+
+    @property
     def said(self) -> str:
         """The end of their output."""
         return "".join(scorer.said for scorer, _ in self._members)[-_SAID:]

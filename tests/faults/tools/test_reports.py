@@ -7,7 +7,7 @@ import pytest
 
 from tests.faults.suite.__main__ import main
 from tests.faults.suite.registry import KINDS
-from tests.faults.suite.report import Proof, Result, merged
+from tests.faults.suite.report import Proof, Result, merged, read_results
 
 
 def whole(folder: Path, seeds: range) -> None:
@@ -62,3 +62,12 @@ def test_the_gateways_answers_are_summed() -> None:
         "longest_resume_seconds": 2,
     }  # fmt: skip
     assert merged([], None)["answers"]["statuses"] == {}
+
+
+def test_the_alerts_of_each_run_are_reported(tmp_path: Path) -> None:
+    alerts = {"primary": "DecisionsLate", "pages": ["DecisionsLate"], "tickets": [], "late": 7}
+    watched = Result("join", "group", 1, 1.0, 1, ["it"], True, "", 0.5, {}, alerts)
+    plain = Result("leave", "group", 1, 1.0, 1, ["it"], True, "", 0.5)
+    for each in (watched, plain):
+        each.write(tmp_path)
+    assert merged(read_results(tmp_path), None)["alerts"] == {"1-join": alerts}

@@ -60,6 +60,9 @@ class ScorerProcess(Child):
         follow: Whether a scorer without ``--model`` is to follow the rollout.
         fresh: Whether it is started as installed, with all imports and the shipped bundles. One
             with workers is started with all imports, but with bundles that need no scikit-learn.
+
+    Attributes:
+        port: Of its probes and metrics.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class ScorerProcess(Child):
         else:
             process = fork_server().start([command, *arguments], output, told)
         super().__init__(process, output, port)
+        self.port = port
 
     @property
     def said(self) -> str:

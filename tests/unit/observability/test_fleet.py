@@ -195,9 +195,9 @@ def test_the_groups_lag_is_shown_once(running: Scene) -> None:
         running.workers[number].tell(events.LagObserved({0: records}, {0: records}, {0: 1.5}))
         running.hear(number, 100 + number)
     # The values are those of the worker that reported last.
-    assert running.value("lag_records", partition="0") == 4
-    assert running.value("lag_seconds", partition="0") == 1.5
-    assert running.value("lag_records", partition="0", worker="0") is None
+    assert running.value("lag_records", group="", topic="", partition="0") == 4
+    assert running.value("lag_seconds", group="", topic="", partition="0") == 1.5
+    assert running.value("lag_records", group="", topic="", partition="0", worker="0") is None
 
 
 def test_a_worker_that_was_ready_and_makes_no_progress_is_silent(running: Scene) -> None:

@@ -15,6 +15,8 @@ from stream_scorer.observability.logging import process_logger
 from stream_scorer.observability.render import Renderer
 
 MODEL = {"model": "m", "version": "1"}
+LAG = events.LagObserved({0: 9}, {0: 4}, {0: 1.5}, group="g", topic="t")
+LAG_LABELS = {"group": "g", "topic": "t", "partition": "0"}
 DETECTOR = {"detector": "ADWIN", "signal": "score"}
 STAGES = ("poll", "decode", "validate", "features", "score", "decide", "encode", "commit")
 
@@ -105,9 +107,9 @@ def test_a_batch_without_decisions_counts_no_age(bench: Bench) -> None:
         (events.DependencyUnavailable("registry", "x"), "dependency_up",
          {"dependency": "registry"}, 0),
         (events.DependencyBack("registry"), "dependency_up", {"dependency": "registry"}, 1),
-        (events.LagObserved({0: 9}, {0: 4}, {0: 1.5}), "lag_records", {"partition": "0"}, 9),
-        (events.LagObserved({0: 9}, {0: 4}, {0: 1.5}), "lag_stable_records", {"partition": "0"}, 4),
-        (events.LagObserved({0: 9}, {0: 4}, {0: 1.5}), "lag_seconds", {"partition": "0"}, 1.5),
+        (LAG, "lag_records", LAG_LABELS, 9),
+        (LAG, "lag_stable_records", LAG_LABELS, 4),
+        (LAG, "lag_seconds", LAG_LABELS, 1.5),
         (events.Stuck(31.0, (2,)), "stuck_seconds", {}, 31),
         (events.KeyMisplaced(100, 3), "keys_misplaced_total", {}, 3),
         (events.KeyOfAnother(100, 3), "keys_of_another_total", {}, 3),
@@ -164,7 +166,8 @@ def test_every_event_is_rendered() -> None:
     }
     assert len(every) > 40
     # The supervisor's events are rendered by its fleet, see test_fleet.
-    assert {*events.EVENTS, *events.SUPERVISOR_EVENTS, *events.ACCESS_EVENTS} == every
+    others = (*events.ACCESS_EVENTS, *events.LAG_EVENTS, *events.SCRAPED_EVENTS)
+    assert {*events.EVENTS, *events.SUPERVISOR_EVENTS, *others} == every
     assert {kind for kind in every if "effects" not in vars(kind)} == set()
 
 
@@ -309,12 +312,12 @@ def test_an_assignment_ends_the_standby_metric(bench: Bench) -> None:
 def test_lag_that_is_no_longer_known_is_shown_no_longer(bench: Bench) -> None:
     bench.render(events.LagObserved({0: 9, 1: 8}, {0: 4, 1: 8}, {0: 1.5, 1: 2.5}))
     bench.render(events.LagObserved({1: 7}, {1: 7}))
-    assert bench.value("lag_records", partition="0") is None
-    assert bench.value("lag_records", partition="1") == 7
+    assert bench.value("lag_records", group="", topic="", partition="0") is None
+    assert bench.value("lag_records", group="", topic="", partition="1") == 7
     bench.render(events.LagObserved({}, {}))
-    assert bench.value("lag_records", partition="1") is None
-    assert bench.value("lag_stable_records", partition="1") is None
-    assert bench.value("lag_seconds", partition="1") is None
+    assert bench.value("lag_records", group="", topic="", partition="1") is None
+    assert bench.value("lag_stable_records", group="", topic="", partition="1") is None
+    assert bench.value("lag_seconds", group="", topic="", partition="1") is None
 
 
 def median_seconds(call: Callable[[], None], runs: int = 200) -> float:

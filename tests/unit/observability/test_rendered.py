@@ -33,6 +33,8 @@ EXAMPLES = (
     events.WindowRebuilt(1_000, 2.5),
     events.WindowShortened(300),
     events.SpansDropped("queue", 3),
+    events.ProcessBegan("scorer", "0.1.0", "stream-scorer", "0", "0123456789ab", "3.11", "2.16"),
+    events.ModelVerified("fraud", "1.0.0", "start", content_hash="0f", signer="ci"),
     events.BatchCommitted(4, {"APPROVE": 2, "BLOCK": 1}, "fraud", "1.0.0"),
     events.BatchCommitted(
         7, {"APPROVE": 5}, "fraud", "1.0.0", rejected={"EMPTY": 2}, flagged={"late": 1},
@@ -60,6 +62,8 @@ EXAMPLES = (
     events.StateIncomplete(1, 5, ("input", "ring_cap")),
     events.StateComplete(1),
     events.StateRestored(1, 9, 5, 25),
+    events.StateRestored(1, 9, 5, 25, 2.5),
+    events.KernelsReady(4.5),
     events.ModelWarming("fraud", "2.0.0", 1, ("count_7d", "sum_7d"), 86_400_500),
     events.ModelWarming("fraud", "2.0.0", 1, (), 0),
     events.ColdAccepted(1, ("count_7d", "sum_7d"), 86_400_500),

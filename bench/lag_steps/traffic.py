@@ -1,0 +1,179 @@
+"""Producers and consumer groups that do what a state asks for."""
+
+import contextlib
+import threading
+import time
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+
+from stream_scorer.closing import Closing
+
+_SLICE_SECONDS = 0.05
+_CLOSE_SECONDS = 10.0
+_MOVED = frozenset(
+    {
+        KafkaError._NO_OFFSET,  # noqa: SLF001 the binding's own name
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.UNKNOWN_MEMBER_ID,
+    }
+)
+"""Errors of a commit after which the next one works."""
+
+
+class Input(Closing):
+    """Sends records to many topics at a steady rate, and remembers when it sent each.
+
+    Args:
+        bootstrap: The cluster.
+
+    Attributes:
+        sent: When the record of an offset was sent, by topic, partition and offset.
+        rates: Records per second by topic.
+        skews: Seconds that are added to a record's timestamp, by topic.
+        partitions: The partitions that take turns, by topic; default: the first.
+    """
+
+    def __init__(self, bootstrap: str) -> None:
+        self._producer = Producer(
+            {"bootstrap.servers": bootstrap, "linger.ms": 0, "acks": 1, "log_level": 0}
+        )
+        self.sent: dict[tuple[str, int, int], float] = {}
+        self.rates: dict[str, float] = {}
+        self.skews: dict[str, float] = {}
+        self.partitions: dict[str, list[int]] = {}
+        self._turns: dict[str, int] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="input", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop sending."""
+        self._stop.set()
+        self._thread.join()
+        self._producer.flush(_CLOSE_SECONDS)
+
+    def send(self, topic: str, records: int) -> None:
+        """Send records now."""
+        partitions = self.partitions.get(topic, [0])
+        first = self._turns.get(topic, 0)
+        self._turns[topic] = first + records
+        skew = self.skews.get(topic, 0.0)
+        for number in range(records):
+            now = time.time()
+            self._producer.produce(
+                topic,
+                b"x" * 60,
+                partition=partitions[(first + number) % len(partitions)],
+                timestamp=int((now + skew) * 1_000),
+                on_delivery=lambda error, message, now=now: self._note(error, message, now),
+            )
+            if number % 1_000 == 0:
+                self._producer.poll(0)
+        self._producer.poll(0)
+
+    def spread(self, topic: str, partitions: int) -> None:
+        """Send to more partitions from now on; waits until the producer knows them."""
+        deadline = time.monotonic() + 6 * _CLOSE_SECONDS
+        while (
+            len(self._producer.list_topics(topic, _CLOSE_SECONDS).topics[topic].partitions)
+            < partitions
+        ):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"topic {topic} has no {partitions} partitions")
+            time.sleep(_SLICE_SECONDS)
+        self.partitions[topic] = list(range(partitions))
+
+    def _note(self, error: object, message: Any, now: float) -> None:
+        if error is None:
+            self.sent[message.topic(), message.partition(), message.offset()] = now
+
+    def _run(self) -> None:
+        due: dict[str, float] = {}
+        last = time.monotonic()
+        while not self._stop.wait(_SLICE_SECONDS):
+            now = time.monotonic()
+            for topic, rate in list(self.rates.items()):
+                due[topic] = due.get(topic, 0.0) + rate * (now - last)
+                whole = int(due[topic])
+                due[topic] -= whole
+                self.send(topic, whole)
+            last = now
+
+
+class Member(Closing):
+    """The only member of a group; it commits what it has read, several times a second.
+
+    Args:
+        bootstrap: The cluster.
+        topic: What it reads.
+        group: Its group.
+
+    Attributes:
+        per_second: Records that it reads per second at most.
+        still: While it is set, the member reads nothing and stays in its group.
+    """
+
+    def __init__(self, bootstrap: str, topic: str, group: str) -> None:
+        self.per_second = float("inf")
+        self.still = threading.Event()
+        self._stop = threading.Event()
+        self._consumer: Any = Consumer(
+            {
+                "bootstrap.servers": bootstrap, "group.id": group, "client.id": f"{group}-0",
+                "enable.auto.commit": False, "auto.offset.reset": "earliest",
+                "isolation.level": "read_committed", "session.timeout.ms": 45_000,
+                "topic.metadata.refresh.interval.ms": 1_000, "fetch.wait.max.ms": 50,
+                "queued.min.messages": 1_000, "log_level": 0,
+            }
+        )  # fmt: skip
+        self._consumer.subscribe([topic])
+        self._thread = threading.Thread(target=self._run, name=group, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._stop.set()
+        self._thread.join()
+        self._consumer.close()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            if self.still.is_set():
+                self._stop.wait(_SLICE_SECONDS)
+                continue
+            slow = self.per_second < float("inf")
+            most = max(int(self.per_second * _SLICE_SECONDS), 1) if slow else 5_000
+            read = self._consumer.consume(most, _SLICE_SECONDS)
+            if any(message.error() is None for message in read):
+                self._commit()
+            if slow:
+                self._stop.wait(len(read) / self.per_second)
+
+    def _commit(self) -> None:
+        try:
+            # Not synchronous: that waits as long as its broker is down.
+            self._consumer.commit(asynchronous=True)
+        except KafkaException as error:
+            if error.args[0].code() not in _MOVED:
+                raise
+
+
+def commit(bootstrap: str, group: str, offsets: dict[tuple[str, int], int]) -> None:
+    """Set the offsets of a group without members."""
+    options = {"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False}
+    with contextlib.closing(Consumer(options | {"log_level": 0})) as consumer:
+        at = [TopicPartition(*place, offset) for place, offset in offsets.items()]
+        consumer.committed(at, timeout=_CLOSE_SECONDS)  # finds the coordinator
+        consumer.commit(offsets=at, asynchronous=False)
+
+
+def end_of(bootstrap: str, topic: str, partition: int = 0) -> int:
+    """Return the log's end."""
+    options = {"bootstrap.servers": bootstrap, "group.id": "ends", "log_level": 0}
+    with contextlib.closing(Consumer(options)) as consumer:
+        found: tuple[int, int] = consumer.get_watermark_offsets(
+            TopicPartition(topic, partition), _CLOSE_SECONDS
+        )
+        return found[1]

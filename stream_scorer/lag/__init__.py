@@ -1,0 +1,1 @@
+"""Watching consumer groups from outside: lag, age, verdicts and the service level objective."""

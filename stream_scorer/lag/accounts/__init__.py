@@ -1,0 +1,1 @@
+"""What became of each input record: numbers in, numbers out."""

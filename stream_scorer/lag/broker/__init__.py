@@ -1,0 +1,1 @@
+"""What the brokers report of many groups, in few requests a look."""

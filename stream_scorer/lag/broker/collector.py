@@ -1,0 +1,67 @@
+"""One look at all groups and their partitions, in the order that makes the numbers comparable."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from stream_scorer.clocks import steady_epoch_seconds
+from stream_scorer.closing import Closing
+from stream_scorer.errors import UnavailableError
+from stream_scorer.lag.broker.group_offsets import GroupOffsets, with_committed
+from stream_scorer.lag.broker.looks import GroupLook, Look, Place
+from stream_scorer.lag.broker.partition_offsets import PartitionOffsets
+from stream_scorer.settings import Kafka
+
+
+class Collector(Closing):
+    """Looks at the brokers repeatedly; its connections are kept.
+
+    Args:
+        kafka: The cluster.
+        patterns: Names of groups, with ``*`` and ``?``.
+        seconds: How long a request may take.
+        clock: Seconds since the epoch, without steps.
+    """
+
+    def __init__(
+        self,
+        kafka: Kafka,
+        patterns: Sequence[str],
+        seconds: float = 2.5,
+        clock: Callable[[], float] = steady_epoch_seconds,
+    ) -> None:
+        self._offsets = PartitionOffsets(kafka, seconds)
+        self._groups = GroupOffsets(kafka, patterns, seconds)
+        self._clock = clock
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._offsets.close()
+        self._groups.close()
+
+    def look(self) -> Look:
+        """Return what the brokers report now; what they do not report has its reason.
+
+        The order is: start of each partition, committed offsets, last stable offsets, log ends. So
+        an offset before the start was never read, and no lag is negative.
+        """
+        try:
+            leaders = self._offsets.leaders()
+            names = self._groups.names()
+        except UnavailableError as error:
+            return Look(self._clock(), error=str(error))
+        groups = self._groups.members(names)
+        places = {name: self._places(name, leaders, groups[name]) for name in names}
+        asked = {at: leaders[at] for at in set[Place]().union(*places.values())}
+        starts = self._offsets.starts(asked)
+        begun = self._clock()
+        found: dict[str, GroupLook] = {}
+        for name in names:
+            committed = self._groups.committed(name, places[name])
+            found[name] = with_committed(groups[name], places[name], committed)
+        ends = self._offsets.ends(asked, starts)
+        now = self._clock()
+        return Look(now, ends, found, spread=now - begun)
+
+    def _places(self, name: str, every: Mapping[Place, int], group: GroupLook) -> set[Place]:
+        """Return a group's partitions; a new one belongs to the members that read its topic."""
+        topics = {topic for topic, _ in group.owners}
+        return self._groups.places(name, every, (at for at in every if at[0] in topics))

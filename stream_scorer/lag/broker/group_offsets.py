@@ -1,0 +1,181 @@
+"""Members and committed offsets of many groups: one request a group for each."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import wait
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from stream_scorer.closing import Closing
+from stream_scorer.kafka.topics import client_options
+from stream_scorer.kafka.topics.offsets import admin, unreachable
+from stream_scorer.lag.broker.looks import GroupLook, Place
+from stream_scorer.settings import Kafka
+
+_NEVER_SECONDS = 3_600.0
+"""An admin request's own time limit, which must not pass: see ADR 16."""
+_DISCOVERY_SECONDS = 60.0
+"""How often all partitions of the cluster are asked for a group's offsets."""
+
+
+class GroupOffsets(Closing):
+    """Reads many groups repeatedly.
+
+    A group's offsets are read by a consumer with its name, which is kept and never joins: the admin
+    client's request for them ends the process when brokers go down (librdkafka#5040). In most looks
+    only the partitions are asked for in which the group committed before or that it owns; once a
+    minute all of the cluster are.
+
+    Args:
+        kafka: The cluster.
+        patterns: Names of groups, with ``*`` and ``?``.
+        seconds: How long a request may take.
+    """
+
+    def __init__(self, kafka: Kafka, patterns: Sequence[str], seconds: float = 2.5) -> None:
+        self._kafka = kafka
+        self._patterns = patterns
+        self._seconds = seconds
+        self._admin = admin(kafka)
+        self._consumers: dict[str, Any] = {}
+        self._known: dict[str, set[Place]] = {}
+        self._discovered: dict[str, float] = {}
+
+    def close(self) -> None:
+        """Close the connections."""
+        for consumer in self._consumers.values():
+            consumer.close()
+        self._consumers.clear()
+
+    def names(self) -> list[str]:
+        """Return the groups of the cluster that match, and those that are named without a pattern.
+
+        Raises:
+            UnavailableError: No broker answers.
+        """
+        exact = {each for each in self._patterns if not set("*?[") & set(each)}
+        if exact == set(self._patterns):
+            return sorted(exact)
+        listed = self._answer(
+            self._admin.list_consumer_groups(request_timeout=_NEVER_SECONDS)
+        ).valid
+        found = {
+            each.group_id
+            for each in listed
+            if any(fnmatchcase(each.group_id, pattern) for pattern in self._patterns)
+        }
+        self._forget(self._consumers.keys() - found - exact)
+        return sorted(found | exact)
+
+    def members(self, groups: Sequence[str]) -> dict[str, GroupLook]:
+        """Return the members and owners of each group, without offsets."""
+        if not groups:
+            return {}
+        asked = self._admin.describe_consumer_groups(list(groups), request_timeout=_NEVER_SECONDS)
+        wait(asked.values(), self._seconds)
+        found: dict[str, GroupLook] = {}
+        silent = False
+        for group, future in asked.items():
+            if not future.done():
+                silent = True
+                found[group] = GroupLook(doubt="its coordinator does not answer")
+                continue
+            try:
+                found[group] = _members(future.result())
+            except KafkaException as error:
+                found[group] = _without(error)
+                silent = silent or bool(found[group].doubt)
+        if silent:
+            # An admin client keeps asking a coordinator that it once knew.
+            self._admin = admin(self._kafka)
+        return found
+
+    def places(self, group: str, every: Iterable[Place], owned: Iterable[Place]) -> set[Place]:
+        """Return the partitions in which a group may have committed.
+
+        Args:
+            group: Its name.
+            every: All partitions of the cluster.
+            owned: Those of topics that its members read.
+        """
+        every = set(every)
+        known = self._known.setdefault(group, set())
+        known &= every
+        known |= set(owned) & every
+        due = self._discovered.get(group, float("-inf")) + _DISCOVERY_SECONDS
+        if time.monotonic() >= due:
+            found = self._committed(group, every)
+            if not isinstance(found, str):
+                known.update(found)
+                self._discovered[group] = time.monotonic()
+        return set(known)
+
+    def committed(self, group: str, places: Iterable[Place]) -> dict[Place, int] | str:
+        """Return the committed offsets of a group's partitions, or why they are missing."""
+        wanted = set(places)
+        return self._committed(group, wanted) if wanted else {}
+
+    def _committed(self, group: str, places: Iterable[Place]) -> dict[Place, int] | str:
+        consumer = self._consumers.get(group)
+        if consumer is None:
+            # All committed offsets, not only stable ones: those are refused while a transaction of
+            # the group is open, which is nearly always under load.
+            options = client_options.reader(self._kafka, group)
+            consumer = Consumer(options | {"isolation.level": "read_uncommitted"})
+            self._consumers[group] = consumer
+        wanted = [TopicPartition(*at) for at in places]
+        try:
+            answers = consumer.committed(wanted, timeout=self._seconds) if wanted else []
+        except KafkaException as error:
+            return f"its committed offsets cannot be read: {error.args[0].str()}"
+        errors = [each.error.str() for each in answers if each.error is not None]
+        if errors:
+            return f"its committed offsets cannot be read: {errors[0]}"
+        return {(each.topic, each.partition): each.offset for each in answers if each.offset >= 0}
+
+    def _answer(self, future: Any) -> Any:
+        wait([future], self._seconds)
+        if not future.done():
+            self._admin = admin(self._kafka)
+            raise unreachable(self._kafka, f"no answer within {self._seconds:.1f} s")
+        try:
+            return future.result()
+        except KafkaException as error:
+            raise unreachable(self._kafka, error.args[0].str()) from error
+
+    def _forget(self, groups: Iterable[str]) -> None:
+        """Close the connections of groups that are gone."""
+        for group in list(groups):
+            self._consumers.pop(group).close()
+            self._known.pop(group, None)
+            self._discovered.pop(group, None)
+
+
+def _members(described: Any) -> GroupLook:
+    owners = {
+        (at.topic, at.partition): f"{member.client_id} at {member.host}"
+        for member in described.members
+        if member.assignment
+        for at in member.assignment.topic_partitions
+    }
+    return GroupLook(len(described.members), owners)
+
+
+def _without(error: KafkaException) -> GroupLook:
+    """Return the look at a group that was not described: it is not there, or it is not known."""
+    cause = error.args[0]
+    if cause.code() == KafkaError.GROUP_ID_NOT_FOUND:
+        return GroupLook()
+    return GroupLook(doubt=f"its members cannot be read: {cause.str()}")
+
+
+def with_committed(
+    look: GroupLook, places: Iterable[Place], offsets: Mapping[Place, int] | str
+) -> GroupLook:
+    """Return a group's look with its partitions and committed offsets, or with the error."""
+    if isinstance(offsets, str):
+        return replace(look, places=frozenset(places), error=offsets)
+    return replace(look, places=frozenset(places), committed=offsets)

@@ -1,0 +1,1 @@
+"""Numbers in, verdicts out: no clock and no broker."""

@@ -1,0 +1,253 @@
+"""Continuous reconciliation: each input record has exactly one output, checked from outside."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from stream_scorer.clocks import steady_epoch_seconds
+from stream_scorer.closing import Closing
+from stream_scorer.errors import StreamScorerError
+from stream_scorer.lag.accounts.balance import CommittedRanges, balance
+from stream_scorer.lag.accounts.ledger import (
+    Int64,
+    OutputKind,
+    PartitionLedger,
+    Run,
+    SettledOffsets,
+)
+from stream_scorer.telemetry import (
+    LagFailed,
+    Listener,
+    OutputsUnreadable,
+    RecordsReconciled,
+    WatermarkSeen,
+)
+
+_READ_SECONDS = 0.5
+_AGAIN_SECONDS = 10.0
+"""After this time a failed reading begins anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputPiece:
+    """Outputs that were read.
+
+    Attributes:
+        offsets: Offsets of their input records, by kind and input partition.
+        commits: Transactions of scorers.
+        watermarks: Newest event time by input partition, seconds since the epoch.
+        unreadable: Records that are not readable outputs.
+    """
+
+    offsets: Mapping[tuple[OutputKind, int], Int64] = field(default_factory=dict)
+    commits: Sequence[CommittedRanges] = ()
+    watermarks: Mapping[int, float] = field(default_factory=dict)
+    unreadable: int = 0
+
+
+class Outputs(Protocol):
+    """What brings the outputs: a :class:`~stream_scorer.lag.watch.output_reader.OutputReader`."""
+
+    def begin(self) -> Mapping[int, int]: ...  # noqa: D102 see there
+    def read(self, seconds: float) -> OutputPiece: ...  # noqa: D102
+    def committed(self) -> Mapping[int, int]: ...  # noqa: D102
+    def mark(self) -> None: ...  # noqa: D102
+    def reached(self) -> bool: ...  # noqa: D102
+    def records(self, runs: Mapping[int, Sequence[Run]]) -> Mapping[int, Int64]: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
+class Reconciliation:
+    """Compares outputs with the input's offsets, in rounds.
+
+    A round has three steps: read the group's committed offsets; read the ends of the outputs; read
+    the outputs, committed ones only, to these ends. An output is published before its input's
+    offset is committed, so after the third step every output of the first step's offsets was seen.
+    No waiting time is guessed, and a slow reading is late, but not wrong.
+
+    Counting begins at the input's end: what is appended later has its output later.
+
+    Args:
+        outputs: Brings the outputs.
+        group: The scorers' group, for the labels.
+        topic: Their input.
+        listener: Notified of every round.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        outputs: Outputs,
+        group: str,
+        topic: str,
+        listener: Listener,
+        clock: Callable[[], float] = steady_epoch_seconds,
+    ) -> None:
+        self._outputs = outputs
+        self._labels = group, topic
+        self._listener = listener
+        self._clock = clock
+        self._ledgers: dict[int, PartitionLedger] = {}
+        self._doubled: dict[int, int] = {}
+        self._commits: list[CommittedRanges] = []
+        self._ends: Mapping[int, int] | None = None
+        self._settled: dict[int, SettledOffsets] | None = None
+
+    def begin(self) -> None:
+        """Begin to count at the input's end.
+
+        Raises:
+            StreamScorerError: A topic or the brokers do not answer.
+        """
+        self._ends = self._settled = None
+        self._commits.clear()
+        begins = self._outputs.begin()
+        self._ledgers = {partition: PartitionLedger(at) for partition, at in begins.items()}
+        self._doubled = dict.fromkeys(begins, 0)
+        for partition in begins:
+            self._listener(RecordsReconciled(*self._labels, partition, time=self._clock()))
+
+    def read(self, seconds: float = _READ_SECONDS) -> None:
+        """Read what has arrived, and note it.
+
+        Args:
+            seconds: How long to wait for it.
+        """
+        piece = self._outputs.read(seconds)
+        for commit in piece.commits:
+            self._note_commit(commit)
+        for (kind, partition), offsets in piece.offsets.items():
+            self._ledger(partition).note(offsets, kind)
+        for partition, seen in piece.watermarks.items():
+            self._listener(WatermarkSeen(*self._labels, partition, seen))
+        if piece.unreadable:
+            self._listener(OutputsUnreadable(piece.unreadable))
+
+    @property
+    def open(self) -> bool:
+        """Whether a round has begun and not ended."""
+        return self._ends is not None
+
+    def begin_round(self) -> None:
+        """Read what is to be settled next."""
+        ends = self._outputs.committed()
+        self._outputs.mark()
+        self._ends = ends
+
+    def end_round(self) -> bool:
+        """Settle the round if all its outputs were read, and report it.
+
+        Returns:
+            Whether it was settled.
+        """
+        if self._ends is None or not self._outputs.reached():
+            return False
+        ends = self._ends
+        if self._settled is None:
+            self._settled = {
+                partition: self._ledger(partition).settle(end) for partition, end in ends.items()
+            }
+        whole = [each for each in self._commits if self._is_settled(each)]
+        balances, left = balance(self._settled, whole, self._outputs.records)
+        self._commits = [each for each in self._commits if not self._is_settled(each)]
+        self._settled = self._ends = None
+        now = self._clock()
+        for partition, found in balances.items():
+            ledger = self._ledgers[partition]
+            doubled = ledger.doubled - self._doubled.get(partition, 0)
+            self._doubled[partition] = ledger.doubled
+            self._listener(
+                RecordsReconciled(
+                    *self._labels, partition, found.decided, found.rejected, found.skipped,
+                    found.gaps, found.missing, doubled + left, ledger.done, now,
+                )
+            )  # fmt: skip
+            left = 0
+        if any(ledger.overflowed for ledger in self._ledgers.values()):
+            self._listener(LagFailed("reconciliation: too many outputs wait; it begins again"))
+            self.begin()
+        return True
+
+    def _note_commit(self, commit: CommittedRanges) -> None:
+        """Keep the ranges that count; one in which the count begins is left out."""
+        ranges: dict[int, Run] = {}
+        for partition, (first, after) in commit.ranges.items():
+            ledger = self._ledger(partition)
+            if first < ledger.began:
+                ledger.begin_at(after)  # its skips cannot be divided
+            else:
+                ranges[partition] = first, after
+        if ranges:
+            exact = len(ranges) == len(commit.ranges)
+            self._commits.append(CommittedRanges(ranges, commit.skipped, exact=exact))
+
+    def _ledger(self, partition: int) -> PartitionLedger:
+        found = self._ledgers.get(partition)
+        if found is None:
+            # A partition that was added has had no record before. Its counts begin at 0, so that
+            # a first one increases them.
+            found = self._ledgers[partition] = PartitionLedger(0)
+            self._listener(RecordsReconciled(*self._labels, partition, time=self._clock()))
+        return found
+
+    def _is_settled(self, commit: CommittedRanges) -> bool:
+        return all(
+            after <= self._ledger(partition).done for partition, (_, after) in commit.ranges.items()
+        )
+
+
+class ReconciliationWatch(Closing):
+    """Reconciles on a thread of its own until closed.
+
+    Args:
+        outputs: Brings the outputs.
+        group: The scorers' group.
+        topic: Their input.
+        listener: Notified of every round.
+        every_seconds: Time between two rounds.
+    """
+
+    def __init__(
+        self, outputs: Outputs, group: str, topic: str, listener: Listener, every_seconds: float
+    ) -> None:
+        self._outputs = outputs
+        self._listener = listener
+        self._every_seconds = every_seconds
+        self._work = Reconciliation(outputs, group, topic, listener)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="reconciliation", daemon=True)
+
+    def start(self) -> "ReconciliationWatch":
+        """Begin; returns itself."""
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """Stop, and close the connections."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._outputs.close()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._work.begin()
+                self._rounds()
+            except StreamScorerError as error:
+                self._listener(LagFailed(f"reconciliation: {error}"))
+            except Exception as error:  # noqa: BLE001 a thread that ends would compare nothing more
+                self._listener(LagFailed(f"reconciliation: {type(error).__name__}: {error}"))
+            self._stop.wait(_AGAIN_SECONDS)
+
+    def _rounds(self) -> None:
+        due = time.monotonic() + self._every_seconds
+        while not self._stop.is_set():
+            self._work.read()
+            if self._work.open:
+                self._work.end_round()
+            elif time.monotonic() >= due:
+                self._work.begin_round()
+                due = max(due + self._every_seconds, time.monotonic())

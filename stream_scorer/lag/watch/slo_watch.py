@@ -1,0 +1,181 @@
+"""Counts the service level objective, by looks that are close together."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from stream_scorer.clocks import steady_epoch_seconds
+from stream_scorer.closing import Closing
+from stream_scorer.errors import UnavailableError
+from stream_scorer.lag.broker.group_offsets import GroupOffsets
+from stream_scorer.lag.broker.looks import PartitionLook, Place
+from stream_scorer.lag.broker.partition_offsets import PartitionOffsets
+from stream_scorer.lag.broker.record_reader import FirstRecordReader, FoundRecord
+from stream_scorer.lag.verdicts.slo import SloCounter
+from stream_scorer.settings import Settings
+from stream_scorer.telemetry import LagFailed, Listener, SloCounted
+
+_LEADERS_SECONDS = 10.0
+"""How often new partitions and leaders are asked for."""
+
+
+class SloLooks(Protocol):
+    """What brings the numbers: :class:`SloBrokers`."""
+
+    def look(self) -> tuple[Mapping[Place, PartitionLook], Mapping[Place, int]]: ...  # noqa: D102
+    def first_records(self, starts: Mapping[Place, int]) -> dict[Place, FoundRecord]: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
+class SloBrokers(Closing):
+    """Reads the offsets of one group in one topic, and records.
+
+    Args:
+        settings: The cluster, the group, its input and the time limits.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.group = settings.lag.slo_group or settings.kafka.group
+        self.topic = settings.kafka.topics.transactions
+        seconds = settings.lag.request_seconds
+        self._offsets = PartitionOffsets(settings.kafka, seconds)
+        self._groups = GroupOffsets(settings.kafka, [self.group], seconds)
+        self._records = FirstRecordReader(settings.kafka, seconds)
+        self._leaders: dict[Place, int] = {}
+        self._asked = float("-inf")
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._offsets.close()
+        self._groups.close()
+        self._records.close()
+
+    def look(self) -> tuple[Mapping[Place, PartitionLook], Mapping[Place, int]]:
+        """Return the offsets of the topic's partitions, and the group's committed ones.
+
+        Raises:
+            UnavailableError: The brokers do not answer.
+        """
+        if time.monotonic() - self._asked >= _LEADERS_SECONDS:
+            leaders = self._offsets.leaders()
+            self._leaders = {at: leader for at, leader in leaders.items() if at[0] == self.topic}
+            self._asked = time.monotonic()
+        starts = self._offsets.starts(self._leaders)
+        committed = self._groups.committed(self.group, self._leaders)
+        if isinstance(committed, str):
+            raise UnavailableError(f"group {self.group}: {committed}", "check the brokers")
+        ends = self._offsets.ends(self._leaders, starts)
+        if any(each.error for each in ends.values()):
+            self._asked = float("-inf")  # leaders may have moved
+        return ends, committed
+
+    def first_records(self, starts: Mapping[Place, int]) -> dict[Place, FoundRecord]:
+        """Return the first record from each offset on."""
+        return self._records.first_records(starts)
+
+
+class SloWatch(Closing):
+    """Counts on a thread of its own until closed.
+
+    A partition whose numbers are missing is not counted then; after a gap its records are
+    unmeasured (:class:`~stream_scorer.lag.verdicts.slo.SloCounter`).
+
+    Args:
+        looks: Brings the numbers.
+        group: For the labels.
+        topic: For the labels.
+        listener: Notified of every count.
+        limit: Seconds within which a record is to be decided.
+        every_seconds: Time between two looks.
+        clock: Seconds since the epoch, without steps.
+    """
+
+    def __init__(
+        self,
+        looks: SloLooks,
+        group: str,
+        topic: str,
+        listener: Listener,
+        limit: float,
+        every_seconds: float,
+        clock: Callable[[], float] = steady_epoch_seconds,
+    ) -> None:
+        self._looks = looks
+        self._labels = group, topic
+        self._listener = listener
+        self._limit = limit
+        self._every_seconds = every_seconds
+        self._clock = clock
+        self._counters: dict[Place, SloCounter] = {}
+        self._still: dict[Place, tuple[int, float]] = {}
+        self._nothing: dict[Place, tuple[int, int]] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="slo-watch", daemon=True)
+
+    def start(self) -> "SloWatch":
+        """Begin to count; returns itself."""
+        self._listener(SloCounted(*self._labels, 0, 0, 0, self._clock()))
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """Stop counting, and close the connections."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._looks.close()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._every_seconds):
+            try:
+                self.count()
+            except Exception as error:  # noqa: BLE001 a thread that ends would count nothing more
+                self._listener(LagFailed(f"late decisions: {type(error).__name__}: {error}"))
+
+    def count(self) -> None:
+        """Look once, and report what became due since the last look."""
+        try:
+            partitions, committed = self._looks.look()
+        except UnavailableError:
+            return  # the next look counts what is missing as unmeasured
+        now = self._clock()
+        complete = {
+            at: (each.start or 0, each.stable or 0, each.high or 0)
+            for at, each in partitions.items()
+            if not each.error and None not in (each.start, each.stable, each.high)
+        }
+        done = {at: committed.get(at, start) for at, (start, _, _) in complete.items()}
+        self._skip_unreadable(complete, done, now)
+        good = bad = unmeasured = 0
+        for at, (_, _, high) in complete.items():
+            counter = self._counters.setdefault(at, SloCounter(self._limit))
+            found = counter.add(now, high, done[at])
+            good, bad = good + found.good, bad + found.bad
+            unmeasured += found.unmeasured
+        self._listener(SloCounted(*self._labels, good, bad, unmeasured, now))
+
+    def _skip_unreadable(
+        self, complete: Mapping[Place, tuple[int, int, int]], done: dict[Place, int], now: float
+    ) -> None:
+        """Move offsets past transaction markers and aborted records: nothing decides those.
+
+        Only where the group has not moved since a record could have become late: a look is close
+        to the next, and reading a record takes longer than asking for offsets.
+        """
+        starts: dict[Place, int] = {}
+        for at, (_, stable, _) in complete.items():
+            offset, since = self._still.get(at, (-1, now))
+            if offset != done[at]:
+                self._still[at] = done[at], now
+                continue
+            unread = offset < stable and self._nothing.get(at) != (offset, stable)
+            if unread and now - since >= self._limit / 2:
+                starts[at] = offset
+        for at, record in self._looks.first_records(starts).items():
+            stable = complete[at][1]
+            if record.offset is None or record.offset >= stable:
+                self._nothing[at] = done[at], stable
+        for at, (_, stable, _) in complete.items():
+            if self._nothing.get(at) == (done[at], stable):
+                done[at] = stable

@@ -1,0 +1,130 @@
+"""What a process did: one JSON line for each start, model, assignment, revision, outage and end.
+
+The log has lines for a person who must act, so normal operation leaves none. The journal answers
+"what did it do at 03:12".
+"""
+
+import dataclasses
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+import confluent_kafka
+from pydantic import BaseModel
+
+from stream_scorer import __version__
+from stream_scorer import telemetry as events
+from stream_scorer.closing import Closing
+from stream_scorer.errors import SettingsError, StreamScorerError
+from stream_scorer.observability.logging import process_logger
+
+STANDARD_OUTPUT: Final = Path("-")
+_DIGEST: Final = 12
+"""Characters of a digest of settings: enough to see that two processes differ."""
+_KEPT: Final[dict[type[events.Event], str]] = {
+    events.ProcessBegan: "began",
+    events.ModelVerified: "model_verified",
+    events.PartitionsAssigned: "assigned",
+    events.PartitionsRevoked: "revoked",
+    events.StateRestored: "state_restored",
+    events.RevisionLoaded: "revision_loaded",
+    events.RevisionActivated: "revision_activated",
+    events.RevisionRefused: "revision_refused",
+    events.RolloutMoved: "rollout_moved",
+    events.DependencyUnavailable: "dependency_unavailable",
+    events.DependencyBack: "dependency_back",
+    events.WorkerStarted: "worker_started",
+    events.WorkerLeft: "worker_left",
+    events.Stopping: "stopping",
+}
+"""What is kept of the events of a process: few an hour, whatever the traffic."""
+
+
+class ProcessJournal(Closing):
+    """A listener that appends lines to a file.
+
+    Args:
+        path: The file; ``-`` is standard output; None keeps nothing.
+        process: Kind of process.
+        instance: Its stable name.
+
+    Raises:
+        SettingsError: The file cannot be opened.
+    """
+
+    def __init__(self, path: Path | None, process: str, instance: str) -> None:
+        self._file: TextIO | None = None
+        self._logger = None
+        if path is None:
+            return
+        try:
+            # Each line is one write at the end of the file, so several processes can share it.
+            self._file = sys.stdout if path == STANDARD_OUTPUT else path.open("a", buffering=1)
+        except OSError as error:
+            raise SettingsError(
+                f"logging.journal {path}: {error.strerror}", "name a file that can be written"
+            ) from error
+        self._logger = process_logger(process, instance, self._file)
+
+    def __call__(self, event: events.Event) -> None:
+        """Append a line if the event is one of those that are kept; safe from any thread."""
+        if self._logger is None:
+            return
+        name = _KEPT.get(type(event))
+        if name is not None:
+            self._write(name, dataclasses.asdict(event))
+
+    def left(self, error: BaseException | None) -> None:
+        """Append the last line: why the process ends.
+
+        Args:
+            error: What ends it; None: a signal.
+        """
+        if self._logger is None:
+            return
+        if error is None:
+            self._write("left", {"exit_code": 0})
+        elif isinstance(error, StreamScorerError):
+            self._write("left", {"exit_code": error.exit_code, "error": str(error)})
+        elif isinstance(error, SystemExit):
+            self._write("left", {"exit_code": error.code})
+        else:
+            self._write("left", {"exit_code": 1, "error": f"{type(error).__name__}: {error}"})
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None and self._file is not sys.stdout:
+            self._file.close()
+        self._logger = None
+
+    def _write(self, name: str, fields: dict[str, Any]) -> None:
+        # "process" and "instance" are in every line already.
+        given = {key: value for key, value in fields.items() if key not in {"process", "instance"}}
+        if self._logger is not None:
+            self._logger.info(name, **given)
+
+
+def process_began(process: str, group: str, instance: str, settings: BaseModel) -> Any:
+    """Return the event of a process that begins.
+
+    Args:
+        process: Its kind.
+        group: Its consumer group.
+        instance: Its stable name.
+        settings: Its settings; secrets are masked before they are hashed.
+    """
+    return events.ProcessBegan(
+        process,
+        __version__,
+        group,
+        instance,
+        settings_digest(settings),
+        sys.version.split()[0],
+        confluent_kafka.libversion()[0],
+    )
+
+
+def settings_digest(settings: BaseModel) -> str:
+    """Return what two processes with the same settings have in common, secrets left out."""
+    return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:_DIGEST]

@@ -1,0 +1,39 @@
+"""Every alert fires on its fault, and none in a healthy hour; needs promtool."""
+
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.alerts.promtool import RULES, Scenario, run
+from tests.alerts.scenarios import BAD, GOOD, HEALTHY, SCENARIOS
+
+pytestmark = pytest.mark.prometheus
+
+
+def alerts() -> set[str]:
+    documents = [YAML(typ="safe").load(path) for path in RULES]
+    return {
+        rule["alert"]
+        for document in documents
+        for group in document["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    }
+
+
+def test_each_alert_fires_on_its_fault_and_on_nothing_else(tmp_path: Path) -> None:
+    ran = run(SCENARIOS, HEALTHY, tmp_path)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_every_alert_has_a_fault() -> None:
+    raised = {name for each in SCENARIOS for names in each.firing.values() for name in names}
+    assert raised == alerts()
+
+
+def test_an_alert_that_does_not_fire_is_found(tmp_path: Path) -> None:
+    silent = Scenario("healthy", {GOOD: "0+6000x400", BAD: "0+0x400"}, {"62m": ["GroupStopped"]})
+    ran = run([silent], HEALTHY, tmp_path)
+    assert ran.returncode == 1
+    assert "GroupStopped" in ran.stdout + ran.stderr

@@ -1,0 +1,94 @@
+"""The triangle of alerts, runbook and dashboards; and what alerts are made of."""
+
+import re
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from stream_scorer.lag.verdicts.sample import LagVerdict
+from tests.layout.dashboards import FOLDER, dashboards
+from tests.support.metric_names import labels_of, sample_names
+from tests.support.triangle import (
+    PAGE,
+    ROOT,
+    RULES,
+    RUNBOOK,
+    alert_rules,
+    boards,
+    faults,
+    red_tiles,
+    runbook_sections,
+)  # fmt: skip
+
+ALERTS = [rule["alert"] for rule in alert_rules()]
+EXPRESSIONS = [
+    rule["expr"]
+    for path in sorted(RULES.glob("*.yaml"))
+    for group in YAML(typ="safe").load(path)["groups"]
+    for rule in group["rules"]
+]
+PAGES = {
+    "DecisionsLate", "LagProcessAbsent", "DataLost", "DriftPages", "RecordsUnaccounted",
+}  # fmt: skip
+
+
+def sides() -> tuple[list[dict[str, Any]], list[str], list[str]]:
+    return alert_rules(), runbook_sections(RUNBOOK.read_text()), red_tiles(boards())
+
+
+def test_every_alert_has_one_section_and_one_tile() -> None:
+    assert faults(*sides()) == []
+    assert len(ALERTS) >= 20
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_the_loss_of_one_side_is_found(name: str) -> None:
+    rules, sections, tiles = sides()
+    without = [rule for rule in rules if rule["alert"] != name]
+    assert f"{name}: 0 times a alert" in faults(without, sections, tiles)
+    sections_without = runbook_sections(RUNBOOK.read_text().replace(f"### {name}\n", "\n"))
+    assert faults(rules, sections_without, tiles) == [f"{name}: 0 times a section"]
+    tiles_without = [tile for tile in tiles if tile != name]
+    assert faults(rules, sections, tiles_without) == [f"{name}: 0 times a tile"]
+
+
+def test_a_red_tile_without_an_alert_is_found() -> None:
+    rules, sections, tiles = sides()
+    (board,) = [board for board in boards() if board["uid"] == "stream-scorer-sre"]
+    board["panels"][0]["targets"][0]["expr"] = "stream_scorer_ready == 0"
+    found = faults(rules, sections, red_tiles([board]))
+    assert "stream_scorer_ready == 0: 0 times a alert" in found
+    assert f"{tiles[0]}: 0 times a tile" in found
+
+
+def test_the_dashboards_are_those_of_their_source() -> None:
+    assert {path.name: path.read_text() for path in FOLDER.iterdir()} == dashboards()
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_an_expression_uses_metrics_and_labels_that_exist(expression: str) -> None:
+    samples = re.findall(r"(?<![\w:])stream_scorer_\w+", expression)
+    assert set(samples) <= sample_names()
+    ratios = set(re.findall(r"stream_scorer:slo_bad:ratio_rate\w+", expression))
+    text = (RULES / "slo.yaml").read_text()
+    assert all(f"record: {ratio}\n" in text for ratio in ratios)
+    for sample, matchers in re.findall(r"(stream_scorer_\w+)\{([^}]*)\}", expression):
+        assert set(re.findall(r"(\w+)=", matchers)) <= labels_of(sample)
+    grouped = {
+        label for each in re.findall(r"by \(([^)]*)\)", expression) for label in each.split(", ")
+    }
+    assert grouped <= set().union({"job"}, *(labels_of(sample) for sample in samples))
+
+
+def test_every_verdict_but_ok_has_an_alert() -> None:
+    text = (RULES / "lag.yaml").read_text()
+    named = set(re.findall(r'verdict="([^"]+)"', text))
+    assert named == {str(verdict) for verdict in LagVerdict} - {"OK"}
+
+
+def test_few_alerts_page() -> None:
+    paging = {rule["alert"] for rule in alert_rules() if rule["labels"]["severity"] == PAGE}
+    assert paging == PAGES
+    sre = (ROOT / "docs" / "SRE.md").read_text()
+    assert all(f"RUNBOOK.md#{name.lower()}" in sre for name in paging)

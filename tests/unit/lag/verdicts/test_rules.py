@@ -1,0 +1,239 @@
+"""Each rule at its edge."""
+
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+
+from stream_scorer.lag.verdicts.judge import heaviest
+from stream_scorer.lag.verdicts.sample import LagSample, LagVerdict
+from tests.support.lag.scripts import HEALTHY, OWNER, PER, RULES, STATES, Observer, healthy, later
+
+SECONDS = RULES.interval
+
+
+def observed(*samples: LagSample) -> tuple[Observer, LagVerdict]:
+    observer = Observer()
+    for sample in samples[:-1]:
+        observer.see(sample)
+    return observer, observer.see(samples[-1]).verdict
+
+
+def idle(sample: LagSample, **changes: object) -> LagSample:
+    still: dict[str, object] = {
+        "time": sample.time + SECONDS, "high": sample.high, "stable": sample.stable,
+        "committed": sample.committed,
+    }  # fmt: skip
+    return later(sample, **still | changes)
+
+
+def test_markers_and_aborted_records_are_not_lag() -> None:
+    sample = replace(healthy()[-1], committed=20_000, high=20_001, stable=20_001, readable=False)
+    series = [replace(sample, time=sample.time + at * SECONDS) for at in range(20)]
+    observer, verdict = observed(*series)
+    assert verdict is LagVerdict.OK
+    found = observer.see(idle(series[-1]))
+    assert (found.to_stable, found.to_high, found.drain_seconds) == (0, 1, 0.0)
+
+
+def test_the_first_record_of_an_idle_partition_stalls_nothing() -> None:
+    sample = replace(healthy()[-1], committed=20_000, high=20_000, stable=20_000)
+    series = [replace(sample, time=sample.time + at * SECONDS) for at in range(10)]
+    series.append(idle(series[-1], high=20_001, stable=20_001))
+    observer, verdict = observed(*series)
+    assert verdict is LagVerdict.OK
+    assert observer.see(idle(series[-1])).verdict is LagVerdict.STALLED
+
+
+def test_a_group_that_rarely_commits_is_given_its_time() -> None:
+    observer, last = Observer(), healthy()[-1]
+    found = [observer.see(last).verdict]
+    for number in range(1, 100):
+        commits = number % 3 == 0
+        last = later(last, **({} if commits else {"committed": last.committed}))
+        found.append(observer.see(last).verdict)
+    # Two pauses teach the cadence; until then they look like any other pause.
+    assert set(found[8:]) == {LagVerdict.OK}
+    for _ in range(5):
+        last = later(last, committed=last.committed)
+        verdict = observer.see(last).verdict
+    assert verdict is LagVerdict.STALLED
+
+
+def test_one_incident_teaches_no_patience() -> None:
+    observer, last = Observer(), healthy()[-1]
+    observer.see(last)
+    for _ in range(5):
+        last = later(last, committed=last.committed)
+        observer.see(last)
+    last = later(last)
+    observer.see(last)
+    for _ in range(2):
+        last = later(last, committed=last.committed)
+        verdict = observer.see(last).verdict
+    assert verdict is LagVerdict.STALLED
+
+
+def test_long_upstream_transactions_are_given_their_time() -> None:
+    observer, last = Observer(), healthy()[-1]
+    found = []
+    for number in range(60):
+        # One transaction of 40 s after the other.
+        stable = last.high if number % 4 == 0 else last.stable
+        last = later(last, stable=stable, committed=stable)
+        found.append(observer.see(last).verdict)
+    assert set(found[12:]) == {LagVerdict.OK}
+
+
+def test_a_group_past_the_stable_offset_does_not_hang() -> None:
+    observer, last = Observer(), healthy()[-1]
+    stable = last.stable
+    for _ in range(5):
+        last = later(last, stable=stable)
+        verdict = observer.see(last).verdict
+    assert verdict is LagVerdict.OK
+
+
+def test_a_stopped_group_is_stopped_although_a_transaction_hangs() -> None:
+    observer, last = Observer(), healthy()[-1]
+    observer.see(last)
+    for _ in range(3):
+        last = later(last, stable=last.stable, committed=last.committed, members=0, owner="")
+        verdict = observer.see(last).verdict
+    assert verdict is LagVerdict.STOPPED
+
+
+def test_without_an_owner_it_is_stopped_unless_it_is_new() -> None:
+    series = [later(each, owner="", committed=9_000) for each in healthy(4)]
+    _, verdict = observed(*series)
+    assert verdict is LagVerdict.STOPPED
+    observer = Observer(added=True)
+    assert [observer.see(each).verdict for each in series][-1] is LagVerdict.OK
+    late = replace(series[-1], time=series[-1].time + RULES.adopt_seconds)
+    assert observer.see(late).verdict is LagVerdict.STOPPED
+
+
+def test_an_outage_of_the_broker_teaches_and_accuses_nothing() -> None:
+    observer, last = Observer(), healthy()[-1]
+    observer.see(last)
+    last = later(last)
+    observer.see(last)
+    for _ in range(30):
+        last = replace(last, time=last.time + SECONDS, error="broker: timed out")
+        assert observer.see(last).verdict is LagVerdict.UNKNOWN
+    last = replace(last, time=last.time + SECONDS, error="", high=(last.high or 0) + 500,
+                   stable=(last.stable or 0) + 500)  # fmt: skip
+    assert observer.see(last).verdict is LagVerdict.OK
+    assert observer.see(idle(last)).verdict is LagVerdict.STALLED
+
+
+def test_unknown_members_leave_the_offsets() -> None:
+    observer, last = Observer(), healthy()[-1]
+    observer.see(last)
+    found = observer.see(later(last, doubt="its coordinator does not answer", members=0, owner=""))
+    assert (found.verdict, found.to_high) == (LagVerdict.UNKNOWN, 100)
+    assert found.reason == "its coordinator does not answer"
+    lost = observer.see(later(last, error="broker 2 does not answer"))
+    assert (lost.verdict, lost.to_high, lost.age) == (LagVerdict.UNKNOWN, None, None)
+
+
+def test_a_group_that_reads_without_members_is_not_stopped() -> None:
+    _, verdict = observed(*[replace(each, members=0, owner="") for each in healthy()])
+    assert verdict is LagVerdict.OK
+
+
+def test_a_group_that_never_committed_is_judged_alike() -> None:
+    without = [replace(each, committed=None) for each in healthy(3)]
+    assert observed(*without)[1] is LagVerdict.STALLED
+    nobody = [replace(each, members=0, owner="") for each in without]
+    assert observed(*nobody)[1] is LagVerdict.STOPPED
+
+
+def test_a_constant_lag_is_slow_and_a_shrinking_one_is_not() -> None:
+    constant = [replace(each, committed=(each.high or 0) - 8_000) for each in healthy(8)]
+    assert observed(*constant)[1] is LagVerdict.SLOW
+    shrinking = [
+        replace(each, committed=(each.high or 0) - 8_000 + at * 200)
+        for at, each in enumerate(healthy(8))
+    ]
+    observer, verdict = observed(*shrinking)
+    assert verdict is LagVerdict.OK
+    found = observer.see(later(shrinking[-1], committed=(shrinking[-1].committed or 0) + PER + 200))
+    assert found.drain_seconds == pytest.approx(6_400 / 20, rel=0.05)
+
+
+def test_a_look_that_took_long_makes_no_group_slow() -> None:
+    observer, last = Observer(), healthy()[-1]
+    for sample in healthy():
+        observer.see(sample)
+    found = []
+    for number in range(6):
+        # Up to 8 of 10 s lie between the committed offset and the log's end.
+        late = (4.0, 8.0, 0.0)[number % 3]
+        last = later(last, spread=late)
+        last = replace(last, committed=(last.high or 0) - 100 - int(late * 200))
+        found.append(observer.see(last).verdict)
+    assert set(found) == {LagVerdict.OK}
+
+
+def test_a_slow_group_that_catches_up_is_ok_again() -> None:
+    state = next(each for each in STATES if each.name == "slow")
+    observer = Observer()
+    series = list(islice(state.series(), HEALTHY + 6))
+    for sample in series:
+        verdict = observer.see(sample).verdict
+    assert verdict is LagVerdict.SLOW
+    last, found = series[-1], []
+    for _ in range(3):
+        last = later(last, committed=(last.committed or 0) + 2 * PER)
+        found.append(observer.see(last).verdict)
+    assert found[-1] is LagVerdict.OK
+
+
+def test_lost_records_count_once() -> None:
+    observer, last = Observer(), healthy()[-1]
+    observer.see(last)
+    at = last.committed or 0
+    for start in (at + 100, at + 100, at + 150):
+        last = later(last, start=start, committed=at)
+        found = observer.see(last)
+    assert (found.verdict, found.lost) == (LagVerdict.LOST, 150)
+    for _ in range(RULES.window):
+        last = later(last)
+        found = observer.see(last)
+    assert (found.verdict, found.lost) == (LagVerdict.OK, 150)
+
+
+def test_a_topic_that_was_made_again_is_rewound() -> None:
+    observer, last = Observer(), healthy()[-1]
+    observer.see(last)
+    found = observer.see(replace(last, time=last.time + SECONDS, high=5, stable=5, start=0))
+    assert found.verdict is LagVerdict.REWOUND
+    assert "made again" in found.reason
+
+
+def test_a_rewind_is_reported_for_the_window() -> None:
+    observer, last = Observer(), healthy()[-1]
+    observer.see(last)
+    last = later(last, committed=1_000)
+    found = [observer.see(last).verdict]
+    for _ in range(RULES.window + 1):
+        # A fast group has read everything again at the next look.
+        last = later(last)
+        found.append(observer.see(last).verdict)
+    assert found == [LagVerdict.REWOUND] * RULES.window + [LagVerdict.OK] * 2
+
+
+def test_a_stalled_partition_names_its_owner() -> None:
+    observer, last = Observer(), healthy()[-1]
+    observer.see(last)
+    for _ in range(2):
+        last = later(last, committed=last.committed)
+        found = observer.see(last)
+    assert OWNER in found.reason
+    assert found.owner == OWNER
+
+
+def test_the_heaviest_verdict_is_the_group_s() -> None:
+    assert heaviest([LagVerdict.OK, LagVerdict.SLOW, LagVerdict.EMPTY]) is LagVerdict.SLOW
+    assert heaviest([]) is LagVerdict.UNKNOWN

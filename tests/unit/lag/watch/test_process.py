@@ -1,0 +1,40 @@
+"""The loop and the probes of the lag process."""
+
+import time
+
+from stream_scorer.lag.watch.passes import LagSnapshot
+from stream_scorer.lag.watch.process import LagHealth, LagLoop
+from stream_scorer.settings import Kafka, Lag, Settings
+
+
+def test_it_is_ready_while_the_brokers_answer() -> None:
+    now = LagSnapshot()
+    health = LagHealth(10.0, lambda: now)
+    assert health.reasons() == ["no pass has ended yet"]
+    now = LagSnapshot(time=5.0)
+    assert health.reasons() == []
+    now = LagSnapshot(time=6.0, error="broker b:1: timed out")
+    assert health.reasons() == ["the brokers do not answer: broker b:1: timed out"]
+    assert health.live
+    assert health.degraded() == []
+
+
+def test_it_is_not_live_without_passes() -> None:
+    health = LagHealth(-20.0, LagSnapshot)
+    time.sleep(0.001)
+    assert not health.live
+
+
+def test_a_loop_ends_when_it_is_asked_to() -> None:
+    # No broker is there: each pass reports that.
+    settings = Settings(
+        kafka=Kafka(bootstrap="127.0.0.1:1"), lag=Lag(interval_seconds=1.0, request_seconds=0.5)
+    )
+    seen: list[LagSnapshot] = []
+    with LagLoop(settings) as loop:
+        loop.run(seen.append, lambda: len(seen) >= 2, 0.01)
+        loop.stopped.set()
+        loop.run(seen.append)
+    assert len(seen) == 2
+    assert all("127.0.0.1:1" in each.error for each in seen)
+    assert seen[1].time - seen[0].time >= 0.9

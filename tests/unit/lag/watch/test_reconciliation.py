@@ -1,0 +1,241 @@
+"""Rounds of reconciliation, with scripted outputs."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from stream_scorer.errors import UnavailableError
+from stream_scorer.lag.accounts.balance import CommittedRanges
+from stream_scorer.lag.accounts.ledger import Int64, OutputKind, Run
+from stream_scorer.lag.watch.reconciliation import (
+    OutputPiece,
+    Reconciliation,
+    ReconciliationWatch,
+)
+from stream_scorer.telemetry import (
+    Event,
+    LagFailed,
+    OutputsUnreadable,
+    RecordsReconciled,
+    WatermarkSeen,
+)
+
+DECISION, LETTER = OutputKind.DECISION, OutputKind.DEAD_LETTER
+
+
+@dataclass
+class ScriptedOutputs:
+    """One scorer's outputs, as the test sets them."""
+
+    ends: dict[int, int] = field(default_factory=lambda: {0: 100})
+    pieces: list[OutputPiece] = field(default_factory=list)
+    done: dict[int, int] = field(default_factory=dict)
+    input_records: set[tuple[int, int]] = field(default_factory=set)
+    there: bool = True
+    down: bool = False
+    closed: int = 0
+    begun: int = 0
+
+    def begin(self) -> Mapping[int, int]:
+        self.begun += 1
+        if self.down:
+            raise UnavailableError("broker: timed out", "start it")
+        return dict(self.ends)
+
+    def read(self, seconds: float) -> OutputPiece:
+        del seconds
+        return self.pieces.pop(0) if self.pieces else OutputPiece()
+
+    def committed(self) -> Mapping[int, int]:
+        return dict(self.done)
+
+    def mark(self) -> None:
+        """Nothing to remember: the test decides what is reached."""
+
+    def reached(self) -> bool:
+        return self.there and not self.pieces
+
+    def records(self, runs: Mapping[int, Sequence[Run]]) -> Mapping[int, Int64]:
+        if self.down:
+            raise UnavailableError("broker: timed out", "start it")
+        return {
+            partition: np.array(
+                [o for first, after in found for o in range(first, after)
+                 if (partition, o) in self.input_records], np.int64,
+            )
+            for partition, found in runs.items()
+        }  # fmt: skip
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def publish(
+        self, first: int, after: int, skipped: int = 0, without: Sequence[int] = (),
+        partition: int = 0, letters: Sequence[int] = (),
+    ) -> None:  # fmt: skip
+        """Publish one transaction, without the outputs of some offsets."""
+        rows = [each for each in range(first, after) if each not in {*without, *letters}]
+        self.pieces.append(
+            OutputPiece(
+                {
+                    (DECISION, partition): np.array(rows, np.int64),
+                    (LETTER, partition): np.array(letters, np.int64),
+                },
+                [CommittedRanges({partition: (first, after)}, skipped)],
+                {partition: float(after)},
+            )
+        )
+        self.done[partition] = after
+
+
+class Rounds:
+    def __init__(self) -> None:
+        self.outputs = ScriptedOutputs()
+        self.heard: list[Event] = []
+        self.work = Reconciliation(
+            self.outputs, "g", "transactions", self.heard.append, lambda: 7.0
+        )
+        self.work.begin()
+        self.heard.clear()
+
+    def run(self) -> list[RecordsReconciled]:
+        self.work.begin_round()
+        for _ in range(len(self.outputs.pieces) + 1):
+            self.work.read(0)
+        assert self.work.end_round()
+        found = [each for each in self.heard if isinstance(each, RecordsReconciled)]
+        self.heard.clear()
+        return found
+
+
+@pytest.fixture
+def rounds() -> Rounds:
+    return Rounds()
+
+
+def test_every_record_has_an_output(rounds: Rounds) -> None:
+    rounds.outputs.publish(100, 200, letters=[150])
+    (found,) = rounds.run()
+    assert found == RecordsReconciled(
+        "g", "transactions", 0, decided=99, rejected=1, offset=200, time=7.0
+    )
+
+
+def test_a_record_without_an_output_is_missing(rounds: Rounds) -> None:
+    rounds.outputs.publish(100, 200, without=[150, 151])
+    rounds.outputs.input_records = {(0, 150)}  # and 151 is a marker
+    (found,) = rounds.run()
+    assert (found.decided, found.gaps, found.missing, found.doubled) == (98, 1, 1, 0)
+
+
+def test_a_record_that_is_decided_twice_is_doubled(rounds: Rounds) -> None:
+    rounds.outputs.publish(100, 200)
+    rounds.outputs.publish(190, 210)
+    (found,) = rounds.run()
+    assert (found.decided, found.missing, found.doubled) == (110, 0, 10)
+
+
+def test_skips_are_part_of_the_sum(rounds: Rounds) -> None:
+    rounds.outputs.publish(100, 200, skipped=2, without=[150, 151])
+    (found,) = rounds.run()
+    assert (found.decided, found.skipped, found.missing) == (98, 2, 0)
+
+
+def test_a_skip_more_than_records_is_found(rounds: Rounds) -> None:
+    rounds.outputs.publish(100, 200, skipped=2)
+    (found,) = rounds.run()
+    assert (found.missing, found.doubled) == (0, 2)
+
+
+def test_a_round_waits_for_the_outputs_of_its_offsets(rounds: Rounds) -> None:
+    rounds.outputs.publish(100, 200)
+    rounds.work.begin_round()
+    assert not rounds.work.end_round()
+    rounds.work.read(0)
+    assert rounds.work.end_round()
+    assert not rounds.work.open
+
+
+def test_what_was_decided_after_the_begin_of_a_round_waits(rounds: Rounds) -> None:
+    rounds.outputs.publish(100, 150)
+    rounds.work.begin_round()
+    rounds.outputs.publish(150, 200)
+    rounds.work.read(0)
+    rounds.work.read(0)
+    assert rounds.work.end_round()
+    assert [each.decided for each in rounds.heard if isinstance(each, RecordsReconciled)] == [50]
+    rounds.heard.clear()
+    assert [each.decided for each in rounds.run()] == [50]
+
+
+def test_a_transaction_in_which_the_count_begins_is_left_out(rounds: Rounds) -> None:
+    # Its skips may be before the begin.
+    rounds.outputs.publish(90, 120, skipped=3, without=[91, 92, 93])
+    rounds.outputs.publish(120, 130)
+    (found,) = rounds.run()
+    assert (found.decided, found.missing, found.doubled, found.offset) == (10, 0, 0, 130)
+
+
+def test_a_new_partition_counts_from_its_first_record(rounds: Rounds) -> None:
+    rounds.outputs.publish(0, 5, partition=1, without=[0])
+    rounds.outputs.input_records = {(1, 0)}
+    found = {each.partition: each for each in rounds.run()}
+    assert (found[1].decided, found[1].missing) == (4, 1)
+
+
+def test_a_failed_reading_of_the_input_loses_no_count(rounds: Rounds) -> None:
+    rounds.outputs.publish(100, 200, without=[150])
+    rounds.outputs.input_records = {(0, 150)}
+    rounds.work.begin_round()
+    rounds.work.read(0)
+    rounds.outputs.down = True
+    with pytest.raises(UnavailableError):
+        rounds.work.end_round()
+    rounds.outputs.down = False
+    assert rounds.work.end_round()
+    (found,) = [each for each in rounds.heard if isinstance(each, RecordsReconciled)]
+    assert (found.decided, found.missing) == (99, 1)
+
+
+def test_watermarks_and_unreadable_records_are_reported(rounds: Rounds) -> None:
+    rounds.outputs.publish(100, 200)
+    rounds.outputs.pieces.append(OutputPiece(unreadable=3))
+    rounds.work.read(0)
+    rounds.work.read(0)
+    assert WatermarkSeen("g", "transactions", 0, 200.0) in rounds.heard
+    assert OutputsUnreadable(3) in rounds.heard
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_thread_reconciles_until_it_is_closed() -> None:
+    outputs, heard = ScriptedOutputs(), list[Event]()
+    outputs.publish(100, 200)
+    with ReconciliationWatch(outputs, "g", "transactions", heard.append, 0.01).start():
+        wait_for(lambda: any(isinstance(e, RecordsReconciled) and e.decided for e in heard))
+    assert outputs.closed == 1
+
+
+def test_brokers_that_do_not_answer_are_reported() -> None:
+    outputs, heard = ScriptedOutputs(down=True), list[Event]()
+    with ReconciliationWatch(outputs, "g", "transactions", heard.append, 0.01).start():
+        wait_for(lambda: any(isinstance(each, LagFailed) for each in heard))
+    assert outputs.closed == 1
+
+
+def test_the_counts_of_an_added_partition_begin_at_zero() -> None:
+    # A series that begins with a number does not increase, so nothing would page.
+    rounds = Rounds()
+    rounds.outputs.publish(0, 10, without=[3], partition=5)
+    rounds.outputs.input_records = {(5, 3)}
+    first, second = (each for each in rounds.run() if each.partition == 5)
+    assert (first.decided, first.missing, first.doubled) == (0, 0, 0)
+    assert (second.decided, second.missing) == (9, 1)

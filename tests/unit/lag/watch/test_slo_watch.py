@@ -1,0 +1,138 @@
+"""The count of the service level objective, with scripted offsets."""
+
+import time
+from collections.abc import Mapping
+
+from stream_scorer.errors import UnavailableError
+from stream_scorer.lag.broker.looks import PartitionLook, Place
+from stream_scorer.lag.broker.record_reader import FoundRecord
+from stream_scorer.lag.watch.slo_watch import SloWatch
+from stream_scorer.telemetry import Event, LagFailed, SloCounted
+
+AT: Place = ("transactions", 0)
+
+
+class ScriptedOffsets:
+    """One partition, as the test sets it."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+        self.end = 0
+        self.done = 0
+        self.stable: int | None = None
+        self.record: FoundRecord | None = None
+        self.down = False
+        self.reads = 0
+
+    def look(self) -> tuple[Mapping[Place, PartitionLook], Mapping[Place, int]]:
+        if self.down:
+            raise UnavailableError("broker: timed out", "start it")
+        stable = self.end if self.stable is None else self.stable
+        return {AT: PartitionLook(0, stable, self.end)}, {AT: self.done}
+
+    def first_records(self, starts: Mapping[Place, int]) -> dict[Place, FoundRecord]:
+        self.reads += len(starts)
+        return dict.fromkeys(starts, self.record) if self.record else {}
+
+    def close(self) -> None:
+        self.down = True
+
+
+class Watch:
+    def __init__(self) -> None:
+        self.offsets = ScriptedOffsets()
+        self.heard: list[Event] = []
+        self.watch = SloWatch(
+            self.offsets, "g", "transactions", self.heard.append, 1.0, 0.5,
+            lambda: self.offsets.time,
+        )  # fmt: skip
+
+    def look(self, end: int, done: int) -> None:
+        self.offsets.end, self.offsets.done = end, done
+        self.watch.count()
+        self.offsets.time += 0.5
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        events = [each for each in self.heard if isinstance(each, SloCounted)]
+        return (
+            sum(each.good for each in events),
+            sum(each.bad for each in events),
+            sum(each.unmeasured for each in events),
+        )
+
+
+def test_a_stop_of_all_scorers_counts_during_it() -> None:
+    watch = Watch()
+    for step in range(20):
+        watch.look(step * 100, step * 100)
+    assert watch.counts == (1_700, 0, 0)
+    for step in range(20, 26):
+        watch.look(step * 100, 1_900)
+    # The records of the stop's first two seconds are due by now.
+    assert watch.counts == (1_900, 400, 0)
+    assert watch.heard[-1] == SloCounted("g", "transactions", 0, 100, 0, 12.5)
+
+
+def test_a_marker_at_the_end_is_no_late_record() -> None:
+    watch = Watch()
+    watch.offsets.record = FoundRecord(None)
+    watch.look(100, 100)
+    for _ in range(20):
+        watch.look(111, 110)
+    assert watch.counts == (11, 0, 0)
+    # The absence of a record is asked for once.
+    assert watch.offsets.reads == 1
+
+
+def test_a_record_that_waits_is_late() -> None:
+    watch = Watch()
+    watch.offsets.record = FoundRecord(110, 1.0)
+    watch.look(100, 100)
+    for _ in range(20):
+        watch.look(111, 110)
+    assert watch.counts == (10, 1, 0)
+
+
+def test_records_of_a_hanging_transaction_are_late() -> None:
+    watch = Watch()
+    watch.look(100, 100)
+    watch.offsets.stable = 100
+    for _ in range(10):
+        watch.look(140, 100)
+    assert watch.counts == (0, 40, 0)
+
+
+def test_an_outage_of_the_brokers_is_unmeasured() -> None:
+    watch = Watch()
+    for step in range(10):
+        watch.look(step * 100, step * 100)
+    watch.offsets.down = True
+    for _ in range(20):
+        watch.look(1_000, 1_000)
+    watch.offsets.down = False
+    watch.look(3_000, 3_000)
+    good, bad, unmeasured = watch.counts
+    assert (good, bad) == (700, 0)
+    assert unmeasured == 3_000 - 700
+
+
+def test_an_error_of_one_look_does_not_end_the_count() -> None:
+    watch = Watch()
+    watch.offsets.look = lambda: 1 / 0  # type: ignore[assignment, method-assign, return-value]
+    watch.watch.start()
+    deadline = time.monotonic() + 10
+    while len(watch.heard) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    watch.watch.close()
+    failed = [each for each in watch.heard if isinstance(each, LagFailed)]
+    assert len(failed) >= 2
+    assert "ZeroDivisionError" in failed[0].detail
+
+
+def test_it_reports_before_the_first_record_and_closes() -> None:
+    watch = Watch()
+    watch.watch.start().close()
+    assert watch.heard[0] == SloCounted("g", "transactions", 0, 0, 0, 0.0)
+    assert watch.offsets.down

@@ -1,0 +1,83 @@
+"""The count of dead letters that were not replayed yet."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from stream_scorer.dead_letters.progress import LetterProgress, Selection
+from stream_scorer.errors import UnavailableError
+from stream_scorer.lag.watch.waiting_letters import LetterQueue, LetterWatch, WaitingLetter
+from stream_scorer.telemetry import Event, LettersCounted
+
+
+class ScriptedLetters:
+    """One partition, as the test sets it."""
+
+    def __init__(self, *letters: WaitingLetter) -> None:
+        self.letters = list(letters)
+        self.there = LetterProgress.at(0)
+        self.down = False
+
+    def progress(self) -> Mapping[int, LetterProgress]:
+        if self.down:
+            raise UnavailableError("broker: timed out", "start it")
+        return {0: self.there}
+
+    def read(self, queues: Mapping[int, LetterQueue]) -> None:
+        queues[0].letters.extend(self.letters)
+        self.letters.clear()
+
+    def close(self) -> None:
+        self.down = True
+
+
+@pytest.fixture
+def letters() -> ScriptedLetters:
+    return ScriptedLetters(
+        WaitingLetter(3, "DUPLICATE", 50.0),
+        WaitingLetter(5, "MALFORMED", 70.0),
+        WaitingLetter(6, "CURRENCY", 60.0),
+    )
+
+
+def counted(source: ScriptedLetters, times: int = 1) -> LettersCounted:
+    heard: list[Event] = []
+    watch = LetterWatch(source, "dlq", heard.append, 30.0)
+    for _ in range(times):
+        watch.count()
+    last = heard[-1]
+    assert isinstance(last, LettersCounted)
+    return last
+
+
+def test_letters_are_counted_by_reason(letters: ScriptedLetters) -> None:
+    found = counted(letters)
+    assert found.waiting == {"CURRENCY": 1, "DUPLICATE": 1, "MALFORMED": 1}
+    # Not the duplicate, which no replay takes.
+    assert found.oldest == 60.0
+
+
+def test_replayed_letters_wait_no_more(letters: ScriptedLetters) -> None:
+    heard: list[Event] = []
+    watch = LetterWatch(letters, "dlq", heard.append, 30.0)
+    watch.count()
+    # As `dlq replay` leaves it: all but duplicates up to the end.
+    letters.there = LetterProgress.at(0).advanced(9, Selection(), {"DUPLICATE": 3})
+    watch.count()
+    assert heard[-1] == LettersCounted(
+        "dlq", 0, {"CURRENCY": 0, "DUPLICATE": 1, "MALFORMED": 0}, None
+    )
+
+
+def test_a_partition_without_letters_has_none() -> None:
+    assert counted(ScriptedLetters(), 2) == LettersCounted("dlq", 0, {}, None)
+
+
+def test_brokers_that_do_not_answer_end_no_thread() -> None:
+    heard: list[Event] = []
+    source = ScriptedLetters()
+    source.down = True
+    with LetterWatch(source, "dlq", heard.append, 0.001).start() as watch:
+        while len(heard) < 2:
+            watch._stop.wait(0.001)
+    assert all("dead letters: " in str(each) for each in heard)

@@ -1,0 +1,90 @@
+"""The journal answers what a process did, in single JSON lines."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream_scorer import telemetry as events
+from stream_scorer.errors import FencedError, SettingsError
+from stream_scorer.observability.journal import ProcessJournal, process_began, settings_digest
+from stream_scorer.settings import Kafka, Settings
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_it_keeps_starts_assignments_revisions_and_ends(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    settings = Settings(kafka=Kafka(bootstrap="b:1"))
+    journal = ProcessJournal(path, "scorer", "2")
+    journal(process_began("scorer", "g", "2", settings))
+    journal(events.ModelVerified("fraud", "1.0.0", "start", content_hash="ab", signer="ci"))
+    journal(events.PartitionsAssigned((0, 3)))
+    journal(events.BatchCommitted(5, {"APPROVE": 5}, "fraud", "1.0.0"))
+    journal(events.DependencyUnavailable("registry", "timed out"))
+    journal(events.Stopping("SIGTERM"))
+    journal.left(None)
+    journal.close()
+    found = lines(path)
+    names = [each["event"] for each in found]
+    assert names == [
+        "began", "model_verified", "assigned", "dependency_unavailable", "stopping", "left",
+    ]  # fmt: skip
+    assert all(each["level"] == "info" and each["timestamp"] for each in found)
+    assert {(each["process"], each["instance"]) for each in found} == {("scorer", "2")}
+    assert found[0]["settings"] == settings_digest(settings)
+    assert found[1]["content_hash"] == "ab"
+    assert found[2]["partitions"] == [0, 3]
+    assert found[-1]["exit_code"] == 0
+
+
+def test_the_last_line_has_the_error(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    for error in (
+        FencedError("a newer one", "do not restart it"),
+        ValueError("odd"),
+        SystemExit(3),
+    ):
+        journal = ProcessJournal(path, "scorer", "2")
+        journal.left(error)
+        journal.close()
+    assert [each["exit_code"] for each in lines(path)] == [FencedError.exit_code, 1, 3]
+    assert "a newer one" in lines(path)[0]["error"]
+    assert lines(path)[1]["error"] == "ValueError: odd"
+
+
+def test_without_a_file_nothing_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    journal = ProcessJournal(None, "scorer", "2")
+    journal(events.Stopping("SIGTERM"))
+    journal.left(None)
+    journal.close()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_it_writes_to_standard_output_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    journal = ProcessJournal(Path("-"), "scorer", "2")
+    journal(events.Stopping("SIGTERM"))
+    journal.close()
+    print("still open")  # noqa: T201 standard output is not closed
+    first, second = capsys.readouterr().out.splitlines()
+    assert json.loads(first)["cause"] == "SIGTERM"
+    assert second == "still open"
+
+
+def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"logging\.journal"):
+        ProcessJournal(tmp_path / "nowhere" / "journal.jsonl", "scorer", "2")
+
+
+def test_a_secret_changes_no_digest_and_is_not_in_it(tmp_path: Path) -> None:
+    first = Settings.model_validate({"kafka": {"bootstrap": "b:1", "password": "hunter2hunter2"}})
+    second = Settings.model_validate({"kafka": {"bootstrap": "b:1", "password": "correct horse"}})
+    third = Settings.model_validate({"kafka": {"bootstrap": "c:1", "password": "correct horse"}})
+    assert settings_digest(first) == settings_digest(second) != settings_digest(third)
+    path = tmp_path / "journal.jsonl"
+    with ProcessJournal(path, "scorer", "2") as journal:
+        journal(process_began("scorer", "g", "2", first))
+    assert "hunter2" not in path.read_text()
