@@ -4,7 +4,8 @@
   every look from two intervals after it began has its verdict. ``baselines`` has the states that a
   constant OK and an alert on more than 1,000 records get right.
 - ``false_per_hour``: verdicts other than OK of groups that keep up, idle partitions included, per
-  hour of observation.
+  hour of observation. ``false`` has the last reason of each. On a busy machine a group does not
+  keep up: STALLED is right if its member gets no processor for longer than an interval.
 - ``age_error``: 95th percentile of |age - truth| / truth of the oldest waiting record, for ages of
   more than a second. The truth is when the producer sent it.
 - ``pass_seconds``: the slowest of five looks at all partitions of a group, after the first.
@@ -18,13 +19,8 @@ from typing import Any
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from bench.harness.script import Number, Script, missed, say, table
-from bench.lag_steps.states import (
-    LIVE_STATES,
-    PREFIX,
-    LiveRun,
-    LiveState,
-    run_states,
-)
+from bench.lag_steps.scenes import PREFIX
+from bench.lag_steps.states import LIVE_STATES, LiveRun, LiveState, run_states
 from bench.lag_steps.traffic import commit
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.lag.verdicts.sample import LagVerdict
@@ -58,8 +54,10 @@ def lost_leader(kafka: DevKafka, interval: float) -> LiveRun:
         return run_states([state], kafka.bootstrap, passes, interval, leader=gone.node)
 
 
-def false_verdicts(kafka: DevKafka, interval: float, seconds: float) -> tuple[int, float]:
-    """Return verdicts other than OK of healthy groups, and the hours of observation."""
+def false_verdicts(
+    kafka: DevKafka, interval: float, seconds: float
+) -> tuple[dict[str, str], int, float]:
+    """Return reasons of verdicts other than OK of healthy groups, their number, and the hours."""
     quiet = [LiveState(f"quiet {number}", LagVerdict.OK, lambda _: None) for number in range(3)]
     looks = math.ceil(seconds / interval)
     with open_passes(settings_of(kafka.bootstrap, f"{PREFIX}quiet*", interval)) as passes:
@@ -70,7 +68,9 @@ def false_verdicts(kafka: DevKafka, interval: float, seconds: float) -> tuple[in
         for verdict in (*each.before, *(verdict for _, verdict in each.after))
     ]
     wrong = sum(verdict is not LagVerdict.OK for verdict in verdicts)
-    return wrong, len(verdicts) * interval / _HOUR
+    reasons = {str(verdict): reason for each in run.observed.values()
+               for verdict, reason in each.unlike.items()}  # fmt: skip
+    return reasons, wrong, len(verdicts) * interval / _HOUR
 
 
 def slowest_pass(kafka: DevKafka, topics: int, partitions: int) -> float:
@@ -174,12 +174,12 @@ def main() -> int:
         with open_passes(settings) as passes:
             states = run_states(LIVE_STATES, kafka.bootstrap, passes, options.interval)
         say("healthy groups")
-        wrong, hours = false_verdicts(kafka, options.interval, options.healthy)
+        reasons, wrong, hours = false_verdicts(kafka, options.interval, options.healthy)
         say("many partitions")
         seconds = slowest_pass(kafka, options.topics, options.partitions)
         say("a lost leader")
         lost = lost_leader(kafka, options.interval)
-    document = report([states, lost], wrong, hours, seconds)
+    document = report([states, lost], wrong, hours, seconds) | {"false": reasons}
     rows = [
         (each.state.name, each.state.verdict, "yes" if each.right else "no", each.reason)
         for run in (states, lost)

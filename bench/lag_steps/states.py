@@ -7,145 +7,15 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from confluent_kafka.admin import AdminClient
 
+from bench.lag_steps import scenes
 from bench.lag_steps.baselines import BASELINES
-from bench.lag_steps.traffic import Input, Member, commit, end_of
+from bench.lag_steps.scenes import ANSWER_SECONDS, Scene
+from bench.lag_steps.traffic import Input
 from stream_scorer.clocks import steady_epoch_seconds
-from stream_scorer.closing import Closing
 from stream_scorer.lag.verdicts.sample import LagRules, LagVerdict
 from stream_scorer.lag.watch.passes import LagPasses, LagSnapshot
-
-RATE = 100.0
-"""Records per second of each topic."""
-SKEW = 120.0
-BURST = 20_000
-PREFIX = "state-"
-_ANSWER_SECONDS = 60.0
-
-
-class Scene(Closing):
-    """One group, its topic, and what is done to them.
-
-    Args:
-        name: Of the state.
-        bootstrap: The cluster.
-        source: Sends the topic's records.
-        admin: Creates the topic.
-        leader: The broker of the topic's only partition; None: any.
-    """
-
-    def __init__(
-        self, name: str, bootstrap: str, source: Input, admin: AdminClient, leader: int | None
-    ) -> None:
-        self.name = name
-        self.bootstrap = bootstrap
-        self.source = source
-        self.admin = admin
-        self.topic = self.group = f"{PREFIX}{name.replace(' ', '-')}"
-        topic = (
-            NewTopic(self.topic, num_partitions=1, replication_factor=1)
-            if leader is None
-            else NewTopic(self.topic, num_partitions=1, replica_assignment=[[leader]])
-        )
-        admin.create_topics([topic])[self.topic].result(_ANSWER_SECONDS)
-        self.member: Member | None = None
-        self.upstream: Producer | None = None
-
-    def begin(self, rate: float = RATE) -> None:
-        """Send records and read them."""
-        self.source.rates[self.topic] = rate
-        self.member = Member(self.bootstrap, self.topic, self.group)
-
-    def widen(self) -> None:
-        """Add partitions, of which one stays empty and two get a record now and then."""
-        asked = self.admin.create_partitions([NewPartitions(self.topic, 4)])
-        asked[self.topic].result(_ANSWER_SECONDS)
-        self.source.spread(self.topic, 4)
-        self.source.partitions[self.topic] = [0] * 500 + [1] + [0] * 700 + [2]
-
-    def leave(self) -> None:
-        """Let the member leave its group."""
-        if self.member is not None:
-            self.member.close()
-            self.member = None
-
-    def close(self) -> None:
-        """Stop what the scene has started."""
-        self.source.rates.pop(self.topic, None)
-        self.leave()
-        if self.upstream is not None:
-            with contextlib.suppress(Exception):  # its broker may be gone
-                self.upstream.abort_transaction(1)
-
-
-def _nothing(scene: Scene) -> None:
-    del scene
-
-
-def _burst(scene: Scene) -> None:
-    scene.source.send(scene.topic, BURST)
-
-
-def _added(scene: Scene) -> None:
-    asked = scene.admin.create_partitions([NewPartitions(scene.topic, 2)])
-    asked[scene.topic].result(_ANSWER_SECONDS)
-    scene.source.spread(scene.topic, 2)
-
-
-def _skewed(scene: Scene) -> None:
-    scene.source.skews[scene.topic] = SKEW
-
-
-def _slow(scene: Scene) -> None:
-    if scene.member is not None:
-        scene.member.per_second = RATE / 5
-
-
-def _stalled(scene: Scene) -> None:
-    if scene.member is not None:
-        scene.member.still.set()
-
-
-def _rewound(scene: Scene) -> None:
-    scene.leave()
-    commit(scene.bootstrap, scene.group, {(scene.topic, 0): 10})
-    scene.begin()
-    if scene.member is not None:
-        # No look sees the earlier offset if everything is read again before it.
-        scene.member.per_second = 2 * RATE
-
-
-def _hanging(scene: Scene) -> None:
-    scene.upstream = Producer(
-        {
-            "bootstrap.servers": scene.bootstrap, "transactional.id": f"{scene.group}-upstream",
-            "transaction.timeout.ms": 600_000, "log_level": 0,
-        }
-    )  # fmt: skip
-    scene.upstream.init_transactions(_ANSWER_SECONDS)
-    scene.upstream.begin_transaction()
-    scene.upstream.produce(scene.topic, b"never committed", partition=0)
-    scene.upstream.flush(_ANSWER_SECONDS)
-
-
-def _empty(scene: Scene) -> None:
-    """Let the group read everything and leave."""
-    del scene.source.rates[scene.topic]
-    time.sleep(1.0)
-    end = end_of(scene.bootstrap, scene.topic)
-    scene.leave()
-    commit(scene.bootstrap, scene.group, {(scene.topic, 0): end})
-
-
-def _deleted(scene: Scene) -> None:
-    _stalled(scene)
-    time.sleep(1.0)
-    end = end_of(scene.bootstrap, scene.topic)
-    asked = scene.admin.delete_records([TopicPartition(scene.topic, 0, end)])
-    for future in asked.values():
-        future.result()
 
 
 @dataclass(frozen=True)
@@ -166,17 +36,17 @@ class LiveState:
 
 
 LIVE_STATES: Sequence[LiveState] = (
-    LiveState("healthy", LagVerdict.OK, _nothing),
-    LiveState("burst", LagVerdict.OK, _burst),
-    LiveState("partition added", LagVerdict.OK, _added),
-    LiveState("clock skew", LagVerdict.OK, _skewed),
-    LiveState("slow", LagVerdict.SLOW, _slow),
-    LiveState("stalled", LagVerdict.STALLED, _stalled),
+    LiveState("healthy", LagVerdict.OK, scenes.nothing),
+    LiveState("burst", LagVerdict.OK, scenes.burst),
+    LiveState("partition added", LagVerdict.OK, scenes.added),
+    LiveState("clock skew", LagVerdict.OK, scenes.skewed),
+    LiveState("slow", LagVerdict.SLOW, scenes.slow),
+    LiveState("stalled", LagVerdict.STALLED, scenes.stalled),
     LiveState("stopped", LagVerdict.STOPPED, Scene.leave),
-    LiveState("rewound", LagVerdict.REWOUND, _rewound, lasts=LagRules().window - 1.0),
-    LiveState("hanging transaction", LagVerdict.HANGING, _hanging),
-    LiveState("empty", LagVerdict.EMPTY, _empty),
-    LiveState("deleted records", LagVerdict.LOST, _deleted),
+    LiveState("rewound", LagVerdict.REWOUND, scenes.rewound, lasts=LagRules().window - 1.0),
+    LiveState("hanging transaction", LagVerdict.HANGING, scenes.hanging),
+    LiveState("empty", LagVerdict.EMPTY, scenes.empty),
+    LiveState("deleted records", LagVerdict.LOST, scenes.deleted),
 )
 """All but the loss of a leader, which needs a broker that can be stopped."""
 
@@ -192,6 +62,7 @@ class Observed:
         baselines: What the simple judges said two intervals after it began.
         skew: Skew of its topic, seconds.
         reason: Of the last verdict.
+        unlike: Of the last verdict of each kind that the state does not have.
     """
 
     state: LiveState
@@ -200,6 +71,21 @@ class Observed:
     baselines: dict[str, LagVerdict] = field(default_factory=dict)
     skew: float | None = None
     reason: str = ""
+    unlike: dict[LagVerdict, str] = field(default_factory=dict)
+
+    def note_unlike(self, snapshot: LagSnapshot, group: str) -> LagVerdict:
+        """Return a group's verdict; keep its reason if the state does not have it."""
+        verdict = snapshot.worst()[group]
+        if verdict is not self.state.verdict:
+            self.unlike[verdict] = next(
+                (
+                    f"{at[0]} {at[1]}: {each.reason}"
+                    for (name, at), each in snapshot.judgements.items()
+                    if name == group and each.verdict is verdict
+                ),
+                snapshot.error,
+            )
+        return verdict
 
     @property
     def right(self) -> bool:
@@ -252,27 +138,28 @@ def run_states(
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(Input(bootstrap))
         admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-        scenes = {
+        staged = {
             state.name: stack.enter_context(Scene(state.name, bootstrap, source, admin, leader))
             for state in states
         }
-        for scene in scenes.values():
+        for scene in staged.values():
             if idle:
                 scene.widen()
             scene.begin()
         clock = _Clock(passes, interval)
-        _until_all_read(clock, scenes.values())
+        _until_all_read(clock, staged.values())
         for _ in range(healthy):
             snapshot = clock.tick()
-            for name, scene in scenes.items():
-                run.observed[name].before.append(snapshot.worst()[scene.group])
+            for name, scene in staged.items():
+                observed = run.observed[name]
+                observed.before.append(observed.note_unlike(snapshot, scene.group))
         with ThreadPoolExecutor(len(states)) as pool:
-            begun = {state.name: pool.submit(_begin, state, scenes[state.name]) for state in states}
+            begun = {state.name: pool.submit(_begin, state, staged[state.name]) for state in states}
             left = {state.name: looks for state in states}
-            deadline = time.monotonic() + _ANSWER_SECONDS + 2 * looks * interval
+            deadline = time.monotonic() + ANSWER_SECONDS + 2 * looks * interval
             while any(left.values()) and time.monotonic() < deadline:
                 snapshot = clock.tick()
-                for name, scene in scenes.items():
+                for name, scene in staged.items():
                     if left[name] and begun[name].done():
                         since = (snapshot.time - begun[name].result()) / interval
                         left[name] -= _note(run, snapshot, scene, since)
@@ -289,7 +176,7 @@ def _note(run: LiveRun, snapshot: LagSnapshot, scene: Scene, since: float) -> bo
     observed = run.observed[scene.name]
     if since <= 0:
         return False
-    observed.after.append((since, snapshot.worst()[scene.group]))
+    observed.after.append((since, observed.note_unlike(snapshot, scene.group)))
     observed.skew = snapshot.skews.get(scene.topic, observed.skew)
     counts = since >= 2.0
     for (group, at), judgement in snapshot.judgements.items():
@@ -329,9 +216,9 @@ class _Clock:
         return self._passes.run()
 
 
-def _until_all_read(clock: _Clock, scenes: Iterable[Scene]) -> None:
-    deadline = time.monotonic() + _ANSWER_SECONDS
-    groups = {scene.group for scene in scenes}
+def _until_all_read(clock: _Clock, staged: Iterable[Scene]) -> None:
+    deadline = time.monotonic() + ANSWER_SECONDS
+    groups = {scene.group for scene in staged}
     while time.monotonic() < deadline:
         snapshot = clock.tick()
         read = {

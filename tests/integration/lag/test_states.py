@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.lag_steps.states import LIVE_STATES, PREFIX, SKEW, LiveRun, LiveState, run_states
+from bench.lag_steps.scenes import PREFIX, SKEW
+from bench.lag_steps.states import LIVE_STATES, LiveRun, LiveState, run_states
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.lag.verdicts.sample import LagVerdict
 from stream_scorer.lag.watch.process import open_passes
