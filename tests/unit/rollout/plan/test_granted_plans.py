@@ -134,6 +134,14 @@ def test_a_plan_needs_a_provenance_and_only_a_trainers_has_one(writer: Trained) 
     assert "provenance" not in plan_of(STEADY).model_dump()
 
 
+def test_older_formats_have_no_newer_keys_of_the_guard(writer: Trained) -> None:
+    assert "least_genuine" not in plan_of(STEADY).model_dump(mode="json")["guard"]
+    assert writer.proposal()["guard"]["least_genuine"] == 50
+    with pytest.raises(ValueError, match=r"guard\.least_genuine: is for a plan that explores"):
+        plan_of({**STEADY, "guard": {"least_genuine": 9}})
+    assert plan_of({**STEADY, "format": 4, "guard": {"least_genuine": 9}}).guard.least_genuine == 9
+
+
 def test_a_grant_ends_by_the_brokers_time(writer: Trained) -> None:
     writer.now = EXPIRES
     assert writer.refused() == f"grant 2 expired at {EXPIRES}, before {EXPIRES}"
