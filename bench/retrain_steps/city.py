@@ -71,7 +71,7 @@ class City:
         n = self.rows
         at = np.sort(random.integers(0, DAY_MS, n))
         time = self.first_ms + number * DAY_MS + at
-        amount = np.maximum(np.round(random.lognormal(3.9, 0.8, n), 2), 0.01)
+        amount = np.maximum(np.round(random.lognormal(3.5, 0.8, n), 2), 0.01)
         hour = at // 3_600_000
         drifted = self.drift_day is not None and number >= self.drift_day
         low, high = _AFTER if drifted else _BEFORE
@@ -119,7 +119,6 @@ def labels_of(day: CityDay) -> pa.Table:
         "label_time": pa.array(day.known[at], pa.timestamp("ms")),
         "source": pa.array(["bench"] * len(at)),
         "label_id": pa.array([""] * len(at)),
-        "state": pa.array(np.where(fraud, "FRAUD", "GENUINE")),
         "reason_code": pa.array([""] * len(at)),
         "retracts": pa.array([""] * len(at)),
         "drawn": pa.array(np.where(drawn, DRAWN, np.nan), from_pandas=True),

@@ -11,12 +11,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 from confluent_kafka import Producer
 
 from bench.harness.script import say
 from bench.retrain_steps.city import City, CityDay, labels_of
-from stream_scorer.codec.writing.encode import ColumnEncoder
+from stream_scorer.codec.writing.encode import Choice, ColumnEncoder
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.devkafka.child import as_environment
 from stream_scorer.kafka.topics.client_options import common
@@ -34,6 +35,14 @@ PARTITIONS = 2
 _CHUNKS = 4
 _WAIT_SECONDS = 240.0
 _MAIN = "from stream_scorer.cli.main import main; main()"
+
+
+def label_values(encoder: ColumnEncoder, rows: pa.Table) -> list[bytes]:
+    """Return the encoded labels of rows of ``labels_of``."""
+    columns: dict[str, Any] = {n: rows[n].combine_chunks() for n in rows.column_names}
+    fraud = columns["is_fraud"].to_numpy(zero_copy_only=False)
+    columns["state"] = Choice(fraud.astype(np.int64), ["GENUINE", "FRAUD"])
+    return encoder.encode(columns, len(rows)).to_list()
 
 
 class Stage:
@@ -174,8 +183,7 @@ class Stage:
         self._due = self._due.filter(pa.array(~known))
         if not len(rows):
             return
-        columns = {name: rows[name].combine_chunks() for name in rows.column_names}
-        values = self._labels.encode(columns, len(rows)).to_list()
+        values = label_values(self._labels, rows)
         for key, value in zip(rows["customer_id"].to_pylist(), values, strict=True):
             self._producer.produce(self.settings.kafka.topics.labels, value, key)
         self._producer.flush()
