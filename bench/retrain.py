@@ -116,7 +116,7 @@ def begin(stage: Stage, manifest: Manifest) -> None:
         cooldown_seconds=0, guard=Rules.model_validate(_GUARD), controller=may,
     ))  # fmt: skip
     stage.start("scorer", "run", "--from", "earliest")
-    stage.start("monitor", "monitor")
+    stage.start("monitor", "monitor", "--from", "earliest")
     stage.start("controller", "controller")
     stage.start("performance", "performance")
     stage.start("matured", "performance", performance={

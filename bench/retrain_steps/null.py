@@ -2,7 +2,6 @@
 
 import tomllib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,7 +41,7 @@ def nulls(rows: int, rules: str, seed: int = 2) -> Mapping[str, Any]:
     """
     table = {**tomllib.loads(rules)}
     table["guards"] = {**table["guards"], "cooldown_days": float(_COOLDOWN_DAYS)}
-    read = rules_of(table, Path())
+    read = rules_of(table)
     city = City(0, None, rows, seed=seed)
     past = [city.day(number) for number in range(-30, 0)]
     model = HistGradientBoostingClassifier(early_stopping=False, random_state=0)

@@ -232,7 +232,7 @@ def test_a_key_without_a_grant_is_unknown() -> None:
 
 
 def test_a_trainer_is_no_operator_and_no_controller(writer: Trained) -> None:
-    both = Authority(SIGNED.operators | trusted("bob", TRAINER), required=True)
+    both = Authority({**SIGNED.operators, **trusted("bob", TRAINER)}, required=True)
     other = Writer(both)
     other.start(STEADY)
     assert other.refusal("grant", **grant()) == "key: is the key of the operator bob"
