@@ -22,6 +22,7 @@ DOORS: Final = (
     "host.probes",
     "data.bundles",
     "data.plans",
+    "data.grants",
     "host.lookups",
     "host.membership",
     "host.quarantine",

@@ -10,6 +10,7 @@ _RECORDS: Final = "Schemas and records"
 _ALIKE: Final = "Ids made to collide"
 _OWN: Final = "Our own topics"
 _BATCHES: Final = "Batches that cannot be inflated"
+_GRANTS: Final = "Grants of retraining"
 _STATE: Final = "Checkpoints"
 _IDS: Final = "Schema ids that are unknown"
 _BUNDLES: Final = "Model bundles"
@@ -52,6 +53,7 @@ RULES: Final[dict[str, tuple[str, str]]] = {
     "plans": (_OWN, "It is listed in `rollout history` and changes nothing"),
     "plan-file": (_BUNDLES, "an unknown key, a value of the wrong type or out of its range"),
     "nesting": (_BUNDLES, "No TOML file may nest deeper than 64 levels"),
+    "grants": (_GRANTS, "nothing in it is the trainer's choice except for the version"),
     "commands": (_OWN, "It is listed in `rollout history` and changes nothing"),
     "buckets": (_STATE, "A record that breaks a rule stops the start with exit code 9"),
     "once": (_STATE, "A customer must belong to the bucket that holds it, and be in it only once"),

@@ -7,9 +7,11 @@ from stream_scorer.core.decision.routing import Routing
 from stream_scorer.errors import RolloutError, SettingsError
 from stream_scorer.kafka.loop.patient_read import read_patiently
 from stream_scorer.kafka.topics.offsets import admin, partitions
+from stream_scorer.models.bundles.trust import GrantedBundle
 from stream_scorer.registry.sources import open_registry
 from stream_scorer.rollout.log.activation_log import ActivationLog
 from stream_scorer.rollout.log.control_log import ControlLog
+from stream_scorer.rollout.plan.fold_commands import Log
 from stream_scorer.settings import Settings
 
 
@@ -92,12 +94,23 @@ def recorded_revisions(settings: Settings) -> dict[int, Routing]:
         RolloutError: The log is not complete, or a newer version wrote there.
         UnavailableError: Broker or registry do not answer.
     """
+    log = _recorded_log(settings)
+    return {} if log is None else log.routings
+
+
+def trained_bundles(settings: Settings) -> Mapping[str, GrantedBundle]:
+    """Return the bundles of trainers that the control log accepted; raises as above."""
+    log = _recorded_log(settings)
+    return {} if log is None else log.state.trained
+
+
+def _recorded_log(settings: Settings) -> Log | None:
     if not _there(settings, settings.kafka.topics.rollout):
-        return {}
+        return None
     control = ControlLog(settings)
     try:
         read_patiently(control.refresh)
-        return control.log.routings
+        return control.log
     finally:
         control.close()
 

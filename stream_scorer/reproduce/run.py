@@ -45,7 +45,7 @@ from stream_scorer.reproduce.decisions import (
 from stream_scorer.reproduce.from_input import NO_TRANSACTION, InputReproduction
 from stream_scorer.reproduce.plans import RecordedPlans, recorded_policy
 from stream_scorer.reproduce.rescore import Bundles, ask, model_errors
-from stream_scorer.reproduce.routings import RecordedRoutings, recorded_revisions
+from stream_scorer.reproduce.routings import RecordedRoutings, recorded_revisions, trained_bundles
 from stream_scorer.reproduce.shared_plan import shared_plan
 from stream_scorer.settings import Settings
 
@@ -137,7 +137,7 @@ def reproduce(
     """
     found = Reproduction(question.depth, libraries=libraries())
     store = open_store(settings.models)
-    bundles = Bundles(store, trust_of(settings.models))
+    bundles = Bundles(store, trust_of(settings.models).with_granted(trained_bundles(settings)))
     if question.depth == "recorded":
         plans = RecordedPlans(store, question.plan, recorded_revisions(settings))
         for decisions in _asked(settings, question, found, progress):

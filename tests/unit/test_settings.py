@@ -377,8 +377,6 @@ def test_the_begin_of_the_histories_needs_an_offset() -> None:
     ("group", "values"),
     [
         ("profiler", {"decisions": "ignore"}),
-        ("retrain", {"directory": "there"}),
-        ("retrain", {"key": "key"}),
     ],
 )
 def test_a_setting_that_nothing_reads_is_refused(group: str, values: dict[str, Any]) -> None:

@@ -74,17 +74,16 @@ def read_rules(path: Path) -> RetrainRules:
     if size > _FILE_BYTES_MOST:
         raise SettingsError(f"{path}: larger than {_FILE_BYTES_MOST} bytes", "name retrain.toml")
     try:
-        return rules_of(parse_toml(text), path.parent)
+        return rules_of(parse_toml(text))
     except ValueError as error:
         raise SettingsError(f"{path}: {error}", "see docs/RETRAINING.md") from None
 
 
-def rules_of(table: Mapping[str, Any], folder: Path) -> RetrainRules:
+def rules_of(table: Mapping[str, Any]) -> RetrainRules:
     """Return the rules of a table.
 
     Args:
         table: From TOML.
-        folder: Of the file; the path of the features is relative to it.
 
     Raises:
         ValueError: A key is unknown, missing or wrong; names the key.
@@ -111,7 +110,7 @@ def rules_of(table: Mapping[str, Any], folder: Path) -> RetrainRules:
         )
     return RetrainRules(
         model=file.model,
-        features=None if file.features is None else folder / file.features,
+        features=None,
         space={name: _searched(name, each) for name, each in file.space.items()},
         trials=file.trials,
         seed=file.seed,

@@ -39,6 +39,7 @@ from stream_scorer.retraining.run.steps import advance
 from stream_scorer.retraining.run.work import TrainerWork, next_version
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.plan.granted_plans import champion_of
+from stream_scorer.rollout.plan.rollout_state import RolloutState
 from stream_scorer.security.audit_access import open_audit
 from stream_scorer.security.keys import key_id, signing_key
 from stream_scorer.settings import Settings
@@ -172,7 +173,12 @@ def told(guard: GuardResult) -> str:
 
 
 def situation_of(
-    settings: Settings, state: Any, rules: RetrainRules, store: RunStore, key: str, since: int
+    settings: Settings,
+    state: RolloutState,
+    rules: RetrainRules,
+    store: RunStore,
+    key: str,
+    since: int,
 ) -> Situation:
     """Read the topics and the folder; see :class:`Situation`.
 
@@ -187,12 +193,14 @@ def situation_of(
     champion, now = champion_of(state), now_ms()
     model = champion.partition(":")[0]
     history = store.history()
-    return Situation(
+    found = Situation(
         now_ms=now, champion=champion, days=read_days(settings, model),
         alarm=read_alarm(settings, champion), asked=store.asked(), running=state.running,
-        faults=read_faults(settings), grant=grant_refusal(state, key, now, rules.ramp[-1]),
+        faults=(), grant=grant_refusal(state, key, now, rules.ramp[-1]),
         began_at=max([state.trained_at, *(each.began_at for each in history)]), since_ms=since,
     )  # fmt: skip
+    # The monitor's snapshot is read only where it counts.
+    return found if wanted(found, rules) is None else replace(found, faults=read_faults(settings))
 
 
 class RetrainLoop:

@@ -1,6 +1,7 @@
 """``retrain status`` and ``retrain history``."""
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from stream_scorer.retraining.rules.rules_file import read_rules
 from stream_scorer.retraining.rules.schedule import next_due
 from stream_scorer.retraining.rules.triggers import guards, wanted
 from stream_scorer.retraining.run.contract import ENDED
+from stream_scorer.retraining.run.evidence import read_faults
 from stream_scorer.retraining.run.process import now_ms, situation_of
 from stream_scorer.retraining.run.proposals import grant_of
 from stream_scorer.retraining.run.state_files import RunStore, document_of
@@ -34,6 +36,7 @@ def status(settings: Settings, rules: Path) -> dict[str, Any]:
     with closing(log):
         state = read_patiently(log.refresh)
     found = situation_of(settings, state, read, store, named, now_ms())
+    found = replace(found, faults=read_faults(settings))
     run, history, trigger = _under_way(store), store.history(), wanted(found, read)
     granted = grant_of(state, named)
     results = guards(found, read, 0 if trigger is None else trigger.onset_ms)

@@ -26,7 +26,7 @@ class GateReport:
     data: bytes
 
 
-class Work(Protocol):
+class RetrainWork(Protocol):
     """What the steps do; each method may be repeated for the same run."""
 
     def dataset(self, run: Run) -> str:
@@ -58,7 +58,7 @@ class Work(Protocol):
         ...
 
 
-def advance(run: Run, work: Work, keep: Callable[[Run], None]) -> Run:
+def advance(run: Run, work: RetrainWork, keep: Callable[[Run], None]) -> Run:
     """Do the next step of a run, and return the run after it; the same run while a rollout runs.
 
     Args:
@@ -80,11 +80,11 @@ def advance(run: Run, work: Work, keep: Callable[[Run], None]) -> Run:
 Keep = Callable[[Run], None]
 
 
-def _dataset(run: Run, work: Work, _: Keep) -> Run:
+def _dataset(run: Run, work: RetrainWork, _: Keep) -> Run:
     return _reached(run, "dataset", work.dataset(run))
 
 
-def _search(run: Run, work: Work, keep: Keep) -> Run:
+def _search(run: Run, work: RetrainWork, keep: Keep) -> Run:
     done = [run]
 
     def kept(trial: SearchTrial) -> None:
@@ -97,11 +97,11 @@ def _search(run: Run, work: Work, keep: Keep) -> Run:
     return _reached(done[0], "search", digest)
 
 
-def _fit(run: Run, work: Work, _: Keep) -> Run:
+def _fit(run: Run, work: RetrainWork, _: Keep) -> Run:
     return _reached(run, "fit", work.fit(run))
 
 
-def _gate(run: Run, work: Work, _: Keep) -> Run:
+def _gate(run: Run, work: RetrainWork, _: Keep) -> Run:
     report = work.gate(run)
     after = _reached(run, "gate", hashlib.sha256(report.data).hexdigest())
     if report.gated.passed:
@@ -117,22 +117,22 @@ def _gate(run: Run, work: Work, _: Keep) -> Run:
     )
 
 
-def _bundle(run: Run, work: Work, _: Keep) -> Run:
+def _bundle(run: Run, work: RetrainWork, _: Keep) -> Run:
     return _reached(run, "bundle", work.bundle(run))
 
 
-def _propose(run: Run, work: Work, _: Keep) -> Run:
+def _propose(run: Run, work: RetrainWork, _: Keep) -> Run:
     return _reached(run, "proposed", work.propose(run))
 
 
-def _watch(run: Run, work: Work, _: Keep) -> Run:
+def _watch(run: Run, work: RetrainWork, _: Keep) -> Run:
     ended = work.watch(run)
     if not ended:
         return run
     return replace(run, step="watched", digests={**run.digests, "watched": ended})
 
 
-def _end(run: Run, _: Work, __: Keep) -> Run:
+def _end(run: Run, _: RetrainWork, __: Keep) -> Run:
     ended = run.digests["watched"]
     if ended == "promoted":
         return replace(run, step="done")

@@ -62,7 +62,7 @@ Parts = tuple[DayRows, DayRows, DayRows]
 
 
 class TrainerWork:
-    """The steps of a retraining; see ``steps.Work``. Not thread-safe.
+    """The steps of a retraining; see ``steps.RetrainWork``. Not thread-safe.
 
     Args:
         settings: Of the process.

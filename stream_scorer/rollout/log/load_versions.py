@@ -399,7 +399,9 @@ def refuse_other_parent(bundle: Bundle, loaded: Mapping[Version, Bundle]) -> Non
         ModelError: It was compared with another bundle than the champion.
     """
     granted = bundle.trust.granted.get(bundle.manifest.label)
-    for other in loaded.values() if granted is not None else ():
+    if granted is None:
+        return
+    for other in loaded.values():
         if other.manifest.label == granted.parent and (
             other.manifest.content_hash != granted.parent_content
         ):

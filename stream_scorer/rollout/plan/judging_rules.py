@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import Field, field_validator, model_validator
@@ -16,6 +16,9 @@ _KEY_BYTES = 32
 _LEAST_ALPHA, _MOST_COST, _MOST_COUNT = 1e-100, 1e100, 2**53
 """Within these limits, every number of a judgement is finite."""
 _LIMITS = GuardLimits()
+
+LET_THROUGH: Final = ("least_let_through", "least_genuine")
+"""Keys of ``guard`` that only plans of format 4 have: they count only where a plan explores."""
 
 Limited = Literal["step", "switch", "promote", "rollback", "pause"]
 """Kinds of commands that a plan can allow its controller."""
@@ -47,7 +50,7 @@ class Rules(StrictModel):
     """The rules by which a candidate is judged; see docs/ROLLOUT.md.
 
     Attributes:
-        alpha: As in ``guardrail.GuardLimits``; so are the next five.
+        alpha: As in ``guardrail.GuardLimits``; so are the next seven.
         first_look: Number of decisions, of all arms, at the first look.
         tolerance: By guard, the share by which the canary may differ without harm.
         slow_call_us: A model call of an arm is slow if it takes more microseconds per row.
@@ -63,6 +66,8 @@ class Rules(StrictModel):
     least_pairs: int = _LIMITS.least_pairs
     least_frauds: int = _LIMITS.least_frauds
     delta: float = _LIMITS.delta
+    least_let_through: int = _LIMITS.least_let_through
+    least_genuine: int = _LIMITS.least_genuine
     first_look: Annotated[int, Field(ge=1, le=10**12)] = 1_000
     tolerance: dict[str, float] = Field(default_factory=dict)
     slow_call_us: Annotated[float, Field(gt=0, le=1e9)] = 1_000.0
@@ -86,7 +91,7 @@ class Rules(StrictModel):
         for name in ("alpha", "alpha_mismatch"):
             if getattr(self, name) < _LEAST_ALPHA:
                 raise ValueError(f"{name}: must be at least {_LEAST_ALPHA:g}")
-        for name in ("least_events", "least_pairs", "least_frauds"):
+        for name in ("least_events", "least_pairs", "least_frauds", *LET_THROUGH):
             if getattr(self, name) > _MOST_COUNT:
                 raise ValueError(f"{name}: must be at most {_MOST_COUNT}")
         if self.delta > _MOST_COST:
@@ -97,7 +102,7 @@ class Rules(StrictModel):
         """Return the limits in the guard's type."""
         return GuardLimits(
             self.alpha, self.alpha_mismatch, self.least_events, self.least_pairs,
-            self.least_frauds, self.delta,
+            self.least_frauds, self.delta, self.least_let_through, self.least_genuine,
         )  # fmt: skip
 
     def guards(self) -> tuple[Guard, ...]:

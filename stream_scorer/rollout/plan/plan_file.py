@@ -30,7 +30,7 @@ from stream_scorer.core.decision.routing import (
 )
 from stream_scorer.core.events.plan import PARTS, Plan, plan_from, table_of
 from stream_scorer.nesting import parse_toml
-from stream_scorer.rollout.plan.judging_rules import ControllerRules, Rules
+from stream_scorer.rollout.plan.judging_rules import LET_THROUGH, ControllerRules, Rules
 from stream_scorer.rollout.plan.retrain_grant import Provenance
 from stream_scorer.rollout.plan.strict_parsing import (
     DAY_SECONDS,
@@ -166,6 +166,9 @@ class RolloutPlan(Body):
             raise ValueError(f"format: must be {least} for a plan that shares {_SHARED[least]}")
         if self.provenance is not None and self.format < PLAN_FORMAT:
             raise ValueError(f"format: must be {PLAN_FORMAT} for a plan with a provenance")
+        for name in LET_THROUGH if self.format < PLAN_FORMAT else ():
+            if getattr(self.guard, name) != Rules.model_fields[name].default:
+                raise ValueError(f"guard.{name}: is for a plan that explores")
         return self
 
     @model_validator(mode="after")
@@ -189,11 +192,13 @@ class RolloutPlan(Body):
         return Version(name, version)
 
     @model_serializer(mode="wrap")
-    def _without_no_provenance(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a provenance that is not there: formats 1 to 3 do not know the key."""
+    def _without_newer_keys(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what formats 1 to 3 do not know, and what is not there."""
         whole: dict[str, Any] = dump(self)
         if self.provenance is None:
-            del whole["provenance"]
+            whole.pop("provenance", None)
+        for name in LET_THROUGH if self.format < PLAN_FORMAT else ():
+            whole.get("guard", {}).pop(name, None)
         return whole
 
     @property

@@ -134,6 +134,11 @@ EXAMPLES = (
     events.PerformanceWarned("", {"guaranteed": 0.5, "gaussian": 1.5}),
     events.PerformanceWarned("powered", {"powered": 9.5}),
     events.PerformanceSent(3),
+    events.RetrainHeld("", ()),
+    events.RetrainHeld("loss", ("frauds: 5, needs 300 matured frauds",)),
+    events.RetrainStepped(3, "fit", "loss", "it rose"),
+    events.RetrainEnded(3, "done", "it rose"),
+    events.RetrainEnded(4, "failed", "the challenger is not better"),
 )  # fmt: skip
 """At least one of each event, and one of each way in which it is rendered."""
 

@@ -47,7 +47,7 @@ def test_equal_ones_do_not_pass() -> None:
     assert passed <= 5
 
 
-def test_dearer_than_tolerated_does_not_pass_though_it_orders_better() -> None:
+def test_a_dearer_one_does_not_pass_though_it_orders_better() -> None:
     found = rows(3, 0.3, 0.6)
     dear = OutcomeThresholds(0.01, 0.02)
     assert judge(found, AT, dear, COSTS, 0.0).ap[0] > 0

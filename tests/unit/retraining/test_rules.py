@@ -68,7 +68,7 @@ def test_a_file_becomes_rules(tmp_path: Path) -> None:
 )
 def test_other_values_are_refused_by_their_key(changed: dict[str, Any], why: str) -> None:
     with pytest.raises(ValueError, match=r"^.") as refused:
-        rules_of({**LEAST, **changed}, Path())
+        rules_of({**LEAST, **changed})
     assert str(refused.value).startswith(why)
 
 
@@ -78,7 +78,7 @@ def test_the_loss_that_does_not_matter() -> None:
 
 
 def test_a_person_comes_before_an_alarm_before_the_schedule() -> None:
-    rules = rules_of({**LEAST, "schedule": "0 3 1 * *"}, Path())
+    rules = rules_of({**LEAST, "schedule": "0 3 1 * *"})
     due = next_due("0 3 1 * *", 0)
     assert due == 3 * 3_600_000
     calm = replace(CALM, now_ms=due - 1)
@@ -97,11 +97,11 @@ def test_a_person_comes_before_an_alarm_before_the_schedule() -> None:
 
 
 def test_rows_begin_at_the_change_or_by_the_split() -> None:
-    rules = rules_of(LEAST, Path())
+    rules = rules_of(LEAST)
     assert first_day(CALM, rules, 0) == 9 * DAY
     assert first_day(CALM, rules, 34 * DAY) == 34 * DAY
     assert first_day(CALM, rules, 34 * DAY + 1) == 35 * DAY
-    old = rules_of({**LEAST, "split": {"since_onset": False}}, Path())
+    old = rules_of({**LEAST, "split": {"since_onset": False}})
     assert first_day(CALM, old, 34 * DAY) == 9 * DAY
 
 
@@ -119,7 +119,7 @@ def test_rows_begin_at_the_change_or_by_the_split() -> None:
     ],
 )
 def test_each_guard_holds_it_back(changed: dict[str, Any], onset: int, name: str) -> None:
-    rules = rules_of(LEAST, Path())
+    rules = rules_of(LEAST)
     assert all(each.passed for each in guards(CALM, rules, 34 * DAY))
     held = [each.name for each in guards(replace(CALM, **changed), rules, onset) if not each.passed]
     assert name in held

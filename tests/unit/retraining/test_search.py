@@ -9,9 +9,9 @@ from stream_scorer.errors import SettingsError
 from stream_scorer.retraining.rules.contract import SearchRange
 from stream_scorer.retraining.search import search as searching
 from stream_scorer.retraining.search.contract import SearchTrial
-from stream_scorer.retraining.search.search import Parameters, best_of, sampled, search
+from stream_scorer.retraining.search.search import Parameters, Space, best_of, sampled, search
 
-SPACE = {
+SPACE: Space = {
     "rate": SearchRange(0.01, 1.0, log=True), "nodes": SearchRange(2, 64, whole=True),
     "kind": ("a", "b"), "share": SearchRange(0.0, 1.0),
 }  # fmt: skip

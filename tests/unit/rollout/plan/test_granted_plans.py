@@ -134,6 +134,14 @@ def test_a_plan_needs_a_provenance_and_only_a_trainers_has_one(writer: Trained) 
     assert "provenance" not in plan_of(STEADY).model_dump()
 
 
+def test_older_formats_have_no_newer_keys_of_the_guard(writer: Trained) -> None:
+    assert "least_genuine" not in plan_of(STEADY).model_dump(mode="json")["guard"]
+    assert writer.proposal()["guard"]["least_genuine"] == 50
+    with pytest.raises(ValueError, match=r"guard\.least_genuine: is for a plan that explores"):
+        plan_of({**STEADY, "guard": {"least_genuine": 9}})
+    assert plan_of({**STEADY, "format": 4, "guard": {"least_genuine": 9}}).guard.least_genuine == 9
+
+
 def test_a_grant_ends_by_the_brokers_time(writer: Trained) -> None:
     writer.now = EXPIRES
     assert writer.refused() == f"grant 2 expired at {EXPIRES}, before {EXPIRES}"
@@ -224,7 +232,7 @@ def test_a_key_without_a_grant_is_unknown() -> None:
 
 
 def test_a_trainer_is_no_operator_and_no_controller(writer: Trained) -> None:
-    both = Authority(SIGNED.operators | trusted("bob", TRAINER), required=True)
+    both = Authority({**SIGNED.operators, **trusted("bob", TRAINER)}, required=True)
     other = Writer(both)
     other.start(STEADY)
     assert other.refusal("grant", **grant()) == "key: is the key of the operator bob"
