@@ -1,4 +1,4 @@
-"""Cities without labels of blocked frauds: the guard as it was is wrong there, and this one right."""
+"""Cities without labels of blocked frauds: the guard as it was is wrong there, this one right."""
 
 import numpy as np
 import pytest
