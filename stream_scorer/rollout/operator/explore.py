@@ -156,10 +156,7 @@ def blocks_of(pieces: Iterable[pa.RecordBatch], order: ExploreOrder) -> tuple[Wo
             f"rollout explore: the decisions have several currencies: {named}",
             "compute the table from the decisions of one currency",
         )
-    columns = zip(
-        *((b.customer, b.event_time, b.score, b.amount_minor) for b in found), strict=True
-    )
-    joined = [np.concatenate(column) for column in columns]
+    joined = [np.concatenate(column) for column in zip(*found, strict=True)]
     if not joined or not len(joined[0]):
         raise SettingsError(
             f"rollout explore: none of {count} decisions is a BLOCK", "name another range"

@@ -211,7 +211,7 @@ def test_flags_are_respected_and_counted(decisions: pa.RecordBatch) -> None:
     assert (found.differing, found.given) == (0, {"fallback": 1})
 
 
-def test_a_let_through_decision_is_compared_by_its_policys_outcome(
+def test_a_let_through_decision_is_compared_by_its_policy(
     decisions: pa.RecordBatch,
 ) -> None:
     row = row_of(decisions, "BLOCK")

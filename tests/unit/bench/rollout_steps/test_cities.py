@@ -55,7 +55,7 @@ def test_without_exploration_nothing_is_decided(made: City) -> None:
         assert verdicts <= {Verdict.NO_DATA}
 
 
-def test_with_exploration_the_mean_of_the_benefit_is_the_true_one(made: City) -> None:
+def test_with_exploration_the_benefit_is_the_true_one(made: City) -> None:
     kind = "blocks_alerted"
     found = []
     for number in range(5):

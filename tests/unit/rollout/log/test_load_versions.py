@@ -87,7 +87,7 @@ def test_a_mapping_that_leaves_a_loaded_version_cold_is_refused(
     assert [each.revision for each in told if isinstance(each, RevisionRefused)] == [2]
 
 
-def test_a_revision_whose_key_is_missing_is_refused_and_the_one_before_decides(
+def test_a_revision_whose_key_is_missing_is_refused(
     log: Log, told: list[Event], start: Start
 ) -> None:
     exploring = replace(OLD, label_policy={"unlabelled": "genuine"}, explore=explore())

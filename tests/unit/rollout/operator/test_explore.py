@@ -38,7 +38,7 @@ def blocks(count: int = 1_000, amount_minor: int = 10_000) -> WouldBeBlocks:
     )  # fmt: skip
 
 
-def test_the_probability_is_lowered_until_the_expected_loss_is_within_the_cap() -> None:
+def test_the_probability_is_lowered_until_the_cap_holds() -> None:
     # 100 would-be BLOCKs a day of 100 each: p = 0.02 loses 200 a day, so it fits into 500.
     found = table_of(blocks(), order(), "0" * 32)
     assert found["explore"]["bands"] == [{"from": 0.8, "p": 0.02}]

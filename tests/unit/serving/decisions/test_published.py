@@ -44,7 +44,7 @@ WHY = [{"feature": "amount", "value": 1.0, "contribution": 2.0, "text": "large"}
 
 
 @pytest.mark.parametrize("flags", [["late", "let_through"], ["late", "let_through", "drawn"]])
-def test_an_answer_does_not_tell_that_a_transaction_was_let_through(flags: list[str]) -> None:
+def test_an_answer_does_not_tell_what_was_let_through(flags: list[str]) -> None:
     values = [
         _drawn(
             flags=flags, policy_outcome="BLOCK", outcome_propensity=0.01, review_propensity=0.05,
