@@ -51,6 +51,9 @@ from stream_scorer.telemetry import Listener
 from stream_scorer.terminals.follower import TerminalFollower
 
 
+_NO_KEYS = Draws()
+
+
 def scorer_loop(
     settings: Settings,
     deployment: Deployment,
@@ -153,7 +156,7 @@ def _pinned(
 
 def _followed(
     settings: Settings, deployment: Deployment, registry: SchemaSource, listener: Listener,
-    watch: BundleWatch | None, followed: ExitStack | None, draws: Draws,
+    watch: BundleWatch | None, followed: ExitStack | None, draws: Draws = _NO_KEYS,
 ) -> _Deployed:  # fmt: skip
     """Wait for a rollout plan, and load its versions."""
     recorded = ActivationLog(settings, registry, listener)

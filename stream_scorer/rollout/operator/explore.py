@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -289,6 +290,6 @@ def _decisions(settings: Settings) -> Iterator[pa.RecordBatch]:
         reader.mark_end()
         while reader.left:
             if (raw := reader.poll_to_end(_RECORDS, _POLL_SECONDS)) is not None:
-                yield read_patiently(lambda raw=raw: decoder.decode(raw.values)).records
+                yield read_patiently(partial(decoder.decode, raw.values)).records
     finally:
         reader.close()

@@ -33,7 +33,7 @@ def order(**changed: Any) -> ExploreOrder:
 def blocks(count: int = 1_000, amount_minor: int = 10_000) -> WouldBeBlocks:
     at = np.arange(count)
     return WouldBeBlocks(
-        at.astype(np.uint64), at * (10 * DAY // count), 0.8 + 0.1 * (at % 2),
+        at.astype(np.uint64), at * (10 * DAY // count), np.where(at % 2, 0.9, 0.8).astype(np.float64),
         np.full(count, amount_minor),
     )  # fmt: skip
 
