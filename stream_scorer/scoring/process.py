@@ -50,7 +50,6 @@ from stream_scorer.state.stores.topic_store import TopicStore
 from stream_scorer.telemetry import Listener
 from stream_scorer.terminals.follower import TerminalFollower
 
-
 _NO_KEYS = Draws()
 
 

@@ -33,8 +33,8 @@ def order(**changed: Any) -> ExploreOrder:
 def blocks(count: int = 1_000, amount_minor: int = 10_000) -> WouldBeBlocks:
     at = np.arange(count)
     return WouldBeBlocks(
-        at.astype(np.uint64), at * (10 * DAY // count), np.where(at % 2, 0.9, 0.8).astype(np.float64),
-        np.full(count, amount_minor),
+        at.astype(np.uint64), at * (10 * DAY // count),
+        np.where(at % 2, 0.9, 0.8).astype(np.float64), np.full(count, amount_minor),
     )  # fmt: skip
 
 
