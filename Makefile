@@ -100,6 +100,7 @@ bench: env
 	$(BIN)/python bench/acceptance/handover.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/acceptance/many_partitions.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/rollout.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/let_through.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/acceptance/rollout_live.py $(if $(QUICK),--quick)
 	$(BIN)/python -m bench.rollout_steps.guarded $(if $(QUICK),--quick)
 	$(BIN)/python bench/reproduce.py $(if $(QUICK),--quick)

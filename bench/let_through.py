@@ -171,9 +171,13 @@ def same(seed: int, rows: int) -> float:
         inside=rows_of.inside,
     )  # fmt: skip
     size = BUCKETS // 2
-    sums, counts = ([np.bincount(rows_of.bucket[rows_of.arm == side], of[rows_of.arm == side], size)
-                     for side in (0, 1)] for of in (weighted.cost, weighted.count))  # fmt: skip
-    found = differences(Sample(*sums, *counts, np.zeros(size, np.int64)))
+    sides = [rows_of.arm == side for side in (0, 1)]
+    cost, count = (
+        [np.bincount(rows_of.bucket[side], of[side], size).astype(np.float64) for side in sides]
+        for of in (weighted.cost, weighted.count)
+    )
+    sample = Sample(cost[0], cost[1], count[0], count[1], np.zeros(size, np.int64))
+    found = differences(sample)
     rng = np.random.default_rng([9, seed])
     flips = (rng.integers(0, 2, (_FLIPS, size)) * 2 - 1) @ found
     larger = int(np.count_nonzero(np.abs(flips) > abs(found.sum())))

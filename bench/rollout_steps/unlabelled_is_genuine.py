@@ -33,7 +33,9 @@ def judged_as_before(made: City, kind: str, limits: GuardLimits) -> Judgement:
     pairs = BUCKETS // 2
     canary = made.bucket < pairs
     pair = np.where(canary, made.bucket, BUCKETS - 1 - made.bucket)
-    sums = [np.bincount(pair[side], cost[side], pairs) for side in (canary, ~canary)]
+    sums = [
+        np.bincount(pair[side], cost[side], pairs).astype(np.float64) for side in (canary, ~canary)
+    ]
     counts = [np.bincount(pair[side], minlength=pairs).astype(float) for side in (canary, ~canary)]
     frauds = int(labelled[canary].sum()), int(labelled[~canary].sum())
     sample = Sample(sums[0], sums[1], counts[0], counts[1], np.zeros(pairs, np.int64))

@@ -51,6 +51,8 @@ from stream_scorer.state.stores.topic_store import TopicStore
 from stream_scorer.telemetry import KernelsReady, Listener
 from stream_scorer.terminals.follower import TerminalFollower
 
+_NO_KEYS = Draws()
+
 
 def scorer_loop(
     settings: Settings,
@@ -156,7 +158,7 @@ def _pinned(
 
 def _followed(
     settings: Settings, deployment: Deployment, registry: SchemaSource, listener: Listener,
-    watch: BundleWatch | None, followed: ExitStack | None, draws: Draws,
+    watch: BundleWatch | None, followed: ExitStack | None, draws: Draws = _NO_KEYS,
 ) -> _Deployed:  # fmt: skip
     """Wait for a rollout plan, and load its versions."""
     recorded = ActivationLog(settings, registry, listener)

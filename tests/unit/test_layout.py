@@ -19,8 +19,8 @@ BELOW_THE_CORE = ("errors", "nesting", "ports", "redaction")
 """The modules directly in the package that the core may import."""
 PURE = {
     "ast", "bisect", "collections", "contextlib", "dataclasses", "datetime", "decimal", "enum",
-    "functools", "hashlib", "itertools", "json", "keyword", "llvmlite", "math", "numba", "numpy",
-    "operator", "pyarrow", "re", "typing", "zlib", "zoneinfo", "stream_scorer.core",
+    "functools", "hashlib", "hmac", "itertools", "json", "keyword", "llvmlite", "math", "numba",
+    "numpy", "operator", "pyarrow", "re", "typing", "zlib", "zoneinfo", "stream_scorer.core",
     *(f"stream_scorer.{name}" for name in BELOW_THE_CORE),
 }  # fmt: skip
 """The modules that the core may import: no clock, no randomness, no input, no output."""

@@ -327,7 +327,8 @@ class Controlling:
                     trial,
                 )
             )  # fmt: skip
-        join.learn(batch.told.take(span(batch.told_at, at, stop)))
+        told_rows = span(batch.told_at, at, stop)
+        join.learn(batch.told.take(np.arange(told_rows.start, told_rows.stop)))
         for told in batch.timings:
             if at <= told.row < stop:
                 self._time(gathering, told)

@@ -40,7 +40,7 @@ from stream_scorer.rollout.evidence.guardrail import (
     judge_slow,
 )
 from stream_scorer.rollout.evidence.label_rows import Ripe
-from stream_scorer.rollout.evidence.let_through import numbers_of
+from stream_scorer.rollout.evidence.let_through import ESTIMATOR, numbers_of
 from stream_scorer.rollout.evidence.verdicts import (
     CANARY_WAY,
     FAST,
@@ -277,7 +277,7 @@ class Gathering:
         raw, genuine = (
             sum(each) for each in zip(*((s.raw, s.genuine) for s in counted), strict=True)
         )
-        return Matured(low, frauds, high, numbers, (raw, genuine))
+        return Matured(low, frauds, high, numbers, (raw, genuine), ESTIMATOR)
 
     def _judged(
         self, way: Way, guard: str, look: int, clock_ms: int, judgement: Judgement

@@ -241,6 +241,7 @@ class Matured:
         numbers: Further numbers of the judgement.
         let_through: Transactions of both arms that were let through, and the genuine ones among
             them; None: the plan does not explore.
+        estimator: Name of the estimate of costs that are not all known; empty: they are.
     """
 
     cost: Sample
@@ -248,6 +249,7 @@ class Matured:
     high: Sample | None = None
     numbers: Mapping[str, float] = field(default_factory=dict)
     let_through: tuple[int, int] | None = None
+    estimator: str = ""
 
     @property
     def bounded(self) -> "_Bounded":
@@ -339,6 +341,8 @@ def judge_slow(
         verdict = verdict if answer is None else answer
         told = "benefit {benefit:.4g} per transaction, from {benefit_low:.4g} to {benefit_high:.4g}"
         reasons = (why, told.format_map(benefit))
+        if matured.estimator:
+            reasons += (f"estimator: {matured.estimator}",)
     return Judgement(verdict, reasons, numbers), evidence
 
 

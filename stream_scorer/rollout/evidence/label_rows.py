@@ -75,10 +75,11 @@ class PendingDecisions:
     def read(cls, rows: Sequence[tuple[Any, ...]]) -> "PendingDecisions":
         """Return the rows of a result of :meth:`tuples`."""
         columns = list(zip(*rows, strict=True)) or [()] * len(_KINDS)
-        (time, partition, offset, key, *others) = (
+        found: list[NDArray[Any]] = [
             np.array(column, kind) for column, kind in zip(columns, _KINDS, strict=True)
-        )
-        return cls(key.view(np.uint64), time, partition, offset, *others)
+        ]
+        time, partition, offset, key = found[:4]
+        return cls(key.view(np.uint64), time, partition, offset, *found[4:])
 
 
 _KINDS: Final = (

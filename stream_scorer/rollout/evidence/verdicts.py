@@ -166,7 +166,8 @@ class Way:
     def new(cls, name: str) -> "Way":
         """Return a way without counts."""
         size = _PAIRS[name]
-        return cls(name, Tallies(size), *(np.zeros((2, size)) for _ in range(3)))
+        cost, high, count = np.zeros((3, 2, size))
+        return cls(name, Tallies(size), cost, high, count)
 
     def plain(self) -> dict[str, Any]:
         """Return all but the arrays as plain data for JSON."""

@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -156,10 +157,7 @@ def blocks_of(pieces: Iterable[pa.RecordBatch], order: ExploreOrder) -> tuple[Wo
             f"rollout explore: the decisions have several currencies: {named}",
             "compute the table from the decisions of one currency",
         )
-    columns = zip(
-        *((b.customer, b.event_time, b.score, b.amount_minor) for b in found), strict=True
-    )
-    joined = [np.concatenate(column) for column in columns]
+    joined = [np.concatenate(column) for column in zip(*found, strict=True)]
     if not joined or not len(joined[0]):
         raise SettingsError(
             f"rollout explore: none of {count} decisions is a BLOCK", "name another range"
@@ -292,6 +290,6 @@ def _decisions(settings: Settings) -> Iterator[pa.RecordBatch]:
         reader.mark_end()
         while reader.left:
             if (raw := reader.poll_to_end(_RECORDS, _POLL_SECONDS)) is not None:
-                yield read_patiently(lambda raw=raw: decoder.decode(raw.values)).records
+                yield read_patiently(partial(decoder.decode, raw.values)).records
     finally:
         reader.close()

@@ -8,7 +8,9 @@ from typing import Any
 
 from stream_scorer.codec.records.record_key import refuse_unkeyed
 from stream_scorer.core.decision.routing import CHAMPION, Version
+from stream_scorer.core.events.label_table import MATURE, read_label_policy
 from stream_scorer.core.events.plan import PARTS, table_of
+from stream_scorer.core.labelling.contract import LabelPolicy
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.models.bundles.loader import check_features, load_bundle, models_under
 from stream_scorer.models.bundles.trust import trust_of
@@ -75,11 +77,23 @@ def planned(
         table["shared"] = {**before, **given}
         if not table.get("salt"):
             table["salt"] = secrets.token_hex(_SALT_BYTES)
-        return plan_of(table)
+        return _mature_enough(plan_of(table))
     except OSError as error:
         raise SettingsError(f"{what}: {error.strerror}", "name a file: --plan") from error
     except (ValueError, TypeError) as error:
         raise SettingsError(f"{what}: {error}", "correct it; see docs/PLANS.md") from error
+
+
+def _mature_enough(plan: RolloutPlan) -> RolloutPlan:
+    """Return the plan; refuse one that judges transactions before they count as genuine."""
+    policy = LabelPolicy.of(read_label_policy(plan.shared_plan(0).label_policy))
+    if policy.unlabelled == MATURE and plan.guard.maturity_seconds * 1_000 < policy.after_ms:
+        days = policy.after_ms / 86_400_000
+        raise ValueError(
+            f"guard.maturity_seconds: {plan.guard.maturity_seconds} is less than "
+            f"label_policy.after_days, {days:g} days: what has no label would never count"
+        )
+    return plan
 
 
 def verify(settings: Settings, plan: RolloutPlan, state: RolloutState) -> list[str]:

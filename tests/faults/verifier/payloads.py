@@ -16,7 +16,7 @@ from tests.faults.verifier.reader import Seen
 SCHEMAS = Path(__file__).parents[3] / "schemas"
 _FRAME = 5
 _DEAD_LETTER = "dlq."
-_DECISIONS = {2: "decision.v1", 11: "decision.v2"}
+_DECISIONS = {2: "decision.v1", 11: "decision.v2", 19: "decision.v3"}
 """Schemas by id in the registry."""
 
 

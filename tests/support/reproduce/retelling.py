@@ -35,7 +35,7 @@ def reproduced(kafka: Kafka, models: Path, **asked: Any) -> Reproduction:
 
 @cache
 def schema() -> Any:
-    return fastavro.parse_schema(json.loads(reader_schema("decision.v2")))
+    return fastavro.parse_schema(json.loads(reader_schema("decision.v3")))
 
 
 def retold(kafka: Kafka, name: str, change: Change) -> Kafka:

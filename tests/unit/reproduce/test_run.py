@@ -211,6 +211,25 @@ def test_flags_are_respected_and_counted(decisions: pa.RecordBatch) -> None:
     assert (found.differing, found.given) == (0, {"fallback": 1})
 
 
+def test_a_let_through_decision_is_compared_by_its_policy(
+    decisions: pa.RecordBatch,
+) -> None:
+    row = row_of(decisions, "BLOCK")
+    flags = decisions.column("flags")[row].as_py()
+    let = {
+        "decision": "APPROVE", "policy_outcome": "BLOCK", "outcome_propensity": 0.01,
+        "flags": [*flags, "let_through"],
+    }  # fmt: skip
+    found = compared(altered(decisions, row, **let))
+    assert (found.equal, found.differing) == (len(decisions), 0)
+    assert found.given["draws_not_checked"] == 1
+    # It could not be drawn: no probability, another outcome, or no flag.
+    for wrong in ({"outcome_propensity": 1.0}, {"decision": "REVIEW"}, {"flags": flags},
+                  {"policy_outcome": "APPROVE"}):  # fmt: skip
+        found = compared(altered(decisions, row, **{**let, **wrong}))
+        assert found.fields == {"decision": 1}
+
+
 def test_only_so_many_differences_are_kept(decisions: pa.RecordBatch) -> None:
     scores = pa.array([0.5] * len(decisions))
     place = decisions.schema.get_field_index("score")

@@ -15,7 +15,7 @@ from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 from tests.support.effort import examples
 
-FIRST, SECOND = (json.loads(reader_schema(f"decision.v{number}")) for number in (1, 2))
+FIRST, SECOND, THIRD = (json.loads(reader_schema(f"decision.v{number}")) for number in (1, 2, 3))
 FILES = FileRegistry(SCHEMAS_DIRECTORY)
 DECODER = DecisionDecoder(FILES)
 
@@ -76,27 +76,32 @@ decisions = st.fixed_dictionaries(
             ),
             max_size=3,
         ),
+        "policy_outcome": st.sampled_from(["APPROVE", "REVIEW", "BLOCK", None]),
+        "outcome_propensity": number,
+        "review_propensity": number,
     }
 )
+VERSIONS = {2: FIRST, 11: SECOND, 19: THIRD}
 
 
 @settings(max_examples=examples(40), deadline=None)
-@given(st.lists(st.tuples(st.sampled_from([2, 11]), decisions), max_size=4))
-def test_both_versions_in_one_topic_are_what_fastavro_reads(
+@given(st.lists(st.tuples(st.sampled_from(list(VERSIONS)), decisions), max_size=4))
+def test_all_versions_in_one_topic_are_what_fastavro_reads(
     written: list[tuple[int, dict[str, Any]]],
 ) -> None:
-    values = [encoded({2: FIRST, 11: SECOND}[key], key, record) for key, record in written]
+    values = [encoded(VERSIONS[key], key, record) for key, record in written]
     decoded = DECODER.decode(BytesColumn.of(values))
     assert decoded.rows.tolist() == list(range(len(values)))
     times = [f.name for f in decoded.records.schema if pa.types.is_timestamp(f.type)]
     assert times == ["event_time", "decided_at", "terminal_watermark"]
     found = decoded.records.to_pylist()
     plain = {name: decoded.records.column(name).cast(pa.int64()).to_pylist() for name in times}
-    defaults = {field["name"]: field.get("default") for field in SECOND["fields"]}
+    defaults = {field["name"]: field.get("default") for field in THIRD["fields"]}
     for row, (key, record) in enumerate(written):
+        new = {field["name"] for field in THIRD["fields"][len(VERSIONS[key]["fields"]) :]}
+        record.update({name: defaults[name] for name in new})
         if key == 2:
-            new = {field["name"] for field in SECOND["fields"][len(FIRST["fields"]) :]}
-            record.update({name: defaults[name] for name in new} | {"explanations": None})
+            record["explanations"] = None
         told = found[row] | {name: column[row] for name, column in plain.items()}
         assert told == record
 

@@ -71,7 +71,7 @@ def test_another_key_draws_others() -> None:
     assert abs(int((one & other).sum()) - 125) < 50
 
 
-def test_the_draw_for_review_has_its_share_and_is_that_of_the_key() -> None:
+def test_the_draw_for_review_has_its_share_and_its_key() -> None:
     hashes = np.arange(100_000, dtype=np.uint64)
     drawn = drawn_for_review(KEY, 0.05, hashes)
     assert abs(drawn.mean() - 0.05) < 4 * 0.0007

@@ -44,7 +44,7 @@ def whole(scored: DecidedBatch) -> DecisionBatch:
     return part.decisions
 
 
-def test_some_would_be_blocks_are_approved_and_keep_their_reasons() -> None:
+def test_some_would_be_blocks_are_approved_with_their_reasons() -> None:
     plain = whole(decided(EXPLORING, None))
     found = whole(decided(EXPLORING, Draws(KEY)))
     block = plain.outcome == Outcome.BLOCK
@@ -108,7 +108,7 @@ def test_a_process_without_the_key_decides_nothing() -> None:
         decided(EXPLORING, Draws())
 
 
-def test_the_records_have_the_policys_outcome_and_the_probability() -> None:
+def test_records_have_the_policys_outcome_and_probability() -> None:
     text = reader_schema("decision.v3")
     plan = replace(EXPLORING, review_sample=review(OTHER))
     found = whole(decided(plan, Draws(KEY, OTHER)))

@@ -101,5 +101,5 @@ def test_other_unknowns_and_what_is_outside_count_nothing() -> None:
     assert _weighted("APPROVE", FRAUD, inside=False) == (0.0, 0.0, 0.0, 0.0)
 
 
-def test_a_let_through_transaction_without_finding_is_bounded_with_its_weight() -> None:
+def test_what_was_let_through_without_a_finding_is_bounded() -> None:
     assert _weighted("BLOCK", UNKNOWN, through=True, p=0.5) == (0.0, 1.0, 0.0, 60.0)

@@ -45,7 +45,7 @@ def _begun(trial: Trial = EXPLORING) -> Gathering:
     return found
 
 
-def test_a_let_through_block_is_charged_as_a_block_with_its_weight() -> None:
+def test_a_let_through_block_is_charged_with_its_weight() -> None:
     found = _begun()
     rows = [
         (CANARY_SIDE, 2, 30.0, APPROVE, 255, GENUINE), (CANARY_SIDE, 2, 40.0, APPROVE, 255, FRAUD),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.exploring.draws import Draws
 from stream_scorer.core.features.compile import Engine
 from stream_scorer.errors import RegistryUnavailableError
 from stream_scorer.kafka.loop import patient_read
@@ -25,6 +27,7 @@ from stream_scorer.telemetry import (
 from tests.support.faults.process import wait_until
 from tests.support.rollout.mapped_extras import VERSION, plan_of, revision, write_model
 from tests.support.rollout.written_log import Log
+from tests.unit.core.exploring.test_draws import KEY, explore
 
 OLD, NEW = plan_of("Gross"), plan_of("total")
 LATER = 1_700_000_000_000
@@ -52,8 +55,9 @@ def start(log: Log, told: list[Event], tmp_path: Path) -> Iterator[Start]:
     write_model(tmp_path)
     with ExitStack() as stack:
 
-        def started(*active: int) -> LiveVersions:
-            made = LiveVersions(Settings(models=Models(directory=tmp_path)), told.append)
+        def started(*active: int, check: Callable[[Plan], None] = lambda _: None) -> LiveVersions:
+            settings = Settings(models=Models(directory=tmp_path))
+            made = LiveVersions(settings, told.append, check=check)
             stack.callback(made.close)
             made.wait(active)
             made.begin(lambda *_: None)
@@ -81,6 +85,22 @@ def test_a_mapping_that_leaves_a_loaded_version_cold_is_refused(
     assert shown(versions) == [1]
     rings.adopt(versions.fleet.features)
     assert [each.revision for each in told if isinstance(each, RevisionRefused)] == [2]
+
+
+def test_a_revision_whose_key_is_missing_is_refused(
+    log: Log, told: list[Event], start: Start
+) -> None:
+    exploring = replace(OLD, label_policy={"unlabelled": "genuine"}, explore=explore())
+    log.add(revision(1, OLD))
+    versions = start(check=Draws().check)
+    log.add(revision(2, exploring))
+    wait_until(lambda: 2 in versions.fleet.refused, "it is refused")
+    assert "explore: needs the key" in versions.fleet.refused[2]
+    assert shown(versions) == [1]
+    assert [each.revision for each in told if isinstance(each, RevisionRefused)] == [2]
+    # A process that has the key follows it.
+    keyed = start(check=Draws(KEY).check)
+    assert (shown(keyed)[-1], keyed.fleet.refused) == (2, {})
 
 
 @pytest.mark.parametrize("effective_at", [None, LATER])

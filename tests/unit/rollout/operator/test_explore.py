@@ -33,12 +33,12 @@ def order(**changed: Any) -> ExploreOrder:
 def blocks(count: int = 1_000, amount_minor: int = 10_000) -> WouldBeBlocks:
     at = np.arange(count)
     return WouldBeBlocks(
-        at.astype(np.uint64), at * (10 * DAY // count), 0.8 + 0.1 * (at % 2),
-        np.full(count, amount_minor),
+        at.astype(np.uint64), at * (10 * DAY // count),
+        np.where(at % 2, 0.9, 0.8).astype(np.float64), np.full(count, amount_minor),
     )  # fmt: skip
 
 
-def test_the_probability_is_lowered_until_the_expected_loss_is_within_the_cap() -> None:
+def test_the_probability_is_lowered_until_the_cap_holds() -> None:
     # 100 would-be BLOCKs a day of 100 each: p = 0.02 loses 200 a day, so it fits into 500.
     found = table_of(blocks(), order(), "0" * 32)
     assert found["explore"]["bands"] == [{"from": 0.8, "p": 0.02}]

@@ -329,3 +329,19 @@ def test_a_time_names_its_zone() -> None:
     for text, why in (("soon", "is not a date and time"), ("2026-11-25T10:00:00", "names no zone")):
         with pytest.raises(SettingsError, match=why):
             event_time(text)
+
+
+MATURE = """
+[guard]
+maturity_seconds = 604_800
+[shared.label_policy]
+unlabelled = "mature"
+after_days = {days}
+"""
+
+
+def test_a_guard_that_waits_less_than_the_labels_need_is_refused(start: Start) -> None:
+    assert start(CANARY + MATURE.format(days=7.0)).format == 4
+    told = r"guard\.maturity_seconds: 604800 is less than label_policy\.after_days, 8 days"
+    with pytest.raises(SettingsError, match=told):
+        start(CANARY + MATURE.format(days=8.0))
