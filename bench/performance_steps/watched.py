@@ -107,10 +107,11 @@ def watch_cities(
     if draws:
         shown = [learn(each[:LEARNING_DAYS], size.most, 1 / size.decisions)
                  for each in city.revealed]  # fmt: skip
+        spread = np.array([each.scale for each in shown])
         level = np.array([each.high + SHARE_OF_LOSS * each.mean for each in shown])
         drawn, known = DrawnEvidence(cities), LEARNING_DAYS - 1 + MATURITY_DAYS
         for day in range(LEARNING_DAYS, days):
-            log_e = drawn.update(city.hits[:, day], level * city.exposure)
+            log_e = drawn.update(city.hits[:, day], level * city.exposure, spread * city.exposure)
             now = max(day + REVIEW_DAYS, known)
             for at in np.flatnonzero(log_e >= budget.threshold).tolist():
                 # On the same day, drawn decisions are judged first.

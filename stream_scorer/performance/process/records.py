@@ -93,7 +93,7 @@ def warning_event(
     key = warned.key
     named = (key.model, key.version, "performance", SIGNAL, str(key.end), "opened")
     event_id = hashlib.sha256("\0".join(named).encode()).hexdigest()[:16]
-    sure = warned.klass != "gaussian"
+    sure = warned.klass == "guaranteed"
     detector = "powered" if warned.klass == "powered" else f"e-process:{warned.klass}"
     return {
         "detected_at": detected_at,

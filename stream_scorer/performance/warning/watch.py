@@ -167,7 +167,9 @@ class LossWatch:
             return LossJudgement({})
         share = self.revealed.mean / self.reference.mean if self.reference.mean > 0 else 1.0
         expected = (self.revealed.high + self.tolerance * share) * exposure
-        log_e = float(self._powered.update(np.array([hits]), np.array([expected]))[0])
+        spread = self.revealed.scale * exposure
+        found = self._powered.update(np.array([hits]), np.array([expected]), np.array([spread]))
+        log_e = float(found[0])
         if self.warned or log_e < self._budget.threshold:
             return LossJudgement({POWERED: log_e})
         days = self._powered.days(0)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import numpy as np
+import pytest
 from scipy.stats import binom
 
 from stream_scorer.core.events.batch import Outcome
@@ -85,15 +86,29 @@ def test_the_revealed_loss_has_the_same_mean_for_both() -> None:
     assert abs(np.mean(hits) - matured[0]) < 2.6 * np.std(hits) / len(hits) ** 0.5
 
 
-def test_the_draws_alone_bound_false_warnings() -> None:
-    # The population of each day is at its bound, and the draws are honest.
+@pytest.mark.parametrize(("count", "level", "spread"), [(30, 0.05, 0.0), (20_000, 0.05, 200.0)])
+def test_honest_draws_bound_false_warnings(count: int, level: float, spread: float) -> None:
+    # The days' means vary around their bound, and the draws are honest.
     chance, runs = np.random.default_rng(2), 2_000
     evidence, highest = DrawnEvidence(runs), np.zeros(runs)
+    expected = np.full(runs, count * level)
     for _ in range(100):
-        hits = chance.binomial(30, 0.05, runs).astype(float)
-        highest = np.maximum(highest, evidence.update(hits, np.full(runs, 1.5)))
+        today = np.clip(chance.normal(level, spread / count, runs), 0, 1)
+        hits = chance.binomial(count, today).astype(float)
+        found = evidence.update(hits, expected, np.full(runs, spread))
+        highest = np.maximum(highest, found)
     alarms = int((highest >= np.log(100 / 0.05)).sum())
     assert alarms <= binom.ppf(0.99, runs, 0.05)
+
+
+@pytest.mark.parametrize(("count", "spread"), [(200, 0.0), (20_000, 200.0), (2_000_000, 20_000.0)])
+def test_a_triple_loss_of_drawn_rows_is_seen(count: int, spread: float) -> None:
+    chance, evidence = np.random.default_rng(3), DrawnEvidence(1)
+    for _ in range(3):
+        hits = np.array([float(chance.binomial(count, 0.15))])
+        log_e = evidence.update(hits, np.array([count * 0.05]), np.array([spread]))
+    assert log_e[0] > np.log(100 / 0.05)
+    assert evidence.days(0) == 3
 
 
 def test_early_frauds_that_were_not_drawn_change_nothing() -> None:
