@@ -111,6 +111,7 @@ bench: env
 	$(BIN)/python bench/imports.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/drift.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/lag.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/performance.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/http.py $(if $(QUICK),--quick)
 
 PROSE := README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md docs

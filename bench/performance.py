@@ -25,7 +25,6 @@ from bench.performance_steps.city import CitySize, simulate
 from bench.performance_steps.watched import (
     CityWarning,
     differing_days,
-    drawn_losses,
     watch_cities,
     watch_city,
 )
@@ -35,8 +34,7 @@ from stream_scorer.performance.measures.measure import Measuring, measure
 from stream_scorer.performance.warning.reference import LEARNING_DAYS
 from stream_scorer.performance.warning.watch import WarningBudget
 
-_SHARE = 0.05
-_CHECKED = 20
+_CHECKED = 10
 """Cities whose warnings are computed by the process's own watch, too."""
 _CHANGED = 60
 _FACTORS = (1.5, 2.0, 3.0)
@@ -51,13 +49,11 @@ def _watched(
     change = np.ones(days)
     change[_CHANGED:] = factor
     city = simulate(cities, days, seed, _SIZE, change if factor != 1.0 else None)
-    drawn = drawn_losses(city, _SIZE, _SHARE, seed + 1)
-    draws = round(_SHARE * _SIZE.decisions)
-    alone = watch_cities(city.loss, None, _SIZE, _BUDGET, 0)
-    both = watch_cities(city.loss, drawn, _SIZE, _BUDGET, draws)
-    some = zip(city.loss[:_CHECKED], drawn, both, strict=False)
-    for loss, sample, expected in some:
-        if watch_city(loss, sample, _SIZE, _BUDGET, draws) != expected:
+    alone = watch_cities(city, _SIZE, _BUDGET, draws=False)
+    both = watch_cities(city, _SIZE, _BUDGET, draws=True)
+    for draws, found in ((False, alone), (True, both)):
+        own = [watch_city(city, n, _SIZE, _BUDGET, draws=draws) for n in range(_CHECKED)]
+        if own != found[:_CHECKED]:
             raise AssertionError("the watch of one city differs from that of many")
     ratio = float(city.loss[:, _CHANGED:].mean() / city.loss[:, :_CHANGED].mean())
     return alone, both, ratio

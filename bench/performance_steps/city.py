@@ -24,12 +24,16 @@ class CitySize:
         terminals: Terminals that are compromised on a day, on average.
         customers: Customers likewise.
         most: Largest cost of a decision.
+        revealed_most: Largest cost that counts in the loss by drawn decisions.
+        drawn: Share of the decisions that is drawn at random.
     """
 
     decisions: int = 9_586
     terminals: float = 2.0
     customers: float = 3.0
     most: float = 200.0
+    revealed_most: float = 25.0
+    drawn: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -40,15 +44,17 @@ class CityDays:
         loss: float64[c, d], mean loss per decision, in [0, 1].
         frauds: float64[c, d], frauds, missed and found.
         missed: float64[c, d], missed ones.
-        missed_money: float64[c, d], what they cost, in units of the currency.
-        review_money: float64[c, d], what reviews cost.
+        revealed: float64[c, d], mean revealed loss: of missed frauds, each clipped.
+        hits: float64[c, d], sum of the losses of drawn decisions, each from 0 to 1.
+        exposure: What a mean revealed loss is multiplied by to give the expected hits.
     """
 
     loss: Float64
     frauds: Float64
     missed: Float64
-    missed_money: Float64
-    review_money: Float64
+    revealed: Float64
+    hits: Float64
+    exposure: float
 
 
 def simulate(
@@ -69,33 +75,35 @@ def simulate(
         (TERMINAL_DAYS, size.terminals, 0.96, 53.0),
         (CUSTOMER_DAYS, size.customers, 0.63, 140.0),
     )
-    money = np.zeros((cities, days))
-    frauds, missed = np.zeros((cities, days)), np.zeros((cities, days))
+    shape = cities, days
+    money, revealed, hits = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    frauds, missed = np.zeros(shape), np.zeros(shape)
     for length, rate, traffic, amount in kinds:
         begun = chance.poisson(rate, (cities, days + length - 1))
+        lost = np.zeros(shape, np.int64)
         for number in range(int(begun.max())):
             # One burst of each day, in cities with more than so many; its size and its cover.
-            there = begun > number
-            flow = np.where(there, chance.gamma(2.0, traffic / 2.0, begun.shape), 0.0)
+            flow = np.where(begun > number, chance.gamma(2.0, traffic / 2.0, begun.shape), 0.0)
             share = chance.beta(1.5, 3.5, begun.shape)
             for age in range(length):
-                first = length - 1 - age
-                mine = slice(first, first + days)
-                lost = chance.poisson(flow[:, mine] * np.minimum(share[:, mine] * change, 1.0))
-                seen = chance.poisson(flow[:, mine] * np.maximum(1 - share[:, mine] * change, 0.0))
-                missed += lost
-                frauds += lost + seen
-                money += _amounts(chance, lost, amount, size.most)
+                mine = slice(length - 1 - age, length - 1 - age + days)
+                away = np.minimum(share[:, mine] * change, 1.0)
+                lost += chance.poisson(flow[:, mine] * away)
+                frauds += chance.poisson(flow[:, mine] * (1 - away))
+        missed += lost
+        frauds += lost
+        # Each missed fraud has an amount, and may be drawn.
+        place = np.repeat(np.arange(lost.size), lost.ravel())
+        cost = chance.gamma(1.5, amount / 1.5, len(place))
+        drawn = chance.random(len(place)) < size.drawn
+        shown = np.minimum(cost, size.revealed_most)
+        money += np.bincount(place, np.minimum(cost, size.most), lost.size).reshape(shape)
+        revealed += np.bincount(place, shown, lost.size).reshape(shape)
+        hits += np.bincount(place, shown * drawn, lost.size).reshape(shape) / size.revealed_most
     found = frauds - missed
     reviewed = chance.binomial(found.astype(np.int64), 0.4) + chance.poisson(20.0, found.shape)
     false = chance.poisson(2.0, found.shape)
-    loss = (money + 5.0 * reviewed + 25.0 * false) / (size.decisions * size.most)
-    return CityDays(loss, frauds, missed, money, 5.0 * reviewed)
-
-
-def _amounts(
-    chance: np.random.Generator, count: "NDArray[np.int64]", mean: float, most: float
-) -> Float64:
-    """Return the sums of so many amounts, each clipped; the clipped mean is kept by the gamma."""
-    total = chance.gamma(np.maximum(count, 1) * 1.5, mean / 1.5)
-    return np.where(count > 0, np.minimum(total, count * most), 0.0)
+    total = size.decisions * size.most
+    loss = (money + 5.0 * reviewed + 25.0 * false) / total
+    exposure = size.decisions * size.drawn * size.most / size.revealed_most
+    return CityDays(loss, frauds, missed, revealed / total, hits, exposure)

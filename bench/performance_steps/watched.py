@@ -16,7 +16,7 @@ from stream_scorer.performance.measures.contract import (
     WindowKey,
 )
 from stream_scorer.performance.warning.day_loss import LossSums, powered_loss
-from stream_scorer.performance.warning.evidence import CLASSES, GAUSSIAN, LossEvidence
+from stream_scorer.performance.warning.evidence import CLASSES, DrawnEvidence, LossEvidence
 from stream_scorer.performance.warning.reference import LEARNING_DAYS, learn
 from stream_scorer.performance.warning.watch import (
     POWERED,
@@ -47,28 +47,30 @@ class CityWarning:
 
 
 def watch_city(
-    loss: Float64, drawn: Float64 | None, size: CitySize, budget: WarningBudget, draws: int
+    city: CityDays, number: int, size: CitySize, budget: WarningBudget, *, draws: bool
 ) -> CityWarning:
-    """Return the first warning of a city.
+    """Return the first warning of a city, by the watch of the process.
 
     Args:
-        loss: float64[d], losses of days.
-        drawn: float64[d], losses by drawn decisions; None without draws.
-        size: The city.
+        city: The cities.
+        number: Which of them.
+        size: Of each.
         budget: Of the warning.
-        draws: Drawn decisions of a day.
+        draws: Whether decisions are drawn at random.
     """
     watch = LossWatch(budget)
+    count = size.decisions
+    loss, shown, hits = city.loss[number], city.revealed[number], city.hits[number]
     days = len(loss)
     for now in range(days + MATURITY_DAYS):
         warned: Warned | None = None
-        if drawn is not None and 0 <= now - REVIEW_DAYS < days:
-            day = now - REVIEW_DAYS
-            sums = LossSums(size.decisions, float(drawn[day]) * size.decisions, draws, 0)
+        day = now - REVIEW_DAYS
+        if draws and 0 <= day < days:
+            sums = LossSums(count, 0.0, float(hits[day]), city.exposure, 1)
             warned = watch.powered(_key(day), sums).warned
-        if warned is None and now - MATURITY_DAYS >= 0:
-            day = now - MATURITY_DAYS
-            sums = LossSums(size.decisions, float(loss[day]) * size.decisions)
+        day = now - MATURITY_DAYS
+        if warned is None and day >= 0:
+            sums = LossSums(count, float(loss[day]) * count, float(shown[day]) * count, count)
             told = watch.matured(_key(day), sums)
             warned = None if told is None else told[2].warned
             warned = warned or watch.catch_up(_key(day))
@@ -78,19 +80,18 @@ def watch_city(
 
 
 def watch_cities(
-    loss: Float64, drawn: Float64 | None, size: CitySize, budget: WarningBudget, draws: int
+    city: CityDays, size: CitySize, budget: WarningBudget, *, draws: bool
 ) -> list[CityWarning]:
     """Return what :func:`watch_city` returns for each city, with the evidence of all in one array.
 
     Args:
-        loss: float64[c, d], losses of days.
-        drawn: float64[c, d], losses by drawn decisions; None without draws.
+        city: The cities.
         size: Of each city.
         budget: Of each warning.
-        draws: Drawn decisions of a day.
+        draws: Whether decisions are drawn at random.
     """
-    cities, days = loss.shape
-    learned = [learn(each[:LEARNING_DAYS], size.most, 1 / size.decisions) for each in loss]
+    cities, days = city.loss.shape
+    learned = [learn(each[:LEARNING_DAYS], size.most, 1 / size.decisions) for each in city.loss]
     high, mean, phi, scale = (
         np.array([getattr(each, name) for each in learned])
         for name in ("high", "mean", "phi", "scale")
@@ -99,45 +100,28 @@ def watch_cities(
     found = [(days + MATURITY_DAYS + 1, "")] * cities
     evidence = LossEvidence(cities)
     for day in range(LEARNING_DAYS, days):
-        log_e = evidence.update(loss[:, day], high, phi, scale, tolerance)
+        log_e = evidence.update(city.loss[:, day], high, phi, scale, tolerance)
         best = log_e.argmax(axis=0)
-        for city in np.flatnonzero(log_e.max(axis=0) >= budget.threshold).tolist():
-            found[city] = min(found[city], (day + MATURITY_DAYS, CLASSES[best[city]]), key=_when)
-    if drawn is not None:
-        noise = [learn(each[:LEARNING_DAYS], size.most, 1 / draws) for each in drawn]
-        own_phi = np.array([each.phi for each in noise])
-        own_scale = np.maximum([each.scale for each in noise], scale)
-        evidence, known = LossEvidence(cities), LEARNING_DAYS - 1 + MATURITY_DAYS
+        for at in np.flatnonzero(log_e.max(axis=0) >= budget.threshold).tolist():
+            found[at] = min(found[at], (day + MATURITY_DAYS, CLASSES[best[at]]), key=_when)
+    if draws:
+        shown = [learn(each[:LEARNING_DAYS], size.most, 1 / size.decisions)
+                 for each in city.revealed]  # fmt: skip
+        spread = np.array([each.scale for each in shown])
+        level = np.array([each.high + SHARE_OF_LOSS * each.mean for each in shown])
+        drawn, known = DrawnEvidence(cities), LEARNING_DAYS - 1 + MATURITY_DAYS
         for day in range(LEARNING_DAYS, days):
-            log_e = evidence.update(drawn[:, day], high, own_phi, own_scale, tolerance)
+            log_e = drawn.update(city.hits[:, day], level * city.exposure, spread * city.exposure)
             now = max(day + REVIEW_DAYS, known)
-            for city in np.flatnonzero(log_e[GAUSSIAN] >= budget.threshold).tolist():
+            for at in np.flatnonzero(log_e >= budget.threshold).tolist():
                 # On the same day, drawn decisions are judged first.
-                found[city] = min((now, POWERED), found[city], key=_when)
+                found[at] = min((now, POWERED), found[at], key=_when)
     last = days + MATURITY_DAYS
     return [CityWarning(now, klass) if now <= last else CityWarning(-1) for now, klass in found]
 
 
 def _when(found: tuple[int, str]) -> int:
     return found[0]
-
-
-def drawn_losses(city: CityDays, size: CitySize, share: float, seed: int) -> Float64:
-    """Return float64[c, d]: the losses by a random sample of decisions, each weighted by 1 / share.
-
-    Args:
-        city: The cities.
-        size: Their size.
-        share: Share of the decisions that is drawn.
-        seed: Of the random numbers.
-    """
-    chance = np.random.default_rng(seed)
-    seen = chance.binomial(city.missed.astype(np.int64), share)
-    mean = np.divide(city.missed_money, city.missed, out=np.zeros_like(city.missed),
-                     where=city.missed > 0)  # fmt: skip
-    spread = chance.gamma(np.maximum(seen, 1) * 1.5, np.maximum(mean, 1e-9) / 1.5)
-    money = np.where(seen > 0, np.minimum(spread, seen * size.most), 0.0) / share
-    return (money + city.review_money) / (size.decisions * size.most)
 
 
 def differing_days(days: int, seed: int) -> int:

@@ -11,12 +11,13 @@ import pytest
 from stream_scorer.kafka.topics.lag import read_lag
 from stream_scorer.settings import Kafka
 from tests.support.faults.process import ScorerProcess, wait_until
-from tests.support.faults.proxy import Api, Behind
+from tests.support.faults.proxy import Api, Behind, Direction
 from tests.support.performance.published import EVENT, FILES, WINDOW, city, publish, published
 
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough, pytest.mark.timeout(600)]
 
 KILLS = 20
+DIRECTIONS: tuple[Direction, ...] = ("request", "answer")
 LOST, OLD = 7, 13
 """Before which kill the file is removed, and before which it is replaced by one from before."""
 
@@ -82,7 +83,7 @@ def test_kills_change_no_byte(
     for number, (first, last) in enumerate(zip([0, *edges], [*edges, len(records)], strict=True)):
         publish(rough, records[first:last])
         kept.before(number)
-        direction = chance.choice(["request", "answer"])
+        direction = chance.choice(DIRECTIONS)
         with performance(rough, str(number)) as process:
             behind.kill_at(behind.proxy.fault(Api.END_TXN, direction), process)
     finish(rough, "last")

@@ -97,6 +97,15 @@ class LossCosts:
     review: float = 5.0
     false_block: float = 25.0
 
+    @property
+    def revealed_most(self) -> float:
+        """Upper bound of a cost that a label reveals, in the loss by drawn decisions.
+
+        With a few large costs, a few draws say little. So they are clipped at the cost of a false
+        block, or if that is 0, at an eighth of the largest cost.
+        """
+        return min(self.false_block, self.most) or self.most / 8
+
     def missed(self, amount: Float64) -> Float64:
         """Return float64[n], the bounded cost of approving frauds.
 

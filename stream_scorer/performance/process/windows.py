@@ -1,7 +1,7 @@
 """The windows of closed days: what is measured in each, and the early warning of each version."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +18,7 @@ from stream_scorer.performance.warning.day_loss import (
     matured_loss,
     powered_loss,
 )
-from stream_scorer.performance.warning.watch import LossWatch, WarningBudget
+from stream_scorer.performance.warning.watch import POWERED, LossWatch, WarningBudget
 from stream_scorer.telemetry import Event, PerformanceMeasured, PerformanceWarned
 
 _DAY_MS: Final = 86_400_000
@@ -193,7 +193,7 @@ class MaturedWindows:
         for version in np.unique(rows.version).tolist():
             mine = rows.take(rows.version == version)
             sums = powered_loss(mine, self._measuring.costs)
-            if not sums.drawn:
+            if sums.exposure <= 0:
                 continue
             self._reviewed[version] = self._reviewed.get(version, LossSums()).plus(sums)
             watch = self._watch(version)
@@ -203,9 +203,10 @@ class MaturedWindows:
 
     @staticmethod
     def _alarms(watch: LossWatch, warned: Warned | None) -> list[tuple[Warned, LossReference]]:
-        if warned is None or watch.reference is None:
-            return []
-        return [(warned, watch.reference)]
+        level = watch.reference
+        if warned is not None and warned.klass == POWERED:
+            level = watch.revealed
+        return [] if warned is None or level is None else [(warned, level)]
 
     def _watch(self, version: int) -> LossWatch:
         return self._watches.setdefault(version, LossWatch(self._budget))
@@ -219,10 +220,7 @@ class MaturedWindows:
         """Return the state for JSON."""
         return {
             "watches": {str(n): each.document() for n, each in self._watches.items()},
-            "reviewed": {
-                str(n): [each.rows, each.loss, each.drawn, each.missing]
-                for n, each in self._reviewed.items()
-            },
+            "reviewed": {str(n): astuple(each) for n, each in self._reviewed.items()},
         }
 
     def restore(self, document: Mapping[str, Any]) -> None:

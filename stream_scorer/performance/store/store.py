@@ -167,7 +167,7 @@ class PerformanceStore(Closing):
 
     def waiting(self, day: int) -> WaitingDecisions:
         """Return the decisions of a day, in the order of partition and offset."""
-        return waiting_of(self._rows(f"SELECT {PENDING} FROM pending WHERE day = ?", day))  # noqa: S608 names of ours
+        return waiting_of(self._pieces(f"SELECT {PENDING} FROM pending WHERE day = ?", day))  # noqa: S608 names of ours
 
     def statements(self, start: int, end: int | None) -> SourcedStatements:
         """Return statements about transactions of some event times.
@@ -179,7 +179,7 @@ class PerformanceStore(Closing):
         where = "event_time >= ?" + ("" if end is None else " AND event_time < ?")
         wanted = (start,) if end is None else (start, end)
         return statements_of(
-            self._rows(f"SELECT {STATEMENTS} FROM statements WHERE {where}", *wanted)  # noqa: S608 names of ours
+            self._pieces(f"SELECT {STATEMENTS} FROM statements WHERE {where}", *wanted)  # noqa: S608 names of ours
         )
 
     def forget(self, day: int) -> None:
@@ -279,6 +279,12 @@ class PerformanceStore(Closing):
     def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         with self._telling():
             return self._base.execute(query, values).fetchall()
+
+    def _pieces(self, query: str, *values: object) -> Iterator[list[tuple[Any, ...]]]:
+        with self._telling():
+            cursor = self._base.execute(query, values)
+            while rows := cursor.fetchmany(_ROWS_AT_ONCE):
+                yield rows
 
     def _begin(self) -> None:
         if not self._base.in_transaction:

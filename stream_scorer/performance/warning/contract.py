@@ -60,9 +60,9 @@ class Warned:
         key: The window that caused it.
         log_e: Natural logarithm of the evidence.
         klass: Class of distributions for which it holds: ``guaranteed`` (any), ``gaussian``
-            (sub-Gaussian residuals) or ``powered`` (the same, of randomly drawn rows).
+            (sub-Gaussian residuals) or ``powered`` (sub-Gaussian means of days, random draws).
         onset: Estimated start of the change, ms since the epoch.
-        loss: The window's loss.
+        loss: The window's loss; of ``powered``, of what labels reveal.
         tolerance: The rise of the mean loss that does not matter.
     """
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.labelling.contract import FRAUD, GENUINE, UNKNOWN
-from stream_scorer.performance.measures.contract import LossCosts, MaturedRows, WindowKey
+from stream_scorer.performance.measures.contract import Bool, LossCosts, MaturedRows, WindowKey
 from stream_scorer.performance.warning.contract import DayLoss
 
 LEAST_ROWS: Final = 200
@@ -18,15 +18,22 @@ LEAST_ROWS: Final = 200
 class LossSums:
     """Sums over decisions.
 
+    A *revealed* loss is one that only a label shows: of an approved fraud, or of a genuine
+    transaction that would have been blocked. It is clipped at ``LossCosts.revealed_most``.
+
     Attributes:
         rows: Decisions that count: known ones, and blocked ones that could have been let through.
         loss: Sum of their losses, each in [0, 1].
-        drawn: Those that were drawn at random, and have or need a label.
+        revealed: Sum of revealed losses; of drawn decisions: in units of the largest one.
+        exposure: What the mean revealed loss is multiplied by to give the expected ``revealed``.
+        drawn: Decisions that were drawn at random, and have or need a label.
         missing: Those of them without a label in time.
     """
 
     rows: int = 0
     loss: float = 0.0
+    revealed: float = 0.0
+    exposure: float = 0.0
     drawn: int = 0
     missing: int = 0
 
@@ -38,6 +45,11 @@ class LossSums:
     def mean(self) -> float:
         """The mean loss; NaN without a decision."""
         return self.loss / self.rows if self.rows else float("nan")
+
+    @property
+    def revealed_mean(self) -> float:
+        """The mean revealed loss; 0 without a decision that could show one."""
+        return self.revealed / self.exposure if self.exposure else 0.0
 
 
 def matured_loss(rows: MaturedRows, costs: LossCosts, sampled: int = 1) -> LossSums:
@@ -51,11 +63,18 @@ def matured_loss(rows: MaturedRows, costs: LossCosts, sampled: int = 1) -> LossS
         costs: Their costs.
         sampled: n if one of n customers is counted; it is a part of the weights.
     """
+    weight = rows.weight / sampled
     counted = (rows.state != UNKNOWN) | (rows.weight <= 0)
-    cost = costs.of(rows.amount, rows.state == FRAUD, rows.outcome)
-    known = np.where(rows.state == UNKNOWN, 0.0, cost) * rows.weight / sampled
-    loss = np.minimum(known, costs.most)[counted]
-    return LossSums(int(counted.sum()), float(loss.sum()) / costs.most)
+    cost = np.where(rows.state == UNKNOWN, 0.0, costs.of(rows.amount, rows.state == FRAUD,
+                                                         rows.outcome))  # fmt: skip
+    loss = np.minimum(cost * weight, costs.most)[counted]
+    shown = _reveals(rows) & ((rows.state != UNKNOWN) | (rows.weight <= 0))
+    seen = shown & (rows.outcome != Outcome.REVIEW)
+    revealed = np.minimum(cost, costs.revealed_most) * weight
+    return LossSums(
+        int(counted.sum()), float(loss.sum()) / costs.most,
+        float(revealed[seen].sum()) / costs.most, float(shown.sum()),
+    )  # fmt: skip
 
 
 def powered_loss(rows: MaturedRows, costs: LossCosts) -> LossSums:
@@ -69,18 +88,27 @@ def powered_loss(rows: MaturedRows, costs: LossCosts) -> LossSums:
         rows: n decisions, with the states that are known at the age of a review.
         costs: Their costs.
     """
-    blocked = rows.outcome == Outcome.BLOCK
     reviewed = rows.outcome == Outcome.REVIEW
-    counted = ~blocked | (rows.pi > 0)
-    looked_at = rows.drawn & ~reviewed & (rows.pi > 0)
+    counted = _reveals(rows)
+    looked_at = counted & rows.drawn & ~reviewed & (rows.pi > 0)
     labelled = (rows.state == FRAUD) | (rows.state == GENUINE)
     cost = costs.of(rows.amount, rows.state == FRAUD, rows.outcome)
-    weight = np.where(looked_at & labelled, 1.0 / np.where(rows.pi > 0, rows.pi, 1.0), 0.0)
-    loss = np.where(reviewed, cost, cost * weight)[counted]
+    chance = np.where(rows.pi > 0, rows.pi, 1.0)
+    found = np.where(looked_at & labelled, cost, 0.0)
+    loss = np.where(reviewed, cost, found / chance)[counted]
+    # The largest probability is known before the draws. Rarer draws count as little as it.
+    largest = float(rows.pi[counted & ~reviewed].max(initial=0.0))
+    revealed = np.minimum(found, costs.revealed_most) / costs.revealed_most
+    exposure = float(counted.sum()) * largest * costs.most / costs.revealed_most
     return LossSums(
-        int(counted.sum()), float(loss.sum()) / costs.most,
+        int(counted.sum()), float(loss.sum()) / costs.most, float(revealed.sum()), exposure,
         int(looked_at.sum()), int((looked_at & ~labelled).sum()),
     )  # fmt: skip
+
+
+def _reveals(rows: MaturedRows) -> Bool:
+    """Return bool[n], decisions that are not blocked, or that a draw could have let through."""
+    return (rows.outcome != Outcome.BLOCK) | (rows.pi > 0)
 
 
 def day_loss(key: WindowKey, sums: LossSums, powered: LossSums) -> DayLoss:
@@ -91,5 +119,5 @@ def day_loss(key: WindowKey, sums: LossSums, powered: LossSums) -> DayLoss:
         sums: Of :func:`matured_loss`.
         powered: Of :func:`powered_loss`; without draws its loss is NaN.
     """
-    mean = powered.mean if powered.drawn else float("nan")
+    mean = powered.mean if powered.exposure else float("nan")
     return DayLoss(key, sums.rows, sums.mean, mean, powered.drawn, powered.missing)

@@ -12,6 +12,12 @@ arXiv 2412.02640). A loss that triples multiplies the evidence by less than 3 a 
 *Sub-Gaussian*: r = (x - limit - phi (y - high)+) / scale, where y is the day before. L = exp(l r -
 l^2 / 2). Its class: the residual r is conditionally sub-Gaussian with variance 1, for the phi and
 scale of the reference. That is an assumption, and named so in every alarm.
+
+*Drawn*, for decisions that were drawn at random: s is the sum of their losses, each at most 1.
+Given the mean of the day, the draws are independent, and the sum is sub-Poisson. The day's mean is
+assumed to be sub-Gaussian: with an expected sum of at most m, and a standard deviation v of that
+from day to day, L = exp(l s - m (e^l - 1) - v^2 (e^l - 1)^2 / 2). So the noise of the draws is
+accounted for exactly, however few they are.
 """
 
 from typing import Final
@@ -24,6 +30,8 @@ STAKES: Final = np.array([0.9, 0.45, 0.225, 0.1125])
 LAMBDAS: Final = np.array([0.5, 1.0, 2.0, 3.0])
 GUARANTEED, GAUSSIAN = 0, 1
 CLASSES: Final = ("guaranteed", "gaussian")
+_MOST_RATE: Final = float(np.log(4.0))
+"""Largest stake on drawn decisions: it is best where losses have risen to four times."""
 _TINY: Final = 1e-300
 _MOST: Final = 1e6
 """Largest gain and residual that count, so that every sum is finite."""
@@ -82,3 +90,39 @@ class LossEvidence:
         """Return since how many days a class's strongest bet has grown: the estimated onset."""
         best = int(self.cusum[number, stream].argmax())
         return int(self.age[number, stream, best])
+
+
+class DrawnEvidence:
+    """The evidence of s streams by drawn decisions.
+
+    Attributes:
+        cusum: float64[s, 4], logarithms, by stream and stake.
+        age: float64[s, 4], days since each began again.
+    """
+
+    def __init__(self, streams: int) -> None:
+        self.cusum = np.zeros((streams, len(LAMBDAS)))
+        self.age = np.zeros((streams, len(LAMBDAS)))
+
+    def update(self, hits: Float64, expected: Float64, spread: Float64) -> Float64:
+        """Add one day, and return float64[s]: the logarithm of the evidence.
+
+        Args:
+            hits: float64[s], sums of the drawn decisions' losses, each from 0 to 1.
+            expected: float64[s], upper bounds of their expected sums.
+            spread: float64[s], standard deviations of the expected sums from day to day.
+        """
+        noise = np.sqrt(np.maximum(expected + spread**2, _TINY))[:, None]
+        rate = np.minimum(LAMBDAS / noise, _MOST_RATE)
+        odds = np.expm1(rate)
+        growth = rate * hits[:, None] - odds * expected[:, None]
+        growth -= (odds * spread[:, None]) ** 2 / 2
+        self.age = np.where(self.cusum <= 0.0, 1.0, self.age + 1.0)
+        self.cusum = np.maximum(self.cusum, 0.0) + growth
+        top = self.cusum.max(axis=1, keepdims=True)
+        evidence: Float64 = top[:, 0] + np.log(np.exp(self.cusum - top).mean(axis=1))
+        return evidence
+
+    def days(self, stream: int) -> int:
+        """Return since how many days the strongest bet has grown: the estimated onset."""
+        return int(self.age[stream, int(self.cusum[stream].argmax())])

@@ -25,9 +25,10 @@ _LEAST_SCALE: Final = 1e-9
 def learn(losses: Float64, most: float, single: float) -> LossReference:
     """Return the reference of some days.
 
-    Days without any loss do not show that there will be none. So the scale is at least the loss of
-    one decision of the largest cost, and the bound is at least that of as many of them as may have
-    been missed by chance.
+    Days without any loss do not show that there will be none. So the bound of the mean has room for
+    as many decisions of the largest cost as may have been missing by chance. If losses come one by
+    one, the variance of a day is at most mean x ``single``; the scale is at least half of the root
+    of that.
 
     Args:
         losses: float64[d], losses of consecutive days, 14 or more.
@@ -50,4 +51,5 @@ def learn(losses: Float64, most: float, single: float) -> LossReference:
     inflated = variance * (1 + phi) / (1 - phi) / days
     by_days = float(t.ppf(_CONFIDENCE, max(days * (1 - phi) / (1 + phi) - 1, 2))) * inflated**0.5
     high = mean + max(by_weeks, by_days, -math.log(1 - _CONFIDENCE) * single / days)
-    return LossReference(mean, high, phi, max(scale, single, _LEAST_SCALE), days, most)
+    least = math.sqrt(high * single) / 2
+    return LossReference(mean, high, phi, max(scale, least, _LEAST_SCALE), days, most)

@@ -8,7 +8,7 @@ any more: a new version begins anew.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +20,7 @@ from stream_scorer.performance.warning.evidence import (
     CLASSES,
     GAUSSIAN,
     GUARANTEED,
+    DrawnEvidence,
     LossEvidence,
 )
 from stream_scorer.performance.warning.reference import LEARNING_DAYS, learn
@@ -29,7 +30,6 @@ PROCESSES: Final = 3
 POWERED: Final = "powered"
 SHARE_OF_LOSS: Final = 0.05
 """The tolerance where none is given, as a share of the reference's loss."""
-_LEAST_DRAWN_DAYS: Final = 14
 _DAY_MS: Final = 86_400_000
 _KEPT: Final = 400
 
@@ -77,19 +77,19 @@ class LossWatch:
 
     Attributes:
         reference: The usual level; None while it is learned.
+        revealed: The usual level of revealed losses; likewise.
         warned: Whether there was a warning.
     """
 
     def __init__(self, budget: WarningBudget) -> None:
         self._budget = budget
         self.reference: LossReference | None = None
+        self.revealed: LossReference | None = None
         self.warned = False
-        self._learned: list[tuple[float, int]] = []
-        self._drawn: list[tuple[int, float, int]] = []
+        self._learned: list[tuple[float, int, float, float]] = []
+        self._drawn: list[tuple[int, float, float]] = []
         self._pool, self._pooled_from = LossSums(), 0
-        self._drawn_pool, self._drawn_from = LossSums(), 0
-        self._matured, self._powered = LossEvidence(1), LossEvidence(1)
-        self._drawn_scale: tuple[float, float] | None = None
+        self._matured, self._powered = LossEvidence(1), DrawnEvidence(1)
         self._last = 0
 
     @property
@@ -118,7 +118,8 @@ class LossWatch:
         window = WindowKey(key.model, key.version, key.arm, key.segment, start, key.end)
         reference = self.reference
         if reference is None:
-            self._learned.append((pool.mean, pool.rows))
+            shown = pool.revealed_mean, pool.exposure
+            self._learned.append((pool.mean, pool.rows, *shown))
             if len(self._learned) == LEARNING_DAYS:
                 self._begin(key.end)
             return window, pool, LossJudgement({})
@@ -128,7 +129,8 @@ class LossWatch:
         if self.warned or not over:
             return window, pool, LossJudgement(found)
         best = max(over, key=lambda n: log_e[n])
-        warned = self._warn(window, log_e[best], CLASSES[best], pool.mean, self._matured, best)
+        days = self._matured.days(best, 0)
+        warned = self._warn(window, log_e[best], CLASSES[best], pool.mean, days)
         return window, pool, LossJudgement(found, warned)
 
     def powered(self, key: WindowKey, sums: LossSums) -> LossJudgement:
@@ -136,21 +138,14 @@ class LossWatch:
 
         Args:
             key: The day.
-            sums: Its sums; a day without draws is pooled with the next one.
+            sums: Its sums; they do not count if no decision could be drawn.
         """
-        start = self._drawn_from if self._drawn_pool.rows else key.start
-        pool = self._drawn_pool.plus(sums)
-        if pool.rows < LEAST_ROWS or not pool.drawn:
-            self._drawn_pool, self._drawn_from = pool, start
+        if sums.exposure <= 0:
             return LossJudgement({})
-        self._drawn_pool = LossSums()
-        window = WindowKey(key.model, key.version, key.arm, key.segment, start, key.end)
         if self.reference is None:
-            self._drawn = [*self._drawn, (key.end, pool.mean, pool.drawn)][-_KEPT:]
+            self._drawn = [*self._drawn, (key.end, sums.revealed, sums.exposure)][-_KEPT:]
             return LossJudgement({})
-        if self._drawn_scale is None:
-            return LossJudgement({})
-        return self._judge_drawn(window, pool.mean)
+        return self._judge_drawn(key, sums.revealed, sums.exposure)
 
     def catch_up(self, key: WindowKey) -> Warned | None:
         """Judge the drawn days that came while the usual level was learned; return a warning.
@@ -158,22 +153,27 @@ class LossWatch:
         Args:
             key: Model, version, arm and segment.
         """
-        if self.reference is None or self._drawn_scale is None:
+        if self.reference is None:
             return None
-        waiting = [each for each in self._drawn if each[0] > self._last]
-        self._drawn = []
-        for end, loss, _ in waiting:
+        waiting, self._drawn = [each for each in self._drawn if each[0] > self._last], []
+        for end, revealed, exposure in waiting:
             window = WindowKey(key.model, key.version, key.arm, key.segment, end - _DAY_MS, end)
-            if (warned := self._judge_drawn(window, loss).warned) is not None:
+            if (warned := self._judge_drawn(window, revealed, exposure).warned) is not None:
                 return warned
         return None
 
-    def _judge_drawn(self, window: WindowKey, loss: float) -> LossJudgement:
-        phi, scale = self._drawn_scale or (0.0, 1.0)
-        log_e = self._add(self._powered, loss, phi, scale)[GAUSSIAN]
+    def _judge_drawn(self, window: WindowKey, hits: float, exposure: float) -> LossJudgement:
+        if self.reference is None or self.revealed is None:
+            return LossJudgement({})
+        share = self.revealed.mean / self.reference.mean if self.reference.mean > 0 else 1.0
+        expected = (self.revealed.high + self.tolerance * share) * exposure
+        spread = self.revealed.scale * exposure
+        found = self._powered.update(np.array([hits]), np.array([expected]), np.array([spread]))
+        log_e = float(found[0])
         if self.warned or log_e < self._budget.threshold:
             return LossJudgement({POWERED: log_e})
-        warned = self._warn(window, log_e, POWERED, loss, self._powered, GAUSSIAN)
+        days = self._powered.days(0)
+        warned = self._warn(window, log_e, POWERED, hits / exposure, days)
         return LossJudgement({POWERED: log_e}, warned)
 
     @property
@@ -185,15 +185,12 @@ class LossWatch:
 
     def _begin(self, end: int) -> None:
         """Learn the usual level from the days so far, the last of which ends at ``end``."""
-        losses, rows = (np.array(column, float) for column in zip(*self._learned, strict=True))
-        reference = self.reference = learn(losses, self._budget.most, float(1 / rows.min()))
+        columns = zip(*self._learned, strict=True)
+        losses, rows, shown, exposure = (np.array(column, float) for column in columns)
+        most = self._budget.most
+        self.reference = learn(losses, most, float(1 / rows.min()))
+        self.revealed = learn(shown, most, float(1 / max(exposure.min(), 1.0)))
         self._learned, self._last = [], end
-        before = [each for each in self._drawn if each[0] <= end]
-        if len(before) >= _LEAST_DRAWN_DAYS:
-            _, drawn, count = (np.array(column, float) for column in zip(*before, strict=True))
-            # A drawn decision stands for rows / drawn others.
-            noise = learn(drawn, self._budget.most, float(1 / count.min()))
-            self._drawn_scale = noise.phi, max(noise.scale, reference.scale)
 
     def _add(self, evidence: LossEvidence, loss: float, phi: float, scale: float) -> list[float]:
         reference = self.reference
@@ -205,29 +202,26 @@ class LossWatch:
         )  # fmt: skip
         return [float(each) for each in found[:, 0]]
 
-    def _warn(
-        self, window: WindowKey, log_e: float, klass: str, loss: float, evidence: LossEvidence,
-        number: int,
-    ) -> Warned:  # fmt: skip
+    def _warn(self, window: WindowKey, log_e: float, klass: str, loss: float, days: int) -> Warned:
         self.warned = True
-        onset = window.end - max(evidence.days(number, 0), 1) * _DAY_MS
-        return Warned(window, log_e, klass, min(onset, window.start), loss, self.tolerance)
+        onset = min(window.end - max(days, 1) * _DAY_MS, window.start)
+        return Warned(window, log_e, klass, onset, loss, self.tolerance)
 
     # -- state -------------------------------------------------------------------------------
 
     def document(self) -> dict[str, Any]:
         """Return the state for JSON; :meth:`restored` continues from it, bit for bit."""
+        levels = self.reference, self.revealed
+        before = float(self._matured.before[0])
         return {
-            "reference": None if self.reference is None else asdict(self.reference),
+            "levels": [None if each is None else asdict(each) for each in levels],
             "warned": self.warned,
             "learned": self._learned,
             "drawn": self._drawn,
-            "pools": [
-                [*_sums(self._pool), self._pooled_from],
-                [*_sums(self._drawn_pool), self._drawn_from],
-            ],
-            "evidence": [_arrays(each) for each in (self._matured, self._powered)],
-            "drawn_scale": self._drawn_scale,
+            "pool": [*astuple(self._pool), self._pooled_from],
+            "matured": _arrays(self._matured),
+            "powered": _arrays(self._powered),
+            "before": None if math.isnan(before) else before,
             "last": self._last,
         }
 
@@ -240,33 +234,22 @@ class LossWatch:
             document: Of :meth:`document`.
         """
         watch = cls(budget)
-        if document["reference"] is not None:
-            watch.reference = LossReference(**document["reference"])
+        watch.reference, watch.revealed = (
+            None if each is None else LossReference(**each) for each in document["levels"]
+        )
         watch.warned = document["warned"]
-        watch._learned = [(float(loss), int(rows)) for loss, rows in document["learned"]]
-        watch._drawn = [(int(end), float(loss), int(n)) for end, loss, n in document["drawn"]]
-        (*pool, watch._pooled_from), (*drawn, watch._drawn_from) = document["pools"]
-        watch._pool, watch._drawn_pool = LossSums(*pool), LossSums(*drawn)
-        watch._matured, watch._powered = (_evidence(each) for each in document["evidence"])
-        scale = document["drawn_scale"]
-        watch._drawn_scale = None if scale is None else (float(scale[0]), float(scale[1]))
+        watch._learned = [tuple(each) for each in document["learned"]]
+        watch._drawn = [tuple(each) for each in document["drawn"]]
+        *pool, watch._pooled_from = document["pool"]
+        watch._pool = LossSums(*pool)
+        for evidence in (watch._matured, watch._powered):
+            name = "matured" if evidence is watch._matured else "powered"
+            evidence.cusum, evidence.age = (np.array(each) for each in document[name])
+        before = document["before"]
+        watch._matured.before = np.array([math.nan if before is None else before])
         watch._last = int(document["last"])
         return watch
 
 
-def _sums(sums: LossSums) -> tuple[int, float, int, int]:
-    return sums.rows, sums.loss, sums.drawn, sums.missing
-
-
-def _arrays(evidence: LossEvidence) -> list[Any]:
-    before = float(evidence.before[0])
-    return [
-        evidence.cusum.tolist(), evidence.age.tolist(), None if math.isnan(before) else before
-    ]  # fmt: skip
-
-
-def _evidence(kept: list[Any]) -> LossEvidence:
-    evidence = LossEvidence(1)
-    evidence.cusum, evidence.age = np.array(kept[0]), np.array(kept[1])
-    evidence.before = np.array([math.nan if kept[2] is None else kept[2]])
-    return evidence
+def _arrays(evidence: LossEvidence | DrawnEvidence) -> list[Any]:
+    return [evidence.cusum.tolist(), evidence.age.tolist()]

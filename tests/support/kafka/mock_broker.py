@@ -1,7 +1,7 @@
 """librdkafka's own broker inside this process, and records whose header names are any bytes."""
 
 import ctypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -26,6 +26,7 @@ _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "header_add": (_int, (_pointer, _text, ctypes.c_ssize_t, _text, ctypes.c_ssize_t)),
     "headers_new": (_pointer, (ctypes.c_size_t,)),
     "mock_cluster_bootstraps": (_text, (_pointer,)),
+    "mock_topic_create": (_int, (_pointer, _text, _int, _int)),
     "mock_push_request_errors_array": (
         None, (_pointer, ctypes.c_int16, ctypes.c_size_t, ctypes.POINTER(_int)),
     ),
@@ -63,15 +64,18 @@ def _producer(**options: str) -> Iterator[int]:
 
 
 @contextmanager
-def mock_broker(refused: int = 0) -> Iterator[str]:
+def mock_broker(refused: int = 0, topics: Mapping[str, int] | None = None) -> Iterator[str]:
     """Yield the address of a broker that creates topics when they are used.
 
     Args:
         refused: The error that it answers to the first request with records; 0 for none.
+        topics: Numbers of partitions of topics that exist from the start.
     """
     with _producer(test_mock_num_brokers="1") as handle:
         api = _library()
         cluster = api.handle_mock_cluster(handle)
+        for name, partitions in (topics or {}).items():
+            assert api.mock_topic_create(cluster, name.encode(), partitions, 1) == 0
         if refused:
             api.mock_push_request_errors_array(cluster, _PRODUCE, 1, (_int * 1)(refused))
         yield api.mock_cluster_bootstraps(cluster).decode()

@@ -1,14 +1,18 @@
 """The early warning: what it sees, what it must not see, and that it continues from its state."""
 
+import dataclasses
 import json
 
 import numpy as np
+import pytest
+from scipy.stats import binom
 
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.labelling.contract import FRAUD, GENUINE, UNKNOWN
 from stream_scorer.performance.measures.contract import LossCosts, MaturedRows, WindowKey
 from stream_scorer.performance.warning.contract import Warned
 from stream_scorer.performance.warning.day_loss import LossSums, matured_loss, powered_loss
+from stream_scorer.performance.warning.evidence import DrawnEvidence
 from stream_scorer.performance.warning.reference import LEARNING_DAYS, learn
 from stream_scorer.performance.warning.watch import LossWatch, WarningBudget
 
@@ -63,6 +67,48 @@ def test_drawn_rows_alone_give_the_powered_loss() -> None:
     )  # fmt: skip
     assert (sums.rows, sums.drawn, sums.missing) == (3, 2, 1)
     assert sums.loss == (100 / 0.05 + 5) / 200
+    assert sums.revealed == 1.0  # clipped at the cost of a false block
+    assert sums.exposure == 3 * 0.05 * 200 / 25
+
+
+def test_the_revealed_loss_has_the_same_mean_for_both() -> None:
+    chance = np.random.default_rng(8)
+    fraud, matured, hits = chance.random(20_000) < 0.1, [], []
+    for _ in range(200):
+        drawn = chance.random(20_000) < 0.05
+        rows = rows_of((Outcome.APPROVE, GENUINE, 1.0, True, 0.05))
+        every = rows.take(np.zeros(20_000, np.int64))
+        state = np.where(fraud, np.uint8(FRAUD), np.uint8(GENUINE))
+        seen = dataclasses.replace(every, state=state, drawn=drawn)
+        matured.append(matured_loss(seen, LossCosts()).revealed_mean)
+        hits.append(powered_loss(seen, LossCosts()).revealed_mean)
+    assert set(matured) == {matured[0]}
+    assert abs(np.mean(hits) - matured[0]) < 2.6 * np.std(hits) / len(hits) ** 0.5
+
+
+@pytest.mark.parametrize(("count", "level", "spread"), [(30, 0.05, 0.0), (20_000, 0.05, 200.0)])
+def test_honest_draws_bound_false_warnings(count: int, level: float, spread: float) -> None:
+    # The days' means vary around their bound, and the draws are honest.
+    chance, runs = np.random.default_rng(2), 2_000
+    evidence, highest = DrawnEvidence(runs), np.zeros(runs)
+    expected = np.full(runs, count * level)
+    for _ in range(100):
+        today = np.clip(chance.normal(level, spread / count, runs), 0, 1)
+        hits = chance.binomial(count, today).astype(float)
+        found = evidence.update(hits, expected, np.full(runs, spread))
+        highest = np.maximum(highest, found)
+    alarms = int((highest >= np.log(100 / 0.05)).sum())
+    assert alarms <= binom.ppf(0.99, runs, 0.05)
+
+
+@pytest.mark.parametrize(("count", "spread"), [(200, 0.0), (20_000, 200.0), (2_000_000, 20_000.0)])
+def test_a_triple_loss_of_drawn_rows_is_seen(count: int, spread: float) -> None:
+    chance, evidence = np.random.default_rng(3), DrawnEvidence(1)
+    for _ in range(3):
+        hits = np.array([float(chance.binomial(count, 0.15))])
+        log_e = evidence.update(hits, np.array([count * 0.05]), np.array([spread]))
+    assert log_e[0] > np.log(100 / 0.05)
+    assert evidence.days(0) == 3
 
 
 def test_early_frauds_that_were_not_drawn_change_nothing() -> None:
@@ -93,6 +139,16 @@ def days(count: int, level: float, seed: int) -> list[float]:
     return [float(each) for each in level * chance.gamma(50, 1 / 50, count)]
 
 
+def matured_day(loss: float) -> LossSums:
+    """Return a day whose losses a label reveals."""
+    return LossSums(100_000, 100_000 * loss, 100_000 * loss, 100_000)
+
+
+def drawn_day(loss: float) -> LossSums:
+    """Return a day of which 5 % are drawn, and costs are at most an eighth of the largest."""
+    return LossSums(100_000, 100_000 * loss, 40_000 * loss, 40_000, 5_000)
+
+
 def run(
     losses: list[float], drawn: list[float], *, restart: bool = False
 ) -> tuple[list[Warned], LossWatch]:
@@ -100,10 +156,10 @@ def run(
     watch, warned = LossWatch(BUDGET), []
     for day in range(len(losses) + 7):
         if day < len(drawn):
-            judged = watch.powered(key(day), LossSums(100_000, 100_000 * drawn[day], 5_000, 0))
+            judged = watch.powered(key(day), drawn_day(drawn[day]))
             warned += [judged.warned] if judged.warned else []
         if day >= 7:
-            told = watch.matured(key(day - 7), LossSums(100_000, 100_000 * losses[day - 7]))
+            told = watch.matured(key(day - 7), matured_day(losses[day - 7]))
             assert told is not None
             warned += [told[2].warned] if told[2].warned else []
             caught = watch.catch_up(key(day - 7))
@@ -181,7 +237,7 @@ def test_days_without_a_loss_do_not_promise_none() -> None:
     watch, warned = LossWatch(BUDGET), 0
     for day in range(60):
         loss = 0.2 if day == 40 else 0.0  # one review in 40 days, of 1,000 decisions a day
-        told = watch.matured(key(day), LossSums(1_000, loss))
+        told = watch.matured(key(day), LossSums(1_000, loss, loss, 1_000))
         warned += told is not None and told[2].warned is not None
     assert not warned
     assert watch.reference is not None

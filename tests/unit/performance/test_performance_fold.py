@@ -3,6 +3,7 @@
 import dataclasses
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,7 +94,7 @@ def test_windows_equal_the_joined_tables(
     assert checked >= 2
 
 
-def decision(key: int, day: float, **changes: object) -> DecisionRecord:
+def decision(key: int, day: float, **changes: Any) -> DecisionRecord:
     return dataclasses.replace(DecisionRecord(key, int(day * DAY_MS), card=key), **changes)
 
 
