@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from stream_scorer.cli.options import ClusterJsonOptions, CommandGroup
+from stream_scorer.cli.options import ClusterJsonOptions, CommandGroup, milliseconds
+from stream_scorer.cli.output import field_rows
 
 app = CommandGroup("Labels: import them from files, and see how late they are.", ClusterJsonOptions)
 
@@ -44,3 +45,40 @@ def import_(
     shown = {name: value for name, value in document.items() if name != "examples"}
     rows = [*shown.items(), *((k, ", ".join(v)) for k, v in report.examples.items() if v)]
     options.show_fields(document, "Labels", rows)
+
+
+@app.command()
+def delay(
+    *,
+    begin: Annotated[
+        str, typer.Option("--from", metavar="TIME", help="First event time, ISO 8601, UTC.")
+    ],
+    end: Annotated[
+        str, typer.Option("--to", metavar="TIME", help="End of the event times, exclusive.")
+    ],
+    as_of: Annotated[
+        str | None,
+        typer.Option("--as-of", metavar="TIME", help="Reports up to then; default: the latest."),
+    ] = None,
+    options: ClusterJsonOptions,
+) -> None:
+    """Estimate how late frauds are reported, and print what a plan says of it.
+
+    Frauds that will be reported later than now are not seen yet; the estimate corrects for that, up
+    to the age of the oldest transaction. Beyond it, nothing is known.
+    """
+    from stream_scorer.labels.delay import (  # noqa: PLC0415 it loads slowly
+        DelayRange,
+        delay_report,
+        read_delays,
+    )
+
+    chosen = DelayRange(
+        milliseconds("--from", begin), milliseconds("--to", end),
+        None if as_of is None else milliseconds("--as-of", as_of),
+    )  # fmt: skip
+    document = delay_report(read_delays(options.connected(), chosen))
+    shown = {name: value for name, value in document.items() if name != "plan"}
+    options.show_fields(document, "Delays of frauds", field_rows(shown))
+    if not options.as_json:
+        typer.echo(f"for the plan:\n{document['plan']}")
