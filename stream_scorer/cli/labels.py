@@ -62,7 +62,7 @@ def delay(
     ] = None,
     options: ClusterJsonOptions,
 ) -> None:
-    """Estimate how late frauds are reported, and print what a plan says of it.
+    """Estimate how late frauds are reported, and print the lines for a plan.
 
     Frauds that will be reported later than now are not seen yet; the estimate corrects for that, up
     to the age of the oldest transaction. Beyond it, nothing is known.
