@@ -37,6 +37,10 @@ def build(
         str | None,
         typer.Option("--model", help="NAME or NAME:VERSION whose features the decisions recorded."),
     ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option("--features", help="Other features, .toml or .json: computed from the input."),
+    ] = None,
     plan: PlanOption = None,
     options: ClusterJsonOptions,
 ) -> None:
@@ -49,7 +53,7 @@ def build(
 
     order = DatasetOrder(
         first_ms=milliseconds("--from", begin), end_ms=milliseconds("--to", end),
-        as_of_ms=milliseconds("--labels-as-of", as_of), out=out, features=None, sample=sample,
+        as_of_ms=milliseconds("--labels-as-of", as_of), out=out, features=features, sample=sample,
         model=model,
     )  # fmt: skip
     report = build_dataset(options.connected(), order, plan)

@@ -1,5 +1,6 @@
 """A dataset from a real scorer's decisions equals what training makes of the same file."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from stream_scorer.settings import MODELS_DIRECTORY, Kafka, Registry, Settings
 from stream_scorer.simulator import simulate
 from stream_scorer.simulator.files import write_table
 from stream_scorer.training.data import take
-from stream_scorer.training.features import CUSTOMER_FEATURES, read_features
+from stream_scorer.training.features import CUSTOMER_FEATURES, FEATURES, read_features
 from stream_scorer.training.labelled import DatasetFolder
 from tests.support.faults.process import ScorerProcess, wait_until
 
@@ -108,6 +109,19 @@ def test_a_dataset_equals_training_on_the_same_rows(
     ):  # fmt: skip
         first, second = (np.ascontiguousarray(what(one)[at]) for one, at in rows)
         assert first.tobytes() == second.tobytes()
+
+    # Other features, from the input: with terminals, whose history depends on the labels.
+    _, whole = read_features(None, Plan())
+    declared = tmp_path / "all.json"
+    declared.write_text(json.dumps(list(FEATURES)))
+    refolded = replace(order, out=tmp_path / "refolded", features=declared)
+    assert build_dataset(settings, refolded).rows == len(table)
+    more = DatasetFolder.open(tmp_path / "refolded").take()
+    expected = take(path, whole, Plan(), sort=True, most_rejected=0)
+    by_customer = np.lexsort((more.table["customer_id"].to_pylist(), more.time))
+    first = np.ascontiguousarray(expected.features[orders[0]])
+    assert first.tobytes() == np.ascontiguousarray(more.features[by_customer]).tobytes()
+    assert more.features[:, -1].any()
 
     # Again: equal bytes. Earlier: fewer labels. Half of the genuine ones: all frauds.
     again = build_dataset(settings, replace(order, out=tmp_path / "two"))
