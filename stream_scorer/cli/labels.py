@@ -6,7 +6,13 @@ from typing import Annotated
 
 import typer
 
-from stream_scorer.cli.options import ClusterJsonOptions, CommandGroup, milliseconds
+from stream_scorer.cli.options import (
+    ClusterJsonOptions,
+    CommandGroup,
+    PlanOption,
+    WhosePlanOption,
+    milliseconds,
+)
 from stream_scorer.cli.output import field_rows
 
 app = CommandGroup("Labels: import them from files, and see how late they are.", ClusterJsonOptions)
@@ -26,6 +32,8 @@ def import_(
         Path | None,
         typer.Option("--columns", help="TOML file: names of the columns, and of the states."),
     ] = None,
+    model: WhosePlanOption = "fraud",
+    plan: PlanOption = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Send nothing if a row cannot be used.")
     ] = False,
@@ -40,7 +48,7 @@ def import_(
     from stream_scorer.labels.run import ImportJob, import_labels  # noqa: PLC0415 as above
 
     names = LabelNames() if columns is None else read_names(columns)
-    report = import_labels(options.connected(), ImportJob(file, source, names, strict))
+    report = import_labels(options.connected(), ImportJob(file, source, names, strict, model, plan))
     document = asdict(report)
     shown = {name: value for name, value in document.items() if name != "examples"}
     rows = [*shown.items(), *((k, ", ".join(v)) for k, v in report.examples.items() if v)]

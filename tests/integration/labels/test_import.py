@@ -82,6 +82,19 @@ def test_a_strict_import_with_a_foreign_id_sends_nothing(
     assert not labels_in(settings)
 
 
+def test_a_topic_of_labels_in_another_format_is_refused(settings: Settings, tmp_path: Path) -> None:
+    plan = tmp_path / "plan"
+    plan.mkdir()
+    (plan / "plan.toml").write_text("")
+    (plan / "events.toml").write_text(
+        '[labels]\nformat = "json"\ntransaction_id = "id"\nis_fraud = "fraud"\n'
+        'label_time = {path = "at", unit = "ms"}\n'
+    )
+    job = ImportJob(write(tmp_path / "labels.parquet", 1), plan=plan)
+    with pytest.raises(SettingsError, match="labels of your own format"):
+        import_labels(settings, job)
+
+
 def test_a_later_import_fences_an_earlier_one(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
