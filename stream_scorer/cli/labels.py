@@ -45,10 +45,12 @@ def import_(
     again, it sends what is still missing.
     """
     from stream_scorer.labels.columns import LabelNames, read_names  # noqa: PLC0415 it loads slowly
-    from stream_scorer.labels.run import ImportJob, import_labels  # noqa: PLC0415 as above
+    from stream_scorer.labels.run import LabelImportJob, import_labels  # noqa: PLC0415 as above
 
     names = LabelNames() if columns is None else read_names(columns)
-    report = import_labels(options.connected(), ImportJob(file, source, names, strict, model, plan))
+    report = import_labels(
+        options.connected(), LabelImportJob(file, source, names, strict, model, plan)
+    )
     document = asdict(report)
     shown = {name: value for name, value in document.items() if name != "examples"}
     rows = [*shown.items(), *((k, ", ".join(v)) for k, v in report.examples.items() if v)]

@@ -28,7 +28,7 @@ from stream_scorer.dataset.decisions import DecidedDecoder, DecidedRows, feature
 from stream_scorer.dataset.refold import RefoldedFeatures
 from stream_scorer.dataset.sampling import sampled
 from stream_scorer.dataset.statements import KnownStatements
-from stream_scorer.dataset.write import PartWriter, schema_of
+from stream_scorer.dataset.write import DatasetWriter, schema_of
 from stream_scorer.errors import SettingsError
 from stream_scorer.ports import RawRecords
 
@@ -122,7 +122,7 @@ class DatasetBuilder:
         self._policies: dict[int, LabelPolicy] = {}
         self._decoder = decoder
         self._schema = schema_of(range_.names)
-        self._writer = PartWriter(folder, self._schema)
+        self._writer = DatasetWriter(folder, self._schema)
         self._same: dict[str, bool] = {}
         self.left_out: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
         self.versions: Counter[str] = Counter()

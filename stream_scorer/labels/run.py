@@ -30,7 +30,7 @@ _SCHEMA = "label.v2"
 
 
 @dataclass(frozen=True, slots=True)
-class ImportJob:
+class LabelImportJob:
     """What to import.
 
     Attributes:
@@ -50,7 +50,7 @@ class ImportJob:
     plan: Path | None = None
 
 
-def import_labels(settings: Settings, job: ImportJob) -> ImportReport:
+def import_labels(settings: Settings, job: LabelImportJob) -> ImportReport:
     """Send the labels of a file that the topic does not have.
 
     Args:
