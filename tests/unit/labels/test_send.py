@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.codec.writing.encode import ColumnEncoder
-from stream_scorer.errors import FencedError, UnavailableError
+from stream_scorer.errors import FencedError, TransactionError, UnavailableError
 from stream_scorer.labels import send
 from stream_scorer.labels.read import SCHEMA
 from stream_scorer.labels.send import LabelSender
@@ -142,6 +142,13 @@ def test_a_later_import_ends_this_one() -> None:
     with pytest.raises(FencedError, match="another import into topic labels"):
         run()
     assert sum(topic.ids().values()) == 10
+
+
+def test_a_label_that_is_too_large_is_an_error() -> None:
+    large = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "size", False, False, True)
+    _, run = sent({0: (large, False)})
+    with pytest.raises(TransactionError, match="a label is too large"):
+        run()
 
 
 def test_it_gives_up_after_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
