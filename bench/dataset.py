@@ -61,7 +61,7 @@ _REGISTRY = open_registry(Registry())
 
 
 @dataclass(frozen=True, slots=True)
-class City:
+class DecidedCity:
     """The transactions of some days.
 
     Attributes:
@@ -75,12 +75,12 @@ class City:
     fraud: NDArray[np.bool_]
 
 
-def city(days: int) -> City:
+def city(days: int) -> DecidedCity:
     """Simulate some days, with the handbook's features."""
     rows = simulate(days).combine_chunks()
     fraud = rows["is_fraud"].to_numpy()
     _, compiled = read_features(None, Plan())
-    return City(rows, fold(rows, compiled, Plan(), fraud).features, fraud)
+    return DecidedCity(rows, fold(rows, compiled, Plan(), fraud).features, fraud)
 
 
 def _encoder(schema: str, subject: str) -> ColumnEncoder:
@@ -106,7 +106,7 @@ def _identity(rows: pa.Table, copy: int) -> dict[str, Column]:
     }
 
 
-def decisions(of: City, copies: int, last: int) -> Iterator[RawRecords]:
+def decisions(of: DecidedCity, copies: int, last: int) -> Iterator[RawRecords]:
     """Yield the decisions of so many copies of a city; the last copy has ``last`` rows."""
     encoder = _encoder("decision.v2", "decisions")
     for copy in range(copies):
@@ -129,7 +129,7 @@ def decisions(of: City, copies: int, last: int) -> Iterator[RawRecords]:
             yield _raw(encoder.encode(columns, len(rows)))
 
 
-def statements(of: City, copies: int) -> KnownStatements:
+def statements(of: DecidedCity, copies: int) -> KnownStatements:
     """Return the labels of all frauds of all copies, each a week late."""
     encoder = _encoder("label.v2", "labels")
     reader = StatementReader(_REGISTRY, Plan(), _LATER_MS)
@@ -154,7 +154,7 @@ class Built:
     seconds: float
 
 
-def build(folder: Path, of: City, copies: int, last: int, sample: float) -> Built:
+def build(folder: Path, of: DecidedCity, copies: int, last: int, sample: float) -> Built:
     """Build a dataset from copies of a city."""
     folder.mkdir()
     began = time.perf_counter()
@@ -210,7 +210,7 @@ def precision_on(bundle: Path, whole: DatasetFolder) -> float:
     return float(average_precision_score(fraud, scores))
 
 
-def compared(of: City, days: int, folder: Path) -> dict[str, Any]:
+def compared(of: DecidedCity, days: int, folder: Path) -> dict[str, Any]:
     """Train on all rows of a city and on a sample, and measure both on the same week."""
     store = folder / "models"
     whole = build(folder / "whole", of, 1, len(of.table), 1.0)
@@ -229,7 +229,7 @@ def compared(of: City, days: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def large(of: City, rows: int, days: int, folder: Path) -> dict[str, Any]:
+def large(of: DecidedCity, rows: int, days: int, folder: Path) -> dict[str, Any]:
     """Build a dataset of so many decisions, and train on it."""
     copies = -(-rows // len(of.table))
     last = rows - (copies - 1) * len(of.table)

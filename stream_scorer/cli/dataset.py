@@ -1,14 +1,17 @@
 """``stream-scorer dataset``: training sets from the topics."""
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from stream_scorer.cli.options import ClusterJsonOptions, CommandGroup, PlanOption
-from stream_scorer.errors import SettingsError
+from stream_scorer.cli.options import (
+    ClusterJsonOptions,
+    CommandGroup,
+    PlanOption,
+    milliseconds,
+)
 
 app = CommandGroup("Training sets from the topics.", ClusterJsonOptions)
 
@@ -34,6 +37,10 @@ def build(
         str | None,
         typer.Option("--model", help="NAME or NAME:VERSION whose features the decisions recorded."),
     ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option("--features", help="Other features, .toml or .json: computed from the input."),
+    ] = None,
     plan: PlanOption = None,
     options: ClusterJsonOptions,
 ) -> None:
@@ -45,8 +52,8 @@ def build(
     from stream_scorer.dataset.run import build_dataset  # noqa: PLC0415 as above
 
     order = DatasetOrder(
-        first_ms=_milliseconds("--from", begin), end_ms=_milliseconds("--to", end),
-        as_of_ms=_milliseconds("--labels-as-of", as_of), out=out, features=None, sample=sample,
+        first_ms=milliseconds("--from", begin), end_ms=milliseconds("--to", end),
+        as_of_ms=milliseconds("--labels-as-of", as_of), out=out, features=features, sample=sample,
         model=model,
     )  # fmt: skip
     report = build_dataset(options.connected(), order, plan)
@@ -54,16 +61,3 @@ def build(
     options.show_fields(document, "Dataset")
     if not options.as_json:
         typer.echo(f"next: stream-scorer train --data {out} --matured --protocol latest ...")
-
-
-def _milliseconds(option: str, text: str) -> int:
-    """Return a time in ms since the epoch; without a zone it is UTC."""
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise SettingsError(
-            f"{option} {text!r}: not a time", "write a date or a time, as in 2026-01-31T00:00:00Z"
-        ) from None
-    if time.tzinfo is None:
-        time = time.replace(tzinfo=UTC)
-    return int(time.timestamp() * 1_000)

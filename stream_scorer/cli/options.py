@@ -4,6 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer import devkafka
 from stream_scorer.cli.output import field_rows, print_json, print_table
+from stream_scorer.errors import SettingsError
 from stream_scorer.security.keys import passphrase_from, read_private
 from stream_scorer.settings import Settings, load_settings
 
@@ -326,3 +328,20 @@ def connected_settings(
         )
     fix = "give --bootstrap HOST:PORT, or start one: stream-scorer kafka start"
     return devkafka.connected(settings, fix)
+
+
+def milliseconds(option: str, text: str) -> int:
+    """Return a time in ms since the epoch; without a zone it is UTC.
+
+    Raises:
+        SettingsError: It is not an ISO 8601 time.
+    """
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise SettingsError(
+            f"{option} {text!r}: not a time", "write a date or a time, as in 2026-01-31T00:00:00Z"
+        ) from None
+    if time.tzinfo is None:
+        time = time.replace(tzinfo=UTC)
+    return int(time.timestamp() * 1_000)

@@ -25,9 +25,10 @@ from stream_scorer.core.labelling.contract import (
 from stream_scorer.core.mapping.rates import base_minor, rates_of
 from stream_scorer.core.terminals.columns import match_of
 from stream_scorer.dataset.decisions import DecidedDecoder, DecidedRows, features_of
+from stream_scorer.dataset.refold import RefoldedFeatures
 from stream_scorer.dataset.sampling import sampled
 from stream_scorer.dataset.statements import KnownStatements
-from stream_scorer.dataset.write import PartWriter, schema_of
+from stream_scorer.dataset.write import DatasetWriter, schema_of
 from stream_scorer.errors import SettingsError
 from stream_scorer.ports import RawRecords
 
@@ -71,6 +72,8 @@ class DatasetRange:
         model: Name of the model.
         names: Of its features, in column order.
         same: Returns whether a version of the model has these features.
+        refolded: Features that replace the recorded ones; None: those that were recorded.
+        source: The topic of the transactions of which ``refolded`` has the features.
     """
 
     first_ms: int
@@ -80,6 +83,8 @@ class DatasetRange:
     model: str
     names: tuple[str, ...]
     same: Callable[[str], bool]
+    refolded: RefoldedFeatures | None = None
+    source: str = ""
 
 
 class DatasetBuilder:
@@ -117,7 +122,7 @@ class DatasetBuilder:
         self._policies: dict[int, LabelPolicy] = {}
         self._decoder = decoder
         self._schema = schema_of(range_.names)
-        self._writer = PartWriter(folder, self._schema)
+        self._writer = DatasetWriter(folder, self._schema)
         self._same: dict[str, bool] = {}
         self.left_out: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
         self.versions: Counter[str] = Counter()
@@ -144,10 +149,21 @@ class DatasetBuilder:
         decided = self._without(decided, self._of_version(decided), "other_features")
         # A decision of version 1 of its schema does not say what its transaction was worth.
         decided = self._without(decided, _int64(decided, "amount_minor") >= 0, "no_amount")
-        features, fits = features_of(decided.records.column("features"), len(self._range.names))
+        features, fits = self._features(decided)
         features, decided = features[fits], self._without(decided, fits, "other_features")
         if len(decided):
             self._add(decided, features)
+
+    def _features(self, decided: DecidedRows) -> tuple[Float64, Bool]:
+        """Return the features of n decisions, and bool[n]: which have them."""
+        refolded = self._range.refolded
+        if refolded is None:
+            return features_of(decided.records.column("features"), len(self._range.names))
+        found, known = refolded.of(
+            _int64(decided, "source_partition"), _int64(decided, "source_offset")
+        )
+        ours = pc.equal(decided.records.column("source_topic"), self._range.source)
+        return found, known & np.asarray(ours)
 
     def _without(self, decided: DecidedRows, kept: Bool, reason: str) -> DecidedRows:
         self.left_out[reason] += int(np.count_nonzero(~kept))
@@ -207,7 +223,9 @@ class DatasetBuilder:
         state = np.empty(len(match), np.uint8)
         as_of = self._range.as_of_ms
         for policy, rows in self._by_policy(decided.revision):
-            some = self._statements.resolve(match[rows], decided.event_time[rows], as_of, policy)
+            some = self._statements.resolve(
+                match[rows], decided.event_time[rows], np.full(len(rows), as_of), policy
+            )
             found.state[rows], found.label_time[rows] = some.state, some.label_time
             age = as_of - decided.event_time[rows]
             settled = policy.settle(some.state, decided.blocked[rows], age, risk=False)

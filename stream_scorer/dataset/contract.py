@@ -45,7 +45,8 @@ class DatasetOrder:
         features: Declarations of other features, which are folded from the input; None: the
             features as they were recorded in the decisions.
         sample: Share of the genuine rows that is kept, in (0, 1].
-        model: Name of the model whose decisions are read; None: of the only one in the range.
+        model: NAME or NAME:VERSION of the model whose decisions are read, and whose features they
+            must have recorded; NAME: those of its newest version; None: of the default model.
     """
 
     first_ms: int
@@ -67,8 +68,8 @@ class DatasetReport:
         rows: Rows of all parts.
         frauds: Those that are frauds.
         genuine: Those that are genuine; ``rows`` is the sum of the two.
-        left_out: Decisions that are not in the dataset, by reason: ``blocked`` without a label,
-            ``unknown``, ``sampled``.
+        left_out: Decisions of the range that are not in the dataset, by reason: ``blocked`` without
+            a label, ``unknown``, ``sampled``, and the others of ``dataset.build.REASONS``.
         seconds: Time that it took.
         peak_mb: Largest resident memory of the process, in 10^6 bytes.
     """

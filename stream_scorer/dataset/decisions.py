@@ -34,7 +34,7 @@ _FLOAT_BYTES: Final = 8
 _FIELDS: Final = (
     "transaction_id", "customer_id", "event_time", "score", "decision", "policy_outcome",
     "outcome_propensity", "model", "model_version", "plan_revision", "features", "amount_minor",
-    "currency",
+    "currency", "source_topic", "source_partition", "source_offset",
 )  # fmt: skip
 _OUTCOMES: Final = tuple(outcome.name for outcome in Outcome)
 

@@ -5,16 +5,18 @@
     labels ──────→ statements that were known by then ─┐
                                                        ├→ rows with features, label and weight
     decisions of the range, with recorded features ────┘
+    or, for other features, the input: folded again ───┘
 """
 
 import resource
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+from stream_scorer.codec.records.event_decoders import EventDecoders
 from stream_scorer.core.events.label_table import read_label_policy
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
@@ -28,6 +30,7 @@ from stream_scorer.dataset.build import (
 from stream_scorer.dataset.contract import DatasetOrder, DatasetReport
 from stream_scorer.dataset.decisions import DecidedDecoder, in_order
 from stream_scorer.dataset.document import SourceRange, document_of, write_document
+from stream_scorer.dataset.refold import refold
 from stream_scorer.dataset.statements import StatementReader
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.kafka.loop.patient_read import read_patiently
@@ -40,6 +43,7 @@ from stream_scorer.ports import RawRecords
 from stream_scorer.registry.sources import open_registry
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.settings import Kafka, Settings
+from stream_scorer.training.features import read_features
 
 _MODEL: Final = "fraud"
 _KB: Final = 1_024
@@ -84,6 +88,21 @@ def build_dataset(
         order.first_ms, order.end_ms, order.as_of_ms, order.sample, model.name, model.names,
         model.has_same_features,
     )  # fmt: skip
+    features: Sequence[FeatureSpec] = model.manifest.features
+    sources = {"decisions": decisions, "labels": labels}
+    if order.features is not None:
+        features, compiled = read_features(order.features, own)
+        # Its end comes last: each decision's transaction is before it.
+        inputs = _source(kafka, kafka.topics.transactions)
+        sources["transactions"] = inputs
+        refolded = refold(
+            _read(kafka, inputs, told), EventDecoders(registry, directory), compiled, own, known,
+            (order.first_ms, order.end_ms),
+        )  # fmt: skip
+        range_ = replace(
+            range_, names=compiled.names, same=lambda _: True, refolded=refolded,
+            source=inputs.topic,
+        )  # fmt: skip
     builder = DatasetBuilder(folder, range_, known, plans, DecidedDecoder(registry, directory))
     try:
         _each(_read(kafka, decisions, told), builder.add)
@@ -97,10 +116,11 @@ def build_dataset(
         contents = document_of(
             order={
                 "first_ms": order.first_ms, "end_ms": order.end_ms, "as_of_ms": order.as_of_ms,
-                "sample": order.sample, "model": model.name, "features_of": model.label,
+                "sample": order.sample, "model": model.name,
+                "features_of": model.label if order.features is None else "",
             },
-            features=model.manifest.features,
-            sources={"decisions": decisions, "labels": labels},
+            features=features,
+            sources=sources,
             policy=LabelPolicy.of(read_label_policy(own.label_policy)),
             counts=counts,
             parts=parts,
@@ -131,12 +151,6 @@ def _check(order: DatasetOrder) -> None:
         raise SettingsError(
             f"--sample {order.sample}: not a share of the genuine transactions",
             "write a number above 0, up to 1",
-        )
-    if order.features is not None:
-        raise SettingsError(
-            f"features {order.features}: a dataset has the features that were recorded; other "
-            "features are not folded from the input yet",
-            "leave --features out",
         )
 
 

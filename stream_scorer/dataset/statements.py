@@ -58,14 +58,14 @@ class KnownStatements:
     unreadable: int = 0
 
     def resolve(
-        self, match: UInt64, event_time: Int64, cutoff: int, policy: LabelPolicy
+        self, match: UInt64, event_time: Int64, cutoff: Int64, policy: LabelPolicy
     ) -> Resolved:
         """Return what transactions turned out to be, as ``core.labelling.resolve`` does.
 
         Args:
             match: uint64[n], hashes of the transactions.
             event_time: int64[n], ms.
-            cutoff: Statements count up to this time, ms.
+            cutoff: int64[n], ms; statements count up to this time.
             policy: Ranks the sources.
         """
         table = self.statements
@@ -77,7 +77,7 @@ class KnownStatements:
         some = table.take(rows)
         some.rank[:] = policy.rank(self.names)[self.source[rows]]
         times = None if self.by_time else event_time
-        return resolve(some, match, np.full(len(match), cutoff), event_time=times)
+        return resolve(some, match, cutoff, event_time=times)
 
 
 class StatementReader:

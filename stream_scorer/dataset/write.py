@@ -18,7 +18,7 @@ PART_ROWS: Final = 16 * GROUP_ROWS
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class DatasetPart:
     """A part that was written.
 
     Attributes:
@@ -50,7 +50,7 @@ def schema_of(names: tuple[str, ...]) -> pa.Schema:
     return pa.schema([pa.field(name, pa.type_for_alias(kind)) for name, kind in kinds.items()])
 
 
-class PartWriter:
+class DatasetWriter:
     """Writes rows in groups and parts of fixed sizes, so that equal rows give equal bytes.
 
     Args:
@@ -68,7 +68,7 @@ class PartWriter:
         self._held: list[pa.RecordBatch] = []
         self._held_rows = self._part_rows = 0
         self._writer: pq.ParquetWriter | None = None
-        self.parts: list[Part] = []
+        self.parts: list[DatasetPart] = []
         self.rows = 0
 
     def add(self, rows: pa.RecordBatch) -> None:
@@ -105,7 +105,7 @@ class PartWriter:
         path = self._folder / self._name()
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        self.parts.append(Part(path.name, self._part_rows, digest))
+        self.parts.append(DatasetPart(path.name, self._part_rows, digest))
         self._writer, self._part_rows = None, 0
 
     def close(self) -> None:

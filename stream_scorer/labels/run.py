@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.codec.writing.encode import ColumnEncoder
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.terminals.profile_kernels import mixed
 from stream_scorer.errors import SettingsError
@@ -19,8 +20,9 @@ from stream_scorer.labels.lookup import find_transactions
 from stream_scorer.labels.read import EXAMPLES, LabelRows, read_label_rows, with_ids
 from stream_scorer.labels.report import ImportReport
 from stream_scorer.labels.send import LabelSender
+from stream_scorer.models.stores.deployment import Deployment, deployed_plan
 from stream_scorer.registry.sources import open_registry, reader_schema
-from stream_scorer.settings import Settings
+from stream_scorer.settings import Kafka, Settings
 
 Bool = NDArray[np.bool_]
 
@@ -28,7 +30,7 @@ _SCHEMA = "label.v2"
 
 
 @dataclass(frozen=True, slots=True)
-class ImportJob:
+class LabelImportJob:
     """What to import.
 
     Attributes:
@@ -36,15 +38,19 @@ class ImportJob:
         source: Source of rows that name none; None: none.
         names: The names of the file's columns and states.
         strict: Whether nothing is sent if a row is foreign, ambiguous or invalid.
+        model: Model whose plan is used, NAME or NAME:VERSION.
+        plan: Plan file or folder; None: the model's.
     """
 
     file: Path
     source: str | None = None
     names: LabelNames = field(default_factory=LabelNames)
     strict: bool = False
+    model: str = "fraud"
+    plan: Path | None = None
 
 
-def import_labels(settings: Settings, job: ImportJob) -> ImportReport:
+def import_labels(settings: Settings, job: LabelImportJob) -> ImportReport:
     """Send the labels of a file that the topic does not have.
 
     Args:
@@ -52,8 +58,9 @@ def import_labels(settings: Settings, job: ImportJob) -> ImportReport:
         job: What to import.
 
     Raises:
-        SettingsError: The file cannot be read, a topic does not exist, or the job is strict and a
-            row is foreign, ambiguous or invalid.
+        SettingsError: The file cannot be read, a topic does not exist, labels have the user's own
+            format, or the job is strict and a row is foreign, ambiguous or invalid.
+        ModelError: The store does not have the model.
         SchemaError: The registry does not have the schema of labels.
         FencedError: A later import has begun.
         TransactionError: The broker refuses a record permanently.
@@ -61,6 +68,7 @@ def import_labels(settings: Settings, job: ImportJob) -> ImportReport:
     """
     began = time.monotonic()
     kafka, registry = settings.kafka, open_registry(settings.registry)
+    _refuse_own_format(deployed_plan(settings, Deployment(job.model, job.plan)), kafka)
     partitions(admin(kafka), kafka, (kafka.topics.decisions, kafka.topics.labels))
     schema = reader_schema(_SCHEMA, settings.registry.directory)
     encoder = ColumnEncoder(registry.id_for(f"{kafka.topics.labels}-value", schema), schema)
@@ -106,6 +114,16 @@ def import_labels(settings: Settings, job: ImportJob) -> ImportReport:
             "invalid": read.examples,
         },
     )
+
+
+def _refuse_own_format(plan: Plan, kafka: Kafka) -> None:
+    """Refuse a topic whose labels are read by a mapping: it would not read ours."""
+    if plan.labels is not None:
+        raise SettingsError(
+            f"topic {kafka.topics.labels}: the plan reads labels of your own format there, so an "
+            "imported one could not be read",
+            "send labels in that format, or name another plan: --plan",
+        )
 
 
 def _refuse(file: Path, read: LabelRows, foreign: Bool, ambiguous: Bool) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.codec.writing.encode import Choice, ColumnEncoder
 from stream_scorer.core.labelling.contract import FRAUD
-from stream_scorer.errors import FencedError, UnavailableError
+from stream_scorer.errors import FencedError, TransactionError, UnavailableError
 from stream_scorer.kafka.loop.producer import CommitUncertain, ProducerClient, TransactionalProducer
 from stream_scorer.kafka.membership.transactional_id import command
 from stream_scorer.labels.columns import STATES
@@ -107,7 +107,7 @@ class LabelSender:
                     self._rest()
                 break
             except TransactionAborted as error:
-                self._go_on(str(error), network=error.network)
+                self._go_on(error)
             except CommitUncertain as error:
                 self._producer.rebirth(str(error), self._tired)
             except FencedError as error:
@@ -130,12 +130,17 @@ class LabelSender:
     def _tired(self) -> bool:
         return time.monotonic() > self._until
 
-    def _go_on(self, cause: str, *, network: bool) -> None:
-        if not network or self._tired():
+    def _go_on(self, error: TransactionAborted) -> None:
+        if error.too_large:
+            raise TransactionError(
+                f"topic {self._topic}: a label is too large: {error}",
+                "see the topic's max.message.bytes",
+            ) from error
+        if self._tired():
             raise UnavailableError(
-                f"topic {self._topic}: labels were not accepted: {cause}",
-                "check the brokers and the topic's limits, and run it again: nothing is sent twice",
-            )
+                f"topic {self._topic}: labels were not accepted: {error}",
+                "check the brokers, and run it again: nothing is sent twice",
+            ) from error
         time.sleep(_PAUSE_SECONDS)
 
     def close(self) -> None:

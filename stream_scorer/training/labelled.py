@@ -39,7 +39,10 @@ DATASET_FORMAT: Final = 1
 _DOCUMENT_BYTES_MOST: Final = 64 * 1024 * 1024
 _DAY_MS: Final = 86_400_000
 _BOTH: Final = 2
-_READ: Final = ("customer_id", "event_time", "label_time", "is_fraud", "amount_minor", "weight")
+_READ: Final = {
+    "customer_id": pa.string(), "event_time": pa.int64(), "label_time": pa.int64(),
+    "is_fraud": pa.bool_(), "amount_minor": pa.int64(), "weight": pa.float64(),
+}  # fmt: skip
 
 
 def amounts_of(table: pa.Table) -> Int64:
@@ -167,10 +170,12 @@ class DatasetFolder:
             SettingsError: A part is missing, differs from its digest, or has no such columns.
         """
         names = [str(spec["name"]) for spec in self.features]
+        kinds = pa.schema({**_READ, **dict.fromkeys(names, pa.float64())})
+        self._check_rows()
         features = np.empty((self.rows, len(names)))
         pieces: list[pa.Table] = []
         first = 0
-        for piece in self._pieces([*_READ, *names]):
+        for piece in self._pieces(kinds):
             end = first + len(piece)
             for at, name in enumerate(names):
                 features[first:end, at] = piece[name].to_numpy()
@@ -190,8 +195,28 @@ class DatasetFolder:
             None if (weight == 1).all() else weight, outcomes=True,
         )  # fmt: skip
 
-    def _pieces(self, names: list[str]) -> Iterator[pa.Table]:
+    def _check_rows(self) -> None:
+        """Check the parts' numbers of rows, by which memory is reserved."""
+        for part in self.document["parts"]:
+            path = self.path / str(part["name"])
+            try:
+                rows = pq.read_metadata(path).num_rows
+            except (OSError, pa.ArrowException) as error:
+                raise self._unreadable(path, error) from error
+            if rows != part["rows"]:
+                raise SettingsError(
+                    f"data {path}: has {rows:,} rows, and {DOCUMENT} has another number",
+                    "build the dataset again",
+                )
+
+    @staticmethod
+    def _unreadable(path: Path, error: Exception) -> SettingsError:
+        what = " ".join(str(error).split())
+        return SettingsError(f"data {path}: cannot be read ({what})", "build the dataset again")
+
+    def _pieces(self, kinds: pa.Schema) -> Iterator[pa.Table]:
         """Yield the parts' row groups, after a check of each part's digest."""
+        names = kinds.names
         for part in self.document["parts"]:
             path = self.path / str(part["name"])
             try:
@@ -204,12 +229,10 @@ class DatasetFolder:
                     )
                 with pq.ParquetFile(path) as parquet:
                     for group in range(parquet.num_row_groups):
-                        yield parquet.read_row_group(group, columns=names).select(names)
-            except (OSError, KeyError, pa.ArrowException) as error:
-                what = " ".join(str(error).split())
-                raise SettingsError(
-                    f"data {path}: cannot be read ({what})", "build the dataset again"
-                ) from error
+                        rows = parquet.read_row_group(group, columns=names).select(names)
+                        yield rows.cast(kinds)
+            except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+                raise self._unreadable(path, error) from error
 
 
 @dataclass(frozen=True, slots=True)

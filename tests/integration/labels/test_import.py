@@ -20,7 +20,7 @@ from stream_scorer.cli.main import app
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.errors import FencedError, SettingsError
 from stream_scorer.kafka.reading.read_to_end import read_all
-from stream_scorer.labels.run import ImportJob, import_labels
+from stream_scorer.labels.run import LabelImportJob, import_labels
 from stream_scorer.labels.send import LabelSender
 from stream_scorer.settings import Kafka, Registry, Settings
 from tests.support.faults.process import environment
@@ -50,7 +50,7 @@ def write(path: Path, count: int, foreign: int = 0) -> Path:
 
 def test_labels_are_joined_sent_once_and_reported(settings: Settings, tmp_path: Path) -> None:
     send_decisions(settings.kafka, numbered(2_000))
-    job = ImportJob(write(tmp_path / "labels.parquet", 1_000, foreign=30), source="chargeback")
+    job = LabelImportJob(write(tmp_path / "labels.parquet", 1_000, foreign=30), source="chargeback")
     first = import_labels(settings, job)
     assert (first.rows, first.sent, first.already_there, first.foreign) == (1_030, 1_000, 0, 30)
     assert (first.ambiguous, first.invalid) == (0, 0)
@@ -78,8 +78,21 @@ def test_a_strict_import_with_a_foreign_id_sends_nothing(
     send_decisions(settings.kafka, numbered(100))
     path = write(tmp_path / "labels.parquet", 100, foreign=1)
     with pytest.raises(SettingsError, match="1 foreign; nothing was sent"):
-        import_labels(settings, ImportJob(path, strict=True))
+        import_labels(settings, LabelImportJob(path, strict=True))
     assert not labels_in(settings)
+
+
+def test_a_topic_of_labels_in_another_format_is_refused(settings: Settings, tmp_path: Path) -> None:
+    plan = tmp_path / "plan"
+    plan.mkdir()
+    (plan / "plan.toml").write_text("")
+    (plan / "events.toml").write_text(
+        '[labels]\nformat = "json"\ntransaction_id = "id"\nis_fraud = "fraud"\n'
+        'label_time = {path = "at", unit = "ms"}\n'
+    )
+    job = LabelImportJob(write(tmp_path / "labels.parquet", 1), plan=plan)
+    with pytest.raises(SettingsError, match="labels of your own format"):
+        import_labels(settings, job)
 
 
 def test_a_later_import_fences_an_earlier_one(
@@ -93,12 +106,12 @@ def test_a_later_import_fences_an_earlier_one(
     def overtaken(self: LabelSender, labels: pa.RecordBatch) -> None:
         if not later:
             later.append(-1)
-            later[0] = import_labels(settings, ImportJob(path)).sent
+            later[0] = import_labels(settings, LabelImportJob(path)).sent
         sends(self, labels)
 
     monkeypatch.setattr(LabelSender, "_send", overtaken)
     with pytest.raises(FencedError, match="another import"):
-        import_labels(settings, ImportJob(path))
+        import_labels(settings, LabelImportJob(path))
     assert later == [400]
     assert Counter(label["transaction_id"] for _, label in labels_in(settings)) == {
         f"t{at}": 1 for at in range(400)
@@ -142,7 +155,7 @@ def test_a_killed_import_is_completed_by_the_next_one(settings: Settings, tmp_pa
         finally:
             process.send_signal(signal.SIGKILL)
     began = time.monotonic()
-    report = import_labels(settings, ImportJob(path))
+    report = import_labels(settings, LabelImportJob(path))
     assert (report.sent, report.already_there) == (4_000, 2_000)
     # The open transaction was aborted, not waited for.
     assert time.monotonic() - began < 30

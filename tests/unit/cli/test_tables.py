@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 from unittest import mock
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -17,6 +18,7 @@ from stream_scorer.batch.run import Report as Scored
 from stream_scorer.cli import demo, options, output
 from stream_scorer.cli.main import COMMANDS, app, load
 from stream_scorer.cli.rollout_drawing import draw
+from stream_scorer.dataset.contract import DatasetReport
 from stream_scorer.dead_letters.format import DeadLetter
 from stream_scorer.dead_letters.list import Listing
 from stream_scorer.dead_letters.replay import Replayed
@@ -26,6 +28,8 @@ from stream_scorer.explaining.sample import RecordSample
 from stream_scorer.hardening.settings_check import Finding
 from stream_scorer.kafka.topics.create_topics import TopicReport
 from stream_scorer.kafka.topics.lag import PartitionLag
+from stream_scorer.labels.delay_curve import DelayCurve
+from stream_scorer.labels.report import ImportReport
 from stream_scorer.reproduce.compare import Reproduction
 from stream_scorer.security.api_keys import generate_key
 from stream_scorer.security.audit_lines import AuditLine, Deed
@@ -236,6 +240,18 @@ def _patches() -> dict[str, dict[str, Any]]:
                 "transaction_id": "transaction.identifier", "currency": {"constant": "EUR"},
                 "event_time": {"path": "ts", "unit": "s"}, "customer_id": "card",
                 "amount": {"path": "sum", "unit": "major"}}}},
+        "labels import chargebacks.csv": {"stream_scorer.labels.run.import_labels": ImportReport(
+            1_001_034, 1_000_000, 0, 1_031, 2, 1, 41.123456,
+            {"foreign": tuple(f"transaction-{at:012d}" for at in range(20)), "ambiguous": ("a",),
+             "invalid": ("12: has no transaction id",)})},
+        "labels delay --from 2026-01-01 --to 2026-04-01": {
+            "stream_scorer.labels.delay.read_delays": DelayCurve(
+                np.array([86_400_000, 864_000_000]), np.array([0.123456789, 1.0]),
+                10_368_000_000, 14_681)},
+        "dataset build --from 2026-01-01 --to 2026-04-01 --labels-as-of 2026-05-01 --out d": {
+            "stream_scorer.dataset.run.build_dataset": DatasetReport(
+                Path("/srv/datasets/2026-05-01"), HASH, 5_840_000, 840_000, 5_000_000,
+                {"blocked": 1_031, "sampled": 94_160_000}, 147.123456, 1_224.1)},
         "models thresholds fraud:1.10.0 --data t.parquet --budget 400/day": {
             "stream_scorer.models.commands.thresholds.choose_thresholds_by": CHOSEN},
         "simulate --out t.parquet --days 2": {f"{cli}.simulate.write_table": None},
@@ -252,7 +268,7 @@ def _patches() -> dict[str, dict[str, Any]]:
         "train --data t.parquet --model random_forest --version 1.11.0": {
             "stream_scorer.training.run.train": (
                 Path("/srv/models/fraud/1.11.0"), SimpleNamespace(label="fraud:1.11.0")),
-            "stream_scorer.training.report.report": trained},
+            "stream_scorer.training.card.report": trained},
     }  # fmt: skip
 
 
@@ -267,6 +283,9 @@ KEYS = {
     "drift report": ["r.html"],
     "drift snooze": [HASH[:32], "drift-commands"],
     "events explain": ["transaction.identifier", 'constant "EUR"', "MAPPING", "more digits"],
+    "dataset build": ["5,840,000", "left_out.sampled", "94,160,000", HASH[:40], "next:"],
+    "labels import": ["1,001,034", "1,031", "transaction-000000000019", "12: has no"],
+    "labels delay": ["14,681", "days_99", "reported_by.1", "after_days = 10.0"],
     "lag": ["transactions", "1234567890", "100,001", "-"],
     "models list": ["fraud:1.10.0", "unknown key", KEY, HASH[:12], "2026-11-25"],
     "models diff": ["TERMINAL_ID_RISK_30DAY_WINDOW"],

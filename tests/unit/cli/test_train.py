@@ -40,6 +40,7 @@ KEYS: dict[str, tuple[str, list[str], str]] = {
     "cards_per_day": ("7", ["--cards-per-day", "7"], "cards_per_day"),
     "resamples": ("0", ["--resamples", "0"], "resamples"),
     "sort": ("true", ["--sort"], "sort"),
+    "matured": ("true", ["--matured"], "split"),
     "most_rejected": ("0.5", ["--most-rejected", "0.5"], "most_rejected"),
     "licence": ('"MIT"', ["--licence", "MIT"], "licence"),
     "labels": ('{is_fraud = "flag"}', ["--labels", "FOLDER/labels.toml"], "labels"),

@@ -1,5 +1,6 @@
 """A dataset equals what training makes of the same transactions in a file, bit for bit."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,12 @@ def test_a_damaged_dataset_is_refused(dataset: Path, tmp_path: Path) -> None:
     part.write_bytes(part.read_bytes()[:-1] + b"x")
     with pytest.raises(SettingsError, match="differs from its digest"):
         train_on(part.parent, order(dataset, tmp_path))
+    few = json.loads((dataset / "dataset.json").read_text())
+    few["rows"] = few["parts"][0]["rows"] = 7
+    folder = copied("few")
+    (folder / "dataset.json").write_text(json.dumps(few))
+    with pytest.raises(SettingsError, match="has another number"):
+        train_on(folder, order(dataset, tmp_path))
     for name, text in (
         ("json", "{"), ("format", '{"format": 2}'), ("list", "[]"),
         ("path", '{"format":1,"features":[],"rows":1,"parts":[{"name":"../x","rows":1}]}'),

@@ -1,0 +1,144 @@
+"""Features that no decision recorded: computed from the input, by the code that ``train`` uses.
+
+Each record is decoded and validated as a scorer does it. A terminal's history has the labels that
+were known when its row was due, by the same rule as in training.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from stream_scorer.codec.records.event_decoders import EventDecoders
+from stream_scorer.core.events.label_table import read_label_policy
+from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.features.compile import FeatureSet
+from stream_scorer.core.labelling.contract import FRAUD, LabelPolicy
+from stream_scorer.core.mapping.mapping import BASE_AMOUNT
+from stream_scorer.core.terminals.columns import match_of
+from stream_scorer.dataset.statements import KnownStatements
+from stream_scorer.errors import SettingsError
+from stream_scorer.ports import RawRecords
+from stream_scorer.training.fold import fold
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+
+ROWS_MOST: Final = 20_000_000
+"""Maximum number of transactions of the range and of its history: they are folded in memory."""
+_READ: Final = ("transaction_id", "event_time", "customer_id", "terminal_id", "amount_minor",
+                "currency", BASE_AMOUNT)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class RefoldedFeatures:
+    """Features of transactions, by their place in the input.
+
+    Attributes:
+        places: uint64[a], of accepted transactions, ascending; see :func:`_places`.
+        row: int64[a], their rows of ``features``.
+        features: float64[a, m].
+    """
+
+    places: NDArray[np.uint64]
+    row: Int64
+    features: Float64
+
+    def of(self, partition: Int64, offset: Int64) -> tuple[Float64, Bool]:
+        """Return float64[n, m] and bool[n]: features of transactions, and whether they are known.
+
+        Args:
+            partition: int64[n], of the input.
+            offset: int64[n], there.
+        """
+        wanted = _places(partition, offset)
+        at = np.searchsorted(self.places, wanted)
+        known = np.append(self.places, np.uint64(0))[at] == wanted
+        known &= at < len(self.places)
+        found = np.zeros((len(wanted), self.features.shape[1]))
+        found[known] = self.features[self.row[at[known]]]
+        return found, known
+
+
+def _places(partition: Int64, offset: Int64) -> NDArray[np.uint64]:
+    """Return uint64[n]: partition and offset in one number."""
+    return (partition.astype(np.uint64) << np.uint64(44)) | offset.astype(np.uint64)
+
+
+def refold(
+    records: Iterable[RawRecords],
+    decoders: EventDecoders,
+    features: FeatureSet,
+    plan: Plan,
+    statements: KnownStatements,
+    bounds_ms: tuple[int, int],
+) -> RefoldedFeatures:
+    """Return features of the transactions of the input.
+
+    Args:
+        records: The input, each partition's records in order.
+        decoders: Decode them.
+        features: What is computed.
+        plan: Its mapping, its limits, and the delay of terminals.
+        statements: What was known about the transactions.
+        bounds_ms: First event time of the range and end of it, exclusive, ms. Before it, only the
+            history that the features need is read.
+
+    Raises:
+        SettingsError: There are more transactions than memory is planned for.
+    """
+    first = bounds_ms[0] - _history_ms(features)
+    read = [*dict.fromkeys([*_READ, *features.reads])]
+    tables: list[pa.Table] = []
+    places: list[NDArray[np.uint64]] = []
+    count = 0
+    for raw in records:
+        events, _, _ = decoders.decode(raw, plan, {})
+        time = events.int64("event_time")
+        rows = np.flatnonzero((time >= first) & (time < bounds_ms[1]))
+        if not len(rows):
+            continue
+        some = events.records.take(pa.array(rows))
+        kept = [name for name in read if name in some.schema.names]
+        tables.append(pa.Table.from_batches([some]).select(kept))
+        places.append(_places(events.partition[rows].astype(np.int64), events.offset[rows]))
+        count += len(rows)
+        if count > ROWS_MOST:
+            raise SettingsError(
+                f"dataset: more than {ROWS_MOST:,} transactions to fold",
+                "choose a shorter range, or leave --features out: recorded ones are not folded",
+            )
+    if not tables:
+        return RefoldedFeatures(
+            np.empty(0, np.uint64), np.empty(0, np.int64), np.empty((0, len(features.names)))
+        )
+    table = pa.concat_tables(tables)
+    folded = fold(table, features, plan, _known_frauds(table, plan, statements))
+    where = np.concatenate(places)[folded.rows]
+    order = np.argsort(where)
+    return RefoldedFeatures(where[order], order, folded.features)
+
+
+def _history_ms(features: FeatureSet) -> int:
+    """Return how much earlier input the features need, ms."""
+    engine = features.engine
+    return int(engine.retention.horizon_ms) + int(engine.delayed.longest_ms)
+
+
+def _known_frauds(table: pa.Table, plan: Plan, statements: KnownStatements) -> Bool:
+    """Return bool[n]: which transactions were known as frauds when their terminal's row was due."""
+    policy = LabelPolicy.of(read_label_policy(plan.label_policy))
+    found = np.zeros(len(table), np.bool_)
+    hold = plan.terminal_delay_ms - plan.terminal_slack_ms
+    first = 0
+    for batch in table.select(["transaction_id", "customer_id", "event_time"]).to_batches():
+        time = np.asarray(batch.column("event_time").cast(pa.int64()), np.int64)
+        match = match_of(batch, time, plan.label_identity)
+        state = statements.resolve(match, time, time + hold, policy).state
+        found[first : first + len(batch)] = state == FRAUD
+        first += len(batch)
+    return found
