@@ -127,7 +127,7 @@ def open_label_decoder(
     """
     labels = plan.labels
     if labels is None:
-        return ColumnDecoder(source, reader_schema("label.v1", directory), plan)
+        return ColumnDecoder(source, reader_schema("label.v2", directory), plan)
     if labels.format == "json":
         return JsonDecoder(labels, plan)
     return MappedDecoder(labels, source, plan, directory)

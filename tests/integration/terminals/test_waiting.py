@@ -43,7 +43,7 @@ class Scene:
     def __init__(self, kafka: Kafka) -> None:
         self.told: list[Event] = []
         self._kafka = kafka
-        schema = reader_schema("terminal-profile.v1")
+        schema = reader_schema("terminal-profile.v2")
         registry = open_registry(Settings(kafka=kafka).registry)
         self._codec = RecordCodec(registry.id_for("terminal-profiles-value", schema), schema)
         self._rings = PartitionRings(COMPILED)

@@ -378,7 +378,8 @@ class World:
         ahead = process.loop._ahead
         ends = dict(process.loop._positions)
         if ahead is not None and ahead.future is not None and not ahead.future.exception():
-            ends |= ahead.ends
+            part = ahead.future.result().ends
+            ends |= ahead.ends if part is None else part
         for partition, end in ends.items():
             assert process.work.state[partition] == process.work.fold(end), process.who
 
@@ -389,6 +390,9 @@ class World:
         self.release()
         self.check()
         ends = {p: len(self.broker.logs[INPUT, p].entries) for p in range(PARTITIONS)}
+        if self.wait_every:
+            # Each record may have to be read once more.
+            steps += 4 * sum(ends.values())
         for _ in range(steps):
             if self.committed() == ends:
                 break

@@ -24,7 +24,7 @@ PLAN = Plan(terminal_wait_ms=0)
 FEATURES = (
     {"name": "COUNT", "kind": "count", "window": "14d", "key": "terminal_id", "delay": "7d"},
 )
-SCHEMA = reader_schema("terminal-profile.v1")
+SCHEMA = reader_schema("terminal-profile.v2")
 ELSEWHERE = 4_711
 """The id of another writer's copy of the schema."""
 

@@ -246,7 +246,8 @@ class Loops(RuleBasedStateMachine):
             return
         self.world.start(process.instance)
         self.world.feed(partition, 1)
-        deciding = process.reads(partition)
+        # A batch that must wait begins no transaction.
+        deciding = process.reads(partition) and not self.world.wait_every
         self._step(process, 1)
         assert not deciding or process.ended is not None, f"{process.who} goes on"
 
