@@ -106,7 +106,6 @@ _OWN_OPTIONS = {
 
 _RESERVED: Mapping[str, tuple[str, ...]] = {
     "scorer": ("explore_key_file", "review_key_file"),
-    "profiler": ("decisions",),
     "performance": (),
     "retrain": (),
 }

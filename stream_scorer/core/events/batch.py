@@ -221,6 +221,7 @@ class DecisionBatch:
         policy_revision: Revision of the plan whose policy decided; None: ``plan_revision``.
         explanations: Of the rows in ``reasons`` for which the model did not fail, in the same
             order; None if there are none.
+        engine: Version of the meaning of the features; see ``features.compile.ENGINES``.
     """
 
     events: EventBatch
@@ -238,6 +239,7 @@ class DecisionBatch:
     model_outcome: NDArray[np.uint8] | None = None
     policy_revision: int | None = None
     explanations: Explanations | None = None
+    engine: int = 1
 
     def __len__(self) -> int:
         return len(self.events)

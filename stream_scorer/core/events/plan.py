@@ -48,7 +48,7 @@ PARTS = {"policy.toml": "policy", "events.toml": "events"}
 _RANDOM_AND_LABELS = ("label_policy", "explore", "review_sample")
 _TABLES = frozenset({*PARTS.values(), "extras", "segments", *_RANDOM_AND_LABELS})
 
-RESERVED: frozenset[str] = frozenset(_RANDOM_AND_LABELS)
+RESERVED: frozenset[str] = frozenset({"explore", "review_sample"})
 """Tables that are checked, but that nothing acts on yet: a plan with one of them is refused."""
 
 
