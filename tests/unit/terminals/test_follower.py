@@ -122,7 +122,7 @@ def follow(told: list[Event]) -> Follow:
     return follow_topic
 
 
-@pytest.fixture(params=["catch_up", "wait_for"])
+@pytest.fixture(params=["catch_up", "waiting"])
 def read(request: pytest.FixtureRequest) -> Callable[[TerminalFollower], None]:
     """Return a call by which a scorer reads rows."""
 
@@ -130,10 +130,10 @@ def read(request: pytest.FixtureRequest) -> Callable[[TerminalFollower], None]:
         while not follower.catch_up():
             pass
 
-    def wait_for(follower: TerminalFollower) -> None:
-        follower.wait_for(EVENTS)
+    def waiting(follower: TerminalFollower) -> None:
+        follower.waiting([EVENTS])
 
-    return {"catch_up": catch_up, "wait_for": wait_for}[request.param]
+    return {"catch_up": catch_up, "waiting": waiting}[request.param]
 
 
 def test_a_row_whose_schema_the_registry_fails_for_is_waited_for(
