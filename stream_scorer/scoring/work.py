@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stream_scorer.codec.records.codecs import Codecs
 from stream_scorer.core.decision.decide import ModelFailure
 from stream_scorer.core.decision.decide_batch import decide_batch
-from stream_scorer.core.events.batch import RejectReason
+from stream_scorer.core.events.batch import EventBatch, RejectReason
 from stream_scorer.core.summaries.summaries import flag_counts, outcome_counts
 from stream_scorer.errors import RegistryUnavailableError
 from stream_scorer.kafka.loop.work_interface import NO_ROWS, Deferred, Result, Stages
@@ -33,6 +33,7 @@ from stream_scorer.telemetry import (
     RevisionActivated,
     RevisionRefused,
 )
+from stream_scorer.terminals.follower import TerminalFollower
 
 Int64 = NDArray[np.int64]
 
@@ -207,11 +208,7 @@ class ScoringWork:
         try:
             stages.lap("checkpoint")
             if self._held.terminals is not None and len(cut.rows):
-                pieces = [piece.events for piece in cut.pieces]
-                if waits and (first := self._held.terminals.waiting(pieces)):
-                    raise _NotYet(first)
-                for events in pieces:
-                    self._held.terminals.judge(events)
+                _see_rows(self._held.terminals, [piece.events for piece in cut.pieces], waits=waits)
                 stages.lap("terminals")
             table = None if self._held.terminals is None else self._held.terminals.table
             for piece in cut.pieces:
@@ -325,3 +322,20 @@ class ScoringWork:
         delta = result.delta
         self._held.state.rejections.undo(delta.noted)
         self._take_back(delta.scored, delta.cut, delta.share)
+
+
+def _see_rows(terminals: TerminalFollower, pieces: Sequence[EventBatch], *, waits: bool) -> None:
+    """Read the rows of terminals that events need, as far as they are there.
+
+    Args:
+        terminals: Reads the rows.
+        pieces: The events of a batch.
+        waits: Whether partitions may have to wait for rows.
+
+    Raises:
+        _NotYet: Some must.
+    """
+    if waits and (first := terminals.waiting(pieces)):
+        raise _NotYet(first)
+    for events in pieces:
+        terminals.judge(events)

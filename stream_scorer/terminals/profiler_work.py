@@ -401,9 +401,7 @@ class ProfilerWork:
             if held.taken or held.watermark > self.pending.clock.watermark:
                 return held
             if time.monotonic() >= until:
-                raise Paused(
-                    "scorers", "rows of terminals wait until scorers have decided them"
-                )
+                raise Paused("scorers", "rows of terminals wait until scorers have decided them")
             time.sleep(_STEP_SECONDS)
 
     def _readable(self, raw: RawRecords, quarantined: Mapping[int, str]) -> _Read:

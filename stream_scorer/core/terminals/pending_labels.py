@@ -217,7 +217,7 @@ class Pending:
             known: int64[p], outcomes before these offsets are known.
         """
         undecided = self._undecided_rows(known)
-        marks, newest, _ = self._marks(rows, timestamp)
+        marks, _, _ = self._marks(rows, timestamp)
         before = newest_before(rows.partition, rows.event_time, self.clock.newest.copy())
         waits = (rows.event_time > marks) & (rows.offset >= known[rows.partition])
         waits &= ~self._exempt(rows.event_time, before)
@@ -403,9 +403,7 @@ class Pending:
         for policy, number, mine in policies:
             rows = leaving.take(mine)
             found = self._resolved(rows, labels, policy) if self._by_time else told[mine]
-            settled = policy.settle(
-                found, blocked[mine], np.full(len(mine), self._hold), risk=True
-            )
+            settled = policy.settle(found, blocked[mine], np.full(len(mine), self._hold), risk=True)
             if policy.on:
                 exempt = self._exempt(rows.event_time, rows.before) & (found == NO_LABEL)
                 settled[exempt] = UNKNOWN

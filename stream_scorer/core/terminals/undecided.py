@@ -34,9 +34,7 @@ class Outcomes(Protocol):
         """Return bool[n]: whether transactions were blocked."""
         ...
 
-    def policies(
-        self, partition: Int32, offset: Int64
-    ) -> Sequence[tuple[LabelPolicy, int, Int64]]:
+    def policies(self, partition: Int32, offset: Int64) -> Sequence[tuple[LabelPolicy, int, Int64]]:
         """Return (policy, revision, int64[k]): the rows that each policy settles; each row once."""
         ...
 

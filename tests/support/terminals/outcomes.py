@@ -38,5 +38,8 @@ class FakeOutcomes:
         """Return each policy with its rows."""
         first = np.array([self.since.get(p, 0) for p in partition.tolist()], np.int64)
         on = offset >= first
-        found = [(self.policy, 3, np.flatnonzero(on)), (LabelPolicy.absent(), 0, np.flatnonzero(~on))]
+        found = [
+            (self.policy, 3, np.flatnonzero(on)),
+            (LabelPolicy.absent(), 0, np.flatnonzero(~on)),
+        ]
         return [each for each in found if len(each[2])]

@@ -5,7 +5,7 @@ its positions, what it has fetched, and the rule by which it defers. It decides 
 once the watermark is at t - delay. Hypothesis chooses who does something next, and how much.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -86,7 +86,7 @@ class World:
                 for at, (p, o, time) in enumerate(batch)]  # fmt: skip
         least, taken = NEVER, len(batch)
         rows, labels, paid, told = columns(ones, 0)
-        rows = self._placed(rows, batch)
+        rows = replace(rows, offset=np.array([o for _, o, _ in batch], np.int64))
         sent = np.zeros(len(ones), np.int64)
         places = np.array(paid, np.int64)
         stop = self.pending.held(rows, sent, places, self.outcomes.known) if holds else None
@@ -104,12 +104,6 @@ class World:
         )  # fmt: skip
         self.read += taken
         return (self.read, self.watermark) != before
-
-    @staticmethod
-    def _placed(rows, batch):  # type: ignore[no-untyped-def]  # columns of a test
-        from dataclasses import replace  # noqa: PLC0415
-
-        return replace(rows, offset=np.array([o for _, o, _ in batch], np.int64))
 
     def score(self, scorer: Scorer, chunk: int) -> bool:
         """Decide what can be decided of the next batch; return whether anything was.
