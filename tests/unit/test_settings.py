@@ -378,7 +378,6 @@ def test_the_begin_of_the_histories_needs_an_offset() -> None:
     [
         ("scorer", {"explore_key_file": "key"}),
         ("scorer", {"review_key_file": "key"}),
-        ("profiler", {"decisions": "ignore"}),
         ("performance", {"group": "other"}),
         ("performance", {"most_rows": 5_000}),
         ("retrain", {"directory": "there"}),

@@ -97,7 +97,7 @@ def run_both(kafka: Kafka, store: Path, records: int, transactions: int) -> None
             profiler.stop()
             scorer.stop()
 
-    thread = threading.Thread(target=lambda: profiler.run())
+    thread = threading.Thread(target=profiler.run)
     thread.start()
     try:
         scorer.run(beat)
