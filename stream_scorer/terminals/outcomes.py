@@ -35,7 +35,7 @@ _LEAST_ROOM: Final = 1_000
 _FIELDS: Final = ("source_topic", "source_partition", "source_offset", "decision")
 
 
-class Decisions(Protocol):
+class DecisionRecords(Protocol):
     """Reads the topic of decisions; implemented by ``TopicFollower``."""
 
     @property
@@ -75,7 +75,7 @@ class DecidedOutcomes:
     """
 
     def __init__(
-        self, decisions: Decisions, decoder: ColumnDecoder, topic: str, partitions: int,
+        self, decisions: DecisionRecords, decoder: ColumnDecoder, topic: str, partitions: int,
         committed: Callable[[list[int]], Mapping[int, int]], label_policies: LabelPolicies,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip

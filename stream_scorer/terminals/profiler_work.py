@@ -32,8 +32,8 @@ from stream_scorer.core.terminals.pending_labels import (
     Pending,
     Settled,
 )
-from stream_scorer.core.terminals.undecided import NOWHERE, Held
-from stream_scorer.errors import RegistryUnavailableError, StateError, UnavailableError
+from stream_scorer.core.terminals.undecided import NOWHERE, StopBefore
+from stream_scorer.errors import RegistryUnavailableError, UnavailableError
 from stream_scorer.kafka.loop.work_interface import NO_ROWS, Result, Stages
 from stream_scorer.kafka.reading.replay import InputReplay, Replays
 from stream_scorer.kafka.topics.partitioner import partition_of
@@ -42,8 +42,8 @@ from stream_scorer.telemetry import BatchCommitted, Listener, RowsSettled
 from stream_scorer.terminals.label_policies import LabelPolicies
 from stream_scorer.terminals.mappings import FollowedMappings, Part
 from stream_scorer.terminals.outcomes import DecidedOutcomes
+from stream_scorer.terminals.profiler_note import ProfilerNote
 
-_NOTE, _NOTE_BEFORE = b"1", b"2"
 _STATES: Final = ("GENUINE", "FRAUD", "UNKNOWN")
 _PATIENCE_SECONDS: Final = 0.8
 """How long a batch waits for outcomes before others may do something, seconds."""
@@ -75,44 +75,6 @@ class SideInput:
 
     policies: LabelPolicies
     open: Callable[[int], DecidedOutcomes]
-
-
-@dataclass(frozen=True, slots=True)
-class _Note:
-    """What a commit stores with a partition's offset.
-
-    Attributes:
-        first: Oldest pending offset.
-        newest: Newest event time, ms.
-        heard: Newest Kafka timestamp, ms.
-        watermark: Rows up to this event time are published, ms.
-        before: Newest event time before the oldest pending offset, ms; None: not needed, as no
-            plan has a label policy.
-    """
-
-    first: int
-    newest: int
-    heard: int
-    watermark: int
-    before: int | None = None
-
-    def write(self) -> bytes:
-        numbers = [self.first, self.newest, self.heard, self.watermark]
-        version = _NOTE
-        if self.before is not None:
-            version = _NOTE_BEFORE
-            numbers.append(self.before)
-        return b" ".join((version, *(b"%d" % number for number in numbers)))
-
-    @classmethod
-    def read(cls, note: bytes, where: str) -> "_Note":
-        version, *numbers = note.split(b" ")
-        if version not in (_NOTE, _NOTE_BEFORE):
-            raise StateError(
-                f"{where}: the committed offset is another program's, without the profiler's note",
-                "see docs/RUNBOOK.md, section 'The profiler cannot continue where it was'",
-            )
-        return cls(*map(int, numbers))
 
 
 class RowEncoder:
@@ -266,7 +228,7 @@ class ProfilerWork:
         heard, before = newest.copy(), newest.copy()
         watermark = NEVER
         for partition, text in notes.items():
-            note = _Note.read(text, f"partition {partition}")
+            note = ProfilerNote.read(text, f"partition {partition}")
             self._first[partition] = note.first
             watermark = max(watermark, note.watermark)
             if partition < self._partitions:
@@ -384,7 +346,7 @@ class ProfilerWork:
         self._outcomes.follow()
         return self._outcomes
 
-    def _held(self, read: _Read, raw: RawRecords, outcomes: DecidedOutcomes) -> Held | None:
+    def _held(self, read: _Read, raw: RawRecords, outcomes: DecidedOutcomes) -> StopBefore | None:
         """Return where the batch must stop; waits a moment if nothing can be taken of it.
 
         Raises:
@@ -500,7 +462,7 @@ class ProfilerWork:
             if following:
                 pending = int(folded.before[partition])
                 before = pending if pending < NOWHERE else newest
-            notes[partition] = _Note(oldest, newest, heard, clock.watermark, before).write()
+            notes[partition] = ProfilerNote(oldest, newest, heard, clock.watermark, before).write()
         return notes
 
     def keep(self, result: Result[Profiled], stages: Stages, raw: RawRecords) -> BatchCommitted:

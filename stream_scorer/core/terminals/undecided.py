@@ -22,7 +22,7 @@ NOWHERE = 2**62
 """After every offset, and after every time, ms."""
 
 
-class Outcomes(Protocol):
+class RowOutcomes(Protocol):
     """What was decided for transactions, and the policies by which their rows settle."""
 
     @property
@@ -40,7 +40,7 @@ class Outcomes(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class StopBefore:
     """Where a batch must stop.
 
     Attributes:
@@ -87,7 +87,7 @@ class Undecided:
         """Forget rows whose outcome is known; return the smallest event time of the others, ms.
 
         Args:
-            known: int64[p], as of :class:`Outcomes`.
+            known: int64[p], as of :class:`RowOutcomes`.
 
         Returns:
             :data:`NOWHERE` if there are no others.
