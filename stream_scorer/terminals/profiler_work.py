@@ -19,7 +19,6 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.strings import string_views
 from stream_scorer.core.events.validation import reason_of, validate
 from stream_scorer.core.terminals.columns import (
-    NEVER,
     Labels,
     PendingTransactions,
     joined_rows,
@@ -27,6 +26,7 @@ from stream_scorer.core.terminals.columns import (
     rows_of,
 )
 from stream_scorer.core.terminals.pending_labels import (
+    NEVER,
     Clock,
     Folded,
     Pending,

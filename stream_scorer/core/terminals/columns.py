@@ -20,8 +20,7 @@ UInt64 = NDArray[np.uint64]
 UInt8 = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
 
-NEVER = -(2**62)
-"""Before every time, ms."""
+_NEVER = -(2**62)
 _EARLY_MS = 86_400_000
 """A label may be known this much before its transaction: many labels only have a date."""
 _LATEST_MS = 2**62
@@ -59,7 +58,7 @@ class PendingTransactions:
 
     def __post_init__(self) -> None:
         if len(self.before) < len(self.match):
-            object.__setattr__(self, "before", np.full(len(self.match), NEVER))
+            object.__setattr__(self, "before", np.full(len(self.match), _NEVER))
 
     def __len__(self) -> int:
         return len(self.match)

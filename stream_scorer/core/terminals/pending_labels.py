@@ -30,7 +30,6 @@ from stream_scorer.core.labelling.contract import (
 )
 from stream_scorer.core.labelling.resolve import resolve
 from stream_scorer.core.terminals.columns import (
-    NEVER,
     Labels,
     PendingTransactions,
     joined_labels,
@@ -51,6 +50,8 @@ Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 UInt8 = NDArray[np.uint8]
 
+NEVER = -(2**62)
+"""Before every time, ms."""
 IDLE_MS = 60_000
 """A partition is idle if its newest Kafka timestamp is this much before the newest of all, ms."""
 _FOREVER_MS = 2**61

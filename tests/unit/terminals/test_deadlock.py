@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_scorer.core.labelling.contract import LabelPolicy
-from stream_scorer.core.terminals.columns import NEVER
-from stream_scorer.core.terminals.pending_labels import Pending
+from stream_scorer.core.terminals.pending_labels import NEVER, Pending
 from tests.support.effort import examples
 from tests.support.terminals.outcomes import FakeOutcomes
 from tests.unit.core.terminals.test_pending_labels import One, columns

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_scorer.core.labelling.contract import FRAUD, GENUINE, UNKNOWN, LabelPolicy
-from stream_scorer.core.terminals.columns import NEVER, Labels, labels_of, source_hash
-from stream_scorer.core.terminals.pending_labels import Clock, Pending
+from stream_scorer.core.terminals.columns import Labels, labels_of, source_hash
+from stream_scorer.core.terminals.pending_labels import NEVER, Clock, Pending
 from stream_scorer.core.terminals.undecided import NOWHERE, Undecided
 from tests.support.effort import examples
 from tests.support.terminals.outcomes import FakeOutcomes

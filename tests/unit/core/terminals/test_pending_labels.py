@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scorer.core.terminals.columns import NEVER, Labels, PendingTransactions
-from stream_scorer.core.terminals.pending_labels import IDLE_MS, Clock, Pending
+from stream_scorer.core.terminals.columns import Labels, PendingTransactions
+from stream_scorer.core.terminals.pending_labels import IDLE_MS, NEVER, Clock, Pending
 from tests.support.effort import examples
 
 PARTITIONS, SOURCES = 2, 4
