@@ -393,6 +393,7 @@ class Pending:
         if outcomes is not None and len(leaving):
             policies = list(outcomes.policies(leaving.partition, leaving.offset))
             blocked = outcomes.blocked(leaving.partition, leaving.offset)
+        labels, told = in_time, None
         if self._by_time:
             every = [x for n in self._reached(watermark) for x in self._buckets[n].labels]
             labels = joined_labels([in_time, *every])
@@ -401,7 +402,7 @@ class Pending:
             told = self._told.verdicts(leaving, in_time, stand, self._hold)
         for policy, number, mine in policies:
             rows = leaving.take(mine)
-            found = self._resolved(rows, labels, policy) if self._by_time else told[mine]
+            found = self._resolved(rows, labels, policy) if told is None else told[mine]
             settled = policy.settle(found, blocked[mine], np.full(len(mine), self._hold), risk=True)
             if policy.on:
                 exempt = self._exempt(rows.event_time, rows.before) & (found == NO_LABEL)
