@@ -8,9 +8,8 @@ notes that a restart needs.
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from stream_scorer.codec.reading.decode import ColumnDecoder
+from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder
 from stream_scorer.codec.reading.mapped import open_decoder, open_label_decoder
-from stream_scorer.codec.records.decisions import UNLIMITED
 from stream_scorer.codec.records.record_key import refuse_unkeyed
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import OffsetsError, StateError

@@ -401,11 +401,11 @@ class Pending:
         else:
             told = self._told.verdicts(leaving, in_time, stand, self._hold)
         for policy, number, mine in policies:
-            rows = leaving.take(mine)
-            found = self._resolved(rows, labels, policy) if told is None else told[mine]
+            some = leaving.take(mine)
+            found = self._resolved(some, labels, policy) if told is None else told[mine]
             settled = policy.settle(found, blocked[mine], np.full(len(mine), self._hold), risk=True)
             if policy.on:
-                exempt = self._exempt(rows.event_time, rows.before) & (found == NO_LABEL)
+                exempt = self._exempt(some.event_time, some.before) & (found == NO_LABEL)
                 settled[exempt] = UNKNOWN
                 revision[mine] = number
             state[mine] = settled

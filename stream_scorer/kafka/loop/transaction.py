@@ -219,8 +219,9 @@ class TransactionLoop(Generic[Delta]):
         reading = self._source.reading
         chosen = self._attempts.singly(reading)
         if self._waiting:
-            chosen = (chosen or frozenset(reading)) - self._waiting or reading - self._waiting
-        self._source.narrow(frozenset() if self._widened else frozenset(chosen))
+            others = frozenset(reading) - self._waiting
+            chosen = (chosen - self._waiting) or others
+        self._source.narrow(frozenset() if self._widened else chosen)
         return self._attempts.most(self._limits.maximum_batch, reading)
 
     def _look_ahead(self, batch: PolledBatch[Delta]) -> None:
@@ -423,10 +424,10 @@ class TransactionLoop(Generic[Delta]):
             return False
         batch.stages.lap("wait")
         notes = batch.result.notes
-        ends: Mapping[int, int] = batch.ends
+        ends = batch.ends
         if batch.result.ends is not None:
             # With the offsets of the others, so that no attempt is noted for their records.
-            ends = {p: self._positions[p] for p in batch.ends} | batch.result.ends
+            ends = {p: self._positions[p] for p in ends} | dict(batch.result.ends)
         if notes:
             ends = self._positions | ends
         starts = {p: self._positions[p] for p in ends}

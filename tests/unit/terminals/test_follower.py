@@ -108,12 +108,12 @@ Follow = Callable[..., tuple[TerminalFollower, Topic]]
 
 @pytest.fixture
 def follow(told: list[Event]) -> Follow:
-    def follow_topic(*values: bytes) -> tuple[TerminalFollower, Topic]:
+    def follow_topic(*values: bytes, plan: Plan = PLAN) -> tuple[TerminalFollower, Topic]:
         topic = Topic(list(values))
         compiled = compile_features(FEATURES, PLAN)
         follower = TerminalFollower(
             lambda: topic,  # type: ignore[arg-type,return-value] # what it calls
-            ColumnDecoder(REGISTRY, SCHEMA, PLAN), PLAN, compiled.engine.delayed,
+            ColumnDecoder(REGISTRY, SCHEMA, plan), plan, compiled.engine.delayed,
             PartitionRings(compiled), told.append,
         )  # fmt: skip
         return follower, topic
@@ -201,13 +201,14 @@ def events_of(clock: Clock, *needs: tuple[int, int, int], old: bool = False) -> 
     )  # fmt: skip
 
 
-WAIT_SECONDS = PLAN.terminal_wait_ms / 1_000
+WAITING = Plan()
+WAIT_SECONDS = WAITING.terminal_wait_ms / 1_000
 
 
 def test_each_partition_waits_from_its_first_event_without_rows(
     follow: Follow, clock: Clock
 ) -> None:
-    follower, _ = follow(MARK)
+    follower, _ = follow(MARK, plan=WAITING)
     events = events_of(
         clock, (0, 5, HOUR), (1, 7, HOUR + 1), (0, 6, HOUR + 1), (0, 7, HOUR), (1, 8, HOUR)
     )
@@ -216,7 +217,7 @@ def test_each_partition_waits_from_its_first_event_without_rows(
 
 
 def test_a_live_event_waits_for_a_time_and_no_other_after_it(follow: Follow, clock: Clock) -> None:
-    follower, topic = follow(MARK)
+    follower, topic = follow(MARK, plan=WAITING)
     follower._rings.of(0)
     events = events_of(clock, (0, 5, HOUR + 1))
     assert follower.waiting([events]) == {0: 5}
@@ -232,7 +233,7 @@ def test_a_live_event_waits_for_a_time_and_no_other_after_it(follow: Follow, clo
 
 
 def test_a_backlog_waits_for_as_long_as_rows_arrive(follow: Follow, clock: Clock) -> None:
-    follower, topic = follow(MARK)
+    follower, topic = follow(MARK, plan=WAITING)
     events = events_of(clock, (0, 5, HOUR + 3), old=True)
     for step in range(3):
         assert follower.waiting([events]) == {0: 5}

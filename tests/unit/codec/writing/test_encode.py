@@ -261,6 +261,7 @@ def decisions(count: int) -> DecisionBatch:
         events, numbers / 7, outcome, (numbers % 32).astype(np.uint8),
         np.outer(numbers, np.arange(1, 10)) / 3, reasons, "fraud", "1.2.3", "canary", 4, 0.25,
         model_outcome=(numbers % 4).astype(np.uint8), policy_revision=7, explanations=explained,
+        engine=2,
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from stream_scorer.core.terminals.history import TerminalTable
 from tests.support.effort import examples
 
 SECOND = 1_000
-PLAN = Plan(terminal_delay_ms=10 * SECOND, terminal_slack_ms=SECOND)
+PLAN = Plan(terminal_delay_ms=10 * SECOND, terminal_slack_ms=SECOND, lateness_ms=0)
 AT = {"key": "terminal_id", "delay": "10s", "window": "20s"}
 SPECS = (
     {"name": "COUNT", "kind": "count", **AT}, {"name": "RISK", "kind": "risk", **AT},
