@@ -105,14 +105,6 @@ _OWN_OPTIONS = {
 )  # fmt: skip
 
 
-_RESERVED: Mapping[str, tuple[str, ...]] = {
-    "profiler": ("decisions",),
-}
-"""Settings that nothing reads yet, by group (empty: all of it). A value other than the default is
-refused, so that no setting is accepted without effect.
-"""
-
-
 class Topics(SettingsGroup):
     """Topic names."""
 
@@ -954,18 +946,6 @@ class Settings(BaseSettings):
                 f"scorer.hang_seconds ({hang:g}) must be more than scorer.model_timeout_ms "
                 f"({slow:g} s)"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _refuse_what_nothing_reads(self) -> Self:
-        for group, names in _RESERVED.items():
-            given = getattr(self, group)
-            for name in names or type(given).model_fields:
-                if getattr(given, name) != type(given).model_fields[name].default:
-                    raise ValueError(
-                        f"{group}.{name}: is reserved, and this version of stream-scorer does not "
-                        "act on it; leave it out"
-                    )
         return self
 
     @property

@@ -14,7 +14,6 @@ import numpy as np
 
 from stream_scorer.batch.output import Decided, Form
 from stream_scorer.codec.writing.encode import Choice, DecisionEncoder
-from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.registry.sources import reader_schema
 
 _SYNC_BYTES = 16
@@ -43,7 +42,7 @@ class AvroDecisions:
         self._sync = hashlib.sha256(
             json.dumps([text, list(form.names), form.decided_at]).encode()
         ).digest()[:_SYNC_BYTES]
-        self._encoder = DecisionEncoder(None, text, "", ENGINE)
+        self._encoder = DecisionEncoder(None, text, "")
         path.touch()
         self._file = path.open("r+b")
         self._length = 0

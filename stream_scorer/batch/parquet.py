@@ -17,7 +17,6 @@ from stream_scorer.batch.threads import ahead
 from stream_scorer.codec.writing.encode import without_nulls
 from stream_scorer.core.decision.reasons import explanation_items
 from stream_scorer.core.events.batch import NO_OUTCOME, DecisionBatch, Flag, Outcome
-from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.rings.rings import NEVER
 
 _TIME = pa.timestamp("ms", "UTC")
@@ -158,7 +157,7 @@ class ParquetFolder:
             _words(np.zeros(rows, np.int32), [decisions.arm]),
             _same(decisions.plan_revision, pa.int64(), rows),
             _same(decisions.propensity, pa.float64(), rows),
-            _same(ENGINE, pa.int32(), rows),
+            _same(decisions.engine, pa.int32(), rows),
             _bytes(decisions.features),
             _watermarks(decisions),
             _words(decided.file, form.names),

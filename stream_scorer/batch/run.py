@@ -13,7 +13,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +28,11 @@ from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.errors import ModelError, SettingsError, StateError, UnavailableError
 from stream_scorer.models.stores.deployment import Deployment, load_models
 from stream_scorer.settings import Settings
-from stream_scorer.tables.files import InputFile, find_files, without_credentials
+from stream_scorer.tables.files import InputFile, columns_of, find_files, without_credentials
 
 LABELS = ("read", "in_time", "frauds", "frauds_in_input")
+_IF_COUNTED = ("outcome_column",)
+_OUTCOME = "outcome"
 _URL = re.compile("[a-z][a-z0-9+.-]+:/")
 
 
@@ -50,7 +52,8 @@ class Report:
         history: Accepted rows before ``since``: remembered, not decided.
         history_rejected: Rejected rows before it: reported with their own day, not again.
         labels: Labels ``read``, those known ``in_time``, the transactions that they call
-            ``frauds``, and the number of those in the input; None without labels.
+            ``frauds``, and the number of those in the input; None without labels. Under a label
+            policy, ``outcome_column`` is 0.
         degraded: Decisions without everything that the features need.
         failed_rows: Rows for which the model failed.
         seconds: This run's.
@@ -98,6 +101,8 @@ def run_batch(
     source = BatchInput(files, plan)
     source.refuse_lacking()
     labels = _labels_of(order, model)
+    if labels is not None and plan.label_policy:
+        _refuse_outcomes(files)
     work = WorkDirectory(order.out)
     with work.locked():
         _refuse_made(order, work)
@@ -154,6 +159,17 @@ def _refuse_output(order: Order) -> None:
             f"output {rejects}: is on another disk than {out}: it cannot be moved in one step",
             "name another --rejects",
         )
+
+
+def _refuse_outcomes(files: Sequence[InputFile]) -> None:
+    """Refuse a column that would have no effect: it says which transactions were blocked."""
+    for file in files:
+        if _OUTCOME in (columns_of(file, [_OUTCOME]) or ()):
+            raise SettingsError(
+                f"{file.name}: column {_OUTCOME!r} is not read by file jobs: a blocked transaction "
+                "without a label would count as genuine in the rows of terminals",
+                "leave the column out to accept that; the report then says outcome_column: 0",
+            )
 
 
 def _labels_of(order: Order, model: Model) -> InputFile | None:
@@ -219,7 +235,9 @@ def _published(
         model=f"{model.name}:{model.version}", out=order.out, rejects=rejects, rows=done.rows,
         resumed_at=resumed, outcomes=done.outcomes, rejected=done.rejected,
         skipped=done.skipped, history=done.history, history_rejected=done.history_rejected,
-        labels={name: done.labels[name] for name in LABELS} if done.labels else None,
+        labels={
+            name: done.labels[name] for name in (*LABELS, *_IF_COUNTED) if name in done.labels
+        } or None,
         degraded=done.degraded, failed_rows=done.failed_rows,
         seconds=time.monotonic() - started,
     )  # fmt: skip

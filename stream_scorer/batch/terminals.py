@@ -63,6 +63,7 @@ class Terminals:
         self.met = Met()
         self._delayed = delayed
         self._frauds = frauds
+        self._has_policy = bool(plan.label_policy)
         self._pending_ms = plan.terminal_delay_ms - plan.terminal_slack_ms + plan.lateness_ms
         # All valid events, also duplicates, move the profiler's watermark.
         self._newest = _NEVER
@@ -169,10 +170,12 @@ class Terminals:
         """Return counts: labels that were read, those known in time, transactions that are frauds.
 
         ``frauds_in_input`` counts the frauds among accepted events; ``met`` is 1 as soon as any
-        label belongs to one.
+        label belongs to one. Under a label policy, ``outcome_column`` is 0: which transactions were
+        blocked is not known, so no row is unknown.
         """
         frauds, met = self._frauds, self.met
-        return {
+        outcomes = {"outcome_column": 0} if self._has_policy else {}
+        return outcomes | {
             "read": frauds.read, "in_time": frauds.in_time, "frauds": len(frauds.match),
             "frauds_in_input": met.frauds, "met": int(met.any),
         }  # fmt: skip

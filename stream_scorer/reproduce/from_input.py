@@ -20,7 +20,6 @@ from stream_scorer.core.decision.policy import policy_for
 from stream_scorer.core.decision.routing import Routing, Version
 from stream_scorer.core.events.batch import EventBatch, Flag
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.errors import ModelError, SettingsError, StateError
 from stream_scorer.kafka.topics.offsets import bounds
@@ -361,7 +360,7 @@ class InputReproduction:
                 "event_time": events.int64("event_time")[mine],
                 "score": made.score, "model": version.name, "model_version": version.version,
                 "arm": arms.arm.take(pa.array(mine)), "plan_revision": arms.revision,
-                "propensity": arms.propensity[mine], "engine": ENGINE,
+                "propensity": arms.propensity[mine], "engine": model.features.version,
                 "terminal_watermark": times,
                 "amount_minor": events.int64("amount_minor")[mine],
                 "currency": records.column("currency"), "channel": records.column("channel"),

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.decision.routing import Version
 from stream_scorer.core.events.batch import Flag
-from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.errors import SettingsError
 from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.models.bundles.trust import trust_of
@@ -241,7 +240,7 @@ def compare_recorded(
         found.count(found.given, "segment", int((given & ~failed).sum()))
         count_fallbacks(mine, found)
         columns = {
-            "score": made.score, "engine": np.full(len(mine), ENGINE),
+            "score": made.score, "engine": np.full(len(mine), model.features.version),
             "calibrated_score": pa.nulls(len(mine), pa.float64()),
         }  # fmt: skip
         # A decision with another number of features is compared with these, and so differs.

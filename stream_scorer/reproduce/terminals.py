@@ -64,7 +64,7 @@ class RecordedTerminals:
         delayed: Delayed,
         oldest_ms: int,
     ) -> None:
-        schema = reader_schema("terminal-profile.v1", settings.registry.directory)
+        schema = reader_schema("terminal-profile.v2", settings.registry.directory)
         name = settings.kafka.topics.terminal_profiles
         topic = TopicFollower(settings.kafka, name, "reproduce-terminals")
         reading = TerminalReading(topic, ColumnDecoder(registry, schema, plan))

@@ -24,7 +24,7 @@ def main() -> None:
     registry = FileRegistry(directory)
     warm(open_codecs(settings, registry), model, plan)
     topic = settings.kafka.topics.terminal_profiles
-    schema = reader_schema("terminal-profile.v1", directory)
+    schema = reader_schema("terminal-profile.v2", directory)
     warm_profiler(RowEncoder(registry.id_for(f"{topic}-value", schema), schema, topic, 1), plan)
     kernels.compile_all()
     compile_predictors()

@@ -232,7 +232,7 @@ def follower_of(
     """
     if not any(model.features.by_terminal for model in fleet.every):
         return None
-    schema = reader_schema("terminal-profile.v1", settings.registry.directory)
+    schema = reader_schema("terminal-profile.v2", settings.registry.directory)
     return TerminalFollower(
         lambda: TopicFollower(settings.kafka, settings.kafka.topics.terminal_profiles),
         ColumnDecoder(registry, schema, fleet.shared),

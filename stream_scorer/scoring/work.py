@@ -3,7 +3,8 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +12,10 @@ from numpy.typing import NDArray
 from stream_scorer.codec.records.codecs import Codecs
 from stream_scorer.core.decision.decide import ModelFailure
 from stream_scorer.core.decision.decide_batch import decide_batch
-from stream_scorer.core.events.batch import RejectReason
+from stream_scorer.core.events.batch import EventBatch, RejectReason
 from stream_scorer.core.summaries.summaries import flag_counts, outcome_counts
 from stream_scorer.errors import RegistryUnavailableError
-from stream_scorer.kafka.loop.work_interface import NO_ROWS, Result, Stages
+from stream_scorer.kafka.loop.work_interface import NO_ROWS, Deferred, Result, Stages
 from stream_scorer.kafka.topics.key_sample import KeySample
 from stream_scorer.ports import Outgoing, Paused, RawRecords
 from stream_scorer.rollout.log.activation import BatchPlan
@@ -32,11 +33,25 @@ from stream_scorer.telemetry import (
     RevisionActivated,
     RevisionRefused,
 )
+from stream_scorer.terminals.follower import TerminalFollower
 
 Int64 = NDArray[np.int64]
 
 _EVICTED_AT_ONCE = 256
 """Customers per batch and partition that are checked for eviction."""
+_ALONE_SECONDS: Final = 0.5
+_TURN_SECONDS: Final = 0.05
+"""How long a batch waits for rows of terminals before it is read again, seconds: a moment if other
+partitions may be decided meanwhile.
+"""
+
+
+class _NotYet(Exception):  # noqa: N818 handled here
+    """Some partitions must wait for rows of terminals; by partition, from which offset on."""
+
+    def __init__(self, first: Mapping[int, int]) -> None:
+        super().__init__(f"partitions wait from {first} on")
+        self.first = first
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +133,10 @@ class ScoringWork:
     def compute(
         self, raw: RawRecords, stages: Stages, quarantined: Mapping[int, str] = NO_ROWS
     ) -> Result[Scoring]:
-        """Decide a batch.
+        """Decide a batch; partitions that must wait for rows of terminals are left for later.
+
+        So a partition that is far ahead of another one does not delay it. That one may be what the
+        profiler waits for.
 
         Args:
             raw: The batch.
@@ -127,8 +145,50 @@ class ScoringWork:
                 failure.
 
         Raises:
+            Deferred: All of it must wait.
             Paused: The registry is unavailable, a revision is not ready, or the model fails for too
                 many rows.
+        """
+        try:
+            return self._decided(raw, stages, quarantined, waits=True)
+        except _NotYet as error:
+            first = error.first
+        limit = np.full(int(raw.partition.max()) + 1, np.iinfo(np.int64).max)
+        limit[list(first)] = list(first.values())
+        taken = raw.offset < limit[raw.partition]
+        if not taken.any():
+            self._wait(frozenset(first))
+        number = np.cumsum(taken) - 1
+        rejected = {int(number[row]): why for row, why in quarantined.items() if taken[row]}
+        part = raw.where(taken)
+        result = self._decided(part, stages, rejected, waits=False)
+        return replace(result, ends=part.next_offsets())
+
+    def _wait(self, partitions: frozenset[int]) -> None:
+        """Wait for rows of terminals, and have the batch read again.
+
+        Raises:
+            Deferred: Always.
+        """
+        if self._held.terminals is not None:
+            alone = partitions >= set(self.rings.partitions())
+            self._held.terminals.wait(_ALONE_SECONDS if alone else _TURN_SECONDS)
+        raise Deferred("terminal-profiles", partitions)
+
+    def _decided(
+        self, raw: RawRecords, stages: Stages, quarantined: Mapping[int, str], *, waits: bool
+    ) -> Result[Scoring]:
+        """Decide a batch.
+
+        Args:
+            raw: The batch.
+            stages: Its stopwatch.
+            quarantined: As for :meth:`compute`.
+            waits: Whether partitions may have to wait for rows of terminals.
+
+        Raises:
+            _NotYet: Some must.
+            Paused: As for :meth:`compute`.
         """
         fleet = self._versions.fleet
         reading = BatchReading(self._codecs.transactions, raw, quarantined, fleet.read_by)
@@ -148,8 +208,7 @@ class ScoringWork:
         try:
             stages.lap("checkpoint")
             if self._held.terminals is not None and len(cut.rows):
-                for piece in cut.pieces:
-                    self._held.terminals.wait_for(piece.events)
+                _see_rows(self._held.terminals, [piece.events for piece in cut.pieces], waits=waits)
                 stages.lap("terminals")
             table = None if self._held.terminals is None else self._held.terminals.table
             for piece in cut.pieces:
@@ -264,3 +323,20 @@ class ScoringWork:
         delta = result.delta
         self._held.state.rejections.undo(delta.noted)
         self._take_back(delta.scored, delta.cut, delta.share)
+
+
+def _see_rows(terminals: TerminalFollower, pieces: Sequence[EventBatch], *, waits: bool) -> None:
+    """Read the rows of terminals that events need, as far as they are there.
+
+    Args:
+        terminals: Reads the rows.
+        pieces: The events of a batch.
+        waits: Whether partitions may have to wait for rows.
+
+    Raises:
+        _NotYet: Some must.
+    """
+    if waits and (first := terminals.waiting(pieces)):
+        raise _NotYet(first)
+    for events in pieces:
+        terminals.judge(events)

@@ -9,9 +9,11 @@ may need evicted rows, if its former owner had a lag. Then the topic is read aga
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from stream_scorer.codec.reading.decode import ColumnDecoder
@@ -19,6 +21,7 @@ from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.kernels.store import NEVER
+from stream_scorer.core.labelling.contract import FRAUD, GENUINE, UNKNOWN
 from stream_scorer.core.terminals.history import Delayed, TerminalTable
 from stream_scorer.errors import RegistryUnavailableError, StateError, UnavailableError
 from stream_scorer.kafka.reading.topic_follower import TopicFollower
@@ -36,6 +39,7 @@ _RECORDS = 20_000
 _STEP_SECONDS = 0.05
 _IDLE_SECONDS = 60.0
 _NEVER = int(NEVER)
+_STATES = ("GENUINE", "FRAUD", "UNKNOWN")
 
 
 class TerminalReading:
@@ -122,8 +126,7 @@ class TerminalReading:
             self._skip(polled, decoded.rejections.rows, decoded.rejections.details[0])
         rows = np.flatnonzero(is_row)
         if len(rows):
-            fraud = np.asarray(records.column("fraud").to_numpy(zero_copy_only=False), np.bool_)
-            self.table.add(terminal.take(rows), when[rows], fraud[rows])
+            self.table.add(terminal.take(rows), when[rows], row_states(records)[rows])
         for partition, mark in zip(
             raw.partition[marks].tolist(), when[marks].tolist(), strict=True
         ):
@@ -190,6 +193,9 @@ class TerminalFollower:
         self._ahead_ms = plan.ahead_ms
         self._delayed = delayed
         self._rings = rings
+        self._late_ms = plan.late_decision_ms
+        self._since: dict[int, float] = {}
+        self._mark_moved = _NEVER, time.monotonic()
         self._moved: dict[int, tuple[int, float]] = {}
         self._missing: dict[int, int] = {}
         self._late = False
@@ -253,27 +259,77 @@ class TerminalFollower:
             return None
         return edge - self._delayed.memory_ms
 
-    def wait_for(self, events: EventBatch) -> None:
-        """Read new rows, and wait for the rows that events need, up to a limit.
+    def waiting(self, batches: Sequence[EventBatch]) -> dict[int, int]:
+        """Read new rows, and return the partitions that must wait for others.
 
-        After a wait without success, no batch waits again until the missing rows have arrived. The
-        batches are decided with the rows that are there, and their decisions are flagged. Otherwise
-        a profiler with a lag would delay every batch.
+        A partition waits ``terminal_wait_ms`` at most. Then its events are decided with the rows
+        that are there, and their decisions are flagged; no live event waits again until the missing
+        rows have arrived. Otherwise a profiler with a lag would delay every batch. Events that are
+        late already, as in a backlog, wait for as long as rows arrive: it cannot make them late.
+
+        Args:
+            batches: The events of a batch, in pieces.
+
+        Returns:
+            By partition, the offset of the first record that cannot be decided yet.
 
         Raises:
             Paused: As :meth:`catch_up`.
         """
         self._read(self._live, 0.0)
         self._forget_missing()
-        needed = self._needed(events, np.ones(len(events), np.bool_))
-        if self._short(needed) and not self._missing:
-            until = time.monotonic() + self._wait_seconds
-            while self._short(needed) and not self._stopping():
-                left = until - time.monotonic()
-                if left <= 0:
-                    break
-                self._read(self._live, min(_STEP_SECONDS, left))
-        self._judge(events, needed)
+        now, wall_ms = time.monotonic(), time.time() * 1_000
+        if self.table.watermark != self._mark_moved[0]:
+            self._mark_moved = self.table.watermark, now
+        found: dict[int, tuple[int, int]] = {}
+        for events in batches:
+            short = np.flatnonzero(self._lacks_rows(events))
+            partitions, first = np.unique(events.partition[short], return_index=True)
+            for partition, row in zip(partitions.tolist(), short[first].tolist(), strict=True):
+                at = int(events.offset[row]), int(events.timestamp[row])
+                found[partition] = min(found.get(partition, at), at)
+        self._since = {p: self._since.get(p, now) for p in found}
+        return {
+            partition: offset
+            for partition, (offset, timestamp) in found.items()
+            if self._may_wait(partition, now, backlog=wall_ms - timestamp > self._late_ms)
+        }
+
+    def _lacks_rows(self, events: EventBatch) -> NDArray[np.bool_]:
+        """Return bool[n]: events that need rows which are not there yet."""
+        when = events.int64("event_time")
+        # Do not wait for a time that validation refuses.
+        lacking: NDArray[np.bool_] = (when - self._delayed.delay_ms > self.table.watermark) & (
+            when <= events.timestamp + self._ahead_ms
+        )
+        return lacking
+
+    def _may_wait(self, partition: int, now: float, *, backlog: bool) -> bool:
+        if partition in self._missing:
+            return False
+        since, limit = self._since[partition], self._wait_seconds
+        if backlog:
+            since = max(since, self._mark_moved[1])
+        elif self._missing:
+            limit = 0.0
+        return now - since < limit
+
+    def wait(self, seconds: float) -> None:
+        """Read rows until the watermark moves, for a time at most.
+
+        Raises:
+            Paused: As :meth:`catch_up`.
+        """
+        mark, until = self.table.watermark, time.monotonic() + seconds
+        while self.table.watermark == mark and not self._stopping():
+            left = until - time.monotonic()
+            if left <= 0:
+                break
+            self._read(self._live, min(_STEP_SECONDS, left))
+
+    def judge(self, events: EventBatch) -> None:
+        """Note which partitions' events are decided without rows that they need."""
+        self._judge(events, self._needed(events, np.ones(len(events), np.bool_)))
 
     def evict(self) -> None:
         """Evict rows that no event can see, by the slowest partition that is not idle.
@@ -373,6 +429,22 @@ class TerminalFollower:
         self._listener(
             TerminalsRead(len(self.table), None if watermark == _NEVER else watermark, self._left)
         )
+
+
+def row_states(records: pa.RecordBatch) -> NDArray[np.uint8]:
+    """Return uint8[n]: the states of rows; see ``labelling.contract``.
+
+    Args:
+        records: n rows with ``fraud`` and ``state``; a null state is by ``fraud``.
+    """
+    fraud = np.asarray(records.column("fraud").to_numpy(zero_copy_only=False), np.bool_)
+    plain = np.where(fraud, np.uint8(FRAUD), np.uint8(GENUINE))
+    told = records.column("state")
+    if told.null_count == len(told):
+        return plain
+    codes = np.asarray(pc.index_in(told, pa.array(_STATES)).fill_null(UNKNOWN), np.uint8)
+    valid = np.asarray(told.is_valid().to_numpy(zero_copy_only=False), np.bool_)
+    return np.where(valid, codes, plain)
 
 
 def _chosen(count: int, rows: Int64) -> NDArray[np.bool_]:

@@ -41,6 +41,14 @@ class ActivationTimelines(Protocol):
         """Read to the end that the topic has now."""
         ...
 
+    def mark_end(self) -> None:
+        """Note the end that the topic has now, open transactions included."""
+        ...
+
+    def read(self) -> bool:
+        """Read some records; return whether all up to the noted end are read."""
+        ...
+
 
 class FollowedMappings:
     """Splits a batch of transactions by the mappings that decode it.
@@ -52,6 +60,10 @@ class FollowedMappings:
         committed: Returns the scorers' committed offsets of the given partitions that have one.
         decoders: A decoder for each mapping.
         close: Closes the connections of what reads the two logs.
+
+    Attributes:
+        routings: As given.
+        activations: As given.
     """
 
     def __init__(
@@ -61,8 +73,8 @@ class FollowedMappings:
         close: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self._plan = plan
-        self._routings = routings
-        self._activations = activations
+        self.routings = routings
+        self.activations = activations
         self._committed = committed
         self._decoders = decoders
         self.close = close
@@ -83,13 +95,13 @@ class FollowedMappings:
             raise Paused("control log", str(error)) from error
 
     def _parts(self, raw: RawRecords) -> Sequence[Part]:
-        routings = self._routings()
+        routings = self.routings()
         ends = raw.next_offsets()
         if waiting := [each for each in ends if self._may_begin(each, raw, routings)]:
             # The offsets first: the activations that are read after them have all that begins
             # before them.
             committed = self._committed(waiting)
-            self._activations.read_all()
+            self.activations.read_all()
             for partition in waiting:
                 behind = committed.get(partition, 0) < ends[partition]
                 if behind and self._may_begin(partition, raw, routings):
@@ -116,7 +128,7 @@ class FollowedMappings:
         Raises:
             Paused: The control log is not read up to a revision that is active.
         """
-        begun = self._activations.timeline(partition)
+        begun = self.activations.timeline(partition)
         if missing := [revision for _, revision in begun if revision not in routings]:
             raise Paused("control log", f"revision {missing[0]} is active, and not read here yet")
         return [(0, self._plan), *((at, routings[revision].shared) for at, revision in begun)]
@@ -129,7 +141,7 @@ class FollowedMappings:
         A revision with ``effective_at`` begins at a record that has such an event time by its own
         mapping. In a partition without activations, one begins at the first record.
         """
-        begun = self._activations.timeline(partition)
+        begun = self.activations.timeline(partition)
         last = begun[-1][1] if begun else -1
         _, active = self._timeline(partition, routings)[-1]
         later = [

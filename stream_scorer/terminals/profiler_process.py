@@ -8,6 +8,7 @@ notes that a restart needs.
 from collections.abc import Callable
 from contextlib import ExitStack
 
+from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder
 from stream_scorer.codec.reading.mapped import open_decoder, open_label_decoder
 from stream_scorer.codec.records.record_key import refuse_unkeyed
 from stream_scorer.core.events.plan import Plan
@@ -19,6 +20,8 @@ from stream_scorer.kafka.loop.work_interface import LoopLimits
 from stream_scorer.kafka.membership.transactional_id import command, fence_former
 from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.reading.replay import InputReplay
+from stream_scorer.kafka.reading.topic_follower import TopicFollower
+from stream_scorer.kafka.topics.groups import committed_offsets
 from stream_scorer.kafka.topics.offsets import admin, partitions
 from stream_scorer.models.stores.deployment import Deployment, deployed_plan
 from stream_scorer.ports import RawRecords
@@ -26,8 +29,16 @@ from stream_scorer.processes.run_process import run_process
 from stream_scorer.registry.sources import SchemaSource, open_registry, reader_schema
 from stream_scorer.settings import Kafka, Settings
 from stream_scorer.telemetry import Listener
-from stream_scorer.terminals.mappings import followed_mappings
-from stream_scorer.terminals.profiler_work import Decoders, Profiled, ProfilerWork, RowEncoder
+from stream_scorer.terminals.label_policies import LabelPolicies
+from stream_scorer.terminals.mappings import FollowedMappings, followed_mappings
+from stream_scorer.terminals.outcomes import DecidedOutcomes, outcome_schema
+from stream_scorer.terminals.profiler_work import (
+    Decoders,
+    Profiled,
+    ProfilerWork,
+    RowEncoder,
+    SideInput,
+)
 from stream_scorer.terminals.warm_up import warm_profiler
 
 _LINGER_SECONDS = 0.25
@@ -73,7 +84,7 @@ def profiler_loop(
     plan = deployed_plan(settings, deployment)
     refuse_unkeyed(plan, topics.transactions)
     registry = open_registry(settings.registry)
-    schema = reader_schema("terminal-profile.v1", settings.registry.directory)
+    schema = reader_schema("terminal-profile.v2", settings.registry.directory)
     out = partitions(admin(kafka), kafka, [topics.terminal_profiles])[topics.terminal_profiles]
     rows = RowEncoder(
         registry.id_for(f"{topics.terminal_profiles}-value", schema),
@@ -100,10 +111,14 @@ def profiler_loop(
                 f"{topics.terminal_profiles} holds rows",
                 "see docs/RUNBOOK.md, section 'The profiler cannot continue where it was'",
             )
+        decoders = _decoders(registry, plan, settings, scorers, listener)
+        count = source.counts[topics.transactions]
+        side = None
+        if scorers and settings.profiler.decisions == "follow":
+            side = _side_input(settings, registry, plan, scorers, count, decoders.parts_of)
         work = ProfilerWork(
-            plan, source.counts[topics.transactions], sum(source.counts.values()),
-            _decoders(registry, plan, settings, scorers, listener), rows, source.notes, listener,
-            _replays(kafka, source),
+            plan, count, sum(source.counts.values()), decoders, rows, source.notes, listener,
+            _replays(kafka, source), side,
         )  # fmt: skip
         failed.pop_all()
     limits = LoopLimits.of(settings.scorer, _LINGER_SECONDS, ahead=False)
@@ -138,6 +153,28 @@ def _decoders(
         open_label_decoder(registry, plan, directory),
         followed_mappings(settings, registry, scorers, plan, listener) if scorers else None,
     )
+
+
+def _side_input(
+    settings: Settings, registry: SchemaSource, plan: Plan, scorers: str, count: int,
+    mappings: FollowedMappings | None,
+) -> SideInput:  # fmt: skip
+    """Return what gives the profiler the decisions, and the label policies of the plans."""
+    kafka, topics = settings.kafka, settings.kafka.topics
+    policies = LabelPolicies(plan)
+    if mappings is not None:
+        policies = LabelPolicies(plan, mappings.routings, mappings.activations)
+    of_scorers = kafka.model_copy(update={"group": scorers})
+    schema = outcome_schema(reader_schema("decision.v3", settings.registry.directory))
+
+    def open_from(since_ms: int) -> DecidedOutcomes:
+        return DecidedOutcomes(
+            TopicFollower(kafka, topics.decisions, "outcomes", since_ms),
+            ColumnDecoder(registry, schema, UNLIMITED), topics.transactions, count,
+            lambda wanted: committed_offsets(of_scorers, topics.transactions, wanted), policies,
+        )  # fmt: skip
+
+    return SideInput(policies, open_from)
 
 
 def run_profiler(settings: Settings, deployment: Deployment) -> None:

@@ -4,14 +4,16 @@ What is pending is in memory. A start rebuilds it by a silent replay from the ol
 still needed, which each commit stores (docs/adr/0010-terminal-rows.md).
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
 from stream_scorer.codec.reading.mapped import EventDecoder, PayloadDecoder
-from stream_scorer.codec.writing.encode import ColumnEncoder, Constant
+from stream_scorer.codec.writing.encode import Choice, ColumnEncoder, Constant
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.strings import string_views
@@ -25,21 +27,29 @@ from stream_scorer.core.terminals.columns import (
 )
 from stream_scorer.core.terminals.pending_labels import (
     NEVER,
-    NOWHERE,
     Clock,
     Folded,
     Pending,
     Settled,
 )
-from stream_scorer.errors import RegistryUnavailableError, StateError
+from stream_scorer.core.terminals.undecided import NOWHERE, StopBefore
+from stream_scorer.errors import RegistryUnavailableError, UnavailableError
 from stream_scorer.kafka.loop.work_interface import NO_ROWS, Result, Stages
 from stream_scorer.kafka.reading.replay import InputReplay, Replays
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.ports import BytesColumn, Int64, Outgoing, Paused, RawRecords
 from stream_scorer.telemetry import BatchCommitted, Listener, RowsSettled
+from stream_scorer.terminals.label_policies import LabelPolicies
 from stream_scorer.terminals.mappings import FollowedMappings, Part
+from stream_scorer.terminals.outcomes import DecidedOutcomes
+from stream_scorer.terminals.profiler_note import ProfilerNote
 
-_NOTE = b"1"
+_STATES: Final = ("GENUINE", "FRAUD", "UNKNOWN")
+_PATIENCE_SECONDS: Final = 0.8
+"""How long a batch waits for outcomes before others may do something, seconds."""
+_STEP_SECONDS: Final = 0.05
+_EARLIER_MS: Final = 3_600_000
+"""Decisions are read from this much before the oldest transaction: clocks differ."""
 _TERMINAL_BYTES_MOST = 400_000
 """Maximum size of a terminal's id in a row, which has it twice: as its key and as a field."""
 _LATE, _AFTER = "delivered_late", "after_cutoff"
@@ -55,35 +65,16 @@ class Profiled:
 
 
 @dataclass(frozen=True, slots=True)
-class _Note:
-    """What a commit stores with a partition's offset.
+class SideInput:
+    """What is needed to settle rows by the plans' label policies.
 
     Attributes:
-        first: Oldest pending offset.
-        newest: Newest event time, ms.
-        heard: Newest Kafka timestamp, ms.
-        watermark: Rows up to this event time are published, ms.
+        policies: The label policies of all revisions.
+        open: Opens the decisions from a Kafka timestamp on, ms; called once there is a policy.
     """
 
-    first: int
-    newest: int
-    heard: int
-    watermark: int
-
-    def write(self) -> bytes:
-        return b" ".join(
-            (_NOTE, *(b"%d" % n for n in (self.first, self.newest, self.heard, self.watermark)))
-        )
-
-    @classmethod
-    def read(cls, note: bytes, where: str) -> "_Note":
-        version, *numbers = note.split(b" ")
-        if version != _NOTE:
-            raise StateError(
-                f"{where}: the committed offset is another program's, without the profiler's note",
-                "see docs/RUNBOOK.md, section 'The profiler cannot continue where it was'",
-            )
-        return cls(*map(int, numbers))
+    policies: LabelPolicies
+    open: Callable[[int], DecidedOutcomes]
 
 
 class RowEncoder:
@@ -110,6 +101,8 @@ class RowEncoder:
                 "terminal_id": rows.terminal_id,
                 "event_time": rows.event_time,
                 "fraud": settled.fraud,
+                "state": Choice(settled.state, _STATES),
+                "policy_revision": settled.revision,
                 "source_partition": rows.partition,
                 "source_offset": rows.offset,
             },
@@ -171,6 +164,11 @@ class _Read:
     rejected: dict[str, int]
     skipped: int
 
+    def nothing(self) -> "_Read":
+        """Return the first zero records."""
+        none = np.zeros(0, np.int64)
+        return _Read(self.rows.take(none), none, self.labels.take(none), none, {}, 0)
+
 
 class ProfilerWork:
     """Computes terminal profile rows for a transaction loop.
@@ -186,6 +184,7 @@ class ProfilerWork:
         notes: What the last commit stored with the offsets.
         listener: Notified of rows and replays.
         replay_of: Opens a replay of (partition, first offset, end offset).
+        side: Gives what scorers decided; None: label policies have no effect.
     """
 
     def __init__(
@@ -198,7 +197,12 @@ class ProfilerWork:
         notes: dict[int, bytes],
         listener: Listener,
         replay_of: Callable[[int, int, int], InputReplay],
+        side: SideInput | None = None,
     ) -> None:
+        self._side = side
+        self._outcomes: DecidedOutcomes | None = None
+        self._since: int | None = None
+        self._read_to = np.zeros(partitions, np.int64)
         self._plan = plan
         self._identity = plan.label_identity
         self._partitions = partitions
@@ -209,8 +213,9 @@ class ProfilerWork:
         self._replay_of = replay_of
         hold = plan.terminal_delay_ms - plan.terminal_slack_ms
         self.pending = Pending(
-            partitions, sources, hold, plan.lateness_ms, by_time=self._identity.by_time
-        )
+            partitions, sources, hold, plan.lateness_ms, by_time=self._identity.by_time,
+            delay_ms=plan.terminal_delay_ms,
+        )  # fmt: skip
         self._first: dict[int, int] = {}
         self._resume(notes)
         self._replays = Replays(self._open, self._remember, listener)
@@ -220,14 +225,17 @@ class ProfilerWork:
         if not notes:
             return
         newest = np.full(self._partitions, NEVER)
-        heard = newest.copy()
+        heard, before = newest.copy(), newest.copy()
         watermark = NEVER
         for partition, text in notes.items():
-            note = _Note.read(text, f"partition {partition}")
+            note = ProfilerNote.read(text, f"partition {partition}")
             self._first[partition] = note.first
             watermark = max(watermark, note.watermark)
             if partition < self._partitions:
                 newest[partition], heard[partition] = note.newest, note.heard
+                if note.before is not None:
+                    before[partition] = note.before
+        self.pending.begin_replay(before)
         self.pending.clock = Clock(newest, heard, watermark)
 
     # -- the start --------------------------------------------------------------------------
@@ -240,8 +248,10 @@ class ProfilerWork:
         """Do nothing: partitions are never revoked."""
 
     def close(self) -> None:
-        """Close the connections of the replays, and of the rollout's topics."""
+        """Close the connections of the replays, the decisions, and the rollout's topics."""
         self._replays.close()
+        if self._outcomes is not None:
+            self._outcomes.close()
         if self._decoders.parts_of is not None:
             self._decoders.parts_of.close()
 
@@ -266,6 +276,7 @@ class ProfilerWork:
     def _remember(self, raw: RawRecords) -> None:
         # Without a budget of look-ups: a record that was decoded before must be decoded again.
         read = self._decode(raw, budgeted=False)
+        self._note_time(raw)
         self.pending.remember(read.rows, read.labels)
 
     # -- batches ----------------------------------------------------------------------------
@@ -285,11 +296,21 @@ class ProfilerWork:
             Paused: The registry or the control log is unavailable, or scorers have not decided the
                 records yet.
         """
+        self._note_time(raw)
         read = self._readable(raw, quarantined)
         stages.lap("decode")
+        outcomes, held = self._followed(), None
+        if outcomes is not None:
+            held = self._held(read, raw, outcomes)
+        if held is not None:
+            raw = raw.between(0, held.taken)
+            before = {row: why for row, why in quarantined.items() if row < held.taken}
+            read = self._readable(raw, before) if held.taken else read.nothing()
+            stages.lap("hold")
         folded = self.pending.fold(
-            read.rows, raw.timestamp[read.row_order], read.row_order, read.labels, read.label_order
-        )
+            read.rows, raw.timestamp[read.row_order], read.row_order, read.labels,
+            read.label_order, outcomes, NEVER if held is None else held.watermark,
+        )  # fmt: skip
         stages.lap("settle")
         watermark = folded.clock.watermark
         outgoing: list[Outgoing] = []
@@ -297,8 +318,53 @@ class ProfilerWork:
             outgoing.append(self._rows.encode(folded.settled, watermark))
         stages.lap("encode")
         return Result(
-            outgoing, Profiled(folded, read.rejected, read.skipped), self._notes(folded, raw)
-        )
+            outgoing, Profiled(folded, read.rejected, read.skipped), self._notes(folded, raw),
+            None if held is None else raw.next_offsets(),
+        )  # fmt: skip
+
+    def _note_time(self, raw: RawRecords) -> None:
+        """Keep the oldest Kafka timestamp of the records, from which decisions are read."""
+        if len(raw) and (self._side is not None and self._outcomes is None):
+            oldest = int(raw.timestamp.min())
+            self._since = oldest if self._since is None else min(self._since, oldest)
+
+    def _followed(self) -> DecidedOutcomes | None:
+        """Return the outcomes, read on; None while no revision has a label policy.
+
+        Raises:
+            Paused: The registry, the control log or the broker is unavailable.
+        """
+        if self._outcomes is None:
+            if self._side is None:
+                return None
+            try:
+                if not self._side.policies.on:
+                    return None
+                self._outcomes = self._side.open((self._since or 0) - _EARLIER_MS)
+            except UnavailableError as error:
+                raise Paused("kafka", str(error)) from error
+        self._outcomes.follow()
+        return self._outcomes
+
+    def _held(self, read: _Read, raw: RawRecords, outcomes: DecidedOutcomes) -> StopBefore | None:
+        """Return where the batch must stop; waits a moment if nothing can be taken of it.
+
+        Raises:
+            Paused: Scorers have not decided the transactions whose rows leave next.
+        """
+        until = time.monotonic() + _PATIENCE_SECONDS
+        times = raw.timestamp[read.row_order]
+        while True:
+            held = self.pending.held(read.rows, times, read.row_order, outcomes.known)
+            if held is None:
+                return None
+            if outcomes.refresh(0.0):
+                continue
+            if held.taken or held.watermark > self.pending.clock.watermark:
+                return held
+            if time.monotonic() >= until:
+                raise Paused("scorers", "rows of terminals wait until scorers have decided them")
+            time.sleep(_STEP_SECONDS)
 
     def _readable(self, raw: RawRecords, quarantined: Mapping[int, str]) -> _Read:
         """Return the batch, decoded without its quarantined rows."""
@@ -381,6 +447,7 @@ class ProfilerWork:
 
     def _notes(self, folded: Folded, raw: RawRecords) -> dict[int, bytes]:
         clock, first = folded.clock, folded.first.tolist()
+        following = self._outcomes is not None
         ends = raw.next_offsets()
         notes = {}
         for partition in range(self._sources):
@@ -391,13 +458,23 @@ class ProfilerWork:
                 newest, heard = int(clock.newest[partition]), int(clock.heard[partition])
             if oldest < 0:
                 oldest = ends.get(partition, NOWHERE)
-            notes[partition] = _Note(oldest, newest, heard, clock.watermark).write()
+            before = None
+            if following:
+                pending = int(folded.before[partition])
+                before = pending if pending < NOWHERE else newest
+            notes[partition] = ProfilerNote(oldest, newest, heard, clock.watermark, before).write()
         return notes
 
     def keep(self, result: Result[Profiled], stages: Stages, raw: RawRecords) -> BatchCommitted:
         """Make the batch a part of the state; return the event that reports the commit."""
         folded = result.delta.folded
         self.pending.keep(folded)
+        if self._outcomes is not None:
+            for partition, end in raw.next_offsets().items():
+                if partition < self._partitions:
+                    self._read_to[partition] = end
+            first = folded.first[: self._partitions]
+            self._outcomes.forget(np.minimum(first, self._read_to))
         counts, watermark = folded.counts, folded.clock.watermark
         self._listener(
             RowsSettled(

@@ -27,7 +27,7 @@ def warm_profiler(rows: RowEncoder, plan: Plan) -> None:
     schemas = FileRegistry(SCHEMAS_DIRECTORY)
     decoders = Decoders(
         TransactionDecoder(schemas, plan),
-        ColumnDecoder(schemas, reader_schema("label.v1", SCHEMAS_DIRECTORY), plan),
+        ColumnDecoder(schemas, reader_schema("label.v2", SCHEMAS_DIRECTORY), plan),
     )
     settles = plan.terminal_delay_ms - plan.terminal_slack_ms + plan.lateness_ms
     # Selected rows have other array types for a compiler: cover a duplicate, and no rows at all.

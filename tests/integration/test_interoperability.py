@@ -170,7 +170,7 @@ def test_every_outcome_reads_with_the_first_schema_of_decisions(
     )  # fmt: skip
     schema = reader_schema("decision.v2")
     identity = client.lookup_schema("decisions-value", Schema(schema, "AVRO")).schema_id
-    values = DecisionEncoder(identity, schema, "t", 1).encode(batch, 1_700_000_000_000).to_list()
+    values = DecisionEncoder(identity, schema, "t").encode(batch, 1_700_000_000_000).to_list()
     producer = Producer(client_options.common(settings))
     for value in values:
         producer.produce(settings.topics.decisions, value, b"c", partition=0)

@@ -371,20 +371,3 @@ def test_the_begin_of_the_histories_needs_an_offset() -> None:
     for text in ("2026-01-31T00:00:00", "yesterday"):
         with pytest.raises(SettingsError, match=r"monitor.history_from: "):
             load_settings({"monitor": {"history_from": text}})
-
-
-@pytest.mark.parametrize(
-    ("group", "values"),
-    [
-        ("profiler", {"decisions": "ignore"}),
-    ],
-)
-def test_a_setting_that_nothing_reads_is_refused(group: str, values: dict[str, Any]) -> None:
-    (name,) = values
-    told = f"{group}.{name}: is reserved, and this version of stream-scorer does not act on it"
-    assert told in refusal(overrides={group: values})
-
-
-def test_reserved_settings_may_have_their_defaults() -> None:
-    given = {"retrain": {"directory": "retrain"}, "profiler": {"decisions": "follow"}}
-    assert load_settings(given) == Settings()

@@ -169,7 +169,7 @@ def _profiled(_: Place) -> str:
             reading.TransactionDecoder(source, plan),
             reading.ColumnDecoder(source, schema("label.v1"), plan),
         )
-        rows = module.RowEncoder(7, schema("terminal-profile.v1"), "rows", 1)
+        rows = module.RowEncoder(7, schema("terminal-profile.v2"), "rows", 1)
         work = module.ProfilerWork(
             plan, 1, 2, decoders, rows, {}, lambda _: None, lambda *_: None
         )  # fmt: skip

@@ -6,7 +6,6 @@ from stream_scorer.codec.records.event_decoders import EventDecoders
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.codec.writing.encode import DecisionEncoder
 from stream_scorer.codec.writing.shadow_scores import ShadowEncoder
-from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.registry.sources import SchemaSource, reader_schema
 from stream_scorer.settings import Settings
 
@@ -34,7 +33,6 @@ def open_codecs(settings: Settings, registry: SchemaSource) -> Codecs:
             registry.id_for(f"{topics.decisions}-value", decision),
             decision,
             topics.transactions,
-            ENGINE,
         ),
         summaries=RecordCodec(registry.id_for(f"{topics.summaries}-value", summary), summary),
         shadows=ShadowEncoder(

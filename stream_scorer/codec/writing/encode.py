@@ -319,13 +319,11 @@ class DecisionEncoder:
         schema_id: The decision schema's id; None for records without a header.
         schema: The decision schema.
         source_topic: Topic of the transactions.
-        engine: Version of the meaning of features.
     """
 
-    def __init__(self, schema_id: int | None, schema: str, source_topic: str, engine: int) -> None:
+    def __init__(self, schema_id: int | None, schema: str, source_topic: str) -> None:
         self._encoder = ColumnEncoder(schema_id, schema)
         self._source_topic = Constant(source_topic)
-        self._engine = Constant(engine)
         self._flags = self._encoder.pieces("flags", _FLAGS)
         self._outcomes = self._encoder.pieces("model_outcome", _OUTCOMES)
         # Files of decisions have the fields of version 2.
@@ -367,7 +365,7 @@ class DecisionEncoder:
             "arm": Constant(decisions.arm),
             "plan_revision": Constant(decisions.plan_revision),
             "propensity": Constant(decisions.propensity),
-            "engine": self._engine,
+            "engine": Constant(decisions.engine),
             "features": decisions.features,
             "terminal_watermark": _times(decisions.terminal_watermark),
             "source_topic": self._source_topic,

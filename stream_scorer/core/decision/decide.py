@@ -126,6 +126,7 @@ def decide_rows(
         model=model.name, version=model.version, plan_revision=plan.revision,
         terminal_watermark=_terminal_watermark(rows.events, model.features, terminals),
         model_outcome=made.model_outcome, explanations=made.explanations,
+        engine=model.features.version,
     )  # fmt: skip
     if draws is not None:
         decisions = draws.apply(decisions, plan)

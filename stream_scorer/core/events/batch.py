@@ -226,6 +226,7 @@ class DecisionBatch:
         outcome_propensity: float64[n], probability of ``outcome``, given that of the policy; None
             if it is 1 in every row.
         review_propensity: Probability with which each row was drawn for review, drawn or not.
+        engine: Version of the meaning of the features; see ``features.compile.ENGINES``.
     """
 
     events: EventBatch
@@ -246,6 +247,7 @@ class DecisionBatch:
     policy_outcome: NDArray[np.uint8] | None = None
     outcome_propensity: Float64 | None = None
     review_propensity: float = 0.0
+    engine: int = 1
 
     def __len__(self) -> int:
         return len(self.events)

@@ -48,9 +48,6 @@ PARTS = {"policy.toml": "policy", "events.toml": "events"}
 _RANDOM_AND_LABELS = ("label_policy", "explore", "review_sample")
 _TABLES = frozenset({*PARTS.values(), "extras", "segments", *_RANDOM_AND_LABELS})
 
-RESERVED: frozenset[str] = frozenset()
-"""Tables that are checked, but that nothing acts on yet: a plan with one of them is refused."""
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -154,11 +151,6 @@ class Plan:
                 read()
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
-            if name in RESERVED and getattr(self, name):
-                raise ValueError(
-                    f"{name}: is reserved, and this version of stream-scorer does not act on it; "
-                    "leave it out"
-                )
         if self.explore and not self.label_policy:
             raise ValueError(
                 "explore: needs the table label_policy: without it, blocked transactions without "

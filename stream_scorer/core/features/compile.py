@@ -78,7 +78,13 @@ RINGS_ENGINE = 1
 changes it.
 """
 ENGINE = 1
-"""The only one of :data:`ENGINES` that is computed yet."""
+"""That of features without a label policy, and of every bundle that was made before there were any.
+"""
+
+
+def engine_of(plan: Plan) -> int:
+    """Return the engine of a model that is trained under a plan."""
+    return 2 if plan.label_policy else ENGINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +169,7 @@ class FeatureSet:
             part of the definition: a longer window would change every feature.
         needs: The history that each feature needs.
         engine: The engine, which other manifests may share.
+        version: Version of the meaning of these features; see :data:`ENGINES`.
     """
 
     names: tuple[str, ...]
@@ -174,6 +181,7 @@ class FeatureSet:
     _observed: Int64
     _places: Int64
     _scale: float
+    version: int = ENGINE
 
     @property
     def retention(self) -> Retention:
@@ -278,19 +286,20 @@ class FeatureSet:
                 compute(seen, column)
 
 
-def compile_features(specs: Sequence[Spec], plan: Plan) -> FeatureSet:
+def compile_features(specs: Sequence[Spec], plan: Plan, engine: int = ENGINE) -> FeatureSet:
     """Compile a manifest's feature list.
 
     Args:
         specs: Tables with ``name``, ``kind`` and the keys of the kind, in model order.
         plan: Gives lateness, ring cap, currency, extra fields and the terminals' delay.
+        engine: Version of the meaning of features, one of :data:`ENGINES`.
 
     Raises:
         ValueError: The list is empty; a kind, key or field is unknown; a name is repeated; a window
             has no bound; or the terminals' delay is missing. The message names the feature and the
             known values.
     """
-    return compile_union([specs], plan)[0]
+    return compile_together([(specs, plan)], engines=[engine])[0]
 
 
 def compile_union(manifests: Sequence[Sequence[Spec]], plan: Plan) -> tuple[FeatureSet, ...]:
@@ -311,8 +320,9 @@ def compile_union(manifests: Sequence[Sequence[Spec]], plan: Plan) -> tuple[Feat
 
 
 def compile_together(
-    manifests: Sequence[tuple[Sequence[Spec], Plan]], rings: Engine | None = None
-) -> tuple[FeatureSet, ...]:
+    manifests: Sequence[tuple[Sequence[Spec], Plan]], rings: Engine | None = None,
+    engines: Sequence[int] | None = None,
+) -> tuple[FeatureSet, ...]:  # fmt: skip
     """Compile manifests into one engine, each with the plan by which its events are read.
 
     Args:
@@ -320,6 +330,7 @@ def compile_together(
             depends on.
         rings: The engine for which the rings were made, if there are rings. The new engine keeps
             the fields that they keep, too.
+        engines: The version of the meaning of each manifest's features; None: 1.
 
     Returns:
         One set for each manifest, as from :func:`compile_union`.
@@ -327,7 +338,11 @@ def compile_together(
     Raises:
         ValueError: As for ``compile_features``.
     """
-    read = [_read(specs, plan) for specs, plan in manifests]
+    versions = [ENGINE] * len(manifests) if engines is None else list(engines)
+    read = [
+        _read(specs, plan, version)
+        for (specs, plan), version in zip(manifests, versions, strict=True)
+    ]
     plan = manifests[-1][1]
     every = [feature for _, _, features in read for feature in features]
     # Equal operations are computed once.
@@ -355,8 +370,11 @@ def compile_together(
                 [at for at, f in enumerate(features) if _observed_by(f) is not None], np.int64
             ),
             _scale=float(own.minor_per_unit),
+            version=version,
         )
-        for (names, texts, features), (_, own) in zip(read, manifests, strict=True)
+        for (names, texts, features), (_, own), version in zip(
+            read, manifests, versions, strict=True
+        )
     )
 
 
@@ -381,7 +399,7 @@ def _observed_by(feature: Feature) -> Windowed | AtTerminal | None:
 
 
 def _read(
-    specs: Sequence[Spec], plan: Plan
+    specs: Sequence[Spec], plan: Plan, engine: int
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[Feature, ...]]:
     """Return the names, the texts and the features of a manifest."""
     if not specs:
@@ -407,7 +425,7 @@ def _read(
         later = frozenset(names[len(features) :])
         features.append(
             KINDS[kind].build(
-                Declaration(name, spec, longest, plan),
+                Declaration(name, spec, longest, plan, engine),
                 Earlier(tuple(features), dict(positions), later),
             )
         )
@@ -437,6 +455,7 @@ def _names_terminal(spec: Spec) -> bool:
 
 
 def _identity(feature: Feature) -> str:
+    # A feature that is the same in all engines has one identity: that of the first engine.
     return digest({"engine": ENGINE, **feature.meaning})
 
 

@@ -126,12 +126,14 @@ class Declaration:
         longest_ms: The longest window of the manifest, ms, 0 if there is none. A feature without a
             window looks back as far.
         plan: What all models share.
+        engine: Version of the meaning of features; see ``compile.ENGINES``.
     """
 
     name: str
     table: Mapping[str, object]
     longest_ms: int
     plan: Plan
+    engine: int = 1
 
     def refuse(self, text: str) -> ValueError:
         """Return the error that refuses this feature."""

@@ -45,7 +45,7 @@ from stream_scorer.core.kernels.aggregates import (
 )
 from stream_scorer.core.kernels.columns import DAY, HOUR, NIGHT, WEEKEND, read_calendar
 from stream_scorer.core.kernels.terminals import COUNT as ROWS_AT_TERMINAL
-from stream_scorer.core.kernels.terminals import RISK
+from stream_scorer.core.kernels.terminals import RISK, RISK_KNOWN
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -234,10 +234,13 @@ def _over_numbers(declared: Declaration, kind: int) -> Feature:
 def _over_terminal(declared: Declaration, kind: int) -> Feature:
     """Return an operation over the terminal's history; its window ends the plan's delay earlier."""
     window_ms = declared.delayed_window_ms()
-    meaning = {
+    meaning: dict[str, object] = {
         "kind": declared.table["kind"], "key": TERMINAL, "window_ms": window_ms,
         "delay_ms": declared.plan.terminal_delay_ms,
     }  # fmt: skip
+    if kind == RISK_KNOWN:
+        # Also in the meaning of a feature that is computed from it.
+        meaning["engine"] = declared.engine
     return Feature(meaning, at_terminal=AtTerminal(kind, window_ms))
 
 
@@ -257,7 +260,7 @@ def _count(declared: Declaration, _: Earlier) -> Feature:
 def _risk(declared: Declaration, _: Earlier) -> Feature:
     if not declared.by_terminal():
         raise declared.refuse(f"kind risk is that of a terminal; its key must be {TERMINAL!r}")
-    return _over_terminal(declared, RISK)
+    return _over_terminal(declared, RISK if declared.engine == 1 else RISK_KNOWN)
 
 
 @_kind("sum", "field", may=_WINDOWED)

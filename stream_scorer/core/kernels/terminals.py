@@ -1,8 +1,9 @@
 """The delayed history of terminals: rows in time order, and the counts in a window of them.
 
 ``slots`` has one record for each terminal. Its rows are together in ``cells``, oldest first. Each
-has the event time and the number of frauds up to it. So a window takes two searches and a
-subtraction. Cells that a terminal has outgrown are free again after all rows are packed.
+has the event time and, packed into one number, how many rows up to it are frauds (low 32 bits) and
+how many are unknown (high 32 bits). So a window takes two searches and a subtraction. Cells that a
+terminal has outgrown are free again after all rows are packed.
 """
 
 from typing import NamedTuple
@@ -14,12 +15,19 @@ from stream_scorer.core.kernels.compiled import inlined, kernel
 from stream_scorer.core.kernels.hashing import place_of
 from stream_scorer.core.kernels.store import EMPTY
 
-COUNT, RISK = range(2)
+COUNT, RISK, RISK_KNOWN = range(3)
+"""Kinds of operations: all rows; frauds / rows; frauds / rows that are known to be one or not."""
 KIND, WINDOW, OUT = range(3)
 OPERATION_WIDTH = 3
 
-TIME, FRAUDS = range(2)
+TIME, PACKED = range(2)
 CELL_WIDTH = 2
+A_FRAUD, AN_UNKNOWN = 1, 1 << 32
+"""What a row adds to the packed number of its cell; a genuine row adds nothing."""
+_FRAUDS = np.int64(AN_UNKNOWN - 1)
+_UNKNOWN_SHIFT = np.int64(32)
+ROWS_MOST = 2**31 - 1
+"""Maximum number of rows of a terminal, so that no packed number overflows."""
 
 # Entries of the counters: terminals, cells in use or outgrown, rows.
 TERMINALS, CELLS, ROWS = range(3)
@@ -32,7 +40,7 @@ TERMINAL = np.dtype(
         ("room", np.int64),  # number of its cells
         ("head", np.int64),  # where in them the oldest row is
         ("count", np.int64),
-        ("before", np.int64),  # frauds among the rows that were evicted
+        ("before", np.int64),  # packed number of the rows that were evicted
     ]
 )
 _LEAST_ROOM = 4
@@ -137,14 +145,16 @@ def _make_room(store, slot):
         history.room = room
     for c in range(history.count):
         cells[new + c, TIME] = cells[old + c, TIME]
-        cells[new + c, FRAUDS] = cells[old + c, FRAUDS]
+        cells[new + c, PACKED] = cells[old + c, PACKED]
     history.head = 0
     return True
 
 
 @kernel
-def add_rows(store, start, hashes, times, frauds, edge):
+def add_rows(store, start, hashes, times, increments, edge):
     """Add rows from ``start`` on, each at its place in time; skip those at or before the edge.
+
+    Each adds 0, ``A_FRAUD`` or ``AN_UNKNOWN`` to its terminal's packed number (int64[n]).
 
     Returns:
         The index of the first row without room, or the number of rows.
@@ -178,13 +188,13 @@ def add_rows(store, start, hashes, times, frauds, edge):
             return i
         first = history.first + history.head
         at = first + history.count
-        fraud = np.int64(frauds[i])
+        more = increments[i]
         while at > first and cells[at - 1, TIME] > t:
             cells[at, TIME] = cells[at - 1, TIME]
-            cells[at, FRAUDS] = cells[at - 1, FRAUDS] + fraud
+            cells[at, PACKED] = cells[at - 1, PACKED] + more
             at -= 1
         cells[at, TIME] = t
-        cells[at, FRAUDS] = fraud + (cells[at - 1, FRAUDS] if at > first else history.before)
+        cells[at, PACKED] = more + (cells[at - 1, PACKED] if at > first else history.before)
         history.count += 1
         counters[ROWS] += 1
     return len(hashes)
@@ -199,7 +209,7 @@ def evict_rows(store, edge):
         first = history.first + history.head
         gone = up_to(cells, first, first + history.count, edge) - first
         if gone:
-            history.before = cells[first + gone - 1, FRAUDS]
+            history.before = cells[first + gone - 1, PACKED]
             history.head += gone
             history.count -= gone
             store.counters[ROWS] -= gone
@@ -237,7 +247,7 @@ def pack(store, target):
         old = history.first + history.head
         for c in range(history.count):
             target.cells[packed.first + c, TIME] = store.cells[old + c, TIME]
-            target.cells[packed.first + c, FRAUDS] = store.cells[old + c, FRAUDS]
+            target.cells[packed.first + c, PACKED] = store.cells[old + c, PACKED]
         counters[CELLS] += packed.room
         counters[TERMINALS] += 1
         counters[ROWS] += history.count
@@ -255,7 +265,7 @@ def observe_rows(
     watermark,
     edge,
     counts,
-    frauds,
+    packed,
     rows,
     cursors,
     out,
@@ -274,7 +284,7 @@ def observe_rows(
         watermark: ms.
         edge: ms.
         counts: float64[w], memory to compute in.
-        frauds: float64[w], likewise.
+        packed: int64[w], likewise.
         cursors: int32[terminals, 1 + w], zeros: the search for an event begins at the last one of
             its terminal, which is faster if events are in time order. Without rows, each search is
             independent.
@@ -298,7 +308,7 @@ def observe_rows(
             end = walk_to(cells, first, last, cursors, slot, 0, min(upper, watermark))
         else:
             end = up_to(cells, first, last, min(upper, watermark))
-        known = cells[end - 1, FRAUDS] if end > first else history.before
+        known = cells[end - 1, PACKED] if end > first else history.before
         low = end
         for w in range(len(windows)):
             lower = max(upper - windows[w], edge)
@@ -306,12 +316,17 @@ def observe_rows(
                 low = min(end, walk_to(cells, first, last, cursors, slot, w + 1, lower))
             else:
                 low = up_to(cells, first, low, lower)
-            before = cells[low - 1, FRAUDS] if low > first else history.before
+            before = cells[low - 1, PACKED] if low > first else history.before
             counts[w] = end - low
-            frauds[w] = known - before
+            packed[w] = known - before
         for j in range(len(operations)):
             w = operations[j, WINDOW]
-            if operations[j, KIND] == COUNT:
+            kind = operations[j, KIND]
+            frauds = np.float64(packed[w] & _FRAUDS)
+            if kind == COUNT:
                 out[row, operations[j, OUT]] = counts[w]
-            else:
-                out[row, operations[j, OUT]] = frauds[w] / counts[w] if counts[w] > 0 else 0.0
+                continue
+            of = counts[w]
+            if kind == RISK_KNOWN:
+                of -= np.float64(packed[w] >> _UNKNOWN_SHIFT)
+            out[row, operations[j, OUT]] = frauds / of if of > 0 else 0.0

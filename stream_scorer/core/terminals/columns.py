@@ -1,24 +1,31 @@
 """Transactions and labels as columns, from which the rows of terminals are settled."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.strings import hashes_of
+from stream_scorer.core.labelling.contract import FRAUD, GENUINE, Statements
 from stream_scorer.core.mapping.mapping import LabelIdentity
 from stream_scorer.core.terminals.profile_kernels import mixed
 
 Int64 = NDArray[np.int64]
 UInt64 = NDArray[np.uint64]
+UInt8 = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
 
+_NEVER = -(2**62)
 _EARLY_MS = 86_400_000
 """A label may be known this much before its transaction: many labels only have a date."""
 _LATEST_MS = 2**62
+_STATES = ("GENUINE", "FRAUD", "UNKNOWN", "DISPUTED")
+"""Names of the states of a statement, by number; see ``labelling.contract``."""
 
 
 OURS = LabelIdentity()
@@ -37,6 +44,8 @@ class PendingTransactions:
         terminal_id: n strings.
         partition: int32[n], source partition.
         offset: int64[n], source offset.
+        before: int64[n], the newest event time before each one in its partition, ms; a time before
+            every other one if not given.
     """
 
     match: UInt64
@@ -45,6 +54,11 @@ class PendingTransactions:
     terminal_id: pa.Array
     partition: NDArray[np.int32]
     offset: Int64
+    before: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def __post_init__(self) -> None:
+        if len(self.before) < len(self.match):
+            object.__setattr__(self, "before", np.full(len(self.match), _NEVER))
 
     def __len__(self) -> int:
         return len(self.match)
@@ -54,7 +68,12 @@ class PendingTransactions:
         return PendingTransactions(
             self.match[rows], self.identity[rows], self.event_time[rows],
             self.terminal_id.take(pa.array(rows)), self.partition[rows], self.offset[rows],
+            self.before[rows],
         )  # fmt: skip
+
+
+def _none() -> UInt64:
+    return np.zeros(0, np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,26 +85,52 @@ class Labels:
         event_time: int64[n], event times of their transactions, ms. If labels do not name them: a
             time that these are not after, until which a label is kept.
         label_time: int64[n], when they became known, ms.
-        fraud: bool[n].
+        state: uint8[n], what they say; see ``labelling.contract``. A bool[n], fraud or genuine,
+            will do.
         partition: int32[n], source partition.
         offset: int64[n], source offset.
+        source: uint64[n], hash of who says it, see :func:`source_hash`; zeros if not given.
+        label_id: uint64[n], hash of source and label id; 0 without an id. Zeros if not given.
+        retracts: uint64[n], hash of source and the id of the retracted label; 0 if a label retracts
+            nothing. Zeros if not given.
     """
 
     match: UInt64
     event_time: Int64
     label_time: Int64
-    fraud: Bool
+    state: UInt8
     partition: NDArray[np.int32]
     offset: Int64
+    source: UInt64 = field(default_factory=_none)
+    label_id: UInt64 = field(default_factory=_none)
+    retracts: UInt64 = field(default_factory=_none)
+
+    def __post_init__(self) -> None:
+        for name in ("source", "label_id", "retracts"):
+            if len(getattr(self, name)) < len(self.match):
+                object.__setattr__(self, name, np.zeros(len(self.match), np.uint64))
+        if self.state.dtype != np.uint8:
+            object.__setattr__(self, "state", self.state.astype(np.uint8))
 
     def __len__(self) -> int:
         return len(self.match)
 
     def take(self, rows: Int64) -> "Labels":
         """Return some labels, in the given order."""
-        return Labels(
-            self.match[rows], self.event_time[rows], self.label_time[rows], self.fraud[rows],
-            self.partition[rows], self.offset[rows],
+        return Labels(*(getattr(self, each.name)[rows] for each in fields(self)))
+
+    def statements(self, ranks: Mapping[int, int]) -> Statements:
+        """Return the labels as statements; no row of a terminal depends on a draw.
+
+        Args:
+            ranks: Rank by the hash of a source; others have rank 0.
+        """
+        rank = np.zeros(len(self), np.uint8)
+        for source, number in ranks.items():
+            rank[self.source == np.uint64(source)] = number
+        return Statements(
+            self.match, self.event_time, self.label_time, self.state, rank, self.label_id,
+            self.retracts, np.full(len(self), np.nan), self.partition, self.offset,
         )  # fmt: skip
 
 
@@ -125,8 +170,57 @@ def labels_of(
         identity: The fields by which they name their transactions.
     """
     time, label_time = label_times(records, identity)
+    source = _optional_hash(records, "source")
+    return Labels(
+        match_of(records, time, identity), time, label_time, states_of(records), partition, offset,
+        source, _named(records, "label_id", source), _named(records, "retracts", source),
+    )  # fmt: skip
+
+
+def states_of(records: pa.RecordBatch) -> UInt8:
+    """Return uint8[n]: what labels say; see ``labelling.contract``.
+
+    Args:
+        records: n labels with ``is_fraud`` and, if they may say more, ``state``: null is by
+            ``is_fraud``.
+    """
     fraud = np.asarray(records.column("is_fraud").to_numpy(zero_copy_only=False), np.bool_)
-    return Labels(match_of(records, time, identity), time, label_time, fraud, partition, offset)
+    plain = np.where(fraud, np.uint8(FRAUD), np.uint8(GENUINE))
+    if "state" not in records.schema.names:
+        return plain
+    told = records.column("state")
+    if told.null_count == len(told):
+        return plain
+    codes = pc.index_in(told, pa.array(_STATES)).fill_null(255)
+    number = np.asarray(codes, np.uint8)
+    valid = np.asarray(told.is_valid().to_numpy(zero_copy_only=False), np.bool_)
+    return np.where(valid, number, plain)
+
+
+def source_hash(name: str) -> int:
+    """Return the hash by which :attr:`Labels.source` names a source."""
+    return int(hashes_of(pa.array([name], pa.string()))[0])
+
+
+def _optional_hash(records: pa.RecordBatch, name: str) -> UInt64:
+    """Return uint64[n]: hashes of a column of texts; 0 for null or empty, or without the column."""
+    if name not in records.schema.names:
+        return np.zeros(len(records), np.uint64)
+    texts = records.column(name)
+    if texts.null_count == len(texts):
+        return np.zeros(len(records), np.uint64)
+    found: UInt64 = hashes_of(pc.fill_null(texts, ""))
+    empty = np.asarray(pc.equal(pc.fill_null(texts, ""), "").to_numpy(zero_copy_only=False))
+    return np.where(empty, np.uint64(0), found)
+
+
+def _named(records: pa.RecordBatch, name: str, source: UInt64) -> UInt64:
+    """Return uint64[n]: hashes of source and label id; 0 without an id."""
+    known = _optional_hash(records, name)
+    if not known.any():
+        return known
+    made: UInt64 = mixed(source, known)
+    return np.where(known == 0, np.uint64(0), np.maximum(made, np.uint64(1)))
 
 
 def label_times(records: pa.RecordBatch, identity: LabelIdentity) -> tuple[Int64, Int64]:
@@ -211,7 +305,7 @@ def joined_rows(pieces: Sequence[PendingTransactions]) -> PendingTransactions:
         pieces[0],
         **{
             name: np.concatenate([getattr(piece, name) for piece in pieces])
-            for name in ("match", "identity", "event_time", "partition", "offset")
+            for name in ("match", "identity", "event_time", "partition", "offset", "before")
         },
         terminal_id=pa.concat_arrays([piece.terminal_id for piece in pieces]),
     )
@@ -221,5 +315,7 @@ def joined_labels(pieces: Sequence[Labels]) -> Labels:
     """Return the labels of one or more pieces."""
     if len(pieces) == 1:
         return pieces[0]
-    names = ("match", "event_time", "label_time", "fraud", "partition", "offset")
-    return Labels(*(np.concatenate([getattr(piece, name) for piece in pieces]) for name in names))
+    columns: list[Any] = [
+        np.concatenate([getattr(piece, each.name) for piece in pieces]) for each in fields(Labels)
+    ]
+    return Labels(*columns)

@@ -1,4 +1,6 @@
-"""The history of terminals: a row for each of their transactions, fraud or not, some days late.
+"""The history of terminals: a row for each of their transactions, some days late.
+
+A row is fraud, genuine or unknown.
 
 A process cannot see a terminal's complete history in its own input, which is partitioned by
 customer. So the rows come from elsewhere, each one once, and only when its label is settled. The
@@ -20,9 +22,12 @@ from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.kernels.hashing import random_places
 from stream_scorer.core.kernels.store import EMPTY, NEVER
 from stream_scorer.core.kernels.terminals import (
+    A_FRAUD,
+    AN_UNKNOWN,
     CELL_WIDTH,
     COUNTERS,
     ROWS,
+    ROWS_MOST,
     TERMINAL,
     TERMINALS,
     TerminalStore,
@@ -35,8 +40,11 @@ from stream_scorer.core.kernels.terminals import (
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
+UInt8 = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
 _NEVER = int(NEVER)
+_INCREMENTS = np.array([0, A_FRAUD, AN_UNKNOWN], np.int64)
+"""What a row adds to its terminal's packed number, by its state."""
 _SWEEP_SHARE = 8
 
 
@@ -110,22 +118,31 @@ class TerminalTable:
         """Rows up to this event time were evicted, ms; NEVER at first."""
         return self._edge
 
-    def add(self, terminal_id: pa.Array, event_time: Int64, fraud: Bool) -> None:
+    def add(self, terminal_id: pa.Array, event_time: Int64, state: UInt8 | Bool) -> None:
         """Add rows, in any order; rows at or before the edge are ignored.
 
         Args:
             terminal_id: n strings.
             event_time: int64[n], ms.
-            fraud: bool[n], by the label at the cut-off.
-        """
-        self.add_hashed(hashes_of(terminal_id), event_time, fraud)
+            state: uint8[n], ``GENUINE``, ``FRAUD`` or ``UNKNOWN`` of ``labelling.contract``. A
+                bool[n], fraud or genuine, will do.
 
-    def add_hashed(self, terminal: NDArray[np.uint64], event_time: Int64, fraud: Bool) -> None:
+        Raises:
+            ValueError: There would be more than ``ROWS_MOST`` rows.
+        """
+        self.add_hashed(hashes_of(terminal_id), event_time, state)
+
+    def add_hashed(
+        self, terminal: NDArray[np.uint64], event_time: Int64, state: UInt8 | Bool
+    ) -> None:
         """Add rows whose terminals are given as uint64[n] hashes of their ids."""
-        at = add_rows(self._store, 0, terminal, event_time, fraud, self._edge)
+        if len(self) + len(terminal) > ROWS_MOST:
+            raise ValueError(f"a table of terminals takes at most {ROWS_MOST} rows")
+        more = _INCREMENTS[state.astype(np.uint8)]
+        at = add_rows(self._store, 0, terminal, event_time, more, self._edge)
         while at < len(terminal):
             self._store = _with_room(self._store)
-            at = add_rows(self._store, at, terminal, event_time, fraud, self._edge)
+            at = add_rows(self._store, at, terminal, event_time, more, self._edge)
         self._added += len(terminal)
 
     def as_of(self, watermark: int) -> "TerminalTable":
@@ -192,7 +209,7 @@ class TerminalTable:
         terminals = int(self._store.counters[TERMINALS]) if in_order else 0
         observe_rows(
             self._store, terminal, event_time, delayed.delay_ms, windows, delayed.operations,
-            self._watermark, self._edge, np.empty(len(windows)), np.empty(len(windows)),
+            self._watermark, self._edge, np.empty(len(windows)), np.empty(len(windows), np.int64),
             rows, np.zeros((terminals, 1 + len(windows)), np.int32), observed,
         )  # fmt: skip
         lacking: Bool = event_time - delayed.delay_ms > self._watermark

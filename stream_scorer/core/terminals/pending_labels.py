@@ -2,40 +2,59 @@
 
 A row (terminal, event time e, fraud or not) leaves when the *watermark* W reaches e. W is the
 newest event time of the slowest partition that is not idle, minus ``hold`` (the delay less the
-slack) and the lateness. A row takes the last label that was known at e + hold. A label that arrives
-after its row has left changes nothing. So a row never changes.
+slack) and the lateness. A row takes the label that counts of those known at e + hold; without one,
+the plan's label policy decides. A label that arrives after its row has left changes nothing. So a
+row never changes.
+
+Under a label policy, W stays before a row until its outcome is known: :meth:`Pending.held` says
+where a batch must stop. The rows that leave then take the labels before that place, which are those
+that they take without the stop. An *exempt* row does not hold W: it is older than the newest event
+of its own partition by the delay or more.
 
 The state between two batches depends only on the records before them and on W: everything after W
 is pending. It does not depend on the order among partitions, so a restart rebuilds it from the
 records, one partition after the other.
 """
 
-from bisect import bisect_right, insort
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from operator import attrgetter
-from typing import Final
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_scorer.core.labelling.contract import (
+    FRAUD,
+    NO_LABEL,
+    UNKNOWN,
+    LabelPolicy,
+)
+from stream_scorer.core.labelling.resolve import resolve
 from stream_scorer.core.terminals.columns import (
     Labels,
     PendingTransactions,
     joined_labels,
     joined_rows,
+    source_hash,
 )
+from stream_scorer.core.terminals.labels_by_transaction import LabelsByTransaction
 from stream_scorer.core.terminals.profile_kernels import advance
+from stream_scorer.core.terminals.undecided import (
+    NOWHERE,
+    RowOutcomes,
+    StopBefore,
+    Undecided,
+    newest_before,
+)
 
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
+UInt8 = NDArray[np.uint8]
 
 NEVER = -(2**62)
 """Before every time, ms."""
 IDLE_MS = 60_000
 """A partition is idle if its newest Kafka timestamp is this much before the newest of all, ms."""
-NOWHERE = 2**62
-"""After every offset."""
+_FOREVER_MS = 2**61
 _BUCKET_MS = 600_000
 
 
@@ -67,14 +86,21 @@ class Settled:
 
     Attributes:
         rows: The transactions.
-        fraud: bool[n], by the last label in time; False without one.
+        state: uint8[n], ``GENUINE``, ``FRAUD`` or ``UNKNOWN`` of ``labelling.contract``.
+        revision: int64[n], the revision whose label policy settled each; 0 without a policy.
     """
 
     rows: PendingTransactions
-    fraud: Bool
+    state: UInt8
+    revision: Int64
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def fraud(self) -> Bool:
+        """bool[n]: whether each is a fraud."""
+        return self.state == FRAUD
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +138,8 @@ class Folded:
         counts: What had no effect on a row.
         first: int64[p + l], for each source partition (those of labels after those of transactions)
             the oldest offset that stays pending; ``NOWHERE`` for none.
+        before: int64[p + l], the newest event time of the partition before that offset, ms;
+            ``NOWHERE`` for none, and for labels.
         rows: The batch's transactions that stay.
         labels: The batch's labels that stay.
     """
@@ -120,6 +148,7 @@ class Folded:
     clock: Clock
     counts: Counts
     first: Int64
+    before: Int64
     rows: PendingTransactions
     labels: Labels
 
@@ -136,18 +165,24 @@ class Pending:
         lateness_ms: How much earlier than the newest event time the watermark is, in addition to
             ``hold_ms``.
         by_time: Whether labels name the event times of their transactions.
+        delay_ms: A row that is so much older than the newest event before it in its partition is
+            exempt, ms.
     """
 
     def __init__(
-        self, partitions: int, sources: int, hold_ms: int, lateness_ms: int, *, by_time: bool = True
-    ) -> None:
+        self, partitions: int, sources: int, hold_ms: int, lateness_ms: int, *,
+        by_time: bool = True, delay_ms: int = _FOREVER_MS,
+    ) -> None:  # fmt: skip
         self.clock = Clock.new(partitions)
+        self._delay = delay_ms
+        self._replayed = np.full(partitions, NEVER)
+        self._undecided: Undecided | None = None
         self._sources = sources
         self._hold = hold_ms
         self._lateness = lateness_ms
         self._by_time = by_time
         self._buckets: dict[int, _Bucket] = {}
-        self._told = _LabelsByTransaction()
+        self._told = LabelsByTransaction()
         self._known: dict[int, int] = {}
         self._firsts: dict[int, Int64] = {}
 
@@ -155,13 +190,78 @@ class Pending:
         """Return the number of pending rows."""
         return len(self._known)
 
+    def begin_replay(self, before: Int64) -> None:
+        """Set the newest event time of each partition before its replay: int64[p], ms."""
+        self._replayed = before.copy()
+
     def remember(self, rows: PendingTransactions, labels: Labels) -> None:
         """Add the records of a replay; those up to the watermark are ignored."""
         watermark = self.clock.watermark
+        before = newest_before(rows.partition, rows.event_time, self._replayed)
+        rows = replace(rows, before=before)
         fresh, _ = self._fresh(rows.take(np.flatnonzero(rows.event_time > watermark)))
         self._store(
             fresh, self._in_time(labels.take(np.flatnonzero(labels.event_time > watermark)))
         )
+
+    def held(
+        self, rows: PendingTransactions, timestamp: Int64, row_order: Int64, known: Int64
+    ) -> StopBefore | None:
+        """Return where a batch must stop, as rows wait for their outcomes; None: nowhere.
+
+        Args:
+            rows: As for :meth:`fold`.
+            timestamp: Likewise.
+            row_order: Likewise.
+            known: int64[p], outcomes before these offsets are known.
+        """
+        undecided = self._undecided_rows(known)
+        marks, _, _ = self._marks(rows, timestamp)
+        before = newest_before(rows.partition, rows.event_time, self.clock.newest.copy())
+        waits = (rows.event_time > marks) & (rows.offset >= known[rows.partition])
+        waits &= ~self._exempt(rows.event_time, before)
+        first = np.concatenate([[undecided], np.where(waits, rows.event_time, NOWHERE)])
+        first = np.minimum.accumulate(first)[:-1]
+        beyond = np.flatnonzero(marks >= first)
+        if not len(beyond):
+            return None
+        row = int(beyond[0])
+        return StopBefore(int(row_order[row]), max(self.clock.watermark, int(first[row]) - 1))
+
+    def _undecided_rows(self, known: Int64) -> int:
+        """Return the smallest event time of the pending rows that wait, ms."""
+        if self._undecided is None:
+            self._undecided = Undecided(len(self.clock.newest))
+            pieces = [piece for bucket in self._buckets.values() for piece in bucket.rows]
+            if pieces:
+                self._wait(joined_rows(pieces))
+        return self._undecided.first_ms(known)
+
+    def _wait(self, rows: PendingTransactions) -> None:
+        """Note rows that may have to wait for their outcomes."""
+        if self._undecided is not None and len(rows):
+            holding = np.flatnonzero(~self._exempt(rows.event_time, rows.before))
+            if len(holding):
+                self._undecided.add(
+                    rows.partition[holding], rows.offset[holding], rows.event_time[holding]
+                )
+
+    def _exempt(self, event_time: Int64, before: Int64) -> Bool:
+        exempt: Bool = event_time <= before - self._delay
+        return exempt
+
+    def _marks(
+        self, rows: PendingTransactions, timestamp: Int64
+    ) -> tuple[Int64, Int64, Int64]:  # fmt: skip
+        """Return the watermark after each row, and the clock's times after them."""
+        before = self.clock
+        newest, heard = before.newest.copy(), before.heard.copy()
+        marks = np.empty(len(rows), np.int64)
+        advance(
+            rows.partition, rows.event_time, timestamp, newest, heard,
+            self._lateness + self._hold, IDLE_MS, before.watermark, marks,
+        )  # fmt: skip
+        return marks, newest, heard
 
     def fold(
         self,
@@ -170,6 +270,8 @@ class Pending:
         row_order: Int64,
         labels: Labels,
         label_order: Int64,
+        outcomes: RowOutcomes | None = None,
+        least: int = NEVER,
     ) -> Folded:
         """Return the result of a batch, without changing the state.
 
@@ -179,16 +281,16 @@ class Pending:
             row_order: int64[n], their places in the merged batch, ascending.
             labels: m labels in the same order.
             label_order: int64[m], their places, ascending.
+            outcomes: What was decided, and the label policies; None: no row has a policy.
+            least: The watermark after the batch is at least this, ms; see :class:`StopBefore`.
         """
         before = self.clock
-        newest, heard = before.newest.copy(), before.heard.copy()
-        marks = np.empty(len(rows), np.int64)
-        advance(
-            rows.partition, rows.event_time, timestamp, newest, heard,
-            self._lateness + self._hold, IDLE_MS, before.watermark, marks,
-        )  # fmt: skip
-        after = int(marks[-1]) if len(marks) else before.watermark
+        marks, newest, heard = self._marks(rows, timestamp)
+        after = max(int(marks[-1]) if len(marks) else before.watermark, least)
         clock = Clock(newest, heard, after)
+        rows = replace(
+            rows, before=newest_before(rows.partition, rows.event_time, before.newest.copy())
+        )
         fresh, duplicates = self._fresh(rows)
         alive = fresh.event_time > marks[self._places(fresh, rows)]
         late_rows = len(fresh) - int(alive.sum())
@@ -199,12 +301,12 @@ class Pending:
         late_labels = len(labels) - int(open_.sum())
         opened = labels.take(np.flatnonzero(open_))
         in_time = self._in_time(opened)
-        settled = self._settle(fresh, in_time, stand[open_], after)
+        settled = self._settle(fresh, in_time, stand[open_], after, outcomes)
         stay = fresh.take(np.flatnonzero(fresh.event_time > after))
         stay_labels = in_time.take(np.flatnonzero(in_time.event_time > after))
         counts = Counts(duplicates, late_rows, late_labels, len(opened) - len(in_time))
-        first = self._first(stay, stay_labels, after)
-        return Folded(settled, clock, counts, first, stay, stay_labels)
+        first, oldest = self._first(stay, stay_labels, after)
+        return Folded(settled, clock, counts, first, oldest, stay, stay_labels)
 
     def keep(self, folded: Folded) -> None:
         """Apply the result of a batch to the state."""
@@ -215,6 +317,7 @@ class Pending:
                 del self._known[identity]
         self._drop(folded.clock.watermark)
         self._store(folded.rows, folded.labels)
+        self._wait(folded.rows)
 
     # -- what is new ------------------------------------------------------------------------
 
@@ -267,9 +370,10 @@ class Pending:
     # -- what leaves ------------------------------------------------------------------------
 
     def _settle(
-        self, fresh: PendingTransactions, in_time: Labels, stand: Int64, watermark: int
-    ) -> Settled:
-        """Return the rows up to the watermark, each with its last label.
+        self, fresh: PendingTransactions, in_time: Labels, stand: Int64, watermark: int,
+        outcomes: RowOutcomes | None,
+    ) -> Settled:  # fmt: skip
+        """Return the rows up to the watermark, each with its state.
 
         Args:
             fresh: The batch's own rows.
@@ -277,15 +381,43 @@ class Pending:
             stand: int64[m], the watermark before each label; only used if labels do not name the
                 event time.
             watermark: The watermark after the batch.
+            outcomes: As for :meth:`fold`.
         """
         rows = [fresh, *(r for n in self._reached(watermark) for r in self._buckets[n].rows)]
         leaving = joined_rows([r.take(np.flatnonzero(r.event_time <= watermark)) for r in rows])
         order = np.lexsort((leaving.offset, leaving.partition, leaving.event_time))
         leaving = leaving.take(order)
-        if not self._by_time:
-            return Settled(leaving, self._told.verdicts(leaving, in_time, stand, self._hold))
-        labels = [in_time, *(x for n in self._reached(watermark) for x in self._buckets[n].labels)]
-        return Settled(leaving, _verdicts(leaving, joined_labels(labels)))
+        state, revision = np.empty(len(leaving), np.uint8), np.zeros(len(leaving), np.int64)
+        policies = [(LabelPolicy.absent(), 0, np.arange(len(leaving)))]
+        blocked = np.zeros(len(leaving), np.bool_)
+        if outcomes is not None and len(leaving):
+            policies = list(outcomes.policies(leaving.partition, leaving.offset))
+            blocked = outcomes.blocked(leaving.partition, leaving.offset)
+        labels, told = in_time, None
+        if self._by_time:
+            every = [x for n in self._reached(watermark) for x in self._buckets[n].labels]
+            labels = joined_labels([in_time, *every])
+            labels = labels.take(np.flatnonzero(labels.event_time <= watermark))
+        else:
+            told = self._told.verdicts(leaving, in_time, stand, self._hold)
+        for policy, number, mine in policies:
+            some = leaving.take(mine)
+            found = self._resolved(some, labels, policy) if told is None else told[mine]
+            settled = policy.settle(found, blocked[mine], np.full(len(mine), self._hold), risk=True)
+            if policy.on:
+                exempt = self._exempt(some.event_time, some.before) & (found == NO_LABEL)
+                settled[exempt] = UNKNOWN
+                revision[mine] = number
+            state[mine] = settled
+        return Settled(leaving, state, revision)
+
+    def _resolved(self, rows: PendingTransactions, labels: Labels, policy: LabelPolicy) -> UInt8:
+        """Return uint8[n]: what labels say of rows at their cut-offs; NO_LABEL without one."""
+        if not len(labels) or not len(rows):
+            return np.full(len(rows), NO_LABEL, np.uint8)
+        ranks = dict(zip(map(source_hash, policy.sources),
+                         policy.rank(policy.sources).tolist(), strict=True))  # fmt: skip
+        return resolve(labels.statements(ranks), rows.match, rows.event_time + self._hold).state
 
     def _reached(self, watermark: int) -> list[int]:
         """Return the buckets that may have something up to the watermark, ascending."""
@@ -309,6 +441,7 @@ class Pending:
     # -- where a restart begins -------------------------------------------------------------
 
     def _first(self, rows: PendingTransactions, labels: Labels, watermark: int) -> Int64:
+        """Return int64[2, p + l]; see :meth:`_oldest`."""
         first = self._oldest((rows, labels))
         reached = self._reached(watermark)
         for number in reached:
@@ -321,9 +454,15 @@ class Pending:
         return np.minimum.reduce([first, *stay])
 
     def _oldest(self, pieces: Sequence[PendingTransactions | Labels]) -> Int64:
-        first = np.full(self._sources, NOWHERE)
+        """Return int64[2, p + l]: of each partition the oldest offset, and what was before it.
+
+        The newest event time before a row never falls from row to row of its partition.
+        """
+        first = np.full((2, self._sources), NOWHERE)
         for piece in pieces:
-            np.minimum.at(first, piece.partition, piece.offset)
+            np.minimum.at(first[0], piece.partition, piece.offset)
+            if isinstance(piece, PendingTransactions):
+                np.minimum.at(first[1], piece.partition, piece.before)
         return first
 
     # -- the buckets ------------------------------------------------------------------------
@@ -354,110 +493,3 @@ def _by_bucket(event_time: Int64) -> Iterator[tuple[int, Int64]]:
         return
     for members in np.split(order, np.flatnonzero(np.diff(bucket[order])) + 1):
         yield int(bucket[members[0]]), members
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class _Told:
-    """A label that does not name the event time; the newest label is the last one in order.
-
-    Attributes:
-        label_time: When it became known, ms.
-        partition: Source partition.
-        offset: Source offset.
-        fraud: Whether the transaction was a fraud.
-        until: It is kept until this event time, ms: it counts for rows that are not after it.
-    """
-
-    label_time: int
-    partition: int
-    offset: int
-    fraud: bool
-    until: int
-
-
-class _LabelsByTransaction:
-    """Pending labels that do not name the event time, by the hash of their transaction.
-
-    Those of a transaction are in order. A label that became known later is kept longer, so they are
-    also in the order in which they are forgotten.
-    """
-
-    def __init__(self) -> None:
-        self._labels: dict[int, list[_Told]] = {}
-
-    def add(self, labels: Labels) -> None:
-        for match, told in _told(labels):
-            known = self._labels.setdefault(match, [])
-            if known and told < known[-1]:
-                insort(known, told)
-            else:
-                known.append(told)
-
-    def verdicts(self, rows: PendingTransactions, fresh: Labels, stand: Int64, hold: int) -> Bool:
-        """Return bool[n]: whether each row that leaves is a fraud by its last label.
-
-        A label counts if the row had not left when it arrived, wherever batches ended. The time
-        does not grow with rows times labels: anyone can send many of both for one transaction id.
-
-        Args:
-            rows: n rows in the order of event time.
-            fresh: m labels of the batch in which they leave, which are not added yet.
-            stand: int64[m], the watermark before each of these labels.
-            hold: Time from a row to its cut-off, ms.
-        """
-        # Each with the first event time for which it counts: a later row sees more labels.
-        new: dict[int, list[tuple[int, _Told]]] = {}
-        for (match, told), before in zip(_told(fresh), stand.tolist(), strict=True):
-            new.setdefault(match, []).append((max(before + 1, told.label_time - hold), told))
-        for waiting in new.values():
-            waiting.sort(reverse=True)
-        seen: dict[int, _Told] = {}
-        found = np.zeros(len(rows), np.bool_)
-        pairs = zip(rows.match.tolist(), rows.event_time.tolist(), strict=True)
-        for row, (match, time) in enumerate(pairs):
-            waiting = new.get(match, [])
-            while waiting and waiting[-1][0] <= time:
-                told = waiting.pop()[1]
-                seen[match] = max(seen.get(match, told), told)
-            known = self._labels.get(match, [])
-            at = bisect_right(known, time + hold, key=_LABEL_TIME)
-            labels = [*known[max(at - 1, 0) : at], *([seen[match]] if match in seen else [])]
-            # Of all labels in time, the last one is kept longest.
-            last = max(labels, default=None)
-            found[row] = last is not None and last.fraud and time <= last.until
-        return found
-
-    def forget(self, labels: Sequence[Labels], watermark: int) -> None:
-        """Remove those of some labels that are kept no longer than until ``watermark``."""
-        gone = {
-            match for each in labels for match in each.match[each.event_time <= watermark].tolist()
-        }
-        for match in gone & self._labels.keys():
-            known = self._labels[match]
-            del known[: bisect_right(known, watermark, key=_UNTIL)]
-            if not known:
-                del self._labels[match]
-
-
-_LABEL_TIME: Final = attrgetter("label_time")
-_UNTIL: Final = attrgetter("until")
-
-
-def _told(labels: Labels) -> Iterator[tuple[int, _Told]]:
-    columns = (
-        labels.label_time, labels.partition, labels.offset, labels.fraud, labels.event_time
-    )  # fmt: skip
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    for match, row in zip(labels.match.tolist(), rows, strict=True):
-        yield match, _Told(*row)
-
-
-def _verdicts(rows: PendingTransactions, labels: Labels) -> Bool:
-    """Return bool[n]: the last label of each row; of equal label times the later label."""
-    if not len(labels) or not len(rows):
-        return np.zeros(len(rows), np.bool_)
-    order = np.lexsort((labels.offset, labels.partition, labels.label_time, labels.match))
-    told = labels.take(order)
-    last = np.searchsorted(told.match, rows.match, side="right") - 1
-    found: Bool = (last >= 0) & (told.match[last] == rows.match) & told.fraud[last]
-    return found

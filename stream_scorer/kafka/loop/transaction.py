@@ -8,6 +8,7 @@
                │ slow: pause, stay in the group        │ aborted: undo, seek back
                │ outage: pause, try again              │ answer lost: rebirth, read the offsets
                ├ revoked meanwhile: undo               └ fenced: leave and do not come back
+               ├ partial: the rest of the batch is read again after the commit
                └ fails each time: the records that cause it are rejected (kafka/loop/quarantine.py)
 
 The computation is a :class:`Work`: the scorer's, the profiler's, the monitor's. An aborted batch
@@ -29,6 +30,7 @@ from stream_scorer.kafka.loop.source import Assigned, Source
 from stream_scorer.kafka.loop.thread_stacks import stack_of
 from stream_scorer.kafka.loop.work_interface import (
     NO_ROWS,
+    Deferred,
     LoopLimits,
     Outage,
     PolledBatch,
@@ -109,6 +111,7 @@ class TransactionLoop(Generic[Delta]):
         self._outside = Outage(listener)
         self._ahead: PolledBatch[Delta] | None = None
         self._widened = False
+        self._waiting: frozenset[int] = frozenset()
         self._kept: Future[BatchCommitted] | None = None
         self._current: PolledBatch[Delta] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="compute")
@@ -209,10 +212,16 @@ class TransactionLoop(Generic[Delta]):
 
         Records of other partitions would come one by one, too, and might come first for a long
         time. If there is nothing to read, as while a broker is away, the next poll reads all.
+
+        A partition whose next record cannot be computed yet is left out once: other partitions'
+        records may be what it waits for.
         """
         reading = self._source.reading
-        singly = self._attempts.singly(reading)
-        self._source.narrow(frozenset() if self._widened else singly)
+        chosen = self._attempts.singly(reading)
+        if self._waiting:
+            others = frozenset(reading) - self._waiting
+            chosen = (chosen - self._waiting) or others
+        self._source.narrow(frozenset() if self._widened else chosen)
         return self._attempts.most(self._limits.maximum_batch, reading)
 
     def _look_ahead(self, batch: PolledBatch[Delta]) -> None:
@@ -332,7 +341,8 @@ class TransactionLoop(Generic[Delta]):
             batch.result = self._compute(batch)
             batch.computed = True
             if batch.result is not None:
-                self._look_ahead(batch)
+                if batch.result.ends is None:
+                    self._look_ahead(batch)
                 began = time.monotonic()
                 committed = self._publish(batch)
                 self._committing_seconds = time.monotonic() - began
@@ -349,7 +359,11 @@ class TransactionLoop(Generic[Delta]):
             self._give_up(batch)
             return
         self._aborts.over()
+        left = batch.cut()
+        self._waiting = frozenset(left)
         self._positions |= {p: end for p, end in batch.ends.items() if p in self._positions}
+        if left:
+            self._source.seek(self._settled(left))
         self._quarantine.passed(len(batch.raw), len(batch.quarantined))
         self._attempts.passed(batch.ends)
         batch.stages.finish()
@@ -410,7 +424,12 @@ class TransactionLoop(Generic[Delta]):
             return False
         batch.stages.lap("wait")
         notes = batch.result.notes
-        ends = self._positions | batch.ends if notes else batch.ends
+        ends = batch.ends
+        if batch.result.ends is not None:
+            # With the offsets of the others, so that no attempt is noted for their records.
+            ends = {p: self._positions[p] for p in ends} | dict(batch.result.ends)
+        if notes:
+            ends = self._positions | ends
         starts = {p: self._positions[p] for p in ends}
         return self._publisher.publish(
             batch.result.outgoing, starts, ends, len(batch.raw), batch.stages.lap,
@@ -470,6 +489,10 @@ class TransactionLoop(Generic[Delta]):
             try:
                 result = self._computed(batch)
             except SearchBrokenOff:
+                return None
+            except Deferred as deferred:
+                self._outage.end()
+                self._waiting = deferred.partitions
                 return None
             except Paused as pause:
                 self._outage.begin(pause)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Generic, Protocol, Self, TypeVar
 
+import numpy as np
+
 from stream_scorer.ports import Outgoing, Paused, RawRecords
 from stream_scorer.settings import Scorer
 from stream_scorer.telemetry import (
@@ -31,11 +33,28 @@ class Result(Generic[Delta]):
         delta: The argument of ``keep`` or ``undo``.
         notes: Notes for the broker to keep with the partitions' committed offsets. If there are
             any, the offsets of all partitions are committed, not only those of the batch.
+        ends: For a *partial* result: the next offset by partition after the records that are a part
+            of it. They are a prefix of the batch's records in each of its partitions; a partition
+            without any is left out. The others are read again. None: all records of the batch.
     """
 
     outgoing: Sequence[Outgoing]
     delta: Delta
     notes: Mapping[int, bytes] = field(default_factory=dict)
+    ends: Mapping[int, int] | None = None
+
+
+class Deferred(Paused):
+    """Nothing of a batch can be computed yet: it is read again, after records of other partitions.
+
+    Args:
+        dependency: What is missing, as for :class:`Paused`.
+        partitions: Partitions whose next records cannot be computed yet.
+    """
+
+    def __init__(self, dependency: str, partitions: frozenset[int]) -> None:
+        super().__init__(dependency, f"partitions {sorted(partitions)} wait")
+        self.partitions = partitions
 
 
 class Stages:
@@ -102,6 +121,28 @@ class PolledBatch(Generic[Delta]):
     opened: bool = False
     quarantined: Mapping[int, str] = field(default_factory=dict)
 
+    def cut(self) -> set[int]:
+        """Keep the part that a partial result is of; return the partitions with further records.
+
+        Of the batch's other partitions, ``ends`` then has those that were read to their end.
+        """
+        ends = None if self.result is None else self.result.ends
+        if ends is None:
+            return set()
+        raw = self.raw
+        limit = np.zeros(max(self.ends) + 1, np.int64)
+        limit[list(ends)] = list(ends.values())
+        taken = raw.offset < limit[raw.partition]
+        number = np.cumsum(taken) - 1
+        self.quarantined = {
+            int(number[row]): why for row, why in self.quarantined.items() if taken[row]
+        }
+        self.raw = raw.where(taken)
+        left = set(np.unique(raw.partition[~taken]).tolist())
+        self.ends = {p: end if p not in left else ends[p]
+                     for p, end in self.ends.items() if p in ends}  # fmt: skip
+        return left
+
 
 class Outage:
     """A dependency that the work cannot reach; reported once, and once when it is back.
@@ -152,6 +193,8 @@ class Work(Protocol[Delta]):
     ) -> Result[Delta]:
         """Turn a batch into records; runs on another thread; may raise ``Paused``.
 
+        The result may be partial. If nothing can be computed yet, it raises ``Deferred``.
+
         If it raises, it leaves no trace. For an exception that may be the records' fault, trials
         find the records, and the batch is computed once more without them; see
         ``kafka.loop.quarantine``.
@@ -164,7 +207,10 @@ class Work(Protocol[Delta]):
         ...
 
     def keep(self, result: Result[Delta], stages: Stages, raw: RawRecords) -> BatchCommitted:
-        """Keep the delta of a committed batch, on the thread of ``compute``."""
+        """Keep the delta of a committed batch, on the thread of ``compute``.
+
+        ``raw`` has only the records that the result is of.
+        """
         ...
 
     def flush(self, partitions: set[int]) -> Sequence[Outgoing]:

@@ -8,33 +8,38 @@ from stream_scorer.kafka.reading.read_limit import ReadLimit
 from stream_scorer.kafka.reading.unreadable_batches import PassingConsumer
 from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.consumer_errors import refuse_unreadable
-from stream_scorer.kafka.topics.offsets import bounds
+from stream_scorer.kafka.topics.offsets import bounds, offsets_since
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Kafka
 
 
 class TopicFollower:
-    """Reads all partitions of a topic from the oldest record on.
+    """Reads all partitions of a topic from the oldest record on, or from a time on.
 
     Args:
         kafka: Cluster.
         topic: The topic.
         reader: The purpose: a part of the client's name.
+        since_ms: The first record has this Kafka timestamp or a later one; None: the oldest.
 
     Attributes:
         topic: The topic.
         partitions: Its partitions.
-        first: The offset of each partition's oldest record at the start.
+        first: The offset at which each partition begins.
 
     Raises:
         SettingsError: The topic does not exist.
         UnavailableError: The broker does not answer.
     """
 
-    def __init__(self, kafka: Kafka, topic: str, reader: str = "terminals") -> None:
+    def __init__(
+        self, kafka: Kafka, topic: str, reader: str = "terminals", since_ms: int | None = None
+    ) -> None:
         self.topic = topic
         self._kafka = kafka
         self.first, _ = bounds(kafka, topic)
+        if since_ms is not None:
+            self.first = offsets_since(kafka, topic, since_ms)
         self.partitions = tuple(sorted(self.first))
         self._next = dict(self.first)
         self._end: dict[int, int] = {}

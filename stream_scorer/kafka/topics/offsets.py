@@ -152,6 +152,26 @@ def bounds(
     )
 
 
+def offsets_since(kafka: Kafka, topic: str, since_ms: int) -> Mapping[int, int]:
+    """Return each partition's first offset with a Kafka timestamp that is not before a time.
+
+    Args:
+        kafka: The cluster.
+        topic: The topic.
+        since_ms: The time, ms. A partition without such a record: its stable end.
+
+    Raises:
+        SettingsError: The topic does not exist.
+        UnavailableError: The broker does not answer.
+    """
+    # First: what is written meanwhile comes after the end.
+    end = bounds(kafka, topic)[1]
+    client = admin(kafka)
+    spec = OffsetSpec.for_timestamp(max(since_ms, 0))
+    found = offsets(client, kafka, [(topic, partition) for partition in end], spec)
+    return {p: found[topic, p] if found[topic, p] >= 0 else end[p] for p in end}
+
+
 def oldest_offset(kafka: Kafka, topic: str, partition: int) -> int:
     """Return the oldest retained offset of one partition.
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import (
-    ENGINE,
+    ENGINES,
     Engine,
     compile_features,
     compile_together,
@@ -99,7 +99,10 @@ def models_under(
     """
     for bundle, plan in asked:
         check_features(bundle.manifest, plan)
-    sets = compile_together([(bundle.manifest.features, plan) for bundle, plan in asked], rings)
+    sets = compile_together(
+        [(bundle.manifest.features, plan) for bundle, plan in asked], rings,
+        [bundle.manifest.engine for bundle, _ in asked],
+    )  # fmt: skip
     return tuple(
         Model(
             name=bundle.manifest.name,
@@ -278,10 +281,10 @@ def check_engine(manifest: Manifest) -> None:
     Raises:
         ModelError: The message names the engine's version or the feature.
     """
-    if manifest.engine != ENGINE:
+    if manifest.engine not in ENGINES:
         raise ModelError(
-            f"bundle {manifest.label}: made for feature engine {manifest.engine}, this is engine "
-            f"{ENGINE}",
+            f"bundle {manifest.label}: made for feature engine {manifest.engine}, this release has "
+            f"{' and '.join(map(str, ENGINES))}",
             "train it again with this release",
         )
     check_features(manifest, None)
@@ -298,7 +301,9 @@ def check_features(manifest: Manifest, plan: Plan | None) -> None:
         ModelError: They do not; the message names the feature.
     """
     try:
-        compile_features(manifest.features, plan or declared_plan(manifest.features))
+        compile_features(
+            manifest.features, plan or declared_plan(manifest.features), manifest.engine
+        )
     except ValueError as error:
         raise ModelError(
             f"bundle {manifest.label}: {error}", "correct the manifest or the plan"

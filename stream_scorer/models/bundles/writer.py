@@ -57,6 +57,7 @@ class Candidate:
         reference: Distributions of features and score on the training days.
         lineage: The registered version that it was imported from.
         drift_reference: The file ``reference.json`` of drift detection, or none.
+        engine: Version of the meaning of features with which it was trained; see ``engine_of``.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Candidate:
     reference: Reference | None = None
     lineage: Lineage | None = None
     drift_reference: bytes | None = None
+    engine: int = ENGINE
 
 
 def write_bundle(store: Path, candidate: Candidate, rows: Float64) -> Path:
@@ -130,7 +132,7 @@ def write_with_rows(store: Path, candidate: Candidate, golden_rows: bytes) -> Pa
         name=candidate.name,
         version=candidate.version,
         kind=imported.kind,
-        engine=ENGINE,
+        engine=candidate.engine,
         features=candidate.features,
         thresholds=candidate.thresholds,
         on_model_error=candidate.on_model_error,
@@ -138,7 +140,7 @@ def write_with_rows(store: Path, candidate: Candidate, golden_rows: bytes) -> Pa
         origin=Origin.model_validate(origin),
         files={name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
         content_hash=content_hash(
-            engine=ENGINE,
+            engine=candidate.engine,
             features=candidate.features,
             thresholds=candidate.thresholds,
             on_model_error=candidate.on_model_error,

@@ -25,7 +25,7 @@ from tests.support.terminals.stage import DEADLINE_SECONDS, PARTITIONS, PLAN, ST
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 OWN, BROKEN = 7, 9
-SCHEMA = reader_schema("terminal-profile.v1")
+SCHEMA = reader_schema("terminal-profile.v2")
 REPLIES: dict[str, Reply] = {
     "/config": (200, {"compatibilityLevel": "FULL"}),
     f"/schemas/ids/{OWN}": (200, {"schema": SCHEMA}),

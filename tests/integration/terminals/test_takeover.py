@@ -46,7 +46,7 @@ class Scene:
         registry = open_registry(Settings(kafka=kafka).registry)
         self.follower = TerminalFollower(
             lambda: TopicFollower(kafka, kafka.topics.terminal_profiles),
-            ColumnDecoder(registry, reader_schema("terminal-profile.v1"), PLAN),
+            ColumnDecoder(registry, reader_schema("terminal-profile.v2"), PLAN),
             PLAN, COMPILED.engine.delayed, self.rings, self.told.append,
         )  # fmt: skip
 

@@ -43,7 +43,7 @@ class Scene:
     def __init__(self, kafka: Kafka) -> None:
         self.told: list[Event] = []
         self._kafka = kafka
-        schema = reader_schema("terminal-profile.v1")
+        schema = reader_schema("terminal-profile.v2")
         registry = open_registry(Settings(kafka=kafka).registry)
         self._codec = RecordCodec(registry.id_for("terminal-profiles-value", schema), schema)
         self._rings = PartitionRings(COMPILED)
@@ -76,10 +76,13 @@ class Scene:
         when = np.array([needed + PLAN.terminal_delay_ms])
         events = EventBatch(
             pa.record_batch({"event_time": pa.array(when).cast(pa.timestamp("ms"))}),
-            np.array([partition], np.int32), np.zeros(1, np.int64), when,
+            np.array([partition], np.int32), np.zeros(1, np.int64),
+            np.array([time.time_ns() // 1_000_000]),
         )  # fmt: skip
         begun = time.monotonic()
-        self.follower.wait_for(events)
+        while self.follower.waiting([events]):
+            self.follower.wait(0.1)
+        self.follower.judge(events)
         return time.monotonic() - begun >= WAIT_SECONDS
 
     def drop(self, partition: int) -> None:

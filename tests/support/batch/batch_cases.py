@@ -16,7 +16,6 @@ from stream_scorer.batch.run import Report, run_batch
 from stream_scorer.codec.writing.encode import DecisionEncoder
 from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.events.batch import EventBatch
-from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.models.stores.deployment import Deployment, load_model
 from stream_scorer.registry.sources import reader_schema
 from stream_scorer.settings import Settings, load_settings
@@ -94,7 +93,7 @@ def by_core(
 def decisions_by_core(table: pa.Table, source: str) -> list[dict[str, Any]]:
     """Return the stream's own records of decisions, but for the names of source and time."""
     schema = reader_schema("decision.v2")
-    encoder = DecisionEncoder(None, schema, source, ENGINE)
+    encoder = DecisionEncoder(None, schema, source)
     parsed = fastavro.parse_schema(json.loads(schema))
     read: Any = fastavro.schemaless_reader
     return [

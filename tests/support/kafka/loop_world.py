@@ -6,13 +6,20 @@ Only the clients under :class:`KafkaSource` and :class:`TransactionalProducer`, 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stream_scorer.errors import FencedError, StreamScorerError
 from stream_scorer.kafka.loop.producer import TransactionalProducer
 from stream_scorer.kafka.loop.source import KafkaSource
 from stream_scorer.kafka.loop.transaction import TransactionLoop
-from stream_scorer.kafka.loop.work_interface import NO_ROWS, LoopLimits, Result, Stages
+from stream_scorer.kafka.loop.work_interface import (
+    NO_ROWS,
+    Deferred,
+    LoopLimits,
+    Result,
+    Stages,
+)
 from stream_scorer.ports import BytesColumn, Outgoing, RawRecords
 from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import BatchCommitted, Event
@@ -40,13 +47,20 @@ class Folding:
     Args:
         committed: The broker's committed offsets; nothing beyond them may be left behind.
         poisons: Whether the computation fails for an offset; it is rejected then.
+        waits: Whether an offset is not ready the first time that it is to be computed, so that
+            the result is partial.
     """
 
     def __init__(
-        self, committed: Callable[[], dict[int, int]], poisons: Callable[[int], bool]
+        self,
+        committed: Callable[[], dict[int, int]],
+        poisons: Callable[[int], bool],
+        waits: Callable[[int], bool] = lambda _: False,
     ) -> None:
         self._committed = committed
         self._poisons = poisons
+        self._waits = waits
+        self._met: set[tuple[int, int]] = set()
         self.state: dict[int, list[int]] = {}
         self._coming: set[int] = set()
 
@@ -76,22 +90,44 @@ class Folding:
         self, raw: RawRecords, stages: Stages, quarantined: Mapping[int, str] = NO_ROWS
     ) -> Result[Delta]:
         stages.lap("compute")
-        delta = list(zip(raw.partition.tolist(), raw.offset.tolist(), strict=True))
-        for row, (partition, offset) in enumerate(delta):
+        every = list(zip(raw.partition.tolist(), raw.offset.tolist(), strict=True))
+        behind = self._behind(every)
+        if not any(offset < behind.get(partition, offset + 1) for partition, offset in every):
+            raise Deferred("input", frozenset(behind))
+        delta: Delta = []
+        for row, (partition, offset) in enumerate(every):
+            if offset >= behind.get(partition, offset + 1):
+                continue
             seen = self.state[partition]
             assert offset == len(seen), f"partition {partition}: {offset} after {seen[-1:]}"
             if row in quarantined:
                 assert self._poisons(offset), f"{partition}:{offset} was quarantined"
             elif self._poisons(offset):
-                for number, _ in reversed(delta[:row]):
+                for number, _ in reversed(delta):
                     self.state[number].pop()
                 raise ValueError(f"poison at {partition}:{offset}")
             seen.append(_rejected(offset) if row in quarantined else offset)
+            delta.append((partition, offset))
         values = BytesColumn.of(b"%d:%d" % place for place in delta)
-        return Result([Outgoing(OUTPUT, values, raw.keys)], delta)
+        keys = raw.keys.take(np.array([every.index(place) for place in delta], np.int64))
+        ends = {partition: offset + 1 for partition, offset in delta} if behind else None
+        return Result([Outgoing(OUTPUT, values, keys)], delta, ends=ends)
+
+    def _behind(self, places: Delta) -> dict[int, int]:
+        """Return each partition's first offset that is not ready; each waits once."""
+        found: dict[int, int] = {}
+        for partition, offset in places:
+            if partition in found or (partition, offset) in self._met:
+                continue
+            if self._waits(offset):
+                self._met.add((partition, offset))
+                found[partition] = offset
+        return found
 
     def keep(self, result: Result[Delta], stages: Stages, raw: RawRecords) -> BatchCommitted:
-        del stages, result
+        del stages
+        places = list(zip(raw.partition.tolist(), raw.offset.tolist(), strict=True))
+        assert places == result.delta, "records are kept that are not in the result"
         return BatchCommitted(len(raw), {}, "m", "1", next_offsets=raw.next_offsets())
 
     def flush(self, partitions: set[int]) -> Sequence[Outgoing]:
@@ -121,7 +157,7 @@ class Process:
         self.who = f"{instance}/{number}"
         self.instance = instance
         self.network = Network(world.clock, world.held)
-        self.work = Folding(world.committed, world.poisons)
+        self.work = Folding(world.committed, world.poisons, world.waits)
         self.heard: list[Event] = []
         self.ended: StreamScorerError | None = None
         self.stepping = False
@@ -233,6 +269,7 @@ class World:
         self.running: list[Process] = []
         self.started = 0
         self.poison_every = 0
+        self.wait_every = 0
         self.early = False
         self._patch = pytest.MonkeyPatch()
         for topic in (INPUT, OUTPUT, STATE):
@@ -263,6 +300,10 @@ class World:
     def poisons(self, offset: int) -> bool:
         """Whether the computation fails for an offset, in every partition."""
         return self.poison_every > 0 and offset % self.poison_every == self.poison_every - 1
+
+    def waits(self, offset: int) -> bool:
+        """Whether an offset is not ready at first, in every partition."""
+        return self.wait_every > 0 and offset % self.wait_every == self.wait_every - 1
 
     # -- what can be done to it -------------------------------------------------------------
 
@@ -337,7 +378,8 @@ class World:
         ahead = process.loop._ahead
         ends = dict(process.loop._positions)
         if ahead is not None and ahead.future is not None and not ahead.future.exception():
-            ends |= ahead.ends
+            part = ahead.future.result().ends
+            ends |= ahead.ends if part is None else part
         for partition, end in ends.items():
             assert process.work.state[partition] == process.work.fold(end), process.who
 
@@ -348,6 +390,9 @@ class World:
         self.release()
         self.check()
         ends = {p: len(self.broker.logs[INPUT, p].entries) for p in range(PARTITIONS)}
+        if self.wait_every:
+            # Each record may have to be read once more.
+            steps += 4 * sum(ends.values())
         for _ in range(steps):
             if self.committed() == ends:
                 break

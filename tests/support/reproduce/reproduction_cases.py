@@ -11,7 +11,6 @@ from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.registry.sources import FileRegistry, reader_schema
@@ -46,7 +45,7 @@ def published(by: Model | None = None) -> pa.RecordBatch:
     scored = score(events(), PartitionRings(deciding.features), PLAN, deciding)
     registry, schema = FileRegistry(SCHEMAS_DIRECTORY), reader_schema("decision.v2")
     identity = registry.id_for("decisions-value", schema)
-    encoder = DecisionEncoder(identity, schema, TOPIC, ENGINE)
+    encoder = DecisionEncoder(identity, schema, TOPIC)
     values = encoder.encode(scored.decisions, 1_600_000_000_000)
     n = len(scored.decisions)
     assert n > 3_900

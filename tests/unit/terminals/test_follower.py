@@ -24,7 +24,7 @@ PLAN = Plan(terminal_wait_ms=0)
 FEATURES = (
     {"name": "COUNT", "kind": "count", "window": "14d", "key": "terminal_id", "delay": "7d"},
 )
-SCHEMA = reader_schema("terminal-profile.v1")
+SCHEMA = reader_schema("terminal-profile.v2")
 ELSEWHERE = 4_711
 """The id of another writer's copy of the schema."""
 
@@ -108,12 +108,12 @@ Follow = Callable[..., tuple[TerminalFollower, Topic]]
 
 @pytest.fixture
 def follow(told: list[Event]) -> Follow:
-    def follow_topic(*values: bytes) -> tuple[TerminalFollower, Topic]:
+    def follow_topic(*values: bytes, plan: Plan = PLAN) -> tuple[TerminalFollower, Topic]:
         topic = Topic(list(values))
         compiled = compile_features(FEATURES, PLAN)
         follower = TerminalFollower(
             lambda: topic,  # type: ignore[arg-type,return-value] # what it calls
-            ColumnDecoder(REGISTRY, SCHEMA, PLAN), PLAN, compiled.engine.delayed,
+            ColumnDecoder(REGISTRY, SCHEMA, plan), plan, compiled.engine.delayed,
             PartitionRings(compiled), told.append,
         )  # fmt: skip
         return follower, topic
@@ -122,7 +122,7 @@ def follow(told: list[Event]) -> Follow:
     return follow_topic
 
 
-@pytest.fixture(params=["catch_up", "wait_for"])
+@pytest.fixture(params=["catch_up", "waiting"])
 def read(request: pytest.FixtureRequest) -> Callable[[TerminalFollower], None]:
     """Return a call by which a scorer reads rows."""
 
@@ -130,10 +130,10 @@ def read(request: pytest.FixtureRequest) -> Callable[[TerminalFollower], None]:
         while not follower.catch_up():
             pass
 
-    def wait_for(follower: TerminalFollower) -> None:
-        follower.wait_for(EVENTS)
+    def waiting(follower: TerminalFollower) -> None:
+        follower.waiting([EVENTS])
 
-    return {"catch_up": catch_up, "wait_for": wait_for}[request.param]
+    return {"catch_up": catch_up, "waiting": waiting}[request.param]
 
 
 def test_a_row_whose_schema_the_registry_fails_for_is_waited_for(
@@ -168,3 +168,85 @@ def test_partitions_that_cannot_be_counted_are_waited_for(
     assert follower.table.watermark == HOUR
     skipped = [each for each in told if isinstance(each, RecordsSkipped)]
     assert sorted((each.records, each.offset) for each in skipped) == [(1, 1), (1, 2)]
+
+
+class Clock:
+    """Time that a test moves, in the place of the module ``time``."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return 1_600_000_000.0 + self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr("stream_scorer.terminals.follower.time", made)
+    return made
+
+
+def events_of(clock: Clock, *needs: tuple[int, int, int], old: bool = False) -> EventBatch:
+    """Return events of (partition, offset, event time of the rows that it needs)."""
+    partition, offset, needed = (np.array(each) for each in zip(*needs, strict=True))
+    when = needed + PLAN.terminal_delay_ms
+    sent = int(clock.time() * 1_000) - (PLAN.late_decision_ms + 1 if old else 0)
+    return EventBatch(
+        pa.record_batch({"event_time": pa.array(when).cast(pa.timestamp("ms"))}),
+        partition.astype(np.int32), offset, np.full(len(needs), sent),
+    )  # fmt: skip
+
+
+WAITING = Plan()
+WAIT_SECONDS = WAITING.terminal_wait_ms / 1_000
+
+
+def test_each_partition_waits_from_its_first_event_without_rows(
+    follow: Follow, clock: Clock
+) -> None:
+    follower, _ = follow(MARK, plan=WAITING)
+    events = events_of(
+        clock, (0, 5, HOUR), (1, 7, HOUR + 1), (0, 6, HOUR + 1), (0, 7, HOUR), (1, 8, HOUR)
+    )
+    assert follower.waiting([events]) == {0: 6, 1: 7}
+    assert follower.waiting([events_of(clock, (0, 5, HOUR))]) == {}
+
+
+def test_a_live_event_waits_for_a_time_and_no_other_after_it(follow: Follow, clock: Clock) -> None:
+    follower, topic = follow(MARK, plan=WAITING)
+    follower._rings.of(0)
+    events = events_of(clock, (0, 5, HOUR + 1))
+    assert follower.waiting([events]) == {0: 5}
+    clock.now += WAIT_SECONDS - 0.1
+    assert follower.waiting([events]) == {0: 5}
+    # Rows that arrive, but not far enough, do not prolong it.
+    topic._coming = []
+    clock.now += 0.1
+    assert follower.waiting([events]) == {}
+    follower.judge(events)
+    other = events_of(clock, (1, 0, HOUR + 2), (0, 6, HOUR + 2))
+    assert follower.waiting([other]) == {}
+
+
+def test_a_backlog_waits_for_as_long_as_rows_arrive(follow: Follow, clock: Clock) -> None:
+    follower, topic = follow(MARK, plan=WAITING)
+    events = events_of(clock, (0, 5, HOUR + 3), old=True)
+    for step in range(3):
+        assert follower.waiting([events]) == {0: 5}
+        clock.now += WAIT_SECONDS - 0.1
+        assert follower.waiting([events]) == {0: 5}
+        topic._coming = [
+            RecordCodec(OWN, SCHEMA).encode(
+                {"terminal_id": None, "event_time": HOUR + 1 + step, "partitions": 1}
+            )
+        ]
+    assert follower.waiting([events]) == {}
+    assert follower.table.watermark == HOUR + 3
+    later = events_of(clock, (0, 6, HOUR + 9), old=True)
+    assert follower.waiting([later]) == {0: 6}
+    clock.now += WAIT_SECONDS
+    assert follower.waiting([later]) == {}

@@ -24,7 +24,7 @@ def test_a_transaction_with_such_a_terminal_has_no_row() -> None:
     decoders = Decoders(
         TransactionDecoder(source, plan), ColumnDecoder(source, reader_schema("label.v1"), plan)
     )
-    rows = RowEncoder(7, reader_schema("terminal-profile.v1"), "rows", 1)
+    rows = RowEncoder(7, reader_schema("terminal-profile.v2"), "rows", 1)
     replay: Any = None
     work = ProfilerWork(plan, 1, 2, decoders, rows, {}, lambda _: None, lambda *_: replay)
     times = np.array([TIME, TIME, TIME + 30 * DAY])

@@ -36,7 +36,7 @@ def rows(
 ) -> tuple[list[bytes | None], dict[str, int], int]:
     """Return the rows of (partition, value) records, the rejections, and the number skipped."""
     decoders = Decoders(TransactionDecoder(FILES, plan), open_label_decoder(FILES, plan))
-    encoder = RowEncoder(7, reader_schema("terminal-profile.v1"), "rows", 1)
+    encoder = RowEncoder(7, reader_schema("terminal-profile.v2"), "rows", 1)
     work = ProfilerWork(plan, 1, 2, decoders, encoder, {}, lambda _: None, _no_replay)
     found: list[bytes | None] = []
     rejected: dict[str, int] = {}
@@ -60,7 +60,7 @@ def rows(
 
 def told(values: Sequence[bytes | None]) -> list[tuple[str, Any, bool]]:
     """Return terminal, time and fraud of the rows, without watermarks."""
-    codec = RecordCodec(7, reader_schema("terminal-profile.v1"))
+    codec = RecordCodec(7, reader_schema("terminal-profile.v2"))
     decoded = [codec.decode(value or b"", FILES) for value in values]
     names = ("terminal_id", "event_time", "fraud")
     return sorted(tuple(row[name] for name in names) for row in decoded if row["terminal_id"])

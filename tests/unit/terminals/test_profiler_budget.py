@@ -60,7 +60,7 @@ def records(partition: int) -> RawRecords:
 def profiler(url: str, notes: dict[int, bytes], replay: Any = None) -> ProfilerWork:
     """Return the work of one partition of transactions and one of labels."""
     source, plan = HttpRegistry(Registry(url=url, lookups_burst=BURST), Clock(), _no_wait), Plan()
-    rows = RowEncoder(7, reader_schema("terminal-profile.v1"), "rows", 1)
+    rows = RowEncoder(7, reader_schema("terminal-profile.v2"), "rows", 1)
     decoders = Decoders(TransactionDecoder(source, plan), ColumnDecoder(source, LABEL, plan))
     return ProfilerWork(
         plan, 1, 2, decoders, rows, notes, lambda _: None, lambda *_: replay

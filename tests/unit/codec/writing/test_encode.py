@@ -261,6 +261,7 @@ def decisions(count: int) -> DecisionBatch:
         events, numbers / 7, outcome, (numbers % 32).astype(np.uint8),
         np.outer(numbers, np.arange(1, 10)) / 3, reasons, "fraud", "1.2.3", "canary", 4, 0.25,
         model_outcome=(numbers % 4).astype(np.uint8), policy_revision=7, explanations=explained,
+        engine=2,
     )  # fmt: skip
 
 
@@ -311,7 +312,7 @@ def test_a_decision_carries_every_field(count: int) -> None:
         }
         for n in range(count)
     ]
-    encoder = DecisionEncoder(258, DECISION, "transactions", 2)
+    encoder = DecisionEncoder(258, DECISION, "transactions")
     schema = fastavro.parse_schema(json.loads(DECISION))
     assert encoder.encode(batch, 1_764_000_000_000).to_list() == by_fastavro(schema, expected, 258)
 
@@ -328,7 +329,7 @@ def test_a_terminal_watermark_is_written_and_never_is_null(
     watermarks: list[int], told: list[int | None]
 ) -> None:
     batch = replace(decisions(3), terminal_watermark=np.array(watermarks, np.int64))
-    encoded = DecisionEncoder(1, DECISION, "transactions", 2).encode(batch, 1).to_list()
+    encoded = DecisionEncoder(1, DECISION, "transactions").encode(batch, 1).to_list()
     # As numbers, because the test's event times are in 1970, and some watermarks are before.
     schema = json.loads(DECISION.replace('"logicalType": "timestamp-millis"', '"doc": ""'))
     read: list[Any] = [
@@ -341,7 +342,7 @@ def test_by_default_the_outcome_is_the_models_own() -> None:
     batch = replace(
         decisions(4), model_outcome=None, policy_revision=None, explanations=None, reasons={}
     )
-    encoded = DecisionEncoder(1, DECISION, "transactions", 2).encode(batch, 1).to_list()
+    encoded = DecisionEncoder(1, DECISION, "transactions").encode(batch, 1).to_list()
     schema = fastavro.parse_schema(json.loads(DECISION))
     read: list[Any] = [
         fastavro.schemaless_reader(io.BytesIO(value[5:]), schema, None) for value in encoded
@@ -353,7 +354,7 @@ def test_by_default_the_outcome_is_the_models_own() -> None:
 
 def test_some_rows_are_taken_with_their_explanations() -> None:
     batch, rows = decisions(60), np.array([0, 1, 7, 8, 59])
-    encoder = DecisionEncoder(1, DECISION, "transactions", 2)
+    encoder = DecisionEncoder(1, DECISION, "transactions")
     every = encoder.encode(batch, 1).to_list()
     assert encoder.encode(batch.take(rows), 1).to_list() == [every[row] for row in rows]
 
@@ -361,7 +362,7 @@ def test_some_rows_are_taken_with_their_explanations() -> None:
 @pytest.mark.parametrize("outcome", ["APPROVE", "REVIEW", "BLOCK"])
 def test_what_is_written_reads_with_the_first_schema(outcome: str) -> None:
     batch = decisions(30)
-    encoded = DecisionEncoder(1, DECISION, "transactions", 2).encode(batch, 1).to_list()
+    encoded = DecisionEncoder(1, DECISION, "transactions").encode(batch, 1).to_list()
     second: Any = fastavro.parse_schema(json.loads(DECISION), _force=True)
     first: Any = fastavro.parse_schema(json.loads(reader_schema("decision.v1")), _force=True)
     found = 0
@@ -377,7 +378,7 @@ def test_reasons_stay_right_when_more_were_met_than_are_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(encode, "_REASONS_MAX", 4)
-    encoder = DecisionEncoder(1, DECISION, "transactions", 2)
+    encoder = DecisionEncoder(1, DECISION, "transactions")
     schema = fastavro.parse_schema(json.loads(DECISION))
     for first in range(0, 30, 3):
         reasons: dict[int, tuple[str, ...]] = {row: (f"code {first + row}",) for row in range(3)}
@@ -391,7 +392,7 @@ def test_reasons_stay_right_when_more_were_met_than_are_kept(
 
 
 def test_optional_columns_share_one_compiled_kernel() -> None:
-    encoder = DecisionEncoder(1, DECISION, "transactions", 1)
+    encoder = DecisionEncoder(1, DECISION, "transactions")
     batch = decisions(3)
     encoder.encode(batch, 1)
     compiled = len(write_kernel.write.signatures)

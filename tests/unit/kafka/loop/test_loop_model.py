@@ -80,10 +80,19 @@ class Loops(RuleBasedStateMachine):
         count=st.integers(0, 8),
         faults=st.one_of(st.just([]), FAULTS),
         poison_every=st.sampled_from([0, 0, 2, 5]),
+        wait_every=st.sampled_from([0, 0, 1, 2, 3]),
         early=st.booleans(),
     )
-    def begin(self, count: int, faults: list[Fault], poison_every: int, early: bool) -> None:  # noqa: FBT001 a drawn value
+    def begin(
+        self,
+        count: int,
+        faults: list[Fault],
+        poison_every: int,
+        wait_every: int,
+        early: bool,  # noqa: FBT001 a drawn value
+    ) -> None:
         self.world.poison_every = poison_every
+        self.world.wait_every = wait_every
         self.world.early = early
         self.world.feed(0, count)
         first = self.world.start("a")
@@ -237,7 +246,8 @@ class Loops(RuleBasedStateMachine):
             return
         self.world.start(process.instance)
         self.world.feed(partition, 1)
-        deciding = process.reads(partition)
+        # A batch that must wait begins no transaction.
+        deciding = process.reads(partition) and not self.world.wait_every
         self._step(process, 1)
         assert not deciding or process.ended is not None, f"{process.who} goes on"
 
