@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from stream_scorer.closing import Closing
 from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder
 from stream_scorer.codec.records.record import RecordDecoder
-from stream_scorer.core.decision.summary_reading import milliseconds_of
+from stream_scorer.core.summaries.summary_reading import milliseconds_of
 from stream_scorer.dead_letters.format import parse
 from stream_scorer.errors import SettingsError, StreamScorerError, UnavailableError
 from stream_scorer.kafka.topics import client_options

@@ -10,8 +10,8 @@ import pytest
 
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import SettingsError
+from stream_scorer.models.bundles.bundle import MODEL
 from stream_scorer.models.bundles.loader import load_bundle
-from stream_scorer.models.bundles.writer import MODEL
 from stream_scorer.simulator.files import write_table
 from stream_scorer.training.data import take
 from stream_scorer.training.features import FEATURES, read_features

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from stream_scorer.codec.reading.decode import ColumnDecoder
-from stream_scorer.codec.records.decisions import UNLIMITED
+from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.decision.routing import Routing, Version
 from stream_scorer.core.events.plan import Plan, plan_from

@@ -112,7 +112,7 @@ def test_records_have_the_policys_outcome_and_probability() -> None:
     text = reader_schema("decision.v3")
     plan = replace(EXPLORING, review_sample=review(OTHER))
     found = whole(decided(plan, Draws(KEY, OTHER)))
-    encoder = DecisionEncoder(FILES.id_for("decisions-value", text), text, "transactions", 1)
+    encoder = DecisionEncoder(FILES.id_for("decisions-value", text), text, "transactions")
     codec = RecordCodec(1, text)
     records = [codec.decode(value or b"", FILES) for value in encoder.encode(found, 5)]
     names = [outcome.name for outcome in Outcome]
@@ -125,7 +125,7 @@ def test_records_have_the_policys_outcome_and_probability() -> None:
     assert all(r["reasons"] for r in let)
     # The schema of files has no such fields.
     two = reader_schema("decision.v2")
-    older = DecisionEncoder(None, two, "transactions", 1)
+    older = DecisionEncoder(None, two, "transactions")
     assert len(older.encode(found, 5)) == len(records)
 
 
