@@ -168,7 +168,7 @@ def _refuse_outcomes(files: Sequence[InputFile]) -> None:
             raise SettingsError(
                 f"{file.name}: column {_OUTCOME!r} is not read by file jobs: a blocked transaction "
                 "without a label would count as genuine in the rows of terminals",
-                "leave the column out to accept that; the report then says outcome_column: 0",
+                "leave the column out to accept that; the report then has outcome_column: 0",
             )
 
 
