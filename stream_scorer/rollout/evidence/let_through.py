@@ -75,7 +75,9 @@ class LetThrough:
             sums[0] += 1
             sums[1] += bool(genuine[row])
             sums[2] += float(plain[row])
-        self.lost += float(costs.missed(rows.amount[through & (rows.state == FRAUD)]).sum())
+        # Inside the estimand, amounts are bounded. A forged one might not be finite.
+        lost = rows.inside & through & (rows.propensity < 1) & (rows.state == FRAUD)
+        self.lost += float(costs.missed(rows.amount[lost]).sum())
         return weighted
 
     @property

@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.labelling.contract import DISPUTED, FRAUD, GENUINE, UNKNOWN
 from stream_scorer.errors import ModelError, UnavailableError
 from stream_scorer.models.bundles.bundle import Manifest
 from stream_scorer.registry.sources import SchemaSource, reader_schema
@@ -205,3 +207,78 @@ def test_a_missing_model_store_stops_only_versions_of_a_revision() -> None:
     decide(topics)
     with pytest.raises(ModelError, match="no such directory"):
         read(topics, "decisions", by)
+
+
+def test_the_policys_outcome_and_its_probability_are_read() -> None:
+    topics = Topics(rollout().routing)
+    third = RecordCodec(19, reader_schema("decision.v3"))
+    drawn = [("APPROVE", "BLOCK", 0.01), ("BLOCK", "BLOCK", 0.99), ("APPROVE", "BLOCK", 2.0),
+             ("REVIEW", None, 1.0)]  # fmt: skip
+    for number, (outcome, policy, chance) in enumerate(drawn):
+        decide(topics, outcome=outcome)
+        _, partition, value, timestamp, _ = topics.rows[number]
+        record = CODECS["decisions"].decode(value, FILES) | {
+            "policy_outcome": policy, "outcome_propensity": chance, "review_propensity": 0.0,
+        }  # fmt: skip
+        topics.rows[number] = ("decisions", partition, third.encode(record), timestamp, None)
+    known = {topics.routing.revision: topics.routing}
+    found, _, unreadable = columns().decisions(topics.raw(), lambda _: known, 100)
+    assert unreadable == 0
+    # The guards without labels see no fewer alerts.
+    assert found.outcome.tolist() == [2, 2, 2, 1]
+    assert found.published.tolist() == [0, 2, 0, 1]
+    assert found.chance[[0, 1, 3]].tolist() == [0.01, 0.99, 1.0]
+    assert np.isnan(found.chance[2])
+    # A record of an earlier version has only one outcome.
+    older = Topics(rollout().routing)
+    decide(older, outcome="BLOCK")
+    found, _, _ = columns().decisions(older.raw(), lambda _: known, 100)
+    assert (found.outcome.tolist(), found.published.tolist(), found.chance.tolist()) == (
+        [2], [2], [1.0],
+    )  # fmt: skip
+
+
+def test_the_champions_draw_is_read_with_a_shadow_score() -> None:
+    topics = Topics(rollout().routing)
+    shadow(topics)
+    _, partition, value, timestamp, _ = topics.rows[0]
+    record = CODECS["shadow-scores"].decode(value, FILES) | {
+        "champion_policy_outcome": "BLOCK", "outcome_propensity": 0.25,
+    }  # fmt: skip
+    second = RecordCodec(21, reader_schema("shadow-score.v2"))
+    topics.rows[0] = ("shadow-scores", partition, second.encode(record), timestamp, None)
+    known = {topics.routing.revision: topics.routing}
+    found, _, _ = columns().shadows(topics.raw(), lambda _: known)
+    assert (found.decided.tolist(), found.published.tolist()) == ([2], [0])
+    assert found.chance.tolist() == [0.25]
+
+
+def test_labels_of_the_second_version_are_statements_with_ranks() -> None:
+    topics = Topics(rollout().routing)
+    codec = RecordCodec(17, reader_schema("label.v2"))
+    told = [
+        {"state": None, "is_fraud": True, "source": "chargeback", "label_id": "a"},
+        {"state": "DISPUTED", "is_fraud": False, "source": "customer", "label_id": "a"},
+        {"state": "UNKNOWN", "is_fraud": False, "source": None, "label_id": ""},
+        {"state": "GENUINE", "is_fraud": False, "source": "chargeback", "retracts": "a"},
+        {"state": "GENUINE", "is_fraud": False, "source": "investigation", "drawn": 0.05},
+    ]
+    for each in told:
+        topics.label("t", "c", DAY, fraud=False, known=2 * DAY)
+        _, partition, value, timestamp, _ = topics.rows[-1]
+        record = CODECS["labels"].decode(value, FILES) | {
+            "label_id": "", "retracts": "", "reason_code": "", "drawn": None, **each,
+        }  # fmt: skip
+        topics.rows[-1] = ("labels", partition, codec.encode(record), timestamp, None)
+    by = columns()
+    sources = ["investigation", "chargeback", "customer"]
+    by.read_labels_by(Plan(label_policy={"unlabelled": "genuine", "sources": sources}))
+    found, rows, unreadable = by.labels(topics.raw(), 5)
+    assert (rows.tolist(), unreadable) == ([0, 1, 2, 3, 4], 0)
+    assert found.state.tolist() == [FRAUD, DISPUTED, UNKNOWN, GENUINE, GENUINE]
+    assert found.rank.tolist() == [2, 1, 0, 2, 3]
+    # An id is that of its source, so a source cannot retract what another one states.
+    assert found.retracts.tolist()[3] == found.label_id.tolist()[0] != found.label_id.tolist()[1]
+    assert found.label_id.tolist()[2:] == [0, 0, 0]
+    assert np.isnan(found.drawn[:4]).all()
+    assert found.drawn[4] == 0.05

@@ -87,6 +87,16 @@ def test_in_shadow_what_was_published_decides_what_is_known() -> None:
     assert (way.matured_count[:, 5:7] == 2).all()
 
 
+def test_a_forged_amount_cannot_make_the_state_unwritable() -> None:
+    found = _begun()
+    rows = [(CANARY_SIDE, 1, 1e308, APPROVE, 255, FRAUD)] * 4
+    block = np.full(4, BLOCK, np.uint8)
+    found.ripen(ripe(rows, policy_outcome=block, inside=np.zeros(4, np.bool_)))
+    found.ripen(ripe(rows, policy_outcome=block))
+    assert found._ways[CANARY_WAY].through[0].lost == 0.0
+    assert found.dump()
+
+
 def test_what_is_outside_leaves_both_costs_and_numbers() -> None:
     found = _begun()
     rows = [(side, 1, 200.0, BLOCK, 255, UNKNOWN) for side in (CANARY_SIDE, CONTROL_SIDE)]
