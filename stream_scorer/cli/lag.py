@@ -39,8 +39,9 @@ def lag(
     ] = None,
     options: ClusterJsonOptions,
 ) -> None:
-    """Show a group's lag in every partition, from its committed offsets.
+    """Show how far groups are behind: once, live, or as metrics with a verdict.
 
+    Without --serve and --watch: one group's lag in every partition, from its committed offsets.
     end is the high watermark, stable the last offset that a read-committed reader may reach; a
     difference that stays is a transaction upstream that no producer ends. "-": never committed.
 

@@ -256,7 +256,7 @@ def compile_all() -> None:
     text = types.Array(types.uint8, 1, "C", readonly=True)
     measure.compile((words,))
     take.compile(
-        (words, data, words, nulls, data, words, nulls, numbers, words, words, nulls, words)
+        (words, data, words, nulls, data, words, nulls, numbers, words, words, nulls, nulls, words)
         + 5 * (address,)
     )
     measure_headers.compile((words, words, words) + 3 * (address,))

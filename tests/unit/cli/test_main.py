@@ -11,7 +11,15 @@ from stream_scorer.cli.main import COMMANDS, load
 
 FOLDER = Path(cli.__file__).parent
 # These are not commands: the entry point, the loader, and what commands share.
-SHARED = {"__init__", "main", "options", "output", "drift_drawing", "rollout_drawing"}
+SHARED = {
+    "__init__",
+    "main",
+    "options",
+    "output",
+    "drift_drawing",
+    "lag_drawing",
+    "rollout_drawing",
+}
 
 
 def test_every_file_is_a_command() -> None:

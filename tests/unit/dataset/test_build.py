@@ -6,10 +6,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 from stream_scorer.codec.writing.encode import Constant
-from stream_scorer.core.events import plan as plans
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.dataset.build import DatasetBuilder
 from stream_scorer.training.labelled import DatasetFolder
@@ -101,10 +99,7 @@ def test_only_labels_that_were_known_then_count(tmp_path: Path) -> None:
     assert table["is_fraud"].to_pylist() == [True, False]
 
 
-def test_each_decision_follows_the_policy_of_its_revision(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(plans, "RESERVED", frozenset())
+def test_each_decision_follows_the_policy_of_its_revision(tmp_path: Path) -> None:
     ranked = Plan(label_policy={"unlabelled": "genuine", "sources": ["bank", "shop"]})
     ignoring = Plan(label_policy={"unlabelled": "ignore", "sources": ["shop", "bank"]})
     mature = Plan(

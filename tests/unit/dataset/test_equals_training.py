@@ -107,7 +107,11 @@ def test_a_damaged_dataset_is_refused(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no dataset"):
         train_on(tmp_path, order(dataset, tmp_path))
     part = copied("part") / "part-00000.parquet"
-    part.write_bytes(part.read_bytes()[:-1] + b"x")
+    whole = part.read_bytes()
+    part.write_bytes(whole[:-1] + b"x")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        train_on(part.parent, order(dataset, tmp_path))
+    part.write_bytes(whole[:20] + bytes([whole[20] ^ 1]) + whole[21:])
     with pytest.raises(SettingsError, match="differs from its digest"):
         train_on(part.parent, order(dataset, tmp_path))
     few = json.loads((dataset / "dataset.json").read_text())

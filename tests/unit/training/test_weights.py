@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stream_scorer.core.events import plan as plans
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.labelling.contract import FRAUD, GENUINE, UNKNOWN
 from stream_scorer.errors import SettingsError
@@ -90,10 +89,7 @@ def partly(labelled: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path
     return path
 
 
-def test_a_blocked_row_without_a_label_is_unknown(
-    partly: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(plans, "RESERVED", frozenset())
+def test_a_blocked_row_without_a_label_is_unknown(partly: Path) -> None:
     _, compiled = read_features(None, Plan())
     ignoring = Plan(label_policy={"unlabelled": "ignore"})
     for plan, step in ((Plan(), 20), (ignoring, 10)):

@@ -105,7 +105,7 @@ def told() -> list[Event]:
 
 @pytest.fixture
 def reading(rows: Rows, told: list[Event]) -> TerminalReading:
-    decoder = ColumnDecoder(REGISTRY, reader_schema("terminal-profile.v1"), Plan())
+    decoder = ColumnDecoder(REGISTRY, reader_schema("terminal-profile.v2"), Plan())
     return TerminalReading(rows, decoder, told.append)  # type: ignore[arg-type] # what it asks of it
 
 

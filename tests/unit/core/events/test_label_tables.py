@@ -11,6 +11,7 @@ from stream_scorer.rollout.plan.strict_parsing import PLAN_FORMAT
 from tests.unit.core.events.test_explore_table import EXPLORE, REVIEW
 
 TABLES: dict[str, dict[str, Any]] = {
+    "label_policy": {"unlabelled": "ignore"},
     "explore": EXPLORE,
     "review_sample": REVIEW,
 }
@@ -36,13 +37,6 @@ def test_a_plan_without_them_is_written_as_before() -> None:
     assert not TABLES.keys() & table_of(Plan()).keys()
     assert plan_from({name: {} for name in TABLES}) == parse_plan("")
     assert plan_of(CHAMPION).format == 1
-
-
-def test_a_label_policy_has_its_format() -> None:
-    made = plan_of({**CHAMPION, "shared": {"label_policy": {"unlabelled": "genuine"}}})
-    assert made.format == PLAN_FORMAT == 4
-    assert made.shared_plan(7).label_policy == {"unlabelled": "genuine"}
-    assert "label_policy" in MAY_CHANGE
 
 
 @pytest.mark.parametrize("name", list(TABLES))
