@@ -12,7 +12,7 @@ from stream_scorer.telemetry.kafka_loop import (
     BatchAborted, BatchCommitted, BatchUnreadable, CommitSettled, ComputationHung,
     ComputationOver, DecidedBy, ProducerReborn, RecordQuarantined, ReplayLeftOut,
 )  # fmt: skip
-from stream_scorer.telemetry.decisions_api import (
+from stream_scorer.telemetry.serving import (
     AdmissionRefused, GatewayObserved, ProvisionalAnswered, ProvisionalSettled, WindowRebuilt,
     WindowShortened,
 )  # fmt: skip
@@ -37,7 +37,7 @@ from stream_scorer.telemetry.processes import (
     CertificateSeen, ClientReported, DependencyBack, DependencyUnavailable, DiskSeen, ProcessBegan,
     RecordsSkipped, RequestTimed, Stopping, WorkerLeft, WorkerStarted,
 )  # fmt: skip
-from stream_scorer.telemetry.retraining import RetrainEnded, RetrainHeld, RetrainStepped
+from stream_scorer.telemetry.performance import RetrainEnded, RetrainHeld, RetrainStepped
 from stream_scorer.telemetry.rollout import (
     PlanAwaited, RevisionActivated, RevisionLoaded, RevisionRefused, RolloutEvidence, RolloutHeld,
     RolloutJudged, RolloutMoved,

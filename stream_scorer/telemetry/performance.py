@@ -1,4 +1,4 @@
-"""Events of performance: what was folded, measured and warned of."""
+"""Events of performance and of a trainer: what was measured and warned of, and what followed."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -123,3 +123,74 @@ class PerformanceSent(Event):
 
     def effects(self, history: History) -> Iterable[Effect]:
         yield self.LAG, self.waiting
+
+
+_TRAINER = "Log lines of the trainer"
+
+
+@dataclass(frozen=True, slots=True)
+class RetrainHeld(Event):
+    """Whether a retraining is wanted and guards hold it back.
+
+    Attributes:
+        trigger: What wants it; empty if nothing does.
+        guards: The guards that hold it back.
+    """
+
+    trigger: str
+    guards: tuple[str, ...]
+
+    HELD = Gauge("retrain_held", "Guards that hold back a retraining that is wanted.")
+    LINE = Line("retrain_held", _TRAINER, "info", per=("guards",))
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        yield self.HELD, len(self.guards)
+        if self.guards:
+            yield self.LINE
+
+
+@dataclass(frozen=True, slots=True)
+class RetrainStepped(Event):
+    """A retraining has reached a step.
+
+    Attributes:
+        number: Its number.
+        step: The step.
+        trigger: What started it.
+        reason: Why.
+    """
+
+    number: int
+    step: str
+    trigger: str
+    reason: str
+
+    RUN = Gauge("retrain_run", "Number of the newest retraining.")
+    LINE = Line("retrain_stepped", _TRAINER, "info", per=("number", "step"))
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        yield self.RUN, self.number
+        yield self.LINE
+
+
+@dataclass(frozen=True, slots=True)
+class RetrainEnded(Event):
+    """A retraining has ended; the champion stays if it failed.
+
+    Attributes:
+        number: Its number.
+        result: ``done`` or ``failed``.
+        reason: Why.
+    """
+
+    number: int
+    result: str
+    reason: str
+
+    ENDED = Counter("retrain_ended", "Retrainings that have ended.", "result")
+    LINE = Line("retrain_ended", _TRAINER, per=("number",))
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        yield self.ENDED, 1, self.result
+        if self.result == "failed":
+            yield self.LINE

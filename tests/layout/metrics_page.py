@@ -42,8 +42,8 @@ _SECTIONS: Final = {
     "rollout": "Rollouts",
     "terminals": "Terminals and labels",
     "drift": "Drift",
-    "decisions_api": "Decisions in the call",
-    "serving": "Requests of the API",
+    "performance": "Performance and retraining",
+    "serving": "The API: requests, and decisions in the call",
     "access": "Access to the API",
 }
 _SUFFIXES: Final = {
@@ -81,7 +81,12 @@ _UNITS: Final = {
     "records_unaccounted": "records", "reconciled_offsets": "offsets",
     "outputs_unreadable": "records", "dead_letters_waiting": "records",
     "kafka_requests_waiting": "requests",
-    "drift_late_decisions": "decisions",
+    "drift_late_decisions": "decisions", "performance_pending": "decisions",
+    "performance_labels": "labels", "performance_late_labels": "labels",
+    "performance_labels_left_out": "labels", "performance_records_unreadable": "records",
+    "performance_value": "the measure's", "performance_unknown_share": "1",
+    "performance_outbox_lag": "records", "performance_log_evidence": "1",
+    "retrain_ended": "retrainings", "retrain_held": "guards", "retrain_run": "number",
 }  # fmt: skip
 """The unit of what its name does not show."""
 

@@ -38,7 +38,7 @@ class Records(Protocol):
     def close(self) -> None: ...  # noqa: D102
 
 
-class Transactions(Protocol):
+class TransactionSearch(Protocol):
     """What finds open transactions: see ``lag.broker.open_transactions``."""
 
     def by_place(self) -> dict[Place, OpenTransaction]: ...  # noqa: D102
@@ -98,7 +98,7 @@ class LagPasses(Closing):
         self,
         looks: Looks,
         records: Records,
-        transactions: Transactions,
+        transactions: TransactionSearch,
         rules: LagRules,
         records_most: int = 200,
         event_time: Callable[[Place, bytes | None], float | None] = lambda _, __: None,

@@ -51,7 +51,7 @@ _OFFSETS_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 1.0
 
 
-class RevisionPlans:
+class LoggedPlans:
     """The plans of revisions, by the control log.
 
     Args:
@@ -109,7 +109,7 @@ class PerformanceLoop:
         with ExitStack() as opened:
             log = opened.enter_context(closing(ControlLog(settings)))
             read_patiently(log.refresh, listener)
-            self._plans = RevisionPlans(log)
+            self._plans = LoggedPlans(log)
             # First the file: if a process has it, that process is not fenced.
             self._store = opened.enter_context(PerformanceStore(own.state))
             self._sender = opened.enter_context(OutboxSender(kafka, topics.decisions, listener))
