@@ -100,7 +100,7 @@ bench: env
 	$(BIN)/python bench/acceptance/handover.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/acceptance/many_partitions.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/rollout.py $(if $(QUICK),--quick)
-	$(BIN)/python bench/let_through.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/learning/let_through.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/acceptance/rollout_live.py $(if $(QUICK),--quick)
 	$(BIN)/python -m bench.rollout_steps.guarded $(if $(QUICK),--quick)
 	$(BIN)/python bench/reproduce.py $(if $(QUICK),--quick)
@@ -111,7 +111,7 @@ bench: env
 	$(BIN)/python bench/imports.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/drift.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/lag.py $(if $(QUICK),--quick)
-	$(BIN)/python bench/performance.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/learning/performance.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/http.py $(if $(QUICK),--quick)
 
 PROSE := README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md docs

@@ -12,7 +12,7 @@ DOORS: Final = (
     "data.schemas",
     "data.records",
     "data.large",
-    "data.ids",
+    "host.ids",
     "data.topics",
     "data.evidence",
     "data.batches",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.let_through import LIMITS, key_of, kolmogorov, retries, rolled_out, trial
+from bench.learning.let_through import LIMITS, key_of, kolmogorov, retries, rolled_out, trial
 from bench.rollout_steps.cities import (
     DELTA,
     KINDS,

@@ -59,7 +59,7 @@ def _terminals(_: Place) -> str:
     table = entry("stream_scorer.core.terminals.history", "TerminalTable")()
     # Constructed to end alike: such a hash table would look for all of them in one place.
     hashes = np.arange(1, _COUNT + 1, dtype=np.uint64) << np.uint64(40)
-    table.add_hashed(hashes, np.full(_COUNT, 1_000), np.zeros(_COUNT, np.bool_))
+    table.add_hashed(hashes, np.full(_COUNT, 1_000), np.zeros(_COUNT, np.uint8))
     return _spread("terminals", _COUNT, table)
 
 
