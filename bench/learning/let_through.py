@@ -155,7 +155,7 @@ def estimator(draws: int, rows: int) -> dict[str, float]:
     standard = float(errors.std(ddof=1)) / math.sqrt(draws)
     return {
         "error": float(errors.mean()) / standard, "naive": naive / standard,
-        "coverage": covered / draws, "draws": draws, "true": true,
+        "coverage": float(covered) / draws, "draws": draws, "true": true,
         "spread": float(errors.std(ddof=1)),
     }  # fmt: skip
 
