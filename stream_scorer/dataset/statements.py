@@ -195,8 +195,8 @@ def _drawn(records: pa.RecordBatch) -> NDArray[np.float64]:
 
 
 def _nothing() -> Statements:
-    kinds = (
-        np.uint64, np.int64, np.int64, np.uint8, np.uint8, np.uint64, np.uint64, np.float64,
-        np.int32, np.int64,
-    )  # fmt: skip
-    return Statements(*(np.empty(0, kind) for kind in kinds))
+    words, times = np.empty(0, np.uint64), np.empty(0, np.int64)
+    codes = np.empty(0, np.uint8)
+    return Statements(
+        words, times, times, codes, codes, words, words, np.empty(0), np.empty(0, np.int32), times
+    )

@@ -105,12 +105,13 @@ class RankedScores:
         candidates = np.unique(np.append(scores[scores > 0], 1.0))
         order = np.argsort(scores, kind="stable")
         below = np.searchsorted(scores[order], candidates, side="left")
-        lost, good, counted = missed_cost(amount, fraud, costs)[order], 1 - fraud[order], below
+        lost, good = missed_cost(amount, fraud, costs)[order], (1 - fraud[order]).astype(np.float64)
+        counted = below.astype(np.float64)
         if weight is not None:
             lost, good = lost * weight[order], good * weight[order]
             counted = np.append(0.0, np.cumsum(weight[order]))[below]
         missed = np.append(0.0, np.cumsum(lost))[below]
-        genuine = np.append(0, np.cumsum(good))
+        genuine = np.append(0.0, np.cumsum(good))
         reviews = costs.review * counted
         # Missed below REVIEW, reviews between the two, false blocks from BLOCK on.
         to_block = reviews + costs.false_block * (genuine[-1] - genuine[below])

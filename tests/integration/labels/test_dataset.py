@@ -112,11 +112,12 @@ def test_a_dataset_equals_training_on_the_same_rows(stage: Stage, tmp_path: Path
     taken = take(stage.path, compiled, Plan(), sort=True, most_rejected=0)
     found = dataset.take()
     ordered = [(one, by_customer(one)) for one in (taken, found)]
-    for what in (
+    columns: tuple[Callable[[LabelledData], Any], ...] = (
         lambda one: one.features, lambda one: one.time, lambda one: one.amounts,
         lambda one: one.table["is_fraud"].to_numpy(),
         lambda one: one.table["label_time"].cast(pa.int64()).to_numpy(),
-    ):  # fmt: skip
+    )  # fmt: skip
+    for what in columns:
         first, second = (np.ascontiguousarray(what(one)[at]) for one, at in ordered)
         assert first.tobytes() == second.tobytes()
 

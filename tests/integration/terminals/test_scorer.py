@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stream_scorer.kafka.reading.read_to_end import read_all
+from stream_scorer.models.bundles.bundle import FeatureSpec
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.observability.health import Health
 from stream_scorer.scoring.process import scorer_loop
@@ -38,7 +39,7 @@ pytestmark = pytest.mark.kafka
 
 AT_TERMINAL = {"key": "terminal_id", "delay": "7d"}
 WINDOW = 14 * DAY
-FEATURES = (
+FEATURES: tuple[FeatureSpec, ...] = (
     {"name": "AMOUNT", "kind": "passthrough", "field": "amount"},
     {"name": "COUNT", "kind": "count", "window": "14d", **AT_TERMINAL},
     {"name": "RISK", "kind": "risk", "window": "14d", **AT_TERMINAL},

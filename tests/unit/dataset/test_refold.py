@@ -36,7 +36,7 @@ def values(labelled: pa.Table) -> BytesColumn:
     )
 
 
-def partition_of(table: pa.Table) -> np.ndarray:  # type: ignore[type-arg]
+def partition_of(table: pa.Table) -> np.ndarray:
     """Return int64[n]: the partition of each row, of two, by its customer."""
     return table["customer_id"].to_numpy().astype(np.int64) % 2
 

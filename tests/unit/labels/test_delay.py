@@ -12,7 +12,7 @@ from stream_scorer.labels.delay_curve import DAY_MS, delay_curve
 
 def simulated(
     seed: int, count: int = 40_000, mean: float = 20.0, days: float = 60.0
-) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+) -> tuple[np.ndarray, np.ndarray]:
     """Return delays and ages in ms of the frauds that were reported by now."""
     numbers = np.random.default_rng(seed)
     age = numbers.uniform(0, days, count)

@@ -14,7 +14,7 @@ from stream_scorer.errors import SettingsError
 from stream_scorer.labels.columns import LabelNames, read_names
 from stream_scorer.labels.read import LabelRows, read_label_rows, with_ids
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {
         "transaction_id": "a",
         "state": "FRAUD",

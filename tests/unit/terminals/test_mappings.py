@@ -53,6 +53,13 @@ class Cluster:
             self.begun.setdefault(partition, []).append((offset, revision))
         self.due = []
 
+    def mark_end(self) -> None:
+        """All is read at once."""
+
+    def read(self) -> bool:
+        self.read_all()
+        return True
+
     def revision(self, number: int, shared: Plan, at: int | None = None) -> None:
         self.routings[number] = Routing(number, VERSION, shared=shared, effective_at=at)
 

@@ -25,7 +25,7 @@ from tests.support.training.train_cases import SPLIT, fitted, on_test_days, orde
 COSTS = ThresholdCosts(missed_share=1.0, missed_fixed=2.0, review=3.0, false_block=10.0)
 
 
-def rows(count: int = 2_000) -> tuple[Scored, np.ndarray]:  # type: ignore[type-arg]
+def rows(count: int = 2_000) -> tuple[Scored, np.ndarray]:
     """Return scored rows, and int64[count]: how often each counts."""
     numbers = np.random.default_rng(7)
     fraud = (numbers.random(count) < 0.08).astype(np.int64)
@@ -38,7 +38,7 @@ def rows(count: int = 2_000) -> tuple[Scored, np.ndarray]:  # type: ignore[type-
     return one, times
 
 
-def repeated(one: Scored, times: np.ndarray) -> Scored:  # type: ignore[type-arg]
+def repeated(one: Scored, times: np.ndarray) -> Scored:
     at = np.repeat(np.arange(len(times)), times)
     return Scored(one.scores[at], one.fraud[at], one.amount[at], one.card[at], one.day[at])
 

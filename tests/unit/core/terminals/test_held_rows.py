@@ -34,7 +34,7 @@ def pending() -> Pending:
 
 def folded(
     state: Pending, batch: Sequence[One], first: int, outcomes: FakeOutcomes, *, held: bool
-) -> tuple[Rows, int, tuple[np.ndarray, np.ndarray]]:  # type: ignore[type-arg]
+) -> tuple[Rows, int, tuple[np.ndarray, np.ndarray]]:
     """Fold a batch as the profiler does; return its rows, records taken, and what is needed."""
     rows, labels, paid, told = columns(batch, first)
     sent = np.array([batch[row].sent for row in paid], np.int64)
@@ -59,7 +59,7 @@ def folded(
 
 
 def restarted(
-    state: Pending, records: Sequence[One], needed: tuple[np.ndarray, np.ndarray],  # type: ignore[type-arg]
+    state: Pending, records: Sequence[One], needed: tuple[np.ndarray, np.ndarray],
     order: Sequence[int],
 ) -> Pending:  # fmt: skip
     """Return the state after a restart: one partition after the other, from what is needed."""

@@ -256,7 +256,7 @@ def test_the_champions_draw_is_read_with_a_shadow_score() -> None:
 def test_labels_of_the_second_version_are_statements_with_ranks() -> None:
     topics = Topics(rollout().routing)
     codec = RecordCodec(17, reader_schema("label.v2"))
-    told = [
+    told: list[dict[str, Any]] = [
         {"state": None, "is_fraud": True, "source": "chargeback", "label_id": "a"},
         {"state": "DISPUTED", "is_fraud": False, "source": "customer", "label_id": "a"},
         {"state": "UNKNOWN", "is_fraud": False, "source": None, "label_id": ""},
