@@ -1,6 +1,5 @@
 """From a dataset to an accepted plan: search, fit, gate, bundle and proposal on real files."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -65,7 +64,7 @@ def writer(tmp_path: Path) -> Trained:
 
 
 @pytest.fixture
-def work(writer: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrainerWork]:
+def work(writer: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainerWork:
     def built(_: Settings, order: Any) -> Any:
         random = np.random.default_rng(3)
         n = DAYS * ROWS
@@ -87,7 +86,7 @@ def work(writer: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     log: Any = FakeLog(writer)
     audit: Any = SimpleNamespace(record=lambda *_: None)
     settings = Settings(models=Models(directory=tmp_path / "models"))
-    yield TrainerWork(settings, rules_of(RULES), log, TRAINER, tmp_path / "retrain", audit)
+    return TrainerWork(settings, rules_of(RULES), log, TRAINER, tmp_path / "retrain", audit)
 
 
 def test_a_better_version_is_signed_and_proposed(
