@@ -1,0 +1,128 @@
+"""From a dataset to an accepted plan: search, fit, gate, bundle and proposal on real files."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from stream_scorer.models.bundles.bundle import read_manifest
+from stream_scorer.models.bundles.loader import load_bundle
+from stream_scorer.models.bundles.trust import Trust
+from stream_scorer.retraining.rules.rules_file import rules_of
+from stream_scorer.retraining.run import work as working
+from stream_scorer.retraining.run.contract import Run
+from stream_scorer.retraining.run.steps import advance
+from stream_scorer.retraining.run.work import TrainerWork, next_version
+from stream_scorer.rollout.plan.command_kinds import CommandKind
+from stream_scorer.rollout.plan.plan_file import RolloutPlan
+from stream_scorer.rollout.plan.strict_parsing import StrictModel
+from stream_scorer.settings import Models, Settings
+from tests.support.dataset.made_datasets import build, decided, known_of, labels
+from tests.support.models.noise_bundles import AMOUNT, write
+from tests.support.rollout.grants import TRAINER, Trained
+
+DAY = 86_400_000
+FIRST, DAYS, ROWS = 20_000, 6, 400
+FEATURES = (AMOUNT, {"name": "HOUR", "kind": "hour", "timezone": "UTC"})
+RULES: dict[str, Any] = {
+    "cost_of_retraining": 400.0, "horizon_days": 100, "trials": 2,
+    "space": {"max_leaf_nodes": [7, 15]},
+}  # fmt: skip
+
+
+class FakeLog:
+    """A control log in memory."""
+
+    def __init__(self, writer: Trained) -> None:
+        self.writer = writer
+
+    @property
+    def log(self) -> Any:
+        return self.writer.log
+
+    def refresh(self) -> Any:
+        return self.log.state
+
+    def append(
+        self, kind: CommandKind, body: StrictModel, key: Ed25519PrivateKey, *, expected: bytes
+    ) -> Any:
+        assert expected == self.log.state.head
+        entry = self.writer.give(kind.value, key, **body.model_dump(mode="json"))
+        assert entry.refused == ""
+        return entry
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Trained:
+    write(tmp_path / "models", "0.1.0", FEATURES)
+    features = read_manifest(tmp_path / "models" / "fraud" / "0.1.0").feature_set
+    return Trained(feature_sets=[features])
+
+
+@pytest.fixture
+def work(writer: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainerWork:
+    def built(_: Settings, order: Any) -> Any:
+        random = np.random.default_rng(3)
+        n = DAYS * ROWS
+        time = np.sort(FIRST * DAY + random.integers(0, DAYS * DAY, n))
+        amount, hour = random.exponential(80.0, n), (time % DAY) // 3_600_000
+        fraud = (hour < 6) & (amount > 60) & (random.random(n) < 0.8)
+        names = [f"t{i}" for i in range(n)]
+        told = [{"transaction_id": names[i], "event_time": int(time[i])}
+                for i in np.flatnonzero(fraud)]  # fmt: skip
+        rows = decided(
+            names, time, np.column_stack([amount, hour]),
+            amount_minor=np.round(amount * 100).astype(np.int64),
+            customer_id=pa.array([f"c{i % 50}" for i in range(n)]),
+        )  # fmt: skip
+        build(order.out, [rows], known_of(labels(told)), FEATURES, ("AMOUNT", "HOUR"))
+        return SimpleNamespace(digest=working.DatasetFolder.open(order.out).digest)
+
+    monkeypatch.setattr(working, "build_dataset", built)
+    log: Any = FakeLog(writer)
+    audit: Any = SimpleNamespace(record=lambda *_: None)
+    settings = Settings(models=Models(directory=tmp_path / "models"))
+    return TrainerWork(settings, rules_of(RULES), log, TRAINER, tmp_path / "retrain", audit)
+
+
+def test_a_better_version_is_signed_and_proposed(
+    work: TrainerWork, writer: Trained, tmp_path: Path
+) -> None:
+    run = Run(
+        1, "triggered", "it rose", "loss", 5, parent="fraud:0.1.0", version="0.2.0",
+        first_ms=FIRST * DAY, end_ms=(FIRST + DAYS) * DAY, tolerance=0.001,
+    )  # fmt: skip
+    reached = []
+    while run.step not in {"proposed", "failed"}:
+        run = advance(run, work, lambda _: None)
+        reached.append(run.step)
+    assert reached == ["dataset", "search", "fit", "gate", "bundle", "proposed"], run.reason
+    assert {each.parameters["max_leaf_nodes"] for each in run.trials} <= {7, 15}
+    plan = writer.log.state.plan
+    assert isinstance(plan, RolloutPlan)
+    assert plan.provenance is not None
+    assert plan.provenance.manifest_sha256 == run.digests["bundle"]
+    granted = writer.log.state.trained
+    bundle = tmp_path / "models" / "fraud" / "0.2.0"
+    loaded = load_bundle(bundle, Trust(required=True).with_granted(granted))
+    assert loaded.manifest.lineage_parent is not None
+    # A kill after a step repeats it: nothing is written or proposed twice.
+    sequence = writer.log.state.sequence
+    assert work.bundle(run) == run.digests["bundle"]
+    work.propose(run)
+    assert writer.log.state.sequence == sequence
+    assert work.watch(run) == ""
+    writer.accept("promote", arm="canary")
+    assert work.watch(run) == "promoted"
+
+
+def test_versions_are_new_in_the_store_and_in_the_log(tmp_path: Path) -> None:
+    write(tmp_path, "0.3.1", (AMOUNT,))
+    store = working.FolderStore(tmp_path)
+    assert next_version(store, frozenset({"fraud:0.1.0", "other:9.0.0"}), "fraud") == "0.4.0"
+    assert next_version(store, frozenset({"fraud:1.0.0"}), "fraud") == "1.1.0"
+    assert next_version(store, frozenset(), "new") == "0.1.0"
