@@ -27,7 +27,7 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A decision, as ``schemas/decision.v2.avsc`` describes its fields.
+    """A decision, as ``schemas/decision.v3.avsc`` describes its fields.
 
     A decision that was published as version 1 has None for fields which that version does not have.
 
@@ -61,6 +61,9 @@ class Decision:
         calibrated_score: Calibrated probability; None: the model has no calibration.
         policy_revision: Revision of the plan whose policy decided; None: version 1.
         explanations: On REVIEW and BLOCK, one for each reason; None: version 1.
+        policy_outcome: Outcome before the draw of let-through; None: version 1 or 2.
+        outcome_propensity: Probability of the outcome, given the policy's; 1 without a draw.
+        review_propensity: Probability of the draw for review; 0 without one.
         partition: Partition of the decisions topic.
         offset: Offset in the decisions topic.
     """
@@ -92,6 +95,9 @@ class Decision:
     calibrated_score: float | None
     policy_revision: int | None
     explanations: tuple[Explanation, ...] | None
+    policy_outcome: str | None
+    outcome_propensity: float
+    review_propensity: float
     partition: int
     offset: int
 
