@@ -218,6 +218,7 @@ class RetrainLoop:
 
     def __init__(self, settings: Settings, rules: RetrainRules, listener: Listener) -> None:
         self._stopping = False
+        self._topic = settings.kafka.topics.rollout
         store = RunStore(settings.retrain.directory)
         with ExitStack() as opened:
             if not opened.enter_context(store.locked()):
@@ -227,7 +228,7 @@ class RetrainLoop:
                 )
             trainer = Trainer(settings, rules, store, listener)
             self._trainer = opened.enter_context(closing(trainer))
-            leadership = Leadership(settings.kafka, settings.kafka.topics.rollout, listener)
+            leadership = Leadership(settings.kafka, self._topic, listener)
             self._leadership = opened.enter_context(closing(leadership))
             self._opened = opened.pop_all()
         self._outage = Outage(listener)
@@ -273,6 +274,8 @@ class RetrainLoop:
         """Judge the turn that has ended, and plan the next one."""
         error = self._error
         if error is None:
+            # The group's lag is that of the control log.
+            self._leadership.note({(self._topic, 0): self._trainer.log.log.last_offset + 1})
             self._outage.end()
             self._next = time.monotonic() + (_LOOK_SECONDS if self._idle else 0.0)
             return

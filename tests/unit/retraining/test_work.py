@@ -72,12 +72,15 @@ def work(writer: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tr
         amount, hour = random.exponential(80.0, n), (time % DAY) // 3_600_000
         fraud = (hour < 6) & (amount > 60) & (random.random(n) < 0.8)
         names = [f"t{i}" for i in range(n)]
-        told = [{"transaction_id": names[i], "event_time": int(time[i])}
-                for i in np.flatnonzero(fraud)]  # fmt: skip
+        customers = [f"c{i % 50}" for i in range(n)]
+        told = [
+            {"transaction_id": names[i], "event_time": int(time[i]), "customer_id": customers[i]}
+            for i in np.flatnonzero(fraud)
+        ]
         rows = decided(
             names, time, np.column_stack([amount, hour]),
             amount_minor=np.round(amount * 100).astype(np.int64),
-            customer_id=pa.array([f"c{i % 50}" for i in range(n)]),
+            customer_id=pa.array(customers),
         )  # fmt: skip
         build(order.out, [rows], known_of(labels(told)), FEATURES, ("AMOUNT", "HOUR"))
         return SimpleNamespace(digest=working.DatasetFolder.open(order.out).digest)
