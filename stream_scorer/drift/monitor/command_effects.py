@@ -151,13 +151,25 @@ class CommandBook:
 
 
 def _accept(watch: WatchState, episode: EpisodeRecord) -> None:
-    """Take the streams' means after the change as usual."""
+    """Take the streams' means after the change as usual.
+
+    Of a stream that has an episode of its own, the acceptance of a fleet's change takes the fleet's
+    part only.
+    """
     opened = episode.opened
-    version = watch.owned((opened.model, opened.version))
+    name = (opened.model, opened.version)
+    version = watch.owned(name)
     if version is None or version.streams is None or opened.kind == "fault":
         return
+    own = {
+        each.opened.stream
+        for each in watch.episodes.opened()
+        if (each.opened.model, each.opened.version) == name and each.opened.kind == "drift"
+    }
     streams = version.streams
     for number, key in enumerate(streams.keys):
         fleet = opened.stream == FLEET and streams.after[number] >= 0
-        if fleet or key.text == opened.stream:
+        if fleet and key.text in own:
+            streams.accept_part(number)
+        elif fleet or key.text == opened.stream:
             streams.accept(number)
