@@ -8,6 +8,7 @@ from stream_scorer.drift.alarms.contract import Alarm, Severity
 from stream_scorer.drift.alarms.episodes import EpisodeRecord, changed
 from stream_scorer.drift.monitor.alarm_making import FLEET, snooze_event, text_of
 from stream_scorer.drift.monitor.watch_state import WatchState
+from stream_scorer.drift.operator.command import SNOOZE_MOST_MS
 
 IDS_MOST: Final = 10_000
 """Number of command ids that are kept; a repeated command has no effect."""
@@ -51,7 +52,9 @@ class CommandBook:
             version: Its version.
             stream: Text of the stream's key, ``fleet``, or the text of a fault.
         """
-        return now < max(self.snooze_until, self.snoozes.get((model, version, stream), 0))
+        own = self.snoozes.get((model, version, stream), 0)
+        # One from before the first summary was not limited yet.
+        return any(now < until <= now + SNOOZE_MOST_MS for until in (self.snooze_until, own))
 
     def snoozed_in(self, watch: WatchState) -> tuple[str, ...]:
         """Return the ids of the open episodes that are notes now, because they are snoozed."""
@@ -95,8 +98,9 @@ class CommandBook:
 
     def _effect(self, watch: WatchState, record: Mapping[str, Any]) -> list[Alarm] | None:
         kind, event, identity = record["kind"], record["event_id"], record["command_id"]
+        until = _limited(record["until"] or 0, watch.detected_at)
         if kind == "snooze" and not event:
-            self.snooze_until = int(record["until"])
+            self.snooze_until = until
             return [snooze_event(self.snooze_until, watch.detected_at, identity)]
         episode = watch.episodes.find(event)
         if episode is None:
@@ -105,7 +109,7 @@ class CommandBook:
         if kind == "snooze":
             name = (opened.model, opened.version, text_of(opened))
             self.snoozes.pop(name, None)
-            self.snoozes[name] = int(record["until"])
+            self.snoozes[name] = until
             while len(self.snoozes) > SNOOZES_MOST:
                 del self.snoozes[next(iter(self.snoozes))]
             return [changed(opened, "snoozed", watch.detected_at, identity)]
@@ -148,6 +152,11 @@ class CommandBook:
             {str(identity): None for identity in document["seen"]},
             int(document["snooze_until"]), snoozes, dict(reasons),
         )  # fmt: skip
+
+
+def _limited(until: int, now: int) -> int:
+    """Return the end of a snooze: by Kafka time, since the time of a command is its writer's."""
+    return min(int(until), now + SNOOZE_MOST_MS) if now >= 0 else int(until)
 
 
 def _accept(watch: WatchState, episode: EpisodeRecord) -> None:
