@@ -1,7 +1,7 @@
 """Whether an answer to an alarm can have an effect: one that cannot is not written.
 
-The monitor's snapshot is authenticated, and its events are not. So an alarm that the snapshot has
-is what the snapshot says, whatever the topic says of it.
+The monitor's snapshot can be authenticated (``state.mac_key_file``), and its events cannot. So an
+alarm that the snapshot has is what the snapshot says, whatever the topic says of it.
 """
 
 from collections.abc import Mapping, Sequence

@@ -37,7 +37,7 @@ def explanation_of(
     """
     episodes = () if document is None else document.episodes
     known = {each["event_id"]: dict(each) for each in events if each["event_id"]}
-    # The snapshot is authenticated, and the topic is not.
+    # The snapshot can be authenticated, and the topic cannot.
     known |= {each.opened.event_id: event_of(each.opened) for each in episodes}
     event = known[find_event(known.values(), wanted)]
     episode = next((e for e in episodes if e.opened.episode == event["episode"]), None)
