@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_scorer.drift.alarms.accepted_changes import AcceptedChanges
 from stream_scorer.drift.alarms.family import RELEARN, ChangeFound, Family
 from stream_scorer.drift.alarms.fleet import WAIT, StreamAlarm, Waiting
 from stream_scorer.drift.alarms.fleet_view import FleetView
@@ -38,7 +39,7 @@ _ARRAYS: Final = (
 )  # fmt: skip
 
 
-class StreamChanges:
+class StreamChanges(AcceptedChanges):
     """The streams under one budget.
 
     Args:
@@ -125,10 +126,6 @@ class StreamChanges:
         found = [each for each in found if not self._returned[each.stream]]
         return self._alarms(found, start, end) + [StreamAlarm(each, start, end) for each in grown]
 
-    def shift(self, stream: int, age: int) -> float:
-        """Return the mean of the newest observations, in standard deviations from the null."""
-        return self._fleet.shift(stream, age)
-
     @property
     def _fleet(self) -> FleetView:
         return FleetView(self.nulls, self.family, self.history)
@@ -158,6 +155,8 @@ class StreamChanges:
 
     def hold(self, streams: Bool) -> None:
         """Remember the nulls of those streams that have an open change: a fault begins."""
+        # What comes now is the fault's: a mean that was accepted is that of before.
+        self.take_accepted(streams)
         mine = streams & (self.after >= 0)
         family = self.family
         unsettled = family.reach(np.maximum(self.after, _LEAST))
@@ -178,20 +177,6 @@ class StreamChanges:
             known = (self.family.reach(np.ones(1)) / half) ** 2
             self._begin(mine, band, np.clip(known, _LEAST, RELEARN))
             self.after[mine] = 0
-
-    def accept(self, stream: int) -> None:
-        """Take a stream's mean after its change as its base null, as soon as it is learned."""
-        if self.family.learning[stream] > 0:
-            self.accepted[stream] = True
-            return
-        age = max(int(self.after[stream]), 1)
-        self._rebase(stream, self.history.mean_of(stream, age))
-
-    def _rebase(self, stream: int, residual: float) -> None:
-        mean = self.nulls.mean[stream] + residual * self.nulls.scale[stream]
-        width = (self.nulls.high[stream] - self.nulls.low[stream]) / 2
-        self.base[:, stream] = mean - width, mean + width
-        self.after[stream], self.accepted[stream] = -1, False
 
     def _begin(self, streams: Bool, band: Float64, count: Float64) -> None:
         self.family.begin_again(streams, band[0], band[1], count)
@@ -263,6 +248,7 @@ class StreamChanges:
         mean = self.family.mean.copy()
         mean[list(means)] = list(means.values())
         streams = self._mask(means)
+        self.take_accepted(streams, age)
         self.prior[streams] = self.family.mean[streams]
         self.family.relearn(streams, mean)
         self.known[streams], self.after[streams] = age, 0

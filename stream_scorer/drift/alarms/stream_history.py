@@ -125,12 +125,30 @@ class StreamHistory:
 
     def newest(self, stream: int, observations: int) -> tuple[float, float]:
         """Return the mean of a stream's newest observations, and their weight; 0 without any."""
-        values = self.residual[stream]
-        seen = np.flatnonzero(np.isfinite(values))[-observations:]
+        return self._mean(stream, self._seen(stream)[-observations:])
+
+    def mean_before(self, stream: int, observations: int, age: int, otherwise: float) -> float:
+        """Return the mean of a stream's newest observations without the very newest.
+
+        Args:
+            stream: Its number.
+            observations: Number of the newest observations.
+            age: Number of those that are left out.
+            otherwise: What is returned if none is left.
+        """
+        seen = self._seen(stream)[-observations:]
+        kept = seen[: max(len(seen) - age, 0)]
+        return self._mean(stream, kept)[0] if len(kept) else otherwise
+
+    def _seen(self, stream: int) -> Int64:
+        return np.flatnonzero(np.isfinite(self.residual[stream]))
+
+    def _mean(self, stream: int, seen: Int64) -> tuple[float, float]:
         if not len(seen):
             return 0.0, 0.0
         weight = _WEIGHTS[self.weight[stream, seen]]
-        return float(np.average(values[seen].astype(np.float64), weights=weight)), weight.sum()
+        values = self.residual[stream, seen].astype(np.float64)
+        return float(np.average(values, weights=weight)), weight.sum()
 
     def located(
         self, found: ChangeFound, nulls: Nulls, before: Float64, spread: Float64, most: Int64,

@@ -8,6 +8,7 @@ from stream_scorer.drift.alarms.contract import Alarm, Severity
 from stream_scorer.drift.alarms.episodes import EpisodeRecord, changed
 from stream_scorer.drift.monitor.alarm_making import FLEET, snooze_event, text_of
 from stream_scorer.drift.monitor.watch_state import WatchState
+from stream_scorer.drift.operator.command import SNOOZE_MOST_MS
 
 IDS_MOST: Final = 10_000
 """Number of command ids that are kept; a repeated command has no effect."""
@@ -51,7 +52,9 @@ class CommandBook:
             version: Its version.
             stream: Text of the stream's key, ``fleet``, or the text of a fault.
         """
-        return now < max(self.snooze_until, self.snoozes.get((model, version, stream), 0))
+        own = self.snoozes.get((model, version, stream), 0)
+        # One from before the first summary was not limited yet.
+        return any(now < until <= now + SNOOZE_MOST_MS for until in (self.snooze_until, own))
 
     def snoozed_in(self, watch: WatchState) -> tuple[str, ...]:
         """Return the ids of the open episodes that are notes now, because they are snoozed."""
@@ -95,8 +98,9 @@ class CommandBook:
 
     def _effect(self, watch: WatchState, record: Mapping[str, Any]) -> list[Alarm] | None:
         kind, event, identity = record["kind"], record["event_id"], record["command_id"]
+        until = _limited(record["until"] or 0, watch.detected_at)
         if kind == "snooze" and not event:
-            self.snooze_until = int(record["until"])
+            self.snooze_until = until
             return [snooze_event(self.snooze_until, watch.detected_at, identity)]
         episode = watch.episodes.find(event)
         if episode is None:
@@ -105,7 +109,7 @@ class CommandBook:
         if kind == "snooze":
             name = (opened.model, opened.version, text_of(opened))
             self.snoozes.pop(name, None)
-            self.snoozes[name] = int(record["until"])
+            self.snoozes[name] = until
             while len(self.snoozes) > SNOOZES_MOST:
                 del self.snoozes[next(iter(self.snoozes))]
             return [changed(opened, "snoozed", watch.detected_at, identity)]
@@ -150,14 +154,31 @@ class CommandBook:
         )  # fmt: skip
 
 
+def _limited(until: int, now: int) -> int:
+    """Return the end of a snooze: by Kafka time, since the time of a command is its writer's."""
+    return min(int(until), now + SNOOZE_MOST_MS) if now >= 0 else int(until)
+
+
 def _accept(watch: WatchState, episode: EpisodeRecord) -> None:
-    """Take the streams' means after the change as usual."""
+    """Take the streams' means after the change as usual.
+
+    Of a stream that has an episode of its own, the acceptance of a fleet's change takes the fleet's
+    part only.
+    """
     opened = episode.opened
-    version = watch.owned((opened.model, opened.version))
+    name = (opened.model, opened.version)
+    version = watch.owned(name)
     if version is None or version.streams is None or opened.kind == "fault":
         return
+    own = {
+        each.opened.stream
+        for each in watch.episodes.opened()
+        if (each.opened.model, each.opened.version) == name and each.opened.kind == "drift"
+    }
     streams = version.streams
     for number, key in enumerate(streams.keys):
         fleet = opened.stream == FLEET and streams.after[number] >= 0
-        if fleet or key.text == opened.stream:
+        if fleet and key.text in own:
+            streams.accept_part(number)
+        elif fleet or key.text == opened.stream:
             streams.accept(number)

@@ -2,8 +2,9 @@
 
 A reference is a verified file of a bundle. Summaries name model, version and digest; any client
 that may write them chooses the names. So a name that is not found is not looked up again while it
-is among the newest ones, and a batch has a limited number of look-ups. A real version is named by
-each batch: forged names delay its look-up, and do not prevent it.
+is among the newest ones, and a batch has a limited number of look-ups. Names that waited in most
+batches come first. A real version is named again and again: new forged names delay its look-up by
+one batch, and forged ones that wait as long as it are looked up once.
 """
 
 from collections.abc import Iterable
@@ -25,6 +26,8 @@ NAMES_MOST: Final = 100
 """Maximum number of names that are remembered: those that were named last."""
 LOOKED_UP_MOST: Final = 50
 """Maximum number of names that are looked up for a batch; others wait for the next one."""
+WAITING_MOST: Final = 10_000
+"""Maximum number of names that wait; of more, those that waited in fewest batches are forgotten."""
 
 Name = tuple[str, str, str]
 """Model, version and digest."""
@@ -44,6 +47,7 @@ class References:
         self._trust = trust
         self._listener = listener
         self._known: dict[Name, DriftReference | None] = {}
+        self._waited: dict[Name, int] = {}
 
     def prepare(self, names: Iterable[Name]) -> None:
         """Read the references that are not known yet.
@@ -58,15 +62,26 @@ class References:
         for name in [name for name in asked if name in self._known]:
             # The one that was named last is at the end.
             self._known[name] = self._known.pop(name)
-        new = [name for name in asked if name not in self._known]
+        new = sorted(
+            (name for name in asked if name not in self._known),
+            key=lambda name: -self._waited.get(name, 0),
+        )
         for name in new[:LOOKED_UP_MOST]:
             self._known[name] = self._read(name)
+            self._waited.pop(name, None)
+        self._wait(new[LOOKED_UP_MOST:])
         while len(self._known) > NAMES_MOST:
             del self._known[next(iter(self._known))]
         if len(new) > LOOKED_UP_MOST:
             self._missing(
                 new[LOOKED_UP_MOST], f"more than {LOOKED_UP_MOST} unknown names in one batch"
             )
+
+    def _wait(self, names: Iterable[Name]) -> None:
+        """Count one more batch for names that wait."""
+        waiting = {name: self._waited.pop(name, 0) + 1 for name in names} | self._waited
+        kept = sorted(waiting.items(), key=lambda each: -each[1])
+        self._waited = dict(kept[:WAITING_MOST])
 
     def of(self, model: str, version: str, digest: str) -> DriftReference | None:
         """Return a reference that was prepared; None if it is not known."""

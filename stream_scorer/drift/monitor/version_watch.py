@@ -97,6 +97,7 @@ class VersionWatch:
         before = self.streams
         if before is None:
             return
+        before.take_accepted(np.ones(len(before.keys), np.bool_))
         made = StreamsOfVersion(before.reference, before.segments, budget, first_start)
         accepted = (before.base != made.base).any(axis=0)
         made.base[:] = before.base

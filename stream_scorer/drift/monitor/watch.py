@@ -30,6 +30,7 @@ from stream_scorer.drift.monitor.version_watch import (
 )
 from stream_scorer.drift.windows.arrival_windows import ArrivalWindows
 from stream_scorer.drift.windows.contract import ClosedWindow
+from stream_scorer.drift.windows.first_window import first_of
 from stream_scorer.drift.windows.tiles import Tiles
 from stream_scorer.drift.windows.windows import Windows
 from stream_scorer.models.reference.contract import DriftReference
@@ -85,8 +86,7 @@ class DriftWatch:
         self.faults = FaultBook()
         self.commands = CommandBook()
         self.first_start = -1
-        self.closed = 0
-        self.untiled = 0
+        self.closed = self.untiled = 0
         self._reference_of = reference_of
         self._own: set[tuple[str, str]] = set()
 
@@ -139,6 +139,9 @@ class DriftWatch:
         except ValueError as error:
             raise UnreadableSummaryError(str(error)) from error
         self.tiles.take(summary["sources"])
+        if closed and self.first_start < 0:
+            known = (*closed, *self.windows.opened())
+            self.first_start = first_of((each.start, each.count) for each in known)
         found: list[Alarm] = []
         for arrived in self.arrivals.update(summary, published_ms, tiled=tiled):
             found += self.faults.arrived(self, arrived, reference)
@@ -171,8 +174,9 @@ class DriftWatch:
 
     def _judge(self, start: int, end: int, closed: list[ClosedWindow]) -> list[Alarm]:
         self.closed += len(closed)
-        if self.first_start < 0:
-            self.first_start = start
+        if start < self.first_start:
+            self.windows.late += sum(each.count for each in closed)
+            return []
         found: list[Alarm] = []
         tiled = [each for each in closed if each.tiled]
         self.untiled += len(closed) - len(tiled)

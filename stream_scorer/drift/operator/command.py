@@ -22,7 +22,7 @@ KINDS: Final = ("ack", "accept", "snooze")
 REASON_MOST: Final = 1_000
 """Maximum number of characters of a reason."""
 SNOOZE_MOST_MS: Final = 366 * 86_400_000
-"""Longest snooze, from the time at which it is written."""
+"""Longest snooze: from the time at which it is written, and from Kafka time when it is folded."""
 _SIGNED: Final = b"stream-scorer drift command 1\n"
 _COMMAND = re.compile("[0-9a-f]{32}")
 _EVENT = re.compile("[0-9a-f]{16}")

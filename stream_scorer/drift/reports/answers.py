@@ -1,4 +1,8 @@
-"""Whether an answer to an alarm can have an effect: one that cannot is not written."""
+"""Whether an answer to an alarm can have an effect: one that cannot is not written.
+
+The monitor's snapshot can be authenticated (``state.mac_key_file``), and its events cannot. So an
+alarm that the snapshot has is what the snapshot says, whatever the topic says of it.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,19 +28,21 @@ def refuse_useless(
     Raises:
         RolloutError: It would have no effect; the message says why.
     """
-    named = next((each for each in events if each["event_id"] == event), None)
+    kept = {} if document is None else {each.opened.episode: each for each in document.episodes}
+    episode = kept.get(event)
+    told = () if episode is not None else events
+    named = next((each for each in told if each["event_id"] == event), None)
     if named is not None and named["change"] != "opened":
         why = f"does not open an alarm: it is a change ({named['change']})"
         if named["episode"] != event:
             why += f" of the alarm {named['episode']}"
         raise RolloutError(f"drift {kind}: event {event} {why}", _FIX)
-    kept = {} if document is None else {each.opened.episode: each for each in document.episodes}
-    episode = kept.get(event)
-    state = "" if episode is None else episode.state.value
-    changes = {each["change"] for each in events if each["episode"] == event} | {state}
+    changes = {each["change"] for each in told if each["episode"] == event}
+    if episode is not None:
+        changes = {episode.state.value}
     newest = "" if document is None else iso(document.meta.detected_at) or ""
     # A snapshot of a later time than the event would have its alarm.
-    if named is not None and episode is None and (named["detected_at"] or "") < newest:
+    if named is not None and (named["detected_at"] or "") < newest:
         raise RolloutError(f"drift {kind}: the monitor has forgotten event {event}", _FIX)
     if kind == "snooze":
         return

@@ -36,8 +36,9 @@ def explanation_of(
         SettingsError: No event, or several, have this id.
     """
     episodes = () if document is None else document.episodes
-    known = {each.opened.event_id: event_of(each.opened) for each in episodes}
-    known |= {each["event_id"]: dict(each) for each in events if each["event_id"]}
+    known = {each["event_id"]: dict(each) for each in events if each["event_id"]}
+    # The snapshot can be authenticated, and the topic cannot.
+    known |= {each.opened.event_id: event_of(each.opened) for each in episodes}
     event = known[find_event(known.values(), wanted)]
     episode = next((e for e in episodes if e.opened.episode == event["episode"]), None)
     if document and episode and episode.is_open and event["change"] == "opened":

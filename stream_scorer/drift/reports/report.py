@@ -64,8 +64,8 @@ def report_of(
             {
                 name: each[name]
                 for name in ("event_id", "detected_at", "kind", "change", "severity", "stream",
-                             "model", "model_version", "before", "after", "effect", "snoozed",
-                             "consequence_of", "commander")
+                             "field", "segment", "model", "model_version", "before", "after",
+                             "effect", "snoozed", "consequence_of", "commander")
             }
             for each in reversed(recent)
         ],

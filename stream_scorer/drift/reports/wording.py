@@ -57,10 +57,10 @@ _ASK_FLEET: Final = (
 
 def headline(event: Mapping[str, Any]) -> str:
     """Return an event in one sentence, without its time."""
-    where = "all events" if event["segment"] == "all" else event["segment"]
-    before, after = event["before"], event["after"]
     if event["kind"] == "snooze":
         return "All alarms are notes for a time"
+    where = "all events" if event["segment"] == "all" else event["segment"]
+    before, after = event["before"], event["after"]
     if event["kind"] == "fleet":
         return f"Most streams moved together, by {figure(event['effect'])} standard deviations"
     if event["kind"] == "fault":

@@ -4,10 +4,14 @@ A scorer whose clock is wrong, or a forger, can write any timestamp. So a timest
 than a day away from Kafka time counts only when as many successive summaries agree that a clock
 alone cannot be the reason. That holds in both directions: time goes back when a wrong clock that
 was believed is corrected.
+
+Of timestamps that agree, time becomes the newest one that no gap separates from the smallest. So it
+has caught up after a pause, whether thirty summaries take a second or a month.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Final
 
 JUMP_MS: Final = 24 * 3_600_000
@@ -41,7 +45,7 @@ class KafkaTime:
         same = [each for each in self.doubted if (each > self.now) == ahead]
         self.doubted = (*same, published_ms)
         if len(self.doubted) == AGREE:
-            self.now = min(self.doubted) if ahead else max(self.doubted)
+            self.now = _newest_without_gap(self.doubted) if ahead else max(self.doubted)
             self.doubted = ()
         return self.now
 
@@ -67,3 +71,15 @@ class KafkaTime:
             ValueError: It is not a state.
         """
         return cls(int(document["now"]), tuple(int(each) for each in document["doubted"]))
+
+
+def _newest_without_gap(timestamps: Sequence[int]) -> int:
+    """Return the largest timestamp below a gap: a day, or twice the usual distance if that is more.
+
+    What is above a gap may be of a wrong clock.
+    """
+    known = sorted(timestamps)
+    steps = [later - before for before, later in pairwise(known)]
+    most = max(JUMP_MS, 2 * sorted(steps)[len(steps) // 2])
+    gap = next((n for n, step in enumerate(steps) if step > most), len(steps))
+    return known[gap]

@@ -129,3 +129,18 @@ def test_a_name_that_waits_is_looked_up_with_the_next_batch(tmp_path: Path) -> N
     assert found.of(*real) is None
     found.prepare(names)
     assert found.of(*real) is not None
+
+
+@pytest.mark.parametrize("named_in_each", [1, 2])
+def test_new_forged_names_ahead_do_not_hold_up_a_real_one(
+    tmp_path: Path, named_in_each: int
+) -> None:
+    written = watched_store(tmp_path)
+    found = references(tmp_path)
+    real = ("fraud", VERSION, written.digest)
+    batches = 0
+    while found.of(*real) is None:
+        forged = [("forged", f"{batches}-{n}", "0" * 16) for n in range(LOOKED_UP_MOST + 10)]
+        found.prepare([*forged, real] if batches % named_in_each == 0 else forged)
+        batches += 1
+        assert batches <= 1 + named_in_each

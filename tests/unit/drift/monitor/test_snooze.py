@@ -9,7 +9,7 @@ from stream_scorer.drift.alarms.contract import Alarm, Severity
 from stream_scorer.drift.monitor.events import event_of
 from stream_scorer.drift.monitor.snapshots import continue_from, document_of, snapshot_of
 from stream_scorer.drift.monitor.watch import DriftWatch
-from stream_scorer.drift.operator.command import made
+from stream_scorer.drift.operator.command import SNOOZE_MOST_MS, made
 from stream_scorer.telemetry import DriftWatched, Event
 from tests.support.drift.monitors import COMMAND, SUMMARY, Topics, events, restored, step, work
 from tests.support.drift.synthetic import HOUR, START, Shift, lookup, summaries, watch
@@ -101,6 +101,21 @@ def test_a_snooze_of_all_alarms_is_an_event(paged: tuple[DriftWatch, str]) -> No
     assert kept.commands.reasons == state.commands.reasons
     assert snooze(state, "", until) == [], "a copy of the command has no effect"
     assert snooze(state, "", until, 1)[0].event_id != event.event_id
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_snooze_is_limited_by_kafka_time(early: bool) -> None:  # noqa: FBT001 one of two cases
+    """The time of a command is chosen by whoever writes it."""
+    state, end = watch(), 253_402_300_799_000
+    if early:
+        snooze(state, "", end)
+    fold(state, 1)
+    if not early:
+        (event,) = snooze(state, "", end)
+        assert event.window_end == state.commands.snooze_until
+        assert state.commands.snooze_until == state.detected_at + SNOOZE_MOST_MS
+    assert state.snoozed("fraud", "1", "score/level@all") is not early
+    assert state.commands.snoozed(end - HOUR, "fraud", "1", "score/level@all") is early
 
 
 @pytest.fixture

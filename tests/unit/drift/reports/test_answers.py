@@ -45,7 +45,15 @@ def test_a_change_of_an_alarm_cannot_be_answered(kind: str) -> None:
 )  # fmt: skip
 def test_what_was_answered_by_the_topic_is_refused(kind: str, name: str) -> None:
     with pytest.raises(RolloutError, match=f"{EVENT} is {name} already"):
-        refuse_useless(kind, EVENT, document(), [OPENED, change(name)])
+        refuse_useless(kind, EVENT, None, [OPENED, change(name)])
+
+
+@pytest.mark.parametrize("kind", ["ack", "accept", "snooze"])
+def test_forged_events_do_not_block_an_answer(kind: str) -> None:
+    """The monitor's state says that the alarm is open."""
+    forged = [change("closed"), change("accepted"), event_of(alarm(change="closed"))]
+    refuse_useless(kind, EVENT, document(), [OPENED, *forged])
+    refuse_useless(kind, EVENT, document(), forged)
 
 
 def test_what_was_answered_by_the_state_is_refused() -> None:

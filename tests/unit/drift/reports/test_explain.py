@@ -101,6 +101,16 @@ def test_an_event_of_the_snapshot_needs_no_topic() -> None:
     assert explanation_of(document(), [], EVENT)["state"] == "open"
 
 
+def test_a_forged_event_does_not_change_what_the_state_says() -> None:
+    forged = event_of(
+        alarm(change="closed", before=9.0, severity=Severity.NOTE, episode="ffff000000000000")
+    )
+    for events in ([*EVENTS, forged], [forged]):
+        found = explanation_of(document(), events, EVENT)
+        assert (found["before"], found["change"], found["episode"]) == (0.02, "opened", EVENT)
+        assert (found["severity"], found["state"]) == ("page", "open")
+
+
 def test_an_unknown_event_is_refused() -> None:
     with pytest.raises(SettingsError, match="no event 'ffff'"):
         explanation_of(document(), EVENTS, "ffff")

@@ -13,12 +13,13 @@ import pytest
 
 from stream_scorer.core.summaries.summary_layout import StreamKey
 from stream_scorer.drift.alarms.contract import EpisodeState
+from stream_scorer.drift.monitor.alarm_making import snooze_event
 from stream_scorer.drift.reports.charts import histogram, line_chart, meter
 from stream_scorer.drift.reports.events import event_of
 from stream_scorer.drift.reports.html import html_of
 from stream_scorer.drift.reports.report import report_of
 from stream_scorer.drift.state.document import Episode, MonitorDocument, OpenFault
-from tests.support.drift.documents import alarm, document
+from tests.support.drift.documents import HOUR, START, alarm, document
 
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror='a()'>\x1b]52;c;a\x07\u202e"
 VOID = {"meta"}
@@ -193,3 +194,10 @@ def test_a_meter_is_full_at_the_threshold() -> None:
     assert 'class="full" width="80.0"' in meter(1.2)
     assert 'class="low" width="40.0"' in meter(0.5)
     assert "svg" not in meter(None)
+
+
+def test_a_snooze_of_all_alarms_is_a_line_of_it() -> None:
+    snoozed = event_of(snooze_event(START + 9 * HOUR, START + 2 * HOUR, "0" * 32))
+    report = report_of(document(), [event_of(alarm()), snoozed], 30)
+    assert [each["segment"] for each in report["events"]] == ["all", "all"]
+    assert "All alarms are notes for a time" in _Page(html_of(report)).texts

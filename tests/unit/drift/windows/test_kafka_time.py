@@ -33,7 +33,27 @@ def test_a_wrong_clock_among_right_ones_moves_nothing(wrong: int) -> None:
 def test_a_long_pause_is_believed_after_some_summaries() -> None:
     time = at(NOW)
     moved = [time.move(NOW + YEAR + n) for n in range(AGREE + 1)]
-    assert moved == [NOW] * (AGREE - 1) + [NOW + YEAR, NOW + YEAR + AGREE]
+    newest = NOW + YEAR + AGREE
+    assert moved == [NOW] * (AGREE - 1) + [newest - 1, newest]
+
+
+@pytest.mark.parametrize("hours", [0.01, 0.5, 1, 2, 24, 25, 24 * 7])
+def test_time_catches_up_at_any_rate_of_summaries(hours: float) -> None:
+    step = round(hours * 3_600_000)
+    time = at(NOW)
+    for number in range(AGREE):
+        time.move(NOW + YEAR + number * step)
+    newest = NOW + YEAR + (AGREE - 1) * step
+    assert time.now == newest
+    assert time.allows(newest)
+
+
+@pytest.mark.parametrize("step", [1_000, 3_600_000, DAY])
+def test_a_wrong_clock_is_not_believed_after_a_pause(step: int) -> None:
+    time = at(NOW)
+    for number in range(AGREE):
+        time.move(NOW + YEAR + number * step + (0 if number % 3 else 10 * YEAR))
+    assert time.now == NOW + YEAR + (AGREE - 1) * step
 
 
 def test_time_goes_back_when_a_wrong_clock_is_corrected() -> None:
@@ -61,5 +81,5 @@ def test_a_copy_and_a_state_continue_alike() -> None:
     others = (time.copy(), KafkaTime.read(time.document()))
     time.move(NOW)
     for each in others:
-        assert each.move(NOW + YEAR + 1) == NOW + YEAR
+        assert each.move(NOW + YEAR + 1) == NOW + YEAR + 1
     assert time.now == NOW
