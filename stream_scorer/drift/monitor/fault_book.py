@@ -69,13 +69,8 @@ class FaultBook:
         if reference is None:
             self.rules.unknown(end)
             return []
-        counts: dict[tuple[str, str], int] = {}
-        for each in closed:
-            name = (each.model, each.version)
-            counts[name] = counts.get(name, 0) + each.count
-        faults = self.rules.decided(
-            start, end, list(counts.values()), reference.volume, reference.window_ms
-        )
+        count = sum(each.count for each in closed)
+        faults = self.rules.decided(start, end, count, reference.volume, reference.window_ms)
         return self._fold(watch, "", "", faults)
 
     def judged(
