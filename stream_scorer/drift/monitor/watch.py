@@ -139,6 +139,7 @@ class DriftWatch:
         except ValueError as error:
             raise UnreadableSummaryError(str(error)) from error
         self.tiles.take(summary["sources"])
+        self.faults.begin(self, summary["sources"])
         found: list[Alarm] = []
         for arrived in self.arrivals.update(summary, published_ms, tiled=tiled):
             found += self.faults.arrived(self, arrived, reference)

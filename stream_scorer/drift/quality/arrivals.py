@@ -152,6 +152,15 @@ class ArrivalRules:
         self._records, self._late, self._rejected = 0, 0, {}
         return self._faults.update(found, (closed.start, closed.end), _always)
 
+    def begin(self, time_ms: int) -> None:
+        """Note where the input begins, unless that is known: its first window is incomplete.
+
+        Args:
+            time_ms: The newest event of the first summary, ms since the epoch.
+        """
+        if self._decided_until is None:
+            self._decided_until = time_ms
+
     def decided(
         self, start: int, end: int, count: int, volume: Float64, width: int = HOUR_MS
     ) -> list[QualityFault]:
@@ -162,7 +171,8 @@ class ArrivalRules:
         sample of the traffic, and traffic grows. A window without events is never usual.
 
         Windows are given once each, by their starts. An hour that no version decided in has no
-        window: it is judged when the next one is given.
+        window: it is judged when the next one is given. A window that starts before :meth:`begin`
+        is neither judged nor learned.
 
         Args:
             start: Start of the window, ms since the epoch.
@@ -172,6 +182,8 @@ class ArrivalRules:
                 starts; NaN: unknown.
             width: Width of the reference's windows, ms.
         """
+        if self._decided_until is not None and start < self._decided_until:
+            return []
         windows = [*self._gaps(start, end), (start, end, count)]
         self.unknown(end)
         found: list[QualityFault] = []

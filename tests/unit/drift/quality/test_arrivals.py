@@ -197,6 +197,18 @@ def test_hours_before_an_unknown_window_are_not_empty() -> None:
     assert rules.decided(start + 5 * HOUR, start + 6 * HOUR, 400, USUAL) == []
 
 
+def test_the_first_window_is_incomplete() -> None:
+    rules = ArrivalRules()
+    rules.begin(MONDAY + HOUR - 1)
+    rules.begin(MONDAY + 9 * HOUR)
+    restored = ArrivalRules.restore(rules.snapshot())
+    for each in (rules, restored):
+        assert each.decided(MONDAY, MONDAY + HOUR, 66, USUAL) == []
+        assert each.decided(MONDAY + HOUR, MONDAY + 2 * HOUR, 400, USUAL) == []
+        (fault,) = each.decided(MONDAY + 2 * HOUR, MONDAY + 3 * HOUR, 66, USUAL)
+        assert fault.open
+
+
 def test_an_unknown_hour_is_not_judged() -> None:
     rules = ArrivalRules()
     assert rules.decided(MONDAY, MONDAY + HOUR, 10_000, np.full(168, np.nan)) == []
