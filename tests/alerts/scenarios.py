@@ -1,5 +1,7 @@
 """A healthy system, and for each alert a fault that raises it and nothing else that pages."""
 
+from itertools import accumulate
+
 from tests.alerts.promtool import Scenario
 
 _SLO = 'stream_scorer_slo_records_total{{group="stream-scorer",topic="transactions",result="{}"}}'
@@ -16,6 +18,8 @@ REJECTED = f'stream_scorer_rejected_total{_JOB},reason="MALFORMED"}}'
 COMMITTED = f'stream_scorer_transactions_total{_JOB},result="committed"}}'
 ABORTED = f'stream_scorer_transactions_total{_JOB},result="aborted"}}'
 DRIFT = f'stream_scorer_drift_open{_JOB},severity="page"}}'
+UNTILED = f"stream_scorer_drift_windows_untiled_total{_JOB}}}"
+CLOSED = f"stream_scorer_drift_windows_closed_total{_JOB}}}"
 LOOKS = (
     f'stream_scorer_rollout_looks_total{_JOB},guard="slow",way="canary",verdict="INCONCLUSIVE"}}'
 )
@@ -72,7 +76,8 @@ HEALTHY = {
     GOOD: "0+6000x800", BAD: "0+1x800", UNMEASURED: "0+0x800", OBSERVED: "0+60x800",
     COUNTED: "0+60x800",
     SKEW: "0.2+0x800", DECISIONS: "0+6000x800", REJECTED: "0+3x800", COMMITTED: "0+600x800",
-    ABORTED: "0+1x800", DRIFT: "0+0x800", LOOKS: "0+0x800", LABELS: "0+1x800", ROWS: "0+6000x800",
+    ABORTED: "0+1x800", DRIFT: "0+0x800", UNTILED: "0+0x800", CLOSED: "0+0x800",
+    LOOKS: "0+0x800", LABELS: "0+1x800", ROWS: "0+6000x800",
     CHECKPOINTS: "0+0x800", INCOMPLETE: "0+0x800", REFUSED: "0+0x800", QUARANTINED: "0+0x800",
     EXITS: "0+0x800", UNACCOUNTED: "0+0x800", CERTIFICATE: "8640000+0x800",
     DECIDED: "0+1500x800", MISSING: "0+0x800", DOUBLED: "0+0x800", COMPARED: "0+60x800",
@@ -101,6 +106,11 @@ def _days(good: int, bad: int) -> dict[str, str]:
         ABORTED: 10, LABELS: 10, ROWS: 60_000, COMPARED: 600, OLDEST: 600, WATERMARK: 600,
     }  # fmt: skip
     return {series: f"0+{step}x500" for series, step in steps.items()}
+
+
+def _hourly(series: str, steps: list[int]) -> dict[str, str]:
+    """Return a counter that grows by some steps, one an hour."""
+    return {series: " ".join(f"{total}x59" for total in accumulate(steps))}
 
 
 SCENARIOS = [
@@ -159,6 +169,22 @@ SCENARIOS = [
     Scenario("a restart", {partitions("STOPPED"): "0x60 4 0x300"}, {"61m": [], "70m": []}),
     _after_an_hour("DeadLetters", REJECTED, "0+3x60 180+300x300", "75m"),
     _after_an_hour("DriftPages", DRIFT, "0x60 1x300", "62m"),
+    # A window closes each hour; from the sixth on each has a gap.
+    Scenario(
+        "DriftBlind",
+        _hourly(UNTILED, [0] * 5 + [1] * 8) | _hourly(CLOSED, [1] * 13),
+        {"290m": [], "410m": [], "600m": ["DriftBlind"], "770m": ["DriftBlind"]},
+    ),
+    Scenario(
+        "one gap",
+        _hourly(UNTILED, [0] * 5 + [1, 1] + [0] * 6) | _hourly(CLOSED, [1] * 13),
+        {f"{minute}m": [] for minute in range(290, 780, 60)},
+    ),
+    Scenario(
+        "few windows have a gap",
+        _hourly(UNTILED, [1] * 13) | _hourly(CLOSED, [8] * 13),
+        {f"{minute}m": [] for minute in range(290, 780, 60)},
+    ),
     _after_an_hour("RolloutInconclusive", LOOKS, "0x60 1x300", "62m"),
     _after_an_hour("LabelsLate", LABELS, "0+1x60 60+900x300", "200m"),
     _after_an_hour("CheckpointsFail", CHECKPOINTS, "0x60 0+5x300", "85m"),

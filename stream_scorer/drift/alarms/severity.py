@@ -14,6 +14,7 @@ from stream_scorer.drift.alarms.nulls import SCORES
 from stream_scorer.drift.quality.contract import QualityFault
 
 _PAGING_FAULTS: Final = frozenset({"schema_change", "unit_change", "missing"})
+"""Not ``volume``: a window closes by later events, so no events are found when they are over."""
 
 
 def is_trigger(key: StreamKey) -> bool:
@@ -51,6 +52,4 @@ def fleet_severity(moved: Collection[StreamKey]) -> Severity:
 
 def fault_severity(fault: QualityFault) -> Severity:
     """Return the severity of a fault of the input."""
-    if fault.name in _PAGING_FAULTS or (fault.name == "volume" and fault.value == 0):
-        return Severity.PAGE
-    return Severity.WARN
+    return Severity.PAGE if fault.name in _PAGING_FAULTS else Severity.WARN

@@ -18,6 +18,7 @@ from stream_scorer.drift.quality.contract import QualityFault
 from stream_scorer.drift.quality.ownership import owned
 from stream_scorer.drift.state.document import OpenFault
 from stream_scorer.drift.windows.contract import ClosedArrivals, ClosedWindow
+from stream_scorer.drift.windows.windows import milliseconds
 from stream_scorer.models.reference.contract import DriftReference
 
 Key = tuple[str, str, str, str, str]
@@ -39,6 +40,18 @@ class FaultBook:
     def copy(self) -> "FaultBook":
         """Return a copy that can change separately."""
         return FaultBook(self.rules.copy(), dict(self.open))
+
+    def begin(self, watch: WatchState, sources: Sequence[Mapping[str, Any]]) -> None:
+        """Note where the input begins: by the first summary with an accepted event.
+
+        Args:
+            watch: The complete state.
+            sources: Those of the summary.
+        """
+        newest = max((milliseconds(each["watermark"]) for each in sources), default=0)
+        if newest > 0:
+            # A watermark in the future must not keep windows from being judged.
+            self.rules.begin(min(newest, watch.detected_at))
 
     def arrived(
         self, watch: WatchState, closed: ClosedArrivals, reference: DriftReference | None
@@ -69,13 +82,8 @@ class FaultBook:
         if reference is None:
             self.rules.unknown(end)
             return []
-        counts: dict[tuple[str, str], int] = {}
-        for each in closed:
-            name = (each.model, each.version)
-            counts[name] = counts.get(name, 0) + each.count
-        faults = self.rules.decided(
-            start, end, list(counts.values()), reference.volume, reference.window_ms
-        )
+        count = sum(each.count for each in closed)
+        faults = self.rules.decided(start, end, count, reference.volume, reference.window_ms)
         return self._fold(watch, "", "", faults)
 
     def judged(

@@ -142,6 +142,7 @@ class DriftWatch:
         if closed and self.first_start < 0:
             known = (*closed, *self.windows.opened())
             self.first_start = first_of((each.start, each.count) for each in known)
+        self.faults.begin(self, summary["sources"])
         found: list[Alarm] = []
         for arrived in self.arrivals.update(summary, published_ms, tiled=tiled):
             found += self.faults.arrived(self, arrived, reference)

@@ -6,7 +6,7 @@ without a fault; before there are 24 windows, it is what the reference says.
 
 import json
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Final, Self
@@ -108,7 +108,7 @@ class ArrivalRules:
     _faults: OpenFaults = field(default_factory=OpenFaults)
     _volume_faults: OpenFaults = field(default_factory=OpenFaults)
     _decided_until: int | None = None
-    _ratios: deque[float] = field(default_factory=lambda: deque(maxlen=_HISTORY))
+    _rates: deque[float] = field(default_factory=lambda: deque(maxlen=_HISTORY))
 
     def arrivals(
         self, closed: ClosedArrivals, rejects: Mapping[str, float] = _NO_REJECTS
@@ -152,38 +152,52 @@ class ArrivalRules:
         self._records, self._late, self._rejected = 0, 0, {}
         return self._faults.update(found, (closed.start, closed.end), _always)
 
+    def begin(self, time_ms: int) -> None:
+        """Note where the input begins, unless that is known: its first window is incomplete.
+
+        Args:
+            time_ms: The newest event of the first summary, ms since the epoch.
+        """
+        if self._decided_until is None:
+            self._decided_until = time_ms
+
     def decided(
-        self, start: int, end: int, counts: Sequence[int], volume: Float64, width: int = HOUR_MS
+        self, start: int, end: int, count: int, volume: Float64, width: int = HOUR_MS
     ) -> list[QualityFault]:
         """Return the faults of the number of decisions in an event-time window, and of gaps before.
 
-        The reference has the shape of the week. The level is that of the last 168 windows, from 24
-        windows on: the data of a training may be a sample of the traffic, and traffic grows. A
-        window without events is never usual.
+        The reference has the shape of the week. The level is that of the input in the last 168
+        windows, from 24 windows on, whatever references they had: the data of a training may be a
+        sample of the traffic, and traffic grows. A window without events is never usual.
 
         Windows are given once each, by their starts. An hour that no version decided in has no
-        window: it is judged when the next one is given.
+        window: it is judged when the next one is given. A window that starts before :meth:`begin`
+        is neither judged nor learned.
 
         Args:
             start: Start of the window, ms since the epoch.
             end: End of the window.
-            counts: Decisions of each version.
+            count: Decisions of all versions.
             volume: float64[168], usual events of a window by the hour of the week in which it
                 starts; NaN: unknown.
             width: Width of the reference's windows, ms.
         """
-        windows = [*self._gaps(start, end), (start, end, counts)]
+        if self._decided_until is not None and start < self._decided_until:
+            return []
+        windows = [*self._gaps(start, end), (start, end, count)]
         self.unknown(end)
         found: list[QualityFault] = []
         for first, last, counted in windows:
             usual = usual_count(first, last, volume, width)
             if not usual > 0:  # NaN, too
                 continue
-            level = median(self._ratios) if len(self._ratios) >= _LEVEL_FROM else 1.0
-            fault = volume_fault(first, last, counted, level * usual)
+            # In events an hour, so that a reference made of a sample changes nothing.
+            typical = float(np.nanmean(volume)) * HOUR_MS / width
+            level = median(self._rates) if len(self._rates) >= _LEVEL_FROM else typical
+            fault = volume_fault(first, last, counted, usual * (level / typical))
             found += self._volume_faults.update(filter(None, [fault]), (first, last), _always)
-            if most := max(counted, default=0):
-                self._ratios.append(most / usual)
+            if counted:
+                self._rates.append(counted * typical / usual)
         return found
 
     def unknown(self, end: int) -> None:
@@ -205,7 +219,7 @@ class ArrivalRules:
             "faults": self._faults.document(),
             "volume": self._volume_faults.document(),
             "decided_until": self._decided_until,
-            "ratios": list(self._ratios),
+            "rates": list(self._rates),
         }
         return json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
 
@@ -228,7 +242,7 @@ class ArrivalRules:
                 OpenFaults.read(document["faults"]),
                 OpenFaults.read(document["volume"]),
                 None if until is None else int(until),
-                deque(map(float, document["ratios"]), _HISTORY),
+                deque(map(float, document.get("rates", ())), _HISTORY),
             )
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"not a state of the rules for the input: {error!r}") from error
@@ -241,15 +255,15 @@ class ArrivalRules:
             _usual=[past.copy() for past in self._usual],
             _faults=self._faults.copy(),
             _volume_faults=self._volume_faults.copy(),
-            _ratios=self._ratios.copy(),
+            _rates=self._rates.copy(),
         )
 
-    def _gaps(self, start: int, end: int) -> list[tuple[int, int, tuple[int, ...]]]:
+    def _gaps(self, start: int, end: int) -> list[tuple[int, int, int]]:
         width = end - start
         if self._decided_until is None or width <= 0:
             return []
         empty = min((start - self._decided_until) // width, _HOURS_MOST)
-        return [(start - n * width, start - (n - 1) * width, ()) for n in range(empty, 0, -1)]
+        return [(start - n * width, start - (n - 1) * width, 0) for n in range(empty, 0, -1)]
 
 
 def _name(rule: ShareRule) -> str:

@@ -4,12 +4,11 @@ The number of events of a window is usual between a third and three times the me
 Small numbers may be further away: four standard deviations of a count that varies by 15 % more than
 a Poisson count does. So an hour without an event is a fault where 26 or more are usual.
 
-Versions share the traffic, by parts that a rollout changes, and a shadow version sees all of it. So
-too few is judged by the sum over all versions, and too many by the version with the most events.
+Versions share the traffic, by parts that a rollout changes. Each event is decided by one of them,
+and shadows decide none, so the number is that of all versions together.
 """
 
 import math
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -43,25 +42,21 @@ def usual_count(start: int, end: int, volume: Float64, width: int = HOUR_MS) -> 
     return total * windows / looked_up
 
 
-def volume_fault(start: int, end: int, counts: Sequence[int], usual: float) -> QualityFault | None:
+def volume_fault(start: int, end: int, count: int, usual: float) -> QualityFault | None:
     """Return the fault of a window's number of events, if it has one.
 
     Args:
         start: Start of the window, ms since the epoch.
         end: End of the window.
-        counts: Events of each version.
+        count: Events of all versions.
         usual: Usual number of events.
     """
-    all_of_them, most = sum(counts), max(counts, default=0)
     allowance = _Z * math.sqrt(usual + (_SPREAD * usual) ** 2)
     low, high = min(usual / _TIMES, usual - allowance), max(usual * _TIMES, usual + allowance)
-    if all_of_them < low:
-        value, evidence = all_of_them, low / max(all_of_them, 1)
-    elif most > high:
-        value, evidence = most, most / high
-    else:
+    if low <= count <= high:
         return None
+    evidence = low / max(count, 1) if count < low else count / high
     return QualityFault(
         name="volume", field="", segment=ALL, window_start=start, window_end=end,
-        value=float(value), usual=usual, evidence=evidence, open=True,
+        value=float(count), usual=usual, evidence=evidence, open=True,
     )  # fmt: skip

@@ -114,7 +114,7 @@ def lookup(model: str, version: str, digest: str) -> DriftReference | None:
 def summaries(
     windows: int, seed: int = 0, *, shifts: Mapping[int, Shift] | None = None, first: int = 0,
     version: str = "1", parts: int = 1, segments: Sequence[str] = SEGMENTS,
-    named: DriftReference | None = None,
+    named: DriftReference | None = None, rows: int = ROWS,
 ) -> Iterator[tuple[dict[str, Any], int]]:  # fmt: skip
     """Yield summaries in the order of their topic, each with its Kafka timestamp.
 
@@ -127,6 +127,7 @@ def summaries(
         parts: Number of summaries of an hour.
         segments: Names of the segments.
         named: The reference that the summaries name, instead of that of the version.
+        rows: Events of an hour.
     """
     changes = dict(shifts or {})
     made = named or reference(version)
@@ -135,7 +136,7 @@ def summaries(
         shift = changes[max(began)] if began else NONE
         for part in range(parts):
             random = np.random.default_rng((seed, hour, part))
-            counted = _counts(made, random, shift, ROWS // parts)
+            counted = _counts(made, random, shift, rows // parts)
             yield _summary(hour, part, parts, made, counted, segments), START + (hour + 1) * HOUR
 
 

@@ -49,7 +49,7 @@ def test_a_fleet_alarm_pages_if_decisions_moved() -> None:
     ("name", "value", "expected"),
     [
         ("schema_change", 0.5, PAGE), ("unit_change", 4.6, PAGE), ("missing", 0.2, PAGE),
-        ("volume", 0.0, PAGE), ("volume", 30.0, WARN), ("lateness", 0.2, WARN),
+        ("volume", 0.0, WARN), ("volume", 30.0, WARN), ("lateness", 0.2, WARN),
         ("duplicates", 0.1, WARN), ("rejects", 0.1, WARN), ("new_value", 0.1, WARN),
     ],
 )  # fmt: skip
