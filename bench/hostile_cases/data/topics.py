@@ -9,7 +9,7 @@ from bench.hostile_cases.data.decoding import Source, framed, number, raw, text
 
 _NAMES: Final = {
     "rollout": "rollout.v1", "activations": "activation.v1", "summaries": "summary.v2",
-    "labels": "label.v1", "terminal-profiles": "terminal-profile.v1",
+    "labels": "label.v1", "terminal-profiles": "terminal-profile.v2",
     "drift-events": "drift-event.v1", "decisions": "decision.v2",
     "shadow-scores": "shadow-score.v1",
 }  # fmt: skip

@@ -51,6 +51,18 @@ ENTRY = WRITTEN | {
     "offset": 1_234_567, "reason": "too many alerts since the morning", "key_id": KEY,
     "accepted": False, "refused": "has number 4, and 5 is next: another command came first",
 }  # fmt: skip
+RUN = {
+    "number": 12,
+    "step": "failed",
+    "reason": "the gate did not pass",
+    "trigger": "loss",
+    "began_at": AT_MS,
+    "version": "fraud:1.11.0",
+    "onset_ms": AT_MS,
+    "tolerance": 0.123456789,
+    "digests": {"dataset": HASH, "gate": HASH},
+    "trials": [],
+}
 STATUS = {
     "phase": "running", "name": "try 1.1", "paused": False, "strategy": "canary", "revision": 12,
     "since": ISO, "effective_at": ISO, "stage": 1,
@@ -131,7 +143,19 @@ def _patches() -> dict[str, dict[str, Any]]:
     checkpoint = SimpleNamespace(owner=SimpleNamespace(group="stream-scorer", topic="transactions"))
     opened = {f"{cli}.state.open_checkpoint": checkpoint}
     operator = mock.MagicMock()
-    for act in ("step", "switch", "promote", "rollback", "pause", "resume", "answer", "start"):
+    trainer = "stream_scorer.retraining.run"
+    for act in (
+        "step",
+        "switch",
+        "promote",
+        "rollback",
+        "pause",
+        "resume",
+        "answer",
+        "start",
+        "grant",
+        "revoke",
+    ):
         getattr(operator, act).return_value = WRITTEN
         getattr(operator.return_value.__enter__.return_value, act).return_value = WRITTEN
     moved = {f"{cli}.rollout.{name}": operator for name in ("operating", "Operator")}
@@ -223,6 +247,31 @@ def _patches() -> dict[str, dict[str, Any]]:
                 "transaction_id": "T1725031", "source_partition": 11, "field": "score",
                 "source_offset": 1_234_567, "recorded": "0.1", "recomputed": "0.2"}])},
         "rollout start --plan p.toml": moved,
+        "rollout explore --key k --cap 400 --max-amount 250 --from 2026-01-01T00:00:00Z "
+        "--to 2026-02-01T00:00:00Z": {"stream_scorer.rollout.operator.explore.explored": {
+            "explore": {"key_digest": HASH[:32], "bands": [{"from": 0.912345678, "p": 0.01}],
+                        "max_amount": 250.0, "cap_per_day": 400.0,
+                        "expected_per_day": 123.456789, "computed_from": HASH},
+            "days": 31.0, "blocks": 12_346, "blocks_inside": 11_031,
+            "let_through_per_day": 3.987654321, "worst_day": 356.123456789,
+            "days_until_let_through": 75.123456789, "days_until_genuine": 1_254.987654321,
+            "decisions": 1_725_031}},
+        "retrain once --reason drift": {f"{trainer}.process.retrain_once": RUN},
+        "retrain status": {f"{trainer}.reports.status": {
+            "state": "training", "run": 12, "step": "search", "trigger": "loss",
+            "reason": "the loss per decision rose by 0.123", "since": AT_MS,
+            "next_schedule": None, "grant": {"number": 4, "expires_at": AT_MS, "share": 25.0,
+                                             "promote": True, "revoked": False},
+            "key_id": KEY, "guards": [
+                {"name": "matured frauds", "passed": True, "value": "1,031", "needed": "300"},
+                {"name": "rollout", "passed": False, "value": "try 1.1", "needed": "none"}],
+            "champion": "fraud:1.10.0", "last": {"number": 11, "result": "failed",
+                                                 "reason": "the gate did not pass"}}},
+        "retrain history": {f"{trainer}.reports.history_of": [RUN, RUN]},
+        **{f"retrain {words}": {f"{cli}.rollout.{name}": operator
+                                for name in ("operating", "Operator")}
+           | {f"{cli}.retrain.grant_of": mock.MagicMock()}
+           for words in ("grant g.toml", "revoke 4")},
         "rollout status": log | {f"{cli}.rollout.status_of": STATUS},
         "rollout history": log | {f"{cli}.rollout.history_of": [ENTRY]},
         **{f"rollout {name}": moved for name in ("step", "switch", "promote", "rollback", "pause",
@@ -325,8 +374,10 @@ def test_a_table_fits_and_reads_as_text(words: str) -> None:
     printed = _run(words)
     assert printed
     for line in printed.splitlines():
-        # A command that can be copied may be longer, because it contains paths.
-        assert len(line) <= 80 or line.startswith("next: stream-scorer "), line
+        # What can be copied may be longer: a command has paths, a plan's table a digest.
+        assert len(line) <= 80 or line.startswith(("next: stream-scorer ", "computed_from = ")), (
+            line
+        )
     assert "…" not in printed
     assert LITERAL.findall(printed) == []
     for command, keys in KEYS.items():
