@@ -195,7 +195,8 @@ class TerminalFollower:
         self._rings = rings
         self._late_ms = plan.late_decision_ms
         self._since: dict[int, float] = {}
-        self._mark_moved = _NEVER, time.monotonic()
+        self._mark_seen = _NEVER
+        self._began: float | None = None
         self._moved: dict[int, tuple[int, float]] = {}
         self._missing: dict[int, int] = {}
         self._late = False
@@ -279,16 +280,22 @@ class TerminalFollower:
         self._read(self._live, 0.0)
         self._forget_missing()
         now, wall_ms = time.monotonic(), time.time() * 1_000
-        if self.table.watermark != self._mark_moved[0]:
-            self._mark_moved = self.table.watermark, now
+        if self.table.watermark != self._mark_seen:
+            self._mark_seen, self._began = self.table.watermark, None
         found: dict[int, tuple[int, int]] = {}
+        present: set[int] = set()
         for events in batches:
+            present.update(np.unique(events.partition).tolist())
             short = np.flatnonzero(self._lacks_rows(events))
             partitions, first = np.unique(events.partition[short], return_index=True)
             for partition, row in zip(partitions.tolist(), short[first].tolist(), strict=True):
                 at = int(events.offset[row]), int(events.timestamp[row])
                 found[partition] = min(found.get(partition, at), at)
-        self._since = {p: self._since.get(p, now) for p in found}
+        # A partition that is not in this batch still waits, if it did.
+        kept = {p: since for p, since in self._since.items() if p in found or p not in present}
+        self._since = dict.fromkeys(found, now) | kept
+        if found and self._began is None:
+            self._began = now
         return {
             partition: offset
             for partition, (offset, timestamp) in found.items()
@@ -307,12 +314,10 @@ class TerminalFollower:
     def _may_wait(self, partition: int, now: float, *, backlog: bool) -> bool:
         if partition in self._missing:
             return False
-        since, limit = self._since[partition], self._wait_seconds
         if backlog:
-            since = max(since, self._mark_moved[1])
-        elif self._missing:
-            limit = 0.0
-        return now - since < limit
+            # From when on any partition has lacked rows, since the last ones arrived.
+            return self._began is None or now - self._began < self._wait_seconds
+        return not self._missing and now - self._since[partition] < self._wait_seconds
 
     def wait(self, seconds: float) -> None:
         """Read rows until the watermark moves, for a time at most.

@@ -250,3 +250,26 @@ def test_a_backlog_waits_for_as_long_as_rows_arrive(follow: Follow, clock: Clock
     assert follower.waiting([later]) == {0: 6}
     clock.now += WAIT_SECONDS
     assert follower.waiting([later]) == {}
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_partition_waits_on_while_others_are_decided(
+    follow: Follow, clock: Clock, *, old: bool
+) -> None:
+    follower, _ = follow(MARK, plan=WAITING)
+    events = events_of(clock, (0, 5, HOUR + 1), old=old)
+    assert follower.waiting([events]) == {0: 5}
+    for _ in range(9):
+        clock.now += WAIT_SECONDS / 8
+        assert follower.waiting([events_of(clock, (1, 0, HOUR), old=old)]) == {}
+    assert follower.waiting([events]) == {}
+
+
+def test_a_backlog_of_several_partitions_waits_once(follow: Follow, clock: Clock) -> None:
+    follower, _ = follow(MARK, plan=WAITING)
+    for partition in range(2):
+        follower._rings.of(partition)
+    assert follower.waiting([events_of(clock, (0, 5, HOUR + 1), old=True)]) == {0: 5}
+    clock.now += WAIT_SECONDS
+    for partition in range(2):
+        assert follower.waiting([events_of(clock, (partition, 5, HOUR + 1), old=True)]) == {}
