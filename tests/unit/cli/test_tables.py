@@ -249,9 +249,9 @@ def _patches() -> dict[str, dict[str, Any]]:
         "rollout start --plan p.toml": moved,
         "rollout explore --key k --cap 400 --max-amount 250 --from 2026-01-01T00:00:00Z "
         "--to 2026-02-01T00:00:00Z": {"stream_scorer.rollout.operator.explore.explored": {
-            "explore": {"key_digest": HASH[:32], "bands": [{"from": 0.912345678, "p": 0.01}],
+            "explore": {"key_digest": HASH[:32], "bands": [{"from": 0.9125, "p": 0.01}],
                         "max_amount": 250.0, "cap_per_day": 400.0,
-                        "expected_per_day": 123.456789, "computed_from": HASH},
+                        "expected_per_day": 123.5, "computed_from": HASH},
             "days": 31.0, "blocks": 12_346, "blocks_inside": 11_031,
             "let_through_per_day": 3.987654321, "worst_day": 356.123456789,
             "days_until_let_through": 75.123456789, "days_until_genuine": 1_254.987654321,

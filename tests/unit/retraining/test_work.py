@@ -9,9 +9,10 @@ import pyarrow as pa
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from stream_scorer.models.bundles.bundle import read_manifest
+from stream_scorer.models.bundles.bundle import FeatureSpec, read_manifest
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.trust import Trust
+from stream_scorer.models.stores.store import FolderStore
 from stream_scorer.retraining.rules.rules_file import rules_of
 from stream_scorer.retraining.run import work as working
 from stream_scorer.retraining.run.contract import Run
@@ -21,13 +22,14 @@ from stream_scorer.rollout.plan.command_kinds import CommandKind
 from stream_scorer.rollout.plan.plan_file import RolloutPlan
 from stream_scorer.rollout.plan.strict_parsing import StrictModel
 from stream_scorer.settings import Models, Settings
+from stream_scorer.training.labelled import DatasetFolder
 from tests.support.dataset.made_datasets import build, decided, known_of, labels
 from tests.support.models.noise_bundles import AMOUNT, write
 from tests.support.rollout.grants import TRAINER, Trained
 
 DAY = 86_400_000
 FIRST, DAYS, ROWS = 20_000, 6, 400
-FEATURES = (AMOUNT, {"name": "HOUR", "kind": "hour", "timezone": "UTC"})
+FEATURES: tuple[FeatureSpec, ...] = (AMOUNT, {"name": "HOUR", "kind": "hour", "timezone": "UTC"})
 RULES: dict[str, Any] = {
     "cost_of_retraining": 400.0, "horizon_days": 100, "trials": 2,
     "space": {"max_leaf_nodes": [7, 15]},
@@ -83,7 +85,7 @@ def work(writer: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tr
             customer_id=pa.array(customers),
         )  # fmt: skip
         build(order.out, [rows], known_of(labels(told)), FEATURES, ("AMOUNT", "HOUR"))
-        return SimpleNamespace(digest=working.DatasetFolder.open(order.out).digest)
+        return SimpleNamespace(digest=DatasetFolder.open(order.out).digest)
 
     monkeypatch.setattr(working, "build_dataset", built)
     log: Any = FakeLog(writer)
@@ -125,7 +127,7 @@ def test_a_better_version_is_signed_and_proposed(
 
 def test_versions_are_new_in_the_store_and_in_the_log(tmp_path: Path) -> None:
     write(tmp_path, "0.3.1", (AMOUNT,))
-    store = working.FolderStore(tmp_path)
+    store = FolderStore(tmp_path)
     assert next_version(store, frozenset({"fraud:0.1.0", "other:9.0.0"}), "fraud") == "0.4.0"
     assert next_version(store, frozenset({"fraud:1.0.0"}), "fraud") == "1.1.0"
     assert next_version(store, frozenset(), "new") == "0.1.0"
