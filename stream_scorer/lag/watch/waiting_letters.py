@@ -1,6 +1,7 @@
 """Counts the dead letters that were not replayed yet."""
 
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from stream_scorer.closing import Closing
 from stream_scorer.dead_letters.copy import progress_of
 from stream_scorer.dead_letters.format import parse
 from stream_scorer.dead_letters.progress import LetterProgress, Selection, lane_of
-from stream_scorer.errors import SettingsError, StreamScorerError
+from stream_scorer.errors import SettingsError, StreamScorerError, UnavailableError
 from stream_scorer.kafka.client.consumer import ColumnConsumer
 from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.offsets import unreachable
@@ -24,6 +25,7 @@ _KEPT_MOST: Final = 200_000
 """Dead letters that are kept in memory; with more, the count is this number."""
 _AT_ONCE: Final = 5_000
 _POLL_SECONDS: Final = 0.2
+_PATIENCE_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class DeadLetterTopic(Closing):
         self._noted = ColumnConsumer(options, self.topic)
         self._consumer: Any = Consumer(options | {"queued.max.messages.kbytes": 8_192})
         self._assigned: set[int] = set()
+        self._ended: set[int] = set()
 
     def close(self) -> None:
         """Close the connections."""
@@ -130,24 +133,38 @@ class DeadLetterTopic(Closing):
         return found
 
     def read(self, queues: Mapping[int, LetterQueue]) -> None:
-        """Append what has arrived, until nothing more has.
+        """Append what has arrived, to the end of each partition.
 
         Args:
             queues: By partition.
+
+        Raises:
+            UnavailableError: The broker sent nothing for 10 s before an end.
         """
+        until = time.monotonic() + _PATIENCE_SECONDS
         while sum(len(each.letters) for each in queues.values()) < _KEPT_MOST:
             messages = self._consumer.consume(_AT_ONCE, _POLL_SECONDS)
             for message in messages:
                 self._take(message, queues)
-            if all(message.error() is not None for message in messages):
+            if messages:
+                until = time.monotonic() + _PATIENCE_SECONDS
+            elif self._ended >= self._assigned:
                 return
+            elif time.monotonic() > until:
+                raise UnavailableError(
+                    f"topic {self.topic}: the brokers sent nothing for {_PATIENCE_SECONDS:.0f} s",
+                    "check the brokers",
+                )
 
     def _take(self, message: Any, queues: Mapping[int, LetterQueue]) -> None:
         error = message.error()
         if error is not None:
-            if error.code() != KafkaError._PARTITION_EOF and error.fatal():  # noqa: SLF001 the binding's own name
+            if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 the binding's own name
+                self._ended.add(message.partition())
+            elif error.fatal():
                 raise StreamScorerError(f"topic {self.topic}: {error.str()}", "check the brokers")
             return
+        self._ended.discard(message.partition())
         try:
             letter = parse(message)
         except ValueError:

@@ -29,7 +29,8 @@ from tests.support.rollout.grants import TRAINER, Trained
 
 DAY = 86_400_000
 FIRST, DAYS, ROWS = 20_000, 6, 400
-FEATURES: tuple[FeatureSpec, ...] = (AMOUNT, {"name": "HOUR", "kind": "hour", "timezone": "UTC"})
+HOUR: FeatureSpec = {"name": "HOUR", "kind": "hour", "timezone": "UTC"}
+FEATURES: tuple[FeatureSpec, ...] = (dict(AMOUNT), HOUR)
 RULES: dict[str, Any] = {
     "cost_of_retraining": 400.0, "horizon_days": 100, "trials": 2,
     "space": {"max_leaf_nodes": [7, 15]},

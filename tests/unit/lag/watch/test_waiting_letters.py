@@ -1,12 +1,22 @@
 """The count of dead letters that were not replayed yet."""
 
 from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError
 
 from stream_scorer.dead_letters.progress import LetterProgress, Selection
 from stream_scorer.errors import UnavailableError
-from stream_scorer.lag.watch.waiting_letters import LetterQueue, LetterWatch, WaitingLetter
+from stream_scorer.lag.watch import waiting_letters
+from stream_scorer.lag.watch.waiting_letters import (
+    DeadLetterTopic,
+    LetterQueue,
+    LetterWatch,
+    WaitingLetter,
+)
+from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Event, LettersCounted
 
 
@@ -81,3 +91,35 @@ def test_brokers_that_do_not_answer_end_no_thread() -> None:
         while len(heard) < 2:
             watch._stop.wait(0.001)
     assert all("dead letters: " in str(each) for each in heard)
+
+
+class Slow:
+    """A consumer that connects late: nothing comes at first."""
+
+    def __init__(self, *answers: list[Any]) -> None:
+        self.answers = list(answers)
+
+    def consume(self, *_: object) -> list[Any]:
+        return self.answers.pop(0) if self.answers else []
+
+
+def end_of(partition: int) -> Any:
+    error = SimpleNamespace(code=lambda: KafkaError._PARTITION_EOF, fatal=lambda: False)
+    return SimpleNamespace(error=lambda: error, partition=lambda: partition)
+
+
+def test_a_slow_broker_is_not_an_empty_topic(monkeypatch: pytest.MonkeyPatch) -> None:
+    consumer = Slow([], [], [end_of(0)], [])
+    for name in ("PartitionOffsets", "ColumnConsumer"):
+        monkeypatch.setattr(waiting_letters, name, lambda *_: None)
+    monkeypatch.setattr(waiting_letters, "Consumer", lambda _: consumer)
+    source = DeadLetterTopic(Settings())
+    source._assigned.add(0)
+    source.read({0: LetterQueue()})
+    assert consumer.answers == []
+    # What has ended is not waited for again; what has not is an error, not a count.
+    source.read({0: LetterQueue()})
+    source._assigned.add(1)
+    monkeypatch.setattr(waiting_letters, "_PATIENCE_SECONDS", 0.0)
+    with pytest.raises(UnavailableError, match="sent nothing"):
+        source.read({0: LetterQueue(), 1: LetterQueue()})
