@@ -4,6 +4,7 @@ Values are independent with variance 1, as the monitor's are after their autocor
 out. Each detector has the memory that it has there: 112 values at most.
 """
 
+import math
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -103,16 +104,19 @@ def seconds_a_window(windows: int = 20 * KEPT) -> float:
 def measure(*, quick: bool) -> dict[str, Any]:
     """Return run lengths by detector and setting, changes, and milliseconds a window.
 
+    A run length is None if there was no detection.
+
     Args:
         quick: Few values.
     """
     streams, steps = (5, 1_000) if quick else (STREAMS, STEPS)
-    lengths: dict[str, dict[str, float]] = {}
+    lengths: dict[str, dict[str, int | None]] = {}
     for name, settings in SETTINGS.items():
         for setting in settings:
             length = run_length(name, setting, streams, steps)
             say(f"river: {name} with {setting}: {length:,.0f} values between detections")
-            lengths.setdefault(name, {})[str(setting)] = round(length)
+            known = None if math.isinf(length) else round(length)
+            lengths.setdefault(name, {})[str(setting)] = known
     return {
         "run_length": lengths,
         "changes": {str(size): change(size, 8_640.0) for size in SIZES},
