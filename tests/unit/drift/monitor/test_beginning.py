@@ -44,8 +44,11 @@ def test_an_old_event_does_not_end_learning(number: int) -> None:
     assert (state.first_start, state.late) == (START, number)
     streams = state.versions["fraud", "1"].streams
     assert streams is not None
-    assert (streams.since == 0).all()
-    assert set(np.unique(streams.learning_until[:-1])) == {START + month}
+    names = {each.field.name for each in cold.fields}
+    waiting = np.array([key.field in names for key in streams.keys])
+    assert waiting.sum() > 50
+    assert (streams.since[waiting] == 0).all()
+    assert set(streams.learning_until[waiting].tolist()) == {START + month}
 
 
 def test_windows_close_again_after_a_pause_at_an_hourly_rate() -> None:
