@@ -115,6 +115,11 @@ def test_each_record_has_one_output_and_faults_are_found(
         assert (found["missing"], found["doubled"]) == (5, 0)
 
 
+def read_for_ever(reader: OutputReader) -> None:
+    while True:
+        reader.read(0.5)
+
+
 def test_a_comparison_begins_anew_when_outputs_are_gone(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
 ) -> None:
@@ -130,8 +135,7 @@ def test_a_comparison_begins_anew_when_outputs_are_gone(
         (gone,) = client.delete_records([TopicPartition(topic, 0, 10)]).values()
         gone.result(30)
         with pytest.raises(UnavailableError):
-            while True:
-                reader.read(0.5)
+            read_for_ever(reader)
         reader.begin()
         producer.produce(topic, b"unreadable", partition=0)
         assert producer.flush(30) == 0
