@@ -133,10 +133,12 @@ class Member(Closing):
         self._thread.start()
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the group. A client whose broker is gone may not end; its thread keeps it."""
         self._stop.set()
         self._thread.join()
-        self._consumer.close()
+        closing = threading.Thread(target=self._consumer.close, daemon=True)
+        closing.start()
+        closing.join(_CLOSE_SECONDS)
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -146,7 +146,7 @@ class DeadLetterTopic(Closing):
             messages = self._consumer.consume(_AT_ONCE, _POLL_SECONDS)
             for message in messages:
                 self._take(message, queues)
-            if messages:
+            if any(message.error() is None for message in messages):
                 until = time.monotonic() + _PATIENCE_SECONDS
             elif self._ended >= self._assigned:
                 return

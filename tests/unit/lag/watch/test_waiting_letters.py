@@ -109,7 +109,7 @@ def end_of(partition: int) -> Any:
 
 
 def test_a_slow_broker_is_not_an_empty_topic(monkeypatch: pytest.MonkeyPatch) -> None:
-    consumer = Slow([], [], [end_of(0)], [])
+    consumer = Slow([], [], [end_of(0)])
     for name in ("PartitionOffsets", "ColumnConsumer"):
         monkeypatch.setattr(waiting_letters, name, lambda *_: None)
     monkeypatch.setattr(waiting_letters, "Consumer", lambda _: consumer)
