@@ -1,14 +1,11 @@
 """Continuous reconciliation: each input record has exactly one output, checked from outside."""
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from stream_scorer.clocks import steady_epoch_seconds
-from stream_scorer.closing import Closing
-from stream_scorer.errors import StreamScorerError
 from stream_scorer.lag.accounts.balance import CommittedRanges, balance
 from stream_scorer.lag.accounts.ledger import (
     Int64,
@@ -17,6 +14,7 @@ from stream_scorer.lag.accounts.ledger import (
     Run,
     SettledOffsets,
 )
+from stream_scorer.lag.watch.watch_thread import WatchThread
 from stream_scorer.telemetry import (
     LagFailed,
     Listener,
@@ -198,7 +196,7 @@ class Reconciliation:
         )
 
 
-class ReconciliationWatch(Closing):
+class ReconciliationWatch(WatchThread):
     """Reconciles on a thread of its own until closed.
 
     Args:
@@ -212,42 +210,24 @@ class ReconciliationWatch(Closing):
     def __init__(
         self, outputs: Outputs, group: str, topic: str, listener: Listener, every_seconds: float
     ) -> None:
+        super().__init__("reconciliation", "reconciliation", listener, _AGAIN_SECONDS)
         self._outputs = outputs
-        self._listener = listener
-        self._every_seconds = every_seconds
-        self._work = Reconciliation(outputs, group, topic, listener)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="reconciliation", daemon=True)
+        self._round_seconds = every_seconds
+        self._reconciliation = Reconciliation(outputs, group, topic, listener)
 
-    def start(self) -> "ReconciliationWatch":
-        """Begin; returns itself."""
-        self._thread.start()
-        return self
-
-    def close(self) -> None:
-        """Stop, and close the connections."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+    def _release(self) -> None:
         self._outputs.close()
 
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self._work.begin()
-                self._rounds()
-            except StreamScorerError as error:
-                self._listener(LagFailed(f"reconciliation: {error}"))
-            except Exception as error:  # noqa: BLE001 a thread that ends would compare nothing more
-                self._listener(LagFailed(f"reconciliation: {type(error).__name__}: {error}"))
-            self._stop.wait(_AGAIN_SECONDS)
+    def _work(self) -> None:
+        self._reconciliation.begin()
+        self._rounds()
 
     def _rounds(self) -> None:
-        due = time.monotonic() + self._every_seconds
+        due = time.monotonic() + self._round_seconds
         while not self._stop.is_set():
-            self._work.read()
-            if self._work.open:
-                self._work.end_round()
+            self._reconciliation.read()
+            if self._reconciliation.open:
+                self._reconciliation.end_round()
             elif time.monotonic() >= due:
-                self._work.begin_round()
-                due = max(due + self._every_seconds, time.monotonic())
+                self._reconciliation.begin_round()
+                due = max(due + self._round_seconds, time.monotonic())

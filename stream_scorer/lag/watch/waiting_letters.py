@@ -1,6 +1,5 @@
 """Counts the dead letters that were not replayed yet."""
 
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -18,8 +17,9 @@ from stream_scorer.kafka.client.consumer import ColumnConsumer
 from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.offsets import unreachable
 from stream_scorer.lag.broker.partition_offsets import PartitionOffsets
+from stream_scorer.lag.watch.watch_thread import WatchThread
 from stream_scorer.settings import Settings
-from stream_scorer.telemetry import LagFailed, LettersCounted, Listener
+from stream_scorer.telemetry import LettersCounted, Listener
 
 _KEPT_MOST: Final = 200_000
 """Dead letters that are kept in memory; with more, the count is this number."""
@@ -175,7 +175,7 @@ class DeadLetterTopic(Closing):
             )
 
 
-class LetterWatch(Closing):
+class LetterWatch(WatchThread):
     """Counts on a thread of its own until closed.
 
     Args:
@@ -188,35 +188,16 @@ class LetterWatch(Closing):
     def __init__(
         self, source: LetterSource, topic: str, listener: Listener, every_seconds: float
     ) -> None:
+        super().__init__("dead-letters", "dead letters", listener, every_seconds)
         self._source = source
         self._topic = topic
-        self._listener = listener
-        self._every_seconds = every_seconds
         self._queues: dict[int, LetterQueue] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="dead-letters", daemon=True)
 
-    def start(self) -> "LetterWatch":
-        """Begin; returns itself."""
-        self._thread.start()
-        return self
-
-    def close(self) -> None:
-        """Stop, and close the connections."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+    def _release(self) -> None:
         self._source.close()
 
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self.count()
-            except StreamScorerError as error:
-                self._listener(LagFailed(f"dead letters: {error}"))
-            except Exception as error:  # noqa: BLE001 a thread that ends would count nothing more
-                self._listener(LagFailed(f"dead letters: {type(error).__name__}: {error}"))
-            self._stop.wait(self._every_seconds)
+    def _work(self) -> None:
+        self.count()
 
     def count(self) -> None:
         """Count once, and report it."""

@@ -7,7 +7,7 @@ read again from its offsets gives the same records again.
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from stream_scorer.closing import Closing
-from stream_scorer.errors import StateError, UnavailableError
+from stream_scorer.errors import StateError
 from stream_scorer.performance.measures.contract import MaturedRows, UInt64
 from stream_scorer.performance.store.rows import (
     SourcedStatements,
@@ -24,6 +24,7 @@ from stream_scorer.performance.store.rows import (
     waiting_of,
 )
 from stream_scorer.performance.store.tables import KEPT_ROW, PENDING, STATEMENTS, TABLES
+from stream_scorer.sqlite_errors import sqlite_errors
 
 _FORMAT: Final = b"1"
 _DAY_MS: Final = 86_400_000
@@ -293,25 +294,10 @@ class PerformanceStore(Closing):
     def _note(self, name: str, value: bytes) -> None:
         self._base.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value))
 
-    @contextmanager
-    def _telling(self) -> Iterator[None]:
-        """Convert SQLite's errors to ours."""
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise StateError(
-                    f"{self._path}: another process has the file",
-                    "give each instance its own file: performance.state",
-                ) from error
-            raise UnavailableError(
-                f"{self._path}: {error}", "check the folder, the right to write, and the disk"
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise StateError(
-                f"{self._path}: {error}",
-                "remove the file: it is computed again from the topics",
-            ) from error
+    def _telling(self) -> AbstractContextManager[None]:
+        return sqlite_errors(
+            self._path, "performance.state", "it is computed again from the topics"
+        )
 
 
 def _without(card: UInt64, mask: int) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":

@@ -14,8 +14,8 @@ coordinate, is stored once.
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,7 +27,7 @@ from stream_scorer.closing import Closing
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.labelling.contract import MOST_STATEMENTS, LabelPolicy, Statements
 from stream_scorer.core.labelling.resolve import resolve
-from stream_scorer.errors import StateError, UnavailableError
+from stream_scorer.errors import StateError
 from stream_scorer.rollout.evidence.label_rows import (
     PendingDecisions,
     Ripe,
@@ -35,6 +35,7 @@ from stream_scorer.rollout.evidence.label_rows import (
     statements_read,
 )
 from stream_scorer.rollout.evidence.label_tables import FORMAT, ROWS, create
+from stream_scorer.sqlite_errors import sqlite_errors
 
 Int64 = NDArray[np.int64]
 
@@ -367,21 +368,5 @@ class LabelJoin(Closing):
             self._minutes = self._size("others")
             self._edge = int(self.note("edge") or _BEGINNING)
 
-    @contextmanager
-    def _telling(self) -> Iterator[None]:
-        """Convert SQLite's errors to ours."""
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise StateError(
-                    f"{self._path}: another process has the file",
-                    "give each instance its own file: controller.state",
-                ) from error
-            raise UnavailableError(
-                f"{self._path}: {error}", "check the folder, the right to write, and the disk"
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise StateError(
-                f"{self._path}: {error}", "remove the file: evidence starts from zero"
-            ) from error
+    def _telling(self) -> AbstractContextManager[None]:
+        return sqlite_errors(self._path, "controller.state", "evidence starts from zero")

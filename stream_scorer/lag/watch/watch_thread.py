@@ -1,0 +1,57 @@
+"""The thread of what the lag process does beside its looks."""
+
+import threading
+from abc import abstractmethod
+from typing import Self
+
+from stream_scorer.closing import Closing
+from stream_scorer.errors import StreamScorerError
+from stream_scorer.telemetry import LagFailed, Listener
+
+
+class WatchThread(Closing):
+    """Does its work again and again, on a thread of its own, until closed; a failure is reported.
+
+    Args:
+        name: Of the thread.
+        what: Of the work, for reports of failures.
+        listener: Notified of failures.
+        every_seconds: Time from the end of one work to the next one.
+    """
+
+    def __init__(self, name: str, what: str, listener: Listener, every_seconds: float) -> None:
+        self._what = what
+        self._listener = listener
+        self._every_seconds = every_seconds
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> Self:
+        """Begin; returns itself."""
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """Stop, and close the connections."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._release()
+
+    @abstractmethod
+    def _work(self) -> None:
+        """Do it once."""
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Close the connections."""
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._work()
+            except StreamScorerError as error:
+                self._listener(LagFailed(f"{self._what}: {error}"))
+            except Exception as error:  # noqa: BLE001 a thread that ends would do nothing more
+                self._listener(LagFailed(f"{self._what}: {type(error).__name__}: {error}"))
+            self._stop.wait(self._every_seconds)
