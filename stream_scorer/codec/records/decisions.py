@@ -25,9 +25,9 @@ from stream_scorer.registry.sources import SchemaSource, narrowed, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY
 
 NEWEST: Final = "decision.v3"
+"""The schema that scorers of this release write."""
 ANSWERED: Final = "decision.v2"
 """The fields of the API's answers: they do not tell a client what was drawn at random."""
-"""The schema that scorers of this release write."""
 EXPLANATIONS: Final = "explanations"
 """A field that is null in a decision of version 1."""
 EXPLANATION: Final = pa.struct(

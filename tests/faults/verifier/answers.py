@@ -28,6 +28,7 @@ _OK, _PENDING, _NOT_FOUND, _CONFLICT, _REJECTED, _BUSY = 200, 202, 404, 409, 422
 _PLACE = re.compile(r"\?at=([0-9]+)-([0-9]+)$")
 _PROVISIONAL = "REVIEW"
 _LATE = "late"
+_DRAWN = frozenset({"policy_outcome", "outcome_propensity", "review_propensity"})
 _TYPE = "urn:stream-scorer:problem:"
 _BUSY_TYPES = frozenset({"overloaded", "unavailable", "stopping", "timeout"})
 
@@ -277,7 +278,10 @@ def _canonical(document: Mapping[str, Any]) -> str:
 
 
 def _document(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a decision as docs/API.md describes the answer, without the member ``id``."""
+    """Return a decision as docs/API.md describes the answer, without the member ``id``.
+
+    An answer does not tell what was drawn at random.
+    """
     bits = fields["features"]
     explanations = [
         {**each, "value": _finite(each["value"])} for each in fields["explanations"] or ()
@@ -289,7 +293,7 @@ def _document(fields: Mapping[str, Any]) -> dict[str, Any]:
         "explanations": explanations,
     }
     return {name: _time(value) if isinstance(value, datetime) else value
-            for name, value in made.items()}  # fmt: skip
+            for name, value in made.items() if name not in _DRAWN}  # fmt: skip
 
 
 def _time(moment: datetime) -> str:

@@ -24,7 +24,8 @@ DAY_MS = 86_400_000
 START = 1_704_067_200_000
 DAYS, CHANGED = 44, 36
 """Days, and the day from which on the model misses what it found before."""
-PER_DAY = 210
+PER_DAY = 240
+"""Decisions a day: with fewer than 200 that count, days are pooled, and learning takes longer."""
 PARTITIONS = 4
 
 
