@@ -1,7 +1,10 @@
 """One turn: a way to process one input at one rate, measured by its producer and a reader."""
 
+import subprocess
+import sys
 import time
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +27,8 @@ _LATE_SECONDS = 30.0
 _FLUSH_SECONDS = 60.0
 _HISTORY_SECONDS = 120.0
 _ROOT = Path(bench.harness.arena.__file__).parents[2]
+_TOPIC: Final = "STREAM_SCORER_KAFKA__TOPICS__"
+_TOPICS_OF: Final = "from stream_scorer.settings import Topics; print(*Topics.model_fields)"
 _LOG_TIME: Final = {"message.timestamp.type": "LogAppendTime"}
 
 
@@ -89,7 +94,22 @@ class Turns:
     def process(self, entry: Entry, root: Path = _ROOT) -> Contender:
         """Start a process that imports from a checkout's root, wherever this one is installed."""
         environment = {**entry.environment, "PYTHONPATH": str(root)}
+        if root == self._before:
+            # An earlier checkout refuses the names of topics that it does not have.
+            environment = {
+                name: value for name, value in environment.items()
+                if not name.startswith(_TOPIC) or name in self._topics_before
+            }  # fmt: skip
         return self._arena.start(replace(entry, environment=environment))
+
+    @cached_property
+    def _topics_before(self) -> set[str]:
+        """Variables of the topics that the earlier checkout has."""
+        told = subprocess.run(  # noqa: S603 a fixed command
+            (sys.executable, "-c", _TOPICS_OF), check=True, capture_output=True, text=True,
+            cwd=self._before,
+        )  # fmt: skip
+        return {_TOPIC + name.upper() for name in told.stdout.split()}
 
     def root_of(self, way: str) -> Path:
         """Return the checkout whose loop runs: the earlier one, if there is one, for its two."""
