@@ -22,10 +22,12 @@ WINDOW = RecordCodec(20, reader_schema("performance.v1"))
 EVENT = RecordCodec(16, reader_schema("drift-event.v3"))
 DAY_MS = 86_400_000
 START = 1_704_067_200_000
-DAYS, CHANGED = 44, 36
-"""Days, and the day from which on the model misses what it found before."""
-PER_DAY = 240
-"""Decisions a day: with fewer than 200 that count, days are pooled, and learning takes longer."""
+DAYS, CHANGED = 48, 36
+"""Days, and the day from which on the model misses what it found before.
+
+A day closes when labels are mature and no late one is expected: eight days after its end.
+"""
+PER_DAY = 210
 PARTITIONS = 4
 
 
