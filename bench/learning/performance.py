@@ -10,7 +10,8 @@ Parts:
 - *Delay*: the model misses more frauds from a day on; days until the warning. No gate.
 - *Measures*: seconds to measure a day of a million decisions with its intervals. No gate.
 
-All is simulated from fixed seeds, so that a figure that passes once passes always.
+Tolerance and horizon are those of the ``retrain.toml`` of ``bench/retrain.py``. All is simulated
+from fixed seeds, so that a figure that passes once passes always.
 """
 
 import time
@@ -28,18 +29,18 @@ from bench.performance_steps.watched import (
     watch_cities,
     watch_city,
 )
+from bench.retrain_steps.rules import budget
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.performance.measures.contract import MaturedRows, WindowKey
 from stream_scorer.performance.measures.measure import Measuring, measure
 from stream_scorer.performance.warning.reference import LEARNING_DAYS
-from stream_scorer.performance.warning.watch import WarningBudget
 
 _CHECKED = 10
 """Cities whose warnings are computed by the process's own watch, too."""
 _CHANGED = 60
 _FACTORS = (1.5, 2.0, 3.0)
 _SIZE = CitySize()
-_BUDGET = WarningBudget()
+_BUDGET = budget(_SIZE.decisions, _SIZE.most)
 
 
 def _watched(

@@ -11,7 +11,10 @@ from stream_scorer.errors import SettingsError
 from stream_scorer.nesting import parse_toml
 from stream_scorer.retraining.rules.contract import Choice, MaturedSplit, RetrainRules, SearchRange
 from stream_scorer.retraining.rules.schedule import check_schedule
+from stream_scorer.settings import Settings
 
+RULES_FILE: Final = Path("retrain.toml")
+"""The rules, where no setting and no option names others."""
 _FILE_BYTES_MOST: Final = 64 * 1024
 _DAYS_MOST: Final = 4_000
 _ALL: Final = 100.0
@@ -58,6 +61,27 @@ class _File(_Part):
     split: _Split = _Split()
     space: dict[str, _Range | list[float | int | str | bool]] = {}
     rollout: _Rollout = _Rollout()
+
+
+def chosen_rules(settings: Settings, named: Path | None) -> RetrainRules:
+    """Read the rules that an option, else the settings name, else ``retrain.toml``.
+
+    Args:
+        settings: ``performance.retrain_rules`` has the rules of the early warning.
+        named: By the option; None without it.
+
+    Raises:
+        SettingsError: As of :func:`read_rules`; or option and setting name different rules: the
+            early warning and the trainer would not tolerate the same rise.
+    """
+    own = settings.performance.retrain_rules
+    rules = read_rules(named or own or RULES_FILE)
+    if named is not None and own is not None and read_rules(own) != rules:
+        raise SettingsError(
+            f"{named}: has other rules than performance.retrain_rules, {own}",
+            "leave out --rules",
+        )
+    return rules
 
 
 def read_rules(path: Path) -> RetrainRules:
