@@ -36,7 +36,8 @@ from stream_scorer.retraining.run.evidence import read_alarm, read_days, read_fa
 from stream_scorer.retraining.run.proposals import grant_refusal
 from stream_scorer.retraining.run.state_files import RunStore
 from stream_scorer.retraining.run.steps import advance
-from stream_scorer.retraining.run.work import TrainerWork, next_version
+from stream_scorer.retraining.run.store import next_version
+from stream_scorer.retraining.run.work import TrainerWork
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.plan.granted_plans import champion_of
 from stream_scorer.rollout.plan.rollout_state import RolloutState

@@ -9,7 +9,10 @@ import pyarrow as pa
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from stream_scorer.models.bundles.bundle import FeatureSpec, read_manifest
+from stream_scorer.core.features.compile import FeatureSet
+from stream_scorer.core.labelling.contract import UNKNOWN
+from stream_scorer.errors import SettingsError
+from stream_scorer.models.bundles.bundle import CARD, REFERENCE, FeatureSpec, read_manifest
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.trust import Trust
 from stream_scorer.models.stores.store import FolderStore
@@ -17,12 +20,13 @@ from stream_scorer.retraining.rules.rules_file import rules_of
 from stream_scorer.retraining.run import work as working
 from stream_scorer.retraining.run.contract import Run
 from stream_scorer.retraining.run.steps import advance
-from stream_scorer.retraining.run.work import TrainerWork, next_version
+from stream_scorer.retraining.run.store import next_version
+from stream_scorer.retraining.run.work import TrainerWork
 from stream_scorer.rollout.plan.command_kinds import CommandKind
 from stream_scorer.rollout.plan.plan_file import RolloutPlan
 from stream_scorer.rollout.plan.strict_parsing import StrictModel
 from stream_scorer.settings import Models, Settings
-from stream_scorer.training.labelled import DatasetFolder
+from stream_scorer.training.labelled import DatasetFolder, LabelledData
 from tests.support.dataset.made_datasets import build, decided, known_of, labels
 from tests.support.models.noise_bundles import AMOUNT, write
 from tests.support.rollout.grants import TRAINER, Trained
@@ -59,6 +63,47 @@ class FakeLog:
         return entry
 
 
+def city() -> tuple[Any, Any, Any, Any]:
+    """Return times, amounts, hours and frauds of some days."""
+    random = np.random.default_rng(3)
+    n = DAYS * ROWS
+    time = np.sort(FIRST * DAY + random.integers(0, DAYS * DAY, n))
+    amount, hour = random.exponential(80.0, n), (time % DAY) // 3_600_000
+    return time, amount, hour, (hour < 6) & (amount > 60) & (random.random(n) < 0.8)
+
+
+def stream(_: Settings, order: Any, features: FeatureSet, *__: object) -> LabelledData:
+    """Return what the topic of the transactions would have."""
+    assert (order.first_ms, order.end_ms) == (FIRST * DAY, (FIRST + DAYS) * DAY)
+    assert features.names == ("AMOUNT", "HOUR")
+    time, amount, hour, _fraud = city()
+    table = pa.table({
+        "event_time": pa.array(time, pa.timestamp("ms", "UTC")), "currency": ["EUR"] * len(time),
+        "amount_minor": np.round(amount * 100).astype(np.int64),
+    })  # fmt: skip
+    return LabelledData(
+        table, time, np.column_stack([amount, hour]).astype(float), len(time), {},
+        np.full(len(time), UNKNOWN, np.uint8),
+    )  # fmt: skip
+
+
+def proposed(work: TrainerWork) -> Run:
+    """Take a run to its proposal."""
+    run = Run(
+        1, "triggered", "it rose", "loss", 5, parent="fraud:0.1.0", version="0.2.0",
+        first_ms=FIRST * DAY, end_ms=(FIRST + DAYS) * DAY, tolerance=0.001,
+    )  # fmt: skip
+    while run.step not in {"proposed", "failed"}:
+        run = advance(run, work, lambda _: None)
+    assert run.step == "proposed", run.reason
+    return run
+
+
+def card_of(run: Run, store: Path) -> str:
+    name, _, version = run.label.partition(":")
+    return (store / name / version / CARD).read_text()
+
+
 @pytest.fixture
 def writer(tmp_path: Path) -> Trained:
     write(tmp_path / "models", "0.1.0", FEATURES)
@@ -69,11 +114,8 @@ def writer(tmp_path: Path) -> Trained:
 @pytest.fixture
 def work(writer: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainerWork:
     def built(_: Settings, order: Any) -> Any:
-        random = np.random.default_rng(3)
-        n = DAYS * ROWS
-        time = np.sort(FIRST * DAY + random.integers(0, DAYS * DAY, n))
-        amount, hour = random.exponential(80.0, n), (time % DAY) // 3_600_000
-        fraud = (hour < 6) & (amount > 60) & (random.random(n) < 0.8)
+        time, amount, hour, fraud = city()
+        n = len(time)
         names = [f"t{i}" for i in range(n)]
         customers = [f"c{i % 50}" for i in range(n)]
         told = [
@@ -89,6 +131,7 @@ def work(writer: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tr
         return SimpleNamespace(digest=DatasetFolder.open(order.out).digest)
 
     monkeypatch.setattr(working, "build_dataset", built)
+    monkeypatch.setattr(working, "read_stream", stream)
     log: Any = FakeLog(writer)
     audit: Any = SimpleNamespace(record=lambda *_: None)
     settings = Settings(models=Models(directory=tmp_path / "models"))
@@ -98,15 +141,8 @@ def work(writer: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tr
 def test_a_better_version_is_signed_and_proposed(
     work: TrainerWork, writer: Trained, tmp_path: Path
 ) -> None:
-    run = Run(
-        1, "triggered", "it rose", "loss", 5, parent="fraud:0.1.0", version="0.2.0",
-        first_ms=FIRST * DAY, end_ms=(FIRST + DAYS) * DAY, tolerance=0.001,
-    )  # fmt: skip
-    reached = []
-    while run.step not in {"proposed", "failed"}:
-        run = advance(run, work, lambda _: None)
-        reached.append(run.step)
-    assert reached == ["dataset", "search", "fit", "gate", "bundle", "proposed"], run.reason
+    run = proposed(work)
+    assert list(run.digests) == ["dataset", "search", "fit", "gate", "bundle", "proposed"]
     assert {each.parameters["max_leaf_nodes"] for each in run.trials} <= {7, 15}
     plan = writer.log.state.plan
     assert isinstance(plan, RolloutPlan)
@@ -124,6 +160,29 @@ def test_a_better_version_is_signed_and_proposed(
     assert work.watch(run) == ""
     writer.accept("promote", arm="canary")
     assert work.watch(run) == "promoted"
+
+
+def test_a_version_has_a_reference_of_all_of_the_stream(work: TrainerWork, tmp_path: Path) -> None:
+    run = proposed(work)
+    loaded = load_bundle(tmp_path / "models" / "fraud" / "0.2.0")
+    found = loaded.reference
+    assert found is not None
+    assert (found.model, found.version) == ("fraud", "0.2.0")
+    assert {each.field.name for each in found.fields} >= {"AMOUNT", "HOUR", "score"}
+    assert "no reference" not in card_of(run, tmp_path / "models")
+
+
+def test_without_the_stream_the_card_says_why(
+    work: TrainerWork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise SettingsError("topic transactions: has no transaction of these days")
+
+    monkeypatch.setattr(working, "read_stream", gone)
+    run = proposed(work)
+    assert not (tmp_path / "models" / "fraud" / "0.2.0" / REFERENCE).exists()
+    told = "There is no reference for drift detection: topic transactions: has no transaction"
+    assert told in card_of(run, tmp_path / "models")
 
 
 def test_versions_are_new_in_the_store_and_in_the_log(tmp_path: Path) -> None:
