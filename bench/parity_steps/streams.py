@@ -71,7 +71,7 @@ def encoded(rows: Input, labels: Labels, settings: Settings) -> Traffic:
     """Return the input as our producers write it."""
     (batch,) = rows.table.combine_chunks().to_batches()
     (told,) = labels.table(rows).combine_chunks().to_batches()
-    schema = reader_schema("label.v1")
+    schema = reader_schema("label.v2")
     number = open_registry(settings.registry).id_for("labels-value", schema)
     keys, label_keys = (
         [key.encode() for key in each.column("customer_id").to_pylist()] for each in (batch, told)

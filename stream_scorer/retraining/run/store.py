@@ -1,4 +1,4 @@
-"""The store of the bundles, as a trainer uses it: new versions, and bundles that appear complete."""
+"""The store of the bundles, as a trainer uses it: new versions, and complete bundles."""
 
 import shutil
 import tempfile
