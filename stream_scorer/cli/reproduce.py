@@ -36,9 +36,7 @@ def reproduce(
     ] = None,
     explore_key: Annotated[
         Path | None,
-        typer.Option(
-            "--explore-key", help="Secret key of let-through: its draws are checked."
-        ),
+        typer.Option("--explore-key", help="Secret key of let-through: its draws are checked."),
     ] = None,
     review_key: Annotated[
         Path | None,

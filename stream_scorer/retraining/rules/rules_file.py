@@ -1,6 +1,7 @@
 """``retrain.toml``: parsed strictly into the rules of retraining."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -98,9 +99,12 @@ def read_rules(path: Path) -> RetrainRules:
     if size > _FILE_BYTES_MOST:
         raise SettingsError(f"{path}: larger than {_FILE_BYTES_MOST} bytes", "name retrain.toml")
     try:
-        return rules_of(parse_toml(text))
+        rules = rules_of(parse_toml(text))
     except ValueError as error:
         raise SettingsError(f"{path}: {error}", "see docs/RETRAINING.md") from None
+    if rules.features is None:
+        return rules
+    return replace(rules, features=path.parent / rules.features)
 
 
 def rules_of(table: Mapping[str, Any]) -> RetrainRules:
@@ -119,8 +123,6 @@ def rules_of(table: Mapping[str, Any]) -> RetrainRules:
         where = ".".join(str(part) for part in first["loc"])
         told = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
         raise ValueError(f"{where}: {told}") from None
-    if file.features is not None:
-        raise ValueError("features: other features than the champion's are not built yet")
     check_schedule(file.schedule)
     _check_ramp(file.rollout.ramp)
     split = file.split
@@ -134,7 +136,7 @@ def rules_of(table: Mapping[str, Any]) -> RetrainRules:
         )
     return RetrainRules(
         model=file.model,
-        features=None,
+        features=None if file.features is None else Path(file.features),
         space={name: _searched(name, each) for name, each in file.space.items()},
         trials=file.trials,
         seed=file.seed,

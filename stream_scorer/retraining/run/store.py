@@ -4,29 +4,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from stream_scorer.errors import ModelError, SettingsError
+from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles.bundle import MANIFEST
-from stream_scorer.models.stores.remote import open_store
-from stream_scorer.models.stores.store import BundleStore, FolderStore
-from stream_scorer.settings import Models
+from stream_scorer.models.stores.remote import UrlStore
+from stream_scorer.models.stores.store import BundleStore, FolderStore, Stored
 
 
-def writable_store(settings: Models) -> FolderStore:
-    """Return the store, to which the trainer writes.
-
-    Raises:
-        SettingsError: It is not a folder.
-    """
-    store = open_store(settings)
-    if not isinstance(store, FolderStore):
-        raise SettingsError(
-            f"retrain: the model store {store.shown} is not a folder, and is not written to",
-            "mount it, and name it with models.directory",
-        )
-    return store
-
-
-def publish(store: FolderStore, directory: Path, manifest: bytes) -> None:
+def publish(store: BundleStore, directory: Path, manifest: bytes) -> None:
     """Copy a signed bundle to the store; it appears complete or not at all.
 
     Args:
@@ -36,7 +20,14 @@ def publish(store: FolderStore, directory: Path, manifest: bytes) -> None:
 
     Raises:
         ModelError: The version is there with another manifest, or the store cannot be written.
+        UnavailableError: The store does not answer.
     """
+    if isinstance(store, UrlStore):
+        files = {path.name: path.read_bytes() for path in directory.iterdir()}
+        store.add(Stored(directory.parent.name, directory.name), files)
+        return
+    if not isinstance(store, FolderStore):
+        raise ModelError(f"model store {store.shown}: is not written to")
     target = store.directory / directory.parent.name / directory.name
     if target.exists():
         if (target / MANIFEST).read_bytes() == manifest:

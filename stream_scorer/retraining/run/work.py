@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ from stream_scorer.models.bundles.loader import Bundle, load_bundle
 from stream_scorer.models.bundles.trust import GrantedBundle, trust_of
 from stream_scorer.models.bundles.writer import write_copy
 from stream_scorer.models.stores.choose_version import find
+from stream_scorer.models.stores.remote import open_store
 from stream_scorer.retraining.gate.compare import (
     OutcomeThresholds,
     TestRows,
@@ -40,15 +42,16 @@ from stream_scorer.retraining.gate.compare import (
 )
 from stream_scorer.retraining.rules.contract import RetrainRules
 from stream_scorer.retraining.run.contract import Run
+from stream_scorer.retraining.run.gate_rows import refolded_features
 from stream_scorer.retraining.run.proposals import ended, grant_of, proposal
 from stream_scorer.retraining.run.steps import GateReport
-from stream_scorer.retraining.run.store import publish, writable_store
+from stream_scorer.retraining.run.store import publish
 from stream_scorer.retraining.search.contract import SearchTrial
 from stream_scorer.retraining.search.search import Parameters, best_of, search
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.plan.command_kinds import CommandKind
 from stream_scorer.rollout.plan.judging_rules import DecisionCosts
-from stream_scorer.rollout.plan.rollout_state import RolloutState
+from stream_scorer.rollout.plan.rollout_state import Granted, RolloutState
 from stream_scorer.security.audit_access import AuditTrail
 from stream_scorer.security.keys import TrustedKey, key_id
 from stream_scorer.settings import Settings
@@ -81,7 +84,7 @@ class TrainerWork:
         audit: Records each plan before it is written.
 
     Raises:
-        SettingsError: The store of the bundles is not a folder.
+        SettingsError: The store of the bundles cannot be opened.
     """
 
     def __init__(
@@ -94,7 +97,7 @@ class TrainerWork:
         self._key = key
         self._directory = directory
         self._audit = audit
-        self._store = writable_store(settings.models)
+        self._store = open_store(settings.models)
         self._parts: tuple[int, Parts] | None = None
 
     # -- the steps ----------------------------------------------------------------------------
@@ -143,7 +146,8 @@ class TrainerWork:
             parameters=dict(best_of(run.trials).parameters), plan=self._state().shared_plan,
             costs=ThresholdCosts(**costs), stream=partial(self._stream, run),
         )  # fmt: skip
-        directory, _ = train_on(order.data, order)
+        directory, manifest = train_on(order.data, order)
+        self._refuse_feature_set(manifest)
         return _sha256((directory / MANIFEST).read_bytes())
 
     def gate(self, run: Run) -> GateReport:
@@ -152,10 +156,15 @@ class TrainerWork:
         champion = self._champion(run)
         challenger = load_bundle(self._fitted(run))
         weight = test.rows.weight
+        known = test.features
+        if self._rules.features is not None:
+            order = replace(self._order(run), out=self._folder(run, "champion"))
+            plan, days = self._state().shared_plan, self._split(run).test
+            known = refolded_features(self._settings, order, champion.manifest, days, test, plan)
         rows = TestRows(
             test.fraud.astype(np.bool_), test.rows.amount,
             np.ones(len(test.fraud)) if weight is None else weight, test.rows.card, test.rows.day,
-            test.scored(champion.predictor).scores, test.scored(challenger.predictor).scores,
+            champion.predictor.scores(known), challenger.predictor.scores(test.features),
         )  # fmt: skip
         gated = judge(
             rows, _thresholds(champion.manifest), _thresholds(challenger.manifest),
@@ -229,8 +238,17 @@ class TrainerWork:
     def _order(self, run: Run) -> DatasetOrder:
         folder = self._folder(run, "dataset")
         return DatasetOrder(
-            run.first_ms, run.end_ms, run.began_at, folder, None, 1.0, run.parent
+            run.first_ms, run.end_ms, run.began_at, folder, self._rules.features, 1.0, run.parent
         )  # fmt: skip
+
+    def _refuse_feature_set(self, manifest: Manifest) -> None:
+        """Refuse a version that no plan within the grant can name."""
+        number, granted = self._own_grant()
+        if manifest.feature_set not in granted.grant.feature_sets:
+            raise RolloutError(
+                f"grant {number} does not have the feature set {manifest.feature_set}",
+                "an operator adds it with a new grant: stream-scorer retrain grant",
+            )
 
     def _stream(self, run: Run, features: FeatureSet) -> LabelledData:
         """Return all transactions of the dataset's days, of which the reference is made."""
@@ -248,10 +266,13 @@ class TrainerWork:
 
     def _costs(self) -> DecisionCosts:
         """Return the costs by which a rollout of the trainer is judged."""
+        return self._own_grant()[1].grant.guard.costs
+
+    def _own_grant(self) -> tuple[int, Granted]:
         found = grant_of(self._log.log.state, self._key_id)
         if found is None:
             raise RolloutError(f"key {self._key_id} has no grant", "see docs/RETRAINING.md")
-        return found[1].grant.guard.costs
+        return found
 
     def _champion(self, run: Run) -> Bundle:
         granted = self._log.log.state.trained

@@ -40,6 +40,10 @@ def test_a_file_becomes_rules(tmp_path: Path) -> None:
     )
     rules = read_rules(path)
     assert (rules.trials, rules.least_frauds, rules.ramp) == (3, 50, (0.0, 25.0))
+    assert rules.features is None
+    path.write_text('features = "own.toml"\n' + path.read_text())
+    assert read_rules(path).features == tmp_path / "own.toml"
+    path.write_text(path.read_text().partition("\n")[2])
     assert rules.space == {
         "learning_rate": SearchRange(0.02, 0.3, log=True), "max_leaf_nodes": (15, 31),
     }  # fmt: skip
@@ -69,7 +73,6 @@ def test_the_rules_have_one_source(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     [
         ({"horizon_days": 0}, "horizon_days: "),
         ({"cost_of_retraining": float("inf")}, "cost_of_retraining: "),
-        ({"features": "f.toml"}, "features: other features than the champion's are not built yet"),
         ({"schedule": "daily"}, "schedule: has five fields"),
         ({"schedule": "0 3 31 2 *"}, "schedule: "),
         ({"guards": {"least_days": 3}}, "guards.least_days: 3 leaves no day to train on"),
