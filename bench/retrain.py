@@ -13,8 +13,9 @@ trainer trains: a day has time for that.
   the simulator's truth; ``ap_oracle``: of the same estimator, trained on the first days after the
   drift with all true labels, on the days of ``ap_recovered``.
 - ``retrains_null``: retrainings of the same ``retrain.toml`` in 100 days without a drift, without a
-  broker;
-  ``early_frauds_alarms_null``: alarms there if only frauds have early labels.
+  broker; ``early_frauds_alarms_null``: alarms there if only frauds have early labels;
+- ``label_path_null``: how many of 1,000 simulated cities, whose frauds come in bursts, warn within
+  100 days by the same tolerance and budget (``bench/performance_steps/null.py``).
 """
 
 import json
@@ -32,6 +33,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import average_precision_score
 
 from bench.harness.script import Number, Script, missed, say, table
+from bench.performance_steps.null import false_alarms
 from bench.retrain_steps.city import DAY_MS, FEATURES, MATURITY_DAYS, City
 from bench.retrain_steps.null import nulls
 from bench.retrain_steps.plot import svg
@@ -276,6 +278,15 @@ def failures(document: dict[str, Any]) -> list[str]:
         ("decisions that are missing: {}", document["sent"] - document["decisions"], "==", 0),
         ("retrainings without a drift: {}", document["retrains_null"], "<=", 1),
         ("alarms of early frauds alone: {}", document["early_frauds_alarms_null"], "==", 0),
+        (
+            "cities that warn without a change: {}", document["label_path_null"]["false_alarms"],
+            "<=", document["label_path_null"]["bound"],
+        ),
+        (
+            "cities that warn without a change, with a random sample: {}",
+            document["label_path_null"]["false_alarms_with_draws"], "<=",
+            document["label_path_null"]["bound"],
+        ),
         ("processes that were killed: {}", len(document["restarts"]), "==", 3),
         ("promotions: {}", document["commands"].count("promote"), "==", 1),
     )  # fmt: skip
@@ -286,10 +297,12 @@ def main() -> int:
         __doc__, "fewer transactions a day",
         rows=Number(3_900, 1_000, "transactions a day"),
         seconds=Number(2.0, 0.8, "seconds of a simulated day, at least"),
+        cities=Number(1_000, 100, "cities without a change"),
     )  # fmt: skip
     with tempfile.TemporaryDirectory("-retrain") as folder:
         found = measure(script.options.rows, script.options.seconds, Path(folder))
     found |= nulls(script.options.rows, RULES, script.options.seconds)
+    found["label_path_null"] = false_alarms(script.options.cities, 100)
     plot = svg(found["ap_by_day"], DRIFT_DAY, found)
     if not script.quick:
         Path("retrain.svg").write_text(plot)
