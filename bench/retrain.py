@@ -13,7 +13,7 @@ trainer trains: a day has time for that.
   the simulator's truth; ``ap_oracle``: of the same estimator, trained on the first days after the
   drift with all true labels, on the days of ``ap_recovered``.
 - ``retrains_null``: retrainings of the same ``retrain.toml`` in 100 days without a drift, without a
-  broker; ``early_frauds_alarms_null``: alarms there if only frauds have early labels;
+  broker; ``early_frauds_alarms_null``: alarms that early labels of frauds, drawn or not, add there;
 - ``label_path_null``: how many of 1,000 simulated cities, whose frauds come in bursts, warn within
   100 days by the same tolerance and budget (``bench/performance_steps/null.py``).
 """
