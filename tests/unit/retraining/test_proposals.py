@@ -66,8 +66,8 @@ def _day(number: int, **changed: Any) -> dict[str, Any]:
 
 def test_days_are_of_all_versions_and_arms() -> None:
     records = [
-        _day(3), _day(2, rows=5, sampled=2), _day(3, frauds=4), _day(4, kind="WEEK"), _day(4, model="other"),
-        _day(4, segment="channel=web"),
+        _day(3), _day(2, rows=5, sampled=2), _day(3, frauds=4), _day(4, kind="WEEK"),
+        _day(4, model="other"), _day(4, segment="channel=web"),
     ]  # fmt: skip
     assert days_of(records, "fraud") == [MaturedDay(2 * DAY, 10, 1), MaturedDay(3 * DAY, 20, 5)]
 
