@@ -143,7 +143,7 @@ def test_an_added_bundle_is_listed_when_it_is_complete(
     # Repeated, it writes nothing; another one of this version is refused.
     store.add(NEW, FILES)
     assert len(seen) == len(FILES)
-    with pytest.raises(ModelError, match="bundle fraud:7.0.0: another one is in memory://"):
+    with pytest.raises(ModelError, match=r"bundle fraud:7\.0\.0: another one is in memory://"):
         store.add(NEW, FILES | {"manifest.json": b"[]"})
 
 
