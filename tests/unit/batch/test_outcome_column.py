@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -137,7 +138,7 @@ def test_an_interrupted_job_still_knows_what_is_unknown(
 ) -> None:
     source = write(published(table), tmp_path / "in.parquet")
     out, whole = tmp_path / "out.parquet", tmp_path / "whole.parquet"
-    options = {"plan": plan, "part_rows": 500, "sort": True}
+    options: dict[str, Any] = {"plan": plan, "part_rows": 500, "sort": True}
     complete = run_batch(second, order_of(source, whole, source, **options))
 
     def stop(progress: JobProgress) -> None:
@@ -197,15 +198,12 @@ def test_other_columns_are_refused(
     mapped = tmp_path / "mapped"
     mapped.mkdir()
     (mapped / "plan.toml").write_text(plan.read_text())
-    (mapped / "events.toml").write_text("[fields]\n" + "".join(
-        f'{name} = "{name}"\n' for name in (
-            "transaction_id", "event_time", "customer_id", "terminal_id", "amount", "currency"
-        )
-    ))  # fmt: skip
-    renamed = published(table).rename_columns(
-        ["amount" if name == "amount_minor" else name for name in published(table).column_names]
-    )
-    source = write(renamed, tmp_path / "renamed.parquet")
+    names = ("transaction_id", "customer_id", "terminal_id", "currency")
+    lines = [f'{name} = "{name}"' for name in names]
+    lines += ['event_time = {path = "event_time", unit = "ms"}']
+    lines += ['amount = {path = "amount_minor", unit = "minor"}']
+    (mapped / "events.toml").write_text("[fields]\n" + "\n".join(lines) + "\n")
+    source = write(published(table), tmp_path / "foreign.parquet")
     with pytest.raises(SettingsError, match=r"column 'outcome' is not read where events\.toml"):
         run_batch(second, order_of(source, tmp_path / "out.parquet", source, plan=mapped))
 
