@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stream_scorer.batch.input import BLOCKED, SKIPPED, BatchInput, Place
 from stream_scorer.batch.ledger import Done
 from stream_scorer.batch.output import Decided, Reject
-from stream_scorer.batch.terminals import Met, Published, Terminals
+from stream_scorer.batch.terminals import Met, PublishedEvents, Terminals
 from stream_scorer.core.decision.decide import Model, ModelFailure
 from stream_scorer.core.decision.decide_batch import decide_alone
 from stream_scorer.core.decision.observe import PartitionRings
@@ -192,7 +192,7 @@ class Decider:
             if self._source.outcomes:
                 blocked = rows.column(BLOCKED).to_numpy(zero_copy_only=False)
             accepted, again = (
-                Published(some, None if blocked is None else blocked[at])
+                PublishedEvents(some, None if blocked is None else blocked[at])
                 for some, at in (
                     (decisions.events, made.accepted),
                     (events.take(repeated), repeated),

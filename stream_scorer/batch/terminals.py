@@ -50,7 +50,7 @@ class Met:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedEvents:
     """Events with what was decided about them.
 
     Attributes:
@@ -116,7 +116,7 @@ class Terminals:
         self.table.watermark = max(self.table.watermark, newest - self._delayed.delay_ms)
 
     def remember(
-        self, events: Published, repeated: Published, clock: Int64, newest: int
+        self, events: PublishedEvents, repeated: PublishedEvents, clock: Int64, newest: int
     ) -> None:  # fmt: skip
         """Add events, and remove rows that no later event can see.
 
@@ -137,7 +137,7 @@ class Terminals:
         while self._rows and int(self._rows[0]["time"].max(initial=edge)) <= edge:
             self._rows.popleft()
 
-    def _rows_of(self, published: Published) -> NDArray[np.void]:
+    def _rows_of(self, published: PublishedEvents) -> NDArray[np.void]:
         events = published.events
         records = events.records
         terminal, customer, transaction = (
@@ -203,7 +203,7 @@ class Terminals:
         unknown. Otherwise none is.
         """
         frauds, met = self._frauds, self.met
-        outcomes = {}
+        outcomes: dict[str, int] = {}
         if self._policy.on:
             known = frauds.labelled is not None
             outcomes = {"outcome_column": int(known), "unknown": met.unknown}
