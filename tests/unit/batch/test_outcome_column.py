@@ -200,7 +200,7 @@ def test_other_columns_are_refused(
     (mapped / "plan.toml").write_text(plan.read_text())
     names = ("transaction_id", "customer_id", "terminal_id", "currency")
     lines = [f'{name} = "{name}"' for name in names]
-    lines += ['event_time = {path = "event_time", unit = "ms"}']
+    lines += ['event_time = {path = "event_time", unit = "ms", zone = "UTC"}']
     lines += ['amount = {path = "amount_minor", unit = "minor"}']
     (mapped / "events.toml").write_text("[fields]\n" + "\n".join(lines) + "\n")
     source = write(published(table), tmp_path / "foreign.parquet")

@@ -24,8 +24,9 @@ from tests.support.reproduce.reproduction_cases import altered, decoded, events,
 EXPLORE, REVIEW, OTHER = b"e" * 32, b"r" * 32, b"o" * 32
 KEYS = Draws(EXPLORE, REVIEW)
 PLAN = plan_from({
+    "label_policy": {"unlabelled": "genuine"},
     "explore": {
-        "key_digest": explore_digest(EXPLORE), "bands": [{"from": 0.0, "p": 0.5}],
+        "key_digest": explore_digest(EXPLORE), "bands": [{"from": 0.001, "p": 0.5}],
         "max_amount": 10_000.0, "cap_per_day": 1e9, "expected_per_day": 1.0,
         "computed_from": "0" * 64,
     },
