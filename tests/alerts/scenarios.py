@@ -3,6 +3,7 @@
 from itertools import accumulate
 
 from tests.alerts.promtool import Scenario
+from tests.alerts.weeks import INPUT_SILENT
 
 _SLO = 'stream_scorer_slo_records_total{{group="stream-scorer",topic="transactions",result="{}"}}'
 GOOD, BAD, UNMEASURED = (_SLO.format(result) for result in ("good", "bad", "unmeasured"))
@@ -12,6 +13,8 @@ SKEW = 'stream_scorer_topic_skew_seconds{topic="transactions"}'
 _PARTITIONS = (
     'stream_scorer_group_partitions{{group="stream-scorer",topic="transactions",verdict="{}"}}'
 )
+_WORST = 'stream_scorer_group_worst_verdict{{group="{}",verdict="UNKNOWN"}}'
+WORST, ABSENT = _WORST.format("stream-scorer"), _WORST.format("misspelt")
 _JOB = '{job="stream-scorer",instance="s:9464"'
 DECISIONS = f'stream_scorer_decisions_total{_JOB},outcome="APPROVE",model="fraud",version="1.0.0"}}'
 REJECTED = f'stream_scorer_rejected_total{_JOB},reason="MALFORMED"}}'
@@ -144,6 +147,7 @@ SCENARIOS = [
     _after_an_hour("LagProcessAbsent", OBSERVED, "0+60x60 3600+0x300", "70m"),
     # It makes passes, but counts nothing.
     _after_an_hour("LagProcessAbsent", COUNTED, "0+60x60 3600+0x300", "70m"),
+    INPUT_SILENT,
     _after_an_hour("DecisionsUnmeasured", UNMEASURED, "0x60 50000x300", "62m"),
     _verdict("GroupStopped", "STOPPED", "63m"),
     _verdict("GroupStalled", "STALLED", "63m"),
@@ -151,6 +155,9 @@ SCENARIOS = [
     _verdict("GroupRewound", "REWOUND", "62m"),
     _verdict("GroupEmpty", "EMPTY", "80m"),
     _verdict("GroupUnknown", "UNKNOWN", "70m"),
+    _after_an_hour("GroupMissing", ABSENT, "0x60 1x300", "80m"),
+    # A group with a partition has a verdict, and its alert is another one.
+    Scenario("no leader", {WORST: "0x60 1x300"}, {"59m": [], "80m": []}),
     _verdict("TransactionHanging", "HANGING TRANSACTION", "65m"),
     _verdict("DataLost", "DATA LOST BY RETENTION", "62m"),
     # Their verdicts last for a minute, and must not be over before someone has looked.
