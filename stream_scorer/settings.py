@@ -43,7 +43,7 @@ from stream_scorer.setting_files import (
     is_secret_option,
     secret_files,
 )
-from stream_scorer.setting_types import KeyName, Port, SettingsGroup
+from stream_scorer.setting_types import GroupName, KeyName, Port, SettingsGroup
 
 _DATA = Path(__file__).parent / "_data"
 _ROOT = _DATA if _DATA.is_dir() else Path(__file__).parent.parent
@@ -791,10 +791,17 @@ class Logging(SettingsGroup):
 class Lag(SettingsGroup):
     """What `stream-scorer lag --serve` and `--watch` observe."""
 
-    groups: list[str] = Field(
+    groups: list[GroupName] = Field(
         default_factory=list,
         description="consumer groups, with `*` and `?`; empty: `kafka.group`",
         examples=[["fraud-*", "billing"]],
+    )
+    groups_max: int = Field(
+        200,
+        ge=1,
+        le=2_000,
+        description="most groups that are watched, each with a connection of its own. If more "
+        "match, those beyond are left out: `stream_scorer_lag_groups_left_out`",
     )
     interval_seconds: float = Field(
         10.0,
@@ -845,6 +852,12 @@ class Lag(SettingsGroup):
     def _count_often_enough(self) -> Self:
         if self.slo_every_seconds > self.slo_seconds:
             raise ValueError("slo_every_seconds must be at most slo_seconds")
+        return self
+
+    @model_validator(mode="after")
+    def _watch_all_that_are_named(self) -> Self:
+        if len(self.groups) > self.groups_max:
+            raise ValueError("groups has more entries than groups_max")
         return self
 
 

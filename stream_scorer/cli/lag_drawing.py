@@ -2,9 +2,10 @@
 
 import math
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.table import Table
@@ -33,12 +34,15 @@ _MARKS: Final = {
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _HISTORY: Final = 20
 _TICK_SECONDS: Final = 0.5
-_FRAME: Final = 5
-"""Lines of the view that are not partitions: title, heading, rule, and two below."""
+_BELOW: Final = 2
+"""Lines below the table: what is left out, and an empty one for the cursor."""
 _NARROW: Final = 110
 """Columns below which the rates and the owner are left out."""
 _BETWEEN: Final = 2
 _LEAST_REASON: Final = 10
+_NAME_MOST: Final = 60
+"""Columns of a name: a group's may have 32,767 characters, and would hide all others."""
+_TITLE_GROUPS: Final = 4
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 
@@ -65,14 +69,36 @@ class LagView:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         now = self.snapshot
         rows = sorted(now.judgements.items(), key=_weight)
-        fit = max((options.height or console.height) - _FRAME, 1)
-        yield _title(now)
-        if now.error:
-            yield Text(printable(now.error), "bold yellow")
-        yield self._table(rows[:fit], options.max_width)
-        if left := rows[fit:]:
+        head = [_title(now), *_notes(now)]
+        lines = sum(_lines(each, console, options) for each in head)
+        room = max((options.height or console.height) - lines - _BELOW, 2)
+        table, count = self._fitting(rows, room, console, options)
+        yield from head
+        yield table
+        if left := rows[count:]:
             worst = min((judgement for _, judgement in left), key=_order).verdict
             yield Text(f"and {len(left):,} more, at worst {worst}", "dim")
+
+    def _fitting(
+        self,
+        rows: Sequence[tuple[Watched, LagJudgement]],
+        room: int,
+        console: Console,
+        options: ConsoleOptions,
+    ) -> tuple[Table, int]:
+        """Return a table of as many rows as fit into the lines, and their number.
+
+        In a narrow terminal a row has several lines.
+        """
+        low, high = 1, max(min(len(rows), room - 1), 1)
+        count = high
+        while True:
+            table = self._table(rows[:count], options.max_width)
+            fits = _lines(table, console, options) <= room
+            low, high = (count, high) if fits else (low, count - 1)
+            if low >= high:
+                return (table if fits else self._table(rows[:low], options.max_width)), low
+            count = (low + high + 1) // 2
 
     def _table(self, rows: Sequence[tuple[Watched, LagJudgement]], width: int) -> Table:
         wide = width >= _NARROW
@@ -91,7 +117,7 @@ class LagView:
                 overflow="fold",
                 min_width=8,
             )
-            used += max([8, len(name), *(len(row[at]) for row in cells)]) + _BETWEEN
+            used += max([8, len(name), *(cell_len(row[at]) for row in cells)]) + _BETWEEN
         if wide:
             # What is left of the line: a reason is cut, and names and numbers are not.
             room = max(width - used, _LEAST_REASON)
@@ -107,8 +133,8 @@ class LagView:
         group, (topic, partition) = watched
         rates = (each.rate_in, each.rate_out) if wide else ()
         return [
-            printable(group),
-            printable(f"{topic} {partition}"),
+            _short(group),
+            f"{_short(topic)} {partition}",
             f"{_MARKS[each.verdict][0]} {each.verdict}",
             duration(each.age),
             cell_text(each.to_stable),
@@ -186,10 +212,39 @@ def _weight(row: tuple[Watched, LagJudgement]) -> tuple[int, float, Watched]:
     return _order(judgement), -(judgement.age or 0.0), watched
 
 
+def _short(name: str) -> str:
+    """Return a name for the terminal, at most 60 columns wide."""
+    name = printable(name)
+    return name if cell_len(name) <= _NAME_MOST else set_cell_size(name, _NAME_MOST - 1) + "…"
+
+
+def _lines(part: Text | Table, console: Console, options: ConsoleOptions) -> int:
+    return len(console.render_lines(part, options, pad=False))
+
+
 def _title(now: LagSnapshot) -> Text:
     if not now.time:
         return Text("the first pass has not ended yet")
     order = list(LagVerdict)
     worst = sorted(now.worst().items(), key=lambda each: order.index(each[1]))
-    groups = ", ".join(f"{printable(group)} {verdict}" for group, verdict in worst)
-    return Text(f"{groups or 'no group matches'}; pass of {now.seconds:.2f} s", "bold")
+    groups = ", ".join(f"{_short(group)} {verdict}" for group, verdict in worst[:_TITLE_GROUPS])
+    if more := worst[_TITLE_GROUPS:]:
+        groups += f" and {len(more):,} more groups"
+    if not groups:
+        groups = "the brokers do not answer" if now.error else "no group matches"
+    return _line(f"{groups}; pass of {now.seconds:.2f} s", "bold")
+
+
+def _notes(now: LagSnapshot) -> Iterator[Text]:
+    """Yield what no row shows."""
+    if now.error:
+        yield Text(printable(now.error), "bold yellow")
+    seen = {group for group, _ in now.judgements}
+    if unseen := [_short(group) for group in sorted(now.members) if group not in seen]:
+        yield _line(f"no committed offset, and no partition: {', '.join(unseen)}", "bold yellow")
+    if now.left_out:
+        yield _line(f"{now.left_out:,} more groups match: see lag.groups_max", "bold yellow")
+
+
+def _line(text: str, style: str) -> Text:
+    return Text(text, style, no_wrap=True, overflow="ellipsis")

@@ -79,6 +79,10 @@ class LagPassed(Event):
         "lag_pass_time_seconds",
         "When the last pass in which the brokers answered ended, seconds since the epoch.",
     )
+    GROUPS_LEFT_OUT = Gauge(
+        "lag_groups_left_out",
+        "Groups that match lag.groups and are not watched: see lag.groups_max.",
+    )
     LEFT_OUT = Gauge(
         "lag_series_left_out", "Partitions whose own series are left out: see lag.series_max."
     )

@@ -71,8 +71,9 @@ class LagHealth:
         return [f"the brokers do not answer: {now.error}"] if now.error else []
 
     def degraded(self) -> list[str]:
-        """Return what works only in part: nothing does."""
-        return []
+        """Return what works only in part: patterns that match too many groups."""
+        left = self._snapshot().left_out
+        return [f"{left:,} groups that match lag.groups are not watched"] if left else []
 
 
 class LagLoop(Closing):
@@ -117,7 +118,7 @@ def open_passes(settings: Settings) -> LagPasses:
     """Return passes over the groups of the settings, with connections of their own."""
     lag, kafka = settings.lag, settings.kafka
     return LagPasses(
-        Collector(kafka, lag.groups or [kafka.group], lag.request_seconds),
+        Collector(kafka, lag.groups or [kafka.group], lag.request_seconds, lag.groups_max),
         FirstRecordReader(kafka, lag.request_seconds),
         OpenTransactions(kafka, lag.request_seconds),
         LagRules(interval=lag.interval_seconds),
