@@ -14,8 +14,10 @@ def _without_control_characters(name: str) -> str:
     return name
 
 
-GroupName = Annotated[str, Field(min_length=1), AfterValidator(_without_control_characters)]
-"""A consumer group's name, or a pattern of names."""
+GroupName = Annotated[
+    str, Field(min_length=1, max_length=8_000), AfterValidator(_without_control_characters)
+]
+"""A consumer group's name, or a pattern of names. Kafka takes 32,767 bytes."""
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
 

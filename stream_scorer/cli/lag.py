@@ -23,7 +23,10 @@ def lag(
         ),
     ] = None,
     seconds: Annotated[
-        bool, typer.Option("--seconds", help="Also the age of the oldest uncommitted record.")
+        bool,
+        typer.Option(
+            "--seconds", help="In one look: also the age of the oldest uncommitted record."
+        ),
     ] = False,
     serve: Annotated[
         bool,
@@ -35,7 +38,9 @@ def lag(
     interval: Annotated[
         float | None,
         typer.Option(
-            "--interval", help="Seconds between two looks; default: lag.interval_seconds."
+            "--interval",
+            help="With --serve and --watch: seconds between two looks; default: "
+            "lag.interval_seconds.",
         ),
     ] = None,
     options: ClusterJsonOptions,

@@ -152,7 +152,7 @@ def watch_lag(settings: Settings) -> None:
     """
     console, view = TerminalConsole(), LagView()
     with StopRequest() as stop, LagLoop(settings) as loop:
-        if not console.is_terminal:
+        if not console.is_terminal or console.is_dumb_terminal:
 
             def print_pass(snapshot: LagSnapshot) -> None:
                 view.show(snapshot)

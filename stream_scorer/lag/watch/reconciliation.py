@@ -156,7 +156,7 @@ class Reconciliation:
                 partition: self._ledger(partition).settle(end) for partition, end in ends.items()
             }
         if any(ledger.overflowed for ledger in self._ledgers.values()):
-            self._listener(LagFailed(_TOO_MANY))
+            self._listener(LagFailed(_TOO_MANY, "reconciliation"))
             self.begin()
             return False
         whole = [each for each in self._commits if self._is_settled(each)]

@@ -32,6 +32,7 @@ _MANY = [part for number in range(201) for part in ("--group", f"g{number}")]
         (["--group", "a", "--group", "b"], "one look shows one group"),
         (["--group", "fraud-*"], "one look shows one group"),
         (["--group", ""], "lag.groups.0: String should have at least 1 character"),
+        (["--group", "g" * 40_000], "lag.groups.0: String should have at most 8000 characters"),
         (["--group", _ESCAPE], "lag.groups.0: Value error, it has a control character"),
         (["--watch", "--group", "a\nb"], "lag.groups.0: Value error, it has a control character"),
         (["--watch", "--group", "*", "--group", ""], "lag.groups.1"),
