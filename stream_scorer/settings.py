@@ -806,7 +806,7 @@ class Lag(SettingsGroup):
     interval_seconds: float = Field(
         10.0,
         ge=1.0,
-        le=300.0,
+        le=120.0,
         description="time between two looks; a verdict is right two looks after a fault at the "
         "latest. Not shorter than the time between two commits of a healthy group",
     )
@@ -842,7 +842,7 @@ class Lag(SettingsGroup):
     reconcile_seconds: float = Field(
         30.0,
         ge=0.0,
-        le=3_600.0,
+        le=600.0,
         description="time between two comparisons of the input of `slo_group` with its decisions, "
         "dead letters and skips, and between two counts of the dead letters that wait; 0: none. "
         "`lag --serve` reads these topics for it",
