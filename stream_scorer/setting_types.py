@@ -7,6 +7,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 
 KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
+DAY_MS = 86_400_000
+
 
 def _without_control_characters(name: str) -> str:
     if any(unicodedata.category(character) == "Cc" for character in name):
