@@ -219,7 +219,8 @@ def _short(name: str) -> str:
 
 
 def _lines(part: Text | Table, console: Console, options: ConsoleOptions) -> int:
-    return len(console.render_lines(part, options, pad=False))
+    # With a height, which a full screen gives, it would fill that.
+    return len(console.render_lines(part, options.reset_height(), pad=False))
 
 
 def _title(now: LagSnapshot) -> Text:

@@ -6,6 +6,7 @@ import re
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
+from rich.screen import Screen
 
 from stream_scorer.cli.lag_drawing import LagView, duration, sparkline
 from stream_scorer.lag.verdicts.sample import LagJudgement, LagVerdict
@@ -14,12 +15,17 @@ from stream_scorer.lag.watch.passes import LagSnapshot
 _MANY = 200
 
 
-def drawn(snapshots: list[LagSnapshot], width: int = 140, height: int = 20) -> str:
+def drawn(
+    snapshots: list[LagSnapshot], width: int = 140, height: int = 20, *, full: bool = False
+) -> str:
+    """Return what is printed; full: on a screen of its own, as in a terminal."""
     view = LagView()
     for snapshot in snapshots:
         view.show(snapshot)
-    console = Console(file=io.StringIO(), width=width, height=height, color_system=None)
-    console.print(view)
+    console = Console(
+        file=io.StringIO(), width=width, height=height, color_system=None, markup=False
+    )
+    console.print(Screen(view) if full else view)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -92,10 +98,11 @@ def test_a_long_name_does_not_hide_the_others(name: str, width: int) -> None:
     assert text.count("\n") == len(lines)
 
 
-def test_a_row_of_several_lines_counts_as_such() -> None:
+@pytest.mark.parametrize("full", [False, True])
+def test_a_row_of_several_lines_counts_as_such(*, full: bool) -> None:
     # Sixty columns are too few for the names: they are wrapped.
     topics = {f"transactions-of-region-{n:02}": LagVerdict.HANGING for n in range(40)}
-    text = drawn([snapshot(**topics)], width=60, height=24)
+    text = drawn([snapshot(**topics)], width=60, height=24, full=full)
     shown = len(re.findall("◼ HANGING", text))
     assert len(text.splitlines()) <= 24
     assert 3 <= shown < 20
