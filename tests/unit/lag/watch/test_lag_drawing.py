@@ -109,6 +109,24 @@ def test_a_row_of_several_lines_counts_as_such(*, full: bool) -> None:
     assert f"and {40 - shown} more, at worst HANGING TRANSACTION" in text
 
 
+def test_the_begin_and_the_end_of_a_long_name_are_shown() -> None:
+    topic = "payments." + "x" * 200 + ".region-07"
+    text = drawn([snapshot(**{topic: LagVerdict.OK})], width=80)
+    shown = "".join(line[9:26].strip() for line in text.splitlines()[2:])
+    assert "payments." in shown
+    assert "region-07 0" in shown
+    assert "…" in shown
+
+
+def test_in_eighty_columns_every_number_of_a_short_name_is_shown() -> None:
+    text = drawn([snapshot(transactions=LagVerdict.STALLED)] * 30, width=80)
+    assert "transactions 0" in text
+    heading, row = text.splitlines()[1:3]
+    assert heading.split("  ")[-1].strip() == "lag so far"
+    assert row.rstrip().endswith("█" * 10)
+    assert "never" in row
+
+
 def test_many_groups_have_one_line_of_title() -> None:
     members = {f"group-{number:03}": 1 for number in range(150)}
     judgements = {
