@@ -59,9 +59,12 @@ _USUAL = [
     *(_SILENCE + minute for minute in range(_HOUR + 5, 12 * _HOUR, 20)),
 ]
 """Minutes of the last day in which each input has records, or is usually silent."""
+_FAULT = [_SILENCE + minute for minute in (14, 30, 59)]
 INPUT_SILENT = Scenario(
     "InputSilent",
     _series(),
-    {f"{minute}m": [] for minute in _USUAL}
-    | {f"{_SILENCE + minute}m": ["InputSilent"] for minute in (14, 30, 59)},
+    {
+        f"{minute}m": ["InputSilent"] if minute in _FAULT else []
+        for minute in sorted([*_USUAL, *_FAULT])
+    },
 )
