@@ -3,7 +3,6 @@
 from itertools import accumulate
 
 from tests.alerts.promtool import Scenario
-from tests.alerts.weeks import INPUT_SILENT
 
 _SLO = 'stream_scorer_slo_records_total{{group="stream-scorer",topic="transactions",result="{}"}}'
 GOOD, BAD, UNMEASURED = (_SLO.format(result) for result in ("good", "bad", "unmeasured"))
@@ -147,7 +146,6 @@ SCENARIOS = [
     _after_an_hour("LagProcessAbsent", OBSERVED, "0+60x60 3600+0x300", "70m"),
     # It makes passes, but counts nothing.
     _after_an_hour("LagProcessAbsent", COUNTED, "0+60x60 3600+0x300", "70m"),
-    INPUT_SILENT,
     _after_an_hour("DecisionsUnmeasured", UNMEASURED, "0x60 50000x300", "62m"),
     _verdict("GroupStopped", "STOPPED", "63m"),
     _verdict("GroupStalled", "STALLED", "63m"),

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from tests.alerts.promtool import Scenario
 
+EVALUATION = "5m"
+"""Nine days of evaluations, one a minute, would take several minutes."""
 _HOUR, _DAY, _DAYS = 60, 1_440, 9
 _SILENCE = 8 * _DAY + 12 * _HOUR
 """At noon of the last day the input ends, for an hour."""
@@ -55,11 +57,11 @@ def _series() -> dict[str, str]:
 
 _USUAL = [
     *(8 * _DAY + minute for minute in range(10, 12 * _HOUR, 20)),
-    _SILENCE + 9,
+    _SILENCE + 5,
     *(_SILENCE + minute for minute in range(_HOUR + 5, 12 * _HOUR, 20)),
 ]
 """Minutes of the last day in which each input has records, or is usually silent."""
-_FAULT = [_SILENCE + minute for minute in (14, 30, 59)]
+_FAULT = [_SILENCE + minute for minute in (15, 30, 55)]
 INPUT_SILENT = Scenario(
     "InputSilent",
     _series(),
