@@ -7,6 +7,8 @@ from ruamel.yaml import YAML
 
 from tests.alerts.promtool import RULES, Scenario, run
 from tests.alerts.scenarios import BAD, GOOD, HEALTHY, SCENARIOS
+from tests.alerts.weeks import INPUT_SILENT
+from tests.support.triangle import alert_rules
 
 pytestmark = pytest.mark.prometheus
 
@@ -27,8 +29,19 @@ def test_each_alert_fires_on_its_fault_and_on_nothing_else(tmp_path: Path) -> No
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
+def test_a_silent_input_pages_in_hours_that_are_usually_busy(tmp_path: Path) -> None:
+    # All rules over nine days would take minutes.
+    (rule,) = (rule for rule in alert_rules() if rule["alert"] == "InputSilent")
+    path = tmp_path / "rules.yaml"
+    with path.open("w") as file:
+        YAML().dump({"groups": [{"name": "one", "rules": [rule]}]}, file)
+    ran = run([INPUT_SILENT], {}, tmp_path, [path])
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
 def test_every_alert_has_a_fault() -> None:
-    raised = {name for each in SCENARIOS for names in each.firing.values() for name in names}
+    every = [*SCENARIOS, INPUT_SILENT]
+    raised = {name for each in every for names in each.firing.values() for name in names}
     assert raised == alerts()
 
 
