@@ -148,7 +148,7 @@ def of_engine(dataset: Path, folder: Path, engine: int) -> Path:
 def test_a_dataset_keeps_the_meaning_of_its_features(dataset: Path, tmp_path: Path) -> None:
     assert DatasetFolder.open(dataset).engine == 1
     _, manifest = train(order(dataset, tmp_path, "1.0.0", plan=POLICY))
-    # Engine 2 has other risks than those that the dataset recorded.
+    # A grant for retraining names the feature set, with the engine: it must not change by itself.
     assert manifest.engine == 1
     with pytest.raises(SettingsError, match="features of engine 1, which has another risk"):
         train(order(dataset, tmp_path, "1.0.1", plan=POLICY, engine=3))

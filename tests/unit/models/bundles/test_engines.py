@@ -92,7 +92,7 @@ def off(bundle: Path, name: str, row: int = 7) -> None:
 def test_one_bit_in_a_golden_row_is_refused(kind: str, name: str, tmp_path: Path) -> None:
     bundle = written(tmp_path, kind)
     off(bundle, name)
-    with pytest.raises(ModelError, match="golden vectors: a (raw )?score is off by") as caught:
+    with pytest.raises(ModelError, match=r"golden vectors: a (raw )?score is off by") as caught:
         load_bundle(bundle)
     assert "the same bits on every machine" in str(caught.value.fix)
 
