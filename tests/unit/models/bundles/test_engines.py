@@ -17,7 +17,7 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.engines import ENGINES
 from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles import golden
-from stream_scorer.models.bundles.bundle import FeatureSpec
+from stream_scorer.models.bundles.bundle import FeatureSpec, content_hash
 from stream_scorer.models.bundles.loader import load_bundle, models_of
 from stream_scorer.models.bundles.writer import write_bundle
 from stream_scorer.models.commands.upgrade import upgrade
@@ -128,8 +128,17 @@ def test_an_onnx_model_cannot_have_it(tmp_path: Path) -> None:
     bundle = onnx_bundles.write(tmp_path)
     with pytest.raises(ModelError, match="is an ONNX model"):
         upgrade(settings(tmp_path), "fraud:1.0.0", "1.0.1", None, 3)
+    manifest = load_bundle(bundle).manifest
+    digest = content_hash(
+        engine=3, features=manifest.features, thresholds=manifest.thresholds,
+        on_model_error=manifest.on_model_error, model=(bundle / "model.onnx").read_bytes(),
+        onnx=manifest.onnx,
+    )  # fmt: skip
     edit(bundle, lambda m: m.update(engine=3))
     with pytest.raises(ModelError, match="content hash"):
+        load_bundle(bundle)
+    edit(bundle, lambda m: m.update(content_hash=digest))
+    with pytest.raises(ModelError, match="an ONNX model cannot have engine 3"):
         load_bundle(bundle)
 
 
