@@ -40,7 +40,9 @@ CARD = "# fraud:{version}\n\nOf fraud:1.0.0.\n\n## Features (engine {engine})\n\
 
 def written(store: Path, kind: str = HISTOGRAM, version: str = "1.0.0", engine: int = 3) -> Path:
     made = candidate(MODELS[kind].fit(ROWS, FRAUD), version)
-    card = {"card.md": CARD.format(version=version, engine=engine).encode()}
+    card = {
+        "card.md": CARD.format(version=version, engine=engine).encode(), "card.png": b"picture"
+    }  # fmt: skip
     return write_bundle(store, with_changes(made, engine=engine, card=card), ROWS)
 
 

@@ -108,7 +108,8 @@ def test_the_command_writes_a_bundle_that_scores_as_the_library(
 def test_the_engine_is_that_of_the_plan_or_the_chosen_one(job: ImportJob) -> None:
     policy = plan_from({"label_policy": {"unlabelled": "genuine"}})
     found = {}
-    for number, changes in enumerate(({}, {"engine": 3}, {"plan": policy})):
+    asked: list[dict[str, Any]] = [{}, {"engine": 3}, {"plan": policy}]
+    for number, changes in enumerate(asked):
         directory, manifest = import_model(changed(job, version=f"1.0.{number}", **changes))
         assert f"## Features (engine {manifest.engine})" in (directory / "card.md").read_text()
         found[manifest.engine] = load_bundle(directory).predictor
