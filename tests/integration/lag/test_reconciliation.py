@@ -115,6 +115,9 @@ def test_each_record_has_one_output_and_faults_are_found(
         assert (found["missing"], found["doubled"]) == (5, 0)
 
 
+MORE_THAN_A_QUEUE = 40
+
+
 def read_for_ever(reader: OutputReader) -> None:
     while True:
         reader.read(0.5)
@@ -128,11 +131,13 @@ def test_a_comparison_begins_anew_when_outputs_are_gone(
     compared = Compared(settings)
     with compared.reader as reader:
         producer = Producer(client_options.common(settings))
-        for _ in range(10):
-            producer.produce(topic, b"unreadable", partition=0)
-        assert producer.flush(30) == 0
+        # More than the reader's queue holds, so that some are gone before it has fetched them.
+        for _ in range(MORE_THAN_A_QUEUE):
+            producer.produce(topic, bytes(900_000), partition=0)
+        assert producer.flush(60) == 0
         client = admin(settings)  # its answers end with it
-        (gone,) = client.delete_records([TopicPartition(topic, 0, 10)]).values()
+        end = TopicPartition(topic, 0, MORE_THAN_A_QUEUE)
+        (gone,) = client.delete_records([end]).values()
         gone.result(30)
         with pytest.raises(UnavailableError):
             read_for_ever(reader)
