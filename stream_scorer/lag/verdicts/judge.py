@@ -146,7 +146,7 @@ def _silent(history: LagHistory, sample: LagSample) -> tuple[LagVerdict, str]:
 
 def _age(history: LagHistory, sample: LagSample) -> tuple[float | None, float | None]:
     """Return the age of the oldest record that is not committed, and its timestamp's skew."""
-    offset, high = sample.record_offset or sample.next_offset, sample.high or 0
+    offset, high = sample.record_offset or sample.first_waiting, sample.high or 0
     if sample.to_stable == 0:
         # Records of an open transaction have an age, too: they cannot be read meanwhile.
         offset = max(offset, sample.stable or 0)

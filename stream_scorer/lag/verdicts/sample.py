@@ -73,16 +73,21 @@ class LagSample:
         return (self.start or 0) if self.committed is None else self.committed
 
     @property
+    def first_waiting(self) -> int:
+        """The offset of the first record that may wait: those before the log's start are gone."""
+        return max(self.next_offset, self.start or 0)
+
+    @property
     def to_high(self) -> int:
         """Offsets to the high watermark."""
-        return max((self.high or 0) - self.next_offset, 0)
+        return max((self.high or 0) - self.first_waiting, 0)
 
     @property
     def to_stable(self) -> int:
         """Offsets to the last stable offset; 0 if none of them is a record that can be read."""
         if self.readable is False:
             return 0
-        return max((self.stable or 0) - self.next_offset, 0)
+        return max((self.stable or 0) - self.first_waiting, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,7 +153,7 @@ class LagPasses(Closing):
 
     def _judge(self, at: Place, history: LagHistory) -> LagJudgement:
         judgement, sample = judge(history), history.last
-        happened = None if sample is None else self._event_times.get((at, sample.next_offset))
+        happened = None if sample is None else self._event_times.get((at, sample.first_waiting))
         if happened is None or not judgement.to_stable:
             return judgement
         return replace(judgement, event_age=max(judgement.time - happened, 0.0))
@@ -211,7 +211,7 @@ class LagPasses(Closing):
         for (name, at), sample in samples.items():
             if not sample.complete or sample.to_stable == 0:
                 continue
-            key = (at, sample.next_offset)
+            key = (at, sample.first_waiting)
             if self._is_known(key, sample.stable or 0):
                 continue
             history = self._histories.get((name, at))
@@ -220,7 +220,7 @@ class LagPasses(Closing):
             wanted[key] = max(wanted.get(key, (False, 0)), (still, sample.to_stable))
         first = sorted(wanted, key=lambda key: wanted[key], reverse=True)
         self._read_all(first[: self._records_most], samples)
-        kept = {(at, sample.next_offset) for (_, at), sample in samples.items()}
+        kept = {(at, sample.first_waiting) for (_, at), sample in samples.items()}
         self._found = {key: found for key, found in self._found.items() if key in kept}
         self._event_times = {key: t for key, t in self._event_times.items() if key in kept}
 
@@ -250,7 +250,7 @@ class LagPasses(Closing):
             left = [key for key in left if turn[key[0]] != key[1]]
 
     def _with_record(self, at: Place, sample: LagSample) -> LagSample:
-        until, record = self._found.get((at, sample.next_offset), (0, None))
+        until, record = self._found.get((at, sample.first_waiting), (0, None))
         if record is None or not sample.complete or sample.to_stable == 0:
             return sample
         if record.offset is None:

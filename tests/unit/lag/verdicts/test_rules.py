@@ -251,3 +251,8 @@ def test_a_stalled_partition_names_its_owner() -> None:
 def test_the_heaviest_verdict_is_the_group_s() -> None:
     assert heaviest([LagVerdict.OK, LagVerdict.SLOW, LagVerdict.EMPTY]) is LagVerdict.SLOW
     assert heaviest([]) is LagVerdict.UNKNOWN
+
+
+def test_deleted_records_do_not_wait() -> None:
+    sample = LagSample(0.0, 100, 140, 150, 40, 1, OWNER)
+    assert (sample.first_waiting, sample.to_stable, sample.to_high) == (100, 40, 50)
