@@ -25,6 +25,9 @@ Counted separately:
 - A very late event of a customer whose complete history was evicted (``after_eviction``). The core
   remembers what the streams have evicted; see docs/FEATURES.md.
 
+The report's key ``policy`` has ``core``, ``batch`` and ``stream`` once more, under a label policy
+and with a model of the second feature engine; see ``bench/parity_steps/policy.py``.
+
 The report's key ``served`` has further ways: 50,000 transactions by ``/v1`` and ``/v2`` of
 ``stream-scorer serve``; see ``bench/parity_steps/served.py``. ``--only-served`` runs only these.
 """
@@ -38,6 +41,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.table import Table
 
 from bench.harness.arena import FULL, Arena
@@ -47,12 +51,13 @@ from bench.parity_steps.input import build
 from bench.parity_steps.killed import Killed
 from bench.parity_steps.labels import label, settled
 from bench.parity_steps.outcomes import Outcomes, Way, differences, report
+from bench.parity_steps.policy import PolicyWays, policy_failures
 from bench.parity_steps.served import ServedWays, served_failures
 from bench.parity_steps.streams import MODEL, Run, Traffic, Undisturbed, encoded
 from stream_scorer.codec.reading.mapped import open_decoder
 from stream_scorer.core.decision.decide_batch import decide_alone
 from stream_scorer.core.decision.observe import PartitionRings
-from stream_scorer.core.events.batch import Flag
+from stream_scorer.core.events.batch import Flag, Outcome
 from stream_scorer.models.stores.deployment import Deployment, load_model, load_plan
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.registry.sources import open_registry
@@ -64,8 +69,9 @@ _BY_TERMINAL = "TERMINAL_ID_"
 
 
 def in_memory(
-    traffic: Traffic, settings: Settings, deployment: Deployment, *, terminals: bool = True
-) -> tuple[Outcomes, int]:
+    traffic: Traffic, settings: Settings, deployment: Deployment, *, terminals: bool = True,
+    blocked: NDArray[np.bool_] | None = None,
+) -> tuple[Outcomes, int]:  # fmt: skip
     """Score all rows with one call of the core; count the events that its rings have evicted.
 
     Args:
@@ -73,6 +79,7 @@ def in_memory(
         settings: Registry and store.
         deployment: Model and plan.
         terminals: Whether the model has terminal features.
+        blocked: As for ``bench.parity_steps.labels.settled``.
     """
     model, plan = load_model(settings, deployment)
     decoder = open_decoder(open_registry(settings.registry), plan)
@@ -85,7 +92,7 @@ def in_memory(
     if len(rows) != n:
         raise SystemExit(f"{n - len(rows)} of our own payloads do not decode")
     rings = PartitionRings(model.features)
-    table = settled(traffic.rows, traffic.labels, plan) if terminals else None
+    table = settled(traffic.rows, traffic.labels, plan, blocked) if terminals else None
     outcomes = Outcomes.of(decide_alone(events, rings, model, plan, terminals=table), n)
     added = int(((outcomes.decision >= 0) & (outcomes.flags & Flag.LATE == 0)).sum())
     return outcomes, added - sum(len(ring[1]) for ring in rings.of(0).events())
@@ -172,6 +179,21 @@ def measure(events: int, rate: float) -> tuple[dict[str, Any], list[str], list[s
     return document, examples, faults
 
 
+def measure_policy(events: int) -> dict[str, Any]:
+    """Run the ways of ``bench/parity_steps/policy.py``; return their report."""
+    with Arena(quick=True) as arena:
+        ways = PolicyWays(arena, events, waiting_plan(arena.directory))
+        streamed = ways.streamed()
+
+        def core(*, known: bool) -> Outcomes:
+            blocked = streamed.decision == Outcome.BLOCK
+            return in_memory(
+                ways.traffic, ways.settings, ways.deployment, blocked=blocked if known else None
+            )[0]
+
+        return ways.report(streamed, core(known=True), core(known=False))
+
+
 def measure_served(events: int) -> dict[str, Any]:
     """Run the ways of ``bench/parity_steps/served.py``; return their report."""
     with Arena(quick=True) as arena:
@@ -198,6 +220,7 @@ def main() -> int:
     script = Script(
         __doc__, "30,000 events, 5,000 of them by the API", more=_options,
         events=Number(200_000, 30_000), rate=Number(5_000, 2_500), served=Number(50_000, 5_000),
+        policy=Number(60_000, 30_000, "events under a label policy"),
     )  # fmt: skip
     shown: list[Table | str] = []
     failed: list[str] = []
@@ -206,6 +229,9 @@ def main() -> int:
         document, examples, faults = measure(script.options.events, script.options.rate)
         failed += [*faults, *failures(document)]
         shown += [*examples, _unlike("Unlike", document)]
+        policy = document["policy"] = measure_policy(script.options.policy)
+        failed += policy_failures(policy)
+        shown.append(_unlike("Unlike, under a label policy", policy))
     served = document["served"] = measure_served(script.options.served)
     failed += served_failures(served)
     shown.append(_unlike("Unlike, by the API", served))

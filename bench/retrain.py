@@ -12,8 +12,10 @@ trainer trains: a day has time for that.
 - ``ap_before``, ``ap_after_drift``, ``ap_recovered``: average precision of the published scores by
   the simulator's truth; ``ap_oracle``: of the same estimator, trained on the first days after the
   drift with all true labels, on the days of ``ap_recovered``.
-- ``retrains_null``: retrainings of the same rules in 100 days without a drift, without a broker;
-  ``early_frauds_alarms_null``: alarms there if only frauds have early labels.
+- ``retrains_null``: retrainings of the same ``retrain.toml`` in 100 days without a drift, without a
+  broker; ``early_frauds_alarms_null``: alarms that early labels of frauds, drawn or not, add there;
+- ``label_path_null``: how many of 1,000 simulated cities, whose frauds come in bursts, warn within
+  100 days by the same tolerance and budget (``bench/performance_steps/null.py``).
 """
 
 import json
@@ -31,9 +33,11 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import average_precision_score
 
 from bench.harness.script import Number, Script, missed, say, table
+from bench.performance_steps.null import false_alarms
 from bench.retrain_steps.city import DAY_MS, FEATURES, MATURITY_DAYS, City
 from bench.retrain_steps.null import nulls
 from bench.retrain_steps.plot import svg
+from bench.retrain_steps.rules import RULES
 from bench.retrain_steps.stage import Stage
 from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.kafka.reading.read_to_end import read_all
@@ -51,26 +55,6 @@ DRIFT_DAY = 50
 LAST_DAY = 108
 _HISTORY = 45
 _TRAIN_SECONDS = 300.0
-RULES = """
-model = "hist_gradient_boosting"
-trials = 4
-seed = 1
-cost_of_retraining = 400.0
-horizon_days = 100
-[guards]
-least_frauds = 60
-least_days = 6
-cooldown_days = 0.0003
-[split]
-train_days = 28
-validation_days = 1
-test_days = 2
-[space]
-learning_rate = {low = 0.05, high = 0.3, log = true}
-max_leaf_nodes = [7, 15, 31]
-[rollout]
-ramp = [0.0, 50.0]
-"""
 _GUARD = {
     "maturity_seconds": MATURITY_DAYS * 86_400, "least_frauds": 50, "least_pairs": 100,
     "delta": 0.3, "slow_call_us": 1e6, "deadline_seconds": 4_000 * 86_400,
@@ -104,8 +88,7 @@ def champion(stage: Stage, city: City) -> Manifest:
 
 def begin(stage: Stage, manifest: Manifest) -> None:
     """Write the first plan and the grant, and start all processes."""
-    rules = stage.directory / "retrain.toml"
-    rules.write_text(RULES)
+    stage.rules.write_text(RULES)
     shared = {"name": "first", "strategy": "champion", "versions": {"champion": manifest.label}}
     stage.give(CommandKind.PLAN, plan_of(shared))
     may = ControllerRules(key=stage.public("controller"), may=("step", "rollback", "promote"))
@@ -124,7 +107,7 @@ def begin(stage: Stage, manifest: Manifest) -> None:
         "trust_declared_draws": "false",
     }, kafka={"topics": {"performance": "matured.performance",
                          "drift_events": "matured.drift-events"}})  # fmt: skip
-    stage.start("trainer", "retrain", "run", "--rules", str(rules))
+    stage.start("trainer", "retrain", "run")
 
 
 def under_way(stage: Stage) -> str:
@@ -295,6 +278,15 @@ def failures(document: dict[str, Any]) -> list[str]:
         ("decisions that are missing: {}", document["sent"] - document["decisions"], "==", 0),
         ("retrainings without a drift: {}", document["retrains_null"], "<=", 1),
         ("alarms of early frauds alone: {}", document["early_frauds_alarms_null"], "==", 0),
+        (
+            "cities that warn without a change: {}", document["label_path_null"]["false_alarms"],
+            "<=", document["label_path_null"]["bound"],
+        ),
+        (
+            "cities that warn without a change, with a random sample: {}",
+            document["label_path_null"]["false_alarms_with_draws"], "<=",
+            document["label_path_null"]["bound"],
+        ),
         ("processes that were killed: {}", len(document["restarts"]), "==", 3),
         ("promotions: {}", document["commands"].count("promote"), "==", 1),
     )  # fmt: skip
@@ -305,10 +297,12 @@ def main() -> int:
         __doc__, "fewer transactions a day",
         rows=Number(3_900, 1_000, "transactions a day"),
         seconds=Number(2.0, 0.8, "seconds of a simulated day, at least"),
+        cities=Number(1_000, 100, "cities without a change"),
     )  # fmt: skip
     with tempfile.TemporaryDirectory("-retrain") as folder:
         found = measure(script.options.rows, script.options.seconds, Path(folder))
-    found |= nulls(script.options.rows, RULES)
+    found |= nulls(script.options.rows, RULES, script.options.seconds)
+    found["label_path_null"] = false_alarms(script.options.cities, 100)
     plot = svg(found["ap_by_day"], DRIFT_DAY, found)
     if not script.quick:
         Path("retrain.svg").write_text(plot)

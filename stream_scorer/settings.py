@@ -693,7 +693,13 @@ class Performance(SettingsGroup):
         ge=0,
         le=1e100,
         description="rise of the mean cost per decision, in units of the currency, that does not "
-        "matter; 0: 5 % of the usual cost",
+        "matter; 0: 5 % of the usual cost, or what `performance.retrain_rules` gives",
+    )
+    retrain_rules: Path | None = Field(
+        None,
+        description="`retrain.toml`; its cost of a retraining, its horizon and the decisions a day "
+        "give the rise that does not matter, and its horizon is that of `performance.alpha`",
+        examples=["retrain.toml"],
     )
     maturity_days: float = Field(
         7.0,
@@ -732,6 +738,12 @@ class Performance(SettingsGroup):
     false_block_cost: float = Field(
         25.0, ge=0, le=1e100, description="cost of blocking a genuine transaction"
     )
+
+    @model_validator(mode="after")
+    def _take_the_tolerance_once(self) -> Self:
+        if self.retrain_rules is not None and self.tolerance > 0:
+            raise ValueError("tolerance and retrain_rules both give the tolerance: name one")
+        return self
 
 
 class Retrain(SettingsGroup):

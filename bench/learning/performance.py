@@ -10,76 +10,33 @@ Parts:
 - *Delay*: the model misses more frauds from a day on; days until the warning. No gate.
 - *Measures*: seconds to measure a day of a million decisions with its intervals. No gate.
 
-All is simulated from fixed seeds, so that a figure that passes once passes always.
+Tolerance and horizon are those of the ``retrain.toml`` of ``bench/retrain.py``. All is simulated
+from fixed seeds, so that a figure that passes once passes always.
 """
 
 import time
-from collections import Counter
 from typing import Any
 
 import numpy as np
-from scipy.stats import binom
 
 from bench.harness.script import Number, Script, missed, say, table
-from bench.performance_steps.city import CitySize, simulate
-from bench.performance_steps.watched import (
-    CityWarning,
-    differing_days,
-    watch_cities,
-    watch_city,
-)
+from bench.performance_steps.null import BUDGET, CHANGED, SIZE, false_alarms, watched
+from bench.performance_steps.watched import differing_days
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.performance.measures.contract import MaturedRows, WindowKey
 from stream_scorer.performance.measures.measure import Measuring, measure
 from stream_scorer.performance.warning.reference import LEARNING_DAYS
-from stream_scorer.performance.warning.watch import WarningBudget
 
-_CHECKED = 10
-"""Cities whose warnings are computed by the process's own watch, too."""
-_CHANGED = 60
 _FACTORS = (1.5, 2.0, 3.0)
-_SIZE = CitySize()
-_BUDGET = WarningBudget()
-
-
-def _watched(
-    cities: int, days: int, seed: int, factor: float = 1.0
-) -> tuple[list[CityWarning], list[CityWarning], float]:
-    """Return the warnings without draws, with draws, and the ratio of losses after a change."""
-    change = np.ones(days)
-    change[_CHANGED:] = factor
-    city = simulate(cities, days, seed, _SIZE, change if factor != 1.0 else None)
-    alone = watch_cities(city, _SIZE, _BUDGET, draws=False)
-    both = watch_cities(city, _SIZE, _BUDGET, draws=True)
-    for draws, found in ((False, alone), (True, both)):
-        own = [watch_city(city, n, _SIZE, _BUDGET, draws=draws) for n in range(_CHECKED)]
-        if own != found[:_CHECKED]:
-            raise AssertionError("the watch of one city differs from that of many")
-    ratio = float(city.loss[:, _CHANGED:].mean() / city.loss[:, :_CHANGED].mean())
-    return alone, both, ratio
-
-
-def _null(cities: int, days: int) -> dict[str, Any]:
-    alone, both, _ = _watched(cities, LEARNING_DAYS + days, 1)
-    bound = int(binom.ppf(0.99, cities, _BUDGET.alpha))
-    return {
-        "cities": cities,
-        "days": days,
-        "alpha": _BUDGET.alpha,
-        "bound": bound,
-        "false_alarms": sum(each.day >= 0 for each in alone),
-        "false_alarms_with_draws": sum(each.day >= 0 for each in both),
-        "by_class": dict(Counter(each.klass for each in [*alone, *both] if each.day >= 0)),
-    }
 
 
 def _delays(cities: int) -> list[dict[str, Any]]:
     rows = []
     for factor in _FACTORS:
-        alone, both, ratio = _watched(cities, LEARNING_DAYS + 100, 7, factor)
+        alone, both, ratio = watched(cities, LEARNING_DAYS + 100, 7, SIZE, BUDGET, factor)
         row: dict[str, Any] = {"missed_more": factor, "loss_ratio": round(ratio, 2)}
         for name, found in (("matured", alone), ("with_draws", both)):
-            delays = [each.day - _CHANGED for each in found if each.day >= _CHANGED]
+            delays = [each.day - CHANGED for each in found if each.day >= CHANGED]
             row[f"{name}_days"] = float(np.median(delays)) if delays else None
             row[f"{name}_share"] = round(len(delays) / cities, 3)
         rows.append(row)
@@ -116,7 +73,7 @@ def main() -> int:
     )  # fmt: skip
     options = script.options
     say(f"{options.cities} cities without a change")
-    null = _null(options.cities, options.days)
+    null = false_alarms(options.cities, options.days)
     say(str(null))
     differing = differing_days(100, 3)
     say(f"{options.changed} cities with a change")

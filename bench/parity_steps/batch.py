@@ -32,25 +32,33 @@ class Batch:
         model: NAME:VERSION.
         plan: The plan's file; None: the one next to the model's versions.
         name: Its name in the arena.
+        store: The model store; None: the shipped one.
+        outcomes: What was published about the rows: their column ``outcome``; None: no column.
     """
 
     def __init__(
         self, arena: Arena, rows: Input, labels: Labels | None, model: str, plan: Path | None,
-        name: str = "batch",
+        name: str = "batch", store: Path | None = None, outcomes: Outcomes | None = None,
     ) -> None:  # fmt: skip
         directory = arena.directory / name
         directory.mkdir()
         self._rows = np.flatnonzero(rows.compared)
         self._out = directory / "out.parquet"
-        source, told = directory / "in.parquet", directory / "labels.parquet"
-        write_table(rows.table.take(pa.array(self._rows)), source)
+        source, said = directory / "in.parquet", directory / "labels.parquet"
+        given = rows.table.take(pa.array(self._rows))
+        if outcomes is not None:
+            names = np.array([*(outcome.name for outcome in Outcome), None])
+            # Nothing was published about a rejected row: -1, the last name.
+            told = pa.array(names[outcomes.decision[self._rows]].tolist(), pa.string())
+            given = given.append_column("outcome", told)
+        write_table(given, source)
         more = [] if plan is None else ["--plan", str(plan)]
         if labels is not None:
-            write_table(labels.table(rows).filter(pa.array(~labels.delivered_late)), told)
-            more += ["--labels", str(told)]
+            write_table(labels.table(rows).filter(pa.array(~labels.delivered_late)), said)
+            more += ["--labels", str(said)]
         self._entry = arena.entry(
             name, "none", "batch", str(source), str(self._out), "--model", model, *more,
-            "--part-rows", str(len(self._rows) // _PART_SHARE),
+            "--part-rows", str(len(self._rows) // _PART_SHARE), store=store,
         )  # fmt: skip
         self._arena = arena
         self._count = len(rows)

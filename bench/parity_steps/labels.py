@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bench.parity_steps.input import AFTER_EVICTION, AGAIN, Input
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.labelling.contract import UNKNOWN
 from stream_scorer.core.terminals.history import TerminalTable
 from stream_scorer.ports import Int64
 
@@ -112,11 +113,26 @@ def label(rows: Input, plan: Plan) -> Labels:
     )
 
 
-def settled(rows: Input, labels: Labels, plan: Plan) -> TerminalTable:
-    """Return the terminals' rows by the rule alone, all of them: nothing has left."""
+def settled(
+    rows: Input, labels: Labels, plan: Plan, blocked: Bool | None = None
+) -> TerminalTable:  # fmt: skip
+    """Return the terminals' rows by the rule alone, all of them: nothing has left.
+
+    Args:
+        rows: The input.
+        labels: Its labels.
+        plan: Their delay and slack.
+        blocked: bool[n], which rows were blocked: such a row without a label is unknown. None: none
+            is unknown.
+    """
     frauds = _frauds(rows, labels)
     own = np.array(list(_own(rows, plan)), np.int64)
-    fraud = np.array([frauds.get(row, False) for row in own.tolist()], np.bool_)
+    unlabelled = np.zeros(len(rows), np.uint8)
+    if blocked is not None:
+        unlabelled[blocked] = UNKNOWN
+    fraud = np.array(
+        [frauds.get(row, unlabelled[row]) for row in own.tolist()], np.uint8
+    )  # fmt: skip
     terminal = rows.table.column("terminal_id").combine_chunks().cast(pa.string())
     table = TerminalTable()
     table.add(terminal.take(pa.array(own)), rows.time[own], fraud)

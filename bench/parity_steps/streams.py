@@ -71,7 +71,7 @@ def encoded(rows: Input, labels: Labels, settings: Settings) -> Traffic:
     """Return the input as our producers write it."""
     (batch,) = rows.table.combine_chunks().to_batches()
     (told,) = labels.table(rows).combine_chunks().to_batches()
-    schema = reader_schema("label.v1")
+    schema = reader_schema("label.v2")
     number = open_registry(settings.registry).id_for("labels-value", schema)
     keys, label_keys = (
         [key.encode() for key in each.column("customer_id").to_pylist()] for each in (batch, told)
@@ -140,11 +140,22 @@ class Feeder(threading.Thread):
         self.join()
 
 
-def profiler_entry(arena: Arena, name: str, way: str, plan: Path) -> Entry:
-    """Describe a profiler of a way."""
+def profiler_entry(
+    arena: Arena, name: str, way: str, plan: Path, store: Path | None = None
+) -> Entry:  # fmt: skip
+    """Describe a profiler of a way.
+
+    Args:
+        arena: The arena.
+        name: Unique there.
+        way: Prefix of the way's topics, and group of its scorers.
+        plan: The plan's file.
+        store: The model store; None: the shipped one.
+    """
     return arena.entry(
         name, f"{way}.transactions", "profile", "--from", "earliest", "--model", MODEL,
         "--plan", str(plan), outputs=way, probed=True, profiler={"group": f"{way}-profiler"},
+        kafka={"group": way}, store=store,
     )  # fmt: skip
 
 
@@ -183,16 +194,21 @@ class Undisturbed:
         arena: Where.
         traffic: What is sent.
         plan: The plan's file.
+        name: Its name in the arena.
+        store: The model store; None: the shipped one.
     """
 
-    def __init__(self, arena: Arena, traffic: Traffic, plan: Path) -> None:
+    def __init__(
+        self, arena: Arena, traffic: Traffic, plan: Path, name: str = "stream",
+        store: Path | None = None,
+    ) -> None:  # fmt: skip
         self._arena = arena
         self._traffic = traffic
         self._entry = arena.entry(
-            "stream", "stream.transactions", "run", "--from", "earliest", "--model", MODEL,
-            "--plan", str(plan), scorer={"maximum_batch": BATCH},
+            name, f"{name}.transactions", "run", "--from", "earliest", "--model", MODEL,
+            "--plan", str(plan), scorer={"maximum_batch": BATCH}, store=store,
         )  # fmt: skip
-        self._profiling = profiler_entry(arena, "stream-profiler", "stream", plan)
+        self._profiling = profiler_entry(arena, f"{name}-profiler", name, plan, store=store)
         create_topics(self._entry.settings.kafka, 1)
 
     def run(self, width: int) -> Run:

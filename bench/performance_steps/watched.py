@@ -96,7 +96,7 @@ def watch_cities(
         np.array([getattr(each, name) for each in learned])
         for name in ("high", "mean", "phi", "scale")
     )
-    tolerance = SHARE_OF_LOSS * mean
+    tolerance = SHARE_OF_LOSS * mean if not budget.tolerance else np.full(cities, budget.tolerance)
     found = [(days + MATURITY_DAYS + 1, "")] * cities
     evidence = LossEvidence(cities)
     for day in range(LEARNING_DAYS, days):
@@ -108,7 +108,8 @@ def watch_cities(
         shown = [learn(each[:LEARNING_DAYS], size.most, 1 / size.decisions)
                  for each in city.revealed]  # fmt: skip
         spread = np.array([each.scale for each in shown])
-        level = np.array([each.high + SHARE_OF_LOSS * each.mean for each in shown])
+        usual = np.array([each.mean for each in shown])
+        level = np.array([each.high for each in shown]) + tolerance * (usual / mean)
         drawn, known = DrawnEvidence(cities), LEARNING_DAYS - 1 + MATURITY_DAYS
         for day in range(LEARNING_DAYS, days):
             log_e = drawn.update(city.hits[:, day], level * city.exposure, spread * city.exposure)

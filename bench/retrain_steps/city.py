@@ -55,7 +55,6 @@ class City:
         rows: Transactions a day.
         customers: Number of customers.
         seed: Of the draws.
-        early_frauds: Whether frauds become known after a day, and nothing is drawn at random.
     """
 
     first_ms: int
@@ -63,7 +62,6 @@ class City:
     rows: int
     customers: int = 2_000
     seed: int = 1
-    early_frauds: bool = False
 
     def day(self, number: int) -> CityDay:
         """Return a day; the same each time."""
@@ -77,10 +75,10 @@ class City:
         low, high = _AFTER if drifted else _BEFORE
         suspect = (amount >= _BAND[0]) & (amount < _BAND[1]) & (hour >= low) & (hour < high)
         fraud = random.random(n) < np.where(suspect, _IN_BAND, _ELSEWHERE)
-        drawn = (random.random(n) < DRAWN) & (not self.early_frauds)
+        drawn = random.random(n) < DRAWN
         late = time + random.integers(DAY_MS, 6 * DAY_MS, n)
         early = time + DAY_MS - 3_600_000
-        known = np.where(drawn | (fraud & self.early_frauds), early, np.where(fraud, late, 0))
+        known = np.where(drawn, early, np.where(fraud, late, 0))
         customer = random.integers(0, self.customers, n)
         table = pa.table({
             "transaction_id": pa.array([f"{number}-{i}" for i in range(n)]),

@@ -63,6 +63,7 @@ class Stage:
                 generate(self.directory / f"{name}.key")
             self.keys = {name: read_private(self.directory / f"{name}.key") for name in names}
             self.store = self.directory / "models"
+            self.rules = self.directory / "retrain.toml"
             self._table: dict[str, Any] = {
                 "kafka": {"bootstrap": kafka.bootstrap},
                 "http": {"port": 0},
@@ -79,6 +80,7 @@ class Stage:
                 "performance": {
                     "state": str(self.directory / "performance.sqlite"),
                     "label_slack_seconds": 0, "trust_declared_draws": "true",
+                    "retrain_rules": str(self.rules),
                 },
             }  # fmt: skip
             os.environ["STREAM_SCORER_ROLLOUT__OPERATOR_KEYS"] = (

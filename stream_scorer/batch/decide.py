@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stream_scorer.batch.input import SKIPPED, BatchInput, Place
+from stream_scorer.batch.input import BLOCKED, SKIPPED, BatchInput, Place
 from stream_scorer.batch.ledger import Done
 from stream_scorer.batch.output import Decided, Reject
-from stream_scorer.batch.terminals import Met, Terminals
+from stream_scorer.batch.terminals import Met, PublishedEvents, Terminals
 from stream_scorer.core.decision.decide import Model, ModelFailure
 from stream_scorer.core.decision.decide_batch import decide_alone
 from stream_scorer.core.decision.observe import PartitionRings
@@ -102,7 +102,9 @@ class Decider:
         if self._terminals is not None:
             self._terminals.load(payloads[0])
             told = done.labels
-            self._terminals.met = Met(told.get("frauds_in_input", 0), bool(told.get("met", 0)))
+            self._terminals.met = Met(
+                told.get("frauds_in_input", 0), bool(told.get("met", 0)), told.get("unknown", 0)
+            )  # fmt: skip
 
     def dump(self) -> list[bytes]:
         """Return the terminals' table, then the rings' buckets."""
@@ -186,12 +188,20 @@ class Decider:
             clock = np.full(len(time), NEVER)
             clock[made.accepted] = time[made.accepted]
             clock = np.maximum.accumulate(clock)[repeated]
-            self._terminals.remember(
-                decisions.events, events.take(repeated), clock, self._done.newest
+            blocked = None
+            if self._source.outcomes:
+                blocked = rows.column(BLOCKED).to_numpy(zero_copy_only=False)
+            accepted, again = (
+                PublishedEvents(some, None if blocked is None else blocked[at])
+                for some, at in (
+                    (decisions.events, made.accepted),
+                    (events.take(repeated), repeated),
+                )
             )
+            self._terminals.remember(accepted, again, clock, self._done.newest)
         self._add_rejects(chunk, rows, made.rejections)
         decided = Decided(decisions, file[made.accepted])
-        accepted = len(decisions)
+        count = len(decisions)
         if self._since is not None:
             decided = _since(decided, self._since)
             decisions = decided.decisions
@@ -203,8 +213,8 @@ class Decider:
             self._done,
             degraded=self._done.degraded + degraded,
             failed_rows=self._done.failed_rows + (failure.rows if failure else 0),
-            accepted=self._done.accepted + accepted,
-            history=self._done.history + accepted - len(decisions),
+            accepted=self._done.accepted + count,
+            history=self._done.history + count - len(decisions),
         )
 
     def _keep_order(self, events: EventBatch, file: NDArray[np.int32]) -> None:
@@ -238,6 +248,7 @@ class Decider:
         ):
             place = record.pop("_file"), record.pop("_row")
             del record["_fault"], record["_raw"]
+            record.pop(BLOCKED, None)
             reject = Reject(place, reason.value, detail, plain(record))
             self._tell(chunk, reject, record["event_time"])
 

@@ -7,6 +7,8 @@ of the stream. Extra fields cannot have these names.
 
 With a mapping, rows are read by it (``tables.mapped``), and a row that ``where`` does not choose
 has the fault :data:`SKIPPED`.
+
+A column ``outcome`` says what was decided about transactions; see ``batch.outcomes``.
 """
 
 import json
@@ -18,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stream_scorer.batch.outcomes import OUTCOME, blocked_of, have_outcomes
 from stream_scorer.codec.reading.resolve import arrow_schema
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.events.plan import Plan
@@ -36,6 +39,8 @@ _PLACE = (
 )  # fmt: skip
 SKIPPED = "skipped"
 """Used instead of a fault: ``[record] where`` does not choose the row."""
+BLOCKED = "_blocked"
+"""Column of a row: whether the column ``outcome`` says that it was blocked."""
 _IDS = frozenset({"transaction_id", "customer_id", "terminal_id"})
 
 
@@ -61,6 +66,7 @@ class BatchInput:
         schema: Schema of the yielded rows: ``names``, then ``_file``, ``_row``, ``_fault``,
             ``_raw``.
         read: Approximate bytes of the input that are read; for a progress bar.
+        outcomes: Whether rows have :data:`BLOCKED`.
     """
 
     def __init__(self, files: Sequence[InputFile], plan: Plan) -> None:
@@ -80,6 +86,7 @@ class BatchInput:
         self.names: list[str] = list(transactions.names)
         self.schema: pa.Schema = pa.schema([*transactions, *_PLACE])
         self.read = 0
+        self.outcomes = False
         self._defaults: dict[str, Any] = {
             entry["name"]: entry["default"]
             for entry in definition.root["fields"]
@@ -108,6 +115,16 @@ class BatchInput:
                     f"{file.name}: column {name!r} is missing", "it has no default; add it"
                 )
 
+    def read_outcomes(self) -> None:
+        """Read the column ``outcome``, if the files have it; call it before the first row is read.
+
+        Raises:
+            SettingsError: As for :func:`~stream_scorer.batch.outcomes.have_outcomes`.
+        """
+        self.outcomes = have_outcomes(self.files, mapped=self._mapped is not None)
+        if self.outcomes:
+            self.schema = self.schema.append(pa.field(BLOCKED, pa.bool_(), nullable=False))
+
     def rows(self, start: Place = Place(0, 0)) -> Iterator[pa.RecordBatch]:
         """Yield the rows from a place on, in the order of the files.
 
@@ -134,8 +151,12 @@ class BatchInput:
             for mapped in self._mapped.pieces(file, first):
                 yield mapped.read, self._normal(number, mapped)
             return
-        for piece in read_pieces(file, self._own, first):
-            yield piece.read, self._fitted(number, file, piece)
+        names = [*dict.fromkeys([*self._own, *([OUTCOME] if self.outcomes else [])])]
+        for piece in read_pieces(file, names, first):
+            rows = self._fitted(number, file, piece)
+            if self.outcomes:
+                rows = rows.append_column(self.schema.field(BLOCKED), blocked_of(file, piece))
+            yield piece.read, rows
 
     def _normal(self, number: int, piece: MappedPiece) -> pa.RecordBatch:
         """Return all rows of a piece; bad rows have fillers and a fault."""
@@ -200,7 +221,11 @@ class BatchInput:
             texts = [pa.array([each[at] for each in told], pa.string()) for at in (0, 1)]
         else:
             texts = [pa.nulls(rows, pa.string())] * 2
-        return pa.RecordBatch.from_arrays([*made, *place, *texts], schema=self.schema)
+        columns = [*made, *place, *texts]
+        names = self.schema.names[: len(columns)]
+        return pa.RecordBatch.from_arrays(
+            columns, schema=pa.schema([self.schema.field(name) for name in names])
+        )
 
     def _column(self, file: InputFile, piece: Piece, name: str, found: dict[int, str]) -> pa.Array:
         """Return a column with the schema's type; misfits get an entry in ``found``."""

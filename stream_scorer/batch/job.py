@@ -110,7 +110,7 @@ class Job:
         ledger = self._ledger
         terminals = None
         if labels is not None:
-            frauds = read_frauds(labels, self._plan)
+            frauds = read_frauds(labels, self._plan, every=self._source.outcomes)
             terminals = Terminals(self._model.features.engine.delayed, frauds, self._plan)
         decider = Decider(
             self._model, self._plan, self._source, terminals, ledger.decided_at, self._order.since

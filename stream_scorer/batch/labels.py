@@ -1,4 +1,4 @@
-"""Labels of a batch job: which of its transactions are known as frauds in time."""
+"""Labels of a batch job: what is known of its transactions in time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.validation import LATEST_MS
+from stream_scorer.core.labelling.contract import FRAUD, GENUINE, NO_LABEL
 from stream_scorer.core.mapping.mapping import EventMapping, LabelIdentity
 from stream_scorer.core.terminals.columns import (
     kept_until,
@@ -24,10 +25,11 @@ from stream_scorer.tables.transactions import conform
 
 Int64 = NDArray[np.int64]
 UInt64 = NDArray[np.uint64]
+UInt8 = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
 
 _TIME = pa.timestamp("ms")
-_CUSTOMER = "customer_id"
+_CUSTOMER, _LABEL = "customer_id", "is_fraud"
 _COLUMNS = {
     "transaction_id": pa.string(), "is_fraud": pa.bool_(), "event_time": _TIME, "label_time": _TIME,
     _CUSTOMER: pa.string(),
@@ -61,7 +63,10 @@ class _Labels:
 
 @dataclass(frozen=True, slots=True)
 class _Dated:
-    """All labels of transactions with a fraud label, if labels do not name the event time.
+    """Labels of transactions, if labels do not name the event time.
+
+    They are all labels of transactions with a fraud label; or of every transaction, if it matters
+    which ones have none.
 
     Attributes:
         match: uint64[n], ascending; see :class:`Frauds`.
@@ -75,16 +80,19 @@ class _Dated:
     fraud: Bool
     hold: int
 
-    def last(self, match: UInt64, event_time: Int64) -> Bool:
-        """Return bool[n]: whether the last label in time of each of n events is fraud."""
-        at = last_in_time(self.match, self.known, match, event_time + self.hold)
-        found: Bool = (at >= 0) & (kept_until(self.known)[at] >= event_time) & self.fraud[at]
+    def last(self, match: UInt64, event_time: Int64) -> UInt8:
+        """Return uint8[n]: what the last label in time of each of n events says, or NO_LABEL."""
+        found = np.full(len(match), NO_LABEL, np.uint8)
+        if len(self.match):
+            at = last_in_time(self.match, self.known, match, event_time + self.hold)
+            there = (at >= 0) & (kept_until(self.known)[at] >= event_time)
+            found[there] = np.where(self.fraud[at[there]], np.uint8(FRAUD), np.uint8(GENUINE))
         return found
 
 
 @dataclass(frozen=True, slots=True)
 class Frauds:
-    """Transactions that are frauds.
+    """Transactions that are frauds, and possibly those that are known not to be.
 
     Attributes:
         match: uint64[f], sorted: hashes of id and, if labels name them, event time and customer.
@@ -95,6 +103,8 @@ class Frauds:
         read: Number of labels of the file.
         in_time: Number of labels known in time; all, if labels do not name the event time.
         dated: Decides which of ``match`` are frauds, if labels do not name the event time.
+        labelled: uint64[l], sorted: likewise the hashes of transactions with a label in time,
+            frauds or not; None: a transaction without a label counts as genuine.
     """
 
     match: UInt64
@@ -103,14 +113,24 @@ class Frauds:
     read: int
     in_time: int
     dated: _Dated | None = None
+    labelled: UInt64 | None = None
 
-    def among(self, events: EventBatch) -> Bool:
-        """Return bool[n]: which events are frauds."""
+    def among(self, events: EventBatch) -> UInt8:
+        """Return uint8[n]: ``FRAUD``, ``GENUINE`` or ``NO_LABEL`` of ``core.labelling.contract``.
+
+        There is a ``NO_LABEL`` only if it is known which transactions have a label.
+        """
         match = self._match(events)
-        found = _within(self.match, match)
-        if self.dated is not None and found.any():
-            rows = np.flatnonzero(found)
-            found[rows] = self.dated.last(match[rows], events.int64("event_time")[rows])
+        asked = self.match if self.labelled is None else self.labelled
+        rows = np.flatnonzero(_within(asked, match))
+        without = GENUINE if self.labelled is None else NO_LABEL
+        found = np.full(len(match), without, np.uint8)
+        if self.dated is None:
+            frauds = _within(self.match, match[rows])
+            found[rows] = np.where(frauds, np.uint8(FRAUD), np.uint8(GENUINE))
+            return found
+        last = self.dated.last(match[rows], events.int64("event_time")[rows])
+        found[rows] = np.where(last == NO_LABEL, np.uint8(without), last)
         return found
 
     def heard_of(self, events: EventBatch) -> bool:
@@ -127,7 +147,7 @@ def _within(known: UInt64, match: UInt64) -> Bool:
     return found
 
 
-def read_frauds(file: InputFile, plan: Plan) -> Frauds:
+def read_frauds(file: InputFile, plan: Plan, *, every: bool = False) -> Frauds:
     """Return the frauds of a file of labels.
 
     Of a transaction's labels, the last one counts that was known before its terminal's row is
@@ -138,6 +158,8 @@ def read_frauds(file: InputFile, plan: Plan) -> Frauds:
         file: Has ``transaction_id``, ``is_fraud``, ``event_time``, optionally ``label_time`` and
             ``customer_id``; or the columns of the plan's mapping of labels.
         plan: Contains that mapping, delay and slack.
+        every: Whether it matters which transactions have no label. Then the hashes of all labels
+            are in memory, and a row with an empty ``is_fraud`` is not a label.
 
     Raises:
         SettingsError: It cannot be read, is empty, a column is missing, or a value does not fit.
@@ -145,8 +167,9 @@ def read_frauds(file: InputFile, plan: Plan) -> Frauds:
     identity = plan.label_identity if plan.labels else LabelIdentity(_names_customer(file))
     sample = np.empty(0, np.uint64)
     parts = [np.empty(0, np.uint64)]
+    known = [np.empty(0, np.uint64)]
     read = in_time = 0
-    for labels in _labels(file, plan, identity):
+    for labels in _labels(file, plan, identity, empty=every):
         read += len(labels.match)
         in_time += int(np.count_nonzero(labels.in_time))
         more = labels.match
@@ -154,28 +177,32 @@ def read_frauds(file: InputFile, plan: Plan) -> Frauds:
             more = more[more < sample[-1]]
         sample = np.unique(np.concatenate([sample, more]))[:_SAMPLE]
         parts.append(labels.match[labels.fraud & labels.in_time])
+        if every:
+            known.append(labels.match[labels.in_time])
     if not read:
         raise SettingsError(
             f"labels {file.name}: holds no label",
             "give labels, of genuine transactions too; or leave --labels out",
         )
     frauds = np.unique(np.concatenate(parts))
+    labelled = np.unique(np.concatenate(known)) if every else None
+    again = _labels(file, plan, identity, empty=every)
     if not identity.by_time:
-        dated = _dated(_labels(file, plan, identity), frauds, _hold(plan))
-        return Frauds(frauds, identity, sample, read, in_time, dated)
+        dated = _dated(again, frauds if labelled is None else labelled, _hold(plan))
+        return Frauds(frauds, identity, sample, read, in_time, dated, labelled)
     last = np.full(len(frauds), np.iinfo(np.int64).min)
     fraud = np.zeros(len(frauds), np.bool_)
-    for labels in _labels(file, plan, identity):
+    for labels in again:
         said = labels.take(labels.in_time & _within(frauds, labels.match))
         for row, at in enumerate(np.searchsorted(frauds, said.match).tolist()):
             if said.known[row] >= last[at]:
                 last[at], fraud[at] = said.known[row], said.fraud[row]
     match = np.ascontiguousarray(frauds[fraud])
-    return Frauds(match, identity, sample, read, in_time)
+    return Frauds(match, identity, sample, read, in_time, None, labelled)
 
 
-def _dated(pieces: Iterator[_Labels], frauds: UInt64, hold: int) -> _Dated:
-    said = [labels.take(labels.in_time & _within(frauds, labels.match)) for labels in pieces]
+def _dated(pieces: Iterator[_Labels], asked: UInt64, hold: int) -> _Dated:
+    said = [labels.take(labels.in_time & _within(asked, labels.match)) for labels in pieces]
     match = np.concatenate([labels.match for labels in said])
     known = np.concatenate([labels.known for labels in said])
     fraud = np.concatenate([labels.fraud for labels in said])
@@ -198,28 +225,37 @@ def _names_customer(file: InputFile) -> bool:
     return present is not None and _CUSTOMER in present
 
 
-def _labels(file: InputFile, plan: Plan, identity: LabelIdentity) -> Iterator[_Labels]:
+def _labels(
+    file: InputFile, plan: Plan, identity: LabelIdentity, *, empty: bool
+) -> Iterator[_Labels]:
     mapping = plan.labels
-    pieces = (
-        _mapped(file, plan, mapping) if mapping else _own(file, by_customer=identity.by_customer)
-    )
+    own = _own(file, by_customer=identity.by_customer, empty=empty)
+    pieces = _mapped(file, plan, mapping) if mapping else own
     for columns in pieces:
         event, known = label_times(columns, identity)
         begin = event if identity.by_time else known
         valid = (begin >= 0) & (begin <= LATEST_MS)
         in_time = valid & (known <= np.where(valid, begin, 0) + _hold(plan))
-        fraud = columns["is_fraud"].to_numpy(zero_copy_only=False).astype(np.bool_)
+        fraud = columns[_LABEL].to_numpy(zero_copy_only=False).astype(np.bool_)
         yield _Labels(match_of(columns, event, identity), fraud, known, in_time)
 
 
-def _own(file: InputFile, *, by_customer: bool) -> Iterator[pa.RecordBatch]:
-    """Yield the labels of a file with our own columns."""
-    needed = (*_NEEDED, _CUSTOMER) if by_customer else _NEEDED
+def _own(file: InputFile, *, by_customer: bool, empty: bool) -> Iterator[pa.RecordBatch]:
+    """Yield the labels of a file with our own columns.
+
+    Args:
+        file: The file.
+        by_customer: Whether each label names its customer.
+        empty: Whether a row may have no label; it is left out.
+    """
+    needed = {*_NEEDED, _CUSTOMER} if by_customer else {*_NEEDED}
+    needed -= {_LABEL} if empty else set()
     schema = pa.schema(
         [pa.field(name, kind, name not in needed) for name, kind in _COLUMNS.items()]
     )
     for piece in read_pieces(file, list(_COLUMNS), 0):
-        yield conform(file, piece, schema, _OPTIONAL, "labels ")
+        rows = conform(file, piece, schema, _OPTIONAL, "labels ")
+        yield rows.filter(rows.column(_LABEL).is_valid()) if empty else rows
 
 
 def _mapped(file: InputFile, plan: Plan, mapping: EventMapping) -> Iterator[pa.RecordBatch]:

@@ -13,7 +13,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +28,10 @@ from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.errors import ModelError, SettingsError, StateError, UnavailableError
 from stream_scorer.models.stores.deployment import Deployment, load_models
 from stream_scorer.settings import Settings
-from stream_scorer.tables.files import InputFile, columns_of, find_files, without_credentials
+from stream_scorer.tables.files import InputFile, find_files, without_credentials
 
 LABELS = ("read", "in_time", "frauds", "frauds_in_input")
-_IF_COUNTED = ("outcome_column",)
-_OUTCOME = "outcome"
+_IF_COUNTED = ("outcome_column", "unknown")
 _URL = re.compile("[a-z][a-z0-9+.-]+:/")
 
 
@@ -53,7 +52,8 @@ class Report:
         history_rejected: Rejected rows before it: reported with their own day, not again.
         labels: Labels ``read``, those known ``in_time``, the transactions that they call
             ``frauds``, and the number of those in the input; None without labels. Under a label
-            policy, ``outcome_column`` is 0.
+            policy, ``outcome_column`` is 1 if the input has one, and ``unknown`` counts the rows of
+            terminals that are unknown.
         degraded: Decisions without everything that the features need.
         failed_rows: Rows for which the model failed.
         seconds: This run's.
@@ -102,7 +102,7 @@ def run_batch(
     source.refuse_lacking()
     labels = _labels_of(order, model)
     if labels is not None and plan.label_policy:
-        _refuse_outcomes(files)
+        source.read_outcomes()
     work = WorkDirectory(order.out)
     with work.locked():
         _refuse_made(order, work)
@@ -159,17 +159,6 @@ def _refuse_output(order: Order) -> None:
             f"output {rejects}: is on another disk than {out}: it cannot be moved in one step",
             "name another --rejects",
         )
-
-
-def _refuse_outcomes(files: Sequence[InputFile]) -> None:
-    """Refuse a column that would have no effect: it says which transactions were blocked."""
-    for file in files:
-        if _OUTCOME in (columns_of(file, [_OUTCOME]) or ()):
-            raise SettingsError(
-                f"{file.name}: column {_OUTCOME!r} is not read by file jobs: a blocked transaction "
-                "without a label would count as genuine in the rows of terminals",
-                "leave the column out to accept that; the report then has outcome_column: 0",
-            )
 
 
 def _labels_of(order: Order, model: Model) -> InputFile | None:

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from stream_scorer.batch.labels import Frauds
 from stream_scorer.core.events.batch import EventBatch
+from stream_scorer.core.events.label_table import read_label_policy
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.events.validation import LATEST_MS
 from stream_scorer.core.kernels.store import NEVER
+from stream_scorer.core.labelling.contract import FRAUD, UNKNOWN, LabelPolicy
 from stream_scorer.core.terminals.history import Delayed, TerminalTable
 from stream_scorer.core.terminals.profile_kernels import mixed
 
@@ -29,7 +31,7 @@ Bool = NDArray[np.bool_]
 
 _KNOWN = ("identity", "time")
 _NEVER = int(NEVER)
-_ROW = np.dtype([("terminal", "<u8"), ("identity", "<u8"), ("time", "<i8"), ("fraud", "?")])
+_ROW = np.dtype([("terminal", "<u8"), ("identity", "<u8"), ("time", "<i8"), ("state", "u1")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +41,26 @@ class Met:
     Attributes:
         frauds: Events that are frauds.
         any: Whether any label belongs to an event at all.
+        unknown: Events whose rows are unknown: blocked, without a label.
     """
 
     frauds: int = 0
     any: bool = False
+    unknown: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedEvents:
+    """Events with what was decided about them.
+
+    Attributes:
+        events: n transactions.
+        blocked: bool[n], which of them the published decision blocked; None: it is not known, so
+            none is unknown.
+    """
+
+    events: EventBatch
+    blocked: Bool | None
 
 
 class Terminals:
@@ -63,8 +81,9 @@ class Terminals:
         self.met = Met()
         self._delayed = delayed
         self._frauds = frauds
-        self._has_policy = bool(plan.label_policy)
-        self._pending_ms = plan.terminal_delay_ms - plan.terminal_slack_ms + plan.lateness_ms
+        self._policy = LabelPolicy.of(read_label_policy(plan.label_policy))
+        self._hold = plan.terminal_delay_ms - plan.terminal_slack_ms
+        self._pending_ms = self._hold + plan.lateness_ms
         # All valid events, also duplicates, move the profiler's watermark.
         self._newest = _NEVER
         # The table's rows, for the checkpoint.
@@ -96,7 +115,9 @@ class Terminals:
         """Set the newest event time of the next events, after all earlier pieces are remembered."""
         self.table.watermark = max(self.table.watermark, newest - self._delayed.delay_ms)
 
-    def remember(self, events: EventBatch, repeated: EventBatch, clock: Int64, newest: int) -> None:
+    def remember(
+        self, events: PublishedEvents, repeated: PublishedEvents, clock: Int64, newest: int
+    ) -> None:  # fmt: skip
         """Add events, and remove rows that no later event can see.
 
         Args:
@@ -107,16 +128,17 @@ class Terminals:
         """
         before = self._newest
         rows = self._rows_of(events)
-        self._meet(events, rows["fraud"])
+        self._meet(events.events, rows["state"])
         self._add(rows)
-        if len(repeated):
+        if len(repeated.events):
             self._add(self._again(self._rows_of(repeated), np.maximum(clock, before)))
         edge = newest - self._delayed.memory_ms
         self.table.evict(edge)
         while self._rows and int(self._rows[0]["time"].max(initial=edge)) <= edge:
             self._rows.popleft()
 
-    def _rows_of(self, events: EventBatch) -> NDArray[np.void]:
+    def _rows_of(self, published: PublishedEvents) -> NDArray[np.void]:
+        events = published.events
         records = events.records
         terminal, customer, transaction = (
             hashes_of(records.column(name))
@@ -126,12 +148,18 @@ class Terminals:
         rows["terminal"] = terminal
         rows["identity"] = mixed(customer, transaction)
         rows["time"] = events.int64("event_time")
-        rows["fraud"] = self._frauds.among(events)
+        state = self._frauds.among(events)
+        if published.blocked is not None:
+            age = np.full(len(events), self._hold)
+            state = self._policy.settle(state, published.blocked, age, risk=True)
+        rows["state"] = state
         return rows
 
-    def _meet(self, events: EventBatch, fraud: Bool) -> None:
-        frauds = self.met.frauds + int(np.count_nonzero(fraud))
-        self.met = Met(frauds, frauds > 0 or self.met.any or self._frauds.heard_of(events))
+    def _meet(self, events: EventBatch, state: NDArray[np.uint8]) -> None:
+        frauds = self.met.frauds + int(np.count_nonzero(state == FRAUD))
+        unknown = self.met.unknown + int(np.count_nonzero(state == UNKNOWN))
+        heard = frauds > 0 or self.met.any or self._frauds.heard_of(events)
+        self.met = Met(frauds, heard, unknown)
 
     def _again(self, repeated: NDArray[np.void], clock: Int64) -> NDArray[np.void]:
         """Return the duplicates that have separate rows; see the module."""
@@ -163,18 +191,22 @@ class Terminals:
             self._newest = max(self._newest, int(rows["time"].max()))
             self.table.add_hashed(
                 np.ascontiguousarray(rows["terminal"]), np.ascontiguousarray(rows["time"]),
-                np.ascontiguousarray(rows["fraud"]),
+                np.ascontiguousarray(rows["state"]),
             )  # fmt: skip
 
     def labels(self) -> dict[str, int]:
         """Return counts: labels that were read, those known in time, transactions that are frauds.
 
         ``frauds_in_input`` counts the frauds among accepted events; ``met`` is 1 as soon as any
-        label belongs to one. Under a label policy, ``outcome_column`` is 0: which transactions were
-        blocked is not known, so no row is unknown.
+        label belongs to one. Under a label policy, ``outcome_column`` is 1 if the input says which
+        transactions were blocked. Then ``unknown`` counts the accepted events whose rows are
+        unknown. Otherwise none is.
         """
         frauds, met = self._frauds, self.met
-        outcomes = {"outcome_column": 0} if self._has_policy else {}
+        outcomes: dict[str, int] = {}
+        if self._policy.on:
+            known = frauds.labelled is not None
+            outcomes = {"outcome_column": int(known), "unknown": met.unknown}
         return outcomes | {
             "read": frauds.read, "in_time": frauds.in_time, "frauds": len(frauds.match),
             "frauds_in_input": met.frauds, "met": int(met.any),

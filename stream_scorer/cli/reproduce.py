@@ -3,6 +3,7 @@
 import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -33,6 +34,14 @@ def reproduce(
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="At most this many, in the topic's order.")
     ] = None,
+    explore_key: Annotated[
+        Path | None,
+        typer.Option("--explore-key", help="Secret key of let-through: its draws are checked."),
+    ] = None,
+    review_key: Annotated[
+        Path | None,
+        typer.Option("--review-key", help="Likewise of the draw for review."),
+    ] = None,
     plan: PlanOption = None,
     warm: WarmOption = None,
     options: ClusterJsonOptions,
@@ -48,7 +57,7 @@ def reproduce(
 
     question = Question(
         depth, _milliseconds(start, "--from"), _milliseconds(end, "--to"), transaction, limit,
-        plan, warm,
+        plan, warm, explore_key, review_key,
     )  # fmt: skip
     found = recompute(options.connected(), question, _Progress())
     document = found.as_record()

@@ -21,12 +21,18 @@ app = CommandGroup(
     "Retraining: train a new version when the model gets worse, and propose it within a grant.",
     ClusterJsonOptions,
 )
-RulesOption = Annotated[Path, typer.Option("--rules", help="When and how; see docs/RETRAINING.md.")]
-_RULES = Path("retrain.toml")
+RulesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--rules",
+        help="When and how; see docs/RETRAINING.md. Without it, performance.retrain_rules, else "
+        "retrain.toml.",
+    ),
+]
 
 
 @app.command()
-def run(*, rules: RulesOption = _RULES, options: ClusterOptions) -> None:
+def run(*, rules: RulesOption = None, options: ClusterOptions) -> None:
     """Retrain when the loss rises, by the schedule, or when `retrain once` asks.
 
     Exit codes: as those of run; 2 where there is no retrain.key or another process has the folder;
@@ -41,7 +47,7 @@ def run(*, rules: RulesOption = _RULES, options: ClusterOptions) -> None:
 def once(
     *,
     reason: Annotated[str, typer.Option("--reason", help="Why, for people.")],
-    rules: RulesOption = _RULES,
+    rules: RulesOption = None,
     options: ClusterJsonOptions,
 ) -> None:
     """Retrain now, if no guard holds it back; where `retrain run` runs, ask it.
@@ -61,7 +67,7 @@ def once(
 
 
 @app.command()
-def status(*, rules: RulesOption = _RULES, options: ClusterJsonOptions) -> None:
+def status(*, rules: RulesOption = None, options: ClusterJsonOptions) -> None:
     """Show the step, the trigger, each guard and the grant."""
     from stream_scorer.retraining.run.reports import status as status_of  # noqa: PLC0415 as above
 

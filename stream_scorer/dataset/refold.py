@@ -4,6 +4,7 @@ Each record is decoded and validated as a scorer does it. A terminal's history h
 were known when its row was due, by the same rule as in training.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -69,6 +70,27 @@ def _places(partition: Int64, offset: Int64) -> NDArray[np.uint64]:
     return (partition.astype(np.uint64) << np.uint64(44)) | offset.astype(np.uint64)
 
 
+@dataclass(frozen=True, slots=True)
+class FoldedInput:
+    """Accepted transactions of the input with their features; a rows, one partition after another.
+
+    Attributes:
+        table: The transactions of the range, with those that were rejected.
+        rows: int64[a], the accepted ones.
+        places: uint64[a], their places in the input; see :func:`_places`.
+        features: float64[a, m].
+        count: Number of records of the range, with those that were rejected.
+        rejected: How many of them were rejected, by reason.
+    """
+
+    table: pa.Table
+    rows: Int64
+    places: NDArray[np.uint64]
+    features: Float64
+    count: int
+    rejected: dict[str, int]
+
+
 def refold(
     records: Iterable[RawRecords],
     decoders: EventDecoders,
@@ -77,7 +99,26 @@ def refold(
     statements: KnownStatements,
     bounds_ms: tuple[int, int],
 ) -> RefoldedFeatures:
-    """Return features of the transactions of the input.
+    """Return features of the transactions of the input; arguments as for :func:`fold_input`."""
+    found = fold_input(records, decoders, features, plan, statements, bounds_ms)
+    if found is None:
+        return RefoldedFeatures(
+            np.empty(0, np.uint64), np.empty(0, np.int64), np.empty((0, len(features.names)))
+        )
+    order = np.argsort(found.places)
+    return RefoldedFeatures(found.places[order], order, found.features)
+
+
+def fold_input(
+    records: Iterable[RawRecords],
+    decoders: EventDecoders,
+    features: FeatureSet,
+    plan: Plan,
+    statements: KnownStatements,
+    bounds_ms: tuple[int, int],
+    columns: Iterable[str] = (),
+) -> FoldedInput | None:
+    """Return the transactions of the input with their features.
 
     Args:
         records: The input, each partition's records in order.
@@ -87,19 +128,26 @@ def refold(
         statements: What was known about the transactions.
         bounds_ms: First event time of the range and end of it, exclusive, ms. Before it, only the
             history that the features need is read.
+        columns: Further columns of the table, where the events have them.
+
+    Returns:
+        None if the input has no transaction of the range or its history.
 
     Raises:
         SettingsError: There are more transactions than memory is planned for.
     """
     first = bounds_ms[0] - _history_ms(features)
-    read = [*dict.fromkeys([*_READ, *features.reads])]
+    read = [*dict.fromkeys([*_READ, *features.reads, *columns])]
     tables: list[pa.Table] = []
     places: list[NDArray[np.uint64]] = []
-    count = 0
+    count, undecodable = 0, Counter[str]()
     for raw in records:
-        events, _, _ = decoders.decode(raw, plan, {})
+        events, _, rejections = decoders.decode(raw, plan, {})
         time = events.int64("event_time")
         rows = np.flatnonzero((time >= first) & (time < bounds_ms[1]))
+        if len(rows) * 2 > len(time):
+            # Such a record has no event time: its neighbours' counts.
+            undecodable.update(reason.value for reason in rejections.reasons)
         if not len(rows):
             continue
         some = events.records.take(pa.array(rows))
@@ -113,14 +161,13 @@ def refold(
                 "choose a shorter range, or leave --features out: recorded ones are not folded",
             )
     if not tables:
-        return RefoldedFeatures(
-            np.empty(0, np.uint64), np.empty(0, np.int64), np.empty((0, len(features.names)))
-        )
+        return None
     table = pa.concat_tables(tables)
     folded = fold(table, features, plan, _known_frauds(table, plan, statements))
-    where = np.concatenate(places)[folded.rows]
-    order = np.argsort(where)
-    return RefoldedFeatures(where[order], order, folded.features)
+    return FoldedInput(
+        table, folded.rows, np.concatenate(places)[folded.rows], folded.features,
+        count + undecodable.total(), dict(undecodable + Counter(folded.rejected)),
+    )  # fmt: skip
 
 
 def _history_ms(features: FeatureSet) -> int:

@@ -12,7 +12,6 @@ import resource
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -28,28 +27,26 @@ from stream_scorer.dataset.build import (
     empty_folder,
 )
 from stream_scorer.dataset.contract import DatasetOrder, DatasetReport
-from stream_scorer.dataset.decisions import DecidedDecoder, in_order
-from stream_scorer.dataset.document import SourceRange, document_of, write_document
+from stream_scorer.dataset.decisions import DecidedDecoder
+from stream_scorer.dataset.document import document_of, write_document
+from stream_scorer.dataset.reading import Told, each_of, read, source_of
 from stream_scorer.dataset.refold import refold
 from stream_scorer.dataset.statements import StatementReader
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.kafka.loop.patient_read import read_patiently
-from stream_scorer.kafka.topics.offsets import admin, bounds, partitions
+from stream_scorer.kafka.topics.offsets import admin, partitions
 from stream_scorer.models.bundles.bundle import FeatureSpec, Manifest, read_manifest
 from stream_scorer.models.stores.choose_version import finder
 from stream_scorer.models.stores.deployment import Deployment, deployed_plan
 from stream_scorer.models.stores.remote import open_store
-from stream_scorer.ports import RawRecords
 from stream_scorer.registry.sources import open_registry
 from stream_scorer.rollout.log.control_log import ControlLog
-from stream_scorer.settings import Kafka, Settings
+from stream_scorer.settings import Settings
 from stream_scorer.training.features import read_features
 
 _MODEL: Final = "fraud"
 _KB: Final = 1_024
 _MB: Final = 1e6
-Told = Callable[[str, int], None]
-"""Called with the name of a topic and the number of its records that were read."""
 
 
 def build_dataset(
@@ -77,12 +74,12 @@ def build_dataset(
     plans = RevisionPlans(_recorded_plans(settings), own)
     _refuse_other_mappings(plans)
     # The decisions' end comes first: what they know, the labels' end has.
-    decisions = _source(kafka, kafka.topics.decisions)
-    labels = _source(kafka, kafka.topics.labels)
+    decisions = source_of(kafka, kafka.topics.decisions)
+    labels = source_of(kafka, kafka.topics.labels)
     folder = empty_folder(order.out)
     directory = settings.registry.directory
     statements = StatementReader(registry, own, order.as_of_ms, directory)
-    _each(_read(kafka, labels, told), statements.add)
+    each_of(read(kafka, labels, told), statements.add)
     known = statements.known()
     range_ = DatasetRange(
         order.first_ms, order.end_ms, order.as_of_ms, order.sample, model.name, model.names,
@@ -93,10 +90,10 @@ def build_dataset(
     if order.features is not None:
         features, compiled = read_features(order.features, own)
         # Its end comes last: each decision's transaction is before it.
-        inputs = _source(kafka, kafka.topics.transactions)
+        inputs = source_of(kafka, kafka.topics.transactions)
         sources["transactions"] = inputs
         refolded = refold(
-            _read(kafka, inputs, told), EventDecoders(registry, directory), compiled, own, known,
+            read(kafka, inputs, told), EventDecoders(registry, directory), compiled, own, known,
             (order.first_ms, order.end_ms),
         )  # fmt: skip
         range_ = replace(
@@ -105,7 +102,7 @@ def build_dataset(
         )  # fmt: skip
     builder = DatasetBuilder(folder, range_, known, plans, DecidedDecoder(registry, directory))
     try:
-        _each(_read(kafka, decisions, told), builder.add)
+        each_of(read(kafka, decisions, told), builder.add)
         parts = builder.close()
         counts = {
             "rows": builder.rows, "frauds": builder.frauds,
@@ -220,22 +217,3 @@ def _refuse_other_mappings(plans: RevisionPlans) -> None:
                 f"dataset: revision {number} reads labels by another mapping than the plan",
                 "give the plan with the mapping of the labels of the range: --plan",
             )
-
-
-def _source(kafka: Kafka, topic: str) -> SourceRange:
-    first, end = bounds(kafka, topic, stable=False)
-    return SourceRange(topic, first, end)
-
-
-def _read(kafka: Kafka, source: SourceRange, told: Told | None) -> Iterable[RawRecords]:
-    count = 0
-    for raw in in_order(kafka, source.topic, source.first, source.next):
-        count += len(raw)
-        if told is not None:
-            told(source.topic, count)
-        yield raw
-
-
-def _each(records: Iterable[RawRecords], add: Callable[[RawRecords], None]) -> None:
-    for raw in records:
-        read_patiently(partial(add, raw))

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from stream_scorer import settings
-from stream_scorer.codec.writing.encode import ColumnEncoder, Constant
+from stream_scorer.codec.writing.encode import Choice, ColumnEncoder, Constant
 from stream_scorer.kafka.reading.paced_producer import KEY_COLUMN, Feed, Riders
 from stream_scorer.kafka.topics.offsets import admin, partitions
 from stream_scorer.ports import Int64
@@ -17,14 +17,18 @@ from stream_scorer.producing.transactions import TransactionEncoder
 from stream_scorer.registry.sources import open_registry, reader_schema
 
 _SUBJECT = "labels-value"
-_SCHEMA = "label.v1"
+_SCHEMA = "label.v2"
 _SOURCE = "simulator"
 _COPIED = ("transaction_id", "customer_id", "terminal_id", "event_time", "is_fraud")
+_STATES = ("GENUINE", "FRAUD")
 _ROWS_AT_ONCE = 5_000
 
 
 class LabelEncoder:
-    """Encodes the labels of labelled transactions.
+    """Encodes the labels of labelled transactions: one statement about each.
+
+    The statement's id is that of the transaction, so that a label that is sent again is the same
+    one.
 
     Args:
         registry: Contains the id of our label schema.
@@ -44,9 +48,12 @@ class LabelEncoder:
         """Return one payload for each of n rows of the simulator's schema."""
         known = rows.column("event_time").cast(pa.int64()).to_numpy() + self._delay_ms
         columns = {name: rows.column(name) for name in _COPIED}
-        return self._encoder.encode(
-            {**columns, "label_time": known, "source": Constant(_SOURCE)}, len(rows)
-        ).to_list()
+        fraud = rows.column("is_fraud").to_numpy(zero_copy_only=False).astype(np.int64)
+        own = {
+            "label_time": known, "source": Constant(_SOURCE), "state": Choice(fraud, _STATES),
+            "label_id": rows.column("transaction_id"),
+        }  # fmt: skip
+        return self._encoder.encode({**columns, **own}, len(rows)).to_list()
 
 
 def due_before(event_time: Int64, delay_ms: int) -> Int64:

@@ -22,6 +22,13 @@ from stream_scorer.core.decision.reasons import explanation_items
 from stream_scorer.core.events.batch import Explanations, Flag, Outcome
 from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.errors import ReproductionError
+from stream_scorer.reproduce.draws import (
+    DRAWS_NOT_CHECKED,
+    LET_THROUGH,
+    REVIEW,
+    ExpectedDraws,
+    told,
+)
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -37,7 +44,8 @@ _SINCE_2 = frozenset(
 """Fields that a decision of version 1 does not have."""
 _FLOATS = frozenset({"score", "propensity"})
 _TIMES = frozenset({"event_time", "terminal_watermark"})
-_DRAWS_NOT_CHECKED = "draws_not_checked"
+_DRAWN = {LET_THROUGH: "let_through", REVIEW: "drawn"}
+"""Flags of draws, by the field of their probability."""
 _ARITHMETIC = ("avx", "fma", "neon", "sse", "sve")
 """Prefixes of the names of instruction sets with which sums may be computed."""
 _UNKNOWN_FLAG = 1 << 40
@@ -59,6 +67,7 @@ class Expected:
             None if they are ``outcome`` in every row.
         explanations: Explanations of the rows in ``reasons``; None if there are none.
         values: float64[n, m], the features for the values in the explanations.
+        draws: What is drawn at random, as far as the secret keys are known.
     """
 
     columns: Mapping[str, Any]
@@ -70,16 +79,17 @@ class Expected:
     model_outcome: NDArray[np.uint8] | None = None
     explanations: Explanations | None = None
     values: Float64 | None = None
+    draws: ExpectedDraws = field(default_factory=ExpectedDraws)
 
     @classmethod
     def of(
         cls, made: Answers, columns: Mapping[str, Any], names: tuple[str, ...], values: Float64,
-        features: Float64 | None, flags: Int64 | None = None,
+        features: Float64 | None, flags: Int64 | None, draws: ExpectedDraws,
     ) -> "Expected":  # fmt: skip
         """Return the expected values of a model's new answers."""
         return cls(
             columns, made.outcome, made.reasons, features, flags, names, made.model_outcome,
-            made.explanations, values,
+            made.explanations, values, draws,
         )  # fmt: skip
 
     def own_outcome(self) -> pa.Array:
@@ -124,7 +134,7 @@ class Reproduction:
         missing_bundles: By model version that cannot be loaded, the reason.
         removed: What would be needed, but was removed by retention.
         given: What was taken as recorded, with the number of decisions: model errors, fallbacks to
-            the champion, segments, evicted terminal rows, and random draws, whose keys are secret.
+            the champion, segments, evicted terminal rows, and random draws whose key is not known.
         models: Decisions by model version.
         examples: The first differences: the source, the field, the recorded and the recomputed
             value.
@@ -171,7 +181,9 @@ class Reproduction:
         outcomes = pa.array([o.name for o in Outcome]).take(pa.array(expected.outcome))
         wrong["decision"] = _differs("decision", _by_policy(recorded), outcomes)
         wrong["decision"] |= _impossible_draws(recorded)
-        self.count(self.given, _DRAWS_NOT_CHECKED, int(_drawn(recorded).sum()))
+        bits = flag_bits(recorded.column("flags"))
+        wrong |= expected.draws.wrong(recorded, bits)
+        self.count(self.given, DRAWS_NOT_CHECKED, expected.draws.unchecked(recorded))
         wrong["reasons"] = _other_reasons(recorded.column("reasons"), expected.reasons)
         wrong["model_outcome"] = _differs(
             "model_outcome", recorded.column("model_outcome"), expected.own_outcome()
@@ -179,8 +191,7 @@ class Reproduction:
         wrong[EXPLANATIONS] = _other_explanations(recorded.column(EXPLANATIONS), expected)
         if expected.flags is not None:
             aside = ~int(Flag.LATE_DECISION | Flag.LET_THROUGH | Flag.DRAWN)
-            told = flag_bits(recorded.column("flags"))
-            wrong["flags"] = (told & aside) != (expected.flags & aside)
+            wrong["flags"] = (bits & aside) != (expected.flags & aside)
         if expected.features is not None:
             wrong["features"] = _other_features(recorded.column("features"), expected.features)
         second = np.asarray(recorded.column(EXPLANATIONS).is_valid())
@@ -211,6 +222,11 @@ class Reproduction:
             for place in np.flatnonzero(_bits(numbers) != _bits(wanted)).tolist():
                 named = f"features.{expected.names[place]}"
                 self.note(recorded, row, named, float(numbers[place]), float(wanted[place]))
+            return
+        if name in _DRAWN:
+            flags = recorded.column("flags")[row].as_py()
+            found = told(recorded.column(name)[row].as_py(), drawn=_DRAWN[name] in flags)
+            self.note(recorded, row, name, found, expected.draws.at(row, name))
             return
         self.note(
             recorded, row, name, _value(recorded.column(name)[row]), _expected(expected, row, name)
@@ -332,15 +348,6 @@ def _impossible_draws(recorded: pa.RecordBatch) -> Bool:
     through = (flag_bits(recorded.column("flags")) & int(Flag.LET_THROUGH)) > 0
     drawn = (policy == Outcome.BLOCK.name) & (published == Outcome.APPROVE.name) & (chance < 1)
     return np.asarray(np.where(through, ~drawn, published != policy), np.bool_)
-
-
-def _drawn(recorded: pa.RecordBatch) -> Bool:
-    """Return bool[n]: which decisions depend on a secret draw."""
-    chance, review = (
-        np.asarray(recorded.column(name), np.float64)
-        for name in ("outcome_propensity", "review_propensity")
-    )
-    return np.asarray((chance < 1) | (review > 0), np.bool_)
 
 
 def _other_reasons(column: pa.Array, reasons: Mapping[int, tuple[str, ...]]) -> Bool:

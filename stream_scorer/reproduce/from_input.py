@@ -20,6 +20,7 @@ from stream_scorer.core.decision.policy import policy_for
 from stream_scorer.core.decision.routing import Routing, Version
 from stream_scorer.core.events.batch import EventBatch, Flag
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.exploring.draws import Draws
 from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.errors import ModelError, SettingsError, StateError
 from stream_scorer.kafka.topics.offsets import bounds
@@ -35,6 +36,7 @@ from stream_scorer.reproduce.compare import (
     whole_numbers,
 )
 from stream_scorer.reproduce.decisions import Progress, Spool
+from stream_scorer.reproduce.draws import expected_draws
 from stream_scorer.reproduce.plans import RecordedPlans
 from stream_scorer.reproduce.rescore import Bundles, ask, model_errors
 from stream_scorer.reproduce.terminals import RecordedTerminals
@@ -52,6 +54,7 @@ Bool = NDArray[np.bool_]
 NO_TRANSACTION = "no transaction at this offset"
 
 _EVICTED_AT_ONCE = 4_096
+_NO_KEYS = Draws()
 _SAME = ("transaction_id", "customer_id", "terminal_id")
 
 
@@ -67,6 +70,7 @@ class InputReproduction:
         routing_at: Returns the routing that was active at an offset.
         plans: The plans whose policy was used without a routing.
         warm: NAME or NAME:VERSION that was kept warm.
+        keys: Of the random draws, as far as they are known.
 
     Raises:
         ModelError: The warm version is missing or refused.
@@ -84,6 +88,7 @@ class InputReproduction:
         routing_at: RoutingAt,
         plans: RecordedPlans,
         warm: str | None = None,
+        keys: Draws = _NO_KEYS,
     ) -> None:
         self._kafka = settings.kafka
         self._owner = owner_of(settings)
@@ -92,6 +97,7 @@ class InputReproduction:
         self._found = found
         self._routing_at = routing_at
         self._plans = plans
+        self._keys = keys
         registry = open_registry(settings.registry)
         self._decoders = EventDecoders(registry, settings.registry.directory)
         self._blind = 0
@@ -371,8 +377,13 @@ class InputReproduction:
             self._found.count(self._found.given, "fallback", int(fallback.sum()))
             self._found.compare(
                 told,
-                Expected.of(made, columns, model.features.names, features, features, bits),
-            )
+                Expected.of(
+                    made, columns, model.features.names, features, features, bits,
+                    expected_draws(
+                        self._keys, plan, told, made.score, made.outcome, events.amounts[mine]
+                    ),
+                ),
+            )  # fmt: skip
 
     def _see_terminals(
         self, decisions: pa.RecordBatch, events: EventBatch, observed: Float64

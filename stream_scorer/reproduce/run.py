@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.decision.routing import Version
 from stream_scorer.core.events.batch import Flag
+from stream_scorer.core.exploring.draws import Draws
 from stream_scorer.errors import SettingsError
 from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.models.bundles.trust import trust_of
@@ -41,6 +42,7 @@ from stream_scorer.reproduce.decisions import (
     by_version,
     recorded,
 )
+from stream_scorer.reproduce.draws import amounts_of, expected_draws, keys_of
 from stream_scorer.reproduce.from_input import NO_TRANSACTION, InputReproduction
 from stream_scorer.reproduce.plans import RecordedPlans, recorded_policy
 from stream_scorer.reproduce.rescore import Bundles, ask, model_errors
@@ -50,6 +52,7 @@ from stream_scorer.settings import Settings
 
 Depth = Literal["recorded", "input"]
 _ROWS = 10_000
+_NO_KEYS = Draws()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ class Question:
         plan: Plan file or folder; None: what the control log's plans share or, without one, the
             plan next to the model's versions. Depth ``recorded`` needs only its policy.
         warm: NAME or NAME:VERSION that was kept warm (``run --warm``), for depth ``input``.
+        explore_key: File of the secret key of let-through; None: these draws are not checked.
+        review_key: Likewise of the draw for review.
 
     Raises:
         SettingsError: Neither a time nor a transaction is given, the end is not after the
@@ -78,6 +83,8 @@ class Question:
     limit: int | None = None
     plan: Path | None = None
     warm: str | None = None
+    explore_key: Path | None = None
+    review_key: Path | None = None
 
     def __post_init__(self) -> None:
         if self.first_ms is None and self.end_ms is None and self.transaction is None:
@@ -134,13 +141,14 @@ def reproduce(
         SettingsError: A topic or plan does not exist.
         UnavailableError: The broker or the store does not answer.
     """
+    keys = keys_of(question.explore_key, question.review_key)
     found = Reproduction(question.depth, libraries=libraries())
     store = open_store(settings.models)
     bundles = Bundles(store, trust_of(settings.models).with_granted(trained_bundles(settings)))
     if question.depth == "recorded":
         plans = RecordedPlans(store, question.plan, recorded_revisions(settings))
         for decisions in _asked(settings, question, found, progress):
-            compare_recorded(decisions, bundles, plans, found)
+            compare_recorded(decisions, bundles, plans, found, keys)
     else:
         with tempfile.TemporaryDirectory(prefix="stream-scorer-reproduce-") as folder:
             spool = Spool(Path(folder))
@@ -153,7 +161,7 @@ def reproduce(
                 if elsewhere:
                     found.not_compared += elsewhere
                     found.removed.append(f"{elsewhere} are of another input than {ours}")
-            _from_input(settings, question, spool, seen, bundles, found, progress)
+            _from_input(settings, question, spool, seen, bundles, found, progress, keys)
     found.missing_bundles = dict(bundles.refused)
     return found
 
@@ -213,8 +221,9 @@ def _of_input(
 
 
 def compare_recorded(
-    decisions: pa.RecordBatch, bundles: Bundles, plans: RecordedPlans, found: Reproduction
-) -> None:
+    decisions: pa.RecordBatch, bundles: Bundles, plans: RecordedPlans, found: Reproduction,
+    keys: Draws = _NO_KEYS,
+) -> None:  # fmt: skip
     """Recompute decisions from their recorded features.
 
     Args:
@@ -222,6 +231,7 @@ def compare_recorded(
         bundles: Loads their versions.
         plans: The plans of their revisions.
         found: Counts the results.
+        keys: Of the random draws, as far as they are known.
     """
     for version, revision, rows in _by_version_and_revision(decisions):
         mine = decisions.take(pa.array(rows))
@@ -234,7 +244,8 @@ def compare_recorded(
         features = np.full((len(mine), width), np.nan)
         told, right = feature_rows(mine.column("features"), width)
         features[right] = told
-        policy, given = recorded_policy(mine, model, plans.of(revision, version.name))
+        plan = plans.of(revision, version.name)
+        policy, given = recorded_policy(mine, model, plan)
         made = ask(model, features, failed, policy)
         found.count(found.given, "MODEL_ERROR", int(failed.sum()))
         found.count(found.given, "segment", int((given & ~failed).sum()))
@@ -247,8 +258,13 @@ def compare_recorded(
         stated = None if right.all() else features
         found.compare(
             mine,
-            Expected.of(made, columns, model.features.names, features, stated),
-        )
+            Expected.of(
+                made, columns, model.features.names, features, stated, None,
+                expected_draws(
+                    keys, plan, mine, made.score, made.outcome, amounts_of(mine, plan)
+                ),
+            ),
+        )  # fmt: skip
 
 
 def _by_version_and_revision(
@@ -275,6 +291,7 @@ def _from_input(
     bundles: Bundles,
     found: Reproduction,
     progress: Progress,
+    keys: Draws,
 ) -> None:
     if not spool.partitions:
         return
@@ -283,7 +300,7 @@ def _from_input(
     plan = shared_plan(store, question.plan, spool, routings.newest, routings.at)
     plans = RecordedPlans(store, question.plan)
     work = InputReproduction(
-        settings, plan, spool, bundles, found, routings.at, plans, question.warm
+        settings, plan, spool, bundles, found, routings.at, plans, question.warm, keys
     )
     for partition in spool.partitions:
         work.compare(

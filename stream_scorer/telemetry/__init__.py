@@ -47,7 +47,12 @@ from stream_scorer.telemetry.state import (
     CheckpointFailed, CheckpointWritten, ColdAccepted, KernelsReady, ModelWarming, ReplayProgress,
     StateComplete, StateIncomplete, StateRestored,
 )  # fmt: skip
-from stream_scorer.telemetry.terminals import RolloutNotVisible, RowsSettled, TerminalsRead
+from stream_scorer.telemetry.terminals import (
+    RolloutNotVisible,
+    RowsHeld,
+    RowsSettled,
+    TerminalsRead,
+)
 
 ACCESS_EVENTS: tuple[type[Event], ...] = (
     AccessNotRecorded, CallerRefused, ClientsRead, TokenKeysRead,
@@ -86,7 +91,7 @@ __all__ = [
     "RecordsReconciled", "RecordsSkipped", "ReplayLeftOut", "ReplayProgress", "RequestFailed",
     "RequestServed", "RequestTimed", "RequestsCut", "RetrainEnded", "RetrainHeld", "RetrainStepped",
     "RevisionActivated", "RevisionLoaded", "RevisionRefused", "RolloutEvidence", "RolloutHeld",
-    "RolloutJudged", "RolloutMoved", "RolloutNotVisible", "RowsSettled", "SloCounted",
+    "RolloutJudged", "RolloutMoved", "RolloutNotVisible", "RowsHeld", "RowsSettled", "SloCounted",
     "SpansDropped", "StandingBy", "StateComplete", "StateIncomplete", "StateRestored", "Stopping",
     "Stuck", "TerminalsRead", "TokenKeysRead", "WatermarkSeen", "WindowRebuilt", "WindowShortened",
     "WorkerLeft", "WorkerStarted",

@@ -58,6 +58,26 @@ class RowsSettled(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RowsHeld(Event):
+    """Terminal profile rows wait, or no longer wait, for scorers to decide their transactions.
+
+    Attributes:
+        seconds: How long the row that leaves next has waited; 0 if none waits.
+    """
+
+    seconds: float
+
+    HELD = Gauge(
+        "terminals_held_seconds",
+        "How long the terminals' row that leaves next has waited until scorers decide it; 0: none "
+        "waits.",
+    )
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        yield self.HELD, self.seconds
+
+
+@dataclass(frozen=True, slots=True)
 class RolloutNotVisible(Event):
     """The profiler cannot follow a rollout: all records are decoded by its plan file's mapping.
 

@@ -39,6 +39,7 @@ from stream_scorer.kafka.reading.replay import InputReplay, Replays
 from stream_scorer.kafka.topics.partitioner import partition_of
 from stream_scorer.ports import BytesColumn, Int64, Outgoing, Paused, RawRecords
 from stream_scorer.telemetry import BatchCommitted, Listener, RowsSettled
+from stream_scorer.terminals.hold_time import HoldTime
 from stream_scorer.terminals.label_policies import LabelPolicies
 from stream_scorer.terminals.mappings import FollowedMappings, Part
 from stream_scorer.terminals.outcomes import DecidedOutcomes
@@ -219,6 +220,7 @@ class ProfilerWork:
         self._first: dict[int, int] = {}
         self._resume(notes)
         self._replays = Replays(self._open, self._remember, listener)
+        self._hold = HoldTime(listener)
 
     def _resume(self, notes: dict[int, bytes]) -> None:
         """Set the clock as of the last commit."""
@@ -356,6 +358,7 @@ class ProfilerWork:
         times = raw.timestamp[read.row_order]
         while True:
             held = self.pending.held(read.rows, times, read.row_order, outcomes.known)
+            self._hold.note(held)
             if held is None:
                 return None
             if outcomes.refresh(0.0):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from stream_scorer.core.decision.decide import model_scores
 from stream_scorer.core.decision.policy import Thresholds, decide, policy_for
 from stream_scorer.core.events.batch import EventBatch, Outcome
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.policy_table import STRING_FIELDS
 from stream_scorer.core.mapping.mapping import BASE_AMOUNT
 from stream_scorer.core.summaries.segments import segments_of
@@ -29,6 +30,11 @@ from stream_scorer.training.labelled import LabelledData
 Bool = NDArray[np.bool_]
 _DAY_MS = 86_400_000
 _READ = ("event_time", "amount_minor", BASE_AMOUNT, "currency", "card_present", *STRING_FIELDS)
+
+
+def reference_columns(plan: Plan) -> tuple[str, ...]:
+    """Return the columns of transactions from which a reference is made, if they are there."""
+    return (*_READ, *plan.extras)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +122,8 @@ def reference_rows(
             "name other days: --held FIRST:LAST",
         )
     plan = job.plan
-    read = [each for each in data.table.column_names if each in _READ or each in plan.extras]
+    wanted = reference_columns(plan)
+    read = [each for each in data.table.column_names if each in wanted]
     table = data.table.select(read).take(pa.array(order)).combine_chunks()
     events = EventBatch(table.to_batches()[0], np.zeros(len(time), np.int32), order, time)
     features = np.ascontiguousarray(data.features[order])

@@ -6,7 +6,7 @@ days are split by date: the model is fitted on ``train``, its thresholds are cho
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,6 +96,8 @@ class TrainingJob:
         most_rejected: Share of the data that may be left out because the stream would reject it.
         licence: Licence of the model; None: not stated.
         labels: Where the data have their labels; None: in ``is_fraud`` and ``label_time``.
+        stream: Returns all transactions of a dataset's days, with given features: of them the
+            reference of drift detection is made. None: a dataset gives none.
     """
 
     data: Path
@@ -114,6 +116,7 @@ class TrainingJob:
     most_rejected: float = 0.01
     licence: str | None = None
     labels: EventMapping | None = None
+    stream: Callable[[FeatureSet], LabelledData] | None = None
 
 
 def _period(days: Days, fraud: Int64) -> Period:
@@ -207,12 +210,26 @@ def _sha256(path: Path) -> str:
 
 
 def _reference(
-    taken: LabelledData, split: Split, model: DecidingModel, job: ReferenceJob
-) -> bytes | None:
-    """Return the reference of drift detection; None if none is possible."""
+    order: TrainingJob, taken: LabelledData, split: Split, model: DecidingModel, job: ReferenceJob
+) -> tuple[bytes | None, str]:
+    """Return the reference of drift detection, or None and why there is none."""
+    if order.data.is_dir() and order.stream is None:
+        return None, "a dataset is not all of a stream"
     days = ReferenceDays(split.train, (split.validation, split.test))
-    rows = reference_rows(taken, days, model, job)
-    return write_reference(make_reference(rows).reference) if rows.possible else None
+    try:
+        rows = reference_rows(
+            taken if order.stream is None else order.stream(job.features), days, model, job
+        )
+        if rows.possible:
+            return write_reference(make_reference(rows).reference), ""
+    except SettingsError as error:
+        # A retraining does not fail for it.
+        if order.stream is None:
+            raise
+        return None, error.what
+    return None, (
+        "too few transactions have a complete history, or the plan's windows do not add up to days"
+    )
 
 
 def _read(order: TrainingJob) -> tuple[tuple[FeatureSpec, ...], FeatureSet, LabelledData]:
@@ -236,8 +253,10 @@ def _read(order: TrainingJob) -> tuple[tuple[FeatureSpec, ...], FeatureSet, Labe
     return dataset.features, compiled, dataset.take()
 
 
-def _notes(order: TrainingJob, split: Split, taken: LabelledData) -> tuple[str, ...]:
-    """Return sentences about the labels for the card."""
+def _notes(
+    order: TrainingJob, split: Split, taken: LabelledData, missing: str
+) -> tuple[str, ...]:  # fmt: skip
+    """Return sentences about labels and reference for the card."""
     unknown = int(np.count_nonzero(taken.state == UNKNOWN))
     found = []
     if split.matured:
@@ -246,8 +265,8 @@ def _notes(order: TrainingJob, split: Split, taken: LabelledData) -> tuple[str, 
         found.append("Rows have weights, since the data are a sample; so have all measures.")
     if unknown:
         found.append(f"{unknown:,} transactions without a known label were left out.")
-    if order.data.is_dir():
-        found.append("There is no reference for drift detection: a dataset is not all of a stream.")
+    if order.data.is_dir() and missing:
+        found.append(f"There is no reference for drift detection: {missing}.")
     return tuple(found)
 
 
@@ -296,14 +315,14 @@ def train(order: TrainingJob) -> tuple[Path, Manifest]:
     )
     judging = Judging(thresholds, order.costs, order.cards_per_day, order.resamples)
     told = _told(order, split, taken, parts, scored, judging)
+    job = ReferenceJob(order.name, order.version, features, compiled, order.plan)
+    deciding = DecidingModel(predictor, Thresholds(thresholds.review, thresholds.block))
+    reference, missing = _reference(order, taken, split, deciding, job)
     card = Card(
         label=f"{order.name}:{order.version}", kind=source.imported.kind, features=features,
         thresholds=thresholds, training=told, currency=order.plan.currency, judged=scored[1],
-        notes=_notes(order, split, taken),
+        notes=_notes(order, split, taken, missing),
     )  # fmt: skip
-    job = ReferenceJob(order.name, order.version, features, compiled, order.plan)
-    deciding = DecidingModel(predictor, Thresholds(thresholds.review, thresholds.block))
-    reference = None if order.data.is_dir() else _reference(taken, split, deciding, job)
     directory = write_bundle(
         order.store,
         Candidate(

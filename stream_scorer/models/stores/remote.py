@@ -5,7 +5,7 @@ come from a private cache, by the hash in the manifest. Everything is verified a
 and is only bytes before that.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,21 @@ class _FileSystem:
                 data = bytes(file.read(most + 1))
         return data if len(data) <= most else None
 
+    def write(self, path: str, data: bytes) -> None:
+        """Write a file.
+
+        Raises:
+            ModelError: The file system cannot be written to.
+        """
+        with self.asking():
+            try:
+                self._files.pipe_file(path, data)
+            except (NotImplementedError, PermissionError) as error:
+                raise ModelError(
+                    f"{self._url.shown}: cannot be written to ({error or 'read only'})",
+                    "give the right to write there, or use a store that can be written to",
+                ) from error
+
 
 class UrlStore:
     """A store behind a URL.
@@ -155,6 +170,30 @@ class UrlStore:
         path = f"{self._root}/{stored.name}/{stored.version}"
         shown = f"{self.shown.rstrip('/')}/{stored.name}/{stored.version}"
         return RemoteFolder(self._place, path, shown, stored.label, self._cache)
+
+    def add(self, stored: Stored, files: Mapping[str, bytes]) -> None:
+        """Write a bundle; the store lists it when its manifest is there, which is written last.
+
+        Args:
+            stored: Its name and version.
+            files: Its files by name, with the manifest.
+
+        Raises:
+            ModelError: The version is there with another manifest, or the store refuses to be
+                written.
+            UnavailableError: The store does not answer; the call can be repeated.
+        """
+        path = f"{self._root}/{stored.name}/{stored.version}"
+        try:
+            known = self._place.read(f"{path}/{MANIFEST}", len(files[MANIFEST]))
+        except FileNotFoundError:
+            pass
+        else:
+            if known != files[MANIFEST]:
+                raise ModelError(f"bundle {stored.label}: another one is in {self.shown}")
+            return
+        for name in sorted(files, key=lambda each: each == MANIFEST):
+            self._place.write(f"{path}/{name}", files[name])
 
     def plan(self, name: str) -> str:
         """Return the text of ``plan.toml`` next to a model's versions."""

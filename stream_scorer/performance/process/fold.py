@@ -24,6 +24,7 @@ from stream_scorer.performance.process.windows import Closed, MaturedWindows
 from stream_scorer.performance.store.rows import SourcedStatements, WaitingDecisions
 from stream_scorer.performance.store.store import OutboxRecord, PerformanceStore
 from stream_scorer.performance.warning.watch import WarningBudget
+from stream_scorer.retraining.rules.contract import RetrainRules
 from stream_scorer.telemetry import Listener, PerformanceFolded
 
 DAY_MS: Final = 86_400_000
@@ -45,6 +46,7 @@ class FoldOptions:
         measuring: Parameters of the measures.
         budget: Of the early warning.
         trust_declared_draws: Whether a draw that only a label declares counts.
+        rules: Of retraining, which give the tolerance of the early warning; None: its budget does.
     """
 
     maturity_ms: int
@@ -54,6 +56,7 @@ class FoldOptions:
     measuring: Measuring
     budget: WarningBudget
     trust_declared_draws: bool = False
+    rules: RetrainRules | None = None
 
     @property
     def horizon_ms(self) -> int:
@@ -125,7 +128,7 @@ class PerformanceFold:
         self._reviewed: int | None = None
         self._factor = 1
         self._late = self._late_labels = self._full = 0
-        self.windows = MaturedWindows(names, options.measuring, options.budget)
+        self.windows = MaturedWindows(names, options.measuring, options.budget, options.rules)
         self._restore()
         self._pending, self._statements, self._kept = store.sizes()
 

@@ -13,7 +13,7 @@ from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.events.label_table import read_label_policy
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.labelling.contract import LabelPolicy
-from stream_scorer.errors import RegistryUnavailableError, UnavailableError
+from stream_scorer.errors import RegistryUnavailableError, SettingsError, UnavailableError
 from stream_scorer.kafka.loop.merged_topics import MergedSource
 from stream_scorer.kafka.loop.patient_read import read_patiently
 from stream_scorer.kafka.loop.work_interface import Outage
@@ -35,6 +35,7 @@ from stream_scorer.performance.warning.watch import PROCESSES, WarningBudget
 from stream_scorer.ports import Paused, RawRecords
 from stream_scorer.processes.run_process import run_process
 from stream_scorer.registry.sources import open_registry, reader_schema
+from stream_scorer.retraining.rules.rules_file import read_rules
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.settings import Performance, Settings
 from stream_scorer.telemetry import (
@@ -275,7 +276,21 @@ class _Publisher:
 
 
 def fold_options(own: Performance) -> FoldOptions:
-    """Return what the settings ask for."""
+    """Return what the settings ask for.
+
+    Raises:
+        SettingsError: ``retrain.toml`` cannot be read, or has another horizon than the settings.
+    """
+    rules = None if own.retrain_rules is None else read_rules(own.retrain_rules)
+    horizon_days = own.horizon_days
+    if rules is not None:
+        if "horizon_days" in own.model_fields_set and horizon_days != rules.horizon_days:
+            raise SettingsError(
+                f"performance.horizon_days is {horizon_days}, and horizon_days of "
+                f"{own.retrain_rules} is {rules.horizon_days}",
+                "leave out performance.horizon_days",
+            )
+        horizon_days = rules.horizon_days
     costs = LossCosts(
         own.most_cost, own.missed_share, own.missed_fixed, own.review_cost, own.false_block_cost
     )
@@ -286,8 +301,9 @@ def fold_options(own: Performance) -> FoldOptions:
         round(own.review_days * DAY_MS),
         own.most_rows,
         Measuring(costs, own.cards_per_day),
-        WarningBudget(own.alpha, own.horizon_days, tolerance, own.most_cost),
+        WarningBudget(own.alpha, horizon_days, tolerance, own.most_cost),
         own.trust_declared_draws,
+        rules,
     )
 
 

@@ -19,6 +19,8 @@ from stream_scorer.performance.warning.day_loss import (
     powered_loss,
 )
 from stream_scorer.performance.warning.watch import POWERED, LossWatch, WarningBudget
+from stream_scorer.retraining.rules.contract import RetrainRules
+from stream_scorer.retraining.rules.delta import NEWEST_DAYS, tolerated_cost
 from stream_scorer.telemetry import Event, PerformanceMeasured, PerformanceWarned
 
 _DAY_MS: Final = 86_400_000
@@ -110,12 +112,18 @@ class MaturedWindows:
         names: Names of versions and arms.
         measuring: Parameters of the measures.
         budget: Of the early warning.
+        rules: Of retraining, which give the tolerance; None: the budget's.
     """
 
-    def __init__(self, names: Names, measuring: Measuring, budget: WarningBudget) -> None:
+    def __init__(
+        self, names: Names, measuring: Measuring, budget: WarningBudget,
+        rules: RetrainRules | None = None,
+    ) -> None:  # fmt: skip
         self._names = names
         self._measuring = measuring
         self._budget = budget
+        self._rules = rules
+        self._decided: dict[str, list[int]] = {}
         self._watches: dict[int, LossWatch] = {}
         self._reviewed: dict[int, LossSums] = {}
 
@@ -134,6 +142,7 @@ class MaturedWindows:
         """
         if not len(rows):
             return Closed()
+        self._count(rows, sampled)
         seven = week()
         windows, losses, warned = [], [], []
         for version in np.unique(rows.version).tolist():
@@ -208,8 +217,22 @@ class MaturedWindows:
             level = watch.revealed
         return [] if warned is None or level is None else [(warned, level)]
 
+    def _count(self, rows: MaturedRows, sampled: int) -> None:
+        """Note how many decisions each model made on a day, by all its versions and arms."""
+        today: dict[str, int] = {}
+        for version, count in zip(*np.unique(rows.version, return_counts=True), strict=True):
+            model, _ = self._names.versions[int(version)]
+            today[model] = today.get(model, 0) + int(count) * sampled
+        for model, count in today.items():
+            self._decided[model] = [*self._decided.get(model, ()), count][-NEWEST_DAYS:]
+
     def _watch(self, version: int) -> LossWatch:
-        return self._watches.setdefault(version, LossWatch(self._budget))
+        watch = self._watches.setdefault(version, LossWatch(self._budget))
+        if self._rules is not None:
+            decided = self._decided.get(self._names.versions[version][0], ())
+            cost = tolerated_cost(self._rules.cost, self._rules.horizon_days, decided)
+            watch.allowed = min(cost / self._budget.most, 1.0)
+        return watch
 
     def _key(self, version: int, arm: str, day: int, days: int, segment: str = ALL) -> WindowKey:
         model, name = self._names.versions[version]
@@ -221,6 +244,7 @@ class MaturedWindows:
         return {
             "watches": {str(n): each.document() for n, each in self._watches.items()},
             "reviewed": {str(n): astuple(each) for n, each in self._reviewed.items()},
+            "decided": self._decided,
         }
 
     def restore(self, document: Mapping[str, Any]) -> None:
@@ -229,6 +253,7 @@ class MaturedWindows:
             self._watches[int(number)] = LossWatch.restored(self._budget, each)
         for number, sums in document.get("reviewed", {}).items():
             self._reviewed[int(number)] = LossSums(*sums)
+        self._decided = dict(document.get("decided", {}))
 
 
 def _river(rows: MaturedRows) -> dict[str, str]:

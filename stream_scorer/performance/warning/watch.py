@@ -76,6 +76,8 @@ class LossWatch:
         budget: Budget and tolerance.
 
     Attributes:
+        allowed: Rise of the mean loss that does not matter on the days to come; None: 5 % of the
+            usual loss. At first it is the budget's.
         reference: The usual level; None while it is learned.
         revealed: The usual level of revealed losses; likewise.
         warned: Whether there was a warning.
@@ -83,6 +85,7 @@ class LossWatch:
 
     def __init__(self, budget: WarningBudget) -> None:
         self._budget = budget
+        self.allowed: float | None = budget.tolerance or None
         self.reference: LossReference | None = None
         self.revealed: LossReference | None = None
         self.warned = False
@@ -179,9 +182,9 @@ class LossWatch:
     @property
     def tolerance(self) -> float:
         """The rise of the mean loss that does not matter; 0 while the level is learned."""
-        if self._budget.tolerance > 0 or self.reference is None:
-            return self._budget.tolerance
-        return SHARE_OF_LOSS * self.reference.mean
+        if self.reference is None:
+            return 0.0
+        return SHARE_OF_LOSS * self.reference.mean if self.allowed is None else self.allowed
 
     def _begin(self, end: int) -> None:
         """Learn the usual level from the days so far, the last of which ends at ``end``."""

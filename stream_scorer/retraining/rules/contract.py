@@ -48,7 +48,8 @@ class RetrainRules:
 
     Attributes:
         model: Name of the estimator, as in ``train``.
-        features: Declarations of features; None: those of the champion.
+        features: File with declarations of features, relative to that of the rules; None: the
+            features are those of the champion.
         space: What is searched, by parameter of the estimator.
         trials: Number of trials of a search.
         seed: Of the search and the estimators.

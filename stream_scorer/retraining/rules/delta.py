@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-_NEWEST: Final = 28
+NEWEST_DAYS: Final = 28
 """Number of the newest days of which the decisions a day are the mean."""
 
 
@@ -24,7 +24,7 @@ def tolerated_cost(cost: float, horizon_days: int, rows_a_day: Sequence[int]) ->
     Returns:
         Units of the currency per decision; infinite without a decision.
     """
-    newest = rows_a_day[-_NEWEST:]
+    newest = rows_a_day[-NEWEST_DAYS:]
     if not sum(newest):
         return float("inf")
     return cost / horizon_days / (sum(newest) / len(newest))

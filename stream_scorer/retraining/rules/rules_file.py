@@ -1,6 +1,7 @@
 """``retrain.toml``: parsed strictly into the rules of retraining."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -11,7 +12,10 @@ from stream_scorer.errors import SettingsError
 from stream_scorer.nesting import parse_toml
 from stream_scorer.retraining.rules.contract import Choice, MaturedSplit, RetrainRules, SearchRange
 from stream_scorer.retraining.rules.schedule import check_schedule
+from stream_scorer.settings import Settings
 
+RULES_FILE: Final = Path("retrain.toml")
+"""The rules, where no setting and no option names others."""
 _FILE_BYTES_MOST: Final = 64 * 1024
 _DAYS_MOST: Final = 4_000
 _ALL: Final = 100.0
@@ -60,6 +64,27 @@ class _File(_Part):
     rollout: _Rollout = _Rollout()
 
 
+def chosen_rules(settings: Settings, named: Path | None) -> RetrainRules:
+    """Read the rules that an option, else the settings name, else ``retrain.toml``.
+
+    Args:
+        settings: ``performance.retrain_rules`` has the rules of the early warning.
+        named: By the option; None without it.
+
+    Raises:
+        SettingsError: As of :func:`read_rules`; or option and setting name different rules: the
+            early warning and the trainer would not tolerate the same rise.
+    """
+    own = settings.performance.retrain_rules
+    rules = read_rules(named or own or RULES_FILE)
+    if named is not None and own is not None and read_rules(own) != rules:
+        raise SettingsError(
+            f"{named}: has other rules than performance.retrain_rules, {own}",
+            "leave out --rules",
+        )
+    return rules
+
+
 def read_rules(path: Path) -> RetrainRules:
     """Read ``retrain.toml``.
 
@@ -74,9 +99,12 @@ def read_rules(path: Path) -> RetrainRules:
     if size > _FILE_BYTES_MOST:
         raise SettingsError(f"{path}: larger than {_FILE_BYTES_MOST} bytes", "name retrain.toml")
     try:
-        return rules_of(parse_toml(text))
+        rules = rules_of(parse_toml(text))
     except ValueError as error:
         raise SettingsError(f"{path}: {error}", "see docs/RETRAINING.md") from None
+    if rules.features is None:
+        return rules
+    return replace(rules, features=path.parent / rules.features)
 
 
 def rules_of(table: Mapping[str, Any]) -> RetrainRules:
@@ -95,8 +123,6 @@ def rules_of(table: Mapping[str, Any]) -> RetrainRules:
         where = ".".join(str(part) for part in first["loc"])
         told = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
         raise ValueError(f"{where}: {told}") from None
-    if file.features is not None:
-        raise ValueError("features: other features than the champion's are not built yet")
     check_schedule(file.schedule)
     _check_ramp(file.rollout.ramp)
     split = file.split
@@ -110,7 +136,7 @@ def rules_of(table: Mapping[str, Any]) -> RetrainRules:
         )
     return RetrainRules(
         model=file.model,
-        features=None,
+        features=None if file.features is None else Path(file.features),
         space={name: _searched(name, each) for name, each in file.space.items()},
         trials=file.trials,
         seed=file.seed,

@@ -17,7 +17,7 @@ class MaturedDay:
     Attributes:
         end_ms: End of the day, event time.
         rows: Decisions.
-        frauds: Those with the label fraud.
+        frauds: Those with the label fraud; of a sample of the customers, those in it.
     """
 
     end_ms: int

@@ -69,7 +69,7 @@ def days_of(records: Iterable[Mapping[str, Any]], model: str) -> list[MaturedDay
             continue
         end = _ms(each["end"])
         rows, frauds = found.get(end, (0, 0))
-        found[end] = rows + each["rows"], frauds + each["frauds"]
+        found[end] = rows + each["rows"] * each["sampled"], frauds + each["frauds"]
     return [MaturedDay(end, rows, frauds) for end, (rows, frauds) in sorted(found.items())]
 
 

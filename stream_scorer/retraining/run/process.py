@@ -22,7 +22,7 @@ from stream_scorer.ports import Paused
 from stream_scorer.processes.run_process import run_process
 from stream_scorer.retraining.rules.contract import RetrainRules
 from stream_scorer.retraining.rules.delta import tolerated_cost
-from stream_scorer.retraining.rules.rules_file import read_rules
+from stream_scorer.retraining.rules.rules_file import chosen_rules
 from stream_scorer.retraining.rules.triggers import (
     GuardResult,
     RetrainTrigger,
@@ -36,7 +36,8 @@ from stream_scorer.retraining.run.evidence import read_alarm, read_days, read_fa
 from stream_scorer.retraining.run.proposals import grant_refusal
 from stream_scorer.retraining.run.state_files import RunStore
 from stream_scorer.retraining.run.steps import advance
-from stream_scorer.retraining.run.work import TrainerWork, next_version
+from stream_scorer.retraining.run.store import next_version
+from stream_scorer.retraining.run.work import TrainerWork
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.plan.granted_plans import champion_of
 from stream_scorer.rollout.plan.rollout_state import RolloutState
@@ -285,26 +286,30 @@ class RetrainLoop:
         self._next = time.monotonic() + _RETRY_SECONDS
 
 
-def run_retraining(settings: Settings, rules: Path) -> None:
+def run_retraining(settings: Settings, rules: Path | None) -> None:
     """Run a trainer until a signal ends it.
+
+    Args:
+        settings: The cluster, the store and the key.
+        rules: ``retrain.toml``; None: the one that the settings name.
 
     Raises:
         StreamScorerError: It cannot run; see the tree in ``errors``.
     """
-    own, read = settings.of_process("retrain"), read_rules(rules)
+    own, read = settings.of_process("retrain"), chosen_rules(settings, rules)
     run_process(
         "retrain", own, own.kafka.topics.rollout, lambda listener: RetrainLoop(own, read, listener)
     )
 
 
 def retrain_once(
-    settings: Settings, rules: Path, reason: str, listener: Listener
+    settings: Settings, rules: Path | None, reason: str, listener: Listener
 ) -> dict[str, Any]:
     """Do one retraining for a person, to its end; or ask the process that runs here for it.
 
     Args:
         settings: The cluster, the store and the key.
-        rules: ``retrain.toml``.
+        rules: As for :func:`run_retraining`.
         reason: Why, for people.
         listener: Notified of all events.
 
@@ -317,7 +322,7 @@ def retrain_once(
     """
     from stream_scorer.retraining.run.state_files import document_of  # noqa: PLC0415 beside its use
 
-    own, read = settings.of_process("retrain"), read_rules(rules)
+    own, read = settings.of_process("retrain"), chosen_rules(settings, rules)
     store = RunStore(own.retrain.directory)
     with store.locked() as mine:
         store.ask(reason)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from stream_scorer.kafka.loop.patient_read import read_patiently
-from stream_scorer.retraining.rules.rules_file import read_rules
+from stream_scorer.retraining.rules.rules_file import chosen_rules
 from stream_scorer.retraining.rules.schedule import next_due
 from stream_scorer.retraining.rules.triggers import guards, wanted
 from stream_scorer.retraining.run.contract import ENDED
@@ -19,17 +19,17 @@ from stream_scorer.security.keys import key_id, signing_key
 from stream_scorer.settings import Settings
 
 
-def status(settings: Settings, rules: Path) -> dict[str, Any]:
+def status(settings: Settings, rules: Path | None) -> dict[str, Any]:
     """Return the state of the trainer of this host, what it waits for, and its grant.
 
     Args:
         settings: The cluster, the folder and the key.
-        rules: ``retrain.toml``.
+        rules: ``retrain.toml``; None: the one that the settings name.
 
     Raises:
         StreamScorerError: A topic, the rules or the key cannot be read.
     """
-    read, store = read_rules(rules), RunStore(settings.retrain.directory)
+    read, store = chosen_rules(settings, rules), RunStore(settings.retrain.directory)
     key = signing_key(settings.retrain.key, settings.retrain.passphrase)
     named = "" if key is None else key_id(key.public_key())
     log = ControlLog(settings)

@@ -2,10 +2,11 @@
 
 import hashlib
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +15,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sklearn.metrics import average_precision_score
 from threadpoolctl import threadpool_limits
 
+from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.dataset.contract import DatasetOrder
 from stream_scorer.dataset.run import build_dataset
+from stream_scorer.dataset.stream import read_stream
 from stream_scorer.errors import ModelError, RolloutError, SettingsError
 from stream_scorer.models.bundles.bundle import (
     GATE,
@@ -31,7 +34,6 @@ from stream_scorer.models.bundles.trust import GrantedBundle, trust_of
 from stream_scorer.models.bundles.writer import write_copy
 from stream_scorer.models.stores.choose_version import find
 from stream_scorer.models.stores.remote import open_store
-from stream_scorer.models.stores.store import BundleStore, FolderStore
 from stream_scorer.retraining.gate.compare import (
     OutcomeThresholds,
     TestRows,
@@ -40,20 +42,29 @@ from stream_scorer.retraining.gate.compare import (
 )
 from stream_scorer.retraining.rules.contract import RetrainRules
 from stream_scorer.retraining.run.contract import Run
+from stream_scorer.retraining.run.gate_rows import refolded_features
 from stream_scorer.retraining.run.proposals import ended, grant_of, proposal
 from stream_scorer.retraining.run.steps import GateReport
+from stream_scorer.retraining.run.store import publish
 from stream_scorer.retraining.search.contract import SearchTrial
 from stream_scorer.retraining.search.search import Parameters, best_of, search
 from stream_scorer.rollout.log.control_log import ControlLog
 from stream_scorer.rollout.plan.command_kinds import CommandKind
 from stream_scorer.rollout.plan.judging_rules import DecisionCosts
-from stream_scorer.rollout.plan.rollout_state import RolloutState
+from stream_scorer.rollout.plan.rollout_state import Granted, RolloutState
 from stream_scorer.security.audit_access import AuditTrail
 from stream_scorer.security.keys import TrustedKey, key_id
 from stream_scorer.settings import Settings
 from stream_scorer.training.days import Days, Split
-from stream_scorer.training.labelled import DOCUMENT, DatasetFolder, DayRows, cut_days
+from stream_scorer.training.labelled import (
+    DOCUMENT,
+    DatasetFolder,
+    DayRows,
+    LabelledData,
+    cut_days,
+)
 from stream_scorer.training.models import fit, make_model
+from stream_scorer.training.reference_rows import reference_columns
 from stream_scorer.training.run import TrainingJob, train_on
 
 _TRIES: Final = 3
@@ -73,7 +84,7 @@ class TrainerWork:
         audit: Records each plan before it is written.
 
     Raises:
-        SettingsError: The store of the bundles is not a folder.
+        SettingsError: The store of the bundles cannot be opened.
     """
 
     def __init__(
@@ -86,13 +97,7 @@ class TrainerWork:
         self._key = key
         self._directory = directory
         self._audit = audit
-        store = open_store(settings.models)
-        if not isinstance(store, FolderStore):
-            raise SettingsError(
-                f"retrain: the model store {store.shown} is not a folder, and is not written to",
-                "mount it, and name it with models.directory",
-            )
-        self._store = store
+        self._store = open_store(settings.models)
         self._parts: tuple[int, Parts] | None = None
 
     # -- the steps ----------------------------------------------------------------------------
@@ -104,10 +109,7 @@ class TrainerWork:
             return DatasetFolder.open(folder).digest
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        order = DatasetOrder(
-            run.first_ms, run.end_ms, run.began_at, folder, None, 1.0, run.parent
-        )  # fmt: skip
-        return build_dataset(self._settings, order).digest
+        return build_dataset(self._settings, self._order(run)).digest
 
     def search(self, run: Run, keep: Callable[[SearchTrial], None]) -> Sequence[SearchTrial]:
         """Return all trials of the search."""
@@ -142,9 +144,10 @@ class TrainerWork:
             data=self._folder(run, "dataset"), model=self._rules.model, version=run.version,
             name=run.label.partition(":")[0], store=store, split=self._split(run),
             parameters=dict(best_of(run.trials).parameters), plan=self._state().shared_plan,
-            costs=ThresholdCosts(**costs),
+            costs=ThresholdCosts(**costs), stream=partial(self._stream, run),
         )  # fmt: skip
-        directory, _ = train_on(order.data, order)
+        directory, manifest = train_on(order.data, order)
+        self._refuse_feature_set(manifest)
         return _sha256((directory / MANIFEST).read_bytes())
 
     def gate(self, run: Run) -> GateReport:
@@ -153,10 +156,15 @@ class TrainerWork:
         champion = self._champion(run)
         challenger = load_bundle(self._fitted(run))
         weight = test.rows.weight
+        known = test.features
+        if self._rules.features is not None:
+            order = replace(self._order(run), out=self._folder(run, "champion"))
+            plan, days = self._state().shared_plan, self._split(run).test
+            known = refolded_features(self._settings, order, champion.manifest, days, test, plan)
         rows = TestRows(
             test.fraud.astype(np.bool_), test.rows.amount,
             np.ones(len(test.fraud)) if weight is None else weight, test.rows.card, test.rows.day,
-            test.scored(champion.predictor).scores, test.scored(challenger.predictor).scores,
+            champion.predictor.scores(known), challenger.predictor.scores(test.features),
         )  # fmt: skip
         gated = judge(
             rows, _thresholds(champion.manifest), _thresholds(challenger.manifest),
@@ -184,7 +192,7 @@ class TrainerWork:
         )
         data = (directory / MANIFEST).read_bytes()
         (directory / SIGNATURE).write_bytes(sign(read_manifest(directory), data, self._key))
-        self._publish(directory, data)
+        publish(self._store, directory, data)
         granted = self._granted(run, _sha256(data))
         trust = trust_of(self._settings.models).with_granted({run.label: granted})
         load_bundle(find(self._store, run.label), trust)
@@ -227,6 +235,28 @@ class TrainerWork:
     def _folder(self, run: Run, name: str) -> Path:
         return self._directory / "runs" / str(run.number) / name
 
+    def _order(self, run: Run) -> DatasetOrder:
+        folder = self._folder(run, "dataset")
+        return DatasetOrder(
+            run.first_ms, run.end_ms, run.began_at, folder, self._rules.features, 1.0, run.parent
+        )  # fmt: skip
+
+    def _refuse_feature_set(self, manifest: Manifest) -> None:
+        """Refuse a version that no plan within the grant can name."""
+        number, granted = self._own_grant()
+        if manifest.feature_set not in granted.grant.feature_sets:
+            raise RolloutError(
+                f"grant {number} does not have the feature set {manifest.feature_set}",
+                "an operator adds it with a new grant: stream-scorer retrain grant",
+            )
+
+    def _stream(self, run: Run, features: FeatureSet) -> LabelledData:
+        """Return all transactions of the dataset's days, of which the reference is made."""
+        plan = self._state().shared_plan
+        return read_stream(
+            self._settings, self._order(run), features, plan, reference_columns(plan)
+        )  # fmt: skip
+
     def _fitted(self, run: Run) -> Path:
         name, _, version = run.label.partition(":")
         return self._folder(run, "fitted") / name / version
@@ -236,10 +266,13 @@ class TrainerWork:
 
     def _costs(self) -> DecisionCosts:
         """Return the costs by which a rollout of the trainer is judged."""
+        return self._own_grant()[1].grant.guard.costs
+
+    def _own_grant(self) -> tuple[int, Granted]:
         found = grant_of(self._log.log.state, self._key_id)
         if found is None:
             raise RolloutError(f"key {self._key_id} has no grant", "see docs/RETRAINING.md")
-        return found[1].grant.guard.costs
+        return found
 
     def _champion(self, run: Run) -> Bundle:
         granted = self._log.log.state.trained
@@ -278,25 +311,6 @@ class TrainerWork:
             self._parts = run.number, cut_days(taken, self._split(run), folder.path, plan)
         return self._parts[1]
 
-    def _publish(self, directory: Path, manifest: bytes) -> None:
-        """Copy a signed bundle to the store; it appears complete or not at all."""
-        target = self._store.directory / directory.parent.name / directory.name
-        if target.exists():
-            if (target / MANIFEST).read_bytes() == manifest:
-                return
-            raise ModelError(f"bundle {target}: another one is there", "the next takes a new one")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            making = Path(tempfile.mkdtemp(prefix=".making-", dir=target.parent))
-            shutil.copytree(directory, making, dirs_exist_ok=True)
-            making.chmod(0o755)
-            making.rename(target)
-        except OSError as error:
-            raise ModelError(
-                f"bundle {target}: cannot be written ({error.strerror or error})",
-                "give the trainer the right to write there",
-            ) from error
-
 
 class _Shared:
     """What all arms share now."""
@@ -305,21 +319,6 @@ class _Shared:
         if state.routing is None:
             raise RolloutError("there is no plan yet", "begin: stream-scorer rollout start")
         self.shared_plan = state.routing.shared
-
-
-def next_version(store: BundleStore, named: frozenset[str], model: str) -> str:
-    """Return the version of a new bundle: the next minor one that no bundle and no plan has.
-
-    Args:
-        store: The store.
-        named: All versions that plans named, as NAME:VERSION.
-        model: Name of the model.
-    """
-    known = [each.version for each in store.bundles() if each.name == model]
-    known += [label.partition(":")[2] for label in named if label.startswith(f"{model}:")]
-    numbers = [tuple(map(int, each.split("."))) for each in known] or [(0, 0, 0)]
-    major, minor, _ = max(numbers)
-    return f"{major}.{minor + 1}.0"
 
 
 def _thresholds(manifest: Manifest) -> OutcomeThresholds:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,22 @@ import pytest
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.dataset.contract import DatasetOrder, DatasetReport
 from stream_scorer.dataset.run import build_dataset
+from stream_scorer.dataset.stream import read_stream
 from stream_scorer.errors import SettingsError
 from stream_scorer.kafka.topics.groups import committed_offsets
 from stream_scorer.labels.delay import DelayRange, read_delays
 from stream_scorer.labels.run import LabelImportJob, import_labels
+from stream_scorer.models.bundles.bundle import REFERENCE
 from stream_scorer.producing.transactions import open_feed
 from stream_scorer.settings import MODELS_DIRECTORY, Kafka, Registry, Settings
 from stream_scorer.simulator import simulate
 from stream_scorer.simulator.files import write_table
 from stream_scorer.training.data import take
+from stream_scorer.training.days import Days, Split
 from stream_scorer.training.features import FEATURES, read_features
 from stream_scorer.training.labelled import DatasetFolder, LabelledData
+from stream_scorer.training.reference_rows import reference_columns
+from stream_scorer.training.run import TrainingJob, train, train_on
 from tests.support.faults.process import ScorerProcess, wait_until
 
 pytestmark = pytest.mark.kafka
@@ -136,6 +142,30 @@ def test_other_features_equal_those_of_training(stage: Stage, tmp_path: Path) ->
     )
     assert first.tobytes() == second.tobytes()
     assert found.features[:, -1].any()
+
+
+def test_the_reference_equals_that_of_training(stage: Stage, tmp_path: Path) -> None:
+    specs = [{"name": "AMOUNT", "kind": "passthrough", "field": "amount"},
+             {"name": "N", "kind": "count", "window": "1d"}]  # fmt: skip
+    declared, out = tmp_path / "some.json", tmp_path / "refolded"
+    declared.write_text(json.dumps(specs))
+    stage.build(out=out, features=declared)
+    first = date(2018, 4, 1)
+
+    def days(begin: int, end: int) -> Days:
+        return Days(first + timedelta(begin), first + timedelta(end))
+
+    job = TrainingJob(
+        stage.path, "logistic_regression", "1.0.0", store=tmp_path / "file", features=declared,
+        split=Split(days(0, 7), days(8, 9), days(10, 11), matured=True), resamples=0, sort=True,
+    )  # fmt: skip
+    by_file, _ = train(job)
+    by_stream, _ = train_on(out, replace(
+        job, store=tmp_path / "stream", stream=lambda features: read_stream(
+            stage.settings, stage.order, features, Plan(), reference_columns(Plan())
+        ),
+    ))  # fmt: skip
+    assert (by_stream / REFERENCE).read_bytes() == (by_file / REFERENCE).read_bytes()
 
 
 def test_builds_of_one_range_are_equal_and_labels_matter(stage: Stage, tmp_path: Path) -> None:

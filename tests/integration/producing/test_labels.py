@@ -79,6 +79,11 @@ def test_every_transaction_gets_its_label_in_its_own_partition(
             "terminal_id": row["terminal_id"],
             "is_fraud": row["is_fraud"],
             "source": "simulator",
+            "state": "FRAUD" if row["is_fraud"] else "GENUINE",
+            "label_id": row["transaction_id"],
+            "reason_code": "",
+            "retracts": "",
+            "drawn": None,
         }
         seen.add(number)
     assert seen == set(range(table.num_rows))

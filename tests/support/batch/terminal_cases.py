@@ -58,7 +58,11 @@ def table() -> pa.Table:
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Settings whose store has a model with features by terminal."""
-    store = tmp_path_factory.mktemp("store")
+    return settings_of(tmp_path_factory.mktemp("store"))
+
+
+def settings_of(store: Path, engine: int = 1) -> Settings:
+    """Return settings whose store gets a model of an engine with features by terminal."""
     rows = np.random.default_rng(0).random((500, len(FEATURES))) * 5
     model = DecisionTreeClassifier(max_depth=4, random_state=0).fit(rows, rows[:, 5] > 2)
     period = Period(first_day=date(2018, 4, 1), last_day=date(2018, 4, 2), rows=9, frauds=1)
@@ -70,7 +74,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         Candidate(
             name="terminals", version="1.0.0", source=source_of(model), features=FEATURES,
             thresholds=DecisionThresholds(review=0.5, block=0.9),
-            training=Training(train=period, validation=quality, test=quality),
+            training=Training(train=period, validation=quality, test=quality), engine=engine,
         ),
         rows,
     )  # fmt: skip

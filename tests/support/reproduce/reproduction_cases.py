@@ -9,7 +9,7 @@ import pyarrow as pa
 from stream_scorer.codec.writing.encode import DecisionEncoder
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.decision.observe import PartitionRings
-from stream_scorer.core.events.batch import EventBatch
+from stream_scorer.core.events.batch import DecisionBatch, EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.ports import BytesColumn, RawRecords
@@ -43,11 +43,16 @@ def published(by: Model | None = None) -> pa.RecordBatch:
     """Return a scorer's decisions as a reader of the topic decodes them."""
     deciding = by or model()
     scored = score(events(), PartitionRings(deciding.features), PLAN, deciding)
-    registry, schema = FileRegistry(SCHEMAS_DIRECTORY), reader_schema("decision.v2")
+    return decoded(scored.decisions, "decision.v2")
+
+
+def decoded(decisions: DecisionBatch, named: str) -> pa.RecordBatch:
+    """Return decisions as a reader of the topic decodes them, of a version of their schema."""
+    registry, schema = FileRegistry(SCHEMAS_DIRECTORY), reader_schema(named)
     identity = registry.id_for("decisions-value", schema)
     encoder = DecisionEncoder(identity, schema, TOPIC)
-    values = encoder.encode(scored.decisions, 1_600_000_000_000)
-    n = len(scored.decisions)
+    values = encoder.encode(decisions, 1_600_000_000_000)
+    n = len(decisions)
     assert n > 3_900
     zeros = np.zeros(n, np.int64)
     raw = RawRecords(

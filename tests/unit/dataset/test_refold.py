@@ -10,7 +10,7 @@ from stream_scorer.codec.records.event_decoders import EventDecoders
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.dataset import refold as refolding
-from stream_scorer.dataset.refold import refold
+from stream_scorer.dataset.refold import fold_input, refold
 from stream_scorer.errors import SettingsError
 from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.producing.transactions import TransactionEncoder
@@ -52,6 +52,19 @@ def records(values: BytesColumn, table: pa.Table) -> Iterator[RawRecords]:
         )  # fmt: skip
 
 
+def with_garbage(records: Iterator[RawRecords]) -> Iterator[RawRecords]:
+    """Yield the same records, each part with one more that is not a transaction."""
+    for each in records:
+        for first in range(0, len(each), 5_000):
+            part = each.take(np.arange(first, min(first + 5_000, len(each))))
+            values = BytesColumn.of([*part.values.to_list(), b"garbage"])
+            count = len(values)
+            yield RawRecords(
+                values, BytesColumn.nulls(count), None, np.full(count, part.partition[0]),
+                np.append(part.offset, 2**40), np.append(part.timestamp, part.timestamp[-1]),
+            )  # fmt: skip
+
+
 def test_features_of_a_range_are_those_of_all_rows(
     labelled: pa.Table, values: BytesColumn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,6 +93,18 @@ def test_features_of_a_range_are_those_of_all_rows(
     assert not there.all()
     assert features[inside].tobytes() == whole.features[inside].tobytes()
     assert features[inside].any(axis=0).all()
+    folded = fold_input(
+        with_garbage(records(values, labelled)), EventDecoders(REGISTRY), FEATURES, Plan(),
+        known_of(said), (begin, int(time[-1]) + 1), ["channel"],
+    )  # fmt: skip
+    assert folded is not None
+    # A record that cannot be read counts where its neighbours are of the range.
+    assert set(folded.rejected) == {"FRAMING"}
+    assert folded.count == len(folded.rows) + folded.rejected["FRAMING"]
+    assert "channel" in folded.table.column_names
+    assert folded.features[np.argsort(folded.places)].tobytes() == (
+        found.features[found.row].tobytes()
+    )
     unknown, there = found.of(np.array([0, 7]), np.array([10**9, 0]))
     assert not there.any()
     assert not unknown.any()

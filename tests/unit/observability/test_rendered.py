@@ -102,6 +102,7 @@ EXAMPLES = (
     events.DriftEventSent("waiting", None, "status 503"),
     events.RowsSettled(5, 86_400_500, 2, 1, {"delivered_late": 3, "after_cutoff": 4}),
     events.RowsSettled(5, None, 2, 0, {}),
+    events.RowsHeld(3.5),
     events.RolloutNotVisible(("rollout", "activations")),
     events.TerminalsRead(5, 86_400_500, 2),
     events.TerminalsRead(5, None),

@@ -1,12 +1,20 @@
 """The plans that a trainer makes are accepted by the log; what it reads decides when it trains."""
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from stream_scorer.drift.state.snapshot import pack
+from stream_scorer.errors import StateError
 from stream_scorer.retraining.rules.triggers import LossAlarm, MaturedDay
-from stream_scorer.retraining.run.evidence import alarm_of, days_of
+from stream_scorer.retraining.run import evidence
+from stream_scorer.retraining.run.evidence import alarm_of, days_of, read_faults
 from stream_scorer.retraining.run.proposals import ended, grant_refusal, proposal
 from stream_scorer.security.keys import key_id
+from stream_scorer.settings import Settings
+from tests.support.drift.documents import document
 from tests.support.rollout.grants import EXPIRES, TRAINER, Trained, provenance
 from tests.support.rollout.scene import STRANGER
 
@@ -52,16 +60,16 @@ def _day(number: int, **changed: Any) -> dict[str, Any]:
     end = datetime.fromtimestamp(number * DAY / 1_000, UTC)
     return {
         "kind": "DAY", "segment": "all", "model": "fraud", "end": end, "rows": 10, "frauds": 1,
-        **changed,
+        "sampled": 1, **changed,
     }  # fmt: skip
 
 
 def test_days_are_of_all_versions_and_arms() -> None:
     records = [
-        _day(3), _day(2, rows=5), _day(3, frauds=4), _day(4, kind="WEEK"), _day(4, model="other"),
-        _day(4, segment="channel=web"),
+        _day(3), _day(2, rows=5, sampled=2), _day(3, frauds=4), _day(4, kind="WEEK"),
+        _day(4, model="other"), _day(4, segment="channel=web"),
     ]  # fmt: skip
-    assert days_of(records, "fraud") == [MaturedDay(2 * DAY, 5, 1), MaturedDay(3 * DAY, 20, 5)]
+    assert days_of(records, "fraud") == [MaturedDay(2 * DAY, 10, 1), MaturedDay(3 * DAY, 20, 5)]
 
 
 def test_the_alarm_is_the_newest_of_the_champion() -> None:
@@ -81,3 +89,15 @@ def test_the_alarm_is_the_newest_of_the_champion() -> None:
         "2", 2 * DAY, "loss/day@all rose: 0.1 to 0.3"
     )
     assert alarm_of(records[2:4], "fraud:1.0.0") is None
+
+
+def test_open_faults_are_those_of_the_newest_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Any] = [None]
+    monkeypatch.setattr(evidence, "newest_snapshot", lambda *_: found[0])
+    # No monitor has run: nothing is known to be wrong.
+    assert read_faults(Settings()) == ()
+    found[0] = SimpleNamespace(data=pack(document().sections()))
+    assert read_faults(Settings()) == ("missing country",)
+    found[0] = SimpleNamespace(data=b"?")
+    with pytest.raises(StateError, match="topic drift-state: "):
+        read_faults(Settings())

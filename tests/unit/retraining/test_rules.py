@@ -9,7 +9,7 @@ import pytest
 from stream_scorer.errors import SettingsError
 from stream_scorer.retraining.rules.contract import SearchRange
 from stream_scorer.retraining.rules.delta import tolerated_cost
-from stream_scorer.retraining.rules.rules_file import read_rules, rules_of
+from stream_scorer.retraining.rules.rules_file import chosen_rules, read_rules, rules_of
 from stream_scorer.retraining.rules.schedule import next_due
 from stream_scorer.retraining.rules.triggers import (
     LossAlarm,
@@ -19,6 +19,7 @@ from stream_scorer.retraining.rules.triggers import (
     guards,
     wanted,
 )
+from stream_scorer.settings import Performance, Settings
 
 DAY = 86_400_000
 LEAST: dict[str, Any] = {"cost_of_retraining": 400.0, "horizon_days": 100}
@@ -39,6 +40,10 @@ def test_a_file_becomes_rules(tmp_path: Path) -> None:
     )
     rules = read_rules(path)
     assert (rules.trials, rules.least_frauds, rules.ramp) == (3, 50, (0.0, 25.0))
+    assert rules.features is None
+    path.write_text('features = "own.toml"\n' + path.read_text())
+    assert read_rules(path).features == tmp_path / "own.toml"
+    path.write_text(path.read_text().partition("\n")[2])
     assert rules.space == {
         "learning_rate": SearchRange(0.02, 0.3, log=True), "max_leaf_nodes": (15, 31),
     }  # fmt: skip
@@ -49,12 +54,25 @@ def test_a_file_becomes_rules(tmp_path: Path) -> None:
         read_rules(tmp_path / "none.toml")
 
 
+def test_the_rules_have_one_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, cost in (("retrain.toml", 1), ("own.toml", 2), ("same.toml", 2), ("other.toml", 3)):
+        Path(name).write_text(f"cost_of_retraining = {cost}.0\nhorizon_days = 10\n")
+    plain = Settings()
+    own = Settings(performance=Performance(retrain_rules=Path("own.toml")))
+    assert chosen_rules(plain, None).cost == 1
+    assert chosen_rules(plain, Path("other.toml")).cost == 3
+    assert chosen_rules(own, None).cost == 2
+    assert chosen_rules(own, Path("same.toml")).cost == 2
+    with pytest.raises(SettingsError, match=r"other rules than performance\.retrain_rules, own"):
+        chosen_rules(own, Path("other.toml"))
+
+
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
         ({"horizon_days": 0}, "horizon_days: "),
         ({"cost_of_retraining": float("inf")}, "cost_of_retraining: "),
-        ({"features": "f.toml"}, "features: other features than the champion's are not built yet"),
         ({"schedule": "daily"}, "schedule: has five fields"),
         ({"schedule": "0 3 31 2 *"}, "schedule: "),
         ({"guards": {"least_days": 3}}, "guards.least_days: 3 leaves no day to train on"),

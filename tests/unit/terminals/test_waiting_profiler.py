@@ -9,12 +9,15 @@ import pytest
 from stream_scorer.codec.reading.decode import ColumnDecoder, TransactionDecoder
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.events.plan import Plan, plan_from
+from stream_scorer.core.terminals.undecided import StopBefore
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.loop.work_interface import Stages
 from stream_scorer.ports import BytesColumn, Paused, RawRecords
 from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY
+from stream_scorer.telemetry import Event, Listener, RowsHeld
 from stream_scorer.terminals import profiler_work as module
+from stream_scorer.terminals.hold_time import HoldTime
 from stream_scorer.terminals.label_policies import LabelPolicies
 from stream_scorer.terminals.profiler_work import Decoders, ProfilerWork, RowEncoder, SideInput
 from tests.support.terminals.outcomes import FakeOutcomes
@@ -67,6 +70,7 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 def profiler(
     decided: Decided, notes: dict[int, bytes] | None = None, plan: Plan = PLAN,
     opened: list[int] | None = None, replay: Any = None,
+    listener: Listener = lambda _: None,
 ) -> ProfilerWork:  # fmt: skip
     told = [] if opened is None else opened
 
@@ -78,7 +82,7 @@ def profiler(
         TransactionDecoder(SOURCE, plan), ColumnDecoder(SOURCE, reader_schema("label.v2"), plan)
     )
     return ProfilerWork(
-        plan, 1, 2, decoders, RowEncoder(7, SCHEMA, "rows", 1), notes or {}, lambda _: None,
+        plan, 1, 2, decoders, RowEncoder(7, SCHEMA, "rows", 1), notes or {}, listener,
         lambda *_: replay, SideInput(LabelPolicies(plan), open_from),
     )  # fmt: skip
 
@@ -127,7 +131,8 @@ SOURCE_OF_ROWS: Any = Rows()
 
 
 def test_it_stops_before_what_is_not_decided_and_waits(decided: Decided) -> None:
-    work = profiler(decided)
+    events: list[Event] = []
+    work = profiler(decided, listener=events.append)
     raw = batch(0, 1, 2, 20, 21)
     result = work.compute(raw, Stages())
     assert result.ends == {0: 3}
@@ -149,6 +154,25 @@ def test_it_stops_before_what_is_not_decided_and_waits(decided: Decided) -> None
     assert result.ends is None
     assert [row[0] for row in told(result.outgoing)[0]] == [2]
     assert decided.followed == 4
+    held = [each.seconds for each in events if isinstance(each, RowsHeld)]
+    # One row waited, through two batches; then a later one did; then none.
+    assert held[0] == 0
+    assert held[1] > 0
+    assert held[-1] == 0
+    assert len(held) > 3
+
+
+def test_each_row_that_waits_is_timed_by_itself() -> None:
+    events: list[Event] = []
+    now = [10.0]
+    hold = HoldTime(events.append, lambda: now[0])
+    hold.note(None)
+    for at, watermark in ((10.0, 5), (13.0, 5), (14.0, 6), (16.5, 6)):
+        now[0] = at
+        hold.note(StopBefore(0, watermark))
+    hold.note(None)
+    hold.note(None)
+    assert events == [RowsHeld(0.0), RowsHeld(3.0), RowsHeld(0.0), RowsHeld(2.5), RowsHeld(0.0)]
 
 
 def test_a_quarantined_record_after_the_stop_is_not_taken(decided: Decided) -> None:

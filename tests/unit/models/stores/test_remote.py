@@ -12,8 +12,8 @@ from stream_scorer.errors import ModelError, SettingsError, UnavailableError
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.stores.cache import FileCache
 from stream_scorer.models.stores.choose_version import find
-from stream_scorer.models.stores.remote import open_store
-from stream_scorer.models.stores.store import FolderStore
+from stream_scorer.models.stores.remote import UrlStore, open_store
+from stream_scorer.models.stores.store import FolderStore, Stored
 from stream_scorer.settings import Models
 from tests.support.models.stores import Shelves
 
@@ -111,3 +111,49 @@ def test_a_store_that_does_not_answer_is_one_line(
     assert str(refused.value).startswith("bundles at memory://")
     assert "models.url" in refused.value.fix
     assert "\n" not in str(refused.value)
+
+
+NEW = Stored("fraud", "7.0.0")
+FILES = {"manifest.json": b"{}", "a.json": b"1", "z.json": b"2"}
+
+
+def url_store(shelves: Shelves) -> UrlStore:
+    store = open_store(shelves.models)
+    assert isinstance(store, UrlStore)
+    return store
+
+
+def test_an_added_bundle_is_listed_when_it_is_complete(
+    shelves: Shelves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, files = url_store(shelves), fsspec.filesystem("memory")
+    known = len(store.bundles())
+    write, seen = files.pipe_file, list[bool]()
+
+    def slowly(path: str, data: bytes, **more: Any) -> None:
+        seen.append(NEW in store.bundles())
+        write(path, data, **more)
+
+    monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "pipe_file",
+                        staticmethod(slowly))  # fmt: skip
+    store.add(NEW, FILES)
+    assert seen == [False] * len(FILES)
+    assert (len(store.bundles()), NEW in store.bundles()) == (known + 1, True)
+    assert store.folder(NEW).names() == set(FILES)
+    # Repeated, it writes nothing; another one of this version is refused.
+    store.add(NEW, FILES)
+    assert len(seen) == len(FILES)
+    with pytest.raises(ModelError, match=r"bundle fraud:7\.0\.0: another one is in memory://"):
+        store.add(NEW, FILES | {"manifest.json": b"[]"})
+
+
+@pytest.mark.parametrize("error", [NotImplementedError, PermissionError])
+def test_a_store_that_cannot_be_written_to_says_so(
+    error: type[Exception], shelves: Shelves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "pipe_file", refuse)
+    with pytest.raises(ModelError, match="cannot be written to"):
+        url_store(shelves).add(NEW, FILES)
