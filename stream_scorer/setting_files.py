@@ -9,6 +9,11 @@ from typing import Any
 from stream_scorer.errors import SettingsError
 from stream_scorer.nesting import parse_toml
 
+_DATA = Path(__file__).parent / "_data"
+_ROOT = _DATA if _DATA.is_dir() else Path(__file__).parent.parent
+SCHEMAS_DIRECTORY = _ROOT / "schemas"
+MODELS_DIRECTORY = _ROOT / "models"
+
 _SECRET_OPTION = re.compile(
     r"(password|passphrase|secret|key\.pem|^sasl\.oauthbearer\.config)$", re.IGNORECASE
 )

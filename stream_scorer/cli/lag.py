@@ -8,6 +8,7 @@ import typer
 from stream_scorer.cli.options import ClusterJsonOptions
 from stream_scorer.errors import SettingsError
 from stream_scorer.kafka.topics.lag import read_lag
+from stream_scorer.lag.broker.group_names import is_pattern
 from stream_scorer.settings import Settings
 
 
@@ -22,7 +23,10 @@ def lag(
         ),
     ] = None,
     seconds: Annotated[
-        bool, typer.Option("--seconds", help="Also the age of the oldest uncommitted record.")
+        bool,
+        typer.Option(
+            "--seconds", help="In one look: also the age of the oldest uncommitted record."
+        ),
     ] = False,
     serve: Annotated[
         bool,
@@ -34,7 +38,9 @@ def lag(
     interval: Annotated[
         float | None,
         typer.Option(
-            "--interval", help="Seconds between two looks; default: lag.interval_seconds."
+            "--interval",
+            help="With --serve and --watch: seconds between two looks; default: "
+            "lag.interval_seconds.",
         ),
     ] = None,
     options: ClusterJsonOptions,
@@ -48,24 +54,44 @@ def lag(
     --serve and --watch judge each partition: docs/SRE.md has the verdicts and what to do. On the
     host of another process, --serve needs another http.port; 0 picks a free one.
     """
-    if serve or watch:
-        given = {"groups": group or None, "interval_seconds": interval}
-        settings = options.connected({"lag": given})
-        _follow(settings, serve=serve, watch=watch, as_json=options.as_json)
-        return
+    if serve and watch:
+        raise SettingsError("lag: --serve and --watch exclude each other", "give one of them")
     names = group or []
-    if len(names) > 1 or any(set("*?[") & set(name) for name in names):
+    if serve or watch:
+        _refuse_for_live(as_json=options.as_json, seconds=seconds)
+    else:
+        _refuse_for_one_look(names, interval)
+    given = {"groups": names or None, "interval_seconds": interval}
+    settings = options.connected({"lag": given})
+    if serve or watch:
+        _follow(settings, serve=serve)
+    else:
+        _look_once(settings, names, options, seconds=seconds)
+
+
+def _refuse_for_live(*, as_json: bool, seconds: bool) -> None:
+    """Refuse the options that --serve and --watch have no use for."""
+    if as_json:
+        raise SettingsError("lag: --json is for one look", "leave it out, or scrape --serve")
+    if seconds:
+        raise SettingsError(
+            "lag: --seconds is for one look", "leave it out: --serve and --watch show ages anyway"
+        )
+
+
+def _refuse_for_one_look(names: Sequence[str], interval: float | None) -> None:
+    """Refuse what one look has no use for."""
+    if len(names) > 1 or any(map(is_pattern, names)):
         raise SettingsError(
             "lag: one look shows one group", "name one with --group, or add --watch"
         )
-    _look_once(options.connected(), names, options, seconds=seconds)
+    if interval is not None:
+        raise SettingsError(
+            "lag: --interval is the time between two looks", "leave it out, or add --watch"
+        )
 
 
-def _follow(settings: Settings, *, serve: bool, watch: bool, as_json: bool) -> None:
-    if serve and watch:
-        raise SettingsError("lag: --serve and --watch exclude each other", "give one of them")
-    if as_json:
-        raise SettingsError("lag: --json is for one look", "leave it out, or scrape --serve")
+def _follow(settings: Settings, *, serve: bool) -> None:
     if serve:
         from stream_scorer.lag.watch.process import serve_lag  # noqa: PLC0415 one look needs less
 

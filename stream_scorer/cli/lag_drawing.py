@@ -2,10 +2,11 @@
 
 import math
 from collections import defaultdict, deque
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Final
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -33,12 +34,23 @@ _MARKS: Final = {
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _HISTORY: Final = 20
 _TICK_SECONDS: Final = 0.5
-_FRAME: Final = 5
-"""Lines of the view that are not partitions: title, heading, rule, and two below."""
+_BELOW: Final = 2
+"""Lines below the table: what is left out, and an empty one for the cursor."""
 _NARROW: Final = 110
 """Columns below which the rates and the owner are left out."""
 _BETWEEN: Final = 2
+_LEAST: Final = 8
+"""Columns that a group, a partition and a number have at least, so that nothing jumps."""
 _LEAST_REASON: Final = 10
+_NAMES_LEAST: Final = 20
+"""Columns for group and partition; for less, numbers are left out from the right."""
+_NUMBERS_LEAST: Final = 3
+"""Numbers that are never left out: verdict, age, lag."""
+_NAME_MOST: Final = 60
+"""Columns of a name outside of the table."""
+_NAME_LINES: Final = 3
+"""Lines of a name in the table: a group's may have 32,767 characters, and would hide all others."""
+_TITLE_GROUPS: Final = 4
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 
@@ -65,57 +77,89 @@ class LagView:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         now = self.snapshot
         rows = sorted(now.judgements.items(), key=_weight)
-        fit = max((options.height or console.height) - _FRAME, 1)
-        yield _title(now)
-        if now.error:
-            yield Text(printable(now.error), "bold yellow")
-        yield self._table(rows[:fit], options.max_width)
-        if left := rows[fit:]:
+        head = [_title(now), *_notes(now)]
+        lines = sum(_lines(each, console, options) for each in head)
+        room = max((options.height or console.height) - lines - _BELOW, 2)
+        table, count = self._fitting(rows, room, console, options)
+        yield from head
+        yield table
+        if left := rows[count:]:
             worst = min((judgement for _, judgement in left), key=_order).verdict
             yield Text(f"and {len(left):,} more, at worst {worst}", "dim")
 
+    def _fitting(
+        self,
+        rows: Sequence[tuple[Watched, LagJudgement]],
+        room: int,
+        console: Console,
+        options: ConsoleOptions,
+    ) -> tuple[Table, int]:
+        """Return a table of as many rows as fit into the lines, and their number.
+
+        In a narrow terminal a row has several lines.
+        """
+        low, high = 1, max(min(len(rows), room - 1), 1)
+        count = high
+        while True:
+            table = self._table(rows[:count], options.max_width)
+            fits = _lines(table, console, options) <= room
+            low, high = (count, high) if fits else (low, count - 1)
+            if low >= high:
+                return (table if fits else self._table(rows[:low], options.max_width)), low
+            count = (low + high + 1) // 2
+
     def _table(self, rows: Sequence[tuple[Watched, LagJudgement]], width: int) -> Table:
         wide = width >= _NARROW
-        cells = [self._cells(watched, judgement, wide=wide) for watched, judgement in rows]
-        names = ["group", "partition", "verdict", "age", "lag", "drains in", "lag so far"]
-        if wide:
-            names[5:5] = ["in/s", "out/s"]
+        bars = _HISTORY if wide else _HISTORY // 2
+        cells = [self._cells(watched, judgement, bars) for watched, judgement in rows]
+        shown = ["verdict", "age", "lag", "in/s", "out/s", "drains in", "lag so far"]
+        if not wide:
+            shown.remove("in/s")
+            shown.remove("out/s")
+        sizes = {
+            name: max([_LEAST, len(name), *(cell_len(row[name]) for row in cells)])
+            for name in shown
+        }
+        room = width - (_LEAST_REASON if wide else 0) - 2 * _BETWEEN
+        while (left := room - sum(sizes[name] + _BETWEEN for name in shown)) < _NAMES_LEAST:
+            if len(shown) <= _NUMBERS_LEAST:
+                break
+            shown.pop()
+        names = [_names(watched) for watched, _ in rows]
+        group, partition = _shares(
+            max(left, 2 * _LEAST),
+            max([_LEAST, *(cell_len(name) for name, _ in names)]),
+            max([_LEAST + 1, *(cell_len(f"{topic} {number}") for _, (topic, number) in names)]),
+        )
         table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _BETWEEN, 0, 0))
-        used = 0
-        for at, name in enumerate(names):
-            left = name in {"group", "partition", "verdict", "lag so far"}
-            table.add_column(
-                name,
-                justify="left" if left else "right",
-                no_wrap=name not in {"group", "partition"},
-                overflow="fold",
-                min_width=8,
-            )
-            used += max([8, len(name), *(len(row[at]) for row in cells)]) + _BETWEEN
+        table.add_column("group", overflow="fold", width=group)
+        table.add_column("partition", overflow="fold", width=partition)
+        for name in shown:
+            justify: JustifyMethod = "left" if name in {"verdict", "lag so far"} else "right"
+            table.add_column(name, justify=justify, no_wrap=True, width=sizes[name])
         if wide:
-            # What is left of the line: a reason is cut, and names and numbers are not.
-            room = max(width - used, _LEAST_REASON)
-            table.add_column("owner, or why", no_wrap=True, overflow="ellipsis", max_width=room)
-        for row, (_, judgement) in zip(cells, rows, strict=True):
-            reason = judgement.owner if judgement.verdict is LagVerdict.OK else judgement.reason
+            # What is left of the line: a reason is cut, and numbers are not.
+            rest = max(left - group - partition, 0) + _LEAST_REASON
+            table.add_column("owner, or why", no_wrap=True, overflow="ellipsis", max_width=rest)
+        for row, (name, (topic, number)), (_, judgement) in zip(cells, names, rows, strict=True):
+            place = f"{_middle(topic, _NAME_LINES * partition - len(number) - 1)} {number}"
             style = _MARKS[judgement.verdict][1]
-            row[2] = Text(str(row[2]), style)
-            table.add_row(*row, *((printable(reason),) if wide else ()))
+            numbers = [Text(row[each], style if each == "verdict" else "") for each in shown]
+            reason = judgement.owner if judgement.verdict is LagVerdict.OK else judgement.reason
+            why = (printable(reason),) if wide else ()
+            table.add_row(_middle(name, _NAME_LINES * group), place, *numbers, *why)
         return table
 
-    def _cells(self, watched: Watched, each: LagJudgement, *, wide: bool) -> list[Any]:
-        group, (topic, partition) = watched
-        rates = (each.rate_in, each.rate_out) if wide else ()
-        return [
-            printable(group),
-            printable(f"{topic} {partition}"),
-            f"{_MARKS[each.verdict][0]} {each.verdict}",
-            duration(each.age),
-            cell_text(each.to_stable),
-            *(cell_text(rate) for rate in rates),
-            duration(each.drain_seconds),
-            sparkline(self._lags[watched]),
-        ]
+    def _cells(self, watched: Watched, each: LagJudgement, bars: int) -> dict[str, str]:
+        return {
+            "verdict": f"{_MARKS[each.verdict][0]} {each.verdict}",
+            "age": duration(each.age),
+            "lag": cell_text(each.to_stable),
+            "in/s": cell_text(each.rate_in),
+            "out/s": cell_text(each.rate_out),
+            "drains in": duration(each.drain_seconds),
+            "lag so far": sparkline([*self._lags[watched]][-bars:]),
+        }
 
 
 def watch_lag(settings: Settings) -> None:
@@ -126,7 +170,7 @@ def watch_lag(settings: Settings) -> None:
     """
     console, view = TerminalConsole(), LagView()
     with StopRequest() as stop, LagLoop(settings) as loop:
-        if not console.is_terminal:
+        if not console.is_terminal or console.is_dumb_terminal:
 
             def print_pass(snapshot: LagSnapshot) -> None:
                 view.show(snapshot)
@@ -144,7 +188,7 @@ def watch_lag(settings: Settings) -> None:
             loop.run(view.show, draw, _TICK_SECONDS)
 
 
-def sparkline(values: Sequence[int] | deque[int]) -> str:
+def sparkline(values: Sequence[int]) -> str:
     """Return numbers as bars, the highest one filling the line.
 
     >>> sparkline([0, 1, 2, 4, 8])
@@ -186,10 +230,66 @@ def _weight(row: tuple[Watched, LagJudgement]) -> tuple[int, float, Watched]:
     return _order(judgement), -(judgement.age or 0.0), watched
 
 
+def _names(watched: Watched) -> tuple[str, tuple[str, str]]:
+    """Return the group, the topic and the partition's number, safe for a terminal."""
+    group, (topic, partition) = watched
+    return printable(group), (printable(topic), str(partition))
+
+
+def _shares(room: int, first: int, second: int) -> tuple[int, int]:
+    """Return how much of the room two columns get: what one does not need, the other may have."""
+    taken = min(first, max(room // 2, room - second))
+    return taken, min(second, room - taken)
+
+
+def _middle(name: str, most: int) -> str:
+    """Return a name of at most so many columns: begin and end of a long one tell which it is.
+
+    >>> _middle("transactions-of-region-07", 12)
+    'transa…on-07'
+    """
+    if cell_len(name[: most + 1]) <= most and len(name) <= most:
+        return name
+    half = (most - 1) // 2
+    tail = name[-half:]
+    while cell_len(tail) > half:
+        tail = tail[1:]
+    return f"{set_cell_size(name[:most], most - 1 - half).rstrip()}…{tail}"
+
+
+def _lines(part: Text | Table, console: Console, options: ConsoleOptions) -> int:
+    # With a height, which a full screen gives, it would fill that.
+    return len(console.render_lines(part, options.reset_height(), pad=False))
+
+
 def _title(now: LagSnapshot) -> Text:
     if not now.time:
         return Text("the first pass has not ended yet")
     order = list(LagVerdict)
     worst = sorted(now.worst().items(), key=lambda each: order.index(each[1]))
-    groups = ", ".join(f"{printable(group)} {verdict}" for group, verdict in worst)
-    return Text(f"{groups or 'no group matches'}; pass of {now.seconds:.2f} s", "bold")
+    groups = ", ".join(
+        f"{_middle(printable(group), _NAME_MOST)} {verdict}"
+        for group, verdict in worst[:_TITLE_GROUPS]
+    )
+    if more := worst[_TITLE_GROUPS:]:
+        groups += f" and {len(more):,} more groups"
+    if not groups:
+        groups = "the brokers do not answer" if now.error else "no group matches"
+    return _line(f"{groups}; pass of {now.seconds:.2f} s", "bold")
+
+
+def _notes(now: LagSnapshot) -> Iterator[Text]:
+    """Yield what no row shows."""
+    if now.error:
+        yield Text(printable(now.error), "bold yellow")
+    seen = {group for group, _ in now.judgements}
+    if unseen := [
+        _middle(printable(group), _NAME_MOST) for group in sorted(now.members) if group not in seen
+    ]:
+        yield _line(f"no committed offset, and no partition: {', '.join(unseen)}", "bold yellow")
+    if now.left_out:
+        yield _line(f"{now.left_out:,} more groups match: see lag.groups_max", "bold yellow")
+
+
+def _line(text: str, style: str) -> Text:
+    return Text(text, style, no_wrap=True, overflow="ellipsis")

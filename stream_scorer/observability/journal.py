@@ -7,6 +7,7 @@ The log has lines for a person who must act, so normal operation leaves none. Th
 import dataclasses
 import hashlib
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -44,6 +45,9 @@ _KEPT: Final[dict[type[events.Event], str]] = {
 class ProcessJournal(Closing):
     """A listener that appends lines to a file.
 
+    A line that cannot be written, because a disk is full, ends nothing: the first is reported in
+    the log.
+
     Args:
         path: The file; ``-`` is standard output; None keeps nothing.
         process: Kind of process.
@@ -56,6 +60,8 @@ class ProcessJournal(Closing):
     def __init__(self, path: Path | None, process: str, instance: str) -> None:
         self._file: TextIO | None = None
         self._logger = None
+        self._log = process_logger(process, instance)
+        self._failed = False
         if path is None:
             return
         try:
@@ -94,15 +100,23 @@ class ProcessJournal(Closing):
 
     def close(self) -> None:
         """Close the file."""
-        if self._file is not None and self._file is not sys.stdout:
-            self._file.close()
         self._logger = None
+        if self._file is not None and self._file is not sys.stdout:
+            # What is still buffered could not be written before.
+            with suppress(OSError):
+                self._file.close()
 
     def _write(self, name: str, fields: dict[str, Any]) -> None:
         # "process" and "instance" are in every line already.
         given = {key: value for key, value in fields.items() if key not in {"process", "instance"}}
-        if self._logger is not None:
+        if self._logger is None:
+            return
+        try:
             self._logger.info(name, **given)
+        except OSError as error:
+            if not self._failed:
+                self._log.warning("journal_not_written", error=str(error))
+            self._failed = True
 
 
 def process_began(process: str, group: str, instance: str, settings: BaseModel) -> Any:

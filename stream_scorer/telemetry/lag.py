@@ -79,6 +79,10 @@ class LagPassed(Event):
         "lag_pass_time_seconds",
         "When the last pass in which the brokers answered ended, seconds since the epoch.",
     )
+    GROUPS_LEFT_OUT = Gauge(
+        "lag_groups_left_out",
+        "Groups that match lag.groups and are not watched: see lag.groups_max.",
+    )
     LEFT_OUT = Gauge(
         "lag_series_left_out", "Partitions whose own series are left out: see lag.series_max."
     )
@@ -94,15 +98,17 @@ class LagFailed(Event):
 
     Attributes:
         detail: Why.
+        what: What failed: each kind of failure has its log line, so that none hides another.
     """
 
     detail: str
+    what: str = "look"
 
     FAILURES = Counter(
         "lag_failures",
         "Looks, counts and comparisons that failed, because brokers or registry did not answer.",
     )
-    LINE = Line("lag_not_observed", "LagProcessAbsent")
+    LINE = Line("lag_not_observed", "LagProcessAbsent", per=("what",))
 
     def effects(self, history: History) -> Iterable[Effect]:
         yield self.FAILURES, 1
@@ -158,7 +164,8 @@ class RecordsReconciled(Event):
     Attributes:
         group: The group of the scorers.
         topic: Their input.
-        partition: Its partition.
+        partition: Its partition; None: the comparison is about to begin. Its time counts from then
+            on, or a comparison that never succeeds would have none.
         decided: Offsets with a decision.
         rejected: Offsets with a dead letter.
         skipped: Records that are not transactions.
@@ -171,7 +178,7 @@ class RecordsReconciled(Event):
 
     group: str
     topic: str
-    partition: int
+    partition: int | None
     decided: int = 0
     rejected: int = 0
     skipped: int = 0
@@ -200,6 +207,9 @@ class RecordsReconciled(Event):
     LINE = Line("records_not_reconciled", "RecordsUnaccounted", "error", limited=False)
 
     def effects(self, history: History) -> Iterable[Effect]:
+        yield self.TIME, self.time, self.group, self.topic
+        if self.partition is None:
+            return
         at = self.group, self.topic, self.partition
         yield self.OFFSETS, self.decided, *at, "decided"
         yield self.OFFSETS, self.rejected, *at, "rejected"
@@ -207,7 +217,6 @@ class RecordsReconciled(Event):
         yield self.OFFSETS, self.gaps, *at, "gap"
         yield self.OFFSETS, self.missing, *at, "missing"
         yield self.OFFSETS, self.doubled, *at, "doubled"
-        yield self.TIME, self.time, self.group, self.topic
         if self.offset is not None:
             yield self.NEXT, self.offset, *at
         if self.missing or self.doubled:

@@ -12,6 +12,8 @@ SKEW = 'stream_scorer_topic_skew_seconds{topic="transactions"}'
 _PARTITIONS = (
     'stream_scorer_group_partitions{{group="stream-scorer",topic="transactions",verdict="{}"}}'
 )
+_WORST = 'stream_scorer_group_worst_verdict{{group="{}",verdict="UNKNOWN"}}'
+WORST, ABSENT = _WORST.format("stream-scorer"), _WORST.format("misspelt")
 _JOB = '{job="stream-scorer",instance="s:9464"'
 DECISIONS = f'stream_scorer_decisions_total{_JOB},outcome="APPROVE",model="fraud",version="1.0.0"}}'
 REJECTED = f'stream_scorer_rejected_total{_JOB},reason="MALFORMED"}}'
@@ -151,6 +153,9 @@ SCENARIOS = [
     _verdict("GroupRewound", "REWOUND", "62m"),
     _verdict("GroupEmpty", "EMPTY", "80m"),
     _verdict("GroupUnknown", "UNKNOWN", "70m"),
+    _after_an_hour("GroupMissing", ABSENT, "0x60 1x300", "80m"),
+    # A group with a partition has a verdict, and its alert is another one.
+    Scenario("no leader", {WORST: "0x60 1x300"}, {"59m": [], "80m": []}),
     _verdict("TransactionHanging", "HANGING TRANSACTION", "65m"),
     _verdict("DataLost", "DATA LOST BY RETENTION", "62m"),
     # Their verdicts last for a minute, and must not be over before someone has looked.

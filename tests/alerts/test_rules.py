@@ -7,6 +7,7 @@ from ruamel.yaml import YAML
 
 from tests.alerts.promtool import RULES, Scenario, run
 from tests.alerts.scenarios import BAD, GOOD, HEALTHY, SCENARIOS
+from tests.alerts.weeks import EVALUATION, INPUT_SILENT
 
 pytestmark = pytest.mark.prometheus
 
@@ -27,8 +28,14 @@ def test_each_alert_fires_on_its_fault_and_on_nothing_else(tmp_path: Path) -> No
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
+def test_a_silent_input_pages_in_hours_that_are_usually_busy(tmp_path: Path) -> None:
+    ran = run([INPUT_SILENT], {}, tmp_path, EVALUATION)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
 def test_every_alert_has_a_fault() -> None:
-    raised = {name for each in SCENARIOS for names in each.firing.values() for name in names}
+    every = [*SCENARIOS, INPUT_SILENT]
+    raised = {name for each in every for names in each.firing.values() for name in names}
     assert raised == alerts()
 
 

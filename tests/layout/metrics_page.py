@@ -78,6 +78,7 @@ _UNITS: Final = {
     "api_provisional_differed": "decisions", "api_window_shortened": "decisions",
     "access_refused": "requests", "access_token_keys": "keys",
     "access_token_key_readings": "readings", "lag_series_left_out": "partitions",
+    "lag_groups_left_out": "groups",
     "records_unaccounted": "records", "reconciled_offsets": "offsets",
     "outputs_unreadable": "records", "dead_letters_waiting": "records",
     "kafka_requests_waiting": "requests",

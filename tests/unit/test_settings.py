@@ -9,7 +9,8 @@ import pytest
 
 from stream_scorer.errors import SettingsError
 from stream_scorer.kafka.topics import client_options
-from stream_scorer.settings import _OWN_OPTIONS, Kafka, Settings, load_settings
+from stream_scorer.setting_groups.cluster import _OWN_OPTIONS
+from stream_scorer.settings import Kafka, Settings, load_settings
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ class Collector(Closing):
         kafka: The cluster.
         patterns: Names of groups, with ``*`` and ``?``.
         seconds: How long a request may take.
+        most: Groups that are watched.
         clock: Seconds since the epoch, without steps.
     """
 
@@ -26,10 +27,11 @@ class Collector(Closing):
         kafka: Kafka,
         patterns: Sequence[str],
         seconds: float = 2.5,
+        most: int = 200,
         clock: Callable[[], float] = steady_epoch_seconds,
     ) -> None:
         self._offsets = PartitionOffsets(kafka, seconds)
-        self._groups = GroupOffsets(kafka, patterns, seconds)
+        self._groups = GroupOffsets(kafka, patterns, seconds, most)
         self._clock = clock
 
     def close(self) -> None:
@@ -59,7 +61,7 @@ class Collector(Closing):
             found[name] = with_committed(groups[name], places[name], committed)
         ends = self._offsets.ends(asked, starts)
         now = self._clock()
-        return Look(now, ends, found, spread=now - begun)
+        return Look(now, ends, found, spread=now - begun, left_out=self._groups.left_out)
 
     def _places(self, name: str, every: Mapping[Place, int], group: GroupLook) -> set[Place]:
         """Return a group's partitions; a new one belongs to the members that read its topic."""

@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import wait
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -12,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from stream_scorer.closing import Closing
 from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.offsets import admin, unreachable
+from stream_scorer.lag.broker.group_names import is_pattern, limited, matching
 from stream_scorer.lag.broker.looks import GroupLook, Place
 from stream_scorer.settings import Kafka
 
@@ -19,6 +19,8 @@ _NEVER_SECONDS = 3_600.0
 """An admin request's own time limit, which must not pass: see ADR 16."""
 _DISCOVERY_SECONDS = 60.0
 """How often all partitions of the cluster are asked for a group's offsets."""
+_CLIENT_MOST = 100
+"""Characters of a client id that are shown: Kafka takes 32,767, and each owned partition has it."""
 
 
 class GroupOffsets(Closing):
@@ -33,12 +35,21 @@ class GroupOffsets(Closing):
         kafka: The cluster.
         patterns: Names of groups, with ``*`` and ``?``.
         seconds: How long a request may take.
+        most: Groups that are watched, each with a connection of its own. Those that are named
+            without a pattern are among them.
+
+    Attributes:
+        left_out: Groups that match a pattern and are too many.
     """
 
-    def __init__(self, kafka: Kafka, patterns: Sequence[str], seconds: float = 2.5) -> None:
+    def __init__(
+        self, kafka: Kafka, patterns: Sequence[str], seconds: float = 2.5, most: int = 200
+    ) -> None:
         self._kafka = kafka
         self._patterns = patterns
         self._seconds = seconds
+        self._most = most
+        self.left_out = 0
         self._admin = admin(kafka)
         self._consumers: dict[str, Any] = {}
         self._known: dict[str, set[Place]] = {}
@@ -56,19 +67,17 @@ class GroupOffsets(Closing):
         Raises:
             UnavailableError: No broker answers.
         """
-        exact = {each for each in self._patterns if not set("*?[") & set(each)}
+        exact = {each for each in self._patterns if not is_pattern(each)}
         if exact == set(self._patterns):
             return sorted(exact)
         listed = self._answer(
             self._admin.list_consumer_groups(request_timeout=_NEVER_SECONDS)
         ).valid
-        found = {
-            each.group_id
-            for each in listed
-            if any(fnmatchcase(each.group_id, pattern) for pattern in self._patterns)
-        }
-        self._forget(self._consumers.keys() - found - exact)
-        return sorted(found | exact)
+        found = matching((each.group_id for each in listed), self._patterns) - exact
+        kept = limited(found, self._consumers.keys(), self._most - len(exact))
+        self.left_out = len(found) - len(kept)
+        self._forget(self._consumers.keys() - kept - exact)
+        return sorted(kept | exact)
 
     def members(self, groups: Sequence[str]) -> dict[str, GroupLook]:
         """Return the members and owners of each group, without offsets."""
@@ -156,7 +165,7 @@ class GroupOffsets(Closing):
 
 def _members(described: Any) -> GroupLook:
     owners = {
-        (at.topic, at.partition): f"{member.client_id} at {member.host}"
+        (at.topic, at.partition): f"{member.client_id[:_CLIENT_MOST]} at {member.host}"
         for member in described.members
         if member.assignment
         for at in member.assignment.topic_partitions

@@ -56,6 +56,7 @@ class Look:
         groups: By name.
         error: Why there are no numbers at all.
         spread: Seconds from reading committed offsets to reading log ends.
+        left_out: Groups that match a pattern and are too many to be watched.
     """
 
     time: float
@@ -63,3 +64,4 @@ class Look:
     groups: Mapping[str, GroupLook] = field(default_factory=dict)
     error: str = ""
     spread: float = 0.0
+    left_out: int = 0

@@ -69,7 +69,8 @@ def _verdict(history: LagHistory, sample: LagSample, rate_out: float) -> tuple[L
 
 def _jumped(history: LagHistory, sample: LagSample) -> tuple[LagVerdict, str] | None:
     """Return the verdict on an offset that changed in another way than by reading."""
-    window = history.rules.window * history.rules.interval
+    rules = history.rules
+    window = max(rules.window * rules.interval, rules.report_least)
     if sample.time - history.lost_time < window:
         return LagVerdict.LOST, f"{history.lost:,} records were deleted before they were read"
     if sample.time - history.rewound_time < window:

@@ -97,6 +97,8 @@ class LagRules:
         transaction_most: The same for upstream transactions, seconds.
         adopt_seconds: Time in which a group's members find a new partition
             (``metadata.max.age.ms``).
+        report_least: Losses and rewinds are reported for so many seconds at least: Prometheus must
+            see them, however short the interval is.
         spike: An interval with this many times the usual input is a burst.
     """
 
@@ -106,6 +108,7 @@ class LagRules:
     pause_most: float = 60.0
     transaction_most: float = 600.0
     adopt_seconds: float = 300.0
+    report_least: float = 60.0
     spike: float = 3.0
 
 

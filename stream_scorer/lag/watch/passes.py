@@ -59,6 +59,7 @@ class LagSnapshot:
         skews: Skew of the producers' clocks by topic, seconds.
         transactions: Open transactions that groups wait for, by topic and partition.
         error: Why the brokers did not answer.
+        left_out: Groups that match a pattern and are too many to be watched.
     """
 
     time: float = 0.0
@@ -70,6 +71,7 @@ class LagSnapshot:
     skews: Mapping[str, float] = field(default_factory=dict)
     transactions: Mapping[Place, OpenTransaction] = field(default_factory=dict)
     error: str = ""
+    left_out: int = 0
 
     def worst(self) -> dict[str, LagVerdict]:
         """Return the verdict of each group: the heaviest of its partitions."""
@@ -145,6 +147,7 @@ class LagPasses(Closing):
             {topic: skew for topic, (_, skew) in self._probed.items()},
             {at: each for at, each in opened.items() if at in hanging},
             look.error,
+            look.left_out,
         )
         return self.snapshot
 

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 from prometheus_client import CollectorRegistry
 
+from stream_scorer.clocks import steady_epoch_seconds
 from stream_scorer.closing import Closing
 from stream_scorer.errors import StreamScorerError
 from stream_scorer.hardening.settings_check import refuse_unsafe
@@ -29,7 +30,14 @@ from stream_scorer.observability.render import Renderer
 from stream_scorer.processes.run_process import journaled
 from stream_scorer.processes.signals import stopped_by_signals
 from stream_scorer.settings import Settings
-from stream_scorer.telemetry import LAG_EVENTS, PROCESS_EVENTS, Event, LagFailed, Listener
+from stream_scorer.telemetry import (
+    LAG_EVENTS,
+    PROCESS_EVENTS,
+    Event,
+    LagFailed,
+    Listener,
+    RecordsReconciled,
+)
 
 _SILENT_INTERVALS = 3
 """A loop without a pass for this many intervals is not live."""
@@ -71,8 +79,9 @@ class LagHealth:
         return [f"the brokers do not answer: {now.error}"] if now.error else []
 
     def degraded(self) -> list[str]:
-        """Return what works only in part: nothing does."""
-        return []
+        """Return what works only in part: patterns that match too many groups."""
+        left = self._snapshot().left_out
+        return [f"{left:,} groups that match lag.groups are not watched"] if left else []
 
 
 class LagLoop(Closing):
@@ -117,7 +126,7 @@ def open_passes(settings: Settings) -> LagPasses:
     """Return passes over the groups of the settings, with connections of their own."""
     lag, kafka = settings.lag, settings.kafka
     return LagPasses(
-        Collector(kafka, lag.groups or [kafka.group], lag.request_seconds),
+        Collector(kafka, lag.groups or [kafka.group], lag.request_seconds, lag.groups_max),
         FirstRecordReader(kafka, lag.request_seconds),
         OpenTransactions(kafka, lag.request_seconds),
         LagRules(interval=lag.interval_seconds),
@@ -126,20 +135,30 @@ def open_passes(settings: Settings) -> LagPasses:
     )
 
 
-def _reconcile(settings: Settings, listener: Listener, stack: ExitStack) -> None:
+def start_reconciliation(settings: Settings, listener: Listener, stack: ExitStack) -> None:
     """Start to compare input and outputs, and to count dead letters, until the stack ends.
 
     What is wrong with the registry's settings is reported, and ends nothing: verdicts need none.
+
+    Args:
+        settings: ``lag``, ``kafka``, ``registry`` and ``replay``.
+        listener: Notified of the begin, of every round and of failures.
+        stack: Closes what was started.
     """
     # Not at the start of the program: it loads compiled code.
     from stream_scorer.lag.watch.output_reader import OutputReader  # noqa: PLC0415
 
+    group, topic = (
+        settings.lag.slo_group or settings.kafka.group,
+        settings.kafka.topics.transactions,
+    )
+    listener(RecordsReconciled(group, topic, None, time=steady_epoch_seconds()))
     every, letters = settings.lag.reconcile_seconds, DeadLetterTopic(settings)
     stack.enter_context(LetterWatch(letters, letters.topic, listener, every)).start()
     try:
         outputs = OutputReader(settings)
     except StreamScorerError as error:
-        listener(LagFailed(f"reconciliation: {error}"))
+        listener(LagFailed(f"reconciliation: {error}", "reconciliation"))
         return
     watch = ReconciliationWatch(outputs, outputs.group, outputs.topic, listener, every)
     stack.enter_context(watch).start()
@@ -192,5 +211,5 @@ def serve_lag(settings: Settings) -> None:
         )
         stack.enter_context(slo.start())
         if settings.lag.reconcile_seconds:
-            _reconcile(settings, listener, stack)
+            start_reconciliation(settings, listener, stack)
         loop.run(after)

@@ -8,6 +8,7 @@ from typing import Protocol
 from stream_scorer.clocks import steady_epoch_seconds
 from stream_scorer.lag.accounts.balance import CommittedRanges, balance
 from stream_scorer.lag.accounts.ledger import (
+    OFFSETS_MOST,
     Int64,
     OutputKind,
     PartitionLedger,
@@ -26,6 +27,10 @@ from stream_scorer.telemetry import (
 _READ_SECONDS = 0.5
 _AGAIN_SECONDS = 10.0
 """After this time a failed reading begins anew."""
+_TOO_MANY = (
+    f"reconciliation: too many outputs wait, more than {OFFSETS_MOST:,} of a partition; the "
+    "comparison begins again at the input's end"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +142,9 @@ class Reconciliation:
     def end_round(self) -> bool:
         """Settle the round if all its outputs were read, and report it.
 
+        Too many outputs are not noted, and their records would count as missing. So the round in
+        which that happens is dropped, and the count begins again.
+
         Returns:
             Whether it was settled.
         """
@@ -147,6 +155,10 @@ class Reconciliation:
             self._settled = {
                 partition: self._ledger(partition).settle(end) for partition, end in ends.items()
             }
+        if any(ledger.overflowed for ledger in self._ledgers.values()):
+            self._listener(LagFailed(_TOO_MANY, "reconciliation"))
+            self.begin()
+            return False
         whole = [each for each in self._commits if self._is_settled(each)]
         balances, left = balance(self._settled, whole, self._outputs.records)
         self._commits = [each for each in self._commits if not self._is_settled(each)]
@@ -163,9 +175,6 @@ class Reconciliation:
                 )
             )  # fmt: skip
             left = 0
-        if any(ledger.overflowed for ledger in self._ledgers.values()):
-            self._listener(LagFailed("reconciliation: too many outputs wait; it begins again"))
-            self.begin()
         return True
 
     def _note_commit(self, commit: CommittedRanges) -> None:

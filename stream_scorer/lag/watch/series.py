@@ -16,6 +16,8 @@ from stream_scorer.telemetry.event import Metric as Declared
 
 SERIES_PER_PARTITION = 10
 """Series that one partition of one group has."""
+SERIES_OF_OFFSETS = 3
+"""Series that one partition of a topic has."""
 
 Rows = list[tuple[tuple[str, ...], float]]
 """Label values and the number of each series."""
@@ -43,11 +45,12 @@ class LagSeries(Collector):
     def collect(self) -> Iterable[Metric]:
         """Return the series of the last pass."""
         now = self._snapshot()
-        fits = len(now.judgements) * SERIES_PER_PARTITION <= self._series_most
+        count = len(now.judgements) * SERIES_PER_PARTITION + len(now.partitions) * SERIES_OF_OFFSETS
+        fits = count <= self._series_most
         rows: dict[Declared, Rows] = _of_groups(now) | _of_topics(now) | _of_passes(now)
         rows[LagPassed.LEFT_OUT] = [((), 0.0 if fits else float(len(now.judgements)))]
         if fits:
-            rows |= _of_partitions(now)
+            rows |= _of_partitions(now) | _of_offsets(now)
         return [_family(metric, rows.get(metric, [])) for metric in LagPassed.metrics()]
 
 
@@ -102,6 +105,7 @@ def _of_groups(now: LagSnapshot) -> dict[Declared, Rows]:
             for group, worst in now.worst().items()
             for verdict in LagVerdict
         ],
+        LagPassed.GROUPS_LEFT_OUT: [((), float(now.left_out))],
         LagPassed.PARTITIONS: [
             ((*topic, verdict), float(tally[*topic, verdict]))
             for topic in topics
@@ -110,7 +114,7 @@ def _of_groups(now: LagSnapshot) -> dict[Declared, Rows]:
     }
 
 
-def _of_topics(now: LagSnapshot) -> dict[Declared, Rows]:
+def _of_offsets(now: LagSnapshot) -> dict[Declared, Rows]:
     offsets: dict[Declared, Rows] = {
         LagPassed.START: [], LagPassed.STABLE_END: [], LagPassed.END: [],
     }  # fmt: skip
@@ -119,7 +123,11 @@ def _of_topics(now: LagSnapshot) -> dict[Declared, Rows]:
         for metric, value in zip(offsets, (each.start, each.stable, each.high), strict=True):
             if value is not None:
                 offsets[metric].append((labels, float(value)))
-    return offsets | {
+    return offsets
+
+
+def _of_topics(now: LagSnapshot) -> dict[Declared, Rows]:
+    return {
         LagPassed.SKEW: [((topic,), skew) for topic, skew in now.skews.items()],
         LagPassed.OPEN: [
             (

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from stream_scorer.clocks import steady_epoch_seconds
 from stream_scorer.closing import Closing
-from stream_scorer.errors import UnavailableError
+from stream_scorer.errors import SettingsError, StreamScorerError, UnavailableError
 from stream_scorer.lag.broker.group_offsets import GroupOffsets
 from stream_scorer.lag.broker.looks import PartitionLook, Place
 from stream_scorer.lag.broker.partition_offsets import PartitionOffsets
@@ -18,6 +18,7 @@ from stream_scorer.telemetry import LagFailed, Listener, SloCounted
 
 _LEADERS_SECONDS = 10.0
 """How often new partitions and leaders are asked for."""
+_WHAT = "late decisions"
 
 
 class SloLooks(Protocol):
@@ -38,6 +39,7 @@ class SloBrokers(Closing):
     def __init__(self, settings: Settings) -> None:
         self.group = settings.lag.slo_group or settings.kafka.group
         self.topic = settings.kafka.topics.transactions
+        self._kafka = settings.kafka
         seconds = settings.lag.request_seconds
         self._offsets = PartitionOffsets(settings.kafka, seconds)
         self._groups = GroupOffsets(settings.kafka, [self.group], seconds)
@@ -55,12 +57,19 @@ class SloBrokers(Closing):
         """Return the offsets of the topic's partitions, and the group's committed ones.
 
         Raises:
+            SettingsError: The topic does not exist: nothing would ever be late.
             UnavailableError: The brokers do not answer.
         """
         if time.monotonic() - self._asked >= _LEADERS_SECONDS:
             leaders = self._offsets.leaders()
             self._leaders = {at: leader for at, leader in leaders.items() if at[0] == self.topic}
             self._asked = time.monotonic()
+        if not self._leaders:
+            self._asked = float("-inf")
+            raise SettingsError(
+                f"topic {self.topic}: does not exist on {self._kafka.bootstrap}",
+                "create it (stream-scorer topics create), or correct kafka.topics.transactions",
+            )
         starts = self._offsets.starts(self._leaders)
         committed = self._groups.committed(self.group, self._leaders)
         if isinstance(committed, str):
@@ -130,8 +139,10 @@ class SloWatch(Closing):
         while not self._stop.wait(self._every_seconds):
             try:
                 self.count()
+            except StreamScorerError as error:
+                self._listener(LagFailed(f"{_WHAT}: {error}", _WHAT))
             except Exception as error:  # noqa: BLE001 a thread that ends would count nothing more
-                self._listener(LagFailed(f"late decisions: {type(error).__name__}: {error}"))
+                self._listener(LagFailed(f"{_WHAT}: {type(error).__name__}: {error}", _WHAT))
 
     def count(self) -> None:
         """Look once, and report what became due since the last look."""

@@ -1,4 +1,4 @@
-"""The thread of what the lag process does beside its looks."""
+"""The thread of what the lag process does in addition to its looks."""
 
 import threading
 from abc import abstractmethod
@@ -51,7 +51,8 @@ class WatchThread(Closing):
             try:
                 self._work()
             except StreamScorerError as error:
-                self._listener(LagFailed(f"{self._what}: {error}"))
+                self._listener(LagFailed(f"{self._what}: {error}", self._what))
             except Exception as error:  # noqa: BLE001 a thread that ends would do nothing more
-                self._listener(LagFailed(f"{self._what}: {type(error).__name__}: {error}"))
+                detail = f"{self._what}: {type(error).__name__}: {error}"
+                self._listener(LagFailed(detail, self._what))
             self._stop.wait(self._every_seconds)

@@ -29,7 +29,8 @@ EXPRESSIONS = [
     for rule in group["rules"]
 ]
 PAGES = {
-    "DecisionsLate", "LagProcessAbsent", "DataLost", "DriftPages", "RecordsUnaccounted",
+    "DecisionsLate", "LagProcessAbsent", "InputSilent", "DataLost", "DriftPages",
+    "RecordsUnaccounted",
 }  # fmt: skip
 
 

@@ -74,6 +74,18 @@ def test_it_writes_to_standard_output_when_asked(capsys: pytest.CaptureFixture[s
     assert second == "still open"
 
 
+def test_a_full_disk_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    journal = ProcessJournal(Path("/dev/full"), "scorer", "2")
+    journal(events.Stopping("SIGTERM"))
+    journal(events.PartitionsAssigned((0, 3)))
+    journal.left(FencedError("a newer one", "do not restart it"))
+    journal.close()
+    (line,) = capsys.readouterr().err.splitlines()
+    found = json.loads(line)
+    assert (found["event"], found["level"]) == ("journal_not_written", "warning")
+    assert "No space left on device" in found["error"]
+
+
 def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"logging\.journal"):
         ProcessJournal(tmp_path / "nowhere" / "journal.jsonl", "scorer", "2")

@@ -5,7 +5,9 @@ from itertools import islice
 
 import pytest
 
-from stream_scorer.lag.verdicts.judge import heaviest
+from stream_scorer.lag.verdicts.append_times import LogEndCurve
+from stream_scorer.lag.verdicts.history import LagHistory
+from stream_scorer.lag.verdicts.judge import heaviest, judge
 from stream_scorer.lag.verdicts.sample import LagSample, LagVerdict
 from tests.support.lag.scripts import HEALTHY, OWNER, PER, RULES, STATES, Observer, healthy, later
 
@@ -222,6 +224,18 @@ def test_a_rewind_is_reported_for_the_window() -> None:
         last = later(last)
         found.append(observer.see(last).verdict)
     assert found == [LagVerdict.REWOUND] * RULES.window + [LagVerdict.OK] * 2
+
+
+def test_a_rewind_is_reported_until_it_was_scraped() -> None:
+    # Six intervals of a second would be over before Prometheus comes.
+    history = LagHistory(replace(RULES, interval=1.0), LogEndCurve())
+    offset, found = 1_000, []
+    for second in range(70):
+        offset = 0 if second == 5 else offset + 10
+        history.add(LagSample(float(second), 0, 10_000, 10_000, offset, 1, OWNER))
+        found.append(judge(history).verdict)
+    assert found[5:65] == [LagVerdict.REWOUND] * 60
+    assert LagVerdict.REWOUND not in found[65:]
 
 
 def test_a_stalled_partition_names_its_owner() -> None:

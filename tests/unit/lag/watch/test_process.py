@@ -1,10 +1,13 @@
 """The loop and the probes of the lag process."""
 
 import time
+from contextlib import ExitStack
 
 from stream_scorer.lag.watch.passes import LagSnapshot
-from stream_scorer.lag.watch.process import LagHealth, LagLoop
+from stream_scorer.lag.watch.process import LagHealth, LagLoop, start_reconciliation
 from stream_scorer.settings import Kafka, Lag, Settings
+from stream_scorer.telemetry import Event, RecordsReconciled
+from stream_scorer.telemetry.event import History
 
 
 def test_it_is_ready_while_the_brokers_answer() -> None:
@@ -17,6 +20,9 @@ def test_it_is_ready_while_the_brokers_answer() -> None:
     assert health.reasons() == ["the brokers do not answer: broker b:1: timed out"]
     assert health.live
     assert health.degraded() == []
+    now = LagSnapshot(time=7.0, left_out=1_234)
+    assert health.reasons() == []
+    assert health.degraded() == ["1,234 groups that match lag.groups are not watched"]
 
 
 def test_it_is_not_live_without_passes() -> None:
@@ -38,3 +44,19 @@ def test_a_loop_ends_when_it_is_asked_to() -> None:
     assert len(seen) == 2
     assert all("127.0.0.1:1" in each.error for each in seen)
     assert seen[1].time - seen[0].time >= 0.9
+
+
+def test_a_comparison_that_never_succeeds_has_a_time() -> None:
+    # An alert on its age needs it: no series has no age.
+    settings = Settings(
+        kafka=Kafka(bootstrap="127.0.0.1:1", group="g"), lag=Lag(request_seconds=0.5)
+    )
+    heard: list[Event] = []
+    with ExitStack() as stack:
+        start_reconciliation(settings, heard.append, stack)
+    first = heard[0]
+    assert isinstance(first, RecordsReconciled)
+    assert abs(first.time - time.time()) < 60
+    assert list(first.effects(History())) == [
+        (RecordsReconciled.TIME, first.time, "g", settings.kafka.topics.transactions)
+    ]

@@ -9,7 +9,7 @@ import pytest
 
 from stream_scorer.errors import UnavailableError
 from stream_scorer.lag.accounts.balance import CommittedRanges
-from stream_scorer.lag.accounts.ledger import Int64, OutputKind, Run
+from stream_scorer.lag.accounts.ledger import OFFSETS_MOST, Int64, OutputKind, Run
 from stream_scorer.lag.watch.reconciliation import (
     OutputPiece,
     Reconciliation,
@@ -207,6 +207,44 @@ def test_watermarks_and_unreadable_records_are_reported(rounds: Rounds) -> None:
     rounds.work.read(0)
     assert WatermarkSeen("g", "transactions", 0, 200.0) in rounds.heard
     assert OutputsUnreadable(3) in rounds.heard
+
+
+def too_far(outputs: ScriptedOutputs) -> None:
+    """Publish a decision that is too far ahead, together with others."""
+    outputs.publish(100, 200)
+    far = np.array([*range(200, 210), 200 + OFFSETS_MOST], np.int64)
+    outputs.pieces.append(OutputPiece({(DECISION, 0): far}))
+    outputs.done[0] = 210
+
+
+def too_much(outputs: ScriptedOutputs) -> None:
+    """Commit more offsets in one round than can wait."""
+    outputs.publish(100, 200)
+    outputs.done[0] = 101 + OFFSETS_MOST
+
+
+@pytest.mark.parametrize("script", [too_far, too_much])
+def test_too_many_waiting_outputs_begin_again(
+    script: Callable[[ScriptedOutputs], None], rounds: Rounds
+) -> None:
+    script(rounds.outputs)
+    rounds.outputs.input_records = {(0, offset) for offset in range(200, 210)}
+    rounds.work.begin_round()
+    while rounds.outputs.pieces:
+        rounds.work.read(0)
+    rounds.outputs.ends = {0: 500}
+    assert not rounds.work.end_round()
+    (failed,) = [each for each in rounds.heard if isinstance(each, LagFailed)]
+    assert "too many outputs wait, more than 50,000,000 of a partition" in failed.detail
+    # Outputs that were not noted are not missing records: that would page.
+    found = [each for each in rounds.heard if isinstance(each, RecordsReconciled)]
+    assert [(each.decided, each.missing, each.offset) for each in found] == [(0, 0, None)]
+    assert not rounds.work.open
+    # It counts again from the input's end on.
+    rounds.heard.clear()
+    rounds.outputs.publish(500, 510)
+    assert [(each.decided, each.missing, each.offset) for each in rounds.run()] == [(10, 0, 510)]
+    assert rounds.outputs.begun == 2
 
 
 def wait_for(holds: Callable[[], bool]) -> None:

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from stream_scorer.errors import UnavailableError
 from stream_scorer.lag.broker.looks import PartitionLook, Place
 from stream_scorer.lag.broker.record_reader import FoundRecord
-from stream_scorer.lag.watch.slo_watch import SloWatch
+from stream_scorer.lag.watch.slo_watch import SloBrokers, SloWatch
+from stream_scorer.settings import Kafka, Settings
 from stream_scorer.telemetry import Event, LagFailed, SloCounted
+from tests.support.kafka.mock_broker import mock_broker
 
 AT: Place = ("transactions", 0)
 
@@ -129,6 +131,25 @@ def test_an_error_of_one_look_does_not_end_the_count() -> None:
     failed = [each for each in watch.heard if isinstance(each, LagFailed)]
     assert len(failed) >= 2
     assert "ZeroDivisionError" in failed[0].detail
+
+
+def test_a_topic_that_does_not_exist_is_reported() -> None:
+    # Without this, nothing would be late in a topic whose name is wrong, and nothing would page.
+    heard: list[Event] = []
+    with mock_broker() as address:
+        brokers = SloBrokers(Settings(kafka=Kafka(bootstrap=address, group="g")))
+        with SloWatch(brokers, "g", brokers.topic, heard.append, 1.0, 0.05).start():
+            deadline = time.monotonic() + 20
+            while len(heard) < 3:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+    assert [each for each in heard if isinstance(each, SloCounted)] == heard[:1]
+    failed = heard[1]
+    assert isinstance(failed, LagFailed)
+    assert failed.what == "late decisions"
+    assert failed.detail.startswith(
+        f"late decisions: topic transactions: does not exist on {address} — create it"
+    )
 
 
 def test_it_reports_before_the_first_record_and_closes() -> None:

@@ -1,0 +1,1 @@
+"""The groups of settings: ``stream_scorer.settings`` has them all."""

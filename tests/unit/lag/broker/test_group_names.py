@@ -1,0 +1,98 @@
+"""Which groups are watched, whatever their names and however many they are."""
+
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from stream_scorer.lag.broker import group_offsets
+from stream_scorer.lag.broker.group_names import is_pattern, limited, matching
+from stream_scorer.lag.broker.group_offsets import GroupOffsets
+from stream_scorer.settings import Kafka
+
+
+def done(result: Any) -> "Future[Any]":
+    future: Future[Any] = Future()
+    future.set_result(result)
+    return future
+
+
+class ListedGroups:
+    """An admin client whose cluster has some groups.
+
+    Args:
+        names: Of the groups; the test changes them.
+        client: The client id of each member.
+    """
+
+    def __init__(self, names: list[str], client: str = "c") -> None:
+        self.names = names
+        self._client = client
+
+    def list_consumer_groups(self, **_: Any) -> "Future[Any]":
+        return done(SimpleNamespace(valid=[SimpleNamespace(group_id=name) for name in self.names]))
+
+    def describe_consumer_groups(self, names: list[str], **_: Any) -> dict[str, "Future[Any]"]:
+        owned = SimpleNamespace(topic_partitions=[SimpleNamespace(topic="t", partition=0)])
+        member = SimpleNamespace(client_id=self._client, host="/10.0.0.7", assignment=owned)
+        return {name: done(SimpleNamespace(members=[member])) for name in names}
+
+
+def groups(
+    monkeypatch: pytest.MonkeyPatch, cluster: ListedGroups, patterns: list[str], most: int = 200
+) -> GroupOffsets:
+    monkeypatch.setattr(group_offsets, "admin", lambda _: cluster)
+    return GroupOffsets(Kafka(bootstrap="127.0.0.1:1"), patterns, 0.1, most)
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "matches"),
+    [
+        ("fraud-1", "fraud-*", True),
+        ("fraud", "fraud-*", False),
+        ("fraud-1", "FRAUD-*", False),
+        ("a\nb", "a?b", True),
+        ("a[1]", "a[1]*", True),
+        ("a1", "a[1]*", False),
+        ("a[", "a[*", True),
+        ("b", "[!a]?*", False),
+        ("(a|b)+$.^", "(a|b)+$.^*", True),
+        ("x" * 32_767, "*", True),
+    ],
+)
+def test_only_stars_and_question_marks_are_special(name: str, pattern: str, matches: bool) -> None:  # noqa: FBT001 a parameter of the test
+    assert is_pattern(pattern)
+    assert matching([name], [pattern]) == ({name} if matches else set())
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("pattern", ["*a" * 300 + "b", "*" * 5_000 + "b", "?*" * 2_000 + "b"])
+def test_no_pattern_takes_for_ever(pattern: str) -> None:
+    assert matching(["a" * 32_767], [pattern]) == set()
+
+
+def test_groups_that_are_too_many_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = ListedGroups([f"g{number:04}" for number in range(3_000)])
+    with groups(monkeypatch, cluster, ["g*", "named"], most=5) as found:
+        assert found.names() == ["g0000", "g0001", "g0002", "g0003", "named"]
+        assert found.left_out == 2_996
+        # A group that is made later displaces none that is watched.
+        for name in found.names():
+            found.committed(name, {("t", 0)})
+        cluster.names = ["g", "g-evil", *cluster.names[1:]]
+        assert found.names() == ["g", "g0001", "g0002", "g0003", "named"]
+        cluster.names = ["g0002", "g0003"]
+        assert found.names() == ["g0002", "g0003", "named"]
+        assert found.left_out == 0
+
+
+def test_no_room_is_left_beside_named_groups() -> None:
+    assert limited(["a", "b"], {"a"}, -1) == set()
+
+
+def test_a_long_client_id_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = ListedGroups(["g"], client="c" * 32_767)
+    with groups(monkeypatch, cluster, ["g"]) as found:
+        owner = found.members(["g"])["g"].owners["t", 0]
+    assert owner == f"{'c' * 100} at /10.0.0.7"
