@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -53,7 +53,7 @@ class AnswerOptions(SignedOptions):
         settings = self.connected()
         if event:
             monitor, events = read_monitor(settings), read_events(settings)[0]
-            event = find_event(_known(monitor, events), event)
+            event = find_event(events, event, status_of(monitor)["open"])
             refuse_useless(kind, event, monitor, events)
         document = give(settings, kind, event, until, self.reason, self.signer())
         end = document.get("until")
@@ -172,10 +172,6 @@ def sink(
     from stream_scorer.drift.sinks.process import run_sink  # noqa: PLC0415 only this command needs HTTP
 
     run_sink(options.connected(), kind)
-
-
-def _known(monitor: Any, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [*events, *status_of(monitor)["open"]]
 
 
 def _progress() -> "Callable[[int, int], None]":

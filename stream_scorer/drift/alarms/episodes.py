@@ -20,6 +20,7 @@ EPISODES_MOST: Final = 1_000
 """Maximum number of episodes that are kept; the oldest closed ones are forgotten first."""
 COMMANDS_MOST: Final = 100
 """Maximum number of commands that an episode remembers."""
+_ANSWERED: Final = ("acknowledged", "accepted", "snoozed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class EpisodeRecord:
         ended: Event time of its end, ms; 0 while it is open.
         why: Why it is closed: ``back``, ``accepted``, ``version``, ``reference``, ``segment``
             or ``over``; empty while it is open.
-        commands: Ids of the commands that changed it, in their order.
+        commands: Ids of the commands that changed or snoozed it, in their order.
     """
 
     opened: Alarm
@@ -45,6 +46,12 @@ class EpisodeRecord:
     def is_open(self) -> bool:
         """Whether it is not closed."""
         return self.state is not EpisodeState.CLOSED
+
+    def changes(self) -> frozenset[str]:
+        """Return the ids that the events of its changes can have."""
+        causes = [(change, each) for each in self.commands for change in _ANSWERED]
+        causes.append(("closed", str(self.ended)))
+        return frozenset(changed(self.opened, *each).event_id for each in causes)
 
 
 def event_id(
@@ -98,7 +105,7 @@ class Episodes:
         if record is None or record.state is not EpisodeState.OPEN:
             return None
         self._replace(record, EpisodeState.ACKNOWLEDGED, 0, "", command)
-        return changed(record.opened, "acknowledged", detected_at, command)
+        return changed(record.opened, "acknowledged", command, detected_at)
 
     def close(
         self, episode: str, ended: int, why: str, detected_at: int, command: str = ""
@@ -117,7 +124,7 @@ class Episodes:
             return None
         self._replace(record, EpisodeState.CLOSED, ended, why, command)
         change = "accepted" if why == "accepted" else "closed"
-        return changed(record.opened, change, detected_at, command or str(ended))
+        return changed(record.opened, change, command or str(ended), detected_at)
 
     def close_all(
         self, ended: int, why: str, detected_at: int, of: Callable[[Alarm], bool]
@@ -129,6 +136,14 @@ class Episodes:
             if of(each.opened)
         )
         return [each for each in closed if each is not None]
+
+    def snooze(self, episode: str, command: str, detected_at: int) -> Alarm | None:
+        """Note that a command snoozed an episode; return the event, or None without one."""
+        record = self.records.get(episode)
+        if record is None:
+            return None
+        self._replace(record, record.state, record.ended, record.why, command)
+        return changed(record.opened, "snoozed", command, detected_at)
 
     def find(self, event: str) -> EpisodeRecord | None:
         """Return the episode of an id; None if there is none."""
@@ -143,14 +158,14 @@ class Episodes:
         )
 
 
-def changed(opened: Alarm, change: str, detected_at: int, cause: str) -> Alarm:
+def changed(opened: Alarm, change: str, cause: str, detected_at: int = 0) -> Alarm:
     """Return the event of a change of an episode.
 
     Args:
         opened: The alarm that opened the episode.
         change: ``acknowledged``, ``accepted``, ``closed`` or ``snoozed``.
-        detected_at: Kafka time, ms.
         cause: Id of the command, or the time of the end: it makes the id unique.
+        detected_at: Kafka time, ms.
     """
     name = event_id(
         opened.model, opened.version, opened.kind, opened.stream, opened.window_end, change, cause

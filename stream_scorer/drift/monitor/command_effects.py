@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from stream_scorer.drift.alarms.contract import Alarm, Severity
-from stream_scorer.drift.alarms.episodes import EpisodeRecord, changed
+from stream_scorer.drift.alarms.episodes import EpisodeRecord
 from stream_scorer.drift.monitor.alarm_making import FLEET, snooze_event, text_of
 from stream_scorer.drift.monitor.watch_state import WatchState
 from stream_scorer.drift.operator.command import SNOOZE_MOST_MS
@@ -112,7 +112,8 @@ class CommandBook:
             self.snoozes[name] = until
             while len(self.snoozes) > SNOOZES_MOST:
                 del self.snoozes[next(iter(self.snoozes))]
-            return [changed(opened, "snoozed", watch.detected_at, identity)]
+            made = watch.episodes.snooze(event, identity, watch.detected_at)
+            return None if made is None else [made]
         if kind == "ack":
             made = watch.episodes.acknowledge(event, identity, watch.detected_at)
             return None if made is None else [made]

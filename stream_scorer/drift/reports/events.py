@@ -134,17 +134,24 @@ def _event(given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def find_event(events: Iterable[Mapping[str, Any]], wanted: str) -> str:
+def find_event(
+    events: Iterable[Mapping[str, Any]], wanted: str, first: Iterable[Mapping[str, Any]] = ()
+) -> str:
     """Return the id of the one event that begins with a text.
 
     Args:
         events: Where to look.
         wanted: 4 to 16 hex digits.
+        first: Events of the snapshot. If one of them begins with it, no other one counts.
 
     Raises:
         SettingsError: No event, or several, begin with it.
     """
-    found = sorted({each["event_id"] for each in events if each["event_id"].startswith(wanted)})
+    own, others = (
+        {each["event_id"] for each in some if each["event_id"].startswith(wanted)}
+        for some in (first, events)
+    )
+    found = sorted(own or others)
     if len(wanted) < LEAST_PREFIX or not found:
         raise SettingsError(
             f"drift: no event {wanted!r}", "stream-scorer drift status lists the open ones"

@@ -36,10 +36,14 @@ def explanation_of(
         SettingsError: No event, or several, have this id.
     """
     episodes = () if document is None else document.episodes
-    known = {each["event_id"]: dict(each) for each in events if each["event_id"]}
-    # The snapshot can be authenticated, and the topic cannot.
-    known |= {each.opened.event_id: event_of(each.opened) for each in episodes}
-    event = known[find_event(known.values(), wanted)]
+    # The snapshot can be authenticated, and the topic cannot. Of two events of the topic with one
+    # id, the monitor wrote the first.
+    told: dict[str, dict[str, Any]] = {}
+    for each in events:
+        if each["event_id"]:
+            told.setdefault(each["event_id"], dict(each))
+    kept = {each.opened.event_id: event_of(each.opened) for each in episodes}
+    event = (told | kept)[find_event(told.values(), wanted, kept.values())]
     episode = next((e for e in episodes if e.opened.episode == event["episode"]), None)
     if document and episode and episode.is_open and event["change"] == "opened":
         event |= {
@@ -48,6 +52,13 @@ def explanation_of(
         }
     reasons = {} if document is None else document.reasons
     history = history_of(document, event)
+    changes = [
+        each
+        for each in told.values()
+        if each["episode"] == event["episode"]
+        and each["change"] != "opened"
+        and (episode is None or each["event_id"] in episode.changes())
+    ]
     return {
         **{name: value for name, value in event.items() if name not in _MOVED},
         "distribution": [
@@ -65,15 +76,14 @@ def explanation_of(
         "patience": None if document is None else number(document.meta.patience),
         "consequences": [
             {name: each[name] for name in ("event_id", "stream", "effect", "detected_at")}
-            for each in known.values()
+            for each in (kept if episode else told | kept).values()
             if each["consequence_of"] == event["event_id"]
         ],
-        "state": _state(event, episode, known.values()),
+        "state": _state(event, episode, told.values()),
         "commands": [
             {name: each[name] for name in ("change", "detected_at", "commander", "event_id")}
             | {"reason": reasons.get(each["event_id"])}
-            for each in known.values()
-            if each["episode"] == event["episode"] and each["change"] != "opened"
+            for each in changes
         ],
     }
 

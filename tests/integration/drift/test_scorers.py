@@ -11,7 +11,9 @@ import pytest
 from stream_scorer.core.summaries.summary_layout import ReferenceBins
 from stream_scorer.drift.alarms.budget import AlarmBudget
 from stream_scorer.drift.alarms.contract import Alarm
+from stream_scorer.drift.monitor.snapshots import document_of
 from stream_scorer.drift.monitor.watch import DriftWatch
+from stream_scorer.drift.reports.status import status_of
 from stream_scorer.drift.windows.watermarks import IDLE_MS
 from stream_scorer.drift.windows.windows import Windows
 from stream_scorer.kafka.reading.read_to_end import read_all
@@ -76,10 +78,23 @@ def windows(read: list[Read], bins: ReferenceBins) -> tuple[dict[Any, Any], int]
     return found, state.late
 
 
+def watching(reference: DriftReference) -> DriftWatch:
+    """Return the monitor's empty state."""
+    budget = AlarmBudget(30.0, 0.5, 0, 2_048)
+    return DriftWatch(budget, range(PARTITIONS), HELD_MS, lambda *_: reference)
+
+
+def late_in_status(read: list[Read], reference: DriftReference) -> int:
+    """Return the number of late decisions that ``drift status`` shows after summaries."""
+    state = watching(reference)
+    for summary, at in read:
+        state.update(summary, at)
+    return int(status_of(document_of(state, len(read)))["late"])
+
+
 def alarms(read: list[Read], reference: DriftReference) -> list[Alarm]:
     """Return the alarms of summaries, without the time at which they were found."""
-    budget = AlarmBudget(30.0, 0.5, 0, 2_048)
-    state = DriftWatch(budget, range(PARTITIONS), HELD_MS, lambda *_: reference)
+    state = watching(reference)
     found = [alarm for summary, at in read for alarm in state.update(summary, at)]
     return [replace(each, detected_at=0) for each in found if each.kind != "fault"]
 
@@ -105,14 +120,15 @@ def test_four_scorers_and_a_kill_give_the_windows_of_one(
     assert {name: one[name] for name in both} == {name: four[name] for name in both}
     assert alarms(runs[0], reference) == alarms(runs[1], reference)
 
-    # A partition that is read after its time costs decisions, and they are counted.
+    # A partition that is read after its time costs decisions, and the status has their number.
     mine = [pair for pair in runs[1] if _only(pair, 0)]
     others = [pair for pair in runs[1] if not _touches(pair, 0)]
     assert mine
     later = [(summary, at + 2 * IDLE_MS) for summary, at in others]
-    _, late = windows([*mine[:1], *later, *((s, at + 3 * IDLE_MS) for s, at in mine[1:])],
-                      reference.bins)  # fmt: skip
-    assert late > 0
+    delayed = [*mine[:1], *later, *((s, at + 3 * IDLE_MS) for s, at in mine[1:])]
+    _, late = windows(delayed, reference.bins)
+    assert late_in_status(runs[1], reference) == 0
+    assert late_in_status(delayed, reference) >= late > 0
 
 
 def _partitions(pair: Read) -> set[int]:

@@ -43,7 +43,30 @@ def test_a_closed_episode_stays_closed(book: Episodes, why: str, change: str) ->
     assert book.acknowledge(NAME, "c", 100) is None
 
 
+@pytest.mark.parametrize("why", ["accepted", "back"])
+def test_an_episode_knows_the_events_of_its_changes(book: Episodes, why: str) -> None:
+    """A report tells them from forged ones."""
+    made = [
+        book.acknowledge(NAME, "c1", 5), book.snooze(NAME, "c2", 6),
+        book.close(NAME, 7, why, 9, "c3" if why == "accepted" else ""),
+    ]  # fmt: skip
+    names = {each.event_id for each in made if each is not None}
+    assert len(names) == 3
+    assert names <= book.records[NAME].changes()
+    forged = event_id("fraud", "2", "drift", "score/level@all", 1, "acknowledged", "c1")
+    assert not {forged, NAME} & book.records[NAME].changes()
+
+
+def test_a_snooze_leaves_an_episode_as_it_is(book: Episodes) -> None:
+    event = book.snooze(NAME, "c1", 99)
+    assert event is not None
+    assert (event.change, event.episode, event.detected_at) == ("snoozed", NAME, 99)
+    assert book.records[NAME].state is EpisodeState.OPEN
+    assert book.records[NAME].commands == ("c1",)
+
+
 def test_unknown_episodes_have_no_effect(book: Episodes) -> None:
+    assert book.snooze("0" * 16, "c", 1) is None
     assert book.acknowledge("0" * 16, "c", 1) is None
     assert book.close("0" * 16, 1, "back", 1) is None
     assert book.find("0" * 16) is None

@@ -268,3 +268,12 @@ def feed(
                 values[number] += shift
         out += [(step, each) for each in family.update(np.clip(values, 0, 1))]
     return out
+
+
+def test_a_mean_after_a_change_has_the_error_of_its_observations(nulls: Nulls) -> None:
+    family, streams = Family(nulls, 720), np.ones(len(nulls), np.bool_)
+    count = np.full(len(nulls), 48.0)
+    family.settle(streams, nulls.mean + 0.1, count)
+    np.testing.assert_allclose((family.high - family.low) / 2, family.reach(count))
+    # Two standard errors are chance.
+    assert (family.reach(count) >= 2 * nulls.scale / 48**0.5).all()

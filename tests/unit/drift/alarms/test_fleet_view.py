@@ -100,3 +100,21 @@ def test_three_that_the_median_explains_are_one_alarm() -> None:
     # What has far more than the median is a change of its own.
     alone = replace(fired[3], after=0.5 + 3 * SCALE)
     assert view.together(waiting, [alone]) is None
+
+
+def test_a_noisy_median_explains_nothing_by_chance() -> None:
+    """Where streams have much in common, their median moves by as much in a few windows."""
+    changes = StreamChanges(nulls_of(references(), 0.0, FleetReference(0.72, 0.0, 400)), 20_000.0)
+    ones = np.ones(STREAMS + 1)
+    explained = []
+    for hour in range(60):
+        standard = np.zeros(STREAMS + 1)
+        standard[-1] = 0.6 / 0.72 * (hour >= 30)
+        changes.history.add(standard, 0 * ones, ones, hour * HOUR, (hour + 1) * HOUR)
+        age = hour - 29
+        if age in {3, 30}:
+            view = FleetView(changes.nulls, changes.family, changes.history)
+            fired = ChangeFound(0, age, 0.5, 0.5 + SCALE, 14.0, "calibrated")
+            assert view.median(age) == pytest.approx(0.6, abs=0.01)
+            explained.append(view.is_explained(fired))
+    assert explained == [False, True]

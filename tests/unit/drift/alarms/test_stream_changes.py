@@ -5,6 +5,7 @@ import numpy as np
 from stream_scorer.core.summaries.summary_layout import StreamKey
 from stream_scorer.drift.alarms.nulls import nulls_of
 from stream_scorer.drift.alarms.stream_changes import StreamChanges
+from stream_scorer.drift.alarms.stream_history import is_back
 from stream_scorer.models.reference.contract import Season, StreamReference
 
 HOUR, STREAMS, CHANGE, STEPS, PHI = 3_600_000, 20, 100, 1_500, 0.5
@@ -33,3 +34,19 @@ def test_a_change_of_dependent_values_is_not_over_by_chance() -> None:
         changes.restart(changes.back())
     assert sorted(alarms) == list(range(STREAMS))
     assert ends == 0
+
+
+def test_a_change_within_the_tolerance_is_back() -> None:
+    reference = StreamReference(
+        StreamKey("f", "level", "all"), 0.5, 0.499, 0.501, SCALE, 0.0, 2_000, 80_000, FLAT, ""
+    )
+    changes = StreamChanges(nulls_of([reference], 0.5), 20_000.0)
+    delta = changes.nulls.delta[0]
+    for factor in (0.9, 1.5):
+        for hour in range(60):
+            values = np.array([0.5 + factor * delta, np.nan])
+            changes.observe(values, hour * HOUR, (hour + 1) * HOUR)
+        mean = np.array([0.5 + factor * delta, 0.0])
+        changes.family.settle(np.array([True, False]), mean, np.full(2, 48.0))
+        back = is_back(0, changes.base[:, 0], 60, changes.family, changes.history)
+        assert back == (factor < 1)

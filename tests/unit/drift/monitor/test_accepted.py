@@ -79,3 +79,14 @@ def test_an_accepted_fleet_leaves_older_alarms_their_end() -> None:
     assert not {each.opened.stream for each in state.episodes.opened()} & LEVELS, [
         (each.opened.stream, each.opened.window_end) for each in state.episodes.opened()
     ]
+
+
+def test_an_accepted_fleet_leaves_what_did_not_move() -> None:
+    fleet = Shift(score=1.5, features=dict.fromkeys(FEATURES, 0.7))
+    state, _ = fold_accepting({40: fleet}, 200, "fleet", 130)
+    streams = state.versions["fraud", "1"].streams
+    assert streams is not None
+    usual = np.stack([streams.nulls.low, streams.nulls.high])
+    moved = {key.text for n, key in enumerate(streams.keys) if (streams.base != usual)[:, n].any()}
+    assert moved >= LEVELS
+    assert not {each for each in moved if each.endswith(("/missing@all", "/share@all"))}

@@ -103,3 +103,30 @@ def test_a_fault_does_not_report_an_open_drift_again() -> None:
         state = watch()
         assert len(opened(fold(state, 400, shifts), "f1/level@all")) == 1
         assert "f1/level@all" in {each.opened.stream for each in state.episodes.opened()}
+
+
+def test_a_fault_within_another_does_not_end_what_that_holds() -> None:
+    drift, missing = 1.0, {"amount": 0.3}
+    unit = float(np.log(10))
+    shifts = {
+        60: Shift(log_amount=drift), 200: Shift(log_amount=drift, missing=missing),
+        220: Shift(log_amount=unit, missing=missing),
+        240: Shift(log_amount=drift, missing=missing), 260: Shift(log_amount=drift),
+    }  # fmt: skip
+    found = fold(watch(), 400, shifts)
+    faults = [(each.stream, each.change) for each in found if each.kind == "fault"]
+    assert faults == [
+        ("missing", "opened"), ("unit_change", "opened"), ("unit_change", "closed"),
+        ("missing", "closed"),
+    ]  # fmt: skip
+    level = opened(found, "amount/level@all")
+    assert len([each for each in level if not each.consequence_of]) == 1
+
+
+def test_after_a_fault_a_stream_without_a_change_has_none() -> None:
+    state = watch()
+    found = fold(state, 62, {40: Shift(missing={"f1": 0.3}), 60: Shift()})
+    assert found[-1].change == "closed"
+    streams = state.versions["fraud", "1"].streams
+    assert streams is not None
+    assert streams.after.max() == -1

@@ -255,3 +255,24 @@ def test_a_restart_of_streams_empties_their_pools() -> None:
     assert held[:2].min() > 0
     streams.restart(some)
     assert streams.arrays()["pool_rows"].tolist() == [0, *held[1:].tolist()]
+
+
+def test_a_version_that_stopped_is_not_learning() -> None:
+    state = watch()
+    fold(state, 40)
+    since = streams_of(state).since.copy()
+    assert since.max() > 0
+    fold(state, 60, first=40, version="2")
+    np.testing.assert_array_equal(streams_of(state).since, since)
+
+
+def test_a_version_that_no_other_follows_is_not_over() -> None:
+    """Another model decides on; this one has a pause."""
+    state = watch()
+    fold(state, 70, {60: Shift(score=1.6)})
+    before = state.episodes.opened()
+    assert before
+    for summary, at in summaries(40, first=70):
+        assert state.update({**summary, "model": "other"}, at) == []
+    assert not state.versions["fraud", "1"].gone
+    assert state.episodes.opened() == before

@@ -291,3 +291,19 @@ def test_a_shorter_snapshot_removes_the_chunks_it_has_not(topics: Topics) -> Non
     mixed: dict[bytes, bytes] = {b"chunk-0000": snapshot[1] or b"", b"chunk-0001": parts[1]}
     with pytest.raises(ValueError, match="one complete snapshot"):
         chunks.joined(mixed)
+
+
+def test_a_snapshot_is_due_when_kafka_time_goes_back(topics: Topics) -> None:
+    """Windows that close then are kept as soon as others are."""
+    times = topics.times
+    year = 365 * 24 * HOUR
+    # A wrong clock is believed, and then corrected.
+    topics.times = [each + (year if number < 40 else 0) for number, each in enumerate(times)]
+    monitor = restored(work(topics), 0)
+    step(monitor, topics, 0, 40)
+    state = len(topics.state)
+    # So few summaries close fewer windows than make a snapshot by themselves.
+    for at in range(40, 75):
+        step(monitor, topics, at, at + 1)
+    assert monitor.watch.detected_at < topics.times[0]
+    assert len(topics.state) > state

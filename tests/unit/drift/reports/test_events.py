@@ -57,6 +57,8 @@ def test_an_event_is_named_by_its_first_digits() -> None:
     assert find_event(EVENTS, "01234") == "0123456789abcdef"
     assert find_event(EVENTS, "0123ffffffffffff") == "0123ffffffffffff"
     assert find_event([*EVENTS, EVENTS[0]], "01234") == "0123456789abcdef"
+    # One that the snapshot has comes first, so a forged one does not hide it.
+    assert find_event(EVENTS, "0123", EVENTS[:1]) == "0123456789abcdef"
 
 
 @pytest.mark.parametrize(

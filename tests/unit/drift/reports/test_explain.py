@@ -7,29 +7,38 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_scorer.drift.alarms.contract import Severity
+from stream_scorer.drift.alarms.contract import EpisodeState, Severity
+from stream_scorer.drift.alarms.episodes import changed
 from stream_scorer.drift.reports.events import event_of
 from stream_scorer.drift.reports.explain import explanation_of
 from stream_scorer.drift.reports.place import locate
+from stream_scorer.drift.state.document import Episode, MonitorDocument
 from stream_scorer.errors import SettingsError
 from tests.support.drift.documents import alarm, document
 
 EVENT = "0123456789abcdef"
-ANSWER = event_of(
-    alarm(event_id="aaaa000000000000", change="acknowledged", detected_at=1_700_020_000_000)
-) | {"commander": "ann"}
-CONSEQUENCE = event_of(
-    alarm(
-        event_id="bbbb000000000000", episode="bbbb000000000000", stream="hour/level@all",
-        field="hour", consequence_of=EVENT,
-    )
+COMMAND = "7" * 32
+ANSWER = event_of(changed(alarm(), "acknowledged", COMMAND, 1_700_020_000_000)) | {
+    "commander": "ann"
+}
+OTHER = alarm(
+    event_id="bbbb000000000000", episode="bbbb000000000000", stream="hour/level@all", field="hour",
+    consequence_of=EVENT,
 )  # fmt: skip
-EVENTS = [event_of(alarm()), ANSWER, CONSEQUENCE]
+EVENTS = [event_of(alarm()), ANSWER, event_of(OTHER)]
+
+
+def answered() -> MonitorDocument:
+    """Return a document in which the alarm is acknowledged and has a consequence."""
+    acknowledged = Episode(alarm(), EpisodeState.ACKNOWLEDGED, 0, "", (COMMAND,))
+    return replace(
+        document(), episodes=(acknowledged, Episode(OTHER, EpisodeState.OPEN, 0, "", ()))
+    )
 
 
 @pytest.fixture
 def explained() -> dict[str, Any]:
-    return explanation_of(document(), EVENTS, EVENT[:6], locate)
+    return explanation_of(answered(), EVENTS, EVENT[:6], locate)
 
 
 def test_it_is_json_without_nan(explained: dict[str, Any]) -> None:
@@ -76,10 +85,10 @@ def test_consequences_and_answers_belong_to_it(explained: dict[str, Any]) -> Non
 
 
 def test_the_reason_of_an_answer_is_told() -> None:
-    reasons = {"aaaa000000000000": "asked upstream"}
-    (answer,) = explanation_of(replace(document(), reasons=reasons), EVENTS, EVENT)["commands"]
+    reasons = {ANSWER["event_id"]: "asked upstream"}
+    (answer,) = explanation_of(replace(answered(), reasons=reasons), EVENTS, EVENT)["commands"]
     assert answer["reason"] == "asked upstream"
-    assert explanation_of(document(), EVENTS, EVENT)["commands"][0]["reason"] is None
+    assert explanation_of(answered(), EVENTS, EVENT)["commands"][0]["reason"] is None
 
 
 def test_an_alarm_is_as_urgent_as_it_is_now() -> None:
@@ -109,6 +118,19 @@ def test_a_forged_event_does_not_change_what_the_state_says() -> None:
         found = explanation_of(document(), events, EVENT)
         assert (found["before"], found["change"], found["episode"]) == (0.02, "opened", EVENT)
         assert (found["severity"], found["state"]) == ("page", "open")
+
+
+def test_what_the_state_does_not_have_is_not_listed() -> None:
+    forged = [
+        ANSWER | {"event_id": "c" * 16, "commander": "mallory"},
+        ANSWER | {"commander": "mallory"},
+        event_of(OTHER) | {"event_id": "d" * 16, "episode": "d" * 16, "stream": "forged"},
+        event_of(OTHER) | {"event_id": EVENT[:8] + "f" * 8, "episode": EVENT[:8] + "f" * 8},
+    ]
+    found = explanation_of(answered(), [*EVENTS, *forged], EVENT[:6])
+    assert [each["commander"] for each in found["commands"]] == ["ann"]
+    assert [each["stream"] for each in found["consequences"]] == ["hour/level@all"]
+    assert explanation_of(document(), [*EVENTS, *forged], EVENT)["commands"] == []
 
 
 def test_an_unknown_event_is_refused() -> None:

@@ -112,3 +112,12 @@ def test_forged_windows_do_not_slow_the_next_summaries() -> None:
     windows.update(_summary(2 * HOUR, far, range(1, PARTITIONS_MOST)), 0)
     # Each of these summaries opens one window, and so drops one.
     assert min(_seconds(windows.copy()) for _ in range(3)) < 10 * alone
+
+
+def test_a_partition_that_moved_before_time_went_back_is_idle() -> None:
+    watermarks = Watermarks(range(2))
+    late = 10 * IDLE_MS
+    watermarks.begin(late)
+    watermarks.move(0, 5, late)
+    watermarks.move(1, 9, 0)
+    assert watermarks.least(0) == 9
