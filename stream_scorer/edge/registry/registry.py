@@ -122,21 +122,23 @@ class EdgeRegistry:
         if self._polled is None:
             poll = self._follower.poll_to_end if to_end else self._follower.poll
             self._polled = poll(_RECORDS, _STEP_SECONDS if to_end else 0.0)
-        raw = self._polled
-        if raw is None:
+        if self._polled is None:
             return False
+        self._take(self._polled)
+        self._polled = None
+        return True
+
+    def _take(self, raw: RawRecords) -> None:
         faults: list[tuple[int, str]] = []
         for row, (key, value) in enumerate(zip(raw.keys, raw.values, strict=True)):
             try:
                 self._add(key, value)
             except (RecordError, SchemaError, ValueError) as error:
                 faults.append((row, str(error)))
-        self._polled = None
         if faults:
             row, why = faults[0]
             place = int(raw.partition[row]), int(raw.offset[row])
             self._listener(RecordsSkipped("edge_registry", len(faults), *place, why))
-        return True
 
     def _add(self, key: bytes | None, value: bytes | None) -> None:
         if value is None:
