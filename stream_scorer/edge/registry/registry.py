@@ -13,8 +13,12 @@ from typing import Final
 
 from stream_scorer.codec.records.record import RecordDecoder, RecordError
 from stream_scorer.edge.claims.verify import AllowedDevice, AllowedRelease
-from stream_scorer.edge.registry.contract import DeviceRegistration, ReleaseRegistration
-from stream_scorer.edge.registry.registration import DEVICE, RELEASE, RegistrationRecord
+from stream_scorer.edge.registry.registration import (
+    DEVICE,
+    RELEASE,
+    Registration,
+    RegistrationRecord,
+)
 from stream_scorer.errors import SchemaError
 from stream_scorer.kafka.reading.topic_follower import TopicFollower
 from stream_scorer.ports import RawRecords
@@ -31,10 +35,10 @@ _STEP_SECONDS: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class KnownRegistration:
-    """The newest registration of a name, with its number."""
+    """The newest registration of a name: what it says, and as it was signed."""
 
-    number: int
-    registration: DeviceRegistration | ReleaseRegistration
+    registration: Registration
+    record: RegistrationRecord
 
 
 class EdgeRegistry:
@@ -149,9 +153,9 @@ class EdgeRegistry:
         if key != record.key:
             raise ValueError("has the key of another registration")
         before = self._known.get(key)
-        if before is not None and record.number <= before.number:
+        if before is not None and record.number <= before.record.number:
             return
-        self._known[key] = KnownRegistration(record.number, registration)
+        self._known[key] = KnownRegistration(registration, record)
         self._allowed[key] = registration.allowed()
 
     def close(self) -> None:
