@@ -106,7 +106,7 @@ class RecordDecider:
     def __init__(self, release: DeviceRelease, history: DeviceHistory) -> None:
         self._release = release
         self._history = history
-        decoders = EventDecoders(release.schemas, release.schemas_folder)
+        decoders = EventDecoders(release.schemas, release.schemas.directory)
         self._decoder = decoders.of(release.plan)
         self._looks_back = release.model.features.need.window_ms > 0
 

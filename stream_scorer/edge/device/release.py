@@ -1,9 +1,7 @@
-"""A release on a device: the folder of ``export --target device``.
+"""A release on a device: a folder with one bundle and its plan, as a store of models has them.
 
-models/NAME/VERSION/...     the bundle
-models/NAME/plan.toml       the plan, with its parts and its signature
-schemas/registry.json       the schemas of records, with their ids
-terminals.bin               optional: the history of terminals; see ``terminals_file``
+NAME/plan.toml              the plan, with its parts and its signature
+NAME/VERSION/...            the bundle
 """
 
 import hashlib
@@ -23,7 +21,6 @@ from stream_scorer.models.stores.store import FolderStore, Stored
 from stream_scorer.registry.sources import FileRegistry
 from stream_scorer.security.canonical_json import canonical
 
-MODELS, SCHEMAS, TERMINALS = "models", "schemas", "terminals.bin"
 _FEATURES_MOST: Final = (DECISION_BYTES_MOST - 4_096) // 8
 """A decision has all features in the header of a record."""
 _AGAIN: Final = "export it again: stream-scorer export NAME:VERSION --target device"
@@ -37,16 +34,14 @@ class DeviceRelease:
         bundle: The verified bundle.
         model: Its model, compiled under the plan.
         plan: The plan.
-        schemas: The schemas of records.
-        schemas_folder: Their folder.
-        terminals: The history of terminals; empty without a file.
+        schemas: The schemas of records, in a folder.
+        terminals: The history of terminals; empty if no feature uses it.
     """
 
     bundle: Bundle
     model: Model
     plan: Plan
     schemas: FileRegistry
-    schemas_folder: Path
     terminals: TerminalTable
 
     @property
@@ -66,16 +61,17 @@ class DeviceRelease:
 
 
 def load_release(
-    folder: Path, trust: Trust, plan_trust: Trust | None = None,
+    folder: Path, schemas: Path, trust: Trust, plan_trust: Trust | None = None,
     terminals: TerminalTable | None = None,
 ) -> DeviceRelease:  # fmt: skip
     """Verify a release and load it.
 
     Args:
         folder: The release.
+        schemas: The folder of the schemas of records, with ``registry.json``.
         trust: Whose bundles are accepted.
         plan_trust: Whose plans are accepted; None: it need not be signed.
-        terminals: The history of terminals that was read from the release.
+        terminals: The history of terminals; None: the device has none.
 
     Raises:
         EdgeError: It is not a release, or its bundle is not one that a device can decide with.
@@ -83,7 +79,7 @@ def load_release(
         SchemaError: The schemas are refused.
         SettingsError: The plan is refused.
     """
-    store = FolderStore(folder / MODELS)
+    store = FolderStore(folder)
     stored = _only_bundle(folder, store)
     bundle = load_bundle(store.folder(stored), trust)
     plan = plan_of(store, stored.name, None, plan_trust)
@@ -91,7 +87,7 @@ def load_release(
     label = bundle.manifest.label
     if model.features.by_terminal and terminals is None:
         raise EdgeError(
-            f"release {label}: has features of terminals, and no {TERMINALS}",
+            f"release {label}: has features of terminals, and the device has no rows of them",
             "export it with --terminal-rows",
         )
     if len(model.features.names) > _FEATURES_MOST:
@@ -100,14 +96,12 @@ def load_release(
             "a device's decision has no room for them: choose a smaller model",
         )
     return DeviceRelease(
-        bundle, model, plan, FileRegistry(folder / SCHEMAS), folder / SCHEMAS,
+        bundle, model, plan, FileRegistry(schemas),
         TerminalTable() if terminals is None else terminals,
     )  # fmt: skip
 
 
 def _only_bundle(folder: Path, store: FolderStore) -> Stored:
-    if not store.directory.is_dir():
-        raise EdgeError(f"release {folder}: has no folder {MODELS}", _AGAIN)
     bundles = store.bundles()
     if len(bundles) != 1:
         raise EdgeError(f"release {folder}: has {len(bundles)} bundles, not one", _AGAIN)

@@ -70,10 +70,9 @@ def record(number: int, customers: int = 50, **changes: Any) -> Record:
 
 def make_release(folder: Path, version: str = VERSION) -> Path:
     """Write a release with a shipped bundle."""
-    models = folder / "models" / "fraud"
+    models = folder / "fraud"
     shutil.copytree(MODELS_DIRECTORY / "fraud" / version, models / version)
     shutil.copy(MODELS_DIRECTORY / "fraud" / "plan.toml", models)
-    shutil.copytree(SCHEMAS_DIRECTORY, folder / "schemas")
     return folder
 
 
@@ -84,6 +83,7 @@ class DeviceWorld:
     Attributes:
         folder: The device's folder.
         release: The loaded release.
+        place: Its folder.
         key: Signs the rows.
         cipher: Encrypts the files.
         wall: The machine's time, ms.
@@ -91,6 +91,7 @@ class DeviceWorld:
 
     folder: Path
     release: DeviceRelease
+    place: Path
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     cipher: Cipher = field(default_factory=lambda: Cipher(bytes(range(32))))
     wall: Callable[[], int] = lambda: NOW + 2_000_000_000
@@ -128,7 +129,7 @@ class DeviceWorld:
 
 @cache
 def _release(folder: Path) -> DeviceRelease:
-    return load_release(folder, ANY)
+    return load_release(folder, SCHEMAS_DIRECTORY, ANY)
 
 
 def device_world(folder: Path, release: Path) -> DeviceWorld:
@@ -139,4 +140,4 @@ def device_world(folder: Path, release: Path) -> DeviceWorld:
         release: A release; the same folder is loaded once.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    return DeviceWorld(folder, _release(release))
+    return DeviceWorld(folder, _release(release), release)

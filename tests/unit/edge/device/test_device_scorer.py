@@ -36,10 +36,8 @@ def expected(world: DeviceWorld, records: Sequence[Record]) -> list[tuple[bytes,
     )  # fmt: skip
     rings = PartitionRings(release.model.features)
     decisions = decide_alone(events, rings, release.model, release.plan).decided[0].decisions
-    return [
-        (decisions.features[row].tobytes(), float(decisions.score[row]), int(decisions.outcome[row]))
-        for row in range(count)
-    ]  # fmt: skip
+    features = [row.tobytes() for row in decisions.features]
+    return list(zip(features, decisions.score.tolist(), decisions.outcome.tolist(), strict=True))
 
 
 def test_a_device_decides_as_the_core_does(world: DeviceWorld) -> None:
