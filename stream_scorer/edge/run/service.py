@@ -1,0 +1,209 @@
+"""The device's HTTP: decisions, and its status, for programs of the same machine."""
+
+import asyncio
+import ipaddress
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from typing import Any, Final, Self
+
+import msgspec
+
+from stream_scorer.codec.writing.json_text import JsonValueError
+from stream_scorer.core.decision.decide import ModelFailure
+from stream_scorer.edge.device.decide import RecordRejected
+from stream_scorer.edge.device.recent import DeviceAnswer
+from stream_scorer.edge.device.scorer import DeviceRefused
+from stream_scorer.edge.run.answers import (
+    Refusal,
+    document_of,
+    document_of_problem,
+    problem_of,
+)
+from stream_scorer.edge.run.open_device import Device, DeviceOptions, opened_device
+from stream_scorer.edge.run.requests import encoded, parsed
+from stream_scorer.edge.run.status import status_of
+from stream_scorer.processes.blocking_calls import BlockingCalls, CallsFullError
+from stream_scorer.serving.web.gate import RequestHead
+from stream_scorer.serving.web.messages import Caller, Request, Response, Route
+from stream_scorer.serving.web.problems import BUSY_TITLE, Problem
+from stream_scorer.settings import Settings
+from stream_scorer.telemetry import DeviceObserved, Listener
+
+DECISIONS_PATH: Final = "/v1/decisions"
+STATUS_PATH: Final = "/v1/edge/status"
+_BODY_BYTES_MOST: Final = 4 * 1024 * 1024
+_THREADS: Final = 2
+_CALLS_MOST: Final = 256
+_SECONDS: Final = 20.0
+_OBSERVE_SECONDS: Final = 5.0
+_JSON: Final = msgspec.json.Encoder()
+_REFUSALS: Final = (DeviceRefused, RecordRejected, ModelFailure, JsonValueError)
+_OK, _MULTI_STATUS = 200, 207
+_LOCAL: Final = "localhost"
+
+
+class ClosedGate:
+    """Admits no caller: the device has no route that needs one."""
+
+    def admit(self, head: RequestHead) -> Caller:
+        """Refuse a caller.
+
+        Raises:
+            Problem: Always.
+        """
+        raise Problem(403, "forbidden", "The device has no clients.", head.path[:100])
+
+
+class DeviceService:
+    """Answers the requests of one device; use it as ``async with``, on one event loop.
+
+    Args:
+        settings: The device's.
+        options: How it is started.
+        listener: Notified of the device's state.
+    """
+
+    def __init__(self, settings: Settings, options: DeviceOptions, listener: Listener) -> None:
+        self._settings = settings
+        self._options = options
+        self._listener = listener
+        self._local = settings.edge.unix_socket is None
+        self._calls = BlockingCalls("device", _THREADS, _CALLS_MOST, _SECONDS)
+        self._stack = ExitStack()
+        self._device: Device | None = None
+        self._observing: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._device = await asyncio.to_thread(self._open)
+        self._observing = asyncio.get_running_loop().create_task(self._observe())
+        return self
+
+    def _open(self) -> Device:
+        return self._stack.enter_context(opened_device(self._settings, self._options))
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._observing is not None:
+            self._observing.cancel()
+        await asyncio.to_thread(self._calls.close)
+        await asyncio.to_thread(self._stack.close)
+
+    @property
+    def _opened(self) -> Device:
+        if self._device is None:
+            raise RuntimeError("the service is not entered")
+        return self._device
+
+    def reasons(self) -> Sequence[str]:
+        """Return nothing, or raise what ends the device."""
+        device = self._device
+        if device is not None and device.failure is not None:
+            raise device.failure
+        return ()
+
+    def degraded(self) -> Sequence[str]:
+        """Return why rows are not uploaded."""
+        device = self._device
+        if device is None or device.uploader is None or not device.uploader.refused:
+            return ()
+        return (f"upload: {device.uploader.refused}",)
+
+    async def decide(self, request: Request) -> Response:
+        """Answer ``POST /v1/decisions``.
+
+        Raises:
+            Problem: The only transaction has no decision, or nothing can be decided.
+        """
+        self._refuse_foreign(request)
+        try:
+            values, batch = parsed(request.body)
+        except JsonValueError as error:
+            raise problem_of(error) from None
+        try:
+            found = await self._calls.run(lambda: [self._submitted(value) for value in values])
+        except (CallsFullError, TimeoutError):
+            raise Problem(503, "overloaded", BUSY_TITLE, "too many requests wait") from None
+        answers = [await _answered(each) for each in found]
+        if not batch:
+            if isinstance(answers[0], Problem):
+                raise answers[0]
+            return _json(_OK, document_of(answers[0]))
+        failed = any(isinstance(each, Problem) for each in answers)
+        return _json(_MULTI_STATUS if failed else _OK, {"answers": [_item(a) for a in answers]})
+
+    def _submitted(self, value: Any) -> "Future[DeviceAnswer] | Refusal":
+        device = self._opened
+        try:
+            return device.scorer.submit(encoded(value, device.maker))
+        except _REFUSALS as error:
+            return error
+
+    async def status(self, request: Request) -> Response:
+        """Answer ``GET /v1/edge/status``.
+
+        Raises:
+            Problem: The request does not come from this machine's programs.
+        """
+        self._refuse_foreign(request)
+        status = await asyncio.to_thread(status_of, self._opened)
+        return _json(_OK, status.document())
+
+    def _refuse_foreign(self, request: Request) -> None:
+        """Refuse a browser's page of another site, whose name leads to this machine.
+
+        Raises:
+            Problem: The host is not this machine.
+        """
+        if not self._local:
+            return
+        host = request.headers.get("host", "")
+        name = host.rpartition(":")[0] if host.count(":") == 1 else host
+        try:
+            local = ipaddress.ip_address(name.partition("]")[0].strip("[]")).is_loopback
+        except ValueError:
+            local = name.lower() == _LOCAL
+        if not local:
+            raise Problem(
+                403,
+                "forbidden",
+                "The request is for another host.",
+                "ask by an address of loopback",
+            )
+
+    async def _observe(self) -> None:
+        while True:
+            status = await asyncio.to_thread(status_of, self._opened)
+            self._listener(
+                DeviceObserved(
+                    status.release, status.content_hash, status.outbox, status.outbox_bytes,
+                    status.oldest_seconds, status.state_bytes, status.terminals_age_seconds,
+                    status.upload,
+                )
+            )  # fmt: skip
+            await asyncio.sleep(_OBSERVE_SECONDS)
+
+    def routes(self) -> tuple[Route, ...]:
+        """Return the routes."""
+        return (
+            Route("POST", DECISIONS_PATH, None, self.decide, _BODY_BYTES_MOST, _SECONDS),
+            Route("GET", STATUS_PATH, None, self.status, content_types=frozenset()),
+        )
+
+
+async def _answered(found: "Future[DeviceAnswer] | Refusal") -> DeviceAnswer | Problem:
+    if not isinstance(found, Future):
+        return problem_of(found)
+    try:
+        return await asyncio.wrap_future(found)
+    except DeviceRefused as error:
+        return problem_of(error)
+
+
+def _item(answer: DeviceAnswer | Problem) -> dict[str, Any]:
+    if isinstance(answer, Problem):
+        return {"status": answer.status, "problem": document_of_problem(answer)}
+    return {"status": _OK, "decision": document_of(answer)}
+
+
+def _json(status: int, document: dict[str, Any]) -> Response:
+    return Response(status, _JSON.encode(document))
