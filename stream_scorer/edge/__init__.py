@@ -1,0 +1,1 @@
+"""Models on devices: the same decisions, with the same bits."""

@@ -1,0 +1,1 @@
+"""``export``: a self-contained folder that decides on a device as the stream does."""
