@@ -55,6 +55,17 @@ FIELD: Final = np.dtype([
     ("values", "<u4"), ("zero", "<u4"), ("bits_at", "<u8"), ("starts_at", "<u8"),
     ("texts_at", "<u8"),
 ])  # fmt: skip
+GOLDEN_MAGIC: Final = b"SSGOLD1\0"
+GOLDEN: Final = np.dtype([
+    ("magic", "V8"), ("features", "<u4"), ("fields", "<u4"), ("rows", "<u8"), ("rows_at", "<u8"),
+    ("amounts_at", "<u8"), ("values_at", "<u8"), ("results_at", "<u8"),
+])  # fmt: skip
+"""The start of ``golden.bin``; then float64[n, m], int64[n], uint16[n, fields] and RESULT[n]."""
+RESULT: Final = np.dtype([
+    ("margin", "<f8"), ("score", "<f8"), ("segment", "<i2"), ("outcome", "u1"),
+    ("model_outcome", "u1"), ("failed", "u1"), ("reserved", "V3"),
+])  # fmt: skip
+"""``ss_result`` of the C interface."""
 
 
 class ImageError(ValueError):
