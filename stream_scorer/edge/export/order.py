@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -13,8 +12,6 @@ from stream_scorer.edge.export.golden_rows import ExpectedRows
 from stream_scorer.edge.export.policy_image import PolicyImage
 from stream_scorer.models.bundles.bundle import Manifest
 
-ENGINE_LEAST: Final = 3
-"""The first engine whose probabilities are the same on every machine."""
 TABLES, GOLDEN = "tables.bin", "golden.bin"
 
 
