@@ -9,7 +9,6 @@ from stream_scorer.edge.export.golden_rows import results
 from stream_scorer.edge.native.check import as_results
 from stream_scorer.edge.native.image import RESULT, ImageError
 from stream_scorer.edge.native.portable import Scorer
-from stream_scorer.models.predictors.parts import ScoringModel
 from tests.support.edge.edge_models import (
     NO_POLICY,
     SEGMENTED,
@@ -112,7 +111,7 @@ def test_what_is_missing_for_the_policy_is_refused() -> None:
 @pytest.mark.parametrize("length", [0, 4, 100, -1])
 def test_a_truncated_image_is_refused(length: int) -> None:
     data = case_of(ensembles()["weights"]).image
-    with pytest.raises(ImageError, match="truncated|not a table image"):
+    with pytest.raises(ImageError, match=r"truncated|not a table image"):
         Scorer(data[:length])
 
 
@@ -131,7 +130,7 @@ def test_an_image_of_another_interface_is_refused() -> None:
 
 
 def test_names_are_kept() -> None:
-    model: ScoringModel = ensembles()["weights"]
+    model = ensembles()["weights"]
     assert Scorer(case_of(model).image).feature_names == (
         "feature_0", "feature_1", "feature_2", "feature_3",
     )  # fmt: skip
