@@ -35,7 +35,7 @@ def main() -> int:
         return 0
     install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
     if os.geteuid() == 0 and shutil.which("apt-get") is not None:
-        subprocess.run(["apt-get", "update"], check=True)  # noqa: S603, S607 Debian's own
+        subprocess.run(["apt-get", "update"], check=True)  # noqa: S607 Debian's own
         subprocess.run(install, check=True)  # noqa: S603 the same
         return 0
     sys.stderr.write(f"not installed: {', '.join(packages)} — as root: {' '.join(install)}\n")
