@@ -150,7 +150,7 @@ def test_another_engine_is_refused_with_the_fix(store: Path, tmp_path: Path) -> 
 def test_features_of_terminals_are_refused(store: Path, tmp_path: Path) -> None:
     features = (
         *FEATURES[:2],
-        {"name": "AT", "kind": "count", "window": "7d", "key": "terminal_id"},
+        {"name": "AT", "kind": "count", "window": "7d", "key": "terminal_id", "delay": "7d"},
     )
     made = candidate(MODELS["decision_tree"].fit(ROWS, FRAUD), "4.0.0")
     write_bundle(store, replace(made, features=features, engine=3), ROWS)
