@@ -2,8 +2,6 @@
 
 import re
 import shutil
-import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,15 @@ from stream_scorer.edge.export import targets
 from stream_scorer.edge.native.check import golden_arrays
 from stream_scorer.edge.native.image import RESULT
 from stream_scorer.errors import SettingsError
+from tests.support.edge.checked_programs import (
+    PLAIN,
+    SANITIZED,
+    VALGRIND,
+    checker,
+    mutated,
+    mutating,
+    run,
+)
 from tests.support.edge.edge_models import NO_POLICY, SEGMENTED, case_of, ensembles
 from tests.support.edge.exported import exported, store_of
 from tests.support.edge.native_library import NativeScorer, compiled
@@ -22,10 +29,6 @@ pytestmark = pytest.mark.toolchain
 
 CODE_BYTES_MOST = 32 * 1024
 FUSED = re.compile(r"\b(vfn?m(add|sub)|fn?m(add|sub)|fml[as])", re.IGNORECASE)
-SANITIZED = (
-    "-std=c99", "-g", "-O1", "-ffp-contract=off", "-fsanitize=address,undefined",
-    "-fno-sanitize-recover=all", "-Wall", "-Wextra", "-Werror",
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +44,6 @@ def folder(store: Path) -> Path:
 @pytest.fixture(scope="module")
 def wasm(store: Path) -> Path:
     return Path(exported(store, "wasm", store.parent / "wasm").folder)
-
-
-def run(folder: Path, *command: str, text: str = "") -> tuple[int, str, str]:
-    """Run a program in a folder; return its exit code, output and errors."""
-    done = subprocess.run(  # noqa: S603 programs that the tests name
-        command, cwd=folder, input=text, capture_output=True, text=True, check=False
-    )
-    return done.returncode, done.stdout, done.stderr
 
 
 def golden_count(folder: Path) -> int:
@@ -174,14 +169,6 @@ def test_the_page_scores_in_a_browser_without_a_network(wasm: Path, tmp_path: Pa
     assert made.tobytes() == results[chosen].tobytes()
 
 
-def checker(folder: Path, made: Path, flags: Sequence[str]) -> Path:
-    """Compile the check of a folder with other flags."""
-    shutil.copytree(folder, made)
-    code, out, err = run(made, "make", f"CFLAGS={' '.join(flags)}", "check_golden")
-    assert code == 0, out + err
-    return made / "check_golden"
-
-
 def test_sanitizers_find_nothing_on_golden_rows(folder: Path, tmp_path: Path) -> None:
     program = checker(folder, tmp_path / "made", SANITIZED)
     code, out, err = run(program.parent, str(program))
@@ -191,30 +178,17 @@ def test_sanitizers_find_nothing_on_golden_rows(folder: Path, tmp_path: Path) ->
 
 @pytest.mark.thorough
 def test_valgrind_finds_nothing_on_golden_rows(folder: Path, tmp_path: Path) -> None:
-    program = checker(folder, tmp_path / "made", ("-std=c99", "-g", "-O3", "-ffp-contract=off"))
-    code, out, err = run(
-        program.parent, "valgrind", "--quiet", "--error-exitcode=9", "--leak-check=full",
-        str(program),
-    )  # fmt: skip
+    program = checker(folder, tmp_path / "made", PLAIN)
+    code, out, err = run(program.parent, *VALGRIND, str(program))
     assert (code, err) == (0, "")
     assert out.endswith(" golden rows, 0 differ\n")
 
 
 @pytest.mark.thorough
-def test_sanitizers_find_nothing_on_mutated_images(folder: Path, tmp_path: Path) -> None:
-    source = Path(__file__).parents[2] / "support" / "edge" / "mutate.c"
-    program = tmp_path / "mutate"
-    kernel = str(targets.NATIVE / "stream_scorer_edge.c")
-    include = f"-I{targets.NATIVE}"
-    code, _, err = run(
-        tmp_path, "gcc", *SANITIZED, include, str(source), kernel, "-o", str(program)
-    )
-    assert code == 0, err
-    for kind in ("32-bit masks", "64-bit masks, single", "walked", "walked sets", "integers"):
-        image = tmp_path / "image.bin"
-        image.write_bytes(case_of(ensembles()[kind], SEGMENTED).image)
-        code, out, err = run(tmp_path, str(program), str(image), "4000", "7")
-        assert (code, err) == (0, ""), kind
-        opened, refused = map(int, out.split())
-        assert opened + refused == 4_000
-        assert min(opened, refused) > 40
+@pytest.mark.parametrize(
+    "kind", ["32-bit masks", "64-bit masks, single", "walked", "walked sets", "integers", "a table"]
+)
+def test_sanitizers_find_nothing_on_mutated_images(tmp_path: Path, kind: str) -> None:
+    image = case_of(ensembles()[kind], SEGMENTED).image
+    opened, refused = mutated(mutating(tmp_path), image, 4_000, 7)
+    assert min(opened, refused) > 40

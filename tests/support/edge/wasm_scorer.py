@@ -69,6 +69,12 @@ class WasmScorer:
         ]
         return np.concatenate(found)
 
+    def again(self, count: int = _AT_ONCE) -> None:
+        """Score rows of the last call again, without copying them."""
+        self._call(
+            "ss_decide_rows", self._model, self._rows, count, 0, self._scratch, self._results
+        )
+
     def _some(
         self, rows: NDArray[np.float64], amounts: NDArray[np.int64] | None,
         values: NDArray[np.uint16] | None,
