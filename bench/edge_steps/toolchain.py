@@ -74,7 +74,8 @@ def measure_toolchain(case: BenchModel, *, quick: bool) -> dict[str, Any]:
         exported = time.perf_counter() - started
         started = time.perf_counter()
         code, _, err = run(folder / "c", "make", "libstream_scorer_edge.a")
-        assert code == 0, err
+        if code:
+            raise SystemExit(f"make: {err}")
         compiled = time.perf_counter() - started
         sizes = run(folder / "c", "size", "stream_scorer_edge.o")[1].splitlines()[1].split()
         machine = run(folder / "c", "objdump", "-d", "stream_scorer_edge.o")[1]
@@ -106,7 +107,7 @@ def measure_toolchain(case: BenchModel, *, quick: bool) -> dict[str, Any]:
 
 
 def _clean(program: Path, *before: str) -> bool:
-    """Return whether a program ends well, with equal golden rows and nothing on its error stream."""
+    """Return whether a program ends well, with equal golden rows and without a message."""
     code, out, err = run(program.parent, *before, str(program))
     return (code, err) == (0, "") and out.endswith(" golden rows, 0 differ\n")
 
