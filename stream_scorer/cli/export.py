@@ -18,8 +18,11 @@ def export(
         ),
     ],
     target: Annotated[
-        Literal["c", "wasm", "python"],
-        typer.Option(help="C; WebAssembly for Node and browsers, which needs clang; or numpy."),
+        Literal["c", "wasm", "python", "onnx"],
+        typer.Option(
+            help="C; WebAssembly for Node and browsers, which needs clang; numpy; or ONNX, whose "
+            "bits differ."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="The folder to write; it must not exist.")],
     plan: PlanOption = None,
@@ -32,7 +35,7 @@ def export(
     """Write a model as a folder that decides rows of features without stream-scorer.
 
     Margins, scores and outcomes have the same bits as in the stream. The folder has golden rows
-    that prove it on the device.
+    that prove it on the device. ONNX is for other programs; the report has the differences.
 
     Exit code 2: plan, key, compiler or folder are refused; 3: the bundle is refused, or its
     probabilities depend on the machine, or it needs the history of terminals.
@@ -50,6 +53,7 @@ def export(
         "table_bytes": report.table_bytes,
         "code_bytes": report.code_bytes,
         "golden_rows": report.golden_rows,
+        "differences": report.differences,
         "signed": signer is not None,
         "seconds": round(report.seconds, 3),
     }

@@ -15,6 +15,15 @@ from stream_scorer.edge.native.image import ABI
 from stream_scorer.security.keys import key_id
 
 EXPORT, SIGNATURE = "export.json", "signature.json"
+_RESULTS: Final = """\
+## What comes out
+
+The margin (the raw score), the score (the probability of fraud), the outcome by the policy, and
+the outcome by the model's own thresholds. They have the same bits as in the stream. If the model
+does not take a row, the row is `failed`: margin and score are NaN, and the outcome is the policy's
+`on_model_error`.
+
+"""
 _SIGNED: Final = b"stream-scorer export signature 1\n"
 """Precedes what is signed, so that a signature of something else is not valid for an export."""
 
@@ -89,7 +98,7 @@ def signature_json(export: bytes, key: Ed25519PrivateKey) -> bytes:
     })  # fmt: skip
 
 
-def readme(parts: ExportParts, title: str, use: str, files: Iterable[str]) -> bytes:
+def readme(parts: ExportParts, title: str, use: str, files: Iterable[str], *, equal: bool) -> bytes:
     """Return ``README.md``.
 
     Args:
@@ -97,6 +106,7 @@ def readme(parts: ExportParts, title: str, use: str, files: Iterable[str]) -> by
         title: What the folder is.
         use: How it is used.
         files: Names of its files.
+        equal: Whether it has a policy, and results with the stream's bits.
     """
     names = parts.features.names
     rows = "\n".join(f"| {number} | `{name}` |" for number, name in enumerate(names))
@@ -121,14 +131,7 @@ The policy has {len(parts.policy.limits) - 2} segments. Its fields, in this orde
 `policy.json` has the thresholds. If there are segments, an event also has its amount, in minor
 units such as cents.
 
-## What comes out
-
-The margin (the raw score), the score (the probability of fraud), the outcome by the policy, and
-the outcome by the model's own thresholds. They have the same bits as in the stream. If the model
-does not take a row, the row is `failed`: margin and score are NaN, and the outcome is the policy's
-`on_model_error`.
-
-## Files
+{_RESULTS if equal else ""}## Files
 
 {", ".join(f"`{name}`" for name in files)}. `export.json` has the sha256 of each file, and the
 content hash of the model. The code is under the Apache License 2.0, see `LICENSE`. {stated}

@@ -11,6 +11,7 @@ from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.edge.export.golden_rows import ExpectedRows
 from stream_scorer.edge.export.policy_image import PolicyImage
 from stream_scorer.models.bundles.bundle import Manifest
+from stream_scorer.models.predictors.predictors import ScoringPredictor
 
 TABLES, GOLDEN = "tables.bin", "golden.bin"
 
@@ -43,6 +44,7 @@ class ExportParts:
         plan: The plan whose policy decides.
         features: The compiled features.
         policy: The policy of the image.
+        predictor: The stream's predictor.
         tables: The table image.
         golden: Rows and their decisions.
     """
@@ -51,6 +53,7 @@ class ExportParts:
     plan: Plan
     features: FeatureSet
     policy: PolicyImage
+    predictor: ScoringPredictor
     tables: bytes
     golden: ExpectedRows
 
@@ -68,7 +71,7 @@ class ExportReport:
         golden_rows: Number of rows that prove the target's arithmetic.
         seconds: How long it took.
         code_bytes: Size of the WebAssembly module; None for a target that is not compiled here.
-        most_ulps: Largest difference of a margin, in units in the last place; None for a target
+        differences: Largest differences of margin and score from the stream's; None for a target
             whose bits are equal.
     """
 
@@ -80,4 +83,4 @@ class ExportReport:
     golden_rows: int
     seconds: float
     code_bytes: int | None = None
-    most_ulps: float | None = None
+    differences: Mapping[str, float] | None = None

@@ -1,6 +1,7 @@
 """``export``: write a model as a folder that decides without stream-scorer."""
 
 import hashlib
+import json
 import shutil
 import tempfile
 import time
@@ -12,10 +13,10 @@ from stream_scorer.core.events.policy_table import read_policy
 from stream_scorer.core.features.engines import ENGINES
 from stream_scorer.edge.export.documents import EXPORT, SIGNATURE, export_json, signature_json
 from stream_scorer.edge.export.golden_rows import expected_rows
-from stream_scorer.edge.export.order import TABLES, ExportOrder, ExportParts, ExportReport
+from stream_scorer.edge.export.order import ExportOrder, ExportParts, ExportReport
 from stream_scorer.edge.export.policy_image import policy_image
 from stream_scorer.edge.export.table_image import image_of
-from stream_scorer.edge.export.targets import MODULE, TARGETS
+from stream_scorer.edge.export.targets import DIFFERENCES, MODULE, TARGETS
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.models.bundles import golden
 from stream_scorer.models.bundles.loader import Bundle, load_bundle, needed_files
@@ -47,7 +48,7 @@ def export(settings: Settings, order: ExportOrder) -> ExportReport:
     store = open_store(settings.models)
     bundle = load_bundle(find(store, order.reference), trust_of(settings.models))
     plan = plan_of(store, bundle.manifest.name, order.plan, plan_trust(settings))
-    parts = export_parts(bundle, plan)
+    parts = export_parts(bundle, plan, equal=order.target != "onnx")
     files = TARGETS[order.target](parts)
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
     files[EXPORT] = export_json(parts, order.target, hashes)
@@ -60,15 +61,21 @@ def export(settings: Settings, order: ExportOrder) -> ExportReport:
         target=order.target,
         folder=order.out,
         files=hashes,
-        table_bytes=len(files[TABLES]),
+        table_bytes=len(parts.tables),
         golden_rows=len(parts.golden.rows),
         seconds=time.monotonic() - started,
         code_bytes=None if module is None else len(module),
+        differences=json.loads(files[DIFFERENCES]) if DIFFERENCES in files else None,
     )
 
 
-def export_parts(bundle: Bundle, plan: Plan) -> ExportParts:
+def export_parts(bundle: Bundle, plan: Plan, *, equal: bool = True) -> ExportParts:
     """Return what every target of a bundle is made from.
+
+    Args:
+        bundle: The bundle.
+        plan: The plan whose policy decides.
+        equal: Whether the bits of probabilities must be the stream's on every machine.
 
     Raises:
         ModelError: The bundle is not one that a device can decide with.
@@ -79,7 +86,7 @@ def export_parts(bundle: Bundle, plan: Plan) -> ExportParts:
         raise ModelError(
             f"{label}: an ONNX model, which has no tables", "export a model of another library"
         )
-    if not ENGINES[manifest.engine].own_exponential:
+    if equal and not ENGINES[manifest.engine].own_exponential:
         raise ModelError(
             f"{label}: is of engine {manifest.engine}, whose probabilities depend on the machine",
             f"stream-scorer models upgrade {manifest.label} --engine 3 --version NEW",
@@ -99,6 +106,7 @@ def export_parts(bundle: Bundle, plan: Plan) -> ExportParts:
         plan=plan,
         features=model.features,
         policy=policy,
+        predictor=predictor,
         tables=image_of(predictor.model, policy, model.features.names),
         golden=expected_rows(predictor, base, policy, () if table is None else table.segments),
     )

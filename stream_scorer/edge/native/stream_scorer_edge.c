@@ -28,9 +28,7 @@ _Static_assert(sizeof(ss_header) == 120 && sizeof(ss_part) == 192 && sizeof(ss_s
 #define SS_NAN __builtin_nan("")
 
 uint32_t ss_abi(void) { return SS_ABI; }
-
 size_t ss_model_size(void) { return sizeof(ss_model); }
-
 int ss_open(ss_model *m, const void *image, size_t bytes) {
     m->image = (const unsigned char *)image;
     m->bytes = bytes;
@@ -39,9 +37,7 @@ int ss_open(ss_model *m, const void *image, size_t bytes) {
 }
 
 size_t ss_scratch_size(const ss_model *m) { return (size_t)m->scratch; }
-
 uint32_t ss_feature_count(const ss_model *m) { return ss_header_of(m)->features; }
-
 uint32_t ss_field_count(const ss_model *m) { return ss_header_of(m)->fields; }
 
 int ss_value(const ss_model *m, uint32_t number, const char *text, size_t bytes) {

@@ -164,7 +164,7 @@ def test_a_folder_that_exists_is_refused(store: Path, tmp_path: Path) -> None:
 
 
 def test_an_unknown_target_is_refused(store: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="known: c, wasm, python"):
+    with pytest.raises(SettingsError, match="known: c, wasm, python, onnx"):
         exported(store, "rust", tmp_path / "out")
 
 
