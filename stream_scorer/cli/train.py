@@ -132,8 +132,8 @@ def train(
     engine: Annotated[
         int | None,
         typer.Option(
-            help="Engine of the bundle, 1, 2 or 3; default: 2 if the plan has a label policy, "
-            "otherwise 1. docs/MODELS.md explains them."
+            help="Engine of the bundle, 1, 2 or 3; default: that of a dataset; for a file 2 if the "
+            "plan has a label policy, otherwise 1. docs/MODELS.md explains them."
         ),
     ] = None,
     options: JsonOptions,

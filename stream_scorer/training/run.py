@@ -97,8 +97,8 @@ class TrainingJob:
         most_rejected: Share of the data that may be left out because the stream would reject it.
         licence: Licence of the model; None: not stated.
         labels: Where the data have their labels; None: in ``is_fraud`` and ``label_time``.
-        engine: Number of the bundle's engine. None: 2 if the plan has a label policy, otherwise 1;
-            for a dataset at least its own, and no other if its features then mean something else.
+        engine: Number of the bundle's engine. None: that of a dataset; for a file 2 if the plan has
+            a label policy, otherwise 1.
     """
 
     data: Path
@@ -245,7 +245,7 @@ def _recorded(order: TrainingJob, dataset: DatasetFolder) -> FeatureSet:
         SettingsError: The plan refuses them, or they mean something else in the engine that is
             asked for.
     """
-    engine = order.engine or max(dataset.engine, chosen_engine(None, order.plan))
+    engine = dataset.engine if order.engine is None else order.engine
     try:
         recorded = compile_features(dataset.features, order.plan, dataset.engine)
         compiled = compile_features(dataset.features, order.plan, engine)
@@ -253,8 +253,6 @@ def _recorded(order: TrainingJob, dataset: DatasetFolder) -> FeatureSet:
         raise SettingsError(f"data {order.data}: {error}", "build the dataset again") from None
     if compiled.identities == recorded.identities:
         return compiled
-    if order.engine is None:
-        return recorded
     raise SettingsError(
         f"--engine {engine}: data {order.data}: has features of engine {dataset.engine}, which has "
         "another risk of terminals",

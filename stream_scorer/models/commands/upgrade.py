@@ -8,7 +8,7 @@ feature means: for that, a model must be trained again.
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 

@@ -250,7 +250,7 @@ def predictor_of(
         return ScoringPredictor(model, own_exponential=own_exponential)
     if own_exponential:
         raise ModelError(
-            "an ONNX model cannot have an engine with an arithmetic of its own: ONNX Runtime "
+            "an ONNX model cannot have engine 3, or another with our arithmetic: ONNX Runtime "
             "computes its probabilities",
             "leave --engine out",
         )
