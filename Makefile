@@ -140,9 +140,9 @@ types: env
 # Re-pins every dependency; needs `pip install uv`.
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --upgrade --extra kafka --extra mlflow --extra onnx --extra s3 --extra gcs --extra http --extra otel --extra retrain --group dev pyproject.toml -o requirements.lock
+	  --upgrade --extra kafka --extra mlflow --extra onnx --extra s3 --extra gcs --extra http --extra otel --extra retrain --extra edge --group dev pyproject.toml -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --extra s3 --extra gcs --extra http --extra otel --constraint requirements.lock pyproject.toml -o requirements-run.lock
+	  --extra s3 --extra gcs --extra http --extra otel --extra edge --constraint requirements.lock pyproject.toml -o requirements-run.lock
 	for peer in mlserver kserve; do uv pip compile --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --no-annotate tests/oip/peers/$$peer.in -o tests/oip/peers/$$peer.lock; done
 	uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \

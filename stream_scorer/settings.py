@@ -34,6 +34,7 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as PydanticSettingsError
 
+from stream_scorer.edge.settings.device import Edge
 from stream_scorer.errors import SettingsError
 from stream_scorer.redaction import remember
 from stream_scorer.serving.settings.api import Serving
@@ -138,6 +139,13 @@ class Topics(SettingsGroup):
     drift_state: TopicName = Field("drift-state", description="snapshots of the monitor; compacted")
     performance: TopicName = Field(
         "performance", description="how well each model version decided, as fraud labels mature"
+    )
+    edge_progress: TopicName = Field(
+        "edge-progress",
+        description="up to which row each device's decisions are published; compacted",
+    )
+    edge_registry: TopicName = Field(
+        "edge-registry", description="devices and releases that operators allow, signed; compacted"
     )
 
 
@@ -361,6 +369,11 @@ class Scorer(SettingsGroup):
         None,
         description="likewise of the draw of transactions for review; the plan's table "
         "`review_sample` has its digest",
+    )
+    edge: Literal["refuse", "accept"] = Field(
+        "refuse",
+        description="what becomes of a record with a device's decision: `accept` publishes the "
+        "decision if a registered device signed it; `refuse` makes every such record a dead letter",
     )
 
 
@@ -925,6 +938,7 @@ class Settings(BaseSettings):
     lag: Lag = Lag()
     audit: Audit = Audit()
     serving: Serving = Serving()
+    edge: Edge = Edge()
 
     @model_validator(mode="after")
     def _poll_while_a_batch_is_scored(self) -> Self:

@@ -1,1 +1,1 @@
-"""Models on devices: the same decisions, with the same bits."""
+"""Decisions on a device: offline, by the same bundle with the same bits, and their way back."""

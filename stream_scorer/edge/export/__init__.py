@@ -1,1 +1,1 @@
-"""``export``: a self-contained folder that decides on a device as the stream does."""
+"""A bundle as a folder for another target: C, WebAssembly, Python, ONNX, or a device."""
