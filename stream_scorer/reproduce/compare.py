@@ -188,13 +188,7 @@ class Reproduction:
             wrong["flags"] = (told & aside) != (expected.flags & aside)
         if expected.features is not None:
             wrong["features"] = _other_features(recorded.column("features"), expected.features)
-        devices = np.asarray(pc.equal(recorded.column("arm"), EDGE_ARM), np.bool_)
-        if devices.any():
-            self.count(self.given, _OF_DEVICES, int(devices.sum()))
-            # A device has its own history, policy and plan; its score follows from its features.
-            kept = set() if "arm" in expected.columns else wrong.keys() - _BY_POLICY
-            for name in wrong.keys() - kept:
-                wrong[name] &= ~devices
+        self._take_devices(recorded, expected, wrong)
         second = np.asarray(recorded.column(EXPLANATIONS).is_valid())
         for name in _SINCE_2 & wrong.keys():
             wrong[name] &= second
@@ -211,6 +205,19 @@ class Reproduction:
             for name, rows in wrong.items():
                 if rows[row]:
                     self._tell(recorded, expected, row, name)
+
+    def _take_devices(
+        self, recorded: pa.RecordBatch, expected: Expected, wrong: dict[str, Bool]
+    ) -> None:
+        """Take as given what only a device can recompute: it has its history, policy and plan."""
+        devices = np.asarray(pc.equal(recorded.column("arm"), EDGE_ARM), np.bool_)
+        if not devices.any():
+            return
+        self.count(self.given, _OF_DEVICES, int(devices.sum()))
+        # From the recorded features, the score is recomputed by the device's bundle.
+        kept = set() if "arm" in expected.columns else wrong.keys() - _BY_POLICY
+        for name in wrong.keys() - kept:
+            wrong[name] &= ~devices
 
     def _tell(self, recorded: pa.RecordBatch, expected: Expected, row: int, name: str) -> None:
         if name == "features" and expected.features is not None:
