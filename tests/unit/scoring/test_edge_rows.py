@@ -1,4 +1,4 @@
-"""Devices' rows in a scorer's batch: published as decided, refused one by one, or all by default."""
+"""Devices' rows in a scorer's batch: published as decided, or refused, which is the default."""
 
 from collections import Counter
 from dataclasses import replace
@@ -149,7 +149,7 @@ def test_by_default_every_device_is_refused() -> None:
 @pytest.mark.parametrize(
     ("detail", "allowed", "change"),
     [
-        ("unknown_device", lambda d: Allowed(), None),
+        ("unknown_device", lambda _: Allowed(), None),
         ("revoked", lambda d: Allowed({d.name: d.allowed(revoked_after=1)}), None),
         ("release", lambda d: Allowed({d.name: d.allowed()}, {}), None),
         ("scope", lambda d: Allowed({d.name: d.allowed(customers=frozenset({1}))}), None),
