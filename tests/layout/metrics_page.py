@@ -43,6 +43,7 @@ _SECTIONS: Final = {
     "terminals": "Terminals and labels",
     "drift": "Drift",
     "performance": "Performance and retraining",
+    "edge": "Devices",
     "serving": "The API: requests, and decisions in the call",
     "access": "Access to the API",
 }
@@ -66,7 +67,9 @@ _UNITS: Final = {
     "dependency_up": "1", "standing_by": "1", "plan_awaited": "1", "state_incomplete": "1",
     "model_refused": "1", "model_verifications": "verifications", "access_clients_refused": "1",
     "checkpoint_buckets": "buckets", "drift_open": "alarms", "drift_sink_sent": "events",
-    "spans_dropped": "spans", "partitions_assigned": "partitions", "partitions_lost": "partitions",
+    "spans_dropped": "spans", "edge_rows": "rows", "edge_accepted": "decisions",
+    "edge_rejected": "records", "edge_diverged": "decisions", "edge_central_failed": "decisions",
+    "edge_producers": "producers", "partitions_assigned": "partitions", "partitions_lost": "partitions",
     "plan_revision": "revision", "active_revision": "revision", "revisions_refused": "revisions",
     "rollout_rows_left_out": "rows", "rollout_labels_late": "labels",
     "rollout_labels_waiting": "labels", "rollout_decisions_waiting": "decisions",
