@@ -17,9 +17,9 @@ from stream_scorer.core.rings.buckets import BUCKETS
 from stream_scorer.core.rings.rings import CustomerRings
 from stream_scorer.edge.claims.chain import chained
 from stream_scorer.edge.claims.contract import NO_CHAIN
-from stream_scorer.edge.device.events import DecidedEvent, ring_columns
-from stream_scorer.edge.device.frames import DeviceFrame, FrameKind
 from stream_scorer.edge.device.recent import RecentAnswers
+from stream_scorer.edge.files.events import DecidedEvent, ring_columns
+from stream_scorer.edge.files.frames import DeviceFrame, FrameKind
 from stream_scorer.errors import EdgeError
 
 PARTITION: Final = 0

@@ -7,13 +7,13 @@ from typing import Final
 from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.edge.claims.contract import EdgeProgress
 from stream_scorer.edge.claims.decision_record import decode_decision
-from stream_scorer.edge.device.events import DecidedEvent, packed_group, unpacked_group
-from stream_scorer.edge.device.frames import DeviceFrame, FrameKind, LogIdentity
 from stream_scorer.edge.device.history import ColdHistory, DeviceHistory
-from stream_scorer.edge.device.log import DeviceLog, create_log, discard_unfinished
-from stream_scorer.edge.device.outbox import Outbox, OutboxFullError
 from stream_scorer.edge.device.recent import DeviceAnswer, identity_of
 from stream_scorer.edge.device.state import DeviceFiles, DeviceState
+from stream_scorer.edge.files.events import DecidedEvent, packed_group, unpacked_group
+from stream_scorer.edge.files.frames import DeviceFrame, FrameKind, LogIdentity
+from stream_scorer.edge.files.log import DeviceLog, create_log, discard_unfinished
+from stream_scorer.edge.files.outbox import Outbox, OutboxFullError
 from stream_scorer.errors import EdgeError, UnavailableError
 
 _REPLAYED: Final = 4_096

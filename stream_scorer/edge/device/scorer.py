@@ -20,11 +20,11 @@ from stream_scorer.edge.claims.chain import signed_row
 from stream_scorer.edge.claims.decision_record import encode_decision
 from stream_scorer.edge.device.clock import DeviceClock
 from stream_scorer.edge.device.decide import DecidedRecord, Encoded, ReadRecord, RecordDecider
-from stream_scorer.edge.device.events import DecidedEvent, packed_group
-from stream_scorer.edge.device.frames import DeviceFrame, FrameKind
-from stream_scorer.edge.device.outbox import OutboxFullError
 from stream_scorer.edge.device.recent import DeviceAnswer, identity_of
 from stream_scorer.edge.device.state import DeviceState
+from stream_scorer.edge.files.events import DecidedEvent, packed_group
+from stream_scorer.edge.files.frames import DeviceFrame, FrameKind
+from stream_scorer.edge.files.outbox import OutboxFullError
 
 GROUP_BYTES: Final = 256 * 1024
 """Bytes of a group above which the next request begins another one."""

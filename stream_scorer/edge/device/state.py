@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Final
 
 from stream_scorer.closing import Closing
-from stream_scorer.edge.device.cipher import Cipher
-from stream_scorer.edge.device.frames import LogIdentity
 from stream_scorer.edge.device.history import DeviceHistory
-from stream_scorer.edge.device.log import DeviceLog, Hook
-from stream_scorer.edge.device.outbox import Outbox
+from stream_scorer.edge.files.cipher import Cipher
+from stream_scorer.edge.files.frames import LogIdentity
+from stream_scorer.edge.files.log import DeviceLog, Hook
+from stream_scorer.edge.files.outbox import Outbox
 from stream_scorer.errors import EdgeError
 
 LOG, OUTBOX, LOCK = "state.log", "outbox.sqlite", "lock"

@@ -14,8 +14,8 @@ from typing import Final, Literal, Protocol
 from stream_scorer.closing import Closing
 from stream_scorer.edge.claims.chain import chained
 from stream_scorer.edge.claims.contract import EdgeProgress, EdgeRow, PublishedRows
-from stream_scorer.edge.device.outbox import Outbox, OutboxFullError
 from stream_scorer.edge.device.recovery import GapError
+from stream_scorer.edge.files.outbox import Outbox, OutboxFullError
 from stream_scorer.errors import EdgeError, StreamScorerError, UnavailableError
 
 _FIRST_SECONDS: Final = 1.0

@@ -7,8 +7,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer.edge.claims.device_request import DeviceRequest
-from stream_scorer.edge.device.cipher import KEY_BYTES, Cipher, read_state_key
-from stream_scorer.edge.device.log import sync_folder
+from stream_scorer.edge.files.cipher import KEY_BYTES, Cipher, read_state_key
+from stream_scorer.edge.files.log import sync_folder
 from stream_scorer.errors import SettingsError
 from stream_scorer.security.keys import generate, read_private
 from stream_scorer.security.sealing import SealingKey, generate_sealing, read_sealing

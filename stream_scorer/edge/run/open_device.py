@@ -9,12 +9,12 @@ from typing import Any, Final
 from stream_scorer.edge.claims.contract import EdgeProgress
 from stream_scorer.edge.device.clock import DeviceClock, wall_ms
 from stream_scorer.edge.device.decide import RecordDecider
-from stream_scorer.edge.device.frames import LogIdentity
 from stream_scorer.edge.device.recovery import Beginning, open_state
 from stream_scorer.edge.device.release import DeviceRelease, load_release
 from stream_scorer.edge.device.scorer import DeviceScorer
 from stream_scorer.edge.device.state import DeviceFiles, DeviceState, FolderLock
 from stream_scorer.edge.device.upload import UploadClient, Uploader
+from stream_scorer.edge.files.frames import LogIdentity
 from stream_scorer.edge.run.https_upload import https_upload
 from stream_scorer.edge.run.keys import KeyFiles, named_device
 from stream_scorer.edge.run.revocation import obey

@@ -14,16 +14,16 @@ import fastavro
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer.core.kernels.store import NEVER
-from stream_scorer.edge.device.cipher import Cipher
 from stream_scorer.edge.device.clock import DeviceClock
 from stream_scorer.edge.device.decide import RecordDecider
-from stream_scorer.edge.device.frames import LogIdentity
 from stream_scorer.edge.device.history import ColdHistory
-from stream_scorer.edge.device.log import Hook
 from stream_scorer.edge.device.recovery import Beginning, SeededHistory, open_state
 from stream_scorer.edge.device.release import DeviceRelease, load_release
 from stream_scorer.edge.device.scorer import DeviceScorer
 from stream_scorer.edge.device.state import DeviceFiles, DeviceState
+from stream_scorer.edge.files.cipher import Cipher
+from stream_scorer.edge.files.frames import LogIdentity
+from stream_scorer.edge.files.log import Hook
 from stream_scorer.models.bundles.trust import ANY
 from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY
 

@@ -13,10 +13,10 @@ import pytest
 from stream_scorer.core.events.batch import Flag
 from stream_scorer.edge.claims.contract import EdgeProgress
 from stream_scorer.edge.device import state as device_state
-from stream_scorer.edge.device.cipher import Cipher
 from stream_scorer.edge.device.recovery import GapError
 from stream_scorer.edge.device.scorer import DeviceRefused
 from stream_scorer.edge.device.state import LOG, OUTBOX, DeviceState
+from stream_scorer.edge.files.cipher import Cipher
 from stream_scorer.errors import EdgeError
 from tests.support.edge.device_child import decide_until_killed, fork_server
 from tests.support.edge.device_world import DeviceWorld, device_world, record

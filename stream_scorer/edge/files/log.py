@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Final
 
 from stream_scorer.closing import Closing
-from stream_scorer.edge.device.cipher import KEY_ID_BYTES, OVERHEAD, TAG_BYTES, Cipher
-from stream_scorer.edge.device.frames import MAGIC, DeviceFrame, FrameKind, LogIdentity
+from stream_scorer.edge.files.cipher import KEY_ID_BYTES, OVERHEAD, TAG_BYTES, Cipher
+from stream_scorer.edge.files.frames import MAGIC, DeviceFrame, FrameKind, LogIdentity
 from stream_scorer.errors import EdgeError
 
 FRAME_BYTES_MOST: Final = 4 * 1024 * 1024

@@ -14,8 +14,8 @@ from typing import Final
 
 from stream_scorer.closing import Closing
 from stream_scorer.edge.claims.contract import EdgeProgress
-from stream_scorer.edge.device.cipher import Cipher
-from stream_scorer.edge.device.events import DecidedEvent
+from stream_scorer.edge.files.cipher import Cipher
+from stream_scorer.edge.files.events import DecidedEvent
 from stream_scorer.errors import EdgeError
 from stream_scorer.sqlite_errors import sqlite_errors
 
