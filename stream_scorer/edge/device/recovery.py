@@ -7,36 +7,23 @@ from typing import Final
 from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.edge.claims.contract import EdgeProgress
 from stream_scorer.edge.claims.decision_record import decode_decision
-from stream_scorer.edge.device.history import ColdHistory, DeviceHistory
+from stream_scorer.edge.device.history import ColdHistory, DeviceHistory, RingsMeaning
 from stream_scorer.edge.device.recent import DeviceAnswer, identity_of
 from stream_scorer.edge.device.state import DeviceFiles, DeviceState
 from stream_scorer.edge.files.events import DecidedEvent, packed_group, unpacked_group
 from stream_scorer.edge.files.frames import DeviceFrame, FrameKind, LogIdentity
 from stream_scorer.edge.files.log import DeviceLog, create_log, discard_unfinished
 from stream_scorer.edge.files.outbox import Outbox, OutboxFullError
+from stream_scorer.edge.files.seed import StateSeed
 from stream_scorer.errors import EdgeError, UnavailableError
 
 _REPLAYED: Final = 4_096
 _RECOVERY: Final = "see docs/EDGE.md, Recovery"
+_EXPORT: Final = "export the release with --state for this device"
 
 
 class GapError(EdgeError):
     """The device's log ends before a row that is published: it is older than what was uploaded."""
-
-
-@dataclass(frozen=True, slots=True)
-class SeededHistory:
-    """Rings that an operator has provisioned.
-
-    Attributes:
-        buckets: Payloads of ``CustomerRings.dump``.
-        cold: For whom they are incomplete.
-        watermark: Newest event time in them, ms; NEVER for none.
-    """
-
-    buckets: tuple[bytes, ...]
-    cold: ColdHistory
-    watermark: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +32,14 @@ class Beginning:
 
     Attributes:
         now: The device's time, ms since the epoch.
-        seed: Rings for a new device; None: there are none.
+        seed: What an operator has provisioned a new device with; None: nothing.
         accept_cold: Whether features may decide whose history is incomplete.
         accept_gap: Whether to continue although the log ends before a row that was uploaded.
         progress: Up to which row the device's rows are published, as far as is known.
     """
 
     now: int
-    seed: SeededHistory | None = None
+    seed: StateSeed | None = None
     accept_cold: bool = False
     accept_gap: bool = False
     progress: EdgeProgress = field(default_factory=EdgeProgress)
@@ -223,10 +210,7 @@ class _Recovery:
         history, seed = self._history, self._begin.seed
         history.noted = self._begin.now
         if seed is not None:
-            for payload in seed.buckets:
-                history.own.load(payload)
-            history.own.watermark = seed.watermark
-            history.cold = seed.cold
+            self._sow(seed)
         elif self._cold.until and not self._begin.accept_cold:
             days = self._features.need.window_ms / 86_400_000
             raise EdgeError(
@@ -236,3 +220,23 @@ class _Recovery:
             )
         else:
             history.cold = self._cold
+
+    def _sow(self, seed: StateSeed) -> None:
+        """Begin with provisioned histories.
+
+        Raises:
+            EdgeError: They are for another device or release, or damaged.
+        """
+        history = self._history
+        why = RingsMeaning(*seed.rings, seed.fields).unfit(history.meaning)
+        if seed.device != self._files.device:
+            why = f"it is for device {seed.device!a}"
+        if why:
+            raise EdgeError(f"the provisioned state does not fit: {why}", _EXPORT)
+        try:
+            for bucket in seed.buckets:
+                history.own.load(bucket.payload)
+        except ValueError as error:
+            raise EdgeError(f"the provisioned state is damaged: {error}", _EXPORT) from error
+        history.own.watermark = seed.watermark
+        history.cold = ColdHistory(seed.until, seed.warm)

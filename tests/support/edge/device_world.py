@@ -16,14 +16,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.edge.device.clock import DeviceClock
 from stream_scorer.edge.device.decide import RecordDecider
-from stream_scorer.edge.device.history import ColdHistory
-from stream_scorer.edge.device.recovery import Beginning, SeededHistory, open_state
+from stream_scorer.edge.device.recovery import Beginning, open_state
 from stream_scorer.edge.device.release import DeviceRelease, load_release
 from stream_scorer.edge.device.scorer import DeviceScorer
 from stream_scorer.edge.device.state import DeviceFiles, DeviceState
 from stream_scorer.edge.files.cipher import Cipher
 from stream_scorer.edge.files.frames import LogIdentity
 from stream_scorer.edge.files.log import Hook
+from stream_scorer.edge.files.seed import StateSeed, hashes_ascending
 from stream_scorer.models.bundles.trust import ANY
 from stream_scorer.settings import MODELS_DIRECTORY, SCHEMAS_DIRECTORY
 
@@ -106,7 +106,10 @@ class DeviceWorld:
 
     def beginning(self, **changes: Any) -> Beginning:
         """Return how a new device begins: with an empty history that is complete."""
-        seed = SeededHistory((), ColdHistory(), int(NEVER))
+        kept = self.release.model.features.retention
+        rings = kept.lateness_ms, kept.horizon_ms, kept.cap, kept.unit
+        fields = self.release.model.features.engine.fields
+        seed = StateSeed(DEVICE, 0, int(NEVER), 0, rings, fields, hashes_ascending([]), ())
         return Beginning(**({"now": self.wall(), "seed": seed} | changes))
 
     def state(self, hook: Hook = lambda _: None, **changes: Any) -> DeviceState:
