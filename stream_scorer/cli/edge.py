@@ -8,6 +8,7 @@ app = CommandGroup(
     ConfigJsonOptions,
 )
 app.command()(edge_device.init)
+app.command()(edge_device.install)
 app.command()(edge_device.run)
 app.command()(edge_device.status)
 app.command()(edge_update.update)

@@ -36,6 +36,32 @@ def init(*, device: DeviceOption = None, options: ConfigJsonOptions) -> None:
     options.show_fields(document, "Send the request to the operator.")
 
 
+def install(
+    *,
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="The folder of `export --target device`.")
+    ],
+    device: DeviceOption = None,
+    options: ConfigJsonOptions,
+) -> None:
+    """Verify an export for this device, and install its release, schemas and history.
+
+    With edge.trusted_keys, it must be signed by one of them. `edge run` decides with it after its
+    next start. Histories count for a device that has none yet.
+
+    Exit codes: 2 settings; 3 the bundle is refused; 15 the export is altered, is for another
+    device, or the disk is full.
+    """
+    from stream_scorer.edge.run.install import install as run_install  # noqa: PLC0415 loads slowly
+
+    made = run_install(options.settings({"edge": {"device": device}}), folder)
+    document = {
+        "model": made.model, "digest": made.digest, "state": made.state,
+        "terminals_watermark": made.terminals_watermark,
+    }  # fmt: skip
+    options.show_fields(document, "Installed")
+
+
 def run(
     *,
     device: DeviceOption = None,

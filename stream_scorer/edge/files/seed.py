@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.core.labelling.contract import UNKNOWN
 from stream_scorer.core.terminals.history import TerminalTable
 from stream_scorer.errors import EdgeError
@@ -132,6 +133,12 @@ class TerminalRows:
     time: NDArray[np.int64]
     state: NDArray[np.uint8]
 
+    @classmethod
+    def none(cls) -> "TerminalRows":
+        """Return no rows."""
+        empty = np.empty(0, np.uint64)
+        return cls(int(NEVER), int(NEVER), empty, empty.astype(np.int64), empty.astype(np.uint8))
+
     def packed(self) -> bytes:
         """Return them as bytes."""
         header = {
@@ -168,7 +175,6 @@ class TerminalRows:
         except (ValueError, KeyError, TypeError) as error:
             raise EdgeError(f"the rows of terminals are damaged: {error}", _AGAIN) from error
         return found
-
 
     def table(self) -> TerminalTable:
         """Return them as the table that the core reads; its watermark stays."""

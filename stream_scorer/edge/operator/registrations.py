@@ -238,8 +238,12 @@ def _keys(
     return (*before.keys, RegisteredKey(public=public, from_sequence=from_row))
 
 
-def read_request(path: Path, device: str) -> DeviceRequest:
+def read_request(path: Path, device: str = "") -> DeviceRequest:
     """Read a device's request.
+
+    Args:
+        path: The file.
+        device: The device that it must be of; empty: any.
 
     Raises:
         SettingsError: It cannot be read, or is of another device.
@@ -248,7 +252,7 @@ def read_request(path: Path, device: str) -> DeviceRequest:
         request = DeviceRequest.from_json(_read(path))
     except ValueError as error:
         raise SettingsError(f"{path}: {error}", "make it again: stream-scorer edge init") from None
-    if request.device != device:
+    if device and request.device != device:
         raise SettingsError(f"{path}: is of the device {request.device}", "name that device")
     return request
 

@@ -12,9 +12,11 @@ from stream_scorer.edge.device.decide import RecordDecider
 from stream_scorer.edge.device.recovery import Beginning, open_state
 from stream_scorer.edge.device.release import DeviceRelease, load_release
 from stream_scorer.edge.device.scorer import DeviceScorer
-from stream_scorer.edge.device.state import DeviceFiles, DeviceState, FolderLock
+from stream_scorer.edge.device.state import LOG, DeviceFiles, DeviceState, FolderLock
 from stream_scorer.edge.device.upload import UploadClient, Uploader
+from stream_scorer.edge.files.export_folder import SCHEMAS, STATE, TERMINALS
 from stream_scorer.edge.files.frames import LogIdentity
+from stream_scorer.edge.files.seed import StateSeed, TerminalRows
 from stream_scorer.edge.run.https_upload import https_upload
 from stream_scorer.edge.run.keys import KeyFiles, named_device
 from stream_scorer.edge.run.revocation import obey
@@ -87,17 +89,15 @@ def opened_device(settings: Settings, options: DeviceOptions) -> Iterator[Device
         stack.enter_context(FolderLock(edge.directory))
         keys = KeyFiles.of(settings)
         signing, cipher = keys.signing_key(), keys.cipher()
-        release = load_release(
-            release_folder(settings, options), settings.registry.directory,
-            trust_of(settings.models), plan_trust(settings),
-        )  # fmt: skip
+        release = loaded_release(settings, options)
         client = upload_client(settings)
         if client is not None:
             stack.callback(client.close)
         clock = DeviceClock(wall_ms)
         begin = Beginning(
-            clock(), None, options.accept_cold, options.accept_gap, _progress(options, client)
-        )
+            clock(), _seed(settings, keys), options.accept_cold, options.accept_gap,
+            _progress(options, client),
+        )  # fmt: skip
         state = open_state(
             DeviceFiles(edge.directory, cipher, name, edge.log_bytes_most),
             release.model.features,
@@ -121,6 +121,24 @@ def opened_device(settings: Settings, options: DeviceOptions) -> Iterator[Device
             scorer.when_added(uploader.wake)
             uploader.start()
         yield Device(release, state, scorer, maker, uploader)
+
+
+def loaded_release(settings: Settings, options: DeviceOptions) -> DeviceRelease:
+    """Load the release that decides, with the schemas and terminals that the device has.
+
+    Raises:
+        EdgeError: There is no release, or it is refused.
+        ModelError: The bundle is refused.
+        SettingsError: A setting or the plan is refused.
+    """
+    directory = settings.edge.directory
+    schemas, terminals = directory / SCHEMAS, directory / TERMINALS
+    rows = TerminalRows.unpacked(terminals.read_bytes()).table() if terminals.exists() else None
+    return load_release(
+        release_folder(settings, options),
+        schemas if schemas.is_dir() else settings.registry.directory,
+        trust_of(settings.models), plan_trust(settings), rows,
+    )  # fmt: skip
 
 
 def release_folder(settings: Settings, options: DeviceOptions) -> Path:
@@ -158,6 +176,21 @@ def upload_client(settings: Settings) -> UploadClient | None:
         obey(document, settings)
 
     return https_upload(settings, revoked)
+
+
+def _seed(settings: Settings, keys: KeyFiles) -> StateSeed | None:
+    """Return what the device was provisioned with; None: nothing.
+
+    Raises:
+        EdgeError: It is damaged, or for another device.
+        SettingsError: The key cannot be read.
+    """
+    directory = settings.edge.directory
+    path = directory / STATE
+    if (directory / LOG).exists() or not path.exists():
+        return None
+    purpose = StateSeed.purpose(named_device(settings))
+    return StateSeed.unpacked(keys.sealing_key().open(path.read_bytes(), purpose))
 
 
 def _progress(options: DeviceOptions, client: UploadClient | None) -> EdgeProgress:
