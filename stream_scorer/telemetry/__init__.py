@@ -21,7 +21,7 @@ from stream_scorer.telemetry.drift import (
     DriftStateMissing, DriftWatched,
 )  # fmt: skip
 from stream_scorer.telemetry.edge import EdgeRowsJudged, EdgeUploaded
-from stream_scorer.telemetry.edge_device import DeviceObserved
+from stream_scorer.telemetry.edge_device import DeviceObserved, DeviceUpdated
 from stream_scorer.telemetry.event import Event, Listener
 from stream_scorer.telemetry.lag import (
     LagFailed, LagPassed, LettersCounted, OutputsUnreadable, RecordsReconciled, SloCounted,
@@ -78,6 +78,7 @@ __all__ = [
     "BatchUnreadable", "CallerRefused", "CertificateSeen", "CheckpointFailed", "CheckpointWritten",
     "ClientReported", "ClientsRead", "ColdAccepted", "CommitSettled", "ComputationHung",
     "ComputationOver", "DecidedBy", "DependencyBack", "DependencyUnavailable", "DeviceObserved",
+    "DeviceUpdated",
     "DiskSeen", "DriftCommandFolded", "DriftDetected", "DriftEventSent", "DriftReferenceMissing",
     "DriftSnapshot", "DriftStateMissing", "DriftWatched", "EdgeRowsJudged", "EdgeUploaded", "Event",
     "FirstOffsetsCommitted", "GatewayObserved", "KernelsReady", "KeyMisplaced", "KeyOfAnother",

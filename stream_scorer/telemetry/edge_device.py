@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from stream_scorer.telemetry.event import Effect, Event, Gauge, History, Line
+from stream_scorer.telemetry.event import Counter, Effect, Event, Gauge, History, Line
 
 _SECTION = "A device does not upload"
 
@@ -54,3 +54,27 @@ class DeviceObserved(Event):
         yield self.RELEASE, 1, self.release, self.content_hash[:16]
         if self.upload:
             yield self.LINE
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceUpdated(Event):
+    """A device has taken another release, or an update was refused.
+
+    Attributes:
+        kind: Why it was refused, a short name; empty: it was taken.
+        detail: The release, or a sentence.
+    """
+
+    kind: str
+    detail: str
+
+    UPDATES = Counter("edge_updates", "Releases that this device has taken.")
+    ERRORS = Counter("edge_update_errors", "Updates that this device has refused.", "kind")
+    LINE = Line("edge_update_refused", "A device refuses an update", per=("kind",))
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        if not self.kind:
+            yield self.UPDATES, 1
+            return
+        yield self.ERRORS, 1, self.kind
+        yield self.LINE

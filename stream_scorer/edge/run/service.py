@@ -2,9 +2,9 @@
 
 import asyncio
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any, Final, Self
 
 import msgspec
@@ -23,6 +23,8 @@ from stream_scorer.edge.run.answers import (
 from stream_scorer.edge.run.open_device import Device, DeviceOptions, opened_device
 from stream_scorer.edge.run.requests import encoded, parsed
 from stream_scorer.edge.run.status import status_of
+from stream_scorer.edge.run.updates import follow_updates
+from stream_scorer.errors import StreamScorerError
 from stream_scorer.processes.blocking_calls import BlockingCalls, CallsFullError
 from stream_scorer.serving.web.gate import RequestHead
 from stream_scorer.serving.web.messages import Caller, Request, Response, Route
@@ -72,21 +74,65 @@ class DeviceService:
         self._calls = BlockingCalls("device", _THREADS, _CALLS_MOST, _SECONDS)
         self._stack = ExitStack()
         self._device: Device | None = None
-        self._observing: asyncio.Task[None] | None = None
+        self._failure: BaseException | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._users = 0
+        self._changed = asyncio.Condition()
 
     async def __aenter__(self) -> Self:
         self._device = await asyncio.to_thread(self._open)
-        self._observing = asyncio.get_running_loop().create_task(self._observe())
+        loop = asyncio.get_running_loop()
+        self._tasks.append(loop.create_task(self._observe()))
+        if self._settings.edge.update.url:
+            updates = follow_updates(self._settings, self.reload, self._listener)
+            self._tasks.append(loop.create_task(updates))
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
         return self
 
     def _open(self) -> Device:
         return self._stack.enter_context(opened_device(self._settings, self._options))
 
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._failure = task.exception()
+
     async def __aexit__(self, *_: object) -> None:
-        if self._observing is not None:
-            self._observing.cancel()
+        for task in self._tasks:
+            task.cancel()
         await asyncio.to_thread(self._calls.close)
         await asyncio.to_thread(self._stack.close)
+
+    async def reload(self) -> StreamScorerError | None:
+        """Change over to the release that is current now; requests wait for it.
+
+        Returns:
+            Why the device cannot decide with it; then nothing decides until the next call.
+        """
+        async with self._changed:
+            self._device = None
+            await self._changed.wait_for(lambda: not self._users)
+            await asyncio.to_thread(self._stack.close)
+            try:
+                self._device = await asyncio.to_thread(self._open)
+            except StreamScorerError as error:
+                return error
+            self._changed.notify_all()
+        return None
+
+    @asynccontextmanager
+    async def _using(self) -> AsyncIterator[Device]:
+        """Keep the device open during the block; wait while it changes over."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._device is not None)
+            self._users += 1
+        try:
+            yield self._opened
+        finally:
+            self._users -= 1
+            if not self._users:
+                async with self._changed:
+                    self._changed.notify_all()
 
     @property
     def _opened(self) -> Device:
@@ -97,9 +143,10 @@ class DeviceService:
     def reasons(self) -> Sequence[str]:
         """Return nothing, or raise what ends the device."""
         device = self._device
-        if device is not None and device.failure is not None:
-            raise device.failure
-        return ()
+        failure = self._failure or (None if device is None else device.failure)
+        if failure is not None:
+            raise failure
+        return () if device is not None else ("device: changes over to another release",)
 
     def degraded(self) -> Sequence[str]:
         """Return why rows are not uploaded."""
@@ -119,11 +166,8 @@ class DeviceService:
             values, batch = parsed(request.body)
         except JsonValueError as error:
             raise problem_of(error) from None
-        try:
-            found = await self._calls.run(lambda: [self._submitted(value) for value in values])
-        except (CallsFullError, TimeoutError):
-            raise Problem(503, "overloaded", BUSY_TITLE, "too many requests wait") from None
-        answers = [await _answered(each) for each in found]
+        async with self._using() as device:
+            answers = await self._answers(device, values)
         if not batch:
             if isinstance(answers[0], Problem):
                 raise answers[0]
@@ -131,12 +175,12 @@ class DeviceService:
         failed = any(isinstance(each, Problem) for each in answers)
         return _json(_MULTI_STATUS if failed else _OK, {"answers": [_item(a) for a in answers]})
 
-    def _submitted(self, value: Any) -> "Future[DeviceAnswer] | Refusal":
-        device = self._opened
+    async def _answers(self, device: Device, values: Sequence[Any]) -> list[DeviceAnswer | Problem]:
         try:
-            return device.scorer.submit(encoded(value, device.maker))
-        except _REFUSALS as error:
-            return error
+            found = await self._calls.run(lambda: [_submitted(device, value) for value in values])
+        except (CallsFullError, TimeoutError):
+            raise Problem(503, "overloaded", BUSY_TITLE, "too many requests wait") from None
+        return [await _answered(each) for each in found]
 
     async def status(self, request: Request) -> Response:
         """Answer ``GET /v1/edge/status``.
@@ -145,7 +189,8 @@ class DeviceService:
             Problem: The request does not come from this machine's programs.
         """
         self._refuse_foreign(request)
-        status = await asyncio.to_thread(status_of, self._opened)
+        async with self._using() as device:
+            status = await asyncio.to_thread(status_of, device)
         return _json(_OK, status.document())
 
     def _refuse_foreign(self, request: Request) -> None:
@@ -172,7 +217,8 @@ class DeviceService:
 
     async def _observe(self) -> None:
         while True:
-            status = await asyncio.to_thread(status_of, self._opened)
+            async with self._using() as device:
+                status = await asyncio.to_thread(status_of, device)
             self._listener(
                 DeviceObserved(
                     status.release, status.content_hash, status.outbox, status.outbox_bytes,
@@ -188,6 +234,13 @@ class DeviceService:
             Route("POST", DECISIONS_PATH, None, self.decide, _BODY_BYTES_MOST, _SECONDS),
             Route("GET", STATUS_PATH, None, self.status, content_types=frozenset()),
         )
+
+
+def _submitted(device: Device, value: Any) -> "Future[DeviceAnswer] | Refusal":
+    try:
+        return device.scorer.submit(encoded(value, device.maker))
+    except _REFUSALS as error:
+        return error
 
 
 async def _answered(found: "Future[DeviceAnswer] | Refusal") -> DeviceAnswer | Problem:
