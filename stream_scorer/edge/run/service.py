@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import re
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, asynccontextmanager
@@ -43,6 +44,10 @@ _JSON: Final = msgspec.json.Encoder()
 _REFUSALS: Final = (DeviceRefused, RecordRejected, ModelFailure, JsonValueError)
 _OK, _MULTI_STATUS = 200, 207
 _LOCAL: Final = "localhost"
+_HOST: Final = re.compile(
+    r"(?:\[(?P<name>[0-9A-Fa-f:.]+)\]|(?P<bare>[^:\[\]]+|[0-9A-Fa-f:]+))(?::[0-9]{1,5})?"
+)
+"""A host with or without a port; an address of version 6 is in brackets, or alone."""
 
 
 class ClosedGate:
@@ -201,10 +206,10 @@ class DeviceService:
         """
         if not self._local:
             return
-        host = request.headers.get("host", "")
-        name = host.rpartition(":")[0] if host.count(":") == 1 else host
+        match = _HOST.fullmatch(request.headers.get("host", ""))
+        name = "" if match is None else match["name"] or match["bare"]
         try:
-            local = ipaddress.ip_address(name.partition("]")[0].strip("[]")).is_loopback
+            local = ipaddress.ip_address(name).is_loopback
         except ValueError:
             local = name.lower() == _LOCAL
         if not local:
