@@ -2,7 +2,9 @@
 
 import multiprocessing
 import os
+import resource
 import signal
+from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -10,7 +12,41 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer.edge.device import state as device_state
 from stream_scorer.edge.device.scorer import DeviceRefused
-from tests.support.edge.device_world import DeviceWorld, device_world, record
+from tests.support.edge.device_world import NOW, device_world, record
+
+ANSWERED = "answered"
+KILLED = -signal.SIGKILL
+
+
+@dataclass(frozen=True)
+class ChildOrder:
+    """What a device in a process of its own does.
+
+    Attributes:
+        folder: The device's folder.
+        release: The release.
+        key: The signing key, raw.
+        first: Number of the first transaction.
+        end: Number after the last one.
+        step: Where the process ends; empty: it does not.
+        times: When the step is reached for so many times.
+        tail: Events after which the log is written again.
+        customers: How many customers the transactions have.
+        clock_back: By how many ms the machine's clock is set back.
+        file_most: Bytes of a file above which the disk is full; 0: it is not.
+    """
+
+    folder: Path
+    release: Path
+    key: bytes
+    first: int
+    end: int
+    step: str = ""
+    times: int = 1
+    tail: int = 20_000
+    customers: int = 50
+    clock_back: int = 0
+    file_most: int = 0
 
 
 def fork_server() -> ForkServerContext:
@@ -35,31 +71,31 @@ class KilledAt:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
-def decide_until_killed(
-    folder: Path, release: Path, key: bytes, first: int, end: int, step: str, times: int,
-    tail: int,
-) -> None:  # fmt: skip
-    """Decide transactions; each that was answered is noted in ``answered``.
+def run_child(order: ChildOrder) -> None:
+    """Decide transactions; the number of each that was answered is appended to ``answered``.
 
-    Args:
-        folder: The device's folder.
-        release: The release.
-        key: The signing key, raw.
-        first: Number of the first transaction.
-        end: Number after the last one.
-        step: Where the process ends.
-        times: When the step is reached for so many times.
-        tail: Events after which the log is written again.
+    It ends at the first refusal.
     """
-    device_state.TAIL_EVENTS_MOST = tail  # type: ignore[misc]
-    world: DeviceWorld = device_world(folder, release)
-    world.key = Ed25519PrivateKey.from_private_bytes(key)
-    # Not the device's own files: they are written before its answer counts.
-    answered = os.open(folder / "answered", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    with world.scorer(world.state(KilledAt(step, times))) as scorer:
-        for number in range(first, end):
+    device_state.TAIL_EVENTS_MOST = order.tail  # type: ignore[misc]
+    world = device_world(order.folder, order.release)
+    world.key = Ed25519PrivateKey.from_private_bytes(order.key)
+    world.wall = lambda: NOW + 2_000_000_000 - order.clock_back
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    answered = os.open(order.folder / ANSWERED, flags, 0o600)
+    with world.scorer(world.state(KilledAt(order.step, order.times))) as scorer:
+        if order.file_most:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (order.file_most, order.file_most))
+        for number in range(order.first, order.end):
             try:
-                scorer.decide(record(number))
+                scorer.decide(record(number, order.customers))
             except DeviceRefused:
                 return
             os.write(answered, b"%d\n" % number)
+
+
+def ended(context: ForkServerContext, order: ChildOrder) -> int | None:
+    """Run a child to its end; return its exit code."""
+    child = context.Process(target=run_child, args=(order,))
+    child.start()
+    child.join(120)
+    return child.exitcode

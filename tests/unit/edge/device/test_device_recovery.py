@@ -18,7 +18,7 @@ from stream_scorer.edge.device.scorer import DeviceRefused
 from stream_scorer.edge.device.state import LOG, OUTBOX, DeviceState
 from stream_scorer.edge.files.cipher import Cipher
 from stream_scorer.errors import EdgeError
-from tests.support.edge.device_child import decide_until_killed, fork_server
+from tests.support.edge.device_child import ANSWERED, KILLED, ChildOrder, ended, fork_server
 from tests.support.edge.device_world import DeviceWorld, device_world, record
 
 EVENTS = 60
@@ -161,23 +161,18 @@ def test_a_snapshot_that_is_cut_off_is_refused(world: DeviceWorld) -> None:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_kill_at_any_step_loses_no_answer(world: DeviceWorld, step: str, tmp_path: Path) -> None:
-    key = world.key.private_bytes_raw()
-    context = fork_server()
+    context, key = fork_server(), world.key.private_bytes_raw()
+    noted = world.folder / ANSWERED
     reached = 0
     for times in (1, 2, 3):
-        child = context.Process(
-            target=decide_until_killed,
-            args=(world.folder, world.place, key, reached, 60, step, times, 8),
-        )
-        child.start()
-        child.join(60)
-        assert child.exitcode == -9
+        order = ChildOrder(world.folder, world.place, key, reached, 60, step, times, tail=8)
+        assert ended(context, order) == KILLED
+        answered = len(noted.read_text().split()) if noted.exists() else 0
         state = world.state()
-        noted = (world.folder / "answered").read_text().split()
         reached = state.history.sequence
         # What was answered is there; what was not may be.
-        assert reached in {len(noted), len(noted) + 1}
-        (world.folder / "answered").write_text("".join(f"{n}\n" for n in range(reached)))
+        assert reached in {answered, answered + 1}
+        noted.write_text("".join(f"{number}\n" for number in range(reached)))
         state.close()
     alone = device_world(tmp_path / "alone", world.place)
     reference = alone.state()
