@@ -44,6 +44,7 @@ _SECTIONS: Final = {
     "drift": "Drift",
     "performance": "Performance and retraining",
     "edge": "Devices",
+    "edge_device": "A device itself",
     "serving": "The API: requests, and decisions in the call",
     "access": "Access to the API",
 }
@@ -69,7 +70,8 @@ _UNITS: Final = {
     "checkpoint_buckets": "buckets", "drift_open": "alarms", "drift_sink_sent": "events",
     "spans_dropped": "spans", "edge_rows": "rows", "edge_accepted": "decisions",
     "edge_rejected": "records", "edge_diverged": "decisions", "edge_central_failed": "decisions",
-    "edge_producers": "producers", "partitions_assigned": "partitions", "partitions_lost": "partitions",
+    "edge_producers": "producers", "edge_updates": "releases", "edge_update_errors": "updates",
+    "partitions_assigned": "partitions", "partitions_lost": "partitions",
     "plan_revision": "revision", "active_revision": "revision", "revisions_refused": "revisions",
     "rollout_rows_left_out": "rows", "rollout_labels_late": "labels",
     "rollout_labels_waiting": "labels", "rollout_decisions_waiting": "decisions",

@@ -27,6 +27,7 @@ PARTITION: Final = 0
 _FORMAT: Final = 1
 _CHUNK_BYTES: Final = 1024 * 1024
 _LENGTH: Final = struct.Struct("<I")
+_EVERY: Final = 2**31 - 1
 _DAMAGED: Final = "the device's snapshot is damaged"
 _UNFIT: Final = (
     "install a release that fits; or start with --accept-cold: features are incomplete until their "
@@ -159,7 +160,7 @@ class DeviceHistory:
         Only here do rings leave that no event in time can see. So what a restart folds after a
         snapshot is folded into the same rings as before.
         """
-        self.own.evict(len(self.own))
+        self.own.evict(_EVERY)
         meta = {
             "format": _FORMAT, "sequence": self.sequence, "chain": self.chain.hex(),
             "noted": self.noted, "watermark": self.own.watermark,
