@@ -37,6 +37,18 @@ Revocation = Callable[[Mapping[str, Any]], None]
 """Called with the members of a problem that names a revocation; raises if an operator signed it."""
 
 
+class _RevokedError(RowsRefused):
+    """The server states that the device is revoked.
+
+    Attributes:
+        document: The problem.
+    """
+
+    def __init__(self, detail: str, document: Mapping[str, Any]) -> None:
+        super().__init__("forbidden", detail)
+        self.document = document
+
+
 class HttpsUpload:
     """Publishes rows through the API; see ``edge.device.upload.UploadClient``. For one thread.
 
@@ -78,7 +90,18 @@ class HttpsUpload:
         return _progress(self._ask("GET", _PROGRESS, None))
 
     def send(self, rows: Sequence[EdgeRow]) -> PublishedRows:
-        """Publish rows."""
+        """Publish rows; of a revoked device, those that still count."""
+        try:
+            return self._sent(rows)
+        except _RevokedError as error:
+            after = error.document.get("revoked_after")
+            good = [row for row in rows if isinstance(after, int) and row.sequence <= after]
+            if good and len(good) < len(rows):
+                return self.send(good)
+            self._revoked(error.document)
+            raise RowsRefused("forbidden", error.detail) from error
+
+    def _sent(self, rows: Sequence[EdgeRow]) -> PublishedRows:
         body = {
             "device": self._device,
             "rows": [
@@ -146,14 +169,13 @@ class HttpsUpload:
         """Raise what an answer other than 200 means.
 
         Raises:
-            EdgeRevokedError: An operator has revoked the device, and signed that.
             RowsRefused: A repetition changes nothing.
             UnavailableError: A repetition may help.
         """
         kind = str(document.get("type", "")).removeprefix(_KIND)
         detail = f"{self._url}: {status} {kind[:64]}: {str(document.get('detail', ''))[:200]}"
         if kind == "edge-revoked":
-            self._revoked(document)
+            raise _RevokedError(detail, document)
         if kind in _BEHIND:
             raise RowsRefused("behind", detail)
         if status in _BUSY or status >= _SERVER:

@@ -21,6 +21,7 @@ class EdgeApi:
         device: The device that may upload.
         published: The rows, in order.
         problem: The next answer, instead of the result: status and members.
+        revoked_after: Rows with a higher number are refused; None: none is.
         drop: Whether the next upload is published, and its answer lost.
         requests: Number of requests.
     """
@@ -31,6 +32,7 @@ class EdgeApi:
         self.progress = EdgeProgress()
         self.problem: tuple[int, Mapping[str, Any]] | None = None
         self.drop = False
+        self.revoked_after: int | None = None
         self.requests = 0
         self.port = 0
 
@@ -41,6 +43,8 @@ class EdgeApi:
 
     def take(self, rows: list[EdgeRow]) -> tuple[int, Mapping[str, Any]]:
         """Publish rows, as ``EdgePublisher`` does."""
+        if self.revoked_after is not None and rows[-1].sequence > self.revoked_after:
+            return _problem(403, "edge-revoked", revoked_after=self.revoked_after)
         news = [row for row in rows if row.sequence > self.progress.sequence]
         if news and news[0].sequence != self.progress.sequence + 1:
             return _problem(409, "edge-gap", expected=self.progress.sequence + 1)

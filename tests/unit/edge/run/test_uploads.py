@@ -182,6 +182,22 @@ def test_an_answer_that_is_not_one_is_an_outage(world: DeviceWorld, api: EdgeApi
                 found.step()
 
 
+def test_rows_before_a_revocation_are_uploaded_first(world: DeviceWorld, api: EdgeApi) -> None:
+    decide(world, 0, 6)
+    api.revoked_after = 3
+    asked: list[object] = []
+    state = world.state()
+    client = HttpsUpload(api.url, DEVICE, KEY, revoked=lambda document: asked.append(document))
+    with Uploader(state.outbox, DEVICE, client, 4) as found:
+        assert found.step()
+        assert (len(api.published), asked) == (3, [])
+        with pytest.raises(RowsRefused, match="edge-revoked"):
+            found.step()
+    assert [each["revoked_after"] for each in asked] == [3]  # type: ignore[index]
+    assert state.outbox.size()[0] == 3
+    state.close()
+
+
 def test_a_thread_uploads_whenever_there_are_rows(world: DeviceWorld, api: EdgeApi) -> None:
     state = world.state()
     published = threading.Event()
