@@ -187,7 +187,7 @@ def test_rows_before_a_revocation_are_uploaded_first(world: DeviceWorld, api: Ed
     api.revoked_after = 3
     asked: list[object] = []
     state = world.state()
-    client = HttpsUpload(api.url, DEVICE, KEY, revoked=lambda document: asked.append(document))
+    client = HttpsUpload(api.url, DEVICE, KEY, revoked=asked.append)
     with Uploader(state.outbox, DEVICE, client, 4) as found:
         assert found.step()
         assert (len(api.published), asked) == (3, [])
