@@ -16,10 +16,11 @@ from stream_scorer.core.rings.rings import Retention
 from stream_scorer.edge.files.seed import SeededBucket, StateSeed, hashes_ascending
 from stream_scorer.errors import EdgeError, StateError
 from stream_scorer.kafka.topics.offsets import admin, partitions
+from stream_scorer.ports import CheckpointStore
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoints.formats import Bucket
 from stream_scorer.state.checkpoints.history_coverage import since_of
-from stream_scorer.state.checkpoints.ownership import Assembly
+from stream_scorer.state.checkpoints.ownership import Assembly, Owner
 from stream_scorer.state.checkpoints.ring_columns import columns_of
 from stream_scorer.state.stores.open import owner_of, store_of
 
@@ -63,6 +64,46 @@ def export_state(
         StateError: A bucket is damaged.
         UnavailableError: The broker or the store does not answer.
     """
+    kafka, owner = settings.kafka, owner_of(settings)
+    topic = kafka.topics.transactions
+    store = store_of(settings, owner)
+    numbers = partitions(admin(kafka), kafka, [topic])[topic]
+    now = time.time_ns() // 1_000_000
+    return read_state(CheckpointOf(store, owner, tuple(numbers)), device, customers, features, now)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointOf:
+    """A checkpoint.
+
+    Attributes:
+        store: Where its buckets are.
+        owner: Whose it is.
+        partitions: The input partitions.
+    """
+
+    store: CheckpointStore
+    owner: Owner
+    partitions: tuple[int, ...]
+
+
+def read_state(
+    checkpoint: CheckpointOf, device: str, customers: Sequence[str], features: FeatureSet, now: int
+) -> ExportedState:
+    """Read the histories of customers from a checkpoint.
+
+    Args:
+        checkpoint: The checkpoint.
+        device: The device.
+        customers: Their ids.
+        features: Of the release that the device will decide with.
+        now: ms since the epoch.
+
+    Raises:
+        EdgeError: As for :func:`export_state`.
+        StateError: As for :func:`export_state`.
+        UnavailableError: The store does not answer.
+    """
     ids = sorted(set(customers))
     wanted = {each.encode() for each in ids}
     numbers = set(bucket_of(pa.array(ids, pa.utf8())).tolist())
@@ -70,7 +111,7 @@ def export_state(
     known: set[bytes] = set()
     chosen: list[Bucket] = []
     events, newest = 0, int(NEVER)
-    for bucket in _buckets(settings, numbers):
+    for bucket in _buckets(checkpoint, numbers):
         columns = columns_of(bucket.payload)
         rows = [row for row, each in enumerate(columns.customers) if each in wanted]
         if not rows:
@@ -81,7 +122,6 @@ def export_state(
         newest = max(newest, *(int(columns.newest[row]) for row in rows))
         payload = columns.payload(rows)
         found.append(SeededBucket(bucket.partition, bucket.bucket, bucket.offset, payload))
-    now = time.time_ns() // 1_000_000
     until = _complete_from(chosen, features) + features.need.window_ms
     warm = sorted(each.decode() for each in known)
     if until > now:
@@ -101,17 +141,14 @@ def export_state(
     return ExportedState(seed, cold, events, offsets, None if newest == NEVER else newest)
 
 
-def _buckets(settings: Settings, numbers: set[int]) -> Iterable[Bucket]:
+def _buckets(checkpoint: CheckpointOf, numbers: set[int]) -> Iterable[Bucket]:
     """Yield the buckets of these numbers in every partition."""
-    kafka = settings.kafka
-    topic = kafka.topics.transactions
-    owner = owner_of(settings)
-    store = store_of(settings, owner)
-    for partition in partitions(admin(kafka), kafka, [topic])[topic]:
+    owner = checkpoint.owner
+    for partition in checkpoint.partitions:
         for reading in range(_READINGS):
             assembly = Assembly(owner, partition)
             try:
-                for records in store.read(partition):
+                for records in checkpoint.store.read(partition):
                     assembly.add(records)
                 buckets = assembly.buckets()
             except ValueError as error:
