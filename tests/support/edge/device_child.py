@@ -12,10 +12,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer.edge.device import state as device_state
 from stream_scorer.edge.device.scorer import DeviceRefused
-from tests.support.edge.device_world import NOW, device_world, record
+from stream_scorer.edge.device.upload import Uploader
+from stream_scorer.edge.run.https_upload import HttpsUpload
+from stream_scorer.errors import UnavailableError
+from tests.support.edge.device_world import DEVICE, NOW, DeviceWorld, device_world, record
 
 ANSWERED = "answered"
 KILLED = -signal.SIGKILL
+UPLOAD_ROWS = 1_000
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,9 @@ class ChildOrder:
         customers: How many customers the transactions have.
         clock_back: By how many ms the machine's clock is set back.
         file_most: Bytes of a file above which the disk is full; 0: it is not.
+        device: The device; it also begins the ids of its transactions, unless it is the usual one.
+        url: Where rows are uploaded to, instead of deciding; empty: nowhere.
+        api_key: The device's key of the API.
     """
 
     folder: Path
@@ -47,6 +54,22 @@ class ChildOrder:
     customers: int = 50
     clock_back: int = 0
     file_most: int = 0
+    device: str = DEVICE
+    url: str = ""
+    api_key: str = ""
+
+    @property
+    def prefix(self) -> str:
+        """Begins the ids of the device's transactions."""
+        return "" if self.device == DEVICE else f"{self.device}-"
+
+    def world(self) -> DeviceWorld:
+        """Return the device."""
+        found = device_world(self.folder, self.release)
+        found.device = self.device
+        found.key = Ed25519PrivateKey.from_private_bytes(self.key)
+        found.wall = lambda: NOW + 2_000_000_000 - self.clock_back
+        return found
 
 
 def fork_server() -> ForkServerContext:
@@ -72,25 +95,42 @@ class KilledAt:
 
 
 def run_child(order: ChildOrder) -> None:
-    """Decide transactions; the number of each that was answered is appended to ``answered``.
+    """Decide transactions, or upload their rows.
 
-    It ends at the first refusal.
+    The number of each transaction that was answered is appended to ``answered``. It ends at the
+    first refusal.
     """
     device_state.TAIL_EVENTS_MOST = order.tail  # type: ignore[misc]
-    world = device_world(order.folder, order.release)
-    world.key = Ed25519PrivateKey.from_private_bytes(order.key)
-    world.wall = lambda: NOW + 2_000_000_000 - order.clock_back
+    hook = KilledAt(order.step, order.times)
+    if order.url:
+        upload(order, hook)
+        return
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     answered = os.open(order.folder / ANSWERED, flags, 0o600)
-    with world.scorer(world.state(KilledAt(order.step, order.times))) as scorer:
+    world = order.world()
+    with world.scorer(world.state(hook)) as scorer:
         if order.file_most:
             resource.setrlimit(resource.RLIMIT_FSIZE, (order.file_most, order.file_most))
         for number in range(order.first, order.end):
             try:
-                scorer.decide(record(number, order.customers))
+                scorer.decide(record(number, order.customers, order.prefix))
             except DeviceRefused:
                 return
             os.write(answered, b"%d\n" % number)
+
+
+def upload(order: ChildOrder, hook: KilledAt) -> None:
+    """Upload all rows of a device; an outage is tried again."""
+    state = order.world().state()
+    client = HttpsUpload(order.url, order.device, order.api_key)
+    with Uploader(state.outbox, order.device, client, UPLOAD_ROWS, hook) as uploader:
+        more = True
+        while more:
+            try:
+                more = uploader.step()
+            except UnavailableError:
+                more = True
+    state.close()
 
 
 def ended(context: ForkServerContext, order: ChildOrder) -> int | None:

@@ -53,11 +53,18 @@ def _schema() -> Any:
     )
 
 
-def record(number: int, customers: int = 50, **changes: Any) -> Record:
-    """Return the record of a transaction; the times of a customer's transactions ascend."""
+def record(number: int, customers: int = 50, prefix: str = "", **changes: Any) -> Record:
+    """Return the record of a transaction; the times of a customer's transactions ascend.
+
+    Args:
+        number: Its number.
+        customers: How many customers there are.
+        prefix: Begins the ids of transactions and customers.
+        changes: Other values of fields.
+    """
     fields = {
-        "transaction_id": f"t{number}", "event_time": NOW + number * 60_000,
-        "customer_id": f"customer-{number % customers}", "terminal_id": f"x{number % 7}",
+        "transaction_id": f"{prefix}t{number}", "event_time": NOW + number * 60_000,
+        "customer_id": f"{prefix}customer-{number % customers}", "terminal_id": f"x{number % 7}",
         "amount_minor": 100 + (number * 7_919) % 90_000, "currency": "EUR", "channel": "POS",
         "mcc": None, "country": None, "card_present": None, "device_id": None,
     } | changes  # fmt: skip
@@ -87,6 +94,7 @@ class DeviceWorld:
         key: Signs the rows.
         cipher: Encrypts the files.
         wall: The machine's time, ms.
+        device: Its name.
     """
 
     folder: Path
@@ -95,21 +103,22 @@ class DeviceWorld:
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     cipher: Cipher = field(default_factory=lambda: Cipher(bytes(range(32))))
     wall: Callable[[], int] = lambda: NOW + 2_000_000_000
+    device: str = DEVICE
 
     def files(self, hook: Hook = lambda _: None, log_bytes_most: int = 2**26) -> DeviceFiles:
         """Return where its files are."""
-        return DeviceFiles(self.folder, self.cipher, DEVICE, log_bytes_most, hook)
+        return DeviceFiles(self.folder, self.cipher, self.device, log_bytes_most, hook)
 
     def identity(self) -> LogIdentity:
         """Return that of the release."""
-        return LogIdentity(DEVICE, self.release.content_hash, self.release.plan_sha256)
+        return LogIdentity(self.device, self.release.content_hash, self.release.plan_sha256)
 
     def beginning(self, **changes: Any) -> Beginning:
         """Return how a new device begins: with an empty history that is complete."""
         kept = self.release.model.features.retention
         rings = kept.lateness_ms, kept.horizon_ms, kept.cap, kept.unit
         fields = self.release.model.features.engine.fields
-        seed = StateSeed(DEVICE, 0, int(NEVER), 0, rings, fields, hashes_ascending([]), ())
+        seed = StateSeed(self.device, 0, int(NEVER), 0, rings, fields, hashes_ascending([]), ())
         return Beginning(**({"now": self.wall(), "seed": seed} | changes))
 
     def state(self, hook: Hook = lambda _: None, **changes: Any) -> DeviceState:
