@@ -32,10 +32,12 @@ QUICK: Final = 800
 def main() -> int:
     script = Script(__doc__, f"{QUICK} transactions")
     each = (QUICK if script.quick else DECISIONS) // DEVICES
-    with tempfile.TemporaryDirectory(prefix="offline-") as folder, DevKafka(1, Path(folder)) as broker:
-        kafka = Kafka(bootstrap=broker.bootstrap)
-        create_topics(kafka, replication=1)
-        found = offline_run(kafka, Path(folder), DEVICES, each)
+    with tempfile.TemporaryDirectory(prefix="offline-") as folder:
+        place = Path(folder)
+        with DevKafka(1, place / "broker") as broker:
+            kafka = Kafka(bootstrap=broker.bootstrap)
+            create_topics(kafka, replication=1)
+            found = offline_run(kafka, place, DEVICES, each)
     failed = failures(found)
     failed += missed(("{} processes were killed", found["killed"], "==", 5 + DEVICES))
     return script.conclude(found | {"seconds": script.seconds}, failed)

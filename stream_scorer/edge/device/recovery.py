@@ -10,7 +10,7 @@ from stream_scorer.edge.claims.decision_record import decode_decision
 from stream_scorer.edge.device.history import ColdHistory, DeviceHistory, RingsMeaning
 from stream_scorer.edge.device.recent import DeviceAnswer, identity_of
 from stream_scorer.edge.device.state import DeviceFiles, DeviceState
-from stream_scorer.edge.files.events import DecidedEvent, packed_group, unpacked_group
+from stream_scorer.edge.files.events import DecidedEvent, groups_of, unpacked_group
 from stream_scorer.edge.files.frames import DeviceFrame, FrameKind, LogIdentity
 from stream_scorer.edge.files.log import DeviceLog, create_log, discard_unfinished
 from stream_scorer.edge.files.outbox import Outbox, OutboxFullError
@@ -127,9 +127,8 @@ class _Recovery:
                 log.close()
             self._history.rewritten()
             return made
-        for group in recovered:
-            body = packed_group(event.packed() for event in group)
-            log.append(DeviceFrame(FrameKind.EVENTS, group[-1].row.sequence, body))
+        for last, body in groups_of(recovered):
+            log.append(DeviceFrame(FrameKind.EVENTS, last, body))
         return log
 
     def _is_current(self, log: DeviceLog) -> bool:
@@ -170,13 +169,13 @@ class _Recovery:
             identity = identity_of(event.customer, decision.transaction_id)
             self._history.recent.add(identity, event.digest, answer)
 
-    def _recovered(self) -> list[list[DecidedEvent]]:
-        """Fold the rows that only the outbox has, and return them in groups."""
-        groups = []
-        while group := self._outbox.first(_REPLAYED // 8, self._history.sequence):
-            self._fold(group)
-            groups.append(group)
-        return groups
+    def _recovered(self) -> list[DecidedEvent]:
+        """Fold the rows that only the outbox has, and return them."""
+        found: list[DecidedEvent] = []
+        while rows := self._outbox.first(_REPLAYED, self._history.sequence):
+            self._fold(rows)
+            found += rows
+        return found
 
     def _accept_gap(self, log: DeviceLog | None, published: EdgeProgress) -> None:
         """Continue after the published rows, with a history that is incomplete.

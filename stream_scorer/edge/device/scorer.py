@@ -15,19 +15,18 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer.closing import Closing
+from stream_scorer.core.decision.decide import ModelFailure
 from stream_scorer.core.rings.rings import Journal
 from stream_scorer.edge.claims.chain import signed_row
-from stream_scorer.edge.claims.decision_record import encode_decision
+from stream_scorer.edge.claims.decision_record import EdgeClaimError, encode_decision
 from stream_scorer.edge.device.clock import DeviceClock
 from stream_scorer.edge.device.decide import DecidedRecord, Encoded, ReadRecord, RecordDecider
 from stream_scorer.edge.device.recent import DeviceAnswer, identity_of
 from stream_scorer.edge.device.state import DeviceState
-from stream_scorer.edge.files.events import DecidedEvent, packed_group
+from stream_scorer.edge.files.events import GROUP_BYTES, DecidedEvent, packed_group
 from stream_scorer.edge.files.frames import DeviceFrame, FrameKind
 from stream_scorer.edge.files.outbox import OutboxFullError
 
-GROUP_BYTES: Final = 256 * 1024
-"""Bytes of a group above which the next request begins another one."""
 _WAITING_MOST: Final = 1_024
 
 
@@ -190,21 +189,27 @@ class DeviceScorer(Closing):
     ) -> _Waiting:
         history, state, columns = self._history, self._state, made.columns
         sequence, before = history.sequence + 1, history.chain
+        try:
+            decision = encode_decision(made.decision)
+        except EdgeClaimError as error:
+            raise ModelFailure(1, f"its decision {error}") from error
         row, after = signed_row(
-            state.device, sequence, key, record.value, encode_decision(made.decision), before,
-            self._key,
-        )  # fmt: skip
+            state.device, sequence, key, record.value, decision, before, self._key
+        )
         event = DecidedEvent(
             row, read.customer, int(columns.transaction[0]), int(columns.event_time[0]),
             int(columns.amount_minor[0]), tuple(columns.kept[:, 0].tolist()),
             made.decision.decided_at, record.digest,
         )  # fmt: skip
         packed = event.packed()
-        history.sequence, history.chain = sequence, after
-        return _Waiting(
+        waiting = _Waiting(
             identity, record.digest, packed, sequence, DeviceAnswer.of(sequence, made.decision),
             made.journal, event.noted, before,
         )  # fmt: skip
+        # Who waits for it may stop waiting; the transaction is decided all the same.
+        waiting.future.set_running_or_notify_cancel()
+        history.sequence, history.chain = sequence, after
+        return waiting
 
     # -- the writing thread -------------------------------------------------------------------
 

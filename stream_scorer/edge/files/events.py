@@ -19,6 +19,8 @@ from stream_scorer.edge.claims.contract import CHAIN_BYTES, SIGNATURE_BYTES, Edg
 from stream_scorer.errors import EdgeError
 
 DIGEST_BYTES: Final = 16
+GROUP_BYTES: Final = 256 * 1024
+"""Bytes of a frame's events above which the next event begins another frame."""
 _HEAD: Final = struct.Struct("<QQqqqHIIIB")
 _LENGTH: Final = struct.Struct("<I")
 
@@ -94,6 +96,21 @@ class DecidedEvent:
 def packed_group(events: Iterable[bytes]) -> bytes:
     """Return packed events as the body of one frame."""
     return b"".join(_LENGTH.pack(len(event)) + event for event in events)
+
+
+def groups_of(events: Iterable[DecidedEvent]) -> Iterator[tuple[int, bytes]]:
+    """Yield events as bodies of frames, each with the number of its last row."""
+    group: list[bytes] = []
+    last = size = 0
+    for event in events:
+        packed = event.packed()
+        if group and size + len(packed) > GROUP_BYTES:
+            yield last, packed_group(group)
+            group, size = [], 0
+        group.append(packed)
+        last, size = event.row.sequence, size + len(packed)
+    if group:
+        yield last, packed_group(group)
 
 
 def unpacked_group(body: bytes) -> Iterator[DecidedEvent]:
