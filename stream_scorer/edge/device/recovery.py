@@ -193,9 +193,8 @@ class _Recovery:
             )
         if published.sequence > self._outbox.deleted.sequence:
             self._outbox.delete_through(published)
-        recent, noted = self._history.recent, self._history.noted
-        self._history = DeviceHistory(self._features)
-        self._history.recent, self._history.noted = recent, max(noted, self._begin.now)
+        # What is there of the history stays: the rows in between are missing in it.
+        self._history.noted = max(self._history.noted, self._begin.now)
         self._history.sequence, self._history.chain = published.sequence, published.chain
         self._history.cold = self._cold
         self._missing = []
