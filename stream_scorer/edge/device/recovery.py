@@ -27,7 +27,7 @@ class GapError(EdgeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class DeviceBeginning:
     """How a device begins where its own history cannot be used.
 
     Attributes:
@@ -46,7 +46,7 @@ class Beginning:
 
 
 def open_state(
-    files: DeviceFiles, features: FeatureSet, identity: LogIdentity, begin: Beginning
+    files: DeviceFiles, features: FeatureSet, identity: LogIdentity, begin: DeviceBeginning
 ) -> DeviceState:
     """Open a device's files. The caller has the folder's lock.
 
@@ -79,7 +79,7 @@ class _Recovery:
     """Opens the files of a device."""
 
     def __init__(
-        self, files: DeviceFiles, features: FeatureSet, identity: LogIdentity, begin: Beginning,
+        self, files: DeviceFiles, features: FeatureSet, identity: LogIdentity, begin: DeviceBeginning,
         outbox: Outbox,
     ) -> None:  # fmt: skip
         self._files = files

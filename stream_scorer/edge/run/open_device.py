@@ -9,7 +9,7 @@ from typing import Any, Final
 from stream_scorer.edge.claims.contract import EdgeProgress
 from stream_scorer.edge.device.clock import DeviceClock, wall_ms
 from stream_scorer.edge.device.decide import RecordDecider
-from stream_scorer.edge.device.recovery import Beginning, open_state
+from stream_scorer.edge.device.recovery import DeviceBeginning, open_state
 from stream_scorer.edge.device.release import DeviceRelease, load_release
 from stream_scorer.edge.device.scorer import DeviceScorer
 from stream_scorer.edge.device.state import LOG, DeviceFiles, DeviceState, FolderLock
@@ -94,7 +94,7 @@ def opened_device(settings: Settings, options: DeviceOptions) -> Iterator[Device
         if client is not None:
             stack.callback(client.close)
         clock = DeviceClock(wall_ms)
-        begin = Beginning(
+        begin = DeviceBeginning(
             clock(), _seed(settings, keys), options.accept_cold, options.accept_gap,
             _progress(options, client),
         )  # fmt: skip

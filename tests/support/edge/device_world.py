@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.edge.device.clock import DeviceClock
 from stream_scorer.edge.device.decide import RecordDecider
-from stream_scorer.edge.device.recovery import Beginning, open_state
+from stream_scorer.edge.device.recovery import DeviceBeginning, open_state
 from stream_scorer.edge.device.release import DeviceRelease, load_release
 from stream_scorer.edge.device.scorer import DeviceScorer
 from stream_scorer.edge.device.state import DeviceFiles, DeviceState
@@ -113,13 +113,13 @@ class DeviceWorld:
         """Return that of the release."""
         return LogIdentity(self.device, self.release.content_hash, self.release.plan_sha256)
 
-    def beginning(self, **changes: Any) -> Beginning:
+    def beginning(self, **changes: Any) -> DeviceBeginning:
         """Return how a new device begins: with an empty history that is complete."""
         kept = self.release.model.features.retention
         rings = kept.lateness_ms, kept.horizon_ms, kept.cap, kept.unit
         fields = self.release.model.features.engine.fields
         seed = StateSeed(self.device, 0, int(NEVER), 0, rings, fields, hashes_ascending([]), ())
-        return Beginning(**({"now": self.wall(), "seed": seed} | changes))
+        return DeviceBeginning(**({"now": self.wall(), "seed": seed} | changes))
 
     def state(self, hook: Hook = lambda _: None, **changes: Any) -> DeviceState:
         """Open the device's files."""

@@ -290,7 +290,7 @@ def test_an_older_copy_of_the_log_is_refused(world: DeviceWorld, tmp_path: Path)
         assert scorer.decide(record(21)).flags == Flag.DEGRADED
 
 
-def test_a_restored_device_that_is_older_than_its_progress_is_refused(world: DeviceWorld) -> None:
+def test_a_device_older_than_its_progress_is_refused(world: DeviceWorld) -> None:
     with world.scorer() as scorer:
         scorer.decide(record(0))
     progress = EdgeProgress(7, b"c" * 32)

@@ -72,7 +72,7 @@ def test_a_lost_answer_publishes_nothing_twice(world: DeviceWorld, api: EdgeApi)
     assert [row.sequence for row in api.published] == list(range(1, 7))
 
 
-def test_a_kill_between_answer_and_deletion_publishes_nothing_twice(
+def test_a_kill_before_the_deletion_publishes_nothing_twice(
     world: DeviceWorld, api: EdgeApi
 ) -> None:
     class Killed(BaseException):
