@@ -36,8 +36,8 @@ from stream_scorer.edge.device.decide import RecordDecider
 from stream_scorer.edge.device.history import DeviceHistory
 from stream_scorer.edge.device.state import LOG
 from stream_scorer.edge.files.log import DeviceLog, create_log
-from tests.support.edge.device_child import KILLED, ChildOrder, ended, fork_server
-from tests.support.edge.device_world import (
+from tests.support.device.device_child import KILLED, ChildOrder, ended, fork_server
+from tests.support.device.device_world import (
     DEVICE,
     NOW,
     DeviceWorld,

@@ -22,7 +22,7 @@ from bench.harness.script import Script, missed
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.kafka.topics.create_topics import create_topics
 from stream_scorer.settings import Kafka
-from tests.support.edge.offline import failures, offline_run
+from tests.support.device.offline import failures, offline_run
 
 DEVICES: Final = 4
 DECISIONS: Final = 10_000

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stream_scorer.settings import Kafka
-from tests.support.edge.offline import failures, offline_run
+from tests.support.device.offline import failures, offline_run
 
 pytestmark = pytest.mark.kafka
 

@@ -79,8 +79,8 @@ class _Recovery:
     """Opens the files of a device."""
 
     def __init__(
-        self, files: DeviceFiles, features: FeatureSet, identity: LogIdentity, begin: DeviceBeginning,
-        outbox: Outbox,
+        self, files: DeviceFiles, features: FeatureSet, identity: LogIdentity,
+        begin: DeviceBeginning, outbox: Outbox,
     ) -> None:  # fmt: skip
         self._files = files
         self._features = features

@@ -20,7 +20,7 @@ from stream_scorer.edge.run.ask import running_status
 from stream_scorer.edge.settings.device import Edge
 from stream_scorer.models.commands.upgrade import upgrade
 from stream_scorer.settings import MODELS_DIRECTORY, Settings, load_settings
-from tests.support.edge.device_process import body
+from tests.support.device.device_process import body
 
 COMMAND = (sys.executable, "-c", "from stream_scorer.cli import main; main()")
 _SECONDS = 60.0

@@ -18,8 +18,8 @@ from stream_scorer.edge.device.scorer import DeviceRefused
 from stream_scorer.edge.device.state import LOG, OUTBOX, DeviceState
 from stream_scorer.edge.files.cipher import Cipher
 from stream_scorer.errors import EdgeError
-from tests.support.edge.device_child import ANSWERED, KILLED, ChildOrder, ended, fork_server
-from tests.support.edge.device_world import DeviceWorld, device_world, record
+from tests.support.device.device_child import ANSWERED, KILLED, ChildOrder, ended, fork_server
+from tests.support.device.device_world import DeviceWorld, device_world, record
 
 EVENTS = 60
 LAST_BYTES = 4_096

@@ -20,7 +20,7 @@ from stream_scorer.edge.device.recent import RecentAnswers
 from stream_scorer.edge.device.scorer import DeviceRefused
 from stream_scorer.edge.device.state import FolderLock
 from stream_scorer.errors import EdgeError
-from tests.support.edge.device_world import DEVICE, NOW, DeviceWorld, Record, record
+from tests.support.device.device_world import DEVICE, NOW, DeviceWorld, Record, record
 
 
 def expected(world: DeviceWorld, records: Sequence[Record]) -> list[tuple[bytes, float, int]]:

@@ -23,7 +23,7 @@ from stream_scorer.security.sealing import generate_sealing, seal
 from stream_scorer.state.checkpoints.formats import Bucket
 from stream_scorer.state.checkpoints.ownership import Owner
 from stream_scorer.state.stores.file_store import FileStore
-from tests.support.edge.device_world import (
+from tests.support.device.device_world import (
     DEVICE,
     NOW,
     DeviceWorld,

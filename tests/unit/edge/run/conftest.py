@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.edge.device_world import DeviceWorld, device_world, make_release
+from tests.support.device.device_world import DeviceWorld, device_world, make_release
 
 
 @pytest.fixture(scope="session")

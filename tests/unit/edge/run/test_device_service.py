@@ -22,8 +22,8 @@ from stream_scorer.edge.run.revocation import obey
 from stream_scorer.edge.run.service import DeviceService
 from stream_scorer.errors import EdgeError, EdgeRevokedError, SettingsError
 from stream_scorer.serving.web.problems import Problem
-from tests.support.edge.device_process import body, cold, device_settings, posted
-from tests.support.edge.device_world import DEVICE
+from tests.support.device.device_process import body, cold, device_settings, posted
+from tests.support.device.device_world import DEVICE
 
 
 def served(

@@ -14,8 +14,8 @@ from stream_scorer.edge.device.upload import ForkError, RowsRefused, Uploader
 from stream_scorer.edge.files.log import Hook
 from stream_scorer.edge.run.https_upload import HttpsUpload
 from stream_scorer.errors import EdgeError, UnavailableError
-from tests.support.edge.device_world import DEVICE, DeviceWorld, record
-from tests.support.edge.edge_api import KEY, EdgeApi, serving
+from tests.support.device.device_world import DEVICE, DeviceWorld, record
+from tests.support.device.edge_api import KEY, EdgeApi, serving
 
 
 @pytest.fixture

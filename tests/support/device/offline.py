@@ -29,8 +29,8 @@ from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.ports import EDGE_DEVICE, EDGE_SEQUENCE
 from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka
-from tests.support.edge.device_child import KILLED, ChildOrder, ended, fork_server
-from tests.support.edge.device_world import NOW, DeviceWorld, Record, make_release, record
+from tests.support.device.device_child import KILLED, ChildOrder, ended, fork_server
+from tests.support.device.device_world import NOW, DeviceWorld, Record, make_release, record
 from tests.support.edge.devices import MadeDevice
 from tests.support.edge.operators import Operator
 from tests.support.edge.published import Delivery, rows_in

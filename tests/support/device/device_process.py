@@ -8,7 +8,7 @@ from stream_scorer.edge.run.keys import init_device
 from stream_scorer.edge.run.open_device import DeviceOptions
 from stream_scorer.serving.web.messages import Caller, Request
 from stream_scorer.settings import Settings
-from tests.support.edge.device_world import DEVICE, NOW
+from tests.support.device.device_world import DEVICE, NOW
 
 NOBODY = Caller("", frozenset(), "open")
 

@@ -15,7 +15,7 @@ from stream_scorer.edge.device.scorer import DeviceRefused
 from stream_scorer.edge.device.upload import Uploader
 from stream_scorer.edge.run.https_upload import HttpsUpload
 from stream_scorer.errors import UnavailableError
-from tests.support.edge.device_world import DEVICE, NOW, DeviceWorld, device_world, record
+from tests.support.device.device_world import DEVICE, NOW, DeviceWorld, device_world, record
 
 ANSWERED = "answered"
 KILLED = -signal.SIGKILL
@@ -75,7 +75,7 @@ class ChildOrder:
 def fork_server() -> ForkServerContext:
     """Return what starts children quickly: one process imports all, and each child is its fork."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.support.edge.device_child"])
+    context.set_forkserver_preload(["tests.support.device.device_child"])
     return context
 
 
