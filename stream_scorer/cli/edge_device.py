@@ -16,7 +16,7 @@ ReleaseOption = Annotated[
     Path | None,
     typer.Option("--release", help="Folder of the release; default: `current` in edge.directory."),
 ]
-_PACKAGES = {"granian", "msgspec"}
+_PACKAGES = {"granian", "msgspec", "securesystemslib", "tuf", "urllib3"}
 
 
 def init(*, device: DeviceOption = None, options: ConfigJsonOptions) -> None:
