@@ -156,16 +156,22 @@ def live(stage: Stage, city: City, seconds: float) -> dict[str, Any]:
 
 
 def alarms(stage: Stage, topic: str, city: City) -> list[dict[str, Any]]:
-    """Return the drift events of a topic: kind, severity, version, and the day of the window."""
+    """Return the drift events of a topic.
+
+    ``day`` is the end of the window, ``told`` the day up to which the city had sent its records
+    when those that showed the change had come.
+    """
     reader = RecordReader(stage.settings.registry, "drift-event.v3")
     found = []
     for message in read_all(stage.settings.kafka, topic):
         row = reader.decode(message.value())
         end = row["window_end"].timestamp() * 1_000
+        told = stage.event_time(row["detected_at"].timestamp() * 1_000)
         found.append({
             "kind": row["kind"], "severity": row["severity"], "version": row["model_version"],
             "signal": row["signal"], "detector": row["detector"], "change": row["change"],
             "day": round((end - city.first_ms) / DAY_MS, 2),
+            "told": round((told - city.first_ms) / DAY_MS, 2),
         })  # fmt: skip
     return found
 
@@ -250,7 +256,7 @@ def measure(rows: int, seconds: float, folder: Path) -> dict[str, Any]:
 def _days(found: list[dict[str, Any]]) -> float | None:
     """Return the days from the drift to the first warning of the champion's loss."""
     days = [
-        each["day"] for each in found
+        each["told"] for each in found
         if each["kind"] == "performance" and each["change"] == "opened"
         and each["version"] == "1.0.0"
     ]  # fmt: skip

@@ -94,6 +94,7 @@ class Stage:
             number = open_registry(self.settings.registry).id_for("labels-value", text)
             self._labels = ColumnEncoder(number, text)
             self._producer = Producer(common(self.settings.kafka))
+            self._clock: list[tuple[float, int]] = []
             self._due = pa.table({})
             self.processes: dict[str, subprocess.Popen[bytes]] = {}
             stack.callback(self._end)
@@ -173,6 +174,7 @@ class Stage:
         self._due = pa.concat_tables([self._due, labels]) if len(self._due) else labels
         for chunk in range(_CHUNKS):
             first, end = (len(day.time) * (chunk + each) // _CHUNKS for each in (0, 1))
+            self._clock.append((time.time() * 1_000, int(day.time[end - 1])))
             self._send_labels(int(day.time[first]))
             self._feed.send(day.table.slice(first, end - first).drop_columns(["is_fraud"]))
             self._feed.flush()
@@ -189,6 +191,11 @@ class Stage:
         for key, value in zip(rows["customer_id"].to_pylist(), values, strict=True):
             self._producer.produce(self.settings.kafka.topics.labels, value, key)
         self._producer.flush()
+
+    def event_time(self, kafka_time: float) -> int:
+        """Return up to which event time records had been sent at a Kafka time, ms."""
+        begun = [newest for began, newest in self._clock if began <= kafka_time]
+        return begun[-1]
 
     def decided(self) -> int:
         """Return how many transactions the scorer has committed."""
