@@ -1,7 +1,10 @@
 """A city whose frauds change their meaning on one day while every input keeps its distribution.
 
 Amount and hour are drawn alike on all days. A transaction is suspicious by amount and hour; which
-hours these are changes on the day of the drift. So no input shows it, and only labels do.
+amounts these are changes on the day of the drift. So no input shows it, and only labels do. Both
+kinds of amounts are equally frequent, lie between each other and occur at the same hours: else a
+right new version would alert on other sums, or at other times of the day, and the guard would stop
+it.
 """
 
 from dataclasses import dataclass
@@ -11,14 +14,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 DAY_MS = 86_400_000
 FEATURES = (
     {"name": "AMOUNT", "kind": "passthrough", "field": "amount"},
     {"name": "HOUR", "kind": "hour", "timezone": "UTC"},
 )
-_BAND = (60.0, 160.0)
-_BEFORE, _AFTER = (0, 8), (12, 20)
+_BANDS = np.round(np.exp(3.5 + 0.8 * norm.ppf(np.linspace(0.77, 0.97, 9))), 2)
+"""Limits of eight bands of amounts with the same probability."""
+_BEFORE = np.array([True, False, False, True] * 2)
+"""Which bands are suspicious before the drift; afterwards, the others are."""
+_HOURS = (6, 18)
 _IN_BAND, _ELSEWHERE = 0.75, 0.001
 MATURITY_DAYS, REVIEW_DAYS = 7, 1
 DRAWN = 0.05
@@ -72,8 +79,9 @@ class City:
         amount = np.maximum(np.round(random.lognormal(3.5, 0.8, n), 2), 0.01)
         hour = at // 3_600_000
         drifted = self.drift_day is not None and number >= self.drift_day
-        low, high = _AFTER if drifted else _BEFORE
-        suspect = (amount >= _BAND[0]) & (amount < _BAND[1]) & (hour >= low) & (hour < high)
+        band = np.searchsorted(_BANDS, amount, side="right") - 1
+        inside = (band >= 0) & (band < len(_BEFORE)) & (hour >= _HOURS[0]) & (hour < _HOURS[1])
+        suspect = inside & (_BEFORE[np.where(inside, band, 0)] != drifted)
         fraud = random.random(n) < np.where(suspect, _IN_BAND, _ELSEWHERE)
         drawn = random.random(n) < DRAWN
         late = time + random.integers(DAY_MS, 6 * DAY_MS, n)
