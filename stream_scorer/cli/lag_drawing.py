@@ -243,7 +243,7 @@ def _shares(room: int, first: int, second: int) -> tuple[int, int]:
 
 
 def _middle(name: str, most: int) -> str:
-    """Return a name of at most so many columns: begin and end of a long one tell which it is.
+    """Return a name cut to a number of columns: begin and end of a long one tell which it is.
 
     >>> _middle("transactions-of-region-07", 12)
     'transa…on-07'

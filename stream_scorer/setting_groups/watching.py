@@ -205,7 +205,7 @@ class Lag(SettingsGroup):
         200,
         ge=1,
         le=2_000,
-        description="most groups that are watched, each with a connection of its own. If more "
+        description="most groups that are watched, each with a separate connection. If more "
         "match, those beyond are left out: `stream_scorer_lag_groups_left_out`",
     )
     interval_seconds: float = Field(

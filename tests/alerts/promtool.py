@@ -35,7 +35,7 @@ class Scenario:
 
 
 def run(
-    scenarios: Sequence[Scenario], healthy: Series, folder: Path, evaluation: str = "1m"
+    scenarios: Sequence[Scenario], healthy: Series, folder: Path, rules: Sequence[Path] = RULES
 ) -> subprocess.CompletedProcess[str]:
     """Run scenarios; the exit code is 0 if exactly the named alerts fire.
 
@@ -43,13 +43,13 @@ def run(
         scenarios: They are evaluated one by one.
         healthy: The series of a healthy system, which each scenario changes.
         folder: For the file of the test.
-        evaluation: Time between two evaluations of the rules.
+        rules: The files of the rules.
     """
     program = shutil.which("promtool")
     assert program, "promtool is missing: apt-get install prometheus"
     document = {
-        "rule_files": [str(path) for path in RULES],
-        "evaluation_interval": evaluation,
+        "rule_files": [str(path) for path in rules],
+        "evaluation_interval": "1m",
         "tests": [_test(scenario, healthy) for scenario in scenarios],
     }
     path = folder / "scenarios.yaml"

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 
 from tests.alerts.promtool import Scenario
 
-EVALUATION = "5m"
-"""Nine days of evaluations, one a minute, would take several minutes."""
 _HOUR, _DAY, _DAYS = 60, 1_440, 9
 _SILENCE = 8 * _DAY + 12 * _HOUR
 """At noon of the last day the input ends, for an hour."""

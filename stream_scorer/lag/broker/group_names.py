@@ -26,7 +26,7 @@ def matching(names: Iterable[str], patterns: Iterable[str]) -> set[str]:
 
 
 def limited(names: Iterable[str], watched: Collection[str], most: int) -> set[str]:
-    """Return at most so many names: first those that are watched already, then by the alphabet.
+    """Return a limited number of names: first those that are watched already, then by the alphabet.
 
     So a group that is made later cannot displace one that is watched.
 
