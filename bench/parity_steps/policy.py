@@ -20,22 +20,40 @@ from bench.parity_steps.labels import label
 from bench.parity_steps.outcomes import Outcomes, Way, report
 from bench.parity_steps.streams import MODEL, Traffic, Undisturbed, encoded
 from stream_scorer.core.events.batch import Outcome
-from stream_scorer.models.bundles.bundle import MANIFEST, REFERENCE, read_manifest
+from stream_scorer.models.bundles.bundle import (
+    CARD,
+    PLOTS,
+    REFERENCE,
+    content_hash,
+    read_manifest,
+)
 from stream_scorer.models.bundles.writer import write_copy
 from stream_scorer.models.stores.deployment import Deployment, load_model, load_plan
 from stream_scorer.settings import MODELS_DIRECTORY, Models, Settings
 
 _POLICY = '\n[label_policy]\nunlabelled = "genuine"\n'
-_ENGINE = 2
+_ENGINE, _FORMAT_2 = 2, "1.1.1"
 
 
 def second_engine(store: Path) -> Path:
-    """Write the shipped version as a bundle of the second engine; return the store."""
+    """Write the shipped version as a bundle of the second engine; return the store.
+
+    It is a copy of the same model in format 2, under the version of the other ways.
+    """
     name, _, version = MODEL.partition(":")
-    shipped = MODELS_DIRECTORY / name / version
-    manifest = read_manifest(shipped).model_copy(update={"engine": _ENGINE})
-    kept = [file for file in manifest.files if file not in {MANIFEST, REFERENCE}]
-    write_copy(store, manifest, {file: (shipped / file).read_bytes() for file in kept})
+    shipped = MODELS_DIRECTORY / name / _FORMAT_2
+    manifest = read_manifest(shipped)
+    files = {
+        file: (shipped / file).read_bytes()
+        for file in manifest.files if file not in {CARD, PLOTS, REFERENCE}
+    }  # fmt: skip
+    content = content_hash(
+        engine=_ENGINE, features=manifest.features, thresholds=manifest.thresholds,
+        on_model_error=manifest.on_model_error, model=files[manifest.model_file],
+        onnx=manifest.onnx,
+    )  # fmt: skip
+    changed = {"version": version, "engine": _ENGINE, "content_hash": content}
+    write_copy(store, manifest.model_copy(update=changed), files)
     return store
 
 

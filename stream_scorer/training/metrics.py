@@ -150,7 +150,11 @@ def _measures(
             else None
         ),
     }
-    return {name: float(value) for name, value in found.items() if value is not None}
+    known = {name: float(value) for name, value in found.items() if value is not None}
+    # The sum of a part may exceed that of all by a rounding: they are added in another order.
+    return {
+        name: value if name == "cost_saved" else min(value, 1.0) for name, value in known.items()
+    }
 
 
 def calibration(rows: Scored, weight: Float64 | None = None) -> tuple[Float64, Float64, Float64]:

@@ -124,7 +124,7 @@ class _FileSystem:
                 self._files.pipe_file(path, data)
             except (NotImplementedError, PermissionError) as error:
                 raise ModelError(
-                    f"{self._url.shown}: cannot be written to ({error or 'read only'})",
+                    f"{self._url.shown}: cannot be written to ({str(error) or 'read only'})",
                     "give the right to write there, or use a store that can be written to",
                 ) from error
 

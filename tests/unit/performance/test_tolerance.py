@@ -1,6 +1,7 @@
 """The tolerance of the early warning comes from ``retrain.toml``, and from nothing else."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +47,8 @@ def warned(rules: dict[str, float] | None, sampled: int = 1) -> Warned:
 
     windows = made()
     for day in range(60):
-        found = rows(1 + day % 2 if day < 28 else 60)
-        closed = windows.close(day, found, lambda found=found: found, {}, sampled)
+        missed = 1 + day % 2 if day < 28 else 60
+        closed = windows.close(day, rows(missed), partial(rows, missed), {}, sampled)
         if closed.warned:
             return closed.warned[0][0]
         document = json.loads(json.dumps(windows.document()))
