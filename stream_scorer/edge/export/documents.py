@@ -113,6 +113,12 @@ def readme(parts: ExportParts, title: str, use: str, files: Iterable[str], *, eq
     fields = ", ".join(f"`{field.name}`" for field in parts.policy.fields) or "none"
     licence = parts.manifest.licence
     stated = f"The model's licence: {licence}." if licence else "The model states no licence."
+    policy = f"""\
+The policy has {len(parts.policy.limits) - 2} segments. Its fields, in this order: {fields}.
+`policy.json` has the thresholds. If there are segments, an event also has its amount, in minor
+units such as cents.
+
+{_RESULTS}"""
     return f"""# {parts.manifest.label}: {title}
 
 Made by `stream-scorer export`. {use}
@@ -127,11 +133,7 @@ A row of {len(names)} float64 numbers, in this order. NaN is a missing value.
 
 `features.json` has their declarations. This folder does not compute them.
 
-The policy has {len(parts.policy.limits) - 2} segments. Its fields, in this order: {fields}.
-`policy.json` has the thresholds. If there are segments, an event also has its amount, in minor
-units such as cents.
-
-{_RESULTS if equal else ""}## Files
+{policy if equal else ""}## Files
 
 {", ".join(f"`{name}`" for name in files)}. `export.json` has the sha256 of each file, and the
 content hash of the model. The code is under the Apache License 2.0, see `LICENSE`. {stated}
