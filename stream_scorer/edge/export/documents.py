@@ -35,7 +35,9 @@ def _json(document: Mapping[str, Any]) -> bytes:
 def _plain(value: Any) -> Any:
     """Return an array of numpy as plain data; NaN becomes null, which JSON has."""
     if isinstance(value, np.ndarray):
-        return np.where(value == value, value, None).tolist()  # noqa: PLR0124 not NaN
+        numbers = value.astype(object)
+        numbers[value != value] = None  # noqa: PLR0124 NaN
+        return numbers.tolist()
     raise TypeError(f"{type(value).__name__} is not plain data")
 
 

@@ -134,9 +134,10 @@ def fields_of(data: bytes) -> Iterator[tuple[str, int, np.dtype[Any]]]:
         (int(held.header["fields_at"]), image.FIELD, len(held.fields)),
     ]
     for start, kind, count in tables:
+        fields: Any = kind.fields
         for row in range(count):
             for name in kind.names or ():
-                dtype, at = (kind.fields or {})[name][:2]
+                dtype, at = fields[name][:2]
                 if name not in ("magic", "abi", "checksum", "bytes", "zero"):
                     yield name, start + row * kind.itemsize + at, dtype
 

@@ -23,7 +23,7 @@ VALUES: dict[str, list[str | None]] = {
     "channel": ["ECOM", "POS", "OTHER"], "mcc": ["7995", "é", None], "country": ["FR", "DE", None],
 }  # fmt: skip
 AMOUNTS = [0, 499, 500, 501, 99_999, 10**12]
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     dict(zip((*VALUES, "amount_minor"), values, strict=True))
     for values in itertools.product(*VALUES.values(), AMOUNTS)
 ]
