@@ -180,11 +180,12 @@ class DatasetFolder:
             document = json.loads(text)
             features = tuple(dict(spec) for spec in document["features"])
             # Datasets that were made before there were others do not state it.
-            engine = int(document.get("engine", FIRST_ENGINE))
+            engine = document.get("engine", FIRST_ENGINE)
             rows = sum(int(part["rows"]) for part in document["parts"])
             names = [str(part["name"]) for part in document["parts"]]
             valid = document["format"] == DATASET_FORMAT and rows == document["rows"]
-            valid &= engine in ENGINES and all(Path(name).name == name for name in names)
+            valid &= type(engine) is int and engine in ENGINES
+            valid &= all(Path(name).name == name for name in names)
         except (ValueError, KeyError, TypeError, RecursionError):
             valid = False
         if not valid:

@@ -6,7 +6,6 @@ changes no old decision, and versions of several engines score in one process.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
 from stream_scorer.core.events.plan import Plan
@@ -28,13 +27,11 @@ class EngineMeaning:
     own_exponential: bool
 
 
-ENGINES: Final[Mapping[int, EngineMeaning]] = MappingProxyType(
-    {
-        1: EngineMeaning(features=1, own_exponential=False),
-        2: EngineMeaning(features=2, own_exponential=False),
-        3: EngineMeaning(features=2, own_exponential=True),
-    }
-)
+ENGINES: Final[Mapping[int, EngineMeaning]] = {
+    1: EngineMeaning(features=1, own_exponential=False),
+    2: EngineMeaning(features=2, own_exponential=False),
+    3: EngineMeaning(features=2, own_exponential=True),
+}
 """Engines by their numbers, ascending."""
 FIRST_ENGINE: Final = 1
 """That of features without a label policy, and of every bundle that was made before there were any.

@@ -166,6 +166,12 @@ def import_model(job: ImportJob) -> tuple[Path, Manifest]:
     engine = chosen_engine(job.engine, job.plan)
     specs, features = read_features(job.features, job.plan, engine)
     source, lineage = _source(job)
+    if isinstance(source, OnnxSource) and ENGINES[engine].own_exponential:
+        raise ModelError(
+            f"model {job.file}: an ONNX model cannot have engine {engine}: ONNX Runtime computes "
+            "its probabilities",
+            "leave --engine out, or import the file of the model's own library",
+        )
     _refuse_other_features(job, source, features.names)
     data = take(
         job.validation, features, job.plan, sort=job.sort, most_rejected=job.most_rejected,

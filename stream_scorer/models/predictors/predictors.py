@@ -250,8 +250,7 @@ def predictor_of(
         return ScoringPredictor(model, own_exponential=own_exponential)
     if own_exponential:
         raise ModelError(
-            "an ONNX model cannot have engine 3, or another with our arithmetic: ONNX Runtime "
-            "computes its probabilities",
-            "leave --engine out",
+            "ONNX Runtime computes the probabilities of an ONNX model, not our arithmetic",
+            "choose another engine",
         )
     return OnnxPredictor(model)

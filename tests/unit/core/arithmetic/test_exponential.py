@@ -150,7 +150,8 @@ def test_the_errors_against_the_exact_values(count: int) -> None:
             exact = 1 / (1 + (-Decimal(value)).exp())
             of_expit.append(abs(Decimal(share) - exact) / Decimal(math.ulp(share)))
     assert max(of_exp) < Decimal("0.52")
-    assert max(of_expit) < Decimal("1.9")
+    # Twice 1/2 ulp of numbers just above 1 and 2, seen from a probability just below 1/2.
+    assert max(of_expit) < Decimal("2.01")
 
 
 def test_the_constants_follow_from_their_definitions() -> None:
@@ -165,11 +166,13 @@ def test_the_constants_follow_from_their_definitions() -> None:
         high = Decimal(exponential._STEP_HIGH)
         assert high == int(step * 2**43) / Decimal(2**43)
         assert float(step - high) == exponential._STEP_LOW
-        coefficients = [1, 1, *(Decimal(getattr(exponential, f"_C{k}")) for k in range(2, 6))]
+        coefficients = [Decimal(getattr(exponential, f"_C{k}")) for k in range(2, 6)]
         worst = Decimal(0)
         for at in range(-200, 201):
             r = step / 2 * at / 200
-            found = sum(each * r**k for k, each in enumerate(coefficients))
+            found = Decimal(0)
+            for each in (*reversed(coefficients), Decimal(1), Decimal(1)):
+                found = found * r + each
             worst = max(worst, abs(found - r.exp()))
     assert worst < Decimal(2) ** Decimal("-65.3")
 

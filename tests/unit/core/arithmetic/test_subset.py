@@ -93,14 +93,11 @@ def check_function(node: ast.FunctionDef, reader: Reader) -> None:
     reader.names |= {argument.arg: DOUBLE for argument in node.args.args}
     *assignments, last = node.body[1:]
     for each in assignments:
-        if not (isinstance(each, ast.Assign) and isinstance(each.targets[0], ast.Name)):
-            refuse(each)
-        assert isinstance(each, ast.Assign)
-        (target,) = each.targets
-        assert isinstance(target, ast.Name)
-        if target.id in reader.names:
-            refuse(each)
-        reader.names[target.id] = reader.kind(each.value)
+        match each:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if name not in reader.names:
+                reader.names[name] = reader.kind(value)
+            case _:
+                refuse(each)
     if not (isinstance(last, ast.Return) and last.value and reader.kind(last.value) == DOUBLE):
         refuse(last)
 

@@ -14,13 +14,14 @@ import skops.io
 from sklearn.ensemble import ExtraTreesClassifier
 
 from stream_scorer.cli.main import main
-from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.events.plan import Plan, plan_from
 from stream_scorer.errors import ModelError, SettingsError
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.commands import import_model as module
 from stream_scorer.models.commands.import_model import ImportJob, import_model, read_thresholds
 from stream_scorer.models.importing.imported import ImportOptions
 from stream_scorer.models.importing.mlflow_registry.reference import read_reference
+from stream_scorer.models.predictors.predictors import ScoringPredictor
 from stream_scorer.simulator.files import write_table
 from stream_scorer.training.data import take
 from stream_scorer.training.days import Days
@@ -102,6 +103,19 @@ def test_the_command_writes_a_bundle_that_scores_as_the_library(
     card = (directory / "card.md").read_text()
     assert "trained by scikit_learn 1." in card
     assert "| train |" not in card
+
+
+def test_the_engine_is_that_of_the_plan_or_the_chosen_one(job: ImportJob) -> None:
+    policy = plan_from({"label_policy": {"unlabelled": "genuine"}})
+    found = {}
+    asked: list[dict[str, Any]] = [{}, {"engine": 3}, {"plan": policy}]
+    for number, changes in enumerate(asked):
+        directory, manifest = import_model(changed(job, version=f"1.0.{number}", **changes))
+        assert f"## Features (engine {manifest.engine})" in (directory / "card.md").read_text()
+        found[manifest.engine] = load_bundle(directory).predictor
+    assert list(found) == [1, 3, 2]
+    own = [isinstance(each, ScoringPredictor) and each.own_exponential for each in found.values()]
+    assert own == [False, True, False]
 
 
 def test_thresholds_are_the_cheapest_or_given(job: ImportJob) -> None:

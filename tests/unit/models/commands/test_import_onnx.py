@@ -13,6 +13,7 @@ from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.commands.import_model import ImportJob, import_model, report
 from stream_scorer.models.commands.thresholds import ThresholdJob, choose_thresholds_by
+from stream_scorer.models.importing.formats.known import OnnxSource
 from stream_scorer.models.importing.imported import ImportOptions
 from stream_scorer.models.predictors import onnx_session
 from stream_scorer.settings import Models, Settings
@@ -142,3 +143,11 @@ def test_a_score_that_is_not_a_number_is_refused(job: ImportJob) -> None:
     inputs, outputs = [value("x", FLOAT, ["N", 3])], [value("p", FLOAT, None)]
     data = model(graph(nodes, inputs, outputs, weights))
     assert "transactions is not a number" in refusal(changed(job, data))
+
+
+def test_engine_3_is_refused_before_the_model_is_measured(
+    job: ImportJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OnnxSource, "measured", lambda *_: pytest.fail("it was measured"))
+    with pytest.raises(ModelError, match="an ONNX model cannot have engine 3"):
+        import_model(changed(job, engine=3))
