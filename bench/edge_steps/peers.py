@@ -1,6 +1,6 @@
 """tl2cgen, which compiles trees to nested conditions in C, next to our constant kernel.
 
-It runs in an environment of its own below ``.venv-matrix/``. Both score the same rows with a model
+It runs in a separate environment below ``.venv-matrix/``. Both score the same rows with a model
 that LightGBM trained. Its times are those of a batch, without Python in between.
 """
 

@@ -46,7 +46,7 @@ _WASM_USE: Final = """\
 browser. `page.html` is one file that scores the rows of a text file without a network."""
 _PYTHON_USE: Final = """\
 `python -m stream_scorer_edge.check .` scores the golden rows and compares every bit.
-`stream_scorer_edge.Scorer` scores rows. It needs Python 3.11 and numpy, and nothing else."""
+`stream_scorer_edge.ImageScorer` scores rows. It needs Python 3.11 and numpy, and nothing else."""
 
 _ONNX_USE: Final = """\
 `model.onnx` takes `features` (float64[n, m]) and gives `margin` and `score` (float64[n, 1]). It is
@@ -93,8 +93,8 @@ def python_folder(parts: ExportParts) -> dict[str, bytes]:
         files[f"{package}/{name}"] = data
     files[f"{package}/__init__.py"] = (
         b'"""Scores rows of features with numpy alone."""\n\n'
-        b"from .portable import Decisions, Scorer\n\n"
-        b'__all__ = ["Decisions", "Scorer"]\n'
+        b"from .portable import ImageScorer, ScoredRows\n\n"
+        b'__all__ = ["ImageScorer", "ScoredRows"]\n'
     )
     return _with_readme(parts, files, "a model for numpy", _PYTHON_USE)
 
