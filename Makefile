@@ -111,7 +111,7 @@ bench: env
 	$(BIN)/python bench/learning/let_through.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/acceptance/rollout_live.py $(if $(QUICK),--quick)
 	$(BIN)/python -m bench.rollout_steps.guarded $(if $(QUICK),--quick)
-	$(BIN)/python bench/reproduce.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/acceptance/reproduce.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/acceptance/soak.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/hostile.py $(if $(QUICK),--quick)
 	$(BIN)/python -m bench.hostile_cases.gateway $(if $(QUICK),--quick)

@@ -3,6 +3,7 @@
 - Equality: see bench/edge_steps/equality.py.
 - Speed: see bench/edge_steps/speed.py.
 - Toolchain: see bench/edge_steps/toolchain.py.
+- Peers, only with ``--peers``: see bench/edge_steps/peers.py.
 
 It needs gcc, clang, lld, wasi-libc, valgrind and Node; ``python -m tests.support.edge.programs``
 installs them on Debian. With ``--quick`` there are fewer rows and a smaller model, and speed is not
@@ -16,7 +17,7 @@ from typing import Any
 
 from rich.table import Table
 
-from bench.edge_steps import equality, speed, toolchain
+from bench.edge_steps import equality, peers, speed, toolchain
 from bench.edge_steps.models import BOOSTING, models
 from bench.harness.script import Script, missed, say, table
 
@@ -59,10 +60,13 @@ def tables(document: dict[str, Any]) -> Iterator[Table | str]:
         )
     if "toolchain" in document:
         yield table("Toolchain", "what", "found", rows=document["toolchain"].items())
+    if "tl2cgen" in document:
+        yield table("tl2cgen", "model", "found", rows=document["tl2cgen"].items())
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", action="append", choices=PARTS, help="a part; may be repeated")
+    parser.add_argument("--peers", action="store_true", help="tl2cgen, too, which takes minutes")
 
 
 def main() -> int:
@@ -83,6 +87,8 @@ def main() -> int:
         if "toolchain" in parts:
             document["toolchain"] = toolchain.measure_toolchain(case, quick=quick)
             failed += toolchain.failures(document["toolchain"])
+    if script.options.peers:
+        document["tl2cgen"] = peers.measure_peers(quick=quick)
     flat = {
         "ns_per_score": document.get("speed", {}).get("ns_per_score"),
         "max_to_median": document.get("speed", {}).get("max_to_median"),

@@ -33,7 +33,7 @@ from stream_scorer.edge.export.table_image import image_of
 from stream_scorer.edge.export.targets import MODULE, NATIVE, compiled_module
 from stream_scorer.edge.native.check import as_results
 from stream_scorer.edge.native.image import RESULT
-from stream_scorer.edge.native.portable import Scorer
+from stream_scorer.edge.native.portable import ImageScorer
 from stream_scorer.models.predictors.predictors import ScoringPredictor
 from tests.support.edge.native_library import NativeScorer, compiled
 from tests.support.edge.wasm_scorer import WasmScorer
@@ -96,7 +96,7 @@ class Contenders:
         if target == "wasm":
             return WasmScorer(self._module, tables).results(rows)
         if target == "python":
-            return as_results(Scorer(tables).decide(rows))
+            return as_results(ImageScorer(tables).decide(rows))
         (self._folder / "tables.bin").write_bytes(tables)
         (self._folder / "rows.bin").write_bytes(rows.tobytes())
         subprocess.run(["node", "score.mjs"], cwd=self._folder, check=True)  # noqa: S607 Node

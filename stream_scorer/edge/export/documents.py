@@ -35,7 +35,9 @@ def _json(document: Mapping[str, Any]) -> bytes:
 def _plain(value: Any) -> Any:
     """Return an array of numpy as plain data; NaN becomes null, which JSON has."""
     if isinstance(value, np.ndarray):
-        return np.where(value == value, value, None).tolist()  # noqa: PLR0124 not NaN
+        numbers = value.astype(object)
+        numbers[value != value] = None  # noqa: PLR0124 NaN
+        return numbers.tolist()
     raise TypeError(f"{type(value).__name__} is not plain data")
 
 
@@ -113,6 +115,12 @@ def readme(parts: ExportParts, title: str, use: str, files: Iterable[str], *, eq
     fields = ", ".join(f"`{field.name}`" for field in parts.policy.fields) or "none"
     licence = parts.manifest.licence
     stated = f"The model's licence: {licence}." if licence else "The model states no licence."
+    policy = f"""\
+The policy has {len(parts.policy.limits) - 2} segments. Its fields, in this order: {fields}.
+`policy.json` has the thresholds. If there are segments, an event also has its amount, in minor
+units such as cents.
+
+{_RESULTS}"""
     return f"""# {parts.manifest.label}: {title}
 
 Made by `stream-scorer export`. {use}
@@ -127,11 +135,7 @@ A row of {len(names)} float64 numbers, in this order. NaN is a missing value.
 
 `features.json` has their declarations. This folder does not compute them.
 
-The policy has {len(parts.policy.limits) - 2} segments. Its fields, in this order: {fields}.
-`policy.json` has the thresholds. If there are segments, an event also has its amount, in minor
-units such as cents.
-
-{_RESULTS if equal else ""}## Files
+{policy if equal else ""}## Files
 
 {", ".join(f"`{name}`" for name in files)}. `export.json` has the sha256 of each file, and the
 content hash of the model. The code is under the Apache License 2.0, see `LICENSE`. {stated}

@@ -95,7 +95,7 @@ def image_of(model: ScoringModel, policy: PolicyImage, names: tuple[str, ...]) -
     writer = _Writer()
     header = np.zeros(1, image.HEADER)
     parts = np.zeros(len(model.parts), image.PART)
-    steps = []
+    steps: list[tuple[int, int, float, float, int, int]] = []
     for number, part in enumerate(model.parts):
         parts["first_step"][number] = len(steps)
         steps += [_step(writer, step) for step in (*part.before, *part.after)]

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 import tempfile
@@ -25,7 +26,7 @@ DIFFERENCES: Final = "differences.json"
 CLANG: Final = "clang"
 CLANG_ARGUMENTS: Final = (
     "--target=wasm32-wasi", "-std=c99", "-O3", "-msimd128", "-ffp-contract=off", "-fno-fast-math",
-    "-Wall", "-Wextra", "-Werror", "-nostartfiles", "-Wl,--no-entry,--strip-all",
+    "-Wall", "-Wextra", "-Werror", "-nostdlib", "-Wl,--no-entry,--strip-all",
 )  # fmt: skip
 _EXPORTED: Final = (
     "ss_abi", "ss_model_size", "ss_open", "ss_scratch_size", "ss_feature_count", "ss_field_count",
@@ -45,7 +46,7 @@ _WASM_USE: Final = """\
 browser. `page.html` is one file that scores the rows of a text file without a network."""
 _PYTHON_USE: Final = """\
 `python -m stream_scorer_edge.check .` scores the golden rows and compares every bit.
-`stream_scorer_edge.Scorer` scores rows. It needs Python 3.11 and numpy, and nothing else."""
+`stream_scorer_edge.ImageScorer` scores rows. It needs Python 3.11 and numpy, and nothing else."""
 
 _ONNX_USE: Final = """\
 `model.onnx` takes `features` (float64[n, m]) and gives `margin` and `score` (float64[n, 1]). It is
@@ -92,8 +93,8 @@ def python_folder(parts: ExportParts) -> dict[str, bytes]:
         files[f"{package}/{name}"] = data
     files[f"{package}/__init__.py"] = (
         b'"""Scores rows of features with numpy alone."""\n\n'
-        b"from .portable import Decisions, Scorer\n\n"
-        b'__all__ = ["Decisions", "Scorer"]\n'
+        b"from .portable import ImageScorer, ScoredRows\n\n"
+        b'__all__ = ["ImageScorer", "ScoredRows"]\n'
     )
     return _with_readme(parts, files, "a model for numpy", _PYTHON_USE)
 
@@ -128,7 +129,7 @@ def compiled_module(clang: str = CLANG) -> bytes:
         sources = [str(NATIVE / name) for name in ("stream_scorer_edge.c", "wasm.c")]
         exports = [f"-Wl,--export={name}" for name in _EXPORTED]
         done = subprocess.run(  # noqa: S603 a compiler that the user installed, on our sources
-            [program, *CLANG_ARGUMENTS, *exports, *sources, "-o", str(out)],
+            [program, *CLANG_ARGUMENTS, *exports, *sources, "-lc", "-o", str(out)],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
@@ -153,9 +154,7 @@ def page(parts: ExportParts, module: bytes) -> bytes:
         "RESULTS": _base64(golden.results.tobytes()),
     }
     text = (NATIVE / "page.html").read_text()
-    for name, value in filled.items():
-        text = text.replace(f"@{name}@", value)
-    return text.encode()
+    return re.sub(r"@([A-Z]+)@", lambda found: filled[found[1]], text).encode()
 
 
 def _first(golden: ExpectedRows, most: int) -> ExpectedRows:

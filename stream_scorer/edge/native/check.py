@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .image import GOLDEN, GOLDEN_MAGIC, RESULT, ImageError
-from .portable import Decisions, Scorer
+from .portable import ImageScorer, ScoredRows
 
 
 def golden_arrays(data: bytes) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -34,7 +34,7 @@ def golden_arrays(data: bytes) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]
     )
 
 
-def as_results(found: Decisions) -> NDArray[np.void]:
+def as_results(found: ScoredRows) -> NDArray[np.void]:
     """Return decisions as RESULT[n]."""
     made = np.zeros(len(found.score), RESULT)
     for name in ("margin", "score", "segment", "outcome", "model_outcome", "failed"):
@@ -52,7 +52,7 @@ def differences(tables: bytes, golden: bytes) -> tuple[int, int]:
     Raises:
         ImageError: One of them is not such a file, or is damaged.
     """
-    scorer = Scorer(tables)
+    scorer = ImageScorer(tables)
     rows, amounts, numbers, expected = golden_arrays(golden)
     values = [
         [texts[number] if number < len(texts) else None for number in column]

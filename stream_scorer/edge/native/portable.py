@@ -1,6 +1,6 @@
 """Scores rows of features with numpy alone, bit for bit as stream-scorer and its C kernel do.
 
-    scorer = Scorer(Path("tables.bin").read_bytes())
+    scorer = ImageScorer(Path("tables.bin").read_bytes())
     found = scorer.decide(rows)
     found.score, found.outcome
 
@@ -30,7 +30,7 @@ _INTEGERS_FROM: Final = 4503599627370496.0
 
 
 @dataclass(frozen=True)
-class Decisions:
+class ScoredRows:
     """The decisions of n rows.
 
     Attributes:
@@ -50,7 +50,7 @@ class Decisions:
     failed: NDArray[np.bool_]
 
 
-class Scorer:
+class ImageScorer:
     """Scores rows by a table image.
 
     Args:
@@ -77,7 +77,7 @@ class Scorer:
         rows: Float64,
         amounts: NDArray[np.int64] | None = None,
         values: Sequence[Sequence[str | bool | None]] = (),
-    ) -> Decisions:
+    ) -> ScoredRows:
         """Score and decide rows.
 
         Args:
@@ -107,7 +107,7 @@ class Scorer:
         outcome[~good] = self.image.header["on_model_error"]
         own = self._outcomes(score, self._limits[-1:])
         own[~good] = NO_OUTCOME
-        return Decisions(margin, score, segment, outcome, own, ~good)
+        return ScoredRows(margin, score, segment, outcome, own, ~good)
 
     def _score(
         self, rows: Float64, margin: Float64, score: Float64, good: NDArray[np.bool_]

@@ -1,4 +1,4 @@
-"""The C kernel, compiled and loaded into this process, behind the shape of ``portable.Scorer``."""
+"""The C kernel, compiled and loaded into this process, behind a class."""
 
 import ctypes
 import subprocess

@@ -30,7 +30,7 @@ class WasmScorer:
         self._store = wasmtime.Store(engine)
         instance = wasmtime.Instance(self._store, wasmtime.Module(engine, module), [])
         self._exports: Any = instance.exports(self._store)
-        self._memory = self._exports["memory"]
+        self._memory: Any = self._exports["memory"]
         self._model = self._call("ss_reserve", self._call("ss_model_size"))
         at = self._put(self._call("ss_reserve", len(data)), data)
         code = self._call("ss_open", self._model, at, len(data))

@@ -13,7 +13,7 @@ from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.edge.export.policy_image import policy_image
 from stream_scorer.edge.export.table_image import image_of
-from stream_scorer.edge.native.portable import Scorer
+from stream_scorer.edge.native.portable import ImageScorer
 from stream_scorer.models.predictors.parts import LinearWeights, Part, ScoringModel
 from tests.support.core.events import batch, event
 from tests.support.effort import examples
@@ -23,7 +23,7 @@ VALUES: dict[str, list[str | None]] = {
     "channel": ["ECOM", "POS", "OTHER"], "mcc": ["7995", "é", None], "country": ["FR", "DE", None],
 }  # fmt: skip
 AMOUNTS = [0, 499, 500, 501, 99_999, 10**12]
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     dict(zip((*VALUES, "amount_minor"), values, strict=True))
     for values in itertools.product(*VALUES.values(), AMOUNTS)
 ]
@@ -68,7 +68,7 @@ def test_thresholds_and_outcomes_are_the_streams(table: dict[str, Any]) -> None:
         plan = Plan(policy=table)
     image = policy_image(plan, OWN, Outcome.REVIEW)
     want = policy_for(EVENTS, plan, OWN, Outcome.REVIEW)
-    scorer = Scorer(image_of(IDENTITY, image, ("score",)))
+    scorer = ImageScorer(image_of(IDENTITY, image, ("score",)))
     values = [[row[name] for row in ROWS] for name in scorer.policy_fields]
     amounts = np.array([row["amount_minor"] for row in ROWS], np.int64)
     found = scorer.decide(SCORES[:, None], amounts, values)

@@ -8,7 +8,7 @@ from stream_scorer.core.decision.policy import Thresholds, decide
 from stream_scorer.edge.export.golden_rows import results
 from stream_scorer.edge.native.check import as_results
 from stream_scorer.edge.native.image import RESULT, ImageError
-from stream_scorer.edge.native.portable import Scorer
+from stream_scorer.edge.native.portable import ImageScorer
 from tests.support.edge.edge_models import (
     NO_POLICY,
     SEGMENTED,
@@ -29,7 +29,7 @@ def expected(case: EdgeCase) -> NDArray[np.void]:
 def compare(case: EdgeCase) -> int:
     """Compare all results; return how many rows the model took."""
     want = expected(case)
-    made = as_results(Scorer(case.image).decide(case.rows))
+    made = as_results(ImageScorer(case.image).decide(case.rows))
     for name in RESULT.names or ():
         assert made[name].tobytes() == want[name].tobytes(), name
     return int((want["failed"] == 0).sum())
@@ -48,14 +48,14 @@ def test_random_models_have_the_streams_bits() -> None:
 
 def test_a_row_has_the_same_bits_in_any_chunk() -> None:
     case = case_of(ensembles()["32-bit masks"], rows=9_000)
-    scorer = Scorer(case.image)
+    scorer = ImageScorer(case.image)
     whole, alone = scorer.decide(case.rows), scorer.decide(case.rows[4_090:4_100])
     assert whole.score[4_090:4_100].tobytes() == alone.score.tobytes()
 
 
 def test_outcomes_are_those_of_the_thresholds() -> None:
     case = case_of(ensembles()["weights"])
-    found = Scorer(case.image).decide(case.rows)
+    found = ImageScorer(case.image).decide(case.rows)
     good = ~found.failed
     told = decide(found.score[good], Thresholds(0.5, 0.8))
     assert found.outcome[good].tolist() == told.tolist()
@@ -82,13 +82,13 @@ def test_segments_are_the_first_that_fit() -> None:
     case = case_of(ensembles()["walked"], SEGMENTED)
     amounts, values, texts = some_events(len(case.rows))
     want = results(case.predictor, case.rows, SEGMENTED, segments(), amounts, values)
-    found = as_results(Scorer(case.image).decide(case.rows, amounts, texts))
+    found = as_results(ImageScorer(case.image).decide(case.rows, amounts, texts))
     assert found.tobytes() == want.tobytes()
     assert set(want["segment"].tolist()) == {-1, 0, 1, 2, 3}
 
 
 def test_booleans_and_unknown_values_are_understood() -> None:
-    scorer = Scorer(case_of(ensembles()["weights"], SEGMENTED).image)
+    scorer = ImageScorer(case_of(ensembles()["weights"], SEGMENTED).image)
     assert scorer.policy_fields == ("channel", "trusted", "country")
     rows = np.zeros((4, 4))
     found = scorer.decide(
@@ -99,7 +99,7 @@ def test_booleans_and_unknown_values_are_understood() -> None:
 
 
 def test_what_is_missing_for_the_policy_is_refused() -> None:
-    scorer = Scorer(case_of(ensembles()["weights"], SEGMENTED).image)
+    scorer = ImageScorer(case_of(ensembles()["weights"], SEGMENTED).image)
     with pytest.raises(ValueError, match="amount"):
         scorer.decide(np.zeros((1, 4)))
     with pytest.raises(ValueError, match="channel, trusted, country"):
@@ -112,25 +112,25 @@ def test_what_is_missing_for_the_policy_is_refused() -> None:
 def test_a_truncated_image_is_refused(length: int) -> None:
     data = case_of(ensembles()["weights"]).image
     with pytest.raises(ImageError, match=r"truncated|not a table image"):
-        Scorer(data[:length])
+        ImageScorer(data[:length])
 
 
 def test_a_damaged_image_is_refused() -> None:
     data = bytearray(case_of(ensembles()["weights"]).image)
     data[-100] ^= 1
     with pytest.raises(ImageError, match="damaged"):
-        Scorer(bytes(data))
+        ImageScorer(bytes(data))
 
 
 def test_an_image_of_another_interface_is_refused() -> None:
     data = bytearray(case_of(ensembles()["weights"]).image)
     data[8] = 2
     with pytest.raises(ImageError, match="interface 2"):
-        Scorer(bytes(data))
+        ImageScorer(bytes(data))
 
 
 def test_names_are_kept() -> None:
     model = ensembles()["weights"]
-    assert Scorer(case_of(model).image).feature_names == (
+    assert ImageScorer(case_of(model).image).feature_names == (
         "feature_0", "feature_1", "feature_2", "feature_3",
     )  # fmt: skip
