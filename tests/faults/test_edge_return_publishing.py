@@ -89,12 +89,17 @@ def test_rows_and_progress_are_published_together(kafka: Kafka, gateways: Gatewa
     # Another gateway continues where this one is, and skips what is there.
     second = gateways(kafka)
     assert second.publisher.progress("a").sequence == 120
-    done = second.publisher.publish("a", [*rows[-3:], *device.rows(2)])
+    more = device.rows(2)
+    done = second.publisher.publish("a", [*rows[-3:], *more])
     assert (done.published, done.repeated) == (2, 3)
+    # The first one does not know of it, and is fenced.
     with pytest.raises(UnavailableError):
-        gateway.publisher.publish("a", device.rows(1))
+        gateway.publisher.publish("a", more)
+    assert gateway.publisher.publish("a", more).repeated == 2
+    device.rows(1)
     with pytest.raises(UploadRefused, match="gap"):
         gateway.publisher.publish("a", device.rows(1))
+    assert Delivery.of(rows_in(kafka, kafka.topics.transactions), "a", 122) == Delivery(0, 0)
 
 
 def _upload(
