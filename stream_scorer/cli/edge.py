@@ -6,4 +6,5 @@ from stream_scorer.cli.options import CommandGroup, ConfigJsonOptions
 app = CommandGroup("Devices that decide offline: their operators' commands.", ConfigJsonOptions)
 app.command()(edge_operator.provision)
 app.command()(edge_operator.revoke)
+app.command()(edge_operator.progress)
 app.command()(edge_operator.report)

@@ -168,7 +168,7 @@ def _named(headers: Headers) -> tuple[str, str]:
 
 
 def _add_decisions(tally: _Tally, raw: RawRecords, decoder: DecisionDecoder, only: str) -> None:
-    for row, told in _rows(raw, decoder, EDGE_ARM, _DECISION):
+    for row, told in _rows(raw, decoder, EDGE_ARM, _DECISION) if len(raw) else ():
         device, sequence = _named(raw.headers[row] if raw.headers is not None else None)
         if only and device != only:
             continue
@@ -207,6 +207,6 @@ def _add_letters(tally: _Tally, raw: RawRecords, only: str) -> None:
 def _central(
     raw: RawRecords, decoder: ColumnDecoder
 ) -> Iterator[tuple[tuple[int, int], str, bool]]:
-    for _, told in _rows(raw, decoder, CENTRAL_ARM, _SHADOW):
+    for _, told in _rows(raw, decoder, CENTRAL_ARM, _SHADOW) if len(raw) else ():
         place = told["source_partition"], told["source_offset"]
         yield place, told["decision"], bool(told["failed"])
