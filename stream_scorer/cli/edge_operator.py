@@ -25,12 +25,11 @@ class RegistryOptions(SignedOptions):
         """
         from stream_scorer.edge.operator.registrations import RegistryWriter  # noqa: PLC0415 Kafka's clients load slowly
 
-        operator = self.signer()
-        if operator is None:
+        if self.key is None:
             raise SettingsError(
                 "the registry of devices takes only what an operator has signed", "give --key FILE"
             )
-        return RegistryWriter(self.connected(), operator)
+        return RegistryWriter(self.connected(), self.signer())
 
 
 def provision(
