@@ -25,11 +25,12 @@ class RegistryOptions(SignedOptions):
         """
         from stream_scorer.edge.operator.registrations import RegistryWriter  # noqa: PLC0415 Kafka's clients load slowly
 
-        if self.key is None:
+        operator = self.signer()
+        if operator is None:
             raise SettingsError(
                 "the registry of devices takes only what an operator has signed", "give --key FILE"
             )
-        return RegistryWriter(self.connected(), self.signer())
+        return RegistryWriter(self.connected(), operator)
 
 
 def provision(

@@ -154,7 +154,7 @@ def _patches() -> dict[str, dict[str, Any]]:
     writer = mock.MagicMock()
     writer.__enter__.return_value.revoke.return_value = SimpleNamespace(revoked_after=125_031)
     operated = {
-        f"{cli}.options.read_private": None,
+        f"{cli}.options.read_private": object(),
         f"{cli}.options.passphrase_from": None,
         "stream_scorer.edge.operator.registrations.RegistryWriter": writer,
     }
