@@ -176,7 +176,7 @@ def test_each_refusal_has_its_detail(detail: str, allowed: Any, change: Any) -> 
     assert len(of_topic(result, "decisions", DECISION)) == 6 - wanted
 
 
-def test_the_decision_of_another_transaction_is_refused_and_not_folded() -> None:
+def test_the_decision_of_another_transaction_is_not_folded() -> None:
     device = MadeDevice()
     value = transaction(1)
     row = device.row(value, decision_of("t2"), b"key0")
@@ -190,7 +190,7 @@ def test_the_decision_of_another_transaction_is_refused_and_not_folded() -> None
     assert decision[0]["arm"] == "champion"
 
 
-def test_a_registry_that_cannot_be_read_pauses_and_refuses_nothing() -> None:
+def test_a_registry_that_is_away_pauses_and_refuses_nothing() -> None:
     device = MadeDevice()
 
     class Gone(Allowed):
