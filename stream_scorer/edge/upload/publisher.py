@@ -113,8 +113,8 @@ class EdgePublisher:
 
     def __init__(
         self, topic: str, progress: DeviceProgress, make: Callable[[str], DeviceProducer],
-        most: int = 1, clock: Callable[[], float] = time.monotonic, hook: Callable[[str], None] = lambda _: None,
-        *, checked: bool = True,
+        most: int = 1, clock: Callable[[], float] = time.monotonic,
+        hook: Callable[[str], None] = lambda _: None, *, checked: bool = True,
     ) -> None:  # fmt: skip
         self._topic = topic
         self._progress = progress
