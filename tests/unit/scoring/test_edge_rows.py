@@ -59,8 +59,7 @@ def of_topic(
             continue
         headers = outgoing.headers or [None] * len(outgoing.values)
         for value, told in zip(outgoing.values, headers, strict=True):
-            record = codec.decode(value, FILES) if codec else value
-            found.append((record, {k: v or b"" for k, v in told or ()}))
+            found.append((codec.decode(value, FILES), {k: v or b"" for k, v in told or ()}))
     return found
 
 
@@ -202,7 +201,8 @@ def test_a_registry_that_is_away_pauses_and_refuses_nothing() -> None:
         made.compute(batch_of(device), stages())
     assert caught.value.dependency == "edge registry"
     # A batch without a device does not ask.
-    assert made.compute(raw([transaction(1)]), stages())
+    plain = made.compute(raw([transaction(1)]), stages())
+    assert len(of_topic(plain, "decisions", DECISION)) == 1
 
 
 def test_other_headers_cannot_displace_those_of_a_device() -> None:
