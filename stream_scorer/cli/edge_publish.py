@@ -66,7 +66,7 @@ class RepositoryOptions(StoreOptions):
         rows: list[tuple[str, Any]] = [
             (
                 role,
-                f"version {state.versions[role]:,}, expires {short_time(each)}"
+                f"version {state.versions[role]:,}, expires {short_time(each.isoformat())}"
                 + (": sign it again" if role in state.due else ""),
             )
             for role, each in state.expires.items()

@@ -21,6 +21,9 @@ from stream_scorer.edge.update.fetcher import START_SECONDS, LimitedFetcher
 from stream_scorer.edge.update.limits import DOCUMENT_BYTES_MOST, METADATA_BYTES_MOST
 from stream_scorer.edge.update.refusals import (
     ROOT,
+    SNAPSHOT,
+    TARGETS,
+    TIMESTAMP,
     UpdateAlteredError,
     UpdateEndlessDataError,
     UpdateMalformedError,
@@ -228,7 +231,10 @@ class ReleaseClient:
             config=UpdaterConfig(
                 max_root_rotations=_ROTATIONS_MOST,
                 max_delegations=0,
-                **{f"{role}_max_length": most for role, most in METADATA_BYTES_MOST.items()},
+                root_max_length=METADATA_BYTES_MOST[ROOT],
+                timestamp_max_length=METADATA_BYTES_MOST[TIMESTAMP],
+                snapshot_max_length=METADATA_BYTES_MOST[SNAPSHOT],
+                targets_max_length=METADATA_BYTES_MOST[TARGETS],
             ),
             bootstrap=root,
         )

@@ -160,7 +160,7 @@ def refused(asked_for: Callable[[], str]) -> Iterator[None]:
 
 
 def _refusal(error: RepositoryError, asked_for: str) -> UpdateRefusedError:
-    what = f"{asked_for}: {error or 'is not accepted'}"
+    what = f"{asked_for}: {str(error) or 'is not accepted'}"
     kind = next((ours for theirs, ours in _SAME if isinstance(error, theirs)), None)
     if kind is None and asked_for in _COMPARED:
         # A snapshot that leaves out metadata is of another repository, or of an earlier time.
