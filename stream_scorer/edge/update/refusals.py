@@ -164,7 +164,7 @@ def _refusal(error: RepositoryError, asked_for: str) -> UpdateRefusedError:
     what = f"{asked_for}: {str(error) or 'is not accepted'}"
     kind = next((ours for theirs, ours in _SAME if isinstance(error, theirs)), UpdateMalformedError)
     if isinstance(error, BadVersionNumberError):
-        kind = _COMPARED[asked_for]
+        kind = _COMPARED.get(asked_for, UpdateMalformedError)
     elif isinstance(error, LengthOrHashMismatchError):
         kind = UpdateMixError if asked_for in ROLES else UpdateAlteredError
     elif type(error) is RepositoryError and asked_for == SNAPSHOT:

@@ -10,6 +10,7 @@ import pytest
 
 from stream_scorer.edge.update.refusals import UpdateClockError, UpdateGoldenError, UpdateUnfitError
 from stream_scorer.edge.update.release import read_release
+from stream_scorer.edge.update.releases_folder import ReleasesFolder
 from stream_scorer.errors import EdgeError, SettingsError
 from tests.support.edge.hostile_repository import Device, HostileRepository
 
@@ -161,6 +162,30 @@ def test_a_damaged_release_is_fetched_again(repository: HostileRepository) -> No
     damaged = device.directory / "releases" / second.digest / "fraud/1.0.2/golden.json"
     damaged.write_text("[]")
     assert device.update() == second.digest
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_release_in_use_is_replaced_only_if_damaged(
+    repository: HostileRepository, *, damaged: bool
+) -> None:
+    release = repository.publish()
+    device = repository.device()
+    device.update()
+    folder = device.directory / "releases" / release.digest
+    whole = device.directory / "whole"
+    shutil.copytree(folder, whole)
+    if damaged:
+        (folder / "fraud/1.0.1/golden.json").write_text("[]")
+    inode = folder.stat().st_ino
+    releases = ReleasesFolder(device.directory)
+    with releases.locked():
+        incoming = releases.make_room(release.size)
+        shutil.copytree(whole, incoming, dirs_exist_ok=True)
+        releases.keep(release.digest)
+        releases.switch(release.digest)
+    assert device.current == release.digest
+    assert (folder.stat().st_ino == inode) is not damaged
+    assert not incoming.exists()
 
 
 def test_a_full_disk_is_said_before_anything_is_fetched(
