@@ -24,7 +24,6 @@ from stream_scorer.batch.ledger import Done, Ledger, WorkDirectory, sync
 from stream_scorer.batch.output import AVRO, ENDINGS, PARQUET, refuse_feature_names
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.events.plan import Plan, table_of
-from stream_scorer.core.features.compile import ENGINE
 from stream_scorer.errors import ModelError, SettingsError, StateError, UnavailableError
 from stream_scorer.models.stores.deployment import Deployment, load_models
 from stream_scorer.settings import Settings
@@ -107,7 +106,7 @@ def run_batch(
     with work.locked():
         _refuse_made(order, work)
         content = bundle.manifest.content_hash
-        ledger = _ledger(order, work, _identity(order, plan, content, files, labels))
+        ledger = _ledger(order, work, _identity(order, plan, model, content, files, labels))
         resumed = ledger.done.rows
         try:
             if not ledger.complete:
@@ -189,8 +188,9 @@ def _labels_of(order: Order, model: Model) -> InputFile | None:
 
 
 def _identity(
-    order: Order, plan: Plan, content_hash: str, files: list[InputFile], labels: InputFile | None
-) -> dict[str, object]:
+    order: Order, plan: Plan, model: Model, content_hash: str, files: list[InputFile],
+    labels: InputFile | None,
+) -> dict[str, object]:  # fmt: skip
     """Return the job's identity: all that determines its output."""
     inputs = json.dumps([[f.name, f.size, f.mark] for f in files])
     return {
@@ -198,7 +198,7 @@ def _identity(
         "model": content_hash,
         "plan": hashlib.sha256(json.dumps(table_of(plan), sort_keys=True).encode()).hexdigest(),
         "labels": "" if labels is None else f"{labels.name} {labels.size} {labels.mark}",
-        "engine": ENGINE,
+        "engine": model.features.version,
         "options": [order.features, order.sort, order.since, order.as_of, order.part_rows,
                     str(order.rejects_path)],
     }  # fmt: skip

@@ -194,17 +194,27 @@ def upgrade(
     out: Annotated[
         Path | None, typer.Option(help="Store of the new bundle; default: that of the old one.")
     ] = None,
+    engine: Annotated[
+        int | None,
+        typer.Option(
+            help="Engine of the new bundle, 1, 2 or 3; default: that of the old one. With 3, "
+            "probabilities have the same bits on every machine."
+        ),
+    ] = None,
     options: StoreOptions,
 ) -> None:
-    """Write a bundle of format 1 again in format 2: a scorer loads it without scikit-learn.
+    """Write a bundle again: in format 2, or for another engine.
 
-    The new version has the same decisions. The old one does not change. Sign the new one again.
+    Without --engine, for a bundle of format 1: a scorer loads the new one without scikit-learn, and
+    it has the same decisions. With --engine, a score's last bits may change: the report counts
+    golden rows with other scores or outcomes. The old version does not change. Sign the new one.
 
-    Exit code 3: the bundle is refused or of format 2, or the new version exists.
+    Exit code 3: the bundle is refused, has this engine or format already, or the new version
+    exists.
     """
     from stream_scorer.models.commands import upgrade as job  # noqa: PLC0415 scikit-learn loads slowly
 
-    document = job.upgrade(options.settings(), model, version, out)
+    document = job.upgrade(options.settings(), model, version, out, engine)
     options.show_fields(document, "Upgraded")
 
 
@@ -317,6 +327,13 @@ def import_command(
         str | None, typer.Option(help="Licence of the model, for example Apache-2.0.")
     ] = None,
     labels: LabelsOption = None,
+    engine: Annotated[
+        int | None,
+        typer.Option(
+            help="Engine of the bundle, 1, 2 or 3; default: 2 if the plan has a label policy, "
+            "otherwise 1. docs/MODELS.md explains them."
+        ),
+    ] = None,
     options: StoreOptions,
 ) -> None:
     """Import a model that another library trained, and write its bundle OUT/NAME/VERSION.
@@ -355,6 +372,7 @@ def import_command(
                 registered.read_reference(file) if file.startswith(registered.PREFIX) else None
             ),
             plan_text=chosen.text, mapping_text=chosen.parts.get("events.toml"),
+            engine=engine,
         )
     )  # fmt: skip
     new_plan.place(chosen, beside)

@@ -17,7 +17,7 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
     "parameter": {}, "protocol": "handbook", "train": None, "validation": None, "test": None,
     "delay_days": None, "missed_fraud_cost": "amount", "review_cost": 5.0,
     "false_block_cost": 25.0, "cards_per_day": 100, "resamples": 200, "sort": False,
-    "most_rejected": 0.01, "licence": None, "labels": None, "matured": False,
+    "most_rejected": 0.01, "licence": None, "labels": None, "matured": False, "engine": None,
 }  # fmt: skip
 _NEEDED: Final = ("data", "model", "version")
 
@@ -129,6 +129,13 @@ def train(
             help="TOML file whose [labels] names the label columns; JOB may have it, too."
         ),
     ] = None,
+    engine: Annotated[
+        int | None,
+        typer.Option(
+            help="Engine of the bundle, 1, 2 or 3; default: that of a dataset; for a file 2 if the "
+            "plan has a label policy, otherwise 1. docs/MODELS.md explains them."
+        ),
+    ] = None,
     options: JsonOptions,
 ) -> None:
     """Train a model on labelled transactions and write its bundle OUT/NAME/VERSION.
@@ -154,6 +161,7 @@ def train(
         "cards_per_day": cards_per_day, "resamples": resamples, "sort": sort,
         "most_rejected": most_rejected, "licence": licence,
         "labels": None if labels is None else read_labels_file(labels), "matured": matured,
+        "engine": engine,
     }  # fmt: skip
     given = _given(job, flags)
     parameters = given["parameter"] | read_parameters(parameter or [])
@@ -177,7 +185,7 @@ def train(
             ),
             cards_per_day=given["cards_per_day"], resamples=given["resamples"],
             plan=chosen.plan(), sort=given["sort"], most_rejected=given["most_rejected"],
-            licence=given["licence"], labels=given["labels"],
+            licence=given["licence"], labels=given["labels"], engine=given["engine"],
         )
     )  # fmt: skip
     new_plan.place(chosen, beside)

@@ -20,6 +20,7 @@ from stream_scorer.codec.records.event_decoders import EventDecoders
 from stream_scorer.core.events.label_table import read_label_policy
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
+from stream_scorer.core.features.declarations import declared_plan
 from stream_scorer.core.labelling.contract import LabelPolicy
 from stream_scorer.dataset.build import (
     DatasetBuilder,
@@ -89,9 +90,12 @@ def build_dataset(
         model.has_same_features,
     )  # fmt: skip
     features: Sequence[FeatureSpec] = model.manifest.features
+    engine = model.manifest.engine
     sources = {"decisions": decisions, "labels": labels}
     if order.features is not None:
         features, compiled = read_features(order.features, own)
+        # It is not known here which transactions were blocked, and so not which are unknown.
+        engine = compiled.version
         # Its end comes last: each decision's transaction is before it.
         inputs = _source(kafka, kafka.topics.transactions)
         sources["transactions"] = inputs
@@ -118,6 +122,7 @@ def build_dataset(
                 "first_ms": order.first_ms, "end_ms": order.end_ms, "as_of_ms": order.as_of_ms,
                 "sample": order.sample, "model": model.name,
                 "features_of": model.label if order.features is None else "",
+                "engine": engine,
             },
             features=features,
             sources=sources,
@@ -181,12 +186,15 @@ class _Model:
             other = self.manifest_of(f"{self.name}:{version}")
         except ModelError:
             return False
-        return _meaning(other.features) == _meaning(self.manifest.features)
+        return _meaning(other) == _meaning(self.manifest)
 
 
-def _meaning(features: Iterable[FeatureSpec]) -> list[dict[str, object]]:
-    """Return declarations without their texts for people."""
-    return [{k: v for k, v in spec.items() if k != "text"} for spec in features]
+def _meaning(manifest: Manifest) -> tuple[object, ...]:
+    """Return declarations without their texts for people, and what the engine makes of them."""
+    features = manifest.features
+    compiled = compile_features(features, declared_plan(features), manifest.engine)
+    declared = [{k: v for k, v in spec.items() if k != "text"} for spec in features]
+    return declared, compiled.identities
 
 
 def _model_of(settings: Settings, reference: str) -> _Model:

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from stream_scorer.core.features.compile import ENGINE
+from stream_scorer.core.features.engines import FIRST_ENGINE
 from stream_scorer.models.bundles.bundle import (
     CARD,
     PLOTS,
@@ -47,6 +47,7 @@ class Card:
         library: The library and version that trained it, if the model was imported.
         notes: Sentences about how it is run.
         lineage: The registered version that it was imported from, if there is one.
+        engine: Number of its engine.
     """
 
     label: str
@@ -59,6 +60,7 @@ class Card:
     library: str | None = None
     notes: tuple[str, ...] = ()
     lineage: Lineage | None = None
+    engine: int = FIRST_ENGINE
 
     @property
     def quality(self) -> Quality:
@@ -163,7 +165,7 @@ def _text(card: Card) -> str:
         "",
         f"![Quality on the {card.days} days]({PLOTS})",
         "",
-        f"## Features (engine {ENGINE})",
+        f"## Features (engine {card.engine})",
         "",
         "| name | kind | |",
         "|---|---|---|",

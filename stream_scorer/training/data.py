@@ -34,7 +34,7 @@ from stream_scorer.tables.mapped import MappedReader, misfit_of
 from stream_scorer.tables.order import refuse_disorder
 from stream_scorer.tables.transactions import read_transactions
 from stream_scorer.training.fold import fold
-from stream_scorer.training.labelled import OUTCOME, LabelledData, known_frauds, settled
+from stream_scorer.training.labelled import OUTCOME, LabelledData, risk_states, settled
 
 Int64 = NDArray[np.int64]
 _LABEL_TIME = pa.field("label_time", pa.timestamp("ms", "UTC"))
@@ -267,9 +267,7 @@ def take(
     if sort:
         table = _sorted(table)
     time = _times(table)
-    # The profiler publishes a terminal profile row with the label known at its cut-off.
-    cut_off = time + plan.terminal_delay_ms - plan.terminal_slack_ms
-    folded = fold(table, features, plan, known_frauds(table, cut_off))
+    folded = fold(table, features, plan, risk_states(table, time, plan))
     rejected = dict(Counter(found.rejected) + Counter(folded.rejected))
     _refuse_rejected(path, count, rejected, most_rejected)
     time = time[folded.rows]

@@ -7,6 +7,7 @@ from typing import Any
 
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet, compile_features
+from stream_scorer.core.features.engines import ENGINES, FIRST_ENGINE, engine_of
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundles.bundle import FeatureSpec
 from stream_scorer.nesting import parse_toml
@@ -40,7 +41,28 @@ CUSTOMER_FEATURES = FEATURES[:9]
 """Those that need neither terminals nor labels: the event's own and the customer's."""
 
 
-def read_features(path: Path | None, plan: Plan) -> tuple[tuple[FeatureSpec, ...], FeatureSet]:
+def chosen_engine(asked: int | None, plan: Plan) -> int:
+    """Return the engine of a new bundle.
+
+    Args:
+        asked: What ``--engine`` names; None: what the plan needs.
+        plan: The plan under which the model is made.
+
+    Raises:
+        SettingsError: There is no such engine.
+    """
+    if asked is None:
+        return engine_of(plan)
+    if asked not in ENGINES:
+        raise SettingsError(
+            f"--engine {asked}: not an engine", f"known are {', '.join(map(str, ENGINES))}"
+        )
+    return asked
+
+
+def read_features(
+    path: Path | None, plan: Plan, engine: int = FIRST_ENGINE
+) -> tuple[tuple[FeatureSpec, ...], FeatureSet]:
     """Return declarations in column order, and what they compile to.
 
     Args:
@@ -48,6 +70,7 @@ def read_features(path: Path | None, plan: Plan) -> tuple[tuple[FeatureSpec, ...
             object that has it under ``features``, as a bundle's manifest does. None for
             :data:`FEATURES`.
         plan: The plan for which the features are compiled.
+        engine: Number of the engine, which fixes what they mean.
 
     Raises:
         SettingsError: The file cannot be read or has another structure, or a feature is refused.
@@ -55,7 +78,7 @@ def read_features(path: Path | None, plan: Plan) -> tuple[tuple[FeatureSpec, ...
     specs = FEATURES if path is None else _listed(path)
     source = "the default features" if path is None else f"features {path}"
     try:
-        return specs, compile_features(specs, plan)
+        return specs, compile_features(specs, plan, engine)
     except ValueError as error:
         raise SettingsError(f"{source}: {error}", "docs/FEATURES.md lists the kinds") from None
 

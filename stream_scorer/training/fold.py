@@ -33,6 +33,7 @@ Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 UInt64 = NDArray[np.uint64]
 Bool = NDArray[np.bool_]
+UInt8 = NDArray[np.uint8]
 _T = TypeVar("_T")
 _N = TypeVar("_N", bound=np.generic)
 _ROWS_AT_A_TIME = 2**21
@@ -57,7 +58,7 @@ class FeatureRows:
 
 
 def fold(
-    table: pa.Table, features: FeatureSet, plan: Plan, fraud: Bool | None = None
+    table: pa.Table, features: FeatureSet, plan: Plan, state: UInt8 | Bool | None = None
 ) -> FeatureRows:
     """Compute features in the table's order, as if the stream received the rows.
 
@@ -67,13 +68,15 @@ def fold(
         table: n rows, columns of the transaction schema; further ones are ignored.
         features: The manifest's features, compiled.
         plan: Validation limits; the event time is used as the record's timestamp.
-        fraud: bool[n], whether each row was known as a fraud when its terminal profile row was due:
-            by the last label of at most event time + ``terminal_delay_ms`` - ``terminal_slack_ms``.
+        state: uint8[n], what each row counted as when its terminal profile row was due, by the last
+            label of at most event time + ``terminal_delay_ms`` - ``terminal_slack_ms``: ``FRAUD``,
+            ``GENUINE`` or ``UNKNOWN`` of ``core.labelling.contract``. Or bool[n], whether it was
+            known as a fraud; the others are genuine.
 
     Raises:
-        ValueError: A feature is keyed by terminal and ``fraud`` is not given.
+        ValueError: A feature is keyed by terminal and ``state`` is not given.
     """
-    if fraud is None and features.by_terminal:
+    if state is None and features.by_terminal:
         raise ValueError("features by terminal need labels")
     # Rings add up amounts in the base currency.
     amount = [name for name in table.column_names if name == BASE_AMOUNT]
@@ -98,8 +101,8 @@ def fold(
             _on_threads(lambda part: part.complete(features, later), parts)
             for part in parts:
                 refused.update(part.refused.tolist())
-    if fraud is not None and features.by_terminal and batches:
-        _add_terminals(batches, features, fraud, accepted, computed)
+    if state is not None and features.by_terminal and batches:
+        _add_terminals(batches, features, state, accepted, computed)
     if accepted.all():
         return FeatureRows(np.arange(len(computed)), computed)
     rejected = {reason_of(code)[0].value: count for code, count in sorted(refused.items())}
@@ -122,7 +125,7 @@ def _on_threads(work: Callable[[_T], None], pieces: Iterable[_T]) -> None:
 def _add_terminals(
     batches: Sequence[pa.RecordBatch],
     features: FeatureSet,
-    fraud: Bool,
+    state: UInt8 | Bool,
     accepted: Bool,
     computed: Float64,
 ) -> None:
@@ -137,7 +140,7 @@ def _add_terminals(
         rows = groups[number] if whole else groups[number][accepted[groups[number]]]
         terminals, times = terminal[rows], time[rows]
         table = TerminalTable()
-        table.add_hashed(terminals, times, fraud[rows])
+        table.add_hashed(terminals, times, state[rows])
         table.watermark = int(times.max(initial=table.watermark))
         table.observe_hashed(delayed, terminals, times, rows, computed, in_order=True)
 

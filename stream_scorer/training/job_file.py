@@ -65,6 +65,7 @@ _KEYS: Final[Mapping[str, tuple[_Check, str]]] = {
     "delay_days": (_whole, "a whole number"),
     "cards_per_day": (_whole, "a whole number"),
     "resamples": (_whole, "a whole number"),
+    "engine": (_whole, "a whole number"),
     "missed_fraud_cost": (_cost, 'text such as "0.8*amount+20", or a number'),
     "review_cost": _NUMBER,
     "false_block_cost": _NUMBER,

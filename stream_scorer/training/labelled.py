@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.events.label_table import read_label_policy
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.features.engines import ENGINES, FIRST_ENGINE
 from stream_scorer.core.labelling.contract import FRAUD, GENUINE, NO_LABEL, UNKNOWN, LabelPolicy
 from stream_scorer.core.mapping.mapping import BASE_AMOUNT
 from stream_scorer.core.mapping.minor_units import in_units
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundles.bundle import FeatureSpec
-from stream_scorer.models.bundles.reference_statistics import Reference, reference_of
 from stream_scorer.ports import Predictor
 from stream_scorer.training.days import Days, Split, new_cards, number_of
 from stream_scorer.training.metrics import Scored
@@ -86,8 +86,7 @@ class LabelledData:
 
 def known_frauds(table: pa.Table, by: Int64) -> Mask:
     """Return bool[n]: which rows were known as frauds at the times ``by``, int64[n], ms."""
-    labelled = table["label_time"].cast(pa.int64()).fill_null(np.iinfo(np.int64).min).to_numpy()
-    known: Mask = table["is_fraud"].fill_null(False).to_numpy() & (labelled <= by)
+    known: Mask = table["is_fraud"].fill_null(False).to_numpy() & (_label_times(table) <= by)
     return known
 
 
@@ -99,18 +98,46 @@ def settled(table: pa.Table, time: Int64, plan: Plan) -> UInt8:
         time: int64[n], their event times, ms; the newest one is the time of the policy.
         plan: Has the policy for rows without a label.
     """
-    flags = table["is_fraud"].cast(pa.uint8()).fill_null(NO_LABEL).to_numpy()
-    state = np.choose(np.minimum(flags, 2), np.array([GENUINE, FRAUD, NO_LABEL], np.uint8))
+    state = _labels(table)
     if not (state == NO_LABEL).any():
         return state
-    blocked = np.zeros(len(table), np.bool_)
-    if OUTCOME in table.column_names:
-        told = pc.equal(table[OUTCOME], Outcome.BLOCK.name).fill_null(False)
-        blocked = told.to_numpy()
+    blocked = _blocked(table)
     policy = LabelPolicy.of(read_label_policy(plan.label_policy))
     settled = policy.settle(state, blocked, time.max() - time, risk=False)
     # Even if the plan has no policy: its column of outcomes is there for this.
     return np.where(blocked & (state == NO_LABEL), np.uint8(UNKNOWN), settled)
+
+
+def risk_states(table: pa.Table, time: Int64, plan: Plan) -> UInt8:
+    """Return uint8[n]: what rows count as in the risk of terminals, as the profiler decides it.
+
+    Args:
+        table: With ``is_fraud`` and ``label_time``, and possibly with ``outcome``.
+        time: int64[n], their event times, ms.
+        plan: When a terminal's row is due, and its policy for rows without a label by then.
+    """
+    hold = plan.terminal_delay_ms - plan.terminal_slack_ms
+    known = np.where(_label_times(table) <= time + hold, _labels(table), np.uint8(NO_LABEL))
+    policy = LabelPolicy.of(read_label_policy(plan.label_policy))
+    return policy.settle(known, _blocked(table), np.full(len(table), hold), risk=True)
+
+
+def _labels(table: pa.Table) -> UInt8:
+    """Return uint8[n]: ``FRAUD``, ``GENUINE`` or ``NO_LABEL``."""
+    flags = table["is_fraud"].cast(pa.uint8()).fill_null(NO_LABEL).to_numpy()
+    return np.choose(np.minimum(flags, 2), np.array([GENUINE, FRAUD, NO_LABEL], np.uint8))
+
+
+def _label_times(table: pa.Table) -> Int64:
+    """Return int64[n]: when the labels were known, ms; a label without a time always was."""
+    return table["label_time"].cast(pa.int64()).fill_null(np.iinfo(np.int64).min).to_numpy()
+
+
+def _blocked(table: pa.Table) -> Mask:
+    """Return bool[n]: which rows are known to have been blocked."""
+    if OUTCOME not in table.column_names:
+        return np.zeros(len(table), np.bool_)
+    return pc.equal(table[OUTCOME], Outcome.BLOCK.name).fill_null(False).to_numpy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +147,7 @@ class DatasetFolder:
     Attributes:
         path: The folder.
         features: Declarations of the features, in column order.
+        engine: Number of the engine that computed the features.
         rows: Number of rows of all parts.
         document: What ``dataset.json`` says.
         digest: SHA-256 of ``dataset.json`` in hex.
@@ -127,6 +155,7 @@ class DatasetFolder:
 
     path: Path
     features: tuple[FeatureSpec, ...]
+    engine: int
     rows: int
     document: dict[str, Any]
     digest: str
@@ -150,10 +179,12 @@ class DatasetFolder:
         try:
             document = json.loads(text)
             features = tuple(dict(spec) for spec in document["features"])
+            # Datasets that were made before there were others do not state it.
+            engine = int(document.get("engine", FIRST_ENGINE))
             rows = sum(int(part["rows"]) for part in document["parts"])
             names = [str(part["name"]) for part in document["parts"]]
             valid = document["format"] == DATASET_FORMAT and rows == document["rows"]
-            valid &= all(Path(name).name == name for name in names)
+            valid &= engine in ENGINES and all(Path(name).name == name for name in names)
         except (ValueError, KeyError, TypeError, RecursionError):
             valid = False
         if not valid:
@@ -161,7 +192,7 @@ class DatasetFolder:
                 f"data {path}: {DOCUMENT} is not that of a dataset of format {DATASET_FORMAT}",
                 "build it again: stream-scorer dataset build",
             )
-        return cls(path, features, rows, document, hashlib.sha256(text).hexdigest())
+        return cls(path, features, engine, rows, document, hashlib.sha256(text).hexdigest())
 
     def take(self) -> LabelledData:
         """Read all rows, by event time; rows of the same time keep their order.
@@ -308,15 +339,3 @@ def cut_days(
         part("validation", split.validation),
         part("test", split.test),
     )
-
-
-def statistics_of(names: tuple[str, ...], rows: DayRows, scores: Float64) -> Reference:
-    """Return the distributions on the training days.
-
-    Rows with weights are thinned by them, with a fixed seed.
-    """
-    weight = rows.rows.weight
-    if weight is None:
-        return reference_of(names, rows.features, scores)
-    kept = np.random.default_rng(0).random(len(weight)) < weight / weight.max()
-    return reference_of(names, rows.features[kept], scores[kept])

@@ -14,6 +14,7 @@ from stream_scorer.core.events.policy_table import STRING_FIELDS
 from stream_scorer.core.mapping.mapping import BASE_AMOUNT
 from stream_scorer.core.summaries.segments import segments_of
 from stream_scorer.errors import SettingsError
+from stream_scorer.models.bundles.reference_statistics import Reference, reference_of
 from stream_scorer.models.reference.build import (
     BuiltReference,
     ReferenceJob,
@@ -24,9 +25,10 @@ from stream_scorer.models.reference.build import (
 from stream_scorer.models.reference.rows import ReferenceRows
 from stream_scorer.ports import Predictor
 from stream_scorer.training.days import Days
-from stream_scorer.training.labelled import LabelledData
+from stream_scorer.training.labelled import DayRows, LabelledData
 
 Bool = NDArray[np.bool_]
+Float64 = NDArray[np.float64]
 _DAY_MS = 86_400_000
 _READ = ("event_time", "amount_minor", BASE_AMOUNT, "currency", "card_present", *STRING_FIELDS)
 
@@ -157,3 +159,15 @@ def make_reference(
         return build_reference(made_from.rows, job, lap)
     except ValueError as error:
         raise SettingsError(f"reference of {job.model}:{job.version}: {error}") from None
+
+
+def statistics_of(names: tuple[str, ...], rows: DayRows, scores: Float64) -> Reference:
+    """Return the distributions on the training days.
+
+    Rows with weights are thinned by them, with a fixed seed.
+    """
+    weight = rows.rows.weight
+    if weight is None:
+        return reference_of(names, rows.features, scores)
+    kept = np.random.default_rng(0).random(len(weight)) < weight / weight.max()
+    return reference_of(names, rows.features[kept], scores[kept])

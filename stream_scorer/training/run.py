@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 from stream_scorer.core.decision.policy import Thresholds
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet, compile_features
+from stream_scorer.core.features.engines import ENGINES
 from stream_scorer.core.labelling.contract import UNKNOWN
 from stream_scorer.core.mapping.mapping import EventMapping
 from stream_scorer.errors import SettingsError
@@ -51,13 +52,12 @@ from stream_scorer.training.days import (
     Split,
     refuse_delay,
 )
-from stream_scorer.training.features import read_features
+from stream_scorer.training.features import chosen_engine, read_features
 from stream_scorer.training.labelled import (
     DatasetFolder,
     DayRows,
     LabelledData,
     cut_days,
-    statistics_of,
 )
 from stream_scorer.training.metrics import Judging, Scored, measures
 from stream_scorer.training.models import fit, make_model
@@ -66,6 +66,7 @@ from stream_scorer.training.reference_rows import (
     ReferenceDays,
     make_reference,
     reference_rows,
+    statistics_of,
 )
 from stream_scorer.training.thresholds import choose_thresholds
 
@@ -96,6 +97,8 @@ class TrainingJob:
         most_rejected: Share of the data that may be left out because the stream would reject it.
         licence: Licence of the model; None: not stated.
         labels: Where the data have their labels; None: in ``is_fraud`` and ``label_time``.
+        engine: Number of the bundle's engine. None: that of a dataset; for a file 2 if the plan has
+            a label policy, otherwise 1.
     """
 
     data: Path
@@ -114,6 +117,7 @@ class TrainingJob:
     most_rejected: float = 0.01
     licence: str | None = None
     labels: EventMapping | None = None
+    engine: int | None = None
 
 
 def _period(days: Days, fraud: Int64) -> Period:
@@ -150,6 +154,7 @@ def _check(order: TrainingJob) -> None:
         raise SettingsError(
             f"--most-rejected {order.most_rejected}: no share", "write a number from 0 to 1"
         )
+    chosen_engine(order.engine, order.plan)
     refuse_unwritable(new_directory(order.store, order.name, order.version))
 
 
@@ -218,7 +223,8 @@ def _reference(
 def _read(order: TrainingJob) -> tuple[tuple[FeatureSpec, ...], FeatureSet, LabelledData]:
     """Return the declared features, what they compile to, and the rows."""
     if not order.data.is_dir():
-        features, compiled = read_features(order.features, order.plan)
+        engine = chosen_engine(order.engine, order.plan)
+        features, compiled = read_features(order.features, order.plan, engine)
         return features, compiled, take(
             order.data, compiled, order.plan, sort=order.sort, most_rejected=order.most_rejected,
             labels=order.labels, unlabelled=True,
@@ -229,11 +235,29 @@ def _read(order: TrainingJob) -> tuple[tuple[FeatureSpec, ...], FeatureSet, Labe
             "leave --features and --labels out; dataset build takes --features",
         )
     dataset = DatasetFolder.open(order.data)
+    return dataset.features, _recorded(order, dataset), dataset.take()
+
+
+def _recorded(order: TrainingJob, dataset: DatasetFolder) -> FeatureSet:
+    """Return what the features of a dataset compile to, for the engine of the bundle.
+
+    Raises:
+        SettingsError: The plan refuses them, or they mean something else in the engine that is
+            asked for.
+    """
+    engine = dataset.engine if order.engine is None else order.engine
     try:
-        compiled = compile_features(dataset.features, order.plan)
+        recorded = compile_features(dataset.features, order.plan, dataset.engine)
+        compiled = compile_features(dataset.features, order.plan, engine)
     except ValueError as error:
         raise SettingsError(f"data {order.data}: {error}", "build the dataset again") from None
-    return dataset.features, compiled, dataset.take()
+    if compiled.identities == recorded.identities:
+        return compiled
+    raise SettingsError(
+        f"--engine {engine}: data {order.data}: has features of engine {dataset.engine}, which has "
+        "another risk of terminals",
+        "leave --engine out, or train from a file",
+    )
 
 
 def _notes(order: TrainingJob, split: Split, taken: LabelledData) -> tuple[str, ...]:
@@ -289,7 +313,9 @@ def train(order: TrainingJob) -> tuple[Path, Manifest]:
                 f"model {order.model}: {what}", "change --parameter or --features"
             ) from None
     source = source_of(model)
-    predictor = predictor_of(source.imported.model)
+    predictor = predictor_of(
+        source.imported.model, own_exponential=ENGINES[compiled.version].own_exponential
+    )
     scored = validation.scored(predictor), test.scored(predictor)
     thresholds = choose_thresholds(
         scored[0].scores, scored[0].fraud, scored[0].amount, order.costs, scored[0].weight
@@ -299,7 +325,7 @@ def train(order: TrainingJob) -> tuple[Path, Manifest]:
     card = Card(
         label=f"{order.name}:{order.version}", kind=source.imported.kind, features=features,
         thresholds=thresholds, training=told, currency=order.plan.currency, judged=scored[1],
-        notes=_notes(order, split, taken),
+        notes=_notes(order, split, taken), engine=compiled.version,
     )  # fmt: skip
     job = ReferenceJob(order.name, order.version, features, compiled, order.plan)
     deciding = DecidingModel(predictor, Thresholds(thresholds.review, thresholds.block))
@@ -312,7 +338,7 @@ def train(order: TrainingJob) -> tuple[Path, Manifest]:
             reference=statistics_of(
                 compiled.names, training, predictor.scores(training.features)
             ),
-            drift_reference=reference,
+            drift_reference=reference, engine=compiled.version,
         ),
         validation.features,
     )  # fmt: skip

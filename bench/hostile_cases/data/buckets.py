@@ -54,7 +54,7 @@ def records_of(
     made = entry("stream_scorer.state.checkpoints.ownership")
     values = {
         "partitions": _PARTITIONS,
-        "engine": entry("stream_scorer.core.features.compile", "RINGS_ENGINE"),
+        "engine": entry("stream_scorer.core.features.engines", "RINGS_ENGINE"),
         "watermark": 7, "horizon": 1, "payload": content, "cap": cap, **changed,
     }  # fmt: skip
     bucket = made.Bucket(0, _bucket() if number is None else number, _OFFSET, **values)

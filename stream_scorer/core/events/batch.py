@@ -228,7 +228,7 @@ class DecisionBatch:
         outcome_propensity: float64[n], probability of ``outcome``, given that of the policy; None
             if it is 1 in every row.
         review_propensity: Probability with which each row was drawn for review, drawn or not.
-        engine: Version of the meaning of the features; see ``features.compile.ENGINES``.
+        engine: Number of the bundle's engine; see ``features.engines``.
     """
 
     events: EventBatch

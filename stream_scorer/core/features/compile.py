@@ -33,6 +33,7 @@ from stream_scorer.core.features.declarations import (
     length_ms,
     refusal,
 )
+from stream_scorer.core.features.engines import ENGINES, FIRST_ENGINE
 from stream_scorer.core.features.kinds import (
     KINDS,
     AtTerminal,
@@ -66,25 +67,6 @@ from stream_scorer.core.terminals.history import Delayed
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 Spec = Mapping[str, object]
-
-ENGINES = (1, 2)
-"""Versions of the meaning of features; each bundle has one of them.
-
-1: the risk of a terminal is its share of frauds in all transactions. 2: its share of frauds in the
-transactions that are known to be a fraud or genuine. No other feature differs.
-"""
-RINGS_ENGINE = 1
-"""Version of what the customers' rings contain, which checkpoints have: no feature of a terminal
-changes it.
-"""
-ENGINE = 1
-"""That of features without a label policy, and of every bundle that was made before there were any.
-"""
-
-
-def engine_of(plan: Plan) -> int:
-    """Return the engine of a model that is trained under a plan."""
-    return 2 if plan.label_policy else ENGINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +151,7 @@ class FeatureSet:
             part of the definition: a longer window would change every feature.
         needs: The history that each feature needs.
         engine: The engine, which other manifests may share.
-        version: Version of the meaning of these features; see :data:`ENGINES`.
+        version: Number of the engine, which fixes the meaning of these features; see ``engines``.
     """
 
     names: tuple[str, ...]
@@ -181,7 +163,7 @@ class FeatureSet:
     _observed: Int64
     _places: Int64
     _scale: float
-    version: int = ENGINE
+    version: int = FIRST_ENGINE
 
     @property
     def retention(self) -> Retention:
@@ -286,13 +268,13 @@ class FeatureSet:
                 compute(seen, column)
 
 
-def compile_features(specs: Sequence[Spec], plan: Plan, engine: int = ENGINE) -> FeatureSet:
+def compile_features(specs: Sequence[Spec], plan: Plan, engine: int = FIRST_ENGINE) -> FeatureSet:
     """Compile a manifest's feature list.
 
     Args:
         specs: Tables with ``name``, ``kind`` and the keys of the kind, in model order.
         plan: Gives lateness, ring cap, currency, extra fields and the terminals' delay.
-        engine: Version of the meaning of features, one of :data:`ENGINES`.
+        engine: Number of the engine, a key of ``engines.ENGINES``.
 
     Raises:
         ValueError: The list is empty; a kind, key or field is unknown; a name is repeated; a window
@@ -330,7 +312,7 @@ def compile_together(
             depends on.
         rings: The engine for which the rings were made, if there are rings. The new engine keeps
             the fields that they keep, too.
-        engines: The version of the meaning of each manifest's features; None: 1.
+        engines: The number of each manifest's engine; None: 1.
 
     Returns:
         One set for each manifest, as from :func:`compile_union`.
@@ -338,9 +320,9 @@ def compile_together(
     Raises:
         ValueError: As for ``compile_features``.
     """
-    versions = [ENGINE] * len(manifests) if engines is None else list(engines)
+    versions = [FIRST_ENGINE] * len(manifests) if engines is None else list(engines)
     read = [
-        _read(specs, plan, version)
+        _read(specs, plan, ENGINES[version].features)
         for (specs, plan), version in zip(manifests, versions, strict=True)
     ]
     plan = manifests[-1][1]
@@ -399,7 +381,7 @@ def _observed_by(feature: Feature) -> Windowed | AtTerminal | None:
 
 
 def _read(
-    specs: Sequence[Spec], plan: Plan, engine: int
+    specs: Sequence[Spec], plan: Plan, meaning: int
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[Feature, ...]]:
     """Return the names, the texts and the features of a manifest."""
     if not specs:
@@ -425,7 +407,7 @@ def _read(
         later = frozenset(names[len(features) :])
         features.append(
             KINDS[kind].build(
-                Declaration(name, spec, longest, plan, engine),
+                Declaration(name, spec, longest, plan, meaning),
                 Earlier(tuple(features), dict(positions), later),
             )
         )
@@ -455,8 +437,8 @@ def _names_terminal(spec: Spec) -> bool:
 
 
 def _identity(feature: Feature) -> str:
-    # A feature that is the same in all engines has one identity: that of the first engine.
-    return digest({"engine": ENGINE, **feature.meaning})
+    # A feature that is the same in all engines has one identity: that of the first one.
+    return digest({"engine": FIRST_ENGINE, **feature.meaning})
 
 
 def _needs(features: tuple[Feature, ...]) -> tuple[Need, ...]:

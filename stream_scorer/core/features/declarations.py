@@ -126,7 +126,7 @@ class Declaration:
         longest_ms: The longest window of the manifest, ms, 0 if there is none. A feature without a
             window looks back as far.
         plan: What all models share.
-        engine: Version of the meaning of features; see ``compile.ENGINES``.
+        engine: Version of the meaning of features; see ``engines.EngineMeaning``.
     """
 
     name: str

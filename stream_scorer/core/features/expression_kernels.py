@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from stream_scorer.core.features.logarithm_kernels import log
+from stream_scorer.core.arithmetic.logarithm_kernels import log
 from stream_scorer.core.kernels.compiled import numeric
 
 CONSTANT, FIELD, FEATURE, NEGATE, ABSOLUTE, LOGARITHM = range(6)

@@ -31,6 +31,8 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache,
 from stream_scorer.errors import SettingsError
 
 _HERE = Path(__file__).parent
+_CALLED = (_HERE, _HERE.parent / "arithmetic")
+"""Folders whose kernels those of other folders may call."""
 _KEPT = (".nbi", ".nbc")
 _VARIABLE = "NUMBA_CACHE_DIR"
 
@@ -56,10 +58,11 @@ def stamp(folder: Path) -> str:
     """Return a digest of all files whose code a kernel in a folder may include.
 
     numba only checks a kernel's own file. But a kernel includes the code and the constants of the
-    functions that it calls in other files: those of the kernel's folder, and those of this one.
+    functions that it calls in other files: those of the kernel's folder, of this one and of
+    ``core.arithmetic``.
     """
     digest = hashlib.sha256()
-    for place in dict.fromkeys((_HERE, folder)):
+    for place in dict.fromkeys((*_CALLED, folder)):
         for path in sorted(place.glob("*.py")):
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from stream_scorer.core.arithmetic.logarithm_kernels import fixed_logarithms
 from stream_scorer.core.events.batch import DecisionBatch, EventBatch
 from stream_scorer.core.events.extras import BOOLEAN, DOUBLE, LONG, TIMESTAMP
 from stream_scorer.core.events.fields import Field, numbers
 from stream_scorer.core.events.strings import hashes_of
-from stream_scorer.core.features.logarithm_kernels import fixed_logarithms
 from stream_scorer.core.mapping.quoting import quoted
 from stream_scorer.core.summaries.summary_cell_kernels import (
     LOG_SUM,

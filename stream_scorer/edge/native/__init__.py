@@ -1,1 +1,4 @@
-"""The kernel in C that scores rows, and what a browser needs for it: data files, no modules."""
+"""What exported folders are made of: the C kernel, and its equal in numpy.
+
+Nothing here imports anything of stream-scorer, because it runs without it.
+"""

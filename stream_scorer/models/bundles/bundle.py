@@ -329,7 +329,7 @@ class Manifest(_ManifestPart):
         name: Model name.
         version: Semantic version, MAJOR.MINOR.PATCH.
         kind: Kind of the model, e.g. ``random_forest``.
-        engine: Version of the meaning of features with which it was trained.
+        engine: Number of the engine; see ``core.features.engines``.
         features: Declarations in column order; ``core.features.compile`` defines their meaning.
         thresholds: Where REVIEW and BLOCK begin.
         on_model_error: Outcome of rows for which the model fails.
@@ -474,7 +474,7 @@ def content_hash(
     """Return the sha256 of what may change a decision of a bundle of format 2.
 
     Args:
-        engine: Version of the meaning of features.
+        engine: Number of the engine.
         features: Declarations in column order.
         thresholds: Where REVIEW and BLOCK begin; the text of their rule is not included.
         on_model_error: Outcome of rows for which the model fails.
@@ -505,7 +505,7 @@ def content_hash_1(
 
     Args:
         kind: As in the manifest, like the next five.
-        engine: Version of the meaning of features.
+        engine: Number of the engine.
         features: Declarations in column order.
         thresholds: Where REVIEW and BLOCK begin; the text of their rule is not included.
         on_model_error: Outcome of rows for which the model fails.

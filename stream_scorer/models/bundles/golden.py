@@ -7,6 +7,11 @@ probabilities go through the C library's ``exp``, whose last bit may differ betw
 tolerance is 1e-15, and 2e-7 if the library computes them in float32. For a linear model both
 tolerances are 1e-12, because libraries add its products in another order. An ONNX model must give
 the same bits: a processor or a version of ONNX Runtime that computes otherwise refuses the bundle.
+
+In a bundle whose engine has an exponential of its own, the scores are the predictor's, too. Raw
+scores and scores must then have the same bits, whatever the model. When the bundle is written, its
+scores are compared with the library's, by the tolerances above.
+
 Attributions must add up to the raw score within 1e-9. Tolerances are relative for values above 1.
 """
 
@@ -34,6 +39,11 @@ _ONNX_FIX = (
     "use the processor and the version of onnxruntime of its import, or import it again on a "
     "machine like this one"
 )
+_OWN_FIX = (
+    "its engine has the same bits on every machine: this installation is defective, or the bundle "
+    "was made by a defective one"
+)
+_LIBRARY_FIX = "train it again with the installed libraries"
 
 
 def choose(features: Float64, scores: Float64) -> Float64:
@@ -49,11 +59,11 @@ def choose(features: Float64, scores: Float64) -> Float64:
 
 
 def write(features: Float64, scores: Float64, predictor: Predictor) -> bytes:
-    """Return the golden file: rows, the library's scores, and the predictor's raw scores.
+    """Return the golden file: rows, their scores, and the predictor's raw scores.
 
     Args:
         features: float64[n, m].
-        scores: float64[n], the library's scores.
+        scores: float64[n], the library's scores, or those of a predictor with its own exponential.
         predictor: Computes the raw scores.
     """
     document = {
@@ -70,7 +80,7 @@ class GoldenRows:
 
     Attributes:
         features: float64[n, m].
-        scores: float64[n], from the model's library.
+        scores: float64[n], from the model's library; see :func:`write`.
         raw: float64[n], from the predictor.
     """
 
@@ -109,7 +119,7 @@ def read(data: bytes, feature_count: int, label: str) -> GoldenRows:
 
 
 def _tolerances(model: ScoringModel | OnnxModel) -> tuple[float, float]:
-    """Return the tolerances of raw scores and of scores; 0 for the same bits."""
+    """Return the tolerances of raw scores and of scores to a library's; 0 for the same bits."""
     if isinstance(model, OnnxModel):
         return 0.0, 0.0
     if any(isinstance(part.body, LinearWeights) for part in model.parts):
@@ -117,6 +127,40 @@ def _tolerances(model: ScoringModel | OnnxModel) -> tuple[float, float]:
     if any(SingleSigmoid() in part.after for part in model.parts):
         return 0.0, _SINGLE_TOLERANCE
     return 0.0, _PROBABILITY_TOLERANCE
+
+
+def check_library(predictor: Predictor, features: Float64, scores: Float64, label: str) -> None:
+    """Compare a predictor with the model's own library, whose scores a golden file will not have.
+
+    Args:
+        predictor: A :class:`ScoringPredictor`.
+        features: float64[n, m].
+        scores: float64[n], the library's.
+        label: The bundle, for messages.
+
+    Raises:
+        ModelError: A score differs by more than the tolerance.
+    """
+    if isinstance(predictor, ScoringPredictor):
+        tolerance = _tolerances(predictor.model)[1]
+        _compare("score", predictor.scores(features), scores, tolerance, label, _LIBRARY_FIX)
+
+
+def _compare(
+    what: str, got: Float64, expected: Float64, tolerance: float, label: str, fix: str
+) -> None:
+    """Refuse scores that differ by more than a tolerance."""
+    scale = np.maximum(1.0, np.abs(expected))
+    worst = float((np.abs(got - expected) / scale).max())
+    differs = not worst <= tolerance
+    if tolerance == 0.0:
+        differs |= got.tobytes() != expected.tobytes()
+    if differs:
+        raise ModelError(
+            f"bundle {label}: golden vectors: a {what} is off by {worst:.3g}, "
+            f"allowed is {tolerance:.3g}",
+            fix,
+        )
 
 
 def check(data: bytes, predictor: ScoringPredictor | OnnxPredictor, label: str) -> None:
@@ -140,20 +184,12 @@ def check(data: bytes, predictor: ScoringPredictor | OnnxPredictor, label: str) 
             "import the model again",
         )
     contributions, base = predictor.attributions(features)
-    of_raw, of_scores = _tolerances(predictor.model)
+    own = isinstance(predictor, ScoringPredictor) and predictor.own_exponential
+    of_raw, of_scores = (0.0, 0.0) if own else _tolerances(predictor.model)
+    fix = _OWN_FIX if own else _ONNX_FIX if onnx else _LIBRARY_FIX
     for what, got, expected, tolerance in (
         ("raw score", predictor.raw(features), raw, of_raw),
         ("score", predictor.scores(features), scores, of_scores),
         ("sum of attributions", contributions.sum(axis=1) + base, raw, _ATTRIBUTION_TOLERANCE),
     ):
-        scale = np.maximum(1.0, np.abs(expected))
-        worst = float((np.abs(got - expected) / scale).max())
-        differs = not worst <= tolerance
-        if tolerance == 0.0:
-            differs |= got.tobytes() != expected.tobytes()
-        if differs:
-            raise ModelError(
-                f"bundle {label}: golden vectors: a {what} is off by {worst:.3g}, "
-                f"allowed is {tolerance:.3g}",
-                _ONNX_FIX if onnx else "train it again with the installed libraries",
-            )
+        _compare(what, got, expected, tolerance, label, fix)

@@ -16,13 +16,9 @@ from pathlib import Path
 
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.features.compile import (
-    ENGINES,
-    Engine,
-    compile_features,
-    compile_together,
-)
+from stream_scorer.core.features.compile import Engine, compile_features, compile_together
 from stream_scorer.core.features.declarations import declared_plan
+from stream_scorer.core.features.engines import ENGINES
 from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles import golden
 from stream_scorer.models.bundles.bundle import (
@@ -256,12 +252,19 @@ def bundle_predictor(
     """Return the predictor of a bundle's model, in the process that will score with it.
 
     Raises:
-        ModelError: ONNX Runtime is needed but not installed, or refuses the model; the message
-            names the bundle.
+        ModelError: ONNX Runtime is needed but not installed, or refuses the model; or the bundle's
+            engine has an arithmetic that ONNX Runtime does not have. The message names the bundle.
     """
-    if isinstance(model, OnnxModel):
-        return onnx_predictor(model, manifest.label)
-    return ScoringPredictor(model)
+    own = ENGINES[manifest.engine].own_exponential
+    if not isinstance(model, OnnxModel):
+        return ScoringPredictor(model, own_exponential=own)
+    if own:
+        raise ModelError(
+            f"bundle {manifest.label}: an ONNX model cannot have engine {manifest.engine}: ONNX "
+            "Runtime computes its probabilities",
+            "import it again without --engine",
+        )
+    return onnx_predictor(model, manifest.label)
 
 
 def check_version(manifest: Manifest) -> None:
@@ -284,7 +287,7 @@ def check_engine(manifest: Manifest) -> None:
     if manifest.engine not in ENGINES:
         raise ModelError(
             f"bundle {manifest.label}: made for feature engine {manifest.engine}, this release has "
-            f"{' and '.join(map(str, ENGINES))}",
+            f"{min(ENGINES)} to {max(ENGINES)}",
             "train it again with this release",
         )
     check_features(manifest, None)

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.features.compile import ENGINE
+from stream_scorer.core.features.engines import ENGINES, FIRST_ENGINE
 from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles import golden
 from stream_scorer.models.bundles.bundle import (
@@ -57,7 +57,7 @@ class Candidate:
         reference: Distributions of features and score on the training days.
         lineage: The registered version that it was imported from.
         drift_reference: The file ``reference.json`` of drift detection, or none.
-        engine: Version of the meaning of features with which it was trained; see ``engine_of``.
+        engine: Number of the engine, a key of ``core.features.engines.ENGINES``.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Candidate:
     reference: Reference | None = None
     lineage: Lineage | None = None
     drift_reference: bytes | None = None
-    engine: int = ENGINE
+    engine: int = FIRST_ENGINE
 
 
 def write_bundle(store: Path, candidate: Candidate, rows: Float64) -> Path:
@@ -87,16 +87,18 @@ def write_bundle(store: Path, candidate: Candidate, rows: Float64) -> Path:
         The bundle's directory.
 
     Raises:
-        ModelError: The version exists already, the name or version is malformed, or the store
-            cannot be written.
+        ModelError: The version exists already, the name or version is malformed, the store cannot
+            be written, or the engine is not possible for the model.
     """
     source = candidate.source
-    predictor = predictor_of(source.imported.model)
+    own = ENGINES[candidate.engine].own_exponential
+    predictor = predictor_of(source.imported.model, own_exponential=own)
     probes = golden.choose(rows, predictor.scores(rows))
-    scores = source.scores or predictor.scores
-    return write_with_rows(
-        store, candidate, golden.write(probes, np.ascontiguousarray(scores(probes)), predictor)
-    )
+    scores = np.ascontiguousarray((source.scores or predictor.scores)(probes))
+    if own:
+        golden.check_library(predictor, probes, scores, f"{candidate.name}:{candidate.version}")
+        scores = predictor.scores(probes)
+    return write_with_rows(store, candidate, golden.write(probes, scores, predictor))
 
 
 def write_with_rows(store: Path, candidate: Candidate, golden_rows: bytes) -> Path:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.core.features.engines import ENGINES
 from stream_scorer.core.mapping.mapping import EventMapping
 from stream_scorer.core.mapping.minor_units import in_units
 from stream_scorer.errors import ModelError, SettingsError
@@ -61,7 +62,7 @@ from stream_scorer.ports import Predictor
 from stream_scorer.training.card import Card, card_files
 from stream_scorer.training.data import take
 from stream_scorer.training.days import Days
-from stream_scorer.training.features import read_features
+from stream_scorer.training.features import chosen_engine, read_features
 from stream_scorer.training.labelled import LabelledData
 from stream_scorer.training.metrics import Judging, Scored, measures
 from stream_scorer.training.thresholds import choose_thresholds
@@ -102,6 +103,7 @@ class ImportJob:
             file.
         plan_text: The text of the plan file, for the lineage.
         mapping_text: The text of ``events.toml``, if there is one.
+        engine: Number of the bundle's engine; None: 2 if the plan has a label policy, otherwise 1.
     """
 
     file: Path
@@ -124,6 +126,7 @@ class ImportJob:
     registered: ModelReference | None = None
     plan_text: str = ""
     mapping_text: str | None = None
+    engine: int | None = None
 
 
 def read_thresholds(text: str) -> tuple[float, float]:
@@ -160,7 +163,8 @@ def import_model(job: ImportJob) -> tuple[Path, Manifest]:
         UnavailableError: The MLflow server does not answer.
     """
     _check(job)
-    specs, features = read_features(job.features, job.plan)
+    engine = chosen_engine(job.engine, job.plan)
+    specs, features = read_features(job.features, job.plan, engine)
     source, lineage = _source(job)
     _refuse_other_features(job, source, features.names)
     data = take(
@@ -171,7 +175,7 @@ def import_model(job: ImportJob) -> tuple[Path, Manifest]:
     rows = np.ascontiguousarray(data.features[chosen])
     if isinstance(source, OnnxSource):
         source = source.measured(rows)
-    predictor = predictor_of(source.imported.model)
+    predictor = predictor_of(source.imported.model, own_exponential=ENGINES[engine].own_exponential)
     scored = _scored(job, data, chosen, _scores(job, predictor, rows))
     thresholds = _thresholds(job, scored)
     judging = Judging(thresholds, job.costs, job.cards_per_day, job.resamples)
@@ -180,6 +184,7 @@ def import_model(job: ImportJob) -> tuple[Path, Manifest]:
         label=f"{job.name}:{job.version}", kind=source.imported.kind, features=specs,
         thresholds=thresholds, training=training, currency=job.plan.currency, judged=scored,
         library=_named(source.imported), notes=_notes(source.imported), lineage=lineage,
+        engine=engine,
     )  # fmt: skip
     directory = write_bundle(
         job.store,
@@ -187,6 +192,7 @@ def import_model(job: ImportJob) -> tuple[Path, Manifest]:
             name=job.name, version=job.version, source=source, features=specs,
             thresholds=thresholds, training=training, card=card_files(card), licence=job.licence,
             reference=reference_of(features.names, rows, scored.scores), lineage=lineage,
+            engine=engine,
         ),
         rows,
     )  # fmt: skip

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.decision.policy import decide
+from stream_scorer.core.features.engines import ENGINES
 from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles import golden
 from stream_scorer.models.bundles.bundle import Manifest
@@ -46,7 +47,9 @@ class Validation:
         installed: Those of this environment, with Python and processor.
         raw_equal: Number of rows whose raw score (log-odds of boosting, mean of a forest, a linear
             sum) has the same bits.
-        scores_equal: Number of rows whose score has the same bits as scikit-learn's at training.
+        scores_equal: Number of rows whose score has the same bits as scikit-learn's at training;
+            for an engine with its own exponential, as our own then.
+        exact: Whether all scores must have the same bits, as such an engine guarantees.
         largest_difference: Largest difference of a score.
         flips: Number of rows with another decision.
     """
@@ -58,6 +61,7 @@ class Validation:
     installed: dict[str, str]
     raw_equal: int
     scores_equal: int
+    exact: bool
     largest_difference: float
     flips: int
 
@@ -82,6 +86,8 @@ class Validation:
                 else "though the libraries are the bundle's"
             )
             return f"{self.rows - self.raw_equal} of {self.rows} golden rows have other bits, {why}"
+        if self.exact and self.scores_equal < self.rows:
+            return f"{self.rows - self.scores_equal} of {self.rows} golden rows have other bits"
         return ""
 
 
@@ -118,6 +124,7 @@ def validate(settings: Settings, reference: str) -> Validation:
         installed={**here, "python": platform.python_version(), "machine": platform.machine()},
         raw_equal=_same_bits(predictor.raw(rows.features), rows.raw),
         scores_equal=_same_bits(scores, rows.scores),
+        exact=ENGINES[manifest.engine].own_exponential,
         largest_difference=float(np.abs(scores - rows.scores).max()),
         flips=int((decide(scores, manifest.policy) != decide(rows.scores, manifest.policy)).sum()),
     )

@@ -28,9 +28,10 @@ def compile_all() -> None:
             for cuts in (1, 2):
                 trees = _chain(leaves, cuts, single=single)
                 parts.append(Part((), trees, after=(SingleSigmoid(), Table(numbers, numbers / 2))))
-    predictor = ScoringPredictor(ScoringModel(tuple(parts), 1))
-    for count in (1, 9):
-        predictor.scores(np.zeros((count, 1)))
+    for own in (False, True):
+        predictor = ScoringPredictor(ScoringModel(tuple(parts), 1), own_exponential=own)
+        for count in (1, 9):
+            predictor.scores(np.zeros((count, 1)))
     predictor.attributions(np.zeros((1, 1)))
 
 

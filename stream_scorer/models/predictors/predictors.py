@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_scorer.errors import ModelError
 from stream_scorer.models.predictors import leaf_kernels, leaf_masks, tree_walk, walk_kernels
 from stream_scorer.models.predictors.linear import LinearBody
 from stream_scorer.models.predictors.onnx_session import OnnxModel, OnnxPredictor
@@ -96,10 +97,10 @@ class TreeBody:
 class _PartPredictor:
     """One part: its steps, its body, and what turns the sum into a probability."""
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: Part, *, own_exponential: bool) -> None:
         self._part = part
         self._before = part.before
-        self._finishers = [finisher(step) for step in part.after]
+        self._finishers = [finisher(step, own_exponential=own_exponential) for step in part.after]
         self._columns = [step.columns for step in part.before if isinstance(step, Select)]
         self._body: TreeBody | LinearBody
         if isinstance(part.body, LinearWeights):
@@ -164,15 +165,22 @@ class ScoringPredictor:
 
     Args:
         model: The model.
+        own_exponential: Whether probabilities have the same bits on every machine, as the engine of
+            the bundle states; otherwise they depend on the C library's ``exp``.
     """
 
-    def __init__(self, model: ScoringModel) -> None:
+    def __init__(self, model: ScoringModel, *, own_exponential: bool = False) -> None:
         self.model = model
+        self.own_exponential = own_exponential
         self.feature_count = model.feature_count
-        self._parts = [_PartPredictor(part) for part in model.parts]
+        self._parts = [
+            _PartPredictor(part, own_exponential=own_exponential) for part in model.parts
+        ]
 
     def scores(self, features: Float64) -> Float64:
-        """Return float64[n]: the probability of fraud; for trees, bit for bit the library's.
+        """Return float64[n]: the probability of fraud.
+
+        For trees, it has the bits of the library's, if the C library's ``exp`` is used.
 
         Args:
             features: float64[n, m].
@@ -225,10 +233,25 @@ class ScoringPredictor:
         return total
 
 
-def predictor_of(model: ScoringModel | OnnxModel) -> ScoringPredictor | OnnxPredictor:
+def predictor_of(
+    model: ScoringModel | OnnxModel, *, own_exponential: bool = False
+) -> ScoringPredictor | OnnxPredictor:
     """Return the predictor of a model: our kernels, or a session of ONNX Runtime.
 
+    Args:
+        model: The model.
+        own_exponential: As of :class:`ScoringPredictor`.
+
     Raises:
-        ModelError: ONNX Runtime is not installed, or refuses the model.
+        ModelError: ONNX Runtime is not installed, refuses the model, or would have to compute
+            probabilities with our exponential.
     """
-    return OnnxPredictor(model) if isinstance(model, OnnxModel) else ScoringPredictor(model)
+    if not isinstance(model, OnnxModel):
+        return ScoringPredictor(model, own_exponential=own_exponential)
+    if own_exponential:
+        raise ModelError(
+            "an ONNX model cannot have engine 3, or another with our arithmetic: ONNX Runtime "
+            "computes its probabilities",
+            "leave --engine out",
+        )
+    return OnnxPredictor(model)

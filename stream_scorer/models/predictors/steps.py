@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy import special
 
+from stream_scorer.core.arithmetic.exponential import expit_all, single_sigmoid_all
 from stream_scorer.core.kernels.compiled import numeric
 from stream_scorer.errors import ModelError
 from stream_scorer.models.predictors.parts import (
@@ -26,6 +27,8 @@ from stream_scorer.models.predictors.parts import (
 )
 
 Float64 = NDArray[np.float64]
+Sigmoids = Callable[[Float64], None]
+"""Replaces margins by their probabilities."""
 
 _ONE = np.float32(1)
 _EPSILON = np.float32(1e-16)
@@ -115,37 +118,44 @@ def _refuse_others(values: Float64, columns: NDArray[np.int64], most: float) -> 
         )
 
 
-def finisher(step: After) -> Callable[[Float64], None]:
-    """Return the function that replaces margins, float64[n], by what a step makes of them."""
+def finisher(step: After, *, own_exponential: bool) -> Sigmoids:
+    """Return the function that replaces margins, float64[n], by what a step makes of them.
+
+    Args:
+        step: The step.
+        own_exponential: Whether the sigmoids are those of ``core.arithmetic``, with the same bits
+            on every machine; otherwise those of the C library.
+    """
+    expit: Sigmoids = expit_all if own_exponential else _expit
     match step:
         case Sigmoid(slope, intercept):
-            return _expit if (slope, intercept) == (1.0, 0.0) else _sigmoid(slope, intercept)
+            return expit if (slope, intercept) == (1.0, 0.0) else _sigmoid(slope, intercept, expit)
         case Platt(a, b):
-            return _platt(a, b)
+            return _platt(a, b, expit)
         case SingleSigmoid():
-            return _single_sigmoid
+            return single_sigmoid_all if own_exponential else _single_sigmoid
         case Table(x, y):
             return lambda margins: _interpolate(margins, x, y)
 
 
 def _expit(margins: Float64) -> None:
-    expit(margins, out=margins)
+    special.expit(margins, out=margins)
 
 
-def _sigmoid(slope: float, intercept: float) -> Callable[[Float64], None]:
+def _sigmoid(slope: float, intercept: float, expit: Sigmoids) -> Sigmoids:
     def finish(margins: Float64) -> None:
         margins *= slope
         margins += intercept
-        expit(margins, out=margins)
+        expit(margins)
 
     return finish
 
 
-def _platt(a: float, b: float) -> Callable[[Float64], None]:
+def _platt(a: float, b: float, expit: Sigmoids) -> Sigmoids:
     def finish(margins: Float64) -> None:
         margins *= a
         margins += b
         np.negative(margins, out=margins)
-        expit(margins, out=margins)
+        expit(margins)
 
     return finish

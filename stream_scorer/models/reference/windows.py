@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.features.logarithm_kernels import fixed_logarithms
+from stream_scorer.core.arithmetic.logarithm_kernels import fixed_logarithms
 from stream_scorer.core.summaries.summary_layout import WatchedField
 from stream_scorer.models.reference.rows import ReferenceRows, cells_of, table_of
 from stream_scorer.models.reference.stream_values import FIXED, StreamLayout

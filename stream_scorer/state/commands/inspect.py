@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stream_scorer.core.features.compile import RINGS_ENGINE
+from stream_scorer.core.features.engines import RINGS_ENGINE
 from stream_scorer.core.rings.rings import NEVER
 from stream_scorer.errors import SettingsError
 from stream_scorer.kafka.topics.groups import committed_offsets

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.decision.observe import PartitionRings
-from stream_scorer.core.features.compile import RINGS_ENGINE
+from stream_scorer.core.features.engines import RINGS_ENGINE
 from stream_scorer.core.rings.buckets import BUCKETS
 from stream_scorer.core.rings.rings import NEVER, CustomerRings
 from stream_scorer.errors import UnavailableError

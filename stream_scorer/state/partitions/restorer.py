@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.events.batch import EventBatch
-from stream_scorer.core.features.compile import RINGS_ENGINE
+from stream_scorer.core.features.engines import RINGS_ENGINE
 from stream_scorer.core.rings.buckets import bucket_of
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.reading.replay import InputReplay

@@ -12,7 +12,7 @@ import skops
 import skops.io
 from numpy.typing import NDArray
 
-from stream_scorer.core.features.compile import ENGINE
+from stream_scorer.core.features.engines import FIRST_ENGINE
 from stream_scorer.models.bundles import golden
 from stream_scorer.models.bundles.bundle import Libraries, Manifest, content_hash_1
 from stream_scorer.models.importing.scikit_learn.convert import predictor_for
@@ -38,7 +38,7 @@ def write_format_1(
         **(card or {}),
     }
     meaning: dict[str, Any] = {
-        "kind": kind_of(model), "engine": ENGINE, "features": made.features,
+        "kind": kind_of(model), "engine": FIRST_ENGINE, "features": made.features,
         "thresholds": made.thresholds, "on_model_error": made.on_model_error,
         "parameters": parameters_of(model),
     }  # fmt: skip

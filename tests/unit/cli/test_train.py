@@ -43,6 +43,7 @@ KEYS: dict[str, tuple[str, list[str], str]] = {
     "matured": ("true", ["--matured"], "split"),
     "most_rejected": ("0.5", ["--most-rejected", "0.5"], "most_rejected"),
     "licence": ('"MIT"', ["--licence", "MIT"], "licence"),
+    "engine": ("3", ["--engine", "3"], "engine"),
     "labels": ('{is_fraud = "flag"}', ["--labels", "FOLDER/labels.toml"], "labels"),
 }
 

@@ -74,16 +74,17 @@ def test_a_file_writable_for_others_or_a_link_is_refused(folder: Path) -> None:
 def test_the_stamp_covers_every_file_that_a_kernel_may_hold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own, core = tmp_path / "codec", tmp_path / "kernels"
-    for place, name in ((own, "walk.py"), (own, "operations.py"), (core, "memory.py")):
-        place.mkdir(exist_ok=True)
-        (place / name).write_text("A = 1\n")
-    monkeypatch.setattr(cache, "_HERE", core)
+    own, core, numbers = tmp_path / "codec", tmp_path / "kernels", tmp_path / "arithmetic"
+    files = [own / "walk.py", own / "operations.py", core / "memory.py", numbers / "exp.py"]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("A = 1\n")
+    monkeypatch.setattr(cache, "_CALLED", (core, numbers))
     stamps = {cache.stamp.__wrapped__(own)}
-    for changed in (own / "walk.py", own / "operations.py", core / "memory.py"):
+    for changed in files:
         changed.write_text("A = 2\n")
         stamps.add(cache.stamp.__wrapped__(own))
-    assert len(stamps) == 4
+    assert len(stamps) == 5
 
 
 def test_a_kernel_calls_no_kernel_that_the_stamp_does_not_cover() -> None:
@@ -95,13 +96,14 @@ def test_a_kernel_calls_no_kernel_that_the_stamp_does_not_cover() -> None:
         nodes = ast.walk(ast.parse(path.read_text()))
         imported[name] = {n.module for n in nodes if isinstance(n, ast.ImportFrom) and n.module}
     kernels = "stream_scorer.core.kernels"
+    called = (kernels, "stream_scorer.core.arithmetic")
     compiled = {name for name, modules in imported.items() if f"{kernels}.compiled" in modules}
-    assert {f"{kernels}.aggregates", "stream_scorer.core.features.logarithm_kernels"} <= compiled
+    assert {f"{kernels}.aggregates", "stream_scorer.core.arithmetic.logarithm_kernels"} <= compiled
     uncovered = {
         (name, other)
         for name in compiled
         for other in imported[name] & compiled
-        if other.rpartition(".")[0] not in (name.rpartition(".")[0], kernels)
+        if other.rpartition(".")[0] not in (name.rpartition(".")[0], *called)
     }
     assert uncovered == set()
 

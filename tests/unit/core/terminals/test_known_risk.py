@@ -9,12 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_scorer.core.events.plan import Plan, plan_from
-from stream_scorer.core.features.compile import (
-    ENGINES,
-    compile_features,
-    compile_together,
-    engine_of,
-)
+from stream_scorer.core.features.compile import compile_features, compile_together
+from stream_scorer.core.features.engines import ENGINES, engine_of
 from stream_scorer.core.kernels.terminals import ROWS_MOST
 from stream_scorer.core.labelling.contract import FRAUD, GENUINE, UNKNOWN
 from stream_scorer.core.terminals import history
@@ -77,8 +73,9 @@ def test_a_table_takes_no_more_rows_than_it_can_count(monkeypatch: pytest.Monkey
 
 
 def test_only_features_of_a_risk_have_another_identity() -> None:
-    one, two = (compile_features(SPECS, PLAN, engine) for engine in ENGINES)
-    assert (one.version, two.version) == ENGINES
+    one, two, three = (compile_features(SPECS, PLAN, engine) for engine in ENGINES)
+    assert (one.version, two.version, three.version) == (1, 2, 3)
+    assert three.identities == two.identities
     same = [mine == its for mine, its in zip(one.identities, two.identities, strict=True)]
     # A ratio to a risk is another one, too.
     assert same == [True, False, True, False]

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from stream_scorer.core.decision.observe import PartitionRings
-from stream_scorer.core.features.compile import RINGS_ENGINE
+from stream_scorer.core.features.engines import RINGS_ENGINE
 from stream_scorer.core.rings.buckets import bucket_of
 from stream_scorer.core.rings.payload import sound
 from stream_scorer.errors import NotWarmError, StateError

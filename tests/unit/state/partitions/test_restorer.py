@@ -8,7 +8,7 @@ import pytest
 
 from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.events.strings import hashes_of
-from stream_scorer.core.features.compile import RINGS_ENGINE
+from stream_scorer.core.features.engines import RINGS_ENGINE
 from stream_scorer.core.rings.buckets import BUCKETS
 from stream_scorer.core.rings.rings import RingColumns
 from stream_scorer.errors import OffsetsError, StateError, UnavailableError

@@ -11,7 +11,7 @@ f / (2 + f) and R is a polynomial in s^2. The operations and their order are fix
 subtractions, multiplications and one division of IEEE 754, each rounded, none fused with another.
 So an implementation in another language that performs them gives the same bits.
 
-The error is less than 1 ulp; measured: see ``tests/unit/core/features/test_logarithm_kernels.py``.
+The error is less than 1 ulp, as ``tests/unit/core/arithmetic/test_logarithm_kernels.py`` measures.
 """
 
 import numpy as np

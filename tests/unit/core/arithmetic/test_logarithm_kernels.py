@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stream_scorer.core.features.logarithm_kernels import log
+from stream_scorer.core.arithmetic.logarithm_kernels import log
 from tests.support.core import log_oracle
 
 Float64 = NDArray[np.float64]
