@@ -136,7 +136,7 @@ def live(stage: Stage, city: City, seconds: float) -> dict[str, Any]:
             say(f"day {number}: a retraining began")
         while (step := under_way(stage)) in {"triggered", "dataset", "search", "fit", "gate",
                                              "bundle"}:  # fmt: skip
-            if not killed and step == "dataset":
+            if not killed:
                 stage.kill("trainer")
                 killed = True
             stage.alive()
