@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := env
-.PHONY: help env demo kernels test test-all test-proxy test-alerts test-bounds test-faults test-matrix coverage bench lint types lock clean
+.PHONY: help env demo kernels test test-all test-proxy test-edge test-alerts test-bounds test-faults test-matrix coverage bench lint types lock clean
 # This list: each target with the comment above it.
 help:
 	@awk '/^# /{text = text substr($$0, 2); next} \
@@ -40,7 +40,7 @@ kernels: env
 # The quick tier, at most ten minutes on two cores: everything that computes, with an eighth of the
 # random examples, and one test for each promise that needs a broker. PYTEST_ARGS="-k windows".
 test: env kernels
-	$(PYTEST) -m "not thorough and not proxy and not prometheus" --hypothesis-profile quick $(PYTEST_ARGS) $(FILES)
+	$(PYTEST) -m "not thorough and not proxy and not prometheus and not toolchain" --hypothesis-profile quick $(PYTEST_ARGS) $(FILES)
 
 # How much of these folders their unit tests run, branches included: a figure, not a gate. Compiled
 # kernels are left out, since numba runs them outside of Python.
@@ -55,12 +55,20 @@ coverage: env kernels
 
 # Every test, at most 45 minutes: also kills, group protocols, some faults, and the benches' tests.
 test-all: env kernels
-	$(PYTEST) -m "not proxy and not prometheus" $(PYTEST_ARGS) $(FILES)
+	$(PYTEST) -m "not proxy and not prometheus and not toolchain" $(PYTEST_ARGS) $(FILES)
 
 # The API behind a real nginx, which `apt-get install nginx-light` brings: request smuggling and
 # forged certificates.
 test-proxy: env
 	$(BIN)/python -m pytest -m proxy tests/integration/serving/hostile
+
+# Exported models in C, by gcc and clang, in WebAssembly and in a browser; valgrind, sanitizers and
+# mutated images. The programs come with `apt-get install gcc clang lld wasi-libc valgrind nodejs
+# chromium`, which root need not call. QUICK=1 leaves out what takes minutes.
+test-edge: env
+	@$(BIN)/python -m tests.support.edge.programs
+	$(BIN)/python -m pytest -m "toolchain $(if $(QUICK),and not thorough)" \
+	  $(if $(QUICK),--hypothesis-profile quick) $(PYTEST_ARGS) tests/integration/edge
 
 # Every alert fires on its fault and on nothing else, with promtool; a real Prometheus and
 # Alertmanager on a real run, in which all scorers are stopped; and faults of the fault suite page
@@ -87,8 +95,8 @@ test-matrix: env
 # All benches on this machine: throughput and latency compared with a bare loop and a hand-written
 # loop, features compared with polars, parity of all ways of scoring, state, the handbook's table,
 # files, handover, many partitions, rollouts, past decisions, half an hour of random faults, hostile
-# clients, mapped events, imported models, verdicts on lag, and HTTP and gRPC, which needs h2load
-# (Debian: nghttp2-client) and Go. QUICK=1 runs the small forms.
+# clients, mapped events, imported models, exported models (see test-edge), verdicts on lag, and HTTP
+# and gRPC, which needs h2load (Debian: nghttp2-client) and Go. QUICK=1 runs the small forms.
 bench: env
 	$(BIN)/python bench/throughput.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/latency.py $(if $(QUICK),--quick)
@@ -103,12 +111,13 @@ bench: env
 	$(BIN)/python bench/learning/let_through.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/acceptance/rollout_live.py $(if $(QUICK),--quick)
 	$(BIN)/python -m bench.rollout_steps.guarded $(if $(QUICK),--quick)
-	$(BIN)/python bench/reproduce.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/acceptance/reproduce.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/acceptance/soak.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/hostile.py $(if $(QUICK),--quick)
 	$(BIN)/python -m bench.hostile_cases.gateway $(if $(QUICK),--quick)
 	$(BIN)/python bench/events.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/imports.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/edge.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/drift.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/lag.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/learning/performance.py $(if $(QUICK),--quick)
@@ -131,9 +140,9 @@ types: env
 # Re-pins every dependency; needs `pip install uv`.
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --upgrade --extra kafka --extra mlflow --extra onnx --extra s3 --extra gcs --extra http --extra otel --extra retrain --group dev pyproject.toml -o requirements.lock
+	  --upgrade --extra kafka --extra mlflow --extra onnx --extra s3 --extra gcs --extra http --extra otel --extra retrain --extra edge --group dev pyproject.toml -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --extra s3 --extra gcs --extra http --extra otel --constraint requirements.lock pyproject.toml -o requirements-run.lock
+	  --extra s3 --extra gcs --extra http --extra otel --extra edge --constraint requirements.lock pyproject.toml -o requirements-run.lock
 	for peer in mlserver kserve; do uv pip compile --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --no-annotate tests/oip/peers/$$peer.in -o tests/oip/peers/$$peer.lock; done
 	uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \

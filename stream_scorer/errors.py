@@ -16,7 +16,10 @@
     ├── RolloutError                11   a rollout command is refused, or its log is not complete
     ├── AuditError                  12   the audit log is not what was written
     ├── ReproductionError           13   past decisions differ from the recomputed ones
-    └── CrashLoopError              14   processes end each time they compute the same records
+    ├── CrashLoopError              14   processes end each time they compute the same records
+    ├── EdgeError                   15   a device's files or state, an export, or a claim is wrong
+    ├── EdgeUpdateError             16   an update over the air is refused
+    └── EdgeRevokedError            17   an operator revoked this device
 """
 
 from typing import ClassVar, Self
@@ -131,3 +134,21 @@ class CrashLoopError(StreamScorerError):
     """Several processes ended while they computed the same records; none tries again by itself."""
 
     exit_code = 14
+
+
+class EdgeError(StreamScorerError):
+    """A device's files or state are wrong, or something cannot be exported to a device."""
+
+    exit_code = 15
+
+
+class EdgeUpdateError(StreamScorerError):
+    """An update over the air is refused; the device keeps its release."""
+
+    exit_code = 16
+
+
+class EdgeRevokedError(StreamScorerError):
+    """An operator revoked this device; it must not be restarted."""
+
+    exit_code = 17

@@ -15,6 +15,22 @@ CLIENT_HEADER = "scorer-client"
 """Header of a transaction that came through the API, and of its decision: the client, in UTF-8."""
 BODY_HEADER = "scorer-body"
 """Header of the same records: which body it had; see ``serving.decisions.identity``."""
+EDGE_DEVICE = "edge-device"
+"""Header of a transaction that a device decided, and of its decision: the device, in UTF-8."""
+EDGE_SEQUENCE = "edge-sequence"
+"""Header of the same records: the number of the device's row, in decimal."""
+EDGE_PREVIOUS = "edge-previous"
+"""Header of the transaction: the device's hash chain before this row, 32 bytes."""
+EDGE_DECISION = "edge-decision"
+"""Header of the transaction: the device's decision, Avro with schema id 23."""
+EDGE_DIGEST = "edge-digest"
+"""Header of the transaction: SHA-256 of the device's decision."""
+EDGE_SIGNATURE = "edge-signature"
+"""Header of the transaction: Ed25519 over the device's hash chain after this row, 64 bytes."""
+EDGE_HEADERS = (
+    EDGE_DEVICE, EDGE_SEQUENCE, EDGE_PREVIOUS, EDGE_DECISION, EDGE_DIGEST, EDGE_SIGNATURE,
+)  # fmt: skip
+"""The headers of a device's row: all of them once, or none."""
 Start = Literal["earliest", "latest"]
 """Where a group's first run begins."""
 

@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as PydanticSettingsError
 
+from stream_scorer.edge.settings.device import Edge
 from stream_scorer.errors import SettingsError
 from stream_scorer.redaction import remember
 from stream_scorer.serving.settings.api import Serving
@@ -115,6 +116,7 @@ class Settings(BaseSettings):
     lag: Lag = Lag()
     audit: Audit = Audit()
     serving: Serving = Serving()
+    edge: Edge = Edge()
 
     @model_validator(mode="after")
     def _poll_while_a_batch_is_scored(self) -> Self:

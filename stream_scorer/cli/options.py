@@ -238,7 +238,9 @@ class CommandGroup(typer.Typer):
 
     def __init__(self, text: str, kind: type[Options]) -> None:
         def keep(**given: Any) -> None:
-            given.pop(_CONTEXT.name).obj = given
+            context = given.pop(_CONTEXT.name)
+            # Of the group around this one, whose options this one has, too.
+            context.obj = {**(context.obj or {}), **{k: v for k, v in given.items() if v}}
 
         callback = _with_parameters(keep, [*kind.parameters(), _CONTEXT])
         super().__init__(help=text, no_args_is_help=True, callback=callback)

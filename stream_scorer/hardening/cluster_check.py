@@ -66,7 +66,10 @@ def _of_topic(
             what, "unclean.leader.election.enable is true: committed records may be lost",
             f"{alter} unclean.leader.election.enable=false",
         )  # fmt: skip
-    compacted = name in {kafka.topics.state, kafka.topics.drift_state}
+    compacted = name in {
+        kafka.topics.state, kafka.topics.drift_state,
+        kafka.topics.edge_progress, kafka.topics.edge_registry,
+    }  # fmt: skip
     wanted = "compact" if compacted else "delete"
     if values["cleanup.policy"] != wanted:
         yield Finding(

@@ -48,7 +48,7 @@ def _only_text(value: Any) -> Any:
 
 
 Time = Annotated[AwareDatetime, BeforeValidator(_only_text)]
-ClientScope = Literal["score", "read", "operate", "admin"]
+ClientScope = Literal["score", "read", "operate", "edge", "admin"]
 Subject = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_printable)]
 
 

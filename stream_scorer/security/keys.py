@@ -74,13 +74,23 @@ def generate(out: Path, passphrase: bytes | None = None) -> KeyPair:
     public = key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    _write_new(out, private, 0o600)
-    _write_new(public_file, public, 0o644)
+    write_new(out, private, 0o600)
+    write_new(public_file, public, 0o644)
     told = base64.b64encode(key.public_key().public_bytes_raw()).decode()
     return KeyPair(out, public_file, key_id(key.public_key()), told)
 
 
-def _write_new(path: Path, data: bytes, mode: int) -> None:
+def write_new(path: Path, data: bytes, mode: int) -> None:
+    """Write the file of a key; never over another.
+
+    Args:
+        path: The file.
+        data: Its bytes.
+        mode: Its permissions.
+
+    Raises:
+        SettingsError: It exists already, or cannot be written.
+    """
     try:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with os.fdopen(file, "wb") as opened:

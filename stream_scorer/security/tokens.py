@@ -21,8 +21,7 @@ from typing import Any, Final, Literal
 import jwt
 
 from stream_scorer.security.canonical_json import parse
-from stream_scorer.security.jwks import VerificationKey
-from stream_scorer.security.token_keys import TokenKeys
+from stream_scorer.security.token_keys import TokenKeys, VerificationKey
 
 TOKEN_BYTES_MOST: Final = 8 * 1024
 SUBJECT_CHARACTERS_MOST: Final = 128

@@ -80,6 +80,13 @@ class Topics(SettingsGroup):
     performance: TopicName = Field(
         "performance", description="how well each model version decided, as fraud labels mature"
     )
+    edge_progress: TopicName = Field(
+        "edge-progress",
+        description="up to which row each device's decisions are published; compacted",
+    )
+    edge_registry: TopicName = Field(
+        "edge-registry", description="devices and releases that operators allow, signed; compacted"
+    )
 
 
 class Kafka(SettingsGroup):

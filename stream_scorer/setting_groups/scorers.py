@@ -1,7 +1,7 @@
 """The scorer, its state, its endpoint and its journal."""
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -60,6 +60,11 @@ class Scorer(SettingsGroup):
         None,
         description="likewise of the draw of transactions for review; the plan's table "
         "`review_sample` has its digest",
+    )
+    edge: Literal["refuse", "accept"] = Field(
+        "refuse",
+        description="what becomes of a record with a device's decision: `accept` publishes the "
+        "decision if a registered device signed it; `refuse` makes every such record a dead letter",
     )
 
 

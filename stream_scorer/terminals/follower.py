@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from stream_scorer.codec.reading.decode import ColumnDecoder
@@ -21,8 +19,8 @@ from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.kernels.store import NEVER
-from stream_scorer.core.labelling.contract import FRAUD, GENUINE, UNKNOWN
 from stream_scorer.core.terminals.history import Delayed, TerminalTable
+from stream_scorer.core.terminals.row_states import row_states
 from stream_scorer.errors import RegistryUnavailableError, StateError, UnavailableError
 from stream_scorer.kafka.reading.topic_follower import TopicFollower
 from stream_scorer.ports import Int64, Paused, RawRecords
@@ -39,7 +37,6 @@ _RECORDS = 20_000
 _STEP_SECONDS = 0.05
 _IDLE_SECONDS = 60.0
 _NEVER = int(NEVER)
-_STATES = ("GENUINE", "FRAUD", "UNKNOWN")
 
 
 class TerminalReading:
@@ -434,22 +431,6 @@ class TerminalFollower:
         self._listener(
             TerminalsRead(len(self.table), None if watermark == _NEVER else watermark, self._left)
         )
-
-
-def row_states(records: pa.RecordBatch) -> NDArray[np.uint8]:
-    """Return uint8[n]: the states of rows; see ``labelling.contract``.
-
-    Args:
-        records: n rows with ``fraud`` and ``state``; a null state is by ``fraud``.
-    """
-    fraud = np.asarray(records.column("fraud").to_numpy(zero_copy_only=False), np.bool_)
-    plain = np.where(fraud, np.uint8(FRAUD), np.uint8(GENUINE))
-    told = records.column("state")
-    if told.null_count == len(told):
-        return plain
-    codes = np.asarray(pc.index_in(told, pa.array(_STATES)).fill_null(UNKNOWN), np.uint8)
-    valid = np.asarray(told.is_valid().to_numpy(zero_copy_only=False), np.bool_)
-    return np.where(valid, codes, plain)
 
 
 def _chosen(count: int, rows: Int64) -> NDArray[np.bool_]:

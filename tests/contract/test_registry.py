@@ -190,6 +190,7 @@ def test_two_servers_do_not_write_to_one_directory(directory: Path) -> None:
 def test_the_api_lists_what_the_directory_holds(client: SchemaRegistryClient) -> None:
     assert sorted(client.get_subjects()) == [
         "activations-value", "decisions-value", "drift-commands-value", "drift-events-value",
+        "edge-decision", "edge-progress-value", "edge-registry-value",
         "labels-value", "performance-value",
         "rollout-value", "shadow-scores-value", "summaries-value",
         "terminal-profiles-value",

@@ -37,6 +37,7 @@ class Flag(IntFlag):
     CAPPED = 16  # the ring was full; its oldest event, possibly this one, was evicted
     LET_THROUGH = 32  # the policy blocks it, and a random draw lets it through
     DRAWN = 64  # drawn at random for review, whatever its score
+    EDGE = 128  # decided by a device, offline
 
 
 NO_OUTCOME: Final = len(Outcome)
@@ -62,6 +63,7 @@ class RejectReason(StrEnum):
     TIME_AHEAD = "TIME_AHEAD"  # too far ahead of the record's Kafka timestamp
     DUPLICATE = "DUPLICATE"  # its transaction id is already in the customer's ring
     UNREADABLE = "UNREADABLE"  # its record batch is too large to be inflated
+    EDGE = "EDGE"  # it claims a device's decision, which is not accepted
     INTERNAL = "INTERNAL"  # the computation fails for it each time: a defect of this program
 
 

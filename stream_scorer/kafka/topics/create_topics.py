@@ -109,7 +109,8 @@ def create_topics(
         kafka: The cluster and the topics' names.
         partitions: Partitions of topics that scale with the input; None: as many as the input has,
             or :data:`PARTITIONS` if it does not exist. Summaries, drift events, commands and state
-            of the monitor, performance, the control log and its activations have one.
+            of the monitor, performance, the control log and its activations, and the registry of
+            devices have one; the progress of devices has :data:`PARTITIONS`.
         replication: Copies of each partition; -1 takes the cluster's default.
         lookback_days: How far any model looks back at terminals: delay plus longest window. Their
             rows are kept for this time in addition to the input's retention, as a scorer may lag
@@ -141,6 +142,7 @@ def create_topics(
     whole = [topics.rollout, topics.activations, topics.drift_commands, topics.performance]
     single = (topics.summaries, topics.drift_events, topics.drift_state, *whole)
     wanted = scaled | dict.fromkeys(single, 1)
+    wanted |= {topics.edge_progress: PARTITIONS, topics.edge_registry: 1}
     plain = [topics.labels, topics.summaries, topics.drift_events]
     wide = [topics.decisions, topics.dead_letters, topics.shadow_scores]
     created |= _create(admin, [NewTopic(t, wanted[t], replication, config=in_sync) for t in plain])
@@ -165,6 +167,7 @@ def create_topics(
     rows = {"cleanup.policy": "delete", _RETENTION: str(kept)}
     special = {
         topics.state: COMPACTED, topics.drift_state: COMPACTED, topics.terminal_profiles: rows,
+        topics.edge_progress: COMPACTED, topics.edge_registry: COMPACTED,
     }  # fmt: skip
     special |= dict.fromkeys(whole, _KEPT_WHOLE)
     # The end of a grant is judged by a time that no writer chooses.

@@ -56,7 +56,7 @@ def fetch(url: str, context: ssl.SSLContext, bytes_max: int, seconds: float) -> 
     connection = http.client.HTTPSConnection(
         parts.hostname or "", parts.port, timeout=seconds, context=context
     )
-    deadline = _Deadline(connection, seconds)
+    deadline = Deadline(connection, seconds)
     try:
         connection.connect()
         deadline.hold()
@@ -85,15 +85,18 @@ def fetch(url: str, context: ssl.SSLContext, bytes_max: int, seconds: float) -> 
     return body
 
 
-class _Deadline:
+class Deadline:
     """Ends a request when its time is up: what waits for its socket fails, or finds its end.
 
     Args:
         connection: Of the request.
         seconds: Its time.
+
+    Attributes:
+        passed: Whether its time was up.
     """
 
-    def __init__(self, connection: http.client.HTTPSConnection, seconds: float) -> None:
+    def __init__(self, connection: http.client.HTTPConnection, seconds: float) -> None:
         self._connection = connection
         self._held: socket.socket | None = None
         self.passed = False

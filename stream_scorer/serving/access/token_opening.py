@@ -5,8 +5,13 @@ from pathlib import Path
 from typing import Final
 
 from stream_scorer.errors import SettingsError
-from stream_scorer.security.jwks import DOCUMENT_BYTES_MOST, VerificationKey, read_jwks
-from stream_scorer.security.token_keys import KeyAges, TokenKeys
+from stream_scorer.security.token_keys import (
+    DOCUMENT_BYTES_MOST,
+    KeyAges,
+    TokenKeys,
+    VerificationKey,
+    read_jwks,
+)
 from stream_scorer.security.tokens import TokenRules, TokenVerifier
 from stream_scorer.serving.access.accounts import Accounts
 from stream_scorer.serving.access.https_fetch import fetch, tls_context

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from stream_scorer.setting_types import SettingsGroup
 
 HeaderName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
-ScopeName = Literal["score", "read", "operate", "admin"]
+ScopeName = Literal["score", "read", "operate", "edge", "admin"]
 UNIX_PEER = "unix"
 """The peer of a Unix socket, which has no address."""
 

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from stream_scorer.serving.settings.access import Access
 from stream_scorer.serving.settings.decisions import DecisionsApi
+from stream_scorer.serving.settings.edge import EdgeApi
 from stream_scorer.serving.settings.inference import Inference
 from stream_scorer.setting_types import Port, SettingsGroup
 
@@ -139,6 +140,7 @@ class Serving(SettingsGroup):
     access: Access = Access()
     decisions: DecisionsApi = DecisionsApi()
     inference: Inference = Inference()
+    edge: EdgeApi = EdgeApi()
     tracing: Tracing = Tracing()
 
     @model_validator(mode="after")

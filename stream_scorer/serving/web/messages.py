@@ -12,8 +12,9 @@ import msgspec
 from stream_scorer.serving.web.problems import Problem
 from stream_scorer.serving.web.request_trace import UNTRACED, RequestTrace
 
-Scope = Literal["score", "read", "operate", "admin"]
-"""What a caller may do: ask for decisions and scores; read decisions; operate; everything."""
+Scope = Literal["score", "read", "operate", "edge", "admin"]
+"""What a caller may do: ask for decisions and scores; read decisions; operate;
+upload what a device decided; everything."""
 
 JSON = "application/json"
 

@@ -20,7 +20,7 @@ _MOVED = {
     "rollout_guarded": "rollout_steps/guarded",
     **{
         name: f"acceptance/{name}"
-        for name in ("handover", "many_partitions", "rollout_live", "soak")
+        for name in ("handover", "many_partitions", "reproduce", "rollout_live", "soak")
     },
 }
 

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from stream_scorer.security.jwks import DOCUMENT_BYTES_MOST, read_jwks
+from stream_scorer.security.token_keys import DOCUMENT_BYTES_MOST, read_jwks
 from tests.support.serving.access import Issuer
 
 ALL = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA")

@@ -6,8 +6,13 @@ from collections.abc import Mapping
 import pytest
 
 from stream_scorer.errors import UnavailableError
-from stream_scorer.security.jwks import VerificationKey, read_jwks
-from stream_scorer.security.token_keys import KeyAges, TokenKeys, TokenKeysUnavailableError
+from stream_scorer.security.token_keys import (
+    KeyAges,
+    TokenKeys,
+    TokenKeysUnavailableError,
+    VerificationKey,
+    read_jwks,
+)
 from tests.support.serving.access import Issuer, Time
 
 AGES = KeyAges(fresh=600.0, pause=30.0, stale=3_600.0)

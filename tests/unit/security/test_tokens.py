@@ -11,8 +11,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from stream_scorer.security.jwks import read_jwks
-from stream_scorer.security.token_keys import KeyAges, TokenKeys
+from stream_scorer.security.token_keys import KeyAges, TokenKeys, read_jwks
 from stream_scorer.security.tokens import (
     TOKEN_BYTES_MOST,
     TokenRefusedError,

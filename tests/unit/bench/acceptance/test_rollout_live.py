@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import reproduce
+from bench.acceptance import reproduce
 from bench.verdicts.rollout_live import (
     Begun,
     Decisions,

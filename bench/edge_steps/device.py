@@ -1,0 +1,233 @@
+"""A device's state: is it the stream's after kills and cuts, how large is it, how fast are answers?
+
+``python -m bench.edge_steps.device`` decides 3,000 transactions of 50 customers on a device that is
+killed five times at steps of its writes drawn at random, whose disk is full once, and whose clock
+goes back by an hour once. Every feature is compared, bit for bit, with one batch of the core. Then
+the log is cut at each of its last 4,096 bytes, and opened again.
+
+- ``features_equal``: events whose features have the same bits, of ``events``.
+- ``cuts_equal``: cuts after which the rings are the same, of ``cuts``.
+- ``sizes``: by events of a customer, for 10,000 customers: bytes of the log and of the rings in
+  memory, and seconds to write and to read the snapshot.
+- ``decision_ms``: age of an answer, which is on the disk; ``decisions_per_second`` of one client,
+  and of eight.
+"""
+
+import random
+import shutil
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from bench.harness.script import Script, missed, table
+from stream_scorer.core.decision.decide_batch import decide_alone
+from stream_scorer.core.decision.observe import PartitionRings
+from stream_scorer.core.events.batch import EventBatch
+from stream_scorer.core.events.strings import hashes_of
+from stream_scorer.core.rings.rings import RingColumns
+from stream_scorer.edge.claims.decision_record import decode_decision
+from stream_scorer.edge.device.decide import RecordDecider
+from stream_scorer.edge.device.history import DeviceHistory
+from stream_scorer.edge.device.state import LOG
+from stream_scorer.edge.files.log import DeviceLog, create_log
+from tests.support.device.device_child import KILLED, ChildOrder, ended, fork_server
+from tests.support.device.device_world import (
+    DEVICE,
+    NOW,
+    DeviceWorld,
+    device_world,
+    make_release,
+    record,
+)
+
+KILLS: Final = 5
+CUSTOMERS: Final = 50
+CUTS: Final = 4_096
+SIZED_CUSTOMERS: Final = 10_000
+SIZED_EVENTS: Final = (20, 60, 100)
+JUDGED_EVENTS: Final = 60
+BYTES_MOST: Final = 20_000_000
+_STEPS: Final = ("before append", "appended", "synced", "new written", "new synced", "renamed")
+_MONTH_MS: Final = 30 * 86_400_000
+_HOUR_MS: Final = 3_600_000
+
+
+def survive(world: DeviceWorld, events: int) -> dict[str, Any]:
+    """Decide on a device that is killed, has a full disk and a clock that goes back."""
+    context, key = fork_server(), world.key.private_bytes_raw()
+    draw = random.Random(21)  # noqa: S311 a bench's choice
+    reached, killed, share = 0, 0, events // (KILLS + 3)
+
+    def order(**more: Any) -> ChildOrder:
+        return ChildOrder(
+            world.folder, world.place, key, reached, events, tail=share // 2, customers=CUSTOMERS,
+            **more,
+        )  # fmt: skip
+
+    def sequence() -> int:
+        state = world.state()
+        state.close()
+        return state.history.sequence
+
+    for _ in range(KILLS):
+        step = draw.choice(_STEPS)
+        times = 1 if "new" in step or step == "renamed" else share
+        killed += ended(context, order(step=step, times=times)) == KILLED
+        reached = sequence()
+    size = max((world.folder / name).stat().st_size for name in (LOG, "outbox.sqlite"))
+    full = ended(context, order(file_most=size + 50_000))
+    before, reached = reached, sequence()
+    finished = ended(context, order(clock_back=_HOUR_MS))
+    return {
+        "killed": killed, "disk_full": full == 0 and before < reached < events,
+        "finished": finished == 0 and sequence() == events,
+    }  # fmt: skip
+
+
+def features_of(world: DeviceWorld, events: int) -> list[bytes]:
+    """Return the features that one batch of the core computes for the same events."""
+    release = world.release
+    reader = RecordDecider(release, DeviceHistory(release.model.features))
+    read = [reader.read(record(n, CUSTOMERS).value, world.wall()).events for n in range(events)]
+    (joined,) = pa.Table.from_batches([each.records for each in read]).combine_chunks().to_batches()
+    batch = EventBatch(
+        joined, np.zeros(events, np.int32), np.arange(events), np.full(events, world.wall())
+    )
+    rings = PartitionRings(release.model.features)
+    made = decide_alone(batch, rings, release.model, release.plan).decided[0].decisions
+    return [row.tobytes() for row in made.features]
+
+
+def equal_features(world: DeviceWorld, events: int) -> int:
+    """Return the number of events whose features are those of the core."""
+    state = world.state()
+    found = [decode_decision(each.row.decision).features for each in state.outbox.first(events)]
+    state.close()
+    wanted = features_of(world, events)
+    return sum(one == other for one, other in zip(found, wanted, strict=True))
+
+
+def equal_cuts(world: DeviceWorld, folder: Path, cuts: int) -> int:
+    """Return the number of cuts of the log after which the device is the same."""
+    state = world.state()
+    wanted = _rings(state.history)
+    state.close()
+    whole = (world.folder / LOG).read_bytes()
+    shutil.copytree(world.folder, folder)
+    copy = DeviceWorld(folder, world.release, world.place, world.key, world.cipher, world.wall)
+    same = 0
+    for cut in range(len(whole) - cuts, len(whole)):
+        (folder / LOG).write_bytes(whole[:cut])
+        state = copy.state()
+        same += _rings(state.history) == wanted
+        state.close()
+    return same
+
+
+def _rings(history: DeviceHistory) -> list[tuple[bytes, bytes, bytes, bytes]]:
+    return [
+        (key, times.tobytes(), amounts.tobytes(), hashes.tobytes())
+        for key, times, amounts, hashes in history.own.events()
+    ]
+
+
+def size_of(world: DeviceWorld, folder: Path, each: int) -> dict[str, Any]:
+    """Return the size of a device with 10,000 customers of so many events in 30 days."""
+    history = DeviceHistory(world.release.model.features)
+    count = SIZED_CUSTOMERS * each
+    draw = np.random.default_rng(each)
+    customers = pa.array([f"{n:016d}" for n in range(SIZED_CUSTOMERS)]).take(
+        pa.array(np.arange(count) % SIZED_CUSTOMERS)
+    )
+    columns = RingColumns(
+        customers, hashes_of(customers), draw.integers(0, 2**63, count).astype(np.uint64),
+        NOW + np.arange(count) * _MONTH_MS // count, draw.integers(100, 100_000, count),
+        np.empty((0, count), np.int64),
+    )  # fmt: skip
+    own = history.own
+    own.release(
+        own.fold(
+            np.arange(count), columns, np.zeros(count, np.bool_), np.empty(count, np.uint8), None
+        )
+    )
+    own.watermark = int(NOW)
+    began = time.perf_counter()
+    create_log(folder / LOG, world.cipher, world.identity(), history.snapshot()).close()
+    written = time.perf_counter()
+    again = DeviceHistory(world.release.model.features)
+    with DeviceLog(folder / LOG, world.cipher, DEVICE) as log:
+        again.restore(log.frames())
+    read = time.perf_counter()
+    memory = sum(array.nbytes for array in again.own._store)  # noqa: SLF001 a bench may look inside
+    return {
+        "events": each, "log_bytes": (folder / LOG).stat().st_size, "memory_bytes": memory,
+        "write_seconds": round(written - began, 3), "read_seconds": round(read - written, 3),
+    }  # fmt: skip
+
+
+def answer_times(world: DeviceWorld, events: int) -> dict[str, Any]:
+    """Return how long answers take, and how many a device gives."""
+    with world.scorer() as scorer:
+        for number in range(50):
+            scorer.decide(record(10**6 + number))
+        times = []
+        for number in range(events):
+            began = time.perf_counter()
+            scorer.decide(record(2 * 10**6 + number))
+            times.append(time.perf_counter() - began)
+        with ThreadPoolExecutor(8) as pool:
+            began = time.perf_counter()
+            list(pool.map(lambda n: scorer.decide(record(3 * 10**6 + n)), range(events)))
+            together = events / (time.perf_counter() - began)
+    p50, p99 = (round(float(each) * 1_000, 3) for each in np.quantile(times, (0.5, 0.99)))
+    return {
+        "decision_ms": {"p50": p50, "p99": p99},
+        "decisions_per_second": {"one": round(1 / (sum(times) / events)), "eight": round(together)},
+    }
+
+
+def measure_device(folder: Path, *, quick: bool) -> dict[str, Any]:
+    """Return the report."""
+    events, cuts = (600, 256) if quick else (3_000, CUTS)
+    place = make_release(folder / "release")
+    world = device_world(folder / "device", place)
+    found: dict[str, Any] = {"events": events, "cuts": cuts} | survive(world, events)
+    found["features_equal"] = equal_features(world, events)
+    found["cuts_equal"] = equal_cuts(world, folder / "copy", cuts)
+    (folder / "sized").mkdir()
+    found["sizes"] = [size_of(world, folder / "sized", each) for each in SIZED_EVENTS]
+    timed = device_world(folder / "timed", place)
+    return found | answer_times(timed, 300 if quick else 3_000)
+
+
+def device_failures(found: dict[str, Any]) -> list[str]:
+    """Return one line for each promise that is missed."""
+    judged = next(each for each in found["sizes"] if each["events"] == JUDGED_EVENTS)
+    failed = missed(
+        ("{} kills", found["killed"], "==", KILLS),
+        ("{} events have the core's features", found["features_equal"], "==", found["events"]),
+        ("{} cuts leave the same rings", found["cuts_equal"], "==", found["cuts"]),
+        ("{} bytes of log at 60 events", judged["log_bytes"], "<=", BYTES_MOST),
+        ("{} bytes of memory at 60 events", judged["memory_bytes"], "<=", BYTES_MOST),
+    )
+    failed += [f"{name}: did not happen" for name in ("disk_full", "finished") if not found[name]]
+    return failed
+
+
+def main() -> int:
+    script = Script(__doc__, "600 transactions and 256 cuts")
+    with tempfile.TemporaryDirectory(prefix="device-") as folder:
+        found = measure_device(Path(folder), quick=script.quick)
+    sizes = (each.values() for each in found["sizes"])
+    shown = table("10,000 customers", *found["sizes"][0], rows=sizes)
+    return script.conclude(found | {"seconds": script.seconds}, device_failures(found), shown)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""A device's signed rows: their contract, their hash chain, and whether they are accepted."""

@@ -1,0 +1,1 @@
+"""A device's state: its log, its outbox, and the scorer that writes them."""

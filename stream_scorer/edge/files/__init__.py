@@ -1,0 +1,1 @@
+"""The files of a device: encrypted, checked, and durable."""

@@ -1,0 +1,1 @@
+"""The `edge` commands of operators: provisioning, revocation, the report."""

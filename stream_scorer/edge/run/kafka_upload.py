@@ -1,0 +1,92 @@
+"""Publishes a device's rows directly, without the API, under the same transactional id."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from stream_scorer.edge.claims.contract import EdgeProgress, EdgeRow, PublishedRows
+from stream_scorer.edge.device.upload import RowsRefused
+from stream_scorer.edge.run.keys import named_device
+from stream_scorer.edge.upload.progress import ProgressTopic
+from stream_scorer.edge.upload.publisher import EdgePublisher, UploadRefused, producer_maker
+from stream_scorer.errors import SettingsError
+from stream_scorer.registry.sources import open_registry
+from stream_scorer.settings import Settings
+from stream_scorer.telemetry import Listener
+
+
+class KafkaUpload:
+    """Publishes rows through a publisher; see ``edge.device.upload.UploadClient``.
+
+    Args:
+        device: The device.
+        publisher: Publishes.
+        stack: Closes the connections.
+    """
+
+    def __init__(self, device: str, publisher: EdgePublisher, stack: ExitStack) -> None:
+        self._device = device
+        self._publisher = publisher
+        self._stack = stack
+
+    def progress(self) -> EdgeProgress:
+        """Return up to which row the device's rows are published."""
+        return self._publisher.progress(self._device)
+
+    def send(self, rows: Sequence[EdgeRow]) -> PublishedRows:
+        """Publish rows."""
+        try:
+            return self._publisher.publish(self._device, rows)
+        except UploadRefused as error:
+            kind = "forbidden" if error.kind == "large" else "behind"
+            raise RowsRefused(kind, str(error)) from error
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._stack.close()
+
+
+class _Opening:
+    """Connects at the first use: a device starts without a network."""
+
+    def __init__(self, settings: Settings, listener: Listener) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._open: KafkaUpload | None = None
+
+    def _opened(self) -> KafkaUpload:
+        if self._open is None:
+            self._open = _connected(self._settings, self._listener)
+        return self._open
+
+    def progress(self) -> EdgeProgress:
+        return self._opened().progress()
+
+    def send(self, rows: Sequence[EdgeRow]) -> PublishedRows:
+        return self._opened().send(rows)
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open.close()
+
+
+def kafka_upload(settings: Settings, listener: Listener = lambda _: None) -> _Opening:
+    """Return what publishes the device's rows by the settings' cluster.
+
+    Raises:
+        SettingsError: The settings name no cluster.
+    """
+    if not settings.kafka.bootstrap:
+        raise SettingsError("edge.upload is kafka: kafka.bootstrap is empty", "name the brokers")
+    return _Opening(settings, listener)
+
+
+def _connected(settings: Settings, listener: Listener) -> KafkaUpload:
+    kafka, schemas = settings.kafka, open_registry(settings.registry)
+    with ExitStack() as stack:
+        progress = ProgressTopic(settings, schemas, listener)
+        stack.callback(progress.close)
+        publisher = EdgePublisher(
+            kafka.topics.transactions, progress, producer_maker(kafka, listener)
+        )
+        stack.callback(publisher.close)
+        return KafkaUpload(named_device(settings), publisher, stack.pop_all())

@@ -1,0 +1,1 @@
+"""Updates of a device over the air, by TUF."""

@@ -1,0 +1,1 @@
+"""Publishing a device's rows exactly once."""

@@ -1,0 +1,141 @@
+"""A device in a process of its own, which ends at a step of its writes as by kill -9."""
+
+import multiprocessing
+import os
+import resource
+import signal
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from stream_scorer.edge.device import state as device_state
+from stream_scorer.edge.device.scorer import DeviceRefused
+from stream_scorer.edge.device.upload import Uploader
+from stream_scorer.edge.run.https_upload import HttpsUpload
+from stream_scorer.errors import UnavailableError
+from tests.support.device.device_world import DEVICE, NOW, DeviceWorld, device_world, record
+
+ANSWERED = "answered"
+KILLED = -signal.SIGKILL
+UPLOAD_ROWS = 1_000
+
+
+@dataclass(frozen=True)
+class ChildOrder:
+    """What a device in a process of its own does.
+
+    Attributes:
+        folder: The device's folder.
+        release: The release.
+        key: The signing key, raw.
+        first: Number of the first transaction.
+        end: Number after the last one.
+        step: Where the process ends; empty: it does not.
+        times: When the step is reached for so many times.
+        tail: Events after which the log is written again.
+        customers: How many customers the transactions have.
+        clock_back: By how many ms the machine's clock is set back.
+        file_most: Bytes of a file above which the disk is full; 0: it is not.
+        device: The device; it also begins the ids of its transactions, unless it is the usual one.
+        url: Where rows are uploaded to, instead of deciding; empty: nowhere.
+        api_key: The device's key of the API.
+    """
+
+    folder: Path
+    release: Path
+    key: bytes
+    first: int
+    end: int
+    step: str = ""
+    times: int = 1
+    tail: int = 20_000
+    customers: int = 50
+    clock_back: int = 0
+    file_most: int = 0
+    device: str = DEVICE
+    url: str = ""
+    api_key: str = ""
+
+    @property
+    def prefix(self) -> str:
+        """Begins the ids of the device's transactions."""
+        return "" if self.device == DEVICE else f"{self.device}-"
+
+    def world(self) -> DeviceWorld:
+        """Return the device."""
+        found = device_world(self.folder, self.release)
+        found.device = self.device
+        found.key = Ed25519PrivateKey.from_private_bytes(self.key)
+        found.wall = lambda: NOW + 2_000_000_000 - self.clock_back
+        return found
+
+
+def fork_server() -> ForkServerContext:
+    """Return what starts children quickly: one process imports all, and each child is its fork."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.support.device.device_child"])
+    return context
+
+
+class KilledAt:
+    """A hook that kills the process when a step is reached for the n-th time."""
+
+    def __init__(self, step: str, times: int) -> None:
+        self._step = step
+        self._left = times
+
+    def __call__(self, step: str) -> None:
+        """Note a step."""
+        if step == self._step:
+            self._left -= 1
+            if not self._left:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_child(order: ChildOrder) -> None:
+    """Decide transactions, or upload their rows.
+
+    The number of each transaction that was answered is appended to ``answered``. It ends at the
+    first refusal.
+    """
+    device_state.TAIL_EVENTS_MOST = order.tail  # type: ignore[misc]
+    hook = KilledAt(order.step, order.times)
+    if order.url:
+        upload(order, hook)
+        return
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    answered = os.open(order.folder / ANSWERED, flags, 0o600)
+    world = order.world()
+    with world.scorer(world.state(hook)) as scorer:
+        if order.file_most:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (order.file_most, order.file_most))
+        for number in range(order.first, order.end):
+            try:
+                scorer.decide(record(number, order.customers, order.prefix))
+            except DeviceRefused:
+                return
+            os.write(answered, b"%d\n" % number)
+
+
+def upload(order: ChildOrder, hook: KilledAt) -> None:
+    """Upload all rows of a device; an outage is tried again."""
+    state = order.world().state()
+    client = HttpsUpload(order.url, order.device, order.api_key)
+    with Uploader(state.outbox, order.device, client, UPLOAD_ROWS, hook) as uploader:
+        more = True
+        while more:
+            try:
+                more = uploader.step()
+            except UnavailableError:
+                more = True
+    state.close()
+
+
+def ended(context: ForkServerContext, order: ChildOrder) -> int | None:
+    """Run a child to its end; return its exit code."""
+    child = context.Process(target=run_child, args=(order,))
+    child.start()
+    child.join(120)
+    return child.exitcode

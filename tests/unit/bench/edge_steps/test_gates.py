@@ -1,0 +1,82 @@
+"""The bench of exported models: its gates, and rows near everything that may change a result."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import edge
+from bench.edge_steps import speed, toolchain
+from bench.edge_steps.models import BenchModel, rows_of
+from stream_scorer.edge.export.golden_rows import cuts_of
+from tests.support.edge.edge_models import ensembles
+
+
+def _bits() -> dict[str, Any]:
+    digests = {"boosting": {"stream": "a", "c": "a"}}
+    return {
+        "rows": 10, "equal": {"c": 10}, "digests": digests,
+        "without_fused": {"boosting": {"stream": "a", "c": "a"}},
+    }  # fmt: skip
+
+
+def test_each_row_must_be_equal_and_each_digest_the_same() -> None:
+    assert edge.equality_failures(_bits()) == []
+    fewer = _bits() | {"equal": {"c": 9}}
+    assert edge.equality_failures(fewer) == ["c: 9 rows are equal, must be 10"]
+    other = _bits() | {"without_fused": {"boosting": {"stream": "a", "c": "b"}}}
+    assert edge.equality_failures(other) == [
+        "boosting: c has other results without fused operations in the C library"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("times", "spread", "line"),
+    [
+        ({"c": 120.0, "ours": 100.0, "wasm": 300.0}, 3.0, None),
+        ({"c": 121.0, "ours": 100.0, "wasm": 300.0}, 3.0, "C takes 1.21"),
+        ({"c": 120.0, "ours": 100.0, "wasm": 301.0}, 3.0, "WebAssembly takes 3.01"),
+        ({"c": 120.0, "ours": 100.0, "wasm": 300.0}, 3.01, "the slowest row takes 3.01"),
+    ],
+)
+def test_each_gate_of_speed_fails_just_past_it(
+    times: dict[str, float], spread: float, line: str | None
+) -> None:
+    found = speed.failures({"ns_per_score": times, "max_to_median": spread})
+    assert [each[: len(line or "")] for each in found] == ([] if line is None else [line])
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({}, None),
+        ({"seconds": {"export": 1.5, "compile": 0.51}}, "export and compile take 2.01 s"),
+        ({"code_bytes": 32_769}, "the kernel has 32769 bytes"),
+        ({"fused": 1}, "fused operations: 1"),
+        ({"clean": {"valgrind": False}}, "clean under valgrind: False"),
+    ],
+)
+def test_each_gate_of_the_toolchain_fails_just_past_it(
+    change: dict[str, Any], line: str | None
+) -> None:
+    good = {
+        "seconds": {"export": 1.5, "compile": 0.5}, "code_bytes": 32_768, "fused": 0,
+        "clean": {"valgrind": True},
+    }  # fmt: skip
+    found = toolchain.failures(good | change)
+    assert [each[: len(line or "")] for each in found] == ([] if line is None else [line])
+
+
+def test_rows_are_on_each_cut_and_next_to_it_and_odd() -> None:
+    model = ensembles()["32-bit masks"]
+    base = np.random.default_rng(0).normal(size=(50, 4))
+    rows = rows_of(BenchModel(model, base), 20_000)
+    assert len(rows) == 20_000
+    for feature, cut in cuts_of(model):
+        column = rows[:, int(feature)]
+        for value in (cut, np.nextafter(cut, np.inf), np.nextafter(cut, -np.inf)):
+            assert (column == value).any()
+    for odd in (np.inf, -np.inf, 5e-324, 1e-310):
+        assert (rows == odd).any()
+    assert np.isnan(rows).any()
+    assert (np.signbit(rows) & (rows == 0)).any()
