@@ -68,7 +68,9 @@ def add(
     name: NameArgument,
     scope: Annotated[
         list[str],
-        typer.Option("--scope", help="score, read, operate or admin; may be given several times."),
+        typer.Option(
+            "--scope", help="score, read, operate, edge or admin; may be given several times."
+        ),
     ],
     rate: Annotated[float, typer.Option("--rate", help="Requests per second.")] = 100.0,
     burst: Annotated[int, typer.Option("--burst", help="Requests that may come together.")] = 200,

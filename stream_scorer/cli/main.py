@@ -56,6 +56,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "it is.",
     "retrain": "Retraining: train a new version when the model gets worse, and propose it within a "
     "grant.",
+    "edge": "Devices that decide offline: their operators' commands.",
     "clients": "The clients of the API: their keys, scopes and limits.",
     "security": "What is unsafe in settings and cluster, and how to fix it.",
     "audit": "The audit log: who changed which model when, and whether the log is intact.",

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.codec.records.decisions import EXPLANATIONS
 from stream_scorer.core.decision.decide import Answers
+from stream_scorer.core.decision.given_rows import EDGE_ARM
 from stream_scorer.core.decision.reasons import explanation_items
 from stream_scorer.core.events.batch import Explanations, Flag, Outcome
 from stream_scorer.core.kernels.store import NEVER
@@ -38,6 +39,9 @@ _SINCE_2 = frozenset(
 _FLOATS = frozenset({"score", "propensity"})
 _TIMES = frozenset({"event_time", "terminal_watermark"})
 _DRAWS_NOT_CHECKED = "draws_not_checked"
+_OF_DEVICES = "edge"
+_BY_POLICY = frozenset({"decision", "reasons", EXPLANATIONS})
+"""Fields that follow from the outcome, which a plan decides."""
 _ARITHMETIC = ("avx", "fma", "neon", "sse", "sve")
 """Prefixes of the names of instruction sets with which sums may be computed."""
 _UNKNOWN_FLAG = 1 << 40
@@ -124,7 +128,8 @@ class Reproduction:
         missing_bundles: By model version that cannot be loaded, the reason.
         removed: What would be needed, but was removed by retention.
         given: What was taken as recorded, with the number of decisions: model errors, fallbacks to
-            the champion, segments, evicted terminal rows, and random draws, whose keys are secret.
+            the champion, segments, evicted terminal rows, random draws, whose keys are secret, and
+            decisions of devices (``edge``): only their scores are recomputed, from their features.
         models: Decisions by model version.
         examples: The first differences: the source, the field, the recorded and the recomputed
             value.
@@ -183,6 +188,7 @@ class Reproduction:
             wrong["flags"] = (told & aside) != (expected.flags & aside)
         if expected.features is not None:
             wrong["features"] = _other_features(recorded.column("features"), expected.features)
+        self._take_devices(recorded, expected, wrong)
         second = np.asarray(recorded.column(EXPLANATIONS).is_valid())
         for name in _SINCE_2 & wrong.keys():
             wrong[name] &= second
@@ -199,6 +205,19 @@ class Reproduction:
             for name, rows in wrong.items():
                 if rows[row]:
                     self._tell(recorded, expected, row, name)
+
+    def _take_devices(
+        self, recorded: pa.RecordBatch, expected: Expected, wrong: dict[str, Bool]
+    ) -> None:
+        """Take as given what only a device can recompute: it has its history, policy and plan."""
+        devices = np.asarray(pc.equal(recorded.column("arm"), EDGE_ARM), np.bool_)
+        if not devices.any():
+            return
+        self.count(self.given, _OF_DEVICES, int(devices.sum()))
+        # From the recorded features, the score is recomputed by the device's bundle.
+        kept = set() if "arm" in expected.columns else wrong.keys() - _BY_POLICY
+        for name in wrong.keys() - kept:
+            wrong[name] &= ~devices
 
     def _tell(self, recorded: pa.RecordBatch, expected: Expected, row: int, name: str) -> None:
         if name == "features" and expected.features is not None:

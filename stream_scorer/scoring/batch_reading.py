@@ -9,6 +9,7 @@ from stream_scorer.codec.records.event_decoders import EventDecoders
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.ports import RawRecords
 from stream_scorer.rollout.log.activation import DecodedRecords
+from stream_scorer.scoring.edge_rows import NO_CLAIMS, JudgedClaims
 
 
 class BatchReading:
@@ -20,16 +21,18 @@ class BatchReading:
         quarantined: Rows that are rejected as ``INTERNAL`` without being decoded, each with its
             failure.
         read_by: Extra fields that rings keep, each with a plan that defines it.
+        claims: The devices' rows among the records; the refused ones are rejected.
     """
 
     def __init__(
         self, decoders: EventDecoders, raw: RawRecords, quarantined: Mapping[int, str],
-        read_by: Mapping[str, Plan],
+        read_by: Mapping[str, Plan], claims: JudgedClaims = NO_CLAIMS,
     ) -> None:  # fmt: skip
         self._decoders = decoders
         self._raw = raw
         self._quarantined = quarantined
         self._read_by = read_by
+        self._claims = claims
         self._decoded: dict[EventDecoder, DecodedRecords] = {}
 
     def __call__(self, plan: Plan) -> DecodedRecords:
@@ -45,8 +48,10 @@ class BatchReading:
 
     def _decode(self, decoder: EventDecoder, plan: Plan) -> DecodedRecords:
         foreign = self._decoders.foreign(plan, self._read_by)
-        found = decode_without(decoder, self._raw, self._quarantined, budgeted=True)
-        decoded = DecodedRecords(*found)
+        found = decode_without(
+            decoder, self._raw, self._quarantined, self._claims.rejections(), budgeted=True
+        )
+        decoded = self._claims.placed(DecodedRecords(*found))
         if not foreign:
             return decoded
         events = self._decoders.with_fields(

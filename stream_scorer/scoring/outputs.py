@@ -18,6 +18,8 @@ from stream_scorer.dead_letters.format import dead_letters
 from stream_scorer.ports import (
     BODY_HEADER,
     CLIENT_HEADER,
+    EDGE_DEVICE,
+    EDGE_SEQUENCE,
     BytesColumn,
     Headers,
     Outgoing,
@@ -30,8 +32,11 @@ Int64 = NDArray[np.int64]
 
 TRACE_HEADERS = frozenset({"traceparent", "tracestate", "baggage", "b3"})
 """Trace headers that a decision copies from its transaction: W3C Trace Context, Baggage, B3."""
-_COPIED: Final = TRACE_HEADERS | {CLIENT_HEADER, BODY_HEADER}
-"""All headers that it copies: also those by which the API recognizes a repeat."""
+_DEVICE: Final = frozenset({EDGE_DEVICE, EDGE_SEQUENCE})
+_COPIED: Final = TRACE_HEADERS | {CLIENT_HEADER, BODY_HEADER} | _DEVICE
+"""All headers that it copies: also those by which the API recognizes a repeat, and those that name
+a device's row.
+"""
 TRACE_BYTES_MAX: Final = 8_192
 """Maximum bytes of the copied headers of one decision, names included; the limit of W3C Baggage."""
 
@@ -140,7 +145,7 @@ class Outcomes:
             order = np.argsort(place)
             value, place = BytesColumn.joined(values).take(order), place[order]
         keys = raw.keys if len(place) == len(raw) else raw.keys.take(place)
-        return [Outgoing(self._topics.decisions, value, keys, _trace_headers(raw.headers, place))]
+        return [Outgoing(self._topics.decisions, value, keys, _headers(raw.headers, place))]
 
     def shadow_scores(
         self, batch: DecodedBatch, scored: Sequence[PieceDecisions]
@@ -148,12 +153,19 @@ class Outcomes:
         """Return the shadows' scores; they are never published as decisions."""
         found = []
         for each in scored:
-            if each.made.shadowed and len(each.made.accepted):
-                keys = batch.raw.keys.take(batch.rows[each.places(each.made.accepted)])
-                found += [
-                    Outgoing(self._topics.shadow_scores, self._codecs.shadows.encode(one), keys)
-                    for one in each.made.shadowed
-                ]
+            for one in each.made.shadowed:
+                mine = each.made.accepted if one.rows is None else one.rows
+                if not len(mine):
+                    continue
+                places = batch.rows[each.places(mine)]
+                # Only of a device's row: who decided it, and as which of its rows.
+                headers = None if one.rows is None else _headers(batch.raw.headers, places, _DEVICE)
+                found.append(
+                    Outgoing(
+                        self._topics.shadow_scores, self._codecs.shadows.encode(one),
+                        batch.raw.keys.take(places), headers,
+                    )
+                )  # fmt: skip
         return found
 
     def dead_letters(
@@ -241,21 +253,26 @@ def _rejected(
     return sorted(merged, key=lambda rejection: rejection[0])
 
 
-def _trace_headers(headers: Sequence[Headers] | None, rows: Int64) -> list[Headers] | None:
-    """Return the trace headers of each decision; None if no transaction of the batch has any."""
+def _headers(
+    headers: Sequence[Headers] | None, rows: Int64, copied: frozenset[str] = _COPIED
+) -> list[Headers] | None:
+    """Return the copied headers of each row; None if no transaction of the batch has any."""
     if headers is None:
         return None
-    kept = [_traced(headers[row]) for row in rows.tolist()]
+    kept = [_kept(headers[row], copied) for row in rows.tolist()]
     return [one or None for one in kept] if any(kept) else None
 
 
-def _traced(headers: Headers) -> list[tuple[str, bytes | None]]:
-    """Return a record's trace headers, without those that exceed what is left of the limit."""
+def _kept(headers: Headers, copied: frozenset[str]) -> list[tuple[str, bytes | None]]:
+    """Return a record's copied headers, without those that exceed what is left of the limit.
+
+    Those of a device come first: they are small, and no other header may displace them.
+    """
     kept: list[tuple[str, bytes | None]] = []
     left = TRACE_BYTES_MAX
-    for name, value in headers or ():
+    for name, value in sorted(headers or (), key=lambda each: each[0] not in _DEVICE):
         size = len(name) + len(value or b"")
-        if name.lower() in _COPIED and size <= left:
+        if name.lower() in copied and size <= left:
             kept.append((name, value))
             left -= size
     return kept

@@ -11,6 +11,7 @@ from stream_scorer.codec.records.record_key import KeyReader, refuse_unkeyed
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.exploring.draws import Draws
+from stream_scorer.edge.registry.registry import open_edge_registry
 from stream_scorer.errors import SettingsError
 from stream_scorer.kafka.loop.patient_read import read_patiently
 from stream_scorer.kafka.loop.producer import TransactionalProducer
@@ -33,6 +34,7 @@ from stream_scorer.registry.sources import SchemaSource, open_registry, reader_s
 from stream_scorer.rollout.log.activation_log import ActivationLog
 from stream_scorer.rollout.log.load_versions import LiveVersions
 from stream_scorer.rollout.log.ready_versions import Pinned, ReadyVersions
+from stream_scorer.scoring.edge_rows import EdgeJudge
 from stream_scorer.scoring.held_partitions import HeldPartitions, HeldState
 from stream_scorer.scoring.outputs import Outcomes
 from stream_scorer.scoring.reverify_bundles import BundleWatch
@@ -116,8 +118,9 @@ def scorer_loop(
         deployed.versions, codecs.transactions, state, listener, terminals, deployed.recorded
     )
     outputs = Outcomes(codecs, kafka.topics, kafka.instance, draws)
+    judge = judge_of(settings, registry, listener, followed)
     sample = KeySample(listener, KeyReader(registry, settings.registry.directory))
-    work = ScoringWork(held, deployed.versions, codecs, outputs, sample, listener)
+    work = ScoringWork(held, deployed.versions, codecs, outputs, sample, listener, judge=judge)
     linger = settings.scorer.maximum_linger_ms / 1_000
     limits = LoopLimits.of(settings.scorer, linger, guarded=True)
     loop = TransactionLoop(source, producer, work, limits, listener, hook)
@@ -196,6 +199,29 @@ def draws_of(settings: Settings) -> Draws:
         return Draws(*found)
     except ValueError as error:
         raise SettingsError(str(error), "write 32 random bytes or more to the file") from None
+
+
+def judge_of(
+    settings: Settings, registry: SchemaSource, listener: Listener, followed: ExitStack | None
+) -> EdgeJudge:
+    """Return what judges rows that devices decided.
+
+    Raises:
+        SettingsError: They are accepted, and no operator's key is named, or the registry of devices
+            does not exist.
+        UnavailableError: They are accepted, and the broker does not answer.
+    """
+    if settings.scorer.edge == "refuse":
+        return EdgeJudge()
+    if not settings.edge.trusted_keys:
+        raise SettingsError(
+            "scorer.edge: accept has no meaning without edge.trusted_keys",
+            "name the operators' public keys, or set it to refuse",
+        )
+    allowed = open_edge_registry(settings, registry, listener)
+    if followed is not None:
+        followed.callback(allowed.close)
+    return EdgeJudge(allowed)
 
 
 def restoration_of(

@@ -21,6 +21,7 @@ from stream_scorer.ports import Outgoing, Paused, RawRecords
 from stream_scorer.rollout.log.activation import BatchPlan
 from stream_scorer.rollout.log.ready_versions import Versions
 from stream_scorer.scoring.batch_reading import BatchReading
+from stream_scorer.scoring.edge_rows import EdgeJudge, judged_rows
 from stream_scorer.scoring.held_partitions import HeldPartitions
 from stream_scorer.scoring.outputs import DecodedBatch, Outcomes, PieceDecisions
 from stream_scorer.state.partitions.checkpoint_writer import Share
@@ -77,6 +78,7 @@ class ScoringWork:
         sample: Checks some of the keys.
         listener: Notified of model failures, and of revisions that begin or are refused.
         now_ms: The wall clock, ms since the epoch.
+        judge: Judges rows that devices decided; None: all are refused.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class ScoringWork:
         sample: KeySample,
         listener: Listener,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        judge: EdgeJudge | None = None,
     ) -> None:
         self._held = held
         self._versions = versions
@@ -96,6 +99,7 @@ class ScoringWork:
         self._listener = listener
         self._now_ms = now_ms
         self._sample = sample
+        self._judge = judge or EdgeJudge()
         self.rings = held.state.rings
 
     def assigned(self, offsets: dict[int, int]) -> None:
@@ -191,7 +195,8 @@ class ScoringWork:
             Paused: As for :meth:`compute`.
         """
         fleet = self._versions.fleet
-        reading = BatchReading(self._codecs.transactions, raw, quarantined, fleet.read_by)
+        claims = self._judge(raw)
+        reading = BatchReading(self._codecs.transactions, raw, quarantined, fleet.read_by, claims)
         try:
             reading(fleet.shared)
         except RegistryUnavailableError as error:
@@ -215,7 +220,7 @@ class ScoringWork:
                 models = fleet.models[piece.routing.revision]
                 made = decide_batch(
                     piece.events, self.rings, piece.routing, models, stages.lap, table,
-                    self._outputs.draws,
+                    self._outputs.draws, claims.given(cut, piece),
                 )  # fmt: skip
                 scored.append(PieceDecisions(piece, made))
             self._held.state.checkpoints.advance(share, raw.next_offsets())
@@ -284,24 +289,11 @@ class ScoringWork:
         if self._held.terminals is not None and not self.restoring():
             self._held.terminals.evict()
         self._held.state.checkpoints.keep(result.delta.share)
-        cut = result.delta.cut
-        for begun in cut.activations:
-            self._listener(RevisionActivated(begun.partition, begun.offset, begun.revision))
-        for refusal in cut.refusals:
-            self._listener(RevisionRefused(refusal.revision, refusal.reason, refusal.partition))
-        decided = [part for each in scored for part in each.made.decided]
-        failures = [part.failure for each in scored for part in each.made.shadowed]
-        for failure in [*(part.failure for part in decided), *failures]:
-            if failure is not None:
-                self._listener(
-                    ModelFailed(
-                        failure.version.name, failure.version.version, failure.rows, failure.error
-                    )
-                )
+        self._tell(result.delta.cut, scored)
         decoded = [each.piece.events for each in scored]
         partitions = self._held.state.restoration.partitions
         self._sample.take(raw, decoded, partitions, self._versions.fleet.shared)
-        batches = [part.decisions for part in decided]
+        batches = [part.decisions for each in scored for part in each.made.decided]
         counted = [DecidedBy(outcome_counts(each), each.model, each.version) for each in batches]
         age = stages.committed_ms - np.concatenate([each.events.timestamp for each in batches])
         return BatchCommitted(
@@ -317,6 +309,20 @@ class ScoringWork:
             next_offsets=raw.next_offsets(),
             skipped=result.delta.skipped,
         )
+
+    def _tell(self, cut: BatchPlan, scored: Sequence[PieceDecisions]) -> None:
+        """Report what a committed batch was besides its decisions."""
+        for begun in cut.activations:
+            self._listener(RevisionActivated(begun.partition, begun.offset, begun.revision))
+        for refusal in cut.refusals:
+            self._listener(RevisionRefused(refusal.revision, refusal.reason, refusal.partition))
+        failures = [part.failure for each in scored for part in each.made.decided]
+        failures += [part.failure for each in scored for part in each.made.shadowed]
+        for why in filter(None, failures):
+            who = why.version
+            self._listener(ModelFailed(who.name, who.version, why.rows, why.error))
+        if (judged := judged_rows(cut, scored)) is not None:
+            self._listener(judged)
 
     def undo(self, result: Result[Scoring]) -> None:
         """Undo the changes of a batch."""

@@ -20,6 +20,7 @@ from stream_scorer.telemetry.drift import (
     DriftCommandFolded, DriftDetected, DriftEventSent, DriftReferenceMissing, DriftSnapshot,
     DriftStateMissing, DriftWatched,
 )  # fmt: skip
+from stream_scorer.telemetry.edge import EdgeRowsJudged, EdgeUploaded
 from stream_scorer.telemetry.event import Event, Listener
 from stream_scorer.telemetry.lag import (
     LagFailed, LagPassed, LettersCounted, OutputsUnreadable, RecordsReconciled, SloCounted,
@@ -77,19 +78,20 @@ __all__ = [
     "ClientReported", "ClientsRead", "ColdAccepted", "CommitSettled", "ComputationHung",
     "ComputationOver", "DecidedBy", "DependencyBack", "DependencyUnavailable", "DiskSeen",
     "DriftCommandFolded", "DriftDetected", "DriftEventSent", "DriftReferenceMissing",
-    "DriftSnapshot", "DriftStateMissing", "DriftWatched", "Event", "FirstOffsetsCommitted",
-    "GatewayObserved", "KernelsReady", "KeyMisplaced", "KeyOfAnother", "LagFailed", "LagObserved",
-    "LagPassed", "LettersCounted", "Listener", "ModelFailed", "ModelVerified", "ModelWarming",
-    "Moving", "OutputsUnreadable", "PartitionsAssigned", "PartitionsRevoked", "PerformanceFolded",
-    "PerformanceMeasured", "PerformanceSent", "PerformanceWarned", "PlanAwaited", "ProcessBegan",
-    "ProducerReborn", "ProvisionalAnswered", "ProvisionalSettled", "RecordQuarantined",
-    "RecordsReconciled", "RecordsSkipped", "ReplayLeftOut", "ReplayProgress", "RequestFailed",
-    "RequestServed", "RequestTimed", "RequestsCut", "RetrainEnded", "RetrainHeld", "RetrainStepped",
-    "RevisionActivated", "RevisionLoaded", "RevisionRefused", "RolloutEvidence", "RolloutHeld",
-    "RolloutJudged", "RolloutMoved", "RolloutNotVisible", "RowsSettled", "SloCounted",
-    "SpansDropped", "StandingBy", "StateComplete", "StateIncomplete", "StateRestored", "Stopping",
-    "Stuck", "TerminalsRead", "TokenKeysRead", "WatermarkSeen", "WindowRebuilt", "WindowShortened",
-    "WorkerLeft", "WorkerStarted",
+    "DriftSnapshot", "DriftStateMissing", "DriftWatched", "EdgeRowsJudged", "EdgeUploaded", "Event",
+    "FirstOffsetsCommitted", "GatewayObserved", "KernelsReady", "KeyMisplaced", "KeyOfAnother",
+    "LagFailed", "LagObserved", "LagPassed", "LettersCounted", "Listener", "ModelFailed",
+    "ModelVerified", "ModelWarming", "Moving", "OutputsUnreadable", "PartitionsAssigned",
+    "PartitionsRevoked", "PerformanceFolded", "PerformanceMeasured", "PerformanceSent",
+    "PerformanceWarned", "PlanAwaited", "ProcessBegan", "ProducerReborn", "ProvisionalAnswered",
+    "ProvisionalSettled", "RecordQuarantined", "RecordsReconciled", "RecordsSkipped",
+    "ReplayLeftOut", "ReplayProgress", "RequestFailed", "RequestServed", "RequestTimed",
+    "RequestsCut", "RetrainEnded", "RetrainHeld", "RetrainStepped", "RevisionActivated",
+    "RevisionLoaded", "RevisionRefused", "RolloutEvidence", "RolloutHeld", "RolloutJudged",
+    "RolloutMoved", "RolloutNotVisible", "RowsSettled", "SloCounted", "SpansDropped", "StandingBy",
+    "StateComplete", "StateIncomplete", "StateRestored", "Stopping", "Stuck", "TerminalsRead",
+    "TokenKeysRead", "WatermarkSeen", "WindowRebuilt", "WindowShortened", "WorkerLeft",
+    "WorkerStarted",
 ]  # fmt: skip
 
 EVENTS: tuple[type[Event], ...] = tuple(

@@ -1,9 +1,11 @@
 """Decode a batch of which some records are rejected without being decoded.
 
-These are records for which the computation failed, or whose record batch is too large to inflate.
+These are records for which the computation failed, whose record batch is too large to inflate, or
+that the caller refuses.
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 
@@ -17,19 +19,24 @@ _UNREADABLE = (
 )
 
 
+_NONE: Final[Mapping[int, tuple[RejectReason, str]]] = {}
+
+
 def decode_without(
     decoder: EventDecoder,
     raw: RawRecords,
     quarantined: Mapping[int, str],
+    refused: Mapping[int, tuple[RejectReason, str]] = _NONE,
     *,
     budgeted: bool = False,
 ) -> tuple[EventBatch, Int64, Rejections]:
-    """Decode a batch, of which some rows are rejected as ``INTERNAL`` or ``UNREADABLE``.
+    """Decode a batch, of which some rows are rejected without being decoded.
 
     Args:
         decoder: Decodes the others.
         raw: n records.
         quarantined: Rows that are ``INTERNAL``, each with the error.
+        refused: Rows that the caller refuses, each with reason and detail.
         budgeted: As for :func:`~stream_scorer.registry.sources.look_up`.
 
     Returns:
@@ -38,7 +45,8 @@ def decode_without(
     Raises:
         RegistryUnavailableError: A writer schema is unavailable at the moment; nothing is decoded.
     """
-    rejected = {row: (RejectReason.INTERNAL, why) for row, why in quarantined.items()}
+    rejected = dict(refused)
+    rejected |= {row: (RejectReason.INTERNAL, why) for row, why in quarantined.items()}
     if raw.unreadable is not None:
         for row in np.flatnonzero(raw.unreadable).tolist():
             rejected[row] = (RejectReason.UNREADABLE, _UNREADABLE)

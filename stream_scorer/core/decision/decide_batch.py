@@ -3,6 +3,9 @@
 A batch is folded into the rings once, whatever the arms do. If an arm of another version than the
 champion's fails for a row, the champion decides that row in the same batch, and the decision is
 flagged ``fallback``.
+
+Some rows may come with a decision that was made elsewhere. It is published as it is, under the arm
+``edge``; the champion scores these rows, too, as the shadow ``central``. No other shadow does.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,10 +22,12 @@ from stream_scorer.core.decision.decide import (
     model_scores,
     refuse_failure,
 )
+from stream_scorer.core.decision.given_rows import given_decisions
 from stream_scorer.core.decision.observe import ObservedBatch, PartitionRings, observe
 from stream_scorer.core.decision.policy import decide, policy_for
 from stream_scorer.core.decision.routing import CHAMPION, Routing, Version, route
 from stream_scorer.core.events.batch import DecisionBatch, EventBatch, Flag, Rejections
+from stream_scorer.core.events.given import GivenDecisions
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.exploring.draws import Draws
 from stream_scorer.core.rings.rings import Journal
@@ -32,7 +37,10 @@ from stream_scorer.core.terminals.history import TerminalTable
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
+CENTRAL_ARM = "central"
+"""Shadow that scores these transactions: what would have been decided here."""
 _INSTEAD = "score:fallback"
+_GIVEN = "given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +74,7 @@ class ArmDecisions:
 
 @dataclass(frozen=True, slots=True)
 class ShadowScores:
-    """What a shadow would have decided for a batch's a accepted rows.
+    """What a shadow would have decided for a of a batch's accepted rows.
 
     Attributes:
         arm: The shadow's name.
@@ -83,6 +91,7 @@ class ShadowScores:
         decided_policy: uint8[a], its outcome before the draw of let-through.
         decided_chance: float64[a], probability of its outcome, given that of its policy.
         failure: Its errors; None if there are none.
+        rows: int64[a], their row numbers in the batch, ascending; None: all accepted rows.
     """
 
     arm: str
@@ -98,6 +107,7 @@ class ShadowScores:
     decided_policy: NDArray[np.uint8]
     decided_chance: Float64
     failure: ModelErrors | None = None
+    rows: Int64 | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +117,7 @@ class DecidedBatch:
     Attributes:
         accepted: int64[a], the accepted rows of the batch, ascending.
         decided: By model and arm, at least one; each accepted row is in exactly one of them.
-        shadowed: One for each shadow.
+        shadowed: One for each shadow, and ``central`` if decisions came with rows.
         rejections: The rows that are not accepted.
         journals: The changes to the rings, by partition.
     """
@@ -122,7 +132,7 @@ class DecidedBatch:
 def decide_batch(
     events: EventBatch, rings: PartitionRings, routing: Routing, models: Mapping[Version, Model],
     lap: Callable[[str], None] = lambda _: None, terminals: TerminalTable | None = None,
-    draws: Draws | None = None,
+    draws: Draws | None = None, given: GivenDecisions | None = None,
 ) -> DecidedBatch:  # fmt: skip
     """Decide a batch.
 
@@ -141,6 +151,8 @@ def decide_batch(
             unknown terminals, and its decisions are flagged ``degraded``.
         draws: The keys of the draws that the plan asks for; None: nothing is drawn. The draws are
             those of all arms alike, and shadows are not drawn.
+        given: The decisions that came with some rows; they are not drawn, and their flag ``late``
+            is that of the rings here.
 
     Raises:
         ModelFailure: The champion failed for too many rows; the rings are unchanged.
@@ -153,7 +165,10 @@ def decide_batch(
     seen = observe(events, rings, routing.shared, terminal_model.features, lap, terminals)
     try:
         rows = seen.rows()
+        told = None if given is None else given.at(seen.accepted)
         parts = list(_parts(routing, rows, seen))
+        if told:
+            parts = _without(parts, told.row)
         if len(events) and int(events.offset[0]) % 2:
             parts.reverse()
         several = len(parts) > 1 or bool(routing.shadows)
@@ -161,16 +176,17 @@ def decide_batch(
         for part in parts:
             stage = part.stage if several else "score"
             decided += _decide(part, rows, routing, by_arm, terminals, lap, stage, draws)
-        shadowed = tuple(
-            _shadow(arm, rows, routing, by_arm[arm], decided, lap) for arm in routing.shadows
-        )
+        if told:
+            made = given_decisions(told, rows, routing.revision)
+            decided += [ArmDecisions(each, place, _GIVEN) for each, place in made]
+        shadowed = _shadowed(routing, rows, by_arm, decided, told, lap)
     except BaseException:
         rings.undo(seen.journals)
         raise
     return DecidedBatch(
         seen.accepted,
         tuple(replace(d, rows=seen.accepted[d.rows]) for d in decided),
-        shadowed,
+        tuple(s if s.rows is None else replace(s, rows=seen.accepted[s.rows]) for s in shadowed),
         seen.rejections,
         seen.journals,
     )
@@ -272,17 +288,34 @@ def _by(
     return told, made
 
 
+def _without(parts: Sequence[_ArmRows], given: Int64) -> list[_ArmRows]:
+    """Return the parts without the rows that came with a decision, and without empty parts."""
+    left = (replace(part, rows=np.setdiff1d(part.rows, given)) for part in parts)
+    return [part for part in left if len(part.rows)]
+
+
+def _shadowed(
+    routing: Routing, rows: ObservedRows, by_arm: Mapping[str, Model],
+    decided: Sequence[ArmDecisions], given: GivenDecisions | None, lap: Callable[[str], None],
+) -> tuple[ShadowScores, ...]:  # fmt: skip
+    """Return the shadows' scores: of all rows, or of those without and with a given decision."""
+    if not given:
+        return tuple(
+            _shadow(arm, rows, routing, by_arm[arm], decided, lap) for arm in routing.shadows
+        )
+    others = np.setdiff1d(np.arange(len(rows)), given.row)
+    asked = [(arm, by_arm[arm], others) for arm in routing.shadows if len(others)]
+    asked.append((CENTRAL_ARM, by_arm[CHAMPION], given.row))
+    return tuple(
+        _shadow(arm, rows, routing, model, decided, lap, mine) for arm, model, mine in asked
+    )
+
+
 def _shadow(
     arm: str, rows: ObservedRows, routing: Routing, model: Model, decided: Sequence[ArmDecisions],
-    lap: Callable[[str], None],
+    lap: Callable[[str], None], mine: Int64 | None = None,
 ) -> ShadowScores:  # fmt: skip
-    features = model.features.compute(rows.events, rows.observed)
-    lap("features")
-    scores, failed, failure = model_scores(model.predictor, features)
-    lap(f"score:{arm}")
-    policy = policy_for(rows.events, routing.shared, model.thresholds, model.on_model_error)
-    outcome = decide(scores, policy.thresholds)
-    outcome[failed] = policy.on_model_error
+    """Return a shadow's scores of some of the accepted rows; ``mine`` None: of all."""
     decided_score = np.empty(len(rows), np.float64)
     decided_outcome, decided_policy = np.empty((2, len(rows)), np.uint8)
     decided_chance = np.empty(len(rows), np.float64)
@@ -291,8 +324,19 @@ def _shadow(
         decided_outcome[part.rows] = part.decisions.outcome
         decided_policy[part.rows] = part.decisions.by_policy
         decided_chance[part.rows] = part.decisions.chance
+    if mine is not None:
+        rows = rows.take(mine)
+        decided_score, decided_outcome = decided_score[mine], decided_outcome[mine]
+        decided_policy, decided_chance = decided_policy[mine], decided_chance[mine]
+    features = model.features.compute(rows.events, rows.observed)
+    lap("features")
+    scores, failed, failure = model_scores(model.predictor, features)
+    lap(f"score:{arm}")
+    policy = policy_for(rows.events, routing.shared, model.thresholds, model.on_model_error)
+    outcome = decide(scores, policy.thresholds)
+    outcome[failed] = policy.on_model_error
     return ShadowScores(
         arm, model.name, model.version, routing.revision, rows.events, scores, outcome, failed,
         decided_score, decided_outcome, decided_policy, decided_chance,
-        _failure(model, failed, failure),
+        _failure(model, failed, failure), mine,
     )  # fmt: skip

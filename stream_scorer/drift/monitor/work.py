@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from stream_scorer.codec.records.record import RecordCodec, RecordDecoder, RecordError
+from stream_scorer.core.decision.given_rows import EDGE_ARM
 from stream_scorer.core.summaries.plausible_summary import refuse_implausible
 from stream_scorer.drift.alarms.contract import Alarm
 from stream_scorer.drift.monitor.events import events_of, signal_of, watched_of
@@ -316,6 +317,9 @@ class MonitorWork:
             try:
                 summary = self._summaries.decode(value)
                 refuse_implausible(summary)
+                if summary["arm"] == EDGE_ARM:
+                    # Devices decide other transactions than scorers: no stream of the version.
+                    summary = summary | {"windows": []}
             except RegistryUnavailableError as error:
                 raise Paused("registry", str(error)) from error
             except (RecordError, SchemaError, ValueError) as error:

@@ -126,13 +126,14 @@ class KeptTopic:
         self._follower.close()
 
 
-def append(kafka: Kafka, topic: str, value: bytes) -> int:
+def append(kafka: Kafka, topic: str, value: bytes, key: bytes | None = None) -> int:
     """Append one record, and return its offset once all replicas have it.
 
     Args:
         kafka: The cluster.
         topic: The topic.
         value: The record's bytes.
+        key: Its key; None: it has none.
 
     Raises:
         TransactionError: The broker refuses it.
@@ -148,7 +149,7 @@ def append(kafka: Kafka, topic: str, value: bytes) -> int:
     told: list[tuple[KafkaError | None, Any]] = []
     producer = Producer(options)
     try:
-        producer.produce(topic, value, on_delivery=lambda *each: told.append(each))
+        producer.produce(topic, value, key, on_delivery=lambda *each: told.append(each))
         producer.flush(_APPEND_SECONDS + 1)
     except KafkaException as error:
         told = [(error.args[0], None)]

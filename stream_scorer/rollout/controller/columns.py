@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from stream_scorer.codec.reading.decode import ColumnDecoder, DecodedColumns
 from stream_scorer.codec.reading.mapped import open_label_decoder
 from stream_scorer.codec.records.record import OWN_SIZES, RecordCodec, RecordError
+from stream_scorer.core.decision.decide_batch import CENTRAL_ARM
+from stream_scorer.core.decision.given_rows import EDGE_ARM
 from stream_scorer.core.decision.routing import CANARY, Routing
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.events.label_table import read_label_policy
@@ -164,6 +166,7 @@ class EvidenceColumns:
             RegistryUnavailableError: A writer schema cannot be fetched now.
         """
         decoded = _short_named(self._decisions.decode(raw.values), "model", "model_version", "arm")
+        decoded, devices = _without_arm(decoded, EDGE_ARM)
         records = decoded.records
         models = pc.binary_join_element_wise(
             records.column("model"), records.column("model_version"), ":"
@@ -188,7 +191,7 @@ class EvidenceColumns:
             np.rint(amount * minor_per_unit).astype(np.int64), error,
             _outcome(records, "decision"), _chance(records),
         )  # fmt: skip
-        return decisions, self._source(decoded), len(raw) - len(records)
+        return decisions, self._source(decoded), len(raw) - len(records) - devices
 
     def shadows(
         self, raw: RawRecords, routings: Callable[[int], Mapping[int, Routing]]
@@ -203,6 +206,7 @@ class EvidenceColumns:
             RegistryUnavailableError: A writer schema cannot be fetched now.
         """
         decoded = _short_named(self._shadows.decode(raw.values), "currency", "arm")
+        decoded, devices = _without_arm(decoded, CENTRAL_ARM)
         records = decoded.records
         revision = _int64(records, "plan_revision")
         known = routings(int(revision.max(initial=0)))
@@ -215,7 +219,7 @@ class EvidenceColumns:
             _in_base(records, revision, known), _outcome(records, "champion_decision"),
             _chance(records),
         )  # fmt: skip
-        return shadowed, self._source(decoded), len(raw) - len(records)
+        return shadowed, self._source(decoded), len(raw) - len(records) - devices
 
     def labels(self, raw: RawRecords, first: int) -> tuple[Statements, Int64, int]:
         """Return statements, their places in the batch, and the number of records that are none.
@@ -379,6 +383,16 @@ def _short_named(decoded: DecodedColumns, *names: str) -> DecodedColumns:
     for name in names:
         short &= np.asarray(pc.binary_length(decoded.records.column(name))) <= NAME_BYTES_MOST
     return decoded if short.all() else _take(decoded, np.flatnonzero(short))
+
+
+def _without_arm(decoded: DecodedColumns, arm: str) -> tuple[DecodedColumns, int]:
+    """Return the records of other arms, and how many are left out.
+
+    What devices decided, and what is compared with it, is no evidence for a rollout.
+    """
+    other = np.asarray(pc.not_equal(decoded.records.column("arm"), arm), np.bool_)
+    left = len(other) - int(other.sum())
+    return (_take(decoded, np.flatnonzero(other)), left) if left else (decoded, 0)
 
 
 def _take(decoded: DecodedColumns, rows: Int64) -> DecodedColumns:

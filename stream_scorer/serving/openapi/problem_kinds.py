@@ -41,8 +41,13 @@ KINDS: Final = (
     ProblemKind(400, "bad-header", "A header field is not acceptable.", "every", early=True),
     ProblemKind(400, "incomplete-body", "The body ended before its announced end.", "every"),
     ProblemKind(400, "invalid-json", "The body is not JSON within the limits.", "decisions"),
+    ProblemKind(400, "edge-invalid", "The body is not an upload.", "decisions"),
+    ProblemKind(400, "edge-order", "The rows do not follow each other.", "decisions"),
     ProblemKind(401, "unauthenticated", "There are no valid credentials.", "authenticated"),
     ProblemKind(403, "forbidden", "The client may not do this.", "authenticated"),
+    ProblemKind(403, "edge-device", "A device uploads its own rows only.", "decisions"),
+    ProblemKind(403, "edge-unknown", "The device is not registered.", "decisions"),
+    ProblemKind(403, "edge-revoked", "The device is revoked.", "decisions"),
     ProblemKind(404, "not-found", "There is nothing at this path.", "variable", early=True),
     ProblemKind(404, "decision-not-found", "There is no such decision.", "decisions"),
     ProblemKind(
@@ -51,6 +56,9 @@ KINDS: Final = (
     ProblemKind(408, "slow-body", "The body did not arrive in time.", "every"),
     ProblemKind(409, "another-body", "The id was used for another body.", "decisions"),
     ProblemKind(409, "already-decided", "The transaction was decided earlier.", "decisions"),
+    ProblemKind(409, "edge-gap", "Rows are missing in front of these.", "decisions"),
+    ProblemKind(409, "edge-fork", "Other rows of this device are published.", "decisions"),
+    ProblemKind(413, "edge-too-large", "A record is larger than its topic takes.", "decisions"),
     ProblemKind(413, "too-large", "The body is too large.", "every"),
     ProblemKind(415, "unsupported-media-type", "The body has another type.", "every"),
     ProblemKind(415, "unsupported-encoding", "The body is compressed.", "every"),
@@ -64,6 +72,7 @@ KINDS: Final = (
         503, "access-unavailable", "The client cannot be authenticated now.", "authenticated"
     ),
     ProblemKind(503, "unavailable", "No decision can be made now.", "decisions"),
+    ProblemKind(503, "edge-unavailable", "Rows cannot be published now.", "decisions"),
 )
 BARE: Final = ((400, "The head is not HTTP."), (431, "The head is too long."))
 """Answers without a body, by the HTTP library: status, and cause."""

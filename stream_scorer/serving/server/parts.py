@@ -13,11 +13,14 @@ from stream_scorer.serving.access.opening import ListenAddress, OpenedGate
 from stream_scorer.serving.decisions import service as decisions
 from stream_scorer.serving.decisions.records import record_maker
 from stream_scorer.serving.decisions.service import DecisionService
+from stream_scorer.serving.edge import service as edge
+from stream_scorer.serving.edge.service import EdgeService
 from stream_scorer.serving.inference import grpc_servicer, rest_routes
 from stream_scorer.serving.inference.loading import load_served
 from stream_scorer.serving.inference.service import InferenceService
 from stream_scorer.serving.openapi.decision_operations import decision_operations
 from stream_scorer.serving.openapi.document import openapi_document
+from stream_scorer.serving.openapi.edge_operations import edge_operations
 from stream_scorer.serving.openapi.inference_operations import inference_operations
 from stream_scorer.serving.openapi.operation import Described
 from stream_scorer.serving.openapi.service import OpenApiService
@@ -67,6 +70,9 @@ class Asked:
             if serves_models:
                 parts.append(_inference(settings, self.models, listener, reader))
                 described.append(lambda: inference_operations(serves_models))
+            if settings.serving.edge.enabled:
+                parts.append(_edge(settings, listener))
+                described.append(edge_operations)
             parts.append(_openapi(parts, described))
         except BaseException:
             opened.close()
@@ -97,6 +103,9 @@ class Asked:
             inference = InferenceService(models, settings.serving.inference)
             routes += rest_routes.routes(inference)
             described.append(inference_operations(serves_models))
+        if settings.serving.edge.enabled:
+            routes += edge.routes(EdgeService(settings, lambda _: None), settings)
+            described.append(edge_operations())
         routes += OpenApiService(dict).routes()
         return openapi_document(routes, described)
 
@@ -107,9 +116,10 @@ class Asked:
             SettingsError: Nothing is asked for, or gRPC without a model.
         """
         found = self.models or settings.serving.inference.models
-        if self.decisions is None and not found:
+        if self.decisions is None and not found and not settings.serving.edge.enabled:
             raise SettingsError(
-                "nothing to serve", "give --decisions, or --model NAME:VERSION, or both"
+                "nothing to serve",
+                "give --decisions, or --model NAME:VERSION, or set serving.edge.enabled",
             )
         if settings.serving.grpc_port is not None and not found:
             raise SettingsError(
@@ -150,6 +160,11 @@ def _decisions(service: DecisionService) -> ServedPart:
         return service.reasons()
 
     return ServedPart(tuple(decisions.routes(service)), (service,), reasons=reasons)
+
+
+def _edge(settings: Settings, listener: Listener) -> ServedPart:
+    service = EdgeService(settings, listener)
+    return ServedPart(tuple(edge.routes(service, settings)), (service,))
 
 
 def _inference(

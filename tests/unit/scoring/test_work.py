@@ -31,6 +31,7 @@ from stream_scorer.ports import (
 )
 from stream_scorer.registry.sources import FileRegistry, SchemaSource, reader_schema
 from stream_scorer.rollout.log.ready_versions import Pinned, Versions
+from stream_scorer.scoring.edge_rows import EdgeJudge
 from stream_scorer.scoring.held_partitions import HeldPartitions, HeldState, _Restoring
 from stream_scorer.scoring.outputs import Outcomes
 from stream_scorer.scoring.work import ScoringWork
@@ -110,6 +111,7 @@ def work(
     told: list[Event] | None = None,
     partitions: int = 1,
     versions: Versions | None = None,
+    judge: EdgeJudge | None = None,
 ) -> ScoringWork:
     settings = Settings()
     versions = versions or Pinned(*load_model(settings, Deployment("fraud:1.0.0")))
@@ -126,7 +128,7 @@ def work(
     held = HeldPartitions(versions, codecs.transactions, state, heard.append)
     outputs = Outcomes(codecs, settings.kafka.topics, "0")
     sample = KeySample(heard.append, KeyReader(source))
-    made = ScoringWork(held, versions, codecs, outputs, sample, heard.append, now)
+    made = ScoringWork(held, versions, codecs, outputs, sample, heard.append, now, judge)
     made.assigned({0: 100})
     while made.restoring():
         made.restore()

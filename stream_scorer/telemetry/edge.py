@@ -1,0 +1,91 @@
+"""Events of devices' rows: in a scorer, and where they are published."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from stream_scorer.telemetry.event import Counter, Effect, Event, Gauge, Histogram, History, Line
+
+_SECTION = "Devices are refused, or differ from the scorer"
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeRowsJudged(Event):
+    """A committed batch had rows that claim a device's decision.
+
+    Attributes:
+        accepted: Rows whose decision was published.
+        refused: Rows that became dead letters, by detail.
+        differed: Accepted rows for which the scorer would have decided otherwise, by the device's
+            outcome and the scorer's.
+        central_failed: Accepted rows for which the scorer's model failed.
+    """
+
+    accepted: int
+    refused: Mapping[str, int]
+    differed: Mapping[tuple[str, str], int]
+    central_failed: int
+
+    ACCEPTED = Counter("edge_accepted", "Devices' decisions that were published.")
+    REJECTED = Counter(
+        "edge_rejected", "Records with a device's decision that became dead letters.", "reason"
+    )
+    DIVERGED = Counter(
+        "edge_diverged",
+        "Devices' decisions for which the scorer would have decided otherwise.",
+        "device_outcome", "central_outcome",
+    )  # fmt: skip
+    FAILED = Counter(
+        "edge_central_failed", "Devices' decisions for which the scorer's model failed."
+    )
+    LINE = Line("edge_rows_refused", _SECTION, fields=("refused",))
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        yield self.ACCEPTED, self.accepted
+        for reason, rows in self.refused.items():
+            yield self.REJECTED, rows, reason
+        for (device, central), rows in self.differed.items():
+            yield self.DIVERGED, rows, device, central
+        if self.central_failed:
+            yield self.FAILED, self.central_failed
+        if self.refused:
+            yield self.LINE
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeUploaded(Event):
+    """A device's upload was published, or refused.
+
+    Attributes:
+        result: ``published``, ``repeated``, ``gap``, ``fork``, ``revoked``, ``unknown``,
+            ``other_device`` or ``unavailable``.
+        rows: Its rows with this result.
+        seconds: How long it took; None: it was refused before anything was done.
+        producers: Devices whose producers are open.
+    """
+
+    result: str
+    rows: int
+    seconds: float | None
+    producers: int
+
+    ROWS = Counter(
+        "edge_rows",
+        "Rows of devices' uploads, by result.",
+        "result",
+        begin=("published", "repeated", "gap", "fork", "revoked", "unknown", "other_device"),
+    )
+    SECONDS = Histogram(
+        "edge_publish_seconds",
+        "Time to publish an upload.",
+        bounds=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+    )
+    PRODUCERS = Gauge("edge_producers", "Devices whose Kafka producers are open.")
+    LINE = Line("edge_upload_refused", _SECTION, fields=("result", "rows"), per=("result",))
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        yield self.ROWS, self.rows, self.result
+        if self.seconds is not None:
+            yield self.SECONDS, self.seconds
+        yield self.PRODUCERS, self.producers
+        if self.result not in {"published", "repeated"}:
+            yield self.LINE

@@ -1,0 +1,96 @@
+"""``/v1/edge`` as its operator runs it: a server that is killed loses nothing."""
+
+import base64
+import http.client
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from stream_scorer.edge.claims.contract import EdgeRow
+from stream_scorer.settings import Kafka
+from tests.support.edge.devices import MadeDevice
+from tests.support.edge.operators import Operator
+from tests.support.edge.published import Delivery, rows_in
+from tests.support.served.served_api import FAST, ServedApi
+from tests.support.serving.access import make_key
+
+pytestmark = pytest.mark.kafka
+
+
+def body(rows: list[EdgeRow]) -> dict[str, Any]:
+    names = ("key", "value", "decision", "previous", "signature")
+    return {
+        "rows": [
+            {"sequence": row.sequence}
+            | {name: base64.b64encode(getattr(row, name)).decode() for name in names}
+            for row in rows
+        ]
+    }
+
+
+class EdgeServer(ServedApi):
+    """The API with ``/v1/edge`` alone, for the clients ``till-1`` and ``till-2``."""
+
+    def __init__(self, operator: Operator, folder: Path, keys: dict[str, str]) -> None:
+        super().__init__(
+            operator.kafka, folder, serving={"edge": {"enabled": True}},
+            variables=operator.variables(),
+        )  # fmt: skip
+        self.keys |= keys
+
+    def upload(self, rows: list[EdgeRow], client: str = "till-1") -> Any:
+        """Upload rows as a device."""
+        return self.call("POST", "/v1/edge/events", body(rows), client)
+
+
+def test_devices_upload_through_servers_that_are_killed(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
+) -> None:
+    kafka = kafka_topics(kafka_settings())
+    operator = Operator(kafka, Ed25519PrivateKey.generate())
+    device, other = MadeDevice("till-1"), MadeDevice("till-2")
+    operator.register(device)
+    rows = device.rows(400)
+    folders = [tmp_path / name for name in ("a", "b")]
+    keys = []
+    for folder in folders:
+        folder.mkdir()
+        keys.append(
+            {name: make_key(folder, name, scopes=["edge"], **FAST) for name in ("till-1", "till-2")}
+        )
+    first, second = (
+        EdgeServer(operator, folder, told) for folder, told in zip(folders, keys, strict=True)
+    )
+    with first, second:
+        for server in (first, second):
+            server.wait_served()
+        assert first.call("GET", "/v1/edge/progress", client="till-1").document["sequence"] == 0
+        done = first.upload(rows[:100])
+        assert (done.status, done.document["published"]) == (200, 100)
+        # The other server takes the device over, and then this one again.
+        done = second.upload(rows[50:150]).document
+        assert (done["published"], done["repeated"]) == (50, 50)
+        assert first.upload(rows[150:200]).status in {200, 503}
+        assert first.upload(rows[150:200]).document["progress"]["sequence"] == 200
+        # Who is not registered, has no scope, or names a gap, publishes nothing.
+        assert first.upload(other.rows(2), "till-2").kind == "edge-unknown"
+        assert first.upload(rows[200:201], "shop").kind == "forbidden"
+        assert first.upload(rows[250:260]).kind == "edge-gap"
+        first.kill()
+        with pytest.raises((OSError, http.client.HTTPException)):
+            first.upload(rows[200:300])
+        done = second.upload(rows[180:300])
+        while done.status == 503:
+            done = second.upload(rows[180:300])
+        assert done.document["progress"]["sequence"] == 300
+        assert second.metric("stream_scorer_edge_rows_total", result="published") == 150
+        with operator.writer() as writer:
+            writer.revoke(device.name, None, "lost")
+        assert second.upload(rows[300:]).kind == "edge-revoked"
+        assert second.call("GET", "/openapi.json").document["paths"]["/v1/edge/events"]
+    found = rows_in(kafka, kafka.topics.transactions)
+    assert Delivery.of(found, device.name, 300) == Delivery(0, 0)
+    assert {name for name, _ in found} == {"till-1"}
