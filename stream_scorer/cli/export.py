@@ -37,7 +37,7 @@ def export(
     Margins, scores and outcomes have the same bits as in the stream. The folder has golden rows
     that prove it on the device. ONNX is for other programs; the report has the differences.
 
-    Exit code 2: plan, key, compiler or folder are refused; 3: the bundle is refused, or its
+    Exit code 2: plan, key, compiler or folder are refused; 3: the bundle is refused; 15: its
     probabilities depend on the machine, or it needs the history of terminals.
     """
     from stream_scorer.edge.export.order import ExportOrder  # noqa: PLC0415 numba loads slowly
