@@ -11,6 +11,7 @@ judged.
 """
 
 import argparse
+import itertools
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -24,23 +25,28 @@ from bench.harness.script import Script, missed, say, table
 PARTS = ("equality", "speed", "toolchain")
 
 
-def equality_failures(document: dict[str, Any]) -> list[str]:
+Digests = dict[str, dict[str, str]]
+"""The digest of all results, by model and target."""
+
+
+def equality_failures(document: dict[str, Any], here: Digests, without_fused: Digests) -> list[str]:
     """Return one line for each target whose results differ, here or without fused operations.
 
     Args:
-        document: Of :func:`bench.edge_steps.equality.compare`, with the digests ``without_fused``.
+        document: Of :func:`bench.edge_steps.equality.compare`.
+        here: The digests of this process.
+        without_fused: Those of a process on another C library.
     """
     rows = document["rows"]
     failed = missed(*(
         (f"{target}: {{}} rows are equal", count, "==", rows)
         for target, count in document["equal"].items()
     ))  # fmt: skip
-    other = document["without_fused"]
-    for name, digests in document["digests"].items():
+    for name, digests in here.items():
         failed += [
             f"{name}: {target} has other results without fused operations in the C library"
             for target, digest in digests.items()
-            if other[name][target] != digest
+            if without_fused[name][target] != digest
         ]
     return failed
 
@@ -74,13 +80,15 @@ def main() -> int:
     quick, parts = script.quick, script.options.only or PARTS
     document: dict[str, Any] = {}
     failed: list[str] = []
+    wanted = models(quick=quick)
+    cases = dict(wanted if "equality" in parts else itertools.islice(wanted, 1))
+    say(f"models are fitted: {', '.join(cases)}")
+    case = cases[BOOSTING]
     if "equality" in parts:
-        document |= equality.compare(quick=quick)
-        document["without_fused"] = equality.without_fused(quick=quick)
-        failed += equality_failures(document)
+        document |= equality.compare(cases, quick=quick)
+        digests = document.pop("digests")
+        failed += equality_failures(document, digests, equality.without_fused(cases, quick=quick))
     if {"speed", "toolchain"} & set(parts):
-        case = next(found for name, found in models(quick=True) if name == BOOSTING)
-        say("the model is fitted")
         if "speed" in parts:
             document["speed"] = speed.measure_speed(case, quick=quick)
             failed += [] if quick else speed.failures(document["speed"])

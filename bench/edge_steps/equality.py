@@ -6,7 +6,7 @@ numbers next to it, and have missing, infinite, subnormal and signed zero values
 and outcomes are compared as bytes. A second process does the same on a C library that may not use
 fused operations; its digests must be the same.
 
-``python -m bench.edge_steps.equality --quick`` prints the digests.
+``python -m bench.edge_steps.equality FOLDER`` prints the digests of saved models.
 """
 
 import hashlib
@@ -15,14 +15,14 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.edge_steps.models import BOOSTING, BenchModel, models, rows_of
+from bench.edge_steps.models import BOOSTING, BenchModel, rows_of, save, saved
 from bench.harness.script import say
 from stream_scorer.core.decision.policy import Thresholds
 from stream_scorer.core.events.batch import Outcome
@@ -103,14 +103,19 @@ class Contenders:
         return np.frombuffer((self._folder / "results.bin").read_bytes(), RESULT)
 
 
-def compare(*, quick: bool) -> dict[str, Any]:
-    """Return the number of rows, of equal rows by target, and digests by model and target."""
+def compare(cases: Mapping[str, BenchModel], *, quick: bool) -> dict[str, Any]:
+    """Return the number of rows, of equal rows by target, and digests by model and target.
+
+    Args:
+        cases: The models.
+        quick: Fewer rows.
+    """
     rows_of_all, equal = 0, dict.fromkeys(TARGETS, 0)
     digests: dict[str, dict[str, str]] = {}
     by_model: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
         contenders = Contenders(Path(folder))
-        for name, case in models(quick=quick):
+        for name, case in cases.items():
             count = ROWS_QUICK if quick else ROWS if name == BOOSTING else ROWS_OF_OTHERS
             rows = rows_of(case, count)
             tables = image(case)
@@ -143,16 +148,25 @@ def _same(found: NDArray[np.void], want: NDArray[np.void]) -> int:
     return int((first == second).all(axis=1).sum())
 
 
-def without_fused(*, quick: bool) -> dict[str, dict[str, str]]:
-    """Return the digests of a process whose C library may not use fused operations."""
-    command = [sys.executable, "-m", "bench.edge_steps.equality", *(["--quick"] * quick)]
-    done = subprocess.run(  # noqa: S603 our own program
-        command, cwd=ROOT, env=os.environ | {"GLIBC_TUNABLES": NO_FUSED}, stdout=subprocess.PIPE,
-        text=True, check=True,
-    )  # fmt: skip
+def without_fused(cases: Mapping[str, BenchModel], *, quick: bool) -> dict[str, dict[str, str]]:
+    """Return the digests of a process whose C library may not use fused operations.
+
+    Args:
+        cases: The models.
+        quick: Fewer rows.
+    """
+    module = "bench.edge_steps.equality"
+    with tempfile.TemporaryDirectory() as folder:
+        save(Path(folder), cases)
+        command = [sys.executable, "-m", module, folder, *(["--quick"] * quick)]
+        done = subprocess.run(  # noqa: S603 our own program
+            command, cwd=ROOT, env=os.environ | {"GLIBC_TUNABLES": NO_FUSED},
+            stdout=subprocess.PIPE, text=True, check=True,
+        )  # fmt: skip
     found: dict[str, dict[str, str]] = json.loads(done.stdout)
     return found
 
 
 if __name__ == "__main__":
-    print(json.dumps(compare(quick="--quick" in sys.argv)["digests"]))
+    of_parent = saved(Path(sys.argv[1]))
+    print(json.dumps(compare(of_parent, quick="--quick" in sys.argv)["digests"]))

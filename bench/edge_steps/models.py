@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from bench.imports_steps.model_files import read_scoring_model
 from stream_scorer.edge.export.golden_rows import probes
+from stream_scorer.models.files.model_file import read_model, write_model
 from stream_scorer.models.importing.imported import ImportOptions
 from stream_scorer.models.importing.scikit_learn.source import source_of
 from stream_scorer.models.predictors.parts import ScoringModel
@@ -82,6 +83,28 @@ def models(*, quick: bool) -> Iterator[tuple[str, BenchModel]]:
         imported: Any = source_of(estimator.fit(rows, fraud)).imported
         yield name, BenchModel(imported.model, base)
     yield "XGBoost, float32", BenchModel(_xgboost(rows, fraud, 20 if quick else 200), base)
+
+
+def save(folder: Path, cases: Mapping[str, BenchModel]) -> None:
+    """Write models and their rows to a folder, for :func:`saved`."""
+    for number, (name, case) in enumerate(cases.items()):
+        (folder / f"{number}.name").write_text(name)
+        (folder / f"{number}.safetensors").write_bytes(write_model(case.model))
+        np.save(folder / f"{number}.npy", case.base)
+
+
+def saved(folder: Path) -> dict[str, BenchModel]:
+    """Return the models that :func:`save` wrote.
+
+    A process on another C library could not train them again: its last bits differ.
+    """
+    found = {}
+    for number in range(len(list(folder.glob("*.name")))):
+        name = (folder / f"{number}.name").read_text()
+        data = (folder / f"{number}.safetensors").read_bytes()
+        base: Float64 = np.load(folder / f"{number}.npy")
+        found[name] = BenchModel(read_model(data, name), base)
+    return found
 
 
 def rows_of(case: BenchModel, count: int) -> Float64:

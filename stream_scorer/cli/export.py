@@ -53,7 +53,7 @@ def export(
     Margins, scores and outcomes have the same bits as in the stream. The folder has golden rows
     that prove it on the device. ONNX is for other programs; the report has the differences.
 
-    Exit code 2: plan, key, compiler or folder are refused; 3: the bundle is refused, or its
+    Exit code 2: plan, key, compiler or folder are refused; 3: the bundle is refused; 15: its
     probabilities depend on the machine, or it needs the history of terminals.
     """
     settings = options.settings()

@@ -7,7 +7,7 @@ from typing import Any
 from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from stream_scorer.readings import (
+from stream_scorer.readings.scraped import (
     REQUEST_BOUNDS,
     Request,
     RequestCount,

@@ -14,7 +14,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from stream_scorer.errors import RegistryUnavailableError, SchemaError, SettingsError
-from stream_scorer.readings import timed
+from stream_scorer.readings.scraped import timed
 from stream_scorer.registry.answer_limits import AnswerTooLargeError, bound_answers
 from stream_scorer.registry.lookup_budget import WAITED_FOR, WAITS, LookupBudget
 from stream_scorer.registry.references import inline

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from stream_scorer.readings import REQUEST_BOUNDS
+from stream_scorer.readings.scraped import REQUEST_BOUNDS
 from stream_scorer.telemetry.event import Counter, Effect, Event, Gauge, Histogram, History, Line
 
 _PAUSED = "Not ready: paused: registry"

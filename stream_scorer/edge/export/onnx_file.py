@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.errors import ModelError, SettingsError
+from stream_scorer.errors import EdgeError, SettingsError
 from stream_scorer.models.importing.onnx.wire import length_delimited, varint
 from stream_scorer.models.predictors.parts import (
     Affine,
@@ -42,7 +42,7 @@ def onnx_file(model: ScoringModel) -> bytes:
         model: The model.
 
     Raises:
-        ModelError: It cannot be expressed.
+        EdgeError: It cannot be expressed.
     """
     if len(model.parts) > 1:
         raise _refusal(f"it is the mean of {len(model.parts)} models")
@@ -66,8 +66,8 @@ def onnx_file(model: ScoringModel) -> bytes:
     )
 
 
-def _refusal(what: str) -> ModelError:
-    return ModelError(f"target onnx: the model cannot be expressed: {what}", "use another target")
+def _refusal(what: str) -> EdgeError:
+    return EdgeError(f"target onnx: the model cannot be expressed: {what}", "use another target")
 
 
 def _body(graph: "_Graph", part: Part) -> str:

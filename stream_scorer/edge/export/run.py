@@ -17,7 +17,7 @@ from stream_scorer.edge.export.order import ExportOrder, ExportParts, ExportRepo
 from stream_scorer.edge.export.policy_image import policy_image
 from stream_scorer.edge.export.table_image import image_of
 from stream_scorer.edge.export.targets import DIFFERENCES, MODULE, TARGETS
-from stream_scorer.errors import ModelError, SettingsError
+from stream_scorer.errors import EdgeError, SettingsError
 from stream_scorer.models.bundles import golden
 from stream_scorer.models.bundles.loader import Bundle, load_bundle, needed_files
 from stream_scorer.models.bundles.trust import trust_of
@@ -36,7 +36,8 @@ def export(settings: Settings, order: ExportOrder) -> ExportReport:
         order: What to export, and where to.
 
     Raises:
-        ModelError: The bundle is refused, or is not one that a device can decide with.
+        EdgeError: The bundle is not one that a device can decide with.
+        ModelError: The bundle is refused.
         SettingsError: The plan, the target or the folder is refused.
         UnavailableError: The store does not answer.
     """
@@ -78,24 +79,25 @@ def export_parts(bundle: Bundle, plan: Plan, *, equal: bool = True) -> ExportPar
         equal: Whether the bits of probabilities must be the stream's on every machine.
 
     Raises:
-        ModelError: The bundle is not one that a device can decide with.
+        EdgeError: The bundle is not one that a device can decide with.
+        ModelError: The plan and the bundle's features do not fit together.
     """
     manifest, predictor = bundle.manifest, bundle.predictor
     label = f"bundle {manifest.label}"
     if not isinstance(predictor, ScoringPredictor):
-        raise ModelError(
+        raise EdgeError(
             f"{label}: an ONNX model, which has no tables", "export a model of another library"
         )
     if equal and not ENGINES[manifest.engine].own_exponential:
-        raise ModelError(
+        raise EdgeError(
             f"{label}: is of engine {manifest.engine}, whose probabilities depend on the machine",
             f"stream-scorer models upgrade {manifest.label} --engine 3 --version NEW",
         )
     model = bundle.model(plan)
     if model.features.by_terminal:
-        raise ModelError(
+        raise EdgeError(
             f"{label}: has features of terminals, whose history a device does not have",
-            "export a version without them, such as one of fraud:1.0.1",
+            "export a version that does not have such features",
         )
     policy = policy_image(plan, model.thresholds, model.on_model_error)
     table = read_policy(plan.policy, plan.exponent, plan.extras) if plan.policy else None

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.edge.export.policy_image import PolicyImage
 from stream_scorer.edge.native import image
-from stream_scorer.errors import ModelError
+from stream_scorer.errors import EdgeError
 from stream_scorer.models.predictors import leaf_masks, tree_walk
 from stream_scorer.models.predictors.parts import (
     Affine,
@@ -85,10 +85,10 @@ def image_of(model: ScoringModel, policy: PolicyImage, names: tuple[str, ...]) -
         names: The features' names.
 
     Raises:
-        ModelError: There are not as many names as features.
+        EdgeError: There are not as many names as features.
     """
     if len(names) != model.feature_count:
-        raise ModelError(
+        raise EdgeError(
             f"model: it takes {model.feature_count} features, {len(names)} are named",
             "use the bundle's own manifest",
         )

@@ -174,7 +174,7 @@ def onnx_folder(parts: ExportParts) -> dict[str, bytes]:
     """Return the files of the target ``onnx``, by name.
 
     Raises:
-        ModelError: The model cannot be expressed.
+        EdgeError: The model cannot be expressed.
         SettingsError: ONNX Runtime is not installed.
     """
     data, golden = onnx_file(parts.predictor.model), parts.golden

@@ -23,7 +23,7 @@ from stream_scorer.core.rings.buckets import BUCKETS
 from stream_scorer.core.rings.rings import NEVER, CustomerRings
 from stream_scorer.errors import UnavailableError
 from stream_scorer.ports import BytesColumn, CheckpointStore, Outgoing
-from stream_scorer.readings import timed
+from stream_scorer.readings.scraped import timed
 from stream_scorer.state.checkpoints.formats import FORMAT, Bucket, Record
 from stream_scorer.state.checkpoints.ownership import Owner
 from stream_scorer.state.checkpoints.schedule import Held, Schedule, Turn

@@ -127,4 +127,4 @@ def test_who_is_no_operator_changes_nothing(
     assert "is of the device" in shell.refusal("provision", "other", *words[2:], *signed)
     assert "is not registered" in shell.refusal("revoke", device.name, *signed)
     assert not shell.clients.exists()
-    assert "is no time" in shell.refusal("report", "--from", "yesterday")
+    assert "is not a time" in shell.refusal("report", "--from", "yesterday")

@@ -1,5 +1,6 @@
 /* Changes some bytes of an image at a time, seals it again, and scores rows with each image that is
  * accepted: mutate IMAGE COUNT SEED. Prints how many were accepted and refused. Sanitizers end it. */
+#define _POSIX_C_SOURCE 200112L
 #include <float.h>
 #include <stdio.h>
 #include <stdlib.h>

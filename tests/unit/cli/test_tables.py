@@ -152,7 +152,9 @@ def _patches() -> dict[str, dict[str, Any]]:
     opened = {f"{cli}.state.open_checkpoint": checkpoint}
     operator = mock.MagicMock()
     writer = mock.MagicMock()
-    writer.__enter__.return_value.revoke.return_value = SimpleNamespace(revoked_after=125_031)
+    writer.return_value.__enter__.return_value.revoke.return_value = SimpleNamespace(
+        revoked_after=125_031
+    )
     operated = {
         f"{cli}.options.read_private": object(),
         f"{cli}.options.passphrase_from": None,

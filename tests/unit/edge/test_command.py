@@ -60,7 +60,7 @@ def test_a_plan_that_is_named_has_the_policy(
 @pytest.mark.parametrize(
     ("model", "more", "code", "text"),
     [
-        ("fraud:1.0.1", (), 3, "models upgrade fraud:1.0.1 --engine 3"),
+        ("fraud:1.0.1", (), 15, "models upgrade fraud:1.0.1 --engine 3"),
         ("fraud:9.9.9", (), 3, "not in"),
         (LABEL, ("--key", "missing.pem"), 2, "missing.pem"),
         (LABEL, ("--plan", "missing.toml"), 2, "missing.toml"),

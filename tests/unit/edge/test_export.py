@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from stream_scorer.edge.export.documents import statement
 from stream_scorer.edge.native.check import differences, golden_arrays
 from stream_scorer.edge.native.image import TableImage
-from stream_scorer.errors import ModelError, SettingsError
+from stream_scorer.errors import EdgeError, SettingsError
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.writer import write_bundle
 from stream_scorer.security.keys import key_id
@@ -142,7 +142,7 @@ def test_a_signature_is_of_this_export(store: Path, tmp_path: Path) -> None:
 
 
 def test_another_engine_is_refused_with_the_fix(store: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"engine 1.*models upgrade fraud:1.0.1 --engine 3"):
+    with pytest.raises(EdgeError, match=r"engine 1.*models upgrade fraud:1.0.1 --engine 3"):
         exported(store, "c", tmp_path / "out", reference="fraud:1.0.1")
     assert not (tmp_path / "out").exists()
 
@@ -154,7 +154,7 @@ def test_features_of_terminals_are_refused(store: Path, tmp_path: Path) -> None:
     )
     made = candidate(MODELS["decision_tree"].fit(ROWS, FRAUD), "4.0.0")
     write_bundle(store, replace(made, features=features, engine=3), ROWS)
-    with pytest.raises(ModelError, match="terminals"):
+    with pytest.raises(EdgeError, match="terminals"):
         exported(store, "c", tmp_path / "out", reference="fraud:4.0.0")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stream_scorer.edge.export.onnx_file import differences, onnx_file
-from stream_scorer.errors import ModelError
+from stream_scorer.errors import EdgeError
 from stream_scorer.models.predictors.parts import (
     Affine,
     Clip,
@@ -58,7 +58,7 @@ def test_onnx_runtime_has_nearly_the_same_scores(kind: str) -> None:
 
 
 def refused(model: ScoringModel) -> str:
-    with pytest.raises(ModelError, match="cannot be expressed") as error:
+    with pytest.raises(EdgeError, match="cannot be expressed") as error:
         onnx_file(model)
     return str(error.value)
 

@@ -1,5 +1,6 @@
 """The bench of exported models: its gates, and rows near everything that may change a result."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,25 +8,20 @@ import pytest
 
 from bench import edge
 from bench.edge_steps import speed, toolchain
-from bench.edge_steps.models import BenchModel, rows_of
+from bench.edge_steps.equality import image
+from bench.edge_steps.models import BenchModel, rows_of, save, saved
 from stream_scorer.edge.export.golden_rows import cuts_of
 from tests.support.edge.edge_models import ensembles
 
 
-def _bits() -> dict[str, Any]:
-    digests = {"boosting": {"stream": "a", "c": "a"}}
-    return {
-        "rows": 10, "equal": {"c": 10}, "digests": digests,
-        "without_fused": {"boosting": {"stream": "a", "c": "a"}},
-    }  # fmt: skip
-
-
 def test_each_row_must_be_equal_and_each_digest_the_same() -> None:
-    assert edge.equality_failures(_bits()) == []
-    fewer = _bits() | {"equal": {"c": 9}}
-    assert edge.equality_failures(fewer) == ["c: 9 rows are equal, must be 10"]
-    other = _bits() | {"without_fused": {"boosting": {"stream": "a", "c": "b"}}}
-    assert edge.equality_failures(other) == [
+    bits = {"rows": 10, "equal": {"c": 10}}
+    digests = {"boosting": {"stream": "a", "c": "a"}}
+    assert edge.equality_failures(bits, digests, digests) == []
+    fewer = bits | {"equal": {"c": 9}}
+    assert edge.equality_failures(fewer, digests, digests) == ["c: 9 rows are equal, must be 10"]
+    other = {"boosting": {"stream": "a", "c": "b"}}
+    assert edge.equality_failures(bits, digests, other) == [
         "boosting: c has other results without fused operations in the C library"
     ]
 
@@ -65,6 +61,17 @@ def test_each_gate_of_the_toolchain_fails_just_past_it(
     }  # fmt: skip
     found = toolchain.failures(good | change)
     assert [each[: len(line or "")] for each in found] == ([] if line is None else [line])
+
+
+def test_saved_models_are_the_same(tmp_path: Path) -> None:
+    base = np.random.default_rng(0).normal(size=(50, 4))
+    cases = {name: BenchModel(model, base) for name, model in ensembles().items()}
+    save(tmp_path, cases)
+    found = saved(tmp_path)
+    assert list(found) == list(cases)
+    for name, case in cases.items():
+        assert image(found[name]) == image(case)
+        assert found[name].base.tobytes() == base.tobytes()
 
 
 def test_rows_are_on_each_cut_and_next_to_it_and_odd() -> None:

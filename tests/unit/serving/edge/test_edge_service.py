@@ -17,6 +17,7 @@ from stream_scorer.errors import UnavailableError
 from stream_scorer.serving.edge.service import EdgeConnections, EdgeService, routes
 from stream_scorer.serving.openapi.document import openapi_document
 from stream_scorer.serving.openapi.edge_operations import edge_operations
+from stream_scorer.serving.openapi.problem_kinds import KINDS
 from stream_scorer.serving.openapi.service import OpenApiService
 from stream_scorer.serving.settings.api import Serving
 from stream_scorer.serving.settings.edge import EdgeApi
@@ -174,29 +175,30 @@ def test_a_broker_that_is_away_is_a_503_with_a_time_to_wait() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "status"),
+    "change",
     [
-        (lambda _: b"no json", 400),
-        (lambda b: {**b, "more": 1}, 400),
-        (lambda _: {"rows": []}, 413),
-        (lambda b: {"rows": b["rows"] * 11}, 413),
-        (lambda b: {"rows": [{**b["rows"][0], "sequence": 0}]}, 400),
-        (lambda b: {"rows": [{**b["rows"][0], "sequence": 2**63}]}, 400),
-        (lambda b: {"rows": [{**b["rows"][0], "sequence": "1"}]}, 400),
-        (lambda b: {"rows": [{**b["rows"][0], "value": ""}]}, 400),
-        (lambda b: {"rows": [{**b["rows"][0], "value": "*"}]}, 400),
-        (lambda b: {"rows": [{**b["rows"][0], "key": "A" * 8_000}]}, 400),
-        (lambda b: {"rows": [{**b["rows"][0], "previous": "AAAA"}]}, 400),
-        (lambda b: {"rows": [{**b["rows"][0], "signature": "AAAA"}]}, 400),
-        (lambda b: {"rows": [{**b["rows"][0], "decision": "A" * 40_000}]}, 400),
-        (lambda b: {"rows": [{**b["rows"][0], "more": ""}]}, 400),
-        (lambda _: b"[" * 100_000, 400),
+        lambda _: b"no json",
+        lambda b: {**b, "more": 1},
+        lambda _: {"rows": []},
+        lambda b: {"rows": b["rows"] * 11},
+        lambda b: {"rows": [{**b["rows"][0], "sequence": 0}]},
+        lambda b: {"rows": [{**b["rows"][0], "sequence": 2**63}]},
+        lambda b: {"rows": [{**b["rows"][0], "sequence": "1"}]},
+        lambda b: {"rows": [{**b["rows"][0], "value": ""}]},
+        lambda b: {"rows": [{**b["rows"][0], "value": "*"}]},
+        lambda b: {"rows": [{**b["rows"][0], "key": "A" * 8_000}]},
+        lambda b: {"rows": [{**b["rows"][0], "previous": "AAAA"}]},
+        lambda b: {"rows": [{**b["rows"][0], "signature": "AAAA"}]},
+        lambda b: {"rows": [{**b["rows"][0], "decision": "A" * 40_000}]},
+        lambda b: {"rows": [{**b["rows"][0], "more": ""}]},
+        lambda _: b"[" * 100_000,
     ],
 )  # fmt: skip
-def test_a_body_that_is_no_upload_is_refused(change: Any, status: int) -> None:
+def test_a_body_that_is_no_upload_is_refused(change: Any) -> None:
     edge = Edge()
     body = change({"rows": [as_json(edge.device.rows(1)[0])]})
-    assert edge.refused(lambda: edge.call("POST", body)).status == status
+    problem = edge.refused(lambda: edge.call("POST", body))
+    assert (problem.status, problem.kind) == (400, "edge-invalid")
 
 
 def test_the_document_describes_both_routes() -> None:
@@ -205,6 +207,10 @@ def test_the_document_describes_both_routes() -> None:
     document = openapi_document(served, [edge_operations()])
     upload = document["paths"]["/v1/edge/events"]["post"]
     assert {"200", "400", "403", "409", "413", "503"} <= set(upload["responses"])
+    told = json.dumps(document["paths"])
+    edge = {kind.urn for kind in KINDS if kind.name.startswith("edge-")}
+    assert len(edge) == 9
+    assert all(f'"{urn}"' in told for urn in edge)
     row = document["components"]["schemas"]["UploadedRow"]
     assert row["properties"]["sequence"]["minimum"] == 1
     assert "get" in document["paths"]["/v1/edge/progress"]
