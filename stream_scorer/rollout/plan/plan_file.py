@@ -20,6 +20,8 @@ from pydantic import (
     model_validator,
 )
 
+from stream_scorer.core.decision.decide_batch import CENTRAL_ARM
+from stream_scorer.core.decision.given_rows import EDGE_ARM
 from stream_scorer.core.decision.routing import (
     BUCKETS,
     CANARY,
@@ -232,7 +234,8 @@ def plan_of(table: Mapping[str, Any]) -> RolloutPlan:
         table: From TOML or JSON; ``effective_at`` may be a date and time with its zone.
 
     Raises:
-        ValueError: A key is unknown, missing or wrong; names the key.
+        ValueError: A key is unknown, missing or wrong, or an arm has a reserved name; names the
+            key.
     """
     given = dict(table)
     if isinstance(when := given.get("effective_at"), datetime):
@@ -243,7 +246,12 @@ def plan_of(table: Mapping[str, Any]) -> RolloutPlan:
         given.setdefault("format", PLAN_FORMAT)
     if isinstance(shared := given.get("shared"), dict):
         given.setdefault("format", _format_of(shared))
-    return read(RolloutPlan, given)
+    plan = read(RolloutPlan, given)
+    # Only a new plan is refused: a log that has such an arm is folded as before.
+    for arm in (EDGE_ARM, CENTRAL_ARM):
+        if arm in plan.versions:
+            raise ValueError(f"versions: {arm} is the arm of devices' transactions; use another")
+    return plan
 
 
 def _format_of(shared: Mapping[str, Any]) -> int:

@@ -68,7 +68,7 @@ def gateways() -> Iterator[Gateways]:
 
 
 @pytest.fixture
-def kafka(
+def ours(
     behind: Behind, kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
 ) -> Kafka:
     return kafka_topics(
@@ -79,19 +79,19 @@ def kafka(
     )  # fmt: skip
 
 
-def test_rows_and_progress_are_published_together(kafka: Kafka, gateways: Gateways) -> None:
+def test_rows_and_progress_are_published_together(ours: Kafka, gateways: Gateways) -> None:
     device, other = MadeDevice("a"), MadeDevice("b")
-    gateway = gateways(kafka)
+    gateway = gateways(ours)
     rows = device.rows(120)
     for at in range(0, 120, AT_ONCE):
         gateway.publisher.publish("a", rows[at : at + AT_ONCE])
     gateway.publisher.publish("b", other.rows(1))
-    found = rows_in(kafka, kafka.topics.transactions)
+    found = rows_in(ours, ours.topics.transactions)
     assert Delivery.of(found, "a", 120) == Delivery(0, 0)
-    told = progress_in(kafka)
+    told = progress_in(ours)
     assert told == {"a": EdgeProgress(120, device.chain), "b": EdgeProgress(1, other.chain)}
     # Another gateway continues where this one is, and skips what is there.
-    second = gateways(kafka)
+    second = gateways(ours)
     assert second.publisher.progress("a").sequence == 120
     more = device.rows(2)
     done = second.publisher.publish("a", [*rows[-3:], *more])
@@ -103,11 +103,11 @@ def test_rows_and_progress_are_published_together(kafka: Kafka, gateways: Gatewa
     device.rows(1)
     with pytest.raises(UploadRefused, match="gap"):
         gateway.publisher.publish("a", device.rows(1))
-    assert Delivery.of(rows_in(kafka, kafka.topics.transactions), "a", 122) == Delivery(0, 0)
+    assert Delivery.of(rows_in(ours, ours.topics.transactions), "a", 122) == Delivery(0, 0)
 
 
 def _upload(
-    kafka: Kafka, gateways: Gateways, rows: list[EdgeRow], device: str, seed: int, *, checked: bool
+    ours: Kafka, gateways: Gateways, rows: list[EdgeRow], device: str, seed: int, *, checked: bool
 ) -> None:
     """Upload all rows through two gateways, which are killed at hooks; the device repeats."""
     chance = random.Random(seed)  # noqa: S311 a test's choice, not a secret
@@ -119,7 +119,7 @@ def _upload(
             kills += 1
             raise Killed(step)
 
-    both = [gateways(kafka, fails, checked=checked) for _ in range(2)]
+    both = [gateways(ours, fails, checked=checked) for _ in range(2)]
     reached = 0
     while reached < len(rows):
         at = chance.randrange(2)
@@ -129,34 +129,34 @@ def _upload(
                 sent = rows[reached : reached + chance.randint(1, 2 * AT_ONCE)]
                 reached = max(reached, both[at].publisher.publish(device, sent).progress.sequence)
         except Killed:
-            both[at] = gateways(kafka, fails, checked=checked)
+            both[at] = gateways(ours, fails, checked=checked)
     assert kills
 
 
-def test_killed_gateways_lose_and_double_nothing(kafka: Kafka, gateways: Gateways) -> None:
+def test_killed_gateways_lose_and_double_nothing(ours: Kafka, gateways: Gateways) -> None:
     device = MadeDevice()
     rows = device.rows(ROWS)
-    _upload(kafka, gateways, rows, device.name, 1, checked=True)
-    found = rows_in(kafka, kafka.topics.transactions)
+    _upload(ours, gateways, rows, device.name, 1, checked=True)
+    found = rows_in(ours, ours.topics.transactions)
     assert Delivery.of(found, device.name, ROWS) == Delivery(0, 0)
-    assert progress_in(kafka)[device.name] == EdgeProgress(ROWS, device.chain)
+    assert progress_in(ours)[device.name] == EdgeProgress(ROWS, device.chain)
 
 
-def test_without_the_check_the_same_kills_double_rows(kafka: Kafka, gateways: Gateways) -> None:
+def test_without_the_check_the_same_kills_double_rows(ours: Kafka, gateways: Gateways) -> None:
     device = MadeDevice()
     rows = device.rows(ROWS)
-    _upload(kafka, gateways, rows, device.name, 1, checked=False)
-    found = rows_in(kafka, kafka.topics.transactions)
+    _upload(ours, gateways, rows, device.name, 1, checked=False)
+    found = rows_in(ours, ours.topics.transactions)
     assert Delivery.of(found, device.name, ROWS).duplicates > 0
 
 
 @pytest.mark.parametrize("direction", ["request", "answer"])
 def test_a_lost_end_of_a_transaction_is_settled(
-    behind: Behind, kafka: Kafka, gateways: Gateways, direction: str
+    behind: Behind, ours: Kafka, gateways: Gateways, direction: str
 ) -> None:
     device = MadeDevice()
     rows = device.rows(200)
-    gateway = gateways(kafka)
+    gateway = gateways(ours)
     gateway.publisher.publish(device.name, rows[:50])
     fault = behind.proxy.fault(Api.END_TXN, direction, times=50)  # type: ignore[arg-type]
     with suppress(UnavailableError):
@@ -167,16 +167,16 @@ def test_a_lost_end_of_a_transaction_is_settled(
     while reached < 200:
         with suppress(UnavailableError):
             reached = gateway.publisher.publish(device.name, rows[reached:]).progress.sequence
-    found = rows_in(kafka, kafka.topics.transactions)
+    found = rows_in(ours, ours.topics.transactions)
     assert Delivery.of(found, device.name, 200) == Delivery(0, 0)
 
 
 def test_an_end_that_arrives_late_changes_nothing(
-    behind: Behind, kafka: Kafka, gateways: Gateways
+    behind: Behind, ours: Kafka, gateways: Gateways
 ) -> None:
     device = MadeDevice()
     rows = device.rows(150)
-    gateway = gateways(kafka)
+    gateway = gateways(ours)
     gateway.publisher.publish(device.name, rows[:50])
     fault = behind.proxy.fault(Api.END_TXN, "request", "hold")
     with suppress(UnavailableError):
@@ -185,19 +185,19 @@ def test_an_end_that_arrives_late_changes_nothing(
     gateway.publisher.publish(device.name, rows[:100])
     behind.proxy.release(fault)
     gateway.publisher.publish(device.name, rows)
-    found = rows_in(kafka, kafka.topics.transactions)
+    found = rows_in(ours, ours.topics.transactions)
     assert Delivery.of(found, device.name, 150) == Delivery(0, 0)
 
 
 def test_a_lost_progress_topic_is_a_gap_until_it_is_rebuilt(
-    kafka: Kafka, gateways: Gateways, kafka_topics: Callable[..., Kafka]
+    ours: Kafka, gateways: Gateways, kafka_topics: Callable[..., Kafka]
 ) -> None:
-    operator, device = Operator(kafka, Ed25519PrivateKey.generate()), MadeDevice()
+    operator, device = Operator(ours, Ed25519PrivateKey.generate()), MadeDevice()
     operator.register(device)
     rows = device.rows(40)
-    gateways(kafka).publisher.publish(device.name, rows[:30])
-    topics = kafka.topics.model_copy(update={"edge_progress": f"{kafka.topics.edge_progress}-2"})
-    other = kafka_topics(kafka.model_copy(update={"topics": topics}))
+    gateways(ours).publisher.publish(device.name, rows[:30])
+    topics = ours.topics.model_copy(update={"edge_progress": f"{ours.topics.edge_progress}-2"})
+    other = kafka_topics(ours.model_copy(update={"topics": topics}))
     gateway = gateways(other)
     with pytest.raises(UploadRefused, match="gap"):
         gateway.publisher.publish(device.name, rows[25:])

@@ -14,6 +14,7 @@ from stream_scorer.settings import Kafka
 from tests.support.edge.devices import MadeDevice
 from tests.support.edge.operators import Operator
 from tests.support.edge.published import Delivery, rows_in
+from tests.support.faults.process import wait_until
 from tests.support.served.served_api import FAST, ServedApi
 from tests.support.serving.access import make_key
 
@@ -89,7 +90,10 @@ def test_devices_upload_through_servers_that_are_killed(
         assert second.metric("stream_scorer_edge_rows_total", result="published") == 150
         with operator.writer() as writer:
             writer.revoke(device.name, None, "lost")
-        assert second.upload(rows[300:]).kind == "edge-revoked"
+        # Rows that would be a gap: nothing is published before the revocation has arrived.
+        wait_until(
+            lambda: second.upload(rows[310:320]).kind == "edge-revoked", "the device is revoked"
+        )
         assert second.call("GET", "/openapi.json").document["paths"]["/v1/edge/events"]
     found = rows_in(kafka, kafka.topics.transactions)
     assert Delivery.of(found, device.name, 300) == Delivery(0, 0)

@@ -203,3 +203,14 @@ def test_a_ramp_may_begin_in_shadow_with_an_override_elsewhere() -> None:
     ramp = [{"percent": 0}, {"percent": 5}]
     assert plan(overrides=[rule], ramp=ramp).overrides[0].arm == "champion"
     assert plan(overrides=[{**rule, "arm": "canary"}], ramp=ramp[1:]).overrides[0].arm == "canary"
+
+
+@pytest.mark.parametrize("arm", ["edge", "central"])
+def test_arms_of_devices_are_reserved_in_new_plans(arm: str) -> None:
+    table = plan_table(TEXT.replace("challenger", arm))
+    with pytest.raises(ValueError, match=f"versions: {arm} is the arm of devices"):
+        plan_of(table)
+    # One that was written before is still read.
+    before = plan_of(plan_table(TEXT)).model_dump(mode="json")
+    before["versions"][arm] = before["versions"].pop("challenger")
+    assert read(RolloutPlan, before).version(arm) == Version("other", "1.0.0")
