@@ -81,8 +81,8 @@ class Uploader(Closing):
         client: Publishes them.
         rows: Number of rows of a batch.
         hook: Called with the name of each step; a test ends the process in it.
-        checked: Whether the chain is compared; only a test does without, to show that the comparison is
-            what finds a restored copy.
+        checked: Whether the chain is compared; only a test does without, to show that the
+            comparison is what finds a restored copy.
 
     Attributes:
         failure: Why the device must stop; None: it need not.
