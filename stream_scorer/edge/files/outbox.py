@@ -5,6 +5,7 @@ cut has taken back does no harm. In return it has the rows that a torn log has l
 encrypted, and bound to the device and its number.
 """
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -197,7 +198,9 @@ class Outbox(Closing):
         """Keep some room of the disk, if there is any."""
         with suppress(OSError):
             if not self._reserve.exists():
-                self._reserve.write_bytes(bytes(_RESERVE_BYTES))
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                with os.fdopen(os.open(self._reserve, flags, 0o600), "wb") as file:
+                    file.write(bytes(_RESERVE_BYTES))
 
     def close(self) -> None:
         """Close the file."""

@@ -8,7 +8,6 @@ import base64
 import binascii
 import http.client
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +17,7 @@ from stream_scorer.edge.claims.contract import CHAIN_BYTES, EdgeProgress, EdgeRo
 from stream_scorer.edge.device.upload import RowsRefused
 from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.security.keys import read_secret
-from stream_scorer.serving.access.https_fetch import tls_context
+from stream_scorer.serving.access.https_fetch import Deadline, tls_context
 from stream_scorer.settings import Settings
 
 _EVENTS: Final = "/v1/edge/events"
@@ -26,7 +25,6 @@ _PROGRESS: Final = "/v1/edge/progress"
 _SECONDS: Final = 60.0
 """Of an upload; the API takes 50 s at most."""
 _ANSWER_BYTES_MOST: Final = 4 * 1024 * 1024
-_CHUNK: Final = 65_536
 _AGAIN: Final = "it is tried again; nothing is published twice"
 _BEHIND: Final = frozenset({"edge-gap", "edge-fork", "edge-order"})
 _KIND: Final = "urn:stream-scorer:problem:"
@@ -141,29 +139,41 @@ class HttpsUpload:
         return document
 
     def _exchanged(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
-        """Return status and body of an answer.
+        """Return status and body of an answer, within the limits of bytes and time."""
+        deadline = Deadline(self._connection, _SECONDS)
+        try:
+            answer = self._answer(method, path, body, deadline)
+            data = answer.read(_ANSWER_BYTES_MOST + 1)
+        finally:
+            deadline.cancel()
+        if deadline.passed or len(data) > _ANSWER_BYTES_MOST:
+            self._connection.close()
+            raise OSError("the answer is too large, or too slow")
+        return answer.status, data
+
+    def _answer(
+        self, method: str, path: str, body: bytes | None, deadline: Deadline
+    ) -> http.client.HTTPResponse:
+        """Return the head of an answer.
 
         An idle connection may have been closed by the server. So a request that finds no answer at
         all is sent once more, on a new connection.
         """
         fresh = self._connection.sock is None
         try:
-            self._connection.request(method, self._path + path, body, self._headers)
-            answer = self._connection.getresponse()
+            return self._sent_once(method, path, body, deadline)
         except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
             self._connection.close()
             if fresh:
                 raise
-            self._connection.request(method, self._path + path, body, self._headers)
-            answer = self._connection.getresponse()
-        end = time.monotonic() + _SECONDS
-        data = b""
-        while chunk := answer.read1(_CHUNK):
-            data += chunk
-            if len(data) > _ANSWER_BYTES_MOST or time.monotonic() > end:
-                self._connection.close()
-                raise OSError("the answer is too large, or too slow")
-        return answer.status, data
+        return self._sent_once(method, path, body, deadline)
+
+    def _sent_once(
+        self, method: str, path: str, body: bytes | None, deadline: Deadline
+    ) -> http.client.HTTPResponse:
+        self._connection.request(method, self._path + path, body, self._headers)
+        deadline.hold()
+        return self._connection.getresponse()
 
     def _refuse(self, status: int, document: Mapping[str, Any]) -> None:
         """Raise what an answer other than 200 means.

@@ -59,7 +59,8 @@ def _pieces(lines: BinaryIO) -> Iterator[tuple[bytes, bool]]:
         *complete, buffered = buffered.split(b"\n")
         for number, line in enumerate(complete):
             if line.strip():
-                yield line, number + 1 < len(complete)
+                fits = len(line) <= LINE_BYTES_MOST
+                yield line if fits else b"", number + 1 < len(complete)
         if len(buffered) > LINE_BYTES_MOST:
             yield b"", False
             buffered = _rest_of_line(lines)

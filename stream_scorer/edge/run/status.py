@@ -59,7 +59,9 @@ def status_of(device: Device, now: int | None = None) -> DeviceStatus:
     """
     now = wall_ms() if now is None else now
     state, release = device.state, device.release
-    rows, size = state.outbox.size()
+    _, size = state.outbox.size()
+    # Those of the last answers may not be in the outbox yet.
+    rows = state.history.sequence - state.outbox.deleted.sequence
     age = None
     if release.model.features.by_terminal:
         age = max(now - release.terminals.watermark, 0) / _MS

@@ -96,7 +96,7 @@ class Deadline:
         passed: Whether its time was up.
     """
 
-    def __init__(self, connection: http.client.HTTPSConnection, seconds: float) -> None:
+    def __init__(self, connection: http.client.HTTPConnection, seconds: float) -> None:
         self._connection = connection
         self._held: socket.socket | None = None
         self.passed = False

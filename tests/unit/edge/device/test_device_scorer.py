@@ -107,16 +107,19 @@ def test_an_id_beyond_the_kept_answers_is_a_duplicate(world: DeviceWorld) -> Non
 
 def test_requests_that_wait_together_share_a_write(world: DeviceWorld) -> None:
     synced: list[str] = []
-    gate = threading.Event()
+    writes, gate = threading.Event(), threading.Event()
 
     def hook(step: str) -> None:
         if step == "before append":
+            writes.set()
             gate.wait(10)
         if step == "synced":
             synced.append(step)
 
     with world.scorer(world.state(hook)) as scorer:
-        waiting = [scorer.submit(record(number)) for number in range(6)]
+        waiting = [scorer.submit(record(0))]
+        assert writes.wait(10)
+        waiting += [scorer.submit(record(number)) for number in range(1, 6)]
         gate.set()
         answers = [each.result(10) for each in waiting]
     assert [each.sequence for each in answers] == list(range(1, 7))
