@@ -16,11 +16,14 @@ from tuf.api.metadata import Metadata, Root, TargetFile
 from tuf.ngclient import Updater, UpdaterConfig
 
 from stream_scorer.edge.settings.device import EdgeUpdates
-from stream_scorer.edge.update.durable import replace_file, sync_tree
+from stream_scorer.edge.update.durable import rename, replace_file, sync_tree
 from stream_scorer.edge.update.fetcher import START_SECONDS, LimitedFetcher
 from stream_scorer.edge.update.limits import DOCUMENT_BYTES_MOST, METADATA_BYTES_MOST
 from stream_scorer.edge.update.refusals import (
     ROOT,
+    SNAPSHOT,
+    TARGETS,
+    TIMESTAMP,
     UpdateAlteredError,
     UpdateEndlessDataError,
     UpdateMalformedError,
@@ -101,7 +104,10 @@ class ReleaseClient:
         self._clock = clock
         self._context = tls_context(source.ca)
         self._folder = releases.directory / "update"
+        self._metadata = self._folder / "metadata"
         self._updater: Updater | None = None
+        self._versions: VersionsFile | None = None
+        self._now = 0.0
         self._fetcher: LimitedFetcher | None = None
 
     def trust(self, root: Path) -> None:
@@ -145,9 +151,12 @@ class ReleaseClient:
                 )
             name, digest = self._channel(self._document(updater, info))
             current = self._releases.current()
-            if digest == self._releases.denied() or (current and current.name == digest):
-                return None
-            return self._release(updater, name, digest)
+            found = None
+            if digest != self._releases.denied() and (not current or current.name != digest):
+                found = self._release(updater, name, digest)
+            self._accept()
+            self._updater = updater
+            return found
 
     def install(self, release: Release) -> Path:
         """Fetch, verify and take a release; return its folder.
@@ -208,19 +217,24 @@ class ReleaseClient:
                 f"{self._folder}/root.json: is missing",
                 "name the repository's root: stream-scorer edge update --root FILE",
             ) from None
-        metadata, scratch = self._folder / "metadata", self._folder / "scratch"
-        shutil.rmtree(scratch, ignore_errors=True)
-        for folder in (metadata, scratch):
+        # What a refused check has fetched leaves no trace: else a thief of a key could leave
+        # metadata here that keep the operator's of the same version away.
+        checked, scratch = self._folder / "checked", self._folder / "scratch"
+        for folder in (checked, scratch):
+            shutil.rmtree(folder, ignore_errors=True)
+        if self._metadata.is_dir():
+            shutil.copytree(self._metadata, checked, symlinks=True)
+        for folder in (checked, scratch):
             folder.mkdir(mode=0o700, exist_ok=True)
-        now = self._clock()
-        versions = VersionsFile(self._folder / "versions.json", metadata, self._source.jump_most)
-        versions.refuse_clock(now)
+        versions = VersionsFile(self._folder / "versions.json", checked, self._source.jump_most)
+        self._versions, self._now = versions, self._clock()
+        versions.refuse_clock(self._now)
         self._fetcher = LimitedFetcher(
             self._context, scratch, versions.admit, self._source.start_seconds
         )
         base = self._source.url.rstrip("/")
         updater = Updater(
-            str(metadata),
+            str(checked),
             f"{base}/metadata/",
             str(scratch),
             f"{base}/targets/",
@@ -228,15 +242,26 @@ class ReleaseClient:
             config=UpdaterConfig(
                 max_root_rotations=_ROTATIONS_MOST,
                 max_delegations=0,
-                **{f"{role}_max_length": most for role, most in METADATA_BYTES_MOST.items()},
+                root_max_length=METADATA_BYTES_MOST[ROOT],
+                timestamp_max_length=METADATA_BYTES_MOST[TIMESTAMP],
+                snapshot_max_length=METADATA_BYTES_MOST[SNAPSHOT],
+                targets_max_length=METADATA_BYTES_MOST[TARGETS],
             ),
             bootstrap=root,
         )
         updater.refresh()
-        sync_tree(metadata)
-        versions.settle(now)
-        self._updater = updater
+        versions.refuse_older()
         return updater
+
+    def _accept(self) -> None:
+        """Note the metadata of this check durably, and keep them."""
+        checked = self._folder / "checked"
+        sync_tree(checked)
+        if self._versions is not None:
+            self._versions.settle(self._now)
+        # If the process ends here, the versions are noted, and the metadata are fetched again.
+        shutil.rmtree(self._metadata, ignore_errors=True)
+        rename(checked, self._metadata)
 
     def _document(self, updater: Updater, info: TargetFile) -> bytes:
         if info.length > DOCUMENT_BYTES_MOST:
@@ -259,15 +284,22 @@ class ReleaseClient:
             raise UpdateMalformedError(f"release {name}: {error}") from error
         if (found.digest, found.name) != (digest, name):
             raise UpdateAlteredError(f"release {name}: is not the one that the channel names")
+        for path in found.files:
+            self._target(updater, found, path)
         return found
 
+    def _target(self, updater: Updater, release: Release, path: str) -> TargetFile:
+        """Return a file of a release, as the targets name it."""
+        file, info = release.files[path], updater.get_targetinfo(f"releases/{release.name}/{path}")
+        if info is None:
+            raise UpdateMalformedError(f"release {release.name}: has no {path}")
+        if (info.length, info.hashes.get("sha256")) != (file.length, file.sha256):
+            raise UpdateAlteredError(f"release {release.name}: {path} is another file")
+        return info
+
     def _fetch(self, updater: Updater, release: Release, incoming: Path) -> None:
-        for path, file in release.files.items():
-            info = updater.get_targetinfo(f"releases/{release.name}/{path}")
-            if info is None:
-                raise UpdateMalformedError(f"release {release.name}: has no {path}")
-            if (info.length, info.hashes.get("sha256")) != (file.length, file.sha256):
-                raise UpdateAlteredError(f"release {release.name}: {path} is another file")
+        for path in release.files:
+            info = self._target(updater, release, path)
             updater.download_target(info, str(incoming / path))
 
 

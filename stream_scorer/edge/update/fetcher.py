@@ -5,12 +5,13 @@ a deadline: :data:`START_SECONDS`, and a second for each :data:`BYTES_PER_SECOND
 All metadata of a check have :data:`METADATA_SECONDS` together.
 """
 
+import contextlib
 import http.client
 import socket
 import ssl
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
@@ -80,8 +81,12 @@ class LimitedFetcher(FetcherInterface):
             if left <= 0:
                 raise SlowRetrievalError(f"metadata took more than {METADATA_SECONDS:g} s")
             self._seconds = min(self._seconds, left)
-        with tempfile.TemporaryFile(dir=self._scratch) as file:
-            for piece in self.fetch(url):
+        # Closed here, and with it the connection, also if the file is refused halfway.
+        with (
+            tempfile.TemporaryFile(dir=self._scratch) as file,
+            contextlib.closing(self._fetch(url)) as pieces,
+        ):
+            for piece in pieces:
                 if file.tell() + len(piece) > max_length:
                     raise DownloadLengthMismatchError(f"has more than {max_length} bytes")
                 file.write(piece)
@@ -94,7 +99,7 @@ class LimitedFetcher(FetcherInterface):
         self._admit(self.asked_for, data)
         return data
 
-    def _fetch(self, url: str) -> Iterator[bytes]:
+    def _fetch(self, url: str) -> Generator[bytes, None, None]:
         """Yield the pieces of a file's body."""
         parts = urlsplit(url)
         connection = http.client.HTTPSConnection(
@@ -105,12 +110,13 @@ class LimitedFetcher(FetcherInterface):
             connection.connect()
             deadline.hold()
             connection.request("GET", parts.path, headers={"Accept-Encoding": "identity"})
-            answer = connection.getresponse()
-            _refuse_answer(answer)
-            # One read of the socket each: a complete piece of a slow server could take for ever.
-            while piece := answer.read1(_PIECE):
-                yield piece
-            _refuse_short(answer)
+            with connection.getresponse() as answer:
+                _refuse_answer(answer)
+                # One read of the socket each: a complete piece of a slow server could take for
+                # ever.
+                while piece := answer.read1(_PIECE):
+                    yield piece
+                _refuse_short(answer)
         except (OSError, http.client.HTTPException, ValueError) as error:
             if deadline.passed or isinstance(error, socket.timeout):
                 raise SlowRetrievalError(_too_slow(self._seconds)) from error

@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from typing import ClassVar, Final
 
 from tuf.api.exceptions import (
+    BadVersionNumberError,
     DownloadError,
     DownloadLengthMismatchError,
     ExpiredMetadataError,
@@ -160,14 +161,16 @@ def refused(asked_for: Callable[[], str]) -> Iterator[None]:
 
 
 def _refusal(error: RepositoryError, asked_for: str) -> UpdateRefusedError:
-    what = f"{asked_for}: {error or 'is not accepted'}"
-    kind = next((ours for theirs, ours in _SAME if isinstance(error, theirs)), None)
-    if kind is None and asked_for in _COMPARED:
-        # A snapshot that leaves out metadata is of another repository, or of an earlier time.
-        kind = _COMPARED[asked_for]
-    if isinstance(error, LengthOrHashMismatchError):
+    what = f"{asked_for}: {str(error) or 'is not accepted'}"
+    kind = next((ours for theirs, ours in _SAME if isinstance(error, theirs)), UpdateMalformedError)
+    if isinstance(error, BadVersionNumberError):
+        kind = _COMPARED.get(asked_for, UpdateMalformedError)
+    elif isinstance(error, LengthOrHashMismatchError):
         kind = UpdateMixError if asked_for in ROLES else UpdateAlteredError
-    return (kind or UpdateMalformedError)(what)
+    elif type(error) is RepositoryError and asked_for == SNAPSHOT:
+        # A snapshot that leaves out metadata is of another repository, or of an earlier time.
+        kind = UpdateMixError
+    return kind(what)
 
 
 _SAME: Final[tuple[tuple[type[RepositoryError], type[UpdateRefusedError]], ...]] = (

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Final
 
 from stream_scorer.edge.update.durable import rename, replace_file, replace_link, sync_tree
-from stream_scorer.errors import EdgeError
+from stream_scorer.edge.update.release import read_release
+from stream_scorer.errors import EdgeError, SettingsError
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _LINK: Final = re.compile(r"releases/([0-9a-f]{64})")
@@ -116,6 +117,9 @@ class ReleasesFolder:
     def keep(self, digest: str) -> Path:
         """Give the fetched release its name; only a complete release has one.
 
+        A complete release of this name stays as it is, because it may be in use. A damaged one is
+        replaced.
+
         Raises:
             OSError: The folder cannot be written.
         """
@@ -124,10 +128,10 @@ class ReleasesFolder:
         self._step("synced")
         self._releases.mkdir(mode=0o700, exist_ok=True)
         folder = self.folder(digest)
-        if folder.exists():
-            # Its files were found to differ. It is not in use: ``current`` was verified.
-            shutil.rmtree(folder)
-            self._step("removed")
+        if _is_complete(folder, digest):
+            shutil.rmtree(self.incoming)
+            return folder
+        shutil.rmtree(folder, ignore_errors=True)
         rename(self.incoming, folder)
         self._step("named")
         return folder
@@ -171,3 +175,10 @@ class ReleasesFolder:
         except OSError:
             return ""
         return text if _DIGEST.fullmatch(text) else ""
+
+
+def _is_complete(folder: Path, digest: str) -> bool:
+    try:
+        return read_release(folder).digest == digest
+    except SettingsError:
+        return False

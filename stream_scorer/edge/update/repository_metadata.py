@@ -116,8 +116,9 @@ class RepositoryMetadata:
 
     def of(self, role: str) -> Signed:
         """Return the content of a role's metadata."""
-        found: Metadata[Signed] = getattr(self, role)
-        return found.signed
+        found: Metadata[Any] = getattr(self, role)
+        signed: Signed = found.signed
+        return signed
 
     def due(self, now: datetime) -> list[str]:
         """Return the roles that have to be signed again soon, or have expired."""

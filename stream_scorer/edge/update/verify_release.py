@@ -43,7 +43,7 @@ class VerifiedRelease:
 
 
 def verify_release(
-    folder: Path, settings: Settings, serving: Path | None = None
+    folder: Path, settings: Settings, serving: Path | None = None, *, terminals: bool = False
 ) -> VerifiedRelease:
     """Verify a release and load it.
 
@@ -51,6 +51,7 @@ def verify_release(
         folder: A folder of a release; see :mod:`stream_scorer.edge.update.release`.
         settings: The trusted keys, and whether plans must be signed.
         serving: The folder of the release whose rings the device has; None: it has none.
+        terminals: Whether a device without rings may have the history of terminals.
 
     Raises:
         UpdateGoldenError: The bundle does not score as at its training.
@@ -62,7 +63,7 @@ def verify_release(
         if serving is None:
             (model,) = models_under([(bundle, plan)])
             # Only an export brings the rows of terminals.
-            if model.features.engine.delayed.memory_ms:
+            if model.features.by_terminal and not terminals:
                 raise UpdateUnfitError(f"{bundle.manifest.label}: needs the history of terminals")
             return VerifiedRelease(bundle, plan, model)
         rings = _rings(serving, trust, of_plan)

@@ -75,7 +75,7 @@ class VersionsFile:
 
     Args:
         path: The file.
-        metadata: The folder of the TUF client, which has the accepted metadata.
+        metadata: The folder of the TUF client in this check.
         jump_most: Most by which a version may rise.
 
     Raises:
@@ -119,21 +119,28 @@ class VersionsFile:
         elif isinstance(signed, Snapshot) and (targets := signed.meta.get("targets.json")):
             self._refuse_jump(TARGETS, root, targets.version)
 
+    def refuse_older(self) -> None:
+        """Judge the metadata that the TUF client has accepted.
+
+        Raises:
+            UpdateRollbackError: One is older than this device had accepted.
+            UpdateFastForwardError: A version is higher by too much.
+        """
+        root = self._root()
+        for role in ROLES:
+            self._judge(role, root, self._accepted(role))
+
     def settle(self, now: float) -> None:
-        """Judge the metadata that the TUF client has accepted, and note them durably.
+        """Note the versions that are accepted, durably.
 
         Args:
             now: Seconds since the epoch.
 
         Raises:
-            UpdateRollbackError: One is older than this device had accepted.
             OSError: The file cannot be written.
         """
         root = self._root()
-        versions = {role: self._accepted(role) for role in ROLES}
-        for role, version in versions.items():
-            self._judge(role, root, version)
-        roles = {role: RoleVersion(versions[role], _keys(root, role)) for role in ROLES}
+        roles = {role: RoleVersion(self._accepted(role), _keys(root, role)) for role in ROLES}
         # A clock that is a little earlier does not let the time of the last check go back.
         self.seen = SeenVersions(roles, max(int(now), self.seen.seconds))
         replace_file(self._path, _document(self.seen))

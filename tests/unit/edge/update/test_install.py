@@ -10,6 +10,7 @@ import pytest
 
 from stream_scorer.edge.update.refusals import UpdateClockError, UpdateGoldenError, UpdateUnfitError
 from stream_scorer.edge.update.release import read_release
+from stream_scorer.edge.update.releases_folder import ReleasesFolder
 from stream_scorer.errors import EdgeError, SettingsError
 from tests.support.edge.hostile_repository import Device, HostileRepository
 
@@ -24,10 +25,10 @@ def repository(tmp_path: Path) -> Iterator[HostileRepository]:
         yield made
 
 
-def killed_at(device: Device, wanted: int) -> str:
-    """Update in another process that kills itself at a call; return the step's name.
+def killed_at(device: Device, wanted: int | str) -> str:
+    """Update in another process that kills itself at a call, by number or name; return its name.
 
-    The calls are those of the steps, and those that make a file, a link or a name durable.
+    The calls are those of the steps, and those that make, move or remove files, links and folders.
     """
     read, write = os.pipe()
     child = os.fork()
@@ -36,7 +37,7 @@ def killed_at(device: Device, wanted: int) -> str:
 
         def step(name: str) -> None:
             nonlocal count
-            if count == wanted:
+            if wanted in {count, name}:
                 os.write(write, name.encode())
                 os.kill(os.getpid(), signal.SIGKILL)
             count += 1
@@ -54,7 +55,7 @@ def killed_at(device: Device, wanted: int) -> str:
             client = device.client(step)
             release = client.check()
             assert release is not None
-            for call in ("rename", "replace", "fsync", "symlink", "unlink", "mkdir", "rmdir"):
+            for call in ("rename", "replace", "symlink", "unlink", "mkdir", "rmdir"):
                 before(call)
             client.install(release)
             os.write(write, b"done")
@@ -86,9 +87,9 @@ def test_a_kill_leaves_the_old_release_or_the_new_one(
         seen.setdefault(name, set()).add(device.current)
         # The next process completes what this one left.
         assert device.update() == second.digest
-        assert device.client().back().name == first.digest
         if name == "done":
             break
+    assert device.client().back().name == first.digest
     assert set(STEPS) <= seen.keys()
     assert set.union(*seen.values()) == {first.digest, second.digest}
     assert seen["before current"] == {first.digest}
@@ -144,10 +145,7 @@ def test_a_complete_release_is_not_fetched_again(repository: HostileRepository) 
     device = repository.device()
     device.update()
     second = repository.publish(model=b"2" * 1_000)
-    name = ""
-    number = 0
-    while name != "before current":
-        name, number = killed_at(device, number), number + 1
+    assert killed_at(device, "before current") == "before current"
     repository.site.asked.clear()
     assert device.update() == second.digest
     assert not [path for path in repository.site.asked if path.endswith(".model")]
@@ -164,6 +162,30 @@ def test_a_damaged_release_is_fetched_again(repository: HostileRepository) -> No
     damaged = device.directory / "releases" / second.digest / "fraud/1.0.2/golden.json"
     damaged.write_text("[]")
     assert device.update() == second.digest
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_release_in_use_is_replaced_only_if_damaged(
+    repository: HostileRepository, *, damaged: bool
+) -> None:
+    release = repository.publish()
+    device = repository.device()
+    device.update()
+    folder = device.directory / "releases" / release.digest
+    whole = device.directory / "whole"
+    shutil.copytree(folder, whole)
+    if damaged:
+        (folder / "fraud/1.0.1/golden.json").write_text("[]")
+    inode = folder.stat().st_ino
+    releases = ReleasesFolder(device.directory)
+    with releases.locked():
+        incoming = releases.make_room(release.size)
+        shutil.copytree(whole, incoming, dirs_exist_ok=True)
+        releases.keep(release.digest)
+        releases.switch(release.digest)
+    assert device.current == release.digest
+    assert (folder.stat().st_ino == inode) is not damaged
+    assert not incoming.exists()
 
 
 def test_a_full_disk_is_said_before_anything_is_fetched(

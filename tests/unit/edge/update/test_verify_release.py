@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from stream_scorer.edge.update.gather_release import gather_release
 from stream_scorer.edge.update.refusals import UpdateGoldenError, UpdateUnfitError
 from stream_scorer.edge.update.verify_release import verify_release
+from stream_scorer.security.keys import generate
 from stream_scorer.settings import Models, Settings
 
 SETTINGS = Settings()
@@ -67,6 +69,7 @@ def test_the_history_of_terminals_does_not_come_by_an_update(release: Path, tmp_
         verify_release(terminals, SETTINGS)
     with pytest.raises(UpdateUnfitError, match="terminals' rows are not kept"):
         verify_release(terminals, SETTINGS, release)
+    assert verify_release(terminals, SETTINGS, terminals=True).model.version == "1.1.1"
     # A device that was provisioned with it takes the next one with the same features.
     assert verify_release(terminals, SETTINGS, terminals).model.version == "1.1.1"
 
@@ -74,7 +77,9 @@ def test_the_history_of_terminals_does_not_come_by_an_update(release: Path, tmp_
 def test_rings_that_cannot_serve_it_are_named(release: Path, tmp_path: Path) -> None:
     other = gathered(tmp_path / "other")
     plan = other / "fraud/plan.toml"
-    plan.write_text(f"lateness_ms = 60000\n{plan.read_text()}")
+    text, count = re.subn(r"lateness_ms *= *[0-9_]+", "lateness_ms = 60000", plan.read_text())
+    assert count == 1
+    plan.write_text(text)
     with pytest.raises(UpdateUnfitError, match="lateness, ring cap or currency differ"):
         verify_release(other, SETTINGS, release)
 
@@ -106,8 +111,10 @@ def test_what_is_not_a_release_is_unfit(release: Path, change: Callable[[Path], 
         verify_release(release, SETTINGS)
 
 
-def test_a_device_that_wants_signatures_gets_them(release: Path) -> None:
-    settings = SETTINGS.model_copy(update={"models": Models(require_signature=True)})
+def test_a_device_that_wants_signatures_gets_them(release: Path, tmp_path: Path) -> None:
+    trusted = {"risk": generate(tmp_path / "risk").public_base64}
+    models = Models(require_signature=True, trusted_keys=trusted)
+    settings = SETTINGS.model_copy(update={"models": models})
     with pytest.raises(UpdateUnfitError, match="sign"):
         verify_release(release, settings)
 

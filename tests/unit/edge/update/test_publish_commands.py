@@ -88,9 +88,10 @@ def test_a_device_follows_its_channel(shell: Shell) -> None:
 
 def test_a_release_that_no_device_can_take_is_not_published(shell: Shell) -> None:
     shell.publish("init", str(shell.repository))
-    refused = shell.run(
-        "publish", "add", str(shell.repository), "fraud:1.1.1", *shell.keys, ok=False
-    )
+    plan = shell.folder / "plan.toml"
+    plan.write_text("ring_cap = 0\n")
+    words = ("publish", "add", str(shell.repository), "fraud:1.0.1", "--plan", str(plan))
+    refused = shell.run(*words, *shell.keys, ok=False)
     assert isinstance(refused, UpdateRefusedError)
     assert refused.kind == "unfit"
     assert shell.publish("refresh", str(shell.repository))["channels"] == {}
