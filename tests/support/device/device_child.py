@@ -128,15 +128,15 @@ def upload(order: ChildOrder, hook: KilledAt) -> None:
     state = order.world().state()
     client = HttpsUpload(order.url, order.device, order.api_key)
     with Uploader(state.outbox, order.device, client, UPLOAD_ROWS, hook) as uploader:
-        began, first, more = time.monotonic(), -1, True
+        # What an earlier process has uploaded is deleted, and not sent again.
+        first = client.progress().sequence
+        began, more = time.monotonic(), True
         while more:
             try:
                 more = uploader.step()
             except UnavailableError:
                 more = True
-            # What an earlier process has uploaded is deleted in the first step, and not sent.
-            first = uploader.published.sequence - UPLOAD_ROWS if first < 0 else first
-        rows = uploader.published.sequence - max(first, 0)
+        rows = uploader.published.sequence - first
         (order.folder / DRAINED).write_text(f"{rows} {began} {time.monotonic()}")
     state.close()
 
