@@ -135,7 +135,8 @@ class DeviceObserved(Event):
         yield self.BYTES, self.size
         yield self.OLDEST, self.oldest_seconds
         yield self.LOG, self.log_bytes
-        yield self.TERMINALS, self.terminals_age_seconds
+        if self.terminals_age_seconds is not None:
+            yield self.TERMINALS, self.terminals_age_seconds
         yield self.RELEASE, 1, self.release, self.content_hash[:16]
         if self.upload:
             yield self.LINE
