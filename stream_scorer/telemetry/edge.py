@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from stream_scorer.telemetry.event import Counter, Effect, Event, Gauge, Histogram, History, Line
 
+_HASH_SHOWN = 16
 _SECTION = "Devices are refused, or differ from the scorer"
 
 
@@ -137,7 +138,12 @@ class DeviceObserved(Event):
         yield self.LOG, self.log_bytes
         if self.terminals_age_seconds is not None:
             yield self.TERMINALS, self.terminals_age_seconds
-        yield self.RELEASE, 1, self.release, self.content_hash[:16]
+        release = self.release, self.content_hash[:_HASH_SHOWN]
+        before = history.device_release
+        if before is not None and before != release:
+            yield self.RELEASE, None, *before
+        history.device_release = release
+        yield self.RELEASE, 1, *release
         if self.upload:
             yield self.LINE
 

@@ -167,6 +167,10 @@ SEQUENCES: dict[str, list[Any]] = {
         events.ModelWarming("fraud", "2.0.0", 1, (), 0),
         events.ModelWarming("fraud", "2.0.0", 2, (), 0),
     ],
+    "releases": [
+        events.DeviceObserved(f"fraud:1.0.{number}", "0f" * 32, 0, 0, 0.0, 0, None, "")
+        for number in (2, 2, 3)
+    ],
     "bundles": [
         *[events.ModelVerified("fraud", "1.0.0", "time", "gone")] * 2,
         events.ModelVerified("fraud", "2.0.0", "time", "gone"),
