@@ -20,6 +20,7 @@ from stream_scorer.errors import EdgeError, StreamScorerError, UnavailableError
 
 _FIRST_SECONDS: Final = 1.0
 _MOST_SECONDS: Final = 60.0
+_CLOSE_SECONDS: Final = 15.0
 _JITTER: Final = 0.3
 """Devices that lost the same network come back at different moments."""
 _RECOVERY: Final = "see docs/EDGE.md, Recovery"
@@ -212,6 +213,8 @@ class Uploader(Closing):
         """End the thread, and close the connection."""
         self._closing.set()
         self._wanted.set()
+        # A request that waits for its answer fails now.
+        self._client.close()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_CLOSE_SECONDS)
         self._client.close()

@@ -8,7 +8,9 @@ import base64
 import binascii
 import http.client
 import json
+import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -24,6 +26,7 @@ _EVENTS: Final = "/v1/edge/events"
 _PROGRESS: Final = "/v1/edge/progress"
 _SECONDS: Final = 60.0
 """Of an upload; the API takes at most 50 s."""
+_CONNECT_SECONDS: Final = 10.0
 _ANSWER_BYTES_MOST: Final = 4 * 1024 * 1024
 _AGAIN: Final = "it is tried again; nothing is published twice"
 _BEHIND: Final = frozenset({"edge-gap", "edge-fork", "edge-order"})
@@ -76,10 +79,10 @@ class HttpsUpload:
         self._revoked = revoked
         host = parts.hostname or ""
         self._connection: http.client.HTTPConnection = (
-            http.client.HTTPConnection(host, parts.port, timeout=_SECONDS)
+            http.client.HTTPConnection(host, parts.port, timeout=_CONNECT_SECONDS)
             if parts.scheme == "http"
             else http.client.HTTPSConnection(
-                host, parts.port, timeout=_SECONDS, context=tls_context(ca)
+                host, parts.port, timeout=_CONNECT_SECONDS, context=tls_context(ca)
             )
         )
 
@@ -119,7 +122,12 @@ class HttpsUpload:
             raise self._unavailable("the answer is not that of an upload") from error
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; a request of another thread fails."""
+        held: socket.socket | None = self._connection.sock
+        if held is not None:
+            with suppress(OSError):
+                # Not the TLS side's own method: that is for the thread that reads.
+                socket.socket.shutdown(held, socket.SHUT_RDWR)
         self._connection.close()
 
     def _ask(self, method: str, path: str, body: bytes | None) -> Mapping[str, Any]:
@@ -171,8 +179,11 @@ class HttpsUpload:
     def _sent_once(
         self, method: str, path: str, body: bytes | None, deadline: Deadline
     ) -> http.client.HTTPResponse:
-        self._connection.request(method, self._path + path, body, self._headers)
+        if self._connection.sock is None:
+            self._connection.connect()
+            self._connection.sock.settimeout(_SECONDS)
         deadline.hold()
+        self._connection.request(method, self._path + path, body, self._headers)
         return self._connection.getresponse()
 
     def _refuse(self, status: int, document: Mapping[str, Any]) -> None:
