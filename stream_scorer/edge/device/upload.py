@@ -68,6 +68,10 @@ class UploadClient(Protocol):
         """
         ...
 
+    def interrupt(self) -> None:
+        """Have a call of another thread end soon; called before :meth:`close`."""
+        ...
+
     def close(self) -> None:
         """Close the connection."""
         ...
@@ -213,8 +217,7 @@ class Uploader(Closing):
         """End the thread, and close the connection."""
         self._closing.set()
         self._wanted.set()
-        # A request that waits for its answer fails now.
-        self._client.close()
+        self._client.interrupt()
         if self._thread is not None:
             self._thread.join(_CLOSE_SECONDS)
         self._client.close()

@@ -77,6 +77,7 @@ class HttpsUpload:
             "accept-encoding": "identity",
         }  # fmt: skip
         self._revoked = revoked
+        self._interrupted = False
         host = parts.hostname or ""
         self._connection: http.client.HTTPConnection = (
             http.client.HTTPConnection(host, parts.port, timeout=_CONNECT_SECONDS)
@@ -121,13 +122,17 @@ class HttpsUpload:
         except (KeyError, TypeError, ValueError) as error:
             raise self._unavailable("the answer is not that of an upload") from error
 
-    def close(self) -> None:
-        """Close the connection; a request of another thread fails."""
+    def interrupt(self) -> None:
+        """Have a request of another thread fail, and each one after it."""
+        self._interrupted = True
         held: socket.socket | None = self._connection.sock
         if held is not None:
             with suppress(OSError):
                 # Not the TLS side's own method: that is for the thread that reads.
                 socket.socket.shutdown(held, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection."""
         self._connection.close()
 
     def _ask(self, method: str, path: str, body: bytes | None) -> Mapping[str, Any]:
@@ -172,7 +177,7 @@ class HttpsUpload:
             return self._sent_once(method, path, body, deadline)
         except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
             self._connection.close()
-            if fresh:
+            if fresh or self._interrupted:
                 raise
         return self._sent_once(method, path, body, deadline)
 

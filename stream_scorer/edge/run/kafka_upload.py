@@ -40,6 +40,9 @@ class KafkaUpload:
             large = error.kind == "large"
             raise RowsRefused("forbidden" if large else "behind", str(error)) from error
 
+    def interrupt(self) -> None:
+        """Do nothing: a transaction takes its time limit."""
+
     def close(self) -> None:
         """Close the connections."""
         self._stack.close()
@@ -63,6 +66,9 @@ class _Opening:
 
     def send(self, rows: Sequence[EdgeRow]) -> PublishedRows:
         return self._opened().send(rows)
+
+    def interrupt(self) -> None:
+        """Do nothing; see :class:`KafkaUpload`."""
 
     def close(self) -> None:
         if self._open is not None:
