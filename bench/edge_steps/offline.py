@@ -7,8 +7,7 @@ counted from the topics.
 
 - ``lost``, ``duplicates``: of rows in the input and of decisions.
 - ``as_on_device``: published decisions with the device's outcome.
-- ``drained_per_second``: rows, all devices together, while no scorer runs; their processes' start
-  is part of it.
+- ``drained_per_second``: rows, all devices together, while no scorer runs.
 - ``report``, ``replayed``: where the scorer would have differed, by ``edge report`` and by one
   batch of the core.
 """

@@ -97,6 +97,7 @@ class History:
         lagging: Group, topic and partition of each lag that is shown.
         unavailable: Dependencies that are unavailable.
         refused: Name and version of each deployed bundle that its last verification refused.
+        device_release: Release that a device decides with, and the beginning of its content hash.
     """
 
     aborts: int = 0
@@ -104,6 +105,7 @@ class History:
     lagging: set[tuple[str, str, int]] = field(default_factory=set)
     unavailable: set[str] = field(default_factory=set)
     refused: set[tuple[str, str]] = field(default_factory=set)
+    device_release: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,14 @@
 """Decides one record with the core, exactly as a scorer decides a batch of one."""
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
 
 from stream_scorer.codec.records.event_decoders import EventDecoders
+from stream_scorer.core.decision.decide import ModelFailure
 from stream_scorer.core.decision.decide_batch import DecidedBatch, decide_alone
 from stream_scorer.core.events.batch import (
     NO_OUTCOME,
@@ -46,7 +48,7 @@ class Encoded(Protocol):
             customer: Its customer, as the mapping reads it.
 
         Raises:
-            ValueError: The key cannot hold the customer; the message says why.
+            ValueError: The key cannot hold the customer; the message states why.
         """
         ...
 
@@ -153,6 +155,18 @@ class RecordDecider:
         kept = release.model.features.engine.kept(record.events)
         columns = RingColumns.of(record.events, kept)
         return DecidedRecord(self._decision(record, made, columns, now), columns, journal)
+
+    def warm_up(self, value: bytes, now: int) -> None:
+        """Decide a record and undo it, so that no transaction waits for compilation.
+
+        Args:
+            value: Of a made-up record; one that is not a transaction warms less.
+            now: ms since the epoch.
+        """
+        with suppress(RecordRejected, ModelFailure):
+            made = self.decide(self.read(value, now), now)
+            if made.journal is not None:
+                self._history.own.undo(made.journal)
 
     def _decision(
         self, record: ReadRecord, made: DecidedBatch, columns: RingColumns, now: int

@@ -20,6 +20,7 @@ from stream_scorer.errors import EdgeError, StreamScorerError, UnavailableError
 
 _FIRST_SECONDS: Final = 1.0
 _MOST_SECONDS: Final = 60.0
+_CLOSE_SECONDS: Final = 15.0
 _JITTER: Final = 0.3
 """Devices that lost the same network come back at different moments."""
 _RECOVERY: Final = "see docs/EDGE.md, Recovery"
@@ -67,6 +68,10 @@ class UploadClient(Protocol):
         """
         ...
 
+    def interrupt(self) -> None:
+        """Have a call of another thread end soon; called before :meth:`close`."""
+        ...
+
     def close(self) -> None:
         """Close the connection."""
         ...
@@ -81,8 +86,8 @@ class Uploader(Closing):
         client: Publishes them.
         rows: Number of rows of a batch.
         hook: Called with the name of each step; a test ends the process in it.
-        checked: Whether the chain is compared; only a test says no, to show that the comparison is
-            what finds a restored copy.
+        checked: Whether the chain is compared; only a test does without, to show that the
+            comparison is what finds a restored copy.
 
     Attributes:
         failure: Why the device must stop; None: it need not.
@@ -163,7 +168,7 @@ class Uploader(Closing):
             raise ForkError(
                 f"row {progress.sequence} that is published is not this device's: it was copied, "
                 "or restored from an older copy",
-                "keep the newest copy of the device, and provision the other one anew",
+                "keep the newest copy of the device, and provision the other one again",
             )
         self._outbox.delete_through(progress)
         self.published = progress
@@ -212,6 +217,7 @@ class Uploader(Closing):
         """End the thread, and close the connection."""
         self._closing.set()
         self._wanted.set()
+        self._client.interrupt()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_CLOSE_SECONDS)
         self._client.close()

@@ -8,7 +8,9 @@ import base64
 import binascii
 import http.client
 import json
+import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -23,7 +25,8 @@ from stream_scorer.settings import Settings
 _EVENTS: Final = "/v1/edge/events"
 _PROGRESS: Final = "/v1/edge/progress"
 _SECONDS: Final = 60.0
-"""Of an upload; the API takes 50 s at most."""
+"""Of an upload; the API takes at most 50 s."""
+_CONNECT_SECONDS: Final = 10.0
 _ANSWER_BYTES_MOST: Final = 4 * 1024 * 1024
 _AGAIN: Final = "it is tried again; nothing is published twice"
 _BEHIND: Final = frozenset({"edge-gap", "edge-fork", "edge-order"})
@@ -74,12 +77,13 @@ class HttpsUpload:
             "accept-encoding": "identity",
         }  # fmt: skip
         self._revoked = revoked
+        self._interrupted = False
         host = parts.hostname or ""
         self._connection: http.client.HTTPConnection = (
-            http.client.HTTPConnection(host, parts.port, timeout=_SECONDS)
+            http.client.HTTPConnection(host, parts.port, timeout=_CONNECT_SECONDS)
             if parts.scheme == "http"
             else http.client.HTTPSConnection(
-                host, parts.port, timeout=_SECONDS, context=tls_context(ca)
+                host, parts.port, timeout=_CONNECT_SECONDS, context=tls_context(ca)
             )
         )
 
@@ -117,6 +121,15 @@ class HttpsUpload:
             return PublishedRows(_progress(answer["progress"]), *map(int, found))
         except (KeyError, TypeError, ValueError) as error:
             raise self._unavailable("the answer is not that of an upload") from error
+
+    def interrupt(self) -> None:
+        """Have a request of another thread fail, and each one after it."""
+        self._interrupted = True
+        held: socket.socket | None = self._connection.sock
+        if held is not None:
+            with suppress(OSError):
+                # Not the TLS side's own method: that is for the thread that reads.
+                socket.socket.shutdown(held, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the connection."""
@@ -164,15 +177,18 @@ class HttpsUpload:
             return self._sent_once(method, path, body, deadline)
         except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
             self._connection.close()
-            if fresh:
+            if fresh or self._interrupted:
                 raise
         return self._sent_once(method, path, body, deadline)
 
     def _sent_once(
         self, method: str, path: str, body: bytes | None, deadline: Deadline
     ) -> http.client.HTTPResponse:
-        self._connection.request(method, self._path + path, body, self._headers)
+        if self._connection.sock is None:
+            self._connection.connect()
+            self._connection.sock.settimeout(_SECONDS)
         deadline.hold()
+        self._connection.request(method, self._path + path, body, self._headers)
         return self._connection.getresponse()
 
     def _refuse(self, status: int, document: Mapping[str, Any]) -> None:

@@ -37,8 +37,11 @@ class KafkaUpload:
         try:
             return self._publisher.publish(self._device, rows)
         except UploadRefused as error:
-            kind = "forbidden" if error.kind == "large" else "behind"
-            raise RowsRefused(kind, str(error)) from error
+            large = error.kind == "large"
+            raise RowsRefused("forbidden" if large else "behind", str(error)) from error
+
+    def interrupt(self) -> None:
+        """Do nothing: a transaction takes its time limit."""
 
     def close(self) -> None:
         """Close the connections."""
@@ -63,6 +66,9 @@ class _Opening:
 
     def send(self, rows: Sequence[EdgeRow]) -> PublishedRows:
         return self._opened().send(rows)
+
+    def interrupt(self) -> None:
+        """Do nothing; see :class:`KafkaUpload`."""
 
     def close(self) -> None:
         if self._open is not None:

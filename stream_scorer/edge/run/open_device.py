@@ -103,16 +103,21 @@ def opened_device(settings: Settings, options: DeviceOptions) -> Iterator[Device
             release.model.features,
             LogIdentity(name, release.content_hash, release.plan_sha256), begin,
         )  # fmt: skip
+        # Until the scorer has them.
+        files = stack.enter_context(ExitStack())
+        files.callback(state.close)
+        maker = RecordMaker(
+            release.schemas, settings.serving.decisions, release.plan,
+            settings.kafka.topics.transactions, release.schemas.directory,
+        )  # fmt: skip
         decider = RecordDecider(release, state.history)
+        decider.warm_up(maker.made_up(), clock())
+        files.pop_all()
         scorer = stack.enter_context(
             DeviceScorer(
                 state, decider, signing, DeviceClock(wall_ms, state.history.noted),
                 rows_most=edge.outbox_rows_most, bytes_most=edge.outbox_bytes_most,
             )
-        )  # fmt: skip
-        maker = RecordMaker(
-            release.schemas, settings.serving.decisions, release.plan,
-            settings.kafka.topics.transactions, release.schemas.directory,
         )  # fmt: skip
         uploader = None
         if client is not None:

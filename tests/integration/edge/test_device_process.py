@@ -3,11 +3,13 @@
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,6 +79,11 @@ class Device:
         with socket.socket() as client:
             return client.connect_ex(("127.0.0.1", self.port)) == 0
 
+    def metrics(self) -> str:
+        """Return its metrics; it has looked at itself when it began."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.probes}/metrics") as answer:
+            return str(answer.read().decode())
+
     def post(self, document: object) -> tuple[int, dict[str, Any]]:
         """Ask for a decision."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
@@ -132,12 +139,15 @@ def test_a_device_survives_kills_and_ends_on_a_signal(device: Device) -> None:
         assert device.document("edge", "status")["sequence"] == 10
         assert [device.post(body(number))[1] for number in range(10)] == answers
         assert device.post(body(10))[1]["sequence"] == 11
+        metrics = device.metrics()
+        assert "stream_scorer_edge_release_info{" in metrics
+        assert re.search(r"^stream_scorer_edge_outbox_rows 1[01]\.0$", metrics, re.MULTILINE)
         # A second one is kept out.
         assert device.command("edge", "run", "--stdin").returncode == 15
         process.send_signal(signal.SIGTERM)
         assert process.wait(_SECONDS) == 0
-    status = device.document("edge", "status")
-    assert (status["sequence"], status["outbox"], status["release"]) == (11, 11, "fraud:1.0.2")
+    told = device.document("edge", "status")
+    assert (told["sequence"], told["outbox"], told["release"]) == (11, 11, "fraud:1.0.2")
 
 
 def test_lines_are_decided_and_can_be_cut(device: Device) -> None:

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import time
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -17,7 +18,7 @@ from stream_scorer.edge.run.https_upload import HttpsUpload
 from stream_scorer.errors import UnavailableError
 from tests.support.device.device_world import DEVICE, NOW, DeviceWorld, device_world, record
 
-ANSWERED = "answered"
+ANSWERED, DRAINED = "answered", "drained"
 KILLED = -signal.SIGKILL
 UPLOAD_ROWS = 1_000
 
@@ -120,16 +121,23 @@ def run_child(order: ChildOrder) -> None:
 
 
 def upload(order: ChildOrder, hook: KilledAt) -> None:
-    """Upload all rows of a device; an outage is tried again."""
+    """Upload all rows of a device; an outage is tried again.
+
+    Rows, begin and end, by the machine's monotonic clock, are written to ``drained``.
+    """
     state = order.world().state()
     client = HttpsUpload(order.url, order.device, order.api_key)
     with Uploader(state.outbox, order.device, client, UPLOAD_ROWS, hook) as uploader:
-        more = True
+        # What an earlier process has uploaded is deleted, and not sent again.
+        first = client.progress().sequence
+        began, more = time.monotonic(), True
         while more:
             try:
                 more = uploader.step()
             except UnavailableError:
                 more = True
+        rows = uploader.published.sequence - first
+        (order.folder / DRAINED).write_text(f"{rows} {began} {time.monotonic()}")
     state.close()
 
 

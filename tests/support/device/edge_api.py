@@ -4,7 +4,7 @@ import base64
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -24,6 +24,8 @@ class EdgeApi:
         revoked_after: Rows with a higher number are refused; None: none is.
         drop: Whether the next upload is published, and its answer lost.
         requests: Number of requests.
+        asked: Set when a request has arrived.
+        answers: While it is not set, requests are not answered.
     """
 
     def __init__(self, device: str) -> None:
@@ -34,6 +36,8 @@ class EdgeApi:
         self.drop = False
         self.revoked_after: int | None = None
         self.requests = 0
+        self.asked, self.answers = threading.Event(), threading.Event()
+        self.answers.set()
         self.port = 0
 
     @property
@@ -98,6 +102,8 @@ def serving(api: EdgeApi) -> Iterator[EdgeApi]:
 
         def answer(self, status: int, document: Mapping[str, Any]) -> None:
             api.requests += 1
+            api.asked.set()
+            api.answers.wait(30)
             if self.headers["authorization"] != f"Bearer {KEY}":
                 status, document = _problem(401, "unauthorized")
             elif api.problem is not None:
@@ -106,8 +112,9 @@ def serving(api: EdgeApi) -> Iterator[EdgeApi]:
             data = json.dumps(document).encode()
             self.send_response(status)
             self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            with suppress(OSError):  # the device may have left
+                self.end_headers()
+                self.wfile.write(data)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -120,5 +127,6 @@ def serving(api: EdgeApi) -> Iterator[EdgeApi]:
         try:
             yield api
         finally:
+            api.answers.set()
             server.shutdown()
             thread.join()

@@ -105,6 +105,10 @@ EXAMPLES = (
     events.EdgeUploaded("published", 1_000, 0.03, 2),
     events.EdgeUploaded("repeated", 3, None, 2),
     events.EdgeUploaded("gap", 10, None, 2),
+    events.DeviceObserved("fraud:1.0.2", "0f" * 32, 7, 5_000, 3.5, 90_000, 60.0, ""),
+    events.DeviceObserved("fraud:1.0.2", "0f" * 32, 7, 5_000, 3.5, 90_000, None, "no network"),
+    events.DeviceUpdated("", "fraud:1.0.3"),
+    events.DeviceUpdated("freeze", "expired metadata"),
     events.RowsSettled(5, 86_400_500, 2, 1, {"delivered_late": 3, "after_cutoff": 4}),
     events.RowsSettled(5, None, 2, 0, {}),
     events.RowsHeld(3.5),
@@ -163,6 +167,10 @@ SEQUENCES: dict[str, list[Any]] = {
         events.ModelWarming("fraud", "2.0.0", 1, ("count_7d",), 500),
         events.ModelWarming("fraud", "2.0.0", 1, (), 0),
         events.ModelWarming("fraud", "2.0.0", 2, (), 0),
+    ],
+    "releases": [
+        events.DeviceObserved(f"fraud:1.0.{number}", "0f" * 32, 0, 0, 0.0, 0, None, "")
+        for number in (2, 2, 3)
     ],
     "bundles": [
         *[events.ModelVerified("fraud", "1.0.0", "time", "gone")] * 2,

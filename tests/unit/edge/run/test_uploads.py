@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -225,3 +226,16 @@ def test_a_fork_ends_the_thread_with_its_error(world: DeviceWorld, api: EdgeApi)
         assert found._thread is not None
         found._thread.join(10)
         assert isinstance(found.failure, ForkError)
+
+
+def test_an_end_does_not_wait_for_a_silent_server(world: DeviceWorld, api: EdgeApi) -> None:
+    decide(world, 0, 3)
+    api.answers.clear()
+    with uploader(world, api) as found:
+        found.start()
+        assert api.asked.wait(10)
+        began = time.monotonic()
+    assert time.monotonic() - began < 10
+    assert found._thread is not None
+    assert not found._thread.is_alive()
+    assert api.published == []
