@@ -28,7 +28,7 @@ def update(
     `edge run` decides with it after its next start.
 
     Exit codes: 5: the repository does not answer; 15: another process updates, or the disk is full;
-    16: the update is refused, and the error says by which check.
+    16: the update is refused; the error names the check.
     """
     from stream_scorer.edge.update.opening import open_client  # noqa: PLC0415 numba loads slowly
 

@@ -255,6 +255,9 @@ def test_damaged_versions_are_not_taken_for_none(
     versions.write_bytes(damage)
     with pytest.raises(EdgeError, match="is damaged"):
         device.update()
+    versions.unlink()
+    with pytest.raises(EdgeError, match="it is missing"):
+        device.update()
     versions.write_bytes(kept)
     assert device.update()
 
