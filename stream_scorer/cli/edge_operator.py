@@ -107,6 +107,25 @@ def revoke(
     options.show_fields({"device": device, "revoked_after": made.revoked_after})
 
 
+def progress(
+    *,
+    device: DeviceArgument,
+    rebuild: Annotated[
+        bool,
+        typer.Option("--rebuild", help="Write it again from the input, if its topic was lost."),
+    ] = False,
+    options: ClusterJsonOptions,
+) -> None:
+    """Show up to which row a device's rows are published.
+
+    Exit codes: 2: with --rebuild, the device is unknown, or the input has no newer row of it.
+    """
+    from stream_scorer.edge.operator.progress import device_progress, rebuilt_progress  # noqa: PLC0415 Kafka's clients load slowly
+
+    found = (rebuilt_progress if rebuild else device_progress)(options.connected(), device)
+    options.show_fields({"device": device, "sequence": found.sequence, "chain": found.chain.hex()})
+
+
 def report(
     *,
     since: Annotated[

@@ -7,9 +7,7 @@ from typing import Any
 from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from stream_scorer.telemetry import ClientReported, RequestTimed
-from stream_scorer.telemetry.event import Metric as Declared
-from stream_scorer.telemetry.readings import (
+from stream_scorer.readings.scraped import (
     REQUEST_BOUNDS,
     Request,
     RequestCount,
@@ -17,6 +15,8 @@ from stream_scorer.telemetry.readings import (
     counts,
     reports,
 )
+from stream_scorer.telemetry import ClientReported, RequestTimed
+from stream_scorer.telemetry.event import Metric as Declared
 
 
 class RequestSeconds(Collector):

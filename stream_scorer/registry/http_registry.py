@@ -14,13 +14,13 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from stream_scorer.errors import RegistryUnavailableError, SchemaError, SettingsError
+from stream_scorer.readings.scraped import timed
 from stream_scorer.registry.answer_limits import AnswerTooLargeError, bound_answers
 from stream_scorer.registry.lookup_budget import WAITED_FOR, WAITS, LookupBudget
 from stream_scorer.registry.references import inline
 from stream_scorer.registry.schema_cache import RecentSchemas
 from stream_scorer.registry.unknown_ids import FailingIds, UnknownIds
 from stream_scorer.settings import Registry
-from stream_scorer.telemetry.readings import timed
 
 # Subject, version, schema, a subject's own rule.
 _UNKNOWN_CODES: Final = {40401, 40402, 40403, 40408}

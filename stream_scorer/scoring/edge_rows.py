@@ -11,7 +11,7 @@ from stream_scorer.core.decision.decide_batch import CENTRAL_ARM
 from stream_scorer.core.events.batch import Outcome, Rejections, RejectReason
 from stream_scorer.core.events.given import GivenDecisions
 from stream_scorer.edge.claims.headers import claimed, claiming
-from stream_scorer.edge.claims.verify import EdgeClaims, Registered, verified
+from stream_scorer.edge.claims.verify import AllowedAtEdge, EdgeClaims, verified
 from stream_scorer.errors import RegistryUnavailableError, UnavailableError
 from stream_scorer.ports import Int64, Paused, RawRecords
 from stream_scorer.rollout.log.activation import BatchPiece, BatchPlan, DecodedRecords
@@ -22,7 +22,7 @@ NOT_ACCEPTED: Final = "not accepted"
 """Detail of every such row with ``scorer.edge = "refuse"``."""
 
 
-class FollowedRegistry(Registered, Protocol):
+class FollowedRegistry(AllowedAtEdge, Protocol):
     """What operators allow, which changes while a process runs."""
 
     def follow(self) -> None:

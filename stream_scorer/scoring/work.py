@@ -316,13 +316,11 @@ class ScoringWork:
             self._listener(RevisionActivated(begun.partition, begun.offset, begun.revision))
         for refusal in cut.refusals:
             self._listener(RevisionRefused(refusal.revision, refusal.reason, refusal.partition))
-        for each in scored:
-            for part in (*each.made.decided, *each.made.shadowed):
-                if part.failure is not None:
-                    name, version = part.failure.version.name, part.failure.version.version
-                    self._listener(
-                        ModelFailed(name, version, part.failure.rows, part.failure.error)
-                    )
+        failures = [part.failure for each in scored for part in each.made.decided]
+        failures += [part.failure for each in scored for part in each.made.shadowed]
+        for why in filter(None, failures):
+            who = why.version
+            self._listener(ModelFailed(who.name, who.version, why.rows, why.error))
         if (judged := judged_rows(cut, scored)) is not None:
             self._listener(judged)
 

@@ -20,8 +20,9 @@ from stream_scorer.telemetry.drift import (
     DriftCommandFolded, DriftDetected, DriftEventSent, DriftReferenceMissing, DriftSnapshot,
     DriftStateMissing, DriftWatched,
 )  # fmt: skip
-from stream_scorer.telemetry.edge import EdgeRowsJudged, EdgeUploaded
-from stream_scorer.telemetry.edge_device import DeviceObserved, DeviceUpdated
+from stream_scorer.telemetry.edge import (
+    DeviceObserved, DeviceUpdated, EdgeRowsJudged, EdgeUploaded,
+)  # fmt: skip
 from stream_scorer.telemetry.event import Event, Listener
 from stream_scorer.telemetry.lag import (
     LagFailed, LagPassed, LettersCounted, OutputsUnreadable, RecordsReconciled, SloCounted,

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from stream_scorer.readings.scraped import REQUEST_BOUNDS
 from stream_scorer.telemetry.event import Counter, Effect, Event, Gauge, Histogram, History, Line
-from stream_scorer.telemetry.readings import REQUEST_BOUNDS
 
 _PAUSED = "Not ready: paused: registry"
 

@@ -44,7 +44,6 @@ _SECTIONS: Final = {
     "drift": "Drift",
     "performance": "Performance and retraining",
     "edge": "Devices",
-    "edge_device": "A device itself",
     "serving": "The API: requests, and decisions in the call",
     "access": "Access to the API",
 }

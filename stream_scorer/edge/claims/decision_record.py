@@ -15,7 +15,7 @@ import fastavro
 from stream_scorer.core.events.batch import Flag, Outcome
 from stream_scorer.edge.claims.contract import CHAIN_BYTES, DECISION_BYTES_MOST, EdgeDecision
 from stream_scorer.registry.definition import parse_definition
-from stream_scorer.registry.sources import reader_schema
+from stream_scorer.settings import SCHEMAS_DIRECTORY
 
 SCHEMA_ID: Final = 23
 MODEL_ERROR: Final = ("MODEL_ERROR",)
@@ -35,7 +35,7 @@ class EdgeClaimError(ValueError):
 
 @cache
 def _schema() -> Any:
-    text = reader_schema("edge-decision.v1")
+    text = (SCHEMAS_DIRECTORY / "edge-decision.v1.avsc").read_text(encoding="utf-8")
     return fastavro.parse_schema(parse_definition(text, "edge-decision").plain().root, _force=True)
 
 

@@ -73,7 +73,7 @@ class AllowedRelease:
     features: int
 
 
-class Registered(Protocol):
+class AllowedAtEdge(Protocol):
     """Returns what operators allow."""
 
     def device(self, name: str) -> AllowedDevice | None:
@@ -136,7 +136,7 @@ class EdgeClaims:
         return found
 
 
-def verified(rows: EdgeRows, registry: Registered) -> tuple[EdgeClaims, Mapping[int, str]]:
+def verified(rows: EdgeRows, registry: AllowedAtEdge) -> tuple[EdgeClaims, Mapping[int, str]]:
     """Return the rows that are accepted as far as the record tells, and the refused ones.
 
     Args:
@@ -170,7 +170,9 @@ def verified(rows: EdgeRows, registry: Registered) -> tuple[EdgeClaims, Mapping[
     )
 
 
-def _refusal(rows: EdgeRows, at: int, registry: Registered, known: dict[str, AllowedDevice]) -> str:
+def _refusal(
+    rows: EdgeRows, at: int, registry: AllowedAtEdge, known: dict[str, AllowedDevice]
+) -> str:
     """Return why a row is refused; empty if it is not."""
     name, row, decision = rows.device[at], rows.rows[at], rows.decisions[at]
     device = known.get(name) or registry.device(name)

@@ -46,7 +46,7 @@ class Encoded(Protocol):
             customer: Its customer, as the mapping reads it.
 
         Raises:
-            ValueError: The key cannot hold the customer; the message says why.
+            ValueError: The key cannot hold the customer; the message states why.
         """
         ...
 

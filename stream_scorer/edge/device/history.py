@@ -222,7 +222,9 @@ class DeviceHistory:
         self.noted = meta["noted"]
         warm = np.frombuffer(base64.b64decode(meta["warm"]), "<u8").astype(np.uint64)
         self.cold = ColdHistory(meta["until"], warm)
-        why = RingsMeaning(*meta["rings"], self._stored).unfit(self.meaning)
+        lateness, horizon, cap, unit = meta["rings"]
+        stored = RingsMeaning(lateness, horizon, cap, unit, self._stored)
+        why = stored.unfit(self.meaning)
         if why and cold is not None:
             self.cold = cold
             return

@@ -36,7 +36,7 @@ class DeviceRefused(Exception):  # noqa: N818 an answer, not a failure
     Attributes:
         kind: ``another-body``: the transaction's id was used for another body; ``outbox-full``: too
             many rows wait for their upload; ``storage-full``: the disk is full; ``busy``: too many
-            requests wait; ``stopped``: the device does not decide any more.
+            requests wait; ``stopped``: the device has stopped deciding.
         detail: A sentence.
     """
 
@@ -121,7 +121,7 @@ class DeviceScorer(Closing):
         """
         with self._lock:
             if self._closing or self.failure is not None:
-                raise DeviceRefused("stopped", "the device does not decide any more")
+                raise DeviceRefused("stopped", "the device has stopped deciding")
             now = self._clock()
             read = self._decider.read(record.value, now)
             identity = identity_of(read.customer, read.transaction_id)
@@ -289,7 +289,7 @@ class DeviceScorer(Closing):
             self.failure = error
             left = [*self._writing, *self._pending]
             self._pending, self._writing = [], []
-        refused = DeviceRefused("stopped", "the device does not decide any more")
+        refused = DeviceRefused("stopped", "the device has stopped deciding")
         for each in left:
             if not each.future.done():
                 each.future.set_exception(refused)

@@ -81,8 +81,8 @@ class Uploader(Closing):
         client: Publishes them.
         rows: Number of rows of a batch.
         hook: Called with the name of each step; a test ends the process in it.
-        checked: Whether the chain is compared; only a test says no, to show that the comparison is
-            what finds a restored copy.
+        checked: Whether the chain is compared; only a test does without, to show that the
+            comparison is what finds a restored copy.
 
     Attributes:
         failure: Why the device must stop; None: it need not.
@@ -163,7 +163,7 @@ class Uploader(Closing):
             raise ForkError(
                 f"row {progress.sequence} that is published is not this device's: it was copied, "
                 "or restored from an older copy",
-                "keep the newest copy of the device, and provision the other one anew",
+                "keep the newest copy of the device, and provision the other one again",
             )
         self._outbox.delete_through(progress)
         self.published = progress

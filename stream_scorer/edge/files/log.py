@@ -179,7 +179,7 @@ class DeviceLog(Closing):
         """Append frames that need not be on the disk before :meth:`sync`.
 
         Raises:
-            OSError: One cannot be written; the file must not be used any more.
+            OSError: One cannot be written; the file must no longer be used.
         """
         for frame in frames:
             data = self._sealed(frame)

@@ -29,6 +29,6 @@ def moment_ms(text: str) -> int:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise SettingsError(
-            f"{text!r} is no time", "give one such as 2026-11-25T10:00:00Z, 12h or 7d"
+            f"{text!r} is not a time", "give one such as 2026-11-25T10:00:00Z, 12h or 7d"
         ) from None
     return round(found.replace(tzinfo=found.tzinfo or UTC).timestamp() * 1_000)

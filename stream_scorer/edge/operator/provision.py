@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from stream_scorer.edge.claims.device_request import DeviceRequest
 from stream_scorer.edge.operator.registrations import DeviceScope, RegistryWriter
+from stream_scorer.errors import SettingsError
 from stream_scorer.models.bundles.bundle import Manifest
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.trust import trust_of
@@ -58,6 +59,7 @@ def provision(
         UnavailableError: The broker or the store does not answer.
     """
     # All of them before the first change.
+    _refuse_other_client(settings, request.device)
     allowed = [_manifest(settings, label) for label in releases]
     for manifest in allowed:
         writer.allow(manifest, reason)
@@ -71,6 +73,21 @@ def provision(
 def _manifest(settings: Settings, label: str) -> Manifest:
     store, trust = open_store(settings.models), trust_of(settings.models)
     return load_bundle(find(store, label), trust).manifest
+
+
+def _refuse_other_client(settings: Settings, device: str) -> None:
+    """Refuse a device with the name of a client that may not upload.
+
+    Raises:
+        SettingsError: There is one.
+    """
+    path = settings.serving.access.clients_file
+    known = {} if path is None or not path.exists() else load_clients(path)[0].clients
+    if device in known and _SCOPE not in known[device].scopes:
+        raise SettingsError(
+            f"client {device}: is there already, without the scope {_SCOPE}",
+            "choose another name for the device, or remove the client: clients remove",
+        )
 
 
 def _client(settings: Settings, device: str) -> tuple[str, str]:

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
+import numpy as np
+
 from stream_scorer.codec.reading.decode import ColumnDecoder
+from stream_scorer.codec.records.decisions import DecisionDecoder
 from stream_scorer.codec.records.record import OWN_SIZES
 from stream_scorer.core.decision.decide_batch import CENTRAL_ARM
 from stream_scorer.core.decision.given_rows import EDGE_ARM
@@ -19,7 +22,7 @@ from stream_scorer.dead_letters.format import DETAIL, REASON, TIMESTAMP
 from stream_scorer.kafka.loop.patient_read import read_patiently
 from stream_scorer.kafka.reading.topic_follower import TopicFollower
 from stream_scorer.ports import EDGE_DEVICE, EDGE_SEQUENCE, Headers, RawRecords
-from stream_scorer.registry.sources import SchemaSource, narrowed, open_registry, reader_schema
+from stream_scorer.registry.sources import narrowed, open_registry, reader_schema
 from stream_scorer.settings import Settings
 
 _RECORDS: Final = 50_000
@@ -28,6 +31,7 @@ _DECISION: Final = (
     "arm", "source_partition", "source_offset", "decision", "flags", "event_time", "decided_at",
     "amount_minor", "currency",
 )  # fmt: skip
+"""Fields of a decision that are read."""
 _SHADOW: Final = ("arm", "source_partition", "source_offset", "decision", "failed")
 _UNKNOWN: Final = "unknown"
 _DETAIL_MOST: Final = 40
@@ -73,16 +77,19 @@ def edge_report(
     """
     registry, topics = open_registry(settings.registry), settings.kafka.topics
     tally = _Tally()
-    decoder = _decoder(settings, registry, "decision.v3", _DECISION)
+    decisions = DecisionDecoder(registry, settings.registry.directory)
     for raw in _records(settings, topics.decisions, since_ms, until_ms):
-        _add_decisions(tally, raw, decoder, device)
+        _add_decisions(tally, _of_devices(raw), decisions, device)
     for raw in _records(settings, topics.dead_letters, since_ms, until_ms):
         _add_letters(tally, raw, device)
     agreed, failed, missing = 0, 0, set(tally.decided)
     differed: dict[str, dict[str, Any]] = {}
-    decoder = _decoder(settings, registry, "shadow-score.v2", _SHADOW)
+    schema = reader_schema("shadow-score.v2", settings.registry.directory)
+    shadows = ColumnDecoder(
+        registry, narrowed(schema, _SHADOW.__contains__), OWN_SIZES, same_name=True
+    )
     for raw in _records(settings, topics.shadow_scores, since_ms, None):
-        for place, central, lost in _central(raw, decoder):
+        for place, central, lost in _central(_of_devices(raw), shadows):
             decided = tally.decided.get(place)
             if decided is None or place not in missing:
                 continue
@@ -114,13 +121,6 @@ def _differ(
     tally.by_device[decided.device]["differed"] += 1
 
 
-def _decoder(
-    settings: Settings, registry: SchemaSource, name: str, fields: Sequence[str]
-) -> ColumnDecoder:
-    schema = narrowed(reader_schema(name, settings.registry.directory), fields.__contains__)
-    return ColumnDecoder(registry, schema, OWN_SIZES, same_name=True)
-
-
 def _records(
     settings: Settings, topic: str, since_ms: int, until_ms: int | None
 ) -> Iterator[RawRecords]:
@@ -141,21 +141,22 @@ def _records(
         follower.close()
 
 
+def _of_devices(raw: RawRecords) -> RawRecords:
+    """Return the records that name a device."""
+    told = raw.headers if raw.headers is not None else [None] * len(raw)
+    named = [any(name == EDGE_DEVICE for name, _ in headers or ()) for headers in told]
+    return raw.where(np.array(named, np.bool_))
+
+
 def _rows(
-    raw: RawRecords, decoder: ColumnDecoder, arm: str
+    raw: RawRecords, decoder: ColumnDecoder | DecisionDecoder, arm: str, names: Sequence[str]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the records of an arm, each with its row."""
     decoded = read_patiently(partial(decoder.decode, raw.values))
-    arms = decoded.records.column("arm")
-    for at, row in enumerate(decoded.rows.tolist()):
-        if arms[at].as_py() == arm:
-            yield (
-                row,
-                {
-                    name: decoded.records.column(name)[at].as_py()
-                    for name in decoded.records.schema.names
-                },
-            )
+    found = decoded.records.select(names).to_pylist()
+    for row, record in zip(decoded.rows.tolist(), found, strict=True):
+        if record["arm"] == arm:
+            yield row, record
 
 
 def _named(headers: Headers) -> tuple[str, str]:
@@ -166,8 +167,8 @@ def _named(headers: Headers) -> tuple[str, str]:
     )
 
 
-def _add_decisions(tally: _Tally, raw: RawRecords, decoder: ColumnDecoder, only: str) -> None:
-    for row, told in _rows(raw, decoder, EDGE_ARM):
+def _add_decisions(tally: _Tally, raw: RawRecords, decoder: DecisionDecoder, only: str) -> None:
+    for row, told in _rows(raw, decoder, EDGE_ARM, _DECISION) if len(raw) else ():
         device, sequence = _named(raw.headers[row] if raw.headers is not None else None)
         if only and device != only:
             continue
@@ -206,6 +207,6 @@ def _add_letters(tally: _Tally, raw: RawRecords, only: str) -> None:
 def _central(
     raw: RawRecords, decoder: ColumnDecoder
 ) -> Iterator[tuple[tuple[int, int], str, bool]]:
-    for _, told in _rows(raw, decoder, CENTRAL_ARM):
+    for _, told in _rows(raw, decoder, CENTRAL_ARM, _SHADOW) if len(raw) else ():
         place = told["source_partition"], told["source_offset"]
         yield place, told["decision"], bool(told["failed"])

@@ -94,7 +94,7 @@ class RegistrationRecord:
         else:
             raise ValueError(f"is of an unknown kind, {self.kind[:64]}")
         if name != self.name or self.number < 1:
-            raise ValueError("names something else than its body")
+            raise ValueError("does not name what its body is about")
         return found
 
 

@@ -23,7 +23,7 @@ from stream_scorer.settings import Settings
 _EVENTS: Final = "/v1/edge/events"
 _PROGRESS: Final = "/v1/edge/progress"
 _SECONDS: Final = 60.0
-"""Of an upload; the API takes 50 s at most."""
+"""Of an upload; the API takes at most 50 s."""
 _ANSWER_BYTES_MOST: Final = 4 * 1024 * 1024
 _AGAIN: Final = "it is tried again; nothing is published twice"
 _BEHIND: Final = frozenset({"edge-gap", "edge-fork", "edge-order"})

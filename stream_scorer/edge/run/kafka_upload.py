@@ -37,8 +37,8 @@ class KafkaUpload:
         try:
             return self._publisher.publish(self._device, rows)
         except UploadRefused as error:
-            kind = "forbidden" if error.kind == "large" else "behind"
-            raise RowsRefused(kind, str(error)) from error
+            large = error.kind == "large"
+            raise RowsRefused("forbidden" if large else "behind", str(error)) from error
 
     def close(self) -> None:
         """Close the connections."""

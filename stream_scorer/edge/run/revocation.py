@@ -49,7 +49,7 @@ def obey(document: Mapping[str, Any], settings: Settings) -> None:
     server could send it.
 
     Raises:
-        EdgeRevokedError: The device is revoked, and its log and outbox cannot be read any more.
+        EdgeRevokedError: The device is revoked, and its log and outbox can no longer be read.
         SettingsError: A key of an operator cannot be read.
     """
     found = signed_revocation(document, settings)

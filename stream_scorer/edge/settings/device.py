@@ -37,7 +37,8 @@ class EdgeUpdates(SettingsGroup):
         100_000,
         ge=1,
         le=2**31,
-        description="most by which the version of metadata may rise at once; more is refused",
+        description="most by which the version of metadata may rise between two looks; more is "
+        "refused",
     )
 
     @field_validator("url")

@@ -96,7 +96,7 @@ class ProgressTopic:
         if not is_device_name(device) or key != device.encode():
             raise ValueError("has the key of another device")
         if len(chain) != CHAIN_BYTES or record["sequence"] < 1:
-            raise ValueError("is no progress")
+            raise ValueError("does not state a progress")
         self._known[device] = EdgeProgress(record["sequence"], chain)
 
     def close(self) -> None:

@@ -50,7 +50,7 @@ class UploadRefused(Exception):  # noqa: N818 an answer to a device, not a user'
         self.progress = progress
 
 
-class Progress(Protocol):
+class DeviceProgress(Protocol):
     """Up to which row each device's rows are published."""
 
     def newest(self, device: str) -> EdgeProgress:
@@ -112,9 +112,9 @@ class EdgePublisher:
     """
 
     def __init__(
-        self, topic: str, progress: Progress, make: Callable[[str], DeviceProducer], most: int = 1,
-        clock: Callable[[], float] = time.monotonic, hook: Callable[[str], None] = lambda _: None,
-        *, checked: bool = True,
+        self, topic: str, progress: DeviceProgress, make: Callable[[str], DeviceProducer],
+        most: int = 1, clock: Callable[[], float] = time.monotonic,
+        hook: Callable[[str], None] = lambda _: None, *, checked: bool = True,
     ) -> None:  # fmt: skip
         self._topic = topic
         self._progress = progress

@@ -21,7 +21,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.client.c_calls import ignored_report
-from stream_scorer.telemetry.readings import StatisticsSlot
+from stream_scorer.readings.scraped import StatisticsSlot
 
 CONSUMER: Final = 1
 PRODUCER: Final = 0

@@ -43,12 +43,6 @@ _ANSWER_SECONDS: Final = 5.0
 _RETRY: Final = (("retry-after", "5"),)
 _ENCODER: Final = msgspec.json.Encoder()
 _Answer = TypeVar("_Answer")
-_REFUSALS: Final = {
-    "gap": (409, "edge-gap", "Rows are missing in front of these."),
-    "fork": (409, "edge-fork", "Other rows of this device are published."),
-    "order": (400, "edge-order", "The rows do not follow each other."),
-    "large": (413, "too-large", "The body is too large."),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +172,7 @@ class EdgeService:
             done = self._opened.publisher.publish(device, rows)
         except UploadRefused as error:
             self._tell(error.kind, len(rows))
-            status, kind, title = _REFUSALS[error.kind]
-            raise Problem(
-                status, kind, title, f"rows up to {error.progress.sequence} are published",
-                members={"expected": error.progress.sequence + 1},
-            ) from error  # fmt: skip
+            raise _refused(error) from error
         seconds = time.perf_counter() - began
         if done.repeated:
             self._tell("repeated", done.repeated)
@@ -215,6 +205,21 @@ class EdgeService:
     def _tell(self, result: str, rows: int, seconds: float | None = None) -> None:
         producers = 0 if self._open is None else self._open.publisher.producers
         self._listener(EdgeUploaded(result, rows, seconds, producers))
+
+
+def _refused(error: UploadRefused) -> Problem:
+    """Return the problem of rows that do not follow what is published."""
+    sequence = error.progress.sequence
+    detail, told = f"rows up to {sequence} are published", {"expected": sequence + 1}
+    if error.kind == "gap":
+        return Problem(409, "edge-gap", "Rows are missing in front of these.", detail, members=told)
+    if error.kind == "fork":
+        return Problem(
+            409, "edge-fork", "Other rows of this device are published.", detail, members=told
+        )
+    if error.kind == "order":
+        return Problem(400, "edge-order", "The rows do not follow each other.", members=told)
+    return Problem(413, "edge-too-large", "A record is larger than its topic takes.", members=told)
 
 
 def _signed(registry: EdgeRegistry, device: str) -> dict[str, Any] | None:

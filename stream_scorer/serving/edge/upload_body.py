@@ -17,8 +17,7 @@ from stream_scorer.producing.sender import VALUE_BYTES_MOST
 from stream_scorer.serving.web.problems import Problem
 
 KEY_BYTES_MOST: Final = 4_096
-INVALID: Final = "invalid-json"
-_INVALID_TITLE: Final = "The body is not JSON within the limits."
+_DETAIL_MOST: Final = 200
 
 
 class UploadedRow(msgspec.Struct, forbid_unknown_fields=True):
@@ -91,22 +90,26 @@ def uploaded(body: bytes, rows_most: int) -> tuple[str, Sequence[EdgeRow]]:
     """Return the device that a body names, and its rows.
 
     Raises:
-        Problem: The body is not an upload, or too large.
+        Problem: The body is not an upload within the limits.
     """
     try:
         upload = _DECODER.decode(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise Problem(400, INVALID, _INVALID_TITLE, str(error)[:200]) from None
+        raise _invalid(str(error)[:_DETAIL_MOST]) from None
     if not 0 < len(upload.rows) <= rows_most:
-        raise Problem(413, "too-large", "The body is too large.", f"1 to {rows_most} rows")
+        raise _invalid(f"an upload has 1 to {rows_most} rows")
     for row in upload.rows:
         fault = _fault(row)
         if fault:
-            raise Problem(400, INVALID, _INVALID_TITLE, f"row {row.sequence}: {fault}")
+            raise _invalid(f"row {row.sequence}: {fault}")
     return upload.device, [
         EdgeRow(row.sequence, row.key, row.value, row.decision, row.previous, row.signature)
         for row in upload.rows
     ]
+
+
+def _invalid(detail: str) -> Problem:
+    return Problem(400, "edge-invalid", "The body is not an upload.", detail)
 
 
 def _fault(row: UploadedRow) -> str:

@@ -33,7 +33,8 @@ def edge_operations() -> Described:
         "without an answer can be repeated. A refused upload publishes nothing.",
         body={JSON: schema_ref(EdgeUpload.__name__)},
         problems=(
-            "invalid-json", "edge-order", "edge-device", "edge-gap", "edge-fork", *_OF_DEVICE,
+            "edge-invalid", "edge-order", "edge-device", "edge-gap", "edge-fork", "edge-too-large",
+            *_OF_DEVICE,
         ),
     )  # fmt: skip
     progress = ApiOperation(

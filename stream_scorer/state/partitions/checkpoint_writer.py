@@ -23,11 +23,11 @@ from stream_scorer.core.rings.buckets import BUCKETS
 from stream_scorer.core.rings.rings import NEVER, CustomerRings
 from stream_scorer.errors import UnavailableError
 from stream_scorer.ports import BytesColumn, CheckpointStore, Outgoing
+from stream_scorer.readings.scraped import timed
 from stream_scorer.state.checkpoints.formats import FORMAT, Bucket, Record
 from stream_scorer.state.checkpoints.ownership import Owner
 from stream_scorer.state.checkpoints.schedule import Held, Schedule, Turn
 from stream_scorer.telemetry import CheckpointFailed, CheckpointWritten, Listener
-from stream_scorer.telemetry.readings import timed
 
 _MOST_UNWRITTEN = 4
 _RETRY_SECONDS = 5.0

@@ -19,6 +19,7 @@ from stream_scorer.core.rings.buckets import bucket_of
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.reading.replay import InputReplay
 from stream_scorer.ports import CheckpointStore, Paused, RawRecords, StoredRecords
+from stream_scorer.readings.scraped import timed_reading
 from stream_scorer.state.checkpoints.formats import Bucket
 from stream_scorer.state.checkpoints.free_memory import give_back, release_early, release_late
 from stream_scorer.state.checkpoints.history_coverage import since_of
@@ -34,7 +35,6 @@ from stream_scorer.state.checkpoints.restore_rules import (
 )
 from stream_scorer.state.checkpoints.schedule import UNWRITTEN
 from stream_scorer.state.partitions.rejected_offsets import Rejected
-from stream_scorer.telemetry.readings import timed_reading
 
 _STEP_SECONDS = 0.05
 

@@ -136,8 +136,8 @@ def test_a_device_survives_kills_and_ends_on_a_signal(device: Device) -> None:
         assert device.command("edge", "run", "--stdin").returncode == 15
         process.send_signal(signal.SIGTERM)
         assert process.wait(_SECONDS) == 0
-    status = device.document("edge", "status")
-    assert (status["sequence"], status["outbox"], status["release"]) == (11, 11, "fraud:1.0.2")
+    told = device.document("edge", "status")
+    assert (told["sequence"], told["outbox"], told["release"]) == (11, 11, "fraud:1.0.2")
 
 
 def test_lines_are_decided_and_can_be_cut(device: Device) -> None:

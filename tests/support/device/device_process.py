@@ -15,7 +15,7 @@ NOBODY = Caller("", frozenset(), "open")
 
 def device_settings(folder: Path, **edge: Any) -> Settings:
     """Return the settings of a device with keys in a folder."""
-    found = Settings(edge={"directory": folder, "device": DEVICE} | edge)  # type: ignore[arg-type]
+    found = Settings(edge={"directory": folder, "device": DEVICE} | edge)
     if not (folder / "state.key").exists():
         init_device(found)
     return found

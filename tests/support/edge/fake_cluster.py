@@ -58,7 +58,7 @@ class FakeDeviceProducer:
     own_doing: bool = False
     sent: list[Outgoing] | None = None
     broken: bool = False
-    before_commit: Callable[[], None] = lambda: None
+    before_commit: Callable[[], object] = lambda: None
 
     def __post_init__(self) -> None:
         self._birth()

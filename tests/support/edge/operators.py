@@ -1,6 +1,7 @@
 """An operator with a key, the settings that trust it, and a registry with real releases."""
 
 import base64
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,8 @@ class Operator:
 
     def variables(self, **tables: Any) -> dict[str, str]:
         """Return the environment of a process that accepts what this operator signs."""
-        return as_environment({"edge": {"trusted_keys": self.trusted}, **tables})
+        trusted = {"STREAM_SCORER_EDGE__TRUSTED_KEYS": json.dumps(self.trusted)}
+        return as_environment(tables) | trusted
 
     def manifest(self) -> Manifest:
         """Return the manifest of the release."""

@@ -17,6 +17,7 @@ SHARED = {
     "options",
     "output",
     "drift_drawing",
+    "edge_operator",
     "lag_drawing",
     "rollout_drawing",
 }

@@ -24,6 +24,8 @@ from stream_scorer.dead_letters.list import Listing
 from stream_scorer.dead_letters.replay import Replayed
 from stream_scorer.devkafka.background import BackgroundProcess, Running
 from stream_scorer.drift.reports.events import event_of
+from stream_scorer.edge.claims.contract import EdgeProgress
+from stream_scorer.edge.operator.provision import ProvisionedDevice
 from stream_scorer.explaining.sample import RecordSample
 from stream_scorer.hardening.settings_check import Finding
 from stream_scorer.kafka.topics.create_topics import TopicReport
@@ -50,6 +52,12 @@ WRITTEN = {"sequence": 12, "kind": "plan", "what": "try 1.1: canary, canary frau
 ENTRY = WRITTEN | {
     "offset": 1_234_567, "reason": "too many alerts since the morning", "key_id": KEY,
     "accepted": False, "refused": "has number 4, and 5 is next: another command came first",
+}  # fmt: skip
+EDGE = {
+    "events": 1_725_031, "late": 125_031, "degraded": 3, "refused": {"unknown_device": 1_031},
+    "repeated": 0, "central_failed": 0, "without_central": 0, "agreed": 1_725_000,
+    "differed": {"APPROVE→BLOCK": {"events": 31, "amount_minor": {"EUR": 1_234_567}}},
+    "oldest_delay_seconds": 86_400.123456789, "by_device": {"till-17": {"events": 1_725_031}},
 }  # fmt: skip
 RUN = {
     "number": 12,
@@ -143,6 +151,15 @@ def _patches() -> dict[str, dict[str, Any]]:
     checkpoint = SimpleNamespace(owner=SimpleNamespace(group="stream-scorer", topic="transactions"))
     opened = {f"{cli}.state.open_checkpoint": checkpoint}
     operator = mock.MagicMock()
+    writer = mock.MagicMock()
+    writer.return_value.__enter__.return_value.revoke.return_value = SimpleNamespace(
+        revoked_after=125_031
+    )
+    operated = {
+        f"{cli}.options.read_private": object(),
+        f"{cli}.options.passphrase_from": None,
+        "stream_scorer.edge.operator.registrations.RegistryWriter": writer,
+    }
     trainer = "stream_scorer.retraining.run"
     for act in (
         "step",
@@ -301,6 +318,15 @@ def _patches() -> dict[str, dict[str, Any]]:
             "stream_scorer.dataset.run.build_dataset": DatasetReport(
                 Path("/srv/datasets/2026-05-01"), HASH, 5_840_000, 840_000, 5_000_000,
                 {"blocked": 1_031, "sampled": 94_160_000}, 147.123456, 1_224.1)},
+        "edge provision till-17 --request r --key k": operated | {
+            "stream_scorer.edge.operator.registrations.read_request": None,
+            "stream_scorer.edge.operator.provision.provision": ProvisionedDevice(
+                "till-17", 1, ("fraud:1.10.0",), "till-17", generate_key().text)},
+        "edge revoke till-17 --key k": operated,
+        "edge progress till-17": {
+            "stream_scorer.edge.operator.progress.device_progress": EdgeProgress(
+                125_031, bytes.fromhex(HASH))},
+        "edge report": {"stream_scorer.edge.operator.report.edge_report": EDGE},
         "models thresholds fraud:1.10.0 --data t.parquet --budget 400/day": {
             "stream_scorer.models.commands.thresholds.choose_thresholds_by": CHOSEN},
         "simulate --out t.parquet --days 2": {f"{cli}.simulate.write_table": None},
@@ -331,6 +357,10 @@ KEYS = {
     "drift explain": ["rose from 0.02 to 0.05", "2023-11-14 22:00 UTC", "40.0 %"],
     "drift report": ["r.html"],
     "drift snooze": [HASH[:32], "drift-commands"],
+    "edge provision": ["till-17", "fraud:1.10.0", "shown only now"],
+    "edge revoke": ["till-17", "125,031"],
+    "edge progress": ["125,031", HASH[:40]],
+    "edge report": ["1,725,031", "unknown_device", "APPROVE→BLOCK", "1,234,567"],
     "events explain": ["transaction.identifier", 'constant "EUR"', "MAPPING", "more digits"],
     "dataset build": ["5,840,000", "left_out.sampled", "94,160,000", HASH[:40], "next:"],
     "labels import": ["1,001,034", "1,031", "transaction-000000000019", "12: has no"],

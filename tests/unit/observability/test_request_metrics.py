@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
 from stream_scorer.observability.request_metrics import ClientStatistics, RequestSeconds
-from stream_scorer.telemetry.readings import (
+from stream_scorer.readings.scraped import (
     REQUEST_BOUNDS,
     RequestCount,
     StatisticsSlot,

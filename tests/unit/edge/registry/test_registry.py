@@ -123,7 +123,7 @@ def test_a_signed_device_and_release_are_allowed() -> None:
     assert world.skipped() == []
 
 
-def test_a_revocation_arrives_without_a_search_and_is_not_taken_back() -> None:
+def test_a_revocation_arrives_by_itself_and_stays() -> None:
     world, device = World(), MadeDevice()
     first = registered(registration(device), 1, 5, OPERATOR)
     world.topic.put(first)

@@ -183,10 +183,11 @@ def test_only_a_signed_revocation_erases(tmp_path: Path) -> None:
     public = base64.b64encode(operator.public_key().public_bytes_raw()).decode()
     settings = device_settings(tmp_path / "device", trusted_keys={"risk": public})
     state = KeyFiles.of(settings).state
-    for document in (
+    harmless: list[dict[str, Any]] = [
         {}, {"registration": None}, {"registration": {}}, revocation(stranger, 3),
         revocation(operator, None), revocation(operator, 3, "another"),
-    ):  # fmt: skip
+    ]  # fmt: skip
+    for document in harmless:
         obey(document, settings)
         assert state.exists()
     forged = revocation(operator, None)

@@ -17,13 +17,15 @@ from stream_scorer.errors import UnavailableError
 from stream_scorer.serving.edge.service import EdgeConnections, EdgeService, routes
 from stream_scorer.serving.openapi.document import openapi_document
 from stream_scorer.serving.openapi.edge_operations import edge_operations
+from stream_scorer.serving.openapi.problem_kinds import KINDS
+from stream_scorer.serving.openapi.service import OpenApiService
 from stream_scorer.serving.settings.api import Serving
 from stream_scorer.serving.settings.edge import EdgeApi
 from stream_scorer.serving.web.messages import Caller, Request
 from stream_scorer.serving.web.problems import Problem
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import EdgeUploaded, Event
-from tests.support.edge.devices import Allowed, MadeDevice
+from tests.support.edge.devices import Allowed, MadeDevice, decision_of
 from tests.support.edge.fake_cluster import FakeCluster
 from tests.unit.edge.registry.test_registry import OPERATOR, registration
 
@@ -150,8 +152,9 @@ def test_gaps_forks_and_disorder_have_their_own_problems() -> None:
     edge.post(rows[:2])
     problem = edge.refused(lambda: edge.post(rows[3:]))
     assert (problem.status, problem.kind, problem.members["expected"]) == (409, "edge-gap", 3)
-    copy = MadeDevice(edge.device.name, edge.device.key, 1, rows[1].previous).rows(2)
-    problem = edge.refused(lambda: edge.post(copy))
+    copy = MadeDevice(edge.device.name, edge.device.key, 1, rows[1].previous)
+    forked = [copy.row(b"other", decision_of("other")), *copy.rows(1)]
+    problem = edge.refused(lambda: edge.post(forked))
     assert (problem.status, problem.kind) == (409, "edge-fork")
     problem = edge.refused(lambda: edge.post(rows[2:][::-1]))
     assert (problem.status, problem.kind) == (400, "edge-order")
@@ -172,36 +175,42 @@ def test_a_broker_that_is_away_is_a_503_with_a_time_to_wait() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "status"),
+    "change",
     [
-        (lambda _: b"no json", 400),
-        (lambda b: {**b, "more": 1}, 400),
-        (lambda _: {"rows": []}, 413),
-        (lambda b: {"rows": b["rows"] * 11}, 413),
-        (lambda b: {"rows": [{**b["rows"][0], "sequence": 0}]}, 400),
-        (lambda b: {"rows": [{**b["rows"][0], "sequence": 2**63}]}, 400),
-        (lambda b: {"rows": [{**b["rows"][0], "sequence": "1"}]}, 400),
-        (lambda b: {"rows": [{**b["rows"][0], "value": ""}]}, 400),
-        (lambda b: {"rows": [{**b["rows"][0], "value": "*"}]}, 400),
-        (lambda b: {"rows": [{**b["rows"][0], "key": "A" * 8_000}]}, 400),
-        (lambda b: {"rows": [{**b["rows"][0], "previous": "AAAA"}]}, 400),
-        (lambda b: {"rows": [{**b["rows"][0], "signature": "AAAA"}]}, 400),
-        (lambda b: {"rows": [{**b["rows"][0], "decision": "A" * 40_000}]}, 400),
-        (lambda b: {"rows": [{**b["rows"][0], "more": ""}]}, 400),
-        (lambda _: b"[" * 100_000, 400),
+        lambda _: b"no json",
+        lambda b: {**b, "more": 1},
+        lambda _: {"rows": []},
+        lambda b: {"rows": b["rows"] * 11},
+        lambda b: {"rows": [{**b["rows"][0], "sequence": 0}]},
+        lambda b: {"rows": [{**b["rows"][0], "sequence": 2**63}]},
+        lambda b: {"rows": [{**b["rows"][0], "sequence": "1"}]},
+        lambda b: {"rows": [{**b["rows"][0], "value": ""}]},
+        lambda b: {"rows": [{**b["rows"][0], "value": "*"}]},
+        lambda b: {"rows": [{**b["rows"][0], "key": "A" * 8_000}]},
+        lambda b: {"rows": [{**b["rows"][0], "previous": "AAAA"}]},
+        lambda b: {"rows": [{**b["rows"][0], "signature": "AAAA"}]},
+        lambda b: {"rows": [{**b["rows"][0], "decision": "A" * 40_000}]},
+        lambda b: {"rows": [{**b["rows"][0], "more": ""}]},
+        lambda _: b"[" * 100_000,
     ],
 )  # fmt: skip
-def test_a_body_that_is_no_upload_is_refused(change: Any, status: int) -> None:
+def test_a_body_that_is_no_upload_is_refused(change: Any) -> None:
     edge = Edge()
     body = change({"rows": [as_json(edge.device.rows(1)[0])]})
-    assert edge.refused(lambda: edge.call("POST", body)).status == status
+    problem = edge.refused(lambda: edge.call("POST", body))
+    assert (problem.status, problem.kind) == (400, "edge-invalid")
 
 
 def test_the_document_describes_both_routes() -> None:
     service = EdgeService(SETTINGS, lambda _: None)
-    document = openapi_document(routes(service, SETTINGS), [edge_operations()])
+    served = [*routes(service, SETTINGS), *OpenApiService(dict).routes()]
+    document = openapi_document(served, [edge_operations()])
     upload = document["paths"]["/v1/edge/events"]["post"]
     assert {"200", "400", "403", "409", "413", "503"} <= set(upload["responses"])
+    told = json.dumps(document["paths"])
+    edge = {kind.urn for kind in KINDS if kind.name.startswith("edge-")}
+    assert len(edge) == 9
+    assert all(f'"{urn}"' in told for urn in edge)
     row = document["components"]["schemas"]["UploadedRow"]
     assert row["properties"]["sequence"]["minimum"] == 1
     assert "get" in document["paths"]["/v1/edge/progress"]

@@ -75,9 +75,7 @@ def count_of(kafka: Kafka, *topics: str) -> int:
     return sum(sum(1 for _ in read_all(kafka, topic)) for topic in topics)
 
 
-def test_devices_decisions_are_published_once_next_to_the_scorers(
-    operator: Operator, tmp_path: Path
-) -> None:
+def test_devices_decisions_are_published_once(operator: Operator, tmp_path: Path) -> None:
     kafka, topics = operator.kafka, operator.kafka.topics
     good = [record for record in transactions(days=5, customers=40) if not record.bad][:600]
     device, forger, gone = MadeDevice("till-1"), MadeDevice("till-2"), MadeDevice("till-3")

@@ -3,16 +3,20 @@
 import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer.edge.claims.contract import EdgeProgress, EdgeRow
+from stream_scorer.edge.operator.progress import device_progress, rebuilt_progress
 from stream_scorer.edge.upload.progress import ProgressTopic
 from stream_scorer.edge.upload.publisher import EdgePublisher, UploadRefused, producer_maker
-from stream_scorer.errors import UnavailableError
+from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.registry.sources import FileRegistry
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Settings
 from tests.support.edge.devices import MadeDevice
+from tests.support.edge.operators import Operator
 from tests.support.edge.published import Delivery, progress_in, rows_in
 from tests.support.faults.proxy import Api, Behind
 
@@ -89,12 +93,17 @@ def test_rows_and_progress_are_published_together(kafka: Kafka, gateways: Gatewa
     # Another gateway continues where this one is, and skips what is there.
     second = gateways(kafka)
     assert second.publisher.progress("a").sequence == 120
-    done = second.publisher.publish("a", [*rows[-3:], *device.rows(2)])
+    more = device.rows(2)
+    done = second.publisher.publish("a", [*rows[-3:], *more])
     assert (done.published, done.repeated) == (2, 3)
+    # The first one does not know of it, and is fenced.
     with pytest.raises(UnavailableError):
-        gateway.publisher.publish("a", device.rows(1))
+        gateway.publisher.publish("a", more)
+    assert gateway.publisher.publish("a", more).repeated == 2
+    device.rows(1)
     with pytest.raises(UploadRefused, match="gap"):
         gateway.publisher.publish("a", device.rows(1))
+    assert Delivery.of(rows_in(kafka, kafka.topics.transactions), "a", 122) == Delivery(0, 0)
 
 
 def _upload(
@@ -178,3 +187,28 @@ def test_an_end_that_arrives_late_changes_nothing(
     gateway.publisher.publish(device.name, rows)
     found = rows_in(kafka, kafka.topics.transactions)
     assert Delivery.of(found, device.name, 150) == Delivery(0, 0)
+
+
+def test_a_lost_progress_topic_is_a_gap_until_it_is_rebuilt(
+    kafka: Kafka, gateways: Gateways, kafka_topics: Callable[..., Kafka]
+) -> None:
+    operator, device = Operator(kafka, Ed25519PrivateKey.generate()), MadeDevice()
+    operator.register(device)
+    rows = device.rows(40)
+    gateways(kafka).publisher.publish(device.name, rows[:30])
+    topics = kafka.topics.model_copy(update={"edge_progress": f"{kafka.topics.edge_progress}-2"})
+    other = kafka_topics(kafka.model_copy(update={"topics": topics}))
+    gateway = gateways(other)
+    with pytest.raises(UploadRefused, match="gap"):
+        gateway.publisher.publish(device.name, rows[25:])
+    settings = replace(operator, kafka=other).settings
+    assert device_progress(settings, device.name) == EdgeProgress()
+    found = rebuilt_progress(settings, device.name)
+    assert found == EdgeProgress(30, rows[30].previous)
+    assert device_progress(settings, device.name) == found
+    with pytest.raises(SettingsError, match="no row after 30"):
+        rebuilt_progress(settings, device.name)
+    done = gateway.publisher.publish(device.name, rows[25:])
+    assert (done.published, done.repeated) == (10, 5)
+    found_rows = rows_in(other, other.topics.transactions)
+    assert Delivery.of(found_rows, device.name, 40) == Delivery(0, 0)

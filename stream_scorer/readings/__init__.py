@@ -1,0 +1,1 @@
+"""Numbers that are kept where they arise, and that each scrape reads."""

@@ -1,0 +1,130 @@
+"""The ``edge`` commands of operators against a real broker."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from stream_scorer.cli.main import app
+from stream_scorer.edge.claims.device_request import DeviceRequest
+from stream_scorer.edge.registry.registration import DEVICE, RELEASE
+from stream_scorer.edge.registry.registry import open_edge_registry
+from stream_scorer.edge.settings.device import Edge
+from stream_scorer.errors import SettingsError, StreamScorerError
+from stream_scorer.registry.sources import FileRegistry
+from stream_scorer.security.clients_file import load_clients
+from stream_scorer.security.keys import generate
+from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Settings
+from tests.support.edge.devices import MadeDevice
+from tests.support.faults.process import environment
+
+pytestmark = pytest.mark.kafka
+
+
+class Shell:
+    """Runs ``edge`` commands as an operator."""
+
+    def __init__(self, kafka: Kafka, folder: Path) -> None:
+        self.kafka, self.folder = kafka, folder
+        self.ann, self.eve = generate(folder / "ann"), generate(folder / "eve")
+        self.clients = folder / "clients.json"
+        self.trusted = {"ann": str(self.ann.public)}
+        self._environment = {
+            **environment(kafka),
+            "STREAM_SCORER_EDGE__TRUSTED_KEYS": json.dumps(self.trusted),
+            "STREAM_SCORER_SERVING__ACCESS__CLIENTS_FILE": str(self.clients),
+            "STREAM_SCORER_AUDIT__PATH": str(folder / "audit.log"),
+        }
+
+    def request(self, device: MadeDevice) -> Path:
+        """Write the file of ``edge init``."""
+        path = self.folder / f"{device.name}.request.json"
+        public = device.key.public_key().public_bytes_raw()
+        path.write_bytes(DeviceRequest(device.name, public).to_json())
+        return path
+
+    def told(self, *words: object) -> Any:
+        """Return what a command prints as JSON."""
+        asked = ["edge", *map(str, words), "--json"]
+        result = CliRunner().invoke(app, asked, env=self._environment)
+        if result.exception is not None:
+            raise result.exception
+        return json.loads(result.stdout)
+
+    def signed(self, *words: object) -> Any:
+        """Return what a command that Ann signs prints."""
+        return self.told(*words, "--key", self.ann.private)
+
+    def refusal(self, *words: object, kind: type[StreamScorerError] = SettingsError) -> str:
+        """Return why a command is refused."""
+        with pytest.raises(kind) as refused:
+            self.told(*words)
+        return str(refused.value)
+
+    def actions(self) -> list[str]:
+        """Return the actions of the audit log."""
+        lines = (self.folder / "audit.log").read_text().splitlines()
+        return [json.loads(line)["action"] for line in lines]
+
+
+def test_a_device_from_its_request_to_its_revocation(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
+) -> None:
+    shell, device = Shell(kafka_topics(kafka_settings()), tmp_path), MadeDevice()
+    request = shell.request(device)
+    customers = tmp_path / "customers.txt"
+    customers.write_text("c1\n\nc2\n")
+    made = shell.signed(
+        "provision", device.name, "--request", request, "--release", "fraud:1.0.0",
+        "--customers", customers,
+    )  # fmt: skip
+    assert (made["device"], made["releases"]) == (device.name, ["fraud:1.0.0"])
+    assert made["api_key"]
+    client = load_clients(shell.clients)[0].clients[device.name]
+    assert client.scopes == {"edge"}
+    settings = Settings(kafka=shell.kafka, edge=Edge(trusted_keys=shell.trusted))
+    registry = open_edge_registry(settings, FileRegistry(SCHEMAS_DIRECTORY))
+    allowed = registry.device(device.name)
+    assert allowed is not None
+    assert len(allowed.customers) == 2
+    assert registry.known(RELEASE, "fraud:1.0.0") is not None
+    # Again: the same key, no new client; another key needs its first row.
+    again = shell.signed("provision", device.name, "--request", request)
+    assert (again["keys"], again["api_key"]) == (1, "")
+    renewed = shell.request(MadeDevice(device.name))
+    words = ("provision", device.name, "--request", renewed, "--key", shell.ann.private)
+    assert "--from-row" in shell.refusal(*words)
+    assert shell.told(*words, "--from-row", 6)["keys"] == 2
+    assert shell.told("progress", device.name)["sequence"] == 0
+    assert shell.signed("revoke", device.name)["revoked_after"] == 0
+    registry.follow()
+    registry.catch_up()
+    known = registry.known(DEVICE, device.name)
+    assert known is not None
+    assert known.record.number == 4
+    assert registry.device(device.name).revoked_after == 0  # type: ignore[union-attr]
+    assert "is revoked" in shell.refusal(*words, "--from-row", 9)
+    registry.close()
+    report = shell.told("report", "--from", "1h")
+    assert (report["events"], report["refused"]) == (0, {})
+    assert shell.actions() == [
+        "edge.release", "edge.device", "client.add", "edge.device", "edge.device", "edge.device",
+    ]  # fmt: skip
+
+
+def test_who_is_no_operator_changes_nothing(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
+) -> None:
+    shell, device = Shell(kafka_topics(kafka_settings()), tmp_path), MadeDevice()
+    request = shell.request(device)
+    words = ("provision", device.name, "--request", request)
+    assert "give --key" in shell.refusal(*words)
+    assert "not in edge.trusted_keys" in shell.refusal(*words, "--key", shell.eve.private)
+    signed = ("--key", shell.ann.private)
+    assert "is of the device" in shell.refusal("provision", "other", *words[2:], *signed)
+    assert "is not registered" in shell.refusal("revoke", device.name, *signed)
+    assert not shell.clients.exists()
+    assert "is not a time" in shell.refusal("report", "--from", "yesterday")
