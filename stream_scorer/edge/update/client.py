@@ -150,11 +150,13 @@ class ReleaseClient:
                     "name another, or publish to it: edge publish add",
                 )
             name, digest = self._channel(self._document(updater, info))
-            current = self._releases.current()
+            current, denied = self._releases.current(), self._releases.denied()
             found = None
-            if digest != self._releases.denied() and (not current or current.name != digest):
+            if digest != denied and (not current or current.name != digest):
                 found = self._release(updater, name, digest)
             self._accept()
+            if denied and digest != denied:
+                self._releases.allow()
             self._updater = updater
             return found
 

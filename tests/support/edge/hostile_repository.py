@@ -121,6 +121,11 @@ class HostileRepository(Closing):
         )
         return self.store.add(folder, channel, self.keys)
 
+    def publish_again(self, release: Release) -> None:
+        """Publish an earlier release."""
+        number = release.label.rpartition(".")[2]
+        self.store.add(self._folder / f"release{number}", "stable", self.keys)
+
     def honest(self) -> None:
         """End the attack."""
         self.site.replaced.clear()

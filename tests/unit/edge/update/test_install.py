@@ -114,6 +114,11 @@ def test_back_keeps_the_release_before_until_another_comes(repository: HostileRe
     third = repository.publish()
     assert device.update() == third.digest
     assert device.client().back().name == first.digest
+    # It was denied until the channel named another one.
+    repository.publish()
+    device.update()
+    repository.publish_again(third)
+    assert device.update() == third.digest
 
 
 @pytest.mark.parametrize("error", [UpdateGoldenError, UpdateUnfitError])
