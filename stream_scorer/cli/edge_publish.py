@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stream_scorer.cli.edge_extra import needs_tuf
 from stream_scorer.cli.options import (
     CommandGroup,
     ConfigJsonOptions,
@@ -21,7 +22,7 @@ from stream_scorer.security.keys import passphrase_from, read_private
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from stream_scorer.edge.update.repository import RepositoryState
+    from stream_scorer.edge.update.repository import ReleaseStore, RepositoryState
 
 app = CommandGroup("The repository from which devices are updated.", ConfigJsonOptions)
 RepositoryArgument = Annotated[
@@ -34,6 +35,15 @@ def _key(path: Path, passphrase: bytes | None) -> "Ed25519PrivateKey":
     """Return a private key; of several, only some may have a passphrase."""
     encrypted = path.is_file() and b"ENCRYPTED" in path.read_bytes()[:4_096]
     return read_private(path, passphrase if encrypted else None)
+
+
+def _store(folder: Path) -> "ReleaseStore":
+    with needs_tuf("edge publish"):
+        from stream_scorer.edge.update.repository import (  # noqa: PLC0415 TUF loads slowly
+            ReleaseStore,
+        )
+
+    return ReleaseStore(folder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +91,9 @@ def init(*, folder: RepositoryArgument, options: RepositoryOptions) -> None:
 
     Keep the keys of root and targets offline. Devices need metadata/1.root.json, by a trusted way.
     """
-    from stream_scorer.edge.update.repository import ReleaseStore  # noqa: PLC0415 TUF loads slowly
-
+    store = _store(folder)
     open_audit(options.settings().audit).record("edge.publish.init", str(folder))
-    options.show_state(ReleaseStore(folder).init(options.keys()))
+    options.show_state(store.init(options.keys()))
 
 
 @app.command()
@@ -111,18 +120,17 @@ def add(
     Exit codes: 2: a key is missing or not the role's; 3: there is no such bundle; 15: the
     repository is damaged; 16: the bundle or the plan is refused.
     """
+    store, settings, keys = _store(folder), options.settings(), options.keys()
     from stream_scorer.edge.update.gather_release import gather_release  # noqa: PLC0415 slow
-    from stream_scorer.edge.update.repository import ReleaseStore  # noqa: PLC0415 TUF loads slowly
     from stream_scorer.edge.update.verify_release import verify_release  # noqa: PLC0415 numba, too
 
-    settings, keys = options.settings(), options.keys()
     with tempfile.TemporaryDirectory(prefix="stream-scorer-release-") as made:
         gather_release(settings, model, plan, Path(made))
         # Some devices may have the history of terminals that it needs.
         label = verify_release(Path(made), settings, terminals=True).bundle.manifest.label
         details = {"repository": str(folder), "channel": channel}
         open_audit(settings.audit).record("edge.publish.add", label, details)
-        release = ReleaseStore(folder).add(Path(made), channel, keys)
+        release = store.add(Path(made), channel, keys)
     options.show_fields(
         {
             "model": release.label, "channel": channel, "release": release.name,
@@ -139,9 +147,7 @@ def refresh(*, folder: RepositoryArgument, options: RepositoryOptions) -> None:
     Needs the key of timestamp. What is due is signed again if its key is given, too; the table
     shows what is due.
     """
-    from stream_scorer.edge.update.repository import ReleaseStore  # noqa: PLC0415 TUF loads slowly
-
-    options.show_state(ReleaseStore(folder).refresh(options.keys()))
+    options.show_state(_store(folder).refresh(options.keys()))
 
 
 @app.command()
@@ -158,9 +164,8 @@ def rotate(
     snapshot and timestamp, snapshot needs timestamp. Devices forget the versions that they saw
     under the old key.
     """
-    from stream_scorer.edge.update.repository import ReleaseStore  # noqa: PLC0415 TUF loads slowly
-
+    store = _store(folder)
     new = _key(new_key, passphrase_from(options.passphrase_file))
     details = {"role": role}
     open_audit(options.settings().audit).record("edge.publish.rotate", str(folder), details)
-    options.show_state(ReleaseStore(folder).rotate(role, new, options.keys()))
+    options.show_state(store.rotate(role, new, options.keys()))

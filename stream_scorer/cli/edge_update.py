@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from stream_scorer.cli.edge_extra import needs_tuf
 from stream_scorer.cli.options import ConfigJsonOptions
 from stream_scorer.errors import SettingsError
 
@@ -28,9 +29,10 @@ def update(
     `edge run` decides with it after its next start.
 
     Exit codes: 5: the repository does not answer; 15: another process updates, or the disk is full;
-    16: the update is refused, and the error says by which check.
+    16: the update is refused; the error names the check.
     """
-    from stream_scorer.edge.update.opening import open_client  # noqa: PLC0415 numba loads slowly
+    with needs_tuf("edge update"):
+        from stream_scorer.edge.update.opening import open_client  # noqa: PLC0415 loads slowly
 
     if back and (check or root):
         raise SettingsError("--back: has no other option", "leave the others out")

@@ -239,7 +239,7 @@ class CommandGroup(typer.Typer):
     def __init__(self, text: str, kind: type[Options]) -> None:
         def keep(**given: Any) -> None:
             context = given.pop(_CONTEXT.name)
-            # Of the group around this one, whose options this one has, too.
+            # What was given to a group around this one counts, too.
             context.obj = {**(context.obj or {}), **{k: v for k, v in given.items() if v}}
 
         callback = _with_parameters(keep, [*kind.parameters(), _CONTEXT])
@@ -263,9 +263,14 @@ def _given_to_group(context: typer.Context, known: set[str]) -> dict[str, Any]:
         typer.BadParameter: The command does not have one of them.
     """
     given = {name: value for name, value in (context.obj or {}).items() if value}
-    for option in context.parent.command.params if context.parent else ():
-        if option.name in given.keys() - known:
-            raise typer.BadParameter(f"{context.info_name} has no option {option.opts[0]}", context)
+    group = context.parent
+    while group is not None:
+        for option in group.command.params:
+            if option.name in given.keys() - known:
+                raise typer.BadParameter(
+                    f"{context.info_name} has no option {option.opts[0]}", context
+                )
+        group = group.parent
     return given
 
 

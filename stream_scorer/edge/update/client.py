@@ -150,11 +150,13 @@ class ReleaseClient:
                     "name another, or publish to it: edge publish add",
                 )
             name, digest = self._channel(self._document(updater, info))
-            current = self._releases.current()
+            current, denied = self._releases.current(), self._releases.denied()
             found = None
-            if digest != self._releases.denied() and (not current or current.name != digest):
+            if digest != denied and (not current or current.name != digest):
                 found = self._release(updater, name, digest)
             self._accept()
+            if denied and digest != denied:
+                self._releases.allow()
             self._updater = updater
             return found
 
@@ -222,11 +224,17 @@ class ReleaseClient:
         checked, scratch = self._folder / "checked", self._folder / "scratch"
         for folder in (checked, scratch):
             shutil.rmtree(folder, ignore_errors=True)
-        if self._metadata.is_dir():
+        kept = self._metadata.is_dir()
+        if kept:
             shutil.copytree(self._metadata, checked, symlinks=True)
         for folder in (checked, scratch):
             folder.mkdir(mode=0o700, exist_ok=True)
-        versions = VersionsFile(self._folder / "versions.json", checked, self._source.jump_most)
+        for role in (TIMESTAMP, SNAPSHOT):
+            # Versions are judged by our file, which knows under which keys they were accepted.
+            (checked / f"{role}.json").unlink(missing_ok=True)
+        versions = VersionsFile(
+            self._folder / "versions.json", checked, self._source.jump_most, expected=kept
+        )
         self._versions, self._now = versions, self._clock()
         versions.refuse_clock(self._now)
         self._fetcher = LimitedFetcher(

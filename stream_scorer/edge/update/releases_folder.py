@@ -168,6 +168,14 @@ class ReleasesFolder:
         """
         replace_file(self.directory / "denied", digest.encode())
 
+    def allow(self) -> None:
+        """Let the denied release be taken again.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
+        (self.directory / "denied").unlink(missing_ok=True)
+
     def denied(self) -> str:
         """Return the digest of the denied release; empty if there is none."""
         try:

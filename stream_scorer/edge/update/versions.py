@@ -77,16 +77,20 @@ class VersionsFile:
         path: The file.
         metadata: The folder of the TUF client in this check.
         jump_most: Most by which a version may rise.
+        expected: Whether the file must be there, because metadata were accepted.
+
+    Attributes:
+        seen: What was accepted.
 
     Raises:
-        EdgeError: The file is there and damaged.
+        EdgeError: The file is damaged, or missing though it is expected.
     """
 
-    def __init__(self, path: Path, metadata: Path, jump_most: int) -> None:
+    def __init__(self, path: Path, metadata: Path, jump_most: int, *, expected: bool) -> None:
         self._path = path
         self._metadata = metadata
         self._jump_most = jump_most
-        self.seen = _read(path)
+        self.seen = _read(path, expected=expected)
 
     def refuse_clock(self, now: float) -> None:
         """Refuse to judge expiry by a clock that went back.
@@ -192,11 +196,13 @@ def _document(seen: SeenVersions) -> bytes:
     return canonical({"format": _FORMAT, "roles": roles, "seconds": seen.seconds})
 
 
-def _read(path: Path) -> SeenVersions:
+def _read(path: Path, *, expected: bool) -> SeenVersions:
     try:
         data = path.read_bytes()[: _BYTES_MOST + 1]
     except FileNotFoundError:
-        return SeenVersions()
+        if not expected:
+            return SeenVersions()
+        raise _damaged(path, "it is missing") from None
     except OSError as error:
         raise EdgeError(f"{path}: {error.strerror}", "let this user read it") from error
     try:
@@ -211,8 +217,13 @@ def _read(path: Path) -> SeenVersions:
         if _document(read) != data:
             raise ValueError("is not in its canonical form")  # noqa: TRY301 one handler for all faults
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EdgeError(
-            f"{path}: is damaged ({error})",
-            "without it an older release may be installed; remove it only if you accept that",
-        ) from error
+        raise _damaged(path, str(error)) from error
     return read
+
+
+def _damaged(path: Path, why: str) -> EdgeError:
+    return EdgeError(
+        f"{path}: is damaged ({why})",
+        "without it an older release may be installed; only if you accept that, remove it and the "
+        "folder metadata next to it",
+    )

@@ -121,6 +121,11 @@ class HostileRepository(Closing):
         )
         return self.store.add(folder, channel, self.keys)
 
+    def publish_again(self, release: Release) -> None:
+        """Publish an earlier release."""
+        number = release.label.rpartition(".")[2]
+        self.store.add(self._folder / f"release{number}", "stable", self.keys)
+
     def honest(self) -> None:
         """End the attack."""
         self.site.replaced.clear()
@@ -148,18 +153,18 @@ class HostileRepository(Closing):
     def replace(self, role: str, change: Callable[[Any], None]) -> None:
         """Serve changed metadata of a role, and all that names them, signed by stolen keys."""
         data = self.forged(role, change)
-        self.site.replaced[self.newest(role)] = data
+        version = Metadata[Any].from_bytes(data).signed.version
+        place = TIMESTAMP if role == "timestamp" else f"metadata/{version}.{role}.json"
+        self.site.replaced[place] = data
         if role == "targets":
 
             def name_targets(snapshot: Snapshot) -> None:
-                version = snapshot.meta["targets.json"].version
                 snapshot.meta["targets.json"] = MetaFile.from_data(version, data, ["sha256"])
 
             self.replace("snapshot", name_targets)
         if role == "snapshot":
 
             def name_snapshot(timestamp: Timestamp) -> None:
-                version = timestamp.snapshot_meta.version
                 timestamp.snapshot_meta = MetaFile.from_data(version, data, ["sha256"])
 
             self.replace("timestamp", name_snapshot)

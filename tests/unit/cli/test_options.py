@@ -77,6 +77,24 @@ def test_a_group_option_unknown_to_the_command_is_refused(
     assert seen == [ConfigOptions(config=Path("c.toml"))]
 
 
+def test_a_group_in_a_group_has_the_options_of_both() -> None:
+    outer, inner = CommandGroup("Outer.", ClusterJsonOptions), CommandGroup("Inner.", ConfigOptions)
+    seen: list[ConfigOptions] = []
+
+    @inner.command()
+    def sign(*, options: ConfigOptions) -> None:
+        seen.append(options)
+
+    outer.add_typer(inner, name="inner")
+    words = ["--config", "a.toml", "inner"]
+    for each in ([*words, "sign"], [*words, "--config", "b.toml", "sign"]):
+        assert CliRunner().invoke(outer, each).exit_code == 0
+    assert [options.config for options in seen] == [Path("a.toml"), Path("b.toml")]
+    refused = CliRunner().invoke(outer, ["--bootstrap", "b:1", "inner", "sign"])
+    assert refused.exit_code == 2
+    assert "sign has no option --bootstrap" in refused.stderr
+
+
 def test_a_function_without_group_options_is_unchanged() -> None:
     app, seen = typer.Typer(), []
 

@@ -26,6 +26,8 @@ from stream_scorer.devkafka.background import BackgroundProcess, Running
 from stream_scorer.drift.reports.events import event_of
 from stream_scorer.edge.claims.contract import EdgeProgress
 from stream_scorer.edge.operator.provision import ProvisionedDevice
+from stream_scorer.edge.update.release import Release, ReleaseFile
+from stream_scorer.edge.update.repository import RepositoryState
 from stream_scorer.explaining.sample import RecordSample
 from stream_scorer.hardening.settings_check import Finding
 from stream_scorer.kafka.topics.create_topics import TopicReport
@@ -49,6 +51,12 @@ ISO = "2026-11-25T10:00:00.123+00:00"
 AT_MS = 1_795_600_800_123
 WRITTEN = {"sequence": 12, "kind": "plan", "what": "try 1.1: canary, canary fraud:1.1.0, champion "
            "fraud:1.0.0, 1 % → 5 % → 25 % → 50 % → 100 %", "signer": "ann", "at": ISO}  # fmt: skip
+RELEASE = Release("fraud:1.10.0", {"fraud/plan.toml": ReleaseFile(1, HASH)})
+REPOSITORY = RepositoryState(
+    dict.fromkeys(("root", "targets", "snapshot", "timestamp"), 12_345),
+    dict.fromkeys(("root", "targets", "snapshot", "timestamp"), datetime.fromisoformat(ISO)),
+    ("targets",), {"stable": f"fraud-1.10.0-{KEY}"},
+)  # fmt: skip
 ENTRY = WRITTEN | {
     "offset": 1_234_567, "reason": "too many alerts since the morning", "key_id": KEY,
     "accepted": False, "refused": "has number 4, and 5 is next: another command came first",
@@ -329,6 +337,10 @@ def _patches() -> dict[str, dict[str, Any]]:
         "edge report": {"stream_scorer.edge.operator.report.edge_report": EDGE},
         "models thresholds fraud:1.10.0 --data t.parquet --budget 400/day": {
             "stream_scorer.models.commands.thresholds.choose_thresholds_by": CHOSEN},
+        "edge publish refresh /srv/edge": {"stream_scorer.edge.update.repository.ReleaseStore":
+            SimpleNamespace(refresh=lambda _: REPOSITORY)},
+        "edge update": {"stream_scorer.edge.update.opening.open_client": SimpleNamespace(
+            check=lambda: RELEASE, install=lambda _: None)},
         "simulate --out t.parquet --days 2": {f"{cli}.simulate.write_table": None},
         "state inspect": opened | {f"{cli}.state.inspect_partitions": [STATE, EMPTY]},
         "state verify": opened | {f"{cli}.state.verify_partitions": [
@@ -360,6 +372,8 @@ KEYS = {
     "edge provision": ["till-17", "fraud:1.10.0", "shown only now"],
     "edge revoke": ["till-17", "125,031"],
     "edge progress": ["125,031", HASH[:40]],
+    "edge publish": ["version 12,345, expires 2026-11-25 10:00:00", "sign it again", KEY],
+    "edge update": ["fraud:1.10.0", "updated", "yes"],
     "edge report": ["1,725,031", "unknown_device", "APPROVE→BLOCK", "1,234,567"],
     "events explain": ["transaction.identifier", 'constant "EUR"', "MAPPING", "more digits"],
     "dataset build": ["5,840,000", "left_out.sampled", "94,160,000", HASH[:40], "next:"],

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from tuf.api.metadata import Timestamp
 
 from stream_scorer.edge.update import refusals
 from stream_scorer.errors import UnavailableError
 from tests.support.edge.attacks import ATTACKS, Scene, scene_of
-from tests.support.edge.hostile_repository import TIMESTAMP, HostileRepository
+from tests.support.edge.hostile_repository import HostileRepository
 from tests.support.edge.update_site import cut_off, error_500, redirect
 
 
@@ -63,28 +62,31 @@ def test_an_outage_is_not_an_attack(repository: HostileRepository, answer: Any, 
     assert scene.device.update() == scene.second.digest
 
 
-def test_a_thief_who_raised_versions_is_ended_by_rotation(repository: HostileRepository) -> None:
+@pytest.mark.parametrize("role", ["targets", "snapshot", "timestamp"])
+def test_a_thief_who_raised_versions_is_ended_by_rotation(
+    repository: HostileRepository, role: str
+) -> None:
     scene = scene_of(repository)
 
-    def raise_version(timestamp: Timestamp) -> None:
-        timestamp.version += 50_000
+    def raise_version(signed: Any) -> None:
+        signed.version += 50_000
 
-    repository.replace("timestamp", raise_version)
+    # With the keys of all roles that name this one.
+    repository.replace(role, raise_version)
     assert scene.device.update() == scene.second.digest
     repository.honest()
     third = repository.publish()
     with pytest.raises(refusals.UpdateRollbackError):
         scene.device.update()
     new = Ed25519PrivateKey.generate()
-    repository.store.rotate("timestamp", new, repository.keys)
+    repository.store.rotate(role, new, repository.keys)
     assert scene.device.update() == third.digest
-    # What the thief signed with the old key counts no longer.
-    forged = repository.forged("timestamp", raise_version, repository.keys["timestamp"])
-    repository.site.replaced[TIMESTAMP] = forged
+    # What the thief signs with the old key counts no longer.
+    repository.replace(role, lambda _: None)
     with pytest.raises(refusals.UpdateWrongKeyError):
         scene.device.update()
     repository.honest()
-    repository.keys["timestamp"] = new
+    repository.keys[role] = new
     assert scene.device.update() == third.digest
 
 

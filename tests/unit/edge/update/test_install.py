@@ -114,6 +114,11 @@ def test_back_keeps_the_release_before_until_another_comes(repository: HostileRe
     third = repository.publish()
     assert device.update() == third.digest
     assert device.client().back().name == first.digest
+    # It was denied until the channel named another one.
+    repository.publish()
+    device.update()
+    repository.publish_again(third)
+    assert device.update() == third.digest
 
 
 @pytest.mark.parametrize("error", [UpdateGoldenError, UpdateUnfitError])
@@ -254,6 +259,9 @@ def test_damaged_versions_are_not_taken_for_none(
     kept = versions.read_bytes()
     versions.write_bytes(damage)
     with pytest.raises(EdgeError, match="is damaged"):
+        device.update()
+    versions.unlink()
+    with pytest.raises(EdgeError, match="it is missing"):
         device.update()
     versions.write_bytes(kept)
     assert device.update()

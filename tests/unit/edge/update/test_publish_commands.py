@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from stream_scorer.cli.edge_extra import needs_tuf
 from stream_scorer.cli.main import app
 from stream_scorer.edge.update.refusals import UpdateRefusedError
 from stream_scorer.errors import EdgeError, SettingsError
@@ -145,3 +146,11 @@ def test_the_table_says_what_is_due(shell: Shell) -> None:
     assert "version 2, expires" in ran.output
     assert "sign it again" not in ran.output
     assert max(map(len, ran.output.splitlines())) <= 80
+
+
+def test_a_missing_extra_is_named() -> None:
+    told = r"package tuf is missing — .*\[edge\]"
+    with pytest.raises(SettingsError, match=told), needs_tuf("edge update"):
+        raise ModuleNotFoundError("No module named 'tuf.api'", name="tuf.api")
+    with pytest.raises(ModuleNotFoundError), needs_tuf("edge update"):
+        raise ModuleNotFoundError("No module named 'numpy'", name="numpy")
