@@ -1,4 +1,4 @@
-"""Decisions of both arithmetics are reproduced in one process, each by its version's engine."""
+"""Decisions of either arithmetic are reproduced in one process, each by its version's engine."""
 
 import shutil
 from pathlib import Path
