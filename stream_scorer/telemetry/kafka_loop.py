@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -264,18 +265,25 @@ class ComputationOver(Event):
 
 @dataclass(frozen=True, slots=True)
 class ProducerReborn(Event):
-    """The producer was replaced so that a late request of the old one is fenced."""
+    """The producer was replaced so that a late request of the old one is fenced.
+
+    Attributes:
+        cause: Why it could be late; ``ABORTED`` after an abort that the broker confirmed.
+    """
 
     cause: str
 
+    ABORTED: ClassVar = "abort"
     REBIRTHS = Counter(
         "producer_rebirths", "Producers replaced so that a late request of the old is fenced."
     )
     LINE = Line("producer_reborn", _ABORTS)
 
     def effects(self, history: History) -> Iterable[Effect]:
+        """Log no line for an abort: rebalances cause some, and too many in a row have a line."""
         yield self.REBIRTHS, 1
-        yield self.LINE
+        if self.cause != self.ABORTED:
+            yield self.LINE
 
 
 @dataclass(frozen=True, slots=True)

@@ -353,7 +353,7 @@ class TransactionalProducer:
         Records purged from the client's queue leave a gap in the sequence numbers, for which the
         broker would refuse the next transaction. A late abort request must not end that one either.
         """
-        self._suspicion = "abort"
+        self._suspicion = ProducerReborn.ABORTED
         try:
             # It purges the queue and waits for what is in flight.
             self._client.abort_transaction(self._timeout)

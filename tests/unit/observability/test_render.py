@@ -212,6 +212,7 @@ def test_a_repeated_condition_counts_the_lines_left_out(bench: Bench) -> None:
     "event",
     [
         events.BatchAborted("rebalance", 3),
+        events.ProducerReborn(events.ProducerReborn.ABORTED),
         events.CommitSettled(True),
         events.PartitionsAssigned((0,)),
         events.PartitionsRevoked((0,)),
