@@ -51,12 +51,12 @@ COMMANDS: Final[Mapping[str, str]] = {
     "batch": "Score files: IN is Parquet, CSV, Avro or JSON lines; OUT is Parquet or Avro.",
     "reproduce": "Recompute past decisions and compare them with what was published, bit for bit.",
     "models": "Model bundles: import, list, compare, sign, verify and validate them.",
-    "export": "A model as a folder that decides on a device: C, WebAssembly or numpy.",
+    "export": "Write a model as a folder that decides rows of features without stream-scorer.",
     "rollout": "Model versions in the stream: begin a rollout, move it, take it back, see where "
     "it is.",
     "retrain": "Retraining: train a new version when the model gets worse, and propose it within a "
     "grant.",
-    "edge": "Devices that decide offline: their process, updates, and operators' commands.",
+    "edge": "Devices that decide offline: their process, their updates, and operators' commands.",
     "clients": "The clients of the API: their keys, scopes and limits.",
     "security": "What is unsafe in settings and cluster, and how to fix it.",
     "audit": "The audit log: who changed which model when, and whether the log is intact.",

@@ -17,7 +17,12 @@ SHARED = {
     "options",
     "output",
     "drift_drawing",
+    "edge_device",
+    "edge_extra",
     "edge_operator",
+    "edge_publish",
+    "edge_update",
+    "export_device",
     "lag_drawing",
     "rollout_drawing",
 }

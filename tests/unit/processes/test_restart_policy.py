@@ -33,7 +33,7 @@ def test_every_exit_code_of_ours_is_one_or_the_other() -> None:
     ours = codes(errors.StreamScorerError)
     again = {c for c in ours if isinstance(Supervision().left(0, c, 0.0), Restart)}
     assert again == {1, 5}
-    assert len(ours) == 14
+    assert len(ours) == 17
 
 
 def test_a_worker_that_dies_repeatedly_waits_longer_to_a_bound() -> None:
