@@ -268,7 +268,8 @@ def test_both_decoders_agree_with_fastavro_on_mutated_records() -> None:
     assert sum(seen.values()) >= records
     # Every reason that decoding can give was found often, and so were valid records.
     reasons = set(RejectReason) - {r for r in RejectReason if r.name.startswith((
-        "ID", "AMOUNT", "CURRENCY", "TIME", "DUPLICATE", "INTERNAL", "MAPPING", "UNREADABLE", "EDGE",
+        "ID", "AMOUNT", "CURRENCY", "TIME", "DUPLICATE", "INTERNAL", "MAPPING", "UNREADABLE",
+        "EDGE",
     ))}  # fmt: skip
     assert set(seen) == reasons | {"accepted"}
     assert min(seen.values()) > records // 1_000, seen
