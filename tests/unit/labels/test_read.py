@@ -1,5 +1,6 @@
 """A file of labels: what is a label, what is not, and under which names."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,38 @@ def test_a_row_that_is_not_a_label_is_counted(
     assert why in told
 
 
+DEEP = functools.reduce(lambda inside, _: [inside], range(900), [0.5])
+"""A list in a list, 900 times."""
+
+
+@pytest.mark.parametrize("drawn", [[0.5], {"p": 0.5}, DEEP, True, "\ud800", "1" * 5_000, 10**400])
+def test_a_draw_of_another_type_costs_its_row(drawn: Any, tmp_path: Path) -> None:
+    rows = [ROWS[2], {"transaction_id": "a", "state": "FRAUD", "drawn": drawn}]
+    found = read(written(tmp_path / "labels.jsonl", rows))
+    assert (found.invalid, found.table["drawn"].to_pylist()) == (1, [0.05])
+    assert found.examples[0].startswith("2: ")
+    assert "\n" not in found.examples[0]
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        pa.array([[0.5], None]), pa.array([{"p": 0.5}, None]), pa.array([b"\xff", None]),
+        pa.array(["\ufdd0", None]), pa.array([None, None]), pa.array([0.5, None]),
+        pa.array([0.5, None]).dictionary_encode(), pa.array([1, None], pa.decimal128(3, 2)),
+    ],
+)  # fmt: skip
+def test_a_draw_of_any_type_in_parquet(drawn: pa.Array, tmp_path: Path) -> None:
+    path = tmp_path / "labels.parquet"
+    pq.write_table(
+        pa.table({"transaction_id": ["a", "b"], "is_fraud": [True, True], "drawn": drawn}), path
+    )
+    found = read(path)
+    assert found.rows == 2
+    assert len(found.table) == 2 - found.invalid >= 1
+    assert found.table["transaction_id"].to_pylist()[-1] == "b"
+
+
 def test_columns_and_states_may_have_other_names(tmp_path: Path) -> None:
     names = tmp_path / "names.toml"
     names.write_text(
@@ -106,6 +139,8 @@ def test_columns_and_states_may_have_other_names(tmp_path: Path) -> None:
         ("[labels]\nstate = 1\n", "must be a table of texts"),
         ('[states]\nX = "BAD"\n', r"states\.X: 'BAD' is not a state"),
         ('[labels]\nstate = "x"\nsource = "x"\n', "one column has two names"),
+        ('[labels]\nstate = "is_fraud"\n', "'is_fraud' is state and is_fraud"),
+        ('[labels]\nlabel_id = "transaction_id"\n', "'transaction_id' is transaction_id and lab"),
     ],
 )
 def test_faults_of_a_file_of_names_are_named(text: str, message: str, tmp_path: Path) -> None:
