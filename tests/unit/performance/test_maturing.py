@@ -1,4 +1,4 @@
-"""What a draw chose, and with which probability: a block's own draw is the one that lets through."""
+"""What a draw chose, and how likely: a block has one draw, the one that lets through."""
 
 from stream_scorer.performance.measures.contract import LossCosts, MaturedRows
 from stream_scorer.performance.process.fold import DAY_MS
