@@ -84,13 +84,16 @@ class TrainerWork:
         audit: Records each plan before it is written.
 
     Raises:
-        SettingsError: The store of the bundles cannot be opened.
+        SettingsError: The store of the bundles cannot be opened, or the rules name an estimator or
+            a parameter that does not exist.
     """
 
     def __init__(
         self, settings: Settings, rules: RetrainRules, log: ControlLog, key: Ed25519PrivateKey,
         directory: Path, audit: AuditTrail,
     ) -> None:  # fmt: skip
+        # A wrong name would end each run only after its dataset has been built.
+        make_model(rules.model, dict.fromkeys(rules.space))
         self._settings = settings
         self._rules = rules
         self._log = log

@@ -260,6 +260,21 @@ def test_features_that_no_grant_has_end_the_run(
     assert run.reason.startswith("after search: grant 2 does not have the feature set ")
 
 
+@pytest.mark.parametrize(
+    ("rules", "why"),
+    [
+        ({"model": "deep"}, "model 'deep': unknown kind"),
+        ({"space": {"rate": [1]}}, "parameter rate: hist_gradient_boosting has none"),
+    ],
+)
+def test_unknown_names_are_refused_before_any_run(
+    rules: dict[str, Any], why: str, writer: Trained, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    with pytest.raises(SettingsError, match=why):
+        trainer(writer, tmp_path, monkeypatch, **rules)
+
+
 def test_a_bundle_is_written_to_a_store_at_a_url(
     writer: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
