@@ -43,7 +43,7 @@ from stream_scorer.training.features import read_features
 from stream_scorer.training.labelled import DatasetFolder, LabelledData
 from tests.support.dataset.made_datasets import build, decided, known_of, labels
 from tests.support.models.noise_bundles import AMOUNT, write
-from tests.support.rollout.grants import TRAINER, Trained
+from tests.support.rollout.grants import STEADY, TRAINER, Trained
 
 DAY = 86_400_000
 FIRST, DAYS, ROWS = 20_000, 6, 400
@@ -204,6 +204,20 @@ def test_a_better_version_is_signed_and_proposed(
     assert work.watch(run) == ""
     writer.accept("promote", arm="canary")
     assert work.watch(run) == "promoted"
+
+
+def test_the_gate_decides_by_the_plans_thresholds(
+    writer: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = trainer(writer, tmp_path, monkeypatch)
+    run = BEGUN
+    while run.step != "fit":
+        run = advance(run, work, lambda _: None)
+    assert work.gate(run).gated.cost[1] != 0
+    # Nobody is alerted, whatever the bundles say: so both cost the same.
+    nobody = {"default": {"review": 1.0, "block": 1.0}}
+    assert writer.start(STEADY, shared={"policy": nobody}).refused == ""
+    assert work.gate(run).gated.cost == (0.0, 0.0, 0.0)
 
 
 def test_a_version_has_a_reference_of_all_of_the_stream(work: TrainerWork, tmp_path: Path) -> None:
