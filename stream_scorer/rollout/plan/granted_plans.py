@@ -3,7 +3,8 @@
 A trainer begins a rollout of a version that it made, without an operator. So a plan of it is
 accepted only if nothing in it is its own choice except for the version, the rollout's name and the
 ramp: guard, controller and what is shared are those of the grant and of the plan in force, the salt
-is given by the log, the first stage is a shadow, and the share is limited. Time is the broker's, as the trainer chooses the time in its command.
+is given by the log, the first stage is a shadow, and the share is limited. Time is the broker's, as
+the trainer chooses the time in its command.
 """
 
 from collections.abc import Iterator
