@@ -1,6 +1,6 @@
 """``stream-scorer retrain``: train and propose new versions; the grant that allows it."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -140,9 +140,9 @@ def grant_of(file: Path, reason: str) -> RetrainGrant:
     """
     try:
         table: dict[str, Any] = parse_toml(small_text(file))
-        if isinstance(when := table.get("expires_at"), datetime):
-            if when.tzinfo is None:
-                raise ValueError("expires_at: a date and time needs its zone, such as Z")  # noqa: TRY301 as any wrong value
+        if isinstance(when := table.get("expires_at"), date):
+            if not isinstance(when, datetime) or when.tzinfo is None:
+                raise ValueError("expires_at: needs a date and time with its zone, such as Z")  # noqa: TRY301 as any wrong value
             table["expires_at"] = round(when.timestamp() * 1_000)
         return read(RetrainGrant, {"reason": reason, **table})
     except OSError as error:

@@ -79,7 +79,7 @@ def read_names(path: Path) -> LabelNames:
     for text, state in states.items():
         if state not in STATES:
             raise SettingsError(
-                f"{path}: states.{text[:64]}: {ascii(state)[:64]} is not a state",
+                f"{path}: states.{ascii(text)[1:-1][:64]}: {ascii(state)[:64]} is not a state",
                 f"states are {', '.join(STATES)}",
             )
     # A column that is not named keeps its name, which may be another one's, too.

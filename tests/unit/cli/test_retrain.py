@@ -31,8 +31,9 @@ def test_a_grant_is_read(tmp_path: Path) -> None:
     [
         (
             b"expires_at = 2027-06-01T00:00:00\n" + GRANT.encode(),
-            "expires_at: a date and time need",
+            "expires_at: needs a date and time",
         ),
+        (b"expires_at = 2027-06-01\n" + GRANT.encode(), "expires_at: needs a date and time"),
         (GRANT.encode(), "expires_at: Field required"),
         (b"\xff\xfe", "'utf-8' codec"),
         (b"a" + b".a" * 50_000 + b" = 1", "nested deeper than 64 levels"),

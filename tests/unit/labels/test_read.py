@@ -10,6 +10,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
+from stream_scorer.core.events.validation import LATEST_MS
 from stream_scorer.core.labelling.contract import DISPUTED, FRAUD, GENUINE, UNKNOWN
 from stream_scorer.errors import SettingsError
 from stream_scorer.labels.columns import LabelNames, read_names
@@ -71,6 +72,7 @@ def test_every_kind_of_file_has_the_same_labels(ending: str, tmp_path: Path) -> 
         ({"transaction_id": "a"}, "states none of"),
         ({"transaction_id": "a", "state": "GENUINE", "is_fraud": True}, "states none of"),
         ({"transaction_id": "a", "state": "FRAUD", "label_time": -1}, "label time"),
+        ({"transaction_id": "a", "state": "FRAUD", "label_time": LATEST_MS + 1}, "label time"),
         ({"transaction_id": "a", "state": "FRAUD", "label_time": "soon"}, "'soon' is not of type"),
         ({"transaction_id": "a", "state": "FRAUD", "drawn": 0}, "not a probability"),
         ({"transaction_id": "a", "state": "FRAUD", "drawn": "often"}, "not a probability"),
@@ -138,6 +140,7 @@ def test_columns_and_states_may_have_other_names(tmp_path: Path) -> None:
         ('[labels]\nid = "x"\n', r"unknown key 'labels\.id'"),
         ("[labels]\nstate = 1\n", "must be a table of texts"),
         ('[states]\nX = "BAD"\n', r"states\.X: 'BAD' is not a state"),
+        ('[states]\n"a\\nb" = "BAD"\n', r"states\.a\\nb: 'BAD' is not a state"),
         ('[labels]\nstate = "x"\nsource = "x"\n', "one column has two names"),
         ('[labels]\nstate = "is_fraud"\n', "'is_fraud' is state and is_fraud"),
         ('[labels]\nlabel_id = "transaction_id"\n', "'transaction_id' is transaction_id and lab"),
