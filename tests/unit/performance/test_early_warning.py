@@ -216,7 +216,7 @@ def test_drawn_rows_warn_before_labels_mature() -> None:
     assert len(warned) == 1
 
 
-def test_a_rise_of_drawn_losses_within_the_tolerance_does_not_warn() -> None:
+def test_a_rise_of_drawn_losses_may_be_tolerated() -> None:
     losses, drawn = days(80, 0.005, 1), days(60, 0.005, 3) + days(20, 0.015, 4)
     warned, _ = run(losses, drawn)
     assert [each.klass for each in warned] == ["powered"]
