@@ -1,6 +1,5 @@
 """A file of labels: what is a label, what is not, and under which names."""
 
-import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -89,8 +88,9 @@ def test_a_row_that_is_not_a_label_is_counted(
     assert why in told
 
 
-DEEP = functools.reduce(lambda inside, _: [inside], range(900), [0.5])
-"""A list in a list, 900 times."""
+DEEP: Any = 0.5
+for _ in range(900):
+    DEEP = [DEEP]
 
 
 @pytest.mark.parametrize("drawn", [[0.5], {"p": 0.5}, DEEP, True, "\ud800", "1" * 5_000, 10**400])
