@@ -204,6 +204,9 @@ def test_a_better_version_is_signed_and_proposed(
     assert work.watch(run) == ""
     writer.accept("promote", arm="canary")
     assert work.watch(run) == "promoted"
+    (tmp_path / "retrain" / "runs" / "1" / GATE).write_bytes(b"{}")
+    with pytest.raises(ModelError, match=rf"{GATE} was changed"):
+        work.bundle(run)
 
 
 def test_the_gate_decides_by_the_plans_thresholds(
