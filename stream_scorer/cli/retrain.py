@@ -1,7 +1,6 @@
 """``stream-scorer retrain``: train and propose new versions; the grant that allows it."""
 
-import tomllib
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,8 @@ from stream_scorer.cli.options import ClusterJsonOptions, ClusterOptions, Comman
 from stream_scorer.cli.output import field_rows, print_json, print_table
 from stream_scorer.cli.rollout import OperatorOptions
 from stream_scorer.errors import SettingsError
+from stream_scorer.models.stores.store import small_text
+from stream_scorer.nesting import parse_toml
 from stream_scorer.rollout.plan.retrain_grant import RetrainGrant
 from stream_scorer.rollout.plan.strict_parsing import read
 
@@ -138,9 +139,14 @@ def grant_of(file: Path, reason: str) -> RetrainGrant:
         SettingsError: Unreadable, or a key is unknown, missing or wrong; names the key.
     """
     try:
-        table: dict[str, Any] = tomllib.loads(file.read_text("utf-8"))
-        if isinstance(when := table.get("expires_at"), datetime) and when.tzinfo is not None:
+        table: dict[str, Any] = parse_toml(small_text(file))
+        if isinstance(when := table.get("expires_at"), date):
+            if not isinstance(when, datetime) or when.tzinfo is None:
+                raise ValueError("expires_at: needs a date and time with its zone, such as Z")  # noqa: TRY301 as any wrong value
             table["expires_at"] = round(when.timestamp() * 1_000)
         return read(RetrainGrant, {"reason": reason, **table})
-    except (OSError, ValueError, RecursionError) as error:
-        raise SettingsError(f"grant {file}: {error}", "see docs/RETRAINING.md") from error
+    except OSError as error:
+        raise SettingsError(f"grant {file}: {error.strerror}", "name a TOML file") from error
+    except (ValueError, OverflowError) as error:
+        what = " ".join(str(error).split())
+        raise SettingsError(f"grant {file}: {what}", "see docs/RETRAINING.md") from error

@@ -79,11 +79,18 @@ def read_names(path: Path) -> LabelNames:
     for text, state in states.items():
         if state not in STATES:
             raise SettingsError(
-                f"{path}: states.{text[:64]}: {ascii(state)[:64]} is not a state",
+                f"{path}: states.{ascii(text)[1:-1][:64]}: {ascii(state)[:64]} is not a state",
                 f"states are {', '.join(STATES)}",
             )
-    if len(set(theirs.values())) < len(theirs):
-        raise SettingsError(f"{path}: labels: one column has two names", "leave one out")
+    # A column that is not named keeps its name, which may be another one's, too.
+    named = [theirs.get(ours, ours) for ours in COLUMNS]
+    twice = next((name for name in named if named.count(name) > 1), None)
+    if twice is not None:
+        ours = " and ".join(each for each in COLUMNS if theirs.get(each, each) == twice)
+        raise SettingsError(
+            f"{path}: labels: one column has two names: {ascii(twice)[:64]} is {ours}",
+            "leave one out, or name a column for it that the file does not have",
+        )
     return LabelNames(theirs, {text: STATES[state] for text, state in states.items()})
 
 

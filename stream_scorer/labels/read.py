@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ from stream_scorer.core.events.validation import LATEST_MS
 from stream_scorer.core.labelling.contract import FRAUD, GENUINE, NO_LABEL, UNKNOWN
 from stream_scorer.errors import SettingsError
 from stream_scorer.labels.columns import COLUMNS, STATES, LabelNames
-from stream_scorer.tables.columns import as_read, fit
+from stream_scorer.tables.columns import ERRORS, Column, as_read, fit
 from stream_scorer.tables.files import InputFile, columns_of, local_file, read_pieces, reading
 from stream_scorer.tables.pieces import Piece
 
@@ -133,10 +133,14 @@ def _piece(
     return pa.Table.from_arrays(arrays, schema=SCHEMA).filter(pa.array(kept)), faults
 
 
-def _as_texts(raw: Any) -> Any:
+def _as_texts(raw: Column) -> Column:
+    """Return numbers as texts; what is neither number nor text does not fit, as in any column."""
     if isinstance(raw, list):
-        return [None if value is None else str(value) for value in raw]
-    return raw.cast(pa.string())
+        return [str(value) if isinstance(value, int | float) else value for value in raw]
+    try:
+        return raw.cast(pa.string())
+    except ERRORS:
+        return raw
 
 
 def _state(columns: Mapping[str, pa.Array], states: Mapping[str, int]) -> UInt8:

@@ -14,11 +14,11 @@ class ImportReport:
         already_there: Rows whose labels were in the topic before, by an earlier call or another
             sender.
         foreign: Rows whose transaction no decision names.
-        ambiguous: Rows whose transaction id is that of several customers.
+        ambiguous: Rows whose transaction id is that of several transactions.
         invalid: Rows that are not labels: a missing id, an unknown state, an impossible time.
         seconds: Time that it took.
-        examples: The first 20 ids of ``foreign``, ``ambiguous`` and ``invalid`` rows, by these
-            names.
+        examples: By ``foreign`` and ``ambiguous``, the first 20 ids; by ``invalid``, the first 20
+            rows, each as ``ROW: why``.
     """
 
     rows: int

@@ -88,8 +88,9 @@ def shown(settings: Settings, reference: str) -> dict[str, Any]:
         reference: NAME or NAME:VERSION.
 
     Returns:
-        ``store``, ``signature``, ``signed_by``, ``key_id``, the complete ``manifest``, and, if the
-        bundle has a reference of drift detection, ``drift_reference``: what it watches.
+        ``store``, ``signature``, ``signed_by``, ``key_id``, ``feature_set``, as a trainer's grant
+        names it, the complete ``manifest``, and, if the bundle has a reference of drift detection,
+        ``drift_reference``: what it watches.
 
     Raises:
         ModelError: Its manifest, signature or reference is refused.
@@ -103,6 +104,7 @@ def shown(settings: Settings, reference: str) -> dict[str, Any]:
     return {
         "store": folder.shown,
         **_signed(seal.signer),
+        "feature_set": seal.manifest.feature_set,
         **({} if watched is None else {"drift_reference": watched}),
         "manifest": seal.manifest.model_dump(mode="json", exclude=absent),
     }

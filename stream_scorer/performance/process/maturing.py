@@ -9,7 +9,13 @@ import numpy as np
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.labelling.contract import LabelPolicy, Resolved, Statements
 from stream_scorer.core.labelling.resolve import resolve
-from stream_scorer.performance.measures.contract import Float64, Int64, MaturedRows, UInt8
+from stream_scorer.performance.measures.contract import (
+    Bool,
+    Float64,
+    Int64,
+    MaturedRows,
+    UInt8,
+)
 from stream_scorer.performance.store.rows import SourcedStatements, WaitingDecisions
 
 BUCKETS: Final = 10_000
@@ -40,7 +46,7 @@ def mature(
     del drawn
     weight = np.where(rows.through, 1.0 / rows.propensity, 1.0)
     weight[blocked & (rows.propensity < 1.0)] = 0.0
-    return _matured(rows, state, weight * factor, rows.through | rows.drawn, _chance(rows))
+    return _matured(rows, state, weight * factor, _drawn(rows), _chance(rows))
 
 
 def review(
@@ -61,11 +67,20 @@ def review(
     state, declared = _resolve(
         rows, told, policies, age_ms, blocked=blocked, by_time=by_time, early=True
     )
-    drawn, pi = rows.through | rows.drawn, _chance(rows)
+    drawn, pi = _drawn(rows), _chance(rows)
     if trusted:
         said = np.isfinite(declared) & (declared > 0) & (rows.outcome != Outcome.BLOCK) & (pi <= 0)
         drawn, pi = drawn | said, np.where(said, declared, pi)
     return _matured(rows, state, np.ones(len(rows)), drawn, pi)
+
+
+def _drawn(rows: WaitingDecisions) -> Bool:
+    """Return bool[n], decisions that the draw of :func:`_chance` chose.
+
+    A draw for review says nothing about a block: with a label it would count as let through, with
+    another probability than its own.
+    """
+    return rows.through | (rows.drawn & (rows.outcome != Outcome.BLOCK))
 
 
 def _chance(rows: WaitingDecisions) -> Float64:

@@ -17,6 +17,7 @@ from stream_scorer.errors import RegistryUnavailableError, SettingsError, Unavai
 from stream_scorer.kafka.loop.merged_topics import MergedSource
 from stream_scorer.kafka.loop.patient_read import read_patiently
 from stream_scorer.kafka.loop.work_interface import Outage
+from stream_scorer.models.stores.deployment import Deployment, deployed_plan
 from stream_scorer.performance.measures.contract import LossCosts
 from stream_scorer.performance.measures.measure import Measuring
 from stream_scorer.performance.process.batches import decode
@@ -57,14 +58,16 @@ class LoggedPlans:
 
     Args:
         log: The control log; it is read when an unknown revision is asked for.
+        other: The plan of decisions that no revision made.
     """
 
-    def __init__(self, log: ControlLog) -> None:
+    def __init__(self, log: ControlLog, other: Plan) -> None:
         self._log = log
+        self._other = other
         self._policies: dict[int, LabelPolicy] = {}
 
     def plan(self, revision: int) -> Plan:
-        """Return the plan of a revision; the default plan for one that the log does not have.
+        """Return the plan of a revision; ``other`` for one that the log does not have.
 
         Raises:
             UnavailableError: The control log cannot be read.
@@ -72,11 +75,11 @@ class LoggedPlans:
         if revision > max(self._log.log.routings, default=0):
             self._log.refresh()
         routing = self._log.log.routings.get(revision)
-        return Plan() if routing is None else routing.shared
+        return self._other if routing is None else routing.shared
 
     def newest(self) -> Plan:
-        """Return the plan in force; the default plan without one."""
-        return self._log.log.state.shared or Plan()
+        """Return the plan in force; ``other`` without one."""
+        return self._log.log.state.shared or self._other
 
     def policy(self, revision: int) -> LabelPolicy:
         """Return the policy for the unlabelled of a revision; raises as :meth:`plan`."""
@@ -95,12 +98,13 @@ class PerformanceLoop:
     Args:
         settings: Settings of the process; see ``Settings.of_process``.
         listener: Notified of all events.
+        other: The plan of decisions that no revision made.
 
     Raises:
         StreamScorerError: It cannot run; see the tree in ``errors``.
     """
 
-    def __init__(self, settings: Settings, listener: Listener) -> None:
+    def __init__(self, settings: Settings, listener: Listener, other: Plan) -> None:
         self._settings = settings
         self._listener = listener
         self._stopping = False
@@ -110,7 +114,7 @@ class PerformanceLoop:
         with ExitStack() as opened:
             log = opened.enter_context(closing(ControlLog(settings)))
             read_patiently(log.refresh, listener)
-            self._plans = LoggedPlans(log)
+            self._plans = LoggedPlans(log, other)
             # First the file: if a process has it, that process is not fenced.
             self._store = opened.enter_context(PerformanceStore(own.state))
             self._sender = opened.enter_context(OutboxSender(kafka, topics.decisions, listener))
@@ -307,18 +311,22 @@ def fold_options(own: Performance) -> FoldOptions:
     )
 
 
-def run_performance(settings: Settings) -> None:
+def run_performance(settings: Settings, deployment: Deployment) -> None:
     """Run the process until a signal ends it.
+
+    Args:
+        settings: Settings.
+        deployment: Its plan is that of decisions that no revision made.
 
     Raises:
         StreamScorerError: It cannot run; see the tree in ``errors``.
     """
-    own = settings.of_process("performance")
+    own, other = settings.of_process("performance"), deployed_plan(settings, deployment)
     run_process(
         "performance",
         own,
         own.kafka.topics.decisions,
-        lambda listener: PerformanceLoop(own, listener),
+        lambda listener: PerformanceLoop(own, listener, other),
         together=True,
         member=False,
     )

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from stream_scorer.core.decision.routing import BUCKETS
 from stream_scorer.errors import SettingsError
 from stream_scorer.nesting import parse_toml
 from stream_scorer.retraining.rules.contract import Choice, MaturedSplit, RetrainRules, SearchRange
@@ -19,6 +20,12 @@ RULES_FILE: Final = Path("retrain.toml")
 _FILE_BYTES_MOST: Final = 64 * 1024
 _DAYS_MOST: Final = 4_000
 _ALL: Final = 100.0
+_PER_CENT: Final = BUCKETS / _ALL
+_ROUNDING: Final = 1e-6
+_TOLD: Final = {"extra_forbidden": "unknown key", "model_type": "must be a table"}
+"""What is wrong, by pydantic's type of an error, where its own text names a class."""
+Bound = Annotated[float, Field(ge=-1e15, le=1e15)]
+"""End of a range: a larger whole number would have no exact float."""
 Days = Annotated[int, Field(ge=1, le=_DAYS_MOST)]
 
 
@@ -40,8 +47,8 @@ class _Split(_Part):
 
 
 class _Range(_Part):
-    low: float
-    high: float
+    low: Bound
+    high: Bound
     log: bool = False
     whole: bool = False
 
@@ -52,7 +59,7 @@ class _Rollout(_Part):
 
 class _File(_Part):
     model: str = "hist_gradient_boosting"
-    features: str | None = None
+    features: Annotated[str, Field(min_length=1)] | None = None
     trials: Annotated[int, Field(ge=1, le=10_000)] = 20
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 1
     cost_of_retraining: Annotated[float, Field(ge=0)]
@@ -120,8 +127,10 @@ def rules_of(table: Mapping[str, Any]) -> RetrainRules:
         file = _File.model_validate(dict(table))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        told = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
+        where = ".".join(str(part) for part in first["loc"] if part != _Range.__name__)
+        told = _TOLD.get(first["type"], first["msg"])
+        if first["type"] == "model_type" and first["loc"][0] == "space":
+            told = "must be a range, with low and high, or a list of numbers and texts"
         raise ValueError(f"{where}: {told}") from None
     check_schedule(file.schedule)
     _check_ramp(file.rollout.ramp)
@@ -156,6 +165,10 @@ def _check_ramp(ramp: list[float]) -> None:
         raise ValueError("rollout.ramp: begins with a shadow, at 0")
     if any(later <= earlier for earlier, later in pairwise(ramp)) or ramp[-1] > _ALL:
         raise ValueError("rollout.ramp: must ascend, up to 100")
+    for percent in ramp:
+        # A plan refuses it, but only after the training.
+        if abs(percent * _PER_CENT - round(percent * _PER_CENT)) > _ROUNDING:
+            raise ValueError(f"rollout.ramp: {percent} is not a multiple of 0.01")
 
 
 def _searched(name: str, value: _Range | list[float | int | str | bool]) -> SearchRange | Choice:

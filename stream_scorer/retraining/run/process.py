@@ -34,7 +34,7 @@ from stream_scorer.retraining.rules.triggers import (
 from stream_scorer.retraining.run.contract import ENDED, Run
 from stream_scorer.retraining.run.evidence import read_alarm, read_days, read_faults
 from stream_scorer.retraining.run.proposals import grant_refusal
-from stream_scorer.retraining.run.state_files import RunStore
+from stream_scorer.retraining.run.state_files import RunStore, document_of
 from stream_scorer.retraining.run.steps import advance
 from stream_scorer.retraining.run.store import next_version
 from stream_scorer.retraining.run.work import TrainerWork
@@ -320,30 +320,31 @@ def retrain_once(
         RolloutError: A guard holds it back.
         StreamScorerError: It cannot run.
     """
-    from stream_scorer.retraining.run.state_files import document_of  # noqa: PLC0415 beside its use
-
     own, read = settings.of_process("retrain"), chosen_rules(settings, rules)
     store = RunStore(own.retrain.directory)
     with store.locked() as mine:
         store.ask(reason)
         if not mine:
             return {"asked": True, "reason": reason}
-        with closing(Trainer(own, read, store, listener)) as trainer:
-            if store.current() is None and not trainer.turn():
-                found = trainer.situation()
-                trigger = RetrainTrigger("person", reason, _onset(found))
-                results = guards(found, read, trigger.onset_ms)
-                store.answered()
-                raise RolloutError(
-                    "retraining is held back: "
-                    + "; ".join(told(each) for each in results if not each.passed),
-                    "see stream-scorer retrain status",
-                )
-            while store.current() is not None:
-                if not trainer.turn():
-                    time.sleep(_LOOK_SECONDS)
+        try:
+            with closing(Trainer(own, read, store, listener)) as trainer:
+                _to_its_end(trainer, store, read)
+        finally:
+            # What ends with an error is not asked for again by the next process.
+            store.answered()
         return document_of(store.history()[-1])
 
 
-def _onset(found: Situation) -> int:
-    return found.alarm.onset_ms if found.alarm is not None else 0
+def _to_its_end(trainer: Trainer, store: RunStore, rules: RetrainRules) -> None:
+    if store.current() is None and not trainer.turn():
+        found = trainer.situation()
+        onset = found.alarm.onset_ms if found.alarm is not None else 0
+        results = guards(found, rules, onset)
+        raise RolloutError(
+            "retraining is held back: "
+            + "; ".join(told(each) for each in results if not each.passed),
+            "see stream-scorer retrain status",
+        )
+    while store.current() is not None:
+        if not trainer.turn():
+            time.sleep(_LOOK_SECONDS)

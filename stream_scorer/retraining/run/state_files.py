@@ -89,9 +89,12 @@ class RunStore:
         """Record a run that has ended."""
         self.write(run)
         if run.number not in {each.number for each in self.history()}:
-            line = json.dumps(document_of(run), allow_nan=False) + "\n"
-            with (self.directory / _HISTORY).open("a") as file:
-                file.write(line)
+            path = self.directory / _HISTORY
+            # A line that was cut off must not take this one with it.
+            begun = path.exists() and not path.read_bytes().endswith(b"\n")
+            line = json.dumps(document_of(run), allow_nan=False)
+            with path.open("a") as file:
+                file.write(f"\n{line}\n" if begun else f"{line}\n")
                 file.flush()
                 os.fsync(file.fileno())
         (self.directory / _RUN).unlink(missing_ok=True)

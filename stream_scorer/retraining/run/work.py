@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sklearn.metrics import average_precision_score
 from threadpoolctl import threadpool_limits
 
+from stream_scorer.core.decision.policy import possible_thresholds
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import FeatureSet
 from stream_scorer.dataset.contract import DatasetOrder
 from stream_scorer.dataset.run import build_dataset
@@ -84,13 +86,16 @@ class TrainerWork:
         audit: Records each plan before it is written.
 
     Raises:
-        SettingsError: The store of the bundles cannot be opened.
+        SettingsError: The store of the bundles cannot be opened, or the rules name an estimator or
+            a parameter that does not exist.
     """
 
     def __init__(
         self, settings: Settings, rules: RetrainRules, log: ControlLog, key: Ed25519PrivateKey,
         directory: Path, audit: AuditTrail,
     ) -> None:  # fmt: skip
+        # A wrong name would end each run only after its dataset has been built.
+        make_model(rules.model, dict.fromkeys(rules.space))
         self._settings = settings
         self._rules = rules
         self._log = log
@@ -156,10 +161,10 @@ class TrainerWork:
         champion = self._champion(run)
         challenger = load_bundle(self._fitted(run))
         weight = test.rows.weight
-        known = test.features
+        known, plan = test.features, self._state().shared_plan
         if self._rules.features is not None:
             order = replace(self._order(run), out=self._folder(run, "champion"))
-            plan, days = self._state().shared_plan, self._split(run).test
+            days = self._split(run).test
             known = refolded_features(self._settings, order, champion.manifest, days, test, plan)
         rows = TestRows(
             test.fraud.astype(np.bool_), test.rows.amount,
@@ -167,7 +172,7 @@ class TrainerWork:
             champion.predictor.scores(known), challenger.predictor.scores(test.features),
         )  # fmt: skip
         gated = judge(
-            rows, _thresholds(champion.manifest), _thresholds(challenger.manifest),
+            rows, _thresholds(champion.manifest, plan), _thresholds(challenger.manifest, plan),
             self._costs().bounded(), run.tolerance,
         )  # fmt: skip
         data = gate_bytes(gated, run.parent, run.label, run.digests["dataset"], run.tolerance)
@@ -321,8 +326,10 @@ class _Shared:
         self.shared_plan = state.routing.shared
 
 
-def _thresholds(manifest: Manifest) -> OutcomeThresholds:
-    return OutcomeThresholds(manifest.thresholds.review, manifest.thresholds.block)
+def _thresholds(manifest: Manifest, plan: Plan) -> OutcomeThresholds:
+    """Return a version's thresholds of transactions that fit no segment of the plan's policy."""
+    *_, default = possible_thresholds(plan, manifest.policy)
+    return OutcomeThresholds(default.review, default.block)
 
 
 def _date(day: int) -> date:

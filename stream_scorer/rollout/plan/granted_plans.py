@@ -1,9 +1,10 @@
 """Grants of retraining, and the limits of a plan that a trainer signs; pure functions of the state.
 
 A trainer begins a rollout of a version that it made, without an operator. So a plan of it is
-accepted only if nothing in it is its own choice except for the version: guard, controller and what
-is shared are those of the grant and of the plan in force, the salt is given by the log, and the
-first stage is a shadow. Time is the broker's, as the trainer chooses the time in its command.
+accepted only if nothing in it is its own choice except for the version, the rollout's name and the
+ramp: guard, controller and what is shared are those of the grant and of the plan in force, the salt
+is given by the log, the first stage is a shadow, and the share is limited. Time is the broker's, as
+the trainer chooses the time in its command.
 """
 
 from collections.abc import Iterator

@@ -89,7 +89,7 @@ def test_what_is_stated_as_unknown_or_disputed_is_left_out(tmp_path: Path) -> No
 
 
 def test_only_labels_that_were_known_then_count(tmp_path: Path) -> None:
-    early, late = [label("a", 0)], [label("b", 1)]
+    early, late = [label("a", 0)], [label("b", 1, label_time=DAY)]
     # The label of b is of the same time, but its record arrived later.
     known = known_of(labels(early, 5), labels(late, DAY + 1), as_of_ms=DAY)
     _, table = built(tmp_path / "1", ["a", "b"], known, as_of_ms=DAY)

@@ -9,6 +9,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
+from stream_scorer.core.events.validation import LATEST_MS
 from stream_scorer.core.labelling.contract import DISPUTED, FRAUD, GENUINE, UNKNOWN
 from stream_scorer.errors import SettingsError
 from stream_scorer.labels.columns import LabelNames, read_names
@@ -70,6 +71,7 @@ def test_every_kind_of_file_has_the_same_labels(ending: str, tmp_path: Path) -> 
         ({"transaction_id": "a"}, "states none of"),
         ({"transaction_id": "a", "state": "GENUINE", "is_fraud": True}, "states none of"),
         ({"transaction_id": "a", "state": "FRAUD", "label_time": -1}, "label time"),
+        ({"transaction_id": "a", "state": "FRAUD", "label_time": LATEST_MS + 1}, "label time"),
         ({"transaction_id": "a", "state": "FRAUD", "label_time": "soon"}, "'soon' is not of type"),
         ({"transaction_id": "a", "state": "FRAUD", "drawn": 0}, "not a probability"),
         ({"transaction_id": "a", "state": "FRAUD", "drawn": "often"}, "not a probability"),
@@ -84,6 +86,39 @@ def test_a_row_that_is_not_a_label_is_counted(
     (told,) = found.examples
     assert told.startswith("2: ")
     assert why in told
+
+
+DEEP: Any = 0.5
+for _ in range(900):
+    DEEP = [DEEP]
+
+
+@pytest.mark.parametrize("drawn", [[0.5], {"p": 0.5}, DEEP, True, "\ud800", "1" * 5_000, 10**400])
+def test_a_draw_of_another_type_costs_its_row(drawn: Any, tmp_path: Path) -> None:
+    rows = [ROWS[2], {"transaction_id": "a", "state": "FRAUD", "drawn": drawn}]
+    found = read(written(tmp_path / "labels.jsonl", rows))
+    assert (found.invalid, found.table["drawn"].to_pylist()) == (1, [0.05])
+    assert found.examples[0].startswith("2: ")
+    assert "\n" not in found.examples[0]
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        pa.array([[0.5], None]), pa.array([{"p": 0.5}, None]), pa.array([b"\xff", None]),
+        pa.array(["\ufdd0", None]), pa.array([None, None]), pa.array([0.5, None]),
+        pa.array([0.5, None]).dictionary_encode(), pa.array([1, None], pa.decimal128(3, 2)),
+    ],
+)  # fmt: skip
+def test_a_draw_of_any_type_in_parquet(drawn: pa.Array, tmp_path: Path) -> None:
+    path = tmp_path / "labels.parquet"
+    pq.write_table(
+        pa.table({"transaction_id": ["a", "b"], "is_fraud": [True, True], "drawn": drawn}), path
+    )
+    found = read(path)
+    assert found.rows == 2
+    assert len(found.table) == 2 - found.invalid >= 1
+    assert found.table["transaction_id"].to_pylist()[-1] == "b"
 
 
 def test_columns_and_states_may_have_other_names(tmp_path: Path) -> None:
@@ -105,7 +140,10 @@ def test_columns_and_states_may_have_other_names(tmp_path: Path) -> None:
         ('[labels]\nid = "x"\n', r"unknown key 'labels\.id'"),
         ("[labels]\nstate = 1\n", "must be a table of texts"),
         ('[states]\nX = "BAD"\n', r"states\.X: 'BAD' is not a state"),
+        ('[states]\n"a\\nb" = "BAD"\n', r"states\.a\\nb: 'BAD' is not a state"),
         ('[labels]\nstate = "x"\nsource = "x"\n', "one column has two names"),
+        ('[labels]\nstate = "is_fraud"\n', "'is_fraud' is state and is_fraud"),
+        ('[labels]\nlabel_id = "transaction_id"\n', "'transaction_id' is transaction_id and lab"),
     ],
 )
 def test_faults_of_a_file_of_names_are_named(text: str, message: str, tmp_path: Path) -> None:

@@ -12,7 +12,12 @@ from stream_scorer.core.labelling.contract import FRAUD, GENUINE, UNKNOWN
 from stream_scorer.performance.measures.contract import LossCosts, MaturedRows, WindowKey
 from stream_scorer.performance.warning.contract import Warned
 from stream_scorer.performance.warning.day_loss import LossSums, matured_loss, powered_loss
-from stream_scorer.performance.warning.evidence import DrawnEvidence
+from stream_scorer.performance.warning.evidence import (
+    GAUSSIAN,
+    LAMBDAS,
+    DrawnEvidence,
+    LossEvidence,
+)
 from stream_scorer.performance.warning.reference import LEARNING_DAYS, learn
 from stream_scorer.performance.warning.watch import LossWatch, WarningBudget
 
@@ -134,6 +139,17 @@ def test_the_powered_loss_is_unbiased() -> None:
     assert abs(np.mean(found) - 0.1 * 0.5) < 2.6 * error
 
 
+def test_a_day_after_a_high_one_is_expected_to_be_high() -> None:
+    evidence, one = LossEvidence(1), np.ones(1)
+    loss, high, phi, scale = 0.3 * one, 0.1 * one, 0.5 * one, 0.1 * one
+    bets = np.zeros(len(LAMBDAS))
+    # Two standard deviations above the mean; the next day, half of that was to be expected.
+    for residual in (2.0, 1.0, 1.0):
+        evidence.update(loss, high, phi, scale, 0 * one)
+        bets = np.maximum(bets, 0) + LAMBDAS * residual - LAMBDAS**2 / 2
+        assert evidence.cusum[GAUSSIAN, 0] == pytest.approx(bets)
+
+
 def days(count: int, level: float, seed: int) -> list[float]:
     chance = np.random.default_rng(seed)
     return [float(each) for each in level * chance.gamma(50, 1 / 50, count)]
@@ -150,10 +166,14 @@ def drawn_day(loss: float) -> LossSums:
 
 
 def run(
-    losses: list[float], drawn: list[float], *, restart: bool = False
+    losses: list[float],
+    drawn: list[float],
+    *,
+    restart: bool = False,
+    budget: WarningBudget = BUDGET,
 ) -> tuple[list[Warned], LossWatch]:
     """Give a watch matured days that are a week late, and drawn ones of the day."""
-    watch, warned = LossWatch(BUDGET), []
+    watch, warned = LossWatch(budget), []
     for day in range(len(losses) + 7):
         if day < len(drawn):
             judged = watch.powered(key(day), drawn_day(drawn[day]))
@@ -165,7 +185,7 @@ def run(
             caught = watch.catch_up(key(day - 7))
             warned += [caught] if caught else []
         if restart:
-            watch = LossWatch.restored(BUDGET, json.loads(json.dumps(watch.document())))
+            watch = LossWatch.restored(budget, json.loads(json.dumps(watch.document())))
     return warned, watch
 
 
@@ -194,6 +214,22 @@ def test_drawn_rows_warn_before_labels_mature() -> None:
     assert warned[0].klass == "powered"
     assert warned[0].key.end <= 62 * DAY
     assert len(warned) == 1
+
+
+def test_a_rise_of_drawn_losses_may_be_tolerated() -> None:
+    losses, drawn = days(80, 0.005, 1), days(60, 0.005, 3) + days(20, 0.015, 4)
+    warned, _ = run(losses, drawn)
+    assert [each.klass for each in warned] == ["powered"]
+    warned, watch = run(losses, drawn, budget=WarningBudget(tolerance=0.02))
+    assert not warned
+    assert watch.tolerance == 0.02
+
+
+def test_drawn_days_that_were_learned_are_not_judged() -> None:
+    losses, drawn = days(40, 0.005, 1), days(10, 0.05, 2) + days(30, 0.005, 3)
+    warned, watch = run(losses, drawn)
+    assert watch.reference is not None
+    assert not warned
 
 
 def test_a_change_while_learning_ends_is_caught_up() -> None:

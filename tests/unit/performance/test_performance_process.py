@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
+from stream_scorer.core.events.plan import Plan
 from stream_scorer.errors import StateError
 from stream_scorer.performance.process import process
 from stream_scorer.performance.process.process import PerformanceLoop
@@ -27,6 +28,7 @@ TOPICS = {
     NAMES.decisions: PARTITIONS, NAMES.labels: PARTITIONS, NAMES.rollout: 1, NAMES.performance: 1,
     NAMES.drift_events: 1,
 }  # fmt: skip
+NO_PLAN = Plan()
 ENDS = ("early", "unsent", "sent", "lost", "early", "unsent", "sent")
 
 
@@ -48,10 +50,12 @@ def send(kafka: Kafka, records: Sequence[SentRecord]) -> None:
 
 
 @contextmanager
-def running(kafka: Kafka, file: Path, told: list[Event]) -> Iterator[PerformanceLoop]:
+def running(
+    kafka: Kafka, file: Path, told: list[Event], other: Plan = NO_PLAN
+) -> Iterator[PerformanceLoop]:
     """Yield a process's loop; it ends without a word, as if it was killed."""
     settings = Settings(kafka=kafka, performance=Performance(state=file))
-    loop = PerformanceLoop(settings.of_process("performance"), told.append)
+    loop = PerformanceLoop(settings.of_process("performance"), told.append, other)
     try:
         yield loop
     finally:
@@ -97,6 +101,23 @@ def test_ends_anywhere_change_no_byte(tmp_path: Path, monkeypatch: pytest.Monkey
             read_all_of(loop)
             loop.step()
         assert published(kafka) == expected
+
+
+def test_what_no_rollout_decided_has_the_deployed_plan(tmp_path: Path) -> None:
+    unlabelled = dict[str, tuple[int, int]]()
+    for name, plan in {"none": NO_PLAN, "own": Plan(label_policy={"unlabelled": "ignore"})}.items():
+        with mock_broker(topics=TOPICS) as address:
+            kafka = Kafka(bootstrap=address, instance="i")
+            send(kafka, city(10))
+            with running(kafka, tmp_path / f"{name}.sqlite", [], plan) as loop:
+                read_all_of(loop)
+                loop.step()
+            rows = [WINDOW.decode(value, FILES) for value in published(kafka)[0]]
+            days = [row for row in rows if row["kind"] == "DAY"]
+            unlabelled[name] = sum(row["unknown"] for row in days), sum(r["genuine"] for r in days)
+    assert unlabelled["none"][0] == 0
+    assert unlabelled["own"][0] > 0
+    assert unlabelled["own"][1] < unlabelled["none"][1]
 
 
 def test_a_second_process_does_not_get_the_file(tmp_path: Path) -> None:

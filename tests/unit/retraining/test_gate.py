@@ -47,6 +47,12 @@ def test_equal_ones_do_not_pass() -> None:
     assert passed <= 5
 
 
+def test_a_better_order_by_chance_does_not_pass() -> None:
+    found = [judge(rows(seed, 0.3, 0.3, 2_000), AT, AT, COSTS, 1_000.0) for seed in range(60)]
+    assert sum(each.ap[1] > 0 for each in found) > 20
+    assert sum(each.passed for each in found) <= 8
+
+
 def test_a_dearer_one_does_not_pass_though_it_orders_better() -> None:
     found = rows(3, 0.3, 0.6)
     dear = OutcomeThresholds(0.01, 0.02)

@@ -80,8 +80,14 @@ def test_the_rules_have_one_source(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ({"space": {"a": {"low": 0.0, "high": 1.0, "log": True}}}, "space.a: low must be above 0"),
         ({"space": {"a": {"low": 0.5, "high": 1.0, "whole": True}}}, "space.a: low and high must"),
         ({"space": {"a": []}}, "space.a: has no value"),
+        ({"space": {"a": {"low": 1.0, "high": 1e300, "whole": True}}}, "space.a.high: "),
         ({"rollout": {"ramp": [1.0]}}, "rollout.ramp: begins with a shadow"),
         ({"rollout": {"ramp": [0.0, 101.0]}}, "rollout.ramp: must ascend, up to 100"),
+        ({"rollout": {"ramp": [0.0, 0.07, 50.005]}}, "rollout.ramp: 50.005 is not a multiple"),
+        ({"rollout": 1}, "rollout: must be a table"),
+        ({"space": {"a": 1}}, "space.a: must be a range, with low and high, or a list"),
+        ({"space": {"a": [float("nan")]}}, "space.a: must be a range, with low and high, or a li"),
+        ({"space": {"a": {"low": 1.0}}}, "space.a.high: Field required"),
     ],
 )
 def test_other_values_are_refused_by_their_key(changed: dict[str, Any], why: str) -> None:

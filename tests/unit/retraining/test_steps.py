@@ -179,6 +179,10 @@ def test_files_survive_a_kill_between_them(store: RunStore) -> None:
     history.write_text(history.read_text() + '{"number": 2, "st')
     assert store.history() == [ended]
     assert RunStore(store.directory).look() is None
+    # What is recorded after the line that was cut off is not lost with it.
+    later = replace(ended, number=2)
+    store.close(later)
+    assert store.history() == [ended, later]
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"number": 1}', "[1]"])

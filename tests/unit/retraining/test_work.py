@@ -43,7 +43,7 @@ from stream_scorer.training.features import read_features
 from stream_scorer.training.labelled import DatasetFolder, LabelledData
 from tests.support.dataset.made_datasets import build, decided, known_of, labels
 from tests.support.models.noise_bundles import AMOUNT, write
-from tests.support.rollout.grants import TRAINER, Trained
+from tests.support.rollout.grants import STEADY, TRAINER, Trained
 
 DAY = 86_400_000
 FIRST, DAYS, ROWS = 20_000, 6, 400
@@ -204,6 +204,23 @@ def test_a_better_version_is_signed_and_proposed(
     assert work.watch(run) == ""
     writer.accept("promote", arm="canary")
     assert work.watch(run) == "promoted"
+    (tmp_path / "retrain" / "runs" / "1" / GATE).write_bytes(b"{}")
+    with pytest.raises(ModelError, match=rf"{GATE} was changed"):
+        work.bundle(run)
+
+
+def test_the_gate_decides_by_the_plans_thresholds(
+    writer: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = trainer(writer, tmp_path, monkeypatch)
+    run = BEGUN
+    while run.step != "fit":
+        run = advance(run, work, lambda _: None)
+    assert work.gate(run).gated.cost[1] != 0
+    # Nobody is alerted, whatever the bundles say: so both cost the same.
+    nobody = {"default": {"review": 1.0, "block": 1.0}}
+    assert writer.start(STEADY, shared={"policy": nobody}).refused == ""
+    assert work.gate(run).gated.cost == (0.0, 0.0, 0.0)
 
 
 def test_a_version_has_a_reference_of_all_of_the_stream(work: TrainerWork, tmp_path: Path) -> None:
@@ -258,6 +275,21 @@ def test_features_that_no_grant_has_end_the_run(
         run = advance(run, work, lambda _: None)
     assert run.step == "failed"
     assert run.reason.startswith("after search: grant 2 does not have the feature set ")
+
+
+@pytest.mark.parametrize(
+    ("rules", "why"),
+    [
+        ({"model": "deep"}, "model 'deep': unknown kind"),
+        ({"space": {"rate": [1]}}, "parameter rate: hist_gradient_boosting has none"),
+    ],
+)
+def test_unknown_names_are_refused_before_any_run(
+    rules: dict[str, Any], why: str, writer: Trained, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    with pytest.raises(SettingsError, match=why):
+        trainer(writer, tmp_path, monkeypatch, **rules)
 
 
 def test_a_bundle_is_written_to_a_store_at_a_url(

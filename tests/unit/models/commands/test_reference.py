@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from stream_scorer.cli.main import app
 from stream_scorer.errors import ModelError, SettingsError
+from stream_scorer.models.bundles.bundle import read_manifest
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.commands.reference import BundleReferenceJob, add_reference
 from stream_scorer.models.commands.report import as_rows, compared, shown
@@ -103,6 +104,8 @@ def test_a_trained_bundle_has_a_reference_with_segments(tmp_path: Path) -> None:
     assert watched["digest"] == loaded.digest
     rows = dict(as_rows(document))
     assert rows["drift_reference.streams"] == len(loaded.streams)
+    # What an operator writes into a grant for retraining.
+    assert rows["feature_set"] == read_manifest(tmp_path / "fraud" / "1.0.0").feature_set
 
 
 def test_models_show_refuses_an_altered_reference(tmp_path: Path) -> None:
